@@ -1,0 +1,1 @@
+"""The bundled vendors, each written exactly as a third party would write it."""

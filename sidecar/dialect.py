@@ -1,0 +1,169 @@
+"""The contract of a dialect: the shape of the bytes, for one family of APIs.
+
+Sans-I/O: values in, values out. A dialect never touches a socket, a clock or a metric, and its
+methods may be called from any thread. It reads copies; the bytes themselves pass untouched.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar, Protocol
+
+from sidecar.errors import Refusal
+from sidecar.usage import Usage
+
+
+class ModelAt(Enum):
+    """Where a request names its model."""
+
+    BODY = "body"
+    """The top-level `model` of a JSON body."""
+    FORM = "form"
+    """The `model` field of a multipart form."""
+    PATH = "path"
+    QUERY = "query"
+    """The `model` parameter."""
+    EACH = "each"
+    """In every item of a batch body; `Dialect.read` lists them all."""
+    NOWHERE = "nowhere"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One operation of a dialect.
+
+    `name` is short and bounded, since it is a metric label ("chat", "messages", "models", "other").
+    `named` is false for a dialect's catch-all. `optional_model`: the model may be absent.
+    `starts_work`: without a model it still starts paid work, so it needs a route for all models.
+    `counts`: the vendor bills tokens for it, so an answer without usage is *unknown*.
+    `creates` and `owned`: the kind of object whose id the answer gives, or that `Located.object_id`
+    names; a provider's ids mean nothing to another one.
+    """
+
+    name: str
+    model_at: ModelAt = ModelAt.NOWHERE
+    named: bool = True
+    optional_model: bool = False
+    starts_work: bool = False
+    counts: bool = False
+    creates: str | None = None
+    owned: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A request path, understood.
+
+    `path` is what follows a provider's base URL, byte for byte as the client wrote it behind the
+    prefix. `model_span` are the offsets in `path` of a model that stands there (percent-encoded);
+    `model` is that model, decoded.
+    """
+
+    endpoint: Endpoint
+    path: str
+    model: str | None = None
+    model_span: tuple[int, int] | None = None
+    object_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What must be known of a request body in order to route it; everything else stays unread.
+
+    `models` is the asked model, or every one of a batch; empty when none is named. `session` is
+    what the body says about the conversation it belongs to, for keeping it at one provider.
+    """
+
+    models: tuple[str, ...] = ()
+    streaming: bool = False
+    max_output: int | None = None
+    session: str | None = None
+    previous_id: str | None = None
+
+
+class Meter(Protocol):
+    """Reads the usage off a copy of an answer's bytes; the same however they are cut.
+
+    It never raises on what an upstream sends, and never holds the bytes up.
+    """
+
+    @property
+    def finished(self) -> bool:
+        """The dialect's own end of an answer was seen: closing after it is no loss."""
+
+    @property
+    def at_boundary(self) -> bool:
+        """An event of our own may be written here without falling into one of the vendor's."""
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered, in the vendor's words."""
+
+    @property
+    def error(self) -> str | None:
+        """The vendor's own word for an error inside a successful stream, if there was one."""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+
+    def usage(self) -> Usage | None:
+        """What was reported so far; None when nothing was."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One row of a models list; `raw` is the vendor's own bytes for it, where there are any."""
+
+    id: str
+    raw: bytes | None = None
+
+
+class Dialect(ABC):
+    """The wire format of one family of APIs: its paths, bodies, streams and errors.
+
+    `name` is the family's ("openai"); `marks` are request headers, in lower case, that only
+    clients of this dialect send, to tell apart paths that several dialects claim.
+    """
+
+    name: ClassVar[str]
+    marks: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def locate(self, method: str, path: str) -> Located | None:
+        """Which endpoint `path` (raw, no query) is; None when it is not this dialect's.
+
+        Tolerates what clients make of a base URL: a missing, doubled or foreign version prefix.
+        """
+
+    @abstractmethod
+    def read(self, endpoint: Endpoint, body: bytes) -> Facts:
+        """Peek into a decoded JSON body. Raises `Refused` when it cannot be routed."""
+
+    @abstractmethod
+    def meter(self, endpoint: Endpoint, content_type: str) -> Meter:
+        """A meter for one successful answer of that content type."""
+
+    @abstractmethod
+    def error(self, refusal: Refusal, call_id: str) -> tuple[int, bytes]:
+        """Our own error as this dialect's clients expect it: status and JSON body."""
+
+    @abstractmethod
+    def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
+        """The event that ends a broken stream so that it looks broken; b"" to close without one."""
+
+    @abstractmethod
+    def models(self, entries: list[ModelEntry]) -> bytes:
+        """A models list in the shape that this dialect's clients parse."""
+
+    @abstractmethod
+    def list_models(self, body: bytes) -> list[ModelEntry]:
+        """The rows of a vendor's own models list; [] when it is not one."""
+
+    def created_ids(self, endpoint: Endpoint, body: bytes) -> tuple[str, ...]:
+        """The ids of what an answer says was created (see `Endpoint.creates`)."""
+        return ()
+
+    request_id_header: ClassVar[str] = "x-request-id"
+    """The response header in which this dialect's clients look for the id of a call."""

@@ -1,0 +1,134 @@
+"""Everything that can go wrong, as values that say where, what and what next.
+
+    SidecarError
+    ├── ConfigError      the user mends the YAML; carries every Problem at once
+    ├── EditRefused      a change of the file cannot be made as asked
+    ├── Refused          we answer this call ourselves; carries a Refusal
+    └── UpstreamError    a provider could not be reached or broke off
+
+Nothing here formats itself for a wire: a dialect turns a Refusal into its vendor's own shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+
+class SidecarError(Exception):
+    """The root of every error that Sidecar raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a file something was written; lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int = 1
+
+    def __str__(self) -> str:
+        """`file:line:column`, as editors and terminals make it clickable."""
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a configuration, and what to do about it."""
+
+    place: Place
+    what: str
+    next: str = ""
+    warning: bool = False
+
+    def __str__(self) -> str:
+        """`file:line:column: what; what next`."""
+        label = "warning: " if self.warning else ""
+        return f"{self.place}: {label}{self.what}" + (f"; {self.next}" if self.next else "")
+
+
+class ConfigError(SidecarError):
+    """A configuration was refused whole; `problems` holds every reason, in file order."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+class EditRefused(SidecarError):
+    """A change of the configuration file was not made; the file is as it was."""
+
+
+class Kind(Enum):
+    """Why we answer a call ourselves: (status, may the client's own retry help?)."""
+
+    BAD_REQUEST = (400, False)
+    INVALID_KEY = (401, False)
+    FORBIDDEN = (403, False)
+    KEY_DISABLED = (403, False)
+    MODEL_NOT_ALLOWED = (403, False)
+    NOT_FOUND = (404, False)
+    METHOD_NOT_ALLOWED = (405, False)
+    BODY_TIMEOUT = (408, True)
+    TOO_LARGE = (413, False)
+    UNSUPPORTED_MEDIA = (415, False)
+    UPGRADE_REQUIRED = (426, False)
+    RATE_LIMITED = (429, True)
+    BUDGET_SPENT = (429, False)
+    INTERNAL = (500, False)
+    UPSTREAM_UNREACHABLE = (502, True)
+    UPSTREAM_INVALID = (502, True)
+    CREDENTIAL_REJECTED = (502, False)
+    UNAVAILABLE = (503, False)
+    DRAINING = (503, True)
+    UPSTREAM_TIMEOUT = (504, True)
+
+    status: int
+    """The HTTP status, unless the dialect's vendor uses another for this reason."""
+    retryable: bool
+    """Whether repeating the same call later, unchanged, may succeed."""
+
+    def __new__(cls, status: int, retryable: bool) -> Kind:  # noqa: FBT001 - an enum's value
+        """Number the members: equal values would make them aliases of one another."""
+        member = object.__new__(cls)
+        member._value_ = len(cls.__members__)
+        member.status = status
+        member.retryable = retryable
+        return member
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer of our own. `retry_after` is seconds; the message names the setting to change."""
+
+    kind: Kind
+    message: str
+    retry_after: float | None = None
+
+
+class Refused(SidecarError):
+    """Ends a call with an answer of our own."""
+
+    def __init__(self, kind: Kind, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.refusal = Refusal(kind, message, retry_after)
+
+
+class Fault(StrEnum):
+    """How an attempt at a provider failed below HTTP."""
+
+    CONNECT = "connect"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    CLOSED = "closed"
+    PROTOCOL = "protocol"
+
+
+class UpstreamError(SidecarError):
+    """A provider could not be reached, or broke off. `sent` is true once the request was written,
+    so that a repeat might be served (and billed) twice."""
+
+    def __init__(self, fault: Fault, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.fault = fault
+        self.sent = sent

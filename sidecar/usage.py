@@ -1,0 +1,107 @@
+"""What a call used and how it went, as the vendor reported it: the values that books are kept in.
+
+No arithmetic of money here, and nothing that was estimated: an unknown figure is None, never 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as a vendor reported them, normalised so that vendors can be added up.
+
+    `input_tokens` includes cache reads and writes, `output_tokens` includes reasoning; the other
+    figures are parts of those two. `units` holds (name, count) of what is not tokens (`images`,
+    `audio_seconds`, `web_searches`). `service_tier` is the vendor's own word, since it changes the price.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    units: tuple[tuple[str, int], ...] = ()
+    service_tier: str | None = None
+
+
+class UsageState(StrEnum):
+    """How much of a call's usage is known."""
+
+    REPORTED = "reported"
+    """The vendor's final figures."""
+    PARTIAL = "partial"
+    """The answer was cut or left: the figures seen until then."""
+    UNKNOWN = "unknown"
+    """Tokens were used, but nobody said how many."""
+    NONE = "none"
+    """Nothing was used: refused, failed, or an endpoint that uses none."""
+
+
+class Outcome(StrEnum):
+    """How a call ended, from the client's side."""
+
+    OK = "ok"
+    CLIENT_ERROR = "client_error"
+    """The vendor refused the request as wrong."""
+    UPSTREAM_ERROR = "upstream_error"
+    """No provider could serve it."""
+    REFUSED = "refused"
+    """We refused it ourselves."""
+    CUT = "cut"
+    """The provider broke off in the middle of its answer."""
+    CANCELLED = "cancelled"
+    """The client left before the end."""
+    REVOKED = "revoked"
+    """The key was revoked while the answer was running."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One try of a call at one provider. Durations in seconds."""
+
+    provider: str
+    credential: str
+    model: str | None
+    verdict: str
+    status: int | None
+    reason: str
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """A finished call, told once to the ledger, the metrics and every observing plugin.
+
+    Names and figures only: never a prompt, an answer or a secret. `started` is wall-clock seconds
+    since the epoch; durations are seconds on the monotonic clock. `key` is "" when the caller
+    could not be identified.
+    """
+
+    call_id: str
+    started: float
+    key: str
+    group: str
+    vendor: str
+    dialect: str
+    endpoint: str
+    method: str
+    model_asked: str | None
+    streaming: bool
+    provider: str
+    credential: str
+    model_served: str | None
+    status: int
+    outcome: Outcome
+    reason: str
+    attempts: tuple[AttemptRecord, ...]
+    wait: float
+    first_byte: float | None
+    duration: float
+    usage: Usage | None
+    usage_state: UsageState
+    session: str | None
+    program: str

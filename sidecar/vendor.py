@@ -1,0 +1,215 @@
+"""The contract of a vendor: who serves an API, where, and how it speaks of credentials and limits.
+
+Sans-I/O, like a dialect: values in, values out. A vendor never touches a socket, a clock, a queue
+or a metric, and its methods may be called from any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from sidecar.dialect import Endpoint
+
+
+class Secret:
+    """A credential's text. It shows itself to `reveal()` alone: not to str, repr or pickle."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself, to be put on the wire and nowhere else."""
+        return self._text
+
+    def __repr__(self) -> str:
+        """A fixed text, whatever the secret is."""
+        return "Secret(…)"
+
+    def __eq__(self, other: object) -> bool:
+        """Equal texts are equal secrets."""
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        """Consistent with equality."""
+        return hash(self._text)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Refuse to be written anywhere."""
+        raise TypeError("a secret cannot be pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How a vendor serves one dialect.
+
+    Its base URL is the provider's, less `strip` at its end, plus `add`. `endpoints` names those it
+    has; None means all of them.
+    """
+
+    endpoints: frozenset[str] | None = None
+    strip: str = ""
+    add: str = ""
+
+    def base(self, base_url: str) -> str:
+        """The base URL for this dialect, without a trailing slash."""
+        return base_url.rstrip("/").removesuffix(self.strip) + self.add
+
+    def has(self, endpoint: Endpoint) -> bool:
+        """Whether the vendor offers this endpoint in this dialect."""
+        return self.endpoints is None or endpoint.name in self.endpoints
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One YAML field of a vendor's providers; `type` may be a tuple of the allowed words."""
+
+    name: str
+    type: type[str] | type[int] | type[bool] | tuple[str, ...]
+    help: str
+    required: bool = False
+    default: str | int | bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Everything a vendor may know to address one attempt.
+
+    `path` and `query` are raw; `base_url` is the one for `dialect`, without a trailing slash.
+    """
+
+    dialect: str
+    endpoint: Endpoint
+    method: str
+    path: str
+    query: str
+    model: str | None
+    base_url: str
+    secret: Secret | None
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Where an attempt goes: the whole URL, percent-encoded, and the headers to set."""
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An upstream's answer: its status, its headers, and of an error the body's beginning."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+class Verdict(StrEnum):
+    """What to do with an answer."""
+
+    TAKE = "take"
+    """Pass it on."""
+    CLIENT = "client"
+    """The request itself is wrong: pass it on, never repeat it, blame nobody."""
+    SLOW_DOWN = "slow_down"
+    """Throttled: leave this credential (or this model on it) alone for a while."""
+    OVERLOADED = "overloaded"
+    """The vendor is in trouble: try another place, or later."""
+    SPENT = "spent"
+    """Money or a long quota of this credential is used up: waiting seconds does not help."""
+    CREDENTIAL = "credential"
+    """The vendor rejects our credential."""
+    MISSING = "missing"
+    """This provider does not know the model; another one may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict, with the vendor's own hint in seconds and its own word for the reason.
+
+    `whole_credential` is true when the limit spans all models of the credential.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+    wait: float | None = None
+    whole_credential: bool = False
+
+
+class QuotaKind(StrEnum):
+    """What a vendor's window counts."""
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    INPUT_TOKENS = "input_tokens"
+    OUTPUT_TOKENS = "output_tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a vendor's headers say is left of one window; `reset` is seconds from now until it is
+    full again, `window` its length in seconds when the vendor's format implies one."""
+
+    kind: QuotaKind
+    limit: int | None
+    remaining: int | None
+    reset: float | None
+    window: float | None = None
+
+
+NO_DIALECTS: Mapping[str, Serving] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class LocalServer:
+    """A vendor that lives in this process: `start` serves on loopback and yields its base URL."""
+
+    start: Callable[[], AbstractAsyncContextManager[str]] = field(repr=False)
+
+
+class Vendor:
+    """Who serves an API, and how it speaks about credentials and limits.
+
+    `serves` names the vendors whose groups it can serve besides its own. `credential` is the usual
+    environment variable (None: needs none); `base_url` is what the vendor's own SDK takes (None:
+    the YAML must give it). `dialects` maps a dialect's name to how it is served here, the vendor's
+    own one first. `also` lists further usual credential variables, tried in order.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    base_url: ClassVar[str | None] = None
+    credential: ClassVar[str | None] = None
+    also: ClassVar[tuple[str, ...]] = ()
+    serves: ClassVar[tuple[str, ...]] = ()
+    dialects: ClassVar[Mapping[str, Serving]] = NO_DIALECTS
+    fields: ClassVar[tuple[Field, ...]] = ()
+    local_server: ClassVar[LocalServer | None] = None
+
+    def prepare(self, ask: Ask) -> Prepared:
+        """Address one attempt. The only place where a secret is revealed."""
+        query = f"?{ask.query}" if ask.query else ""
+        headers = (
+            () if ask.secret is None else (("Authorization", f"Bearer {ask.secret.reveal()}"),)
+        )
+        return Prepared(f"{ask.base_url}{ask.path}{query}", headers)
+
+    def estimate(self, body_bytes: int, max_output: int | None) -> tuple[int, int | None]:
+        """Input and output tokens to reserve; the output is None when the request names no bound."""
+        return body_bytes // 4, max_output
+
+    def judge(self, answer: Answer) -> Judgement:
+        """What to do with an answer. Total over every status; never raises."""
+        raise NotImplementedError
+
+    def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
+        """What the vendor says is left; `now` is wall-clock seconds, for absolute resets."""
+        return ()
