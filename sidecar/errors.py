@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from pathlib import PurePath
 
 
 class SidecarError(Exception):
@@ -30,6 +31,11 @@ class Place:
     def __str__(self) -> str:
         """`file:line:column`, as editors and terminals make it clickable."""
         return f"{self.file}:{self.line}:{self.column}"
+
+    @property
+    def short(self) -> str:
+        """`routes.yaml:14`, for messages that travel to an agent."""
+        return f"{PurePath(self.file).name}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,85 @@
+"""The front door of both listeners: what is refused before anybody asks who is calling.
+
+Loopback is no boundary: any web page can send requests to it, and DNS rebinding makes them look
+local. So the Host is matched against a list, foreign origins are turned away, and no answer ever
+carries a CORS header. Routing never trusts a URL rebuilt from the Host.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from multidict import CIMultiDictProxy
+
+from sidecar.errors import Kind, Refused
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::\d{1,5})?")
+_DOT_SEGMENT = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+_FORBIDDEN_METHODS = frozenset({"CONNECT", "TRACE"})
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Which hosts and origins may come in; names without ports, since ports are forwarded.
+
+    The port adds nothing: what rebinding cannot forge is the name, and a page on another local
+    port is told apart by its Origin.
+    """
+
+    hosts: frozenset[str]
+    origins: frozenset[str] = frozenset()
+
+    def check(self, method: str, target: str, headers: CIMultiDictProxy[str]) -> None:
+        """Raise `Refused` unless this request may be looked at any further."""
+        if method in _FORBIDDEN_METHODS:
+            raise Refused(Kind.METHOD_NOT_ALLOWED, f"{method} is not served here")
+        check_target(target)
+        self._check_host(headers.getall("Host", []))
+        self._check_origin(headers)
+
+    def _check_host(self, hosts: list[str]) -> None:
+        match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+        if match is None:
+            raise Refused(Kind.BAD_REQUEST, "exactly one valid Host header is needed")
+        name = (match["six"] or match["name"]).lower()
+        if name not in self.hosts:
+            raise Refused(
+                Kind.FORBIDDEN,
+                "this Host is not served here; if it is yours, add it to server.allow_hosts",
+            )
+
+    def _check_origin(self, headers: Mapping[str, str]) -> None:
+        origin = headers.get("Origin")
+        if origin is not None and origin in self.origins:
+            return
+        # Node's fetch sends Sec-Fetch-Mode: cors and nothing else, so the mode "cors" says nothing.
+        foreign = (
+            origin is not None
+            or headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}
+            or headers.get("Sec-Fetch-Mode") == "no-cors"
+        )
+        if foreign:
+            raise Refused(
+                Kind.FORBIDDEN,
+                "web pages may not call Sidecar; if this one is yours, add its origin to "
+                "server.allow_origins",
+            )
+
+
+def check_target(target: str) -> None:
+    """Raise `Refused` on a request target that two readers could understand differently."""
+    path = target.partition("?")[0]
+    if not target.startswith("/") or "#" in target or "\\" in target or not target.isascii():
+        raise Refused(Kind.BAD_REQUEST, "the request target must be a plain path that starts with /")
+    if _DOT_SEGMENT.search(path):
+        raise Refused(Kind.BAD_REQUEST, "the path must not contain dot segments")
+
+
+def allowed_hosts(listen_hosts: list[str], extra: tuple[str, ...]) -> frozenset[str]:
+    """The names under which this process may be addressed: loopback, where it listens, and what
+    the user added. A wildcard address is nobody's name."""
+    bound = {host.lower() for host in listen_hosts if host not in {"0.0.0.0", "::", ""}}  # noqa: S104
+    return LOOPBACK | bound | {name.lower() for name in extra}
