@@ -132,7 +132,7 @@ class CredentialRef:
 
     source: SecretSource
     name: str
-    place: Place
+    place: Place = field(compare=False)
     argument: str = ""
     argv: tuple[str, ...] = ()
     refresh: float | None = None

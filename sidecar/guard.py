@@ -73,7 +73,9 @@ def check_target(target: str) -> None:
     """Raise `Refused` on a request target that two readers could understand differently."""
     path = target.partition("?")[0]
     if not target.startswith("/") or "#" in target or "\\" in target or not target.isascii():
-        raise Refused(Kind.BAD_REQUEST, "the request target must be a plain path that starts with /")
+        raise Refused(
+            Kind.BAD_REQUEST, "the request target must be a plain path that starts with /"
+        )
     if _DOT_SEGMENT.search(path):
         raise Refused(Kind.BAD_REQUEST, "the path must not contain dot segments")
 

@@ -25,7 +25,7 @@ def identify(
     """The enabled key that this request presents, and the query without any credential.
 
     Raises `Refused`: 401 for none or an unknown one, 403 for a disabled or expired one, 400 for
-    two different local keys. Foreign credentials beside a local key are ignored (and never sent on).
+    two different local keys. Foreign credentials beside a local key are ignored.
     """
     presented, rest = _presented(headers, query)
     known = {found[0].name: found for found in map(snapshot.by_digest.get, presented) if found}
@@ -45,7 +45,8 @@ def check_in_force(key: Key, key_hash: KeyHash, now: datetime) -> None:
     if not key.enabled:
         raise Refused(
             Kind.KEY_DISABLED,
-            f'key "{key.name}" is disabled ({key.place.short}); enable it: sidecar keys enable {key.name}',
+            f'key "{key.name}" is disabled ({key.place.short}); enable it with: '
+            f'sidecar keys enable "{key.name}"',
         )
     if key.expires is not None and now >= key.expires:
         raise Refused(Kind.KEY_DISABLED, f'key "{key.name}" expired on {_when(key.expires)}')

@@ -1,0 +1,201 @@
+"""From an HTTP request to a `Call`: what is it, for which model, streaming or not.
+
+Bodies are peeked at, never re-serialised: the bytes that arrived are the bytes that go on. Nothing
+here knows limits or providers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import unquote_plus
+
+from aiohttp import StreamReader, web
+
+from sidecar.config import Key, Snapshot
+from sidecar.decoding import decoded
+from sidecar.dialect import Dialect, Endpoint, Facts, Located, ModelAt
+from sidecar.errors import Kind, Refused
+from sidecar.plugins import locate
+from sidecar.splice import form_model
+from sidecar.vendor import Vendor
+
+BODY_TIMEOUT = 30.0
+"""Seconds without progress after which a body that does not arrive is given up."""
+STREAMED_FROM = 1 << 20
+"""Bodies that need not be read to route are streamed through from this size on."""
+
+_NO_FACTS = Facts()
+_READ = frozenset({ModelAt.BODY, ModelAt.FORM, ModelAt.EACH, ModelAt.PATH})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request of a known key, understood.
+
+    `query` is raw and free of credentials. `body` is None when it is streamed through. `encoding`
+    is the request's content coding, and `plain` the decoded body that `facts` were read from.
+    `form_span` are the offsets of the model in a multipart form.
+    """
+
+    snapshot: Snapshot
+    key: Key
+    dialect: Dialect
+    located: Located
+    method: str
+    query: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes | None
+    plain: bytes
+    facts: Facts
+    encoding: str
+    form_span: tuple[int, int] | None = None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The operation asked for."""
+        return self.located.endpoint
+
+    @property
+    def model(self) -> str | None:
+        """The one model asked for; None when there is none, or several."""
+        return self.facts.models[0] if len(self.facts.models) == 1 else None
+
+
+def find_dialect(
+    vendor: Vendor,
+    dialects: Mapping[str, Dialect],
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+) -> tuple[Dialect, Located]:
+    """Which of the vendor's dialects this path is in. Raises `Refused` (404) when in none, or when
+    it is clearly an operation of another vendor's API."""
+    own = [dialects[name] for name in vendor.dialects]
+    found = locate(own, method, path, headers)
+    if found is not None and found[1].endpoint.named:
+        return found
+    elsewhere = locate(list(dialects.values()), method, path, headers)
+    if elsewhere is not None and elsewhere[1].endpoint.named and elsewhere[0] not in own:
+        raise Refused(
+            Kind.NOT_FOUND,
+            f"{path} belongs to the {elsewhere[0].name} API, but this key's group speaks "
+            f"{vendor.title}'s; use a key of a group whose vendor is {elsewhere[0].name}",
+        )
+    if found is None:
+        raise Refused(
+            Kind.NOT_FOUND,
+            f"{path} is no path of {vendor.title}'s API; check the base URL of the client "
+            "(with or without /v1)",
+        )
+    return found
+
+
+async def read_call(
+    request: web.BaseRequest,
+    snapshot: Snapshot,
+    key: Key,
+    dialects: Mapping[str, Dialect],
+    path: str,
+    query: str,
+    *,
+    accept_body: Callable[[], None],
+) -> Call:
+    """Understand one request. `accept_body` is called once before a body is read, for clients
+    that wait to be told. Raises `Refused`."""
+    dialect, located = find_dialect(
+        key.group.vendor, dialects, request.method, path, request.headers
+    )
+    endpoint = located.endpoint
+    if endpoint.refused:
+        raise Refused(Kind.FORBIDDEN, f"{path} administers an account and is not offered to agents")
+    maximum = snapshot.server.max_body
+    streamed = _is_streamed(request, endpoint)
+    if not streamed:
+        _check_length(request, maximum)
+    accept_body()
+    body = None if streamed else await read_body(request.content, maximum)
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    plain = await decoded(body, encoding, maximum) if body and endpoint.model_at in _READ else b""
+    facts, span = _read_facts(dialect, located, plain, query, request.headers)
+    return Call(
+        snapshot, key, dialect, located, request.method, query, _pairs(request),
+        body, plain, facts, encoding, span,
+    )  # fmt: skip
+
+
+def _is_streamed(request: web.BaseRequest, endpoint: Endpoint) -> bool:
+    if endpoint.model_at in _READ or not request.body_exists:
+        return False
+    length = request.content_length
+    return length is None or length > STREAMED_FROM
+
+
+def _check_length(request: web.BaseRequest, maximum: int) -> None:
+    if (request.content_length or 0) > maximum:
+        raise too_large(maximum)
+
+
+def too_large(maximum: int) -> Refused:
+    """The refusal of a body above the cap."""
+    return Refused(
+        Kind.TOO_LARGE,
+        f"the request body is larger than {maximum} bytes; raise server.max_body if that is meant",
+    )
+
+
+async def read_body(content: StreamReader, maximum: int) -> bytes:
+    """The whole body. Raises `Refused`: 413 above `maximum`, 408 when it stops arriving."""
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT) as patience:
+            while piece := await content.readany():
+                pieces.append(piece)
+                size += len(piece)
+                if size > maximum:
+                    raise too_large(maximum)
+                patience.reschedule(asyncio.get_running_loop().time() + BODY_TIMEOUT)
+    except TimeoutError:
+        raise Refused(
+            Kind.BODY_TIMEOUT, f"the request body stopped arriving for {BODY_TIMEOUT:.0f} s"
+        ) from None
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _read_facts(
+    dialect: Dialect, located: Located, plain: bytes, query: str, headers: Mapping[str, str]
+) -> tuple[Facts, tuple[int, int] | None]:
+    endpoint = located.endpoint
+    match endpoint.model_at:
+        case ModelAt.NOWHERE:
+            return _NO_FACTS, None
+        case ModelAt.QUERY:
+            model = query_value(query, "model")
+            return (_NO_FACTS if model is None else Facts((model,))), None
+        case ModelAt.FORM:
+            found = form_model(plain, headers.get("Content-Type", ""))
+            return (_NO_FACTS, None) if found is None else (Facts((found[0],)), found[1])
+    facts = dialect.read(endpoint, plain)
+    if endpoint.model_at is ModelAt.PATH and located.model is not None:
+        facts = replace(facts, models=(located.model,))
+    if not facts.models and not endpoint.optional_model and endpoint.model_at is not ModelAt.PATH:
+        raise Refused(Kind.BAD_REQUEST, 'the request names no model; add the field "model"')
+    return facts, None
+
+
+def query_value(query: str, name: str) -> str | None:
+    """The first value of a query parameter, decoded; None when it is absent."""
+    for parameter in query.split("&"):
+        found, _, value = parameter.partition("=")
+        if unquote_plus(found) == name:
+            return unquote_plus(value)
+    return None
+
+
+def _pairs(request: web.BaseRequest) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
+        for name, value in request.raw_headers
+    )

@@ -1,0 +1,281 @@
+"""Sends one prepared request to a provider and names every way in which that can fail.
+
+One shared session: no redirects, no cookies, no environment proxies, no netrc, no inflating, and
+addresses only from the configuration. No retries here, no vendor's name, and no waiting line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
+from typing import Any
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from sidecar.config import Provider, Timeouts
+from sidecar.errors import Fault, UpstreamError
+from sidecar.vendor import Prepared
+
+Body = bytes | AsyncIterable[bytes] | None
+
+KEEP_ALIVE = 20.0
+"""Seconds an idle connection is kept: less than any vendor keeps it, so that few are found dead."""
+MAXIMUM_HEAD = 64 * 1024
+PIECE = 1 << 18
+"""Larger bodies are written in pieces of this size, so that the loop is not held up."""
+
+_fresh: ContextVar[bool] = ContextVar("fresh")
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Remembers, for the task that asked, whether its connection is a new one."""
+
+    async def _create_connection(self, *args: Any, **kwargs: Any) -> ResponseHandler:
+        _fresh.set(True)
+        return await super()._create_connection(*args, **kwargs)
+
+
+class Reply:
+    """A provider's answer whose head has arrived; its body is read piece by piece.
+
+    `headers` are the raw pairs in the order and spelling of the wire.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, timeouts: Timeouts) -> None:
+        self._response = response
+        self._idle = timeouts.idle
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._watch: asyncio.TimerHandle | None = None
+        self.status = response.status
+        self.reason = response.reason or ""
+        self.headers = response.raw_headers
+        self.fields: CIMultiDictProxy[str] = response.headers
+
+    @property
+    def length(self) -> int | None:
+        """The declared length of the body in bytes, if any."""
+        return self._response.content_length
+
+    async def read(self) -> bytes:
+        """The next bytes as they arrive; b"" at a proper end. Raises `UpstreamError`."""
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._idle, self._check_idle)
+        try:
+            data = await self._response.content.readany()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _named(error, sent=True) from error
+        self._last = self._loop.time()
+        return data
+
+    async def read_all(self, maximum: int) -> tuple[bytes, bool]:
+        """The body up to about `maximum` bytes, and whether that is all of it."""
+        pieces: list[bytes] = []
+        size = 0
+        while size <= maximum:
+            piece = await self.read()
+            if not piece:
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces), True
+            pieces.append(piece)
+            size += len(piece)
+        return b"".join(pieces), False
+
+    def close(self) -> None:
+        """Let go: the connection is kept if the body was read to its end, else cut at once."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+    def _check_idle(self) -> None:
+        silent = self._loop.time() - self._last
+        if silent < self._idle:
+            self._watch = self._loop.call_later(self._idle - silent, self._check_idle)
+            return
+        self._response.content.set_exception(
+            TimeoutError(f"silent for {self._idle:g} s (timeouts.idle)")
+        )
+
+
+class Upstream:
+    """The one session that all attempts share."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self._contexts: dict[str, ssl.SSLContext] = {}
+
+    @asynccontextmanager
+    async def send(
+        self, provider: Provider, method: str, prepared: Prepared,
+        headers: Sequence[tuple[str, str]], body: Body,
+    ) -> AsyncIterator[Reply]:  # fmt: skip
+        """One attempt, until the head of its answer. Raises `UpstreamError`.
+
+        A connection that was kept alive and turns out dead before any byte came back is replaced
+        once, as its request was almost certainly never read.
+        """
+        url = URL(prepared.url, encoded=True)
+        reply = await self._first_head(provider, method, url, headers, body)
+        try:
+            yield reply
+        finally:
+            reply.close()
+
+    async def _first_head(
+        self, provider: Provider, method: str, url: URL,
+        headers: Sequence[tuple[str, str]], body: Body,
+    ) -> Reply:  # fmt: skip
+        _fresh.set(False)
+        try:
+            return await self._head(provider, method, url, headers, body)
+        except UpstreamError as error:
+            repeatable = body is None or isinstance(body, bytes)
+            if error.fault is not Fault.CLOSED or _fresh.get() or not repeatable:
+                raise
+        return await self._head(provider, method, url, headers, body)
+
+    async def _head(
+        self, provider: Provider, method: str, url: URL,
+        headers: Sequence[tuple[str, str]], body: Body,
+    ) -> Reply:  # fmt: skip
+        timeouts = provider.timeouts
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
+        with _faults(timeouts):
+            async with asyncio.timeout(timeouts.first_byte):
+                response = await self._session.request(
+                    method,
+                    url,
+                    headers=same_spelling(headers),
+                    data=_payload(body),
+                    allow_redirects=False,
+                    timeout=limits,
+                    proxy=_proxy(provider, url),
+                    ssl=self._tls(provider),
+                )
+        return Reply(response, timeouts)
+
+    def _tls(self, provider: Provider) -> ssl.SSLContext | bool:
+        if provider.ca_file is None:
+            return True
+        context = self._contexts.get(provider.ca_file)
+        if context is None:
+            try:
+                context = ssl.create_default_context(cafile=provider.ca_file)
+            except OSError as error:
+                raise UpstreamError(
+                    Fault.TLS, f"ca_file {provider.ca_file} cannot be read: {error}", sent=False
+                ) from None
+            self._contexts[provider.ca_file] = context
+        return context
+
+
+@asynccontextmanager
+async def open_upstream() -> AsyncIterator[Upstream]:
+    """The session, with every limit of the library set on purpose."""
+    connector = _Connector(limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=60)
+    async with aiohttp.ClientSession(
+        connector=connector,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        max_line_size=MAXIMUM_HEAD,
+        max_field_size=MAXIMUM_HEAD,
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+    ) as session:
+        yield Upstream(session)
+
+
+def same_spelling(pairs: Sequence[tuple[str, str]]) -> CIMultiDict[str]:
+    """The pairs, each repeated name in its first spelling: aiohttp's client drops a repeated
+    header whose case differs."""
+    spelling: dict[str, str] = {}
+    return CIMultiDict(
+        (spelling.setdefault(name.lower(), name), value) for name, value in pairs
+    )  # fmt: skip
+
+
+def _payload(body: Body) -> bytes | AsyncIterable[bytes] | None:
+    if isinstance(body, bytes) and len(body) > PIECE:
+        return _pieces(body)
+    return body
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), PIECE):
+        yield body[start : start + PIECE]
+
+
+def _proxy(provider: Provider, url: URL) -> str | None:
+    if provider.proxy != "env":
+        return provider.proxy
+    if url.host is None or proxy_bypass(url.host):
+        return None
+    return getproxies().get(url.scheme)
+
+
+@contextmanager
+def _faults(timeouts: Timeouts) -> Iterator[None]:
+    try:
+        yield
+    except aiohttp.ConnectionTimeoutError:
+        raise UpstreamError(
+            Fault.TIMEOUT,
+            f"no connection within {timeouts.connect:g} s (timeouts.connect)",
+            sent=False,
+        ) from None
+    except TimeoutError:
+        raise UpstreamError(
+            Fault.TIMEOUT,
+            f"no answer within {timeouts.first_byte:g} s (timeouts.first_byte)",
+            sent=True,
+        ) from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise _named(error, sent=not isinstance(error, aiohttp.ClientConnectorError)) from error
+
+
+_NAMES: tuple[tuple[type[BaseException], Fault, Callable[[BaseException], str]], ...] = (
+    (TimeoutError, Fault.TIMEOUT, str),
+    (
+        aiohttp.ClientConnectorCertificateError,
+        Fault.TLS,
+        lambda e: f"its certificate was not accepted: {getattr(e, 'certificate_error', '')}",
+    ),
+    (aiohttp.ClientSSLError, Fault.TLS, lambda _: "the TLS handshake failed"),
+    (aiohttp.ClientConnectorDNSError, Fault.CONNECT, lambda _: "its name does not resolve"),
+    (aiohttp.ClientProxyConnectionError, Fault.CONNECT, lambda _: "the proxy cannot be reached"),
+    (aiohttp.ClientHttpProxyError, Fault.CONNECT, lambda _: "the proxy refused"),
+    (
+        aiohttp.ClientConnectorError,
+        Fault.CONNECT,
+        lambda e: f"the connection failed: {getattr(e, 'strerror', None) or 'unreachable'}",
+    ),
+    (aiohttp.ServerDisconnectedError, Fault.CLOSED, lambda _: "it closed without an answer"),
+    (aiohttp.ClientPayloadError, Fault.CLOSED, lambda _: "it broke off in its answer"),
+    (aiohttp.ClientResponseError, Fault.PROTOCOL, lambda _: "its answer was not valid HTTP"),
+    (OSError, Fault.CLOSED, lambda _: "the connection was reset"),
+)
+
+
+def _named(error: BaseException, *, sent: bool) -> UpstreamError:
+    """Our name for a library's error; never its text, which may quote what was on the wire."""
+    for kind, fault, text in _NAMES:
+        if isinstance(error, kind):
+            return UpstreamError(fault, text(error), sent=sent)
+    return UpstreamError(Fault.PROTOCOL, f"{type(error).__name__}", sent=sent)
+
+
+async def drained(reply: Reply, maximum: int) -> bytes:
+    """What an error answer says, up to `maximum` bytes; what came of it if it broke off."""
+    body = b""
+    with suppress(UpstreamError):
+        body, _ = await reply.read_all(maximum)
+    return body
