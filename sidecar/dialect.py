@@ -39,7 +39,8 @@ class Endpoint:
     `starts_work`: without a model it still starts paid work, so it needs a route for all models.
     `counts`: the vendor bills tokens for it, so an answer without usage is *unknown*.
     `creates` and `owned`: the kind of object whose id the answer gives, or that `Located.object_id`
-    names; a provider's ids mean nothing to another one.
+    names; a provider's ids mean nothing to another one. `refused`: administers an account, and is
+    never passed on.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Endpoint:
     counts: bool = False
     creates: str | None = None
     owned: str | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,9 @@ class Meter(Protocol):
     def usage(self) -> Usage | None:
         """What was reported so far; None when nothing was."""
 
+    def created(self) -> tuple[str, ...]:
+        """The ids of what the answer says was created (see `Endpoint.creates`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
@@ -161,9 +166,19 @@ class Dialect(ABC):
     def list_models(self, body: bytes) -> list[ModelEntry]:
         """The rows of a vendor's own models list; [] when it is not one."""
 
-    def created_ids(self, endpoint: Endpoint, body: bytes) -> tuple[str, ...]:
-        """The ids of what an answer says was created (see `Endpoint.creates`)."""
-        return ()
-
     request_id_header: ClassVar[str] = "x-request-id"
     """The response header in which this dialect's clients look for the id of a call."""
+
+    session_headers: ClassVar[tuple[str, ...]] = (
+        "session-id",
+        "x-session-id",
+        "x-session-affinity",
+    )
+    """The request headers, in lower case and by preference, in which this dialect's clients name
+    the conversation that a call belongs to."""
+
+    url_headers: ClassVar[frozenset[str]] = frozenset({"location", "content-location"})
+    """Response headers, in lower case, whose URL at the vendor must become one of ours."""
+
+    probes: ClassVar[frozenset[str]] = frozenset()
+    """Paths that clients look at, without a key, just to see whether somebody is there."""
