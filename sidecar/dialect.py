@@ -40,7 +40,7 @@ class Endpoint:
     `counts`: the vendor bills tokens for it, so an answer without usage is *unknown*.
     `creates` and `owned`: the kind of object whose id the answer gives, or that `Located.object_id`
     names; a provider's ids mean nothing to another one. `refused`: administers an account, and is
-    never passed on.
+    never passed on. `lists_models`: is answered from what the key may use.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Endpoint:
     creates: str | None = None
     owned: str | None = None
     refused: bool = False
+    lists_models: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,3 +183,8 @@ class Dialect(ABC):
 
     probes: ClassVar[frozenset[str]] = frozenset()
     """Paths that clients look at, without a key, just to see whether somebody is there."""
+
+    models_request: ClassVar[Located]
+    """How a provider's own models list is asked for (GET)."""
+    models_query: ClassVar[str] = ""
+    models_headers: ClassVar[tuple[tuple[str, str], ...]] = ()
