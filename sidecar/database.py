@@ -1,0 +1,231 @@
+"""The ledger's SQLite file: opened, migrated, written, tidied, and set aside when it is broken.
+
+Blocking, and for one thread. It does not decide when to write or what to do about an error:
+every function may raise sqlite3.Error or OSError, unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from time import gmtime, strftime
+
+from sidecar import tables
+from sidecar.errors import SidecarError
+from sidecar.state import OTHERS, prepare
+from sidecar.tables import Batch, Contents, Keep, KeyState, KeyTimes, Owner
+from sidecar.usage import CallRecord
+
+LOG = logging.getLogger("sidecar.ledger")
+FILE = "sidecar.db"
+APPLICATION = 0x53434152
+"""Marks the file as ours (`PRAGMA application_id`)."""
+DAY = 86_400.0
+CHUNK = 1000
+"""Rows deleted, or pages given back, at a time: tidying never holds a write up for long."""
+BROKEN = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+"""What SQLite says of a file that is damaged or lacks our tables."""
+
+
+class NewerState(SidecarError):
+    """The file was written by a later version of Sidecar; it is left as it is."""
+
+
+class NotOurs(SidecarError):
+    """The file is not a ledger of Sidecar's."""
+
+
+def is_broken(error: Exception) -> bool:
+    """Whether an error means that the file itself is of no more use."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, NotOurs) or (code is not None and code & 0xFF in BROKEN)
+
+
+class Database:
+    """An open ledger file."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._identity = _identity(path)
+
+    def load(self) -> Contents:
+        """Everything that memory needs; not the calls."""
+        keys = self._connection.execute(tables.SELECT_KEYS)
+        objects = self._connection.execute(tables.SELECT_OBJECTS)
+        return Contents(
+            {name: KeyState(*rest) for name, *rest in keys},
+            {(kind, id_): (Owner(*owner), made) for kind, id_, *owner, made in objects},
+        )
+
+    def write(self, batch: Batch) -> None:
+        """Write all of it or nothing; writing the same again changes nothing."""
+        if _identity(self._path) != self._identity:
+            raise FileNotFoundError(f"{self._path} was removed or replaced while in use")
+        keys = (tables.key_row(name, state) for name, state in batch.keys.items())
+        objects = (tables.object_row(key, *value) for key, value in batch.objects.items())
+        with self._transaction() as connection:
+            connection.executemany(tables.UPSERT_KEY, keys)
+            connection.executemany(tables.UPSERT_OBJECT, objects)
+            for step in batch.steps:  # after the keys, of which a step may take one away
+                _write_step(connection, step)
+
+    def tidy(self, keep: Keep, now: float) -> bool:
+        """Delete a piece of what is too old or too much; whether there is more to do."""
+        return self._delete(keep, now) or self._give_back()
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and let go of it."""
+        with closing(self._connection):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _delete(self, keep: Keep, now: float) -> bool:
+        surplus = (CHUNK, tables.OBJECT_COUNT)
+        objects_before = now - tables.OBJECT_DAYS * DAY
+        calls_before = now - keep.days * DAY
+        if self._used_bytes() > keep.bytes:
+            calls_before = float("inf")
+        with self._transaction() as connection:
+            counts = (
+                connection.execute(tables.DELETE_OLD_CALLS, (calls_before, CHUNK)).rowcount,
+                connection.execute(tables.DELETE_OLD_OBJECTS, (objects_before, CHUNK)).rowcount,
+                connection.execute(tables.DELETE_SURPLUS_OBJECTS, surplus).rowcount,
+            )
+        return any(counts)
+
+    def _used_bytes(self) -> int:
+        used = self._pragma("page_count") - self._pragma("freelist_count")
+        return used * self._pragma("page_size")
+
+    def _give_back(self) -> bool:
+        """Shrink the file a little while a quarter of it lies empty."""
+        free = self._pragma("freelist_count")
+        if free < CHUNK or free * 4 < self._pragma("page_count"):
+            return False
+        self._connection.execute(f"PRAGMA incremental_vacuum({CHUNK})").fetchall()
+        return True
+
+    def _pragma(self, name: str) -> int:
+        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._connection
+            self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+
+def open_database(state: Path, now: float) -> Database:
+    """Open the ledger under `state`, making what is missing.
+
+    A file that is damaged, empty or not ours is renamed, with a warning, and a fresh one begun.
+    Raises `NewerState` for one that this version does not understand.
+    """
+    prepare(state)
+    path = state / FILE
+    try:
+        return _open(path)
+    except (NotOurs, sqlite3.DatabaseError) as error:
+        if not is_broken(error):
+            raise
+        set_aside(path, now, error)
+    return _open(path)
+
+
+def set_aside(path: Path, now: float, why: Exception) -> None:
+    """Rename a broken ledger and its log, so that a fresh one can take its place."""
+    aside = f"{path}.corrupt-{strftime('%Y%m%dT%H%M%SZ', gmtime(now))}"
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        part = Path(f"{path}{suffix}")
+        if part.exists():
+            part.replace(f"{aside}{suffix}")
+    LOG.warning("%s cannot be used (%s); kept as %s, a fresh one is begun", path, why, aside)
+
+
+def read_times(state: Path) -> dict[str, KeyTimes]:
+    """The times of every key on record; {} when there is no readable ledger. Never raises.
+
+    Changes nothing, and may run while another process writes.
+    """
+    uri = f"{(state / FILE).absolute().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=1.0)) as connection:
+            rows = connection.execute(tables.SELECT_KEYS).fetchall()
+    except (sqlite3.Error, OSError):
+        return {}
+    return {name: KeyState(*rest).times() for name, *rest in rows}
+
+
+def _open(path: Path) -> Database:
+    _claim(path)
+    connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
+    try:
+        _migrate(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA journal_size_limit = 16777216")
+        database = Database(connection, path)
+        database.load()  # so that damage shows now, while the file can still be set aside
+    except BaseException:
+        connection.close()
+        raise
+    return database
+
+
+def _claim(path: Path) -> None:
+    """Make the file ours alone before SQLite opens it. Raises `NotOurs` for what is no ledger."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise NotOurs("it is not a regular file")
+    if found.st_size == 0:
+        raise NotOurs("it is empty")
+    if found.st_mode & OTHERS:
+        path.chmod(stat.S_IMODE(found.st_mode) & ~OTHERS)
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the tables up to this version, each step whole or not at all."""
+    mark = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    fresh = not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    if mark != APPLICATION and not fresh:
+        raise NotOurs("it belongs to another program")
+    if version > len(tables.MIGRATIONS):
+        raise NewerState(
+            f"{path} was written by a later version of Sidecar; nothing is kept until that version"
+            " is installed again or the file is moved away"
+        )
+    if fresh:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    for number, step in enumerate(tables.MIGRATIONS[version:], start=version + 1):
+        marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number};"
+        connection.executescript(f"BEGIN IMMEDIATE; {step} {marks} COMMIT;")
+
+
+def _write_step(connection: sqlite3.Connection, step: tables.Step) -> None:
+    match step:
+        case CallRecord():
+            connection.execute(tables.INSERT_CALL, tables.call_row(step))
+        case tables.Renamed(old, new):
+            connection.execute(tables.RENAME_CALLS, (tables.plain(new), tables.plain(old)))
+            connection.execute(tables.DELETE_KEY, (tables.plain(old),))
+        case tables.Forgotten(name):
+            connection.execute(tables.DELETE_KEY, (tables.plain(name),))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino

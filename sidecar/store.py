@@ -1,0 +1,230 @@
+"""Keeps the ledger's file at most a second behind memory, in a thread of its own.
+
+Whatever the disk does, callers are neither held up nor told: what cannot be written waits in
+memory, within a bound, and is written when the disk is well again. It decides nothing about what
+is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from threading import Event, Lock, Thread
+
+from sidecar.database import FILE, Database, is_broken, open_database, set_aside
+from sidecar.errors import SidecarError
+from sidecar.tables import Batch, Contents, Keep, KeyState, ObjectKey, Owner, Step
+
+LOG = logging.getLogger("sidecar.ledger")
+GATHER = 0.25
+"""Seconds that changes are gathered before they are written together."""
+RETRY = 1.0
+"""Seconds between tries while the file cannot be written."""
+STUCK = 10.0
+"""Seconds after which one write that has not come back counts as a failure."""
+TIDY = 600.0
+WARN = 60.0
+MOST_STEPS = 20_000
+"""Calls that wait in memory for the disk; more are dropped and counted."""
+
+
+class Store:
+    """The writing thread. Everything but the constructor may be called from the event loop.
+
+    `opened` is told, from the thread, what the file held each time it was opened. `wall` gives
+    seconds since the epoch.
+    """
+
+    def __init__(
+        self, state: Path, *, wall: Callable[[], float], opened: Callable[[Contents], None]
+    ) -> None:
+        self.keep = Keep()
+        self.failures = 0
+        self.dropped = 0
+        self.warning = ""
+        self._state = state
+        self._wall = wall
+        self._opened = opened
+        self._database: Database | None = None
+        self._lock = Lock()
+        self._batch = Batch()
+        self._flushes: list[Future[bool]] = []
+        self._stopped: Future[bool] = Future()
+        self._work, self._hurry, self._stop = Event(), Event(), Event()
+        self._busy_since: float | None = None
+        self._warned = float("-inf")
+        self._tidied = float("-inf")
+        self._thread = Thread(target=self._run, name="sidecar-ledger", daemon=True)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last write went well and none is stuck."""
+        busy = self._busy_since
+        return not self.warning and (busy is None or time.monotonic() - busy < STUCK)
+
+    def start(self) -> None:
+        """Begin; the file is opened by the thread."""
+        self._thread.start()
+
+    def stop(self) -> Future[bool]:
+        """Write what waits, close the file, end the thread; the result says if all is written."""
+        self._stop.set()
+        self._hurry.set()
+        self._work.set()
+        return self._stopped
+
+    def flush(self) -> Future[bool]:
+        """Write now what waits; the result says whether all of it is written."""
+        future: Future[bool] = Future()
+        with self._lock:
+            self._flushes.append(future)
+        self._hurry.set()
+        self._work.set()
+        return future
+
+    def key(self, name: str, state: KeyState) -> None:
+        """The state of a key changed."""
+        with self._lock:
+            self._batch.keys[name] = state
+        self._notice()
+
+    def object(self, key: ObjectKey, owner: Owner, created: float) -> None:
+        """An object was created, or seen again."""
+        with self._lock:
+            self._batch.objects[key] = (owner, created)
+        self._notice()
+
+    def step(self, step: Step) -> None:
+        """Something happened that is written once, in order."""
+        with self._lock:
+            full = len(self._batch.steps) >= MOST_STEPS
+            if not full:
+                self._batch.steps.append(step)
+        if full:
+            self._drop(1)
+        self._notice()
+
+    def _notice(self) -> None:
+        if not self._work.is_set():
+            self._work.set()
+
+    def _drop(self, count: int) -> None:
+        self.dropped += count
+        self._warn(f"{count} rows are lost, {self.dropped} in all")
+
+    def _run(self) -> None:
+        more = self._turn()
+        while not self._stop.is_set():
+            if not more:
+                self._work.wait(TIDY)
+                self._hurry.wait(RETRY if self.warning else GATHER)
+            more = self._turn()
+        self._turn()
+        self._close()
+        self._answer([self._stopped], written=not self.warning)
+
+    def _turn(self) -> bool:
+        """Write once what waits; whether there is more to tidy."""
+        batch, flushes = self._take()
+        self._busy_since = time.monotonic()
+        more = self._attempt(batch)
+        self._busy_since = None
+        self._answer(flushes, written=not self.warning)
+        return more
+
+    def _attempt(self, batch: Batch) -> bool:
+        """Write `batch`, or put it back."""
+        try:
+            database = self._open()
+            database.write(batch)
+            self._recovered()
+            return self._tidy(database)
+        except Exception as error:  # noqa: BLE001 - the thread outlives whatever a disk or a row does
+            self._failed(error)
+            if _may_pass(error):
+                self._put_back(batch)
+            else:
+                self._drop(len(batch))
+        return False
+
+    def _open(self) -> Database:
+        if self._database is None:
+            self._database = open_database(self._state, self._wall())
+            self._opened(self._database.load())
+        return self._database
+
+    def _tidy(self, database: Database) -> bool:
+        if time.monotonic() - self._tidied < TIDY:
+            return False
+        more = database.tidy(self.keep, self._wall())
+        if not more:
+            self._tidied = time.monotonic()
+        return more and not self._stop.is_set()
+
+    def _take(self) -> tuple[Batch, list[Future[bool]]]:
+        self._work.clear()
+        self._hurry.clear()
+        with self._lock:
+            batch, self._batch = self._batch, Batch()
+            flushes, self._flushes = self._flushes, []
+        return batch, flushes
+
+    def _put_back(self, batch: Batch) -> None:
+        with self._lock:
+            self._batch = batch.then(self._batch)
+            surplus = len(self._batch.steps) - MOST_STEPS
+            del self._batch.steps[MOST_STEPS:]
+        if surplus > 0:
+            self._drop(surplus)
+        self._work.set()
+
+    def _failed(self, error: Exception) -> None:
+        self.failures += 1
+        self.warning = f"{self._state / FILE}: {error}"
+        self._close()
+        if is_broken(error):
+            self._set_aside(error)
+        self._warn("calls are served on, what happened waits in memory")
+
+    def _recovered(self) -> None:
+        if self.warning:
+            LOG.info("%s is written again", self._state / FILE)
+        self.warning = ""
+        self._warned = float("-inf")
+
+    def _warn(self, consequence: str) -> None:
+        """Say once a minute what is wrong."""
+        now = time.monotonic()
+        if now - self._warned >= WARN:
+            self._warned = now
+            LOG.warning("the ledger cannot be written: %s; %s", self.warning, consequence)
+
+    def _set_aside(self, error: Exception) -> None:
+        try:
+            set_aside(self._state / FILE, self._wall(), error)
+        except OSError as refused:
+            self.warning = f"{self._state / FILE}: {error}, and it cannot be renamed: {refused}"
+
+    def _close(self) -> None:
+        database, self._database = self._database, None
+        if database is None:
+            return
+        try:
+            database.close()
+        except sqlite3.Error as error:
+            LOG.debug("closing the ledger: %s", error)
+
+    @staticmethod
+    def _answer(flushes: list[Future[bool]], *, written: bool) -> None:
+        for future in flushes:
+            if future.set_running_or_notify_cancel():
+                future.set_result(written)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same rows can be written later: the disk is at fault, not one of them."""
+    return isinstance(error, sqlite3.OperationalError | OSError | SidecarError) or is_broken(error)

@@ -1,0 +1,273 @@
+"""What the ledger keeps: its values, and the tables and rows that they become.
+
+Opens no file and runs no statement. No column holds a prompt, an answer or a secret.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+from sidecar.usage import CallRecord, Usage
+
+OBJECT_DAYS = 90
+OBJECT_COUNT = 50_000
+"""How long, and how many, created objects are remembered; the oldest go first."""
+
+MIGRATIONS = (
+    """
+    CREATE TABLE keys (
+        name TEXT PRIMARY KEY,
+        digest BLOB,
+        last_seen REAL,
+        last_used REAL,
+        last_refused REAL,
+        program TEXT NOT NULL
+    ) WITHOUT ROWID;
+
+    CREATE TABLE objects (
+        kind TEXT NOT NULL,
+        id TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        credential TEXT NOT NULL,
+        group_name TEXT NOT NULL,
+        created REAL NOT NULL,
+        PRIMARY KEY (kind, id)
+    ) WITHOUT ROWID;
+    CREATE INDEX objects_by_time ON objects (created);
+
+    CREATE TABLE calls (
+        call_id TEXT PRIMARY KEY,
+        started REAL NOT NULL,
+        key TEXT NOT NULL,
+        group_name TEXT NOT NULL,
+        vendor TEXT NOT NULL,
+        dialect TEXT NOT NULL,
+        endpoint TEXT NOT NULL,
+        method TEXT NOT NULL,
+        model_asked TEXT,
+        model_served TEXT,
+        streaming INTEGER NOT NULL,
+        provider TEXT NOT NULL,
+        credential TEXT NOT NULL,
+        status INTEGER NOT NULL,
+        outcome TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        attempts TEXT NOT NULL,
+        wait REAL NOT NULL,
+        first_byte REAL,
+        duration REAL NOT NULL,
+        input_tokens INTEGER,
+        output_tokens INTEGER,
+        cache_read_tokens INTEGER,
+        cache_write_tokens INTEGER,
+        cache_write_1h_tokens INTEGER,
+        reasoning_tokens INTEGER,
+        units TEXT NOT NULL,
+        service_tier TEXT,
+        usage_state TEXT NOT NULL,
+        session TEXT,
+        program TEXT NOT NULL
+    );
+    CREATE INDEX calls_by_time ON calls (started);
+    CREATE INDEX calls_by_key ON calls (key, started);
+    """,
+)
+"""Step n leads from schema version n to n + 1. A released step never changes: add another."""
+
+INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * 31)})"  # noqa: S608 - "?" alone
+"""A call that is already on the books stays as it is: nothing is counted twice."""
+
+RENAME_CALLS = "UPDATE calls SET key = ? WHERE key = ?"
+DELETE_KEY = "DELETE FROM keys WHERE name = ?"
+UPSERT_KEY = """
+    INSERT INTO keys (name, digest, last_seen, last_used, last_refused, program)
+    VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (name) DO UPDATE SET
+        digest = coalesce(excluded.digest, digest),
+        last_seen = coalesce(max(excluded.last_seen, last_seen), excluded.last_seen, last_seen),
+        last_used = coalesce(max(excluded.last_used, last_used), excluded.last_used, last_used),
+        last_refused =
+            coalesce(max(excluded.last_refused, last_refused), excluded.last_refused, last_refused),
+        program = CASE excluded.program WHEN '' THEN program ELSE excluded.program END
+"""
+UPSERT_OBJECT = """
+    INSERT OR REPLACE INTO objects (kind, id, provider, credential, group_name, created)
+    VALUES (?, ?, ?, ?, ?, ?)
+"""
+SELECT_KEYS = "SELECT name, digest, last_seen, last_used, last_refused, program FROM keys"
+SELECT_OBJECTS = f"""
+    SELECT kind, id, provider, credential, group_name, created FROM
+        (SELECT * FROM objects ORDER BY created DESC LIMIT {OBJECT_COUNT})
+    ORDER BY created
+"""  # noqa: S608 - a constant
+DELETE_OLD_CALLS = """
+    DELETE FROM calls WHERE call_id IN
+        (SELECT call_id FROM calls WHERE started < ? ORDER BY started LIMIT ?)
+"""
+DELETE_OLD_OBJECTS = """
+    DELETE FROM objects WHERE (kind, id) IN
+        (SELECT kind, id FROM objects WHERE created < ? ORDER BY created LIMIT ?)
+"""
+DELETE_SURPLUS_OBJECTS = """
+    DELETE FROM objects WHERE (kind, id) IN
+        (SELECT kind, id FROM objects ORDER BY created DESC LIMIT ? OFFSET ?)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTimes:
+    """When a key was last presented, last served by an upstream and last refused by us: wall-clock
+    seconds that never move back, None for never. `program` is the client that presented it last."""
+
+    last_seen: float | None = None
+    last_used: float | None = None
+    last_refused: float | None = None
+    program: str = ""
+
+
+@dataclass(slots=True)
+class KeyState:
+    """The same while it changes; `digest` is the SHA-256 of the key's current text, by which it is
+    found again under another name."""
+
+    digest: bytes | None = None
+    last_seen: float | None = None
+    last_used: float | None = None
+    last_refused: float | None = None
+    program: str = ""
+
+    def times(self) -> KeyTimes:
+        """As it is now."""
+        return KeyTimes(self.last_seen, self.last_used, self.last_refused, self.program)
+
+    def latest(self) -> float:
+        """When anything happened to this key last; 0 for never."""
+        return max(self.last_seen or 0.0, self.last_used or 0.0, self.last_refused or 0.0)
+
+    def absorb(self, other: KeyState) -> None:
+        """Become what both together know; no time moves back."""
+        if other.program and (other.last_seen or 0.0) >= (self.last_seen or 0.0):
+            self.program = other.program
+        self.digest = self.digest or other.digest
+        self.last_seen = later(self.last_seen, other.last_seen)
+        self.last_used = later(self.last_used, other.last_used)
+        self.last_refused = later(self.last_refused, other.last_refused)
+
+
+def later(one: float | None, other: float | None) -> float | None:
+    """The later of two times, either of which may be never."""
+    if one is None or other is None:
+        return other if one is None else one
+    return max(one, other)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who an object of a provider belongs to: its id means nothing anywhere else."""
+
+    provider: str
+    credential: str
+    group: str
+
+
+ObjectKey = tuple[str, str]
+"""The kind of an object, and its id."""
+Objects = dict[ObjectKey, tuple[Owner, float]]
+"""Each object's owner and when it was remembered, oldest first."""
+
+
+@dataclass(slots=True)
+class Contents:
+    """What the file knows when it is opened."""
+
+    keys: dict[str, KeyState] = field(default_factory=dict)
+    objects: Objects = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """A key goes by another name from here on; its calls follow it."""
+
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A key that left the configuration long ago leaves no times behind."""
+
+    name: str
+
+
+Step = CallRecord | Renamed | Forgotten
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is to be written: the newest state of keys and objects, and the steps in their order."""
+
+    keys: dict[str, KeyState] = field(default_factory=dict)
+    objects: Objects = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.keys) + len(self.objects) + len(self.steps)
+
+    def then(self, later_one: Batch) -> Batch:
+        """Both, in this order."""
+        return Batch(
+            self.keys | later_one.keys,
+            self.objects | later_one.objects,
+            self.steps + later_one.steps,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """For how many days calls are kept, and how many bytes the file may fill."""
+
+    days: int = 90
+    bytes: int = 1 << 30
+
+
+Plain = str | int | float | bytes | None
+BIGGEST = (1 << 63) - 1
+
+
+def plain(value: Plain) -> Plain:
+    """A value that SQLite takes for certain: a vendor's absurd number or broken character is bent
+    into its range, since one row that cannot be written would hold up all that follow."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode() if not value.isascii() else value
+    if isinstance(value, int):
+        return max(-BIGGEST, min(BIGGEST, value))
+    return value
+
+
+def key_row(name: str, state: KeyState) -> tuple[Plain, ...]:
+    """The parameters of `UPSERT_KEY`."""
+    times = (state.last_seen, state.last_used, state.last_refused)
+    return (plain(name), state.digest, *times, plain(state.program))
+
+
+def object_row(key: ObjectKey, owner: Owner, created: float) -> tuple[Plain, ...]:
+    """The parameters of `UPSERT_OBJECT`."""
+    return (*map(plain, (*key, owner.provider, owner.credential, owner.group)), created)
+
+
+def call_row(record: CallRecord) -> tuple[Plain, ...]:
+    """The parameters of `INSERT_CALL`."""
+    usage = record.usage or Usage()
+    row: tuple[Plain, ...] = (
+        record.call_id, record.started, record.key, record.group, record.vendor, record.dialect,
+        record.endpoint, record.method, record.model_asked, record.model_served, record.streaming,
+        record.provider, record.credential, record.status, record.outcome.value, record.reason,
+        json.dumps([asdict(attempt) for attempt in record.attempts]),
+        record.wait, record.first_byte, record.duration,
+        usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
+        usage.cache_write_tokens, usage.cache_write_1h_tokens, usage.reasoning_tokens,
+        json.dumps(dict(usage.units)), usage.service_tier, record.usage_state.value,
+        record.session, record.program,
+    )  # fmt: skip
+    return tuple(map(plain, row))
