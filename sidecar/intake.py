@@ -199,3 +199,10 @@ def _pairs(request: web.BaseRequest) -> tuple[tuple[str, str], ...]:
         (name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
         for name, value in request.raw_headers
     )
+
+
+def find_session(call: Call) -> str | None:
+    """The conversation a call belongs to, in the client's own words; None when it says nothing."""
+    wanted = call.dialect.session_headers
+    named = {name.lower(): value for name, value in call.headers if name.lower() in wanted}
+    return next((named[name] for name in wanted if name in named), call.facts.session)

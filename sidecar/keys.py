@@ -20,12 +20,12 @@ _BEARER = "bearer "
 
 
 def identify(
-    snapshot: Snapshot, headers: CIMultiDictProxy[str], query: str, now: datetime
-) -> tuple[Key, str]:
-    """The enabled key that this request presents, and the query without any credential.
+    snapshot: Snapshot, headers: CIMultiDictProxy[str], query: str
+) -> tuple[Key, KeyHash, str]:
+    """The key that this request presents, by which text, and the query without any credential.
 
-    Raises `Refused`: 401 for none or an unknown one, 403 for a disabled or expired one, 400 for
-    two different local keys. Foreign credentials beside a local key are ignored.
+    Raises `Refused`: 401 for none or an unknown one, 400 for two different local keys. Foreign
+    credentials beside a local key are ignored. Whether the key is in force is another question.
     """
     presented, rest = _presented(headers, query)
     known = {found[0].name: found for found in map(snapshot.by_digest.get, presented) if found}
@@ -36,8 +36,7 @@ def identify(
     if not known:
         raise Refused(Kind.INVALID_KEY, _unknown(bool(presented)))
     key, key_hash = next(iter(known.values()))
-    check_in_force(key, key_hash, now)
-    return key, rest
+    return key, key_hash, rest
 
 
 def check_in_force(key: Key, key_hash: KeyHash, now: datetime) -> None:

@@ -21,7 +21,6 @@ from yarl import URL
 
 from sidecar.config import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
-from sidecar.vendor import Prepared
 
 Body = bytes | AsyncIterable[bytes] | None
 
@@ -113,27 +112,15 @@ class Upstream:
         self._session = session
         self._contexts: dict[str, ssl.SSLContext] = {}
 
-    @asynccontextmanager
     async def send(
-        self, provider: Provider, method: str, prepared: Prepared,
+        self, provider: Provider, method: str, url: str,
         headers: Sequence[tuple[str, str]], body: Body,
-    ) -> AsyncIterator[Reply]:  # fmt: skip
-        """One attempt, until the head of its answer. Raises `UpstreamError`.
+    ) -> Reply:  # fmt: skip
+        """One attempt, until the head of its answer; the caller closes it. Raises `UpstreamError`.
 
         A connection that was kept alive and turns out dead before any byte came back is replaced
         once, as its request was almost certainly never read.
         """
-        url = URL(prepared.url, encoded=True)
-        reply = await self._first_head(provider, method, url, headers, body)
-        try:
-            yield reply
-        finally:
-            reply.close()
-
-    async def _first_head(
-        self, provider: Provider, method: str, url: URL,
-        headers: Sequence[tuple[str, str]], body: Body,
-    ) -> Reply:  # fmt: skip
         _fresh.set(False)
         try:
             return await self._head(provider, method, url, headers, body)
@@ -144,10 +131,11 @@ class Upstream:
         return await self._head(provider, method, url, headers, body)
 
     async def _head(
-        self, provider: Provider, method: str, url: URL,
+        self, provider: Provider, method: str, address: str,
         headers: Sequence[tuple[str, str]], body: Body,
     ) -> Reply:  # fmt: skip
         timeouts = provider.timeouts
+        url = URL(address, encoded=True)
         limits = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
         with _faults(timeouts):
             async with asyncio.timeout(timeouts.first_byte):
@@ -161,6 +149,9 @@ class Upstream:
                     proxy=_proxy(provider, url),
                     ssl=self._tls(provider),
                 )
+        if not 200 <= response.status <= 599:
+            response.close()
+            raise UpstreamError(Fault.PROTOCOL, f"its status is {response.status}", sent=True)
         return Reply(response, timeouts)
 
     def _tls(self, provider: Provider) -> ssl.SSLContext | bool:

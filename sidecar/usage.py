@@ -15,7 +15,7 @@ class Usage:
 
     `input_tokens` includes cache reads and writes, `output_tokens` includes reasoning; the other
     figures are parts of those two. `units` holds (name, count) of what is not tokens (`images`,
-    `audio_seconds`, `web_searches`). `service_tier` is the vendor's own word, since it changes the price.
+    `audio_seconds`, `web_searches`). `service_tier` is the vendor's own word: it changes the price.
     """
 
     input_tokens: int | None = None

@@ -203,7 +203,7 @@ class Vendor:
         return Prepared(f"{ask.base_url}{ask.path}{query}", headers)
 
     def estimate(self, body_bytes: int, max_output: int | None) -> tuple[int, int | None]:
-        """Input and output tokens to reserve; the output is None when the request names no bound."""
+        """Input and output tokens to reserve; the output is None when the request has no bound."""
         return body_bytes // 4, max_output
 
     def judge(self, answer: Answer) -> Judgement:

@@ -1,0 +1,131 @@
+"""One log line a call: human on a terminal, JSON otherwise. Never a query string, never a body.
+
+Also sets logging up as a whole, so that no library's error can print what a client sent.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import TextIO
+
+from sidecar.usage import CallRecord, Outcome
+
+log = logging.getLogger("sidecar.call")
+
+_MAXIMUM = 256
+
+
+def log_call(record: CallRecord) -> None:
+    """Write the line of a finished call."""
+    if log.isEnabledFor(logging.INFO):
+        log.info("call", extra={"call": record})
+
+
+class Lines(logging.Formatter):
+    """A line a record: `when level text` for people, or one JSON object."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        super().__init__()
+        self._as_json = as_json
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Control characters are escaped and long values cut: what is logged may come from a
+        client."""
+        call: CallRecord | None = getattr(record, "call", None)
+        if self._as_json:
+            return json.dumps(self._fields(record, call), ensure_ascii=True)
+        when = time.strftime("%H:%M:%S", time.localtime(record.created))
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        text = _call_text(call) if call is not None else record.getMessage()
+        lines = [f"{when} {level}{_safe(line)}" for line in text.splitlines() or [""]]
+        if record.exc_info:
+            lines.append(self._trace(record))
+        return "\n".join(lines)
+
+    def _fields(self, record: logging.LogRecord, call: CallRecord | None) -> dict[str, object]:
+        fields: dict[str, object] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        if call is not None:
+            return fields | call_fields(call)
+        fields["message"] = record.getMessage()[: 16 * _MAXIMUM]
+        if record.exc_info:
+            fields["trace"] = self._trace(record)
+        return fields
+
+    def _trace(self, record: logging.LogRecord) -> str:
+        """Where it happened, without the error's text: that may quote a request."""
+        kind, _, trace = record.exc_info or (None, None, None)
+        frames = []
+        while trace is not None:
+            code = trace.tb_frame.f_code
+            frames.append(f"{code.co_filename}:{trace.tb_lineno} {code.co_name}")
+            trace = trace.tb_next
+        return f"{getattr(kind, '__name__', '')} at " + " < ".join(reversed(frames))
+
+
+def call_fields(call: CallRecord) -> dict[str, object]:
+    """A call as the log shows it."""
+    return {
+        "call": call.call_id,
+        "key": call.key or None,
+        "provider": call.provider or None,
+        "endpoint": call.endpoint or None,
+        "model": None if call.model_asked is None else call.model_asked[:_MAXIMUM],
+        "status": call.status,
+        "outcome": call.outcome.value,
+        "ms": round(call.duration * 1000),
+        "input_tokens": None if call.usage is None else call.usage.input_tokens,
+        "output_tokens": None if call.usage is None else call.usage.output_tokens,
+        "reason": call.reason[:_MAXIMUM] or None,
+    }
+
+
+def _call_text(call: CallRecord) -> str:
+    fields = call_fields(call)
+    words = [
+        str(fields["status"]),
+        call.key or "-",
+        f"{call.endpoint or call.method} {fields['model'] or ''}".strip(),
+        f"via {call.provider}" if call.provider else "",
+        f"{fields['ms']} ms",
+    ]
+    if call.usage is not None:
+        words.append(f"{call.usage.input_tokens or 0}+{call.usage.output_tokens or 0} tokens")
+    if call.outcome is not Outcome.OK:
+        words.append(f"{call.outcome.value}: {fields['reason'] or ''}".rstrip(": "))
+    return "  ".join(word for word in words if word) + f"  {call.call_id}"
+
+
+def _safe(text: str) -> str:
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+class _NoQuotes(logging.Filter):
+    """Keeps the libraries' logs, less the errors that quote what was on the wire."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = None
+        record.exc_text = None
+        return record.levelno >= logging.WARNING
+
+
+def set_up_logging(stream: TextIO | None = None, level: int = logging.INFO) -> None:
+    """Log to `stream` (stderr): lines for people on a terminal, JSON objects otherwise."""
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(Lines(as_json=not stream.isatty()))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("sidecar").setLevel(level)
+    for name in ("aiohttp", "asyncio"):
+        logging.getLogger(name).addFilter(_NoQuotes())
+    for name in ("aiohttp.server", "aiohttp.client", "aiohttp.internal", "aiohttp.web"):
+        logging.getLogger(name).addFilter(_NoQuotes())

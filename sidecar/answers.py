@@ -1,0 +1,156 @@
+"""Answers of our own: refusals in the shape that the caller's clients understand, and hellos.
+
+Every answer carries the id of its call; none is ever plain text or HTML.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+from aiohttp import web
+
+from sidecar import headers
+from sidecar.attempt import Attempted
+from sidecar.dialect import Dialect, Located
+from sidecar.errors import Kind, Refusal, Refused
+from sidecar.guard import Door
+from sidecar.intake import Call
+from sidecar.ledger import program_of
+from sidecar.live import LiveCall
+from sidecar.plugins import locate
+from sidecar.upstream import Reply
+from sidecar.usage import Outcome
+from sidecar.vendor import Verdict
+
+
+def hello(door: Door, request: web.BaseRequest) -> web.StreamResponse:
+    """Somebody looks whether anybody is here: no key needed, nothing told, nothing recorded."""
+    try:
+        door.check(request.method, request.raw_path, request.headers)
+    except Refused as refused:
+        return plain(refused.refusal)
+    return web.json_response({"service": "sidecar"})
+
+
+def program(request: web.BaseRequest) -> str:
+    """The client program, as it names itself; "" when it does not."""
+    return program_of(request.headers.get("User-Agent", ""))
+
+
+def refuse_upgrade(request: web.BaseRequest) -> None:
+    """Raise `Refused` (426) on a request to change the protocol, which clients answer by using
+    plain HTTP at once."""
+    if request.headers.get("Upgrade"):
+        raise Refused(
+            Kind.UPGRADE_REQUIRED, "websockets are not served here; use plain HTTP with streaming"
+        )
+
+
+def go_on(request: web.BaseRequest) -> None:
+    """Tell a client that waits for it (`Expect: 100-continue`) to send its body."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def find_shape(
+    dialects: Sequence[Dialect], request: web.BaseRequest
+) -> tuple[Dialect, Located] | None:
+    """The dialect of a request whose key says nothing about it: by its path and headers."""
+    path = request.raw_path.partition("?")[0]
+    return locate(dialects, request.method, path, request.headers)
+
+
+def refusal(
+    request: web.BaseRequest, shape: Dialect | None, why: Refusal, live: LiveCall
+) -> web.Response:
+    """A refusal as this dialect's clients expect it. Sets the call's status."""
+    if shape is None:
+        response = plain(why)
+    else:
+        status, body = shape.error(why, live.call_id)
+        response = web.Response(status=status, body=body, content_type="application/json")
+        response.headers[shape.request_id_header] = live.call_id
+    live.status = response.status
+    response.headers[headers.ERROR] = why.kind.name.lower()
+    response.headers.update(own(live))
+    if not why.kind.retryable:
+        # Agents and SDKs would repeat a 401 or a 429 for minutes.
+        response.headers["x-should-retry"] = "false"
+    if why.retry_after is not None:
+        # Whole seconds, rounded up (RFC 9110 section 10.2.3); more than a minute makes some
+        # clients give up and others sleep.
+        response.headers["Retry-After"] = str(max(1, math.ceil(why.retry_after)))
+        response.headers["retry-after-ms"] = str(max(1, math.ceil(why.retry_after * 1000)))
+    if why.kind is Kind.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = "GET, HEAD, POST, PUT, PATCH, DELETE"
+    if why.kind is Kind.UPGRADE_REQUIRED:
+        response.headers["Upgrade"] = "HTTP/1.1"
+    if not request.content.at_eof():
+        # A body that nobody is going to read must not be taken for the next request.
+        response.force_close()
+    return response
+
+
+def plain(why: Refusal) -> web.Response:
+    """A refusal that belongs to no dialect, in a shape that most clients can read."""
+    code = why.kind.name.lower()
+    error = {"type": code, "code": code, "message": why.message, "param": None}
+    response = web.json_response({"type": "error", "error": error}, status=why.kind.status)
+    response.headers[headers.ERROR] = code
+    return response
+
+
+def own(live: LiveCall) -> Mapping[str, str]:
+    """The headers of ours that every answer carries."""
+    return {
+        headers.CALL_ID: live.call_id,
+        headers.PROVIDER: live.provider or "none",
+        headers.MODEL: (live.model_served or "none").encode("ascii", "replace").decode(),
+        headers.WAIT: str(round(live.wait * 1000)),
+    }
+
+
+def whole(body: bytes, live: LiveCall) -> web.Response:
+    """A successful JSON answer of our own."""
+    return web.Response(body=body, content_type="application/json", headers=own(live))
+
+
+def relayed_headers(
+    request: web.BaseRequest, call: Call, attempted: Attempted, live: LiveCall
+) -> list[tuple[str, str]]:
+    """The headers of an answer that is passed on, with ours after the vendor's."""
+    reply = attempted.reply
+    assert reply is not None  # noqa: S101 - only answers have headers
+    own_path = request.raw_path.partition("?")[0].removesuffix(call.located.path)
+    own_base = f"http://{request.headers['Host']}{own_path}"
+    pairs = headers.for_client(
+        reply.headers,
+        call.dialect.url_headers,
+        lambda url: headers.relocated(url, attempted.base_url, own_base),
+    )
+    if 300 <= reply.status < 400 and reply.status != HTTPStatus.NOT_MODIFIED:
+        _check_redirect(pairs)
+    return pairs + list(own(live).items())
+
+
+def _check_redirect(pairs: Sequence[tuple[str, str]]) -> None:
+    if not any(name.lower() == "location" for name, _ in pairs):
+        raise Refused(
+            Kind.UPSTREAM_INVALID, "the provider redirects elsewhere, which is never followed"
+        )
+
+
+def blame(attempted: Attempted) -> tuple[Outcome, str]:
+    """Whose fault an error answer is, and why."""
+    if attempted.verdict is Verdict.CLIENT:
+        return Outcome.CLIENT_ERROR, attempted.reason
+    return Outcome.UPSTREAM_ERROR, attempted.reason
+
+
+def readable_type(reply: Reply) -> str:
+    """The content type a meter may read by; "" when the bytes are in a coding."""
+    if reply.fields.get("Content-Encoding", "identity") != "identity":
+        return ""
+    return reply.fields.get("Content-Type", "")

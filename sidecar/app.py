@@ -1,0 +1,299 @@
+"""The composition root: makes every part, wires it, starts and stops it in order.
+
+No request is handled here, and nothing is decided that another module could decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sidecar import __version__
+from sidecar.access import log_call, set_up_logging
+from sidecar.admin import Admin
+from sidecar.attempt import Attempts
+from sidecar.catalog import Catalog
+from sidecar.config import CredentialRef, Provider, Server, Snapshot
+from sidecar.credentials import Vault
+from sidecar.errors import ConfigError, Kind, Refusal, SidecarError
+from sidecar.guard import Door, allowed_hosts
+from sidecar.ledger import Ledger
+from sidecar.listening import (
+    StartError,
+    is_loopback,
+    listening,
+    listening_unix,
+    make_private,
+    parse_address,
+    warn_if_open,
+)
+from sidecar.live import LiveCalls
+from sidecar.loading import plugin_paths
+from sidecar.metrics import Metrics
+from sidecar.plugins import Registry, discover
+from sidecar.proxy import Parts, Proxy
+from sidecar.reload import Configuration, read_file
+from sidecar.state import lock
+from sidecar.upstream import open_upstream
+from sidecar.usage import CallRecord
+
+SOCKET = "admin.sock"
+
+log = logging.getLogger("sidecar")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A sidecar that serves. `url` is the agents' address, `admin_url` the admin side's."""
+
+    url: str
+    admin_url: str
+    configuration: Configuration
+    live: LiveCalls
+    ledger: Ledger
+    metrics: Metrics
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The configuration in force."""
+        return self.configuration.current()
+
+    def unavailable(self) -> list[tuple[str, str]]:
+        """The providers that cannot be used, and why."""
+        vault = self.configuration.vault
+        each = [(p.name, vault.unavailable(p)) for p in self.snapshot.providers.values()]
+        return [(name, why_not) for name, why_not in each if why_not]
+
+
+@asynccontextmanager
+async def serve(
+    config: Path,
+    state: Path,
+    *,
+    listen: str | None = None,
+    admin: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    stop_soon: asyncio.Event | None = None,
+) -> AsyncIterator[Running]:
+    """Serve `config` with its state under `state`, until the context ends; then drain.
+
+    `listen` and `admin` (`HOST:PORT`) override the file. `stop_soon`, when set, ends the drain at
+    once. Raises `ConfigError` or `StartError`.
+    """
+    async with AsyncExitStack() as stack:
+        make_private(state)
+        stack.enter_context(lock(state))
+        parts = await _assemble(stack, config, state, os.environ if environ is None else environ)
+        server = _overridden(parts.configuration.current().server, listen, admin)
+        yield await _open_doors(stack, parts, server, state, stop_soon or asyncio.Event())
+
+
+@dataclass(slots=True)
+class _Assembly:
+    """The parts, once made."""
+
+    configuration: Configuration
+    vault: Vault
+    registry: Registry
+    ledger: Ledger
+    metrics: Metrics
+    live: LiveCalls
+    attempts: Attempts
+    catalog: Catalog
+    draining: bool = False
+
+    def usable(self, provider: Provider) -> tuple[tuple[CredentialRef, ...], str]:
+        """The provider's credentials that can be had, or why there are none."""
+        why_not = self.vault.unavailable(provider)
+        return ((), why_not) if why_not else (self.vault.usable(provider), "")
+
+    def finished(self, record: CallRecord) -> None:
+        """Tell the log and the plugins."""
+        log_call(record)
+        self.registry.finished(record)
+
+
+async def _assemble(
+    stack: AsyncExitStack, config: Path, state: Path, environ: Mapping[str, str]
+) -> _Assembly:
+    # The loop's clock is the monotonic one; a call's times are all taken from it.
+    clock = asyncio.get_running_loop().time
+    registry = _find_plugins(config)
+    vault = Vault(environ, clock)
+    ledger = await stack.enter_async_context(Ledger(state, wall=time.time))
+    metrics = Metrics(version=__version__)
+    configuration = Configuration(
+        config, state / "accepted.yaml", registry, vault, time.time,
+        told=lambda accepted: metrics.reloaded(accepted, time.time()),
+    )  # fmt: skip
+    configuration.listeners += [ledger.reconcile, metrics.reconcile]
+    warn_if_open(config)
+    await asyncio.to_thread(configuration.start)
+    upstream = await stack.enter_async_context(open_upstream())
+    local = {
+        name: await stack.enter_async_context(vendor.local_server.start())
+        for name, vendor in registry.vendors.items()
+        if vendor.local_server is not None
+    }
+    attempts = Attempts(upstream, vault, local, clock)
+    catalog = Catalog(upstream, vault, registry.dialects, local, clock)
+    live = LiveCalls(clock, time.time)
+    return _Assembly(configuration, vault, registry, ledger, metrics, live, attempts, catalog)
+
+
+def _find_plugins(config: Path) -> Registry:
+    try:
+        names = plugin_paths(read_file(config))
+    except ConfigError:
+        names = ()
+    registry = discover([config.parent / name for name in names])
+    for problem in registry.problems:
+        log.error("plugin: %s", problem)
+    return registry
+
+
+async def _open_doors(
+    stack: AsyncExitStack, parts: _Assembly, server: Server, state: Path, stop_soon: asyncio.Event
+) -> Running:
+    hosts = allowed_hosts([a.host for a in (*server.listen, server.admin)], server.allow_hosts)
+    door = Door(hosts, frozenset(server.allow_origins))
+    side = _admin_side(parts, door)
+    proxy = Proxy(_proxy_parts(parts, door))
+    await stack.enter_async_context(listening_unix(side.over_socket, state / SOCKET))
+    admin_urls = await stack.enter_async_context(listening(side.over_tcp, (server.admin,)))
+
+    async def drain() -> None:
+        parts.draining = True
+        await _drained(parts.live, server.drain, stop_soon)
+
+    urls = await stack.enter_async_context(listening(proxy.handle, server.listen, drain))
+    side.addresses |= {"listen": urls, "admin": admin_urls[0]}
+    watching = asyncio.create_task(parts.configuration.watch())
+    stack.push_async_callback(_cancelled, watching)
+    return Running(
+        urls[0], admin_urls[0], parts.configuration, parts.live, parts.ledger, parts.metrics
+    )
+
+
+def _proxy_parts(parts: _Assembly, door: Door) -> Parts:
+    return Parts(
+        current=parts.configuration.current,
+        door=door,
+        registry=parts.registry,
+        attempts=parts.attempts,
+        catalog=parts.catalog,
+        usable=parts.usable,
+        ledger=parts.ledger,
+        metrics=parts.metrics,
+        live=parts.live,
+        draw=random.SystemRandom().random,
+        wall=time.time,
+        finished=parts.finished,
+    )
+
+
+def _admin_side(parts: _Assembly, door: Door) -> Admin:
+    return Admin(
+        configuration=parts.configuration,
+        vault=parts.vault,
+        registry=parts.registry,
+        ledger=parts.ledger,
+        metrics=parts.metrics,
+        live=parts.live,
+        catalog=parts.catalog,
+        usable=parts.usable,
+        started=time.time(),
+        draining=lambda: parts.draining,
+        door=door,
+    )
+
+
+async def _drained(live: LiveCalls, patience: float, stop_soon: asyncio.Event) -> None:
+    """Wait for the calls of this moment, then end what is left."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience
+    while live and loop.time() < deadline and not stop_soon.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop_soon.wait(), 0.1)
+    left = live.end(Refusal(Kind.DRAINING, "Sidecar is shutting down"))
+    if left:
+        log.warning("%d calls were cut at the end of the drain (server.drain)", left)
+        await asyncio.sleep(0.1)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _overridden(server: Server, listen: str | None, admin: str | None) -> Server:
+    """The file's addresses, or the command line's; a public one only when the file allows it."""
+    if listen is not None:
+        server = replace(server, listen=(parse_address(listen),))
+    if admin is not None:
+        server = replace(server, admin=parse_address(admin))
+    public = [a for a in (*server.listen, server.admin) if not is_loopback(a.host)]
+    if public and not server.allow_remote:
+        raise StartError(
+            f"{public[0]} can be reached from other machines; if that is meant, set "
+            "server.allow_remote: true (keys then travel unencrypted)"
+        )
+    return server
+
+
+def run(config: Path, state: Path, listen: str | None = None, admin: str | None = None) -> int:
+    """Serve until a signal says stop; the exit status. Problems are printed, not raised."""
+    set_up_logging()
+    try:
+        asyncio.run(_until_told(config, state, listen, admin))
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the answer to the person who started it
+        return 2
+    except SidecarError as error:
+        print(f"sidecar: {error}", file=sys.stderr)  # noqa: T201 - see above
+        return 2
+    return 0
+
+
+async def _until_told(config: Path, state: Path, listen: str | None, admin: str | None) -> None:
+    loop = asyncio.get_running_loop()
+    stop, stop_soon = asyncio.Event(), asyncio.Event()
+
+    def told() -> None:
+        (stop_soon if stop.is_set() else stop).set()
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, told)
+    async with serve(config, state, listen=listen, admin=admin, stop_soon=stop_soon) as running:
+        reloads: set[asyncio.Task[object]] = set()
+
+        def reload() -> None:
+            task: asyncio.Task[object] = loop.create_task(running.configuration.reload())
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, reload)
+        _greet(running)
+        await stop.wait()
+        log.info("draining %d calls; a second signal stops at once", len(running.live))
+
+
+def _greet(running: Running) -> None:
+    snapshot = running.snapshot
+    log.info("serving agents on %s, admin on %s", running.url, running.admin_url)
+    log.info(
+        "%s: %d keys, %d groups, %d providers", running.configuration.file,
+        len(snapshot.keys), len(snapshot.groups), len(snapshot.providers),
+    )  # fmt: skip
+    for name, why_not in running.unavailable():
+        log.warning("provider %s is unavailable: %s", name, why_not)

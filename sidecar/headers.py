@@ -1,0 +1,123 @@
+"""Which headers pass, in both directions: everything but what is named here.
+
+Deny-lists, so that a vendor's new header survives. Hop-by-hop fields (RFC 9110 section 7.6.1) and
+framing are ours; credentials are replaced; what would act on the wrong host or leak the caller's
+address stops here. The names of our own headers stand only in this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from urllib.parse import urlsplit, urlunsplit
+
+from sidecar.keys import CREDENTIAL_HEADERS
+
+CALL_ID = "x-sidecar-call"
+PROVIDER = "x-sidecar-provider"
+MODEL = "x-sidecar-model"
+WAIT = "x-sidecar-wait-ms"
+ERROR = "x-sidecar-error"
+URGENCY = "x-sidecar-urgency"
+
+_HOP_BY_HOP = frozenset({
+    "connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade",
+    "proxy-authorization", "proxy-authenticate", "proxy-authentication-info", "http2-settings",
+})  # fmt: skip
+
+_REQUEST = _HOP_BY_HOP | CREDENTIAL_HEADERS | frozenset({
+    "host", "content-length", "expect", "max-forwards", "accept-encoding",
+    # Who calls and from where is nobody else's business.
+    "cookie", "cookie2", "origin", "referer", "via", "forwarded", "x-real-ip",
+    # These choose whose account is used; a provider sets its own.
+    "openai-organization", "openai-project", "x-goog-user-project", "anthropic-workspace-id",
+    URGENCY,
+})  # fmt: skip
+_REQUEST_PREFIXES = ("x-forwarded-", "sec-", "proxy-", "x-sidecar-")
+
+_RESPONSE = _HOP_BY_HOP | frozenset({
+    "content-length", "set-cookie", "set-cookie2", "alt-svc", "strict-transport-security",
+    "content-security-policy", "clear-site-data", "public-key-pins", "refresh",
+    "www-authenticate", "nel", "report-to", "reporting-endpoints",
+    # A vendor that echoes what authenticated us must not hand it on.
+    *CREDENTIAL_HEADERS,
+})  # fmt: skip
+_RESPONSE_PREFIXES = ("access-control-", "x-sidecar-")
+
+
+def for_upstream(
+    pairs: Sequence[tuple[str, str]],
+    own: Sequence[tuple[str, str]],
+    *,
+    remove: frozenset[str] = frozenset(),
+    decoded: bool = False,
+) -> list[tuple[str, str]]:
+    """The request headers that go on, in order, and then `own` in place of any of their names.
+
+    `remove` are further names in lower case; `decoded`: the body goes without its coding.
+    """
+    gone = remove | {name.lower() for name, _ in own} | _nominated(pairs)
+    if decoded:
+        gone |= {"content-encoding"}
+    kept = [
+        (name, value)
+        for name, value in pairs
+        if (lower := name.lower()) not in _REQUEST
+        and lower not in gone
+        and not lower.startswith(_REQUEST_PREFIXES)
+    ]
+    return [*kept, ("Accept-Encoding", "identity"), *own]
+
+
+def for_client(
+    raw: Iterable[tuple[bytes, bytes]], urls: frozenset[str], relocate: Callable[[str], str | None]
+) -> list[tuple[str, str]]:
+    """The response headers that pass to the client, in order and spelling.
+
+    Those named in `urls` (lower case) pass as `relocate` has them, or not at all where it says
+    None: an address at the vendor would lead the client, with its local key, past this process.
+    """
+    pairs = [
+        (name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in raw
+    ]
+    gone = _nominated(pairs)
+    kept: list[tuple[str, str]] = []
+    for name, value in pairs:
+        lower = name.lower()
+        if lower in urls:
+            moved = relocate(value)
+            if moved is not None:
+                kept.append((name, moved))
+        elif not (lower in _RESPONSE or lower in gone or lower.startswith(_RESPONSE_PREFIXES)):
+            kept.append((name, value))
+    return kept
+
+
+def relocated(url: str, base_url: str, own_base: str) -> str | None:
+    """A vendor's URL as one of ours; None when it is not below `base_url`'s origin.
+
+    What lies below the whole base URL is moved below `own_base`, the base that the client used;
+    the rest of that origin keeps its path.
+    """
+    base, ours = urlsplit(base_url), urlsplit(own_base)
+    found = urlsplit(url)
+    if (found.scheme or base.scheme, found.netloc or base.netloc) != (base.scheme, base.netloc):
+        return None
+    path = found.path
+    if path == base.path or path.startswith(base.path.rstrip("/") + "/"):
+        path = ours.path + path[len(base.path.rstrip("/")) :]
+    return urlunsplit((ours.scheme, ours.netloc, path, found.query, ""))
+
+
+def _nominated(pairs: Sequence[tuple[str, str]]) -> frozenset[str]:
+    """The fields that `Connection` names: they belong to that hop alone."""
+    for name, value in pairs:
+        if name.lower() == "connection" and value.lower() not in {"keep-alive", "close"}:
+            break
+    else:
+        return frozenset()
+    return frozenset(
+        token.strip().lower()
+        for name, value in pairs
+        if name.lower() == "connection"
+        for token in value.split(",")
+    )

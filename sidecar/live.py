@@ -1,0 +1,127 @@
+"""The calls of this moment: what is known of each so far, and the hand that can end it.
+
+A `LiveCall` is opened when a request comes in and closed, once, into a `CallRecord`. Nothing here
+decides anything; the console and the commands look at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from sidecar.config import Key
+from sidecar.errors import Refusal
+from sidecar.usage import AttemptRecord, CallRecord, Outcome, Usage, UsageState
+
+
+@dataclass(slots=True, eq=False)
+class LiveCall:
+    """One call while it runs. Times are monotonic seconds, but `started`, which is wall clock."""
+
+    call_id: str
+    method: str
+    program: str
+    began: float
+    started: float
+    task: asyncio.Task[object] | None
+    key: Key | None = None
+    dialect: str = ""
+    endpoint: str = ""
+    model_asked: str | None = None
+    streaming: bool = False
+    session: str | None = None
+    provider: str = ""
+    credential: str = ""
+    model_served: str | None = None
+    status: int = 0
+    outcome: Outcome = Outcome.CANCELLED
+    reason: str = ""
+    attempts: list[AttemptRecord] = field(default_factory=list)
+    wait: float = 0.0
+    first_byte: float | None = None
+    usage: Usage | None = None
+    usage_state: UsageState = UsageState.NONE
+    ending: Refusal | None = None
+
+    def end(self, refusal: Refusal) -> None:
+        """Have the call end now, wherever it is, with this reason."""
+        self.ending = refusal
+        if self.task is not None:
+            self.task.cancel()
+
+    def record(self, now: float) -> CallRecord:
+        """The finished call; `now` is monotonic."""
+        key = self.key
+        return CallRecord(
+            call_id=self.call_id,
+            started=self.started,
+            key="" if key is None else key.name,
+            group="" if key is None else key.group.name,
+            vendor="" if key is None else key.group.vendor.name,
+            dialect=self.dialect,
+            endpoint=self.endpoint,
+            method=self.method,
+            model_asked=self.model_asked,
+            streaming=self.streaming,
+            provider=self.provider,
+            credential=self.credential,
+            model_served=self.model_served,
+            status=self.status,
+            outcome=self.outcome,
+            reason=self.reason,
+            attempts=tuple(self.attempts),
+            wait=self.wait,
+            first_byte=None if self.first_byte is None else self.first_byte - self.began,
+            duration=now - self.began,
+            usage=self.usage,
+            usage_state=self.usage_state,
+            session=self.session,
+            program=self.program,
+        )
+
+
+class LiveCalls:
+    """All calls of this moment, by id."""
+
+    def __init__(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._calls: dict[str, LiveCall] = {}
+        # A counter behind a random start: unique over restarts, and cheap.
+        self._numbers = itertools.count(secrets.randbits(40) << 20)
+
+    def open(self, method: str, program: str) -> LiveCall:
+        """A new call, of the running task."""
+        call = LiveCall(
+            call_id=f"call_{next(self._numbers):x}",
+            method=method,
+            program=program,
+            began=self._clock(),
+            started=self._wall(),
+            task=asyncio.current_task(),
+        )
+        self._calls[call.call_id] = call
+        return call
+
+    def close(self, call: LiveCall) -> CallRecord:
+        """The call is over."""
+        self._calls.pop(call.call_id, None)
+        return call.record(self._clock())
+
+    def __iter__(self) -> Iterator[LiveCall]:
+        """The calls that run now, oldest first."""
+        return iter(list(self._calls.values()))
+
+    def __len__(self) -> int:
+        """How many run now."""
+        return len(self._calls)
+
+    def end(self, refusal: Refusal, *, key: str | None = None) -> int:
+        """End every call (of one key, if given) now; how many there were."""
+        ended = [call for call in self if key is None or (call.key and call.key.name == key)]
+        for call in ended:
+            call.end(refusal)
+        return len(ended)

@@ -1,0 +1,211 @@
+"""THE PATH OF ONE CALL, readable from top to bottom.
+
+    client ─ keys ─ intake ─▶ routing ─▶ attempt ─▶ relay ─▶ client
+                       Call   candidates   answer     usage ─▶ ledger, metrics, plugins
+
+This is the only place that says what happens next. How each step works stands in its own module:
+no header, no vendor and no socket is spoken of here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from aiohttp import web
+
+from sidecar import answers, keys, ownership, routing
+from sidecar.attempt import Attempted, Attempts
+from sidecar.catalog import Catalog
+from sidecar.config import Snapshot
+from sidecar.dialect import Dialect, Meter
+from sidecar.errors import Kind, Refusal, Refused
+from sidecar.guard import Door
+from sidecar.intake import Call, find_session, read_call
+from sidecar.ledger import Ledger
+from sidecar.live import LiveCall, LiveCalls
+from sidecar.metrics import Metrics
+from sidecar.plugins import Registry
+from sidecar.relay import End, Relay
+from sidecar.rewriting import Rewriter
+from sidecar.usage import CallRecord, Outcome, UsageState
+
+log = logging.getLogger("sidecar.proxy")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a proxy is made of. `current` gives the configuration in force, `draw` a random number
+    from 0 to 1, `wall` the time of day; `finished` hears of every record."""
+
+    current: Callable[[], Snapshot]
+    door: Door
+    registry: Registry
+    attempts: Attempts
+    catalog: Catalog
+    usable: routing.Usable
+    ledger: Ledger
+    metrics: Metrics
+    live: LiveCalls
+    draw: Callable[[], float]
+    wall: Callable[[], float]
+    finished: Callable[[CallRecord], None]
+
+
+class Passage:
+    """One request on its way through: the parts that are needed to end it well, as they appear."""
+
+    def __init__(self, request: web.BaseRequest, live: LiveCall) -> None:
+        self.request = request
+        self.live = live
+        self.relay = Relay(request)
+        self.call: Call | None = None
+        self.meter: Meter | None = None
+
+
+class Proxy:
+    """Serves the agents' listener."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._dialects = tuple(parts.registry.dialects.values())
+        self._probes = {"/"}.union(*(dialect.probes for dialect in self._dialects))
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, whatever happens; its record is kept exactly once."""
+        path = request.raw_path.partition("?")[0]
+        if path in self._probes and request.method in {"GET", "HEAD"}:
+            return answers.hello(self._parts.door, request)
+        live = self._parts.live.open(request.method, answers.program(request))
+        passage = Passage(request, live)
+        try:
+            return await self._serve(passage)
+        except Refused as refused:
+            live.outcome = Outcome.REFUSED
+            return await self._refuse(passage, refused.refusal)
+        except asyncio.CancelledError:
+            if live.ending is None:
+                raise  # the client left
+            live.outcome = Outcome.REVOKED
+            return await self._refuse(passage, live.ending)
+        except ConnectionError:
+            raise  # the client left in the middle of a write
+        except Exception:  # a bug of ours must still be answered in the caller's shape
+            log.exception("call %s failed inside Sidecar", live.call_id)
+            live.outcome = Outcome.REFUSED
+            why = f"an error in Sidecar itself; its log tells more under {live.call_id}"
+            return await self._refuse(passage, Refusal(Kind.INTERNAL, why))
+        finally:
+            self._close(passage)
+
+    async def _serve(self, passage: Passage) -> web.StreamResponse:
+        call = await self._admit(passage)
+        if call.endpoint.lists_models:
+            return await self._list_models(passage, call)
+        found = routing.plan(
+            call.key, call.dialect, call.endpoint, call.facts.models,
+            self._parts.usable, self._parts.draw,
+        )  # fmt: skip
+        routing.require(found, call.key, call.endpoint, call.facts.models)
+        candidates = ownership.narrow(call, found.candidates, self._parts.ledger)
+        rewriter = Rewriter(call, passage.request.content)
+        attempted = await self._parts.attempts.first_good(call, candidates, rewriter, passage.live)
+        try:
+            return await self._pass_on(passage, call, attempted)
+        finally:
+            attempted.close()
+
+    async def _admit(self, passage: Passage) -> Call:
+        """Who is it, and what do they ask for?"""
+        parts, request, live = self._parts, passage.request, passage.live
+        snapshot = parts.current()
+        parts.door.check(request.method, request.raw_path, request.headers)
+        path, _, query = request.raw_path.partition("?")
+        key, key_hash, query = keys.identify(snapshot, request.headers, query)
+        live.key = key
+        parts.ledger.seen(key.name, live.program)
+        parts.metrics.call_started(key.name, key.group.name)
+        keys.check_in_force(key, key_hash, datetime.fromtimestamp(parts.wall(), UTC))
+        answers.refuse_upgrade(request)
+        call = passage.call = await read_call(
+            request, snapshot, key, parts.registry.dialects, path, query,
+            accept_body=lambda: answers.go_on(request),
+        )  # fmt: skip
+        live.dialect, live.endpoint = call.dialect.name, call.endpoint.name
+        live.model_asked, live.streaming = call.model, call.facts.streaming
+        live.session = find_session(call)
+        return call
+
+    async def _list_models(self, passage: Passage, call: Call) -> web.StreamResponse:
+        entries = await self._parts.catalog.offered(call.key, call.dialect)
+        live = passage.live
+        live.outcome, live.status = Outcome.OK, 200
+        self._parts.ledger.used(call.key.name)
+        return answers.whole(call.dialect.models(entries), live)
+
+    async def _pass_on(
+        self, passage: Passage, call: Call, attempted: Attempted
+    ) -> web.StreamResponse:
+        """Give the client the answer that was won, and read its usage on the way."""
+        relay, live, reply = passage.relay, passage.live, attempted.reply
+        assert reply is not None  # noqa: S101 - first_good promises it
+        live.status = reply.status
+        pairs = answers.relayed_headers(passage.request, call, attempted, live)
+        if attempted.body is not None:
+            live.outcome, live.reason = answers.blame(attempted)
+            return await relay.send(reply.status, reply.reason, pairs, attempted.body)
+        self._parts.ledger.used(call.key.name)
+        meter = passage.meter = call.dialect.meter(call.endpoint, answers.readable_type(reply))
+        response = await attempted.relay_through(relay, pairs, meter)
+        if relay.end is End.CUT:
+            live.outcome, live.reason = Outcome.CUT, relay.fault
+            why = Refusal(Kind.UPSTREAM_UNREACHABLE, f"{live.provider}: {relay.fault}")
+            return await relay.cut(call.dialect, call.endpoint, meter, why, live.call_id)
+        ownership.remember(call, attempted.candidate, meter, self._parts.ledger)
+        live.outcome = Outcome.OK
+        return response
+
+    async def _refuse(self, passage: Passage, why: Refusal) -> web.StreamResponse:
+        """Our own no, in the shape of the call; into a started answer only as its broken end."""
+        call, live = passage.call, passage.live
+        live.reason = why.message
+        if live.key is not None:
+            self._parts.ledger.refused(live.key.name)
+        if passage.relay.started and call is not None and passage.meter is not None:
+            return await passage.relay.cut(
+                call.dialect, call.endpoint, passage.meter, why, live.call_id
+            )
+        shape = call.dialect if call is not None else self._shape(passage.request)
+        return answers.refusal(passage.request, shape, why, live)
+
+    def _shape(self, request: web.BaseRequest) -> Dialect | None:
+        found = answers.find_shape(self._dialects, request)
+        return None if found is None else found[0]
+
+    def _close(self, passage: Passage) -> None:
+        """Settle: usage replaces every guess, and everybody hears of the call once."""
+        live, parts = passage.live, self._parts
+        live.first_byte = passage.relay.first_byte
+        if passage.meter is not None and passage.call is not None:
+            _read_meter(passage.call, passage.meter, live)
+        record = parts.live.close(live)
+        if live.key is not None:
+            parts.metrics.call_ended(live.key.name)
+        parts.ledger.finished(record)
+        parts.metrics.call_finished(record)
+        parts.finished(record)
+
+
+def _read_meter(call: Call, meter: Meter, live: LiveCall) -> None:
+    live.usage = meter.usage()
+    live.model_served = meter.model or live.model_served
+    if meter.finished and live.outcome is Outcome.CANCELLED:
+        # Some clients close as soon as they have read the end.
+        live.outcome = Outcome.OK
+    if live.usage is not None:
+        live.usage_state = UsageState.REPORTED if meter.finished else UsageState.PARTIAL
+    elif call.endpoint.counts:
+        live.usage_state = UsageState.UNKNOWN

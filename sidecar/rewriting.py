@@ -1,0 +1,77 @@
+"""What of a request changes on its way to one candidate: the model's name, and nothing else.
+
+When the names are equal, the very bytes that came in go out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from urllib.parse import quote, unquote_plus
+
+from sidecar.dialect import ModelAt
+from sidecar.intake import Call
+from sidecar.splice import splice_model
+
+
+class Rewriter:
+    """The request as a candidate gets it; a rename of the same name is worked out once."""
+
+    def __init__(self, call: Call, stream: AsyncIterable[bytes]) -> None:
+        self._call = call
+        self._stream = stream
+        self._bodies: dict[str, bytes] = {}
+        self._streamed = False
+
+    @property
+    def consumed(self) -> bool:
+        """Whether a body that is streamed through has begun to be read, and so cannot be sent
+        again."""
+        return self._streamed
+
+    def renames(self, model: str | None) -> bool:
+        """Whether this candidate knows the model by another name."""
+        return model is not None and model != self._call.model
+
+    def decodes(self, model: str | None) -> bool:
+        """Whether the body goes without its content coding, as it had to be edited."""
+        at = self._call.endpoint.model_at
+        coded = self._call.encoding not in {"", "identity"}
+        return coded and self.renames(model) and at in {ModelAt.BODY, ModelAt.FORM}
+
+    def body(self, model: str | None) -> bytes | AsyncIterable[bytes] | None:
+        """The body for a candidate that knows the model as `model`; None when there is none."""
+        call = self._call
+        if call.body is None:
+            self._streamed = True
+            return self._stream
+        if model is not None and self.renames(model):
+            if call.endpoint.model_at is ModelAt.BODY:
+                return self._edited(model, call.model or "")
+            if call.endpoint.model_at is ModelAt.FORM and call.form_span is not None:
+                start, end = call.form_span
+                return call.plain[:start] + model.encode() + call.plain[end:]
+        return call.body or None
+
+    def path(self, model: str | None) -> str:
+        """The path for that candidate."""
+        located = self._call.located
+        if model is None or located.model_span is None or not self.renames(model):
+            return located.path
+        start, end = located.model_span
+        return located.path[:start] + quote(model, safe="/:@") + located.path[end:]
+
+    def query(self, model: str | None) -> str:
+        """The query for that candidate."""
+        call = self._call
+        if model is None or call.endpoint.model_at is not ModelAt.QUERY or not self.renames(model):
+            return call.query
+        return "&".join(
+            f"{name}={quote(model)}" if unquote_plus(name) == "model" else parameter
+            for parameter in call.query.split("&")
+            for name in [parameter.partition("=")[0]]
+        )
+
+    def _edited(self, model: str, asked: str) -> bytes:
+        if model not in self._bodies:
+            self._bodies[model] = splice_model(self._call.plain, asked, model)
+        return self._bodies[model]

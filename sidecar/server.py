@@ -1,0 +1,93 @@
+"""How both listeners speak HTTP: aiohttp's low-level server, with its defaults set on purpose.
+
+A request that cannot be parsed is answered without a word of what it said, and nothing of it is
+logged: a bad header line may hold a key. What a request means is not decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from sidecar.answers import plain
+from sidecar.errors import Kind, Refusal
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+HEAD_TIMEOUT = 15.0
+"""Seconds for the head of a request to arrive, once it has begun."""
+KEEP_ALIVE = 90.0
+"""Seconds that an idle connection is kept."""
+MAXIMUM_HEAD_LINE = 64 * 1024
+
+log = logging.getLogger("sidecar.server")
+
+
+class Protocol(web.RequestHandler):
+    """One connection."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Also bound the time that a head may take."""
+        super().data_received(data)
+        waiting = self._waiter is not None and not self._waiter.done()
+        if waiting and self._head_timer is None:
+            self._head_timer = self._loop.call_later(HEAD_TIMEOUT, self._give_up_head)
+        elif not waiting and self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Also forget the timer."""
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+        super().connection_lost(exc)
+
+    def _give_up_head(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - the library passes it
+    ) -> web.StreamResponse:
+        """Answer in our own words; `exc` and `message` quote the request and go nowhere."""
+        log.debug("a request could not be handled: %s", type(exc).__name__)
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer was begun already")
+        bad = 400 <= status < 500
+        refusal = (
+            Refusal(Kind.BAD_REQUEST, "the request is not valid HTTP/1.1")
+            if bad
+            else Refusal(Kind.INTERNAL, "an error in Sidecar itself; its log tells more")
+        )
+        response = plain(refusal)
+        response.force_close()
+        return response
+
+
+class Server(web.Server):
+    """Makes a `Protocol` for every connection."""
+
+    def __init__(self, handler: Handler) -> None:
+        super().__init__(handler, handler_cancellation=True)
+
+    def __call__(self) -> Protocol:
+        """A new connection."""
+        return Protocol(
+            self,
+            loop=self._loop,
+            keepalive_timeout=KEEP_ALIVE,
+            access_log=None,  # type: ignore[arg-type]  # None is what turns it off
+            auto_decompress=False,
+            max_line_size=MAXIMUM_HEAD_LINE,
+            max_field_size=MAXIMUM_HEAD_LINE,
+            lingering_time=2.0,
+        )
