@@ -1,0 +1,96 @@
+"""The shape of the project: layers, sizes, names in step. What a reviewer would otherwise count."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted([*ROOT.glob("sidecar/**/*.py"), *ROOT.glob("plugins/**/*.py")])
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+LONGEST_MODULE = 300
+LONGEST_FUNCTION = 45
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_layers_hold() -> None:
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_a_module_says_its_job_and_has_one(path: Path) -> None:
+    text = path.read_text()
+    assert ast.get_docstring(ast.parse(text)), "a module opens with what it is for"
+    assert text.count("\n") <= LONGEST_MODULE, "it has two jobs: find the second name"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_functions_are_short(path: Path) -> None:
+    long = [
+        f"{node.name}: {(node.end_lineno or 0) - node.lineno + 1} lines"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno + 1 > LONGEST_FUNCTION
+    ]
+    assert not long
+
+
+def test_the_core_names_no_vendor() -> None:
+    """The command line may: it prints the set-up lines of agents. Docstrings may give examples."""
+    vendors = {path.stem for path in (ROOT / "plugins/sidecar_vendors").glob("*.py")}
+    vendors -= {"__init__"}
+    found = []
+    for path in ROOT.glob("sidecar/**/*.py"):
+        if "cli" in path.relative_to(ROOT).parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                if node.value.lower() in vendors:
+                    found.append(f"{name(path)}:{node.lineno}: {node.value}")
+    assert not found
+
+
+def test_every_bundled_vendor_has_an_entry_point() -> None:
+    declared = set(PYPROJECT["project"]["entry-points"]["sidecar"].values())
+    pattern = re.compile(r"@hookimpl", re.MULTILINE)
+    plugins = {
+        f"sidecar_vendors.{path.stem}"
+        for path in (ROOT / "plugins/sidecar_vendors").glob("*.py")
+        if pattern.search(path.read_text())
+    }
+    assert plugins == declared
+
+
+def test_every_hook_is_documented_with_its_arguments() -> None:
+    tree = ast.parse((ROOT / "sidecar/hookspecs.py").read_text())
+    documentation = (ROOT / "docs/plugins.md").read_text()
+    hooks = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    assert hooks
+    for hook in hooks:
+        arguments = ", ".join(argument.arg for argument in hook.args.args)
+        assert f"{hook.name}({arguments})" in documentation
+
+
+def test_every_dependency_has_its_reason() -> None:
+    reasons = "\n".join(path.read_text() for path in (ROOT / "docs/decisions").glob("*.md"))
+    project = PYPROJECT["project"]
+    wanted = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    names = [re.split(r"[><=;\[ ]", line, maxsplit=1)[0] for line in wanted]
+    assert [each for each in names if f"`{each}`" not in reasons] == []
+
+
+def test_the_changelog_knows_this_version() -> None:
+    version = PYPROJECT["project"]["version"]
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
