@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sidecar.errors import Kind
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -78,7 +80,7 @@ class CallRecord:
 
     Names and figures only: never a prompt, an answer or a secret. `started` is wall-clock seconds
     since the epoch; durations are seconds on the monotonic clock. `key` is "" when the caller
-    could not be identified.
+    could not be identified. `refusal` is why we answered it ourselves, when we did.
     """
 
     call_id: str
@@ -105,3 +107,4 @@ class CallRecord:
     usage_state: UsageState
     session: str | None
     program: str
+    refusal: Kind | None = None
