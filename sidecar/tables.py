@@ -52,6 +52,7 @@ MIGRATIONS = (
         credential TEXT NOT NULL,
         status INTEGER NOT NULL,
         outcome TEXT NOT NULL,
+        refusal TEXT,
         reason TEXT NOT NULL,
         attempts TEXT NOT NULL,
         wait REAL NOT NULL,
@@ -75,7 +76,7 @@ MIGRATIONS = (
 )
 """Step n leads from schema version n to n + 1. A released step never changes: add another."""
 
-INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * 31)})"  # noqa: S608 - "?" alone
+INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * 32)})"  # noqa: S608 - "?" alone
 """A call that is already on the books stays as it is: nothing is counted twice."""
 
 RENAME_CALLS = "UPDATE calls SET key = ? WHERE key = ?"
@@ -259,11 +260,12 @@ def object_row(key: ObjectKey, owner: Owner, created: float) -> tuple[Plain, ...
 def call_row(record: CallRecord) -> tuple[Plain, ...]:
     """The parameters of `INSERT_CALL`."""
     usage = record.usage or Usage()
+    refusal = None if record.refusal is None else record.refusal.name.lower()
     row: tuple[Plain, ...] = (
         record.call_id, record.started, record.key, record.group, record.vendor, record.dialect,
         record.endpoint, record.method, record.model_asked, record.model_served, record.streaming,
-        record.provider, record.credential, record.status, record.outcome.value, record.reason,
-        json.dumps([asdict(attempt) for attempt in record.attempts]),
+        record.provider, record.credential, record.status, record.outcome.value,
+        refusal, record.reason, json.dumps([asdict(attempt) for attempt in record.attempts]),
         record.wait, record.first_byte, record.duration,
         usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
         usage.cache_write_tokens, usage.cache_write_1h_tokens, usage.reasoning_tokens,

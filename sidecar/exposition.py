@@ -1,0 +1,226 @@
+"""Counters, gauges and histograms with bounded labels, and the text that Prometheus scrapes.
+
+Counting costs an addition; the text of a series' name is made once, when the series is. No locks:
+all of it belongs to the event loop. It knows nothing of calls, nor of which metrics exist.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from math import isfinite
+from typing import Generic, TypeVar
+
+OVERFLOW = "other"
+"""What stands for every label value that is not counted by itself."""
+AT_ONCE = 2000
+"""Series written before the event loop has its turn again."""
+MOST_SERIES = 20_000
+
+Labels = tuple[str, ...]
+Reader = Callable[[], Iterable[tuple[Labels, float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row of the table of metrics. The labels in `fixed` have few values by nature and stay
+    apart even when all others are folded together. `buckets` are a histogram's upper bounds."""
+
+    name: str
+    type: str
+    help: str
+    labels: Labels = ()
+    fixed: frozenset[str] = frozenset()
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def lines(self) -> int:
+        """How many series one set of labels takes."""
+        return len(self.buckets) + 3 if self.buckets else 1
+
+    def folded(self, labels: Labels) -> Labels:
+        """`labels` with all but the fixed ones gone."""
+        pairs = zip(self.labels, labels, strict=True)
+        return tuple(value if name in self.fixed else OVERFLOW for name, value in pairs)
+
+
+class Cell:
+    """One series of a counter or gauge."""
+
+    __slots__ = ("name", "value")
+
+    def __init__(self, metric: Metric, labels: Labels) -> None:
+        self.value = 0.0
+        self.name = f"{metric.name}{braced(metric.labels, labels)} "
+
+    def text(self) -> str:
+        """Its line, as it is now."""
+        return self.name + number(self.value)
+
+
+class Spread:
+    """One set of labels of a histogram."""
+
+    __slots__ = ("bounds", "counts", "names", "sum")
+
+    def __init__(self, metric: Metric, labels: Labels) -> None:
+        self.bounds = metric.buckets
+        self.counts = [0] * (len(metric.buckets) + 1)
+        self.sum = 0.0
+        with_bound = (*metric.labels, "le")
+        bounds = (*map(number, metric.buckets), "+Inf")
+        plain = braced(metric.labels, labels)
+        self.names = (
+            *(f"{metric.name}_bucket{braced(with_bound, (*labels, le))} " for le in bounds),
+            f"{metric.name}_sum{plain} ",
+            f"{metric.name}_count{plain} ",
+        )
+
+    def observe(self, value: float) -> None:
+        """Count one value; a bound belongs to its own bucket."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def text(self) -> str:
+        """Its lines, as they are now: growing buckets, their sum and their count."""
+        total = 0
+        figures = []
+        for count in self.counts:
+            total += count
+            figures.append(str(total))
+        figures += (number(self.sum), str(total))
+        return "\n".join(map(str.__add__, self.names, figures))
+
+
+Series = TypeVar("Series", bound=Cell | Spread)
+
+
+class Family(Generic[Series]):
+    """All series of one metric; `series` makes one."""
+
+    def __init__(
+        self, metric: Metric, series: Callable[[Metric, Labels], Series], book: Book
+    ) -> None:
+        self.metric = metric
+        self.folded = 0
+        self._series = series
+        self._book = book
+        self._by_labels: dict[Labels, Series] = {}
+
+    def at(self, *labels: str) -> Series:
+        """The series of these label values; new ones are made while there is room, else folded."""
+        series = self._by_labels.get(labels)
+        return self._make(labels) if series is None else series
+
+    def keep_only(self, label: str, values: set[str]) -> None:
+        """Drop every series whose `label` has another value; without that label, drop none."""
+        if label not in self.metric.labels:
+            return
+        at = self.metric.labels.index(label)
+        gone = [labels for labels in self._by_labels if labels[at] not in values]
+        for labels in gone:
+            del self._by_labels[labels]
+        self._book.lines -= len(gone) * self.metric.lines
+
+    def __iter__(self) -> Iterator[Series]:
+        return iter(tuple(self._by_labels.values()))
+
+    def _make(self, labels: Labels) -> Series:
+        if self._book.lines + self.metric.lines > self._book.most:
+            self.folded += 1
+            labels = self.metric.folded(labels)
+            if labels in self._by_labels:
+                return self._by_labels[labels]
+        self._book.lines += self.metric.lines
+        series = self._by_labels[labels] = self._series(self.metric, labels)
+        return series
+
+
+class Book:
+    """Every family of one process, in the order of the text; at most about `most` series.
+
+    Beyond `most`, new sets of labels are folded into one, of which there are few.
+    """
+
+    def __init__(self, most: int = MOST_SERIES) -> None:
+        self.most = most
+        self.lines = 0
+        self._families: list[Family[Cell] | Family[Spread]] = []
+        self._readers: list[tuple[Metric, Reader]] = []
+
+    @property
+    def families(self) -> tuple[Family[Cell] | Family[Spread], ...]:
+        """What is counted here; not what is read elsewhere."""
+        return tuple(self._families)
+
+    def cells(self, metric: Metric) -> Family[Cell]:
+        """A counter or gauge to be kept here."""
+        family = Family(metric, Cell, self)
+        self._families.append(family)
+        return family
+
+    def spreads(self, metric: Metric) -> Family[Spread]:
+        """A histogram to be kept here."""
+        family = Family(metric, Spread, self)
+        self._families.append(family)
+        return family
+
+    def read(self, metric: Metric, reader: Reader) -> None:
+        """A metric whose figures are kept elsewhere and asked for when they are scraped."""
+        self._readers.append((metric, reader))
+
+    async def text(self) -> bytes:
+        """The whole exposition; other work goes on while it is written."""
+        pieces: list[bytes] = []
+        lines: list[str] = []
+        written = 0
+        for size, text in self._texts():
+            lines.append(text)
+            written += size
+            if written >= AT_ONCE:
+                pieces.append(_encoded(lines))
+                lines, written = [], 0
+                await asyncio.sleep(0)
+        return b"".join((*pieces, _encoded(lines)))
+
+    def _texts(self) -> Iterator[tuple[int, str]]:
+        for family in self._families:
+            yield 1, heading(family.metric)
+            for series in family:
+                yield family.metric.lines, series.text()
+        for metric, reader in self._readers:
+            yield 1, heading(metric)
+            for labels, value in reader():
+                yield 1, f"{metric.name}{braced(metric.labels, labels)} {number(value)}"
+
+
+def _encoded(lines: list[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def heading(metric: Metric) -> str:
+    """The two lines that introduce a metric."""
+    help_ = metric.help.replace("\\", r"\\").replace("\n", r"\n")
+    return f"# HELP {metric.name} {help_}\n# TYPE {metric.name} {metric.type}"
+
+
+def braced(names: Labels, values: Labels) -> str:
+    """Label names and values as they stand behind a metric's name; "" without any."""
+    if not names:
+        return ""
+    return "{" + ",".join(f'{n}="{escape(v)}"' for n, v in zip(names, values, strict=True)) + "}"
+
+
+def escape(value: str) -> str:
+    """A label value as it stands between quotes: any text, one line."""
+    text = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return text.encode("utf-8", "replace").decode()
+
+
+def number(value: float) -> str:
+    """A figure as Prometheus reads it, exact."""
+    if not isfinite(value):
+        return {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}[str(value)]
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))

@@ -1,0 +1,85 @@
+"""Every metric of Sidecar, in one table: its name, type, help, labels and buckets.
+
+Names and words only; `sidecar.metrics` counts.
+"""
+
+from __future__ import annotations
+
+from sidecar.exposition import Metric
+
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120, 300, 600)
+"""Bounds for anything a person waits for: fine where it is felt, up to the longest answers."""
+
+COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
+CALL = ("key", "group", "provider", "model")
+
+
+def _metric(name: str, type_: str, help_: str, *labels: str, fixed: str = "") -> Metric:
+    buckets = tuple(map(float, SECONDS)) if type_ == HISTOGRAM else ()
+    return Metric(f"sidecar_{name}", type_, help_, labels, frozenset(fixed.split()), buckets)
+
+
+TABLE: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        _metric("calls_total", COUNTER,
+                "Finished calls, by how they ended for the client.",
+                *CALL, "outcome", fixed="outcome"),
+        _metric("answers_total", COUNTER,
+                "Finished calls by HTTP status; provider is empty when no upstream answered.",
+                "vendor", "provider", "endpoint", "status", fixed="status"),
+        _metric("tokens_total", COUNTER,
+                "Tokens that vendors reported. The kinds are disjoint, so that their sum is all:"
+                " input (not cached), cache_read, cache_write, output (without reasoning),"
+                " reasoning.",
+                *CALL, "kind", fixed="kind"),
+        _metric("usage_unknown_total", COUNTER,
+                "Calls that used tokens of which nobody said how many.",
+                "provider", "model"),
+        _metric("refusals_total", COUNTER,
+                "Calls answered by Sidecar itself, by reason; key is empty for unknown callers.",
+                "kind", "key", "group", fixed="kind"),
+        _metric("attempts_total", COUNTER,
+                "Tries of calls at providers, by what the vendor's plugin made of the answer.",
+                "provider", "credential", "verdict", fixed="verdict"),
+        _metric("stream_truncated_total", COUNTER,
+                "Answers that a provider broke off in the middle.", "provider", "model"),
+        _metric("call_duration_seconds", HISTOGRAM,
+                "From the arrival of a call to its last byte.", "provider", "model"),
+        _metric("time_to_first_byte_seconds", HISTOGRAM,
+                "From the arrival of a call to the first byte of its answer.",
+                "provider", "model"),
+        _metric("wait_seconds", HISTOGRAM,
+                "How long a call waited for room under the limits.", "group"),
+        _metric("config_reloads_total", COUNTER,
+                "Reloads of the configuration, by result.", "result", fixed="result"),
+        _metric("config_last_reload_successful", GAUGE,
+                "1 while the file on disk is the configuration in force, 0 after a refused one."),
+        _metric("config_last_reload_success_timestamp_seconds", GAUGE,
+                "When a configuration was last accepted."),
+        _metric("plugin_failures_total", COUNTER,
+                "Errors in a plugin's own code.", "plugin"),
+        _metric("provider_available", GAUGE,
+                "1 while a provider has a usable credential.", "provider"),
+        _metric("build_info", GAUGE, "Always 1; what is running.", "version", "python"),
+        _metric("calls_in_flight", GAUGE, "Calls being served now.", "key", "group"),
+        _metric("key_info", GAUGE, "Always 1; what the file says of a key.",
+                "key", "group", "vendor", "urgency"),
+        _metric("key_enabled", GAUGE, "1 for a key that is enabled, 0 for one that is not.",
+                "key", "group"),
+        _metric("key_last_used_timestamp_seconds", GAUGE,
+                "When an upstream last served a key; absent for a key that was never used.",
+                "key", "group"),
+        _metric("ledger_write_failures_total", COUNTER,
+                "Failed writes of the ledger; what happened waits in memory meanwhile."),
+        _metric("ledger_calls_dropped_total", COUNTER,
+                "Calls missing from the ledger because too many waited for the disk."),
+        _metric("ledger_healthy", GAUGE, "1 while the ledger on disk keeps up."),
+        _metric("models_folded_total", COUNTER,
+                "Served calls whose model got no label of its own because there are too many."),
+        _metric("series_folded_total", COUNTER,
+                "Figures counted under \"other\" because there are too many series.",
+                "metric", fixed="metric"),
+    )
+}  # fmt: skip
+"""Name to metric, in the order of the text."""

@@ -1,0 +1,243 @@
+"""What a call, a reload and a broken part do to the metrics.
+
+The only place that makes series. Labels come from the configuration, from fixed lists, and from
+models that an upstream really served; nothing a stranger sends becomes one.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import generate_latest
+
+from sidecar.config import Key, Snapshot
+from sidecar.exposition import MOST_SERIES, OVERFLOW, Book, Cell, Family, Reader, Spread
+from sidecar.metric_table import TABLE
+from sidecar.tables import KeyTimes
+from sidecar.usage import CallRecord, Outcome, Usage, UsageState
+
+__all__ = ["CONTENT_TYPE", "TABLE", "Metrics", "ModelNames"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+NO_MODEL = "none"
+MOST_MODELS = 200
+LONGEST_MODEL = 128
+MOST_TOKENS = 1 << 53
+"""No vendor means more in one call, and a float counts exactly up to here."""
+SERVED = {Outcome.OK, Outcome.CUT, Outcome.CANCELLED, Outcome.REVOKED}
+
+
+class ModelNames:
+    """The models that may be a label: those that an upstream served, up to a number."""
+
+    def __init__(self, most: int = MOST_MODELS) -> None:
+        self.folded = 0
+        self._most = most
+        self._known: set[str] = set()
+
+    def admit(self, model: str | None, *, ok: bool) -> str:
+        """The label for `model`: itself once it was served (`ok`), else "other"."""
+        if model is None:
+            return NO_MODEL
+        if model in self._known:
+            return model
+        if not ok:
+            return OVERFLOW
+        if len(self._known) >= self._most or len(model) > LONGEST_MODEL or not model.isprintable():
+            self.folded += 1
+            return OVERFLOW
+        self._known.add(model)
+        return model
+
+
+class Books(Protocol):
+    """What the ledger is asked for at each scrape."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the file keeps up."""
+
+    @property
+    def failures(self) -> int:
+        """Failed writes."""
+
+    @property
+    def dropped(self) -> int:
+        """Calls that were lost."""
+
+    def times(self, key: str) -> KeyTimes:
+        """When a key was last used."""
+
+
+class Metrics:
+    """What Prometheus is told, from the start of the process. Used from the event loop alone."""
+
+    def __init__(
+        self, *, version: str = "", ledger: Books | None = None, most_series: int = MOST_SERIES
+    ) -> None:
+        self._book = Book(most_series)
+        self._models = ModelNames()
+        self._running: Counter[str] = Counter()
+        self._snapshot: Snapshot | None = None
+        self._machine = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._machine)
+        PlatformCollector(registry=self._machine)
+        self._calls = self._cells("calls_total")
+        self._answers = self._cells("answers_total")
+        self._tokens = self._cells("tokens_total")
+        self._unknown = self._cells("usage_unknown_total")
+        self._refusals = self._cells("refusals_total")
+        self._attempts = self._cells("attempts_total")
+        self._truncated = self._cells("stream_truncated_total")
+        self._duration = self._spreads("call_duration_seconds")
+        self._first_byte = self._spreads("time_to_first_byte_seconds")
+        self._wait = self._spreads("wait_seconds")
+        self._reloads = self._cells("config_reloads_total")
+        self._reload_ok = self._cells("config_last_reload_successful")
+        self._reload_time = self._cells("config_last_reload_success_timestamp_seconds")
+        self._plugin_failures = self._cells("plugin_failures_total")
+        self._available = self._cells("provider_available")
+        self._cells("build_info").at(version, platform.python_version()).value = 1
+        for result in ("success", "failure"):
+            self._reloads.at(result)
+        self._read_keys()
+        self._read_folded()
+        if ledger is not None:
+            self._read_ledger(ledger)
+
+    def call_started(self, key: str, group: str) -> None:  # noqa: ARG002 - a call says who it is
+        """A call of this key is being served from now on."""
+        self._running[key] += 1
+
+    def call_ended(self, key: str) -> None:
+        """It is served no longer."""
+        self._running[key] -= 1
+        if self._running[key] <= 0:
+            del self._running[key]
+
+    def call_finished(self, record: CallRecord) -> None:
+        """Count a finished call, once."""
+        key, group = self._configured(record)
+        provider, outcome = record.provider, record.outcome
+        served = outcome in SERVED and 200 <= record.status < 300 and provider != ""
+        model = self._models.admit(record.model_asked, ok=served)
+        self._calls.at(key, group, provider, model, outcome.value).value += 1
+        self._answers.at(record.vendor, provider, record.endpoint, str(record.status)).value += 1
+        self._duration.at(provider, model).observe(record.duration)
+        self._wait.at(group).observe(record.wait)
+        if record.first_byte is not None:
+            self._first_byte.at(provider, model).observe(record.first_byte)
+        for attempt in record.attempts:
+            self._attempts.at(attempt.provider, attempt.credential, attempt.verdict).value += 1
+        if record.usage is not None:
+            for kind, count in disjoint(record.usage):
+                self._tokens.at(key, group, provider, model, kind).value += count
+        self._count_faults(record, key, group, model)
+
+    def reloaded(self, *, ok: bool, when: float) -> None:
+        """A configuration was accepted or refused at wall-clock second `when`."""
+        self._reloads.at("success" if ok else "failure").value += 1
+        self._reload_ok.at().value = ok
+        if ok:
+            self._reload_time.at().value = when
+
+    def provider_available(self, provider: str, *, available: bool) -> None:
+        """Whether a provider has a usable credential."""
+        self._available.at(provider).value = available
+
+    def plugin_failed(self, plugin: str) -> None:
+        """A plugin's own code raised."""
+        self._plugin_failures.at(plugin).value += 1
+
+    def read(self, name: str, reader: Reader) -> None:
+        """Have `reader` asked for the figures of a metric of the table at each scrape."""
+        self._book.read(TABLE[name], reader)
+
+    def reconcile(self, snapshot: Snapshot) -> None:
+        """Follow the configuration: the series of keys that are gone go with them.
+
+        A renamed key begins new series; a call of a key that is gone counts under "other".
+        """
+        self._snapshot = snapshot
+        keys = {*snapshot.keys, "", OVERFLOW}
+        for family in self._book.families:
+            family.keep_only("key", keys)
+        self._available.keep_only("provider", set(snapshot.providers))
+
+    async def render(self) -> bytes:
+        """The exposition, in the format of `CONTENT_TYPE`; other work goes on meanwhile."""
+        return await self._book.text() + generate_latest(self._machine)
+
+    def _cells(self, name: str) -> Family[Cell]:
+        return self._book.cells(TABLE[f"sidecar_{name}"])
+
+    def _spreads(self, name: str) -> Family[Spread]:
+        return self._book.spreads(TABLE[f"sidecar_{name}"])
+
+    def _configured(self, record: CallRecord) -> tuple[str, str]:
+        """The labels for key and group: names that the configuration still has, or "other"."""
+        snapshot = self._snapshot
+        if snapshot is None or not record.key or record.key in snapshot.keys:
+            return record.key, record.group
+        return OVERFLOW, record.group if record.group in snapshot.groups else OVERFLOW
+
+    def _count_faults(self, record: CallRecord, key: str, group: str, model: str) -> None:
+        if record.refusal is not None:
+            self._refusals.at(record.refusal.name.lower(), key, group).value += 1
+        if record.usage_state is UsageState.UNKNOWN:
+            self._unknown.at(record.provider, model).value += 1
+        if record.outcome is Outcome.CUT:
+            self._truncated.at(record.provider, model).value += 1
+
+    def _read_keys(self) -> None:
+        self.read(
+            "sidecar_calls_in_flight",
+            lambda: (((name, key.group.name), self._running[name]) for name, key in self._keys()),
+        )
+        self.read(
+            "sidecar_key_info",
+            lambda: (
+                ((name, key.group.name, key.group.vendor.name, key.urgency.name.lower()), 1)
+                for name, key in self._keys()
+            ),
+        )
+        self.read("sidecar_key_enabled", lambda: (
+            ((name, key.group.name), key.enabled) for name, key in self._keys()
+        ))  # fmt: skip
+
+    def _read_folded(self) -> None:
+        self.read("sidecar_models_folded_total", lambda: (((), self._models.folded),))
+        self.read("sidecar_series_folded_total", lambda: (
+            ((family.metric.name,), family.folded) for family in self._book.families
+        ))  # fmt: skip
+
+    def _read_ledger(self, ledger: Books) -> None:
+        self.read("sidecar_ledger_write_failures_total", lambda: (((), ledger.failures),))
+        self.read("sidecar_ledger_calls_dropped_total", lambda: (((), ledger.dropped),))
+        self.read("sidecar_ledger_healthy", lambda: (((), ledger.healthy),))
+        self.read("sidecar_key_last_used_timestamp_seconds", lambda: (
+            ((name, key.group.name), used)
+            for name, key in self._keys()
+            if (used := ledger.times(name).last_used) is not None
+        ))  # fmt: skip
+
+    def _keys(self) -> Iterable[tuple[str, Key]]:
+        return () if self._snapshot is None else self._snapshot.keys.items()
+
+
+def disjoint(usage: Usage) -> Iterator[tuple[str, int]]:
+    """The tokens of a call by kind, each counted in exactly one of them; nothing for zero."""
+    read, write = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
+    reasoning = usage.reasoning_tokens or 0
+    counts = (
+        ("input", (usage.input_tokens or 0) - read - write),
+        ("cache_read", read),
+        ("cache_write", write),
+        ("output", (usage.output_tokens or 0) - reasoning),
+        ("reasoning", reasoning),
+    )
+    return ((kind, min(count, MOST_TOKENS)) for kind, count in counts if count > 0)
