@@ -138,7 +138,7 @@ class Metrics:
                 self._tokens.at(key, group, provider, model, kind).value += count
         self._count_faults(record, key, group, model)
 
-    def reloaded(self, *, ok: bool, when: float) -> None:
+    def reloaded(self, ok: bool, when: float) -> None:  # noqa: FBT001 - the order of the sentence
         """A configuration was accepted or refused at wall-clock second `when`."""
         self._reloads.at("success" if ok else "failure").value += 1
         self._reload_ok.at().value = ok
