@@ -1,0 +1,87 @@
+"""Which headers pass, in both directions."""
+
+from __future__ import annotations
+
+from sidecar import headers
+
+
+def sent(*pairs: tuple[str, str], **options: object) -> list[tuple[str, str]]:
+    own = (("x-api-key", "real"),)
+    return headers.for_upstream(pairs, own, **options)  # type: ignore[arg-type]
+
+
+def test_unknown_headers_keep_their_order_spelling_and_repetition() -> None:
+    pairs = [("anthropic-beta", "a"), ("X-New", "1"), ("Anthropic-Beta", "b")]
+    assert sent(*pairs) == [*pairs, ("Accept-Encoding", "identity"), ("x-api-key", "real")]
+
+
+def test_nothing_that_authenticates_the_caller_goes_on() -> None:
+    secrets = (
+        "Authorization",
+        "X-Api-Key",
+        "x-goog-api-key",
+        "API-Key",
+        "Cookie",
+        "Proxy-Authorization",
+    )
+    assert sent(*((name, "local") for name in secrets)) == sent()
+
+
+def test_nothing_that_says_who_and_where_the_caller_is_goes_on() -> None:
+    names = (
+        "X-Forwarded-For",
+        "Forwarded",
+        "Via",
+        "Origin",
+        "Referer",
+        "Sec-Fetch-Site",
+        "OpenAI-Project",
+    )
+    assert sent(*((name, "x") for name in names)) == sent()
+
+
+def test_a_field_that_connection_names_stays_on_its_hop() -> None:
+    assert sent(("Connection", "keep-alive, X-Hop"), ("x-hop", "1")) == sent()
+
+
+def test_a_providers_own_header_replaces_the_callers() -> None:
+    pairs = headers.for_upstream([("X-Team", "mine")], [("x-team", "theirs")])
+    assert pairs == [("Accept-Encoding", "identity"), ("x-team", "theirs")]
+
+
+def test_a_header_that_the_file_removes_is_gone() -> None:
+    assert sent(("Anthropic-Beta", "x"), remove=frozenset({"anthropic-beta"})) == sent()
+
+
+def test_a_decoded_body_goes_without_its_coding() -> None:
+    assert sent(("Content-Encoding", "gzip"), decoded=True) == sent()
+
+
+def received(*pairs: tuple[str, str]) -> list[tuple[str, str]]:
+    raw = [(name.encode(), value.encode()) for name, value in pairs]
+    return headers.for_client(raw, frozenset({"location"}), lambda _: None)
+
+
+def test_the_vendors_hints_and_ids_pass() -> None:
+    pairs = [
+        ("retry-after", "2"), ("anthropic-ratelimit-unified-status", "allowed"),
+        ("x-request-id", "r"), ("X-Codex-Turn-State", "s"), ("Server", "cloudflare"),
+    ]  # fmt: skip
+    assert received(*pairs) == pairs
+
+
+def test_what_would_act_on_the_wrong_host_stops_here() -> None:
+    names = (
+        "Set-Cookie", "Alt-Svc", "Strict-Transport-Security", "Access-Control-Allow-Origin",
+        "Clear-Site-Data", "Transfer-Encoding", "X-Api-Key", "x-sidecar-call", "Location",
+    )  # fmt: skip
+    assert received(*((name, "x") for name in names)) == []
+
+
+def test_a_url_at_the_vendor_becomes_one_of_ours() -> None:
+    base, ours = "https://v.example/v1", "http://127.0.0.1:8787/openai/v1"
+    moved = headers.relocated("https://v.example/v1/files/f?x=1", base, ours)
+    assert moved == "http://127.0.0.1:8787/openai/v1/files/f?x=1"
+    assert headers.relocated("/v1/files/f", base, ours) == "http://127.0.0.1:8787/openai/v1/files/f"
+    assert headers.relocated("https://v.example/up", base, ours) == "http://127.0.0.1:8787/up"
+    assert headers.relocated("https://evil.example/v1/files", base, ours) is None
