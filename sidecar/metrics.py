@@ -100,7 +100,6 @@ class Metrics:
         self._reload_ok = self._cells("config_last_reload_successful")
         self._reload_time = self._cells("config_last_reload_success_timestamp_seconds")
         self._plugin_failures = self._cells("plugin_failures_total")
-        self._available = self._cells("provider_available")
         self._cells("build_info").at(version, platform.python_version()).value = 1
         for result in ("success", "failure"):
             self._reloads.at(result)
@@ -145,10 +144,6 @@ class Metrics:
         if ok:
             self._reload_time.at().value = when
 
-    def provider_available(self, provider: str, *, available: bool) -> None:
-        """Whether a provider has a usable credential."""
-        self._available.at(provider).value = available
-
     def plugin_failed(self, plugin: str) -> None:
         """A plugin's own code raised."""
         self._plugin_failures.at(plugin).value += 1
@@ -166,7 +161,6 @@ class Metrics:
         keys = {*snapshot.keys, "", OVERFLOW}
         for family in self._book.families:
             family.keep_only("key", keys)
-        self._available.keep_only("provider", set(snapshot.providers))
 
     async def render(self) -> bytes:
         """The exposition, in the format of `CONTENT_TYPE`; other work goes on meanwhile."""
