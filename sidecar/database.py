@@ -28,8 +28,11 @@ APPLICATION = 0x53434152
 DAY = 86_400.0
 CHUNK = 1000
 """Rows deleted, or pages given back, at a time: tidying never holds a write up for long."""
+SPARE = 256
+"""Empty pages that are not worth giving back."""
 BROKEN = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """What SQLite says of a file that is damaged or lacks our tables."""
+UNWRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 
 
 class NewerState(SidecarError):
@@ -56,12 +59,7 @@ class Database:
 
     def load(self) -> Contents:
         """Everything that memory needs; not the calls."""
-        keys = self._connection.execute(tables.SELECT_KEYS)
-        objects = self._connection.execute(tables.SELECT_OBJECTS)
-        return Contents(
-            {name: KeyState(*rest) for name, *rest in keys},
-            {(kind, id_): (Owner(*owner), made) for kind, id_, *owner, made in objects},
-        )
+        return _load(self._connection)
 
     def write(self, batch: Batch) -> None:
         """Write all of it or nothing; writing the same again changes nothing."""
@@ -103,9 +101,9 @@ class Database:
         return used * self._pragma("page_size")
 
     def _give_back(self) -> bool:
-        """Shrink the file a little while a quarter of it lies empty."""
+        """Shrink the file a little while a quarter of it, and not just a little, lies empty."""
         free = self._pragma("freelist_count")
-        if free < CHUNK or free * 4 < self._pragma("page_count"):
+        if free < SPARE or free * 4 < self._pragma("page_count"):
             return False
         self._connection.execute(f"PRAGMA incremental_vacuum({CHUNK})").fetchall()
         return True
@@ -156,13 +154,34 @@ def read_times(state: Path) -> dict[str, KeyTimes]:
 
     Changes nothing, and may run while another process writes.
     """
-    uri = f"{(state / FILE).absolute().as_uri()}?mode=ro"
-    try:
-        with closing(sqlite3.connect(uri, uri=True, timeout=1.0)) as connection:
-            rows = connection.execute(tables.SELECT_KEYS).fetchall()
-    except (sqlite3.Error, OSError):
-        return {}
-    return {name: KeyState(*rest).times() for name, *rest in rows}
+    return {name: key.times() for name, key in read_contents(state).keys.items()}
+
+
+def read_contents(state: Path) -> Contents:
+    """What a ledger holds that need not, or cannot, be written; nothing when it is not readable."""
+    # Reading beside a writer needs the log; without one, SQLite would leave an empty log behind.
+    for way in ("?mode=ro", "?mode=ro&immutable=1"):
+        try:
+            if "immutable" in way or (state / f"{FILE}-wal").exists():
+                return _read((state / FILE).absolute().as_uri() + way)
+        except (sqlite3.Error, OSError) as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in UNWRITABLE:
+                break
+    return Contents()
+
+
+def _read(uri: str) -> Contents:
+    with closing(sqlite3.connect(uri, uri=True, timeout=1.0)) as connection:
+        return _load(connection)
+
+
+def _load(connection: sqlite3.Connection) -> Contents:
+    keys = connection.execute(tables.SELECT_KEYS)
+    objects = connection.execute(tables.SELECT_OBJECTS)
+    return Contents(
+        {name: KeyState(*rest) for name, *rest in keys},
+        {(kind, id_): (Owner(*owner), made) for kind, id_, *owner, made in objects},
+    )
 
 
 def _open(path: Path) -> Database:
@@ -192,7 +211,7 @@ def _claim(path: Path) -> None:
         raise NotOurs("it is not a regular file")
     if found.st_size == 0:
         raise NotOurs("it is empty")
-    if found.st_mode & OTHERS:
+    if found.st_mode & OTHERS and found.st_uid == os.geteuid():
         path.chmod(stat.S_IMODE(found.st_mode) & ~OTHERS)
 
 

@@ -15,7 +15,14 @@ from concurrent.futures import Future
 from pathlib import Path
 from threading import Event, Lock, Thread
 
-from sidecar.database import FILE, Database, is_broken, open_database, set_aside
+from sidecar.database import (
+    FILE,
+    Database,
+    is_broken,
+    open_database,
+    read_contents,
+    set_aside,
+)
 from sidecar.errors import SidecarError
 from sidecar.tables import Batch, Contents, Keep, KeyState, ObjectKey, Owner, Step
 
@@ -35,8 +42,8 @@ MOST_STEPS = 20_000
 class Store:
     """The writing thread. Everything but the constructor may be called from the event loop.
 
-    `opened` is told, from the thread, what the file held each time it was opened. `wall` gives
-    seconds since the epoch.
+    `opened` is told, from the thread, what the file held: each time it was opened, and when that
+    failed at first. `wall` gives seconds since the epoch.
     """
 
     def __init__(
@@ -186,6 +193,8 @@ class Store:
         self.failures += 1
         self.warning = f"{self._state / FILE}: {error}"
         self._close()
+        if self.failures == 1:
+            self._opened(read_contents(self._state))  # it may still say what happened before
         if is_broken(error):
             self._set_aside(error)
         self._warn("calls are served on, what happened waits in memory")

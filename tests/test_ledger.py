@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bookkeeping import CALL, Wall, call, digest, rows, snapshot
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.errors import Kind
+from sidecar.ledger import KeyTimes, Ledger, Owner, program_of, read_times
+from sidecar.tables import OBJECT_COUNT, KeyState
+from sidecar.usage import Outcome, Usage, UsageState
+
+DAY = 86_400.0
+OWNER = Owner("acme", "env:ACME_KEY", "G")
+
+
+@pytest.fixture
+def wall() -> Wall:
+    return Wall()
+
+
+async def test_a_key_that_was_never_presented_has_no_times(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"nightly": "text"}))
+        assert ledger.times("nightly") == KeyTimes(None, None, None, "")
+        await ledger.flush()
+    assert read_times(tmp_path) == {}
+
+
+async def test_seen_used_and_refused_are_three_things(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.seen("nightly", "codex/1.0 (linux)")
+        start = wall.now
+        wall.now += 1
+        ledger.used("nightly")
+        wall.now += 1
+        ledger.refused("nightly")
+        expected = KeyTimes(start, start + 1, start + 2, "codex/1.0")
+        assert ledger.times("nightly") == expected
+        assert ledger.times("another") == KeyTimes()
+    async with Ledger(tmp_path, wall=wall) as again:
+        assert again.times("nightly") == expected
+    assert read_times(tmp_path) == {"nightly": expected}
+
+
+async def test_a_clock_set_back_moves_no_time_back(tmp_path: Path, wall: Wall) -> None:
+    before = wall.now
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.seen("nightly")
+        ledger.used("nightly")
+        wall.now -= 3600
+        ledger.seen("nightly")
+        ledger.used("nightly")
+        assert ledger.times("nightly") == KeyTimes(before, before)
+    async with Ledger(tmp_path, wall=wall) as again:
+        again.used("nightly")
+        assert again.times("nightly").last_used == before
+    assert read_times(tmp_path)["nightly"].last_used == before
+
+
+async def test_the_program_stays_when_a_later_call_names_none(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.seen("nightly", "codex/1.0")
+        ledger.seen("nightly", "")
+        assert ledger.times("nightly").program == "codex/1.0"
+        ledger.seen("nightly", "claude-cli/2.1 (external, cli)")
+        assert ledger.times("nightly").program == "claude-cli/2.1"
+
+
+@given(st.text())
+def test_a_program_is_one_short_printable_word(user_agent: str) -> None:
+    program = program_of(user_agent)
+    assert len(program) <= 64
+    assert program.isprintable()
+    assert not program or program[0] in user_agent
+    assert " " not in program
+    assert program_of(program) == program
+
+
+async def test_a_renamed_key_keeps_its_times_and_its_calls(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"old": "text", "other": "else"}))
+        ledger.seen("old", "codex/1.0")
+        ledger.used("old")
+        ledger.finished(call(key="old"))
+        ledger.finished(call(key="other", call_id="call_2"))
+        ledger.reconcile(snapshot({"new": "text", "other": "else"}))
+        assert ledger.times("new") == KeyTimes(wall.now, wall.now, None, "codex/1.0")
+        assert ledger.times("old") == KeyTimes()
+    assert {row["call_id"]: row["key"] for row in rows(tmp_path)} == {
+        "call_1": "new",
+        "call_2": "other",
+    }
+    assert set(read_times(tmp_path)) == {"new"}
+
+
+async def test_a_rename_while_the_process_was_down_is_followed(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"old": "text"}))
+        ledger.used("old")
+        ledger.finished(call(key="old"))
+    async with Ledger(tmp_path, wall=wall) as again:
+        again.reconcile(snapshot({"new": "text"}))
+        assert again.times("new").last_used == wall.now
+    assert [row["key"] for row in rows(tmp_path)] == ["new"]
+
+
+async def test_a_key_renamed_and_rotated_at_once_is_found_by_its_previous_text(
+    tmp_path: Path, wall: Wall
+) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"old": "text"}))
+        ledger.used("old")
+        ledger.reconcile(snapshot({"new": ("fresh", "text")}))
+        assert ledger.times("new").last_used == wall.now
+        ledger.reconcile(snapshot({"newest": "fresh"}))
+        assert ledger.times("newest").last_used == wall.now
+
+
+async def test_a_name_goes_before_a_hash(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"a": "one", "b": "two"}))
+        ledger.used("a")
+        wall.now += 5
+        ledger.used("b")
+        ledger.reconcile(snapshot({"a": "two", "b": "one"}))
+        assert ledger.times("a").last_used == wall.now - 5
+        assert ledger.times("b").last_used == wall.now
+
+
+async def test_a_deleted_key_is_forgotten_when_its_calls_are(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"old": "text", "kept": "else"}))
+        ledger.used("old")
+        ledger.used("kept")
+        ledger.reconcile(snapshot({"kept": "else"}, keep_days=10))
+        wall.now += 9 * DAY
+        ledger.reconcile(snapshot({"kept": "else"}, keep_days=10))
+        assert ledger.times("old").last_used is not None
+        wall.now += 2 * DAY
+        ledger.reconcile(snapshot({"kept": "else"}, keep_days=10))
+        assert ledger.times("old") == KeyTimes()
+        assert ledger.times("kept").last_used is not None
+    assert set(read_times(tmp_path)) == {"kept"}
+
+
+TIME = st.none() | st.floats(0, 1e10)
+STATE = st.builds(KeyState, st.none() | st.just(b"d"), TIME, TIME, TIME, st.sampled_from(["", "p"]))
+
+
+@given(STATE, STATE)
+def test_what_two_rows_know_of_a_key_adds_up_in_either_order(one: KeyState, two: KeyState) -> None:
+    def together(first: KeyState, second: KeyState) -> tuple[float | None, ...]:
+        total = KeyState()
+        total.absorb(first)
+        total.absorb(second)
+        for state in (first, second):
+            assert (total.last_used or 0) >= (state.last_used or 0)
+        return (total.last_seen, total.last_used, total.last_refused)
+
+    assert together(one, two) == together(two, one)
+
+
+async def test_what_an_answer_created_belongs_to_its_owner_for_90_days(
+    tmp_path: Path, wall: Wall
+) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.remember("file", "file-1", OWNER)
+        assert ledger.owner("file", "file-1") == OWNER
+        assert ledger.owner("batch", "file-1") is None
+        assert ledger.owner("file", "file-2") is None
+    wall.now += 89 * DAY
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        assert ledger.owner("file", "file-1") == OWNER
+        wall.now += 2 * DAY
+        assert ledger.owner("file", "file-1") is None
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        await ledger.flush()
+    assert rows(tmp_path, "SELECT * FROM objects") == []
+
+
+async def test_the_oldest_objects_give_way_to_new_ones(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        for number in range(OBJECT_COUNT + 10):
+            wall.now += 1
+            ledger.remember("response", f"r-{number}", OWNER)
+        assert ledger.owner("response", "r-9") is None
+        assert ledger.owner("response", "r-10") == OWNER
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        await ledger.flush()
+        assert ledger.owner("response", "r-9") is None
+        assert ledger.owner("response", "r-10") == OWNER
+    assert rows(tmp_path, "SELECT count(*) AS n FROM objects") == [{"n": OBJECT_COUNT}]
+
+
+async def test_an_absurdly_long_id_is_not_remembered(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.remember("file", "x" * 257, OWNER)
+        assert ledger.owner("file", "x" * 257) is None
+
+
+async def test_a_finished_call_is_one_row_with_everything_but_its_words(
+    tmp_path: Path, wall: Wall
+) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.finished(CALL)
+    (row,) = rows(tmp_path)
+    attempts = (
+        '[{"provider": "acme", "credential": "env:ACME_KEY", "model": "m-1", "verdict": "take",'
+        ' "status": 200, "reason": "", "duration": 1.5}]'
+    )
+    assert row == {
+        "call_id": "call_1", "started": 1_800_000_000.0, "key": "nightly", "group_name": "G",
+        "vendor": "acme", "dialect": "openai", "endpoint": "chat", "method": "POST",
+        "model_asked": "m-1", "model_served": "m-1-2026", "streaming": 1, "provider": "acme",
+        "credential": "env:ACME_KEY", "status": 200, "outcome": "ok", "refusal": None,
+        "reason": "", "attempts": attempts, "wait": 0.25, "first_byte": 0.75, "duration": 1.75,
+        "input_tokens": 100, "output_tokens": 50, "cache_read_tokens": 20,
+        "cache_write_tokens": 5, "cache_write_1h_tokens": 2, "reasoning_tokens": 10,
+        "units": '{"images": 1}', "service_tier": "default", "usage_state": "reported",
+        "session": "s-1", "program": "codex/1.0",
+    }  # fmt: skip
+
+
+async def test_unknown_usage_is_null_and_never_zero(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.finished(
+            call(
+                usage=None,
+                usage_state=UsageState.UNKNOWN,
+                outcome=Outcome.REFUSED,
+                refusal=Kind.BUDGET_SPENT,
+            )
+        )
+    (row,) = rows(tmp_path)
+    assert row["input_tokens"] is None
+    assert row["output_tokens"] is None
+    assert (row["usage_state"], row["refusal"]) == ("unknown", "budget_spent")
+
+
+async def test_a_call_told_twice_is_on_the_books_once(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.finished(CALL)
+        await ledger.flush()
+        ledger.finished(CALL)
+        ledger.finished(CALL)
+    assert len(rows(tmp_path)) == 1
+
+
+@given(st.text(), st.integers())
+async def test_no_value_of_a_vendor_or_client_holds_up_the_rows_behind_it(
+    tmp_path_factory: pytest.TempPathFactory, text: str, count: int
+) -> None:
+    state = tmp_path_factory.mktemp("state")
+    async with Ledger(state, wall=Wall()) as ledger:
+        surrogate = text + "\ud800"
+        ledger.seen(surrogate, surrogate)
+        ledger.remember(surrogate, surrogate, OWNER)
+        ledger.finished(call(model_asked=surrogate, usage=Usage(input_tokens=count * 10**18)))
+        ledger.finished(call(call_id="call_2"))
+        assert await ledger.flush()
+        assert (ledger.failures, ledger.dropped) == (0, 0)
+    assert [row["call_id"] for row in rows(state)] == ["call_1", "call_2"]
+
+
+async def test_calls_older_than_the_kept_days_go(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.finished(call(call_id="old", started=wall.now - 31 * DAY))
+        ledger.finished(call(call_id="young", started=wall.now - 29 * DAY))
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"nightly": "text"}, keep_days=30))
+        await _tidied(ledger)
+    assert [row["call_id"] for row in rows(tmp_path)] == ["young"]
+
+
+async def test_the_oldest_calls_go_when_the_file_is_too_big(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        for number in range(12_000):
+            ledger.finished(call(call_id=f"call_{number}", started=wall.now + number))
+    full = (tmp_path / "sidecar.db").stat().st_size
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"nightly": "text"}, keep_bytes=full // 2))
+        await _tidied(ledger)
+    left = [row["call_id"] for row in rows(tmp_path)]
+    assert 3_000 < len(left) < 7_000
+    assert left == [f"call_{number}" for number in range(12_000 - len(left), 12_000)]
+    assert (tmp_path / "sidecar.db").stat().st_size < full * 0.75
+
+
+async def _tidied(ledger: Ledger) -> None:
+    """Have the file tidied now rather than at its next time."""
+    ledger._store._tidied = float("-inf")
+    await ledger.flush()
+    while ledger._store._tidied == float("-inf"):
+        await ledger.flush()
+
+
+async def test_a_digest_is_kept_so_that_a_rename_is_found(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.seen("nightly")
+        ledger.reconcile(snapshot({"nightly": "text"}))
+    assert rows(tmp_path, "SELECT digest FROM keys") == [{"digest": digest("text")}]
