@@ -211,6 +211,7 @@ class Group:
     multiplier: Decimal = Decimal(1)
     allowance: Allowance = UNBOUNDED
     ask_usage: bool = False
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
