@@ -1,0 +1,11 @@
+"""The configuration file: from YAML to one snapshot, or to every problem in it at once.
+
+    bytes ─ text ─▶ nodes ─ reader, kinds, fields ─▶ records ─ providers, groups, keys ─▶ snapshot
+
+It reads no other file, no environment and no clock, and starts nothing.
+"""
+
+from sidecar.loading.glances import plugin_paths
+from sidecar.loading.snapshots import load
+
+__all__ = ["load", "plugin_paths"]
