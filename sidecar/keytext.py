@@ -1,0 +1,58 @@
+"""The text of a local key: how it is made, recognised and hashed. Never stored, never compared.
+
+`sk-sidecar-`, 43 base62 characters of 256 random bits, and 6 of a CRC-32 over all before them: so a
+key can be told from anything else in a file or a repository without knowing it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import string
+import zlib
+from collections.abc import Iterator
+
+PREFIX = "sk-sidecar-"
+_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_RANDOM = 43
+_CHECK = 6
+_SHAPE = re.compile(
+    rb"sk-sidecar-([0-9A-Za-z]{%d})([0-9A-Za-z]{%d})(?![0-9A-Za-z])" % (_RANDOM, _CHECK)
+)
+
+
+def mint() -> str:
+    """A new key's text, with 256 bits from the system's randomness."""
+    body = PREFIX + _base62(secrets.randbits(256), _RANDOM)
+    return body + _checksum(body.encode())
+
+
+def digest(text: str) -> bytes:
+    """The SHA-256 by which a key is known. Enough for 256 random bits: nothing can be guessed."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
+def looks_like_key(text: str) -> bool:
+    """Whether this is a whole, well-formed key."""
+    return any(found == text for found in find_keys(text.encode("utf-8", "replace")))
+
+
+def find_keys(text: bytes) -> Iterator[str]:
+    """Every well-formed key in `text`, in order; the checksum leaves no chance finds."""
+    for match in _SHAPE.finditer(text):
+        found = match.group()
+        if found[-_CHECK:].decode() == _checksum(found[:-_CHECK]):
+            yield found.decode()
+
+
+def _checksum(body: bytes) -> str:
+    return _base62(zlib.crc32(body), _CHECK)
+
+
+def _base62(number: int, width: int) -> str:
+    digits = []
+    for _ in range(width):
+        number, rest = divmod(number, 62)
+        digits.append(_ALPHABET[rest])
+    return "".join(reversed(digits))
