@@ -46,11 +46,8 @@ def lock(state: Path) -> Iterator[None]:
     Raises `StateInUse` when another process holds it. Where no lock file can be written, the block
     runs without one: a full or read-only disk must not keep calls from being served.
     """
-    try:
-        prepare(state)
-        handle = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        LOG.warning("%s cannot be locked (%s); a second process would not be noticed", state, error)
+    handle = _lock_file(state)
+    if handle is None:
         yield
         return
     try:
@@ -58,6 +55,15 @@ def lock(state: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _lock_file(state: Path) -> int | None:
+    try:
+        prepare(state)
+        return os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        LOG.warning("%s cannot be locked (%s); a second process would not be noticed", state, error)
+        return None
 
 
 def _hold(handle: int, state: Path) -> None:

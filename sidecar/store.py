@@ -69,9 +69,10 @@ class Store:
 
     @property
     def healthy(self) -> bool:
-        """Whether the last write went well and none is stuck."""
+        """Whether the last write went well, none is stuck and the thread lives."""
         busy = self._busy_since
-        return not self.warning and (busy is None or time.monotonic() - busy < STUCK)
+        stuck = busy is not None and time.monotonic() - busy > STUCK
+        return self._thread.is_alive() and not self.warning and not stuck
 
     def start(self) -> None:
         """Begin; the file is opened by the thread."""

@@ -297,6 +297,19 @@ async def _tidied(ledger: Ledger) -> None:
         await ledger.flush()
 
 
+async def test_a_thousand_uses_are_written_together(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        await ledger.flush()
+        for _ in range(1000):
+            wall.now += 0.001
+            ledger.seen("nightly", "codex/1.0")
+            ledger.used("nightly")
+        await ledger.flush()
+        # A transaction of its own for each would be two thousand pages of log.
+        assert (tmp_path / "sidecar.db-wal").stat().st_size < 50 * 4096
+        assert read_times(tmp_path)["nightly"].last_used == wall.now
+
+
 async def test_a_digest_is_kept_so_that_a_rename_is_found(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.seen("nightly")
