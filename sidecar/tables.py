@@ -6,9 +6,9 @@ Opens no file and runs no statement. No column holds a prompt, an answer or a se
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 
-from sidecar.usage import CallRecord, Usage
+from sidecar.usage import AttemptRecord, CallRecord, Usage
 
 OBJECT_DAYS = 90
 OBJECT_COUNT = 50_000
@@ -265,7 +265,7 @@ def call_row(record: CallRecord) -> tuple[Plain, ...]:
         record.call_id, record.started, record.key, record.group, record.vendor, record.dialect,
         record.endpoint, record.method, record.model_asked, record.model_served, record.streaming,
         record.provider, record.credential, record.status, record.outcome.value,
-        refusal, record.reason, json.dumps([asdict(attempt) for attempt in record.attempts]),
+        refusal, record.reason, json.dumps([_attempt(attempt) for attempt in record.attempts]),
         record.wait, record.first_byte, record.duration,
         usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
         usage.cache_write_tokens, usage.cache_write_1h_tokens, usage.reasoning_tokens,
@@ -273,3 +273,10 @@ def call_row(record: CallRecord) -> tuple[Plain, ...]:
         record.session, record.program,
     )  # fmt: skip
     return tuple(map(plain, row))
+
+
+ATTEMPT = tuple(each.name for each in fields(AttemptRecord))
+
+
+def _attempt(attempt: AttemptRecord) -> dict[str, Plain]:
+    return {name: getattr(attempt, name) for name in ATTEMPT}
