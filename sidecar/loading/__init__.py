@@ -5,7 +5,9 @@
 It reads no other file, no environment and no clock, and starts nothing.
 """
 
-from sidecar.loading.glances import plugin_paths
+from sidecar.loading.describing import describe
+from sidecar.loading.differing import difference
+from sidecar.loading.glances import plugin_paths, stays_in_force
 from sidecar.loading.snapshots import load
 
-__all__ = ["load", "plugin_paths"]
+__all__ = ["describe", "difference", "load", "plugin_paths", "stays_in_force"]

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from yaml.nodes import MappingNode, Node
+
+from sidecar.config import Key, Snapshot
 from sidecar.errors import ConfigError
-from sidecar.loading import words
+from sidecar.loading import plain, words
+from sidecar.loading.fields import KEY
+from sidecar.loading.fragments import compose_beginning
 from sidecar.loading.kinds import Many, Word
 from sidecar.loading.nodes import compose
-from sidecar.loading.reader import Reader
+from sidecar.loading.reader import Reader, Record
 from sidecar.loading.text import decode
 from sidecar.loading.values import STRING
 
@@ -25,3 +32,52 @@ def plugin_paths(text: bytes) -> tuple[str, ...]:
             found: tuple[str, ...] | None = _PATHS.read(reader, value)
             return found or ()
     return ()
+
+
+def stays_in_force(current: Snapshot, refused: bytes) -> list[str]:
+    """What a refused file would have taken away from keys, as far as it can be read: one line for
+    each thing that therefore stays as it is in `current`."""
+    try:
+        root, whole = _root(refused)
+    except ConfigError:
+        return []
+    reader = Reader(current.file)
+    reader.zone = current.timezone
+    keys = next((value for name, _, value in _items(reader, root) if name == "keys"), None)
+    found = {name: KEY.read(reader, value) for name, _, value in _items(reader, keys)}
+    lines = [line for key in current.keys.values() for line in _kept(key, found.get(key.name))]
+    if whole and found:
+        lines += _removed(current, found)
+    return lines
+
+
+def _root(refused: bytes) -> tuple[MappingNode | None, bool]:
+    """The document, and whether it is whole."""
+    text = decode(refused, "")
+    try:
+        return compose(text, ""), True
+    except ConfigError:
+        return compose_beginning(text), False
+
+
+def _items(reader: Reader, node: Node | None) -> list[tuple[str, Node, Node]]:
+    return [] if node is None else reader.mapping(node, "") or []
+
+
+def _removed(current: Snapshot, found: dict[str, Record]) -> list[str]:
+    gone = [name for name in current.keys if name not in found]
+    return [f'key "{name}" stays, the refused file removes it' for name in gone]
+
+
+def _kept(key: Key, record: Record | None) -> Iterator[str]:
+    if record is None:
+        return
+    label = f'key "{key.name}"'
+    if key.enabled and record.get("enabled") is False:
+        yield f"{label} stays ENABLED, the refused file disables it"
+    if key.hashes and record.get("hash") not in (None, key.hashes[0].digest):
+        yield f"{label} keeps its text, the refused file gives it another"
+    expires = record.get("expires")
+    if expires is not None and (key.expires is None or expires < key.expires):
+        until = plain.moment(key.expires) or "no end"
+        yield f"{label} keeps {until}, the refused file ends it {plain.moment(expires)}"

@@ -6,7 +6,7 @@ A route's provider must serve the group's vendor; whether a key may use a model 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -147,9 +147,12 @@ def _inherit(entry: Entry, base: Entry) -> Entry:
     written = set(entry.options.places)
     if entry.options.get("as", (None, False))[1]:
         written.add("models")
-    inherited: Mapping[str, object] = {
+    inherited: dict[str, object] = {
         name: value for name, value in base.options.values.items() if name not in written
     }
+    rename, is_list = base.options.get("as", (None, False))
+    if is_list and "models" not in written:
+        inherited.setdefault("models", tuple(pattern for pattern, _ in rename.names))
     places = {name: base.options.at(name) for name in inherited}
     options = Record(
         entry.options.place,

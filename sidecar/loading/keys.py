@@ -10,6 +10,7 @@ from sidecar.config import Key, KeyHash, Pattern
 from sidecar.loading.allowances import allowance
 from sidecar.loading.groups import Router, Tier
 from sidecar.loading.kinds import Named
+from sidecar.loading.patterns import covers
 from sidecar.loading.reader import Reader, Record, suggest
 from sidecar.loading.secrets import shown
 
@@ -115,17 +116,6 @@ class Keys:
             self._reader.warn(key.place, what, fix)
         if key.created and key.expires and key.expires <= key.created:
             self._reader.warn(record.at("expires"), f"key {shown(key.name)} ends before it begins")
-
-
-def covers(wide: Pattern, narrow: Pattern) -> bool:
-    """Whether every name that `narrow` matches, `wide` matches as well.
-
-    Exact for patterns whose `*` do not have to share work; else it errs on the side of no.
-    """
-    pieces = {"*": ".*", "?": "[^\0]"}
-    regex = "".join(pieces.get(c) or re.escape(c) for c in wide.text)
-    sample = narrow.text.replace("*", "\0").replace("?", "\1")
-    return re.fullmatch(regex, sample, re.DOTALL) is not None
 
 
 def _hashes(record: Record) -> tuple[KeyHash, ...]:

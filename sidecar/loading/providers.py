@@ -227,9 +227,9 @@ def _header_problem(name: str, value: str) -> tuple[str, str] | None:
 
 
 def _beside(file: str, path: str | None) -> str | None:
-    if path is None:
+    if not path:
         return None
-    return str(Path(path).expanduser() if path.startswith("~") else Path(file).parent / path)
+    return str(Path(path).expanduser() if path[0] == "~" else Path(file).absolute().parent / path)
 
 
 def _listed(names: Iterable[str]) -> str:

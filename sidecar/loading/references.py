@@ -94,7 +94,7 @@ def _split(argument: str) -> tuple[str, ...]:
 
 def _beside(file: str, path: str) -> Path:
     """A relative path starts at the folder of the file that names it."""
-    return Path(path) if path.startswith("~") else Path(file).parent / path
+    return Path(path) if path.startswith("~") else Path(file).absolute().parent / path
 
 
 ONE_REFERENCE = Placed(lambda word, place, _: reference(word, place), _WORDS, {"type": "string"})

@@ -26,14 +26,15 @@ class Misread(Exception):
 
 _COUNT = re.compile(r"(\d{1,3}(?:_\d{3})+|\d{1,18})(?:\.(\d{1,9}))?([kMG]?)", re.ASCII)
 _NUMBER = re.compile(r"\d{1,12}(?:\.\d{1,12})?", re.ASCII)
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d|w|)", re.ASCII)
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,12})?)(ms|s|m|h|d|w|)", re.ASCII)
 _SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB|)", re.ASCII)
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?) ?%", re.ASCII)
 _MONEY = re.compile(r"\$?(\d{1,12}(?:\.\d{1,12})?)", re.ASCII)
 _BUDGET = re.compile(r"\$(\d{1,12}(?:\.\d{1,12})?) ?/ ?(\w+)", re.ASCII)
 _HASH = re.compile(r"sha256:([0-9a-fA-F]{64})", re.ASCII)
 _THOUSANDS = {"": 0, "k": 3, "M": 6, "G": 9}
-_SECONDS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_MILLISECONDS = {"ms": 1, "": 1000, "s": 1000, "m": 60_000, "h": 3_600_000}
+_MILLISECONDS |= {"d": 86_400_000, "w": 604_800_000}
 _BYTES = {"": 1, "B": 1} | {
     name: base ** (power + 1)
     for base, names in ((1000, ("kB", "MB", "GB", "TB")), (1024, ("KiB", "MiB", "GiB", "TiB")))
@@ -107,7 +108,7 @@ def duration(word: str) -> float:
     match = _DURATION.fullmatch(word)
     if match is None:
         raise Misread(f"{shown(word)} is not a duration", "write one such as 90s, 5m, 2h or 30d")
-    return float(match.group(1)) * _SECONDS[match.group(2)]
+    return float(Decimal(match.group(1)) * _MILLISECONDS[match.group(2)] / 1000)
 
 
 def positive_duration(word: str) -> float:
@@ -166,8 +167,8 @@ def budget(word: str) -> tuple[Decimal, Period]:
 
 
 def moment(word: str, zone: tzinfo | None) -> datetime:
-    """A point in time: `2026-12-31` (its first second), `2026-12-31T18:00`, with `Z` or an offset;
-    without one, in `zone` (None: this machine's)."""
+    """A point in time, in UTC: `2026-12-31` (its first second), `2026-12-31T18:00`, with `Z` or an
+    offset; without one, in `zone` (None: this machine's)."""
     try:
         day = date.fromisoformat(word) if len(word) == len("2026-12-31") else None
         found = datetime.combine(day, time()) if day else datetime.fromisoformat(word)
@@ -176,12 +177,12 @@ def moment(word: str, zone: tzinfo | None) -> datetime:
             f"{shown(word)} is not a date or time",
             "write one such as 2026-12-31 or 2026-12-31T18:00Z",
         ) from None
-    if found.tzinfo is not None:
-        return found
     try:
-        return found.astimezone() if zone is None else found.replace(tzinfo=zone)
+        if found.tzinfo is None and zone is not None:
+            found = found.replace(tzinfo=zone)
+        return found.astimezone(UTC)
     except (OverflowError, ValueError, OSError):
-        raise Misread(f"{shown(word)} is beyond the calendar", "write a later year") from None
+        raise Misread(f"{shown(word)} is beyond the calendar", "write another year") from None
 
 
 def timezone(word: str) -> tzinfo:
