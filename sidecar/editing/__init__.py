@@ -1,0 +1,13 @@
+"""Changes the configuration file in place: every byte that an edit does not mean stays as it is.
+
+    bytes ─ document ─▶ marks ─ splices ─▶ new bytes ─ read again: exactly the intended difference?
+
+Knows YAML and nothing of keys or groups; whether the result is a good configuration is asked by
+who calls.
+"""
+
+from sidecar.editing.replacing import replace_file
+from sidecar.editing.splices import remove, rename, set_value
+from sidecar.writing import Value
+
+__all__ = ["Value", "remove", "rename", "replace_file", "set_value"]
