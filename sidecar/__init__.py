@@ -1,8 +1,87 @@
 """Sidecar: a small proxy beside a developer's agents on localhost.
 
-This module is the public door for plugins: everything a vendor needs is importable from here.
+This module is the public door for plugins: everything a vendor needs is imported from here.
 """
 
 from __future__ import annotations
 
+from sidecar.dialect import (
+    Dialect,
+    Endpoint,
+    Facts,
+    Located,
+    Meter,
+    ModelAt,
+    ModelEntry,
+)
+from sidecar.errors import Kind, Refusal, Refused
+from sidecar.hookspecs import hookimpl
+from sidecar.meters import BaseMeter, JsonMeter, NoMeter, SseMeter, as_count, as_mapping, as_object
+from sidecar.peek import ABSENT, mapping, number, peek, text, truth
+from sidecar.usage import CallRecord, Usage
+from sidecar.vendor import (
+    Answer,
+    Ask,
+    Field,
+    Judgement,
+    LocalServer,
+    Prepared,
+    Quota,
+    QuotaKind,
+    Secret,
+    Serving,
+    Vendor,
+    Verdict,
+    error_code,
+    judge_by_status,
+    placed,
+    retry_after,
+)
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "ABSENT",
+    "Answer",
+    "Ask",
+    "BaseMeter",
+    "CallRecord",
+    "Dialect",
+    "Endpoint",
+    "Facts",
+    "Field",
+    "JsonMeter",
+    "Judgement",
+    "Kind",
+    "LocalServer",
+    "Located",
+    "Meter",
+    "ModelAt",
+    "ModelEntry",
+    "NoMeter",
+    "Prepared",
+    "Quota",
+    "QuotaKind",
+    "Refusal",
+    "Refused",
+    "Secret",
+    "Serving",
+    "SseMeter",
+    "Usage",
+    "Vendor",
+    "Verdict",
+    "__version__",
+    "as_count",
+    "as_mapping",
+    "as_object",
+    "error_code",
+    "hookimpl",
+    "judge_by_status",
+    "mapping",
+    "number",
+    "peek",
+    "placed",
+    "retry_after",
+    "text",
+    "truth",
+]

@@ -130,14 +130,21 @@ async def _assemble(
     registry = _find_plugins(config)
     vault = Vault(environ, clock)
     ledger = await stack.enter_async_context(Ledger(state, wall=time.time))
-    metrics = Metrics(version=__version__)
+    metrics = Metrics(version=__version__, ledger=ledger)
     configuration = Configuration(
         config, state / "accepted.yaml", registry, vault, time.time,
         told=lambda accepted: metrics.reloaded(accepted, time.time()),
     )  # fmt: skip
     configuration.listeners += [ledger.reconcile, metrics.reconcile]
+    metrics.read(
+        "sidecar_provider_available",
+        lambda: (
+            ((name,), not vault.unavailable(provider))
+            for name, provider in configuration.current().providers.items()
+        ),
+    )
     warn_if_open(config)
-    await asyncio.to_thread(configuration.start)
+    configuration.start()
     upstream = await stack.enter_async_context(open_upstream())
     local = {
         name: await stack.enter_async_context(vendor.local_server.start())

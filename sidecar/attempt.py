@@ -137,6 +137,7 @@ class Attempts:
         prepared = provider.vendor.prepare(
             Ask(
                 dialect=call.dialect.name,
+                serving=candidate.serving,
                 endpoint=call.endpoint,
                 method=call.method,
                 path=rewriter.path(model),

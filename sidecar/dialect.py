@@ -97,6 +97,10 @@ class Meter(Protocol):
         """The dialect's own end of an answer was seen: closing after it is no loss."""
 
     @property
+    def expects_end(self) -> bool:
+        """Whether an answer of this kind always has such an end, so that one without it was cut."""
+
+    @property
     def at_boundary(self) -> bool:
         """An event of our own may be written here without falling into one of the vendor's."""
 

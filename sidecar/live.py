@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from sidecar.config import Key
-from sidecar.errors import Refusal
+from sidecar.errors import Kind, Refusal
 from sidecar.usage import AttemptRecord, CallRecord, Outcome, Usage, UsageState
 
 
@@ -45,6 +45,7 @@ class LiveCall:
     usage: Usage | None = None
     usage_state: UsageState = UsageState.NONE
     ending: Refusal | None = None
+    refusal: Kind | None = None
 
     def end(self, refusal: Refusal) -> None:
         """Have the call end now, wherever it is, with this reason."""
@@ -80,6 +81,7 @@ class LiveCall:
             usage_state=self.usage_state,
             session=self.session,
             program=self.program,
+            refusal=self.refusal,
         )
 
 

@@ -48,7 +48,8 @@ class BaseMeter:
     """What every meter keeps; a subclass fills it as it reads."""
 
     def __init__(self) -> None:
-        self.finished = True
+        self.finished = False
+        self.expects_end = False
         self.at_boundary = False
         self.model: str | None = None
         self.error: str | None = None
@@ -68,7 +69,7 @@ class BaseMeter:
 
 
 class NoMeter(BaseMeter):
-    """For answers that report nothing. Always finished: nobody knows how they should end."""
+    """For answers that report nothing."""
 
 
 class JsonMeter(BaseMeter):
@@ -104,8 +105,12 @@ class JsonMeter(BaseMeter):
             return
         self._read = True
         if self._size <= MOST_JSON:
-            self.read_object(as_object(b"".join(self._pieces)))
+            self.read_bytes(b"".join(self._pieces))
         self._pieces.clear()
+
+    def read_bytes(self, data: bytes) -> None:
+        """Decode the answer; for those that are no object."""
+        self.read_object(as_object(data))
 
 
 class SseMeter(BaseMeter):
@@ -118,7 +123,7 @@ class SseMeter(BaseMeter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.finished = False
+        self.expects_end = True
         self._tail = bytearray()
         self._given_up = False
 
@@ -167,7 +172,7 @@ class SseMeter(BaseMeter):
         if len(self._tail) > MOST_PER_EVENT:
             self._given_up = True
             # Nobody can tell any more how it ends.
-            self.finished = True
+            self.expects_end = False
             self._tail.clear()
 
     def _events(self, whole: bytes) -> None:

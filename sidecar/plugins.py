@@ -84,11 +84,18 @@ def locate(
         found.sort(
             key=lambda each: (
                 not each[2].endpoint.named,
-                not any(mark in headers for mark in each[1].marks),
+                _likely(each[1], headers),
                 each[0],
             )
         )
     return (found[0][1], found[0][2]) if found else None
+
+
+def _likely(dialect: Dialect, headers: Mapping[str, str]) -> int:
+    """0 when a client's mark is there, 1 for a dialect whose clients have none, else 2."""
+    if not dialect.marks:
+        return 1
+    return 0 if any(mark in headers for mark in dialect.marks) else 2
 
 
 def discover(local: Sequence[Path] = ()) -> Registry:

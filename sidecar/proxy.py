@@ -32,6 +32,7 @@ from sidecar.plugins import Registry
 from sidecar.relay import End, Relay
 from sidecar.rewriting import Rewriter
 from sidecar.usage import CallRecord, Outcome, UsageState
+from sidecar.vendor import Vendor
 
 log = logging.getLogger("sidecar.proxy")
 
@@ -64,6 +65,7 @@ class Passage:
         self.relay = Relay(request)
         self.call: Call | None = None
         self.meter: Meter | None = None
+        self.vendor: Vendor | None = None
 
 
 class Proxy:
@@ -158,6 +160,7 @@ class Proxy:
             live.outcome, live.reason = answers.blame(attempted)
             return await relay.send(reply.status, reply.reason, pairs, attempted.body)
         self._parts.ledger.used(call.key.name)
+        passage.vendor = attempted.candidate.provider.vendor
         meter = passage.meter = call.dialect.meter(call.endpoint, answers.readable_type(reply))
         response = await attempted.relay_through(relay, pairs, meter)
         if relay.end is End.CUT:
@@ -171,7 +174,7 @@ class Proxy:
     async def _refuse(self, passage: Passage, why: Refusal) -> web.StreamResponse:
         """Our own no, in the shape of the call; into a started answer only as its broken end."""
         call, live = passage.call, passage.live
-        live.reason = why.message
+        live.reason, live.refusal = why.message, why.kind
         if live.key is not None:
             self._parts.ledger.refused(live.key.name)
         if passage.relay.started and call is not None and passage.meter is not None:
@@ -190,7 +193,7 @@ class Proxy:
         live, parts = passage.live, self._parts
         live.first_byte = passage.relay.first_byte
         if passage.meter is not None and passage.call is not None:
-            _read_meter(passage.call, passage.meter, live)
+            _read_meter(passage, passage.call, passage.meter)
         record = parts.live.close(live)
         if live.key is not None:
             parts.metrics.call_ended(live.key.name)
@@ -199,13 +202,18 @@ class Proxy:
         parts.finished(record)
 
 
-def _read_meter(call: Call, meter: Meter, live: LiveCall) -> None:
-    live.usage = meter.usage()
+def _read_meter(passage: Passage, call: Call, meter: Meter) -> None:
+    live = passage.live
+    usage = meter.usage()
+    if usage is not None and passage.vendor is not None:
+        usage = passage.vendor.normalise(usage, call.endpoint)
+    live.usage = usage
     live.model_served = meter.model or live.model_served
     if meter.finished and live.outcome is Outcome.CANCELLED:
         # Some clients close as soon as they have read the end.
         live.outcome = Outcome.OK
+    complete = meter.finished or passage.relay.end is End.WHOLE
     if live.usage is not None:
-        live.usage_state = UsageState.REPORTED if meter.finished else UsageState.PARTIAL
+        live.usage_state = UsageState.REPORTED if complete else UsageState.PARTIAL
     elif call.endpoint.counts:
         live.usage_state = UsageState.UNKNOWN

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from http import HTTPStatus
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -105,7 +104,7 @@ class Relay:
         except UpstreamError as error:
             self.end, self.fault = End.CUT, str(error)
             return response
-        if is_event_stream(reply) and reply.status == HTTPStatus.OK and not meter.finished:
+        if meter.expects_end and not meter.finished:
             self.end, self.fault = End.CUT, "its stream ended before its answer did"
             return response
         await response.write_eof()

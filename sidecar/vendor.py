@@ -7,13 +7,16 @@ or a metric, and its methods may be called from any thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from sidecar.dialect import Endpoint
+from sidecar.meters import as_mapping, as_object
+from sidecar.usage import Usage
 
 
 class Secret:
@@ -50,12 +53,14 @@ class Serving:
     """How a vendor serves one dialect.
 
     Its base URL is the provider's, less `strip` at its end, plus `add`. `endpoints` names those it
-    has; None means all of them.
+    has; None means all of them. The credential goes, behind `scheme`, into `header`.
     """
 
     endpoints: frozenset[str] | None = None
     strip: str = ""
     add: str = ""
+    header: str = "Authorization"
+    scheme: str = "Bearer "
 
     def base(self, base_url: str) -> str:
         """The base URL for this dialect, without a trailing slash."""
@@ -85,6 +90,7 @@ class Ask:
     """
 
     dialect: str
+    serving: Serving
     endpoint: Endpoint
     method: str
     path: str
@@ -193,14 +199,13 @@ class Vendor:
     dialects: ClassVar[Mapping[str, Serving]] = NO_DIALECTS
     fields: ClassVar[tuple[Field, ...]] = ()
     local_server: ClassVar[LocalServer | None] = None
+    spent: ClassVar[frozenset[str]] = frozenset()
+    """Error codes and types by which this vendor says that money or a long quota is used up."""
 
     def prepare(self, ask: Ask) -> Prepared:
         """Address one attempt. The only place where a secret is revealed."""
         query = f"?{ask.query}" if ask.query else ""
-        headers = (
-            () if ask.secret is None else (("Authorization", f"Bearer {ask.secret.reveal()}"),)
-        )
-        return Prepared(f"{ask.base_url}{ask.path}{query}", headers)
+        return Prepared(f"{ask.base_url}{ask.path}{query}", placed(ask))
 
     def estimate(self, body_bytes: int, max_output: int | None) -> tuple[int, int | None]:
         """Input and output tokens to reserve; the output is None when the request has no bound."""
@@ -208,8 +213,62 @@ class Vendor:
 
     def judge(self, answer: Answer) -> Judgement:
         """What to do with an answer. Total over every status; never raises."""
-        raise NotImplementedError
+        return judge_by_status(answer, self.spent)
+
+    def normalise(self, usage: Usage, endpoint: Endpoint) -> Usage:
+        """What a dialect's meter read, where this vendor counts differently from its inventor."""
+        return usage
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
         """What the vendor says is left; `now` is wall-clock seconds, for absolute resets."""
         return ()
+
+
+def placed(ask: Ask) -> tuple[tuple[str, str], ...]:
+    """The header that carries the credential; none when there is no credential."""
+    if ask.secret is None:
+        return ()
+    return ((ask.serving.header, ask.serving.scheme + ask.secret.reveal()),)
+
+
+def judge_by_status(answer: Answer, spent: frozenset[str] = frozenset()) -> Judgement:
+    """What most vendors mean by a status, with the error's own code as the reason."""
+    code = error_code(answer.body)
+    status = answer.status
+    reason = f"{status} {code}".strip()
+    if status < 400:
+        return Judgement(Verdict.TAKE)
+    if status == 402 or code in spent:
+        return Judgement(Verdict.SPENT, reason, whole_credential=True)
+    if status == 401:
+        return Judgement(Verdict.CREDENTIAL, reason)
+    if status in {403, 404}:
+        return Judgement(Verdict.MISSING, reason)
+    if status == 429:
+        return Judgement(Verdict.SLOW_DOWN, reason, retry_after(answer.headers))
+    if status >= 500 or status == 408:
+        return Judgement(Verdict.OVERLOADED, reason, retry_after(answer.headers))
+    return Judgement(Verdict.CLIENT, reason)
+
+
+def error_code(body: bytes) -> str:
+    """The `code`, else the `type`, of the error object in a JSON body; "" when there is none."""
+    error = as_mapping(as_object(body).get("error"))
+    found = error.get("code") or error.get("type") or error.get("status") or ""
+    return str(found)[:80]
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by `retry-after-ms` or `Retry-After` (RFC 9110 section 10.2.3: seconds or a
+    date, which is taken relative to the answer's own `Date`). None when it says nothing usable."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        with suppress(ValueError):
+            seconds = float(headers.get(name, "")) * unit
+            if 0 <= seconds < float("inf"):
+                return seconds
+    try:
+        until = parsedate_to_datetime(headers.get("retry-after", ""))
+        since = parsedate_to_datetime(headers.get("date", ""))
+        return max(0.0, (until - since).total_seconds())
+    except (ValueError, TypeError):
+        return None

@@ -45,6 +45,13 @@ def flow(value: Value) -> str:
     return f"[{', '.join(map(flow, value))}]"
 
 
+def entry(value: Value) -> str:
+    """An entry of a list, behind its dash: `openai`, or `ollama: {models: qwen3*}` without
+    brackets of its own."""
+    text = flow(value)
+    return text[1:-1] if isinstance(value, Mapping) and len(value) == 1 else text
+
+
 def block(value: Mapping[str, Value], indent: str = "", *, open_levels: int = 0) -> list[str]:
     """The lines of a mapping. Down to `open_levels`, and wherever a line would grow too long,
     its mappings have a line for each field."""
@@ -58,7 +65,7 @@ def block(value: Mapping[str, Value], indent: str = "", *, open_levels: int = 0)
             lines += block(item, indent + "  ", open_levels=open_levels - 1)
         elif not isinstance(item, Mapping) and len(line) > WIDTH:
             lines.append(f"{indent}{scalar(name)}:")
-            lines += [f"{indent}  - {flow(each)}" for each in item]
+            lines += [f"{indent}  - {entry(each)}" for each in item]
         else:
             lines.append(line)
     return lines

@@ -22,7 +22,7 @@ from sidecar.editing.document import (
 )
 from sidecar.editing.meaning import Path, checked, renamed, shown, with_value, without
 from sidecar.errors import EditRefused
-from sidecar.writing import Value, block, flow, scalar
+from sidecar.writing import Value, block, entry, flow, scalar
 
 _STEP = 2
 
@@ -193,17 +193,11 @@ def _replace_block(document: Document, item: Item, value: Value) -> str:
         lines = block(value, " " * column(old))
         return _splice(document, first, last, document.newline.join(lines))
     if isinstance(value, list) and isinstance(old, SequenceNode) and value:
-        lines = [f"{' ' * column(old)}- {_entry(each)}" for each in value]
+        lines = [f"{' ' * column(old)}- {entry(each)}" for each in value]
         return _splice(document, first, last, document.newline.join(lines))
     place, text = document.colon_end(item), document.text
     kept = text[place : document.line_end(place)]
     return f"{text[:place]} {flow(value)}{kept}{text[last:]}"
-
-
-def _entry(value: Value) -> str:
-    """An entry of a list: `openai`, or `ollama: {models: qwen3*}` without brackets of its own."""
-    text = flow(value)
-    return text[1:-1] if isinstance(value, Mapping) and len(value) == 1 else text
 
 
 def _remove(document: Document, path: Path) -> str:

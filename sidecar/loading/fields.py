@@ -131,20 +131,19 @@ PROVIDER = Block(
         ),
     ),
 )
-_routes = RouteList(
-    Block(
-        "a route",
-        (
-            Option("enabled", switch, "Whether it may be used.", "true"),
-            Option("models", models, "The models that it may be used for.", "all"),
-            Option("as", As(), "The name that the provider knows the model by.", "the asked one"),
-            _limits,
-            Option("max_input", count, "The largest request, in estimated input tokens."),
-            Option("priority", integer, "Lower goes first; on every entry or none.", "the order"),
-            Option("weight", count, "The part of calls among equal priorities.", "1"),
-        ),
-    )
+ROUTE = Block(
+    "a route",
+    (
+        Option("enabled", switch, "Whether it may be used.", "true"),
+        Option("models", models, "The models that it may be used for.", "all"),
+        Option("as", As(), "The name that the provider knows the model by.", "the asked one"),
+        _limits,
+        Option("max_input", count, "The largest request, in estimated input tokens."),
+        Option("priority", integer, "Lower goes first; on every entry or none.", "the order"),
+        Option("weight", count, "The part of calls among equal priorities.", "1"),
+    ),
 )
+_routes = RouteList(ROUTE)
 GROUP = Block(
     "a group",
     (
@@ -167,7 +166,7 @@ GROUP = Block(
         ),
     ),
 )
-_PREVIOUS = Block(
+PREVIOUS = Block(
     "previous",
     (
         Option("hash", key_hash, "The hash of the older text.", required=True),
@@ -180,7 +179,7 @@ KEY = Block(
         Option("group", name, "The group that it belongs to.", required=True),
         Option("description", text, "For people: which agent holds it."),
         Option("hash", key_hash, "The hash of the key's text, written by `sidecar keys`."),
-        Option("previous", _PREVIOUS, "The text before a rotation, while it is still accepted."),
+        Option("previous", PREVIOUS, "The text before a rotation, while it is still accepted."),
         Option("created", moment, "When it was made."),
         Option("expires", moment, "When it ends; a date ends as it begins.", "never"),
         Option("enabled", switch, "Whether it may be used.", "true"),

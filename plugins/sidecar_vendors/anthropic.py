@@ -1,0 +1,285 @@
+"""The Anthropic dialect and Anthropic itself.
+
+Paths, events and figures as the vendor's Python SDK (2.12) has them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import ClassVar
+from urllib.parse import unquote
+
+import msgspec
+
+from sidecar import (
+    ABSENT,
+    Answer,
+    Dialect,
+    Endpoint,
+    Facts,
+    Judgement,
+    Kind,
+    Located,
+    Meter,
+    ModelAt,
+    ModelEntry,
+    NoMeter,
+    Quota,
+    QuotaKind,
+    Refusal,
+    Serving,
+    Vendor,
+    Verdict,
+    hookimpl,
+    judge_by_status,
+    mapping,
+    number,
+    peek,
+    truth,
+)
+from sidecar_vendors.anthropic_usage import MessageMeter, MessagesMeter
+from sidecar_vendors.openai import rows
+
+_PREFIX = re.compile(r"/+(?:v1|anthropic)(?=/)")
+
+MESSAGES = Endpoint("messages", ModelAt.BODY, counts=True)
+COUNT_TOKENS = Endpoint("count_tokens", ModelAt.BODY)
+BATCHES = Endpoint("batches", ModelAt.EACH, starts_work=True, creates="batch")
+MODELS = Endpoint("models", lists_models=True)
+_MODEL = Endpoint("model", ModelAt.PATH)
+_COMPLETE = Endpoint("complete", ModelAt.BODY, counts=True)
+_FILES = Endpoint("files", creates="file")
+_FILE = Endpoint("files", owned="file")
+_BATCH = Endpoint("batches", owned="batch")
+_OTHER = Endpoint("other", named=False)
+_OTHER_WORK = Endpoint("other", named=False, starts_work=True)
+_ORGANIZATION = Endpoint("organization", refused=True)
+
+_TYPES: Mapping[Kind, tuple[int, str]] = {
+    Kind.INVALID_KEY: (401, "authentication_error"),
+    Kind.FORBIDDEN: (403, "permission_error"),
+    Kind.KEY_DISABLED: (403, "permission_error"),
+    Kind.MODEL_NOT_ALLOWED: (403, "permission_error"),
+    Kind.NOT_FOUND: (404, "not_found_error"),
+    Kind.TOO_LARGE: (413, "request_too_large"),
+    Kind.RATE_LIMITED: (429, "rate_limit_error"),
+    # Anthropic's clients do not repeat a 402.
+    Kind.BUDGET_SPENT: (402, "billing_error"),
+    Kind.UPSTREAM_TIMEOUT: (504, "timeout_error"),
+    Kind.DRAINING: (529, "overloaded_error"),
+}
+_QUOTAS = {
+    "requests": QuotaKind.REQUESTS,
+    "tokens": QuotaKind.TOKENS,
+    "input-tokens": QuotaKind.INPUT_TOKENS,
+    "output-tokens": QuotaKind.OUTPUT_TOKENS,
+}
+
+
+class _Body(msgspec.Struct):
+    model: str | None = None
+    stream: msgspec.Raw = ABSENT
+    max_tokens: msgspec.Raw = ABSENT
+    metadata: msgspec.Raw = ABSENT
+
+
+class _Params(msgspec.Struct):
+    model: str = ""
+
+
+class _Item(msgspec.Struct):
+    params: _Params = msgspec.field(default_factory=_Params)
+
+
+class _Batch(msgspec.Struct):
+    requests: list[_Item] = msgspec.field(default_factory=list)
+
+
+class AnthropicDialect(Dialect):
+    """Anthropic's Messages API."""
+
+    name: ClassVar[str] = "anthropic"
+    marks: ClassVar[frozenset[str]] = frozenset({"anthropic-version"})
+    request_id_header: ClassVar[str] = "request-id"
+    session_headers = ("x-claude-code-session-id", *Dialect.session_headers)
+    probes: ClassVar[frozenset[str]] = frozenset({"/api/hello"})
+    models_request = Located(MODELS, "/v1/models")
+    models_query: ClassVar[str] = "limit=1000"
+    models_headers: ClassVar[tuple[tuple[str, str], ...]] = (("anthropic-version", "2023-06-01"),)
+
+    def locate(self, method: str, path: str) -> Located | None:
+        """Paths with and without `/v1`, or with two of them."""
+        rest, prefixed = _without_prefixes(path)
+        own = f"/v1{rest}"
+        parts = rest[1:].split("/")
+        match parts:
+            case ["messages"]:
+                return Located(MESSAGES, own)
+            case ["messages", "count_tokens"]:
+                return Located(COUNT_TOKENS, own)
+            case ["messages", "batches"]:
+                return Located(BATCHES if method == "POST" else _OTHER_WORK, own)
+            case ["messages", "batches", batch, *_]:
+                return Located(_BATCH, own, object_id=batch)
+            case ["complete"]:
+                return Located(_COMPLETE, own)
+            case ["models"]:
+                return Located(MODELS, own)
+            case ["models", name] if ":" not in unquote(name):
+                return Located(_MODEL, own, unquote(name), (len(own) - len(name), len(own)))
+            case ["files"]:
+                return Located(_FILES, own)
+            case ["files", file, *_]:
+                return Located(_FILE, own, object_id=file)
+            case ["organizations", *_]:
+                return Located(_ORGANIZATION, own)
+        if not prefixed or parts[0] in {"chat", "models"}:
+            return None
+        return Located(_OTHER_WORK if method == "POST" else _OTHER, own)
+
+    def read(self, endpoint: Endpoint, body: bytes) -> Facts:
+        """Of a batch, the model of every request in it."""
+        if endpoint.model_at is ModelAt.EACH:
+            items = peek(body, _Batch).requests
+            return Facts(tuple(dict.fromkeys(item.params.model for item in items)))
+        if not body:
+            return Facts()
+        found = peek(body, _Body)
+        return Facts(
+            models=(found.model,) if found.model else (),
+            streaming=truth(found.stream),
+            max_output=number(found.max_tokens),
+            session=_session(mapping(found.metadata)),
+        )
+
+    def meter(self, endpoint: Endpoint, content_type: str) -> Meter:
+        """By what the answer is."""
+        if content_type.startswith("text/event-stream"):
+            return MessagesMeter() if endpoint.counts else NoMeter()
+        return MessageMeter() if "json" in content_type else NoMeter()
+
+    def error(self, refusal: Refusal, call_id: str) -> tuple[int, bytes]:
+        """`{"type": "error", "error": {type, message}, "request_id"}`."""
+        status, _ = _shape(refusal)
+        return status, _error(refusal, call_id)
+
+    def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
+        """An `error` event, at which the SDKs raise."""
+        return b"event: error\ndata: " + _error(refusal, call_id) + b"\n\n"
+
+    def models(self, entries: list[ModelEntry]) -> bytes:
+        """One page with everything."""
+        ids: list[str | None] = [entry.id for entry in entries] or [None]
+        ends = json.dumps({"has_more": False, "first_id": ids[0], "last_id": ids[-1]})
+        return b'{"data":[' + b",".join(map(_row, entries)) + b"]," + ends[1:].encode()
+
+    def list_models(self, body: bytes) -> list[ModelEntry]:
+        """The rows of `data`."""
+        return rows(body, "data", "id")
+
+
+class Anthropic(Vendor):
+    """Anthropic, which also answers OpenAI's chat."""
+
+    name = "anthropic"
+    title = "Anthropic"
+    base_url = "https://api.anthropic.com"
+    credential = "ANTHROPIC_API_KEY"
+    serves: ClassVar[tuple[str, ...]] = ("openai",)
+    dialects: ClassVar[Mapping[str, Serving]] = {
+        "anthropic": Serving(header="x-api-key", scheme=""),
+        "openai": Serving(frozenset({"chat", "models", "model"}), add="/v1"),
+    }
+    spent: ClassVar[frozenset[str]] = frozenset({"billing_error"})
+
+    def judge(self, answer: Answer) -> Judgement:
+        """Also tells a reached spend limit, which no waiting of seconds cures, from throttling."""
+        judgement = judge_by_status(answer, self.spent)
+        body = answer.body
+        if answer.status == 429 and b"spend_limit_reached" in body:
+            return Judgement(Verdict.SPENT, "429 spend_limit_reached", whole_credential=True)
+        if answer.status == 400 and b"You have reached your specified API usage limits" in body:
+            return Judgement(Verdict.SPENT, "400 usage limit reached", whole_credential=True)
+        return judgement
+
+    def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
+        """`anthropic-ratelimit-{requests,…}-{limit,remaining,reset}`; resets are RFC 3339."""
+        found = []
+        for name, kind in _QUOTAS.items():
+            stem = f"anthropic-ratelimit-{name}"
+            limit, left = (
+                _whole(headers.get(f"{stem}-limit")),
+                _whole(headers.get(f"{stem}-remaining")),
+            )
+            if limit is not None or left is not None:
+                reset = _seconds_until(headers.get(f"{stem}-reset"), now)
+                found.append(Quota(kind, limit, left, reset, 60.0))
+        return tuple(found)
+
+
+def _shape(refusal: Refusal) -> tuple[int, str]:
+    status = refusal.kind.status
+    default = "invalid_request_error" if status < 500 else "api_error"
+    return _TYPES.get(refusal.kind, (status, default))
+
+
+def _error(refusal: Refusal, call_id: str) -> bytes:
+    _, kind = _shape(refusal)
+    error = {"type": kind, "message": refusal.message}
+    return json.dumps({"type": "error", "error": error, "request_id": call_id}).encode()
+
+
+def _row(entry: ModelEntry) -> bytes:
+    if entry.raw is not None:
+        return entry.raw
+    row = {
+        "type": "model", "id": entry.id, "display_name": entry.id,
+        "created_at": "1970-01-01T00:00:00Z",
+    }  # fmt: skip
+    return json.dumps(row).encode()
+
+
+def _session(metadata: Mapping[str, object]) -> str | None:
+    """`metadata.user_id`, which some agents fill with JSON that holds a `session_id`."""
+    user = metadata.get("user_id")
+    if not isinstance(user, str):
+        return None
+    try:
+        inner = msgspec.json.decode(user)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return user[:256]
+    session = inner.get("session_id") if isinstance(inner, dict) else None
+    return session if isinstance(session, str) else user[:256]
+
+
+def _without_prefixes(path: str) -> tuple[str, bool]:
+    prefixed = False
+    while match := _PREFIX.match(path):
+        path, prefixed = path[match.end() :], True
+    return "/" + path.lstrip("/"), prefixed
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None
+
+
+def _seconds_until(text: str | None, now: float) -> float | None:
+    try:
+        return max(0.0, datetime.fromisoformat(text or "").timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+@hookimpl
+def sidecar_dialects() -> list[Dialect]:
+    """The Anthropic dialect."""
+    return [AnthropicDialect()]
+
+
+@hookimpl
+def sidecar_vendors() -> list[Vendor]:
+    """Anthropic."""
+    return [Anthropic()]

@@ -1,0 +1,82 @@
+"""Reads Anthropic's usage figures.
+
+`input_tokens` leaves out what was read from and written to caches, so the total is the sum of the
+three. In a stream, `message_delta` repeats figures cumulatively over `message_start`: per field the
+last one counts, and nothing is ever added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, as_object
+
+
+def read_usage(usage: Mapping[str, object]) -> Usage | None:
+    """The normalised figures of a `usage` object; None when it holds none."""
+    plain = as_count(usage.get("input_tokens"))
+    output = as_count(usage.get("output_tokens"))
+    if plain is None and output is None:
+        return None
+    read = as_count(usage.get("cache_read_input_tokens"))
+    written = as_count(usage.get("cache_creation_input_tokens"))
+    split = as_mapping(usage.get("cache_creation"))
+    tools = as_mapping(usage.get("server_tool_use"))
+    details = as_mapping(usage.get("output_tokens_details"))
+    tier = usage.get("service_tier")
+    return Usage(
+        input_tokens=None if plain is None else plain + (read or 0) + (written or 0),
+        output_tokens=output,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=as_count(split.get("ephemeral_1h_input_tokens")),
+        reasoning_tokens=as_count(details.get("thinking_tokens")),
+        units=tuple(
+            (unit, count)
+            for unit, name in (
+                ("web_searches", "web_search_requests"),
+                ("web_fetches", "web_fetch_requests"),
+            )
+            if (count := as_count(tools.get(name)))
+        ),
+        service_tier=tier if isinstance(tier, str) else None,
+    )
+
+
+class MessageMeter(JsonMeter):
+    """A message, a batch or a file as JSON."""
+
+    def read_object(self, value: Mapping[str, object]) -> None:
+        """`usage`, `model` and `id` stand at the top."""
+        self._usage = read_usage(as_mapping(value.get("usage")))
+        if isinstance(model := value.get("model"), str):
+            self.model = model
+        if isinstance(created := value.get("id"), str):
+            self._created = (created,)
+
+
+class MessagesMeter(SseMeter):
+    """A messages stream."""
+
+    wanted = (b"message_start", b"message_delta", b"message_stop", b"event: error", b'"error"')
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[str, object] = {}
+
+    def on_event(self, event: bytes, data: bytes) -> None:
+        """The event's name, as the SDKs go by it."""
+        if event == b"message_stop":
+            self.finished = True
+        elif event == b"error":
+            error = as_mapping(as_object(data).get("error"))
+            self.error = str(error.get("type") or "error")
+            self.finished = True
+        elif event in {b"message_start", b"message_delta"}:
+            value = as_object(data)
+            message = as_mapping(value.get("message"))
+            if isinstance(model := message.get("model"), str):
+                self.model = model
+            reported = as_mapping(value.get("usage") or message.get("usage"))
+            self._seen |= {name: each for name, each in reported.items() if each is not None}
+            self._usage = read_usage(self._seen)

@@ -1,0 +1,257 @@
+"""The Gemini dialect and Google's Gemini API.
+
+Paths and figures as the vendor's Python SDK (google-genai 3.4) has them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+from urllib.parse import unquote
+
+import msgspec
+
+from sidecar import (
+    ABSENT,
+    Answer,
+    Dialect,
+    Endpoint,
+    Facts,
+    Judgement,
+    Kind,
+    Located,
+    Meter,
+    ModelAt,
+    ModelEntry,
+    NoMeter,
+    Refusal,
+    Serving,
+    Vendor,
+    Verdict,
+    as_count,
+    as_mapping,
+    as_object,
+    hookimpl,
+    judge_by_status,
+    mapping,
+    peek,
+)
+from sidecar_vendors.gemini_usage import GenerateMeter, StreamMeter
+from sidecar_vendors.openai import rows
+
+_VERSION = re.compile(r"/+(v1(?:beta|alpha)?\d*)(?=/)")
+_UPLOAD = re.compile(r"/+upload/(v1(?:beta|alpha)?\d*)/files(?:/|$)")
+_DEFAULT_VERSION = "v1beta"
+_VERBS: Mapping[str, Endpoint] = {
+    "generateContent": Endpoint("generate", ModelAt.PATH, counts=True),
+    "streamGenerateContent": Endpoint("stream", ModelAt.PATH, counts=True),
+    "countTokens": Endpoint("count_tokens", ModelAt.PATH),
+    "embedContent": Endpoint("embeddings", ModelAt.PATH, counts=True),
+    "batchEmbedContents": Endpoint("embeddings", ModelAt.PATH, counts=True),
+    "predict": Endpoint("predict", ModelAt.PATH),
+    "predictLongRunning": Endpoint("predict", ModelAt.PATH, creates="operation"),
+    "batchGenerateContent": Endpoint("batches", ModelAt.PATH, creates="batch"),
+    "asyncBatchEmbedContent": Endpoint("batches", ModelAt.PATH, creates="batch"),
+}
+_OTHER_VERB = Endpoint("other", ModelAt.PATH)
+MODELS = Endpoint("models", lists_models=True)
+_MODEL = Endpoint("model", ModelAt.PATH)
+_UPLOADS = Endpoint("upload", creates="file")
+_INTERACTIONS = Endpoint("interactions", ModelAt.BODY, counts=True, creates="interaction",
+                         optional_model=True)  # fmt: skip
+_OBJECTS = {
+    "files": "file",
+    "batches": "batch",
+    "operations": "operation",
+    "cachedContents": "cache",
+    "interactions": "interaction",
+}
+_KNOWN = frozenset({*_OBJECTS, "tunedModels", "fileSearchStores", "auth_tokens"})
+
+_STATUS: Mapping[Kind, tuple[int, str]] = {
+    Kind.INVALID_KEY: (401, "UNAUTHENTICATED"),
+    Kind.FORBIDDEN: (403, "PERMISSION_DENIED"),
+    Kind.KEY_DISABLED: (403, "PERMISSION_DENIED"),
+    Kind.MODEL_NOT_ALLOWED: (403, "PERMISSION_DENIED"),
+    Kind.NOT_FOUND: (404, "NOT_FOUND"),
+    Kind.RATE_LIMITED: (429, "RESOURCE_EXHAUSTED"),
+    Kind.BUDGET_SPENT: (429, "RESOURCE_EXHAUSTED"),
+    Kind.INTERNAL: (500, "INTERNAL"),
+    # Google answers nothing with 502; its clients know 503.
+    Kind.UPSTREAM_UNREACHABLE: (503, "UNAVAILABLE"),
+    Kind.UPSTREAM_INVALID: (503, "UNAVAILABLE"),
+    Kind.UNAVAILABLE: (503, "UNAVAILABLE"),
+    Kind.DRAINING: (503, "UNAVAILABLE"),
+    Kind.CREDENTIAL_REJECTED: (502, "UNAVAILABLE"),
+    Kind.UPSTREAM_TIMEOUT: (504, "DEADLINE_EXCEEDED"),
+}
+
+
+class _Body(msgspec.Struct):
+    model: msgspec.Raw = ABSENT
+    generationConfig: msgspec.Raw = ABSENT  # noqa: N815 - Google's spelling
+    generation_config: msgspec.Raw = ABSENT
+
+
+class _Interaction(msgspec.Struct):
+    model: str | None = None
+    stream: msgspec.Raw = ABSENT
+
+
+class GeminiDialect(Dialect):
+    """Google's generateContent API, in any version."""
+
+    name: ClassVar[str] = "gemini"
+    marks: ClassVar[frozenset[str]] = frozenset({"x-goog-api-key", "x-goog-api-client"})
+    url_headers = Dialect.url_headers | {"x-goog-upload-url", "x-goog-upload-control-url"}
+    models_request = Located(MODELS, f"/{_DEFAULT_VERSION}/models")
+    models_query: ClassVar[str] = "pageSize=1000"
+
+    def locate(self, method: str, path: str) -> Located | None:
+        """`/{version}/models/{model}:{verb}` and the rest; without a version, the usual one."""
+        if _UPLOAD.match(path):
+            return Located(_UPLOADS, "/" + path.lstrip("/"))
+        version = _VERSION.match(path)
+        rest = "/" + (path[version.end() :] if version else path).lstrip("/")
+        own = f"/{version[1] if version else _DEFAULT_VERSION}{rest}"
+        first, _, tail = rest[1:].partition("/")
+        if first in {"models", "tunedModels"} and tail:
+            return self._model(own, tail)
+        if first == "models":
+            return Located(MODELS, own) if method in {"GET", "HEAD"} else None
+        if first == "interactions" and not tail and method == "POST":
+            return Located(_INTERACTIONS, own)
+        kind = _OBJECTS.get(first)
+        if kind is not None:
+            name = unquote(tail).partition("/")[0].partition(":")[0]
+            creates = kind if method == "POST" and not tail else None
+            endpoint = Endpoint(first, owned=kind if name else None, creates=creates)
+            return Located(endpoint, own, object_id=f"{first}/{name}" if name else None)
+        if first in _KNOWN:
+            return Located(Endpoint("other", named=False, starts_work=method == "POST"), own)
+        return None
+
+    def _model(self, own: str, tail: str) -> Located:
+        start = len(own) - len(tail)
+        match = re.search(r":|%3a", tail, re.IGNORECASE)
+        end = len(own) if match is None else start + match.start()
+        verb = "" if match is None else tail[match.end() :]
+        endpoint = _VERBS.get(verb, _OTHER_VERB) if verb else _MODEL
+        return Located(endpoint, own, unquote(own[start:end]), (start, end))
+
+    def read(self, endpoint: Endpoint, body: bytes) -> Facts:
+        """The model stands in the path; of the body only the output bound matters."""
+        if not body:
+            return Facts(streaming=endpoint.name == "stream")
+        if endpoint.model_at is ModelAt.BODY:
+            asked = peek(body, _Interaction)
+            return Facts((asked.model,) if asked.model else (), bytes(asked.stream) == b"true")
+        found = peek(body, _Body)
+        config = mapping(found.generationConfig) or mapping(found.generation_config)
+        bound = as_count(config.get("maxOutputTokens", config.get("max_output_tokens")))
+        return Facts(streaming=endpoint.name == "stream", max_output=bound)
+
+    def meter(self, endpoint: Endpoint, content_type: str) -> Meter:
+        """A stream is events with `alt=sse`, and one JSON array without."""
+        if content_type.startswith("text/event-stream"):
+            return StreamMeter()
+        return GenerateMeter() if "json" in content_type else NoMeter()
+
+    def error(self, refusal: Refusal, call_id: str) -> tuple[int, bytes]:
+        """`{"error": {code, message, status, details}}`."""
+        status, _ = _shape(refusal)
+        return status, _error(refusal)
+
+    def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
+        """Data alone: any `event:` line or comment breaks Google's clients."""
+        return b"data: " + _error(refusal) + b"\r\n\r\n"
+
+    def models(self, entries: list[ModelEntry]) -> bytes:
+        """One page with everything."""
+        return b'{"models":[' + b",".join(map(_row, entries)) + b"]}"
+
+    def list_models(self, body: bytes) -> list[ModelEntry]:
+        """The rows of `models`, named without `models/`."""
+        found = rows(body, "models", "name")
+        return [ModelEntry(entry.id.removeprefix("models/"), entry.raw) for entry in found]
+
+
+class Gemini(Vendor):
+    """Google's Gemini API, which also answers OpenAI's chat."""
+
+    name = "gemini"
+    title = "Google Gemini"
+    base_url = "https://generativelanguage.googleapis.com"
+    credential = "GEMINI_API_KEY"
+    also: ClassVar[tuple[str, ...]] = ("GOOGLE_API_KEY",)
+    serves: ClassVar[tuple[str, ...]] = ("openai",)
+    dialects: ClassVar[Mapping[str, Serving]] = {
+        "gemini": Serving(header="x-goog-api-key", scheme=""),
+        "openai": Serving(
+            frozenset({"chat", "embeddings", "models", "model", "images"}), add="/v1beta/openai"
+        ),
+    }
+
+    def judge(self, answer: Answer) -> Judgement:
+        """A wrong key is a 400 here, and a 429 may mean a minute or a day."""
+        body = answer.body
+        if answer.status == 400 and b"API_KEY_INVALID" in body:
+            return Judgement(Verdict.CREDENTIAL, "400 API_KEY_INVALID")
+        if answer.status == 429 and b"PerDay" in body:
+            return Judgement(Verdict.SPENT, "429 daily quota")
+        judgement = judge_by_status(answer)
+        if judgement.verdict is Verdict.SLOW_DOWN and judgement.wait is None:
+            return Judgement(judgement.verdict, judgement.reason, _retry_delay(body))
+        return judgement
+
+
+def _retry_delay(body: bytes) -> float | None:
+    """`retryDelay` of google.rpc.RetryInfo, a protobuf duration like "22s"."""
+    details = as_mapping(as_object(body).get("error")).get("details")
+    for detail in details if isinstance(details, list) else []:
+        delay = as_mapping(detail).get("retryDelay")
+        if isinstance(delay, str) and re.fullmatch(r"\d{1,9}(\.\d+)?s", delay):
+            return float(delay[:-1])
+    return None
+
+
+def _shape(refusal: Refusal) -> tuple[int, str]:
+    status = refusal.kind.status
+    return _STATUS.get(refusal.kind, (status, "INVALID_ARGUMENT"))
+
+
+def _error(refusal: Refusal) -> bytes:
+    code, status = _shape(refusal)
+    error: dict[str, object] = {"code": code, "message": refusal.message, "status": status}
+    if refusal.retry_after is not None:
+        delay = f"{max(1, math.ceil(refusal.retry_after))}s"
+        error["details"] = [
+            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
+        ]
+    return json.dumps({"error": error}).encode()
+
+
+def _row(entry: ModelEntry) -> bytes:
+    if entry.raw is not None:
+        return entry.raw
+    row = {
+        "name": f"models/{entry.id}",
+        "displayName": entry.id,
+        "supportedGenerationMethods": ["generateContent", "countTokens"],
+    }
+    return json.dumps(row).encode()
+
+
+@hookimpl
+def sidecar_dialects() -> list[Dialect]:
+    """The Gemini dialect."""
+    return [GeminiDialect()]
+
+
+@hookimpl
+def sidecar_vendors() -> list[Vendor]:
+    """Google's Gemini API."""
+    return [Gemini()]

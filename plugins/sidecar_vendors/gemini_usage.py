@@ -1,0 +1,110 @@
+"""Reads Gemini's usage figures: cumulative on every chunk, so the last ones count.
+
+`promptTokenCount` includes what was cached; thoughts and tool prompts stand apart from the visible
+answer and the prompt, and are billed with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, as_object
+
+
+def read_usage(usage: Mapping[str, object]) -> Usage | None:
+    """The normalised figures of a `usageMetadata` (or an interaction's `usage`)."""
+    prompt = as_count(usage.get("promptTokenCount", usage.get("total_input_tokens")))
+    answer = as_count(
+        usage.get(
+            "candidatesTokenCount",
+            usage.get("responseTokenCount", usage.get("total_output_tokens")),
+        )
+    )
+    thoughts = as_count(usage.get("thoughtsTokenCount", usage.get("total_thought_tokens")))
+    tools = as_count(usage.get("toolUsePromptTokenCount", usage.get("total_tool_use_tokens")))
+    total = as_count(usage.get("totalTokenCount", usage.get("total_tokens")))
+    if prompt is None and answer is None and total is None:
+        return None
+    output = None if answer is None and thoughts is None else (answer or 0) + (thoughts or 0)
+    if total is not None and prompt is not None and output is not None:
+        # Some models' visible count holds the thoughts already: the total cannot be wrong.
+        output = max(0, total - prompt - (tools or 0))
+    tier = usage.get("serviceTier")
+    return Usage(
+        input_tokens=None if prompt is None else prompt + (tools or 0),
+        output_tokens=output,
+        cache_read_tokens=as_count(
+            usage.get("cachedContentTokenCount", usage.get("total_cached_tokens"))
+        ),
+        reasoning_tokens=thoughts,
+        service_tier=tier if isinstance(tier, str) else None,
+    )
+
+
+class _Chunks:
+    """What chunks say, one after the other."""
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.model: str | None = None
+        self.error: str | None = None
+        self.finished = False
+
+    def take(self, chunk: Mapping[str, object]) -> None:
+        error = as_mapping(chunk.get("error"))
+        if error:
+            self.error = str(error.get("status") or error.get("code") or "error")
+            self.finished = True
+        interaction = as_mapping(chunk.get("interaction"))
+        reported = as_mapping(
+            chunk.get("usageMetadata") or chunk.get("usage") or interaction.get("usage")
+        )
+        self.usage = read_usage(reported) or self.usage
+        model = chunk.get("modelVersion", chunk.get("model"))
+        self.model = model if isinstance(model, str) else self.model
+        candidates = chunk.get("candidates")
+        if isinstance(candidates, list) and any(
+            as_mapping(c).get("finishReason") for c in candidates
+        ):
+            self.finished = True
+        if as_mapping(chunk.get("promptFeedback")).get("blockReason"):
+            self.finished = True
+        if chunk.get("event_type") in {"interaction.complete", "interaction.completed", "error"}:
+            self.finished = True
+
+
+class GenerateMeter(JsonMeter):
+    """One answer, or the array of chunks that a stream without `alt=sse` is."""
+
+    def read_bytes(self, data: bytes) -> None:
+        """An object or a list of them."""
+        try:
+            value = msgspec.json.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return
+        chunks = _Chunks()
+        for chunk in value if isinstance(value, list) else [value]:
+            chunks.take(as_mapping(chunk))
+        self._usage, self.model, self.error = chunks.usage, chunks.model, chunks.error
+        top = as_mapping(value)
+        name = top.get("name") or as_mapping(top.get("file")).get("name") or top.get("id")
+        if isinstance(name, str):
+            self._created = (name,)
+
+
+class StreamMeter(SseMeter):
+    """Data-only events, without an end marker: a finish reason is the end of the answer."""
+
+    wanted = (b'"usageMetadata"', b'"finishReason"', b'"error"', b"blockReason", b"event_type")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._chunks = _Chunks()
+
+    def on_event(self, event: bytes, data: bytes) -> None:
+        """Every chunk repeats the figures."""
+        self._chunks.take(as_object(data))
+        self._usage, self.model = self._chunks.usage, self._chunks.model
+        self.error, self.finished = self._chunks.error, self._chunks.finished

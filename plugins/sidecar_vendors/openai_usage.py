@@ -1,0 +1,149 @@
+"""Reads OpenAI's usage figures, as they stand in JSON answers and in every kind of stream.
+
+Prompt figures include what was read from caches, completion figures include reasoning (OpenAPI
+description of OpenAI, August 2026). A vendor that counts differently says so in `normalise`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, as_object
+
+_TERMINAL = (b"response.completed", b"response.incomplete", b"response.failed")
+
+
+def read_usage(usage: Mapping[str, object]) -> Usage | None:
+    """The figures of chat, completions, embeddings, responses, images or audio; None if empty."""
+    if not usage:
+        return None
+    read_in = as_mapping(usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+                         or usage.get("input_token_details"))  # fmt: skip
+    read_out = as_mapping(
+        usage.get("completion_tokens_details") or usage.get("output_tokens_details")
+    )
+    cached = as_count(read_in.get("cached_tokens"))
+    if cached is None:
+        cached = as_count(usage.get("prompt_cache_hit_tokens", usage.get("cached_tokens")))
+    units = tuple(
+        (name, count)
+        for name, count in (
+            ("audio_seconds", as_count(usage.get("seconds"))),
+            ("audio_tokens", as_count(read_in.get("audio_tokens"))),
+            ("image_tokens", as_count(read_in.get("image_tokens"))),
+        )
+        if count
+    )
+    found = Usage(
+        input_tokens=as_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
+        output_tokens=as_count(usage.get("completion_tokens", usage.get("output_tokens"))),
+        cache_read_tokens=cached,
+        cache_write_tokens=as_count(read_in.get("cache_write_tokens")),
+        reasoning_tokens=as_count(read_out.get("reasoning_tokens")),
+        units=units,
+    )
+    return None if found == Usage() else found
+
+
+class AnswerMeter(JsonMeter):
+    """A JSON answer of any endpoint."""
+
+    def read_object(self, value: Mapping[str, object]) -> None:
+        """`usage`, `model`, `service_tier` and `id` stand at the top."""
+        self._usage = with_tier(read_usage(as_mapping(value.get("usage"))), value)
+        if isinstance(model := value.get("model"), str):
+            self.model = model
+        if isinstance(created := value.get("id"), str):
+            self._created = (created,)
+
+
+class ChatMeter(SseMeter):
+    """A chat or completions stream: data-only events, ended by `[DONE]` or a finish reason."""
+
+    # Every chunk says "finish_reason":null, and many "usage":null: those are not worth a look.
+    wanted = (
+        b'"usage":{', b'"usage": {', b"[DONE]", b'"finish_reason":"', b'"finish_reason": "',
+        b'"error"',
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[str, object] = {}
+
+    def on_event(self, event: bytes, data: bytes) -> None:
+        """The last figures count: some vendors repeat them in every chunk."""
+        if data.strip() == b"[DONE]":
+            self.finished = True
+            return
+        chunk = as_object(data)
+        self._note(chunk)
+        choices = chunk.get("choices")
+        if isinstance(choices, list) and any(as_mapping(c).get("finish_reason") for c in choices):
+            # Most send [DONE] as well; a few compatible servers do not.
+            self.finished = True
+
+    def _note(self, chunk: Mapping[str, object]) -> None:
+        error = as_mapping(chunk.get("error"))
+        if error:
+            self.error = str(error.get("code") or error.get("type") or "error")
+            self.finished = True
+        if isinstance(model := chunk.get("model"), str) and model:
+            self.model = model
+        reported = as_mapping(chunk.get("usage")) or as_mapping(
+            as_mapping(chunk.get("x_groq")).get("usage")
+        )
+        if reported:
+            self._seen |= reported
+            self._usage = with_tier(read_usage(self._seen), chunk) or self._usage
+
+
+class ResponsesMeter(SseMeter):
+    """A responses stream: named events, the last of which holds the whole response."""
+
+    wanted = (b"response.created", *_TERMINAL, b'"error"', b"event: error")
+
+    def on_event(self, event: bytes, data: bytes) -> None:
+        """`response.usage` of the terminal event is final."""
+        head = data[:400]
+        terminal = event in _TERMINAL or any(name in head for name in _TERMINAL)
+        if not terminal and b"response.created" not in head and b'"error"' not in head:
+            return
+        value = as_object(data)
+        kind = value.get("type")
+        response = as_mapping(value.get("response"))
+        if kind == "error":
+            self.error = str(
+                value.get("code") or as_mapping(value.get("error")).get("code") or "error"
+            )
+            self.finished = True
+        if isinstance(created := response.get("id"), str):
+            self._created = (created,)
+        if isinstance(model := response.get("model"), str):
+            self.model = model
+        if isinstance(kind, str) and kind.encode() in _TERMINAL:
+            self.finished = True
+            reported = read_usage(as_mapping(response.get("usage")))
+            self._usage = with_tier(reported, response)
+
+
+class EventsMeter(SseMeter):
+    """Any other stream: images and audio put `usage` into their last event."""
+
+    wanted = (b'"usage"',)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expects_end = False
+
+    def on_event(self, event: bytes, data: bytes) -> None:
+        """The last figures count."""
+        self._usage = read_usage(as_mapping(as_object(data).get("usage"))) or self._usage
+
+
+def with_tier(usage: Usage | None, value: Mapping[str, object]) -> Usage | None:
+    """The usage with the service tier that was really used."""
+    tier = value.get("service_tier")
+    if usage is None or not isinstance(tier, str):
+        return usage
+    return replace(usage, service_tier=tier)

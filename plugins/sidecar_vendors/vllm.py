@@ -1,0 +1,28 @@
+"""A vLLM server: OpenAI-shaped, and Anthropic-shaped messages; no credential by default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from sidecar import Serving, Vendor, hookimpl
+from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, MESSAGES
+
+
+class VLLM(Vendor):
+    """A vLLM server."""
+
+    name = "vllm"
+    title = "vLLM"
+    base_url = "http://127.0.0.1:8000/v1"
+    serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
+    dialects: ClassVar[Mapping[str, Serving]] = {
+        "openai": Serving(CHAT_AND_RESPONSES | {"embeddings", "transcriptions", "other"}),
+        "anthropic": Serving(MESSAGES, strip="/v1"),
+    }
+
+
+@hookimpl
+def sidecar_vendors() -> list[Vendor]:
+    """vLLM."""
+    return [VLLM()]
