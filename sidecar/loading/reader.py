@@ -20,7 +20,7 @@ from sidecar.loading.syntax import expansion
 from sidecar.loading.words import Misread
 
 MERGE = "<<"
-_MANY = 12
+_MANY = 20
 """Alternatives that a message lists before it says "…"."""
 
 
@@ -69,7 +69,7 @@ class Reader:
         """The text of a scalar; None, with a problem noted, when it is something else or empty."""
         if not isinstance(node, ScalarNode):
             kind = "a mapping" if isinstance(node, MappingNode) else "a list"
-            self.wrong(node, f"{kind} stands where one value belongs", f"write {expected}")
+            self.wrong(node, f"{kind} stands in place of one value", f"write {expected}")
             return None
         if is_empty(node):
             self.wrong(node, "a value is missing", f"write {expected}")
@@ -86,7 +86,7 @@ class Reader:
             return []
         if not isinstance(node, MappingNode):
             kind = "a list" if isinstance(node, SequenceNode) else "a single value"
-            self.wrong(node, f"{kind} stands where {what} belongs", "write fields as name: value")
+            self.wrong(node, f"{kind} stands in place of {what}", "write them as name: value")
             return None
         merged: dict[str, tuple[str, Node, Node]] = {}
         own: dict[str, Place] = {}
@@ -98,7 +98,8 @@ class Reader:
                     merged.setdefault(item[0], item)
             elif key.value in own:
                 first = own[key.value].line
-                self.wrong(key, f"{shown(key.value)} is given twice, first in line {first}")
+                twice = f"{shown(key.value)} is given twice, first in line {first}"
+                self.wrong(key, twice, "remove one of them")
             else:
                 own[key.value] = self.place(key)
                 merged[key.value] = (key.value, key, value)
@@ -113,7 +114,9 @@ class Reader:
             if isinstance(source, MappingNode):
                 yield from self.mapping(source, what) or ()
             else:
-                self.wrong(source, "<< merges mappings only", "write << : *name of a mapping")
+                self.wrong(
+                    source, "<< merges mappings only", "write <<: *name, where &name is a mapping"
+                )
 
     def _note(self, at: Node | Place, what: str, next_step: str, *, warning: bool) -> None:
         place = at if isinstance(at, Place) else self.place(at)
