@@ -93,8 +93,8 @@ class Catalog:
         base_url = serving.base(provider.base_url or self._local[provider.vendor.name])
         prepared = provider.vendor.prepare(
             Ask(
-                dialect.name, serving, found.endpoint, "GET", found.path, dialect.models_query, None,
-                base_url, secret, provider.options,
+                dialect.name, serving, found.endpoint, "GET", found.path, dialect.models_query,
+                None, base_url, secret, provider.options,
             )
         )  # fmt: skip
         pairs = headers.for_upstream(

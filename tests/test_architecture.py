@@ -56,9 +56,8 @@ def test_the_core_names_no_vendor() -> None:
         if "cli" in path.relative_to(ROOT).parts:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                if node.value.lower() in vendors:
-                    found.append(f"{name(path)}:{node.lineno}: {node.value}")
+            if isinstance(node, ast.Constant) and str(node.value).lower() in vendors:
+                found.append(f"{name(path)}:{node.lineno}: {node.value}")
     assert not found
 
 
@@ -86,7 +85,8 @@ def test_every_hook_is_documented_with_its_arguments() -> None:
 def test_every_dependency_has_its_reason() -> None:
     reasons = "\n".join(path.read_text() for path in (ROOT / "docs/decisions").glob("*.md"))
     project = PYPROJECT["project"]
-    wanted = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    extras = [each for extra in project["optional-dependencies"].values() for each in extra]
+    wanted = [*project["dependencies"], *extras]
     names = [re.split(r"[><=;\[ ]", line, maxsplit=1)[0] for line in wanted]
     assert [each for each in names if f"`{each}`" not in reasons] == []
 

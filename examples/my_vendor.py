@@ -1,0 +1,53 @@
+"""A vendor in one file: a made-up service that serves OpenAI's chat behind a tenant's path.
+
+Name it in the configuration, beside the file:
+
+    plugins: [my_vendor.py]
+    providers:
+      acme: {base_url: https://llm.acme.example, tenant: research, credential: env:ACME_TOKEN}
+    groups:
+      Acme: {vendor: openai, routes: [acme]}
+"""
+
+from sidecar import (
+    Answer,
+    Ask,
+    Field,
+    Judgement,
+    Prepared,
+    Serving,
+    Vendor,
+    Verdict,
+    hookimpl,
+    judge_by_status,
+)
+
+
+class Acme(Vendor):
+    """Acme's service."""
+
+    name = "acme"
+    title = "Acme"
+    credential = "ACME_TOKEN"
+    serves = ("openai",)
+    dialects = {"openai": Serving(frozenset({"chat", "models"}), header="X-Acme-Token", scheme="")}
+    fields = (Field("tenant", str, "whose account is used", required=True),)
+
+    def prepare(self, ask: Ask) -> Prepared:
+        """Every path begins with the tenant."""
+        query = f"?{ask.query}" if ask.query else ""
+        url = f"{ask.base_url}/{ask.options['tenant']}{ask.path}{query}"
+        headers = () if ask.secret is None else (("X-Acme-Token", ask.secret.reveal()),)
+        return Prepared(url, headers)
+
+    def judge(self, answer: Answer) -> Judgement:
+        """Acme says 420 when it is busy; for all else a status means what it usually does."""
+        if answer.status == 420:
+            return Judgement(Verdict.OVERLOADED, "420 busy", wait=5.0)
+        return judge_by_status(answer)
+
+
+@hookimpl
+def sidecar_vendors():
+    """Acme alone."""
+    return [Acme()]

@@ -1,0 +1,101 @@
+"""Usage comes out the same, however the bytes of an answer are cut."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from answers_on_record import RECORDED, Recorded
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar import Endpoint, Meter, ModelAt, SseMeter
+from sidecar.meters import MOST_PER_EVENT
+from sidecar.plugins import discover
+
+REGISTRY = discover()
+
+
+def meter_for(recorded: Recorded) -> Meter:
+    endpoint = Endpoint(recorded.endpoint, ModelAt.BODY, counts=True)
+    return REGISTRY.dialects[recorded.dialect].meter(endpoint, recorded.content_type)
+
+
+def check(recorded: Recorded, meter: Meter) -> None:
+    assert meter.usage() == recorded.usage
+    assert meter.model == recorded.model
+    assert meter.error == recorded.error
+    if meter.expects_end:
+        assert meter.finished is recorded.finished
+    if recorded.created:
+        assert meter.created() == recorded.created
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=lambda each: each.name)
+def test_usage_of_a_whole_answer(recorded: Recorded) -> None:
+    meter = meter_for(recorded)
+    meter.feed(recorded.body)
+    check(recorded, meter)
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=lambda each: each.name)
+def test_usage_of_an_answer_that_comes_byte_by_byte(recorded: Recorded) -> None:
+    meter = meter_for(recorded)
+    for byte in recorded.body:
+        meter.feed(bytes([byte]))
+    check(recorded, meter)
+
+
+@given(st.data())
+def test_usage_of_an_answer_cut_anywhere(data: st.DataObject) -> None:
+    recorded = data.draw(st.sampled_from(RECORDED))
+    cuts = data.draw(st.lists(st.integers(0, len(recorded.body)), max_size=8))
+    meter = meter_for(recorded)
+    for start, end in pairwise(sorted({0, len(recorded.body), *cuts})):
+        meter.feed(recorded.body[start:end])
+    check(recorded, meter)
+
+
+@given(st.lists(st.binary(max_size=60), max_size=8), st.sampled_from(RECORDED))
+def test_garbage_is_never_an_error(pieces: list[bytes], recorded: Recorded) -> None:
+    meter = meter_for(recorded)
+    for piece in pieces:
+        meter.feed(piece)
+    meter.usage()
+    meter.created()
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n"])
+def test_an_event_of_ours_fits_only_between_two_of_theirs(end: bytes) -> None:
+    meter = SseMeter()
+    assert meter.at_boundary
+    meter.feed(b"data: half")
+    assert not meter.at_boundary
+    meter.feed(b" and half" + end)
+    assert meter.at_boundary
+
+
+class Collector(SseMeter):
+    wanted = (b"",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[tuple[bytes, bytes]] = []
+
+    def on_event(self, event: bytes, data: bytes) -> None:
+        if data:
+            self.events.append((event, data))
+
+
+def test_lines_of_one_event_are_joined_and_one_space_is_dropped() -> None:
+    meter = Collector()
+    meter.feed(b"event: a\ndata:  x\ndata:y\nid: 1\n: comment\n\ndata\n\ndata: z\n\n")
+    assert meter.events == [(b"a", b" x\ny"), (b"", b"z")]
+
+
+def test_a_huge_event_in_small_pieces_is_given_up_and_never_blocks() -> None:
+    meter = Collector()
+    for _ in range(MOST_PER_EVENT // 65536 + 2):
+        meter.feed(b"x" * 65536)
+    assert not meter.at_boundary
+    assert not meter.expects_end

@@ -1,0 +1,258 @@
+"""The bundled dialects and vendors: the contract, addresses, paths, errors, verdicts."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from sidecar import Answer, Ask, Kind, Quota, QuotaKind, Refusal, Secret, Verdict
+from sidecar.plugins import discover, locate
+from sidecar.testing import problems
+
+REGISTRY = discover()
+ROOT = Path(__file__).parent.parent
+
+
+def test_every_bundled_plugin_keeps_the_contract() -> None:
+    assert problems(REGISTRY) == []
+
+
+PATHS = [
+    # dialect, method, what clients send, endpoint, what follows the base URL, model
+    ("openai", "POST", "/v1/chat/completions", "chat", "/chat/completions", None),
+    ("openai", "POST", "/chat/completions", "chat", "/chat/completions", None),
+    ("openai", "POST", "//v1//chat/completions", "chat", "/chat/completions", None),
+    ("openai", "POST", "/v1/v1/responses", "responses", "/responses", None),
+    ("openai", "POST", "/openai/v1/embeddings", "embeddings", "/embeddings", None),
+    ("openai", "POST", "/v1beta/openai/chat/completions", "chat", "/chat/completions", None),
+    ("openai", "POST", "/v1/responses/input_tokens", "input_tokens", "/responses/input_tokens", None),
+    ("openai", "GET", "/v1/responses/resp_1", "responses", "/responses/resp_1", None),
+    ("openai", "GET", "/v1/models", "models", "/models", None),
+    ("openai", "GET", "/v1/models/gpt%2F5", "model", "/models/gpt%2F5", "gpt/5"),
+    ("openai", "DELETE", "/v1/files/file_1", "files", "/files/file_1", None),
+    ("openai", "POST", "/v1/decisions", "other", "/decisions", None),
+    ("openai", "GET", "/v1/organization/usage", "organization", "/organization/usage", None),
+    ("anthropic", "POST", "/v1/messages", "messages", "/v1/messages", None),
+    ("anthropic", "POST", "/messages", "messages", "/v1/messages", None),
+    ("anthropic", "POST", "/v1/v1/messages", "messages", "/v1/messages", None),
+    ("anthropic", "POST", "//v1/messages/count_tokens", "count_tokens", "/v1/messages/count_tokens", None),
+    ("anthropic", "POST", "/v1/messages/batches", "batches", "/v1/messages/batches", None),
+    ("anthropic", "GET", "/v1/messages/batches/b1/results", "batches", "/v1/messages/batches/b1/results", None),
+    ("anthropic", "GET", "/v1/models/claude-x", "model", "/v1/models/claude-x", "claude-x"),
+    ("anthropic", "GET", "/v1/organizations/o/x", "organization", "/v1/organizations/o/x", None),
+    ("gemini", "POST", "/v1beta/models/g-3:generateContent", "generate", "/v1beta/models/g-3:generateContent", "g-3"),
+    ("gemini", "POST", "/v1/models/g%2d3%3AstreamGenerateContent", "stream", "/v1/models/g%2d3%3AstreamGenerateContent", "g-3"),
+    ("gemini", "POST", "/models/g-3:countTokens", "count_tokens", "/v1beta/models/g-3:countTokens", "g-3"),
+    ("gemini", "POST", "/v1alpha/models/e:batchEmbedContents", "embeddings", "/v1alpha/models/e:batchEmbedContents", "e"),
+    ("gemini", "GET", "/v1beta/models", "models", "/v1beta/models", None),
+    ("gemini", "POST", "/upload/v1beta/files", "upload", "/upload/v1beta/files", None),
+    ("gemini", "GET", "/v1beta/files/abc:download", "files", "/v1beta/files/abc:download", None),
+    ("gemini", "POST", "/v1/interactions", "interactions", "/v1/interactions", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dialect", "method", "path", "endpoint", "rest", "model"), PATHS)
+def test_a_path_is_understood(
+    dialect: str, method: str, path: str, endpoint: str, rest: str, model: str | None
+) -> None:
+    located = REGISTRY.dialects[dialect].locate(method, path)
+    assert located is not None
+    assert (located.endpoint.name, located.path, located.model) == (endpoint, rest, model)
+    if located.model_span is not None:
+        start, end = located.model_span
+        assert "/" + located.path[start:end] in path
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "dialect"),
+    [
+        ("/v1/models", {}, "openai"),
+        ("/v1/models", {"anthropic-version": "x"}, "anthropic"),
+        ("/v1/models", {"x-goog-api-key": "x"}, "gemini"),
+        ("/v1/models/m", {"x-goog-api-key": "x"}, "gemini"),
+        ("/v1/messages", {}, "anthropic"),
+        ("/v1/chat/completions", {"x-goog-api-key": "x"}, "openai"),
+        ("/v1/models/g:generateContent", {}, "gemini"),
+        ("/v1/files", {"anthropic-version": "x"}, "anthropic"),
+    ],
+)
+def test_a_path_of_several_dialects_goes_by_the_clients_headers(
+    path: str, headers: dict[str, str], dialect: str
+) -> None:
+    method = "GET" if "models" in path and ":" not in path else "POST"
+    found = locate(list(REGISTRY.dialects.values()), method, path, headers)
+    assert found is not None
+    assert found[0].name == dialect
+
+
+ADDRESSES = [
+    ("openai", "openai", "/chat/completions", "https://api.openai.com/v1/chat/completions", "Authorization: Bearer sk"),
+    ("anthropic", "anthropic", "/v1/messages", "https://api.anthropic.com/v1/messages", "x-api-key: sk"),
+    ("anthropic", "openai", "/chat/completions", "https://api.anthropic.com/v1/chat/completions", "Authorization: Bearer sk"),
+    ("gemini", "gemini", "/v1/models/g:generateContent", "https://generativelanguage.googleapis.com/v1/models/g:generateContent", "x-goog-api-key: sk"),
+    ("gemini", "openai", "/chat/completions", "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions", "Authorization: Bearer sk"),
+    ("deepseek", "anthropic", "/v1/messages", "https://api.deepseek.com/anthropic/v1/messages", "x-api-key: sk"),
+    ("moonshot", "anthropic", "/v1/messages", "https://api.moonshot.ai/anthropic/v1/messages", "Authorization: Bearer sk"),
+    ("zai", "openai", "/chat/completions", "https://api.z.ai/api/paas/v4/chat/completions", "Authorization: Bearer sk"),
+    ("zai", "anthropic", "/v1/messages", "https://api.z.ai/api/anthropic/v1/messages", "Authorization: Bearer sk"),
+    ("openrouter", "anthropic", "/v1/messages", "https://openrouter.ai/api/v1/messages", "Authorization: Bearer sk"),
+    ("fireworks", "anthropic", "/v1/messages", "https://api.fireworks.ai/inference/v1/messages", "Authorization: Bearer sk"),
+    ("ollama", "anthropic", "/v1/messages", "http://127.0.0.1:11434/v1/messages", "Authorization: Bearer sk"),
+    ("groq", "openai", "/chat/completions", "https://api.groq.com/openai/v1/chat/completions", "Authorization: Bearer sk"),
+]  # fmt: skip
+
+
+def ask(vendor: str, dialect: str, path: str, base_url: str | None = None, **more: object) -> Ask:
+    found = REGISTRY.vendors[vendor]
+    located = REGISTRY.dialects[dialect].locate("POST", path)
+    assert located is not None
+    serving = found.dialects[dialect]
+    assert serving.has(located.endpoint)
+    fields: dict[str, object] = {
+        "dialect": dialect, "serving": serving, "endpoint": located.endpoint, "method": "POST",
+        "path": located.path, "query": "", "model": located.model,
+        "base_url": serving.base(base_url or found.base_url or ""), "secret": Secret("sk"),
+        "options": {},
+    } | more  # fmt: skip
+    return Ask(**fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("vendor", "dialect", "path", "url", "header"), ADDRESSES)
+def test_where_a_vendor_is_called_and_how_it_is_paid(
+    vendor: str, dialect: str, path: str, url: str, header: str
+) -> None:
+    prepared = REGISTRY.vendors[vendor].prepare(ask(vendor, dialect, path))
+    assert prepared.url == url
+    assert [": ".join(pair) for pair in prepared.headers] == [header]
+
+
+@pytest.mark.parametrize(
+    "base_url", ["https://x.openai.azure.com", "https://x.openai.azure.com/openai/v1/"]
+)
+def test_azure_by_its_v1_api(base_url: str) -> None:
+    prepared = REGISTRY.vendors["azure"].prepare(
+        ask("azure", "openai", "/chat/completions", base_url)
+    )
+    assert prepared.url == "https://x.openai.azure.com/openai/v1/chat/completions"
+    assert prepared.headers == (("api-key", "sk"),)
+
+
+def test_azure_by_deployments() -> None:
+    classic = ask(
+        "azure", "openai", "/chat/completions", "https://x.openai.azure.com",
+        model="my gpt", query="a=1", options={"api_version": "2024-10-21"},
+    )  # fmt: skip
+    assert REGISTRY.vendors["azure"].prepare(classic).url == (
+        "https://x.openai.azure.com/openai/deployments/my%20gpt/chat/completions?a=1&api-version=2024-10-21"
+    )
+
+
+def error(code: str = "", **more: object) -> bytes:
+    return json.dumps({"error": {"code": code, **more}}).encode()
+
+
+VERDICTS = [
+    ("openai", 429, error("rate_limit_exceeded"), Verdict.SLOW_DOWN),
+    ("openai", 429, error("insufficient_quota"), Verdict.SPENT),
+    ("openai", 429, error("billing_hard_limit_reached"), Verdict.SPENT),
+    ("openai", 401, error("invalid_api_key"), Verdict.CREDENTIAL),
+    ("openai", 404, error("model_not_found"), Verdict.MISSING),
+    ("openai", 400, error("context_length_exceeded"), Verdict.CLIENT),
+    ("openai", 422, b"", Verdict.CLIENT),
+    ("openai", 503, error("server_is_overloaded"), Verdict.OVERLOADED),
+    ("anthropic", 529, error(type="overloaded_error"), Verdict.OVERLOADED),
+    ("anthropic", 429, error(type="rate_limit_error"), Verdict.SLOW_DOWN),
+    ("anthropic", 429, error(details={"error_code": "enforced_spend_limit_reached"}), Verdict.SPENT),
+    ("anthropic", 400, error(message="You have reached your specified API usage limits."), Verdict.SPENT),
+    ("anthropic", 402, error(type="billing_error"), Verdict.SPENT),
+    ("gemini", 400, error(details=[{"reason": "API_KEY_INVALID"}]), Verdict.CREDENTIAL),
+    ("gemini", 400, error(status="INVALID_ARGUMENT"), Verdict.CLIENT),
+    ("gemini", 429, error(details=[{"violations": [{"quotaId": "GenPerDayPerProject"}]}]), Verdict.SPENT),
+    ("gemini", 503, error(status="UNAVAILABLE"), Verdict.OVERLOADED),
+    ("xai", 400, b'{"code":"x","error":"Incorrect API key provided"}', Verdict.CREDENTIAL),
+    ("xai", 429, b'{"error":"used all available credits or reached its monthly spending limit"}', Verdict.SPENT),
+    ("moonshot", 429, error(type="exceeded_current_quota_error"), Verdict.SPENT),
+    ("zai", 429, error("1113"), Verdict.SPENT),
+    ("zai", 429, error("1302"), Verdict.SLOW_DOWN),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("vendor", "status", "body", "verdict"), VERDICTS)
+def test_what_an_error_means(vendor: str, status: int, body: bytes, verdict: Verdict) -> None:
+    assert REGISTRY.vendors[vendor].judge(Answer(status, {}, body)).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "2"}, 2.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after": "Wed, 25 Nov 2026 10:00:30 GMT", "date": "Wed, 25 Nov 2026 10:00:00 GMT"}, 30.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "inf"}, None),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_how_long_a_vendor_says_to_wait(headers: dict[str, str], seconds: float | None) -> None:
+    assert REGISTRY.vendors["openai"].judge(Answer(429, headers)).wait == seconds
+
+
+def test_gemini_says_it_in_the_body() -> None:
+    body = error(details=[{"@type": "…/google.rpc.RetryInfo", "retryDelay": "22.5s"}])
+    assert REGISTRY.vendors["gemini"].judge(Answer(429, {}, body)).wait == 22.5
+
+
+def test_quotas_as_vendors_write_them() -> None:
+    openai = {
+        "x-ratelimit-limit-requests": "500", "x-ratelimit-remaining-requests": "499",
+        "x-ratelimit-reset-requests": "120ms", "x-ratelimit-limit-tokens": "200000",
+        "x-ratelimit-remaining-tokens": "199000", "x-ratelimit-reset-tokens": "6m0.5s",
+    }  # fmt: skip
+    assert REGISTRY.vendors["openai"].read_quota(openai, 0) == (
+        Quota(QuotaKind.REQUESTS, 500, 499, 0.12, 60.0),
+        Quota(QuotaKind.TOKENS, 200000, 199000, 360.5, 60.0),
+    )
+    assert REGISTRY.vendors["groq"].read_quota(openai, 0)[0].window == 86400.0
+    anthropic = {
+        "anthropic-ratelimit-input-tokens-limit": "40000",
+        "anthropic-ratelimit-input-tokens-remaining": "39000",
+        "anthropic-ratelimit-input-tokens-reset": "1970-01-01T00:01:10Z",
+    }
+    assert REGISTRY.vendors["anthropic"].read_quota(anthropic, 60) == (
+        Quota(QuotaKind.INPUT_TOKENS, 40000, 39000, 10.0, 60.0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("dialect", "kind", "status", "word"),
+    [
+        ("openai", Kind.INVALID_KEY, 401, '"invalid_api_key"'),
+        ("openai", Kind.BUDGET_SPENT, 429, '"insufficient_quota"'),
+        ("openai", Kind.UPSTREAM_UNREACHABLE, 502, '"upstream_unreachable"'),
+        ("anthropic", Kind.INVALID_KEY, 401, '"authentication_error"'),
+        ("anthropic", Kind.BUDGET_SPENT, 402, '"billing_error"'),
+        ("anthropic", Kind.TOO_LARGE, 413, '"request_too_large"'),
+        ("anthropic", Kind.UPSTREAM_TIMEOUT, 504, '"timeout_error"'),
+        ("gemini", Kind.INVALID_KEY, 401, '"UNAUTHENTICATED"'),
+        ("gemini", Kind.RATE_LIMITED, 429, '"retryDelay": "2s"'),
+        ("gemini", Kind.UPSTREAM_UNREACHABLE, 503, '"UNAVAILABLE"'),
+        ("gemini", Kind.UPSTREAM_TIMEOUT, 504, '"DEADLINE_EXCEEDED"'),
+    ],
+)
+def test_our_own_errors_in_the_vendors_shape(
+    dialect: str, kind: Kind, status: int, word: str
+) -> None:
+    found, body = REGISTRY.dialects[dialect].error(Refusal(kind, "why", 1.2), "call_1")
+    assert found == status
+    assert word in body.decode()
+
+
+def test_entry_points_name_every_bundled_plugin_once() -> None:
+    sources = list(REGISTRY.sources.values())
+    assert len(sources) == len(set(sources)) == 18
+    assert all(re.search(r"sidecar_vendors\.\w+$", source) for source in sources)
