@@ -232,10 +232,7 @@ def _remove_lines(document: Document, item: Item, following: Item | None) -> str
             raise EditRefused("this is the only field of an entry of a list; remove it by hand")
         return _splice(document, start(item.key), start(following.key), "")
     last = document.skip_comments(document.line_end(document.item_end(item)), column(item.key))
-    behind = document.next_line(last)
-    if behind == last and first:  # the text's last line has no line break: nor will the new one
-        first = document.line_end(first - 1 if document.text[first - 2] != "\r" else first - 2)
-    return _splice(document, first, behind, "")
+    return _splice(document, first, document.next_line(last), "")
 
 
 def _insert_lines(document: Document, place: int, lines: list[str]) -> str:
