@@ -103,11 +103,10 @@ def _patterns(
     label: str, provider: str, old: tuple[Pattern, ...], new: tuple[Pattern, ...]
 ) -> Iterator[str]:
     lost, gained = patterns.lost(old, new), patterns.lost(new, old)
-    if lost == patterns.ALL:
-        yield f"{label} loses all models but {patterns.listed(new)} (on {provider})"
-        return
     if lost:
-        yield f"{label} loses {patterns.listed(lost)} (on {provider})"
+        kept = tuple(each for each in new if not patterns.lost((each,), lost))
+        but = f" but {patterns.listed(kept)}" if kept else ""
+        yield f"{label} loses {patterns.listed(lost)}{but} (on {provider})"
     if gained:
         yield f"{label} gains {patterns.listed(gained)} (on {provider})"
 
