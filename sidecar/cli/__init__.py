@@ -1,5 +1,64 @@
-"""The command line."""
+"""The command line: what a person types. Parses, asks and prints; decides nothing by itself.
+
+Modules of the commands are imported when they are used, so that `sidecar --help` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+COMMANDS = {
+    "serve": "serve",
+    "init": "init",
+    "check": "check",
+    "edit": "edit",
+    "status": "look",
+    "keys": "keys",
+    "explain": "look",
+    "models": "look",
+    "plugins": "plugins",
+    "schema": "check",
+    "env": "env",
+    "completion": "env",
+    "demo": "demo",
+}
+"""Each command and the module that holds it, in the order of the help."""
+HIDDEN = frozenset({"demo"})
+
+
+class Commands(click.Group):
+    """The commands, loaded when they are named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The names that help shows."""
+        return [name for name in COMMANDS if name not in HIDDEN]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of that name."""
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = getattr(
+            import_module(f"sidecar.cli.{module}"), f"{cmd_name}_command"
+        )
+        return command
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sidecar-llm", prog_name="sidecar")
+def cli() -> None:
+    """A small proxy beside your agents: local keys, one YAML file, every byte untouched.
+
+    \b
+    Start here:
+      sidecar init                 write a first configuration
+      sidecar serve                serve it
+      sidecar keys create codex --group GPT
+    """
 
 
 def main() -> None:
-    """Run the command."""
+    """Run the command that was typed."""
+    cli()

@@ -1,0 +1,107 @@
+"""What commands have in common: where the files are, how they are read, how failures are told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from sidecar.config import Snapshot
+from sidecar.credentials import Vault
+from sidecar.errors import ConfigError
+from sidecar.loading import load, plugin_paths
+from sidecar.plugins import Registry, discover
+from sidecar.reload import read_file
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+REFUSED = 2
+"""Exit status: the configuration is wrong or missing, or a change of it was refused."""
+
+
+def default_config() -> Path:
+    """`routes.yaml` in the user's configuration directory; never the working directory."""
+    from platformdirs import user_config_path
+
+    return user_config_path("sidecar") / "routes.yaml"
+
+
+def default_state() -> Path:
+    """The user's state directory."""
+    from platformdirs import user_state_path
+
+    return user_state_path("sidecar")
+
+
+def config_option(function: F) -> F:
+    """`--config FILE`."""
+    return click.option(
+        "--config", "config", type=click.Path(path_type=Path), envvar="SIDECAR_CONFIG",
+        default=default_config, help="The configuration file  [env: SIDECAR_CONFIG; default: "
+        "routes.yaml in your configuration directory]",
+    )(function)  # fmt: skip
+
+
+def state_option(function: F) -> F:
+    """`--state DIR`."""
+    return click.option(
+        "--state", "state", type=click.Path(path_type=Path), envvar="SIDECAR_STATE",
+        default=default_state, help="Where the process keeps its state  [env: SIDECAR_STATE; "
+        "default: your state directory]",
+    )(function)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A configuration file, read and understood."""
+
+    path: Path
+    text: bytes
+    registry: Registry
+    snapshot: Snapshot
+
+
+def need_file(config: Path) -> None:
+    """Stop with status 2, naming `sidecar init`, when there is no file."""
+    if not config.exists():
+        fail(f"there is no configuration at {config}; write one with: sidecar init")
+
+
+def open_config(config: Path) -> Opened:
+    """Read and check the file; print every problem and stop with status 2 if it is wrong."""
+    need_file(config)
+    try:
+        text = read_file(config)
+        registry = registry_for(config, text)
+        return Opened(config, text, registry, load(text, file=str(config), registry=registry))
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        raise SystemExit(REFUSED) from None
+
+
+def registry_for(config: Path, text: bytes) -> Registry:
+    """The plugins, with the local ones that the file names."""
+    return discover([config.parent / name for name in plugin_paths(text)])
+
+
+def vault_for(snapshot: Snapshot) -> Vault:
+    """The credentials as this shell sees them, which may be more or less than the process has."""
+    vault = Vault(os.environ, lambda: 0.0)
+    vault.load(snapshot)
+    return vault
+
+
+def fail(message: str, status: int = REFUSED) -> None:
+    """Say what is wrong and stop."""
+    click.echo(f"sidecar: {message}", err=True)
+    raise SystemExit(status)
+
+
+def note(message: str) -> None:
+    """Something to know that is no part of the result: on stderr."""
+    click.echo(message, err=True)
