@@ -123,13 +123,13 @@ def relayed_headers(
     """The headers of an answer that is passed on, with ours after the vendor's."""
     reply = attempted.reply
     assert reply is not None  # noqa: S101 - only answers have headers
-    own_path = request.raw_path.partition("?")[0].removesuffix(call.located.path)
-    own_base = f"http://{request.headers['Host']}{own_path}"
-    pairs = headers.for_client(
-        reply.headers,
-        call.dialect.url_headers,
-        lambda url: headers.relocated(url, attempted.base_url, own_base),
-    )
+
+    def relocate(url: str) -> str | None:
+        own_path = request.raw_path.partition("?")[0].removesuffix(call.located.path)
+        own_base = f"http://{request.headers['Host']}{own_path}"
+        return headers.relocated(url, attempted.base_url, own_base)
+
+    pairs = headers.for_client(reply.headers, call.dialect.url_headers, relocate)
     if 300 <= reply.status < 400 and reply.status != HTTPStatus.NOT_MODIFIED:
         _check_redirect(pairs)
     return pairs + list(own(live).items())

@@ -22,7 +22,7 @@ from sidecar.access import log_call, set_up_logging
 from sidecar.admin import Admin
 from sidecar.attempt import Attempts
 from sidecar.catalog import Catalog
-from sidecar.config import CredentialRef, Provider, Server, Snapshot
+from sidecar.config import Server, Snapshot
 from sidecar.credentials import Vault
 from sidecar.errors import ConfigError, Kind, Refusal, SidecarError
 from sidecar.guard import Door, allowed_hosts
@@ -111,11 +111,6 @@ class _Assembly:
     catalog: Catalog
     draining: bool = False
 
-    def usable(self, provider: Provider) -> tuple[tuple[CredentialRef, ...], str]:
-        """The provider's credentials that can be had, or why there are none."""
-        why_not = self.vault.unavailable(provider)
-        return ((), why_not) if why_not else (self.vault.usable(provider), "")
-
     def finished(self, record: CallRecord) -> None:
         """Tell the log and the plugins."""
         log_call(record)
@@ -198,7 +193,7 @@ def _proxy_parts(parts: _Assembly, door: Door) -> Parts:
         registry=parts.registry,
         attempts=parts.attempts,
         catalog=parts.catalog,
-        usable=parts.usable,
+        usable=parts.vault.usable,
         ledger=parts.ledger,
         metrics=parts.metrics,
         live=parts.live,
@@ -217,7 +212,7 @@ def _admin_side(parts: _Assembly, door: Door) -> Admin:
         metrics=parts.metrics,
         live=parts.live,
         catalog=parts.catalog,
-        usable=parts.usable,
+        usable=parts.vault.usable,
         started=time.time(),
         draining=lambda: parts.draining,
         door=door,

@@ -86,9 +86,9 @@ class Catalog:
     async def _fetch(self, provider: Provider, dialect: Dialect) -> tuple[ModelEntry, ...]:
         found = dialect.models_request
         serving = provider.vendor.dialects[dialect.name]
-        if not serving.has(found.endpoint) or self._vault.unavailable(provider):
+        credentials, why_not = self._vault.usable(provider)
+        if why_not or not serving.has(found.endpoint):
             return ()
-        credentials = self._vault.usable(provider)
         secret = self._vault.secret(credentials[0]) if credentials else None
         base_url = serving.base(provider.base_url or self._local[provider.vendor.name])
         prepared = provider.vendor.prepare(

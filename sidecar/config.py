@@ -104,6 +104,10 @@ class CredentialRef:
     argv: tuple[str, ...] = ()
     refresh: float | None = None
 
+    def __hash__(self) -> int:
+        """By the name alone: this is looked up for every call."""
+        return hash(self.name)
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:

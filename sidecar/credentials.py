@@ -44,6 +44,7 @@ class Vault:
         self._environ = environ
         self._clock = clock
         self._held: dict[CredentialRef, _Held] = {}
+        self._standing: dict[str, tuple[tuple[CredentialRef, ...], str]] = {}
 
     def load(self, snapshot: Snapshot) -> None:
         """Resolve every reference of `snapshot` that is not held yet; forget the others'.
@@ -56,6 +57,7 @@ class Vault:
             if ref not in held or ref.source is not SecretSource.COMMAND:
                 held[ref] = self._resolve(ref)
         self._held = held
+        self._standing = {}
 
     def secret(self, ref: CredentialRef) -> Secret | None:
         """The credential's text; None when it has none or cannot be had (see `why_not`)."""
@@ -67,14 +69,23 @@ class Vault:
         held = self._held.get(ref)
         return "" if held is None else held.why_not
 
-    def usable(self, provider: Provider) -> tuple[CredentialRef, ...]:
-        """The provider's credentials that can be had, in the order of the file."""
-        return tuple(ref for ref in provider.credentials if not self.why_not(ref))
+    def usable(self, provider: Provider) -> tuple[tuple[CredentialRef, ...], str]:
+        """The provider's credentials that can be had, in the order of the file; or none, and why
+        the provider cannot be used at all."""
+        standing = self._standing.get(provider.name)
+        if standing is None:
+            standing = self._standing[provider.name] = self._stand(provider)
+        return standing
 
     def unavailable(self, provider: Provider) -> str:
         """Why the provider cannot be used at all; "" when it can."""
+        return self.usable(provider)[1]
+
+    def _stand(self, provider: Provider) -> tuple[tuple[CredentialRef, ...], str]:
         reasons = [self.why_not(ref) for ref in provider.credentials]
-        return "" if not reasons or not all(reasons) else "; ".join(reasons)
+        if reasons and all(reasons):
+            return (), "; ".join(reasons)
+        return tuple(ref for ref in provider.credentials if not self.why_not(ref)), ""
 
     def stale(self) -> list[CredentialRef]:
         """References whose file changed or whose `refresh` is due. Blocking, but short."""
@@ -98,6 +109,7 @@ class Vault:
             if old is None or old.secret != new.secret:
                 changed.append(ref)
             self._held[ref] = new
+        self._standing = {}
         return changed
 
     async def rejected(self, ref: CredentialRef) -> bool:

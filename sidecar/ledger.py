@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
@@ -44,6 +45,7 @@ LONGEST_ID = 256
 NEVER = KeyTimes()
 
 
+@lru_cache(maxsize=256)
 def program_of(user_agent: str) -> str:
     """The first product of a User-Agent (`claude-cli/2.1.3`): printable, at most 64 characters."""
     first = user_agent[: LONGEST_PROGRAM * 2].split(maxsplit=1)[:1]

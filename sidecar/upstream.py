@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
@@ -65,7 +66,7 @@ class Reply:
 
     async def read(self) -> bytes:
         """The next bytes as they arrive; b"" at a proper end. Raises `UpstreamError`."""
-        if self._watch is None:
+        if self._watch is None and not self._response.content.is_eof():
             self._watch = self._loop.call_later(self._idle, self._check_idle)
         try:
             data = await self._response.content.readany()
@@ -135,9 +136,8 @@ class Upstream:
         headers: Sequence[tuple[str, str]], body: Body,
     ) -> Reply:  # fmt: skip
         timeouts = provider.timeouts
-        url = URL(address, encoded=True)
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
-        with _faults(timeouts):
+        url = _url(address)
+        try:
             async with asyncio.timeout(timeouts.first_byte):
                 response = await self._session.request(
                     method,
@@ -145,10 +145,12 @@ class Upstream:
                     headers=same_spelling(headers),
                     data=_payload(body),
                     allow_redirects=False,
-                    timeout=limits,
+                    timeout=_limits(timeouts),
                     proxy=_proxy(provider, url),
                     ssl=self._tls(provider),
                 )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _fault(error, timeouts) from error
         if not 200 <= response.status <= 599:
             response.close()
             raise UpstreamError(Fault.PROTOCOL, f"its status is {response.status}", sent=True)
@@ -188,10 +190,11 @@ async def open_upstream() -> AsyncIterator[Upstream]:
 def same_spelling(pairs: Sequence[tuple[str, str]]) -> CIMultiDict[str]:
     """The pairs, each repeated name in its first spelling: aiohttp's client drops a repeated
     header whose case differs."""
+    same = CIMultiDict(pairs)
+    if len(set(map(str.lower, same))) == len(same):
+        return same
     spelling: dict[str, str] = {}
-    return CIMultiDict(
-        (spelling.setdefault(name.lower(), name), value) for name, value in pairs
-    )  # fmt: skip
+    return CIMultiDict([(spelling.setdefault(name.lower(), name), value) for name, value in pairs])
 
 
 def _payload(body: Body) -> bytes | AsyncIterable[bytes] | None:
@@ -213,24 +216,24 @@ def _proxy(provider: Provider, url: URL) -> str | None:
     return getproxies().get(url.scheme)
 
 
-@contextmanager
-def _faults(timeouts: Timeouts) -> Iterator[None]:
-    try:
-        yield
-    except aiohttp.ConnectionTimeoutError:
-        raise UpstreamError(
-            Fault.TIMEOUT,
-            f"no connection within {timeouts.connect:g} s (timeouts.connect)",
-            sent=False,
-        ) from None
-    except TimeoutError:
-        raise UpstreamError(
-            Fault.TIMEOUT,
-            f"no answer within {timeouts.first_byte:g} s (timeouts.first_byte)",
-            sent=True,
-        ) from None
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise _named(error, sent=not isinstance(error, aiohttp.ClientConnectorError)) from error
+@lru_cache(maxsize=1024)
+def _url(address: str) -> URL:
+    return URL(address, encoded=True)
+
+
+@lru_cache(maxsize=64)
+def _limits(timeouts: Timeouts) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
+
+
+def _fault(error: Exception, timeouts: Timeouts) -> UpstreamError:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        why = f"no connection within {timeouts.connect:g} s (timeouts.connect)"
+        return UpstreamError(Fault.TIMEOUT, why, sent=False)
+    if isinstance(error, TimeoutError):
+        why = f"no answer within {timeouts.first_byte:g} s (timeouts.first_byte)"
+        return UpstreamError(Fault.TIMEOUT, why, sent=True)
+    return _named(error, sent=not isinstance(error, aiohttp.ClientConnectorError))
 
 
 _NAMES: tuple[tuple[type[BaseException], Fault, Callable[[BaseException], str]], ...] = (

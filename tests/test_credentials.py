@@ -121,7 +121,7 @@ def test_one_usable_credential_makes_a_provider_available() -> None:
     vault = held(bad, good, environ={"B": "x"})
     provider = snapshot(bad, good).providers["p"]
     assert vault.unavailable(provider) == ""
-    assert vault.usable(provider) == (good,)
+    assert vault.usable(provider) == ((good,), "")
 
 
 def test_none_is_a_credential_that_is_always_there() -> None:
