@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 from sidecar.config import Snapshot
+from sidecar.errors import Place
 from sidecar.loading import load
 from sidecar.vendor import Field, LocalServer, Vendor
 
@@ -70,3 +72,17 @@ PLUGINS = Plugins({each.name: each() for each in (Alpha, Beta, Hosted, Local, In
 def read(text: str | bytes, file: str = "routes.yaml") -> Snapshot:
     data = text if isinstance(text, bytes) else text.encode()
     return load(data, file=file, registry=PLUGINS)
+
+
+def bare(value: Any) -> Any:
+    """A value without what may differ: places, the file's digest, warnings."""
+    if isinstance(value, Place):
+        return None
+    if isinstance(value, Snapshot):
+        inner = {f.name: getattr(value, f.name) for f in fields(value)}
+        return {n: bare(v) for n, v in inner.items() if n not in ("file", "digest", "warnings")}
+    if is_dataclass(value) and not isinstance(value, type):
+        return (type(value), *(bare(getattr(value, f.name)) for f in fields(value)))
+    if isinstance(value, dict):
+        return [(key, bare(inner)) for key, inner in value.items()]
+    return tuple(map(bare, value)) if isinstance(value, tuple | list) else value

@@ -203,6 +203,26 @@ keys:
     assert (local.max_input, local.models, local.allowance.limits) == (5, patterns("a1"), ())
 
 
+@pytest.mark.parametrize(
+    ("routes", "order"),
+    [
+        ("[local, alpha]", [("local", 2), ("alpha", 1)]),
+        ("[local, mine, alpha]", [("local", 0), ("mine", 1), ("alpha", 2)]),
+        ("[local: {priority: 1}, alpha: {priority: 5}]", [("local", 1), ("alpha", 5)]),
+        ("[local, alpha: {priority: 5}]", [("local", 2), ("alpha", 5)]),
+    ],
+)
+def test_priorities_are_inherited_only_all_together(
+    routes: str, order: list[tuple[str, int]]
+) -> None:
+    text = f"""
+providers: {{mine: {{plugin: alpha}}}}
+groups: {{G: {{vendor: alpha, routes: [alpha: {{priority: 1}}, local: {{priority: 2}}]}}}}
+keys: {{k: {{group: G, routes: {routes}}}}}
+"""
+    assert [(r.provider.name, r.priority) for r in read(text).keys["k"].routes] == order
+
+
 def test_a_map_of_names_is_the_list_of_models() -> None:
     hosted = read(good("a_laptop")).groups["Alpha"].routes[1]
     assert hosted.models == patterns("one", "two-*")

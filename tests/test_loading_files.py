@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from configvendors import PLUGINS, read
+from configvendors import PLUGINS, bare, read
 from jsonschema import Draft202012Validator
 from yaml import SafeLoader
 from yaml import load as parse
 
-from sidecar.config import Snapshot
-from sidecar.errors import ConfigError, Place
+from sidecar.errors import ConfigError
 from sidecar.loading import describe, difference, load, schema
 from sidecar.loading.fields import FILE
 from sidecar.loading.reference import BLOCKS, refresh
@@ -39,20 +37,6 @@ EditorLoader.yaml_implicit_resolvers = {
 
 def stem(path: Path) -> str:
     return path.stem
-
-
-def bare(value: Any) -> Any:
-    """A value without what may differ: places, the file's digest, warnings."""
-    if isinstance(value, Place):
-        return None
-    if isinstance(value, Snapshot):
-        inner = {f.name: getattr(value, f.name) for f in fields(value)}
-        return {n: bare(v) for n, v in inner.items() if n not in ("file", "digest", "warnings")}
-    if is_dataclass(value) and not isinstance(value, type):
-        return (type(value), *(bare(getattr(value, f.name)) for f in fields(value)))
-    if isinstance(value, dict):
-        return [(key, bare(inner)) for key, inner in value.items()]
-    return tuple(map(bare, value)) if isinstance(value, tuple | list) else value
 
 
 def errors(text: bytes) -> list[str]:

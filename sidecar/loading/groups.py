@@ -71,6 +71,9 @@ class Router:
             base = same[min(seen[entry.provider], len(same) - 1)] if same else None
             seen[entry.provider] += 1
             merged.append(entry if base is None else _inherit(entry, base))
+        numbered = any("priority" in entry.options.places for entry in entries)
+        if not numbered and not all("priority" in each.options.places for each in merged):
+            merged = [_in_order(each) for each in merged]
         return self._routes(tier.group.vendor, tier.group.place, merged)
 
     def _group_routes(
@@ -160,3 +163,11 @@ def _inherit(entry: Entry, base: Entry) -> Entry:
         {**places, **entry.options.places},
     )
     return replace(entry, options=options)
+
+
+def _in_order(entry: Entry) -> Entry:
+    """Without an inherited priority, which means nothing in a list that has not enough of them."""
+    options = entry.options
+    values = {name: value for name, value in options.values.items() if name != "priority"}
+    places = {name: place for name, place in options.places.items() if name != "priority"}
+    return replace(entry, options=Record(options.place, values, places))
