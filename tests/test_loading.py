@@ -333,6 +333,16 @@ def test_a_damaged_file_loads_or_is_refused(start: int, length: int) -> None:
     assert all(1 <= line <= text.count("\n") + 1 for line in lines)
 
 
+def test_a_tab_in_a_text_of_several_lines_is_part_of_it() -> None:
+    text = "groups:\n  G:\n    vendor: alpha\n    description: |\n      one\n      \ttwo\n"
+    assert read(text).groups["G"].description == "one\n\ttwo\n"
+
+
+def test_conflicts_are_found_in_files_with_windows_line_ends() -> None:
+    found = problems("<<<<<<< HEAD\r\ngroups:\r\n=======\r\nkeys:\r\n>>>>>>> b\r\n")
+    assert [each.place.line for each in found] == [1, 3, 5]
+
+
 def test_ten_thousand_keys_load_whole() -> None:
     """No timed assertion: the figure is the benchmark's."""
     keys = "".join(
@@ -453,6 +463,8 @@ LAPTOP_KEY = "  editor:\n    group: Alpha\n"
         ("keys:\n  editor: {expires: 2026-01-01}\n", "ends"),
         (f"keys:\n  editor: {{hash: {HASH}7}}\n", "another"),
         ("keys:\n  beta: {group: nowhere}\n", "removes"),
+        ("keys:\n  editor: {limits: {concurrency: 2}}\n", "key limit"),
+        ("groups:\n  Alpha: {limits: {rpm: 600, models: {big-*: {rpm: 1}}}}\n", "group limit"),
     ],
 )
 def test_what_a_refused_file_would_have_taken_stays(refused: str, lines: str) -> None:
@@ -461,6 +473,8 @@ def test_what_a_refused_file_would_have_taken_stays(refused: str, lines: str) ->
         "disables": 'key "editor" stays ENABLED, the refused file disables it',
         "ends": 'key "editor" keeps no end, the refused file ends it 2026-01-01T00:00:00Z',
         "another": 'key "editor" keeps its text, the refused file gives it another',
+        "key limit": 'key "editor" keeps concurrency 4, the refused file says 2',
+        "group limit": 'group "Alpha" keeps rpm for big-* 10, the refused file says 1',
         "removes": 'key "editor" stays, the refused file removes it',
     }[lines]
     assert expected in stays_in_force(current, refused.encode())

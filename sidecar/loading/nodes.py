@@ -14,6 +14,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sidecar.errors import ConfigError, Place, Problem
 from sidecar.loading.syntax import explain
+from sidecar.loading.text import tabs
 
 Loader: type[yaml.BaseLoader | yaml.CBaseLoader] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 """The C parser where PyYAML was built with it: ten times as fast, same nodes."""
@@ -29,7 +30,7 @@ def compose(text: str, file: str) -> MappingNode:
     try:
         root = yaml.compose(text, Loader=Loader)
     except yaml.YAMLError as error:
-        raise ConfigError((explain(error, text, file),)) from None
+        raise ConfigError(_unreadable(error, text, file)) from None
     except RecursionError:
         raise ConfigError((Problem(Place(file, 1), "the file is nested too deeply"),)) from None
     if root is None or (isinstance(root, ScalarNode) and not root.value):
@@ -53,6 +54,14 @@ def place_of(node: Node, file: str) -> Place:
 def is_empty(node: Node) -> bool:
     """Whether nothing was written: `groups:` and no more."""
     return isinstance(node, ScalarNode) and not node.value and node.style in (None, "")
+
+
+def _unreadable(error: yaml.YAMLError, text: str, file: str) -> tuple[Problem, ...]:
+    """Why the parser stopped; when a tab stopped it, every one that would."""
+    problem = explain(error, text, file)
+    indenting = tuple(tabs(text, file))
+    lines = {each.place.line for each in indenting}
+    return indenting if problem.place.line in lines else (problem,)
 
 
 class _Census:

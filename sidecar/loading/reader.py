@@ -89,7 +89,7 @@ class Reader:
             self.wrong(node, f"{kind} stands in place of {what}", "write them as name: value")
             return None
         merged: dict[str, tuple[str, Node, Node]] = {}
-        own: dict[str, Place] = {}
+        own: dict[str, Node] = {}
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
                 self.wrong(key, "a name must be one word or text", "a list or mapping is no name")
@@ -97,11 +97,11 @@ class Reader:
                 for item in self._merge(value, what):
                     merged.setdefault(item[0], item)
             elif key.value in own:
-                first = own[key.value].line
+                first = self.place(own[key.value]).line
                 twice = f"{shown(key.value)} is given twice, first in line {first}"
                 self.wrong(key, twice, "remove one of them")
             else:
-                own[key.value] = self.place(key)
+                own[key.value] = key
                 merged[key.value] = (key.value, key, value)
         if len(merged) == len(own):
             return list(merged.values())

@@ -1,7 +1,7 @@
 """From bytes to text, or what is wrong with the bytes. Knows nothing of YAML's grammar.
 
 Refuses what an editor or a merge left behind (other encodings, byte order marks, conflict markers,
-tabs, control characters) before a parser trips over it somewhere else.
+control characters) before a parser trips over it somewhere else.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sidecar.errors import ConfigError, Place, Problem
 MAXIMUM_SIZE = 4 << 20
 """Bytes that a configuration file may have: 10,000 keys with everything set need half of it."""
 
-_CONFLICT = re.compile(r"^(<{7}|\|{7}|>{7})( |$)|^={7}$", re.MULTILINE)
+_CONFLICT = re.compile(r"^(?:(?:<{7}|\|{7}|>{7})(?= |\r?$)|={7}(?=\r?$))", re.MULTILINE)
 _TAB_INDENT = re.compile(r"^ *\t[ \t]*(?=[^\s#])", re.MULTILINE)
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]"
@@ -24,7 +24,7 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 def decode(data: bytes, file: str) -> str:
     """The file's text. Raises `ConfigError` when it cannot be YAML that a person meant to save."""
     text = _decoded(data, file)
-    problems = [*_conflicts(text, file), *_tabs(text, file), *_controls(text, file)]
+    problems = [*_conflicts(text, file), *_controls(text, file)]
     if problems:
         raise ConfigError(tuple(sorted(problems, key=lambda p: (p.place.line, p.place.column))))
     return text
@@ -34,6 +34,16 @@ def place_at(text: str, index: int, file: str) -> Place:
     """Where the character `index` of `text` stands."""
     start = text.rfind("\n", 0, index) + 1
     return Place(file, text.count("\n", 0, index) + 1, index - start + 1)
+
+
+def tabs(text: str, file: str) -> list[Problem]:
+    """Every tab that stands where a line is indented: wrong in most places, but not inside of a
+    text of several lines."""
+    what = "a tab is used for indentation, which YAML does not allow"
+    return [
+        Problem(place_at(text, match.start() + match.group().index("\t"), file), what, "use spaces")
+        for match in _TAB_INDENT.finditer(text)
+    ]
 
 
 def _decoded(data: bytes, file: str) -> str:
@@ -58,19 +68,11 @@ def _decoded(data: bytes, file: str) -> str:
 
 def _conflicts(text: str, file: str) -> list[Problem]:
     found = list(_CONFLICT.finditer(text))
-    if not any(match.group().strip() != "=======" for match in found):
+    if all(match.group() == "=======" for match in found):
         return []
     what = "this line is a marker of a merge conflict"
     fix = "keep one of the two versions and remove the markers"
     return [Problem(place_at(text, match.start(), file), what, fix) for match in found]
-
-
-def _tabs(text: str, file: str) -> list[Problem]:
-    what = "a tab is used for indentation, which YAML does not allow"
-    return [
-        Problem(place_at(text, match.start() + match.group().index("\t"), file), what, "use spaces")
-        for match in _TAB_INDENT.finditer(text)
-    ]
 
 
 def _controls(text: str, file: str) -> list[Problem]:
