@@ -1,0 +1,75 @@
+"""What a person does to keys, as changes of the file's text: bytes in, bytes out.
+
+Every byte that a change does not mean stays as it is. Nothing is written here, and whether the
+result is a good configuration is for the loader to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from sidecar.config import Snapshot
+from sidecar.editing import Value, remove, rename, set_value
+from sidecar.errors import EditRefused
+from sidecar.keytext import digest
+
+
+def hash_of(text: str) -> str:
+    """A key's text as the file keeps it."""
+    return f"sha256:{digest(text).hex()}"
+
+
+def utc(moment: datetime) -> str:
+    """A moment as the file has it: UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def create_key(
+    text: bytes, name: str, key: str, now: datetime, fields: Mapping[str, Value]
+) -> bytes:
+    """A new key `name` whose text is `key`; `fields` are what the file says of it."""
+    entry: dict[str, Value] = {**fields, "hash": hash_of(key), "created": utc(now)}
+    return set_value(text, ("keys", name), entry)
+
+
+def edit_key(text: bytes, name: str, fields: Mapping[str, Value | None]) -> bytes:
+    """Set fields of a key; None takes one away."""
+    for field, value in fields.items():
+        path = ("keys", name, field)
+        text = remove(text, path) if value is None else set_value(text, path, value)
+    return text
+
+
+def rename_key(text: bytes, name: str, new_name: str) -> bytes:
+    """Another name; its counts and times follow by its hash."""
+    return rename(text, ("keys", name), new_name)
+
+
+def switch_key(text: bytes, snapshot: Snapshot, name: str, *, enabled: bool) -> bytes:
+    """Enable or disable a key; enabling takes the switch away again."""
+    if snapshot.keys[name].enabled is enabled:
+        return text
+    return edit_key(text, name, {"enabled": None if enabled else False})
+
+
+def rotate_key(
+    text: bytes, snapshot: Snapshot, name: str, key: str, until: datetime | None
+) -> bytes:
+    """A new text for a key. The one before is accepted until `until`, or not at all."""
+    current = snapshot.keys[name].hashes
+    if until is not None and not current:
+        raise EditRefused(f'key "{name}" has no text yet, so there is nothing to overlap with')
+    text = set_value(text, ("keys", name, "hash"), hash_of(key))
+    if until is not None:
+        before: dict[str, Value] = {
+            "hash": f"sha256:{current[0].digest.hex()}",
+            "until": utc(until),
+        }
+        return set_value(text, ("keys", name, "previous"), before)
+    return remove(text, ("keys", name, "previous")) if len(current) > 1 else text
+
+
+def delete_key(text: bytes, name: str) -> bytes:
+    """The key is gone."""
+    return remove(text, ("keys", name))

@@ -1,0 +1,130 @@
+"""The lines that point an agent or an SDK at Sidecar, as each of them wants it.
+
+As observed with real clients in November 2026; what each needs besides is a comment in its lines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sidecar.config import Snapshot
+
+PROXY_NOTE = "# behind a corporate proxy also: export NO_PROXY=127.0.0.1,localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """`lines` hold `{base}` (http://host:port) and `{key}` (how the key is written)."""
+
+    name: str
+    dialect: str
+    lines: str
+
+
+_AGENTS = (
+    Agent("openai", "openai", "export OPENAI_BASE_URL={base}/v1 OPENAI_API_KEY={key}"),
+    Agent("anthropic", "anthropic", "export ANTHROPIC_BASE_URL={base} ANTHROPIC_API_KEY={key}"),
+    Agent("google-genai", "gemini", "export GOOGLE_GEMINI_BASE_URL={base} GEMINI_API_KEY={key}"),
+    Agent(
+        "claude-code",
+        "anthropic",
+        "export ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN={key}\n"
+        "# a foreign address turns these off; they work through Sidecar:\n"
+        "export ENABLE_TOOL_SEARCH=true",
+    ),
+    Agent(
+        "codex",
+        "openai",
+        "export SIDECAR_KEY={key}\n"
+        "# Codex ignores OPENAI_BASE_URL; put this into ~/.codex/config.toml:\n"
+        '#   model_provider = "sidecar"\n'
+        "#   [model_providers.sidecar]\n"
+        '#   name = "sidecar"\n'
+        '#   base_url = "{base}/v1"\n'
+        '#   env_key = "SIDECAR_KEY"\n'
+        '#   wire_api = "responses"',
+    ),
+    Agent("gemini-cli", "gemini", "export GOOGLE_GEMINI_BASE_URL={base} GEMINI_API_KEY={key}"),
+    Agent(
+        "opencode",
+        "openai",
+        "export SIDECAR_KEY={key}\n"
+        "# in opencode.json:\n"
+        '#   "provider": {{"openai": {{"options": '
+        '{{"baseURL": "{base}/v1", "apiKey": "{{env:SIDECAR_KEY}}"}}}}}}',
+    ),
+    Agent(
+        "qwen-code",
+        "openai",
+        "export OPENAI_BASE_URL={base}/v1 OPENAI_API_KEY={key} OPENAI_MODEL=MODEL\n"
+        "# then: qwen --auth-type openai",
+    ),
+    Agent(
+        "cline",
+        "openai",
+        "export SIDECAR_KEY={key}\n"
+        '# cline auth -p openai-compatible -k "$SIDECAR_KEY" -m MODEL -b {base}/v1',
+    ),
+    Agent(
+        "continue",
+        "openai",
+        "export SIDECAR_KEY={key}\n"
+        "# in ~/.continue/config.yaml, for the model: provider: openai, apiBase: {base}/v1",
+    ),
+    Agent(
+        "aider",
+        "openai",
+        "export OPENAI_API_BASE={base}/v1 OPENAI_API_KEY={key}\n# then: aider --model openai/MODEL",
+    ),
+    Agent(
+        "openai-agents",
+        "openai",
+        "export OPENAI_BASE_URL={base}/v1 OPENAI_API_KEY={key}\n"
+        "# its tracing goes to OpenAI, with this key, past every base URL:\n"
+        "export OPENAI_AGENTS_DISABLE_TRACING=1",
+    ),
+    Agent("groq", "openai", "export GROQ_BASE_URL={base} GROQ_API_KEY={key}"),
+    Agent(
+        "mistral",
+        "openai",
+        "export SIDECAR_KEY={key}\n"
+        '# in Python: Mistral(api_key=os.environ["SIDECAR_KEY"], server_url="{base}")',
+    ),
+    Agent(
+        "litellm",
+        "openai",
+        "export SIDECAR_KEY={key}\n"
+        '# in Python: completion("openai/MODEL", api_base="{base}/v1", '
+        'api_key=os.environ["SIDECAR_KEY"])',
+    ),
+    Agent(
+        "langchain",
+        "openai",
+        "export SIDECAR_KEY={key}\n"
+        '# in Python: base_url="{base}/v1" for OpenAI, "{base}" for Anthropic and Google',
+    ),
+    Agent(
+        "vercel-ai",
+        "openai",
+        "export SIDECAR_KEY={key}\n"
+        '# in JavaScript: createOpenAI({{baseURL: "{base}/v1", apiKey: process.env.SIDECAR_KEY}}), '
+        'createAnthropic with "{base}/v1", createGoogleGenerativeAI with "{base}/v1beta"',
+    ),
+)
+AGENTS = {agent.name: agent for agent in _AGENTS}
+
+
+def agent_lines(agent: Agent, base: str, key: str) -> str:
+    """What to put into a shell."""
+    return agent.lines.format(base=base, key=key)
+
+
+def line_for(dialect: str, base: str, key: str) -> str:
+    """The one line for the SDKs of a dialect."""
+    agent = next((each for each in _AGENTS if each.dialect == dialect), _AGENTS[0])
+    return agent_lines(agent, base, key)
+
+
+def base_of(snapshot: Snapshot) -> str:
+    """Where agents connect, by the file."""
+    return f"http://{snapshot.server.listen[0]}"

@@ -1,0 +1,269 @@
+"""`sidecar keys …`: local keys, from the file alone and then confirmed by the running process."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from sidecar import changes
+from sidecar.cli.agents import base_of, line_for
+from sidecar.cli.common import Opened, config_option, fail, note, open_config, state_option
+from sidecar.cli.keytimes import NEVER, ago, row, times_of
+from sidecar.cli.writing import put_in_place
+from sidecar.config import Key, Snapshot
+from sidecar.editing import Value
+from sidecar.errors import EditRefused
+from sidecar.keytext import mint
+from sidecar.loading import load
+from sidecar.loading.words import Misread, duration, moment
+
+URGENCIES = click.Choice(["interactive", "normal", "background"])
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group("keys")
+def keys_command() -> None:
+    """Create, list, edit, switch, rotate, revoke and delete local keys.
+
+    Every change edits the configuration in place, touches only what it means, and returns once
+    the running process serves it. A key's text is printed once, on standard output.
+
+    Exit status: 0 done; 1 written but not taken over; 2 refused, nothing was changed.
+    """
+
+
+def the_key(snapshot: Snapshot, name: str) -> Key:
+    """The key of that name, or status 2."""
+    if name not in snapshot.keys:
+        known = ", ".join(snapshot.keys) or "none yet"
+        fail(f'there is no key "{name}"; there is: {known}')
+    return snapshot.keys[name]
+
+
+def until(text: str, snapshot: Snapshot) -> datetime:
+    """`2h` from now, or a date; status 2 when it is neither."""
+    try:
+        return datetime.now(UTC) + timedelta(seconds=duration(text))
+    except Misread:
+        pass
+    try:
+        return moment(text, snapshot.timezone)
+    except Misread as error:
+        fail(f"--expires: {error.what}; write 2h, 30d or 2026-12-31")
+        raise
+
+
+def show_new(opened: Opened, new: bytes, name: str, key: str, *, as_json: bool) -> None:
+    """Print a new text, once, and the line that points an agent at it."""
+    snapshot = load(new, file=str(opened.path), registry=opened.registry)
+    made = snapshot.keys[name]
+    if as_json:
+        click.echo(json.dumps(row(made, NEVER, key)))
+        return
+    click.echo(key)
+    dialect = next(iter(made.group.vendor.dialects))
+    note(f'key "{name}" of group "{made.group.name}"; this is the only time its text is shown')
+    note(f"for an agent: {line_for(dialect, base_of(snapshot), '…')}")
+
+
+@keys_command.command("create")
+@click.argument("name")
+@click.option("--group", required=True, help="The group whose vendor, routes and limits it gets.")
+@click.option("--description", help="What it is for.")
+@click.option("--models", help="Model patterns it is narrowed to, separated by commas.")
+@click.option("--expires", metavar="2h|DATE", help="When it ends.")
+@click.option("--urgency", type=URGENCIES, help="Who goes first when calls must wait.")
+@json_option
+@config_option
+@state_option
+def create(
+    name: str, group: str, description: str | None, models: str | None, expires: str | None,
+    urgency: str | None, as_json: bool, config: Path, state: Path,
+) -> None:  # fmt: skip
+    """Make a key and print its text, once; the file keeps only a hash.
+
+    \b
+    Examples:
+      sidecar keys create codex --group GPT --urgency interactive
+      sidecar keys create nightly --group GPT --models gpt-5-mini --expires 30d --json
+    """
+    opened = open_config(config)
+    if name in opened.snapshot.keys:
+        fail(f'there is a key "{name}" already; a new text for it: sidecar keys rotate "{name}"')
+    fields: dict[str, Value] = {"group": group}
+    if description:
+        fields["description"] = description
+    if urgency:
+        fields["urgency"] = urgency
+    if models:
+        patterns = [pattern.strip() for pattern in models.split(",")]
+        fields["models"] = patterns[0] if len(patterns) == 1 else list(patterns)
+    if expires:
+        fields["expires"] = changes.utc(until(expires, opened.snapshot))
+    key = mint()
+    new = edited(lambda: changes.create_key(opened.text, name, key, datetime.now(UTC), fields))
+    put_in_place(opened, new, state)
+    show_new(opened, new, name, key, as_json=as_json)
+
+
+def edited(change: object) -> bytes:
+    """The changed text, or status 2 with the reason."""
+    try:
+        new: bytes = change()  # type: ignore[operator]
+    except EditRefused as error:
+        fail(f"{error}; nothing was changed")
+    return new
+
+
+@keys_command.command("list")
+@json_option
+@config_option
+@state_option
+def list_keys(as_json: bool, config: Path, state: Path) -> None:
+    """List the keys, with when they were last used and by whom.
+
+    \b
+    Example:
+      sidecar keys list --json
+    """
+    snapshot = open_config(config).snapshot
+    times = times_of(state)
+    if as_json:
+        rows = [row(key, times.get(key.name, NEVER)) for key in snapshot.keys.values()]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    from sidecar.cli.tables import print_table
+
+    now = time.time()
+    print_table(
+        ("name", "group", "vendor", "status", "last used", "by", "description"),
+        [
+            (
+                key.name, key.group.name, key.group.vendor.name, status_of(key, now),
+                ago(times.get(key.name, NEVER).last_used, now),
+                times.get(key.name, NEVER).program, key.description,
+            )
+            for key in snapshot.keys.values()
+        ],
+    )  # fmt: skip
+
+
+def status_of(key: Key, now: float) -> str:
+    """Whether a key can be used."""
+    if not key.enabled:
+        return "disabled"
+    if key.expires is not None and key.expires.timestamp() <= now:
+        return "expired"
+    return "enabled" if key.hashes else "no text yet"
+
+
+@keys_command.command("show")
+@click.argument("name")
+@json_option
+@config_option
+@state_option
+def show(name: str, as_json: bool, config: Path, state: Path) -> None:
+    """Show one key: what it may use, and when it was last used.
+
+    \b
+    Example:
+      sidecar keys show codex
+    """
+    key = the_key(open_config(config).snapshot, name)
+    times = times_of(state).get(name, NEVER)
+    fields = row(key, times)
+    if as_json:
+        click.echo(json.dumps(fields))
+        return
+    from sidecar.routing import offered
+
+    fields |= {
+        "description": key.description or None,
+        "urgency": key.urgency.name.lower(),
+        "may use": ", ".join(offered(key)) or "nothing",
+        "providers": ", ".join(route.provider.name for route in key.routes if route.enabled),
+        "last program": times.program or None,
+        "written at": str(key.place),
+    }
+    width = max(map(len, fields))
+    for field, value in fields.items():
+        click.echo(f"{field.replace('_', ' '):{width}}  {'-' if value is None else value}")
+
+
+@keys_command.command("edit")
+@click.argument("name")
+@click.option("--group", help="Move it to another group.")
+@click.option("--description", help='What it is for; "" takes it away.')
+@click.option("--models", help='Model patterns, separated by commas; "" for all.')
+@click.option("--expires", metavar="2h|DATE", help='When it ends; "" for never.')
+@click.option("--urgency", type=URGENCIES, help="Who goes first when calls must wait.")
+@config_option
+@state_option
+def edit(
+    name: str, group: str | None, description: str | None, models: str | None,
+    expires: str | None, urgency: str | None, config: Path, state: Path,
+) -> None:  # fmt: skip
+    """Change what the file says of a key, and nothing else in it.
+
+    \b
+    Examples:
+      sidecar keys edit nightly --models 'gpt-5-mini,gpt-5-nano' --urgency background
+      sidecar keys edit nightly --expires ''
+    """
+    opened = open_config(config)
+    key = the_key(opened.snapshot, name)
+    given: dict[str, Value | None] = {}
+    if group is not None:
+        given["group"] = group
+    if urgency is not None:
+        given["urgency"] = urgency
+    if description is not None:
+        given["description"] = description or None
+    if models is not None:
+        patterns: list[Value] = [each.strip() for each in models.split(",") if each.strip()]
+        given["models"] = (patterns[0] if len(patterns) == 1 else patterns) if patterns else None
+    if expires is not None:
+        ends = until(expires, opened.snapshot) if expires else None
+        given["expires"] = None if ends is None else changes.utc(ends)
+    absent = {"description": not key.description, "models": key.models is None,
+              "expires": key.expires is None}  # fmt: skip
+    fields = {f: v for f, v in given.items() if v is not None or not absent.get(f, False)}
+    if not fields:
+        note("nothing to change")
+        return
+    put_in_place(opened, edited(lambda: changes.edit_key(opened.text, name, fields)), state)
+    note(f'key "{name}": changed')
+
+
+@keys_command.command("rename")
+@click.argument("name")
+@click.argument("new_name")
+@config_option
+@state_option
+def rename(name: str, new_name: str, config: Path, state: Path) -> None:
+    """Give a key another name; its counts and last use follow it.
+
+    \b
+    Example:
+      sidecar keys rename codex codex-laptop
+    """
+    opened = open_config(config)
+    the_key(opened.snapshot, name)
+    put_in_place(opened, edited(lambda: changes.rename_key(opened.text, name, new_name)), state)
+    note(f'key "{name}" is now "{new_name}"')
+
+
+def register_the_rest() -> None:
+    """The commands that take something away, and the search, stand in modules of their own."""
+    from sidecar.cli.scan import scan
+    from sidecar.cli.taking import delete, disable, enable, revoke, rotate
+
+    for command in (enable, disable, rotate, revoke, delete, scan):
+        keys_command.add_command(command)
+
+
+register_the_rest()
