@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from yaml.nodes import MappingNode, Node, SequenceNode
 
+from sidecar.collector import paused
 from sidecar.editing.document import (
     Document,
     Item,
@@ -27,6 +28,7 @@ from sidecar.writing import Value, block, entry, flow, scalar
 _STEP = 2
 
 
+@paused()
 def set_value(text: bytes, path: Path, value: Value) -> bytes:
     """`text` with the field at `path` set; what is missing on the way is added at the end of the
     mapping it belongs to, in the style of its neighbours. Raises `EditRefused`."""
@@ -35,6 +37,7 @@ def set_value(text: bytes, path: Path, value: Value) -> bytes:
     return checked(_set(document, path, value), wanted, path)
 
 
+@paused()
 def remove(text: bytes, path: Path) -> bytes:
     """`text` without the field at `path`. Raises `EditRefused`, also when there is none."""
     document = _read(text, path)
@@ -42,6 +45,7 @@ def remove(text: bytes, path: Path) -> bytes:
     return checked(_remove(document, path), wanted, path)
 
 
+@paused()
 def rename(text: bytes, path: Path, new_name: str) -> bytes:
     """`text` with another name for the field at `path`, in its place. Raises `EditRefused`, also
     when the new name is taken."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from typing import TypeVar
 
+from sidecar.collector import paused
 from sidecar.config import Group, Key, Pattern, Route, Snapshot
 from sidecar.loading import patterns, plain
 from sidecar.writing import Value, flow
@@ -19,6 +20,7 @@ _TOLD_APART = {"routes", "models", "hash", "previous", "enabled", "description"}
 """Fields that have words of their own, or that change nothing."""
 
 
+@paused()
 def difference(old: Snapshot, new: Snapshot) -> list[str]:
     """One line for each effective difference; [] when both mean the same."""
     return [

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from yaml.nodes import MappingNode, Node
 
+from sidecar.collector import paused
 from sidecar.config import Allowance, Key, Snapshot
 from sidecar.errors import ConfigError
 from sidecar.loading import plain, words
@@ -35,6 +36,7 @@ def plugin_paths(text: bytes) -> tuple[str, ...]:
     return ()
 
 
+@paused()
 def stays_in_force(current: Snapshot, refused: bytes) -> list[str]:
     """What a refused file would have taken away from keys and groups, as far as it can be read:
     one line for each thing that therefore stays as it is in `current`."""

@@ -32,7 +32,9 @@ def compose(text: str, file: str) -> MappingNode:
     except yaml.YAMLError as error:
         raise ConfigError(_unreadable(error, text, file)) from None
     except RecursionError:
-        raise ConfigError((Problem(Place(file, 1), "the file is nested too deeply"),)) from None
+        raise ConfigError(
+            (Problem(Place(file, 1), "the file is nested too deeply", "flatten it"),)
+        ) from None
     if root is None or (isinstance(root, ScalarNode) and not root.value):
         fix = "write at least a group and a key; see config/routes.example.yaml"
         raise ConfigError((Problem(Place(file, 1), "the file says nothing", fix),))

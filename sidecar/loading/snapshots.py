@@ -12,6 +12,7 @@ from datetime import tzinfo
 
 from yaml.nodes import MappingNode, ScalarNode
 
+from sidecar.collector import paused
 from sidecar.config import Pattern, Price, Server, Snapshot, Timeouts, Urgency
 from sidecar.errors import ConfigError, Problem
 from sidecar.loading.addresses import is_loopback
@@ -32,6 +33,7 @@ _STANDARD = Waits()
 _SERVER = Server()
 
 
+@paused()
 def load(text: bytes, *, file: str, registry: Plugins) -> Snapshot:
     """The snapshot that the bytes of `file` describe.
 
