@@ -9,8 +9,6 @@ import asyncio
 import logging
 import os
 import random
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -18,13 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sidecar import __version__
-from sidecar.access import log_call, set_up_logging
+from sidecar.access import log_call
 from sidecar.admin import Admin
 from sidecar.attempt import Attempts
 from sidecar.catalog import Catalog
 from sidecar.config import Server, Snapshot
 from sidecar.credentials import Vault
-from sidecar.errors import ConfigError, Kind, Refusal, SidecarError
+from sidecar.errors import ConfigError, Kind, Refusal
 from sidecar.guard import Door, allowed_hosts
 from sidecar.ledger import Ledger
 from sidecar.listening import (
@@ -251,51 +249,3 @@ def _overridden(server: Server, listen: str | None, admin: str | None) -> Server
             "server.allow_remote: true (keys then travel unencrypted)"
         )
     return server
-
-
-def run(config: Path, state: Path, listen: str | None = None, admin: str | None = None) -> int:
-    """Serve until a signal says stop; the exit status. Problems are printed, not raised."""
-    set_up_logging()
-    try:
-        asyncio.run(_until_told(config, state, listen, admin))
-    except ConfigError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - the answer to the person who started it
-        return 2
-    except SidecarError as error:
-        print(f"sidecar: {error}", file=sys.stderr)  # noqa: T201 - see above
-        return 2
-    return 0
-
-
-async def _until_told(config: Path, state: Path, listen: str | None, admin: str | None) -> None:
-    loop = asyncio.get_running_loop()
-    stop, stop_soon = asyncio.Event(), asyncio.Event()
-
-    def told() -> None:
-        (stop_soon if stop.is_set() else stop).set()
-
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, told)
-    async with serve(config, state, listen=listen, admin=admin, stop_soon=stop_soon) as running:
-        reloads: set[asyncio.Task[object]] = set()
-
-        def reload() -> None:
-            task: asyncio.Task[object] = loop.create_task(running.configuration.reload())
-            reloads.add(task)
-            task.add_done_callback(reloads.discard)
-
-        loop.add_signal_handler(signal.SIGHUP, reload)
-        _greet(running)
-        await stop.wait()
-        log.info("draining %d calls; a second signal stops at once", len(running.live))
-
-
-def _greet(running: Running) -> None:
-    snapshot = running.snapshot
-    log.info("serving agents on %s, admin on %s", running.url, running.admin_url)
-    log.info(
-        "%s: %d keys, %d groups, %d providers", running.configuration.file,
-        len(snapshot.keys), len(snapshot.groups), len(snapshot.providers),
-    )  # fmt: skip
-    for name, why_not in running.unavailable():
-        log.warning("provider %s is unavailable: %s", name, why_not)

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
-from sidecar.config import Snapshot
+from sidecar.config import Key, Snapshot
 from sidecar.credentials import Vault
 from sidecar.errors import ConfigError
 from sidecar.loading import load, plugin_paths
@@ -96,10 +96,21 @@ def vault_for(snapshot: Snapshot) -> Vault:
     return vault
 
 
-def fail(message: str, status: int = REFUSED) -> None:
+def fail(message: str, status: int = REFUSED) -> NoReturn:
     """Say what is wrong and stop."""
     click.echo(f"sidecar: {message}", err=True)
     raise SystemExit(status)
+
+
+def the_key(snapshot: Snapshot, name: str) -> Key:
+    """The key of that name, or status 2."""
+    if name not in snapshot.keys:
+        known = ", ".join(snapshot.keys) or "none yet"
+        fail(f'there is no key "{name}"; there is: {known}')
+    return snapshot.keys[name]
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def note(message: str) -> None:

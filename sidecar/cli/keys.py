@@ -10,19 +10,25 @@ from pathlib import Path
 import click
 
 from sidecar import changes
-from sidecar.cli.agents import base_of, line_for
-from sidecar.cli.common import Opened, config_option, fail, note, open_config, state_option
+from sidecar.cli.common import (
+    config_option,
+    fail,
+    json_option,
+    note,
+    open_config,
+    state_option,
+    the_key,
+)
 from sidecar.cli.keytimes import NEVER, ago, row, times_of
-from sidecar.cli.writing import put_in_place
+from sidecar.cli.scan import scan
+from sidecar.cli.taking import delete, disable, enable, revoke, rotate
+from sidecar.cli.writing import edited, put_in_place, show_new
 from sidecar.config import Key, Snapshot
 from sidecar.editing import Value
-from sidecar.errors import EditRefused
 from sidecar.keytext import mint
-from sidecar.loading import load
 from sidecar.loading.words import Misread, duration, moment
 
 URGENCIES = click.Choice(["interactive", "normal", "background"])
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group("keys")
@@ -36,14 +42,6 @@ def keys_command() -> None:
     """
 
 
-def the_key(snapshot: Snapshot, name: str) -> Key:
-    """The key of that name, or status 2."""
-    if name not in snapshot.keys:
-        known = ", ".join(snapshot.keys) or "none yet"
-        fail(f'there is no key "{name}"; there is: {known}')
-    return snapshot.keys[name]
-
-
 def until(text: str, snapshot: Snapshot) -> datetime:
     """`2h` from now, or a date; status 2 when it is neither."""
     try:
@@ -54,20 +52,6 @@ def until(text: str, snapshot: Snapshot) -> datetime:
         return moment(text, snapshot.timezone)
     except Misread as error:
         fail(f"--expires: {error.what}; write 2h, 30d or 2026-12-31")
-        raise
-
-
-def show_new(opened: Opened, new: bytes, name: str, key: str, *, as_json: bool) -> None:
-    """Print a new text, once, and the line that points an agent at it."""
-    snapshot = load(new, file=str(opened.path), registry=opened.registry)
-    made = snapshot.keys[name]
-    if as_json:
-        click.echo(json.dumps(row(made, NEVER, key)))
-        return
-    click.echo(key)
-    dialect = next(iter(made.group.vendor.dialects))
-    note(f'key "{name}" of group "{made.group.name}"; this is the only time its text is shown')
-    note(f"for an agent: {line_for(dialect, base_of(snapshot), '…')}")
 
 
 @keys_command.command("create")
@@ -108,15 +92,6 @@ def create(
     new = edited(lambda: changes.create_key(opened.text, name, key, datetime.now(UTC), fields))
     put_in_place(opened, new, state)
     show_new(opened, new, name, key, as_json=as_json)
-
-
-def edited(change: object) -> bytes:
-    """The changed text, or status 2 with the reason."""
-    try:
-        new: bytes = change()  # type: ignore[operator]
-    except EditRefused as error:
-        fail(f"{error}; nothing was changed")
-    return new
 
 
 @keys_command.command("list")
@@ -257,13 +232,5 @@ def rename(name: str, new_name: str, config: Path, state: Path) -> None:
     note(f'key "{name}" is now "{new_name}"')
 
 
-def register_the_rest() -> None:
-    """The commands that take something away, and the search, stand in modules of their own."""
-    from sidecar.cli.scan import scan
-    from sidecar.cli.taking import delete, disable, enable, revoke, rotate
-
-    for command in (enable, disable, rotate, revoke, delete, scan):
-        keys_command.add_command(command)
-
-
-register_the_rest()
+for _command in (enable, disable, rotate, revoke, delete, scan):
+    keys_command.add_command(_command)

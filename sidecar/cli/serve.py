@@ -29,6 +29,6 @@ def serve_command(config: Path, state: Path, listen: str | None, admin: str | No
     Exit status: 0 after a signal; 2 when the file is missing or wrong, or an address is taken.
     """
     need_file(config)
-    from sidecar.app import run
+    from sidecar.process import run
 
     raise SystemExit(run(config, state, listen, admin))

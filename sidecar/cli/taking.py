@@ -13,11 +13,18 @@ from pathlib import Path
 import click
 
 from sidecar import changes
-from sidecar.cli.common import config_option, fail, note, open_config, state_option
-from sidecar.cli.keys import edited, json_option, show_new, the_key
+from sidecar.cli.common import (
+    config_option,
+    fail,
+    json_option,
+    note,
+    open_config,
+    state_option,
+    the_key,
+)
 from sidecar.cli.keytimes import NEVER, breaks, times_of
 from sidecar.cli.live import LiveError, find_live
-from sidecar.cli.writing import put_in_place
+from sidecar.cli.writing import edited, put_in_place, show_new
 from sidecar.config import Key
 from sidecar.keytext import mint
 from sidecar.loading.words import Misread, duration

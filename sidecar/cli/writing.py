@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from sidecar.cli.agents import base_of, line_for
 from sidecar.cli.common import REFUSED, Opened, fail, note
+from sidecar.cli.keytimes import NEVER, row
 from sidecar.cli.live import LiveError, find_live
 from sidecar.editing import replace_file
 from sidecar.errors import ConfigError, EditRefused
@@ -49,3 +53,24 @@ def confirm(text: bytes, state: Path) -> bool:
         note("\n".join(answer["problems"]))
         fail("the file is written, but the running process did not take it over", 1)
     return True
+
+
+def edited(change: Callable[[], bytes]) -> bytes:
+    """The changed text, or status 2 with the reason."""
+    try:
+        return change()
+    except EditRefused as error:
+        fail(f"{error}; nothing was changed")
+
+
+def show_new(opened: Opened, new: bytes, name: str, key: str, *, as_json: bool) -> None:
+    """Print a new text, once, and the line that points an agent at it."""
+    snapshot = load(new, file=str(opened.path), registry=opened.registry)
+    made = snapshot.keys[name]
+    if as_json:
+        click.echo(json.dumps(row(made, NEVER, key)))
+        return
+    click.echo(key)
+    dialect = next(iter(made.group.vendor.dialects))
+    note(f'key "{name}" of group "{made.group.name}"; this is the only time its text is shown')
+    note(f"for an agent: {line_for(dialect, base_of(snapshot), '…')}")

@@ -1,0 +1,145 @@
+"""`sidecar status | explain | models`: what is, and what would be."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sidecar.cli.common import (
+    config_option,
+    fail,
+    json_option,
+    note,
+    open_config,
+    state_option,
+    the_key,
+    vault_for,
+)
+from sidecar.cli.keytimes import ago
+from sidecar.cli.live import LiveError, find_live
+
+NOT_RUNNING = 3
+
+
+@click.command("status")
+@json_option
+@state_option
+def status_command(as_json: bool, state: Path) -> None:
+    """Show what the running process serves, and which file of when is in force.
+
+    \b
+    Example:
+      sidecar status
+
+    Exit status: 0 all is well; 1 the last edit was refused; 3 no process runs.
+    """
+    live = find_live(state)
+    if live is None:
+        fail(
+            f"no process runs with the state in {state}; start one with: sidecar serve", NOT_RUNNING
+        )
+    try:
+        status = live.get("/api/status")
+    except LiveError as error:
+        fail(str(error), NOT_RUNNING)
+    if as_json:
+        click.echo(json.dumps(status, indent=2))
+    else:
+        _show(status)
+    raise SystemExit(1 if status["config"]["error"] else 0)
+
+
+def _show(status: dict[str, Any]) -> None:
+    config, now = status["config"], time.time()
+    click.echo(f"sidecar {status['version']}, process {status['pid']}")
+    click.echo(f"agents    {', '.join(status['listen'])}")
+    click.echo(f"admin     {status['admin']}")
+    click.echo(f"serving   {config['file']}, the file of {ago(config['accepted_at'], now)}")
+    click.echo(f"calls     {status['in_flight']} in flight")
+    for provider in status["providers"]:
+        if not provider["available"]:
+            click.echo(f"provider  {provider['name']} is unavailable: {provider['reason']}")
+    for problem in status["plugin_problems"]:
+        click.echo(f"plugin    {problem}")
+    if not status["ledger"]["healthy"]:
+        click.echo("ledger    cannot be written; calls are served, their records wait in memory")
+    if config["error"]:
+        click.echo(f"REFUSED   the edit of {ago(config['error_at'], now)} is not in force:")
+        for line in [*config["error"].splitlines(), *config["stays"]]:
+            click.echo(f"          {line}")
+
+
+@click.command("explain")
+@click.option("--key", "name", required=True, help="The key that would call.")
+@click.option("--model", required=True, help="The model it would ask for.")
+@json_option
+@config_option
+@state_option
+def explain_command(name: str, model: str, as_json: bool, config: Path, state: Path) -> None:
+    """Show where a call would go: the candidates in order, and why not elsewhere.
+
+    Asks the running process; without one, goes by the file and this shell's environment.
+
+    \b
+    Example:
+      sidecar explain --key codex --model gpt-5-mini
+    """
+    live = find_live(state)
+    try:
+        found = live.get("/api/explain", key=name, model=model) if live else None
+    except LiveError as error:
+        fail(str(error))
+    if found is None:
+        from sidecar.explain import explain
+
+        opened = open_config(config)
+        usable = vault_for(opened.snapshot).usable
+        key = the_key(opened.snapshot, name)
+        found = explain(key, model, opened.registry.dialects, usable)
+        note("no process runs: this goes by the file and this shell's environment")
+    click.echo(json.dumps(found, indent=2) if as_json else found["text"])
+
+
+@click.command("models")
+@click.option("--key", "name", help="Only what this key may use.")
+@json_option
+@config_option
+@state_option
+def models_command(name: str | None, as_json: bool, config: Path, state: Path) -> None:
+    """List the models that keys may use, and which keys.
+
+    The running process asks the providers; without one, only the names in the file are known.
+
+    \b
+    Example:
+      sidecar models --key codex
+    """
+    live = find_live(state)
+    try:
+        query = {} if name is None else {"key": name}
+        rows = live.get("/api/models", **query)["models"] if live else _by_file(config, name)
+    except LiveError as error:
+        fail(str(error))
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    from sidecar.cli.tables import print_table
+
+    print_table(("model", "keys"), [(row["id"], ", ".join(row["keys"])) for row in rows])
+
+
+def _by_file(config: Path, name: str | None) -> list[dict[str, Any]]:
+    from sidecar.routing import offered
+
+    snapshot = open_config(config).snapshot
+    keys = list(snapshot.keys.values()) if name is None else [the_key(snapshot, name)]
+    found: dict[str, list[str]] = {}
+    for key in keys:
+        for pattern in offered(key):
+            found.setdefault(pattern, []).append(key.name)
+    note("no process runs: these are the patterns in the file")
+    return [{"id": pattern, "keys": who} for pattern, who in found.items()]

@@ -1,0 +1,82 @@
+"""The process around a sidecar: signals, logging, the exit status.
+
+SIGTERM and SIGINT drain and end, a second one ends at once; SIGHUP reads the file again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from sidecar.access import set_up_logging
+from sidecar.app import Running, serve
+from sidecar.errors import ConfigError, SidecarError
+
+log = logging.getLogger("sidecar")
+
+
+def run(
+    config: Path,
+    state: Path,
+    listen: str | None = None,
+    admin: str | None = None,
+    greet: Callable[[Running], None] | None = None,
+) -> int:
+    """Serve until a signal says stop; the exit status. Problems are printed, not raised. `greet`
+    is called once it serves."""
+    set_up_logging()
+    try:
+        asyncio.run(_until_told(config, state, listen, admin, greet))
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the answer to the person who started it
+        return 2
+    except SidecarError as error:
+        print(f"sidecar: {error}", file=sys.stderr)  # noqa: T201 - see above
+        return 2
+    return 0
+
+
+async def _until_told(
+    config: Path,
+    state: Path,
+    listen: str | None,
+    admin: str | None,
+    greet: Callable[[Running], None] | None,
+) -> None:
+    loop = asyncio.get_running_loop()
+    stop, stop_soon = asyncio.Event(), asyncio.Event()
+
+    def told() -> None:
+        (stop_soon if stop.is_set() else stop).set()
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, told)
+    async with serve(config, state, listen=listen, admin=admin, stop_soon=stop_soon) as running:
+        reloads: set[asyncio.Task[object]] = set()
+
+        def reload() -> None:
+            task: asyncio.Task[object] = loop.create_task(running.configuration.reload())
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, reload)
+        _greet(running)
+        if greet is not None:
+            greet(running)
+        await stop.wait()
+        log.info("draining %d calls; a second signal stops at once", len(running.live))
+
+
+def _greet(running: Running) -> None:
+    snapshot = running.snapshot
+    log.info("serving agents on %s, admin on %s", running.url, running.admin_url)
+    log.info(
+        "%s: %d keys, %d groups, %d providers", running.configuration.file,
+        len(snapshot.keys), len(snapshot.groups), len(snapshot.providers),
+    )  # fmt: skip
+    for name, why_not in running.unavailable():
+        log.warning("provider %s is unavailable: %s", name, why_not)
