@@ -5,8 +5,6 @@ Never repeats the line itself: there may be a secret in it.
 
 from __future__ import annotations
 
-import re
-
 import yaml
 
 from sidecar.errors import Place, Problem
@@ -23,7 +21,7 @@ _STARTS = {
 }
 _COLON = (
     'a ": " stands inside of a value, where it begins a new field',
-    "put the value in quotes, or check the indentation of this line",
+    "put the value in quotes, or look for a wrong indentation or a missing colon just above",
 )
 _WORDS = (
     ("mapping values are not allowed", *_COLON),
@@ -32,7 +30,6 @@ _WORDS = (
         _STARTS["*"] + ", and nothing of this name was defined",
         _QUOTE.format("*"),
     ),
-    ("duplicate anchor", "this anchor (&) is defined twice", "give it another name"),
     ("maximum nesting depth", "the file is nested too deeply", "flatten it"),
     ("another document", "a second document begins here (---)", "keep one document in the file"),
     ("incompatible YAML", "this YAML version is not understood", "remove the %YAML line"),
@@ -47,8 +44,8 @@ _WORDS = (
 _UNCLOSED = {
     "quoted scalar": "this quote is not closed",
     "double-quoted scalar": "this quote is not closed",
-    "flow mapping": "this { is not closed, or a comma is missing before line {line}",
-    "flow sequence": "this [ is not closed, or a comma is missing before line {line}",
+    "flow mapping": "this { is not closed, or a comma is missing before {end}",
+    "flow sequence": "this [ is not closed, or a comma is missing before {end}",
 }
 
 
@@ -60,6 +57,8 @@ def explain(error: yaml.YAMLError, text: str, file: str) -> Problem:
     problem, context = error.problem or "", error.context or ""
     if text[max(at - 1, 0) : at + 1] == "${":
         return expansion(place_at(text, at - 1, file))
+    if "duplicate anchor" in context:
+        return Problem(place_at(text, at, file), "this anchor (&) is defined twice", "rename one")
     if "cannot start any token" in problem or "alias" in context or "anchor" in context:
         return _bad_start(text, at, error, file)
     for mark, what, fix in _WORDS:
@@ -94,17 +93,17 @@ def _bad_start(text: str, at: int, error: yaml.MarkedYAMLError, file: str) -> Pr
 def _inside(error: yaml.MarkedYAMLError, text: str, at: int, file: str) -> Problem:
     assert error.context_mark is not None  # noqa: S101 - asked by the only caller
     where = min(error.context_mark.index, len(text))
-    line = place_at(text, at, file).line
+    found = place_at(text, at, file)
+    last = f"line {found.line}, column {found.column}"
     for name, what in _UNCLOSED.items():
         if (error.context or "").endswith(name):
-            return Problem(
-                place_at(text, where, file), what.replace("{line}", str(line)), "close it"
-            )
-    if re.match(r"[^\n]*:(?! )", text[at:]):
-        return Problem(place_at(text, at, file), "this cannot be read as YAML", _indentation())
-    return Problem(
-        place_at(text, at, file), "this line does not fit to the lines above it", _indentation()
-    )
+            return Problem(place_at(text, where, file), what.replace("{end}", last), "close it")
+    if text[at : at + 1] in ("}", "]", ","):
+        return Problem(found, f"this {text[at]} has no place here", "remove it, or open it first")
+    if text[:at].rstrip(" ")[-1:] in ("'", '"'):
+        fix = "quote all of it, and double a quote of the same kind inside"
+        return Problem(found, "text follows behind the end of a quoted text", fix)
+    return Problem(found, "this line does not fit to the lines above it", _indentation())
 
 
 def _indentation() -> str:
