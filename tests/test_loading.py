@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -374,6 +375,16 @@ def test_a_bomb_of_merge_keys_is_refused() -> None:
 def test_what_looks_like_a_secret_is_not_shown(text: str) -> None:
     assert looks_secret(text)
     assert text not in shown(text)
+
+
+@pytest.mark.parametrize("path", sorted(GOOD.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_secret_in_the_place_of_any_word_is_never_repeated(path: Path) -> None:
+    text, secret = path.read_text("utf-8"), "sk-hunter2-AbCdEf0123456789AbCdEf"
+    for word in re.finditer(r"[\w./*$-]+", text):
+        damaged = text[: word.start()] + secret + text[word.end() :]
+        for problem in problems(damaged):
+            assert "hunter2" not in str(problem)
+            assert "AbCdEf" not in str(problem)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ class Keys:
                     f"models {shown(pattern.text)} reaches beyond what the group "
                     f"{shown(tier.group.name)} allows (line {tier.models_place.line})"
                 )
-                allowed = ", ".join(each.text for each in tier.models)
+                allowed = ", ".join(shown(each.text) for each in tier.models)
                 fix = f"a key can only narrow: {allowed}"
                 self._reader.wrong(record.at("models"), what, fix)
         return own

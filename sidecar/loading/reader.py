@@ -15,7 +15,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sidecar.errors import Place, Problem
 from sidecar.loading.nodes import is_empty, place_of
-from sidecar.loading.secrets import shown
+from sidecar.loading.secrets import looks_secret, shown
 from sidecar.loading.syntax import expansion
 from sidecar.loading.words import Misread
 
@@ -124,8 +124,9 @@ class Reader:
 
 
 def suggest(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """`did you mean "x"?`, or what there is to choose from; `otherwise` when there is nothing."""
-    names = list(known)
+    """`did you mean "x"?`, or what there is to choose from; `otherwise` when there is nothing.
+    Names no name that looks like a secret."""
+    names = [name for name in dict.fromkeys(known) if not looks_secret(name)]
     near = difflib.get_close_matches(word, names, n=1) or [
         name for name in names if name.lower() == word.lower()
     ]
