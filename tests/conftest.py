@@ -1,0 +1,47 @@
+"""What every end-to-end test needs: a scripted vendor and a sidecar in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from scripted_vendor import ScriptedVendor
+from scripted_vendor import scripted_vendor as start_vendor
+from sidecar_in_test import Sidecar
+from sidecar_in_test import sidecar as start_sidecar
+
+YAML = """
+providers:
+  oa: {{plugin: openai, base_url: "{url}/v1", credential: env:UPSTREAM_KEY, timeouts: {{connect: 2s, first_byte: 30s, idle: 30s}}}}
+  an: {{plugin: anthropic, base_url: "{url}", credential: env:UPSTREAM_KEY}}
+  ge: {{plugin: gemini, base_url: "{url}", credential: env:UPSTREAM_KEY}}
+groups:
+  GPT: {{vendor: openai, routes: [oa]}}
+  Claude: {{vendor: anthropic, routes: [an]}}
+  Gemini: {{vendor: gemini, routes: [ge]}}
+keys:
+  gpt: {{group: GPT, hash: "{{gpt}}"}}
+  claude: {{group: Claude, hash: "{{claude}}"}}
+  gemini: {{group: Gemini, hash: "{{gemini}}"}}
+  off: {{group: GPT, hash: "{{off}}", enabled: false}}
+  old: {{group: GPT, hash: "{{old}}", expires: 2020-01-01}}
+  mini: {{group: GPT, hash: "{{mini}}", models: [gpt-5-mini]}}
+  renamed:
+    group: GPT
+    hash: "{{renamed}}"
+    routes: [oa: {{as: {{"gpt-*": "vendor/gpt-*", whisper-1: ears}}}}]
+"""
+KEYS = ("gpt", "claude", "gemini", "off", "old", "mini", "renamed")
+
+
+@pytest.fixture
+async def vendor() -> AsyncIterator[ScriptedVendor]:
+    async with start_vendor() as started:
+        yield started
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sidecar]:
+    async with start_sidecar(tmp_path, YAML.format(url=vendor.url), KEYS) as started:
+        yield started

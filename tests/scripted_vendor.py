@@ -1,0 +1,199 @@
+"""A vendor that does what a test says, byte for byte: it stands in for the internet only.
+
+A raw socket, so that what arrives is recorded as it was on the wire and what leaves can be cut,
+held back or malformed in any way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Received:
+    """One request as it was on the wire."""
+
+    line: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    @property
+    def path(self) -> str:
+        return self.line.split(" ")[1]
+
+    def get(self, name: str) -> list[str]:
+        return [value for each, value in self.headers if each.lower() == name.lower()]
+
+    def json(self) -> dict[str, object]:
+        value: dict[str, object] = json.loads(self.body)
+        return value
+
+
+@dataclass
+class Wire:
+    """One connection of Sidecar's, in the hands of a script."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    request: Received
+    gone: asyncio.Event
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    def reset(self) -> None:
+        """RST instead of FIN."""
+        import socket
+        import struct
+
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+    async def until_gone(self) -> None:
+        """Wait until Sidecar hangs up."""
+        while await self.reader.read(65536):
+            pass
+        self.gone.set()
+
+
+Script = Callable[[Wire], Awaitable[None]]
+
+
+def answer(
+    body: bytes, status: str = "200 OK", content_type: str = "application/json", **headers: str
+) -> Script:
+    """A whole answer with its length."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+
+def raw(data: bytes, *, close: bool = False) -> Script:
+    """These very bytes."""
+
+    async def script(wire: Wire) -> None:
+        await wire.send(data)
+        if close:
+            wire.writer.close()
+
+    return script
+
+
+STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def stream(*pieces: bytes, end: bytes = b"0\r\n\r\n") -> Script:
+    """Server-sent events, a chunk a piece."""
+
+    async def script(wire: Wire) -> None:
+        await wire.send(STREAM_HEAD)
+        for piece in pieces:
+            await wire.send(chunk(piece))
+            await asyncio.sleep(0)
+        await wire.send(end)
+        if not end:
+            wire.writer.close()
+
+    return script
+
+
+async def hang(wire: Wire) -> None:
+    """Say nothing until Sidecar gives up."""
+    await wire.until_gone()
+
+
+@dataclass
+class ScriptedVendor:
+    """Plays its scripts in order, the last one for ever; a path of its own may have its own."""
+
+    port: int = 0
+    requests: list[Received] = field(default_factory=list)
+    scripts: list[Script] = field(default_factory=list)
+    by_path: dict[str, Script] = field(default_factory=dict)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def play(self, *scripts: Script) -> None:
+        self.scripts[:] = scripts
+
+    @property
+    def last(self) -> Received:
+        return self.requests[-1]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                request = await read_request(reader)
+                self.requests.append(request)
+                self.arrived.set()
+                script = self.by_path.get(request.path.partition("?")[0]) or self._next()
+                await script(Wire(reader, writer, request, self.gone))
+                if writer.is_closing():
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self.gone.set()
+        finally:
+            writer.close()
+
+    def _next(self) -> Script:
+        return self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+
+
+async def read_request(reader: asyncio.StreamReader) -> Received:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    line, *rows = head[:-4].split("\r\n")
+    headers = [(name, value.strip()) for name, _, value in (row.partition(":") for row in rows)]
+    found = {name.lower(): value for name, value in headers}
+    if "content-length" in found:
+        body = await reader.readexactly(int(found["content-length"]))
+    elif found.get("transfer-encoding") == "chunked":
+        body = await read_chunks(reader)
+    else:
+        body = b""
+    return Received(line, headers, body)
+
+
+async def read_chunks(reader: asyncio.StreamReader) -> bytes:
+    body = b""
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        body += (await reader.readexactly(size + 2))[:-2]
+    await reader.readexactly(2)
+    return body
+
+
+@asynccontextmanager
+async def scripted_vendor() -> AsyncIterator[ScriptedVendor]:
+    vendor = ScriptedVendor()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(vendor.serve(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=1 << 26)
+    vendor.port = server.sockets[0].getsockname()[1]
+    try:
+        yield vendor
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.wait_closed()

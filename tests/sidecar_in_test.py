@@ -1,0 +1,135 @@
+"""The real application on real ports, with a file of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sidecar.app import Running, serve
+from sidecar.keytext import digest, mint
+
+CANARY = "sk-upstream-canary-7f3a"
+
+
+@dataclass
+class Sidecar:
+    """A running sidecar, and the texts of its keys by name."""
+
+    running: Running
+    file: Path
+    state: Path
+    keys: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return self.running.url
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def admin_port(self) -> int:
+        return int(self.running.admin_url.rpartition(":")[2])
+
+    def bearer(self, name: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.keys[name]}"}
+
+    async def rewrite(self, change: Callable[[str], str]) -> bool:
+        """Change the file and have it read; whether it was accepted."""
+        self.file.write_text(change(self.file.read_text()))
+        return (await self.running.configuration.reload()).accepted
+
+
+@asynccontextmanager
+async def sidecar(
+    folder: Path, yaml: str, keys: tuple[str, ...], environ: dict[str, str] | None = None
+) -> AsyncIterator[Sidecar]:
+    """Serve `yaml`, in which `{name}` of a key stands for its hash."""
+    texts = {name: mint() for name in keys}
+    for name, text in texts.items():
+        yaml = yaml.replace("{" + name + "}", f"sha256:{digest(text).hex()}")
+    file = folder / "routes.yaml"
+    file.write_text(yaml)
+    file.chmod(0o600)
+    state = folder / "state"
+    async with serve(
+        file,
+        state,
+        listen="127.0.0.1:0",
+        admin="127.0.0.1:0",
+        environ={"UPSTREAM_KEY": CANARY} | (environ or {}),
+        stop_soon=_now(),
+    ) as running:
+        yield Sidecar(running, file, state, texts)
+
+
+def _now() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
+@dataclass
+class Raw:
+    """What came back on a raw socket."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    whole: bytes
+
+
+async def talk(port: int, request: bytes, *, half: bool = False) -> bytes:
+    """Send bytes as they are; everything that comes back until the other side closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    await writer.drain()
+    if half:
+        writer.write_eof()
+    try:
+        async with asyncio.timeout(10):
+            found = await reader.read(-1)
+    except ConnectionResetError:
+        found = b""
+    writer.close()
+    return found
+
+
+def request(
+    method: str, target: str, headers: dict[str, str] | list[tuple[str, str]], body: bytes = b""
+) -> bytes:
+    """A request that closes its connection."""
+    pairs = list(headers.items()) if isinstance(headers, dict) else headers
+    names = {name.lower() for name, _ in pairs}
+    extra = [("Connection", "close")]
+    if "host" not in names:
+        extra.append(("Host", "127.0.0.1"))
+    if body and "transfer-encoding" not in names and "content-length" not in names:
+        extra.append(("Content-Length", str(len(body))))
+    lines = [f"{method} {target} HTTP/1.1", *(f"{n}: {v}" for n, v in [*pairs, *extra])]
+    return "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + body
+
+
+def parse(whole: bytes) -> Raw:
+    """An answer; a chunked body is put together, and lacks its end if it was cut."""
+    head, _, rest = whole.partition(b"\r\n\r\n")
+    first, *rows = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (r.partition(":") for r in rows)}
+    if headers.get("transfer-encoding") == "chunked":
+        rest = _dechunk(rest)
+    return Raw(int(first.split(" ")[1]), headers, rest, whole)
+
+
+def _dechunk(data: bytes) -> bytes:
+    body = b""
+    while data:
+        size, _, data = data.partition(b"\r\n")
+        if not size or int(size, 16) == 0:
+            break
+        body += data[: int(size, 16)]
+        data = data[int(size, 16) + 2 :]
+    return body
