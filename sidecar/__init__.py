@@ -16,7 +16,16 @@ from sidecar.dialect import (
 )
 from sidecar.errors import Kind, Refusal, Refused
 from sidecar.hookspecs import hookimpl
-from sidecar.meters import BaseMeter, JsonMeter, NoMeter, SseMeter, as_count, as_mapping, as_object
+from sidecar.meters import (
+    BaseMeter,
+    Glance,
+    JsonMeter,
+    NoMeter,
+    SseMeter,
+    as_count,
+    as_mapping,
+    as_object,
+)
 from sidecar.peek import ABSENT, mapping, number, peek, text, truth
 from sidecar.usage import CallRecord, Usage
 from sidecar.vendor import (
@@ -50,6 +59,7 @@ __all__ = [
     "Endpoint",
     "Facts",
     "Field",
+    "Glance",
     "JsonMeter",
     "Judgement",
     "Kind",

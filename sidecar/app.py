@@ -10,7 +10,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,16 +81,18 @@ async def serve(
     admin: str | None = None,
     environ: Mapping[str, str] | None = None,
     stop_soon: asyncio.Event | None = None,
+    log_line: Callable[[CallRecord], None] = log_call,
 ) -> AsyncIterator[Running]:
     """Serve `config` with its state under `state`, until the context ends; then drain.
 
     `listen` and `admin` (`HOST:PORT`) override the file. `stop_soon`, when set, ends the drain at
-    once. Raises `ConfigError` or `StartError`.
+    once; `log_line` writes the line of each finished call. Raises `ConfigError` or `StartError`.
     """
     async with AsyncExitStack() as stack:
         make_private(state)
         stack.enter_context(lock(state))
-        parts = await _assemble(stack, config, state, os.environ if environ is None else environ)
+        environ = os.environ if environ is None else environ
+        parts = await _assemble(stack, config, state, environ, log_line)
         server = _overridden(parts.configuration.current().server, listen, admin)
         yield await _open_doors(stack, parts, server, state, stop_soon or asyncio.Event())
 
@@ -107,16 +109,21 @@ class _Assembly:
     live: LiveCalls
     attempts: Attempts
     catalog: Catalog
+    log_line: Callable[[CallRecord], None]
     draining: bool = False
 
     def finished(self, record: CallRecord) -> None:
         """Tell the log and the plugins."""
-        log_call(record)
+        self.log_line(record)
         self.registry.finished(record)
 
 
 async def _assemble(
-    stack: AsyncExitStack, config: Path, state: Path, environ: Mapping[str, str]
+    stack: AsyncExitStack,
+    config: Path,
+    state: Path,
+    environ: Mapping[str, str],
+    log_line: Callable[[CallRecord], None],
 ) -> _Assembly:
     # The loop's clock is the monotonic one; a call's times are all taken from it.
     clock = asyncio.get_running_loop().time
@@ -147,7 +154,9 @@ async def _assemble(
     attempts = Attempts(upstream, vault, local, clock)
     catalog = Catalog(upstream, vault, registry.dialects, local, clock)
     live = LiveCalls(clock, time.time)
-    return _Assembly(configuration, vault, registry, ledger, metrics, live, attempts, catalog)
+    return _Assembly(
+        configuration, vault, registry, ledger, metrics, live, attempts, catalog, log_line
+    )
 
 
 def _find_plugins(config: Path) -> Registry:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -25,7 +26,9 @@ _LINE = re.compile(rb"\r\n|\n|\r")
 
 def as_count(value: object) -> int | None:
     """A figure as a count, at most a thousand million; None for what is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124 - NaN
+    if type(value) is int:
+        return value if 0 <= value <= MOST_TOKENS else min(max(value, 0), MOST_TOKENS)
+    if not isinstance(value, float) or value != value:  # noqa: PLR0124 - NaN
         return None
     return int(min(max(value, 0), MOST_TOKENS))
 
@@ -33,6 +36,26 @@ def as_count(value: object) -> int | None:
 def as_mapping(value: object) -> Mapping[str, object]:
     """The value if it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}
+
+
+class Glance(msgspec.Struct):
+    """The fields of an answer that meters look at; the rest of it is never built."""
+
+    model: Any = None
+    id: Any = None
+    usage: Any = None
+    service_tier: Any = None
+
+
+def glance(data: bytes) -> Glance:
+    """What matters of a JSON object; nothing of anything else."""
+    try:
+        return _GLANCE.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+        return Glance()
+
+
+_GLANCE = msgspec.json.Decoder(Glance)
 
 
 def as_object(data: bytes) -> Mapping[str, object]:
@@ -73,7 +96,8 @@ class NoMeter(BaseMeter):
 
 
 class JsonMeter(BaseMeter):
-    """Collects one JSON answer and reads it once; subclasses give `read_object`."""
+    """Collects one JSON answer and reads it once; subclasses give `read_answer`, or `read_bytes`
+    where the answer is no object."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,8 +121,8 @@ class JsonMeter(BaseMeter):
         self._once()
         return self._created
 
-    def read_object(self, value: Mapping[str, object]) -> None:
-        """Take `model`, usage and ids from the decoded answer."""
+    def read_answer(self, answer: Glance) -> None:
+        """Take usage, `model` and ids from what matters of the answer."""
 
     def _once(self) -> None:
         if self._read:
@@ -109,8 +133,8 @@ class JsonMeter(BaseMeter):
         self._pieces.clear()
 
     def read_bytes(self, data: bytes) -> None:
-        """Decode the answer; for those that are no object."""
-        self.read_object(as_object(data))
+        """Read the whole answer."""
+        self.read_answer(glance(data))
 
 
 class SseMeter(BaseMeter):

@@ -6,13 +6,14 @@ SIGTERM and SIGINT drain and end, a second one ends at once; SIGHUP reads the fi
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from sidecar.access import set_up_logging
+from sidecar.access import CallLog, set_up_logging
 from sidecar.app import Running, serve
 from sidecar.errors import ConfigError, SidecarError
 
@@ -55,7 +56,11 @@ async def _until_told(
 
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, told)
-    async with serve(config, state, listen=listen, admin=admin, stop_soon=stop_soon) as running:
+    calls = CallLog(sys.stderr)
+    async with serve(
+        config, state, listen=listen, admin=admin, stop_soon=stop_soon, log_line=calls
+    ) as running:
+        settle_memory()
         reloads: set[asyncio.Task[object]] = set()
 
         def reload() -> None:
@@ -69,6 +74,15 @@ async def _until_told(
             greet(running)
         await stop.wait()
         log.info("draining %d calls; a second signal stops at once", len(running.live))
+    calls.flush()
+
+
+def settle_memory() -> None:
+    """Leave what was built at start out of every later collection, and collect less often: a call
+    leaves hardly any cycles, and looking for them would cost it a tenth of its time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
 
 
 def _greet(running: Running) -> None:

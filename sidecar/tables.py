@@ -5,10 +5,11 @@ Opens no file and runs no statement. No column holds a prompt, an answer or a se
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
-from sidecar.usage import AttemptRecord, CallRecord, Usage
+import msgspec
+
+from sidecar.usage import CallRecord, Usage
 
 OBJECT_DAYS = 90
 OBJECT_COUNT = 50_000
@@ -265,18 +266,16 @@ def call_row(record: CallRecord) -> tuple[Plain, ...]:
         record.call_id, record.started, record.key, record.group, record.vendor, record.dialect,
         record.endpoint, record.method, record.model_asked, record.model_served, record.streaming,
         record.provider, record.credential, record.status, record.outcome.value,
-        refusal, record.reason, json.dumps([_attempt(attempt) for attempt in record.attempts]),
+        refusal, record.reason, _json(record.attempts),
         record.wait, record.first_byte, record.duration,
         usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
         usage.cache_write_tokens, usage.cache_write_1h_tokens, usage.reasoning_tokens,
-        json.dumps(dict(usage.units)), usage.service_tier, record.usage_state.value,
+        _json(dict(usage.units)) if usage.units else "{}",
+        usage.service_tier, record.usage_state.value,
         record.session, record.program,
     )  # fmt: skip
     return tuple(map(plain, row))
 
 
-ATTEMPT = tuple(each.name for each in fields(AttemptRecord))
-
-
-def _attempt(attempt: AttemptRecord) -> dict[str, Plain]:
-    return {name: getattr(attempt, name) for name in ATTEMPT}
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

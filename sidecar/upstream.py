@@ -52,7 +52,7 @@ class Reply:
         self._response = response
         self._idle = timeouts.idle
         self._loop = asyncio.get_running_loop()
-        self._last = self._loop.time()
+        self._last = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self.status = response.status
         self.reason = response.reason or ""
@@ -67,12 +67,14 @@ class Reply:
     async def read(self) -> bytes:
         """The next bytes as they arrive; b"" at a proper end. Raises `UpstreamError`."""
         if self._watch is None and not self._response.content.is_eof():
+            self._last = self._loop.time()
             self._watch = self._loop.call_later(self._idle, self._check_idle)
         try:
             data = await self._response.content.readany()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _named(error, sent=True) from error
-        self._last = self._loop.time()
+        if self._watch is not None:
+            self._last = self._loop.time()
         return data
 
     async def read_all(self, maximum: int) -> tuple[bytes, bool]:

@@ -208,8 +208,8 @@ async def test_a_finished_call_is_one_row_with_everything_but_its_words(
         ledger.finished(CALL)
     (row,) = rows(tmp_path)
     attempts = (
-        '[{"provider": "acme", "credential": "env:ACME_KEY", "model": "m-1", "verdict": "take",'
-        ' "status": 200, "reason": "", "duration": 1.5}]'
+        '[{"provider":"acme","credential":"env:ACME_KEY","model":"m-1","verdict":"take",'
+        '"status":200,"reason":"","duration":1.5}]'
     )
     assert row == {
         "call_id": "call_1", "started": 1_800_000_000.0, "key": "nightly", "group_name": "G",
@@ -219,7 +219,7 @@ async def test_a_finished_call_is_one_row_with_everything_but_its_words(
         "reason": "", "attempts": attempts, "wait": 0.25, "first_byte": 0.75, "duration": 1.75,
         "input_tokens": 100, "output_tokens": 50, "cache_read_tokens": 20,
         "cache_write_tokens": 5, "cache_write_1h_tokens": 2, "reasoning_tokens": 10,
-        "units": '{"images": 1}', "service_tier": "default", "usage_state": "reported",
+        "units": '{"images":1}', "service_tier": "default", "usage_state": "reported",
         "session": "s-1", "program": "codex/1.0",
     }  # fmt: skip
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, as_object
+from sidecar import Glance, JsonMeter, SseMeter, Usage, as_count, as_mapping, as_object
 
 
 def read_usage(usage: Mapping[str, object]) -> Usage | None:
@@ -46,13 +46,13 @@ def read_usage(usage: Mapping[str, object]) -> Usage | None:
 class MessageMeter(JsonMeter):
     """A message, a batch or a file as JSON."""
 
-    def read_object(self, value: Mapping[str, object]) -> None:
+    def read_answer(self, answer: Glance) -> None:
         """`usage`, `model` and `id` stand at the top."""
-        self._usage = read_usage(as_mapping(value.get("usage")))
-        if isinstance(model := value.get("model"), str):
-            self.model = model
-        if isinstance(created := value.get("id"), str):
-            self._created = (created,)
+        self._usage = read_usage(as_mapping(answer.usage))
+        if isinstance(answer.model, str):
+            self.model = answer.model
+        if isinstance(answer.id, str):
+            self._created = (answer.id,)
 
 
 class MessagesMeter(SseMeter):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, as_object
+from sidecar import Glance, JsonMeter, SseMeter, Usage, as_count, as_mapping, as_object
 
 _TERMINAL = (b"response.completed", b"response.incomplete", b"response.failed")
 
@@ -28,12 +28,12 @@ def read_usage(usage: Mapping[str, object]) -> Usage | None:
         cached = as_count(usage.get("prompt_cache_hit_tokens", usage.get("cached_tokens")))
     units = tuple(
         (name, count)
-        for name, count in (
-            ("audio_seconds", as_count(usage.get("seconds"))),
-            ("audio_tokens", as_count(read_in.get("audio_tokens"))),
-            ("image_tokens", as_count(read_in.get("image_tokens"))),
+        for name, figure in (
+            ("audio_seconds", usage.get("seconds")),
+            ("audio_tokens", read_in.get("audio_tokens")),
+            ("image_tokens", read_in.get("image_tokens")),
         )
-        if count
+        if figure and (count := as_count(figure))
     )
     found = Usage(
         input_tokens=as_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
@@ -49,13 +49,13 @@ def read_usage(usage: Mapping[str, object]) -> Usage | None:
 class AnswerMeter(JsonMeter):
     """A JSON answer of any endpoint."""
 
-    def read_object(self, value: Mapping[str, object]) -> None:
+    def read_answer(self, answer: Glance) -> None:
         """`usage`, `model`, `service_tier` and `id` stand at the top."""
-        self._usage = with_tier(read_usage(as_mapping(value.get("usage"))), value)
-        if isinstance(model := value.get("model"), str):
-            self.model = model
-        if isinstance(created := value.get("id"), str):
-            self._created = (created,)
+        self._usage = with_tier(read_usage(as_mapping(answer.usage)), answer.service_tier)
+        if isinstance(answer.model, str):
+            self.model = answer.model
+        if isinstance(answer.id, str):
+            self._created = (answer.id,)
 
 
 class ChatMeter(SseMeter):
@@ -95,7 +95,9 @@ class ChatMeter(SseMeter):
         )
         if reported:
             self._seen |= reported
-            self._usage = with_tier(read_usage(self._seen), chunk) or self._usage
+            self._usage = (
+                with_tier(read_usage(self._seen), chunk.get("service_tier")) or self._usage
+            )
 
 
 class ResponsesMeter(SseMeter):
@@ -124,7 +126,7 @@ class ResponsesMeter(SseMeter):
         if isinstance(kind, str) and kind.encode() in _TERMINAL:
             self.finished = True
             reported = read_usage(as_mapping(response.get("usage")))
-            self._usage = with_tier(reported, response)
+            self._usage = with_tier(reported, response.get("service_tier"))
 
 
 class EventsMeter(SseMeter):
@@ -141,9 +143,8 @@ class EventsMeter(SseMeter):
         self._usage = read_usage(as_mapping(as_object(data).get("usage"))) or self._usage
 
 
-def with_tier(usage: Usage | None, value: Mapping[str, object]) -> Usage | None:
+def with_tier(usage: Usage | None, tier: object) -> Usage | None:
     """The usage with the service tier that was really used."""
-    tier = value.get("service_tier")
     if usage is None or not isinstance(tier, str):
         return usage
     return replace(usage, service_tier=tier)
