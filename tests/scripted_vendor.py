@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ class Received:
     line: str
     headers: list[tuple[str, str]]
     body: bytes
+    head: bytes = b""
 
     @property
     def path(self) -> str:
@@ -48,9 +51,6 @@ class Wire:
 
     def reset(self) -> None:
         """RST instead of FIN."""
-        import socket
-        import struct
-
         sock = self.writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
@@ -109,6 +109,37 @@ def stream(*pieces: bytes, end: bytes = b"0\r\n\r\n") -> Script:
     return script
 
 
+def paced(*steps: bytes | asyncio.Event) -> Script:
+    """Send bytes, and wait for events, in this order: a test decides how far an answer has come."""
+
+    async def script(wire: Wire) -> None:
+        for step in steps:
+            if isinstance(step, bytes):
+                await wire.send(step)
+                await asyncio.sleep(0)
+            else:
+                await step.wait()
+
+    return script
+
+
+def cut(data: bytes, how: str = "fin") -> Script:
+    """Send these bytes and break off: `fin`, `rst`, or `junk` where a chunk's size belongs."""
+
+    async def script(wire: Wire) -> None:
+        await wire.send(data)
+        if how == "junk":
+            await wire.send(b"no size at all\r\n")
+        if how == "rst":
+            # Let the bytes be read first: a reset throws away what lies in the buffers.
+            await asyncio.sleep(0.02)
+            wire.reset()
+        else:
+            wire.writer.close()
+
+    return script
+
+
 async def hang(wire: Wire) -> None:
     """Say nothing until Sidecar gives up."""
     await wire.until_gone()
@@ -122,6 +153,9 @@ class ScriptedVendor:
     requests: list[Received] = field(default_factory=list)
     scripts: list[Script] = field(default_factory=list)
     by_path: dict[str, Script] = field(default_factory=dict)
+    early: Script | None = None
+    """Plays once a head has come, with its body still unread, and then closes."""
+    connections: int = 0
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -137,11 +171,17 @@ class ScriptedVendor:
         return self.requests[-1]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
             while True:
-                request = await read_request(reader)
+                request = await read_head(reader)
+                if self.early is None:
+                    request.body = await read_body(reader, request)
                 self.requests.append(request)
                 self.arrived.set()
+                if self.early is not None:
+                    await self.early(Wire(reader, writer, request, self.gone))
+                    return
                 script = self.by_path.get(request.path.partition("?")[0]) or self._next()
                 await script(Wire(reader, writer, request, self.gone))
                 if writer.is_closing():
@@ -155,18 +195,22 @@ class ScriptedVendor:
         return self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
 
 
-async def read_request(reader: asyncio.StreamReader) -> Received:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    line, *rows = head[:-4].split("\r\n")
+async def read_head(reader: asyncio.StreamReader) -> Received:
+    """The next request, without its body."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    line, *rows = head[:-4].decode("latin-1").split("\r\n")
     headers = [(name, value.strip()) for name, _, value in (row.partition(":") for row in rows)]
-    found = {name.lower(): value for name, value in headers}
-    if "content-length" in found:
-        body = await reader.readexactly(int(found["content-length"]))
-    elif found.get("transfer-encoding") == "chunked":
-        body = await read_chunks(reader)
-    else:
-        body = b""
-    return Received(line, headers, body)
+    return Received(line, headers, b"", head)
+
+
+async def read_body(reader: asyncio.StreamReader, request: Received) -> bytes:
+    """The body of a request whose head was read."""
+    length = request.get("content-length")
+    if length:
+        return await reader.readexactly(int(length[0]))
+    if request.get("transfer-encoding") == ["chunked"]:
+        return await read_chunks(reader)
+    return b""
 
 
 async def read_chunks(reader: asyncio.StreamReader) -> bytes:
