@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from sidecar.access import log_call
 from sidecar.app import Running, serve
 from sidecar.keytext import digest, mint
+from sidecar.usage import CallRecord
 
 CANARY = "sk-upstream-canary-7f3a"
 
@@ -22,6 +26,8 @@ class Sidecar:
     file: Path
     state: Path
     keys: dict[str, str] = field(default_factory=dict)
+    records: list[CallRecord] = field(default_factory=list)
+    told: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
@@ -37,6 +43,31 @@ class Sidecar:
 
     def bearer(self, name: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.keys[name]}"}
+
+    async def record(self, number: int = 1) -> CallRecord:
+        """The record of the `number`th finished call, as soon as there is one."""
+        async with asyncio.timeout(10):
+            while len(self.records) < number:
+                self.told.clear()
+                await self.told.wait()
+        return self.records[number - 1]
+
+    async def ask(
+        self,
+        target: str,
+        body: bytes = b"",
+        *,
+        key: str = "gpt",
+        method: str = "POST",
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> Raw:
+        """One call on a connection of its own, with the key as a bearer token."""
+        pairs = [*self.bearer(key).items(), *headers]
+        return parse(await talk(self.port, request(method, target, pairs, body)))
+
+    async def admin(self, target: str) -> Raw:
+        """GET from the admin side."""
+        return parse(await talk(self.admin_port, request("GET", target, {})))
 
     async def rewrite(self, change: Callable[[str], str]) -> bool:
         """Change the file and have it read; whether it was accepted."""
@@ -56,6 +87,14 @@ async def sidecar(
     file.write_text(yaml)
     file.chmod(0o600)
     state = folder / "state"
+    records: list[CallRecord] = []
+    told = asyncio.Event()
+
+    def log_line(record: CallRecord) -> None:
+        log_call(record)
+        records.append(record)
+        told.set()
+
     async with serve(
         file,
         state,
@@ -63,8 +102,9 @@ async def sidecar(
         admin="127.0.0.1:0",
         environ={"UPSTREAM_KEY": CANARY} | (environ or {}),
         stop_soon=_now(),
+        log_line=log_line,
     ) as running:
-        yield Sidecar(running, file, state, texts)
+        yield Sidecar(running, file, state, texts, records, told)
 
 
 def _now() -> asyncio.Event:
@@ -75,12 +115,23 @@ def _now() -> asyncio.Event:
 
 @dataclass
 class Raw:
-    """What came back on a raw socket."""
+    """What came back on a raw socket. `ended` is whether it came to a proper end."""
 
     status: int
     headers: dict[str, str]
     body: bytes
     whole: bytes
+    pairs: list[tuple[str, str]]
+    ended: bool
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def message(self) -> str:
+        """What an error of ours says."""
+        found: str = self.json()["error"]["message"]
+        return found
 
 
 async def talk(port: int, request: bytes, *, half: bool = False) -> bytes:
@@ -117,11 +168,16 @@ def request(
 def parse(whole: bytes) -> Raw:
     """An answer; a chunked body is put together, and lacks its end if it was cut."""
     head, _, rest = whole.partition(b"\r\n\r\n")
+    if not head:
+        raise AssertionError("the connection was closed without an answer")
     first, *rows = head.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (r.partition(":") for r in rows)}
+    pairs = [(name, value.strip()) for name, _, value in (row.partition(":") for row in rows)]
+    headers = {name.lower(): value for name, value in pairs}
+    ended = len(rest) == int(headers.get("content-length", len(rest)))
     if headers.get("transfer-encoding") == "chunked":
+        ended = rest.endswith(b"0\r\n\r\n")
         rest = _dechunk(rest)
-    return Raw(int(first.split(" ")[1]), headers, rest, whole)
+    return Raw(int(first.split(" ")[1]), headers, rest, whole, pairs, ended)
 
 
 def _dechunk(data: bytes) -> bytes:
