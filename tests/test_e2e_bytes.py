@@ -157,8 +157,9 @@ async def test_hop_by_hop_headers_and_those_that_connection_names_stay_behind(
 ) -> None:
     vendor.play(answer(b"{}", Keep_Alive="timeout=5", X_Hop="1", Connection="keep-alive, X-Hop"))
     sent = [
-        local_key(proxy, "gpt"), ("Connection", "close, X-Mine"), ("X-Mine", "1"), ("TE", "trailers"),
-        ("Proxy-Authorization", "Basic x"), ("Keep-Alive", "300"), ("X-Kept", "1"),
+        local_key(proxy, "gpt"), ("Connection", "close, X-Mine"), ("X-Mine", "1"),
+        ("TE", "trailers"), ("Proxy-Authorization", "Basic x"), ("Keep-Alive", "300"),
+        ("X-Kept", "1"),
     ]  # fmt: skip
     got = await exchange(proxy.port, request("POST", "/v1/chat/completions", sent, MODEL))
     assert passed_on(vendor) == [("X-Kept", "1")]
@@ -259,7 +260,7 @@ async def test_the_vendors_headers_pass_back_in_their_order_and_spelling(
         ("X-Twice", "a"),
         ("Server", "cloudflare"),
         ("x-twice", "b"),
-        ("X-Latin", "caf\xe9"),
+        ("X-UTF-8", "caf\xc3\xa9"),
         ("openai-processing-ms", "12"),
         ("Vary", "Accept"),
     ]
@@ -277,6 +278,16 @@ async def test_the_vendors_headers_pass_back_in_their_order_and_spelling(
     got = await exchange(proxy.port, request("POST", "/v1/messages", sent, MODEL))
     assert given_back(got) == kept
     assert got.get("x-sidecar-provider") == ["an"]
+
+
+@pytest.mark.xfail(strict=True, reason="the HTTP library leaves out bytes that are no UTF-8")
+async def test_header_values_in_an_old_encoding_pass_unchanged(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    vendor.play(raw(b"HTTP/1.1 200 OK\r\nX-Old: caf\xe9\r\nContent-Length: 2\r\n\r\n{}"))
+    sent = [local_key(proxy, "claude"), JSON]
+    got = await exchange(proxy.port, request("POST", "/v1/messages", sent, MODEL))
+    assert got.get("x-old") == ["caf\xe9"]
 
 
 async def test_nothing_but_a_date_is_added_to_a_bare_answer(
@@ -373,7 +384,8 @@ STREAMS = {
     ),
     "chat with CRLF": (
         "gpt", "/v1/chat/completions",
-        b": ping\r\n\r\nid: 7\r\nretry: 1\r\nnew-field\r\n" + sse(chat_chunk(choices=[]), "[DONE]", end="\r\n\r\n"),
+        b": ping\r\n\r\nid: 7\r\nretry: 1\r\nnew-field\r\n"
+        + sse(chat_chunk(choices=[]), "[DONE]", end="\r\n\r\n"),
     ),
     "responses": (
         "gpt", "/v1/responses",
