@@ -11,7 +11,7 @@ import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
@@ -34,8 +34,24 @@ PIECE = 1 << 18
 _fresh: ContextVar[bool] = ContextVar("fresh")
 
 
+class _Connection(ResponseHandler):
+    """Also tells who reads a body that its chunks stopped being chunks: the library does not, and
+    he would wait until `timeouts.idle`."""
+
+    def set_exception(self, exc: Any, *cause: Any) -> None:
+        """The connection failed."""
+        body = self._payload
+        super().set_exception(exc, *cause)
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError(), exc)
+
+
 class _Connector(aiohttp.TCPConnector):
     """Remembers, for the task that asked, whether its connection is a new one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = partial[ResponseHandler](_Connection, loop=self._loop)
 
     async def _create_connection(self, *args: Any, **kwargs: Any) -> ResponseHandler:
         _fresh.set(True)
