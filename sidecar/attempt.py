@@ -7,10 +7,10 @@ never repeated. Nothing goes to the client from here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import web
+from msgspec import Struct
 
 from sidecar import headers
 from sidecar.credentials import Vault
@@ -30,8 +30,7 @@ JUDGED = 64 * 1024
 _FINAL = frozenset({Verdict.TAKE, Verdict.CLIENT})
 
 
-@dataclass(frozen=True, slots=True)
-class Attempted:
+class Attempted(Struct, frozen=True):
     """What came of one candidate: an answer (`reply`), or a failure below HTTP (`error`).
 
     `body` is the whole body of an error answer; None when it is still to be read. `base_url` is

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, Protocol
 
+from msgspec import Struct
+
 from sidecar.errors import Refusal
 from sidecar.usage import Usage
 
@@ -71,8 +73,7 @@ class Located:
     object_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """What must be known of a request body in order to route it; everything else stays unread.
 
     `models` is the asked model, or every one of a batch; empty when none is named. `session` is

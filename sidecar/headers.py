@@ -7,7 +7,7 @@ address stops here. The names of our own headers stand only in this module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit, urlunsplit
 
 from sidecar.keys import CREDENTIAL_HEADERS
@@ -69,16 +69,13 @@ def for_upstream(
 
 
 def for_client(
-    raw: Iterable[tuple[bytes, bytes]], urls: frozenset[str], relocate: Callable[[str], str | None]
+    pairs: Sequence[tuple[str, str]], urls: frozenset[str], relocate: Callable[[str], str | None]
 ) -> list[tuple[str, str]]:
     """The response headers that pass to the client, in order and spelling.
 
     Those named in `urls` (lower case) pass as `relocate` has them, or not at all where it says
     None: an address at the vendor would lead the client, with its local key, past this process.
     """
-    pairs = [
-        (name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in raw
-    ]
     gone = _nominated(pairs)
     kept: list[tuple[str, str]] = []
     for name, value in pairs:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from urllib.parse import unquote_plus
 
 from aiohttp import StreamReader, web
+from msgspec import Struct, structs
 
 from sidecar.config import Key, Snapshot
 from sidecar.decoding import decoded
@@ -30,8 +30,7 @@ _NO_FACTS = Facts()
 _READ = frozenset({ModelAt.BODY, ModelAt.FORM, ModelAt.EACH, ModelAt.PATH})
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One request of a known key, understood.
 
     `query` is raw and free of credentials. `body` is None when it is streamed through. `encoding`
@@ -74,8 +73,10 @@ def find_dialect(
     it is clearly an operation of another vendor's API."""
     own = [dialects[name] for name in vendor.dialects]
     found = locate(own, method, path, headers)
-    if found is not None and found[1].endpoint.named:
-        return found
+    if found is not None:
+        _check_slashes(found[1])
+        if found[1].endpoint.named:
+            return found
     elsewhere = locate(list(dialects.values()), method, path, headers)
     if elsewhere is not None and elsewhere[1].endpoint.named and elsewhere[0] not in own:
         raise Refused(
@@ -90,6 +91,16 @@ def find_dialect(
             "(with or without /v1)",
         )
     return found
+
+
+def _check_slashes(located: Located) -> None:
+    """Refuse slashes that a vendor may read otherwise than we do, and so see another id."""
+    start, end = located.model_span or (0, 0)
+    path = located.path[:start] + located.path[end:]
+    if "//" in path or "%2f" in path.lower():
+        raise Refused(
+            Kind.BAD_REQUEST, "the path must not contain empty segments or encoded slashes"
+        )
 
 
 async def read_call(
@@ -120,7 +131,7 @@ async def read_call(
     plain = await decoded(body, encoding, maximum) if body and endpoint.model_at in _READ else b""
     facts, span = _read_facts(dialect, located, plain, query, request.headers)
     return Call(
-        snapshot, key, dialect, located, request.method, query, _pairs(request),
+        snapshot, key, dialect, located, request.method, query, tuple(request.headers.items()),
         body, plain, facts, encoding, span,
     )  # fmt: skip
 
@@ -185,7 +196,7 @@ def _read_facts(
             return (_NO_FACTS, None) if found is None else (Facts((found[0],)), found[1])
     facts = dialect.read(endpoint, plain)
     if endpoint.model_at is ModelAt.PATH and located.model is not None:
-        facts = replace(facts, models=(located.model,))
+        facts = structs.replace(facts, models=(located.model,))
     if not facts.models and not endpoint.optional_model and endpoint.model_at is not ModelAt.PATH:
         raise Refused(Kind.BAD_REQUEST, 'the request names no model; add the field "model"')
     return facts, None
@@ -200,15 +211,9 @@ def query_value(query: str, name: str) -> str | None:
     return None
 
 
-def _pairs(request: web.BaseRequest) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
-        for name, value in request.raw_headers
-    )
-
-
-def find_session(call: Call) -> str | None:
+def find_session(call: Call, headers: Mapping[str, str]) -> str | None:
     """The conversation a call belongs to, in the client's own words; None when it says nothing."""
-    wanted = call.dialect.session_headers
-    named = {name.lower(): value for name, value in call.headers if name.lower() in wanted}
-    return next((named[name] for name in wanted if name in named), call.facts.session)
+    for name in call.dialect.session_headers:
+        if name in headers:
+            return headers[name]
+    return call.facts.session

@@ -138,7 +138,7 @@ class Proxy:
         )  # fmt: skip
         live.dialect, live.endpoint = call.dialect.name, call.endpoint.name
         live.model_asked, live.streaming = call.model, call.facts.streaming
-        live.session = find_session(call)
+        live.session = find_session(call, request.headers)
         return call
 
     async def _list_models(self, passage: Passage, call: Call) -> web.StreamResponse:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
+
+from msgspec import Struct
 
 from sidecar.config import CredentialRef, Key, Provider, Route, matches_any
 from sidecar.dialect import Dialect, Endpoint
@@ -21,8 +22,7 @@ Draw = Callable[[], float]
 """A random number from 0 to 1, for sharing calls by weight."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """One provider with one credential that may serve a call, and the model it would be asked for.
 
     `credential` is None for a provider that needs none.
@@ -44,8 +44,7 @@ class Candidate:
         return "" if self.credential is None else self.credential.name
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(Struct, frozen=True):
     """A route that cannot serve a call. `barred`: not for this model or endpoint at all, as
     opposed to not at this moment."""
 
@@ -54,8 +53,7 @@ class Skipped:
     barred: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """Where a call may go, in order, and why not elsewhere."""
 
     candidates: tuple[Candidate, ...]

@@ -51,7 +51,8 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = partial[ResponseHandler](_Connection, loop=self._loop)
+        made: Callable[..., ResponseHandler] = _Connection
+        self._factory = partial(made, loop=self._loop)
 
     async def _create_connection(self, *args: Any, **kwargs: Any) -> ResponseHandler:
         _fresh.set(True)
@@ -61,7 +62,7 @@ class _Connector(aiohttp.TCPConnector):
 class Reply:
     """A provider's answer whose head has arrived; its body is read piece by piece.
 
-    `headers` are the raw pairs in the order and spelling of the wire.
+    `headers` are the pairs in the order and spelling of the wire; `fields` finds them by name.
     """
 
     def __init__(self, response: aiohttp.ClientResponse, timeouts: Timeouts) -> None:
@@ -72,8 +73,8 @@ class Reply:
         self._watch: asyncio.TimerHandle | None = None
         self.status = response.status
         self.reason = response.reason or ""
-        self.headers = response.raw_headers
         self.fields: CIMultiDictProxy[str] = response.headers
+        self.headers = tuple(self.fields.items())
 
     @property
     def length(self) -> int | None:
@@ -95,6 +96,9 @@ class Reply:
 
     async def read_all(self, maximum: int) -> tuple[bytes, bool]:
         """The body up to about `maximum` bytes, and whether that is all of it."""
+        content = self._response.content
+        if content.is_eof() and content.exception() is None:
+            return content.read_nowait(), True  # all of it came with the head
         pieces: list[bytes] = []
         size = 0
         while size <= maximum:

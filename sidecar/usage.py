@@ -5,14 +5,14 @@ No arithmetic of money here, and nothing that was estimated: an unknown figure i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from sidecar.errors import Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Tokens as a vendor reported them, normalised so that vendors can be added up.
 
     `input_tokens` includes cache reads and writes, `output_tokens` includes reasoning; the other
@@ -61,8 +61,7 @@ class Outcome(StrEnum):
     """The key was revoked while the answer was running."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
+class AttemptRecord(Struct, frozen=True):
     """One try of a call at one provider. Durations in seconds."""
 
     provider: str
@@ -74,8 +73,7 @@ class AttemptRecord:
     duration: float
 
 
-@dataclass(frozen=True, slots=True)
-class CallRecord:
+class CallRecord(Struct, frozen=True):
     """A finished call, told once to the ledger, the metrics and every observing plugin.
 
     Names and figures only: never a prompt, an answer or a secret. `started` is wall-clock seconds

@@ -14,6 +14,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from msgspec import Struct
+
 from sidecar.dialect import Endpoint
 from sidecar.meters import as_mapping, as_object
 from sidecar.usage import Usage
@@ -82,8 +84,7 @@ class Field:
     default: str | int | bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """Everything a vendor may know to address one attempt.
 
     `path` and `query` are raw; `base_url` is the one for `dialect`, without a trailing slash.
@@ -101,16 +102,14 @@ class Ask:
     options: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """Where an attempt goes: the whole URL, percent-encoded, and the headers to set."""
 
     url: str
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """An upstream's answer: its status, its headers, and of an error the body's beginning."""
 
     status: int
@@ -137,8 +136,7 @@ class Verdict(StrEnum):
     """This provider does not know the model; another one may."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """A verdict, with the vendor's own hint in seconds and its own word for the reason.
 
     `whole_credential` is true when the limit spans all models of the credential.

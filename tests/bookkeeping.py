@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from sidecar.config import Group, Key, KeyHash, Snapshot
 from sidecar.errors import Place

@@ -58,8 +58,7 @@ def test_a_decoded_body_goes_without_its_coding() -> None:
 
 
 def received(*pairs: tuple[str, str]) -> list[tuple[str, str]]:
-    raw = [(name.encode(), value.encode()) for name, value in pairs]
-    return headers.for_client(raw, frozenset({"location"}), lambda _: None)
+    return headers.for_client(pairs, frozenset({"location"}), lambda _: None)
 
 
 def test_the_vendors_hints_and_ids_pass() -> None:

@@ -7,7 +7,8 @@ description of OpenAI, August 2026). A vendor that counts differently says so in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec import structs
 
 from sidecar import Glance, JsonMeter, SseMeter, Usage, as_count, as_mapping, as_object
 
@@ -147,4 +148,4 @@ def with_tier(usage: Usage | None, tier: object) -> Usage | None:
     """The usage with the service tier that was really used."""
     if usage is None or not isinstance(tier, str):
         return usage
-    return replace(usage, service_tier=tier)
+    return structs.replace(usage, service_tier=tier)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import ClassVar
+
+from msgspec import structs
 
 from sidecar import (
     Answer,
@@ -49,7 +50,7 @@ class XAI(Vendor):
         """Chat counts reasoning beside the completion; elsewhere it is part of the output."""
         if endpoint.name != "chat" or usage.output_tokens is None or not usage.reasoning_tokens:
             return usage
-        return replace(usage, output_tokens=usage.output_tokens + usage.reasoning_tokens)
+        return structs.replace(usage, output_tokens=usage.output_tokens + usage.reasoning_tokens)
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
         """As OpenAI's."""
