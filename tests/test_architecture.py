@@ -51,13 +51,13 @@ def test_the_core_names_no_vendor() -> None:
     """The command line may: it prints the set-up lines of agents. Docstrings may give examples."""
     vendors = {path.stem for path in (ROOT / "plugins/sidecar_vendors").glob("*.py")}
     vendors -= {"__init__"}
-    found = []
-    for path in ROOT.glob("sidecar/**/*.py"):
-        if "cli" in path.relative_to(ROOT).parts:
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Constant) and str(node.value).lower() in vendors:
-                found.append(f"{name(path)}:{node.lineno}: {node.value}")
+    core = [path for path in ROOT.glob("sidecar/**/*.py") if "cli" not in path.parts]
+    found = [
+        f"{name(path)}:{node.lineno}: {node.value}"
+        for path in core
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and str(node.value).lower() in vendors
+    ]
     assert not found
 
 
