@@ -17,7 +17,10 @@ from sidecar.errors import Kind, Refused
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::\d{1,5})?")
-_DOT_SEGMENT = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+_DOT_SEGMENT = re.compile(r"(?:^|/|%2f)(?:\.|%2e){1,2}(?:/|%2f|$)", re.IGNORECASE)
+# Letters, digits, `-`, `.` and `_`, which no client has a reason to encode (RFC 3986 section 2.3):
+# a vendor would read through it what was not recognised here.
+_DISGUISED = re.compile(r"%(?:2[de]|3\d|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a])", re.IGNORECASE)
 _FORBIDDEN_METHODS = frozenset({"CONNECT", "TRACE"})
 
 
@@ -78,6 +81,8 @@ def check_target(target: str) -> None:
         )
     if _DOT_SEGMENT.search(path):
         raise Refused(Kind.BAD_REQUEST, "the path must not contain dot segments")
+    if _DISGUISED.search(path):
+        raise Refused(Kind.BAD_REQUEST, "the path must not percent-encode letters and digits")
 
 
 def allowed_hosts(listen_hosts: list[str], extra: tuple[str, ...]) -> frozenset[str]:

@@ -16,7 +16,7 @@ from sidecar.errors import Kind, Refused
 from sidecar.keytext import PREFIX, digest
 
 CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})
-_BEARER = "bearer "
+_BEARER = "bearer"
 
 
 def identify(
@@ -75,8 +75,8 @@ def _presented(headers: CIMultiDictProxy[str], query: str) -> tuple[list[bytes],
 
 
 def _strip_scheme(value: str) -> str:
-    value = value.strip()
-    return value[len(_BEARER) :].strip() if value[: len(_BEARER)].lower() == _BEARER else value
+    scheme, _, text = value.strip().partition(" ")
+    return text.strip() if scheme.lower() == _BEARER else value.strip()
 
 
 def _unknown(anything: bool) -> str:  # noqa: FBT001 - private

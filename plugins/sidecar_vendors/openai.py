@@ -44,6 +44,7 @@ from sidecar_vendors.openai_usage import (
 )
 
 _PREFIX = re.compile(r"/+(?:v1beta/openai|openai|v1)(?=/)")
+_OBJECT = re.compile(rb"[ \t\r\n]*\{")
 
 CHAT = Endpoint("chat", ModelAt.BODY, counts=True)
 RESPONSES = Endpoint(
@@ -82,13 +83,10 @@ _OBJECTS = {
     "videos": "video",
     "conversations": "conversation",
 }
-_WORK = frozenset(
-    {"containers", "evals", "agents", "realtime", "live", "fine_tuning", "vector_stores"}
-)
 MODELS = Endpoint("models", lists_models=True)
 _MODEL = Endpoint("model", ModelAt.PATH)
-_OTHER = Endpoint("other", ModelAt.BODY, named=False, optional_model=True)
-_OTHER_WORK = Endpoint("other", ModelAt.BODY, named=False, optional_model=True, starts_work=True)
+# What nobody knows may be paid work: without a model in it, only a key of all models may start it.
+_OTHER = Endpoint("other", ModelAt.BODY, named=False, optional_model=True, starts_work=True)
 _READ_OTHER = Endpoint("other", named=False)
 _ORGANIZATION = Endpoint("organization", refused=True)
 
@@ -149,13 +147,11 @@ class OpenAIDialect(Dialect):
             return Located(endpoint, rest, object_id=object_id)
         if not prefixed:
             return None
-        if method != "POST":
-            return Located(_READ_OTHER, rest)
-        return Located(_OTHER_WORK if first in _WORK else _OTHER, rest)
+        return Located(_OTHER if method == "POST" else _READ_OTHER, rest)
 
     def read(self, endpoint: Endpoint, body: bytes) -> Facts:
         """`model`, `stream`, the bound on the output, and what names the conversation."""
-        if not body or (not endpoint.named and body[:1] != b"{"):
+        if not body or (not endpoint.named and not _OBJECT.match(body)):
             return Facts()
         found = peek(body, _Body)
         bounds = (found.max_output_tokens, found.max_completion_tokens, found.max_tokens)
