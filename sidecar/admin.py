@@ -123,7 +123,7 @@ class Admin:
             "started": self.started,
             **self.addresses,
             "config": {
-                "file": str(self.configuration.file),
+                "file": str(self.configuration.file.absolute()),
                 "digest": standing.digest,
                 "accepted_at": standing.accepted_at,
                 "error": "\n".join(standing.problems) or None,

@@ -176,11 +176,7 @@ class Configuration:
             text = again
 
     def _build(self, text: bytes) -> Snapshot:
-        snapshot = load(text, file=str(self.file), registry=self.registry)
-        vetoes = self.registry.check(snapshot)
-        if vetoes:
-            place = Place(str(self.file), 1)
-            raise ConfigError(tuple(Problem(place, veto) for veto in vetoes))
+        snapshot = understand(text, self.file, self.registry)
         self.vault.load(snapshot)
         return snapshot
 
@@ -214,6 +210,16 @@ class Configuration:
         for problem in problems:
             log.error("%s", problem)
         log.error("%s", in_force(self.standing))
+
+
+def understand(text: bytes, file: Path, registry: Registry) -> Snapshot:
+    """What the text means, once no plugin vetoes it. Raises `ConfigError` with every problem."""
+    snapshot = load(text, file=str(file), registry=registry)
+    place = Place(str(file), 1)
+    vetoes = tuple(Problem(place, veto) for veto in registry.check(snapshot))
+    if vetoes:
+        raise ConfigError(vetoes)
+    return snapshot
 
 
 def in_force(standing: Standing) -> str:
