@@ -7,7 +7,7 @@ address stops here. The names of our own headers stand only in this module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import urlsplit, urlunsplit
 
 from sidecar.keys import CREDENTIAL_HEADERS
@@ -87,6 +87,14 @@ def for_client(
         elif not (lower in _RESPONSE or lower in gone or lower.startswith(_RESPONSE_PREFIXES)):
             kept.append((name, value))
     return kept
+
+
+def pairs_of(raw: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
+    """Header fields as they were on the wire: the library's own mapping of them has the usual
+    spelling of known names instead of the sender's."""
+    return tuple(
+        [(name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in raw]
+    )
 
 
 def relocated(url: str, base_url: str, own_base: str) -> str | None:

@@ -17,6 +17,7 @@ from sidecar.config import Key, Snapshot
 from sidecar.decoding import decoded
 from sidecar.dialect import Dialect, Endpoint, Facts, Located, ModelAt
 from sidecar.errors import Kind, Refused
+from sidecar.headers import pairs_of
 from sidecar.plugins import locate
 from sidecar.splice import form_model
 from sidecar.vendor import Vendor
@@ -131,7 +132,7 @@ async def read_call(
     plain = await decoded(body, encoding, maximum) if body and endpoint.model_at in _READ else b""
     facts, span = _read_facts(dialect, located, plain, query, request.headers)
     return Call(
-        snapshot, key, dialect, located, request.method, query, tuple(request.headers.items()),
+        snapshot, key, dialect, located, request.method, query, pairs_of(request.raw_headers),
         body, plain, facts, encoding, span,
     )  # fmt: skip
 
@@ -157,7 +158,8 @@ def too_large(maximum: int) -> Refused:
 
 
 async def read_body(content: StreamReader, maximum: int) -> bytes:
-    """The whole body. Raises `Refused`: 413 above `maximum`, 408 when it stops arriving."""
+    """The whole body. Raises `Refused`: 413 above `maximum`, 408 when it stops
+    arriving, 400 when its chunks are none."""
     if content.is_eof():
         # Most bodies have arrived with their head: nothing to wait for, and no clock to set.
         body = content.read_nowait()
@@ -178,6 +180,8 @@ async def read_body(content: StreamReader, maximum: int) -> bytes:
         raise Refused(
             Kind.BODY_TIMEOUT, f"the request body stopped arriving for {BODY_TIMEOUT:.0f} s"
         ) from None
+    except web.RequestPayloadError:
+        raise Refused(Kind.BAD_REQUEST, "the request body is not valid HTTP/1.1") from None
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

@@ -155,7 +155,8 @@ class Configuration:
             await asyncio.sleep(POLL)
 
     async def _poll(self, changed: asyncio.Event) -> None:
-        stamp = _stamp(self.file)
+        # No stamp yet: an edit made between the first load and this look must not be missed.
+        stamp: tuple[int, ...] | None = None
         while True:
             await asyncio.sleep(POLL)
             now = _stamp(self.file)

@@ -22,6 +22,7 @@ from yarl import URL
 
 from sidecar.config import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
+from sidecar.headers import pairs_of
 
 Body = bytes | AsyncIterable[bytes] | None
 
@@ -74,7 +75,7 @@ class Reply:
         self.status = response.status
         self.reason = response.reason or ""
         self.fields: CIMultiDictProxy[str] = response.headers
-        self.headers = tuple(self.fields.items())
+        self.headers = pairs_of(response.raw_headers)
 
     @property
     def length(self) -> int | None:

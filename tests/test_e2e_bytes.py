@@ -75,7 +75,7 @@ TARGETS = [
     ("claude", "POST", "/v1/messages/count_tokens?beta=true", MODEL),
     ("gemini", "POST", "/v1beta/models/gemini-3:generateContent", b'{"contents":[]}'),
     ("gemini", "POST", "/v1/models/gemini-3:streamGenerateContent?alt=sse&x=%3A", b"{}"),
-    ("gemini", "POST", "/v1alpha/models/gemini%2D3%3AcountTokens", b"{}"),
+    ("gemini", "POST", "/v1alpha/models/gemini-3%3AcountTokens", b"{}"),
     ("gemini", "POST", "/v1/cachedContents", b'{"model":"models/gemini-3"}'),
 ]
 
