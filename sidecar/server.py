@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.web_protocol import _ErrInfo
 
 from sidecar.answers import plain
 from sidecar.errors import Kind, Refusal
@@ -34,6 +35,8 @@ class Protocol(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Also bound the time that a head may take."""
         super().data_received(data)
+        if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
+            self._break_body()
         waiting = self._waiter is not None and not self._waiter.done()
         if waiting and self._head_timer is None:
             self._head_timer = self._loop.call_later(HEAD_TIMEOUT, self._give_up_head)
@@ -46,6 +49,12 @@ class Protocol(web.RequestHandler):
         if self._head_timer is not None:
             self._head_timer.cancel()
         super().connection_lost(exc)
+
+    def _break_body(self) -> None:
+        """Tell who reads a body that its chunks stopped being chunks: the library does not."""
+        request = self._current_request
+        if request is not None and not request.content.is_eof():
+            request.content.set_exception(web.RequestPayloadError("not valid HTTP/1.1"))
 
     def _give_up_head(self) -> None:
         if self._waiter is not None and not self._waiter.done():
