@@ -143,11 +143,11 @@ async def talk(port: int, request: bytes, *, half: bool = False) -> bytes:
         writer.write_eof()
     try:
         async with asyncio.timeout(10):
-            found = await reader.read(-1)
+            return await reader.read(-1)
     except ConnectionResetError:
-        found = b""
-    writer.close()
-    return found
+        return b""
+    finally:
+        writer.close()
 
 
 def request(
