@@ -64,6 +64,17 @@ class Line:
                 self.seen += piece
         return bytes(self.seen)
 
+    async def answer(self) -> Got:
+        """Read until one answer is whole, by its own framing; the connection may stay open."""
+        await self.until(b"\r\n\r\n")
+        async with asyncio.timeout(PATIENCE):
+            while not (got := parse(bytes(self.seen))).whole:
+                piece = await self.reader.read(65536)
+                if not piece:
+                    return got
+                self.seen += piece
+        return got
+
     async def to_the_end(self) -> Got:
         """Read until the other side closes."""
         reset = False
