@@ -136,8 +136,6 @@ class Configuration:
         """Take over every good edit, for ever."""
         async with asyncio.TaskGroup() as tasks:
             changed = asyncio.Event()
-            # The file may have changed since the start, when nobody watched it yet.
-            changed.set()
             tasks.create_task(self._notice(changed))
             tasks.create_task(self._poll(changed))
             while True:
