@@ -5,9 +5,14 @@ Modules of the commands are imported when they are used, so that `sidecar --help
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
+from typing import NoReturn
 
 import click
+
+from sidecar.errors import SidecarError
 
 COMMANDS = {
     "serve": "serve",
@@ -60,5 +65,15 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command that was typed."""
-    cli()
+    """Run the command that was typed; a failure is one line and status 2, never a traceback."""
+    try:
+        cli()
+    except SidecarError as error:
+        _stop(str(error))
+    except OSError as error:
+        _stop(f"{os.fsdecode(error.filename or '')}: {error.strerror or error}".lstrip(": "))
+
+
+def _stop(why: str) -> NoReturn:
+    click.echo(f"sidecar: {why}", err=True)
+    sys.exit(2)

@@ -6,7 +6,9 @@ As observed with real clients in November 2026; what each needs besides is a com
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from sidecar.cli.live import LiveError, find_live
 from sidecar.config import Snapshot
 
 PROXY_NOTE = "# behind a corporate proxy also: export NO_PROXY=127.0.0.1,localhost"
@@ -21,6 +23,10 @@ class Agent:
     lines: str
 
 
+_BASE_URL = (
+    "export SIDECAR_KEY={key}\n"
+    '# in Python: base_url="{base}/v1" for OpenAI, "{base}" for Anthropic and Google'
+)
 _AGENTS = (
     Agent("openai", "openai", "export OPENAI_BASE_URL={base}/v1 OPENAI_API_KEY={key}"),
     Agent("anthropic", "anthropic", "export ANTHROPIC_BASE_URL={base} ANTHROPIC_API_KEY={key}"),
@@ -95,14 +101,13 @@ _AGENTS = (
         "openai",
         "export SIDECAR_KEY={key}\n"
         '# in Python: completion("openai/MODEL", api_base="{base}/v1", '
-        'api_key=os.environ["SIDECAR_KEY"])',
+        'api_key=os.environ["SIDECAR_KEY"])\n'
+        '# anthropic/MODEL takes api_base="{base}", gemini/MODEL "{base}/v1beta"',
     ),
-    Agent(
-        "langchain",
-        "openai",
-        "export SIDECAR_KEY={key}\n"
-        '# in Python: base_url="{base}/v1" for OpenAI, "{base}" for Anthropic and Google',
-    ),
+    Agent("langchain", "openai", _BASE_URL),
+    Agent("pydantic-ai", "openai", _BASE_URL),
+    Agent("llamaindex", "openai", _BASE_URL.replace("base_url", "api_base")),
+    Agent("llm", "openai", "export OPENAI_BASE_URL={base}/v1 OPENAI_API_KEY={key}"),
     Agent(
         "vercel-ai",
         "openai",
@@ -125,6 +130,11 @@ def line_for(dialect: str, base: str, key: str) -> str:
     return agent_lines(agent, base, key)
 
 
-def base_of(snapshot: Snapshot) -> str:
-    """Where agents connect, by the file."""
-    return f"http://{snapshot.server.listen[0]}"
+def base_of(snapshot: Snapshot, state: Path) -> str:
+    """Where agents connect: where the running process listens, or else what the file says."""
+    by_file = f"http://{snapshot.server.listen[0]}"
+    try:
+        live = find_live(state)
+        return by_file if live is None else str(live.get("/api/status")["listen"][0])
+    except LiveError:
+        return by_file

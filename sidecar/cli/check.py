@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from sidecar.cli.common import REFUSED, config_option, need_file, note, open_config, vault_for
+from sidecar.cli.common import (
+    REFUSED,
+    config_option,
+    need_file,
+    note,
+    open_config,
+    registry_for,
+    state_option,
+    vault_for,
+)
+from sidecar.cli.live import LiveError, find_live
 from sidecar.config import Snapshot
 from sidecar.loading import describe, schema
-from sidecar.plugins import discover
+from sidecar.reload import Standing, digest_of, in_force, read_file
 
 
 @click.command("check")
@@ -18,8 +29,10 @@ from sidecar.plugins import discover
 @click.option("--full", is_flag=True, help="Print the file with every default written out.")
 @click.option("--strict", is_flag=True, help="Let warnings count as errors.")
 @config_option
-def check_command(file: Path | None, full: bool, strict: bool, config: Path) -> None:
-    """Say everything that is wrong with a configuration, each with its place.
+@state_option
+def check_command(file: Path | None, full: bool, strict: bool, config: Path, state: Path) -> None:
+    """Say everything that is wrong with a configuration, each with its place, and what a process
+    that serves it makes of it.
 
     \b
     Examples:
@@ -31,7 +44,11 @@ def check_command(file: Path | None, full: bool, strict: bool, config: Path) -> 
     """
     path = config if file is None else file
     need_file(path)
-    opened = open_config(path)
+    try:
+        opened = open_config(path)
+    except SystemExit:
+        note_standing(path, state, b"")
+        raise
     warnings = [str(warning) for warning in opened.snapshot.warnings]
     warnings += [f"{path}: warning: plugin {problem}" for problem in opened.registry.problems]
     warnings += unavailable(opened.snapshot)
@@ -46,6 +63,36 @@ def check_command(file: Path | None, full: bool, strict: bool, config: Path) -> 
         f"{path}: good; {len(snapshot.keys)} keys, {len(snapshot.groups)} groups, "
         f"{len(snapshot.providers)} providers"
     )
+    note_standing(path, state, opened.text)
+
+
+def note_standing(path: Path, state: Path, text: bytes) -> None:
+    """Say whether a process that serves this file is at this text (b"" for a wrong one), or what
+    it goes on with instead. Nothing when none serves it."""
+    try:
+        status = _status_with(path, state)
+    except LiveError as error:
+        note(str(error))
+        return
+    if status is None:
+        return
+    config = status["config"]
+    if config["error"]:
+        stays = tuple(config["stays"])
+        note(in_force(Standing(config["digest"], config["accepted_at"], stays=stays)))
+    elif config["digest"] == digest_of(text):
+        note(f"process {status['pid']} serves it")
+
+
+def _status_with(path: Path, state: Path) -> dict[str, Any] | None:
+    """The status of the process that serves this file, once it has looked at it, as it would by
+    itself within a second; None when there is none."""
+    live = find_live(state)
+    if live is None or Path(live.get("/api/status")["config"]["file"]).resolve() != path.resolve():
+        return None
+    live.post("api", "reload")
+    status: dict[str, Any] = live.get("/api/status")
+    return status
 
 
 def unavailable(snapshot: Snapshot) -> list[str]:
@@ -59,12 +106,15 @@ def unavailable(snapshot: Snapshot) -> list[str]:
 
 
 @click.command("schema")
-def schema_command() -> None:
-    """Print the JSON Schema of the configuration, for editors.
+@config_option
+def schema_command(config: Path) -> None:
+    """Print the JSON Schema of the configuration, for editors. The plugins that your own file
+    names are part of it.
 
     \b
     Example (the first line of the file then helps your editor):
       sidecar schema > ~/.config/sidecar/schema.json
       # yaml-language-server: $schema=schema.json
     """
-    click.echo(json.dumps(schema(discover()), indent=2))
+    registry = registry_for(config, read_file(config) if config.exists() else b"")
+    click.echo(json.dumps(schema(registry), indent=2))

@@ -13,9 +13,9 @@ import click
 from sidecar.config import Key, Snapshot
 from sidecar.credentials import Vault
 from sidecar.errors import ConfigError
-from sidecar.loading import load, plugin_paths
+from sidecar.loading import plugin_paths
 from sidecar.plugins import Registry, discover
-from sidecar.reload import read_file
+from sidecar.reload import read_file, understand
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -77,10 +77,9 @@ def open_config(config: Path) -> Opened:
     try:
         text = read_file(config)
         registry = registry_for(config, text)
-        return Opened(config, text, registry, load(text, file=str(config), registry=registry))
+        return Opened(config, text, registry, understand(text, config, registry))
     except ConfigError as error:
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
+        note(str(error))
         raise SystemExit(REFUSED) from None
 
 

@@ -18,9 +18,9 @@ from sidecar import changes
 from sidecar.cli.agents import line_for
 from sidecar.cli.common import Opened, note, open_config
 from sidecar.cli.init import findings
-from sidecar.editing import replace_file, set_value
+from sidecar.cli.writing import write
+from sidecar.editing import set_value
 from sidecar.keytext import digest, mint
-from sidecar.loading import load
 from sidecar.vendor import Vendor
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def _key(config: Path, directory: Path, name: str, vendor: Vendor) -> str:
     else:
         text, group = _with_group(opened, vendor)
         new = changes.create_key(text, name, key, datetime.now(UTC), {"group": group})
-    load(new, file=str(config), registry=opened.registry)
-    replace_file(config, opened.text, new)
+    write(opened, new)
     descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(key + "\n")

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from sidecar.cli.common import config_option, need_file, note, registry_for, state_option
+from sidecar.cli.common import (
+    REFUSED,
+    config_option,
+    fail,
+    need_file,
+    note,
+    registry_for,
+    state_option,
+)
 from sidecar.cli.writing import confirm
 from sidecar.config import Snapshot
 from sidecar.editing import replace_file
 from sidecar.errors import ConfigError, EditRefused
-from sidecar.loading import difference, load
-from sidecar.reload import read_file
+from sidecar.loading import difference
+from sidecar.reload import read_file, understand
 
 
 @click.command("edit")
@@ -30,57 +40,58 @@ def edit_command(config: Path, state: Path) -> None:
     Example:
       EDITOR="code --wait" sidecar edit
 
-    Exit status: 0 done or nothing changed; 2 refused, the file is as it was.
+    Exit status: 0 done or nothing changed; 1 written but not taken over; 2 refused, the file is
+    as it was.
     """
     need_file(config)
     before = read_file(config)
+    with _copy_of(config, before) as copy:
+        after, snapshot = _edited(config, copy, before)
+        _show_difference(config, before, snapshot)
+        replace_file(config, before, after)
+    confirm(config, after, state)
+
+
+@contextmanager
+def _copy_of(config: Path, text: bytes) -> Iterator[Path]:
+    """A private copy beside the file. It stays only when it could not be put in place, since it
+    then holds the only trace of what was typed."""
     copy = config.with_name(f".{config.name}.edit-{os.getpid()}{config.suffix}")
     descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(before)
+        file.write(text)
     try:
-        _edit(config, copy, before, state)
-    finally:
+        yield copy
+    except EditRefused as error:
+        fail(f"{error}; what you wrote is in {copy}")
+    except BaseException:
         copy.unlink(missing_ok=True)
+        raise
+    copy.unlink(missing_ok=True)
 
 
-def _edit(config: Path, copy: Path, before: bytes, state: Path) -> None:
+def _edited(config: Path, copy: Path, before: bytes) -> tuple[bytes, Snapshot]:
+    """What the editor left behind, once it is good; ends the command when that never comes."""
     while True:
         click.edit(filename=str(copy))
         after = read_file(copy)
         if after == before:
             note("nothing was changed")
-            return
-        snapshot = _checked(config, after)
-        if snapshot is not None:
-            break
+            raise SystemExit(0)
+        try:
+            return after, understand(after, config, registry_for(config, after))
+        except ConfigError as error:
+            note(str(error))
         if not sys.stdin.isatty() or not click.confirm("edit it again?", default=True, err=True):
             note("nothing was changed")
-            raise SystemExit(2)
-    _show_difference(config, before, snapshot)
-    try:
-        replace_file(config, before, after)
-    except EditRefused as error:
-        note(f"sidecar: {error}; nothing was changed")
-        raise SystemExit(2) from None
-    confirm(after, state)
-
-
-def _checked(config: Path, text: bytes) -> Snapshot | None:
-    try:
-        return load(text, file=str(config), registry=registry_for(config, text))
-    except ConfigError as error:
-        for problem in error.problems:
-            note(str(problem))
-        return None
+            raise SystemExit(REFUSED)
 
 
 def _show_difference(config: Path, before: bytes, after: Snapshot) -> None:
-    old = None
     try:
-        old = load(before, file=str(config), registry=registry_for(config, before))
+        old = understand(before, config, registry_for(config, before))
     except ConfigError:
         note("the file was wrong before; now it is good")
-    if old is not None:
-        for line in difference(old, after) or ["nothing that matters changed"]:
-            note(line)
+        return
+    for line in difference(old, after) or ["nothing that matters changed"]:
+        note(line)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from sidecar.cli.agents import AGENTS, PROXY_NOTE, agent_lines, base_of
-from sidecar.cli.common import config_option, open_config
+from sidecar.cli.common import config_option, open_config, state_option
 
 
 @click.command("env")
@@ -15,15 +15,16 @@ from sidecar.cli.common import config_option, open_config
 @click.option("--key-env", default="SIDECAR_KEY", show_default=True, metavar="NAME",
               help="The variable that holds the local key.")  # fmt: skip
 @config_option
-def env_command(agent: str, key_env: str, config: Path) -> None:
+@state_option
+def env_command(agent: str, key_env: str, config: Path, state: Path) -> None:
     """Print the lines that point an agent or an SDK at Sidecar.
 
     The key itself is not printed: it is taken from a variable of yours.
 
     \b
     Agents: aider, claude-code, cline, codex, continue, gemini-cli, opencode, qwen-code
-    SDKs:   anthropic, google-genai, groq, langchain, litellm, mistral, openai, openai-agents,
-            vercel-ai
+    SDKs:   anthropic, google-genai, groq, langchain, litellm, llamaindex, llm, mistral, openai,
+            openai-agents, pydantic-ai, vercel-ai
 
     \b
     Examples:
@@ -31,7 +32,7 @@ def env_command(agent: str, key_env: str, config: Path) -> None:
       eval "$(sidecar env claude-code)"
       sidecar env codex
     """
-    base = base_of(open_config(config).snapshot)
+    base = base_of(open_config(config).snapshot, state)
     click.echo(agent_lines(AGENTS[agent], base, f'"${key_env}"'))
     click.echo(PROXY_NOTE)
 

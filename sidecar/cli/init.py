@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,17 +40,20 @@ class Finding:
 def init_command(yes: bool, config: Path) -> None:
     """Write a first configuration: a group and a key for each vendor that is found.
 
-    Looks for vendors' credentials in the environment and for local model servers. Prints each
-    key once, with the line for its agent. Never overwrites a file.
+    Looks for vendors' credentials in the environment and for local model servers; on a terminal
+    it asks about each. Prints each key once, with the line for its agent. Never overwrites a file.
 
     \b
     Examples:
       sidecar init
       sidecar init --yes --config ./routes.yaml
+
+    Exit status: 0 written; 2 there is a file already, or it cannot be written.
     """
     if config.exists():
         fail(f"{config} is there already, and stays as it is; change it with: sidecar edit")
     registry = discover()
+    yes = yes or not sys.stdin.isatty()
     found = [each for each in findings(registry, os.environ) if yes or _wanted(each)]
     if not found:
         note("nothing was found or taken; the group `demo` answers offline, with your own words")

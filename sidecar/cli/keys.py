@@ -14,7 +14,6 @@ from sidecar.cli.common import (
     config_option,
     fail,
     json_option,
-    note,
     open_config,
     state_option,
     the_key,
@@ -22,7 +21,7 @@ from sidecar.cli.common import (
 from sidecar.cli.keytimes import NEVER, ago, row, times_of
 from sidecar.cli.scan import scan
 from sidecar.cli.taking import delete, disable, enable, revoke, rotate
-from sidecar.cli.writing import edited, put_in_place, show_new
+from sidecar.cli.writing import confirm, edited, put_in_place, show_done, show_new, write
 from sidecar.config import Key, Snapshot
 from sidecar.editing import Value
 from sidecar.keytext import mint
@@ -78,20 +77,33 @@ def create(
     opened = open_config(config)
     if name in opened.snapshot.keys:
         fail(f'there is a key "{name}" already; a new text for it: sidecar keys rotate "{name}"')
-    fields: dict[str, Value] = {"group": group}
-    if description:
-        fields["description"] = description
-    if urgency:
-        fields["urgency"] = urgency
-    if models:
-        patterns = [pattern.strip() for pattern in models.split(",")]
-        fields["models"] = patterns[0] if len(patterns) == 1 else list(patterns)
-    if expires:
-        fields["expires"] = changes.utc(until(expires, opened.snapshot))
+    given = fields_of(opened.snapshot, group, description, models, expires, urgency)
+    fields = {field: value for field, value in given.items() if value is not None}
     key = mint()
     new = edited(lambda: changes.create_key(opened.text, name, key, datetime.now(UTC), fields))
-    put_in_place(opened, new, state)
-    show_new(opened, new, name, key, as_json=as_json)
+    snapshot = write(opened, new)
+    show_new(snapshot.keys[name], snapshot, key, state, as_json=as_json)
+    confirm(config, new, state)
+
+
+def fields_of(
+    snapshot: Snapshot, group: str | None, description: str | None, models: str | None,
+    expires: str | None, urgency: str | None,
+) -> dict[str, Value | None]:  # fmt: skip
+    """What was typed, as the file writes it; None for an empty text."""
+    given: dict[str, Value | None] = {}
+    if group is not None:
+        given["group"] = group
+    if description is not None:
+        given["description"] = description or None
+    if urgency is not None:
+        given["urgency"] = urgency
+    if models is not None:
+        patterns: list[Value] = [each.strip() for each in models.split(",") if each.strip()]
+        given["models"] = (patterns[0] if len(patterns) == 1 else patterns) if patterns else None
+    if expires is not None:
+        given["expires"] = changes.utc(until(expires, snapshot)) if expires else None
+    return given
 
 
 @keys_command.command("list")
@@ -176,11 +188,12 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
 @click.option("--models", help='Model patterns, separated by commas; "" for all.')
 @click.option("--expires", metavar="2h|DATE", help='When it ends; "" for never.')
 @click.option("--urgency", type=URGENCIES, help="Who goes first when calls must wait.")
+@json_option
 @config_option
 @state_option
 def edit(
     name: str, group: str | None, description: str | None, models: str | None,
-    expires: str | None, urgency: str | None, config: Path, state: Path,
+    expires: str | None, urgency: str | None, as_json: bool, config: Path, state: Path,
 ) -> None:  # fmt: skip
     """Change what the file says of a key, and nothing else in it.
 
@@ -191,35 +204,25 @@ def edit(
     """
     opened = open_config(config)
     key = the_key(opened.snapshot, name)
-    given: dict[str, Value | None] = {}
-    if group is not None:
-        given["group"] = group
-    if urgency is not None:
-        given["urgency"] = urgency
-    if description is not None:
-        given["description"] = description or None
-    if models is not None:
-        patterns: list[Value] = [each.strip() for each in models.split(",") if each.strip()]
-        given["models"] = (patterns[0] if len(patterns) == 1 else patterns) if patterns else None
-    if expires is not None:
-        ends = until(expires, opened.snapshot) if expires else None
-        given["expires"] = None if ends is None else changes.utc(ends)
+    given = fields_of(opened.snapshot, group, description, models, expires, urgency)
+    if not given:
+        fail("nothing to change was given; see: sidecar keys edit --help")
     absent = {"description": not key.description, "models": key.models is None,
               "expires": key.expires is None}  # fmt: skip
     fields = {f: v for f, v in given.items() if v is not None or not absent.get(f, False)}
-    if not fields:
-        note("nothing to change")
-        return
-    put_in_place(opened, edited(lambda: changes.edit_key(opened.text, name, fields)), state)
-    note(f'key "{name}": changed')
+    new = edited(lambda: changes.edit_key(opened.text, name, fields))
+    key = put_in_place(opened, new, state).keys[name]
+    now = row(key, times_of(state).get(name, NEVER))
+    show_done(f'key "{name}": changed', now, as_json=as_json)
 
 
 @keys_command.command("rename")
 @click.argument("name")
 @click.argument("new_name")
+@json_option
 @config_option
 @state_option
-def rename(name: str, new_name: str, config: Path, state: Path) -> None:
+def rename(name: str, new_name: str, as_json: bool, config: Path, state: Path) -> None:
     """Give a key another name; its counts and last use follow it.
 
     \b
@@ -228,8 +231,10 @@ def rename(name: str, new_name: str, config: Path, state: Path) -> None:
     """
     opened = open_config(config)
     the_key(opened.snapshot, name)
-    put_in_place(opened, edited(lambda: changes.rename_key(opened.text, name, new_name)), state)
-    note(f'key "{name}" is now "{new_name}"')
+    new = edited(lambda: changes.rename_key(opened.text, name, new_name))
+    key = put_in_place(opened, new, state).keys[new_name]
+    now = row(key, times_of(state).get(new_name, NEVER))
+    show_done(f'key "{name}" is now "{new_name}"', now, as_json=as_json)
 
 
 for _command in (enable, disable, rotate, revoke, delete, scan):

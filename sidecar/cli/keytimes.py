@@ -18,14 +18,14 @@ _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))
 
 def times_of(state: Path) -> dict[str, KeyTimes]:
     """By key: from the process if one runs, else from its books."""
-    live = find_live(state)
-    if live is not None:
-        try:
-            rows = live.get("/api/keys")["keys"]
-        except LiveError:
-            return read_times(state)
-        return {name: KeyTimes(**row) for name, row in rows.items()}
-    return read_times(state)
+    try:
+        live = find_live(state)
+        rows = None if live is None else live.get("/api/keys")["keys"]
+    except LiveError:
+        rows = None
+    if rows is None:
+        return read_times(state)
+    return {name: KeyTimes(**each) for name, each in rows.items()}
 
 
 def row(key: Key, times: KeyTimes, text: str | None = None) -> dict[str, Any]:

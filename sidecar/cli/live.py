@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import socket
@@ -10,12 +11,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from sidecar.errors import SidecarError
+
 TIMEOUT = 10.0
+"""Seconds for an answer: a reload waits until the file has settled, and reads all of it."""
 SOCKET = "admin.sock"
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED, None})
+"""Nobody listens there; None is a path too long for any socket."""
 
 
-class LiveError(Exception):
-    """The process answered with an error; the text is its own."""
+class LiveError(SidecarError):
+    """The process answered with an error, or not at all; the text says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +30,16 @@ class Live:
 
     path: Path
 
-    def get(self, path: str, **query: str) -> Any:
-        """A JSON answer. Raises `LiveError`."""
-        return self._ask("GET", f"{path}?{urlencode(query)}" if query else path)
+    def get(self, path: str, *, timeout: float = TIMEOUT, **query: str) -> Any:
+        """A JSON answer within `timeout` seconds. Raises `LiveError`."""
+        return self._ask("GET", f"{path}?{urlencode(query)}" if query else path, timeout)
 
     def post(self, *parts: str) -> Any:
         """The JSON answer to an order. Raises `LiveError`."""
-        return self._ask("POST", "/" + "/".join(quote(part, safe="") for part in parts))
+        return self._ask("POST", "/" + "/".join(quote(part, safe="") for part in parts), TIMEOUT)
 
-    def _ask(self, method: str, target: str) -> Any:
-        connection = _Connection(self.path)
+    def _ask(self, method: str, target: str, timeout: float) -> Any:
+        connection = _Connection(self.path, timeout)
         try:
             connection.request(method, target)
             answer = connection.getresponse()
@@ -48,23 +54,26 @@ class Live:
 
 
 def find_live(state: Path) -> Live | None:
-    """The process that serves with this state; None when there is none."""
+    """The process that serves with this state; None when there is none. Raises `LiveError` when
+    one may be there that cannot be asked."""
     path = state / SOCKET
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(TIMEOUT)
         try:
             probe.connect(str(path))
-        except OSError:
-            return None
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise LiveError(f"the process at {path} cannot be asked: {error.strerror}") from None
     return Live(path)
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))

@@ -23,6 +23,9 @@ from sidecar.cli.keytimes import ago
 from sidecar.cli.live import LiveError, find_live
 
 NOT_RUNNING = 3
+"""Exit status of `sidecar status`: no process runs."""
+PATIENCE = 30.0
+"""Seconds to wait for the providers' own lists of models."""
 
 
 @click.command("status")
@@ -37,15 +40,13 @@ def status_command(as_json: bool, state: Path) -> None:
 
     Exit status: 0 all is well; 1 the last edit was refused; 3 no process runs.
     """
-    live = find_live(state)
-    if live is None:
-        fail(
-            f"no process runs with the state in {state}; start one with: sidecar serve", NOT_RUNNING
-        )
     try:
-        status = live.get("/api/status")
+        live = find_live(state)
+        status = None if live is None else live.get("/api/status")
     except LiveError as error:
         fail(str(error), NOT_RUNNING)
+    if status is None:
+        fail(f"no process runs with the state {state}; start one: sidecar serve", NOT_RUNNING)
     if as_json:
         click.echo(json.dumps(status, indent=2))
     else:
@@ -89,10 +90,7 @@ def explain_command(name: str, model: str, as_json: bool, config: Path, state: P
       sidecar explain --key codex --model gpt-5-mini
     """
     live = find_live(state)
-    try:
-        found = live.get("/api/explain", key=name, model=model) if live else None
-    except LiveError as error:
-        fail(str(error))
+    found = live.get("/api/explain", key=name, model=model) if live else None
     if found is None:
         from sidecar.explain import explain
 
@@ -119,11 +117,11 @@ def models_command(name: str | None, as_json: bool, config: Path, state: Path) -
       sidecar models --key codex
     """
     live = find_live(state)
-    try:
+    if live is None:
+        rows = _by_file(config, name)
+    else:
         query = {} if name is None else {"key": name}
-        rows = live.get("/api/models", **query)["models"] if live else _by_file(config, name)
-    except LiveError as error:
-        fail(str(error))
+        rows = live.get("/api/models", timeout=PATIENCE, **query)["models"]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return

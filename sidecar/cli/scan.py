@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -20,6 +20,12 @@ from sidecar.keytext import digest, find_keys
 
 LARGEST = 32 << 20
 """Bytes of a file beyond which it is passed over, and named."""
+_COMMIT = b"\x01commit "
+_LOG = (
+    "log", "--all", "--reflog", "--patch", "--unified=0", "--diff-merges=first-parent", "--text",
+    "--no-color", "--no-ext-diff", "--no-textconv", "--format=%x01commit %h%n%w(0,1,1)%B",
+)  # fmt: skip
+"""Everything that was ever added; a repository's own settings run no program of theirs."""
 
 
 @click.command("scan")
@@ -54,17 +60,19 @@ def name_of(snapshot: Snapshot, key: str) -> str:
 
 
 def places(paths: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
-    """Every (place, key) below the paths."""
+    """Every (place, key) below the paths, and in the history of what lies there."""
     for path in paths:
         if path.is_dir():
+            yield from _in_history(path)
             yield from _in_tree(path)
         else:
+            yield from _in_history(path.parent, path.name)
             yield from _in_file(path)
 
 
 def _in_tree(root: Path) -> Iterator[tuple[str, str]]:
     for folder, folders, files in os.walk(root):
-        if ".git" in folders or ".git" in files:
+        if Path(folder) != root and (".git" in folders or ".git" in files):
             yield from _in_history(Path(folder))
         if ".git" in folders:
             folders.remove(".git")
@@ -88,16 +96,27 @@ def _in_file(path: Path) -> Iterator[tuple[str, str]]:
         yield f"{path}:{line}", key
 
 
-def _in_history(repository: Path) -> Iterator[tuple[str, str]]:
+def _in_history(folder: Path, only: str = ".") -> Iterator[tuple[str, str]]:
+    """What any commit ever added below `folder`, also one that no branch holds any more."""
     git = shutil.which("git")
     if git is None:
-        note(f"{repository}: git is not here, so its history was not searched")
+        note(f"{folder}: git is not here, so no history was searched")
         return
-    argv = [git, "-C", str(repository), "log", "--all", "--patch", "--format=commit %h", "--text"]
-    commit = ""
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as log:
-        for line in log.stdout or ():
-            if line.startswith(b"commit "):
-                commit = line.split()[1].decode()
-            elif line.startswith(b"+"):
-                yield from ((f"{repository}@{commit}", key) for key in find_keys(line))
+    argv = [git, "-C", str(folder), *_LOG, "--", only]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as log:
+        yield from _added(folder, log.stdout or ())
+        told = b"" if log.stderr is None else log.stderr.read()
+    if log.returncode and b"not a git repository" not in told:
+        why = told.decode(errors="replace").strip()
+        note(f"{folder}: its history was not searched: {why}")
+
+
+def _added(folder: Path, log: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    commit = file = ""
+    for line in log:
+        if line.startswith(_COMMIT):
+            commit, file = line[len(_COMMIT) :].strip().decode(), "message"
+        elif line.startswith(b"+++ "):
+            file = line[4:].strip().removeprefix(b"b/").decode(errors="replace")
+        elif line[:1] in {b"+", b" "}:
+            yield from ((f"{folder} at {commit}: {file}", key) for key in find_keys(line))

@@ -14,6 +14,8 @@ import click
 
 from sidecar import changes
 from sidecar.cli.common import (
+    REFUSED,
+    Opened,
     config_option,
     fail,
     json_option,
@@ -22,9 +24,17 @@ from sidecar.cli.common import (
     state_option,
     the_key,
 )
-from sidecar.cli.keytimes import NEVER, breaks, times_of
+from sidecar.cli.keytimes import NEVER, breaks, row, times_of
 from sidecar.cli.live import LiveError, find_live
-from sidecar.cli.writing import edited, put_in_place, show_new
+from sidecar.cli.writing import (
+    NOT_TAKEN_OVER,
+    confirm,
+    edited,
+    put_in_place,
+    show_done,
+    show_new,
+    write,
+)
 from sidecar.config import Key
 from sidecar.keytext import mint
 from sidecar.loading.words import Misread, duration
@@ -33,20 +43,27 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 def ask(key: Key, state: Path, what: str, *, yes: bool) -> None:
-    """Say what it would break, and ask a person; a script without --yes is refused."""
+    """Say what it would break and, on a terminal, ask; a no ends with status 2."""
     note(breaks(key, times_of(state).get(key.name, NEVER), time.time()))
-    if yes:
+    if yes or not sys.stdin.isatty():
         return
-    if not sys.stdin.isatty():
-        fail(f"to {what} a key without a terminal, add --yes")
-    click.confirm(f'{what} key "{key.name}"?', abort=True, err=True)
+    if not click.confirm(f'{what} key "{key.name}"?', err=True):
+        note("nothing was changed")
+        raise SystemExit(REFUSED)
+
+
+def switch(opened: Opened, name: str, state: Path, *, enabled: bool) -> Key:
+    """Enable or disable a key, in the file and in the process; the key as it is then."""
+    change = edited(lambda: changes.switch_key(opened.text, opened.snapshot, name, enabled=enabled))
+    return put_in_place(opened, change, state).keys[name]
 
 
 @click.command("enable")
 @click.argument("name")
+@json_option
 @config_option
 @state_option
-def enable(name: str, config: Path, state: Path) -> None:
+def enable(name: str, as_json: bool, config: Path, state: Path) -> None:
     """Let a disabled key in again.
 
     \b
@@ -55,28 +72,31 @@ def enable(name: str, config: Path, state: Path) -> None:
     """
     opened = open_config(config)
     the_key(opened.snapshot, name)
-    new = edited(lambda: changes.switch_key(opened.text, opened.snapshot, name, enabled=True))
-    put_in_place(opened, new, state)
-    note(f'key "{name}": enabled')
+    key = switch(opened, name, state, enabled=True)
+    fields = row(key, times_of(state).get(name, NEVER))
+    show_done(f'key "{name}": enabled', fields, as_json=as_json)
 
 
 @click.command("disable")
 @click.argument("name")
+@yes_option
+@json_option
 @config_option
 @state_option
-def disable(name: str, config: Path, state: Path) -> None:
-    """Refuse a key's further calls with 403; running ones finish. Says what it breaks.
+def disable(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> None:
+    """Refuse a key's further calls with 403; running ones finish.
+
+    Says what it breaks and asks on a terminal; without one it goes ahead.
 
     \b
     Example:
       sidecar keys disable nightly
     """
     opened = open_config(config)
-    key = the_key(opened.snapshot, name)
-    note(breaks(key, times_of(state).get(name, NEVER), time.time()))
-    new = edited(lambda: changes.switch_key(opened.text, opened.snapshot, name, enabled=False))
-    put_in_place(opened, new, state)
-    note(f'key "{name}": disabled')
+    ask(the_key(opened.snapshot, name), state, "disable", yes=yes)
+    key = switch(opened, name, state, enabled=False)
+    fields = row(key, times_of(state).get(name, NEVER))
+    show_done(f'key "{name}": disabled', fields, as_json=as_json)
 
 
 @click.command("rotate")
@@ -94,26 +114,34 @@ def rotate(name: str, overlap: str | None, as_json: bool, config: Path, state: P
       sidecar keys rotate codex --overlap 1h
     """
     opened = open_config(config)
-    the_key(opened.snapshot, name)
-    until = None
-    if overlap is not None:
-        try:
-            until = datetime.now(UTC) + timedelta(seconds=duration(overlap))
-        except Misread as error:
-            fail(f"--overlap: {error.what}; {error.next}")
+    old = the_key(opened.snapshot, name)
+    if overlap is None:
+        note(breaks(old, times_of(state).get(name, NEVER), time.time()))
+    until = None if overlap is None else _end_of(overlap)
     key = mint()
     new = edited(lambda: changes.rotate_key(opened.text, opened.snapshot, name, key, until))
-    put_in_place(opened, new, state)
-    show_new(opened, new, name, key, as_json=as_json)
+    snapshot = write(opened, new)
+    show_new(snapshot.keys[name], snapshot, key, state, as_json=as_json)
+    confirm(config, new, state)
+
+
+def _end_of(overlap: str) -> datetime:
+    try:
+        return datetime.now(UTC) + timedelta(seconds=duration(overlap))
+    except Misread as error:
+        fail(f"--overlap: {error.what}; {error.next}")
 
 
 @click.command("revoke")
 @click.argument("name")
 @yes_option
+@json_option
 @config_option
 @state_option
-def revoke(name: str, yes: bool, config: Path, state: Path) -> None:
+def revoke(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> None:
     """Disable a key and cut its open streams and waiting calls, now.
+
+    Says what it breaks and asks on a terminal; without one it goes ahead.
 
     \b
     Example:
@@ -121,31 +149,36 @@ def revoke(name: str, yes: bool, config: Path, state: Path) -> None:
     """
     opened = open_config(config)
     ask(the_key(opened.snapshot, name), state, "revoke", yes=yes)
-    new = edited(lambda: changes.switch_key(opened.text, opened.snapshot, name, enabled=False))
-    put_in_place(opened, new, state)
-    live = find_live(state)
-    cut = 0
-    if live is not None:
-        try:
-            cut = live.post("api", "keys", name, "revoke")["cut"]
-        except LiveError as error:
-            fail(f"the key is disabled, but its running calls were not cut: {error}", 1)
-    note(f'key "{name}": revoked; {cut} running calls were cut')
+    key = switch(opened, name, state, enabled=False)
+    try:
+        live = find_live(state)
+        cut = 0 if live is None else live.post("api", "keys", name, "revoke")["cut"]
+    except LiveError as error:
+        fail(f"the key is disabled, but its running calls were not cut: {error}", NOT_TAKEN_OVER)
+    fields = row(key, times_of(state).get(name, NEVER))
+    show_done(f'key "{name}": revoked; {cut} running calls were cut', fields, as_json=as_json)
 
 
 @click.command("delete")
 @click.argument("name")
 @yes_option
+@json_option
 @config_option
 @state_option
-def delete(name: str, yes: bool, config: Path, state: Path) -> None:
-    """Take a key out of the file. Says what it breaks, and asks.
+def delete(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> None:
+    """Take a key out of the file, for good. Says what it breaks, and asks.
+
+    Without a terminal it needs --yes: the hash is gone afterwards, and no command brings it back.
 
     \b
     Example:
       sidecar keys delete old-laptop
     """
     opened = open_config(config)
-    ask(the_key(opened.snapshot, name), state, "delete", yes=yes)
+    key = the_key(opened.snapshot, name)
+    if not yes and not sys.stdin.isatty():
+        fail("to delete a key without a terminal, add --yes; nothing was changed")
+    ask(key, state, "delete", yes=yes)
+    fields = row(key, times_of(state).get(name, NEVER))
     put_in_place(opened, edited(lambda: changes.delete_key(opened.text, name)), state)
-    note(f'key "{name}": deleted')
+    show_done(f'key "{name}": deleted', fields, as_json=as_json)

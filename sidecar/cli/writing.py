@@ -5,54 +5,68 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from sidecar.cli.agents import base_of, line_for
 from sidecar.cli.common import REFUSED, Opened, fail, note
-from sidecar.cli.keytimes import NEVER, row
+from sidecar.cli.keytimes import NEVER, row, times_of
 from sidecar.cli.live import LiveError, find_live
+from sidecar.config import Key, Snapshot
 from sidecar.editing import replace_file
 from sidecar.errors import ConfigError, EditRefused
-from sidecar.loading import load
-from sidecar.reload import digest_of
+from sidecar.reload import digest_of, understand
+
+NOT_TAKEN_OVER = 1
+"""Exit status: the file is written, and the process that runs does not serve it."""
 
 
-def put_in_place(opened: Opened, new: bytes, state: Path) -> bool:
-    """Check the new text, write it, and have the process confirm it; whether one runs.
+def put_in_place(opened: Opened, new: bytes, state: Path) -> Snapshot:
+    """Write the new text, return what it means once the running process serves it.
 
     Ends with status 2, with the old file in place, when the new text is wrong or the file was
-    changed meanwhile.
+    changed meanwhile; with status 1 when the process does not take it over.
     """
+    snapshot = write(opened, new)
+    confirm(opened.path, new, state)
+    return snapshot
+
+
+def write(opened: Opened, new: bytes) -> Snapshot:
+    """Write the new text, if it is right and nobody changed the file meanwhile; else status 2."""
     try:
-        load(new, file=str(opened.path), registry=opened.registry)
+        snapshot = understand(new, opened.path, opened.registry)
         if new != opened.text:
             replace_file(opened.path, opened.text, new)
     except ConfigError as error:
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
+        note(str(error))
         note("nothing was changed")
         raise SystemExit(REFUSED) from None
     except EditRefused as error:
         fail(f"{error}; nothing was changed")
-    return confirm(new, state)
+    return snapshot
 
 
-def confirm(text: bytes, state: Path) -> bool:
-    """Return once the running process serves `text`; False when none runs. Ends with status 1
-    when it runs but does not take it over."""
-    live = find_live(state)
-    if live is None:
-        note("no process runs; this is in force when `sidecar serve` starts")
-        return False
+def confirm(config: Path, text: bytes, state: Path) -> None:
+    """Return once the running process serves `text`, or say that none runs. Ends with status 1
+    when one runs and does not take it over."""
     try:
+        live = find_live(state)
+        if live is None:
+            note(f"no process runs with {state}; this is in force when `sidecar serve` starts")
+            return
         answer = live.post("api", "reload")
+        if answer["digest"] == digest_of(text):
+            return
+        served = Path(live.get("/api/status")["config"]["file"])
     except LiveError as error:
-        fail(f"the file is written, but {error}", 1)
-    if answer["digest"] != digest_of(text):
-        note("\n".join(answer["problems"]))
-        fail("the file is written, but the running process did not take it over", 1)
-    return True
+        fail(f"the file is written, but {error}", NOT_TAKEN_OVER)
+    for problem in answer["problems"]:
+        note(problem)
+    if served.resolve() != config.resolve():
+        fail(f"the file is written, but the process that runs serves {served}", NOT_TAKEN_OVER)
+    fail("the file is written, but the process that runs did not take it over", NOT_TAKEN_OVER)
 
 
 def edited(change: Callable[[], bytes]) -> bytes:
@@ -63,14 +77,20 @@ def edited(change: Callable[[], bytes]) -> bytes:
         fail(f"{error}; nothing was changed")
 
 
-def show_new(opened: Opened, new: bytes, name: str, key: str, *, as_json: bool) -> None:
+def show_new(key: Key, snapshot: Snapshot, text: str, state: Path, *, as_json: bool) -> None:
     """Print a new text, once, and the line that points an agent at it."""
-    snapshot = load(new, file=str(opened.path), registry=opened.registry)
-    made = snapshot.keys[name]
     if as_json:
-        click.echo(json.dumps(row(made, NEVER, key)))
+        click.echo(json.dumps(row(key, times_of(state).get(key.name, NEVER), text)))
         return
-    click.echo(key)
-    dialect = next(iter(made.group.vendor.dialects))
-    note(f'key "{name}" of group "{made.group.name}"; this is the only time its text is shown')
-    note(f"for an agent: {line_for(dialect, base_of(snapshot), '…')}")
+    click.echo(text)
+    note(f'key "{key.name}" of group "{key.group.name}"; its text is shown only now')
+    dialect = next(iter(key.group.vendor.dialects))
+    note(f"for an agent: {line_for(dialect, base_of(snapshot, state), '…')}")
+
+
+def show_done(told: str, fields: dict[str, Any], *, as_json: bool) -> None:
+    """Say what was done, or print the key as it is now."""
+    if as_json:
+        click.echo(json.dumps(fields))
+    else:
+        note(told)

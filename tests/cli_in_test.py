@@ -1,0 +1,150 @@
+"""The command line as a person has it: real processes, a real file, an environment of its own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+SIDECAR = [sys.executable, "-m", "sidecar"]
+PATIENCE = 20.0
+FILE = """\
+# Mine, with everything that an edit must not touch.
+groups:
+  demo:   {vendor: echo}     # answers offline
+  other:  { vendor: echo , description: "spaces  stay" }
+
+keys:
+  first:  {group: demo, description: 'a "quoted" one'}   # no text yet
+
+  # the last comment
+"""
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+@dataclass
+class Cli:
+    """A configuration file, a state directory and a shell to type in."""
+
+    folder: Path
+    environ: dict[str, str] = field(default_factory=dict)
+    text: str = FILE
+
+    def __post_init__(self) -> None:
+        if self.text:
+            self.config.write_text(self.text)
+            self.config.chmod(0o600)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "routes.yaml"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder / "home"),
+            "SIDECAR_CONFIG": str(self.config),
+            "SIDECAR_STATE": str(self.state),
+            "COLUMNS": "200",
+            **self.environ,
+        }
+
+    def run(self, *words: str | Path, stdin: int = subprocess.DEVNULL, **environ: str) -> Done:
+        """Type a command; its standard input is no terminal unless `stdin` says otherwise."""
+        done = subprocess.run(
+            [*SIDECAR, *map(str, words)], cwd=self.folder, env=self.env | environ, stdin=stdin,
+            capture_output=True, text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr, done.stderr
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def typed(self, answer: str, *words: str, **environ: str) -> Done:
+        """Type a command on a terminal, and `answer` to what it asks."""
+        ours, theirs = pty.openpty()
+        try:
+            os.write(ours, answer.encode())
+            return self.run(*words, stdin=theirs, **environ)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+
+    def create(self, name: str, *words: str) -> str:
+        """Make a key in group `demo`; its text."""
+        done = self.run("keys", "create", name, "--group", "demo", *words)
+        assert done.status == 0, done.err
+        return done.out.strip()
+
+    @contextmanager
+    def serving(self, *words: str) -> Iterator[Served]:
+        """`sidecar serve` on free ports, until it is told to stop; it must end with 0."""
+        words = words or ("serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+        log, out = self.folder / "serve.log", self.folder / "serve.out"
+        with log.open("w") as stderr, out.open("w") as stdout:
+            process = subprocess.Popen(
+                [*SIDECAR, *words], cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL,
+                stdout=stdout, stderr=stderr,
+            )  # fmt: skip
+        try:
+            yield Served(address_in(log, process), log, out, process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            status = process.wait(PATIENCE)
+        assert status == 0, log.read_text()
+
+
+@dataclass
+class Served:
+    """A process that serves."""
+
+    url: str
+    log: Path
+    out: Path
+    process: subprocess.Popen[bytes]
+
+    def call(self, key: str, agent: str = "curl/8.5.0") -> int:
+        """One chat completion; the status."""
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=PATIENCE)
+        body = json.dumps({"model": "echo", "messages": [{"role": "user", "content": "hello"}]})
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        connection.request("POST", "/v1/chat/completions", body, headers | {"User-Agent": agent})
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+
+def address_in(log: Path, process: subprocess.Popen[bytes]) -> str:
+    """Where it says that it serves, once it does."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and process.poll() is None:
+        for line in log.read_text().splitlines():
+            if "serving agents on " in line:
+                return line.partition("serving agents on ")[2].partition(",")[0]
+        time.sleep(0.02)
+    raise AssertionError(f"it did not start:\n{log.read_text()}")

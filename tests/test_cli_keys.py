@@ -1,0 +1,285 @@
+"""`sidecar keys …` against a file alone and against a process that serves it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cli_in_test import FILE, Cli
+
+from sidecar.keytext import digest, looks_like_key
+
+FIELDS = [
+    "name", "group", "vendor", "enabled", "created", "expires",
+    "last_seen", "last_used", "last_refused",
+]  # fmt: skip
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
+
+
+def listed(cli: Cli, name: str) -> dict[str, object]:
+    rows = cli.run("keys", "list", "--json").json
+    return next(row for row in rows if row["name"] == name)
+
+
+def test_a_key_lives_from_creation_to_deletion_and_every_step_is_confirmed(cli: Cli) -> None:
+    with cli.serving() as served:
+        key = cli.create("codex")
+        assert served.call(key, "codex_cli_rs/0.169.0 (Linux)") == 200
+        used = listed(cli, "codex")["last_used"]
+        assert isinstance(used, str)
+        assert datetime.now(UTC) - datetime.fromisoformat(used) < timedelta(minutes=1)
+
+        disabled = cli.run("keys", "disable", "codex", "--json")
+        assert 'key "codex" was used just now by codex_cli_rs/0.169.0' in disabled.err
+        assert disabled.json["enabled"] is False
+        assert served.call(key) == 403
+        assert cli.run("keys", "enable", "codex").status == 0
+        assert served.call(key) == 200
+
+        rotated = cli.run("keys", "rotate", "codex", "--overlap", "1h")
+        second = rotated.out.strip()
+        assert [served.call(key), served.call(second)] == [200, 200]
+        third = cli.run("keys", "rotate", "codex", "--json").json["key"]
+        assert [served.call(each) for each in (key, second, third)] == [401, 401, 200]
+
+        assert cli.run("keys", "rename", "codex", "laptop").status == 0
+        assert served.call(third) == 200
+        assert listed(cli, "laptop")["last_used"]
+
+        revoked = cli.run("keys", "revoke", "laptop")
+        assert "0 running calls were cut" in revoked.err
+        assert served.call(third) == 403
+        assert cli.run("keys", "delete", "laptop", "--yes").status == 0
+        assert served.call(third) == 401
+    assert cli.config.read_text() == FILE
+
+
+def test_times_are_known_when_no_process_runs(cli: Cli) -> None:
+    key = cli.create("codex")
+    with cli.serving() as served:
+        served.call(key, "claude-cli/2.1.330")
+    row = listed(cli, "codex")
+    assert row["last_used"]
+    assert row["last_seen"]
+    assert row["last_refused"] is None
+    deleted = cli.run("keys", "delete", "codex", "--yes")
+    assert "was used just now by claude-cli/2.1.330" in deleted.err
+    assert "no process runs" in deleted.err
+
+
+def test_a_new_key_is_printed_once_and_kept_as_a_hash(cli: Cli) -> None:
+    done = cli.run("keys", "create", "codex", "--group", "demo")
+    key = done.out.strip()
+    assert looks_like_key(key)
+    assert key not in done.err
+    assert "OPENAI_BASE_URL=http://127.0.0.1:8787/v1" in done.err
+    text = cli.config.read_text()
+    assert key not in text
+    assert f"hash: sha256:{digest(key).hex()}" in text
+    for words in (("list", "--json"), ("show", "codex", "--json"), ("show", "codex"), ("list",)):
+        shown = cli.run("keys", *words)
+        assert shown.status == 0
+        assert key not in shown.out + shown.err
+
+
+def test_a_new_key_says_what_was_asked_of_it(cli: Cli) -> None:
+    done = cli.run(
+        "keys", "create", "nightly", "--group", "demo", "--description", "each: night # really",
+        "--models", "gpt-5-mini, gpt-5*", "--expires", "2h", "--urgency", "background", "--json",
+    )  # fmt: skip
+    row = done.json
+    assert list(row) == ["name", "key", *FIELDS[1:]]
+    ends = datetime.fromisoformat(row["expires"])
+    assert timedelta(hours=1.9) < ends - datetime.now(UTC) < timedelta(hours=2.1)
+    shown = cli.run("keys", "show", "nightly").out
+    for part in ("each: night # really", "gpt-5-mini, gpt-5*", "background"):
+        assert part in shown
+
+
+def test_expiry_can_be_a_date_and_nonsense_is_refused(cli: Cli) -> None:
+    cli.create("dated", "--expires", "2031-12-31")
+    assert str(listed(cli, "dated")["expires"]).startswith(("2031-12-30", "2031-12-31"))
+    before = cli.config.read_bytes()
+    refused = cli.run("keys", "create", "x", "--group", "demo", "--expires", "soon")
+    assert refused.status == 2
+    assert "--expires" in refused.err
+    assert cli.config.read_bytes() == before
+
+
+def test_json_has_the_same_fields_everywhere_and_the_key_only_when_made(cli: Cli) -> None:
+    cli.create("k")
+    assert list(listed(cli, "k")) == FIELDS
+    assert list(cli.run("keys", "show", "k", "--json").json) == FIELDS
+    assert list(cli.run("keys", "edit", "k", "--urgency", "normal", "--json").json) == FIELDS
+    for command in ("disable", "enable", "revoke"):
+        assert list(cli.run("keys", command, "k", "--json").json) == FIELDS
+    assert list(cli.run("keys", "rotate", "k", "--json").json) == ["name", "key", *FIELDS[1:]]
+    assert cli.run("keys", "rename", "k", "l", "--json").json["name"] == "l"
+    assert list(cli.run("keys", "delete", "l", "--yes", "--json").json) == FIELDS
+
+
+def test_an_edit_changes_only_the_bytes_it_means(cli: Cli) -> None:
+    edited = cli.run("keys", "edit", "first", "--group", "other", "--urgency", "interactive")
+    assert edited.status == 0, edited.err
+    expected = FILE.replace(
+        """{group: demo, description: 'a "quoted" one'}""",
+        """{group: other, description: 'a "quoted" one', urgency: interactive}""",
+    )
+    assert cli.config.read_text() == expected
+    back = cli.run("keys", "edit", "first", "--description", "", "--models", "", "--expires", "")
+    assert back.status == 0, back.err
+    assert cli.config.read_text() == expected.replace(""", description: 'a "quoted" one'""", "")
+    cli.run("keys", "rename", "first", "one: two")
+    assert '"one: two":  {group: other' in cli.config.read_text().replace("'", '"')
+
+
+def test_a_refused_change_leaves_the_file_alone_and_says_why(cli: Cli) -> None:
+    for words, why in (
+        (("create", "x", "--group", "dmo"), 'group "dmo" is not defined; did you mean "demo"?'),
+        (("create", "first", "--group", "demo"), 'there is a key "first" already'),
+        (("create", "", "--group", "demo"), "a name is empty"),
+        (("rename", "first", "first\nsecond"), "control characters"),
+        (("edit", "first"), "nothing to change was given"),
+        (("edit", "nobody", "--group", "demo"), 'there is no key "nobody"; there is: first'),
+        (("rotate", "first", "--overlap", "1h"), "no text yet"),
+        (("delete", "first"), "add --yes"),
+    ):
+        done = cli.run("keys", *words)
+        assert done.status == 2, words
+        assert why in done.err
+        assert done.out == ""
+    assert cli.config.read_text() == FILE
+
+
+def test_a_change_is_refused_when_the_file_changed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from sidecar.cli import cli as command
+    from sidecar.cli import keys
+
+    cli = Cli(tmp_path)
+    another = FILE.replace("offline", "on-line")
+
+    def mint_late() -> str:
+        # The moment between reading the file and writing it, at which somebody else saves.
+        cli.config.write_text(another)
+        return "sk-sidecar-x"
+
+    monkeypatch.setattr(keys, "mint", mint_late)
+    words = ["keys", "create", "x", "--group", "demo"]
+    done = CliRunner().invoke(command, words, env=cli.env)
+    assert done.exit_code == 2
+    assert "was changed in the meantime" in done.stderr
+    assert done.stdout == ""
+    assert cli.config.read_text() == another
+
+
+def test_the_key_is_printed_even_if_the_process_does_not_take_the_file_over(cli: Cli) -> None:
+    with cli.serving():
+        moved = cli.folder / "other.yaml"
+        moved.write_text(FILE)
+        done = cli.run("keys", "create", "x", "--group", "demo", "--config", moved)
+    assert done.status == 1
+    assert looks_like_key(done.out.strip())
+    assert f"the process that runs serves {cli.config}" in done.err
+
+
+def test_on_a_terminal_taking_access_asks_first(cli: Cli) -> None:
+    cli.create("k")
+    before = cli.config.read_bytes()
+    for command in ("disable", "revoke", "delete"):
+        done = cli.typed("n\n", "keys", command, "k")
+        assert done.status == 2
+        assert f'{command} key "k"?' in done.err
+        assert "was never used" in done.err
+        assert cli.config.read_bytes() == before
+    assert cli.typed("y\n", "keys", "delete", "k").status == 0
+    assert cli.config.read_text() == FILE
+
+
+def test_revoke_cuts_running_calls(cli: Cli) -> None:
+    import asyncio
+
+    async def scene() -> str:
+        async def stuck(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()  # until the other side gives up
+            writer.close()
+
+        server = await asyncio.start_server(stuck, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        cli.config.write_text(
+            "providers:\n"
+            f'  slow: {{plugin: vllm, base_url: "http://127.0.0.1:{port}/v1", credential: none}}\n'
+            "groups:\n  demo: {vendor: openai, routes: [slow]}\n"
+        )
+        key = await asyncio.to_thread(cli.create, "k")
+        with cli.serving() as served:
+            call = asyncio.create_task(asyncio.to_thread(served.call, key))
+            while (await asyncio.to_thread(cli.run, "status", "--json")).json["in_flight"] == 0:
+                assert not call.done()
+            revoked = await asyncio.to_thread(cli.run, "keys", "revoke", "k")
+            assert await call == 403
+        server.close()
+        await server.wait_closed()
+        return revoked.err
+
+    assert "1 running calls were cut" in asyncio.run(scene())
+
+
+def git(folder: Path, *words: str) -> None:
+    quiet = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-C", str(folder)]
+    subprocess.run([*quiet, *words], check=True, capture_output=True)
+
+
+def test_scan_finds_keys_in_files_and_in_history_and_never_prints_one(cli: Cli) -> None:
+    key, stranger = cli.create("leaky"), cli.create("gone")
+    cli.run("keys", "delete", "gone", "--yes")
+    repository = cli.folder / "project"
+    (repository / "src").mkdir(parents=True)
+    git(repository, "init", "--quiet")
+    (repository / "src" / ".env").write_text(f"A=1\nKEY={key}\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "--quiet", "--message", "one")
+    (repository / "src" / ".env").write_text(f"A=1\nnot one: {key[:-1]}x\n")
+    git(repository, "commit", "--quiet", "--all", "--message", f"two\n\nby {stranger}")
+    for place in (repository, repository / "src", repository / "src" / ".env"):
+        found = cli.run("keys", "scan", place)
+        assert found.status == 1
+        assert 'src/.env: key "leaky"' in found.out
+        assert key not in found.out + found.err
+    assert "message: a key that this file does not know" in cli.run("keys", "scan", repository).out
+    notes = cli.folder / "notes"
+    notes.write_text(f"\n\n{key}\n")
+    assert cli.run("keys", "scan", notes).out == f'{notes}:3: key "leaky"\n'
+    assert "rotate" in cli.run("keys", "scan", notes).err
+
+
+def test_scan_of_a_clean_place_ends_with_0(cli: Cli) -> None:
+    (cli.folder / "clean").mkdir()
+    done = cli.run("keys", "scan", "clean")
+    assert (done.status, done.out) == (0, "")
+
+
+def test_the_state_holds_no_key(cli: Cli) -> None:
+    key = cli.create("codex")
+    with cli.serving() as served:
+        served.call(key)
+        cmdline = Path(f"/proc/{served.process.pid}/cmdline")
+        if cmdline.exists():
+            assert key.encode() not in cmdline.read_bytes()
+        cli.run("keys", "rotate", "codex")
+        log = served.log.read_text()
+    assert key not in log
+    for file in cli.state.rglob("*"):
+        if file.is_file():
+            assert key.encode() not in file.read_bytes(), file
+    assert json.dumps(key) not in cli.config.read_text()
