@@ -1,6 +1,6 @@
 """The reference: the shortest honest aiohttp proxy. No keys, no metrics, nothing looked at.
 
-python bench/bare.py PORT UPSTREAM_URL
+python bench/bare.py PORT UPSTREAM_URL [--uvloop]
 """
 
 from __future__ import annotations
@@ -49,4 +49,8 @@ def main(port: int, upstream: str) -> None:
 
 
 if __name__ == "__main__":
+    if "--uvloop" in sys.argv:
+        import uvloop
+
+        uvloop.install()
     main(int(sys.argv[1]), sys.argv[2])

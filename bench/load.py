@@ -1,88 +1,191 @@
-"""A client that costs little: keep-alive connections, each sending its next request when the last
-one is answered.
+"""A client that costs little: connections that each send a request when the last one is answered.
 
-    python bench/load.py PORT KEY {json,stream} CONNECTIONS BODY_BYTES SECONDS
+    python bench/load.py
 
-Prints one JSON object: requests, chunks, bad (answers that were not 200), unmetered (streams
-without usage) and the median latency in milliseconds.
+Reads one `Load` a line from stdin, as JSON, and prints what came of it as one line of JSON. It is
+HTTP enough for answers that this benchmark's own vendor makes, and no further.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import statistics
 import sys
 import time
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import cast
+
+from bodies import message
+from machine import run_fast
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_STAMP = re.compile(rb"@(\d{16})")
+_LAST_CHUNK = b"0\r\n\r\n"
+_LONGEST_HEAD = 4096
+_EVENT = b"data: "
+_OWN_EVENTS = 3
+"""Every stream ends with a finish reason, usage, and [DONE]."""
 
 
-def request(key: str, size: int, *, streaming: bool) -> bytes:
-    """A body as agents send them: the model first, `stream` last, a long conversation between."""
-    turn = {"role": "user", "content": "é" + "lorem ipsum dolor " * 40}
-    turns = [turn] * max(1, size // len(json.dumps(turn)))
-    body: dict[str, object] = {"model": "gpt-5-mini", "messages": turns, "stream": streaming}
-    text = json.dumps(body, separators=(",", ":")).encode()
-    head = (
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f"Authorization: Bearer {key}\r\nContent-Type: application/json\r\n"
-        f"User-Agent: bench/1\r\nAccept: */*\r\nContent-Length: {len(text)}\r\n\r\n"
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`connections` clients of `port`: for `seconds`, or for one stream each of `chunks` chunks,
+    `pace` milliseconds apart. `extra` is appended to the query."""
+
+    connections: int
+    body: int
+    seconds: float = 0.0
+    chunks: int = 0
+    pace: int = 20
+    extra: str = ""
+    port: int = 0
+    key: str = ""
+
+    @property
+    def query(self) -> str:
+        asked = [f"chunks={self.chunks}&pace={self.pace}"] if self.chunks else []
+        return "?" + "&".join([*asked, self.extra]) if asked or self.extra else ""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a load. `bad`: answers that were not a whole 200; `unmetered`: streams without
+    usage. Medians and 99th percentiles are milliseconds: `whole` of answers, `first` of the first
+    byte of streams, `delay` of chunks since the vendor wrote them."""
+
+    requests: int = 0
+    chunks: int = 0
+    bad: int = 0
+    unmetered: int = 0
+    whole: tuple[float, float] = (0.0, 0.0)
+    first: tuple[float, float] = (0.0, 0.0)
+    delay: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(slots=True)
+class Tally:
+    outcome: Outcome = field(default_factory=Outcome)
+    whole: list[float] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
+    delay: list[float] = field(default_factory=list)
+
+    def sum_up(self) -> Outcome:
+        outcome = self.outcome
+        outcome.whole, outcome.first = middle(self.whole), middle(self.first)
+        outcome.delay = middle(self.delay)
+        return outcome
+
+
+def middle(seconds: list[float]) -> tuple[float, float]:
+    """Median and 99th percentile, in milliseconds."""
+    if len(seconds) < 2:
+        return (seconds[0] * 1000,) * 2 if seconds else (0.0, 0.0)
+    return statistics.median(seconds) * 1000, statistics.quantiles(seconds, n=100)[98] * 1000
+
+
+class Client(asyncio.Protocol):
+    """One connection. `done` is set when it has sent its last request and got its last answer."""
+
+    def __init__(self, load: Load, tally: Tally, until: float) -> None:
+        self.load, self.tally, self.until = load, tally, until
+        self.done = asyncio.get_running_loop().create_future()
+        self.transport: asyncio.Transport | None = None
+        self.began = 0.0
+        self.answer = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's are transports in all but their base class.
+        self.transport = cast("asyncio.Transport", transport)
+        self.send()
+
+    def send(self) -> None:
+        assert self.transport is not None
+        self.answer.clear()
+        self.began = time.monotonic()
+        number = self.tally.outcome.requests
+        self.transport.write(request(self.load, model_first=bool(number % 2)))
+
+    def data_received(self, data: bytes) -> None:
+        now = time.monotonic()
+        if self.load.chunks:
+            if not self.answer:
+                self.tally.first.append(now - self.began)
+            for stamp in _STAMP.finditer(data):
+                self.tally.delay.append(now - int(stamp[1]) / 1e9)
+        self.answer += data
+        if is_whole(self.answer):
+            self.finish(now, good=self.is_good())
+
+    def is_good(self) -> bool:
+        answer, outcome = self.answer, self.tally.outcome
+        usage = b'"usage":{' in answer or b'"usage": {' in answer
+        events = answer.count(_EVENT)
+        outcome.chunks += events
+        outcome.unmetered += not usage
+        expected = self.load.chunks + _OWN_EVENTS - (not usage) if self.load.chunks else 0
+        return answer.startswith(b"HTTP/1.1 200") and events == expected
+
+    def finish(self, now: float, *, good: bool) -> None:
+        self.tally.outcome.requests += 1
+        self.tally.outcome.bad += not good
+        self.tally.whole.append(now - self.began)
+        if now < self.until and good:
+            self.send()
+            return
+        self.done.set_result(None)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if not self.done.done():
+            self.tally.outcome.bad += 1
+            self.done.set_result(None)
+
+
+def is_whole(answer: bytearray) -> bool:
+    """Whether an answer has come to its end. The vendor's texts never look like a last chunk."""
+    if answer.endswith(_LAST_CHUNK):
+        return True
+    end = answer.find(b"\r\n\r\n")
+    length = _LENGTH.search(answer, 0, end + 2) if 0 < end < _LONGEST_HEAD else None
+    return length is not None and len(answer) == end + 4 + int(length[1])
+
+
+@lru_cache(maxsize=8)
+def request(load: Load, *, model_first: bool) -> bytes:
+    return message(
+        load.key, load.body, load.query, streaming=bool(load.chunks), model_first=model_first
     )
-    return head.encode() + text
 
 
-class Counts:
-    def __init__(self) -> None:
-        self.requests = self.chunks = self.bad = self.unmetered = 0
-        self.times: list[float] = []
-
-
-async def one(port: int, message: bytes, until: float, counts: Counts, *, streaming: bool) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
-    while time.monotonic() < until:
-        began = time.monotonic()
-        writer.write(message)
-        head = await reader.readuntil(b"\r\n\r\n")
-        body = await (
-            read_chunks(reader) if b"chunked" in head.lower() else read_sized(reader, head)
+async def play(load: Load) -> Outcome:
+    loop = asyncio.get_running_loop()
+    tally = Tally()
+    request(load, model_first=True), request(load, model_first=False)
+    until = time.monotonic() + load.seconds
+    clients = []
+    for _ in range(load.connections):
+        _, client = await loop.create_connection(
+            lambda: Client(load, tally, until), "127.0.0.1", load.port
         )
-        counts.times.append(time.monotonic() - began)
-        counts.requests += 1
-        counts.bad += not head.startswith(b"HTTP/1.1 200")
-        if streaming:
-            counts.chunks += body.count(b"data: ")
-            counts.unmetered += b'"usage"' not in body
-    writer.close()
+        clients.append(client)
+        if load.chunks:
+            # Streams that run in step would be served in batches, which real ones are not.
+            await asyncio.sleep(load.pace / 1000 / load.connections)
+    async with asyncio.timeout(load.seconds + load.chunks * load.pace / 1000 + 30):
+        await asyncio.gather(*(client.done for client in clients))
+    for client in clients:
+        if client.transport is not None:
+            client.transport.close()
+    return tally.sum_up()
 
 
-async def read_sized(reader: asyncio.StreamReader, head: bytes) -> bytes:
-    lower = head.lower()
-    start = lower.index(b"content-length:") + 15
-    return await reader.readexactly(int(lower[start : lower.index(b"\r", start)]))
-
-
-async def read_chunks(reader: asyncio.StreamReader) -> bytes:
-    body = bytearray()
-    while size := int(await reader.readuntil(b"\r\n"), 16):
-        body += (await reader.readexactly(size + 2))[:-2]
-    await reader.readexactly(2)
-    return bytes(body)
-
-
-async def main(port: int, key: str, kind: str, connections: int, size: int, seconds: float) -> None:
-    counts = Counts()
-    streaming = kind == "stream"
-    message = request(key, size, streaming=streaming)
-    until = time.monotonic() + seconds
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(connections):
-            tasks.create_task(one(port, message, until, counts, streaming=streaming))
-    figures = {
-        "requests": counts.requests, "chunks": counts.chunks, "bad": counts.bad,
-        "unmetered": counts.unmetered, "median_ms": statistics.median(counts.times) * 1000,
-    }  # fmt: skip
-    print(json.dumps(figures))
+async def main() -> None:
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        print(json.dumps(asdict(await play(Load(**json.loads(line))))), flush=True)
 
 
 if __name__ == "__main__":
-    _, port, key, kind, connections, size, seconds = sys.argv
-    asyncio.run(main(int(port), key, kind, int(connections), int(size), float(seconds)))
+    run_fast(main())

@@ -1,8 +1,10 @@
-"""A vendor that costs next to nothing: it reads a request's frame and writes bytes made before.
+"""A vendor that costs next to nothing: it counts a request's bytes and writes what it made before.
 
     python bench/upstream.py PORT
 
-A body that asks for a stream gets CHUNKS events, PACE seconds apart; any other gets 1 KiB of JSON.
+The query says what to answer: nothing special gives 1 KiB of JSON, `?chunks=150&pace=20` that many
+events of a stream, so many milliseconds apart, with the time of writing in each. `&status=500` and
+`&usage=0` answer badly, to show that somebody looks.
 """
 
 from __future__ import annotations
@@ -11,87 +13,159 @@ import asyncio
 import json
 import re
 import sys
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import cast
+from urllib.parse import parse_qs, urlsplit
 
-CHUNKS = 100
-PACE = 0.02
+from machine import run_fast
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_USAGE = {"prompt_tokens": 200, "completion_tokens": 60, "total_tokens": 260}
+_NO_BODY = b"\r\n0\r\n\r\n"
+_USAGE = {
+    "prompt_tokens": 2006, "completion_tokens": 300, "total_tokens": 2306,
+    "prompt_tokens_details": {"cached_tokens": 1920, "audio_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 128, "audio_tokens": 0},
+}  # fmt: skip
+# As many headers as a hosted vendor sends, most of them of no interest to anybody.
+_HEADERS = """\
+Date: Tue, 24 Nov 2026 10:00:00 GMT
+openai-organization: org-bench
+openai-processing-ms: 412
+openai-version: 2020-10-01
+x-ratelimit-limit-requests: 10000
+x-ratelimit-limit-tokens: 2000000
+x-ratelimit-remaining-requests: 9999
+x-ratelimit-remaining-tokens: 1999700
+x-ratelimit-reset-requests: 6ms
+x-ratelimit-reset-tokens: 9ms
+x-request-id: req_0123456789abcdef0123456789abcdef
+Server: bench
+""".replace("\n", "\r\n")
 
 
-def _answer() -> bytes:
-    message = {"role": "assistant", "content": "x" * 780}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    value = {"id": "c", "object": "chat.completion", "model": "m", "choices": [choice]}
-    body = json.dumps({**value, "usage": _USAGE}).encode()
-    head = (
-        f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What a request's query asks for."""
+
+    status: int
+    chunks: int
+    pace: float
+    usage: bool
+
+
+@lru_cache(maxsize=64)
+def script(request_line: bytes) -> Script:
+    query = parse_qs(urlsplit(request_line.split(b" ")[1]).query.decode())
+    asked = {name: int(values[0]) for name, values in query.items()}
+    return Script(
+        status=asked.get("status", 200),
+        chunks=asked.get("chunks", 0),
+        pace=asked.get("pace", 20) / 1000,
+        usage=bool(asked.get("usage", 1)),
     )
-    return head.encode() + body
 
 
-def _chunk(value: object) -> bytes:
-    data = b"data: " + (value if isinstance(value, bytes) else json.dumps(value).encode()) + b"\n\n"
-    return b"%x\r\n%s\r\n" % (len(data), data)
+def head(status: int, framing: str) -> bytes:
+    return f"HTTP/1.1 {status} Bench\r\n{_HEADERS}{framing}\r\n\r\n".encode()
 
 
-def _event(text: str, finish: str | None = None) -> dict[str, object]:
-    choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish}
-    return {"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [choice]}
+@lru_cache(maxsize=8)
+def answer(status: int) -> bytes:
+    message: dict[str, object] = {
+        "role": "assistant",
+        "content": "x" * 560,
+        "refusal": None,
+        "annotations": [],
+    }
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    value = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m-2026"}
+    body = json.dumps({**value, "choices": [choice], "usage": _USAGE}).encode()
+    return head(status, f"Content-Type: application/json\r\nContent-Length: {len(body)}") + body
 
 
-ANSWER = _answer()
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-TOKEN = _chunk(_event("token "))
-LAST = (
-    _chunk(_event("", "stop"))
-    + _chunk({"choices": [], "usage": _USAGE, "model": "m"})
-    + _chunk(b"[DONE]")
-    + b"0\r\n\r\n"
-)
+def event(delta: dict[str, str], finish: str | None, usage: object) -> bytes:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    value = {
+        "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m-2026",
+        "service_tier": "default", "system_fingerprint": "fp_0123456789",
+        "choices": [] if usage else [choice], "usage": usage,
+    }  # fmt: skip
+    return data(json.dumps(value, separators=(",", ":")).encode())
+
+
+def data(text: bytes) -> bytes:
+    framed = b"data: " + text + b"\n\n"
+    return b"%x\r\n%s\r\n" % (len(framed), framed)
+
+
+_STAMP = "@" + "0" * 16
+_BEFORE, _, _AFTER = event({"content": f" word{_STAMP}"}, None, None).partition(_STAMP.encode())
+HEAD = head(200, "Content-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked")
+STOP = event({}, "stop", None)
+USED = event({}, None, _USAGE)
+DONE = data(b"[DONE]") + b"0\r\n\r\n"
 
 
 class Vendor(asyncio.Protocol):
+    """One connection; requests come one after another, never two at once."""
+
     def __init__(self) -> None:
-        self.buffer = bytearray()
+        self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
+        self.received = b""
+        self.missing = 0
+        self.asked: Script | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's are transports in all but their base class.
+        self.transport = cast("asyncio.Transport", transport)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self.transport = None
 
     def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        while True:
-            end = self.buffer.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            match = _LENGTH.search(self.buffer, 0, end + 2)
-            size = end + 4 + (int(match[1]) if match else 0)
-            if len(self.buffer) < size:
-                return
-            streaming = b'"stream":true' in self.buffer[max(0, size - 64) : size]
-            del self.buffer[:size]
-            self._answer(streaming=streaming)
+        if self.asked is not None:
+            self.missing -= len(data)
+            # A body of unknown length ends as chunked bodies do.
+            if self.missing == 0 or (self.missing < 0 and data.endswith(_NO_BODY)):
+                self.reply(self.asked)
+            return
+        self.received += data
+        end = self.received.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        length = _LENGTH.search(self.received, 0, end + 2)
+        body = len(self.received) - end - 4
+        self.missing = int(length[1]) - body if length else -1
+        self.asked = script(self.received[: self.received.index(b"\r\n")])
+        whole = self.missing == 0 or (length is None and self.received.endswith(_NO_BODY))
+        self.received = b""
+        if whole:
+            self.reply(self.asked)
 
-    def _answer(self, *, streaming: bool) -> None:
+    def reply(self, asked: Script) -> None:
+        self.asked = None
         if self.transport is None:
             return
-        if not streaming:
-            self.transport.write(ANSWER)
+        if not asked.chunks or asked.status != 200:
+            self.transport.write(answer(asked.status))
             return
         self.transport.write(HEAD)
-        self._next(CHUNKS)
+        self.go_on(asked, self.loop.time(), 0)
 
-    def _next(self, left: int) -> None:
+    def go_on(self, asked: Script, began: float, sent: int) -> None:
         if self.transport is None:
             return
-        self.transport.write(TOKEN if left else LAST)
-        if left:
-            asyncio.get_running_loop().call_later(PACE, self._next, left - 1)
+        if sent == asked.chunks:
+            self.transport.write(STOP + (USED if asked.usage else b"") + DONE)
+            return
+        self.transport.write(b"%s@%016d%s" % (_BEFORE, time.monotonic_ns(), _AFTER))
+        # By the clock, not by the last chunk: a pace that does not drift, and streams that stay
+        # apart from each other.
+        when = began + (sent + 1) * asked.pace
+        self.loop.call_at(when, self.go_on, asked, began, sent + 1)
 
 
 async def main(port: int) -> None:
@@ -100,4 +174,4 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    run_fast(main(int(sys.argv[1])))

@@ -1,0 +1,131 @@
+"""The set-up that every benchmark shares: a vendor, a client, and gateways between them.
+
+Gateways run on one core, vendor and client on another. One process each, real sockets, loopback.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import time
+import urllib.request
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+
+from load import Load, Outcome
+from machine import GATEWAY, REST, cpu_seconds, free_port, running, settle, wait_for
+
+from sidecar.keytext import digest, mint
+
+HERE = Path(__file__).parent
+CONFIG = """\
+providers:
+  vendor: {{plugin: openai, base_url: "http://127.0.0.1:{port}/v1", credential: env:BENCH_KEY}}
+groups:
+  bench: {{vendor: openai, routes: [vendor]}}
+keys:
+  bench: {{group: bench, hash: sha256:{hash}}}
+"""
+UVLOOP = "import sys, uvloop; uvloop.install(); from sidecar.cli import main; main()"
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Something on the way to the vendor. `admin` is its admin port, 0 for none; `started` the
+    seconds from its start to its first answer."""
+
+    name: str
+    port: int
+    process: subprocess.Popen[str]
+    admin: int = 0
+    started: float = 0.0
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+
+class Rig:
+    """A vendor and a client, and gateways that are started on demand. A context manager."""
+
+    def __init__(self, *, uvloop: bool = False) -> None:
+        self._stack = ExitStack()
+        self._uvloop = uvloop
+        self._key = mint()
+        self.vendor = free_port()
+
+    def __enter__(self) -> Rig:
+        enter = self._stack.enter_context
+        self._folder = Path(enter(tempfile.TemporaryDirectory()))
+        log = self._folder / "vendor.log"
+        vendor = enter(running(HERE / "upstream.py", self.vendor, core=REST, log=log))
+        wait_for(self.vendor, vendor, log)
+        log = self._folder / "load.log"
+        self._client = enter(running(HERE / "load.py", core=REST, log=log, pipes=True))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def bare(self, name: str = "bare") -> Gateway:
+        """Start the reference."""
+        port = free_port()
+        argv = (HERE / "bare.py", port, f"http://127.0.0.1:{self.vendor}")
+        return self._start(name, port, [*argv, *(["--uvloop"] if self._uvloop else [])])
+
+    def sidecar(self, name: str = "sidecar") -> Gateway:
+        """Start Sidecar as anybody would: `sidecar serve`, one provider, one key."""
+        port, admin = free_port(), free_port()
+        config = self._folder / f"{name}.yaml"
+        config.touch(0o600)
+        config.write_text(CONFIG.format(port=self.vendor, hash=digest(self._key).hex()))
+        command = ["-c", UVLOOP] if self._uvloop else ["-m", "sidecar"]
+        arguments = [
+            "serve", "--config", config, "--state", self._folder / f"{name}-state",
+            "--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}",
+        ]  # fmt: skip
+        return self._start(name, port, [*command, *arguments], admin)
+
+    def play(self, port: int, load: Load) -> Outcome:
+        """Have the client play `load` against a port."""
+        assert self._client.stdin is not None
+        assert self._client.stdout is not None
+        self._client.stdin.write(json.dumps(asdict(replace(load, port=port, key=self._key))) + "\n")
+        self._client.stdin.flush()
+        line = self._client.stdout.readline()
+        if not line:
+            raise SystemExit(f"the client failed:\n{(self._folder / 'load.log').read_text()}")
+        return Outcome(**json.loads(line))
+
+    def measure(self, gateway: Gateway, load: Load) -> tuple[float, Outcome]:
+        """The CPU seconds that a gateway uses for a load, and what came of it."""
+        settle(gateway.pid)
+        before = cpu_seconds(gateway.pid)
+        outcome = self.play(gateway.port, load)
+        settle(gateway.pid)
+        return cpu_seconds(gateway.pid) - before, outcome
+
+    def scrape(self, gateway: Gateway) -> None:
+        """Read a gateway's metrics once."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{gateway.admin}/metrics", timeout=5) as page:
+            page.read()
+
+    def _start(self, name: str, port: int, argv: list[object], admin: int = 0) -> Gateway:
+        log = self._folder / f"{name}.log"
+        environ = {"BENCH_KEY": "sk-bench-upstream"}
+        began = time.monotonic()
+        process = self._stack.enter_context(running(*argv, core=GATEWAY, log=log, environ=environ))
+        wait_for(port, process, log)
+        outcome = self.play(port, Load(1, 1024))
+        started = time.monotonic() - began
+        if outcome.bad:
+            raise SystemExit(f"{name} does not answer 200:\n{log.read_text()[-2000:]}")
+        return Gateway(name, port, process, admin, started)
