@@ -31,7 +31,8 @@ def run(
     is called once it serves."""
     set_up_logging()
     try:
-        asyncio.run(_until_told(config, state, listen, admin, greet))
+        with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+            runner.run(_until_told(config, state, listen, admin, greet))
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 - the answer to the person who started it
         return 2
@@ -75,6 +76,16 @@ async def _until_told(
         await stop.wait()
         log.info("draining %d calls; a second signal stops at once", len(running.live))
     calls.flush()
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop, where it is installed (the extra of that name), else the standard loop."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 def settle_memory() -> None:
