@@ -1,0 +1,219 @@
+"""`sidecar serve` as a process of its own: its start, its signals, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from apis_in_test import CHAT, dial
+from conftest import KEYS, YAML
+from scripted_vendor import STREAM_HEAD, Script, ScriptedVendor, Wire, answer, chunk, hang
+from sidecar_in_test import CANARY, parse, request, talk
+
+from sidecar.keytext import digest, mint
+
+GOOD = answer(b'{"id":"c1","model":"gpt-5-mini","choices":[]}')
+ADDRESSES = re.compile(rb"agents on http://\S+:(\d+), admin on http://\S+:(\d+)\b")
+
+
+@dataclass
+class Process:
+    """A serving process; its log is `log` once it ended."""
+
+    process: asyncio.subprocess.Process
+    file: Path
+    key: str
+    port: int
+    admin_port: int
+    log: bytes = b""
+
+    def asked(self, *, stream: bool = False) -> bytes:
+        body = json.dumps({**CHAT.asked, "stream": stream}).encode()
+        return request("POST", CHAT.path, CHAT.headers(self.key), body)
+
+    async def status(self) -> int:
+        return parse(await talk(self.port, self.asked())).status
+
+    async def ready(self) -> int:
+        return parse(await talk(self.admin_port, request("GET", "/readyz", {}))).status
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(20):
+            return await self.process.wait()
+
+
+async def start(folder: Path, yaml: str) -> asyncio.subprocess.Process:
+    (folder / "routes.yaml").write_text(yaml)
+    (folder / "routes.yaml").chmod(0o600)
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sidecar", "serve", "--config", str(folder / "routes.yaml"),
+        "--state", str(folder / "state"), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+        env={**os.environ, "UPSTREAM_KEY": CANARY}, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def serving(
+    folder: Path, vendor: ScriptedVendor, drain: str = "60s"
+) -> AsyncIterator[Process]:
+    texts = {name: mint() for name in KEYS}
+    yaml = f"server: {{drain: {drain}}}\n" + YAML.format(url=vendor.url)
+    for name, text in texts.items():
+        yaml = yaml.replace("{" + name + "}", f"sha256:{digest(text).hex()}")
+    process = await start(folder, yaml)
+    assert process.stderr is not None
+    head = b""
+    try:
+        async with asyncio.timeout(20):
+            while not (
+                found := re.search(rb"on http://.*:(\d+), admin on http://.*:(\d+)\b", head)
+            ):
+                line = await process.stderr.readline()
+                assert line, head.decode()
+                head += line
+        reading = asyncio.create_task(process.stderr.read(-1))
+        running = Process(
+            process, folder / "routes.yaml", texts["gpt"], int(found[1]), int(found[2])
+        )
+        yield running
+        if process.returncode is None:
+            process.terminate()
+            assert await running.ended() == 0
+        running.log = head + await reading
+        assert CANARY.encode() not in running.log
+        assert texts["gpt"].encode() not in running.log
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def waiting(more: asyncio.Event) -> Script:
+    async def script(wire: Wire) -> None:
+        await wire.send(STREAM_HEAD + chunk(CHAT.begun))
+        await more.wait()
+        await wire.send(chunk(CHAT.ended) + b"0\r\n\r\n")
+
+    return script
+
+
+async def takes_no_more(running: Process) -> None:
+    """Wait until nobody listens for agents any more."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", running.port)
+            except ConnectionRefusedError:
+                return
+            writer.close()
+            await asyncio.sleep(0.01)
+
+
+async def test_sigterm_lets_the_calls_of_the_moment_finish(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    more = asyncio.Event()
+    vendor.play(waiting(more))
+    async with serving(tmp_path, vendor) as running:
+        assert await running.ready() == 200
+        async with dial(running.port, running.asked(stream=True)) as (reader, _):
+            await reader.readuntil(CHAT.begun + b"\r\n")
+            running.process.terminate()
+            await takes_no_more(running)
+            assert await running.ready() == 503
+            assert running.process.returncode is None
+            more.set()
+            assert (await reader.read(-1)).endswith(CHAT.ended + b"\r\n0\r\n\r\n")
+        assert await running.ended() == 0
+    assert not (tmp_path / "state" / "admin.sock").exists()
+
+
+async def test_an_idle_connection_does_not_hold_the_end_up(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(GOOD)
+    async with serving(tmp_path, vendor) as running:
+        asked = running.asked().replace(b"Connection: close\r\n", b"")
+        async with dial(running.port, asked) as (reader, _):
+            await reader.readuntil(b'"choices":[]}')
+            running.process.terminate()
+            assert await reader.read(-1) == b""
+        assert await running.ended() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_cuts_what_still_runs_visibly(
+    tmp_path: Path, vendor: ScriptedVendor, number: signal.Signals
+) -> None:
+    vendor.play(waiting(asyncio.Event()))
+    async with serving(tmp_path, vendor) as running:
+        async with dial(running.port, running.asked(stream=True)) as (reader, _):
+            await reader.readuntil(CHAT.begun + b"\r\n")
+            running.process.send_signal(number)
+            await takes_no_more(running)
+            running.process.send_signal(number)
+            rest = await reader.read(-1)
+        assert b"Sidecar is shutting down" in rest
+        assert not rest.endswith(b"0\r\n\r\n")
+        assert await running.ended() == 0
+
+
+async def test_the_drain_has_an_end(tmp_path: Path, vendor: ScriptedVendor) -> None:
+    vendor.play(hang)
+    async with serving(tmp_path, vendor, drain="1s") as running:
+        async with dial(running.port, running.asked()) as (reader, _):
+            await vendor.arrived.wait()
+            running.process.terminate()
+            found = parse(await reader.read(-1))
+        assert (found.status, CHAT.code(json.loads(found.body))) == (503, "server_is_overloaded")
+        assert await running.ended() == 0
+    assert b"server.drain" in running.log
+
+
+async def test_sighup_reads_the_file_again(tmp_path: Path, vendor: ScriptedVendor) -> None:
+    vendor.play(GOOD)
+    async with serving(tmp_path, vendor) as running:
+        assert await running.status() == 200
+        text = running.file.read_text()
+        running.file.write_text(text.replace("gpt: {", "gpt: {enabled: false, ", 1))
+        running.process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(5):
+            while await running.status() != 403:  # noqa: ASYNC110 - another process has no event
+                await asyncio.sleep(0.02)
+        assert await running.ready() == 200
+
+
+async def test_killed_and_started_again_it_serves(tmp_path: Path, vendor: ScriptedVendor) -> None:
+    vendor.play(GOOD)
+    async with serving(tmp_path, vendor) as running:
+        assert await running.status() == 200
+        running.process.kill()
+        assert await running.ended() == -signal.SIGKILL
+    async with serving(tmp_path, vendor) as running:
+        assert await running.status() == 200
+
+
+async def test_two_do_not_share_a_state(tmp_path: Path, vendor: ScriptedVendor) -> None:
+    async with serving(tmp_path, vendor) as running:
+        second = await start(tmp_path, running.file.read_text())
+        _, log = await asyncio.wait_for(second.communicate(), 20)
+        assert second.returncode == 2
+        assert f"is in use by process {running.process.pid}".encode() in log
+        assert await running.ready() == 200
+
+
+async def test_a_file_that_cannot_be_used_ends_the_start_with_2(tmp_path: Path) -> None:
+    process = await start(tmp_path, "keys: [")
+    _, log = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 2
+    assert b"routes.yaml:1" in log
+    assert b"Traceback" not in log
