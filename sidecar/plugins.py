@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -77,7 +77,7 @@ def locate(
     catch-all, a dialect whose clients' headers are there before others, and then the order."""
     found = []
     for order, dialect in enumerate(dialects):
-        located = dialect.locate(method, path)
+        located = _claim(dialect, method, path)
         if located is not None:
             found.append((order, dialect, located))
     if len(found) > 1:
@@ -89,6 +89,12 @@ def locate(
             )
         )
     return (found[0][1], found[0][2]) if found else None
+
+
+@lru_cache(maxsize=2048)
+def _claim(dialect: Dialect, method: str, path: str) -> Located | None:
+    """What a dialect makes of a path: agents ask for the same few ones over and over."""
+    return dialect.locate(method, path)
 
 
 def _likely(dialect: Dialect, headers: Mapping[str, str]) -> int:
