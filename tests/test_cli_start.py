@@ -165,7 +165,7 @@ def test_status_tells_how_it_stands(cli: Cli) -> None:
         good = cli.run("status")
         assert good.status == 0
         assert served.url in good.out
-        assert str(cli.config) in good.out
+        assert f"{cli.config}, the file of 20" in good.out
         cli.config.write_text(BAD)
         while (bad := cli.run("status")).status == 0:
             assert served.process.poll() is None

@@ -62,6 +62,12 @@ def ago(seconds: float | None, now: float) -> str:
     return "just now"
 
 
+def when(seconds: float, now: float) -> str:
+    """The time of day here, as the log has it, and how long ago that was."""
+    here = datetime.fromtimestamp(seconds).astimezone()
+    return f"{here:%Y-%m-%d %H:%M:%S} ({ago(seconds, now)})"
+
+
 def breaks(key: Key, times: KeyTimes, now: float) -> str:
     """What taking a key away would break."""
     who = f" by {times.program}" if times.program else ""

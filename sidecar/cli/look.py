@@ -19,7 +19,7 @@ from sidecar.cli.common import (
     the_key,
     vault_for,
 )
-from sidecar.cli.keytimes import ago
+from sidecar.cli.keytimes import when
 from sidecar.cli.live import LiveError, find_live
 
 NOT_RUNNING = 3
@@ -59,7 +59,7 @@ def _show(status: dict[str, Any]) -> None:
     click.echo(f"sidecar {status['version']}, process {status['pid']}")
     click.echo(f"agents    {', '.join(status['listen'])}")
     click.echo(f"admin     {status['admin']}")
-    click.echo(f"serving   {config['file']}, the file of {ago(config['accepted_at'], now)}")
+    click.echo(f"serving   {config['file']}, the file of {when(config['accepted_at'], now)}")
     click.echo(f"calls     {status['in_flight']} in flight")
     for provider in status["providers"]:
         if not provider["available"]:
@@ -69,7 +69,7 @@ def _show(status: dict[str, Any]) -> None:
     if not status["ledger"]["healthy"]:
         click.echo("ledger    cannot be written; calls are served, their records wait in memory")
     if config["error"]:
-        click.echo(f"REFUSED   the edit of {ago(config['error_at'], now)} is not in force:")
+        click.echo(f"REFUSED   the edit of {when(config['error_at'], now)} is not in force:")
         for line in [*config["error"].splitlines(), *config["stays"]]:
             click.echo(f"          {line}")
 
