@@ -17,9 +17,9 @@ PREFIX = "sk-sidecar-"
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM = 43
 _CHECK = 6
-_SHAPE = re.compile(
-    rb"sk-sidecar-([0-9A-Za-z]{%d})([0-9A-Za-z]{%d})(?![0-9A-Za-z])" % (_RANDOM, _CHECK)
-)
+LENGTH = len(PREFIX) + _RANDOM + _CHECK
+"""Characters of a key."""
+_SHAPE = re.compile(rb"sk-sidecar-[0-9A-Za-z]{%d}" % (_RANDOM + _CHECK))
 
 
 def mint() -> str:
@@ -34,12 +34,13 @@ def digest(text: str) -> bytes:
 
 
 def looks_like_key(text: str) -> bool:
-    """Whether this is a whole, well-formed key."""
+    """Whether this is a well-formed key and nothing else."""
     return any(found == text for found in find_keys(text.encode("utf-8", "replace")))
 
 
 def find_keys(text: bytes) -> Iterator[str]:
-    """Every well-formed key in `text`, in order; the checksum leaves no chance finds."""
+    """Every well-formed key in `text`, in order, also one that is glued to what follows; the
+    checksum leaves no chance finds."""
     for match in _SHAPE.finditer(text):
         found = match.group()
         if found[-_CHECK:].decode() == _checksum(found[:-_CHECK]):
