@@ -11,10 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from click.testing import CliRunner
+
+from sidecar.cli import cli
 
 SIDECAR = [sys.executable, "-m", "sidecar"]
 PATIENCE = 20.0
@@ -76,7 +80,18 @@ class Cli:
             **self.environ,
         }
 
-    def run(self, *words: str | Path, stdin: int = subprocess.DEVNULL, **environ: str) -> Done:
+    def run(self, *words: str | Path, **environ: str) -> Done:
+        """Type a command, which runs in this process: the same code in a third of the time."""
+        gone: dict[str, str | None] = dict.fromkeys(os.environ)
+        with chdir(self.folder):
+            done = CliRunner().invoke(
+                cli, [*map(str, words)], prog_name="sidecar", env=gone | self.env | environ
+            )
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Done(done.exit_code, done.stdout, done.stderr)
+
+    def spawn(self, *words: str | Path, stdin: int = subprocess.DEVNULL, **environ: str) -> Done:
         """Type a command; its standard input is no terminal unless `stdin` says otherwise."""
         done = subprocess.run(
             [*SIDECAR, *map(str, words)], cwd=self.folder, env=self.env | environ, stdin=stdin,
@@ -90,7 +105,7 @@ class Cli:
         ours, theirs = pty.openpty()
         try:
             os.write(ours, answer.encode())
-            return self.run(*words, stdin=theirs, **environ)
+            return self.spawn(*words, stdin=theirs, **environ)
         finally:
             os.close(ours)
             os.close(theirs)

@@ -75,7 +75,7 @@ def test_times_are_known_when_no_process_runs(cli: Cli) -> None:
 
 
 def test_a_new_key_is_printed_once_and_kept_as_a_hash(cli: Cli) -> None:
-    done = cli.run("keys", "create", "codex", "--group", "demo")
+    done = cli.spawn("keys", "create", "codex", "--group", "demo")
     key = done.out.strip()
     assert looks_like_key(key)
     assert key not in done.err
@@ -224,9 +224,9 @@ def test_revoke_cuts_running_calls(cli: Cli) -> None:
         key = await asyncio.to_thread(cli.create, "k")
         with cli.serving() as served:
             call = asyncio.create_task(asyncio.to_thread(served.call, key))
-            while (await asyncio.to_thread(cli.run, "status", "--json")).json["in_flight"] == 0:
+            while (await asyncio.to_thread(cli.spawn, "status", "--json")).json["in_flight"] == 0:
                 assert not call.done()
-            revoked = await asyncio.to_thread(cli.run, "keys", "revoke", "k")
+            revoked = await asyncio.to_thread(cli.spawn, "keys", "revoke", "k")
             assert await call == 403
         server.close()
         await server.wait_closed()

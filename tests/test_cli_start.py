@@ -192,7 +192,7 @@ def test_serve_says_when_an_address_is_taken(cli: Cli) -> None:
     with cli.serving() as served:
         address = served.url.removeprefix("http://")
         other = cli.folder / "state2"
-        done = cli.run("serve", "--listen", address, "--admin", "127.0.0.1:0", "--state", other)
+        done = cli.spawn("serve", "--listen", address, "--admin", "127.0.0.1:0", "--state", other)
     assert done.status == 2
     assert "is another Sidecar running?" in done.err
 
@@ -218,7 +218,7 @@ def leftovers(cli: Cli) -> list[Path]:
 
 def test_edit_checks_shows_the_difference_and_puts_the_copy_in_place(cli: Cli) -> None:
     new = editor(cli, "path.write_text(text.replace('group: demo', 'group: other'))")
-    done = cli.run("edit", **new)
+    done = cli.spawn("edit", **new)
     assert done.status == 0, done.err
     assert 'key "first"' in done.err or "key first" in done.err
     assert cli.config.read_text() == FILE.replace("group: demo", "group: other")
@@ -231,7 +231,7 @@ def test_edit_is_confirmed_by_the_running_process(cli: Cli) -> None:
     key = cli.create("k")
     off = editor(cli, "path.write_text(text.replace('  k:', '  k:\\n    enabled: false'))")
     with cli.serving() as served:
-        assert cli.run("edit", **off).status == 0
+        assert cli.spawn("edit", **off).status == 0
         assert "enabled: false" in cli.config.read_text()
         assert served.call(key) == 403
 
@@ -243,7 +243,7 @@ def test_a_wrong_edit_is_refused_or_edited_again(cli: Cli) -> None:
         "path.write_text(text.replace('eccho', 'echo').replace('offline', 'off-line')"
         " if wrong else text.replace('vendor: echo', 'vendor: eccho', 1))",
     )
-    refused = cli.run("edit", **twice)
+    refused = cli.spawn("edit", **twice)
     assert refused.status == 2
     assert 'did you mean "echo"?' in refused.err
     assert cli.config.read_text() == FILE
@@ -257,7 +257,7 @@ def test_an_edit_of_a_file_that_changed_meanwhile_is_refused_and_kept(cli: Cli) 
     late = editor(
         cli, "config.write_text(text + '# theirs\\n')\npath.write_text(text + '# mine\\n')"
     )
-    done = cli.run("edit", **late)
+    done = cli.spawn("edit", **late)
     assert done.status == 2
     assert "was changed in the meantime" in done.err
     assert cli.config.read_text() == FILE + "# theirs\n"
@@ -268,7 +268,7 @@ def test_an_edit_of_a_file_that_changed_meanwhile_is_refused_and_kept(cli: Cli) 
 
 def test_an_editor_that_changes_nothing_changes_nothing(cli: Cli) -> None:
     before = cli.config.stat().st_mtime_ns
-    done = cli.run("edit", **editor(cli, ""))
+    done = cli.spawn("edit", **editor(cli, ""))
     assert (done.status, "nothing was changed" in done.err) == (0, True)
     assert cli.config.stat().st_mtime_ns == before
 

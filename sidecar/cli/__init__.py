@@ -5,10 +5,10 @@ Modules of the commands are imported when they are used, so that `sidecar --help
 
 from __future__ import annotations
 
+import errno
 import os
-import sys
 from importlib import import_module
-from typing import NoReturn
+from typing import IO
 
 import click
 
@@ -50,6 +50,28 @@ class Commands(click.Group):
         )
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run it; a failure that it did not tell itself is one line, never a traceback."""
+        try:
+            return super().invoke(ctx)
+        except SidecarError as error:
+            raise Failed(str(error)) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever reads our output has left: click's business
+                raise
+            where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+            raise Failed(f"{where}{error.strerror or error}") from None
+
+
+class Failed(click.ClickException):
+    """Ends a command with one line on stderr and status 2."""
+
+    exit_code = 2
+
+    def show(self, file: IO[str] | None = None) -> None:  # noqa: ARG002 - click's signature
+        """Print the line."""
+        click.echo(f"sidecar: {self.message}", err=True)
+
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="sidecar-llm", prog_name="sidecar")
@@ -65,15 +87,5 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command that was typed; a failure is one line and status 2, never a traceback."""
-    try:
-        cli()
-    except SidecarError as error:
-        _stop(str(error))
-    except OSError as error:
-        _stop(f"{os.fsdecode(error.filename or '')}: {error.strerror or error}".lstrip(": "))
-
-
-def _stop(why: str) -> NoReturn:
-    click.echo(f"sidecar: {why}", err=True)
-    sys.exit(2)
+    """Run the command that was typed."""
+    cli()
