@@ -29,7 +29,13 @@ groups:
 keys:
   bench: {{group: bench, hash: sha256:{hash}}}
 """
-UVLOOP = "import sys, uvloop; uvloop.install(); from sidecar.cli import main; main()"
+LOOPS = {
+    "own": "what each takes by itself: bare asyncio's, Sidecar uvloop where it is installed",
+    "asyncio": "asyncio's for both",
+    "uvloop": "uvloop for both; it must be installed",
+}
+WITHOUT_UVLOOP = "import sys; sys.modules['uvloop'] = None; from sidecar.cli import main; main()"
+"""Sidecar takes uvloop where it finds it; this is how it does not find it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +55,14 @@ class Gateway:
 
 
 class Rig:
-    """A vendor and a client, and gateways that are started on demand. A context manager."""
+    """A vendor and a client, and gateways that are started on demand. A context manager.
 
-    def __init__(self, *, uvloop: bool = False) -> None:
+    `loop` is the event loop of the gateways: one of `LOOPS`.
+    """
+
+    def __init__(self, loop: str = "own") -> None:
         self._stack = ExitStack()
-        self._uvloop = uvloop
+        self._loop = loop
         self._key = mint()
         self.vendor = free_port()
 
@@ -79,7 +88,7 @@ class Rig:
         """Start the reference."""
         port = free_port()
         argv = (HERE / "bare.py", port, f"http://127.0.0.1:{self.vendor}")
-        return self._start(name, port, [*argv, *(["--uvloop"] if self._uvloop else [])])
+        return self._start(name, port, [*argv, *(["--uvloop"] if self._loop == "uvloop" else [])])
 
     def sidecar(self, name: str = "sidecar") -> Gateway:
         """Start Sidecar as anybody would: `sidecar serve`, one provider, one key."""
@@ -87,7 +96,7 @@ class Rig:
         config = self._folder / f"{name}.yaml"
         config.touch(0o600)
         config.write_text(CONFIG.format(port=self.vendor, hash=digest(self._key).hex()))
-        command = ["-c", UVLOOP] if self._uvloop else ["-m", "sidecar"]
+        command = ["-c", WITHOUT_UVLOOP] if self._loop == "asyncio" else ["-m", "sidecar"]
         arguments = [
             "serve", "--config", config, "--state", self._folder / f"{name}-state",
             "--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from load import Load
 from machine import memory_mib
-from rig import Gateway, Rig
+from rig import LOOPS, Gateway, Rig
 
 GATE = 0.6
 """No worse than this share of bare's speed; a looser one than what is expected, since a ratio of
@@ -117,7 +117,7 @@ class Report:
 
 
 def run(options: argparse.Namespace) -> Report:
-    with Rig(uvloop=options.uvloop) as rig:
+    with Rig(options.loop) as rig:
         bare = rig.bare()
         other = rig.bare("control") if options.control else rig.sidecar()
         report = Report(other.name, [Result(scenario) for scenario in SCENARIOS])
@@ -153,7 +153,8 @@ def read_options() -> argparse.Namespace:
         "--gate", action="store_true", help=f"exit 1 when a median is worse than {GATE} of bare"
     )
     parser.add_argument("--json", action="store_true", help="print every figure as JSON")
-    parser.add_argument("--uvloop", action="store_true", help="run both gateways on uvloop")
+    loops = "; ".join(f"{name}: {what}" for name, what in LOOPS.items())
+    parser.add_argument("--loop", choices=LOOPS, default="own", help=loops)
     parser.add_argument(
         "--control", action="store_true", help="bare against bare: what the noise is"
     )
