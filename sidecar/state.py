@@ -57,6 +57,22 @@ def lock(state: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def is_held(state: Path) -> bool:
+    """Whether a process serves with `state`. A `lock` taken in this very moment would fail, so ask
+    only when there is no other way to know."""
+    try:
+        handle = os.open(state / "lock", os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def _lock_file(state: Path) -> int | None:
     try:
         prepare(state)

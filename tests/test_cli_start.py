@@ -188,6 +188,18 @@ def test_a_stale_socket_is_no_running_process(cli: Cli) -> None:
         served.process.returncode = 0
 
 
+def test_a_process_that_cannot_be_asked_is_not_taken_for_none(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    cli.environ = {"SIDECAR_STATE": str(tmp_path / ("too-long-for-a-socket" * 6))}
+    assert "no process runs" in cli.run("status").err
+    with cli.serving():
+        status, created = cli.run("status"), cli.run("keys", "create", "x", "--group", "demo")
+    assert (status.status, created.status) == (3, 1)
+    for done in (status, created):
+        assert "cannot be asked: AF_UNIX path too long" in done.err
+    assert len(list(find_keys(created.out.encode()))) == 1
+
+
 def test_serve_says_when_an_address_is_taken(cli: Cli) -> None:
     with cli.serving() as served:
         address = served.url.removeprefix("http://")

@@ -12,12 +12,15 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from sidecar.errors import SidecarError
+from sidecar.state import is_held
 
 TIMEOUT = 10.0
 """Seconds for an answer: a reload waits until the file has settled, and reads all of it."""
 SOCKET = "admin.sock"
-_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED, None})
-"""Nobody listens there; None is a path too long for any socket."""
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
+"""Nobody listens there."""
+_TOO_LONG = None
+"""What Python says of a path that fits no socket: no number at all."""
 
 
 class LiveError(SidecarError):
@@ -62,9 +65,11 @@ def find_live(state: Path) -> Live | None:
         try:
             probe.connect(str(path))
         except OSError as error:
-            if error.errno in _ABSENT:
+            if error.errno in _ABSENT or (error.errno is _TOO_LONG and not is_held(state)):
                 return None
-            raise LiveError(f"the process at {path} cannot be asked: {error.strerror}") from None
+            raise LiveError(
+                f"the process at {path} cannot be asked: {error.strerror or error}"
+            ) from None
     return Live(path)
 
 
