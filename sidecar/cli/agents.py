@@ -5,12 +5,15 @@ As observed with real clients in November 2026; what each needs besides is a com
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.cli.live import LiveError, find_live
 from sidecar.config import Snapshot
 
+_HERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - nothing is bound to it
+"""Where a client on this machine finds a server that listens on every address."""
 PROXY_NOTE = "# behind a corporate proxy also: export NO_PROXY=127.0.0.1,localhost"
 
 
@@ -35,8 +38,10 @@ _AGENTS = (
         "claude-code",
         "anthropic",
         "export ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN={key}\n"
-        "# a foreign address turns these off; they work through Sidecar:\n"
-        "export ENABLE_TOOL_SEARCH=true",
+        "# a foreign address turns this off; it works through Sidecar:\n"
+        "export ENABLE_TOOL_SEARCH=true\n"
+        "# and if every route of the key ends at Anthropic itself, for the 1M context:\n"
+        "# export _CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL=1",
     ),
     Agent(
         "codex",
@@ -50,14 +55,21 @@ _AGENTS = (
         '#   env_key = "SIDECAR_KEY"\n'
         '#   wire_api = "responses"',
     ),
-    Agent("gemini-cli", "gemini", "export GOOGLE_GEMINI_BASE_URL={base} GEMINI_API_KEY={key}"),
+    Agent(
+        "gemini-cli",
+        "gemini",
+        "export GOOGLE_GEMINI_BASE_URL={base} GEMINI_API_KEY={key}\n"
+        "# in ~/.gemini/settings.json:\n"
+        '#   "security": {{"auth": {{"selectedType": "gemini-api-key"}}}}',
+    ),
     Agent(
         "opencode",
         "openai",
         "export SIDECAR_KEY={key}\n"
         "# in opencode.json:\n"
         '#   "provider": {{"openai": {{"options": '
-        '{{"baseURL": "{base}/v1", "apiKey": "{{env:SIDECAR_KEY}}"}}}}}}',
+        '{{"baseURL": "{base}/v1", "apiKey": "{{env:SIDECAR_KEY}}"}}}}}}\n'
+        '# likewise "anthropic" with "{base}/v1" and "google" with "{base}/v1beta"',
     ),
     Agent(
         "qwen-code",
@@ -132,9 +144,11 @@ def line_for(dialect: str, base: str, key: str) -> str:
 
 def base_of(snapshot: Snapshot, state: Path) -> str:
     """Where agents connect: where the running process listens, or else what the file says."""
-    by_file = f"http://{snapshot.server.listen[0]}"
-    try:
+    base = f"http://{snapshot.server.listen[0]}"
+    with suppress(LiveError):
         live = find_live(state)
-        return by_file if live is None else str(live.get("/api/status")["listen"][0])
-    except LiveError:
-        return by_file
+        if live is not None:
+            base = str(live.get("/api/status")["listen"][0])
+    for everywhere, here in _HERE.items():
+        base = base.replace(f"//{everywhere}:", f"//{here}:")
+    return base
