@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import anthropic
 import openai
@@ -21,7 +23,7 @@ from answers_on_record import (
 from answers_on_record import chunk as chat_chunk
 from google import genai
 from google.genai import errors as genai_errors
-from scripted_vendor import ScriptedVendor, answer, stream
+from scripted_vendor import ScriptedVendor, Wire, answer, stream
 from sidecar_in_test import CANARY, Sidecar
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -315,3 +317,79 @@ async def test_a_vendors_own_error_comes_through_as_it_is(
         await claude.messages.create(model="m", max_tokens=1, messages=HELLO)  # type: ignore[arg-type]
     assert caught.value.request_id == "req_9"
     assert caught.value.response.content == error
+
+
+async def test_openais_tool_calls_arrive_in_a_stream_however_it_is_cut(
+    gpt: openai.AsyncOpenAI, vendor: ScriptedVendor
+) -> None:
+    def part(**call: object) -> dict[str, object]:
+        choice = {"index": 0, "delta": {"tool_calls": [{"index": 0, **call}]}}
+        return chat_chunk(created=1, choices=[choice])
+
+    last = {"index": 0, "delta": {}, "finish_reason": "tool_calls"}
+    events = sse(
+        part(id="call_1", type="function", function={"name": "weather", "arguments": ""}),
+        part(function={"arguments": '{"city":"'}), part(function={"arguments": '東京"}'}),
+        chat_chunk(created=1, choices=[last]),
+        chat_chunk(created=1, choices=[], usage=CHAT_USAGE), "[DONE]",
+    )  # fmt: skip
+    vendor.play(stream(*(events[at : at + 7] for at in range(0, len(events), 7))))
+    said: Any = HELLO
+    async with gpt.chat.completions.stream(model="gpt-5", messages=said) as made:
+        final = await made.get_final_completion()
+    calls: Any = final.choices[0].message.tool_calls
+    assert calls[0].function.name == "weather"
+    assert json.loads(calls[0].function.arguments) == {"city": "東京"}
+
+
+async def test_openai_batches(gpt: openai.AsyncOpenAI, vendor: ScriptedVendor) -> None:
+    batch = {
+        "id": "batch_1", "object": "batch", "endpoint": "/v1/chat/completions", "created_at": 1,
+        "status": "validating", "input_file_id": "file_1", "completion_window": "24h",
+    }  # fmt: skip
+    vendor.play(answer(body(batch)))
+    made = await gpt.batches.create(
+        input_file_id="file_1", endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    assert (await gpt.batches.retrieve(made.id)).status == "validating"
+    await gpt.batches.cancel(made.id)
+    assert [each.line for each in vendor.requests] == [
+        "POST /v1/batches HTTP/1.1", "GET /v1/batches/batch_1 HTTP/1.1",
+        "POST /v1/batches/batch_1/cancel HTTP/1.1",
+    ]  # fmt: skip
+
+
+async def test_sixty_four_calls_at_once_each_get_their_own_answer(
+    gpt: openai.AsyncOpenAI, vendor: ScriptedVendor
+) -> None:
+    together = asyncio.Barrier(64)
+
+    async def script(wire: Wire) -> None:
+        asked: Any = wire.request.json()
+        await together.wait()
+        message = {"role": "assistant", "content": asked["messages"][0]["content"]}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        await answer(body({**CHAT, "choices": [choice]}))(wire)
+
+    async def one(number: int) -> str | None:
+        said: Any = [{"role": "user", "content": str(number)}]
+        made = await gpt.chat.completions.create(model="gpt-5", messages=said)
+        return made.choices[0].message.content
+
+    vendor.play(script)
+    assert await asyncio.gather(*map(one, range(64))) == [str(number) for number in range(64)]
+
+
+async def test_a_refused_stream_raises_as_any_other_call(proxy: Sidecar) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{proxy.url}/v1", api_key=proxy.keys["off"]) as client:
+        with pytest.raises(openai.PermissionDeniedError, match='key "off" is disabled'):
+            await client.responses.create(model="m", input="x", stream=True)
+    async with anthropic.AsyncAnthropic(base_url=proxy.url, api_key="sk-unknown") as claude:
+        with pytest.raises(anthropic.AuthenticationError, match="not a key of this Sidecar"):
+            async with claude.messages.stream(model="m", max_tokens=1, messages=HELLO):  # type: ignore[arg-type]
+                raise AssertionError("it must not begin")
+    google = genai.Client(api_key="unknown", http_options={"base_url": proxy.url}).aio
+    with pytest.raises(genai_errors.ClientError, match="not a key of this Sidecar"):
+        async for _ in await google.models.generate_content_stream(model="m", contents="x"):
+            raise AssertionError("it must not begin")
+    await google.aclose()
