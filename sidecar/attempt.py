@@ -16,7 +16,7 @@ from sidecar import headers
 from sidecar.credentials import Vault
 from sidecar.dialect import Meter
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
-from sidecar.intake import Call
+from sidecar.intake import Call, malformed
 from sidecar.live import LiveCall
 from sidecar.relay import WHOLE, Relay
 from sidecar.rewriting import Rewriter
@@ -158,6 +158,8 @@ class Attempts:
                 provider, call.method, prepared.url, outgoing, rewriter.body(model)
             )
         except UpstreamError as error:
+            if rewriter.broken:
+                raise malformed() from None
             return Attempted(candidate, Verdict.OVERLOADED, str(error), base_url, error=error)
         return await self._judged(candidate, base_url, reply, secret)
 

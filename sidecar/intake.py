@@ -157,10 +157,15 @@ def too_large(maximum: int) -> Refused:
     )
 
 
+def malformed() -> Refused:
+    """The refusal of a body whose chunks are none."""
+    return Refused(Kind.BAD_REQUEST, "the request body is not valid HTTP/1.1")
+
+
 async def read_body(content: StreamReader, maximum: int) -> bytes:
     """The whole body. Raises `Refused`: 413 above `maximum`, 408 when it stops
     arriving, 400 when its chunks are none."""
-    if content.is_eof():
+    if content.is_eof() and content.exception() is None:
         # Most bodies have arrived with their head: nothing to wait for, and no clock to set.
         body = content.read_nowait()
         if len(body) > maximum:
@@ -185,7 +190,7 @@ async def read_body(content: StreamReader, maximum: int) -> bytes:
             Kind.BODY_TIMEOUT, f"the request body stopped arriving for {BODY_TIMEOUT:.0f} s"
         ) from None
     except web.RequestPayloadError:
-        raise Refused(Kind.BAD_REQUEST, "the request body is not valid HTTP/1.1") from None
+        raise malformed() from None
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

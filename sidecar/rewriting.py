@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable
 from urllib.parse import quote, unquote_plus
 
+from aiohttp import StreamReader
+
 from sidecar.dialect import ModelAt
 from sidecar.intake import Call
 from sidecar.splice import splice_model
@@ -16,7 +18,7 @@ from sidecar.splice import splice_model
 class Rewriter:
     """The request as a candidate gets it; a rename of the same name is worked out once."""
 
-    def __init__(self, call: Call, stream: AsyncIterable[bytes]) -> None:
+    def __init__(self, call: Call, stream: StreamReader) -> None:
         self._call = call
         self._stream = stream
         self._bodies: dict[str, bytes] = {}
@@ -27,6 +29,11 @@ class Rewriter:
         """Whether a body that is streamed through has begun to be read, and so cannot be sent
         again."""
         return self._streamed
+
+    @property
+    def broken(self) -> bool:
+        """Whether a body that is streamed through turned out to be malformed on the way."""
+        return self._streamed and self._stream.exception() is not None
 
     def renames(self, model: str | None) -> bool:
         """Whether this candidate knows the model by another name."""

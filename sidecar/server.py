@@ -53,8 +53,13 @@ class Protocol(web.RequestHandler):
     def _break_body(self) -> None:
         """Tell who reads a body that its chunks stopped being chunks: the library does not."""
         request = self._current_request
-        if request is not None and not request.content.is_eof():
-            request.content.set_exception(web.RequestPayloadError("not valid HTTP/1.1"))
+        if request is None or request.content.is_eof():
+            return
+        # The handler answers, and nothing on this connection can be understood any more.
+        self._messages.pop()
+        self.close()
+        request.content.set_exception(web.RequestPayloadError("not valid HTTP/1.1"))
+        request.content.feed_eof()
 
     def _give_up_head(self) -> None:
         if self._waiter is not None and not self._waiter.done():
