@@ -169,7 +169,7 @@ async def test_a_body_of_just_the_size_passes(small: Sidecar, vendor: ScriptedVe
 
 
 async def test_a_chunked_body_that_stops_being_chunks_is_refused(
-    proxy: Sidecar, vendor: ScriptedVendor
+    proxy: Sidecar, vendor: ScriptedVendor, caplog: pytest.LogCaptureFixture
 ) -> None:
     head = request("POST", CHAT.path, {**proxy.bearer("gpt"), "Transfer-Encoding": "chunked"})
     async with dial(proxy.port, head + chunk(b'{"model":')) as (reader, writer):
@@ -178,6 +178,16 @@ async def test_a_chunked_body_that_stops_being_chunks_is_refused(
         assert b" 400 " in (await reader.read(-1)).partition(b"\r\n")[0]
     await settled(proxy.running)
     assert vendor.requests == []
+    assert [each.message for each in caplog.records if each.levelname == "ERROR"] == []
+
+
+async def test_a_body_of_no_chunks_at_all_is_refused(
+    proxy: Sidecar, vendor: ScriptedVendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = request("POST", CHAT.path, {**proxy.bearer("gpt"), "Transfer-Encoding": "chunked"})
+    assert parse(await talk(proxy.port, head + b"zz\r\nxx\r\n")).status == 400
+    assert vendor.requests == []
+    assert [each.message for each in caplog.records if each.levelname == "ERROR"] == []
 
 
 STRANGE = {
@@ -367,3 +377,36 @@ async def test_of_a_repeated_model_the_last_one_counts(
         )
         assert found.status == status
     assert [each.body for each in vendor.requests] == [b'{"model":"gpt-5","model":"gpt-5-mini"}']
+
+
+def upload(proxy: Sidecar, framing: tuple[str, str]) -> bytes:
+    kind = ("Content-Type", "multipart/form-data; boundary=b")
+    return request("POST", "/v1/files", [*proxy.bearer("gpt").items(), kind, framing])
+
+
+async def test_a_client_that_leaves_in_mid_upload_frees_the_vendor(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    vendor.play(GOOD)
+    asked = upload(proxy, ("Content-Length", "4000000"))
+    async with dial(proxy.port, asked + b"x" * 2_000_000) as (_, writer):
+        await writer.drain()
+        await until(lambda: any(live.attempts or live.provider for live in proxy.running.live))
+    await vendor_hears_of_it(proxy, vendor)
+    assert vendor.requests == []
+    assert await outcomes(proxy.running) == {"cancelled": 1}
+
+
+async def test_an_upload_whose_chunks_stop_being_chunks_ends_at_once(
+    proxy: Sidecar, vendor: ScriptedVendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    vendor.play(GOOD)
+    asked = upload(proxy, ("Transfer-Encoding", "chunked"))
+    async with dial(proxy.port, asked + chunk(b"x" * 100_000)) as (reader, writer):
+        await until(lambda: any(live.provider for live in proxy.running.live))
+        writer.write(b"zz\r\nxx\r\n")
+        assert b" 400 " in (await reader.read(-1)).partition(b"\r\n")[0]
+    await vendor_hears_of_it(proxy, vendor)
+    assert vendor.requests == []
+    assert await outcomes(proxy.running) == {"refused": 1}
+    assert [each.message for each in caplog.records if each.levelname == "ERROR"] == []

@@ -528,3 +528,50 @@ async def test_a_compressed_stream_passes_untouched(proxy: Sidecar, vendor: Scri
     found = await CHAT.call(proxy, stream=True)
     assert found.body == squeezed
     assert found.whole.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 3000000", b"Transfer-Encoding: chunked"])
+async def test_a_large_answer_that_breaks_off_is_never_ended(
+    proxy: Sidecar, vendor: ScriptedVendor, framing: bytes
+) -> None:
+    large = b'{"id":"c1","x":"' + b"x" * 2_000_000
+    sent = chunk(large) if b"chunked" in framing else large
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%s\r\n\r\n" % framing
+    vendor.play(raw(head + sent, close=True))
+    found = await CHAT.call(proxy)
+    assert found.status == 200
+    assert large.startswith(found.body)
+    assert not found.whole.endswith(b"0\r\n\r\n")
+    assert int(found.headers.get("content-length", 3_000_000)) == 3_000_000
+    assert b"error" not in found.body
+    assert await outcomes(proxy.running) == {"cut": 1}
+
+
+async def test_an_error_that_breaks_off_sends_the_call_to_the_next_provider(
+    two: Sidecar, vendor: ScriptedVendor
+) -> None:
+    vendor.by_path[A] = raw(b"HTTP/1.1 500 No\r\nContent-Length: 99\r\n\r\n{", close=True)
+    vendor.by_path[B] = GOOD
+    assert (await CHAT.call(two)).status == 200
+    assert await attempts(two.running) == {"a": "failed", "b": "take"}
+    assert (await CHAT.call(two, key="alone")).status == 502
+
+
+async def test_an_answer_that_breaks_off_is_not_asked_for_again(
+    two: Sidecar, vendor: ScriptedVendor
+) -> None:
+    vendor.by_path[A] = raw(CUT_JSON, close=True)
+    assert (await CHAT.call(two)).status == 502
+    assert [each.path for each in vendor.requests] == [A]
+
+
+async def test_when_every_provider_is_silent_it_is_a_504(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(hang)
+    yaml = TWO.format(url=vendor.url, first="UPSTREAM_KEY")
+    yaml = yaml.replace('/b", credential', '/b", timeouts: {first_byte: 300ms}, credential')
+    async with start_sidecar(tmp_path, yaml, ("gpt", "alone")) as proxy:
+        found = await CHAT.call(proxy)
+        assert found.status == 504
+        assert await attempts(proxy.running) == {"a": "failed", "b": "failed"}
