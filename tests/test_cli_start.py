@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cli_in_test import FILE, Cli
 
-from sidecar.keytext import find_keys
+from sidecar.keytext import find_keys, mint
 
 BAD = FILE.replace("vendor: echo", "vendor: eccho", 1)
 EXAMPLE = Path(__file__).parent.parent / "config" / "routes.example.yaml"
@@ -65,8 +65,8 @@ def test_init_writes_a_private_file_that_is_good_and_prints_each_key_once(tmp_pa
     )  # fmt: skip
     keys = list(find_keys(done.stdout.encode()))
     assert len(keys) == len(set(keys)) >= 2
-    assert "ANTHROPIC_BASE_URL=http://127.0.0.1:8787" in done.stderr
-    assert "OPENAI_BASE_URL=http://127.0.0.1:8787/v1" in done.stderr
+    assert "export ANTHROPIC_BASE_URL=http://127.0.0.1:8787 ANTHROPIC_API_KEY=sk-" in done.stdout
+    assert "export OPENAI_BASE_URL=http://127.0.0.1:8787/v1 OPENAI_API_KEY=sk-" in done.stdout
     text = cli.config.read_text()
     assert (mode(cli.config), mode(cli.config.parent)) == (0o600, 0o700)
     for secret in (*keys, "sk-real-1", "sk-real-2"):
@@ -111,6 +111,13 @@ def test_init_on_a_terminal_asks_and_takes_no_for_an_answer(tmp_path: Path) -> N
     assert "OPENAI_API_KEY" in done.err
     assert "vendor: openai" not in cli.config.read_text()
     assert "vendor: echo" in cli.config.read_text()
+
+
+def test_init_takes_no_local_key_for_a_credential(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, {"OPENAI_API_KEY": mint(), "ANTHROPIC_API_KEY": "sk-real"}, text="")
+    assert cli.run("init", "--yes").status == 0
+    assert "vendor: anthropic" in cli.config.read_text()
+    assert "vendor: openai" not in cli.config.read_text()
 
 
 def test_init_never_overwrites(cli: Cli) -> None:

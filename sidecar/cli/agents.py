@@ -142,11 +142,12 @@ def line_for(dialect: str, base: str, key: str) -> str:
     return agent_lines(agent, base, key)
 
 
-def base_of(snapshot: Snapshot, state: Path) -> str:
-    """Where agents connect: where the running process listens, or else what the file says."""
+def base_of(snapshot: Snapshot, state: Path | None = None) -> str:
+    """Where agents connect: where the process with that state listens, or else what the file
+    says."""
     base = f"http://{snapshot.server.listen[0]}"
     with suppress(LiveError):
-        live = find_live(state)
+        live = None if state is None else find_live(state)
         if live is not None:
             base = str(live.get("/api/status")["listen"][0])
     for everywhere, here in _HERE.items():

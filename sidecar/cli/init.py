@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import click
 
 from sidecar.changes import hash_of, utc
-from sidecar.cli.agents import line_for
+from sidecar.cli.agents import base_of, line_for
 from sidecar.cli.common import config_option, fail, note
-from sidecar.keytext import mint
+from sidecar.keytext import looks_like_key, mint
 from sidecar.loading import load
 from sidecar.plugins import Registry, discover
 from sidecar.vendor import Vendor
@@ -63,12 +63,12 @@ def init_command(yes: bool, config: Path) -> None:
     snapshot = load(text.encode(), file=str(config), registry=registry)
     _write(config, text)
     note(f"{config} is written; serve it with: sidecar serve")
-    base = f"http://{snapshot.server.listen[0]}"
+    note("each key is shown only now, in the line that points an agent at it:")
     for each in found:
+        note(f"{each.vendor.title}, found at {each.where}:")
         dialect = next(iter(each.vendor.dialects))
-        click.echo(f"{each.vendor.name}: {keys[each.vendor.name]}")
-        note(f"  {line_for(dialect, base, '…')}")
-    note("these keys are shown only now")
+        click.echo(line_for(dialect, base_of(snapshot), keys[each.vendor.name]))
+    note("what other agents need: sidecar env --help")
 
 
 def findings(registry: Registry, environ: Mapping[str, str]) -> list[Finding]:
@@ -76,12 +76,17 @@ def findings(registry: Registry, environ: Mapping[str, str]) -> list[Finding]:
     found = []
     for vendor in registry.vendors.values():
         variables = [name for name in (vendor.credential, *vendor.also) if name]
-        present = next((name for name in variables if environ.get(name)), None)
+        present = next((name for name in variables if _is_credential(environ.get(name))), None)
         if present is not None and vendor.base_url is not None:
             found.append(Finding(vendor, f"${present}"))
         elif not variables and vendor.base_url is not None and answers(vendor.base_url):
             found.append(Finding(vendor, vendor.base_url))
     return found
+
+
+def _is_credential(value: str | None) -> bool:
+    """A variable that already points an agent at Sidecar holds one of our own keys."""
+    return bool(value) and not looks_like_key(value or "")
 
 
 def answers(base_url: str) -> bool:
