@@ -39,12 +39,12 @@ def _list(registry: Registry) -> None:
     from sidecar.cli.tables import print_table
 
     print_table(
-        ("vendor", "speaks", "serves groups of", "credential", "from"),
+        ("vendor", "speaks", "also serves", "credential", "from"),
         [
             (
                 vendor.name, ", ".join(vendor.dialects),
-                ", ".join((vendor.name, *vendor.serves)), vendor.credential or "-",
-                registry.sources[vendor.name],
+                ", ".join(vendor.serves) or "-", vendor.credential or "-",
+                registry.sources[vendor.name].partition(": ")[0],  # sidecar plugins NAME has all
             )
             for vendor in registry.vendors.values()
         ],
