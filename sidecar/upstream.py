@@ -55,6 +55,15 @@ class _Connector(aiohttp.TCPConnector):
         made: Callable[..., ResponseHandler] = _Connection
         self._factory = partial(made, loop=self._loop)
 
+    async def _get(self, *args: Any, **kwargs: Any) -> Any:
+        """A kept connection, but never one on which something came unasked (such as a 408 before
+        an idle close): it would be taken for the next call's answer."""
+        while kept := await super()._get(*args, **kwargs):
+            if kept.protocol is None or not kept.protocol.should_close:
+                break
+            kept.close()
+        return kept
+
     async def _create_connection(self, *args: Any, **kwargs: Any) -> ResponseHandler:
         _fresh.set(True)
         return await super()._create_connection(*args, **kwargs)
