@@ -153,6 +153,9 @@ class Attempts:
             remove=provider.remove_headers,
             decoded=rewriter.decodes(model),
         )
+        if call.body is None:
+            # What is streamed through is framed as it came.
+            outgoing += [each for each in call.headers if each[0].lower() == "content-length"]
         try:
             reply = await self._upstream.send(
                 provider, call.method, prepared.url, outgoing, rewriter.body(model)
@@ -169,7 +172,9 @@ class Attempts:
         if reply.status < HTTPStatus.BAD_REQUEST:
             return Attempted(candidate, Verdict.TAKE, "", base_url, reply)
         try:
-            body, _ = await reply.read_all(WHOLE)
+            body, whole = await reply.read_all(WHOLE)
+            if not whole:
+                raise UpstreamError(Fault.PROTOCOL, "its error answer has no end", sent=True)
         except UpstreamError as error:
             return Attempted(candidate, Verdict.OVERLOADED, str(error), base_url, error=error)
         finally:

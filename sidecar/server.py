@@ -50,6 +50,14 @@ class Protocol(web.RequestHandler):
             self._head_timer.cancel()
         super().connection_lost(exc)
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Also leave the library's name and version out of our own answers."""
+        if not resp.prepared:
+            resp.headers.setdefault("Server", "sidecar")
+        return await super().finish_response(request, resp, start_time)
+
     def _break_body(self) -> None:
         """Tell who reads a body that its chunks stopped being chunks: the library does not."""
         request = self._current_request
