@@ -25,6 +25,7 @@ bench-smoke: $(READY)
 	$(BIN)/python bench/smoke.py --gate
 
 wheel: $(READY)
+	rm -rf dist
 	$(BIN)/python -m build
 
 $(READY): pyproject.toml Makefile
