@@ -107,6 +107,9 @@ def test_expiry_can_be_a_date_and_nonsense_is_refused(cli: Cli) -> None:
     cli.create("dated", "--expires", "2031-12-31")
     assert str(listed(cli, "dated")["expires"]).startswith(("2031-12-30", "2031-12-31"))
     before = cli.config.read_bytes()
+    for wrong in ("2020-01-01", "2031", "20200101", "0s", "99999999w", "2h30", "x-y"):
+        done = cli.run("keys", "create", "x", "--group", "demo", "--expires", wrong)
+        assert (done.status, "--expires" in done.err) == (2, True), wrong
     refused = cli.run("keys", "create", "x", "--group", "demo", "--expires", "soon")
     assert refused.status == 2
     assert "--expires" in refused.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -104,8 +105,10 @@ def fail(message: str, status: int = REFUSED) -> NoReturn:
 def the_key(snapshot: Snapshot, name: str) -> Key:
     """The key of that name, or status 2."""
     if name not in snapshot.keys:
-        known = ", ".join(snapshot.keys) or "none yet"
-        fail(f'there is no key "{name}"; there is: {known}')
+        near = difflib.get_close_matches(name, snapshot.keys, n=1)
+        known = ", ".join(list(snapshot.keys)[:10]) or "none yet"
+        hint = f'did you mean "{near[0]}"?' if near else f"there is: {known}"
+        fail(f'there is no key "{name}"; {hint} (all of them: sidecar keys list)')
     return snapshot.keys[name]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -19,13 +19,14 @@ from sidecar.cli.common import (
     the_key,
 )
 from sidecar.cli.keytimes import NEVER, ago, row, times_of
+from sidecar.cli.moments import until
+from sidecar.cli.names import GROUP, KEY, name_argument
 from sidecar.cli.scan import scan
 from sidecar.cli.taking import delete, disable, enable, revoke, rotate
 from sidecar.cli.writing import confirm, edited, put_in_place, show_done, show_new, write
 from sidecar.config import Key, Snapshot
 from sidecar.editing import Value
 from sidecar.keytext import mint
-from sidecar.loading.words import Misread, duration, moment
 
 URGENCIES = click.Choice(["interactive", "normal", "background"])
 
@@ -41,21 +42,11 @@ def keys_command() -> None:
     """
 
 
-def until(text: str, snapshot: Snapshot) -> datetime:
-    """`2h` from now, or a date; status 2 when it is neither."""
-    try:
-        return datetime.now(UTC) + timedelta(seconds=duration(text))
-    except Misread:
-        pass
-    try:
-        return moment(text, snapshot.timezone)
-    except Misread as error:
-        fail(f"--expires: {error.what}; write 2h, 30d or 2026-12-31")
-
-
 @keys_command.command("create")
-@click.argument("name")
-@click.option("--group", required=True, help="The group whose vendor, routes and limits it gets.")
+@name_argument
+@click.option(
+    "--group", type=GROUP, required=True, help="The group whose vendor, routes and limits it gets."
+)
 @click.option("--description", help="What it is for.")
 @click.option("--models", help="Model patterns it is narrowed to, separated by commas.")
 @click.option("--expires", metavar="2h|DATE", help="When it ends.")
@@ -102,8 +93,12 @@ def fields_of(
         patterns: list[Value] = [each.strip() for each in models.split(",") if each.strip()]
         given["models"] = (patterns[0] if len(patterns) == 1 else patterns) if patterns else None
     if expires is not None:
-        given["expires"] = changes.utc(until(expires, snapshot)) if expires else None
+        given["expires"] = _end(expires, snapshot)
     return given
+
+
+def _end(expires: str, snapshot: Snapshot) -> str | None:
+    return changes.utc(until("--expires", expires, snapshot.timezone)) if expires else None
 
 
 @keys_command.command("list")
@@ -149,7 +144,7 @@ def status_of(key: Key, now: float) -> str:
 
 
 @keys_command.command("show")
-@click.argument("name")
+@name_argument
 @json_option
 @config_option
 @state_option
@@ -182,8 +177,8 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
 
 
 @keys_command.command("edit")
-@click.argument("name")
-@click.option("--group", help="Move it to another group.")
+@name_argument
+@click.option("--group", type=GROUP, help="Move it to another group.")
 @click.option("--description", help='What it is for; "" takes it away.')
 @click.option("--models", help='Model patterns, separated by commas; "" for all.')
 @click.option("--expires", metavar="2h|DATE", help='When it ends; "" for never.')
@@ -217,8 +212,8 @@ def edit(
 
 
 @keys_command.command("rename")
-@click.argument("name")
-@click.argument("new_name")
+@name_argument
+@click.argument("new_name", type=KEY)
 @json_option
 @config_option
 @state_option

@@ -21,6 +21,7 @@ from sidecar.cli.common import (
 )
 from sidecar.cli.keytimes import when
 from sidecar.cli.live import LiveError, find_live
+from sidecar.cli.names import KEY
 
 NOT_RUNNING = 3
 """Exit status of `sidecar status`: no process runs."""
@@ -75,7 +76,7 @@ def _show(status: dict[str, Any]) -> None:
 
 
 @click.command("explain")
-@click.option("--key", "name", required=True, help="The key that would call.")
+@click.option("--key", "name", type=KEY, required=True, help="The key that would call.")
 @click.option("--model", required=True, help="The model it would ask for.")
 @json_option
 @config_option
@@ -103,7 +104,7 @@ def explain_command(name: str, model: str, as_json: bool, config: Path, state: P
 
 
 @click.command("models")
-@click.option("--key", "name", help="Only what this key may use.")
+@click.option("--key", "name", type=KEY, help="Only what this key may use.")
 @json_option
 @config_option
 @state_option

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -26,6 +25,8 @@ from sidecar.cli.common import (
 )
 from sidecar.cli.keytimes import NEVER, breaks, row, times_of
 from sidecar.cli.live import LiveError, find_live
+from sidecar.cli.moments import after
+from sidecar.cli.names import name_argument
 from sidecar.cli.writing import (
     NOT_TAKEN_OVER,
     confirm,
@@ -37,7 +38,6 @@ from sidecar.cli.writing import (
 )
 from sidecar.config import Key
 from sidecar.keytext import mint
-from sidecar.loading.words import Misread, duration
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
@@ -59,7 +59,7 @@ def switch(opened: Opened, name: str, state: Path, *, enabled: bool) -> Key:
 
 
 @click.command("enable")
-@click.argument("name")
+@name_argument
 @json_option
 @config_option
 @state_option
@@ -78,7 +78,7 @@ def enable(name: str, as_json: bool, config: Path, state: Path) -> None:
 
 
 @click.command("disable")
-@click.argument("name")
+@name_argument
 @yes_option
 @json_option
 @config_option
@@ -100,7 +100,7 @@ def disable(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> N
 
 
 @click.command("rotate")
-@click.argument("name")
+@name_argument
 @click.option("--overlap", metavar="1h", help="How long the old text is accepted besides.")
 @json_option
 @config_option
@@ -117,7 +117,7 @@ def rotate(name: str, overlap: str | None, as_json: bool, config: Path, state: P
     old = the_key(opened.snapshot, name)
     if overlap is None:
         note(breaks(old, times_of(state).get(name, NEVER), time.time()))
-    until = None if overlap is None else _end_of(overlap)
+    until = None if overlap is None else after("--overlap", overlap)
     key = mint()
     new = edited(lambda: changes.rotate_key(opened.text, opened.snapshot, name, key, until))
     snapshot = write(opened, new)
@@ -125,15 +125,8 @@ def rotate(name: str, overlap: str | None, as_json: bool, config: Path, state: P
     confirm(config, new, state)
 
 
-def _end_of(overlap: str) -> datetime:
-    try:
-        return datetime.now(UTC) + timedelta(seconds=duration(overlap))
-    except Misread as error:
-        fail(f"--overlap: {error.what}; {error.next}")
-
-
 @click.command("revoke")
-@click.argument("name")
+@name_argument
 @yes_option
 @json_option
 @config_option
@@ -160,7 +153,7 @@ def revoke(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> No
 
 
 @click.command("delete")
-@click.argument("name")
+@name_argument
 @yes_option
 @json_option
 @config_option

@@ -1,0 +1,62 @@
+"""What a person may type as a key's or a group's name, and how a shell completes it.
+
+Never takes a key's text for a name: it would end up in messages, in the file, in the process list.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from sidecar.cli.common import default_config, registry_for
+from sidecar.config import Snapshot
+from sidecar.errors import ConfigError
+from sidecar.keytext import find_keys
+from sidecar.loading import load
+from sidecar.reload import read_file
+
+
+class Name(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """A name out of a section of the file."""
+
+    name = "name"
+
+    def __init__(self, section: str) -> None:
+        self.section = section
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse the text of a key, without repeating it."""
+        if any(find_keys(value.encode(errors="replace"))):
+            self.fail(
+                "this is a key's text, not a name (see: sidecar keys list). It now stands in your "
+                "shell's history: give the key another text with: sidecar keys rotate NAME",
+                param,
+                ctx,
+            )
+        return value
+
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002 - click's signature
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """The names that begin so; none when the file cannot be read."""
+        try:
+            snapshot = _read(ctx.params.get("config") or default_config())
+        except (ConfigError, OSError):
+            return []
+        known = snapshot.keys if self.section == "keys" else snapshot.groups
+        return [CompletionItem(name) for name in known if name.startswith(incomplete)]
+
+
+def _read(config: Path) -> Snapshot:
+    text = read_file(config)
+    return load(text, file=str(config), registry=registry_for(config, text))
+
+
+KEY = Name("keys")
+GROUP = Name("groups")
+name_argument = click.argument("name", type=KEY)
