@@ -174,7 +174,7 @@ class Upstream:
                 response = await self._session.request(
                     method,
                     url,
-                    headers=same_spelling(headers),
+                    headers=_framed(same_spelling(headers), body),
                     data=_payload(body),
                     allow_redirects=False,
                     timeout=_limits(timeouts),
@@ -227,6 +227,13 @@ def same_spelling(pairs: Sequence[tuple[str, str]]) -> CIMultiDict[str]:
         return same
     spelling: dict[str, str] = {}
     return CIMultiDict([(spelling.setdefault(name.lower(), name), value) for name, value in pairs])
+
+
+def _framed(headers: CIMultiDict[str], body: Body) -> CIMultiDict[str]:
+    """With the length that a body written in pieces does not show: some vendors refuse chunks."""
+    if isinstance(body, bytes) and len(body) > PIECE:
+        headers["Content-Length"] = str(len(body))
+    return headers
 
 
 def _payload(body: Body) -> bytes | AsyncIterable[bytes] | None:
