@@ -45,3 +45,9 @@ async def vendor() -> AsyncIterator[ScriptedVendor]:
 async def proxy(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sidecar]:
     async with start_sidecar(tmp_path, YAML.format(url=vendor.url), KEYS) as started:
         yield started
+
+
+@pytest.fixture
+def restless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a configuration file is at rest anyway, nobody waits for it to come to rest."""
+    monkeypatch.setattr("sidecar.reload.SETTLE", 0.001)

@@ -120,6 +120,7 @@ INVALID: dict[str, Callable[[str], str]] = {
 }
 
 
+@pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize("change", INVALID.values(), ids=INVALID.keys())
 async def test_what_is_wrong_changes_nothing_and_says_so(
     proxy: Sidecar, vendor: ScriptedVendor, change: Callable[[str], str]
