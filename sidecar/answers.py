@@ -24,6 +24,9 @@ from sidecar.upstream import Reply
 from sidecar.usage import Outcome
 from sidecar.vendor import Verdict
 
+MOST_OF_NAME = 256
+"""Characters of a model's name that a header of ours repeats."""
+
 
 def hello(door: Door, request: web.BaseRequest) -> web.StreamResponse:
     """Somebody looks whether anybody is here: no key needed, nothing told, nothing recorded."""
@@ -107,9 +110,16 @@ def own(live: LiveCall) -> Mapping[str, str]:
     return {
         headers.CALL_ID: live.call_id,
         headers.PROVIDER: live.provider or "none",
-        headers.MODEL: (live.model_served or "none").encode("ascii", "replace").decode(),
+        headers.MODEL: _as_field(live.model_served or "none"),
         headers.WAIT: str(round(live.wait * 1000)),
     }
+
+
+def _as_field(name: str) -> str:
+    """A client's own words as a header's value: nothing that could end it, and not too long."""
+    if name.isascii() and name.isprintable():
+        return name[:MOST_OF_NAME]
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in name[:MOST_OF_NAME])
 
 
 def whole(body: bytes, live: LiveCall) -> web.Response:
