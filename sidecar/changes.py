@@ -7,6 +7,7 @@ result is a good configuration is for the loader to say.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from sidecar.config import Snapshot
@@ -47,10 +48,15 @@ def rename_key(text: bytes, name: str, new_name: str) -> bytes:
 
 
 def switch_key(text: bytes, snapshot: Snapshot, name: str, *, enabled: bool) -> bytes:
-    """Enable or disable a key; enabling takes the switch away again."""
+    """Enable or disable a key. Enabling takes the switch away again, or says `true` where a key
+    inherits it (`<<: *shared`) and has none of its own."""
     if snapshot.keys[name].enabled is enabled:
         return text
-    return edit_key(text, name, {"enabled": None if enabled else False})
+    path = ("keys", name, "enabled")
+    if enabled:
+        with suppress(EditRefused):
+            return remove(text, path)
+    return set_value(text, path, enabled)
 
 
 def rotate_key(
