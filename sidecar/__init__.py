@@ -25,6 +25,7 @@ from sidecar.meters import (
     as_count,
     as_mapping,
     as_object,
+    error_word,
 )
 from sidecar.peek import ABSENT, mapping, number, peek, text, truth
 from sidecar.usage import CallRecord, Usage
@@ -85,6 +86,7 @@ __all__ = [
     "as_mapping",
     "as_object",
     "error_code",
+    "error_word",
     "hookimpl",
     "judge_by_status",
     "mapping",

@@ -15,8 +15,9 @@ import msgspec
 from sidecar.usage import Usage
 
 MOST_PER_EVENT = 8 << 20
-"""Bytes of one event, or of one JSON answer per MiB times 8, beyond which reading is given up."""
+"""Bytes of one event beyond which a stream is no longer read (but still passed on)."""
 MOST_JSON = 64 << 20
+"""Bytes of one JSON answer beyond which it is not read."""
 MOST_TOKENS = 1_000_000_000
 
 # Two line ends in a row; \r\n is one (WHATWG HTML, server-sent events, section 9.2.5).
@@ -45,6 +46,8 @@ class Glance(msgspec.Struct):
     id: Any = None
     usage: Any = None
     service_tier: Any = None
+    tool_usage: Any = None
+    error: Any = None
 
 
 def glance(data: bytes) -> Glance:
@@ -56,6 +59,16 @@ def glance(data: bytes) -> Glance:
 
 
 _GLANCE = msgspec.json.Decoder(Glance)
+
+
+def error_word(error: object) -> str | None:
+    """The shortest word of an `error` member for what went wrong: its code, its type, its status;
+    None when there is no error."""
+    if not error:
+        return None
+    fields = as_mapping(error)
+    word = fields.get("code") or fields.get("type") or fields.get("status")
+    return str(word or "error")[:80]
 
 
 def as_object(data: bytes) -> Mapping[str, object]:
@@ -96,44 +109,47 @@ class NoMeter(BaseMeter):
 
 
 class JsonMeter(BaseMeter):
-    """Collects one JSON answer and reads it once; subclasses give `read_answer`, or `read_bytes`
-    where the answer is no object."""
+    """Collects one JSON answer and reads it when asked; subclasses give `read_answer`, or
+    `read_bytes` where the answer is no object."""
 
     def __init__(self) -> None:
         super().__init__()
         self._pieces: list[bytes] = []
         self._size = 0
-        self._read = False
+        self._size_read = 0
 
     def feed(self, data: bytes) -> None:
         """Keep a copy, up to a cap."""
         self._size += len(data)
         if self._size <= MOST_JSON:
             self._pieces.append(data)
+        else:
+            self._pieces.clear()
 
     def usage(self) -> Usage | None:
         """What the whole answer says; None when it broke off or was too large."""
-        self._once()
+        self._read()
         return self._usage
 
     def created(self) -> tuple[str, ...]:
         """The ids in the whole answer."""
-        self._once()
+        self._read()
         return self._created
 
     def read_answer(self, answer: Glance) -> None:
         """Take usage, `model` and ids from what matters of the answer."""
 
-    def _once(self) -> None:
-        if self._read:
+    def _read(self) -> None:
+        if self._size_read == self._size:
             return
-        self._read = True
+        self._size_read = self._size
         if self._size <= MOST_JSON:
-            self.read_bytes(b"".join(self._pieces))
-        self._pieces.clear()
+            data = b"".join(self._pieces)
+            self._pieces = [data]
+            self.read_bytes(data)
 
     def read_bytes(self, data: bytes) -> None:
-        """Read the whole answer."""
+        """Read what has come of the answer."""
         self.read_answer(glance(data))
 
 
@@ -141,15 +157,20 @@ class SseMeter(BaseMeter):
     """Cuts server-sent events out of a stream; subclasses read those that matter.
 
     `wanted` are byte strings of which an event must hold at least one to be handed to `on_event`.
+    Where every event repeats the figures, `repeated` is what such an event holds: of those that
+    follow one another, only the latest is handed over, late. The last event of a stream may be
+    handed over twice, the first time without its end.
     """
 
     wanted: tuple[bytes, ...] = ()
+    repeated: bytes = b""
 
     def __init__(self) -> None:
+        self._tail = bytearray()
+        self._latest = b""
+        self._given_up = False
         super().__init__()
         self.expects_end = True
-        self._tail = bytearray()
-        self._given_up = False
 
     @property
     def at_boundary(self) -> bool:
@@ -160,20 +181,29 @@ class SseMeter(BaseMeter):
     def at_boundary(self, _: bool) -> None:
         """It follows from what was read."""
 
+    @property
+    def finished(self) -> bool:
+        """The end was seen, even if the stream broke off before that event's blank line."""
+        if not self._finished:
+            self._read_rest()
+        return self._finished
+
+    @finished.setter
+    def finished(self, value: bool) -> None:
+        self._finished = value
+
     def feed(self, data: bytes) -> None:
         """Take the next bytes; a whole event that comes in one piece is never copied."""
         if self._given_up:
             return
-        if not self._tail and data.endswith(b"\n\n"):
+        if not self._tail and data.endswith((b"\n\n", b"\r\n\r\n")):
             self._events(data)
             return
         self._collect(data)
 
     def usage(self) -> Usage | None:
-        """Also read a last event that lacks its blank line."""
-        if self._tail.strip(b"\r\n"):
-            rest, self._tail = bytes(self._tail), bytearray()
-            self._events(rest)
+        """What was reported so far, also by a last event that lacks its blank line."""
+        self._read_rest()
         return self._usage
 
     def on_event(self, event: bytes, data: bytes) -> None:
@@ -186,9 +216,6 @@ class SseMeter(BaseMeter):
         end = 0
         for match in _END.finditer(self._tail, start):
             end = match.end()
-        if end == len(self._tail) and self._tail.endswith(b"\r"):
-            # Its \n may follow; it would look like an empty event, which is none.
-            end = len(self._tail)
         if end:
             whole = bytes(self._tail[:end])
             del self._tail[:end]
@@ -199,11 +226,29 @@ class SseMeter(BaseMeter):
             self.expects_end = False
             self._tail.clear()
 
+    def _read_rest(self) -> None:
+        self._read_latest()
+        if self._tail.strip(b"\r\n"):
+            self._read_events(bytes(self._tail))
+
+    def _read_latest(self) -> None:
+        latest, self._latest = self._latest, b""
+        if latest:
+            self._read_events(latest)
+
     def _events(self, whole: bytes) -> None:
-        if not any(want in whole for want in self.wanted):
-            return
+        for want in self.wanted:
+            if want in whole:
+                self._read_latest()
+                self._read_events(whole)
+                return
+        if self.repeated and self.repeated in whole:
+            self._latest = whole
+
+    def _read_events(self, whole: bytes) -> None:
+        wanted = (*self.wanted, self.repeated) if self.repeated else self.wanted
         for event in _END.split(whole):
-            if any(want in event for want in self.wanted):
+            if any(want in event for want in wanted):
                 self._event(event)
 
     def _event(self, event: bytes) -> None:
@@ -216,4 +261,6 @@ class SseMeter(BaseMeter):
                 data.append(value)
             elif field == b"event":
                 name = value
-        self.on_event(name, b"\n".join(data))
+        if data:
+            # Without data it is no event (WHATWG HTML, section 9.2.6).
+            self.on_event(name, b"\n".join(data))

@@ -250,8 +250,10 @@ def judge_by_status(answer: Answer, spent: frozenset[str] = frozenset()) -> Judg
 
 
 def error_code(body: bytes) -> str:
-    """The `code`, else the `type`, of the error object in a JSON body; "" when there is none."""
-    error = as_mapping(as_object(body).get("error"))
+    """The `code`, else the `type`, of the error object in a JSON body, or of a body that is itself
+    the error; "" when there is none."""
+    whole = as_object(body)
+    error = as_mapping(whole.get("error")) or whole
     found = error.get("code") or error.get("type") or error.get("status") or ""
     return str(found)[:80]
 

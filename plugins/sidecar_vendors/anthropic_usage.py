@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sidecar import Glance, JsonMeter, SseMeter, Usage, as_count, as_mapping, as_object
+from sidecar import (
+    Glance,
+    JsonMeter,
+    SseMeter,
+    Usage,
+    as_count,
+    as_mapping,
+    as_object,
+    error_word,
+)
 
 
 def read_usage(usage: Mapping[str, object]) -> Usage | None:
@@ -21,26 +30,36 @@ def read_usage(usage: Mapping[str, object]) -> Usage | None:
     read = as_count(usage.get("cache_read_input_tokens"))
     written = as_count(usage.get("cache_creation_input_tokens"))
     split = as_mapping(usage.get("cache_creation"))
-    tools = as_mapping(usage.get("server_tool_use"))
     details = as_mapping(usage.get("output_tokens_details"))
     tier = usage.get("service_tier")
+    more_in, more_out = _compaction(usage.get("iterations"))
+    total = None if plain is None else plain + (read or 0) + (written or 0) + more_in
     return Usage(
-        input_tokens=None if plain is None else plain + (read or 0) + (written or 0),
-        output_tokens=output,
+        input_tokens=total,
+        output_tokens=None if output is None else output + more_out,
         cache_read_tokens=read,
         cache_write_tokens=written,
         cache_write_1h_tokens=as_count(split.get("ephemeral_1h_input_tokens")),
         reasoning_tokens=as_count(details.get("thinking_tokens")),
-        units=tuple(
-            (unit, count)
-            for unit, name in (
-                ("web_searches", "web_search_requests"),
-                ("web_fetches", "web_fetch_requests"),
-            )
-            if (count := as_count(tools.get(name)))
-        ),
+        units=_tool_uses(as_mapping(usage.get("server_tool_use"))),
         service_tier=tier if isinstance(tier, str) else None,
     )
+
+
+def _compaction(iterations: object) -> tuple[int, int]:
+    """Input and output of compactions: the only iterations that the top level leaves out."""
+    rows = map(as_mapping, iterations) if isinstance(iterations, list) else ()
+    spent_in = spent_out = 0
+    for row in rows:
+        if row.get("type") == "compaction":
+            spent_in += as_count(row.get("input_tokens")) or 0
+            spent_out += as_count(row.get("output_tokens")) or 0
+    return spent_in, spent_out
+
+
+def _tool_uses(tools: Mapping[str, object]) -> tuple[tuple[str, int], ...]:
+    names = (("web_searches", "web_search_requests"), ("web_fetches", "web_fetch_requests"))
+    return tuple((unit, count) for unit, name in names if (count := as_count(tools.get(name))))
 
 
 class MessageMeter(JsonMeter):
@@ -49,6 +68,7 @@ class MessageMeter(JsonMeter):
     def read_answer(self, answer: Glance) -> None:
         """`usage`, `model` and `id` stand at the top."""
         self._usage = read_usage(as_mapping(answer.usage))
+        self.error = error_word(answer.error)
         if isinstance(answer.model, str):
             self.model = answer.model
         if isinstance(answer.id, str):
@@ -65,12 +85,11 @@ class MessagesMeter(SseMeter):
         self._seen: dict[str, object] = {}
 
     def on_event(self, event: bytes, data: bytes) -> None:
-        """The event's name, as the SDKs go by it."""
+        """By the event's name, as the SDKs go by it."""
         if event == b"message_stop":
             self.finished = True
         elif event == b"error":
-            error = as_mapping(as_object(data).get("error"))
-            self.error = str(error.get("type") or "error")
+            self.error = error_word(as_object(data).get("error") or "error")
             self.finished = True
         elif event in {b"message_start", b"message_delta"}:
             value = as_object(data)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from sidecar import Ask, Field, Prepared, Quota, Serving, Vendor, hookimpl, placed
 from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, STORED
-from sidecar_vendors.openai import read_ratelimit
+from sidecar_vendors.ratelimits import read_ratelimits
 
 _DEPLOYED = frozenset({"chat", "completions", "embeddings", "images", "transcriptions", "speech"})
 
@@ -55,8 +55,8 @@ class Azure(Vendor):
         return Prepared(f"{ask.base_url}{place}{ask.path}?{'&'.join(parameters)}", placed(ask))
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """As OpenAI's; resets are whole seconds here."""
-        return read_ratelimit(headers)
+        """As OpenAI's; resets are whole seconds here, and a limit of 0 or -1 says nothing."""
+        return tuple(quota for quota in read_ratelimits(headers) if quota.limit)
 
 
 @hookimpl

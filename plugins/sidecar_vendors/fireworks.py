@@ -5,8 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from sidecar import Serving, Vendor, hookimpl
+from sidecar import (
+    Answer,
+    Judgement,
+    Quota,
+    QuotaKind,
+    Serving,
+    Vendor,
+    Verdict,
+    hookimpl,
+    judge_by_status,
+)
 from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, MESSAGES
+from sidecar_vendors.ratelimits import read_ratelimits
+
+_WINDOWS = {
+    "tokens-prompt": (QuotaKind.INPUT_TOKENS, None),
+    "tokens-generated": (QuotaKind.OUTPUT_TOKENS, None),
+}
 
 
 class Fireworks(Vendor):
@@ -21,6 +37,16 @@ class Fireworks(Vendor):
         "openai": Serving(CHAT_AND_RESPONSES | {"embeddings"}),
         "anthropic": Serving(MESSAGES, strip="/v1"),
     }
+
+    def judge(self, answer: Answer) -> Judgement:
+        """412 says that the account is suspended."""
+        if answer.status == 412:
+            return Judgement(Verdict.SPENT, "412 account suspended", whole_credential=True)
+        return judge_by_status(answer)
+
+    def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
+        """`x-ratelimit-{limit,remaining}-tokens-{prompt,generated}`."""
+        return read_ratelimits(headers, _WINDOWS)
 
 
 @hookimpl

@@ -210,7 +210,9 @@ class Gemini(Vendor):
 
 def _retry_delay(body: bytes) -> float | None:
     """`retryDelay` of google.rpc.RetryInfo, a protobuf duration like "22s"."""
-    details = as_mapping(as_object(body).get("error")).get("details")
+    # The OpenAI-shaped endpoints wrap the error into a list.
+    whole = as_object(body.strip().removeprefix(b"[").removesuffix(b"]"))
+    details = as_mapping(whole.get("error")).get("details")
     for detail in details if isinstance(details, list) else []:
         delay = as_mapping(detail).get("retryDelay")
         if isinstance(delay, str) and re.fullmatch(r"\d{1,9}(\.\d+)?s", delay):

@@ -6,11 +6,14 @@ answer and the prompt, and are billed with them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import msgspec
 
-from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, as_object
+from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, as_object, error_word
+
+_FIGURES = b'"usageMetadata"'
 
 
 def read_usage(usage: Mapping[str, object]) -> Usage | None:
@@ -51,40 +54,38 @@ class _Chunks:
         self.model: str | None = None
         self.error: str | None = None
         self.finished = False
+        self.created: tuple[str, ...] = ()
 
     def take(self, chunk: Mapping[str, object]) -> None:
-        error = as_mapping(chunk.get("error"))
-        if error:
-            self.error = str(error.get("status") or error.get("code") or "error")
-            self.finished = True
         interaction = as_mapping(chunk.get("interaction"))
         reported = as_mapping(
             chunk.get("usageMetadata") or chunk.get("usage") or interaction.get("usage")
         )
         self.usage = read_usage(reported) or self.usage
-        model = chunk.get("modelVersion", chunk.get("model"))
+        model = chunk.get("modelVersion", chunk.get("model", interaction.get("model")))
         self.model = model if isinstance(model, str) else self.model
-        candidates = chunk.get("candidates")
-        if isinstance(candidates, list) and any(
-            as_mapping(c).get("finishReason") for c in candidates
-        ):
-            self.finished = True
-        if as_mapping(chunk.get("promptFeedback")).get("blockReason"):
-            self.finished = True
-        if chunk.get("event_type") in {"interaction.complete", "interaction.completed", "error"}:
-            self.finished = True
+        if isinstance(created := interaction.get("id"), str):
+            self.created = (created,)
+        self.error = error_word(chunk.get("error")) or self.error
+        self.finished = self.finished or self.error is not None or _is_last(chunk)
+
+
+def _is_last(chunk: Mapping[str, object]) -> bool:
+    if chunk.get("event_type") in {"interaction.complete", "interaction.completed"}:
+        return True
+    candidates = chunk.get("candidates")
+    if isinstance(candidates, list) and any(as_mapping(c).get("finishReason") for c in candidates):
+        return True
+    return bool(as_mapping(chunk.get("promptFeedback")).get("blockReason"))
 
 
 class GenerateMeter(JsonMeter):
     """One answer, or the array of chunks that a stream without `alt=sse` is."""
 
     def read_bytes(self, data: bytes) -> None:
-        """An object or a list of them."""
-        try:
-            value = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return
+        """An object or a list of them; of a list that was cut, the last figures in it."""
         chunks = _Chunks()
+        value = _decoded(data)
         for chunk in value if isinstance(value, list) else [value]:
             chunks.take(as_mapping(chunk))
         self._usage, self.model, self.error = chunks.usage, chunks.model, chunks.error
@@ -94,17 +95,36 @@ class GenerateMeter(JsonMeter):
             self._created = (name,)
 
 
+def _decoded(data: bytes) -> object:
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    at = data.rfind(_FIGURES)
+    if at < 0:
+        return None
+    # Up to the next brace that makes it an object: the figures nest once at most.
+    for end in (each.end() for each in re.finditer(rb"\}", data[at:])):
+        figures = as_object(data[at + len(_FIGURES) : at + end].lstrip(b" :\r\n\t"))
+        if figures:
+            return {"usageMetadata": figures}
+    return None
+
+
 class StreamMeter(SseMeter):
     """Data-only events, without an end marker: a finish reason is the end of the answer."""
 
-    wanted = (b'"usageMetadata"', b'"finishReason"', b'"error"', b"blockReason", b"event_type")
+    wanted = (b'"finishReason"', b'"error"', b'"blockReason"', b'"event_type"')
+    repeated = _FIGURES
 
     def __init__(self) -> None:
         super().__init__()
         self._chunks = _Chunks()
 
     def on_event(self, event: bytes, data: bytes) -> None:
-        """Every chunk repeats the figures."""
-        self._chunks.take(as_object(data))
-        self._usage, self.model = self._chunks.usage, self._chunks.model
-        self.error, self.finished = self._chunks.error, self._chunks.finished
+        """The figures are cumulative: the latest count."""
+        chunks = self._chunks
+        chunks.take(as_object(data))
+        self._usage, self.model, self.error = chunks.usage, chunks.model, chunks.error
+        self._created = chunks.created
+        self.finished = chunks.finished

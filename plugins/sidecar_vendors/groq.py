@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from sidecar import Quota, Serving, Vendor, hookimpl
+from sidecar import (
+    Answer,
+    Judgement,
+    Quota,
+    QuotaKind,
+    Serving,
+    Vendor,
+    Verdict,
+    hookimpl,
+    judge_by_status,
+)
 from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, STORED
-from sidecar_vendors.openai import read_ratelimit
+from sidecar_vendors.ratelimits import OPENAI, read_ratelimits
 
 
 class Groq(Vendor):
@@ -22,9 +32,15 @@ class Groq(Vendor):
         "openai": Serving(CHAT_AND_RESPONSES | STORED | {"transcriptions", "speech"}),
     }
 
+    def judge(self, answer: Answer) -> Judgement:
+        """498 says that the flex tier has no room."""
+        if answer.status == 498:
+            return Judgement(Verdict.OVERLOADED, "498 capacity exceeded")
+        return judge_by_status(answer)
+
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
         """As OpenAI's, but requests are counted by the day."""
-        return read_ratelimit(headers, {"requests": 86400.0, "tokens": 60.0})
+        return read_ratelimits(headers, {**OPENAI, "requests": (QuotaKind.REQUESTS, 86400.0)})
 
 
 @hookimpl

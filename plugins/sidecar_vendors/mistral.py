@@ -5,8 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from sidecar import Quota, QuotaKind, Serving, Vendor, hookimpl
+from sidecar import (
+    Answer,
+    Judgement,
+    Quota,
+    QuotaKind,
+    Serving,
+    Vendor,
+    Verdict,
+    hookimpl,
+    judge_by_status,
+)
 from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, STORED
+from sidecar_vendors.ratelimits import read_ratelimits
+
+_WINDOWS = {"req-minute": (QuotaKind.REQUESTS, 60.0), "tokens-minute": (QuotaKind.TOKENS, 60.0)}
+_OLDER = {"minute": (QuotaKind.TOKENS, 60.0), "month": (QuotaKind.TOKENS, 30 * 86400.0)}
 
 
 class Mistral(Vendor):
@@ -25,15 +39,17 @@ class Mistral(Vendor):
         ),
     }
 
+    def judge(self, answer: Answer) -> Judgement:
+        """A limit of no requests at all means that the plan does not have the model."""
+        if answer.status == 429 and answer.headers.get("x-ratelimit-limit-req-minute") == "0":
+            return Judgement(Verdict.MISSING, "429 the model is not on the plan")
+        return judge_by_status(answer)
+
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """`x-ratelimit-{limit,remaining}-{req,tokens}-minute`."""
-        found = []
-        for name, kind in (("req", QuotaKind.REQUESTS), ("tokens", QuotaKind.TOKENS)):
-            limit = headers.get(f"x-ratelimit-limit-{name}-minute", "")
-            left = headers.get(f"x-ratelimit-remaining-{name}-minute", "")
-            if limit.isdecimal() and left.isdecimal():
-                found.append(Quota(kind, int(limit), int(left), None, 60.0))
-        return tuple(found)
+        """`x-ratelimit-{limit,remaining,reset}-{req,tokens}-minute`, and their older names."""
+        return read_ratelimits(headers, _WINDOWS) + read_ratelimits(
+            headers, _OLDER, stem="x-ratelimitbysize-{}-"
+        )
 
 
 @hookimpl

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from sidecar import Serving, Vendor, hookimpl
+from sidecar import (
+    Answer,
+    Judgement,
+    Serving,
+    Vendor,
+    Verdict,
+    error_code,
+    hookimpl,
+    judge_by_status,
+    retry_after,
+)
 from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, MESSAGES, STORED
 
 
@@ -22,6 +32,13 @@ class Moonshot(Vendor):
         "anthropic": Serving(MESSAGES, strip="/v1", add="/anthropic"),
     }
     spent: ClassVar[frozenset[str]] = frozenset({"exceeded_current_quota_error"})
+
+    def judge(self, answer: Answer) -> Judgement:
+        """A 429 may also say that the engine, not the caller, is too busy."""
+        if answer.status == 429 and error_code(answer.body) == "engine_overloaded_error":
+            wait = retry_after(answer.headers)
+            return Judgement(Verdict.OVERLOADED, "429 engine_overloaded_error", wait)
+        return judge_by_status(answer, self.spent)
 
 
 @hookimpl

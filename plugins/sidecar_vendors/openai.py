@@ -6,10 +6,8 @@ Paths and bodies follow OpenAI's published OpenAPI description and what its SDKs
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import ClassVar
-from urllib.parse import unquote
 
 import msgspec
 
@@ -21,12 +19,11 @@ from sidecar import (
     Kind,
     Located,
     Meter,
-    ModelAt,
     ModelEntry,
     NoMeter,
     Quota,
-    QuotaKind,
     Refusal,
+    Refused,
     Serving,
     Vendor,
     as_object,
@@ -36,59 +33,14 @@ from sidecar import (
     text,
     truth,
 )
+from sidecar_vendors.openai_paths import MODELS, locate
 from sidecar_vendors.openai_usage import (
     AnswerMeter,
     ChatMeter,
     EventsMeter,
     ResponsesMeter,
 )
-
-_PREFIX = re.compile(r"/+(?:v1beta/openai|openai|v1)(?=/)")
-_OBJECT = re.compile(rb"[ \t\r\n]*\{")
-
-CHAT = Endpoint("chat", ModelAt.BODY, counts=True)
-RESPONSES = Endpoint(
-    "responses", ModelAt.BODY, counts=True, creates="response", optional_model=True
-)
-_POST: Mapping[str, Endpoint] = {
-    "/chat/completions": CHAT,
-    "/completions": Endpoint("completions", ModelAt.BODY, counts=True),
-    "/responses": RESPONSES,
-    "/responses/compact": Endpoint("compact", ModelAt.BODY, counts=True),
-    "/responses/input_tokens": Endpoint("input_tokens", ModelAt.BODY),
-    "/embeddings": Endpoint("embeddings", ModelAt.BODY, counts=True),
-    "/moderations": Endpoint("moderations", ModelAt.BODY, optional_model=True),
-    "/images/generations": Endpoint("images", ModelAt.BODY, optional_model=True, counts=True),
-    "/images/edits": Endpoint("images", ModelAt.FORM, optional_model=True, counts=True),
-    "/images/variations": Endpoint("images", ModelAt.FORM, optional_model=True, counts=True),
-    "/audio/speech": Endpoint("speech", ModelAt.BODY),
-    "/audio/transcriptions": Endpoint("transcriptions", ModelAt.FORM, counts=True),
-    "/audio/translations": Endpoint("transcriptions", ModelAt.FORM, counts=True),
-    "/videos": Endpoint(
-        "videos", ModelAt.FORM, optional_model=True, starts_work=True, creates="video"
-    ),
-    "/files": Endpoint("files", creates="file"),
-    "/uploads": Endpoint("uploads", creates="upload"),
-    "/batches": Endpoint("batches", starts_work=True, creates="batch"),
-    "/fine_tuning/jobs": Endpoint(
-        "fine_tuning", ModelAt.BODY, optional_model=True, starts_work=True
-    ),
-    "/conversations": Endpoint("conversations", creates="conversation"),
-}
-_OBJECTS = {
-    "responses": "response",
-    "files": "file",
-    "uploads": "upload",
-    "batches": "batch",
-    "videos": "video",
-    "conversations": "conversation",
-}
-MODELS = Endpoint("models", lists_models=True)
-_MODEL = Endpoint("model", ModelAt.PATH)
-# What nobody knows may be paid work: without a model in it, only a key of all models may start it.
-_OTHER = Endpoint("other", ModelAt.BODY, named=False, optional_model=True, starts_work=True)
-_READ_OTHER = Endpoint("other", named=False)
-_ORGANIZATION = Endpoint("organization", refused=True)
+from sidecar_vendors.ratelimits import read_ratelimits
 
 _TYPES: Mapping[Kind, tuple[str, str | None]] = {
     Kind.BAD_REQUEST: ("invalid_request_error", None),
@@ -106,10 +58,6 @@ _TYPES: Mapping[Kind, tuple[str, str | None]] = {
     Kind.CREDENTIAL_REJECTED: ("server_error", "upstream_credential_rejected"),
     Kind.DRAINING: ("service_unavailable_error", "server_is_overloaded"),
 }
-
-
-_WINDOWS: Mapping[str, float | None] = {"requests": 60.0, "tokens": 60.0}
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class _Body(msgspec.Struct):
@@ -131,29 +79,18 @@ class OpenAIDialect(Dialect):
     def locate(self, method: str, path: str) -> Located | None:
         """Paths under `/v1`, under none for those that are known, and under what users make of a
         base URL: doubled, with `//`, with `/openai/v1`."""
-        rest, prefixed = _without_prefixes(path)
-        endpoint = _POST.get(rest) if method == "POST" else None
-        if endpoint is not None:
-            return Located(endpoint, rest)
-        first, _, tail = rest[1:].partition("/")
-        if first in {"organization", "organizations"} and prefixed:
-            return Located(_ORGANIZATION, rest)
-        if first == "models":
-            return _model(method, rest, tail)
-        kind = _OBJECTS.get(first)
-        if kind is not None:
-            object_id = tail.partition("/")[0] or None
-            endpoint = Endpoint(first, owned=kind, counts=False)
-            return Located(endpoint, rest, object_id=object_id)
-        if not prefixed:
-            return None
-        return Located(_OTHER if method == "POST" else _READ_OTHER, rest)
+        return locate(method, path)
 
     def read(self, endpoint: Endpoint, body: bytes) -> Facts:
         """`model`, `stream`, the bound on the output, and what names the conversation."""
-        if not body or (not endpoint.named and not _OBJECT.match(body)):
+        if not body:
             return Facts()
-        found = peek(body, _Body)
+        try:
+            found = peek(body, _Body)
+        except Refused:
+            if endpoint.optional_model:
+                return Facts()  # it can be routed, and the vendor explains it better
+            raise
         bounds = (found.max_output_tokens, found.max_completion_tokens, found.max_tokens)
         return Facts(
             models=(found.model,) if found.model else (),
@@ -213,52 +150,10 @@ def _row(entry: ModelEntry) -> bytes:
 
 
 def _error(refusal: Refusal) -> bytes:
-    kind, code = _TYPES.get(refusal.kind, ("server_error", refusal.kind.name.lower()))
+    usual = "server_error" if refusal.kind.status >= 500 else "invalid_request_error"
+    kind, code = _TYPES.get(refusal.kind, (usual, refusal.kind.name.lower()))
     error = {"message": refusal.message, "type": kind, "param": None, "code": code}
     return json.dumps({"error": error}).encode()
-
-
-def read_ratelimit(
-    headers: Mapping[str, str], windows: Mapping[str, float | None] = _WINDOWS
-) -> tuple[Quota, ...]:
-    """`x-ratelimit-*` headers; resets are durations (`6m0s`, `12ms`) or plain seconds."""
-    found = []
-    for name, window in windows.items():
-        limit = _whole(headers.get(f"x-ratelimit-limit-{name}"))
-        left = _whole(headers.get(f"x-ratelimit-remaining-{name}"))
-        if limit is not None or left is not None:
-            reset = _duration(headers.get(f"x-ratelimit-reset-{name}", ""))
-            found.append(Quota(QuotaKind(name), limit, left, reset, window))
-    return tuple(found)
-
-
-def _whole(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
-
-
-def _duration(text: str) -> float | None:
-    """A Go duration, or seconds, as seconds."""
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
-        return float(text)
-    if not re.fullmatch(r"(?:\d{1,9}(?:\.\d+)?(?:ms|h|m|s))+", text):
-        return None
-    return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"([\d.]+)(ms|h|m|s)", text))
-
-
-def _without_prefixes(path: str) -> tuple[str, bool]:
-    prefixed = False
-    while match := _PREFIX.match(path):
-        path, prefixed = path[match.end() :], True
-    return "/" + path.lstrip("/"), prefixed
-
-
-def _model(method: str, rest: str, tail: str) -> Located | None:
-    if ":" in tail or "%3a" in tail.lower():
-        return None  # `models/NAME:verb` is Gemini's
-    if not tail:
-        return Located(MODELS, rest) if method in {"GET", "HEAD"} else None
-    start = len(rest) - len(tail)
-    return Located(_MODEL, rest, unquote(tail), (start, len(rest)))
 
 
 class OpenAI(Vendor):
@@ -278,7 +173,7 @@ class OpenAI(Vendor):
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
         """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`."""
-        return read_ratelimit(headers)
+        return read_ratelimits(headers)
 
 
 @hookimpl

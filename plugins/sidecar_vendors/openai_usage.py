@@ -10,13 +10,25 @@ from collections.abc import Mapping
 
 from msgspec import structs
 
-from sidecar import Glance, JsonMeter, SseMeter, Usage, as_count, as_mapping, as_object
+from sidecar import (
+    Glance,
+    JsonMeter,
+    SseMeter,
+    Usage,
+    as_count,
+    as_mapping,
+    as_object,
+    error_word,
+)
 
 _TERMINAL = (b"response.completed", b"response.incomplete", b"response.failed")
 
 
-def read_usage(usage: Mapping[str, object]) -> Usage | None:
-    """The figures of chat, completions, embeddings, responses, images or audio; None if empty."""
+def read_usage(usage: Mapping[str, object], tools: object = None) -> Usage | None:
+    """The figures of chat, completions, embeddings, responses, images or audio; None if empty.
+
+    `tools` is what a response says its server-side tools did (`tool_usage`).
+    """
     if not usage:
         return None
     read_in = as_mapping(usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
@@ -27,22 +39,23 @@ def read_usage(usage: Mapping[str, object]) -> Usage | None:
     cached = as_count(read_in.get("cached_tokens"))
     if cached is None:
         cached = as_count(usage.get("prompt_cache_hit_tokens", usage.get("cached_tokens")))
-    units = tuple(
-        (name, count)
-        for name, figure in (
-            ("audio_seconds", usage.get("seconds")),
-            ("audio_tokens", read_in.get("audio_tokens")),
-            ("image_tokens", read_in.get("image_tokens")),
-        )
-        if figure and (count := as_count(figure))
-    )
+    searches = as_mapping(as_mapping(tools).get("web_search")).get("num_requests")
     found = Usage(
         input_tokens=as_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
         output_tokens=as_count(usage.get("completion_tokens", usage.get("output_tokens"))),
         cache_read_tokens=cached,
         cache_write_tokens=as_count(read_in.get("cache_write_tokens")),
         reasoning_tokens=as_count(read_out.get("reasoning_tokens")),
-        units=units,
+        units=tuple(
+            (name, count)
+            for name, figure in (
+                ("audio_seconds", usage.get("seconds", usage.get("prompt_audio_seconds"))),
+                ("audio_tokens", read_in.get("audio_tokens")),
+                ("image_tokens", read_in.get("image_tokens")),
+                ("web_searches", searches),
+            )
+            if (count := as_count(figure))
+        ),
     )
     return None if found == Usage() else found
 
@@ -52,7 +65,10 @@ class AnswerMeter(JsonMeter):
 
     def read_answer(self, answer: Glance) -> None:
         """`usage`, `model`, `service_tier` and `id` stand at the top."""
-        self._usage = with_tier(read_usage(as_mapping(answer.usage)), answer.service_tier)
+        usage = read_usage(as_mapping(answer.usage), answer.tool_usage)
+        self._usage = with_tier(usage, answer.service_tier)
+        # Some vendors answer 200 with nothing but an error in it.
+        self.error = error_word(answer.error)
         if isinstance(answer.model, str):
             self.model = answer.model
         if isinstance(answer.id, str):
@@ -78,27 +94,23 @@ class ChatMeter(SseMeter):
             self.finished = True
             return
         chunk = as_object(data)
-        self._note(chunk)
         choices = chunk.get("choices")
-        if isinstance(choices, list) and any(as_mapping(c).get("finish_reason") for c in choices):
+        rows = [as_mapping(row) for row in choices] if isinstance(choices, list) else []
+        groq = as_mapping(chunk.get("x_groq"))
+        self.error = error_word(chunk.get("error") or groq.get("error")) or self.error
+        if self.error or any(row.get("finish_reason") for row in rows):
             # Most send [DONE] as well; a few compatible servers do not.
-            self.finished = True
-
-    def _note(self, chunk: Mapping[str, object]) -> None:
-        error = as_mapping(chunk.get("error"))
-        if error:
-            self.error = str(error.get("code") or error.get("type") or "error")
             self.finished = True
         if isinstance(model := chunk.get("model"), str) and model:
             self.model = model
-        reported = as_mapping(chunk.get("usage")) or as_mapping(
-            as_mapping(chunk.get("x_groq")).get("usage")
-        )
-        if reported:
-            self._seen |= reported
-            self._usage = (
-                with_tier(read_usage(self._seen), chunk.get("service_tier")) or self._usage
-            )
+        for place in (chunk, groq, *rows):
+            if reported := as_mapping(place.get("usage")):
+                self._take(reported, chunk.get("service_tier"))
+                break
+
+    def _take(self, reported: Mapping[str, object], tier: object) -> None:
+        self._seen |= {name: figure for name, figure in reported.items() if figure is not None}
+        self._usage = with_tier(read_usage(self._seen), tier) or self._usage
 
 
 class ResponsesMeter(SseMeter):
@@ -116,9 +128,7 @@ class ResponsesMeter(SseMeter):
         kind = value.get("type")
         response = as_mapping(value.get("response"))
         if kind == "error":
-            self.error = str(
-                value.get("code") or as_mapping(value.get("error")).get("code") or "error"
-            )
+            self.error = error_word(value.get("error") or {"code": value.get("code") or "error"})
             self.finished = True
         if isinstance(created := response.get("id"), str):
             self._created = (created,)
@@ -126,14 +136,15 @@ class ResponsesMeter(SseMeter):
             self.model = model
         if isinstance(kind, str) and kind.encode() in _TERMINAL:
             self.finished = True
-            reported = read_usage(as_mapping(response.get("usage")))
+            self.error = error_word(response.get("error"))
+            reported = read_usage(as_mapping(response.get("usage")), response.get("tool_usage"))
             self._usage = with_tier(reported, response.get("service_tier"))
 
 
 class EventsMeter(SseMeter):
     """Any other stream: images and audio put `usage` into their last event."""
 
-    wanted = (b'"usage"',)
+    wanted = (b'"usage"', b'"error"')
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,7 +152,9 @@ class EventsMeter(SseMeter):
 
     def on_event(self, event: bytes, data: bytes) -> None:
         """The last figures count."""
-        self._usage = read_usage(as_mapping(as_object(data).get("usage"))) or self._usage
+        value = as_object(data)
+        self._usage = read_usage(as_mapping(value.get("usage"))) or self._usage
+        self.error = error_word(value.get("error")) or self.error
 
 
 def with_tier(usage: Usage | None, tier: object) -> Usage | None:

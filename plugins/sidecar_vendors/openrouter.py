@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from sidecar import Serving, Vendor, hookimpl
+from sidecar import (
+    Answer,
+    Judgement,
+    Serving,
+    Vendor,
+    Verdict,
+    hookimpl,
+    judge_by_status,
+    retry_after,
+)
 from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, MESSAGES
 
 
 class OpenRouter(Vendor):
-    """OpenRouter. Its 402 may mean a short hold, which its metadata tells."""
+    """OpenRouter."""
 
     name = "openrouter"
     title = "OpenRouter"
@@ -21,6 +30,15 @@ class OpenRouter(Vendor):
         "openai": Serving(CHAT_AND_RESPONSES | {"embeddings", "other"}),
         "anthropic": Serving(MESSAGES, strip="/v1"),
     }
+
+    def judge(self, answer: Answer) -> Judgement:
+        """A 402 may be a short hold for calls that still run; a 403 is about the prompt."""
+        wait = retry_after(answer.headers)
+        if answer.status == 402 and (wait or b"openrouter_in_flight_budget" in answer.body):
+            return Judgement(Verdict.SLOW_DOWN, "402 held for running calls", wait, True)
+        if answer.status == 403:
+            return Judgement(Verdict.CLIENT, "403 moderation")
+        return judge_by_status(answer)
 
 
 @hookimpl

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from sidecar import Serving, Vendor, hookimpl
+from sidecar import Quota, QuotaKind, Serving, Vendor, hookimpl
 from sidecar_vendors.endpoints import CHAT, STORED
+from sidecar_vendors.ratelimits import read_ratelimits
 
 
 class Together(Vendor):
@@ -22,6 +23,12 @@ class Together(Vendor):
             CHAT | STORED | {"embeddings", "images", "transcriptions", "speech", "other"}
         ),
     }
+
+    def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
+        """`x-ratelimit-*` for requests and `x-tokenlimit-*` for tokens, by the second."""
+        return read_ratelimits(
+            headers, {"": (QuotaKind.REQUESTS, 1.0)}, stem="x-ratelimit-{}"
+        ) + read_ratelimits(headers, {"": (QuotaKind.TOKENS, 1.0)}, stem="x-tokenlimit-{}")
 
 
 @hookimpl

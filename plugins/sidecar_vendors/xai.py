@@ -20,7 +20,7 @@ from sidecar import (
     judge_by_status,
 )
 from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, STORED
-from sidecar_vendors.openai import read_ratelimit
+from sidecar_vendors.ratelimits import read_ratelimits
 
 
 class XAI(Vendor):
@@ -44,6 +44,8 @@ class XAI(Vendor):
             b"used all available credits" in body or b"spending limit" in body
         ):
             return Judgement(Verdict.SPENT, "429 credits used up", whole_credential=True)
+        if answer.status == 403 and b"blocked" in body:
+            return Judgement(Verdict.CREDENTIAL, "403 blocked key")
         return judge_by_status(answer)
 
     def normalise(self, usage: Usage, endpoint: Endpoint) -> Usage:
@@ -54,7 +56,7 @@ class XAI(Vendor):
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
         """As OpenAI's."""
-        return read_ratelimit(headers)
+        return read_ratelimits(headers)
 
 
 @hookimpl

@@ -1,0 +1,118 @@
+"""Which operation of OpenAI's API a path is.
+
+The table follows OpenAI's published OpenAPI description. Only what changes how a call is routed,
+counted or allowed has a row of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import unquote
+
+from sidecar import Endpoint, Located, ModelAt
+
+_PREFIX = re.compile(r"/+(?:v1beta/openai|openai|v1)(?=/)")
+
+CHAT = Endpoint("chat", ModelAt.BODY, counts=True)
+# Without a model these fall back to one that the vendor picks.
+RESPONSES = Endpoint(
+    "responses", ModelAt.BODY, optional_model=True, starts_work=True, counts=True,
+    creates="response",
+)  # fmt: skip
+_IMAGES = Endpoint("images", ModelAt.BODY, optional_model=True, starts_work=True, counts=True)
+_TRANSCRIPTIONS = Endpoint("transcriptions", ModelAt.FORM, counts=True)
+# Objects that a vendor keeps, by the first segment of their paths. What is posted below one of
+# those that work may be paid work.
+_KEPT = {
+    "responses": "response",
+    "files": "file",
+    "uploads": "upload",
+    "batches": "batch",
+    "conversations": "conversation",
+    "containers": "container",
+}
+_WORKING = {
+    "videos": "video",
+    "vector_stores": "vector_store",
+    "fine_tuning": "fine_tuning_job",
+    "evals": "eval",
+    "assistants": "assistant",
+    "threads": "thread",
+    "agents": "agent",
+    "skills": "skill",
+}
+_OWNED = {name: Endpoint(name, owned=kind) for name, kind in (_KEPT | _WORKING).items()}
+_WORK = {
+    name: Endpoint(name, ModelAt.BODY, optional_model=True, starts_work=True,
+                   owned=kind, creates=kind)
+    for name, kind in _WORKING.items()
+}  # fmt: skip
+_POST: Mapping[str, Endpoint] = {
+    "/chat/completions": CHAT,
+    "/completions": Endpoint("completions", ModelAt.BODY, counts=True),
+    "/responses": RESPONSES,
+    "/responses/compact": Endpoint("compact", ModelAt.BODY, counts=True),
+    "/responses/input_tokens": Endpoint("input_tokens", ModelAt.BODY),
+    "/embeddings": Endpoint("embeddings", ModelAt.BODY, counts=True),
+    "/moderations": Endpoint("moderations", ModelAt.BODY, optional_model=True),
+    "/images/generations": _IMAGES,
+    "/images/edits": _IMAGES,
+    "/images/variations": _IMAGES,
+    "/audio/speech": Endpoint("speech", ModelAt.BODY, counts=True),
+    "/audio/transcriptions": _TRANSCRIPTIONS,
+    "/audio/translations": _TRANSCRIPTIONS,
+    "/files": Endpoint("files", creates="file"),
+    "/uploads": Endpoint("uploads", creates="upload"),
+    "/batches": Endpoint("batches", starts_work=True, creates="batch"),
+    "/containers": Endpoint("containers", starts_work=True, creates="container"),
+    "/conversations": Endpoint("conversations", creates="conversation"),
+}
+MODELS = Endpoint("models", lists_models=True)
+_MODEL = Endpoint("model", ModelAt.PATH)
+# What nobody knows may be paid work: without a model in it, only a key of all models may start it.
+_OTHER = Endpoint("other", ModelAt.BODY, named=False, optional_model=True, starts_work=True)
+_READ_OTHER = Endpoint("other", named=False)
+_ORGANIZATION = Endpoint("organization", refused=True)
+
+
+def locate(method: str, path: str) -> Located | None:
+    """The operation, and the path behind whatever version prefixes the client wrote."""
+    rest, prefixed = _without_prefixes(path)
+    endpoint = _POST.get(rest) if method == "POST" else None
+    if endpoint is not None:
+        return Located(endpoint, rest)
+    first, _, tail = rest[1:].partition("/")
+    if first in {"organization", "organizations"} and prefixed:
+        return Located(_ORGANIZATION, rest)
+    if first == "models":
+        return _model(method, rest, tail)
+    if first in _OWNED:
+        return _kept(method, rest, first, tail)
+    if not prefixed:
+        return None
+    return Located(_OTHER if method == "POST" else _READ_OTHER, rest)
+
+
+def _without_prefixes(path: str) -> tuple[str, bool]:
+    prefixed = False
+    while match := _PREFIX.match(path):
+        path, prefixed = path[match.end() :], True
+    return "/" + path.lstrip("/"), prefixed
+
+
+def _kept(method: str, rest: str, first: str, tail: str) -> Located:
+    segments = tail.split("/")
+    if first == "fine_tuning":
+        segments = segments[1:] or [""]  # behind `jobs`
+    works = method == "POST" and first in _WORK
+    return Located((_WORK if works else _OWNED)[first], rest, object_id=segments[0] or None)
+
+
+def _model(method: str, rest: str, tail: str) -> Located | None:
+    if method == "POST":
+        return None  # `models/NAME:verb` is Gemini's
+    if not tail:
+        return Located(MODELS, rest) if method in {"GET", "HEAD"} else None
+    start = len(rest) - len(tail)
+    return Located(_MODEL, rest, unquote(tail), (start, len(rest)))
