@@ -27,7 +27,7 @@ def explain(
             "credential": each.credential_name or None,
             "model": each.model,
             "base_url": each.serving.base(each.provider.base_url),
-            "limits": _limits(each.route.allowance) + _limits(each.provider.allowance),
+            "limits": limits_of(each.route.allowance) + limits_of(each.provider.allowance),
         }
         for each in found.candidates
     ]
@@ -39,7 +39,7 @@ def explain(
         "allowed": routing.may_use(key, model),
         "enabled": key.enabled,
         "urgency": key.urgency.name.lower(),
-        "limits": _limits(key.allowance) + _limits(key.group.allowance),
+        "limits": limits_of(key.allowance) + limits_of(key.group.allowance),
         "candidates": candidates,
         "skipped": skipped,
         "text": "\n".join(_lines(key, model, found)),
@@ -61,18 +61,21 @@ def _lines(key: Key, model: str, found: routing.Plan) -> list[str]:
         renamed = "" if each.model == model else f" as {each.model}"
         credential = f" with {each.credential_name}" if each.credential else ""
         lines.append(f"  {number}. {each.provider.name}{renamed}{credential}")
-        lines += [f"       {limit}" for limit in _limits(each.route.allowance)]
-        lines += [f"       {limit}" for limit in _limits(each.provider.allowance)]
+        lines += [f"       {limit}" for limit in limits_of(each.route.allowance)]
+        lines += [f"       {limit}" for limit in limits_of(each.provider.allowance)]
     lines += [f"  -  {skip.provider}: {skip.why}" for skip in found.skipped]
     if not found.candidates and not routing.may_use(key, model):
         lines.append(f"  refused with 403: {routing.not_offered(key, model)}")
     elif not found.candidates:
         lines.append("  refused with 503: nothing is available")
-    lines += [f"  limit {limit}" for limit in _limits(key.allowance) + _limits(key.group.allowance)]
+    lines += [
+        f"  limit {limit}" for limit in limits_of(key.allowance) + limits_of(key.group.allowance)
+    ]
     return lines
 
 
-def _limits(allowance: Allowance) -> list[str]:
+def limits_of(allowance: Allowance) -> list[str]:
+    """Every limit and budget in words, with the line of the file that says so."""
     limits = [
         f"{limit.kind.value} {limit.amount}"
         + (f" for {limit.models.text}" if limit.models is not None else "")

@@ -21,7 +21,7 @@ NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
 FIRST, SECOND = mint(), mint()
 STYLES = {
     "flow": "  {name}: {{group: demo, urgency:  normal , hash: {hash}}}   # {name}\n",
-    "block": "  {name}:\n    # about {name}\n    group:   'demo'\n    hash: '{hash}'   # its hash\n",
+    "block": "  {name}:\n    # about {name}\n    group:   'demo'\n    hash: '{hash}'   # hash\n",
     "mixed": "  {name}:   {{hash: {hash},\n     group: demo }}\n",
     "merged": "  {name}:\n    <<: *shared\n    hash: {hash}\n",
 }

@@ -63,3 +63,25 @@ def test_the_schema_has_the_fields_of_the_plugins_that_the_file_names(cli: Cli) 
     cli.config.write_text(FILE + "plugins: mine.py\n")
     assert "flavour" in cli.run("schema").json["$defs"]["mine"]["properties"]
     assert "mine" not in cli.run("schema", "--config", cli.folder / "none.yaml").json["$defs"]
+
+
+def test_an_edit_of_just_now_is_in_the_status(cli: Cli) -> None:
+    with cli.serving():
+        good = cli.config.read_text()
+        cli.config.write_text(good + "surprise: 1\n")
+        refused = cli.run("status")
+        assert (refused.status, "REFUSED" in refused.out, "surprise" in refused.out) == (
+            1,
+            True,
+            True,
+        )
+        cli.config.write_text(good)
+        assert cli.run("status").status == 0
+
+
+def test_a_key_is_shown_with_its_limits_and_budgets(cli: Cli) -> None:
+    limited = "group: demo, limits: {rpm: 20}, budget: $2/day"
+    cli.config.write_text(FILE.replace("group: demo", limited))
+    shown = cli.run("keys", "show", "first").out
+    assert "rpm 20 (routes.yaml:7)" in shown
+    assert "budget $2/day (routes.yaml:7)" in shown

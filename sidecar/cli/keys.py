@@ -161,13 +161,16 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
     if as_json:
         click.echo(json.dumps(fields))
         return
+    from sidecar.explain import limits_of
     from sidecar.routing import offered
 
+    limits = limits_of(key.allowance) + limits_of(key.group.allowance)
     fields |= {
         "description": key.description or None,
         "urgency": key.urgency.name.lower(),
         "may use": ", ".join(offered(key)) or "nothing",
         "providers": ", ".join(route.provider.name for route in key.routes if route.enabled),
+        "limits": ", ".join(limits) or "none",
         "last program": times.program or None,
         "written at": str(key.place),
     }

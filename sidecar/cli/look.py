@@ -43,6 +43,8 @@ def status_command(as_json: bool, state: Path) -> None:
     """
     try:
         live = find_live(state)
+        if live is not None:
+            live.post("api", "reload")  # an edit of just now counts, too
         status = None if live is None else live.get("/api/status")
     except LiveError as error:
         fail(str(error), NOT_RUNNING)
