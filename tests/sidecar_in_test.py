@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -134,20 +135,32 @@ class Raw:
         return found
 
 
-async def talk(port: int, request: bytes, *, half: bool = False) -> bytes:
-    """Send bytes as they are; everything that comes back until the other side closes."""
+async def talk(port: int, request: bytes, *, half: bool = False, to_the_end: bool = False) -> bytes:
+    """Send bytes as they are; what comes back until the other side closes or, unless `to_the_end`,
+    until the answer is whole by its own length."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
     await writer.drain()
     if half:
         writer.write_eof()
+    found = b""
     try:
         async with asyncio.timeout(10):
-            return await reader.read(-1)
+            while to_the_end or not _is_whole(found):
+                if not (piece := await reader.read(1 << 16)):
+                    break
+                found += piece
     except ConnectionResetError:
         return b""
     finally:
         writer.close()
+    return found
+
+
+def _is_whole(answer: bytes) -> bool:
+    head, blank, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+    return bool(blank) and length is not None and len(body) >= int(length[1])
 
 
 def request(

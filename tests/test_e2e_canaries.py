@@ -189,6 +189,7 @@ async def test_the_lines_of_calls_hold_no_secret_either(
     assert not [secret for secret in secrets(proxy) if secret in text]
 
 
+@pytest.mark.usefixtures("restless")
 async def test_a_credential_is_not_read_out_of_a_broken_file(
     proxy: Sidecar, caplog: pytest.LogCaptureFixture
 ) -> None:

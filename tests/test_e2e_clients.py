@@ -296,7 +296,7 @@ async def test_pipelined_requests_are_answered_in_order(
     first, second = b'{"choices":[],"n":1}', b'{"choices":[],"n":2}'
     vendor.play(answer(first), answer(second))
     open_ended = CHAT.request(proxy).replace(b"Connection: close\r\n", b"")
-    whole = await talk(proxy.port, open_ended + CHAT.request(proxy))
+    whole = await talk(proxy.port, open_ended + CHAT.request(proxy), to_the_end=True)
     assert 0 < whole.index(first) < whole.index(second)
     assert whole.count(b"HTTP/1.1 200 OK") == 2
 

@@ -151,6 +151,7 @@ async def test_a_key_that_was_never_written_down_is_unknown(
     assert (found.status, vendor.requests) == (401, [])
 
 
+@pytest.mark.usefixtures("restless")
 async def test_a_rotated_key_serves_until_its_time_and_then_is_refused(
     two: Sidecar, vendor: ScriptedVendor
 ) -> None:
