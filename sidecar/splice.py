@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from sidecar.errors import Kind, Refused
+
 TRIES = 16
 """Occurrences of the field's name that are tried before the body is scanned as a whole."""
 
@@ -84,20 +86,23 @@ def _skip(text: str, at: int) -> int:
 
 def form_model(body: bytes, content_type: str) -> tuple[str, tuple[int, int]] | None:
     """The `model` field of a multipart form (RFC 7578) and the span of its value; None when there
-    is none."""
+    is none. Raises `Refused` when there are two: which one counts is up to who reads it."""
     match = _BOUNDARY.search(content_type)
     if match is None or "multipart/form-data" not in content_type.lower():
         return None
     delimiter = b"--" + (match[1] or match[2]).encode()
+    found: tuple[str, tuple[int, int]] | None = None
     at = body.find(delimiter)
     while at >= 0:
         head = at + len(delimiter)
         middle = body.find(b"\r\n\r\n", head)
         end = body.find(b"\r\n" + delimiter, head)
         if middle < 0 or end < 0:
-            return None
+            break
         if middle < end and _FIELD.search(body[head:middle]):
+            if found is not None:
+                raise Refused(Kind.BAD_REQUEST, "the form names a model twice; send one")
             start = middle + 4
-            return body[start:end].decode("utf-8", "replace"), (start, end)
+            found = body[start:end].decode("utf-8", "replace"), (start, end)
         at = end + 2
-    return None
+    return found
