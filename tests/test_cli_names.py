@@ -71,3 +71,23 @@ def test_the_text_of_a_key_is_no_name_and_is_not_repeated(cli: Cli, words: list[
 def test_a_misspelt_name_is_told_the_one_that_is_near(cli: Cli) -> None:
     assert 'did you mean "first"?' in cli.run("keys", "show", "frist").err
     assert "sidecar keys list" in cli.run("keys", "show", "zzz").err
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("key list", "keys"), ("keys lst", "list")])
+def test_a_misspelt_command_is_told_the_one_that_is_near(cli: Cli, typed: str, meant: str) -> None:
+    done = cli.run(*typed.split())
+    assert (done.status, f"Did you mean '{meant}'?" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "unused"),
+    [("--version", {"aiohttp", "rich", "yaml", "asyncio"}), ("--help", {"aiohttp", "rich"})],
+)
+def test_help_and_version_load_no_server(words: str, unused: set[str]) -> None:
+    code = (
+        "import sys; from sidecar.cli import cli\n"
+        f"cli([{words!r}], standalone_mode=False)\n"
+        f"print({unused} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"

@@ -5,6 +5,7 @@ Modules of the commands are imported when they are used, so that `sidecar --help
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 from importlib import import_module
@@ -33,7 +34,23 @@ COMMANDS = {
 HIDDEN = frozenset({"demo"})
 
 
-class Commands(click.Group):
+class Suggesting(click.Group):
+    """A group that names the command which was probably meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that was typed."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if not near:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean '{near[0]}'?", ctx) from None
+
+
+class Commands(Suggesting):
     """The commands, loaded when they are named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from sidecar import changes
+from sidecar.cli import Suggesting
 from sidecar.cli.common import (
     config_option,
     fail,
@@ -31,7 +32,7 @@ from sidecar.keytext import mint
 URGENCIES = click.Choice(["interactive", "normal", "background"])
 
 
-@click.group("keys")
+@click.group("keys", cls=Suggesting)
 def keys_command() -> None:
     """Create, list, edit, switch, rotate, revoke and delete local keys.
 
@@ -166,6 +167,7 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
 
     limits = limits_of(key.allowance) + limits_of(key.group.allowance)
     fields |= {
+        "enabled": "yes" if key.enabled else "no",
         "description": key.description or None,
         "urgency": key.urgency.name.lower(),
         "may use": ", ".join(offered(key)) or "nothing",
