@@ -1,4 +1,4 @@
-"""Sends one prepared request to a provider and names every way in which that can fail.
+"""Sends one prepared request to a provider, and reads its answer.
 
 One shared session: no redirects, no cookies, no environment proxies, no netrc, no inflating, and
 addresses only from the configuration. No retries here, no vendor's name, and no waiting line.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from typing import Any
@@ -22,6 +22,7 @@ from yarl import URL
 
 from sidecar.config import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
+from sidecar.faults import failed_head, named
 from sidecar.headers import pairs_of
 
 Body = bytes | AsyncIterable[bytes] | None
@@ -99,7 +100,7 @@ class Reply:
         try:
             data = await self._response.content.readany()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _named(error, sent=True) from error
+            raise named(error, sent=True) from error
         if self._watch is not None:
             self._last = self._loop.time()
         return data
@@ -182,7 +183,7 @@ class Upstream:
                     ssl=self._tls(provider),
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _fault(error, timeouts) from error
+            raise failed_head(error, timeouts) from error
         if not 200 <= response.status <= 599:
             response.close()
             raise UpstreamError(Fault.PROTOCOL, f"its status is {response.status}", sent=True)
@@ -263,52 +264,3 @@ def _url(address: str) -> URL:
 @lru_cache(maxsize=64)
 def _limits(timeouts: Timeouts) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
-
-
-def _fault(error: Exception, timeouts: Timeouts) -> UpstreamError:
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        why = f"no connection within {timeouts.connect:g} s (timeouts.connect)"
-        return UpstreamError(Fault.TIMEOUT, why, sent=False)
-    if isinstance(error, TimeoutError):
-        why = f"no answer within {timeouts.first_byte:g} s (timeouts.first_byte)"
-        return UpstreamError(Fault.TIMEOUT, why, sent=True)
-    return _named(error, sent=not isinstance(error, aiohttp.ClientConnectorError))
-
-
-_NAMES: tuple[tuple[type[BaseException], Fault, Callable[[BaseException], str]], ...] = (
-    (TimeoutError, Fault.TIMEOUT, str),
-    (
-        aiohttp.ClientConnectorCertificateError,
-        Fault.TLS,
-        lambda e: f"its certificate was not accepted: {getattr(e, 'certificate_error', '')}",
-    ),
-    (aiohttp.ClientSSLError, Fault.TLS, lambda _: "the TLS handshake failed"),
-    (aiohttp.ClientConnectorDNSError, Fault.CONNECT, lambda _: "its name does not resolve"),
-    (aiohttp.ClientProxyConnectionError, Fault.CONNECT, lambda _: "the proxy cannot be reached"),
-    (aiohttp.ClientHttpProxyError, Fault.CONNECT, lambda _: "the proxy refused"),
-    (
-        aiohttp.ClientConnectorError,
-        Fault.CONNECT,
-        lambda e: f"the connection failed: {getattr(e, 'strerror', None) or 'unreachable'}",
-    ),
-    (aiohttp.ServerDisconnectedError, Fault.CLOSED, lambda _: "it closed without an answer"),
-    (aiohttp.ClientPayloadError, Fault.CLOSED, lambda _: "it broke off in its answer"),
-    (aiohttp.ClientResponseError, Fault.PROTOCOL, lambda _: "its answer was not valid HTTP"),
-    (OSError, Fault.CLOSED, lambda _: "the connection was reset"),
-)
-
-
-def _named(error: BaseException, *, sent: bool) -> UpstreamError:
-    """Our name for a library's error; never its text, which may quote what was on the wire."""
-    for kind, fault, text in _NAMES:
-        if isinstance(error, kind):
-            return UpstreamError(fault, text(error), sent=sent)
-    return UpstreamError(Fault.PROTOCOL, f"{type(error).__name__}", sent=sent)
-
-
-async def drained(reply: Reply, maximum: int) -> bytes:
-    """What an error answer says, up to `maximum` bytes; what came of it if it broke off."""
-    body = b""
-    with suppress(UpstreamError):
-        body, _ = await reply.read_all(maximum)
-    return body
