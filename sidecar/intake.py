@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import unquote_plus
 
 from aiohttp import StreamReader, web
@@ -119,6 +120,7 @@ async def read_call(
     dialect, located = find_dialect(
         key.group.vendor, dialects, request.method, path, request.headers
     )
+    located = _by_content(located, request.headers)
     endpoint = located.endpoint
     if endpoint.refused:
         raise Refused(Kind.FORBIDDEN, f"{path} administers an account and is not offered to agents")
@@ -135,6 +137,20 @@ async def read_call(
         snapshot, key, dialect, located, request.method, query, pairs_of(request.raw_headers),
         body, plain, facts, encoding, span,
     )  # fmt: skip
+
+
+def _by_content(located: Located, headers: Mapping[str, str]) -> Located:
+    """Where the model stands in a body: that it is a form is said by its type alone."""
+    at = located.endpoint.model_at
+    if at not in {ModelAt.BODY, ModelAt.FORM}:
+        return located
+    is_form = headers.get("Content-Type", "").lower().startswith("multipart/form-data")
+    actual = ModelAt.FORM if is_form else ModelAt.BODY
+    return (
+        located
+        if at is actual
+        else replace(located, endpoint=replace(located.endpoint, model_at=actual))
+    )
 
 
 def _is_streamed(request: web.BaseRequest, endpoint: Endpoint) -> bool:

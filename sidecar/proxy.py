@@ -207,11 +207,14 @@ def _read_meter(passage: Passage, call: Call, meter: Meter) -> None:
     usage = meter.usage()
     if usage is not None and passage.vendor is not None:
         usage = passage.vendor.normalise(usage, call.endpoint)
-    live.usage = usage
+    # What is only looked at again was used, and counted, when it was made.
+    live.usage = None if call.method == "GET" else usage
     live.model_served = meter.model or live.model_served
     if meter.finished and live.outcome is Outcome.CANCELLED:
         # Some clients close as soon as they have read the end.
         live.outcome = Outcome.OK
+    if meter.error is not None and live.outcome is Outcome.OK:
+        live.outcome, live.reason = Outcome.UPSTREAM_ERROR, f"in its answer: {meter.error}"
     complete = meter.finished or passage.relay.end is End.WHOLE
     if live.usage is not None:
         live.usage_state = UsageState.REPORTED if complete else UsageState.PARTIAL

@@ -12,7 +12,7 @@ from itertools import groupby
 from msgspec import Struct
 
 from sidecar.config import CredentialRef, Key, Provider, Route, matches_any
-from sidecar.dialect import Dialect, Endpoint
+from sidecar.dialect import Dialect, Endpoint, ModelAt
 from sidecar.errors import Kind, Refused
 from sidecar.vendor import Serving
 
@@ -162,8 +162,10 @@ def _barred(
     for model in models:
         if not (matches_any(key.models, model) and matches_any(route.models, model)):
             return f'model "{model[:128]}" is not among its models ({route.place.short})'
-    if len(models) > 1 and route.rename and any(route.rename.served(m) != m for m in models):
-        return f"renames models, which a batch of several cannot follow ({route.place.short})"
+    if endpoint.model_at is ModelAt.EACH and route.rename is not None:
+        renamed = any(route.rename.served(model) != model for model in models)
+        if renamed:
+            return f"renames models, which {endpoint.name} cannot follow ({route.place.short})"
     restricted = key.models is not None or route.models is not None
     if not models and endpoint.starts_work and restricted:
         return f"allows only some models ({route.place.short})"

@@ -18,8 +18,12 @@ TRIES = 16
 
 _NAME = b'"model"'
 _TO_VALUE = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*")')
-_BOUNDARY = re.compile(r'boundary=(?:"([^"]+)"|([^;\s]+))', re.IGNORECASE)
-_FIELD = re.compile(rb'\bname=(?:"model"|model)(?:;|\s|$)', re.IGNORECASE)
+_BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]+)"|([^;\s]+))', re.IGNORECASE)
+_PARAMETER = re.compile(rb';\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))')
+
+
+# Numbers are stepped over, however long.
+_JSON = json.JSONDecoder(parse_int=len, parse_float=len)
 
 
 class _Model(msgspec.Struct):
@@ -28,7 +32,8 @@ class _Model(msgspec.Struct):
 
 def splice_model(body: bytes, old: str, new: str) -> bytes:
     """`body`, a JSON object, with the value of its top-level `model` replaced; itself when the
-    names are equal. Raises `ValueError` when there is no such field."""
+    names are equal. Raises `ValueError` when there is no such field, `Refused` when the body is
+    nested too deeply to find it."""
     if old == new:
         return body
     value = json.dumps(new).encode()
@@ -39,7 +44,10 @@ def splice_model(body: bytes, old: str, new: str) -> bytes:
         # Only the top-level field's value shows when the result is read again.
         if _read(spliced) == new:
             return spliced
-    start, end = _scan(body)
+    try:
+        start, end = _scan(body)
+    except RecursionError:
+        raise Refused(Kind.BAD_REQUEST, "the request body is nested too deeply") from None
     return body[:start] + value + body[end:]
 
 
@@ -60,22 +68,21 @@ def _read(body: bytes) -> str | None:
 
 def _scan(body: bytes) -> tuple[int, int]:
     """The span of the last top-level `model` value, whatever escapes its name is written with."""
-    text = body.decode()
-    decoder = json.JSONDecoder()
+    # One character a byte: offsets stay, and what JSON is made of is ASCII anyway.
+    text = body.decode("latin-1")
     at = _skip(text, 0) + 1
     found: tuple[int, int] | None = None
     while text[at := _skip(text, at)] != "}":
-        name, at = decoder.raw_decode(text, at)
+        name, at = _JSON.raw_decode(text, at)
         start = _skip(text, _skip(text, at) + 1)
-        _, at = decoder.raw_decode(text, start)
+        _, at = _JSON.raw_decode(text, start)
         if name == "model":
             found = start, at
         at = _skip(text, at)
         at += text[at] == ","
     if found is None:
         raise ValueError("there is no top-level model")
-    start, end = found
-    return len(text[:start].encode()), len(text[:end].encode())
+    return found
 
 
 def _skip(text: str, at: int) -> int:
@@ -87,22 +94,40 @@ def _skip(text: str, at: int) -> int:
 def form_model(body: bytes, content_type: str) -> tuple[str, tuple[int, int]] | None:
     """The `model` field of a multipart form (RFC 7578) and the span of its value; None when there
     is none. Raises `Refused` when there are two: which one counts is up to who reads it."""
-    match = _BOUNDARY.search(content_type)
-    if match is None or "multipart/form-data" not in content_type.lower():
-        return None
-    delimiter = b"--" + (match[1] or match[2]).encode()
     found: tuple[str, tuple[int, int]] | None = None
-    at = body.find(delimiter)
-    while at >= 0:
+    for head, start, end in _parts(body, content_type):
+        if not _is_model(head):
+            continue
+        if found is not None:
+            raise Refused(Kind.BAD_REQUEST, "the form names a model twice; send one")
+        found = body[start:end].decode("utf-8", "replace"), (start, end)
+    return found
+
+
+def _parts(body: bytes, content_type: str) -> Iterator[tuple[bytes, int, int]]:
+    """The head of every part, and where its content begins and ends; none of a broken form."""
+    match = _BOUNDARY.search(content_type)
+    if match is None or not content_type.lower().startswith("multipart/form-data"):
+        return
+    delimiter = b"--" + (match[1] or match[2]).encode()
+    at = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
+    while body.startswith(delimiter, at):
         head = at + len(delimiter)
         middle = body.find(b"\r\n\r\n", head)
         end = body.find(b"\r\n" + delimiter, head)
-        if middle < 0 or end < 0:
-            break
-        if middle < end and _FIELD.search(body[head:middle]):
-            if found is not None:
-                raise Refused(Kind.BAD_REQUEST, "the form names a model twice; send one")
-            start = middle + 4
-            found = body[start:end].decode("utf-8", "replace"), (start, end)
+        if end < 0:
+            return
+        if 0 <= middle < end:
+            yield body[head:middle], middle + 4, end
         at = end + 2
-    return found
+
+
+def _is_model(head: bytes) -> bool:
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"content-disposition":
+            return any(
+                parameter[1].lower() == b"name" and (parameter[2] or parameter[3]) == b"model"
+                for parameter in _PARAMETER.finditer(value)
+            )
+    return False

@@ -153,10 +153,13 @@ def test_a_rename_serves_another_name_and_keeps_what_the_star_matched() -> None:
     assert planned(whose, "claude-x-4").candidates[0].model == "anthropic/claude-x-4"
 
 
-def test_a_batch_of_several_models_cannot_be_renamed() -> None:
-    rename = Rename(((Pattern("x"), "z"),))
+@pytest.mark.parametrize("models", [("x",), ("x", "y")])
+def test_what_names_a_model_in_every_item_cannot_be_renamed(models: tuple[str, ...]) -> None:
+    each = Endpoint("batches", ModelAt.EACH)
+    rename = Rename(((Pattern("x"), "z"), (Pattern("*"), "*")))
     whose = key(Route(provider("a"), PLACE, rename=rename))
-    assert "renames" in planned(whose, "x", "y").skipped[0].why
+    assert "renames" in planned(whose, *models, endpoint=each).skipped[0].why
+    assert names(planned(whose, "y", endpoint=each)) == ["a"]
 
 
 def test_equal_priorities_share_by_weight() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar import Refused
 from sidecar.splice import form_model, splice_model
 
 names = st.text(min_size=1, max_size=30)
@@ -84,6 +86,18 @@ def test_many_decoys_do_not_hide_it() -> None:
     assert splice_model(body, "a", "bé") == body.replace(b'"a"', b'"b\\u00e9"', 1)
 
 
+def test_scanning_steps_over_whatever_else_there_is() -> None:
+    for value in (b"9" * 5000, b"1e999", b'"\\u00e9 \xff"', b"[[[[]]]]", b'{"model":"a"}'):
+        body = b'{"x":%s,"mod\\u0065l":"a","y":%s}' % (value, value)
+        assert splice_model(body, "a", "b") == body.replace(b'u0065l":"a"', b'u0065l":"b"')
+
+
+def test_a_body_that_is_nested_too_deeply_is_refused() -> None:
+    body = b'{"x":' + b"[" * 50_000 + b"]" * 50_000 + b',"mod\\u0065l":"a"}'
+    with pytest.raises(Refused, match="nested too deeply"):
+        splice_model(body, "a", "b")
+
+
 FORM = (
     b'--B\r\nContent-Disposition: form-data; name="file"; filename="model"\r\n\r\n'
     b'name="model"\r\n\r\nnot this\r\n'
@@ -107,6 +121,71 @@ def test_a_form_without_a_model_and_a_body_that_is_none() -> None:
     )
     assert form_model(FORM, "application/json; boundary=B") is None
     assert form_model(b"--B\r\nbroken", "multipart/form-data; boundary=B") is None
+
+
+def form(*parts: tuple[str, str], end: str = "\r\n") -> bytes:
+    lines = [f"--B{end}Content-Disposition: {head}{end}{end}{value}{end}" for head, value in parts]
+    return ("".join(lines) + f"--B--{end}").encode()
+
+
+MODEL_FIELDS = [
+    'form-data; name="model"',
+    "form-data; name=model",
+    "form-data;name=model",
+    'FORM-DATA; NAME="model"; charset=utf-8',
+    'form-data; filename="x; name=other"; name="model"',
+]
+
+
+@pytest.mark.parametrize("head", MODEL_FIELDS)
+def test_a_model_field_in_any_spelling(head: str) -> None:
+    body = form(('form-data; name="file"; filename="a"', "RIFF"), (head, "whisper-1"))
+    found = form_model(body, "multipart/form-data; charset=utf-8; boundary=B")
+    assert found is not None
+    assert found[0] == "whisper-1"
+
+
+OTHER_FIELDS = [
+    'form-data; name="file"; filename="x name=model y"',
+    'form-data; name="file"; filename="x; name=\\"model\\""',
+    'form-data; name="models"',
+    'form-data; xname="model"',
+    "form-data",
+]
+
+
+@pytest.mark.parametrize("head", OTHER_FIELDS)
+def test_what_only_looks_like_a_model_field_is_none(head: str) -> None:
+    assert form_model(form((head, "whisper-1")), "multipart/form-data; boundary=B") is None
+    both = form((head, "cheap"), ('form-data; name="model"', "dear"))
+    assert form_model(both, "multipart/form-data; boundary=B") == (
+        "dear", (both.index(b"dear"), both.index(b"dear") + 4),
+    )  # fmt: skip
+
+
+def test_of_two_models_in_a_form_none_is_believed() -> None:
+    twice = form(('form-data; name="model"', "cheap"), ("form-data; name=model", "dear"))
+    with pytest.raises(Refused, match="twice"):
+        form_model(twice, "multipart/form-data; boundary=B")
+
+
+contents = st.text(st.sampled_from('ab-B\r\n"=;: '), max_size=20).filter(
+    lambda text: "\r\n--B" not in f"\r\n{text}\r\n"
+)
+
+
+@given(contents, contents, names.filter(lambda text: "\r\n--B" not in f"\r\n{text}"))
+def test_the_span_of_a_form_is_the_models_value(before: str, after: str, name: str) -> None:
+    try:
+        body = form(('form-data; name="a"', before), ('form-data; name="model"', name),
+                    ('form-data; name="b"', after))  # fmt: skip
+    except UnicodeEncodeError:
+        return  # a lone surrogate cannot be sent
+    found = form_model(body, "multipart/form-data; boundary=B")
+    assert found is not None
+    start, end = found[1]
+    assert (found[0], body[start:end].decode()) == (name, name)
+    assert body[:start].endswith(b'name="model"\r\n\r\n')
 
 
 @given(st.binary(max_size=300), st.text(max_size=40))

@@ -30,6 +30,7 @@ from sidecar import (
     Quota,
     QuotaKind,
     Refusal,
+    Refused,
     Serving,
     Vendor,
     Verdict,
@@ -42,6 +43,7 @@ from sidecar import (
 )
 from sidecar_vendors.anthropic_usage import MessageMeter, MessagesMeter
 from sidecar_vendors.openai import rows
+from sidecar_vendors.ratelimits import whole
 
 _PREFIX = re.compile(r"/+(?:v1|anthropic)(?=/)")
 
@@ -54,8 +56,10 @@ _COMPLETE = Endpoint("complete", ModelAt.BODY, counts=True)
 _FILES = Endpoint("files", creates="file")
 _FILE = Endpoint("files", owned="file")
 _BATCH = Endpoint("batches", owned="batch")
+_BATCHES_MADE = Endpoint("batches", starts_work=True)  # all of an account's, whoever made them
 _OTHER = Endpoint("other", named=False)
-_OTHER_WORK = Endpoint("other", named=False, starts_work=True)
+# What nobody knows may be paid work: without a model in it, only a key of all models may start it.
+_OTHER_WORK = Endpoint("other", ModelAt.BODY, named=False, optional_model=True, starts_work=True)
 _ORGANIZATION = Endpoint("organization", refused=True)
 
 _TYPES: Mapping[Kind, tuple[int, str]] = {
@@ -121,14 +125,14 @@ class AnthropicDialect(Dialect):
             case ["messages", "count_tokens"]:
                 return Located(COUNT_TOKENS, own)
             case ["messages", "batches"]:
-                return Located(BATCHES if method == "POST" else _OTHER_WORK, own)
+                return Located(BATCHES if method == "POST" else _BATCHES_MADE, own)
             case ["messages", "batches", batch, *_]:
                 return Located(_BATCH, own, object_id=batch)
             case ["complete"]:
                 return Located(_COMPLETE, own)
             case ["models"]:
                 return Located(MODELS, own)
-            case ["models", name] if ":" not in unquote(name):
+            case ["models", name] if method != "POST":
                 return Located(_MODEL, own, unquote(name), (len(own) - len(name), len(own)))
             case ["files"]:
                 return Located(_FILES, own)
@@ -147,7 +151,12 @@ class AnthropicDialect(Dialect):
             return Facts(tuple(dict.fromkeys(item.params.model for item in items)))
         if not body:
             return Facts()
-        found = peek(body, _Body)
+        try:
+            found = peek(body, _Body)
+        except Refused:
+            if endpoint.optional_model:
+                return Facts()  # it can be routed, and the vendor explains it better
+            raise
         return Facts(
             models=(found.model,) if found.model else (),
             streaming=truth(found.stream),
@@ -210,10 +219,8 @@ class Anthropic(Vendor):
         found = []
         for name, kind in _QUOTAS.items():
             stem = f"anthropic-ratelimit-{name}"
-            limit, left = (
-                _whole(headers.get(f"{stem}-limit")),
-                _whole(headers.get(f"{stem}-remaining")),
-            )
+            limit = whole(headers.get(f"{stem}-limit"))
+            left = whole(headers.get(f"{stem}-remaining"))
             if limit is not None or left is not None:
                 reset = _seconds_until(headers.get(f"{stem}-reset"), now)
                 found.append(Quota(kind, limit, left, reset, 60.0))
@@ -260,10 +267,6 @@ def _without_prefixes(path: str) -> tuple[str, bool]:
     while match := _PREFIX.match(path):
         path, prefixed = path[match.end() :], True
     return "/" + path.lstrip("/"), prefixed
-
-
-def _whole(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
 
 
 def _seconds_until(text: str | None, now: float) -> float | None:

@@ -28,6 +28,7 @@ from sidecar import (
     ModelEntry,
     NoMeter,
     Refusal,
+    Refused,
     Serving,
     Vendor,
     Verdict,
@@ -38,12 +39,15 @@ from sidecar import (
     judge_by_status,
     mapping,
     peek,
+    text,
+    truth,
 )
 from sidecar_vendors.gemini_usage import GenerateMeter, StreamMeter
 from sidecar_vendors.openai import rows
 
 _VERSION = re.compile(r"/+(v1(?:beta|alpha)?\d*)(?=/)")
-_UPLOAD = re.compile(r"/+upload/(v1(?:beta|alpha)?\d*)/files(?:/|$)")
+_UPLOAD = re.compile(r"/+upload/(?:v1(?:beta|alpha)?\d*)/(\w+)")
+_COLON = re.compile(r":|%3a", re.IGNORECASE)
 _DEFAULT_VERSION = "v1beta"
 _VERBS: Mapping[str, Endpoint] = {
     "generateContent": Endpoint("generate", ModelAt.PATH, counts=True),
@@ -59,17 +63,25 @@ _VERBS: Mapping[str, Endpoint] = {
 _OTHER_VERB = Endpoint("other", ModelAt.PATH)
 MODELS = Endpoint("models", lists_models=True)
 _MODEL = Endpoint("model", ModelAt.PATH)
+_OPERATION = Endpoint("operations", owned="operation")
 _UPLOADS = Endpoint("upload", creates="file")
+# An agent may stand in the place of a model.
 _INTERACTIONS = Endpoint("interactions", ModelAt.BODY, counts=True, creates="interaction",
-                         optional_model=True)  # fmt: skip
+                         optional_model=True, starts_work=True)  # fmt: skip
+# Its model is written "models/NAME": it is checked, but not renamed.
+_CACHES = Endpoint("cached", ModelAt.EACH, creates="cache", optional_model=True, starts_work=True)
+_POST = {"interactions": _INTERACTIONS, "cachedContents": _CACHES}
 _OBJECTS = {
-    "files": "file",
-    "batches": "batch",
-    "operations": "operation",
-    "cachedContents": "cache",
-    "interactions": "interaction",
+    "files": Endpoint("files", owned="file"),
+    "batches": Endpoint("batches", owned="batch"),
+    "operations": _OPERATION,
+    "cachedContents": Endpoint("cached", owned="cache"),
+    "interactions": Endpoint("interactions", owned="interaction"),
 }
-_KNOWN = frozenset({*_OBJECTS, "tunedModels", "fileSearchStores", "auth_tokens"})
+_KNOWN = frozenset({"tunedModels", "fileSearchStores", "auth_tokens"})
+# What nobody knows may be paid work: without a model in it, only a key of all models may start it.
+_OTHER = Endpoint("other", ModelAt.EACH, named=False, optional_model=True, starts_work=True)
+_READ_OTHER = Endpoint("other", named=False)
 
 _STATUS: Mapping[Kind, tuple[int, str]] = {
     Kind.INVALID_KEY: (401, "UNAUTHENTICATED"),
@@ -91,7 +103,6 @@ _STATUS: Mapping[Kind, tuple[int, str]] = {
 
 
 class _Body(msgspec.Struct):
-    model: msgspec.Raw = ABSENT
     generationConfig: msgspec.Raw = ABSENT  # noqa: N815 - Google's spelling
     generation_config: msgspec.Raw = ABSENT
 
@@ -99,6 +110,7 @@ class _Body(msgspec.Struct):
 class _Interaction(msgspec.Struct):
     model: str | None = None
     stream: msgspec.Raw = ABSENT
+    previous_interaction_id: msgspec.Raw = ABSENT
 
 
 class GeminiDialect(Dialect):
@@ -112,47 +124,41 @@ class GeminiDialect(Dialect):
 
     def locate(self, method: str, path: str) -> Located | None:
         """`/{version}/models/{model}:{verb}` and the rest; without a version, the usual one."""
-        if _UPLOAD.match(path):
-            return Located(_UPLOADS, "/" + path.lstrip("/"))
+        upload = _UPLOAD.match(path)
+        if upload is not None:
+            endpoint = _UPLOADS if upload[1] == "files" else _OTHER
+            return Located(endpoint, "/" + path.lstrip("/"))
         version = _VERSION.match(path)
         rest = "/" + (path[version.end() :] if version else path).lstrip("/")
         own = f"/{version[1] if version else _DEFAULT_VERSION}{rest}"
         first, _, tail = rest[1:].partition("/")
         if first in {"models", "tunedModels"} and tail:
-            return self._model(own, tail)
+            return _model(method, own, first, tail)
         if first == "models":
             return Located(MODELS, own) if method in {"GET", "HEAD"} else None
-        if first == "interactions" and not tail and method == "POST":
-            return Located(_INTERACTIONS, own)
-        kind = _OBJECTS.get(first)
-        if kind is not None:
-            name = unquote(tail).partition("/")[0].partition(":")[0]
-            creates = kind if method == "POST" and not tail else None
-            endpoint = Endpoint(first, owned=kind if name else None, creates=creates)
-            return Located(endpoint, own, object_id=f"{first}/{name}" if name else None)
-        if first in _KNOWN:
-            return Located(Endpoint("other", named=False, starts_work=method == "POST"), own)
-        return None
-
-    def _model(self, own: str, tail: str) -> Located:
-        start = len(own) - len(tail)
-        match = re.search(r":|%3a", tail, re.IGNORECASE)
-        end = len(own) if match is None else start + match.start()
-        verb = "" if match is None else tail[match.end() :]
-        endpoint = _VERBS.get(verb, _OTHER_VERB) if verb else _MODEL
-        return Located(endpoint, own, unquote(own[start:end]), (start, end))
+        if method == "POST" and not tail and first in _POST:
+            return Located(_POST[first], own)
+        if first in _OBJECTS:
+            name = _COLON.split(unquote(tail).partition("/")[0])[0]
+            return Located(_OBJECTS[first], own, object_id=f"{first}/{name}" if name else None)
+        if version is None and first not in _KNOWN:
+            return None
+        return Located(_OTHER if method == "POST" else _READ_OTHER, own)
 
     def read(self, endpoint: Endpoint, body: bytes) -> Facts:
-        """The model stands in the path; of the body only the output bound matters."""
+        """The model mostly stands in the path; of the body only the output bound matters then."""
+        streaming = endpoint.name == "stream"
         if not body:
-            return Facts(streaming=endpoint.name == "stream")
-        if endpoint.model_at is ModelAt.BODY:
-            asked = peek(body, _Interaction)
-            return Facts((asked.model,) if asked.model else (), bytes(asked.stream) == b"true")
-        found = peek(body, _Body)
+            return Facts(streaming=streaming)
+        try:
+            if endpoint.model_at in {ModelAt.BODY, ModelAt.EACH}:
+                return _named_in(body)
+            found = peek(body, _Body)
+        except Refused:
+            return Facts(streaming=streaming)  # it can be routed, and Google explains it better
         config = mapping(found.generationConfig) or mapping(found.generation_config)
         bound = as_count(config.get("maxOutputTokens", config.get("max_output_tokens")))
-        return Facts(streaming=endpoint.name == "stream", max_output=bound)
+        return Facts(streaming=streaming, max_output=bound)
 
     def meter(self, endpoint: Endpoint, content_type: str) -> Meter:
         """A stream is events with `alt=sse`, and one JSON array without."""
@@ -177,6 +183,27 @@ class GeminiDialect(Dialect):
         """The rows of `models`, named without `models/`."""
         found = rows(body, "models", "name")
         return [ModelEntry(entry.id.removeprefix("models/"), entry.raw) for entry in found]
+
+
+def _model(method: str, own: str, first: str, tail: str) -> Located:
+    if tail.split("/")[1:2] == ["operations"]:
+        return Located(_OPERATION, own, object_id=f"{first}/{unquote(tail)}")
+    start = len(own) - len(tail)
+    # Only what is posted has a verb; names of models may hold colons too.
+    colon = _COLON.search(tail) if method == "POST" else None
+    end = len(own) if colon is None else start + colon.start()
+    endpoint = _MODEL if colon is None else _VERBS.get(tail[colon.end() :], _OTHER_VERB)
+    return Located(endpoint, own, unquote(own[start:end]), (start, end))
+
+
+def _named_in(body: bytes) -> Facts:
+    asked = peek(body, _Interaction)
+    model = (asked.model or "").removeprefix("models/")
+    return Facts(
+        models=(model,) if model else (),
+        streaming=truth(asked.stream),
+        previous_id=text(asked.previous_interaction_id),
+    )
 
 
 class Gemini(Vendor):
