@@ -85,3 +85,12 @@ def test_a_key_is_shown_with_its_limits_and_budgets(cli: Cli) -> None:
     shown = cli.run("keys", "show", "first").out
     assert "rpm 20 (routes.yaml:7)" in shown
     assert "budget $2/day (routes.yaml:7)" in shown
+
+
+def test_check_notes_that_others_can_read_the_file_and_how_to_close_it(cli: Cli) -> None:
+    assert "chmod" not in cli.run("check").err
+    cli.config.chmod(0o644)
+    cli.config.write_text(FILE.partition("keys:")[0])
+    done = cli.run("check", "--strict")
+    assert (done.status, f"chmod 600 '{cli.config}'" in done.err) == (0, True)
+    assert "chmod" not in cli.run("check", cli.config).err

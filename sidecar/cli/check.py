@@ -10,6 +10,7 @@ import click
 
 from sidecar.cli.common import (
     REFUSED,
+    Opened,
     config_option,
     need_file,
     note,
@@ -22,6 +23,7 @@ from sidecar.cli.live import LiveError, find_live
 from sidecar.config import Snapshot
 from sidecar.loading import describe, schema
 from sidecar.reload import Standing, digest_of, in_force, read_file
+from sidecar.state import OTHERS
 
 
 @click.command("check")
@@ -49,11 +51,11 @@ def check_command(file: Path | None, full: bool, strict: bool, config: Path, sta
     except SystemExit:
         note_standing(path, state, b"")
         raise
-    warnings = [str(warning) for warning in opened.snapshot.warnings]
-    warnings += [f"{path}: warning: plugin {problem}" for problem in opened.registry.problems]
-    warnings += unavailable(opened.snapshot)
+    warnings = warnings_of(opened)
     for warning in warnings:
-        click.echo(warning, err=True)
+        note(warning)
+    if file is None and path.stat().st_mode & OTHERS:
+        note(f"{path}: other users can read or change it; repair it with: chmod 600 '{path}'")
     if full:
         click.echo(describe(opened.snapshot), nl=False)
     if strict and warnings:
@@ -64,6 +66,13 @@ def check_command(file: Path | None, full: bool, strict: bool, config: Path, sta
         f"{len(snapshot.providers)} providers"
     )
     note_standing(path, state, opened.text)
+
+
+def warnings_of(opened: Opened) -> list[str]:
+    """What is not wrong, and yet not as it should be."""
+    warnings = [str(warning) for warning in opened.snapshot.warnings]
+    plugins = [f"{opened.path}: warning: plugin {told}" for told in opened.registry.problems]
+    return warnings + plugins + unavailable(opened.snapshot)
 
 
 def note_standing(path: Path, state: Path, text: bytes) -> None:

@@ -85,7 +85,8 @@ def show_new(key: Key, snapshot: Snapshot, text: str, state: Path, *, as_json: b
     click.echo(text)
     note(f'key "{key.name}" of group "{key.group.name}"; its text is shown only now')
     dialect = next(iter(key.group.vendor.dialects))
-    note(f"for an agent: {line_for(dialect, base_of(snapshot, state), '…')}")
+    line = line_for(dialect, base_of(snapshot, state), "…")
+    note(f"for an agent, with that text for …:  {line}")
 
 
 def show_done(told: str, fields: dict[str, Any], *, as_json: bool) -> None:
