@@ -50,16 +50,17 @@ def agent_body(size: int, *, streaming: bool, model_first: bool) -> bytes:
     before = {**model, **options} if model_first else {}
     after = {} if model_first else {**options, **model}
     rest = {"tools": [_tool(n) for n in range(12)]} if long else {}
-    frame = {**before, **rest, "messages": list[object](), **after}
+    last = {"role": "user", "content": "Go on."}
     messages: list[object] = []
-    filled = len(_compact(frame))
+    filled = len(_compact({**before, **rest, "messages": [last], **after}))
     for turn in _turns():
-        if filled + (added := len(_compact(turn)) + 1) > size and messages:
+        filled += len(_compact(turn)) + 1
+        if filled > size:
+            filled -= len(_compact(turn)) + 1
             break
         messages.append(turn)
-        filled += added
-    messages[-1] = {"role": "user", "content": "x" * max(1, size - filled)}
-    return _compact({**frame, "messages": messages})
+    last["content"] += " " * (size - filled)
+    return _compact({**before, **rest, "messages": [*messages, last], **after})
 
 
 def _turns() -> Iterator[dict[str, object]]:

@@ -103,6 +103,11 @@ class Rig:
         ]  # fmt: skip
         return self._start(name, port, [*command, *arguments], admin)
 
+    def stop(self, gateway: Gateway) -> None:
+        """End a gateway before the rest."""
+        gateway.process.terminate()
+        gateway.process.wait(10)
+
     def play(self, port: int, load: Load) -> Outcome:
         """Have the client play `load` against a port."""
         assert self._client.stdin is not None
