@@ -285,6 +285,14 @@ def test_an_edit_of_a_file_that_changed_meanwhile_is_refused_and_kept(cli: Cli) 
     assert kept.read_text() == FILE + "# mine\n"
 
 
+@pytest.mark.parametrize("command", ["false", "/nonexistent"])
+def test_an_editor_that_fails_changes_nothing(cli: Cli, command: str) -> None:
+    done = cli.spawn("edit", EDITOR=command)
+    assert (done.status, "nothing was changed" in done.err) == (2, True)
+    assert cli.config.read_text() == FILE
+    assert leftovers(cli) == []
+
+
 def test_an_editor_that_changes_nothing_changes_nothing(cli: Cli) -> None:
     before = cli.config.stat().st_mtime_ns
     done = cli.spawn("edit", **editor(cli, ""))

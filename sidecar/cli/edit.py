@@ -73,7 +73,10 @@ def _copy_of(config: Path, text: bytes) -> Iterator[Path]:
 def _edited(config: Path, copy: Path, before: bytes) -> tuple[bytes, Snapshot]:
     """What the editor left behind, once it is good; ends the command when that never comes."""
     while True:
-        click.edit(filename=str(copy))
+        try:
+            click.edit(filename=str(copy))
+        except click.ClickException as error:
+            fail(f"{error.message}; nothing was changed")
         after = read_file(copy)
         if after == before:
             note("nothing was changed")

@@ -44,7 +44,7 @@ def write(opened: Opened, new: bytes) -> Snapshot:
         note("nothing was changed")
         raise SystemExit(REFUSED) from None
     except EditRefused as error:
-        fail(f"{error}; nothing was changed")
+        fail(str(error))
     return snapshot
 
 
