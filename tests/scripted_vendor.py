@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -156,12 +157,13 @@ class ScriptedVendor:
     early: Script | None = None
     """Plays once a head has come, with its body still unread, and then closes."""
     connections: int = 0
+    scheme: str = "http"
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def play(self, *scripts: Script) -> None:
         self.scripts[:] = scripts
@@ -222,8 +224,10 @@ async def read_chunks(reader: asyncio.StreamReader) -> bytes:
 
 
 @asynccontextmanager
-async def scripted_vendor() -> AsyncIterator[ScriptedVendor]:
-    vendor = ScriptedVendor()
+async def scripted_vendor(
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[ScriptedVendor]:
+    vendor = ScriptedVendor(scheme="https" if tls else "http")
     tasks: set[asyncio.Task[None]] = set()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -231,7 +235,7 @@ async def scripted_vendor() -> AsyncIterator[ScriptedVendor]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=1 << 26)
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=1 << 26, ssl=tls)
     vendor.port = server.sockets[0].getsockname()[1]
     try:
         yield vendor
