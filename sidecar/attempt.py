@@ -6,6 +6,7 @@ never repeated. Nothing goes to the client from here.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
@@ -23,7 +24,9 @@ from sidecar.rewriting import Rewriter
 from sidecar.routing import Candidate
 from sidecar.upstream import Reply, Upstream
 from sidecar.usage import AttemptRecord
-from sidecar.vendor import Answer, Ask, Secret, Verdict
+from sidecar.vendor import Answer, Ask, Secret, Verdict, judge_by_status
+
+log = logging.getLogger("sidecar.attempt")
 
 JUDGED = 64 * 1024
 """How much of an error answer a vendor gets to see, in bytes."""
@@ -133,20 +136,12 @@ class Attempts:
         provider, model = candidate.provider, candidate.model
         secret = None if candidate.credential is None else self._vault.secret(candidate.credential)
         base_url = candidate.serving.base(provider.base_url or self._local[provider.vendor.name])
-        prepared = provider.vendor.prepare(
-            Ask(
-                dialect=call.dialect.name,
-                serving=candidate.serving,
-                endpoint=call.endpoint,
-                method=call.method,
-                path=rewriter.path(model),
-                query=rewriter.query(model),
-                model=model,
-                base_url=base_url,
-                secret=secret,
-                options=provider.options,
-            )
-        )
+        ask = _ask(call, candidate, rewriter, base_url, secret)
+        try:
+            prepared = provider.vendor.prepare(ask)
+        except Exception as error:  # noqa: BLE001 - the guard around foreign code
+            fault = _plugin_fault(candidate, error)
+            return Attempted(candidate, Verdict.OVERLOADED, str(fault), base_url, error=fault)
         outgoing = headers.for_upstream(
             call.headers,
             (*provider.set_headers, *prepared.headers),
@@ -183,9 +178,39 @@ class Attempts:
             # A vendor's error may quote what it was sent.
             body = body.replace(secret.reveal().encode(), b"(credential)")
         answer = Answer(reply.status, reply.fields, body[:JUDGED])
-        judgement = candidate.provider.vendor.judge(answer)
+        try:
+            judgement = candidate.provider.vendor.judge(answer)
+        except Exception as error:  # noqa: BLE001 - the guard around foreign code
+            _plugin_fault(candidate, error)
+            judgement = judge_by_status(answer)
         reason = judgement.reason or f"status {reply.status}"
         return Attempted(candidate, judgement.verdict, reason, base_url, reply, body)
+
+
+def _ask(
+    call: Call, candidate: Candidate, rewriter: Rewriter, base_url: str, secret: Secret | None
+) -> Ask:
+    return Ask(
+        dialect=call.dialect.name,
+        serving=candidate.serving,
+        endpoint=call.endpoint,
+        method=call.method,
+        path=rewriter.path(candidate.model),
+        query=rewriter.query(candidate.model),
+        model=candidate.model,
+        base_url=base_url,
+        secret=secret,
+        options=candidate.provider.options,
+    )
+
+
+def _plugin_fault(candidate: Candidate, error: Exception) -> UpstreamError:
+    """What to say of a vendor whose plugin breaks its contract; never the error's own text, which
+    may quote a secret."""
+    name = candidate.provider.vendor.name
+    log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)
+    why = f"the plugin of vendor {name} failed ({type(error).__name__})"
+    return UpstreamError(Fault.PROTOCOL, why, sent=False)
 
 
 def _best(failed: Sequence[Attempted]) -> Attempted:

@@ -6,6 +6,7 @@ upstream sends, and giving up reading never holds the bytes themselves up.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,8 @@ MOST_PER_EVENT = 8 << 20
 MOST_JSON = 64 << 20
 """Bytes of one JSON answer beyond which it is not read."""
 MOST_TOKENS = 1_000_000_000
+
+log = logging.getLogger("sidecar.meters")
 
 # Two line ends in a row; \r\n is one (WHATWG HTML, server-sent events, section 9.2.5).
 _END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
@@ -78,6 +81,10 @@ def as_object(data: bytes) -> Mapping[str, object]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return {}
     return as_mapping(value)
+
+
+def _report(meter: object, error: Exception) -> None:
+    log.warning("%s failed on an answer: %s", type(meter).__qualname__, type(error).__name__)
 
 
 class BaseMeter:
@@ -146,7 +153,10 @@ class JsonMeter(BaseMeter):
         if self._size <= MOST_JSON:
             data = b"".join(self._pieces)
             self._pieces = [data]
-            self.read_bytes(data)
+            try:
+                self.read_bytes(data)
+            except Exception as error:  # noqa: BLE001 - accounting must never break traffic
+                _report(self, error)
 
     def read_bytes(self, data: bytes) -> None:
         """Read what has come of the answer."""
@@ -221,10 +231,7 @@ class SseMeter(BaseMeter):
             del self._tail[:end]
             self._events(whole)
         if len(self._tail) > MOST_PER_EVENT:
-            self._given_up = True
-            # Nobody can tell any more how it ends.
-            self.expects_end = False
-            self._tail.clear()
+            self._give_up()
 
     def _read_rest(self) -> None:
         self._read_latest()
@@ -261,6 +268,16 @@ class SseMeter(BaseMeter):
                 data.append(value)
             elif field == b"event":
                 name = value
-        if data:
-            # Without data it is no event (WHATWG HTML, section 9.2.6).
+        if not data:
+            return  # without data it is no event (WHATWG HTML, section 9.2.6)
+        try:
             self.on_event(name, b"\n".join(data))
+        except Exception as error:  # noqa: BLE001 - accounting must never break traffic
+            _report(self, error)
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._given_up = True
+        # Nobody can tell any more how it ends.
+        self.expects_end = False
+        self._tail.clear()

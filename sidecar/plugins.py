@@ -28,6 +28,9 @@ GROUP = hookspecs.PROJECT
 T = TypeVar("T")
 Observer = Callable[[Any], Any]
 
+# A module may also try to end the process as it is imported.
+_BROKEN = (Exception, SystemExit)
+
 log = logging.getLogger("sidecar.plugins")
 
 
@@ -49,7 +52,10 @@ class Registry:
         vetoes: list[str] = []
         for name, hook in self._checks:
             try:
-                vetoes += [f"{name}: {veto}" for veto in hook(snapshot)]
+                found = hook(snapshot) or ()
+                vetoes += [
+                    f"{name}: {veto}" for veto in ([found] if isinstance(found, str) else found)
+                ]
             except Exception as error:  # noqa: BLE001 - the guard around foreign code
                 self._failed(name, error)
         return vetoes
@@ -135,11 +141,13 @@ class _Discovery:
         )
 
     def _register(self, source: str, load: Callable[[], object]) -> None:
+        if self._manager.has_plugin(source):
+            self._problems.append(f"{source} is named twice")
+            return
         try:
-            plugin = load()
-            self._manager.register(plugin, name=source)
+            self._manager.register(load(), name=source)
             self._manager.check_pending()
-        except Exception as error:  # noqa: BLE001 - the guard around foreign code
+        except _BROKEN as error:
             self._problems.append(f"{source} could not be loaded: {type(error).__name__}: {error}")
             if self._manager.has_plugin(source):
                 self._manager.unregister(name=source)
@@ -170,11 +178,14 @@ class _Discovery:
             source = impl.plugin_name
             try:
                 for each in impl.function():
-                    if isinstance(each, kind):  # type: ignore[arg-type]  # a class
-                        found.append((source, each))
-                    else:
+                    if not isinstance(each, kind):  # type: ignore[arg-type]  # a class
                         self._problems.append(f"{source}: {hook} gave a {type(each).__name__}")
-            except Exception as error:  # noqa: BLE001 - the guard around foreign code
+                    elif not isinstance(getattr(each, "name", None), str):
+                        what = type(each).__name__
+                        self._problems.append(f"{source}: {hook} gave a {what} without a name")
+                    else:
+                        found.append((source, each))
+            except _BROKEN as error:
                 self._problems.append(f"{source}: {hook} failed: {type(error).__name__}: {error}")
         return found
 
@@ -202,5 +213,9 @@ def _load_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Dataclasses and pickles look their module up by name.
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module

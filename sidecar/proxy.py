@@ -31,7 +31,7 @@ from sidecar.metrics import Metrics
 from sidecar.plugins import Registry
 from sidecar.relay import End, Relay
 from sidecar.rewriting import Rewriter
-from sidecar.usage import CallRecord, Outcome, UsageState
+from sidecar.usage import CallRecord, Outcome, Usage, UsageState
 from sidecar.vendor import Vendor
 
 log = logging.getLogger("sidecar.proxy")
@@ -204,9 +204,7 @@ class Proxy:
 
 def _read_meter(passage: Passage, call: Call, meter: Meter) -> None:
     live = passage.live
-    usage = meter.usage()
-    if usage is not None and passage.vendor is not None:
-        usage = passage.vendor.normalise(usage, call.endpoint)
+    usage = _used(passage, call, meter)
     # What is only looked at again was used, and counted, when it was made.
     live.usage = None if call.method == "GET" else usage
     live.model_served = meter.model or live.model_served
@@ -220,3 +218,14 @@ def _read_meter(passage: Passage, call: Call, meter: Meter) -> None:
         live.usage_state = UsageState.REPORTED if complete else UsageState.PARTIAL
     elif call.endpoint.counts:
         live.usage_state = UsageState.UNKNOWN
+
+
+def _used(passage: Passage, call: Call, meter: Meter) -> Usage | None:
+    try:
+        usage = meter.usage()
+        if usage is not None and passage.vendor is not None:
+            usage = passage.vendor.normalise(usage, call.endpoint)
+    except Exception as error:  # noqa: BLE001 - a plugin's accounting must never break traffic
+        log.warning("the usage of call %s is lost: %s", passage.live.call_id, type(error).__name__)
+        return None
+    return usage

@@ -9,7 +9,7 @@ from answers_on_record import RECORDED, Recorded
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar import Endpoint, Meter, ModelAt, SseMeter
+from sidecar import Endpoint, Glance, JsonMeter, Meter, ModelAt, SseMeter
 from sidecar.meters import MOST_PER_EVENT
 from sidecar.plugins import discover
 
@@ -73,6 +73,65 @@ def test_an_event_of_ours_fits_only_between_two_of_theirs(end: bytes) -> None:
     assert not meter.at_boundary
     meter.feed(b" and half" + end)
     assert meter.at_boundary
+
+
+class Failing(SseMeter):
+    wanted = (b"x",)
+
+    def on_event(self, event: bytes, data: bytes) -> None:
+        raise KeyError("a prompt")
+
+
+class FailingJson(JsonMeter):
+    def read_answer(self, answer: Glance) -> None:
+        raise KeyError("a prompt")
+
+
+@pytest.mark.parametrize("meter", [Failing(), FailingJson()], ids=["events", "json"])
+def test_a_meter_that_fails_is_named_and_disturbs_nobody(
+    meter: Meter, caplog: pytest.LogCaptureFixture
+) -> None:
+    meter.feed(b"data: x\n\n")
+    meter.feed(b"data: x\n\n")
+    assert meter.usage() is None
+    assert not meter.expects_end
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{type(meter).__name__} failed on an answer: KeyError"
+    ]
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=lambda each: each.name)
+def test_looking_in_the_middle_changes_nothing(recorded: Recorded) -> None:
+    meter = meter_for(recorded)
+    for start in range(0, len(recorded.body), 7):
+        meter.feed(recorded.body[start : start + 7])
+        meter.usage()
+        _ = meter.finished
+    check(recorded, meter)
+
+
+def test_of_repeated_figures_only_the_latest_are_read() -> None:
+    meter = Repeating()
+    for number in range(1000):
+        meter.feed(b"data: figures %d\n\n" % number)
+    meter.feed(b"data: end\n\n")
+    meter.feed(b"data: figures 1000\n\n")
+    meter.feed(b"data: nothing\n\n")
+    meter.feed(b"data: figures 10")
+    meter.usage()
+    assert meter.seen == [b"figures 999", b"end", b"figures 1000", b"figures 10"]
+
+
+class Repeating(SseMeter):
+    wanted = (b"end",)
+    repeated = b"figures"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[bytes] = []
+
+    def on_event(self, event: bytes, data: bytes) -> None:
+        self.seen.append(data)
 
 
 class Collector(SseMeter):

@@ -66,6 +66,11 @@ HOOK = "from sidecar import hookimpl\n@hookimpl\n"
         (HOOK + "def sidecar_vendors(x): return []", "x"),
         (HOOK + "def sidecar_vendors(): return [1]", "gave a int"),
         (HOOK + "def sidecar_vendors(): 1/0", "sidecar_vendors failed"),
+        (HOOK + "def sidecar_vendors(): return None", "sidecar_vendors failed"),
+        (HOOK + "def sidecar_vendors(): raise SystemExit(3)", "SystemExit"),
+        ("import sys; sys.exit(0)", "SystemExit"),
+        ("from sidecar import Vendor\n" + HOOK + "def sidecar_vendors(): return [Vendor()]",
+         "gave a Vendor without a name"),
     ],
 )  # fmt: skip
 def test_a_broken_plugin_is_named_and_left_out(tmp_path: Path, code: str, complaint: str) -> None:
@@ -74,6 +79,29 @@ def test_a_broken_plugin_is_named_and_left_out(tmp_path: Path, code: str, compla
     assert str(tmp_path / "extra.py") in registry.problems[0]
     assert complaint in registry.problems[0]
     assert "openai" in registry.vendors
+
+
+def test_a_broken_file_leaves_no_half_of_a_module_behind(tmp_path: Path) -> None:
+    with_file(tmp_path, "1/0", "half.py")
+    assert "sidecar_local_half" not in sys.modules
+
+
+def test_a_file_that_is_named_twice_counts_once() -> None:
+    registry = discover([EXAMPLE, EXAMPLE])
+    assert registry.problems == (f"{EXAMPLE} is named twice",)
+    assert "acme" in registry.vendors
+
+
+def test_two_files_of_one_name_in_two_folders_both_count(tmp_path: Path) -> None:
+    files = []
+    for name in ("one", "two"):
+        path = tmp_path / name / "mine.py"
+        path.parent.mkdir()
+        path.write_text(VENDOR.format(name=name, dialect="openai"))
+        files.append(path)
+    registry = discover(files)
+    assert registry.problems == ()
+    assert {"one", "two"} <= registry.vendors.keys()
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -124,6 +152,20 @@ def test_a_hook_may_leave_its_argument_out(tmp_path: Path) -> None:
     )
     registry = with_file(tmp_path, code)
     assert registry.check(None) == [f"{tmp_path / 'extra.py'}: not on a Friday"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("gives", "vetoes"), [("None", []), ("[]", []), ("'no'", ["no"]), ("('a', 'b')", ["a", "b"])]
+)
+def test_a_veto_is_any_text(tmp_path: Path, gives: str, vetoes: list[str]) -> None:
+    registry = with_file(tmp_path, HOOK + f"def sidecar_check_config(snapshot): return {gives}")
+    assert registry.check(None) == [f"{tmp_path / 'extra.py'}: {veto}" for veto in vetoes]  # type: ignore[arg-type]
+
+
+def test_an_error_in_a_check_is_counted_and_no_veto(tmp_path: Path) -> None:
+    registry = with_file(tmp_path, HOOK + "def sidecar_check_config(snapshot): 1/0")
+    assert registry.check(None) == []  # type: ignore[arg-type]
+    assert registry.failures == {str(tmp_path / "extra.py"): 1}
 
 
 class Leaky(Vendor):

@@ -1,0 +1,89 @@
+"""A vendor's plugin that breaks its contract: its candidate fails, and nothing else does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scripted_vendor import ScriptedVendor, answer
+from sidecar_in_test import CANARY
+from sidecar_in_test import sidecar as start_sidecar
+
+from sidecar.usage import Outcome, UsageState
+
+PLUGIN = """
+from sidecar import Serving, Vendor, hookimpl
+
+class Broken(Vendor):
+    name = title = "broken"
+    serves = ("openai",)
+    dialects = {{"openai": Serving()}}
+
+    def {method}:
+        raise ValueError("{secret}")
+
+@hookimpl
+def sidecar_vendors():
+    return [Broken()]
+"""
+YAML = """
+plugins: [broken.py]
+providers:
+  broken: {{base_url: "{url}/v1", credential: env:UPSTREAM_KEY}}
+  oa: {{plugin: openai, base_url: "{url}/v1", credential: env:UPSTREAM_KEY}}
+groups:
+  GPT: {{vendor: openai, routes: [{routes}]}}
+keys:
+  gpt: {{group: GPT, hash: "{{gpt}}"}}
+"""
+ASK = b'{"model":"m"}'
+ANSWER = b'{"model":"m","usage":{"prompt_tokens":1,"completion_tokens":2}}'
+
+
+def files(folder: Path, url: str, method: str, routes: str = "broken, oa") -> str:
+    (folder / "broken.py").write_text(PLUGIN.format(method=method, secret=CANARY))
+    return YAML.format(url=url, routes=routes)
+
+
+async def test_a_vendor_that_cannot_address_a_call_is_passed_over(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(ANSWER))
+    yaml = files(tmp_path, vendor.url, "prepare(self, ask)")
+    async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
+        assert (await proxy.ask("/v1/chat/completions", ASK)).body == ANSWER
+        first, second = (await proxy.record()).attempts
+        assert first.reason == "the plugin of vendor broken failed (ValueError)"
+        assert second.provider == "oa"
+
+
+async def test_without_another_candidate_the_plugin_is_named(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    yaml = files(tmp_path, vendor.url, "prepare(self, ask)", "broken")
+    async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
+        got = await proxy.ask("/v1/chat/completions", ASK)
+        assert got.status == 502
+        assert "the plugin of vendor broken failed" in got.message
+        assert CANARY not in got.whole.decode()
+
+
+async def test_a_vendor_that_cannot_judge_is_judged_by_status(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(b"{}", "503 Busy"), answer(ANSWER))
+    yaml = files(tmp_path, vendor.url, "judge(self, answer)")
+    async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
+        assert (await proxy.ask("/v1/chat/completions", ASK)).body == ANSWER
+        assert [each.verdict for each in (await proxy.record()).attempts] == ["overloaded", "take"]
+
+
+async def test_a_vendor_that_cannot_count_costs_its_figures_only(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(ANSWER))
+    yaml = files(tmp_path, vendor.url, "normalise(self, usage, endpoint)")
+    async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
+        assert (await proxy.ask("/v1/chat/completions", ASK)).body == ANSWER
+        record = await proxy.record()
+        assert record.outcome is Outcome.OK
+        assert record.usage_state is UsageState.UNKNOWN
