@@ -161,6 +161,17 @@ def test_a_refused_change_leaves_the_file_alone_and_says_why(cli: Cli) -> None:
     assert cli.config.read_text() == FILE
 
 
+def test_a_wrong_file_must_be_mended_before_it_is_changed(cli: Cli) -> None:
+    wrong = FILE + "surprise: 1\n"
+    cli.config.write_text(wrong)
+    for words in ("revoke first", "create x --group demo", "enable first", "rename first x"):
+        done = cli.run("keys", *words.split())
+        assert done.status == 2
+        assert 'no field "surprise"' in done.err
+        assert done.err.endswith("must be mended first (sidecar edit); nothing was changed\n")
+    assert cli.config.read_text() == wrong
+
+
 def test_a_change_is_refused_when_the_file_changed_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

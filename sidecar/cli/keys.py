@@ -24,7 +24,15 @@ from sidecar.cli.moments import until
 from sidecar.cli.names import GROUP, KEY, name_argument
 from sidecar.cli.scan import scan
 from sidecar.cli.taking import delete, disable, enable, revoke, rotate
-from sidecar.cli.writing import confirm, edited, put_in_place, show_done, show_new, write
+from sidecar.cli.writing import (
+    confirm,
+    edited,
+    open_to_change,
+    put_in_place,
+    show_done,
+    show_new,
+    write,
+)
 from sidecar.config import Key, Snapshot
 from sidecar.editing import Value
 from sidecar.keytext import mint
@@ -66,7 +74,7 @@ def create(
       sidecar keys create codex --group GPT --urgency interactive
       sidecar keys create nightly --group GPT --models gpt-5-mini --expires 30d --json
     """
-    opened = open_config(config)
+    opened = open_to_change(config)
     if name in opened.snapshot.keys:
         fail(f'there is a key "{name}" already; a new text for it: sidecar keys rotate "{name}"')
     given = fields_of(opened.snapshot, group, description, models, expires, urgency)
@@ -202,7 +210,7 @@ def edit(
       sidecar keys edit nightly --models 'gpt-5-mini,gpt-5-nano' --urgency background
       sidecar keys edit nightly --expires ''
     """
-    opened = open_config(config)
+    opened = open_to_change(config)
     key = the_key(opened.snapshot, name)
     given = fields_of(opened.snapshot, group, description, models, expires, urgency)
     if not given:
@@ -229,7 +237,7 @@ def rename(name: str, new_name: str, as_json: bool, config: Path, state: Path) -
     Example:
       sidecar keys rename codex codex-laptop
     """
-    opened = open_config(config)
+    opened = open_to_change(config)
     the_key(opened.snapshot, name)
     new = edited(lambda: changes.rename_key(opened.text, name, new_name))
     key = put_in_place(opened, new, state).keys[new_name]

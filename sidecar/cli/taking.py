@@ -19,7 +19,6 @@ from sidecar.cli.common import (
     fail,
     json_option,
     note,
-    open_config,
     state_option,
     the_key,
 )
@@ -31,6 +30,7 @@ from sidecar.cli.writing import (
     NOT_TAKEN_OVER,
     confirm,
     edited,
+    open_to_change,
     put_in_place,
     show_done,
     show_new,
@@ -70,7 +70,7 @@ def enable(name: str, as_json: bool, config: Path, state: Path) -> None:
     Example:
       sidecar keys enable nightly
     """
-    opened = open_config(config)
+    opened = open_to_change(config)
     the_key(opened.snapshot, name)
     key = switch(opened, name, state, enabled=True)
     fields = row(key, times_of(state).get(name, NEVER))
@@ -92,7 +92,7 @@ def disable(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> N
     Example:
       sidecar keys disable nightly
     """
-    opened = open_config(config)
+    opened = open_to_change(config)
     ask(the_key(opened.snapshot, name), state, "disable", yes=yes)
     key = switch(opened, name, state, enabled=False)
     fields = row(key, times_of(state).get(name, NEVER))
@@ -113,7 +113,7 @@ def rotate(name: str, overlap: str | None, as_json: bool, config: Path, state: P
       sidecar keys rotate codex
       sidecar keys rotate codex --overlap 1h
     """
-    opened = open_config(config)
+    opened = open_to_change(config)
     old = the_key(opened.snapshot, name)
     if overlap is None:
         note(breaks(old, times_of(state).get(name, NEVER), time.time()))
@@ -140,7 +140,7 @@ def revoke(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> No
     Example:
       sidecar keys revoke codex --yes
     """
-    opened = open_config(config)
+    opened = open_to_change(config)
     ask(the_key(opened.snapshot, name), state, "revoke", yes=yes)
     key = switch(opened, name, state, enabled=False)
     try:
@@ -167,7 +167,7 @@ def delete(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> No
     Example:
       sidecar keys delete old-laptop
     """
-    opened = open_config(config)
+    opened = open_to_change(config)
     key = the_key(opened.snapshot, name)
     if not yes and not sys.stdin.isatty():
         fail("to delete a key without a terminal, add --yes; nothing was changed")

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from sidecar.cli.agents import base_of, line_for
-from sidecar.cli.common import REFUSED, Opened, fail, note
+from sidecar.cli.common import REFUSED, Opened, fail, need_file, note, open_config
 from sidecar.cli.keytimes import NEVER, row, times_of
 from sidecar.cli.live import LiveError, find_live
 from sidecar.config import Key, Snapshot
@@ -20,6 +20,16 @@ from sidecar.reload import digest_of, understand
 
 NOT_TAKEN_OVER = 1
 """Exit status: the file is written, and the process that runs does not serve it."""
+
+
+def open_to_change(config: Path) -> Opened:
+    """The file, read and understood; a wrong one ends the command, with nothing changed."""
+    need_file(config)
+    try:
+        return open_config(config)
+    except SystemExit:
+        note(f"{config} must be mended first (sidecar edit); nothing was changed")
+        raise
 
 
 def put_in_place(opened: Opened, new: bytes, state: Path) -> Snapshot:
