@@ -51,11 +51,21 @@ def running(
             [sys.executable, *map(str, argv)], stdin=pipe or subprocess.DEVNULL,
             stdout=pipe or file, stderr=file, text=True, env={**os.environ, **(environ or {})},
         )  # fmt: skip
+    with process:
+        try:
+            yield process
+        finally:
+            end(process)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Ask a process to end, and see to it."""
+    process.terminate()
     try:
-        yield process
-    finally:
-        process.terminate()
-        process.communicate(timeout=10)
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextmanager

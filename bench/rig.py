@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from load import Load, Outcome
-from machine import GATEWAY, REST, cpu_seconds, free_port, running, settle, wait_for
+from machine import GATEWAY, REST, cpu_seconds, end, free_port, running, settle, wait_for
 
 from sidecar.keytext import digest, mint
 
@@ -105,8 +105,7 @@ class Rig:
 
     def stop(self, gateway: Gateway) -> None:
         """End a gateway before the rest."""
-        gateway.process.terminate()
-        gateway.process.wait(10)
+        end(gateway.process)
 
     def play(self, port: int, load: Load) -> Outcome:
         """Have the client play `load` against a port."""
