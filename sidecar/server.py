@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.web_protocol import _ErrInfo
 
 from sidecar.answers import plain
@@ -23,6 +23,9 @@ HEAD_TIMEOUT = 15.0
 KEEP_ALIVE = 90.0
 """Seconds that an idle connection is kept."""
 MAXIMUM_HEAD_LINE = 64 * 1024
+
+# A request line without a version is read as HTTP/0.9, which has neither headers nor bodies.
+_VERSIONS = frozenset({HttpVersion10, HttpVersion11})
 
 log = logging.getLogger("sidecar.server")
 
@@ -95,11 +98,20 @@ class Protocol(web.RequestHandler):
         return response
 
 
+def _unversioned() -> web.StreamResponse:
+    response = plain(Refusal(Kind.BAD_REQUEST, "only HTTP/1.1 and HTTP/1.0 are served here"))
+    response.force_close()
+    return response
+
+
 class Server(web.Server):
     """Makes a `Protocol` for every connection."""
 
     def __init__(self, handler: Handler) -> None:
-        super().__init__(handler, handler_cancellation=True)
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            return await handler(request) if request.version in _VERSIONS else _unversioned()
+
+        super().__init__(handle, handler_cancellation=True)
 
     def __call__(self) -> Protocol:
         """A new connection."""

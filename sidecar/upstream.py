@@ -32,6 +32,7 @@ KEEP_ALIVE = 20.0
 MAXIMUM_HEAD = 64 * 1024
 PIECE = 1 << 18
 """Larger bodies are written in pieces of this size, so that the loop is not held up."""
+_CONTROL = bytes({*range(0x20), 0x7F} - {0x09})
 
 _fresh: ContextVar[bool] = ContextVar("fresh")
 
@@ -187,6 +188,9 @@ class Upstream:
         if not 200 <= response.status <= 599:
             response.close()
             raise UpstreamError(Fault.PROTOCOL, f"its status is {response.status}", sent=True)
+        if _holds_control(response):
+            response.close()
+            raise UpstreamError(Fault.PROTOCOL, "its answer was not valid HTTP", sent=True)
         return Reply(response, timeouts)
 
     def _tls(self, provider: Provider) -> ssl.SSLContext | bool:
@@ -235,6 +239,13 @@ def _framed(headers: CIMultiDict[str], body: Body) -> CIMultiDict[str]:
     if isinstance(body, bytes) and len(body) > PIECE:
         headers["Content-Length"] = str(len(body))
     return headers
+
+
+def _holds_control(response: aiohttp.ClientResponse) -> bool:
+    """Whether the head has characters that must not be passed on; the library reads over them."""
+    parts = [part for pair in response.raw_headers for part in pair]
+    head = b"".join((*parts, (response.reason or "").encode("utf-8", "surrogateescape")))
+    return len(head.translate(None, _CONTROL)) < len(head)
 
 
 def _payload(body: Body) -> bytes | AsyncIterable[bytes] | None:
