@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import sidecar
+
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("sidecar/**/*.py"), *ROOT.glob("plugins/**/*.py")])
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -61,6 +63,19 @@ def test_the_core_names_no_vendor() -> None:
     assert not found
 
 
+PLUGINS = [*ROOT.glob("plugins/**/*.py"), *ROOT.glob("examples/*.py")]
+
+
+@pytest.mark.parametrize("path", PLUGINS, ids=name)
+def test_plugins_come_in_by_the_public_door(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert not any(alias.name.split(".")[0] == "sidecar" for alias in node.names)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sidecar":
+            assert node.module == "sidecar"
+            assert {alias.name for alias in node.names} <= set(sidecar.__all__)
+
+
 def test_every_bundled_vendor_has_an_entry_point() -> None:
     declared = set(PYPROJECT["project"]["entry-points"]["sidecar"].values())
     pattern = re.compile(r"@hookimpl", re.MULTILINE)
@@ -80,6 +95,28 @@ def test_every_hook_is_documented_with_its_arguments() -> None:
     for hook in hooks:
         arguments = ", ".join(argument.arg for argument in hook.args.args)
         assert f"{hook.name}({arguments})" in documentation
+
+
+@pytest.mark.parametrize(
+    "contract", [sidecar.Vendor, sidecar.Dialect], ids=lambda each: each.__name__
+)
+def test_every_member_of_a_contract_is_documented(contract: type) -> None:
+    documentation = (ROOT / "docs/plugins.md").read_text()
+    members = {each for each in {*vars(contract), *contract.__annotations__} if each[0] != "_"}
+    missing = [each for each in members if not re.search(rf"`{each}[`(]", documentation)]
+    assert not missing
+
+
+def test_the_public_door_is_sorted_and_complete() -> None:
+    assert list(sidecar.__all__) == sorted(sidecar.__all__)
+    tree = ast.parse((ROOT / "sidecar/__init__.py").read_text())
+    imported = {
+        alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__"
+        for alias in node.names
+    }
+    assert imported | {"__version__"} == set(sidecar.__all__)
 
 
 def test_every_dependency_has_its_reason() -> None:
