@@ -43,9 +43,10 @@ def program(request: web.BaseRequest) -> str:
 
 
 def refuse_upgrade(request: web.BaseRequest) -> None:
-    """Raise `Refused` (426) on a request to change the protocol, which clients answer by using
-    plain HTTP at once."""
-    if request.headers.get("Upgrade"):
+    """Raise `Refused` (426) on a request for a websocket, which clients answer by using plain HTTP
+    at once. Any other upgrade is only an offer (Java's HTTP client makes one of h2c with every
+    call), and passing it over is an answer too (RFC 9110 section 7.8)."""
+    if "websocket" in request.headers.get("Upgrade", "").lower():
         raise Refused(
             Kind.UPGRADE_REQUIRED, "websockets are not served here; use plain HTTP with streaming"
         )
