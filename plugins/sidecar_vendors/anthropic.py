@@ -167,7 +167,8 @@ class AnthropicDialect(Dialect):
     def meter(self, endpoint: Endpoint, content_type: str) -> Meter:
         """By what the answer is."""
         if content_type.startswith("text/event-stream"):
-            return MessagesMeter() if endpoint.counts else NoMeter()
+            # The old completions stream has events of another kind.
+            return MessagesMeter() if endpoint.name == "messages" else NoMeter()
         return MessageMeter() if "json" in content_type else NoMeter()
 
     def error(self, refusal: Refusal, call_id: str) -> tuple[int, bytes]:
