@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+from pathlib import Path
 
 import pytest
 from scripted_vendor import STREAM_HEAD, ScriptedVendor, Wire, answer, chunk, raw, stream
-from sidecar_in_test import Sidecar, request
+from sidecar_in_test import Sidecar, request, sidecar
 from wire_client import Got, connected, exchange
 
 CHAT, FILES = "/v1/chat/completions", "/v1/files"
@@ -263,3 +265,74 @@ async def test_a_key_of_few_models_cannot_hide_which_one_it_asks_for(
     got = await call(proxy, target, body, "mini", *([FORM] if body.startswith(b"--b") else []))
     assert got.status in {400, 403}, got.body
     assert vendor.requests == []
+
+
+@pytest.mark.parametrize("offered", ["h2c", "TLS/1.3", "h2c, foo/2"])
+async def test_an_offer_of_another_protocol_is_passed_over(
+    proxy: Sidecar, vendor: ScriptedVendor, offered: str
+) -> None:
+    """Java's HTTP client offers h2c with every call."""
+    vendor.play(answer(b"{}"))
+    offer = [
+        ("Connection", "Upgrade, HTTP2-Settings, close"),
+        ("Upgrade", offered),
+        ("HTTP2-Settings", "AAMAAABkAAQAoAAAAAIAAAAA"),
+    ]
+    got = await call(proxy, CHAT, ASKED, "gpt", *offer)
+    assert (got.status, got.body) == (200, b"{}")
+    assert vendor.last.body == ASKED
+    assert vendor.last.get("upgrade") == vendor.last.get("http2-settings") == []
+
+
+BEGUN = b'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]}\n\n'
+GEMINI = "/v1beta/models/g:streamGenerateContent?alt=sse"
+WHOLE = {
+    "no blank line behind the end": ("gpt", CHAT, BEGUN + b"data: [DONE]\n"),
+    "no line end behind the end": ("gpt", CHAT, BEGUN + b"data: [DONE]"),
+    "no space": ("gpt", CHAT, BEGUN + b"data:[DONE]\n\n"),
+    "carriage returns": ("gpt", CHAT, (BEGUN + DONE).replace(b"\n", b"\r")),
+    "no [DONE], but a reason": ("gpt", CHAT, BEGUN.replace(b"null", b'"stop"')),
+    "an error as the end": ("gpt", CHAT, BEGUN + b'data: {"error":{"message":"x"}}\n\n'),
+    "responses": ("gpt", "/v1/responses", b'data: {"type":"response.completed"}\n\n'),
+    "incomplete": ("gpt", "/v1/responses", b'data: {"type":"response.incomplete"}\n\n'),
+    "failed": ("gpt", "/v1/responses", b'data: {"type":"response.failed"}\n\n'),
+    "messages": ("claude", "/v1/messages", b'event:message_stop\ndata:{"type":"message_stop"}\n'),
+    "legacy": ("claude", "/v1/complete", b'event: completion\ndata: {"stop_reason":"x"}\n\n'),
+    "gemini": ("gemini", GEMINI, b'data: {"candidates":[{"finishReason":"STOP"}]}\r\n'),
+    "blocked": ("gemini", GEMINI, b'data: {"promptFeedback":{"blockReason":"SAFETY"}}\r\n\r\n'),
+    "nobody's": ("gpt", "/v1/brand/new", b"event: ended\ndata: {}\n\n"),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+async def test_every_vendors_way_of_ending_a_stream_is_known(
+    proxy: Sidecar, vendor: ScriptedVendor, name: str
+) -> None:
+    key, target, events = WHOLE[name]
+    vendor.play(stream(events))
+    got = await call(proxy, target, b'{"model":"gpt-5-mini","stream":true}', key)
+    assert (got.body, got.whole) == (events, True)
+
+
+TWO = """
+providers:
+  a: {{plugin: openai, base_url: "{url}/a", credential: env:UPSTREAM_KEY}}
+  b: {{plugin: openai, base_url: "{url}/b", credential: env:UPSTREAM_KEY}}
+groups: {{GPT: {{vendor: openai, routes: [a, b: {{as: {{gpt-5-mini: renamed}}}}]}}}}
+keys: {{gpt: {{group: GPT, hash: "{{gpt}}"}}}}
+"""
+
+
+async def test_each_provider_gets_the_body_in_its_own_words(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    """The first one fails; what was done to the body for it does not reach the second."""
+    body = gzip.compress(ASKED)
+    async with sidecar(tmp_path, TWO.format(url=vendor.url), ("gpt",)) as proxy:
+        vendor.play(answer(b"{}", "503 Busy"), answer(b"{}"))
+        got = await call(proxy, CHAT, body, "gpt", ("Content-Encoding", "gzip"))
+    assert got.status == 200
+    assert (got.get("x-sidecar-provider"), got.get("x-sidecar-model")) == (["b"], ["renamed"])
+    first, second = vendor.requests
+    assert (first.body, first.get("content-encoding")) == (body, ["gzip"])
+    assert (second.body, second.get("content-encoding")) == (b'{"model":"renamed"}', [])
