@@ -6,6 +6,7 @@ or a metric, and its methods may be called from any thread.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
@@ -169,6 +170,7 @@ class Quota:
     window: float | None = None
 
 
+_CODE = re.compile(r"[\w.:/-]{1,80}", re.ASCII)
 NO_DIALECTS: Mapping[str, Serving] = MappingProxyType({})
 
 
@@ -254,8 +256,14 @@ def error_code(body: bytes) -> str:
     the error; "" when there is none."""
     whole = as_object(body)
     error = as_mapping(whole.get("error")) or whole
-    found = error.get("code") or error.get("type") or error.get("status") or ""
-    return str(found)[:80]
+    return code_word(error.get("code") or error.get("type") or error.get("status") or "")
+
+
+def code_word(value: object) -> str:
+    """A vendor's word for an error, if it is one word: a sentence might quote what was sent or
+    answered, and this goes into logs and books."""
+    word = str(value)
+    return word if _CODE.fullmatch(word) else ""
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -106,7 +106,7 @@ async def everything_tried(proxy: Sidecar, vendor: ScriptedVendor) -> list[bytes
         cut(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n" + said),
         raw(f"{CANARY} {ANSWER}\r\n\r\n".encode(), close=True),
         answer(b"", "302 Found", location=f"http://127.0.0.1:1/?key={CANARY}"),
-        stream(begun, sse({"error": {"message": ANSWER, "code": ANSWER}})),
+        stream(begun, sse({"error": {"message": ANSWER, "code": "server_error"}})),
     ]  # fmt: skip
     got = []
     for script in scripts:
