@@ -143,6 +143,10 @@ async def _assemble(
             for name, provider in configuration.current().providers.items()
         ),
     )
+    metrics.read(
+        "sidecar_plugin_failures_total",
+        lambda: (((name,), count) for name, count in registry.failures.items()),
+    )
     warn_if_open(config)
     configuration.start()
     upstream = await stack.enter_async_context(open_upstream())

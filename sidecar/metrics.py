@@ -99,7 +99,6 @@ class Metrics:
         self._reloads = self._cells("config_reloads_total")
         self._reload_ok = self._cells("config_last_reload_successful")
         self._reload_time = self._cells("config_last_reload_success_timestamp_seconds")
-        self._plugin_failures = self._cells("plugin_failures_total")
         self._cells("build_info").at(version, platform.python_version()).value = 1
         for result in ("success", "failure"):
             self._reloads.at(result)
@@ -143,10 +142,6 @@ class Metrics:
         self._reload_ok.at().value = ok
         if ok:
             self._reload_time.at().value = when
-
-    def plugin_failed(self, plugin: str) -> None:
-        """A plugin's own code raised."""
-        self._plugin_failures.at(plugin).value += 1
 
     def read(self, name: str, reader: Reader) -> None:
         """Have `reader` asked for the figures of a metric of the table at each scrape."""

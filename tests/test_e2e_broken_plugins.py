@@ -87,3 +87,28 @@ async def test_a_vendor_that_cannot_count_costs_its_figures_only(
         record = await proxy.record()
         assert record.outcome is Outcome.OK
         assert record.usage_state is UsageState.UNKNOWN
+
+
+OBSERVER = """
+from sidecar import hookimpl
+
+@hookimpl
+def sidecar_call_finished(record):
+    raise ValueError(record.key)
+"""
+
+
+async def test_an_observer_that_fails_is_counted_for_all_to_see(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(ANSWER))
+    (tmp_path / "watcher.py").write_text(OBSERVER)
+    yaml = files(tmp_path, vendor.url, "estimate(self, body_bytes, max_output)")
+    yaml = yaml.replace("[broken.py]", "[broken.py, watcher.py]")
+    async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
+        for number in (1, 2):
+            assert (await proxy.ask("/v1/chat/completions", ASK)).body == ANSWER
+            await proxy.record(number)
+        text = (await proxy.admin("/metrics")).body.decode()
+        source = f'plugin="{tmp_path / "watcher.py"}"'
+        assert f"sidecar_plugin_failures_total{{{source}}} 2" in text

@@ -268,7 +268,7 @@ async def test_process_and_python_are_shown() -> None:
 async def test_every_metric_of_the_table_is_in_the_text_as_the_table_says(tmp_path: Path) -> None:
     metrics = Metrics(ledger=Ledger(tmp_path))
     metrics.read("sidecar_provider_available", lambda: ((("acme",), 1),))
-    metrics.plugin_failed("acme")
+    metrics.read("sidecar_plugin_failures_total", lambda: ((("acme",), 1),))
     text = (await metrics.render()).decode()
     for metric in TABLE.values():
         assert text.count(f"# TYPE {metric.name} {metric.type}\n") == 1
