@@ -212,7 +212,8 @@ def _read_meter(passage: Passage, call: Call, meter: Meter) -> None:
         # Some clients close as soon as they have read the end.
         live.outcome = Outcome.OK
     if meter.error is not None and live.outcome is Outcome.OK:
-        live.outcome, live.reason = Outcome.UPSTREAM_ERROR, f"in its answer: {code_word(meter.error)}"
+        live.outcome = Outcome.UPSTREAM_ERROR
+        live.reason = f"in its answer: {code_word(meter.error)}"
     complete = meter.finished or passage.relay.end is End.WHOLE
     if live.usage is not None:
         live.usage_state = UsageState.REPORTED if complete else UsageState.PARTIAL
