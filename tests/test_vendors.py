@@ -7,8 +7,23 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sidecar import Answer, Ask, Kind, Quota, QuotaKind, Refusal, Secret, Verdict
+from sidecar import (
+    Answer,
+    Ask,
+    Endpoint,
+    Facts,
+    Kind,
+    Quota,
+    QuotaKind,
+    Refusal,
+    Secret,
+    Usage,
+    Verdict,
+    error_code,
+)
 from sidecar.plugins import discover, locate
 from sidecar.testing import problems
 
@@ -51,6 +66,23 @@ PATHS = [
     ("gemini", "POST", "/upload/v1beta/files", "upload", "/upload/v1beta/files", None),
     ("gemini", "GET", "/v1beta/files/abc:download", "files", "/v1beta/files/abc:download", None),
     ("gemini", "POST", "/v1/interactions", "interactions", "/v1/interactions", None),
+    ("openai", "GET", "/v1/models/ft:gpt-4o:acme::7p4l", "model", "/models/ft:gpt-4o:acme::7p4l", "ft:gpt-4o:acme::7p4l"),
+    ("openai", "POST", "/v1/videos/video_1/remix", "videos", "/videos/video_1/remix", None),
+    ("openai", "GET", "/v1/fine_tuning/jobs/ftjob_1", "fine_tuning", "/fine_tuning/jobs/ftjob_1", None),
+    ("openai", "GET", "/v1/unheard/of", "other", "/unheard/of", None),
+    ("anthropic", "GET", "/v1/messages/batches", "batches", "/v1/messages/batches", None),
+    ("anthropic", "GET", "/v1/models/m:1", "model", "/v1/models/m:1", "m:1"),
+    ("anthropic", "POST", "/v1/unheard/of", "other", "/v1/unheard/of", None),
+    ("anthropic", "POST", "/anthropic/v1/messages", "messages", "/v1/messages", None),
+    ("gemini", "GET", "/v1beta/models/veo-3/operations/op1", "operations", "/v1beta/models/veo-3/operations/op1", None),
+    ("gemini", "GET", "/v1beta/tunedModels/my:model", "model", "/v1beta/tunedModels/my:model", "my:model"),
+    ("gemini", "POST", "/v1beta/models/veo-3:predictLongRunning", "predict", "/v1beta/models/veo-3:predictLongRunning", "veo-3"),
+    ("gemini", "POST", "/v1beta/models/g-3:newVerb", "other", "/v1beta/models/g-3:newVerb", "g-3"),
+    ("gemini", "POST", "/v1beta/cachedContents", "cached", "/v1beta/cachedContents", None),
+    ("gemini", "DELETE", "/v1beta/cachedContents/c1", "cached", "/v1beta/cachedContents/c1", None),
+    ("gemini", "POST", "//v1beta//models/g-3:generateContent", "generate", "/v1beta/models/g-3:generateContent", "g-3"),
+    ("gemini", "POST", "/upload/v1beta/fileSearchStores/s:upload", "other", "/upload/v1beta/fileSearchStores/s:upload", None),
+    ("gemini", "GET", "/v1beta/unheard/of", "other", "/v1beta/unheard/of", None),
 ]  # fmt: skip
 
 
@@ -64,6 +96,66 @@ def test_a_path_is_understood(
     if located.model_span is not None:
         start, end = located.model_span
         assert "/" + located.path[start:end] in path
+
+
+IDS = [
+    ("openai", "/v1/responses/resp_1/cancel", "response", "resp_1"),
+    ("openai", "/v1/videos/video_1/content", "video", "video_1"),
+    ("openai", "/v1/fine_tuning/jobs/ftjob_1/events", "fine_tuning_job", "ftjob_1"),
+    ("openai", "/v1/fine_tuning/jobs", "fine_tuning_job", None),
+    ("openai", "/v1/files", "file", None),
+    ("anthropic", "/v1/messages/batches/b_1/results", "batch", "b_1"),
+    ("anthropic", "/v1/files/f_1/content", "file", "f_1"),
+    ("gemini", "/v1beta/files/abc:download", "file", "files/abc"),
+    ("gemini", "/v1beta/batches/b1:cancel", "batch", "batches/b1"),
+    ("gemini", "/v1beta/models/veo/operations/o1", "operation", "models/veo/operations/o1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dialect", "path", "kind", "object_id"), IDS)
+def test_whose_id_a_path_names(dialect: str, path: str, kind: str, object_id: str | None) -> None:
+    located = REGISTRY.dialects[dialect].locate("GET", path)
+    assert located is not None
+    assert (located.endpoint.owned, located.object_id) == (kind, object_id)
+
+
+READ = [
+    ("openai", "chat", "/v1/chat/completions",
+     b'{"model":"m","stream":true,"max_completion_tokens":9,"max_tokens":5,"prompt_cache_key":"s"}',
+     Facts(("m",), True, 9, "s")),
+    ("openai", "responses", "/v1/responses",
+     b'{"model":"m","max_output_tokens":7,"previous_response_id":"r"}', Facts(("m",), False, 7, None, "r")),
+    ("openai", "wrong types", "/v1/chat/completions",
+     b'{"model":"m","stream":"yes","max_tokens":-1,"prompt_cache_key":5}', Facts(("m",))),
+    ("openai", "no model needed", "/v1/images/generations", b"\xef\xbb\xbf{}", Facts()),
+    ("anthropic", "messages", "/v1/messages",
+     b'{"model":"m","max_tokens":32,"metadata":{"user_id":"{\\"session_id\\":\\"s1\\"}"}}',
+     Facts(("m",), False, 32, "s1")),
+    ("anthropic", "a plain user", "/v1/messages",
+     b'{"model":"m","metadata":{"user_id":"u"}}', Facts(("m",), session="u")),
+    ("anthropic", "a batch", "/v1/messages/batches",
+     b'{"requests":[{"params":{"model":"a"}},{"params":{"model":"b"}},{"params":{"model":"a"}}]}',
+     Facts(("a", "b"))),
+    ("gemini", "a bound", "/v1beta/models/g:generateContent",
+     b'{"generationConfig":{"maxOutputTokens":64}}', Facts(max_output=64)),
+    ("gemini", "another spelling", "/v1beta/models/g:streamGenerateContent",
+     b'{"generation_config":{"max_output_tokens":64}}', Facts((), True, 64)),
+    ("gemini", "no JSON at all", "/v1beta/models/g:streamGenerateContent", b"{", Facts((), True)),
+    ("gemini", "an interaction", "/v1beta/interactions",
+     b'{"model":"models/g","stream":true,"previous_interaction_id":"i"}', Facts(("g",), True, previous_id="i")),
+    ("gemini", "an agent", "/v1beta/interactions", b'{"agent":"deep-research"}', Facts()),
+    ("gemini", "a cache", "/v1beta/cachedContents", b'{"model":"models/g"}', Facts(("g",))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dialect", "what", "path", "body", "facts"), READ)
+def test_what_is_read_of_a_body(
+    dialect: str, what: str, path: str, body: bytes, facts: Facts
+) -> None:
+    spoken = REGISTRY.dialects[dialect]
+    located = spoken.locate("POST", path)
+    assert located is not None
+    assert spoken.read(located.endpoint, body) == facts
 
 
 @pytest.mark.parametrize(
@@ -177,6 +269,26 @@ VERDICTS = [
     ("moonshot", 429, error(type="exceeded_current_quota_error"), Verdict.SPENT),
     ("zai", 429, error("1113"), Verdict.SPENT),
     ("zai", 429, error("1302"), Verdict.SLOW_DOWN),
+    ("zai", 400, error("1000"), Verdict.CREDENTIAL),
+    ("zai", 400, error("1211"), Verdict.MISSING),
+    ("zai", 500, error("1309"), Verdict.SPENT),
+    ("xai", 403, b'{"code":"x","error":"This key is blocked"}', Verdict.CREDENTIAL),
+    ("groq", 498, b"", Verdict.OVERLOADED),
+    ("groq", 429, error("rate_limit_exceeded"), Verdict.SLOW_DOWN),
+    ("moonshot", 429, error(type="engine_overloaded_error"), Verdict.OVERLOADED),
+    ("moonshot", 429, error(type="rate_limit_reached_error"), Verdict.SLOW_DOWN),
+    ("fireworks", 412, b"", Verdict.SPENT),
+    ("deepseek", 402, error("invalid_request_error"), Verdict.SPENT),
+    ("together", 503, b"", Verdict.OVERLOADED),
+    ("openrouter", 402, error(), Verdict.SPENT),
+    ("openrouter", 402, error(metadata={"limit_source": "openrouter_in_flight_budget"}), Verdict.SLOW_DOWN),
+    ("openrouter", 403, error(), Verdict.CLIENT),
+    ("mistral", 401, b'{"detail":"Unauthorized"}', Verdict.CREDENTIAL),
+    ("mistral", 422, b'{"detail":[]}', Verdict.CLIENT),
+    ("ollama", 404, b'{"error":"model \'x\' not found"}', Verdict.MISSING),
+    ("llamacpp", 503, b"", Verdict.OVERLOADED),
+    ("azure", 404, error("DeploymentNotFound"), Verdict.MISSING),
+    ("azure", 400, error("content_filter"), Verdict.CLIENT),
 ]  # fmt: skip
 
 
@@ -202,9 +314,110 @@ def test_how_long_a_vendor_says_to_wait(headers: dict[str, str], seconds: float 
     assert REGISTRY.vendors["openai"].judge(Answer(429, headers)).wait == seconds
 
 
-def test_gemini_says_it_in_the_body() -> None:
+@pytest.mark.parametrize("wrapped", [b"%s", b"[%s]\n"])
+def test_gemini_says_it_in_the_body(wrapped: bytes) -> None:
     body = error(details=[{"@type": "…/google.rpc.RetryInfo", "retryDelay": "22.5s"}])
-    assert REGISTRY.vendors["gemini"].judge(Answer(429, {}, body)).wait == 22.5
+    assert REGISTRY.vendors["gemini"].judge(Answer(429, {}, wrapped % body)).wait == 22.5
+
+
+def test_a_hold_is_waited_for_and_a_model_off_the_plan_is_not() -> None:
+    hold = REGISTRY.vendors["openrouter"].judge(Answer(402, {"retry-after": "3"}))
+    assert (hold.verdict, hold.wait) == (Verdict.SLOW_DOWN, 3.0)
+    off = Answer(429, {"x-ratelimit-limit-req-minute": "0"})
+    assert REGISTRY.vendors["mistral"].judge(off).verdict is Verdict.MISSING
+
+
+REASONS = [
+    (b'{"error":{"code":"a","type":"b"}}', "a"),
+    (b'{"error":{"code":null,"type":"b"}}', "b"),
+    (b'{"type":"error","error":{"type":"b"}}', "b"),
+    (b'{"object":"error","type":"b","code":"3505"}', "3505"),
+    (b'{"error":"text"}', ""),
+    (b"[]", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "code"), REASONS)
+def test_an_errors_own_word_for_it(body: bytes, code: str) -> None:
+    assert error_code(body) == code
+
+
+@pytest.mark.parametrize("vendor", sorted(REGISTRY.vendors))
+@given(
+    status=st.integers(100, 599),
+    body=st.one_of(
+        st.binary(max_size=80),
+        st.recursive(
+            st.one_of(st.none(), st.text(max_size=8), st.integers()),
+            lambda inner: st.one_of(
+                st.lists(inner, max_size=3),
+                st.dictionaries(
+                    st.sampled_from(["error", "code", "type", "details", "retryDelay"]), inner
+                ),
+            ),
+            max_leaves=8,
+        ).map(lambda value: json.dumps(value).encode()),
+    ),
+    value=st.one_of(st.text(max_size=20), st.from_regex(r"[0-9]{1,5000}", fullmatch=True)),
+)
+@settings(max_examples=40)
+def test_judging_and_reading_quotas_never_fails(
+    vendor: str, status: int, body: bytes, value: str
+) -> None:
+    found = REGISTRY.vendors[vendor]
+    headers = dict.fromkeys(EVERY_HEADER, value)
+    judgement = found.judge(Answer(status, headers, body))
+    assert (judgement.verdict is Verdict.TAKE) is (status < 400)
+    assert judgement.wait is None or 0 <= judgement.wait < float("inf")
+    for quota in found.read_quota(headers, 0.0):
+        assert quota.limit is None or quota.limit >= 0
+        assert quota.reset is None or quota.reset >= 0
+
+
+EVERY_HEADER = [
+    "retry-after", "retry-after-ms", "date",
+    *(f"x-{stem}-{what}" for what in ("limit", "remaining", "reset") for stem in ("ratelimit", "tokenlimit")),
+    *(f"x-ratelimit-{what}-{name}" for what in ("limit", "remaining", "reset") for name in (
+        "requests", "tokens", "req-minute", "tokens-minute", "tokens-prompt", "tokens-generated")),
+    *(f"anthropic-ratelimit-{name}-{what}" for what in ("limit", "remaining", "reset")
+      for name in ("requests", "tokens", "input-tokens", "output-tokens")),
+]  # fmt: skip
+
+
+QUOTAS = [
+    ("azure", {"x-ratelimit-limit-tokens": "100", "x-ratelimit-remaining-tokens": "90",
+               "x-ratelimit-reset-tokens": "12", "x-ratelimit-limit-requests": "-1",
+               "x-ratelimit-remaining-requests": "0"},
+     [Quota(QuotaKind.TOKENS, 100, 90, 12.0, 60.0)]),
+    ("mistral", {"x-ratelimit-limit-req-minute": "60", "x-ratelimit-remaining-req-minute": "59",
+                 "x-ratelimitbysize-limit-month": "1000", "x-ratelimitbysize-remaining-month": "10"},
+     [Quota(QuotaKind.REQUESTS, 60, 59, None, 60.0), Quota(QuotaKind.TOKENS, 1000, 10, None, 2592000.0)]),
+    ("together", {"x-ratelimit-limit": "10", "x-ratelimit-remaining": "9", "x-ratelimit-reset": "1",
+                  "x-tokenlimit-limit": "500", "x-tokenlimit-remaining": "400"},
+     [Quota(QuotaKind.REQUESTS, 10, 9, 1.0, 1.0), Quota(QuotaKind.TOKENS, 500, 400, None, 1.0)]),
+    ("fireworks", {"x-ratelimit-limit-tokens-prompt": "60000", "x-ratelimit-remaining-tokens-generated": "5"},
+     [Quota(QuotaKind.INPUT_TOKENS, 60000, None, None), Quota(QuotaKind.OUTPUT_TOKENS, None, 5, None)]),
+    ("groq", {"x-ratelimit-limit-requests": "14400", "x-ratelimit-reset-requests": "2m59.56s"},
+     [Quota(QuotaKind.REQUESTS, 14400, None, 179.56, 86400.0)]),
+    ("openai", {"x-ratelimit-limit-requests": "9" * 5000, "x-ratelimit-remaining-requests": "many"}, []),
+    ("deepseek", {"x-ratelimit-limit-requests": "5"}, []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("vendor", "headers", "quotas"), QUOTAS)
+def test_what_a_vendor_says_is_left(
+    vendor: str, headers: dict[str, str], quotas: list[Quota]
+) -> None:
+    assert list(REGISTRY.vendors[vendor].read_quota(headers, 0.0)) == quotas
+
+
+@pytest.mark.parametrize(("endpoint", "output"), [("chat", 30), ("responses", 20)])
+def test_xai_counts_reasoning_beside_the_completion_in_chat_alone(
+    endpoint: str, output: int
+) -> None:
+    read = Usage(5, 20, reasoning_tokens=10)
+    assert REGISTRY.vendors["xai"].normalise(read, Endpoint(endpoint)).output_tokens == output
+    assert REGISTRY.vendors["openai"].normalise(read, Endpoint(endpoint)) == read
 
 
 def test_quotas_as_vendors_write_them() -> None:

@@ -14,6 +14,7 @@ import msgspec
 from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, as_object, error_word
 
 _FIGURES = b'"usageMetadata"'
+_MOST_FIGURES = 8192
 
 
 def read_usage(usage: Mapping[str, object]) -> Usage | None:
@@ -99,16 +100,21 @@ def _decoded(data: bytes) -> object:
     try:
         return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    at = data.rfind(_FIGURES)
-    if at < 0:
-        return None
-    # Up to the next brace that makes it an object: the figures nest once at most.
-    for end in (each.end() for each in re.finditer(rb"\}", data[at:])):
-        figures = as_object(data[at + len(_FIGURES) : at + end].lstrip(b" :\r\n\t"))
-        if figures:
-            return {"usageMetadata": figures}
-    return None
+        return {"usageMetadata": _last_figures(data)}
+
+
+def _last_figures(data: bytes) -> Mapping[str, object]:
+    """The last whole figures in an answer that was cut; those at its very end may be cut too."""
+    at = len(data)
+    for _ in range(2):
+        at = data.rfind(_FIGURES, 0, at)
+        if at < 0:
+            break
+        rest = data[at + len(_FIGURES) :][:_MOST_FIGURES].lstrip(b" :\r\n\t")
+        for brace in re.finditer(rb"\}", rest):
+            if figures := as_object(rest[: brace.end()]):
+                return figures
+    return {}
 
 
 class StreamMeter(SseMeter):
