@@ -177,31 +177,6 @@ async def test_two_hundred_streams_run_side_by_side(proxy: Sidecar, vendor: Scri
     assert all(got.whole and got.body == b"data: {}\n\n" + DONE for got in found)
 
 
-async def test_a_client_that_does_not_read_holds_the_vendor_back(
-    proxy: Sidecar, vendor: ScriptedVendor
-) -> None:
-    piece, sent, much = b"data: " + b"x" * 65_500 + b"\n\n", 0, 400
-
-    async def flood(wire: Wire) -> None:
-        nonlocal sent
-        await wire.send(STREAM_HEAD)
-        for _ in range(much):
-            await wire.send(chunk(piece))
-            sent += 1
-        await wire.send(chunk(DONE) + b"0\r\n\r\n")
-
-    vendor.play(flood)
-    async with connected(proxy.port) as line:
-        await line.send(request("POST", CHAT, [*proxy.bearer("gpt").items()], ASKED))
-        before = -1
-        while sent != before:
-            before = sent
-            await asyncio.sleep(0.2)
-        assert sent < much, "all of it was taken in"
-        got = await line.to_the_end()
-    assert (got.body, got.whole) == (piece * much + DONE, True)
-
-
 NAMES = ["a\r\nX-Evil: 1", "a\nb", "a\x00b", "a\x7fb", "a\tb", "数🦊", "x" * 70_000]
 
 
