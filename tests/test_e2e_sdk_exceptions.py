@@ -6,6 +6,7 @@ The clients are the blocking ones, each call in a thread: the asynchronous ones 
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
@@ -27,10 +28,13 @@ from answers_on_record import (
 from answers_on_record import chunk as chat_chunk
 from google import genai
 from google.genai import errors as genai_errors
-from scripted_vendor import ScriptedVendor, Wire, answer, hang, stream
+from scripted_vendor import Script, ScriptedVendor, Wire, answer, hang, stream
 from sidecar_in_test import CANARY, Sidecar, request
 from sidecar_in_test import sidecar as start_sidecar
 from wire_client import exchange
+
+from sidecar.errors import Kind, Refusal
+from sidecar.plugins import discover
 
 TROUBLES = ("refused", "silent", "unset", "rejected", "big", "gone")
 HELLO: Any = [{"role": "user", "content": "Hello"}]
@@ -304,3 +308,76 @@ async def test_googles_resumable_upload_stays_on_this_side(
     assert vendor.last.body == b"abc"
     assert vendor.last.get("x-goog-api-key") == [CANARY]
     assert "sk-sidecar" not in str([each.head for each in vendor.requests])
+
+
+EVERY_KIND = pytest.mark.parametrize("kind", list(Kind), ids=lambda kind: kind.name.lower())
+REGISTRY = discover()
+
+
+def refusing(dialect: str, kind: Kind) -> Script:
+    """A refusal of ours as it leaves: what no test can bring about is shown by its shape."""
+    status, said = REGISTRY.dialects[dialect].error(Refusal(kind, "words to act on", 7.0), "call_1")
+    return answer(said, f"{status} Refused", retry_after="7", x_should_retry="false")
+
+
+OPENAI_KINDS = {
+    400: openai.BadRequestError,
+    401: openai.AuthenticationError,
+    403: openai.PermissionDeniedError,
+    404: openai.NotFoundError,
+    429: openai.RateLimitError,
+    500: openai.InternalServerError,
+    502: openai.InternalServerError,
+    503: openai.InternalServerError,
+    504: openai.InternalServerError,
+}
+
+
+@EVERY_KIND
+async def test_every_refusal_has_a_class_in_openais_sdk(vendor: ScriptedVendor, kind: Kind) -> None:
+    vendor.play(refusing("openai", kind))
+    with (
+        openai.OpenAI(base_url=vendor.url, api_key="k") as client,
+        pytest.raises(openai.APIStatusError, match="words to act on") as caught,
+    ):
+        await asyncio.to_thread(client.chat.completions.create, model="m", messages=HELLO)
+    raised = caught.value
+    assert raised.status_code == kind.status
+    assert type(raised) is OPENAI_KINDS.get(kind.status, openai.APIStatusError)
+    assert raised.code is None or raised.code.isidentifier()
+    assert len(vendor.requests) == 1
+
+
+@EVERY_KIND
+async def test_every_refusal_has_a_class_in_anthropics_sdk(
+    vendor: ScriptedVendor, kind: Kind
+) -> None:
+    vendor.play(refusing("anthropic", kind))
+    with (
+        anthropic.Anthropic(base_url=vendor.url, api_key="k") as client,
+        pytest.raises(anthropic.APIStatusError, match="words to act on") as caught,
+    ):
+        await asyncio.to_thread(client.messages.create, model="m", max_tokens=1, messages=HELLO)
+    raised = caught.value
+    other = {Kind.BUDGET_SPENT: 402, Kind.DRAINING: 529}
+    assert raised.status_code == other.get(kind, kind.status)
+    assert raised.type is not None
+    assert len(vendor.requests) == 1
+
+
+@EVERY_KIND
+async def test_every_refusal_has_a_class_in_googles_sdk(vendor: ScriptedVendor, kind: Kind) -> None:
+    vendor.play(refusing("gemini", kind))
+    with (
+        genai.Client(api_key="k", http_options={"base_url": vendor.url}) as client,
+        pytest.raises(genai_errors.APIError) as caught,
+    ):
+        await asyncio.to_thread(client.models.generate_content, model="m", contents="x")
+    raised = caught.value
+    wanted = genai_errors.ClientError if raised.code < 500 else genai_errors.ServerError
+    assert type(raised) is wanted
+    assert raised.message == "words to act on"
+    assert raised.status
+    assert raised.status.isupper()
+    if kind is Kind.RATE_LIMITED:
+        assert '"retryDelay": "7s"' in json.dumps(raised.details)
