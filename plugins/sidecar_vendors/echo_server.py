@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -34,7 +34,7 @@ async def serve_echo() -> AsyncIterator[str]:
 
 
 def _application() -> web.Application:
-    app = web.Application(client_max_size=128 << 20)
+    app = web.Application(client_max_size=128 << 20, middlewares=[_refuse_nonsense])
     app.add_routes(
         [
             web.post("/v1/chat/completions", _chat),
@@ -42,13 +42,24 @@ def _application() -> web.Application:
             web.post("/v1/embeddings", _embeddings),
             web.post("/v1/messages", _messages),
             web.post("/v1/messages/count_tokens", _count_tokens),
-            web.get("/v1/models", _models),
-            web.get("/v1/models/{model}", _model),
-            web.get("/v1beta/models", _models),
+            web.get(r"/{version:v1\w*}/models", _models),
+            web.get(r"/{version:v1\w*}/models/{model}", _model),
             web.post(r"/{version:v1\w*}/{rest:models/.+}", _gemini),
         ]
     )
     return app
+
+
+@web.middleware
+async def _refuse_nonsense(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return web.json_response(shapes.error(400, "this request makes no sense"), status=400)
+    except web.HTTPException as error:
+        return web.json_response(shapes.error(error.status, error.reason), status=error.status)
 
 
 async def _chat(request: web.Request) -> web.StreamResponse:
@@ -99,15 +110,15 @@ async def _gemini(request: web.Request) -> web.StreamResponse:
     match = _GEMINI.fullmatch(request.match_info["rest"])
     body = await request.json()
     if match is None:
-        return web.json_response(
-            shapes.gemini_error(404, "NOT_FOUND", "no such method"), status=404
-        )
+        raise web.HTTPNotFound
     prompt, answer = shapes.last_parts(body.get("contents"))
     match match["verb"]:
         case "generateContent":
             return web.json_response(shapes.generated(match["model"], prompt, answer))
         case "streamGenerateContent":
             chunks = shapes.generated_stream(match["model"], prompt, answer)
+            if request.query.get("alt") != "sse":
+                return web.json_response(list(chunks))
             return await _stream(request, (f"data: {_json(each)}\r\n\r\n" for each in chunks))
         case "countTokens":
             return web.json_response({"totalTokens": prompt})
@@ -116,11 +127,15 @@ async def _gemini(request: web.Request) -> web.StreamResponse:
             return web.json_response({"embeddings": [{"values": [0.5, 0.5]}] * count})
         case "embedContent":
             return web.json_response({"embedding": {"values": [0.5, 0.5]}})
-    return web.json_response(shapes.gemini_error(404, "NOT_FOUND", "no such method"), status=404)
+    raise web.HTTPNotFound
+
+
+def _is_googles(request: web.Request) -> bool:
+    return request.match_info["version"] != "v1" or "x-goog-api-client" in request.headers
 
 
 async def _models(request: web.Request) -> web.StreamResponse:
-    if request.path.startswith("/v1beta") or "x-goog-api-client" in request.headers:
+    if _is_googles(request):
         return web.json_response({"models": [shapes.gemini_model(MODEL)]})
     if "anthropic-version" in request.headers:
         return web.json_response(shapes.anthropic_models(MODEL))
@@ -129,6 +144,8 @@ async def _models(request: web.Request) -> web.StreamResponse:
 
 async def _model(request: web.Request) -> web.StreamResponse:
     name = request.match_info["model"]
+    if _is_googles(request):
+        return web.json_response(shapes.gemini_model(name))
     if "anthropic-version" in request.headers:
         return web.json_response(shapes.anthropic_models(name)["data"][0])
     return web.json_response(shapes.openai_model(name))

@@ -219,6 +219,11 @@ def gemini_model(name: str) -> Shape:
     return {"name": f"models/{name}", "displayName": name, "supportedGenerationMethods": methods}
 
 
-def gemini_error(code: int, status: str, message: str) -> Shape:
-    """An error in Google's shape."""
-    return {"error": {"code": code, "status": status, "message": message}}
+def error(status: int, message: str) -> Shape:
+    """An error that clients of all three dialects can read."""
+    words = {400: ("invalid_request_error", "INVALID_ARGUMENT"), 404: ("not_found", "NOT_FOUND")}
+    kind, name = words.get(status, ("api_error", "UNKNOWN"))
+    return {
+        "type": "error",
+        "error": {"type": kind, "code": status, "status": name, "message": message},
+    }
