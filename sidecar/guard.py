@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from multidict import CIMultiDictProxy
 
@@ -44,10 +45,9 @@ class Door:
         self._check_origin(headers)
 
     def _check_host(self, hosts: list[str]) -> None:
-        match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
-        if match is None:
+        name = _name_of(hosts[0]) if len(hosts) == 1 else None
+        if name is None:
             raise Refused(Kind.BAD_REQUEST, "exactly one valid Host header is needed")
-        name = (match["six"] or match["name"]).lower()
         if name not in self.hosts:
             raise Refused(
                 Kind.FORBIDDEN,
@@ -72,6 +72,14 @@ class Door:
             )
 
 
+@lru_cache(maxsize=256)
+def _name_of(host: str) -> str | None:
+    """The name in a Host header, without its port; None when it is not a valid one."""
+    match = _HOST.fullmatch(host)
+    return None if match is None else (match["six"] or match["name"]).lower()
+
+
+@lru_cache(maxsize=1024)  # the same few targets come again and again; a refusal is not kept
 def check_target(target: str) -> None:
     """Raise `Refused` on a request target that two readers could understand differently."""
     path = target.partition("?")[0]
