@@ -36,6 +36,12 @@ from sidecar.vendor import Vendor, code_word
 
 log = logging.getLogger("sidecar.proxy")
 
+_NO_PROVIDER = frozenset({
+    Kind.UPSTREAM_UNREACHABLE, Kind.UPSTREAM_INVALID, Kind.UPSTREAM_TIMEOUT,
+    Kind.CREDENTIAL_REJECTED, Kind.UNAVAILABLE,
+})  # fmt: skip
+"""Answers of ours that are no refusal: the key and the call were right, and nobody could serve."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -86,7 +92,8 @@ class Proxy:
         try:
             return await self._serve(passage)
         except Refused as refused:
-            live.outcome = Outcome.REFUSED
+            no_provider = refused.refusal.kind in _NO_PROVIDER
+            live.outcome = Outcome.UPSTREAM_ERROR if no_provider else Outcome.REFUSED
             return await self._refuse(passage, refused.refusal)
         except asyncio.CancelledError:
             if live.ending is None:
@@ -175,7 +182,7 @@ class Proxy:
         """Our own no, in the shape of the call; into a started answer only as its broken end."""
         call, live = passage.call, passage.live
         live.reason, live.refusal = why.message, why.kind
-        if live.key is not None:
+        if live.key is not None and live.outcome is not Outcome.UPSTREAM_ERROR:
             self._parts.ledger.refused(live.key.name)
         if passage.relay.started and call is not None and passage.meter is not None:
             return await passage.relay.cut(

@@ -27,7 +27,9 @@ CHAT, BODY = "/v1/chat/completions", b'{"model":"gpt-5-mini"}'
 TARGETS = {
     "chat": ("gpt", CHAT), "embeddings": ("gpt", "/v1/embeddings"),
     "responses": ("gpt", "/v1/responses"), "transcriptions": ("gpt", "/v1/audio/transcriptions"),
-    "messages": ("claude", "/v1/messages"),
+    "images": ("gpt", "/v1/images/generations"), "speech": ("gpt", "/v1/audio/speech"),
+    "messages": ("claude", "/v1/messages"), "count_tokens": ("claude", "/v1/messages/count_tokens"),
+    "interactions": ("gemini", "/v1beta/interactions"),
     "generate": ("gemini", "/v1beta/models/m:generateContent"),
     "stream": ("gemini", "/v1beta/models/m:streamGenerateContent?alt=sse"),
 }  # fmt: skip
