@@ -1,16 +1,16 @@
 """The contract that every dialect and vendor keeps, as checks that anybody can run on a plugin.
 
-`problems(registry)` names every breach; `sidecar plugins check` prints them. Nothing is sent: all
-of it is values in, values out.
+`problems(registry)` names every breach; `sidecar plugins check` prints them. `cut_problems` checks
+a meter on an answer that you have on record. Nothing is sent: all of it is values in, values out.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
-from sidecar.dialect import Dialect, Endpoint, ModelAt, ModelEntry
+from sidecar.dialect import Dialect, Endpoint, Meter, ModelAt, ModelEntry
 from sidecar.errors import Kind, Refusal
 from sidecar.plugins import Registry
 from sidecar.vendor import Answer, Ask, Field, Secret, Vendor, Verdict
@@ -44,6 +44,27 @@ def problems(registry: Registry) -> list[str]:
     return found
 
 
+def cut_problems(new_meter: Callable[[], Meter], answer: bytes) -> list[str]:
+    """How a meter's reading of `answer` depends on where its bytes are cut; [] when it does not.
+
+    `new_meter` makes a fresh meter, like `lambda: dialect.meter(endpoint, content_type)`.
+    """
+    whole = _reading(new_meter(), [answer])
+    found = []
+    for size in (1, 2, 3, 7, 64):
+        pieces = [answer[at : at + size] for at in range(0, len(answer), size)]
+        reading = _reading(new_meter(), pieces)
+        if reading != whole:
+            found.append(f"reads {reading} in pieces of {size}, but {whole} as a whole")
+    return found
+
+
+def _reading(meter: Meter, pieces: Sequence[bytes]) -> tuple[object, ...]:
+    for piece in pieces:
+        meter.feed(piece)
+    return meter.usage(), meter.model, meter.error, meter.finished, meter.created()
+
+
 def _prefixed(who: str, breaches: Iterator[str]) -> list[str]:
     found: list[str] = []
     try:
@@ -66,12 +87,27 @@ def _dialect_problems(dialect: Dialect) -> Iterator[str]:
         event = dialect.error_event(endpoint, refusal, CALL)
         if event and not event.endswith((b"\n\n", b"\r\n\r\n")):
             yield f"error_event({kind.name}) does not end its event"
+        yield from _own_event_problems(dialect, endpoint, event, kind)
     entries = [ModelEntry("a"), ModelEntry('b"\\')]
     page = dialect.models(entries)
     json.loads(page)
     if [entry.id for entry in dialect.list_models(page)] != [entry.id for entry in entries]:
         yield "list_models does not read what models writes"
     yield from _totality(dialect, endpoint)
+
+
+def _own_event_problems(
+    dialect: Dialect, endpoint: Endpoint, event: bytes, kind: Kind
+) -> Iterator[str]:
+    def new_meter() -> Meter:
+        return dialect.meter(endpoint, "text/event-stream")
+
+    meter = new_meter()
+    meter.feed(event)
+    ended = meter.at_boundary and meter.finished and meter.error
+    if event and meter.expects_end and not ended:
+        yield f"its meter does not take error_event({kind.name}) for an error that ends a stream"
+    yield from (f"error_event({kind.name}): {each}" for each in cut_problems(new_meter, event))
 
 
 def _texts(value: object) -> list[str]:
@@ -112,7 +148,30 @@ def _vendor_problems(vendor: Vendor, registry: Registry) -> Iterator[str]:
     yield from _judging(vendor)
     for headers in _HEADERS:
         vendor.read_quota(headers, 0.0)
-    yield from (f"field {field.name} has no help" for field in vendor.fields if not field.help)
+    for name in vendor.serves:
+        if name not in registry.vendors:
+            yield f"serves {name}, which no plugin knows"
+    for size in (0, 1, 1 << 30):
+        tokens, output = vendor.estimate(size, None)
+        if tokens < 0 or output is not None:
+            yield f"estimates {tokens} and {output} tokens for {size} bytes without a bound"
+    yield from _field_problems(vendor.fields)
+
+
+def _field_problems(fields: Sequence[Field]) -> Iterator[str]:
+    for field in fields:
+        if not field.help:
+            yield f"field {field.name} has no help"
+        if [each.name for each in fields].count(field.name) > 1:
+            yield f"field {field.name} is there twice"
+        allowed = field.type
+        fits = (
+            field.default in allowed
+            if isinstance(allowed, tuple)
+            else type(field.default) is allowed
+        )
+        if field.default is not None and not fits:
+            yield f"field {field.name} has a default of another type"
 
 
 def _judging(vendor: Vendor) -> Iterator[str]:

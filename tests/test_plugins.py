@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from answers_on_record import RECORDED, Recorded
 
-from sidecar import CallRecord, Serving, Vendor
+from sidecar import CallRecord, Endpoint, Field, Located, Serving, SseMeter, Usage, Vendor
 from sidecar.plugins import Registry, discover
-from sidecar.testing import problems
+from sidecar.testing import cut_problems, problems
 from sidecar.usage import Outcome, UsageState
 
 ROOT = Path(__file__).parent.parent
@@ -185,16 +186,85 @@ class Leaky(Vendor):
 
         return Judgement(Verdict.SPENT)
 
+    def estimate(self, body_bytes, max_output):  # type: ignore[no-untyped-def]
+        return -1, 5
+
+
+class Unsure(Leaky):
+    """Breaks the rest of it."""
+
+    name = title = "unsure"
+    dialects = {}
+    serves = ("opnai",)
+    fields = (
+        Field("zone", ("a", "b"), "", default="c"),
+        Field("zone", int, "how many", default="1"),
+        Field("good", bool, "whether", default=True),
+    )
+
     def read_quota(self, headers, now):  # type: ignore[no-untyped-def]
         return int(headers["x"])
 
 
+class Deaf(SseMeter):
+    """Sees whole events only, and never an error."""
+
+    def feed(self, data: bytes) -> None:
+        if data.endswith(b"\n\n"):
+            self._usage = Usage(1, 1)
+
+
+class Mumbling(type(discover().dialects["openai"])):  # type: ignore[misc]
+    name = "mumbling"
+
+    def meter(self, endpoint, content_type):  # type: ignore[no-untyped-def]
+        return Deaf()
+
+    def error(self, refusal, call_id):  # type: ignore[no-untyped-def]
+        return 200, b"{}"
+
+    def locate(self, method, path):  # type: ignore[no-untyped-def]
+        return Located(Endpoint("x"), "x", "m", (0, 99))
+
+
 def test_the_contract_suite_finds_every_breach() -> None:
     found = discover()
-    bad = Registry(found.dialects, {"leaky": Leaky()}, {}, ())
+    vendors = {"leaky": Leaky(), "unsure": Unsure()}
+    bad = Registry({**found.dialects, "mumbling": Mumbling()}, vendors, {}, ("not loaded",))
     report = "\n".join(problems(bad))
     for breach in (
-        "no http address", "into the address", "sends no credential", "not the provider's host",
-        "changes the query", "judges a plain 100", "raised KeyError",
+        "not loaded", "no http address", "into the address", "sends no credential",
+        "not the provider's host", "changes the query", "judges a plain 100", "raised KeyError",
+        "speaks no dialect", "estimates -1 and 5", "mumbling: error(BAD_REQUEST) has status 200",
+        "does not carry the message", "does not take error_event(INTERNAL)",
+        "in pieces of 1, but", "gives the path 'x'", "a span outside its path",
     ):  # fmt: skip
         assert breach in report, report
+
+
+def test_the_contract_suite_looks_at_fields_and_names_too() -> None:
+    class Odd(Unsure):
+        dialects = {"openai": Serving()}
+        base_url = "https://v.example"
+        prepare, estimate, judge, read_quota = (  # type: ignore[assignment]
+            Vendor.prepare,
+            Vendor.estimate,
+            Vendor.judge,
+            Vendor.read_quota,
+        )
+
+    assert problems(Registry(discover().dialects, {"unsure": Odd()}, {}, ())) == [
+        "vendor unsure: serves opnai, which no plugin knows",
+        "vendor unsure: field zone has no help",
+        "vendor unsure: field zone is there twice",
+        "vendor unsure: field zone has a default of another type",
+        "vendor unsure: field zone is there twice",
+        "vendor unsure: field zone has a default of another type",
+    ]
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=lambda each: each.name)
+def test_cuts_of_what_is_on_record_are_checked_by_the_suite_as_well(recorded: Recorded) -> None:
+    dialect = discover().dialects[recorded.dialect]
+    endpoint = Endpoint(recorded.endpoint, counts=True)
+    assert cut_problems(lambda: dialect.meter(endpoint, recorded.content_type), recorded.body) == []

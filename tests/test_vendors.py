@@ -465,6 +465,23 @@ def test_our_own_errors_in_the_vendors_shape(
     assert word in body.decode()
 
 
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize(
+    ("dialect", "name"),
+    [("openai", "chat"), ("openai", "responses"), ("anthropic", "messages"), ("gemini", "stream")],
+)
+def test_our_own_error_event_ends_a_stream_for_our_meter_too(
+    dialect: str, name: str, kind: Kind
+) -> None:
+    spoken = REGISTRY.dialects[dialect]
+    endpoint = Endpoint(name, counts=True)
+    meter = spoken.meter(endpoint, "text/event-stream")
+    meter.feed(spoken.error_event(endpoint, Refusal(kind, "why"), "call_1"))
+    assert meter.at_boundary
+    assert meter.finished
+    assert meter.error
+
+
 def test_entry_points_name_every_bundled_plugin_once() -> None:
     sources = list(REGISTRY.sources.values())
     assert len(sources) == len(set(sources)) == 18
