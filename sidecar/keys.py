@@ -15,6 +15,7 @@ from sidecar.config import Key, KeyHash, Snapshot
 from sidecar.errors import Kind, Refused
 from sidecar.keytext import PREFIX, digest
 
+CREDENTIAL_PARAMETERS = frozenset({"key", "api-key", "access_token"})
 CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})
 _BEARER = "bearer"
 
@@ -62,11 +63,11 @@ def _presented(headers: CIMultiDictProxy[str], query: str) -> tuple[list[bytes],
     for name in CREDENTIAL_HEADERS:
         for value in headers.getall(name, ()):
             texts[_strip_scheme(value)] = None
-    if "key=" in query:
+    if query:
         kept = []
         for parameter in query.split("&"):
             name, _, value = parameter.partition("=")
-            if unquote_plus(name) == "key":
+            if unquote_plus(name).lower() in CREDENTIAL_PARAMETERS:
                 texts[unquote_plus(value)] = None
             else:
                 kept.append(parameter)

@@ -6,6 +6,7 @@ vendor's business to complain about it.
 
 from __future__ import annotations
 
+import re
 from typing import TypeVar
 
 import msgspec
@@ -15,6 +16,7 @@ from sidecar.errors import Kind, Refused
 T = TypeVar("T")
 
 ABSENT = msgspec.Raw()
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 def peek(body: bytes, shape: type[T]) -> T:
@@ -22,13 +24,27 @@ def peek(body: bytes, shape: type[T]) -> T:
     counts. Raises `Refused` (bad request) on what is no JSON object, or when a typed field is
     wrong."""
     try:
-        return msgspec.json.decode(body, type=shape)
+        return _decode(body, shape)
     except msgspec.ValidationError as error:
         raise Refused(Kind.BAD_REQUEST, f"the request body cannot be routed: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused(Kind.BAD_REQUEST, f"the request body is not valid JSON: {error}") from None
     except RecursionError:
         raise Refused(Kind.BAD_REQUEST, "the request body is nested too deeply") from None
+
+
+def _decode(body: bytes, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        # Agents cut emoji in half. Half of one is valid JSON, which the library refuses even in
+        # texts that it skips; this copy is only looked at.
+        mended = _SURROGATE.sub(rb"\\ufffd", body)
+        if mended == body:
+            raise
+        return msgspec.json.decode(mended, type=shape)
 
 
 def number(raw: msgspec.Raw) -> int | None:

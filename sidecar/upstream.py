@@ -81,7 +81,7 @@ class Reply:
         self._response = response
         self._idle = timeouts.idle
         self._loop = asyncio.get_running_loop()
-        self._last = 0.0
+        self._waiting_since: float | None = None
         self._watch: asyncio.TimerHandle | None = None
         self.status = response.status
         self.reason = response.reason or ""
@@ -95,16 +95,16 @@ class Reply:
 
     async def read(self) -> bytes:
         """The next bytes as they arrive; b"" at a proper end. Raises `UpstreamError`."""
-        if self._watch is None and not self._response.content.is_eof():
-            self._last = self._loop.time()
-            self._watch = self._loop.call_later(self._idle, self._check_idle)
+        if not self._response.content.is_eof():
+            self._waiting_since = self._loop.time()
+            if self._watch is None:
+                self._watch = self._loop.call_later(self._idle, self._check_idle)
         try:
-            data = await self._response.content.readany()
+            return await self._response.content.readany()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise named(error, sent=True) from error
-        if self._watch is not None:
-            self._last = self._loop.time()
-        return data
+        finally:
+            self._waiting_since = None
 
     async def read_all(self, maximum: int) -> tuple[bytes, bool]:
         """The body up to about `maximum` bytes, and whether that is all of it."""
@@ -131,7 +131,9 @@ class Reply:
             self._response.close()
 
     def _check_idle(self) -> None:
-        silent = self._loop.time() - self._last
+        # Time in which nobody reads, because the client does not, is not the vendor's silence.
+        since = self._waiting_since
+        silent = 0.0 if since is None else self._loop.time() - since
         if silent < self._idle:
             self._watch = self._loop.call_later(self._idle - silent, self._check_idle)
             return
