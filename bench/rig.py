@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -120,11 +121,29 @@ class Rig:
 
     def measure(self, gateway: Gateway, load: Load) -> tuple[float, Outcome]:
         """The CPU seconds that a gateway uses for a load, and what came of it."""
-        settle(gateway.pid)
-        before = cpu_seconds(gateway.pid)
-        outcome = self.play(gateway.port, load)
-        settle(gateway.pid)
-        return cpu_seconds(gateway.pid) - before, outcome
+        [(used, [outcome])] = self.compare([gateway], load, 1)
+        return used, outcome
+
+    def compare(
+        self, gateways: Sequence[Gateway], load: Load, times: int
+    ) -> list[tuple[float, list[Outcome]]]:
+        """`measure` for several gateways that take turns at the same load, `times` each.
+
+        Short turns: what else the machine does then falls on all of them alike.
+        """
+        for gateway in gateways:
+            settle(gateway.pid)
+        before = [cpu_seconds(gateway.pid) for gateway in gateways]
+        outcomes: list[list[Outcome]] = [[] for _ in gateways]
+        turns = list(zip(gateways, outcomes, strict=True))
+        for number in range(times):
+            # Nobody always comes first.
+            for gateway, each in turns if number % 2 else turns[::-1]:
+                each.append(self.play(gateway.port, load))
+        for gateway in gateways:
+            settle(gateway.pid)
+        used = [cpu_seconds(g.pid) - was for g, was in zip(gateways, before, strict=True)]
+        return list(zip(used, outcomes, strict=True))
 
     def scrape(self, gateway: Gateway) -> None:
         """Read a gateway's metrics once."""
