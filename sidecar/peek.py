@@ -44,7 +44,10 @@ def _decode(body: bytes, shape: type[T]) -> T:
         mended = _SURROGATE.sub(rb"\\ufffd", body)
         if mended == body:
             raise
-        return msgspec.json.decode(mended, type=shape)
+        found = msgspec.json.decode(mended, type=shape)
+        if "\ufffd" in (getattr(found, "model", None) or ""):
+            raise  # a model's name cannot be half a character
+        return found
 
 
 def number(raw: msgspec.Raw) -> int | None:
