@@ -30,10 +30,8 @@ from sidecar.meters import (
 from sidecar.peek import ABSENT, mapping, number, peek, text, truth
 from sidecar.usage import CallRecord, Usage
 from sidecar.vendor import (
-    Answer,
     Ask,
     Field,
-    Judgement,
     LocalServer,
     Prepared,
     Quota,
@@ -41,12 +39,9 @@ from sidecar.vendor import (
     Secret,
     Serving,
     Vendor,
-    Verdict,
-    error_code,
-    judge_by_status,
     placed,
-    retry_after,
 )
+from sidecar.verdicts import Answer, Judgement, Verdict, error_code, judge_by_status, retry_after
 
 __version__ = "0.1.0"
 

@@ -22,7 +22,7 @@ from sidecar.live import LiveCall
 from sidecar.plugins import locate
 from sidecar.upstream import Reply
 from sidecar.usage import Outcome
-from sidecar.vendor import Verdict
+from sidecar.verdicts import Verdict
 
 MOST_OF_NAME = 256
 """Characters of a model's name that a header of ours repeats."""

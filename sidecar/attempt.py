@@ -24,7 +24,8 @@ from sidecar.rewriting import Rewriter
 from sidecar.routing import Candidate
 from sidecar.upstream import Reply, Upstream
 from sidecar.usage import AttemptRecord
-from sidecar.vendor import Answer, Ask, Secret, Verdict, judge_by_status
+from sidecar.vendor import Ask, Secret
+from sidecar.verdicts import Answer, Verdict, judge_by_status
 
 log = logging.getLogger("sidecar.attempt")
 

@@ -32,7 +32,8 @@ from sidecar.plugins import Registry
 from sidecar.relay import End, Relay
 from sidecar.rewriting import Rewriter
 from sidecar.usage import CallRecord, Outcome, Usage, UsageState
-from sidecar.vendor import Vendor, code_word
+from sidecar.vendor import Vendor
+from sidecar.verdicts import code_word
 
 log = logging.getLogger("sidecar.proxy")
 

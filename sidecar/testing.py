@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from sidecar.dialect import Dialect, Endpoint, Meter, ModelAt, ModelEntry
 from sidecar.errors import Kind, Refusal
 from sidecar.plugins import Registry
-from sidecar.vendor import Answer, Ask, Field, Secret, Vendor, Verdict
+from sidecar.vendor import Ask, Field, Secret, Vendor
+from sidecar.verdicts import Answer, Verdict
 
 SECRET = "canary-credential"
 MESSAGE = 'a "message" with ümlauts\nand lines'

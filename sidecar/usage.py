@@ -73,12 +73,43 @@ class AttemptRecord(Struct, frozen=True):
     duration: float
 
 
+class Wait(Struct, frozen=True):
+    """One stretch of waiting: what held the call up (a limit, a cooldown, a hold) in words that
+    name the line of the file, and for how many seconds."""
+
+    behind: str
+    seconds: float
+
+
+class Cost(Struct, frozen=True):
+    """What a call cost, in nano-dollars (10^-9 USD, whole, so that sums are exact).
+
+    `listed` is list price times usage; `charged` is that times the group's multiplier. `price`
+    names the list and its version, or the line of the file, that the price comes from.
+    """
+
+    listed: int
+    charged: int
+    price: str
+
+
+class Caller(Struct, frozen=True):
+    """The local process that called, as the operating system knows it; "" and 0 for unknown."""
+
+    program: str = ""
+    pid: int = 0
+    directory: str = ""
+    repo: str = ""
+    branch: str = ""
+
+
 class CallRecord(Struct, frozen=True):
     """A finished call, told once to the ledger, the metrics and every observing plugin.
 
     Names and figures only: never a prompt, an answer or a secret. `started` is wall-clock seconds
     since the epoch; durations are seconds on the monotonic clock. `key` is "" when the caller
-    could not be identified. `refusal` is why we answered it ourselves, when we did.
+    could not be identified. `refusal` is why we answered it ourselves, when we did. `cost` is None
+    when the price or the usage is unknown; `caller` is None when nobody looked.
     """
 
     call_id: str
@@ -106,3 +137,6 @@ class CallRecord(Struct, frozen=True):
     session: str | None
     program: str
     refusal: Kind | None = None
+    waits: tuple[Wait, ...] = ()
+    cost: Cost | None = None
+    caller: Caller | None = None
