@@ -1,0 +1,163 @@
+"""How each credential stands with its vendor: what is left by its headers, and what it refused.
+
+Whatever is learned goes by (provider, credential), and where the vendor counts by model, by the
+family that the vendor's plugin names. Kept over reloads, by name; nothing here decides who goes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+
+from sidecar.config import Provider
+from sidecar.gates import Gate
+from sidecar.leases import Lease
+from sidecar.pacing import Bucket, Cooldown
+from sidecar.vendor import Quota, QuotaKind
+from sidecar.verdicts import Judgement, Verdict
+
+MOST_FAMILIES = 2000
+"""Families of models that are told apart at all providers together."""
+
+log = logging.getLogger("sidecar.accounts")
+
+
+class Account:
+    """One credential, for one family of models (or for all of them: "")."""
+
+    __slots__ = ("buckets", "cooldown", "credential", "family", "provider")
+
+    def __init__(self, provider: str, credential: str, family: str) -> None:
+        self.provider = provider
+        self.credential = credential
+        self.family = family
+        whose = f"provider {provider}" + (f" ({credential})" if credential else "")
+        whose += f" for {family}" if family else ""
+        self.cooldown = Cooldown(whose, f"{whose} is cooling down")
+        self.buckets: dict[QuotaKind, Bucket] = {}
+
+    def gates(self) -> Iterator[Gate]:
+        """What a call must pass here."""
+        yield self.cooldown
+        yield from self.buckets.values()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing would be lost with it but what the vendor says again anyway."""
+        return not self.cooldown.cooling and not any(gate.line for gate in self.gates())
+
+
+class Accounts:
+    """All of them. `clock` gives monotonic seconds, `wall` seconds since the epoch, `draw` a
+    random number from 0 to 1; `changed` is called when a gate came into being."""
+
+    def __init__(
+        self, clock: Callable[[], float], wall: Callable[[], float], draw: Callable[[], float],
+        changed: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._clock = clock
+        self._wall = wall
+        self._draw = draw
+        self._changed = changed
+        self._accounts: dict[tuple[str, str, str], Account] = {}
+
+    def __iter__(self) -> Iterator[Account]:
+        return iter(list(self._accounts.values()))
+
+    def gates(self, provider: Provider, credential: str, model: str | None) -> Iterator[Gate]:
+        """What a call for this model must pass at this provider with this credential."""
+        yield from self._at(provider.name, credential, "").gates()
+        family = family_of(provider, model)
+        if family:
+            yield from self._at(provider.name, credential, family).gates()
+
+    def answered(
+        self, provider: Provider, credential: str, model: str | None, lease: Lease[object],
+        headers: Mapping[str, str],
+    ) -> list[Gate]:  # fmt: skip
+        """The vendor answered an attempt, well or badly, with these headers. Returns the gates
+        that may have opened."""
+        account = self._at(provider.name, credential, family_of(provider, model))
+        now = self._clock()
+        opened: list[Gate] = []
+        for quota in self._read(provider, headers):
+            bucket = account.buckets.get(quota.kind)
+            if bucket is None:
+                name = f"{account.cooldown.scope} is at the vendor's limit on {quota.kind.value}"
+                bucket = account.buckets[quota.kind] = Bucket(
+                    account.cooldown.scope, name, quota.kind
+                )
+                self._changed()
+            bucket.observe(quota, lease.mark(bucket), now)
+            opened.append(bucket)
+        return opened
+
+    def good(self, provider: Provider, credential: str, model: str | None) -> list[Gate]:
+        """An attempt was taken: whatever was shut is open. Returns the gates that opened."""
+        return [
+            account.cooldown
+            for family in {"", family_of(provider, model)}
+            if (account := self._at(provider.name, credential, family)).cooldown.good()
+        ]
+
+    def bad(
+        self, provider: Provider, credential: str, model: str | None, judgement: Judgement
+    ) -> float:
+        """An attempt was refused or failed: shut for a while; for how many seconds.
+
+        A model that a provider does not know says nothing about its other calls, nor does a
+        request that is wrong.
+        """
+        if judgement.verdict in {Verdict.TAKE, Verdict.CLIENT, Verdict.MISSING}:
+            return 0.0
+        family = "" if judgement.whole_credential else family_of(provider, model)
+        account = self._at(provider.name, credential, family)
+        seconds = account.cooldown.bad(judgement, self._clock(), spread=self._draw())
+        log.debug("%s for %.1f s: %s", account.cooldown.name, seconds, judgement.reason)
+        return seconds
+
+    def clear(self, provider: str, credential: str) -> list[Gate]:
+        """Forget every no of this credential, such as when its text has changed."""
+        mine = [a for a in self if a.provider == provider and a.credential == credential]
+        return [account.cooldown for account in mine if account.cooldown.good()]
+
+    def reconcile(self, providers: Mapping[str, Provider]) -> None:
+        """Follow the configuration: forget the providers that are gone."""
+        for name in [n for n in self._accounts if n[0] not in providers]:
+            del self._accounts[name]
+
+    def _at(self, provider: str, credential: str, family: str) -> Account:
+        name = (provider, credential, family)
+        account = self._accounts.get(name)
+        if account is None:
+            if len(self._accounts) >= MOST_FAMILIES:
+                self._forget_idle()
+            account = self._accounts[name] = Account(*name)
+        return account
+
+    def _forget_idle(self) -> None:
+        idle = [name for name, account in self._accounts.items() if account.idle]
+        for name in idle[: MOST_FAMILIES // 2]:
+            del self._accounts[name]
+        self._changed()
+
+    def _read(self, provider: Provider, headers: Mapping[str, str]) -> tuple[Quota, ...]:
+        try:
+            return provider.vendor.read_quota(headers, self._wall())
+        except Exception as error:  # noqa: BLE001 - the guard around foreign code
+            name = provider.vendor.name
+            log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)
+            return ()
+
+
+def family_of(provider: Provider, model: str | None) -> str:
+    """The name under which the vendor counts this model; "" for calls without one."""
+    if model is None:
+        return ""
+    try:
+        return provider.vendor.family(model)[:128]
+    except Exception as error:  # noqa: BLE001 - the guard around foreign code
+        log.warning(
+            "the plugin of vendor %s failed: %s", provider.vendor.name, type(error).__name__
+        )
+        return model[:128]

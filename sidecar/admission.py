@@ -1,0 +1,303 @@
+"""Lets calls through: those that fit at once, and those that must wait in their order.
+
+A call names its options: each one place that could serve it, with the gates on the way there. It
+gets one lease over all gates of the first option that is open, or it waits in the lines of the
+gates that keep its options shut, one a option, the narrowest first: so nobody is held up by a call
+that waits for something else. Event-driven: a gate that may have opened is looked at, and a timer
+rings for those that open by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from sidecar.gates import NEVER, Gate
+from sidecar.leases import Blocked, CallAt, Lease, NoRoom, Option, Place, Waiter
+from sidecar.lines import Line
+
+MOST_WAITING = 10_000
+"""Calls that may wait at one time; more are refused at once."""
+GRAIN = 0.001
+"""Seconds that a timer is set ahead at least, so that rounding never makes it spin."""
+
+
+class Admission:
+    """The one waiting room. `clock` gives monotonic seconds and `call_at` sets its timers.
+
+    `on_grant` is told of every lease, and `on_block` of every call that has to wait, with the gate
+    that keeps it. All of it happens on one thread.
+    """
+
+    def __init__(self, clock: Callable[[], float], call_at: CallAt) -> None:
+        self._clock = clock
+        self._call_at = call_at
+        self._numbers = itertools.count()
+        self._waiters: dict[int, Waiter[Any]] = {}
+        # Gates whose first in line may be let through, or may stand elsewhere by now; and those
+        # where that was looked at since anything changed.
+        self._doubtful: dict[Gate, None] = {}
+        self._settled: set[Gate] = set()
+        self._draining = False
+        self.leases: set[Lease[Any]] = set()
+        self.on_grant: Callable[[Lease[Any]], None] = lambda _: None
+        self.on_block: Callable[[Gate], None] = lambda _: None
+
+    def __iter__(self) -> Iterator[Waiter[Any]]:
+        """The calls that wait, by arrival."""
+        return iter(sorted(self._waiters.values(), key=lambda each: each.seq))
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def asks(
+        self, key: str, share: float, urgency: int,
+        every: Sequence[Option[Place]], renew: Callable[[], Sequence[Option[Place]]],
+    ) -> Waiter[Place]:  # fmt: skip
+        """A call that wants to be let through; nothing happens yet."""
+        return Waiter(next(self._numbers), key, share, urgency, every, renew)
+
+    def at_once(self, waiter: Waiter[Place]) -> Lease[Place] | None:
+        """A lease on the first option that is open now; None when there is none."""
+        now = self._clock()
+        for option in waiter.options:
+            if self._shut(waiter, option, now) is None:
+                lease = self._grant(waiter, option, now)
+                self._drain()
+                return lease
+        return None
+
+    async def lease(
+        self, waiter: Waiter[Place], patience: float, *, alone: float = 0.0
+    ) -> Lease[Place]:
+        """A lease, as soon as the call's turn comes. Raises `NoRoom` after `patience` seconds, or
+        at once when it is plain that they would not do.
+
+        For `alone` seconds only the first option is waited for.
+        """
+        waiter.alone = alone > 0
+        lease = self.at_once(waiter)
+        if lease is not None:
+            return lease
+        future: asyncio.Future[Lease[Place]] = asyncio.get_running_loop().create_future()
+        waiter.future = future
+        self._enter(waiter, patience, alone)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            # It may have been let through in the very moment in which it left.
+            if future.done() and not future.cancelled() and future.exception() is None:
+                future.result().refund()
+            raise
+        finally:
+            self._leave(waiter)
+
+    def recheck(self, gates: Iterable[Gate]) -> None:
+        """These gates may have opened."""
+        self._doubt(gates)
+        self._drain()
+
+    def rejudge(self) -> None:
+        """The configuration or a hold changed: every waiting call goes by its new options."""
+        for waiter in list(self):
+            try:
+                waiter.every = waiter.renew()
+            except Exception as why:  # noqa: BLE001 - it is the waiting call that has to hear of it
+                self._answer(waiter, why)
+                continue
+            self._step_out(waiter)
+            if not self._review(waiter, self._clock()) and self._is_hopeless(waiter):
+                self._expire(waiter)
+        self._drain()
+
+    def blocked(self, waiter: Waiter[Any]) -> list[Blocked]:
+        """What keeps each of its options shut now; fewer than it has when one is open."""
+        now = self._clock()
+        found = []
+        for option in waiter.options:
+            gate = self._shut(waiter, option, now)
+            if gate is not None:
+                found.append(Blocked(option, gate, option.opens(waiter.urgency, now)))
+        return found
+
+    def _enter(self, waiter: Waiter[Any], patience: float, alone: float) -> None:
+        now = self._clock()
+        waiter.since, waiter.patience = now, patience
+        waiter.alone = waiter.alone and len(waiter.every) > 1 and alone < patience
+        full = len(self._waiters) >= MOST_WAITING
+        if full or self._is_hopeless(waiter):
+            raise NoRoom(self.blocked(waiter), 0.0, now, full=full)
+        self._waiters[waiter.seq] = waiter
+        waiter.timers.append(self._call_at(now + patience, self._expire, waiter))
+        if waiter.alone:
+            waiter.timers.append(self._call_at(now + alone, self._widen, waiter))
+        if not self._review(waiter, now):
+            self.on_block(next(iter(waiter.stands)))
+        self._drain()
+
+    def _is_hopeless(self, waiter: Waiter[Any]) -> bool:
+        """Whether it is plain that none of its options opens within its patience."""
+        deadline, now = waiter.since + waiter.patience, self._clock()
+        return all(each.opens(waiter.urgency, now) > deadline for each in waiter.every)
+
+    def _leave(self, waiter: Waiter[Any]) -> None:
+        self._waiters.pop(waiter.seq, None)
+        for timer in waiter.timers:
+            timer.cancel()
+        waiter.timers.clear()
+        self._step_out(waiter)
+        self._drain()
+
+    def _step_out(self, waiter: Waiter[Any]) -> None:
+        """Leave every line; whoever stood behind may be next."""
+        for gate in waiter.stands:
+            if gate.line is not None:
+                gate.line.remove(waiter)
+        self._doubt(waiter.stands)
+        waiter.stands = {}
+
+    def _shut(self, waiter: Waiter[Any], option: Option[Any], now: float) -> Gate | None:
+        """The first gate on the way that the call cannot pass now."""
+        need, urgency = option.need, waiter.urgency
+        for gate in option.gates:
+            line = gate.line
+            if not line:
+                if not gate.fits(need[gate.unit], urgency, now):
+                    return gate
+                continue
+            # The oldest one's turn counts as urgent: headroom must not make it hold others up.
+            mine = 0 if line.has_turn(waiter, now) else urgency
+            if not gate.fits(need[gate.unit], mine, now):
+                return gate
+            if not line.lets_pass(waiter, now):
+                if gate not in self._settled:
+                    self._doubtful[gate] = None  # do those before it still have to wait here?
+                return gate
+        return None
+
+    def _grant(self, waiter: Waiter[Place], option: Option[Place], now: float) -> Lease[Place]:
+        need, urgency = option.need, waiter.urgency
+        marks = []
+        for gate in option.gates:
+            amount = need[gate.unit]
+            if gate.line:
+                gate.line.passes(waiter, amount, now)
+                self._doubtful[gate] = None  # it may be the oldest one's turn now
+            marks.append(gate.take(amount, urgency, now))
+        lease = Lease(option, marks, self._take_back)
+        self.leases.add(lease)
+        self._settled.clear()
+        self.on_grant(lease)
+        return lease
+
+    def _review(self, waiter: Waiter[Any], now: float) -> bool:
+        """Let a waiting call through, or have it stand where it is kept; whether it is gone."""
+        stands: dict[Gate, Option[Any]] = {}
+        for option in waiter.options:
+            gate = self._shut(waiter, option, now)
+            if gate is None:
+                self._answer(waiter, self._grant(waiter, option, now))
+                return True
+            stands.setdefault(gate, option)
+        if stands.keys() != waiter.stands.keys():
+            self._move(waiter, stands)
+        waiter.stands = stands
+        return False
+
+    def _move(self, waiter: Waiter[Any], stands: dict[Gate, Option[Any]]) -> None:
+        left = [gate for gate in waiter.stands if gate not in stands]
+        for gate in left:
+            if gate.line is not None:
+                gate.line.remove(waiter)
+        for gate in stands:
+            if gate.line is None:
+                gate.line = Line()
+            if gate not in waiter.stands:
+                gate.line.add(waiter)
+        self._doubt((*left, *stands))
+
+    def _doubt(self, gates: Iterable[Gate]) -> None:
+        """Something changed at these gates."""
+        self._settled.clear()
+        for gate in gates:
+            if gate.line:
+                self._doubtful[gate] = None
+
+    def _answer(self, waiter: Waiter[Any], answer: Lease[Any] | Exception) -> None:
+        future = waiter.future
+        assert future is not None  # noqa: S101 - it waits
+        self._waiters.pop(waiter.seq, None)
+        self._step_out(waiter)
+        if future.done():  # it is leaving
+            if isinstance(answer, Lease):
+                answer.refund()
+        elif isinstance(answer, Lease):
+            future.set_result(answer)
+        else:
+            future.set_exception(answer)
+
+    def _drain(self) -> None:
+        """Look at every gate that may have opened, until none is left."""
+        if self._draining:
+            return
+        self._draining = True
+        try:
+            while self._doubtful:
+                self._let_in(self._doubtful.popitem()[0])
+        finally:
+            self._draining = False
+
+    def _let_in(self, gate: Gate) -> None:
+        """Let those through who wait here, in order, as far as there is room."""
+        now = self._clock()
+        line = gate.line
+        while line and (front := line.front(now)) is not None:
+            waiter = self._waiters[front.seq]
+            if not self._review(waiter, now) and gate in waiter.stands:
+                self._settled.add(gate)
+                self._doubtful.pop(gate, None)
+                if gate.timed:
+                    self._set_timer(gate, waiter, now)
+                return
+
+    def _set_timer(self, gate: Gate, first: Waiter[Any], now: float) -> None:
+        """Look again when the first in line may pass."""
+        at = gate.opens(first.stands[gate].need[gate.unit], first.urgency, now)
+        if at in {NEVER, gate.rings}:
+            return
+        if gate.timer is not None:
+            gate.timer.cancel()
+        gate.rings = max(at, now + GRAIN)
+        gate.timer = self._call_at(gate.rings, self._rung, gate)
+
+    def _rung(self, gate: Gate) -> None:
+        gate.timer, gate.rings = None, NEVER
+        self.recheck((gate,))
+
+    def _expire(self, waiter: Waiter[Any]) -> None:
+        if waiter.seq not in self._waiters:
+            return
+        now = self._clock()
+        if waiter.stands and all(gate.holds for gate in waiter.stands):
+            # Parked on purpose: its patience begins anew.
+            waiter.timers[0] = self._call_at(now + waiter.patience, self._expire, waiter)
+            return
+        waiter.alone = False
+        self._answer(waiter, NoRoom(self.blocked(waiter), now - waiter.since, now))
+
+    def _widen(self, waiter: Waiter[Any]) -> None:
+        """It has waited for its own place for long enough; any other will do."""
+        if waiter.seq in self._waiters:
+            waiter.alone = False
+            self._review(waiter, self._clock())
+            self._drain()
+
+    def _take_back(self, lease: Lease[Any], marks: Sequence[Any], amounts: Sequence[int]) -> None:
+        now = self._clock()
+        self.leases.discard(lease)
+        for gate, mark, amount in zip(lease.option.gates, marks, amounts, strict=True):
+            gate.settle(mark, amount, now)
+        if self._waiters:
+            self.recheck(lease.option.gates)

@@ -1,0 +1,232 @@
+"""What a call must pass to be let through: counters of calls, tokens and money, exact in process.
+
+A gate knows its own room and nothing else: not who waits, not what stands beside it. Times are
+monotonic seconds, passed in. Every operation is O(1), amortised.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from sidecar.config import Urgency
+
+if TYPE_CHECKING:
+    from sidecar.lines import Line
+
+MINUTE = 60.0
+NEVER = math.inf
+ACTIVE = 60.0
+"""Seconds for which a served call keeps headroom in force for its like."""
+
+
+class Unit(IntEnum):
+    """What a gate counts; the index of its amount in a `Need`."""
+
+    CALLS = 0
+    TOKENS = 1
+    INPUT = 2
+    OUTPUT = 3
+    MONEY = 4
+
+
+Need = Sequence[int]
+"""What a call takes of each unit, by `Unit`; money in nano-dollars."""
+
+
+def need(input_tokens: int, output_tokens: int, money: int = 0) -> Need:
+    """What one call takes."""
+    return (1, input_tokens + output_tokens, input_tokens, output_tokens, money)
+
+
+class Gate:
+    """Something that a call must pass.
+
+    `name` says what it is and which line of the file made it, for people. `line` are those who
+    wait here. `timed` gates open by themselves at a time that `opens` knows. `keeps_sent`: what
+    was sent and failed still counts as a call here, as it does at the vendor.
+    """
+
+    __slots__ = ("keeps_sent", "kind", "line", "name", "rings", "scope", "timer", "unit")
+
+    timed = True
+    holds = False
+    """Whether it was shut on purpose: waiting here is nobody's failure."""
+
+    def __init__(self, scope: str, kind: str, unit: Unit, name: str) -> None:
+        self.scope = scope
+        self.kind = kind
+        self.unit = unit
+        self.name = name
+        self.line: Line | None = None
+        self.timer: Any = None
+        self.rings = NEVER
+        self.keeps_sent = False
+
+    def fits(self, amount: int, urgency: int, now: float) -> bool:
+        """Whether a call that takes `amount` may pass now."""
+        raise NotImplementedError
+
+    def opens(self, amount: int, urgency: int, now: float) -> float:
+        """No sooner than then will it fit: `now` when that may happen any moment, `NEVER` when it
+        cannot."""
+        raise NotImplementedError
+
+    def take(self, amount: int, urgency: int, now: float) -> Any:
+        """Count a call that passes; the mark is what `settle` wants to see again."""
+        raise NotImplementedError
+
+    def settle(self, mark: Any, amount: int, now: float) -> None:
+        """The call is over, and took this much: 0 when it took nothing. Once for each mark."""
+        raise NotImplementedError
+
+
+class Window(Gate):
+    """A gate that counts up to `limit` (0 lets nothing pass).
+
+    `headroom` is the part of it, by urgency, that is kept free for more urgent calls while there
+    are any. What was used beyond an estimate is carried: it counts like anything else.
+    """
+
+    __slots__ = ("_served", "headroom", "limit", "used")
+
+    def __init__(self, scope: str, kind: str, unit: Unit, name: str, limit: int) -> None:
+        super().__init__(scope, kind, unit, name)
+        self.limit = limit
+        self.used = 0
+        self.headroom: Mapping[Urgency, float] = {}
+        self._served = [-NEVER, -NEVER, -NEVER]
+
+    def ceiling(self, urgency: int, now: float) -> int:
+        """What calls of this urgency may use of the limit now."""
+        part = self.headroom.get(Urgency(urgency), 0.0) if urgency and self.headroom else 0.0
+        if part and now < self._lapses(urgency):
+            return self.limit - int(self.limit * part)
+        return self.limit
+
+    def left(self, now: float) -> int:
+        """What is left of the limit; below zero when more was used than was let through for."""
+        self.slide(now)
+        return self.limit - self.used
+
+    def slide(self, now: float) -> None:
+        """Let go of what is too old to count."""
+
+    def fits(self, amount: int, urgency: int, now: float) -> bool:
+        """An empty window takes any call: one that alone exceeds it could never pass else."""
+        self.slide(now)
+        if self.used <= 0 or not amount:
+            return self.limit > 0
+        ceiling = self.ceiling(urgency, now) if self.headroom else self.limit
+        return self.used + amount <= ceiling
+
+    def opens(self, amount: int, urgency: int, now: float) -> float:
+        """When enough of what counts now is too old."""
+        if self.limit <= 0:
+            return NEVER
+        self.slide(now)
+        ceiling = self.ceiling(urgency, now)
+        at = self._falls_to(ceiling - amount, now)
+        if ceiling == self.limit:
+            return at
+        return min(at, max(self._falls_to(self.limit - amount, now), self._lapses(urgency)))
+
+    def _falls_to(self, most: int, now: float) -> float:
+        """When `used` will be at most this, or nothing, if nothing else happens."""
+        raise NotImplementedError
+
+    def _lapses(self, urgency: int) -> float:
+        """Until when the headroom binds calls of this urgency."""
+        return max(self._served[:urgency]) + ACTIVE
+
+    def _note(self, urgency: int, now: float) -> None:
+        if self.headroom:
+            self._served[urgency] = now
+
+
+class Slots(Window):
+    """How many calls may run at one time."""
+
+    __slots__ = ()
+
+    timed = False
+
+    def take(self, amount: int, urgency: int, now: float) -> int:
+        """Take a slot."""
+        self.used += amount
+        self._note(urgency, now)
+        return amount
+
+    def settle(self, mark: int, amount: int, now: float) -> None:
+        """Give the slot back, however the call went."""
+        self.used -= mark
+
+    def _falls_to(self, most: int, now: float) -> float:
+        return now
+
+
+class Entry:
+    """An amount in a sliding window, since when, and whether it still counts."""
+
+    __slots__ = ("amount", "at", "counts")
+
+    def __init__(self, at: float, amount: int) -> None:
+        self.at = at
+        self.amount = amount
+        self.counts = True
+
+
+class Minute(Window):
+    """What passes within any sixty seconds, by an exact log.
+
+    A call counts for a minute from when it was let through, by its estimate until the truth is
+    known. Less than the estimate is given back at once; what was used beyond it counts for a
+    minute from when that was learned.
+    """
+
+    __slots__ = ("_log",)
+
+    def __init__(self, scope: str, kind: str, unit: Unit, name: str, limit: int) -> None:
+        super().__init__(scope, kind, unit, name, limit)
+        self._log: deque[Entry] = deque()
+
+    def slide(self, now: float) -> None:
+        """Let go of what is a minute old."""
+        log = self._log
+        while log and log[0].at + MINUTE <= now:
+            entry = log.popleft()
+            entry.counts = False
+            self.used -= entry.amount
+
+    def take(self, amount: int, urgency: int, now: float) -> Entry:
+        """Count it from now on."""
+        if self.headroom:
+            self._served[urgency] = now
+        entry = Entry(now, amount)
+        self._log.append(entry)
+        self.used += amount
+        return entry
+
+    def settle(self, mark: Entry, amount: int, now: float) -> None:
+        """Put the truth in place of the estimate."""
+        excess = amount - mark.amount
+        if excess > 0:
+            self.slide(now)
+            self._log.append(Entry(now, excess))
+            self.used += excess
+        elif excess < 0 and mark.counts:
+            mark.amount = amount
+            self.used += excess
+
+    def _falls_to(self, most: int, now: float) -> float:
+        left = self.used
+        at = now
+        for entry in self._log:
+            if left <= max(most, 0):
+                break
+            left -= entry.amount
+            at = entry.at + MINUTE
+        return at

@@ -1,0 +1,152 @@
+"""What a call asks for and what it gets: options, the lease of one of them, or why there is none.
+
+Waiter ──Options──▶ admission ──▶ Lease (ends once: settle, keep or refund)
+                             └──▶ NoRoom (what kept each option shut)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from msgspec import Struct
+
+from sidecar.errors import SidecarError
+from sidecar.gates import Gate, Need
+
+Place = TypeVar("Place")
+
+
+class Option(Struct, Generic[Place], frozen=True, eq=False):
+    """One way to serve a call: where, past which gates (the narrowest first), for how much."""
+
+    place: Place
+    gates: tuple[Gate, ...]
+    need: Need
+
+    def opens(self, urgency: int, now: float) -> float:
+        """No sooner than then can all of it be open, whoever else waits; `NEVER` when it can't."""
+        need = self.need
+        shut = (g for g in self.gates if not g.fits(need[g.unit], urgency, now))
+        return max((gate.opens(need[gate.unit], urgency, now) for gate in shut), default=now)
+
+
+class Blocked(Struct, frozen=True):
+    """What keeps one option shut, and the soonest moment (monotonic) at which it may be open."""
+
+    option: Option[Any]
+    gate: Gate
+    opens: float
+
+
+class NoRoom(SidecarError):
+    """A call was not let through within its patience. `full`: too many wait already. `waited` is
+    seconds; `now` the moment (monotonic) of the no."""
+
+    def __init__(
+        self, blocked: Sequence[Blocked], waited: float, now: float, *, full: bool = False
+    ) -> None:
+        super().__init__(blocked[0].gate.name if blocked else "no option is left")
+        self.blocked = tuple(blocked)
+        self.waited = waited
+        self.now = now
+        self.full = full
+
+    @property
+    def soonest(self) -> Blocked:
+        """The option that may open first."""
+        return min(self.blocked, key=lambda each: each.opens)
+
+
+class Timer(Protocol):
+    """What `CallAt` gives."""
+
+    def cancel(self) -> None:
+        """Do not ring."""
+
+
+CallAt = Callable[..., Timer]
+"""As `asyncio.AbstractEventLoop.call_at`: a monotonic moment, a function, its arguments."""
+
+TakeBack = Callable[["Lease[Any]", Sequence[Any], Sequence[int]], None]
+
+
+class Lease(Generic[Place]):
+    """Permission for one attempt: taken at every gate on its way, and given back exactly once."""
+
+    __slots__ = ("_marks", "_take_back", "ended", "option")
+
+    def __init__(self, option: Option[Place], marks: Sequence[Any], take_back: TakeBack) -> None:
+        self._marks = marks
+        self._take_back = take_back
+        self.option = option
+        self.ended = False
+
+    @property
+    def place(self) -> Place:
+        """Where the attempt may go."""
+        return self.option.place
+
+    def settle(self, used: Need) -> None:
+        """The attempt is over, and this is what it took."""
+        self._end([used[gate.unit] for gate in self.option.gates])
+
+    def keep(self) -> None:
+        """The attempt is over, and nobody knows what it took: the estimate stands."""
+        self.settle(self.option.need)
+
+    def refund(self, *, sent: bool = False) -> None:
+        """The attempt came to nothing. What was `sent` still counts where the vendor counts it."""
+        need = self.option.need
+        self._end(
+            [need[gate.unit] if sent and gate.keeps_sent else 0 for gate in self.option.gates]
+        )
+
+    def mark(self, gate: Gate) -> Any:
+        """What `gate` gave this lease; None when it is not on its way."""
+        for each, mark in zip(self.option.gates, self._marks, strict=True):
+            if each is gate:
+                return mark
+        return None
+
+    def _end(self, amounts: Sequence[int]) -> None:
+        if self.ended:
+            raise AssertionError("a lease ends once")
+        self.ended = True
+        self._take_back(self, self._marks, amounts)
+
+
+class Waiter(Generic[Place]):
+    """A call that asks to be let through: of a key with its `share`, at an urgency.
+
+    `every` are its options, by preference; while `alone`, only the first is wanted. `renew` makes
+    them anew when the configuration changes; it may raise, which ends the wait. `stands` are the
+    gates in whose lines it is. Times are monotonic; `patience` is seconds.
+    """
+
+    __slots__ = (
+        "alone", "every", "future", "key", "patience", "renew", "seq", "share", "since", "stands",
+        "timers", "urgency",
+    )  # fmt: skip
+
+    def __init__(
+        self, seq: int, key: str, share: float, urgency: int,
+        every: Sequence[Option[Place]], renew: Callable[[], Sequence[Option[Place]]],
+    ) -> None:  # fmt: skip
+        self.seq = seq
+        self.key = key
+        self.share = share
+        self.urgency = urgency
+        self.every = every
+        self.renew = renew
+        self.alone = False
+        self.since = self.patience = 0.0
+        self.stands: dict[Gate, Option[Place]] = {}
+        self.future: asyncio.Future[Lease[Place]] | None = None
+        self.timers: list[Timer] = []
+
+    @property
+    def options(self) -> Sequence[Option[Place]]:
+        """The options that it would take now."""
+        return self.every[:1] if self.alone else self.every

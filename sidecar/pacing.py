@@ -1,0 +1,213 @@
+"""Gates that the vendors set: what their rate headers say is left, and cooldowns after a no.
+
+One credential at a time, and where the vendor counts by model, one family of models. Whatever a
+vendor says, nothing stays shut for longer than `LONGEST` without being tried again.
+"""
+
+from __future__ import annotations
+
+from sidecar.errors import Fault, UpstreamError
+from sidecar.gates import MINUTE, Gate, Unit
+from sidecar.vendor import Quota, QuotaKind
+from sidecar.verdicts import Judgement, Verdict
+
+LONGEST = 300.0
+"""Seconds after which a gate of a vendor's is tried again, whatever the vendor said."""
+PROBE = 2.0
+"""Seconds that the first call after a cooldown is alone: a no comes sooner than that."""
+FIRST = {
+    Verdict.SLOW_DOWN: 2.0,
+    Verdict.OVERLOADED: 0.5,
+    Verdict.SPENT: 60.0,
+    Verdict.CREDENTIAL: 15.0,
+}
+"""Seconds of a first cooldown without a hint; each further failure in a row doubles them."""
+MOST_DOUBLINGS = 5
+SHORTEST = 0.1
+"""Seconds of the shortest first cooldown, whatever a vendor hints."""
+
+UNITS = {
+    QuotaKind.REQUESTS: Unit.CALLS,
+    QuotaKind.TOKENS: Unit.TOKENS,
+    QuotaKind.INPUT_TOKENS: Unit.INPUT,
+    QuotaKind.OUTPUT_TOKENS: Unit.OUTPUT,
+}
+
+
+class Held:
+    """What one call is thought to take of a vendor's bucket. `told`: the vendor's own figure
+    already includes it."""
+
+    __slots__ = ("amount", "told")
+
+    def __init__(self, amount: int) -> None:
+        self.amount = amount
+        self.told = False
+
+
+class Bucket(Gate):
+    """What a vendor says is left of one of its limits, and how fast it fills up again.
+
+    Between two answers it is reckoned on: filled at the vendor's pace, less what was let through.
+    The next answer corrects it.
+    """
+
+    __slots__ = ("_at", "_heard", "_level", "_pending", "_rate", "limit", "quota")
+
+    def __init__(self, scope: str, name: str, quota: QuotaKind) -> None:
+        super().__init__(scope, f"quota {quota.value}", UNITS[quota], name)
+        self.keeps_sent = True
+        self.quota = quota
+        self.limit = 0
+        self._level = 0.0
+        self._rate = 0.0
+        self._pending = 0
+        self._at = self._heard = -LONGEST
+
+    def left(self, now: float) -> float:
+        """What is thought to be left."""
+        return min(float(self.limit), self._level + self._rate * (now - self._at))
+
+    def known(self, now: float) -> bool:
+        """Whether the vendor spoke of it lately."""
+        return now - self._heard < LONGEST
+
+    def observe(self, quota: Quota, held: Held | None, now: float) -> None:
+        """The vendor answered a call, which is the one of `held`, and said this."""
+        if quota.remaining is None or not (quota.limit or quota.remaining):
+            return
+        if held is not None and self.quota is not QuotaKind.OUTPUT_TOKENS and not held.told:
+            # Output is counted by the vendor as it is made; all else when it begins.
+            held.told = True
+            self._pending -= held.amount
+        self.limit = max(quota.limit or 0, quota.remaining, 1)
+        reset = min(quota.reset or quota.window or MINUTE, LONGEST)
+        missing = self.limit - quota.remaining
+        self._rate = missing / max(reset, 0.001) if missing else self.limit / MINUTE
+        self._level = float(quota.remaining - self._pending)
+        self._at = self._heard = now
+
+    def fits(self, amount: int, urgency: int, now: float) -> bool:
+        """A full bucket takes any call, and so does one of which nothing was heard for long."""
+        left = self.left(now)
+        return amount <= left or left >= self.limit or not self.known(now)
+
+    def opens(self, amount: int, urgency: int, now: float) -> float:
+        """When it will have filled up far enough."""
+        missing = min(amount, self.limit) - self.left(now)
+        if missing <= 0:
+            return now
+        filled = now + missing / self._rate if self._rate else self._heard + LONGEST
+        return min(filled, self._heard + LONGEST)
+
+    def take(self, amount: int, urgency: int, now: float) -> Held:
+        """Reckon with it until the vendor tells."""
+        self._pending += amount
+        self._draw(amount, now)
+        return Held(amount)
+
+    def settle(self, mark: Held, amount: int, now: float) -> None:
+        """Put the truth in place of the estimate, unless the vendor's own figure has it."""
+        if not mark.told:
+            mark.told = True
+            self._pending -= mark.amount
+            self._draw(amount - mark.amount, now)
+
+    def _draw(self, amount: int, now: float) -> None:
+        self._level = self.left(now) - amount
+        self._at = now
+
+
+class Cooldown(Gate):
+    """Shut for a while after a vendor said no; then one call tries, and the rest follow.
+
+    `reason` is the vendor's own word; `verdict` what it meant.
+    """
+
+    __slots__ = ("_failures", "_probing", "reason", "until", "verdict")
+
+    def __init__(self, scope: str, name: str) -> None:
+        super().__init__(scope, "cooldown", Unit.CALLS, name)
+        self.until = 0.0
+        self.reason = ""
+        self.verdict = Verdict.TAKE
+        self._probing = 0.0
+        self._failures = 0
+
+    @property
+    def cooling(self) -> bool:
+        """Whether nothing good was heard since the last no."""
+        return self.until > 0
+
+    def fits(self, amount: int, urgency: int, now: float) -> bool:
+        """After its end, one call at a time until one was answered well, or `PROBE` is over."""
+        return self.until <= now and self._probing <= now
+
+    def opens(self, amount: int, urgency: int, now: float) -> float:
+        """When the next one may try."""
+        return max(self.until, self._probing, now)
+
+    def take(self, amount: int, urgency: int, now: float) -> None:
+        """Somebody goes, and is alone while it is not known how it will go."""
+        if self.until:
+            self._probing = now + PROBE
+
+    def settle(self, mark: None, amount: int, now: float) -> None:
+        """How a call went is told by `good` and `bad`."""
+
+    def good(self) -> bool:
+        """The vendor answered; whether that was news."""
+        was = self.until > 0
+        self.until = self._probing = 0.0
+        self._failures = 0
+        return was
+
+    def bad(self, judgement: Judgement, now: float, *, spread: float) -> float:
+        """The vendor said no: shut for as long as it asks, within bounds; for how many seconds.
+
+        `spread` (0 to 1) keeps several that failed together from coming back together. What fails
+        while it is shut already, because it had been sent before, makes it no longer.
+        """
+        if now >= self.until:
+            self._failures += 1
+        doubled = float(1 << min(self._failures - 1, MOST_DOUBLINGS))
+        first = FIRST.get(judgement.verdict, FIRST[Verdict.OVERLOADED])
+        if judgement.wait is None:
+            seconds = first * doubled * (1 + spread / 4)
+        else:  # a hint of nothing at all must not make a loop
+            seconds = max(judgement.wait, SHORTEST * doubled) + spread / 4
+        seconds = min(seconds, LONGEST)
+        self.until = max(self.until, now + seconds)
+        self._probing = 0.0
+        self.reason, self.verdict = judgement.reason, judgement.verdict
+        return seconds
+
+
+class Hold(Gate):
+    """Shut on purpose, until somebody opens it: calls are parked here and do not fail."""
+
+    __slots__ = ()
+
+    timed = False
+    holds = True
+
+    def __init__(self, scope: str, name: str) -> None:
+        super().__init__(scope, "hold", Unit.CALLS, name)
+
+    def fits(self, amount: int, urgency: int, now: float) -> bool:
+        """Never, while it is there."""
+        return False
+
+    def opens(self, amount: int, urgency: int, now: float) -> float:
+        """At any moment."""
+        return now
+
+    def take(self, amount: int, urgency: int, now: float) -> None:
+        """Nobody passes."""
+        raise AssertionError(self.name)
+
+
+def as_judgement(error: UpstreamError) -> Judgement:
+    """What a failure below HTTP means for the place where it happened."""
+    reason = f"{error.fault.value}: {error}" if error.fault is not Fault.TIMEOUT else str(error)
+    return Judgement(Verdict.OVERLOADED, reason, whole_credential=True)
