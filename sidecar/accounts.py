@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from sidecar.config import Provider
 from sidecar.gates import Gate
@@ -25,12 +26,13 @@ log = logging.getLogger("sidecar.accounts")
 class Account:
     """One credential, for one family of models (or for all of them: "")."""
 
-    __slots__ = ("buckets", "cooldown", "credential", "family", "provider")
+    __slots__ = ("answered", "buckets", "cooldown", "credential", "family", "provider")
 
     def __init__(self, provider: str, credential: str, family: str) -> None:
         self.provider = provider
         self.credential = credential
         self.family = family
+        self.answered = False
         whose = f"provider {provider}" + (f" ({credential})" if credential else "")
         whose += f" for {family}" if family else ""
         self.cooldown = Cooldown(whose, f"{whose} is cooling down")
@@ -72,7 +74,7 @@ class Accounts:
             yield from self._at(provider.name, credential, family).gates()
 
     def answered(
-        self, provider: Provider, credential: str, model: str | None, lease: Lease[object],
+        self, provider: Provider, credential: str, model: str | None, lease: Lease[Any],
         headers: Mapping[str, str],
     ) -> list[Gate]:  # fmt: skip
         """The vendor answered an attempt, well or badly, with these headers. Returns the gates
@@ -94,25 +96,34 @@ class Accounts:
 
     def good(self, provider: Provider, credential: str, model: str | None) -> list[Gate]:
         """An attempt was taken: whatever was shut is open. Returns the gates that opened."""
+        self._at(provider.name, credential, "").answered = True
         return [
             account.cooldown
             for family in {"", family_of(provider, model)}
             if (account := self._at(provider.name, credential, family)).cooldown.good()
         ]
 
+    def has_answered(self, provider: Provider, credential: str) -> bool:
+        """Whether an attempt was ever taken there."""
+        return self._at(provider.name, credential, "").answered
+
     def bad(
-        self, provider: Provider, credential: str, model: str | None, judgement: Judgement
-    ) -> float:
-        """An attempt was refused or failed: shut for a while; for how many seconds.
+        self, provider: Provider, credential: str, model: str | None, judgement: Judgement,
+        *, tolerated: int = 0,
+    ) -> float:  # fmt: skip
+        """An attempt was refused or failed: shut for a while; for how many seconds. So many
+        failures in a row are `tolerated`.
 
         A model that a provider does not know says nothing about its other calls, nor does a
-        request that is wrong.
+        request that is wrong; a credential that is rejected may be mended at any moment.
         """
-        if judgement.verdict in {Verdict.TAKE, Verdict.CLIENT, Verdict.MISSING}:
+        if judgement.verdict not in {Verdict.SLOW_DOWN, Verdict.OVERLOADED, Verdict.SPENT}:
             return 0.0
         family = "" if judgement.whole_credential else family_of(provider, model)
         account = self._at(provider.name, credential, family)
-        seconds = account.cooldown.bad(judgement, self._clock(), spread=self._draw())
+        seconds = account.cooldown.bad(
+            judgement, self._clock(), spread=self._draw(), tolerated=tolerated
+        )
         log.debug("%s for %.1f s: %s", account.cooldown.name, seconds, judgement.reason)
         return seconds
 

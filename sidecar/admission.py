@@ -1,10 +1,9 @@
 """Lets calls through: those that fit at once, and those that must wait in their order.
 
-A call names its options: each one place that could serve it, with the gates on the way there. It
-gets one lease over all gates of the first option that is open, or it waits in the lines of the
-gates that keep its options shut, one a option, the narrowest first: so nobody is held up by a call
-that waits for something else. Event-driven: a gate that may have opened is looked at, and a timer
-rings for those that open by themselves.
+A call gets one lease over all gates of the first of its options that is open, or it waits in the
+lines of the gates that keep them shut, one an option, the narrowest first: so nobody is held up by
+a call that waits for something else. Event-driven: what may have opened is looked at, and a timer
+rings for what opens by itself.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from sidecar.gates import NEVER, Gate
-from sidecar.leases import Blocked, CallAt, Lease, NoRoom, Option, Place, Waiter
+from sidecar.leases import Blocked, CallAt, Lease, NoRoom, Option, Place, Renew, Waiter
 from sidecar.lines import Line
 
 MOST_WAITING = 10_000
@@ -27,8 +26,8 @@ GRAIN = 0.001
 class Admission:
     """The one waiting room. `clock` gives monotonic seconds and `call_at` sets its timers.
 
-    `on_grant` is told of every lease, and `on_block` of every call that has to wait, with the gate
-    that keeps it. All of it happens on one thread.
+    `leases` are those that run, `granted` counts all; `on_block` hears of the gate that keeps a
+    call when it begins to wait.
     """
 
     def __init__(self, clock: Callable[[], float], call_at: CallAt) -> None:
@@ -42,7 +41,7 @@ class Admission:
         self._settled: set[Gate] = set()
         self._draining = False
         self.leases: set[Lease[Any]] = set()
-        self.on_grant: Callable[[Lease[Any]], None] = lambda _: None
+        self.granted = 0
         self.on_block: Callable[[Gate], None] = lambda _: None
 
     def __iter__(self) -> Iterator[Waiter[Any]]:
@@ -54,7 +53,7 @@ class Admission:
 
     def asks(
         self, key: str, share: float, urgency: int,
-        every: Sequence[Option[Place]], renew: Callable[[], Sequence[Option[Place]]],
+        every: Sequence[Option[Place]], renew: Renew[Place],
     ) -> Waiter[Place]:  # fmt: skip
         """A call that wants to be let through; nothing happens yet."""
         return Waiter(next(self._numbers), key, share, urgency, every, renew)
@@ -100,7 +99,10 @@ class Admission:
         self._drain()
 
     def rejudge(self) -> None:
-        """The configuration or a hold changed: every waiting call goes by its new options."""
+        """The configuration or a hold changed: every waiting call goes by its new options, and
+        those that run count in new limits on how many may."""
+        for lease in self.leases:
+            lease.catch_up(self._clock())
         for waiter in list(self):
             try:
                 waiter.every = waiter.renew()
@@ -115,12 +117,8 @@ class Admission:
     def blocked(self, waiter: Waiter[Any]) -> list[Blocked]:
         """What keeps each of its options shut now; fewer than it has when one is open."""
         now = self._clock()
-        found = []
-        for option in waiter.options:
-            gate = self._shut(waiter, option, now)
-            if gate is not None:
-                found.append(Blocked(option, gate, option.opens(waiter.urgency, now)))
-        return found
+        pairs = ((option, self._shut(waiter, option, now)) for option in waiter.options)
+        return [Blocked(o, g, o.opens(waiter.urgency, now)) for o, g in pairs if g is not None]
 
     def _enter(self, waiter: Waiter[Any], patience: float, alone: float) -> None:
         now = self._clock()
@@ -186,10 +184,10 @@ class Admission:
                 gate.line.passes(waiter, amount, now)
                 self._doubtful[gate] = None  # it may be the oldest one's turn now
             marks.append(gate.take(amount, urgency, now))
-        lease = Lease(option, marks, self._take_back)
+        lease = Lease(option, marks, waiter.renew, self._take_back)
         self.leases.add(lease)
+        self.granted += 1
         self._settled.clear()
-        self.on_grant(lease)
         return lease
 
     def _review(self, waiter: Waiter[Any], now: float) -> bool:
@@ -216,6 +214,7 @@ class Admission:
                 gate.line = Line()
             if gate not in waiter.stands:
                 gate.line.add(waiter)
+        waiter.trail.append((self._clock(), next(iter(stands)).name))
         self._doubt((*left, *stands))
 
     def _doubt(self, gates: Iterable[Gate]) -> None:
@@ -283,9 +282,9 @@ class Admission:
         if waiter.stands and all(gate.holds for gate in waiter.stands):
             # Parked on purpose: its patience begins anew.
             waiter.timers[0] = self._call_at(now + waiter.patience, self._expire, waiter)
-            return
-        waiter.alone = False
-        self._answer(waiter, NoRoom(self.blocked(waiter), now - waiter.since, now))
+        else:
+            waiter.alone = False
+            self._answer(waiter, NoRoom(self.blocked(waiter), now - waiter.since, now))
 
     def _widen(self, waiter: Waiter[Any]) -> None:
         """It has waited for its own place for long enough; any other will do."""

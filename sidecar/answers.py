@@ -21,7 +21,7 @@ from sidecar.ledger import program_of
 from sidecar.live import LiveCall
 from sidecar.plugins import locate
 from sidecar.upstream import Reply
-from sidecar.usage import Outcome
+from sidecar.usage import AttemptRecord, Outcome
 from sidecar.verdicts import Verdict
 
 MOST_OF_NAME = 256
@@ -79,7 +79,8 @@ def refusal(
     live.status = response.status
     response.headers[headers.ERROR] = why.kind.name.lower()
     response.headers.update(own(live))
-    if not why.kind.retryable:
+    response.headers.update(why.headers)
+    if not why.retryable:
         # Agents and SDKs would repeat a 401 or a 429 for minutes.
         response.headers["x-should-retry"] = "false"
     if why.retry_after is not None:
@@ -108,12 +109,19 @@ def plain(why: Refusal) -> web.Response:
 
 def own(live: LiveCall) -> Mapping[str, str]:
     """The headers of ours that every answer carries."""
-    return {
+    fields = {
         headers.CALL_ID: live.call_id,
         headers.PROVIDER: live.provider or "none",
         headers.MODEL: _as_field(live.model_served or "none"),
         headers.WAIT: str(round(live.wait * 1000)),
     }
+    if len(live.attempts) > 1:
+        fields[headers.TRIED] = _as_field("; ".join(map(_tried, live.attempts)))
+    return fields
+
+
+def _tried(attempt: AttemptRecord) -> str:
+    return f"{attempt.provider} {attempt.reason or attempt.status or attempt.verdict}"
 
 
 def _as_field(name: str) -> str:
@@ -143,6 +151,10 @@ def relayed_headers(
     pairs = headers.for_client(reply.headers, call.dialect.url_headers, relocate)
     if 300 <= reply.status < 400 and reply.status != HTTPStatus.NOT_MODIFIED:
         _check_redirect(pairs)
+    if attempted.body is not None and live.repeated:
+        # We have tried it again already; the client doing so as well would multiply that.
+        pairs = [(n, v) for n, v in pairs if n.lower() != "x-should-retry"]
+        pairs.append(("x-should-retry", "false"))
     return pairs + list(own(live).items())
 
 

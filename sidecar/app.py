@@ -18,10 +18,12 @@ from pathlib import Path
 from sidecar import __version__
 from sidecar.access import log_call
 from sidecar.admin import Admin
+from sidecar.affinity import Affinity
 from sidecar.attempt import Attempts
 from sidecar.catalog import Catalog
 from sidecar.config import Server, Snapshot
 from sidecar.credentials import Vault
+from sidecar.dispatch import Dispatch
 from sidecar.errors import ConfigError, Kind, Refusal
 from sidecar.guard import Door, allowed_hosts
 from sidecar.ledger import Ledger
@@ -39,12 +41,16 @@ from sidecar.loading import plugin_paths
 from sidecar.metrics import Metrics
 from sidecar.plugins import Registry, discover
 from sidecar.proxy import Parts, Proxy
+from sidecar.readings import read_parts, read_scheduler
 from sidecar.reload import Configuration, read_file
+from sidecar.retries import RetryBudget
+from sidecar.scheduler import Scheduler, Sources
 from sidecar.state import lock
 from sidecar.upstream import open_upstream
 from sidecar.usage import CallRecord
 
 SOCKET = "admin.sock"
+draw = random.SystemRandom().random
 
 log = logging.getLogger("sidecar")
 
@@ -59,6 +65,7 @@ class Running:
     live: LiveCalls
     ledger: Ledger
     metrics: Metrics
+    scheduler: Scheduler
 
     @property
     def snapshot(self) -> Snapshot:
@@ -107,7 +114,8 @@ class _Assembly:
     ledger: Ledger
     metrics: Metrics
     live: LiveCalls
-    attempts: Attempts
+    scheduler: Scheduler
+    dispatch: Dispatch
     catalog: Catalog
     log_line: Callable[[CallRecord], None]
     draining: bool = False
@@ -135,32 +143,42 @@ async def _assemble(
         config, state / "accepted.yaml", registry, vault, time.time,
         told=lambda accepted: metrics.reloaded(accepted, time.time()),
     )  # fmt: skip
-    configuration.listeners += [ledger.reconcile, metrics.reconcile]
-    metrics.read(
-        "sidecar_provider_available",
-        lambda: (
-            ((name,), not vault.unavailable(provider))
-            for name, provider in configuration.current().providers.items()
-        ),
-    )
-    metrics.read(
-        "sidecar_plugin_failures_total",
-        lambda: (((name,), count) for name, count in registry.failures.items()),
-    )
+    sources = Sources(clock, time.time, draw, asyncio.get_running_loop().call_at)
+    scheduler = Scheduler(sources, ledger.count, state)
+    retries = RetryBudget(clock)
+    ledger.restore_counts(scheduler.limits.restore)
+    configuration.listeners += [ledger.reconcile, scheduler.reconcile, metrics.reconcile]
+    read_parts(metrics, configuration, vault, registry)
+    read_scheduler(metrics, scheduler, retries)
     warn_if_open(config)
     configuration.start()
     upstream = await stack.enter_async_context(open_upstream())
-    local = {
+    local = await _local_servers(stack, registry)
+    attempts = Attempts(upstream, vault, local, clock)
+    dispatch = Dispatch(attempts, scheduler, Affinity(clock), retries, clock)
+    catalog = Catalog(upstream, vault, registry.dialects, local, clock)
+    live = LiveCalls(clock, time.time)
+    return _Assembly(
+        configuration,
+        vault,
+        registry,
+        ledger,
+        metrics,
+        live,
+        scheduler,
+        dispatch,
+        catalog,
+        log_line,
+    )
+
+
+async def _local_servers(stack: AsyncExitStack, registry: Registry) -> dict[str, str]:
+    """The addresses of the vendors that live in this process, which serve from now on."""
+    return {
         name: await stack.enter_async_context(vendor.local_server.start())
         for name, vendor in registry.vendors.items()
         if vendor.local_server is not None
     }
-    attempts = Attempts(upstream, vault, local, clock)
-    catalog = Catalog(upstream, vault, registry.dialects, local, clock)
-    live = LiveCalls(clock, time.time)
-    return _Assembly(
-        configuration, vault, registry, ledger, metrics, live, attempts, catalog, log_line
-    )
 
 
 def _find_plugins(config: Path) -> Registry:
@@ -193,7 +211,13 @@ async def _open_doors(
     watching = asyncio.create_task(parts.configuration.watch())
     stack.push_async_callback(_cancelled, watching)
     return Running(
-        urls[0], admin_urls[0], parts.configuration, parts.live, parts.ledger, parts.metrics
+        urls[0],
+        admin_urls[0],
+        parts.configuration,
+        parts.live,
+        parts.ledger,
+        parts.metrics,
+        parts.scheduler,
     )
 
 
@@ -202,13 +226,14 @@ def _proxy_parts(parts: _Assembly, door: Door) -> Parts:
         current=parts.configuration.current,
         door=door,
         registry=parts.registry,
-        attempts=parts.attempts,
+        dispatch=parts.dispatch,
+        scheduler=parts.scheduler,
         catalog=parts.catalog,
         usable=parts.vault.usable,
         ledger=parts.ledger,
         metrics=parts.metrics,
         live=parts.live,
-        draw=random.SystemRandom().random,
+        draw=draw,
         wall=time.time,
         finished=parts.finished,
     )

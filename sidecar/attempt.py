@@ -1,7 +1,6 @@
-"""Tries the candidates of a call, in order, until one answers.
+"""One attempt of a call at one candidate: sent, and judged by its vendor.
 
-Before the first byte of an answer another candidate may be tried; what the client did wrong is
-never repeated. Nothing goes to the client from here.
+Nothing goes to the client from here, and nothing is decided about what comes next.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
 from aiohttp import web
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from sidecar import headers
 from sidecar.credentials import Vault
@@ -19,18 +18,24 @@ from sidecar.dialect import Meter
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
 from sidecar.intake import Call, malformed
 from sidecar.live import LiveCall
-from sidecar.relay import WHOLE, Relay
+from sidecar.pacing import as_judgement
+from sidecar.relay import WHOLE, Relay, is_event_stream
 from sidecar.rewriting import Rewriter
 from sidecar.routing import Candidate
 from sidecar.upstream import Reply, Upstream
 from sidecar.usage import AttemptRecord
 from sidecar.vendor import Ask, Secret
-from sidecar.verdicts import Answer, Verdict, judge_by_status
+from sidecar.verdicts import Answer, Judgement, Verdict, code_word, judge_by_status
 
 log = logging.getLogger("sidecar.attempt")
 
 JUDGED = 64 * 1024
 """How much of an error answer a vendor gets to see, in bytes."""
+PEEKED = 16 * 1024
+"""How much of a stream's beginning is looked at before it is passed on, in bytes."""
+PEEK = 0.05
+"""Seconds that this look may take."""
+TAKEN = Judgement(Verdict.TAKE)
 _FINAL = frozenset({Verdict.TAKE, Verdict.CLIENT})
 
 
@@ -38,16 +43,31 @@ class Attempted(Struct, frozen=True):
     """What came of one candidate: an answer (`reply`), or a failure below HTTP (`error`).
 
     `body` is the whole body of an error answer; None when it is still to be read. `base_url` is
-    where it came from.
+    where it came from. `in_stream`: it answered well, and then said in its stream that it cannot.
     """
 
     candidate: Candidate
-    verdict: Verdict
-    reason: str
+    judgement: Judgement
     base_url: str = ""
     reply: Reply | None = None
     body: bytes | None = None
     error: UpstreamError | None = None
+    in_stream: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is to be done with it."""
+        return self.judgement.verdict
+
+    @property
+    def reason(self) -> str:
+        """The vendor's word, or ours, for why it is no good."""
+        return self.judgement.reason
+
+    @property
+    def sent(self) -> bool:
+        """Whether the request may have reached the provider."""
+        return self.error is None or self.error.sent
 
     @property
     def final(self) -> bool:
@@ -90,25 +110,16 @@ class Attempts:
         self._local = local
         self._clock = clock
 
-    async def first_good(
-        self, call: Call, candidates: Sequence[Candidate], rewriter: Rewriter, live: LiveCall
+    async def one(
+        self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall
     ) -> Attempted:
-        """The first answer worth passing on; else the best error answer there was.
-
-        The caller closes it. Raises `Refused` when no provider answered at all, or all of them
-        rejected our credential.
-        """
-        failed: list[Attempted] = []
-        for candidate in candidates:
-            attempted = await self._try(call, candidate, rewriter, live)
-            if attempted.verdict is Verdict.CREDENTIAL and await self._renewed(candidate):
-                attempted = await self._try(call, candidate, rewriter, live)
-            if attempted.final:
-                return attempted
-            failed.append(attempted)
-            if rewriter.consumed:
-                break
-        return _best(failed)
+        """What comes of one candidate; once more with a renewed credential, when the vendor
+        rejects the one there was. The caller closes it."""
+        attempted = await self._try(call, candidate, rewriter, live)
+        repeatable = attempted.verdict is Verdict.CREDENTIAL and not rewriter.consumed
+        if repeatable and await self._renewed(candidate):
+            return await self._try(call, candidate, rewriter, live)
+        return attempted
 
     async def _renewed(self, candidate: Candidate) -> bool:
         return candidate.credential is not None and await self._vault.rejected(candidate.credential)
@@ -142,7 +153,7 @@ class Attempts:
             prepared = provider.vendor.prepare(ask)
         except Exception as error:  # noqa: BLE001 - the guard around foreign code
             fault = _plugin_fault(candidate, error)
-            return Attempted(candidate, Verdict.OVERLOADED, str(fault), base_url, error=fault)
+            return _failed(candidate, base_url, fault)
         outgoing = headers.for_upstream(
             call.headers,
             (*provider.set_headers, *prepared.headers),
@@ -159,20 +170,25 @@ class Attempts:
         except UpstreamError as error:
             if rewriter.broken:
                 raise malformed() from None
-            return Attempted(candidate, Verdict.OVERLOADED, str(error), base_url, error=error)
-        return await self._judged(candidate, base_url, reply, secret)
+            return _failed(candidate, base_url, error)
+        return await self._judged(call, candidate, base_url, reply, secret)
 
     async def _judged(
-        self, candidate: Candidate, base_url: str, reply: Reply, secret: Secret | None
+        self, call: Call, candidate: Candidate, base_url: str, reply: Reply, secret: Secret | None
     ) -> Attempted:
         if reply.status < HTTPStatus.BAD_REQUEST:
-            return Attempted(candidate, Verdict.TAKE, "", base_url, reply)
+            judgement = await _first_event(call, candidate, reply)
+            if judgement.verdict is not Verdict.TAKE:
+                reply.close()
+                fault = UpstreamError(Fault.PROTOCOL, judgement.reason, sent=True)
+                return Attempted(candidate, judgement, base_url, error=fault, in_stream=True)
+            return Attempted(candidate, judgement, base_url, reply)
         try:
             body, whole = await reply.read_all(WHOLE)
             if not whole:
                 raise UpstreamError(Fault.PROTOCOL, "its error answer has no end", sent=True)
         except UpstreamError as error:
-            return Attempted(candidate, Verdict.OVERLOADED, str(error), base_url, error=error)
+            return _failed(candidate, base_url, error)
         finally:
             reply.close()
         if secret is not None:
@@ -184,8 +200,36 @@ class Attempts:
         except Exception as error:  # noqa: BLE001 - the guard around foreign code
             _plugin_fault(candidate, error)
             judgement = judge_by_status(answer)
-        reason = judgement.reason or f"status {reply.status}"
-        return Attempted(candidate, judgement.verdict, reason, base_url, reply, body)
+        if not judgement.reason:
+            judgement = structs.replace(judgement, reason=f"status {reply.status}")
+        return Attempted(candidate, judgement, base_url, reply, body)
+
+
+async def _first_event(call: Call, candidate: Candidate, reply: Reply) -> Judgement:
+    """What a stream means by how it begins: some vendors say 200 and then that they cannot.
+
+    Looks at its first event only, and waits a moment for it, so that a slow one is not held up.
+    """
+    if not call.facts.streaming or not is_event_stream(reply):
+        return TAKEN
+    beginning = await reply.peek(PEEKED, PEEK)
+    if b"error" not in beginning:
+        return TAKEN
+    meter = call.dialect.meter(call.endpoint, "text/event-stream")
+    meter.feed(beginning)
+    error = meter.error
+    if error is None:
+        return TAKEN
+    try:
+        verdict = candidate.provider.vendor.judge_event(error)
+    except Exception as failure:  # noqa: BLE001 - the guard around foreign code
+        _plugin_fault(candidate, failure)
+        return TAKEN
+    return Judgement(verdict, f"in its stream: {code_word(error)}")
+
+
+def _failed(candidate: Candidate, base_url: str, error: UpstreamError) -> Attempted:
+    return Attempted(candidate, as_judgement(error), base_url, error=error)
 
 
 def _ask(
@@ -212,26 +256,3 @@ def _plugin_fault(candidate: Candidate, error: Exception) -> UpstreamError:
     log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)
     why = f"the plugin of vendor {name} failed ({type(error).__name__})"
     return UpstreamError(Fault.PROTOCOL, why, sent=False)
-
-
-def _best(failed: Sequence[Attempted]) -> Attempted:
-    """The answer of the most preferred candidate that gave one, but for rejected credentials:
-    those are ours to mend, and the client must not think that its own key is wrong."""
-    for attempted in failed:
-        if attempted.reply is not None and attempted.verdict is not Verdict.CREDENTIAL:
-            return attempted
-    tried = "; ".join(f"{each.candidate.provider.name}: {each.reason}" for each in failed)
-    rejected = [each for each in failed if each.verdict is Verdict.CREDENTIAL]
-    if rejected:
-        names = ", ".join(f"{each.candidate.credential_name or 'none'}" for each in rejected)
-        raise Refused(
-            Kind.CREDENTIAL_REJECTED,
-            "upstream_credential_rejected: the provider rejects Sidecar's own credential "
-            f"({names}), not your key. Tried: {tried}",
-        )
-    faults = {each.error.fault for each in failed if each.error is not None}
-    kind = {
-        frozenset({Fault.TIMEOUT}): Kind.UPSTREAM_TIMEOUT,
-        frozenset({Fault.PROTOCOL}): Kind.UPSTREAM_INVALID,
-    }.get(frozenset(faults), Kind.UPSTREAM_UNREACHABLE)
-    raise Refused(kind, f"no provider could be reached. Tried: {tried}")

@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from time import gmtime, strftime
 
-from sidecar import tables
+from sidecar import counts, tables
 from sidecar.errors import SidecarError
 from sidecar.state import OTHERS, prepare
 from sidecar.tables import Batch, Contents, Keep, KeyState, KeyTimes, Owner
@@ -70,6 +70,7 @@ class Database:
         with self._transaction() as connection:
             connection.executemany(tables.UPSERT_KEY, keys)
             connection.executemany(tables.UPSERT_OBJECT, objects)
+            connection.executemany(counts.UPSERT, map(counts.to_row, batch.counts.values()))
             for step in batch.steps:  # after the keys, of which a step may take one away
                 _write_step(connection, step)
 
@@ -89,12 +90,13 @@ class Database:
         if self._used_bytes() > keep.bytes:
             calls_before = float("inf")
         with self._transaction() as connection:
-            counts = (
+            gone = (
                 connection.execute(tables.DELETE_OLD_CALLS, (calls_before, CHUNK)).rowcount,
                 connection.execute(tables.DELETE_OLD_OBJECTS, (objects_before, CHUNK)).rowcount,
                 connection.execute(tables.DELETE_SURPLUS_OBJECTS, surplus).rowcount,
             )
-        return any(counts)
+            connection.execute(counts.DELETE_OLD, (now - counts.DAYS * DAY,))
+        return any(gone)
 
     def _used_bytes(self) -> int:
         used = self._pragma("page_count") - self._pragma("freelist_count")
@@ -178,9 +180,11 @@ def _read(uri: str) -> Contents:
 def _load(connection: sqlite3.Connection) -> Contents:
     keys = connection.execute(tables.SELECT_KEYS)
     objects = connection.execute(tables.SELECT_OBJECTS)
+    kept = [counts.from_row(*row) for row in connection.execute(counts.SELECT)]
     return Contents(
         {name: KeyState(*rest) for name, *rest in keys},
         {(kind, id_): (Owner(*owner), made) for kind, id_, *owner, made in objects},
+        {count.name: count for count in kept},
     )
 
 

@@ -87,6 +87,7 @@ class Kind(Enum):
     CREDENTIAL_REJECTED = (502, False)
     UNAVAILABLE = (503, False)
     DRAINING = (503, True)
+    OVERLOADED = (503, True)
     UPSTREAM_TIMEOUT = (504, True)
 
     status: int
@@ -105,19 +106,31 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer of our own. `retry_after` is seconds; the message names the setting to change."""
+    """An answer of our own. `retry_after` is seconds; the message names the setting to change;
+    `headers` are further ones that say it to programs. `final`: the client's own retry would not
+    help, though for its kind it might."""
 
     kind: Kind
     message: str
     retry_after: float | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    final: bool = False
+
+    @property
+    def retryable(self) -> bool:
+        """Whether repeating the same call later, unchanged, may succeed."""
+        return self.kind.retryable and not self.final
 
 
 class Refused(SidecarError):
     """Ends a call with an answer of our own."""
 
-    def __init__(self, kind: Kind, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, kind: Kind, message: str, *, retry_after: float | None = None,
+        headers: tuple[tuple[str, str], ...] = (), final: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(message)
-        self.refusal = Refusal(kind, message, retry_after)
+        self.refusal = Refusal(kind, message, retry_after, headers, final)
 
 
 class Fault(StrEnum):
@@ -132,9 +145,11 @@ class Fault(StrEnum):
 
 class UpstreamError(SidecarError):
     """A provider could not be reached, or broke off. `sent` is true once the request was written,
-    so that a repeat might be served (and billed) twice."""
+    so that a repeat might be served (and billed) twice; `offline` when this machine itself seems
+    to have no way out."""
 
-    def __init__(self, fault: Fault, message: str, *, sent: bool) -> None:
+    def __init__(self, fault: Fault, message: str, *, sent: bool, offline: bool = False) -> None:
         super().__init__(message)
         self.fault = fault
         self.sent = sent
+        self.offline = offline

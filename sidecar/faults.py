@@ -5,6 +5,8 @@ A library's error is never quoted: its text may hold what was on the wire.
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Callable
 
 import aiohttp
@@ -47,9 +49,19 @@ _NAMES: tuple[tuple[type[BaseException], Fault, Callable[[BaseException], str]],
 )
 
 
+_NO_WAY_OUT = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH})
+
+
+def _is_offline(error: BaseException) -> bool:
+    """Whether the operating system says that there is no way out, or no name server to ask."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return getattr(error.os_error, "errno", None) == socket.EAI_AGAIN
+    return isinstance(error, OSError) and error.errno in _NO_WAY_OUT
+
+
 def named(error: BaseException, *, sent: bool) -> UpstreamError:
     """Our name for a library's error; never its text, which may quote what was on the wire."""
     for kind, fault, text in _NAMES:
         if isinstance(error, kind):
-            return UpstreamError(fault, text(error), sent=sent)
+            return UpstreamError(fault, text(error), sent=sent, offline=_is_offline(error))
     return UpstreamError(Fault.PROTOCOL, f"{type(error).__name__}", sent=sent)

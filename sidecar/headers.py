@@ -17,6 +17,7 @@ PROVIDER = "x-sidecar-provider"
 MODEL = "x-sidecar-model"
 WAIT = "x-sidecar-wait-ms"
 ERROR = "x-sidecar-error"
+TRIED = "x-sidecar-tried"
 URGENCY = "x-sidecar-urgency"
 
 _HOP_BY_HOP = frozenset({

@@ -14,11 +14,11 @@ from urllib.parse import unquote_plus
 from aiohttp import StreamReader, web
 from msgspec import Struct, structs
 
-from sidecar.config import Key, Snapshot
+from sidecar.config import Key, Snapshot, Urgency
 from sidecar.decoding import decoded
 from sidecar.dialect import Dialect, Endpoint, Facts, Located, ModelAt
 from sidecar.errors import Kind, Refused
-from sidecar.headers import pairs_of
+from sidecar.headers import URGENCY, pairs_of
 from sidecar.plugins import locate
 from sidecar.splice import form_model
 from sidecar.vendor import Vendor
@@ -28,6 +28,7 @@ BODY_TIMEOUT = 30.0
 STREAMED_FROM = 1 << 20
 """Bodies that need not be read to route are streamed through from this size on."""
 
+_URGENCIES = {each.name.lower(): each for each in Urgency}
 _NO_FACTS = Facts()
 _READ = frozenset({ModelAt.BODY, ModelAt.FORM, ModelAt.EACH, ModelAt.PATH})
 
@@ -37,7 +38,8 @@ class Call(Struct, frozen=True):
 
     `query` is raw and free of credentials. `body` is None when it is streamed through. `encoding`
     is the request's content coding, and `plain` the decoded body that `facts` were read from.
-    `form_span` are the offsets of the model in a multipart form.
+    `form_span` are the offsets of the model in a multipart form. `urgency` is who goes first when
+    calls must wait.
     """
 
     snapshot: Snapshot
@@ -52,6 +54,7 @@ class Call(Struct, frozen=True):
     facts: Facts
     encoding: str
     form_span: tuple[int, int] | None = None
+    urgency: int = Urgency.NORMAL
 
     @property
     def endpoint(self) -> Endpoint:
@@ -62,6 +65,12 @@ class Call(Struct, frozen=True):
     def model(self) -> str | None:
         """The one model asked for; None when there is none, or several."""
         return self.facts.models[0] if len(self.facts.models) == 1 else None
+
+
+def urgency_of(key: Key, asked: str | None) -> Urgency:
+    """The urgency of a call: its key's, or a lower one that the caller asks for by header."""
+    wanted = _URGENCIES.get((asked or "").strip().lower(), key.urgency)
+    return max(key.urgency, wanted)
 
 
 def find_dialect(
@@ -135,7 +144,7 @@ async def read_call(
     facts, span = _read_facts(dialect, located, plain, query, request.headers)
     return Call(
         snapshot, key, dialect, located, request.method, query, pairs_of(request.raw_headers),
-        body, plain, facts, encoding, span,
+        body, plain, facts, encoding, span, urgency_of(key, request.headers.get(URGENCY)),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from msgspec import Struct
 
 from sidecar.errors import SidecarError
-from sidecar.gates import Gate, Need
+from sidecar.gates import Gate, Need, Slots
 
 Place = TypeVar("Place")
 
@@ -69,16 +69,21 @@ class Timer(Protocol):
 CallAt = Callable[..., Timer]
 """As `asyncio.AbstractEventLoop.call_at`: a monotonic moment, a function, its arguments."""
 
+Renew = Callable[[], Sequence[Option[Place]]]
+"""Makes the options of a call anew, as the configuration and the vendors have them now."""
 TakeBack = Callable[["Lease[Any]", Sequence[Any], Sequence[int]], None]
 
 
 class Lease(Generic[Place]):
     """Permission for one attempt: taken at every gate on its way, and given back exactly once."""
 
-    __slots__ = ("_marks", "_take_back", "ended", "option")
+    __slots__ = ("_marks", "_renew", "_take_back", "ended", "option")
 
-    def __init__(self, option: Option[Place], marks: Sequence[Any], take_back: TakeBack) -> None:
+    def __init__(
+        self, option: Option[Place], marks: list[Any], renew: Renew[Place], take_back: TakeBack
+    ) -> None:
         self._marks = marks
+        self._renew = renew
         self._take_back = take_back
         self.option = option
         self.ended = False
@@ -110,6 +115,17 @@ class Lease(Generic[Place]):
                 return mark
         return None
 
+    def catch_up(self, now: float) -> None:
+        """Take a slot at gates that count running calls and were not there when this began."""
+        try:
+            today = [option for option in self._renew() if option.place is self.place]
+        except Exception:  # noqa: BLE001 - its key is gone, and with it what it would count in
+            return
+        option = self.option
+        new = [g for o in today for g in o.gates if isinstance(g, Slots) and g not in option.gates]
+        self._marks += [gate.take(option.need[gate.unit], 0, now) for gate in new]
+        self.option = Option(option.place, (*option.gates, *new), option.need)
+
     def _end(self, amounts: Sequence[int]) -> None:
         if self.ended:
             raise AssertionError("a lease ends once")
@@ -122,17 +138,18 @@ class Waiter(Generic[Place]):
 
     `every` are its options, by preference; while `alone`, only the first is wanted. `renew` makes
     them anew when the configuration changes; it may raise, which ends the wait. `stands` are the
-    gates in whose lines it is. Times are monotonic; `patience` is seconds.
+    gates in whose lines it is, and `trail` when it came to stand behind what, in words. Times are
+    monotonic; `patience` is seconds.
     """
 
     __slots__ = (
         "alone", "every", "future", "key", "patience", "renew", "seq", "share", "since", "stands",
-        "timers", "urgency",
+        "timers", "trail", "urgency",
     )  # fmt: skip
 
     def __init__(
         self, seq: int, key: str, share: float, urgency: int,
-        every: Sequence[Option[Place]], renew: Callable[[], Sequence[Option[Place]]],
+        every: Sequence[Option[Place]], renew: Renew[Place],
     ) -> None:  # fmt: skip
         self.seq = seq
         self.key = key
@@ -143,6 +160,7 @@ class Waiter(Generic[Place]):
         self.alone = False
         self.since = self.patience = 0.0
         self.stands: dict[Gate, Option[Place]] = {}
+        self.trail: list[tuple[float, str]] = []
         self.future: asyncio.Future[Lease[Place]] | None = None
         self.timers: list[Timer] = []
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
 from sidecar.config import Snapshot
+from sidecar.counts import Count
 from sidecar.database import DAY, read_times
 from sidecar.store import Store
 from sidecar.tables import (
@@ -64,6 +65,8 @@ class Ledger:
         self._keys: dict[str, KeyState] = {}
         self._objects: Objects = {}
         self._digests: dict[str, tuple[bytes, ...]] = {}
+        self._restore: Callable[[Iterable[Count]], None] = lambda _: None
+        self._counts: tuple[Count, ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._store = Store(state, wall=wall, opened=self._opened)
 
@@ -142,6 +145,16 @@ class Ledger:
         """Keep one row for a finished call; the same call told again changes nothing."""
         self._store.step(record)
 
+    def count(self, count: Count) -> None:
+        """Keep how much of a limit by the calendar was used."""
+        self._store.count(count)
+
+    def restore_counts(self, restore: Callable[[Iterable[Count]], None]) -> None:
+        """Have `restore` told of the counts of earlier processes: now, and again when the file
+        could be read only later."""
+        self._restore = restore
+        restore(self._counts)
+
     def remember(self, kind: str, object_id: str, owner: Owner) -> None:
         """An answer says that `owner` created this object; kept for 90 days, the newest 50,000."""
         if len(object_id) > LONGEST_ID:
@@ -218,6 +231,8 @@ class Ledger:
         for key, (owner, created) in self._objects.items() - contents.objects.items():
             self._store.object(key, owner, created)
         self._objects = contents.objects | self._objects
+        self._counts = tuple(contents.counts.values())
+        self._restore(self._counts)
         for name, state in contents.keys.items():
             self._state(name).absorb(state)
         for name, state in self._keys.items():

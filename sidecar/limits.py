@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from msgspec import Struct
-
 from sidecar.calendars import Calendar
 from sidecar.config import (
     UNBOUNDED,
@@ -23,6 +21,7 @@ from sidecar.config import (
     Snapshot,
     Urgency,
 )
+from sidecar.counts import Count
 from sidecar.gates import Minute, Slots, Unit, Window
 
 NANO = 1_000_000_000
@@ -46,43 +45,29 @@ pattern of models that it is narrowed to."""
 Headroom = Mapping[Urgency, float]
 
 
-class Kept(Struct, frozen=True):
-    """A calendar's count as it is kept over restarts; `begun` in seconds since the epoch."""
-
-    name: Name
-    begun: float
-    used: int
-
-
 class Limits:
     """Every counter of this process. `wall` gives seconds since the epoch; `keep` hears of each
     change of a count that must outlive the process."""
 
-    def __init__(self, wall: Callable[[], float], keep: Callable[[Kept], None]) -> None:
+    def __init__(self, wall: Callable[[], float], keep: Callable[[Count], None]) -> None:
         self._wall = wall
         self._keep = keep
         self._windows: dict[Name, Window] = {}
         self._used: set[Name] = set()
         self._bounds: dict[Name, Allowance] = {}
         self._snapshot: Snapshot | None = None
-        self._kept: dict[Name, Kept] = {}
+        self._kept: dict[Name, Count] = {}
 
     def windows(
-        self, key: Key, route: Route, credential: str, model: str | None
+        self, key: str, route: str, group: str, provider: str, credential: str, model: str | None
     ) -> Iterator[Window]:
-        """What a call of this key over this route counts in, the narrowest scope first.
-
-        It goes by names: a call that came in under an earlier configuration counts by today's.
-        """
-        snapshot = self._snapshot
-        if snapshot is None:
-            return
-        provider = route.provider.name
-        names = [
-            ("key", key.name), ("route", key.name, route_name(key, route)),
-            ("group", key.group.name), ("provider", provider, credential), ("all",),
-        ]  # fmt: skip
-        for scope in names:
+        """What a call counts in, by the names of its scopes (see `route_name`), the narrowest
+        first: a call that came in under an earlier configuration counts by today's."""
+        scopes: tuple[Name, ...] = (
+            ("key", key), ("route", key, route), ("group", group),
+            ("provider", provider, credential), ("all",),
+        )  # fmt: skip
+        for scope in scopes:
             for limit in binding(self._bounds.get(scope, UNBOUNDED), model):
                 yield self._windows[(*scope, *_what(limit))]
 
@@ -100,7 +85,7 @@ class Limits:
         self._used = {self._window(*bound) for bound in bounds}
         self._forget_idle()
 
-    def restore(self, kept: Iterable[Kept]) -> None:
+    def restore(self, kept: Iterable[Count]) -> None:
         """Take back what an earlier process had counted."""
         for each in kept:
             self._kept[each.name] = each
@@ -140,7 +125,7 @@ class Limits:
 
     def _calendar(self, name: Name, title: str, kind: str, unit: Unit, period: Period) -> Calendar:
         def changed(calendar: Calendar) -> None:
-            self._keep(Kept(name, calendar.begun, calendar.used))
+            self._keep(Count(name, calendar.begun, calendar.used))
 
         calendar = Calendar(title, kind, unit, "", 0, period, self._wall, changed)
         if self._snapshot is not None:
@@ -166,7 +151,7 @@ class Limits:
             window.scope = spoken(renamed[:-2])
             self._windows[renamed] = window
             if isinstance(window, Calendar):
-                self._keep(Kept(renamed, window.begun, window.used))
+                self._keep(Count(renamed, window.begun, window.used))
 
     def _forget_idle(self) -> None:
         """Drop counters that no limit needs and that hold nothing. The others are kept, in case

@@ -11,10 +11,12 @@ import itertools
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from sidecar.config import Key
+from sidecar.config import Key, Urgency
 from sidecar.errors import Kind, Refusal
-from sidecar.usage import AttemptRecord, CallRecord, Outcome, Usage, UsageState
+from sidecar.leases import Waiter
+from sidecar.usage import AttemptRecord, CallRecord, Outcome, Usage, UsageState, Wait
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +48,12 @@ class LiveCall:
     usage_state: UsageState = UsageState.NONE
     ending: Refusal | None = None
     refusal: Kind | None = None
+    urgency: Urgency = Urgency.NORMAL
+    waits: list[Wait] = field(default_factory=list)
+    waiter: Waiter[Any] | None = None
+    """What stands in line for it, while it waits."""
+    repeated: bool = False
+    """Whether a provider was asked for it more than once."""
 
     def end(self, refusal: Refusal) -> None:
         """Have the call end now, wherever it is, with this reason."""
@@ -82,6 +90,8 @@ class LiveCall:
             session=self.session,
             program=self.program,
             refusal=self.refusal,
+            urgency="" if key is None else self.urgency.name.lower(),
+            waits=tuple(self.waits),
         )
 
 

@@ -126,7 +126,7 @@ class Metrics:
         self._calls.at(key, group, provider, model, outcome.value).value += 1
         self._answers.at(record.vendor, provider, record.endpoint, str(record.status)).value += 1
         self._duration.at(provider, model).observe(record.duration)
-        self._wait.at(group).observe(record.wait)
+        self._wait.at(group, record.urgency or "normal").observe(record.wait)
         if record.first_byte is not None:
             self._first_byte.at(provider, model).observe(record.first_byte)
         for attempt in record.attempts:

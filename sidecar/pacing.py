@@ -7,7 +7,7 @@ vendor says, nothing stays shut for longer than `LONGEST` without being tried ag
 from __future__ import annotations
 
 from sidecar.errors import Fault, UpstreamError
-from sidecar.gates import MINUTE, Gate, Unit
+from sidecar.gates import MINUTE, NEVER, Gate, Unit
 from sidecar.vendor import Quota, QuotaKind
 from sidecar.verdicts import Judgement, Verdict
 
@@ -18,8 +18,7 @@ PROBE = 2.0
 FIRST = {
     Verdict.SLOW_DOWN: 2.0,
     Verdict.OVERLOADED: 0.5,
-    Verdict.SPENT: 60.0,
-    Verdict.CREDENTIAL: 15.0,
+    Verdict.SPENT: 30.0,
 }
 """Seconds of a first cooldown without a hint; each further failure in a row doubles them."""
 MOST_DOUBLINGS = 5
@@ -144,7 +143,9 @@ class Cooldown(Gate):
         return self.until <= now and self._probing <= now
 
     def opens(self, amount: int, urgency: int, now: float) -> float:
-        """When the next one may try."""
+        """When the next one may try. Nobody waits for an account to be paid: he hears of it."""
+        if self.verdict is Verdict.SPENT and now < self.until:
+            return NEVER
         return max(self.until, self._probing, now)
 
     def take(self, amount: int, urgency: int, now: float) -> None:
@@ -162,15 +163,20 @@ class Cooldown(Gate):
         self._failures = 0
         return was
 
-    def bad(self, judgement: Judgement, now: float, *, spread: float) -> float:
+    def bad(
+        self, judgement: Judgement, now: float, *, spread: float = 0.0, tolerated: int = 0
+    ) -> float:
         """The vendor said no: shut for as long as it asks, within bounds; for how many seconds.
 
-        `spread` (0 to 1) keeps several that failed together from coming back together. What fails
-        while it is shut already, because it had been sent before, makes it no longer.
+        So many failures in a row are `tolerated`. `spread` (0 to 1) keeps several that failed
+        together from coming back together. What fails while it is shut already, because it had
+        been sent before, makes it no longer.
         """
         if now >= self.until:
             self._failures += 1
-        doubled = float(1 << min(self._failures - 1, MOST_DOUBLINGS))
+        if self._failures <= tolerated:
+            return 0.0
+        doubled = float(1 << min(self._failures - 1 - tolerated, MOST_DOUBLINGS))
         first = FIRST.get(judgement.verdict, FIRST[Verdict.OVERLOADED])
         if judgement.wait is None:
             seconds = first * doubled * (1 + spread / 4)

@@ -1,7 +1,7 @@
 """THE PATH OF ONE CALL, readable from top to bottom.
 
-    client ─ keys ─ intake ─▶ routing ─▶ attempt ─▶ relay ─▶ client
-                       Call   candidates   answer     usage ─▶ ledger, metrics, plugins
+    client ─ keys ─ intake ─▶ routing ─▶ dispatch ─▶ relay ─▶ client
+                       Call   candidates  lease, answer  usage ─▶ limits, ledger, metrics, plugins
 
 This is the only place that says what happens next. How each step works stands in its own module:
 no header, no vendor and no socket is spoken of here.
@@ -18,19 +18,23 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from sidecar import answers, keys, ownership, routing
-from sidecar.attempt import Attempted, Attempts
+from sidecar.attempt import Attempted
 from sidecar.catalog import Catalog
-from sidecar.config import Snapshot
+from sidecar.config import Snapshot, Urgency
 from sidecar.dialect import Dialect, Meter
+from sidecar.dispatch import Dispatch
 from sidecar.errors import Kind, Refusal, Refused
 from sidecar.guard import Door
 from sidecar.intake import Call, find_session, read_call
+from sidecar.leases import Lease
 from sidecar.ledger import Ledger
 from sidecar.live import LiveCall, LiveCalls
 from sidecar.metrics import Metrics
 from sidecar.plugins import Registry
 from sidecar.relay import End, Relay
 from sidecar.rewriting import Rewriter
+from sidecar.routing import Candidate
+from sidecar.scheduler import Scheduler
 from sidecar.usage import CallRecord, Outcome, Usage, UsageState
 from sidecar.vendor import Vendor
 from sidecar.verdicts import code_word
@@ -52,7 +56,8 @@ class Parts:
     current: Callable[[], Snapshot]
     door: Door
     registry: Registry
-    attempts: Attempts
+    dispatch: Dispatch
+    scheduler: Scheduler
     catalog: Catalog
     usable: routing.Usable
     ledger: Ledger
@@ -73,6 +78,7 @@ class Passage:
         self.call: Call | None = None
         self.meter: Meter | None = None
         self.vendor: Vendor | None = None
+        self.lease: Lease[Candidate] | None = None
 
 
 class Proxy:
@@ -122,7 +128,8 @@ class Proxy:
         routing.require(found, call.key, call.endpoint, call.facts.models)
         candidates = ownership.narrow(call, found.candidates, self._parts.ledger)
         rewriter = Rewriter(call, passage.request.content)
-        attempted = await self._parts.attempts.first_good(call, candidates, rewriter, passage.live)
+        served = await self._parts.dispatch.serve(call, candidates, rewriter, passage.live)
+        passage.lease, attempted = served.lease, served.attempted
         try:
             return await self._pass_on(passage, call, attempted)
         finally:
@@ -146,6 +153,7 @@ class Proxy:
         )  # fmt: skip
         live.dialect, live.endpoint = call.dialect.name, call.endpoint.name
         live.model_asked, live.streaming = call.model, call.facts.streaming
+        live.urgency = Urgency(call.urgency)
         live.session = find_session(call, request.headers)
         return call
 
@@ -202,6 +210,9 @@ class Proxy:
         live.first_byte = passage.relay.first_byte
         if passage.meter is not None and passage.call is not None:
             _read_meter(passage, passage.call, passage.meter)
+        if passage.lease is not None and passage.call is not None:
+            whole = live.usage_state is UsageState.REPORTED
+            parts.scheduler.settle(passage.lease, passage.call, live.usage, whole=whole)
         record = parts.live.close(live)
         if live.key is not None:
             parts.metrics.call_ended(live.key.name)

@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from threading import Event, Lock, Thread
 
+from sidecar.counts import Count
 from sidecar.database import (
     FILE,
     Database,
@@ -104,6 +105,12 @@ class Store:
         """An object was created, or seen again."""
         with self._lock:
             self._batch.objects[key] = (owner, created)
+        self._notice()
+
+    def count(self, count: Count) -> None:
+        """A count that outlives the process changed."""
+        with self._lock:
+            self._batch.counts[count.name] = count
         self._notice()
 
     def step(self, step: Step) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from sidecar.counts import Counts
 from sidecar.usage import CallRecord, Usage
 
 OBJECT_DAYS = 90
@@ -73,6 +74,13 @@ MIGRATIONS = (
     );
     CREATE INDEX calls_by_time ON calls (started);
     CREATE INDEX calls_by_key ON calls (key, started);
+    """,
+    """
+    CREATE TABLE counts (
+        name TEXT PRIMARY KEY,
+        begun REAL NOT NULL,
+        used INTEGER NOT NULL
+    ) WITHOUT ROWID;
     """,
 )
 """Step n leads from schema version n to n + 1. A released step never changes: add another."""
@@ -185,6 +193,7 @@ class Contents:
 
     keys: dict[str, KeyState] = field(default_factory=dict)
     objects: Objects = field(default_factory=dict)
+    counts: Counts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,14 +216,16 @@ Step = CallRecord | Renamed | Forgotten
 
 @dataclass(slots=True)
 class Batch:
-    """What is to be written: the newest state of keys and objects, and the steps in their order."""
+    """What is to be written: the newest state of keys, objects and counts, and the steps in their
+    order."""
 
     keys: dict[str, KeyState] = field(default_factory=dict)
     objects: Objects = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
+    counts: Counts = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.keys) + len(self.objects) + len(self.steps)
+        return len(self.keys) + len(self.objects) + len(self.steps) + len(self.counts)
 
     def then(self, later_one: Batch) -> Batch:
         """Both, in this order."""
@@ -222,6 +233,7 @@ class Batch:
             self.keys | later_one.keys,
             self.objects | later_one.objects,
             self.steps + later_one.steps,
+            self.counts | later_one.counts,
         )
 
 

@@ -7,9 +7,10 @@ addresses only from the configuration. No retries here, no vendor's name, and no
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from typing import Any
@@ -32,6 +33,7 @@ KEEP_ALIVE = 20.0
 MAXIMUM_HEAD = 64 * 1024
 PIECE = 1 << 18
 """Larger bodies are written in pieces of this size, so that the loop is not held up."""
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _CONTROL = bytes({*range(0x20), 0x7F} - {0x09})
 
 _fresh: ContextVar[bool] = ContextVar("fresh")
@@ -83,6 +85,7 @@ class Reply:
         self._loop = asyncio.get_running_loop()
         self._waiting_since: float | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._peeked = b""
         self.status = response.status
         self.reason = response.reason or ""
         self.fields: CIMultiDictProxy[str] = response.headers
@@ -95,6 +98,9 @@ class Reply:
 
     async def read(self) -> bytes:
         """The next bytes as they arrive; b"" at a proper end. Raises `UpstreamError`."""
+        if self._peeked:
+            peeked, self._peeked = self._peeked, b""
+            return peeked
         if not self._response.content.is_eof():
             self._waiting_since = self._loop.time()
             if self._watch is None:
@@ -106,11 +112,25 @@ class Reply:
         finally:
             self._waiting_since = None
 
+    async def peek(self, most: int, patience: float) -> bytes:
+        """The beginning of the body, up to its first blank line, about `most` bytes or `patience`
+        seconds; `read` gives it again."""
+        peeked = b""
+        with suppress(aiohttp.ClientError, OSError):  # whoever reads on hears of it
+            async with asyncio.timeout(patience):
+                while len(peeked) < most and not _BLANK_LINE.search(peeked):
+                    piece = await self._response.content.readany()
+                    if not piece:
+                        break
+                    peeked += piece
+        self._peeked = peeked
+        return peeked
+
     async def read_all(self, maximum: int) -> tuple[bytes, bool]:
         """The body up to about `maximum` bytes, and whether that is all of it."""
         content = self._response.content
         if content.is_eof() and content.exception() is None:
-            return content.read_nowait(), True  # all of it came with the head
+            return self._peeked + content.read_nowait(), True  # all of it came with the head
         pieces: list[bytes] = []
         size = 0
         while size <= maximum:

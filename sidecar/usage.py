@@ -137,6 +137,7 @@ class CallRecord(Struct, frozen=True):
     session: str | None
     program: str
     refusal: Kind | None = None
+    urgency: str = ""
     waits: tuple[Wait, ...] = ()
     cost: Cost | None = None
     caller: Caller | None = None

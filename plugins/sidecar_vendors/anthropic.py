@@ -74,6 +74,7 @@ _TYPES: Mapping[Kind, tuple[int, str]] = {
     Kind.BUDGET_SPENT: (402, "billing_error"),
     Kind.UPSTREAM_TIMEOUT: (504, "timeout_error"),
     Kind.DRAINING: (529, "overloaded_error"),
+    Kind.OVERLOADED: (529, "overloaded_error"),
 }
 _QUOTAS = {
     "requests": QuotaKind.REQUESTS,

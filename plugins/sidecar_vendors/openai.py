@@ -57,6 +57,7 @@ _TYPES: Mapping[Kind, tuple[str, str | None]] = {
     Kind.UPSTREAM_INVALID: ("server_error", "upstream_invalid"),
     Kind.CREDENTIAL_REJECTED: ("server_error", "upstream_credential_rejected"),
     Kind.DRAINING: ("service_unavailable_error", "server_is_overloaded"),
+    Kind.OVERLOADED: ("service_unavailable_error", "server_is_overloaded"),
 }
 
 

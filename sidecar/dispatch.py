@@ -1,0 +1,226 @@
+"""Until one answers: a lease, an attempt, and what it teaches; else the best error there was.
+
+Before the first byte of an answer another candidate may be tried, or the same one again when it is
+well; what the client did wrong is never repeated. Nothing goes to the client from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from sidecar.affinity import Affinity
+from sidecar.attempt import Attempted, Attempts
+from sidecar.errors import Fault, Kind, Refused
+from sidecar.intake import Call
+from sidecar.leases import Lease, NoRoom
+from sidecar.live import LiveCall
+from sidecar.refusals import refusal
+from sidecar.retries import RetryBudget
+from sidecar.rewriting import Rewriter
+from sidecar.routing import Candidate
+from sidecar.scheduler import Scheduler
+from sidecar.usage import Wait
+from sidecar.verdicts import Verdict
+
+_PASSING = frozenset({429, 503, 529})
+"""Statuses that say of themselves that they will pass. After any other failure the same provider
+is not asked again: what was sent may have been served, and paid for."""
+
+
+@dataclass(slots=True)
+class Served:
+    """The answer for the client. `lease` is to be settled when it is over; None when it took
+    nothing that counts."""
+
+    attempted: Attempted
+    lease: Lease[Candidate] | None = None
+
+
+@dataclass(slots=True)
+class _Errand:
+    """One call on its way: what is left to try, what failed, and how long it may still wait."""
+
+    call: Call
+    live: LiveCall
+    rewriter: Rewriter
+    session: tuple[str, str, str]
+    candidates: Sequence[Candidate]
+    patience: float
+    alone: float
+    failed: list[Attempted] = field(default_factory=list)
+
+    def has_tried(self, candidate: Candidate) -> bool:
+        """Whether it failed at this candidate before."""
+        return any(each.candidate is candidate for each in self.failed)
+
+    def leave_out(self, attempted: Attempted) -> None:
+        """Do not try this candidate again; where a provider does not know the model, none of its
+        credentials does."""
+        failed = attempted.candidate
+        if attempted.verdict is Verdict.MISSING:
+            self.candidates = [c for c in self.candidates if c.provider is not failed.provider]
+        else:
+            self.candidates = [c for c in self.candidates if c is not failed]
+
+
+class Dispatch:
+    """Finds the answer of a call among its candidates. `clock` gives monotonic seconds."""
+
+    def __init__(
+        self, attempts: Attempts, scheduler: Scheduler, affinity: Affinity, retries: RetryBudget,
+        clock: Callable[[], float],
+    ) -> None:  # fmt: skip
+        self._attempts = attempts
+        self._scheduler = scheduler
+        self._affinity = affinity
+        self._retries = retries
+        self._clock = clock
+
+    async def serve(
+        self, call: Call, candidates: Sequence[Candidate], rewriter: Rewriter, live: LiveCall
+    ) -> Served:
+        """The first answer worth passing on; else the best error answer that came.
+
+        The caller closes it and settles its lease. Raises `Refused` when the call was not let
+        through in its time, no provider answered at all, or all of them rejected our credential.
+        """
+        errand = self._errand(call, candidates, rewriter, live)
+        self._retries.call()
+        while True:
+            try:
+                lease = await self._wait(errand)
+            except NoRoom as no_room:
+                if errand.failed:
+                    return Served(best(errand.failed))
+                self._scheduler.refused(no_room)
+                raise refusal(no_room, call.key.max_wait) from None
+            attempted = await self._attempt(errand, lease)
+            if attempted.final:
+                return self._won(errand, attempted, lease)
+            lease.refund(sent=attempted.sent)
+            errand.failed.append(attempted)
+            self._learn(attempted)
+            if not self._may_pass(attempted):
+                errand.leave_out(attempted)
+            if not self._goes_on(errand):
+                return Served(best(errand.failed))
+
+    def _errand(
+        self, call: Call, candidates: Sequence[Candidate], rewriter: Rewriter, live: LiveCall
+    ) -> _Errand:
+        key = call.key
+        # Without a word from the client, its program stands for the conversation.
+        session = (key.name, live.session or live.program, call.model or "")
+        ordered, at_home = self._affinity.first(session, candidates)
+        # Only who said which conversation it is would lose something by going elsewhere at once.
+        alone = key.sticky_wait if at_home and live.session else 0.0
+        return _Errand(call, live, rewriter, session, ordered, key.max_wait, alone)
+
+    async def _wait(self, errand: _Errand) -> Lease[Candidate]:
+        began = self._clock()
+        live = errand.live
+        waiter = self._scheduler.asks(errand.call, errand.candidates)
+        live.waiter = waiter
+        try:
+            return await self._scheduler.admission.lease(
+                waiter, errand.patience, alone=errand.alone
+            )
+        finally:
+            live.waiter = None
+            errand.alone = 0.0  # it is at home nowhere any more, or there already
+            if waiter.trail:
+                ended = self._clock()
+                live.wait += ended - began
+                errand.patience = max(0.0, errand.patience - (ended - began))
+                ends = [at for at, _ in waiter.trail[1:]] + [ended]
+                live.waits += [
+                    Wait(name, until - at)
+                    for (at, name), until in zip(waiter.trail, ends, strict=True)
+                ]
+
+    async def _attempt(self, errand: _Errand, lease: Lease[Candidate]) -> Attempted:
+        live = errand.live
+        live.repeated = live.repeated or errand.has_tried(lease.place)
+        try:
+            attempted = await self._attempts.one(errand.call, lease.place, errand.rewriter, live)
+        except BaseException:
+            # The client left, or we failed: what was sent may be answered, and paid for.
+            lease.keep()
+            raise
+        reply = attempted.reply
+        if reply is not None and (reply.status < 400 or attempted.verdict is Verdict.SLOW_DOWN):
+            self._scheduler.answered(lease, reply.fields)
+        return attempted
+
+    def _won(self, errand: _Errand, attempted: Attempted, lease: Lease[Candidate]) -> Served:
+        self._scheduler.good(attempted.candidate)
+        if attempted.verdict is Verdict.CLIENT:
+            lease.refund(sent=True)
+            return Served(attempted)
+        self._affinity.served(errand.session, attempted.candidate)
+        return Served(attempted, lease)
+
+    def _learn(self, attempted: Attempted) -> None:
+        if attempted.error is not None and attempted.reply is None and not attempted.in_stream:
+            self._scheduler.failed(attempted.candidate, attempted.error)
+        else:
+            reply = attempted.reply
+            passing = (
+                reply is None or reply.status in _PASSING or attempted.verdict is Verdict.SPENT
+            )
+            self._scheduler.bad(attempted.candidate, attempted.judgement, passing=passing)
+
+    def _may_pass(self, attempted: Attempted) -> bool:
+        """Whether a failure is one of the moment, so that the same candidate may answer later.
+
+        One that cannot be reached is waited for only if it answered before: it may just not run.
+        """
+        if attempted.verdict not in {Verdict.SLOW_DOWN, Verdict.OVERLOADED}:
+            return False
+        if attempted.reply is not None:
+            return attempted.reply.status in _PASSING
+        if attempted.in_stream:
+            return True
+        unreachable = attempted.error is not None and attempted.error.fault is Fault.CONNECT
+        return unreachable and (
+            self._scheduler.network.gone or self._scheduler.has_answered(attempted.candidate)
+        )
+
+    def _goes_on(self, errand: _Errand) -> bool:
+        """Whether there is another try: before anything was used up that cannot be sent again,
+        and within the budget. A network that is gone costs no tries: they harm nobody."""
+        if errand.rewriter.consumed or not errand.candidates:
+            return False
+        return self._scheduler.network.gone or self._retries.spend()
+
+
+def best(failed: Sequence[Attempted]) -> Attempted:
+    """The last answer of the most preferred candidate that gave one, but for rejected credentials:
+    those are ours to mend, and the client must not think that its own key is wrong.
+
+    Raises `Refused` when no provider answered, or all of them rejected our credential."""
+    first = failed[0].candidate
+    for attempted in [*(a for a in reversed(failed) if a.candidate is first), *failed]:
+        if attempted.reply is not None and attempted.verdict is not Verdict.CREDENTIAL:
+            return attempted
+    tried = "; ".join(f"{each.candidate.provider.name}: {each.reason}" for each in failed)
+    rejected = [each for each in failed if each.verdict is Verdict.CREDENTIAL]
+    if rejected:
+        names = ", ".join(f"{each.candidate.credential_name or 'none'}" for each in rejected)
+        raise Refused(
+            Kind.CREDENTIAL_REJECTED,
+            "upstream_credential_rejected: the provider rejects Sidecar's own credential "
+            f"({names}), not your key. Tried: {tried}",
+        )
+    last = failed[-1]
+    if last.in_stream:
+        slow = last.verdict is Verdict.SLOW_DOWN
+        kind = Kind.RATE_LIMITED if slow else Kind.OVERLOADED
+        raise Refused(kind, f"the provider answers with errors. Tried: {tried}", retry_after=5.0)
+    faults = {each.error.fault for each in failed if each.error is not None}
+    kind = {
+        frozenset({Fault.TIMEOUT}): Kind.UPSTREAM_TIMEOUT,
+        frozenset({Fault.PROTOCOL}): Kind.UPSTREAM_INVALID,
+    }.get(frozenset(faults), Kind.UPSTREAM_UNREACHABLE)
+    raise Refused(kind, f"no provider could be reached. Tried: {tried}")

@@ -1,0 +1,88 @@
+"""Says no when there was no room: which limit, which line of the file, and when to ask again."""
+
+from __future__ import annotations
+
+import math
+
+from sidecar.errors import Kind, Refused
+from sidecar.gates import MINUTE, NEVER, Gate, Minute, Unit, Window
+from sidecar.leases import Blocked, NoRoom
+from sidecar.pacing import Cooldown
+from sidecar.verdicts import Verdict
+
+LONGEST = 60.0
+"""Seconds of the longest Retry-After: past two minutes, SDKs give up and some agents sleep."""
+ANY_MOMENT = 2.0
+"""Seconds of Retry-After when room may come at any moment: some other call has to end."""
+
+
+def refusal(no_room: NoRoom, patience: float) -> Refused:
+    """The answer to a call that was not let through. `patience` is how long it could have waited
+    in all, in seconds."""
+    if no_room.full:
+        return Refused(Kind.OVERLOADED, "too many calls wait already", retry_after=ANY_MOMENT)
+    soonest = no_room.soonest
+    gate = soonest.gate
+    wait = soonest.opens - no_room.now
+    when = _when(soonest, wait, no_room.now)
+    why = f"{_reasons(no_room)}; {when}; {_patience(no_room.waited, patience)}"
+    kind = _kind(gate)
+    if kind is Kind.BUDGET_SPENT or soonest.opens == NEVER:
+        return Refused(kind, why, headers=_figures(gate, wait, no_room.now), final=True)
+    retry_after = min(max(wait, 1.0), LONGEST) if wait > 0 else ANY_MOMENT
+    headers = _figures(gate, wait, no_room.now)
+    return Refused(kind, why, retry_after=retry_after, headers=headers)
+
+
+def _kind(gate: Gate) -> Kind:
+    if gate.unit is Unit.MONEY:
+        return Kind.BUDGET_SPENT
+    if isinstance(gate, Cooldown):
+        if gate.verdict is Verdict.SPENT:
+            return Kind.BUDGET_SPENT
+        return Kind.RATE_LIMITED if gate.verdict is Verdict.SLOW_DOWN else Kind.OVERLOADED
+    return Kind.RATE_LIMITED
+
+
+def _reasons(no_room: NoRoom) -> str:
+    return "; ".join(dict.fromkeys(_reason(each.gate) for each in no_room.blocked))
+
+
+def _reason(gate: Gate) -> str:
+    if isinstance(gate, Cooldown) and gate.reason:
+        return f"{gate.name} after {gate.reason}"
+    return gate.name
+
+
+def _when(soonest: Blocked, wait: float, now: float) -> str:
+    if isinstance(soonest.gate, Cooldown) and soonest.opens == NEVER:
+        return f"it is asked again in {_span(soonest.gate.until - now)}"
+    if soonest.opens == NEVER:
+        return "nothing passes there"
+    return f"room in {_span(wait)} at the soonest" if wait > 0 else "room as soon as a call ends"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(1, math.ceil(seconds))} s"
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{math.ceil(minutes / 60)} h"
+
+
+def _patience(waited: float, patience: float) -> str:
+    if waited < 0.5:
+        return f"that is longer than its max_wait of {patience:g} s"
+    return f"it waited {waited:.0f} s of its max_wait of {patience:g} s"
+
+
+def _figures(gate: Gate, wait: float, now: float) -> tuple[tuple[str, str], ...]:
+    """What is left of the limit that bound, for programs: the RateLimit fields of
+    draft-ietf-httpapi-ratelimit-headers (quota, window, remaining, reset in seconds)."""
+    if not isinstance(gate, Window) or gate.unit is Unit.MONEY:
+        return ()
+    window = f";w={MINUTE:.0f}" if isinstance(gate, Minute) else ""
+    left, reset = max(0, gate.left(now)), "" if wait in {0, NEVER} else f";t={math.ceil(wait)}"
+    return (
+        ("RateLimit-Policy", f'"{gate.kind}";q={gate.limit}{window}'),
+        ("RateLimit", f'"{gate.kind}";r={left}{reset}'),
+    )

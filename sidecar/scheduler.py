@@ -1,0 +1,261 @@
+"""Who may go now, who waits, and what came of it: limits, holds and the vendors' word in one place.
+
+The path of a call asks for a lease over its candidates and tells how each attempt went; everything
+else (explain, the metrics, the console) only looks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sidecar.accounts import Accounts
+from sidecar.admission import Admission
+from sidecar.config import Key, Snapshot
+from sidecar.counts import Count
+from sidecar.errors import Fault, Kind, Refused, UpstreamError
+from sidecar.estimates import Estimates
+from sidecar.gates import Gate, Need, Unit, need
+from sidecar.holds import Held as Held
+from sidecar.holds import Holds, in_words
+from sidecar.intake import Call
+from sidecar.leases import CallAt, Lease, NoRoom, Option, Waiter
+from sidecar.limits import Limits, route_name
+from sidecar.network import Network, is_remote
+from sidecar.pacing import as_judgement
+from sidecar.routing import Candidate
+from sidecar.usage import Usage
+from sidecar.verdicts import Judgement
+
+TOLERATED = 5
+"""Failures in a row that may lie in what was asked, before an account is left alone."""
+MOST_WAYS = 8192
+"""Ways of calls whose gates are remembered; past it all are looked up anew."""
+
+log = logging.getLogger("sidecar.scheduler")
+
+
+class Sources(NamedTuple):
+    """What the scheduler takes from outside: monotonic seconds, seconds since the epoch, a random
+    number from 0 to 1, and the loop's timers."""
+
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+    draw: Callable[[], float]
+    call_at: CallAt
+
+
+class Scheduler:
+    """One for a process. `keep` hears of each count that must outlive it; `state` is where holds
+    are kept."""
+
+    def __init__(self, sources: Sources, keep: Callable[[Count], None], state: Path) -> None:
+        self._clock = sources.clock
+        self.limits = Limits(sources.wall, keep)
+        self.accounts = Accounts(sources.clock, sources.wall, sources.draw, self._gates_changed)
+        self.admission = Admission(sources.clock, sources.call_at)
+        self.estimates = Estimates()
+        self.holds = Holds(state / "holds.json")
+        self.network = Network(sources.clock, sources.draw)
+        self._ways: dict[tuple[object, ...], tuple[object, tuple[Gate, ...]]] = {}
+        self._snapshot: Snapshot | None = None
+        self.waits: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        self.admission.on_block = self._has_to_wait
+        for held in self.holds:
+            log.warning("%s is still paused", in_words(held))
+
+    def asks(self, call: Call, candidates: Sequence[Candidate]) -> Waiter[Candidate]:
+        """A call that wants to go to one of the candidates, as `admission` takes it. Raises
+        `Refused`, now or when the configuration changes, when its key is there no longer."""
+
+        def options() -> Sequence[Option[Candidate]]:
+            key = self._today(call.key)
+            return [
+                Option(each, self._gates(key, call, each), self.need(call, each))
+                for each in candidates
+            ]
+
+        key = call.key
+        return self.admission.asks(key.name, key.share, call.urgency, options(), options)
+
+    def answered(self, lease: Lease[Candidate], headers: Mapping[str, str]) -> None:
+        """An attempt was answered; its headers may say what the vendor has left."""
+        at = lease.place
+        opened = self.accounts.answered(at.provider, at.credential_name, at.model, lease, headers)
+        if opened and len(self.admission):
+            self.admission.recheck(opened)
+
+    def good(self, candidate: Candidate) -> None:
+        """An attempt was taken: its account is well, and so is the network."""
+        at = candidate
+        opened: list[Gate] = []
+        opened += self.accounts.good(at.provider, at.credential_name, at.model)
+        if is_remote(at.provider) and self.network.good():
+            log.warning("the network is back: calls go on")
+            self._rejudge()
+        if opened:
+            self.admission.recheck(opened)
+
+    def bad(self, candidate: Candidate, judgement: Judgement, *, passing: bool = True) -> None:
+        """An attempt was refused: leave its account alone for as long as the vendor says. What is
+        not `passing` may lie in what was asked, and says something of the account only when it
+        happens again and again."""
+        at = candidate
+        self.accounts.bad(
+            at.provider, at.credential_name, at.model, judgement,
+            tolerated=0 if passing else TOLERATED,
+        )  # fmt: skip
+
+    def failed(self, candidate: Candidate, error: UpstreamError) -> None:
+        """An attempt did not get through. A network that is gone is nobody's fault: remote calls
+        are parked until one gets through."""
+        if error.offline and is_remote(candidate.provider) and self.network.is_gone():
+            if self.network.bad():
+                log.warning("the network is gone: calls to remote providers wait until it is back")
+                self._rejudge()
+            return
+        if error.fault is Fault.CONNECT and not self.has_answered(candidate):
+            return  # it may just not run: whoever asks hears so at once
+        passing = error.fault in {Fault.CONNECT, Fault.TIMEOUT}
+        self.bad(candidate, as_judgement(error), passing=passing)
+
+    def has_answered(self, candidate: Candidate) -> bool:
+        """Whether its account was well at any time since the start."""
+        return self.accounts.has_answered(candidate.provider, candidate.credential_name)
+
+    def settle(
+        self, lease: Lease[Candidate], call: Call, usage: Usage | None, *, whole: bool
+    ) -> None:
+        """An answer is over: count what the vendor says it took. `whole`: the figures are final;
+        what is not known stays as it was estimated."""
+        if usage is None:
+            lease.keep()
+            return
+        estimate = lease.option.need
+        read, made = counted(lease.place, usage)
+        read = estimate[Unit.INPUT] if usage.input_tokens is None else read
+        if usage.output_tokens is None or not whole:
+            made = max(made, estimate[Unit.OUTPUT])
+        lease.settle(need(read, made, estimate[Unit.MONEY]))
+        if whole and call.model is not None:
+            guessed, _ = self._guess(call, lease.place)
+            self.estimates.learn(call.key.name, call.model, guessed, read, made)
+
+    @property
+    def granted(self) -> int:
+        """How many attempts were let through."""
+        return self.admission.granted
+
+    def now(self) -> float:
+        """This moment, as all gates know it."""
+        return self._clock()
+
+    def refused(self, no_room: NoRoom) -> None:
+        """A call was not let through in its time."""
+        self.refusals["queue" if no_room.full else no_room.soonest.gate.kind] += 1
+
+    def pause(self, held: Held) -> bool:
+        """Park what is called from now on; whether that is news."""
+        news = self.holds.pause(held)
+        if news:
+            log.warning("%s is paused", in_words(held))
+            self._rejudge()
+        return news
+
+    def resume(self, held: Held) -> bool:
+        """Let it go on; whether it was held."""
+        news = self.holds.resume(held)
+        if news:
+            log.warning("%s goes on", in_words(held))
+            self._rejudge()
+        return news
+
+    def reconcile(self, snapshot: Snapshot) -> None:
+        """Follow the configuration: every count stays, every waiting call is judged anew."""
+        self._snapshot = snapshot
+        self.limits.reconcile(snapshot)
+        self.accounts.reconcile(snapshot.providers)
+        self._rejudge()
+
+    def gates(self, key: Key, candidate: Candidate, model: str | None) -> tuple[Gate, ...]:
+        """All that a call of a key for a model must pass on the way to a candidate."""
+        provider, credential = candidate.provider, candidate.credential_name
+        route = route_name(key, candidate.route)
+        return (
+            *self.holds.gates(key.name, key.group.name, provider.name),
+            *(self.network.gates() if is_remote(provider) else ()),
+            *self.limits.windows(key.name, route, key.group.name, provider.name, credential, model),
+            *self.accounts.gates(provider, credential, candidate.model),
+        )
+
+    def need(self, call: Call, candidate: Candidate) -> Need:
+        """What a call is likely to take at a candidate."""
+        if not call.endpoint.counts or call.model is None:
+            return need(0, 0)
+        guessed, asked = self._guess(call, candidate)
+        name = call.key.name
+        return need(
+            self.estimates.input(name, call.model, guessed),
+            self.estimates.output(name, call.model, asked),
+        )
+
+    def _guess(self, call: Call, candidate: Candidate) -> tuple[int, int | None]:
+        size = len(call.plain or call.body or b"")
+        bound = call.facts.max_output
+        try:
+            return candidate.provider.vendor.estimate(size, bound)
+        except Exception as error:  # noqa: BLE001 - the guard around foreign code
+            name = candidate.provider.vendor.name
+            log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)
+            return size // 4, bound
+
+    def _gates(self, key: Key, call: Call, candidate: Candidate) -> tuple[Gate, ...]:
+        route = candidate.route
+        way = (key.name, id(route), candidate.credential_name, call.model, candidate.model)
+        found = self._ways.get(way)
+        if found is None:
+            if len(self._ways) >= MOST_WAYS:
+                self._ways.clear()
+            # The route is kept with it: its id must not become another's.
+            found = self._ways[way] = (route, self.gates(key, candidate, call.model))
+        return found[1]
+
+    def _today(self, key: Key) -> Key:
+        """The key as the configuration in force has it, by its hash, else by its name."""
+        snapshot = self._snapshot
+        if snapshot is None or snapshot.keys.get(key.name) is key:
+            return key
+        found = [
+            snapshot.by_digest[t.digest][0] for t in key.hashes if t.digest in snapshot.by_digest
+        ]
+        today = found[0] if found else None if key.hashes else snapshot.keys.get(key.name)
+        if today is None or not today.enabled:
+            what = "removed" if today is None else f"disabled ({today.place.short})"
+            raise Refused(Kind.KEY_DISABLED, f'key "{key.name}" was {what} while its call waited')
+        return today
+
+    def _has_to_wait(self, gate: Gate) -> None:
+        self.waits[gate.kind] += 1
+
+    def _gates_changed(self) -> None:
+        self._ways.clear()
+        if len(self.admission):
+            self.admission.rejudge()
+
+    def _rejudge(self) -> None:
+        self._ways.clear()
+        self.admission.rejudge()
+
+
+def counted(candidate: Candidate, usage: Usage) -> tuple[int, int]:
+    """The input and output tokens of a usage that count against limits, as the vendor has it."""
+    try:
+        return candidate.provider.vendor.counted(usage)
+    except Exception as error:  # noqa: BLE001 - the guard around foreign code
+        name = candidate.provider.vendor.name
+        log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)
+        return usage.input_tokens or 0, usage.output_tokens or 0
