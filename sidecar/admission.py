@@ -19,6 +19,8 @@ from sidecar.lines import Line
 
 MOST_WAITING = 10_000
 """Calls that may wait at one time; more are refused at once."""
+PARKED = 1.0
+"""Seconds at least between two looks at the patience of a call that is parked."""
 GRAIN = 0.001
 """Seconds that a timer is set ahead at least, so that rounding never makes it spin."""
 
@@ -281,7 +283,8 @@ class Admission:
         now = self._clock()
         if waiter.stands and all(gate.holds for gate in waiter.stands):
             # Parked on purpose: its patience begins anew.
-            waiter.timers[0] = self._call_at(now + waiter.patience, self._expire, waiter)
+            again = now + max(waiter.patience, PARKED)
+            waiter.timers[0] = self._call_at(again, self._expire, waiter)
         else:
             waiter.alone = False
             self._answer(waiter, NoRoom(self.blocked(waiter), now - waiter.since, now))

@@ -1,0 +1,221 @@
+"""Any interleaving of arriving, being let through, streaming, settling, leaving, waiting too long,
+reloading and pausing: nothing is let through beyond a limit, nobody is lost, nobody jumps the line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import hypothesis.strategies as st
+from hand_clock import HandClock, turns
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from sidecar.admission import Admission
+from sidecar.config import Urgency
+from sidecar.gates import Gate, Minute, Slots, Unit, Window, need
+from sidecar.leases import Lease, NoRoom, Option, Waiter
+from sidecar.pacing import Hold
+
+KEYS, PLACES = ("a", "b", "c"), ("p", "q")
+
+
+class Watched:
+    """Mixed into a window: what it lets through is checked in the moment in which it does."""
+
+    def take(self, amount: int, urgency: int, now: float) -> Any:
+        assert isinstance(self, Window)
+        self.slide(now)
+        assert self.limit > 0
+        fits = not amount or self.used <= 0 or self.used + amount <= self.limit
+        assert fits, "granted beyond the limit"
+        return super().take(amount, urgency, now)  # type: ignore[misc]
+
+
+class WatchedMinute(Watched, Minute):
+    pass
+
+
+class WatchedSlots(Watched, Slots):
+    pass
+
+
+def gate_set() -> dict[str, Gate]:
+    found: dict[str, Gate] = {}
+    for key in KEYS:
+        found[f"key {key}"] = WatchedMinute(key, "rpm", Unit.CALLS, f"key {key}", 6)
+        found[f"slots {key}"] = WatchedSlots(key, "concurrency", Unit.CALLS, f"slots {key}", 3)
+    for place in PLACES:
+        found[f"tokens {place}"] = WatchedMinute(place, "tpm", Unit.TOKENS, f"tokens {place}", 100)
+        found[f"slots {place}"] = WatchedSlots(place, "concurrency", Unit.CALLS, place, 2)
+    found["all"] = WatchedMinute("all", "rpm", Unit.CALLS, "all", 20)
+    return found
+
+
+class Machine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.clock = HandClock()
+        self.admission = Admission(self.clock, self.clock.call_at)
+        self.gates = gate_set()
+        self.hold: Hold | None = None
+        self.tasks: list[asyncio.Task[Lease[str]]] = []
+        self.waiters: dict[asyncio.Task[Lease[str]], Waiter[str]] = {}
+        self.running: list[Lease[str]] = []
+        self.refused = 0
+
+    def options(self, key: str, places: Sequence[str], tokens: int) -> list[Option[str]]:
+        held = () if self.hold is None else (self.hold,)
+        return [
+            Option(
+                place,
+                (
+                    *held, self.gates[f"key {key}"], self.gates[f"slots {key}"],
+                    self.gates[f"tokens {place}"], self.gates[f"slots {place}"], self.gates["all"],
+                ),
+                need(tokens, 0),
+            )
+            for place in places
+        ]  # fmt: skip
+
+    def settle_down(self) -> None:
+        """Let every task go as far as it can, and collect what came of it."""
+        self.loop.run_until_complete(turns())
+        for task in [task for task in self.tasks if task.done()]:
+            self.tasks.remove(task)
+            if task.cancelled():
+                continue
+            error = task.exception()
+            if error is None:
+                self.running.append(task.result())
+            else:
+                assert isinstance(error, NoRoom), error
+                self.refused += 1
+
+    @rule(
+        key=st.sampled_from(KEYS), urgency=st.sampled_from(list(Urgency)),
+        places=st.sampled_from([("p",), ("q",), ("p", "q"), ("q", "p")]),
+        tokens=st.integers(0, 130), patience=st.floats(0, 200), alone=st.sampled_from([0.0, 5.0]),
+    )  # fmt: skip
+    def arrive(
+        self, key: str, urgency: Urgency, places: tuple[str, ...], tokens: int, patience: float,
+        alone: float,
+    ) -> None:  # fmt: skip
+        def renew() -> list[Option[str]]:
+            return self.options(key, places, tokens)
+
+        waiter = self.admission.asks(key, 1.0, urgency, renew(), renew)
+        task = self.loop.create_task(self.admission.lease(waiter, patience, alone=alone))
+        self.tasks.append(task)
+        self.waiters[task] = waiter
+        self.settle_down()
+
+    @rule(seconds=st.sampled_from([0.0, 0.3, 1.0, 4.0, 11.0, 25.0, 61.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.settle_down()
+
+    @precondition(lambda self: self.running)
+    @rule(number=st.integers(0, 99), tokens=st.integers(0, 150), how=st.sampled_from("skrS"))
+    def end(self, number: int, tokens: int, how: str) -> None:
+        lease = self.running.pop(number % len(self.running))
+        match how:
+            case "s":
+                lease.settle(need(tokens, 0))
+            case "k":
+                lease.keep()
+            case "r":
+                lease.refund()
+            case "S":
+                lease.refund(sent=True)
+        self.settle_down()
+
+    @precondition(lambda self: self.tasks)
+    @rule(number=st.integers(0, 99))
+    def leave(self, number: int) -> None:
+        self.tasks[number % len(self.tasks)].cancel()
+        self.settle_down()
+
+    @precondition(lambda self: self.tasks and self.running)
+    @rule(number=st.integers(0, 99))
+    def leave_in_the_moment_of_being_let_through(self, number: int) -> None:
+        """Room comes, and before the task has heard of it its client leaves."""
+        self.running.pop().refund()
+        self.tasks[number % len(self.tasks)].cancel()
+        self.settle_down()
+
+    @rule(name=st.sampled_from(sorted(gate_set())), limit=st.sampled_from([0, 1, 3, 8, 150]))
+    def reload(self, name: str, limit: int) -> None:
+        gate = self.gates[name]
+        assert isinstance(gate, Window)
+        gate.limit = limit
+        self.admission.rejudge()
+        self.settle_down()
+
+    @rule()
+    def pause_or_resume(self) -> None:
+        self.hold = Hold("all", "everything is paused") if self.hold is None else None
+        self.admission.rejudge()
+        self.settle_down()
+
+    @invariant()
+    def what_is_reserved_is_what_runs(self) -> None:
+        assert self.admission.leases == set(self.running)
+        for gate in self.gates.values():
+            if isinstance(gate, Slots):
+                assert gate.used == sum(gate in lease.option.gates for lease in self.running)
+            assert isinstance(gate, Window)
+            assert gate.used >= 0
+
+    @invariant()
+    def who_waits_is_known_and_stands_somewhere(self) -> None:
+        assert {w.seq for w in self.admission} == {self.waiters[t].seq for t in self.tasks}
+        for waiter in self.admission:
+            assert waiter.stands
+            assert all(gate.line and waiter in gate.line for gate in waiter.stands)
+        for gate in self.gates.values():
+            members = sum(gate in waiter.stands for waiter in self.admission)
+            assert len(gate.line or ()) == members
+
+    @invariant()
+    def who_is_first_in_a_line_has_no_room_there(self) -> None:
+        """So every waiting call waits for this very gate, or behind one that does."""
+        for gate in self.gates.values():
+            front = gate.line.front(self.clock()) if gate.line else None
+            if front is not None:
+                waiter = next(w for w in self.admission if w.seq == front.seq)
+                amount = waiter.stands[gate].need[gate.unit]
+                assert not gate.fits(amount, waiter.urgency, self.clock())
+
+    @invariant()
+    def no_open_option_is_left_waiting(self) -> None:
+        for waiter in self.admission:
+            for option in waiter.options:
+                assert any(
+                    not gate.fits(option.need[gate.unit], waiter.urgency, self.clock())
+                    or (gate.line and not gate.line.lets_pass(waiter, self.clock()))
+                    for gate in option.gates
+                )
+
+    def teardown(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        self.settle_down()
+        for lease in self.running:
+            lease.keep()
+        self.running.clear()
+        self.what_is_reserved_is_what_runs()
+        assert len(self.admission) == 0
+        for gate in self.gates.values():
+            assert not gate.line
+            assert isinstance(gate, Window)
+            gate.slide(self.clock() + 61)
+            assert gate.used == 0
+        self.loop.close()
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)

@@ -1,0 +1,244 @@
+"""Windows against a plain reading of the rules, for any order of events."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.calendars import Calendar, starts
+from sidecar.config import Period, Urgency
+from sidecar.gates import MINUTE, NEVER, Minute, Slots, Unit, Window, need
+
+INTERACTIVE, NORMAL, BACKGROUND = Urgency
+
+
+def minute(limit: int) -> Minute:
+    return Minute("key", "tpm", Unit.TOKENS, "", limit)
+
+
+class Plain:
+    """The rule in its plainest form: every amount with the moment it counts from."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[float]] = []
+
+    def used(self, now: float) -> float:
+        return sum(amount for at, amount in self.rows if at + MINUTE > now)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("wait"), st.floats(0, 40)),
+        st.tuples(st.just("take"), st.integers(0, 120)),
+        st.tuples(st.just("settle"), st.integers(0, 200)),
+    ),
+    max_size=60,
+)
+
+
+@given(limit=st.integers(0, 150), steps=STEPS)
+def test_a_minute_counts_what_passed_in_any_sixty_seconds(
+    limit: int, steps: list[tuple[str, float]]
+) -> None:
+    window, plain, now = minute(limit), Plain(), 0.0
+    running: list[tuple[object, list[float]]] = []
+    for kind, figure in steps:
+        if kind == "wait":
+            now += figure
+        elif kind == "take":
+            amount = int(figure)
+            used = plain.used(now)
+            fits = limit > 0 and (used <= 0 or amount == 0 or used + amount <= limit)
+            assert window.fits(amount, NORMAL, now) == fits
+            if fits:
+                row = [now, amount]
+                plain.rows.append(row)
+                running.append((window.take(amount, NORMAL, now), row))
+        elif running:
+            mark, row = running.pop()
+            truth = int(figure)
+            window.settle(mark, truth, now)
+            if truth > row[1]:
+                plain.rows.append([now, truth - row[1]])
+            else:
+                row[1] = truth
+        assert window.limit - window.left(now) == plain.used(now)
+
+
+@given(
+    limit=st.integers(1, 100),
+    taken=st.lists(st.tuples(st.floats(0, 10), st.integers(1, 60)), max_size=20),
+    amount=st.integers(1, 150),
+)
+def test_a_minute_opens_exactly_when_it_says(
+    limit: int, taken: list[tuple[float, int]], amount: int
+) -> None:
+    window, now = minute(limit), 0.0
+    for gap, each in taken:
+        now += gap
+        window.take(each, NORMAL, now)
+    if window.fits(amount, NORMAL, now):
+        assert window.opens(amount, NORMAL, now) == now
+        return
+    at = window.opens(amount, NORMAL, now)
+    assert now < at < NEVER
+    before = at - 1e-6
+    assert before <= now or not window.fits(amount, NORMAL, before)
+    assert window.fits(amount, NORMAL, at)
+
+
+def test_a_call_larger_than_the_limit_passes_when_nothing_else_counts_and_is_carried() -> None:
+    window = minute(100)
+    mark = window.take(300, NORMAL, 0.0)
+    assert not window.fits(1, NORMAL, 59.9)
+    window.settle(mark, 350, 30.0)
+    assert not window.fits(51, NORMAL, 60.0)  # the 50 beyond the estimate count since they came
+    assert window.fits(51, NORMAL, 90.0)
+
+
+def test_zero_lets_nothing_pass() -> None:
+    window = minute(0)
+    assert not window.fits(0, INTERACTIVE, 0.0)
+    assert window.opens(1, INTERACTIVE, 0.0) == NEVER
+    slots = Slots("key", "concurrency", Unit.CALLS, "", 0)
+    assert not slots.fits(1, INTERACTIVE, 0.0)
+    assert slots.opens(1, INTERACTIVE, 0.0) == NEVER
+
+
+def test_slots_are_given_back_however_a_call_went() -> None:
+    slots = Slots("key", "concurrency", Unit.CALLS, "", 2)
+    one, _ = slots.take(1, NORMAL, 0.0), slots.take(1, NORMAL, 0.0)
+    assert not slots.fits(1, NORMAL, 1000.0)
+    slots.settle(one, 0, 1000.0)
+    assert slots.fits(1, NORMAL, 1000.0)
+
+
+@pytest.mark.parametrize("kind", [Slots, Minute])
+def test_headroom_binds_only_while_there_are_more_urgent_calls(kind: type[Window]) -> None:
+    window = kind("p", "calls", Unit.CALLS, "", 10)
+    window.headroom = {NORMAL: 0.1, BACKGROUND: 0.3}
+    for _ in range(8):
+        window.take(1, BACKGROUND, 0.0)
+    assert window.fits(1, BACKGROUND, 0.0)  # nobody urgent was seen
+    mark = window.take(1, INTERACTIVE, 0.0)
+    window.settle(mark, 0, 0.0)
+    assert not window.fits(1, BACKGROUND, 59.0)
+    assert window.fits(1, NORMAL, 59.0)
+    assert window.fits(1, INTERACTIVE, 59.0)
+    window.take(1, NORMAL, 59.0)
+    assert not window.fits(1, NORMAL, 59.0)
+    assert window.fits(1, INTERACTIVE, 59.0)
+
+
+def test_headroom_of_a_small_limit_never_keeps_all_of_it() -> None:
+    slots = Slots("p", "concurrency", Unit.CALLS, "", 1)
+    slots.headroom = {BACKGROUND: 0.9}
+    slots.settle(slots.take(1, INTERACTIVE, 0.0), 1, 0.0)
+    assert slots.fits(1, BACKGROUND, 1.0)
+
+
+def test_need_counts_every_unit() -> None:
+    assert list(need(3, 4, 5)) == [1, 7, 3, 4, 5]
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=BERLIN).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("period", "moment", "begins", "ends"),
+    [
+        (Period.DAY, "2026-11-25T13:00", "2026-11-25T00:00", "2026-11-26T00:00"),
+        (Period.DAY, "2026-03-29T12:00", "2026-03-29T00:00", "2026-03-30T00:00"),  # 23 hours
+        (Period.DAY, "2026-10-25T02:30", "2026-10-25T00:00", "2026-10-26T00:00"),  # 25 hours
+        (Period.WEEK, "2026-11-29T23:59", "2026-11-23T00:00", "2026-11-30T00:00"),
+        (Period.MONTH, "2026-12-31T23:59", "2026-12-01T00:00", "2027-01-01T00:00"),
+        (Period.MONTH, "2026-02-28T00:00", "2026-02-01T00:00", "2026-03-01T00:00"),
+    ],
+)
+def test_periods_follow_the_calendar(period: Period, moment: str, begins: str, ends: str) -> None:
+    assert starts(period, at(moment), BERLIN) == (at(begins), at(ends))
+
+
+class Days:
+    """A calendar by the day, on a clock of the test's own."""
+
+    def __init__(self, limit: int = 10) -> None:
+        self.wall = at("2026-11-25T13:00")
+        self.kept: list[tuple[float, int]] = []
+        self.window = Calendar(
+            "key", "rpd", Unit.CALLS, "", limit, Period.DAY,
+            lambda: self.wall, lambda c: self.kept.append((c.begun, c.used)),
+        )  # fmt: skip
+        self.window.live_in(BERLIN)
+
+    def take(self, amount: int = 1) -> tuple[float, int]:
+        assert self.window.fits(amount, NORMAL, 0.0)
+        return self.window.take(amount, NORMAL, 0.0)
+
+
+def test_a_day_ends_at_midnight_of_its_zone() -> None:
+    days = Days()
+    for _ in range(10):
+        days.take()
+    assert not days.window.fits(1, NORMAL, 0.0)
+    assert days.window.opens(1, NORMAL, 5.0) == 5.0 + 11 * 3600
+    days.wall = at("2026-11-26T00:00")
+    assert days.window.fits(10, NORMAL, 0.0)
+
+
+def test_a_call_counts_in_the_day_in_which_it_was_let_through() -> None:
+    days = Days()
+    days.wall = at("2026-11-25T23:59:59")
+    mark = days.take(4)
+    days.wall += 10
+    days.take(3)
+    days.window.settle(mark, 9, 0.0)
+    assert days.window.left(0.0) == 7
+
+
+def test_a_clock_that_is_set_neither_loses_nor_doubles_a_count() -> None:
+    days = Days()
+    days.take(6)
+    today = days.wall
+    for moment in (today - 3600 * 20, today + 86400 * 366, today):
+        days.wall = moment
+        days.window.fits(1, NORMAL, 0.0)
+    assert days.window.left(0.0) == 4
+
+
+def test_a_count_outlives_the_process() -> None:
+    days = Days()
+    days.take(6)
+    begun, used = days.kept[-1]
+    later = Days()
+    later.window.restore(begun, used)
+    assert later.window.left(0.0) == 4
+    yesterday = Days()
+    yesterday.window.restore(begun - 86400, 10)
+    assert yesterday.window.left(0.0) == 10
+
+
+def test_what_is_restored_late_does_not_lose_what_was_counted_meanwhile() -> None:
+    days = Days()
+    days.take(6)
+    days.window.restore(days.window.begun, 3)
+    assert days.window.left(0.0) == 4
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=30))
+def test_a_day_keeps_every_settlement(pairs: list[tuple[int, int]]) -> None:
+    days = Days(limit=10_000)
+    marks = [(days.take(estimate), truth) for estimate, truth in pairs]
+    for mark, truth in marks:
+        days.window.settle(mark, truth, 0.0)
+    assert days.window.left(0.0) == 10_000 - sum(truth for _, truth in pairs)
+    if pairs:
+        assert days.kept[-1][1] == sum(truth for _, truth in pairs)
