@@ -112,13 +112,12 @@ class Admission:
                 self._answer(waiter, why)
                 continue
             self._step_out(waiter)
-            if not self._review(waiter, self._clock()) and self._is_hopeless(waiter):
+            if not self._review(waiter, self._clock()) and waiter.is_hopeless(self._clock()):
                 self._expire(waiter)
         self._drain()
 
-    def blocked(self, waiter: Waiter[Any]) -> list[Blocked]:
+    def blocked(self, waiter: Waiter[Any], now: float) -> list[Blocked]:
         """What keeps each of its options shut now; fewer than it has when one is open."""
-        now = self._clock()
         pairs = ((option, self._shut(waiter, option, now)) for option in waiter.options)
         return [Blocked(o, g, o.opens(waiter.urgency, now)) for o, g in pairs if g is not None]
 
@@ -127,8 +126,8 @@ class Admission:
         waiter.since, waiter.patience = now, patience
         waiter.alone = waiter.alone and len(waiter.every) > 1 and alone < patience
         full = len(self._waiters) >= MOST_WAITING
-        if full or self._is_hopeless(waiter):
-            raise NoRoom(self.blocked(waiter), 0.0, now, full=full)
+        if full or waiter.is_hopeless(now):
+            raise NoRoom(self.blocked(waiter, now), 0.0, now, full=full)
         self._waiters[waiter.seq] = waiter
         waiter.timers.append(self._call_at(now + patience, self._expire, waiter))
         if waiter.alone:
@@ -136,11 +135,6 @@ class Admission:
         if not self._review(waiter, now):
             self.on_block(next(iter(waiter.stands)))
         self._drain()
-
-    def _is_hopeless(self, waiter: Waiter[Any]) -> bool:
-        """Whether it is plain that none of its options opens within its patience."""
-        deadline, now = waiter.since + waiter.patience, self._clock()
-        return all(each.opens(waiter.urgency, now) > deadline for each in waiter.every)
 
     def _leave(self, waiter: Waiter[Any]) -> None:
         self._waiters.pop(waiter.seq, None)
@@ -287,7 +281,7 @@ class Admission:
             waiter.timers[0] = self._call_at(again, self._expire, waiter)
         else:
             waiter.alone = False
-            self._answer(waiter, NoRoom(self.blocked(waiter), now - waiter.since, now))
+            self._answer(waiter, NoRoom(self.blocked(waiter, now), now - waiter.since, now))
 
     def _widen(self, waiter: Waiter[Any]) -> None:
         """It has waited for its own place for long enough; any other will do."""

@@ -18,6 +18,7 @@ from sidecar.dialect import Meter
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
 from sidecar.intake import Call, malformed
 from sidecar.live import LiveCall
+from sidecar.meters import first_event
 from sidecar.pacing import as_judgement
 from sidecar.relay import WHOLE, Relay, is_event_stream
 from sidecar.rewriting import Rewriter
@@ -212,11 +213,11 @@ async def _first_event(call: Call, candidate: Candidate, reply: Reply) -> Judgem
     """
     if not call.facts.streaming or not is_event_stream(reply):
         return TAKEN
-    beginning = await reply.peek(PEEKED, PEEK)
-    if b"error" not in beginning:
+    event = first_event(await reply.peek(PEEKED, PEEK))
+    if b"error" not in event:
         return TAKEN
     meter = call.dialect.meter(call.endpoint, "text/event-stream")
-    meter.feed(beginning)
+    meter.feed(event)
     error = meter.error
     if error is None:
         return TAKEN

@@ -168,3 +168,8 @@ class Waiter(Generic[Place]):
     def options(self) -> Sequence[Option[Place]]:
         """The options that it would take now."""
         return self.every[:1] if self.alone else self.every
+
+    def is_hopeless(self, now: float) -> bool:
+        """Whether it is plain that none of its options opens within its patience."""
+        deadline = self.since + self.patience
+        return all(option.opens(self.urgency, now) > deadline for option in self.every)

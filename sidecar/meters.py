@@ -83,6 +83,18 @@ def as_object(data: bytes) -> Mapping[str, object]:
     return as_mapping(value)
 
 
+def first_event(stream: bytes) -> bytes:
+    """The first event with data at the beginning of a stream, with the blank line that ends it;
+    b"" when it has not come to its end. Comments and blank lines before it are none."""
+    start = 0
+    for end in _END.finditer(stream):
+        event = stream[start : end.end()]
+        if any(line.startswith(b"data") for line in _LINE.split(event)):
+            return event
+        start = end.end()
+    return b""
+
+
 def _report(meter: object, error: Exception) -> None:
     log.warning("%s failed on an answer: %s", type(meter).__qualname__, type(error).__name__)
 

@@ -6,7 +6,7 @@ vendor says, nothing stays shut for longer than `LONGEST` without being tried ag
 
 from __future__ import annotations
 
-from sidecar.errors import Fault, UpstreamError
+from sidecar.errors import UpstreamError
 from sidecar.gates import MINUTE, NEVER, Gate, Unit
 from sidecar.vendor import Quota, QuotaKind
 from sidecar.verdicts import Judgement, Verdict
@@ -181,7 +181,8 @@ class Cooldown(Gate):
         if judgement.wait is None:
             seconds = first * doubled * (1 + spread / 4)
         else:  # a hint of nothing at all must not make a loop
-            seconds = max(judgement.wait, SHORTEST * doubled) + spread / 4
+            seconds = max(judgement.wait, SHORTEST * doubled)
+            seconds += min(seconds, 1.0) * spread / 4
         seconds = min(seconds, LONGEST)
         self.until = max(self.until, now + seconds)
         self._probing = 0.0
@@ -215,5 +216,4 @@ class Hold(Gate):
 
 def as_judgement(error: UpstreamError) -> Judgement:
     """What a failure below HTTP means for the place where it happened."""
-    reason = f"{error.fault.value}: {error}" if error.fault is not Fault.TIMEOUT else str(error)
-    return Judgement(Verdict.OVERLOADED, reason, whole_credential=True)
+    return Judgement(Verdict.OVERLOADED, str(error), whole_credential=True)

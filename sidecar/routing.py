@@ -82,7 +82,9 @@ def plan(
             continue
         serving = route.provider.vendor.dialects[dialect.name]
         model = _served(route, models)
-        choices = credentials or (None,)
+        # Several credentials share the calls: each call begins with any of them.
+        first = int(draw() * len(credentials))
+        choices = (*credentials[first:], *credentials[:first]) or (None,)
         candidates += [Candidate(route, credential, serving, model) for credential in choices]
     return Plan(tuple(candidates), tuple(skipped))
 

@@ -48,6 +48,14 @@ async def proxy(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sidecar
 
 
 @pytest.fixture
+async def impatient(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sidecar]:
+    """One whose calls wait for nothing: what a vendor answers comes through at once."""
+    text = "defaults: {max_wait: 0s}" + YAML.format(url=vendor.url)
+    async with start_sidecar(tmp_path, text, KEYS) as started:
+        yield started
+
+
+@pytest.fixture
 def restless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a configuration file is at rest anyway, nobody waits for it to come to rest."""
     monkeypatch.setattr("sidecar.reload.SETTLE", 0.001)

@@ -71,7 +71,7 @@ async def test_what_a_vendor_reports_is_counted_once(
 
 
 async def test_every_request_is_told_once_however_it_ends(
-    proxy: Sidecar, vendor: ScriptedVendor
+    impatient: Sidecar, vendor: ScriptedVendor
 ) -> None:
     """Afterwards nothing is in flight, and the metrics hold as many calls as were made."""
     begun = chunk(b'data: {"choices":[]}\n\n')
@@ -82,26 +82,27 @@ async def test_every_request_is_told_once_however_it_ends(
     ]  # fmt: skip
     for script in scripts:
         vendor.play(script)
-        await proxy.ask(CHAT, BODY)
+        await impatient.ask(CHAT, BODY)
+        impatient.running.scheduler.accounts.clear("oa", "env:UPSTREAM_KEY")
     for key, body in (("off", BODY), ("mini", b'{"model":"o9"}'), ("gpt", b"{"), ("gpt", b"")):
-        await proxy.ask(CHAT, body, key=key)
-    await talk(proxy.port, request("POST", CHAT, {}, BODY))
+        await impatient.ask(CHAT, body, key=key)
+    await talk(impatient.port, request("POST", CHAT, {}, BODY))
     for script in (hang, then_hang(STREAM_HEAD + begun)):
         vendor.play(script)
         vendor.arrived.clear()
         vendor.gone.clear()
-        leaving = asyncio.create_task(proxy.ask(CHAT, BODY))
+        leaving = asyncio.create_task(impatient.ask(CHAT, BODY))
         await vendor.arrived.wait()
         leaving.cancel()
         await asyncio.wait_for(vendor.gone.wait(), 5)
     made = len(scripts) + 4 + 1 + 2
-    await proxy.record(made)
-    await settled(proxy.running)
-    assert len(proxy.records) == made
-    assert len({record.call_id for record in proxy.records}) == made
-    assert sum((await figures(proxy.running, "sidecar_calls_total")).values()) == made
-    assert await figures(proxy.running, "sidecar_calls_in_flight") == {}
-    assert all(record.duration >= 0 for record in proxy.records)
+    await impatient.record(made)
+    await settled(impatient.running)
+    assert len(impatient.records) == made
+    assert len({record.call_id for record in impatient.records}) == made
+    assert sum((await figures(impatient.running, "sidecar_calls_total")).values()) == made
+    assert await figures(impatient.running, "sidecar_calls_in_flight") == {}
+    assert all(record.duration >= 0 for record in impatient.records)
 
 
 async def test_a_look_whether_anybody_is_here_is_no_call(proxy: Sidecar) -> None:

@@ -237,11 +237,11 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("status", "content_type", "body"), ANSWERS, ids=lambda v: str(v)[:20])
 async def test_any_status_reason_type_and_body_pass_back_unchanged(
-    proxy: Sidecar, vendor: ScriptedVendor, status: str, content_type: str, body: bytes
+    impatient: Sidecar, vendor: ScriptedVendor, status: str, content_type: str, body: bytes
 ) -> None:
     vendor.play(answer(body, status, content_type))
-    sent = [local_key(proxy, "claude"), JSON]
-    got = await exchange(proxy.port, request("POST", "/v1/messages", sent, MODEL))
+    sent = [local_key(impatient, "claude"), JSON]
+    got = await exchange(impatient.port, request("POST", "/v1/messages", sent, MODEL))
     assert f"{got.status} {got.reason}" == status
     assert got.get("content-type") == [content_type]
     assert (got.body, got.whole, got.rest) == (body, True, b"")

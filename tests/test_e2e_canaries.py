@@ -42,7 +42,7 @@ HEADER = "sk-header-canary-6f6f"
 BODY = f'{{"model":"gpt-5","messages":[{{"role":"user","content":"{PROMPT}"}}]}}'.encode()
 
 YAML = """
-defaults: {{timeouts: {{first_byte: 200ms}}}}
+defaults: {{max_wait: 0s, timeouts: {{first_byte: 200ms}}}}
 server: {{metrics_token: "file:{folder}/token"}}
 providers:
   oa: {{plugin: openai, base_url: "{url}/v1", credential: env:UPSTREAM_KEY}}
@@ -111,6 +111,8 @@ async def everything_tried(proxy: Sidecar, vendor: ScriptedVendor) -> list[bytes
     got = []
     for script in scripts:
         vendor.play(script)
+        for account in proxy.running.scheduler.accounts:
+            account.cooldown.good()
         for name in ("gpt", "all", "filed"):
             headers = [("Cookie", f"t={FOREIGN}"), ("Session-Id", "s1")]
             target = f"{CHAT}?key={FOREIGN}"

@@ -54,6 +54,7 @@ keys:
   gpt: {{group: GPT, hash: "{{gpt}}"}}
 """
 TWO = """
+defaults: {{max_wait: 0s}}
 providers:
   a:
     plugin: openai

@@ -210,12 +210,12 @@ async def test_sdks_repeat_only_what_may_help(troubled: Sidecar, key: str, tries
     ],
 )
 async def test_openais_own_errors_keep_their_class_and_hints(
-    proxy: Sidecar, vendor: ScriptedVendor, status: str, kind: type[openai.APIStatusError]
+    impatient: Sidecar, vendor: ScriptedVendor, status: str, kind: type[openai.APIStatusError]
 ) -> None:
     error = b'{"error":{"message":"as the vendor said","type":"t","param":"p","code":"c"}}'
     vendor.play(answer(error, status, retry_after="7", x_request_id="req_1"))
     with pytest.raises(kind) as caught:
-        await asyncio.to_thread(chat, proxy, "gpt")
+        await asyncio.to_thread(chat, impatient, "gpt")
     raised = caught.value
     assert (raised.code, raised.param, raised.type) == ("c", "p", "t")
     assert raised.request_id == "req_1"
@@ -232,12 +232,12 @@ async def test_openais_own_errors_keep_their_class_and_hints(
     ],
 )
 async def test_anthropics_own_errors_keep_their_class_and_hints(
-    proxy: Sidecar, vendor: ScriptedVendor, status: str, kind: type[anthropic.APIStatusError]
+    impatient: Sidecar, vendor: ScriptedVendor, status: str, kind: type[anthropic.APIStatusError]
 ) -> None:
     error = b'{"type":"error","error":{"type":"x_error","message":"as the vendor said"}}'
     vendor.play(answer(error, status, retry_after="7", request_id="req_1"))
     with pytest.raises(kind, match="as the vendor said") as caught:
-        await asyncio.to_thread(message, proxy, "claude")
+        await asyncio.to_thread(message, impatient, "claude")
     assert caught.value.request_id == "req_1"
     assert caught.value.response.headers["retry-after"] == "7"
 
@@ -359,7 +359,7 @@ async def test_every_refusal_has_a_class_in_anthropics_sdk(
     ):
         await asyncio.to_thread(client.messages.create, model="m", max_tokens=1, messages=HELLO)
     raised = caught.value
-    other = {Kind.BUDGET_SPENT: 402, Kind.DRAINING: 529}
+    other = {Kind.BUDGET_SPENT: 402, Kind.DRAINING: 529, Kind.OVERLOADED: 529}
     assert raised.status_code == other.get(kind, kind.status)
     assert raised.type is not None
     assert len(vendor.requests) == 1

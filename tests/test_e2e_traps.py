@@ -129,7 +129,7 @@ async def test_what_a_vendor_sends_unasked_is_nobodys_answer(
     "script",
     [
         answer(b"{}"),
-        answer(b"{}", "429 Too Many Requests"),
+        answer(b"{}", "400 Bad Request"),
         stream(DONE),
         raw(b"HTTP/1.1 204 No Content\r\n\r\n"),
         raw(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),

@@ -10,6 +10,7 @@ from bookkeeping import CALL, Wall, call, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
+from sidecar_in_test import Sidecar
 
 from sidecar.errors import Kind
 from sidecar.ledger import Ledger
@@ -265,11 +266,10 @@ async def test_process_and_python_are_shown() -> None:
     assert {"process_resident_memory_bytes", "process_open_fds", "python_info"} <= names
 
 
-async def test_every_metric_of_the_table_is_in_the_text_as_the_table_says(tmp_path: Path) -> None:
-    metrics = Metrics(ledger=Ledger(tmp_path))
-    metrics.read("sidecar_provider_available", lambda: ((("acme",), 1),))
-    metrics.read("sidecar_plugin_failures_total", lambda: ((("acme",), 1),))
-    text = (await metrics.render()).decode()
+async def test_every_metric_of_the_table_is_in_the_text_as_the_table_says(
+    proxy: Sidecar,
+) -> None:
+    text = (await proxy.running.metrics.render()).decode()
     for metric in TABLE.values():
         assert text.count(f"# TYPE {metric.name} {metric.type}\n") == 1
         assert f"# HELP {metric.name} " in text
