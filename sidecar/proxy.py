@@ -123,7 +123,7 @@ class Proxy:
             return await self._list_models(passage, call)
         found = routing.plan(
             call.key, call.dialect, call.endpoint, call.facts.models,
-            self._parts.usable, self._parts.draw,
+            self._parts.usable, self._parts.draw, len(call.plain),
         )  # fmt: skip
         routing.require(found, call.key, call.endpoint, call.facts.models)
         candidates = ownership.narrow(call, found.candidates, self._parts.ledger)

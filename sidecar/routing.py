@@ -46,11 +46,12 @@ class Candidate(Struct, frozen=True):
 
 class Skipped(Struct, frozen=True):
     """A route that cannot serve a call. `barred`: not for this model or endpoint at all, as
-    opposed to not at this moment."""
+    opposed to not at this moment; `large`: only because the request is too large for it."""
 
     provider: str
     why: str
     barred: bool
+    large: bool = False
 
 
 class Plan(Struct, frozen=True):
@@ -67,14 +68,17 @@ def plan(
     models: Sequence[str],
     usable: Usable,
     draw: Draw,
+    size: int = 0,
 ) -> Plan:
-    """Every way to serve a call of `key`, best first. Never raises; see `require`."""
+    """Every way to serve a call of `key`, best first; `size` is that of its body in bytes. Never
+    raises; see `require`."""
     candidates: list[Candidate] = []
     skipped: list[Skipped] = []
     for route in in_order(key.routes, draw):
         barred = _barred(key, route, dialect, endpoint, models)
-        if barred is not None:
-            skipped.append(Skipped(route.provider.name, barred, barred=True))
+        large = None if barred else _too_large(route, size)
+        if why := barred or large:
+            skipped.append(Skipped(route.provider.name, why, barred=True, large=bool(large)))
             continue
         credentials, why_not = usable(route.provider)
         if why_not:
@@ -98,6 +102,9 @@ def require(found: Plan, key: Key, endpoint: Endpoint, models: Sequence[str]) ->
     if away:
         reasons = "; ".join(f"{skip.provider}: {skip.why}" for skip in away)
         raise Refused(Kind.UNAVAILABLE, f"no provider is available for this call: {reasons}")
+    large = [f"{skip.provider}: {skip.why}" for skip in found.skipped if skip.large]
+    if large:
+        raise Refused(Kind.TOO_LARGE, f"the request is too large: {'; '.join(large)}")
     wrong = [model for model in models if not may_use(key, model)]
     if wrong:
         raise Refused(Kind.MODEL_NOT_ALLOWED, not_offered(key, wrong[0]))
@@ -172,6 +179,20 @@ def _barred(
     if not models and endpoint.starts_work and restricted:
         return f"allows only some models ({route.place.short})"
     return None
+
+
+def _too_large(route: Route, size: int) -> str | None:
+    """Why a request is not for this route: by the provider's own estimate of its tokens."""
+    if route.max_input is None:
+        return None
+    try:
+        tokens, _ = route.provider.vendor.estimate(size, None)
+    except Exception:  # noqa: BLE001 - the guard around foreign code
+        tokens = size // 4
+    if tokens <= route.max_input:
+        return None
+    bound = f"its max_input of {route.max_input:,} ({route.place.short})"
+    return f"about {tokens:,} tokens are more than {bound}"
 
 
 def _served(route: Route, models: Sequence[str]) -> str | None:

@@ -61,11 +61,13 @@ def key(*routes: Route, models: tuple[Pattern, ...] | None = None) -> Key:
     return Key("nightly", Group("G", Whole(), (), PLACE), routes, PLACE, models=models)
 
 
-def planned(whose: Key, *models: str, endpoint: Endpoint = CHAT, away: Sequence[str] = ()) -> Plan:
+def planned(
+    whose: Key, *models: str, endpoint: Endpoint = CHAT, away: Sequence[str] = (), size: int = 0
+) -> Plan:
     def usable(which: Provider) -> tuple[tuple[CredentialRef, ...], str]:
         return ((), "its variable is not set") if which.name in away else (which.credentials, "")
 
-    return plan(whose, DIALECT, endpoint, models, usable, lambda: 0.0)
+    return plan(whose, DIALECT, endpoint, models, usable, lambda: 0.0, size)
 
 
 def names(found: Plan) -> list[str]:
@@ -160,6 +162,28 @@ def test_what_names_a_model_in_every_item_cannot_be_renamed(models: tuple[str, .
     whose = key(Route(provider("a"), PLACE, rename=rename))
     assert "renames" in planned(whose, *models, endpoint=each).skipped[0].why
     assert names(planned(whose, "y", endpoint=each)) == ["a"]
+
+
+def test_a_request_too_large_for_a_route_goes_to_the_next_or_is_told_so() -> None:
+    small = Route(provider("small"), PLACE, max_input=1000)
+    whose = key(small, Route(provider("big"), PLACE))
+    assert names(planned(whose, "m", size=4000)) == ["small", "big"]
+    found = planned(whose, "m", size=4004)
+    assert names(found) == ["big"]
+    assert "about 1,001 tokens are more than its max_input of 1,000" in found.skipped[0].why
+    kind, message = refusal(planned(key(small), "m", size=4004), key(small), "m")
+    assert kind is Kind.TOO_LARGE
+    assert "small: about 1,001 tokens" in message
+
+
+def test_several_credentials_take_turns_in_being_first() -> None:
+    whose = key(Route(provider("p", "A", "B", "C"), PLACE))
+    firsts = set()
+    for draw in (0.0, 0.4, 0.9):
+        found = plan(whose, DIALECT, CHAT, ("m",), lambda p: (p.credentials, ""), lambda d=draw: d)  # type: ignore[misc]
+        firsts.add(found.candidates[0].credential_name)
+        assert len({each.credential_name for each in found.candidates}) == 3
+    assert firsts == {"A", "B", "C"}
 
 
 def test_equal_priorities_share_by_weight() -> None:

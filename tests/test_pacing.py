@@ -1,0 +1,153 @@
+"""What vendors say of themselves as gates: buckets by their headers, cooldowns after a no."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.config import Urgency
+from sidecar.gates import NEVER
+from sidecar.pacing import LONGEST, PROBE, Bucket, Cooldown, Hold
+from sidecar.vendor import Quota, QuotaKind
+from sidecar.verdicts import Judgement, Verdict
+
+NORMAL = Urgency.NORMAL
+
+
+def bucket(
+    limit: int = 60, left: int = 0, reset: float | None = 60.0,
+    kind: QuotaKind = QuotaKind.REQUESTS,
+) -> Bucket:  # fmt: skip
+    found = Bucket("p", "p is at its quota", kind)
+    found.observe(Quota(kind, limit, left, reset), None, 0.0)
+    return found
+
+
+def test_a_bucket_of_which_nothing_was_heard_lets_everything_pass() -> None:
+    fresh = Bucket("p", "", QuotaKind.TOKENS)
+    assert fresh.fits(10**9, NORMAL, 0.0)
+    assert not fresh.known(0.0)
+
+
+def test_it_fills_up_at_the_vendors_pace() -> None:
+    empty = bucket(limit=60, left=0, reset=60.0)
+    assert not empty.fits(1, NORMAL, 0.9)
+    assert empty.opens(1, NORMAL, 0.0) == pytest.approx(1.0)
+    assert empty.fits(1, NORMAL, 1.0)
+    assert empty.fits(30, NORMAL, 30.0)
+    assert not empty.fits(31, NORMAL, 30.0)
+
+
+def test_what_is_let_through_is_taken_off_until_the_vendor_tells() -> None:
+    full = bucket(limit=10, left=10)
+    marks = [full.take(1, NORMAL, 0.0) for _ in range(10)]
+    assert not full.fits(1, NORMAL, 0.0)
+    # The first answer says that 7 are left: of the nine others, not all had arrived.
+    full.observe(Quota(QuotaKind.REQUESTS, 10, 7, 18.0), marks[0], 0.0)
+    assert full.left(0.0) == 7 - 9
+    for mark in marks[1:]:
+        full.settle(mark, 1, 0.0)
+    assert full.left(0.0) == 7 - 9
+
+
+def test_output_is_held_until_the_answer_is_over() -> None:
+    """The vendor's figure at the head of an answer cannot have what is still to be written."""
+    tokens = bucket(limit=1000, left=1000, kind=QuotaKind.OUTPUT_TOKENS)
+    mark = tokens.take(400, NORMAL, 0.0)
+    tokens.observe(Quota(QuotaKind.OUTPUT_TOKENS, 1000, 1000, 0.0), mark, 0.0)
+    assert tokens.left(0.0) == 600
+    tokens.settle(mark, 50, 0.0)
+    assert tokens.left(0.0) == 950
+
+
+def test_a_call_larger_than_the_vendors_limit_goes_when_all_of_it_is_there() -> None:
+    tokens = bucket(limit=100, left=0, reset=60.0, kind=QuotaKind.TOKENS)
+    assert tokens.opens(500, NORMAL, 0.0) == pytest.approx(60.0)
+    assert tokens.fits(500, NORMAL, 60.0)
+
+
+@given(
+    limit=st.one_of(st.none(), st.integers(-5, 10**12)),
+    remaining=st.one_of(st.none(), st.integers(-5, 10**12)),
+    reset=st.one_of(st.none(), st.floats(0, 1e12)),
+    amount=st.integers(1, 10**7),
+)
+def test_no_figure_of_a_vendor_shuts_a_bucket_for_long(
+    limit: int | None, remaining: int | None, reset: float | None, amount: int
+) -> None:
+    gate = Bucket("p", "", QuotaKind.TOKENS)
+    gate.observe(Quota(QuotaKind.TOKENS, limit, remaining, reset), None, 100.0)
+    assert gate.fits(amount, NORMAL, 100.0 + LONGEST)
+    assert gate.opens(amount, NORMAL, 100.0) <= 100.0 + LONGEST
+
+
+def slow(wait: float | None = None, verdict: Verdict = Verdict.SLOW_DOWN) -> Judgement:
+    return Judgement(verdict, "429 slow", wait)
+
+
+def test_a_cooldown_lasts_as_long_as_the_vendor_asks_and_then_one_call_tries() -> None:
+    gate = Cooldown("p", "p is cooling down")
+    assert gate.fits(1, NORMAL, 0.0)
+    assert gate.bad(slow(7.0), 10.0) == 7.0
+    assert not gate.fits(1, NORMAL, 16.9)
+    assert gate.opens(1, NORMAL, 12.0) == 17.0
+    assert gate.fits(1, NORMAL, 17.0)
+    gate.take(1, NORMAL, 17.0)
+    assert not gate.fits(1, NORMAL, 17.5)
+    assert gate.opens(1, NORMAL, 17.5) == 17.0 + PROBE
+    assert gate.fits(1, NORMAL, 17.0 + PROBE)  # a no would have come by now
+    assert gate.good()
+    assert gate.fits(1, NORMAL, 17.5)
+    assert not gate.good()
+
+
+def test_without_a_hint_each_failure_in_a_row_doubles_it_up_to_a_bound() -> None:
+    gate, now, waits = Cooldown("p", ""), 0.0, []
+    for _ in range(10):
+        waits.append(gate.bad(slow(verdict=Verdict.OVERLOADED), now))
+        now += waits[-1]
+    assert waits[:6] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0]
+    assert max(waits) == 16.0
+    gate.good()
+    assert gate.bad(slow(verdict=Verdict.OVERLOADED), now) == 0.5
+
+
+def test_what_was_sent_before_and_fails_too_makes_it_no_longer() -> None:
+    """Eight calls of one moment that all get a 429 are one no, not eight."""
+    gate = Cooldown("p", "")
+    first = gate.bad(slow(), 0.0)
+    for _ in range(7):
+        gate.bad(slow(), 0.1)
+    assert gate.until == pytest.approx(first + 0.1)
+
+
+@given(st.one_of(st.none(), st.floats(0, 1e9)), st.floats(0, 1), st.integers(1, 50))
+def test_nothing_is_shut_for_longer_than_five_minutes(
+    hint: float | None, spread: float, times: int
+) -> None:
+    gate, now = Cooldown("p", ""), 0.0
+    for _ in range(times):
+        seconds = gate.bad(slow(hint), now, spread=spread)
+        assert 0 < seconds <= LONGEST
+        now = gate.until
+        assert gate.fits(1, NORMAL, now)
+
+
+def test_failures_that_may_lie_in_what_was_asked_are_tolerated_for_a_while() -> None:
+    gate = Cooldown("p", "")
+    waits = [gate.bad(slow(verdict=Verdict.OVERLOADED), float(n), tolerated=3) for n in range(5)]
+    assert waits == [0.0, 0.0, 0.0, 0.5, 1.0]
+
+
+def test_nobody_waits_for_money() -> None:
+    gate = Cooldown("p", "")
+    gate.bad(slow(verdict=Verdict.SPENT), 0.0)
+    assert gate.opens(1, NORMAL, 1.0) == NEVER
+    assert gate.fits(1, NORMAL, gate.until)
+
+
+def test_a_hold_opens_only_by_hand() -> None:
+    hold = Hold("all", "everything is paused")
+    assert not hold.fits(1, Urgency.INTERACTIVE, 1e9)
+    assert hold.opens(1, NORMAL, 5.0) == 5.0
