@@ -210,15 +210,15 @@ class Proxy:
         live.first_byte = passage.relay.first_byte
         if passage.meter is not None and passage.call is not None:
             _read_meter(passage, passage.call, passage.meter)
-        if passage.lease is not None and passage.call is not None:
-            whole = live.usage_state is UsageState.REPORTED
-            parts.scheduler.settle(passage.lease, passage.call, live.usage, whole=whole)
         record = parts.live.close(live)
         if live.key is not None:
             parts.metrics.call_ended(live.key.name)
         parts.ledger.finished(record)
         parts.metrics.call_finished(record)
         parts.finished(record)
+        if passage.lease is not None and passage.call is not None:
+            whole = live.usage_state is UsageState.REPORTED
+            parts.scheduler.settle(passage.lease, passage.call, live.usage, whole=whole)
 
 
 def _read_meter(passage: Passage, call: Call, meter: Meter) -> None:

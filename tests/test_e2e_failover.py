@@ -312,6 +312,53 @@ async def test_a_conversation_waits_a_little_for_its_home_and_then_moves(
         )
 
 
+async def test_a_flapping_provider_loses_no_call(tmp_path: Path, vendor: ScriptedVendor) -> None:
+    """Good, busy, throttled and closed by turns, for forty calls at once."""
+    number = 0
+
+    async def script(wire: Wire) -> None:
+        nonlocal number
+        number += 1
+        await (GOOD, GOOD, GOOD, says("529 Overloaded", retry_after_ms="20"), GOOD, SLOW)[
+            number % 6
+        ](wire)
+
+    vendor.play(script)
+    async with pair(tmp_path, vendor, wait="60s") as proxy:
+        assert (await ask(proxy)).status == 200
+        found = await asyncio.gather(*(ask(proxy) for _ in range(40)))
+        assert {each.status for each in found} == {200}
+        assert not proxy.running.scheduler.admission.leases
+
+
+async def test_a_provider_that_stops_and_comes_back_is_waited_for(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    """Its port is closed for a while; calls wait as long as they are patient."""
+    vendor.play(GOOD)
+    async with pair(tmp_path, vendor) as proxy:
+        assert (await ask(proxy)).status == 200
+        relay = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
+        port = relay.sockets[0].getsockname()[1]
+        relay.close()
+        await relay.wait_closed()
+        assert await proxy.rewrite(lambda text: text.replace(str(vendor.port), str(port)))
+        call = asyncio.create_task(ask(proxy))
+        await until(lambda: bool(cooling(proxy)))
+        back = await asyncio.start_server(_good, "127.0.0.1", port)
+        async with back:
+            assert (await call).status == 200
+
+
+async def _good(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    data = body(CHAT)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    writer.write(head % len(data) + data)
+    await writer.drain()
+    writer.close()
+
+
 async def test_retries_are_a_share_of_the_calls(tmp_path: Path, vendor: ScriptedVendor) -> None:
     vendor.play(says("429 Too Many Requests", retry_after_ms="0"))
     async with pair(tmp_path, vendor, wait="60s") as proxy:
