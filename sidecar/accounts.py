@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from sidecar.config import Provider
 from sidecar.gates import Gate
 from sidecar.leases import Lease
 from sidecar.pacing import Bucket, Cooldown
-from sidecar.vendor import Quota, QuotaKind
+from sidecar.vendor import Quota, QuotaKind, Vendor
 from sidecar.verdicts import Judgement, Verdict
 
 MOST_FAMILIES = 2000
@@ -163,12 +164,13 @@ class Accounts:
 
 def family_of(provider: Provider, model: str | None) -> str:
     """The name under which the vendor counts this model; "" for calls without one."""
-    if model is None:
-        return ""
+    return "" if model is None else _family(provider.vendor, model)
+
+
+@lru_cache(maxsize=4096)
+def _family(vendor: Vendor, model: str) -> str:
     try:
-        return provider.vendor.family(model)[:128]
+        return vendor.family(model)[:128]
     except Exception as error:  # noqa: BLE001 - the guard around foreign code
-        log.warning(
-            "the plugin of vendor %s failed: %s", provider.vendor.name, type(error).__name__
-        )
+        log.warning("the plugin of vendor %s failed: %s", vendor.name, type(error).__name__)
         return model[:128]
