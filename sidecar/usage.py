@@ -16,8 +16,11 @@ class Usage(Struct, frozen=True):
     """Tokens as a vendor reported them, normalised so that vendors can be added up.
 
     `input_tokens` includes cache reads and writes, `output_tokens` includes reasoning; the other
-    figures are parts of those two. `units` holds (name, count) of what is not tokens (`images`,
-    `audio_seconds`, `web_searches`). `service_tier` is the vendor's own word: it changes the price.
+    figures are parts of those two. `units` holds (name, count) of whatever else changes the price:
+    what is not tokens (`images`, `audio_seconds`, `web_searches`), and tokens of other prices than
+    text (`input_audio_tokens`, `cache_image_read_tokens`). `service_tier` is the vendor's own word,
+    for the same reason. `reported_cost` is what the vendor itself says that the call costs, in
+    nano-dollars.
     """
 
     input_tokens: int | None = None
@@ -28,6 +31,7 @@ class Usage(Struct, frozen=True):
     reasoning_tokens: int | None = None
     units: tuple[tuple[str, int], ...] = ()
     service_tier: str | None = None
+    reported_cost: int | None = None
 
 
 class UsageState(StrEnum):
