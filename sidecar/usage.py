@@ -88,8 +88,10 @@ class Wait(Struct, frozen=True):
 class Cost(Struct, frozen=True):
     """What a call cost, in nano-dollars (10^-9 USD, whole, so that sums are exact).
 
-    `listed` is list price times usage; `charged` is that times the group's multiplier. `price`
-    names the list and its version, or the line of the file, that the price comes from.
+    `listed` is list price times usage; `charged` is that times the group's multiplier. `price` says
+    where the price comes from: the list, its version and its name for the model (`genai-prices
+    0.2.3 openai/gpt-5.5`), the line of the file (`routes.yaml:14`), `reported` (by the vendor) or
+    `free`.
     """
 
     listed: int
@@ -145,3 +147,10 @@ class CallRecord(Struct, frozen=True):
     waits: tuple[Wait, ...] = ()
     cost: Cost | None = None
     caller: Caller | None = None
+
+    @property
+    def unpriced(self) -> bool:
+        """Whether its usage is known and its price is not: sums of money lack it, as they lack
+        calls of unknown usage."""
+        known = self.usage_state in {UsageState.REPORTED, UsageState.PARTIAL}
+        return known and self.cost is None

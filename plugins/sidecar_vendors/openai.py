@@ -167,6 +167,7 @@ class OpenAI(Vendor):
     title = "OpenAI"
     base_url = "https://api.openai.com/v1"
     credential = "OPENAI_API_KEY"
+    price_list = "openai"
     dialects: ClassVar[Mapping[str, Serving]] = {"openai": Serving()}
     # help.openai.com: these 429s are about money, and do not pass with time.
     spent: ClassVar[frozenset[str]] = frozenset({
