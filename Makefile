@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint check bench-smoke wheel clean
+.PHONY: run test lint check bench-smoke prices wheel clean
 
 run: $(READY)
 	@$(BIN)/sidecar demo --directory .sidecar
@@ -23,6 +23,10 @@ check: lint test
 
 bench-smoke: $(READY)
 	$(BIN)/python bench/smoke.py --gate
+
+# The list of prices is that of the genai-prices named in pyproject.toml: raise that, then run this.
+prices: $(READY)
+	$(BIN)/python tools/pricelist.py
 
 wheel: $(READY)
 	rm -rf dist

@@ -15,6 +15,7 @@ from typing import TextIO
 
 import msgspec
 
+from sidecar.rates import NANO, dollars
 from sidecar.usage import CallRecord, Outcome
 
 log = logging.getLogger("sidecar.call")
@@ -130,6 +131,7 @@ def call_fields(call: CallRecord) -> dict[str, object]:
         "ms": round(call.duration * 1000),
         "input_tokens": None if call.usage is None else call.usage.input_tokens,
         "output_tokens": None if call.usage is None else call.usage.output_tokens,
+        "cost_usd": None if call.cost is None else call.cost.charged / NANO,
         "reason": call.reason[:_MAXIMUM] or None,
     }
 
@@ -145,6 +147,8 @@ def _call_text(call: CallRecord) -> str:
     ]
     if call.usage is not None:
         words.append(f"{call.usage.input_tokens or 0}+{call.usage.output_tokens or 0} tokens")
+    if call.cost is not None:
+        words.append(dollars(call.cost.charged))
     if call.outcome is not Outcome.OK:
         words.append(f"{call.outcome.value}: {fields['reason'] or ''}".rstrip(": "))
     return "  ".join(word for word in words if word) + f"  {call.call_id}"

@@ -25,6 +25,7 @@ from sidecar.ledger import Ledger
 from sidecar.live import LiveCalls
 from sidecar.metrics import CONTENT_TYPE, Metrics
 from sidecar.plugins import Registry
+from sidecar.prices import Prices
 from sidecar.reload import Configuration
 
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -39,6 +40,7 @@ class Admin:
     registry: Registry
     ledger: Ledger
     metrics: Metrics
+    prices: Prices
     live: LiveCalls
     catalog: Catalog
     usable: routing.Usable
@@ -140,6 +142,7 @@ class Admin:
                 for provider in snapshot.providers.values()
             ],
             "keys": len(snapshot.keys),
+            "prices": self.prices.source,
             "in_flight": len(self.live),
             "plugin_problems": list(self.registry.problems),
             "ledger": {"healthy": self.ledger.healthy, "failures": self.ledger.failures},

@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sidecar import __version__
+from sidecar import __version__, pricelist
 from sidecar.access import log_call
 from sidecar.admin import Admin
 from sidecar.affinity import Affinity
@@ -40,6 +40,7 @@ from sidecar.live import LiveCalls
 from sidecar.loading import plugin_paths
 from sidecar.metrics import Metrics
 from sidecar.plugins import Registry, discover
+from sidecar.prices import Prices
 from sidecar.proxy import Parts, Proxy
 from sidecar.readings import read_parts, read_scheduler
 from sidecar.reload import Configuration, read_file
@@ -113,6 +114,7 @@ class _Assembly:
     registry: Registry
     ledger: Ledger
     metrics: Metrics
+    prices: Prices
     live: LiveCalls
     scheduler: Scheduler
     dispatch: Dispatch
@@ -139,6 +141,7 @@ async def _assemble(
     vault = Vault(environ, clock)
     ledger = await stack.enter_async_context(Ledger(state, wall=time.time))
     metrics = Metrics(version=__version__, ledger=ledger)
+    prices = Prices(pricelist.load(), time.time)
     configuration = Configuration(
         config, state / "accepted.yaml", registry, vault, time.time,
         told=lambda accepted: metrics.reloaded(accepted, time.time()),
@@ -147,7 +150,9 @@ async def _assemble(
     scheduler = Scheduler(sources, ledger.count, state)
     retries = RetryBudget(clock)
     ledger.restore_counts(scheduler.limits.restore)
-    configuration.listeners += [ledger.reconcile, scheduler.reconcile, metrics.reconcile]
+    configuration.listeners += [
+        ledger.reconcile, prices.reconcile, scheduler.reconcile, metrics.reconcile,
+    ]  # fmt: skip
     read_parts(metrics, configuration, vault, registry)
     read_scheduler(metrics, scheduler, retries)
     warn_if_open(config)
@@ -159,17 +164,9 @@ async def _assemble(
     catalog = Catalog(upstream, vault, registry.dialects, local, clock)
     live = LiveCalls(clock, time.time)
     return _Assembly(
-        configuration,
-        vault,
-        registry,
-        ledger,
-        metrics,
-        live,
-        scheduler,
-        dispatch,
-        catalog,
-        log_line,
-    )
+        configuration, vault, registry, ledger, metrics, prices, live, scheduler, dispatch,
+        catalog, log_line,
+    )  # fmt: skip
 
 
 async def _local_servers(stack: AsyncExitStack, registry: Registry) -> dict[str, str]:
@@ -230,6 +227,7 @@ def _proxy_parts(parts: _Assembly, door: Door) -> Parts:
         scheduler=parts.scheduler,
         catalog=parts.catalog,
         usable=parts.vault.usable,
+        prices=parts.prices,
         ledger=parts.ledger,
         metrics=parts.metrics,
         live=parts.live,
@@ -246,6 +244,7 @@ def _admin_side(parts: _Assembly, door: Door) -> Admin:
         registry=parts.registry,
         ledger=parts.ledger,
         metrics=parts.metrics,
+        prices=parts.prices,
         live=parts.live,
         catalog=parts.catalog,
         usable=parts.vault.usable,

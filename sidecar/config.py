@@ -247,10 +247,12 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """A price that overrides the list, in US dollars: tokens per million, the rest each."""
+    """A price that overrides the list, in US dollars: tokens per million, the rest each. It is the
+    whole price of its models; `place` is where it was written."""
 
     per_million: Mapping[str, Decimal]
     each: Mapping[str, Decimal]
+    place: Place = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)

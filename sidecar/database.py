@@ -17,6 +17,7 @@ from time import gmtime, strftime
 
 from sidecar import counts, tables
 from sidecar.errors import SidecarError
+from sidecar.migrations import MIGRATIONS
 from sidecar.state import OTHERS, prepare
 from sidecar.tables import Batch, Contents, Keep, KeyState, KeyTimes, Owner
 from sidecar.usage import CallRecord
@@ -226,14 +227,14 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     fresh = not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     if mark != APPLICATION and not fresh:
         raise NotOurs("it belongs to another program")
-    if version > len(tables.MIGRATIONS):
+    if version > len(MIGRATIONS):
         raise NewerState(
             f"{path} was written by a later version of Sidecar; nothing is kept until that version"
             " is installed again or the file is moved away"
         )
     if fresh:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    for number, step in enumerate(tables.MIGRATIONS[version:], start=version + 1):
+    for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
         marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number};"
         connection.executescript(f"BEGIN IMMEDIATE; {step} {marks} COMMIT;")
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from fractions import Fraction
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -20,6 +22,8 @@ MOST_PER_EVENT = 8 << 20
 MOST_JSON = 64 << 20
 """Bytes of one JSON answer beyond which it is not read."""
 MOST_TOKENS = 1_000_000_000
+MOST_COST = 10**15
+"""A million dollars, in nano-dollars."""
 
 log = logging.getLogger("sidecar.meters")
 
@@ -35,6 +39,18 @@ def as_count(value: object) -> int | None:
     if not isinstance(value, float) or value != value:  # noqa: PLR0124 - NaN
         return None
     return int(min(max(value, 0), MOST_TOKENS))
+
+
+def as_cost(value: object, per_dollar: int = 1) -> int | None:
+    """An amount of money in nano-dollars, at most a million dollars; None for what is none.
+    `per_dollar` is how many of the amount make a US dollar."""
+    if isinstance(value, float):
+        exact = Fraction(str(value)) if isfinite(value) else None
+    else:
+        exact = Fraction(value) if type(value) is int else None
+    if exact is None:
+        return None
+    return min(max(round(exact * 10**9 / per_dollar), 0), MOST_COST)
 
 
 def as_mapping(value: object) -> Mapping[str, object]:

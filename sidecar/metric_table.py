@@ -36,6 +36,13 @@ TABLE: dict[str, Metric] = {
         _metric("usage_unknown_total", COUNTER,
                 "Calls that used tokens of which nobody said how many.",
                 "provider", "model"),
+        _metric("cost_dollars_total", COUNTER,
+                "US dollars that calls were charged with: list price times usage times the group's"
+                " multiplier.",
+                *CALL),
+        _metric("calls_unpriced_total", COUNTER,
+                "Calls of known usage and unknown price: their cost is unknown, not zero.",
+                "provider", "model"),
         _metric("refusals_total", COUNTER,
                 "Calls answered by Sidecar itself, by reason; key is empty for unknown callers.",
                 "kind", "key", "group", fixed="kind"),

@@ -17,6 +17,7 @@ from prometheus_client.exposition import generate_latest
 from sidecar.config import Key, Snapshot
 from sidecar.exposition import MOST_SERIES, OVERFLOW, Book, Cell, Family, Reader, Spread
 from sidecar.metric_table import TABLE
+from sidecar.rates import NANO
 from sidecar.tables import KeyTimes
 from sidecar.usage import CallRecord, Outcome, Usage, UsageState
 
@@ -90,6 +91,8 @@ class Metrics:
         self._answers = self._cells("answers_total")
         self._tokens = self._cells("tokens_total")
         self._unknown = self._cells("usage_unknown_total")
+        self._cost = self._cells("cost_dollars_total")
+        self._unpriced = self._cells("calls_unpriced_total")
         self._refusals = self._cells("refusals_total")
         self._attempts = self._cells("attempts_total")
         self._truncated = self._cells("stream_truncated_total")
@@ -134,6 +137,8 @@ class Metrics:
         if record.usage is not None:
             for kind, count in disjoint(record.usage):
                 self._tokens.at(key, group, provider, model, kind).value += count
+        if record.cost is not None:
+            self._cost.at(key, group, provider, model).value += record.cost.charged / NANO
         self._count_faults(record, key, group, model)
 
     def reloaded(self, ok: bool, when: float) -> None:  # noqa: FBT001 - the order of the sentence
@@ -179,6 +184,8 @@ class Metrics:
             self._refusals.at(record.refusal.name.lower(), key, group).value += 1
         if record.usage_state is UsageState.UNKNOWN:
             self._unknown.at(record.provider, model).value += 1
+        if record.unpriced:
+            self._unpriced.at(record.provider, model).value += 1
         if record.outcome is Outcome.CUT:
             self._truncated.at(record.provider, model).value += 1
 

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aiohttp import web
+from msgspec import structs
 
 from sidecar import answers, keys, ownership, routing
 from sidecar.attempt import Attempted
 from sidecar.catalog import Catalog
-from sidecar.config import Snapshot, Urgency
+from sidecar.config import Provider, Snapshot, Urgency
 from sidecar.dialect import Dialect, Meter
 from sidecar.dispatch import Dispatch
 from sidecar.errors import Kind, Refusal, Refused
@@ -31,12 +32,12 @@ from sidecar.ledger import Ledger
 from sidecar.live import LiveCall, LiveCalls
 from sidecar.metrics import Metrics
 from sidecar.plugins import Registry
+from sidecar.prices import Prices
 from sidecar.relay import End, Relay
 from sidecar.rewriting import Rewriter
 from sidecar.routing import Candidate
 from sidecar.scheduler import Scheduler
 from sidecar.usage import CallRecord, Outcome, Usage, UsageState
-from sidecar.vendor import Vendor
 from sidecar.verdicts import code_word
 
 log = logging.getLogger("sidecar.proxy")
@@ -60,6 +61,7 @@ class Parts:
     scheduler: Scheduler
     catalog: Catalog
     usable: routing.Usable
+    prices: Prices
     ledger: Ledger
     metrics: Metrics
     live: LiveCalls
@@ -77,7 +79,7 @@ class Passage:
         self.relay = Relay(request)
         self.call: Call | None = None
         self.meter: Meter | None = None
-        self.vendor: Vendor | None = None
+        self.provider: Provider | None = None
         self.lease: Lease[Candidate] | None = None
 
 
@@ -176,7 +178,7 @@ class Proxy:
             live.outcome, live.reason = answers.blame(attempted)
             return await relay.send(reply.status, reply.reason, pairs, attempted.body)
         self._parts.ledger.used(call.key.name)
-        passage.vendor = attempted.candidate.provider.vendor
+        passage.provider = attempted.candidate.provider
         meter = passage.meter = call.dialect.meter(call.endpoint, answers.readable_type(reply))
         response = await attempted.relay_through(relay, pairs, meter)
         if relay.end is End.CUT:
@@ -211,6 +213,9 @@ class Proxy:
         if passage.meter is not None and passage.call is not None:
             _read_meter(passage, passage.call, passage.meter)
         record = parts.live.close(live)
+        if live.key is not None and passage.provider is not None:
+            cost = parts.prices.cost(record, passage.provider, live.key.group)
+            record = structs.replace(record, cost=cost)
         if live.key is not None:
             parts.metrics.call_ended(live.key.name)
         parts.ledger.finished(record)
@@ -243,8 +248,8 @@ def _read_meter(passage: Passage, call: Call, meter: Meter) -> None:
 def _used(passage: Passage, call: Call, meter: Meter) -> Usage | None:
     try:
         usage = meter.usage()
-        if usage is not None and passage.vendor is not None:
-            usage = passage.vendor.normalise(usage, call.endpoint)
+        if usage is not None and passage.provider is not None:
+            usage = passage.provider.vendor.normalise(usage, call.endpoint)
     except Exception as error:  # noqa: BLE001 - a plugin's accounting must never break traffic
         log.warning("the usage of call %s is lost: %s", passage.live.call_id, type(error).__name__)
         return None

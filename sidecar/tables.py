@@ -1,6 +1,6 @@
-"""What the ledger keeps: its values, and the tables and rows that they become.
+"""What the ledger keeps: its values, and the rows and statements that they become.
 
-Opens no file and runs no statement. No column holds a prompt, an answer or a secret.
+Opens no file and runs no statement; the tables stand in `sidecar.migrations`.
 """
 
 from __future__ import annotations
@@ -16,76 +16,7 @@ OBJECT_DAYS = 90
 OBJECT_COUNT = 50_000
 """How long, and how many, created objects are remembered; the oldest go first."""
 
-MIGRATIONS = (
-    """
-    CREATE TABLE keys (
-        name TEXT PRIMARY KEY,
-        digest BLOB,
-        last_seen REAL,
-        last_used REAL,
-        last_refused REAL,
-        program TEXT NOT NULL
-    ) WITHOUT ROWID;
-
-    CREATE TABLE objects (
-        kind TEXT NOT NULL,
-        id TEXT NOT NULL,
-        provider TEXT NOT NULL,
-        credential TEXT NOT NULL,
-        group_name TEXT NOT NULL,
-        created REAL NOT NULL,
-        PRIMARY KEY (kind, id)
-    ) WITHOUT ROWID;
-    CREATE INDEX objects_by_time ON objects (created);
-
-    CREATE TABLE calls (
-        call_id TEXT PRIMARY KEY,
-        started REAL NOT NULL,
-        key TEXT NOT NULL,
-        group_name TEXT NOT NULL,
-        vendor TEXT NOT NULL,
-        dialect TEXT NOT NULL,
-        endpoint TEXT NOT NULL,
-        method TEXT NOT NULL,
-        model_asked TEXT,
-        model_served TEXT,
-        streaming INTEGER NOT NULL,
-        provider TEXT NOT NULL,
-        credential TEXT NOT NULL,
-        status INTEGER NOT NULL,
-        outcome TEXT NOT NULL,
-        refusal TEXT,
-        reason TEXT NOT NULL,
-        attempts TEXT NOT NULL,
-        wait REAL NOT NULL,
-        first_byte REAL,
-        duration REAL NOT NULL,
-        input_tokens INTEGER,
-        output_tokens INTEGER,
-        cache_read_tokens INTEGER,
-        cache_write_tokens INTEGER,
-        cache_write_1h_tokens INTEGER,
-        reasoning_tokens INTEGER,
-        units TEXT NOT NULL,
-        service_tier TEXT,
-        usage_state TEXT NOT NULL,
-        session TEXT,
-        program TEXT NOT NULL
-    );
-    CREATE INDEX calls_by_time ON calls (started);
-    CREATE INDEX calls_by_key ON calls (key, started);
-    """,
-    """
-    CREATE TABLE counts (
-        name TEXT PRIMARY KEY,
-        begun REAL NOT NULL,
-        used INTEGER NOT NULL
-    ) WITHOUT ROWID;
-    """,
-)
-"""Step n leads from schema version n to n + 1. A released step never changes: add another."""
-
-INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * 32)})"  # noqa: S608 - "?" alone
+INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * 41)})"  # noqa: S608 - "?" alone
 """A call that is already on the books stays as it is: nothing is counted twice."""
 
 RENAME_CALLS = "UPDATE calls SET key = ? WHERE key = ?"
@@ -285,8 +216,22 @@ def call_row(record: CallRecord) -> tuple[Plain, ...]:
         _json(dict(usage.units)) if usage.units else "{}",
         usage.service_tier, record.usage_state.value,
         record.session, record.program,
+        _json(record.waits), *_cost(record), *_caller(record),
     )  # fmt: skip
     return tuple(map(plain, row))
+
+
+def _cost(record: CallRecord) -> tuple[Plain, ...]:
+    cost = record.cost
+    return (None, None, None) if cost is None else (cost.listed, cost.charged, cost.price)
+
+
+def _caller(record: CallRecord) -> tuple[Plain, ...]:
+    """All NULL when nobody looked; "" and 0 for what was looked for and not found."""
+    who = record.caller
+    if who is None:
+        return (None, None, None, None, None)
+    return (who.program, who.pid, who.directory, who.repo, who.branch)
 
 
 def _json(value: object) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from sidecar.dialect import Dialect, Endpoint, Meter, ModelAt, ModelEntry
 from sidecar.errors import Kind, Refusal
 from sidecar.plugins import Registry
+from sidecar.pricelist import load
 from sidecar.vendor import Ask, Field, Secret, Vendor
 from sidecar.verdicts import Answer, Verdict
 
@@ -152,6 +153,8 @@ def _vendor_problems(vendor: Vendor, registry: Registry) -> Iterator[str]:
     for name in vendor.serves:
         if name not in registry.vendors:
             yield f"serves {name}, which no plugin knows"
+    if vendor.price_list is not None and vendor.price_list not in load():
+        yield f"the list of prices knows no provider {vendor.price_list}"
     for size in (0, 1, 1 << 30):
         tokens, output = vendor.estimate(size, None)
         if tokens < 0 or output is not None:

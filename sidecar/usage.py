@@ -16,8 +16,11 @@ class Usage(Struct, frozen=True):
     """Tokens as a vendor reported them, normalised so that vendors can be added up.
 
     `input_tokens` includes cache reads and writes, `output_tokens` includes reasoning; the other
-    figures are parts of those two. `units` holds (name, count) of what is not tokens (`images`,
-    `audio_seconds`, `web_searches`). `service_tier` is the vendor's own word: it changes the price.
+    figures are parts of those two. `units` holds (name, count) of whatever else changes the price:
+    what is not tokens (`images`, `audio_seconds`, `web_searches`), and tokens of other prices than
+    text (`input_audio_tokens`, `cache_image_read_tokens`). `service_tier` is the vendor's own word,
+    for the same reason. `reported_cost` is what the vendor itself says that the call costs, in
+    nano-dollars.
     """
 
     input_tokens: int | None = None
@@ -28,6 +31,7 @@ class Usage(Struct, frozen=True):
     reasoning_tokens: int | None = None
     units: tuple[tuple[str, int], ...] = ()
     service_tier: str | None = None
+    reported_cost: int | None = None
 
 
 class UsageState(StrEnum):
@@ -84,8 +88,10 @@ class Wait(Struct, frozen=True):
 class Cost(Struct, frozen=True):
     """What a call cost, in nano-dollars (10^-9 USD, whole, so that sums are exact).
 
-    `listed` is list price times usage; `charged` is that times the group's multiplier. `price`
-    names the list and its version, or the line of the file, that the price comes from.
+    `listed` is list price times usage; `charged` is that times the group's multiplier. `price` says
+    where the price comes from: the list, its version and its name for the model (`genai-prices
+    0.2.3 openai/gpt-5.5`), the line of the file (`routes.yaml:14`), `reported` (by the vendor) or
+    `free`.
     """
 
     listed: int
@@ -141,3 +147,10 @@ class CallRecord(Struct, frozen=True):
     waits: tuple[Wait, ...] = ()
     cost: Cost | None = None
     caller: Caller | None = None
+
+    @property
+    def unpriced(self) -> bool:
+        """Whether its usage is known and its price is not: sums of money lack it, as they lack
+        calls of unknown usage."""
+        known = self.usage_state in {UsageState.REPORTED, UsageState.PARTIAL}
+        return known and self.cost is None

@@ -159,6 +159,11 @@ class Vendor:
     local_server: ClassVar[LocalServer | None] = None
     spent: ClassVar[frozenset[str]] = frozenset()
     """Error codes and types by which this vendor says that money or a long quota is used up."""
+    price_list: ClassVar[str | None] = None
+    """What the bundled list of prices calls this vendor; None: it is known there by its address, or
+    not at all."""
+    reports_cost: ClassVar[bool] = False
+    """Whether what its answers say a call costs is what it charges, in US dollars."""
 
     def prepare(self, ask: Ask) -> Prepared:
         """Address one attempt. The only place where a secret is revealed."""

@@ -170,6 +170,19 @@ RECORDED = [
     Recorded("streamGenerateContent", "gemini", "stream", SSE,
              sse(generated(100, 1, None), generated(100, 2, 12), generated(100, 30, 12, "STOP"), end="\r\n\r\n"),
              Usage(100, 42, 20, None, None, 12), "gemini-3.5-pro"),
+    Recorded("generateContent of sound, pictures and papers", "gemini", "generate", JSON, json.dumps({
+                 "usageMetadata": {
+                     "promptTokenCount": 1000, "candidatesTokenCount": 300, "totalTokenCount": 1320,
+                     "toolUsePromptTokenCount": 20, "cachedContentTokenCount": 400, "serviceTier": "flex",
+                     "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 100}, {"modality": "AUDIO", "tokenCount": 500},
+                                             {"modality": "DOCUMENT", "tokenCount": 250}, {"modality": "IMAGE", "tokenCount": 150}],
+                     "toolUsePromptTokensDetails": [{"modality": "IMAGE", "tokenCount": 20}],
+                     "cacheTokensDetails": [{"modality": "AUDIO", "tokenCount": 400}],
+                     "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 290}, {"modality": "ODD", "tokenCount": 1}, 7],
+                 }, "candidates": [{"finishReason": "STOP"}]}).encode(),
+             Usage(1020, 300, 400, units=(("input_audio_tokens", 500), ("input_image_tokens", 420),
+                                          ("cache_audio_read_tokens", 400), ("output_image_tokens", 290)),
+                   service_tier="flex")),
     Recorded("streamGenerateContent as one array", "gemini", "stream", JSON,
              json.dumps([generated(100, 1, None), generated(100, 30, 12, "STOP")]).encode(),
              Usage(100, 42, 20, None, None, 12), "gemini-3.5-pro"),
@@ -220,10 +233,47 @@ RECORDED = [
              sse({"type": "image_generation.partial_image", "b64_json": "AAAA"},
                  {"type": "image_generation.completed", "b64_json": "AAAA", "usage": {
                      "input_tokens": 12, "output_tokens": 272, "input_tokens_details": {"image_tokens": 4}}},
-                 names=True), Usage(12, 272, units=(("image_tokens", 4),))),
+                 names=True), Usage(12, 272, units=(("input_image_tokens", 4),))),
+    Recorded("images", "openai", "images", JSON,
+             b'{"created":1,"data":[{"b64_json":"AAAA"},{"b64_json":"[{}]"}],"usage":{"input_tokens":50,'
+             b'"output_tokens":1000,"input_tokens_details":{"text_tokens":10,"image_tokens":40,'
+             b'"cached_tokens":12,"cached_tokens_details":{"image_tokens":8}},'
+             b'"output_tokens_details":{"image_tokens":1000,"text_tokens":0}}}',
+             Usage(50, 1000, 12, units=(("input_image_tokens", 40), ("cache_image_read_tokens", 8),
+                                        ("output_image_tokens", 1000), ("images", 2)))),
+    Recorded("images without figures", "openai", "images", JSON, b'{"data":[{"url":"https://x"}]}',
+             Usage(units=(("images", 1),))),
+    Recorded("images that failed", "openai", "images", JSON, b'{"data":null,"error":{"code":"moderation"}}',
+             None, error="moderation"),
+    Recorded("spoken chat", "openai", "chat", JSON,
+             b'{"usage":{"prompt_tokens":90,"completion_tokens":60,'
+             b'"prompt_tokens_details":{"audio_tokens":70},"completion_tokens_details":{"audio_tokens":50}}}',
+             Usage(90, 60, units=(("input_audio_tokens", 70), ("output_audio_tokens", 50)))),
+    Recorded("transcription by tokens", "openai", "transcriptions", JSON,
+             b'{"usage":{"type":"tokens","input_tokens":14,"output_tokens":45,'
+             b'"input_token_details":{"text_tokens":4,"audio_tokens":10}}}',
+             Usage(14, 45, units=(("input_audio_tokens", 10),))),
+    Recorded("OpenRouter's cost", "openai", "chat", SSE,
+             sse(chunk(choices=[delta("", "stop")]),
+                 chunk(choices=[], usage={"prompt_tokens": 9, "completion_tokens": 4, "cost": 0.00014,
+                                          "is_byok": False, "cost_details": {"upstream_inference_cost": 0.00012}}),
+                 "[DONE]"), Usage(9, 4, reported_cost=140_000), "gpt-5-mini-2026"),
+    Recorded("OpenRouter's fee and what the caller's own key paid", "openai", "chat", JSON,
+             b'{"usage":{"prompt_tokens":9,"completion_tokens":4,"cost":7e-06,"is_byok":true,'
+             b'"cost_details":{"upstream_inference_cost":0.00014}}}', Usage(9, 4, reported_cost=147_000)),
+    Recorded("OpenRouter's fee alone", "openai", "chat", JSON,
+             b'{"usage":{"prompt_tokens":9,"completion_tokens":4,"cost":7e-06,"is_byok":true}}', Usage(9, 4)),
+    Recorded("xAI's ticks", "openai", "responses", JSON,
+             b'{"usage":{"input_tokens":9,"output_tokens":4,"cost_in_usd_ticks":37756000}}',
+             Usage(9, 4, reported_cost=3_775_600)),
+    Recorded("a cost that is no number", "openai", "chat", JSON,
+             b'{"usage":{"prompt_tokens":9,"completion_tokens":4,"cost":{"total_cost":0.1}}}', Usage(9, 4)),
     Recorded("speech stream", "openai", "speech", SSE,
              sse({"type": "speech.audio.done", "usage": {"input_tokens": 14, "output_tokens": 101}}),
              Usage(14, 101)),
+    Recorded("message in fast mode", "anthropic", "messages", JSON,
+             b'{"model":"c","usage":{"input_tokens":5,"output_tokens":7,"service_tier":"standard","speed":"fast"}}',
+             Usage(5, 7, service_tier="fast"), "c"),
     Recorded("message with a compaction", "anthropic", "messages", JSON,
              b'{"id":"m","model":"c","usage":{"input_tokens":5,"output_tokens":7,"iterations":['
              b'{"type":"compaction","input_tokens":1000,"output_tokens":90},'

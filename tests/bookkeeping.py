@@ -13,7 +13,16 @@ from msgspec.structs import replace
 
 from sidecar.config import Group, Key, KeyHash, Snapshot
 from sidecar.errors import Place
-from sidecar.usage import AttemptRecord, CallRecord, Outcome, Usage, UsageState
+from sidecar.usage import (
+    AttemptRecord,
+    Caller,
+    CallRecord,
+    Cost,
+    Outcome,
+    Usage,
+    UsageState,
+    Wait,
+)
 from sidecar.vendor import Vendor
 
 HERE = Place("routes.yaml", 1)
@@ -74,6 +83,9 @@ CALL = CallRecord(
     usage_state=UsageState.REPORTED,
     session="s-1",
     program="codex/1.0",
+    waits=(Wait("tpm of group G (routes.yaml:7)", 0.25),),
+    cost=Cost(1_250_000, 1_125_000, "list 2026-11-01"),
+    caller=Caller("codex", 4711, "/home/me/app", "app", "main"),
 )
 
 

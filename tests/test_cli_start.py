@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shlex
 import shutil
 import stat
@@ -173,6 +174,7 @@ def test_status_tells_how_it_stands(cli: Cli) -> None:
         assert good.status == 0
         assert served.url in good.out
         assert f"{cli.config}, the file of 20" in good.out
+        assert re.search(r"^prices    genai-prices [\d.]+, taken 20\d\d-\d\d-\d\d$", good.out, re.M)
         cli.config.write_text(BAD)
         while (bad := cli.run("status")).status == 0:
             assert served.process.poll() is None

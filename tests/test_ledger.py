@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,10 @@ from bookkeeping import CALL, Wall, call, digest, rows, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.database import APPLICATION
 from sidecar.errors import Kind
 from sidecar.ledger import KeyTimes, Ledger, Owner, program_of, read_times
+from sidecar.migrations import MIGRATIONS
 from sidecar.tables import OBJECT_COUNT, KeyState
 from sidecar.usage import Outcome, Usage, UsageState
 
@@ -221,6 +225,10 @@ async def test_a_finished_call_is_one_row_with_everything_but_its_words(
         "cache_write_tokens": 5, "cache_write_1h_tokens": 2, "reasoning_tokens": 10,
         "units": '{"images":1}', "service_tier": "default", "usage_state": "reported",
         "session": "s-1", "program": "codex/1.0",
+        "waits": '[{"behind":"tpm of group G (routes.yaml:7)","seconds":0.25}]',
+        "cost_listed": 1_250_000, "cost_charged": 1_125_000, "price": "list 2026-11-01",
+        "caller_program": "codex", "caller_pid": 4711, "caller_directory": "/home/me/app",
+        "repo": "app", "branch": "main",
     }  # fmt: skip
 
 
@@ -238,6 +246,37 @@ async def test_unknown_usage_is_null_and_never_zero(tmp_path: Path, wall: Wall) 
     assert row["input_tokens"] is None
     assert row["output_tokens"] is None
     assert (row["usage_state"], row["refusal"]) == ("unknown", "budget_spent")
+
+
+async def test_an_unknown_price_and_an_unknown_caller_are_null(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.finished(call(cost=None, caller=None, waits=()))
+    (row,) = rows(tmp_path)
+    assert row["waits"] == "[]"
+    unknown = ("cost_listed", "cost_charged", "price", "caller_program", "caller_pid",
+               "caller_directory", "repo", "branch")  # fmt: skip
+    assert {row[name] for name in unknown} == {None}
+
+
+async def test_a_file_of_the_first_version_is_brought_up_to_date(
+    tmp_path: Path, wall: Wall
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "sidecar.db")) as old:
+        old.executescript(MIGRATIONS[0])
+        old.execute(f"PRAGMA application_id = {APPLICATION}")
+        old.execute("PRAGMA user_version = 1")
+        old.execute(
+            "INSERT INTO calls SELECT 'call_0', 1.8e9 - 1, 'nightly', '', '', '', '', '', NULL,"
+            " NULL, 0, '', '', 200, 'ok', NULL, '', '[]', 0, NULL, 1, 7, 5, NULL, NULL, NULL, NULL,"
+            " '{}', NULL, 'reported', NULL, ''"
+        )
+        old.commit()
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.finished(CALL)
+    before, after = rows(tmp_path)
+    assert (before["call_id"], before["input_tokens"], before["waits"]) == ("call_0", 7, "[]")
+    assert before["cost_charged"] is None
+    assert after["cost_charged"] == 1_125_000
 
 
 async def test_a_call_told_twice_is_on_the_books_once(tmp_path: Path, wall: Wall) -> None:

@@ -9,8 +9,8 @@ from answers_on_record import RECORDED, Recorded
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar import Endpoint, Glance, JsonMeter, Meter, ModelAt, SseMeter
-from sidecar.meters import MOST_PER_EVENT
+from sidecar import Endpoint, Glance, JsonMeter, Meter, ModelAt, SseMeter, as_cost
+from sidecar.meters import MOST_COST, MOST_PER_EVENT
 from sidecar.plugins import discover
 
 REGISTRY = discover()
@@ -144,6 +144,29 @@ class Collector(SseMeter):
     def on_event(self, event: bytes, data: bytes) -> None:
         if data:
             self.events.append((event, data))
+
+
+@pytest.mark.parametrize(
+    ("amount", "per_dollar", "nano"),
+    [
+        (0.00014, 1, 140_000),
+        (1e-10, 1, 0),
+        (3, 1, 3 * 10**9),
+        (0, 1, 0),
+        (37_756_005, 10**10, 3_775_600),
+        (-1, 1, 0),
+        (1e300, 1, MOST_COST),
+        (10**400, 1, MOST_COST),
+        (float("nan"), 1, None),
+        (float("inf"), 1, None),
+        (True, 1, None),
+        ("0.1", 1, None),
+        (None, 1, None),
+        ({}, 1, None),
+    ],
+)
+def test_amounts_of_money(amount: object, per_dollar: int, nano: int | None) -> None:
+    assert as_cost(amount, per_dollar) == nano
 
 
 def test_lines_of_one_event_are_joined_and_one_space_is_dropped() -> None:

@@ -15,7 +15,7 @@ from sidecar_in_test import Sidecar
 from sidecar.errors import Kind
 from sidecar.ledger import Ledger
 from sidecar.metrics import CONTENT_TYPE, TABLE, Metrics, ModelNames, disjoint
-from sidecar.usage import AttemptRecord, Outcome, Usage, UsageState
+from sidecar.usage import AttemptRecord, Cost, Outcome, Usage, UsageState
 
 DOCUMENT = Path(__file__).parent.parent / "docs/metrics.md"
 TOKENS = st.none() | st.integers(0, 10**7)
@@ -94,6 +94,30 @@ async def test_usage_that_nobody_reported_is_counted_as_unknown() -> None:
     found = await scrape(metrics)
     assert found("usage_unknown_total", provider="acme", model="m-1") == 1
     assert found.found("tokens_total") == []
+
+
+async def test_money_is_counted_by_who_spent_it_where() -> None:
+    metrics = Metrics()
+    for charged in (1_800_000, 200_000, 1):
+        metrics.call_finished(call(cost=Cost(10**9, charged, "x")))
+    found = await scrape(metrics)
+    (sample,) = found.found("cost_dollars_total")
+    labels = {"key": "nightly", "group": "G", "provider": "acme", "model": "m-1"}
+    assert sample.labels == labels
+    assert sample.value == pytest.approx(0.002000001, abs=1e-15)
+    assert found.found("calls_unpriced_total") == []
+
+
+async def test_a_call_of_unknown_cost_is_counted_and_one_that_used_nothing_is_not() -> None:
+    metrics = Metrics()
+    metrics.call_finished(call(cost=None))
+    metrics.call_finished(call(cost=None, usage=None, usage_state=UsageState.UNKNOWN))
+    metrics.call_finished(call(cost=None, usage=None, usage_state=UsageState.NONE))
+    metrics.call_finished(call(cost=Cost(0, 0, "free"), usage=None, usage_state=UsageState.UNKNOWN))
+    found = await scrape(metrics)
+    assert found("calls_unpriced_total", provider="acme", model="m-1") == 1
+    assert found("usage_unknown_total", provider="acme", model="m-1") == 2
+    assert found("cost_dollars_total") == 0
 
 
 async def test_our_own_answers_are_counted_by_reason() -> None:

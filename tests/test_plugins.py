@@ -244,6 +244,7 @@ def test_the_contract_suite_finds_every_breach() -> None:
 
 def test_the_contract_suite_looks_at_fields_and_names_too() -> None:
     class Odd(Unsure):
+        price_list = "acme-prices"
         dialects = {"openai": Serving()}
         base_url = "https://v.example"
         prepare, estimate, judge, read_quota = (  # type: ignore[assignment]
@@ -255,6 +256,7 @@ def test_the_contract_suite_looks_at_fields_and_names_too() -> None:
 
     assert problems(Registry(discover().dialects, {"unsure": Odd()}, {}, ())) == [
         "vendor unsure: serves opnai, which no plugin knows",
+        "vendor unsure: the list of prices knows no provider acme-prices",
         "vendor unsure: field zone has no help",
         "vendor unsure: field zone is there twice",
         "vendor unsure: field zone has a default of another type",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -13,10 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from bookkeeping import call
+from msgspec import structs
 
+from sidecar.access import Lines
 from sidecar.cli.agents import AGENTS, agent_lines
 from sidecar.loading import load
 from sidecar.plugins import discover
+from sidecar.pricelist import load as load_prices
+from sidecar.prices import Prices
+from sidecar.usage import Usage
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -139,6 +146,21 @@ def test_the_log_of_a_good_and_of_a_bad_edit(tmp_path: Path) -> None:
         said = logged(log.read_text().replace("\\", "").replace(str(tmp_path) + "/", ""))
         for line in logged(after("log: bad")).strip().splitlines():
             assert re.sub(r":\d+:\d+:", ":", line) in re.sub(r":\d+:\d+:", ":", said), said
+
+
+def test_the_line_of_a_call_says_what_it_cost() -> None:
+    """The very line, for a call of those tokens at today's list price."""
+    snapshot = load(YAML[0].encode(), file="routes.yaml", registry=discover())
+    codex = call(
+        call_id="call_4be1f0", key="codex", model_asked="gpt-5-mini", model_served="gpt-5-mini",
+        provider="openai", duration=0.812, usage=Usage(5200, 330), attempts=(),
+    )  # fmt: skip
+    prices = Prices(load_prices(), time.time)
+    prices.reconcile(snapshot)
+    cost = prices.cost(codex, snapshot.providers["openai"], snapshot.groups["GPT"])
+    told = {"call": structs.replace(codex, cost=cost), "levelno": logging.INFO}
+    line = logging.makeLogRecord(told)
+    assert Lines(as_json=False).format(line).partition(" ")[2] == after("log: cost").strip()
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README))

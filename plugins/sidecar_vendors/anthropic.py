@@ -199,6 +199,7 @@ class Anthropic(Vendor):
     title = "Anthropic"
     base_url = "https://api.anthropic.com"
     credential = "ANTHROPIC_API_KEY"
+    price_list = "anthropic"
     serves: ClassVar[tuple[str, ...]] = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "anthropic": Serving(header="x-api-key", scheme=""),

@@ -31,7 +31,8 @@ def read_usage(usage: Mapping[str, object]) -> Usage | None:
     written = as_count(usage.get("cache_creation_input_tokens"))
     split = as_mapping(usage.get("cache_creation"))
     details = as_mapping(usage.get("output_tokens_details"))
-    tier = usage.get("service_tier")
+    # Fast mode is served in any tier, at its own price.
+    tier = "fast" if usage.get("speed") == "fast" else usage.get("service_tier")
     more_in, more_out = _compaction(usage.get("iterations"))
     total = None if plain is None else plain + (read or 0) + (written or 0) + more_in
     return Usage(

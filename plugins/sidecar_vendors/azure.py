@@ -22,6 +22,7 @@ class Azure(Vendor):
     name = "azure"
     title = "Azure OpenAI"
     credential = "AZURE_OPENAI_API_KEY"
+    price_list = "azure"
     serves: ClassVar[tuple[str, ...]] = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(

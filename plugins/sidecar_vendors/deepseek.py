@@ -16,6 +16,7 @@ class DeepSeek(Vendor):
     title = "DeepSeek"
     base_url = "https://api.deepseek.com/v1"
     credential = "DEEPSEEK_API_KEY"
+    price_list = "deepseek"
     serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(CHAT),

@@ -32,6 +32,7 @@ class Fireworks(Vendor):
     title = "Fireworks AI"
     base_url = "https://api.fireworks.ai/inference/v1"
     credential = "FIREWORKS_API_KEY"
+    price_list = "fireworks"
     serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(CHAT_AND_RESPONSES | {"embeddings"}),

@@ -215,6 +215,7 @@ class Gemini(Vendor):
     base_url = "https://generativelanguage.googleapis.com"
     credential = "GEMINI_API_KEY"
     also: ClassVar[tuple[str, ...]] = ("GOOGLE_API_KEY",)
+    price_list = "google"
     serves: ClassVar[tuple[str, ...]] = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "gemini": Serving(header="x-goog-api-key", scheme=""),

@@ -7,6 +7,7 @@ answer and the prompt, and are billed with them.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
@@ -15,6 +16,13 @@ from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, as_object,
 
 _FIGURES = b'"usageMetadata"'
 _MOST_FIGURES = 8192
+_MODALITIES = {"AUDIO": "audio", "IMAGE": "image", "DOCUMENT": "image", "VIDEO": "video"}
+_BY_MODALITY = (
+    ("promptTokensDetails", "input_{}_tokens"),
+    ("toolUsePromptTokensDetails", "input_{}_tokens"),
+    ("cacheTokensDetails", "cache_{}_read_tokens"),
+    ("candidatesTokensDetails", "output_{}_tokens"),
+)
 
 
 def read_usage(usage: Mapping[str, object]) -> Usage | None:
@@ -43,8 +51,21 @@ def read_usage(usage: Mapping[str, object]) -> Usage | None:
             usage.get("cachedContentTokenCount", usage.get("total_cached_tokens"))
         ),
         reasoning_tokens=thoughts,
+        units=_units(usage),
         service_tier=tier if isinstance(tier, str) else None,
     )
+
+
+def _units(usage: Mapping[str, object]) -> tuple[tuple[str, int], ...]:
+    """Tokens of what is not text, which has its own prices. Documents are read as images."""
+    found: Counter[str] = Counter()
+    for field, unit in _BY_MODALITY:
+        rows = usage.get(field)
+        for row in map(as_mapping, rows if isinstance(rows, list) else ()):
+            modality = _MODALITIES.get(str(row.get("modality")))
+            if modality is not None:
+                found[unit.format(modality)] += as_count(row.get("tokenCount")) or 0
+    return tuple((unit, count) for unit, count in found.items() if count)
 
 
 class _Chunks:

@@ -27,6 +27,7 @@ class Groq(Vendor):
     title = "Groq"
     base_url = "https://api.groq.com/openai/v1"
     credential = "GROQ_API_KEY"
+    price_list = "groq"
     serves: ClassVar[tuple[str, ...]] = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(CHAT_AND_RESPONSES | STORED | {"transcriptions", "speech"}),

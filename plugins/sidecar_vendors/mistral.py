@@ -30,6 +30,7 @@ class Mistral(Vendor):
     title = "Mistral"
     base_url = "https://api.mistral.ai/v1"
     credential = "MISTRAL_API_KEY"
+    price_list = "mistral"
     serves: ClassVar[tuple[str, ...]] = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(

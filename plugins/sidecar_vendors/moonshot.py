@@ -26,6 +26,7 @@ class Moonshot(Vendor):
     title = "Moonshot AI"
     base_url = "https://api.moonshot.ai/v1"
     credential = "MOONSHOT_API_KEY"
+    price_list = "moonshotai"
     serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(CHAT_AND_RESPONSES | STORED),

@@ -38,6 +38,7 @@ from sidecar_vendors.openai_usage import (
     AnswerMeter,
     ChatMeter,
     EventsMeter,
+    ImagesMeter,
     ResponsesMeter,
 )
 from sidecar_vendors.ratelimits import read_ratelimits
@@ -107,7 +108,9 @@ class OpenAIDialect(Dialect):
             if endpoint.name in {"chat", "completions"}:
                 return ChatMeter()
             return ResponsesMeter() if endpoint.name == "responses" else EventsMeter()
-        return AnswerMeter() if "json" in content_type else NoMeter()
+        if "json" not in content_type:
+            return NoMeter()
+        return ImagesMeter() if endpoint.name == "images" else AnswerMeter()
 
     def error(self, refusal: Refusal, call_id: str) -> tuple[int, bytes]:
         """`{"error": {message, type, param, code}}`."""
@@ -164,6 +167,7 @@ class OpenAI(Vendor):
     title = "OpenAI"
     base_url = "https://api.openai.com/v1"
     credential = "OPENAI_API_KEY"
+    price_list = "openai"
     dialects: ClassVar[Mapping[str, Serving]] = {"openai": Serving()}
     # help.openai.com: these 429s are about money, and do not pass with time.
     spent: ClassVar[frozenset[str]] = frozenset({

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from msgspec import structs
+import msgspec
+from msgspec import Raw, Struct, structs
 
 from sidecar import (
     Glance,
     JsonMeter,
     SseMeter,
     Usage,
+    as_cost,
     as_count,
     as_mapping,
     as_object,
@@ -22,6 +24,8 @@ from sidecar import (
 )
 
 _TERMINAL = (b"response.completed", b"response.incomplete", b"response.failed")
+_TICKS = 10**10
+"""How many of xAI's ticks make a dollar."""
 
 
 def read_usage(usage: Mapping[str, object], tools: object = None) -> Usage | None:
@@ -31,33 +35,60 @@ def read_usage(usage: Mapping[str, object], tools: object = None) -> Usage | Non
     """
     if not usage:
         return None
-    read_in = as_mapping(usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
-                         or usage.get("input_token_details"))  # fmt: skip
-    read_out = as_mapping(
-        usage.get("completion_tokens_details") or usage.get("output_tokens_details")
-    )
+    read_in = _details(usage, "prompt_tokens_details", "input_tokens_details",
+                       "input_token_details")  # fmt: skip
+    read_out = _details(usage, "completion_tokens_details", "output_tokens_details",
+                        "output_token_details")  # fmt: skip
     cached = as_count(read_in.get("cached_tokens"))
     if cached is None:
         cached = as_count(usage.get("prompt_cache_hit_tokens", usage.get("cached_tokens")))
-    searches = as_mapping(as_mapping(tools).get("web_search")).get("num_requests")
     found = Usage(
         input_tokens=as_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
         output_tokens=as_count(usage.get("completion_tokens", usage.get("output_tokens"))),
         cache_read_tokens=cached,
         cache_write_tokens=as_count(read_in.get("cache_write_tokens")),
         reasoning_tokens=as_count(read_out.get("reasoning_tokens")),
-        units=tuple(
-            (name, count)
-            for name, figure in (
-                ("audio_seconds", usage.get("seconds", usage.get("prompt_audio_seconds"))),
-                ("audio_tokens", read_in.get("audio_tokens")),
-                ("image_tokens", read_in.get("image_tokens")),
-                ("web_searches", searches),
-            )
-            if (count := as_count(figure))
-        ),
+        units=_units(usage, read_in, read_out, tools),
+        reported_cost=_reported_cost(usage),
     )
     return None if found == Usage() else found
+
+
+def _details(usage: Mapping[str, object], *names: str) -> Mapping[str, object]:
+    return as_mapping(next((usage[name] for name in names if usage.get(name)), None))
+
+
+def _units(
+    usage: Mapping[str, object],
+    read_in: Mapping[str, object],
+    read_out: Mapping[str, object],
+    tools: object,
+) -> tuple[tuple[str, int], ...]:
+    cached = as_mapping(read_in.get("cached_tokens_details"))
+    searches = as_mapping(as_mapping(tools).get("web_search"))
+    figures = (
+        ("audio_seconds", usage.get("seconds", usage.get("prompt_audio_seconds"))),
+        ("input_audio_tokens", read_in.get("audio_tokens")),
+        ("input_image_tokens", read_in.get("image_tokens")),
+        ("cache_audio_read_tokens", cached.get("audio_tokens")),
+        ("cache_image_read_tokens", cached.get("image_tokens")),
+        ("output_audio_tokens", read_out.get("audio_tokens")),
+        ("output_image_tokens", read_out.get("image_tokens")),
+        ("web_searches", searches.get("num_requests")),
+    )
+    return tuple((name, count) for name, figure in figures if (count := as_count(figure)))
+
+
+def _reported_cost(usage: Mapping[str, object]) -> int | None:
+    """OpenRouter's `cost` in dollars, or xAI's in ticks. Where a key of the caller's own paid the
+    vendor behind OpenRouter, `cost` is the fee alone."""
+    if "cost_in_usd_ticks" in usage:
+        return as_cost(usage["cost_in_usd_ticks"], _TICKS)
+    cost = as_cost(usage.get("cost"))
+    if cost is None or usage.get("is_byok") is not True:
+        return cost
+    behind = as_cost(as_mapping(usage.get("cost_details")).get("upstream_inference_cost"))
+    return None if behind is None else cost + behind
 
 
 class AnswerMeter(JsonMeter):
@@ -73,6 +104,25 @@ class AnswerMeter(JsonMeter):
             self.model = answer.model
         if isinstance(answer.id, str):
             self._created = (answer.id,)
+
+
+class ImagesMeter(AnswerMeter):
+    """A JSON answer of images, which are counted: few vendors say how many there are."""
+
+    def read_bytes(self, data: bytes) -> None:
+        """As any answer; `data` holds the images."""
+        super().read_bytes(data)
+        try:
+            images = len(msgspec.json.decode(data, type=_Images).data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return
+        if images:
+            usage = self._usage or Usage()
+            self._usage = structs.replace(usage, units=(*usage.units, ("images", images)))
+
+
+class _Images(Struct):
+    data: list[Raw]
 
 
 class ChatMeter(SseMeter):

@@ -25,6 +25,8 @@ class OpenRouter(Vendor):
     title = "OpenRouter"
     base_url = "https://openrouter.ai/api/v1"
     credential = "OPENROUTER_API_KEY"
+    price_list = "openrouter"
+    reports_cost = True
     serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(CHAT_AND_RESPONSES | {"embeddings", "other"}),

@@ -17,6 +17,7 @@ class Together(Vendor):
     title = "Together AI"
     base_url = "https://api.together.ai/v1"
     credential = "TOGETHER_API_KEY"
+    price_list = "together"
     serves: ClassVar[tuple[str, ...]] = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(

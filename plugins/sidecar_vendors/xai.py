@@ -30,6 +30,8 @@ class XAI(Vendor):
     title = "xAI"
     base_url = "https://api.x.ai/v1"
     credential = "XAI_API_KEY"
+    price_list = "x-ai"
+    reports_cost = True
     serves: ClassVar[tuple[str, ...]] = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(CHAT_AND_RESPONSES | STORED | {"images", "videos", "other"}),

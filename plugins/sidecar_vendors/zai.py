@@ -27,6 +27,7 @@ class Zai(Vendor):
     title = "Z.ai"
     base_url = "https://api.z.ai/api/paas/v4"
     credential = "ZAI_API_KEY"
+    price_list = "zai"
     serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(CHAT),

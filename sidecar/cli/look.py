@@ -64,6 +64,7 @@ def _show(status: dict[str, Any]) -> None:
     click.echo(f"admin     {status['admin']}")
     click.echo(f"serving   {config['file']}, the file of {when(config['accepted_at'], now)}")
     click.echo(f"calls     {status['in_flight']} in flight")
+    click.echo(f"prices    {status['prices']}")
     for provider in status["providers"]:
         if not provider["available"]:
             click.echo(f"provider  {provider['name']} is unavailable: {provider['reason']}")

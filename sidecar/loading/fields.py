@@ -240,7 +240,7 @@ SERVER = Block(
     ),
 )
 PER_MILLION = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
-EACH = ("request", "image", "minute")
+EACH = ("request", "image", "minute", "web_search")
 _PRICE_HELP = {
     "input": "A million input tokens.",
     "output": "A million output tokens.",
@@ -250,6 +250,7 @@ _PRICE_HELP = {
     "request": "One request.",
     "image": "One image.",
     "minute": "One minute of audio.",
+    "web_search": "One search that the vendor made.",
 }
 PRICE = Block("a price", tuple(Option(n, money, _PRICE_HELP[n]) for n in (*PER_MILLION, *EACH)))
 RETENTION = Block(

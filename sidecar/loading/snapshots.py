@@ -138,6 +138,7 @@ def _price(entry: Named) -> tuple[Pattern, Price]:
     return entry.name, Price(
         {name: amounts[name] for name in PER_MILLION if name in amounts},
         {name: amounts[name] for name in EACH if name in amounts},
+        entry.place,
     )
 
 

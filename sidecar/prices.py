@@ -1,0 +1,183 @@
+"""What a call costs: the file's price, the vendor's own word or the list's, times the group's rate.
+
+Knows the configuration in force and the list; keeps no books. Whole nano-dollars come out: each
+figure is computed exactly and rounded once, to the nearest and to the even one of two, so that
+many small calls drift neither way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from sidecar.config import Group, Pattern, Price, Provider, Snapshot
+from sidecar.pricelist import PriceList
+from sidecar.rates import INPUT, OUTPUT, REQUESTS, Rate, Rates, Unit
+from sidecar.usage import CallRecord, Cost, Usage
+
+MOST_MODELS = 2000
+"""Prices kept at hand; the oldest go first and are looked up again."""
+LONGEST_NAME = 256
+"""Longer names of models, which anybody may send, are nobody's."""
+FREE = "free"
+REPORTED = "reported"
+_PER_MILLION = {
+    "input": INPUT,
+    "output": OUTPUT,
+    "cache_read": "cache_read_tokens",
+    "cache_write": "cache_write_tokens",
+    "cache_write_1h": "cache_write_1h_tokens",
+}
+_MILLION = 1_000_000
+_EACH = {
+    "request": (REQUESTS, 1),
+    "image": ("images", 1),
+    "minute": ("audio_seconds", 60),
+    "web_search": ("web_searches", 1),
+}
+_ONE_OF_EACH = {REQUESTS: 1, "images": 1, "audio_seconds": 60}
+"""What a call is taken to use besides tokens, while nobody knows."""
+
+Names = tuple[str, ...]
+"""Names that a call's model goes by, the surest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """Where a price comes from, and the rates at a wall-clock second for a service tier. `written`
+    is true of one that stands in the file."""
+
+    name: str
+    rates: Callable[[float, str | None], Rates]
+    written: bool = False
+
+
+class Prices:
+    """The prices in force. `wall` is wall-clock seconds: some prices begin on a day, or hold for
+    hours of each."""
+
+    def __init__(self, price_list: PriceList, wall: Callable[[], float]) -> None:
+        self._list = price_list
+        self._wall = wall
+        self._written: tuple[tuple[Pattern, Tariff], ...] = ()
+        self._at_hand: dict[tuple[str, str, Names, Names], Tariff | None] = {}
+
+    @property
+    def source(self) -> str:
+        """Which list, and of when: for people."""
+        return f"{self._list.name}, taken {self._list.taken}"
+
+    def reconcile(self, snapshot: Snapshot) -> None:
+        """Follow the configuration: calls that end from now on have its prices."""
+        units = self._list.units
+        self._written = tuple(
+            (pattern, _tariff(price, units)) for pattern, price in snapshot.prices
+        )
+        self._at_hand.clear()
+        for provider in snapshot.providers.values():
+            for seller in self._list.sellers(self._listed_as(provider)):
+                self._list.models(seller)  # decoded now, and not while a call waits
+
+    def cost(self, record: CallRecord, provider: Provider, group: Group) -> Cost | None:
+        """What a finished call cost that `provider` served for a key of `group`; None when its
+        usage or its price is unknown, and when it used nothing.
+
+        A price in the file goes before what the vendor reported, and that before the list.
+        """
+        if record.method == "GET" or not 200 <= record.status < 300:
+            return None
+        if _is_free(provider):
+            return Cost(0, 0, FREE)
+        usage = record.usage or Usage()
+        sent = record.attempts[-1].model if record.attempts else None
+        tariff = self._find(provider, _names(record.model_served, sent), record.model_asked)
+        said = usage.reported_cost if provider.vendor.reports_cost else None
+        if said is not None and not (tariff is not None and tariff.written):
+            return _charged(Fraction(said), group, REPORTED)
+        if tariff is None:
+            return None
+        exact = tariff.rates(record.started, usage.service_tier).cost(_counts(usage))
+        return None if exact is None else _charged(exact, group, tariff.name)
+
+    def estimate(
+        self, provider: Provider, group: Group, asked: str | None, sent: str | None,
+        input_tokens: int, output_tokens: int,
+    ) -> int | None:  # fmt: skip
+        """Nano-dollars that so many tokens would be charged with; None when there is no price.
+
+        `asked` is the model that the client names, `sent` the one that the provider would be asked
+        for. No input is taken to come from a cache; of images, requests and minutes one is counted.
+        """
+        if _is_free(provider):
+            return 0
+        tariff = self._find(provider, _names(sent), asked)
+        if tariff is None:
+            return None
+        counts = {**_ONE_OF_EACH, INPUT: input_tokens, OUTPUT: output_tokens}
+        exact = tariff.rates(self._wall(), None).estimate(counts)
+        return None if exact is None else round(exact * Fraction(group.multiplier))
+
+    def _find(self, provider: Provider, served: Names, asked: str | None) -> Tariff | None:
+        names = _names(*served, asked)
+        key = (provider.name, provider.base_url, served, names)
+        if key not in self._at_hand:
+            if len(self._at_hand) >= MOST_MODELS:
+                del self._at_hand[next(iter(self._at_hand))]
+            self._at_hand[key] = self._look_up(provider, served, names)
+        return self._at_hand[key]
+
+    def _look_up(self, provider: Provider, served: Names, names: Names) -> Tariff | None:
+        """By any of its names in the file; in the list only by those that the provider knows."""
+        for pattern, tariff in self._written:
+            if any(map(pattern.matches, names)):
+                return tariff
+        listed_as = self._listed_as(provider)
+        for name in served:
+            model = self._list.find(listed_as, name)
+            if model is not None:
+                return Tariff(f"{self._list.name} {model.name}", model.rates)
+        return None
+
+    def _listed_as(self, provider: Provider) -> str:
+        """The list's name for whoever serves it: by its address, else by its plugin."""
+        return self._list.provider_at(provider.base_url) or provider.vendor.price_list or ""
+
+
+def _is_free(provider: Provider) -> bool:
+    """What the file says costs nothing, and what lives in this very process."""
+    return provider.free or provider.vendor.local_server is not None
+
+
+def _tariff(price: Price, units: Mapping[str, Unit]) -> Tariff:
+    """What stands in the file, by the list's units."""
+    rates: dict[str, Rate] = {}
+    for name, dollars in price.per_million.items():
+        unit = _PER_MILLION[name]
+        rates[unit] = dollars * (units[unit].per // _MILLION)
+    for name, dollars in price.each.items():
+        unit, size = _EACH[name]
+        rates[unit] = dollars * (units[unit].per // size)
+    made = Rates(rates, units)
+    return Tariff(price.place.short, lambda at, tier: made, written=True)  # noqa: ARG005
+
+
+def _charged(listed: Fraction, group: Group, name: str) -> Cost:
+    return Cost(round(listed), round(listed * Fraction(group.multiplier)), name)
+
+
+def _names(*some: str | None) -> Names:
+    return tuple(dict.fromkeys(name for name in some if name and len(name) <= LONGEST_NAME))
+
+
+def _counts(usage: Usage) -> dict[str, int]:
+    tokens = {
+        INPUT: usage.input_tokens,
+        OUTPUT: usage.output_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "cache_write_1h_tokens": usage.cache_write_1h_tokens,
+        "output_reasoning_tokens": usage.reasoning_tokens,
+    }
+    known = {name: count for name, count in tokens.items() if count is not None}
+    return {**dict(usage.units), **known, REQUESTS: 1}

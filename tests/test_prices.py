@@ -1,0 +1,358 @@
+"""What calls cost: real prices of November 2026, added up by hand, and who overrules the list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from bookkeeping import call
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.config import Snapshot
+from sidecar.loading import load
+from sidecar.plugins import discover
+from sidecar.pricelist import load as load_list
+from sidecar.prices import MOST_MODELS, Prices
+from sidecar.usage import AttemptRecord, Cost, Usage, UsageState
+
+REGISTRY = discover()
+LIST = load_list()
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
+YAML = """
+prices:
+  gpt-tuned*: {input: 3, output: 15}
+  dall-e-9: {image: $0.04}
+  voice-*: {minute: 0.006}
+  rerank-1: {request: 0.002}
+  claude-own: {input: 4, output: 20, cache_read: 0.2, cache_write: 5,
+               cache_write_1h: 8, web_search: 0.01}
+  half: {input: 3}
+  "gpt-tuned-*": {input: 1, output: 1}
+providers:
+  ollama: {price: free}
+  azure-eu: {plugin: azure, base_url: "https://x.openai.azure.com"}
+  gateway: {plugin: openai, base_url: "https://llm.corp.example/v1"}
+  elsewhere: {plugin: openai, base_url: "https://api.deepseek.com/v1"}
+  house: {plugin: vllm, base_url: "http://127.0.0.1:9/v1"}
+groups:
+  List: {vendor: openai, routes: [openai, azure-eu, gateway, elsewhere, house, ollama, openrouter,
+         xai, deepseek, mistral, groq]}
+  Tenth: {vendor: openai, multiplier: 0.1, routes: [openai, openrouter]}
+  Claude: {vendor: anthropic}
+  Gemini: {vendor: gemini}
+  Demo: {vendor: echo}
+"""
+
+
+@dataclass
+class Shop:
+    """Prices under a configuration."""
+
+    snapshot: Snapshot
+    now: float = NOON
+    prices: Prices = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prices = Prices(LIST, lambda: self.now)
+        self.prices.reconcile(self.snapshot)
+
+    def cost(
+        self, provider: str, model: str | None, usage: Usage | None, **more: Any
+    ) -> Cost | None:
+        """What a call of this usage costs; `sent` and `served` may differ from what was asked."""
+        group = self.snapshot.groups[more.pop("group", "List")]
+        sent = more.pop("sent", model)
+        attempt = AttemptRecord(provider, "", sent, "take", 200, "", 1.0)
+        fields: dict[str, Any] = {
+            "provider": provider, "model_asked": model, "model_served": more.pop("served", sent),
+            "attempts": (attempt,), "usage": usage, "started": self.now,
+        }  # fmt: skip
+        if usage is None:
+            fields["usage_state"] = UsageState.UNKNOWN
+        return self.prices.cost(call(**fields | more), self.snapshot.providers[provider], group)
+
+    def estimate(
+        self,
+        provider: str,
+        model: str,
+        tokens: tuple[int, int],
+        sent: str = "",
+        group: str = "List",
+    ) -> int | None:
+        found = self.snapshot.providers[provider], self.snapshot.groups[group]
+        return self.prices.estimate(*found, model, sent or model, *tokens)
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop(load(YAML.encode(), file="/etc/routes.yaml", registry=REGISTRY))
+
+
+def units(**counts: int) -> tuple[tuple[str, int], ...]:
+    return tuple(counts.items())
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "usage", "nano"),
+    [
+        # $2.5, cached $1.25, $10 a million: 176 x 2500 + 1024 x 1250 + 340 x 10000
+        ("openai", "gpt-4o", Usage(1200, 340, 1024, None, None, 200), 5_120_000),
+        ("openai", "GPT-4o-2024-08-06", Usage(1200, 340, 1024), 5_120_000),
+        # $0.02: 8 x 20
+        ("openai", "text-embedding-3-small", Usage(8, None), 160),
+        # $5 and $30 up to 272,000 tokens of input, beyond them $10 and $45
+        ("openai", "gpt-5.5", Usage(272_000, 1000), 1_390_000_000),
+        ("openai", "gpt-5.5", Usage(272_001, 1000), 2_765_010_000),
+        # flex beyond them: $5 and $22.5
+        ("openai", "gpt-5.5", Usage(300_000, 1000, service_tier="flex"), 1_522_500_000),
+        # priority: $12.5, cached $1.25, $75
+        ("openai", "gpt-5.5", Usage(1000, 100, 400, service_tier="priority"), 15_500_000),
+        ("openai", "gpt-5.5", Usage(1000, 100, 400, service_tier="default"), 6_200_000),
+        ("openai", "gpt-5.5", Usage(10, 0, units=units(web_searches=2)), 20_050_000),
+        # $0.36 an hour: 31 s are 0.31 cents
+        ("openai", "whisper-1", Usage(units=units(audio_seconds=31)), 3_100_000),
+        # text $5, images $8, images made $32
+        ("openai", "gpt-image-1.5",
+         Usage(50, 1000, units=units(input_image_tokens=40, output_image_tokens=1000, images=1)),
+         32_370_000),
+        # 12 x 4000 + 5000 x 200 + 100 x 5000 + 200 x 8000 + 89 x 20000 + 2 x 10000000
+        ("anthropic", "claude-opus-5-5",
+         Usage(5312, 89, 5000, 300, 200, 40, units(web_searches=2), "standard"), 24_928_000),
+        # fast: $8 and $40; in a batch $2 and $10
+        ("anthropic", "claude-opus-5-5", Usage(10, 10, service_tier="fast"), 480_000),
+        ("anthropic", "claude-opus-5-5", Usage(10, 10, service_tier="batch"), 120_000),
+        # beyond 200,000, most of them cached: $6 and $0.6 and $22.5
+        ("anthropic", "claude-sonnet-4-5-20250929", Usage(250_000, 1000, 240_000), 226_500_000),
+        # $0.3, audio $1, $2.5
+        ("gemini", "gemini-2.5-flash", Usage(1000, 100, units=units(input_audio_tokens=500)),
+         900_000),
+        # $0.3, images made $30
+        ("gemini", "gemini-2.5-flash-image", Usage(10, 1290, units=units(output_image_tokens=1290)),
+         38_703_000),
+        # by day: $0.27, cached $0.07, $1.1
+        ("deepseek", "deepseek-chat", Usage(10, 2, 8), 3_300),
+        ("elsewhere", "deepseek-chat", Usage(10, 2, 8), 3_300),
+        ("gateway", "gpt-4o", Usage(1200, 340, 1024), 5_120_000),
+        ("azure-eu", "gpt-4o", Usage(1200, 340, 1024), 5_120_000),
+        ("openrouter", "anthropic/claude-sonnet-4.5", Usage(1000, 100), 4_500_000),
+        ("openrouter", "qwen/qwen3-coder:free", Usage(1000, 100), 0),
+    ],
+)  # fmt: skip
+def test_list_prices(shop: Shop, provider: str, model: str, usage: Usage, nano: int) -> None:
+    cost = shop.cost(provider, model, usage)
+    assert cost is not None
+    assert cost.listed == nano
+    assert cost.charged == nano
+    assert cost.price.startswith("genai-prices 0.2.3 ")
+
+
+def test_at_night_it_is_cheaper(shop: Shop) -> None:
+    shop.now = datetime(2026, 11, 24, 20, tzinfo=UTC).timestamp()
+    cost = shop.cost("deepseek", "deepseek-chat", Usage(10, 2, 8))
+    assert cost == Cost(1_650, 1_650, "genai-prices 0.2.3 deepseek/deepseek-chat")
+
+
+@pytest.mark.parametrize(
+    ("price", "tokens", "multiplier", "listed", "charged"),
+    [
+        ("3", 1, "0.9", 3000, 2700),
+        # 0.5, 1.5 and 2.5 nano-dollars: the even one is nearest enough.
+        ("0.0005", 1, "1", 0, 0),
+        ("0.0005", 3, "1", 2, 2),
+        ("0.0005", 5, "1", 2, 2),
+        # What is charged is ten times 0.4, and not ten times nothing.
+        ("0.0004", 1, "10", 0, 4),
+        ("3", 1, "0", 3000, 0),
+    ],
+)
+def test_each_amount_is_rounded_once(
+    price: str, tokens: int, multiplier: str, listed: int, charged: int
+) -> None:
+    yaml = (
+        f"prices: {{m: {{input: {price}}}}}\n"
+        f"groups: {{List: {{vendor: openai, multiplier: {multiplier}}}}}\n"
+    )
+    shop = Shop(load(yaml.encode(), file="routes.yaml", registry=REGISTRY))
+    assert shop.cost("openai", "m", Usage(tokens)) == Cost(listed, charged, "routes.yaml:1")
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9), st.decimals(0, 10, places=4))
+def test_what_is_charged_scales_with_the_multiplier(
+    read: int, written: int, multiplier: Decimal
+) -> None:
+    yaml = f"groups: {{List: {{vendor: openai, multiplier: {multiplier}}}}}\n"
+    shop = Shop(load(yaml.encode(), file="routes.yaml", registry=REGISTRY))
+    cost = shop.cost("openai", "gpt-4o", Usage(read, written))
+    assert cost is not None
+    assert cost.listed == read * 2500 + written * 10_000
+    assert abs(cost.charged - cost.listed * multiplier) <= Decimal("0.5")
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "usage"),
+    [
+        ("openai", "gpt-4o", None),
+        ("openai", "gpt-4o", Usage(units=units(images=1))),
+        ("openai", "my-own-model", Usage(1000, 100)),
+        ("openai", None, Usage(1000, 100)),
+        ("house", "gpt-4o", Usage(1000, 100)),
+        ("azure-eu", "my-deployment", Usage(1000, 100)),
+        ("openai", "dall-e-9", Usage(1000, 100)),
+        ("openai", "dall-e-9", None),
+        ("openai", "voice-1", Usage(1000, 100)),
+        ("openai", "half", Usage(1000, 100)),
+        # Google sells it, but the list has no rate for it.
+        ("gemini", "gemma-3", Usage(1000, 100)),
+    ],
+)
+def test_unknown_is_never_zero(
+    shop: Shop, provider: str, model: str | None, usage: Usage | None
+) -> None:
+    assert shop.cost(provider, model, usage) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "usage", "nano", "line"),
+    [
+        # Caches are input here, reasoning is output: 1000 x 3000 + 100 x 15000
+        ("gpt-tuned-1", Usage(1000, 100, 900, 50, 20, 80), 4_500_000, 3),
+        ("gpt-tuned", Usage(1000, 100, service_tier="flex"), 4_500_000, 3),
+        ("dall-e-9", Usage(1000, 100, units=units(images=2)), 80_000_000, 4),
+        ("voice-2", Usage(units=units(audio_seconds=31)), 3_100_000, 5),
+        ("rerank-1", Usage(1000, 0), 2_000_000, 6),
+        ("rerank-1", None, 2_000_000, 6),
+        ("claude-own", Usage(5312, 89, 5000, 300, 200, 40, units(web_searches=2)), 24_928_000, 7),
+        ("half", Usage(1000, 0), 3_000_000, 9),
+    ],
+)
+def test_a_price_in_the_file(
+    shop: Shop, model: str, usage: Usage | None, nano: int, line: int
+) -> None:
+    for provider in ("openai", "house"):
+        cost = shop.cost(provider, model, usage)
+        assert cost == Cost(nano, nano, f"routes.yaml:{line}")
+
+
+def test_a_price_by_request_needs_no_usage_state(shop: Shop) -> None:
+    cost = shop.cost("openai", "rerank-1", None, endpoint="other", usage_state=UsageState.NONE)
+    assert cost == Cost(2_000_000, 2_000_000, "routes.yaml:6")
+
+
+def test_a_pattern_may_name_the_model_as_asked_as_sent_or_as_served(shop: Shop) -> None:
+    usage = Usage(1000, 100)
+    names = {"sent": "x", "served": "y"}
+    for known in ("asked", "sent", "served"):
+        each = {**names, known: "gpt-tuned"}
+        cost = shop.cost("house", each.pop("asked", "z"), usage, **each)
+        assert cost == Cost(4_500_000, 4_500_000, "routes.yaml:3")
+
+
+def test_the_list_goes_by_what_was_served_and_never_by_what_was_asked(shop: Shop) -> None:
+    usage = Usage(1000, 100)
+    mini = shop.cost("openai", "gpt-4o-mini", usage)
+    assert shop.cost("openai", "gpt-4o", usage, served="gpt-4o-mini") == mini
+    assert shop.cost("openai", "gpt-4o", usage, sent="gpt-4o-mini", served="odd") == mini
+    assert shop.cost("azure-eu", "x", usage, sent="my-mini", served="gpt-4o-mini") is not None
+    assert shop.cost("openai", "gpt-4o", usage, sent="other-model") is None
+
+
+def test_free_is_zero_and_known(shop: Shop) -> None:
+    for usage in (Usage(1000, 100), None):
+        assert shop.cost("ollama", "qwen3", usage) == Cost(0, 0, "free")
+        assert shop.cost("echo", "qwen3", usage, group="Demo") == Cost(0, 0, "free")
+    assert shop.estimate("ollama", "qwen3", (10, 10)) == 0
+
+
+def test_the_vendors_own_word_goes_before_the_list_and_behind_the_file(shop: Shop) -> None:
+    said = Usage(1000, 100, reported_cost=1234)
+    model = "anthropic/claude-sonnet-4.5"
+    assert shop.cost("openrouter", model, said) == Cost(1234, 1234, "reported")
+    assert shop.cost("openrouter", "nobody/knows-this", said) == Cost(1234, 1234, "reported")
+    assert shop.cost("openrouter", model, said, group="Tenth") == Cost(1234, 123, "reported")
+    written = shop.cost("openrouter", "gpt-tuned", said)
+    assert written is not None
+    assert written.price == "routes.yaml:3"
+    # Who speaks of money without being known to mean it is not believed.
+    listed = shop.cost("openai", "gpt-4o", said)
+    assert listed is not None
+    assert listed.price == "genai-prices 0.2.3 openai/gpt-4o"
+
+
+@pytest.mark.parametrize("changes", [{"status": 404}, {"status": 0}, {"method": "GET"}])
+def test_what_was_not_served_costs_nothing_and_is_not_unknown(
+    shop: Shop, changes: dict[str, Any]
+) -> None:
+    for provider in ("openai", "ollama"):
+        changes = {**changes, "usage_state": UsageState.NONE}
+        assert shop.cost(provider, "gpt-4o", None, **changes) is None
+    assert not call(cost=None, usage=None, **changes).unpriced
+
+
+@pytest.mark.parametrize(
+    ("state", "cost", "unpriced"),
+    [
+        (UsageState.REPORTED, Cost(1, 1, "x"), False),
+        (UsageState.REPORTED, None, True),
+        (UsageState.PARTIAL, None, True),
+        (UsageState.UNKNOWN, None, False),
+        (UsageState.UNKNOWN, Cost(0, 0, "free"), False),
+        (UsageState.NONE, None, False),
+    ],
+)
+def test_which_calls_are_unpriced(state: UsageState, cost: Cost | None, *, unpriced: bool) -> None:
+    assert call(usage_state=state, cost=cost).unpriced is unpriced
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "tokens", "nano"),
+    [
+        ("openai", "gpt-4o", (1000, 100), 3_500_000),
+        ("openai", "gpt-5.5", (300_000, 0), 3_000_000_000),
+        ("openai", "gpt-tuned", (1000, 100), 4_500_000),
+        ("openai", "half", (1000, 100), 3_000_000),
+        ("openai", "dall-e-9", (1000, 100), 40_000_000),
+        ("openai", "voice-1", (1000, 100), 6_000_000),
+        ("openai", "rerank-1", (1000, 100), 2_000_000),
+        ("openai", "my-own-model", (1000, 100), None),
+        ("gemini", "gemma-3", (1000, 100), None),
+    ],
+)
+def test_estimates(
+    shop: Shop, provider: str, model: str, tokens: tuple[int, int], nano: int | None
+) -> None:
+    assert shop.estimate(provider, model, tokens) == nano
+
+
+def test_an_estimate_goes_by_what_will_be_sent_at_the_groups_rate(shop: Shop) -> None:
+    assert shop.estimate("openai", "best", (1000, 100), sent="gpt-4o") == 3_500_000
+    assert shop.estimate("openai", "gpt-4o", (1000, 100), sent="my-deployment") is None
+    assert shop.estimate("openai", "gpt-4o", (1000, 100), group="Tenth") == 350_000
+
+
+def test_an_edit_changes_the_price_of_calls_that_end_after_it(shop: Shop) -> None:
+    usage = Usage(1000, 100)
+    before = shop.cost("openai", "gpt-4o", usage)
+    edited = YAML.replace("half:", "gpt-4o:")
+    shop.prices.reconcile(load(edited.encode(), file="routes.yaml", registry=REGISTRY))
+    assert before != shop.cost("openai", "gpt-4o", usage)
+    assert shop.cost("openai", "gpt-4o", Usage(1000, 0)) == Cost(
+        3_000_000, 3_000_000, "routes.yaml:9"
+    )
+
+
+def test_names_without_end_do_not_fill_the_memory(shop: Shop) -> None:
+    for number in range(MOST_MODELS + 50):
+        assert shop.estimate("openai", f"made-up-{number}", (1, 1)) is None
+    assert len(shop.prices._at_hand) == MOST_MODELS
+    assert shop.estimate("openai", "gpt-tuned" + "x" * 247, (1, 1)) == 18_000
+    assert shop.estimate("openai", "gpt-tuned" + "x" * 248, (1, 1)) is None
+    assert not [key for key in shop.prices._at_hand if "x" * 248 in str(key)]
+    assert shop.estimate("openai", "gpt-4o", (1000, 100)) == 3_500_000
+
+
+def test_which_list_it_is_can_be_told(shop: Shop) -> None:
+    assert shop.prices.source == f"genai-prices 0.2.3, taken {LIST.taken}"
