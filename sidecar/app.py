@@ -147,7 +147,7 @@ async def _assemble(
         told=lambda accepted: metrics.reloaded(accepted, time.time()),
     )  # fmt: skip
     sources = Sources(clock, time.time, draw, asyncio.get_running_loop().call_at)
-    scheduler = Scheduler(sources, ledger.count, state)
+    scheduler = Scheduler(sources, prices, ledger.count, state)
     retries = RetryBudget(clock)
     ledger.restore_counts(scheduler.limits.restore)
     configuration.listeners += [

@@ -5,6 +5,7 @@ Finds the windows that a call counts in; does not decide who may pass. Exact in 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from sidecar.calendars import Calendar
@@ -24,6 +25,8 @@ from sidecar.config import (
 from sidecar.counts import Count
 from sidecar.gates import Minute, Slots, Unit, Window
 
+NEARLY = 0.8
+"""The part of a budget, or of a daily limit, after which its using up is told once."""
 NANO = 1_000_000_000
 """Money is counted in whole nano-dollars."""
 _UNITS = {
@@ -36,6 +39,8 @@ _UNITS = {
     LimitKind.CONCURRENCY: Unit.CALLS,
 }
 _DAILY = frozenset({LimitKind.RPD, LimitKind.TPD})
+
+log = logging.getLogger("sidecar.limits")
 
 Name = tuple[str, ...]
 """A counter's stable name: the kind of its scope, the scope's own names, what it counts, and the
@@ -57,6 +62,7 @@ class Limits:
         self._bounds: dict[Name, Allowance] = {}
         self._snapshot: Snapshot | None = None
         self._kept: dict[Name, Count] = {}
+        self._warned: dict[Name, float] = {}
 
     def windows(
         self, key: str, route: str, group: str, provider: str, credential: str, model: str | None
@@ -126,6 +132,12 @@ class Limits:
     def _calendar(self, name: Name, title: str, kind: str, unit: Unit, period: Period) -> Calendar:
         def changed(calendar: Calendar) -> None:
             self._keep(Count(name, calendar.begun, calendar.used))
+            if (
+                calendar.used >= calendar.limit * NEARLY
+                and self._warned.get(name) != calendar.begun
+            ):
+                self._warned[name] = calendar.begun
+                _warn(calendar)
 
         calendar = Calendar(title, kind, unit, "", 0, period, self._wall, changed)
         if self._snapshot is not None:
@@ -159,6 +171,11 @@ class Limits:
         for name in [n for n in self._windows if n not in self._used]:
             if self._windows[name].used <= 0:
                 del self._windows[name]
+
+
+def _warn(calendar: Calendar) -> None:
+    used = round(100 * calendar.used / max(calendar.limit, 1))
+    log.warning("%s", calendar.name.replace(" is at ", f" has used {used} % of ", 1))
 
 
 def bounds_of(allowance: Allowance) -> Iterator[Limit | Budget]:

@@ -223,7 +223,9 @@ class Proxy:
         parts.finished(record)
         if passage.lease is not None and passage.call is not None:
             whole = live.usage_state is UsageState.REPORTED
-            parts.scheduler.settle(passage.lease, passage.call, live.usage, whole=whole)
+            parts.scheduler.settle(
+                passage.lease, passage.call, live.usage, record.cost, whole=whole
+            )
 
 
 def _read_meter(passage: Passage, call: Call, meter: Meter) -> None:

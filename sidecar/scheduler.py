@@ -18,7 +18,7 @@ from sidecar.config import Key, Snapshot
 from sidecar.counts import Count
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
 from sidecar.estimates import Estimates
-from sidecar.gates import Gate, Need, Unit, need
+from sidecar.gates import Gate, Unit, need
 from sidecar.holds import Held as Held
 from sidecar.holds import Holds, in_words
 from sidecar.intake import Call
@@ -26,12 +26,17 @@ from sidecar.leases import CallAt, Lease, NoRoom, Option, Waiter
 from sidecar.limits import Limits, route_name
 from sidecar.network import Network, is_remote
 from sidecar.pacing import as_judgement
+from sidecar.prices import Prices
 from sidecar.routing import Candidate
-from sidecar.usage import Usage
+from sidecar.usage import Cost, Usage
 from sidecar.verdicts import Judgement
 
 TOLERATED = 5
 """Failures in a row that may lie in what was asked, before an account is left alone."""
+UNPRICED = (
+    "no price is known, and calls without one are refused while there is a budget (unpriced: "
+    "refuse); add one under prices:"
+)
 MOST_WAYS = 8192
 """Ways of calls whose gates are remembered; past it all are looked up anew."""
 
@@ -52,8 +57,11 @@ class Scheduler:
     """One for a process. `keep` hears of each count that must outlive it; `state` is where holds
     are kept."""
 
-    def __init__(self, sources: Sources, keep: Callable[[Count], None], state: Path) -> None:
+    def __init__(
+        self, sources: Sources, prices: Prices, keep: Callable[[Count], None], state: Path
+    ) -> None:
         self._clock = sources.clock
+        self._prices = prices
         self.limits = Limits(sources.wall, keep)
         self.accounts = Accounts(sources.clock, sources.wall, sources.draw, self._gates_changed)
         self.admission = Admission(sources.clock, sources.call_at)
@@ -74,10 +82,11 @@ class Scheduler:
 
         def options() -> Sequence[Option[Candidate]]:
             key = self._today(call.key)
-            return [
-                Option(each, self._gates(key, call, each), self.need(call, each))
-                for each in candidates
-            ]
+            found = [self._option(key, call, each) for each in candidates]
+            priced = [option for option in found if option is not None]
+            if not priced:
+                raise Refused(Kind.FORBIDDEN, f"{UNPRICED}: {_models(candidates)}", final=True)
+            return priced
 
         key = call.key
         return self.admission.asks(key.name, key.share, call.urgency, options(), options)
@@ -128,19 +137,21 @@ class Scheduler:
         return self.accounts.has_answered(candidate.provider, candidate.credential_name)
 
     def settle(
-        self, lease: Lease[Candidate], call: Call, usage: Usage | None, *, whole: bool
-    ) -> None:
-        """An answer is over: count what the vendor says it took. `whole`: the figures are final;
-        what is not known stays as it was estimated."""
-        if usage is None:
-            lease.keep()
-            return
+        self, lease: Lease[Candidate], call: Call, usage: Usage | None, cost: Cost | None,
+        *, whole: bool,
+    ) -> None:  # fmt: skip
+        """An answer is over: count what the vendor says it took, and what that cost. `whole`: the
+        figures are final; what is not known stays as it was estimated."""
         estimate = lease.option.need
+        money = estimate[Unit.MONEY] if cost is None else cost.charged
+        if usage is None:
+            lease.settle(need(estimate[Unit.INPUT], estimate[Unit.OUTPUT], money))
+            return
         read, made = counted(lease.place, usage)
         read = estimate[Unit.INPUT] if usage.input_tokens is None else read
         if usage.output_tokens is None or not whole:
             made = max(made, estimate[Unit.OUTPUT])
-        lease.settle(need(read, made, estimate[Unit.MONEY]))
+        lease.settle(need(read, made, money))
         if whole and call.model is not None:
             guessed, _ = self._guess(call, lease.place)
             self.estimates.learn(call.key.name, call.model, guessed, read, made)
@@ -192,16 +203,30 @@ class Scheduler:
             *self.accounts.gates(provider, credential, candidate.model),
         )
 
-    def need(self, call: Call, candidate: Candidate) -> Need:
-        """What a call is likely to take at a candidate."""
+    def tokens(self, call: Call, candidate: Candidate) -> tuple[int, int]:
+        """The input and output tokens that a call is likely to take at a candidate."""
         if not call.endpoint.counts or call.model is None:
-            return need(0, 0)
+            return 0, 0
         guessed, asked = self._guess(call, candidate)
         name = call.key.name
-        return need(
+        return (
             self.estimates.input(name, call.model, guessed),
             self.estimates.output(name, call.model, asked),
         )
+
+    def _option(self, key: Key, call: Call, candidate: Candidate) -> Option[Candidate] | None:
+        """The way to a candidate; None when its price is unknown and such calls are refused."""
+        gates = self._gates(key, call, candidate)
+        read, made = self.tokens(call, candidate)
+        if not any(gate.unit is Unit.MONEY for gate in gates):
+            return Option(candidate, gates, need(read, made))
+        money = self._prices.estimate(
+            candidate.provider, key.group, call.model, candidate.model, read, made
+        )
+        refuses = self._snapshot is not None and self._snapshot.refuse_unpriced
+        if money is None and refuses and call.endpoint.counts:
+            return None
+        return Option(candidate, gates, need(read, made, money or 0))
 
     def _guess(self, call: Call, candidate: Candidate) -> tuple[int, int | None]:
         size = len(call.plain or call.body or b"")
@@ -249,6 +274,11 @@ class Scheduler:
     def _rejudge(self) -> None:
         self._ways.clear()
         self.admission.rejudge()
+
+
+def _models(candidates: Sequence[Candidate]) -> str:
+    names = dict.fromkeys(f"{each.model} at {each.provider.name}" for each in candidates)
+    return ", ".join(names)
 
 
 def counted(candidate: Candidate, usage: Usage) -> tuple[int, int]:
