@@ -18,11 +18,11 @@ from sidecar.dialect import Meter
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
 from sidecar.intake import Call, malformed
 from sidecar.live import LiveCall
-from sidecar.meters import first_event
 from sidecar.pacing import as_judgement
 from sidecar.relay import WHOLE, Relay, is_event_stream
 from sidecar.rewriting import Rewriter
 from sidecar.routing import Candidate
+from sidecar.sse import first_event
 from sidecar.upstream import Reply, Upstream
 from sidecar.usage import AttemptRecord
 from sidecar.vendor import Ask, Secret

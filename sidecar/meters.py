@@ -7,7 +7,6 @@ upstream sends, and giving up reading never holds the bytes themselves up.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from fractions import Fraction
 from math import isfinite
@@ -15,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from sidecar.sse import END, LINE
 from sidecar.usage import Usage
 
 MOST_PER_EVENT = 8 << 20
@@ -26,10 +26,6 @@ MOST_COST = 10**15
 """A million dollars, in nano-dollars."""
 
 log = logging.getLogger("sidecar.meters")
-
-# Two line ends in a row; \r\n is one (WHATWG HTML, server-sent events, section 9.2.5).
-_END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
-_LINE = re.compile(rb"\r\n|\n|\r")
 
 
 def as_count(value: object) -> int | None:
@@ -97,18 +93,6 @@ def as_object(data: bytes) -> Mapping[str, object]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return {}
     return as_mapping(value)
-
-
-def first_event(stream: bytes) -> bytes:
-    """The first event with data at the beginning of a stream, with the blank line that ends it;
-    b"" when it has not come to its end. Comments and blank lines before it are none."""
-    start = 0
-    for end in _END.finditer(stream):
-        event = stream[start : end.end()]
-        if any(line.startswith(b"data") for line in _LINE.split(event)):
-            return event
-        start = end.end()
-    return b""
 
 
 def _report(meter: object, error: Exception) -> None:
@@ -252,7 +236,7 @@ class SseMeter(BaseMeter):
         start = max(0, len(self._tail) - 3)
         self._tail += data
         end = 0
-        for match in _END.finditer(self._tail, start):
+        for match in END.finditer(self._tail, start):
             end = match.end()
         if end:
             whole = bytes(self._tail[:end])
@@ -282,14 +266,14 @@ class SseMeter(BaseMeter):
 
     def _read_events(self, whole: bytes) -> None:
         wanted = (*self.wanted, self.repeated) if self.repeated else self.wanted
-        for event in _END.split(whole):
+        for event in END.split(whole):
             if any(want in event for want in wanted):
                 self._event(event)
 
     def _event(self, event: bytes) -> None:
         name = b""
         data = []
-        for line in _LINE.split(event):
+        for line in LINE.split(event):
             field, _, value = line.partition(b":")
             value = value.removeprefix(b" ")
             if field == b"data":
