@@ -98,9 +98,11 @@ class Dispatch:
             attempted = await self._attempt(errand, lease)
             if attempted.final:
                 return self._won(errand, attempted, lease)
-            lease.refund(sent=attempted.sent)
             errand.failed.append(attempted)
-            self._learn(attempted)
+            try:
+                self._learn(attempted)  # before others get the room that this one had
+            finally:
+                lease.refund(sent=attempted.sent)
             if not self._may_pass(attempted):
                 errand.leave_out(attempted)
             if not self._goes_on(errand):

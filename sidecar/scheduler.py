@@ -19,8 +19,7 @@ from sidecar.counts import Count
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
 from sidecar.estimates import Estimates
 from sidecar.gates import Gate, Unit, need
-from sidecar.holds import Held as Held
-from sidecar.holds import Holds, in_words
+from sidecar.holds import Held, Holds, in_words
 from sidecar.intake import Call
 from sidecar.leases import CallAt, Lease, NoRoom, Option, Waiter
 from sidecar.limits import Limits, route_name
@@ -85,7 +84,7 @@ class Scheduler:
             found = [self._option(key, call, each) for each in candidates]
             priced = [option for option in found if option is not None]
             if not priced:
-                raise Refused(Kind.FORBIDDEN, f"{UNPRICED}: {_models(candidates)}", final=True)
+                raise Refused(Kind.FORBIDDEN, f"{UNPRICED}: {_models(candidates)}")
             return priced
 
         key = call.key

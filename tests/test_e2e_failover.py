@@ -20,7 +20,7 @@ from wire_client import connected, exchange
 YAML = """
 defaults: {{max_wait: {wait}, sticky_wait: {sticky}}}
 providers:
-  one: {{plugin: openai, base_url: "{one}/v1", credential: [env:UPSTREAM_KEY{second}]}}
+  one: {{plugin: openai, base_url: "{one}/v1", credential: [env:UPSTREAM_KEY{second}]{limits}}}
   two: {{plugin: openai, base_url: "{two}/v1", credential: env:UPSTREAM_KEY}}
   an: {{plugin: anthropic, base_url: "{one}", credential: env:UPSTREAM_KEY}}
 groups:
@@ -52,11 +52,11 @@ async def other() -> AsyncIterator[ScriptedVendor]:
 @asynccontextmanager
 async def pair(
     path: Path, one: ScriptedVendor, two: ScriptedVendor | None = None, *, wait: str = "20s",
-    sticky: str = "5s", routes: str = "", second: str = "",
+    sticky: str = "5s", routes: str = "", second: str = "", limits: str = "",
 ) -> AsyncIterator[Sidecar]:  # fmt: skip
     """A sidecar with one provider, or two."""
     text = YAML.format(
-        one=one.url, two=(two or one).url, wait=wait, sticky=sticky, second=second,
+        one=one.url, two=(two or one).url, wait=wait, sticky=sticky, second=second, limits=limits,
         routes=routes or ("one" if two is None else "one, two"),
     )  # fmt: skip
     async with sidecar(
@@ -213,6 +213,19 @@ async def test_one_call_tries_after_a_cooldown_and_the_rest_follow_its_success(
         probe.set()
         assert {each.status for each in await asyncio.gather(*calls)} == {200}
         assert len(vendor.requests) == 11
+
+
+async def test_nobody_slips_through_in_the_moment_of_a_no(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    """The slot of a refused attempt is free only once its account is known to cool down."""
+    vendor.play(says("429 Too Many Requests", retry_after="30"))
+    async with pair(tmp_path, vendor, wait="60s", limits=", limits: {concurrency: 1}") as proxy:
+        calls = [asyncio.create_task(ask(proxy)) for _ in range(4)]
+        await until(lambda: len(proxy.running.scheduler.admission) == 4)
+        assert len(vendor.requests) == 1
+        for call in calls:
+            call.cancel()
 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "413 Too Large", "422 Unprocessable"])
