@@ -56,7 +56,7 @@ def _judge_throttling(
     violations = [each for detail in details for each in _objects(detail.get("violations"))]
     daily = [name for each in violations if "PerDay" in (name := str(each.get("quotaId")))]
     if _NO_QUOTA.search(text) or any(each.get("quotaValue") == "0" for each in violations):
-        return Judgement(Verdict.MISSING, f"{judgement.reason}: the model is not on the plan")
+        return Judgement(Verdict.SPENT, f"{judgement.reason}: the model is not on the plan")
     if daily:
         # It lasts until midnight in California; the delay that comes with it speaks of seconds.
         whole = not any("PerModel" in name for name in daily)

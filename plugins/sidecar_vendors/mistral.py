@@ -63,7 +63,7 @@ class Mistral(Vendor):
         if judgement.verdict is not Verdict.SLOW_DOWN:
             return judgement
         if answer.headers.get("x-ratelimit-limit-req-minute") == "0":
-            return Judgement(Verdict.MISSING, "429 the model is not on the plan")
+            return Judgement(Verdict.SPENT, "429 the model is not on the plan")
         if any(
             quota.window == MONTH and quota.remaining == 0
             for quota in read_windows(answer.headers, 0.0, _WINDOWS)

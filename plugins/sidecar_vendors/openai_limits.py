@@ -21,7 +21,7 @@ from sidecar import (
     error_text,
     judge_by_status,
 )
-from sidecar_vendors.ratelimits import read_windows, told_by_refill, window
+from sidecar_vendors.ratelimits import MINUTE, read_windows, told_by_refill, window
 
 CODES: Mapping[str, Verdict] = MappingProxyType(
     # These 429s are about money, and do not pass with time.
@@ -47,15 +47,16 @@ _SNAPSHOT = re.compile(r"(?:-\d{4}-\d\d-\d\d|-\d{4})+$", re.ASCII)
 
 
 def judge_limits(answer: Answer, codes: Mapping[str, Verdict]) -> Judgement:
-    """As the status and `codes` say, but a 429 over a day's limit is not cured by seconds, and one
-    over a request that is larger than the whole limit is not cured at all."""
+    """As the status and `codes` say, but a 429 over a day's limit is mostly not cured by seconds
+    (a large one may give a call back in a few), and one over a request that is larger than the
+    whole limit is not cured at all."""
     judgement = judge_by_status(answer, codes)
     if judgement.verdict is not Verdict.SLOW_DOWN:
         return judgement
     text = error_text(answer.body)
     if text.startswith("Request too large"):
         return Judgement(Verdict.CLIENT, f"{judgement.reason}: larger than the limit")
-    if _BY_DAY.search(text):
+    if _BY_DAY.search(text) and (judgement.wait is None or judgement.wait > MINUTE):
         return structs.replace(judgement, verdict=Verdict.SPENT)
     return judgement
 

@@ -19,7 +19,7 @@ from sidecar import (
 )
 from sidecar_vendors.endpoints import CHAT, MESSAGES
 
-_OF_ONE_API = "1304"
+_OF_A_MODEL = frozenset({"1304", "1311"})
 _FAIR_USE = "1313"
 
 
@@ -45,11 +45,11 @@ class Zai(Vendor):
         )
         | dict.fromkeys(
             ("1113",  # arrears, sent as a 429
-             "1304",  # the day's calls of one API
+             "1304", "1311",  # the day's calls of one API, a model that is not on the plan
              "1308", "1309", "1310"),  # the plan's hours, its end, its week or month
             Verdict.SPENT,
         )
-        | dict.fromkeys(("1211", "1220", "1221", "1222", "1311"), Verdict.MISSING)
+        | dict.fromkeys(("1211", "1220", "1221", "1222"), Verdict.MISSING)
         | dict.fromkeys(("1302", "1303", "1313"), Verdict.SLOW_DOWN)
         | dict.fromkeys(
             ("500", "1120", "1200", "1230", "1234",  # its own failures
@@ -63,7 +63,7 @@ class Zai(Vendor):
         held against fair use; 434 is a missing permission."""
         judgement = judge_by_status(answer, self.codes)
         code = error_code(answer.body)
-        if answer.status >= 400 and code in {_OF_ONE_API, _FAIR_USE}:
+        if answer.status >= 400 and code in {*_OF_A_MODEL, _FAIR_USE}:
             return structs.replace(judgement, whole_credential=code == _FAIR_USE)
         if answer.status == 434 and judgement.verdict is Verdict.CLIENT:
             return structs.replace(judgement, verdict=Verdict.MISSING)
