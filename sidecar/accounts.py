@@ -37,7 +37,7 @@ class Account:
         whose = f"provider {provider}" + (f" ({credential})" if credential else "")
         whose += f" for {family}" if family else ""
         self.cooldown = Cooldown(whose, f"{whose} is cooling down")
-        self.buckets: dict[QuotaKind, Bucket] = {}
+        self.buckets: dict[tuple[QuotaKind, float | None], Bucket] = {}
 
     def gates(self) -> Iterator[Gate]:
         """What a call must pass here."""
@@ -84,12 +84,10 @@ class Accounts:
         now = self._clock()
         opened: list[Gate] = []
         for quota in self._read(provider, headers):
-            bucket = account.buckets.get(quota.kind)
+            limit = (quota.kind, quota.window)
+            bucket = account.buckets.get(limit)
             if bucket is None:
-                name = f"{account.cooldown.scope} is at the vendor's limit on {quota.kind.value}"
-                bucket = account.buckets[quota.kind] = Bucket(
-                    account.cooldown.scope, name, quota.kind
-                )
+                bucket = account.buckets[limit] = Bucket(account.cooldown.scope, *limit)
                 self._changed()
             bucket.observe(quota, lease.mark(bucket), now)
             opened.append(bucket)

@@ -75,9 +75,9 @@ def _ratios(scheduler: Scheduler) -> Figures:
 def _buckets(scheduler: Scheduler) -> Iterator[tuple[tuple[str, ...], Bucket, float]]:
     now = scheduler.now()
     for account in scheduler.accounts:
-        for kind, bucket in account.buckets.items():
+        for bucket in account.buckets.values():
             if bucket.known(now):
-                names = (account.provider, account.credential, account.family, kind.value)
+                names = (account.provider, account.credential, account.family, bucket.per)
                 yield names, bucket, now
 
 

@@ -462,6 +462,7 @@ QUOTAS = [
     ("azure", "seconds, and a limit of -1",
      each(X + "-tokens", limit="100000", remaining="90000", reset="12") | each(X + "-requests", limit="-1", remaining="0", reset="0"),
      [Quota(TOKENS, 100000, 90000, 12.0, MINUTE, at_once=True)]),
+    ("azure", "nothing left, without limits", {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "0"}, []),
     ("azure", "what is left, without limits", {"x-ratelimit-remaining-requests": "7", "x-ratelimit-remaining-tokens": "-1"},
      [Quota(REQUESTS, None, 7, None, None, at_once=True)]),
 

@@ -29,18 +29,17 @@ class Window:
     def read(self, headers: Mapping[str, str], since: float) -> Quota | None:
         """What the headers of an answer that was sent at `since` (epoch seconds) say, if anything.
 
-        A limit of 0 or -1 is how some say that there is none to tell.
+        A limit of 0 or -1 is how some say that there is none to tell; without a limit, so is that
+        nothing is left.
         """
         limit = _figure(headers.get(self.limit))
         left = _figure(headers.get(self.remaining))
         if limit is not None and limit <= 0:
             return None
-        if left is not None and left < 0:
-            left = None if limit is None else 0
-        if left is not None and limit is not None:
-            left = min(left, limit)
-        if limit is None and left is None:
+        if limit is None and (left is None or left <= 0):
             return None
+        if left is not None:
+            left = max(0, left if limit is None else min(left, limit))
         reset = seconds_until(headers.get(self.reset, ""), since)
         return Quota(self.kind, limit, left, reset, self.seconds, self.at_once)
 
