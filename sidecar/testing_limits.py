@@ -19,7 +19,8 @@ BODIES = (
     b'{"error":"text"}', b'{"error":[{"message":5}]}', b'[{"error":{"code":429}}]',
     b'{"error":{"code":[],"type":{},"status":1e999,"message":["x"],"details":"x","metadata":7}}',
     b'{"error":{"details":[null,{"violations":[1,{"quotaId":2}],"retryDelay":-1}],'
-    b'"metadata":{"retry_after_seconds":1' + b"0" * 400 + b',"headers":[]}}}',
+    b'"metadata":{"retry_after_seconds":1' + b"0" * 400 + b',"headers":[],'
+    b'"limit_source":[],"reason":{}}}}',
 )  # fmt: skip
 """Bodies that no vendor should send, and some will."""
 _QUOTING = tuple(body.replace(b"@", QUOTED.encode()) for body in (

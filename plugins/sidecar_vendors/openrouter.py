@@ -64,7 +64,7 @@ class OpenRouter(Vendor):
                 return Judgement(Verdict.MISSING, "400 no such model")
             case 402:
                 return _judge_money(answer, judgement, metadata)
-            case 403 if metadata.get("limit_source") in _BUDGETS or "limit exceeded" in text:
+            case 403 if str(metadata.get("limit_source")) in _BUDGETS or "limit exceeded" in text:
                 return Judgement(Verdict.SPENT, "403 budget spent", whole_credential=True)
             case 403:
                 return Judgement(Verdict.CLIENT, "403 moderation")
