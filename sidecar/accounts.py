@@ -14,7 +14,7 @@ from typing import Any
 from sidecar.config import Provider
 from sidecar.gates import Gate
 from sidecar.leases import Lease
-from sidecar.pacing import Bucket, Cooldown
+from sidecar.pacing import Bucket, Cooldown, per
 from sidecar.vendor import Quota, QuotaKind, Vendor
 from sidecar.verdicts import Judgement, Verdict
 
@@ -87,7 +87,9 @@ class Accounts:
             limit = (quota.kind, quota.window)
             bucket = account.buckets.get(limit)
             if bucket is None:
-                bucket = account.buckets[limit] = Bucket(account.cooldown.scope, *limit)
+                scope = account.cooldown.scope
+                name = f"{scope} is at the vendor's limit on {per(*limit)}"
+                bucket = account.buckets[limit] = Bucket(scope, name, quota.kind)
                 self._changed()
             bucket.observe(quota, lease.mark(bucket), now)
             opened.append(bucket)

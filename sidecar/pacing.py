@@ -32,8 +32,7 @@ UNITS = {
     QuotaKind.OUTPUT_TOKENS: Unit.OUTPUT,
 }
 
-LENGTHS = {1.0: "/second", MINUTE: "/minute", 86400.0: "/day", 30 * 86400.0: "/month"}
-"""What windows of these lengths are called."""
+_LENGTHS = {1.0: "/second", MINUTE: "/minute", 86400.0: "/day", 30 * 86400.0: "/month"}
 
 
 class Held:
@@ -54,11 +53,9 @@ class Bucket(Gate):
     a window that comes back at once stays as it is until then. The next answer corrects it.
     """
 
-    __slots__ = ("_at", "_full", "_heard", "_level", "_pending", "_rate", "limit", "per", "quota")
+    __slots__ = ("_at", "_full", "_heard", "_level", "_pending", "_rate", "limit", "quota")
 
-    def __init__(self, scope: str, quota: QuotaKind, window: float | None) -> None:
-        self.per = quota.value + LENGTHS.get(window or 0.0, f"/{window:g}s" if window else "")
-        name = f"{scope} is at the vendor's limit on {self.per}"
+    def __init__(self, scope: str, name: str, quota: QuotaKind) -> None:
         super().__init__(scope, f"quota {quota.value}", UNITS[quota], name)
         self.keeps_sent = True
         self.quota = quota
@@ -226,6 +223,11 @@ class Hold(Gate):
     def take(self, amount: int, urgency: int, now: float) -> None:
         """Nobody passes."""
         raise AssertionError(self.name)
+
+
+def per(quota: QuotaKind, window: float | None) -> str:
+    """What a vendor's limit counts, and over how long if that is known: `tokens/minute`."""
+    return quota.value + _LENGTHS.get(window or 0.0, f"/{window:g}s" if window else "")
 
 
 def as_judgement(error: UpstreamError) -> Judgement:

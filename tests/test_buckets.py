@@ -20,7 +20,7 @@ keys: {{gpt: {{group: M, hash: "{{gpt}}"}}}}
 
 
 def bucket(quota: Quota) -> Bucket:
-    found = Bucket("provider x", quota.kind, quota.window)
+    found = Bucket("provider x", "its limit", quota.kind)
     found.observe(quota, None, 100.0)
     return found
 
