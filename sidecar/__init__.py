@@ -42,7 +42,17 @@ from sidecar.vendor import (
     Vendor,
     placed,
 )
-from sidecar.verdicts import Answer, Judgement, Verdict, error_code, judge_by_status, retry_after
+from sidecar.verdicts import (
+    Answer,
+    Judgement,
+    Verdict,
+    error_code,
+    error_object,
+    error_text,
+    judge_by_status,
+    judge_by_word,
+)
+from sidecar.waits import duration, retry_after, said_wait, seconds_until, sent_at
 
 __version__ = "0.1.0"
 
@@ -82,15 +92,22 @@ __all__ = [
     "as_count",
     "as_mapping",
     "as_object",
+    "duration",
     "error_code",
+    "error_object",
+    "error_text",
     "error_word",
     "hookimpl",
     "judge_by_status",
+    "judge_by_word",
     "mapping",
     "number",
     "peek",
     "placed",
     "retry_after",
+    "said_wait",
+    "seconds_until",
+    "sent_at",
     "text",
     "truth",
 ]

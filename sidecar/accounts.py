@@ -14,7 +14,7 @@ from typing import Any
 from sidecar.config import Provider
 from sidecar.gates import Gate
 from sidecar.leases import Lease
-from sidecar.pacing import Bucket, Cooldown
+from sidecar.pacing import Bucket, Cooldown, per
 from sidecar.vendor import Quota, QuotaKind, Vendor
 from sidecar.verdicts import Judgement, Verdict
 
@@ -37,7 +37,7 @@ class Account:
         whose = f"provider {provider}" + (f" ({credential})" if credential else "")
         whose += f" for {family}" if family else ""
         self.cooldown = Cooldown(whose, f"{whose} is cooling down")
-        self.buckets: dict[QuotaKind, Bucket] = {}
+        self.buckets: dict[tuple[QuotaKind, float | None], Bucket] = {}
 
     def gates(self) -> Iterator[Gate]:
         """What a call must pass here."""
@@ -84,12 +84,12 @@ class Accounts:
         now = self._clock()
         opened: list[Gate] = []
         for quota in self._read(provider, headers):
-            bucket = account.buckets.get(quota.kind)
+            limit = (quota.kind, quota.window)
+            bucket = account.buckets.get(limit)
             if bucket is None:
-                name = f"{account.cooldown.scope} is at the vendor's limit on {quota.kind.value}"
-                bucket = account.buckets[quota.kind] = Bucket(
-                    account.cooldown.scope, name, quota.kind
-                )
+                scope = account.cooldown.scope
+                name = f"{scope} is at the vendor's limit on {per(*limit)}"
+                bucket = account.buckets[limit] = Bucket(scope, name, quota.kind)
                 self._changed()
             bucket.observe(quota, lease.mark(bucket), now)
             opened.append(bucket)

@@ -24,8 +24,9 @@ from sidecar.usage import Wait
 from sidecar.verdicts import Verdict
 
 _PASSING = frozenset({429, 503, 529})
-"""Statuses that say of themselves that they will pass. After any other failure the same provider
-is not asked again: what was sent may have been served, and paid for."""
+"""Statuses that say of themselves that they will pass, as does a vendor's throttling under any
+other. After any other failure the same provider is not asked again: what was sent may have been
+served, and paid for."""
 
 
 @dataclass(slots=True)
@@ -181,7 +182,8 @@ class Dispatch:
         if attempted.verdict not in {Verdict.SLOW_DOWN, Verdict.OVERLOADED}:
             return False
         if attempted.reply is not None:
-            return attempted.reply.status in _PASSING
+            throttled = attempted.verdict is Verdict.SLOW_DOWN
+            return throttled or attempted.reply.status in _PASSING
         if attempted.in_stream:
             return True
         unreachable = attempted.error is not None and attempted.error.fault is Fault.CONNECT

@@ -32,6 +32,8 @@ UNITS = {
     QuotaKind.OUTPUT_TOKENS: Unit.OUTPUT,
 }
 
+_LENGTHS = {1.0: "/second", MINUTE: "/minute", 86400.0: "/day", 30 * 86400.0: "/month"}
+
 
 class Held:
     """What one call is thought to take of a vendor's bucket. `told`: the vendor's own figure
@@ -47,11 +49,11 @@ class Held:
 class Bucket(Gate):
     """What a vendor says is left of one of its limits, and how fast it fills up again.
 
-    Between two answers it is reckoned on: filled at the vendor's pace, less what was let through.
-    The next answer corrects it.
+    Between two answers it is reckoned on: filled at the vendor's pace, less what was let through;
+    a window that comes back at once stays as it is until then. The next answer corrects it.
     """
 
-    __slots__ = ("_at", "_heard", "_level", "_pending", "_rate", "limit", "quota")
+    __slots__ = ("_at", "_full", "_heard", "_level", "_pending", "_rate", "limit", "quota")
 
     def __init__(self, scope: str, name: str, quota: QuotaKind) -> None:
         super().__init__(scope, f"quota {quota.value}", UNITS[quota], name)
@@ -62,9 +64,13 @@ class Bucket(Gate):
         self._rate = 0.0
         self._pending = 0
         self._at = self._heard = -LONGEST
+        self._full = NEVER
 
     def left(self, now: float) -> float:
         """What is thought to be left."""
+        if now >= self._full:
+            self._level, self._at, self._full = float(self.limit), self._full, NEVER
+            self._rate = self.limit / MINUTE
         return min(float(self.limit), self._level + self._rate * (now - self._at))
 
     def known(self, now: float) -> bool:
@@ -73,7 +79,7 @@ class Bucket(Gate):
 
     def observe(self, quota: Quota, held: Held | None, now: float) -> None:
         """The vendor answered a call, which is the one of `held`, and said this."""
-        if quota.remaining is None or not (quota.limit or quota.remaining):
+        if quota.remaining is None:
             return
         if held is not None and self.quota is not QuotaKind.OUTPUT_TOKENS and not held.told:
             # Output is counted by the vendor as it is made; all else when it begins.
@@ -82,7 +88,12 @@ class Bucket(Gate):
         self.limit = max(quota.limit or 0, quota.remaining, 1)
         reset = min(quota.reset or quota.window or MINUTE, LONGEST)
         missing = self.limit - quota.remaining
-        self._rate = missing / max(reset, 0.001) if missing else self.limit / MINUTE
+        self._rate = (
+            missing / max(reset, 0.001) if missing else self.limit / (quota.window or MINUTE)
+        )
+        self._full = NEVER
+        if quota.at_once and missing:
+            self._rate, self._full = 0.0, now + reset
         self._level = float(quota.remaining - self._pending)
         self._at = self._heard = now
 
@@ -96,7 +107,7 @@ class Bucket(Gate):
         missing = min(amount, self.limit) - self.left(now)
         if missing <= 0:
             return now
-        filled = now + missing / self._rate if self._rate else self._heard + LONGEST
+        filled = now + missing / self._rate if self._rate else self._full
         return min(filled, self._heard + LONGEST)
 
     def take(self, amount: int, urgency: int, now: float) -> Held:
@@ -212,6 +223,11 @@ class Hold(Gate):
     def take(self, amount: int, urgency: int, now: float) -> None:
         """Nobody passes."""
         raise AssertionError(self.name)
+
+
+def per(quota: QuotaKind, window: float | None) -> str:
+    """What a vendor's limit counts, and over how long if that is known: `tokens/minute`."""
+    return quota.value + _LENGTHS.get(window or 0.0, f"/{window:g}s" if window else "")
 
 
 def as_judgement(error: UpstreamError) -> Judgement:

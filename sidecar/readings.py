@@ -9,7 +9,7 @@ from sidecar.config import Urgency
 from sidecar.credentials import Vault
 from sidecar.holds import in_words
 from sidecar.metrics import Metrics
-from sidecar.pacing import Bucket
+from sidecar.pacing import Bucket, per
 from sidecar.plugins import Registry
 from sidecar.reload import Configuration
 from sidecar.retries import RetryBudget
@@ -75,9 +75,9 @@ def _ratios(scheduler: Scheduler) -> Figures:
 def _buckets(scheduler: Scheduler) -> Iterator[tuple[tuple[str, ...], Bucket, float]]:
     now = scheduler.now()
     for account in scheduler.accounts:
-        for kind, bucket in account.buckets.items():
+        for limit, bucket in account.buckets.items():
             if bucket.known(now):
-                names = (account.provider, account.credential, account.family, kind.value)
+                names = (account.provider, account.credential, account.family, per(*limit))
                 yield names, bucket, now
 
 

@@ -8,32 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from urllib.parse import urlsplit
 
+from sidecar import testing_limits, testing_vendor
 from sidecar.dialect import Dialect, Endpoint, Meter, ModelAt, ModelEntry
 from sidecar.errors import Kind, Refusal
 from sidecar.plugins import Registry
-from sidecar.pricelist import load
-from sidecar.vendor import Ask, Field, Secret, Vendor
-from sidecar.verdicts import Answer, Verdict
+from sidecar.testing_limits import BODIES
 
-SECRET = "canary-credential"
 MESSAGE = 'a "message" with ümlauts\nand lines'
 CALL = "call_1"
-_BODIES = (b"", b"{}", b"[]", b"not json", b'{"error":{"code":null}}', b'{"error":"text"}', b"\xff")
-_HEADERS: tuple[dict[str, str], ...] = (
-    {},
-    {"retry-after": "-1"},
-    {"retry-after": "Fri, 99 Foo"},
-    {"retry-after-ms": "nan"},
-    {
-        "x-ratelimit-limit-tokens": "many",
-        "x-ratelimit-remaining-requests": "-3",
-        "x-ratelimit-reset-requests": "1h2m3.5s",
-        "anthropic-ratelimit-tokens-reset": "yesterday",
-        "anthropic-ratelimit-tokens-limit": "9" * 40,
-    },
-)
 
 
 def problems(registry: Registry) -> list[str]:
@@ -42,7 +25,9 @@ def problems(registry: Registry) -> list[str]:
     for dialect in registry.dialects.values():
         found += _prefixed(f"dialect {dialect.name}", _dialect_problems(dialect))
     for vendor in registry.vendors.values():
-        found += _prefixed(f"vendor {vendor.name}", _vendor_problems(vendor, registry))
+        every = testing_vendor.checks(vendor, registry) | testing_limits.checks(vendor)
+        for method, check in every.items():
+            found += _prefixed(f"vendor {vendor.name}", check(), method)
     return found
 
 
@@ -67,14 +52,14 @@ def _reading(meter: Meter, pieces: Sequence[bytes]) -> tuple[object, ...]:
     return meter.usage(), meter.model, meter.error, meter.finished, meter.created()
 
 
-def _prefixed(who: str, breaches: Iterator[str]) -> list[str]:
-    found: list[str] = []
+def _prefixed(who: str, breaches: Iterator[str], method: str = "it") -> list[str]:
+    found: dict[str, None] = {}
     try:
         for breach in breaches:
-            found.append(f"{who}: {breach}")  # noqa: PERF401 - keeps what came before an error
+            found[f"{who}: {breach}"] = None  # each once, and what came before an error is kept
     except Exception as error:  # noqa: BLE001 - foreign code is what is being checked
-        found.append(f"{who}: raised {type(error).__name__}: {error}")
-    return found
+        found[f"{who}: {method} raised {type(error).__name__}: {error}"] = None
+    return list(found)
 
 
 def _dialect_problems(dialect: Dialect) -> Iterator[str]:
@@ -123,7 +108,7 @@ def _texts(value: object) -> list[str]:
 
 def _totality(dialect: Dialect, endpoint: Endpoint) -> Iterator[str]:
     for content_type in ("application/json", "text/event-stream", "audio/mpeg", ""):
-        for body in _BODIES:
+        for body in BODIES:
             meter = dialect.meter(endpoint, content_type)
             meter.feed(body)
             meter.usage()
@@ -136,90 +121,5 @@ def _totality(dialect: Dialect, endpoint: Endpoint) -> Iterator[str]:
             start, end = located.model_span
             if not 0 <= start <= end <= len(located.path):
                 yield f"locate({path!r}) gives a span outside its path"
-    for body in _BODIES:
+    for body in BODIES:
         dialect.list_models(body)
-
-
-def _vendor_problems(vendor: Vendor, registry: Registry) -> Iterator[str]:
-    if not vendor.dialects:
-        yield "speaks no dialect"
-    if vendor.base_url is not None and urlsplit(vendor.base_url).scheme not in {"http", "https"}:
-        yield f"its base_url {vendor.base_url} is no http address"
-    for name in vendor.dialects:
-        yield from _addressing(vendor, registry.dialects[name])
-    yield from _judging(vendor)
-    for headers in _HEADERS:
-        vendor.read_quota(headers, 0.0)
-    for name in vendor.serves:
-        if name not in registry.vendors:
-            yield f"serves {name}, which no plugin knows"
-    if vendor.price_list is not None and vendor.price_list not in load():
-        yield f"the list of prices knows no provider {vendor.price_list}"
-    for size in (0, 1, 1 << 30):
-        tokens, output = vendor.estimate(size, None)
-        if tokens < 0 or output is not None:
-            yield f"estimates {tokens} and {output} tokens for {size} bytes without a bound"
-    yield from _field_problems(vendor.fields)
-
-
-def _field_problems(fields: Sequence[Field]) -> Iterator[str]:
-    for field in fields:
-        if not field.help:
-            yield f"field {field.name} has no help"
-        if [each.name for each in fields].count(field.name) > 1:
-            yield f"field {field.name} is there twice"
-        allowed = field.type
-        fits = (
-            field.default in allowed
-            if isinstance(allowed, tuple)
-            else type(field.default) is allowed
-        )
-        if field.default is not None and not fits:
-            yield f"field {field.name} has a default of another type"
-
-
-def _judging(vendor: Vendor) -> Iterator[str]:
-    for status in range(100, 600):
-        for body in _BODIES:
-            for headers in _HEADERS:
-                judgement = vendor.judge(Answer(status, headers, body))
-                if status < 400 and judgement.verdict is not Verdict.TAKE:
-                    yield f"judges a plain {status} as {judgement.verdict}"
-                    return
-
-
-def _addressing(vendor: Vendor, dialect: Dialect) -> Iterator[str]:
-    serving = vendor.dialects[dialect.name]
-    base_url = serving.base(vendor.base_url or "http://127.0.0.1:1/v1")
-    request = dialect.models_request
-    ask = Ask(
-        dialect=dialect.name,
-        serving=serving,
-        endpoint=request.endpoint,
-        method="GET",
-        path=request.path,
-        query="a=b%2Fc",
-        model="m/1",
-        base_url=base_url,
-        secret=Secret(SECRET),
-        options={field.name: _value(field) for field in vendor.fields},
-    )
-    prepared = vendor.prepare(ask)
-    if SECRET in prepared.url:
-        yield f"puts the credential into the address for {dialect.name}"
-    if not any(SECRET in value for _, value in prepared.headers):
-        yield f"sends no credential for {dialect.name}"
-    if urlsplit(prepared.url).netloc != urlsplit(base_url).netloc:
-        yield f"calls {prepared.url}, which is not the provider's host"
-    if "a=b%2Fc" not in prepared.url:
-        yield f"changes the query for {dialect.name}"
-
-
-def _value(field: Field) -> str | int | bool:
-    if field.default is not None:
-        return field.default
-    if isinstance(field.type, tuple):
-        return field.type[0]
-    if field.type is str:
-        return "x"
-    return field.type is bool or 1

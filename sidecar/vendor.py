@@ -17,7 +17,14 @@ from msgspec import Struct
 
 from sidecar.dialect import Endpoint
 from sidecar.usage import Usage
-from sidecar.verdicts import IN_STREAM, Answer, Judgement, Verdict, judge_by_status
+from sidecar.verdicts import (
+    NO_CODES,
+    Answer,
+    Judgement,
+    Verdict,
+    judge_by_status,
+    judge_by_word,
+)
 
 
 class Secret:
@@ -119,14 +126,20 @@ class QuotaKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What a vendor's headers say is left of one window; `reset` is seconds from now until it is
-    full again, `window` its length in seconds when the vendor's format implies one."""
+    """What a vendor's headers say is left of one window.
+
+    `limit` is positive, `remaining` not negative and at most `limit`. `reset` is seconds from now
+    until the window is full again, finite and not negative; `window` is its length in seconds when
+    the vendor's format implies one. None is what the vendor does not say. A window refills evenly
+    until `reset` (a token bucket), unless `at_once`: then nothing comes back before it.
+    """
 
     kind: QuotaKind
     limit: int | None
     remaining: int | None
     reset: float | None
     window: float | None = None
+    at_once: bool = False
 
 
 NO_DIALECTS: Mapping[str, Serving] = MappingProxyType({})
@@ -157,8 +170,10 @@ class Vendor:
     dialects: ClassVar[Mapping[str, Serving]] = NO_DIALECTS
     fields: ClassVar[tuple[Field, ...]] = ()
     local_server: ClassVar[LocalServer | None] = None
-    spent: ClassVar[frozenset[str]] = frozenset()
-    """Error codes and types by which this vendor says that money or a long quota is used up."""
+    codes: ClassVar[Mapping[str, Verdict]] = NO_CODES
+    """This vendor's error codes and types that say more than the HTTP status does."""
+    bytes_per_token: ClassVar[float] = 4.0
+    """Bytes of a JSON request body to a token of input, as a rule of thumb."""
     price_list: ClassVar[str | None] = None
     """What the bundled list of prices calls this vendor; None: it is known there by its address, or
     not at all."""
@@ -172,24 +187,25 @@ class Vendor:
 
     def estimate(self, body_bytes: int, max_output: int | None) -> tuple[int, int | None]:
         """Input and output tokens to reserve; the output is None when the request has no bound."""
-        return body_bytes // 4, max_output
+        return int(body_bytes / self.bytes_per_token), max_output
 
     def judge(self, answer: Answer) -> Judgement:
-        """What to do with an answer. Total over every status; never raises."""
-        return judge_by_status(answer, self.spent)
+        """What to do with an answer. Total over every status, header and body; never raises."""
+        return judge_by_status(answer, self.codes)
 
     def judge_event(self, error: str) -> Verdict:
-        """What to do with a stream whose first event is an error, by the vendor's own word for it.
+        """What to do with a 200 answer that begins with an error, by the vendor's own word for it.
         TAKE passes it on as it is; never raises."""
-        return IN_STREAM.get(error.lower(), Verdict.TAKE)
+        return judge_by_word(error, self.codes)
 
     def family(self, model: str) -> str:
         """The name under which this vendor counts a model's rate limits: models of one family
-        share them."""
+        share them. The family of a family is itself; never raises."""
         return model
 
     def counted(self, usage: Usage) -> tuple[int, int]:
-        """The input and output tokens of a usage that count against this vendor's rate limits."""
+        """The input and output tokens of a usage that count against this vendor's rate limits:
+        never more than were reported, and 0 for what is unknown."""
         return usage.input_tokens or 0, usage.output_tokens or 0
 
     def normalise(self, usage: Usage, endpoint: Endpoint) -> Usage:
@@ -197,7 +213,8 @@ class Vendor:
         return usage
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """What the vendor says is left; `now` is wall-clock seconds, for absolute resets."""
+        """What the vendor says is left, at most once for each kind and window; `now` is epoch
+        seconds, for absolute resets. A header that makes no sense says nothing; never raises."""
         return ()
 
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from types import MappingProxyType
 
 from msgspec import Struct
 
 from sidecar.meters import as_mapping, as_object
+from sidecar.waits import retry_after, said_wait
 
 
 class Answer(Struct, frozen=True):
@@ -56,44 +55,99 @@ class Judgement(Struct, frozen=True):
     whole_credential: bool = False
 
 
-IN_STREAM: Mapping[str, Verdict] = MappingProxyType(
-    dict.fromkeys(("rate_limit_error", "rate_limit_exceeded", "resource_exhausted", "429"),
+NO_CODES: Mapping[str, Verdict] = MappingProxyType({})
+
+_BY_STATUS: Mapping[int, Verdict] = MappingProxyType(
+    {
+        401: Verdict.CREDENTIAL,
+        402: Verdict.SPENT,
+        403: Verdict.MISSING,
+        404: Verdict.MISSING,
+        408: Verdict.OVERLOADED,
+        429: Verdict.SLOW_DOWN,
+    }
+)
+_USUAL: Mapping[str, Verdict] = MappingProxyType({"model_not_found": Verdict.MISSING})
+_IN_STREAM: Mapping[str, Verdict] = MappingProxyType(
+    dict.fromkeys(("rate_limit_error", "rate_limit_exceeded", "resource_exhausted"),
                   Verdict.SLOW_DOWN)
-    | dict.fromkeys(("overloaded_error", "server_is_overloaded", "slow_down", "server_error",
-                     "api_error", "internal_error", "timeout_error", "unavailable", "internal",
-                     "deadline_exceeded", "500", "502", "503", "504", "529"), Verdict.OVERLOADED)
+    | dict.fromkeys(("overloaded_error", "server_is_overloaded", "server_overloaded", "slow_down",
+                     "server_error", "api_error", "internal_error", "internal_server_error",
+                     "service_unavailable_error", "service_unavailable", "timeout_error",
+                     "unavailable", "internal", "deadline_exceeded"), Verdict.OVERLOADED)
+    | dict.fromkeys(("authentication_error", "invalid_api_key"), Verdict.CREDENTIAL)
+    | {"billing_error": Verdict.SPENT}
 )  # fmt: skip
 """Errors inside a started stream that another place, or a later try, may not have."""
 
+_WAITABLE = frozenset({Verdict.SLOW_DOWN, Verdict.OVERLOADED, Verdict.SPENT})
+_WHOLE = frozenset({Verdict.SPENT, Verdict.CREDENTIAL})
 _CODE = re.compile(r"[\w.:/-]{1,80}", re.ASCII)
+_STATUS = re.compile(r"[1-5]\d\d", re.ASCII)
 
 
-def judge_by_status(answer: Answer, spent: frozenset[str] = frozenset()) -> Judgement:
-    """What most vendors mean by a status, with the error's own code as the reason."""
-    code = error_code(answer.body)
+def judge_by_status(answer: Answer, codes: Mapping[str, Verdict] = NO_CODES) -> Judgement:
+    """What most vendors mean by a status, with the error's own code as the reason.
+
+    `codes` are a vendor's own codes and types that say more than the status does. Spent money and
+    a rejected credential are taken to concern all models. The wait is the headers', else what the
+    error's message speaks of.
+    """
     status = answer.status
-    reason = f"{status} {code}".strip()
     if status < 400:
         return Judgement(Verdict.TAKE)
-    if status == 402 or code in spent:
-        return Judgement(Verdict.SPENT, reason, whole_credential=True)
-    if status == 401:
-        return Judgement(Verdict.CREDENTIAL, reason)
-    if status in {403, 404}:
-        return Judgement(Verdict.MISSING, reason)
-    if status == 429:
-        return Judgement(Verdict.SLOW_DOWN, reason, retry_after(answer.headers))
-    if status >= 500 or status == 408:
-        return Judgement(Verdict.OVERLOADED, reason, retry_after(answer.headers))
-    return Judgement(Verdict.CLIENT, reason)
+    words = _error_words(error_object(answer.body))
+    known = {**_USUAL, **codes}
+    usual = Verdict.OVERLOADED if status >= 500 else Verdict.CLIENT
+    by_status = _BY_STATUS.get(status, usual)
+    verdict = next((known[word] for word in words if word in known), by_status)
+    reason = " ".join(dict.fromkeys((str(status), *words[:1])))
+    wait = _wait(answer) if verdict in _WAITABLE else None
+    return Judgement(verdict, reason, wait, verdict in _WHOLE)
+
+
+def judge_by_word(error: str, codes: Mapping[str, Verdict] = NO_CODES) -> Verdict:
+    """What an error inside a 200 answer means, by the vendor's word for it; a number of three
+    digits is an HTTP status. TAKE for what is the client's fault, or not known."""
+    verdict = codes.get(error) or _IN_STREAM.get(error.lower()) or _USUAL.get(error)
+    if verdict is None and _STATUS.fullmatch(error):
+        verdict = judge_by_status(Answer(int(error), {})).verdict
+    return Verdict.TAKE if verdict is None or verdict is Verdict.CLIENT else verdict
 
 
 def error_code(body: bytes) -> str:
-    """The `code`, else the `type`, of the error object in a JSON body, or of a body that is itself
-    the error; "" when there is none."""
-    whole = as_object(body)
-    error = as_mapping(whole.get("error")) or whole
-    return code_word(error.get("code") or error.get("type") or error.get("status") or "")
+    """The `code`, else the `type` or `status`, of the error in a JSON body; "" when there is none.
+    A number that only repeats the HTTP status is no code."""
+    return next(iter(_error_words(error_object(body))), "")
+
+
+def error_text(body: bytes) -> str:
+    """The message of the error in a JSON body, or "". It may quote what was sent: look words up in
+    it, and never pass it on."""
+    error = error_object(body)
+    texts = (error.get(name) for name in ("message", "error", "detail"))
+    return next((text for text in texts if isinstance(text, str)), "")
+
+
+def error_object(body: bytes) -> Mapping[str, object]:
+    """The `error` of a JSON body, else the body itself; out of the list that some wrap it into."""
+    whole = as_object(body.strip().removeprefix(b"[").removesuffix(b"]"))
+    return as_mapping(whole.get("error")) or whole
+
+
+def _error_words(error: Mapping[str, object]) -> tuple[str, ...]:
+    found = (error.get(name) for name in ("code", "type", "status"))
+    return tuple(word for each in found if _says_more(each) and (word := code_word(each)))
+
+
+def _says_more(value: object) -> bool:
+    """A number that only repeats the HTTP status says nothing."""
+    return isinstance(value, str) or (type(value) is int and not 100 <= value <= 599)
+
+
+def _wait(answer: Answer) -> float | None:
+    hint = retry_after(answer.headers)
+    return said_wait(error_text(answer.body)) if hint is None else hint
 
 
 def code_word(value: object) -> str:
@@ -101,19 +155,3 @@ def code_word(value: object) -> str:
     answered, and this goes into logs and books."""
     word = str(value)
     return word if _CODE.fullmatch(word) else ""
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by `retry-after-ms` or `Retry-After` (RFC 9110 section 10.2.3: seconds or a
-    date, which is taken relative to the answer's own `Date`). None when it says nothing usable."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        with suppress(ValueError):
-            seconds = float(headers.get(name, "")) * unit
-            if 0 <= seconds < float("inf"):
-                return seconds
-    try:
-        until = parsedate_to_datetime(headers.get("retry-after", ""))
-        since = parsedate_to_datetime(headers.get("date", ""))
-        return max(0.0, (until - since).total_seconds())
-    except (ValueError, TypeError):
-        return None

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sidecar import (
-    Answer,
     Ask,
     Endpoint,
     Facts,
     Kind,
-    Quota,
-    QuotaKind,
     Refusal,
     Secret,
     Usage,
-    Verdict,
-    error_code,
 )
 from sidecar.plugins import discover, locate
 from sidecar.testing import problems
@@ -242,175 +234,6 @@ def test_azure_by_deployments() -> None:
     )
 
 
-def error(code: str = "", **more: object) -> bytes:
-    return json.dumps({"error": {"code": code, **more}}).encode()
-
-
-VERDICTS = [
-    ("openai", 429, error("rate_limit_exceeded"), Verdict.SLOW_DOWN),
-    ("openai", 429, error("insufficient_quota"), Verdict.SPENT),
-    ("openai", 429, error("billing_hard_limit_reached"), Verdict.SPENT),
-    ("openai", 401, error("invalid_api_key"), Verdict.CREDENTIAL),
-    ("openai", 404, error("model_not_found"), Verdict.MISSING),
-    ("openai", 400, error("context_length_exceeded"), Verdict.CLIENT),
-    ("openai", 422, b"", Verdict.CLIENT),
-    ("openai", 503, error("server_is_overloaded"), Verdict.OVERLOADED),
-    ("anthropic", 529, error(type="overloaded_error"), Verdict.OVERLOADED),
-    ("anthropic", 429, error(type="rate_limit_error"), Verdict.SLOW_DOWN),
-    ("anthropic", 429, error(details={"error_code": "enforced_spend_limit_reached"}), Verdict.SPENT),
-    ("anthropic", 400, error(message="You have reached your specified API usage limits."), Verdict.SPENT),
-    ("anthropic", 402, error(type="billing_error"), Verdict.SPENT),
-    ("gemini", 400, error(details=[{"reason": "API_KEY_INVALID"}]), Verdict.CREDENTIAL),
-    ("gemini", 400, error(status="INVALID_ARGUMENT"), Verdict.CLIENT),
-    ("gemini", 429, error(details=[{"violations": [{"quotaId": "GenPerDayPerProject"}]}]), Verdict.SPENT),
-    ("gemini", 503, error(status="UNAVAILABLE"), Verdict.OVERLOADED),
-    ("xai", 400, b'{"code":"x","error":"Incorrect API key provided"}', Verdict.CREDENTIAL),
-    ("xai", 429, b'{"error":"used all available credits or reached its monthly spending limit"}', Verdict.SPENT),
-    ("moonshot", 429, error(type="exceeded_current_quota_error"), Verdict.SPENT),
-    ("zai", 429, error("1113"), Verdict.SPENT),
-    ("zai", 429, error("1302"), Verdict.SLOW_DOWN),
-    ("zai", 400, error("1000"), Verdict.CREDENTIAL),
-    ("zai", 400, error("1211"), Verdict.MISSING),
-    ("zai", 500, error("1309"), Verdict.SPENT),
-    ("xai", 403, b'{"code":"x","error":"This key is blocked"}', Verdict.CREDENTIAL),
-    ("groq", 498, b"", Verdict.OVERLOADED),
-    ("groq", 429, error("rate_limit_exceeded"), Verdict.SLOW_DOWN),
-    ("moonshot", 429, error(type="engine_overloaded_error"), Verdict.OVERLOADED),
-    ("moonshot", 429, error(type="rate_limit_reached_error"), Verdict.SLOW_DOWN),
-    ("fireworks", 412, b"", Verdict.SPENT),
-    ("deepseek", 402, error("invalid_request_error"), Verdict.SPENT),
-    ("together", 503, b"", Verdict.OVERLOADED),
-    ("openrouter", 402, error(), Verdict.SPENT),
-    ("openrouter", 402, error(metadata={"limit_source": "openrouter_in_flight_budget"}), Verdict.SLOW_DOWN),
-    ("openrouter", 403, error(), Verdict.CLIENT),
-    ("mistral", 401, b'{"detail":"Unauthorized"}', Verdict.CREDENTIAL),
-    ("mistral", 422, b'{"detail":[]}', Verdict.CLIENT),
-    ("ollama", 404, b'{"error":"model \'x\' not found"}', Verdict.MISSING),
-    ("llamacpp", 503, b"", Verdict.OVERLOADED),
-    ("azure", 404, error("DeploymentNotFound"), Verdict.MISSING),
-    ("azure", 400, error("content_filter"), Verdict.CLIENT),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("vendor", "status", "body", "verdict"), VERDICTS)
-def test_what_an_error_means(vendor: str, status: int, body: bytes, verdict: Verdict) -> None:
-    assert REGISTRY.vendors[vendor].judge(Answer(status, {}, body)).verdict is verdict
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry-after": "2"}, 2.0),
-        ({"retry-after": "1.5"}, 1.5),
-        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
-        ({"retry-after": "Wed, 25 Nov 2026 10:00:30 GMT", "date": "Wed, 25 Nov 2026 10:00:00 GMT"}, 30.0),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "-5"}, None),
-        ({"retry-after": "inf"}, None),
-        ({}, None),
-    ],
-)  # fmt: skip
-def test_how_long_a_vendor_says_to_wait(headers: dict[str, str], seconds: float | None) -> None:
-    assert REGISTRY.vendors["openai"].judge(Answer(429, headers)).wait == seconds
-
-
-@pytest.mark.parametrize("wrapped", [b"%s", b"[%s]\n"])
-def test_gemini_says_it_in_the_body(wrapped: bytes) -> None:
-    body = error(details=[{"@type": "…/google.rpc.RetryInfo", "retryDelay": "22.5s"}])
-    assert REGISTRY.vendors["gemini"].judge(Answer(429, {}, wrapped % body)).wait == 22.5
-
-
-def test_a_hold_is_waited_for_and_a_model_off_the_plan_is_not() -> None:
-    hold = REGISTRY.vendors["openrouter"].judge(Answer(402, {"retry-after": "3"}))
-    assert (hold.verdict, hold.wait) == (Verdict.SLOW_DOWN, 3.0)
-    off = Answer(429, {"x-ratelimit-limit-req-minute": "0"})
-    assert REGISTRY.vendors["mistral"].judge(off).verdict is Verdict.MISSING
-
-
-REASONS = [
-    (b'{"error":{"code":"a","type":"b"}}', "a"),
-    (b'{"error":{"code":null,"type":"b"}}', "b"),
-    (b'{"type":"error","error":{"type":"b"}}', "b"),
-    (b'{"object":"error","type":"b","code":"3505"}', "3505"),
-    (b'{"error":"text"}', ""),
-    (b"[]", ""),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("body", "code"), REASONS)
-def test_an_errors_own_word_for_it(body: bytes, code: str) -> None:
-    assert error_code(body) == code
-
-
-@pytest.mark.parametrize("vendor", sorted(REGISTRY.vendors))
-@given(
-    status=st.integers(100, 599),
-    body=st.one_of(
-        st.binary(max_size=80),
-        st.recursive(
-            st.one_of(st.none(), st.text(max_size=8), st.integers()),
-            lambda inner: st.one_of(
-                st.lists(inner, max_size=3),
-                st.dictionaries(
-                    st.sampled_from(["error", "code", "type", "details", "retryDelay"]), inner
-                ),
-            ),
-            max_leaves=8,
-        ).map(lambda value: json.dumps(value).encode()),
-    ),
-    value=st.one_of(st.text(max_size=20), st.from_regex(r"[0-9]{1,5000}", fullmatch=True)),
-)
-@settings(max_examples=40)
-def test_judging_and_reading_quotas_never_fails(
-    vendor: str, status: int, body: bytes, value: str
-) -> None:
-    found = REGISTRY.vendors[vendor]
-    headers = dict.fromkeys(EVERY_HEADER, value)
-    judgement = found.judge(Answer(status, headers, body))
-    assert (judgement.verdict is Verdict.TAKE) is (status < 400)
-    assert judgement.wait is None or 0 <= judgement.wait < float("inf")
-    for quota in found.read_quota(headers, 0.0):
-        assert quota.limit is None or quota.limit >= 0
-        assert quota.reset is None or quota.reset >= 0
-
-
-EVERY_HEADER = [
-    "retry-after", "retry-after-ms", "date",
-    *(f"x-{stem}-{what}" for what in ("limit", "remaining", "reset") for stem in ("ratelimit", "tokenlimit")),
-    *(f"x-ratelimit-{what}-{name}" for what in ("limit", "remaining", "reset") for name in (
-        "requests", "tokens", "req-minute", "tokens-minute", "tokens-prompt", "tokens-generated")),
-    *(f"anthropic-ratelimit-{name}-{what}" for what in ("limit", "remaining", "reset")
-      for name in ("requests", "tokens", "input-tokens", "output-tokens")),
-]  # fmt: skip
-
-
-QUOTAS = [
-    ("azure", {"x-ratelimit-limit-tokens": "100", "x-ratelimit-remaining-tokens": "90",
-               "x-ratelimit-reset-tokens": "12", "x-ratelimit-limit-requests": "-1",
-               "x-ratelimit-remaining-requests": "0"},
-     [Quota(QuotaKind.TOKENS, 100, 90, 12.0, 60.0)]),
-    ("mistral", {"x-ratelimit-limit-req-minute": "60", "x-ratelimit-remaining-req-minute": "59",
-                 "x-ratelimitbysize-limit-month": "1000", "x-ratelimitbysize-remaining-month": "10"},
-     [Quota(QuotaKind.REQUESTS, 60, 59, None, 60.0), Quota(QuotaKind.TOKENS, 1000, 10, None, 2592000.0)]),
-    ("together", {"x-ratelimit-limit": "10", "x-ratelimit-remaining": "9", "x-ratelimit-reset": "1",
-                  "x-tokenlimit-limit": "500", "x-tokenlimit-remaining": "400"},
-     [Quota(QuotaKind.REQUESTS, 10, 9, 1.0, 1.0), Quota(QuotaKind.TOKENS, 500, 400, None, 1.0)]),
-    ("fireworks", {"x-ratelimit-limit-tokens-prompt": "60000", "x-ratelimit-remaining-tokens-generated": "5"},
-     [Quota(QuotaKind.INPUT_TOKENS, 60000, None, None), Quota(QuotaKind.OUTPUT_TOKENS, None, 5, None)]),
-    ("groq", {"x-ratelimit-limit-requests": "14400", "x-ratelimit-reset-requests": "2m59.56s"},
-     [Quota(QuotaKind.REQUESTS, 14400, None, 179.56, 86400.0)]),
-    ("openai", {"x-ratelimit-limit-requests": "9" * 5000, "x-ratelimit-remaining-requests": "many"}, []),
-    ("deepseek", {"x-ratelimit-limit-requests": "5"}, []),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("vendor", "headers", "quotas"), QUOTAS)
-def test_what_a_vendor_says_is_left(
-    vendor: str, headers: dict[str, str], quotas: list[Quota]
-) -> None:
-    assert list(REGISTRY.vendors[vendor].read_quota(headers, 0.0)) == quotas
-
-
 @pytest.mark.parametrize(("endpoint", "output"), [("chat", 30), ("responses", 20)])
 def test_xai_counts_reasoning_beside_the_completion_in_chat_alone(
     endpoint: str, output: int
@@ -418,27 +241,6 @@ def test_xai_counts_reasoning_beside_the_completion_in_chat_alone(
     read = Usage(5, 20, reasoning_tokens=10)
     assert REGISTRY.vendors["xai"].normalise(read, Endpoint(endpoint)).output_tokens == output
     assert REGISTRY.vendors["openai"].normalise(read, Endpoint(endpoint)) == read
-
-
-def test_quotas_as_vendors_write_them() -> None:
-    openai = {
-        "x-ratelimit-limit-requests": "500", "x-ratelimit-remaining-requests": "499",
-        "x-ratelimit-reset-requests": "120ms", "x-ratelimit-limit-tokens": "200000",
-        "x-ratelimit-remaining-tokens": "199000", "x-ratelimit-reset-tokens": "6m0.5s",
-    }  # fmt: skip
-    assert REGISTRY.vendors["openai"].read_quota(openai, 0) == (
-        Quota(QuotaKind.REQUESTS, 500, 499, 0.12, 60.0),
-        Quota(QuotaKind.TOKENS, 200000, 199000, 360.5, 60.0),
-    )
-    assert REGISTRY.vendors["groq"].read_quota(openai, 0)[0].window == 86400.0
-    anthropic = {
-        "anthropic-ratelimit-input-tokens-limit": "40000",
-        "anthropic-ratelimit-input-tokens-remaining": "39000",
-        "anthropic-ratelimit-input-tokens-reset": "1970-01-01T00:01:10Z",
-    }
-    assert REGISTRY.vendors["anthropic"].read_quota(anthropic, 60) == (
-        Quota(QuotaKind.INPUT_TOKENS, 40000, 39000, 10.0, 60.0),
-    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import ClassVar
 from urllib.parse import unquote
 
@@ -28,22 +27,21 @@ from sidecar import (
     ModelEntry,
     NoMeter,
     Quota,
-    QuotaKind,
     Refusal,
     Refused,
     Serving,
+    Usage,
     Vendor,
     Verdict,
     hookimpl,
-    judge_by_status,
     mapping,
     number,
     peek,
     truth,
 )
+from sidecar_vendors import anthropic_limits
 from sidecar_vendors.anthropic_usage import MessageMeter, MessagesMeter
 from sidecar_vendors.openai import rows
-from sidecar_vendors.ratelimits import whole
 
 _PREFIX = re.compile(r"/+(?:v1|anthropic)(?=/)")
 
@@ -75,12 +73,6 @@ _TYPES: Mapping[Kind, tuple[int, str]] = {
     Kind.UPSTREAM_TIMEOUT: (504, "timeout_error"),
     Kind.DRAINING: (529, "overloaded_error"),
     Kind.OVERLOADED: (529, "overloaded_error"),
-}
-_QUOTAS = {
-    "requests": QuotaKind.REQUESTS,
-    "tokens": QuotaKind.TOKENS,
-    "input-tokens": QuotaKind.INPUT_TOKENS,
-    "output-tokens": QuotaKind.OUTPUT_TOKENS,
 }
 
 
@@ -205,29 +197,25 @@ class Anthropic(Vendor):
         "anthropic": Serving(header="x-api-key", scheme=""),
         "openai": Serving(frozenset({"chat", "models", "model"}), add="/v1"),
     }
-    spent: ClassVar[frozenset[str]] = frozenset({"billing_error"})
+    codes: ClassVar[Mapping[str, Verdict]] = {"billing_error": Verdict.SPENT}
+    # Its newer tokenizer makes about 30 % more tokens of a text than the older one (its pricing).
+    bytes_per_token: ClassVar[float] = 3.0
 
     def judge(self, answer: Answer) -> Judgement:
-        """Also tells a reached spend limit, which no waiting of seconds cures, from throttling."""
-        judgement = judge_by_status(answer, self.spent)
-        body = answer.body
-        if answer.status == 429 and b"spend_limit_reached" in body:
-            return Judgement(Verdict.SPENT, "429 spend_limit_reached", whole_credential=True)
-        if answer.status == 400 and b"You have reached your specified API usage limits" in body:
-            return Judgement(Verdict.SPENT, "400 usage limit reached", whole_credential=True)
-        return judgement
+        """Also tells spend limits and used-up subscriptions from throttling."""
+        return anthropic_limits.judge_limits(answer, self.codes)
+
+    def family(self, model: str) -> str:
+        """By classes of models."""
+        return anthropic_limits.shared_by(model)
+
+    def counted(self, usage: Usage) -> tuple[int, int]:
+        """Without what was read from the cache."""
+        return anthropic_limits.counted(usage)
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """`anthropic-ratelimit-{requests,…}-{limit,remaining,reset}`; resets are RFC 3339."""
-        found = []
-        for name, kind in _QUOTAS.items():
-            stem = f"anthropic-ratelimit-{name}"
-            limit = whole(headers.get(f"{stem}-limit"))
-            left = whole(headers.get(f"{stem}-remaining"))
-            if limit is not None or left is not None:
-                reset = _seconds_until(headers.get(f"{stem}-reset"), now)
-                found.append(Quota(kind, limit, left, reset, 60.0))
-        return tuple(found)
+        """`anthropic-ratelimit-*`, with resets in RFC 3339, or in epoch seconds."""
+        return anthropic_limits.read_limits(headers, now)
 
 
 def _shape(refusal: Refusal) -> tuple[int, str]:
@@ -270,13 +258,6 @@ def _without_prefixes(path: str) -> tuple[str, bool]:
     while match := _PREFIX.match(path):
         path, prefixed = path[match.end() :], True
     return "/" + path.lstrip("/"), prefixed
-
-
-def _seconds_until(text: str | None, now: float) -> float | None:
-    try:
-        return max(0.0, datetime.fromisoformat(text or "").timestamp() - now)
-    except (ValueError, OverflowError):
-        return None
 
 
 @hookimpl

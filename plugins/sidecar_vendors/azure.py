@@ -5,14 +5,38 @@ In both, the model that is asked for is the deployment's name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import quote
 
-from sidecar import Ask, Field, Prepared, Quota, Serving, Vendor, hookimpl, placed
-from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, STORED
-from sidecar_vendors.ratelimits import read_ratelimits
+from msgspec import structs
 
+from sidecar import (
+    Answer,
+    Ask,
+    Field,
+    Judgement,
+    Prepared,
+    Quota,
+    QuotaKind,
+    Serving,
+    Vendor,
+    Verdict,
+    error_text,
+    hookimpl,
+    judge_by_status,
+    placed,
+    said_wait,
+)
+from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, STORED
+from sidecar_vendors.ratelimits import read_windows, window
+
+_WINDOWS = (
+    window(QuotaKind.REQUESTS, "x-ratelimit-{}-requests", seconds=None, at_once=True),
+    window(QuotaKind.TOKENS, "x-ratelimit-{}-tokens", at_once=True),
+)
+_USED_UP = re.compile("quota is exceeded|Out of call volume quota")
 _DEPLOYED = frozenset({"chat", "completions", "embeddings", "images", "transcriptions", "speech"})
 
 
@@ -31,6 +55,10 @@ class Azure(Vendor):
             header="api-key",
             scheme="",
         ),
+    }
+    codes: ClassVar[Mapping[str, Verdict]] = {
+        "DeploymentNotFound": Verdict.MISSING,
+        "NoCapacity": Verdict.OVERLOADED,
     }
     fields: ClassVar[tuple[Field, ...]] = (
         Field(
@@ -55,9 +83,21 @@ class Azure(Vendor):
             place += f"/deployments/{quote(ask.model, safe='')}"
         return Prepared(f"{ask.base_url}{place}{ask.path}?{'&'.join(parameters)}", placed(ask))
 
+    def judge(self, answer: Answer) -> Judgement:
+        """A 429 may also say that the region is busy, and a gateway's 403 that its own quota for
+        weeks is used up. Limits are those of a deployment, which is the model asked for."""
+        judgement = judge_by_status(answer, self.codes)
+        text = error_text(answer.body)
+        if judgement.verdict is Verdict.SLOW_DOWN and "high demand" in text:
+            return structs.replace(judgement, verdict=Verdict.OVERLOADED)
+        if answer.status == 403 and _USED_UP.search(text):
+            return Judgement(Verdict.SPENT, judgement.reason, said_wait(text), True)
+        return judgement
+
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """As OpenAI's; resets are whole seconds here, and a limit of 0 or -1 says nothing."""
-        return tuple(quota for quota in read_ratelimits(headers) if quota.limit)
+        """As OpenAI's, with resets in whole seconds. Tokens are added up and forgotten minute by
+        minute; requests are counted over 1 or 10 seconds, and nothing says which."""
+        return read_windows(headers, now, _WINDOWS)
 
 
 @hookimpl

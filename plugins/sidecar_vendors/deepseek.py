@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from sidecar import Serving, Vendor, hookimpl
+from sidecar import (
+    Answer,
+    Judgement,
+    Serving,
+    Vendor,
+    Verdict,
+    error_text,
+    hookimpl,
+    judge_by_status,
+)
 from sidecar_vendors.endpoints import CHAT, MESSAGES
 
 
@@ -24,6 +33,16 @@ class DeepSeek(Vendor):
             MESSAGES, strip="/v1", add="/anthropic", header="x-api-key", scheme=""
         ),
     }
+    # "1 English character ≈ 0.3 token" (its page on token usage).
+    bytes_per_token: ClassVar[float] = 3.3
+
+    def judge(self, answer: Answer) -> Judgement:
+        """An unknown model is a 400 here. A 429 is about concurrent calls of one model; nothing
+        tells how many are left."""
+        judgement = judge_by_status(answer)
+        if answer.status == 400 and "Model Not Exist" in error_text(answer.body):
+            return Judgement(Verdict.MISSING, "400 no such model")
+        return judgement
 
 
 @hookimpl

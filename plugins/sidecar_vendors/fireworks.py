@@ -17,12 +17,15 @@ from sidecar import (
     judge_by_status,
 )
 from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, MESSAGES
-from sidecar_vendors.ratelimits import read_ratelimits
+from sidecar_vendors.ratelimits import read_windows, window
 
-_WINDOWS = {
-    "tokens-prompt": (QuotaKind.INPUT_TOKENS, None),
-    "tokens-generated": (QuotaKind.OUTPUT_TOKENS, None),
-}
+# Its documentation says that the figures are per second, recorded answers have them per minute.
+_WINDOWS = (
+    window(QuotaKind.REQUESTS, "x-ratelimit-{}-requests", seconds=None),
+    window(QuotaKind.INPUT_TOKENS, "x-ratelimit-{}-tokens-prompt", seconds=None),
+    window(QuotaKind.INPUT_TOKENS, "x-ratelimit-{}-tokens-cache-adjusted-prompt", seconds=None),
+    window(QuotaKind.OUTPUT_TOKENS, "x-ratelimit-{}-tokens-generated", seconds=None),
+)
 
 
 class Fireworks(Vendor):
@@ -46,8 +49,9 @@ class Fireworks(Vendor):
         return judge_by_status(answer)
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """`x-ratelimit-{limit,remaining}-tokens-{prompt,generated}`."""
-        return read_ratelimits(headers, _WINDOWS)
+        """`x-ratelimit-{limit,remaining}-tokens-{prompt,cache-adjusted-prompt,generated}`, per
+        model; of all input and of uncached input, the one with less left."""
+        return read_windows(headers, now, _WINDOWS)
 
 
 @hookimpl

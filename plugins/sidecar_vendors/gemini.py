@@ -31,17 +31,14 @@ from sidecar import (
     Refused,
     Serving,
     Vendor,
-    Verdict,
     as_count,
-    as_mapping,
-    as_object,
     hookimpl,
-    judge_by_status,
     mapping,
     peek,
     text,
     truth,
 )
+from sidecar_vendors import gemini_limits
 from sidecar_vendors.gemini_usage import GenerateMeter, StreamMeter
 from sidecar_vendors.openai import rows
 
@@ -225,28 +222,12 @@ class Gemini(Vendor):
     }
 
     def judge(self, answer: Answer) -> Judgement:
-        """A wrong key is a 400 here, and a 429 may mean a minute or a day."""
-        body = answer.body
-        if answer.status == 400 and b"API_KEY_INVALID" in body:
-            return Judgement(Verdict.CREDENTIAL, "400 API_KEY_INVALID")
-        if answer.status == 429 and b"PerDay" in body:
-            return Judgement(Verdict.SPENT, "429 daily quota")
-        judgement = judge_by_status(answer)
-        if judgement.verdict is Verdict.SLOW_DOWN and judgement.wait is None:
-            return Judgement(judgement.verdict, judgement.reason, _retry_delay(body))
-        return judgement
+        """By the details of the error: a wrong key is a 400 here."""
+        return gemini_limits.judge_limits(answer)
 
-
-def _retry_delay(body: bytes) -> float | None:
-    """`retryDelay` of google.rpc.RetryInfo, a protobuf duration like "22s"."""
-    # The OpenAI-shaped endpoints wrap the error into a list.
-    whole = as_object(body.strip().removeprefix(b"[").removesuffix(b"]"))
-    details = as_mapping(whole.get("error")).get("details")
-    for detail in details if isinstance(details, list) else []:
-        delay = as_mapping(detail).get("retryDelay")
-        if isinstance(delay, str) and re.fullmatch(r"\d{1,9}(\.\d+)?s", delay):
-            return float(delay[:-1])
-    return None
+    def family(self, model: str) -> str:
+        """Every model has limits of its own, per project; some write it with `models/`."""
+        return model.rpartition("models/")[2]
 
 
 def _shape(refusal: Refusal) -> tuple[int, str]:

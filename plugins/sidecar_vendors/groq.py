@@ -11,13 +11,20 @@ from sidecar import (
     Quota,
     QuotaKind,
     Serving,
+    Usage,
     Vendor,
     Verdict,
     hookimpl,
-    judge_by_status,
+    retry_after,
 )
 from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, STORED
-from sidecar_vendors.ratelimits import OPENAI, read_ratelimits
+from sidecar_vendors.openai_limits import judge_limits
+from sidecar_vendors.ratelimits import DAY, read_windows, window
+
+_WINDOWS = (
+    window(QuotaKind.REQUESTS, "x-ratelimit-{}-requests", DAY),
+    window(QuotaKind.TOKENS, "x-ratelimit-{}-tokens"),
+)
 
 
 class Groq(Vendor):
@@ -33,15 +40,27 @@ class Groq(Vendor):
         "openai": Serving(CHAT_AND_RESPONSES | STORED | {"transcriptions", "speech"}),
     }
 
+    codes: ClassVar[Mapping[str, Verdict]] = {
+        "blocked_api_access": Verdict.SPENT,  # a spend limit (its page on spend limits)
+        "organization_restricted": Verdict.CREDENTIAL,
+        "model_decommissioned": Verdict.MISSING,
+    }
+
     def judge(self, answer: Answer) -> Judgement:
-        """498 says that the flex tier has no room."""
+        """498 says that the flex tier has no room; the rest is worded as OpenAI's."""
         if answer.status == 498:
-            return Judgement(Verdict.OVERLOADED, "498 capacity exceeded")
-        return judge_by_status(answer)
+            wait = retry_after(answer.headers)
+            return Judgement(Verdict.OVERLOADED, "498 capacity exceeded", wait)
+        return judge_limits(answer, self.codes)
+
+    def counted(self, usage: Usage) -> tuple[int, int]:
+        """Cached tokens do not count towards limits (its page on rate limits)."""
+        read = usage.cache_read_tokens or 0
+        return max(0, (usage.input_tokens or 0) - read), usage.output_tokens or 0
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """As OpenAI's, but requests are counted by the day."""
-        return read_ratelimits(headers, {**OPENAI, "requests": (QuotaKind.REQUESTS, 86400.0)})
+        """As OpenAI's, but requests are always those of a day, and tokens those of a minute."""
+        return read_windows(headers, now, _WINDOWS)
 
 
 @hookimpl

@@ -17,10 +17,18 @@ from sidecar import (
     judge_by_status,
 )
 from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, STORED
-from sidecar_vendors.ratelimits import read_ratelimits
+from sidecar_vendors.ratelimits import MONTH, read_windows, window
 
-_WINDOWS = {"req-minute": (QuotaKind.REQUESTS, 60.0), "tokens-minute": (QuotaKind.TOKENS, 60.0)}
-_OLDER = {"minute": (QuotaKind.TOKENS, 60.0), "month": (QuotaKind.TOKENS, 30 * 86400.0)}
+# Its gateway counts in fixed windows: recorded resets are the rest of a minute, however much of it
+# was used. The last three are the older names.
+_WINDOWS = (
+    window(QuotaKind.REQUESTS, "x-ratelimit-{}-req-minute", at_once=True),
+    window(QuotaKind.TOKENS, "x-ratelimit-{}-tokens-minute", at_once=True),
+    window(QuotaKind.TOKENS, "x-ratelimit-{}-tokens-month", MONTH, at_once=True),
+    window(QuotaKind.TOKENS, "ratelimitbysize-{}", at_once=True),
+    window(QuotaKind.TOKENS, "x-ratelimitbysize-{}-minute", at_once=True),
+    window(QuotaKind.TOKENS, "x-ratelimitbysize-{}-month", MONTH, at_once=True),
+)
 
 
 class Mistral(Vendor):
@@ -40,17 +48,32 @@ class Mistral(Vendor):
         ),
     }
 
+    codes: ClassVar[Mapping[str, Verdict]] = {
+        "3505": Verdict.OVERLOADED,
+        "service_tier_capacity_exceeded": Verdict.OVERLOADED,
+        "1500": Verdict.MISSING,
+        "invalid_model": Verdict.MISSING,
+        "unknown_model": Verdict.MISSING,
+    }
+
     def judge(self, answer: Answer) -> Judgement:
-        """A limit of no requests at all means that the plan does not have the model."""
-        if answer.status == 429 and answer.headers.get("x-ratelimit-limit-req-minute") == "0":
-            return Judgement(Verdict.MISSING, "429 the model is not on the plan")
-        return judge_by_status(answer)
+        """A limit of no requests at all means that the plan does not have the model; a month's
+        tokens are used up for long."""
+        judgement = judge_by_status(answer, self.codes)
+        if judgement.verdict is not Verdict.SLOW_DOWN:
+            return judgement
+        if answer.headers.get("x-ratelimit-limit-req-minute") == "0":
+            return Judgement(Verdict.SPENT, "429 the model is not on the plan")
+        if any(
+            quota.window == MONTH and quota.remaining == 0
+            for quota in read_windows(answer.headers, 0.0, _WINDOWS)
+        ):
+            return Judgement(Verdict.SPENT, "429 the month's tokens are used up", None, True)
+        return judgement
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """`x-ratelimit-{limit,remaining,reset}-{req,tokens}-minute`, and their older names."""
-        return read_ratelimits(headers, _WINDOWS) + read_ratelimits(
-            headers, _OLDER, stem="x-ratelimitbysize-{}-"
-        )
+        """`x-ratelimit-{limit,remaining,reset}-{req-minute,tokens-minute,tokens-month}`."""
+        return read_windows(headers, now, _WINDOWS)
 
 
 @hookimpl

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar
+
+from msgspec import structs
 
 from sidecar import (
     Answer,
     Judgement,
+    Quota,
+    QuotaKind,
     Serving,
     Vendor,
     Verdict,
-    error_code,
+    error_text,
     hookimpl,
     judge_by_status,
-    retry_after,
 )
 from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, MESSAGES, STORED
+from sidecar_vendors.ratelimits import read_windows, window
+
+_WINDOWS = (window(QuotaKind.REQUESTS, "x-ratelimit-{}"),)
+_BY_DAY = re.compile(r"\bTPD\b", re.ASCII)
+_USED_UP = re.compile(r"balance|billing cycle|usage limit|quota", re.IGNORECASE)
 
 
 class Moonshot(Vendor):
@@ -32,14 +41,36 @@ class Moonshot(Vendor):
         "openai": Serving(CHAT_AND_RESPONSES | STORED),
         "anthropic": Serving(MESSAGES, strip="/v1", add="/anthropic"),
     }
-    spent: ClassVar[frozenset[str]] = frozenset({"exceeded_current_quota_error"})
+    codes: ClassVar[Mapping[str, Verdict]] = {
+        "exceeded_current_quota_error": Verdict.SPENT,
+        "engine_overloaded_error": Verdict.OVERLOADED,
+        "rate_limit_reached_error": Verdict.SLOW_DOWN,
+        "invalid_authentication_error": Verdict.CREDENTIAL,
+    }
+    # "3 to 4 characters" to a token (its introduction).
+    bytes_per_token: ClassVar[float] = 3.5
 
     def judge(self, answer: Answer) -> Judgement:
-        """A 429 may also say that the engine, not the caller, is too busy."""
-        if answer.status == 429 and error_code(answer.body) == "engine_overloaded_error":
-            wait = retry_after(answer.headers)
-            return Judgement(Verdict.OVERLOADED, "429 engine_overloaded_error", wait)
-        return judge_by_status(answer, self.spent)
+        """Its limits are the account's, over all models: on concurrent calls, requests and tokens
+        by the minute, and tokens by the day (TPD), which seconds do not bring back. A 403 may be
+        about money, or a coding plan's allowance."""
+        judgement = judge_by_status(answer, self.codes)
+        text = error_text(answer.body)
+        if judgement.verdict is Verdict.SLOW_DOWN:
+            verdict = Verdict.SPENT if _BY_DAY.search(text) else Verdict.SLOW_DOWN
+            return structs.replace(judgement, verdict=verdict, whole_credential=True)
+        if answer.status == 403 and _USED_UP.search(text):
+            return Judgement(Verdict.SPENT, judgement.reason, whole_credential=True)
+        return judgement
+
+    def family(self, model: str) -> str:
+        """All models share the account's limits (its introduction)."""
+        return "all models"
+
+    def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
+        """`X-RateLimit-{Limit,Remaining,Reset}`: requests by the minute, as its help has it; the
+        unit of the reset is not told, so that it is known by its size."""
+        return read_windows(headers, now, _WINDOWS)
 
 
 @hookimpl

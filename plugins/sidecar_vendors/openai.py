@@ -13,9 +13,11 @@ import msgspec
 
 from sidecar import (
     ABSENT,
+    Answer,
     Dialect,
     Endpoint,
     Facts,
+    Judgement,
     Kind,
     Located,
     Meter,
@@ -26,6 +28,7 @@ from sidecar import (
     Refused,
     Serving,
     Vendor,
+    Verdict,
     as_object,
     hookimpl,
     number,
@@ -33,6 +36,7 @@ from sidecar import (
     text,
     truth,
 )
+from sidecar_vendors import openai_limits
 from sidecar_vendors.openai_paths import MODELS, locate
 from sidecar_vendors.openai_usage import (
     AnswerMeter,
@@ -41,7 +45,6 @@ from sidecar_vendors.openai_usage import (
     ImagesMeter,
     ResponsesMeter,
 )
-from sidecar_vendors.ratelimits import read_ratelimits
 
 _TYPES: Mapping[Kind, tuple[str, str | None]] = {
     Kind.BAD_REQUEST: ("invalid_request_error", None),
@@ -169,16 +172,20 @@ class OpenAI(Vendor):
     credential = "OPENAI_API_KEY"
     price_list = "openai"
     dialects: ClassVar[Mapping[str, Serving]] = {"openai": Serving()}
-    # help.openai.com: these 429s are about money, and do not pass with time.
-    spent: ClassVar[frozenset[str]] = frozenset({
-        "insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded",
-        "project_spend_limit_exceeded", "organization_usage_limit_exceeded",
-        "billing_hard_limit_reached",
-    })  # fmt: skip
+    codes: ClassVar[Mapping[str, Verdict]] = openai_limits.CODES
+
+    def judge(self, answer: Answer) -> Judgement:
+        """Tells money, a day's limit and a request that is too large from throttling."""
+        return openai_limits.judge_limits(answer, self.codes)
+
+    def family(self, model: str) -> str:
+        """Snapshots and fine-tuned models share the limits of their model. That some models share
+        limits as well stands in no list, only in an account's own settings."""
+        return openai_limits.shared_by(model)
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`."""
-        return read_ratelimits(headers)
+        """`x-ratelimit-{limit,remaining,reset}-{requests,tokens,project-tokens}`."""
+        return openai_limits.read_limits(headers, now)
 
 
 @hookimpl

@@ -8,14 +8,30 @@ from typing import ClassVar
 from sidecar import (
     Answer,
     Judgement,
+    Quota,
+    QuotaKind,
     Serving,
     Vendor,
     Verdict,
+    as_count,
+    as_mapping,
+    error_object,
+    error_text,
     hookimpl,
     judge_by_status,
     retry_after,
+    seconds_until,
+    sent_at,
 )
 from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, MESSAGES
+from sidecar_vendors.ratelimits import read_windows, window
+
+_FREE = "free models"
+_IN_FLIGHT = "openrouter_in_flight_budget"
+_BUDGETS = frozenset(
+    {"openrouter_guardrail_budget", "openrouter_workspace_budget", "openrouter_key_limit"}
+)
+_WINDOWS = (window(QuotaKind.REQUESTS, "x-ratelimit-{}", seconds=None, at_once=True),)
 
 
 class OpenRouter(Vendor):
@@ -32,15 +48,65 @@ class OpenRouter(Vendor):
         "openai": Serving(CHAT_AND_RESPONSES | {"embeddings", "other"}),
         "anthropic": Serving(MESSAGES, strip="/v1"),
     }
+    codes: ClassVar[Mapping[str, Verdict]] = {
+        "provider_overloaded": Verdict.OVERLOADED,
+        "provider_unavailable": Verdict.OVERLOADED,
+    }
 
     def judge(self, answer: Answer) -> Judgement:
-        """A 402 may be a short hold for calls that still run; a 403 is about the prompt."""
-        wait = retry_after(answer.headers)
-        if answer.status == 402 and (wait or b"openrouter_in_flight_budget" in answer.body):
-            return Judgement(Verdict.SLOW_DOWN, "402 held for running calls", wait, True)
-        if answer.status == 403:
-            return Judgement(Verdict.CLIENT, "403 moderation")
-        return judge_by_status(answer)
+        """By `metadata.limit_source`: a 402 may be a short hold for calls that still run, a 403 a
+        budget or the prompt (moderation). A 429 is one model's, but that of the free ones."""
+        judgement = judge_by_status(answer, self.codes)
+        metadata = as_mapping(error_object(answer.body).get("metadata"))
+        text = error_text(answer.body)
+        match answer.status:
+            case 400 if "not a valid model" in text:
+                return Judgement(Verdict.MISSING, "400 no such model")
+            case 402:
+                return _judge_money(answer, judgement, metadata)
+            case 403 if str(metadata.get("limit_source")) in _BUDGETS or "limit exceeded" in text:
+                return Judgement(Verdict.SPENT, "403 budget spent", whole_credential=True)
+            case 403:
+                return Judgement(Verdict.CLIENT, "403 moderation")
+            case 429 if "free-models-per-day" in text:
+                return Judgement(Verdict.SPENT, "429 free-models-per-day", _told(answer, metadata))
+        if judgement.verdict in {Verdict.SLOW_DOWN, Verdict.OVERLOADED} and judgement.wait is None:
+            wait = _told(answer, metadata)
+            return Judgement(judgement.verdict, judgement.reason, wait)
+        return judgement
+
+    def judge_event(self, error: str) -> Verdict:
+        """Codes are HTTP statuses here; a 403 is about the prompt."""
+        return Verdict.TAKE if error == "403" else super().judge_event(error)
+
+    def family(self, model: str) -> str:
+        """The free variants share one limit, of an account; every other model has its own."""
+        return _FREE if model.endswith(":free") else model
+
+    def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
+        """`X-RateLimit-*` of its own limits, by the minute or the day; resets are milliseconds
+        since the epoch."""
+        return read_windows(headers, now, _WINDOWS)
+
+
+def _judge_money(answer: Answer, judgement: Judgement, metadata: Mapping[str, object]) -> Judgement:
+    if metadata.get("reason") == "weight_exceeds_budget":
+        # Smaller calls may still pass.
+        return Judgement(Verdict.SPENT, "402 larger than the budget")
+    wait = retry_after(answer.headers)
+    if metadata.get("limit_source") == _IN_FLIGHT or wait:
+        return Judgement(Verdict.SLOW_DOWN, "402 held for running calls", wait, True)
+    return judgement
+
+
+def _told(answer: Answer, metadata: Mapping[str, object]) -> float | None:
+    """The wait that stands in the error: as seconds, or in the headers that it repeats."""
+    seconds = as_count(metadata.get("retry_after_seconds"))
+    if seconds is not None:
+        return float(seconds)
+    reset = as_mapping(metadata.get("headers")).get("X-RateLimit-Reset")
+    sent = sent_at(answer.headers)
+    return None if sent is None else seconds_until(str(reset), sent)
 
 
 @hookimpl

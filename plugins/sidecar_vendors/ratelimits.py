@@ -1,4 +1,4 @@
-"""Reads the rate headers that most vendors copied from OpenAI, under whatever names.
+"""Reads rate headers: the same three figures at every vendor, under whatever names.
 
 Nothing here raises: a header that makes no sense says nothing.
 """
@@ -6,50 +6,84 @@ Nothing here raises: a header that makes no sense says nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
-from sidecar import Quota, QuotaKind
+from sidecar import Quota, QuotaKind, seconds_until, sent_at
 
-Window = tuple[QuotaKind, float | None]
-"""What a vendor's window counts, and its length in seconds if the name implies one."""
-
-OPENAI: Mapping[str, Window] = {
-    "requests": (QuotaKind.REQUESTS, 60.0),
-    "tokens": (QuotaKind.TOKENS, 60.0),
-}
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_NUMBER = re.compile(r"\d{1,15}")
-_SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?")
-_DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,9})?(?:ms|h|m|s))+")
-_PART = re.compile(r"([\d.]+)(ms|h|m|s)")
+MINUTE, DAY, MONTH = 60.0, 86400.0, 30 * 86400.0
+_FIGURE = re.compile(r"(-?\d{1,15})(?:\.\d{1,15})?", re.ASCII)
 
 
-def read_ratelimits(
-    headers: Mapping[str, str],
-    windows: Mapping[str, Window] = OPENAI,
-    stem: str = "x-ratelimit-{}-",
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One window of a vendor's: what it counts, the names of its headers, its length."""
+
+    kind: QuotaKind
+    limit: str
+    remaining: str
+    reset: str
+    seconds: float | None
+    at_once: bool
+
+    def read(self, headers: Mapping[str, str], since: float) -> Quota | None:
+        """What the headers of an answer that was sent at `since` (epoch seconds) say, if anything.
+
+        A limit of 0 or -1 is how some say that there is none to tell; without a limit, so is that
+        nothing is left.
+        """
+        limit = _figure(headers.get(self.limit))
+        left = _figure(headers.get(self.remaining))
+        if limit is not None and limit <= 0:
+            return None
+        if limit is None and (left is None or left <= 0):
+            return None
+        if left is not None:
+            left = max(0, left if limit is None else min(left, limit))
+        reset = seconds_until(headers.get(self.reset, ""), since)
+        return Quota(self.kind, limit, left, reset, self.seconds, self.at_once)
+
+
+def window(
+    kind: QuotaKind, headers: str, seconds: float | None = MINUTE, *, at_once: bool = False
+) -> Window:
+    """A window by the name of its headers, with `{}` for `limit`, `remaining` and `reset`."""
+    limit, remaining, reset = map(headers.format, ("limit", "remaining", "reset"))
+    return Window(kind, limit, remaining, reset, seconds, at_once)
+
+
+def read_windows(
+    headers: Mapping[str, str], now: float, windows: Iterable[Window]
 ) -> tuple[Quota, ...]:
-    """`x-ratelimit-{limit,remaining,reset}-NAME` for the names of `windows`; resets are durations
-    (`6m0s`, `12ms`) or plain seconds. `stem` is the header's name before NAME."""
-    found = []
-    for name, (kind, window) in windows.items():
-        limit = whole(headers.get(stem.format("limit") + name))
-        left = whole(headers.get(stem.format("remaining") + name))
-        if limit is not None or left is not None:
-            reset = _duration(headers.get(stem.format("reset") + name, ""))
-            found.append(Quota(kind, limit, left, reset, window))
-    return tuple(found)
+    """What is left of each of the windows; of several that count the same over the same time, the
+    one with the least left."""
+    sent = sent_at(headers)
+    since = now if sent is None else sent
+    tightest: dict[tuple[QuotaKind, float | None], Quota] = {}
+    for each in windows:
+        quota = each.read(headers, since)
+        if quota is not None:
+            known = tightest.get((quota.kind, quota.window))
+            if known is None or _room(quota) < _room(known):
+                tightest[quota.kind, quota.window] = quota
+    return tuple(tightest.values())
 
 
-def whole(text: str | None) -> int | None:
-    """A header's whole number; None when it is none."""
-    return int(text) if text is not None and _NUMBER.fullmatch(text) else None
+def told_by_refill(quota: Quota) -> Quota:
+    """The quota with its real length, where the vendor uses one header for minutes and for days
+    and lets it refill evenly: what was used comes back in `reset`, so all of it in a window."""
+    if not quota.limit or not quota.reset or quota.remaining in {None, quota.limit}:
+        return quota
+    used = quota.limit - (quota.remaining or 0)
+    length = quota.reset * quota.limit / used
+    return replace(quota, window=DAY) if 0.8 < length / DAY < 1.25 else quota
 
 
-def _duration(text: str) -> float | None:
-    """A Go duration, or seconds, as seconds."""
-    if _SECONDS.fullmatch(text):
-        return float(text)
-    if not _DURATION.fullmatch(text):
-        return None
-    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+def _figure(text: str | None) -> int | None:
+    """A header's number, without what follows its point; None when it is none."""
+    number = _FIGURE.fullmatch(text) if text else None
+    return None if number is None else int(number[1])
+
+
+def _room(quota: Quota) -> float:
+    return float("inf") if quota.remaining is None else quota.remaining

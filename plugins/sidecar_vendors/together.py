@@ -5,9 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from sidecar import Quota, QuotaKind, Serving, Vendor, hookimpl
+from sidecar import (
+    Answer,
+    Judgement,
+    Quota,
+    QuotaKind,
+    Serving,
+    Vendor,
+    Verdict,
+    hookimpl,
+    judge_by_status,
+)
 from sidecar_vendors.endpoints import CHAT, STORED
-from sidecar_vendors.ratelimits import read_ratelimits
+from sidecar_vendors.ratelimits import read_windows, window
+
+_WINDOWS = (
+    window(QuotaKind.REQUESTS, "x-ratelimit-{}", 1.0),
+    window(QuotaKind.TOKENS, "x-tokenlimit-{}", 1.0),
+)
 
 
 class Together(Vendor):
@@ -25,11 +40,17 @@ class Together(Vendor):
         ),
     }
 
+    def judge(self, answer: Answer) -> Judgement:
+        """A 403 says that prompt and bound together exceed the model's context. Above the caller's
+        rate the answer is 429; below it, when the vendor has no room, 503."""
+        if answer.status == 403:
+            return Judgement(Verdict.CLIENT, "403 larger than the context")
+        return judge_by_status(answer, self.codes)
+
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """`x-ratelimit-*` for requests and `x-tokenlimit-*` for tokens, by the second."""
-        return read_ratelimits(
-            headers, {"": (QuotaKind.REQUESTS, 1.0)}, stem="x-ratelimit-{}"
-        ) + read_ratelimits(headers, {"": (QuotaKind.TOKENS, 1.0)}, stem="x-tokenlimit-{}")
+        """`x-ratelimit-*` for requests and `x-tokenlimit-*` for tokens, by the second, and for
+        each model."""
+        return read_windows(headers, now, _WINDOWS)
 
 
 @hookimpl

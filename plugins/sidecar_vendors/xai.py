@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -12,15 +13,25 @@ from sidecar import (
     Endpoint,
     Judgement,
     Quota,
+    QuotaKind,
     Serving,
     Usage,
     Vendor,
     Verdict,
+    error_text,
     hookimpl,
     judge_by_status,
 )
 from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, STORED
-from sidecar_vendors.ratelimits import read_ratelimits
+from sidecar_vendors.ratelimits import read_windows, window
+
+_ALIAS = re.compile(r"(?:-\d{4}|-latest)+$", re.ASCII)
+_UNPAID = re.compile("(?:used all available|have any) credits|spending limit")
+_WINDOWS = (
+    # By the second or by the minute: its page on rate limits speaks of both.
+    window(QuotaKind.REQUESTS, "x-ratelimit-{}-requests", seconds=None),
+    window(QuotaKind.TOKENS, "x-ratelimit-{}-tokens"),
+)
 
 
 class XAI(Vendor):
@@ -38,17 +49,22 @@ class XAI(Vendor):
     }
 
     def judge(self, answer: Answer) -> Judgement:
-        """By the words of the error, which is a plain text here."""
-        body = answer.body
-        if answer.status == 400 and b"Incorrect API key" in body:
-            return Judgement(Verdict.CREDENTIAL, "400 incorrect key")
-        if answer.status == 429 and (
-            b"used all available credits" in body or b"spending limit" in body
-        ):
-            return Judgement(Verdict.SPENT, "429 credits used up", whole_credential=True)
-        if answer.status == 403 and b"blocked" in body:
-            return Judgement(Verdict.CREDENTIAL, "403 blocked key")
+        """By the words of the error, which is a plain text here, and has no code."""
+        text = error_text(answer.body)
+        match answer.status:
+            case 400 if "Incorrect API key" in text:
+                return Judgement(Verdict.CREDENTIAL, "400 incorrect key", whole_credential=True)
+            case 400 if "Model not found" in text:
+                return Judgement(Verdict.MISSING, "400 no such model")
+            case (403 | 429) as status if _UNPAID.search(text):
+                return Judgement(Verdict.SPENT, f"{status} credits used up", whole_credential=True)
+            case 403 if "blocked" in text or "disabled" in text:
+                return Judgement(Verdict.CREDENTIAL, "403 blocked key", whole_credential=True)
         return judge_by_status(answer)
+
+    def family(self, model: str) -> str:
+        """A model's aliases, by date or `latest`, are the same model."""
+        return _ALIAS.sub("", model)
 
     def normalise(self, usage: Usage, endpoint: Endpoint) -> Usage:
         """Chat counts reasoning beside the completion; elsewhere it is part of the output."""
@@ -57,8 +73,8 @@ class XAI(Vendor):
         return structs.replace(usage, output_tokens=usage.output_tokens + usage.reasoning_tokens)
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """As OpenAI's."""
-        return read_ratelimits(headers)
+        """As OpenAI's, for each model; cached and reasoning tokens count as well."""
+        return read_windows(headers, now, _WINDOWS)
 
 
 @hookimpl

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from msgspec import structs
+
 from sidecar import (
     Answer,
     Judgement,
@@ -17,11 +19,12 @@ from sidecar import (
 )
 from sidecar_vendors.endpoints import CHAT, MESSAGES
 
-_REJECTED = frozenset({"1000", "1001", "1002", "1003", "1004"})
+_OF_A_MODEL = frozenset({"1304", "1311"})
+_FAIR_USE = "1313"
 
 
 class Zai(Vendor):
-    """Z.ai. Its error codes are numbers in strings; arrears come as a 429."""
+    """Z.ai. Its error codes are numbers in strings, and say more than the statuses do."""
 
     name = "zai"
     title = "Z.ai"
@@ -33,16 +36,38 @@ class Zai(Vendor):
         "openai": Serving(CHAT),
         "anthropic": Serving(MESSAGES, strip="/paas/v4", add="/anthropic"),
     }
-    spent: ClassVar[frozenset[str]] = frozenset({"1113", "1304", "1308", "1309", "1310"})
+    # docs.z.ai and docs.bigmodel.cn, pages "api-code".
+    codes: ClassVar[Mapping[str, Verdict]] = (
+        dict.fromkeys(
+            ("1000", "1001", "1002", "1003", "1004",  # the key
+             "1110", "1111", "1112", "1121"),  # the account: inactive, unknown, locked
+            Verdict.CREDENTIAL,
+        )
+        | dict.fromkeys(
+            ("1113",  # arrears, sent as a 429
+             "1304", "1311",  # the day's calls of one API, a model that is not on the plan
+             "1308", "1309", "1310"),  # the plan's hours, its end, its week or month
+            Verdict.SPENT,
+        )
+        | dict.fromkeys(("1211", "1220", "1221", "1222"), Verdict.MISSING)
+        | dict.fromkeys(("1302", "1303", "1313"), Verdict.SLOW_DOWN)
+        | dict.fromkeys(
+            ("500", "1120", "1200", "1230", "1234",  # its own failures
+             "1305", "1312"),  # its own load
+            Verdict.OVERLOADED,
+        )
+    )  # fmt: skip
 
     def judge(self, answer: Answer) -> Judgement:
-        """By the code, where there is one: statuses are vague here."""
+        """By the code, where there is one. Limits are a model's, but for money, plans and what is
+        held against fair use; 434 is a missing permission."""
+        judgement = judge_by_status(answer, self.codes)
         code = error_code(answer.body)
-        if answer.status >= 400 and code in _REJECTED:
-            return Judgement(Verdict.CREDENTIAL, f"{answer.status} {code}")
-        if answer.status >= 400 and code == "1211":
-            return Judgement(Verdict.MISSING, f"{answer.status} no such model")
-        return judge_by_status(answer, self.spent)
+        if answer.status >= 400 and code in {*_OF_A_MODEL, _FAIR_USE}:
+            return structs.replace(judgement, whole_credential=code == _FAIR_USE)
+        if answer.status == 434 and judgement.verdict is Verdict.CLIENT:
+            return structs.replace(judgement, verdict=Verdict.MISSING)
+        return judgement
 
 
 @hookimpl

@@ -1,0 +1,76 @@
+"""How Google speaks of limits: in the details of its errors alone, never in headers.
+
+Sources: Google's pages on Gemini's rate limits, billing and errors (2026), and the definitions of
+`google.rpc.QuotaFailure`, `google.rpc.RetryInfo` and `google.api.ErrorReason`. Its limit on tokens
+by the minute counts input alone, cached or not; output is counted all the same, because limits that
+people write mean both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from msgspec import structs
+
+from sidecar import (
+    Answer,
+    Judgement,
+    Verdict,
+    as_mapping,
+    duration,
+    error_object,
+    error_text,
+    judge_by_status,
+)
+
+_DEAD_KEY = re.compile(r"API_KEY_\w+|CONSUMER_(?:INVALID|SUSPENDED)|SERVICE_DISABLED")
+_UNPAID = re.compile(r"credits are depleted|spending cap", re.IGNORECASE)
+_NOT_SERVED = re.compile(r"billing|location is not supported", re.IGNORECASE)
+_NO_QUOTA = re.compile(r"\blimit: 0(?![\d.])", re.ASCII)
+
+
+def judge_limits(answer: Answer) -> Judgement:
+    """A wrong key is a 400 here; a 429 may mean a minute, a day, spent money, or a model that the
+    plan does not have."""
+    judgement = judge_by_status(answer)
+    error = error_object(answer.body)
+    details = _objects(error.get("details"))
+    reasons = [str(detail.get("reason")) for detail in details]
+    text = error_text(answer.body)
+    if answer.status in {400, 403}:
+        dead = next((each for each in reasons if _DEAD_KEY.fullmatch(each)), None)
+        if dead is not None or "reported as leaked" in text:
+            reason = f"{answer.status} {dead or 'leaked key'}"
+            return Judgement(Verdict.CREDENTIAL, reason, whole_credential=True)
+        if error.get("status") == "FAILED_PRECONDITION" and _NOT_SERVED.search(text):
+            return Judgement(Verdict.SPENT, judgement.reason, whole_credential=True)
+    if judgement.verdict is Verdict.SLOW_DOWN:
+        return _judge_throttling(judgement, details, text)
+    return judgement
+
+
+def _judge_throttling(
+    judgement: Judgement, details: Sequence[Mapping[str, object]], text: str
+) -> Judgement:
+    violations = [each for detail in details for each in _objects(detail.get("violations"))]
+    daily = [name for each in violations if "PerDay" in (name := str(each.get("quotaId")))]
+    if _NO_QUOTA.search(text) or any(each.get("quotaValue") == "0" for each in violations):
+        return Judgement(Verdict.SPENT, f"{judgement.reason}: the model is not on the plan")
+    if daily:
+        # It lasts until midnight in California; the delay that comes with it speaks of seconds.
+        whole = not any("PerModel" in name for name in daily)
+        return Judgement(Verdict.SPENT, f"{judgement.reason}: daily quota", None, whole)
+    if _UNPAID.search(text):
+        return Judgement(Verdict.SPENT, judgement.reason, whole_credential=True)
+    if judgement.wait is not None:
+        return judgement
+    delays = [duration(str(detail.get("retryDelay"))) for detail in details]
+    return structs.replace(
+        judgement, wait=next((each for each in delays if each is not None), None)
+    )
+
+
+def _objects(value: object) -> list[Mapping[str, object]]:
+    """The objects in a JSON list; none of anything else."""
+    return [as_mapping(each) for each in value] if isinstance(value, list) else []
