@@ -123,6 +123,7 @@ def call_fields(call: CallRecord) -> dict[str, object]:
     return {
         "call": call.call_id,
         "key": call.key or None,
+        "caller": _caller(call) or None,
         "provider": call.provider or None,
         "endpoint": call.endpoint or None,
         "model": None if call.model_asked is None else call.model_asked[:_MAXIMUM],
@@ -136,6 +137,14 @@ def call_fields(call: CallRecord) -> dict[str, object]:
     }
 
 
+def _caller(call: CallRecord) -> str:
+    """`claude@sidecar`: the program that called and its repository, as far as they are known."""
+    who = call.caller
+    if who is None:
+        return ""
+    return f"{who.program}@{who.repo}" if who.repo else who.program
+
+
 def _call_text(call: CallRecord) -> str:
     fields = call_fields(call)
     words = [
@@ -143,6 +152,7 @@ def _call_text(call: CallRecord) -> str:
         call.key or "-",
         f"{call.endpoint or call.method} {fields['model'] or ''}".strip(),
         f"via {call.provider}" if call.provider else "",
+        f"by {fields['caller']}" if fields["caller"] else "",
         f"{fields['ms']} ms",
     ]
     if call.usage is not None:

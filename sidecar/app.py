@@ -20,6 +20,7 @@ from sidecar.access import log_call
 from sidecar.admin import Admin
 from sidecar.affinity import Affinity
 from sidecar.attempt import Attempts
+from sidecar.callers import Callers, open_callers
 from sidecar.catalog import Catalog
 from sidecar.config import Server, Snapshot
 from sidecar.credentials import Vault
@@ -116,6 +117,7 @@ class _Assembly:
     metrics: Metrics
     prices: Prices
     live: LiveCalls
+    callers: Callers
     scheduler: Scheduler
     dispatch: Dispatch
     catalog: Catalog
@@ -163,9 +165,11 @@ async def _assemble(
     dispatch = Dispatch(attempts, scheduler, Affinity(clock), retries, clock)
     catalog = Catalog(upstream, vault, registry.dialects, local, clock)
     live = LiveCalls(clock, time.time)
+    callers = stack.enter_context(open_callers(clock, on=configuration.current().server.callers))
+    metrics.read("sidecar_caller_lookups_total", callers.results)
     return _Assembly(
-        configuration, vault, registry, ledger, metrics, prices, live, scheduler, dispatch,
-        catalog, log_line,
+        configuration, vault, registry, ledger, metrics, prices, live, callers, scheduler,
+        dispatch, catalog, log_line,
     )  # fmt: skip
 
 
@@ -203,7 +207,9 @@ async def _open_doors(
         parts.draining = True
         await _drained(parts.live, server.drain, stop_soon)
 
-    urls = await stack.enter_async_context(listening(proxy.handle, server.listen, drain))
+    urls = await stack.enter_async_context(
+        listening(proxy.handle, server.listen, drain, parts.callers.look)
+    )
     side.addresses |= {"listen": urls, "admin": admin_urls[0]}
     watching = asyncio.create_task(parts.configuration.watch())
     stack.push_async_callback(_cancelled, watching)
@@ -231,6 +237,7 @@ def _proxy_parts(parts: _Assembly, door: Door) -> Parts:
         ledger=parts.ledger,
         metrics=parts.metrics,
         live=parts.live,
+        callers=parts.callers,
         draw=draw,
         wall=time.time,
         finished=parts.finished,

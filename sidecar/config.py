@@ -243,6 +243,7 @@ class Server:
     drain: float = 60.0
     max_body: int = 64 * 1024 * 1024
     metrics_token: CredentialRef | None = None
+    callers: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from sidecar.config import Address
 from sidecar.errors import SidecarError
-from sidecar.server import Handler, Server
+from sidecar.server import Handler, Opened, Server
 
 SHUTDOWN = 2.0
 """Seconds that connections get to close once their calls are over."""
@@ -35,12 +35,14 @@ async def listening(
     handler: Handler,
     addresses: Sequence[Address],
     drain: Callable[[], Awaitable[None]] = _nothing,
+    opened: Opened | None = None,
 ) -> AsyncIterator[list[str]]:
     """Serve on `addresses`; yields their URLs. At the end: stop accepting, `drain`, close.
+    `opened` hears of each connection as it is made.
 
     An IPv6 loopback that this machine does not have is left out. Raises `StartError`.
     """
-    server = Server(handler)
+    server = Server(handler, opened)
     runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN)
     await runner.setup()
     try:

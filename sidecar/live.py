@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from sidecar.callers import Sighting
 from sidecar.config import Key, Urgency
 from sidecar.errors import Kind, Refusal
 from sidecar.leases import Waiter
-from sidecar.usage import AttemptRecord, CallRecord, Outcome, Usage, UsageState, Wait
+from sidecar.usage import AttemptRecord, Caller, CallRecord, Outcome, Usage, UsageState, Wait
 
 
 @dataclass(slots=True, eq=False)
@@ -54,6 +55,12 @@ class LiveCall:
     """What stands in line for it, while it waits."""
     repeated: bool = False
     """Whether a provider was asked for it more than once."""
+    sighting: Sighting | None = None
+
+    @property
+    def caller(self) -> Caller | None:
+        """The process that called, as far as it is known by now."""
+        return None if self.sighting is None else self.sighting.caller
 
     def end(self, refusal: Refusal) -> None:
         """Have the call end now, wherever it is, with this reason."""
@@ -92,6 +99,7 @@ class LiveCall:
             refusal=self.refusal,
             urgency="" if key is None else self.urgency.name.lower(),
             waits=tuple(self.waits),
+            caller=self.caller,
         )
 
 

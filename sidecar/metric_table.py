@@ -100,6 +100,10 @@ TABLE: dict[str, Metric] = {
         _metric("key_last_used_timestamp_seconds", GAUGE,
                 "When an upstream last served a key; absent for a key that was never used.",
                 "key", "group"),
+        _metric("caller_lookups_total", COUNTER,
+                "Looks at who holds a connection: `found` a process of this user, `unknown` for"
+                " none, `skipped` because too many waited.",
+                "result", fixed="result"),
         _metric("ledger_write_failures_total", COUNTER,
                 "Failed writes of the ledger; what happened waits in memory meanwhile."),
         _metric("ledger_calls_dropped_total", COUNTER,

@@ -20,6 +20,7 @@ from msgspec import structs
 
 from sidecar import answers, keys, ownership, routing
 from sidecar.attempt import Attempted
+from sidecar.callers import Callers
 from sidecar.catalog import Catalog
 from sidecar.config import Provider, Snapshot, Urgency
 from sidecar.dialect import Dialect, Meter
@@ -65,6 +66,7 @@ class Parts:
     ledger: Ledger
     metrics: Metrics
     live: LiveCalls
+    callers: Callers
     draw: Callable[[], float]
     wall: Callable[[], float]
     finished: Callable[[CallRecord], None]
@@ -97,6 +99,7 @@ class Proxy:
         if path in self._probes and request.method in {"GET", "HEAD"}:
             return answers.hello(self._parts.door, request)
         live = self._parts.live.open(request.method, answers.program(request))
+        live.sighting = self._parts.callers.look(request.protocol)
         passage = Passage(request, live)
         try:
             return await self._serve(passage)
@@ -218,14 +221,17 @@ class Proxy:
             record = structs.replace(record, cost=cost)
         if live.key is not None:
             parts.metrics.call_ended(live.key.name)
-        parts.ledger.finished(record)
         parts.metrics.call_finished(record)
-        parts.finished(record)
         if passage.lease is not None and passage.call is not None:
             whole = live.usage_state is UsageState.REPORTED
             parts.scheduler.settle(
                 passage.lease, passage.call, live.usage, record.cost, whole=whole
             )
+        parts.callers.complete(record, live.sighting, self._tell)
+
+    def _tell(self, record: CallRecord) -> None:
+        self._parts.ledger.finished(record)
+        self._parts.finished(record)
 
 
 def _read_meter(passage: Passage, call: Call, meter: Meter) -> None:

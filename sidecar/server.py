@@ -17,6 +17,7 @@ from sidecar.answers import plain
 from sidecar.errors import Kind, Refusal
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Opened = Callable[[web.RequestHandler], object]
 
 HEAD_TIMEOUT = 15.0
 """Seconds for the head of a request to arrive, once it has begun."""
@@ -33,7 +34,14 @@ log = logging.getLogger("sidecar.server")
 class Protocol(web.RequestHandler):
     """One connection."""
 
+    opened: Opened | None = None
     _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Also tell who wants to know."""
+        super().connection_made(transport)
+        if self.opened is not None:
+            self.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Also bound the time that a head may take."""
@@ -105,17 +113,18 @@ def _unversioned() -> web.StreamResponse:
 
 
 class Server(web.Server):
-    """Makes a `Protocol` for every connection."""
+    """Makes a `Protocol` for every connection; `opened` hears of each as it is made."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, opened: Opened | None = None) -> None:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await handler(request) if request.version in _VERSIONS else _unversioned()
 
         super().__init__(handle, handler_cancellation=True)
+        self._opened = opened
 
     def __call__(self) -> Protocol:
         """A new connection."""
-        return Protocol(
+        protocol = Protocol(
             self,
             loop=self._loop,
             keepalive_timeout=KEEP_ALIVE,
@@ -125,3 +134,5 @@ class Server(web.Server):
             max_field_size=MAXIMUM_HEAD_LINE,
             lingering_time=2.0,
         )
+        protocol.opened = self._opened
+        return protocol

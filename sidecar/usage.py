@@ -115,7 +115,7 @@ class CallRecord(Struct, frozen=True):
     Names and figures only: never a prompt, an answer or a secret. `started` is wall-clock seconds
     since the epoch; durations are seconds on the monotonic clock. `key` is "" when the caller
     could not be identified. `refusal` is why we answered it ourselves, when we did. `cost` is None
-    when the price or the usage is unknown; `caller` is None when nobody looked.
+    when the price or the usage is unknown; `caller` is None when nobody looked, or not in time.
     """
 
     call_id: str

@@ -78,7 +78,11 @@ class Sidecar:
 
 @asynccontextmanager
 async def sidecar(
-    folder: Path, yaml: str, keys: tuple[str, ...], environ: dict[str, str] | None = None
+    folder: Path,
+    yaml: str,
+    keys: tuple[str, ...],
+    environ: dict[str, str] | None = None,
+    listen: str = "127.0.0.1:0",
 ) -> AsyncIterator[Sidecar]:
     """Serve `yaml`, in which `{name}` of a key stands for its hash."""
     texts = {name: mint() for name in keys}
@@ -99,7 +103,7 @@ async def sidecar(
     async with serve(
         file,
         state,
-        listen="127.0.0.1:0",
+        listen=listen,
         admin="127.0.0.1:0",
         environ={"UPSTREAM_KEY": CANARY} | (environ or {}),
         stop_soon=_now(),

@@ -237,6 +237,7 @@ SERVER = Block(
         Option(
             "metrics_token", Credential(), "A bearer token that /metrics then asks for.", "none"
         ),
+        Option("callers", switch, "Keep with each call which local process made it.", "true"),
     ),
 )
 PER_MILLION = ("input", "output", "cache_read", "cache_write", "cache_write_1h")

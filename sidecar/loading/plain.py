@@ -120,6 +120,7 @@ def server(one: Server) -> Plain:
         "allow_remote": one.allow_remote,
         "drain": duration(one.drain),
         "max_body": size(one.max_body),
+        "callers": one.callers,
     }
     token = one.metrics_token
     return found if token is None else found | {"metrics_token": credential(token)}

@@ -113,6 +113,7 @@ def _server(reader: Reader, record: Record) -> Server:
         drain=record.get("drain", _SERVER.drain),
         max_body=record.get("max_body", _SERVER.max_body),
         metrics_token=record.get("metrics_token"),
+        callers=record.get("callers", _SERVER.callers),
     )
     _check_listeners(reader, record, server)
     return server
