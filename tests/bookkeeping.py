@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from sidecar.config import Group, Key, KeyHash, Snapshot
 from sidecar.errors import Place
+from sidecar.rollups import COUNTS, DIMENSIONS, FIGURES
 from sidecar.usage import (
     AttemptRecord,
     Caller,
@@ -99,3 +100,14 @@ def rows(state: Path, sql: str = "SELECT * FROM calls ORDER BY started") -> list
     with closing(sqlite3.connect(state / "sidecar.db")) as connection:
         connection.row_factory = sqlite3.Row
         return [dict(row) for row in connection.execute(sql)]
+
+
+def assert_in_step(state: Path) -> None:
+    """The books by day hold what the calls add up to, as long as all of those are kept."""
+    names = ", ".join(DIMENSIONS)
+    sums = ", ".join(f"sum({each}) AS {each}" for each in COUNTS + FIGURES)
+    told = rows(
+        state, f"SELECT {names}, {sums} FROM call_figures GROUP BY {names} ORDER BY {names}"
+    )
+    assert told
+    assert rows(state, f"SELECT * FROM days ORDER BY {names}") == told
