@@ -106,6 +106,8 @@ class Admin:
                 return web.json_response({"keys": self._key_times()})
             case "POST", ["api", "reload"]:
                 return web.json_response(await self._reload())
+            case "POST", ["api", "flush"]:
+                return web.json_response({"written": await self.ledger.flush()})
             case "POST", ["api", "keys", name, "revoke"]:
                 return web.json_response({"cut": self._revoke(unquote(name))})
             case "GET", ["api", "explain"]:
