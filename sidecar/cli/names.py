@@ -13,7 +13,6 @@ from click.shell_completion import CompletionItem
 
 from sidecar.cli.options import default_config
 from sidecar.errors import ConfigError
-from sidecar.keytext import find_keys
 
 if TYPE_CHECKING:
     from sidecar.config import Snapshot
@@ -29,6 +28,8 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # generic in the newest 
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse the text of a key, without repeating it."""
+        from sidecar.keytext import find_keys  # its hashes take long to load
+
         if any(find_keys(value.encode(errors="replace"))):
             self.fail(
                 "this is a key's text, not a name (see: sidecar keys list). It now stands in your "
