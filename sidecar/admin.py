@@ -146,6 +146,7 @@ class Admin:
             "keys": len(snapshot.keys),
             "prices": self.prices.source,
             "in_flight": len(self.live),
+            "waiting": sum(call.waiter is not None for call in self.live),
             "plugin_problems": list(self.registry.problems),
             "ledger": {"healthy": self.ledger.healthy, "failures": self.ledger.failures},
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -10,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from apis_in_test import until
 from bookkeeping import call
 from cli_in_test import PATIENCE, SIDECAR, Cli
+from scripted_vendor import ScriptedVendor, paced
+from sidecar_in_test import sidecar
 
 from sidecar.database import DAY, open_database
 from sidecar.tables import Batch, Keep
@@ -110,3 +114,50 @@ def test_it_needs_no_configuration_and_loads_no_plugin(cli: Cli) -> None:
     loaded = {row.rpartition("|")[2].strip() for row in found.stderr.splitlines()}
     assert "sidecar.reading" in loaded
     assert not loaded & {"sidecar.public", "sidecar.config", "aiohttp", "http.client", "yaml"}
+
+
+YAML = """
+providers:
+  oa: {{plugin: openai, base_url: "{url}/v1", credential: env:UPSTREAM_KEY}}
+groups:
+  GPT: {{vendor: openai, routes: [oa], limits: {{concurrency: 1}}}}
+keys:
+  gpt: {{group: GPT, hash: "{{gpt}}"}}
+"""
+BODY = b'{"usage":{"prompt_tokens":10,"completion_tokens":2}}'
+ANSWER = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY)
+    + BODY
+)
+
+
+async def test_it_counts_the_calls_that_wait_and_why_tells_what_for(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    go_on = asyncio.Event()
+    vendor.play(paced(go_on, ANSWER))
+    async with sidecar(tmp_path, YAML.format(url=vendor.url), ("gpt",)) as proxy:
+        calls = [
+            asyncio.create_task(proxy.ask("/v1/chat/completions", b'{"model":"gpt-5-mini"}'))
+            for _ in range(3)
+        ]
+        live = proxy.running.live
+        await until(lambda: sum(call.waiter is not None for call in live) == 2)
+        assert await typed(proxy.state, "statusline") == "2 waiting\n"
+        go_on.set()
+        answers = await asyncio.gather(*calls)
+        assert [answer.status for answer in answers] == [200, 200, 200]
+        waited = max(proxy.records, key=lambda record: record.wait)
+        told = await typed(proxy.state, "why", waited.call_id)
+        assert "ms: group GPT is at its limit of 1 concurrency (routes.yaml:5)" in told
+
+
+async def typed(state: Path, *words: str) -> str:
+    """What a command prints, typed while this process serves."""
+    process = await asyncio.create_subprocess_exec(
+        *SIDECAR, *words, env=Cli(state.parent, text="").env, stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return out.decode()

@@ -67,8 +67,8 @@ def test_a_call_is_told_from_who_asked_to_what_it_cost(cli: Cli) -> None:
         "": ["codex, process 4711, in /home/me/app, repository app, branch main"],
         "asked": ["openai chat, m-1, streaming"],
         "waited": [
-            "250 ms for tpm 200k of group G (routes.yaml:7)",
-            "90 s for a pause of everything",
+            "250 ms: tpm 200k of group G (routes.yaml:7)",
+            "90 s: a pause of everything",
         ],
         "tried": [
             "1. acme with env:ACME_KEY, m-1, status 429, 40 ms: slow_down (429 rate_limit)",

@@ -94,7 +94,7 @@ def _lines(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", _caller(story["caller"])
     yield "asked", _asked(story)
     for wait in story["waits"]:
-        yield "waited", f"{_seconds(wait['seconds'])} for {wait['behind']}"
+        yield "waited", f"{_seconds(wait['seconds'])}: {wait['behind']}"
     if not story["waits"]:
         yield "waited", _seconds(story["wait"]) if story["wait"] else "not at all"
     for number, attempt in enumerate(story["attempts"], 1):
