@@ -85,6 +85,7 @@ MIGRATIONS = (
     ALTER TABLE calls ADD COLUMN branch TEXT;
     """,
     """
+    ALTER TABLE calls ADD COLUMN urgency TEXT NOT NULL DEFAULT '';
     ALTER TABLE calls ADD COLUMN day TEXT NOT NULL DEFAULT '';
     UPDATE calls SET day = date(started, 'unixepoch', 'localtime');
 

@@ -20,7 +20,7 @@ OBJECT_DAYS = 90
 OBJECT_COUNT = 50_000
 """How long, and how many, created objects are remembered; the oldest go first."""
 
-INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * 42)})"  # noqa: S608 - "?" alone
+INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * 43)})"  # noqa: S608 - "?" alone
 """A call that is already on the books stays as it is: nothing is counted twice."""
 
 DELETE_KEY = "DELETE FROM keys WHERE name = ?"
@@ -243,7 +243,7 @@ def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[Plain, ...]:
         usage.service_tier, record.usage_state.value,
         record.session, record.program,
         _json(record.waits), *_cost(record), *_caller(record),
-        day_of(record.started, zone).isoformat(),
+        record.urgency, day_of(record.started, zone).isoformat(),
     )  # fmt: skip
     return tuple(map(plain, row))
 

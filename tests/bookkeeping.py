@@ -84,6 +84,7 @@ CALL = CallRecord(
     usage_state=UsageState.REPORTED,
     session="s-1",
     program="codex/1.0",
+    urgency="background",
     waits=(Wait("tpm of group G (routes.yaml:7)", 0.25),),
     cost=Cost(1_250_000, 1_125_000, "list 2026-11-01"),
     caller=Caller("codex", 4711, "/home/me/app", "app", "main"),

@@ -63,7 +63,7 @@ def test_a_call_is_told_from_who_asked_to_what_it_cost(cli: Cli) -> None:
     lines = story(cli, FAILED_OVER)
     assert lines.pop("call")[0].startswith("call_1, began 20")
     assert lines == {
-        "who": ['key "nightly" of group G, codex/1.0, session s-1'],
+        "who": ['key "nightly" of group G, background, codex/1.0, session s-1'],
         "": ["codex, process 4711, in /home/me/app, repository app, branch main"],
         "asked": ["openai chat, m-1, streaming"],
         "waited": [
@@ -97,7 +97,7 @@ def test_a_refusal_says_by_whom_and_why(cli: Cli) -> None:
     lines = story(cli, FAILED_OVER, REFUSED)
     assert lines["answered"] == ["by Sidecar itself, status 429, refused, budget_spent"]
     assert lines["because"] == ['key "nightly" has spent $2']
-    assert lines["who"] == ['key "nightly" of group G']
+    assert lines["who"] == ['key "nightly" of group G, background']
     assert lines[""] == ["an unknown process"]
     assert (lines["waited"], lines["tried"]) == (["not at all"], ["no provider"])
     assert (lines["used"], lines["cost"]) == (["nothing"], ["nothing"])

@@ -228,7 +228,7 @@ async def test_a_finished_call_is_one_row_with_everything_but_its_words(
         "waits": '[{"behind":"tpm of group G (routes.yaml:7)","seconds":0.25}]',
         "cost_listed": 1_250_000, "cost_charged": 1_125_000, "price": "list 2026-11-01",
         "caller_program": "codex", "caller_pid": 4711, "caller_directory": "/home/me/app",
-        "repo": "app", "branch": "main", "day": "2027-01-15",
+        "repo": "app", "branch": "main", "urgency": "background", "day": "2027-01-15",
     }  # fmt: skip
 
 

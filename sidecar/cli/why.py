@@ -112,7 +112,7 @@ def _lines(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _who(story: dict[str, Any]) -> str:
     key = f'key "{story["key"]}" of group {story["group"]}' if story["key"] else "nobody we know"
     session = f"session {story['session']}" if story["session"] else ""
-    return _joined(key, story["program"], session)
+    return _joined(key, story["urgency"], story["program"], session)
 
 
 def _caller(caller: dict[str, Any]) -> str:

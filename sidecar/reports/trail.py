@@ -63,6 +63,7 @@ def trail(connection: sqlite3.Connection, call_id: str) -> dict[str, Any] | None
         "key": row["key"],
         "group": row["group_name"],
         "vendor": row["vendor"],
+        "urgency": row["urgency"],
         "session": row["session"],
         "program": row["program"],
         "caller": _caller(row),
