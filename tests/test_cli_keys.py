@@ -308,6 +308,7 @@ def test_the_state_holds_no_key(cli: Cli) -> None:
 
 def test_the_list_shows_what_keys_did_of_late(cli: Cli) -> None:
     cli.create("codex")
+    cli.create("idle")
     assert listed(cli, "codex")["recent"] is None  # nobody knows without books
     now = time.time()
     steps: list[Step] = [
@@ -317,6 +318,7 @@ def test_the_list_shows_what_keys_did_of_late(cli: Cli) -> None:
             *((ago, 0, DOLLAR) for ago in range(3, 10)),
         )
     ]  # fmt: skip
+    steps.append(call(call_id="one", key="first", started=now))  # its first one is not new
     steps.append(call(call_id="new", key="codex", started=now, program="curl/8", cost=None))
     write(cli, *steps)
     row = listed(cli, "codex")
@@ -327,12 +329,14 @@ def test_the_list_shows_what_keys_did_of_late(cli: Cli) -> None:
     }  # fmt: skip
     assert row["new_programs"] == ["curl"]
     assert row["spike"] == {"measure": "cost", "today": 12, "usual": 1}
-    assert listed(cli, "first")["recent"] == dict.fromkeys(row["recent"], 0) | {
+    assert listed(cli, "first")["recent"]["calls_by_day"] == [0, 0, 0, 0, 0, 0, 1]
+    assert listed(cli, "first")["new_programs"] == []
+    assert listed(cli, "idle")["recent"] == dict.fromkeys(row["recent"], 0) | {
         "calls_by_day": [0] * 7
     }  # fmt: skip
     shown = cli.run("keys", "list").out.splitlines()
     assert "▂▂▂▂▁▂█      9  $17.00+" in shown[2]
-    assert shown[3:] == [
+    assert shown[4:] == [
         'key "codex": used from a new program, curl, just now',
         'key "codex": $12.00 today, 12 times its usual $1.00',
     ]

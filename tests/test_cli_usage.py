@@ -141,6 +141,8 @@ def test_days_are_whole_and_hours_are_exact(cli: Cli) -> None:
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() - DAY / 2))
     assert usage(cli, "--since", day(29), "--until", moment)[0]["calls"] == 4
     assert usage(cli, "--since", moment)[0]["calls"] == 2
+    assert usage(cli, "--since", moment, "--until", day(0))[0]["calls"] == 2
+    assert usage(cli, "--since", "170h", "--until", day(1))[0]["calls"] == 5 - today
 
 
 @pytest.mark.parametrize(

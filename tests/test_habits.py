@@ -81,9 +81,11 @@ def test_days_without_use_are_no_habit(tmp_path: Path) -> None:
     """A key that works on some days only would else have a habit of nothing."""
     days = [spent(2, days_ago) for days_ago in (2, 5, 7, 9, 12)]
     idle = [
-        spent(None, days_ago, usage=None, usage_state=UsageState.NONE) for days_ago in (1, 3, 4)
+        spent(None, days_ago, usage=None, usage_state=UsageState.NONE)
+        for days_ago in (1, 3, 4, 6, 8, 10, 11, 13)
     ]
     assert spikes(tmp_path, *days, *idle, spent(7, 0)) == {}
+    assert spikes(tmp_path, spent(2, 0))["nightly"].usual == 2 * DOLLAR
 
 
 def test_without_prices_tokens_tell(tmp_path: Path) -> None:

@@ -105,24 +105,20 @@ def summed(records: list[CallRecord]) -> Sums:
 
 COUNT = st.none() | st.integers(0, 10**6)
 USAGE = st.none() | st.builds(Usage, COUNT, COUNT, COUNT, COUNT, COUNT, COUNT)
-CALLERS = st.none() | st.builds(
-    Caller, st.sampled_from(["", "node"]), st.just(7), st.just("/x"),
-    st.sampled_from(["", "app"]), st.sampled_from(["", "main", "fix"]),
-)  # fmt: skip
+# Few values of each, so that many calls meet in one line of a day.
 RECORDS = st.builds(
     call,
     call_id=st.sampled_from([f"call_{number}" for number in range(40)]),
-    started=st.floats(NOW - 10 * DAY, NOW, allow_nan=False),
-    key=st.sampled_from(["a", "b", "c", ""]),
-    group=st.sampled_from(["G", "H"]),
-    provider=st.sampled_from(["", "acme", "other"]),
-    model_asked=st.sampled_from([None, "m-1", "m[2]"]),
-    session=st.sampled_from([None, "s-1", "s-2"]),
-    program=st.sampled_from(["", "codex/1.0", "codex/1.1", "curl", "/odd"]),
+    started=st.sampled_from([NOW, NOW - 1, NOW - 1.5 * DAY, NOW - 10 * DAY]),
+    key=st.sampled_from("ab"),
+    provider=st.sampled_from(["acme", ""]),
+    model_asked=st.sampled_from([None, "m[2]"]),
+    session=st.sampled_from([None, "s-1"]),
+    program=st.sampled_from(["codex/1.0", "codex/1.1", ""]),
     usage=USAGE,
     usage_state=st.sampled_from(list(UsageState)),
     cost=st.none() | st.builds(Cost, st.integers(0, 10**12), st.integers(0, 10**12), st.just("p")),
-    caller=CALLERS,
+    caller=st.sampled_from([None, Caller("node", 7, "/x", "app", "fix")]),
 )
 STEPS = RECORDS | st.builds(Renamed, st.sampled_from("abc"), st.sampled_from("abc"))
 BATCHES = st.lists(STEPS, max_size=12)
@@ -283,6 +279,25 @@ async def test_a_renamed_key_takes_its_days_and_its_programs_along(
     with open_to_read(tmp_path) as books:
         known = programs(books, wall.now)
     assert {each.name for each in known["new"]} == {"codex", "curl"}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_what_is_known_of_one_call_is_not_lost_beside_another(
+    tmp_path: Path, wall: Wall, order: tuple[int, int]
+) -> None:
+    """Also when they come in different batches, or meet by a rename."""
+    unknown = {"usage": None, "usage_state": UsageState.UNKNOWN, "cost": None}
+    both = (call(call_id="call_1", **unknown), call(call_id="call_2"))
+    others = (call(call_id="call_3", key="old", **unknown), call(call_id="call_4", key="old"))
+    with twin(tmp_path) as books:
+        for each in (*order, *order):
+            books.write([both[each]])
+            books.write([others[each]])
+        books.write([Renamed("old", "nightly")])
+    (sums,) = asked(tmp_path, Question((Dimension.KEY,))).values()
+    assert (sums.calls, sums.unknown_calls) == (4, 2)
+    assert (sums.input_tokens, sums.charged) == (200, 2 * 1_125_000)
+    assert_in_step(tmp_path)
 
 
 async def test_days_outlive_their_calls_and_are_kept_for_400(tmp_path: Path, wall: Wall) -> None:
