@@ -106,6 +106,8 @@ class Admin:
                 return web.json_response({"keys": self._key_times()})
             case "POST", ["api", "reload"]:
                 return web.json_response(await self._reload())
+            case "POST", ["api", "flush"]:
+                return web.json_response({"written": await self.ledger.flush()})
             case "POST", ["api", "keys", name, "revoke"]:
                 return web.json_response({"cut": self._revoke(unquote(name))})
             case "GET", ["api", "explain"]:
@@ -144,6 +146,7 @@ class Admin:
             "keys": len(snapshot.keys),
             "prices": self.prices.source,
             "in_flight": len(self.live),
+            "waiting": sum(call.waiter is not None for call in self.live),
             "plugin_problems": list(self.registry.problems),
             "ledger": {"healthy": self.ledger.healthy, "failures": self.ledger.failures},
         }

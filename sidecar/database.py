@@ -12,28 +12,28 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import date, tzinfo
 from pathlib import Path
 from time import gmtime, strftime
 
-from sidecar import counts, tables
+from sidecar import counts, rollups, tables
 from sidecar.errors import SidecarError
+from sidecar.habits import Spike, find_spikes
 from sidecar.migrations import MIGRATIONS
+from sidecar.reading import APPLICATION, FILE, load
 from sidecar.state import OTHERS, prepare
-from sidecar.tables import Batch, Contents, Keep, KeyState, KeyTimes, Owner
+from sidecar.tables import Batch, Contents, Keep, NewProgram, day_of
 from sidecar.usage import CallRecord
 
 LOG = logging.getLogger("sidecar.ledger")
-FILE = "sidecar.db"
-APPLICATION = 0x53434152
-"""Marks the file as ours (`PRAGMA application_id`)."""
 DAY = 86_400.0
+NEVER = float("inf")
 CHUNK = 1000
 """Rows deleted, or pages given back, at a time: tidying never holds a write up for long."""
 SPARE = 256
 """Empty pages that are not worth giving back."""
 BROKEN = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """What SQLite says of a file that is damaged or lacks our tables."""
-UNWRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 
 
 class NewerState(SidecarError):
@@ -57,13 +57,17 @@ class Database:
         self._connection = connection
         self._path = path
         self._identity = _identity(path)
+        self._zone: str | None = None
 
     def load(self) -> Contents:
         """Everything that memory needs; not the calls."""
-        return _load(self._connection)
+        return load(self._connection)
 
-    def write(self, batch: Batch) -> None:
-        """Write all of it or nothing; writing the same again changes nothing."""
+    def write(self, batch: Batch, keep: Keep) -> list[NewProgram]:
+        """Write all of it or nothing; a call whose row is there is passed over.
+
+        Tells which programs used a key for the first time that others had used before.
+        """
         if _identity(self._path) != self._identity:
             raise FileNotFoundError(f"{self._path} was removed or replaced while in use")
         keys = (tables.key_row(name, state) for name, state in batch.keys.items())
@@ -72,8 +76,23 @@ class Database:
             connection.executemany(tables.UPSERT_KEY, keys)
             connection.executemany(tables.UPSERT_OBJECT, objects)
             connection.executemany(counts.UPSERT, map(counts.to_row, batch.counts.values()))
+            if not batch.steps:
+                return []
+            self._note_zone(str(keep.zone or ""))
+            before = int(connection.execute(rollups.LAST_CALL).fetchone()[0])
             for step in batch.steps:  # after the keys, of which a step may take one away
-                _write_step(connection, step)
+                _write_step(connection, step, keep.zone)
+            return _roll_up(connection, before)
+
+    def _note_zone(self, name: str) -> None:
+        """Say by whose midnight the days on the books begin; "" is the machine's."""
+        if name != self._zone:
+            self._connection.execute(rollups.SET_TIMEZONE, (name,))
+            self._zone = name
+
+    def spikes(self, today: date) -> dict[str, Spike]:
+        """The keys whose use of today is far above their habit."""
+        return find_spikes(self._connection, today)
 
     def tidy(self, keep: Keep, now: float) -> bool:
         """Delete a piece of what is too old or too much; whether there is more to do."""
@@ -85,17 +104,22 @@ class Database:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _delete(self, keep: Keep, now: float) -> bool:
-        surplus = (CHUNK, tables.OBJECT_COUNT)
-        objects_before = now - tables.OBJECT_DAYS * DAY
         calls_before = now - keep.days * DAY
-        if self._used_bytes() > keep.bytes:
-            calls_before = float("inf")
+        days_before = day_of(now - keep.days_kept * DAY, keep.zone).isoformat()
+        too_big = self._used_bytes() > keep.bytes
         with self._transaction() as connection:
-            gone = (
-                connection.execute(tables.DELETE_OLD_CALLS, (calls_before, CHUNK)).rowcount,
-                connection.execute(tables.DELETE_OLD_OBJECTS, (objects_before, CHUNK)).rowcount,
-                connection.execute(tables.DELETE_SURPLUS_OBJECTS, surplus).rowcount,
-            )
+            gone = [
+                connection.execute(statement, parameters).rowcount
+                for statement, parameters in (
+                    (tables.DELETE_OLD_CALLS, (NEVER if too_big else calls_before, CHUNK)),
+                    (tables.DELETE_OLD_OBJECTS, (now - tables.OBJECT_DAYS * DAY, CHUNK)),
+                    (tables.DELETE_SURPLUS_OBJECTS, (CHUNK, tables.OBJECT_COUNT)),
+                    (rollups.DELETE_OLDEST_DAY, (days_before,)),
+                    (rollups.DELETE_OLD_PROGRAMS, (now - keep.days_kept * DAY,)),
+                )
+            ]
+            if too_big and not any(gone):
+                gone += [connection.execute(rollups.DELETE_OLDEST_DAY, ("9999",)).rowcount]
             connection.execute(counts.DELETE_OLD, (now - counts.DAYS * DAY,))
         return any(gone)
 
@@ -152,43 +176,6 @@ def set_aside(path: Path, now: float, why: Exception) -> None:
     LOG.warning("%s cannot be used (%s); kept as %s, a fresh one is begun", path, why, aside)
 
 
-def read_times(state: Path) -> dict[str, KeyTimes]:
-    """The times of every key on record; {} when there is no readable ledger. Never raises.
-
-    Changes nothing, and may run while another process writes.
-    """
-    return {name: key.times() for name, key in read_contents(state).keys.items()}
-
-
-def read_contents(state: Path) -> Contents:
-    """What a ledger holds that need not, or cannot, be written; nothing when it is not readable."""
-    # Reading beside a writer needs the log; without one, SQLite would leave an empty log behind.
-    for way in ("?mode=ro", "?mode=ro&immutable=1"):
-        try:
-            if "immutable" in way or (state / f"{FILE}-wal").exists():
-                return _read((state / FILE).absolute().as_uri() + way)
-        except (sqlite3.Error, OSError) as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in UNWRITABLE:
-                break
-    return Contents()
-
-
-def _read(uri: str) -> Contents:
-    with closing(sqlite3.connect(uri, uri=True, timeout=1.0)) as connection:
-        return _load(connection)
-
-
-def _load(connection: sqlite3.Connection) -> Contents:
-    keys = connection.execute(tables.SELECT_KEYS)
-    objects = connection.execute(tables.SELECT_OBJECTS)
-    kept = [counts.from_row(*row) for row in connection.execute(counts.SELECT)]
-    return Contents(
-        {name: KeyState(*rest) for name, *rest in keys},
-        {(kind, id_): (Owner(*owner), made) for kind, id_, *owner, made in objects},
-        {count.name: count for count in kept},
-    )
-
-
 def _open(path: Path) -> Database:
     _claim(path)
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
@@ -239,15 +226,32 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         connection.executescript(f"BEGIN IMMEDIATE; {step} {marks} COMMIT;")
 
 
-def _write_step(connection: sqlite3.Connection, step: tables.Step) -> None:
+def _write_step(connection: sqlite3.Connection, step: tables.Step, zone: tzinfo | None) -> None:
     match step:
         case CallRecord():
-            connection.execute(tables.INSERT_CALL, tables.call_row(step))
+            connection.execute(tables.INSERT_CALL, tables.call_row(step, zone))
         case tables.Renamed(old, new):
-            connection.execute(tables.RENAME_CALLS, (tables.plain(new), tables.plain(old)))
-            connection.execute(tables.DELETE_KEY, (tables.plain(old),))
+            names = {"old": tables.plain(old), "new": tables.plain(new)}
+            for statement in rollups.RENAME:
+                connection.execute(statement, names)
         case tables.Forgotten(name):
             connection.execute(tables.DELETE_KEY, (tables.plain(name),))
+
+
+def _roll_up(connection: sqlite3.Connection, before: int) -> list[NewProgram]:
+    """Add the calls whose rows were written after the row `before` to the books by day."""
+    connection.execute(rollups.ADD_CALLS, (before,))
+    fresh = connection.execute(rollups.SELECT_NEW_PROGRAMS, (before,)).fetchall()
+    known: dict[str, list[str]] = {}
+    told = []
+    for key, program in fresh:
+        if key not in known:
+            known[key] = [name for (name,) in connection.execute(rollups.SELECT_PROGRAMS, (key,))]
+        if known[key]:
+            told.append(NewProgram(key, program, tuple(known[key])))
+        known[key].append(program)
+    connection.execute(rollups.ADD_PROGRAMS, (before,))
+    return told
 
 
 def _identity(path: Path) -> tuple[int, int]:

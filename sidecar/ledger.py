@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,9 @@ from types import TracebackType
 
 from sidecar.config import Snapshot
 from sidecar.counts import Count
-from sidecar.database import DAY, read_times
+from sidecar.database import DAY
+from sidecar.habits import Spike
+from sidecar.reading import read_times
 from sidecar.store import Store
 from sidecar.tables import (
     OBJECT_COUNT,
@@ -117,6 +119,11 @@ class Ledger:
         """What is wrong with the file now; "" when nothing is."""
         return self._store.warning
 
+    @property
+    def spikes(self) -> Mapping[str, Spike]:
+        """The keys whose use of today is far above their habit, as of the last minute."""
+        return self._store.notices.spikes
+
     def seen(self, key: str, program: str = "") -> None:
         """A client presented this key; `program` is its User-Agent, whole or already cut."""
         state = self._state(key)
@@ -173,7 +180,7 @@ class Ledger:
 
     def reconcile(self, snapshot: Snapshot) -> None:
         """Follow the configuration: a key's state stays with its name, else goes with its hash."""
-        self._store.keep = Keep(snapshot.keep_days, snapshot.keep_bytes)
+        self._store.keep = Keep(snapshot.keep_days, snapshot.keep_bytes, snapshot.timezone)
         self._digests = {
             name: tuple(text.digest for text in key.hashes) for name, key in snapshot.keys.items()
         }

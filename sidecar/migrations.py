@@ -1,7 +1,8 @@
 """The tables of the ledger, as the steps that led to them.
 
 No column holds a prompt, an answer or a secret. Money is whole nano-dollars (10^-9 USD), times
-are seconds since the epoch, durations are seconds; NULL is unknown.
+are seconds since the epoch, durations are seconds; a `day` is a date in the file's time zone as it
+was when the call was written. NULL is unknown: a sum of nothing but unknown figures is NULL, too.
 """
 
 from __future__ import annotations
@@ -82,6 +83,81 @@ MIGRATIONS = (
     ALTER TABLE calls ADD COLUMN caller_directory TEXT;
     ALTER TABLE calls ADD COLUMN repo TEXT;
     ALTER TABLE calls ADD COLUMN branch TEXT;
+    """,
+    """
+    ALTER TABLE calls ADD COLUMN urgency TEXT NOT NULL DEFAULT '';
+    ALTER TABLE calls ADD COLUMN day TEXT NOT NULL DEFAULT '';
+    UPDATE calls SET day = date(started, 'unixepoch', 'localtime');
+
+    CREATE VIEW call_figures AS SELECT
+        rowid AS number,
+        started,
+        day,
+        key,
+        group_name,
+        provider,
+        coalesce(model_asked, '') AS model,
+        CASE
+            WHEN instr(program, '/') > 1 THEN substr(program, 1, instr(program, '/') - 1)
+            WHEN program <> '' THEN program
+            ELSE coalesce(caller_program, '')
+        END AS program,
+        coalesce(repo, '') AS repo,
+        coalesce(branch, '') AS branch,
+        coalesce(session, '') AS session,
+        1 AS calls,
+        usage_state = 'unknown' AS unknown_calls,
+        usage_state IN ('reported', 'partial') AND cost_charged IS NULL AS unpriced_calls,
+        usage_state = 'none' AS unused_calls,
+        iif(usage_state = 'none', NULL, input_tokens) AS input_tokens,
+        iif(usage_state = 'none', NULL, output_tokens) AS output_tokens,
+        iif(usage_state = 'none', NULL, cache_read_tokens) AS cache_read_tokens,
+        iif(usage_state = 'none', NULL, cache_write_tokens) AS cache_write_tokens,
+        iif(usage_state = 'none', NULL, reasoning_tokens) AS reasoning_tokens,
+        iif(usage_state = 'none', nullif(cost_listed, 0), cost_listed) AS cost_listed,
+        iif(usage_state = 'none', nullif(cost_charged, 0), cost_charged) AS cost_charged
+    FROM calls;
+
+    CREATE TABLE days (
+        day TEXT NOT NULL,
+        key TEXT NOT NULL,
+        group_name TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        model TEXT NOT NULL,
+        program TEXT NOT NULL,
+        repo TEXT NOT NULL,
+        branch TEXT NOT NULL,
+        calls INTEGER NOT NULL,
+        unknown_calls INTEGER NOT NULL,
+        unpriced_calls INTEGER NOT NULL,
+        unused_calls INTEGER NOT NULL,
+        input_tokens INTEGER,
+        output_tokens INTEGER,
+        cache_read_tokens INTEGER,
+        cache_write_tokens INTEGER,
+        reasoning_tokens INTEGER,
+        cost_listed INTEGER,
+        cost_charged INTEGER,
+        PRIMARY KEY (day, key, group_name, provider, model, program, repo, branch)
+    ) WITHOUT ROWID;
+    INSERT INTO days SELECT
+        day, key, group_name, provider, model, program, repo, branch,
+        sum(calls), sum(unknown_calls), sum(unpriced_calls), sum(unused_calls),
+        sum(input_tokens), sum(output_tokens), sum(cache_read_tokens), sum(cache_write_tokens),
+        sum(reasoning_tokens), sum(cost_listed), sum(cost_charged)
+    FROM call_figures GROUP BY day, key, group_name, provider, model, program, repo, branch;
+
+    CREATE TABLE programs (
+        key TEXT NOT NULL,
+        program TEXT NOT NULL,
+        first_seen REAL NOT NULL,
+        last_seen REAL NOT NULL,
+        PRIMARY KEY (key, program)
+    ) WITHOUT ROWID;
+    INSERT INTO programs SELECT key, program, min(started), max(started)
+    FROM call_figures WHERE key <> '' AND program <> '' GROUP BY key, program;
+
+    CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
 )
 """Step n leads from schema version n to n + 1. A released step never changes: add another."""

@@ -16,16 +16,11 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 
 from sidecar.counts import Count
-from sidecar.database import (
-    FILE,
-    Database,
-    is_broken,
-    open_database,
-    read_contents,
-    set_aside,
-)
+from sidecar.database import Database, is_broken, open_database, set_aside
 from sidecar.errors import SidecarError
-from sidecar.tables import Batch, Contents, Keep, KeyState, ObjectKey, Owner, Step
+from sidecar.notices import Notices
+from sidecar.reading import FILE, read_contents
+from sidecar.tables import Batch, Contents, Keep, KeyState, ObjectKey, Owner, Step, day_of
 
 LOG = logging.getLogger("sidecar.ledger")
 GATHER = 0.25
@@ -34,6 +29,7 @@ RETRY = 1.0
 """Seconds between tries while the file cannot be written."""
 STUCK = 10.0
 """Seconds after which one write that has not come back counts as a failure."""
+LOOK = 60.0
 TIDY = 600.0
 WARN = 60.0
 MOST_STEPS = 20_000
@@ -51,6 +47,7 @@ class Store:
         self, state: Path, *, wall: Callable[[], float], opened: Callable[[Contents], None]
     ) -> None:
         self.keep = Keep()
+        self.notices = Notices()
         self.failures = 0
         self.dropped = 0
         self.warning = ""
@@ -65,7 +62,7 @@ class Store:
         self._work, self._hurry, self._stop = Event(), Event(), Event()
         self._busy_since: float | None = None
         self._warned = float("-inf")
-        self._tidied = float("-inf")
+        self._tidied = self._looked = float("-inf")
         self._thread = Thread(target=self._run, name="sidecar-ledger", daemon=True)
 
     @property
@@ -155,8 +152,10 @@ class Store:
         """Write `batch`, or put it back."""
         try:
             database = self._open()
-            database.write(batch)
+            self.notices.new_programs(database.write(batch, self.keep))
+            batch = Batch()  # it is written: whatever fails from here on must not write it again
             self._recovered()
+            self._look(database)
             return self._tidy(database)
         except Exception as error:  # noqa: BLE001 - the thread outlives whatever a disk or a row does
             self._failed(error)
@@ -171,6 +170,12 @@ class Store:
             self._database = open_database(self._state, self._wall())
             self._opened(self._database.load())
         return self._database
+
+    def _look(self, database: Database) -> None:
+        """See now and then whether a key is used far above its habit."""
+        if time.monotonic() - self._looked >= LOOK:
+            self._looked = time.monotonic()
+            self.notices.looked(database.spikes(day_of(self._wall(), self.keep.zone)))
 
     def _tidy(self, database: Database) -> bool:
         if time.monotonic() - self._tidied < TIDY:

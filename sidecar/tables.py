@@ -6,20 +6,23 @@ Opens no file and runs no statement; the tables stand in `sidecar.migrations`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date, datetime, tzinfo
 
 import msgspec
 
 from sidecar.counts import Counts
 from sidecar.usage import CallRecord, Usage
 
+DAYS_KEPT = 400
+"""Days for which the books by day are kept at least: a month of this year beside that of the last.
+Calls are kept for `retention.days`; where that is longer, it holds for both."""
 OBJECT_DAYS = 90
 OBJECT_COUNT = 50_000
 """How long, and how many, created objects are remembered; the oldest go first."""
 
-INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * 41)})"  # noqa: S608 - "?" alone
+INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * 43)})"  # noqa: S608 - "?" alone
 """A call that is already on the books stays as it is: nothing is counted twice."""
 
-RENAME_CALLS = "UPDATE calls SET key = ? WHERE key = ?"
 DELETE_KEY = "DELETE FROM keys WHERE name = ?"
 UPSERT_KEY = """
     INSERT INTO keys (name, digest, last_seen, last_used, last_refused, program)
@@ -170,14 +173,33 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """For how many days calls are kept, and how many bytes the file may fill."""
+    """For how many days calls are kept, how many bytes the file may fill, and by which time zone
+    days are told apart; None is the machine's."""
 
     days: int = 90
     bytes: int = 1 << 30
+    zone: tzinfo | None = None
+
+    @property
+    def days_kept(self) -> int:
+        """For how many days the books by day are kept."""
+        return max(self.days, DAYS_KEPT)
+
+
+@dataclass(frozen=True, slots=True)
+class NewProgram:
+    """A program used a key for the first time, which others (`earlier`) had used before."""
+
+    key: str
+    program: str
+    earlier: tuple[str, ...]
 
 
 Plain = str | int | float | bytes | None
 BIGGEST = (1 << 63) - 1
+MOST_TOKENS, MOST_COST = 1 << 40, 1 << 46
+"""No call uses a million million tokens, or costs 70,000 dollars (in nano-dollars): one that says
+so must not make a sum of many exceed what SQLite can add up."""
 
 
 def plain(value: Plain) -> Plain:
@@ -201,8 +223,13 @@ def object_row(key: ObjectKey, owner: Owner, created: float) -> tuple[Plain, ...
     return (*map(plain, (*key, owner.provider, owner.credential, owner.group)), created)
 
 
-def call_row(record: CallRecord) -> tuple[Plain, ...]:
-    """The parameters of `INSERT_CALL`."""
+def day_of(moment: float, zone: tzinfo | None) -> date:
+    """The day of a moment (seconds since the epoch) in `zone`; None is the machine's."""
+    return datetime.fromtimestamp(moment, zone).date()
+
+
+def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[Plain, ...]:
+    """The parameters of `INSERT_CALL`; the call belongs to the day on which it began in `zone`."""
     usage = record.usage or Usage()
     refusal = None if record.refusal is None else record.refusal.name.lower()
     row: tuple[Plain, ...] = (
@@ -211,19 +238,29 @@ def call_row(record: CallRecord) -> tuple[Plain, ...]:
         record.provider, record.credential, record.status, record.outcome.value,
         refusal, record.reason, _json(record.attempts),
         record.wait, record.first_byte, record.duration,
-        usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
-        usage.cache_write_tokens, usage.cache_write_1h_tokens, usage.reasoning_tokens,
+        *_tokens(usage),
         _json(dict(usage.units)) if usage.units else "{}",
         usage.service_tier, record.usage_state.value,
         record.session, record.program,
         _json(record.waits), *_cost(record), *_caller(record),
+        record.urgency, day_of(record.started, zone).isoformat(),
     )  # fmt: skip
     return tuple(map(plain, row))
 
 
+def _tokens(usage: Usage) -> tuple[int | None, ...]:
+    counts = (
+        usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
+        usage.cache_write_tokens, usage.cache_write_1h_tokens, usage.reasoning_tokens,
+    )  # fmt: skip
+    return tuple(None if count is None else min(count, MOST_TOKENS) for count in counts)
+
+
 def _cost(record: CallRecord) -> tuple[Plain, ...]:
     cost = record.cost
-    return (None, None, None) if cost is None else (cost.listed, cost.charged, cost.price)
+    if cost is None:
+        return (None, None, None)
+    return (min(cost.listed, MOST_COST), min(cost.charged, MOST_COST), cost.price)
 
 
 def _caller(record: CallRecord) -> tuple[Plain, ...]:

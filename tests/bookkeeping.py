@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from sidecar.config import Group, Key, KeyHash, Snapshot
 from sidecar.errors import Place
+from sidecar.rollups import COUNTS, DIMENSIONS, FIGURES
 from sidecar.usage import (
     AttemptRecord,
     Caller,
@@ -83,6 +84,7 @@ CALL = CallRecord(
     usage_state=UsageState.REPORTED,
     session="s-1",
     program="codex/1.0",
+    urgency="background",
     waits=(Wait("tpm of group G (routes.yaml:7)", 0.25),),
     cost=Cost(1_250_000, 1_125_000, "list 2026-11-01"),
     caller=Caller("codex", 4711, "/home/me/app", "app", "main"),
@@ -99,3 +101,14 @@ def rows(state: Path, sql: str = "SELECT * FROM calls ORDER BY started") -> list
     with closing(sqlite3.connect(state / "sidecar.db")) as connection:
         connection.row_factory = sqlite3.Row
         return [dict(row) for row in connection.execute(sql)]
+
+
+def assert_in_step(state: Path) -> None:
+    """The books by day hold what the calls add up to, as long as all of those are kept."""
+    names = ", ".join(DIMENSIONS)
+    sums = ", ".join(f"sum({each}) AS {each}" for each in COUNTS + FIGURES)
+    told = rows(
+        state, f"SELECT {names}, {sums} FROM call_figures GROUP BY {names} ORDER BY {names}"
+    )
+    assert told
+    assert rows(state, f"SELECT * FROM days ORDER BY {names}") == told

@@ -142,6 +142,7 @@ class Served:
     log: Path
     out: Path
     process: subprocess.Popen[bytes]
+    call_ids: list[str] = field(default_factory=list)
 
     def call(self, key: str, agent: str = "curl/8.5.0") -> int:
         """One chat completion; the status."""
@@ -149,9 +150,10 @@ class Served:
         body = json.dumps({"model": "echo", "messages": [{"role": "user", "content": "hello"}]})
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         connection.request("POST", "/v1/chat/completions", body, headers | {"User-Agent": agent})
-        status = connection.getresponse().status
+        answer = connection.getresponse()
+        self.call_ids.append(answer.headers["x-sidecar-call"])
         connection.close()
-        return status
+        return answer.status
 
 
 def address_in(log: Path, process: subprocess.Popen[bytes]) -> str:

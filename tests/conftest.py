@@ -6,10 +6,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from scripted_vendor import ScriptedVendor
 from scripted_vendor import scripted_vendor as start_vendor
 from sidecar_in_test import Sidecar
 from sidecar_in_test import sidecar as start_sidecar
+
+# A busy machine makes no property false.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 YAML = """
 providers:

@@ -109,14 +109,29 @@ def test_every_member_of_a_contract_is_documented(contract: type) -> None:
 
 def test_the_public_door_is_sorted_and_complete() -> None:
     assert list(sidecar.__all__) == sorted(sidecar.__all__)
-    tree = ast.parse((ROOT / "sidecar/__init__.py").read_text())
+    tree = ast.parse((ROOT / "sidecar/public.py").read_text())
     imported = {
         alias.name
         for node in tree.body
         if isinstance(node, ast.ImportFrom) and node.module != "__future__"
         for alias in node.names
     }
-    assert imported | {"__version__"} == set(sidecar.__all__)
+    assert imported == set(sidecar.__all__)
+    assert all(getattr(sidecar, each) is not None for each in imported)
+
+
+def test_no_name_of_the_public_door_is_a_module_too() -> None:
+    """Else what a plugin gets would depend on whether somebody had imported that module."""
+    assert not {path.stem for path in ROOT.glob("sidecar/*")} & set(sidecar.__all__)
+
+
+def test_a_command_can_start_without_opening_the_public_door() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", "import sys, sidecar.cli; print(*sys.modules)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "sidecar.cli" in found.stdout.split()
+    assert "sidecar.public" not in found.stdout.split()
 
 
 def test_every_dependency_has_its_reason() -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from bookkeeping import call
 from cli_in_test import FILE, Cli
 
+from sidecar.database import DAY, open_database
 from sidecar.keytext import digest, looks_like_key
+from sidecar.tables import Batch, Keep, KeyState, Step
+from sidecar.usage import Cost
+
+DOLLAR = 10**9
 
 FIELDS = [
     "name", "group", "vendor", "enabled", "created", "expires",
@@ -118,7 +125,7 @@ def test_expiry_can_be_a_date_and_nonsense_is_refused(cli: Cli) -> None:
 
 def test_json_has_the_same_fields_everywhere_and_the_key_only_when_made(cli: Cli) -> None:
     cli.create("k")
-    assert list(listed(cli, "k")) == FIELDS
+    assert list(listed(cli, "k")) == [*FIELDS, "recent", "new_programs", "spike"]
     assert list(cli.run("keys", "show", "k", "--json").json) == FIELDS
     assert list(cli.run("keys", "edit", "k", "--urgency", "normal", "--json").json) == FIELDS
     for command in ("disable", "enable", "revoke"):
@@ -297,3 +304,76 @@ def test_the_state_holds_no_key(cli: Cli) -> None:
         if file.is_file():
             assert key.encode() not in file.read_bytes(), file
     assert json.dumps(key) not in cli.config.read_text()
+
+
+def test_the_list_shows_what_keys_did_of_late(cli: Cli) -> None:
+    cli.create("codex")
+    cli.create("idle")
+    assert listed(cli, "codex")["recent"] is None  # nobody knows without books
+    now = time.time()
+    steps: list[Step] = [
+        call(call_id=f"{ago} {n}", key="codex", started=now - ago * DAY, cost=Cost(0, cost, ""))
+        for ago, n, cost in (
+            *((0, number, 4 * DOLLAR) for number in range(3)), (1, 0, DOLLAR),
+            *((ago, 0, DOLLAR) for ago in range(3, 10)),
+        )
+    ]  # fmt: skip
+    steps.append(call(call_id="one", key="first", started=now))  # its first one is not new
+    steps.append(call(call_id="new", key="codex", started=now, program="curl/8", cost=None))
+    write(cli, *steps)
+    row = listed(cli, "codex")
+    assert row["recent"] == {
+        "calls_by_day": [1, 1, 1, 1, 0, 1, 4], "calls": 9, "unknown_calls": 0,
+        "input_tokens": 900, "output_tokens": 450, "cache_read_tokens": 180,
+        "cache_write_tokens": 45, "reasoning_tokens": 90, "cost_usd": 17, "unpriced_calls": 1,
+    }  # fmt: skip
+    assert row["new_programs"] == ["curl"]
+    assert row["spike"] == {"measure": "cost", "today": 12, "usual": 1}
+    assert listed(cli, "first")["recent"]["calls_by_day"] == [0, 0, 0, 0, 0, 0, 1]
+    assert listed(cli, "first")["new_programs"] == []
+    assert listed(cli, "idle")["recent"] == dict.fromkeys(row["recent"], 0) | {
+        "calls_by_day": [0] * 7
+    }  # fmt: skip
+    shown = cli.run("keys", "list").out.splitlines()
+    assert "▂▂▂▂▁▂█      9  $17.00+" in shown[2]
+    assert shown[4:] == [
+        'key "codex": used from a new program, curl, just now',
+        'key "codex": $12.00 today, 12 times its usual $1.00',
+    ]
+
+
+def test_keys_that_nobody_used_are_stale(cli: Cli) -> None:
+    for name in ("daily", "monthly", "never"):
+        cli.create(name)
+    now = time.time()
+    database = open_database(cli.state, now)
+    times = {"daily": now - DAY, "monthly": now - 45 * DAY, "gone": now - 400 * DAY}
+    keys = {name: KeyState(last_used=used, program="curl") for name, used in times.items()}
+    keys["never"] = KeyState(last_seen=now, last_refused=now)
+    database.write(Batch(keys=keys), Keep())
+    database.close()
+
+    def stale(*words: str) -> list[str]:
+        return [row["name"] for row in cli.run("keys", "stale", *words, "--json").json]
+
+    assert stale() == ["first", "monthly", "never"]
+    assert stale("--unused", "60d") == ["first", "never"]
+    assert stale("--unused", "1h") == ["first", "daily", "monthly", "never"]
+    (row,) = [row for row in cli.run("keys", "stale", "--json").json if row["name"] == "never"]
+    assert list(row) == FIELDS
+    assert row["last_used"] is None
+    assert row["created"]
+    lines = [line.split() for line in cli.run("keys", "stale").out.splitlines()]
+    assert lines[2] == ["monthly", "demo", "enabled", "45", "days", "ago", "curl", "just", "now"]
+    assert lines[3] == ["never", "demo", "enabled", "never", "just", "now"]
+    for wrong in ("30", "soon", "", "9999999999w"):
+        assert cli.run("keys", "stale", "--unused", wrong).status == 2, wrong
+    cli.run("keys", "delete", "first", "--yes")
+    cli.run("keys", "delete", "never", "--yes")
+    assert cli.run("keys", "stale", "--unused", "60d").out == "every key was used within 60d\n"
+
+
+def write(cli: Cli, *steps: Step) -> None:
+    database = open_database(cli.state, time.time())
+    database.write(Batch(steps=list(steps)), Keep())
+    database.close()

@@ -5,15 +5,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from bookkeeping import CALL, Wall, call, digest, rows, snapshot
+from bookkeeping import CALL, Wall, assert_in_step, call, digest, rows, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.database import APPLICATION
 from sidecar.errors import Kind
 from sidecar.ledger import KeyTimes, Ledger, Owner, program_of, read_times
 from sidecar.migrations import MIGRATIONS
-from sidecar.tables import OBJECT_COUNT, KeyState
+from sidecar.reading import APPLICATION
+from sidecar.tables import OBJECT_COUNT, KeyState, day_of
 from sidecar.usage import Outcome, Usage, UsageState
 
 DAY = 86_400.0
@@ -228,7 +228,7 @@ async def test_a_finished_call_is_one_row_with_everything_but_its_words(
         "waits": '[{"behind":"tpm of group G (routes.yaml:7)","seconds":0.25}]',
         "cost_listed": 1_250_000, "cost_charged": 1_125_000, "price": "list 2026-11-01",
         "caller_program": "codex", "caller_pid": 4711, "caller_directory": "/home/me/app",
-        "repo": "app", "branch": "main",
+        "repo": "app", "branch": "main", "urgency": "background", "day": "2027-01-15",
     }  # fmt: skip
 
 
@@ -277,6 +277,9 @@ async def test_a_file_of_the_first_version_is_brought_up_to_date(
     assert (before["call_id"], before["input_tokens"], before["waits"]) == ("call_0", 7, "[]")
     assert before["cost_charged"] is None
     assert after["cost_charged"] == 1_125_000
+    assert before["day"] == day_of(before["started"], None).isoformat()
+    assert_in_step(tmp_path)
+    assert rows(tmp_path, "SELECT sum(input_tokens) AS n FROM days") == [{"n": 107}]
 
 
 async def test_a_call_told_twice_is_on_the_books_once(tmp_path: Path, wall: Wall) -> None:

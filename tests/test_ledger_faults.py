@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from bookkeeping import CALL, Wall, call, rows, snapshot
+from bookkeeping import CALL, Wall, assert_in_step, call, rows, snapshot
 
 from sidecar import store
 from sidecar.ledger import Ledger, Owner, read_times
@@ -47,6 +47,7 @@ def note(ledger: Ledger, call_id: str = "call_1") -> None:
 
 def assert_noted(state: Path, *call_ids: str) -> None:
     assert [row["call_id"] for row in rows(state)] == list(call_ids)
+    assert_in_step(state)
     assert read_times(state)["nightly"].last_used is not None
     assert rows(state, "SELECT id FROM objects") == [{"id": "file-1"}]
 
@@ -308,6 +309,7 @@ def test_a_full_disk_is_waited_out(tmp_path: Path) -> None:
     done = run(SCRIPT + FULL_DISK, tmp_path)
     assert done.returncode == 0, done.stderr
     assert [row["call_id"] for row in rows(tmp_path)] == [f"call_{n:03}" for n in range(500)]
+    assert_in_step(tmp_path)
     assert aside(tmp_path) == []
 
 
@@ -354,7 +356,7 @@ async def main():
         start = time.monotonic()
         for number in range(100_000):
             ledger.used("nightly")
-            ledger.finished(call(call_id=f"call_{number:06}", started=float(number)))
+            ledger.finished(call(call_id=f"call_{number:06}", started=time.time()))
             print(number, time.monotonic() - start, flush=True)
             await asyncio.sleep(0.002)
 asyncio.run(main())
@@ -381,6 +383,7 @@ def test_a_killed_process_loses_at_most_its_last_second(tmp_path: Path, lifetime
                     break
         kept = [row["call_id"] for row in rows(tmp_path)]
         assert len(kept) == len(set(kept))
+        assert_in_step(tmp_path)
         last = told[-1][1]
         owed = {f"call_{number:06}" for number, at in told if at < last - 1.0}
         assert owed
@@ -434,3 +437,4 @@ async def test_a_second_ledger_on_one_file_adds_and_moves_nothing_back(
     times = read_times(tmp_path)["nightly"]
     assert (times.last_used, times.last_refused) == (later.now, wall.now)
     assert {row["call_id"] for row in rows(tmp_path)} == {"call_1", "call_2"}
+    assert_in_step(tmp_path)

@@ -1,16 +1,20 @@
-"""What commands have in common: where the files are, how they are read, how failures are told."""
+"""What commands have in common: how the file is read, how failures are told."""
 
 from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn
 
 import click
 
+from sidecar.cli.options import config_option as config_option
+from sidecar.cli.options import default_config as default_config
+from sidecar.cli.options import default_state as default_state
+from sidecar.cli.options import json_option as json_option
+from sidecar.cli.options import state_option as state_option
 from sidecar.config import Key, Snapshot
 from sidecar.credentials import Vault
 from sidecar.errors import ConfigError
@@ -18,42 +22,8 @@ from sidecar.loading import plugin_paths
 from sidecar.plugins import Registry, discover
 from sidecar.reload import read_file, understand
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 REFUSED = 2
 """Exit status: the configuration is wrong or missing, or a change of it was refused."""
-
-
-def default_config() -> Path:
-    """`routes.yaml` in the user's configuration directory; never the working directory."""
-    from platformdirs import user_config_path
-
-    return user_config_path("sidecar") / "routes.yaml"
-
-
-def default_state() -> Path:
-    """The user's state directory."""
-    from platformdirs import user_state_path
-
-    return user_state_path("sidecar")
-
-
-def config_option(function: F) -> F:
-    """`--config FILE`."""
-    return click.option(
-        "--config", "config", type=click.Path(path_type=Path), envvar="SIDECAR_CONFIG",
-        default=default_config, help="The configuration file  [env: SIDECAR_CONFIG; default: "
-        "routes.yaml in your configuration directory]",
-    )(function)  # fmt: skip
-
-
-def state_option(function: F) -> F:
-    """`--state DIR`."""
-    return click.option(
-        "--state", "state", type=click.Path(path_type=Path), envvar="SIDECAR_STATE",
-        default=default_state, help="Where the process keeps its state  [env: SIDECAR_STATE; "
-        "default: your state directory]",
-    )(function)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +80,6 @@ def the_key(snapshot: Snapshot, name: str) -> Key:
         hint = f'did you mean "{near[0]}"?' if near else f"there is: {known}"
         fail(f'there is no key "{name}"; {hint} (all of them: sidecar keys list)')
     return snapshot.keys[name]
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def note(message: str) -> None:

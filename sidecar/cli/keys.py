@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from sidecar.cli.common import (
     state_option,
     the_key,
 )
-from sidecar.cli.keytimes import NEVER, ago, row, times_of
+from sidecar.cli.keylist import list_keys, stale
+from sidecar.cli.keytimes import NEVER, row, times_of
 from sidecar.cli.moments import until
 from sidecar.cli.names import GROUP, KEY, name_argument
 from sidecar.cli.scan import scan
@@ -33,7 +33,7 @@ from sidecar.cli.writing import (
     show_new,
     write,
 )
-from sidecar.config import Key, Snapshot
+from sidecar.config import Snapshot
 from sidecar.editing import Value
 from sidecar.keytext import mint
 
@@ -108,48 +108,6 @@ def fields_of(
 
 def _end(expires: str, snapshot: Snapshot) -> str | None:
     return changes.utc(until("--expires", expires, snapshot.timezone)) if expires else None
-
-
-@keys_command.command("list")
-@json_option
-@config_option
-@state_option
-def list_keys(as_json: bool, config: Path, state: Path) -> None:
-    """List the keys, with when they were last used and by whom.
-
-    \b
-    Example:
-      sidecar keys list --json
-    """
-    snapshot = open_config(config).snapshot
-    times = times_of(state)
-    if as_json:
-        rows = [row(key, times.get(key.name, NEVER)) for key in snapshot.keys.values()]
-        click.echo(json.dumps(rows, indent=2))
-        return
-    from sidecar.cli.tables import print_table
-
-    now = time.time()
-    print_table(
-        ("name", "group", "vendor", "status", "last used", "by", "description"),
-        [
-            (
-                key.name, key.group.name, key.group.vendor.name, status_of(key, now),
-                ago(times.get(key.name, NEVER).last_used, now),
-                times.get(key.name, NEVER).program, key.description,
-            )
-            for key in snapshot.keys.values()
-        ],
-    )  # fmt: skip
-
-
-def status_of(key: Key, now: float) -> str:
-    """Whether a key can be used."""
-    if not key.enabled:
-        return "disabled"
-    if key.expires is not None and key.expires.timestamp() <= now:
-        return "expired"
-    return "enabled" if key.hashes else "no text yet"
 
 
 @keys_command.command("show")
@@ -245,5 +203,5 @@ def rename(name: str, new_name: str, as_json: bool, config: Path, state: Path) -
     show_done(f'key "{name}" is now "{new_name}"', now, as_json=as_json)
 
 
-for _command in (enable, disable, rotate, revoke, delete, scan):
+for _command in (list_keys, stale, enable, disable, rotate, revoke, delete, scan):
     keys_command.add_command(_command)

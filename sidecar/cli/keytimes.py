@@ -9,7 +9,7 @@ from typing import Any
 from sidecar.changes import utc
 from sidecar.cli.live import LiveError, find_live
 from sidecar.config import Key
-from sidecar.database import read_times
+from sidecar.reading import read_times
 from sidecar.tables import KeyTimes
 
 NEVER = KeyTimes()

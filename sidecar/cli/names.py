@@ -6,16 +6,16 @@ Never takes a key's text for a name: it would end up in messages, in the file, i
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
-from sidecar.cli.common import default_config, registry_for
-from sidecar.config import Snapshot
+from sidecar.cli.options import default_config
 from sidecar.errors import ConfigError
-from sidecar.keytext import find_keys
-from sidecar.loading import load
-from sidecar.reload import read_file
+
+if TYPE_CHECKING:
+    from sidecar.config import Snapshot
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
@@ -28,6 +28,8 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # generic in the newest 
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse the text of a key, without repeating it."""
+        from sidecar.keytext import find_keys  # its hashes take long to load
+
         if any(find_keys(value.encode(errors="replace"))):
             self.fail(
                 "this is a key's text, not a name (see: sidecar keys list). It now stands in your "
@@ -53,6 +55,10 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # generic in the newest 
 
 
 def _read(config: Path) -> Snapshot:
+    from sidecar.cli.common import registry_for  # these take long to load, and few need them
+    from sidecar.loading import load
+    from sidecar.reload import read_file
+
     text = read_file(config)
     return load(text, file=str(config), registry=registry_for(config, text))
 

@@ -257,7 +257,7 @@ PRICE = Block("a price", tuple(Option(n, money, _PRICE_HELP[n]) for n in (*PER_M
 RETENTION = Block(
     "retention",
     (
-        Option("days", days, "How long finished calls are kept.", "90d"),
+        Option("days", days, "How long finished calls are kept; sums by day stay for 400.", "90d"),
         Option("size", size, "How much room they may take.", "1GiB"),
     ),
 )

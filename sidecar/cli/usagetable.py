@@ -1,0 +1,136 @@
+"""The table of `sidecar usage`: with totals, shares, and a curve over the days of the window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+
+import click
+
+from sidecar.cli.figures import AT_LEAST, cost, count, curve, money, printable, share
+from sidecar.cli.tables import print_table
+from sidecar.reports.sums import Sums, total
+from sidecar.reports.usage import Dimension, Line
+
+ByDay = Mapping[date, Sums]
+"""The same calls, taken apart by day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is shown. `apart` has the days of each line, `days` are those that a curve shows, and
+    `as_if` is another group and its multiplier."""
+
+    by: Sequence[Dimension]
+    lines: Sequence[Line]
+    apart: Mapping[tuple[str, ...], ByDay] = field(default_factory=dict)
+    days: Sequence[date] = ()
+    as_if: tuple[str, Decimal] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    title: str
+    text: Callable[[Sums, ByDay], str]
+    right: bool = True
+
+
+def show(answer: Answer) -> None:
+    """Print it."""
+    if not answer.lines:
+        click.echo("no calls")
+        return
+    whole = total(line.sums for line in answer.lines)
+    columns = _columns(answer, whole)
+    names = [str(each) for each in answer.by]
+    rows = [
+        [
+            *(printable(name) or "-" for name in line.names),
+            *_cells(columns, line.sums, _days_of(answer, line)),
+        ]
+        for line in answer.lines
+    ]
+    last = ["total", *[""] * len(names[1:]), *_cells(columns, whole, _together(answer.apart))]
+    print_table(
+        [*names, *(column.title for column in columns)], rows,
+        right=[len(names) + at for at, column in enumerate(columns) if column.right],
+        last=last if names else None,
+    )  # fmt: skip
+    _explain(whole)
+
+
+def _columns(answer: Answer, whole: Sums) -> list[_Column]:
+    measure, of = _measure(whole)
+    found = [
+        _Column("calls", lambda sums, _: count(sums.calls)),
+        _Column("input", lambda sums, _: _tokens(sums.input_tokens, sums)),
+        _Column("cached", lambda sums, _: share(sums.cached)),
+        _Column("output", lambda sums, _: _tokens(sums.output_tokens, sums)),
+        _Column("reasoning", lambda sums, _: _tokens(sums.reasoning_tokens, sums)),
+    ]
+    if whole.unknown_calls:
+        found.append(_Column("unknown calls", lambda sums, _: count(sums.unknown_calls)))
+    if whole.unpriced_calls:
+        found.append(_Column("unpriced calls", lambda sums, _: count(sums.unpriced_calls)))
+    found.append(_Column("cost", lambda sums, _: cost(sums)))
+    if answer.as_if is not None:
+        group, multiplier = answer.as_if
+        found.append(_Column(
+            f"in {group}", lambda sums, _: money(sums.at(multiplier), whole=sums.costs_all)
+        ))  # fmt: skip
+    found.append(_Column(f"share of {measure}", lambda sums, _: share(_part(of(sums), of(whole)))))
+    if len(answer.days) > 1:
+        found.append(_Column(
+            f"{measure} over time",
+            lambda _, by_day: curve([of(by_day.get(day, Sums())) for day in answer.days]),
+            right=False,
+        ))  # fmt: skip
+    return found
+
+
+def _measure(whole: Sums) -> tuple[str, Callable[[Sums], int | None]]:
+    """What shares and curves go by: cost where there is one, else tokens, else calls."""
+    if whole.charged:
+        return "cost", lambda sums: sums.charged
+    if whole.tokens:
+        return "tokens", lambda sums: sums.tokens
+    return "calls", lambda sums: sums.calls
+
+
+def _part(part: int | None, whole: int | None) -> float | None:
+    return None if part is None or not whole else part / whole
+
+
+def _tokens(amount: int | None, sums: Sums) -> str:
+    return count(amount, whole=not sums.unknown_calls)
+
+
+def _cells(columns: Sequence[_Column], sums: Sums, by_day: ByDay) -> list[str]:
+    return [column.text(sums, by_day) for column in columns]
+
+
+def _days_of(answer: Answer, line: Line) -> ByDay:
+    return answer.apart.get(line.names, {})
+
+
+def _together(apart: Mapping[tuple[str, ...], ByDay]) -> ByDay:
+    found: dict[date, Sums] = {}
+    for by_day in apart.values():
+        for day, sums in by_day.items():
+            found[day] = found.get(day, Sums()) + sums
+    return found
+
+
+def _explain(whole: Sums) -> None:
+    """What the marks in the table mean, where there are any."""
+    if whole.unknown_calls:
+        click.echo(
+            f"{whole.unknown_calls:,} calls used tokens of which nobody said how many; figures "
+            f"with a {AT_LEAST} leave them out"
+        )
+    if whole.unpriced_calls:
+        click.echo(
+            f"{whole.unpriced_calls:,} calls have no price; costs with a {AT_LEAST} leave them out"
+        )

@@ -1,0 +1,110 @@
+"""The names behind the public door: what plugins import from `sidecar`, and nowhere else.
+
+Apart from it because they take a while to load, and most commands need no plugin.
+"""
+
+from __future__ import annotations
+
+from sidecar.dialect import (
+    Dialect,
+    Endpoint,
+    Facts,
+    Located,
+    Meter,
+    ModelAt,
+    ModelEntry,
+)
+from sidecar.errors import Kind, Refusal, Refused
+from sidecar.hookspecs import hookimpl
+from sidecar.meters import (
+    BaseMeter,
+    Glance,
+    JsonMeter,
+    NoMeter,
+    SseMeter,
+    as_cost,
+    as_count,
+    as_mapping,
+    as_object,
+    error_word,
+)
+from sidecar.peeking import ABSENT, mapping, number, peek, text, truth
+from sidecar.usage import CallRecord, Usage
+from sidecar.vendor import (
+    Ask,
+    Field,
+    LocalServer,
+    Prepared,
+    Quota,
+    QuotaKind,
+    Secret,
+    Serving,
+    Vendor,
+    placed,
+)
+from sidecar.verdicts import (
+    Answer,
+    Judgement,
+    Verdict,
+    error_code,
+    error_object,
+    error_text,
+    judge_by_status,
+    judge_by_word,
+)
+from sidecar.waits import duration, retry_after, said_wait, seconds_until, sent_at
+
+__all__ = [
+    "ABSENT",
+    "Answer",
+    "Ask",
+    "BaseMeter",
+    "CallRecord",
+    "Dialect",
+    "Endpoint",
+    "Facts",
+    "Field",
+    "Glance",
+    "JsonMeter",
+    "Judgement",
+    "Kind",
+    "LocalServer",
+    "Located",
+    "Meter",
+    "ModelAt",
+    "ModelEntry",
+    "NoMeter",
+    "Prepared",
+    "Quota",
+    "QuotaKind",
+    "Refusal",
+    "Refused",
+    "Secret",
+    "Serving",
+    "SseMeter",
+    "Usage",
+    "Vendor",
+    "Verdict",
+    "as_cost",
+    "as_count",
+    "as_mapping",
+    "as_object",
+    "duration",
+    "error_code",
+    "error_object",
+    "error_text",
+    "error_word",
+    "hookimpl",
+    "judge_by_status",
+    "judge_by_word",
+    "mapping",
+    "number",
+    "peek",
+    "placed",
+    "retry_after",
+    "said_wait",
+    "seconds_until",
+    "sent_at",
+    "text",
+    "truth",
+]

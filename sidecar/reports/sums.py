@@ -1,0 +1,100 @@
+"""What calls add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from decimal import ROUND_HALF_UP, Decimal
+from functools import reduce
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Calls, their tokens, and their cost in nano-dollars; by itself, no calls at all.
+
+    A figure is None when nothing is known of it, and leaves out what is unknown of some calls:
+    `unknown_calls` used tokens of which nobody said how many, `unpriced_calls` tokens that have no
+    price. `unused_calls` used none: where all are such, every figure is 0.
+    `input_tokens` includes the cache, `output_tokens` the reasoning.
+    """
+
+    calls: int = 0
+    unknown_calls: int = 0
+    unpriced_calls: int = 0
+    unused_calls: int = 0
+    input_tokens: int | None = 0
+    output_tokens: int | None = 0
+    cache_read_tokens: int | None = 0
+    cache_write_tokens: int | None = 0
+    reasoning_tokens: int | None = 0
+    listed: int | None = 0
+    charged: int | None = 0
+
+    @classmethod
+    def of(cls, counts: Sequence[int], figures: Sequence[int | None]) -> Sums:
+        """Of the sums that the books give, in the order of the fields."""
+        calls, *_, unused = counts
+        return cls(*counts, *((0 if each is None else each for each in figures)
+                              if calls == unused else figures))  # fmt: skip
+
+    def __add__(self, other: Sums) -> Sums:
+        """Both together."""
+        figures = []
+        for name in _FIGURES:
+            one, two = getattr(self, name), getattr(other, name)
+            if self.idle and not one:
+                figures.append(two)
+            elif other.idle and not two:
+                figures.append(one)
+            else:
+                figures.append(both(one, two))
+        return Sums(
+            self.calls + other.calls,
+            self.unknown_calls + other.unknown_calls,
+            self.unpriced_calls + other.unpriced_calls,
+            self.unused_calls + other.unused_calls,
+            *figures,
+        )
+
+    @property
+    def idle(self) -> bool:
+        """Whether none of the calls used anything: their zeros say nothing of others."""
+        return self.calls == self.unused_calls
+
+    @property
+    def tokens(self) -> int | None:
+        """Input and output."""
+        return both(self.input_tokens, self.output_tokens)
+
+    @property
+    def cached(self) -> float | None:
+        """The share of the input that came from a cache; None without input, or when unknown."""
+        if not self.input_tokens or self.cache_read_tokens is None:
+            return None
+        return self.cache_read_tokens / self.input_tokens
+
+    @property
+    def costs_all(self) -> bool:
+        """Whether the cost is that of every call."""
+        return not self.unknown_calls and not self.unpriced_calls
+
+    def at(self, multiplier: Decimal) -> int | None:
+        """What the calls would cost with another multiplier on the list price."""
+        if self.listed is None:
+            return None
+        return int((self.listed * multiplier).to_integral_value(ROUND_HALF_UP))
+
+
+_FIGURES = tuple(each.name for each in fields(Sums))[4:]
+
+
+def both(one: int | None, other: int | None) -> int | None:
+    """The sum of what is known."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one + other
+
+
+def total(sums: Iterable[Sums]) -> Sums:
+    """All together."""
+    return reduce(Sums.__add__, sums, Sums())

@@ -1,0 +1,75 @@
+"""The statements that keep the books by day, which outlive the calls they were summed up from.
+
+A call is added in the transaction that writes its row, and only if the row is new: both say the
+same, whatever happens in between. Runs no statement. What a call counts as is told once, by the
+view `call_figures` (`sidecar.migrations`).
+"""
+
+from __future__ import annotations
+
+DIMENSIONS = ("day", "key", "group_name", "provider", "model", "program", "repo", "branch")
+COUNTS = ("calls", "unknown_calls", "unpriced_calls", "unused_calls")
+FIGURES = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "cost_listed",
+    "cost_charged",
+)
+"""Sums that are NULL while nothing is known of any of their calls."""
+
+_KEYS = ", ".join(DIMENSIONS)
+_SUMS = ", ".join(f"sum({name})" for name in COUNTS + FIGURES)
+_ADD = ", ".join(
+    [f"{name} = {name} + excluded.{name}" for name in COUNTS]
+    + [f"{name} = coalesce({name} + excluded.{name}, {name}, excluded.{name})" for name in FIGURES]
+)
+_ON_CONFLICT = f"ON CONFLICT ({_KEYS}) DO UPDATE SET {_ADD}"
+_MEET = """
+    ON CONFLICT (key, program) DO UPDATE SET
+        first_seen = min(first_seen, excluded.first_seen),
+        last_seen = max(last_seen, excluded.last_seen)
+"""
+
+LAST_CALL = "SELECT coalesce(max(rowid), 0) FROM calls"
+"""The number before that of the next new row."""
+_FRESH = "WITH fresh AS MATERIALIZED (SELECT * FROM call_figures WHERE number > ?)"
+"""The calls written since `LAST_CALL` was asked: found by their numbers first, lest an index of all
+calls looks quicker."""
+ADD_CALLS = f"""
+    INSERT INTO days {_FRESH} SELECT {_KEYS}, {_SUMS} FROM fresh WHERE true
+    GROUP BY {_KEYS} {_ON_CONFLICT}
+"""  # noqa: S608 - constants
+SELECT_NEW_PROGRAMS = f"""
+    {_FRESH} SELECT key, program FROM fresh
+    WHERE key <> '' AND program <> ''
+        AND (key, program) NOT IN (SELECT key, program FROM programs)
+    GROUP BY key, program ORDER BY min(started)
+"""  # noqa: S608 - constants
+SELECT_PROGRAMS = "SELECT program FROM programs WHERE key = ? ORDER BY last_seen DESC"
+ADD_PROGRAMS = f"""
+    INSERT INTO programs {_FRESH} SELECT key, program, min(started), max(started) FROM fresh
+    WHERE key <> '' AND program <> '' GROUP BY key, program {_MEET}
+"""  # noqa: S608 - constants
+SET_TIMEZONE = "INSERT OR REPLACE INTO settings (name, value) VALUES ('timezone', ?)"
+
+RENAME = (
+    "UPDATE calls SET key = :new WHERE key = :old",
+    f"""
+    INSERT INTO days SELECT day, :new, {", ".join((DIMENSIONS + COUNTS + FIGURES)[2:])}
+    FROM days WHERE key = :old {_ON_CONFLICT}
+    """,  # noqa: S608 - constants
+    "DELETE FROM days WHERE key = :old",
+    f"""
+    INSERT INTO programs SELECT :new, program, first_seen, last_seen
+    FROM programs WHERE key = :old {_MEET}
+    """,  # noqa: S608 - constants
+    "DELETE FROM programs WHERE key = :old",
+    "DELETE FROM keys WHERE name = :old",
+)
+"""Everything that is known of a key goes to its new name, together with what that had."""
+
+DELETE_OLDEST_DAY = "DELETE FROM days WHERE day = (SELECT min(day) FROM days WHERE day < ?)"
+DELETE_OLD_PROGRAMS = "DELETE FROM programs WHERE last_seen < ?"
