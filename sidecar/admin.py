@@ -10,7 +10,7 @@ import hmac
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, parse_qsl, unquote
 
 from aiohttp import web
 
@@ -20,6 +20,7 @@ from sidecar.config import Key, Snapshot
 from sidecar.credentials import Vault
 from sidecar.errors import Kind, Refusal, Refused
 from sidecar.explain import explain
+from sidecar.foresight import Outlook, supposed
 from sidecar.guard import Door
 from sidecar.ledger import Ledger
 from sidecar.live import LiveCalls
@@ -27,6 +28,7 @@ from sidecar.metrics import CONTENT_TYPE, Metrics
 from sidecar.plugins import Registry
 from sidecar.prices import Prices
 from sidecar.reload import Configuration
+from sidecar.steering import Steering
 
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -42,6 +44,8 @@ class Admin:
     metrics: Metrics
     prices: Prices
     live: LiveCalls
+    outlook: Outlook
+    steering: Steering
     catalog: Catalog
     usable: routing.Usable
     started: float
@@ -112,8 +116,20 @@ class Admin:
                 return web.json_response(self._explain(request))
             case "GET", ["api", "models"]:
                 return web.json_response({"models": await self._models(request)})
-            case _, ["api", *_]:
+            case method, ["api", *words]:
+                if (seen := self._look_or_steer(method, words)) is not None:
+                    return web.json_response(seen)
                 raise Refused(Kind.NOT_FOUND, f"there is no {request.method} {path[:80]} here")
+        return None
+
+    def _look_or_steer(self, method: str, words: list[str]) -> dict[str, object] | None:
+        match method, words:
+            case "GET", ["live"]:
+                return self.outlook.board.show()
+            case "POST", ["pause", kind, name]:
+                return self.steering.pause(kind, unquote(name))
+            case "POST", ["resume", kind, name]:
+                return self.steering.resume(kind, unquote(name))
         return None
 
     def _status(self) -> dict[str, object]:
@@ -144,6 +160,7 @@ class Admin:
             "keys": len(snapshot.keys),
             "prices": self.prices.source,
             "in_flight": len(self.live),
+            **self.outlook.board.standing(),
             "plugin_problems": list(self.registry.problems),
             "ledger": {"healthy": self.ledger.healthy, "failures": self.ledger.failures},
         }
@@ -174,9 +191,9 @@ class Admin:
         return self.live.end(Refusal(Kind.KEY_DISABLED, why), key=name)
 
     def _explain(self, request: web.BaseRequest) -> dict[str, object]:
-        query = parse_qs(request.raw_path.partition("?")[2])
-        key = find_key(self.configuration.current(), query.get("key", [""])[0])
-        return explain(key, query.get("model", [""])[0], self.registry.dialects, self.usable)
+        query = dict(parse_qsl(request.raw_path.partition("?")[2]))
+        key = find_key(self.configuration.current(), query.get("key", ""))
+        return explain(supposed(key, query), self.registry.dialects, self.usable, self.outlook)
 
     async def _models(self, request: web.BaseRequest) -> list[dict[str, object]]:
         snapshot = self.configuration.current()

@@ -22,6 +22,7 @@ from sidecar.cli.common import (
 from sidecar.cli.keytimes import NEVER, ago, row, times_of
 from sidecar.cli.moments import until
 from sidecar.cli.names import GROUP, KEY, name_argument
+from sidecar.cli.pauses import holds_of, paused_field, pausing, with_pause
 from sidecar.cli.scan import scan
 from sidecar.cli.taking import delete, disable, enable, revoke, rotate
 from sidecar.cli.writing import (
@@ -35,6 +36,7 @@ from sidecar.cli.writing import (
 )
 from sidecar.config import Key, Snapshot
 from sidecar.editing import Value
+from sidecar.holds import in_words
 from sidecar.keytext import mint
 
 URGENCIES = click.Choice(["interactive", "normal", "background"])
@@ -122,9 +124,10 @@ def list_keys(as_json: bool, config: Path, state: Path) -> None:
       sidecar keys list --json
     """
     snapshot = open_config(config).snapshot
-    times = times_of(state)
+    times, holds = times_of(state), holds_of(state)
+    keys = snapshot.keys.values()
     if as_json:
-        rows = [row(key, times.get(key.name, NEVER)) for key in snapshot.keys.values()]
+        rows = [row(key, times.get(key.name, NEVER)) | paused_field(key, holds) for key in keys]
         click.echo(json.dumps(rows, indent=2))
         return
     from sidecar.cli.tables import print_table
@@ -134,11 +137,12 @@ def list_keys(as_json: bool, config: Path, state: Path) -> None:
         ("name", "group", "vendor", "status", "last used", "by", "description"),
         [
             (
-                key.name, key.group.name, key.group.vendor.name, status_of(key, now),
+                key.name, key.group.name, key.group.vendor.name,
+                with_pause(status_of(key, now), key, holds),
                 ago(times.get(key.name, NEVER).last_used, now),
                 times.get(key.name, NEVER).program, key.description,
             )
-            for key in snapshot.keys.values()
+            for key in keys
         ],
     )  # fmt: skip
 
@@ -165,8 +169,8 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
       sidecar keys show codex
     """
     key = the_key(open_config(config).snapshot, name)
-    times = times_of(state).get(name, NEVER)
-    fields = row(key, times)
+    times, holds = times_of(state).get(name, NEVER), holds_of(state)
+    fields = row(key, times) | paused_field(key, holds)
     if as_json:
         click.echo(json.dumps(fields))
         return
@@ -176,6 +180,7 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
     limits = limits_of(key.allowance) + limits_of(key.group.allowance)
     fields |= {
         "enabled": "yes" if key.enabled else "no",
+        "paused": ", ".join(in_words(each) for each in pausing(key, holds)) or "no",
         "description": key.description or None,
         "urgency": key.urgency.name.lower(),
         "may use": ", ".join(offered(key)) or "nothing",
