@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from sidecar import routing
 from sidecar.config import Allowance, Key
@@ -21,6 +22,17 @@ ANY = Endpoint("any", ModelAt.BODY)
 """Stands for a dialect's main endpoints."""
 
 
+class Seen(NamedTuple):
+    """The candidates as they stand: in their order, each with what is on its way; those left out
+    for want of a price; whether the conversation is at home at the first one."""
+
+    candidates: Sequence[Candidate]
+    views: Sequence[View]
+    unpriced: Sequence[Candidate] = ()
+    at_home: bool = False
+    now: View | None = None
+
+
 def explain(
     call: Supposed, dialects: Mapping[str, Dialect], usable: routing.Usable,
     outlook: Outlook | None = None,
@@ -33,24 +45,10 @@ def explain(
     key, model = call.key, call.model
     dialect = dialects[next(iter(key.group.vendor.dialects))]
     endpoint = _main(key, dialect)
-    size = call.size or 0
-    found = routing.plan(key, dialect, endpoint, (model,), usable, lambda: 0.0, size)
+    found = routing.plan(key, dialect, endpoint, (model,), usable, lambda: 0.0, call.size or 0)
+    seen = _seen(call, found.candidates, outlook)
     skipped = [_left_out(skip.provider, skip.why) for skip in found.skipped]
-    candidates: Sequence[Candidate] = found.candidates
-    at_home = False
-    seen: list[View] = [{} for _ in candidates]
-    now = _refused(key, model, endpoint, found)
-    if outlook is not None and candidates:
-        candidates, at_home = outlook.at_home_first(call, candidates)
-        ways = outlook.ways(call, candidates)
-        priced = {id(way.candidate): outlook.see(call, way) for way in ways}
-        unpriced = [each for each in candidates if id(each) not in priced]
-        skipped += [_left_out(each.provider.name, UNPRICED) for each in unpriced]
-        at_home = at_home and candidates[0] not in unpriced
-        candidates, seen = [way.candidate for way in ways], list(priced.values())
-        now = now or (outlook.foresee(call, ways, at_home=at_home) if ways else None)
-    if not candidates:
-        now = now or _no(Kind.FORBIDDEN, UNPRICED)
+    skipped += [_left_out(each.provider.name, UNPRICED) for each in seen.unpriced]
     return {
         "key": key.name,
         "group": key.group.name,
@@ -60,14 +58,36 @@ def explain(
         "urgency": key.urgency.name.lower(),
         "max_wait": key.max_wait,
         "live": outlook is not None and outlook.known,
-        "home": candidates[0].provider.name if at_home else None,
+        "home": seen.candidates[0].provider.name if seen.at_home else None,
         "waiting": None if outlook is None else outlook.waiting,
         "candidates": [
-            _candidate(each, candidates) | view for each, view in zip(candidates, seen, strict=True)
+            _candidate(each, seen.candidates) | view
+            for each, view in zip(seen.candidates, seen.views, strict=True)
         ],
         "skipped": skipped,
-        "now": now or ending("unknown", f"It would go to {candidates[0].provider.name} first."),
+        "now": _refused(key, model, endpoint, found) or seen.now,
     }
+
+
+def _seen(call: Supposed, candidates: Sequence[Candidate], outlook: Outlook | None) -> Seen:
+    if not candidates:
+        return Seen((), ())
+    if outlook is None:
+        text = f"It would go to {candidates[0].provider.name} first."
+        return Seen(candidates, [{} for _ in candidates], now=ending("unknown", text))
+    ordered, at_home = outlook.at_home_first(call, candidates)
+    ways = outlook.ways(call, ordered)
+    if not ways:
+        return Seen((), (), ordered, now=_no(Kind.FORBIDDEN, UNPRICED))
+    priced = [way.candidate for way in ways]
+    at_home = at_home and priced[0] is ordered[0]
+    return Seen(
+        priced,
+        [outlook.see(call, way) for way in ways],
+        [each for each in ordered if not any(each is one for one in priced)],
+        at_home,
+        outlook.foresee(call, ways, at_home=at_home),
+    )
 
 
 def _left_out(provider: str, why: str) -> View:

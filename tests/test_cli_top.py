@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from cli_in_test import PATIENCE, SIDECAR, Cli
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -247,6 +247,7 @@ def drawn(view: dict[str, Any], size: Size) -> list[str]:
     return capture.get().rstrip("\n").split("\n")
 
 
+@settings(deadline=None)
 @given(VIEW, st.integers(40, 200), st.one_of(st.none(), st.integers(14, 80)))
 def test_a_frame_fits_its_screen_and_hides_nothing_without_saying_so(
     view: dict[str, Any], width: int, height: int | None

@@ -33,6 +33,7 @@ groups:
   Both: {{vendor: openai, routes: [main, spare: {{as: {{gpt-5: other/gpt-5}}}}]}}
   One: {{vendor: openai, limits: {{concurrency: 1}}, routes: [main]}}
   Shared: {{vendor: openai, routes: [main: {{priority: 1, weight: 3}}, spare: {{priority: 1}}]}}
+  Paid: {{vendor: openai, budget: $10/day, routes: [main: {{max_input: 2k}}, spare]}}
 keys:
   codex: {{group: GPT, hash: "{{codex}}", urgency: interactive}}
   nightly: {{group: GPT, hash: "{{nightly}}", urgency: background}}
@@ -43,8 +44,11 @@ keys:
   off: {{group: One, hash: "{{off}}", enabled: false}}
   old: {{group: One, hash: "{{old}}", expires: 2020-01-01}}
   none: {{group: One, hash: "{{none}}", limits: {{rpm: 0}}}}
+  paid: {{group: Paid, hash: "{{paid}}"}}
+unpriced: refuse
+prices: {{dear*: {{input: 1000, output: 2000}}}}
 """  # noqa: E501
-KEYS = ("codex", "nightly", "both", "one", "two", "shared", "off", "old", "none")
+KEYS = ("codex", "nightly", "both", "one", "two", "shared", "off", "old", "none", "paid")
 
 
 @pytest.fixture
@@ -222,11 +226,34 @@ async def test_what_a_call_would_reserve(proxy: Sidecar) -> None:
     assert (learned["output_tokens"], learned["learned"]) == (20, True)
 
 
+async def test_money_is_reserved_like_anything_else(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+    found = await explained(proxy, "paid", "dear-1", size="4000", max_output="500")
+    assert [each["reserves"]["usd"] for each in found["candidates"]] == [2.0, 2.0]
+    budget = gate(found["candidates"][0], "budget/day")
+    assert (budget["unit"], budget["limit"], budget["used"]) == ("usd", 10.0, 0.0)
+    assert (await calling(proxy, "paid", "dear-1")).status == 200
+    await settled(proxy.running)
+    found = await explained(proxy, "paid", "dear-1")
+    assert gate(found["candidates"][0], "budget/day")["used"] == 0.14
+    unpriced = await explained(proxy, "paid", "who-knows")
+    assert (unpriced["now"]["status"], unpriced["candidates"]) == (403, [])
+    assert ["no price is known" in each["why"] for each in unpriced["skipped"]] == [True, True]
+    assert (await calling(proxy, "paid", "who-knows")).status == 403
+
+
+async def test_what_a_provider_is_too_small_for_is_left_out(proxy: Sidecar) -> None:
+    found = await explained(proxy, "paid", "dear-1", size="40000", max_output="10")
+    assert [each["provider"] for each in found["candidates"]] == ["spare"]
+    (skipped,) = found["skipped"]
+    assert skipped["provider"] == "main"
+    assert "max_input of 2,000 (routes.yaml:15)" in skipped["why"]
+
+
 async def test_what_is_refused_at_once_is_told_so(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     for key, status, says in (
-        ("off", 403, 'key "off" is disabled (routes.yaml:22)'),
-        ("old", 403, 'key "old" has expired (routes.yaml:23)'),
-        ("none", 429, "is at its limit of 0 rpm (routes.yaml:24); nothing passes there"),
+        ("off", 403, 'key "off" is disabled (routes.yaml:23)'),
+        ("old", 403, 'key "old" has expired (routes.yaml:24)'),
+        ("none", 429, "is at its limit of 0 rpm (routes.yaml:25); nothing passes there"),
         ("shared", 403, 'model "m" is not offered to key "shared"'),
     ):
         now = (await explained(proxy, key, "m"))["now"]
