@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, parse_qsl, unquote
 
 from aiohttp import web
 
@@ -20,6 +20,7 @@ from sidecar.config import Key, Snapshot
 from sidecar.credentials import Vault
 from sidecar.errors import Kind, Refusal, Refused
 from sidecar.explain import explain
+from sidecar.foresight import Outlook, supposed
 from sidecar.guard import Door
 from sidecar.ledger import Ledger
 from sidecar.live import LiveCalls
@@ -27,6 +28,7 @@ from sidecar.metrics import CONTENT_TYPE, Metrics
 from sidecar.plugins import Registry
 from sidecar.prices import Prices
 from sidecar.reload import Configuration
+from sidecar.steering import Steering
 
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -42,6 +44,8 @@ class Admin:
     metrics: Metrics
     prices: Prices
     live: LiveCalls
+    outlook: Outlook
+    steering: Steering
     catalog: Catalog
     usable: routing.Usable
     started: float
@@ -99,23 +103,46 @@ class Admin:
         return web.json_response({"status": "ready"})
 
     async def _api(self, request: web.BaseRequest, path: str) -> web.StreamResponse | None:
-        match request.method, path.strip("/").split("/"):
-            case "GET", ["api", "status"]:
-                return web.json_response(self._status())
-            case "GET", ["api", "keys"]:
-                return web.json_response({"keys": self._key_times()})
-            case "POST", ["api", "reload"]:
-                return web.json_response(await self._reload())
-            case "POST", ["api", "flush"]:
-                return web.json_response({"written": await self.ledger.flush()})
-            case "POST", ["api", "keys", name, "revoke"]:
-                return web.json_response({"cut": self._revoke(unquote(name))})
-            case "GET", ["api", "explain"]:
-                return web.json_response(self._explain(request))
-            case "GET", ["api", "models"]:
-                return web.json_response({"models": await self._models(request)})
-            case _, ["api", *_]:
-                raise Refused(Kind.NOT_FOUND, f"there is no {request.method} {path[:80]} here")
+        first, *words = path.strip("/").split("/")
+        if first != "api":
+            return None
+        found = None
+        if request.method == "GET":
+            found = await self._look(request, words)
+        elif request.method == "POST":
+            found = await self._order([unquote(word) for word in words])
+        if found is None:
+            raise Refused(Kind.NOT_FOUND, f"there is no {request.method} {path[:80]} here")
+        return web.json_response(found)
+
+    async def _look(
+        self, request: web.BaseRequest, words: Sequence[str]
+    ) -> Mapping[str, object] | None:
+        match words:
+            case ["status"]:
+                return self._status()
+            case ["keys"]:
+                return {"keys": self._key_times()}
+            case ["explain"]:
+                return self._explain(request)
+            case ["models"]:
+                return {"models": await self._models(request)}
+            case ["live"]:
+                return self.outlook.board.show()
+        return None
+
+    async def _order(self, words: Sequence[str]) -> Mapping[str, object] | None:
+        match words:
+            case ["reload"]:
+                return await self._reload()
+            case ["flush"]:
+                return {"written": await self.ledger.flush()}
+            case ["keys", name, "revoke"]:
+                return {"cut": self._revoke(name)}
+            case ["pause", kind, name]:
+                return self.steering.pause(kind, name)
+            case ["resume", kind, name]:
+                return self.steering.resume(kind, name)
         return None
 
     def _status(self) -> dict[str, object]:
@@ -146,7 +173,7 @@ class Admin:
             "keys": len(snapshot.keys),
             "prices": self.prices.source,
             "in_flight": len(self.live),
-            "waiting": sum(call.waiter is not None for call in self.live),
+            **self.outlook.board.standing(),
             "plugin_problems": list(self.registry.problems),
             "ledger": {"healthy": self.ledger.healthy, "failures": self.ledger.failures},
         }
@@ -177,9 +204,9 @@ class Admin:
         return self.live.end(Refusal(Kind.KEY_DISABLED, why), key=name)
 
     def _explain(self, request: web.BaseRequest) -> dict[str, object]:
-        query = parse_qs(request.raw_path.partition("?")[2])
-        key = find_key(self.configuration.current(), query.get("key", [""])[0])
-        return explain(key, query.get("model", [""])[0], self.registry.dialects, self.usable)
+        query = dict(parse_qsl(request.raw_path.partition("?")[2]))
+        key = find_key(self.configuration.current(), query.get("key", ""))
+        return explain(supposed(key, query), self.registry.dialects, self.usable, self.outlook)
 
     async def _models(self, request: web.BaseRequest) -> list[dict[str, object]]:
         snapshot = self.configuration.current()

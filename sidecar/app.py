@@ -20,12 +20,14 @@ from sidecar.access import log_call
 from sidecar.admin import Admin
 from sidecar.affinity import Affinity
 from sidecar.attempt import Attempts
+from sidecar.board import Board
 from sidecar.callers import Callers, open_callers
 from sidecar.catalog import Catalog
 from sidecar.config import Server, Snapshot
 from sidecar.credentials import Vault
 from sidecar.dispatch import Dispatch
 from sidecar.errors import ConfigError, Kind, Refusal
+from sidecar.foresight import Outlook
 from sidecar.guard import Door, allowed_hosts
 from sidecar.ledger import Ledger
 from sidecar.listening import (
@@ -48,6 +50,7 @@ from sidecar.reload import Configuration, read_file
 from sidecar.retries import RetryBudget
 from sidecar.scheduler import Scheduler, Sources
 from sidecar.state import lock
+from sidecar.steering import Steering
 from sidecar.upstream import open_upstream
 from sidecar.usage import CallRecord
 
@@ -120,6 +123,7 @@ class _Assembly:
     callers: Callers
     scheduler: Scheduler
     dispatch: Dispatch
+    outlook: Outlook
     catalog: Catalog
     log_line: Callable[[CallRecord], None]
     draining: bool = False
@@ -162,14 +166,16 @@ async def _assemble(
     upstream = await stack.enter_async_context(open_upstream())
     local = await _local_servers(stack, registry)
     attempts = Attempts(upstream, vault, local, clock)
-    dispatch = Dispatch(attempts, scheduler, Affinity(clock), retries, clock)
+    affinity = Affinity(clock)
+    dispatch = Dispatch(attempts, scheduler, affinity, retries, clock)
     catalog = Catalog(upstream, vault, registry.dialects, local, clock)
     live = LiveCalls(clock, time.time)
     callers = stack.enter_context(open_callers(clock, on=configuration.current().server.callers))
     metrics.read("sidecar_caller_lookups_total", callers.results)
+    outlook = Outlook(Board(scheduler, live, retries, time.time), affinity)
     return _Assembly(
         configuration, vault, registry, ledger, metrics, prices, live, callers, scheduler,
-        dispatch, catalog, log_line,
+        dispatch, outlook, catalog, log_line,
     )  # fmt: skip
 
 
@@ -214,14 +220,9 @@ async def _open_doors(
     watching = asyncio.create_task(parts.configuration.watch())
     stack.push_async_callback(_cancelled, watching)
     return Running(
-        urls[0],
-        admin_urls[0],
-        parts.configuration,
-        parts.live,
-        parts.ledger,
-        parts.metrics,
+        urls[0], admin_urls[0], parts.configuration, parts.live, parts.ledger, parts.metrics,
         parts.scheduler,
-    )
+    )  # fmt: skip
 
 
 def _proxy_parts(parts: _Assembly, door: Door) -> Parts:
@@ -253,6 +254,8 @@ def _admin_side(parts: _Assembly, door: Door) -> Admin:
         metrics=parts.metrics,
         prices=parts.prices,
         live=parts.live,
+        outlook=parts.outlook,
+        steering=Steering(parts.configuration.current, parts.scheduler, parts.live),
         catalog=parts.catalog,
         usable=parts.vault.usable,
         started=time.time(),

@@ -57,6 +57,11 @@ class Estimates:
             return UNSEEN if asked is None else asked
         return int(typical) if asked is None else min(asked, int(typical))
 
+    def knows(self, key: str, model: str) -> bool:
+        """Whether enough of its answers were seen to say what is typical."""
+        sample = self._outputs.get((key, model))
+        return sample is not None and sample.typical() is not None
+
     def input(self, key: str, model: str, guessed: int) -> int:
         """Tokens to reserve for a request that was `guessed` from its size: pictures and what is
         cached make it far less."""

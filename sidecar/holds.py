@@ -1,39 +1,64 @@
 """What a person has paused: a key, a group, a provider or everything.
 
 Calls that are held are parked, they do not fail. A hold outlives the process, since whoever stopped
-a runaway agent does not want a restart to let it go on.
+a runaway agent does not want a restart to let it go on; nor does another name for its key.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+from msgspec import Struct, structs
+
+from sidecar.config import Snapshot
 from sidecar.pacing import Hold
 
 EVERYTHING = ("all", "")
 Held = tuple[str, str]
 """What is held: "key", "group" or "provider" and its name, or `EVERYTHING`."""
+FILE = "holds.json"
 
 log = logging.getLogger("sidecar.holds")
 
 
+class Paused(Struct, frozen=True):
+    """One hold as it is kept: since when (seconds since the epoch), and by which hashes its key is
+    known under another name."""
+
+    kind: str
+    name: str
+    since: float
+    hashes: tuple[str, ...] = ()
+
+    @property
+    def held(self) -> Held:
+        """What is held."""
+        return self.kind, self.name
+
+
 class Holds:
-    """All holds of this process, kept in `file` (0600)."""
+    """All holds, kept in the state directory (0600). `wall` gives seconds since the epoch; `kept`
+    is false when the last change could not be written."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._gates = {held: _gate(held) for held in _read(file)}
+    def __init__(self, state: Path, wall: Callable[[], float]) -> None:
+        self._file = state / FILE
+        self._wall = wall
+        self.kept = True
+        self._all = {each.held: each for each in read_holds(state)}
+        self._gates = {held: _gate(held) for held in self._all}
 
-    def __iter__(self) -> Iterator[Held]:
-        return iter(self._gates)
+    def __iter__(self) -> Iterator[Paused]:
+        """The oldest first."""
+        return iter(list(self._all.values()))
 
     def __len__(self) -> int:
-        return len(self._gates)
+        return len(self._all)
 
     def gates(self, key: str, group: str, provider: str) -> Iterator[Hold]:
         """The holds in the way of a call."""
@@ -41,30 +66,52 @@ class Holds:
             if held in self._gates:
                 yield self._gates[held]
 
-    def pause(self, held: Held) -> bool:
-        """Hold it from now on; whether that is news."""
-        if held in self._gates:
+    def gate(self, held: Held) -> Hold:
+        """Where the calls wait that are held by it."""
+        return self._gates[held]
+
+    def pause(self, held: Held, hashes: tuple[str, ...] = ()) -> bool:
+        """Hold it from now on; whether that is news. A key is known again by its `hashes`."""
+        if held in self._all:
             return False
+        self._all[held] = Paused(*held, self._wall(), hashes)
         self._gates[held] = _gate(held)
         self._write()
         return True
 
     def resume(self, held: Held) -> bool:
         """Let it go on; whether it was held. `EVERYTHING` ends every hold."""
-        gone = list(self._gates) if held == EVERYTHING else [h for h in self._gates if h == held]
+        gone = [each for each in self._all if held in {each, EVERYTHING}]
         for each in gone:
-            del self._gates[each]
-        self._write()
+            del self._all[each], self._gates[each]
+        if gone:
+            self._write()
         return bool(gone)
+
+    def reconcile(self, snapshot: Snapshot) -> None:
+        """Follow keys to their new names and to their new texts."""
+        now = [_followed(each, snapshot) for each in self._all.values()]
+        if now == list(self._all.values()):
+            return
+        for old, new in zip(list(self._all.values()), now, strict=True):
+            if old.held != new.held:
+                log.warning(
+                    "%s is %s now, and stays paused", in_words(old.held), in_words(new.held)
+                )
+        self._all = {each.held: each for each in now}
+        self._gates = {held: self._gates.get(held) or _gate(held) for held in self._all}
+        self._write()
 
     def _write(self) -> None:
         try:
             new = self._file.with_suffix(".new")
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                json.dump([list(held) for held in self._gates], file)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(msgspec.json.encode(list(self._all.values())))
             new.replace(self._file)
+            self.kept = True
         except OSError as error:
+            self.kept = False
             log.warning("holds are not kept over a restart: %s: %s", self._file, error.strerror)
 
 
@@ -73,13 +120,35 @@ def in_words(held: Held) -> str:
     return "everything" if held == EVERYTHING else f'{held[0]} "{held[1]}"'
 
 
+def way_on(held: Held) -> str:
+    """The command that lets it go on."""
+    what = "all" if held == EVERYTHING else f"--{held[0]} {shlex.quote(held[1])}"
+    return f"sidecar resume {what}"
+
+
+def hashes_of(held: Held, snapshot: Snapshot) -> tuple[str, ...]:
+    """By which hashes a held key is known; none for what is no key."""
+    key = snapshot.keys.get(held[1]) if held[0] == "key" else None
+    return () if key is None else tuple(each.digest.hex() for each in key.hashes)
+
+
+def _followed(paused: Paused, snapshot: Snapshot) -> Paused:
+    """A hold on a key that has another name now is on that name; one whose key is gone stays."""
+    name = paused.name
+    if paused.kind == "key" and name not in snapshot.keys:
+        known = {digest.hex(): key.name for digest, (key, _) in snapshot.by_digest.items()}
+        name = next((known[each] for each in paused.hashes if each in known), name)
+    hashes = hashes_of((paused.kind, name), snapshot) or paused.hashes
+    return structs.replace(paused, name=name, hashes=hashes)
+
+
 def _gate(held: Held) -> Hold:
     words = in_words(held)
-    name = held[1] or "all"
-    return Hold(words, f"{words} is paused (sidecar resume {name!r} lets it go on)")
+    return Hold(words, f"{words} is paused ({way_on(held)})")
 
 
-def _read(file: Path) -> list[Held]:
-    with suppress(OSError, ValueError, TypeError):
-        return [(str(kind), str(name)) for kind, name in json.loads(file.read_text())]
+def read_holds(state: Path) -> list[Paused]:
+    """What is kept in a state directory; nothing when there is none, or none that can be read."""
+    with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode((state / FILE).read_bytes(), type=list[Paused])
     return []

@@ -58,7 +58,7 @@ class Limits:
         self._wall = wall
         self._keep = keep
         self._windows: dict[Name, Window] = {}
-        self._used: set[Name] = set()
+        self._written: dict[Name, Limit | Budget] = {}
         self._bounds: dict[Name, Allowance] = {}
         self._snapshot: Snapshot | None = None
         self._kept: dict[Name, Count] = {}
@@ -88,7 +88,7 @@ class Limits:
             for scope, allowance in self._bounds.items()
             for limit in bounds_of(allowance)
         ]
-        self._used = {self._window(*bound) for bound in bounds}
+        self._written = {self._window(*bound): bound[1] for bound in bounds}
         self._forget_idle()
 
     def restore(self, kept: Iterable[Count]) -> None:
@@ -101,7 +101,13 @@ class Limits:
 
     def __iter__(self) -> Iterator[tuple[Name, Window]]:
         """The counters of the configuration in force, by name."""
-        return ((name, self._windows[name]) for name in list(self._windows) if name in self._used)
+        return (
+            (name, self._windows[name]) for name in list(self._windows) if name in self._written
+        )
+
+    def written(self, name: Name) -> Limit | Budget:
+        """What the file says of a counter of the configuration in force."""
+        return self._written[name]
 
     def _window(self, scope: Name, limit: Limit | Budget, headroom: Headroom) -> Name:
         name = (*scope, *_what(limit))
@@ -168,7 +174,7 @@ class Limits:
     def _forget_idle(self) -> None:
         """Drop counters that no limit needs and that hold nothing. The others are kept, in case
         that the limit comes back."""
-        for name in [n for n in self._windows if n not in self._used]:
+        for name in [n for n in self._windows if n not in self._written]:
             if self._windows[name].used <= 0:
                 del self._windows[name]
 

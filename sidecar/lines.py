@@ -7,8 +7,9 @@ every `TURN` calls let through while somebody has waited for `AGE` seconds, one 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Protocol
+from typing import Any, Protocol
 
 AGE = 30.0
 """Seconds of waiting after which a call takes part in the turns of the oldest."""
@@ -107,6 +108,22 @@ class Line:
             return waiting.urgency < front.urgency
         mine, theirs = self._virtual(waiting), self._flow(front).virtual
         return mine < theirs if mine != theirs else waiting.seq < front.seq
+
+    def order(self, takes: Callable[[Any], int], now: float, *also: Waiting) -> list[Waiting]:
+        """Who goes when, if nobody else comes; `takes` says how much of the gate each one takes,
+        and `also` are others who would come now. For showing only: O(n log n)."""
+        tags: list[tuple[int, float, int, Waiting]] = []
+        following: dict[tuple[int, str], float] = {}
+        turn = self._turn(now)
+        for each in sorted((*self._members.values(), *also), key=lambda one: one.seq):
+            if each is turn:
+                continue
+            name = (each.urgency, each.key)
+            begins = following.get(name, self._virtual(each))
+            following[name] = begins + max(takes(each), 1) / each.share
+            tags.append((each.urgency, begins, each.seq, each))
+        tags.sort()
+        return ([] if turn is None else [turn]) + [each for *_, each in tags]
 
     def passes(self, waiting: Waiting, amount: int, now: float) -> None:
         """Somebody takes this much of the gate while others wait: it is charged for it."""

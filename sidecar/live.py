@@ -11,13 +11,21 @@ import itertools
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from sidecar.callers import Sighting
 from sidecar.config import Key, Urgency
+from sidecar.dialect import Meter
 from sidecar.errors import Kind, Refusal
 from sidecar.leases import Waiter
 from sidecar.usage import AttemptRecord, Caller, CallRecord, Outcome, Usage, UsageState, Wait
+
+
+class Passing(Protocol):
+    """An answer on its way: when it began (monotonic seconds), and its bytes so far."""
+
+    first_byte: float | None
+    passed: int
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +63,10 @@ class LiveCall:
     """What stands in line for it, while it waits."""
     repeated: bool = False
     """Whether a provider was asked for it more than once."""
+    passing: Passing | None = None
+    """Its answer, which may not have begun."""
+    meter: Meter | None = None
+    """What reads the answer, once there is one."""
     sighting: Sighting | None = None
 
     @property

@@ -48,6 +48,11 @@ class Network:
         """Whether calls are parked because of it."""
         return self._outage is not None
 
+    @property
+    def outage(self) -> Outage | None:
+        """What remote calls wait for; None while the network is there."""
+        return self._outage
+
     def gates(self) -> Iterator[Gate]:
         """What is in the way of a remote call."""
         if self._outage is not None:

@@ -78,7 +78,7 @@ class Passage:
     def __init__(self, request: web.BaseRequest, live: LiveCall) -> None:
         self.request = request
         self.live = live
-        self.relay = Relay(request)
+        self.relay = live.passing = Relay(request)
         self.call: Call | None = None
         self.meter: Meter | None = None
         self.provider: Provider | None = None
@@ -182,7 +182,9 @@ class Proxy:
             return await relay.send(reply.status, reply.reason, pairs, attempted.body)
         self._parts.ledger.used(call.key.name)
         passage.provider = attempted.candidate.provider
-        meter = passage.meter = call.dialect.meter(call.endpoint, answers.readable_type(reply))
+        meter = passage.meter = live.meter = call.dialect.meter(
+            call.endpoint, answers.readable_type(reply)
+        )
         response = await attempted.relay_through(relay, pairs, meter)
         if relay.end is End.CUT:
             live.outcome, live.reason = Outcome.CUT, relay.fault

@@ -50,7 +50,7 @@ def read_scheduler(metrics: Metrics, scheduler: Scheduler, retries: RetryBudget)
         lambda: ((names, b.limit) for names, b, _ in _buckets(scheduler)),
     )
     metrics.read("sidecar_cooldown_seconds", lambda: _cooldowns(scheduler))
-    metrics.read("sidecar_paused", lambda: (((in_words(h),), 1.0) for h in scheduler.holds))
+    metrics.read("sidecar_paused", lambda: (((in_words(h.held),), 1.0) for h in scheduler.holds))
     metrics.read("sidecar_network_up", lambda: iter([((), not scheduler.network.gone)]))
     metrics.read("sidecar_retry_budget_left", lambda: iter([((), retries.left)]))
 

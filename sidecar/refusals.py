@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from sidecar.errors import Kind, Refused
 from sidecar.gates import MINUTE, NEVER, Gate, Minute, Unit, Window
 from sidecar.leases import Blocked, NoRoom
-from sidecar.pacing import Cooldown
+from sidecar.pacing import Cooldown, Hold
 from sidecar.verdicts import Verdict
 
 LONGEST = 60.0
@@ -24,8 +25,8 @@ def refusal(no_room: NoRoom, patience: float) -> Refused:
     soonest = no_room.soonest
     gate = soonest.gate
     wait = soonest.opens - no_room.now
-    when = _when(soonest, wait, no_room.now)
-    why = f"{_reasons(no_room)}; {when}; {_patience(no_room.waited, patience)}"
+    parts = reasons(no_room.blocked), when(soonest, no_room.now)
+    why = "; ".join((*parts, _patience(no_room.waited, patience)))
     kind = _kind(gate)
     if kind is Kind.BUDGET_SPENT or soonest.opens == NEVER:
         return Refused(kind, why, headers=_figures(gate, wait, no_room.now), final=True)
@@ -44,8 +45,9 @@ def _kind(gate: Gate) -> Kind:
     return Kind.RATE_LIMITED
 
 
-def _reasons(no_room: NoRoom) -> str:
-    return "; ".join(dict.fromkeys(_reason(each.gate) for each in no_room.blocked))
+def reasons(blocked: Sequence[Blocked]) -> str:
+    """What keeps a call, each thing once."""
+    return "; ".join(dict.fromkeys(_reason(each.gate) for each in blocked))
 
 
 def _reason(gate: Gate) -> str:
@@ -54,15 +56,20 @@ def _reason(gate: Gate) -> str:
     return gate.name
 
 
-def _when(soonest: Blocked, wait: float, now: float) -> str:
+def when(soonest: Blocked, now: float) -> str:
+    """When there may be room; `now` is monotonic."""
+    wait = soonest.opens - now
+    if isinstance(soonest.gate, Hold):
+        return "it goes on when that is resumed"
     if isinstance(soonest.gate, Cooldown) and soonest.opens == NEVER:
-        return f"it is asked again in {_span(soonest.gate.until - now)}"
+        return f"it is asked again in {span(soonest.gate.until - now)}"
     if soonest.opens == NEVER:
         return "nothing passes there"
-    return f"room in {_span(wait)} at the soonest" if wait > 0 else "room as soon as a call ends"
+    return f"room in {span(wait)} at the soonest" if wait > 0 else "room as soon as a call ends"
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """So long, in words; never less than it is."""
     if seconds < 120:
         return f"{max(1, math.ceil(seconds))} s"
     minutes = math.ceil(seconds / 60)

@@ -55,7 +55,8 @@ class End(Enum):
 class Relay:
     """One answer on its way to one client.
 
-    `end` and `fault` tell afterwards how it went; `first_byte` is monotonic seconds.
+    `end` and `fault` tell afterwards how it went; `first_byte` is monotonic seconds, and `passed`
+    the bytes of the body so far.
     """
 
     def __init__(self, request: web.BaseRequest) -> None:
@@ -65,6 +66,7 @@ class Relay:
         self.end = End.LEFT
         self.fault = ""
         self.first_byte: float | None = None
+        self.passed = 0
 
     @property
     def started(self) -> bool:
@@ -80,6 +82,7 @@ class Relay:
         self.first_byte = self.first_byte or self._loop.time()
         response = self._response = Relayed(status, reason, headers, at_once=True)
         response.content_length = len(body) if length is None else length
+        self.passed = len(body)
         await response.prepare(self._request)
         await response.write_eof(body)
         self.end = End.WHOLE
@@ -116,6 +119,7 @@ class Relay:
         while data := await reply.read():
             if self.first_byte is None:
                 self.first_byte = self._loop.time()
+            self.passed += len(data)
             meter.feed(data)
             await write(data)
 

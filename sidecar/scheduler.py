@@ -23,6 +23,7 @@ from sidecar.holds import Held, Holds, in_words
 from sidecar.intake import Call
 from sidecar.leases import CallAt, Lease, NoRoom, Option, Waiter
 from sidecar.limits import Limits, route_name
+from sidecar.needs import counted, guess, size_of
 from sidecar.network import Network, is_remote
 from sidecar.pacing import as_judgement
 from sidecar.prices import Prices
@@ -65,15 +66,13 @@ class Scheduler:
         self.accounts = Accounts(sources.clock, sources.wall, sources.draw, self._gates_changed)
         self.admission = Admission(sources.clock, sources.call_at)
         self.estimates = Estimates()
-        self.holds = Holds(state / "holds.json")
+        self.holds = Holds(state, sources.wall)
         self.network = Network(sources.clock, sources.draw)
         self._ways: dict[tuple[object, ...], tuple[object, tuple[Gate, ...]]] = {}
         self._snapshot: Snapshot | None = None
         self.waits: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
         self.admission.on_block = self._has_to_wait
-        for held in self.holds:
-            log.warning("%s is still paused", in_words(held))
 
     def asks(self, call: Call, candidates: Sequence[Candidate]) -> Waiter[Candidate]:
         """A call that wants to go to one of the candidates, as `admission` takes it. Raises
@@ -152,7 +151,7 @@ class Scheduler:
             made = max(made, estimate[Unit.OUTPUT])
         lease.settle(need(read, made, money))
         if whole and call.model is not None:
-            guessed, _ = self._guess(call, lease.place)
+            guessed, _ = guess(lease.place, size_of(call), call.facts.max_output)
             self.estimates.learn(call.key.name, call.model, guessed, read, made)
 
     @property
@@ -168,9 +167,10 @@ class Scheduler:
         """A call was not let through in its time."""
         self.refusals["queue" if no_room.full else no_room.soonest.gate.kind] += 1
 
-    def pause(self, held: Held) -> bool:
-        """Park what is called from now on; whether that is news."""
-        news = self.holds.pause(held)
+    def pause(self, held: Held, hashes: tuple[str, ...] = ()) -> bool:
+        """Park what is called from now on; whether that is news. A key is known again by its
+        `hashes`."""
+        news = self.holds.pause(held, hashes)
         if news:
             log.warning("%s is paused", in_words(held))
             self._rejudge()
@@ -187,6 +187,7 @@ class Scheduler:
     def reconcile(self, snapshot: Snapshot) -> None:
         """Follow the configuration: every count stays, every waiting call is judged anew."""
         self._snapshot = snapshot
+        self.holds.reconcile(snapshot)
         self.limits.reconcile(snapshot)
         self.accounts.reconcile(snapshot.providers)
         self._rejudge()
@@ -206,36 +207,44 @@ class Scheduler:
         """The input and output tokens that a call is likely to take at a candidate."""
         if not call.endpoint.counts or call.model is None:
             return 0, 0
-        guessed, asked = self._guess(call, candidate)
-        name = call.key.name
-        return (
-            self.estimates.input(name, call.model, guessed),
-            self.estimates.output(name, call.model, asked),
-        )
+        bound = call.facts.max_output
+        return self._tokens(call.key.name, call.model, candidate, size_of(call), bound)
+
+    def supposed(
+        self, key: Key, model: str, candidate: Candidate, size: int, bound: int | None
+    ) -> Option[Candidate] | None:
+        """The way of a call that nobody made, of so many bytes and with this bound on its output;
+        None as for any other."""
+        read, made = self._tokens(key.name, model, candidate, size, bound)
+        return self._priced(key, model, candidate, self.gates(key, candidate, model), read, made)
 
     def _option(self, key: Key, call: Call, candidate: Candidate) -> Option[Candidate] | None:
         """The way to a candidate; None when its price is unknown and such calls are refused."""
-        gates = self._gates(key, call, candidate)
         read, made = self.tokens(call, candidate)
+        gates = self._gates(key, call, candidate)
+        return self._priced(
+            key, call.model, candidate, gates, read, made, counts=call.endpoint.counts
+        )
+
+    def _priced(
+        self, key: Key, model: str | None, candidate: Candidate, gates: tuple[Gate, ...],
+        read: int, made: int, *, counts: bool = True,
+    ) -> Option[Candidate] | None:  # fmt: skip
         if not any(gate.unit is Unit.MONEY for gate in gates):
             return Option(candidate, gates, need(read, made))
         money = self._prices.estimate(
-            candidate.provider, key.group, call.model, candidate.model, read, made
+            candidate.provider, key.group, model, candidate.model, read, made
         )
         refuses = self._snapshot is not None and self._snapshot.refuse_unpriced
-        if money is None and refuses and call.endpoint.counts:
+        if money is None and refuses and counts:
             return None
         return Option(candidate, gates, need(read, made, money or 0))
 
-    def _guess(self, call: Call, candidate: Candidate) -> tuple[int, int | None]:
-        size = len(call.plain or call.body or b"")
-        bound = call.facts.max_output
-        try:
-            return candidate.provider.vendor.estimate(size, bound)
-        except Exception as error:  # noqa: BLE001 - the guard around foreign code
-            name = candidate.provider.vendor.name
-            log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)
-            return size // 4, bound
+    def _tokens(
+        self, key: str, model: str, candidate: Candidate, size: int, bound: int | None
+    ) -> tuple[int, int]:
+        guessed, asked = guess(candidate, size, bound)
+        return self.estimates.input(key, model, guessed), self.estimates.output(key, model, asked)
 
     def _gates(self, key: Key, call: Call, candidate: Candidate) -> tuple[Gate, ...]:
         route = candidate.route
@@ -278,13 +287,3 @@ class Scheduler:
 def _models(candidates: Sequence[Candidate]) -> str:
     names = dict.fromkeys(f"{each.model} at {each.provider.name}" for each in candidates)
     return ", ".join(names)
-
-
-def counted(candidate: Candidate, usage: Usage) -> tuple[int, int]:
-    """The input and output tokens of a usage that count against limits, as the vendor has it."""
-    try:
-        return candidate.provider.vendor.counted(usage)
-    except Exception as error:  # noqa: BLE001 - the guard around foreign code
-        name = candidate.provider.vendor.name
-        log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)
-        return usage.input_tokens or 0, usage.output_tokens or 0

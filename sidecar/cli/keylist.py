@@ -15,8 +15,10 @@ from sidecar.cli.books import open_books
 from sidecar.cli.common import config_option, fail, json_option, note, open_config, state_option
 from sidecar.cli.figures import cost, count, curve
 from sidecar.cli.keytimes import NEVER, ago, row, times_of
+from sidecar.cli.pauses import holds_of, paused_field, with_pause
 from sidecar.config import Key
 from sidecar.habits import Spike, find_spikes
+from sidecar.holds import Held
 from sidecar.loading.words import Misread, duration
 from sidecar.reading import NoBooks
 from sidecar.reports.activity import Program, Recent, programs, recent, today
@@ -67,10 +69,14 @@ def list_keys(as_json: bool, config: Path, state: Path) -> None:
     snapshot = open_config(config).snapshot
     now = time.time()
     lately = _lately(state, now)
-    times = times_of(state)
+    times, holds = times_of(state), holds_of(state)
     keys = list(snapshot.keys.values())
     if as_json:
-        rows = [row(key, times.get(key.name, NEVER)) | _fields(key.name, lately) for key in keys]
+        rows = [
+            row(key, times.get(key.name, NEVER)) | paused_field(key, holds)
+            | _fields(key.name, lately)
+            for key in keys
+        ]  # fmt: skip
         click.echo(to_json(rows))
         return
     from sidecar.cli.tables import print_table
@@ -78,7 +84,7 @@ def list_keys(as_json: bool, config: Path, state: Path) -> None:
     print_table(
         ("name", "group", "vendor", "status", "last used", "by", "7 days", "calls", "cost",
          "description"),
-        [_cells(key, times.get(key.name, NEVER), lately, now) for key in keys],
+        [_cells(key, times.get(key.name, NEVER), lately, now, holds) for key in keys],
         right={7, 8},
     )  # fmt: skip
     for line in _notices(keys, lately, now):
@@ -103,7 +109,9 @@ def _fields(key: str, lately: Lately) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _cells(key: Key, times: KeyTimes, lately: Lately, now: float) -> list[str]:
+def _cells(
+    key: Key, times: KeyTimes, lately: Lately, now: float, holds: Sequence[Held]
+) -> list[str]:
     found = lately.recent.get(key.name)
     used = ["", "", ""]
     if found is not None:
@@ -112,7 +120,8 @@ def _cells(key: Key, times: KeyTimes, lately: Lately, now: float) -> list[str]:
     elif lately.known:
         used = ["", "0", ""]
     return [
-        key.name, key.group.name, key.group.vendor.name, status_of(key, now),
+        key.name, key.group.name, key.group.vendor.name,
+        with_pause(status_of(key, now), key, holds),
         ago(times.last_used, now), times.program, *used, key.description,
     ]  # fmt: skip
 

@@ -22,6 +22,7 @@ from sidecar.cli.keylist import list_keys, stale
 from sidecar.cli.keytimes import NEVER, row, times_of
 from sidecar.cli.moments import until
 from sidecar.cli.names import GROUP, KEY, name_argument
+from sidecar.cli.pauses import holds_of, paused_field, pausing
 from sidecar.cli.scan import scan
 from sidecar.cli.taking import delete, disable, enable, revoke, rotate
 from sidecar.cli.writing import (
@@ -35,6 +36,7 @@ from sidecar.cli.writing import (
 )
 from sidecar.config import Snapshot
 from sidecar.editing import Value
+from sidecar.holds import in_words
 from sidecar.keytext import mint
 
 URGENCIES = click.Choice(["interactive", "normal", "background"])
@@ -123,8 +125,8 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
       sidecar keys show codex
     """
     key = the_key(open_config(config).snapshot, name)
-    times = times_of(state).get(name, NEVER)
-    fields = row(key, times)
+    times, holds = times_of(state).get(name, NEVER), holds_of(state)
+    fields = row(key, times) | paused_field(key, holds)
     if as_json:
         click.echo(json.dumps(fields))
         return
@@ -134,6 +136,7 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
     limits = limits_of(key.allowance) + limits_of(key.group.allowance)
     fields |= {
         "enabled": "yes" if key.enabled else "no",
+        "paused": ", ".join(in_words(each) for each in pausing(key, holds)) or "no",
         "description": key.description or None,
         "urgency": key.urgency.name.lower(),
         "may use": ", ".join(offered(key)) or "nothing",

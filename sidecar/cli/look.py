@@ -1,4 +1,4 @@
-"""`sidecar status | explain | models`: what is, and what would be."""
+"""`sidecar status | models`: how it stands, and what may be asked for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from sidecar.cli import words
 from sidecar.cli.common import (
     config_option,
     fail,
@@ -17,7 +18,6 @@ from sidecar.cli.common import (
     open_config,
     state_option,
     the_key,
-    vault_for,
 )
 from sidecar.cli.keytimes import when
 from sidecar.cli.live import LiveError, find_live
@@ -63,7 +63,12 @@ def _show(status: dict[str, Any]) -> None:
     click.echo(f"agents    {', '.join(status['listen'])}")
     click.echo(f"admin     {status['admin']}")
     click.echo(f"serving   {config['file']}, the file of {when(config['accepted_at'], now)}")
-    click.echo(f"calls     {status['in_flight']} in flight")
+    waiting = f", {status['waiting']} of them waiting" if status["waiting"] else ""
+    click.echo(f"calls     {status['in_flight']} in flight{waiting}")
+    for hold in status["holds"]:
+        click.echo(f"paused    {words.paused(hold, now)}")
+    if not status["network"]["up"]:
+        click.echo(f"network   {words.network(status['network'])}")
     click.echo(f"prices    {status['prices']}")
     for provider in status["providers"]:
         if not provider["available"]:
@@ -76,34 +81,6 @@ def _show(status: dict[str, Any]) -> None:
         click.echo(f"REFUSED   the edit of {when(config['error_at'], now)} is not in force:")
         for line in [*config["error"].splitlines(), *config["stays"]]:
             click.echo(f"          {line}")
-
-
-@click.command("explain")
-@click.option("--key", "name", type=KEY, required=True, help="The key that would call.")
-@click.option("--model", required=True, help="The model it would ask for.")
-@json_option
-@config_option
-@state_option
-def explain_command(name: str, model: str, as_json: bool, config: Path, state: Path) -> None:
-    """Show where a call would go: the candidates in order, and why not elsewhere.
-
-    Asks the running process; without one, goes by the file and this shell's environment.
-
-    \b
-    Example:
-      sidecar explain --key codex --model gpt-5-mini
-    """
-    live = find_live(state)
-    found = live.get("/api/explain", key=name, model=model) if live else None
-    if found is None:
-        from sidecar.explain import explain
-
-        opened = open_config(config)
-        usable = vault_for(opened.snapshot).usable
-        key = the_key(opened.snapshot, name)
-        found = explain(key, model, opened.registry.dialects, usable)
-        note("no process runs: this goes by the file and this shell's environment")
-    click.echo(json.dumps(found, indent=2) if as_json else found["text"])
 
 
 @click.command("models")

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
-    """A name out of a section of the file."""
+    """A name out of one of these sections of the file."""
 
     name = "name"
 
-    def __init__(self, section: str) -> None:
-        self.section = section
+    def __init__(self, *sections: str) -> None:
+        self.sections = sections
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse the text of a key, without repeating it."""
@@ -50,7 +50,7 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # generic in the newest 
             snapshot = _read(ctx.params.get("config") or default_config())
         except (ConfigError, OSError):
             return []
-        known = snapshot.keys if self.section == "keys" else snapshot.groups
+        known = [name for section in self.sections for name in getattr(snapshot, section)]
         return [CompletionItem(name) for name in known if name.startswith(incomplete)]
 
 

@@ -1,0 +1,135 @@
+"""Gates as plain values, for whoever shows them: how much is used, what is left, when it is free.
+
+Looks only. Durations are seconds, amounts are in the `unit` that is named, and null is not known.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from sidecar.config import Budget, Limit
+from sidecar.gates import NEVER, Gate, Unit, Window
+from sidecar.holds import Held, Paused, in_words, way_on
+from sidecar.limits import NANO
+from sidecar.network import Outage
+from sidecar.pacing import Bucket, Cooldown
+
+View = dict[str, Any]
+UNITS = {
+    Unit.CALLS: "calls",
+    Unit.TOKENS: "tokens",
+    Unit.INPUT: "input_tokens",
+    Unit.OUTPUT: "output_tokens",
+    Unit.MONEY: "usd",
+}
+
+
+def limit_view(
+    window: Window, written: Limit | Budget, now: float, urgency: int = 0, *, known: bool = True
+) -> View:
+    """A limit or a budget of the file, to a call of this urgency: `kept` is what headroom keeps it
+    from using now. Where nothing is `known` of its use, the figures are null."""
+    left = window.left(now)
+    models = written.models.text if isinstance(written, Limit) and written.models else None
+    figures: View = {"used": None, "left": None, "kept": None, "reset": None}
+    if known:
+        figures = {
+            "used": _amount(window, window.used),
+            "left": _amount(window, left),
+            "kept": _amount(window, window.limit - window.ceiling(urgency, now)),
+            "reset": _reset(window, window.limit, now),
+        }
+    return {
+        "what": "limit",
+        "scope": window.scope,
+        "kind": window.kind,
+        "models": models,
+        "unit": UNITS[window.unit],
+        "limit": _amount(window, window.limit),
+        **figures,
+        "line": written.place.short,
+        "waiting": waiting_at(window),
+    }
+
+
+def quota_view(bucket: Bucket, now: float) -> View:
+    """What a vendor says is left, less what was let through since; null when it did not speak of
+    it lately."""
+    left = max(0, math.floor(bucket.left(now))) if bucket.known(now) else None
+    return {
+        "what": "quota",
+        "scope": bucket.scope,
+        "kind": bucket.quota.value,
+        "unit": UNITS[bucket.unit],
+        "limit": bucket.limit,
+        "used": None if left is None else bucket.limit - left,
+        "left": left,
+        "reset": None if left is None else _reset(bucket, bucket.limit, now),
+        "waiting": waiting_at(bucket),
+    }
+
+
+def cooldown_view(cooldown: Cooldown, now: float, wall: float) -> View:
+    """Why an account is left alone, and for how long: 0 once the next call may try. `until` is
+    seconds since the epoch."""
+    seconds = max(0.0, cooldown.until - now)
+    return {
+        "what": "cooldown",
+        "scope": cooldown.scope,
+        "seconds": round(seconds, 3),
+        "until": wall + seconds,
+        "reason": cooldown.reason,
+        "verdict": cooldown.verdict.value,
+        "waiting": waiting_at(cooldown),
+    }
+
+
+def hold_view(paused: Paused, waiting: int) -> View:
+    """What a person paused, since when (seconds since the epoch), and what lets it go on."""
+    return {
+        "what": "hold",
+        "scope": in_words(paused.held),
+        "kind": paused.kind,
+        "name": paused.name,
+        "since": paused.since,
+        "resume": way_on(paused.held),
+        "waiting": waiting,
+    }
+
+
+def outage_view(outage: Outage | None, now: float) -> View:
+    """Whether the network is there; `seconds` until the next call tries while it is not."""
+    return {
+        "what": "network",
+        "up": outage is None,
+        "seconds": None if outage is None else round(max(0.0, outage.until - now), 3),
+        "waiting": 0 if outage is None else waiting_at(outage),
+    }
+
+
+def held_view(held: Held) -> View:
+    """What is held, for messages."""
+    return {"kind": held[0], "name": held[1], "scope": in_words(held), "resume": way_on(held)}
+
+
+def waiting_at(gate: Gate) -> int:
+    """How many calls wait here."""
+    return 0 if gate.line is None else len(gate.line)
+
+
+def span(opens: float, now: float) -> float | None:
+    """Seconds until a gate may open: 0 at any moment, None never by itself."""
+    return None if opens == NEVER else round(max(0.0, opens - now), 3)
+
+
+def _reset(gate: Gate, limit: int, now: float) -> float | None:
+    """Until all of it is free again, if nobody else passes; None when that is not for time to
+    bring about."""
+    if not gate.timed:
+        return None
+    return span(gate.opens(limit, 0, now), now)
+
+
+def _amount(window: Window, amount: int) -> float:
+    return amount / NANO if window.unit is Unit.MONEY else amount
