@@ -153,7 +153,7 @@ def test_the_line_of_a_call_says_what_it_cost() -> None:
     snapshot = load(YAML[0].encode(), file="routes.yaml", registry=discover())
     codex = call(
         call_id="call_4be1f0", key="codex", model_asked="gpt-5-mini", model_served="gpt-5-mini",
-        provider="openai", duration=0.812, usage=Usage(5200, 330), attempts=(),
+        provider="openai", duration=0.812, usage=Usage(5200, 330), attempts=(), caller=None,
     )  # fmt: skip
     prices = Prices(load_prices(), time.time)
     prices.reconcile(snapshot)
