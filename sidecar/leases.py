@@ -26,9 +26,12 @@ class Option(Struct, Generic[Place], frozen=True, eq=False):
     need: Need
 
     def opens(self, urgency: int, now: float) -> float:
-        """No sooner than then can all of it be open, whoever else waits; `NEVER` when it can't."""
+        """No sooner than then can all of it be open, whoever else waits; `NEVER` when it can't.
+
+        A hold ends when it ends: nobody gives up because of one.
+        """
         need = self.need
-        shut = (g for g in self.gates if not g.fits(need[g.unit], urgency, now))
+        shut = (g for g in self.gates if not g.holds and not g.fits(need[g.unit], urgency, now))
         return max((gate.opens(need[gate.unit], urgency, now) for gate in shut), default=now)
 
 
