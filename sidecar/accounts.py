@@ -21,19 +21,25 @@ from sidecar.verdicts import Judgement, Verdict
 MOST_FAMILIES = 2000
 """Families of models that are told apart at all providers together."""
 
+READ = 0.1
+"""Seconds for which the headers of one answer stand for those of the next, while much is left."""
+PLENTY = 0.5
+"""The part of a limit that is much."""
+
 log = logging.getLogger("sidecar.accounts")
 
 
 class Account:
     """One credential, for one family of models (or for all of them: "")."""
 
-    __slots__ = ("answered", "buckets", "cooldown", "credential", "family", "provider")
+    __slots__ = ("answered", "buckets", "cooldown", "credential", "family", "provider", "read")
 
     def __init__(self, provider: str, credential: str, family: str) -> None:
         self.provider = provider
         self.credential = credential
         self.family = family
         self.answered = False
+        self.read = -READ
         whose = f"provider {provider}" + (f" ({credential})" if credential else "")
         whose += f" for {family}" if family else ""
         self.cooldown = Cooldown(whose, f"{whose} is cooling down")
@@ -43,6 +49,13 @@ class Account:
         """What a call must pass here."""
         yield self.cooldown
         yield from self.buckets.values()
+
+    def knows_enough(self, now: float) -> bool:
+        """Whether what was read a moment ago says that there is plenty left: reading headers is
+        a twentieth of what a small call costs."""
+        if now - self.read >= READ:
+            return False
+        return all(bucket.left(now) >= bucket.limit * PLENTY for bucket in self.buckets.values())
 
     @property
     def idle(self) -> bool:
@@ -76,12 +89,15 @@ class Accounts:
 
     def answered(
         self, provider: Provider, credential: str, model: str | None, lease: Lease[Any],
-        headers: Mapping[str, str],
+        headers: Mapping[str, str], *, well: bool,
     ) -> list[Gate]:  # fmt: skip
         """The vendor answered an attempt, well or badly, with these headers. Returns the gates
         that may have opened."""
         account = self._at(provider.name, credential, family_of(provider, model))
         now = self._clock()
+        if well and account.knows_enough(now):
+            return []
+        account.read = now
         opened: list[Gate] = []
         for quota in self._read(provider, headers):
             limit = (quota.kind, quota.window)

@@ -153,7 +153,7 @@ class Dispatch:
             raise
         reply = attempted.reply
         if reply is not None and (reply.status < 400 or attempted.verdict is Verdict.SLOW_DOWN):
-            self._scheduler.answered(lease, reply.fields)
+            self._scheduler.answered(lease, reply.fields, well=reply.status < 400)
         return attempted
 
     def _won(self, errand: _Errand, attempted: Attempted, lease: Lease[Candidate]) -> Served:

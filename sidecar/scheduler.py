@@ -89,10 +89,12 @@ class Scheduler:
         key = call.key
         return self.admission.asks(key.name, key.share, call.urgency, options(), options)
 
-    def answered(self, lease: Lease[Candidate], headers: Mapping[str, str]) -> None:
-        """An attempt was answered; its headers may say what the vendor has left."""
+    def answered(self, lease: Lease[Candidate], headers: Mapping[str, str], *, well: bool) -> None:
+        """An attempt was answered, well or badly; its headers may say what the vendor has left."""
         at = lease.place
-        opened = self.accounts.answered(at.provider, at.credential_name, at.model, lease, headers)
+        opened = self.accounts.answered(
+            at.provider, at.credential_name, at.model, lease, headers, well=well
+        )
         if opened and len(self.admission):
             self.admission.recheck(opened)
 

@@ -397,7 +397,7 @@ async def test_the_vendors_own_figures_pace_us(tmp_path: Path, vendor: ScriptedV
         waits = sorted(int(each.headers["x-sidecar-wait-ms"]) for each in found)
         assert waits[1] < 50 < waits[2] < 2000
         text = (await proxy.admin("/metrics")).body.decode()
-        assert 'quota="requests"} 60' in text
+        assert 'quota="requests/minute"} 60' in text
         record = max(proxy.records, key=lambda each: each.wait)
         assert "is at the vendor's limit on requests" in record.waits[0].behind
 
