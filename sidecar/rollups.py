@@ -8,7 +8,7 @@ view `call_figures` (`sidecar.migrations`).
 from __future__ import annotations
 
 DIMENSIONS = ("day", "key", "group_name", "provider", "model", "program", "repo", "branch")
-COUNTS = ("calls", "unknown_calls", "unpriced_calls", "unused_calls")
+COUNTS = ("calls", "unknown_calls", "unpriced_calls", "uncosted_calls", "unused_calls")
 FIGURES = (
     "input_tokens",
     "output_tokens",
