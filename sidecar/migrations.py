@@ -108,6 +108,7 @@ MIGRATIONS = (
         1 AS calls,
         usage_state = 'unknown' AS unknown_calls,
         usage_state IN ('reported', 'partial') AND cost_charged IS NULL AS unpriced_calls,
+        usage_state <> 'none' AND cost_charged IS NULL AS uncosted_calls,
         usage_state = 'none' AS unused_calls,
         iif(usage_state = 'none', NULL, input_tokens) AS input_tokens,
         iif(usage_state = 'none', NULL, output_tokens) AS output_tokens,
@@ -130,6 +131,7 @@ MIGRATIONS = (
         calls INTEGER NOT NULL,
         unknown_calls INTEGER NOT NULL,
         unpriced_calls INTEGER NOT NULL,
+        uncosted_calls INTEGER NOT NULL,
         unused_calls INTEGER NOT NULL,
         input_tokens INTEGER,
         output_tokens INTEGER,
@@ -142,7 +144,8 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     INSERT INTO days SELECT
         day, key, group_name, provider, model, program, repo, branch,
-        sum(calls), sum(unknown_calls), sum(unpriced_calls), sum(unused_calls),
+        sum(calls), sum(unknown_calls), sum(unpriced_calls), sum(uncosted_calls),
+        sum(unused_calls),
         sum(input_tokens), sum(output_tokens), sum(cache_read_tokens), sum(cache_write_tokens),
         sum(reasoning_tokens), sum(cost_listed), sum(cost_charged)
     FROM call_figures GROUP BY day, key, group_name, provider, model, program, repo, branch;

@@ -8,7 +8,7 @@ view `call_figures` (`sidecar.migrations`).
 from __future__ import annotations
 
 DIMENSIONS = ("day", "key", "group_name", "provider", "model", "program", "repo", "branch")
-COUNTS = ("calls", "unknown_calls", "unpriced_calls", "unused_calls")
+COUNTS = ("calls", "unknown_calls", "unpriced_calls", "uncosted_calls", "unused_calls")
 FIGURES = (
     "input_tokens",
     "output_tokens",
@@ -35,22 +35,25 @@ _MEET = """
 
 LAST_CALL = "SELECT coalesce(max(rowid), 0) FROM calls"
 """The number before that of the next new row."""
-_FRESH = "WITH fresh AS MATERIALIZED (SELECT * FROM call_figures WHERE number > ?)"
+_FRESH = "WITH fresh AS MATERIALIZED (SELECT {} FROM call_figures WHERE number > ?)"
 """The calls written since `LAST_CALL` was asked: found by their numbers first, lest an index of all
 calls looks quicker."""
+_FRESH_LINES = _FRESH.format(", ".join(DIMENSIONS + COUNTS + FIGURES))
+_FRESH_PROGRAMS = _FRESH.format("key, program, started")
 ADD_CALLS = f"""
-    INSERT INTO days {_FRESH} SELECT {_KEYS}, {_SUMS} FROM fresh WHERE true
+    INSERT INTO days {_FRESH_LINES} SELECT {_KEYS}, {_SUMS} FROM fresh WHERE true
     GROUP BY {_KEYS} {_ON_CONFLICT}
 """  # noqa: S608 - constants
 SELECT_NEW_PROGRAMS = f"""
-    {_FRESH} SELECT key, program FROM fresh
+    {_FRESH_PROGRAMS} SELECT key, program FROM fresh
     WHERE key <> '' AND program <> ''
         AND (key, program) NOT IN (SELECT key, program FROM programs)
     GROUP BY key, program ORDER BY min(started)
 """  # noqa: S608 - constants
 SELECT_PROGRAMS = "SELECT program FROM programs WHERE key = ? ORDER BY last_seen DESC"
 ADD_PROGRAMS = f"""
-    INSERT INTO programs {_FRESH} SELECT key, program, min(started), max(started) FROM fresh
+    INSERT INTO programs {_FRESH_PROGRAMS}
+    SELECT key, program, min(started), max(started) FROM fresh
     WHERE key <> '' AND program <> '' GROUP BY key, program {_MEET}
 """  # noqa: S608 - constants
 SET_TIMEZONE = "INSERT OR REPLACE INTO settings (name, value) VALUES ('timezone', ?)"

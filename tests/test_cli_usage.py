@@ -21,7 +21,7 @@ from cli_in_test import PATIENCE, SIDECAR, Cli
 from sidecar.cli.figures import curve, money, share
 from sidecar.database import DAY, open_database
 from sidecar.tables import Batch, Keep, day_of
-from sidecar.usage import Caller, CallRecord, UsageState
+from sidecar.usage import Caller, CallRecord, Cost, UsageState
 
 COLUMNS = [
     "calls", "unknown_calls", "input_tokens", "output_tokens", "cache_read_tokens",
@@ -122,7 +122,15 @@ def test_unknown_reads_unknown_and_what_leaves_it_out_is_marked(cli: Cli) -> Non
     assert lines["dark"][1:] == ["1", *["unknown"] * 3, "1", "0", "unknown", "▁▁▁▁▁▁?"]
     assert lines["idle"][1:] == ["1", "0", "0", "0", "0", "0", "$0.00", "0", "%", "▁▁▁▁▁▁▁"]
     assert "2 calls used tokens of which nobody said how many" in done.out
-    assert "1 calls have no price" in done.out
+    assert "1 call without a price" in done.out
+
+
+def test_what_is_free_costs_nothing_however_much_it_was(cli: Cli) -> None:
+    free = Cost(0, 0, "free")
+    write(cli, used(usage=None, usage_state=UsageState.UNKNOWN, cost=free), used(cost=free))
+    line = cli.run("usage").out.splitlines()[1].split()
+    assert line[:3] == ["codex", "2", "100+"]
+    assert "$0.00" in line
 
 
 def test_days_are_whole_and_hours_are_exact(cli: Cli) -> None:

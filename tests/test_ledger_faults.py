@@ -18,6 +18,9 @@ from bookkeeping import CALL, Wall, assert_in_step, call, rows, snapshot
 
 from sidecar import store
 from sidecar.ledger import Ledger, Owner, read_times
+from sidecar.migrations import MIGRATIONS
+from sidecar.reading import APPLICATION, NoBooks, open_to_read
+from sidecar.reports.usage import Dimension, Question, usage
 
 OWNER = Owner("acme", "env:ACME_KEY", "G")
 HERE = Path(__file__).parent
@@ -335,10 +338,12 @@ async def test_a_read_only_file_is_read_and_served_on(tmp_path: Path, wall: Wall
     state = tmp_path / "state"
     async with Ledger(state, wall=wall) as ledger:
         ledger.used("nightly")
+        ledger.finished(CALL)
     (state / "sidecar.db").chmod(0o444)
     state.chmod(0o555)
     try:
         assert read_times(state)["nightly"].last_used == wall.now
+        assert reported(state) == 1
         done = run(SCRIPT + READ_ONLY, state)
     finally:
         state.chmod(0o700)
@@ -389,6 +394,43 @@ def test_a_killed_process_loses_at_most_its_last_second(tmp_path: Path, lifetime
         assert owed
         assert owed <= set(kept)
         assert read_times(tmp_path)["nightly"].last_used is not None
+
+
+def reported(state: Path) -> int:
+    """How many calls a report counts."""
+    with open_to_read(state) as books:
+        return sum(line.sums.calls for line in usage(books, Question((Dimension.KEY,))))
+
+
+async def test_a_report_is_of_one_moment_and_holds_no_writer_up(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.finished(CALL)
+        await ledger.flush()
+        with open_to_read(tmp_path) as books:
+            question = Question((Dimension.KEY,))
+            before = usage(books, question)
+            ledger.finished(call(call_id="call_2"))
+            assert await ledger.flush(), "the reader held nothing up"
+            assert usage(books, question) == before
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                books.execute("DELETE FROM days")
+        assert reported(tmp_path) == 2
+
+
+def test_books_of_another_version_are_named(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "sidecar.db")) as old:
+        old.executescript(MIGRATIONS[0])
+        old.execute(f"PRAGMA application_id = {APPLICATION}")
+        old.execute("PRAGMA user_version = 1")
+        old.commit()
+        with pytest.raises(NoBooks, match=r"earlier version.*sidecar serve"):
+            reported(tmp_path)
+        old.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+        with pytest.raises(NoBooks, match="later version"):
+            reported(tmp_path)
+        old.execute("PRAGMA application_id = 7")
+        with pytest.raises(NoBooks, match="another program"):
+            reported(tmp_path)
 
 
 def test_reading_times_needs_no_ledger(tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def summed(records: list[CallRecord]) -> Sums:
         len(records),
         states.count(UsageState.UNKNOWN),
         sum(r.usage_state in told and r.cost is None for r in records),
+        sum(r.usage_state is not UsageState.NONE and r.cost is None for r in records),
         states.count(UsageState.NONE),
         *figures,
     )

@@ -127,10 +127,15 @@ def _explain(whole: Sums) -> None:
     """What the marks in the table mean, where there are any."""
     if whole.unknown_calls:
         click.echo(
-            f"{whole.unknown_calls:,} calls used tokens of which nobody said how many; figures "
-            f"with a {AT_LEAST} leave them out"
+            f"{_calls(whole.unknown_calls)} used tokens of which nobody said how many; figures "
+            f"with a {AT_LEAST} leave that out"
         )
     if whole.unpriced_calls:
         click.echo(
-            f"{whole.unpriced_calls:,} calls have no price; costs with a {AT_LEAST} leave them out"
+            f"{_calls(whole.unpriced_calls)} without a price; "
+            f"costs with a {AT_LEAST} leave that out"
         )
+
+
+def _calls(number: int) -> str:
+    return f"{number:,} call{'' if number == 1 else 's'}"

@@ -14,13 +14,15 @@ class Sums:
 
     A figure is None when nothing is known of it, and leaves out what is unknown of some calls:
     `unknown_calls` used tokens of which nobody said how many, `unpriced_calls` tokens that have no
-    price. `unused_calls` used none: where all are such, every figure is 0.
-    `input_tokens` includes the cache, `output_tokens` the reasoning.
+    price; the cost of `uncosted_calls` is unknown, for either reason. `unused_calls` used no
+    tokens: where all are such, every figure is 0. `input_tokens` includes the cache,
+    `output_tokens` the reasoning.
     """
 
     calls: int = 0
     unknown_calls: int = 0
     unpriced_calls: int = 0
+    uncosted_calls: int = 0
     unused_calls: int = 0
     input_tokens: int | None = 0
     output_tokens: int | None = 0
@@ -52,6 +54,7 @@ class Sums:
             self.calls + other.calls,
             self.unknown_calls + other.unknown_calls,
             self.unpriced_calls + other.unpriced_calls,
+            self.uncosted_calls + other.uncosted_calls,
             self.unused_calls + other.unused_calls,
             *figures,
         )
@@ -76,7 +79,7 @@ class Sums:
     @property
     def costs_all(self) -> bool:
         """Whether the cost is that of every call."""
-        return not self.unknown_calls and not self.unpriced_calls
+        return not self.uncosted_calls
 
     def at(self, multiplier: Decimal) -> int | None:
         """What the calls would cost with another multiplier on the list price."""
@@ -85,7 +88,7 @@ class Sums:
         return int((self.listed * multiplier).to_integral_value(ROUND_HALF_UP))
 
 
-_FIGURES = tuple(each.name for each in fields(Sums))[4:]
+_FIGURES = tuple(each.name for each in fields(Sums))[5:]
 
 
 def both(one: int | None, other: int | None) -> int | None:
