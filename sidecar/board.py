@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from msgspec import structs
+
 from sidecar.accounts import Account
 from sidecar.config import Urgency
 from sidecar.gates import Gate, Window
@@ -28,13 +30,15 @@ from sidecar.leases import Waiter
 from sidecar.limits import Name
 from sidecar.live import LiveCall, LiveCalls
 from sidecar.network import Outage
-from sidecar.pacing import Bucket, Cooldown, Hold
+from sidecar.pacing import Bucket, Cooldown, Hold, per
 from sidecar.retries import MOST, RetryBudget
 from sidecar.routing import Candidate
 from sidecar.scheduler import Scheduler
 
 MOST_SHOWN = 200
 """Calls that are told of one by one; the rest only as a number."""
+LONGEST = 256
+"""Characters of a name that a client made up."""
 MOST_PLACED = 1000
 """Calls in a line up to which anybody's place in it is reckoned."""
 
@@ -83,9 +87,9 @@ class Board:
                 for name, window in scheduler.limits
             ],
             "quotas": [
-                _account(account) | quota_view(bucket, now)
+                _account(account) | quota_view(bucket, now, per(*limit))
                 for account in accounts
-                for bucket in account.buckets.values()
+                for limit, bucket in account.buckets.items()
             ],
             "cooldowns": [
                 _account(account) | cooldown_view(account.cooldown, now, self._wall())
@@ -98,8 +102,12 @@ class Board:
         }
 
     def names(self) -> dict[Gate, Name]:
-        """The counters of the configuration in force, and what they are called."""
-        return {window: name for name, window in self.scheduler.limits}
+        """The counters of the configuration in force, and the vendors' limits, by what they are
+        called."""
+        found: dict[Gate, Name] = {window: name for name, window in self.scheduler.limits}
+        for account in self.scheduler.accounts:
+            found |= {bucket: (per(*limit),) for limit, bucket in account.buckets.items()}
+        return found
 
     def gate(self, gate: Gate, names: dict[Gate, Name], urgency: int) -> View | None:
         """One gate on the way of a call; None when it says nothing, such as an account that is
@@ -109,8 +117,8 @@ class Board:
             case Window() if gate in names:
                 written = self.scheduler.limits.written(names[gate])
                 return limit_view(gate, written, now, urgency, known=self.known)
-            case Bucket():
-                return quota_view(gate, now)
+            case Bucket() if gate in names:
+                return quota_view(gate, now, *names[gate])
             case Outage():
                 return outage_view(gate, now)
             case Cooldown() if gate.cooling:
@@ -144,13 +152,14 @@ def call_view(call: LiveCall, now: float) -> View:
         "key": None if key is None else key.name,
         "group": None if key is None else key.group.name,
         "urgency": None if key is None else call.urgency.name.lower(),
-        "program": call.program or None,
+        "program": call.program[:LONGEST] or None,
+        "caller": None if call.caller is None else structs.asdict(call.caller),
         "endpoint": call.endpoint or None,
-        "model": call.model_asked,
+        "model": _cut(call.model_asked),
         "streaming": call.streaming,
         "provider": call.provider or None,
         "credential": call.credential or None,
-        "model_served": call.model_served,
+        "model_served": _cut(call.model_served),
         "attempts": len(call.attempts),
         "age": round(now - call.began, 3),
         "waited": round(call.wait, 3),
@@ -184,6 +193,10 @@ def _state(call: LiveCall, begun: float | None) -> str:
     return "asked" if call.provider else "arriving"
 
 
+def _cut(name: str | None) -> str | None:
+    return None if name is None else name[:LONGEST]
+
+
 def _usage(call: LiveCall) -> Any:
     """What the vendor said so far. Between two events only: a meter must not be asked for the
     figures of half a one."""
@@ -211,7 +224,7 @@ def _waits(
         "key": waiter.key,
         "group": None if call.key is None else call.key.group.name,
         "urgency": Urgency(waiter.urgency).name.lower(),
-        "model": call.model_asked,
+        "model": _cut(call.model_asked),
         "waited": round(now - waiter.since, 3),
         "patience": None if parked else round(max(0.0, patience), 3),
         "behind": list(_stands(waiter, orders, now)),

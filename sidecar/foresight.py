@@ -131,8 +131,8 @@ class Outlook(NamedTuple):
             return ending("goes", f"It would go to {name} now.", taken.candidate)
         shut = [each.blocked for each in ways[: ways.index(taken)] if each.blocked is not None]
         home = first.candidate.provider.name
-        if at_home and call.key.sticky_wait > 0:
-            sticky = call.key.sticky_wait
+        sticky = call.key.sticky_wait
+        if at_home and 0 < sticky < call.key.max_wait:
             text = (
                 f"It would wait up to {sticky:g} s for {home}, where its conversation is at home, "
                 f"and then go to {name}: {reasons(shut[:1])}; {when(shut[0], now)}."

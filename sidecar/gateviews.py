@@ -53,14 +53,14 @@ def limit_view(
     }
 
 
-def quota_view(bucket: Bucket, now: float) -> View:
-    """What a vendor says is left, less what was let through since; null when it did not speak of
-    it lately."""
+def quota_view(bucket: Bucket, now: float, kind: str) -> View:
+    """What a vendor says is left of `kind`, less what was let through since; null when it did not
+    speak of it lately."""
     left = max(0, math.floor(bucket.left(now))) if bucket.known(now) else None
     return {
         "what": "quota",
         "scope": bucket.scope,
-        "kind": bucket.quota.value,
+        "kind": kind,
         "unit": UNITS[bucket.unit],
         "limit": bucket.limit,
         "used": None if left is None else bucket.limit - left,

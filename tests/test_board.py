@@ -167,15 +167,15 @@ def test_a_limit_tells_its_line_and_its_models_and_nothing_where_nothing_is_know
 
 def test_a_vendors_quota_is_shown_until_it_is_too_old() -> None:
     bucket = Bucket("provider p", "", QuotaKind.REQUESTS)
-    view = quota_view(bucket, 0.0)
+    view = quota_view(bucket, 0.0, "requests/minute")
     assert (view["left"], view["used"]) == (None, None)
     bucket.observe(Quota(QuotaKind.REQUESTS, 60, 40, 20.0), None, 0.0)
-    view = quota_view(bucket, 0.0)
-    assert (view["kind"], view["unit"], view["limit"]) == ("requests", "calls", 60)
+    view = quota_view(bucket, 0.0, "requests/minute")
+    assert (view["kind"], view["unit"], view["limit"]) == ("requests/minute", "calls", 60)
     assert (view["left"], view["used"], view["reset"]) == (40, 20, 20.0)
     bucket.take(1, NORMAL, 0.0)
-    assert quota_view(bucket, 0.0)["left"] == 39
-    assert quota_view(bucket, 301.0)["left"] is None
+    assert quota_view(bucket, 0.0, "requests/minute")["left"] == 39
+    assert quota_view(bucket, 301.0, "requests/minute")["left"] is None
 
 
 def test_a_cooldown_is_shown_with_the_vendors_word() -> None:

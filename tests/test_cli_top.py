@@ -225,8 +225,9 @@ def gate(number: int, what: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-VIEW = st.builds(
-    lambda calls, lines, limits, quotas, cooldowns, up: {
+def view_of(counts: list[int], *, up: bool = True) -> dict[str, Any]:
+    calls, lines, limits, quotas, cooldowns = counts
+    return {
         "at": 1_764_000_000.0, "pid": 4711, "started": 1_763_990_000.0, "in_flight": calls + lines,
         "waiting": {"interactive": 0, "normal": 0, "background": lines}, "granted": 12345,
         "calls": [call(n) for n in range(calls)], "lines": [line(n) for n in range(lines)],
@@ -235,9 +236,7 @@ VIEW = st.builds(
         "cooldowns": [gate(n, "cooldown") for n in range(cooldowns)],
         "holds": [], "network": {"up": up, "seconds": 2.0, "waiting": 0},
         "retries": {"left": 3, "most": 30},
-    },
-    *[st.integers(0, 40)] * 5, st.booleans(),
-)  # fmt: skip
+    }  # fmt: skip
 
 
 def drawn(view: dict[str, Any], size: Size) -> list[str]:
@@ -247,11 +246,17 @@ def drawn(view: dict[str, Any], size: Size) -> list[str]:
     return capture.get().rstrip("\n").split("\n")
 
 
-@settings(deadline=None)
-@given(VIEW, st.integers(40, 200), st.one_of(st.none(), st.integers(14, 80)))
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.integers(0, 25), min_size=5, max_size=5),
+    st.booleans(),
+    st.integers(40, 200),
+    st.one_of(st.none(), st.integers(14, 80)),
+)
 def test_a_frame_fits_its_screen_and_hides_nothing_without_saying_so(
-    view: dict[str, Any], width: int, height: int | None
+    counts: list[int], up: bool, width: int, height: int | None
 ) -> None:
+    view = view_of(counts, up=up)
     rows = drawn(view, Size(width, height))
     assert max(map(len, rows)) <= width
     if height is not None:
@@ -267,6 +272,29 @@ def test_a_frame_fits_its_screen_and_hides_nothing_without_saying_so(
         elif shown < count and shown:
             assert "more" in text
         assert not count or any(row.startswith(title) for row in rows)
+
+
+def test_what_a_client_made_up_does_not_reach_the_terminal() -> None:
+    """A model's name may hold what would clear the screen, or type for its user."""
+    evil = "gpt\x1b[2J\x9b5m\x07\r\n\u202e"
+    view = view_of([0] * 5) | {
+        "calls": [call(0) | {"model": evil, "provider": evil}],
+        "lines": [line(0) | {"model": evil}],
+        "cooldowns": [gate(0, "cooldown") | {"family": evil}],
+        "holds": [],
+    }
+    text = "\n".join(drawn(view, Size(120)))
+    assert "gpt" in text
+    assert not set(evil) - set("gpt[2J5m") & set(text.replace("\n", ""))
+
+
+def test_a_terminal_that_knows_no_bars_gets_something_else(cli: Cli) -> None:
+    key = cli.create("k")
+    with cli.serving() as served:
+        served.call(key)
+        done = cli.spawn("top", "--once", PYTHONIOENCODING="ascii")
+        assert done.status == 0
+        assert "????" in done.out
 
 
 @given(st.lists(st.integers(0, 50), max_size=6), st.integers(-5, 100))

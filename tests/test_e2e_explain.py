@@ -178,6 +178,10 @@ async def test_a_cooldown_is_told_with_its_reason_and_the_next_way_is_taken(
     assert told["credential"] == "env:UPSTREAM_KEY"
 
 
+KIND = "requests/minute"
+"""What the headers are about, by their vendor's own reckoning."""
+
+
 async def test_the_vendors_own_word_is_told(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     headers = {
         "x_ratelimit_limit_requests": "100", "x_ratelimit_remaining_requests": "60",
@@ -186,12 +190,12 @@ async def test_the_vendors_own_word_is_told(proxy: Sidecar, vendor: ScriptedVend
     vendor.play(answer(USED, **headers))
     assert (await calling(proxy, "one")).status == 200
     found = await explained(proxy, "one", "gpt-5")
-    quota = gate(found["candidates"][0], "requests")
+    quota = gate(found["candidates"][0], KIND)
     assert (quota["what"], quota["unit"], quota["limit"]) == ("quota", "calls", 100)
     assert 60 <= quota["left"] < 65
     assert 0 < quota["reset"] <= 30
     (told,) = (await see(proxy, "live"))["quotas"]
-    assert (told["provider"], told["kind"], told["limit"]) == ("main", "requests", 100)
+    assert (told["provider"], told["kind"], told["limit"]) == ("main", KIND, 100)
 
 
 async def test_a_conversation_goes_home_first(proxy: Sidecar, vendor: ScriptedVendor) -> None:
@@ -323,3 +327,13 @@ async def test_a_call_on_its_way_is_seen_as_far_as_it_is(
     record = await proxy.record()
     assert record.usage is not None
     assert record.usage.output_tokens == 20
+
+
+async def test_a_name_of_a_mile_is_cut(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+    busy = Busy(vendor)
+    calls = [calling(proxy, "one", "m" * 100_000) for _ in range(2)]
+    await until(lambda: len(proxy.running.scheduler.admission) == 1)
+    seen = await see(proxy, "live")
+    assert [len(each["model"]) for each in (*seen["calls"], *seen["lines"])] == [256] * 3
+    busy.gate.set()
+    assert [(await each).status for each in calls] == [200, 200]

@@ -13,6 +13,7 @@ import click
 from sidecar import pricelist
 from sidecar.affinity import Affinity
 from sidecar.board import Board
+from sidecar.cli import words
 from sidecar.cli.common import (
     config_option,
     json_option,
@@ -68,7 +69,8 @@ def explain_command(
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        click.echo("\n".join(explained(found)))
+        for line in explained(found):
+            click.echo(words.printable(line))
 
 
 def _by_file(name: str, asked: dict[str, str], config: Path, state: Path) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def _heading(view: View, stopped: str) -> Iterator[Text]:
 
 
 def _line(text: str, style: str = "") -> Text:
-    return Text(text, style, no_wrap=True, overflow="ellipsis")
+    return Text(words.printable(text), style, no_wrap=True, overflow="ellipsis")
 
 
 def _sections(view: View, width: int) -> Iterator[Section]:
@@ -243,6 +243,6 @@ def _table(section: Section, count: int) -> Table:
 
 
 def _cell(cell: str | Text) -> Text:
-    text = Text(cell) if isinstance(cell, str) else cell
+    text = Text(words.printable(cell)) if isinstance(cell, str) else cell
     text.no_wrap, text.overflow = True, "ellipsis"
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import select
@@ -55,6 +56,8 @@ def top_command(once: bool, as_json: bool, state: Path) -> None:
         view = live.get("/api/live")
     except LiveError as error:
         fail(str(error), NOT_RUNNING)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # not every terminal knows a bar
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 10_000  # a pipe wants everything
@@ -68,7 +71,8 @@ def top_command(once: bool, as_json: bool, state: Path) -> None:
 
 def _watch(live: Live, view: dict[str, Any], console: Console) -> None:
     """Draw until somebody says that it is enough; over a stop of the process, too."""
-    signal.signal(signal.SIGTERM, _end)  # the screen must be given back
+    signal.signal(signal.SIGTERM, _end)  # the screen must be given back,
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # and not be left behind by Ctrl-Z
     stopped = ""
     try:
         with _keys() as ends, Screen(console=console, screen=True, auto_refresh=False) as screen:
