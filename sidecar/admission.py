@@ -283,7 +283,6 @@ class Admission:
             waiter.alone = False
             if not self._review(waiter, now):  # room may have come in this very moment
                 self._answer(waiter, NoRoom(self.blocked(waiter, now), now - waiter.since, now))
-            self._drain()
 
     def _widen(self, waiter: Waiter[Any]) -> None:
         """It has waited for its own place for long enough; any other will do."""

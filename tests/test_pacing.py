@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sidecar.config import Urgency
 from sidecar.gates import NEVER
-from sidecar.pacing import LONGEST, PROBE, Bucket, Cooldown, Hold
+from sidecar.pacing import LONGEST, MARGIN, PROBE, Bucket, Cooldown, Hold
 from sidecar.vendor import Quota, QuotaKind
 from sidecar.verdicts import Judgement, Verdict
 
@@ -65,6 +65,28 @@ def test_a_call_larger_than_the_vendors_limit_goes_when_all_of_it_is_there() -> 
     tokens = bucket(limit=100, left=0, reset=60.0, kind=QuotaKind.TOKENS)
     assert tokens.opens(500, NORMAL, 0.0) == pytest.approx(60.0)
     assert tokens.fits(500, NORMAL, 60.0)
+
+
+def test_a_vendors_last_tokens_are_left_alone() -> None:
+    """It says "13000 left" and means 12600."""
+    tokens = bucket(limit=100_000, left=13_000, reset=52.2, kind=QuotaKind.INPUT_TOKENS)
+    assert tokens.fits(10_000, NORMAL, 0.0)
+    assert not tokens.fits(10_001, NORMAL, 0.0)
+    opens = tokens.opens(10_001, NORMAL, 0.0)
+    assert opens == pytest.approx(1 / (100_000 / 60))
+    assert tokens.fits(10_001, NORMAL, opens + 1e-9)
+
+
+def test_a_call_that_needs_nearly_all_of_a_limit_passes_when_it_is_full() -> None:
+    tokens = bucket(limit=100_000, left=40_000, reset=36.0, kind=QuotaKind.TOKENS)
+    amount = int(100_000 * (1 - MARGIN / 2))
+    assert tokens.opens(amount, NORMAL, 0.0) == pytest.approx(36.0)
+    assert not tokens.fits(amount, NORMAL, 35.9)
+    assert tokens.fits(amount, NORMAL, 36.1)
+
+
+def test_the_last_request_is_not_left_alone() -> None:
+    assert bucket(limit=50, left=1).fits(1, NORMAL, 0.0)
 
 
 @given(
