@@ -21,12 +21,16 @@ FIRST = {
     Verdict.SPENT: 30.0,
 }
 """Seconds of a first cooldown without a hint; each further failure in a row doubles them."""
+MOST_DOUBLINGS = 5
+BELIEVED = 86400.0
+"""Seconds of the longest hint that means anything where no money is missing: no limit spans more
+than a day. Shutting an account for five minutes because of one that says six days would be worse
+than asking again."""
+SHORTEST = 0.1
+"""Seconds of the shortest first cooldown, whatever a vendor hints."""
 MARGIN = 0.03
 """The part of a vendor's limit on tokens that is left alone: its figures are rounded and late, and
 what calls will take is a guess. It costs nothing, as such a limit fills up all the time."""
-MOST_DOUBLINGS = 5
-SHORTEST = 0.1
-"""Seconds of the shortest first cooldown, whatever a vendor hints."""
 
 UNITS = {
     QuotaKind.REQUESTS: Unit.CALLS,
@@ -197,10 +201,11 @@ class Cooldown(Gate):
             return 0.0
         doubled = float(1 << min(self._failures - 1 - tolerated, MOST_DOUBLINGS))
         first = FIRST.get(judgement.verdict, FIRST[Verdict.OVERLOADED])
-        if judgement.wait is None:
+        hint = judgement.wait
+        if hint is None or (hint > BELIEVED and judgement.verdict is not Verdict.SPENT):
             seconds = first * doubled * (1 + spread / 4)
         else:  # a hint of nothing at all must not make a loop
-            seconds = max(judgement.wait, SHORTEST * doubled)
+            seconds = max(hint, SHORTEST * doubled)
             seconds += min(seconds, 1.0) * spread / 4
         seconds = min(seconds, LONGEST)
         self.until = max(self.until, now + seconds)

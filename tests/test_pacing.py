@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sidecar.config import Urgency
 from sidecar.gates import NEVER
-from sidecar.pacing import LONGEST, MARGIN, PROBE, Bucket, Cooldown, Hold
+from sidecar.pacing import BELIEVED, LONGEST, MARGIN, PROBE, Bucket, Cooldown, Hold
 from sidecar.vendor import Quota, QuotaKind
 from sidecar.verdicts import Judgement, Verdict
 
@@ -133,6 +133,24 @@ def test_without_a_hint_each_failure_in_a_row_doubles_it_up_to_a_bound() -> None
     assert max(waits) == 16.0
     gate.good()
     assert gate.bad(slow(verdict=Verdict.OVERLOADED), now) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("verdict", "seconds"),
+    [(Verdict.SLOW_DOWN, 2.0), (Verdict.OVERLOADED, 0.5), (Verdict.SPENT, LONGEST)],
+)
+def test_a_hint_of_days_is_not_believed_of_throttling(verdict: Verdict, seconds: float) -> None:
+    """Else one nonsensical answer would shut an account for five minutes."""
+    assert Cooldown("p", "").bad(slow(6 * 86400.0, verdict), 0.0) == seconds
+    assert Cooldown("p", "").bad(slow(BELIEVED, verdict), 0.0) == LONGEST
+
+
+def test_who_says_days_again_and_again_is_asked_less_and_less() -> None:
+    gate, now, tries = Cooldown("p", ""), 0.0, 0
+    while now < 3600:
+        tries += 1
+        now += gate.bad(slow(6 * 86400.0), now)
+    assert tries < 70
 
 
 def test_what_was_sent_before_and_fails_too_makes_it_no_longer() -> None:
