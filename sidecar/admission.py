@@ -281,7 +281,8 @@ class Admission:
             waiter.timers[0] = self._call_at(again, self._expire, waiter)
         else:
             waiter.alone = False
-            self._answer(waiter, NoRoom(self.blocked(waiter, now), now - waiter.since, now))
+            if not self._review(waiter, now):  # room may have come in this very moment
+                self._answer(waiter, NoRoom(self.blocked(waiter, now), now - waiter.since, now))
 
     def _widen(self, waiter: Waiter[Any]) -> None:
         """It has waited for its own place for long enough; any other will do."""

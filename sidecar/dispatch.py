@@ -106,7 +106,7 @@ class Dispatch:
                 lease.refund(sent=attempted.sent)
             if not self._may_pass(attempted):
                 errand.leave_out(attempted)
-            if not self._goes_on(errand):
+            if errand.rewriter.consumed or not errand.candidates:
                 return Served(best(errand.failed))
 
     def _errand(
@@ -123,7 +123,10 @@ class Dispatch:
     async def _wait(self, errand: _Errand) -> Lease[Candidate]:
         began = self._clock()
         live = errand.live
-        waiter = self._scheduler.asks(errand.call, errand.candidates)
+        # A network that is gone costs no tries: they harm nobody.
+        again = bool(errand.failed) and not self._scheduler.network.gone
+        further = (self._retries,) if again else ()
+        waiter = self._scheduler.asks(errand.call, errand.candidates, further)
         live.waiter = waiter
         try:
             return await self._scheduler.admission.lease(
@@ -190,13 +193,6 @@ class Dispatch:
         return unreachable and (
             self._scheduler.network.gone or self._scheduler.has_answered(attempted.candidate)
         )
-
-    def _goes_on(self, errand: _Errand) -> bool:
-        """Whether there is another try: before anything was used up that cannot be sent again,
-        and within the budget. A network that is gone costs no tries: they harm nobody."""
-        if errand.rewriter.consumed or not errand.candidates:
-            return False
-        return self._scheduler.network.gone or self._retries.spend()
 
 
 def best(failed: Sequence[Attempted]) -> Attempted:

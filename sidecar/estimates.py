@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import OrderedDict, deque
-from math import ceil
+from math import ceil, inf
 
 REMEMBERED = 64
 """Answers of one key and model that are looked back on."""
@@ -16,11 +16,12 @@ MOST_PAIRS = 2000
 """Keys and models of which answers are remembered; the longest unused are forgotten."""
 UNSEEN = 1024
 """Output tokens reserved for an answer without a bound, when nothing like it was seen yet."""
-QUANTILE = 0.95
+HIGH = 0.95
+"""The part of answers that a reservation covers."""
 
 
 class Sample:
-    """The latest figures of one kind, sorted, and the one that few of them exceed."""
+    """The latest figures of one kind, sorted; None while too few were seen."""
 
     __slots__ = ("_latest", "_sorted")
 
@@ -37,9 +38,22 @@ class Sample:
         insort(self._sorted, figure)
 
     def typical(self) -> float | None:
-        """The 95th percentile (nearest rank); None while too few were seen."""
+        """What few of them exceed: the 95th percentile."""
+        return self._quantile(HIGH)
+
+    def middle(self) -> float | None:
+        """What half of them exceed."""
+        return self._quantile(0.5)
+
+    def spread(self) -> float:
+        """How far the highest lie above the middle: 1 when all are alike."""
+        middle = self.middle()
+        return (self.typical() or 0.0) / middle if middle else inf
+
+    def _quantile(self, part: float) -> float | None:
+        """By nearest rank."""
         seen = len(self._sorted)
-        return self._sorted[ceil(QUANTILE * seen) - 1] if seen >= ENOUGH else None
+        return self._sorted[ceil(part * seen) - 1] if seen >= ENOUGH else None
 
 
 class Estimates:
@@ -48,6 +62,7 @@ class Estimates:
     def __init__(self) -> None:
         self._outputs: OrderedDict[tuple[str, str], Sample] = OrderedDict()
         self._inputs: OrderedDict[tuple[str, str], Sample] = OrderedDict()
+        self._ratios: OrderedDict[tuple[str, str], Sample] = OrderedDict()
 
     def output(self, key: str, model: str, asked: int | None) -> int:
         """Tokens to reserve for an answer of which `asked` is the bound, if it has one."""
@@ -63,11 +78,20 @@ class Estimates:
         return sample is not None and sample.typical() is not None
 
     def input(self, key: str, model: str, guessed: int) -> int:
-        """Tokens to reserve for a request that was `guessed` from its size: pictures and what is
-        cached make it far less."""
-        sample = self._inputs.get((key, model))
-        ratio = None if sample is None else sample.typical()
-        return guessed if ratio is None else max(1, ceil(guessed * ratio))
+        """Tokens to reserve for a request that was `guessed` from its size, by what became of such
+        guesses: pictures and what is cached make it far less. Where the size says little, because
+        that differs from call to call, it goes by what calls came to, whatever their size.
+
+        Half of the requests will be larger than this: the smaller half makes up for it, and no
+        room lies idle while they run.
+        """
+        ratios, inputs = self._ratios.get((key, model)), self._inputs.get((key, model))
+        ratio = None if ratios is None else ratios.middle()
+        if ratio is None or ratios is None or inputs is None:
+            return guessed
+        if ratios.spread() <= inputs.spread():
+            return max(1, ceil(guessed * ratio))
+        return min(guessed, ceil(inputs.middle() or guessed))
 
     def learn(
         self, key: str, model: str, guessed: int, input_tokens: int, output_tokens: int
@@ -76,7 +100,8 @@ class Estimates:
         pair = (key, model)
         _sample(self._outputs, pair).add(output_tokens)
         if guessed > 0:
-            _sample(self._inputs, pair).add(input_tokens / guessed)
+            _sample(self._inputs, pair).add(input_tokens)
+            _sample(self._ratios, pair).add(input_tokens / guessed)
 
 
 def _sample(samples: OrderedDict[tuple[str, str], Sample], pair: tuple[str, str]) -> Sample:

@@ -22,8 +22,15 @@ FIRST = {
 }
 """Seconds of a first cooldown without a hint; each further failure in a row doubles them."""
 MOST_DOUBLINGS = 5
+BELIEVED = 86400.0
+"""Seconds of the longest hint that means anything where no money is missing: no limit spans more
+than a day. Shutting an account for five minutes because of one that says six days would be worse
+than asking again."""
 SHORTEST = 0.1
 """Seconds of the shortest first cooldown, whatever a vendor hints."""
+MARGIN = 0.03
+"""The part of a vendor's limit on tokens that is left alone: its figures are rounded and late, and
+what calls will take is a guess. It costs nothing, as such a limit fills up all the time."""
 
 UNITS = {
     QuotaKind.REQUESTS: Unit.CALLS,
@@ -100,11 +107,11 @@ class Bucket(Gate):
     def fits(self, amount: int, urgency: int, now: float) -> bool:
         """A full bucket takes any call, and so does one of which nothing was heard for long."""
         left = self.left(now)
-        return amount <= left or left >= self.limit or not self.known(now)
+        return amount + self._margin <= left or left >= self.limit or not self.known(now)
 
     def opens(self, amount: int, urgency: int, now: float) -> float:
         """When it will have filled up far enough."""
-        missing = min(amount, self.limit) - self.left(now)
+        missing = min(amount + self._margin, self.limit) - self.left(now)
         if missing <= 0:
             return now
         filled = now + missing / self._rate if self._rate else self._full
@@ -122,6 +129,11 @@ class Bucket(Gate):
             mark.told = True
             self._pending -= mark.amount
             self._draw(amount - mark.amount, now)
+
+    @property
+    def _margin(self) -> float:
+        tokens_that_fill_up = self.unit is not Unit.CALLS and self._rate > 0
+        return self.limit * MARGIN if tokens_that_fill_up else 0.0
 
     def _draw(self, amount: int, now: float) -> None:
         self._level = self.left(now) - amount
@@ -189,10 +201,11 @@ class Cooldown(Gate):
             return 0.0
         doubled = float(1 << min(self._failures - 1 - tolerated, MOST_DOUBLINGS))
         first = FIRST.get(judgement.verdict, FIRST[Verdict.OVERLOADED])
-        if judgement.wait is None:
+        hint = judgement.wait
+        if hint is None or (hint > BELIEVED and judgement.verdict is not Verdict.SPENT):
             seconds = first * doubled * (1 + spread / 4)
         else:  # a hint of nothing at all must not make a loop
-            seconds = max(judgement.wait, SHORTEST * doubled)
+            seconds = max(hint, SHORTEST * doubled)
             seconds += min(seconds, 1.0) * spread / 4
         seconds = min(seconds, LONGEST)
         self.until = max(self.until, now + seconds)

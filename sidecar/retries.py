@@ -1,10 +1,12 @@
 """How many attempts beyond the first may be made: a share of the calls of late, so that no storm
-can grow out of a vendor's bad minute.
+can grow out of a vendor's bad minute. A call that finds none left waits for one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
+from sidecar.gates import Gate, Unit
 
 SHARE = 0.2
 """Further attempts that each call adds to the budget."""
@@ -13,10 +15,14 @@ PER_SECOND = 0.5
 MOST = 30.0
 
 
-class RetryBudget:
+class RetryBudget(Gate):
     """A bucket of further attempts. `clock` gives monotonic seconds."""
 
+    __slots__ = ("_at", "_clock", "_left")
+
     def __init__(self, clock: Callable[[], float]) -> None:
+        name = "more is being tried again than a share of the calls"
+        super().__init__("retries", "retries", Unit.CALLS, name)
         self._clock = clock
         self._left = MOST
         self._at = clock()
@@ -24,22 +30,30 @@ class RetryBudget:
     @property
     def left(self) -> float:
         """Further attempts that may be made now."""
-        self._fill()
+        self._fill(self._clock())
         return self._left
 
     def call(self) -> None:
         """A call makes its first attempt."""
         self._left = min(MOST, self._left + SHARE)
 
-    def spend(self) -> bool:
-        """Take one further attempt; whether there was one."""
-        self._fill()
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
+    def fits(self, amount: int, urgency: int, now: float) -> bool:
+        """Whether there is one left."""
+        self._fill(now)
+        return self._left >= 1
 
-    def _fill(self) -> None:
-        now = self._clock()
+    def opens(self, amount: int, urgency: int, now: float) -> float:
+        """When time alone will have added one."""
+        self._fill(now)
+        return now + max(0.0, 1 - self._left) / PER_SECOND
+
+    def take(self, amount: int, urgency: int, now: float) -> None:
+        """A further attempt is made."""
+        self._left -= 1
+
+    def settle(self, mark: None, amount: int, now: float) -> None:
+        """However it went: it was made."""
+
+    def _fill(self, now: float) -> None:
         self._left = min(MOST, self._left + (now - self._at) * PER_SECOND)
         self._at = now

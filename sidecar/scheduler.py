@@ -74,13 +74,16 @@ class Scheduler:
         self.refusals: Counter[str] = Counter()
         self.admission.on_block = self._has_to_wait
 
-    def asks(self, call: Call, candidates: Sequence[Candidate]) -> Waiter[Candidate]:
-        """A call that wants to go to one of the candidates, as `admission` takes it. Raises
-        `Refused`, now or when the configuration changes, when its key is there no longer."""
+    def asks(
+        self, call: Call, candidates: Sequence[Candidate], further: tuple[Gate, ...] = ()
+    ) -> Waiter[Candidate]:
+        """A call that wants to go to one of the candidates, as `admission` takes it, past
+        `further` gates besides theirs. Raises `Refused`, now or when the configuration changes,
+        when its key is there no longer."""
 
         def options() -> Sequence[Option[Candidate]]:
             key = self._today(call.key)
-            found = [self._option(key, call, each) for each in candidates]
+            found = [self._option(key, call, each, further) for each in candidates]
             priced = [option for option in found if option is not None]
             if not priced:
                 raise Refused(Kind.FORBIDDEN, f"{UNPRICED}: {_models(candidates)}")
@@ -220,10 +223,12 @@ class Scheduler:
         read, made = self._tokens(key.name, model, candidate, size, bound)
         return self._priced(key, model, candidate, self.gates(key, candidate, model), read, made)
 
-    def _option(self, key: Key, call: Call, candidate: Candidate) -> Option[Candidate] | None:
+    def _option(
+        self, key: Key, call: Call, candidate: Candidate, further: tuple[Gate, ...]
+    ) -> Option[Candidate] | None:
         """The way to a candidate; None when its price is unknown and such calls are refused."""
         read, made = self.tokens(call, candidate)
-        gates = self._gates(key, call, candidate)
+        gates = (*self._gates(key, call, candidate), *further)
         return self._priced(
             key, call.model, candidate, gates, read, made, counts=call.endpoint.counts
         )

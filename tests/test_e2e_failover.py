@@ -114,7 +114,11 @@ async def test_both_sdks_see_one_good_answer_and_no_trouble(
 
 @pytest.mark.parametrize(
     ("hint", "status"),
-    [("600", 429), ("518400", 429), ("-5", 200), ("soon", 200), ("1e999", 200), ("0", 200)],
+    [
+        ("600", 429),
+        ("86400", 429),
+        *((hint, 200) for hint in ("518400", "-5", "soon", "1e999", "0")),
+    ],
 )
 async def test_absurd_hints_shut_nothing_for_longer_than_five_minutes(
     tmp_path: Path, vendor: ScriptedVendor, hint: str, status: int
@@ -374,13 +378,26 @@ async def _good(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def test_retries_are_a_share_of_the_calls(tmp_path: Path, vendor: ScriptedVendor) -> None:
     vendor.play(says("429 Too Many Requests", retry_after_ms="0"))
-    async with pair(tmp_path, vendor, wait="60s") as proxy:
+    async with pair(tmp_path, vendor, wait="1s") as proxy:
         text = (await proxy.admin("/metrics")).body.decode()
         assert "sidecar_retry_budget_left 30" in text
         proxy.running.scheduler.accounts.bad = lambda *_, **__: 0.0  # type: ignore[method-assign]
         found = await ask(proxy)
         assert found.status == 429
         assert 30 <= len(vendor.requests) <= 34
+
+
+async def test_a_call_waits_for_a_retry_where_the_budget_is_spent(
+    tmp_path: Path, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.retries.MOST", 2.0)
+    monkeypatch.setattr("sidecar.retries.PER_SECOND", 10.0)
+    vendor.play(*[says("429 Too Many Requests", retry_after_ms="0")] * 5, GOOD)
+    async with pair(tmp_path, vendor) as proxy:
+        proxy.running.scheduler.accounts.bad = lambda *_, **__: 0.0  # type: ignore[method-assign]
+        assert (await ask(proxy)).status == 200
+        waits = [wait for record in proxy.records for wait in record.waits]
+        assert "more is being tried again" in waits[0].behind
 
 
 async def test_the_vendors_own_figures_pace_us(tmp_path: Path, vendor: ScriptedVendor) -> None:

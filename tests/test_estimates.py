@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,8 +45,48 @@ def test_requests_full_of_pictures_or_cached_text_are_reserved_for_by_what_they_
     assert estimates.input("k", "m", 2000) == 60
 
 
+def test_requests_that_are_counted_by_their_size_are_reserved_for_by_it() -> None:
+    draw, estimates = random.Random(1), Estimates()
+    for _ in range(REMEMBERED):
+        guessed = draw.randint(100, 50_000)
+        estimates.learn("k", "m", guessed, int(guessed * draw.uniform(1.1, 1.3)), 1)
+    assert 1.15 < estimates.input("k", "m", 100_000) / 100_000 < 1.25
+
+
+def test_of_long_conversations_that_are_cached_what_is_new_is_reserved_for() -> None:
+    draw, estimates = random.Random(1), Estimates()
+    guesses = [draw.randint(5000, 100_000) for _ in range(REMEMBERED)]
+    for guessed in guesses:
+        estimates.learn("k", "m", guessed, draw.randint(1500, 2500), 1)
+    assert all(1500 <= estimates.input("k", "m", guessed) <= 2500 for guessed in guesses)
+
+
+def test_what_is_reserved_for_requests_comes_to_what_they_take() -> None:
+    draw, estimates, reserved, taken = random.Random(1), Estimates(), 0, 0
+    for _ in range(1000):
+        read = int(2000 * draw.lognormvariate(0, 0.3))
+        guessed = int(read * draw.uniform(0.8, 1.2))
+        reserved += estimates.input("k", "m", guessed)
+        taken += read
+        estimates.learn("k", "m", guessed, read, 1)
+    assert 0.95 < reserved / taken < 1.05
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), max_size=80),
+    st.integers(0, 10**6),
+)
+def test_whatever_was_learned_a_request_is_reserved_for_by_a_count(
+    calls: list[tuple[int, int]], guessed: int
+) -> None:
+    estimates = Estimates()
+    for each, read in calls:
+        estimates.learn("k", "m", each, read, 1)
+    assert estimates.input("k", "m", guessed) >= 0
+
+
 def test_no_number_of_names_fills_the_memory() -> None:
     estimates = Estimates()
     for number in range(MOST_PAIRS + 100):
         estimates.learn("k", f"m{number}", 1, 1, 1)
-    assert len(estimates._outputs) == len(estimates._inputs) == MOST_PAIRS
+    assert len(estimates._outputs) == len(estimates._inputs) == len(estimates._ratios) == MOST_PAIRS

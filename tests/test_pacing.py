@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sidecar.config import Urgency
 from sidecar.gates import NEVER
-from sidecar.pacing import LONGEST, PROBE, Bucket, Cooldown, Hold
+from sidecar.pacing import BELIEVED, LONGEST, MARGIN, PROBE, Bucket, Cooldown, Hold
 from sidecar.vendor import Quota, QuotaKind
 from sidecar.verdicts import Judgement, Verdict
 
@@ -67,6 +67,28 @@ def test_a_call_larger_than_the_vendors_limit_goes_when_all_of_it_is_there() -> 
     assert tokens.fits(500, NORMAL, 60.0)
 
 
+def test_a_vendors_last_tokens_are_left_alone() -> None:
+    """It says "13000 left" and means 12600."""
+    tokens = bucket(limit=100_000, left=13_000, reset=52.2, kind=QuotaKind.INPUT_TOKENS)
+    assert tokens.fits(10_000, NORMAL, 0.0)
+    assert not tokens.fits(10_001, NORMAL, 0.0)
+    opens = tokens.opens(10_001, NORMAL, 0.0)
+    assert opens == pytest.approx(1 / (100_000 / 60))
+    assert tokens.fits(10_001, NORMAL, opens + 1e-9)
+
+
+def test_a_call_that_needs_nearly_all_of_a_limit_passes_when_it_is_full() -> None:
+    tokens = bucket(limit=100_000, left=40_000, reset=36.0, kind=QuotaKind.TOKENS)
+    amount = int(100_000 * (1 - MARGIN / 2))
+    assert tokens.opens(amount, NORMAL, 0.0) == pytest.approx(36.0)
+    assert not tokens.fits(amount, NORMAL, 35.9)
+    assert tokens.fits(amount, NORMAL, 36.1)
+
+
+def test_the_last_request_is_not_left_alone() -> None:
+    assert bucket(limit=50, left=1).fits(1, NORMAL, 0.0)
+
+
 @given(
     limit=st.one_of(st.none(), st.integers(-5, 10**12)),
     remaining=st.one_of(st.none(), st.integers(-5, 10**12)),
@@ -111,6 +133,24 @@ def test_without_a_hint_each_failure_in_a_row_doubles_it_up_to_a_bound() -> None
     assert max(waits) == 16.0
     gate.good()
     assert gate.bad(slow(verdict=Verdict.OVERLOADED), now) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("verdict", "seconds"),
+    [(Verdict.SLOW_DOWN, 2.0), (Verdict.OVERLOADED, 0.5), (Verdict.SPENT, LONGEST)],
+)
+def test_a_hint_of_days_is_not_believed_of_throttling(verdict: Verdict, seconds: float) -> None:
+    """Else one nonsensical answer would shut an account for five minutes."""
+    assert Cooldown("p", "").bad(slow(6 * 86400.0, verdict), 0.0) == seconds
+    assert Cooldown("p", "").bad(slow(BELIEVED, verdict), 0.0) == LONGEST
+
+
+def test_who_says_days_again_and_again_is_asked_less_and_less() -> None:
+    gate, now, tries = Cooldown("p", ""), 0.0, 0
+    while now < 3600:
+        tries += 1
+        now += gate.bad(slow(6 * 86400.0), now)
+    assert tries < 70
 
 
 def test_what_was_sent_before_and_fails_too_makes_it_no_longer() -> None:

@@ -1,0 +1,60 @@
+"""An event loop whose clock jumps to the next timer when nothing is left to do.
+
+Hours of waiting take no time, and the same program does the same things in the same order, always.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+class Stuck(Exception):
+    """Everything waits, and there is no timer that would end it."""
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Its `time()` begins at 0 and passes only while everything waits.
+
+    For programs that wait for timers, futures and each other. What comes from outside (sockets,
+    threads) is seen, but no time is given to it. Raises `Stuck` where a real loop would wait for
+    ever.
+    """
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        super().__init__(_JumpingSelector(self._pass))
+
+    def time(self) -> float:
+        """Seconds since the loop was made."""
+        return self._now
+
+    def _pass(self, seconds: float) -> None:
+        self._now += seconds
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Instead of waiting for `timeout` seconds, it says that they have passed."""
+
+    def __init__(self, passed: Callable[[float], None]) -> None:
+        super().__init__()
+        self._passed = passed
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """What is ready now."""
+        ready = super().select(0)
+        if not ready:
+            if timeout is None:
+                raise Stuck("nothing is left to do, and no timer is set")
+            self._passed(timeout)
+        return ready
+
+
+def run(main: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """What `main` returns, run to its end in virtual time. What it left running is cancelled."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main())
