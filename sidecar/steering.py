@@ -1,25 +1,18 @@
-"""Pauses and resumes: finds what a name stands for, holds it, and says what that means by now."""
+"""Pauses and resumes: holds what a name stands for, and says what that means by now."""
 
 from __future__ import annotations
 
-import difflib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from sidecar.config import Snapshot
-from sidecar.errors import Kind, Refused
 from sidecar.gateviews import View, held_view
-from sidecar.holds import EVERYTHING, Held, Paused, hashes_of, in_words, way_on
+from sidecar.holdnames import find, find_held, touches
+from sidecar.holds import EVERYTHING, Held, hashes_of, in_words, way_on
 from sidecar.live import LiveCall, LiveCalls
 from sidecar.scheduler import Scheduler
 
 log = logging.getLogger("sidecar.steering")
-
-KINDS = ("key", "group", "provider")
-ANY = "any"
-"""Stands for a kind: whatever has the name."""
-ALL = "all"
-"""The name of everything."""
 
 
 class Steering:
@@ -59,52 +52,6 @@ class Steering:
         waiting = sum(1 for call in mine if call.waiter is not None and call.waiter.stands)
         kept = self._scheduler.holds.kept
         return {"running": len(mine) - waiting, "waiting": waiting, "kept": kept}
-
-
-def find(snapshot: Snapshot, kind: str, name: str) -> Held:
-    """What a name stands for, among keys, groups and providers. Raises `Refused`: 404 when nothing
-    has it, 400 when more than one thing does."""
-    if (kind, name) in {(ANY, ALL), EVERYTHING}:
-        return EVERYTHING
-    known = {"key": snapshot.keys, "group": snapshot.groups, "provider": snapshot.providers}
-    found = [each for each in KINDS if kind in {each, ANY} and name in known[each]]
-    if not found:
-        names = [one for each in KINDS if kind in {each, ANY} for one in known[each]]
-        what = "key, group or provider" if kind == ANY else kind
-        raise Refused(Kind.NOT_FOUND, _unknown(what, name, names))
-    return _only(found, name)
-
-
-def find_held(holds: Sequence[Paused], snapshot: Snapshot, kind: str, name: str) -> Held:
-    """What a name stands for, first of all among what is held, which the configuration may not
-    have any more. Raises `Refused` as `find` does."""
-    if (kind, name) in {(ANY, ALL), EVERYTHING}:
-        return EVERYTHING
-    found = [each.kind for each in holds if each.name == name and kind in {each.kind, ANY}]
-    return _only(found, name) if found else find(snapshot, kind, name)
-
-
-def touches(hold: Held, held: Held, snapshot: Snapshot) -> bool:
-    """Whether a hold parks calls of what another one names: its group's hold those of a key, and a
-    hold on everything all of them."""
-    if EVERYTHING in {hold, held} or hold == held:
-        return True
-    key = snapshot.keys.get(held[1]) if held[0] == "key" else None
-    return key is not None and hold == ("group", key.group.name)
-
-
-def _only(kinds: Sequence[str], name: str) -> Held:
-    if len(kinds) > 1:
-        ways = " or ".join(f"--{kind}" for kind in kinds)
-        what = " and ".join(f"a {kind}" for kind in kinds)
-        raise Refused(Kind.BAD_REQUEST, f'"{name}" is {what}; say which one with {ways}')
-    return kinds[0], name
-
-
-def _unknown(what: str, name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f'did you mean "{near[0]}"?' if near else f"there is: {', '.join(names[:10]) or 'none'}"
-    return f'there is no {what} "{name[:80]}"; {hint}'
 
 
 def _is_of(call: LiveCall, held: Held) -> bool:

@@ -86,6 +86,7 @@ async def test_a_budget_is_spent_by_what_calls_cost_and_then_says_so(
         assert found.headers["x-should-retry"] == "false"
         assert "retry-after" not in found.headers
         assert len(vendor.requests) == 2
+        await proxy.record(3)
         cost = [record.cost.charged for record in proxy.records if record.cost]
         assert cost == [NANO, NANO]
         warned = [r.getMessage() for r in caplog.records if r.name == "sidecar.limits"]

@@ -301,7 +301,7 @@ async def test_a_pause_outlives_the_process(tmp_path: Path, vendor: ScriptedVend
     async with waiting_room(tmp_path, vendor) as proxy:
         proxy.running.scheduler.pause(("key", "day"))
     async with waiting_room(tmp_path, vendor) as proxy:
-        assert list(proxy.running.scheduler.holds) == [("key", "day")]
+        assert [each.held for each in proxy.running.scheduler.holds] == [("key", "day")]
         assert proxy.running.scheduler.resume(("all", ""))
     assert json.loads((tmp_path / "state" / "holds.json").read_text()) == []
     assert (tmp_path / "state" / "holds.json").stat().st_mode & 0o777 == 0o600

@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import click
 
-from sidecar import pricelist
-from sidecar.affinity import Affinity
-from sidecar.board import Board
 from sidecar.cli import words
-from sidecar.cli.common import (
-    config_option,
-    json_option,
-    note,
-    open_config,
-    state_option,
-    the_key,
-    vault_for,
-)
+from sidecar.cli.common import config_option, json_option, state_option
 from sidecar.cli.counts import COUNT
 from sidecar.cli.live import find_live
 from sidecar.cli.names import KEY
 from sidecar.cli.ways import explained
-from sidecar.config import Snapshot
-from sidecar.explain import explain
-from sidecar.foresight import Outlook, supposed
-from sidecar.live import LiveCalls
-from sidecar.prices import Prices
-from sidecar.retries import RetryBudget
-from sidecar.scheduler import Scheduler, Sources
 
 
 @click.command("explain")
@@ -63,7 +43,9 @@ def explain_command(
     asked = {field: str(value) for field, value in given.items() if value is not None}
     live = find_live(state)
     if live is None:
-        found = _by_file(name, asked, config, state)
+        from sidecar.cli.unmanned import explain_by_file
+
+        found = explain_by_file(name, asked, config, state)
     else:
         found = live.get(f"/api/explain?{urlencode({'key': name} | asked)}")
     if as_json:
@@ -71,33 +53,3 @@ def explain_command(
     else:
         for line in explained(found):
             click.echo(words.printable(line))
-
-
-def _by_file(name: str, asked: dict[str, str], config: Path, state: Path) -> dict[str, Any]:
-    opened = open_config(config)
-    call = supposed(the_key(opened.snapshot, name), asked)
-    usable = vault_for(opened.snapshot).usable
-    outlook = _outlook(opened.snapshot, state)
-    note("no process runs: this goes by the file and this shell's environment")
-    return explain(call, opened.registry.dialects, usable, outlook)
-
-
-def _outlook(snapshot: Snapshot, state: Path) -> Outlook:
-    """What can be seen without a process: the limits as they are written, and what is paused."""
-    clock = time.monotonic
-    prices = Prices(pricelist.load(), time.time)
-    prices.reconcile(snapshot)
-    sources = Sources(clock, time.time, lambda: 0.0, _no_timer)
-    scheduler = Scheduler(sources, prices, _forget, state)
-    scheduler.limits.reconcile(snapshot)
-    live = LiveCalls(clock, time.time)
-    board = Board(scheduler, live, RetryBudget(clock), time.time, known=False)
-    return Outlook(board, Affinity(clock))
-
-
-def _forget(_: object) -> None:
-    """Nothing is counted here."""
-
-
-def _no_timer(*_: object) -> Any:
-    raise AssertionError("nobody waits without a process")

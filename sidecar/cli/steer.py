@@ -26,9 +26,9 @@ from sidecar.cli.common import (
 from sidecar.cli.live import find_live
 from sidecar.cli.names import GROUP, KEY, Name
 from sidecar.gateviews import View, held_view
+from sidecar.holdnames import ANY, find, find_held, touches
 from sidecar.holds import Holds, hashes_of
 from sidecar.state import lock
-from sidecar.steering import ANY, find, find_held, touches
 
 F = TypeVar("F", bound=Callable[..., Any])
 

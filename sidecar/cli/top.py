@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import select
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
 
 import click
-from rich.console import Console
-from rich.live import Live as Screen
 
 from sidecar.cli.common import fail, json_option, state_option
-from sidecar.cli.frames import Size, frame
-from sidecar.cli.live import Live, LiveError, find_live
+from sidecar.cli.live import LiveError, find_live
 
-EACH = 1.0
-"""Seconds between two frames."""
-PATIENCE = 3.0
-"""Seconds for an answer of the process, after which it is said to have stopped."""
 NOT_RUNNING = 3
 """Exit status: no process runs."""
-NARROWEST = 40
-_STOPPED = "the process stopped or hangs; this is its last frame"
 
 
 @click.command("top")
@@ -58,66 +42,9 @@ def top_command(once: bool, as_json: bool, state: Path) -> None:
         fail(str(error), NOT_RUNNING)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # not every terminal knows a bar
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 10_000  # a pipe wants everything
     if as_json:
         click.echo(json.dumps(view, indent=2))
-    elif once or not console.is_terminal:
-        console.print(frame(view, Size(max(console.width, NARROWEST))))
-    else:
-        _watch(live, view, console)
-
-
-def _watch(live: Live, view: dict[str, Any], console: Console) -> None:
-    """Draw until somebody says that it is enough; over a stop of the process, too."""
-    signal.signal(signal.SIGTERM, _end)  # the screen must be given back,
-    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # and not be left behind by Ctrl-Z
-    stopped = ""
-    try:
-        with _keys() as ends, Screen(console=console, screen=True, auto_refresh=False) as screen:
-            while True:
-                size = Size(console.width, console.height)
-                screen.update(frame(view, size, stopped=stopped), refresh=True)
-                if ends(EACH):
-                    return
-                try:
-                    view, stopped = live.get("/api/live", timeout=PATIENCE), ""
-                except LiveError:
-                    since = time.strftime("%H:%M:%S")
-                    stopped = stopped or f"no answer since {since}: {_STOPPED}"
-    except KeyboardInterrupt:
         return
+    from sidecar.cli.screen import draw
 
-
-def _end(*_: object) -> NoReturn:
-    raise SystemExit(0)
-
-
-@contextmanager
-def _keys() -> Iterator[Callable[[float], bool]]:
-    """A function that waits for so many seconds, or until a key is pressed: whether to end."""
-    if not sys.stdin.isatty():
-        yield _only_wait
-        return
-    import termios
-    import tty
-
-    descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
-
-    def ends(seconds: float) -> bool:
-        ready, _, _ = select.select([descriptor], [], [], seconds)
-        pressed = os.read(descriptor, 64) if ready else b" "
-        return not pressed or b"q" in pressed.lower()
-
-    try:
-        tty.setcbreak(descriptor)
-        yield ends
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
-
-
-def _only_wait(seconds: float) -> bool:
-    time.sleep(seconds)
-    return False
+    draw(live, view, once=once)
