@@ -157,7 +157,7 @@ class Admission:
         need, urgency = option.need, waiter.urgency
         for gate in option.gates:
             line = gate.line
-            if not line:
+            if line is None:
                 if not gate.fits(need[gate.unit], urgency, now):
                     return gate
                 continue
@@ -165,7 +165,7 @@ class Admission:
             mine = 0 if line.has_turn(waiter, now) else urgency
             if not gate.fits(need[gate.unit], mine, now):
                 return gate
-            if not line.lets_pass(waiter, now):
+            if line and not line.lets_pass(waiter, now):
                 if gate not in self._settled:
                     self._doubtful[gate] = None  # do those before it still have to wait here?
                 return gate

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from msgspec import Struct
 
 from sidecar.errors import SidecarError
-from sidecar.gates import Gate, Need, Slots
+from sidecar.gates import NEVER, Gate, Need, Slots
 
 Place = TypeVar("Place")
 
@@ -161,7 +161,7 @@ class Waiter(Generic[Place]):
         self.every = every
         self.renew = renew
         self.alone = False
-        self.since = self.patience = 0.0
+        self.since, self.patience = NEVER, 0.0
         self.stands: dict[Gate, Option[Place]] = {}
         self.trail: list[tuple[float, str]] = []
         self.future: asyncio.Future[Lease[Place]] | None = None

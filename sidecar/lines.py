@@ -21,7 +21,7 @@ MOST_FLOWS = 1000
 
 class Waiting(Protocol):
     """What a line must know of a call. `seq` grows with arrival and is nobody else's; `share` is
-    its key's weight; `since` when it began to wait."""
+    its key's weight; `since` when it began to wait, later than any moment if it does not."""
 
     seq: int
     key: str
@@ -94,11 +94,18 @@ class Line:
         return None
 
     def has_turn(self, waiting: Waiting, now: float) -> bool:
-        """Whether somebody goes next because nobody has waited for longer."""
-        return self._turn(now) is waiting
+        """Whether somebody, in the line or not, goes next because nobody in it has waited for
+        longer. That it does not depend on who stands where keeps a call that is old and waits
+        elsewhere from going back and forth."""
+        if self._passed < TURN - 1 or now - waiting.since < AGE:
+            return False
+        oldest = self._eldest()
+        return oldest is None or waiting.seq <= oldest.seq
 
     def lets_pass(self, waiting: Waiting, now: float) -> bool:
         """Whether somebody, in the line or not, goes before all others in it."""
+        if self.has_turn(waiting, now):
+            return True
         front = self.front(now)
         if front is None or front.seq == waiting.seq:
             return True
@@ -129,14 +136,16 @@ class Line:
         """Somebody takes this much of the gate while others wait: it is charged for it."""
         flow, starts, urgency = self._flow(waiting), self._starts, waiting.urgency
         begins = max(flow.virtual, starts[urgency])
-        if not self.has_turn(waiting, now):  # who goes out of turn says nothing of the others
+        turn = self.has_turn(waiting, now)
+        if not turn:  # who goes out of turn says nothing of the others
             starts[urgency] = begins
         flow.virtual = begins + max(amount, 1) / waiting.share
         self._offer(urgency, flow)
         oldest = self._eldest()
-        if oldest is None or now - oldest.since < AGE:
-            return
-        self._passed = 0 if oldest.seq == waiting.seq else self._passed + 1
+        if turn or (oldest is not None and waiting.seq <= oldest.seq):
+            self._passed = 0
+        elif oldest is not None and now - oldest.since >= AGE:
+            self._passed += 1
 
     def _turn(self, now: float) -> Waiting | None:
         if self._passed < TURN - 1:

@@ -184,3 +184,45 @@ def test_equal_keys_get_equal_parts_while_all_of_them_wait(calls: list[tuple[int
         for one in waiting:
             for other in waiting:
                 assert abs(had[one] - had[other]) <= largest[one] + largest[other]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["come", "go", "leave", "pass"]), st.integers(0, 2),
+            st.sampled_from(list(Urgency)), st.integers(1, 50), st.sampled_from([0.0, 20.0, 40.0]),
+        ),
+        max_size=60,
+    ),
+    st.integers(-1, 70), st.integers(0, 2), st.sampled_from(list(Urgency)), st.floats(0, 100),
+    st.integers(0, 2 * TURN),
+)  # fmt: skip
+def test_a_line_lets_pass_whoever_would_be_its_first(
+    events: list[tuple[str, int, Urgency, int, float]],
+    seq: int, key: int, urgency: Urgency, since: float, passed: int,
+) -> None:  # fmt: skip
+    """Else somebody who comes to stand in it would leave it at once, and would have to come back:
+    for ever, where he waits for something else as well."""
+    now, line, present = 60.0, Line(), []
+    line._passed = passed
+    for number, (kind, one, urgent, amount, came) in enumerate(events):
+        person = Person(2 * number, f"k{one}", urgency=urgent, since=came)
+        if kind == "come":
+            present.append(person)
+            line.add(person)
+        elif kind == "pass" and line.lets_pass(person, now):
+            line.passes(person, amount, now)
+        elif present:
+            leaving = line.front(now) if kind == "go" else present[amount % len(present)]
+            assert isinstance(leaving, Person)
+            if kind == "go":
+                line.passes(leaving, amount, now)
+            line.remove(leaving)
+            present.remove(leaving)
+    somebody = Person(2 * seq + 1, f"k{key}", urgency=urgency, since=since)
+    turn, let_pass = line.has_turn(somebody, now), line.lets_pass(somebody, now)
+    line.add(somebody)
+    assert (line.front(now) is somebody) is let_pass is line.lets_pass(somebody, now)
+    assert line.has_turn(somebody, now) is turn
+    line.remove(somebody)
+    assert line.has_turn(somebody, now) is turn
