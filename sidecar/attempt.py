@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from sidecar import headers
 from sidecar.credentials import Vault
 from sidecar.dialect import Meter
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
+from sidecar.hiding import Hiding
 from sidecar.intake import Call, malformed
 from sidecar.live import LiveCall
 from sidecar.pacing import as_judgement
@@ -45,6 +47,7 @@ class Attempted(Struct, frozen=True):
 
     `body` is the whole body of an error answer; None when it is still to be read. `base_url` is
     where it came from. `in_stream`: it answered well, and then said in its stream that it cannot.
+    `hiding` takes out of a stream what the client did not ask for, and we did.
     """
 
     candidate: Candidate
@@ -54,6 +57,7 @@ class Attempted(Struct, frozen=True):
     body: bytes | None = None
     error: UpstreamError | None = None
     in_stream: bool = False
+    hiding: Hiding | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -81,7 +85,7 @@ class Attempted(Struct, frozen=True):
         """Pass the answer on. Raises `Refused` when it breaks off before any of it went out."""
         assert self.reply is not None  # noqa: S101 - only an answer is passed on
         try:
-            return await relay.run(self.reply, pairs, meter)
+            return await relay.run(self.reply, pairs, meter, self.hiding)
         except UpstreamError as error:
             timed_out = error.fault is Fault.TIMEOUT
             kind = Kind.UPSTREAM_TIMEOUT if timed_out else Kind.UPSTREAM_INVALID
@@ -146,7 +150,7 @@ class Attempts:
         return attempted
 
     async def _send(self, call: Call, candidate: Candidate, rewriter: Rewriter) -> Attempted:
-        provider, model = candidate.provider, candidate.model
+        provider = candidate.provider
         secret = None if candidate.credential is None else self._vault.secret(candidate.credential)
         base_url = candidate.serving.base(provider.base_url or self._local[provider.vendor.name])
         ask = _ask(call, candidate, rewriter, base_url, secret)
@@ -159,20 +163,24 @@ class Attempts:
             call.headers,
             (*provider.set_headers, *prepared.headers),
             remove=provider.remove_headers,
-            decoded=rewriter.decodes(model),
+            decoded=rewriter.decodes(candidate),
         )
         if call.body is None:
             # What is streamed through is framed as it came.
             outgoing += [each for each in call.headers if each[0].lower() == "content-length"]
         try:
             reply = await self._upstream.send(
-                provider, call.method, prepared.url, outgoing, rewriter.body(model)
+                provider, call.method, prepared.url, outgoing, rewriter.body(candidate)
             )
         except UpstreamError as error:
             if rewriter.broken:
                 raise malformed() from None
             return _failed(candidate, base_url, error)
-        return await self._judged(call, candidate, base_url, reply, secret)
+        attempted = await self._judged(call, candidate, base_url, reply, secret)
+        if rewriter.asks(candidate) and is_event_stream(reply):
+            hiding = Hiding(partial(call.dialect.unasked, call.endpoint))
+            return structs.replace(attempted, hiding=hiding)
+        return attempted
 
     async def _judged(
         self, call: Call, candidate: Candidate, base_url: str, reply: Reply, secret: Secret | None

@@ -1,7 +1,8 @@
 """The contract of a dialect: the shape of the bytes, for one family of APIs.
 
 Sans-I/O: values in, values out. A dialect never touches a socket, a clock or a metric, and its
-methods may be called from any thread. It reads copies; the bytes themselves pass untouched.
+methods may be called from any thread. It reads copies; the bytes themselves pass untouched, but
+for what `asking` and `unasked` do where a group wants that.
 """
 
 from __future__ import annotations
@@ -163,6 +164,16 @@ class Dialect(ABC):
     @abstractmethod
     def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
         """The event that ends a broken stream so that it looks broken; b"" to close without one."""
+
+    def asking(self, endpoint: Endpoint, body: bytes) -> bytes | None:
+        """The decoded body of a streaming call with nothing changed but that it asks for usage in
+        the stream; None where it asks already, or usage comes without. Never raises."""
+        return None
+
+    def unasked(self, endpoint: Endpoint, event: bytes) -> bytes:
+        """One event of the stream that answers such a body, with the blank line that ends it, as
+        it would have come without asking; b"" for one that would not have come. Never raises."""
+        return event
 
     @abstractmethod
     def models(self, entries: list[ModelEntry]) -> bytes:

@@ -29,6 +29,7 @@ from sidecar.meters import (
     error_word,
 )
 from sidecar.peeking import ABSENT, mapping, number, peek, text, truth
+from sidecar.splice import cut_null, splice_field
 from sidecar.usage import CallRecord, Usage
 from sidecar.vendor import (
     Ask,
@@ -89,6 +90,7 @@ __all__ = [
     "as_count",
     "as_mapping",
     "as_object",
+    "cut_null",
     "duration",
     "error_code",
     "error_object",
@@ -105,6 +107,7 @@ __all__ = [
     "said_wait",
     "seconds_until",
     "sent_at",
+    "splice_field",
     "text",
     "truth",
 ]

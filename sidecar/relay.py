@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 
 from sidecar.dialect import Dialect, Endpoint, Meter
 from sidecar.errors import Refusal, UpstreamError
+from sidecar.hiding import Hiding
 from sidecar.upstream import Reply
 
 WHOLE = 1 << 20
@@ -63,6 +64,7 @@ class Relay:
         self._request = request
         self._loop = asyncio.get_running_loop()
         self._response: web.StreamResponse | None = None
+        self._hiding: Hiding | None = None
         self.end = End.LEFT
         self.fault = ""
         self.first_byte: float | None = None
@@ -89,11 +91,14 @@ class Relay:
         return response
 
     async def run(
-        self, reply: Reply, headers: Sequence[tuple[str, str]], meter: Meter
-    ) -> web.StreamResponse:
-        """Pass `reply` on to its end. Raises `UpstreamError` only while nothing has gone out;
-        afterwards a break is `end` CUT, and `cut` must follow."""
-        length = reply.length
+        self, reply: Reply, headers: Sequence[tuple[str, str]], meter: Meter,
+        hiding: Hiding | None = None,
+    ) -> web.StreamResponse:  # fmt: skip
+        """Pass `reply` on to its end, without what `hiding` takes out. Raises `UpstreamError` only
+        while nothing has gone out; afterwards a break is `end` CUT, and `cut` must follow."""
+        self._hiding = hiding
+        # What is taken out changes how long it is.
+        length = reply.length if hiding is None else None
         if length is not None and length <= WHOLE:
             body, _ = await reply.read_all(WHOLE)
             meter.feed(body)
@@ -110,18 +115,26 @@ class Relay:
         if meter.expects_end and not meter.finished:
             self.end, self.fault = End.CUT, "its stream ended before its answer did"
             return response
+        await self._let_go(response)
         await response.write_eof()
         self.end = End.WHOLE
         return response
 
     async def _pump(self, reply: Reply, response: web.StreamResponse, meter: Meter) -> None:
-        write = response.write
+        write, hiding = response.write, self._hiding
         while data := await reply.read():
             if self.first_byte is None:
                 self.first_byte = self._loop.time()
             self.passed += len(data)
             meter.feed(data)
+            if hiding is not None:
+                data = hiding.feed(data)
             await write(data)
+
+    async def _let_go(self, response: web.StreamResponse) -> None:
+        """Send what was held of a stream that is over."""
+        if self._hiding is not None and (rest := self._hiding.rest()):
+            await response.write(rest)
 
     async def cut(self, dialect: Dialect, endpoint: Endpoint, meter: Meter, why: Refusal,
                   call_id: str) -> web.StreamResponse:  # fmt: skip
@@ -132,6 +145,7 @@ class Relay:
             raise RuntimeError("nothing was started that could be cut")
         if transport is None or transport.is_closing():
             return response
+        await self._let_go(response)
         if meter.at_boundary and _takes_events(response.headers):
             event = dialect.error_event(endpoint, why, call_id)
             if event:

@@ -1,10 +1,12 @@
-"""What of a request changes on its way to one candidate: the model's name, and nothing else.
+"""What of a request changes on its way to one candidate: the model's name, and nothing else, but
+where its group wants that, the question for usage.
 
-When the names are equal, the very bytes that came in go out.
+When the names are equal and nothing is asked, the very bytes that came in go out.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterable
 from urllib.parse import quote, unquote_plus
 
@@ -12,7 +14,10 @@ from aiohttp import StreamReader
 
 from sidecar.dialect import ModelAt
 from sidecar.intake import Call
+from sidecar.routing import Candidate
 from sidecar.splice import splice_model
+
+log = logging.getLogger("sidecar.rewriting")
 
 
 class Rewriter:
@@ -22,6 +27,7 @@ class Rewriter:
         self._call = call
         self._stream = stream
         self._bodies: dict[str, bytes] = {}
+        self._asking: dict[str | None, bytes | None] = {}
         self._streamed = False
 
     @property
@@ -39,14 +45,40 @@ class Rewriter:
         """Whether this candidate knows the model by another name."""
         return model is not None and model != self._call.model
 
-    def decodes(self, model: str | None) -> bool:
-        """Whether the body goes without its content coding, as it had to be edited."""
-        at = self._call.endpoint.model_at
-        coded = self._call.encoding not in {"", "identity"}
-        return coded and self.renames(model) and at in {ModelAt.BODY, ModelAt.FORM}
+    def asks(self, candidate: Candidate) -> bool:
+        """Whether this candidate is asked for usage that the client did not ask for."""
+        return self._with_question(candidate) is not None
 
-    def body(self, model: str | None) -> bytes | AsyncIterable[bytes] | None:
-        """The body for a candidate that knows the model as `model`; None when there is none."""
+    def decodes(self, candidate: Candidate) -> bool:
+        """Whether the body goes without its content coding, as it had to be edited."""
+        if self._call.encoding in {"", "identity"}:
+            return False
+        in_body = self._call.endpoint.model_at in {ModelAt.BODY, ModelAt.FORM}
+        return (in_body and self.renames(candidate.model)) or self.asks(candidate)
+
+    def body(self, candidate: Candidate) -> bytes | AsyncIterable[bytes] | None:
+        """The body for a candidate; None when there is none."""
+        asking = self._with_question(candidate)
+        return self._named(candidate.model) if asking is None else asking
+
+    def _with_question(self, candidate: Candidate) -> bytes | None:
+        call, model = self._call, candidate.model
+        wanted = call.key.group.ask_usage and call.facts.streaming
+        if not wanted or candidate.provider.vendor.streams_usage:
+            return None
+        if model not in self._asking:
+            named = self._named(model) if self.renames(model) else call.plain
+            self._asking[model] = self._asked(named) if isinstance(named, bytes) else None
+        return self._asking[model]
+
+    def _asked(self, body: bytes) -> bytes | None:
+        try:
+            return self._call.dialect.asking(self._call.endpoint, body)
+        except Exception as error:  # noqa: BLE001 - the guard around foreign code
+            log.warning("a dialect failed on a body: %s", type(error).__name__)
+            return None
+
+    def _named(self, model: str | None) -> bytes | AsyncIterable[bytes] | None:
         call = self._call
         if call.body is None:
             self._streamed = True

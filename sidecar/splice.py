@@ -1,4 +1,4 @@
-"""Replaces a model's name inside a request, and not one byte more.
+"""Replaces one field of a JSON object, and not one byte more: mostly a model's name in a request.
 
 A JSON body is never re-serialised: prompt caches and signatures hang on its very bytes.
 """
@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 import msgspec
 
 from sidecar.errors import Kind, Refused
+from sidecar.peeking import peek
 
 TRIES = 16
 """Occurrences of the field's name that are tried before the body is scanned as a whole."""
 
-_NAME = b'"model"'
+_SPACE = rb"[ \t\r\n]*"
 _TO_VALUE = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*")')
 _BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]+)"|([^;\s]+))', re.IGNORECASE)
 _PARAMETER = re.compile(rb';\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))')
@@ -37,25 +39,81 @@ def splice_model(body: bytes, old: str, new: str) -> bytes:
     if old == new:
         return body
     value = json.dumps(new).encode()
-    for tried, (start, end) in enumerate(_from_the_end(body)):
-        if tried >= TRIES:
-            break
+    for start, end in _from_the_end(body, b'"model"', _TO_VALUE):
         spliced = body[:start] + value + body[end:]
         # Only the top-level field's value shows when the result is read again.
         if _read(spliced) == new:
             return spliced
     try:
-        start, end = _scan(body)
+        start, end = _scan(body, "model")
     except RecursionError:
         raise Refused(Kind.BAD_REQUEST, "the request body is nested too deeply") from None
     return body[:start] + value + body[end:]
 
 
-def _from_the_end(body: bytes) -> Iterator[tuple[int, int]]:
+def splice_field(body: bytes, name: str, value: bytes) -> bytes:
+    """`body`, a JSON object, with the value of its top-level field `name` replaced; with that field
+    at its end when there is none. Raises `Refused` or `RecursionError` on what cannot be read."""
+    fields = _fields(body)
+    if name not in fields:
+        end = body.rindex(b"}")
+        comma = b"," if fields else b""
+        return body[:end] + comma + _quoted(name) + b":" + value + body[end:]
+    old = bytes(fields[name])
+    if old == value:
+        return body
+    wanted = _quoted(name)
+    to_value = re.compile(re.escape(wanted) + _SPACE + b":" + _SPACE + b"(" + re.escape(old) + b")")
+    for start, end in _from_the_end(body, wanted, to_value):
+        spliced = body[:start] + value + body[end:]
+        if bytes(_fields(spliced)[name]) == value:
+            return spliced
+    start, end = _scan(body, name)
+    return body[:start] + value + body[end:]
+
+
+def cut_null(body: bytes, name: str) -> bytes:
+    """`body`, a JSON object, without its top-level field `name`, whose value is null, and without
+    the comma that belongs to it; `body` itself when there is no such field, or it is not found."""
+    field = _quoted(name)
+    null = re.escape(field) + _SPACE + b":" + _SPACE + b"null"
+    behind = re.compile(b"(," + _SPACE + null + b")(?=" + _SPACE + b"[,}])")
+    before = re.compile(b"[{]" + _SPACE + b"(" + null + _SPACE + b"(?:," + _SPACE + b")?)")
+    for pattern in (behind, before):
+        for match in islice(pattern.finditer(body), TRIES):
+            start, end = match.span(1)
+            found = body[:start] + body[end:]
+            # Deeper down, or in a text, it would leave the top-level one where it is.
+            if _lacks(found, name):
+                return found
+    return body
+
+
+def _quoted(name: str) -> bytes:
+    return json.dumps(name).encode()
+
+
+def _lacks(body: bytes, name: str) -> bool:
+    try:
+        return name not in _fields(body)
+    except Refused:
+        return False
+
+
+def _fields(body: bytes) -> dict[str, msgspec.Raw]:
+    return peek(body, dict[str, msgspec.Raw])
+
+
+def _from_the_end(
+    body: bytes, name: bytes, to_value: re.Pattern[bytes]
+) -> Iterator[tuple[int, int]]:
+    """The spans of what may be the value of the field, the first `TRIES` from the end."""
     at = len(body)
-    while (at := body.rfind(_NAME, 0, at)) >= 0:
-        match = _TO_VALUE.match(body, at)
+    tried = 0
+    while tried < TRIES and (at := body.rfind(name, 0, at)) >= 0:
+        match = to_value.match(body, at)
         if match is not None:
+            tried += 1
             yield match.span(1)
 
 
@@ -66,8 +124,9 @@ def _read(body: bytes) -> str | None:
         return None
 
 
-def _scan(body: bytes) -> tuple[int, int]:
-    """The span of the last top-level `model` value, whatever escapes its name is written with."""
+def _scan(body: bytes, wanted: str) -> tuple[int, int]:
+    """The span of the last top-level value of the field, whatever escapes its name is written
+    with."""
     # One character a byte: offsets stay, and what JSON is made of is ASCII anyway.
     text = body.decode("latin-1")
     at = _skip(text, 0) + 1
@@ -76,12 +135,12 @@ def _scan(body: bytes) -> tuple[int, int]:
         name, at = _JSON.raw_decode(text, at)
         start = _skip(text, _skip(text, at) + 1)
         _, at = _JSON.raw_decode(text, start)
-        if name == "model":
+        if name == wanted:
             found = start, at
         at = _skip(text, at)
         at += text[at] == ","
     if found is None:
-        raise ValueError("there is no top-level model")
+        raise ValueError(f"there is no top-level {wanted}")
     return found
 
 

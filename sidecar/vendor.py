@@ -179,6 +179,8 @@ class Vendor:
     not at all."""
     reports_cost: ClassVar[bool] = False
     """Whether what its answers say a call costs is what it charges, in US dollars."""
+    streams_usage: ClassVar[bool] = False
+    """Whether its streams report usage without being asked, so that nobody needs to ask."""
 
     def prepare(self, ask: Ask) -> Prepared:
         """Address one attempt. The only place where a secret is revealed."""

@@ -36,6 +36,7 @@ class Fireworks(Vendor):
     base_url = "https://api.fireworks.ai/inference/v1"
     credential = "FIREWORKS_API_KEY"
     price_list = "fireworks"
+    streams_usage = True
     serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(CHAT_AND_RESPONSES | {"embeddings"}),

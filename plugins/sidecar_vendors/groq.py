@@ -35,6 +35,7 @@ class Groq(Vendor):
     base_url = "https://api.groq.com/openai/v1"
     credential = "GROQ_API_KEY"
     price_list = "groq"
+    streams_usage = True
     serves: ClassVar[tuple[str, ...]] = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(CHAT_AND_RESPONSES | STORED | {"transcriptions", "speech"}),

@@ -39,6 +39,7 @@ class Mistral(Vendor):
     base_url = "https://api.mistral.ai/v1"
     credential = "MISTRAL_API_KEY"
     price_list = "mistral"
+    streams_usage = True
     serves: ClassVar[tuple[str, ...]] = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(

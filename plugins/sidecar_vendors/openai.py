@@ -37,6 +37,7 @@ from sidecar import (
     truth,
 )
 from sidecar_vendors import openai_limits
+from sidecar_vendors.openai_asking import ask_for_usage, hide_usage
 from sidecar_vendors.openai_paths import MODELS, locate
 from sidecar_vendors.openai_usage import (
     AnswerMeter,
@@ -114,6 +115,14 @@ class OpenAIDialect(Dialect):
         if "json" not in content_type:
             return NoMeter()
         return ImagesMeter() if endpoint.name == "images" else AnswerMeter()
+
+    def asking(self, endpoint: Endpoint, body: bytes) -> bytes | None:
+        """Streams of chat and completions report usage only where `stream_options` says so."""
+        return ask_for_usage(body) if endpoint.name in {"chat", "completions"} else None
+
+    def unasked(self, endpoint: Endpoint, event: bytes) -> bytes:
+        """Without `"usage":null`, and without the chunk of the figures."""
+        return hide_usage(event)
 
     def error(self, refusal: Refusal, call_id: str) -> tuple[int, bytes]:
         """`{"error": {message, type, param, code}}`."""

@@ -42,6 +42,7 @@ class OpenRouter(Vendor):
     base_url = "https://openrouter.ai/api/v1"
     credential = "OPENROUTER_API_KEY"
     price_list = "openrouter"
+    streams_usage = True
     reports_cost = True
     serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
     dialects: ClassVar[Mapping[str, Serving]] = {
