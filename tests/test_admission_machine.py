@@ -51,6 +51,10 @@ def gate_set() -> dict[str, Gate]:
         found[f"tokens {place}"] = WatchedMinute(place, "tpm", Unit.TOKENS, f"tokens {place}", 100)
         found[f"slots {place}"] = WatchedSlots(place, "concurrency", Unit.CALLS, place, 2)
     found["all"] = WatchedMinute("all", "rpm", Unit.CALLS, "all", 20)
+    for name in ("tokens p", "slots q", "all"):
+        gate = found[name]
+        assert isinstance(gate, Window)
+        gate.headroom = {Urgency.NORMAL: 0.2, Urgency.BACKGROUND: 0.5}
     return found
 
 
@@ -113,7 +117,7 @@ class Machine(RuleBasedStateMachine):
         self.waiters[task] = waiter
         self.settle_down()
 
-    @rule(seconds=st.sampled_from([0.0, 0.3, 1.0, 4.0, 11.0, 25.0, 61.0]))
+    @rule(seconds=st.sampled_from([0.0, 0.3, 1.0, 4.0, 11.0, 31.0, 61.0]))
     def time_passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
         self.settle_down()
@@ -188,17 +192,22 @@ class Machine(RuleBasedStateMachine):
             if front is not None:
                 waiter = next(w for w in self.admission if w.seq == front.seq)
                 amount = waiter.stands[gate].need[gate.unit]
-                assert not gate.fits(amount, waiter.urgency, self.clock())
+                assert gate.line is not None
+                turn = gate.line.has_turn(waiter, self.clock())
+                assert not gate.fits(amount, 0 if turn else waiter.urgency, self.clock())
 
     @invariant()
     def no_open_option_is_left_waiting(self) -> None:
         for waiter in self.admission:
             for option in waiter.options:
-                assert any(
-                    not gate.fits(option.need[gate.unit], waiter.urgency, self.clock())
-                    or (gate.line and not gate.line.lets_pass(waiter, self.clock()))
-                    for gate in option.gates
-                )
+                assert any(self.is_shut(gate, waiter, option) for gate in option.gates)
+
+    def is_shut(self, gate: Gate, waiter: Waiter[str], option: Option[str]) -> bool:
+        now, amount, line = self.clock(), option.need[gate.unit], gate.line
+        turn = line is not None and line.has_turn(waiter, now)
+        if not gate.fits(amount, 0 if turn else waiter.urgency, now):
+            return True
+        return bool(line) and line is not None and not line.lets_pass(waiter, now)
 
     def teardown(self) -> None:
         for task in self.tasks:
