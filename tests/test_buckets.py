@@ -26,7 +26,7 @@ def bucket(quota: Quota) -> Bucket:
 
 
 def test_a_token_bucket_refills_evenly() -> None:
-    found = bucket(Quota(TOKENS, 600, 0, 60.0, 60.0))
+    found = bucket(Quota(QuotaKind.REQUESTS, 600, 0, 60.0, 60.0))
     assert [found.left(100.0 + seconds) for seconds in (0, 1, 30, 60, 90)] == [0, 10, 300, 600, 600]
     assert found.opens(100, 0, 100.0) == 110.0
 
