@@ -412,7 +412,8 @@ async def test_the_vendors_own_figures_pace_us(tmp_path: Path, vendor: ScriptedV
         found = await asyncio.gather(*(ask(proxy) for _ in range(3)))
         assert {each.status for each in found} == {200}
         waits = sorted(int(each.headers["x-sidecar-wait-ms"]) for each in found)
-        assert waits[1] < 50 < waits[2] < 2000
+        assert waits[:2] == [0, 0]
+        assert waits[2] > 0
         text = (await proxy.admin("/metrics")).body.decode()
         assert 'quota="requests/minute"} 60' in text
         record = max(proxy.records, key=lambda each: each.wait)
