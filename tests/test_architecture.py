@@ -50,10 +50,11 @@ def test_functions_are_short(path: Path) -> None:
 
 
 def test_the_core_names_no_vendor() -> None:
-    """The command line may: it prints the set-up lines of agents. Docstrings may give examples."""
+    """The set-up lines of agents may, and the command line. Docstrings may give examples."""
     vendors = {path.stem for path in (ROOT / "plugins/sidecar_vendors").glob("*.py")}
     vendors -= {"__init__"}
     core = [path for path in ROOT.glob("sidecar/**/*.py") if "cli" not in path.parts]
+    core.remove(ROOT / "sidecar/agents.py")
     found = [
         f"{name(path)}:{node.lineno}: {node.value}"
         for path in core
