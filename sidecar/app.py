@@ -12,31 +12,32 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar import __version__, pricelist
 from sidecar.access import log_call
 from sidecar.admin import Admin
 from sidecar.affinity import Affinity
+from sidecar.agents import from_here
 from sidecar.attempt import Attempts
 from sidecar.board import Board
 from sidecar.callers import Callers, open_callers
 from sidecar.catalog import Catalog
 from sidecar.config import Server, Snapshot
+from sidecar.console import Console, Events, Sessions
+from sidecar.console import Parts as ConsoleParts
 from sidecar.credentials import Vault
 from sidecar.dispatch import Dispatch
-from sidecar.errors import ConfigError, Kind, Refusal
+from sidecar.errors import ConfigError
 from sidecar.foresight import Outlook
 from sidecar.guard import Door, allowed_hosts
 from sidecar.ledger import Ledger
 from sidecar.listening import (
-    StartError,
-    is_loopback,
     listening,
     listening_unix,
     make_private,
-    parse_address,
+    overridden,
     warn_if_open,
 )
 from sidecar.live import LiveCalls
@@ -53,6 +54,7 @@ from sidecar.state import lock
 from sidecar.steering import Steering
 from sidecar.upstream import open_upstream
 from sidecar.usage import CallRecord
+from sidecar.versions import Versions
 
 SOCKET = "admin.sock"
 draw = random.SystemRandom().random
@@ -71,6 +73,7 @@ class Running:
     ledger: Ledger
     metrics: Metrics
     scheduler: Scheduler
+    console: Console
 
     @property
     def snapshot(self) -> Snapshot:
@@ -105,7 +108,7 @@ async def serve(
         stack.enter_context(lock(state))
         environ = os.environ if environ is None else environ
         parts = await _assemble(stack, config, state, environ, log_line)
-        server = _overridden(parts.configuration.current().server, listen, admin)
+        server = overridden(parts.configuration.current().server, listen, admin)
         yield await _open_doors(stack, parts, server, state, stop_soon or asyncio.Event())
 
 
@@ -125,13 +128,15 @@ class _Assembly:
     dispatch: Dispatch
     outlook: Outlook
     catalog: Catalog
+    events: Events
     log_line: Callable[[CallRecord], None]
     draining: bool = False
 
     def finished(self, record: CallRecord) -> None:
-        """Tell the log and the plugins."""
+        """Tell the log, the plugins and who listens."""
         self.log_line(record)
         self.registry.finished(record)
+        self.events.call_finished(record)
 
 
 async def _assemble(
@@ -148,10 +153,9 @@ async def _assemble(
     ledger = await stack.enter_async_context(Ledger(state, wall=time.time))
     metrics = Metrics(version=__version__, ledger=ledger)
     prices = Prices(pricelist.load(), time.time)
-    configuration = Configuration(
-        config, state / "accepted.yaml", registry, vault, time.time,
-        told=lambda accepted: metrics.reloaded(accepted, time.time()),
-    )  # fmt: skip
+    events = Events()
+    configuration = Configuration(config, Versions(state / "versions"), registry, vault, time.time)
+    configuration.told += [lambda ok: metrics.reloaded(ok, time.time()), events.reloaded]
     sources = Sources(clock, time.time, draw, asyncio.get_running_loop().call_at)
     scheduler = Scheduler(sources, prices, ledger.count, state)
     retries = RetryBudget(clock)
@@ -175,7 +179,7 @@ async def _assemble(
     outlook = Outlook(Board(scheduler, live, retries, time.time), affinity)
     return _Assembly(
         configuration, vault, registry, ledger, metrics, prices, live, callers, scheduler,
-        dispatch, outlook, catalog, log_line,
+        dispatch, outlook, catalog, events, log_line,
     )  # fmt: skip
 
 
@@ -204,24 +208,28 @@ async def _open_doors(
 ) -> Running:
     hosts = allowed_hosts([a.host for a in (*server.listen, server.admin)], server.allow_hosts)
     door = Door(hosts, frozenset(server.allow_origins))
-    side = _admin_side(parts, door)
+    addresses: dict[str, object] = {}
+    side = _admin_side(parts, door, addresses)
     proxy = Proxy(_proxy_parts(parts, door))
     await stack.enter_async_context(listening_unix(side.over_socket, state / SOCKET))
-    admin_urls = await stack.enter_async_context(listening(side.over_tcp, (server.admin,)))
+    admin_urls = await stack.enter_async_context(
+        listening(side.over_tcp, (server.admin,), side.console.close)
+    )
 
     async def drain() -> None:
         parts.draining = True
-        await _drained(parts.live, server.drain, stop_soon)
+        await parts.live.drained(server.drain, stop_soon)
 
     urls = await stack.enter_async_context(
         listening(proxy.handle, server.listen, drain, parts.callers.look)
     )
-    side.addresses |= {"listen": urls, "admin": admin_urls[0]}
+    addresses |= {"listen": urls, "admin": admin_urls[0], "console": from_here(admin_urls[0])}
     watching = asyncio.create_task(parts.configuration.watch())
     stack.push_async_callback(_cancelled, watching)
     return Running(
         urls[0], admin_urls[0], parts.configuration, parts.live, parts.ledger, parts.metrics,
         parts.scheduler,
+        side.console,
     )  # fmt: skip
 
 
@@ -245,54 +253,35 @@ def _proxy_parts(parts: _Assembly, door: Door) -> Parts:
     )
 
 
-def _admin_side(parts: _Assembly, door: Door) -> Admin:
-    return Admin(
+def _admin_side(parts: _Assembly, door: Door, addresses: dict[str, object]) -> Admin:
+    console = ConsoleParts(
         configuration=parts.configuration,
         vault=parts.vault,
         registry=parts.registry,
         ledger=parts.ledger,
-        metrics=parts.metrics,
         prices=parts.prices,
         live=parts.live,
         outlook=parts.outlook,
         steering=Steering(parts.configuration.current, parts.scheduler, parts.live),
         catalog=parts.catalog,
         usable=parts.vault.usable,
+        sessions=Sessions(asyncio.get_running_loop().time),
+        events=parts.events,
+        wall=time.time,
         started=time.time(),
+        addresses=addresses,
+    )
+    return Admin(
+        console=Console(console, door),
+        configuration=parts.configuration,
+        vault=parts.vault,
+        metrics=parts.metrics,
         draining=lambda: parts.draining,
         door=door,
     )
-
-
-async def _drained(live: LiveCalls, patience: float, stop_soon: asyncio.Event) -> None:
-    """Wait for the calls of this moment, then end what is left."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience
-    while live and loop.time() < deadline and not stop_soon.is_set():
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop_soon.wait(), 0.1)
-    left = live.end(Refusal(Kind.DRAINING, "Sidecar is shutting down"))
-    if left:
-        log.warning("%d calls were cut at the end of the drain (server.drain)", left)
-        await asyncio.sleep(0.1)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-
-
-def _overridden(server: Server, listen: str | None, admin: str | None) -> Server:
-    """The file's addresses, or the command line's; a public one only when the file allows it."""
-    if listen is not None:
-        server = replace(server, listen=(parse_address(listen),))
-    if admin is not None:
-        server = replace(server, admin=parse_address(admin))
-    public = [a for a in (*server.listen, server.admin) if not is_loopback(a.host)]
-    if public and not server.allow_remote:
-        raise StartError(
-            f"{public[0]} can be reached from other machines; if that is meant, set "
-            "server.allow_remote: true (keys then travel unencrypted)"
-        )
-    return server

@@ -23,6 +23,8 @@ FRESH = 600.0
 """Seconds a list is kept."""
 PATIENCE = 2.0
 """Seconds to wait for a vendor's list before going on without it."""
+PROBE_PATIENCE = 10.0
+"""Seconds to wait when a person asked whether a provider answers."""
 MAXIMUM = 8 << 20
 
 log = logging.getLogger("sidecar.catalog")
@@ -32,6 +34,17 @@ log = logging.getLogger("sidecar.catalog")
 class _Known:
     entries: tuple[ModelEntry, ...]
     until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """How a provider answered when it was asked for its models: the status (None: not at all),
+    seconds, how many models it has, and why it cannot be used; "" when it can."""
+
+    status: int | None
+    seconds: float
+    models: int
+    why_not: str
 
 
 class Catalog:
@@ -83,12 +96,51 @@ class Catalog:
         self._known[place] = _Known(entries, self._clock() + FRESH)
         return entries
 
+    def known(self, provider: Provider) -> list[str]:
+        """The names in a provider's lists as they were fetched last; asks nobody."""
+        lists = [self._known.get((provider.name, dialect)) for dialect in provider.vendor.dialects]
+        names = (entry.id for known in lists if known for entry in known.entries)
+        return list(dict.fromkeys(names))
+
+    async def probe(self, provider: Provider) -> Probe:
+        """Ask a provider for its models now, which costs nothing: does it answer, and does it take
+        the credential? Never raises."""
+        began = self._clock()
+        why_not = self._vault.usable(provider)[1]
+        dialect = next(filter(None, (self._asking(provider, name)
+                                     for name in provider.vendor.dialects)), None)  # fmt: skip
+        if why_not or dialect is None:
+            return Probe(None, 0.0, 0, why_not or "it has no list of models to ask for")
+        try:
+            async with asyncio.timeout(PROBE_PATIENCE):
+                status, body = await self._ask(provider, dialect)
+        except TimeoutError:
+            seconds = self._clock() - began
+            return Probe(None, seconds, 0, f"no answer within {PROBE_PATIENCE:.0f} seconds")
+        except UpstreamError as error:
+            return Probe(None, self._clock() - began, 0, str(error))
+        good = status == HTTPStatus.OK
+        count = len(dialect.list_models(body)) if good else 0
+        return Probe(status, self._clock() - began, count, "" if good else f"it answers {status}")
+
     async def _fetch(self, provider: Provider, dialect: Dialect) -> tuple[ModelEntry, ...]:
+        if self._vault.usable(provider)[1] or self._asking(provider, dialect.name) is None:
+            return ()
+        status, body = await self._ask(provider, dialect)
+        return tuple(dialect.list_models(body)) if status == HTTPStatus.OK else ()
+
+    def _asking(self, provider: Provider, name: str) -> Dialect | None:
+        """The dialect of that name, if the provider has a models list in it."""
+        dialect, serving = self._dialects.get(name), provider.vendor.dialects.get(name)
+        if dialect is None or serving is None or not serving.has(dialect.models_request.endpoint):
+            return None
+        return dialect
+
+    async def _ask(self, provider: Provider, dialect: Dialect) -> tuple[int, bytes]:
+        """The status and the body of the answer; an empty body when it is too long."""
         found = dialect.models_request
         serving = provider.vendor.dialects[dialect.name]
-        credentials, why_not = self._vault.usable(provider)
-        if why_not or not serving.has(found.endpoint):
-            return ()
+        credentials = self._vault.usable(provider)[0]
         secret = self._vault.secret(credentials[0]) if credentials else None
         base_url = serving.base(provider.base_url or self._local[provider.vendor.name])
         prepared = provider.vendor.prepare(
@@ -105,9 +157,7 @@ class Catalog:
             body, whole = await reply.read_all(MAXIMUM)
         finally:
             reply.close()
-        if reply.status != HTTPStatus.OK or not whole:
-            return ()
-        return tuple(dialect.list_models(body))
+        return reply.status, body if whole else b""
 
 
 def _literal(key: Key, route: Route) -> Iterable[ModelEntry]:

@@ -1,4 +1,4 @@
-"""What a person does to keys, as changes of the file's text: bytes in, bytes out.
+"""What a person does to the file, as changes of its text: bytes in, bytes out.
 
 Every byte that a change does not mean stays as it is. Nothing is written here, and whether the
 result is a good configuration is for the loader to say.
@@ -6,12 +6,12 @@ result is a good configuration is for the loader to say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from sidecar.config import Snapshot
-from sidecar.editing import Value, remove, rename, set_value
+from sidecar.editing import Path, Value, remove, rename, set_value, written
 from sidecar.errors import EditRefused
 from sidecar.keytext import digest
 
@@ -36,10 +36,36 @@ def create_key(
 
 def edit_key(text: bytes, name: str, fields: Mapping[str, Value | None]) -> bytes:
     """Set fields of a key; None takes one away."""
+    return edit_fields(text, ("keys", name), fields)
+
+
+def edit_fields(text: bytes, path: Path, fields: Mapping[str, Value | None]) -> bytes:
+    """Set fields of what stands at `path`, or begin it; None takes one away."""
     for field, value in fields.items():
-        path = ("keys", name, field)
-        text = remove(text, path) if value is None else set_value(text, path, value)
+        place = (*path, field)
+        text = remove(text, place) if value is None else set_value(text, place, value)
     return text
+
+
+def add(text: bytes, path: Path, fields: Mapping[str, Value]) -> bytes:
+    """A new group or provider at `path`. Refused when there is one."""
+    if written(text, path) is not None:
+        raise EditRefused(f'there is already a "{path[-1]}" under {path[0]}')
+    return set_value(text, path, fields)
+
+
+def set_routes(text: bytes, path: Path, routes: Sequence[Value] | None) -> bytes:
+    """The list of routes of the key or group at `path`; None takes a key's own list away, so that
+    it follows its group again."""
+    place = (*path, "routes")
+    if routes is not None:
+        return set_value(text, place, routes)
+    return text if written(text, place) is None else remove(text, place)
+
+
+def delete(text: bytes, path: Path) -> bytes:
+    """What stands at `path` is gone."""
+    return remove(text, path)
 
 
 def rename_key(text: bytes, name: str, new_name: str) -> bytes:
@@ -78,4 +104,4 @@ def rotate_key(
 
 def delete_key(text: bytes, name: str) -> bytes:
     """The key is gone."""
-    return remove(text, ("keys", name))
+    return delete(text, ("keys", name))

@@ -44,6 +44,23 @@ class Door:
         self._check_host(headers.getall("Host", []))
         self._check_origin(headers)
 
+    def check_console(
+        self, method: str, target: str, headers: CIMultiDictProxy[str], *, page: bool
+    ) -> None:
+        """Raise `Refused` unless this is a request of the console's own pages, or of no page at
+        all. With `page`, it may also be a person who comes from elsewhere to look at the shell."""
+        if method in _FORBIDDEN_METHODS:
+            raise Refused(Kind.METHOD_NOT_ALLOWED, f"{method} is not served here")
+        check_target(target)
+        self._check_host(headers.getall("Host", []))
+        host = headers["Host"]
+        origin = headers.get("Origin")
+        site = headers.get("Sec-Fetch-Site", "none")
+        coming = page and method == "GET" and headers.get("Sec-Fetch-Dest") == "document"
+        own = origin is None or origin in (f"http://{host}", f"https://{host}")
+        if not own or (site not in {"none", "same-origin"} and not coming):
+            raise Refused(Kind.FORBIDDEN, "only the console's own pages may ask this")
+
     def _check_host(self, hosts: list[str]) -> None:
         name = _name_of(hosts[0]) if len(hosts) == 1 else None
         if name is None:

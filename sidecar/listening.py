@@ -8,11 +8,13 @@ import os
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import web
 
 from sidecar.config import Address
+from sidecar.config import Server as Settings
 from sidecar.errors import SidecarError
 from sidecar.server import Handler, Opened, Server
 
@@ -111,6 +113,22 @@ def parse_address(text: str) -> Address:
     if not port.isdecimal() or int(port) > 65535:
         raise StartError(f"{text!r} is not HOST:PORT")
     return Address(host, int(port))
+
+
+def overridden(server: Settings, listen: str | None, admin: str | None) -> Settings:
+    """The addresses of the file or of the command line; a public one only when the file allows it.
+    Raises `StartError`."""
+    if listen is not None:
+        server = replace(server, listen=(parse_address(listen),))
+    if admin is not None:
+        server = replace(server, admin=parse_address(admin))
+    public = [a for a in (*server.listen, server.admin) if not is_loopback(a.host)]
+    if public and not server.allow_remote:
+        raise StartError(
+            f"{public[0]} can be reached from other machines; if that is meant, set "
+            "server.allow_remote: true (keys then travel unencrypted)"
+        )
+    return server
 
 
 def is_loopback(host: str) -> bool:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,6 +21,8 @@ from sidecar.dialect import Meter
 from sidecar.errors import Kind, Refusal
 from sidecar.leases import Waiter
 from sidecar.usage import AttemptRecord, Caller, CallRecord, Outcome, Usage, UsageState, Wait
+
+log = logging.getLogger("sidecar")
 
 
 class Passing(Protocol):
@@ -157,3 +161,15 @@ class LiveCalls:
         for call in ended:
             call.end(refusal)
         return len(ended)
+
+    async def drained(self, patience: float, stop_soon: asyncio.Event) -> None:
+        """Wait `patience` seconds for the calls of this moment, or until `stop_soon`; then end what
+        is left."""
+        deadline = self._clock() + patience
+        while self._calls and self._clock() < deadline and not stop_soon.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop_soon.wait(), 0.1)
+        left = self.end(Refusal(Kind.DRAINING, "Sidecar is shutting down"))
+        if left:
+            log.warning("%d calls were cut at the end of the drain (server.drain)", left)
+            await asyncio.sleep(0.1)

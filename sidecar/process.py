@@ -105,3 +105,7 @@ def _greet(running: Running) -> None:
     )  # fmt: skip
     for name, why_not in running.unavailable():
         log.warning("provider %s is unavailable: %s", name, why_not)
+    if sys.stderr.isatty():  # a link in a file would be a secret in a file
+        print(f"console: {running.console.link()} (once, within 5 minutes)", file=sys.stderr)  # noqa: T201
+    else:
+        log.info("for a link to the console: sidecar open")

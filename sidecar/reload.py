@@ -12,7 +12,8 @@ import hashlib
 import logging
 import os
 import stat
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ from sidecar.credentials import Vault
 from sidecar.errors import ConfigError, Place, Problem
 from sidecar.loading import difference, load, stays_in_force
 from sidecar.plugins import Registry
+from sidecar.standing import Loaded, Reload, Standing, in_force
+from sidecar.versions import Versions
 
 POLL = 1.0
 """Seconds between two looks at the file when no event comes."""
@@ -31,29 +34,10 @@ SETTLE = 0.2
 """Seconds that the content must stay the same: a half-written file can be valid, with keys
 missing."""
 MAXIMUM_SIZE = 4 << 20
+REMEMBERED = 50
+"""How many looks at a changed file are remembered."""
 
 log = logging.getLogger("sidecar.config")
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How the configuration stands: the digest in force and since when (wall-clock seconds), and
-    what is wrong with a newer edit, if it was refused."""
-
-    digest: str
-    accepted_at: float
-    problems: tuple[str, ...] = ()
-    refused_at: float | None = None
-    stays: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a look at the file came to."""
-
-    accepted: bool
-    problems: tuple[str, ...] = ()
-    difference: tuple[str, ...] = ()
 
 
 Listener = Callable[[Snapshot], None]
@@ -61,19 +45,22 @@ Listener = Callable[[Snapshot], None]
 
 @dataclass(slots=True)
 class Configuration:
-    """The configuration in force and its file. `copy` is where the last accepted text is kept;
-    `wall` is the time of day; `listeners` hear of every accepted snapshot, in order."""
+    """The configuration in force and its file. `versions` keeps the accepted texts; `wall` is the
+    time of day; `told` hear whether each changed text was accepted, `listeners` of every accepted
+    snapshot, in order. `history` holds the latest looks at a changed file, oldest first."""
 
     file: Path
-    copy: Path
+    versions: Versions
     registry: Registry
     vault: Vault
     wall: Callable[[], float]
-    told: Callable[[bool], None]
+    told: list[Callable[[bool], None]] = field(default_factory=list)
     listeners: list[Listener] = field(default_factory=list)
+    history: deque[Reload] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _current: Snapshot | None = None
     _standing: Standing | None = None
     _seen: bytes | None = None
+    _text: bytes = b""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def current(self) -> Snapshot:
@@ -83,6 +70,11 @@ class Configuration:
         return self._current
 
     @property
+    def text(self) -> bytes:
+        """The text in force."""
+        return self._text
+
+    @property
     def standing(self) -> Standing:
         """How it stands."""
         if self._standing is None:
@@ -90,7 +82,7 @@ class Configuration:
         return self._standing
 
     def start(self) -> None:
-        """Load the file, or else the last accepted copy, loudly. Blocking.
+        """Load the file, or else the newest version that was accepted, loudly. Blocking.
 
         Raises `ConfigError` when neither can be used.
         """
@@ -98,26 +90,40 @@ class Configuration:
             text = read_file(self.file)
             snapshot = self._build(text)
         except ConfigError as error:
-            self._start_from_copy(error)
+            self._start_from_version(error)
             return
-        self._accept(snapshot, text)
+        changes = self._since_last_time(snapshot)
+        self._accept(snapshot, text, changes)
+        self._keep(text, changes)
 
-    def _start_from_copy(self, refused: ConfigError) -> None:
+    def _start_from_version(self, refused: ConfigError) -> None:
+        text = self.versions.newest()
         try:
-            text = read_file(self.copy)
-            snapshot = self._build(text)
+            snapshot = None if text is None else self._build(text)
         except ConfigError:
-            raise refused from None
-        self._accept(snapshot, text)
+            snapshot = None
+        if text is None or snapshot is None:
+            raise refused
+        self._accept(snapshot, text, ())
         with suppress(ConfigError):
             self._seen = read_file(self.file)
         self._refuse(refused, self._seen or b"")
 
-    async def reload(self) -> Loaded:
-        """Look at the file now, and take it over if it is good. Never raises."""
+    def _since_last_time(self, snapshot: Snapshot) -> Sequence[str]:
+        """What was changed while no process looked."""
+        before = self.versions.newest()
+        if before is None or digest_of(before) == snapshot.digest:
+            return ()
+        with suppress(ConfigError):
+            return difference(understand(before, self.file, self.registry), snapshot)
+        return ()
+
+    async def reload(self, settled: bytes | None = None) -> Loaded:
+        """Look at the file now, and take it over if it is good. Never raises. It need not come to
+        rest if it holds `settled`: that was written whole."""
         async with self._lock:
             try:
-                text = await self._settled()
+                text = await self._settled(settled)
             except ConfigError as error:
                 return self._refused_once(error, None)
             if text == self._seen:
@@ -127,7 +133,8 @@ class Configuration:
             except ConfigError as error:
                 return self._refused_once(error, text)
             changes = difference(self.current(), snapshot)
-            self._accept(snapshot, text)
+            self._accept(snapshot, text, changes)
+            await asyncio.to_thread(self._keep, text, changes)
             for line in changes or ["nothing that matters changed"]:
                 log.info("%s: %s", self.file.name, line)
             return Loaded(accepted=True, difference=tuple(changes))
@@ -167,31 +174,40 @@ class Configuration:
             if stale:
                 await asyncio.to_thread(self.vault.renew, stale)
 
-    async def _settled(self) -> bytes:
+    async def _settled(self, known: bytes | None) -> bytes:
         text = read_file(self.file)
-        while True:
+        while text != known:
             await asyncio.sleep(SETTLE)
             again = read_file(self.file)
             if again == text:
-                return text
+                break
             text = again
+        return text
 
     def _build(self, text: bytes) -> Snapshot:
         snapshot = understand(text, self.file, self.registry)
         self.vault.load(snapshot)
         return snapshot
 
-    def _accept(self, snapshot: Snapshot, text: bytes) -> None:
+    def _accept(self, snapshot: Snapshot, text: bytes, changes: Sequence[str]) -> None:
+        now = self.wall()
         self._current = snapshot
-        self._seen = text
-        self._standing = Standing(snapshot.digest, self.wall())
-        self.told(True)
+        self._seen = self._text = text
+        self._standing = Standing(snapshot.digest, now)
+        self.history.append(Reload(now, accepted=True, difference=tuple(changes)))
+        self._tell(accepted=True)
         for warning in snapshot.warnings:
             log.warning("%s", warning)
         for listener in self.listeners:
             listener(snapshot)
+
+    def _tell(self, *, accepted: bool) -> None:
+        for tell in self.told:
+            tell(accepted)
+
+    def _keep(self, text: bytes, changes: Sequence[str]) -> None:
         with suppress(OSError):
-            _keep(self.copy, text)
+            self.versions.keep(text, self.standing.accepted_at, changes)
 
     def _refused_once(self, error: ConfigError, text: bytes | None) -> Loaded:
         """Say so, unless this very content was refused before."""
@@ -207,7 +223,8 @@ class Configuration:
         stays = tuple(stays_in_force(self.current(), text))
         standing = self.standing
         self._standing = Standing(standing.digest, standing.accepted_at, problems, now, stays)
-        self.told(False)
+        self.history.append(Reload(now, accepted=False, problems=problems))
+        self._tell(accepted=False)
         for problem in problems:
             log.error("%s", problem)
         log.error("%s", in_force(self.standing))
@@ -221,19 +238,6 @@ def understand(text: bytes, file: Path, registry: Registry) -> Snapshot:
     if vetoes:
         raise ConfigError(vetoes)
     return snapshot
-
-
-def in_force(standing: Standing) -> str:
-    """What a refused edit means for now: which file is in force, and what therefore stays."""
-    since = _time(standing.accepted_at)
-    stays = "".join(f"; {line}" for line in standing.stays)
-    return f"REFUSED: the file of {since} stays in force{stays}"
-
-
-def _time(moment: float) -> str:
-    from datetime import datetime
-
-    return datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def read_file(path: Path) -> bytes:
@@ -268,14 +272,3 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
         return None
     # The change time moves even when size and modification time were put back.
     return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _keep(path: Path, text: bytes) -> None:
-    """Put a 0600 copy in place, whole or not at all."""
-    new = path.with_suffix(".new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
-    new.replace(path)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 from hypothesis import settings
 from scripted_vendor import ScriptedVendor
 from scripted_vendor import scripted_vendor as start_vendor
 from sidecar_in_test import Sidecar
 from sidecar_in_test import sidecar as start_sidecar
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+NOTHING_LEFT_OUT = "SIDECAR_TEST_ALL"
+"""With this in the environment, a test that would be skipped fails."""
 
 # A busy machine makes no property false.
 settings.register_profile("any machine", deadline=None)
@@ -64,3 +73,22 @@ async def impatient(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sid
 def restless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a configuration file is at rest anyway, nobody waits for it to come to rest."""
     monkeypatch.setattr("sidecar.reload.SETTLE", 0.001)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """One chromium for all tests that need one; without one they are skipped, and say so."""
+    from browser_in_test import chromium
+
+    async with chromium() as started:
+        yield started
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where nothing may be left out, a skip is a failure."""
+    report: Any = yield
+    if report.skipped and os.environ.get(NOTHING_LEFT_OUT) and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"left out, where nothing may be: {report.longrepr}"
+    return report  # type: ignore[no-any-return]

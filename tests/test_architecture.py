@@ -17,7 +17,17 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("sidecar/**/*.py"), *ROOT.glob("plugins/**/*.py")])
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
+STATIC = ROOT / "sidecar/console/static"
+PAGES = sorted(STATIC.glob("**/*.js"))
+
 LONGEST_MODULE = 300
+UNSAFE = re.compile(
+    r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|Function\(|DOMParser"
+    r"|localStorage|document\.cookie|https?://"
+)
+"""Ways to make markup or code out of text, to keep a secret for ever, to ask somebody else."""
+HEAVIEST_CONSOLE = 150_000
+"""Bytes of all its files together."""
 LONGEST_FUNCTION = 45
 
 
@@ -50,10 +60,11 @@ def test_functions_are_short(path: Path) -> None:
 
 
 def test_the_core_names_no_vendor() -> None:
-    """The command line may: it prints the set-up lines of agents. Docstrings may give examples."""
+    """The set-up lines of agents may, and the command line. Docstrings may give examples."""
     vendors = {path.stem for path in (ROOT / "plugins/sidecar_vendors").glob("*.py")}
     vendors -= {"__init__"}
     core = [path for path in ROOT.glob("sidecar/**/*.py") if "cli" not in path.parts]
+    core.remove(ROOT / "sidecar/agents.py")
     found = [
         f"{name(path)}:{node.lineno}: {node.value}"
         for path in core
@@ -146,3 +157,28 @@ def test_every_dependency_has_its_reason() -> None:
 def test_the_changelog_knows_this_version() -> None:
     version = PYPROJECT["project"]["version"]
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_console_is_light() -> None:
+    assert sum(p.stat().st_size for p in STATIC.rglob("*") if p.is_file()) < HEAVIEST_CONSOLE
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_a_page_says_its_job_and_has_one(path: Path) -> None:
+    text = path.read_text()
+    assert text.startswith("// "), "a module opens with what it is for"
+    assert text.count("\n") <= LONGEST_MODULE
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_a_page_makes_no_markup_out_of_text_and_loads_nothing_from_elsewhere(path: Path) -> None:
+    assert UNSAFE.findall(path.read_text()) == []
+
+
+def test_the_shell_has_no_script_and_no_style_of_its_own() -> None:
+    shell = (STATIC / "index.html").read_text()
+    assert re.findall(r"<script(?![^>]*\bsrc=\"/console/)", shell) == []
+    assert re.search(r"<style|\bstyle=|\bon\w+=", shell) is None
+    assert set(re.findall(r"(?:src|href)=\"([^\"#]+)\"", shell)) <= {
+        f"/console/{p.relative_to(STATIC)}" for p in STATIC.rglob("*")
+    }

@@ -10,9 +10,10 @@ from pathlib import Path
 import click
 import pytest
 
+from sidecar.agents import AGENTS
 from sidecar.cli import HIDDEN, cli
-from sidecar.cli.agents import AGENTS
-from sidecar.cli.keytimes import NEVER, row
+from sidecar.cli.keytimes import row
+from sidecar.keytimes import NEVER
 from sidecar.loading import load
 from sidecar.plugins import discover
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cli_in_test import FILE, Cli
 
-from sidecar.cli.agents import AGENTS
+from sidecar.agents import AGENTS
 
 BASE = "http://127.0.0.1:8787"
 EXPORTS = {

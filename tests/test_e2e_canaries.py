@@ -150,7 +150,9 @@ async def test_nothing_secret_is_ever_written_anywhere(
     metrics = await talk(proxy.admin_port, with_token)
     assert b"sidecar_calls_total" in metrics
     socket = [await over_socket(proxy, f"/api/{path}") for path in (
-        "status", "keys", "explain?key=gpt&model=gpt-5", "models?key=gpt")]  # fmt: skip
+        "status", "keys", "explain?key=gpt&model=gpt-5", "models?key=gpt", "key?name=gpt",
+        "groups", "group?name=GPT", "provider?name=oa", "config", "version?number=1", "agents",
+        "times")]  # fmt: skip
     assert b'"gpt"' in socket[1]
     logged = [f"{each.getMessage()} {each.exc_text} {each.args!r}" for each in caplog.records]
     assert len(logged) > 20

@@ -18,7 +18,7 @@ from bookkeeping import call
 from msgspec import structs
 
 from sidecar.access import Lines
-from sidecar.cli.agents import AGENTS, agent_lines
+from sidecar.agents import AGENTS, agent_lines
 from sidecar.loading import load
 from sidecar.plugins import discover
 from sidecar.pricelist import load as load_prices
@@ -56,6 +56,7 @@ def environ(folder: Path) -> dict[str, str]:
         "HOME": str(folder),
         "SIDECAR_CONFIG": str(folder / "routes.yaml"),
         "SIDECAR_STATE": str(folder / "state"),
+        "BROWSER": "true",  # opens nothing
     }
 
 

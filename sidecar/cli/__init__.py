@@ -17,6 +17,7 @@ from sidecar.errors import SidecarError
 
 COMMANDS = {
     "serve": "serve",
+    "open": "open",
     "init": "init",
     "check": "check",
     "edit": "edit",

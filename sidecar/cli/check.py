@@ -22,7 +22,8 @@ from sidecar.cli.common import (
 from sidecar.cli.live import LiveError, find_live
 from sidecar.config import Snapshot
 from sidecar.loading import describe, schema
-from sidecar.reload import Standing, digest_of, in_force, read_file
+from sidecar.reload import digest_of, read_file
+from sidecar.standing import Standing, in_force
 from sidecar.state import OTHERS
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sidecar import changes
-from sidecar.cli.agents import line_for
+from sidecar.agents import line_for
 from sidecar.cli.common import Opened, note, open_config
 from sidecar.cli.init import findings
 from sidecar.cli.writing import write

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from sidecar.cli.agents import AGENTS, PROXY_NOTE, agent_lines, base_of
+from sidecar.agents import AGENTS, PROXY_NOTE, agent_lines
 from sidecar.cli.common import config_option, open_config, state_option
+from sidecar.cli.live import base_of
 
 
 @click.command("env")

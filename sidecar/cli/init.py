@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 
 import click
 
+from sidecar.agents import line_for
 from sidecar.changes import hash_of, utc
-from sidecar.cli.agents import base_of, line_for
 from sidecar.cli.common import config_option, fail, note
+from sidecar.cli.live import base_of
 from sidecar.keytext import looks_like_key, mint
 from sidecar.loading import load
 from sidecar.plugins import Registry, discover

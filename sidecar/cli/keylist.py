@@ -14,11 +14,12 @@ import click
 from sidecar.cli.books import open_books
 from sidecar.cli.common import config_option, fail, json_option, note, open_config, state_option
 from sidecar.cli.figures import cost, count, curve
-from sidecar.cli.keytimes import NEVER, ago, row, times_of
+from sidecar.cli.keytimes import row, times_of
 from sidecar.cli.pauses import holds_of, paused_field, with_pause
 from sidecar.config import Key
 from sidecar.habits import Spike, find_spikes
 from sidecar.holds import Held
+from sidecar.keytimes import NEVER, ago, status_of
 from sidecar.loading.words import Misread, duration
 from sidecar.reading import NoBooks
 from sidecar.reports.activity import Program, Recent, programs, recent, today
@@ -136,15 +137,6 @@ def _notices(keys: Sequence[Key], lately: Lately, now: float) -> list[str]:
         if key.name in lately.spikes:
             found.append(f'key "{key.name}": {lately.spikes[key.name]}')
     return found
-
-
-def status_of(key: Key, now: float) -> str:
-    """Whether a key can be used."""
-    if not key.enabled:
-        return "disabled"
-    if key.expires is not None and key.expires.timestamp() <= now:
-        return "expired"
-    return "enabled" if key.hashes else "no text yet"
 
 
 @click.command("stale")

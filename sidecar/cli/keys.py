@@ -19,7 +19,7 @@ from sidecar.cli.common import (
     the_key,
 )
 from sidecar.cli.keylist import list_keys, stale
-from sidecar.cli.keytimes import NEVER, row, times_of
+from sidecar.cli.keytimes import row, times_of
 from sidecar.cli.moments import until
 from sidecar.cli.names import GROUP, KEY, name_argument
 from sidecar.cli.pauses import holds_of, paused_field, pausing
@@ -38,6 +38,7 @@ from sidecar.config import Snapshot
 from sidecar.editing import Value
 from sidecar.holds import in_words
 from sidecar.keytext import mint
+from sidecar.keytimes import NEVER
 
 URGENCIES = click.Choice(["interactive", "normal", "background"])
 

@@ -6,11 +6,14 @@ import errno
 import http.client
 import json
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from sidecar.agents import from_here
+from sidecar.config import Snapshot
 from sidecar.errors import SidecarError
 from sidecar.state import is_held
 
@@ -71,6 +74,17 @@ def find_live(state: Path) -> Live | None:
                 f"the process at {path} cannot be asked: {error.strerror or error}"
             ) from None
     return Live(path)
+
+
+def base_of(snapshot: Snapshot, state: Path | None = None) -> str:
+    """Where agents connect: where the process with that state listens, or else what the file
+    says."""
+    base = f"http://{snapshot.server.listen[0]}"
+    with suppress(LiveError):
+        live = None if state is None else find_live(state)
+        if live is not None:
+            base = str(live.get("/api/status")["listen"][0])
+    return from_here(base)
 
 
 class _Connection(http.client.HTTPConnection):

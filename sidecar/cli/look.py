@@ -19,9 +19,9 @@ from sidecar.cli.common import (
     state_option,
     the_key,
 )
-from sidecar.cli.keytimes import when
 from sidecar.cli.live import LiveError, find_live
 from sidecar.cli.names import KEY
+from sidecar.keytimes import when
 
 NOT_RUNNING = 3
 """Exit status of `sidecar status`: no process runs."""

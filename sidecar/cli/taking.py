@@ -22,7 +22,7 @@ from sidecar.cli.common import (
     state_option,
     the_key,
 )
-from sidecar.cli.keytimes import NEVER, breaks, row, times_of
+from sidecar.cli.keytimes import row, times_of
 from sidecar.cli.live import LiveError, find_live
 from sidecar.cli.moments import after
 from sidecar.cli.names import name_argument
@@ -38,6 +38,7 @@ from sidecar.cli.writing import (
 )
 from sidecar.config import Key
 from sidecar.keytext import mint
+from sidecar.keytimes import NEVER, breaks
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 

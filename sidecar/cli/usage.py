@@ -14,10 +14,10 @@ import click
 
 from sidecar.cli.books import open_books
 from sidecar.cli.common import config_option, fail, json_option, note, open_config, state_option
-from sidecar.cli.keytimes import when
 from sidecar.cli.names import GROUP, KEY
 from sidecar.cli.options import F
 from sidecar.cli.windows import midnight, window
+from sidecar.keytimes import when
 from sidecar.reports.activity import today, zone
 from sidecar.reports.columns import as_csv, as_json, columns, row
 from sidecar.reports.usage import (

@@ -14,7 +14,7 @@ import click
 from sidecar.cli.books import open_books
 from sidecar.cli.common import fail, json_option, state_option
 from sidecar.cli.figures import UNKNOWN, count, printable
-from sidecar.cli.keytimes import ago, when
+from sidecar.keytimes import ago, when
 from sidecar.reports.columns import as_json as to_json
 from sidecar.reports.columns import plain
 from sidecar.reports.trail import latest, trail

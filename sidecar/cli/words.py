@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sidecar.cli.keytimes import ago
+from sidecar.keytimes import ago
 
 _SIZES = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
-from sidecar.cli.agents import base_of, line_for
+from sidecar.agents import line_for
 from sidecar.cli.common import REFUSED, Opened, fail, need_file, note, open_config
-from sidecar.cli.keytimes import NEVER, row, times_of
-from sidecar.cli.live import LiveError, find_live
+from sidecar.cli.keytimes import row, times_of
+from sidecar.cli.live import LiveError, base_of, find_live
 from sidecar.config import Key, Snapshot
 from sidecar.editing import replace_file
 from sidecar.errors import ConfigError, EditRefused
+from sidecar.keytimes import NEVER
 from sidecar.reload import digest_of, understand
 
 NOT_TAKEN_OVER = 1

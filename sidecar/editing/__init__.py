@@ -6,8 +6,19 @@ Knows YAML and nothing of keys or groups; whether the result is a good configura
 who calls.
 """
 
+from sidecar.editing.meaning import Path
+from sidecar.editing.reading import all_written, written
 from sidecar.editing.replacing import replace_file
 from sidecar.editing.splices import remove, rename, set_value
 from sidecar.writing import Value
 
-__all__ = ["Value", "remove", "rename", "replace_file", "set_value"]
+__all__ = [
+    "Path",
+    "Value",
+    "all_written",
+    "remove",
+    "rename",
+    "replace_file",
+    "set_value",
+    "written",
+]

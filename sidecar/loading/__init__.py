@@ -9,6 +9,7 @@ from sidecar.loading.describing import describe
 from sidecar.loading.differing import difference
 from sidecar.loading.glances import plugin_paths, stays_in_force
 from sidecar.loading.schema import schema
+from sidecar.loading.secrets import masked
 from sidecar.loading.snapshots import load
 
-__all__ = ["describe", "difference", "load", "plugin_paths", "schema", "stays_in_force"]
+__all__ = ["describe", "difference", "load", "masked", "plugin_paths", "schema", "stays_in_force"]

@@ -19,6 +19,11 @@ def has_known_form(text: str) -> bool:
     return _PREFIX.search(text) is not None
 
 
+def masked(text: str) -> str:
+    """`text` with every credential of a well-known form blotted out."""
+    return _PREFIX.sub("••••", text)
+
+
 def looks_secret(text: str) -> bool:
     """Whether `text` has the look of a credential: a known form, or a long run in which letters
     and digits mix. Errs on the side of yes."""

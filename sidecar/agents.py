@@ -5,12 +5,7 @@ As observed with real clients in November 2026; what each needs besides is a com
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-
-from sidecar.cli.live import LiveError, find_live
-from sidecar.config import Snapshot
 
 _HERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - nothing is bound to it
 """Where a client on this machine finds a server that listens on every address."""
@@ -142,14 +137,8 @@ def line_for(dialect: str, base: str, key: str) -> str:
     return agent_lines(agent, base, key)
 
 
-def base_of(snapshot: Snapshot, state: Path | None = None) -> str:
-    """Where agents connect: where the process with that state listens, or else what the file
-    says."""
-    base = f"http://{snapshot.server.listen[0]}"
-    with suppress(LiveError):
-        live = None if state is None else find_live(state)
-        if live is not None:
-            base = str(live.get("/api/status")["listen"][0])
+def from_here(url: str) -> str:
+    """A server's address as a client on this machine finds it."""
     for everywhere, here in _HERE.items():
-        base = base.replace(f"//{everywhere}:", f"//{here}:")
-    return base
+        url = url.replace(f"//{everywhere}:", f"//{here}:")
+    return url

@@ -1,0 +1,142 @@
+"""The JSON API, once, behind two doors: the unix socket, and the console's listener with a token.
+
+GET  /api/keys            over the socket, which only this user can open
+GET  /console/api/keys    over TCP, with a session's token in a header
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+from aiohttp import web
+
+from sidecar import answers
+from sidecar.console import changing, configs, looking
+from sidecar.console.parts import Asked, Declined, Parts
+from sidecar.errors import Kind, Refusal, Refused
+
+LONGEST_BODY = 256 * 1024
+"""Bytes of an edit."""
+BODY_PATIENCE = 10.0
+
+Handler = Callable[[Parts, Asked], Awaitable[dict[str, Any]]]
+
+
+class Route(NamedTuple):
+    """One order: how and where it is asked; `{}` stands for a name in the path."""
+
+    method: str
+    path: str
+    handler: Handler
+
+
+async def _reload(parts: Parts, _: Asked) -> dict[str, Any]:
+    loaded = await parts.configuration.reload()
+    return {
+        "accepted": loaded.accepted,
+        "digest": parts.configuration.standing.digest,
+        "problems": list(loaded.problems),
+        "difference": list(loaded.difference),
+    }
+
+
+async def _revoke(parts: Parts, asked: Asked) -> dict[str, Any]:
+    name = asked.names[0]
+    why = f'key "{name}" was revoked'
+    return {"cut": parts.live.end(Refusal(Kind.KEY_DISABLED, why), key=name)}
+
+
+async def _flush(parts: Parts, _: Asked) -> dict[str, Any]:
+    return {"written": await parts.ledger.flush()}
+
+
+async def _pause(parts: Parts, asked: Asked) -> dict[str, Any]:
+    return parts.steering.pause(*asked.names)
+
+
+async def _resume(parts: Parts, asked: Asked) -> dict[str, Any]:
+    return parts.steering.resume(*asked.names)
+
+
+ROUTES = (
+    Route("GET", "status", looking.status),
+    Route("GET", "keys", looking.keys),
+    Route("GET", "times", looking.key_times),
+    Route("GET", "key", looking.key),
+    Route("POST", "keys/{}/revoke", _revoke),
+    Route("GET", "groups", looking.groups),
+    Route("GET", "group", looking.group),
+    Route("GET", "provider", looking.provider),
+    Route("POST", "probe", looking.probe),
+    Route("GET", "models", looking.models),
+    Route("GET", "explain", looking.explained),
+    Route("GET", "agents", looking.agents),
+    Route("GET", "config", configs.config),
+    Route("GET", "version", configs.version),
+    Route("POST", "changes", changing.change),
+    Route("GET", "live", looking.live),
+    Route("POST", "reload", _reload),
+    Route("POST", "flush", _flush),
+    Route("POST", "pause/{}/{}", _pause),
+    Route("POST", "resume/{}/{}", _resume),
+)
+
+
+async def answer(parts: Parts, path: str, asked: Asked) -> web.Response:
+    """What the order at `path` (behind the prefix) comes to. Raises `Refused` or `Declined`."""
+    words = path.split("/")
+    for route in ROUTES:
+        names = _fit(route.path.split("/"), words)
+        if names is not None and route.method == asked.request.method:
+            body = await read_body(asked.request) if route.method == "POST" else b""
+            asked = replace(asked, names=names, query=_query(asked.request), body=body)
+            body = msgspec.json.encode(await route.handler(parts, asked))
+            return web.Response(body=body, content_type="application/json")
+    raise Refused(Kind.NOT_FOUND, f"there is no {asked.request.method} {path[:80]} here")
+
+
+async def read_body(request: web.BaseRequest) -> bytes:
+    """The body, if it is of a bearable size and comes in time. Raises `Refused`."""
+    if (request.content_length or 0) > LONGEST_BODY:
+        raise Refused(Kind.TOO_LARGE, "this is too long for an edit")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_PATIENCE):
+            async for piece in request.content.iter_any():
+                body += piece
+                if len(body) > LONGEST_BODY:
+                    raise Refused(Kind.TOO_LARGE, "this is too long for an edit")
+    except TimeoutError:
+        raise Refused(Kind.BODY_TIMEOUT, "the body did not come in time") from None
+    return bytes(body)
+
+
+def _fit(pattern: list[str], words: list[str]) -> tuple[str, ...] | None:
+    """The names in the gaps of a pattern; None when the path is another."""
+    if len(pattern) != len(words):
+        return None
+    pairs = list(zip(pattern, words, strict=True))
+    if any(want not in ("{}", word) for want, word in pairs):
+        return None
+    return tuple(unquote(word) for want, word in pairs if want == "{}")
+
+
+def _query(request: web.BaseRequest) -> dict[str, str]:
+    return dict(parse_qsl(request.raw_path.partition("?")[2], keep_blank_values=True))
+
+
+def seen_by(request: web.BaseRequest) -> str | None:
+    """The digest in `If-Match`."""
+    return request.headers.get("If-Match", "").strip().removeprefix("W/").strip('"') or None
+
+
+def declined(error: Declined | Refused) -> web.Response:
+    """Either no as JSON."""
+    if isinstance(error, Declined):
+        return error.answer()
+    return answers.plain(error.refusal)

@@ -1,0 +1,252 @@
+"""Shows what an edit would do, or makes it: checked, written whole, and confirmed in force.
+
+An edit is refused, never merged, when the file is not the one that the caller has seen; the answer
+then says what changed meanwhile, so that a person can decide to make it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from sidecar.config import Snapshot, matches_any
+from sidecar.console.bases import Base, Made
+from sidecar.console.edits import AnyEdit, Restore
+from sidecar.console.parts import Asked, Declined, Parts, find_key
+from sidecar.editing import replace_file
+from sidecar.errors import ConfigError, EditRefused, Problem
+from sidecar.explain import explain
+from sidecar.foresight import Supposed
+from sidecar.loading import difference, masked
+from sidecar.reload import digest_of, read_file, understand
+
+log = logging.getLogger("sidecar.console")
+
+AROUND = 2
+"""Unchanged lines that a diff shows around a change."""
+MOST_MATCHES = 200
+
+
+class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where would a call of this key for this model go, after the edit?"""
+
+    key: str
+    model: str
+
+
+class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a request to change the file; a `preview` changes nothing."""
+
+    edit: AnyEdit
+    preview: bool = False
+    question: Question | None = None
+
+
+async def change(parts: Parts, asked: Asked) -> dict[str, Any]:
+    """Show an edit, or make it."""
+    order = read_order(asked.body)
+    if order.preview:
+        base = await _base(parts, order.edit, asked.seen)
+        return await _shown(parts, order, base)
+    async with parts.editing:
+        base = await _base(parts, order.edit, asked.seen)
+        return await _made(parts, order.edit, base)
+
+
+def read_order(body: bytes) -> Order:
+    """The body as an order. Raises `Declined` (400)."""
+    try:
+        return msgspec.json.decode(body, type=Order)
+    except msgspec.MsgspecError as error:
+        raise Declined(400, "bad_request", f"this is no edit: {error}") from None
+
+
+async def _base(parts: Parts, edit: AnyEdit, seen: str | None) -> Base:
+    """The file as it is now, if it is the one that the caller has seen."""
+    if seen is None:
+        raise Declined(428, "if_match_missing", "say which file you have seen: If-Match: DIGEST")
+    configuration = parts.configuration
+    text = on_disk(parts)
+    if digest_of(text) != configuration.standing.digest:
+        await configuration.reload()
+        text = on_disk(parts)
+    found, standing = digest_of(text), configuration.standing
+    if found != standing.digest and not isinstance(edit, Restore):
+        raise Declined(
+            409,
+            "file_refused",
+            "the file has mistakes and is not in force; mend it, or go back to an older version",
+            problems=list(standing.problems),
+        )
+    if found != seen:
+        raise Declined(
+            412,
+            "file_changed",
+            "the file was changed meanwhile; nothing was written",
+            digest=found,
+            changed=await asyncio.to_thread(_since, parts, seen),
+        )
+    return Base(text, parts.snapshot, datetime.fromtimestamp(parts.wall(), UTC),
+                configuration.versions)  # fmt: skip
+
+
+def _since(parts: Parts, seen: str) -> list[str] | None:
+    """What changed since a version of the file; None when that is not known any more."""
+    text = parts.configuration.versions.with_digest(seen)
+    if text is None:
+        return None
+    try:
+        old = understand(text, parts.configuration.file, parts.registry)
+    except ConfigError:
+        return None
+    return difference(old, parts.snapshot) or ["nothing that matters: comments or order"]
+
+
+async def _shown(parts: Parts, order: Order, base: Base) -> dict[str, Any]:
+    made = await asyncio.to_thread(_make, order.edit, base)
+    shown: dict[str, Any] = {
+        "digest": digest_of(base.text),
+        "diff": await asyncio.to_thread(diff, base.text, made.text),
+        "problems": [],
+        "difference": [],
+        "question": None,
+        "matches": [],
+    }
+    try:
+        snapshot = await asyncio.to_thread(_understood, parts, made)
+    except ConfigError as error:
+        return shown | {"problems": problems_of(error.problems)}
+    shown["difference"] = await asyncio.to_thread(difference, base.snapshot, snapshot)
+    if order.question is not None:
+        # By the routes alone: what is used now was used under the file of now.
+        call = Supposed(find_key(snapshot, order.question.key), order.question.model)
+        shown["question"] = explain(call, parts.registry.dialects, parts.usable)
+        shown["matches"] = _matches(parts, snapshot, order.question.key)
+    return shown
+
+
+async def _made(parts: Parts, edit: AnyEdit, base: Base) -> dict[str, Any]:
+    made = await asyncio.to_thread(_make, edit, base)
+    try:
+        snapshot = await asyncio.to_thread(_understood, parts, made)
+    except ConfigError as error:
+        raise Declined(
+            422,
+            "refused",
+            "the file would not be right with this; nothing was written",
+            problems=problems_of(error.problems),
+        ) from None
+    before = parts.configuration.versions.listed()
+    if made.text != base.text:
+        log.info("console: %s %s", edit.__struct_config__.tag, edit.name)
+        try:
+            file = parts.configuration.file
+            await asyncio.to_thread(replace_file, file, base.text, made.text)
+        except EditRefused as error:
+            raise Declined(409, "not_written", str(error)) from None
+    loaded = await parts.configuration.reload(made.text)
+    standing = parts.configuration.standing
+    if standing.digest != snapshot.digest:
+        raise Declined(
+            409,
+            "not_in_force",
+            "the file is written, but it was changed again before it came into force",
+            problems=list(loaded.problems),
+        )
+    # What the reload found, whether it was ours or one that noticed the file first.
+    changed = parts.configuration.history[-1].difference if made.text != base.text else ()
+    return {
+        "digest": standing.digest,
+        "difference": list(changed),
+        "secret": made.secret,
+        "undo": _way_back(base, made, before),
+    }
+
+
+def _way_back(base: Base, made: Made, before: Sequence[Any]) -> int | None:
+    """The number of the version that undoes an edit; None when there is none."""
+    digest = digest_of(base.text)
+    if made.text == base.text or made.secret is not None:
+        return None  # a key's text that was shown would be worth nothing
+    return next((each.number for each in before if each.digest == digest), None)
+
+
+def _make(edit: AnyEdit, base: Base) -> Made:
+    try:
+        return edit.made(base)
+    except EditRefused as error:
+        raise Declined(422, "refused", str(error)) from None
+
+
+def _understood(parts: Parts, made: Made) -> Snapshot:
+    return understand(made.text, parts.configuration.file, parts.registry)
+
+
+def _matches(parts: Parts, snapshot: Snapshot, name: str) -> list[list[str]]:
+    """For each route of a key, in the order of its list: the models that it now matches."""
+    key = snapshot.keys[name]
+    found = []
+    for route in key.routes:
+        spelt = [p.text for p in (*(route.models or ()), *(key.models or ())) if p.literal]
+        names = dict.fromkeys((*spelt, *parts.catalog.known(route.provider)))
+        fitting = [
+            each
+            for each in names
+            if matches_any(key.models, each) and matches_any(route.models, each)
+        ]
+        found.append(fitting[:MOST_MATCHES])
+    return found
+
+
+def diff(old: bytes, new: bytes) -> list[dict[str, Any]]:
+    """The lines that differ, with a few around them: `mark` is " ", "-", "+" or "@" where lines
+    are left out; `line` is the number in the new text, or in the old one for "-"."""
+    before, after = _lines(old), _lines(new)
+    rows: list[dict[str, Any]] = []
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+    for group in matcher.get_grouped_opcodes(AROUND):
+        if rows:
+            rows.append({"mark": "@", "line": 0, "text": ""})
+        for tag, i, i_end, j, j_end in group:
+            if tag == "equal":
+                rows += [_row(" ", j + n, text) for n, text in enumerate(after[j:j_end])]
+                continue
+            rows += [_row("-", i + n, text) for n, text in enumerate(before[i:i_end])]
+            rows += [_row("+", j + n, text) for n, text in enumerate(after[j:j_end])]
+    return rows
+
+
+def _row(mark: str, index: int, text: str) -> dict[str, Any]:
+    return {"mark": mark, "line": index + 1, "text": masked(text)}
+
+
+def _lines(text: bytes) -> list[str]:
+    return text.decode("utf-8", "replace").split("\n")
+
+
+def problems_of(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """Each problem with its place, for showing it there."""
+    return [
+        {
+            "line": each.place.line,
+            "column": each.place.column,
+            "what": each.what,
+            "next": each.next,
+            "text": str(each),
+        }
+        for each in problems
+    ]
+
+
+def on_disk(parts: Parts) -> bytes:
+    """The file as it is now; empty when it cannot be read."""
+    try:
+        return read_file(parts.configuration.file)
+    except ConfigError:
+        return b""

@@ -1,0 +1,125 @@
+"""Who may use the console: one-time codes that `sidecar open` mints, and the tokens they buy.
+
+A code travels in a link's fragment, which no browser sends anywhere, and works once. A token
+travels in a header. Both are 256 random bits; this process keeps only their hashes, in memory, so
+a restart ends every session.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sidecar.errors import Kind, Refused
+
+CODE_LIFE = 300.0
+"""Seconds until a code that nobody used is worth nothing."""
+IDLE = 3600.0
+"""Seconds without a request, and without a tab that listens, after which a session is over."""
+LONGEST = 12 * 3600.0
+"""Seconds after which any session is over."""
+MOST_CODES = 16
+MOST_SESSIONS = 64
+_AGAIN = "get a new link with: sidecar open"
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One exchanged code. Times are monotonic seconds; `listening` counts its open streams."""
+
+    began: float
+    last_used: float
+    listening: int = 0
+    over: bool = False
+    _told: list[Callable[[], None]] = field(default_factory=list)
+
+    def when_over(self, tell: Callable[[], None]) -> None:
+        """Have this called once the session ends."""
+        self._told.append(tell)
+
+    def end(self) -> None:
+        """It is over."""
+        self.over = True
+        for tell in self._told:
+            tell()
+
+    def ends(self) -> float:
+        """When it ends unless it is used again."""
+        idle = float("inf") if self.listening else self.last_used + IDLE
+        return min(idle, self.began + LONGEST)
+
+
+class Sessions:
+    """All codes and sessions of one process. `clock` is monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._codes: dict[bytes, float] = {}
+        self._sessions: dict[bytes, Session] = {}
+
+    def mint_code(self) -> str:
+        """A new code, good for one exchange within `CODE_LIFE`."""
+        code = secrets.token_urlsafe(32)
+        self._codes[_digest(code)] = self._clock() + CODE_LIFE
+        while len(self._codes) > MOST_CODES:
+            del self._codes[next(iter(self._codes))]
+        return code
+
+    def exchange(self, code: str) -> str:
+        """The token of a new session, for a code. Raises `Refused` (401)."""
+        until = self._codes.pop(_digest(code), None)
+        now = self._clock()
+        if until is None or now > until:
+            raise Refused(Kind.INVALID_KEY, f"this link was used already, or is too old; {_AGAIN}")
+        token = secrets.token_urlsafe(32)
+        self._sweep(now)
+        while len(self._sessions) >= MOST_SESSIONS:
+            self._end(min(self._sessions, key=lambda each: self._sessions[each].last_used))
+        self._sessions[_digest(token)] = Session(now, now)
+        return token
+
+    def use(self, token: str) -> Session:
+        """The session of a token, used now. Raises `Refused` (401)."""
+        now = self._clock()
+        self._sweep(now)
+        session = self._sessions.get(_digest(token)) if token else None
+        if session is None:
+            raise Refused(Kind.INVALID_KEY, f"no session, or it is over; {_AGAIN}")
+        session.last_used = now
+        return session
+
+    def end(self, token: str) -> None:
+        """Sign out."""
+        self._end(_digest(token))
+
+    def end_all(self) -> int:
+        """End every session and code; how many sessions there were."""
+        count = len(self._sessions)
+        for digest in list(self._sessions):
+            self._end(digest)
+        self._codes.clear()
+        return count
+
+    def sweep(self) -> None:
+        """End what has become too old."""
+        self._sweep(self.now())
+
+    def now(self) -> float:
+        """The time of day of sessions."""
+        return self._clock()
+
+    def _sweep(self, now: float) -> None:
+        for digest, session in list(self._sessions.items()):
+            if now > session.ends():
+                self._end(digest)
+
+    def _end(self, digest: bytes) -> None:
+        session = self._sessions.pop(digest, None)
+        if session is not None:
+            session.end()
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()

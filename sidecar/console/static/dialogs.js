@@ -1,0 +1,109 @@
+// Dialogs and short notices. The browser's own <dialog> keeps the focus inside and gives it back.
+
+import { fill, h, unique } from "./dom.js";
+
+const SHORT = 6000; // milliseconds that a notice stays
+const LONG = 15000; // … one with something to press
+
+/**
+ * A dialog. `build(close, body)` answers its content; `close(value)` ends it. Answers a promise of
+ * the value; null when it was dismissed.
+ */
+export function dialog(title, build, { wide = false } = {}) {
+  return new Promise((resolve) => {
+    const id = unique("dialog");
+    let value = null;
+    const body = h("div", { class: "dialog-body" });
+    const node = h(
+      "dialog",
+      {
+        "aria-labelledby": id,
+        class: wide ? "wide" : "",
+        onclose: () => (node.remove(), resolve(value)),
+        // What is shown only once does not go at the press of a key.
+        oncancel: (event) => body.querySelector(".once") && event.preventDefault(),
+      },
+      h("header", {}, h("h2", { id }, title), closeButton(() => node.close())),
+      body,
+    );
+    const close = (found = null) => {
+      value = found;
+      node.close();
+    };
+    fill(body, build(close, body));
+    document.body.append(node);
+    node.showModal();
+    (body.querySelector("input:not([type=checkbox]), select, textarea") ?? body.querySelector(".actions button"))?.focus();
+  });
+}
+
+function closeButton(close) {
+  return h("button", { type: "button", class: "plain icon", "aria-label": "Close", onclick: close }, "×");
+}
+
+/** The buttons at the end of a dialog or a form. */
+export function actions(...buttons) {
+  return h("div", { class: "actions" }, buttons);
+}
+
+/** A button. `kind` is "primary", "danger" or "". What it starts is not started twice at once. */
+export function button(label, deed, kind = "", props = {}) {
+  let busy = false;
+  async function onclick(event) {
+    if (busy) return;
+    busy = true;
+    try {
+      await deed(event);
+    } finally {
+      busy = false;
+    }
+  }
+  return h("button", { type: "button", class: kind, onclick, ...props }, label);
+}
+
+/** Says something in passing; `press` is the label and the deed of a button. */
+export function toast(text, press) {
+  const node = h("div", { class: "toast" }, h("span", {}, text));
+  const gone = () => node.remove();
+  if (press) {
+    const [label, deed] = press;
+    node.append(button(label, () => (gone(), deed()), "plain"));
+  }
+  node.append(h("button", { type: "button", class: "plain icon", "aria-label": "Dismiss", onclick: gone }, "×"));
+  document.getElementById("toasts").append(node);
+  let timer = setTimeout(gone, press ? LONG : SHORT);
+  node.addEventListener("pointerenter", () => clearTimeout(timer));
+  node.addEventListener("focusin", () => clearTimeout(timer));
+  node.addEventListener("pointerleave", () => (timer = setTimeout(gone, SHORT)));
+}
+
+/** A box that says what is wrong; it takes the focus, so that nobody overlooks it. */
+export function trouble(error) {
+  const lines = (error.details?.problems ?? []).map((each) => each.text ?? each);
+  const box = h(
+    "div",
+    { class: "trouble", role: "alert", tabindex: "-1" },
+    h("strong", {}, error.message),
+    lines.length ? h("ul", {}, lines.map((line) => h("li", {}, line))) : null,
+  );
+  queueMicrotask(() => box.focus());
+  return box;
+}
+
+/** A text with a button that copies it. `label` says what it is. */
+export function copyable(text, label, { block = false } = {}) {
+  const id = unique("copy");
+  const copy = button("Copy", copied, "", { "aria-describedby": id });
+  async function copied() {
+    try {
+      await navigator.clipboard.writeText(text);
+      copy.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(shown);
+      copy.textContent = "Press Ctrl+C";
+    }
+    setTimeout(() => (copy.textContent = "Copy"), 2000);
+  }
+  const shown = h(block ? "pre" : "code", { id, class: "secret", tabindex: "0", "aria-label": label }, text);
+  return h("div", { class: block ? "copyable block" : "copyable" }, shown, copy);
+}

@@ -1,0 +1,100 @@
+// Providers: the places that serve a vendor's API. Their credentials are named here, never shown.
+
+import { ask } from "../api.js";
+import { button, dialog, trouble } from "../dialogs.js";
+import { fill, h } from "../dom.js";
+import { look, make } from "../editing.js";
+import { choice, form, text } from "../forms.js";
+import { counted } from "../format.js";
+import { resting, uses } from "../meters.js";
+import { address } from "../pages.js";
+import { table } from "../table.js";
+
+export async function show(main) {
+  let found = await look("groups");
+  const rows = table("Providers", [
+    { name: "name", head: "Name", class: "name", sort: (each) => each.name, cell: (each) => [
+      h("a", { href: address("providers", each.name), id: `provider-${each.name}` }, each.name), h("div", { class: "under" }, each.vendor_title)] },
+    { name: "state", head: "State", sort: (each) => (each.available ? 1 : 0), cell: available },
+    { name: "url", head: "Address", class: "lesser address", cell: (each) => h("span", { class: "mono small" }, each.base_url || "inside of this process") },
+    { name: "credential", head: "Credential", cell: credentials },
+    { name: "limits", head: "Limits, used now", class: "lesser", cell: (each) => uses(each.uses) ?? h("span", { class: "quiet" }, "none") },
+    { name: "groups", head: "Used by", cell: (each) => each.groups.join(", ") || h("span", { class: "quiet" }, "no group") },
+    { name: "test", head: "", say: "Test", class: "switch", cell: tester },
+  ], { id: "providers", empty: () => h("p", {}, "No provider is in use yet: create a group.") });
+
+  fill(main,
+    h("div", { class: "title" }, h("h1", {}, "Providers"), button("Add a provider", () => create(found.vendors), "primary", { id: "create" })),
+    h("p", { class: "lead" }, "Where calls are sent. A credential is read from where you keep it; the console says where that is and whether it is there, and never shows it."),
+    rows.node);
+  rows.update(found.providers);
+  const again = async () => ((found = await look("groups")), rows.update(found.providers));
+  return { config: again, keys: again, tick: again };
+}
+
+/** Whether a provider can be used, and why not. */
+export function available(each) {
+  const rests = resting(each.resting);
+  if (each.available && rests) return [h("span", { class: "status warn" }, "resting"), h("div", { class: "under" }, rests)];
+  return each.available
+    ? h("span", { class: "status good" }, "available")
+    : [h("span", { class: "status bad" }, "unavailable"), h("div", { class: "under" }, each.why_not)];
+}
+
+/** Where its credentials come from, and whether they are there. */
+export function credentials(each) {
+  if (!each.credentials.length) return h("span", { class: "quiet" }, "needs none");
+  return each.credentials.map((one) => h("div", {},
+    h("span", { class: "mono small" }, one.reference), " ",
+    one.reference === "none" ? null : h("span", { class: one.why_not ? "tag bad" : "tag good", title: one.why_not || null }, one.why_not ? "not set" : "set")));
+}
+
+const outcomes = new Map(); // of the last test of each provider, since pages are drawn anew
+
+/** A button that asks a provider for its models, and what came of it. */
+export function tester(each) {
+  const outcome = h("div", { class: "under", role: "status" });
+  const test = button("Test", work, "small", { id: `test-${each.name}`, "aria-label": `Test ${each.name}`, title: "Asks for its list of models, which costs nothing" });
+  function say(kind, words) {
+    outcomes.set(each.name, [kind, words]);
+    outcome.className = `under ${kind}`;
+    outcome.textContent = words;
+  }
+  async function work() {
+    say("", "asking …");
+    try {
+      const found = await ask("POST", `probe?${new URLSearchParams({ name: each.name })}`, {});
+      if (found.why_not) say("bad", found.why_not);
+      else say("good", `answers in ${found.ms} ms, ${counted(found.models, "model")}`);
+    } catch (error) {
+      say("bad", error.message);
+    }
+    // The page may have been drawn anew while the answer was on its way.
+    const shown = document.getElementById(test.id);
+    if (shown && shown !== test) shown.nextElementSibling.replaceWith(outcome);
+  }
+  if (outcomes.has(each.name)) say(...outcomes.get(each.name));
+  return [test, outcome];
+}
+
+const CREDENTIAL = "env:NAME, file:PATH, command:…, keyring:SERVICE/USER or none. Never the secret itself.";
+
+async function create(vendors) {
+  const fields = {
+    name: text("Name", "", { required: true, placeholder: "azure-eu" }),
+    plugin: choice("Vendor", vendors[0]?.name, vendors.map((each) => [each.name, each.title]), { help: "The plugin that drives it." }),
+    base_url: text("Address", "", { placeholder: "the vendor’s own", help: "What the vendor’s own SDK takes as its base URL.", mono: true }),
+    credential: text("Credential", "", { placeholder: "the vendor’s usual variable", help: CREDENTIAL, mono: true }),
+  };
+  const made = await dialog("Add a provider", (close) => form(fields, {
+    label: "Add", all: true, cancel: () => close(),
+    save: async ({ name, ...rest }, failed) => {
+      try {
+        if (await make({ do: "create_provider", name, fields: rest }, `Provider ${name} was added`)) close(name);
+      } catch (error) {
+        fill(failed, trouble(error));
+      }
+    },
+  }).node);
+  if (made) location.hash = address("providers", made);
+}

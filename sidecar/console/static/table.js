@@ -1,0 +1,73 @@
+// Tables that can be searched and sorted, by pointer and by keyboard.
+
+import { fill, h, keepingFocus } from "./dom.js";
+
+const MOST = 300; // rows that are drawn before somebody asks for all
+
+/**
+ * A table. `columns` are { name, head, cell(row), sort(row)?, wide? }; the first column heads its
+ * row. `update(rows)` shows other rows; `empty()` answers what is shown when there are none. The order is kept.
+ */
+export function table(caption, columns, { empty = () => null, sorted = null, id = "table" } = {}) {
+  let rows = [];
+  let all = false;
+  const more = h("button", { type: "button", class: "plain more", hidden: true, onclick: () => ((all = true), draw()) });
+  let order = sorted ?? { name: null, down: false };
+  const head = h("tr");
+  const body = h("tbody");
+  const none = h("div", { class: "empty", hidden: true });
+  const frame = h(
+    "table",
+    { id },
+    h("caption", { class: "unseen" }, caption),
+    h("thead", {}, head),
+    body,
+  );
+
+  function drawHead() {
+    fill(head, columns.map((column) => {
+      const active = order.name === column.name;
+      const way = active ? (order.down ? "descending" : "ascending") : null;
+      if (!column.sort) return h("th", { scope: "col", class: column.class }, column.head || h("span", { class: "unseen" }, column.say));
+      return h(
+        "th",
+        { scope: "col", "aria-sort": way, class: column.class },
+        h("button", { type: "button", id: `${id}-sort-${column.name}`, class: "sort", onclick: () => sortBy(column.name) },
+          column.head, h("span", { class: "way", "aria-hidden": "true" }, active ? (order.down ? "↓" : "↑") : "")),
+      );
+    }));
+  }
+
+  function sortBy(name) {
+    order = { name, down: order.name === name ? !order.down : false };
+    keepingFocus(draw);
+  }
+
+  function draw() {
+    drawHead();
+    const column = columns.find((each) => each.name === order.name);
+    const shown = column ? [...rows].sort((a, b) => compare(column.sort(a), column.sort(b)) * (order.down ? -1 : 1)) : rows;
+    more.hidden = all || shown.length <= MOST;
+    more.textContent = `Show all ${shown.length}`;
+    fill(body, (all ? shown : shown.slice(0, MOST)).map((row) => h("tr", {}, columns.map((each, index) =>
+      h(index ? "td" : "th", { scope: index ? null : "row", class: each.class, "data-head": index ? each.head || null : null }, each.cell(row))))));
+    fill(none, rows.length ? null : empty());
+    none.hidden = rows.length > 0;
+    frame.hidden = rows.length === 0;
+  }
+
+  return {
+    node: h("div", { class: "table" }, frame, more, none),
+    update(found) {
+      rows = found;
+      keepingFocus(draw);
+    },
+  };
+}
+
+function compare(a, b) {
+  if (a === b) return 0;
+  if (a === null || a === undefined || a === "") return 1;
+  if (b === null || b === undefined || b === "") return -1;
+  return typeof a === "string" ? a.localeCompare(b, undefined, { numeric: true, sensitivity: "base" }) : a - b;
+}

@@ -1,0 +1,110 @@
+"""The configurations that were in force, newest first: their texts, kept so that one can go back.
+
+    STATE/versions/000042.yaml    what was accepted, byte for byte
+    STATE/versions/000042.json    when, and what it changed
+
+All readable by their user alone. Accepted texts hold references to credentials and no credential.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+KEPT = 20
+"""How many there are at most; the oldest go first."""
+_NAME = re.compile(r"\d{6,}\.yaml")
+
+
+class Version(msgspec.Struct, frozen=True):
+    """One accepted text: its number, when it came into force (seconds since the epoch), the
+    SHA-256 of its bytes in hex, and what it changed, a line for each difference."""
+
+    number: int
+    at: float
+    digest: str
+    difference: tuple[str, ...] = ()
+
+
+class Versions:
+    """The accepted texts below one folder. Blocking; a broken disk costs history and no more."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._listed: list[Version] | None = None
+
+    def listed(self) -> list[Version]:
+        """All of them, newest first."""
+        if self._listed is None:
+            found = sorted((p.stem for p in _texts(self._folder)), key=int, reverse=True)
+            self._listed = [self._read(int(stem)) for stem in found]
+        return list(self._listed)
+
+    def text(self, number: int) -> bytes | None:
+        """The text of a version; None when it is not kept any more."""
+        try:
+            return self._path(number, "yaml").read_bytes()
+        except OSError:
+            return None
+
+    def newest(self) -> bytes | None:
+        """The text that came into force last."""
+        return self.text(self.listed()[0].number) if self.listed() else None
+
+    def with_digest(self, digest: str) -> bytes | None:
+        """The text of that digest; None when none is kept."""
+        found = next((each for each in self.listed() if each.digest == digest), None)
+        return None if found is None else self.text(found.number)
+
+    def keep(self, text: bytes, at: float, difference: Sequence[str]) -> None:
+        """A text has come into force. The one before, coming again at a start, is not kept twice.
+        Raises `OSError`, and then what was kept before still is."""
+        before = self.listed()
+        digest = hashlib.sha256(text).hexdigest()
+        if before and before[0].digest == digest and not difference:
+            return
+        number = before[0].number + 1 if before else 1
+        version = Version(number, at, digest, tuple(difference))
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        _put(self._path(number, "json"), msgspec.json.encode(version))
+        _put(self._path(number, "yaml"), text)
+        self._listed = [version, *before][:KEPT]
+        for old in before[KEPT - 1 :]:
+            for kind in ("yaml", "json"):
+                self._path(old.number, kind).unlink(missing_ok=True)
+
+    def _read(self, number: int) -> Version:
+        with suppress(OSError, msgspec.MsgspecError):
+            return msgspec.json.decode(self._path(number, "json").read_bytes(), type=Version)
+        path = self._path(number, "yaml")
+        with suppress(OSError):
+            return Version(
+                number, path.stat().st_mtime, hashlib.sha256(path.read_bytes()).hexdigest()
+            )
+        return Version(number, 0.0, "")
+
+    def _path(self, number: int, kind: str) -> Path:
+        return self._folder / f"{number:06d}.{kind}"
+
+
+def _texts(folder: Path) -> list[Path]:
+    with suppress(OSError):
+        return [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+    return []
+
+
+def _put(path: Path, content: bytes) -> None:
+    """A 0600 file in place, whole or not at all."""
+    new = path.with_suffix(".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    new.replace(path)

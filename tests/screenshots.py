@@ -1,0 +1,239 @@
+"""Pictures of every page of the console, and how quick it is: `make screenshots`.
+
+Not a test: somebody looks at the pictures, and reads the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from browser_in_test import Tab, a_window, chromium
+from console_in_test import sign_in
+from playwright.async_api import Browser
+from scripted_vendor import ScriptedVendor, answer, scripted_vendor
+from sidecar_in_test import Sidecar, sidecar
+
+YAML = """\
+# My agents, and what they may use.
+budget: $30/day
+
+providers:
+  openai:     {base_url: "URL/v1", credential: env:UPSTREAM_KEY, limits: {tpm: 2M}}
+  anthropic:  {base_url: "URL", credential: env:UPSTREAM_KEY, budget: $25/day}
+  azure-eu:   {plugin: azure, base_url: https://example.openai.azure.com, api_version: v1, credential: env:AZURE_KEY}
+  openrouter: {base_url: "URL/v1", credential: env:UPSTREAM_KEY}
+  ollama:     {price: free, limits: {concurrency: 1}}
+
+groups:
+  Claude:
+    vendor: anthropic
+    description: agents that speak Anthropic's API
+    multiplier: 0.9
+    limits: {rpm: 300, concurrency: 40}
+    budget: $20/day
+    routes:                        # tried in this order
+      - anthropic
+      - openrouter: {as: {claude-sonnet-4-5: anthropic/claude-sonnet-4.5}}
+      - ollama: {models: qwen3*, max_input: 32k}
+  GPT:
+    vendor: openai
+    limits: {rpm: 500, tpm: 200k}
+    routes:
+      - openai: {models: gpt-*}
+      - azure-eu: {models: gpt-5*}
+      - openrouter
+  Local: {vendor: openai, description: nothing leaves this machine, routes: [ollama]}
+
+keys:
+  claude-code:
+    group: Claude
+    description: the assistant in my editor
+    urgency: interactive
+    hash: "{claude-code}"
+    created: 2026-09-14T09:00:00Z
+    limits: {concurrency: 4}
+  codex:
+    group: GPT
+    description: the agent in my terminal
+    urgency: interactive
+    hash: "{codex}"
+    created: 2026-10-02T09:00:00Z
+  nightly batch:
+    group: GPT
+    description: summaries, while I sleep
+    urgency: background
+    models: gpt-5-mini
+    budget: $2/day
+    hash: "{nightly batch}"
+    created: 2026-06-11T09:00:00Z
+  evals:
+    group: GPT
+    hash: "{evals}"
+    created: 2026-11-20T10:00:00Z
+    expires: 2099-12-31
+    limits: {tpm: 50k, models: {gpt-5*: {rpm: 10}}}
+    routes:
+      - azure-eu: {priority: 1, weight: 3}
+      - openai: {priority: 1, models: gpt-5*, limits: {rpm: 20}}
+      - openrouter: {priority: 2}
+  workshop:
+    group: GPT
+    description: for the event in May
+    hash: "{workshop}"
+    created: 2026-05-01T10:00:00Z
+    expires: 2026-06-01
+  old laptop: {group: Claude, hash: "{old laptop}", created: 2025-12-01T10:00:00Z, enabled: false}
+  local dev: {group: Local, hash: "{local dev}", created: 2026-11-22T10:00:00Z}
+"""  # noqa: E501 - one line each
+NAMES = ("claude-code", "codex", "nightly batch", "evals", "workshop", "old laptop", "local dev")
+USAGE = {
+    "prompt_tokens": 140_000,
+    "completion_tokens": 9_000,
+    "input_tokens": 5_200,
+    "output_tokens": 800,
+}
+QUOTA = {
+    "x_ratelimit_limit_requests": "5000", "x_ratelimit_remaining_requests": "4210",
+    "x_ratelimit_reset_requests": "6m0s", "x_ratelimit_limit_tokens": "2000000",
+    "x_ratelimit_remaining_tokens": "310000", "x_ratelimit_reset_tokens": "50s",
+}  # fmt: skip
+MODELS = ("claude-haiku-4-5", "claude-opus-4-5", "claude-sonnet-4-5", "gpt-4.1", "gpt-5",
+          "gpt-5-mini", "gpt-5-nano", "o5")  # fmt: skip
+CALLS = (
+    ("claude-code", "/v1/messages", b'{"model":"claude-sonnet-4-5","messages":[],"max_tokens":9}',
+     "claude-cli/2.1.3"),
+    ("codex", "/v1/responses", b'{"model":"gpt-5","input":"x"}', "codex_cli_rs/0.63.0"),
+    ("evals", "/v1/chat/completions", b'{"model":"gpt-5","messages":[]}', "OpenAI/Python 3.54"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture: its name, the page, and what to press before it is taken."""
+
+    name: str
+    place: str
+    presses: tuple[str, ...] = ()
+
+
+SHOTS = (
+    Shot("keys", "keys"),
+    Shot("create", "keys", ("Create a key",)),
+    Shot("key", "keys/claude-code"),
+    Shot("routes", "keys/codex", ("Move openrouter up",)),
+    Shot("delete", "keys/codex", ("Delete",)),
+    Shot("rotate", "keys/codex", ("Rotate",)),
+    Shot("models", "models"),
+    Shot("groups", "groups"),
+    Shot("group", "groups/Claude"),
+    Shot("providers", "providers", ("Test openai",)),
+    Shot("provider", "providers/openai"),
+    Shot("config", "config"),
+)
+SIZES = {"light": (1280, 800), "dark": (1280, 800), "phone": (390, 844)}
+
+
+async def main(folder: Path) -> None:
+    """Take all pictures and print the figures."""
+    async with AsyncExitStack() as stack:
+        browser = await stack.enter_async_context(chromium())
+        vendor = await stack.enter_async_context(scripted_vendor())
+        here = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        proxy = await stack.enter_async_context(
+            sidecar(here, YAML.replace("URL", vendor.url), NAMES)
+        )
+        await some_traffic(proxy, vendor)
+        await figures(browser, proxy)
+        for size in SIZES:
+            await pictures(browser, proxy, folder, size)
+        await refused(browser, proxy, folder)
+    print(f"{len(SHOTS) * len(SIZES) + 1} pictures in {folder}")
+
+
+async def some_traffic(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+    body = {"data": [{"id": name} for name in MODELS], "usage": USAGE}
+    vendor.play(answer(json.dumps(body).encode(), **QUOTA))
+    for key, target, body, agent in CALLS:
+        await proxy.ask(target, body, key=key, headers=[("User-Agent", agent)])
+    await proxy.rewrite(lambda text: text.replace("multiplier: 1.0", "multiplier: 0.9"))
+    await proxy.rewrite(lambda text: text.replace("rpm: 300", "rpm: 320"))
+    await proxy.rewrite(lambda text: text.replace("tpm: 50k", "tpm: 40k"))
+
+
+async def pictures(browser: Browser, proxy: Sidecar, folder: Path, size: str) -> None:
+    width, height = SIZES[size]
+    scheme = "dark" if size == "dark" else "light"
+    async with a_window(
+        browser, viewport={"width": width, "height": height}, color_scheme=scheme
+    ) as context:
+        tab = await Tab(await context.new_page(), proxy).sign_in()
+        for shot in SHOTS:
+            await tab.page.goto("about:blank")  # else only the fragment would change
+            await tab.page.goto(f"{tab.url}/#/{shot.place}")
+            await tab.page.locator("main h1").wait_for()
+            for name in shot.presses:
+                await tab.press(name)
+            await tab.page.wait_for_timeout(700)
+            await tab.page.screenshot(
+                path=folder / f"{shot.name}-{size}.png", full_page=not shot.presses
+            )
+
+
+async def refused(browser: Browser, proxy: Sidecar, folder: Path) -> None:
+    await proxy.rewrite(lambda text: text.replace("group: GPT", "group: GTP", 1))
+    async with a_window(browser, viewport={"width": 1280, "height": 800}) as context:
+        tab = await Tab(await context.new_page(), proxy).sign_in()
+        await tab.go("config", "Configuration")
+        await tab.says("1 mistake")
+        await tab.page.screenshot(path=folder / "refused-light.png")
+
+
+async def figures(browser: Browser, proxy: Sidecar) -> None:
+    static = Path(__file__).parent.parent / "sidecar/console/static"
+    weight = sum(path.stat().st_size for path in static.rglob("*") if path.is_file())
+    print(f"all files of the console: {weight / 1000:.0f} KB")
+    paints, sent = [], 0
+    for _ in range(10):
+        async with a_window(browser) as context:  # nothing is cached in a new one
+            tab = await Tab(await context.new_page(), proxy).sign_in()
+            await tab.page.locator("tbody tr").first.wait_for()
+            paints.append(await tab.page.evaluate(PAINT))
+            sent = await tab.page.evaluate(SENT)
+    print(f"first contentful paint: {median(paints):.0f} ms (median of 10 first visits)")
+    print(f"sent for the first page: {sent / 1000:.0f} KB, answers of the API included")
+    api = await sign_in(proxy)
+    for path in ("keys", "key?name=codex", "groups", "config", "models"):
+        times = []
+        for _ in range(30):
+            began = time.perf_counter()
+            await api.get(path)
+            times.append(time.perf_counter() - began)
+        print(f"GET {path}: {median(times) * 1000:.1f} ms")
+    edit = {"do": "edit_key", "name": "codex", "fields": {"description": "x"}}
+    times = []
+    for number in range(10):
+        edit["fields"] = {"description": f"number {number}"}
+        seen = await api.digest()
+        began = time.perf_counter()
+        found = await api.send(edit, seen)
+        times.append(time.perf_counter() - began)
+        assert found.status == 200
+    print(f"an edit, written and in force: {median(times) * 1000:.1f} ms")
+    await api.change("edit_key", "codex", fields={"description": "the agent in my terminal"})
+
+
+PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+SENT = """[...performance.getEntriesByType('resource'),
+    ...performance.getEntriesByType("navigation")]
+    .reduce((sum, each) => sum + each.transferSize, 0)"""
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
