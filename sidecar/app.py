@@ -68,6 +68,7 @@ class Running:
     admin_url: str
     configuration: Configuration
     live: LiveCalls
+    callers: Callers
     ledger: Ledger
     metrics: Metrics
     scheduler: Scheduler
@@ -220,8 +221,8 @@ async def _open_doors(
     watching = asyncio.create_task(parts.configuration.watch())
     stack.push_async_callback(_cancelled, watching)
     return Running(
-        urls[0], admin_urls[0], parts.configuration, parts.live, parts.ledger, parts.metrics,
-        parts.scheduler,
+        urls[0], admin_urls[0], parts.configuration, parts.live, parts.callers, parts.ledger,
+        parts.metrics, parts.scheduler,
     )  # fmt: skip
 
 
