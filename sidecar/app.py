@@ -70,6 +70,7 @@ class Running:
     admin_url: str
     configuration: Configuration
     live: LiveCalls
+    callers: Callers
     ledger: Ledger
     metrics: Metrics
     scheduler: Scheduler
@@ -227,9 +228,14 @@ async def _open_doors(
     watching = asyncio.create_task(parts.configuration.watch())
     stack.push_async_callback(_cancelled, watching)
     return Running(
+<<<<<<< HEAD
         urls[0], admin_urls[0], parts.configuration, parts.live, parts.ledger, parts.metrics,
         parts.scheduler,
         side.console,
+=======
+        urls[0], admin_urls[0], parts.configuration, parts.live, parts.callers, parts.ledger,
+        parts.metrics, parts.scheduler,
+>>>>>>> callers
     )  # fmt: skip
 
 

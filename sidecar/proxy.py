@@ -224,12 +224,12 @@ class Proxy:
         if live.key is not None:
             parts.metrics.call_ended(live.key.name)
         parts.metrics.call_finished(record)
+        parts.callers.complete(record, live.sighting, self._tell)
         if passage.lease is not None and passage.call is not None:
             whole = live.usage_state is UsageState.REPORTED
             parts.scheduler.settle(
                 passage.lease, passage.call, live.usage, record.cost, whole=whole
             )
-        parts.callers.complete(record, live.sighting, self._tell)
 
     def _tell(self, record: CallRecord) -> None:
         self._parts.ledger.finished(record)

@@ -122,8 +122,8 @@ async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
 
 
 async def settled(running: Running) -> None:
-    """Wait until no call runs: their records are kept then."""
-    await until(lambda: not len(running.live))
+    """Wait until no call runs and the records of all are kept."""
+    await until(lambda: not len(running.live) and not running.callers.held)
 
 
 async def figures(running: Running, name: str) -> dict[str, float]:

@@ -147,6 +147,7 @@ async def test_it_counts_the_calls_that_wait_and_why_tells_what_for(
         go_on.set()
         answers = await asyncio.gather(*calls)
         assert [answer.status for answer in answers] == [200, 200, 200]
+        await proxy.record(3)
         waited = max(proxy.records, key=lambda record: record.wait)
         told = await typed(proxy.state, "why", waited.call_id)
         assert "ms: group GPT is at its limit of 1 concurrency (routes.yaml:5)" in told

@@ -140,6 +140,7 @@ async def test_the_sdks_take_a_spent_budget_for_final(
                 await claude.messages.create(model="c", max_tokens=9, messages=HELLO)  # type: ignore[arg-type]
         assert caught.value.status_code == 402
         assert vendor.requests == []
+        await proxy.record(2)
         assert len(proxy.records) == 2  # neither of them asked twice
 
 

@@ -173,11 +173,9 @@ async def test_a_process_that_does_not_wait_for_its_answer_does_no_harm(
 
 async def looked(proxy: Sidecar) -> dict[str, float]:
     """How the looks ended, once one has."""
-    name, found = "sidecar_caller_lookups_total", dict[str, float]()
-    async with asyncio.timeout(20):
-        while not found:
-            found = await figures(proxy.running, name)
-    return found
+    results = proxy.running.callers.results
+    await until(lambda: any(count for _, count in results()), 20)
+    return await figures(proxy.running, "sidecar_caller_lookups_total")
 
 
 async def test_the_look_begins_with_the_connection(proxy: Sidecar) -> None:

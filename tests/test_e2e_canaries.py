@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from answers_on_record import chunk as chat_chunk
 from answers_on_record import delta, sse
+from apis_in_test import settled
 from scripted_vendor import (
     STREAM_HEAD,
     Script,
@@ -139,6 +140,7 @@ async def everything_tried(proxy: Sidecar, vendor: ScriptedVendor) -> list[bytes
     ]
     got += [await talk(proxy.port, each) for each in malformed]
     got += [await talk(proxy.admin_port, each) for each in malformed]
+    await settled(proxy.running)
     return got
 
 

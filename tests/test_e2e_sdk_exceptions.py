@@ -196,6 +196,7 @@ async def test_sdks_repeat_only_what_may_help(troubled: Sidecar, key: str, tries
 
     with pytest.raises(openai.APIStatusError):
         await asyncio.to_thread(call)
+    await troubled.record(tries)
     assert len(troubled.records) == tries
 
 

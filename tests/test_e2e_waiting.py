@@ -118,6 +118,7 @@ async def test_twenty_sdk_clients_on_a_key_for_two_all_succeed_and_see_no_429(
                 ]
                 answers = await asyncio.gather(*asked)
         assert len(answers) == 20
+        await proxy.record(20)
         assert [record.status for record in proxy.records] == [200] * 20
         assert most[1] == 2
         assert len(vendor.requests) == 20
@@ -149,6 +150,7 @@ async def test_the_urgent_go_first_and_callers_can_only_lower_their_own(
         assert gate.order == ["first", "now", "day", "odd", "night", "humble", "pushy"]
         assert not any(received.get("x-sidecar-urgency") for received in vendor.requests)
         assert int(found[1].headers["x-sidecar-wait-ms"]) >= 0
+        await proxy.record(7)
         record = next(r for r in proxy.records if r.key == "now" and r.urgency == "interactive")
         [wait] = record.waits
         assert "provider oa (env:UPSTREAM_KEY) is at its limit of 1 concurrency" in wait.behind
@@ -187,6 +189,7 @@ async def test_a_client_that_leaves_the_line_is_never_sent_and_holds_nobody_up(
         gate.let(2)
         assert ((await first).status, (await second).status) == (200, 200)
         assert gate.order == ["first", "second"]
+        await proxy.record(3)
         left = next(r for r in proxy.records if r.key == "now")
         assert (left.outcome, left.attempts) == ("cancelled", ())
         assert left.wait > 0

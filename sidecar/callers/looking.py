@@ -99,6 +99,11 @@ class Callers:
         for call_id in list(self._held):
             self._release(call_id)
 
+    @property
+    def held(self) -> int:
+        """How many records of finished calls wait for the end of a look."""
+        return len(self._held)
+
     def results(self) -> Iterator[tuple[tuple[str], int]]:
         """How many looks named a process, named none, and were not made because too many waited."""
         return (((result,), count) for result, count in self._results.items())
