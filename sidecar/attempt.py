@@ -5,6 +5,7 @@ Nothing goes to the client from here, and nothing is decided about what comes ne
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -26,7 +27,7 @@ from sidecar.rewriting import Rewriter
 from sidecar.routing import Candidate
 from sidecar.sse import first_event
 from sidecar.upstream import Reply, Upstream
-from sidecar.usage import AttemptRecord
+from sidecar.usage import AttemptRecord, UsageState
 from sidecar.vendor import Ask, Secret
 from sidecar.verdicts import Answer, Judgement, Verdict, code_word, judge_by_status
 
@@ -135,7 +136,13 @@ class Attempts:
         live.provider, live.credential = candidate.provider.name, candidate.credential_name
         live.model_served = candidate.model
         began = self._clock()
-        attempted = await self._send(call, candidate, rewriter)
+        try:
+            attempted = await self._send(call, candidate, rewriter)
+        except asyncio.CancelledError:
+            # The client left while the provider worked for it: that may be billed all the same.
+            if call.endpoint.counts:
+                live.usage_state = UsageState.UNKNOWN
+            raise
         live.attempts.append(
             AttemptRecord(
                 provider=candidate.provider.name,

@@ -173,6 +173,34 @@ async def test_a_failover_is_one_call_and_two_attempts(
     assert sum((await figures(proxy.running, "sidecar_tokens_total")).values()) == 5
 
 
+@pytest.mark.parametrize(
+    ("key", "target", "state"),
+    [("gpt", CHAT, "unknown"), ("claude", "/v1/messages/count_tokens", "none")],
+)
+async def test_what_a_vendor_did_for_a_client_that_left_is_unknown_and_not_nothing(
+    proxy: Sidecar, vendor: ScriptedVendor, key: str, target: str, state: str
+) -> None:
+    vendor.play(hang)
+    leaving = asyncio.create_task(proxy.ask(target, BODY, key=key))
+    await vendor.arrived.wait()
+    leaving.cancel()
+    record = await proxy.record()
+    assert (record.outcome, record.usage, record.usage_state) == ("cancelled", None, state)
+
+
+async def test_a_client_that_left_while_it_waited_used_nothing(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(b"{}", "429 Slow", retry_after="30"))
+    leaving = asyncio.create_task(proxy.ask(CHAT, BODY))
+    async with asyncio.timeout(10):
+        while not any(call.waiter for call in proxy.running.live):  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.005)
+    leaving.cancel()
+    record = await proxy.record()
+    assert (record.outcome, record.usage_state) == ("cancelled", "none")
+
+
 async def test_what_was_seen_before_a_client_left_is_kept_as_partial(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
