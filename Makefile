@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint check bench-smoke prices wheel clean
+.PHONY: run test lint check bench-smoke prices dashboards wheel clean
 
 run: $(READY)
 	@$(BIN)/sidecar demo --directory .sidecar
@@ -27,6 +27,10 @@ bench-smoke: $(READY)
 # The list of prices is that of the genai-prices named in pyproject.toml: raise that, then run this.
 prices: $(READY)
 	$(BIN)/python tools/pricelist.py
+
+# What Grafana shows is written by tools/dashboards.py: change that, then run this.
+dashboards: $(READY)
+	$(BIN)/python tools/dashboards.py
 
 wheel: $(READY)
 	rm -rf dist

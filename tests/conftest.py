@@ -1,8 +1,13 @@
-"""What every end-to-end test needs: a scripted vendor and a sidecar in front of it."""
+"""What every end-to-end test needs: a scripted vendor and a sidecar in front of it.
+
+With `SIDECAR_NO_SKIPS=1` a test that would skip fails: where everything can be installed, nothing
+may be left out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
 import pytest
@@ -38,6 +43,28 @@ keys:
     routes: [oa: {{as: {{"gpt-*": "vendor/gpt-*", whisper-1: ears}}}}]
 """
 KEYS = ("gpt", "claude", "gemini", "off", "old", "mini", "renamed")
+
+
+NO_SKIPS = os.environ.get("SIDECAR_NO_SKIPS") == "1"
+Report = pytest.TestReport | pytest.CollectReport
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Report, Report]:
+    return _insist((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, Report, Report]:
+    return _insist((yield))
+
+
+def _insist(report: Report) -> Report:
+    """A skipped test or module, as a failure where none may skip; an expected failure stays."""
+    if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and SIDECAR_NO_SKIPS=1 forbids that: {report.longreprtext}"
+    return report
 
 
 @pytest.fixture
