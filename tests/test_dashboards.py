@@ -14,7 +14,7 @@ import yaml
 from observability import ALERTS, CONFIG, RECORDED, ROOT, RULES, labels, panels, queries, rules
 from promql_in_test import given, metrics
 
-from sidecar.cli import main
+from sidecar.cli import COMMANDS
 from sidecar.metric_table import TABLE
 
 DOCUMENT = (ROOT / "docs/metrics.md").read_text()
@@ -94,7 +94,7 @@ def test_an_alert_says_what_is_wrong_and_what_to_do(alert: dict[str, Any]) -> No
     for panel in re.findall(r'dashboard "Sidecar", ([^)]+)', runbook):
         assert panel in (ROOT / "config/grafana/dashboards/sidecar.json").read_text()
     for command in re.findall(r"sidecar ([a-z]+)", runbook):
-        assert command in main.commands
+        assert command in COMMANDS
 
 
 def test_every_recorded_figure_is_documented() -> None:

@@ -304,6 +304,9 @@ def _books(sheet: Sheet) -> None:
               Query("sum(increase(sidecar_series_folded_total[$__rate_interval]))", "series"),
               Query("increase(sidecar_models_folded_total[$__rate_interval])", "models"),
               unit="short"),
+        lines("Who called", "Looks a minute at which local process made a call.",
+              Query("sum by (result) (rate(sidecar_caller_lookups_total[$__rate_interval])) * 60",
+                    "{{result}}"), unit=CPM, stacked=True),
         table("Keys", "What the file says of each key, and how long ago a vendor last served it;"
               " empty for never.",
               {
