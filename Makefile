@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint check bench-smoke prices screenshots wheel clean
+.PHONY: run test lint check bench-smoke prices dashboards screenshots wheel clean
 
 run: $(READY)
 	@$(BIN)/sidecar demo --directory .sidecar
@@ -31,6 +31,10 @@ prices: $(READY)
 # A picture of every page of the console, to be looked at; needs chromium.
 screenshots: $(READY)
 	PYTHONPATH=tests $(BIN)/python tests/screenshots.py .screenshots
+
+# What Grafana shows is written by tools/dashboards.py: change that, then run this.
+dashboards: $(READY)
+	$(BIN)/python tools/dashboards.py
 
 wheel: $(READY)
 	rm -rf dist

@@ -22,6 +22,9 @@ from sidecar.metrics import CONTENT_TYPE, Metrics
 from sidecar.reload import Configuration
 
 API = "/api/"
+SCRAPES = "X-Prometheus-Scrape-Timeout-Seconds"
+"""Sent by Prometheus, and by what scrapes in its place, with every scrape; by no person."""
+
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -78,7 +81,7 @@ class Admin:
             wanted = "" if secret is None else f"Bearer {secret.reveal()}"
             if not wanted or not hmac.compare_digest(sent.encode(), wanted.encode()):
                 raise Refused(Kind.INVALID_KEY, "/metrics needs the token of server.metrics_token")
-        body = await self.metrics.render()
+        body = await self.metrics.render(from_zero=SCRAPES in request.headers)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def _healthz(self, _: web.BaseRequest) -> web.StreamResponse:

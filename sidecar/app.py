@@ -32,6 +32,7 @@ from sidecar.dispatch import Dispatch
 from sidecar.errors import ConfigError
 from sidecar.foresight import Outlook
 from sidecar.guard import Door, allowed_hosts
+from sidecar.lag import watch_lag
 from sidecar.ledger import Ledger
 from sidecar.listening import (
     listening,
@@ -225,17 +226,12 @@ async def _open_doors(
         listening(proxy.handle, server.listen, drain, parts.callers.look)
     )
     addresses |= {"listen": urls, "admin": admin_urls[0], "console": from_here(admin_urls[0])}
-    watching = asyncio.create_task(parts.configuration.watch())
-    stack.push_async_callback(_cancelled, watching)
+    for endless in (parts.configuration.watch(), watch_lag(parts.metrics.loop_late)):
+        stack.push_async_callback(_cancelled, asyncio.create_task(endless))
     return Running(
-<<<<<<< HEAD
-        urls[0], admin_urls[0], parts.configuration, parts.live, parts.ledger, parts.metrics,
-        parts.scheduler,
-        side.console,
-=======
         urls[0], admin_urls[0], parts.configuration, parts.live, parts.callers, parts.ledger,
         parts.metrics, parts.scheduler,
->>>>>>> callers
+        side.console,
     )  # fmt: skip
 
 

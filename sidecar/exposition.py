@@ -49,23 +49,30 @@ class Metric:
 class Cell:
     """One series of a counter or gauge."""
 
-    __slots__ = ("name", "value")
+    __slots__ = ("begun", "name", "value")
 
     def __init__(self, metric: Metric, labels: Labels) -> None:
         self.value = 0.0
+        self.begun = metric.type == "gauge"
         self.name = f"{metric.name}{braced(metric.labels, labels)} "
 
     def text(self) -> str:
         """Its line, as it is now."""
         return self.name + number(self.value)
 
+    def begin(self) -> str:
+        """Its line before anything was counted, for the first time that it is shown."""
+        self.begun = True
+        return self.name + "0"
+
 
 class Spread:
     """One set of labels of a histogram."""
 
-    __slots__ = ("bounds", "counts", "names", "sum")
+    __slots__ = ("begun", "bounds", "counts", "names", "sum")
 
     def __init__(self, metric: Metric, labels: Labels) -> None:
+        self.begun = False
         self.bounds = metric.buckets
         self.counts = [0] * (len(metric.buckets) + 1)
         self.sum = 0.0
@@ -92,6 +99,11 @@ class Spread:
             figures.append(str(total))
         figures += (number(self.sum), str(total))
         return "\n".join(map(str.__add__, self.names, figures))
+
+    def begin(self) -> str:
+        """Its lines before anything was counted, for the first time that it is shown."""
+        self.begun = True
+        return "\n".join(name + "0" for name in self.names)
 
 
 Series = TypeVar("Series", bound=Cell | Spread)
@@ -149,6 +161,7 @@ class Book:
         self.lines = 0
         self._families: list[Family[Cell] | Family[Spread]] = []
         self._readers: list[tuple[Metric, Reader]] = []
+        self._begun: set[tuple[str, Labels]] = set()
 
     @property
     def families(self) -> tuple[Family[Cell] | Family[Spread], ...]:
@@ -171,12 +184,16 @@ class Book:
         """A metric whose figures are kept elsewhere and asked for when they are scraped."""
         self._readers.append((metric, reader))
 
-    async def text(self) -> bytes:
-        """The whole exposition; other work goes on while it is written."""
+    async def text(self, *, from_zero: bool = False) -> bytes:
+        """The whole exposition; other work goes on while it is written.
+
+        `from_zero`: a counter is shown as 0 once before its true value, so that whoever adds up
+        differences misses nothing of what was counted before he first saw it.
+        """
         pieces: list[bytes] = []
         lines: list[str] = []
         written = 0
-        for size, text in self._texts():
+        for size, text in self._texts(from_zero):
             lines.append(text)
             written += size
             if written >= AT_ONCE:
@@ -185,15 +202,25 @@ class Book:
                 await asyncio.sleep(0)
         return b"".join((*pieces, _encoded(lines)))
 
-    def _texts(self) -> Iterator[tuple[int, str]]:
+    def _texts(self, from_zero: bool) -> Iterator[tuple[int, str]]:  # noqa: FBT001 - see `text`
         for family in self._families:
             yield 1, heading(family.metric)
             for series in family:
-                yield family.metric.lines, series.text()
+                text = series.begin() if from_zero and not series.begun else series.text()
+                yield family.metric.lines, text
         for metric, reader in self._readers:
             yield 1, heading(metric)
             for labels, value in reader():
-                yield 1, f"{metric.name}{braced(metric.labels, labels)} {number(value)}"
+                begins = from_zero and self._begins(metric, labels)
+                shown = "0" if begins else number(value)
+                yield 1, f"{metric.name}{braced(metric.labels, labels)} {shown}"
+
+    def _begins(self, metric: Metric, labels: Labels) -> bool:
+        """Whether this is the first that is shown of a counter that is kept elsewhere."""
+        if metric.type == "gauge" or (metric.name, labels) in self._begun:
+            return False
+        self._begun.add((metric.name, labels))
+        return True
 
 
 def _encoded(lines: list[str]) -> bytes:

@@ -99,6 +99,8 @@ class Metrics:
         self._duration = self._spreads("call_duration_seconds")
         self._first_byte = self._spreads("time_to_first_byte_seconds")
         self._wait = self._spreads("wait_seconds")
+        self._lag = self._spreads("loop_lag_seconds")
+        self._lag.at()
         self._reloads = self._cells("config_reloads_total")
         self._reload_ok = self._cells("config_last_reload_successful")
         self._reload_time = self._cells("config_last_reload_success_timestamp_seconds")
@@ -162,9 +164,14 @@ class Metrics:
         for family in self._book.families:
             family.keep_only("key", keys)
 
-    async def render(self) -> bytes:
-        """The exposition, in the format of `CONTENT_TYPE`; other work goes on meanwhile."""
-        return await self._book.text() + generate_latest(self._machine)
+    def loop_late(self, seconds: float) -> None:
+        """The event loop was that late for a timer."""
+        self._lag.at().observe(seconds)
+
+    async def render(self, *, from_zero: bool = False) -> bytes:
+        """The exposition, in the format of `CONTENT_TYPE`; other work goes on meanwhile. With
+        `from_zero` each counter is shown as 0 once before its true value."""
+        return await self._book.text(from_zero=from_zero) + generate_latest(self._machine)
 
     def _cells(self, name: str) -> Family[Cell]:
         return self._book.cells(TABLE[f"sidecar_{name}"])

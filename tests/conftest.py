@@ -1,11 +1,15 @@
-"""What every end-to-end test needs: a scripted vendor and a sidecar in front of it."""
+"""What every end-to-end test needs: a scripted vendor and a sidecar in front of it.
+
+With `SIDECAR_NO_SKIPS=1` a test that would skip fails: where everything can be installed, nothing
+may be left out.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
@@ -17,9 +21,6 @@ from sidecar_in_test import sidecar as start_sidecar
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
-
-NOTHING_LEFT_OUT = "SIDECAR_TEST_ALL"
-"""With this in the environment, a test that would be skipped fails."""
 
 # A busy machine makes no property false.
 settings.register_profile("any machine", deadline=None)
@@ -47,6 +48,28 @@ keys:
     routes: [oa: {{as: {{"gpt-*": "vendor/gpt-*", whisper-1: ears}}}}]
 """
 KEYS = ("gpt", "claude", "gemini", "off", "old", "mini", "renamed")
+
+
+NO_SKIPS = os.environ.get("SIDECAR_NO_SKIPS") == "1"
+Report = pytest.TestReport | pytest.CollectReport
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Report, Report]:
+    return _insist((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, Report, Report]:
+    return _insist((yield))
+
+
+def _insist(report: Report) -> Report:
+    """A skipped test or module, as a failure where none may skip; an expected failure stays."""
+    if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and SIDECAR_NO_SKIPS=1 forbids that: {report.longreprtext}"
+    return report
 
 
 @pytest.fixture
@@ -82,13 +105,3 @@ async def browser() -> AsyncIterator[Browser]:
 
     async with chromium() as started:
         yield started
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where nothing may be left out, a skip is a failure."""
-    report: Any = yield
-    if report.skipped and os.environ.get(NOTHING_LEFT_OUT) and not hasattr(report, "wasxfail"):
-        report.outcome = "failed"
-        report.longrepr = f"left out, where nothing may be: {report.longrepr}"
-    return report  # type: ignore[no-any-return]

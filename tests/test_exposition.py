@@ -136,3 +136,34 @@ async def test_other_work_goes_on_while_the_text_is_written() -> None:
 )
 def test_numbers_are_short(value: float, text: str) -> None:
     assert number(value) == text
+
+
+async def test_counters_begin_at_zero_for_whoever_adds_up_differences() -> None:
+    book = Book()
+    calls, times = book.cells(CALLS), book.spreads(TIME)
+    state = book.cells(Metric("state", "gauge", "State."))
+    kept = {"waits_total": 4.0, "room": 5.0}
+    for name, type_ in (("waits_total", "counter"), ("room", "gauge")):
+        book.read(Metric(name, type_, "Kept elsewhere."), lambda name=name: [((), kept[name])])
+    calls.at("k", "ok").value += 3
+    times.at("k").observe(0.5)
+    state.at().value = 1
+    shown = await scrape(book)
+    gauges = {("state", ()): 1.0, ("room", ()): 5.0}
+    assert {name: value for name, value in shown.items() if value} == gauges
+    kept["waits_total"] += 1
+    assert await scrape(book) == parsed(await book.text())
+    calls.at("new", "ok").value += 1
+    assert (await scrape(book))["calls_total", (("key", "new"), ("outcome", "ok"))] == 0
+    assert await scrape(book) == parsed(await book.text())
+
+
+async def scrape(book: Book) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return parsed(await book.text(from_zero=True))
+
+
+async def test_who_does_not_scrape_sees_what_was_counted_at_once() -> None:
+    book = Book()
+    book.cells(CALLS).at("k", "ok").value += 3
+    assert sum(parsed(await book.text()).values()) == 3
+    assert sum((await scrape(book)).values()) == 0
