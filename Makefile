@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint check bench-smoke prices dashboards screenshots wheel clean
+.PHONY: run test lint check conserve bench-smoke prices dashboards screenshots wheel clean
 
 run: $(READY)
 	@$(BIN)/sidecar demo --directory .sidecar
@@ -20,6 +20,9 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 check: lint test
+
+conserve: $(READY)
+	$(BIN)/python -m pytest -q -s tests/test_e2e_conservation.py --calls 10000
 
 bench-smoke: $(READY)
 	$(BIN)/python bench/smoke.py --gate

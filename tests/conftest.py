@@ -72,6 +72,11 @@ def _insist(report: Report) -> Report:
     return report
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the test of the books is; `make conserve` runs the long one."""
+    parser.addoption("--calls", type=int, default=1500, help="calls of the test of the books")
+
+
 @pytest.fixture
 async def vendor() -> AsyncIterator[ScriptedVendor]:
     async with start_vendor() as started:
