@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from sidecar.gates import NEVER, Gate
+from sidecar.gates import Gate
 from sidecar.leases import Blocked, CallAt, Lease, NoRoom, Option, Place, Renew, Waiter
 from sidecar.lines import Line
 
+log = logging.getLogger("sidecar.admission")
+
 MOST_WAITING = 10_000
 """Calls that may wait at one time; more are refused at once."""
+LOOKS = 1000
+"""Looks per waiting call after one change: beyond, something goes round in circles."""
 PARKED = 1.0
 """Seconds at least between two looks at the patience of a call that is parked."""
 GRAIN = 0.001
@@ -28,8 +33,7 @@ GRAIN = 0.001
 class Admission:
     """The one waiting room. `clock` gives monotonic seconds and `call_at` sets its timers.
 
-    `leases` are those that run, `granted` counts all; `on_block` hears of the gate that keeps a
-    call when it begins to wait.
+    `leases` run, `granted` counts all; `on_block` hears which gate makes a call wait at first.
     """
 
     def __init__(self, clock: Callable[[], float], call_at: CallAt) -> None:
@@ -37,8 +41,7 @@ class Admission:
         self._call_at = call_at
         self._numbers = itertools.count()
         self._waiters: dict[int, Waiter[Any]] = {}
-        # Gates whose first in line may be let through, or may stand elsewhere by now; and those
-        # where that was looked at since anything changed.
+        # Gates whose first in line may be let through by now, or stand elsewhere; those looked at.
         self._doubtful: dict[Gate, None] = {}
         self._settled: set[Gate] = set()
         self._draining = False
@@ -239,8 +242,12 @@ class Admission:
             return
         self._draining = True
         try:
-            while self._doubtful:
+            for _ in range(LOOKS + LOOKS * len(self._waiters)):
+                if not self._doubtful:
+                    return
                 self._let_in(self._doubtful.popitem()[0])
+            log.error("the lines of those who wait do not come to rest: a defect of Sidecar's")
+            self._call_at(self._clock() + 1.0, self._drain)
         finally:
             self._draining = False
 
@@ -259,17 +266,10 @@ class Admission:
 
     def _set_timer(self, gate: Gate, first: Waiter[Any], now: float) -> None:
         """Look again when the first in line may pass."""
-        at = gate.opens(first.stands[gate].need[gate.unit], first.urgency, now)
-        if at in {NEVER, gate.rings}:
-            return
-        if gate.timer is not None:
-            gate.timer.cancel()
-        gate.rings = max(at, now + GRAIN)
-        gate.timer = self._call_at(gate.rings, self._rung, gate)
-
-    def _rung(self, gate: Gate) -> None:
-        gate.timer, gate.rings = None, NEVER
-        self.recheck((gate,))
+        turn = gate.line is not None and gate.line.has_turn(first, now)
+        urgency = 0 if turn else first.urgency
+        at = gate.opens(first.stands[gate].need[gate.unit], urgency, now)
+        gate.ring(max(at, now + GRAIN), self._call_at, self.recheck)
 
     def _expire(self, waiter: Waiter[Any]) -> None:
         if waiter.seq not in self._waiters:

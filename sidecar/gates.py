@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,19 @@ class Gate:
         self.timer: Any = None
         self.rings = NEVER
         self.keeps_sent = False
+
+    def ring(self, at: float, call_at: Callable[..., Any], told: Callable[[Any], None]) -> None:
+        """Have `told` called with this gate, in a list, at that moment and at no other."""
+        if at in {NEVER, self.rings}:
+            return
+        if self.timer is not None:
+            self.timer.cancel()
+        self.rings = at
+        self.timer = call_at(at, self._rung, told)
+
+    def _rung(self, told: Callable[[Any], None]) -> None:
+        self.timer, self.rings = None, NEVER
+        told([self])
 
     def fits(self, amount: int, urgency: int, now: float) -> bool:
         """Whether a call that takes `amount` may pass now."""
