@@ -10,13 +10,14 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isfinite
 from typing import Generic, TypeVar
 
 OVERFLOW = "other"
 """What stands for every label value that is not counted by itself."""
-AT_ONCE = 2000
-"""Series written before the event loop has its turn again."""
+AT_ONCE, PART = 2000, 500
+"""Series written before the event loop has its turn again, and those that are written together."""
 MOST_SERIES = 20_000
 
 Labels = tuple[str, ...]
@@ -47,18 +48,23 @@ class Metric:
 
 
 class Cell:
-    """One series of a counter or gauge."""
+    """One series of a counter or gauge. Most have not changed since they were last shown."""
 
-    __slots__ = ("begun", "name", "value")
+    __slots__ = ("_line", "_shown", "begun", "name", "value")
 
     def __init__(self, metric: Metric, labels: Labels) -> None:
         self.value = 0.0
         self.begun = metric.type == "gauge"
+        self._shown: float | None = None
+        self._line = ""
         self.name = f"{metric.name}{braced(metric.labels, labels)} "
 
     def text(self) -> str:
         """Its line, as it is now."""
-        return self.name + number(self.value)
+        if self.value != self._shown:
+            self._shown = self.value
+            self._line = self.name + number(self.value)
+        return self._line
 
     def begin(self) -> str:
         """Its line before anything was counted, for the first time that it is shown."""
@@ -69,10 +75,11 @@ class Cell:
 class Spread:
     """One set of labels of a histogram."""
 
-    __slots__ = ("begun", "bounds", "counts", "names", "sum")
+    __slots__ = ("_lines", "begun", "bounds", "counts", "names", "sum")
 
     def __init__(self, metric: Metric, labels: Labels) -> None:
         self.begun = False
+        self._lines = ""
         self.bounds = metric.buckets
         self.counts = [0] * (len(metric.buckets) + 1)
         self.sum = 0.0
@@ -89,9 +96,15 @@ class Spread:
         """Count one value; a bound belongs to its own bucket."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
+        self._lines = ""
 
     def text(self) -> str:
         """Its lines, as they are now: growing buckets, their sum and their count."""
+        if not self._lines:
+            self._lines = self._written()
+        return self._lines
+
+    def _written(self) -> str:
         total = 0
         figures = []
         for count in self.counts:
@@ -136,8 +149,22 @@ class Family(Generic[Series]):
             del self._by_labels[labels]
         self._book.lines -= len(gone) * self.metric.lines
 
-    def __iter__(self) -> Iterator[Series]:
-        return iter(tuple(self._by_labels.values()))
+    def __len__(self) -> int:
+        return len(self._by_labels)
+
+    def texts(self, from_zero: bool) -> Iterator[tuple[int, list[str]]]:  # noqa: FBT001 - see Book
+        """The text of every series, a part at a time: how many lines, and the lines."""
+        every = tuple(self._by_labels.values())
+        step = max(1, PART // self.metric.lines)
+        for at in range(0, len(every), step):
+            part = every[at : at + step]
+            yield (
+                len(part) * self.metric.lines,
+                [
+                    series.begin() if from_zero and not series.begun else series.text()
+                    for series in part
+                ],
+            )
 
     def _make(self, labels: Labels) -> Series:
         if self._book.lines + self.metric.lines > self._book.most:
@@ -191,29 +218,26 @@ class Book:
         differences misses nothing of what was counted before he first saw it.
         """
         pieces: list[bytes] = []
-        lines: list[str] = []
         written = 0
-        for size, text in self._texts(from_zero):
-            lines.append(text)
+        for size, texts in self._texts(from_zero):
+            pieces.append(("\n".join(texts) + "\n").encode())
             written += size
             if written >= AT_ONCE:
-                pieces.append(_encoded(lines))
-                lines, written = [], 0
+                written = 0
                 await asyncio.sleep(0)
-        return b"".join((*pieces, _encoded(lines)))
+        return b"".join(pieces)
 
-    def _texts(self, from_zero: bool) -> Iterator[tuple[int, str]]:  # noqa: FBT001 - see `text`
+    def _texts(self, from_zero: bool) -> Iterator[tuple[int, list[str]]]:  # noqa: FBT001 - see `text`
         for family in self._families:
-            yield 1, heading(family.metric)
-            for series in family:
-                text = series.begin() if from_zero and not series.begun else series.text()
-                yield family.metric.lines, text
+            yield 1, [heading(family.metric)]
+            yield from family.texts(from_zero)
         for metric, reader in self._readers:
-            yield 1, heading(metric)
+            texts = [heading(metric)]
             for labels, value in reader():
                 begins = from_zero and self._begins(metric, labels)
                 shown = "0" if begins else number(value)
-                yield 1, f"{metric.name}{braced(metric.labels, labels)} {shown}"
+                texts.append(f"{metric.name}{braced(metric.labels, labels)} {shown}")
+            yield len(texts), texts
 
     def _begins(self, metric: Metric, labels: Labels) -> bool:
         """Whether this is the first that is shown of a counter that is kept elsewhere."""
@@ -223,16 +247,13 @@ class Book:
         return True
 
 
-def _encoded(lines: list[str]) -> bytes:
-    return "".join(f"{line}\n" for line in lines).encode()
-
-
 def heading(metric: Metric) -> str:
     """The two lines that introduce a metric."""
     help_ = metric.help.replace("\\", r"\\").replace("\n", r"\n")
     return f"# HELP {metric.name} {help_}\n# TYPE {metric.name} {metric.type}"
 
 
+@lru_cache(maxsize=4096)
 def braced(names: Labels, values: Labels) -> str:
     """Label names and values as they stand behind a metric's name; "" without any."""
     if not names:

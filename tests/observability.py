@@ -64,6 +64,15 @@ def queries() -> list[Asked]:
     ]
 
 
+def documented() -> list[str]:
+    """The queries that docs/metrics.md gives as examples."""
+    text = (ROOT / "docs/metrics.md").read_text()
+    asked = [part for block in re.findall(r"```promql\n(.*?)```", text, re.DOTALL)
+             for part in re.sub(r"#.*", "", block).split("\n\n")]  # fmt: skip
+    rule = re.findall(r"```yaml\n(- record: .*?)```", text, re.DOTALL)
+    return [each.strip() for each in asked] + [yaml.safe_load(each)[0]["expr"] for each in rule]
+
+
 def choices() -> dict[str, str]:
     """The variables of the dashboards, by name, as queries whose result has a line a value."""
     found = {}

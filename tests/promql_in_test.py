@@ -53,6 +53,9 @@ class _Reader:
 
     def _Call(self, node: Any) -> Labels:  # noqa: N802
         labels = NONE.union(*(self.read(each) for each in node.args))
+        if node.func.name == "label_replace":
+            self._needs({node.args[3].val}, labels)
+            return labels | {node.args[1].val}
         if node.func.name == "histogram_quantile":
             self._needs({"le"}, labels)
             return labels - {"le"}
@@ -87,6 +90,9 @@ class _Reader:
         return self.read(node.expr)
 
     _SubqueryExpr = _UnaryExpr = _ParenExpr
+
+    def _StringLiteral(self, _: Any) -> Labels:  # noqa: N802
+        return NONE
 
     def _NumberLiteral(self, _: Any) -> Labels:  # noqa: N802
         return NONE

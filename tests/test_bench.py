@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -51,6 +53,14 @@ def test_bad_answers_and_missing_usage_are_noticed(
     with bench("rig").Rig("asyncio") as rig:
         outcome = rig.play(rig.vendor, load(2, 1 << 10, seconds=0.1, chunks=chunks, extra=extra))
     assert getattr(outcome, fault) >= 2
+
+
+@pytest.mark.parametrize(("most", "status"), [("1000", 0), ("0", 1)], ids=["in time", "too slow"])
+def test_the_time_of_a_scrape_is_told_and_judged(most: str, status: int) -> None:
+    argv = [sys.executable, BENCH / "metrics_render.py", "--keys=3", "--models=2", "--scrapes=2"]
+    done = subprocess.run([*argv, "--most", most], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (status, "")
+    assert re.search(r"^loop time of one scrape after 6 calls: best \d", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("size", [1 << 10, 200 << 10])

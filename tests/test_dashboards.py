@@ -11,7 +11,18 @@ from typing import Any
 
 import pytest
 import yaml
-from observability import ALERTS, CONFIG, RECORDED, ROOT, RULES, labels, panels, queries, rules
+from observability import (
+    ALERTS,
+    CONFIG,
+    RECORDED,
+    ROOT,
+    RULES,
+    documented,
+    labels,
+    panels,
+    queries,
+    rules,
+)
 from promql_in_test import given, metrics
 
 from sidecar.cli import COMMANDS
@@ -50,6 +61,11 @@ def test_a_rule_asks_for_what_there_is(rule: dict[str, Any]) -> None:
         by, metric, _ = rule["record"].split(":")
         assert by == "_".join(sorted(there, key=by.index))
         assert any(each.startswith(metric) for each in TABLE)
+
+
+@pytest.mark.parametrize("expr", documented())
+def test_an_example_asks_for_what_there_is(expr: str) -> None:
+    given(expr, labels)
 
 
 def test_every_metric_is_shown_or_said_not_to_be() -> None:
