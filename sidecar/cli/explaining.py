@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 
 import click
 
-from sidecar.cli import words
 from sidecar.cli.common import config_option, json_option, state_option
 from sidecar.cli.counts import COUNT
+from sidecar.cli.figures import printable
 from sidecar.cli.live import find_live
 from sidecar.cli.names import KEY
 from sidecar.cli.ways import explained
@@ -52,4 +52,4 @@ def explain_command(
         click.echo(json.dumps(found, indent=2))
     else:
         for line in explained(found):
-            click.echo(words.printable(line))
+            click.echo(printable(line))

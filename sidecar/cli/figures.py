@@ -61,7 +61,7 @@ def curve(days: Sequence[int | None]) -> str:
     size = -(-len(days) // WIDEST) or 1
     together = [_both(days[at : at + size]) for at in range(0, len(days), size)]
     most = max((amount for amount in together if amount is not None), default=0)
-    levels = _BLOCKS if _has_blocks() else _LETTERS
+    levels = _BLOCKS if has_blocks() else _LETTERS
     return "".join("?" if each is None else _level(each, most, levels) for each in together)
 
 
@@ -76,7 +76,8 @@ def _level(amount: int, most: int, levels: str) -> str:
     return levels[max(1, amount * (len(levels) - 1) // most)]
 
 
-def _has_blocks() -> bool:
+def has_blocks() -> bool:
+    """Whether the terminal can show blocks and marks, by its encoding."""
     try:
         _BLOCKS.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sidecar.cli import words
+from sidecar.cli.figures import has_blocks, printable
 
 View = dict[str, Any]
 Row = Sequence[str | Text]
@@ -22,7 +23,8 @@ WIDE = 110
 """Columns from which a call's whole id has room."""
 TAIL = 6
 """Characters of a call's id that tell it from the others of one process."""
-_MARKS = {"answering": "●", "asked": "○", "arriving": "·", "waiting": "·"}
+_MARKS = {"answering": "●*", "asked": "○o", "arriving": "·.", "waiting": "·."}
+"""How far a call is, also where the terminal's encoding has no such marks."""
 _URGENT = {"interactive": "bold", "normal": "", "background": "dim"}
 
 
@@ -96,7 +98,7 @@ def _heading(view: View, stopped: str) -> Iterator[Text]:
 
 
 def _line(text: str, style: str = "") -> Text:
-    return Text(words.printable(text), style, no_wrap=True, overflow="ellipsis")
+    return Text(printable(text), style, no_wrap=True, overflow="ellipsis")
 
 
 def _sections(view: View, width: int) -> Iterator[Section]:
@@ -143,7 +145,7 @@ def _account(account: View) -> str:
 def _running(call: View, wide: bool) -> Row:
     urgency = call["urgency"] or ""
     return (
-        f"{_MARKS[call['state']]} {_id(call, wide)}",
+        f"{_MARKS[call['state']][not has_blocks()]} {_id(call, wide)}",
         call["key"] or "?",
         Text(urgency, _URGENT.get(urgency, "")),
         call["provider"] or "",
@@ -168,7 +170,7 @@ def _waiting(call: View, wide: bool) -> Row:
     opens = first["opens"]
     soon = f", {words.span(opens)}" if opens and first["kind"] != "hold" else ""
     return (
-        f"· {_id(call, wide)}",
+        f"{_MARKS['waiting'][not has_blocks()]} {_id(call, wide)}",
         call["key"],
         Text(call["urgency"], _URGENT.get(call["urgency"], "")),
         call["model"] or "",
@@ -207,7 +209,8 @@ def bar(part: float) -> Text:
     """A part of the whole, drawn; more than the whole is full."""
     full = min(BAR, max(0, round(part * BAR)))
     style = "red" if part >= 0.9 else "yellow" if part >= 0.7 else "green"
-    return Text("█" * full, style).append("░" * (BAR - full), "dim")
+    used, free = "█░" if has_blocks() else "#-"
+    return Text(used * full, style).append(free * (BAR - full), "dim")
 
 
 def _fill(gate: View) -> float:
@@ -243,6 +246,6 @@ def _table(section: Section, count: int) -> Table:
 
 
 def _cell(cell: str | Text) -> Text:
-    text = Text(words.printable(cell)) if isinstance(cell, str) else cell
+    text = Text(printable(cell)) if isinstance(cell, str) else cell
     text.no_wrap, text.overflow = True, "ellipsis"
     return text

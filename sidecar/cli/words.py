@@ -10,14 +10,6 @@ from sidecar.keytimes import ago
 _SIZES = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
 
 
-def printable(text: str) -> str:
-    """A text that may hold what a client made up, such as a model's name: nothing in it moves the
-    cursor or changes a colour."""
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )
-
-
 def amount(value: float | None, unit: str) -> str:
     """A figure as it is: `1,204`, `$2.50`; `?` when it is not known."""
     if value is None:
