@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from cli_in_test import Cli
 
+from sidecar.cli.ways import explained
+
 FILE = """\
 limits: {concurrency: 50}
 groups:
@@ -222,3 +224,14 @@ def test_the_order_of_two_ways_and_what_they_share(cli: Cli) -> None:
         "left out",
         "   gone: switched off (routes.yaml:6)",
     ]
+
+
+def test_what_is_on_every_way_is_told_once(cli: Cli) -> None:
+    """Also where its figures were read a moment later for one way than for the other."""
+    cli.config.write_text(TWO_WAYS)
+    found = cli.run("explain", "--key", "k", "--model", "m", "--json").json
+    for number, way in enumerate(found["candidates"]):
+        for gate in way["gates"]:
+            gate.update(used=1, left=8, reset=12.0 + number / 1000)
+    lines = list(explained(found))
+    assert [line.split()[:2] for line in lines if "9 rpm" in line] == [["group", "demo"]]

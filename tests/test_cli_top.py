@@ -117,7 +117,7 @@ def test_it_is_drawn_anew_until_somebody_types_q(cli: Cli) -> None:
         assert SHOWN in screen.until("0 running, 0 waiting, 0 let through")
         assert served.call(key) == 200
         screen.until("1 let through")
-        screen.until("group demo")
+        assert "░░░" in screen.until("group demo")
         screen.type("xyz")
         screen.until("network up")
         assert screen.process.poll() is None

@@ -45,7 +45,11 @@ def _watch(live: Live, view: dict[str, Any], console: Console) -> None:
     signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # and not be left behind by Ctrl-Z
     stopped = ""
     try:
-        with _keys() as ends, Screen(console=console, screen=True, auto_refresh=False) as screen:
+        # Frames ask the real output what it can show.
+        live_screen = Screen(
+            console=console, screen=True, auto_refresh=False, redirect_stdout=False
+        )
+        with _keys() as ends, live_screen as screen:
             while True:
                 size = Size(console.width, console.height)
                 screen.update(frame(view, size, stopped=stopped), refresh=True)

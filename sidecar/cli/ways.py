@@ -23,7 +23,8 @@ def explained(found: View) -> Iterator[str]:
     for number, each in enumerate(found["candidates"], 1):
         yield ""
         yield _candidate(number, each, found["model"])
-        yield from _gates([gate for gate in each.get("gates", ()) if gate not in shared])
+        own = [gate for gate in each.get("gates", ()) if _name(gate) not in map(_name, shared)]
+        yield from _gates(own)
     if found["skipped"]:
         yield from ("", "left out")
         yield from (f"{INDENT}{skip['provider']}: {skip['why']}" for skip in found["skipped"])
@@ -57,7 +58,13 @@ def _shared(candidates: Sequence[View]) -> list[View]:
     if len(candidates) < 2:
         return []
     first, *others = [each.get("gates", []) for each in candidates]
-    return [gate for gate in first if all(gate in gates for gates in others)]
+    names = [set(map(_name, gates)) for gates in others]
+    return [gate for gate in first if all(_name(gate) in each for each in names)]
+
+
+def _name(gate: View) -> tuple[object, ...]:
+    """What tells gates apart; their figures may be a moment older on one way than on another."""
+    return tuple(gate.get(field) for field in ("what", "scope", "kind", "models", "name"))
 
 
 def _candidate(number: int, one: View, model: str) -> str:
