@@ -50,7 +50,7 @@ keys:
 KEYS = ("gpt", "claude", "gemini", "off", "old", "mini", "renamed")
 
 
-NO_SKIPS = os.environ.get("SIDECAR_NO_SKIPS") == "1"
+NOTHING_LEFT_OUT = "SIDECAR_NO_SKIPS"
 Report = pytest.TestReport | pytest.CollectReport
 
 
@@ -66,9 +66,10 @@ def pytest_make_collect_report() -> Generator[None, Report, Report]:
 
 def _insist(report: Report) -> Report:
     """A skipped test or module, as a failure where none may skip; an expected failure stays."""
-    if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
+    insists = os.environ.get(NOTHING_LEFT_OUT) == "1"
+    if insists and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
-        report.longrepr = f"skipped, and SIDECAR_NO_SKIPS=1 forbids that: {report.longreprtext}"
+        report.longrepr = f"left out, where nothing may be: {report.longreprtext}"
     return report
 
 

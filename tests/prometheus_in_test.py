@@ -21,7 +21,7 @@ needs_prometheus = pytest.mark.skipif(
     reason="there is no prometheus here (apt-get install prometheus): dashboards and rules were"
     " only read, not run",
 )
-EVERY = "500ms"
+EVERY = "1s"
 PATIENCE = 60.0
 
 

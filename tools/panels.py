@@ -215,5 +215,5 @@ def _variable(name: str, query: str) -> dashboard.QueryVariable:
         .multi(True)
         .include_all(True)
         .all_value(".*")
-        .current(model.VariableOption(selected=True, text="All", value="$__all"))
+        .current(model.VariableOption(selected=True, text=["All"], value=["$__all"]))
     )
