@@ -263,6 +263,7 @@ def _admin_side(parts: _Assembly, door: Door, addresses: dict[str, object]) -> A
         ledger=parts.ledger,
         prices=parts.prices,
         live=parts.live,
+        callers=parts.callers,
         outlook=parts.outlook,
         steering=Steering(parts.configuration.current, parts.scheduler, parts.live),
         catalog=parts.catalog,

@@ -346,6 +346,30 @@ async def test_a_call_is_answered_while_the_look_goes_on_and_told_when_it_ends(
     assert [row["caller_pid"] for row in rows(stuck.state)] == [7]
 
 
+async def test_who_needs_the_latest_record_can_wait_for_it(
+    stuck: Sidecar, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.callers.looking.PATIENCE", 30.0)
+    await stuck.running.callers.settle()  # of none
+    assert await ask_while_looked_at(stuck, held) == 200
+    settled = asyncio.create_task(stuck.running.callers.settle())
+    await asyncio.sleep(0)
+    assert not settled.done()
+    held.go.set()
+    await settled
+    assert [record.caller for record in stuck.records] == [held.found]
+
+
+async def test_nobody_waits_long_for_a_look_without_an_end(
+    stuck: Sidecar, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.callers.looking.PATIENCE", 0.01)
+    assert await ask_while_looked_at(stuck, held) == 200
+    await stuck.running.callers.settle()
+    assert not held.go.is_set()
+    assert len(stuck.records) == 1
+
+
 async def test_what_was_known_of_a_connection_stays_known(
     stuck: Sidecar, held: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

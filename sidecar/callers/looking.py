@@ -74,6 +74,8 @@ class Callers:
         self._sightings: WeakKeyDictionary[web.RequestHandler, Sighting] = WeakKeyDictionary()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._held: dict[str, tuple[CallRecord, Sighting, Tell]] = {}
+        self._none_held = asyncio.Event()
+        self._none_held.set()
         self._loop: asyncio.AbstractEventLoop
 
     def __enter__(self) -> Callers:
@@ -138,7 +140,14 @@ class Callers:
         else:
             self._hold(record, sighting, tell)
 
+    async def settle(self) -> None:
+        """Wait until the records that are held at this moment are told: `PATIENCE` at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self._none_held.wait()
+
     def _hold(self, record: CallRecord, sighting: Sighting, tell: Tell) -> None:
+        self._none_held.clear()
         self._held[record.call_id] = (record, sighting, tell)
         sighting.waiting.append(record.call_id)
         if sighting.done:  # in this very moment: see `_run`
@@ -151,6 +160,8 @@ class Callers:
         if held is not None:
             record, sighting, tell = held
             tell(_attributed(record, sighting))
+        if not self._held:
+            self._none_held.set()
 
     def _run(self, finder: Finder) -> None:
         """The thread."""

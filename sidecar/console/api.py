@@ -52,6 +52,7 @@ async def _revoke(parts: Parts, asked: Asked) -> dict[str, Any]:
 
 
 async def _flush(parts: Parts, _: Asked) -> dict[str, Any]:
+    await parts.callers.settle()  # a record may wait to hear who called
     return {"written": await parts.ledger.flush()}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from sidecar import routing
+from sidecar.callers import Callers
 from sidecar.catalog import Catalog
 from sidecar.config import Group, Key, Provider, Snapshot
 from sidecar.console.events import Events
@@ -37,6 +38,7 @@ class Parts:
     ledger: Ledger
     prices: Prices
     live: LiveCalls
+    callers: Callers
     outlook: Outlook
     steering: Steering
     catalog: Catalog
