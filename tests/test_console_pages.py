@@ -249,7 +249,7 @@ async def test_a_key_is_created_shown_once_and_works(tab: Tab, vendor: ScriptedV
     assert f"export SIDECAR_KEY={text}" in lines
     assert f'base_url = "{tab.proxy.url}/v1"' in lines
     await tab.press("I have copied it")
-    await expect(tab.dialog).to_have_count(0)
+    await expect(tab.page.locator("dialog")).to_have_count(0)
     assert text not in await tab.page.content()
     await expect(tab.page.locator("tbody")).to_contain_text("fresh one")
     vendor.play(answer(b'{"choices":[]}'))
@@ -812,6 +812,7 @@ async def test_empty_states_say_what_to_do_next(
 
 
 async def test_a_page_that_is_not_there_leads_back(tab: Tab) -> None:
+    await tab.go("keys/%E0%A4%A", "It is not there")
     await tab.go("nonsense", "There is no such page")
     await tab.page.get_by_role("link", name="To the keys").click()
     await tab.heading("API keys")

@@ -56,14 +56,16 @@ def test_a_tab_that_listens_keeps_a_session_but_not_for_ever() -> None:
     sessions = Sessions(clock)
     token = sessions.exchange(sessions.mint_code())
     session = sessions.use(token)
-    session.listening = 1
     told: list[bool] = []
-    session.when_over(lambda: told.append(True))
-    clock.now += 2 * IDLE
+    with sessions.listening(session, lambda: told.append(True)):
+        clock.now += 2 * IDLE
+        sessions.sweep()
+    clock.now += IDLE - 1
     sessions.sweep()
     assert not session.over
-    clock.now = 1000.0 + LONGEST + 1
-    sessions.sweep()
+    with sessions.listening(session, lambda: told.append(True)):
+        clock.now = 1000.0 + LONGEST + 1
+        sessions.sweep()
     assert session.over
     assert told == [True]
     with pytest.raises(Refused):

@@ -15,6 +15,7 @@ import logging
 from aiohttp import web
 
 from sidecar.console import api, assets, views
+from sidecar.console.events import Listener
 from sidecar.console.parts import Asked, Declined, Parts
 from sidecar.console.sessions import CODE_LIFE, Session
 from sidecar.errors import Kind, Refused
@@ -127,27 +128,26 @@ class Console:
         response.headers["Content-Type"] = "application/x-ndjson"
         response.headers["Cache-Control"] = "no-store"
         await response.prepare(request)
-        session.listening += 1
-        try:
-            await self._tell(response, session)
-        finally:
-            session.listening -= 1
-            session.last_used = self._parts.sessions.now()
+        with (
+            self._parts.events.listening() as listener,
+            self._parts.sessions.listening(session, listener.woken.set),
+        ):
+            await self._tell(response, session, listener)
         return response
 
-    async def _tell(self, response: web.StreamResponse, session: Session) -> None:
-        with self._parts.events.listening() as listener:
-            session.when_over(listener.woken.set)
-            await _line(response, self._standing())
-            while True:
-                news = await listener.news()
-                self._parts.sessions.sweep()
-                if self._parts.events.closed:
-                    return
-                if session.over:
-                    break
-                await self._tell_news(response, *news)
-            await _line(response, {"event": "over"})
+    async def _tell(
+        self, response: web.StreamResponse, session: Session, listener: Listener
+    ) -> None:
+        await _line(response, self._standing())
+        while True:
+            news = await listener.news()
+            self._parts.sessions.sweep()
+            if self._parts.events.closed:
+                return
+            if session.over:
+                break
+            await self._tell_news(response, *news)
+        await _line(response, {"event": "over"})
 
     async def _tell_news(
         self,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sidecar.errors import Kind, Refused
@@ -27,27 +28,23 @@ _AGAIN = "get a new link with: sidecar open"
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One exchanged code. Times are monotonic seconds; `listening` counts its open streams."""
+    """One exchanged code. Times are monotonic seconds; `listeners`, one for each open stream, are
+    told when it ends."""
 
     began: float
     last_used: float
-    listening: int = 0
     over: bool = False
-    _told: list[Callable[[], None]] = field(default_factory=list)
-
-    def when_over(self, tell: Callable[[], None]) -> None:
-        """Have this called once the session ends."""
-        self._told.append(tell)
+    listeners: list[Callable[[], None]] = field(default_factory=list)
 
     def end(self) -> None:
         """It is over."""
         self.over = True
-        for tell in self._told:
+        for tell in self.listeners:
             tell()
 
     def ends(self) -> float:
         """When it ends unless it is used again."""
-        idle = float("inf") if self.listening else self.last_used + IDLE
+        idle = float("inf") if self.listeners else self.last_used + IDLE
         return min(idle, self.began + LONGEST)
 
 
@@ -90,6 +87,16 @@ class Sessions:
         session.last_used = now
         return session
 
+    @contextmanager
+    def listening(self, session: Session, tell: Callable[[], None]) -> Iterator[None]:
+        """Until the block ends the session is in use; `tell` is called if it ends before."""
+        session.listeners.append(tell)
+        try:
+            yield
+        finally:
+            session.listeners.remove(tell)
+            session.last_used = self._clock()
+
     def end(self, token: str) -> None:
         """Sign out."""
         self._end(_digest(token))
@@ -104,11 +111,7 @@ class Sessions:
 
     def sweep(self) -> None:
         """End what has become too old."""
-        self._sweep(self.now())
-
-    def now(self) -> float:
-        """The time of day of sessions."""
-        return self._clock()
+        self._sweep(self._clock())
 
     def _sweep(self, now: float) -> None:
         for digest, session in list(self._sessions.items()):

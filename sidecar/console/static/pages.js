@@ -22,10 +22,19 @@ export function find(fragment) {
     const pattern = page.path.split("/");
     if (pattern.length !== words.length) continue;
     if (pattern.every((each, index) => each === "{}" || each === words[index])) {
-      return { page, names: words.filter((_, index) => pattern[index] === "{}").map(decodeURIComponent) };
+      return { page, names: words.filter((_, index) => pattern[index] === "{}").map(decoded) };
     }
   }
   return null;
+}
+
+/** What is not well encoded was typed by hand, and stands for itself. */
+function decoded(word) {
+  try {
+    return decodeURIComponent(word);
+  } catch {
+    return word;
+  }
 }
 
 /** The address of something by its name. */
