@@ -138,7 +138,8 @@ class Dispatch:
             if waiter.trail:
                 ended = self._clock()
                 live.wait += ended - began
-                errand.patience = max(0.0, errand.patience - (ended - began))
+                waited = ended - began - waiter.parked(ended)
+                errand.patience = max(0.0, errand.patience - waited)
                 ends = [at for at, _ in waiter.trail[1:]] + [ended]
                 live.waits += [
                     Wait(name, until - at)
