@@ -102,7 +102,7 @@ class Admission:
     def rejudge(self) -> None:
         """The configuration or a hold changed: every waiting call goes by its new options, and
         those that run count in new limits on how many may."""
-        for lease in self.leases:
+        for lease in tuple(self.leases):
             lease.catch_up(self._clock())
         for waiter in list(self):
             if waiter.seq not in self._waiters:
