@@ -59,8 +59,13 @@ class Account:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing would be lost with it but what the vendor says again anyway."""
-        return not self.cooldown.cooling and not any(gate.line for gate in self.gates())
+        """Whether nothing would be lost with it but what the vendor says again anyway. What spans
+        all models also says whether anybody ever answered; there are as many as credentials."""
+        return (
+            bool(self.family)
+            and not self.cooldown.cooling
+            and not any(gate.line for gate in self.gates())
+        )
 
 
 class Accounts:
@@ -76,6 +81,7 @@ class Accounts:
         self._draw = draw
         self._changed = changed
         self._accounts: dict[tuple[str, str, str], Account] = {}
+        self._forgetting = False
 
     def __iter__(self) -> Iterator[Account]:
         return iter(list(self._accounts.values()))
@@ -158,7 +164,7 @@ class Accounts:
         name = (provider, credential, family)
         account = self._accounts.get(name)
         if account is None:
-            if len(self._accounts) >= MOST_FAMILIES:
+            if len(self._accounts) >= MOST_FAMILIES and not self._forgetting:
                 self._forget_idle()
             account = self._accounts[name] = Account(*name)
         return account
@@ -167,11 +173,20 @@ class Accounts:
         idle = [name for name, account in self._accounts.items() if account.idle]
         for name in idle[: MOST_FAMILIES // 2]:
             del self._accounts[name]
-        self._changed()
+        self._forgetting = (
+            True  # those that wait look theirs up again: that must not come back here
+        )
+        try:
+            self._changed()
+        finally:
+            self._forgetting = False
 
     def _read(self, provider: Provider, headers: Mapping[str, str]) -> tuple[Quota, ...]:
         try:
-            return provider.vendor.read_quota(headers, self._wall())
+            found = tuple(provider.vendor.read_quota(headers, self._wall()))
+            if all(isinstance(each, Quota) for each in found):
+                return found
+            raise TypeError
         except Exception as error:  # noqa: BLE001 - the guard around foreign code
             name = provider.vendor.name
             log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from sidecar.gates import Gate
-from sidecar.leases import Blocked, CallAt, Lease, NoRoom, Option, Place, Renew, Waiter
+from sidecar.leases import GRAIN, Blocked, CallAt, Lease, NoRoom, Option, Place, Renew, Waiter
 from sidecar.lines import Line
 
 log = logging.getLogger("sidecar.admission")
@@ -24,10 +24,6 @@ MOST_WAITING = 10_000
 """Calls that may wait at one time; more are refused at once."""
 LOOKS = 1000
 """Looks per waiting call after one change: beyond, something goes round in circles."""
-PARKED = 1.0
-"""Seconds at least between two looks at the patience of a call that is parked."""
-GRAIN = 0.001
-"""Seconds that a timer is set ahead at least, so that rounding never makes it spin."""
 
 
 class Admission:
@@ -106,9 +102,11 @@ class Admission:
     def rejudge(self) -> None:
         """The configuration or a hold changed: every waiting call goes by its new options, and
         those that run count in new limits on how many may."""
-        for lease in self.leases:
+        for lease in tuple(self.leases):
             lease.catch_up(self._clock())
         for waiter in list(self):
+            if waiter.seq not in self._waiters:
+                continue  # it was let through, by room that another one of these gave back
             try:
                 waiter.every = waiter.renew()
             except Exception as why:  # noqa: BLE001 - it is the waiting call that has to hear of it
@@ -116,18 +114,18 @@ class Admission:
                 continue
             self._step_out(waiter)
             if not self._review(waiter, self._clock()) and waiter.is_hopeless(self._clock()):
-                self._expire(waiter)
+                self._give_up(waiter)
         self._drain()
 
     def blocked(self, waiter: Waiter[Any], now: float) -> list[Blocked]:
         """What keeps each of its options shut now; fewer than it has when one is open."""
-        pairs = ((option, self._shut(waiter, option, now)) for option in waiter.options)
+        pairs = ((option, self._shut(waiter, option, now)) for option in waiter.every)
         return [Blocked(o, g, o.opens(waiter.urgency, now)) for o, g in pairs if g is not None]
 
     def _enter(self, waiter: Waiter[Any], patience: float, alone: float) -> None:
         now = self._clock()
         waiter.since, waiter.patience = now, patience
-        waiter.alone = waiter.alone and len(waiter.every) > 1 and alone < patience
+        waiter.alone = waiter.alone and waiter.is_well_alone(alone, now)
         full = len(self._waiters) >= MOST_WAITING
         if full or waiter.is_hopeless(now):
             raise NoRoom(self.blocked(waiter, now), 0.0, now, full=full)
@@ -141,6 +139,7 @@ class Admission:
 
     def _leave(self, waiter: Waiter[Any]) -> None:
         self._waiters.pop(waiter.seq, None)
+        waiter.park(self._clock(), parked=False)
         for timer in waiter.timers:
             timer.cancel()
         waiter.timers.clear()
@@ -164,9 +163,7 @@ class Admission:
                 if not gate.fits(need[gate.unit], urgency, now):
                     return gate
                 continue
-            # The oldest one's turn counts as urgent: headroom must not make it hold others up.
-            mine = 0 if line.has_turn(waiter, now) else urgency
-            if not gate.fits(need[gate.unit], mine, now):
+            if not gate.fits(need[gate.unit], waiter.urgency_at(line, now), now):
                 return gate
             if line and not line.lets_pass(waiter, now):
                 if gate not in self._settled:
@@ -195,12 +192,14 @@ class Admission:
         for option in waiter.options:
             gate = self._shut(waiter, option, now)
             if gate is None:
+                waiter.park(now, parked=False)
                 self._answer(waiter, self._grant(waiter, option, now))
                 return True
             stands.setdefault(gate, option)
         if stands.keys() != waiter.stands.keys():
             self._move(waiter, stands)
         waiter.stands = stands
+        waiter.park(now, parked=all(gate.holds for gate in stands))
         return False
 
     def _move(self, waiter: Waiter[Any], stands: dict[Gate, Option[Any]]) -> None:
@@ -260,29 +259,30 @@ class Admission:
             if not self._review(waiter, now) and gate in waiter.stands:
                 self._settled.add(gate)
                 self._doubtful.pop(gate, None)
-                if gate.timed:
-                    self._set_timer(gate, waiter, now)
+                self._set_timer(gate, waiter, now)
                 return
 
     def _set_timer(self, gate: Gate, first: Waiter[Any], now: float) -> None:
         """Look again when the first in line may pass."""
-        turn = gate.line is not None and gate.line.has_turn(first, now)
-        urgency = 0 if turn else first.urgency
-        at = gate.opens(first.stands[gate].need[gate.unit], urgency, now)
+        urgency = first.urgency_at(gate.line, now)
+        at = gate.opens_itself(first.stands[gate].need[gate.unit], urgency, now)
         gate.ring(max(at, now + GRAIN), self._call_at, self.recheck)
 
     def _expire(self, waiter: Waiter[Any]) -> None:
         if waiter.seq not in self._waiters:
             return
         now = self._clock()
-        if waiter.stands and all(gate.holds for gate in waiter.stands):
-            # Parked on purpose: its patience begins anew.
-            again = now + max(waiter.patience, PARKED)
-            waiter.timers[0] = self._call_at(again, self._expire, waiter)
-        else:
-            waiter.alone = False
-            if not self._review(waiter, now):  # room may have come in this very moment
-                self._answer(waiter, NoRoom(self.blocked(waiter, now), now - waiter.since, now))
+        if waiter.next_look(now) <= now:
+            self._give_up(waiter)
+        if waiter.seq in self._waiters:
+            waiter.timers[0] = self._call_at(waiter.next_look(now), self._expire, waiter)
+
+    def _give_up(self, waiter: Waiter[Any]) -> None:
+        now = self._clock()
+        waiter.alone = False
+        # Room may have come in this very moment, and a pause, too.
+        if not self._review(waiter, now) and not waiter.is_parked:
+            self._answer(waiter, NoRoom(self.blocked(waiter, now), waiter.waited(now), now))
 
     def _widen(self, waiter: Waiter[Any]) -> None:
         """It has waited for its own place for long enough; any other will do."""

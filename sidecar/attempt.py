@@ -193,7 +193,11 @@ class Attempts:
         self, call: Call, candidate: Candidate, base_url: str, reply: Reply, secret: Secret | None
     ) -> Attempted:
         if reply.status < HTTPStatus.BAD_REQUEST:
-            judgement = await _first_event(call, candidate, reply)
+            try:
+                judgement = await _first_event(call, candidate, reply)
+            except BaseException:
+                reply.close()  # the client left, or we failed: it must not be worked for any more
+                raise
             if judgement.verdict is not Verdict.TAKE:
                 reply.close()
                 fault = UpstreamError(Fault.PROTOCOL, judgement.reason, sent=True)
@@ -231,12 +235,12 @@ async def _first_event(call: Call, candidate: Candidate, reply: Reply) -> Judgem
     event = first_event(await reply.peek(PEEKED, PEEK))
     if b"error" not in event:
         return TAKEN
-    meter = call.dialect.meter(call.endpoint, "text/event-stream")
-    meter.feed(event)
-    error = meter.error
-    if error is None:
-        return TAKEN
     try:
+        meter = call.dialect.meter(call.endpoint, "text/event-stream")
+        meter.feed(event)
+        error = meter.error
+        if error is None:
+            return TAKEN
         verdict = candidate.provider.vendor.judge_event(error)
     except Exception as failure:  # noqa: BLE001 - the guard around foreign code
         _plugin_fault(candidate, failure)

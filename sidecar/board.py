@@ -217,8 +217,8 @@ def _account(account: Account) -> View:
 def _waits(
     call: LiveCall, waiter: Waiter[Candidate], orders: dict[Gate, dict[int, int]], now: float
 ) -> View:
-    parked = all(gate.holds for gate in waiter.stands)
-    patience = waiter.since + waiter.patience - now
+    parked = waiter.is_parked
+    patience = waiter.deadline(now) - now
     return {
         "call": call.call_id,
         "key": waiter.key,

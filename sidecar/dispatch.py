@@ -138,7 +138,8 @@ class Dispatch:
             if waiter.trail:
                 ended = self._clock()
                 live.wait += ended - began
-                errand.patience = max(0.0, errand.patience - (ended - began))
+                waited = ended - began - waiter.parked(ended)
+                errand.patience = max(0.0, errand.patience - waited)
                 ends = [at for at, _ in waiter.trail[1:]] + [ended]
                 live.waits += [
                     Wait(name, until - at)
@@ -154,9 +155,14 @@ class Dispatch:
             # The client left, or we failed: what was sent may be answered, and paid for.
             lease.keep()
             raise
-        reply = attempted.reply
-        if reply is not None and (reply.status < 400 or attempted.verdict is Verdict.SLOW_DOWN):
-            self._scheduler.answered(lease, reply.fields, well=reply.status < 400)
+        try:
+            reply = attempted.reply
+            if reply is not None and (reply.status < 400 or attempted.verdict is Verdict.SLOW_DOWN):
+                self._scheduler.answered(lease, reply.fields, well=reply.status < 400)
+        except BaseException:
+            lease.keep()
+            attempted.close()
+            raise
         return attempted
 
     def _won(self, errand: _Errand, attempted: Attempted, lease: Lease[Candidate]) -> Served:

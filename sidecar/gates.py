@@ -88,6 +88,11 @@ class Gate:
         cannot."""
         raise NotImplementedError
 
+    def opens_itself(self, amount: int, urgency: int, now: float) -> float:
+        """When time alone may let it in, so that it is worth a look; `NEVER` when only an event
+        can."""
+        return self.opens(amount, urgency, now) if self.timed else NEVER
+
     def take(self, amount: int, urgency: int, now: float) -> Any:
         """Count a call that passes; the mark is what `settle` wants to see again."""
         raise NotImplementedError
@@ -176,6 +181,12 @@ class Slots(Window):
     def settle(self, mark: int, amount: int, now: float) -> None:
         """Give the slot back, however the call went."""
         self.used -= mark
+
+    def opens_itself(self, amount: int, urgency: int, now: float) -> float:
+        """When headroom lapses, if nothing but that keeps a free slot from it."""
+        if not self.headroom or self.used + amount > self.limit:
+            return NEVER
+        return self._lapses(urgency)
 
     def _falls_to(self, most: int, now: float) -> float:
         return now

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
 from sidecar.errors import SidecarError
 from sidecar.gates import NEVER, Gate, Need, Slots
 
+if TYPE_CHECKING:
+    from sidecar.lines import Line
+
 Place = TypeVar("Place")
+
+PARKED = 1.0
+"""Seconds at least between two looks at the patience of a call that is parked."""
+GRAIN = 0.001
+"""Seconds that a timer is set ahead at least, so that rounding never makes it spin."""
 
 
 class Option(Struct, Generic[Place], frozen=True, eq=False):
@@ -146,8 +154,8 @@ class Waiter(Generic[Place]):
     """
 
     __slots__ = (
-        "alone", "every", "future", "key", "patience", "renew", "seq", "share", "since", "stands",
-        "timers", "trail", "urgency",
+        "_parked", "_parked_since", "alone", "every", "future", "key", "patience", "renew", "seq",
+        "share", "since", "stands", "timers", "trail", "urgency",
     )  # fmt: skip
 
     def __init__(
@@ -162,6 +170,7 @@ class Waiter(Generic[Place]):
         self.renew = renew
         self.alone = False
         self.since, self.patience = NEVER, 0.0
+        self._parked, self._parked_since = 0.0, NEVER
         self.stands: dict[Gate, Option[Place]] = {}
         self.trail: list[tuple[float, str]] = []
         self.future: asyncio.Future[Lease[Place]] | None = None
@@ -172,7 +181,48 @@ class Waiter(Generic[Place]):
         """The options that it would take now."""
         return self.every[:1] if self.alone else self.every
 
+    def parked(self, now: float) -> float:
+        """Seconds for which all of its ways were shut on purpose: its patience stood still."""
+        return self._parked + max(0.0, now - self._parked_since)
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether they are now."""
+        return self._parked_since != NEVER
+
+    def park(self, now: float, *, parked: bool) -> None:
+        """Have its patience stand still from now on, or go on."""
+        if parked != self.is_parked:
+            self._parked = self.parked(now)
+            self._parked_since = now if parked else NEVER
+
+    def deadline(self, now: float) -> float:
+        """When its patience ends, if it is not parked from now on."""
+        return self.since + self.patience + self.parked(now)
+
+    def waited(self, now: float) -> float:
+        """Seconds of its patience that are gone."""
+        return now - self.since - self.parked(now)
+
+    def next_look(self, now: float) -> float:
+        """When to look at its patience again; `now` when that is over."""
+        left = self.deadline(now) - now
+        if self.is_parked:
+            return now + max(left, PARKED)
+        return now + left if left > GRAIN else now
+
+    def urgency_at(self, line: Line | None, now: float) -> int:
+        """Its urgency in a line: the oldest one's turn counts as urgent, since headroom must not
+        make it hold others up."""
+        return 0 if line is not None and line.has_turn(self, now) else self.urgency
+
+    def is_well_alone(self, seconds: float, now: float) -> bool:
+        """Whether to wait for the first option alone so long: it may open by then, and there is
+        more than that to wait for, and longer."""
+        opens = self.every[0].opens(self.urgency, now)
+        return len(self.every) > 1 and seconds < self.patience and opens <= now + seconds
+
     def is_hopeless(self, now: float) -> bool:
         """Whether it is plain that none of its options opens within its patience."""
-        deadline = self.since + self.patience
+        deadline = self.deadline(now)
         return all(option.opens(self.urgency, now) > deadline for option in self.every)

@@ -215,19 +215,28 @@ class Proxy:
         """Settle: usage replaces every guess, and everybody hears of the call once."""
         live, parts = passage.live, self._parts
         live.first_byte = passage.relay.first_byte
-        if passage.meter is not None and passage.call is not None:
-            _read_meter(passage, passage.call, passage.meter)
-        record = parts.live.close(live)
-        if live.key is not None and passage.provider is not None:
-            cost = parts.prices.cost(record, passage.provider, live.key.group)
-            record = structs.replace(record, cost=cost)
+        try:
+            if passage.meter is not None and passage.call is not None:
+                _read_meter(passage, passage.call, passage.meter)
+            record = parts.live.close(live)
+            if live.key is not None and passage.provider is not None:
+                cost = parts.prices.cost(record, passage.provider, live.key.group)
+                record = structs.replace(record, cost=cost)
+            self._settle(passage, record)
+        finally:
+            lease = passage.lease
+            if lease is not None and not lease.ended:
+                lease.keep()  # whatever broke, it gives back what it took
         if live.key is not None:
             parts.metrics.call_ended(live.key.name)
         parts.metrics.call_finished(record)
         parts.callers.complete(record, live.sighting, self._tell)
+
+    def _settle(self, passage: Passage, record: CallRecord) -> None:
         if passage.lease is not None and passage.call is not None:
+            live = passage.live
             whole = live.usage_state is UsageState.REPORTED
-            parts.scheduler.settle(
+            self._parts.scheduler.settle(
                 passage.lease, passage.call, live.usage, record.cost, whole=whole
             )
 
@@ -241,6 +250,19 @@ def _read_meter(passage: Passage, call: Call, meter: Meter) -> None:
     usage = _used(passage, call, meter)
     # What is only looked at again was used, and counted, when it was made.
     live.usage = None if call.method == "GET" else usage
+    complete = passage.relay.end is End.WHOLE
+    try:
+        complete = _read_end(live, meter) or complete
+    except Exception as error:  # noqa: BLE001 - the guard around foreign code
+        log.warning("the end of call %s is not known: %s", live.call_id, type(error).__name__)
+    if live.usage is not None:
+        live.usage_state = UsageState.REPORTED if complete else UsageState.PARTIAL
+    elif call.endpoint.counts:
+        live.usage_state = UsageState.UNKNOWN
+
+
+def _read_end(live: LiveCall, meter: Meter) -> bool:
+    """What an answer says of itself; whether its end was seen."""
     live.model_served = meter.model or live.model_served
     if meter.finished and live.outcome is Outcome.CANCELLED:
         # Some clients close as soon as they have read the end.
@@ -248,11 +270,7 @@ def _read_meter(passage: Passage, call: Call, meter: Meter) -> None:
     if meter.error is not None and live.outcome is Outcome.OK:
         live.outcome = Outcome.UPSTREAM_ERROR
         live.reason = f"in its answer: {code_word(meter.error)}"
-    complete = meter.finished or passage.relay.end is End.WHOLE
-    if live.usage is not None:
-        live.usage_state = UsageState.REPORTED if complete else UsageState.PARTIAL
-    elif call.endpoint.counts:
-        live.usage_state = UsageState.UNKNOWN
+    return meter.finished
 
 
 def _used(passage: Passage, call: Call, meter: Meter) -> Usage | None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from virtual_time import run
 
 from sidecar.admission import Admission
 from sidecar.config import Urgency
-from sidecar.gates import Gate, Minute, Slots, Unit, need
-from sidecar.leases import Lease, Option, Waiter
+from sidecar.gates import ACTIVE, Gate, Minute, Slots, Unit, need
+from sidecar.leases import Lease, NoRoom, Option, Waiter
 from sidecar.lines import AGE, TURN
+from sidecar.pacing import Cooldown, Hold
+from sidecar.verdicts import Judgement, Verdict
 
 
 def test_room_that_comes_in_the_last_moment_of_a_calls_patience_is_taken() -> None:
@@ -62,3 +65,135 @@ def test_an_old_call_that_waits_elsewhere_goes_before_the_oldest_of_a_line() -> 
     stood, lease = run(story)
     assert stood == ["slots", "tokens"]
     assert lease is not None
+
+
+def test_a_pause_longer_than_their_patience_costs_those_who_wait_nothing_of_it() -> None:
+    """They were once refused when it ended, but for those that had room in that very moment."""
+
+    async def story() -> tuple[Lease[str], float, Waiter[str]]:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        gate, hold = Minute("all", "rpm", Unit.CALLS, "all", 1), Hold("all", "paused")
+        free = [Option("p", (gate,), need(0, 0))]
+        held = [Option("p", (hold, gate), need(0, 0))]
+        now = free
+
+        def waiter(key: str) -> Waiter[str]:
+            return admission.asks(key, 1.0, Urgency.NORMAL, now, lambda: now)
+
+        now = held
+        first, second = waiter("a"), waiter("b")
+        calls = [loop.create_task(admission.lease(each, 70.0)) for each in (first, second)]
+        await asyncio.sleep(700.0)
+        now = free
+        admission.rejudge()
+        await calls[0]
+        return await calls[1], loop.time(), second
+
+    lease, at, waiter = run(story)
+    assert (lease.place, at) == ("p", 760.0)
+    assert waiter.parked(at) == 700.0
+
+
+def test_patience_that_a_pause_did_not_take_ends_as_ever() -> None:
+    async def story() -> tuple[NoRoom, float]:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        slots, hold = Slots("all", "concurrency", Unit.CALLS, "all", 1), Hold("all", "paused")
+        free = [Option("p", (slots,), need(0, 0))]
+        now = free
+        asks = [admission.asks(key, 1.0, Urgency.NORMAL, now, lambda: now) for key in "ab"]
+        await admission.lease(asks[0], 10.0)
+        second = loop.create_task(admission.lease(asks[1], 10.0))
+        await asyncio.sleep(4.0)
+        now = [Option("p", (hold, slots), need(0, 0))]
+        admission.rejudge()
+        await asyncio.sleep(300.0)
+        now = free
+        admission.rejudge()
+        with pytest.raises(NoRoom) as no_room:
+            await second
+        return no_room.value, loop.time()
+
+    no_room, at = run(story)
+    assert (at, no_room.waited) == (310.0, 10.0)
+
+
+def test_a_call_that_leaves_while_all_are_judged_anew_takes_nobody_with_it() -> None:
+    """Room that it gave back let another through, who then stood in line as if he still waited."""
+
+    async def story() -> list[str]:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        slots = Slots("all", "concurrency", Unit.CALLS, "slots", 1)
+        every = [Option("p", (slots,), need(0, 0))]
+
+        def asks() -> Waiter[str]:
+            return admission.asks("a", 1.0, Urgency.NORMAL, every, lambda: every)
+
+        running = await admission.lease(asks(), 1.0)
+        calls = [loop.create_task(admission.lease(asks(), 60.0)) for _ in range(3)]
+        await asyncio.sleep(1.0)
+        calls[0].cancel()
+        slots.limit = 2
+        admission.rejudge()
+        served = []
+        for call in calls[1:]:
+            lease = await call
+            served.append(lease.place)
+            lease.settle(need(0, 0))
+        running.settle(need(0, 0))
+        assert (slots.used, len(admission), len(admission.leases)) == (0, 0, 0)
+        return served
+
+    assert run(story) == ["p", "p"]
+
+
+def test_headroom_that_lapses_lets_a_call_onto_a_free_slot() -> None:
+    async def story() -> float:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        slots = Slots("all", "concurrency", Unit.CALLS, "slots", 2)
+        slots.headroom = {Urgency.BACKGROUND: 0.5}
+        every = [Option("p", (slots,), need(0, 0))]
+
+        def asks(urgency: Urgency) -> Waiter[str]:
+            return admission.asks("a", 1.0, urgency, every, lambda: every)
+
+        (await admission.lease(asks(Urgency.INTERACTIVE), 1.0)).settle(need(0, 0))
+        await admission.lease(asks(Urgency.BACKGROUND), 1.0)
+        await admission.lease(asks(Urgency.BACKGROUND), 300.0)
+        return loop.time()
+
+    assert run(story) == ACTIVE
+
+
+def test_a_home_that_cannot_open_in_time_is_not_waited_for() -> None:
+    async def story() -> tuple[str, float]:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        home = Cooldown("home", "home is cooling down")
+        home.bad(Judgement(Verdict.SLOW_DOWN, wait=100.0), loop.time())
+        other = Slots("other", "concurrency", Unit.CALLS, "slots", 1)
+        every = [Option("home", (home,), need(0, 0)), Option("other", (other,), need(0, 0))]
+        waiter = admission.asks("a", 1.0, Urgency.NORMAL, every, lambda: every)
+        lease = await admission.lease(waiter, 60.0, alone=5.0)
+        return lease.place, loop.time()
+
+    assert run(story) == ("other", 0.0)
+
+
+def test_a_call_that_is_refused_at_once_hears_of_every_way_that_it_has() -> None:
+    async def story() -> list[str]:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        gates = [Minute(name, "rpm", Unit.CALLS, name, 1) for name in ("home", "other")]
+        every = [Option(gate.name, (gate,), need(0, 0)) for gate in gates]
+        for gate in gates:
+            gate.take(1, 0, loop.time())
+        waiter = admission.asks("a", 1.0, Urgency.NORMAL, every, lambda: every)
+        with pytest.raises(NoRoom) as no_room:
+            await admission.lease(waiter, 30.0, alone=5.0)
+        return [each.gate.name for each in no_room.value.blocked]
+
+    assert run(story) == ["home", "other"]

@@ -112,3 +112,71 @@ async def test_an_observer_that_fails_is_counted_for_all_to_see(
         text = (await proxy.admin("/metrics")).body.decode()
         source = f'plugin="{tmp_path / "watcher.py"}"'
         assert f"sidecar_plugin_failures_total{{{source}}} 2" in text
+
+
+async def test_a_vendor_that_reads_nonsense_out_of_headers_holds_nothing_up(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    """What was not a list of quotas once left the call's slot taken for good."""
+    vendor.play(answer(ANSWER), answer(ANSWER))
+    yaml = files(tmp_path, vendor.url, "read_quota(self, headers, wall)", "broken")
+    plugin = (tmp_path / "broken.py").read_text().replace("raise ValueError", "return ")
+    (tmp_path / "broken.py").write_text(plugin)
+    yaml = yaml.replace("{group: GPT,", "{group: GPT, limits: {concurrency: 1}, max_wait: 0s,")
+    async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
+        for _ in range(2):
+            assert (await proxy.ask("/v1/chat/completions", ASK)).body == ANSWER
+
+
+DIALECT = """
+from sidecar import Serving, Vendor, hookimpl
+from sidecar_vendors.openai import OpenAIDialect
+
+class Meter:
+    expects_end, at_boundary, model, error = False, True, None, None
+
+    @property
+    def finished(self):
+        raise ValueError("broken")
+
+    def feed(self, data):
+        pass
+
+    def usage(self):
+        return None
+
+    def created(self):
+        return ()
+
+class Odd(OpenAIDialect):
+    name = "odd"
+
+    def meter(self, endpoint, content_type):
+        return Meter()
+
+class Broken(Vendor):
+    name = title = "broken"
+    serves = ("broken",)
+    dialects = {"odd": Serving()}
+
+@hookimpl
+def sidecar_dialects():
+    return [Odd()]
+
+@hookimpl
+def sidecar_vendors():
+    return [Broken()]
+"""
+
+
+async def test_a_dialect_that_cannot_tell_the_end_leaves_no_slot_taken(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(ANSWER), answer(ANSWER))
+    yaml = files(tmp_path, vendor.url, "", "broken").replace("vendor: openai", "vendor: broken")
+    (tmp_path / "broken.py").write_text(DIALECT)
+    yaml = yaml.replace("{group: GPT,", "{group: GPT, limits: {concurrency: 1}, max_wait: 0s,")
+    async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
+        for _ in range(2):
+            assert (await proxy.ask("/v1/chat/completions", ASK)).body == ANSWER
+        assert (await proxy.record()).usage_state is UsageState.UNKNOWN

@@ -59,6 +59,23 @@ async def test_a_client_that_leaves_before_the_first_byte_frees_the_vendor(
     assert await outcomes(proxy.running) == {"cancelled": 1}
 
 
+async def test_a_client_that_leaves_before_the_first_event_frees_the_vendor(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    begun = asyncio.Event()
+
+    async def head_alone(wire: Wire) -> None:
+        await wire.send(STREAM_HEAD)
+        begun.set()
+        await wire.until_gone()
+
+    vendor.play(head_alone)
+    async with dial(proxy.port, CHAT.request(proxy, stream=True)):
+        await begun.wait()
+    await vendor_hears_of_it(proxy, vendor)
+    assert await outcomes(proxy.running) == {"cancelled": 1}
+
+
 @EVERY_API
 async def test_a_client_that_leaves_in_mid_stream_frees_the_vendor(
     proxy: Sidecar, vendor: ScriptedVendor, api: Api

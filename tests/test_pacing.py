@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config import Urgency
+from sidecar import accounts
+from sidecar.accounts import Accounts
+from sidecar.config import Provider, Urgency
+from sidecar.errors import Place
 from sidecar.gates import NEVER
 from sidecar.pacing import BELIEVED, LONGEST, MARGIN, PROBE, Bucket, Cooldown, Hold
-from sidecar.vendor import Quota, QuotaKind
+from sidecar.vendor import Quota, QuotaKind, Vendor
 from sidecar.verdicts import Judgement, Verdict
 
 NORMAL = Urgency.NORMAL
@@ -191,3 +194,26 @@ def test_a_hold_opens_only_by_hand() -> None:
     hold = Hold("all", "everything is paused")
     assert not hold.fits(1, Urgency.INTERACTIVE, 1e9)
     assert hold.opens(1, NORMAL, 5.0) == 5.0
+
+
+class Acme(Vendor):
+    name = title = "acme"
+
+
+def test_too_many_models_make_nobody_forget_that_a_provider_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor do those who wait, and look their gates up again, make it come back to itself."""
+    monkeypatch.setattr(accounts, "MOST_FAMILIES", 10)
+    provider = Provider("p", Acme(), "http://localhost", (), Place("f", 1))
+
+    def look_up() -> None:
+        for number in range(20):
+            list(known.gates(provider, "", f"waiting{number}"))
+
+    known = Accounts(lambda: 0.0, lambda: 0.0, lambda: 0.0, look_up)
+    known.good(provider, "", "model")
+    for number in range(100):
+        list(known.gates(provider, "", f"model{number}"))
+    assert known.has_answered(provider, "")
+    assert len(list(known)) < 60
