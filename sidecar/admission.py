@@ -120,7 +120,7 @@ class Admission:
     def blocked(self, waiter: Waiter[Any], now: float) -> list[Blocked]:
         """What keeps each of its options shut now; fewer than it has when one is open."""
         pairs = ((option, self._shut(waiter, option, now)) for option in waiter.every)
-        return [Blocked(o, g, o.opens(waiter.urgency, now)) for o, g in pairs if g is not None]
+        return [o.blocked(gate, waiter.urgency, now) for o, gate in pairs if gate is not None]
 
     def _enter(self, waiter: Waiter[Any], patience: float, alone: float) -> None:
         now = self._clock()

@@ -7,7 +7,7 @@ Waiter ──Options──▶ admission ──▶ Lease (ends once: settle, keep
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
@@ -38,17 +38,31 @@ class Option(Struct, Generic[Place], frozen=True, eq=False):
 
         A hold ends when it ends: nobody gives up because of one.
         """
-        need = self.need
-        shut = (g for g in self.gates if not g.holds and not g.fits(need[g.unit], urgency, now))
-        return max((gate.opens(need[gate.unit], urgency, now) for gate in shut), default=now)
+        return max((opens for opens, _ in self._shut(urgency, now)), default=now)
+
+    def blocked(self, gate: Gate, urgency: int, now: float) -> Blocked:
+        """What to say of it while it is `gate` that keeps it shut."""
+        opens = self.opens(urgency, now)
+        later = (last for at, last in self._shut(urgency, now) if at == opens > now)
+        return Blocked(self, gate, opens, next(later, gate))
+
+    def _shut(self, urgency: int, now: float) -> Iterator[tuple[float, Gate]]:
+        for gate in self.gates:
+            amount = self.need[gate.unit]
+            if not gate.holds and not gate.fits(amount, urgency, now):
+                yield gate.opens(amount, urgency, now), gate
 
 
 class Blocked(Struct, frozen=True):
-    """What keeps one option shut, and the soonest moment (monotonic) at which it may be open."""
+    """What keeps one option shut, and the soonest moment (monotonic) at which it may be open.
+
+    `gate` is where its call stands, and `last` the one that is shut for longest.
+    """
 
     option: Option[Any]
     gate: Gate
     opens: float
+    last: Gate
 
 
 class NoRoom(SidecarError):

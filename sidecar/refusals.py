@@ -23,7 +23,7 @@ def refusal(no_room: NoRoom, patience: float) -> Refused:
     if no_room.full:
         return Refused(Kind.OVERLOADED, "too many calls wait already", retry_after=ANY_MOMENT)
     soonest = no_room.soonest
-    gate = soonest.gate
+    gate = soonest.last
     wait = soonest.opens - no_room.now
     parts = reasons(no_room.blocked), when(soonest, no_room.now)
     why = "; ".join((*parts, _patience(no_room.waited, patience)))
@@ -47,7 +47,8 @@ def _kind(gate: Gate) -> Kind:
 
 def reasons(blocked: Sequence[Blocked]) -> str:
     """What keeps a call, each thing once."""
-    return "; ".join(dict.fromkeys(_reason(each.gate) for each in blocked))
+    gates = (gate for each in blocked for gate in (each.gate, each.last))
+    return "; ".join(dict.fromkeys(map(_reason, gates)))
 
 
 def _reason(gate: Gate) -> str:
@@ -61,8 +62,8 @@ def when(soonest: Blocked, now: float) -> str:
     wait = soonest.opens - now
     if isinstance(soonest.gate, Hold):
         return "it goes on when that is resumed"
-    if isinstance(soonest.gate, Cooldown) and soonest.opens == NEVER:
-        return f"it is asked again in {span(soonest.gate.until - now)}"
+    if isinstance(soonest.last, Cooldown) and soonest.opens == NEVER:
+        return f"it is asked again in {span(soonest.last.until - now)}"
     if soonest.opens == NEVER:
         return "nothing passes there"
     return f"room in {span(wait)} at the soonest" if wait > 0 else "room as soon as a call ends"

@@ -170,7 +170,7 @@ class Scheduler:
 
     def refused(self, no_room: NoRoom) -> None:
         """A call was not let through in its time."""
-        self.refusals["queue" if no_room.full else no_room.soonest.gate.kind] += 1
+        self.refusals["queue" if no_room.full else no_room.soonest.last.kind] += 1
 
     def pause(self, held: Held, hashes: tuple[str, ...] = ()) -> bool:
         """Park what is called from now on; whether that is news. A key is known again by its

@@ -9,10 +9,12 @@ from virtual_time import run
 
 from sidecar.admission import Admission
 from sidecar.config import Urgency
+from sidecar.errors import Kind, Refusal
 from sidecar.gates import ACTIVE, Gate, Minute, Slots, Unit, need
 from sidecar.leases import Lease, NoRoom, Option, Waiter
 from sidecar.lines import AGE, TURN
 from sidecar.pacing import Cooldown, Hold
+from sidecar.refusals import refusal
 from sidecar.verdicts import Judgement, Verdict
 
 
@@ -197,3 +199,23 @@ def test_a_call_that_is_refused_at_once_hears_of_every_way_that_it_has() -> None
         return [each.gate.name for each in no_room.value.blocked]
 
     assert run(story) == ["home", "other"]
+
+
+def test_a_refusal_names_the_limit_that_takes_longest() -> None:
+    """A spent budget behind a full minute once read as a throttle of one minute."""
+
+    async def story() -> Refusal:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        minute = Minute("key", "rpm", Unit.CALLS, "key at its rpm", 1)
+        budget = Minute("group", "budget/day", Unit.MONEY, "group at its budget", 0)
+        minute.take(1, 0, loop.time())
+        every = [Option("p", (minute, budget), need(1, 1, 5))]
+        waiter = admission.asks("a", 1.0, Urgency.NORMAL, every, lambda: every)
+        with pytest.raises(NoRoom) as no_room:
+            await admission.lease(waiter, 120.0)
+        return refusal(no_room.value, 120.0).refusal
+
+    why = run(story)
+    assert (why.kind, why.retry_after) == (Kind.BUDGET_SPENT, None)
+    assert "group at its budget" in why.message
