@@ -210,7 +210,8 @@ def best(failed: Sequence[Attempted]) -> Attempted:
     for attempted in [*(a for a in reversed(failed) if a.candidate is first), *failed]:
         if attempted.reply is not None and attempted.verdict is not Verdict.CREDENTIAL:
             return attempted
-    tried = "; ".join(f"{each.candidate.provider.name}: {each.reason}" for each in failed)
+    reasons = (f"{each.candidate.provider.name}: {each.reason}" for each in failed)
+    tried = "; ".join(dict.fromkeys(reasons))
     rejected = [each for each in failed if each.verdict is Verdict.CREDENTIAL]
     if rejected:
         names = ", ".join(f"{each.candidate.credential_name or 'none'}" for each in rejected)

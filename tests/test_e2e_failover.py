@@ -159,6 +159,17 @@ async def test_when_our_own_tries_are_spent_the_client_is_told_not_to_add_its_ow
         assert found.headers["x-should-retry"] == "false"
 
 
+async def test_what_failed_again_and_again_in_one_way_is_told_once(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    """A call that is parked for long would else get an error of any length."""
+    vendor.play(stream(b'data: {"error":{"message":"x","code":"server_error"}}\n\n'))
+    async with pair(tmp_path, vendor, wait="2s") as proxy:
+        found = await proxy.ask(PATH, b'{"model":"gpt-5","stream":true}', key="day")
+        assert len(vendor.requests) > 1
+        assert found.message.count("in its stream: server_error") == 1
+
+
 @pytest.mark.parametrize(
     "no",
     [
