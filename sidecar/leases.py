@@ -231,10 +231,11 @@ class Waiter(Generic[Place]):
         return 0 if line is not None and line.has_turn(self, now) else self.urgency
 
     def is_well_alone(self, seconds: float, now: float) -> bool:
-        """Whether to wait for the first option alone so long: it may open by then, and there is
-        more than that to wait for, and longer."""
+        """Whether to wait for the first option alone so long: it may open by itself (or sooner, as
+        calls there come to less than was thought), and there is more than that to wait for, and
+        longer."""
         opens = self.every[0].opens(self.urgency, now)
-        return len(self.every) > 1 and seconds < self.patience and opens <= now + seconds
+        return len(self.every) > 1 and seconds < self.patience and opens != NEVER
 
     def is_hopeless(self, now: float) -> bool:
         """Whether it is plain that none of its options opens within its patience."""

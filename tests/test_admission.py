@@ -170,12 +170,12 @@ def test_headroom_that_lapses_lets_a_call_onto_a_free_slot() -> None:
     assert run(story) == ACTIVE
 
 
-def test_a_home_that_cannot_open_in_time_is_not_waited_for() -> None:
+def test_a_home_without_money_is_not_waited_for() -> None:
     async def story() -> tuple[str, float]:
         loop = asyncio.get_running_loop()
         admission = Admission(loop.time, loop.call_at)
         home = Cooldown("home", "home is cooling down")
-        home.bad(Judgement(Verdict.SLOW_DOWN, wait=100.0), loop.time())
+        home.bad(Judgement(Verdict.SPENT, wait=100.0), loop.time())
         other = Slots("other", "concurrency", Unit.CALLS, "slots", 1)
         every = [Option("home", (home,), need(0, 0)), Option("other", (other,), need(0, 0))]
         waiter = admission.asks("a", 1.0, Urgency.NORMAL, every, lambda: every)
