@@ -212,7 +212,7 @@ class Admission:
                 gate.line = Line()
             if gate not in waiter.stands:
                 gate.line.add(waiter)
-        waiter.trail.append((self._clock(), next(iter(stands)).name))
+        waiter.stood(self._clock(), next(iter(stands)))
         self._doubt((*left, *stands))
 
     def _doubt(self, gates: Iterable[Gate]) -> None:

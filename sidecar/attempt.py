@@ -35,6 +35,8 @@ log = logging.getLogger("sidecar.attempt")
 
 JUDGED = 64 * 1024
 """How much of an error answer a vendor gets to see, in bytes."""
+MOST_TOLD = 50
+"""Attempts of one call that its record tells."""
 PEEKED = 16 * 1024
 """How much of a stream's beginning is looked at before it is passed on, in bytes."""
 PEEK = 0.05
@@ -143,6 +145,7 @@ class Attempts:
             if call.endpoint.counts:
                 live.usage_state = UsageState.UNKNOWN
             raise
+        del live.attempts[MOST_TOLD:]  # of an endless outage, the beginning and the end
         live.attempts.append(
             AttemptRecord(
                 provider=candidate.provider.name,

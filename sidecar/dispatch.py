@@ -55,6 +55,14 @@ class _Errand:
         """Whether it failed at this candidate before."""
         return any(each.candidate is candidate for each in self.failed)
 
+    def note(self, attempted: Attempted) -> None:
+        """It failed there: of each candidate the latest failure is what it has to say."""
+        for place, each in enumerate(self.failed):
+            if each.candidate is attempted.candidate:
+                self.failed[place] = attempted
+                return
+        self.failed.append(attempted)
+
     def leave_out(self, attempted: Attempted) -> None:
         """Do not try this candidate again; where a provider does not know the model, none of its
         credentials does."""
@@ -99,7 +107,7 @@ class Dispatch:
             attempted = await self._attempt(errand, lease)
             if attempted.final:
                 return self._won(errand, attempted, lease)
-            errand.failed.append(attempted)
+            errand.note(attempted)
             try:
                 self._learn(attempted)  # before others get the room that this one had
             finally:
@@ -141,10 +149,8 @@ class Dispatch:
                 waited = ended - began - waiter.parked(ended)
                 errand.patience = max(0.0, errand.patience - waited)
                 ends = [at for at, _ in waiter.trail[1:]] + [ended]
-                live.waits += [
-                    Wait(name, until - at)
-                    for (at, name), until in zip(waiter.trail, ends, strict=True)
-                ]
+                for (at, name), until in zip(waiter.trail, ends, strict=True):
+                    _add_wait(live.waits, name, until - at)
 
     async def _attempt(self, errand: _Errand, lease: Lease[Candidate]) -> Attempted:
         live = errand.live
@@ -199,6 +205,13 @@ class Dispatch:
         return unreachable and (
             self._scheduler.network.gone or self._scheduler.has_answered(attempted.candidate)
         )
+
+
+def _add_wait(waits: list[Wait], behind: str, seconds: float) -> None:
+    """One more stretch; behind the same as before it is the same stretch."""
+    if waits and waits[-1].behind == behind:
+        seconds += waits.pop().seconds
+    waits.append(Wait(behind, seconds))
 
 
 def best(failed: Sequence[Attempted]) -> Attempted:

@@ -36,8 +36,10 @@ class Option(Struct, Generic[Place], frozen=True, eq=False):
     def opens(self, urgency: int, now: float) -> float:
         """No sooner than then can all of it be open, whoever else waits; `NEVER` when it can't.
 
-        A hold ends when it ends: nobody gives up because of one.
+        A hold ends when it ends: nobody gives up because of one, nor of what is full meanwhile.
         """
+        if any(gate.holds and not gate.fits(1, urgency, now) for gate in self.gates):
+            return now
         return max((opens for opens, _ in self._shut(urgency, now)), default=now)
 
     def blocked(self, gate: Gate, urgency: int, now: float) -> Blocked:
@@ -203,6 +205,11 @@ class Waiter(Generic[Place]):
     def is_parked(self) -> bool:
         """Whether they are now."""
         return self._parked_since != NEVER
+
+    def stood(self, now: float, gate: Gate) -> None:
+        """It came to stand behind this; standing behind the same again is no news."""
+        if not self.trail or self.trail[-1][1] != gate.name:
+            self.trail.append((now, gate.name))
 
     def park(self, now: float, *, parked: bool) -> None:
         """Have its patience stand still from now on, or go on."""

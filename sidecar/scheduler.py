@@ -197,10 +197,12 @@ class Scheduler:
         self.accounts.reconcile(snapshot.providers)
         self._rejudge()
 
-    def gates(self, key: Key, candidate: Candidate, model: str | None) -> tuple[Gate, ...]:
-        """All that a call of a key for a model must pass on the way to a candidate."""
+    def gates(
+        self, key: Key, candidate: Candidate, model: str | None, route: str = ""
+    ) -> tuple[Gate, ...]:
+        """All that a call of a key for a model must pass on `route` to a candidate."""
         provider, credential = candidate.provider, candidate.credential_name
-        route = route_name(key, candidate.route)
+        route = route or route_name(key, candidate.route)
         return (
             *self.holds.gates(key.name, key.group.name, provider.name),
             *(self.network.gates() if is_remote(provider) else ()),
@@ -261,7 +263,9 @@ class Scheduler:
             if len(self._ways) >= MOST_WAYS:
                 self._ways.clear()
             # The route is kept with it: its id must not become another's.
-            found = self._ways[way] = (route, self.gates(key, candidate, call.model))
+            # By the key that it came in with: today's has no such route object.
+            name = route_name(call.key, route)
+            found = self._ways[way] = (route, self.gates(key, candidate, call.model, name))
         return found[1]
 
     def _today(self, key: Key) -> Key:

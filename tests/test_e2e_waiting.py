@@ -440,3 +440,38 @@ async def test_a_daily_limit_survives_a_restart(tmp_path: Path, vendor: Scripted
         assert [(await ask(proxy, "day")).status for _ in range(2)] == [200, 200]
     async with waiting_room(tmp_path, vendor, key=limits) as proxy:
         assert [(await ask(proxy, "day")).status for _ in range(2)] == [200, 429]
+
+
+async def test_the_second_route_to_a_provider_keeps_its_own_limits_over_a_reload(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    gate = Gate()
+    vendor.play(gate)
+    routes = (
+        "routes: [oa: {models: other, limits: {concurrency: 9}},"
+        " oa: {models: gpt-5, limits: {concurrency: 1}}], "
+    )
+    async with waiting_room(tmp_path, vendor) as p:
+        assert await p.rewrite(lambda text: text.replace("  day: {", "  day: {" + routes))
+        first = asyncio.create_task(ask(p, "day"))
+        await until(lambda: gate.at_once == 1)
+        second = asyncio.create_task(ask(p, "day"))
+        await until(lambda: waiting(p) == 1)
+        assert await p.rewrite(lambda text: text + "# nothing that matters\n")
+        assert (gate.at_once, waiting(p)) == (1, 1)
+        gate.let(2)
+        assert {each.status for each in await asyncio.gather(first, second)} == {200}
+
+
+async def test_who_is_paused_is_parked_even_where_its_limit_is_used_up(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(body(CHAT)))
+    limits = ", max_wait: 100ms, limits: {rpm: 1}"
+    async with waiting_room(tmp_path, vendor, key=limits) as proxy:
+        assert (await ask(proxy, "day")).status == 200
+        proxy.running.scheduler.pause(("key", "day"))
+        parked = asyncio.create_task(ask(proxy, "day"))
+        await until(lambda: waiting(proxy) == 1)
+        proxy.running.scheduler.resume(("key", "day"))
+        assert (await parked).status == 429
