@@ -211,7 +211,7 @@ async def _open_doors(
     hosts = allowed_hosts([a.host for a in (*server.listen, server.admin)], server.allow_hosts)
     door = Door(hosts, frozenset(server.allow_origins))
     addresses: dict[str, object] = {}
-    side = _admin_side(parts, door, addresses)
+    side = _admin_side(parts, door, addresses, state)
     proxy = Proxy(_proxy_parts(parts, door))
     await stack.enter_async_context(listening_unix(side.over_socket, state / SOCKET))
     admin_urls = await stack.enter_async_context(
@@ -255,7 +255,7 @@ def _proxy_parts(parts: _Assembly, door: Door) -> Parts:
     )
 
 
-def _admin_side(parts: _Assembly, door: Door, addresses: dict[str, object]) -> Admin:
+def _admin_side(parts: _Assembly, door: Door, addresses: dict[str, object], state: Path) -> Admin:
     console = ConsoleParts(
         configuration=parts.configuration,
         vault=parts.vault,
@@ -270,6 +270,7 @@ def _admin_side(parts: _Assembly, door: Door, addresses: dict[str, object]) -> A
         usable=parts.vault.usable,
         sessions=Sessions(asyncio.get_running_loop().time),
         events=parts.events,
+        state=state,
         wall=time.time,
         started=time.time(),
         addresses=addresses,

@@ -155,6 +155,10 @@ class LiveCalls:
         """How many run now."""
         return len(self._calls)
 
+    def get(self, call_id: str) -> LiveCall | None:
+        """The call of that id, while it runs."""
+        return self._calls.get(call_id)
+
     def end(self, refusal: Refusal, *, key: str | None = None) -> int:
         """End every call (of one key, if given) now; how many there were."""
         ended = [call for call in self if key is None or (call.key and call.key.name == key)]

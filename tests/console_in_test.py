@@ -73,11 +73,11 @@ class Api:
         return found.json()
 
     @asynccontextmanager
-    async def events(self) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+    async def events(self, path: str = "events") -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
         """Listen."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.proxy.admin_port)
         head = {"Authorization": f"Bearer {self.token}"}
-        writer.write(request("GET", "/console/api/events", head))
+        writer.write(request("GET", f"/console/api/{path}", head))
         try:
             async with asyncio.timeout(20):
                 await reader.readuntil(b"\r\n\r\n")

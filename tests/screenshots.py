@@ -10,16 +10,23 @@ import json
 import sys
 import tempfile
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from statistics import median
 
+from bookkeeping import CALL
 from browser_in_test import Tab, a_window, chromium
-from console_in_test import sign_in
+from console_in_test import over_socket, sign_in
+from msgspec.structs import replace
 from playwright.async_api import Browser
-from scripted_vendor import ScriptedVendor, answer, scripted_vendor
-from sidecar_in_test import Sidecar, sidecar
+from scripted_vendor import STREAM_HEAD, ScriptedVendor, answer, chunk, hang, paced, scripted_vendor
+from sidecar_in_test import Sidecar, request, sidecar
+
+from sidecar.usage import Cost, Usage, UsageState
 
 YAML = """\
 # My agents, and what they may use.
@@ -124,6 +131,7 @@ class Shot:
     presses: tuple[str, ...] = ()
 
 
+PAST = "Why: the call of "
 SHOTS = (
     Shot("keys", "keys"),
     Shot("create", "keys", ("Create a key",)),
@@ -131,6 +139,11 @@ SHOTS = (
     Shot("routes", "keys/codex", ("Move openrouter up",)),
     Shot("delete", "keys/codex", ("Delete",)),
     Shot("rotate", "keys/codex", ("Rotate",)),
+    Shot("live", "live"),
+    Shot("why", "live", (PAST,)),
+    Shot("pause", "live", ("Pause everything",)),
+    Shot("usage", "usage?days=30"),
+    Shot("usage-models", "usage?days=7&by=model&key=codex"),
     Shot("models", "models"),
     Shot("groups", "groups"),
     Shot("group", "groups/Claude"),
@@ -150,10 +163,12 @@ async def main(folder: Path) -> None:
         proxy = await stack.enter_async_context(
             sidecar(here, YAML.replace("URL", vendor.url), NAMES)
         )
+        some_history(proxy)
         await some_traffic(proxy, vendor)
         await figures(browser, proxy)
         for size in SIZES:
-            await pictures(browser, proxy, folder, size)
+            async with running_calls(proxy, vendor):
+                await pictures(browser, proxy, folder, size)
         await refused(browser, proxy, folder)
     print(f"{len(SHOTS) * len(SIZES) + 1} pictures in {folder}")
 
@@ -168,6 +183,60 @@ async def some_traffic(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     await proxy.rewrite(lambda text: text.replace("tpm: 50k", "tpm: 40k"))
 
 
+def some_history(proxy: Sidecar) -> None:
+    """Months of use, told to the books at once."""
+    dice = Random(7)
+    models = {"claude-code": ("claude-sonnet-4-5", "claude-opus-4-5"), "codex": ("gpt-5", "o5"),
+              "evals": ("gpt-5-mini",), "nightly batch": ("gpt-5-mini",)}  # fmt: skip
+    for number in range(900):
+        key = dice.choices(tuple(models), (9, 6, 2, 3))[0]
+        claude = key == "claude-code"
+        began = time.time() - dice.uniform(0, 45) * 86_400
+        if datetime.fromtimestamp(began, UTC).weekday() > 4 and key != "nightly batch":
+            continue
+        read = dice.randint(4_000, 150_000)
+        usage = Usage(input_tokens=read, output_tokens=dice.randint(100, 6_000),
+                      cache_read_tokens=int(read * dice.uniform(0.3, 0.95)),
+                      reasoning_tokens=dice.randint(0, 900))  # fmt: skip
+        cost = int(read * 1_400 * dice.uniform(0.5, 1.6))
+        proxy.running.ledger.finished(replace(
+            CALL, call_id=f"call_{number}", started=began, key=key, usage=usage,
+            group="Claude" if claude else "GPT", provider="anthropic" if claude else "openai",
+            model_asked=dice.choice(models[key]), duration=dice.uniform(1, 40),
+            usage_state=UsageState.REPORTED,
+            cost=Cost(cost, int(cost * 0.9) if claude else cost, "a list"),
+        ))  # fmt: skip
+
+
+@asynccontextmanager
+async def running_calls(proxy: Sidecar, vendor: ScriptedVendor) -> AsyncIterator[None]:
+    """Calls that run and wait while a picture is taken."""
+    more = asyncio.Event()
+    begun = chunk(b'event: message_start\ndata: {"type":"message_start","message":{"usage":'
+                  b'{"input_tokens":48210,"output_tokens":412}}}\n\n')  # fmt: skip
+    vendor.by_path["/v1/messages"] = paced(STREAM_HEAD, begun, more)
+    vendor.by_path["/v1/responses"] = hang
+    vendor.by_path["/v1/chat/completions"] = hang
+    await over_socket(proxy, "POST", "/api/pause/key/nightly%20batch")
+    asked = [CALLS[0], CALLS[0], CALLS[1], CALLS[2],
+             ("nightly batch", "/v1/responses", b'{"model":"gpt-5-mini","input":"x"}', "batch/2"),
+             *[CALLS[0]] * 3]  # fmt: skip
+    writers = []
+    for key, target, body, agent in asked:
+        _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        head = {**proxy.bearer(key), "User-Agent": agent}
+        streaming = body.replace(b'"max_tokens":9', b'"max_tokens":9,"stream":true')
+        writer.write(request("POST", target, head, streaming))
+        writers.append(writer)
+        await asyncio.sleep(0.2)
+    try:
+        yield
+    finally:
+        for writer in writers:
+            writer.close()
+        await over_socket(proxy, "POST", "/api/resume/key/nightly%20batch")
+
+
 async def pictures(browser: Browser, proxy: Sidecar, folder: Path, size: str) -> None:
     width, height = SIZES[size]
     scheme = "dark" if size == "dark" else "light"
@@ -180,7 +249,7 @@ async def pictures(browser: Browser, proxy: Sidecar, folder: Path, size: str) ->
             await tab.page.goto(f"{tab.url}/#/{shot.place}")
             await tab.page.locator("main h1").wait_for()
             for name in shot.presses:
-                await tab.press(name)
+                await tab.scope.get_by_role("button", name=name, exact=name != PAST).first.click()
             await tab.page.wait_for_timeout(700)
             await tab.page.screenshot(
                 path=folder / f"{shot.name}-{size}.png", full_page=not shot.presses
@@ -210,7 +279,17 @@ async def figures(browser: Browser, proxy: Sidecar) -> None:
     print(f"first contentful paint: {median(paints):.0f} ms (median of 10 first visits)")
     print(f"sent for the first page: {sent / 1000:.0f} KB, answers of the API included")
     api = await sign_in(proxy)
-    for path in ("keys", "key?name=codex", "groups", "config", "models"):
+    for path in (
+        "keys",
+        "key?name=codex",
+        "groups",
+        "config",
+        "models",
+        "live",
+        "lately",
+        "calls",
+        "usage?days=30",
+    ):
         times = []
         for _ in range(30):
             began = time.perf_counter()

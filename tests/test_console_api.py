@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from apis_in_test import until
 from console_in_test import Api, sign_in
-from scripted_vendor import ScriptedVendor, answer
+from scripted_vendor import ScriptedVendor, answer, hang
 from sidecar_in_test import sidecar as start_sidecar
 
 from sidecar.keytext import digest
@@ -474,7 +475,9 @@ async def test_a_listening_tab_hears_of_edits_and_of_calls(
     vendor.play(answer(b'{"choices":[]}'))
     async with api.events() as events:
         first = await anext(events)
-        assert first == {"event": "config", "digest": await api.digest(), "refused": 0}
+        assert first == {
+            "event": "config", "digest": await api.digest(), "refused": 0, "paused": [],
+        }  # fmt: skip
         await api.change("switch_key", "own", enabled=False)
         assert await anext(events) == first | {"digest": await api.digest()}
         await api.proxy.ask("/v1/chat/completions", b'{"model":"gpt-5","messages":[]}')
@@ -519,3 +522,132 @@ async def test_what_changed_while_no_process_ran_is_known_at_the_next_start(
     ) as it:
         found = it.running.configuration.history[0].difference
         assert "group GPT: multiplier 0.9 -> 0.5" in found
+
+
+# ── live calls, the books, and steering ─────────────────────────────────────────────────────────
+
+CHAT = b'{"model":"gpt-5","messages":[]}'
+COUNTED = answer(
+    b'{"choices":[],"usage":{"prompt_tokens":900,"completion_tokens":100,'
+    b'"prompt_tokens_details":{"cached_tokens":300}}}'
+)
+
+
+async def test_usage_is_told_apart_by_day_and_by_what_is_asked(
+    api: Api, vendor: ScriptedVendor
+) -> None:
+    await api.change("edit_group", "GPT", fields={"budget": ["$2/day"]})
+    vendor.play(COUNTED, answer(b'{"choices":[]}'), COUNTED)
+    for key in ("gpt", "own", "own"):
+        await api.proxy.ask("/v1/chat/completions", CHAT, key=key)
+    await api.proxy.record(3)
+    found = await api.get("usage?by=key&days=7")
+    assert (len(found["days"]), len(found["daily"])) == (7, 7)
+    lines = {each["name"]: each for each in found["lines"]}
+    assert (lines["gpt"]["input_tokens"], lines["gpt"]["unknown_calls"]) == (900, 0)
+    assert (lines["own"]["calls"], lines["own"]["unknown_calls"]) == (2, 1)
+    assert lines["gpt"]["cached"] == pytest.approx(1 / 3)
+    assert (lines["gpt"]["costs_all"], lines["own"]["costs_all"]) == (True, False)
+    assert found["total"]["calls"] == sum(day["calls"] for day in found["daily"]) == 3
+    assert [each["limit"] for each in found["budgets"]] == [2]
+    one = await api.get("usage?by=model&days=1&key=gpt")
+    assert [(each["name"], each["calls"]) for each in one["lines"]] == [("gpt-5", 1)]
+    [day] = (await api.get("usage?by=day&days=30"))["lines"]
+    assert (day["name"], day["calls"]) == (found["days"][-1], 3)
+
+
+async def test_what_nobody_reported_is_unknown_and_never_nothing(
+    api: Api, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(b'{"choices":[]}'))
+    await api.proxy.ask("/v1/chat/completions", CHAT)
+    await api.proxy.record()
+    total = (await api.get("usage"))["total"]
+    assert (total["calls"], total["input_tokens"], total["cost_usd"]) == (1, None, None)
+    lately = (await api.get("lately"))["keys"]["gpt"]
+    assert (lately["tokens"][-1], lately["today"]["cost_usd"]) == (None, None)
+    assert lately["tokens"][0] == 0
+
+
+async def test_usage_is_a_file_for_a_spreadsheet_too(api: Api, vendor: ScriptedVendor) -> None:
+    vendor.play(COUNTED)
+    await api.proxy.ask("/v1/chat/completions", CHAT)
+    await api.proxy.record()
+    found = await api.get("usage/csv?by=model&days=7")
+    assert found["name"] == "usage-by-model-7-days.csv"
+    head, row = found["csv"].splitlines()
+    assert head.startswith("day,model,calls,")
+    assert ",gpt-5,1,0,900,100,300," in row
+
+
+@pytest.mark.parametrize("query", ["by=nonsense", "days=0", "days=9999", "days=x", "days=-1"])
+async def test_a_question_that_makes_no_sense_is_refused(api: Api, query: str) -> None:
+    assert (await api.ask("GET", f"usage?{query}")).status == 400
+
+
+async def test_a_call_has_a_story(api: Api, vendor: ScriptedVendor) -> None:
+    vendor.play(COUNTED)
+    await api.proxy.ask("/v1/chat/completions", CHAT)
+    record = await api.proxy.record()
+    [row] = (await api.get("calls"))["calls"]
+    assert (row["call_id"], row["key"], row["input_tokens"]) == (record.call_id, "gpt", 900)
+    assert row["cost_usd"] > 0
+    story = dict((await api.get(f"call?id={record.call_id}"))["lines"])
+    assert 'key "gpt" of group GPT' in story["who"]
+    assert "1. oa with env:UPSTREAM_KEY" in story["tried"]
+    assert (await api.ask("GET", "call?id=call_none")).status == 404
+
+
+async def test_books_that_cannot_be_read_say_so(api: Api) -> None:
+    (api.proxy.state / "sidecar.db").rename(api.proxy.state / "elsewhere.db")
+    found = await api.ask("GET", "usage")
+    assert (found.status, code(found)) == (503, "no_books")
+    (api.proxy.state / "elsewhere.db").rename(api.proxy.state / "sidecar.db")
+
+
+async def test_one_call_is_ended_in_the_shape_of_its_vendor(
+    api: Api, vendor: ScriptedVendor
+) -> None:
+    vendor.play(hang)
+    calls = [
+        asyncio.create_task(api.proxy.ask("/v1/chat/completions", CHAT, key=key))
+        for key in ("gpt", "own")
+    ]
+    await until(lambda: len(vendor.requests) == 2)
+    rows = (await api.get("live"))["calls"]
+    chosen = next(each["call"] for each in rows if each["key"] == "gpt")
+    assert (await api.ask("POST", f"calls/{chosen}/end", {})).status == 200
+    raw = await calls[0]
+    assert (raw.status, raw.json()["error"]["type"]) == (403, "permission_error")
+    assert "ended by hand" in raw.message
+    assert raw.headers["x-should-retry"] == "false"
+    assert [each["key"] for each in (await api.get("live"))["calls"]] == ["own"]
+    assert (await api.proxy.record()).outcome == "revoked"
+    assert (await api.ask("POST", f"calls/{chosen}/end", {})).status == 404
+    calls[1].cancel()
+
+
+async def test_the_stream_tells_of_the_calls_of_the_moment_to_whoever_asks(api: Api) -> None:
+    async with api.events("events?live") as lines:
+        found = [await anext(lines) for _ in range(4)]
+    assert {"config", "live"} <= {each["event"] for each in found}
+    views = [each for each in found if each["event"] == "live"]
+    assert views[0]["in_flight"] == 0
+    assert {"calls", "lines", "limits", "quotas", "cooldowns", "holds"} <= views[0].keys()
+
+
+async def test_a_pause_is_told_at_once_and_marked_wherever_it_counts(api: Api) -> None:
+    async with api.events() as lines:
+        assert (await anext(lines))["paused"] == []
+        assert (await api.ask("POST", "pause/group/GPT", {})).status == 200
+        assert (await anext(lines))["paused"] == ['group "GPT"']
+        marked = {each["name"]: each["paused"] for each in (await api.get("keys"))["keys"]}
+        assert [one["kind"] for one in marked["gpt"]] == ["group"]
+        assert marked["num"] == []
+        assert (await api.ask("POST", "pause/all/", {})).status == 200
+        provider = (await api.get("provider?name=oa"))["provider"]
+        assert [one["kind"] for one in provider["paused"]] == ["all"]
+        for what in ("group/GPT", "all/"):
+            assert (await api.ask("POST", f"resume/{what}", {})).status == 200
+    group = (await api.get("group?name=GPT"))["group"]
+    assert group["paused"] == []

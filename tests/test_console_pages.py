@@ -715,7 +715,7 @@ async def test_markup_in_names_is_harmless(
 PLACES = {
     "keys": "API keys", "keys/editor": "editor", "models": "Models", "groups": "Groups",
     "groups/GPT": "GPT", "providers": "Providers", "providers/main": "main",
-    "config": "Configuration",
+    "live": "Live", "usage": "Usage", "config": "Configuration",
 }  # fmt: skip
 
 

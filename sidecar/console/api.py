@@ -16,7 +16,7 @@ import msgspec
 from aiohttp import web
 
 from sidecar import answers
-from sidecar.console import changing, configs, looking
+from sidecar.console import books, changing, configs, looking
 from sidecar.console.parts import Asked, Declined, Parts
 from sidecar.errors import Kind, Refusal, Refused
 
@@ -57,11 +57,24 @@ async def _flush(parts: Parts, _: Asked) -> dict[str, Any]:
 
 
 async def _pause(parts: Parts, asked: Asked) -> dict[str, Any]:
-    return parts.steering.pause(*asked.names)
+    done = parts.steering.pause(*asked.names)
+    parts.events.steered()
+    return done
 
 
 async def _resume(parts: Parts, asked: Asked) -> dict[str, Any]:
-    return parts.steering.resume(*asked.names)
+    done = parts.steering.resume(*asked.names)
+    parts.events.steered()
+    return done
+
+
+async def _end(parts: Parts, asked: Asked) -> dict[str, Any]:
+    call = parts.live.get(asked.names[0])
+    if call is None:
+        raise Refused(Kind.NOT_FOUND, "that call is over")
+    why = "this call was ended by hand, by whoever runs Sidecar"
+    call.end(Refusal(Kind.FORBIDDEN, why, final=True))
+    return {"ended": True}
 
 
 ROUTES = (
@@ -81,6 +94,12 @@ ROUTES = (
     Route("GET", "version", configs.version),
     Route("POST", "changes", changing.change),
     Route("GET", "live", looking.live),
+    Route("GET", "usage", books.used),
+    Route("GET", "usage/csv", books.sheet),
+    Route("GET", "lately", books.lately),
+    Route("GET", "calls", books.calls),
+    Route("GET", "call", books.call),
+    Route("POST", "calls/{}/end", _end),
     Route("POST", "reload", _reload),
     Route("POST", "flush", _flush),
     Route("POST", "pause/{}/{}", _pause),
@@ -95,7 +114,7 @@ async def answer(parts: Parts, path: str, asked: Asked) -> web.Response:
         names = _fit(route.path.split("/"), words)
         if names is not None and route.method == asked.request.method:
             body = await read_body(asked.request) if route.method == "POST" else b""
-            asked = replace(asked, names=names, query=_query(asked.request), body=body)
+            asked = replace(asked, names=names, query=query_of(asked.request), body=body)
             body = msgspec.json.encode(await route.handler(parts, asked))
             return web.Response(body=body, content_type="application/json")
     raise Refused(Kind.NOT_FOUND, f"there is no {asked.request.method} {path[:80]} here")
@@ -127,7 +146,8 @@ def _fit(pattern: list[str], words: list[str]) -> tuple[str, ...] | None:
     return tuple(unquote(word) for want, word in pairs if want == "{}")
 
 
-def _query(request: web.BaseRequest) -> dict[str, str]:
+def query_of(request: web.BaseRequest) -> dict[str, str]:
+    """The query, each name once."""
     return dict(parse_qsl(request.raw_path.partition("?")[2], keep_blank_values=True))
 
 

@@ -1,4 +1,5 @@
-"""What tabs are told as it happens: that the configuration changed, that keys were used.
+"""What tabs are told as it happens: that the configuration changed, that keys were used, that
+something was paused.
 
 A stream of JSON lines. It carries only what changed since the line before, gathered for a moment,
 so that a busy sidecar costs a listening tab a few lines a second and no more.
@@ -17,6 +18,8 @@ BEAT = 15.0
 """Seconds after which a line goes out although nothing happened: a lost connection is noticed."""
 GATHER = 0.25
 """Seconds that changes are gathered."""
+LIVE = 1.0
+"""Seconds between two looks at the calls of the moment, for a tab that shows them."""
 MOST_LISTENERS = 32
 
 
@@ -26,13 +29,15 @@ class Listener:
 
     keys: set[str] = field(default_factory=set)
     config: bool = False
+    live: bool = False
+    """Whether it shows the calls of the moment."""
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def news(self) -> tuple[bool, set[str]]:
         """Wait for something to tell, or a beat: whether the configuration changed, and the keys
         that were used."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.woken.wait(), BEAT)
+            await asyncio.wait_for(self.woken.wait(), LIVE if self.live else BEAT)
             await asyncio.sleep(GATHER)
         self.woken.clear()
         told = (self.config, self.keys)
@@ -48,9 +53,9 @@ class Events:
         self.closed = False
 
     @contextmanager
-    def listening(self) -> Iterator[Listener]:
+    def listening(self, *, live: bool = False) -> Iterator[Listener]:
         """Listen until the block ends."""
-        listener = Listener()
+        listener = Listener(live=live)
         self._listeners.append(listener)
         try:
             yield listener
@@ -64,6 +69,10 @@ class Events:
 
     def reloaded(self, _accepted: bool) -> None:  # noqa: FBT001 - a listener's signature
         """A changed file was accepted or refused."""
+        self._tell(_note_config)
+
+    def steered(self) -> None:
+        """Something was paused, or goes on."""
         self._tell(_note_config)
 
     def call_finished(self, record: CallRecord) -> None:

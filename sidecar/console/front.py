@@ -14,8 +14,8 @@ import logging
 
 from aiohttp import web
 
-from sidecar.console import api, assets, views
-from sidecar.console.events import Listener
+from sidecar.console import api, assets, health, views
+from sidecar.console.events import GATHER, LIVE, Listener
 from sidecar.console.parts import Asked, Declined, Parts
 from sidecar.console.sessions import CODE_LIFE, Session
 from sidecar.errors import Kind, Refused
@@ -129,7 +129,7 @@ class Console:
         response.headers["Cache-Control"] = "no-store"
         await response.prepare(request)
         with (
-            self._parts.events.listening() as listener,
+            self._parts.events.listening(live="live" in api.query_of(request)) as listener,
             self._parts.sessions.listening(session, listener.woken.set),
         ):
             await self._tell(response, session, listener)
@@ -139,7 +139,11 @@ class Console:
         self, response: web.StreamResponse, session: Session, listener: Listener
     ) -> None:
         await _line(response, self._standing())
+        due = self._parts.scheduler.now()
         while True:
+            if listener.live and self._parts.scheduler.now() >= due:
+                await _line(response, {"event": "live", **self._parts.outlook.board.show()})
+                due = self._parts.scheduler.now() + LIVE - GATHER
             news = await listener.news()
             self._parts.sessions.sweep()
             if self._parts.events.closed:
@@ -167,7 +171,12 @@ class Console:
 
     def _standing(self) -> dict[str, object]:
         standing = self._parts.configuration.standing
-        return {"event": "config", "digest": standing.digest, "refused": len(standing.problems)}
+        return {
+            "event": "config",
+            "digest": standing.digest,
+            "refused": len(standing.problems),
+            "paused": health.paused(self._parts.scheduler),
+        }
 
 
 def _asked(request: web.BaseRequest) -> Asked:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sidecar.config import Provider
 from sidecar.gateviews import View, cooldown_view, limit_view, quota_view
+from sidecar.holds import EVERYTHING, Held, in_words
 from sidecar.pacing import per
 from sidecar.scheduler import Scheduler
 
@@ -47,3 +48,17 @@ def provider(one: Provider, scheduler: Scheduler, wall: float, all_uses: Uses) -
         for view in views
     ]
     return {"resting": resting, "quotas": quotas, "uses": own}
+
+
+def paused(scheduler: Scheduler) -> list[str]:
+    """Everything that a person paused, in words."""
+    return [in_words(each.held) for each in scheduler.holds]
+
+
+def pausing(scheduler: Scheduler, *mine: Held) -> list[View]:
+    """What keeps calls waiting that are of any of these: their own holds, or that on everything."""
+    return [
+        {"kind": each.kind, "name": each.name, "scope": in_words(each.held), "since": each.since}
+        for each in scheduler.holds
+        if each.held in {*mine, EVERYTHING}
+    ]

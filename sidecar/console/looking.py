@@ -11,6 +11,7 @@ from typing import Any
 
 from sidecar import __version__
 from sidecar.agents import AGENTS, PROXY_NOTE, agent_lines, from_here
+from sidecar.config import Group, Key, Provider
 from sidecar.console import health, views
 from sidecar.console.parts import Asked, Parts, find_group, find_key, find_provider
 from sidecar.editing import Path, all_written
@@ -66,7 +67,7 @@ async def keys(parts: Parts, _: Asked) -> views.View:
     for count, one in enumerate(snapshot.keys.values()):
         if count % AT_ONCE == 0:
             await asyncio.sleep(0)  # calls go on between two handfuls
-        rows.append(views.key(one, parts.ledger.times(one.name), now))
+        rows.append(_key(parts, one, now))
     return {"digest": snapshot.digest, "keys": rows}
 
 
@@ -84,7 +85,7 @@ async def key(parts: Parts, asked: Asked) -> views.View:
     of_group = views.entries(group.get("routes"), one.group.routes)
     return {
         "digest": snapshot.digest,
-        "key": views.key(one, parts.ledger.times(one.name), parts.wall()),
+        "key": _key(parts, one, parts.wall()),
         "written": own,
         "inherited": {"urgency": group.get("urgency"), "models": group.get("models")},
         "routes": views.entries(own.get("routes"), one.routes) if one.own_routes else of_group,
@@ -107,14 +108,10 @@ async def groups(parts: Parts, _: Asked) -> views.View:
         "digest": snapshot.digest,
         "groups": [
             views.group(one, holders.get(one.name, []))
-            | {"in_flight": busy.get(one.name, 0), "uses": uses.get(("group", one.name), [])}
+            | {"in_flight": busy.get(one.name, 0), **_group(parts, one, uses)}
             for one in snapshot.groups.values()
         ],
-        "providers": [
-            views.provider(one, snapshot, parts.vault)
-            | health.provider(one, parts.scheduler, parts.wall(), uses)
-            for one in snapshot.providers.values()
-        ],
+        "providers": [_provider(parts, one, uses) for one in snapshot.providers.values()],
         "vendors": [
             {"name": vendor.name, "title": vendor.title}
             for vendor in sorted(parts.registry.vendors.values(), key=lambda each: each.title)
@@ -130,7 +127,7 @@ async def group(parts: Parts, asked: Asked) -> views.View:
     return {
         "digest": snapshot.digest,
         "group": views.group(one, views.keys_by_group(snapshot).get(one.name, []))
-        | {"uses": health.uses(parts.scheduler).get(("group", one.name), [])},
+        | _group(parts, one, health.uses(parts.scheduler)),
         "written": fields,
         "routes": views.entries(fields.get("routes"), one.routes),
         "providers": _fitting(parts, one.vendor.name),
@@ -144,8 +141,7 @@ async def provider(parts: Parts, asked: Asked) -> views.View:
     [fields] = await _written(parts, ("providers", one.name))
     return {
         "digest": snapshot.digest,
-        "provider": views.provider(one, snapshot, parts.vault)
-        | health.provider(one, parts.scheduler, parts.wall(), health.uses(parts.scheduler)),
+        "provider": _provider(parts, one, health.uses(parts.scheduler)),
         "written": fields,
     }
 
@@ -207,6 +203,25 @@ async def agents(parts: Parts, asked: Asked) -> views.View:
             for each in (*fitting, *others)
         ],
     }
+
+
+def _key(parts: Parts, one: Key, now: float) -> views.View:
+    holds = health.pausing(parts.scheduler, ("key", one.name), ("group", one.group.name))
+    return views.key(one, parts.ledger.times(one.name), now) | {"paused": holds}
+
+
+def _group(parts: Parts, one: Group, uses: health.Uses) -> views.View:
+    holds = health.pausing(parts.scheduler, ("group", one.name))
+    return {"uses": uses.get(("group", one.name), []), "paused": holds}
+
+
+def _provider(parts: Parts, one: Provider, uses: health.Uses) -> views.View:
+    holds = health.pausing(parts.scheduler, ("provider", one.name))
+    return (
+        views.provider(one, parts.snapshot, parts.vault)
+        | health.provider(one, parts.scheduler, parts.wall(), uses)
+        | {"paused": holds}
+    )
 
 
 def _fitting(parts: Parts, vendor: str) -> list[dict[str, Any]]:

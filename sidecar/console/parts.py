@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -30,7 +31,8 @@ from sidecar.steering import Steering
 @dataclass(slots=True)
 class Parts:
     """The running process, as far as the console looks at it. `wall` is seconds since the epoch;
-    `addresses` is where it listens."""
+    `addresses` is where it
+    listens, `state` the directory that its books lie in."""
 
     configuration: Configuration
     vault: Vault
@@ -45,6 +47,7 @@ class Parts:
     usable: routing.Usable
     sessions: Sessions
     events: Events
+    state: Path
     wall: Callable[[], float]
     started: float
     addresses: dict[str, Any] = field(default_factory=dict)

@@ -13,6 +13,7 @@
 | `columns` | lines as data: `row`, `as_json`, `as_csv` |
 | `activity` | keys of late: `recent` days, `programs` and which are new |
 | `trail` | calls: the `latest`, and everything about one |
+| `story` | that in words: `tell` |
 
 `sidecar.habits.find_spikes` belongs with them. Everything takes a connection, only reads, and
 blocks for milliseconds (a second, where it has to add up a million single calls): an event loop

@@ -15,21 +15,30 @@ const banner = document.getElementById("banner");
 const TICK = 5000; // milliseconds between two looks at what no event tells
 const STATES = { live: "Up to date", lost: "Reconnecting …", paused: "Paused" };
 
+let shown = null; // the page as the list has it
 let page = {}; // what the page that is shown wants to hear
 let turn = 0; // counts pages, so that a slow one does not overtake a later one
 let digest = null;
 let away = false; // whether the stream was interrupted
+let paused = null; // what was paused, as of the last event
+let last = null; // event about the file and what is paused
+let live = false; // whether the stream tells of the calls of the moment
 let stop = () => {};
 
 async function start() {
   const why = await begin();
   if (why) return signIn(why === "none" ? "" : why);
-  stop();
-  digest = null;
+  digest = paused = last = null;
   drawRail();
-  stop = listen(hear, stand);
+  hearAll(false);
   if (!find(location.hash)) location.replace("#/keys");
   await go();
+}
+
+function hearAll(wanted) {
+  stop();
+  live = wanted;
+  stop = listen(hear, stand, live);
 }
 
 async function go() {
@@ -39,10 +48,12 @@ async function go() {
   const mine = turn;
   page.leave?.();
   page = {};
-  drawRail(found?.page);
+  drawRail((shown = found?.page));
+  if (live !== Boolean(found?.page.live)) hearAll(!live);
+  if (last) drawBanner(last);
   if (!found) return nowhere();
   try {
-    const module = await found.page.module();
+    const module = await import(`./pages/${found.page.module}.js`);
     const content = h("div", { class: "content" });
     const next = (await module.show(content, found.names)) ?? {};
     if (mine !== turn) return next.leave?.();
@@ -89,25 +100,35 @@ function stand(state) {
 
 function hear(event) {
   if (event.event === "keys") quietly(page.keys?.(event.keys));
+  if (event.event === "live") page.live?.(event);
   if (event.event !== "config") return;
-  drawBanner(event.refused);
+  drawBanner((last = event));
   const changed = digest !== null && digest !== `${event.digest} ${event.refused}`;
   digest = `${event.digest} ${event.refused}`;
+  const steered = paused !== null && paused !== event.paused.join("\n");
+  paused = event.paused.join("\n");
   if (changed) quietly(page.config?.());
+  else if (steered) quietly(page.steered?.());
 }
 
 /** A page that cannot be brought up to date stays as it is; what is wrong is said elsewhere. */
 function quietly(work) {
-  Promise.resolve(work).catch(() => {});
+  const mine = turn;
+  Promise.resolve(work).catch((error) => {
+    if (error.status === 404 && mine === turn) fill(main, h("h1", {}, `This ${shown.path.split("s/")[0]} is gone`), h("p", {}, "It was deleted or renamed."));
+  });
 }
 
-function drawBanner(problems) {
-  fill(banner, problems
-    ? h("div", { class: "banner", role: "alert" },
-        h("strong", {}, "The last edit of the file was refused. "),
-        `It has ${counted(problems, "mistake")}; the version before it stays in force. `,
-        h("a", { href: "#/config" }, "See where"))
-    : null);
+function drawBanner({ refused, paused }) {
+  const held = live ? [] : paused; // that page says it itself, with a button
+  fill(banner,
+    refused ? h("div", { class: "banner", role: "alert" },
+      h("strong", {}, "The last edit of the file was refused. "),
+      `It has ${counted(refused, "mistake")}; the version before it stays in force. `,
+      h("a", { href: "#/config" }, "See where")) : null,
+    held.length ? h("div", { class: "banner held", role: "status" },
+      h("strong", {}, "Paused: "), `${held.slice(0, 3).join(", ")}${held.length > 3 ? ` and ${held.length - 3} more` : ""}. Calls wait there and do not fail. `,
+      h("a", { href: "#/live" }, "See them")) : null);
 }
 
 async function signOut() {

@@ -38,12 +38,31 @@ export function dialog(title, build, { wide = false } = {}) {
 }
 
 function closeButton(close) {
-  return h("button", { type: "button", class: "plain icon", "aria-label": "Close", onclick: close }, "×");
+  return h("button", { class: "plain icon", "aria-label": "Close", onclick: close }, "×");
 }
 
 /** The buttons at the end of a dialog or a form. */
 export function actions(...buttons) {
   return h("div", { class: "actions" }, buttons);
+}
+
+/** A dialog whose one deed may fail: its content, then buttons to cancel and to do it. Answers true
+ * when `deed` did not answer false. */
+export function sure(title, content, label, deed, { kind = "primary", wide = false, ...props } = {}) {
+  return dialog(title, (close) => {
+    const failed = h("div");
+    const work = () => trying(failed, async () => (await deed()) !== false && close(true));
+    return [content, failed, actions(button("Cancel", () => close()), button(label, work, kind, props))];
+  }, { wide });
+}
+
+/** Does something that the process may decline, and shows in `failed` why. */
+export async function trying(failed, deed) {
+  try {
+    await deed();
+  } catch (error) {
+    fill(failed, trouble(error));
+  }
 }
 
 /** A button. `kind` is "primary", "danger" or "". What it starts is not started twice at once. */
@@ -58,7 +77,7 @@ export function button(label, deed, kind = "", props = {}) {
       busy = false;
     }
   }
-  return h("button", { type: "button", class: kind, onclick, ...props }, label);
+  return h("button", { class: kind, onclick, ...props }, label);
 }
 
 /** Says something in passing; `press` is the label and the deed of a button. */
@@ -69,7 +88,7 @@ export function toast(text, press) {
     const [label, deed] = press;
     node.append(button(label, () => (gone(), deed()), "plain"));
   }
-  node.append(h("button", { type: "button", class: "plain icon", "aria-label": "Dismiss", onclick: gone }, "×"));
+  node.append(h("button", { class: "plain icon", "aria-label": "Dismiss", onclick: gone }, "×"));
   document.getElementById("toasts").append(node);
   let timer = setTimeout(gone, press ? LONG : SHORT);
   node.addEventListener("pointerenter", () => clearTimeout(timer));

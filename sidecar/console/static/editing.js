@@ -3,8 +3,8 @@
 // the edit again.
 
 import { Declined, get, send } from "./api.js";
-import { actions, button, dialog, toast, trouble } from "./dialogs.js";
-import { fill, h } from "./dom.js";
+import { actions, button, dialog, toast, trouble, trying } from "./dialogs.js";
+import { h } from "./dom.js";
 import { counted } from "./format.js";
 
 /** The digest of the file that the pages show. */
@@ -68,12 +68,10 @@ export async function review(edit, { title = "Review the change", label = "Save"
       const save = button(label, work, kind, { disabled: preview.problems.length > 0 });
       async function work() {
         save.disabled = true;
-        try {
+        await trying(failed, async () => {
           const made = await make(edit, said, preview.digest);
           if (made) close(made);
-        } catch (error) {
-          fill(failed, trouble(error));
-        }
+        });
         save.disabled = false;
       }
       return [

@@ -9,6 +9,8 @@ const UNITS = [
 const DAY = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
 const MOMENT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
+const DATE = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const EXACT = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const SHORT = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
 
 /** `3 minutes ago`; `in 2 days`; "never" for null. */
@@ -63,4 +65,37 @@ export function short(number) {
 /** `12 s`, `3 min`. */
 export function lasting(seconds) {
   return seconds < 90 ? `${Math.ceil(seconds)} s` : `${Math.ceil(seconds / 60)} min`;
+}
+
+/** `80 ms`, `2.4 s`, `31 s`, `4 min`, `3 h`, `2 d`; "" for null. */
+export function span(seconds) {
+  if (seconds === null || seconds === undefined) return "";
+  if (seconds < 0.9995) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  if (seconds < 120) return `${Math.ceil(seconds)} s`;
+  for (const [size, unit, most] of [[60, "min", 120], [3600, "h", 48]]) if (seconds / size < most) return `${Math.ceil(seconds / size)} ${unit}`;
+  return `${Math.ceil(seconds / 86400)} d`;
+}
+
+/** `$12.30`, `$0.0042`, "unknown"; with a `+` when it is not the whole of it. */
+export function money(dollars, whole = true) {
+  if (dollars === null || dollars === undefined) return "unknown";
+  if (dollars > 0 && dollars < 0.0001) return "<$0.0001";
+  return `$${dollars >= 1 || !dollars ? EXACT.format(dollars) : dollars.toFixed(4)}${whole ? "" : "+"}`;
+}
+
+/** `1.2M`, "unknown"; with a `+` when it is not the whole of it. */
+export function tokens(number, whole = true) {
+  return number === null || number === undefined ? "unknown" : `${short(number)}${whole ? "" : "+"}`;
+}
+
+/** `12 %`, "<1 %"; "" for null. */
+export function percent(part) {
+  if (part === null || part === undefined) return "";
+  return part > 0 && part < 0.01 ? "<1 %" : `${Math.round(part * 100)} %`;
+}
+
+/** `Nov 24` of `2026-11-24`. */
+export function date(iso) {
+  return DATE.format(new Date(`${iso}T12:00:00`));
 }

@@ -1,7 +1,7 @@
 // Fields of forms. Each is { node, read(), changed() }: `read` gives the value as the file would
 // have it, and null for nothing; `changed` says whether a person touched it.
 
-import { button } from "./dialogs.js";
+import { button, toast, trying } from "./dialogs.js";
 import { fill, h, unique } from "./dom.js";
 
 const KINDS = ["rpm", "rpd", "tpm", "itpm", "otpm", "tpd", "concurrency"];
@@ -54,6 +54,11 @@ export function choice(label, value, choices, { help } = {}) {
     read: () => select.value || null,
     changed: () => select.value !== before,
   };
+}
+
+/** How urgent; `none` says what is meant where nothing is chosen. */
+export function urgency(value, none, options) {
+  return choice("Urgency", value, [["", none], ["interactive", "interactive: a person waits"], ["normal", "normal"], ["background", "background: can wait"]], options);
 }
 
 /** A list of short texts, one a line. */
@@ -120,7 +125,7 @@ function limitRow(entry, index, remove, onchange) {
       type: "text", class: "mono", value: entry.models, placeholder: "all models", "aria-label": `Models of ${of}`,
       oninput: (event) => ((entry.models = event.target.value.trim()), onchange()),
     }),
-    h("button", { type: "button", class: "plain icon", "aria-label": `Remove ${of}`, onclick: remove }, "×"),
+    h("button", { class: "plain icon", "aria-label": `Remove ${of}`, onclick: remove }, "×"),
   );
 }
 
@@ -148,16 +153,15 @@ function joined(rows) {
 }
 
 /** A form, which is `touched` once something in it was changed, and `dirty` while it must not be
- * drawn anew: its fields, and a button that hands the
- * changed ones to `save(fields)`. */
-export function form(fields, { label = "Save", save, all = false, more = [], cancel } = {}) {
+ * drawn anew: its fields, and a button that hands the changed ones to `save(fields)`; what the
+ * process declines is shown in it. */
+export function form(fields, { label = "Save", save, all = false, cancel } = {}) {
   const failed = h("div");
   const submit = h("button", { type: "submit", class: "primary" }, label);
   const node = h(
     "form",
     { novalidate: true, onsubmit: sent },
     Object.values(fields).map((each) => each.node),
-    more,
     failed,
     h("div", { class: "actions" }, cancel ? button("Cancel", cancel) : null, submit),
   );
@@ -169,13 +173,11 @@ export function form(fields, { label = "Save", save, all = false, more = [], can
       empty.input.setAttribute("aria-invalid", "true");
       return empty.input.focus();
     }
-    submit.disabled = true;
     const chosen = Object.entries(fields).filter(([, each]) => all || each.changed());
-    try {
-      await save(Object.fromEntries(chosen.map(([name, each]) => [name, each.read()])), failed);
-    } finally {
-      submit.disabled = false;
-    }
+    if (!chosen.length) return toast("There is nothing to save.");
+    submit.disabled = true;
+    await trying(failed, () => save(Object.fromEntries(chosen.map(([name, each]) => [name, each.read()]))));
+    submit.disabled = false;
   }
   const touched = () => Object.values(fields).some((each) => each.changed());
   return { node, touched, dirty: () => touched() || node.contains(document.activeElement) };

@@ -8,9 +8,9 @@ const FIRST = 500; // milliseconds until the first new try
 const LONGEST = 8000;
 const SILENT = 40000; // no line for so long: the connection is dead
 
-/** Calls `hear(event)` for every event and `stand(state)` for "live", "lost" and "paused". Answers
- * how to stop. */
-export function listen(hear, stand) {
+/** Calls `hear(event)` for every event and `stand(state)` for "live", "lost" and "paused"; with `live`,
+ * also for the calls of the moment, each second. Answers how to stop. */
+export function listen(hear, stand, live = false) {
   let running = null;
   let wait = FIRST;
   let again = null;
@@ -21,7 +21,7 @@ export function listen(hear, stand) {
     const mine = running;
     let timer = setTimeout(() => mine.abort(), SILENT);
     try {
-      const answer = await fetch("/console/api/events", {
+      const answer = await fetch(`/console/api/events${live ? "?live" : ""}`, {
         headers: { Authorization: `Bearer ${token()}` },
         signal: mine.signal,
       });

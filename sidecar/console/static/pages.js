@@ -1,17 +1,22 @@
 // Every page: where it is, what the rail calls it, and the module that shows it. A new page is one
-// more line. A page's `show(main, names)` fills `main` and answers { config, keys, tick, leave }, each
-// of which may be missing: what to do when the file changed, when keys were used, every five seconds,
-// and at the end.
+// more line. A page's `show(main, names)` fills `main` and answers { config, keys, steered, live, tick,
+// leave }, each of which may be missing: what to do when the file changed, when keys were used, when
+// something was paused or let go on, each second (of a page that is `live`), every five seconds, and at
+// the end.
+
+import { h } from "./dom.js";
 
 export const PAGES = [
-  { path: "keys", label: "API keys", module: () => import("./pages/keys.js") },
-  { path: "keys/{}", under: "keys", module: () => import("./pages/key.js") },
-  { path: "models", label: "Models", module: () => import("./pages/models.js") },
-  { path: "groups", label: "Groups", module: () => import("./pages/groups.js") },
-  { path: "groups/{}", under: "groups", module: () => import("./pages/group.js") },
-  { path: "providers", label: "Providers", module: () => import("./pages/providers.js") },
-  { path: "providers/{}", under: "providers", module: () => import("./pages/provider.js") },
-  { path: "config", label: "Configuration", module: () => import("./pages/config.js") },
+  { path: "keys", label: "API keys", module: "keys" },
+  { path: "keys/{}", under: "keys", module: "key" },
+  { path: "live", label: "Live", live: true, module: "live" },
+  { path: "usage", label: "Usage", module: "usage" },
+  { path: "models", label: "Models", module: "models" },
+  { path: "groups", label: "Groups", module: "groups" },
+  { path: "groups/{}", under: "groups", module: "group" },
+  { path: "providers", label: "Providers", module: "providers" },
+  { path: "providers/{}", under: "providers", module: "provider" },
+  { path: "config", label: "Configuration", module: "config" },
 ];
 
 /** The page of an address's fragment, and the names in it. */
@@ -40,4 +45,9 @@ function decoded(word) {
 /** The address of something by its name. */
 export function address(section, name) {
   return `#/${section}/${encodeURIComponent(name)}`;
+}
+
+/** A link to it. */
+export function link(section, name, props) {
+  return h("a", { href: address(section, name), ...props }, name);
 }

@@ -1,17 +1,18 @@
 // Tables that can be searched and sorted, by pointer and by keyboard.
 
-import { fill, h, keepingFocus } from "./dom.js";
+import { blend, fill, h, keepingFocus } from "./dom.js";
 
 const MOST = 300; // rows that are drawn before somebody asks for all
 
 /**
  * A table. `columns` are { name, head, cell(row), sort(row)?, wide? }; the first column heads its
  * row. `update(rows)` shows other rows; `empty()` answers what is shown when there are none. The order is kept.
+ * With `keyOf(row)`, rows are found again, and what says the same is left alone: for tables that move.
  */
-export function table(caption, columns, { empty = () => null, sorted = null, id = "table" } = {}) {
+export function table(caption, columns, { empty = () => null, sorted = null, id = "table", keyOf = null, most = MOST } = {}) {
   let rows = [];
   let all = false;
-  const more = h("button", { type: "button", class: "plain more", hidden: true, onclick: () => ((all = true), draw()) });
+  const more = h("button", { class: "plain more", hidden: true, onclick: () => ((all = true), draw()) });
   let order = sorted ?? { name: null, down: false };
   const head = h("tr");
   const body = h("tbody");
@@ -24,15 +25,17 @@ export function table(caption, columns, { empty = () => null, sorted = null, id 
     body,
   );
 
+  const put = keyOf ? (node, rows) => blend(node, h(node.tagName, {}, rows)) : fill;
+
   function drawHead() {
-    fill(head, columns.map((column) => {
+    put(head, columns.map((column) => {
       const active = order.name === column.name;
       const way = active ? (order.down ? "descending" : "ascending") : null;
       if (!column.sort) return h("th", { scope: "col", class: column.class }, column.head || h("span", { class: "unseen" }, column.say));
       return h(
         "th",
         { scope: "col", "aria-sort": way, class: column.class },
-        h("button", { type: "button", id: `${id}-sort-${column.name}`, class: "sort", onclick: () => sortBy(column.name) },
+        h("button", { id: `${id}-sort-${column.name}`, class: "sort", onclick: () => sortBy(column.name) },
           column.head, h("span", { class: "way", "aria-hidden": "true" }, active ? (order.down ? "↓" : "↑") : "")),
       );
     }));
@@ -47,9 +50,9 @@ export function table(caption, columns, { empty = () => null, sorted = null, id 
     drawHead();
     const column = columns.find((each) => each.name === order.name);
     const shown = column ? [...rows].sort((a, b) => compare(column.sort(a), column.sort(b)) * (order.down ? -1 : 1)) : rows;
-    more.hidden = all || shown.length <= MOST;
+    more.hidden = all || shown.length <= most;
     more.textContent = `Show all ${shown.length}`;
-    fill(body, (all ? shown : shown.slice(0, MOST)).map((row) => h("tr", {}, columns.map((each, index) =>
+    put(body, (all ? shown : shown.slice(0, most)).map((row) => h("tr", { "data-key": keyOf?.(row) }, columns.map((each, index) =>
       h(index ? "td" : "th", { scope: index ? null : "row", class: each.class, "data-head": index ? each.head || null : null }, each.cell(row))))));
     fill(none, rows.length ? null : empty());
     none.hidden = rows.length > 0;

@@ -3,7 +3,7 @@
 
 import { get } from "../api.js";
 import { button, dialog, actions, trouble } from "../dialogs.js";
-import { fill, h } from "../dom.js";
+import { fill, h, lead, quiet, title } from "../dom.js";
 import { diff, review, showing } from "../editing.js";
 import { ago, counted, moment } from "../format.js";
 
@@ -21,8 +21,8 @@ export async function show(main) {
     showing(found.digest);
     const refused = found.problems.length > 0;
     fill(head,
-      h("div", { class: "title" }, h("h1", {}, "Configuration"), h("span", { class: `status ${refused ? "bad" : "good"}` }, refused ? "last edit refused" : "in force")),
-      h("p", { class: "lead" }, h("span", { class: "mono" }, found.file), refused ? `: the version of ${moment(found.accepted_at)} stays in force.` : `, in force since ${moment(found.accepted_at)}.`));
+      title("Configuration", h("span", { class: `status ${refused ? "bad" : "good"}` }, refused ? "last edit refused" : "in force")),
+      lead(h("span", { class: "mono" }, found.file), refused ? `: the version of ${moment(found.accepted_at)} stays in force.` : `, in force since ${moment(found.accepted_at)}.`));
     fill(problems, refused ? h("section", { class: "card wrong", "aria-labelledby": "problems" },
       h("h2", { id: "problems" }, counted(found.problems.length, "mistake")),
       h("ol", { class: "problems" }, found.problems.map((each) => h("li", {},
@@ -50,7 +50,7 @@ export async function show(main) {
   function version(each, now) {
     const none = each.index === found.versions.length - 1 ? "the oldest one that is kept" : "comments, order or a description";
     return h("li", {},
-      h("div", {}, h("strong", {}, moment(each.at)), " ", h("span", { class: "quiet" }, ago(each.at)), " ",
+      h("div", {}, h("strong", {}, moment(each.at)), " ", quiet(ago(each.at)), " ",
         each.index === now ? h("span", { class: "tag good" }, "in force") : null,
         h("ul", { class: "effects" }, each.difference.length ? each.difference.map((line) => h("li", {}, line)) : h("li", {}, none))),
       each.digest === found.digest ? null : h("div", { class: "actions" },
@@ -60,7 +60,7 @@ export async function show(main) {
 
   function refusal(each) {
     return h("li", {}, h("div", {},
-      h("strong", {}, moment(each.at)), " ", h("span", { class: "quiet" }, ago(each.at)), " ", h("span", { class: "tag bad" }, "refused"),
+      h("strong", {}, moment(each.at)), " ", quiet(ago(each.at)), " ", h("span", { class: "tag bad" }, "refused"),
       h("ul", { class: "effects" }, each.lines.map((line) => h("li", {}, line)))));
   }
 

@@ -1,12 +1,13 @@
 // One group: its rate, its limits, its routes, and the keys that share it.
 
 import { get } from "../api.js";
-import { button, toast, trouble } from "../dialogs.js";
-import { fill, h, keepingFocus } from "../dom.js";
+import { button } from "../dialogs.js";
+import { facts, fill, h, keepingFocus, lead, title } from "../dom.js";
 import { kept, look, review, shownDigest } from "../editing.js";
-import { choice, form, limits, list, text } from "../forms.js";
+import { form, limits, list, text, urgency } from "../forms.js";
 import { uses } from "../meters.js";
-import { address } from "../pages.js";
+import { link } from "../pages.js";
+import { pausedMark, pauser } from "../steering.js";
 import { removeGroup } from "./groups.js";
 import { editor } from "./routes.js";
 
@@ -30,11 +31,10 @@ export async function show(main, [name]) {
     const group = found.group;
     fill(head,
       h("p", { class: "crumbs" }, h("a", { href: "#/groups" }, "Groups")),
-      h("div", { class: "title" }, h("h1", {}, group.name), h("div", { class: "actions" }, button("Delete", () => removeGroup(group), "danger", { id: "delete" }))),
-      h("p", { class: "lead" }, group.description || `Agents of this group speak ${group.vendor_title}’s API.`),
-      h("section", { class: "card" }, h("dl", { class: "facts" },
-        [["Vendor", group.vendor_title], ["Group (rate)", `× ${group.multiplier}`], ["Keys", group.keys.length ? [group.keys.slice(0, SOME).map((each, index) => [index ? ", " : null, h("a", { href: address("keys", each) }, each)]), group.keys.length > SOME ? ` and ${group.keys.length - SOME} more` : null] : "none"]]
-          .map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, value)))),
+      title(group.name, pausedMark(group), h("div", { class: "actions" }, pauser("group", group, now), button("Delete", () => removeGroup(group), "danger", { id: "delete" }))),
+      lead(group.description || `Agents of this group speak ${group.vendor_title}’s API.`),
+      h("section", { class: "card" }, facts(
+        [["Vendor", group.vendor_title], ["Group (rate)", `× ${group.multiplier}`], ["Keys", group.keys.length ? [group.keys.slice(0, SOME).map((each, index) => [index ? ", " : null, link("keys", each)]), group.keys.length > SOME ? ` and ${group.keys.length - SOME} more` : null] : "none"]]),
         h("h3", {}, "Limits, used now"), uses(group.uses) ?? h("p", { class: "quiet" }, "No limit and no budget.")));
   }
 
@@ -51,17 +51,12 @@ export async function show(main, [name]) {
       description: text("Description", own.description),
       limits: limits("Limits", own.limits, { help: "Shared by all of its keys." }),
       budget: list("Budget", own.budget, { placeholder: "$20/day", rows: 1, help: "One a line: $20/day, $300/month." }),
-      urgency: choice("Urgency", own.urgency, [["", "as the defaults say"], ["interactive", "interactive: a person waits"], ["normal", "normal"], ["background", "background: can wait"]], { help: "Of its keys that do not say." }),
+      urgency: urgency(own.urgency, "as the defaults say", { help: "Of its keys that do not say." }),
       models: list("Models", own.models, { placeholder: "all", help: "The models that its keys may use: patterns, one a line." }),
     }, {
       label: "Review changes",
-      save: async (changed, failed) => {
-        if (!Object.keys(changed).length) return toast("There is nothing to save.");
-        try {
-          if (await review({ do: "edit_group", name, fields: changed }, { on })) await again();
-        } catch (error) {
-          fill(failed, trouble(error));
-        }
+      save: async (changed) => {
+        if (await review({ do: "edit_group", name, fields: changed }, { on })) await again();
       },
     });
     fill(settings, h("h2", { id: "settings" }, "Settings"), shown.node);
@@ -77,14 +72,10 @@ export async function show(main, [name]) {
   draw();
   return {
     keys: now,
+    steered: now,
     tick: now,
     config: async () => {
-      try {
-        found = await look("group", { name });
-      } catch (error) {
-        if (error.status !== 404) throw error;
-        return fill(main, h("h1", {}, "This group is gone"), h("p", {}, h("a", { href: "#/groups" }, "To the groups")));
-      }
+      found = await look("group", { name });
       draw({ keep: true });
     },
   };

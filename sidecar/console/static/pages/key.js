@@ -1,22 +1,24 @@
 // One key: what it is, its settings, its routes, and how to take it away.
 
 import { ask, get, send } from "../api.js";
-import { actions, button, dialog, toast, trouble } from "../dialogs.js";
-import { fill, h, keepingFocus } from "../dom.js";
+import { actions, button, dialog, toast, sure } from "../dialogs.js";
+import { facts, fill, h, keepingFocus, lead } from "../dom.js";
 import { effects, kept, look, make, makeOrSay, review, shownDigest } from "../editing.js";
-import { choice, form, limits, list, text } from "../forms.js";
+import { choice, form, limits, list, text, urgency } from "../forms.js";
 import { ago, bounds, counted, day, moment } from "../format.js";
 import { uses } from "../meters.js";
-import { address } from "../pages.js";
-import { status } from "./keys.js";
+import { address, link } from "../pages.js";
+import { pausedMark, pauser } from "../steering.js";
+import { costToday, days, lately, spike, status } from "./keys.js";
 import { connect, rotate } from "./newkey.js";
 import { editor } from "./routes.js";
 
 export async function show(main, [name]) {
   let found = await look("key", { name });
-  const groups = (await get("groups")).groups;
+  const [{ groups }, books] = await Promise.all([get("groups"), lately()]);
+  let used = books;
   const head = h("div");
-  const facts = h("section", { class: "card" });
+  const about = h("section", { class: "card" });
   const settings = h("section", { class: "card", "aria-labelledby": "settings" });
   const routes = h("section", { class: "card", "aria-labelledby": "routes" });
   const lines = h("section", { class: "card" });
@@ -32,32 +34,41 @@ export async function show(main, [name]) {
     found = await look("key", { name });
     draw();
   }
+  async function steered() {
+    const [{ key, uses: full }, recent] = await Promise.all([get("key", { name }), lately()]);
+    Object.assign(found, { key, uses: full });
+    used = recent;
+    keepingFocus(drawHead);
+  }
 
   function drawHead() {
     const key = found.key;
     fill(head,
       h("p", { class: "crumbs" }, h("a", { href: "#/keys" }, "API keys")),
       h("div", { class: "title" },
-        h("h1", {}, key.name), status(key),
+        h("h1", {}, key.name), status(key), pausedMark(key),
         h("div", { class: "actions" },
           button("Rename", () => rename(key), "", { id: "rename" }),
           button("Rotate", async () => (await rotate(key)) && again(), "", { id: "rotate" }),
+          pauser("key", key, steered),
           key.status === "disabled" ? button("Enable", () => enable(key), "", { id: "switch" }) : button("Disable", () => disable(found, again), "", { id: "switch" }),
           button("Delete", () => remove(found), "danger", { id: "delete" }))),
-      key.description ? h("p", { class: "lead" }, key.description) : null);
-    fill(facts, h("dl", { class: "facts" }, rows(key).map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, value)))),
+      key.description ? lead(key.description) : null);
+    fill(about, facts(rows(key)),
       found.uses.length ? [h("h3", {}, "Limits, used now"), uses(found.uses)] : null);
   }
 
   function rows(key) {
     const times = key.times;
     return [
-      ["Group", [h("a", { href: address("groups", key.group) }, key.group), ` · ${key.vendor_title}`]],
+      ["Group", [link("groups", key.group), ` · ${key.vendor_title}`]],
       ["Urgency", key.urgency],
       ["Limits", bounds(key) || "none of its own"],
       ["May use", key.models.includes("*") ? "every model" : key.models.join(", ") || "nothing"],
       ["Last used", h("span", { title: moment(times.last_used) }, ago(times.last_used), times.last_used && times.program ? ` by ${times.program}` : "")],
       ["Last refused", h("span", { title: moment(times.last_refused) }, ago(times.last_refused))],
+      ["Cost today", [costToday(used, name), spike(used, name)]],
+      ["Last 7 days", days(used, name)],
       ["Created", h("span", { title: moment(key.created) }, day(key.created) || "not known")],
       ["Ends", key.expires ? `${ago(key.expires)} (${moment(key.expires)})` : "never"],
       key.previous_until ? ["Old text ends", ago(key.previous_until)] : null,
@@ -71,7 +82,7 @@ export async function show(main, [name]) {
     const fields = {
       group: choice("Group", own.group, groups.map((each) => [each.name, `${each.name} · ${each.vendor_title} · × ${each.multiplier}`]), { help: "Moving it changes its vendor, routes, limits and rate." }),
       description: text("Description", own.description),
-      urgency: choice("Urgency", own.urgency, [["", `as the group says (${inherited.urgency ?? "normal"})`], ["interactive", "interactive: a person waits"], ["normal", "normal"], ["background", "background: can wait"]]),
+      urgency: urgency(own.urgency, `as the group says (${inherited.urgency ?? "normal"})`),
       expires: text("Ends", own.expires, { placeholder: "never", help: "2h, 30d, or a date such as 2026-12-31." }),
       models: list("Models", own.models, { placeholder: inherited.models ? [inherited.models].flat().join("\n") : "all that the group allows", help: "Patterns such as gpt-5*, one a line." }),
       budget: list("Budget", own.budget, { placeholder: "$2/day", rows: 1, help: "One a line: $2/day, $20/month." }),
@@ -80,13 +91,8 @@ export async function show(main, [name]) {
     };
     const shown = form(fields, {
       label: "Review changes",
-      save: async (changed, failed) => {
-        if (!Object.keys(changed).length) return toast("There is nothing to save.");
-        try {
-          if (await review({ do: "edit_key", name, fields: changed }, { on })) await again();
-        } catch (error) {
-          fill(failed, trouble(error));
-        }
+      save: async (changed) => {
+        if (await review({ do: "edit_key", name, fields: changed }, { on })) await again();
       },
     });
     fill(settings, h("h2", { id: "settings" }, "Settings"), shown.node);
@@ -97,13 +103,9 @@ export async function show(main, [name]) {
     const field = text("New name", key.name, { required: true });
     const made = await dialog("Rename the key", (close) => form({ field }, {
       label: "Rename", all: true, cancel: () => close(),
-      save: async (values, failed) => {
-        try {
-          const done = await make({ do: "rename_key", name: key.name, new_name: values.field }, `Key ${key.name} is now ${values.field}`);
-          if (done) close(values.field);
-        } catch (error) {
-          fill(failed, trouble(error));
-        }
+      save: async (values) => {
+        const done = await make({ do: "rename_key", name: key.name, new_name: values.field }, `Key ${key.name} is now ${values.field}`);
+        if (done) close(values.field);
       },
     }).node);
     if (made) location.hash = address("keys", made);
@@ -113,27 +115,20 @@ export async function show(main, [name]) {
     if (await makeOrSay({ do: "switch_key", name: key.name, enabled: true })) again();
   }
 
-  fill(main, head, facts, routes, settings, lines);
+  fill(main, head, about, routes, settings, lines);
   fill(lines, h("h2", {}, "Connect"), await connect(found.key.vendor));
   draw();
   const timer = setInterval(() => keepingFocus(drawHead), 30000);
   return {
     leave: () => clearInterval(timer),
     config: async () => {
-      try {
-        found = await look("key", { name });
-      } catch (error) {
-        if (error.status !== 404) throw error;
-        return fill(main, h("p", { class: "crumbs" }, h("a", { href: "#/keys" }, "API keys")), h("h1", {}, "This key is gone"), h("p", {}, "It was deleted or renamed."));
-      }
+      found = await look("key", { name });
       draw({ keep: true });
     },
     keys: async (times) => {
-      if (!times[name]) return;
-      const { key, uses: used } = await get("key", { name });
-      Object.assign(found, { key, uses: used });
-      keepingFocus(drawHead);
+      if (times[name]) await steered();
     },
+    steered,
   };
 }
 
@@ -147,27 +142,17 @@ function breaks(key) {
 async function disable(found, again) {
   const key = found.key;
   const cut = h("input", { type: "checkbox", id: "cut" });
-  const made = await dialog(`Disable ${key.name}?`, (close) => {
-    const failed = h("div");
-    async function work() {
-      try {
-        const done = await make({ do: "switch_key", name: key.name, enabled: false });
-        if (done && cut.checked) {
-          const ended = await ask("POST", `keys/${encodeURIComponent(key.name)}/revoke`, {});
-          toast(`${counted(ended.cut, "running call")} ended`);
-        }
-        if (done) close(done);
-      } catch (error) {
-        fill(failed, trouble(error));
-      }
+  const made = await sure(`Disable ${key.name}?`, [
+    h("p", { class: "breaks" }, breaks(key)),
+    h("p", {}, "Its next call is refused with 403. It can be enabled again."),
+    h("label", { class: "check" }, cut, ` End its running calls, too (${found.in_flight} now)`),
+  ], "Disable", async () => {
+    const done = await make({ do: "switch_key", name: key.name, enabled: false });
+    if (done && cut.checked) {
+      const ended = await ask("POST", `keys/${encodeURIComponent(key.name)}/revoke`, {});
+      toast(`${counted(ended.cut, "running call")} ended`);
     }
-    return [
-      h("p", { class: "breaks" }, breaks(key)),
-      h("p", {}, "Its next call is refused with 403. It can be enabled again."),
-      h("label", { class: "check" }, cut, ` End its running calls, too (${found.in_flight} now)`),
-      failed,
-      actions(button("Cancel", () => close()), button("Disable", work, "primary")),
-    ];
+    return Boolean(done);
   });
   if (made) again();
 }
@@ -176,22 +161,10 @@ async function remove(found) {
   const key = found.key;
   const edit = { do: "delete_key", name: key.name };
   const preview = await send(edit, shownDigest(), { preview: true }).catch(() => null);
-  const gone = await dialog(`Delete ${key.name}?`, (close) => {
-    const failed = h("div");
-    async function work() {
-      try {
-        if (await make(edit, `Key ${key.name} was deleted`)) close(true);
-      } catch (error) {
-        fill(failed, trouble(error));
-      }
-    }
-    return [
-      h("p", { class: "breaks" }, breaks(key)),
-      h("p", {}, "Whatever holds it is refused from now on. To stop it for a while, disable it instead."),
-      preview ? effects(preview) : null,
-      failed,
-      actions(button("Cancel", () => close()), button("Delete", work, "danger")),
-    ];
-  }, { wide: true });
+  const gone = await sure(`Delete ${key.name}?`, [
+    h("p", { class: "breaks" }, breaks(key)),
+    h("p", {}, "Whatever holds it is refused from now on. To stop it for a while, disable it instead."),
+    preview ? effects(preview) : null,
+  ], "Delete", async () => Boolean(await make(edit, `Key ${key.name} was deleted`)), { kind: "danger", wide: true });
   if (gone) location.hash = "#/keys";
 }

@@ -1,14 +1,18 @@
 // API keys: the list. Search, sort, filter, switch, create.
 
+import { get } from "../api.js";
+import { spark } from "../charts.js";
 import { button, toast } from "../dialogs.js";
-import { fill, h } from "../dom.js";
+import { fill, h, lead, quiet, title, under } from "../dom.js";
 import { look, makeOrSay } from "../editing.js";
-import { ago, bounds, counted, day, moment } from "../format.js";
-import { address } from "../pages.js";
+import { ago, bounds, counted, day, moment, money, tokens } from "../format.js";
+import { link } from "../pages.js";
+import { pausedMark } from "../steering.js";
 import { table } from "../table.js";
 import { create } from "./newkey.js";
 
 const STALE = 30 * 86400;
+const PAUSE = 2000; // milliseconds between two looks into the books while calls end
 const FILTERS = [
   ["all", "All", () => true],
   ["enabled", "Enabled", (key) => key.status === "enabled"],
@@ -23,7 +27,10 @@ function stale(key) {
 }
 
 export async function show(main) {
-  let keys = (await look("keys")).keys;
+  const [first, books] = await Promise.all([look("keys"), lately()]);
+  let keys = first.keys;
+  let used = books;
+  let timely = null;
   let words = "";
   let filter = "all";
   const search = h("input", {
@@ -32,11 +39,11 @@ export async function show(main) {
   });
   const filters = h("div", { class: "filters", role: "group", "aria-label": "Show" });
   const found = h("p", { class: "quiet count", role: "status" });
-  const rows = table("API keys", columns(() => draw()), { id: "keys", empty: nothing });
+  const rows = table("API keys", columns(() => used), { id: "keys", empty: nothing });
 
   function draw() {
     fill(filters, FILTERS.map(([name, label, fits]) =>
-      h("button", { type: "button", id: `filter-${name}`, class: "chip", "aria-pressed": String(filter === name),
+      h("button", { id: `filter-${name}`, class: "chip", "aria-pressed": String(filter === name),
         onclick: () => ((filter = name), draw(), document.getElementById(`filter-${name}`).focus()) },
         label, h("span", { class: "number" }, keys.filter(fits).length))));
     const fits = FILTERS.find(([name]) => name === filter)[2];
@@ -52,43 +59,86 @@ export async function show(main) {
          button("Create a key", start, "primary")];
   }
 
+  async function again() {
+    keys = (await look("keys")).keys;
+    draw();
+  }
+  async function account() {
+    timely = null;
+    used = await lately();
+    draw();
+  }
+
   const start = () => create(keys);
   fill(main,
-    h("div", { class: "title" }, h("h1", {}, "API keys"), button("Create a key", start, "primary", { id: "create" })),
-    h("p", { class: "lead" }, "What your agents present. A key belongs to one group, and is stored only as a hash."),
+    title("API keys", button("Create a key", start, "primary", { id: "create" })),
+    lead("What your agents present. A key belongs to one group, and is stored only as a hash."),
     h("div", { class: "tools" }, search, filters, found),
     rows.node);
   draw();
   const timer = setInterval(draw, 30000); // "3 minutes ago" grows old
   return {
-    leave: () => clearInterval(timer),
-    config: async () => ((keys = (await look("keys")).keys), draw()),
+    leave: () => (clearInterval(timer), clearTimeout(timely)),
+    config: again,
+    steered: again,
     keys: (times) => {
       for (const key of keys) if (times[key.name]) key.times = times[key.name];
       draw();
+      timely ??= setTimeout(account, PAUSE);
     },
   };
+}
+
+/** What each key did of late; null when there are no books to read. */
+export async function lately() {
+  return get("lately").catch(() => null);
 }
 
 function matches(key, words) {
   return [key.name, key.group, key.vendor_title, key.description, key.times.program].join("\n").toLowerCase().includes(words);
 }
 
-function columns() {
+/** `used` answers what the books say of late. */
+function columns(used) {
   return [
     { name: "name", head: "Name", sort: (key) => key.name, class: "name", cell: (key) => [
-      h("a", { href: address("keys", key.name), id: `key-${key.name}` }, key.name),
-      key.description ? h("div", { class: "under" }, key.description) : null] },
+      link("keys", key.name, { id: `key-${key.name}` }),
+      key.description ? under(key.description) : null] },
     { name: "group", head: "Group", sort: (key) => key.group, cell: (key) => [
-      h("a", { href: address("groups", key.group), class: "calm" }, key.group), h("div", { class: "under" }, key.vendor_title)] },
-    { name: "status", head: "Status", sort: (key) => key.status, cell: (key) => [status(key), until(key)] },
-    { name: "limits", head: "Limits", class: "lesser", cell: (key) => bounds(key) || h("span", { class: "quiet" }, "the group’s") },
+      link("groups", key.group, { class: "calm" }), under(key.vendor_title)] },
+    { name: "status", head: "Status", sort: (key) => key.status, cell: (key) => [status(key), " ", pausedMark(key), until(key)] },
+    { name: "recent", head: "Last 7 days", class: "figure", sort: (key) => -sum(used()?.keys[key.name]?.tokens), cell: (key) => [
+      days(used(), key.name), used()?.keys[key.name]?.today.calls ? under(costToday(used(), key.name), " today") : null, spike(used(), key.name)] },
+    { name: "limits", head: "Limits", class: "lesser", cell: (key) => bounds(key) || quiet("the group’s") },
     { name: "created", head: "Created", class: "lesser", sort: (key) => key.created, cell: (key) => h("time", { title: moment(key.created) }, day(key.created) || "–") },
     { name: "used", head: "Last used", sort: (key) => -(key.times.last_used ?? 0), cell: (key) => [
       h("time", { title: moment(key.times.last_used) }, ago(key.times.last_used)),
-      key.times.program ? h("div", { class: "under" }, `by ${key.times.program}`) : null] },
+      key.times.program ? under(`by ${key.times.program}`) : null] },
     { name: "switch", head: "", say: "Switch", class: "switch", cell: toggle },
   ];
+}
+
+/** What a key cost today. */
+export function costToday(used, name) {
+  if (!used) return quiet("unknown");
+  const found = used.keys[name]?.today;
+  return found?.calls ? money(found.cost_usd, found.costs_all) : quiet("–");
+}
+
+/** That a key is used far above its habit; null when it is not. */
+export function spike(used, name) {
+  return used?.spikes[name] ? h("div", { class: "under doubt" }, used.spikes[name]) : null;
+}
+
+/** The tokens of a key's last days as a sparkline. */
+export function days(used, name) {
+  const found = used?.keys[name];
+  if (!found) return quiet(used ? "–" : "unknown");
+  return spark(found.tokens, `${tokens(sum(found.tokens), !found.tokens.includes(null))} tokens in ${found.tokens.length} days, ${tokens(found.tokens.at(-1))} today`);
+}
+
+function sum(amounts) {
+  return (amounts ?? []).reduce((all, each) => all + (each ?? 0), 0);
 }
 
 /** Whether a key can be used, as a word with a colour. */
@@ -98,14 +148,14 @@ export function status(key) {
 }
 
 function until(key) {
-  if (key.previous_until) return h("div", { class: "under" }, `old text ends ${ago(key.previous_until)}`);
-  return key.expires && key.status !== "expired" ? h("div", { class: "under" }, `ends ${ago(key.expires)}`) : null;
+  if (key.previous_until) return under(`old text ends ${ago(key.previous_until)}`);
+  return key.expires && key.status !== "expired" ? under(`ends ${ago(key.expires)}`) : null;
 }
 
 function toggle(key) {
   const on = key.status !== "disabled";
   return h("button", {
-    type: "button", role: "switch", id: `switch-${key.name}`, class: "toggle", "aria-checked": String(on), "aria-label": `Enabled: ${key.name}`,
+    role: "switch", id: `switch-${key.name}`, class: "toggle", "aria-checked": String(on), "aria-label": `Enabled: ${key.name}`,
     onclick: async (event) => {
       event.currentTarget.disabled = true;
       const made = await makeOrSay({ do: "switch_key", name: key.name, enabled: !on });

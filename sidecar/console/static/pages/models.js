@@ -1,9 +1,9 @@
 // Models: all that keys may use, and which keys.
 
 import { get } from "../api.js";
-import { fill, h } from "../dom.js";
+import { fill, h, lead, title } from "../dom.js";
 import { counted } from "../format.js";
-import { address } from "../pages.js";
+import { link } from "../pages.js";
 import { table } from "../table.js";
 
 const FEW = 6;
@@ -22,10 +22,10 @@ export async function show(main) {
 
   function holders(each) {
     if (each.keys.length === keys.length && keys.length > FEW) return "every key";
-    const links = each.keys.slice(0, FEW).map((name) => h("a", { href: address("keys", name), class: "chip link" }, name));
+    const links = each.keys.slice(0, FEW).map((name) => link("keys", name, { class: "chip link" }));
     const rest = each.keys.slice(FEW);
     return h("div", { class: "chips" }, links, rest.length
-      ? h("details", {}, h("summary", {}, `${rest.length} more`), h("div", { class: "chips" }, rest.map((name) => h("a", { href: address("keys", name), class: "chip link" }, name))))
+      ? h("details", {}, h("summary", {}, `${rest.length} more`), h("div", { class: "chips" }, rest.map((name) => link("keys", name, { class: "chip link" }))))
       : null);
   }
 
@@ -45,8 +45,8 @@ export async function show(main) {
   }
 
   fill(main,
-    h("div", { class: "title" }, h("h1", {}, "Models")),
-    h("p", { class: "lead" }, "What the providers list now and the file spells out, as far as some key may use it."),
+    title("Models"),
+    lead("What the providers list now and the file spells out, as far as some key may use it."),
     h("div", { class: "tools" }, search, who, found),
     rows.node);
   await load();

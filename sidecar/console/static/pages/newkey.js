@@ -1,16 +1,10 @@
 // A new key, or a new text for one: shown once, with the lines that point an agent here.
 
 import { ask, get } from "../api.js";
-import { actions, button, copyable, dialog, trouble } from "../dialogs.js";
-import { fill, h } from "../dom.js";
+import { actions, button, copyable, dialog } from "../dialogs.js";
+import { fill, h, quiet } from "../dom.js";
 import { make } from "../editing.js";
-import { choice, form, limits, list, text } from "../forms.js";
-
-const URGENCIES = [
-  ["interactive", "interactive: a person waits"],
-  ["normal", "normal"],
-  ["background", "background: can wait"],
-];
+import { choice, form, limits, list, text, urgency } from "../forms.js";
 
 /** Asks for a new key and shows its text. */
 export async function create() {
@@ -20,7 +14,7 @@ export async function create() {
     group: choice("Group", groups[0].name, groups.map((each) => [each.name, `${each.name} · ${each.vendor_title} · × ${each.multiplier}`]),
       { help: "Whose vendor, routes, limits and rate it gets." }),
     description: text("Description", "", { placeholder: "the assistant in my editor" }),
-    urgency: choice("Urgency", "", [["", "as the group says"], ...URGENCIES], { help: "Who goes first when calls must wait." }),
+    urgency: urgency("", "as the group says", { help: "Who goes first when calls must wait." }),
     expires: text("Ends", "", { placeholder: "never", help: "2h, 30d, or a date such as 2026-12-31." }),
     models: list("Models", [], { placeholder: "all that the group allows", help: "Patterns such as gpt-5*, one a line. They narrow what the group allows." }),
     budget: list("Budget", [], { placeholder: "$2/day", rows: 1 }),
@@ -31,14 +25,10 @@ export async function create() {
     const shown = form({ name, ...fields }, {
       label: "Create",
       cancel: () => close(),
-      save: async ({ name: chosen, ...rest }, failed) => {
-        try {
-          const sent = { group: fields.group.read(), ...rest };
-          const made = await make({ do: "create_key", name: chosen, fields: sent }, `Key ${chosen} was created`);
-          if (made) await reveal(body, close, chosen, made.secret, vendorOf(groups, fields.group.read()));
-        } catch (error) {
-          fill(failed, trouble(error));
-        }
+      save: async ({ name: chosen, ...rest }) => {
+        const sent = { group: fields.group.read(), ...rest };
+        const made = await make({ do: "create_key", name: chosen, fields: sent }, `Key ${chosen} was created`);
+        if (made) await reveal(body, close, chosen, made.secret, vendorOf(groups, fields.group.read()));
       },
     });
     return shown.node;
@@ -67,13 +57,9 @@ export function rotate(key) {
   return dialog(`A new text for ${key.name}`, (close, body) => {
     const shown = form({ overlap }, {
       label: "Rotate", all: true, cancel: () => close(),
-      save: async ({ overlap: chosen }, failed) => {
-        try {
-          const made = await make({ do: "rotate_key", name: key.name, overlap: chosen ?? "" }, `Key ${key.name} has a new text`);
-          if (made) await reveal(body, close, key.name, made.secret, key.vendor);
-        } catch (error) {
-          fill(failed, trouble(error));
-        }
+      save: async ({ overlap: chosen }) => {
+        const made = await make({ do: "rotate_key", name: key.name, overlap: chosen ?? "" }, `Key ${key.name} has a new text`);
+        if (made) await reveal(body, close, key.name, made.secret, key.vendor);
       },
     });
     return [h("p", {}, "Agents that hold the old text must be given the new one."), shown.node];
@@ -107,6 +93,6 @@ export async function connect(vendor, secret) {
   draw();
   return h("section", { class: "connect" },
     h("h3", {}, "Point an agent at it"),
-    h("div", { class: "row" }, select, h("span", { class: "quiet" }, `agents connect to ${found.base}`)),
+    h("div", { class: "row" }, select, quiet(`agents connect to ${found.base}`)),
     shown);
 }

@@ -1,12 +1,12 @@
 // One provider: its address, its credential's place, its limits, and whether it answers.
 
 import { get } from "../api.js";
-import { toast, trouble } from "../dialogs.js";
-import { fill, h, keepingFocus } from "../dom.js";
+import { facts, fill, h, keepingFocus, title } from "../dom.js";
 import { kept, look, review, shownDigest } from "../editing.js";
 import { form, limits, list, text } from "../forms.js";
 import { quotas, uses } from "../meters.js";
-import { address } from "../pages.js";
+import { link } from "../pages.js";
+import { pauser } from "../steering.js";
 import { available, credentials, tester } from "./providers.js";
 
 export async function show(main, [name]) {
@@ -25,12 +25,11 @@ export async function show(main, [name]) {
     const each = found.provider;
     fill(head,
       h("p", { class: "crumbs" }, h("a", { href: "#/providers" }, "Providers")),
-      h("div", { class: "title" }, h("h1", {}, each.name), h("div", { class: "actions" }, tester(each))),
-      h("section", { class: "card" }, h("dl", { class: "facts" },
+      title(each.name, h("div", { class: "actions" }, pauser("provider", each, now), tester(each))),
+      h("section", { class: "card" }, facts(
         [["State", available(each)], ["Vendor", `${each.vendor_title}; serves ${each.serves.join(", ")}`],
          ["Address", h("span", { class: "mono" }, each.base_url || "inside of this process")], ["Credential", credentials(each)],
-         ["Used by", each.groups.length ? each.groups.map((group, index) => [index ? ", " : null, h("a", { href: address("groups", group) }, group)]) : "no group"]]
-          .map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, value)))),
+         ["Used by", each.groups.length ? each.groups.map((group, index) => [index ? ", " : null, link("groups", group)]) : "no group"]]),
         bars("What the vendor says is left", quotas(each.quotas)), bars("Limits, used now", uses(each.uses))));
   }
 
@@ -49,14 +48,9 @@ export async function show(main, [name]) {
       budget: list("Budget", own.budget, { placeholder: "$25/day", rows: 1 }),
     }, {
       label: "Review changes",
-      save: async (changed, failed) => {
-        if (!Object.keys(changed).length) return toast("There is nothing to save.");
+      save: async (changed) => {
         if (changed.credential?.length === 1) [changed.credential] = changed.credential;
-        try {
-          if (await review({ do: "edit_provider", name, fields: changed }, { on })) (found = await look("provider", { name })), draw();
-        } catch (error) {
-          fill(failed, trouble(error));
-        }
+        if (await review({ do: "edit_provider", name, fields: changed }, { on })) (found = await look("provider", { name })), draw();
       },
     });
     fill(settings, h("h2", { id: "settings" }, "Settings"), shown.node);
@@ -71,14 +65,10 @@ export async function show(main, [name]) {
   draw();
   return {
     keys: now,
+    steered: now,
     tick: now,
     config: async () => {
-      try {
-        found = await look("provider", { name });
-      } catch (error) {
-        if (error.status !== 404) throw error;
-        return fill(main, h("h1", {}, "This provider is gone"), h("p", {}, h("a", { href: "#/providers" }, "To the providers")));
-      }
+      found = await look("provider", { name });
       draw({ keep: true });
     },
   };

@@ -1,49 +1,54 @@
 // Providers: the places that serve a vendor's API. Their credentials are named here, never shown.
 
 import { ask } from "../api.js";
-import { button, dialog, trouble } from "../dialogs.js";
-import { fill, h } from "../dom.js";
+import { button, dialog } from "../dialogs.js";
+import { fill, h, lead, quiet, title, under } from "../dom.js";
 import { look, make } from "../editing.js";
 import { choice, form, text } from "../forms.js";
 import { counted } from "../format.js";
 import { resting, uses } from "../meters.js";
-import { address } from "../pages.js";
+import { address, link } from "../pages.js";
+import { pausedMark } from "../steering.js";
 import { table } from "../table.js";
 
 export async function show(main) {
   let found = await look("groups");
   const rows = table("Providers", [
     { name: "name", head: "Name", class: "name", sort: (each) => each.name, cell: (each) => [
-      h("a", { href: address("providers", each.name), id: `provider-${each.name}` }, each.name), h("div", { class: "under" }, each.vendor_title)] },
+      link("providers", each.name, { id: `provider-${each.name}` }), under(each.vendor_title)] },
     { name: "state", head: "State", sort: (each) => (each.available ? 1 : 0), cell: available },
     { name: "url", head: "Address", class: "lesser address", cell: (each) => h("span", { class: "mono small" }, each.base_url || "inside of this process") },
     { name: "credential", head: "Credential", cell: credentials },
-    { name: "limits", head: "Limits, used now", class: "lesser", cell: (each) => uses(each.uses) ?? h("span", { class: "quiet" }, "none") },
-    { name: "groups", head: "Used by", cell: (each) => each.groups.join(", ") || h("span", { class: "quiet" }, "no group") },
+    { name: "limits", head: "Limits, used now", class: "lesser", cell: (each) => uses(each.uses) ?? quiet("none") },
+    { name: "groups", head: "Used by", cell: (each) => each.groups.join(", ") || quiet("no group") },
     { name: "test", head: "", say: "Test", class: "switch", cell: tester },
   ], { id: "providers", empty: () => h("p", {}, "No provider is in use yet: create a group.") });
 
   fill(main,
-    h("div", { class: "title" }, h("h1", {}, "Providers"), button("Add a provider", () => create(found.vendors), "primary", { id: "create" })),
-    h("p", { class: "lead" }, "Where calls are sent. A credential is read from where you keep it; the console says where that is and whether it is there, and never shows it."),
+    title("Providers", button("Add a provider", () => create(found.vendors), "primary", { id: "create" })),
+    lead("Where calls are sent. A credential is read from where you keep it; the console says where that is and whether it is there, and never shows it."),
     rows.node);
   rows.update(found.providers);
   const again = async () => ((found = await look("groups")), rows.update(found.providers));
-  return { config: again, keys: again, tick: again };
+  return { config: again, keys: again, steered: again, tick: again };
 }
 
 /** Whether a provider can be used, and why not. */
 export function available(each) {
+  return [pausedMark(each), " ", ready(each)];
+}
+
+function ready(each) {
   const rests = resting(each.resting);
-  if (each.available && rests) return [h("span", { class: "status warn" }, "resting"), h("div", { class: "under" }, rests)];
+  if (each.available && rests) return [h("span", { class: "status warn" }, "resting"), under(rests)];
   return each.available
     ? h("span", { class: "status good" }, "available")
-    : [h("span", { class: "status bad" }, "unavailable"), h("div", { class: "under" }, each.why_not)];
+    : [h("span", { class: "status bad" }, "unavailable"), under(each.why_not)];
 }
 
 /** Where its credentials come from, and whether they are there. */
 export function credentials(each) {
-  if (!each.credentials.length) return h("span", { class: "quiet" }, "needs none");
+  if (!each.credentials.length) return quiet("needs none");
   return each.credentials.map((one) => h("div", {},
     h("span", { class: "mono small" }, one.reference), " ",
     one.reference === "none" ? null : h("span", { class: one.why_not ? "tag bad" : "tag good", title: one.why_not || null }, one.why_not ? "not set" : "set")));
@@ -88,12 +93,8 @@ async function create(vendors) {
   };
   const made = await dialog("Add a provider", (close) => form(fields, {
     label: "Add", all: true, cancel: () => close(),
-    save: async ({ name, ...rest }, failed) => {
-      try {
-        if (await make({ do: "create_provider", name, fields: rest }, `Provider ${name} was added`)) close(name);
-      } catch (error) {
-        fill(failed, trouble(error));
-      }
+    save: async ({ name, ...rest }) => {
+      if (await make({ do: "create_provider", name, fields: rest }, `Provider ${name} was added`)) close(name);
     },
   }).node);
   if (made) location.hash = address("providers", made);

@@ -3,9 +3,9 @@
 // where a call would then go.
 
 import { send } from "../api.js";
-import { button, dialog, toast, trouble } from "../dialogs.js";
-import { fill, h, keepingFocus, unique } from "../dom.js";
-import { effects, make, review, shownDigest } from "../editing.js";
+import { button, dialog, toast, trouble, trying } from "../dialogs.js";
+import { fill, h, keepingFocus, quiet, under, unique } from "../dom.js";
+import { effects, review, shownDigest } from "../editing.js";
 import { form, limits, list, text } from "../forms.js";
 import { bounds, counted } from "../format.js";
 
@@ -76,17 +76,17 @@ export function editor(node, found, owner) {
     const label = each.provider;
     return h("li", { class: each.enabled ? "" : "off" },
       h("div", { class: "route" },
-        h("button", { type: "button", role: "switch", class: "toggle", id: `${at}-on`, "aria-checked": String(each.enabled), "aria-label": `Use ${label}`, onclick: () => change(() => (each.enabled = !each.enabled)) }),
+        h("button", { role: "switch", class: "toggle", id: `${at}-on`, "aria-checked": String(each.enabled), "aria-label": `Use ${label}`, onclick: () => change(() => (each.enabled = !each.enabled)) }),
         h("div", { class: "what" },
           h("span", { class: "provider" }, label),
-          h("div", { class: "under" }, words(each)),
+          under(words(each)),
           h("div", { class: "under matches", id: `${at}-matches` }, each.matches ?? "")),
         h("div", { class: "buttons" },
           index ? h("label", { class: "check small" }, h("input", { type: "checkbox", id: `${at}-beside`, checked: each.beside, onchange: (event) => change(() => (each.beside = event.target.checked)) }), "with the one above") : null,
-          h("button", { type: "button", class: "plain icon", id: `${at}-up`, disabled: index === 0, "aria-label": `Move ${label} up`, onclick: () => move(index, -1) }, "↑"),
-          h("button", { type: "button", class: "plain icon", id: `${at}-down`, disabled: index === rows.length - 1, "aria-label": `Move ${label} down`, onclick: () => move(index, 1) }, "↓"),
+          h("button", { class: "plain icon", id: `${at}-up`, disabled: index === 0, "aria-label": `Move ${label} up`, onclick: () => move(index, -1) }, "↑"),
+          h("button", { class: "plain icon", id: `${at}-down`, disabled: index === rows.length - 1, "aria-label": `Move ${label} down`, onclick: () => move(index, 1) }, "↓"),
           button("Edit", () => options(each), "small", { id: `${at}-edit`, "aria-label": `Edit ${label}` }),
-          h("button", { type: "button", class: "plain icon", id: `${at}-remove`, disabled: rows.length === 1, "aria-label": `Remove ${label}`, onclick: () => change(() => rows.splice(index, 1), `${id}-add`) }, "×"))));
+          h("button", { class: "plain icon", id: `${at}-remove`, disabled: rows.length === 1, "aria-label": `Remove ${label}`, onclick: () => change(() => rows.splice(index, 1), `${id}-add`) }, "×"))));
   }
 
   async function options(each) {
@@ -136,18 +136,16 @@ export function editor(node, found, owner) {
     return h("div", { class: "goes" },
       h("h3", {}, "A call for ", h("code", {}, answer.model), touched ? " would then go to" : " goes to"),
       answer.candidates.length
-        ? h("ol", {}, answer.candidates.map((each) => h("li", {}, h("strong", {}, each.provider), each.model && each.model !== answer.model ? [" as ", h("code", {}, each.model)] : null, each.credential ? h("span", { class: "quiet" }, ` with ${each.credential}`) : null)))
+        ? h("ol", {}, answer.candidates.map((each) => h("li", {}, h("strong", {}, each.provider), each.model && each.model !== answer.model ? [" as ", h("code", {}, each.model)] : null, each.credential ? quiet(` with ${each.credential}`) : null)))
         : h("p", { class: "bad" }, "nobody: it is refused."),
       answer.skipped.length ? h("ul", { class: "quiet" }, answer.skipped.map((each) => h("li", {}, `not to ${each.provider}: ${each.why}`))) : null);
   }
 
   async function store() {
     fill(failed);
-    try {
+    await trying(failed, async () => {
       if (await review(edit(), { title: "Review the routes", on })) await owner.again();
-    } catch (error) {
-      fill(failed, trouble(error));
-    }
+    });
   }
 
   function discard() {
@@ -159,11 +157,9 @@ export function editor(node, found, owner) {
 
   async function follow() {
     const lead = `The key’s own list goes; it follows the list of group ${found.key.group} again.`;
-    try {
+    await trying(failed, async () => {
       if (await review({ do: "set_routes", name: owner.name, routes: null }, { title: "Follow the group again", label: "Follow the group", lead, on })) await owner.again();
-    } catch (error) {
-      fill(failed, trouble(error));
-    }
+    });
   }
 
   const add = h("select", { id: `${id}-add`, "aria-label": "Add a provider", onchange: () => {

@@ -1,0 +1,163 @@
+// Usage: what was used and what it cost, told apart and narrowed; budgets; a CSV file.
+
+import { get } from "../api.js";
+import { button, toast } from "../dialogs.js";
+import { bars, share } from "../charts.js";
+import { fill, h, keepingFocus, lead, title, under } from "../dom.js";
+import { counted, date, money, percent, tokens } from "../format.js";
+import { scoped } from "../meters.js";
+import { table } from "../table.js";
+
+const SPANS = [[1, "Today"], [7, "7 days"], [30, "30 days"], [90, "90 days"]];
+const BY = { key: "Key", group: "Group", model: "Model", provider: "Provider", day: "Day", program: "Program", repo: "Repository", branch: "Branch", session: "Session" };
+const PAUSE = 2000; // milliseconds between two looks while calls end
+const MEASURES = [ // of which the first that is known gives shares and bars
+  ["cost", (sums) => sums.cost_usd, money],
+  ["tokens", (sums) => sums.tokens, tokens],
+  ["calls", (sums) => sums.calls, (value) => counted(value, "call")],
+];
+
+export async function show(main) {
+  const asked = read();
+  let found = null;
+  let timer = null;
+  const tools = h("div", { class: "tools" });
+  const shown = h("div", { class: "stack" });
+
+  async function load() {
+    found = await get("usage", query(asked));
+    keepingFocus(draw);
+  }
+
+  /** Another question; its address can be kept. */
+  async function turn(change) {
+    Object.assign(asked, change);
+    history.replaceState(null, "", `#/usage?${new URLSearchParams(query(asked))}`);
+    keepingFocus(drawTools);
+    try {
+      await load();
+    } catch (error) {
+      toast(error.message);
+    }
+  }
+
+  function drawTools() {
+    fill(tools,
+      chips("Since", SPANS.map(([days, label]) => [`days-${days}`, label, asked.days === days, () => turn({ days })])),
+      h("span", { class: "by" }, h("span", { "aria-hidden": "true" }, "by"), h("select", { id: "by", "aria-label": "Tell apart by", onchange: (event) => turn({ by: event.target.value }) },
+        Object.entries(BY).map(([value, label]) => h("option", { value, selected: asked.by === value }, label)))),
+      Object.entries(asked.where).map(([dimension, name]) => h("button", { class: "chip", id: `where-${dimension}`, "aria-pressed": "true", "aria-label": `${BY[dimension]} ${name || "unknown"}: show all again`,
+        onclick: () => turn({ where: Object.fromEntries(Object.entries(asked.where).filter(([each]) => each !== dimension)), by: dimension }) },
+      `${BY[dimension]}: ${name || "unknown"} ×`)));
+  }
+
+  function draw() {
+    const chosen = MEASURES.find(([, of]) => of(found.total)) ?? MEASURES[2];
+    fill(shown,
+      totals(found.total),
+      found.total.calls && found.days.length > 1 ? h("section", { class: "card" },
+        bars(found.days, found.daily.map((sums) => (sums.calls ? chosen[1](sums) : 0)), chosen[2], `${chosen[0]} by day`)) : null,
+      lines(chosen),
+      notes(),
+      found.budgets.length ? h("section", { class: "card", "aria-labelledby": "budgets" }, h("h2", { id: "budgets" }, "Budgets, spent now"), scoped(found.budgets)) : null);
+  }
+
+  function lines([measured, of]) {
+    const whole = of(found.total);
+    const rows = table(`Usage by ${asked.by}`, [
+      { name: "name", head: BY[asked.by], class: "name", sort: (each) => each.name, cell: (each) => h("button", { class: "link", id: `line-${each.name}`, title: "Show only this one", onclick: () => narrow(each.name) }, called(each.name)) },
+      { name: "calls", head: "Calls", class: "figure", sort: (each) => each.calls, cell: (each) => each.calls.toLocaleString() },
+      { name: "input", head: "Input", class: "figure", sort: (each) => each.input_tokens, cell: (each) => [tokens(each.input_tokens, !each.unknown_calls), each.cached === null ? null : under(`${percent(each.cached)} cached`)] },
+      { name: "output", head: "Output", class: "figure", sort: (each) => each.output_tokens, cell: (each) => [tokens(each.output_tokens, !each.unknown_calls), each.reasoning_tokens ? under(`${tokens(each.reasoning_tokens)} reasoning`) : null] },
+      { name: "written", head: "Cache written", class: "figure lesser", sort: (each) => each.cache_write_tokens, cell: (each) => tokens(each.cache_write_tokens) },
+      { name: "cost", head: "Cost", class: "figure", sort: (each) => each.cost_usd, cell: (each) => [money(each.cost_usd, each.costs_all), doubts(each)] },
+      { name: "share", head: `Share of ${measured}`, class: "part", sort: of, cell: (each) => part(of(each), whole) },
+    ], { id: "usage", empty: () => [h("h2", {}, "No calls"), h("p", {}, "Nothing was used in this time.")] });
+    rows.update(found.lines);
+    return rows.node;
+  }
+
+  function called(name) {
+    if (!name) return "unknown";
+    return asked.by === "day" ? date(name) : name;
+  }
+
+  function narrow(name) {
+    const next = ["model", "key"].find((each) => each !== asked.by && !(each in asked.where)) ?? "day";
+    return turn({ where: { ...asked.where, [asked.by]: name }, by: next });
+  }
+
+  function notes() {
+    return [
+      found.left_out ? h("p", { class: "quiet" }, `${found.left_out} more lines stand in the CSV file.`) : null,
+      found.kept_since ? h("p", { class: "quiet" }, `Single calls are on the books since ${date(new Date(found.kept_since * 1000).toISOString().slice(0, 10))}; what is older is known by day only.`) : null,
+      found.total.costs_all && !found.total.unknown_calls ? null : h("p", { class: "quiet" }, "A + means that some calls are not in a figure, being unknown."),
+    ];
+  }
+
+  async function save() {
+    try {
+      const { name, csv } = await get("usage/csv", query(asked));
+      const link = h("a", { href: URL.createObjectURL(new Blob([csv], { type: "text/csv" })), download: name });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+      toast(`Saved as ${name}`);
+    } catch (error) {
+      toast(error.message);
+    }
+  }
+
+  fill(main,
+    title("Usage", button("Export CSV", save, "", { id: "csv" })),
+    lead("What vendors reported, at list prices times the group’s rate. What nobody reported is unknown, not nothing."),
+    tools, shown);
+  drawTools();
+  await load();
+  return {
+    leave: () => clearTimeout(timer),
+    config: load,
+    keys: () => (timer ??= setTimeout(() => ((timer = null), load().catch(() => {})), PAUSE)),
+  };
+}
+
+/** The question in the address. */
+function read() {
+  const words = new URLSearchParams(location.hash.split("?")[1] ?? "");
+  const days = Number(words.get("days"));
+  return {
+    by: words.get("by") in BY ? words.get("by") : "key",
+    days: SPANS.some(([each]) => each === days) ? days : 7,
+    where: Object.fromEntries(Object.keys(BY).filter((each) => words.has(each)).map((each) => [each, words.get(each)])),
+  };
+}
+
+function query(asked) {
+  return { by: asked.by, days: asked.days, ...asked.where };
+}
+
+function chips(label, choices) {
+  return h("div", { class: "filters", role: "group", "aria-label": label }, choices.map(([id, words, on, deed]) =>
+    h("button", { id, class: "chip", "aria-pressed": String(on), onclick: deed }, words)));
+}
+
+function totals(sums) {
+  const whole = !sums.unknown_calls;
+  return h("dl", { class: "tiles" }, [
+    ["Cost", money(sums.cost_usd, sums.costs_all), doubts(sums)],
+    ["Input tokens", tokens(sums.input_tokens, whole), sums.cached === null ? null : `${percent(sums.cached)} from the cache`],
+    ["Output tokens", tokens(sums.output_tokens, whole), sums.reasoning_tokens ? `${tokens(sums.reasoning_tokens)} reasoning` : null],
+    ["Calls", sums.calls.toLocaleString(), null],
+  ].map(([label, value, under]) => h("div", { class: "card" }, h("dt", {}, label), h("dd", { class: "big" }, value), under ? h("dd", { class: "under" }, under) : null)));
+}
+
+/** What is not known of some calls; null when all is. */
+function doubts(sums) {
+  const words = [sums.unknown_calls && `${counted(sums.unknown_calls, "call")} of unknown use`, sums.unpriced_calls && `${counted(sums.unpriced_calls, "call")} without a price`].filter(Boolean);
+  return words.length ? h("div", { class: "under doubt" }, `${words.join(", ")}`) : null;
+}
+
+function part(one, whole) {
+  if (one === null) return "unknown";
+  if (!whole) return "";
+  return h("span", {}, share(one / whole), percent(one / whole));
+}
