@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint check conserve bench-smoke prices dashboards screenshots wheel clean
+.PHONY: run test lint check conserve bench-smoke bench-schedule prices dashboards screenshots wheel clean
 
 run: $(READY)
 	@$(BIN)/sidecar demo --directory .sidecar
@@ -26,6 +26,11 @@ conserve: $(READY)
 
 bench-smoke: $(READY)
 	$(BIN)/python bench/smoke.py --gate
+
+# Days in virtual time, Sidecar's scheduler against a plain queue and none; and what a lease costs.
+bench-schedule: $(READY)
+	$(BIN)/python bench/schedule.py
+	$(BIN)/python bench/leases.py
 
 # The list of prices is that of the genai-prices named in pyproject.toml: raise that, then run this.
 prices: $(READY)

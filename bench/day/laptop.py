@@ -1,0 +1,120 @@
+"""What a way with a queue is made of: a configuration, its limits, calls as Sidecar reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from day.account import EPOCH, Quotas
+from day.agents import Agent
+from day.jobs import Answer, Job
+from sidecar import pricelist, routing
+from sidecar.config import Snapshot
+from sidecar.dialect import Facts
+from sidecar.errors import Refusal
+from sidecar.gates import Window
+from sidecar.intake import Call
+from sidecar.limits import route_name
+from sidecar.loading import load
+from sidecar.plugins import Registry, discover
+from sidecar.prices import Prices
+from sidecar.routing import Candidate
+from sidecar.scheduler import Scheduler, Sources
+from sidecar.usage import Usage
+
+MODEL = "some-model"
+PATHS = {"anthropic": "/v1/messages", "openai": "/v1/chat/completions"}
+KINDS = {"requests": "rpm", "tokens": "tpm", "input-tokens": "itpm", "output-tokens": "otpm"}
+"""What the file calls the vendors' quotas."""
+
+
+class Laptop:
+    """The file, and the scheduler that follows it. `written` are the limits that stand in it;
+    `patience` is its `max_wait`, in seconds."""
+
+    def __init__(
+        self, vendor: str, agents: Sequence[Agent], written: Quotas, patience: float, seed: str,
+        state: Path,
+    ) -> None:  # fmt: skip
+        loop = asyncio.get_running_loop()
+        self.patience = patience
+        self.clock = loop.time
+        self.draw = random.Random(seed).random
+        sources = Sources(self.clock, self.wall, self.draw, loop.call_at)
+        prices = Prices(pricelist.load(), self.wall)
+        self.scheduler = Scheduler(sources, prices, lambda _: None, state)
+        self._snapshot = _snapshot(vendor, agents, written, patience)
+        self._dialect = _registry().dialects[vendor]
+        located = self._dialect.locate("POST", PATHS[vendor])
+        assert located is not None
+        self._located = located
+        self._candidates = {name: self._plan(name) for name in self._snapshot.keys}
+        self._body = bytes(1 << 20)
+        self.scheduler.reconcile(self._snapshot)
+
+    def wall(self) -> float:
+        """The time of day."""
+        return EPOCH + self.clock()
+
+    def understood(self, job: Job) -> tuple[Call, Sequence[Candidate]]:
+        """A job as Sidecar knows calls, and where it may go."""
+        key = self._snapshot.keys[job.agent]
+        body = self._body[: job.size]
+        call = Call(
+            self._snapshot, key, self._dialect, self._located, "POST", "", (), body, body,
+            Facts((MODEL,), max_output=job.bound), "", None, job.urgency,
+        )  # fmt: skip
+        return call, self._candidates[job.agent]
+
+    def windows(self, call: Call, candidate: Candidate) -> list[Window]:
+        """The limits of the file that a call counts in."""
+        key = call.key
+        route = route_name(key, candidate.route)
+        names = (key.name, route, key.group.name, candidate.provider.name)
+        return list(self.scheduler.limits.windows(*names, candidate.credential_name, MODEL))
+
+    def refused(self, why: Refusal) -> Answer:
+        """A refusal as `sidecar.answers.refusal` sends it."""
+        status, _ = self._dialect.error(why, "call_1")
+        headers = {} if why.retryable else {"x-should-retry": "false"}
+        if why.retry_after is not None:
+            headers["retry-after"] = str(max(1, math.ceil(why.retry_after)))
+            headers["retry-after-ms"] = str(max(1, math.ceil(why.retry_after * 1000)))
+        return Answer(status, headers)
+
+    def _plan(self, name: str) -> Sequence[Candidate]:
+        key = self._snapshot.keys[name]
+        endpoint = self._located.endpoint
+        found = routing.plan(key, self._dialect, endpoint, (MODEL,), lambda _: ((), ""), self.draw)
+        routing.require(found, key, endpoint, (MODEL,))
+        return found.candidates
+
+
+def usage(job: Job) -> Usage:
+    """What the vendor reports of a job at its end."""
+    read = job.fresh + job.cached
+    return Usage(input_tokens=read, output_tokens=job.output, cache_read_tokens=job.cached)
+
+
+@cache
+def _registry() -> Registry:
+    return discover()
+
+
+def _snapshot(vendor: str, agents: Sequence[Agent], written: Quotas, patience: float) -> Snapshot:
+    limits = ", ".join(f"{KINDS.get(n, n)}: {int(each)}" for n, each in written.items())
+    keys = "".join(
+        f"  {agent.name}: {{group: all, urgency: {agent.urgency.name.lower()},"
+        f" hash: 'sha256:{number:064x}'}}\n"
+        for number, agent in enumerate(agents, 1)
+    )
+    text = (
+        f"defaults: {{max_wait: {patience:g}s}}\n"
+        f"providers:\n  {vendor}: {{credential: none, limits: {{{limits}}}}}\n"
+        f"groups:\n  all: {{vendor: {vendor}}}\nkeys:\n{keys}"
+    )
+    return load(text.encode(), file="day.yaml", registry=_registry())
