@@ -104,7 +104,7 @@ function columns(used) {
     { name: "name", head: "Name", sort: (key) => key.name, class: "name", cell: (key) => [
       link("keys", key.name, { id: `key-${key.name}` }),
       key.description ? under(key.description) : null] },
-    { name: "group", head: "Group", sort: (key) => key.group, cell: (key) => [
+    { name: "group", head: "Group", class: "of", sort: (key) => key.group, cell: (key) => [
       link("groups", key.group, { class: "calm" }), under(key.vendor_title)] },
     { name: "status", head: "Status", sort: (key) => key.status, cell: (key) => [status(key), " ", pausedMark(key), until(key)] },
     { name: "recent", head: "Last 7 days", class: "figure", sort: (key) => -sum(used()?.keys[key.name]?.tokens), cell: (key) => [

@@ -71,7 +71,7 @@ export async function show(main) {
       { name: "output", head: "Output", class: "figure", sort: (each) => each.output_tokens, cell: (each) => [tokens(each.output_tokens, !each.unknown_calls), each.reasoning_tokens ? under(`${tokens(each.reasoning_tokens)} reasoning`) : null] },
       { name: "written", head: "Cache written", class: "figure lesser", sort: (each) => each.cache_write_tokens, cell: (each) => tokens(each.cache_write_tokens) },
       { name: "cost", head: "Cost", class: "figure", sort: (each) => each.cost_usd, cell: (each) => [money(each.cost_usd, each.costs_all), doubts(each)] },
-      { name: "share", head: `Share of ${measured}`, class: "part", sort: of, cell: (each) => part(of(each), whole) },
+      { name: "share", head: `Share of ${measured}`, class: "figure", sort: of, cell: (each) => part(of(each), whole) },
     ], { id: "usage", empty: () => [h("h2", {}, "No calls"), h("p", {}, "Nothing was used in this time.")] });
     rows.update(found.lines);
     return rows.node;
@@ -90,7 +90,7 @@ export async function show(main) {
   function notes() {
     return [
       found.left_out ? h("p", { class: "quiet" }, `${found.left_out} more lines stand in the CSV file.`) : null,
-      found.kept_since ? h("p", { class: "quiet" }, `Single calls are on the books since ${date(new Date(found.kept_since * 1000).toISOString().slice(0, 10))}; what is older is known by day only.`) : null,
+      found.kept_since ? h("p", { class: "quiet" }, `Single calls are on the books since ${date(new Date(found.kept_since * 1000).toISOString().slice(0, 10))}; older ones are known by day only.`) : null,
       found.total.costs_all && !found.total.unknown_calls ? null : h("p", { class: "quiet" }, "A + means that some calls are not in a figure, being unknown."),
     ];
   }
