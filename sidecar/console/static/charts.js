@@ -1,4 +1,4 @@
-// Small drawings. Sizes are attributes, colours are classes.
+// Small drawings; colours are classes.
 
 import { h, svg } from "./dom.js";
 import { date } from "./format.js";
