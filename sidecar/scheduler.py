@@ -104,8 +104,7 @@ class Scheduler:
     def good(self, candidate: Candidate) -> None:
         """An attempt was taken: its account is well, and so is the network."""
         at = candidate
-        opened: list[Gate] = []
-        opened += self.accounts.good(at.provider, at.credential_name, at.model)
+        opened = self.accounts.good(at.provider, at.credential_name, at.model)
         if is_remote(at.provider) and self.network.good():
             log.warning("the network is back: calls go on")
             self._rejudge()

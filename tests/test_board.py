@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lines_in_test import Person
 
 from sidecar.calendars import Calendar
 from sidecar.config import Budget, Limit, LimitKind, Pattern, Period, Urgency
@@ -23,16 +23,6 @@ from sidecar.verdicts import Judgement, Verdict
 
 INTERACTIVE, NORMAL, BACKGROUND = Urgency
 HERE = Place("/home/me/routes.yaml", 7)
-
-
-@dataclass(eq=False)
-class Person:
-    seq: int
-    key: str = "a"
-    share: float = 1.0
-    urgency: int = NORMAL
-    since: float = 0.0
-    amount: int = 1
 
 
 def takes(person: Person) -> int:

@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import anthropic
-import openai
 import pytest
 from apis_in_test import until
 from scripted_vendor import STREAM_HEAD, Script, ScriptedVendor, Wire, answer, chunk, raw, stream
 from scripted_vendor import scripted_vendor as start_vendor
+from sdks_in_test import both_sdks
 from sidecar_in_test import Raw, Sidecar, request, sidecar
 from test_e2e_sdks import CHAT, HELLO, MESSAGE, body
 from wire_client import connected, exchange
@@ -100,16 +99,9 @@ async def test_both_sdks_see_one_good_answer_and_no_trouble(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(SLOW, GOOD, BUSY, answer(body(MESSAGE)))
-    async with pair(tmp_path, vendor) as proxy:
-        gpt = openai.AsyncOpenAI(
-            base_url=f"{proxy.url}/v1", api_key=proxy.keys["day"], max_retries=0
-        )
-        claude = anthropic.AsyncAnthropic(
-            base_url=proxy.url, api_key=proxy.keys["claude"], max_retries=0
-        )
-        async with gpt, claude:
-            await gpt.chat.completions.create(model="gpt-5", messages=HELLO)  # type: ignore[call-overload]
-            await claude.messages.create(model="claude-x", max_tokens=9, messages=HELLO)  # type: ignore[arg-type]
+    async with pair(tmp_path, vendor) as proxy, both_sdks(proxy, "day", "claude") as (gpt, claude):
+        await gpt.chat.completions.create(model="gpt-5", messages=HELLO)  # type: ignore[call-overload]
+        await claude.messages.create(model="claude-x", max_tokens=9, messages=HELLO)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

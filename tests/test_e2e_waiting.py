@@ -13,6 +13,7 @@ import openai
 import pytest
 from apis_in_test import until
 from scripted_vendor import Script, ScriptedVendor, Wire, answer
+from sdks_in_test import both_sdks
 from sidecar_in_test import Raw, Sidecar, request, sidecar
 from test_e2e_sdks import CHAT, HELLO, MESSAGE, body
 from wire_client import connected
@@ -372,13 +373,7 @@ async def test_both_sdks_raise_their_rate_limit_error_and_know_when_to_come_back
     vendor.play(answer(body(CHAT)), answer(body(MESSAGE)))
     limits = ", max_wait: 0s, limits: {rpm: 1}"
     async with waiting_room(tmp_path, vendor, key=limits) as proxy:
-        gpt = openai.AsyncOpenAI(
-            base_url=f"{proxy.url}/v1", api_key=proxy.keys["day"], max_retries=0
-        )
-        claude = anthropic.AsyncAnthropic(
-            base_url=proxy.url, api_key=proxy.keys["claude"], max_retries=0
-        )
-        async with gpt, claude:
+        async with both_sdks(proxy, "day", "claude") as (gpt, claude):
             await gpt.chat.completions.create(model="gpt-5", messages=HELLO)  # type: ignore[call-overload]
             with pytest.raises(openai.RateLimitError, match="at its limit of 1 rpm"):
                 await gpt.chat.completions.create(model="gpt-5", messages=HELLO)  # type: ignore[call-overload]

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
+from lines_in_test import Person
 
 from sidecar.config import Urgency
 from sidecar.lines import AGE, TURN, Line
 
 INTERACTIVE, NORMAL, BACKGROUND = Urgency
-
-
-@dataclass(eq=False)
-class Person:
-    seq: int
-    key: str = "a"
-    share: float = 1.0
-    urgency: int = NORMAL
-    since: float = 0.0
 
 
 def in_order(line: Line, now: float = 0.0, amount: int = 1) -> list[int]:

@@ -7,4 +7,3 @@ CHAT = MODELS | {"chat", "completions"}
 CHAT_AND_RESPONSES = CHAT | {"responses", "input_tokens", "compact"}
 STORED = frozenset({"files", "batches"})
 MESSAGES = MODELS | {"messages"}
-COUNTED_MESSAGES = MESSAGES | {"count_tokens"}

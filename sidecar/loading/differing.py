@@ -11,7 +11,6 @@ from sidecar.config import Group, Key, Pattern, Route, Snapshot
 from sidecar.loading import patterns, plain
 from sidecar.writing import Value, flow
 
-_ROUTE_FIELDS = {"as", "limits", "max_input", "weight"}
 T = TypeVar("T")
 Models = dict[str, tuple[Pattern, ...]]
 _NOUNS = {"providers", "groups", "keys"}

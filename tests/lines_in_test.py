@@ -1,0 +1,17 @@
+"""Who stands in a line, where there is only the line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sidecar.config import Urgency
+
+
+@dataclass(eq=False)
+class Person:
+    seq: int
+    key: str = "a"
+    share: float = 1.0
+    urgency: int = Urgency.NORMAL
+    since: float = 0.0
+    amount: int = 1
