@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from cli_in_test import PATIENCE, SIDECAR, Cli
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -247,6 +247,7 @@ def drawn(view: dict[str, Any], size: Size) -> list[str]:
 
 
 @settings(deadline=None, max_examples=40)
+@example(counts=[6, 0, 0, 0, 4], up=False, width=40, height=14)
 @given(
     st.lists(st.integers(0, 25), min_size=5, max_size=5),
     st.booleans(),
@@ -272,6 +273,14 @@ def test_a_frame_fits_its_screen_and_hides_nothing_without_saying_so(
         elif shown < count and shown:
             assert "more" in text
         assert not count or any(row.startswith(title) for row in rows)
+
+
+@pytest.mark.parametrize("width", [40, 59, 60])
+def test_the_narrowest_screen_still_says_what_a_row_is_about(width: int) -> None:
+    text = "\n".join(drawn(view_of([3, 0, 5, 5, 5]), Size(width)))
+    assert all(f"● 00000{n}" in text for n in range(3))
+    assert all(f"group {n}" in text for n in range(1, 6))
+    assert text.count("main gpt") == 10
 
 
 def test_what_a_client_made_up_does_not_reach_the_terminal() -> None:

@@ -19,8 +19,13 @@ Row = Sequence[str | Text]
 
 BAR = 12
 """Characters of a bar."""
+NARROW = 60
+"""Columns below which what a row is about keeps its room, and the rest gives way."""
 WIDE = 110
 """Columns from which a call's whole id has room."""
+NAMED = 8
+"""Characters at least of a row's first column, which says what the row is, or how many rows are not
+shown: on the narrowest screen the others lose theirs first."""
 TAIL = 6
 """Characters of a call's id that tell it from the others of one process."""
 _MARKS = {"answering": "●*", "asked": "○o", "arriving": "·.", "waiting": "·."}
@@ -103,6 +108,7 @@ def _line(text: str, style: str = "") -> Text:
 
 def _sections(view: View, width: int) -> Iterator[Section]:
     wide = width >= WIDE
+    names = frozenset({0} if width >= NARROW else ())
     running = [each for each in view["calls"] if each["state"] != "waiting"]
     yield Section(
         ("running", "key", "urgency", "provider", "model", "age", "first", "tokens"),
@@ -121,20 +127,20 @@ def _sections(view: View, width: int) -> Iterator[Section]:
         ("limit", "", "", "used", "free in", "written at"),
         [_limit(each, each["scope"], each["line"]) for each in limits],
         right=frozenset({3, 4}),
-        yielding=frozenset({0, 1}),
+        yielding=names | {1},
     )
     quotas = sorted(view["quotas"], key=_fill, reverse=True)
     yield Section(
         ("vendor's quota", "", "", "used", "free in", "credential"),
         [_limit(each, _account(each), each["credential"] or "") for each in quotas],
         right=frozenset({3, 4}),
-        yielding=frozenset({0, 5}),
+        yielding=names | {5},
     )
     yield Section(
         ("left alone", "for", "because", "credential"),
         [_cooling(each) for each in view["cooldowns"]],
         right=frozenset({1}),
-        yielding=frozenset({0, 2, 3}),
+        yielding=names | {2, 3},
     )
 
 
@@ -230,18 +236,20 @@ def _id(call: View, wide: bool) -> str:
 
 
 def _table(section: Section, count: int) -> Table:
+    hidden = len(section.rows) - count + 1 if count < len(section.rows) else 0
+    rest = f"… {hidden} more" if hidden else ""
     table = Table(box=None, pad_edge=False, header_style="dim underline")
     for number, column in enumerate(section.columns):
         table.add_column(
             _cell(column),
             no_wrap=number not in section.yielding,  # what may be wrapped is what gives way first
             justify="right" if number in section.right else "left",
+            min_width=None if number else max(NAMED, len(rest)),
         )
-    more = len(section.rows) - count
-    for row in section.rows[: count - 1 if more else count]:
+    for row in section.rows[: count - 1 if hidden else count]:
         table.add_row(*map(_cell, row))
-    if more:
-        table.add_row(_cell(Text(f"… {more + 1} more", "dim")))
+    if hidden:
+        table.add_row(_cell(Text(rest, "dim")))
     return table
 
 
