@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from sidecar.config import Timeouts
 from sidecar.errors import Fault, UpstreamError
@@ -45,6 +46,7 @@ _NAMES: tuple[tuple[type[BaseException], Fault, Callable[[BaseException], str]],
     (aiohttp.ServerDisconnectedError, Fault.CLOSED, lambda _: "it closed without an answer"),
     (aiohttp.ClientPayloadError, Fault.CLOSED, lambda _: "it broke off in its answer"),
     (aiohttp.ClientResponseError, Fault.PROTOCOL, lambda _: "its answer was not valid HTTP"),
+    (HttpProcessingError, Fault.PROTOCOL, lambda _: "its answer was not valid HTTP"),
     (OSError, Fault.CLOSED, lambda _: "the connection was reset"),
 )
 

@@ -9,20 +9,19 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from contextvars import ContextVar
-from functools import lru_cache, partial
-from typing import Any
+from functools import lru_cache
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from multidict import CIMultiDict, CIMultiDictProxy
+from aiohttp.http_exceptions import HttpProcessingError
+from multidict import CIMultiDict
 from yarl import URL
 
 from sidecar.config import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
+from sidecar.exchange import MAXIMUM_HEAD, Connector, Head, Tls, ask, fresh
 from sidecar.faults import failed_head, named
 from sidecar.headers import pairs_of
 
@@ -30,47 +29,10 @@ Body = bytes | AsyncIterable[bytes] | None
 
 KEEP_ALIVE = 20.0
 """Seconds an idle connection is kept: less than any vendor keeps it, so that few are found dead."""
-MAXIMUM_HEAD = 64 * 1024
 PIECE = 1 << 18
 """Larger bodies are written in pieces of this size, so that the loop is not held up."""
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _CONTROL = bytes({*range(0x20), 0x7F} - {0x09})
-
-_fresh: ContextVar[bool] = ContextVar("fresh")
-
-
-class _Connection(ResponseHandler):
-    """Also tells who reads a body that its chunks stopped being chunks: the library does not, and
-    he would wait until `timeouts.idle`."""
-
-    def set_exception(self, exc: Any, *cause: Any) -> None:
-        """The connection failed."""
-        body = self._payload
-        super().set_exception(exc, *cause)
-        if body is not None and not body.is_eof() and body.exception() is None:
-            body.set_exception(aiohttp.ClientPayloadError(), exc)
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Remembers, for the task that asked, whether its connection is a new one."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        made: Callable[..., ResponseHandler] = _Connection
-        self._factory = partial(made, loop=self._loop)
-
-    async def _get(self, *args: Any, **kwargs: Any) -> Any:
-        """A kept connection, but never one on which something came unasked (such as a 408 before
-        an idle close): it would be taken for the next call's answer."""
-        while kept := await super()._get(*args, **kwargs):
-            if kept.protocol is None or not kept.protocol.should_close:
-                break
-            kept.close()
-        return kept
-
-    async def _create_connection(self, *args: Any, **kwargs: Any) -> ResponseHandler:
-        _fresh.set(True)
-        return await super()._create_connection(*args, **kwargs)
 
 
 class Reply:
@@ -79,34 +41,36 @@ class Reply:
     `headers` are the pairs in the order and spelling of the wire; `fields` finds them by name.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, timeouts: Timeouts) -> None:
-        self._response = response
+    def __init__(self, head: Head, timeouts: Timeouts) -> None:
+        self._held = head.held
+        self._body = head.body
         self._idle = timeouts.idle
         self._loop = asyncio.get_running_loop()
         self._waiting_since: float | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._peeked = b""
-        self.status = response.status
-        self.reason = response.reason or ""
-        self.fields: CIMultiDictProxy[str] = response.headers
-        self.headers = pairs_of(response.raw_headers)
+        self.status = head.status
+        self.reason = head.reason
+        self.fields = head.fields
+        self.headers = pairs_of(head.raw)
 
     @property
     def length(self) -> int | None:
         """The declared length of the body in bytes, if any."""
-        return self._response.content_length
+        length = self.fields.get("Content-Length")
+        return None if length is None else int(length)
 
     async def read(self) -> bytes:
         """The next bytes as they arrive; b"" at a proper end. Raises `UpstreamError`."""
         if self._peeked:
             peeked, self._peeked = self._peeked, b""
             return peeked
-        if not self._response.content.is_eof():
+        if not self._body.is_eof():
             self._waiting_since = self._loop.time()
             if self._watch is None:
                 self._watch = self._loop.call_later(self._idle, self._check_idle)
         try:
-            return await self._response.content.readany()
+            return await self._body.readany()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise named(error, sent=True) from error
         finally:
@@ -119,7 +83,7 @@ class Reply:
         with suppress(aiohttp.ClientError, OSError):  # whoever reads on hears of it
             async with asyncio.timeout(patience):
                 while len(peeked) < most and not _BLANK_LINE.search(peeked):
-                    piece = await self._response.content.readany()
+                    piece = await self._body.readany()
                     if not piece:
                         break
                     peeked += piece
@@ -128,7 +92,7 @@ class Reply:
 
     async def read_all(self, maximum: int) -> tuple[bytes, bool]:
         """The body up to about `maximum` bytes, and whether that is all of it."""
-        content = self._response.content
+        content = self._body
         if content.is_eof() and content.exception() is None:
             return self._peeked + content.read_nowait(), True  # all of it came with the head
         pieces: list[bytes] = []
@@ -145,10 +109,10 @@ class Reply:
         """Let go: the connection is kept if the body was read to its end, else cut at once."""
         if self._watch is not None:
             self._watch.cancel()
-        if self._response.content.at_eof():
-            self._response.release()
+        if self._body.at_eof():
+            self._held.release()
         else:
-            self._response.close()
+            self._held.close()
 
     def _check_idle(self) -> None:
         # Time in which nobody reads, because the client does not, is not the vendor's silence.
@@ -157,16 +121,15 @@ class Reply:
         if silent < self._idle:
             self._watch = self._loop.call_later(self._idle - silent, self._check_idle)
             return
-        self._response.content.set_exception(
-            TimeoutError(f"silent for {self._idle:g} s (timeouts.idle)")
-        )
+        self._body.set_exception(TimeoutError(f"silent for {self._idle:g} s (timeouts.idle)"))
 
 
 class Upstream:
     """The one session that all attempts share."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: aiohttp.ClientSession, connector: Connector) -> None:
         self._session = session
+        self._connector = connector
         self._contexts: dict[str, ssl.SSLContext] = {}
 
     async def send(
@@ -178,12 +141,12 @@ class Upstream:
         A connection that was kept alive and turns out dead before any byte came back is replaced
         once, as its request was almost certainly never read.
         """
-        _fresh.set(False)
+        fresh.set(False)
         try:
             return await self._head(provider, method, url, headers, body)
         except UpstreamError as error:
             repeatable = body is None or isinstance(body, bytes)
-            if error.fault is not Fault.CLOSED or _fresh.get() or not repeatable:
+            if error.fault is not Fault.CLOSED or fresh.get() or not repeatable:
                 raise
         return await self._head(provider, method, url, headers, body)
 
@@ -193,29 +156,45 @@ class Upstream:
     ) -> Reply:  # fmt: skip
         timeouts = provider.timeouts
         url = _url(address)
+        proxy = _proxy(provider, url)
         try:
-            async with asyncio.timeout(timeouts.first_byte):
-                response = await self._session.request(
-                    method,
-                    url,
-                    headers=_framed(same_spelling(headers), body),
-                    data=_payload(body),
-                    allow_redirects=False,
-                    timeout=_limits(timeouts),
-                    proxy=_proxy(provider, url),
-                    ssl=self._tls(provider),
-                )
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            tls = self._tls(provider)
+            if proxy is None and isinstance(body, bytes) and len(body) <= PIECE:
+                head = await ask(
+                    self._connector, tls, method, url, headers, body,
+                    _limits(timeouts), timeouts.first_byte,
+                )  # fmt: skip
+            else:
+                head = await self._by_library(method, url, headers, body, tls, proxy, timeouts)
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             raise failed_head(error, timeouts) from error
-        if not 200 <= response.status <= 599:
-            response.close()
-            raise UpstreamError(Fault.PROTOCOL, f"its status is {response.status}", sent=True)
-        if _holds_control(response):
-            response.close()
-            raise UpstreamError(Fault.PROTOCOL, "its answer was not valid HTTP", sent=True)
-        return Reply(response, timeouts)
+        why = _wrong(head)
+        if why:
+            head.held.close()
+            raise UpstreamError(Fault.PROTOCOL, why, sent=True)
+        return Reply(head, timeouts)
 
-    def _tls(self, provider: Provider) -> ssl.SSLContext | bool:
+    async def _by_library(
+        self, method: str, url: URL, headers: Sequence[tuple[str, str]], body: Body,
+        tls: Tls, proxy: str | None, timeouts: Timeouts,
+    ) -> Head:  # fmt: skip
+        """By a proxy, or with a body that arrives bit by bit: what the library is there for."""
+        async with asyncio.timeout(timeouts.first_byte):
+            found = await self._session.request(
+                method,
+                url,
+                headers=_framed(same_spelling(headers), body),
+                data=_payload(body),
+                allow_redirects=False,
+                timeout=_limits(timeouts),
+                proxy=proxy,
+                ssl=tls,
+            )
+        return Head(
+            found.status, found.reason or "", found.headers, found.raw_headers, found.content, found
+        )
+
+    def _tls(self, provider: Provider) -> Tls:
         if provider.ca_file is None:
             return True
         context = self._contexts.get(provider.ca_file)
@@ -233,7 +212,7 @@ class Upstream:
 @asynccontextmanager
 async def open_upstream() -> AsyncIterator[Upstream]:
     """The session, with every limit of the library set on purpose."""
-    connector = _Connector(limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=60)
+    connector = Connector(limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=60)
     async with aiohttp.ClientSession(
         connector=connector,
         auto_decompress=False,
@@ -243,7 +222,7 @@ async def open_upstream() -> AsyncIterator[Upstream]:
         max_field_size=MAXIMUM_HEAD,
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
     ) as session:
-        yield Upstream(session)
+        yield Upstream(session, connector)
 
 
 def same_spelling(pairs: Sequence[tuple[str, str]]) -> CIMultiDict[str]:
@@ -263,11 +242,16 @@ def _framed(headers: CIMultiDict[str], body: Body) -> CIMultiDict[str]:
     return headers
 
 
-def _holds_control(response: aiohttp.ClientResponse) -> bool:
-    """Whether the head has characters that must not be passed on; the library reads over them."""
-    parts = [part for pair in response.raw_headers for part in pair]
-    head = b"".join((*parts, (response.reason or "").encode("utf-8", "surrogateescape")))
-    return len(head.translate(None, _CONTROL)) < len(head)
+def _wrong(head: Head) -> str:
+    """Why an answer is none; "" when it is one. The library reads over characters that must not be
+    passed on."""
+    if not 200 <= head.status <= 599:
+        return f"its status is {head.status}"
+    parts = [part for pair in head.raw for part in pair]
+    text = b"".join((*parts, head.reason.encode("utf-8", "surrogateescape")))
+    return (
+        "its answer was not valid HTTP" if len(text.translate(None, _CONTROL)) < len(text) else ""
+    )
 
 
 def _payload(body: Body) -> bytes | AsyncIterable[bytes] | None:
@@ -296,4 +280,6 @@ def _url(address: str) -> URL:
 
 @lru_cache(maxsize=64)
 def _limits(timeouts: Timeouts) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
+    return aiohttp.ClientTimeout(
+        total=None, connect=timeouts.first_byte, sock_connect=timeouts.connect
+    )
