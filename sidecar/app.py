@@ -58,7 +58,7 @@ from sidecar.usage import CallRecord
 from sidecar.versions import Versions
 
 SOCKET = "admin.sock"
-draw = random.SystemRandom().random
+draw = random.Random().random  # noqa: S311 - shares calls out; nothing that could be guessed is kept by it
 
 log = logging.getLogger("sidecar")
 

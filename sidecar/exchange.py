@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
@@ -20,9 +20,10 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from sidecar.fields import Pairs, head_of, lines_of
+
 Tls = ssl.SSLContext | bool
 """True for the system's own certificates."""
-Pairs = Sequence[tuple[str, str]]
 MAXIMUM_HEAD = 64 * 1024
 AT_ONCE = 1 << 14
 """Bodies up to this size are copied behind their head: one piece is written faster than two."""
@@ -64,6 +65,15 @@ class Connection(ResponseHandler):
         super().set_exception(exc, *cause)
         if body is not None and not body.is_eof() and body.exception() is None:
             body.set_exception(aiohttp.ClientPayloadError(), exc)
+
+    def expect(self, method: str) -> None:
+        """Read what comes as the answer to a request; one parser does for all with a body."""
+        without = method == "HEAD"
+        if self._parser is None or without or self._skip_payload:
+            self.set_response_params(
+                skip_payload=without, read_until_eof=True, auto_decompress=False,
+                max_line_size=MAXIMUM_HEAD, max_field_size=MAXIMUM_HEAD,
+            )  # fmt: skip
 
     def give_up(self) -> None:
         """Nobody waits for the head of an answer any longer, unless it came in this very moment."""
@@ -137,10 +147,7 @@ async def _answered(connection: Any, method: str, head: bytes, body: bytes, unti
     transport = protocol.transport
     if transport is None:
         raise aiohttp.ServerDisconnectedError
-    protocol.set_response_params(
-        skip_payload=method == "HEAD", read_until_eof=True, auto_decompress=False,
-        max_line_size=MAXIMUM_HEAD, max_field_size=MAXIMUM_HEAD,
-    )  # fmt: skip
+    protocol.expect(method)
     if len(body) <= AT_ONCE:
         transport.write(head + body)
     else:
@@ -161,16 +168,15 @@ async def _answered(connection: Any, method: str, head: bytes, body: bytes, unti
 def request_head(method: str, url: URL, headers: Pairs, length: int) -> bytes:
     """The head of a request with a body of `length` bytes. Raises `ValueError` rather than write
     one that says something else than its fields."""
-    fields = "".join([f"{name}: {value}\r\n" for name, value in headers])
-    breaks = len(headers)
-    broken = fields.count("\n") != breaks or fields.count("\r") != breaks or "\0" in fields
-    if broken or not _TOKEN.fullmatch(method):
-        raise ValueError("a header holds what would end it")
-    framing = f"Content-Length: {length}\r\n" if length or method not in _WITHOUT_BODY else ""
+    if not _TOKEN.fullmatch(method):
+        raise ValueError("a method is one word")
+    lines = lines_of(headers)
     host, path = _place(url)
-    named = "" if any(name.lower() == "host" for name, _ in headers) else f"Host: {host}\r\n"
-    text = f"{method} {path} HTTP/1.1\r\n{named}{fields}{framing}\r\n"
-    return text.encode("utf-8", "surrogateescape")
+    if not any(len(name) == len("host") and name.lower() == "host" for name, _ in headers):
+        lines = f"Host: {host}\r\n{lines}"
+    if length or method not in _WITHOUT_BODY:
+        lines += f"Content-Length: {length}\r\n"
+    return head_of(f"{method} {path} HTTP/1.1", lines)
 
 
 @lru_cache(maxsize=1024)

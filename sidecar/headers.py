@@ -7,7 +7,8 @@ address stops here. The names of our own headers stand only in this module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from urllib.parse import urlsplit, urlunsplit
 
 from sidecar.keys import CREDENTIAL_HEADERS
@@ -42,6 +43,7 @@ _RESPONSE = _HOP_BY_HOP | frozenset({
     # A vendor that echoes what authenticated us must not hand it on.
     *CREDENTIAL_HEADERS,
 })  # fmt: skip
+_NOTHING: frozenset[str] = frozenset()
 _RESPONSE_PREFIXES = ("access-control-", "x-sidecar-")
 
 
@@ -59,13 +61,7 @@ def for_upstream(
     gone = remove | {name.lower() for name, _ in own} | _nominated(pairs)
     if decoded:
         gone |= {"content-encoding"}
-    kept = [
-        (name, value)
-        for name, value in pairs
-        if (lower := name.lower()) not in _REQUEST
-        and lower not in gone
-        and not lower.startswith(_REQUEST_PREFIXES)
-    ]
+    kept = [pair for pair in pairs if (name := _sent(pair[0])) is not None and name not in gone]
     return [*kept, ("Accept-Encoding", "identity"), *own]
 
 
@@ -79,23 +75,31 @@ def for_client(
     """
     gone = _nominated(pairs)
     kept: list[tuple[str, str]] = []
-    for name, value in pairs:
-        lower = name.lower()
-        if lower in urls:
-            moved = relocate(value)
+    for pair in pairs:
+        name = _answered(pair[0])
+        if name is None or name in gone:
+            continue
+        if name in urls:
+            moved = relocate(pair[1])
             if moved is not None:
-                kept.append((name, moved))
-        elif not (lower in _RESPONSE or lower in gone or lower.startswith(_RESPONSE_PREFIXES)):
-            kept.append((name, value))
+                kept.append((pair[0], moved))
+        else:
+            kept.append(pair)
     return kept
 
 
-def pairs_of(raw: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
-    """Header fields as they were on the wire: the library's own mapping of them has the usual
-    spelling of known names instead of the sender's."""
-    return tuple(
-        [(name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in raw]
-    )
+@lru_cache(maxsize=2048)
+def _sent(name: str) -> str | None:
+    """A request header's name in lower case; None when it does not go on."""
+    lower = name.lower()
+    return None if lower in _REQUEST or lower.startswith(_REQUEST_PREFIXES) else lower
+
+
+@lru_cache(maxsize=2048)
+def _answered(name: str) -> str | None:
+    """The same of an answer's."""
+    lower = name.lower()
+    return None if lower in _RESPONSE or lower.startswith(_RESPONSE_PREFIXES) else lower
 
 
 def relocated(url: str, base_url: str, own_base: str) -> str | None:
@@ -116,14 +120,8 @@ def relocated(url: str, base_url: str, own_base: str) -> str | None:
 
 def _nominated(pairs: Sequence[tuple[str, str]]) -> frozenset[str]:
     """The fields that `Connection` names: they belong to that hop alone."""
-    for name, value in pairs:
-        if name.lower() == "connection" and value.lower() not in {"keep-alive", "close"}:
-            break
-    else:
-        return frozenset()
-    return frozenset(
-        token.strip().lower()
-        for name, value in pairs
-        if name.lower() == "connection"
-        for token in value.split(",")
-    )
+    lists = [value for name, value in pairs if len(name) == 10 and name.lower() == "connection"]
+    if not lists:
+        return _NOTHING
+    named = frozenset(token.strip().lower() for value in lists for token in value.split(","))
+    return named - {"keep-alive", "close"}

@@ -18,7 +18,8 @@ from sidecar.config import Key, Snapshot, Urgency
 from sidecar.decoding import decoded
 from sidecar.dialect import Dialect, Endpoint, Facts, Located, ModelAt
 from sidecar.errors import Kind, Refused
-from sidecar.headers import URGENCY, pairs_of
+from sidecar.fields import pairs_of
+from sidecar.headers import URGENCY
 from sidecar.plugins import locate
 from sidecar.splice import form_model
 from sidecar.vendor import Vendor

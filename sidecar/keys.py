@@ -40,17 +40,18 @@ def identify(
     return key, key_hash, rest
 
 
-def check_in_force(key: Key, key_hash: KeyHash, now: datetime) -> None:
-    """Raise `Refused` (403, saying which) when the key may not be used at `now`."""
+def check_in_force(key: Key, key_hash: KeyHash, wall: float) -> None:
+    """Raise `Refused` (403, saying which) when the key may not be used at `wall`, in seconds since
+    the epoch."""
     if not key.enabled:
         raise Refused(
             Kind.KEY_DISABLED,
             f'key "{key.name}" is disabled ({key.place.short}); enable it with: '
             f'sidecar keys enable "{key.name}"',
         )
-    if key.expires is not None and now >= key.expires:
+    if key.expires is not None and wall >= key.expires.timestamp():
         raise Refused(Kind.KEY_DISABLED, f'key "{key.name}" expired on {_when(key.expires)}')
-    if key_hash.until is not None and now >= key_hash.until:
+    if key_hash.until is not None and wall >= key_hash.until.timestamp():
         raise Refused(
             Kind.KEY_DISABLED,
             f'this text of key "{key.name}" was rotated out on {_when(key_hash.until)}; '

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 from sidecar.config import Group, Pattern, Price, Provider, Snapshot
 from sidecar.pricelist import PriceList
-from sidecar.rates import INPUT, OUTPUT, REQUESTS, Rate, Rates, Unit
+from sidecar.rates import INPUT, OUTPUT, REQUESTS, Rate, Rates, Unit, rounded
 from sidecar.usage import CallRecord, Cost, Usage
 
 MOST_MODELS = 2000
@@ -116,16 +118,18 @@ class Prices:
             return None
         counts = {**_ONE_OF_EACH, INPUT: input_tokens, OUTPUT: output_tokens}
         exact = tariff.rates(self._wall(), None).estimate(counts)
-        return None if exact is None else round(exact * Fraction(group.multiplier))
+        return None if exact is None else round(exact * _fraction(group.multiplier))
 
     def _find(self, provider: Provider, served: Names, asked: str | None) -> Tariff | None:
         names = _names(*served, asked)
         key = (provider.name, provider.base_url, served, names)
-        if key not in self._at_hand:
+        try:
+            return self._at_hand[key]
+        except KeyError:
             if len(self._at_hand) >= MOST_MODELS:
                 del self._at_hand[next(iter(self._at_hand))]
-            self._at_hand[key] = self._look_up(provider, served, names)
-        return self._at_hand[key]
+            found = self._at_hand[key] = self._look_up(provider, served, names)
+        return found
 
     def _look_up(self, provider: Provider, served: Names, names: Names) -> Tariff | None:
         """By any of its names in the file; in the list only by those that the provider knows."""
@@ -163,7 +167,18 @@ def _tariff(price: Price, units: Mapping[str, Unit]) -> Tariff:
 
 
 def _charged(listed: Fraction, group: Group, name: str) -> Cost:
-    return Cost(round(listed), round(listed * Fraction(group.multiplier)), name)
+    times = _fraction(group.multiplier)
+    above, below = listed.numerator, listed.denominator
+    return Cost(
+        rounded(above, below),
+        rounded(above * times.numerator, below * times.denominator),
+        name,
+    )
+
+
+@lru_cache(maxsize=256)
+def _fraction(multiplier: Decimal) -> Fraction:
+    return Fraction(multiplier)
 
 
 def _names(*some: str | None) -> Names:
@@ -171,13 +186,15 @@ def _names(*some: str | None) -> Names:
 
 
 def _counts(usage: Usage) -> dict[str, int]:
-    tokens = {
-        INPUT: usage.input_tokens,
-        OUTPUT: usage.output_tokens,
-        "cache_read_tokens": usage.cache_read_tokens,
-        "cache_write_tokens": usage.cache_write_tokens,
-        "cache_write_1h_tokens": usage.cache_write_1h_tokens,
-        "output_reasoning_tokens": usage.reasoning_tokens,
-    }
-    known = {name: count for name, count in tokens.items() if count is not None}
-    return {**dict(usage.units), **known, REQUESTS: 1}
+    tokens = (
+        (INPUT, usage.input_tokens),
+        (OUTPUT, usage.output_tokens),
+        ("cache_read_tokens", usage.cache_read_tokens),
+        ("cache_write_tokens", usage.cache_write_tokens),
+        ("cache_write_1h_tokens", usage.cache_write_1h_tokens),
+        ("output_reasoning_tokens", usage.reasoning_tokens),
+    )
+    counts = dict(usage.units)
+    counts |= {name: count for name, count in tokens if count is not None}
+    counts[REQUESTS] = 1
+    return counts

@@ -13,7 +13,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from aiohttp import web
 from msgspec import structs
@@ -150,7 +149,7 @@ class Proxy:
         live.key = key
         parts.ledger.seen(key.name, live.program)
         parts.metrics.call_started(key.name, key.group.name)
-        keys.check_in_force(key, key_hash, datetime.fromtimestamp(parts.wall(), UTC))
+        keys.check_in_force(key, key_hash, parts.wall())
         answers.refuse_upgrade(request)
         call = passage.call = await read_call(
             request, snapshot, key, parts.registry.dialects, path, query,

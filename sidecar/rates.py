@@ -107,6 +107,13 @@ class Rates:
         return Fraction(total, self._denominator)
 
 
+def rounded(numerator: int, denominator: int) -> int:
+    """The nearest whole number, and the even one of two."""
+    whole, rest = divmod(numerator, denominator)
+    above = 2 * rest - denominator
+    return whole + (above > 0 or (above == 0 and whole % 2 == 1))
+
+
 def dollars(nano: int) -> str:
     """Nano-dollars for people: `$0.0123`, `$12.5`; millionths and less only of small amounts."""
     digits = 9 if abs(nano) < NANO // 1000 else 6

@@ -9,37 +9,84 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from email.utils import formatdate
 from enum import Enum
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
+from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
 from sidecar.dialect import Dialect, Endpoint, Meter
 from sidecar.errors import Refusal, UpstreamError
+from sidecar.exchange import AT_ONCE
+from sidecar.fields import head_of, lines_of
 from sidecar.hiding import Hiding
 from sidecar.upstream import Reply
 
 WHOLE = 1 << 20
 """Answers up to this size are collected and written at once."""
+_WITHOUT_BODY = frozenset({*range(100, 200), 204, 304})
 LINGER = 5.0
 """Seconds that a cut stream's last bytes get to reach a slow client."""
 
 
 class Relayed(web.StreamResponse):
-    """A response whose headers are the upstream's: none are invented but `Date`, if missing."""
+    """An answer whose head is the upstream's, written by us: none of its fields changes, and none
+    is invented but `Date`, if missing, and what frames it.
+
+    `length` is that of its body; chunks frame one of unknown length.
+    """
 
     def __init__(
-        self, status: int, reason: str | None, headers: Sequence[tuple[str, str]], *, at_once: bool
+        self, status: int, reason: str, pairs: Sequence[tuple[str, str]], length: int | None
     ) -> None:
-        super().__init__(status=status, reason=reason or None, headers=CIMultiDict(headers))
-        # With a whole body at hand, head and body leave in one write.
-        self._send_headers_immediately = not at_once
+        super().__init__(status=status, reason=reason or None)
+        self._pairs = pairs
+        self._length = length
 
-    async def _prepare_headers(self) -> None:
-        absent = [name for name in ("Content-Type", "Server") if name not in self.headers]
-        await super()._prepare_headers()
-        for name in absent:
-            self.headers.popall(name, None)
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send the head, once."""
+        if self.prepared:
+            return self._payload_writer
+        head = self._begin(request)
+        writer = request.writer
+        await writer.write(head)
+        if self._chunked:
+            writer.enable_chunking()
+        return writer
+
+    async def send(self, request: web.BaseRequest, body: bytes) -> None:
+        """Send all of it, and little of it in one piece."""
+        head = self._begin(request)
+        write = request.writer.write
+        if len(body) <= AT_ONCE:
+            await write(head + body)
+        else:
+            await write(head)
+            await write(body)
+        await self.write_eof()
+
+    def _begin(self, request: web.BaseRequest) -> bytes:
+        """The head; from here on it counts as sent."""
+        self._req, self._payload_writer = request, request.writer
+        status, length, modern = self.status, self._length, request.version >= HttpVersion11
+        lines = lines_of(self._pairs)
+        if not any(len(name) == len("date") and name.lower() == "date" for name, _ in self._pairs):
+            lines += f"Date: {formatdate(usegmt=True)}\r\n"
+        stays = request.keep_alive if self._keep_alive is None else self._keep_alive
+        if status in _WITHOUT_BODY:
+            pass
+        elif length is not None:
+            lines += f"Content-Length: {length}\r\n"
+        elif request.method != "HEAD":
+            self._chunked = modern
+            stays = stays and modern  # else its end is that of the connection
+            lines += "Transfer-Encoding: chunked\r\n" if modern else ""
+        self._keep_alive = stays
+        if stays != modern:
+            lines += f"Connection: {'keep-alive' if stays else 'close'}\r\n"
+        version = request.version
+        return head_of(f"HTTP/{version.major}.{version.minor} {status} {self.reason}", lines)
 
 
 class End(Enum):
@@ -64,6 +111,7 @@ class Relay:
         self._request = request
         self._loop = asyncio.get_running_loop()
         self._response: web.StreamResponse | None = None
+        self._headers: Sequence[tuple[str, str]] = ()
         self._hiding: Hiding | None = None
         self.end = End.LEFT
         self.fault = ""
@@ -82,11 +130,10 @@ class Relay:
         """Send a whole answer in one write. `length` is what a body that is not sent (HEAD, 304)
         would have had."""
         self.first_byte = self.first_byte or self._loop.time()
-        response = self._response = Relayed(status, reason, headers, at_once=True)
-        response.content_length = len(body) if length is None else length
+        response = Relayed(status, reason, headers, len(body) if length is None else length)
+        self._response, self._headers = response, headers
         self.passed = len(body)
-        await response.prepare(self._request)
-        await response.write_eof(body)
+        await response.send(self._request, body)
         self.end = End.WHOLE
         return response
 
@@ -103,9 +150,8 @@ class Relay:
             body, _ = await reply.read_all(WHOLE)
             meter.feed(body)
             return await self.send(reply.status, reply.reason, headers, body, length)
-        response = self._response = Relayed(reply.status, reply.reason, headers, at_once=False)
-        if length is not None:
-            response.content_length = length
+        response = Relayed(reply.status, reply.reason, headers, length)
+        self._response, self._headers = response, headers
         await response.prepare(self._request)
         try:
             await self._pump(reply, response, meter)
@@ -146,7 +192,7 @@ class Relay:
         if transport is None or transport.is_closing():
             return response
         await self._let_go(response)
-        if meter.at_boundary and _takes_events(response.headers):
+        if meter.at_boundary and _takes_events(CIMultiDict(self._headers)):
             event = dialect.error_event(endpoint, why, call_id)
             if event:
                 await response.write(event)

@@ -86,9 +86,7 @@ def plan(
             continue
         serving = route.provider.vendor.dialects[dialect.name]
         model = _served(route, models)
-        # Several credentials share the calls: each call begins with any of them.
-        first = int(draw() * len(credentials))
-        choices = (*credentials[first:], *credentials[:first]) or (None,)
+        choices = _shared(credentials, draw) or (None,)
         candidates += [Candidate(route, credential, serving, model) for credential in choices]
     return Plan(tuple(candidates), tuple(skipped))
 
@@ -120,6 +118,8 @@ def require(found: Plan, key: Key, endpoint: Endpoint, models: Sequence[str]) ->
 
 def in_order(routes: Sequence[Route], draw: Draw) -> list[Route]:
     """Routes by priority; equal ones in a random order by weight (RFC 2782)."""
+    if len(routes) == 1:
+        return list(routes)
     ordered: list[Route] = []
     for _, equals in groupby(sorted(routes, key=_priority), key=_priority):
         same = list(equals)
@@ -127,6 +127,14 @@ def in_order(routes: Sequence[Route], draw: Draw) -> list[Route]:
             ordered.append(same.pop(_pick(same, draw)))
         ordered += same
     return ordered
+
+
+def _shared(credentials: tuple[CredentialRef, ...], draw: Draw) -> tuple[CredentialRef, ...]:
+    """Several credentials share the calls: each call begins with any of them."""
+    if len(credentials) < 2:
+        return credentials
+    first = int(draw() * len(credentials))
+    return (*credentials[first:], *credentials[:first])
 
 
 def may_use(key: Key, model: str) -> bool:

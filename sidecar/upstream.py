@@ -23,7 +23,7 @@ from sidecar.config import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
 from sidecar.exchange import MAXIMUM_HEAD, Connector, Head, Tls, ask, fresh
 from sidecar.faults import failed_head, named
-from sidecar.headers import pairs_of
+from sidecar.fields import pairs_of
 
 Body = bytes | AsyncIterable[bytes] | None
 
