@@ -20,7 +20,7 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from sidecar.fields import Pairs, head_of, lines_of
+from sidecar.fields import Pairs, has, head_of, lines_of
 
 Tls = ssl.SSLContext | bool
 """True for the system's own certificates."""
@@ -65,6 +65,11 @@ class Connection(ResponseHandler):
         super().set_exception(exc, *cause)
         if body is not None and not body.is_eof() and body.exception() is None:
             body.set_exception(aiohttp.ClientPayloadError(), exc)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001 - the library's
+        """Only what was paused: the library has its parser look at nothing after every read."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def expect(self, method: str) -> None:
         """Read what comes as the answer to a request; one parser does for all with a body."""
@@ -172,7 +177,7 @@ def request_head(method: str, url: URL, headers: Pairs, length: int) -> bytes:
         raise ValueError("a method is one word")
     lines = lines_of(headers)
     host, path = _place(url)
-    if not any(len(name) == len("host") and name.lower() == "host" for name, _ in headers):
+    if not has("host", lines):
         lines = f"Host: {host}\r\n{lines}"
     if length or method not in _WITHOUT_BODY:
         lines += f"Content-Length: {length}\r\n"

@@ -29,6 +29,11 @@ def lines_of(pairs: Pairs) -> str:
     return lines
 
 
+def has(name: str, lines: str) -> bool:
+    """Whether one of the lines is of the field of that name (lower case)."""
+    return f"\n{name}:" in f"\n{lines}".lower()
+
+
 def head_of(first: str, lines: str) -> bytes:
     """A whole head: its first line, its lines, and the empty one."""
     return f"{first}\r\n{lines}\r\n".encode("utf-8", "surrogateescape")

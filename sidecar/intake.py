@@ -55,7 +55,7 @@ class Call(Struct, frozen=True):
     facts: Facts
     encoding: str
     form_span: tuple[int, int] | None = None
-    urgency: int = Urgency.NORMAL
+    urgency: Urgency = Urgency.NORMAL
 
     @property
     def endpoint(self) -> Endpoint:

@@ -12,8 +12,9 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from sidecar.callers import Sighting
 from sidecar.config import Key, Urgency
@@ -32,8 +33,7 @@ class Passing(Protocol):
     passed: int
 
 
-@dataclass(slots=True, eq=False)
-class LiveCall:
+class LiveCall(Struct, eq=False):
     """One call while it runs. Times are monotonic seconds, but `started`, which is wall clock."""
 
     call_id: str
@@ -54,7 +54,7 @@ class LiveCall:
     status: int = 0
     outcome: Outcome = Outcome.CANCELLED
     reason: str = ""
-    attempts: list[AttemptRecord] = field(default_factory=list)
+    attempts: list[AttemptRecord] = []
     wait: float = 0.0
     first_byte: float | None = None
     usage: Usage | None = None
@@ -62,7 +62,7 @@ class LiveCall:
     ending: Refusal | None = None
     refusal: Kind | None = None
     urgency: Urgency = Urgency.NORMAL
-    waits: list[Wait] = field(default_factory=list)
+    waits: list[Wait] = []
     waiter: Waiter[Any] | None = None
     """What stands in line for it, while it waits."""
     repeated: bool = False

@@ -63,7 +63,7 @@ class Prices:
         self._list = price_list
         self._wall = wall
         self._written: tuple[tuple[Pattern, Tariff], ...] = ()
-        self._at_hand: dict[tuple[str, str, Names, Names], Tariff | None] = {}
+        self._at_hand: dict[tuple[str | None, ...], Tariff | None] = {}
 
     @property
     def source(self) -> str:
@@ -93,7 +93,7 @@ class Prices:
             return Cost(0, 0, FREE)
         usage = record.usage or Usage()
         sent = record.attempts[-1].model if record.attempts else None
-        tariff = self._find(provider, _names(record.model_served, sent), record.model_asked)
+        tariff = self._find(provider, record.model_served, sent, record.model_asked)
         said = usage.reported_cost if provider.vendor.reports_cost else None
         if said is not None and not (tariff is not None and tariff.written):
             return _charged(Fraction(said), group, REPORTED)
@@ -113,22 +113,26 @@ class Prices:
         """
         if _is_free(provider):
             return 0
-        tariff = self._find(provider, _names(sent), asked)
+        tariff = self._find(provider, sent, None, asked)
         if tariff is None:
             return None
         counts = {**_ONE_OF_EACH, INPUT: input_tokens, OUTPUT: output_tokens}
         exact = tariff.rates(self._wall(), None).estimate(counts)
         return None if exact is None else round(exact * _fraction(group.multiplier))
 
-    def _find(self, provider: Provider, served: Names, asked: str | None) -> Tariff | None:
-        names = _names(*served, asked)
-        key = (provider.name, provider.base_url, served, names)
+    def _find(
+        self, provider: Provider, served: str | None, sent: str | None, asked: str | None
+    ) -> Tariff | None:
+        served, sent, asked = _short(served), _short(sent), _short(asked)
+        key = (provider.name, provider.base_url, served, sent, asked)
         try:
             return self._at_hand[key]
         except KeyError:
             if len(self._at_hand) >= MOST_MODELS:
                 del self._at_hand[next(iter(self._at_hand))]
-            found = self._at_hand[key] = self._look_up(provider, served, names)
+            found = self._at_hand[key] = self._look_up(
+                provider, _names(served, sent), _names(served, sent, asked)
+            )
         return found
 
     def _look_up(self, provider: Provider, served: Names, names: Names) -> Tariff | None:
@@ -181,8 +185,12 @@ def _fraction(multiplier: Decimal) -> Fraction:
     return Fraction(multiplier)
 
 
+def _short(name: str | None) -> str | None:
+    return name if name is None or len(name) <= LONGEST_NAME else None
+
+
 def _names(*some: str | None) -> Names:
-    return tuple(dict.fromkeys(name for name in some if name and len(name) <= LONGEST_NAME))
+    return tuple(dict.fromkeys(name for name in some if name))
 
 
 def _counts(usage: Usage) -> dict[str, int]:

@@ -21,7 +21,7 @@ from sidecar import answers, keys, ownership, routing
 from sidecar.attempt import Attempted
 from sidecar.callers import Callers
 from sidecar.catalog import Catalog
-from sidecar.config import Provider, Snapshot, Urgency
+from sidecar.config import Provider, Snapshot
 from sidecar.dialect import Dialect, Meter
 from sidecar.dispatch import Dispatch
 from sidecar.errors import Kind, Refusal, Refused
@@ -157,7 +157,7 @@ class Proxy:
         )  # fmt: skip
         live.dialect, live.endpoint = call.dialect.name, call.endpoint.name
         live.model_asked, live.streaming = call.model, call.facts.streaming
-        live.urgency = Urgency(call.urgency)
+        live.urgency = call.urgency
         live.session = find_session(call, request.headers)
         return call
 

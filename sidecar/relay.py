@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 from sidecar.dialect import Dialect, Endpoint, Meter
 from sidecar.errors import Refusal, UpstreamError
 from sidecar.exchange import AT_ONCE
-from sidecar.fields import head_of, lines_of
+from sidecar.fields import has, head_of, lines_of
 from sidecar.hiding import Hiding
 from sidecar.upstream import Reply
 
@@ -71,7 +71,7 @@ class Relayed(web.StreamResponse):
         self._req, self._payload_writer = request, request.writer
         status, length, modern = self.status, self._length, request.version >= HttpVersion11
         lines = lines_of(self._pairs)
-        if not any(len(name) == len("date") and name.lower() == "date" for name, _ in self._pairs):
+        if not has("date", lines):
             lines += f"Date: {formatdate(usegmt=True)}\r\n"
         stays = request.keep_alive if self._keep_alive is None else self._keep_alive
         if status in _WITHOUT_BODY:

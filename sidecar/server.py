@@ -55,6 +55,11 @@ class Protocol(web.RequestHandler):
             self._head_timer.cancel()
             self._head_timer = None
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001 - the library's
+        """Only what was paused: the library has its parser look at nothing after every read."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Also forget the timer."""
         if self._head_timer is not None:
@@ -106,7 +111,7 @@ class Protocol(web.RequestHandler):
         return response
 
 
-def _unversioned() -> web.StreamResponse:
+async def _unversioned() -> web.StreamResponse:
     response = plain(Refusal(Kind.BAD_REQUEST, "only HTTP/1.1 and HTTP/1.0 are served here"))
     response.force_close()
     return response
@@ -116,8 +121,8 @@ class Server(web.Server):
     """Makes a `Protocol` for every connection; `opened` hears of each as it is made."""
 
     def __init__(self, handler: Handler, opened: Opened | None = None) -> None:
-        async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            return await handler(request) if request.version in _VERSIONS else _unversioned()
+        def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+            return handler(request) if request.version in _VERSIONS else _unversioned()
 
         super().__init__(handle, handler_cancellation=True)
         self._opened = opened

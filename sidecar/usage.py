@@ -152,5 +152,6 @@ class CallRecord(Struct, frozen=True):
     def unpriced(self) -> bool:
         """Whether its usage is known and its price is not: sums of money lack it, as they lack
         calls of unknown usage."""
-        known = self.usage_state in {UsageState.REPORTED, UsageState.PARTIAL}
-        return known and self.cost is None
+        if self.cost is not None:
+            return False
+        return self.usage_state is UsageState.REPORTED or self.usage_state is UsageState.PARTIAL
