@@ -195,7 +195,7 @@ class Admission:
                 waiter.park(now, parked=False)
                 self._answer(waiter, self._grant(waiter, option, now))
                 return True
-            stands.setdefault(gate, option)
+            waiter.stand(stands, gate, option)
         if stands.keys() != waiter.stands.keys():
             self._move(waiter, stands)
         waiter.stands = stands

@@ -93,7 +93,7 @@ class Outlook(NamedTuple):
         blocked = scheduler.admission.blocked(waiter, scheduler.now())
         shut = {each.option: each for each in blocked}
         for each in blocked:
-            waiter.stands.setdefault(each.gate, each.option)
+            waiter.stand(waiter.stands, each.gate, each.option)
         return [
             Way(option.place, option, shut.get(option), self._before(waiter, shut.get(option)))
             for option in options

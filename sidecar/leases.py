@@ -206,6 +206,13 @@ class Waiter(Generic[Place]):
         """Whether they are now."""
         return self._parked_since != NEVER
 
+    @staticmethod
+    def stand(stands: dict[Gate, Option[Place]], gate: Gate, option: Option[Place]) -> None:
+        """Have an option wait at a gate: of several the one that asks least, as it opens first."""
+        other = stands.get(gate)
+        if other is None or option.need[gate.unit] < other.need[gate.unit]:
+            stands[gate] = option
+
     def stood(self, now: float, gate: Gate) -> None:
         """It came to stand behind this; standing behind the same again is no news."""
         if not self.trail or self.trail[-1][1] != gate.name:

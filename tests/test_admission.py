@@ -37,6 +37,27 @@ def test_room_that_comes_in_the_last_moment_of_a_calls_patience_is_taken() -> No
     assert (lease.place, at) == ("somewhere", 60.0)
 
 
+def test_of_two_ways_behind_one_gate_the_one_that_opens_first_is_taken() -> None:
+    """Only the first one's moment was waited for, and another one's vendor may reckon less."""
+
+    async def story() -> tuple[Lease[str], float]:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        gate = Minute("all", "tpm", Unit.TOKENS, "all", 100)
+
+        def waiter(**ways: int) -> Waiter[str]:
+            every = [Option(place, (gate,), need(amount, 0)) for place, amount in ways.items()]
+            return admission.asks("k", 1.0, Urgency.NORMAL, every, lambda: every)
+
+        assert admission.at_once(waiter(early=50))
+        await asyncio.sleep(30.0)
+        assert admission.at_once(waiter(late=45))
+        return await admission.lease(waiter(large=60, small=40), 100.0), loop.time()
+
+    lease, at = run(story)
+    assert (lease.place, at) == ("small", 60.0)
+
+
 def test_an_old_call_that_waits_elsewhere_goes_before_the_oldest_of_a_line() -> None:
     """It once went back and forth between two lines, and nothing else happened any more."""
 
