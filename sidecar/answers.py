@@ -20,7 +20,6 @@ from sidecar.intake import Call
 from sidecar.ledger import program_of
 from sidecar.live import LiveCall
 from sidecar.plugins import locate
-from sidecar.upstream import Reply
 from sidecar.usage import AttemptRecord, Outcome
 from sidecar.verdicts import Verdict
 
@@ -170,10 +169,3 @@ def blame(attempted: Attempted) -> tuple[Outcome, str]:
     if attempted.verdict is Verdict.CLIENT:
         return Outcome.CLIENT_ERROR, attempted.reason
     return Outcome.UPSTREAM_ERROR, attempted.reason
-
-
-def readable_type(reply: Reply) -> str:
-    """The content type a meter may read by; "" when the bytes are in a coding."""
-    if reply.fields.get("Content-Encoding", "identity") != "identity":
-        return ""
-    return reply.fields.get("Content-Type", "")

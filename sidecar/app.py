@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar import __version__, pricelist
+from sidecar.abandoned import Abandoned
 from sidecar.access import log_call
 from sidecar.admin import Admin
 from sidecar.affinity import Affinity
@@ -171,7 +172,7 @@ async def _assemble(
     configuration.start()
     upstream = await stack.enter_async_context(open_upstream())
     local = await _local_servers(stack, registry)
-    attempts = Attempts(upstream, vault, local, clock)
+    attempts = Attempts(upstream, vault, local, clock, Abandoned(prices))
     affinity = Affinity(clock)
     dispatch = Dispatch(attempts, scheduler, affinity, retries, clock)
     catalog = Catalog(upstream, vault, registry.dialects, local, clock)

@@ -15,6 +15,7 @@ from aiohttp import web
 from msgspec import Struct, structs
 
 from sidecar import headers
+from sidecar.abandoned import Abandoned
 from sidecar.credentials import Vault
 from sidecar.dialect import Meter
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
@@ -27,16 +28,14 @@ from sidecar.rewriting import Rewriter
 from sidecar.routing import Candidate
 from sidecar.sse import first_event
 from sidecar.upstream import Reply, Upstream
-from sidecar.usage import AttemptRecord, UsageState
-from sidecar.vendor import Ask, Secret
+from sidecar.usage import AttemptRecord, Spent
+from sidecar.vendor import Secret
 from sidecar.verdicts import Answer, Judgement, Verdict, code_word, judge_by_status
 
 log = logging.getLogger("sidecar.attempt")
 
 JUDGED = 64 * 1024
 """How much of an error answer a vendor gets to see, in bytes."""
-MOST_TOLD = 50
-"""Attempts of one call that its record tells."""
 PEEKED = 16 * 1024
 """How much of a stream's beginning is looked at before it is passed on, in bytes."""
 PEEK = 0.05
@@ -50,7 +49,8 @@ class Attempted(Struct, frozen=True):
 
     `body` is the whole body of an error answer; None when it is still to be read. `base_url` is
     where it came from. `in_stream`: it answered well, and then said in its stream that it cannot.
-    `hiding` takes out of a stream what the client did not ask for, and we did.
+    `hiding` takes out of a stream what the client did not ask for, and we did. `spent` is what was
+    used for an error, or may have been for a failure; None where that is nothing.
     """
 
     candidate: Candidate
@@ -61,6 +61,7 @@ class Attempted(Struct, frozen=True):
     error: UpstreamError | None = None
     in_stream: bool = False
     hiding: Hiding | None = None
+    spent: Spent | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -112,11 +113,13 @@ class Attempts:
         vault: Vault,
         local: Mapping[str, str],
         clock: Callable[[], float],
+        abandoned: Abandoned,
     ) -> None:
         self._upstream = upstream
         self._vault = vault
         self._local = local
         self._clock = clock
+        self._abandoned = abandoned
 
     async def one(
         self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall
@@ -138,37 +141,46 @@ class Attempts:
         live.provider, live.credential = candidate.provider.name, candidate.credential_name
         live.model_served = candidate.model
         began = self._clock()
+        base_url, reply = "", None
         try:
-            attempted = await self._send(call, candidate, rewriter)
-        except asyncio.CancelledError:
-            # The client left while the provider worked for it: that may be billed all the same.
-            if call.endpoint.counts:
-                live.usage_state = UsageState.UNKNOWN
+            secret = self._secret(candidate)
+            base_url = self._base_url(candidate)
+            reply = await self._send(call, candidate, rewriter, base_url, secret)
+            attempted = await self._judged(call, candidate, base_url, reply, secret, live)
+        except UpstreamError as error:
+            spent = self._abandoned.unknown(call, candidate, live.started) if error.sent else None
+            attempted = _failed(candidate, base_url, error, spent)
+        except BaseException as error:
+            seconds = self._clock() - began
+            spent = self._abandoned.cut(call, candidate, reply, error, live.started)
+            live.note(_record(candidate, reply, *_cut_short(live, error), seconds, spent))
             raise
-        del live.attempts[MOST_TOLD:]  # of an endless outage, the beginning and the end
-        live.attempts.append(
-            AttemptRecord(
-                provider=candidate.provider.name,
-                credential=candidate.credential_name,
-                model=candidate.model,
-                verdict="failed" if attempted.error else attempted.verdict.value,
-                status=None if attempted.reply is None else attempted.reply.status,
-                reason=attempted.reason,
-                duration=self._clock() - began,
-            )
-        )
+        seconds = self._clock() - began
+        verdict = "failed" if attempted.error else attempted.verdict.value
+        said = verdict, attempted.reason, seconds, attempted.spent
+        live.note(_record(candidate, attempted.reply, *said))
+        if rewriter.asks(candidate) and reply is not None and is_event_stream(reply):
+            hiding = Hiding(partial(call.dialect.unasked, call.endpoint))
+            return structs.replace(attempted, hiding=hiding)
         return attempted
 
-    async def _send(self, call: Call, candidate: Candidate, rewriter: Rewriter) -> Attempted:
+    def _secret(self, candidate: Candidate) -> Secret | None:
+        return None if candidate.credential is None else self._vault.secret(candidate.credential)
+
+    def _base_url(self, candidate: Candidate) -> str:
         provider = candidate.provider
-        secret = None if candidate.credential is None else self._vault.secret(candidate.credential)
-        base_url = candidate.serving.base(provider.base_url or self._local[provider.vendor.name])
-        ask = _ask(call, candidate, rewriter, base_url, secret)
+        return candidate.serving.base(provider.base_url or self._local[provider.vendor.name])
+
+    async def _send(
+        self, call: Call, candidate: Candidate, rewriter: Rewriter, base_url: str,
+        secret: Secret | None,
+    ) -> Reply:  # fmt: skip
+        provider = candidate.provider
+        ask = rewriter.ask(candidate, base_url, secret)
         try:
             prepared = provider.vendor.prepare(ask)
         except Exception as error:  # noqa: BLE001 - the guard around foreign code
-            fault = _plugin_fault(candidate, error)
-            return _failed(candidate, base_url, fault)
+            raise _plugin_fault(candidate, error) from None
         outgoing = headers.for_upstream(
             call.headers,
             (*provider.set_headers, *prepared.headers),
@@ -179,22 +191,18 @@ class Attempts:
             # What is streamed through is framed as it came.
             outgoing += [each for each in call.headers if each[0].lower() == "content-length"]
         try:
-            reply = await self._upstream.send(
+            return await self._upstream.send(
                 provider, call.method, prepared.url, outgoing, rewriter.body(candidate)
             )
-        except UpstreamError as error:
+        except UpstreamError:
             if rewriter.broken:
                 raise malformed() from None
-            return _failed(candidate, base_url, error)
-        attempted = await self._judged(call, candidate, base_url, reply, secret)
-        if rewriter.asks(candidate) and is_event_stream(reply):
-            hiding = Hiding(partial(call.dialect.unasked, call.endpoint))
-            return structs.replace(attempted, hiding=hiding)
-        return attempted
+            raise
 
     async def _judged(
-        self, call: Call, candidate: Candidate, base_url: str, reply: Reply, secret: Secret | None
-    ) -> Attempted:
+        self, call: Call, candidate: Candidate, base_url: str, reply: Reply,
+        secret: Secret | None, live: LiveCall,
+    ) -> Attempted:  # fmt: skip
         if reply.status < HTTPStatus.BAD_REQUEST:
             try:
                 judgement = await _first_event(call, candidate, reply)
@@ -204,7 +212,10 @@ class Attempts:
             if judgement.verdict is not Verdict.TAKE:
                 reply.close()
                 fault = UpstreamError(Fault.PROTOCOL, judgement.reason, sent=True)
-                return Attempted(candidate, judgement, base_url, error=fault, in_stream=True)
+                spent = self._abandoned.told(call, candidate, reply, reply.peeked, live.started)
+                return Attempted(
+                    candidate, judgement, base_url, error=fault, in_stream=True, spent=spent
+                )
             return Attempted(candidate, judgement, base_url, reply)
         try:
             body, whole = await reply.read_all(WHOLE)
@@ -225,7 +236,8 @@ class Attempts:
             judgement = judge_by_status(answer)
         if not judgement.reason:
             judgement = structs.replace(judgement, reason=f"status {reply.status}")
-        return Attempted(candidate, judgement, base_url, reply, body)
+        spent = self._abandoned.told(call, candidate, reply, body, live.started)
+        return Attempted(candidate, judgement, base_url, reply, body, spent=spent)
 
 
 async def _first_event(call: Call, candidate: Candidate, reply: Reply) -> Judgement:
@@ -251,25 +263,26 @@ async def _first_event(call: Call, candidate: Candidate, reply: Reply) -> Judgem
     return Judgement(verdict, f"in its stream: {code_word(error)}")
 
 
-def _failed(candidate: Candidate, base_url: str, error: UpstreamError) -> Attempted:
-    return Attempted(candidate, as_judgement(error), base_url, error=error)
+def _failed(
+    candidate: Candidate, base_url: str, error: UpstreamError, spent: Spent | None = None
+) -> Attempted:
+    return Attempted(candidate, as_judgement(error), base_url, error=error, spent=spent)
 
 
-def _ask(
-    call: Call, candidate: Candidate, rewriter: Rewriter, base_url: str, secret: Secret | None
-) -> Ask:
-    return Ask(
-        dialect=call.dialect.name,
-        serving=candidate.serving,
-        endpoint=call.endpoint,
-        method=call.method,
-        path=rewriter.path(candidate.model),
-        query=rewriter.query(candidate.model),
-        model=candidate.model,
-        base_url=base_url,
-        secret=secret,
-        options=candidate.provider.options,
-    )
+def _record(
+    candidate: Candidate, reply: Reply | None, verdict: str, reason: str, seconds: float,
+    spent: Spent | None,
+) -> AttemptRecord:  # fmt: skip
+    name, credential = candidate.provider.name, candidate.credential_name
+    status = None if reply is None else reply.status
+    return AttemptRecord(name, credential, candidate.model, verdict, status, reason, seconds, spent)
+
+
+def _cut_short(live: LiveCall, error: BaseException) -> tuple[str, str]:
+    """The verdict on an attempt that ended from here, and the reason."""
+    if isinstance(error, asyncio.CancelledError):
+        return "cancelled", live.ending.message if live.ending else "the client left"
+    return "failed", str(error) if isinstance(error, Refused) else type(error).__name__
 
 
 def _plugin_fault(candidate: Candidate, error: Exception) -> UpstreamError:

@@ -20,7 +20,7 @@ from sidecar.retries import RetryBudget
 from sidecar.rewriting import Rewriter
 from sidecar.routing import Candidate
 from sidecar.scheduler import Scheduler
-from sidecar.usage import Wait
+from sidecar.usage import Spent, UsageState, Wait
 from sidecar.verdicts import Verdict
 
 _PASSING = frozenset({429, 503, 529})
@@ -111,7 +111,7 @@ class Dispatch:
             try:
                 self._learn(attempted)  # before others get the room that this one had
             finally:
-                lease.refund(sent=attempted.sent)
+                self._give_back(errand, lease, attempted.spent, sent=attempted.sent)
             if not self._may_pass(attempted):
                 errand.leave_out(attempted)
             if errand.rewriter.consumed or not errand.candidates:
@@ -157,9 +157,8 @@ class Dispatch:
         live.repeated = live.repeated or errand.has_tried(lease.place)
         try:
             attempted = await self._attempts.one(errand.call, lease.place, errand.rewriter, live)
-        except BaseException:
-            # The client left, or we failed: what was sent may be answered, and paid for.
-            lease.keep()
+        except BaseException:  # the client left, or we failed
+            self._give_back(errand, lease, live.attempts[-1].spent, sent=True)
             raise
         try:
             reply = attempted.reply
@@ -174,10 +173,22 @@ class Dispatch:
     def _won(self, errand: _Errand, attempted: Attempted, lease: Lease[Candidate]) -> Served:
         self._scheduler.good(attempted.candidate)
         if attempted.verdict is Verdict.CLIENT:
-            lease.refund(sent=True)
+            self._give_back(errand, lease, attempted.spent, sent=True)
             return Served(attempted)
         self._affinity.served(errand.session, attempted.candidate)
         return Served(attempted, lease)
+
+    def _give_back(
+        self, errand: _Errand, lease: Lease[Candidate], spent: Spent | None, *, sent: bool
+    ) -> None:
+        """End the lease of an attempt that came to nothing; what may be billed stays counted."""
+        if spent is None:
+            lease.refund(sent=sent)
+        else:
+            whole = spent.state is UsageState.REPORTED
+            self._scheduler.settle(
+                lease, errand.call, spent.usage, spent.cost, whole=whole, typical=False
+            )
 
     def _learn(self, attempted: Attempted) -> None:
         if attempted.error is not None and attempted.reply is None and not attempted.in_stream:

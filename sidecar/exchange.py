@@ -30,8 +30,9 @@ AT_ONCE = 1 << 14
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
-fresh: ContextVar[bool] = ContextVar("fresh")
-"""Whether the connection that the running task asked for last is a new one."""
+fresh: ContextVar[bool | None] = ContextVar("fresh", default=False)
+"""Whether the connection that the running task asked for last is a new one; None until that is
+there."""
 
 
 class Held(Protocol):
@@ -117,8 +118,15 @@ class Connector(aiohttp.TCPConnector):
         return kept
 
     async def _create_connection(self, *args: Any, **kwargs: Any) -> ResponseHandler:
+        fresh.set(None)
+        made = await super()._create_connection(*args, **kwargs)
         fresh.set(True)
-        return await super()._create_connection(*args, **kwargs)
+        return made
+
+
+def was_sent() -> bool:
+    """Whether the running task's latest request can have reached anybody: it had a connection."""
+    return fresh.get() is not None
 
 
 async def ask(

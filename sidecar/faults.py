@@ -16,15 +16,16 @@ from sidecar.config import Timeouts
 from sidecar.errors import Fault, UpstreamError
 
 
-def failed_head(error: Exception, timeouts: Timeouts) -> UpstreamError:
-    """What kept an attempt from getting the head of an answer."""
+def failed_head(error: Exception, timeouts: Timeouts, *, sent: bool) -> UpstreamError:
+    """What kept an attempt from getting the head of an answer. `sent`: there was a connection, so
+    that the request may have gone out."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         why = f"no connection within {timeouts.connect:g} s (timeouts.connect)"
         return UpstreamError(Fault.TIMEOUT, why, sent=False)
     if isinstance(error, TimeoutError):
         why = f"no answer within {timeouts.first_byte:g} s (timeouts.first_byte)"
-        return UpstreamError(Fault.TIMEOUT, why, sent=True)
-    return named(error, sent=not isinstance(error, aiohttp.ClientConnectorError))
+        return UpstreamError(Fault.TIMEOUT, why, sent=sent)
+    return named(error, sent=sent and not isinstance(error, ValueError))
 
 
 _NAMES: tuple[tuple[type[BaseException], Fault, Callable[[BaseException], str]], ...] = (

@@ -21,9 +21,22 @@ from sidecar.config import Key, Urgency
 from sidecar.dialect import Meter
 from sidecar.errors import Kind, Refusal
 from sidecar.leases import Waiter
-from sidecar.usage import AttemptRecord, Caller, CallRecord, Outcome, Usage, UsageState, Wait
+from sidecar.totals import together
+from sidecar.usage import (
+    AttemptRecord,
+    Caller,
+    CallRecord,
+    Outcome,
+    Spent,
+    Usage,
+    UsageState,
+    Wait,
+)
 
 log = logging.getLogger("sidecar")
+
+MOST_TOLD = 50
+"""Attempts of one call that its record tells."""
 
 
 class Passing(Protocol):
@@ -55,6 +68,8 @@ class LiveCall(Struct, eq=False):
     outcome: Outcome = Outcome.CANCELLED
     reason: str = ""
     attempts: list[AttemptRecord] = []
+    spent: Spent | None = None
+    """What attempts used that came to nothing; `usage` is what the answer used."""
     wait: float = 0.0
     first_byte: float | None = None
     usage: Usage | None = None
@@ -77,6 +92,14 @@ class LiveCall(Struct, eq=False):
     def caller(self) -> Caller | None:
         """The process that called, as far as it is known by now."""
         return None if self.sighting is None else self.sighting.caller
+
+    def note(self, attempt: AttemptRecord) -> None:
+        """An attempt is over, but for the answer that it may have brought."""
+        del self.attempts[MOST_TOLD:]  # of an endless outage, the beginning and the end
+        self.attempts.append(attempt)
+        if attempt.spent is not None:
+            spent = self.spent
+            self.spent = attempt.spent if spent is None else together(spent, attempt.spent)
 
     def end(self, refusal: Refusal) -> None:
         """Have the call end now, wherever it is, with this reason."""

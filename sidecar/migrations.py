@@ -162,5 +162,40 @@ MIGRATIONS = (
 
     CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE calls ADD COLUMN cost_whole INTEGER NOT NULL DEFAULT 1;
+
+    DROP VIEW call_figures;
+    CREATE VIEW call_figures AS SELECT
+        rowid AS number,
+        started,
+        day,
+        key,
+        group_name,
+        provider,
+        coalesce(model_asked, '') AS model,
+        CASE
+            WHEN instr(program, '/') > 1 THEN substr(program, 1, instr(program, '/') - 1)
+            WHEN program <> '' THEN program
+            ELSE coalesce(caller_program, '')
+        END AS program,
+        coalesce(repo, '') AS repo,
+        coalesce(branch, '') AS branch,
+        coalesce(session, '') AS session,
+        1 AS calls,
+        usage_state = 'unknown' AS unknown_calls,
+        usage_state IN ('reported', 'partial') AND (cost_charged IS NULL OR NOT cost_whole)
+            AS unpriced_calls,
+        usage_state <> 'none' AND (cost_charged IS NULL OR NOT cost_whole) AS uncosted_calls,
+        usage_state = 'none' AS unused_calls,
+        iif(usage_state = 'none', NULL, input_tokens) AS input_tokens,
+        iif(usage_state = 'none', NULL, output_tokens) AS output_tokens,
+        iif(usage_state = 'none', NULL, cache_read_tokens) AS cache_read_tokens,
+        iif(usage_state = 'none', NULL, cache_write_tokens) AS cache_write_tokens,
+        iif(usage_state = 'none', NULL, reasoning_tokens) AS reasoning_tokens,
+        iif(usage_state = 'none', nullif(cost_listed, 0), cost_listed) AS cost_listed,
+        iif(usage_state = 'none', nullif(cost_charged, 0), cost_charged) AS cost_charged
+    FROM calls;
+    """,
 )
 """Step n leads from schema version n to n + 1. A released step never changes: add another."""

@@ -89,17 +89,34 @@ class Prices:
         """
         if record.method == "GET" or not 200 <= record.status < 300:
             return None
+        sent = record.attempts[-1].model if record.attempts else None
+        names = (record.model_served, sent, record.model_asked)
+        return self._cost(record.usage or Usage(), provider, group, names, record.started)
+
+    def spent(
+        self, usage: Usage | None, provider: Provider, group: Group,
+        names: tuple[str | None, str | None, str | None], started: float,
+    ) -> Cost | None:  # fmt: skip
+        """What an attempt cost that came to nothing, by what its vendor said that it used, if it
+        said anything: without that, only what is free is known to cost nothing. `names` are those
+        of its model as it was served, sent and asked for."""
+        if usage is None and not _is_free(provider):
+            return None
+        return self._cost(usage or Usage(), provider, group, names, started)
+
+    def _cost(
+        self, usage: Usage, provider: Provider, group: Group,
+        names: tuple[str | None, str | None, str | None], started: float,
+    ) -> Cost | None:  # fmt: skip
         if _is_free(provider):
             return Cost(0, 0, FREE)
-        usage = record.usage or Usage()
-        sent = record.attempts[-1].model if record.attempts else None
-        tariff = self._find(provider, record.model_served, sent, record.model_asked)
+        tariff = self._find(provider, *names)
         said = usage.reported_cost if provider.vendor.reports_cost else None
         if said is not None and not (tariff is not None and tariff.written):
             return _charged(Fraction(said), group, REPORTED)
         if tariff is None:
             return None
-        exact = tariff.rates(record.started, usage.service_tier).cost(_counts(usage))
+        exact = tariff.rates(started, usage.service_tier).cost(_counts(usage))
         return None if exact is None else _charged(exact, group, tariff.name)
 
     def estimate(

@@ -33,10 +33,11 @@ from sidecar.live import LiveCall, LiveCalls
 from sidecar.metrics import Metrics
 from sidecar.plugins import Registry
 from sidecar.prices import Prices
-from sidecar.relay import End, Relay
+from sidecar.relay import End, Relay, readable_type
 from sidecar.rewriting import Rewriter
 from sidecar.routing import Candidate
 from sidecar.scheduler import Scheduler
+from sidecar.totals import with_spent
 from sidecar.usage import CallRecord, Outcome, Usage, UsageState
 from sidecar.verdicts import code_word
 
@@ -181,9 +182,7 @@ class Proxy:
             return await relay.send(reply.status, reply.reason, pairs, attempted.body)
         self._parts.ledger.used(call.key.name)
         passage.provider = attempted.candidate.provider
-        meter = passage.meter = live.meter = call.dialect.meter(
-            call.endpoint, answers.readable_type(reply)
-        )
+        meter = passage.meter = live.meter = call.dialect.meter(call.endpoint, readable_type(reply))
         response = await attempted.relay_through(relay, pairs, meter)
         if relay.end is End.CUT:
             live.outcome, live.reason = Outcome.CUT, relay.fault
@@ -222,6 +221,8 @@ class Proxy:
                 cost = parts.prices.cost(record, passage.provider, live.key.group)
                 record = structs.replace(record, cost=cost)
             self._settle(passage, record)
+            if live.spent is not None:
+                record = with_spent(record, live.spent)
         finally:
             lease = passage.lease
             if lease is not None and not lease.ended:

@@ -203,6 +203,13 @@ class Relay:
         return response
 
 
+def readable_type(reply: Reply) -> str:
+    """The content type a meter may read by; "" when the bytes are in a coding."""
+    if reply.fields.get("Content-Encoding", "identity") != "identity":
+        return ""
+    return reply.fields.get("Content-Type", "")
+
+
 def is_event_stream(reply: Reply) -> bool:
     """Whether an answer is server-sent events that can be read."""
     return _takes_events(reply.fields)

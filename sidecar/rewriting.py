@@ -16,6 +16,7 @@ from sidecar.dialect import ModelAt
 from sidecar.intake import Call
 from sidecar.routing import Candidate
 from sidecar.splice import splice_model
+from sidecar.vendor import Ask, Secret
 
 log = logging.getLogger("sidecar.rewriting")
 
@@ -90,6 +91,22 @@ class Rewriter:
                 start, end = call.form_span
                 return call.plain[:start] + model.encode() + call.plain[end:]
         return call.body or None
+
+    def ask(self, candidate: Candidate, base_url: str, secret: Secret | None) -> Ask:
+        """What its vendor needs to know to address it."""
+        call = self._call
+        return Ask(
+            dialect=call.dialect.name,
+            serving=candidate.serving,
+            endpoint=call.endpoint,
+            method=call.method,
+            path=self.path(candidate.model),
+            query=self.query(candidate.model),
+            model=candidate.model,
+            base_url=base_url,
+            secret=secret,
+            options=candidate.provider.options,
+        )
 
     def path(self, model: str | None) -> str:
         """The path for that candidate."""

@@ -140,10 +140,11 @@ class Scheduler:
 
     def settle(
         self, lease: Lease[Candidate], call: Call, usage: Usage | None, cost: Cost | None,
-        *, whole: bool,
+        *, whole: bool, typical: bool = True,
     ) -> None:  # fmt: skip
         """An answer is over: count what the vendor says it took, and what that cost. `whole`: the
-        figures are final; what is not known stays as it was estimated."""
+        figures are final; what is not known stays as it was estimated. `typical`: what is like it
+        will be estimated by it."""
         estimate = lease.option.need
         money = estimate[Unit.MONEY] if cost is None else cost.charged
         if usage is None:
@@ -154,7 +155,7 @@ class Scheduler:
         if usage.output_tokens is None or not whole:
             made = max(made, estimate[Unit.OUTPUT])
         lease.settle(need(read, made, money))
-        if whole and call.model is not None:
+        if whole and typical and call.model is not None:
             guessed, _ = guess(lease.place, size_of(call), call.facts.max_output)
             self.estimates.learn(call.key.name, call.model, guessed, read, made)
 

@@ -20,7 +20,7 @@ OBJECT_DAYS = 90
 OBJECT_COUNT = 50_000
 """How long, and how many, created objects are remembered; the oldest go first."""
 
-INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * 43)})"  # noqa: S608 - "?" alone
+INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * 44)})"  # noqa: S608 - "?" alone
 """A call that is already on the books stays as it is: nothing is counted twice."""
 
 DELETE_KEY = "DELETE FROM keys WHERE name = ?"
@@ -244,6 +244,7 @@ def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[Plain, ...]:
         record.session, record.program,
         _json(record.waits), *_cost(record), *_caller(record),
         record.urgency, day_of(record.started, zone).isoformat(),
+        record.cost is None or record.cost.whole,
     )  # fmt: skip
     return tuple(map(plain, row))
 

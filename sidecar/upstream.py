@@ -21,7 +21,7 @@ from yarl import URL
 
 from sidecar.config import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
-from sidecar.exchange import MAXIMUM_HEAD, Connector, Head, Tls, ask, fresh
+from sidecar.exchange import MAXIMUM_HEAD, Connector, Head, Tls, ask, fresh, was_sent
 from sidecar.faults import failed_head, named
 from sidecar.fields import pairs_of
 
@@ -38,7 +38,8 @@ _CONTROL = bytes({*range(0x20), 0x7F} - {0x09})
 class Reply:
     """A provider's answer whose head has arrived; its body is read piece by piece.
 
-    `headers` are the pairs in the order and spelling of the wire; `fields` finds them by name.
+    `headers` are the pairs in the order and spelling of the wire; `fields` finds them by name;
+    `peeked` is what was looked at and not read yet.
     """
 
     def __init__(self, head: Head, timeouts: Timeouts) -> None:
@@ -48,7 +49,7 @@ class Reply:
         self._loop = asyncio.get_running_loop()
         self._waiting_since: float | None = None
         self._watch: asyncio.TimerHandle | None = None
-        self._peeked = b""
+        self.peeked = b""
         self.status = head.status
         self.reason = head.reason
         self.fields = head.fields
@@ -62,8 +63,8 @@ class Reply:
 
     async def read(self) -> bytes:
         """The next bytes as they arrive; b"" at a proper end. Raises `UpstreamError`."""
-        if self._peeked:
-            peeked, self._peeked = self._peeked, b""
+        if self.peeked:
+            peeked, self.peeked = self.peeked, b""
             return peeked
         if not self._body.is_eof():
             self._waiting_since = self._loop.time()
@@ -79,22 +80,20 @@ class Reply:
     async def peek(self, most: int, patience: float) -> bytes:
         """The beginning of the body, up to its first blank line, about `most` bytes or `patience`
         seconds; `read` gives it again."""
-        peeked = b""
         with suppress(aiohttp.ClientError, OSError):  # whoever reads on hears of it
             async with asyncio.timeout(patience):
-                while len(peeked) < most and not _BLANK_LINE.search(peeked):
+                while len(self.peeked) < most and not _BLANK_LINE.search(self.peeked):
                     piece = await self._body.readany()
                     if not piece:
                         break
-                    peeked += piece
-        self._peeked = peeked
-        return peeked
+                    self.peeked += piece
+        return self.peeked
 
     async def read_all(self, maximum: int) -> tuple[bytes, bool]:
         """The body up to about `maximum` bytes, and whether that is all of it."""
         content = self._body
         if content.is_eof() and content.exception() is None:
-            return self._peeked + content.read_nowait(), True  # all of it came with the head
+            return self.peeked + content.read_nowait(), True  # all of it came with the head
         pieces: list[bytes] = []
         size = 0
         while size <= maximum:
@@ -146,7 +145,7 @@ class Upstream:
             return await self._head(provider, method, url, headers, body)
         except UpstreamError as error:
             repeatable = body is None or isinstance(body, bytes)
-            if error.fault is not Fault.CLOSED or fresh.get() or not repeatable:
+            if error.fault is not Fault.CLOSED or fresh.get() is not False or not repeatable:
                 raise
         return await self._head(provider, method, url, headers, body)
 
@@ -167,7 +166,7 @@ class Upstream:
             else:
                 head = await self._by_library(method, url, headers, body, tls, proxy, timeouts)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            raise failed_head(error, timeouts) from error
+            raise failed_head(error, timeouts, sent=was_sent()) from error
         why = _wrong(head)
         if why:
             head.held.close()

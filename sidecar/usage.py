@@ -42,7 +42,8 @@ class UsageState(StrEnum):
     PARTIAL = "partial"
     """The answer was cut or left: the figures seen until then."""
     UNKNOWN = "unknown"
-    """Tokens were used, but nobody said how many."""
+    """Tokens were used, or may have been, of which nobody said how many; figures that there are
+    for all that are those of the call's other attempts."""
     NONE = "none"
     """Nothing was used: refused, failed, or an endpoint that uses none."""
 
@@ -65,8 +66,14 @@ class Outcome(StrEnum):
     """The key was revoked while the answer was running."""
 
 
-class AttemptRecord(Struct, frozen=True):
-    """One try of a call at one provider. Durations in seconds."""
+class AttemptRecord(Struct, frozen=True, omit_defaults=True):
+    """One try of a call at one provider. Durations in seconds.
+
+    `verdict` is the vendor's, `failed` for what never got that far, or `cancelled` for what was cut
+    short from here. `spent` is what it used although it came to nothing, and is part of what the
+    call used; None where that is nothing, and of the attempt whose answer was passed on: the rest
+    is that one's.
+    """
 
     provider: str
     credential: str
@@ -75,6 +82,7 @@ class AttemptRecord(Struct, frozen=True):
     status: int | None
     reason: str
     duration: float
+    spent: Spent | None = None
 
 
 class Wait(Struct, frozen=True):
@@ -91,12 +99,22 @@ class Cost(Struct, frozen=True):
     `listed` is list price times usage; `charged` is that times the group's multiplier. `price` says
     where the price comes from: the list, its version and its name for the model (`genai-prices
     0.2.3 openai/gpt-5.5`), the line of the file (`routes.yaml:14`), `reported` (by the vendor) or
-    `free`.
+    `free`; several are joined by ` + `. Not `whole` is the cost of a call of which some attempt
+    cost nobody knows how much.
     """
 
     listed: int
     charged: int
     price: str
+    whole: bool = True
+
+
+class Spent(Struct, frozen=True, omit_defaults=True):
+    """What was used: how much of that is known, the known part, and what that cost."""
+
+    state: UsageState
+    usage: Usage | None = None
+    cost: Cost | None = None
 
 
 class Caller(Struct, frozen=True):
@@ -114,8 +132,9 @@ class CallRecord(Struct, frozen=True):
 
     Names and figures only: never a prompt, an answer or a secret. `started` is wall-clock seconds
     since the epoch; durations are seconds on the monotonic clock. `key` is "" when the caller
-    could not be identified. `refusal` is why we answered it ourselves, when we did. `cost` is None
-    when the price or the usage is unknown; `caller` is None when nobody looked, or not in time.
+    could not be identified. `refusal` is why we answered it ourselves, when we did. `usage` and
+    `cost` are those of all of its attempts; `cost` is None when the price or the usage is unknown.
+    `caller` is None when nobody looked, or not in time.
     """
 
     call_id: str
@@ -150,8 +169,8 @@ class CallRecord(Struct, frozen=True):
 
     @property
     def unpriced(self) -> bool:
-        """Whether its usage is known and its price is not: sums of money lack it, as they lack
-        calls of unknown usage."""
-        if self.cost is not None:
+        """Whether its usage is known and its price is not, or not all of it: sums of money lack
+        that, as they lack what is unknown of usage."""
+        if self.cost is not None and self.cost.whole:
             return False
         return self.usage_state is UsageState.REPORTED or self.usage_state is UsageState.PARTIAL

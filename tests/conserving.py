@@ -16,6 +16,8 @@ Figures = tuple[int | None, int | None, int | None, int | None, int | None]
 """Input, output, cache read, cache written, reasoning: as the books have them."""
 MULTIPLIER = {"GPT": 10, "Asking": 9, "Claude": 9, "Gemini": 5}
 """Tenths of the list price."""
+WASTE: Figures = (70, 20, None, None, None)
+"""What a failed try says that it used, where it says anything."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Plan:
 
     name: str
     form: Form = field(repr=False)
-    refusals: list[int]
+    refusals: list[int | str]
     cut: int | None = None
     bad: bool = False
     leaves: int | None = None
@@ -68,6 +70,7 @@ class Plan:
     arrived: int = 0
     served: int = 0
     sent: int = 0
+    wasted: list[Figures | None] = field(default_factory=list)
     # What the client saw.
     life: int = 0
     began: float = 0.0
@@ -287,6 +290,9 @@ def plans(calls: int, seed: int) -> Iterator[Plan]:
             plan.early = True
         if draw.random() < 0.05:
             plan.refusals = [draw.choice((429, 503, 529)) for _ in range(draw.choice((1, 1, 2)))]
+        if draw.random() < 0.06:
+            # Not asked again there, so that one candidate is left for it.
+            plan.refusals.append(draw.choice(("told", "told", "lost")))
         yield plan
 
 
@@ -312,7 +318,9 @@ class BookVendor:
         asked = request.json()
         plan = self.plans[str(asked["nonce"])]
         plan.arrived += 1
-        if plan.refusals:
+        if plan.refusals and isinstance(plan.refusals[0], str):
+            self._waste(plan, writer)
+        elif plan.refusals:
             writer.write(_head(f"{plan.refusals.pop(0)} No", b"{}", b"retry-after-ms: 5\r\n"))
         elif plan.bad:
             writer.write(_head("400 Bad", b'{"error":{"code":"bad"}}'))
@@ -326,6 +334,16 @@ class BookVendor:
                 return
             await self._good(plan, writer)
         await writer.drain()
+
+    def _waste(self, plan: Plan, writer: asyncio.StreamWriter) -> None:
+        """Work for nothing: say what it took, or nothing that can be read."""
+        told = plan.refusals.pop(0) == "told"
+        plan.wasted.append(WASTE if told else None)
+        if told:
+            writer.write(_head("500 Oops", USED[plan.form.key]))
+        else:
+            writer.write(b"nonsense\r\n\r\n")
+            writer.close()
 
     async def _good(self, plan: Plan, writer: asyncio.StreamWriter) -> None:
         data = b"".join(stage.data for stage in plan.form.stages)
@@ -343,6 +361,17 @@ class BookVendor:
             writer.close()
         elif streams:
             writer.write(b"0\r\n\r\n")
+
+
+_OPENAI = b'{"error":{"code":"x"},"usage":{"prompt_tokens":70,"completion_tokens":20}}'
+USED = {
+    "gpt": _OPENAI,
+    "asking": _OPENAI,
+    "claude": b'{"type":"error","error":{"type":"x"},"usage":{"input_tokens":70,"output_tokens":20}}',
+    "gemini": b'{"error":{"status":"X"},"usageMetadata":'
+    b'{"promptTokenCount":70,"candidatesTokenCount":20}}',
+}
+"""An error that says what it took, as each vendor would."""
 
 
 def _head(status: str, body: bytes, more: bytes = b"") -> bytes:

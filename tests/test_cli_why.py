@@ -21,6 +21,7 @@ from sidecar.usage import (
     CallRecord,
     Cost,
     Outcome,
+    Spent,
     Usage,
     UsageState,
     Wait,
@@ -114,14 +115,49 @@ def test_a_refusal_says_by_whom_and_why(cli: Cli) -> None:
         ({"usage_state": UsageState.PARTIAL, "usage": Usage(5, 6), "cost": Cost(7, 7, "p")},
          "5 input, 6 output, as far as it was told", "$0.000000007 by p"),
         ({"usage": Usage(0, 0), "cost": Cost(0, 0, "free")}, "0 input, 0 output", "$0 by free"),
+        ({"usage": Usage(5, 6), "usage_state": UsageState.UNKNOWN, "cost": Cost(7, 7, "p", False)},
+         "5 input, 6 output, and what is unknown of its tries",
+         "$0.000000007 by p, and what is unknown of its tries"),
     ],
-    ids=["unknown", "unpriced", "partial", "free"],
+    ids=["unknown", "unpriced", "partial", "free", "partly unknown"],
 )  # fmt: skip
 def test_unknown_is_told_from_nothing(
     cli: Cli, changes: dict[str, Any], used: str, cost: str
 ) -> None:
     lines = story(cli, call(started=time.time(), **changes))
     assert (lines["used"], lines["cost"]) == ([used], [cost])
+
+
+SPENT = call(
+    attempts=(
+        AttemptRecord(
+            "acme", "", "m-1", "failed", None, "in its stream: server_error", 0.04,
+            Spent(UsageState.PARTIAL, Usage(7, 1, units=(("images", 1),)), Cost(9, 8, "p")),
+        ),
+        AttemptRecord(
+            "acme", "", "m-1", "failed", None, "it closed without an answer", 0.04,
+            Spent(UsageState.UNKNOWN),
+        ),
+        AttemptRecord("other", "", "m-1", "take", 200, "", 1.5),
+    ),
+)  # fmt: skip
+
+
+def test_what_a_try_used_that_came_to_nothing_is_told_with_it(cli: Cli) -> None:
+    assert story(cli, SPENT)["tried"] == [
+        "1. acme with no credential, m-1, no answer, 40 ms: failed (in its stream: server_error); "
+        "used 7 input, 1 output, 1 images, as far as it was told, $0.000000008",
+        "2. acme with no credential, m-1, no answer, 40 ms: failed (it closed without an answer); "
+        "what it used is unknown",
+        "3. other with no credential, m-1, status 200, 1.5 s: take",
+    ]
+    found = json.loads(cli.run("why", "call_1", "--json").out, parse_float=Decimal)
+    told, unknown, nothing = (each["spent"] for each in found["attempts"])
+    assert (told["usage_state"], told["usage"]["input_tokens"]) == ("partial", 7)
+    assert told["usage"]["units"] == {"images": 1}
+    assert told["cost"]["charged_usd"] == Decimal("0.000000008")
+    assert unknown == {"usage_state": "unknown", "usage": None, "cost": None}
+    assert nothing is None
 
 
 def test_json_has_all_of_it(cli: Cli) -> None:
@@ -138,7 +174,7 @@ def test_json_has_all_of_it(cli: Cli) -> None:
     }  # fmt: skip
     assert found["cost"] == {
         "listed_usd": Decimal("0.00125"), "charged_usd": Decimal("0.001125"),
-        "price": "list 2026-11-01",
+        "price": "list 2026-11-01", "whole": True,
     }  # fmt: skip
     assert found["caller"] == {
         "program": "codex", "pid": 4711, "directory": "/home/me/app", "repo": "app",

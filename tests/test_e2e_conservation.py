@@ -198,7 +198,29 @@ async def scrape(play: Play) -> str:
 
 
 def allowed(plan: Plan) -> set[tuple[str, Figures | None]]:
-    """What the books may say of a call that the vendor saw."""
+    """What the books may say of a call that the vendor saw, its failed tries included."""
+    found = answered(plan)
+    left = plan.leaves is not None or plan.early or plan.killed
+    for told in plan.wasted:
+        # Who left may have done so before that try was heard of, and while it was made.
+        perhaps = found | {("unknown", figures) for _, figures in found} if left else set()
+        found = perhaps | {wasted(state, figures, told, plan) for state, figures in found}
+    return found
+
+
+def wasted(
+    state: str, figures: Figures | None, told: Figures | None, plan: Plan
+) -> tuple[str, Figures | None]:
+    """What is said of an answer, with a failed try before it."""
+    if told is None:
+        return ("unknown" if plan.form.counts else state), figures
+    pairs = zip(figures or (None,) * 5, told, strict=True)
+    both = tuple(one if two is None else (one or 0) + two for one, two in pairs)
+    return ("reported" if state == "none" else state), both  # type: ignore[return-value]
+
+
+def answered(plan: Plan) -> set[tuple[str, Figures | None]]:
+    """What they may say of its answer."""
     form = plan.form
     if not form.counts or plan.bad:
         return {("none", None)}

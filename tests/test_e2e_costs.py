@@ -125,15 +125,18 @@ async def test_what_nobody_knows_is_counted_and_never_zero(
     assert [row["cost_charged"] for row in rows(proxy.state)] == [None, None]
 
 
-async def test_a_call_that_failed_used_nothing_that_could_cost(
+async def test_a_call_that_failed_costs_what_its_vendor_said_that_it_used(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
-    vendor.play(answer(ANSWER, "400 Bad"), answer(ANSWER, "404 Not Found"))
-    await proxy.ask(CHAT, GPT_4O)
-    await proxy.ask(CHAT, GPT_4O)
-    await proxy.ask(CHAT, b'{"model":"o9"}')
-    await proxy.record(3)
-    assert [record.cost for record in proxy.records] == [None, None, None]
+    vendor.play(
+        answer(b"{}", "400 Bad"), answer(b"{}", "404 Not Found"),
+        answer(ANSWER, "400 Bad"), answer(ANSWER, "404 Not Found"),
+    )  # fmt: skip
+    for model in (b"gpt-4o", b"gpt-4o", b"gpt-4o", b"gpt-4o", b"o9"):
+        await proxy.ask(CHAT, b'{"model":"%s"}' % model)
+    await proxy.record(5)
+    cost = Cost(COST, COST, LISTED)
+    assert [record.cost for record in proxy.records] == [None, None, cost, cost, None]
     assert await figures(proxy.running, "sidecar_calls_unpriced_total") == {}
 
 

@@ -229,6 +229,7 @@ async def test_a_finished_call_is_one_row_with_everything_but_its_words(
         "cost_listed": 1_250_000, "cost_charged": 1_125_000, "price": "list 2026-11-01",
         "caller_program": "codex", "caller_pid": 4711, "caller_directory": "/home/me/app",
         "repo": "app", "branch": "main", "urgency": "background", "day": "2027-01-15",
+        "cost_whole": 1,
     }  # fmt: skip
 
 

@@ -301,6 +301,8 @@ def test_what_was_not_served_costs_nothing_and_is_not_unknown(
         (UsageState.UNKNOWN, None, False),
         (UsageState.UNKNOWN, Cost(0, 0, "free"), False),
         (UsageState.NONE, None, False),
+        (UsageState.REPORTED, Cost(1, 1, "x", whole=False), True),
+        (UsageState.UNKNOWN, Cost(1, 1, "x", whole=False), False),
     ],
 )
 def test_which_calls_are_unpriced(state: UsageState, cost: Cost | None, *, unpriced: bool) -> None:

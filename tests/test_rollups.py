@@ -83,6 +83,10 @@ def counted(
     return {names: summed(group) for names, group in groups.items()}
 
 
+def costs_all(record: CallRecord) -> bool:
+    return record.cost is not None and record.cost.whole
+
+
 def summed(records: list[CallRecord]) -> Sums:
     """A figure is what is known of it; 0 if nothing was used, and else None if nothing is known."""
     states = [record.usage_state for record in records]
@@ -95,8 +99,8 @@ def summed(records: list[CallRecord]) -> Sums:
     return Sums(
         len(records),
         states.count(UsageState.UNKNOWN),
-        sum(r.usage_state in told and r.cost is None for r in records),
-        sum(r.usage_state is not UsageState.NONE and r.cost is None for r in records),
+        sum(r.usage_state in told and not costs_all(r) for r in records),
+        sum(r.usage_state is not UsageState.NONE and not costs_all(r) for r in records),
         states.count(UsageState.NONE),
         *figures,
     )
@@ -104,6 +108,7 @@ def summed(records: list[CallRecord]) -> Sums:
 
 # ── any interleaving of writes, repeats, renames and retention ─────────────────────────────────
 
+MONEY = st.integers(0, 10**12)
 COUNT = st.none() | st.integers(0, 10**6)
 USAGE = st.none() | st.builds(Usage, COUNT, COUNT, COUNT, COUNT, COUNT, COUNT)
 # Few values of each, so that many calls meet in one line of a day.
@@ -118,7 +123,7 @@ RECORDS = st.builds(
     program=st.sampled_from(["codex/1.0", "codex/1.1", ""]),
     usage=USAGE,
     usage_state=st.sampled_from(list(UsageState)),
-    cost=st.none() | st.builds(Cost, st.integers(0, 10**12), st.integers(0, 10**12), st.just("p")),
+    cost=st.none() | st.builds(Cost, MONEY, MONEY, st.just("p"), st.booleans()),
     caller=st.sampled_from([None, Caller("node", 7, "/x", "app", "fix")]),
 )
 STEPS = RECORDS | st.builds(Renamed, st.sampled_from("abc"), st.sampled_from("abc"))

@@ -59,7 +59,14 @@ def _attempt(attempt: dict[str, Any]) -> str:
     status = "no answer" if attempt["status"] is None else f"status {attempt['status']}"
     verdict = attempt["verdict"] + (f" ({attempt['reason']})" if attempt["reason"] else "")
     model = attempt["model"] or ""
-    return f"{_joined(where, model, status, _seconds(attempt['duration']))}: {verdict}"
+    spent = f"; {_spent(attempt['spent'])}" if attempt["spent"] else ""
+    return f"{_joined(where, model, status, _seconds(attempt['duration']))}: {verdict}{spent}"
+
+
+def _spent(spent: dict[str, Any]) -> str:
+    if spent["usage"] is None:
+        return "what it used is unknown"
+    return f"used {_figures(spent)}, {in_dollars(spent['cost'] and spent['cost']['charged_usd'])}"
 
 
 def _answered(story: dict[str, Any]) -> str:
@@ -80,6 +87,11 @@ def _used(story: dict[str, Any]) -> str:
     usage = story["usage"]
     if usage is None:
         return "nothing" if story["usage_state"] == "none" else f"{UNKNOWN}: the vendor did not say"
+    return _figures(story)
+
+
+def _figures(story: dict[str, Any]) -> str:
+    usage, state = story["usage"], story["usage_state"]
     parts = [
         f"{_count(usage['input_tokens'])} input",
         _of("from the cache", usage["cache_read_tokens"]),
@@ -88,7 +100,8 @@ def _used(story: dict[str, Any]) -> str:
         _of("reasoning", usage["reasoning_tokens"]),
         *(f"{amount:,} {unit.replace('_', ' ')}" for unit, amount in usage["units"].items()),
         f"tier {usage['service_tier']}" if usage["service_tier"] else "",
-        "as far as it was told" if story["usage_state"] == "partial" else "",
+        "as far as it was told" if state == "partial" else "",
+        "and what is unknown of its tries" if state == "unknown" else "",
     ]
     return _joined(*parts)
 
@@ -106,7 +119,8 @@ def _cost(story: dict[str, Any]) -> str:
         return f"{UNKNOWN}: " + ("no price is known for it" if known else "so is the usage")
     listed, charged = found["listed_usd"], found["charged_usd"]
     factor = f" × {_ratio(listed, charged)} = {in_dollars(charged)}" if listed != charged else ""
-    return f"{in_dollars(listed)} by {found['price']}{factor}"
+    more = "" if found["whole"] else ", and what is unknown of its tries"
+    return f"{in_dollars(listed)} by {found['price']}{factor}{more}"
 
 
 def _ratio(listed: Decimal, charged: Decimal) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from decimal import Decimal
 from typing import Any
 
 from sidecar.reports.activity import moment
@@ -53,10 +52,12 @@ def trail(connection: sqlite3.Connection, call_id: str) -> dict[str, Any] | None
     """Everything on the books about a call; None when it is not on them.
 
     The columns of the row, but: `started` is ISO 8601 in UTC; `group` is its name; `attempts` and
-    `waits` are lists (`provider, credential, model, verdict, status, reason, duration`; `behind,
-    seconds`); `usage` holds the tokens by kind, `units` and `service_tier`, and is null when
-    nothing was reported; `cost` holds `listed_usd`, `charged_usd` and `price`, and is null when
-    unknown; `caller` holds `program, pid, directory, repo, branch`, and is null when nobody looked.
+    `waits` are lists (`provider, credential, model, verdict, status, reason, duration, spent`;
+    `behind, seconds`); `usage` holds the tokens by kind, `units` and `service_tier`, and is null
+    when nothing was reported; `cost` holds `listed_usd`, `charged_usd`, `price` and `whole` (false
+    when an attempt may have cost more), and is null when unknown; `caller` holds `program, pid,
+    directory, repo, branch`, and is null when nobody looked. `spent` is what an attempt used that
+    came to nothing (`usage_state`, `usage`, `cost`), and null where that is nothing.
     """
     cursor = connection.execute("SELECT * FROM calls WHERE call_id = ?", (call_id,))
     values = cursor.fetchone()
@@ -69,7 +70,7 @@ def trail(connection: sqlite3.Connection, call_id: str) -> dict[str, Any] | None
         "caller": _caller(row),
         "streaming": bool(row["streaming"]),
         "waits": json.loads(row["waits"]),
-        "attempts": json.loads(row["attempts"]),
+        "attempts": [_attempt(each) for each in json.loads(row["attempts"])],
         "usage": _usage(row),
         "cost": _cost(row),
     }
@@ -83,17 +84,39 @@ def _caller(row: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _usage(row: dict[str, Any]) -> dict[str, Any] | None:
-    if row["usage_state"] not in {"reported", "partial"}:
-        return None
     found: dict[str, Any] = {name: row[name] for name in USAGE}
-    return found | {"units": json.loads(row["units"]), "service_tier": row["service_tier"]}
+    units = json.loads(row["units"])
+    told = units or any(figure is not None for figure in found.values())
+    # Of what is partly unknown, the part is told that is known.
+    if row["usage_state"] == "none" or (row["usage_state"] == "unknown" and not told):
+        return None
+    return found | {"units": units, "service_tier": row["service_tier"]}
 
 
-def _cost(row: dict[str, Any]) -> dict[str, Decimal | str | None] | None:
+def _attempt(attempt: dict[str, Any]) -> dict[str, Any]:
+    spent = attempt.get("spent")
+    if spent is None:
+        return attempt | {"spent": None}
+    usage, cost = spent.get("usage"), spent.get("cost")
+    if usage is not None:
+        named = ("units", "service_tier")
+        usage = {name: usage[name] for name in (*USAGE, *named)} | {"units": dict(usage["units"])}
+    if cost is not None:
+        cost = _money(cost["listed"], cost["charged"], cost["price"], whole=cost["whole"])
+    return attempt | {"spent": {"usage_state": spent["state"], "usage": usage, "cost": cost}}
+
+
+def _cost(row: dict[str, Any]) -> dict[str, Any] | None:
     if row["cost_charged"] is None:
         return None
+    whole = bool(row["cost_whole"])
+    return _money(row["cost_listed"], row["cost_charged"], row["price"], whole=whole)
+
+
+def _money(listed: int, charged: int, price: str, *, whole: bool) -> dict[str, Any]:
     return {
-        "listed_usd": dollars(row["cost_listed"]),
-        "charged_usd": dollars(row["cost_charged"]),
-        "price": row["price"],
+        "listed_usd": dollars(listed),
+        "charged_usd": dollars(charged),
+        "price": price,
+        "whole": whole,
     }

@@ -1,0 +1,86 @@
+"""What an attempt used that came to nothing, as far as its vendor said so before it failed.
+
+An answer with an error's status, and a stream that begins with an error, are the vendor's word that
+it did nothing, unless they tell usage. Whatever else was sent may have been served, and billed.
+"""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from sidecar.dialect import Meter
+from sidecar.errors import Refused
+from sidecar.exchange import was_sent
+from sidecar.intake import Call
+from sidecar.prices import Prices
+from sidecar.relay import is_event_stream, readable_type
+from sidecar.routing import Candidate
+from sidecar.upstream import Reply
+from sidecar.usage import Spent, Usage, UsageState
+
+log = logging.getLogger("sidecar.abandoned")
+
+
+class Abandoned:
+    """Reckons what attempts used that came to nothing, by the prices in force."""
+
+    def __init__(self, prices: Prices) -> None:
+        self._prices = prices
+
+    def told(
+        self, call: Call, candidate: Candidate, reply: Reply, data: bytes, started: float
+    ) -> Spent | None:
+        """What an answer says was used in the `data` that came of it, all of it if it is no
+        stream; None when it says nothing of that. `started` is when the call began, in seconds
+        since the epoch."""
+        if call.method == "GET":
+            return None  # what is only looked at again was counted when it was made
+        try:
+            meter = call.dialect.meter(call.endpoint, readable_type(reply))
+            meter.feed(data)
+            usage = _usage(meter, call, candidate)
+            whole, model = meter.finished or not is_event_stream(reply), meter.model
+        except Exception as error:  # noqa: BLE001 - a plugin's accounting must never break traffic
+            log.warning("what %s said is lost: %s", candidate.provider.name, type(error).__name__)
+            return None
+        if usage is None:
+            return None
+        state = UsageState.REPORTED if whole else UsageState.PARTIAL
+        return self._spent(state, usage, call, candidate, model, started)
+
+    def cut(
+        self, call: Call, candidate: Candidate, reply: Reply | None, error: BaseException,
+        started: float,
+    ) -> Spent | None:  # fmt: skip
+        """What an attempt used that was cut short from here, by the running task's `error`: what
+        its provider did until then may be billed, unless the request never got there whole, or
+        the answer was an error."""
+        if isinstance(error, Refused) or (reply is None and not was_sent()):
+            return None
+        if reply is None:
+            return self.unknown(call, candidate, started)
+        if reply.status >= HTTPStatus.BAD_REQUEST:
+            return None
+        told = self.told(call, candidate, reply, reply.peeked, started)
+        return told or self.unknown(call, candidate, started)
+
+    def unknown(self, call: Call, candidate: Candidate, started: float) -> Spent | None:
+        """What may have been used by something of which nothing came back; None at an endpoint
+        that uses none."""
+        if not call.endpoint.counts:
+            return None
+        return self._spent(UsageState.UNKNOWN, None, call, candidate, None, started)
+
+    def _spent(
+        self, state: UsageState, usage: Usage | None, call: Call, candidate: Candidate,
+        model: str | None, started: float,
+    ) -> Spent:  # fmt: skip
+        names = (model, candidate.model, call.model)
+        cost = self._prices.spent(usage, candidate.provider, call.key.group, names, started)
+        return Spent(state, usage, cost)
+
+
+def _usage(meter: Meter, call: Call, candidate: Candidate) -> Usage | None:
+    usage = meter.usage()
+    return None if usage is None else candidate.provider.vendor.normalise(usage, call.endpoint)
