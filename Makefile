@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint check conserve bench-smoke bench-schedule prices dashboards screenshots wheel clean
+.PHONY: run test lint check explore conserve bench-smoke bench-schedule prices dashboards screenshots wheel clean
 
 run: $(READY)
 	@$(BIN)/sidecar demo --directory .sidecar
@@ -20,6 +20,10 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 check: lint test
+
+# The properties again, with examples that nobody has seen: what fails gets an @example of its own.
+explore: $(READY)
+	$(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=explore
 
 conserve: $(READY)
 	$(BIN)/python -m pytest -q -s tests/test_e2e_conservation.py --calls 10000
