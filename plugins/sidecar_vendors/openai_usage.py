@@ -55,7 +55,10 @@ def read_usage(usage: Mapping[str, object], tools: object = None) -> Usage | Non
 
 
 def _details(usage: Mapping[str, object], *names: str) -> Mapping[str, object]:
-    return as_mapping(next((usage[name] for name in names if usage.get(name)), None))
+    for name in names:
+        if found := usage.get(name):
+            return as_mapping(found)
+    return {}
 
 
 def _units(
@@ -76,7 +79,9 @@ def _units(
         ("output_image_tokens", read_out.get("image_tokens")),
         ("web_searches", searches.get("num_requests")),
     )
-    return tuple((name, count) for name, figure in figures if (count := as_count(figure)))
+    return tuple(
+        [(name, count) for name, figure in figures if figure and (count := as_count(figure))]
+    )
 
 
 def _reported_cost(usage: Mapping[str, object]) -> int | None:
