@@ -45,8 +45,8 @@ class Laptop:
         self.clock = loop.time
         self.draw = random.Random(seed).random
         sources = Sources(self.clock, self.wall, self.draw, loop.call_at)
-        prices = Prices(pricelist.load(), self.wall)
-        self.scheduler = Scheduler(sources, prices, lambda _: None, state)
+        self.prices = Prices(pricelist.load(), self.wall)
+        self.scheduler = Scheduler(sources, self.prices, lambda _: None, state)
         self._snapshot = _snapshot(vendor, agents, written, patience)
         self._dialect = _registry().dialects[vendor]
         located = self._dialect.locate("POST", PATHS[vendor])

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from day.account import Account
 from day.jobs import Answer, Job, Unreachable
 from day.laptop import MODEL, Laptop, usage
+from sidecar.abandoned import Abandoned
 from sidecar.affinity import Affinity
 from sidecar.attempt import Attempts
 from sidecar.credentials import Vault
@@ -58,7 +59,7 @@ class Sidecar:
         self._account = account
         clock = laptop.clock
         wire: Any = _Wire(account)
-        attempts = Attempts(wire, Vault({}, clock), {}, clock)
+        attempts = Attempts(wire, Vault({}, clock), {}, clock, Abandoned(laptop.prices))
         self._live = LiveCalls(clock, laptop.wall)
         self._dispatch = Dispatch(
             attempts, laptop.scheduler, Affinity(clock), RetryBudget(clock), clock
