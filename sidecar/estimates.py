@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import OrderedDict, deque
-from math import ceil, inf
+from math import ceil, inf, sqrt
 
 REMEMBERED = 64
 """Answers of one key and model that are looked back on."""
@@ -45,6 +45,10 @@ class Sample:
         """What half of them exceed."""
         return self._quantile(0.5)
 
+    def mean(self) -> float:
+        """The average; 0 of nothing."""
+        return sum(self._sorted) / max(1, len(self._sorted))
+
     def spread(self) -> float:
         """How far the highest lie above the middle: 1 when all are alike."""
         middle = self.middle()
@@ -65,12 +69,25 @@ class Estimates:
         self._ratios: OrderedDict[tuple[str, str], Sample] = OrderedDict()
 
     def output(self, key: str, model: str, asked: int | None) -> int:
-        """Tokens to reserve for an answer of which `asked` is the bound, if it has one."""
+        """Tokens that an answer of which `asked` is the bound, if it has one, takes at most: hardly
+        any takes more."""
         sample = self._outputs.get((key, model))
         typical = None if sample is None else sample.typical()
         if typical is None:
             return UNSEEN if asked is None else asked
         return int(typical) if asked is None else min(asked, int(typical))
+
+    def likely(self, key: str, model: str, at_most: int, running: int) -> int:
+        """Of these `output` tokens, those to hold room for while so many other calls run.
+
+        Hardly ever do all take much together: what n answers take lies above their average by the
+        square root of n times what one does, so each adds a part of it that grows smaller.
+        """
+        sample = self._outputs.get((key, model))
+        if sample is None or sample.typical() is None:
+            return at_most
+        mean = min(sample.mean(), at_most)
+        return ceil(mean + (at_most - mean) / sqrt(running + 1))
 
     def knows(self, key: str, model: str) -> bool:
         """Whether enough of its answers were seen to say what is typical."""

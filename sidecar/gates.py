@@ -24,22 +24,32 @@ ACTIVE = 60.0
 
 
 class Unit(IntEnum):
-    """What a gate counts; the index of its amount in a `Need`."""
+    """What a gate counts; the index of its amount in a `Need`.
+
+    Of an answer that is not written yet, limits of the file count what it is likely to take, and
+    what a vendor said is left what it may take at most: a vendor does not carry over what exceeds.
+    """
 
     CALLS = 0
     TOKENS = 1
     INPUT = 2
     OUTPUT = 3
     MONEY = 4
+    TOKENS_AT_MOST = 5
+    OUTPUT_AT_MOST = 6
 
 
 Need = Sequence[int]
 """What a call takes of each unit, by `Unit`; money in nano-dollars."""
 
 
-def need(input_tokens: int, output_tokens: int, money: int = 0) -> Need:
-    """What one call takes."""
-    return (1, input_tokens + output_tokens, input_tokens, output_tokens, money)
+def need(input_tokens: int, output_tokens: int, money: int = 0, at_most: int | None = None) -> Need:
+    """What one call takes; `at_most` is output, where that is a guess."""
+    most = output_tokens if at_most is None else at_most
+    return (
+        1, input_tokens + output_tokens, input_tokens, output_tokens, money,
+        input_tokens + most, most,
+    )  # fmt: skip
 
 
 class Gate:

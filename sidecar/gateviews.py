@@ -22,6 +22,8 @@ UNITS = {
     Unit.INPUT: "input_tokens",
     Unit.OUTPUT: "output_tokens",
     Unit.MONEY: "usd",
+    Unit.TOKENS_AT_MOST: "tokens",
+    Unit.OUTPUT_AT_MOST: "output_tokens",
 }
 
 

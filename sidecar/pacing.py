@@ -34,9 +34,9 @@ what calls will take is a guess. It costs nothing, as such a limit fills up all 
 
 UNITS = {
     QuotaKind.REQUESTS: Unit.CALLS,
-    QuotaKind.TOKENS: Unit.TOKENS,
+    QuotaKind.TOKENS: Unit.TOKENS_AT_MOST,
     QuotaKind.INPUT_TOKENS: Unit.INPUT,
-    QuotaKind.OUTPUT_TOKENS: Unit.OUTPUT,
+    QuotaKind.OUTPUT_TOKENS: Unit.OUTPUT_AT_MOST,
 }
 
 _LENGTHS = {1.0: "/second", MINUTE: "/minute", 86400.0: "/day", 30 * 86400.0: "/month"}

@@ -146,14 +146,14 @@ class Scheduler:
         figures are final; what is not known stays as it was estimated. `typical`: what is like it
         will be estimated by it."""
         estimate = lease.option.need
+        supposed, most = estimate[Unit.INPUT], estimate[Unit.OUTPUT_AT_MOST]
         money = estimate[Unit.MONEY] if cost is None else cost.charged
         if usage is None:
-            lease.settle(need(estimate[Unit.INPUT], estimate[Unit.OUTPUT], money))
+            lease.settle(need(supposed, most, money))
             return
         read, made = counted(lease.place, usage)
-        read = estimate[Unit.INPUT] if usage.input_tokens is None else read
-        if usage.output_tokens is None or not whole:
-            made = max(made, estimate[Unit.OUTPUT])
+        read = supposed if usage.input_tokens is None else read
+        made = made if whole and usage.output_tokens is not None else max(made, most)
         lease.settle(need(read, made, money))
         if whole and typical and call.model is not None:
             guessed, _ = guess(lease.place, size_of(call), call.facts.max_output)
@@ -239,15 +239,16 @@ class Scheduler:
         self, key: Key, model: str | None, candidate: Candidate, gates: tuple[Gate, ...],
         read: int, made: int, *, counts: bool = True,
     ) -> Option[Candidate] | None:  # fmt: skip
+        likely = self.estimates.likely(key.name, model or "", made, len(self.admission.leases))
         if not any(gate.unit is Unit.MONEY for gate in gates):
-            return Option(candidate, gates, need(read, made))
+            return Option(candidate, gates, need(read, likely, 0, made))
         money = self._prices.estimate(
             candidate.provider, key.group, model, candidate.model, read, made
         )
         refuses = self._snapshot is not None and self._snapshot.refuse_unpriced
         if money is None and refuses and counts:
             return None
-        return Option(candidate, gates, need(read, made, money or 0))
+        return Option(candidate, gates, need(read, likely, money or 0, made))
 
     def _tokens(
         self, key: str, model: str, candidate: Candidate, size: int, bound: int | None
@@ -296,5 +297,4 @@ class Scheduler:
 
 
 def _models(candidates: Sequence[Candidate]) -> str:
-    names = dict.fromkeys(f"{each.model} at {each.provider.name}" for each in candidates)
-    return ", ".join(names)
+    return ", ".join(dict.fromkeys(f"{each.model} at {each.provider.name}" for each in candidates))

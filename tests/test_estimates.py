@@ -37,6 +37,47 @@ def test_the_bound_that_was_asked_for_is_never_exceeded() -> None:
     assert estimates.output("other", "m", 100_000) == 100_000
 
 
+OUTPUTS = st.lists(st.integers(0, 10**5), min_size=ENOUGH, max_size=REMEMBERED)
+
+
+@given(OUTPUTS, st.one_of(st.none(), st.integers(0, 10**5)), st.integers(0, 100))
+def test_the_more_run_the_less_room_each_one_adds(
+    outputs: list[int], asked: int | None, running: int
+) -> None:
+    estimates = Estimates()
+    for output in outputs:
+        estimates.learn("k", "m", 100, 20, output)
+    most = estimates.output("k", "m", asked)
+    alone, likely, next_one = (
+        estimates.likely("k", "m", most, others) for others in (0, running, running + 1)
+    )
+    assert alone == most
+    assert min(most, int(sum(outputs) / len(outputs))) <= next_one <= likely <= most
+
+
+def test_what_calls_will_take_together_is_hardly_ever_more_than_was_reserved() -> None:
+    """Each of twenty comes while those before it run: a bound for each would hold half as much
+    again for nothing."""
+    exceeded = 0
+    for seed in range(20):
+        draw, estimates = random.Random(seed), Estimates()
+
+        def output(draw: random.Random = draw) -> int:
+            return int(300 * draw.lognormvariate(0, 0.7))
+
+        for _ in range(REMEMBERED):
+            estimates.learn("k", "m", 100, 20, output())
+        most = estimates.output("k", "m", None)
+        room = sum(estimates.likely("k", "m", most, running) for running in range(20))
+        assert room < 0.7 * 20 * most
+        exceeded += sum(sum(output() for _ in range(20)) > room for _ in range(100))
+    assert exceeded < 0.05 * 20 * 100
+
+
+def test_nothing_is_taken_to_be_likely_before_enough_was_seen() -> None:
+    assert Estimates().likely("k", "m", UNSEEN, 10) == UNSEEN
+
+
 def test_requests_full_of_pictures_or_cached_text_are_reserved_for_by_what_they_took() -> None:
     estimates = Estimates()
     assert estimates.input("k", "m", 1000) == 1000
