@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from sidecar.config import Snapshot
-from sidecar.editing import Path, Value, remove, rename, set_value, written
+from sidecar.editing import Draft, Path, Value
 from sidecar.errors import EditRefused
 from sidecar.keytext import digest
 
@@ -31,46 +31,59 @@ def create_key(
 ) -> bytes:
     """A new key `name` whose text is `key`; `fields` are what the file says of it."""
     entry: dict[str, Value] = {**fields, "hash": hash_of(key), "created": utc(now)}
-    return set_value(text, ("keys", name), entry)
+    draft = Draft(text)
+    draft.set_value(("keys", name), entry)
+    return draft.text
 
 
 def edit_key(text: bytes, name: str, fields: Mapping[str, Value | None]) -> bytes:
     """Set fields of a key; None takes one away."""
-    return edit_fields(text, ("keys", name), fields)
+    return edit_fields(Draft(text), ("keys", name), fields)
 
 
-def edit_fields(text: bytes, path: Path, fields: Mapping[str, Value | None]) -> bytes:
+def edit_fields(draft: Draft, path: Path, fields: Mapping[str, Value | None]) -> bytes:
     """Set fields of what stands at `path`, or begin it; None takes one away."""
     for field, value in fields.items():
         place = (*path, field)
-        text = remove(text, place) if value is None else set_value(text, place, value)
-    return text
+        if value is None:
+            draft.remove(place)
+        else:
+            draft.set_value(place, value)
+    return draft.text
 
 
 def add(text: bytes, path: Path, fields: Mapping[str, Value]) -> bytes:
     """A new group or provider at `path`. Refused when there is one."""
-    if written(text, path) is not None:
+    draft = Draft(text)
+    if draft.written(path) is not None:
         raise EditRefused(f'there is already a "{path[-1]}" under {path[0]}')
-    return set_value(text, path, fields)
+    draft.set_value(path, fields)
+    return draft.text
 
 
 def set_routes(text: bytes, path: Path, routes: Sequence[Value] | None) -> bytes:
     """The list of routes of the key or group at `path`; None takes a key's own list away, so that
     it follows its group again."""
-    place = (*path, "routes")
+    draft, place = Draft(text), (*path, "routes")
     if routes is not None:
-        return set_value(text, place, routes)
-    return text if written(text, place) is None else remove(text, place)
+        draft.set_value(place, routes)
+    elif draft.written(place) is not None:
+        draft.remove(place)
+    return draft.text
 
 
 def delete(text: bytes, path: Path) -> bytes:
     """What stands at `path` is gone."""
-    return remove(text, path)
+    draft = Draft(text)
+    draft.remove(path)
+    return draft.text
 
 
 def rename_key(text: bytes, name: str, new_name: str) -> bytes:
     """Another name; its counts and times follow by its hash."""
-    return rename(text, ("keys", name), new_name)
+    draft = Draft(text)
+    draft.rename(("keys", name), new_name)
+    return draft.text
 
 
 def switch_key(text: bytes, snapshot: Snapshot, name: str, *, enabled: bool) -> bytes:
@@ -78,11 +91,13 @@ def switch_key(text: bytes, snapshot: Snapshot, name: str, *, enabled: bool) -> 
     inherits it (`<<: *shared`) and has none of its own."""
     if snapshot.keys[name].enabled is enabled:
         return text
-    path = ("keys", name, "enabled")
+    draft, path = Draft(text), ("keys", name, "enabled")
     if enabled:
         with suppress(EditRefused):
-            return remove(text, path)
-    return set_value(text, path, enabled)
+            draft.remove(path)
+            return draft.text
+    draft.set_value(path, enabled)
+    return draft.text
 
 
 def rotate_key(
@@ -92,14 +107,17 @@ def rotate_key(
     current = snapshot.keys[name].hashes
     if until is not None and not current:
         raise EditRefused(f'key "{name}" has no text yet, so there is nothing to overlap with')
-    text = set_value(text, ("keys", name, "hash"), hash_of(key))
+    draft, previous = Draft(text), ("keys", name, "previous")
+    draft.set_value(("keys", name, "hash"), hash_of(key))
     if until is not None:
         before: dict[str, Value] = {
             "hash": f"sha256:{current[0].digest.hex()}",
             "until": utc(until),
         }
-        return set_value(text, ("keys", name, "previous"), before)
-    return remove(text, ("keys", name, "previous")) if len(current) > 1 else text
+        draft.set_value(previous, before)
+    elif len(current) > 1:
+        draft.remove(previous)
+    return draft.text
 
 
 def delete_key(text: bytes, name: str) -> bytes:

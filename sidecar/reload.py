@@ -118,9 +118,12 @@ class Configuration:
             return difference(understand(before, self.file, self.registry), snapshot)
         return ()
 
-    async def reload(self, settled: bytes | None = None) -> Loaded:
+    async def reload(
+        self, settled: bytes | None = None, understood: Snapshot | None = None
+    ) -> Loaded:
         """Look at the file now, and take it over if it is good. Never raises. It need not come to
-        rest if it holds `settled`: that was written whole."""
+        rest if it holds `settled`: that was written whole. `understood` is what that means, where
+        it was read already."""
         async with self._lock:
             try:
                 text = await self._settled(settled)
@@ -129,10 +132,11 @@ class Configuration:
             if text == self._seen:
                 return Loaded(not self.standing.problems, self.standing.problems)
             try:
-                snapshot = await asyncio.to_thread(self._build, text)
+                known = understood if text == settled else None
+                snapshot = await asyncio.to_thread(self._build, text, known)
             except ConfigError as error:
                 return self._refused_once(error, text)
-            changes = difference(self.current(), snapshot)
+            changes = await asyncio.to_thread(difference, self.current(), snapshot)
             self._accept(snapshot, text, changes)
             await asyncio.to_thread(self._keep, text, changes)
             for line in changes or ["nothing that matters changed"]:
@@ -184,8 +188,8 @@ class Configuration:
             text = again
         return text
 
-    def _build(self, text: bytes) -> Snapshot:
-        snapshot = understand(text, self.file, self.registry)
+    def _build(self, text: bytes, known: Snapshot | None = None) -> Snapshot:
+        snapshot = known or understand(text, self.file, self.registry)
         self.vault.load(snapshot)
         return snapshot
 

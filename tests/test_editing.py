@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.editing import Value, remove, rename, set_value
+from sidecar.editing import Draft, Value
 from sidecar.errors import EditRefused
 
 FILE = """\
@@ -34,8 +34,10 @@ keys:
 """
 
 
-def edit(change: Callable[..., bytes], *arguments: object, text: str = FILE) -> str:
-    return change(text.encode(), *arguments).decode()
+def edit(change: Callable[..., None], *arguments: object, text: str = FILE) -> str:
+    draft = Draft(text.encode())
+    change(draft, *arguments)
+    return draft.text.decode()
 
 
 def changed(new: str, old: str = FILE) -> list[str]:
@@ -103,7 +105,7 @@ def changed(new: str, old: str = FILE) -> list[str]:
 def test_setting_a_value_touches_nothing_else(
     path: tuple[str, ...], value: Value, lines: list[str]
 ) -> None:
-    new = edit(set_value, path, value)
+    new = edit(Draft.set_value, path, value)
     gone = [line for line in changed(new) if line != "-      - anthropic"]
     assert gone == lines
 
@@ -114,12 +116,15 @@ def test_a_new_key_stands_below_the_last_one_and_its_comments() -> None:
         "keys:\n  a:\n    group: G\n    # limits: {}\n"
         "  b c:\n    group: G\n    enabled: false\n# the end\n"
     )
-    assert edit(set_value, ("keys", "b c"), {"group": "G", "enabled": False}, text=text) == expected
+    assert (
+        edit(Draft.set_value, ("keys", "b c"), {"group": "G", "enabled": False}, text=text)
+        == expected
+    )
 
 
 def test_neighbours_that_keep_a_distance_keep_it() -> None:
     text = "keys:\n  a:\n    group: G\n\n  b:\n    group: G\n"
-    new = edit(set_value, ("keys", "c"), {"group": "G", "share": 2}, text=text)
+    new = edit(Draft.set_value, ("keys", "c"), {"group": "G", "share": 2}, text=text)
     assert new == text + "\n  c:\n    group: G\n    share: 2\n"
 
 
@@ -149,7 +154,7 @@ def test_neighbours_that_keep_a_distance_keep_it() -> None:
     ],
 )
 def test_the_first_key_finds_its_place(text: str, expected: str) -> None:
-    assert edit(set_value, ("keys", "a"), {"group": "G"}, text=text) == expected
+    assert edit(Draft.set_value, ("keys", "a"), {"group": "G"}, text=text) == expected
 
 
 @pytest.mark.parametrize(
@@ -183,7 +188,7 @@ def test_the_first_key_finds_its_place(text: str, expected: str) -> None:
     ],
 )
 def test_removing_a_field_touches_nothing_else(path: tuple[str, ...], lines: list[str]) -> None:
-    assert changed(edit(remove, path)) == lines
+    assert changed(edit(Draft.remove, path)) == lines
 
 
 @pytest.mark.parametrize(
@@ -199,41 +204,44 @@ def test_removing_a_field_touches_nothing_else(path: tuple[str, ...], lines: lis
     ],
 )
 def test_a_removed_key_leaves_its_neighbours_alone(text: str, expected: str) -> None:
-    assert edit(remove, ("keys", "a"), text=text) == expected
+    assert edit(Draft.remove, ("keys", "a"), text=text) == expected
 
 
 def test_a_rename_changes_the_name_alone() -> None:
-    assert changed(edit(rename, ("keys", "editor"), "my editor")) == ["-  editor:", "+  my editor:"]
-    new = edit(rename, ("keys", "batch"), "no: {1}")
+    assert changed(edit(Draft.rename, ("keys", "editor"), "my editor")) == [
+        "-  editor:",
+        "+  my editor:",
+    ]
+    new = edit(Draft.rename, ("keys", "batch"), "no: {1}")
     assert changed(new) == ["-  batch: {group: GPT}", '+  "no: {1}": {group: GPT}']
 
 
 @pytest.mark.parametrize(
     ("change", "arguments", "text"),
     [
-        (remove, (("keys", "nobody"),), FILE),
-        (rename, (("keys", "nobody"), "x"), FILE),
-        (rename, (("keys", "editor"), "batch"), FILE),
-        (set_value, ((), "x"), FILE),
-        (set_value, (("keys", "editor", "group", "deeper"), "x"), FILE),
-        (set_value, (("keys", "a", "enabled"), False), "keys: [a]\n"),
-        (set_value, (("keys", "a"), "x"), "keys: {a: b\n"),
-        (set_value, (("keys", "a"), "x"), "\ufeffkeys: {a: b}\n"),
+        (Draft.remove, (("keys", "nobody"),), FILE),
+        (Draft.rename, (("keys", "nobody"), "x"), FILE),
+        (Draft.rename, (("keys", "editor"), "batch"), FILE),
+        (Draft.set_value, ((), "x"), FILE),
+        (Draft.set_value, (("keys", "editor", "group", "deeper"), "x"), FILE),
+        (Draft.set_value, (("keys", "a", "enabled"), False), "keys: [a]\n"),
+        (Draft.set_value, (("keys", "a"), "x"), "keys: {a: b\n"),
+        (Draft.set_value, (("keys", "a"), "x"), "\ufeffkeys: {a: b}\n"),
         # shared by an anchor: the edit would change another key, too
         (
-            set_value,
+            Draft.set_value,
             (("keys", "a", "enabled"), False),
             "x-k: &k {group: G}\nkeys: {a: *k, b: *k}\n",
         ),
-        (set_value, (("keys", "a"), "x"), "x-k: &k {group: G}\nkeys: {a: *k, b: *k}\n"),
-        (remove, (("x-k",),), "x-k: &k {group: G}\nkeys: {a: *k}\n"),
-        (remove, (("keys", "a", "group"),), "x-k: &k {group: G}\nkeys: {a: *k}\n"),
-        (rename, (("keys", "a"), "c"), "keys: {a: 1, a: 2}\n"),
-        (set_value, (("keys", "a"), "y"), "keys: &x\n  a: [*x]\n"),
+        (Draft.set_value, (("keys", "a"), "x"), "x-k: &k {group: G}\nkeys: {a: *k, b: *k}\n"),
+        (Draft.remove, (("x-k",),), "x-k: &k {group: G}\nkeys: {a: *k}\n"),
+        (Draft.remove, (("keys", "a", "group"),), "x-k: &k {group: G}\nkeys: {a: *k}\n"),
+        (Draft.rename, (("keys", "a"), "c"), "keys: {a: 1, a: 2}\n"),
+        (Draft.set_value, (("keys", "a"), "y"), "keys: &x\n  a: [*x]\n"),
     ],
 )
 def test_what_cannot_be_done_exactly_is_refused(
-    change: Callable[..., bytes], arguments: tuple[object, ...], text: str
+    change: Callable[..., None], arguments: tuple[object, ...], text: str
 ) -> None:
     with pytest.raises(EditRefused):
         edit(change, *arguments, text=text)
@@ -241,7 +249,18 @@ def test_what_cannot_be_done_exactly_is_refused(
 
 def test_text_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(EditRefused, match="UTF-8"):
-        set_value(b"keys: \xff", ("keys", "a"), "x")
+        Draft(b"keys: \xff")
+
+
+def test_an_edit_that_is_refused_has_changed_nothing() -> None:
+    draft = Draft(FILE.encode())
+    draft.set_value(("keys", "batch", "enabled"), False)
+    before = draft.text
+    with pytest.raises(EditRefused):
+        draft.remove(("keys", "nobody"))
+    assert draft.text == before
+    draft.remove(("keys", "batch", "enabled"))
+    assert draft.text == FILE.encode()
 
 
 # ── A property over random files ─────────────────────────────────────────────────────────────────
@@ -342,18 +361,18 @@ def test_any_file_changes_only_as_intended(
     try:
         if change == "set":
             value = data.draw(st.sampled_from(["word", True, {"group": "G"}, ["a", {"b": "c"}]]))
-            new = edit(set_value, ("keys", name), value, text=text)
+            new = edit(Draft.set_value, ("keys", name), value, text=text)
             keys[name] = "true" if value is True else value
         elif change == "field":
-            new = edit(set_value, ("keys", name, "enabled"), False, text=text)
+            new = edit(Draft.set_value, ("keys", name, "enabled"), False, text=text)
             inner = keys.get(name) or {}
             assert isinstance(inner, dict)
             keys[name] = {**inner, "enabled": "false"}
         elif change == "remove":
-            new = edit(remove, ("keys", name), text=text)
+            new = edit(Draft.remove, ("keys", name), text=text)
             del keys[name]
         else:
-            new = edit(rename, ("keys", name), "its new: name", text=text)
+            new = edit(Draft.rename, ("keys", name), "its new: name", text=text)
             expected["keys"] = {("its new: name" if k == name else k): v for k, v in keys.items()}
     except EditRefused:
         missing = name not in names and change in ("remove", "rename")

@@ -14,6 +14,7 @@ from configvendors import Plugins, read
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar import composing
 from sidecar.config import (
     Address,
     LimitKind,
@@ -24,7 +25,7 @@ from sidecar.config import (
     Urgency,
 )
 from sidecar.errors import ConfigError, Problem
-from sidecar.loading import difference, load, nodes, plugin_paths, stays_in_force
+from sidecar.loading import difference, load, plugin_paths, stays_in_force
 from sidecar.loading.patterns import covers
 from sidecar.loading.secrets import looks_secret, shown
 
@@ -313,7 +314,7 @@ def test_a_pattern_that_covers_another_matches_all_that_it_does(
 def test_the_pure_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [good(path.stem) for path in GOOD.glob("*.yaml")]
     fast = [read(text) for text in texts]
-    monkeypatch.setattr(nodes, "Loader", yaml.BaseLoader)
+    monkeypatch.setattr(composing, "Loader", yaml.BaseLoader)
     slow = [read(text) for text in texts]
     for one, other in zip(fast, slow, strict=True):
         assert replace(one, warnings=()) == replace(other, warnings=())

@@ -19,7 +19,6 @@ from sidecar.agents import line_for
 from sidecar.cli.common import Opened, note, open_config
 from sidecar.cli.init import findings
 from sidecar.cli.writing import write
-from sidecar.editing import set_value
 from sidecar.keytext import digest, mint
 from sidecar.vendor import Vendor
 
@@ -81,7 +80,7 @@ def _with_group(opened: Opened, vendor: Vendor) -> tuple[bytes, str]:
         if group.vendor.name == vendor.name:
             return opened.text, group.name
     name = f"{DEMO} {vendor.name}"
-    return set_value(opened.text, ("groups", name), {"vendor": vendor.name}), name
+    return changes.add(opened.text, ("groups", name), {"vendor": vendor.name}), name
 
 
 def _greet(running: Running, keys: dict[str, str]) -> None:

@@ -34,6 +34,8 @@ from sidecar.cli.writing import (
     show_new,
     write,
 )
+from sidecar.collector import paused
+from sidecar.composing import once
 from sidecar.config import Snapshot
 from sidecar.editing import Value
 from sidecar.holds import in_words
@@ -44,7 +46,8 @@ URGENCIES = click.Choice(["interactive", "normal", "background"])
 
 
 @click.group("keys", cls=Suggesting)
-def keys_command() -> None:
+@click.pass_context
+def keys_command(context: click.Context) -> None:
     """Create, list, edit, switch, rotate, revoke and delete local keys.
 
     Every change edits the configuration in place, touches only what it means, and returns once
@@ -52,6 +55,8 @@ def keys_command() -> None:
 
     Exit status: 0 done; 1 written but not taken over; 2 refused, nothing was changed.
     """
+    for each in (paused(), once()):  # a command reads a file or two, and is over
+        context.with_resource(each)
 
 
 @keys_command.command("create")

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from sidecar import changes, moments
 from sidecar.config import Snapshot
-from sidecar.editing import Path, Value, written
+from sidecar.editing import Draft, Path, Value
 from sidecar.errors import EditRefused
 from sidecar.loading import fields as declared
 from sidecar.versions import Versions
@@ -42,7 +42,8 @@ class Made:
 def edited(base: Base, path: Path, fields: Fields, known: frozenset[str] | None) -> bytes:
     """The text with these fields of what stands at `path` set or, where null, taken away; `known`
     are the ones there may be. Only what differs from what is written is touched."""
-    before = written(base.text, path)
+    draft = Draft(base.text)
+    before = draft.written(path)
     before = before if isinstance(before, Mapping) else {}
     wanted = _fields(fields, known, base, before)
     touched = {
@@ -50,7 +51,7 @@ def edited(base: Base, path: Path, fields: Fields, known: frozenset[str] | None)
         for name, value in wanted.items()
         if (name in before if value is None else before.get(name) != value)
     }
-    return changes.edit_fields(base.text, path, touched)
+    return changes.edit_fields(draft, path, touched)
 
 
 def whole(base: Base, fields: Fields, known: frozenset[str] | None) -> dict[str, Value]:

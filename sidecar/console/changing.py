@@ -7,7 +7,6 @@ then says what changed meanwhile, so that a person can decide to make it again.
 from __future__ import annotations
 
 import asyncio
-import difflib
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,21 +14,22 @@ from typing import Any
 
 import msgspec
 
+from sidecar.collector import paused
+from sidecar.composing import once
 from sidecar.config import Snapshot, matches_any
 from sidecar.console.bases import Base, Made
+from sidecar.console.diffs import diff
 from sidecar.console.edits import AnyEdit, Restore
 from sidecar.console.parts import Asked, Declined, Parts, find_key
 from sidecar.editing import replace_file
 from sidecar.errors import ConfigError, EditRefused, Problem
 from sidecar.explain import explain
 from sidecar.foresight import Supposed
-from sidecar.loading import difference, masked
+from sidecar.loading import difference
 from sidecar.reload import digest_of, read_file, understand
 
 log = logging.getLogger("sidecar.console")
 
-AROUND = 2
-"""Unchanged lines that a diff shows around a change."""
 MOST_MATCHES = 200
 
 
@@ -109,7 +109,7 @@ def _since(parts: Parts, seen: str) -> list[str] | None:
 
 
 async def _shown(parts: Parts, order: Order, base: Base) -> dict[str, Any]:
-    made = await asyncio.to_thread(_make, order.edit, base)
+    made, meant = await asyncio.to_thread(_tried, parts, order.edit, base)
     shown: dict[str, Any] = {
         "digest": digest_of(base.text),
         "diff": await asyncio.to_thread(diff, base.text, made.text),
@@ -118,30 +118,26 @@ async def _shown(parts: Parts, order: Order, base: Base) -> dict[str, Any]:
         "question": None,
         "matches": [],
     }
-    try:
-        snapshot = await asyncio.to_thread(_understood, parts, made)
-    except ConfigError as error:
-        return shown | {"problems": problems_of(error.problems)}
-    shown["difference"] = await asyncio.to_thread(difference, base.snapshot, snapshot)
+    if isinstance(meant, ConfigError):
+        return shown | {"problems": problems_of(meant.problems)}
+    shown["difference"] = await asyncio.to_thread(difference, base.snapshot, meant)
     if order.question is not None:
         # By the routes alone: what is used now was used under the file of now.
-        call = Supposed(find_key(snapshot, order.question.key), order.question.model)
+        call = Supposed(find_key(meant, order.question.key), order.question.model)
         shown["question"] = explain(call, parts.registry.dialects, parts.usable)
-        shown["matches"] = _matches(parts, snapshot, order.question.key)
+        shown["matches"] = _matches(parts, meant, order.question.key)
     return shown
 
 
 async def _made(parts: Parts, edit: AnyEdit, base: Base) -> dict[str, Any]:
-    made = await asyncio.to_thread(_make, edit, base)
-    try:
-        snapshot = await asyncio.to_thread(_understood, parts, made)
-    except ConfigError as error:
+    made, meant = await asyncio.to_thread(_tried, parts, edit, base)
+    if isinstance(meant, ConfigError):
         raise Declined(
             422,
             "refused",
             "the file would not be right with this; nothing was written",
-            problems=problems_of(error.problems),
-        ) from None
+            problems=problems_of(meant.problems),
+        )
     before = parts.configuration.versions.listed()
     if made.text != base.text:
         log.info("console: %s %s", edit.__struct_config__.tag, edit.name)
@@ -150,9 +146,9 @@ async def _made(parts: Parts, edit: AnyEdit, base: Base) -> dict[str, Any]:
             await asyncio.to_thread(replace_file, file, base.text, made.text)
         except EditRefused as error:
             raise Declined(409, "not_written", str(error)) from None
-    loaded = await parts.configuration.reload(made.text)
+    loaded = await parts.configuration.reload(made.text, meant)
     standing = parts.configuration.standing
-    if standing.digest != snapshot.digest:
+    if standing.digest != meant.digest:
         raise Declined(
             409,
             "not_in_force",
@@ -177,15 +173,18 @@ def _way_back(base: Base, made: Made, before: Sequence[Any]) -> int | None:
     return next((each.number for each in before if each.digest == digest), None)
 
 
-def _make(edit: AnyEdit, base: Base) -> Made:
+@paused()
+@once()
+def _tried(parts: Parts, edit: AnyEdit, base: Base) -> tuple[Made, Snapshot | ConfigError]:
+    """The edit made, and what the file means then, or why it would not be right."""
     try:
-        return edit.made(base)
+        made = edit.made(base)
     except EditRefused as error:
         raise Declined(422, "refused", str(error)) from None
-
-
-def _understood(parts: Parts, made: Made) -> Snapshot:
-    return understand(made.text, parts.configuration.file, parts.registry)
+    try:
+        return made, understand(made.text, parts.configuration.file, parts.registry)
+    except ConfigError as error:
+        return made, error
 
 
 def _matches(parts: Parts, snapshot: Snapshot, name: str) -> list[list[str]]:
@@ -202,32 +201,6 @@ def _matches(parts: Parts, snapshot: Snapshot, name: str) -> list[list[str]]:
         ]
         found.append(fitting[:MOST_MATCHES])
     return found
-
-
-def diff(old: bytes, new: bytes) -> list[dict[str, Any]]:
-    """The lines that differ, with a few around them: `mark` is " ", "-", "+" or "@" where lines
-    are left out; `line` is the number in the new text, or in the old one for "-"."""
-    before, after = _lines(old), _lines(new)
-    rows: list[dict[str, Any]] = []
-    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
-    for group in matcher.get_grouped_opcodes(AROUND):
-        if rows:
-            rows.append({"mark": "@", "line": 0, "text": ""})
-        for tag, i, i_end, j, j_end in group:
-            if tag == "equal":
-                rows += [_row(" ", j + n, text) for n, text in enumerate(after[j:j_end])]
-                continue
-            rows += [_row("-", i + n, text) for n, text in enumerate(before[i:i_end])]
-            rows += [_row("+", j + n, text) for n, text in enumerate(after[j:j_end])]
-    return rows
-
-
-def _row(mark: str, index: int, text: str) -> dict[str, Any]:
-    return {"mark": mark, "line": index + 1, "text": masked(text)}
-
-
-def _lines(text: bytes) -> list[str]:
-    return text.decode("utf-8", "replace").split("\n")
 
 
 def problems_of(problems: Sequence[Problem]) -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@ import asyncio
 import re
 from typing import Any
 
-from sidecar.console.changing import diff, on_disk
+from sidecar.console.changing import on_disk
+from sidecar.console.diffs import diff
 from sidecar.console.parts import Asked, Declined, Parts
 from sidecar.loading import masked
 from sidecar.reload import digest_of

@@ -6,19 +6,17 @@ Knows YAML and nothing of keys or groups; whether the result is a good configura
 who calls.
 """
 
+from sidecar.editing.drafts import Draft
 from sidecar.editing.meaning import Path
 from sidecar.editing.reading import all_written, written
 from sidecar.editing.replacing import replace_file
-from sidecar.editing.splices import remove, rename, set_value
 from sidecar.writing import Value
 
 __all__ = [
+    "Draft",
     "Path",
     "Value",
     "all_written",
-    "remove",
-    "rename",
     "replace_file",
-    "set_value",
     "written",
 ]

@@ -8,15 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from sidecar.composing import compose
 from sidecar.errors import EditRefused
 
 Tree = tuple[Any, ...]
-_LOADER: type[yaml.BaseLoader | yaml.CBaseLoader] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _MAXIMUM_DEPTH = 50
 _MAXIMUM_NODES = 4_000_000
 _ALIAS = re.compile(r"\s*:\s*(\*[^\s,\[\]{}]+)")
@@ -43,7 +44,7 @@ class Document:
         self.text = text
         self.newline = "\r\n" if "\r\n" in text else "\n"
         try:
-            self.root: Node | None = yaml.compose(text, Loader=_LOADER)
+            self.root: Node | None = compose(text)
         except (yaml.YAMLError, RecursionError):
             raise EditRefused(
                 "the file cannot be read as YAML; mend it first: sidecar check"
@@ -110,6 +111,7 @@ class Document:
                 return index
             index = self.line_end(following)
 
+    @cached_property
     def tree(self) -> Tree:
         """What the text means, aliases followed; for comparing."""
         self._left = _MAXIMUM_NODES

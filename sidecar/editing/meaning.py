@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from sidecar.editing.document import Document, Tree
 from sidecar.errors import EditRefused
@@ -11,18 +12,16 @@ from sidecar.writing import Value
 Path = tuple[str, ...]
 
 
-def checked(new_text: str, wanted: Tree, path: Path) -> bytes:
-    """The new text as bytes, if it means `wanted`; else the edit is refused."""
-    try:
-        found = Document(new_text).tree()
-    except EditRefused:
-        found = ()
-    if found != wanted:
-        raise EditRefused(
-            f"{shown(path)} cannot be changed without touching more than that (is it written with "
-            "an anchor, or in an unusual way?); change it by hand"
-        )
-    return new_text.encode()
+def checked(new_text: str, wanted: Tree, path: Path) -> Document:
+    """The new text, read, if it means `wanted`; else the edit is refused."""
+    with suppress(EditRefused):
+        found = Document(new_text)
+        if found.tree == wanted:
+            return found
+    raise EditRefused(
+        f"{shown(path)} cannot be changed without touching more than that (is it written with "
+        "an anchor, or in an unusual way?); change it by hand"
+    )
 
 
 def with_value(tree: Tree, path: Path, value: Value) -> Tree:

@@ -21,11 +21,13 @@ def written(text: bytes, path: Path) -> Value | None:
 @paused()
 def all_written(text: bytes, *paths: Path) -> list[Value | None]:
     """The same for several fields, in one reading of the text."""
-    root = Document(text.decode("utf-8", "replace").removeprefix("\ufeff")).root
-    return [_written(root, path) for path in paths]
+    document = Document(text.decode("utf-8", "replace").removeprefix("\ufeff"))
+    return [written_in(document, path) for path in paths]
 
 
-def _written(node: Node | None, path: Path) -> Value | None:
+def written_in(document: Document, path: Path) -> Value | None:
+    """The same of a text that was read."""
+    node = document.root
     for name in path:
         node = None if node is None else _fields(node).get(name)
     return None if node is None or is_empty(node) else _value(node)

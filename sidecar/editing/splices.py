@@ -1,7 +1,6 @@
-"""The three edits: set a field, remove one, rename one. Each is one cut into the text.
+"""The cuts of the three edits: set a field, remove one, rename one. Each answers the new text.
 
-After the cut the text is read again, and the edit is refused unless it then means exactly what was
-intended: a field that an anchor shares with other places is never changed behind their back.
+Whether that means what was intended is for `drafts` to find out.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from collections.abc import Mapping
 
 from yaml.nodes import MappingNode, Node, SequenceNode
 
-from sidecar.collector import paused
 from sidecar.editing.document import (
     Document,
     Item,
@@ -21,53 +19,11 @@ from sidecar.editing.document import (
     items,
     start,
 )
-from sidecar.editing.meaning import Path, checked, renamed, shown, with_value, without
+from sidecar.editing.meaning import Path, shown
 from sidecar.errors import EditRefused
 from sidecar.writing import Value, block, entry, flow, scalar
 
 _STEP = 2
-
-
-@paused()
-def set_value(text: bytes, path: Path, value: Value) -> bytes:
-    """`text` with the field at `path` set; what is missing on the way is added at the end of the
-    mapping it belongs to, in the style of its neighbours. Raises `EditRefused`."""
-    document = _read(text, path)
-    wanted = with_value(document.tree(), path, value)
-    return checked(_set(document, path, value), wanted, path)
-
-
-@paused()
-def remove(text: bytes, path: Path) -> bytes:
-    """`text` without the field at `path`. Raises `EditRefused`, also when there is none."""
-    document = _read(text, path)
-    wanted = without(document.tree(), path)
-    return checked(_remove(document, path), wanted, path)
-
-
-@paused()
-def rename(text: bytes, path: Path, new_name: str) -> bytes:
-    """`text` with another name for the field at `path`, in its place. Raises `EditRefused`, also
-    when the new name is taken."""
-    document = _read(text, path)
-    parent, item = _locate(document, path)
-    if document.find(parent, new_name) is not None:
-        raise EditRefused(f'there is already a "{new_name}" under {shown(path[:-1])}')
-    wanted = renamed(document.tree(), path, new_name)
-    cut = start(item.key), end(item.key)
-    return checked(_splice(document, *cut, scalar(new_name)), wanted, path)
-
-
-def _read(text: bytes, path: Path) -> Document:
-    if not path:
-        raise EditRefused("no field was named")
-    try:
-        decoded = text.decode("utf-8")
-    except UnicodeDecodeError:
-        raise EditRefused("the file is not UTF-8 text; see: sidecar check") from None
-    if decoded.startswith("\ufeff"):
-        raise EditRefused("the file begins with a byte order mark; save it without one")
-    return Document(decoded)
 
 
 def _locate(document: Document, path: Path) -> tuple[Node, Item]:
@@ -83,7 +39,9 @@ def _locate(document: Document, path: Path) -> tuple[Node, Item]:
     raise EditRefused("no field was named")
 
 
-def _set(document: Document, path: Path, value: Value) -> str:
+def with_field(document: Document, path: Path, value: Value) -> str:
+    """The field at `path` set; what is missing on the way is added at the end of the mapping it
+    belongs to, in the style of its neighbours."""
     parent, holder = document.root, None
     for depth, name in enumerate(path):
         item = None if parent is None else document.find(parent, name)
@@ -94,6 +52,14 @@ def _set(document: Document, path: Path, value: Value) -> str:
             return _replace(document, item, value)
         parent, holder = item.value, item
     raise EditRefused("no field was named")
+
+
+def with_name(document: Document, path: Path, new_name: str) -> str:
+    """Another name for the field at `path`. Raises `EditRefused`, also when the name is taken."""
+    parent, item = _locate(document, path)
+    if document.find(parent, new_name) is not None:
+        raise EditRefused(f'there is already a "{new_name}" under {shown(path[:-1])}')
+    return _splice(document, start(item.key), end(item.key), scalar(new_name))
 
 
 def _add(
@@ -204,7 +170,8 @@ def _replace_block(document: Document, item: Item, value: Value) -> str:
     return f"{text[:place]} {flow(value)}{kept}{text[last:]}"
 
 
-def _remove(document: Document, path: Path) -> str:
+def without_field(document: Document, path: Path) -> str:
+    """The field at `path` gone. Raises `EditRefused`, also when there is none."""
     parent, item = _locate(document, path)
     fields = list(items(parent))
     index = next(n for n, each in enumerate(fields) if each.key is item.key)

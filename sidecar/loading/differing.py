@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import groupby
 from typing import TypeVar
 
@@ -13,7 +13,6 @@ from sidecar.writing import Value, flow
 
 T = TypeVar("T")
 Models = dict[str, tuple[Pattern, ...]]
-_NOUNS = {"providers", "groups", "keys"}
 _RESTART = ("server", "plugins")
 _TOLD_APART = {"routes", "models", "hash", "previous", "enabled", "description"}
 """Fields that have words of their own, or that change nothing."""
@@ -22,14 +21,26 @@ _TOLD_APART = {"routes", "models", "hash", "previous", "enabled", "description"}
 @paused()
 def difference(old: Snapshot, new: Snapshot) -> list[str]:
     """One line for each effective difference; [] when both mean the same."""
+    providers = _other(old.providers, new.providers)
+    groups, keys = _other(old.groups, new.groups), _other(old.keys, new.keys)
     return [
-        *_sections(plain.file(old), plain.file(new)),
-        *_named("provider", old.providers, new.providers, plain.provider),
-        *_named("group", old.groups, new.groups, plain.group),
-        *_named("key", old.keys, new.keys, plain.key),
-        *(line for name in new.groups for line in _group(name, old, new)),
-        *(line for name in new.keys for line in _key(name, old, new)),
+        *_sections(plain.settings(old), plain.settings(new)),
+        *_named("provider", old.providers, new.providers, plain.provider, providers),
+        *_named("group", old.groups, new.groups, plain.group, groups),
+        *_named("key", old.keys, new.keys, plain.key, keys),
+        *(
+            line
+            for one in groups
+            for line in _routes(f"group {one}", old.groups[one], new.groups[one])
+        ),
+        *(line for one in keys for line in _key(old.keys[one], new.keys[one])),
     ]
+
+
+def _other(old: Mapping[str, T], new: Mapping[str, T]) -> dict[str, None]:
+    """The names of what is in both and differs, in order. To compare two keys is to compare their
+    groups and all of their providers."""
+    return {name: None for name, value in new.items() if name in old and old[name] != value}
 
 
 def _sections(old: plain.Plain, new: plain.Plain) -> Iterator[str]:
@@ -40,17 +51,18 @@ def _sections(old: plain.Plain, new: plain.Plain) -> Iterator[str]:
 
 
 def _rest(file: plain.Plain) -> Mapping[str, str]:
-    return _flat({n: value for n, value in file.items() if n not in _NOUNS.union(_RESTART)})
+    return _flat({name: value for name, value in file.items() if name not in _RESTART})
 
 
 def _named(
-    label: str, old: Mapping[str, T], new: Mapping[str, T], say: Callable[[T], plain.Plain]
-) -> Iterator[str]:
+    label: str, old: Mapping[str, T], new: Mapping[str, T], say: Callable[[T], plain.Plain],
+    other: Collection[str],
+) -> Iterator[str]:  # fmt: skip
     yield from (f"{label} {name} removed" for name in old if name not in new)
     for name, value in new.items():
         if name not in old:
             yield f"{label} {name} added"
-        elif old[name] != value:
+        elif name in other:
             yield from _fields(f"{label} {name}: ", _told(say(old[name])), _told(say(value)))
 
 
@@ -58,17 +70,8 @@ def _told(noun: plain.Plain) -> Mapping[str, str]:
     return _flat({name: value for name, value in noun.items() if name not in _TOLD_APART})
 
 
-def _group(name: str, old: Snapshot, new: Snapshot) -> Iterator[str]:
-    before, after = old.groups.get(name), new.groups[name]
-    if before is not None and before != after:
-        yield from _routes(f"group {name}", before, after)
-
-
-def _key(name: str, old: Snapshot, new: Snapshot) -> Iterator[str]:
-    before, after = old.keys.get(name), new.keys[name]
-    if before is None or before == after:
-        return
-    label = f"key {name}"
+def _key(before: Key, after: Key) -> Iterator[str]:
+    label = f"key {after.name}"
     if before.enabled != after.enabled:
         yield f"{label}: {'enabled' if after.enabled else 'disabled'}"
     yield from _texts(label, before, after)

@@ -7,7 +7,8 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from sidecar.loading.nodes import MAXIMUM_DEPTH, Loader
+from sidecar.composing import Loader
+from sidecar.loading.nodes import MAXIMUM_DEPTH
 
 
 def compose_beginning(text: str) -> MappingNode | None:

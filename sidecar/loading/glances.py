@@ -22,8 +22,11 @@ from sidecar.loading.values import STRING
 _PATHS = Many(Word(words.text, "a path", STRING))
 
 
+@paused()
 def plugin_paths(text: bytes) -> tuple[str, ...]:
     """The local plugins that a file names, as they are written; () when that cannot be read."""
+    if b"plugins" not in text:
+        return ()  # nearly every file, which need not be read for that
     reader = Reader("")
     try:
         root = compose(decode(text, ""), "")

@@ -12,12 +12,10 @@ from collections.abc import Iterator
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from sidecar import composing
 from sidecar.errors import ConfigError, Place, Problem
 from sidecar.loading.syntax import explain
 from sidecar.loading.text import tabs
-
-Loader: type[yaml.BaseLoader | yaml.CBaseLoader] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-"""The C parser where PyYAML was built with it: ten times as fast, same nodes."""
 
 MAXIMUM_DEPTH = 20
 MAXIMUM_REPEATED = 100_000
@@ -28,7 +26,7 @@ _OWN_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "se
 def compose(text: str, file: str) -> MappingNode:
     """The root of the document. Raises `ConfigError`."""
     try:
-        root = yaml.compose(text, Loader=Loader)
+        root = composing.compose(text)
     except yaml.YAMLError as error:
         raise ConfigError(_unreadable(error, text, file)) from None
     except RecursionError:

@@ -36,6 +36,15 @@ _DURATIONS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 def file(snapshot: Snapshot) -> Plain:
     """The whole file."""
+    return settings(snapshot) | {
+        "providers": {name: provider(each) for name, each in snapshot.providers.items()},
+        "groups": {name: group(each) for name, each in snapshot.groups.items()},
+        "keys": {name: key(each) for name, each in snapshot.keys.items()},
+    }
+
+
+def settings(snapshot: Snapshot) -> Plain:
+    """What the file says of no provider, group or key."""
     found: Plain = {} if snapshot.timezone is None else {"timezone": zone(snapshot.timezone)}
     return found | {
         **bounds(snapshot.allowance, headroom=False),
@@ -45,9 +54,6 @@ def file(snapshot: Snapshot) -> Plain:
         "defaults": {"headroom": shares(snapshot.allowance)},
         "server": server(snapshot.server),
         **_filled({"plugins": snapshot.plugins}),
-        "providers": {name: provider(each) for name, each in snapshot.providers.items()},
-        "groups": {name: group(each) for name, each in snapshot.groups.items()},
-        "keys": {name: key(each) for name, each in snapshot.keys.items()},
     }
 
 
