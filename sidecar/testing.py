@@ -7,9 +7,11 @@ a meter on an answer that you have on record. Nothing is sent: all of it is valu
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import PurePath
 
-from sidecar import testing_limits, testing_vendor
+from sidecar import testing_dialect, testing_limits, testing_vendor
 from sidecar.dialect import Dialect, Endpoint, Meter, ModelAt, ModelEntry
 from sidecar.errors import Kind, Refusal
 from sidecar.plugins import Registry
@@ -17,13 +19,17 @@ from sidecar.testing_limits import BODIES
 
 MESSAGE = 'a "message" with ümlauts\nand lines'
 CALL = "call_1"
+CHAT = Endpoint("chat", ModelAt.BODY, counts=True)
 
 
 def problems(registry: Registry) -> list[str]:
     """Every way in which the registered plugins break the contract; [] when none does."""
     found = list(registry.problems)
     for dialect in registry.dialects.values():
-        found += _prefixed(f"dialect {dialect.name}", _dialect_problems(dialect))
+        who = f"dialect {dialect.name}"
+        found += _prefixed(who, _dialect_problems(dialect))
+        for method, check in testing_dialect.checks(dialect, CHAT).items():
+            found += _prefixed(who, check(), method)
     for vendor in registry.vendors.values():
         every = testing_vendor.checks(vendor, registry) | testing_limits.checks(vendor)
         for method, check in every.items():
@@ -58,12 +64,15 @@ def _prefixed(who: str, breaches: Iterator[str], method: str = "it") -> list[str
         for breach in breaches:
             found[f"{who}: {breach}"] = None  # each once, and what came before an error is kept
     except Exception as error:  # noqa: BLE001 - foreign code is what is being checked
-        found[f"{who}: {method} raised {type(error).__name__}: {error}"] = None
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{method} raised {type(error).__name__}: {error}"
+        where = f"({PurePath(frame.filename).name}:{frame.lineno})"
+        found[f"{who}: {what} {where}; catch it, since what it is given comes from outside"] = None
     return list(found)
 
 
 def _dialect_problems(dialect: Dialect) -> Iterator[str]:
-    endpoint = Endpoint("chat", ModelAt.BODY, counts=True)
+    endpoint = CHAT
     for kind in Kind:
         refusal = Refusal(kind, MESSAGE, 2.0 if kind is Kind.RATE_LIMITED else None)
         status, body = dialect.error(refusal, CALL)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
-from sidecar.dialect import Dialect
+from sidecar.dialect import Dialect, Endpoint
 from sidecar.plugins import Registry
 from sidecar.pricelist import load
+from sidecar.usage import Usage
 from sidecar.vendor import Ask, Field, Secret, Vendor
 
 SECRET = "canary-credential"
@@ -17,9 +18,18 @@ def checks(vendor: Vendor, registry: Registry) -> dict[str, Callable[[], Iterato
     """The checks of one vendor, by what they look at; each yields what is wrong."""
     return {
         "prepare": lambda: _addressing(vendor, registry),
+        "normalise": lambda: _normalising(vendor),
         "price_list": lambda: _prices(vendor),
         "fields": lambda: _fields(vendor.fields),
     }
+
+
+def _normalising(vendor: Vendor) -> Iterator[str]:
+    for name in ("chat", "messages", "other"):
+        for usage in (Usage(), Usage(0, 0), Usage(5, None), Usage(5, 5, 9, 9, 9, 99)):
+            found: object = vendor.normalise(usage, Endpoint(name))
+            if not isinstance(found, Usage):
+                yield f"normalise gives {type(found).__name__} for {name}; give a Usage"
 
 
 def _prices(vendor: Vendor) -> Iterator[str]:

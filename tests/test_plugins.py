@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import os
 import shutil
 import subprocess
@@ -26,6 +28,7 @@ from sidecar import (
     Verdict,
     judge_by_status,
 )
+from sidecar.dialect import Dialect
 from sidecar.plugins import Registry, discover
 from sidecar.testing import cut_problems, problems
 from sidecar.usage import Outcome, UsageState
@@ -254,6 +257,53 @@ def test_the_contract_suite_finds_every_breach() -> None:
         "in pieces of 1, but", "gives the path 'x'", "a span outside its path",
     ):  # fmt: skip
         assert breach in report, report
+
+
+class Meddling(type(discover().dialects["openai"])):  # type: ignore[misc]
+    name = "meddling"
+
+    def read(self, endpoint, body):  # type: ignore[no-untyped-def]
+        return json.loads(body)
+
+    def asking(self, endpoint, body):  # type: ignore[no-untyped-def]
+        if b"stream_options" in body:
+            return body
+        return b'{"stream_options":{}}' if body.startswith(b'{"m') else None
+
+    def unasked(self, endpoint, event):  # type: ignore[no-untyped-def]
+        return event.strip() if b"choices" in event else None
+
+
+def test_the_contract_suite_tries_how_usage_is_asked_for_and_hidden() -> None:
+    dialects = {**discover().dialects, "meddling": Meddling()}
+    report = "\n".join(problems(Registry(dialects, {}, {}, ())))
+    for breach in (
+        "meddling: read gives dict for", "; give Facts",
+        "meddling: read raised JSONDecodeError", "(decoder.py:", "; catch it",
+        "meddling: asking makes", "change nothing but stream_options",
+        "which asks already; give None for it", "meddling: unasked gives NoneType for",
+        "keep the blank line that ends it",
+    ):  # fmt: skip
+        assert breach in report, report
+
+
+def test_the_contract_suite_tries_every_method_that_a_plugin_may_bring() -> None:
+    tried: set[str] = set()
+    found = discover()
+
+    def watched(kind: type) -> type:
+        def look(self: object, name: str) -> object:
+            tried.add(f"{kind.__name__}.{name}")
+            return object.__getattribute__(self, name)
+
+        return type(kind.__name__, (kind,), {"__getattribute__": look})
+
+    dialect = watched(type(found.dialects["openai"]))()
+    vendor = watched(type(found.vendors["openai"]))()
+    assert problems(Registry({"openai": dialect}, {"openai": vendor}, {}, ())) == []
+    for kind, one in ((Dialect, dialect), (Vendor, vendor)):
+        own = {name for name, each in vars(kind).items() if inspect.isfunction(each)}
+        assert {f"{type(one).__name__}.{name}" for name in own} <= tried
 
 
 class Guessing(Vendor):
