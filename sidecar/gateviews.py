@@ -88,13 +88,15 @@ def cooldown_view(cooldown: Cooldown, now: float, wall: float) -> View:
 
 
 def hold_view(paused: Paused, waiting: int) -> View:
-    """What a person paused, since when (seconds since the epoch), and what lets it go on."""
+    """What a person paused, since when (seconds since the epoch), from where (null: not known), and
+    what lets it go on."""
     return {
         "what": "hold",
         "scope": in_words(paused.held),
         "kind": paused.kind,
         "name": paused.name,
         "since": paused.since,
+        "by": paused.by or None,
         "resume": way_on(paused.held),
         "waiting": waiting,
     }

@@ -22,19 +22,22 @@ from sidecar.pacing import Hold
 EVERYTHING = ("all", "")
 Held = tuple[str, str]
 """What is held: "key", "group" or "provider" and its name, or `EVERYTHING`."""
+COMMANDS, CONSOLE = "the command line", "the console"
+"""From where something is held."""
 FILE = "holds.json"
 
 log = logging.getLogger("sidecar.holds")
 
 
 class Paused(Struct, frozen=True):
-    """One hold as it is kept: since when (seconds since the epoch), and by which hashes its key is
-    known under another name."""
+    """One hold as it is kept: since when (seconds since the epoch), by which hashes its key is
+    known under another name, and from where it was asked for."""
 
     kind: str
     name: str
     since: float
     hashes: tuple[str, ...] = ()
+    by: str = ""
 
     @property
     def held(self) -> Held:
@@ -70,11 +73,12 @@ class Holds:
         """Where the calls wait that are held by it."""
         return self._gates[held]
 
-    def pause(self, held: Held, hashes: tuple[str, ...] = ()) -> bool:
-        """Hold it from now on; whether that is news. A key is known again by its `hashes`."""
+    def pause(self, held: Held, hashes: tuple[str, ...] = (), by: str = "") -> bool:
+        """Hold it from now on; whether that is news. A key is known again by its `hashes`; `by`
+        says from where it is asked for."""
         if held in self._all:
             return False
-        self._all[held] = Paused(*held, self._wall(), hashes)
+        self._all[held] = Paused(*held, self._wall(), hashes, by)
         self._gates[held] = _gate(held)
         self._write()
         return True

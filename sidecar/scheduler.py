@@ -172,10 +172,10 @@ class Scheduler:
         """A call was not let through in its time."""
         self.refusals["queue" if no_room.full else no_room.soonest.last.kind] += 1
 
-    def pause(self, held: Held, hashes: tuple[str, ...] = ()) -> bool:
+    def pause(self, held: Held, hashes: tuple[str, ...] = (), by: str = "") -> bool:
         """Park what is called from now on; whether that is news. A key is known again by its
-        `hashes`."""
-        news = self.holds.pause(held, hashes)
+        `hashes`; `by` says from where it is asked for."""
+        news = self.holds.pause(held, hashes, by)
         if news:
             log.warning("%s is paused", in_words(held))
             self._rejudge()

@@ -27,12 +27,12 @@ class Steering:
         for each in scheduler.holds:
             log.warning("%s is still paused (%s)", in_words(each.held), way_on(each.held))
 
-    def pause(self, kind: str, name: str) -> View:
-        """Park what is called from now on. Raises `Refused` when nothing has the name, or more
-        than one thing."""
+    def pause(self, kind: str, name: str, by: str) -> View:
+        """Park what is called from now on; `by` says from where it is asked for. Raises `Refused`
+        when nothing has the name, or more than one thing."""
         snapshot = self._current()
         held = find(snapshot, kind, name)
-        news = self._scheduler.pause(held, hashes_of(held, snapshot))
+        news = self._scheduler.pause(held, hashes_of(held, snapshot), by)
         return held_view(held) | {"news": news, **self._touched(held)}
 
     def resume(self, kind: str, name: str) -> View:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from console_in_test import code_of
 from playwright.async_api import Browser, BrowserContext, Dialog, Locator, Page, async_playwright
-from sidecar_in_test import Sidecar
+from scripted_vendor import Script, ScriptedVendor, scripted_vendor
+from sidecar_in_test import Sidecar, sidecar
 
 CHROMIUM = os.environ.get("SIDECAR_CHROMIUM") or shutil.which("chromium") or ""
 MISSING = (
@@ -139,3 +141,21 @@ async def a_window(browser: Browser, **options: Any) -> AsyncIterator[BrowserCon
         yield context
     finally:
         await context.close()
+
+
+def served(yaml: str, names: tuple[str, ...], first: Script) -> tuple[Any, Any]:
+    """The fixtures `vendor` and `proxy` of a module whose tests share a browser: a vendor that
+    begins with that answer, and a sidecar in front of it, with `URL` in its file."""
+
+    @pytest_asyncio.fixture(loop_scope="session")
+    async def vendor() -> AsyncIterator[ScriptedVendor]:
+        async with scripted_vendor() as started:
+            started.play(first)
+            yield started
+
+    @pytest_asyncio.fixture(loop_scope="session")
+    async def proxy(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sidecar]:
+        async with sidecar(tmp_path, yaml.replace("URL", vendor.url), names) as started:
+            yield started
+
+    return vendor, proxy

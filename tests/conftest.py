@@ -20,7 +20,8 @@ from sidecar_in_test import Sidecar
 from sidecar_in_test import sidecar as start_sidecar
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser
+    from browser_in_test import Tab
+    from playwright.async_api import Browser, BrowserContext
 
 # A busy machine makes no property false, and of one commit every run says the same. New examples are
 # looked for by `make explore`; what it finds is kept with @example.
@@ -113,3 +114,24 @@ async def browser() -> AsyncIterator[Browser]:
 
     async with chromium() as started:
         yield started
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def window(browser: Browser) -> AsyncIterator[BrowserContext]:
+    """A window of its own."""
+    from browser_in_test import a_window
+
+    async with a_window(browser) as context:
+        yield context
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def tab(window: BrowserContext, proxy: Sidecar) -> AsyncIterator[Tab]:
+    """A signed-in page of the module's own sidecar, which complains of nothing and asks nobody
+    else."""
+    from browser_in_test import Tab
+
+    found = await Tab(await window.new_page(), proxy).sign_in()
+    yield found
+    assert not found.complaints
+    assert not [url for url in found.asked if not url.startswith((found.url + "/", "blob:"))]

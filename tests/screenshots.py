@@ -141,7 +141,7 @@ SHOTS = (
     Shot("rotate", "keys/codex", ("Rotate",)),
     Shot("live", "live"),
     Shot("why", "live", (PAST,)),
-    Shot("pause", "live", ("Pause everything",)),
+    Shot("pause", "live", ("Pause …",)),
     Shot("usage", "usage?days=30"),
     Shot("usage-models", "usage?days=7&by=model&key=codex"),
     Shot("models", "models"),

@@ -44,7 +44,8 @@ def test_a_call_waits_until_it_is_resumed(cli: Cli) -> None:
             told = await asyncio.to_thread(cli.run, "status")
             assert "calls     1 in flight, 1 of them waiting\n" in told.out
             assert (
-                'paused    key "k", just now, 1 call waiting (sidecar resume --key k)' in told.out
+                'paused    key "k", just now by the command line, 1 call waiting '
+                "(sidecar resume --key k)" in told.out
             )
             resumed = await asyncio.to_thread(cli.spawn, "resume", "k")
             assert (resumed.status, resumed.err) == (0, 'key "k" goes on\n')

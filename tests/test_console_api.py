@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from apis_in_test import until
-from console_in_test import Api, sign_in
+from console_in_test import Api, over_socket, sign_in
 from scripted_vendor import ScriptedVendor, answer, hang
 from sidecar_in_test import sidecar as start_sidecar
 
@@ -641,6 +641,8 @@ async def test_a_pause_is_told_at_once_and_marked_wherever_it_counts(api: Api) -
         assert (await anext(lines))["paused"] == []
         assert (await api.ask("POST", "pause/group/GPT", {})).status == 200
         assert (await anext(lines))["paused"] == ['group "GPT"']
+        [hold] = (await api.get("live"))["holds"]
+        assert hold["by"] == "the console"
         marked = {each["name"]: each["paused"] for each in (await api.get("keys"))["keys"]}
         assert [one["kind"] for one in marked["gpt"]] == ["group"]
         assert marked["num"] == []
@@ -651,3 +653,17 @@ async def test_a_pause_is_told_at_once_and_marked_wherever_it_counts(api: Api) -
             assert (await api.ask("POST", f"resume/{what}", {})).status == 200
     group = (await api.get("group?name=GPT"))["group"]
     assert group["paused"] == []
+    await over_socket(api.proxy, "POST", "/api/pause/key/gpt")
+    [hold] = (await api.get("live"))["holds"]
+    assert hold["by"] == "the command line"
+
+
+async def test_the_names_of_all_that_can_be_paused_are_told(api: Api) -> None:
+    assert (await api.ask("POST", "pause/key/gpt", {})).status == 200
+    found = await api.get("pause")
+    names = found["names"]
+    assert [(each["kind"], each["name"]) for each in found["holds"]] == [("key", "gpt")]
+    snapshot = api.proxy.running.snapshot
+    assert names["group"] == list(snapshot.groups)
+    assert names["provider"] == list(snapshot.providers)
+    assert names["key"] == list(snapshot.keys)

@@ -5,22 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from apis_in_test import until
-from browser_in_test import Tab, a_window
+from browser_in_test import Tab, a_window, served
 from console_in_test import over_socket
-from playwright.async_api import Browser, BrowserContext, expect
+from playwright.async_api import Browser, expect
 from scripted_vendor import ScriptedVendor, answer, chunk, hang, paced
-from scripted_vendor import scripted_vendor as start_vendor
 from sidecar_in_test import Raw, Sidecar
-from sidecar_in_test import sidecar as start_sidecar
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-fixture = pytest_asyncio.fixture(loop_scope="session")
 
 YAML = """\
 budget: $5/day
@@ -45,31 +40,7 @@ SPOKEN = chunk(b'data: {"choices":[{"delta":{"content":"x"}}],' + USAGE + b"}\n\
 MARKUP = "<img src=x onerror=alert(1)>"
 
 
-@fixture
-async def vendor() -> AsyncIterator[ScriptedVendor]:
-    async with start_vendor() as started:
-        started.play(COUNTED)
-        yield started
-
-
-@fixture
-async def proxy(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sidecar]:
-    async with start_sidecar(tmp_path, YAML.replace("URL", vendor.url), NAMES) as started:
-        yield started
-
-
-@fixture
-async def window(browser: Browser) -> AsyncIterator[BrowserContext]:
-    async with a_window(browser, accept_downloads=True) as context:
-        yield context
-
-
-@fixture
-async def tab(window: BrowserContext, proxy: Sidecar) -> AsyncIterator[Tab]:
-    found = await Tab(await window.new_page(), proxy).sign_in()
-    yield found
-    assert not found.complaints
-    assert not [url for url in found.asked if not url.startswith((found.url + "/", "blob:"))]
+vendor, proxy = served(YAML, NAMES, COUNTED)
 
 
 def calling(proxy: Sidecar, key: str = "editor", body: bytes = CHAT) -> asyncio.Task[Raw]:
@@ -137,9 +108,10 @@ async def test_one_call_is_ended_and_its_client_is_told(tab: Tab, vendor: Script
 
 async def test_everything_is_paused_and_goes_on(tab: Tab) -> None:
     await tab.go("live", "Live")
-    await tab.press("Pause everything")
-    await tab.confirm("Pause")
+    await tab.press("Pause …")
+    await tab.confirm("Pause everything")
     await tab.says("Paused: everything")
+    await tab.says("by the console")
     call = calling(tab.proxy)
     await expect(tab.page.locator("#calls tbody tr")).to_contain_text("is paused")
     await tab.says("1 call waits here")
@@ -150,6 +122,40 @@ async def test_everything_is_paused_and_goes_on(tab: Tab) -> None:
     await tab.page.get_by_role("button", name="Resume everything").click()
     assert (await call).status == 200
     await expect(tab.page.locator("#banner")).to_be_empty()
+
+
+async def test_one_thing_is_chosen_to_pause_and_resume_without_a_pointer(tab: Tab) -> None:
+    keyboard = tab.page.keyboard
+    await tab.go("live", "Live")
+    await tab.button("Pause …").focus()
+    await keyboard.press("Enter")
+    await expect(tab.dialog.get_by_role("searchbox")).to_be_focused()
+    rows = tab.dialog.get_by_role("listitem")
+    assert [(await row.inner_text()).split() for row in await rows.all()] == [
+        ["everything", "Pause"], ["GPT", "group", "Pause"], ["main", "provider", "Pause"],
+        ["editor", "key", "Pause"], ["nightly", "key", "Pause"],
+    ]  # fmt: skip
+    await keyboard.type("NIGHT")
+    await expect(rows).to_have_count(1)
+    await keyboard.press("Tab")
+    await expect(tab.dialog.get_by_role("button", name='Pause key "nightly"')).to_be_focused()
+    await keyboard.press("Enter")
+    await tab.says('Paused: key "nightly"')
+    assert [each.held for each in tab.proxy.running.scheduler.holds] == [("key", "nightly")]
+    await expect(tab.button("Pause …")).to_be_focused()
+    await keyboard.press("Enter")
+    await expect(rows.first).to_contain_text("nightly")  # what is paused stands first
+    await expect(rows.first).to_contain_text("paused just now by the console")
+    await rows.first.get_by_role("button", name='Resume key "nightly"').click()
+    await tab.says('key "nightly" goes on')
+    assert not list(tab.proxy.running.scheduler.holds)
+
+
+async def test_a_name_that_nothing_has_is_said_so(tab: Tab) -> None:
+    await tab.go("live", "Live")
+    await tab.press("Pause …")
+    await tab.dialog.get_by_role("searchbox").fill("nobody")
+    await expect(tab.dialog.get_by_role("status")).to_have_text("Nothing of that name.")
 
 
 @pytest.mark.parametrize(
@@ -354,7 +360,7 @@ async def test_nobody_is_kept_out_of_what_moves(
         await tab.go("live", "Live")
         await expect(tab.page.locator("#calls tbody tr")).to_have_count(3)
         found = {"live": await tab.violations()}
-        for button in ("Pause everything", "End the call of nightly"):
+        for button in ("Pause …", "End the call of nightly"):
             await tab.page.locator("main").get_by_role("button", name=button).click()
             await tab.dialog.wait_for()
             found[button] = await tab.violations()
@@ -387,6 +393,11 @@ async def test_what_moves_fits_a_phone(
         await tab.go("live", "Live")
         await expect(tab.page.locator("#calls tbody tr")).to_have_count(2)
         assert await tab.page.evaluate("document.documentElement.scrollWidth") <= width
+        await proxy.rewrite(lambda text: f"{text}  {'no space ' * 9}end: {{group: GPT}}\n")
+        await tab.press("Pause …")
+        await tab.says("New calls wait in line")
+        assert await tab.dialog.evaluate("it => it.scrollWidth - it.clientWidth") <= 0
+        await tab.page.keyboard.press("Escape")
         await tab.page.locator("#past tbody button").first.click()
         await tab.says("tried")
         assert await tab.page.evaluate("document.documentElement.scrollWidth") <= width

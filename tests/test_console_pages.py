@@ -5,24 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from browser_in_test import Tab, a_window
+from browser_in_test import Tab, a_window, served
 from console_in_test import code_of, over_socket
 from playwright.async_api import Browser, BrowserContext, expect
 from scripted_vendor import ScriptedVendor, answer
-from scripted_vendor import scripted_vendor as start_vendor
 from sidecar_in_test import Sidecar
 from sidecar_in_test import sidecar as start_sidecar
 
 from sidecar.keytext import digest, looks_like_key
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-fixture = pytest_asyncio.fixture(loop_scope="session")
 
 YAML = """\
 # Mine. Nothing here may be lost.
@@ -47,31 +43,7 @@ MODELS = answer(b'{"data":[{"id":"gpt-5"},{"id":"gpt-5-mini"},{"id":"o9"}]}')
 CHAT = b'{"model":"gpt-5","messages":[]}'
 
 
-@fixture
-async def vendor() -> AsyncIterator[ScriptedVendor]:
-    async with start_vendor() as started:
-        started.play(MODELS)
-        yield started
-
-
-@fixture
-async def proxy(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sidecar]:
-    async with start_sidecar(tmp_path, YAML.replace("URL", vendor.url), NAMES) as started:
-        yield started
-
-
-@fixture
-async def window(browser: Browser) -> AsyncIterator[BrowserContext]:
-    async with a_window(browser) as context:
-        yield context
-
-
-@fixture
-async def tab(window: BrowserContext, proxy: Sidecar) -> AsyncIterator[Tab]:
-    found = await Tab(await window.new_page(), proxy).sign_in()
-    yield found
-    assert not found.complaints
-    assert not [url for url in found.asked if not url.startswith(found.url + "/")]
+vendor, proxy = served(YAML, NAMES, MODELS)
 
 
 def keys(proxy: Sidecar) -> Any:

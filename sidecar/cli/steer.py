@@ -27,7 +27,7 @@ from sidecar.cli.live import find_live
 from sidecar.cli.names import GROUP, KEY, Name
 from sidecar.gateviews import View, held_view
 from sidecar.holdnames import ANY, find, find_held, touches
-from sidecar.holds import Holds, hashes_of
+from sidecar.holds import COMMANDS, Holds, hashes_of
 from sidecar.state import lock
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -99,7 +99,7 @@ def _pause_for_next(kind: str, name: str, config: Path, state: Path) -> View:
     held = find(snapshot, kind, name)
     with lock(state):
         holds = Holds(state, time.time)
-        news = holds.pause(held, hashes_of(held, snapshot))
+        news = holds.pause(held, hashes_of(held, snapshot), COMMANDS)
     return held_view(held) | {"news": news, "running": 0, "waiting": 0, "kept": holds.kept}
 
 

@@ -81,9 +81,10 @@ def network(gate: dict[str, Any]) -> str:
 
 
 def paused(hold: dict[str, Any], now: float) -> str:
-    """What is paused, since when, and what lets it go on."""
+    """What is paused, since when and from where, and what lets it go on."""
     waiting = f", {plural(hold['waiting'], 'call')} waiting" if hold["waiting"] else ""
-    return f"{hold['scope']}, {ago(hold['since'], now)}{waiting} ({hold['resume']})"
+    by = f" by {hold['by']}" if hold["by"] else ""
+    return f"{hold['scope']}, {ago(hold['since'], now)}{by}{waiting} ({hold['resume']})"
 
 
 def plural(count: int, noun: str) -> str:

@@ -57,7 +57,8 @@ async def _flush(parts: Parts, _: Asked) -> dict[str, Any]:
 
 
 async def _pause(parts: Parts, asked: Asked) -> dict[str, Any]:
-    done = parts.steering.pause(*asked.names)
+    kind, name = asked.names
+    done = parts.steering.pause(kind, name, asked.by)
     parts.events.steered()
     return done
 
@@ -94,6 +95,7 @@ ROUTES = (
     Route("GET", "version", configs.version),
     Route("POST", "changes", changing.change),
     Route("GET", "live", looking.live),
+    Route("GET", "pause", looking.pausing),
     Route("GET", "usage", books.used),
     Route("GET", "usage/csv", books.sheet),
     Route("GET", "lately", books.lately),

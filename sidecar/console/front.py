@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -20,6 +21,7 @@ from sidecar.console.parts import Asked, Declined, Parts
 from sidecar.console.sessions import CODE_LIFE, Session
 from sidecar.errors import Kind, Refused
 from sidecar.guard import Door
+from sidecar.holds import COMMANDS
 
 API = "/console/api/"
 FILES = "/console/"
@@ -89,7 +91,8 @@ class Console:
                     return web.json_response({"url": self.link(), "seconds": CODE_LIFE})
                 case "POST", "close":
                     return web.json_response({"ended": self._parts.sessions.end_all()})
-            return await api.answer(self._parts, path, _asked(request))
+            asked = replace(_asked(request), by=COMMANDS)
+            return await api.answer(self._parts, path, asked)
         except (Refused, Declined) as error:
             return api.declined(error)
 

@@ -58,7 +58,13 @@ def paused(scheduler: Scheduler) -> list[str]:
 def pausing(scheduler: Scheduler, *mine: Held) -> list[View]:
     """What keeps calls waiting that are of any of these: their own holds, or that on everything."""
     return [
-        {"kind": each.kind, "name": each.name, "scope": in_words(each.held), "since": each.since}
+        {
+            "kind": each.kind,
+            "name": each.name,
+            "scope": in_words(each.held),
+            "since": each.since,
+            "by": each.by or None,
+        }
         for each in scheduler.holds
         if each.held in {*mine, EVERYTHING}
     ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import lru_cache
 from typing import Any
 
 from sidecar import __version__
@@ -17,6 +18,7 @@ from sidecar.console.parts import Asked, Parts, find_group, find_key, find_provi
 from sidecar.editing import Path, all_written
 from sidecar.explain import explain
 from sidecar.foresight import supposed
+from sidecar.writing import Value
 
 AT_ONCE = 100
 """Keys that are made into rows before anything else may run."""
@@ -157,6 +159,17 @@ async def probe(parts: Parts, asked: Asked) -> views.View:
     }
 
 
+async def pausing(parts: Parts, _: Asked) -> views.View:
+    """The names of all that can be paused, by its kind, and what is."""
+    snapshot = parts.snapshot
+    names = {
+        "group": list(snapshot.groups),
+        "provider": list(snapshot.providers),
+        "key": list(snapshot.keys),
+    }
+    return {"names": names, "holds": parts.outlook.board.standing()["holds"]}
+
+
 async def models(parts: Parts, asked: Asked) -> views.View:
     """Every model that a key may use, and which keys; of one key, with `?key=`."""
     snapshot = parts.snapshot
@@ -240,5 +253,11 @@ def _fitting(parts: Parts, vendor: str) -> list[dict[str, Any]]:
 
 async def _written(parts: Parts, *paths: Path) -> list[dict[str, Any]]:
     """What the file says of each, as far as it says anything."""
-    found = await asyncio.to_thread(all_written, parts.configuration.text, *paths)
+    found = await asyncio.to_thread(_all_written, parts.configuration.text, *paths)
     return [dict(each) if isinstance(each, dict) else {} for each in found]
+
+
+@lru_cache(maxsize=4)
+def _all_written(text: bytes, *paths: Path) -> list[Value | None]:
+    """A page that is open asks every few seconds, and a large file takes long to read."""
+    return all_written(text, *paths)

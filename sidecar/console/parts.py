@@ -19,6 +19,7 @@ from sidecar.console.sessions import Sessions
 from sidecar.credentials import Vault
 from sidecar.errors import Kind, Refused, SidecarError
 from sidecar.foresight import Outlook
+from sidecar.holds import CONSOLE
 from sidecar.ledger import Ledger
 from sidecar.live import LiveCalls
 from sidecar.plugins import Registry
@@ -66,14 +67,15 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request to the API: what stood in the path's gaps, the query, the body, and the digest of
-    the file that the caller has seen."""
+    """One request to the API: what stood in the path's gaps, the query, the body, the digest of the
+    file that the caller has seen, and from where it is asked."""
 
     request: web.BaseRequest
     names: tuple[str, ...] = ()
     query: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     seen: str | None = None
+    by: str = CONSOLE
 
 
 class Declined(SidecarError):

@@ -23,7 +23,7 @@ export function dialog(title, build, { wide = false } = {}) {
         // What is shown only once does not go at the press of a key.
         oncancel: (event) => body.querySelector(".once") && event.preventDefault(),
       },
-      h("header", {}, h("h2", { id }, title), closeButton(() => node.close())),
+      h("header", {}, h("h2", { id }, title), h("button", { class: "plain icon", "aria-label": "Close", onclick: () => node.close() }, "×")),
       body,
     );
     const close = (found = null) => {
@@ -35,10 +35,6 @@ export function dialog(title, build, { wide = false } = {}) {
     node.showModal();
     (body.querySelector("input:not([type=checkbox]), select, textarea") ?? body.querySelector(".actions button"))?.focus();
   });
-}
-
-function closeButton(close) {
-  return h("button", { class: "plain icon", "aria-label": "Close", onclick: close }, "×");
 }
 
 /** The buttons at the end of a dialog or a form. */
@@ -99,12 +95,9 @@ export function toast(text, press) {
 /** A box that says what is wrong; it takes the focus, so that nobody overlooks it. */
 export function trouble(error) {
   const lines = (error.details?.problems ?? []).map((each) => each.text ?? each);
-  const box = h(
-    "div",
-    { class: "trouble", role: "alert", tabindex: "-1" },
+  const box = h("div", { class: "trouble", role: "alert", tabindex: "-1" },
     h("strong", {}, error.message),
-    lines.length ? h("ul", {}, lines.map((line) => h("li", {}, line))) : null,
-  );
+    lines.length ? h("ul", {}, lines.map((line) => h("li", {}, line))) : null);
   queueMicrotask(() => box.focus());
   return box;
 }

@@ -7,6 +7,8 @@ import { actions, button, dialog, toast, trouble, trying } from "./dialogs.js";
 import { h } from "./dom.js";
 import { counted } from "./format.js";
 
+const KINDS = { "+": "added", "-": "removed" };
+
 /** The digest of the file that the pages show. */
 let seen = "";
 
@@ -103,23 +105,12 @@ export function effects(preview) {
 /** The lines of the file that change. */
 export function diff(rows) {
   if (!rows.length) return null;
-  const words = { "+": "added: ", "-": "removed: " };
-  return h(
-    "div",
-    { class: "code diff", tabindex: "0", role: "region", "aria-label": "Lines of the file" },
-    rows.map((row, index) =>
-      row.mark === "@"
-        ? h("div", { class: "gap", "aria-hidden": "true" }, "⋯")
-        : h(
-            "div",
-            { class: row.mark === "+" ? "added" : row.mark === "-" ? "removed" : "" },
-            h("span", { class: "number", "aria-hidden": "true" }, row.line),
-            h("span", { class: "mark", "aria-hidden": "true" }, row.mark),
-            words[row.mark] ? h("span", { class: "unseen" }, words[row.mark]) : null,
-            marked(row, rows[index + { "+": -1, "-": 1 }[row.mark]]),
-          ),
-    ),
-  );
+  return h("div", { class: "code diff", tabindex: "0", role: "region", "aria-label": "Lines of the file" }, rows.map((row, index) =>
+    row.mark === "@" ? h("div", { class: "gap", "aria-hidden": "true" }, "⋯") : h("div", { class: KINDS[row.mark] ?? "" },
+      h("span", { class: "number", "aria-hidden": "true" }, row.line),
+      h("span", { class: "mark", "aria-hidden": "true" }, row.mark),
+      KINDS[row.mark] ? h("span", { class: "unseen" }, `${KINDS[row.mark]}: `) : null,
+      marked(row, rows[index + { "+": -1, "-": 1 }[row.mark]]))));
 }
 
 /** A line's text; where a removed line stands just above the added one, what differs is marked. */
@@ -142,11 +133,7 @@ async function again(edit, error, more = {}) {
     changed
       ? h("ul", { class: "effects" }, changed.map((line) => h("li", {}, line)))
       : h("p", { class: "quiet" }, "It is not known what changed: the version that you saw is not kept."),
-    h(
-      "p",
-      {},
-      going ? "Going back now would undo these changes as well." : "Yours can be made on the file as it is now.",
-    ),
+    h("p", {}, going ? "Going back now would undo these changes as well." : "Yours can be made on the file as it is now."),
     actions(
       button("Cancel", () => close()),
       button(going ? "Go back all the same" : "Make my change", () => close(true), going ? "danger" : "primary"),

@@ -19,13 +19,7 @@ const MEANT = {
 export function field(label, control, help) {
   const id = control.id || (control.id = unique("field"));
   if (help) control.setAttribute("aria-describedby", `${id}-help`);
-  return h(
-    "div",
-    { class: "field" },
-    h("label", { for: id }, label),
-    control,
-    help ? h("p", { class: "help", id: `${id}-help` }, help) : null,
-  );
+  return h("div", { class: "field" }, h("label", { for: id }, label), control, help ? h("p", { class: "help", id: `${id}-help` }, help) : null);
 }
 
 /** One line of text. */

@@ -2,8 +2,8 @@
 
 import { ask, get, send } from "../api.js";
 import { actions, button, dialog, toast, sure } from "../dialogs.js";
-import { facts, fill, h, keepingFocus, lead } from "../dom.js";
-import { effects, kept, look, make, makeOrSay, review, shownDigest } from "../editing.js";
+import { facts, h, keepingFocus, lead, title } from "../dom.js";
+import { effects, make, makeOrSay, shownDigest } from "../editing.js";
 import { choice, form, limits, list, text, urgency } from "../forms.js";
 import { ago, bounds, counted, day, moment } from "../format.js";
 import { uses } from "../meters.js";
@@ -11,51 +11,25 @@ import { address, link } from "../pages.js";
 import { pausedMark, pauser } from "../steering.js";
 import { costToday, days, lately, spike, status } from "./keys.js";
 import { connect, rotate } from "./newkey.js";
-import { editor } from "./routes.js";
+import { one } from "./one.js";
 
 export async function show(main, [name]) {
-  let found = await look("key", { name });
-  const [{ groups }, books] = await Promise.all([get("groups"), lately()]);
-  let used = books;
-  const head = h("div");
-  const about = h("section", { class: "card" });
-  const settings = h("section", { class: "card", "aria-labelledby": "settings" });
-  const routes = h("section", { class: "card", "aria-labelledby": "routes" });
-  const lines = h("section", { class: "card" });
-  let parts = {};
+  let used = await lately();
+  const { groups } = await get("groups");
+  const page = await one(main, "key", name, { head, fields, more: async () => (used = await lately()), routes: true });
 
-  async function draw({ keep = false } = {}) {
-    drawHead();
-    if (keep && (parts.settings?.touched() || parts.routes?.touched())) kept();
-    if (!keep || !parts.settings?.dirty()) parts.settings = drawSettings();
-    if (!keep || !parts.routes?.dirty()) parts.routes = editor(routes, found, { kind: "key", name, again });
-  }
-  async function again() {
-    found = await look("key", { name });
-    draw();
-  }
-  async function steered() {
-    const [{ key, uses: full }, recent] = await Promise.all([get("key", { name }), lately()]);
-    Object.assign(found, { key, uses: full });
-    used = recent;
-    keepingFocus(drawHead);
-  }
-
-  function drawHead() {
-    const key = found.key;
-    fill(head,
-      h("p", { class: "crumbs" }, h("a", { href: "#/keys" }, "API keys")),
-      h("div", { class: "title" },
-        h("h1", {}, key.name), status(key), pausedMark(key),
+  function head({ key, uses: full, ...found }, { now, again }) {
+    return [
+      title(key.name, status(key), pausedMark(key),
         h("div", { class: "actions" },
           button("Rename", () => rename(key), "", { id: "rename" }),
           button("Rotate", async () => (await rotate(key)) && again(), "", { id: "rotate" }),
-          pauser("key", key, steered),
-          key.status === "disabled" ? button("Enable", () => enable(key), "", { id: "switch" }) : button("Disable", () => disable(found, again), "", { id: "switch" }),
-          button("Delete", () => remove(found), "danger", { id: "delete" }))),
-      key.description ? lead(key.description) : null);
-    fill(about, facts(rows(key)),
-      found.uses.length ? [h("h3", {}, "Limits, used now"), uses(found.uses)] : null);
+          pauser("key", key, now),
+          key.status === "disabled" ? button("Enable", () => enable(key, again), "", { id: "switch" }) : button("Disable", () => disable(key, found.in_flight, again), "", { id: "switch" }),
+          button("Delete", () => remove(key), "danger", { id: "delete" }))),
+      key.description ? lead(key.description) : null,
+      h("section", { class: "card" }, facts(rows(key)), full.length ? [h("h3", {}, "Limits, used now"), uses(full)] : null),
+    ];
   }
 
   function rows(key) {
@@ -75,11 +49,8 @@ export async function show(main, [name]) {
     ].filter(Boolean);
   }
 
-  function drawSettings() {
-    const own = found.written;
-    const on = shownDigest();
-    const inherited = found.inherited;
-    const fields = {
+  function fields({ written: own, inherited }) {
+    return {
       group: choice("Group", own.group, groups.map((each) => [each.name, `${each.name} · ${each.vendor_title} · × ${each.multiplier}`]), { help: "Moving it changes its vendor, routes, limits and rate." }),
       description: text("Description", own.description),
       urgency: urgency(own.urgency, `as the group says (${inherited.urgency ?? "normal"})`),
@@ -89,47 +60,26 @@ export async function show(main, [name]) {
       limits: limits("Limits", own.limits),
       max_wait: text("Longest wait", own.max_wait, { placeholder: "2m", help: "How long a call may wait for room, in all." }),
     };
-    const shown = form(fields, {
-      label: "Review changes",
-      save: async (changed) => {
-        if (await review({ do: "edit_key", name, fields: changed }, { on })) await again();
-      },
-    });
-    fill(settings, h("h2", { id: "settings" }, "Settings"), shown.node);
-    return shown;
   }
 
-  async function rename(key) {
-    const field = text("New name", key.name, { required: true });
-    const made = await dialog("Rename the key", (close) => form({ field }, {
-      label: "Rename", all: true, cancel: () => close(),
-      save: async (values) => {
-        const done = await make({ do: "rename_key", name: key.name, new_name: values.field }, `Key ${key.name} is now ${values.field}`);
-        if (done) close(values.field);
-      },
-    }).node);
-    if (made) location.hash = address("keys", made);
-  }
+  main.append(h("section", { class: "card" }, h("h2", {}, "Connect"), await connect(page.found().key.vendor)));
+  return { ...page, tick: () => keepingFocus(page.redraw), keys: (times) => times[name] && page.now() };
+}
 
-  async function enable(key) {
-    if (await makeOrSay({ do: "switch_key", name: key.name, enabled: true })) again();
-  }
-
-  fill(main, head, about, routes, settings, lines);
-  fill(lines, h("h2", {}, "Connect"), await connect(found.key.vendor));
-  draw();
-  const timer = setInterval(() => keepingFocus(drawHead), 30000);
-  return {
-    leave: () => clearInterval(timer),
-    config: async () => {
-      found = await look("key", { name });
-      draw({ keep: true });
+async function rename(key) {
+  const field = text("New name", key.name, { required: true });
+  const made = await dialog("Rename the key", (close) => form({ field }, {
+    label: "Rename", all: true, cancel: () => close(),
+    save: async (values) => {
+      const done = await make({ do: "rename_key", name: key.name, new_name: values.field }, `Key ${key.name} is now ${values.field}`);
+      if (done) close(values.field);
     },
-    keys: async (times) => {
-      if (times[name]) await steered();
-    },
-    steered,
-  };
+  }).node);
+  if (made) location.hash = address("keys", made);
+}
+
+async function enable(key, again) {
+  if (await makeOrSay({ do: "switch_key", name: key.name, enabled: true })) again();
 }
 
 /** What taking a key away breaks, in a sentence. */
@@ -139,13 +89,12 @@ function breaks(key) {
   return `It was used ${ago(used)}${program ? ` by ${program}` : ""}.`;
 }
 
-async function disable(found, again) {
-  const key = found.key;
+async function disable(key, running, again) {
   const cut = h("input", { type: "checkbox", id: "cut" });
   const made = await sure(`Disable ${key.name}?`, [
     h("p", { class: "breaks" }, breaks(key)),
     h("p", {}, "Its next call is refused with 403. It can be enabled again."),
-    h("label", { class: "check" }, cut, ` End its running calls, too (${found.in_flight} now)`),
+    h("label", { class: "check" }, cut, ` End its running calls, too (${running} now)`),
   ], "Disable", async () => {
     const done = await make({ do: "switch_key", name: key.name, enabled: false });
     if (done && cut.checked) {
@@ -157,8 +106,7 @@ async function disable(found, again) {
   if (made) again();
 }
 
-async function remove(found) {
-  const key = found.key;
+async function remove(key) {
   const edit = { do: "delete_key", name: key.name };
   const preview = await send(edit, shownDigest(), { preview: true }).catch(() => null);
   const gone = await sure(`Delete ${key.name}?`, [

@@ -6,7 +6,7 @@ import { blend, facts, fill, h, lead, quiet, title, under } from "../dom.js";
 import { ago, counted, moment, money, short, span, tokens } from "../format.js";
 import { fullness, quotas, scoped } from "../meters.js";
 import { link } from "../pages.js";
-import { pauseAll, resume } from "../steering.js";
+import { choose, resume, steered, when } from "../steering.js";
 import { ending, why } from "../story.js";
 import { table } from "../table.js";
 
@@ -38,7 +38,7 @@ export async function show(main) {
   }
 
   fill(main,
-    title("Live", button("Pause everything", pauseAll)),
+    title("Live", button("Pause …", choose, "", { id: "pause" })),
     lead("The calls of this moment, as they happen. Whoever is more urgent goes first."),
     held, head,
     h("h2", { class: "over" }, "Calls"), rows.node, bars,
@@ -80,22 +80,14 @@ function figures(view, waiting) {
 function alarms(view) {
   return [
     ...view.holds.map((each) => h("div", { class: "notice row", "data-key": `hold-${each.kind}-${each.name}` },
-      h("span", {}, h("strong", {}, `Paused: ${each.scope}`), `, since ${ago(each.since, view.at)}; ${each.waiting ? `${counted(each.waiting, "call")} ${each.waiting === 1 ? "waits" : "wait"} here` : "nobody waits here"}`),
-      button("Resume", () => go(each), "small", { id: `resume-${each.kind}-${each.name}`, "aria-label": `Resume ${each.scope}` }))),
+      h("span", {}, h("strong", {}, `Paused: ${each.scope}`), ` ${when(each)}; ${each.waiting ? `${counted(each.waiting, "call")} ${each.waiting === 1 ? "waits" : "wait"} here` : "nobody waits here"}`),
+      button("Resume", () => steered(() => resume(each.kind, each.name)), "small", { id: `resume-${each.kind}-${each.name}`, "aria-label": `Resume ${each.scope}` }))),
     view.network.up ? null : h("div", { class: "notice", "data-key": "network" }, h("strong", {}, "The network is gone. "),
       `Calls to remote providers wait; the next try is in ${span(view.network.seconds)}.`),
     ...view.cooldowns.map((each) => h("div", { class: "notice", "data-key": `rest-${each.provider}-${each.credential}-${each.family}` },
       h("strong", {}, `${each.provider}${each.family ? ` (${each.family})` : ""} is left alone`),
       each.seconds ? ` for ${span(each.seconds)} more` : " until one call got through", `: ${each.reason || each.verdict.replaceAll("_", " ")}`)),
   ];
-}
-
-async function go(hold) {
-  try {
-    await resume(hold.kind, hold.name);
-  } catch (error) {
-    toast(error.message);
-  }
 }
 
 const COLUMNS = [
