@@ -180,7 +180,7 @@ class Configuration:
 
     async def _settled(self, known: bytes | None) -> bytes:
         text = read_file(self.file)
-        while text != known:
+        while text not in (known, self._seen):  # what was seen before came to rest then
             await asyncio.sleep(SETTLE)
             again = read_file(self.file)
             if again == text:

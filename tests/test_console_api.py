@@ -413,6 +413,16 @@ async def test_an_editor_that_saves_under_the_page_wins(api: Api) -> None:
     assert "# saved by an editor" in api.proxy.file.read_text()
 
 
+async def test_an_edit_waits_for_no_look_at_a_file_that_did_not_change(
+    api: Api, monkeypatch: Any
+) -> None:
+    await api.change("edit_key", "gpt", fields={"description": "one"})
+    monkeypatch.setattr("sidecar.reload.SETTLE", 60)
+    async with asyncio.timeout(10):  # the first edit wakes whoever watches the file
+        assert (await api.proxy.running.configuration.reload()).accepted
+        await api.change("edit_key", "gpt", fields={"description": "two"})
+
+
 async def test_of_two_edits_at_once_one_is_made(api: Api) -> None:
     seen = await api.digest()
     found = await asyncio.gather(

@@ -21,7 +21,7 @@ export async function show(main) {
     { name: "credential", head: "Credential", cell: credentials },
     { name: "limits", head: "Limits, used now", class: "lesser", cell: (each) => uses(each.uses) ?? quiet("none") },
     { name: "groups", head: "Used by", cell: (each) => each.groups.join(", ") || quiet("no group") },
-    { name: "test", head: "", say: "Test", class: "switch", cell: tester },
+    { name: "test", head: "", say: "Test", class: "switch", cell: (each) => tester(each, "small") },
   ], { id: "providers", empty: () => h("p", {}, "No provider is in use yet: create a group.") });
 
   fill(main,
@@ -57,9 +57,9 @@ export function credentials(each) {
 const outcomes = new Map(); // of the last test of each provider, since pages are drawn anew
 
 /** A button that asks a provider for its models, and what came of it. */
-export function tester(each) {
+export function tester(each, kind = "") {
   const outcome = h("div", { class: "under", role: "status" });
-  const test = button("Test", work, "small", { id: `test-${each.name}`, "aria-label": `Test ${each.name}`, title: "Asks for its list of models, which costs nothing" });
+  const test = button("Test", work, kind, { id: `test-${each.name}`, "aria-label": `Test ${each.name}`, title: "Asks for its list of models, which costs nothing" });
   function say(kind, words) {
     outcomes.set(each.name, [kind, words]);
     outcome.className = `under ${kind}`;

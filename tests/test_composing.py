@@ -1,0 +1,35 @@
+"""Reading YAML: quick, and within one piece of work not twice."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from sidecar.composing import compose, once
+
+TEXT = "a: &x [1, no, '2', {b: !!int 3}]\nc: *x\n? e\n: |\n  some\n  text\n<<: {f: ~}\n"
+
+
+def spelt(node: yaml.Node | None) -> object:
+    """A tree with its tags and marks."""
+    if node is None:
+        return None
+    value = node.value
+    if isinstance(node, yaml.MappingNode):
+        value = [(spelt(key), spelt(inner)) for key, inner in value]
+    elif isinstance(node, yaml.SequenceNode):
+        value = [spelt(each) for each in value]
+    return node.tag, value, node.start_mark.index, node.end_mark.index
+
+
+@pytest.mark.parametrize("text", [TEXT, "", "a", "- {}\n- []\n", "? !x a\n: ! b\n"])
+def test_nodes_are_those_of_a_loader_that_knows_no_types(text: str) -> None:
+    assert spelt(compose(text)) == spelt(yaml.compose(text, yaml.BaseLoader))
+
+
+def test_a_text_is_composed_once_where_that_is_wanted_and_kept_no_longer() -> None:
+    with once():
+        first = compose(TEXT)
+        assert compose(TEXT) is first
+        assert compose(TEXT + "g: h\n") is not first
+    assert compose(TEXT) is not first
