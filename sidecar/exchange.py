@@ -11,16 +11,19 @@ import asyncio
 import re
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpResponseParser
 from multidict import CIMultiDictProxy
 from yarl import URL
 
 from sidecar.fields import Pairs, has, head_of, lines_of
+from sidecar.pausing import Pausing
 
 Tls = ssl.SSLContext | bool
 """True for the system's own certificates."""
@@ -29,10 +32,12 @@ AT_ONCE = 1 << 14
 """Bodies up to this size are copied behind their head: one piece is written faster than two."""
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_ENDS_A_TARGET = re.compile(r"[\0- \x7f]")
 
-fresh: ContextVar[bool | None] = ContextVar("fresh", default=False)
-"""Whether the connection that the running task asked for last is a new one; None until that is
-there."""
+once: ContextVar[bool | None] = ContextVar("once", default=False)
+"""Whether the running task must not send its request again should it fail: its connection is a new
+one, or something came back. None until a new connection is there. Set beforehand, it has the task
+get a new one."""
 
 
 class Held(Protocol):
@@ -56,9 +61,15 @@ class Head(NamedTuple):
     held: Held
 
 
-class Connection(ResponseHandler):
-    """Also tells who reads a body that its chunks stopped being chunks: the library does not, and
-    he would wait until `timeouts.idle`."""
+class Connection(Pausing, ResponseHandler):
+    """Also tells who reads a body that its chunks stopped being chunks, or that a reset ended what
+    only a proper end completes: the library does not. He would wait until `timeouts.idle`, or take
+    a part for the whole.
+
+    `begun`: it was lost when a part of a head had come.
+    """
+
+    begun = False
 
     def set_exception(self, exc: Any, *cause: Any) -> None:
         """The connection failed."""
@@ -67,19 +78,37 @@ class Connection(ResponseHandler):
         if body is not None and not body.is_eof() and body.exception() is None:
             body.set_exception(aiohttp.ClientPayloadError(), exc)
 
-    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001 - the library's
-        """Only what was paused: the library has its parser look at nothing after every read."""
-        if self._reading_paused:
-            super().resume_reading(resume_parser)
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """It is gone; `exc` says why, unless the other side closed it properly."""
+        body = self._payload
+        if body is not None and not body.is_eof():
+            if exc is not None:
+                body.set_exception(aiohttp.ClientPayloadError(), exc)
+        elif self._parser is not None:
+            with suppress(Exception):  # the library's parser reads on where a head stops
+                self.begun = self._parser.feed_eof() is not None
+        super().connection_lost(exc)
 
     def expect(self, method: str) -> None:
-        """Read what comes as the answer to a request; one parser does for all with a body."""
-        without = method == "HEAD"
-        if self._parser is None or without or self._skip_payload:
-            self.set_response_params(
-                skip_payload=without, read_until_eof=True, auto_decompress=False,
-                max_line_size=MAXIMUM_HEAD, max_field_size=MAXIMUM_HEAD,
-            )  # fmt: skip
+        """Read what comes as the answer to a request.
+
+        By a parser of its own: one that read an answer before has that one's trailers, which it
+        takes for fields of the next head, and the beginning of whatever came behind it.
+        """
+        self._skip_payload = without = method == "HEAD"
+        self.was_paused = False
+        self._parser = HttpResponseParser(
+            self, self._loop, self._read_bufsize, payload_exception=aiohttp.ClientPayloadError,
+            response_with_body=not without, read_until_eof=True, auto_decompress=False,
+            max_line_size=MAXIMUM_HEAD, max_field_size=MAXIMUM_HEAD,
+        )  # fmt: skip
+        if self._tail:
+            self._drain_tail()
+
+    def rest(self) -> None:
+        """Read nothing any longer: what comes unasked, however little, is then seen before the
+        connection is used again."""
+        self._parser = None
 
     def give_up(self) -> None:
         """Nobody waits for the head of an answer any longer, unless it came in this very moment."""
@@ -111,22 +140,28 @@ class Connector(aiohttp.TCPConnector):
     async def _get(self, *args: Any, **kwargs: Any) -> Any:
         """A kept connection, but never one on which something came unasked (such as a 408 before
         an idle close): it would be taken for the next call's answer."""
+        if once.get():
+            return None
         while kept := await super()._get(*args, **kwargs):
             if kept.protocol is None or not kept.protocol.should_close:
                 break
             kept.close()
         return kept
 
+    def _release(self, key: Any, protocol: Any, **how: Any) -> None:
+        protocol.rest()
+        super()._release(key, protocol, **how)
+
     async def _create_connection(self, *args: Any, **kwargs: Any) -> ResponseHandler:
-        fresh.set(None)
+        once.set(None)
         made = await super()._create_connection(*args, **kwargs)
-        fresh.set(True)
+        once.set(True)
         return made
 
 
 def was_sent() -> bool:
     """Whether the running task's latest request can have reached anybody: it had a connection."""
-    return fresh.get() is not None
+    return once.get() is not None
 
 
 async def ask(
@@ -165,12 +200,20 @@ async def _answered(connection: Any, method: str, head: bytes, body: bytes, unti
         transport.write(head + body)
     else:
         transport.writelines((head, body))
-    timer = asyncio.get_running_loop().call_at(until, protocol.give_up)
+    loop = asyncio.get_running_loop()
+    timer = loop.call_at(until, protocol.give_up)
     try:
         while True:
             message, payload = await protocol.read()
             if not 100 <= message.code <= 199 or message.code == 101:
                 break
+            once.set(True)
+            if loop.time() >= until:  # it came just when nobody was to wait any longer
+                raise TimeoutError
+    except (aiohttp.ClientError, OSError):
+        if protocol.begun:
+            once.set(True)
+        raise
     finally:
         timer.cancel()
     return Head(
@@ -195,4 +238,6 @@ def request_head(method: str, url: URL, headers: Pairs, length: int) -> bytes:
 @lru_cache(maxsize=1024)
 def _place(url: URL) -> tuple[str, str]:
     """The `Host` and the target of a request for a URL."""
+    if _ENDS_A_TARGET.search(url.raw_path_qs):
+        raise ValueError("an address holds what would end it")
     return url.host_port_subcomponent or "", url.raw_path_qs

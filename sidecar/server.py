@@ -15,6 +15,7 @@ from aiohttp.web_protocol import _ErrInfo
 
 from sidecar.answers import plain
 from sidecar.errors import Kind, Refusal
+from sidecar.pausing import Pausing
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Opened = Callable[[web.RequestHandler], object]
@@ -31,7 +32,7 @@ _VERSIONS = frozenset({HttpVersion10, HttpVersion11})
 log = logging.getLogger("sidecar.server")
 
 
-class Protocol(web.RequestHandler):
+class Protocol(Pausing, web.RequestHandler):
     """One connection."""
 
     opened: Opened | None = None
@@ -54,11 +55,6 @@ class Protocol(web.RequestHandler):
         elif not waiting and self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
-
-    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001 - the library's
-        """Only what was paused: the library has its parser look at nothing after every read."""
-        if self._reading_paused:
-            super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Also forget the timer."""
@@ -122,6 +118,10 @@ class Server(web.Server):
 
     def __init__(self, handler: Handler, opened: Opened | None = None) -> None:
         def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+            message = request._message  # noqa: SLF001
+            if message.chunked:
+                # The library takes trailers for fields of the next request on this connection.
+                request._message = message._replace(should_close=True)  # noqa: SLF001
             return handler(request) if request.version in _VERSIONS else _unversioned()
 
         super().__init__(handle, handler_cancellation=True)
@@ -140,4 +140,7 @@ class Server(web.Server):
             lingering_time=2.0,
         )
         protocol.opened = self._opened
+        # The parser stops one request early where a body came after its head was taken. Who does
+        # not notice would leave the requests behind it unread.
+        protocol._max_msg_queue_size -= 1  # noqa: SLF001
         return protocol

@@ -21,7 +21,7 @@ from yarl import URL
 
 from sidecar.config import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
-from sidecar.exchange import MAXIMUM_HEAD, Connector, Head, Tls, ask, fresh, was_sent
+from sidecar.exchange import MAXIMUM_HEAD, Connector, Head, Tls, ask, once, was_sent
 from sidecar.faults import failed_head, named
 from sidecar.fields import pairs_of
 
@@ -138,15 +138,16 @@ class Upstream:
         """One attempt, until the head of its answer; the caller closes it. Raises `UpstreamError`.
 
         A connection that was kept alive and turns out dead before any byte came back is replaced
-        once, as its request was almost certainly never read.
+        once by a new one, as its request was almost certainly never read.
         """
-        fresh.set(False)
+        once.set(False)
         try:
             return await self._head(provider, method, url, headers, body)
         except UpstreamError as error:
             repeatable = body is None or isinstance(body, bytes)
-            if error.fault is not Fault.CLOSED or fresh.get() is not False or not repeatable:
+            if error.fault is not Fault.CLOSED or once.get() is not False or not repeatable:
                 raise
+        once.set(True)
         return await self._head(provider, method, url, headers, body)
 
     async def _head(
@@ -158,9 +159,10 @@ class Upstream:
         proxy = _proxy(provider, url)
         try:
             tls = self._tls(provider)
-            if proxy is None and isinstance(body, bytes) and len(body) <= PIECE:
+            at_hand = body or b""
+            if proxy is None and isinstance(at_hand, bytes) and len(at_hand) <= PIECE:
                 head = await ask(
-                    self._connector, tls, method, url, headers, body,
+                    self._connector, tls, method, url, headers, at_hand,
                     _limits(timeouts), timeouts.first_byte,
                 )  # fmt: skip
             else:

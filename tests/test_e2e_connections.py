@@ -1,0 +1,291 @@
+"""A vendor's connection is used again, and nothing of one call reaches another by it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scripted_vendor import STREAM_HEAD, ScriptedVendor, Wire, answer, chunk, raw
+from sidecar_in_test import Sidecar, request
+from sidecar_in_test import sidecar as start_sidecar
+from wire_client import Got, connected, exchange
+
+CHAT = "/v1/chat/completions"
+ASKED = b'{"model":"gpt-5-mini"}'
+DONE = b"data: [DONE]\n\n"
+IMPATIENT = """
+defaults: {max_wait: 0s}
+providers:
+  a:
+    plugin: openai
+    base_url: "%s/v1"
+    credential: env:UPSTREAM_KEY
+    timeouts: {connect: 5s, first_byte: 200ms}
+groups:
+  GPT: {vendor: openai, routes: [a]}
+keys:
+  gpt: {group: GPT, hash: "{gpt}"}
+"""
+
+
+def asking(proxy: Sidecar, *extra: tuple[str, str], body: bytes = ASKED) -> bytes:
+    """A call whose connection stays open."""
+    sent = request("POST", CHAT, [*proxy.bearer("gpt").items(), *extra], body)
+    return sent.replace(b"Connection: close\r\n", b"")
+
+
+async def call(proxy: Sidecar, method: str = "POST", *extra: tuple[str, str]) -> Got:
+    target, body = (CHAT, ASKED) if method == "POST" else ("/v1/files", b"")
+    pairs = [*proxy.bearer("gpt").items(), *extra]
+    return await exchange(proxy.port, request(method, target, pairs, body))
+
+
+async def test_a_trailer_is_no_header_of_the_next_answer(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    trailed = STREAM_HEAD + chunk(DONE) + b"0\r\nX-Of-Another: secret\r\n\r\n"
+    vendor.play(raw(trailed), answer(b"{}"))
+    first, second = await call(proxy), await call(proxy)
+    assert (first.body, first.whole, second.body) == (DONE, True, b"{}")
+    assert second.get("x-of-another") == []
+    assert vendor.connections == 1
+
+
+async def test_a_trailer_is_no_header_of_the_next_request(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(b"{}"))
+    trailed = chunk(ASKED) + b"0\r\nX-Of-Another: secret\r\n\r\n"
+    async with connected(proxy.port) as line:
+        await line.send(asking(proxy, ("Transfer-Encoding", "chunked"), body=b"") + trailed)
+        got = await line.answer()
+        await line.send(asking(proxy))
+        await line.to_the_end()
+    assert (got.body, got.get("connection")) == (b"{}", ["close"])
+    assert all(received.get("x-of-another") == [] for received in vendor.requests)
+
+
+async def test_the_beginning_of_another_answer_is_no_part_of_the_next(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    unasked = b"HTTP/1.1 200 OK\r\nX-Of-Another: "
+    vendor.play(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" + unasked), answer(b"[]"))
+    first, second = await call(proxy), await call(proxy)
+    assert (first.body, second.body) == (b"{}", b"[]")
+    assert second.get("x-of-another") == []
+
+
+async def test_the_beginning_of_what_comes_unasked_is_no_part_of_the_next(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    unasked = asyncio.Event()
+
+    async def twice(wire: Wire) -> None:
+        await answer(b"{}")(wire)
+        await unasked.wait()
+        await wire.send(b"HTTP/1.1 408 Request Ti")
+
+    vendor.play(twice, answer(b"[]"))
+    assert (await call(proxy)).body == b"{}"
+    unasked.set()
+    await crossed()
+    got = await call(proxy)
+    assert (got.status, got.body) == (200, b"[]")
+    assert vendor.connections == 2
+
+
+async def crossed() -> None:
+    """Until bytes have crossed the loopback and been seen."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"H", b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 103 Early Hints\r\n\r\n"],
+    ids=["a byte", "part of a head", "an interim answer"],
+)
+@pytest.mark.parametrize("how", ["fin", "rst"])
+async def test_a_request_whose_answer_has_begun_is_not_sent_again(
+    proxy: Sidecar, vendor: ScriptedVendor, begun: bytes, how: str
+) -> None:
+    async def breaks_off(wire: Wire) -> None:
+        await wire.send(begun)
+        if how == "rst":
+            await crossed()
+            wire.reset()
+        wire.writer.close()
+
+    vendor.play(answer(b"{}"), breaks_off, answer(b"{}"))
+    first, second = await call(proxy), await call(proxy)
+    assert (first.status, second.status) == (200, 502)
+    assert len(vendor.requests) == 2
+
+
+async def test_what_replaces_a_dead_connection_is_a_new_one(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    """A provider that restarts leaves many dead ones behind, and all are tried before they are
+    seen to be closed."""
+    both = asyncio.Event()
+
+    async def meet(wire: Wire) -> None:
+        if len(vendor.requests) == 2:
+            both.set()
+        await both.wait()
+        await answer(b"{}")(wire)
+
+    async def reset(wire: Wire) -> None:
+        wire.reset()
+
+    vendor.play(meet)
+    await asyncio.gather(call(proxy), call(proxy))
+    assert vendor.connections == 2
+    vendor.play(reset, answer(b"{}"))
+    assert (await call(proxy)).status == 200
+    assert vendor.connections == 3
+
+
+async def test_an_answer_that_only_its_end_completes_is_not_whole_when_reset(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    async def resets(wire: Wire) -> None:
+        await wire.send(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{"a":')
+        await crossed()
+        wire.reset()
+
+    vendor.play(resets)
+    assert not (await call(proxy)).whole
+    assert (await proxy.record()).outcome.value == "cut"
+
+
+async def test_all_of_many_requests_at_once_are_answered(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    """Also behind one whose body came after its head."""
+    vendor.play(answer(b"{}"))
+    first = asking(proxy)
+    async with connected(proxy.port) as line:
+        await line.send(first[: -len(ASKED)])
+        await crossed()
+        await line.send(ASKED)
+        await line.answer()
+        await line.send(first * 70)
+        async with asyncio.timeout(20):
+            while line.seen.count(b"HTTP/1.1 200 ") < 71:
+                line.seen += await line.reader.read(65536)
+
+
+async def test_interim_answers_do_not_outlast_the_patience(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    async def endless(wire: Wire) -> None:
+        while not wire.reader.at_eof():
+            await wire.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000)
+            await asyncio.sleep(0)
+
+    vendor.play(endless)
+    yaml = IMPATIENT.replace("%s", vendor.url)
+    async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy, asyncio.timeout(10):
+        assert (await call(proxy)).status == 504
+
+
+PIECE, MANY = b"=" * (1 << 20), 40
+"""Far more than all buffers on the way take."""
+
+
+async def write_all(writer: asyncio.StreamWriter, piece: bytes, stuck: asyncio.Event) -> None:
+    """Write a piece many times; tell when nobody has taken it for a while."""
+    for _ in range(MANY):
+        writer.write(piece)
+        drained = asyncio.ensure_future(writer.drain())
+        if not (await asyncio.wait({drained}, timeout=0.3))[0]:
+            stuck.set()
+        await drained
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+async def test_who_does_not_read_holds_up_the_vendor_and_then_gets_all_of_it(
+    proxy: Sidecar, vendor: ScriptedVendor, framing: str
+) -> None:
+    stuck = asyncio.Event()
+    how = {
+        "length": b"Content-Length: %d\r\n\r\n" % (len(PIECE) * MANY),
+        "chunked": b"Transfer-Encoding: chunked\r\n\r\n",
+        "close": b"Connection: close\r\n\r\n",
+    }
+
+    async def all_of_it(wire: Wire) -> None:
+        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n" + how[framing])
+        await write_all(wire.writer, chunk(PIECE) if framing == "chunked" else PIECE, stuck)
+        await wire.send(b"0\r\n\r\n" if framing == "chunked" else b"")
+        if framing == "close":
+            wire.writer.close()
+
+    vendor.play(all_of_it)
+    async with connected(proxy.port) as line, asyncio.timeout(20):
+        await line.send(request("POST", CHAT, [*proxy.bearer("gpt").items()], ASKED))
+        await stuck.wait()
+        got = await line.reader.read(-1)
+    assert got.count(b"=") == len(PIECE) * MANY
+    assert got.endswith(b"=" if framing == "length" else b"\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_a_vendor_that_does_not_read_holds_up_the_client_and_then_gets_all_of_it(
+    proxy: Sidecar, vendor: ScriptedVendor, framing: str
+) -> None:
+    stuck = asyncio.Event()
+    size = len(PIECE) * MANY
+
+    async def late(wire: Wire) -> None:
+        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await stuck.wait()
+        wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        reader = wire.reader
+        chunked = framing == "chunked"
+        arrived = reader.readuntil(b"0\r\n\r\n") if chunked else reader.readexactly(size)
+        wire.request.body = await arrived
+        await answer(b"{}")(wire)
+
+    vendor.early = late
+    how = ("Content-Length", str(size)) if framing == "length" else ("Transfer-Encoding", "chunked")
+    async with connected(proxy.port) as line, asyncio.timeout(20):
+        await line.send(request("POST", "/v1/files", [*proxy.bearer("gpt").items(), how]))
+        await write_all(line.writer, chunk(PIECE) if framing == "chunked" else PIECE, stuck)
+        await line.send(b"0\r\n\r\n" if framing == "chunked" else b"")
+        got = await line.answer()
+    assert got.status == 200
+    assert vendor.last.body.count(b"=") == size
+
+
+LEGAL = st.lists(
+    st.integers(0x21, 0xFF).filter(lambda byte: byte != 0x7F), min_size=1, max_size=12
+).map(bytes)
+"""Visible characters, and the bytes above them in whatever encoding (RFC 9110 section 5.5)."""
+VALUES = st.lists(LEGAL, max_size=4).map(b" \t".join)
+
+
+@settings(
+    max_examples=25, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(values=st.lists(VALUES, max_size=6), reason=VALUES, method=st.sampled_from(["POST", "GET"]))
+async def test_any_values_of_headers_pass_both_ways_byte_for_byte(
+    proxy: Sidecar, vendor: ScriptedVendor, values: list[bytes], reason: bytes, method: str
+) -> None:
+    pairs = [(f"X-{number}", value.decode("latin-1")) for number, value in enumerate(values)]
+    lines = "".join(f"{name}: {value}\r\n" for name, value in pairs).encode("latin-1")
+    vendor.play(raw(b"HTTP/1.1 200 " + reason + b"\r\n" + lines + b"Content-Length: 2\r\n\r\n{}"))
+    body = ASKED if method == "POST" else b""
+    head = request(method, CHAT if body else "/v1/files", [*proxy.bearer("gpt").items()], body)
+    got = await exchange(proxy.port, head.replace(b"\r\n", b"\r\n" + lines, 1))
+    assert got.status == 200, got.body
+    for found in (vendor.last.headers, got.headers):
+        assert [pair for pair in found if pair[0][:2] == "X-"] == pairs
+    if reason:
+        assert got.reason == reason.decode("latin-1")
