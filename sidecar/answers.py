@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from sidecar import headers
 from sidecar.attempt import Attempted
@@ -52,7 +52,10 @@ def refuse_upgrade(request: web.BaseRequest) -> None:
 
 
 def go_on(request: web.BaseRequest) -> None:
-    """Tell a client that waits for it (`Expect: 100-continue`) to send its body."""
+    """Tell a client that waits for it (`Expect: 100-continue`) to send its body; one of HTTP/1.0
+    knows no interim answer."""
+    if request.version < HttpVersion11:
+        return
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 

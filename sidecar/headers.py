@@ -97,9 +97,11 @@ def _sent(name: str) -> str | None:
 
 @lru_cache(maxsize=2048)
 def _answered(name: str) -> str | None:
-    """The same of an answer's."""
+    """The same of an answer's. A space before the colon, which the library reads over, hides no
+    name: who reads on may take it for another one than we did (RFC 9112 section 5.1)."""
     lower = name.lower()
-    return None if lower in _RESPONSE or lower.startswith(_RESPONSE_PREFIXES) else lower
+    stays = lower not in _RESPONSE and not lower.startswith(_RESPONSE_PREFIXES)
+    return lower if stays and " " not in lower else None
 
 
 def relocated(url: str, base_url: str, own_base: str) -> str | None:

@@ -179,7 +179,8 @@ class Proxy:
         pairs = answers.relayed_headers(passage.request, call, attempted, live)
         if attempted.body is not None:
             live.outcome, live.reason = answers.blame(attempted)
-            return await relay.send(reply.status, reply.reason, pairs, attempted.body)
+            length = None if attempted.body else reply.length
+            return await relay.send(reply.status, reply.reason, pairs, attempted.body, length)
         self._parts.ledger.used(call.key.name)
         passage.provider = attempted.candidate.provider
         meter = passage.meter = live.meter = call.dialect.meter(call.endpoint, readable_type(reply))

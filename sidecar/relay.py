@@ -8,6 +8,8 @@ connection closes. No bytes of our own are put into a healthy stream.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 from enum import Enum
@@ -34,8 +36,11 @@ class Relayed(web.StreamResponse):
     """An answer whose head is the upstream's, written by us: none of its fields changes, and none
     is invented but `Date`, if missing, and what frames it.
 
-    `length` is that of its body; chunks frame one of unknown length.
+    `length` is that of its body; chunks frame one of unknown length. `ends_by_close`: nothing
+    does, for a client of HTTP/1.0, and only a reset tells it of a break.
     """
+
+    ends_by_close = False
 
     def __init__(
         self, status: int, reason: str, pairs: Sequence[tuple[str, str]], length: int | None
@@ -80,7 +85,8 @@ class Relayed(web.StreamResponse):
             lines += f"Content-Length: {length}\r\n"
         elif request.method != "HEAD":
             self._chunked = modern
-            stays = stays and modern  # else its end is that of the connection
+            self.ends_by_close = not modern
+            stays = stays and modern
             lines += "Transfer-Encoding: chunked\r\n" if modern else ""
         self._keep_alive = stays
         if stays != modern:
@@ -110,7 +116,7 @@ class Relay:
     def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
         self._loop = asyncio.get_running_loop()
-        self._response: web.StreamResponse | None = None
+        self._response: Relayed | None = None
         self._headers: Sequence[tuple[str, str]] = ()
         self._hiding: Hiding | None = None
         self.end = End.LEFT
@@ -130,7 +136,9 @@ class Relay:
         """Send a whole answer in one write. `length` is what a body that is not sent (HEAD, 304)
         would have had."""
         self.first_byte = self.first_byte or self._loop.time()
-        response = Relayed(status, reason, headers, len(body) if length is None else length)
+        if length is None and self._request.method != "HEAD":
+            length = len(body)
+        response = Relayed(status, reason, headers, length)
         self._response, self._headers = response, headers
         self.passed = len(body)
         await response.send(self._request, body)
@@ -192,10 +200,14 @@ class Relay:
         if transport is None or transport.is_closing():
             return response
         await self._let_go(response)
+        event = b""
         if meter.at_boundary and _takes_events(CIMultiDict(self._headers)):
             event = dialect.error_event(endpoint, why, call_id)
             if event:
                 await response.write(event)
+        if response.ends_by_close and not event:
+            _reset(transport)
+            return response
         # close() sends what is buffered and then FIN, without the last chunk; abort() would lose
         # it, so it is only for a client that does not read.
         transport.close()
@@ -208,6 +220,14 @@ def readable_type(reply: Reply) -> str:
     if reply.fields.get("Content-Encoding", "identity") != "identity":
         return ""
     return reply.fields.get("Content-Type", "")
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """End a connection by RST, as FIN would say that all was well."""
+    transport.get_extra_info("socket").setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+    )
+    transport.abort()
 
 
 def is_event_stream(reply: Reply) -> bool:

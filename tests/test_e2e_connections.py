@@ -163,6 +163,92 @@ async def test_an_answer_that_only_its_end_completes_is_not_whole_when_reset(
     assert (await proxy.record()).outcome.value == "cut"
 
 
+@pytest.mark.parametrize(
+    ("framed", "body"),
+    [("Content-Length : 2", b"{}"), ("Transfer-Encoding : chunked", chunk(b"{}") + b"0\r\n\r\n")],
+)
+async def test_a_space_before_the_colon_hides_no_framing(
+    proxy: Sidecar, vendor: ScriptedVendor, framed: str, body: bytes
+) -> None:
+    vendor.play(raw(f"HTTP/1.1 200 OK\r\n{framed}\r\n\r\n".encode() + body))
+    got = await call(proxy)
+    # In Python's development mode the library refuses it, as it may.
+    assert got.status == 502 or (got.body, got.whole) == (b"{}", True)
+    assert b" :" not in got.head
+
+
+@pytest.mark.parametrize("length", [[], ["77"]])
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
+async def test_the_length_of_what_head_does_not_get_is_the_vendors(
+    impatient: Sidecar, vendor: ScriptedVendor, status: str, length: list[str]
+) -> None:
+    lines = [f"HTTP/1.1 {status}", *(f"Content-Length: {each}" for each in length), "", ""]
+    vendor.play(raw("\r\n".join(lines).encode()))
+    got = await call(impatient, "HEAD")
+    assert (got.get("content-length"), got.rest) == (length, b"")
+
+
+async def test_http_1_0_is_told_nothing_before_its_answer(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(b"{}"))
+    sent = asking(proxy, ("Expect", "100-continue")).replace(b"HTTP/1.1", b"HTTP/1.0")
+    async with connected(proxy.port) as line:
+        await line.send(sent)
+        await line.to_the_end()
+    assert line.seen.startswith(b"HTTP/1.0 200 ")
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize("wish", ["close", "keep-alive", ""])
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_a_client_that_stays_gets_what_it_can_read(
+    proxy: Sidecar, vendor: ScriptedVendor, version: bytes, wish: str, framing: str
+) -> None:
+    body = b"{}" if framing == "length" else DONE
+    vendor.play(
+        answer(body) if framing == "length" else raw(STREAM_HEAD + chunk(body) + b"0\r\n\r\n")
+    )
+    sent = asking(proxy)
+    if wish:
+        sent = sent.replace(b"\r\n", b"\r\nConnection: " + wish.encode() + b"\r\n", 1)
+    old = version == b"1.0"
+    stays = wish == "keep-alive" or (not wish and not old)
+    stays = stays and (framing == "length" or not old)
+    async with connected(proxy.port) as line:
+        for _ in range(2 if stays else 1):
+            line.seen.clear()
+            await line.send(sent.replace(b"HTTP/1.1", b"HTTP/" + version))
+            got = await (line.answer() if stays else line.to_the_end())
+            assert (got.status, got.body, got.whole) == (200, body, True)
+    assert (got.get("transfer-encoding") == ["chunked"]) == (framing == "chunked" and not old)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["between events", "in JSON"])
+async def test_a_cut_answer_that_nothing_frames_does_not_look_whole(
+    proxy: Sidecar, vendor: ScriptedVendor, told: bool
+) -> None:
+    """To a client of HTTP/1.0, such as a reverse proxy may be, the end of the connection is the end
+    of the answer."""
+    piece = b'data: {"choices":[]}\n\n' if told else b'{"choices":'
+    head = STREAM_HEAD if told else STREAM_HEAD.replace(b"text/event-stream", b"application/json")
+    seen = asyncio.Event()
+
+    async def breaks_off(wire: Wire) -> None:
+        await wire.send(head + chunk(piece))
+        await seen.wait()
+        wire.writer.close()
+
+    vendor.play(breaks_off)
+    async with connected(proxy.port) as line:
+        await line.send(asking(proxy).replace(b"HTTP/1.1", b"HTTP/1.0"))
+        await line.until(piece)
+        seen.set()
+        got = await line.to_the_end()
+    assert got.body.startswith(piece)
+    assert (b'"error"' in got.body, got.reset) == (told, not told)
+
+
 async def test_all_of_many_requests_at_once_are_answered(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
