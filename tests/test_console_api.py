@@ -486,10 +486,12 @@ async def test_a_listening_tab_hears_of_edits_and_of_calls(
     async with api.events() as events:
         first = await anext(events)
         assert first == {
-            "event": "config", "digest": await api.digest(), "refused": 0, "paused": [],
+            "event": "config", "since": first["since"], "refused": 0, "paused": [],
         }  # fmt: skip
         await api.change("switch_key", "own", enabled=False)
-        assert await anext(events) == first | {"digest": await api.digest()}
+        edited = await anext(events)
+        assert edited == first | {"since": edited["since"]}
+        assert edited["since"] > first["since"]
         await api.proxy.ask("/v1/chat/completions", b'{"model":"gpt-5","messages":[]}')
         told = await anext(events)
         assert told["event"] == "keys"
@@ -497,6 +499,17 @@ async def test_a_listening_tab_hears_of_edits_and_of_calls(
         await api.proxy.rewrite(lambda text: "keys: [")
         refused = await anext(events)
         assert (refused["event"], refused["refused"] > 0) == ("config", True)
+
+
+async def test_a_tab_hears_of_an_edit_that_was_undone_at_once(api: Api) -> None:
+    """By then the file is what it was, and the page may show what it was between."""
+    async with api.events() as events:
+        first = await anext(events)
+        before, digest = api.proxy.file.read_bytes(), await api.digest()
+        undo = (await api.change("delete_key", "own"))["undo"]
+        await api.change("restore", str(undo))
+        assert (await anext(events))["since"] > first["since"]
+        assert (api.proxy.file.read_bytes(), await api.digest()) == (before, digest)
 
 
 async def test_signing_out_ends_the_stream(api: Api) -> None:

@@ -176,7 +176,8 @@ class Console:
         standing = self._parts.configuration.standing
         return {
             "event": "config",
-            "digest": standing.digest,
+            # Not the digest: gone and back within one line, it would tell of nothing.
+            "since": standing.refused_at or standing.accepted_at,
             "refused": len(standing.problems),
             "paused": health.paused(self._parts.scheduler),
         }

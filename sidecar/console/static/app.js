@@ -18,7 +18,7 @@ const STATES = { live: "Up to date", lost: "Reconnecting …", paused: "Paused" 
 let shown = null; // the page as the list has it
 let page = {}; // what the page that is shown wants to hear
 let turn = 0; // counts pages, so that a slow one does not overtake a later one
-let digest = null;
+let since = null;
 let away = false; // whether the stream was interrupted
 let paused = null; // what was paused, as of the last event
 let last = null; // event about the file and what is paused
@@ -28,7 +28,7 @@ let stop = () => {};
 async function start() {
   const why = await begin();
   if (why) return signIn(why === "none" ? "" : why);
-  digest = paused = last = null;
+  since = paused = last = null;
   drawRail();
   hearAll(false);
   if (!find(location.hash)) location.replace("#/keys");
@@ -103,8 +103,8 @@ function hear(event) {
   if (event.event === "live") page.live?.(event);
   if (event.event !== "config") return;
   drawBanner((last = event));
-  const changed = digest !== null && digest !== `${event.digest} ${event.refused}`;
-  digest = `${event.digest} ${event.refused}`;
+  const changed = since !== null && since !== event.since;
+  since = event.since;
   const steered = paused !== null && paused !== event.paused.join("\n");
   paused = event.paused.join("\n");
   if (changed) quietly(page.config?.());
