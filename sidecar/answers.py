@@ -15,6 +15,7 @@ from sidecar import headers
 from sidecar.attempt import Attempted
 from sidecar.dialect import Dialect, Located
 from sidecar.errors import Kind, Refusal, Refused
+from sidecar.fields import Fields, encoded
 from sidecar.guard import Door
 from sidecar.intake import Call
 from sidecar.ledger import program_of
@@ -140,7 +141,7 @@ def whole(body: bytes, live: LiveCall) -> web.Response:
 
 def relayed_headers(
     request: web.BaseRequest, call: Call, attempted: Attempted, live: LiveCall
-) -> list[tuple[str, str]]:
+) -> list[tuple[bytes, bytes]]:
     """The headers of an answer that is passed on, with ours after the vendor's."""
     reply = attempted.reply
     assert reply is not None  # noqa: S101 - only answers have headers
@@ -150,18 +151,18 @@ def relayed_headers(
         own_base = f"http://{request.headers['Host']}{own_path}"
         return headers.relocated(url, attempted.base_url, own_base)
 
-    pairs = headers.for_client(reply.headers, call.dialect.url_headers, relocate)
+    fields = headers.for_client(reply.headers, call.dialect.url_headers, relocate)
     if 300 <= reply.status < 400 and reply.status != HTTPStatus.NOT_MODIFIED:
-        _check_redirect(pairs)
+        _check_redirect(fields)
     if attempted.body is not None and live.repeated:
         # We have tried it again already; the client doing so as well would multiply that.
-        pairs = [(n, v) for n, v in pairs if n.lower() != "x-should-retry"]
-        pairs.append(("x-should-retry", "false"))
-    return pairs + list(own(live).items())
+        fields = [(n, v) for n, v in fields if n.lower() != b"x-should-retry"]
+        fields.append((b"x-should-retry", b"false"))
+    return fields + encoded(own(live).items())
 
 
-def _check_redirect(pairs: Sequence[tuple[str, str]]) -> None:
-    if not any(name.lower() == "location" for name, _ in pairs):
+def _check_redirect(fields: Fields) -> None:
+    if not any(name.lower() == b"location" for name, _ in fields):
         raise Refused(
             Kind.UPSTREAM_INVALID, "the provider redirects elsewhere, which is never followed"
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 
@@ -19,6 +19,7 @@ from sidecar.abandoned import Abandoned
 from sidecar.credentials import Vault
 from sidecar.dialect import Meter
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
+from sidecar.fields import Fields
 from sidecar.hiding import Hiding
 from sidecar.intake import Call, malformed
 from sidecar.live import LiveCall
@@ -83,13 +84,11 @@ class Attempted(Struct, frozen=True):
         """Whether this is the answer, good or bad, that the client should get."""
         return self.verdict in _FINAL
 
-    async def relay_through(
-        self, relay: Relay, pairs: Sequence[tuple[str, str]], meter: Meter
-    ) -> web.StreamResponse:
+    async def relay_through(self, relay: Relay, fields: Fields, meter: Meter) -> web.StreamResponse:
         """Pass the answer on. Raises `Refused` when it breaks off before any of it went out."""
         assert self.reply is not None  # noqa: S101 - only an answer is passed on
         try:
-            return await relay.run(self.reply, pairs, meter, self.hiding)
+            return await relay.run(self.reply, fields, meter, self.hiding)
         except UpstreamError as error:
             timed_out = error.fault is Fault.TIMEOUT
             kind = Kind.UPSTREAM_TIMEOUT if timed_out else Kind.UPSTREAM_INVALID
@@ -189,7 +188,7 @@ class Attempts:
         )
         if call.body is None:
             # What is streamed through is framed as it came.
-            outgoing += [each for each in call.headers if each[0].lower() == "content-length"]
+            outgoing += [each for each in call.headers if each[0].lower() == b"content-length"]
         try:
             return await self._upstream.send(
                 provider, call.method, prepared.url, outgoing, rewriter.body(candidate)

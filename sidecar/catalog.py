@@ -16,6 +16,7 @@ from sidecar.config import Key, Provider, Route, matches_any
 from sidecar.credentials import Vault
 from sidecar.dialect import Dialect, ModelEntry
 from sidecar.errors import UpstreamError
+from sidecar.fields import encoded
 from sidecar.upstream import Upstream
 from sidecar.vendor import Ask
 
@@ -150,7 +151,7 @@ class Catalog:
             )
         )  # fmt: skip
         pairs = headers.for_upstream(
-            dialect.models_headers, (*provider.set_headers, *prepared.headers)
+            encoded(dialect.models_headers), (*provider.set_headers, *prepared.headers)
         )
         reply = await self._upstream.send(provider, "GET", prepared.url, pairs, None)
         try:

@@ -22,7 +22,7 @@ from aiohttp.http import HttpResponseParser
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from sidecar.fields import Pairs, has, head_of, lines_of
+from sidecar.fields import Fields, has, head_of, lines_of
 from sidecar.pausing import Pausing
 
 Tls = ssl.SSLContext | bool
@@ -165,7 +165,7 @@ def was_sent() -> bool:
 
 
 async def ask(
-    connector: Connector, tls: Tls, method: str, url: URL, headers: Pairs, body: bytes,
+    connector: Connector, tls: Tls, method: str, url: URL, headers: Fields, body: bytes,
     limits: aiohttp.ClientTimeout, patience: float,
 ) -> Head:  # fmt: skip
     """Send a request and wait for the head of its answer: `patience` seconds for all of it, which
@@ -221,17 +221,17 @@ async def _answered(connection: Any, method: str, head: bytes, body: bytes, unti
     )
 
 
-def request_head(method: str, url: URL, headers: Pairs, length: int) -> bytes:
+def request_head(method: str, url: URL, headers: Fields, length: int) -> bytes:
     """The head of a request with a body of `length` bytes. Raises `ValueError` rather than write
     one that says something else than its fields."""
     if not _TOKEN.fullmatch(method):
         raise ValueError("a method is one word")
     lines = lines_of(headers)
     host, path = _place(url)
-    if not has("host", lines):
-        lines = f"Host: {host}\r\n{lines}"
+    if not has(b"host", lines):
+        lines = b"Host: %b\r\n%b" % (host.encode(), lines)
     if length or method not in _WITHOUT_BODY:
-        lines += f"Content-Length: {length}\r\n"
+        lines += b"Content-Length: %d\r\n" % length
     return head_of(f"{method} {path} HTTP/1.1", lines)
 
 

@@ -1,39 +1,48 @@
-"""Header fields between bytes and text, byte for byte: what arrived is what leaves.
+"""Header fields as the bytes that they are: what arrived is what leaves.
 
-Names are tokens, so ASCII. Values are text in UTF-8 where they are that, and any other byte is kept
-as Python keeps the bytes of a file's name (PEP 383).
+Text is made of one only where it is read. Names are tokens, so ASCII; values are taken for UTF-8,
+and any other byte is kept as Python keeps the bytes of a file's name (PEP 383).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-Pairs = Sequence[tuple[str, str]]
+Fields = Sequence[tuple[bytes, bytes]]
+"""Names and values, in the order and spelling of the wire."""
 
 
-def pairs_of(raw: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
-    """Header fields as they were on the wire: the library's own mapping of them has the usual
-    spelling of known names instead of the sender's."""
-    return tuple(
-        [(name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in raw]
-    )
+def encoded(pairs: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """Fields of text."""
+    return [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in pairs]
 
 
-def lines_of(pairs: Pairs) -> str:
+def text_of(value: bytes) -> str:
+    """A value as text, of which `encoded` makes the same bytes again."""
+    return value.decode("utf-8", "surrogateescape")
+
+
+def decoded(fields: Fields) -> list[tuple[str, str]]:
+    """The fields as text, in the sender's spelling: the library's own mapping of them has the usual
+    one of known names."""
+    return [(name.decode("latin-1"), text_of(value)) for name, value in fields]
+
+
+def lines_of(fields: Fields) -> bytes:
     """The fields as lines of a head. Raises `ValueError` rather than give more or other lines than
-    there are fields; see `head_of` for the bytes."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in pairs])
-    many = len(pairs)
-    if lines.count("\n") != many or lines.count("\r") != many or "\0" in lines:
+    there are fields."""
+    lines = b"".join([b"%b: %b\r\n" % field for field in fields])
+    many = len(fields)
+    if lines.count(b"\n") != many or lines.count(b"\r") != many or b"\0" in lines:
         raise ValueError("a header holds what would end it")
     return lines
 
 
-def has(name: str, lines: str) -> bool:
+def has(name: bytes, lines: bytes) -> bool:
     """Whether one of the lines is of the field of that name (lower case)."""
-    return f"\n{name}:" in f"\n{lines}".lower()
+    return b"\n%b:" % name in b"\n" + lines.lower()
 
 
-def head_of(first: str, lines: str) -> bytes:
+def head_of(first: str, lines: bytes) -> bytes:
     """A whole head: its first line, its lines, and the empty one."""
-    return f"{first}\r\n{lines}\r\n".encode("utf-8", "surrogateescape")
+    return b"%b\r\n%b\r\n" % (first.encode("utf-8", "surrogateescape"), lines)

@@ -7,10 +7,11 @@ address stops here. The names of our own headers stand only in this module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from urllib.parse import urlsplit, urlunsplit
 
+from sidecar.fields import Fields, encoded, text_of
 from sidecar.keys import CREDENTIAL_HEADERS
 
 CALL_ID = "x-sidecar-call"
@@ -48,58 +49,58 @@ _RESPONSE_PREFIXES = ("access-control-", "x-sidecar-")
 
 
 def for_upstream(
-    pairs: Sequence[tuple[str, str]],
-    own: Sequence[tuple[str, str]],
+    fields: Fields,
+    own: Iterable[tuple[str, str]],
     *,
     remove: frozenset[str] = frozenset(),
     decoded: bool = False,
-) -> list[tuple[str, str]]:
+) -> list[tuple[bytes, bytes]]:
     """The request headers that go on, in order, and then `own` in place of any of their names.
 
     `remove` are further names in lower case; `decoded`: the body goes without its coding.
     """
-    gone = remove | {name.lower() for name, _ in own} | _nominated(pairs)
+    gone = remove | {name.lower() for name, _ in own} | _nominated(fields)
     if decoded:
         gone |= {"content-encoding"}
-    kept = [pair for pair in pairs if (name := _sent(pair[0])) is not None and name not in gone]
-    return [*kept, ("Accept-Encoding", "identity"), *own]
+    kept = [field for field in fields if (name := _sent(field[0])) is not None and name not in gone]
+    return [*kept, (b"Accept-Encoding", b"identity"), *encoded(own)]
 
 
 def for_client(
-    pairs: Sequence[tuple[str, str]], urls: frozenset[str], relocate: Callable[[str], str | None]
-) -> list[tuple[str, str]]:
+    fields: Fields, urls: frozenset[str], relocate: Callable[[str], str | None]
+) -> list[tuple[bytes, bytes]]:
     """The response headers that pass to the client, in order and spelling.
 
     Those named in `urls` (lower case) pass as `relocate` has them, or not at all where it says
     None: an address at the vendor would lead the client, with its local key, past this process.
     """
-    gone = _nominated(pairs)
-    kept: list[tuple[str, str]] = []
-    for pair in pairs:
-        name = _answered(pair[0])
+    gone = _nominated(fields)
+    kept: list[tuple[bytes, bytes]] = []
+    for field in fields:
+        name = _answered(field[0])
         if name is None or name in gone:
             continue
         if name in urls:
-            moved = relocate(pair[1])
+            moved = relocate(text_of(field[1]))
             if moved is not None:
-                kept.append((pair[0], moved))
+                kept.append((field[0], moved.encode("utf-8", "surrogateescape")))
         else:
-            kept.append(pair)
+            kept.append(field)
     return kept
 
 
 @lru_cache(maxsize=2048)
-def _sent(name: str) -> str | None:
+def _sent(name: bytes) -> str | None:
     """A request header's name in lower case; None when it does not go on."""
-    lower = name.lower()
+    lower = name.decode("latin-1").lower()
     return None if lower in _REQUEST or lower.startswith(_REQUEST_PREFIXES) else lower
 
 
 @lru_cache(maxsize=2048)
-def _answered(name: str) -> str | None:
+def _answered(name: bytes) -> str | None:
     """The same of an answer's. A space before the colon, which the library reads over, hides no
     name: who reads on may take it for another one than we did (RFC 9112 section 5.1)."""
-    lower = name.lower()
+    lower = name.decode("latin-1").lower()
     stays = lower not in _RESPONSE and not lower.startswith(_RESPONSE_PREFIXES)
     return lower if stays and " " not in lower else None
 
@@ -120,10 +121,10 @@ def relocated(url: str, base_url: str, own_base: str) -> str | None:
     return urlunsplit((ours.scheme, ours.netloc, path, found.query, ""))
 
 
-def _nominated(pairs: Sequence[tuple[str, str]]) -> frozenset[str]:
+def _nominated(fields: Fields) -> frozenset[str]:
     """The fields that `Connection` names: they belong to that hop alone."""
-    lists = [value for name, value in pairs if len(name) == 10 and name.lower() == "connection"]
+    lists = [value for name, value in fields if len(name) == 10 and name.lower() == b"connection"]
     if not lists:
         return _NOTHING
-    named = frozenset(token.strip().lower() for value in lists for token in value.split(","))
-    return named - {"keep-alive", "close"}
+    tokens = (token for value in lists for token in value.decode("latin-1").split(","))
+    return frozenset(token.strip().lower() for token in tokens) - {"keep-alive", "close"}

@@ -7,7 +7,7 @@ here knows limits or providers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from urllib.parse import unquote_plus
 
@@ -18,7 +18,7 @@ from sidecar.config import Key, Snapshot, Urgency
 from sidecar.decoding import decoded
 from sidecar.dialect import Dialect, Endpoint, Facts, Located, ModelAt
 from sidecar.errors import Kind, Refused
-from sidecar.fields import pairs_of
+from sidecar.fields import Fields
 from sidecar.headers import URGENCY
 from sidecar.plugins import locate
 from sidecar.splice import form_model
@@ -49,7 +49,7 @@ class Call(Struct, frozen=True):
     located: Located
     method: str
     query: str
-    headers: Sequence[tuple[str, str]]
+    headers: Fields
     body: bytes | None
     plain: bytes
     facts: Facts
@@ -144,7 +144,7 @@ async def read_call(
     plain = await decoded(body, encoding, maximum) if body and endpoint.model_at in _READ else b""
     facts, span = _read_facts(dialect, located, plain, query, request.headers)
     return Call(
-        snapshot, key, dialect, located, request.method, query, pairs_of(request.raw_headers),
+        snapshot, key, dialect, located, request.method, query, request.raw_headers,
         body, plain, facts, encoding, span, urgency_of(key, request.headers.get(URGENCY)),
     )  # fmt: skip
 

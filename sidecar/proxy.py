@@ -176,15 +176,15 @@ class Proxy:
         relay, live, reply = passage.relay, passage.live, attempted.reply
         assert reply is not None  # noqa: S101 - first_good promises it
         live.status = reply.status
-        pairs = answers.relayed_headers(passage.request, call, attempted, live)
+        fields = answers.relayed_headers(passage.request, call, attempted, live)
         if attempted.body is not None:
             live.outcome, live.reason = answers.blame(attempted)
             length = None if attempted.body else reply.length
-            return await relay.send(reply.status, reply.reason, pairs, attempted.body, length)
+            return await relay.send(reply.status, reply.reason, fields, attempted.body, length)
         self._parts.ledger.used(call.key.name)
         passage.provider = attempted.candidate.provider
         meter = passage.meter = live.meter = call.dialect.meter(call.endpoint, readable_type(reply))
-        response = await attempted.relay_through(relay, pairs, meter)
+        response = await attempted.relay_through(relay, fields, meter)
         if relay.end is End.CUT:
             live.outcome, live.reason = Outcome.CUT, relay.fault
             why = Refusal(Kind.UPSTREAM_UNREACHABLE, f"{live.provider}: {relay.fault}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from email.utils import formatdate
 from enum import Enum
 
@@ -21,7 +21,7 @@ from multidict import CIMultiDict
 from sidecar.dialect import Dialect, Endpoint, Meter
 from sidecar.errors import Refusal, UpstreamError
 from sidecar.exchange import AT_ONCE
-from sidecar.fields import has, head_of, lines_of
+from sidecar.fields import Fields, decoded, has, head_of, lines_of
 from sidecar.hiding import Hiding
 from sidecar.upstream import Reply
 
@@ -42,11 +42,9 @@ class Relayed(web.StreamResponse):
 
     ends_by_close = False
 
-    def __init__(
-        self, status: int, reason: str, pairs: Sequence[tuple[str, str]], length: int | None
-    ) -> None:
+    def __init__(self, status: int, reason: str, fields: Fields, length: int | None) -> None:
         super().__init__(status=status, reason=reason or None)
-        self._pairs = pairs
+        self._fields = fields
         self._length = length
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
@@ -75,22 +73,22 @@ class Relayed(web.StreamResponse):
         """The head; from here on it counts as sent."""
         self._req, self._payload_writer = request, request.writer
         status, length, modern = self.status, self._length, request.version >= HttpVersion11
-        lines = lines_of(self._pairs)
-        if not has("date", lines):
-            lines += f"Date: {formatdate(usegmt=True)}\r\n"
+        lines = lines_of(self._fields)
+        if not has(b"date", lines):
+            lines += b"Date: %b\r\n" % formatdate(usegmt=True).encode()
         stays = request.keep_alive if self._keep_alive is None else self._keep_alive
         if status in _WITHOUT_BODY:
             pass
         elif length is not None:
-            lines += f"Content-Length: {length}\r\n"
+            lines += b"Content-Length: %d\r\n" % length
         elif request.method != "HEAD":
             self._chunked = modern
             self.ends_by_close = not modern
             stays = stays and modern
-            lines += "Transfer-Encoding: chunked\r\n" if modern else ""
+            lines += b"Transfer-Encoding: chunked\r\n" if modern else b""
         self._keep_alive = stays
         if stays != modern:
-            lines += f"Connection: {'keep-alive' if stays else 'close'}\r\n"
+            lines += b"Connection: keep-alive\r\n" if stays else b"Connection: close\r\n"
         version = request.version
         return head_of(f"HTTP/{version.major}.{version.minor} {status} {self.reason}", lines)
 
@@ -117,7 +115,7 @@ class Relay:
         self._request = request
         self._loop = asyncio.get_running_loop()
         self._response: Relayed | None = None
-        self._headers: Sequence[tuple[str, str]] = ()
+        self._headers: Fields = ()
         self._hiding: Hiding | None = None
         self.end = End.LEFT
         self.fault = ""
@@ -130,7 +128,7 @@ class Relay:
         return self._response is not None
 
     async def send(
-        self, status: int, reason: str, headers: Sequence[tuple[str, str]], body: bytes,
+        self, status: int, reason: str, headers: Fields, body: bytes,
         length: int | None = None,
     ) -> web.StreamResponse:  # fmt: skip
         """Send a whole answer in one write. `length` is what a body that is not sent (HEAD, 304)
@@ -146,7 +144,7 @@ class Relay:
         return response
 
     async def run(
-        self, reply: Reply, headers: Sequence[tuple[str, str]], meter: Meter,
+        self, reply: Reply, headers: Fields, meter: Meter,
         hiding: Hiding | None = None,
     ) -> web.StreamResponse:  # fmt: skip
         """Pass `reply` on to its end, without what `hiding` takes out. Raises `UpstreamError` only
@@ -201,7 +199,7 @@ class Relay:
             return response
         await self._let_go(response)
         event = b""
-        if meter.at_boundary and _takes_events(CIMultiDict(self._headers)):
+        if meter.at_boundary and _takes_events(CIMultiDict(decoded(self._headers))):
             event = dialect.error_event(endpoint, why, call_id)
             if event:
                 await response.write(event)

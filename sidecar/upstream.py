@@ -23,7 +23,7 @@ from sidecar.config import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
 from sidecar.exchange import MAXIMUM_HEAD, Connector, Head, Tls, ask, once, was_sent
 from sidecar.faults import failed_head, named
-from sidecar.fields import pairs_of
+from sidecar.fields import Fields, decoded
 
 Body = bytes | AsyncIterable[bytes] | None
 
@@ -38,7 +38,7 @@ _CONTROL = bytes({*range(0x20), 0x7F} - {0x09})
 class Reply:
     """A provider's answer whose head has arrived; its body is read piece by piece.
 
-    `headers` are the pairs in the order and spelling of the wire; `fields` finds them by name;
+    `headers` are its fields in the order and spelling of the wire; `fields` finds them by name;
     `peeked` is what was looked at and not read yet.
     """
 
@@ -53,7 +53,7 @@ class Reply:
         self.status = head.status
         self.reason = head.reason
         self.fields = head.fields
-        self.headers = pairs_of(head.raw)
+        self.headers: Fields = head.raw
 
     @property
     def length(self) -> int | None:
@@ -133,7 +133,7 @@ class Upstream:
 
     async def send(
         self, provider: Provider, method: str, url: str,
-        headers: Sequence[tuple[str, str]], body: Body,
+        headers: Fields, body: Body,
     ) -> Reply:  # fmt: skip
         """One attempt, until the head of its answer; the caller closes it. Raises `UpstreamError`.
 
@@ -152,7 +152,7 @@ class Upstream:
 
     async def _head(
         self, provider: Provider, method: str, address: str,
-        headers: Sequence[tuple[str, str]], body: Body,
+        headers: Fields, body: Body,
     ) -> Reply:  # fmt: skip
         timeouts = provider.timeouts
         url = _url(address)
@@ -176,7 +176,7 @@ class Upstream:
         return Reply(head, timeouts)
 
     async def _by_library(
-        self, method: str, url: URL, headers: Sequence[tuple[str, str]], body: Body,
+        self, method: str, url: URL, headers: Fields, body: Body,
         tls: Tls, proxy: str | None, timeouts: Timeouts,
     ) -> Head:  # fmt: skip
         """By a proxy, or with a body that arrives bit by bit: what the library is there for."""
@@ -184,7 +184,7 @@ class Upstream:
             found = await self._session.request(
                 method,
                 url,
-                headers=_framed(same_spelling(headers), body),
+                headers=_framed(same_spelling(decoded(headers)), body),
                 data=_payload(body),
                 allow_redirects=False,
                 timeout=_limits(timeouts),

@@ -18,6 +18,7 @@ from wire_client import connected
 from yarl import URL
 
 from sidecar.exchange import Connector, Head, ask, request_head, was_sent
+from sidecar.fields import encoded
 from sidecar.server import Server
 
 LIMITS = aiohttp.ClientTimeout(total=None, connect=5, sock_connect=5)
@@ -26,7 +27,7 @@ TINY = (1 << 14) + 1
 
 
 async def send(connector: Connector, url: str, method: str = "POST") -> Head:
-    return await ask(connector, True, method, URL(url), [("X-A", "b")], b"{}", LIMITS, 5)
+    return await ask(connector, True, method, URL(url), [(b"X-A", b"b")], b"{}", LIMITS, 5)
 
 
 async def rest_of(content: aiohttp.StreamReader) -> bytes:
@@ -186,4 +187,4 @@ def test_a_head_that_would_say_something_else_is_not_written(
     url: str, method: str, pairs: list[tuple[str, str]]
 ) -> None:
     with pytest.raises(ValueError, match=r"end it|one word"):
-        request_head(method, URL(url, encoded=True), pairs, 0)
+        request_head(method, URL(url, encoded=True), encoded(pairs), 0)
