@@ -155,9 +155,11 @@ def test_a_pause_is_on_the_screen(cli: Cli) -> None:
     with cli.serving(), terminal(cli, "top") as screen:
         screen.until("0 running")
         cli.run("pause", "first")
-        screen.until('paused: key "first", just now (sidecar resume --key first)')
+        screen.until(
+            'paused: key "first", just now by the command line (sidecar resume --key first)'
+        )
         cli.run("pause", "all")
-        screen.until("paused: everything, just now (sidecar resume all)")
+        screen.until("paused: everything, just now by the command line (sidecar resume all)")
 
 
 def test_a_pipe_gets_one_frame(cli: Cli) -> None:
