@@ -191,12 +191,17 @@ class LiveCalls:
 
     async def drained(self, patience: float, stop_soon: asyncio.Event) -> None:
         """Wait `patience` seconds for the calls of this moment, or until `stop_soon`; then end what
-        is left."""
+        is left. What is parked ends at once: it waits for a person or the network, and better in
+        the next process, where its client soon asks again."""
+        why = Refusal(Kind.DRAINING, "Sidecar is shutting down")
         deadline = self._clock() + patience
         while self._calls and self._clock() < deadline and not stop_soon.is_set():
+            for call in self:
+                if call.waiter is not None and call.waiter.is_parked and call.ending is None:
+                    call.end(why)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop_soon.wait(), 0.1)
-        left = self.end(Refusal(Kind.DRAINING, "Sidecar is shutting down"))
+        left = self.end(why)
         if left:
             log.warning("%d calls were cut at the end of the drain (server.drain)", left)
             await asyncio.sleep(0.1)

@@ -106,6 +106,17 @@ def waiting(more: asyncio.Event) -> Script:
     return script
 
 
+async def is_served(running: Process, key: str) -> None:
+    """Wait until a call of this key is."""
+    asked = request("GET", "/metrics", {})
+    line = rb'sidecar_calls_in_flight\{key="%b",[^}]*\} 1' % key.encode()
+    async with asyncio.timeout(10):
+        while True:
+            if re.search(line, parse(await talk(running.admin_port, asked)).body):
+                return
+            await asyncio.sleep(0.01)
+
+
 async def takes_no_more(running: Process) -> None:
     """Wait until nobody listens for agents any more."""
     async with asyncio.timeout(10):
@@ -164,6 +175,21 @@ async def test_a_second_signal_cuts_what_still_runs_visibly(
             rest = await reader.read(-1)
         assert b"Sidecar is shutting down" in rest
         assert not rest.endswith(b"0\r\n\r\n")
+        assert await running.ended() == 0
+
+
+async def test_a_paused_call_does_not_hold_the_end_up(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    async with serving(tmp_path, vendor, drain="1h") as running:
+        pause = (sys.executable, "-m", "sidecar", "pause", "gpt", "--state", f"{tmp_path}/state")
+        paused = await asyncio.create_subprocess_exec(*pause)
+        assert await paused.wait() == 0
+        async with dial(running.port, running.asked()) as (reader, _):
+            await is_served(running, "gpt")
+            running.process.terminate()
+            found = parse(await reader.read(-1))
+        assert (found.status, CHAT.code(json.loads(found.body))) == (503, "server_is_overloaded")
         assert await running.ended() == 0
 
 
