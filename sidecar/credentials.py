@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidecar.config import CredentialRef, Provider, SecretSource, Snapshot
+from sidecar.config import CredentialRef, Key, KeyHash, Provider, SecretSource, Snapshot
+from sidecar.keytext import digest
 from sidecar.vendor import Secret
 
 COMMAND_TIMEOUT = 15.0
@@ -44,6 +45,7 @@ class Vault:
         self._environ = environ
         self._clock = clock
         self._held: dict[CredentialRef, _Held] = {}
+        self._local: Mapping[bytes, tuple[Key, KeyHash]] = {}
         self._standing: dict[str, tuple[tuple[CredentialRef, ...], str]] = {}
 
     def load(self, snapshot: Snapshot) -> None:
@@ -51,6 +53,7 @@ class Vault:
 
         Environment and files are always read again; commands only when new. Blocking.
         """
+        self._local = snapshot.by_digest
         wanted = set(references(snapshot))
         held = {ref: old for ref, old in self._held.items() if ref in wanted}
         for ref in wanted:
@@ -132,14 +135,27 @@ class Vault:
                 return None
             case SecretSource.ENV:
                 text = self._environ.get(ref.argument, "")
-                return _clean(text, f"the environment variable {ref.argument}", "is not set")
+                return self._clean(text, f"the environment variable {ref.argument}", "is not set")
             case SecretSource.FILE:
-                return _clean(_read_file(ref.argument), f"the file {ref.argument}", "is empty")
+                return self._clean(_read_file(ref.argument), f"the file {ref.argument}", "is empty")
             case SecretSource.COMMAND:
-                return _clean(_run(ref.argv), f"the command {ref.argv[0]}", "printed nothing")
+                return self._clean(_run(ref.argv), f"the command {ref.argv[0]}", "printed nothing")
             case SecretSource.KEYRING:
                 found = _from_keyring(ref.argument)
-                return _clean(found, f"the keyring entry {ref.argument}", "does not exist")
+                return self._clean(found, f"the keyring entry {ref.argument}", "does not exist")
+
+    def _clean(self, text: str, where: str, empty: str) -> str:
+        text = text.strip()
+        if not text:
+            raise MissingError(f"{where} {empty}")
+        if not text.isascii() or not text.isprintable():
+            raise MissingError(f"{where} holds characters that no header can carry")
+        if own := self._local.get(digest(text)):  # `sidecar env`, in the shell that then serves
+            raise MissingError(
+                f'{where} holds the local key "{own[0].name}", not a credential; '
+                "point agents at Sidecar in other shells than the one that serves"
+            )
+        return text
 
 
 def references(snapshot: Snapshot) -> list[CredentialRef]:
@@ -147,15 +163,6 @@ def references(snapshot: Snapshot) -> list[CredentialRef]:
     refs = [ref for provider in snapshot.providers.values() for ref in provider.credentials]
     token = snapshot.server.metrics_token
     return refs if token is None else [*refs, token]
-
-
-def _clean(text: str, where: str, empty: str) -> str:
-    text = text.strip()
-    if not text:
-        raise MissingError(f"{where} {empty}")
-    if not text.isascii() or not text.isprintable():
-        raise MissingError(f"{where} holds characters that no header can carry")
-    return text
 
 
 def _read_file(name: str) -> str:

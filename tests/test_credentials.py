@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sidecar.config import CredentialRef, Provider, SecretSource, Snapshot
+from sidecar.config import CredentialRef, Group, Key, KeyHash, Provider, SecretSource, Snapshot
 from sidecar.credentials import Vault
 from sidecar.errors import Place
+from sidecar.keytext import digest, mint
 from sidecar.vendor import Secret, Vendor
 
 PLACE = Place("routes.yaml", 1)
@@ -52,6 +54,24 @@ def test_a_variable_is_read_and_trimmed() -> None:
 def test_a_missing_variable_is_named() -> None:
     variable = ref(SecretSource.ENV, "KEY")
     assert held(variable).why_not(variable) == "the environment variable KEY is not set"
+
+
+def test_a_local_key_in_place_of_a_credential_is_named_and_never_sent() -> None:
+    local = mint()
+    variable = ref(SecretSource.ENV, "KEY")
+    key_hash = KeyHash(digest(local))
+    key = Key("codex", Group("g", Some(), (), PLACE), (), PLACE, (key_hash,))
+    served = replace(snapshot(variable), by_digest={key_hash.digest: (key, key_hash)})
+    vault = Vault({"KEY": local}, Clock())
+    vault.load(served)
+    assert vault.secret(variable) is None
+    assert vault.why_not(variable) == (
+        'the environment variable KEY holds the local key "codex", not a credential; '
+        "point agents at Sidecar in other shells than the one that serves"
+    )
+    another = Vault({"KEY": mint()}, Clock())  # one Sidecar behind another
+    another.load(served)
+    assert another.why_not(variable) == ""
 
 
 def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
