@@ -131,6 +131,7 @@ def test_keys_say_that_they_are_paused(cli: Cli) -> None:
         cli.run("resume", "all")
         assert paused() == {"first": False, "nightly": False}
         assert cli.run("resume", "nightly").err == 'key "nightly" is not paused\n'
+        assert cli.run("resume", "all").err == "nothing is paused\n"
 
 
 def test_json_tells_what_was_done(cli: Cli) -> None:

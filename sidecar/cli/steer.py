@@ -27,7 +27,7 @@ from sidecar.cli.live import find_live
 from sidecar.cli.names import GROUP, KEY, Name
 from sidecar.gateviews import View, held_view
 from sidecar.holdnames import ANY, find, find_held, touches
-from sidecar.holds import COMMANDS, Holds, hashes_of
+from sidecar.holds import COMMANDS, EVERYTHING, Holds, hashes_of
 from sidecar.state import lock
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -137,7 +137,10 @@ def _paused(done: View) -> str:
 
 
 def _resumed(done: View) -> str:
-    told = f"{done['scope']} goes on" if done["news"] else f"{done['scope']} is not paused"
+    not_paused = (
+        "nothing is paused" if done["kind"] == EVERYTHING[0] else f"{done['scope']} is not paused"
+    )
+    told = f"{done['scope']} goes on" if done["news"] else not_paused
     for each in done["still"]:
         told += f"; but {each['scope']} is still paused ({each['resume']})"
     return told
