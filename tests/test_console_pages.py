@@ -252,7 +252,7 @@ async def test_a_mistake_is_told_in_the_form_and_nothing_is_lost(tab: Tab) -> No
     await tab.type("Name", "another")
     await tab.type("Ends", "soon")
     await tab.confirm("Create")
-    await expect(alert).to_contain_text("the end is a time such as 90s, 2h or 30d")
+    await expect(alert).to_contain_text("the end is a time such as 2h or 30d, or a date such as")
     await tab.type("Ends", "")
     await tab.type("Budget", "lots")
     await tab.press("Create")
