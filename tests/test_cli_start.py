@@ -53,7 +53,7 @@ def test_the_working_directory_is_never_the_default(tmp_path: Path) -> None:
 def test_an_option_goes_before_the_variable(cli: Cli) -> None:
     other = cli.folder / "other.yaml"
     other.write_text("groups:\n  g: {vendor: echo}\n")
-    assert "0 keys, 1 groups" in cli.run("check", "--config", other).err
+    assert "0 keys, 1 group, 1 provider\n" in cli.run("check", "--config", other).err
 
 
 def test_init_writes_a_private_file_that_is_good_and_prints_each_key_once(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from sidecar.cli.common import (
     vault_for,
 )
 from sidecar.cli.live import LiveError, find_live
+from sidecar.cli.words import plural
 from sidecar.config import Snapshot
 from sidecar.loading import describe, schema
 from sidecar.reload import digest_of, read_file
@@ -63,8 +64,8 @@ def check_command(file: Path | None, full: bool, strict: bool, config: Path, sta
         raise SystemExit(REFUSED)
     snapshot = opened.snapshot
     note(
-        f"{path}: good; {len(snapshot.keys)} keys, {len(snapshot.groups)} groups, "
-        f"{len(snapshot.providers)} providers"
+        f"{path}: good; {plural(len(snapshot.keys), 'key')}, "
+        f"{plural(len(snapshot.groups), 'group')}, {plural(len(snapshot.providers), 'provider')}"
     )
     note_standing(path, state, opened.text)
 
