@@ -52,8 +52,13 @@ def test_a_key_lives_from_creation_to_deletion_and_every_step_is_confirmed(cli: 
 
         rotated = cli.run("keys", "rotate", "codex", "--overlap", "1h")
         second = rotated.out.strip()
+        shown = cli.run("keys", "show", "codex").out
+        ends = next(line.split()[-1] for line in shown.splitlines() if "old text ends" in line)
+        assert f"the old text is accepted until {ends}\n" in rotated.err
         assert [served.call(key), served.call(second)] == [200, 200]
-        third = cli.run("keys", "rotate", "codex", "--json").json["key"]
+        again = cli.run("keys", "rotate", "codex", "--json")
+        third = again.json["key"]
+        assert "the old text is no longer accepted\n" in again.err
         assert [served.call(each) for each in (key, second, third)] == [401, 401, 200]
 
         assert cli.run("keys", "rename", "codex", "laptop").status == 0

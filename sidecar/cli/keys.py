@@ -139,10 +139,12 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
     from sidecar.explain import limits_of
     from sidecar.routing import offered
 
+    older = [changes.utc(each.until) for each in key.hashes if each.until]
     limits = limits_of(key.allowance) + limits_of(key.group.allowance)
     fields |= {
         "enabled": "yes" if key.enabled else "no",
         "paused": ", ".join(in_words(each) for each in pausing(key, holds)) or "no",
+        "old text ends": older[0] if older else None,
         "description": key.description or None,
         "urgency": key.urgency.name.lower(),
         "may use": ", ".join(offered(key)) or "nothing",

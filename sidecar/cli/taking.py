@@ -123,6 +123,9 @@ def rotate(name: str, overlap: str | None, as_json: bool, config: Path, state: P
     new = edited(lambda: changes.rotate_key(opened.text, opened.snapshot, name, key, until))
     snapshot = write(opened, new)
     show_new(snapshot.keys[name], snapshot, key, state, as_json=as_json)
+    if old.hashes:
+        ends = "no longer accepted" if until is None else f"accepted until {changes.utc(until)}"
+        note(f"the old text is {ends}")
     confirm(config, new, state)
 
 
