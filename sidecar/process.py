@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 
 from sidecar.access import CallLog, set_up_logging
 from sidecar.app import Running, serve
@@ -70,7 +71,7 @@ async def _until_told(
             task.add_done_callback(reloads.discard)
 
         loop.add_signal_handler(signal.SIGHUP, reload)
-        _greet(running)
+        _greet(running, state)
         if greet is not None:
             greet(running)
         await stop.wait()
@@ -96,7 +97,7 @@ def settle_memory() -> None:
     gc.set_threshold(20_000, 50, 50)
 
 
-def _greet(running: Running) -> None:
+def _greet(running: Running, state: Path) -> None:
     snapshot = running.snapshot
     log.info("serving agents on %s, admin on %s", running.url, running.admin_url)
     log.info(
@@ -108,4 +109,4 @@ def _greet(running: Running) -> None:
     if sys.stderr.isatty():  # a link in a file would be a secret in a file
         print(f"console: {running.console.link()} (once, within 5 minutes)", file=sys.stderr)  # noqa: T201
     else:
-        log.info("for a link to the console: sidecar open")
+        log.info("for a link to the console: sidecar open --state %s", quote(str(state.absolute())))

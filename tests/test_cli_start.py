@@ -394,6 +394,10 @@ def test_the_demo_answers_three_pasted_lines_and_a_second_run_has_the_same_key(
             assert "event: message_stop" in paste(anthropic)
             assert anthropic.startswith("curl -sN ")
             assert json.loads(paste(gemini))["candidates"]
+            there = next(line for line in lines if line.startswith("export PATH="))
+            assert f"process {served.process.pid}" in paste(f"{there}; sidecar status")
+            hint = served.log.read_text().split("link to the console: ")[1].split('"')[0]
+            assert "/#code=" in paste(f"{there}; unset SIDECAR_STATE; {hint} --print")
             assert "sk-real" not in served.out.read_text() + served.log.read_text()
             printed.append(sorted(set(find_keys(served.out.read_text().encode()))))
     home = cli.folder / ".sidecar"

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -51,7 +53,9 @@ def demo_command(directory: Path, example: Path, listen: str | None, admin: str 
     from sidecar.process import run
 
     state = directory / "state"
-    raise SystemExit(run(config, state, listen, admin, greet=lambda live: _greet(live, keys)))
+    raise SystemExit(
+        run(config, state, listen, admin, greet=lambda live: _greet(live, keys, state))
+    )
 
 
 def _key(config: Path, directory: Path, name: str, vendor: Vendor) -> str:
@@ -83,7 +87,7 @@ def _with_group(opened: Opened, vendor: Vendor) -> tuple[bytes, str]:
     return changes.add(opened.text, ("groups", name), {"vendor": vendor.name}), name
 
 
-def _greet(running: Running, keys: dict[str, str]) -> None:
+def _greet(running: Running, keys: dict[str, str], state: Path) -> None:
     base, demo = running.url, keys[DEMO]
     click.echo(f"\nSidecar serves agents on {base}; metrics on {running.admin_url}/metrics")
     click.echo(f"the demo key: {demo}\n\npaste any of these into another terminal:\n")
@@ -94,6 +98,13 @@ def _greet(running: Running, keys: dict[str, str]) -> None:
             vendor = running.snapshot.keys[name].group.vendor
             dialect = next(iter(vendor.dialects))
             click.echo(f"{vendor.title}: {line_for(dialect, base, key)}\n")
+    places = {
+        "PATH": f"{quote(str(Path(sys.executable).parent))}:$PATH",
+        "SIDECAR_CONFIG": quote(str(running.configuration.file.absolute())),
+        "SIDECAR_STATE": quote(str(state.absolute())),
+    }
+    click.echo("and this, for sidecar open, top, usage and all other commands there:\n")
+    click.echo(f"export {' '.join(f'{name}={place}' for name, place in places.items())}\n")
     note(f"edit {running.configuration.file} and watch what is said here; Ctrl-C ends it")
 
 
