@@ -276,6 +276,21 @@ async def test_a_switch_takes_effect_at_once_and_is_undone(tab: Tab) -> None:
     assert tab.proxy.file.read_bytes() == before
 
 
+async def test_an_undo_never_takes_back_what_came_after_it_unasked(tab: Tab) -> None:
+    for name in ("editor", "old"):
+        await tab.page.get_by_role("switch", name=f"Enabled: {name}").click()
+        await tab.says(f"Saved: key {name}: disabled")
+    before = tab.proxy.file.read_bytes()
+    await tab.page.get_by_role("button", name="Undo").first.click()
+    await tab.says("The file was changed meanwhile")
+    await expect(tab.dialog).to_contain_text("key old: disabled")
+    await expect(tab.dialog).to_contain_text("would undo these changes as well")
+    assert tab.proxy.file.read_bytes() == before
+    await tab.confirm("Go back all the same")
+    await tab.says("Undone")
+    assert all(keys(tab.proxy)[name].enabled for name in ("editor", "old"))
+
+
 async def test_settings_are_reviewed_before_they_are_written(tab: Tab) -> None:
     await tab.go("keys/editor", "editor")
     before = tab.proxy.file.read_text()

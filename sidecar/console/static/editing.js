@@ -44,9 +44,9 @@ export function kept() {
 }
 
 /** Makes an edit and shows a failure in a dialog of its own. */
-export async function makeOrSay(edit, said) {
+export async function makeOrSay(edit, said, on) {
   try {
-    return await make(edit, said);
+    return await make(edit, said, on);
   } catch (error) {
     await sorry(error);
     return null;
@@ -147,7 +147,7 @@ function tell(made, said) {
   const text = said ?? (lines.length > 1 ? `Saved: ${counted(lines.length, "change")}` : lines[0] ? `Saved: ${lines[0]}` : "Saved");
   if (!made.undo) return toast(text);
   const back = { do: "restore", name: String(made.undo) };
-  toast(text, ["Undo", () => makeOrSay(back, "Undone: the file is as it was before")]);
+  toast(text, ["Undo", () => makeOrSay(back, "Undone: the file is as it was before", made.digest)]);
 }
 
 function sorry(error) {
