@@ -157,7 +157,14 @@ def test_an_edit_changes_only_the_bytes_it_means(cli: Cli) -> None:
 
 def test_a_refused_change_leaves_the_file_alone_and_says_why(cli: Cli) -> None:
     for words, why in (
-        (("create", "x", "--group", "dmo"), 'group "dmo" is not defined; did you mean "demo"?'),
+        (
+            ("create", "x", "--group", "dmo"),
+            'sidecar: there is no group "dmo"; did you mean "demo"?',
+        ),
+        (
+            ("edit", "first", "--group", "z"),
+            'sidecar: there is no group "z"; there is: demo, other',
+        ),
         (("create", "first", "--group", "demo"), 'there is a key "first" already'),
         (("create", "", "--group", "demo"), "a name is empty"),
         (("rename", "first", "first\nsecond"), "control characters"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -15,7 +16,7 @@ from sidecar.cli.options import default_config as default_config
 from sidecar.cli.options import default_state as default_state
 from sidecar.cli.options import json_option as json_option
 from sidecar.cli.options import state_option as state_option
-from sidecar.config import Key, Snapshot
+from sidecar.config import Group, Key, Snapshot
 from sidecar.credentials import Vault
 from sidecar.errors import ConfigError
 from sidecar.loading import plugin_paths
@@ -75,11 +76,22 @@ def fail(message: str, status: int = REFUSED) -> NoReturn:
 def the_key(snapshot: Snapshot, name: str) -> Key:
     """The key of that name, or status 2."""
     if name not in snapshot.keys:
-        near = difflib.get_close_matches(name, snapshot.keys, n=1)
-        known = ", ".join(list(snapshot.keys)[:10]) or "none yet"
-        hint = f'did you mean "{near[0]}"?' if near else f"there is: {known}"
+        hint = _hint(name, snapshot.keys)
         fail(f'there is no key "{name}"; {hint} (all of them: sidecar keys list)')
     return snapshot.keys[name]
+
+
+def the_group(snapshot: Snapshot, name: str) -> Group:
+    """The group of that name, or status 2."""
+    if name not in snapshot.groups:
+        fail(f'there is no group "{name}"; {_hint(name, snapshot.groups)}')
+    return snapshot.groups[name]
+
+
+def _hint(name: str, there: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, there, n=1)
+    known = ", ".join(list(there)[:10]) or "none yet"
+    return f'did you mean "{near[0]}"?' if near else f"there is: {known}"
 
 
 def note(message: str) -> None:

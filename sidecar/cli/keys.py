@@ -16,6 +16,7 @@ from sidecar.cli.common import (
     json_option,
     open_config,
     state_option,
+    the_group,
     the_key,
 )
 from sidecar.cli.keylist import list_keys, stale
@@ -101,7 +102,7 @@ def fields_of(
     """What was typed, as the file writes it; None for an empty text."""
     given: dict[str, Value | None] = {}
     if group is not None:
-        given["group"] = group
+        given["group"] = the_group(snapshot, group).name
     if description is not None:
         given["description"] = description or None
     if urgency is not None:

@@ -13,7 +13,15 @@ from pathlib import Path
 import click
 
 from sidecar.cli.books import open_books
-from sidecar.cli.common import config_option, fail, json_option, note, open_config, state_option
+from sidecar.cli.common import (
+    config_option,
+    fail,
+    json_option,
+    note,
+    open_config,
+    state_option,
+    the_group,
+)
 from sidecar.cli.names import GROUP, KEY
 from sidecar.cli.options import F
 from sidecar.cli.windows import midnight, window
@@ -94,7 +102,9 @@ def usage_command(
     """
     if as_json and as_sheet:
         fail("--json and --csv: one of the two")
-    multiplier = None if as_if is None else _multiplier(config, as_if)
+    multiplier = None
+    if as_if is not None:
+        multiplier = the_group(open_config(config).snapshot, as_if).multiplier
     matches = {Dimension(name): names for name, names in where.items() if names}
     with open_books(state) as books:
         span = window(since, until, zone(books), time.time())
@@ -118,15 +128,6 @@ def _days(span: Days | Moments, today: date) -> list[date]:
         return []
     last = today if span.last is None else min(span.last, today)
     return [span.first + timedelta(days=passed) for passed in range((last - span.first).days + 1)]
-
-
-def _multiplier(config: Path, name: str) -> Decimal:
-    groups = open_config(config).snapshot.groups
-    if name not in groups:
-        near = difflib.get_close_matches(name, groups, n=1)
-        hint = f'did you mean "{near[0]}"?' if near else f"there is: {', '.join(groups)}"
-        fail(f'there is no group "{name}"; {hint}')
-    return groups[name].multiplier
 
 
 def _print(
