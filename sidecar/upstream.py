@@ -12,6 +12,7 @@ import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
+from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -23,7 +24,7 @@ from sidecar.config import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
 from sidecar.exchange import MAXIMUM_HEAD, Connector, Head, Tls, ask, once, was_sent
 from sidecar.faults import failed_head, named
-from sidecar.fields import Fields, decoded
+from sidecar.fields import Fields, decoded, encoded, head_of, lines_of
 
 Body = bytes | AsyncIterable[bytes] | None
 
@@ -123,6 +124,18 @@ class Reply:
         self._body.set_exception(TimeoutError(f"silent for {self._idle:g} s (timeouts.idle)"))
 
 
+class _Request(aiohttp.ClientRequest):
+    """One that the library writes, but for its header fields: of those it leaves out every byte
+    that is no UTF-8 (as it still does where nothing follows them, which only a proxy gets)."""
+
+    async def write_bytes(self, writer: Any, *rest: Any) -> None:
+        """Write the body, and the head before it."""
+        first, _, _ = writer._headers_buf.partition(b"\r\n")  # noqa: SLF001
+        lines = lines_of(encoded(self.headers.items()))
+        writer._headers_buf = head_of(first.decode(), lines)  # noqa: SLF001
+        await super().write_bytes(writer, *rest)
+
+
 class Upstream:
     """The one session that all attempts share."""
 
@@ -216,6 +229,7 @@ async def open_upstream() -> AsyncIterator[Upstream]:
     connector = Connector(limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=60)
     async with aiohttp.ClientSession(
         connector=connector,
+        request_class=_Request,
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,

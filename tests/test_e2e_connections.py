@@ -375,3 +375,21 @@ async def test_any_values_of_headers_pass_both_ways_byte_for_byte(
         assert [pair for pair in found if pair[0][:2] == "X-"] == pairs
     if reason:
         assert got.reason == reason.decode("latin-1")
+
+
+@pytest.mark.parametrize("value", [b"caf\xe9", "café 😀".encode(), b"\xff\xfe a"])
+@pytest.mark.parametrize("how", ["in pieces", "as it arrives"])
+async def test_headers_of_a_long_request_pass_byte_for_byte(
+    proxy: Sidecar, vendor: ScriptedVendor, how: str, value: bytes
+) -> None:
+    vendor.play(answer(b"{}"))
+    pairs = list(proxy.bearer("gpt").items())
+    if how == "in pieces":
+        head = request("POST", CHAT, pairs, b'{"model":"gpt-5-mini","user":"%s"}' % PIECE)
+    else:
+        chunks = chunk(PIECE) + b"0\r\n\r\n"
+        head = request("POST", "/v1/files", [*pairs, ("Transfer-Encoding", "chunked")], chunks)
+    got = await exchange(proxy.port, head.replace(b"\r\n", b"\r\nX-Title: " + value + b"\r\n", 1))
+    assert got.status == 200, got.body
+    assert vendor.last.get("X-Title") == [value.decode("latin-1")]
+    assert vendor.last.body.count(b"=") == len(PIECE)
