@@ -112,7 +112,10 @@ def relocated(url: str, base_url: str, own_base: str) -> str | None:
     the rest of that origin keeps its path.
     """
     base, ours = urlsplit(base_url), urlsplit(own_base)
-    found = urlsplit(url)
+    try:
+        found = urlsplit(url)
+    except ValueError:
+        return None  # it is no URL
     if (found.scheme or base.scheme, found.netloc or base.netloc) != (base.scheme, base.netloc):
         return None
     path = found.path

@@ -420,10 +420,11 @@ async def test_an_error_that_quotes_our_credential_passes_without_it(
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/elsewhere", "http://[nowhere"])
 async def test_a_redirect_elsewhere_is_not_followed(
-    two: Sidecar, vendor: ScriptedVendor, status: int
+    two: Sidecar, vendor: ScriptedVendor, status: int, url: str
 ) -> None:
-    vendor.by_path[A] = answer(b"", f"{status} Moved", location="http://127.0.0.1:9/elsewhere")
+    vendor.by_path[A] = answer(b"", f"{status} Moved", location=url)
     found = await CHAT.call(two)
     assert found.status == 502
     assert "location" not in found.headers

@@ -85,3 +85,4 @@ def test_a_url_at_the_vendor_becomes_one_of_ours() -> None:
     assert headers.relocated("/v1/files/f", base, ours) == "http://127.0.0.1:8787/openai/v1/files/f"
     assert headers.relocated("https://v.example/up", base, ours) == "http://127.0.0.1:8787/up"
     assert headers.relocated("https://evil.example/v1/files", base, ours) is None
+    assert headers.relocated("https://[v.example/v1/files", base, ours) is None
