@@ -259,7 +259,8 @@ async def _first_event(call: Call, candidate: Candidate, reply: Reply) -> Judgem
     except Exception as failure:  # noqa: BLE001 - the guard around foreign code
         _plugin_fault(candidate, failure)
         return TAKEN
-    return Judgement(verdict, f"in its stream: {code_word(error)}")
+    # What the client did wrong is passed on too, and the answer that says so is this stream.
+    return TAKEN if verdict in _FINAL else Judgement(verdict, f"in its stream: {code_word(error)}")
 
 
 def _failed(

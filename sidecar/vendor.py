@@ -197,7 +197,7 @@ class Vendor:
 
     def judge_event(self, error: str) -> Verdict:
         """What to do with a 200 answer that begins with an error, by the vendor's own word for it.
-        TAKE passes it on as it is; never raises."""
+        TAKE passes it on as it is, and so does CLIENT; never raises."""
         return judge_by_word(error, self.codes)
 
     def family(self, model: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripted_vendor import ScriptedVendor, answer
+from scripted_vendor import ScriptedVendor, answer, stream
 from sidecar_in_test import CANARY
 from sidecar_in_test import sidecar as start_sidecar
 
@@ -87,6 +87,22 @@ async def test_a_vendor_that_cannot_count_costs_its_figures_only(
         record = await proxy.record()
         assert record.outcome is Outcome.OK
         assert record.usage_state is UsageState.UNKNOWN
+
+
+async def test_a_stream_that_a_vendor_blames_on_the_client_passes(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    events = b'data: {"error":{"message":"x","code":"too_long"}}\n\n'
+    vendor.play(stream(events))
+    yaml = files(tmp_path, vendor.url, "judge_event(self, error)", "broken")
+    plugin = (tmp_path / "broken.py").read_text().replace("Serving, ", "Serving, Verdict, ")
+    plugin = plugin.replace("raise ValueError", "return Verdict.CLIENT  #")
+    (tmp_path / "broken.py").write_text(plugin)
+    async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
+        got = await proxy.ask("/v1/chat/completions", b'{"model":"m","stream":true}')
+        assert (got.status, got.body) == (200, events)
+        record = await proxy.record()
+        assert (record.outcome, record.reason) == ("upstream_error", "in its answer: too_long")
 
 
 OBSERVER = """
