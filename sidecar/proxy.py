@@ -174,7 +174,7 @@ class Proxy:
     ) -> web.StreamResponse:
         """Give the client the answer that was won, and read its usage on the way."""
         relay, live, reply = passage.relay, passage.live, attempted.reply
-        assert reply is not None  # noqa: S101 - first_good promises it
+        assert reply is not None  # noqa: S101 - dispatch promises it
         live.status = reply.status
         fields = answers.relayed_headers(passage.request, call, attempted, live)
         if attempted.body is not None:
@@ -234,8 +234,10 @@ class Proxy:
         parts.callers.complete(record, live.sighting, self._tell)
 
     def _settle(self, passage: Passage, record: CallRecord) -> None:
-        if passage.lease is not None and passage.call is not None:
-            live = passage.live
+        live = passage.live
+        if passage.lease is not None and passage.meter is None:
+            passage.lease.refund(sent=True)  # its answer led elsewhere, which is no service
+        elif passage.lease is not None and passage.call is not None:
             whole = live.usage_state is UsageState.REPORTED
             self._parts.scheduler.settle(
                 passage.lease, passage.call, live.usage, record.cost, whole=whole

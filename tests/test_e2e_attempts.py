@@ -244,6 +244,17 @@ async def test_what_cannot_have_been_billed_is_nothing(
         assert output_counted(proxy) == 4
 
 
+async def test_an_answer_that_leads_elsewhere_used_nothing(
+    tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
+) -> None:
+    vendor.play(answer(b"", "301 Moved", location="https://elsewhere.example/v1"))
+    async with pair(tmp_path, vendor.url, other) as proxy:
+        assert (await proxy.ask(CHAT, ASKED)).status == 502
+        record = await proxy.record()
+        assert (record.outcome, record.usage_state) == ("upstream_error", "none")
+        assert output_counted(proxy) == 0
+
+
 # ── cut short from here ─────────────────────────────────────────────────────────────────────────
 
 
