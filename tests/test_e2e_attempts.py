@@ -31,6 +31,7 @@ from scripted_vendor import scripted_vendor as start_vendor
 from sidecar_in_test import Sidecar, sidecar
 
 from sidecar.errors import Kind, Refusal
+from sidecar.estimates import ENOUGH
 from sidecar.usage import CallRecord, Cost, Spent, Usage, UsageState
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
@@ -183,6 +184,27 @@ async def test_the_figures_of_every_attempt_add_up_where_all_of_them_failed(
         record = await proxy.record()
         assert (record.usage, record.usage_state) == (Usage(140, 40), "reported")
         assert record.cost == Cost(600_000, 300_000, "routes.yaml:3")
+
+
+async def test_what_failed_attempts_took_says_nothing_of_what_answers_take(
+    tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
+) -> None:
+    vendor.play(answer(b"{%s,%s}" % (FAILED, TOLD), "400 Bad"))
+    async with pair(tmp_path, vendor.url, other) as proxy:
+        for number in range(1, ENOUGH + 1):
+            assert (await proxy.ask(CHAT, ASKED)).status == 400
+            assert (await proxy.record(number)).usage == Usage(70, 20)
+        assert not proxy.running.scheduler.estimates.knows("gpt", "m")
+
+
+async def test_what_an_error_says_of_an_answer_that_is_looked_at_again_is_not_counted_again(
+    tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
+) -> None:
+    vendor.play(answer(b"{%s,%s}" % (FAILED, TOLD), "400 Bad"))
+    async with pair(tmp_path, vendor.url, other) as proxy:
+        assert (await proxy.ask("/v1/responses/resp_1", method="GET")).status == 400
+        record = await proxy.record()
+        assert (record.usage, record.usage_state, record.cost) == (None, "none", None)
 
 
 # ── perhaps billed, and nothing told ────────────────────────────────────────────────────────────

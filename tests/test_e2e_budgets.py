@@ -12,11 +12,13 @@ import anthropic
 import openai
 import pytest
 from apis_in_test import until
-from scripted_vendor import ScriptedVendor, answer
+from scripted_vendor import ScriptedVendor, answer, cut
 from sidecar_in_test import Raw, Sidecar, sidecar
 from test_e2e_sdks import CHAT, HELLO, body
 from test_e2e_waiting import Gate
 
+from sidecar.estimates import ENOUGH
+from sidecar.gates import Unit
 from sidecar.limits import NANO
 
 YAML = """
@@ -107,6 +109,44 @@ async def test_what_runs_already_is_reserved_for(tmp_path: Path, vendor: Scripte
         assert (await first).status == 200
         assert spent(proxy)['key "day"'] == Decimal("0.01")
         assert (await ask(proxy, most=1000)).status == 200
+
+
+async def test_what_may_have_been_billed_stays_reserved_for(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(cut(b""))
+    async with shop(tmp_path, vendor, key=", budget: $1/day") as proxy:
+        assert (await ask(proxy, most=500)).status == 502
+        record = await proxy.record()
+        assert (record.usage_state, record.cost) == ("unknown", None)
+        assert Decimal("0.5") < spent(proxy)['key "day"'] < Decimal("0.51")
+
+
+@pytest.mark.parametrize("budget", ["", ", budget: $9/day"], ids=["without", "with a budget"])
+async def test_a_budget_and_a_vendors_quota_count_the_most_that_a_call_takes(
+    tmp_path: Path, vendor: ScriptedVendor, budget: str
+) -> None:
+    """Limits of the file count what it is likely to take, beside another one that runs."""
+    gate = Gate(CHAT)
+    vendor.play(gate)
+    async with shop(tmp_path, vendor, key=budget) as proxy:
+        scheduler = proxy.running.scheduler
+        for made in [100] * ENOUGH + [1000]:
+            scheduler.estimates.learn("day", "dear-1", 10, 10, made)
+        running = asyncio.create_task(ask(proxy))
+        await until(lambda: gate.at_once == 1)
+        (lease,) = scheduler.admission.leases
+        key = proxy.running.configuration.current().keys["day"]
+        option = scheduler.supposed(key, "dear-1", lease.place, 40, 1000)
+        assert option is not None
+        need = option.need
+        read = need[Unit.INPUT]
+        assert 250 < need[Unit.OUTPUT] < need[Unit.OUTPUT_AT_MOST] == 1000
+        assert need[Unit.TOKENS] == read + need[Unit.OUTPUT]
+        assert need[Unit.TOKENS_AT_MOST] == read + 1000
+        assert need[Unit.MONEY] == ((read * 1000 + 1000 * 2000) * 500 if budget else 0)
+        gate.let(1)
+        await running
 
 
 async def test_a_budget_of_a_key_binds_that_key_alone(

@@ -7,8 +7,9 @@ from bookkeeping import call
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.live import MOST_TOLD, LiveCalls
 from sidecar.totals import together, with_spent
-from sidecar.usage import Cost, Spent, Usage, UsageState
+from sidecar.usage import AttemptRecord, Cost, Spent, Usage, UsageState
 
 R, P, U, N = UsageState.REPORTED, UsageState.PARTIAL, UsageState.UNKNOWN, UsageState.NONE
 COUNT = st.none() | st.integers(0, 10**6)
@@ -67,3 +68,13 @@ def test_a_call_has_it_besides_its_own() -> None:
     found = with_spent(record, Spent(P, Usage(1, 1), Cost(4, 4, "q")))
     assert (found.usage, found.usage_state) == (Usage(6, 7), P)
     assert found.cost == Cost(14, 13, "p + q")
+
+
+async def test_of_an_endless_outage_the_beginning_and_the_end_are_told_and_all_is_counted() -> None:
+    live = LiveCalls(lambda: 0.0, lambda: 0.0).open("POST", "")
+    for number in range(2 * MOST_TOLD):
+        spent = Spent(R, Usage(1, 1))
+        live.note(AttemptRecord("acme", "", "m", "overloaded", 503, str(number), 0.1, spent))
+    reasons = [each.reason for each in live.attempts]
+    assert reasons == [*map(str, range(MOST_TOLD)), str(2 * MOST_TOLD - 1)]
+    assert live.spent == Spent(R, Usage(2 * MOST_TOLD, 2 * MOST_TOLD))
