@@ -131,7 +131,7 @@ class Relay:
         self, status: int, reason: str, headers: Fields, body: bytes,
         length: int | None = None,
     ) -> web.StreamResponse:  # fmt: skip
-        """Send a whole answer in one write. `length` is what a body that is not sent (HEAD, 304)
+        """Send a whole answer in one write. `length` is what a body that is not sent (HEAD)
         would have had."""
         self.first_byte = self.first_byte or self._loop.time()
         if length is None and self._request.method != "HEAD":
