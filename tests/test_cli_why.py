@@ -116,8 +116,8 @@ def test_a_refusal_says_by_whom_and_why(cli: Cli) -> None:
          "5 input, 6 output, as far as it was told", "$0.000000007 by p"),
         ({"usage": Usage(0, 0), "cost": Cost(0, 0, "free")}, "0 input, 0 output", "$0 by free"),
         ({"usage": Usage(5, 6), "usage_state": UsageState.UNKNOWN, "cost": Cost(7, 7, "p", False)},
-         "5 input, 6 output, and what is unknown of its tries",
-         "$0.000000007 by p, and what is unknown of its tries"),
+         "5 input, 6 output, and what is unknown of its attempts",
+         "$0.000000007 by p, and what is unknown of its attempts"),
     ],
     ids=["unknown", "unpriced", "partial", "free", "partly unknown"],
 )  # fmt: skip

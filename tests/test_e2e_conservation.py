@@ -211,7 +211,7 @@ def allowed(plan: Plan) -> set[tuple[str, Figures | None]]:
 def wasted(
     state: str, figures: Figures | None, told: Figures | None, plan: Plan
 ) -> tuple[str, Figures | None]:
-    """What is said of an answer, with a failed try before it."""
+    """What is said of an answer, with a failed attempt before it."""
     if told is None:
         return ("unknown" if plan.form.counts else state), figures
     pairs = zip(figures or (None,) * 5, told, strict=True)

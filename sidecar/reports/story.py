@@ -101,7 +101,7 @@ def _figures(story: dict[str, Any]) -> str:
         *(f"{amount:,} {unit.replace('_', ' ')}" for unit, amount in usage["units"].items()),
         f"tier {usage['service_tier']}" if usage["service_tier"] else "",
         "as far as it was told" if state == "partial" else "",
-        "and what is unknown of its tries" if state == "unknown" else "",
+        "and what is unknown of its attempts" if state == "unknown" else "",
     ]
     return _joined(*parts)
 
@@ -119,7 +119,7 @@ def _cost(story: dict[str, Any]) -> str:
         return f"{UNKNOWN}: " + ("no price is known for it" if known else "so is the usage")
     listed, charged = found["listed_usd"], found["charged_usd"]
     factor = f" × {_ratio(listed, charged)} = {in_dollars(charged)}" if listed != charged else ""
-    more = "" if found["whole"] else ", and what is unknown of its tries"
+    more = "" if found["whole"] else ", and what is unknown of its attempts"
     return f"{in_dollars(listed)} by {found['price']}{factor}{more}"
 
 
