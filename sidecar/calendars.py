@@ -79,10 +79,12 @@ class Calendar(Window):
         self._note(urgency, now)
         self.slide(now)
         self._add(self._begun, amount)
+        self.running += 1
         return self._begun, amount
 
     def settle(self, mark: tuple[float, int], amount: int, now: float) -> None:
         """Put the truth in place of the estimate, in the period that the call began in."""
+        self.running -= 1
         begun, estimate = mark
         if amount != estimate and begun in self._amounts:
             self._add(begun, amount - estimate)

@@ -78,7 +78,7 @@ class Estimates:
         return int(typical) if asked is None else min(asked, int(typical))
 
     def likely(self, key: str, model: str, at_most: int, running: int) -> int:
-        """Of these `output` tokens, those to hold room for while so many other calls run.
+        """Of these `output` tokens, those to hold room for where so many other calls share it.
 
         Hardly ever do all take much together: what n answers take lies above their average by the
         square root of n times what one does, so each adds a part of it that grows smaller.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -116,15 +116,16 @@ class Window(Gate):
     """A gate that counts up to `limit` (0 lets nothing pass).
 
     `headroom` is the part of it, by urgency, that is kept free for more urgent calls while there
-    are any. What was used beyond an estimate is carried: it counts like anything else.
+    are any. What was used beyond an estimate is carried: it counts like anything else. `running`
+    are the calls that count in it by their estimates.
     """
 
-    __slots__ = ("_served", "headroom", "limit", "used")
+    __slots__ = ("_served", "headroom", "limit", "running", "used")
 
     def __init__(self, scope: str, kind: str, unit: Unit, name: str, limit: int) -> None:
         super().__init__(scope, kind, unit, name)
         self.limit = limit
-        self.used = 0
+        self.used = self.running = 0
         self.headroom: Mapping[Urgency, float] = {}
         self._served = [-NEVER, -NEVER, -NEVER]
 
@@ -242,10 +243,12 @@ class Minute(Window):
         entry = Entry(now, amount)
         self._log.append(entry)
         self.used += amount
+        self.running += 1
         return entry
 
     def settle(self, mark: Entry, amount: int, now: float) -> None:
         """Put the truth in place of the estimate."""
+        self.running -= 1
         excess = amount - mark.amount
         if excess > 0:
             self.slide(now)
@@ -264,3 +267,10 @@ class Minute(Window):
             left -= entry.amount
             at = entry.at + MINUTE
         return at
+
+
+def sharing(gates: Iterable[Gate]) -> int:
+    """How many calls run at the one of these limits on tokens where the fewest do: so many share
+    its room with another one. 0 where none is limited."""
+    tokens = (Unit.TOKENS, Unit.OUTPUT)
+    return min((g.running for g in gates if isinstance(g, Window) and g.unit in tokens), default=0)

@@ -18,7 +18,7 @@ from sidecar.config import Key, Snapshot
 from sidecar.counts import Count
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
 from sidecar.estimates import Estimates
-from sidecar.gates import Gate, Unit, need
+from sidecar.gates import Gate, Unit, need, sharing
 from sidecar.holds import Held, Holds, in_words
 from sidecar.intake import Call
 from sidecar.leases import CallAt, Lease, NoRoom, Option, Waiter
@@ -239,7 +239,7 @@ class Scheduler:
         self, key: Key, model: str | None, candidate: Candidate, gates: tuple[Gate, ...],
         read: int, made: int, *, counts: bool = True,
     ) -> Option[Candidate] | None:  # fmt: skip
-        likely = self.estimates.likely(key.name, model or "", made, len(self.admission.leases))
+        likely = self.estimates.likely(key.name, model or "", made, sharing(gates))
         if not any(gate.unit is Unit.MONEY for gate in gates):
             return Option(candidate, gates, need(read, likely, 0, made))
         money = self._prices.estimate(

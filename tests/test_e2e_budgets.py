@@ -129,7 +129,7 @@ async def test_a_budget_and_a_vendors_quota_count_the_most_that_a_call_takes(
     """Limits of the file count what it is likely to take, beside another one that runs."""
     gate = Gate(CHAT)
     vendor.play(gate)
-    async with shop(tmp_path, vendor, key=budget) as proxy:
+    async with shop(tmp_path, vendor, key=", limits: {tpm: 1M}" + budget) as proxy:
         scheduler = proxy.running.scheduler
         for made in [100] * ENOUGH + [1000]:
             scheduler.estimates.learn("day", "dear-1", 10, 10, made)

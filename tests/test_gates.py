@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sidecar.calendars import Calendar, starts
 from sidecar.config import Period, Urgency
-from sidecar.gates import MINUTE, NEVER, Minute, Slots, Unit, Window, need
+from sidecar.gates import MINUTE, NEVER, Minute, Slots, Unit, Window, need, sharing
 
 INTERACTIVE, NORMAL, BACKGROUND = Urgency
 
@@ -243,3 +243,23 @@ def test_a_day_keeps_every_settlement(pairs: list[tuple[int, int]]) -> None:
     assert days.window.left(0.0) == 10_000 - sum(truth for _, truth in pairs)
     if pairs:
         assert days.kept[-1][1] == sum(truth for _, truth in pairs)
+
+
+def test_room_is_shared_with_as_few_as_run_at_any_limit_on_tokens() -> None:
+    """A call that is alone at its key's limit shares it with nobody, whoever runs elsewhere."""
+    own, everyones = minute(1000), minute(9000)
+    slots = Slots("all", "concurrency", Unit.CALLS, "", 9)
+    day = Calendar(
+        "all", "tpd", Unit.TOKENS, "", 10**6, Period.DAY, lambda: 0.0, lambda _: None
+    )  # fmt: skip
+    day.live_in(BERLIN)
+    marks = [everyones.take(100, NORMAL, 0.0) for _ in range(3)]
+    spent = [day.take(100, NORMAL, 0.0) for _ in range(2)]
+    slots.take(1, NORMAL, 0.0)
+    assert sharing([slots]) == 0
+    assert sharing([slots, everyones]) == 3
+    assert sharing([slots, everyones, day]) == 2
+    assert sharing([slots, own, everyones, day]) == 0
+    everyones.settle(marks[0], 50, MINUTE * 2)  # over, though nothing of it counts any more
+    day.settle(spent[0], 100, 0.0)
+    assert (everyones.running, day.running) == (2, 1)
