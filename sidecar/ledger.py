@@ -128,12 +128,14 @@ class Ledger:
         """A client presented this key; `program` is its User-Agent, whole or already cut."""
         state = self._state(key)
         state.last_seen = later(state.last_seen, self._wall())
-        state.program = program_of(program) or state.program
+        if state.last_used is None:
+            state.program = program_of(program) or state.program
         self._store.key(key, state)
 
-    def used(self, key: str) -> None:
-        """An upstream served this key (answered below 400)."""
+    def used(self, key: str, program: str = "") -> None:
+        """An upstream served this key (answered below 400), which `program` presented."""
         state = self._state(key)
+        state.program = program_of(program) or state.program
         state.last_used = later(state.last_used, self._wall())
         self._store.key(key, state)
 

@@ -166,7 +166,7 @@ class Proxy:
         entries = await self._parts.catalog.offered(call.key, call.dialect)
         live = passage.live
         live.outcome, live.status = Outcome.OK, 200
-        self._parts.ledger.used(call.key.name)
+        self._parts.ledger.used(call.key.name, live.program)
         return answers.whole(call.dialect.models(entries), live)
 
     async def _pass_on(
@@ -181,7 +181,7 @@ class Proxy:
             live.outcome, live.reason = answers.blame(attempted)
             length = None if attempted.body else reply.length
             return await relay.send(reply.status, reply.reason, fields, attempted.body, length)
-        self._parts.ledger.used(call.key.name)
+        self._parts.ledger.used(call.key.name, live.program)
         passage.provider = attempted.candidate.provider
         meter = passage.meter = live.meter = call.dialect.meter(call.endpoint, readable_type(reply))
         response = await attempted.relay_through(relay, fields, meter)

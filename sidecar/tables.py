@@ -62,7 +62,8 @@ DELETE_SURPLUS_OBJECTS = """
 @dataclass(frozen=True, slots=True)
 class KeyTimes:
     """When a key was last presented, last served by an upstream and last refused by us: wall-clock
-    seconds that never move back, None for never. `program` is the client that presented it last."""
+    seconds that never move back, None for never. `program` is the client that was served last; of a
+    key that never was, the one that presented it last."""
 
     last_seen: float | None = None
     last_used: float | None = None

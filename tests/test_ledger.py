@@ -73,6 +73,19 @@ async def test_the_program_stays_when_a_later_call_names_none(tmp_path: Path, wa
         assert ledger.times("nightly").program == "claude-cli/2.1"
 
 
+async def test_who_was_served_is_not_forgotten_for_who_was_not(tmp_path: Path, wall: Wall) -> None:
+    """Lists say when a key was last used and by whom: that is one and the same call."""
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.seen("nightly", "curl/8.5")
+        ledger.used("nightly", "codex/1.0 (linux)")
+        ledger.seen("nightly", "curl/8.5")
+        ledger.refused("nightly")
+        assert ledger.times("nightly").program == "codex/1.0"
+        ledger.used("nightly")
+        assert ledger.times("nightly").program == "codex/1.0"
+    assert read_times(tmp_path)["nightly"].program == "codex/1.0"
+
+
 @given(st.text())
 def test_a_program_is_one_short_printable_word(user_agent: str) -> None:
     program = program_of(user_agent)
