@@ -54,6 +54,7 @@ from sidecar.retries import RetryBudget
 from sidecar.scheduler import Scheduler, Sources
 from sidecar.state import lock
 from sidecar.steering import Steering
+from sidecar.underway import watch_calls
 from sidecar.upstream import open_upstream
 from sidecar.usage import CallRecord
 from sidecar.versions import Versions
@@ -227,7 +228,11 @@ async def _open_doors(
         listening(proxy.handle, server.listen, drain, parts.callers.look)
     )
     addresses |= {"listen": urls, "admin": admin_urls[0], "console": from_here(admin_urls[0])}
-    for endless in (parts.configuration.watch(), watch_lag(parts.metrics.loop_late)):
+    clock = asyncio.get_running_loop().time
+    for endless in (
+        parts.configuration.watch(), watch_lag(parts.metrics.loop_late),
+        watch_calls(parts.live, parts.ledger.under_way, clock),
+    ):  # fmt: skip
         stack.push_async_callback(_cancelled, asyncio.create_task(endless))
     return Running(
         urls[0], admin_urls[0], parts.configuration, parts.live, parts.callers, parts.ledger,

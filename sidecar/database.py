@@ -84,6 +84,15 @@ class Database:
                 _write_step(connection, step, keep.zone)
             return _roll_up(connection, before)
 
+    def take_over(self) -> None:
+        """Put the calls on the books that ran when the process died that kept them before."""
+        with self._transaction() as connection:
+            before = int(connection.execute(rollups.LAST_CALL).fetchone()[0])
+            rows = connection.execute(tables.SELECT_UNDER_WAY).fetchall()
+            connection.executemany(tables.INSERT_CALL, rows)
+            connection.execute(tables.DELETE_UNDER_WAY)
+            _roll_up(connection, before)
+
     def _note_zone(self, name: str) -> None:
         """Say by whose midnight the days on the books begin; "" is the machine's."""
         if name != self._zone:
@@ -230,6 +239,8 @@ def _write_step(connection: sqlite3.Connection, step: tables.Step, zone: tzinfo 
     match step:
         case CallRecord():
             connection.execute(tables.INSERT_CALL, tables.call_row(step, zone))
+        case tables.UnderWay(record):
+            connection.execute(tables.INSERT_UNDER_WAY, tables.call_row(record, zone))
         case tables.Renamed(old, new):
             names = {"old": tables.plain(old), "new": tables.plain(new)}
             for statement in rollups.RENAME:

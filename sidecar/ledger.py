@@ -34,6 +34,7 @@ from sidecar.tables import (
     Objects,
     Owner,
     Renamed,
+    UnderWay,
     later,
 )
 from sidecar.usage import CallRecord
@@ -153,6 +154,10 @@ class Ledger:
     def finished(self, record: CallRecord) -> None:
         """Keep one row for a finished call; the same call told again changes nothing."""
         self._store.step(record)
+
+    def under_way(self, record: CallRecord) -> None:
+        """Keep what is to be said of a call that has not ended, should it never end here."""
+        self._store.step(UnderWay(record))
 
     def count(self, count: Count) -> None:
         """Keep how much of a limit by the calendar was used."""

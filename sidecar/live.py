@@ -80,6 +80,10 @@ class LiveCall(Struct, eq=False):
     waits: list[Wait] = []
     waiter: Waiter[Any] | None = None
     """What stands in line for it, while it waits."""
+    counts: bool = False
+    """Whether the vendor bills tokens for it."""
+    noted: bool = False
+    """Whether it is on the books already, as one that has not ended."""
     repeated: bool = False
     """Whether a provider was asked for it more than once."""
     passing: Passing | None = None

@@ -197,5 +197,13 @@ MIGRATIONS = (
         iif(usage_state = 'none', nullif(cost_charged, 0), cost_charged) AS cost_charged
     FROM calls;
     """,
+    """
+    CREATE TABLE under_way AS SELECT * FROM calls WHERE 0;
+    CREATE UNIQUE INDEX under_way_by_id ON under_way (call_id);
+    CREATE TRIGGER call_ended AFTER INSERT ON calls BEGIN
+        DELETE FROM under_way WHERE call_id = NEW.call_id;
+    END;
+    """,
 )
-"""Step n leads from schema version n to n + 1. A released step never changes: add another."""
+"""Step n leads from schema version n to n + 1. A released step never changes: add another.
+`under_way` has the columns of `calls`, in their order."""

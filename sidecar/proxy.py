@@ -157,6 +157,7 @@ class Proxy:
             accept_body=lambda: answers.go_on(request),
         )  # fmt: skip
         live.dialect, live.endpoint = call.dialect.name, call.endpoint.name
+        live.counts = call.endpoint.counts
         live.model_asked, live.streaming = call.model, call.facts.streaming
         live.urgency = call.urgency
         live.session = find_session(call, request.headers)

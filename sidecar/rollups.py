@@ -60,6 +60,7 @@ SET_TIMEZONE = "INSERT OR REPLACE INTO settings (name, value) VALUES ('timezone'
 
 RENAME = (
     "UPDATE calls SET key = :new WHERE key = :old",
+    "UPDATE under_way SET key = :new WHERE key = :old",
     f"""
     INSERT INTO days SELECT day, :new, {", ".join((DIMENSIONS + COUNTS + FIGURES)[2:])}
     FROM days WHERE key = :old {_ON_CONFLICT}

@@ -55,6 +55,7 @@ class Store:
         self._wall = wall
         self._opened = opened
         self._database: Database | None = None
+        self._taken_over = False
         self._lock = Lock()
         self._batch = Batch()
         self._flushes: list[Future[bool]] = []
@@ -168,6 +169,9 @@ class Store:
     def _open(self) -> Database:
         if self._database is None:
             self._database = open_database(self._state, self._wall())
+            if not self._taken_over:  # later on, what has not ended is this process's own
+                self._database.take_over()
+                self._taken_over = True
             self._opened(self._database.load())
         return self._database
 

@@ -20,8 +20,13 @@ OBJECT_DAYS = 90
 OBJECT_COUNT = 50_000
 """How long, and how many, created objects are remembered; the oldest go first."""
 
-INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * 44)})"  # noqa: S608 - "?" alone
+_ROW = ", ".join("?" * 44)
+INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({_ROW})"  # noqa: S608 - "?" alone
 """A call that is already on the books stays as it is: nothing is counted twice."""
+INSERT_UNDER_WAY = f"INSERT OR REPLACE INTO under_way VALUES ({_ROW})"  # noqa: S608 - "?" alone
+"""Its row goes when that of the ended call comes."""
+SELECT_UNDER_WAY = "SELECT * FROM under_way"
+DELETE_UNDER_WAY = "DELETE FROM under_way"
 
 DELETE_KEY = "DELETE FROM keys WHERE name = ?"
 UPSERT_KEY = """
@@ -146,7 +151,14 @@ class Forgotten:
     name: str
 
 
-Step = CallRecord | Renamed | Forgotten
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """A call has not ended; `record` is what is said of it if this process dies before it does."""
+
+    record: CallRecord
+
+
+Step = CallRecord | UnderWay | Renamed | Forgotten
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from apis_in_test import CHAT, dial
+from bookkeeping import rows
 from conftest import KEYS, YAML
 from scripted_vendor import STREAM_HEAD, Script, ScriptedVendor, Wire, answer, chunk, hang
 from sidecar_in_test import CANARY, parse, request, talk
@@ -146,6 +147,33 @@ async def test_sigterm_lets_the_calls_of_the_moment_finish(
             assert (await reader.read(-1)).endswith(CHAT.ended + b"\r\n0\r\n\r\n")
         assert await running.ended() == 0
     assert not (tmp_path / "state" / "admin.sock").exists()
+
+
+async def test_a_call_that_ran_when_the_process_was_killed_is_on_the_books(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(waiting(asyncio.Event()))
+    async with (
+        serving(tmp_path, vendor) as running,
+        dial(running.port, running.asked(stream=True)) as (reader, _),
+    ):
+        await reader.readuntil(CHAT.begun + b"\r\n")
+        async with asyncio.timeout(10):
+            while not rows(tmp_path / "state", "SELECT * FROM under_way"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        running.process.kill()
+        await running.ended()
+    yaml = running.file.read_text()
+    again = await start(tmp_path, yaml)
+    async with asyncio.timeout(20):
+        while not (found := rows(tmp_path / "state")):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    again.terminate()
+    await again.wait()
+    (row,) = found
+    assert (row["key"], row["provider"], row["status"]) == ("gpt", "oa", 200)
+    assert (row["outcome"], row["usage_state"]) == ("cut", "unknown")
+    assert row["reason"] == "Sidecar was killed while it ran"
 
 
 async def test_an_idle_connection_does_not_hold_the_end_up(

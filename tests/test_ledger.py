@@ -321,6 +321,59 @@ async def test_no_value_of_a_vendor_or_client_holds_up_the_rows_behind_it(
     assert [row["call_id"] for row in rows(state)] == ["call_1", "call_2"]
 
 
+UNENDED = call(call_id="call_2", outcome=Outcome.CUT, usage=None, usage_state=UsageState.UNKNOWN)
+
+
+async def test_a_call_that_never_ends_is_on_the_books_of_the_next_process(
+    tmp_path: Path, wall: Wall
+) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.under_way(UNENDED)
+        ledger.finished(CALL)
+        await ledger.flush()
+        assert [row["call_id"] for row in rows(tmp_path)] == [CALL.call_id]
+    for _ in range(2):  # once, however often a process starts
+        async with Ledger(tmp_path, wall=wall) as again:
+            await again.flush()
+        found = {row["call_id"]: row for row in rows(tmp_path)}
+        assert found.keys() == {CALL.call_id, "call_2"}
+        assert (found["call_2"]["outcome"], found["call_2"]["usage_state"]) == ("cut", "unknown")
+        assert rows(tmp_path, "SELECT sum(unknown_calls) AS n FROM days") == [{"n": 1}]
+        assert_in_step(tmp_path)
+    assert rows(tmp_path, "SELECT * FROM under_way") == []
+
+
+async def test_a_call_that_ends_is_on_the_books_once_by_how_it_ended(
+    tmp_path: Path, wall: Wall
+) -> None:
+    ended = call(call_id="call_2")
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.under_way(UNENDED)
+        await ledger.flush()
+        ledger.finished(ended)
+    async with Ledger(tmp_path, wall=wall) as again:
+        await again.flush()
+    assert [(row["call_id"], row["outcome"]) for row in rows(tmp_path)] == [("call_2", "ok")]
+    assert_in_step(tmp_path)
+
+
+async def test_a_file_that_is_opened_again_leaves_the_calls_of_this_process_alone(
+    tmp_path: Path, wall: Wall
+) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.under_way(UNENDED)
+        await ledger.flush()
+        with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            ledger.used("nightly")
+            assert not await ledger.flush()
+        ledger.used("nightly")
+        assert await ledger.flush()
+        assert rows(tmp_path) == []
+        ledger.finished(call(call_id="call_2"))
+    assert [row["outcome"] for row in rows(tmp_path)] == ["ok"]
+
+
 async def test_calls_older_than_the_kept_days_go(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.finished(call(call_id="old", started=wall.now - 31 * DAY))
