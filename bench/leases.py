@@ -11,6 +11,7 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from sidecar.admission import Admission
 from sidecar.config import Urgency
@@ -32,9 +33,9 @@ class Room:
     """
 
     def __init__(self, *, apart: bool) -> None:
-        loop = asyncio.get_running_loop()
         self._clock = 0.0
-        self.admission = Admission(self._now, loop.call_at)
+        self._loop = asyncio.get_running_loop()
+        self.admission = Admission(self._now, self._call_at)
         self._shared: tuple[Gate, ...] = (
             Minute("group", "rpm", Unit.CALLS, "group", 10**9),
             Minute("provider", "rpm", Unit.CALLS, "provider", 10**9),
@@ -54,6 +55,10 @@ class Room:
         """A clock of its own: a hundred calls a second, so that windows slide as they do."""
         self._clock += 0.005
         return self._clock
+
+    def _call_at(self, at: float, *call: Any) -> asyncio.TimerHandle:
+        """A timer of the loop, whose own clock shows the hours that the machine has run."""
+        return self._loop.call_later(at - self._clock, *call)
 
     def idle(self) -> Waiter[str]:
         """A call of a key that nothing keeps."""
