@@ -143,6 +143,7 @@ def test_json_has_the_same_fields_everywhere_and_the_key_only_when_made(cli: Cli
 def test_an_edit_changes_only_the_bytes_it_means(cli: Cli) -> None:
     edited = cli.run("keys", "edit", "first", "--group", "other", "--urgency", "interactive")
     assert edited.status == 0, edited.err
+    assert "key first: group demo -> other" in edited.err  # what it comes to, not what was typed
     expected = FILE.replace(
         """{group: demo, description: 'a "quoted" one'}""",
         """{group: other, description: 'a "quoted" one', urgency: interactive}""",

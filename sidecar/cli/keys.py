@@ -14,6 +14,7 @@ from sidecar.cli.common import (
     config_option,
     fail,
     json_option,
+    note,
     open_config,
     state_option,
     the_group,
@@ -42,6 +43,7 @@ from sidecar.editing import Value
 from sidecar.holds import in_words
 from sidecar.keytext import mint
 from sidecar.keytimes import NEVER
+from sidecar.loading import difference
 
 URGENCIES = click.Choice(["interactive", "normal", "background"])
 
@@ -189,8 +191,10 @@ def edit(
               "expires": key.expires is None}  # fmt: skip
     fields = {f: v for f, v in given.items() if v is not None or not absent.get(f, False)}
     new = edited(lambda: changes.edit_key(opened.text, name, fields))
-    key = put_in_place(opened, new, state).keys[name]
-    now = row(key, times_of(state).get(name, NEVER))
+    snapshot = put_in_place(opened, new, state)
+    for line in difference(opened.snapshot, snapshot) or ["nothing that matters changed"]:
+        note(line)
+    now = row(snapshot.keys[name], times_of(state).get(name, NEVER))
     show_done(f'key "{name}": changed', now, as_json=as_json)
 
 
