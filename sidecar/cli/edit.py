@@ -19,11 +19,10 @@ from sidecar.cli.common import (
     registry_for,
     state_option,
 )
-from sidecar.cli.writing import confirm
+from sidecar.cli.writing import confirm, note_difference
 from sidecar.config import Snapshot
 from sidecar.editing import replace_file
 from sidecar.errors import ConfigError, EditRefused
-from sidecar.loading import difference
 from sidecar.reload import read_file, understand
 
 
@@ -96,5 +95,4 @@ def _show_difference(config: Path, before: bytes, after: Snapshot) -> None:
     except ConfigError:
         note("the file was wrong before; now it is good")
         return
-    for line in difference(old, after) or ["nothing that matters changed"]:
-        note(line)
+    note_difference(old, after)

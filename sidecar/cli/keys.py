@@ -14,7 +14,6 @@ from sidecar.cli.common import (
     config_option,
     fail,
     json_option,
-    note,
     open_config,
     state_option,
     the_group,
@@ -30,6 +29,7 @@ from sidecar.cli.taking import delete, disable, enable, revoke, rotate
 from sidecar.cli.writing import (
     confirm,
     edited,
+    note_difference,
     open_to_change,
     put_in_place,
     show_done,
@@ -43,7 +43,6 @@ from sidecar.editing import Value
 from sidecar.holds import in_words
 from sidecar.keytext import mint
 from sidecar.keytimes import NEVER
-from sidecar.loading import difference
 
 URGENCIES = click.Choice(["interactive", "normal", "background"])
 
@@ -192,8 +191,7 @@ def edit(
     fields = {f: v for f, v in given.items() if v is not None or not absent.get(f, False)}
     new = edited(lambda: changes.edit_key(opened.text, name, fields))
     snapshot = put_in_place(opened, new, state)
-    for line in difference(opened.snapshot, snapshot) or ["nothing that matters changed"]:
-        note(line)
+    note_difference(opened.snapshot, snapshot)
     now = row(snapshot.keys[name], times_of(state).get(name, NEVER))
     show_done(f'key "{name}": changed', now, as_json=as_json)
 

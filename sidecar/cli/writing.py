@@ -17,6 +17,7 @@ from sidecar.config import Key, Snapshot
 from sidecar.editing import replace_file
 from sidecar.errors import ConfigError, EditRefused
 from sidecar.keytimes import NEVER
+from sidecar.loading import difference
 from sidecar.reload import digest_of, understand
 
 NOT_TAKEN_OVER = 1
@@ -31,6 +32,12 @@ def open_to_change(config: Path) -> Opened:
     except SystemExit:
         note(f"{config} must be mended first (sidecar edit); nothing was changed")
         raise
+
+
+def note_difference(old: Snapshot, new: Snapshot) -> None:
+    """Say what an edit comes to."""
+    for line in difference(old, new) or ["nothing that matters changed"]:
+        note(line)
 
 
 def put_in_place(opened: Opened, new: bytes, state: Path) -> Snapshot:
