@@ -34,7 +34,7 @@ _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _ENDS_A_TARGET = re.compile(r"[\0- \x7f]")
 
-once: ContextVar[bool | None] = ContextVar("once", default=False)
+unrepeatable: ContextVar[bool | None] = ContextVar("unrepeatable", default=False)
 """Whether the running task must not send its request again should it fail: its connection is a new
 one, or something came back. None until a new connection is there. Set beforehand, it has the task
 get a new one."""
@@ -140,7 +140,7 @@ class Connector(aiohttp.TCPConnector):
     async def _get(self, *args: Any, **kwargs: Any) -> Any:
         """A kept connection, but never one on which something came unasked (such as a 408 before
         an idle close): it would be taken for the next call's answer."""
-        if once.get():
+        if unrepeatable.get():
             return None
         while kept := await super()._get(*args, **kwargs):
             if kept.protocol is None or not kept.protocol.should_close:
@@ -153,15 +153,15 @@ class Connector(aiohttp.TCPConnector):
         super()._release(key, protocol, **how)
 
     async def _create_connection(self, *args: Any, **kwargs: Any) -> ResponseHandler:
-        once.set(None)
+        unrepeatable.set(None)
         made = await super()._create_connection(*args, **kwargs)
-        once.set(True)
+        unrepeatable.set(True)
         return made
 
 
 def was_sent() -> bool:
     """Whether the running task's latest request can have reached anybody: it had a connection."""
-    return once.get() is not None
+    return unrepeatable.get() is not None
 
 
 async def ask(
@@ -207,12 +207,12 @@ async def _answered(connection: Any, method: str, head: bytes, body: bytes, unti
             message, payload = await protocol.read()
             if not 100 <= message.code <= 199 or message.code == 101:
                 break
-            once.set(True)
+            unrepeatable.set(True)
             if loop.time() >= until:  # it came just when nobody was to wait any longer
                 raise TimeoutError
     except (aiohttp.ClientError, OSError):
         if protocol.begun:
-            once.set(True)
+            unrepeatable.set(True)
         raise
     finally:
         timer.cancel()

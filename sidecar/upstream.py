@@ -22,7 +22,7 @@ from yarl import URL
 
 from sidecar.config import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
-from sidecar.exchange import MAXIMUM_HEAD, Connector, Head, Tls, ask, once, was_sent
+from sidecar.exchange import MAXIMUM_HEAD, Connector, Head, Tls, ask, unrepeatable, was_sent
 from sidecar.faults import failed_head, named
 from sidecar.fields import Fields, decoded, encoded, head_of, lines_of
 
@@ -153,14 +153,14 @@ class Upstream:
         A connection that was kept alive and turns out dead before any byte came back is replaced
         once by a new one, as its request was almost certainly never read.
         """
-        once.set(False)
+        unrepeatable.set(False)
         try:
             return await self._head(provider, method, url, headers, body)
         except UpstreamError as error:
             repeatable = body is None or isinstance(body, bytes)
-            if error.fault is not Fault.CLOSED or once.get() is not False or not repeatable:
+            if error.fault is not Fault.CLOSED or unrepeatable.get() is not False or not repeatable:
                 raise
-        once.set(True)
+        unrepeatable.set(True)
         return await self._head(provider, method, url, headers, body)
 
     async def _head(
