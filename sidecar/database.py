@@ -79,7 +79,7 @@ class Database:
             if not batch.steps:
                 return []
             self._note_zone(str(keep.zone or ""))
-            before = int(connection.execute(rollups.LAST_CALL).fetchone()[0])
+            before = _last_call(connection)
             for step in batch.steps:  # after the keys, of which a step may take one away
                 _write_step(connection, step, keep.zone)
             return _roll_up(connection, before)
@@ -87,7 +87,7 @@ class Database:
     def take_over(self) -> None:
         """Put the calls on the books that ran when the process died that kept them before."""
         with self._transaction() as connection:
-            before = int(connection.execute(rollups.LAST_CALL).fetchone()[0])
+            before = _last_call(connection)
             rows = connection.execute(tables.SELECT_UNDER_WAY).fetchall()
             connection.executemany(tables.INSERT_CALL, rows)
             connection.execute(tables.DELETE_UNDER_WAY)
@@ -247,6 +247,11 @@ def _write_step(connection: sqlite3.Connection, step: tables.Step, zone: tzinfo 
                 connection.execute(statement, names)
         case tables.Forgotten(name):
             connection.execute(tables.DELETE_KEY, (tables.plain(name),))
+
+
+def _last_call(connection: sqlite3.Connection) -> int:
+    """The number of the newest row of a call."""
+    return int(connection.execute(rollups.LAST_CALL).fetchone()[0])
 
 
 def _roll_up(connection: sqlite3.Connection, before: int) -> list[NewProgram]:
