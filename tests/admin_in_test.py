@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from sidecar_in_test import Raw, Sidecar, parse, request
+from sidecar_in_test import Raw, Sidecar, parse, talk_inside
 
 
 async def ask(proxy: Sidecar, method: str, *parts: str, **query: str) -> Raw:
     """One order; the answer as it came."""
     path = "/api/" + "/".join(quote(part, safe="") for part in parts)
     target = f"{path}?{urlencode(query)}" if query else path
-    reader, writer = await asyncio.open_unix_connection(str(proxy.state / "admin.sock"))
-    writer.write(request(method, target, {}))
-    async with asyncio.timeout(10):
-        found = await reader.read()
-    writer.close()
-    return parse(found)
+    return await over_socket(proxy, method, target)
+
+
+async def over_socket(proxy: Sidecar, method: str, target: str) -> Raw:
+    """The answer to what one of our own commands asks."""
+    return parse(await talk_inside(proxy, method, target))
 
 
 async def see(proxy: Sidecar, *parts: str, **query: str) -> Any:

@@ -88,6 +88,13 @@ async def vendor() -> AsyncIterator[ScriptedVendor]:
 
 
 @pytest.fixture
+async def other() -> AsyncIterator[ScriptedVendor]:
+    """A second vendor."""
+    async with start_vendor() as started:
+        yield started
+
+
+@pytest.fixture
 async def proxy(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sidecar]:
     async with start_sidecar(tmp_path, YAML.format(url=vendor.url), KEYS) as started:
         yield started

@@ -9,17 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from admin_in_test import over_socket
 from sidecar_in_test import Raw, Sidecar, parse, request, talk
-
-
-async def over_socket(proxy: Sidecar, method: str, path: str) -> Raw:
-    """What one of our own commands asks."""
-    reader, writer = await asyncio.open_unix_connection(proxy.state / "admin.sock")
-    writer.write(request(method, path, {}))
-    async with asyncio.timeout(5):
-        whole = await reader.read(-1)
-    writer.close()
-    return parse(whole)
 
 
 async def code_of(proxy: Sidecar) -> str:

@@ -161,6 +161,16 @@ async def talk(port: int, request: bytes, *, half: bool = False, to_the_end: boo
     return found
 
 
+async def talk_inside(proxy: Sidecar, method: str, target: str) -> bytes:
+    """Ask over the unix socket, as our own commands do; all that comes back."""
+    reader, writer = await asyncio.open_unix_connection(proxy.state / "admin.sock")
+    writer.write(request(method, target, {}))
+    async with asyncio.timeout(10):
+        found = await reader.read(-1)
+    writer.close()
+    return found
+
+
 def _is_whole(answer: bytes) -> bool:
     head, blank, body = answer.partition(b"\r\n\r\n")
     length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)

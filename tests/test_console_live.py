@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 
 import pytest
+from admin_in_test import over_socket
 from apis_in_test import until
 from browser_in_test import Tab, a_window, served
-from console_in_test import over_socket
 from playwright.async_api import Browser, expect
 from scripted_vendor import ScriptedVendor, answer, chunk, hang, paced
 from sidecar_in_test import Raw, Sidecar

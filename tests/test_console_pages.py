@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from admin_in_test import over_socket
 from browser_in_test import Tab, a_window, served
-from console_in_test import code_of, over_socket
+from console_in_test import code_of
 from playwright.async_api import Browser, BrowserContext, expect
 from scripted_vendor import ScriptedVendor, answer
 from sidecar_in_test import Sidecar

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from console_in_test import Api, code_of, over_socket, sign_in
+from admin_in_test import over_socket
+from console_in_test import Api, code_of, sign_in
 from sidecar_in_test import Raw, Sidecar, parse, request, talk
 
 from sidecar.console.front import PROTECTION

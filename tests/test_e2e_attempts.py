@@ -27,7 +27,6 @@ from scripted_vendor import (
     raw,
     stream,
 )
-from scripted_vendor import scripted_vendor as start_vendor
 from sidecar_in_test import Sidecar, sidecar
 
 from sidecar.errors import Kind, Refusal
@@ -60,12 +59,6 @@ OWN, BOTH = Usage(30, 4), Usage(100, 24)
 # Dollars a million tokens are nano-dollars a token times a thousand; the group pays half of it.
 OWN_COST, TOLD_COST = Cost(92_000, 46_000, "routes.yaml:3"), Cost(300_000, 150_000, "routes.yaml:3")
 BOTH_COST = Cost(392_000, 196_000, "routes.yaml:3")
-
-
-@pytest.fixture
-async def other() -> AsyncIterator[ScriptedVendor]:
-    async with start_vendor() as started:
-        yield started
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from scripted_vendor import (
     raw,
     stream,
 )
-from sidecar_in_test import CANARY, Sidecar, parse, request, talk
+from sidecar_in_test import CANARY, Sidecar, parse, request, talk, talk_inside
 from sidecar_in_test import sidecar as start_sidecar
 
 from sidecar.access import CallLog
@@ -151,10 +151,11 @@ async def test_nothing_secret_is_ever_written_anywhere(
     with_token = request("GET", "/metrics", {"Authorization": f"Bearer {HEADER}"})
     metrics = await talk(proxy.admin_port, with_token)
     assert b"sidecar_calls_total" in metrics
-    socket = [await over_socket(proxy, f"/api/{path}") for path in (
+    socket = [await talk_inside(proxy, "GET", f"/api/{path}") for path in (
         "status", "keys", "explain?key=gpt&model=gpt-5", "models?key=gpt", "key?name=gpt",
         "groups", "group?name=GPT", "provider?name=oa", "config", "version?number=1", "agents",
         "times")]  # fmt: skip
+    assert all(each.startswith(b"HTTP/1.1 200") for each in socket)
     assert b'"gpt"' in socket[1]
     logged = [f"{each.getMessage()} {each.exc_text} {each.args!r}" for each in caplog.records]
     assert len(logged) > 20
@@ -170,15 +171,6 @@ async def test_nothing_secret_is_ever_written_anywhere(
     for secret in (CANARY, FOREIGN, *SECRETS.values(), *proxy.keys.values()):
         assert not [each for each in got if secret.encode() in each]
     assert any(b"(credential)" in each for each in got)
-
-
-async def over_socket(proxy: Sidecar, target: str) -> bytes:
-    reader, writer = await asyncio.open_unix_connection(proxy.state / "admin.sock")
-    writer.write(request("GET", target, {}))
-    found = await reader.read(-1)
-    writer.close()
-    assert found.startswith(b"HTTP/1.1 200")
-    return found
 
 
 async def test_the_lines_of_calls_hold_no_secret_either(

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from apis_in_test import until
 from scripted_vendor import STREAM_HEAD, Script, ScriptedVendor, Wire, answer, chunk, raw, stream
-from scripted_vendor import scripted_vendor as start_vendor
 from sdks_in_test import both_sdks
 from sidecar_in_test import Raw, Sidecar, request, sidecar
 from test_e2e_sdks import CHAT, HELLO, MESSAGE, body
@@ -40,12 +39,6 @@ def says(status: str, **headers: str) -> Script:
 
 SLOW = says("429 Too Many Requests", retry_after_ms="60")
 BUSY = says("529 Overloaded")
-
-
-@pytest.fixture
-async def other() -> AsyncIterator[ScriptedVendor]:
-    async with start_vendor() as started:
-        yield started
 
 
 @asynccontextmanager

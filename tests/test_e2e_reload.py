@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from admin_in_test import over_socket
 from apis_in_test import CHAT, dial, figures, outcomes, settled, until
 from conftest import KEYS, YAML
 from scripted_vendor import STREAM_HEAD, ScriptedVendor, Wire, answer, chunk, hang
-from sidecar_in_test import CANARY, Raw, Sidecar, parse, request, talk
+from sidecar_in_test import CANARY, Sidecar, parse, request, talk
 from sidecar_in_test import sidecar as start_sidecar
 
 from sidecar.app import serve
@@ -199,15 +200,6 @@ async def test_a_key_disabled_by_an_edit_is_refused(proxy: Sidecar, vendor: Scri
     found = await CHAT.call(proxy)
     assert (found.status, CHAT.code(json.loads(found.body))) == (403, "key_disabled")
     assert len(vendor.requests) == 1
-
-
-async def over_socket(proxy: Sidecar, method: str, path: str) -> Raw:
-    reader, writer = await asyncio.open_unix_connection(proxy.state / "admin.sock")
-    writer.write(request(method, path, {}))
-    async with asyncio.timeout(5):
-        whole = await reader.read(-1)
-    writer.close()
-    return parse(whole)
 
 
 async def test_a_revoked_key_loses_its_open_stream_visibly(
