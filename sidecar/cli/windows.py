@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import time as time_of_day
 
 from sidecar.cli.common import fail
 from sidecar.loading.words import Misread, days, duration, moment
@@ -54,5 +55,5 @@ def _moment(option: str, text: str, zone: tzinfo | None) -> date | float:
 
 def midnight(day: date, zone: tzinfo | None) -> float:
     """When a day begins, in seconds since the epoch."""
-    start = datetime.combine(day, time())
+    start = datetime.combine(day, time_of_day())
     return (start.astimezone(UTC) if zone is None else start.replace(tzinfo=zone)).timestamp()

@@ -6,7 +6,8 @@ The scheduler's own figures, by the scopes that the pages show; asks nobody and 
 from __future__ import annotations
 
 from sidecar.config import Provider
-from sidecar.gateviews import View, cooldown_view, limit_view, quota_view
+from sidecar.console.views import View
+from sidecar.gateviews import cooldown_view, limit_view, quota_view
 from sidecar.holds import EVERYTHING, Held, in_words
 from sidecar.pacing import per
 from sidecar.scheduler import Scheduler
