@@ -101,6 +101,15 @@ def generated(
     return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini-3.5-pro"}
 
 
+def grounded(model: str, *queries: str) -> dict[str, object]:
+    metadata = {"webSearchQueries": list(queries), "groundingChunks": []}
+    answer = generated(100, 30, 12, "STOP")
+    rows: list[dict[str, object]] = answer["candidates"]  # type: ignore[assignment]
+    return answer | {
+        "candidates": [{**rows[0], "groundingMetadata": metadata}], "modelVersion": model,
+    }  # fmt: skip
+
+
 RECORDED = [
     Recorded("chat", "openai", "chat", JSON,
              json.dumps({"id": "c1", "model": "gpt-5-mini-2026", "usage": CHAT_USAGE}).encode(),
@@ -302,4 +311,73 @@ RECORDED = [
                      "total_input_tokens": 10, "total_output_tokens": 5, "total_thought_tokens": 2,
                      "total_tokens": 17}}}, names=False),
              Usage(10, 7, None, None, None, 2), "g-3", created=("i1",)),
+    Recorded("generateContent that searched twice", "gemini", "generate", JSON,
+             json.dumps(grounded("gemini-3.5-flash", "cost of tea", "cost of milk", "cost of tea", "")).encode(),
+             Usage(100, 42, 20, None, None, 12, (("web_searches", 2),)), "gemini-3.5-flash"),
+    Recorded("generateContent of a model that searches at one price a prompt", "gemini", "generate", JSON,
+             json.dumps(grounded("gemini-2.5-flash", "cost of tea", "cost of milk")).encode(),
+             Usage(100, 42, 20, None, None, 12, (("web_searches", 1),)), "gemini-2.5-flash"),
+    Recorded("streamGenerateContent that searched before its last chunk", "gemini", "stream", SSE,
+             sse(grounded("gemini-3.5-flash", "cost of tea"), generated(100, 30, 12),
+                 generated(100, 30, 12, "STOP"), end="\r\n\r\n"),
+             Usage(100, 42, 20, None, None, 12, (("web_searches", 1),)), "gemini-3.5-pro"),
+    Recorded("cache that was made", "gemini", "cached", JSON,
+             b'{"name":"cachedContents/c1","usageMetadata":{"totalTokenCount":5000}}', None,
+             created=("cachedContents/c1",)),
+    Recorded("interaction that heard, saw and searched", "gemini", "interactions", JSON, json.dumps({
+                 "id": "i2", "model": "gemini-3.5-flash", "usage": {
+                     "total_input_tokens": 1000, "total_output_tokens": 300, "total_cached_tokens": 400,
+                     "total_tool_use_tokens": 20, "total_thought_tokens": 7, "total_tokens": 1327,
+                     "input_tokens_by_modality": [{"modality": "text", "tokens": 350}, {"modality": "audio", "tokens": 500},
+                                                  {"modality": "document", "tokens": 150}],
+                     "tool_use_tokens_by_modality": [{"modality": "image", "tokens": 20}],
+                     "cached_tokens_by_modality": [{"modality": "audio", "tokens": 400}],
+                     "output_tokens_by_modality": [{"modality": "image", "tokens": 290}, {"modality": "text", "tokens": 10}],
+                     "grounding_tool_count": [{"type": "google_search", "count": 3}, {"type": "google_maps", "count": 9}],
+                 }}).encode(),
+             Usage(1020, 307, 400, None, None, 7,
+                   (("input_audio_tokens", 500), ("input_image_tokens", 170), ("cache_audio_read_tokens", 400),
+                    ("output_image_tokens", 290), ("web_searches", 3))), "gemini-3.5-flash", created=("i2",)),
+    Recorded("OpenRouter's searches", "openai", "chat", JSON,
+             b'{"usage":{"prompt_tokens":9,"completion_tokens":4,"server_tool_use":{"web_search_requests":2}}}',
+             Usage(9, 4, units=(("web_searches", 2),))),
+    Recorded("OpenRouter's searches by their newer name", "openai", "chat", SSE,
+             sse(chunk(choices=[delta("", "stop")]),
+                 chunk(choices=[], usage={"prompt_tokens": 9, "completion_tokens": 4, "cost": 0.007,
+                                          "server_tool_use_details": {"web_search_requests": 1, "tool_calls_executed": 2}}),
+                 "[DONE]"), Usage(9, 4, units=(("web_searches", 1),), reported_cost=7_000_000), "gpt-5-mini-2026"),
+    Recorded("xAI's searches", "openai", "responses", JSON,
+             b'{"usage":{"input_tokens":7583,"input_tokens_details":{"cached_tokens":3072},"output_tokens":3192,'
+             b'"output_tokens_details":{"reasoning_tokens":0},"num_server_side_tools_used":5,'
+             b'"cost_in_usd_ticks":292331500,"server_side_tool_usage_details":{"web_search_calls":2,"x_search_calls":3}}}',
+             Usage(7583, 3192, 3072, None, None, 0, (("web_searches", 2), ("social_searches", 3)),
+                   reported_cost=29_233_150)),
+    Recorded("Mistral's older name of cached tokens", "openai", "chat", JSON,
+             b'{"model":"m","usage":{"prompt_tokens":90,"completion_tokens":4,"total_tokens":94,"num_cached_tokens":64}}',
+             Usage(90, 4, 64), "m"),
+    Recorded("Mistral's details in the singular", "openai", "chat", JSON,
+             b'{"model":"m","usage":{"prompt_tokens":90,"completion_tokens":4,"prompt_token_details":{"cached_tokens":64}}}',
+             Usage(90, 4, 64), "m"),
+    Recorded("Voxtral hears in chat", "openai", "chat", JSON,
+             b'{"model":"voxtral-small-latest","usage":{"prompt_audio_seconds":203,"prompt_tokens":4,'
+             b'"total_tokens":3264,"completion_tokens":635}}',
+             Usage(4, 635, units=(("audio_seconds", 203),)), "voxtral-small-latest"),
+    Recorded("Voxtral transcribes in a stream", "openai", "transcriptions", SSE,
+             sse({"type": "transcription.text.delta", "text": "hi"},
+                 {"type": "transcription.done", "model": "voxtral-mini-latest", "usage": {
+                     "prompt_tokens": 8, "completion_tokens": 4, "prompt_audio_seconds": 12.7}}, names=True),
+             Usage(8, 4, units=(("audio_seconds", 13),)), "voxtral-mini-latest"),
+    Recorded("Voxtral transcribes in a stream that wraps its events", "openai", "transcriptions", SSE,
+             sse({"event": "transcription.done", "data": {"model": "voxtral-mini-latest", "usage": {
+                     "prompt_tokens": 8, "completion_tokens": 4, "prompt_audio_seconds": 12}}}),
+             Usage(8, 4, units=(("audio_seconds", 12),)), "voxtral-mini-latest"),
+    Recorded("Voyage's embeddings", "openai", "embeddings", JSON,
+             b'{"object":"list","model":"voyage-4","usage":{"total_tokens":5000}}', Usage(5000), "voyage-4"),
+    Recorded("a total alone of a chat", "openai", "chat", JSON,
+             b'{"model":"m","usage":{"total_tokens":5000}}', None, "m"),
+    Recorded("Cohere's native shape", "openai", "other", JSON,
+             b'{"id":"c2","usage":{"billed_units":{"input_tokens":5,"output_tokens":7},'
+             b'"tokens":{"input_tokens":71,"output_tokens":8},"cached_tokens":64}}', None, created=("c2",)),
+    Recorded("parts without their totals", "openai", "chat", JSON,
+             b'{"usage":{"prompt_tokens_details":{"cached_tokens":5,"audio_tokens":3}}}', None),
 ]  # fmt: skip

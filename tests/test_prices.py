@@ -37,10 +37,11 @@ providers:
   azure-eu: {plugin: azure, base_url: "https://x.openai.azure.com"}
   gateway: {plugin: openai, base_url: "https://llm.corp.example/v1"}
   elsewhere: {plugin: openai, base_url: "https://api.deepseek.com/v1"}
+  voyage: {plugin: openai, base_url: "https://api.voyageai.com/v1"}
   house: {plugin: vllm, base_url: "http://127.0.0.1:9/v1"}
 groups:
   List: {vendor: openai, routes: [openai, azure-eu, gateway, elsewhere, house, ollama, openrouter,
-         xai, deepseek, mistral, groq]}
+         xai, deepseek, mistral, groq, voyage]}
   Tenth: {vendor: openai, multiplier: 0.1, routes: [openai, openrouter]}
   Claude: {vendor: anthropic}
   Gemini: {vendor: gemini}
@@ -133,6 +134,17 @@ def units(**counts: int) -> tuple[tuple[str, int], ...]:
         # $0.3, images made $30
         ("gemini", "gemini-2.5-flash-image", Usage(10, 1290, units=units(output_image_tokens=1290)),
          38_703_000),
+        # $0.3, cached $0.03, $2.5; a prompt with searches is $35 a thousand before Gemini 3:
+        # 80 x 300 + 20 x 30 + 42 x 2500 + 35000000
+        ("gemini", "gemini-2.5-flash", Usage(100, 42, 20, units=units(web_searches=1)), 35_129_600),
+        # $1.5, cached $0.15, $9, and $14 a thousand queries:
+        # 80 x 1500 + 20 x 150 + 42 x 9000 + 2 x 14000000
+        ("gemini", "gemini-3.5-flash", Usage(100, 42, 20, units=units(web_searches=2)), 28_501_000),
+        # $0.1, $0.4 and $0.24 an hour heard: 4 x 100 + 635 x 400 + 203 x 240000000 / 3600
+        ("mistral", "voxtral-small-latest", Usage(4, 635, units=units(audio_seconds=203)),
+         13_787_733),
+        # $0.06: 5000 x 60
+        ("voyage", "voyage-4", Usage(5000), 300_000),
         # by day: $0.27, cached $0.07, $1.1
         ("deepseek", "deepseek-chat", Usage(10, 2, 8), 3_300),
         ("elsewhere", "deepseek-chat", Usage(10, 2, 8), 3_300),

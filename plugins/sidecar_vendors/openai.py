@@ -42,6 +42,7 @@ from sidecar_vendors.openai_paths import MODELS, locate
 from sidecar_vendors.openai_usage import (
     AnswerMeter,
     ChatMeter,
+    EmbeddingsMeter,
     EventsMeter,
     ImagesMeter,
     ResponsesMeter,
@@ -63,6 +64,12 @@ _TYPES: Mapping[Kind, tuple[str, str | None]] = {
     Kind.CREDENTIAL_REJECTED: ("server_error", "upstream_credential_rejected"),
     Kind.DRAINING: ("service_unavailable_error", "server_is_overloaded"),
     Kind.OVERLOADED: ("service_unavailable_error", "server_is_overloaded"),
+}
+
+_METERS: Mapping[str, type[AnswerMeter]] = {
+    "images": ImagesMeter,
+    "embeddings": EmbeddingsMeter,
+    "rerank": EmbeddingsMeter,
 }
 
 
@@ -114,7 +121,7 @@ class OpenAIDialect(Dialect):
             return ResponsesMeter() if endpoint.name == "responses" else EventsMeter()
         if "json" not in content_type:
             return NoMeter()
-        return ImagesMeter() if endpoint.name == "images" else AnswerMeter()
+        return _METERS.get(endpoint.name, AnswerMeter)()
 
     def asking(self, endpoint: Endpoint, body: bytes) -> bytes | None:
         """Streams of chat and completions report usage only where `stream_options` says so."""
