@@ -68,7 +68,7 @@ class Abandoned:
     def unknown(self, call: Call, candidate: Candidate, started: float) -> Spent | None:
         """What may have been used by something of which nothing came back; None at an endpoint
         that uses none."""
-        if not call.endpoint.counts:
+        if not call.bills:
             return None
         return self._spent(UsageState.UNKNOWN, None, call, candidate, None, started)
 

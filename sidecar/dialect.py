@@ -39,7 +39,8 @@ class Endpoint:
 
     `name` is short and bounded, since it is a metric label ("chat", "messages", "models", "other").
     `named` is false for a dialect's catch-all. `optional_model`: the model may be absent.
-    `starts_work`: without a model it still starts paid work, so it needs a route for all models.
+    `starts_work`: what is posted to it may be paid work, so without a model it needs a route for
+    all models, and an answer without usage is *unknown*.
     `counts`: the vendor bills tokens for it, so an answer without usage is *unknown*.
     `creates` and `owned`: the kind of object whose id the answer gives, or that `Located.object_id`
     names; a provider's ids mean nothing to another one. `refused`: administers an account, and is
@@ -57,6 +58,11 @@ class Endpoint:
     refused: bool = False
     lists_models: bool = False
 
+    def bills(self, method: str) -> bool:
+        """Return whether a vendor may bill a call of that method: then it is not known what an
+        answer used that tells no usage."""
+        return self.counts or (self.starts_work and method == "POST")
+
 
 @dataclass(frozen=True, slots=True)
 class Located:
@@ -64,7 +70,8 @@ class Located:
 
     `path` is what follows a provider's base URL, byte for byte as the client wrote it behind the
     prefix. `model_span` are the offsets in `path` of a model that stands there (percent-encoded);
-    `model` is that model, decoded.
+    `model` is that model, decoded. Where the model stands in the body or a form all the same, the
+    `model` of the path takes the place of that one.
     """
 
     endpoint: Endpoint

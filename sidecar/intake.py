@@ -7,6 +7,7 @@ here knows limits or providers.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from urllib.parse import unquote_plus
@@ -21,7 +22,7 @@ from sidecar.errors import Kind, Refused
 from sidecar.fields import Fields
 from sidecar.headers import URGENCY
 from sidecar.plugins import locate
-from sidecar.splice import form_model
+from sidecar.splice import form_model, splice_field
 from sidecar.vendor import Vendor
 
 BODY_TIMEOUT = 30.0
@@ -61,6 +62,11 @@ class Call(Struct, frozen=True):
     def endpoint(self) -> Endpoint:
         """The operation asked for."""
         return self.located.endpoint
+
+    @property
+    def bills(self) -> bool:
+        """Whether a vendor may bill it, so that usage that nobody tells is unknown."""
+        return self.endpoint.bills(self.method)
 
     @property
     def model(self) -> str | None:
@@ -108,7 +114,7 @@ def find_dialect(
 def _check_slashes(located: Located) -> None:
     """Refuse slashes that a vendor may read otherwise than we do, and so see another id."""
     start, end = located.model_span or (0, 0)
-    path = located.path[:start] + located.path[end:]
+    path = located.path[:start] + "_" + located.path[end:]  # a model may hold any slashes
     if "//" in path or "%2f" in path.lower():
         raise Refused(
             Kind.BAD_REQUEST, "the path must not contain empty segments or encoded slashes"
@@ -142,6 +148,8 @@ async def read_call(
     body = None if streamed else await read_body(request.content, maximum)
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     plain = await decoded(body, encoding, maximum) if body and endpoint.model_at in _READ else b""
+    if located.model is not None and body == plain:
+        body = plain = _named_as_in_path(located, plain, request.headers)
     facts, span = _read_facts(dialect, located, plain, query, request.headers)
     return Call(
         snapshot, key, dialect, located, request.method, query, request.raw_headers,
@@ -161,6 +169,19 @@ def _by_content(located: Located, headers: Mapping[str, str]) -> Located:
         if at is actual
         else replace(located, endpoint=replace(located.endpoint, model_at=actual))
     )
+
+
+def _named_as_in_path(located: Located, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Return the body with the model that its path names: that one counts, and the path that goes
+    on is without it. The very body where both are equal, or the path keeps the model."""
+    model = located.model or ""
+    match located.endpoint.model_at:
+        case ModelAt.BODY if body:
+            return splice_field(body, "model", json.dumps(model).encode())
+        case ModelAt.FORM if found := form_model(body, headers.get("Content-Type", "")):
+            start, end = found[1]
+            return body[:start] + model.encode() + body[end:]
+    return body
 
 
 def _is_streamed(request: web.BaseRequest, endpoint: Endpoint) -> bool:

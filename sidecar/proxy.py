@@ -157,7 +157,7 @@ class Proxy:
             accept_body=lambda: answers.go_on(request),
         )  # fmt: skip
         live.dialect, live.endpoint = call.dialect.name, call.endpoint.name
-        live.counts = call.endpoint.counts
+        live.counts = call.bills
         live.model_asked, live.streaming = call.model, call.facts.streaming
         live.urgency = call.urgency
         live.session = find_session(call, request.headers)
@@ -261,7 +261,7 @@ def _read_meter(passage: Passage, call: Call, meter: Meter) -> None:
         log.warning("the end of call %s is not known: %s", live.call_id, type(error).__name__)
     if live.usage is not None:
         live.usage_state = UsageState.REPORTED if complete else UsageState.PARTIAL
-    elif call.endpoint.counts:
+    elif call.bills:
         live.usage_state = UsageState.UNKNOWN
 
 

@@ -62,6 +62,11 @@ PATHS = [
     ("openai", "POST", "/v1/videos/video_1/remix", "videos", "/videos/video_1/remix", None),
     ("openai", "GET", "/v1/fine_tuning/jobs/ftjob_1", "fine_tuning", "/fine_tuning/jobs/ftjob_1", None),
     ("openai", "GET", "/v1/unheard/of", "other", "/unheard/of", None),
+    ("openai", "POST", "/openai/deployments/my%20gpt/chat/completions", "chat", "/chat/completions", "my gpt"),
+    ("openai", "POST", "/openai/deployments/ears/audio/transcriptions", "transcriptions", "/audio/transcriptions", "ears"),
+    ("openai", "POST", "/openai/deployments/gpt/extensions/chat/completions", "other",
+     "/deployments/gpt/extensions/chat/completions", "gpt"),
+    ("openai", "GET", "/openai/deployments/gpt", "other", "/deployments/gpt", None),
     ("anthropic", "GET", "/v1/messages/batches", "batches", "/v1/messages/batches", None),
     ("anthropic", "GET", "/v1/models/m:1", "model", "/v1/models/m:1", "m:1"),
     ("anthropic", "POST", "/v1/unheard/of", "other", "/v1/unheard/of", None),
@@ -231,6 +236,27 @@ def test_azure_by_deployments() -> None:
     )  # fmt: skip
     assert REGISTRY.vendors["azure"].prepare(classic).url == (
         "https://x.openai.azure.com/openai/deployments/my%20gpt/chat/completions?a=1&api-version=2024-10-21"
+    )
+
+
+def test_azure_for_a_client_of_the_classic_api() -> None:
+    for path, place in (
+        ("/chat/completions", "deployments/d1/chat/completions"),
+        ("/files", "files"),
+    ):
+        classic = ask(
+            "azure", "openai", path, "https://x.openai.azure.com",
+            model="d1", query="api-version=2024-10-21",
+        )  # fmt: skip
+        assert REGISTRY.vendors["azure"].prepare(classic).url == (
+            f"https://x.openai.azure.com/openai/{place}?api-version=2024-10-21"
+        )
+    preview = ask(
+        "azure", "openai", "/chat/completions", "https://x.openai.azure.com",
+        query="api-version=preview",
+    )  # fmt: skip
+    assert REGISTRY.vendors["azure"].prepare(preview).url == (
+        "https://x.openai.azure.com/openai/v1/chat/completions?api-version=preview"
     )
 
 

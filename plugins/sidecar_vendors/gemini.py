@@ -52,12 +52,12 @@ _VERBS: Mapping[str, Endpoint] = {
     "countTokens": Endpoint("count_tokens", ModelAt.PATH),
     "embedContent": Endpoint("embeddings", ModelAt.PATH, counts=True),
     "batchEmbedContents": Endpoint("embeddings", ModelAt.PATH, counts=True),
-    "predict": Endpoint("predict", ModelAt.PATH),
-    "predictLongRunning": Endpoint("predict", ModelAt.PATH, creates="operation"),
-    "batchGenerateContent": Endpoint("batches", ModelAt.PATH, creates="batch"),
-    "asyncBatchEmbedContent": Endpoint("batches", ModelAt.PATH, creates="batch"),
+    "predict": Endpoint("predict", ModelAt.PATH, starts_work=True),
+    "predictLongRunning": Endpoint("predict", ModelAt.PATH, starts_work=True, creates="operation"),
+    "batchGenerateContent": Endpoint("batches", ModelAt.PATH, starts_work=True, creates="batch"),
+    "asyncBatchEmbedContent": Endpoint("batches", ModelAt.PATH, starts_work=True, creates="batch"),
 }
-_OTHER_VERB = Endpoint("other", ModelAt.PATH)
+_OTHER_VERB = Endpoint("other", ModelAt.PATH, starts_work=True)
 MODELS = Endpoint("models", lists_models=True)
 _MODEL = Endpoint("model", ModelAt.PATH)
 _OPERATION = Endpoint("operations", owned="operation")

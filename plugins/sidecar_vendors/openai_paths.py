@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from urllib.parse import unquote
 
 from sidecar import Endpoint, Located, ModelAt
 
 _PREFIX = re.compile(r"/+(?:v1beta/openai|openai|v1)(?=/)")
+# How AzureOpenAI, a class of OpenAI's SDKs, writes the model of what it posts.
+_DEPLOYMENT = re.compile(r"/deployments/([^/]+)(?=/)")
 
 CHAT = Endpoint("chat", ModelAt.BODY, counts=True)
 # Without a model these fall back to one that the vendor picks.
@@ -79,6 +82,9 @@ _ORGANIZATION = Endpoint("organization", refused=True)
 def locate(method: str, path: str) -> Located | None:
     """The operation, and the path behind whatever version prefixes the client wrote."""
     rest, prefixed = _without_prefixes(path)
+    deployment = _DEPLOYMENT.match(rest) if method == "POST" else None
+    if deployment is not None and prefixed:
+        return _deployed(rest, deployment)
     endpoint = _POST.get(rest) if method == "POST" else None
     if endpoint is not None:
         return Located(endpoint, rest)
@@ -101,11 +107,21 @@ def _without_prefixes(path: str) -> tuple[str, bool]:
     return "/" + path.lstrip("/"), prefixed
 
 
+def _deployed(rest: str, deployment: re.Match[str]) -> Located:
+    """Return the operation behind a deployment as if its name stood in the body; one that nobody
+    knows keeps the deployment in its path."""
+    endpoint, name = _POST.get(rest[deployment.end() :]), unquote(deployment[1])
+    if endpoint is None:
+        at_path = replace(_OTHER, model_at=ModelAt.PATH)
+        return Located(at_path, rest, name, deployment.span(1))
+    return Located(endpoint, rest[deployment.end() :], name)
+
+
 def _kept(method: str, rest: str, first: str, tail: str) -> Located:
     segments = tail.split("/")
     if first == "fine_tuning":
         segments = segments[1:] or [""]  # behind `jobs`
-    works = method == "POST" and first in _WORK
+    works = method == "POST" and first in _WORK and segments[-1] != "cancel"
     return Located((_WORK if works else _OWNED)[first], rest, object_id=segments[0] or None)
 
 
