@@ -218,6 +218,39 @@ def test_where_a_vendor_is_called_and_how_it_is_paid(
     assert [": ".join(pair) for pair in prepared.headers] == [header]
 
 
+CHATTING = ("/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/models/m")
+SERVED = [
+    ("llamacpp", "openai", (*CHATTING, "/v1/responses", "/v1/responses/input_tokens", "/v1/embeddings",
+                            "/v1/rerank", "/v1/audio/transcriptions"), ("/v1/responses/compact", "/v1/files")),
+    ("llamacpp", "anthropic", ("/v1/messages", "/v1/messages/count_tokens"), ("/v1/messages/batches",)),
+    ("ollama", "openai", (*CHATTING, "/v1/responses", "/v1/embeddings", "/v1/audio/transcriptions",
+                          "/v1/audio/speech", "/v1/images/generations"),
+     ("/v1/responses/input_tokens", "/v1/rerank")),
+    ("ollama", "anthropic", ("/v1/messages",), ("/v1/messages/count_tokens",)),
+    ("lmstudio", "openai", (*CHATTING, "/v1/responses", "/v1/embeddings"),
+     ("/v1/responses/input_tokens", "/v1/audio/transcriptions")),
+    ("lmstudio", "anthropic", ("/v1/messages",), ()),
+    ("vllm", "openai", (*CHATTING, "/v1/responses", "/v1/embeddings", "/v1/rerank", "/v1/score",
+                        "/v1/audio/translations", "/v1/decisions"), ("/v1/files",)),
+    ("vllm", "anthropic", ("/v1/messages", "/v1/messages/count_tokens"), ()),
+    ("deepseek", "openai", (*CHATTING, "/v1/responses"), ("/v1/responses/input_tokens", "/v1/embeddings")),
+    ("together", "openai", (*CHATTING, "/v1/rerank", "/v1/embeddings"), ()),
+    ("openai", "openai", ("/v1/multimodalembeddings", "/v1/rerank"), ()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("vendor", "dialect", "served", "missing"), SERVED)
+def test_endpoints_of_a_vendor_are_those_that_it_serves(
+    vendor: str, dialect: str, served: tuple[str, ...], missing: tuple[str, ...]
+) -> None:
+    serving = REGISTRY.vendors[vendor].dialects[dialect]
+    for path in (*served, *missing):
+        method = "GET" if path.startswith("/v1/models") else "POST"
+        located = REGISTRY.dialects[dialect].locate(method, path)
+        assert located is not None, path
+        assert serving.has(located.endpoint) is (path in served), path
+
+
 @pytest.mark.parametrize(
     "base_url", ["https://x.openai.azure.com", "https://x.openai.azure.com/openai/v1/"]
 )

@@ -23,6 +23,7 @@ RESPONSES = Endpoint(
     "responses", ModelAt.BODY, optional_model=True, starts_work=True, counts=True,
     creates="response",
 )  # fmt: skip
+EMBEDDINGS = Endpoint("embeddings", ModelAt.BODY, counts=True)
 _IMAGES = Endpoint("images", ModelAt.BODY, optional_model=True, starts_work=True, counts=True)
 _TRANSCRIPTIONS = Endpoint("transcriptions", ModelAt.FORM, counts=True)
 # Objects that a vendor keeps, by the first segment of their paths. What is posted below one of
@@ -57,7 +58,11 @@ _POST: Mapping[str, Endpoint] = {
     "/responses": RESPONSES,
     "/responses/compact": Endpoint("compact", ModelAt.BODY, counts=True),
     "/responses/input_tokens": Endpoint("input_tokens", ModelAt.BODY),
-    "/embeddings": Endpoint("embeddings", ModelAt.BODY, counts=True),
+    "/embeddings": EMBEDDINGS,
+    # Of others that speak its dialect.
+    "/multimodalembeddings": EMBEDDINGS,
+    "/contextualizedembeddings": EMBEDDINGS,
+    "/rerank": Endpoint("rerank", ModelAt.BODY, counts=True),
     "/moderations": Endpoint("moderations", ModelAt.BODY, optional_model=True),
     "/images/generations": _IMAGES,
     "/images/edits": _IMAGES,
