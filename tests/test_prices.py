@@ -113,6 +113,24 @@ def units(**counts: int) -> tuple[tuple[str, int], ...]:
         # priority: $12.5, cached $1.25, $75
         ("openai", "gpt-5.5", Usage(1000, 100, 400, service_tier="priority"), 15_500_000),
         ("openai", "gpt-5.5", Usage(1000, 100, 400, service_tier="default"), 6_200_000),
+        # priority beyond 272,000, as of every model: $25, cached $2.5, $112.5:
+        # 1 x 25000 + 272000 x 2500 + 100 x 112500
+        ("openai", "gpt-5.5", Usage(272_001, 100, 272_000, service_tier="priority"), 691_275_000),
+        ("openai", "gpt-5.5", Usage(272_000, 100, 0, service_tier="priority"), 3_407_500_000),
+        # $5 and $0.5 and $30, beyond them $10, $1, $45
+        ("openai", "gpt-5.4", Usage(300_000, 100, 299_999, service_tier="fast"), 304_509_000),
+        ("openai", "gpt-6-sol", Usage(300_000, 100, service_tier="priority"), 2_403_000_000),
+        # flex beyond them: $30 and $135
+        ("openai", "gpt-5.5-pro", Usage(300_000, 100, service_tier="flex"), 9_013_500_000),
+        # text $2.5 and $10, audio $40 and $80: 20 x 2500 + 70 x 40000 + 10 x 10000 + 50 x 80000
+        ("openai", "gpt-4o-audio-preview",
+         Usage(90, 60, units=units(input_audio_tokens=70, output_audio_tokens=50)), 6_950_000),
+        ("openai", "gpt-4o-mini-audio-preview-2024-12-17",
+         Usage(90, 60, units=units(input_audio_tokens=70, output_audio_tokens=50)), 1_709_000),
+        # $0.5 and $1.5, and not the $2 and $6 of the model of 2024
+        ("mistral", "mistral-large-latest", Usage(1000, 100), 650_000),
+        # $0.3, cached $0.03, $0.9: 100 x 300 + 900 x 30 + 100 x 900
+        ("mistral", "codestral-latest", Usage(1000, 100, 900), 147_000),
         ("openai", "gpt-5.5", Usage(10, 0, units=units(web_searches=2)), 20_050_000),
         # $0.36 an hour: 31 s are 0.31 cents
         ("openai", "whisper-1", Usage(units=units(audio_seconds=31)), 3_100_000),
