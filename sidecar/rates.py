@@ -18,6 +18,8 @@ NANO = 1_000_000_000
 """Nano-dollars in a dollar."""
 REQUESTS = "requests"
 INPUT, OUTPUT = "input_tokens", "output_tokens"
+CONTEXT = "context_tokens"
+"""The size by which tiers go, where it is not that of the whole input."""
 
 Rate = Decimal | tuple[tuple[int, Decimal], ...]
 """Dollars for `Unit.per` of a unit; or pairs of (above how many input tokens, dollars), the lowest
@@ -97,7 +99,7 @@ class Rates:
         return own
 
     def _sum(self, counts: Counts, own: list[int]) -> Fraction:
-        total, size = 0, counts.get(INPUT, 0)
+        total, size = 0, counts.get(CONTEXT, counts.get(INPUT, 0))
         for line, count in zip(self._lines, own, strict=True):
             if count:
                 rate = line.steps[0][1]

@@ -16,7 +16,9 @@ class Usage(Struct, frozen=True):
     """Tokens as a vendor reported them, normalised so that vendors can be added up.
 
     `input_tokens` includes cache reads and writes, `output_tokens` includes reasoning; the other
-    figures are parts of those two. `units` holds (name, count) of whatever else changes the price:
+    figures are parts of those two. Prices by size go by `context_tokens`, where a vendor tells the
+    input of one of the several requests that it made of a call; `input_tokens` is that of all.
+    `units` holds (name, count) of whatever else changes the price:
     what is not tokens (`images`, `audio_seconds`, `web_searches`), and tokens of other prices than
     text (`input_audio_tokens`, `cache_image_read_tokens`). `service_tier` is the vendor's own word,
     for the same reason. `reported_cost` is what the vendor itself says that the call costs, in
@@ -31,6 +33,7 @@ class Usage(Struct, frozen=True):
     reasoning_tokens: int | None = None
     units: tuple[tuple[str, int], ...] = ()
     service_tier: str | None = None
+    context_tokens: int | None = None
     reported_cost: int | None = None
 
 

@@ -31,7 +31,8 @@ TARGETS = {
     "messages": ("claude", "/v1/messages"), "count_tokens": ("claude", "/v1/messages/count_tokens"),
     "interactions": ("gemini", "/v1beta/interactions"),
     "generate": ("gemini", "/v1beta/models/m:generateContent"),
-    "cached": ("gemini", "/v1beta/cachedContents"), "other": ("gpt", "/v1/unheard/of"),
+    "cached": ("gemini", "/v1beta/cachedContents"),
+    "other": ("gpt", "/v1/unheard/of"), "ocr": ("gpt", "/v1/ocr"),
     "stream": ("gemini", "/v1beta/models/m:streamGenerateContent?alt=sse"),
 }  # fmt: skip
 FORM = b'--B\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--B--\r\n'

@@ -161,6 +161,13 @@ def units(**counts: int) -> tuple[tuple[str, int], ...]:
         # $0.1, $0.4 and $0.24 an hour heard: 4 x 100 + 635 x 400 + 203 x 240000000 / 3600
         ("mistral", "voxtral-small-latest", Usage(4, 635, units=units(audio_seconds=203)),
          13_787_733),
+        # $2 and $12, beyond 200,000 tokens of input $4 and $18: of one request, not of all together
+        ("gemini", "gemini-3.1-pro-preview", Usage(250_000, 5, context_tokens=60_000), 500_060_000),
+        ("gemini", "gemini-3.1-pro-preview", Usage(250_000, 5), 1_000_090_000),
+        # $4 for a thousand pages, $5 for those that are annotated
+        ("mistral", "mistral-ocr-latest", Usage(units=units(input_document_pages=29)), 116_000_000),
+        ("mistral", "mistral-ocr-latest",
+         Usage(units=units(input_document_pages=2, input_annotated_document_pages=2)), 10_000_000),
         # $0.06: 5000 x 60
         ("voyage", "voyage-4", Usage(5000), 300_000),
         # by day: $0.27, cached $0.07, $1.1

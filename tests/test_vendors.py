@@ -234,6 +234,7 @@ SERVED = [
                         "/v1/audio/translations", "/v1/decisions"), ("/v1/files",)),
     ("vllm", "anthropic", ("/v1/messages", "/v1/messages/count_tokens"), ()),
     ("deepseek", "openai", (*CHATTING, "/v1/responses"), ("/v1/responses/input_tokens", "/v1/embeddings")),
+    ("mistral", "openai", (*CHATTING, "/v1/ocr", "/v1/fim/completions"), ("/v1/images/edits",)),
     ("together", "openai", (*CHATTING, "/v1/rerank", "/v1/embeddings"), ()),
     ("openai", "openai", ("/v1/multimodalembeddings", "/v1/rerank"), ()),
 ]  # fmt: skip

@@ -52,7 +52,7 @@ class Azure(Vendor):
     serves: ClassVar[tuple[str, ...]] = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(
-            CHAT_AND_RESPONSES | STORED | _DEPLOYED | {"other"},
+            CHAT_AND_RESPONSES | STORED | _DEPLOYED | {"ocr", "other"},
             strip="/openai/v1",
             header="api-key",
             scheme="",

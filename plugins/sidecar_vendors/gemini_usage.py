@@ -52,7 +52,7 @@ def read_usage(usage: Mapping[str, object]) -> Usage | None:
     if total is not None and prompt is not None and output is not None:
         # Some models' visible count holds the thoughts already: the total cannot be wrong.
         output = max(0, total - prompt - (tools or 0))
-    tier = usage.get("serviceTier")
+    tier = usage.get("serviceTier", usage.get("service_tier"))
     return Usage(
         input_tokens=None if prompt is None else prompt + (tools or 0),
         output_tokens=output,
@@ -62,6 +62,7 @@ def read_usage(usage: Mapping[str, object]) -> Usage | None:
         reasoning_tokens=thoughts,
         units=_units(usage),
         service_tier=tier if isinstance(tier, str) else None,
+        context_tokens=as_count(usage.get("initial_input_tokens")),
     )
 
 
@@ -93,8 +94,14 @@ class _Chunks:
     def take(self, chunk: Mapping[str, object]) -> None:
         interaction = as_mapping(chunk.get("interaction"))
         reported = as_mapping(
-            chunk.get("usageMetadata") or chunk.get("usage") or interaction.get("usage")
+            chunk.get("usageMetadata")
+            or chunk.get("usage")
+            or interaction.get("usage")
+            or as_mapping(chunk.get("metadata")).get("total_usage")
         )
+        tier = chunk.get("service_tier", interaction.get("service_tier"))
+        if reported and isinstance(tier, str):
+            reported = {"service_tier": tier, **reported}
         self._reported = read_usage(reported) or self._reported
         self._queries.update(_queries(chunk))
         self._searches = _searches(reported) or self._searches

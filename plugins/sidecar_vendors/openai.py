@@ -37,12 +37,12 @@ from sidecar import (
     truth,
 )
 from sidecar_vendors import openai_limits
+from sidecar_vendors.openai_answers import EmbeddingsMeter, PagesMeter
 from sidecar_vendors.openai_asking import ask_for_usage, hide_usage
 from sidecar_vendors.openai_paths import MODELS, locate
 from sidecar_vendors.openai_usage import (
     AnswerMeter,
     ChatMeter,
-    EmbeddingsMeter,
     EventsMeter,
     ImagesMeter,
     ResponsesMeter,
@@ -70,6 +70,7 @@ _METERS: Mapping[str, type[AnswerMeter]] = {
     "images": ImagesMeter,
     "embeddings": EmbeddingsMeter,
     "rerank": EmbeddingsMeter,
+    "ocr": PagesMeter,
 }
 
 

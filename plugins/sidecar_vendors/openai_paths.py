@@ -63,6 +63,7 @@ _POST: Mapping[str, Endpoint] = {
     "/multimodalembeddings": EMBEDDINGS,
     "/contextualizedembeddings": EMBEDDINGS,
     "/rerank": Endpoint("rerank", ModelAt.BODY, counts=True),
+    "/ocr": Endpoint("ocr", ModelAt.BODY, counts=True),
     "/moderations": Endpoint("moderations", ModelAt.BODY, optional_model=True),
     "/images/generations": _IMAGES,
     "/images/edits": _IMAGES,

@@ -54,6 +54,7 @@ def read_usage(usage: Mapping[str, object], tools: object = None) -> Usage | Non
         reasoning_tokens=as_count(read_out.get("reasoning_tokens")),
         units=_units(usage, read_in, read_out, tools),
         reported_cost=_reported_cost(usage),
+        context_tokens=as_count(as_mapping(usage.get("context_details")).get("input_tokens")),
     )
     return found if _says_enough(found) else None
 
@@ -112,13 +113,14 @@ def _seconds(usage: Mapping[str, object]) -> int | float | None:
 
 
 def _web_searches(usage: Mapping[str, object], tools: object) -> int | None:
-    """Return how often the vendor searched: OpenAI says it beside the usage, OpenRouter and xAI
-    within."""
+    """Return how often the vendor searched: OpenAI says it beside the usage, OpenRouter, xAI and
+    Perplexity within."""
     places = (
         (as_mapping(as_mapping(tools).get("web_search")), "num_requests"),
         (as_mapping(usage.get("server_tool_use_details")), "web_search_requests"),
         (as_mapping(usage.get("server_tool_use")), "web_search_requests"),
         (as_mapping(usage.get(_XAI_TOOLS)), "web_search_calls"),
+        (usage, "num_search_queries"),
     )
     counts = (as_count(place.get(name)) for place, name in places)
     return next((count for count in counts if count is not None), None)
@@ -149,18 +151,6 @@ class AnswerMeter(JsonMeter):
             self.model = answer.model
         if isinstance(answer.id, str):
             self._created = (answer.id,)
-
-
-class EmbeddingsMeter(AnswerMeter):
-    """A JSON answer of embeddings: all tokens are input, also where only their total is told, as
-    Voyage does."""
-
-    def read_answer(self, answer: Glance) -> None:
-        """Read `total_tokens` where nothing else is told."""
-        super().read_answer(answer)
-        usage = as_mapping(answer.usage)
-        if self._usage is None and (total := as_count(usage.get("total_tokens"))) is not None:
-            self._usage = with_tier(Usage(input_tokens=total), answer.service_tier)
 
 
 class ImagesMeter(AnswerMeter):
