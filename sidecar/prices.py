@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from sidecar.config import Group, Pattern, Price, Provider, Snapshot
 from sidecar.pricelist import PriceList
-from sidecar.rates import CONTEXT, INPUT, OUTPUT, REQUESTS, Rate, Rates, Unit, rounded
+from sidecar.rates import INPUT, OUTPUT, REQUESTS, Rate, Rates, Unit, rounded
 from sidecar.usage import CallRecord, Cost, Usage
 
 MOST_MODELS = 2000
@@ -217,8 +217,8 @@ def _counts(usage: Usage) -> dict[str, int]:
         ("cache_read_tokens", usage.cache_read_tokens),
         ("cache_write_tokens", usage.cache_write_tokens),
         ("cache_write_1h_tokens", usage.cache_write_1h_tokens),
+        ("context_tokens", usage.context_tokens),
         ("output_reasoning_tokens", usage.reasoning_tokens),
-        (CONTEXT, usage.context_tokens),
     )
     counts = dict(usage.units)
     counts |= {name: count for name, count in tokens if count is not None}

@@ -79,6 +79,26 @@ def _units(usage: Mapping[str, object]) -> tuple[tuple[str, int], ...]:
     return tuple((unit, count) for unit, count in found.items() if count)
 
 
+def _queries(chunk: Mapping[str, object]) -> Iterator[str]:
+    """Yield what was searched for; an empty query is not billed, and neither is a repeated one."""
+    candidates = chunk.get("candidates")
+    for candidate in map(as_mapping, candidates if isinstance(candidates, list) else ()):
+        queries = as_mapping(candidate.get("groundingMetadata")).get("webSearchQueries")
+        for query in queries if isinstance(queries, list) else ():
+            if isinstance(query, str) and query:
+                yield query
+
+
+def _searches(usage: Mapping[str, object]) -> int:
+    """Return the number of searches that an interaction tells of."""
+    rows = usage.get("grounding_tool_count")
+    return sum(
+        as_count(row.get("count")) or 0
+        for row in map(as_mapping, rows if isinstance(rows, list) else ())
+        if row.get("type") == "google_search"
+    )
+
+
 class _Chunks:
     """What chunks say, one after the other."""
 
@@ -90,6 +110,16 @@ class _Chunks:
         self.error: str | None = None
         self.finished = False
         self.created: tuple[str, ...] = ()
+
+    @property
+    def usage(self) -> Usage | None:
+        """The last figures, and all searches."""
+        usage, searches = self._reported, max(len(self._queries), self._searches)
+        if usage is None or not searches:
+            return usage
+        if _PAID_BY_PROMPT.match((self.model or "").removeprefix("models/")):
+            searches = 1
+        return structs.replace(usage, units=(*usage.units, ("web_searches", searches)))
 
     def take(self, chunk: Mapping[str, object]) -> None:
         interaction = as_mapping(chunk.get("interaction"))
@@ -111,36 +141,6 @@ class _Chunks:
             self.created = (created,)
         self.error = error_word(chunk.get("error")) or self.error
         self.finished = self.finished or self.error is not None or _is_last(chunk)
-
-    @property
-    def usage(self) -> Usage | None:
-        """The last figures, and all searches."""
-        usage, searches = self._reported, max(len(self._queries), self._searches)
-        if usage is None or not searches:
-            return usage
-        if _PAID_BY_PROMPT.match((self.model or "").removeprefix("models/")):
-            searches = 1
-        return structs.replace(usage, units=(*usage.units, ("web_searches", searches)))
-
-
-def _queries(chunk: Mapping[str, object]) -> Iterator[str]:
-    """Yield what was searched for; an empty query is not billed, and neither is a repeated one."""
-    candidates = chunk.get("candidates")
-    for candidate in map(as_mapping, candidates if isinstance(candidates, list) else ()):
-        queries = as_mapping(candidate.get("groundingMetadata")).get("webSearchQueries")
-        for query in queries if isinstance(queries, list) else ():
-            if isinstance(query, str) and query:
-                yield query
-
-
-def _searches(usage: Mapping[str, object]) -> int:
-    """Return the number of searches that an interaction tells of."""
-    rows = usage.get("grounding_tool_count")
-    return sum(
-        as_count(row.get("count")) or 0
-        for row in map(as_mapping, rows if isinstance(rows, list) else ())
-        if row.get("type") == "google_search"
-    )
 
 
 def _is_last(chunk: Mapping[str, object]) -> bool:
