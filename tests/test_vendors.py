@@ -221,7 +221,8 @@ def test_where_a_vendor_is_called_and_how_it_is_paid(
 CHATTING = ("/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/models/m")
 SERVED = [
     ("llamacpp", "openai", (*CHATTING, "/v1/responses", "/v1/responses/input_tokens", "/v1/embeddings",
-                            "/v1/rerank", "/v1/audio/transcriptions"), ("/v1/responses/compact", "/v1/files")),
+                            "/v1/rerank", "/v1/reranking", "/v1/audio/transcriptions",
+                            "/v1/chat/completions/input_tokens"), ("/v1/responses/compact", "/v1/files")),
     ("llamacpp", "anthropic", ("/v1/messages", "/v1/messages/count_tokens"), ("/v1/messages/batches",)),
     ("ollama", "openai", (*CHATTING, "/v1/responses", "/v1/embeddings", "/v1/audio/transcriptions",
                           "/v1/audio/speech", "/v1/images/generations"),

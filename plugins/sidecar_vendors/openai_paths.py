@@ -24,6 +24,7 @@ RESPONSES = Endpoint(
     creates="response",
 )  # fmt: skip
 EMBEDDINGS = Endpoint("embeddings", ModelAt.BODY, counts=True)
+_RERANK = Endpoint("rerank", ModelAt.BODY, counts=True)
 _IMAGES = Endpoint("images", ModelAt.BODY, optional_model=True, starts_work=True, counts=True)
 _TRANSCRIPTIONS = Endpoint("transcriptions", ModelAt.FORM, counts=True)
 # Objects that a vendor keeps, by the first segment of their paths. What is posted below one of
@@ -62,7 +63,9 @@ _POST: Mapping[str, Endpoint] = {
     # Of others that speak its dialect.
     "/multimodalembeddings": EMBEDDINGS,
     "/contextualizedembeddings": EMBEDDINGS,
-    "/rerank": Endpoint("rerank", ModelAt.BODY, counts=True),
+    "/rerank": _RERANK,
+    "/reranking": _RERANK,
+    "/chat/completions/input_tokens": Endpoint("input_tokens", ModelAt.BODY),
     "/ocr": Endpoint("ocr", ModelAt.BODY, counts=True),
     "/moderations": Endpoint("moderations", ModelAt.BODY, optional_model=True),
     "/images/generations": _IMAGES,
