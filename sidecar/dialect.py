@@ -41,6 +41,7 @@ class Endpoint:
     `named` is false for a dialect's catch-all. `optional_model`: the model may be absent.
     `starts_work`: without a model it still starts paid work, so it needs a route for all models.
     `counts`: the vendor bills tokens for it, so an answer without usage is *unknown*.
+    `free`: the vendor bills nothing for it, so it counts in no limit but that on calls at one time.
     `creates` and `owned`: the kind of object whose id the answer gives, or that `Located.object_id`
     names; a provider's ids mean nothing to another one. `refused`: administers an account, and is
     never passed on. `lists_models`: is answered from what the key may use.
@@ -52,6 +53,7 @@ class Endpoint:
     optional_model: bool = False
     starts_work: bool = False
     counts: bool = False
+    free: bool = False
     creates: str | None = None
     owned: str | None = None
     refused: bool = False
