@@ -33,7 +33,7 @@ def starts(period: Period, moment: float, zone: tzinfo | None) -> tuple[float, f
 
 class Calendar(Window):
     """What passes within a day, a week or a month. `wall` gives seconds since the epoch, and
-    `changed` is called whenever `settled` changes, so that it can be kept."""
+    `changed` is called whenever `used` or `settled` changes, so that it can be kept."""
 
     __slots__ = (
         "_amounts", "_begun", "_changed", "_ends", "_moved", "_reserved", "_wall", "_zone",
@@ -73,7 +73,7 @@ class Calendar(Window):
             self._add(self._begun, settled - self.settled)
 
     def restore(self, begun: float, used: int) -> None:
-        """Take back what was settled in a period before this process began."""
+        """Take back what was counted in a period before this process began."""
         reserved = self._reserved.get(begun, 0)
         self._amounts[begun] = max(self._amounts.get(begun, 0) - reserved, used) + reserved
         self._turn(self._wall())
@@ -139,7 +139,7 @@ class Calendar(Window):
         if begun == self._begun:
             self.used += amount
             self.reserved += reserved
-            if amount != reserved:
+            if amount or reserved:
                 self._changed(self)
 
 

@@ -139,7 +139,8 @@ class Limits:
         self, make: type[Calendar], name: Name, title: str, kind: str, unit: Unit, period: Period
     ) -> Calendar:
         def changed(calendar: Calendar) -> None:
-            self._keep(Count(name, calendar.begun, calendar.settled))
+            # With what is reserved: what runs when the process is killed may have been billed.
+            self._keep(Count(name, calendar.begun, calendar.used))
             written = self._written.get(name)
             if (
                 written is not None
@@ -173,7 +174,7 @@ class Limits:
             window.scope = spoken(renamed[:-2])
             self._windows[renamed] = window
             if isinstance(window, Calendar):
-                self._keep(Count(renamed, window.begun, window.settled))
+                self._keep(Count(renamed, window.begun, window.used))
 
     def _forget_idle(self) -> None:
         """Drop counters that no limit needs and that hold nothing. The others are kept, in case

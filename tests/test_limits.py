@@ -132,7 +132,7 @@ def test_days_and_budgets_are_taken_up_again_whenever_the_books_can_be_read() ->
     of, snap = Limits(lambda: 1_800_000_000.0, kept.append), snapshot()
     of.reconcile(snap)
     for window in windows(of, snap):
-        window.settle(window.take(1, 1, 0.0), 3, 0.0)
+        window.take(3, 1, 0.0)
     newest = {count.name: count for count in kept}
     assert {name[-2] for name in newest} == {"rpd", "budget/day"}
     for early in (True, False):

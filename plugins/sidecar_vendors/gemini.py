@@ -60,7 +60,7 @@ _VERBS: Mapping[str, Endpoint] = {
 _OTHER_VERB = Endpoint("other", ModelAt.PATH)
 MODELS = Endpoint("models", lists_models=True)
 _MODEL = Endpoint("model", ModelAt.PATH)
-_OPERATION = Endpoint("operations", owned="operation")
+_OPERATION = Endpoint("operations", owned="operation", free=True)
 _UPLOADS = Endpoint("upload", creates="file", free=True)
 # An agent may stand in the place of a model.
 _INTERACTIONS = Endpoint("interactions", ModelAt.BODY, counts=True, creates="interaction",
@@ -73,7 +73,7 @@ _OBJECTS = {
     "batches": Endpoint("batches", owned="batch", free=True),
     "operations": _OPERATION,
     "cachedContents": Endpoint("cached", owned="cache"),
-    "interactions": Endpoint("interactions", owned="interaction"),
+    "interactions": Endpoint("interactions", owned="interaction", free=True),
 }
 _KNOWN = frozenset({"tunedModels", "fileSearchStores", "auth_tokens"})
 # What nobody knows may be paid work: without a model in it, only a key of all models may start it.
