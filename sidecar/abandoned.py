@@ -76,7 +76,8 @@ class Abandoned:
         self, state: UsageState, usage: Usage | None, call: Call, candidate: Candidate,
         model: str | None, started: float,
     ) -> Spent:  # fmt: skip
-        names = (model, candidate.model, call.model)
+        priced_as = candidate.route.price_name
+        names = (priced_as, None, None) if priced_as else (model, candidate.model, call.model)
         cost = self._prices.spent(usage, candidate.provider, call.key.group, names, started)
         return Spent(state, usage, cost)
 

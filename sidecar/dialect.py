@@ -42,6 +42,7 @@ class Endpoint:
     `starts_work`: what is posted to it may be paid work, so without a model it needs a route for
     all models, and an answer without usage is *unknown*.
     `counts`: the vendor bills tokens for it, so an answer without usage is *unknown*.
+    `free`: the vendor bills nothing for it, so it counts in no limit but that on calls at one time.
     `creates` and `owned`: the kind of object whose id the answer gives, or that `Located.object_id`
     names; a provider's ids mean nothing to another one. `refused`: administers an account, and is
     never passed on. `lists_models`: is answered from what the key may use.
@@ -53,6 +54,7 @@ class Endpoint:
     optional_model: bool = False
     starts_work: bool = False
     counts: bool = False
+    free: bool = False
     creates: str | None = None
     owned: str | None = None
     refused: bool = False

@@ -163,7 +163,9 @@ class Dispatch:
         try:
             reply = attempted.reply
             if reply is not None and (reply.status < 400 or attempted.verdict is Verdict.SLOW_DOWN):
-                self._scheduler.answered(lease, reply.fields, well=reply.status < 400)
+                # A vendor counts free calls by themselves, apart from paid ones.
+                fields = {} if errand.call.is_free else reply.fields
+                self._scheduler.answered(lease, fields, well=reply.status < 400)
         except BaseException:
             lease.keep()
             attempted.close()

@@ -30,6 +30,7 @@ BODY_TIMEOUT = 30.0
 STREAMED_FROM = 1 << 20
 """Bodies that need not be read to route are streamed through from this size on."""
 
+_LOOKS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 _URGENCIES = {each.name.lower(): each for each in Urgency}
 _NO_FACTS = Facts()
 _READ = frozenset({ModelAt.BODY, ModelAt.FORM, ModelAt.EACH, ModelAt.PATH})
@@ -72,6 +73,12 @@ class Call(Struct, frozen=True):
     def model(self) -> str | None:
         """The one model asked for; None when there is none, or several."""
         return self.facts.models[0] if len(self.facts.models) == 1 else None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the vendor bills nothing for it: what only looks or removes, and what its
+        endpoint says is free."""
+        return self.endpoint.free or self.method in _LOOKS
 
 
 def urgency_of(key: Key, asked: str | None) -> Urgency:

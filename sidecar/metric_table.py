@@ -74,8 +74,8 @@ TABLE: dict[str, Metric] = {
                 "Calls that were not let through in their time, by what kept them.",
                 "limit", fixed="limit"),
         _metric("limit_used_ratio", GAUGE,
-                "What is used of a limit or budget, reserved for running calls included: 1 is all"
-                " of it.", "scope", "limit", "models"),
+                "What is used of a limit, reserved for running calls included, or spent of a"
+                " budget: 1 is all of it.", "scope", "limit", "models"),
         _metric("vendor_quota_left", GAUGE,
                 "What is left by the vendor's own headers, less what was let through since.",
                 "provider", "credential", "family", "quota"),

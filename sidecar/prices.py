@@ -38,6 +38,8 @@ _EACH = {
     "minute": ("audio_seconds", 60),
     "web_search": ("web_searches", 1),
 }
+_MANY = dict.fromkeys((INPUT, OUTPUT, REQUESTS, "images", "audio_seconds"), _MILLION)
+"""Counts of which the price shows, however small their rates."""
 _ONE_OF_EACH = {REQUESTS: 1, "images": 1, "audio_seconds": 60}
 """What a call is taken to use besides tokens, while nobody knows."""
 
@@ -64,6 +66,7 @@ class Prices:
         self._wall = wall
         self._written: tuple[tuple[Pattern, Tariff], ...] = ()
         self._at_hand: dict[tuple[str | None, ...], Tariff | None] = {}
+        self._reported: dict[tuple[str, str, str], str] = {}
 
     @property
     def source(self) -> str:
@@ -81,16 +84,22 @@ class Prices:
             for seller in self._list.sellers(self._listed_as(provider)):
                 self._list.models(seller)  # decoded now, and not while a call waits
 
-    def cost(self, record: CallRecord, provider: Provider, group: Group) -> Cost | None:
+    def cost(
+        self, record: CallRecord, provider: Provider, group: Group, priced_as: str | None = None
+    ) -> Cost | None:
         """What a finished call cost that `provider` served for a key of `group`; None when its
         usage or its price is unknown, and when it used nothing.
 
-        A price in the file goes before what the vendor reported, and that before the list.
+        A price in the file goes before what the vendor reported, and that before the list. A model
+        that it is `priced_as` stands for every name of its own.
         """
         if record.method == "GET" or not 200 <= record.status < 300:
             return None
         sent = record.attempts[-1].model if record.attempts else None
+        self._learn(provider, sent or record.model_asked, record.model_served)
         names = (record.model_served, sent, record.model_asked)
+        if priced_as:
+            names = (priced_as, None, None)
         return self._cost(record.usage or Usage(), provider, group, names, record.started)
 
     def spent(
@@ -121,21 +130,56 @@ class Prices:
 
     def estimate(
         self, provider: Provider, group: Group, asked: str | None, sent: str | None,
-        input_tokens: int, output_tokens: int,
+        input_tokens: int, output_tokens: int, priced_as: str | None = None,
     ) -> int | None:  # fmt: skip
-        """Nano-dollars that so many tokens would be charged with; None when there is no price.
+        """Nano-dollars that so many tokens would be charged with; None when there is no price, and
+        0 only where the price is known to be zero.
 
         `asked` is the model that the client names, `sent` the one that the provider would be asked
         for. No input is taken to come from a cache; of images, requests and minutes one is counted.
+        Where neither has a price, that of the model counts which the provider reported last.
         """
         if _is_free(provider):
             return 0
-        tariff = self._find(provider, sent, None, asked)
+        tariff = self._expected(provider, asked, sent, priced_as)
         if tariff is None:
             return None
-        counts = {**_ONE_OF_EACH, INPUT: input_tokens, OUTPUT: output_tokens}
-        exact = tariff.rates(self._wall(), None).estimate(counts)
-        return None if exact is None else round(exact * _fraction(group.multiplier))
+        rates, times = tariff.rates(self._wall(), None), _fraction(group.multiplier)
+        exact = rates.estimate({**_ONE_OF_EACH, INPUT: input_tokens, OUTPUT: output_tokens})
+        if exact is None:
+            return None
+        return round(exact * times) or (1 if times and rates.estimate(_MANY) else 0)
+
+    def price_source(
+        self, provider: Provider, asked: str | None, sent: str | None, priced_as: str | None = None
+    ) -> str | None:
+        """Return where the price of a call that is not made yet comes from, for people; None when
+        it has none."""
+        if _is_free(provider):
+            return FREE
+        tariff = self._expected(provider, asked, sent, priced_as)
+        if tariff is None and provider.vendor.reports_cost:
+            return REPORTED
+        return None if tariff is None else tariff.name
+
+    def _expected(
+        self, provider: Provider, asked: str | None, sent: str | None, priced_as: str | None
+    ) -> Tariff | None:
+        if priced_as:
+            return self._find(provider, priced_as, None, None)
+        tariff = self._find(provider, sent, None, asked)
+        if tariff is None:
+            reported = self._reported.get((provider.name, provider.base_url, sent or asked or ""))
+            return None if reported is None else self._find(provider, reported, sent, asked)
+        return tariff
+
+    def _learn(self, provider: Provider, sent: str | None, served: str | None) -> None:
+        """Remember which model answers where another name was sent."""
+        sent, served = _short(sent), _short(served)
+        if sent and served and sent != served:
+            if len(self._reported) >= MOST_MODELS:
+                del self._reported[next(iter(self._reported))]
+            self._reported[(provider.name, provider.base_url, sent)] = served
 
     def _find(
         self, provider: Provider, served: str | None, sent: str | None, asked: str | None

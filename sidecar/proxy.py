@@ -82,6 +82,7 @@ class Passage:
         self.call: Call | None = None
         self.meter: Meter | None = None
         self.provider: Provider | None = None
+        self.priced_as: str | None = None
         self.lease: Lease[Candidate] | None = None
 
 
@@ -184,6 +185,7 @@ class Proxy:
             return await relay.send(reply.status, reply.reason, fields, attempted.body, length)
         self._parts.ledger.used(call.key.name, live.program)
         passage.provider = attempted.candidate.provider
+        passage.priced_as = attempted.candidate.route.price_name
         meter = passage.meter = live.meter = call.dialect.meter(call.endpoint, readable_type(reply))
         response = await attempted.relay_through(relay, fields, meter)
         if relay.end is End.CUT:
@@ -220,7 +222,9 @@ class Proxy:
                 _read_meter(passage, passage.call, passage.meter)
             record = parts.live.close(live)
             if live.key is not None and passage.provider is not None:
-                cost = parts.prices.cost(record, passage.provider, live.key.group)
+                cost = parts.prices.cost(
+                    record, passage.provider, live.key.group, passage.priced_as
+                )
                 record = structs.replace(record, cost=cost)
             self._settle(passage, record)
             if live.spent is not None:

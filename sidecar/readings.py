@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from sidecar.config import Urgency
 from sidecar.credentials import Vault
+from sidecar.gates import Unit
 from sidecar.holds import in_words
 from sidecar.metrics import Metrics
 from sidecar.pacing import Bucket, per
@@ -68,8 +69,10 @@ def _ratios(scheduler: Scheduler) -> Figures:
     now = scheduler.now()
     for name, window in scheduler.limits:
         window.slide(now)
-        used = 1.0 if window.limit <= 0 else window.used / window.limit
-        yield (window.scope, window.kind, name[-1]), max(0.0, used)
+        # Of a budget what was spent: what is only reserved comes back.
+        used = window.settled if window.unit is Unit.MONEY else window.used
+        ratio = 1.0 if window.limit <= 0 else used / window.limit
+        yield (window.scope, window.kind, name[-1]), max(0.0, ratio)
 
 
 def _buckets(scheduler: Scheduler) -> Iterator[tuple[tuple[str, ...], Bucket, float]]:

@@ -36,7 +36,7 @@ def refusal(no_room: NoRoom, patience: float) -> Refused:
 
 
 def _kind(gate: Gate) -> Kind:
-    if gate.unit is Unit.MONEY:
+    if gate.spent:
         return Kind.BUDGET_SPENT
     if isinstance(gate, Cooldown):
         if gate.verdict is Verdict.SPENT:

@@ -26,7 +26,7 @@ UNSAFE = re.compile(
     r"|localStorage|document\.cookie|https?://"
 )
 """Ways to make markup or code out of text, to keep a secret for ever, to ask somebody else."""
-HEAVIEST_CONSOLE = 150_000
+HEAVIEST_CONSOLE = 152_000
 """Bytes of all its files together."""
 LONGEST_FUNCTION = 45
 

@@ -94,3 +94,49 @@ def test_check_notes_that_others_can_read_the_file_and_how_to_close_it(cli: Cli)
     done = cli.run("check", "--strict")
     assert (done.status, f"chmod 600 '{cli.config}'" in done.err) == (0, True)
     assert "chmod" not in cli.run("check", cli.config).err
+
+
+PRICES = """\
+budget: $5/day
+prices: {mine: {input: 1, output: 2}}
+providers:
+  azure: {base_url: "https://x.openai.azure.com", api_version: v1, credential: none}
+  house: {plugin: vllm, base_url: "http://127.0.0.1:9/v1", credential: none, price: free}
+  router: {plugin: openrouter, credential: none}
+groups:
+  GPT:
+    vendor: openai
+    routes:
+      - azure: {as: {gpt-5-mini: my-deployment, mine: mine, gpt-5*: other}}
+      - house: {models: whatever}
+      - router: {models: new/model}
+  Named:
+    vendor: openai
+    routes:
+      - azure: {as: my-deployment, priced_as: gpt-5-mini}
+      - azure: {as: my-deployment, priced_as: no-such-model}
+  Plain: {vendor: openai}
+keys:
+  codex: {group: GPT, models: [gpt-5-new, whatever]}
+  plain: {group: Plain, models: brand-new}
+"""
+
+
+def test_check_names_each_model_of_the_file_without_a_price_under_a_budget(cli: Cli) -> None:
+    cli.config.write_text(PRICES)
+    done = cli.run("check")
+    assert done.status == 0
+    told = [line for line in done.err.splitlines() if "no price is known" in line]
+    assert [line.partition("routes.yaml:")[2].partition(" so its")[0] for line in told] == [
+        '11:9: warning: no price is known for "my-deployment" at provider azure,',
+        '11:9: warning: no price is known for "other" at provider azure,',
+        '18:9: warning: no price is known for "no-such-model" at provider azure, as which its '
+        "calls are priced; write one under prices:",
+        '22:3: warning: no price is known for "brand-new" at provider openai,',
+    ]
+    assert cli.run("check", "--strict").status == 2
+
+
+def test_check_without_a_budget_says_nothing_of_prices(cli: Cli) -> None:
+    cli.config.write_text(PRICES.replace("budget: $5/day\n", "").replace("no-such-model", "gpt-5"))
+    assert "no price is known" not in cli.run("check").err

@@ -372,6 +372,36 @@ def test_an_estimate_goes_by_what_will_be_sent_at_the_groups_rate(shop: Shop) ->
     assert shop.estimate("openai", "gpt-4o", (1000, 100), group="Tenth") == 350_000
 
 
+def test_estimate_is_zero_only_where_the_price_is_known_to_be_zero() -> None:
+    text = YAML.replace(
+        "prices:", "prices:\n  gift: {input: 0, output: 0}\n  tiny: {input: 0.0001}", 1
+    )
+    shop = Shop(load(text.encode(), file="/etc/routes.yaml", registry=REGISTRY))
+    assert shop.estimate("openai", "gift", (1000, 1000)) == 0
+    assert shop.estimate("openai", "tiny", (0, 0)) == 1
+    assert shop.estimate("openai", "gpt-5-mini", (0, 0)) == 1
+    assert shop.estimate("house", "who-knows", (1, 1)) is None
+
+
+def test_priced_as_stands_for_every_name_of_a_model(shop: Shop) -> None:
+    azure, group = shop.snapshot.providers["azure-eu"], shop.snapshot.groups["List"]
+    expected = shop.estimate("azure-eu", "gpt-5-mini", (1000, 1000))
+    assert expected
+    assert shop.estimate("azure-eu", "mine", (1000, 1000), sent="my-deployment") is None
+    assert shop.prices.estimate(
+        azure, group, "mine", "my-deployment", 1000, 1000, "gpt-5-mini"
+    ) == expected  # fmt: skip
+    assert shop.prices.price_source(azure, "mine", "my-deployment", "who-knows") is None
+
+
+def test_reported_model_prices_the_estimates_of_a_deployment(shop: Shop) -> None:
+    used = Usage(input_tokens=10, output_tokens=10)
+    shop.cost("azure-eu", "mine", used, sent="my-deployment", served="gpt-5-mini")
+    found = shop.estimate("azure-eu", "mine", (1000, 1000), sent="my-deployment")
+    assert found == shop.estimate("azure-eu", "gpt-5-mini", (1000, 1000))
+    assert shop.estimate("openai", "mine", (1000, 1000), sent="my-deployment") is None
+
+
 def test_an_edit_changes_the_price_of_calls_that_end_after_it(shop: Shop) -> None:
     usage = Usage(1000, 100)
     before = shop.cost("openai", "gpt-4o", usage)

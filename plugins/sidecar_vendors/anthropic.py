@@ -46,14 +46,14 @@ from sidecar_vendors.openai import rows
 _PREFIX = re.compile(r"/+(?:v1|anthropic)(?=/)")
 
 MESSAGES = Endpoint("messages", ModelAt.BODY, counts=True)
-COUNT_TOKENS = Endpoint("count_tokens", ModelAt.BODY)
+COUNT_TOKENS = Endpoint("count_tokens", ModelAt.BODY, free=True)
 BATCHES = Endpoint("batches", ModelAt.EACH, starts_work=True, creates="batch")
 MODELS = Endpoint("models", lists_models=True)
 _MODEL = Endpoint("model", ModelAt.PATH)
 _COMPLETE = Endpoint("complete", ModelAt.BODY, counts=True)
-_FILES = Endpoint("files", creates="file")
-_FILE = Endpoint("files", owned="file")
-_BATCH = Endpoint("batches", owned="batch")
+_FILES = Endpoint("files", creates="file", free=True)
+_FILE = Endpoint("files", owned="file", free=True)
+_BATCH = Endpoint("batches", owned="batch", free=True)
 _BATCHES_MADE = Endpoint("batches", starts_work=True)  # all of an account's, whoever made them
 _OTHER = Endpoint("other", named=False)
 # What nobody knows may be paid work: without a model in it, only a key of all models may start it.

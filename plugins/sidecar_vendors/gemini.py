@@ -49,7 +49,7 @@ _DEFAULT_VERSION = "v1beta"
 _VERBS: Mapping[str, Endpoint] = {
     "generateContent": Endpoint("generate", ModelAt.PATH, counts=True),
     "streamGenerateContent": Endpoint("stream", ModelAt.PATH, counts=True),
-    "countTokens": Endpoint("count_tokens", ModelAt.PATH),
+    "countTokens": Endpoint("count_tokens", ModelAt.PATH, free=True),
     "embedContent": Endpoint("embeddings", ModelAt.PATH, counts=True),
     "batchEmbedContents": Endpoint("embeddings", ModelAt.PATH, counts=True),
     "predict": Endpoint("predict", ModelAt.PATH, starts_work=True),
@@ -60,8 +60,8 @@ _VERBS: Mapping[str, Endpoint] = {
 _OTHER_VERB = Endpoint("other", ModelAt.PATH, starts_work=True)
 MODELS = Endpoint("models", lists_models=True)
 _MODEL = Endpoint("model", ModelAt.PATH)
-_OPERATION = Endpoint("operations", owned="operation")
-_UPLOADS = Endpoint("upload", creates="file")
+_OPERATION = Endpoint("operations", owned="operation", free=True)
+_UPLOADS = Endpoint("upload", creates="file", free=True)
 # An agent may stand in the place of a model.
 _INTERACTIONS = Endpoint("interactions", ModelAt.BODY, counts=True, creates="interaction",
                          optional_model=True, starts_work=True)  # fmt: skip
@@ -69,11 +69,11 @@ _INTERACTIONS = Endpoint("interactions", ModelAt.BODY, counts=True, creates="int
 _CACHES = Endpoint("cached", ModelAt.EACH, creates="cache", optional_model=True, starts_work=True)
 _POST = {"interactions": _INTERACTIONS, "cachedContents": _CACHES}
 _OBJECTS = {
-    "files": Endpoint("files", owned="file"),
-    "batches": Endpoint("batches", owned="batch"),
+    "files": Endpoint("files", owned="file", free=True),
+    "batches": Endpoint("batches", owned="batch", free=True),
     "operations": _OPERATION,
     "cachedContents": Endpoint("cached", owned="cache"),
-    "interactions": Endpoint("interactions", owned="interaction"),
+    "interactions": Endpoint("interactions", owned="interaction", free=True),
 }
 _KNOWN = frozenset({"tunedModels", "fileSearchStores", "auth_tokens"})
 # What nobody knows may be paid work: without a model in it, only a key of all models may start it.

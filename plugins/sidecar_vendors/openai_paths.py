@@ -47,7 +47,10 @@ _WORKING = {
     "agents": "agent",
     "skills": "skill",
 }
-_OWNED = {name: Endpoint(name, owned=kind) for name, kind in (_KEPT | _WORKING).items()}
+_OWNED = {
+    name: Endpoint(name, owned=kind, free=name in _KEPT)
+    for name, kind in (_KEPT | _WORKING).items()
+}
 _WORK = {
     name: Endpoint(name, ModelAt.BODY, optional_model=True, starts_work=True,
                    owned=kind, creates=kind)
@@ -58,27 +61,27 @@ _POST: Mapping[str, Endpoint] = {
     "/completions": Endpoint("completions", ModelAt.BODY, counts=True),
     "/responses": RESPONSES,
     "/responses/compact": Endpoint("compact", ModelAt.BODY, counts=True),
-    "/responses/input_tokens": Endpoint("input_tokens", ModelAt.BODY),
+    "/responses/input_tokens": Endpoint("input_tokens", ModelAt.BODY, free=True),
     "/embeddings": EMBEDDINGS,
     # Of others that speak its dialect.
     "/multimodalembeddings": EMBEDDINGS,
     "/contextualizedembeddings": EMBEDDINGS,
     "/rerank": _RERANK,
     "/reranking": _RERANK,
-    "/chat/completions/input_tokens": Endpoint("input_tokens", ModelAt.BODY),
+    "/chat/completions/input_tokens": Endpoint("input_tokens", ModelAt.BODY, free=True),
     "/ocr": Endpoint("ocr", ModelAt.BODY, counts=True),
-    "/moderations": Endpoint("moderations", ModelAt.BODY, optional_model=True),
+    "/moderations": Endpoint("moderations", ModelAt.BODY, optional_model=True, free=True),
     "/images/generations": _IMAGES,
     "/images/edits": _IMAGES,
     "/images/variations": _IMAGES,
     "/audio/speech": Endpoint("speech", ModelAt.BODY, counts=True),
     "/audio/transcriptions": _TRANSCRIPTIONS,
     "/audio/translations": _TRANSCRIPTIONS,
-    "/files": Endpoint("files", creates="file"),
-    "/uploads": Endpoint("uploads", creates="upload"),
+    "/files": Endpoint("files", creates="file", free=True),
+    "/uploads": Endpoint("uploads", creates="upload", free=True),
     "/batches": Endpoint("batches", starts_work=True, creates="batch"),
     "/containers": Endpoint("containers", starts_work=True, creates="container"),
-    "/conversations": Endpoint("conversations", creates="conversation"),
+    "/conversations": Endpoint("conversations", creates="conversation", free=True),
 }
 MODELS = Endpoint("models", lists_models=True)
 _MODEL = Endpoint("model", ModelAt.PATH)

@@ -20,6 +20,7 @@ from sidecar.cli.common import (
     vault_for,
 )
 from sidecar.cli.live import LiveError, find_live
+from sidecar.cli.pricecheck import unpriced_models
 from sidecar.cli.words import plural
 from sidecar.config import Snapshot
 from sidecar.loading import describe, schema
@@ -74,7 +75,8 @@ def warnings_of(opened: Opened) -> list[str]:
     """What is not wrong, and yet not as it should be."""
     warnings = [str(warning) for warning in opened.snapshot.warnings]
     plugins = [f"{opened.path}: warning: plugin {told}" for told in opened.registry.problems]
-    return warnings + plugins + unavailable(opened.snapshot)
+    unpriced = [str(problem) for problem in unpriced_models(opened.snapshot)]
+    return warnings + plugins + unavailable(opened.snapshot) + unpriced
 
 
 def note_standing(path: Path, state: Path, text: bytes) -> None:

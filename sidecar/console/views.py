@@ -125,6 +125,7 @@ def _entry(value: Value) -> View:
         "as": options.get("as"),
         "limits": options.get("limits") or {},
         "max_input": options.get("max_input"),
+        "priced_as": options.get("priced_as"),
         "weight": options.get("weight"),
     }
 

@@ -68,6 +68,7 @@ def provider(one: Provider) -> Plain:
     found |= bounds(one.allowance)
     if one.free:
         found["price"] = "free"
+    found |= _filled({"priced_as": one.priced_as or ""})
     found |= _filled({"proxy": one.proxy or "", "ca_file": one.ca_file or ""})
     if one.set_headers or one.remove_headers:
         found["headers"] = _filled(
@@ -114,6 +115,7 @@ def route(one: Route) -> Plain:
     options["limits"] = limits(one.allowance.limits)
     if one.max_input is not None:
         options["max_input"] = count(one.max_input)
+    options |= _filled({"priced_as": one.priced_as or ""})
     return {one.provider.name: options | {"priority": one.priority, "weight": one.weight}}
 
 

@@ -139,6 +139,7 @@ class Providers:
             place=place,
             allowance=allowance(record, self._defaults.headroom),
             free=record.get("price", False),
+            priced_as=record.get("priced_as"),
             options=_options(vendor, record),
             set_headers=self._set_headers(headers),
             remove_headers=frozenset(each.lower() for each in headers.get("remove", ())),
