@@ -177,6 +177,7 @@ async def _assemble(
     affinity = Affinity(clock)
     dispatch = Dispatch(attempts, scheduler, affinity, retries, clock)
     catalog = Catalog(upstream, vault, registry.dialects, local, clock)
+    vault.on_replaced += [scheduler.accounts.forget, catalog.forget]
     live = LiveCalls(clock, time.time)
     callers = stack.enter_context(open_callers(clock, on=configuration.current().server.callers))
     metrics.read("sidecar_caller_lookups_total", callers.results)

@@ -174,9 +174,7 @@ class Configuration:
             if now != stamp:
                 stamp = now
                 changed.set()
-            stale = await asyncio.to_thread(self.vault.stale)
-            if stale:
-                await asyncio.to_thread(self.vault.renew, stale)
+            await self.vault.renew_stale()
 
     async def _settled(self, known: bytes | None) -> bytes:
         text = read_file(self.file)
@@ -204,6 +202,7 @@ class Configuration:
             log.warning("%s", warning)
         for listener in self.listeners:
             listener(snapshot)
+        self.vault.announce()
 
     def _tell(self, *, accepted: bool) -> None:
         for tell in self.told:
