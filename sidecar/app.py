@@ -158,7 +158,8 @@ async def _assemble(
     metrics = Metrics(version=__version__, ledger=ledger)
     prices = Prices(pricelist.load(), time.time)
     events = Events()
-    configuration = Configuration(config, Versions(state / "versions"), registry, vault, time.time)
+    versions = Versions.of(state, config)
+    configuration = Configuration(config, versions, registry, vault, time.time)
     configuration.told += [lambda ok: metrics.reloaded(ok, time.time()), events.reloaded]
     sources = Sources(clock, time.time, draw, asyncio.get_running_loop().call_at)
     scheduler = Scheduler(sources, prices, ledger.count, state)
