@@ -15,11 +15,12 @@ import stat
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from watchfiles import awatch
 
+from sidecar.authorities import unusable_authorities
 from sidecar.config import Snapshot
 from sidecar.credentials import Vault
 from sidecar.errors import ConfigError, Place, Problem
@@ -189,7 +190,9 @@ class Configuration:
     def _build(self, text: bytes, known: Snapshot | None = None) -> Snapshot:
         snapshot = known or understand(text, self.file, self.registry)
         self.vault.load(snapshot)
-        return snapshot
+        # Not a reason to refuse the file: a key must be revocable whatever became of a certificate.
+        unusable = (replace(each, warning=True) for each in unusable_authorities(snapshot))
+        return replace(snapshot, warnings=(*snapshot.warnings, *unusable))
 
     def _accept(self, snapshot: Snapshot, text: bytes, changes: Sequence[str]) -> None:
         now = self.wall()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,3 +96,37 @@ def test_check_notes_that_others_can_read_the_file_and_how_to_close_it(cli: Cli)
     done = cli.run("check", "--strict")
     assert (done.status, f"chmod 600 '{cli.config}'" in done.err) == (0, True)
     assert "chmod" not in cli.run("check", cli.config).err
+
+
+CERTIFICATES = Path(__file__).parent / "certificates"
+WITH_CA = FILE + "providers: {oa: {plugin: openai, credential: none, ca_file: 'CA'}}\n"
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (lambda path: None, "cannot be read: No such file or directory"),
+        (lambda path: path.mkdir(), "is not a regular file"),
+        (os.mkfifo, "is not a regular file"),
+        (lambda path: path.touch(), "holds no certificate in PEM form"),
+        (lambda path: path.write_text("no certificate"), "holds no certificate in PEM form"),
+    ],
+    ids=["missing", "directory", "pipe", "empty", "text"],
+)
+def test_check_fails_on_an_unusable_ca_file_which_serve_only_warns_of(
+    cli: Cli, made: Callable[[Path], object], why: str
+) -> None:
+    made(cli.folder / "ca.pem")
+    cli.config.write_text(WITH_CA.replace("CA", "ca.pem"))
+    done = cli.run("check")
+    problem = f"routes.yaml:10:13: provider oa: ca_file {cli.folder / 'ca.pem'} {why}; write"
+    assert (done.status, problem in done.err, "good" in done.err) == (2, True, False)
+    with cli.serving() as served:  # and a key can still be taken away
+        assert cli.run("keys", "disable", "first").status == 0
+        assert "ca.pem" in served.log.read_text()
+
+
+def test_check_accepts_a_ca_file_with_certificates(cli: Cli) -> None:
+    cli.config.write_text(WITH_CA.replace("CA", str(CERTIFICATES / "here.pem")))
+    done = cli.run("check")
+    assert (done.status, "ca_file" in done.err) == (0, False)

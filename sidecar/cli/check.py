@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from sidecar.authorities import unusable_authorities
 from sidecar.cli.common import (
     REFUSED,
     Opened,
@@ -53,14 +54,15 @@ def check_command(file: Path | None, full: bool, strict: bool, config: Path, sta
     except SystemExit:
         note_standing(path, state, b"")
         raise
+    unusable = unusable_authorities(opened.snapshot)
     warnings = warnings_of(opened)
-    for warning in warnings:
-        note(warning)
+    for line in (*map(str, unusable), *warnings):
+        note(line)
     if file is None and path.stat().st_mode & OTHERS:
         note(f"{path}: other users can read or change it; repair it with: chmod 600 '{path}'")
     if full:
         click.echo(describe(opened.snapshot), nl=False)
-    if strict and warnings:
+    if unusable or (strict and warnings):
         raise SystemExit(REFUSED)
     snapshot = opened.snapshot
     note(
