@@ -16,6 +16,7 @@ from msgspec import Struct, structs
 
 from sidecar import headers
 from sidecar.abandoned import Abandoned
+from sidecar.base_urls import with_reason
 from sidecar.credentials import Vault
 from sidecar.dialect import Meter
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
@@ -239,8 +240,7 @@ class Attempts:
         except Exception as error:  # noqa: BLE001 - the guard around foreign code
             _plugin_fault(candidate, error)
             judgement = judge_by_status(answer)
-        if not judgement.reason:
-            judgement = structs.replace(judgement, reason=f"status {reply.status}")
+        judgement = with_reason(judgement, reply.status, candidate.provider)
         spent = self._abandoned.told(call, candidate, reply, body, live.started)
         return Attempted(candidate, judgement, base_url, reply, body, spent=spent)
 

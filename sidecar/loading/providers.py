@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from yaml.nodes import ScalarNode
 
+from sidecar.base_urls import base_url_slip
 from sidecar.config import CredentialRef, Provider, SecretSource, Timeouts, Urgency
 from sidecar.errors import Place
 from sidecar.loading.addresses import is_clear_public
@@ -158,6 +159,10 @@ class Providers:
             return None
         if "base_url" in record.values and is_clear_public(url):
             self._clear_text(record)
+        if slip := base_url_slip(vendor, url):
+            what = f"this base_url does not look like one of {vendor.title}"
+            what += f", such as {vendor.base_url}; calls may end in 404"
+            self._reader.warn(record.at("base_url"), what, slip)
         return url.rstrip("/")
 
     def _clear_text(self, record: Record) -> None:
