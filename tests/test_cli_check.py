@@ -130,3 +130,39 @@ def test_check_accepts_a_ca_file_with_certificates(cli: Cli) -> None:
     cli.config.write_text(WITH_CA.replace("CA", str(CERTIFICATES / "here.pem")))
     done = cli.run("check")
     assert (done.status, "here.pem" in done.err) == (0, False)
+
+
+WITH_VARIABLE = FILE + "providers: {oa: {plugin: openai, credential: env:SOME_KEY}}\n"
+MISSING = "provider oa is unavailable: the environment variable SOME_KEY is not set"
+
+
+def test_check_counts_a_credential_of_the_running_process_as_there(cli: Cli) -> None:
+    cli.config.write_text(WITH_VARIABLE)
+    assert MISSING in cli.run("check").err
+    cli.environ["SOME_KEY"] = "sk-of-the-process"
+    with cli.serving():
+        assert "SOME_KEY" not in cli.run("check", SOME_KEY="").err
+        other = cli.folder / "new.yaml"
+        other.write_text(cli.config.read_text())
+        assert "SOME_KEY" not in cli.run("check", other, SOME_KEY="").err
+        other.write_text(cli.config.read_text().replace("SOME_KEY", "ANOTHER_KEY"))
+        assert "ANOTHER_KEY is not set" in cli.run("check", other, SOME_KEY="").err
+
+
+def test_check_names_a_credential_that_only_this_shell_has(cli: Cli) -> None:
+    cli.config.write_text(WITH_VARIABLE)
+    with cli.serving():
+        done = cli.run("check", SOME_KEY="sk-of-this-shell")
+    assert MISSING.replace("able:", "able in the running process:") in done.err
+    assert "SOME_KEY" not in cli.run("check", SOME_KEY="sk-of-this-shell").err
+
+
+def test_check_reads_a_credential_file_of_another_configuration_itself(cli: Cli) -> None:
+    cli.config.write_text(WITH_VARIABLE.replace("env:SOME_KEY", "file:cred.txt"))
+    (cli.folder / "cred.txt").write_text("sk-here")
+    (cli.folder / "elsewhere").mkdir()
+    other = cli.folder / "elsewhere" / "routes.yaml"
+    other.write_text(cli.config.read_text())
+    with cli.serving():
+        assert "cred.txt" not in cli.run("check").err
+        assert "elsewhere/cred.txt cannot be read" in cli.run("check", other).err
