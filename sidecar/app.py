@@ -19,6 +19,7 @@ from sidecar import __version__, pricelist
 from sidecar.abandoned import Abandoned
 from sidecar.access import log_call
 from sidecar.admin import Admin
+from sidecar.admin_socket import socket_place
 from sidecar.affinity import Affinity
 from sidecar.agents import from_here
 from sidecar.attempt import Attempts
@@ -59,7 +60,6 @@ from sidecar.upstream import open_upstream
 from sidecar.usage import CallRecord
 from sidecar.versions import Versions
 
-SOCKET = "admin.sock"
 draw = random.Random().random  # noqa: S311 - shares calls out; nothing that could be guessed is kept by it
 
 log = logging.getLogger("sidecar")
@@ -217,7 +217,8 @@ async def _open_doors(
     addresses: dict[str, object] = {}
     side = _admin_side(parts, door, addresses, state)
     proxy = Proxy(_proxy_parts(parts, door))
-    await stack.enter_async_context(listening_unix(side.over_socket, state / SOCKET))
+    socket = stack.enter_context(socket_place(state))
+    await stack.enter_async_context(listening_unix(side.over_socket, socket))
     admin_urls = await stack.enter_async_context(
         listening(side.over_tcp, (server.admin,), side.console.close)
     )
