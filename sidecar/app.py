@@ -19,6 +19,7 @@ from sidecar import __version__, pricelist
 from sidecar.abandoned import Abandoned
 from sidecar.access import log_call
 from sidecar.admin import Admin
+from sidecar.admin_socket import socket_place
 from sidecar.affinity import Affinity
 from sidecar.agents import from_here
 from sidecar.attempt import Attempts
@@ -59,7 +60,6 @@ from sidecar.upstream import open_upstream
 from sidecar.usage import CallRecord
 from sidecar.versions import Versions
 
-SOCKET = "admin.sock"
 draw = random.Random().random  # noqa: S311 - shares calls out; nothing that could be guessed is kept by it
 
 log = logging.getLogger("sidecar")
@@ -158,7 +158,8 @@ async def _assemble(
     metrics = Metrics(version=__version__, ledger=ledger)
     prices = Prices(pricelist.load(), time.time)
     events = Events()
-    configuration = Configuration(config, Versions(state / "versions"), registry, vault, time.time)
+    versions = Versions.of(state, config)
+    configuration = Configuration(config, versions, registry, vault, time.time)
     configuration.told += [lambda ok: metrics.reloaded(ok, time.time()), events.reloaded]
     sources = Sources(clock, time.time, draw, asyncio.get_running_loop().call_at)
     scheduler = Scheduler(sources, prices, ledger.count, state)
@@ -177,6 +178,7 @@ async def _assemble(
     affinity = Affinity(clock)
     dispatch = Dispatch(attempts, scheduler, affinity, retries, clock)
     catalog = Catalog(upstream, vault, registry.dialects, local, clock)
+    vault.on_replaced += [scheduler.accounts.forget, catalog.forget]
     live = LiveCalls(clock, time.time)
     callers = stack.enter_context(open_callers(clock, on=configuration.current().server.callers))
     metrics.read("sidecar_caller_lookups_total", callers.results)
@@ -215,7 +217,8 @@ async def _open_doors(
     addresses: dict[str, object] = {}
     side = _admin_side(parts, door, addresses, state)
     proxy = Proxy(_proxy_parts(parts, door))
-    await stack.enter_async_context(listening_unix(side.over_socket, state / SOCKET))
+    socket = stack.enter_context(socket_place(state))
+    await stack.enter_async_context(listening_unix(side.over_socket, socket))
     admin_urls = await stack.enter_async_context(
         listening(side.over_tcp, (server.admin,), side.console.close)
     )

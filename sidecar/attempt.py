@@ -16,6 +16,7 @@ from msgspec import Struct, structs
 
 from sidecar import headers
 from sidecar.abandoned import Abandoned
+from sidecar.base_urls import with_reason
 from sidecar.credentials import Vault
 from sidecar.dialect import Meter
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
@@ -43,6 +44,8 @@ PEEK = 0.05
 """Seconds that this look may take."""
 TAKEN = Judgement(Verdict.TAKE)
 _FINAL = frozenset({Verdict.TAKE, Verdict.CLIENT})
+_OF_THE_SECRET = frozenset({Verdict.CREDENTIAL, Verdict.SPENT, Verdict.SLOW_DOWN})
+"""Refusals that another secret may not meet."""
 
 
 class Attempted(Struct, frozen=True):
@@ -51,7 +54,8 @@ class Attempted(Struct, frozen=True):
     `body` is the whole body of an error answer; None when it is still to be read. `base_url` is
     where it came from. `in_stream`: it answered well, and then said in its stream that it cannot.
     `hiding` takes out of a stream what the client did not ask for, and we did. `spent` is what was
-    used for an error, or may have been for a failure; None where that is nothing.
+    used for an error, or may have been for a failure; None where that is nothing. `outdated`: the
+    vendor refused a secret that has been replaced since.
     """
 
     candidate: Candidate
@@ -63,6 +67,7 @@ class Attempted(Struct, frozen=True):
     in_stream: bool = False
     hiding: Hiding | None = None
     spent: Spent | None = None
+    outdated: bool = False
 
     @property
     def verdict(self) -> Verdict:
@@ -123,26 +128,28 @@ class Attempts:
     async def one(
         self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall
     ) -> Attempted:
-        """What comes of one candidate; once more with a renewed credential, when the vendor
-        rejects the one there was. The caller closes it."""
-        attempted = await self._try(call, candidate, rewriter, live)
-        repeatable = attempted.verdict is Verdict.CREDENTIAL and not rewriter.consumed
-        if repeatable and await self._renewed(candidate):
-            return await self._try(call, candidate, rewriter, live)
-        return attempted
-
-    async def _renewed(self, candidate: Candidate) -> bool:
-        return candidate.credential is not None and await self._vault.rejected(candidate.credential)
+        """Send the call to one candidate; once more when the secret that the vendor refused was
+        replaced meanwhile. The caller must close the result."""
+        secret = self._secret(candidate)
+        attempted = await self._try(call, candidate, secret, rewriter, live)
+        if attempted.verdict is Verdict.CREDENTIAL and candidate.credential is not None:
+            await self._vault.rejected(candidate.credential, secret)
+        replacement = self._secret(candidate)
+        if replacement == secret or attempted.verdict not in _OF_THE_SECRET:
+            return attempted
+        if rewriter.consumed:
+            return structs.replace(attempted, outdated=True)
+        return await self._try(call, candidate, replacement, rewriter, live)
 
     async def _try(
-        self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall
-    ) -> Attempted:
+        self, call: Call, candidate: Candidate, secret: Secret | None, rewriter: Rewriter,
+        live: LiveCall,
+    ) -> Attempted:  # fmt: skip
         live.provider, live.credential = candidate.provider.name, candidate.credential_name
         live.model_served = candidate.model
         began = self._clock()
         base_url, reply = "", None
         try:
-            secret = self._secret(candidate)
             base_url = self._base_url(candidate)
             reply = await self._send(call, candidate, rewriter, base_url, secret)
             attempted = await self._judged(call, candidate, base_url, reply, secret, live)
@@ -233,8 +240,7 @@ class Attempts:
         except Exception as error:  # noqa: BLE001 - the guard around foreign code
             _plugin_fault(candidate, error)
             judgement = judge_by_status(answer)
-        if not judgement.reason:
-            judgement = structs.replace(judgement, reason=f"status {reply.status}")
+        judgement = with_reason(judgement, reply.status, candidate.provider)
         spent = self._abandoned.told(call, candidate, reply, body, live.started)
         return Attempted(candidate, judgement, base_url, reply, body, spent=spent)
 

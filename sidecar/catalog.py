@@ -80,6 +80,10 @@ class Catalog:
                         found[entry.id] = entry
         return list(found.values())
 
+    def forget(self, _: object = None) -> None:
+        """Fetch every list again at its next use: another credential may see other models."""
+        self._known = {place: _Known(known.entries, 0.0) for place, known in self._known.items()}
+
     async def _listed(self, provider: Provider, dialect: Dialect) -> tuple[ModelEntry, ...]:
         place = (provider.name, dialect.name)
         known = self._known.get(place)

@@ -162,7 +162,8 @@ class Dispatch:
             raise
         try:
             reply = attempted.reply
-            if reply is not None and (reply.status < 400 or attempted.verdict is Verdict.SLOW_DOWN):
+            slow = attempted.verdict is Verdict.SLOW_DOWN and not attempted.outdated
+            if reply is not None and (reply.status < 400 or slow):
                 # A vendor counts free calls by themselves, apart from paid ones.
                 fields = {} if errand.call.is_free else reply.fields
                 self._scheduler.answered(lease, fields, well=reply.status < 400)
@@ -193,6 +194,8 @@ class Dispatch:
             )
 
     def _learn(self, attempted: Attempted) -> None:
+        if attempted.outdated:
+            return
         if attempted.error is not None and attempted.reply is None and not attempted.in_stream:
             self._scheduler.failed(attempted.candidate, attempted.error)
         else:

@@ -169,6 +169,8 @@ class Vendor:
     serves: ClassVar[tuple[str, ...]] = ()
     dialects: ClassVar[Mapping[str, Serving]] = NO_DIALECTS
     fields: ClassVar[tuple[Field, ...]] = ()
+    other_base_paths: ClassVar[tuple[str, ...]] = ()
+    """Paths that a base URL of this vendor may have besides that of `base_url`."""
     local_server: ClassVar[LocalServer | None] = None
     codes: ClassVar[Mapping[str, Verdict]] = NO_CODES
     """This vendor's error codes and types that say more than the HTTP status does."""

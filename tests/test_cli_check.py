@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,73 @@ def test_check_names_each_model_of_the_file_without_a_price_under_a_budget(cli: 
 def test_check_without_a_budget_says_nothing_of_prices(cli: Cli) -> None:
     cli.config.write_text(PRICES.replace("budget: $5/day\n", "").replace("no-such-model", "gpt-5"))
     assert "no price is known" not in cli.run("check").err
+
+
+CERTIFICATES = Path(__file__).parent / "certificates"
+WITH_CA = FILE + "providers: {oa: {plugin: openai, credential: none, ca_file: 'CA'}}\n"
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (lambda path: None, "cannot be read: No such file or directory"),
+        (lambda path: path.mkdir(), "is not a regular file"),
+        (os.mkfifo, "is not a regular file"),
+        (lambda path: path.touch(), "holds no certificate in PEM form"),
+        (lambda path: path.write_text("no certificate"), "holds no certificate in PEM form"),
+    ],
+    ids=["missing", "directory", "pipe", "empty", "text"],
+)
+def test_check_fails_on_an_unusable_ca_file_which_serve_only_warns_of(
+    cli: Cli, made: Callable[[Path], object], why: str
+) -> None:
+    made(cli.folder / "ca.pem")
+    cli.config.write_text(WITH_CA.replace("CA", "ca.pem"))
+    done = cli.run("check")
+    problem = f"routes.yaml:10:13: provider oa: ca_file {cli.folder / 'ca.pem'} {why}; write"
+    assert (done.status, problem in done.err, "good" in done.err) == (2, True, False)
+    with cli.serving() as served:  # and a key can still be taken away
+        assert cli.run("keys", "disable", "first").status == 0
+        assert "ca.pem" in served.log.read_text()
+
+
+def test_check_accepts_a_ca_file_with_certificates(cli: Cli) -> None:
+    cli.config.write_text(WITH_CA.replace("CA", str(CERTIFICATES / "here.pem")))
+    done = cli.run("check")
+    assert (done.status, "here.pem" in done.err) == (0, False)
+
+
+WITH_VARIABLE = FILE + "providers: {oa: {plugin: openai, credential: env:SOME_KEY}}\n"
+MISSING = "provider oa is unavailable: the environment variable SOME_KEY is not set"
+
+
+def test_check_counts_a_credential_of_the_running_process_as_there(cli: Cli) -> None:
+    cli.config.write_text(WITH_VARIABLE)
+    assert MISSING in cli.run("check").err
+    cli.environ["SOME_KEY"] = "sk-of-the-process"
+    with cli.serving():
+        assert "SOME_KEY" not in cli.run("check", SOME_KEY="").err
+        other = cli.folder / "new.yaml"
+        other.write_text(cli.config.read_text())
+        assert "SOME_KEY" not in cli.run("check", other, SOME_KEY="").err
+        other.write_text(cli.config.read_text().replace("SOME_KEY", "ANOTHER_KEY"))
+        assert "ANOTHER_KEY is not set" in cli.run("check", other, SOME_KEY="").err
+
+
+def test_check_names_a_credential_that_only_this_shell_has(cli: Cli) -> None:
+    cli.config.write_text(WITH_VARIABLE)
+    with cli.serving():
+        done = cli.run("check", SOME_KEY="sk-of-this-shell")
+    assert MISSING.replace("able:", "able in the running process:") in done.err
+    assert "SOME_KEY" not in cli.run("check", SOME_KEY="sk-of-this-shell").err
+
+
+def test_check_reads_a_credential_file_of_another_configuration_itself(cli: Cli) -> None:
+    cli.config.write_text(WITH_VARIABLE.replace("env:SOME_KEY", "file:cred.txt"))
+    (cli.folder / "cred.txt").write_text("sk-here")
+    (cli.folder / "elsewhere").mkdir()
+    other = cli.folder / "elsewhere" / "routes.yaml"
+    other.write_text(cli.config.read_text())
+    with cli.serving():
+        assert "cred.txt" not in cli.run("check").err
+        assert "elsewhere/cred.txt cannot be read" in cli.run("check", other).err

@@ -24,6 +24,7 @@ class DeepSeek(Vendor):
     name = "deepseek"
     title = "DeepSeek"
     base_url = "https://api.deepseek.com/v1"
+    other_base_paths: ClassVar[tuple[str, ...]] = ("",)
     credential = "DEEPSEEK_API_KEY"
     price_list = "deepseek"
     serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")

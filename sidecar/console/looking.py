@@ -49,6 +49,7 @@ async def status(parts: Parts, _: Asked) -> views.View:
                 "vendor": provider.vendor.name,
                 "available": not parts.vault.unavailable(provider),
                 "reason": parts.vault.unavailable(provider),
+                "credentials": {r.name: parts.vault.why_not(r) for r in provider.credentials},
             }
             for provider in snapshot.providers.values()
         ],
