@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
@@ -137,11 +137,12 @@ class Metrics:
             self._first_byte.at(provider, model).observe(record.first_byte)
         for attempt in record.attempts:
             self._attempts.at(attempt.provider, attempt.credential, attempt.verdict).value += 1
-        if record.usage is not None:
-            for kind, count in disjoint(record.usage):
-                self._tokens.at(key, group, provider, model, kind).value += count
-        if record.cost is not None:
-            self._cost.at(key, group, provider, model).value += record.cost.charged / NANO
+        for name, usage, charged in by_model(record):
+            of = model if name is None else self._models.admit(name or None, ok=served)
+            for kind, count in usage.items():
+                self._tokens.at(key, group, provider, of, kind).value += count
+            if charged is not None:
+                self._cost.at(key, group, provider, of).value += charged / NANO
         self._count_faults(record, key, group, model)
 
     def reloaded(self, ok: bool, when: float) -> None:  # noqa: FBT001 - the order of the sentence
@@ -233,6 +234,27 @@ class Metrics:
 
     def _keys(self) -> Iterable[tuple[str, Key]]:
         return () if self._snapshot is None else self._snapshot.keys.items()
+
+
+def by_model(record: CallRecord) -> Iterator[tuple[str | None, Mapping[str, int], int | None]]:
+    """Yield the model, the tokens by kind and the nano-dollars charged of what a call used.
+
+    Parts of another model come with its name, the rest with None. The amounts add up to the call's;
+    money is None where no price is known.
+    """
+    usage, cost = record.usage, record.cost
+    rest = Counter(dict(disjoint(usage)) if usage is not None else {})
+    charged = None if cost is None else cost.charged
+    for number, part in enumerate(usage.parts if usage is not None else ()):
+        if part.model is None:
+            continue
+        tokens = dict(disjoint(part.usage))
+        rest.subtract(tokens)
+        own = None if cost is None else cost.of_part(number)
+        yield part.model, tokens, None if own is None else own.charged
+        if own is not None and charged is not None:
+            charged -= own.charged
+    yield None, +rest, charged
 
 
 def disjoint(usage: Usage) -> Iterator[tuple[str, int]]:

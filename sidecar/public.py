@@ -30,7 +30,7 @@ from sidecar.meters import (
 )
 from sidecar.peeking import ABSENT, mapping, number, peek, text, truth
 from sidecar.splice import cut_null, splice_field
-from sidecar.usage import CallRecord, Usage
+from sidecar.usage import CallRecord, Part, Usage
 from sidecar.vendor import (
     Ask,
     Field,
@@ -75,6 +75,7 @@ __all__ = [
     "ModelAt",
     "ModelEntry",
     "NoMeter",
+    "Part",
     "Prepared",
     "Quota",
     "QuotaKind",

@@ -11,7 +11,7 @@ from datetime import date, datetime, tzinfo
 import msgspec
 
 from sidecar.counts import Counts
-from sidecar.usage import CallRecord, Usage
+from sidecar.usage import CallRecord, Cost, Usage
 
 DAYS_KEPT = 400
 """Days for which the books by day are kept at least: a month of this year beside that of the last.
@@ -20,7 +20,7 @@ OBJECT_DAYS = 90
 OBJECT_COUNT = 50_000
 """How long, and how many, created objects are remembered; the oldest go first."""
 
-_ROW = ", ".join("?" * 44)
+_ROW = ", ".join("?" * 45)
 INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({_ROW})"  # noqa: S608 - "?" alone
 """A call that is already on the books stays as it is: nothing is counted twice."""
 INSERT_UNDER_WAY = f"INSERT OR REPLACE INTO under_way VALUES ({_ROW})"  # noqa: S608 - "?" alone
@@ -208,6 +208,12 @@ class NewProgram:
     earlier: tuple[str, ...]
 
 
+TOKENS = (
+    "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
+    "cache_write_1h_tokens", "reasoning_tokens",
+)  # fmt: skip
+"""The figures of a usage that have a column of their own, in their order."""
+
 Plain = str | int | float | bytes | None
 BIGGEST = (1 << 63) - 1
 MOST_TOKENS, MOST_COST = 1 << 40, 1 << 46
@@ -258,16 +264,33 @@ def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[Plain, ...]:
         _json(record.waits), *_cost(record), *_caller(record),
         record.urgency, day_of(record.started, zone).isoformat(),
         record.cost is None or record.cost.whole,
+        _json(parts_of(record.usage, record.cost)),
     )  # fmt: skip
     return tuple(map(plain, row))
 
 
 def _tokens(usage: Usage) -> tuple[int | None, ...]:
-    counts = (
-        usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
-        usage.cache_write_tokens, usage.cache_write_1h_tokens, usage.reasoning_tokens,
-    )  # fmt: skip
+    counts = (getattr(usage, name) for name in TOKENS)
     return tuple(None if count is None else min(count, MOST_TOKENS) for count in counts)
+
+
+def parts_of(usage: Usage | None, cost: Cost | None) -> list[dict[str, object]]:
+    """Return the parts of a usage as the column `parts` has them."""
+    found: list[dict[str, object]] = []
+    for number, part in enumerate(usage.parts if usage is not None else ()):
+        own = None if cost is None else cost.of_part(number)
+        figures = zip(TOKENS, _tokens(part.usage), strict=True)
+        found.append({
+            "kind": plain(part.kind),
+            "model": plain(part.model),
+            **dict(figures),
+            "units": dict(part.usage.units),
+            "service_tier": part.usage.service_tier,
+            "cost_listed": None if own is None else min(own.listed, MOST_COST),
+            "cost_charged": None if own is None else min(own.charged, MOST_COST),
+            "price": None if own is None else own.price,
+        })  # fmt: skip
+    return found
 
 
 def _cost(record: CallRecord) -> tuple[Plain, ...]:
