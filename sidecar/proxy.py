@@ -30,6 +30,7 @@ from sidecar.intake import Call, find_session, read_call
 from sidecar.leases import Lease
 from sidecar.ledger import Ledger
 from sidecar.live import LiveCall, LiveCalls
+from sidecar.metering import read_meter
 from sidecar.metrics import Metrics
 from sidecar.plugins import Registry
 from sidecar.prices import Prices
@@ -38,8 +39,7 @@ from sidecar.rewriting import Rewriter
 from sidecar.routing import Candidate
 from sidecar.scheduler import Scheduler
 from sidecar.totals import with_spent
-from sidecar.usage import CallRecord, Outcome, Usage, UsageState
-from sidecar.verdicts import code_word
+from sidecar.usage import CallRecord, Outcome, UsageState
 
 log = logging.getLogger("sidecar.proxy")
 
@@ -217,9 +217,12 @@ class Proxy:
         live.first_byte = passage.relay.first_byte
         try:
             if passage.meter is not None and passage.call is not None:
-                _read_meter(passage, passage.call, passage.meter)
+                read_meter(
+                    live, passage.call, passage.provider, passage.meter,
+                    whole=passage.relay.end is End.WHOLE,
+                )  # fmt: skip
             record = parts.live.close(live)
-            if live.key is not None and passage.provider is not None:
+            if live.key is not None and passage.provider is not None and not live.retold:
                 cost = parts.prices.cost(record, passage.provider, live.key.group)
                 record = structs.replace(record, cost=cost)
             self._settle(passage, record)
@@ -247,42 +250,3 @@ class Proxy:
     def _tell(self, record: CallRecord) -> None:
         self._parts.ledger.finished(record)
         self._parts.finished(record)
-
-
-def _read_meter(passage: Passage, call: Call, meter: Meter) -> None:
-    live = passage.live
-    usage = _used(passage, call, meter)
-    # What is only looked at again was used, and counted, when it was made.
-    live.usage = None if call.method == "GET" else usage
-    complete = passage.relay.end is End.WHOLE
-    try:
-        complete = _read_end(live, meter) or complete
-    except Exception as error:  # noqa: BLE001 - the guard around foreign code
-        log.warning("the end of call %s is not known: %s", live.call_id, type(error).__name__)
-    if live.usage is not None:
-        live.usage_state = UsageState.REPORTED if complete else UsageState.PARTIAL
-    elif call.endpoint.counts:
-        live.usage_state = UsageState.UNKNOWN
-
-
-def _read_end(live: LiveCall, meter: Meter) -> bool:
-    """What an answer says of itself; whether its end was seen."""
-    live.model_served = meter.model or live.model_served
-    if meter.finished and live.outcome is Outcome.CANCELLED:
-        # Some clients close as soon as they have read the end.
-        live.outcome = Outcome.OK
-    if meter.error is not None and live.outcome is Outcome.OK:
-        live.outcome = Outcome.UPSTREAM_ERROR
-        live.reason = f"in its answer: {code_word(meter.error)}"
-    return meter.finished
-
-
-def _used(passage: Passage, call: Call, meter: Meter) -> Usage | None:
-    try:
-        usage = meter.usage()
-        if usage is not None and passage.provider is not None:
-            usage = passage.provider.vendor.normalise(usage, call.endpoint)
-    except Exception as error:  # noqa: BLE001 - a plugin's accounting must never break traffic
-        log.warning("the usage of call %s is lost: %s", passage.live.call_id, type(error).__name__)
-        return None
-    return usage

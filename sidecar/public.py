@@ -13,6 +13,7 @@ from sidecar.dialect import (
     Meter,
     ModelAt,
     ModelEntry,
+    is_pending,
 )
 from sidecar.errors import Kind, Refusal, Refused
 from sidecar.hookspecs import hookimpl
@@ -98,6 +99,7 @@ __all__ = [
     "error_text",
     "error_word",
     "hookimpl",
+    "is_pending",
     "judge_by_status",
     "judge_by_word",
     "mapping",

@@ -12,7 +12,16 @@ from collections.abc import Mapping
 
 import msgspec
 
-from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, as_object, error_word
+from sidecar import (
+    JsonMeter,
+    SseMeter,
+    Usage,
+    as_count,
+    as_mapping,
+    as_object,
+    error_word,
+    is_pending,
+)
 
 _FIGURES = b'"usageMetadata"'
 _MOST_FIGURES = 8192
@@ -112,6 +121,7 @@ class GenerateMeter(JsonMeter):
             chunks.take(as_mapping(chunk))
         self._usage, self.model, self.error = chunks.usage, chunks.model, chunks.error
         top = as_mapping(value)
+        self.pending = is_pending(top.get("status"))
         name = top.get("name") or as_mapping(top.get("file")).get("name") or top.get("id")
         if isinstance(name, str):
             self._created = (name,)

@@ -21,6 +21,7 @@ from sidecar import (
     as_mapping,
     as_object,
     error_word,
+    is_pending,
 )
 
 _TERMINAL = (b"response.completed", b"response.incomplete", b"response.failed")
@@ -103,6 +104,7 @@ class AnswerMeter(JsonMeter):
         """`usage`, `model`, `service_tier` and `id` stand at the top."""
         usage = read_usage(as_mapping(answer.usage), answer.tool_usage)
         self._usage = with_tier(usage, answer.service_tier)
+        self.pending = is_pending(answer.status)
         # Some vendors answer 200 with nothing but an error in it.
         self.error = error_word(answer.error)
         if isinstance(answer.model, str):
