@@ -13,9 +13,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
+
+from msgspec import structs
 
 from sidecar.config import Snapshot
 from sidecar.counts import Count
@@ -31,6 +34,7 @@ from sidecar.tables import (
     Keep,
     KeyState,
     KeyTimes,
+    Learned,
     Objects,
     Owner,
     Renamed,
@@ -180,6 +184,13 @@ class Ledger:
             del self._objects[next(iter(self._objects))]
         self._store.object((kind, object_id), *entry)
 
+    def learned(self, kind: str, object_id: str, learned: Learned) -> None:
+        """An answer told what an object used: book it for the call that made it. Both are written
+        together, so that no restart in between books it again."""
+        owner, created = self._objects[kind, object_id]
+        entry = self._objects[kind, object_id] = (replace(owner, claim=None), created)
+        self._store.learned((kind, object_id), *entry, learned)
+
     def owner(self, kind: str, object_id: str) -> Owner | None:
         """Who created this object; None when nobody is known to have."""
         owner, created = self._objects.get((kind, object_id), (None, 0.0))
@@ -214,6 +225,14 @@ class Ledger:
                 state.absorb(self._keys.pop(old))
                 self._store.key(name, state)
                 self._store.step(Renamed(old, name))
+                self._rename_claims(old, name)
+
+    def _rename_claims(self, old: str, new: str) -> None:
+        for key, (owner, created) in self._objects.items():
+            if owner.claim is not None and owner.claim.key == old:
+                claim = structs.replace(owner.claim, key=new)
+                self._objects[key] = entry = (replace(owner, claim=claim), created)
+                self._store.object(key, *entry)
 
     def _note_digests(self) -> None:
         for name, digests in self._digests.items():

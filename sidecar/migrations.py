@@ -254,6 +254,8 @@ MIGRATIONS = (
     ALTER TABLE calls ADD COLUMN parts TEXT NOT NULL DEFAULT '[]';
     ALTER TABLE under_way ADD COLUMN parts TEXT NOT NULL DEFAULT '[]';
 
+    CREATE INDEX calls_in_parts ON calls (started) WHERE parts <> '[]';
+
     CREATE VIEW part_figures AS SELECT
         whole.number,
         whole.started,

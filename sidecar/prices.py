@@ -131,7 +131,7 @@ class Prices:
         for number, part in enumerate(parts):
             own = names if part.model is None else (part.model, None, None)
             tariff = self._find(provider, *own)
-            found.append(_exact(tariff, part.usage, started, requests=int(number == 0)))
+            found.append(_exact(tariff, part.usage, started, int(number == 0), part.largest))
         known = [each for each in found if each is not None]
         if not known:
             return None
@@ -235,12 +235,12 @@ def _names(*some: str | None) -> Names:
 
 
 def _exact(
-    tariff: Tariff | None, usage: Usage, started: float, requests: int = 1
+    tariff: Tariff | None, usage: Usage, started: float, requests: int = 1, size: int | None = None
 ) -> tuple[Fraction, str] | None:
     """Nano-dollars before the multiplier, and the name of the price; None when it is unknown."""
     if tariff is None:
         return None
-    exact = tariff.rates(started, usage.service_tier).cost(_counts(usage, requests))
+    exact = tariff.rates(started, usage.service_tier).cost(_counts(usage, requests), size)
     return None if exact is None else (exact, tariff.name)
 
 

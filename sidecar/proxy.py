@@ -22,9 +22,11 @@ from sidecar.attempt import Attempted
 from sidecar.callers import Callers
 from sidecar.catalog import Catalog
 from sidecar.config import Provider, Snapshot
+from sidecar.deferred import Deferred
 from sidecar.dialect import Dialect, Meter
 from sidecar.dispatch import Dispatch
 from sidecar.errors import Kind, Refusal, Refused
+from sidecar.gates import Need
 from sidecar.guard import Door
 from sidecar.intake import Call, find_session, read_call
 from sidecar.leases import Lease
@@ -39,7 +41,7 @@ from sidecar.rewriting import Rewriter
 from sidecar.routing import Candidate
 from sidecar.scheduler import Scheduler
 from sidecar.totals import with_spent
-from sidecar.usage import CallRecord, Outcome, UsageState
+from sidecar.usage import CallRecord, Outcome, Usage, UsageState
 
 log = logging.getLogger("sidecar.proxy")
 
@@ -81,8 +83,13 @@ class Passage:
         self.relay = live.passing = Relay(request)
         self.call: Call | None = None
         self.meter: Meter | None = None
-        self.provider: Provider | None = None
+        self.candidate: Candidate | None = None
         self.lease: Lease[Candidate] | None = None
+
+    @property
+    def provider(self) -> Provider | None:
+        """Who gave the answer that is passed on."""
+        return None if self.candidate is None else self.candidate.provider
 
 
 class Proxy:
@@ -90,6 +97,7 @@ class Proxy:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._deferred = Deferred(parts.ledger, parts.scheduler, parts.prices, parts.metrics)
         self._dialects = tuple(parts.registry.dialects.values())
         self._probes = {"/"}.union(*(dialect.probes for dialect in self._dialects))
 
@@ -183,14 +191,13 @@ class Proxy:
             length = None if attempted.body else reply.length
             return await relay.send(reply.status, reply.reason, fields, attempted.body, length)
         self._parts.ledger.used(call.key.name, live.program)
-        passage.provider = attempted.candidate.provider
+        passage.candidate = attempted.candidate
         meter = passage.meter = live.meter = call.dialect.meter(call.endpoint, readable_type(reply))
         response = await attempted.relay_through(relay, fields, meter)
         if relay.end is End.CUT:
             live.outcome, live.reason = Outcome.CUT, relay.fault
             why = Refusal(Kind.UPSTREAM_UNREACHABLE, f"{live.provider}: {relay.fault}")
             return await relay.cut(call.dialect, call.endpoint, meter, why, live.call_id)
-        ownership.remember(call, attempted.candidate, meter, self._parts.ledger)
         live.outcome = Outcome.OK
         return response
 
@@ -216,16 +223,13 @@ class Proxy:
         live, parts = passage.live, self._parts
         live.first_byte = passage.relay.first_byte
         try:
-            if passage.meter is not None and passage.call is not None:
-                read_meter(
-                    live, passage.call, passage.provider, passage.meter,
-                    whole=passage.relay.end is End.WHOLE,
-                )  # fmt: skip
+            retold = self._read(passage)
             record = parts.live.close(live)
-            if live.key is not None and passage.provider is not None and not live.retold:
-                cost = parts.prices.cost(record, passage.provider, live.key.group)
+            provider = passage.provider
+            if live.key is not None and provider is not None and not live.retold:
+                cost = parts.prices.cost(record, provider, live.key.group)
                 record = structs.replace(record, cost=cost)
-            self._settle(passage, record)
+            self._note_objects(passage, record, self._settle(passage, record), retold)
             if live.spent is not None:
                 record = with_spent(record, live.spent)
         finally:
@@ -237,15 +241,39 @@ class Proxy:
         parts.metrics.call_finished(record)
         parts.callers.complete(record, live.sighting, self._tell)
 
-    def _settle(self, passage: Passage, record: CallRecord) -> None:
+    def _read(self, passage: Passage) -> Usage | None:
+        """Read what the answer says; what it tells of an earlier call is returned."""
+        if passage.meter is None or passage.call is None:
+            return None
+        whole = passage.relay.end is End.WHOLE
+        return read_meter(passage.live, passage.call, passage.provider, passage.meter, whole=whole)
+
+    def _note_objects(
+        self, passage: Passage, record: CallRecord, counted: Need | None, retold: Usage | None
+    ) -> None:
+        """Remember what the answer made, or book what it tells of what was made before."""
+        call, candidate, meter = passage.call, passage.candidate, passage.meter
+        if call is None or candidate is None or meter is None:
+            return
+        try:
+            if retold is not None:
+                self._deferred.told(call, candidate.provider, meter, retold)
+            else:
+                spent = passage.live.spent
+                self._deferred.made(call, candidate, meter, record, spent, counted)
+        except Exception:
+            log.exception("what call %s made is not remembered", record.call_id)
+
+    def _settle(self, passage: Passage, record: CallRecord) -> Need | None:
         live = passage.live
         if passage.lease is not None and passage.meter is None:
             passage.lease.refund(sent=True)  # its answer led elsewhere, which is no service
         elif passage.lease is not None and passage.call is not None:
             whole = live.usage_state is UsageState.REPORTED
-            self._parts.scheduler.settle(
+            return self._parts.scheduler.settle(
                 passage.lease, passage.call, live.usage, record.cost, whole=whole
             )
+        return None
 
     def _tell(self, record: CallRecord) -> None:
         self._parts.ledger.finished(record)

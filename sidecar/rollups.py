@@ -58,6 +58,15 @@ ADD_CALLS = f"""
     INSERT INTO days ({_COLUMNS}) {_FRESH_LINES} SELECT {_KEYS}, {_SUMS} FROM fresh WHERE true
     GROUP BY {_KEYS} {_ON_CONFLICT}
 """  # noqa: S608 - constants
+_TAKEN = ", ".join(f"-sum({name})" for name in COUNTS + FIGURES)
+TAKE_CALL, ADD_CALL = (
+    f"""
+    INSERT INTO days ({_COLUMNS}) SELECT {_KEYS}, {sums} FROM {ALL_FIGURES}
+    WHERE number = ? GROUP BY {_KEYS} {_ON_CONFLICT}
+    """  # noqa: S608 - constants
+    for sums in (_TAKEN, _SUMS)
+)
+"""Take a call off the books by day, and add it again, by the number of its row."""
 SELECT_NEW_PROGRAMS = f"""
     {_FRESH_PROGRAMS} SELECT key, program FROM fresh
     WHERE key <> '' AND program <> ''

@@ -41,12 +41,14 @@ class Part(Struct, frozen=True):
 
     `kind` is the vendor's word for it (`message`, `advisor_message`, `compaction`). `model` is None
     where it is the call's own. `usage` has no parts, and no figures that the vendor gives for the
-    whole alone (`reasoning_tokens`).
+    whole alone (`reasoning_tokens`). `largest` is the input of the largest request where a part is
+    the sum of several: prices by size go by it.
     """
 
     kind: str
     model: str | None
     usage: Usage
+    largest: int | None = None
 
 
 class UsageState(StrEnum):

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from sidecar.callrows import call_row
 from sidecar.errors import Kind
 from sidecar.ledger import KeyTimes, Ledger, Owner, program_of, read_times
 from sidecar.migrations import MIGRATIONS
 from sidecar.reading import APPLICATION
-from sidecar.tables import OBJECT_COUNT, KeyState, call_row, day_of
+from sidecar.tables import OBJECT_COUNT, KeyState, day_of
 from sidecar.usage import Cost, Outcome, Part, Usage, UsageState
 
 DAY = 86_400.0

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from sidecar import rollups
+from sidecar.callrows import MOST_COST, MOST_TOKENS
 from sidecar.database import DAY, Database, open_database
 from sidecar.ledger import Ledger
 from sidecar.reading import open_to_read
@@ -29,7 +30,7 @@ from sidecar.reports.activity import programs, today
 from sidecar.reports.columns import as_csv, as_json, columns, row
 from sidecar.reports.sums import Sums, total
 from sidecar.reports.usage import Dimension, Question, kept_since, usage
-from sidecar.tables import MOST_COST, MOST_TOKENS, Batch, Keep, Renamed
+from sidecar.tables import Batch, Keep, Renamed
 from sidecar.usage import Caller, CallRecord, Cost, Usage, UsageState
 
 NOW = 1_800_000_000.0

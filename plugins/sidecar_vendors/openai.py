@@ -41,6 +41,7 @@ from sidecar_vendors.openai_asking import ask_for_usage, hide_usage
 from sidecar_vendors.openai_paths import MODELS, locate
 from sidecar_vendors.openai_usage import (
     AnswerMeter,
+    BatchMeter,
     ChatMeter,
     EventsMeter,
     ImagesMeter,
@@ -114,7 +115,8 @@ class OpenAIDialect(Dialect):
             return ResponsesMeter() if endpoint.name == "responses" else EventsMeter()
         if "json" not in content_type:
             return NoMeter()
-        return ImagesMeter() if endpoint.name == "images" else AnswerMeter()
+        meters = {"images": ImagesMeter, "batches": BatchMeter}
+        return meters.get(endpoint.name, AnswerMeter)()
 
     def asking(self, endpoint: Endpoint, body: bytes) -> bytes | None:
         """Streams of chat and completions report usage only where `stream_options` says so."""

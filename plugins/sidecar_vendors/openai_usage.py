@@ -14,6 +14,7 @@ from msgspec import Raw, Struct, structs
 from sidecar import (
     Glance,
     JsonMeter,
+    Part,
     SseMeter,
     Usage,
     as_cost,
@@ -111,6 +112,19 @@ class AnswerMeter(JsonMeter):
             self.model = answer.model
         if isinstance(answer.id, str):
             self._created = (answer.id,)
+
+
+class BatchMeter(AnswerMeter):
+    """A batch: its `usage` is the sum of its requests, of which none is larger than usual as far as
+    anybody says."""
+
+    def read_answer(self, answer: Glance) -> None:
+        """As any answer, in the tier of batches."""
+        super().read_answer(answer)
+        if self._usage is not None:
+            usage = structs.replace(self._usage, service_tier="batch")
+            part = Part("batch", None, structs.replace(usage, reasoning_tokens=None), largest=0)
+            self._usage = structs.replace(usage, parts=(part,))
 
 
 class ImagesMeter(AnswerMeter):
