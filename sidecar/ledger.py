@@ -35,6 +35,7 @@ from sidecar.tables import (
     KeyState,
     KeyTimes,
     Learned,
+    ObjectKey,
     Objects,
     Owner,
     Renamed,
@@ -71,6 +72,8 @@ class Ledger:
         self._wall = wall
         self._keys: dict[str, KeyState] = {}
         self._objects: Objects = {}
+        self._untold: dict[str, list[tuple[ObjectKey, Owner, float, Learned]]] = {}
+        """What was learnt of calls whose own rows are still to come, by their ids."""
         self._digests: dict[str, tuple[bytes, ...]] = {}
         self._restore: Callable[[Iterable[Count]], None] = lambda _: None
         self._counts: tuple[Count, ...] = ()
@@ -158,6 +161,8 @@ class Ledger:
     def finished(self, record: CallRecord) -> None:
         """Keep one row for a finished call; the same call told again changes nothing."""
         self._store.step(record)
+        for entry in self._untold.pop(record.call_id, ()):
+            self._store.learned(*entry)
 
     def under_way(self, record: CallRecord) -> None:
         """Keep what is to be said of a call that has not ended, should it never end here."""
@@ -178,6 +183,8 @@ class Ledger:
         if len(object_id) > LONGEST_ID:
             return
         entry = (owner, self._wall())
+        if owner.claim is not None:
+            self._untold[owner.claim.call_id] = []
         self._objects.pop((kind, object_id), None)
         self._objects[kind, object_id] = entry
         if len(self._objects) > OBJECT_COUNT:
@@ -188,8 +195,14 @@ class Ledger:
         """An answer told what an object used: book it for the call that made it. Both are written
         together, so that no restart in between books it again."""
         owner, created = self._objects[kind, object_id]
-        entry = self._objects[kind, object_id] = (replace(owner, claim=None), created)
-        self._store.learned((kind, object_id), *entry, learned)
+        owner = replace(owner, claim=None)
+        self._objects[kind, object_id] = (owner, created)
+        entry = ((kind, object_id), owner, created, learned)
+        untold = self._untold.get(learned.claim.call_id)
+        if untold is None:
+            self._store.learned(*entry)
+        else:
+            untold.append(entry)
 
     def owner(self, kind: str, object_id: str) -> Owner | None:
         """Who created this object; None when nobody is known to have."""

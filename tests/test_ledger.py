@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace as replace_owner
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from sidecar.errors import Kind
 from sidecar.ledger import KeyTimes, Ledger, Owner, program_of, read_times
 from sidecar.migrations import MIGRATIONS
 from sidecar.reading import APPLICATION
-from sidecar.tables import OBJECT_COUNT, KeyState, day_of
+from sidecar.tables import OBJECT_COUNT, Claim, KeyState, Learned, day_of
 from sidecar.usage import Cost, Outcome, Part, Usage, UsageState
 
 DAY = 86_400.0
@@ -493,3 +494,51 @@ async def test_a_file_without_parts_gets_them_for_calls_that_follow(
     assert [tuple(day.values()) for day in days] == [
         ("m-1", 3, 260, 120, 2_250_009), ("o", 0, 40, 30, 18),
     ]  # fmt: skip
+
+
+CLAIM = Claim(
+    "call_1", "nightly", "acme", CALL.started, "m-1", "m-1", Usage(10, 5), 7, 6, (100, 200, 300)
+)
+LEARNT = Learned(CLAIM, Usage(100, 50, 20), Cost(70, 60, "p"), "m-2")
+
+
+@pytest.mark.parametrize("first", ["row", "look"])
+async def test_usage_learnt_of_an_object_takes_the_place_of_what_was_booked(
+    tmp_path: Path, wall: Wall, first: str
+) -> None:
+    owner = replace_owner(OWNER, claim=CLAIM)
+    cut_off = replace(
+        CALL, usage=Usage(10, 5), usage_state=UsageState.PARTIAL, cost=Cost(7, 6, "p")
+    )
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.remember("response", "r", owner)
+        if first == "row":
+            ledger.finished(cut_off)
+            await ledger.flush()
+        ledger.learned("response", "r", LEARNT)
+        assert ledger.owner("response", "r") == OWNER
+        if first == "look":  # a record waits until its caller is known
+            await ledger.flush()
+            ledger.finished(cut_off)
+    (row,) = rows(tmp_path)
+    assert (row["usage_state"], row["model_served"]) == ("reported", "m-2")
+    assert (row["input_tokens"], row["output_tokens"], row["cache_read_tokens"]) == (100, 50, 20)
+    assert (row["cost_listed"], row["cost_charged"], row["cost_whole"]) == (70, 60, 1)
+    assert_in_step(tmp_path)
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        assert ledger.owner("response", "r") == OWNER
+
+
+async def test_a_claim_outlives_the_process_and_follows_its_keys_name(
+    tmp_path: Path, wall: Wall
+) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"nightly": "text"}))
+        ledger.seen("nightly")
+        ledger.remember("response", "r", replace_owner(OWNER, claim=CLAIM))
+        ledger.finished(CALL)
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"daily": "text"}))
+        owner = ledger.owner("response", "r")
+        assert owner is not None
+        assert owner.claim == replace(CLAIM, key="daily")
