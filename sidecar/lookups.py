@@ -19,6 +19,8 @@ def is_lookup(call: Call, told_of: Iterable[str]) -> bool:
     endpoint = call.endpoint
     if endpoint.owned is not None and endpoint.creates is None and not endpoint.starts_work:
         return True
+    if endpoint.named and endpoint.owned is None:
+        return False  # its path has no id, whatever the answer calls itself
     path = unquote(call.located.path)
     return any(name and _stands_in(path, name) for name in told_of)
 

@@ -257,3 +257,13 @@ async def test_a_look_at_what_was_booked_already_changes_nothing(
     assert made["input_tokens"] == 900
     assert {look["input_tokens"] for look in looks} == {None}
     assert spent(proxy, "gpt") == COST
+
+
+async def test_an_answer_whose_id_is_a_word_of_its_path_is_booked(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(told(id="completions", model="m-1", usage=CHAT_USAGE)))
+    await proxy.ask("/v1/chat/completions", b'{"model":"m-1"}')
+    record = await proxy.record()
+    assert record.cost is not None
+    assert record.cost.charged == COST
