@@ -13,6 +13,7 @@ from sidecar.dialect import Meter
 from sidecar.errors import Refused
 from sidecar.exchange import was_sent
 from sidecar.intake import Call
+from sidecar.lookups import is_lookup
 from sidecar.prices import Prices
 from sidecar.relay import is_event_stream, readable_type
 from sidecar.routing import Candidate
@@ -34,11 +35,11 @@ class Abandoned:
         """What an answer says was used in the `data` that came of it, all of it if it is no
         stream; None when it says nothing of that. `started` is when the call began, in seconds
         since the epoch."""
-        if call.method == "GET":
-            return None  # what is only looked at again was counted when it was made
         try:
             meter = call.dialect.meter(call.endpoint, readable_type(reply))
             meter.feed(data)
+            if is_lookup(call, meter.created()):
+                return None  # what is only looked at again was counted when it was made
             usage = _usage(meter, call, candidate)
             whole, model = meter.finished or not is_event_stream(reply), meter.model
         except Exception as error:  # noqa: BLE001 - a plugin's accounting must never break traffic

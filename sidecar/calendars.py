@@ -102,6 +102,14 @@ class Calendar(Window):
     def _part_reserved(self, estimate: int) -> int:
         return 0 if self.unit is Unit.CALLS else estimate
 
+    def correct(self, amount: int, started: float) -> None:
+        """Count so much more, or less, of a call that began at `started` (seconds since the
+        epoch); nothing in a period that is remembered no longer."""
+        self.slide(0.0)
+        begun, _ = starts(self.period, started, self._zone)
+        if begun in self._amounts:
+            self._add(begun, amount)
+
     def _falls_to(self, most: int, now: float) -> float:
         return now if self.used <= max(most, 0) else self._end(now)
 

@@ -17,8 +17,10 @@ from pathlib import Path
 from time import gmtime, strftime
 
 from sidecar import counts, rollups, tables
+from sidecar.callrows import call_row
 from sidecar.errors import SidecarError
 from sidecar.habits import Spike, find_spikes
+from sidecar.learned import write_learned
 from sidecar.migrations import MIGRATIONS
 from sidecar.reading import APPLICATION, FILE, load
 from sidecar.state import OTHERS, prepare
@@ -81,7 +83,7 @@ class Database:
             self._note_zone(str(keep.zone or ""))
             before = _last_call(connection)
             for step in batch.steps:  # after the keys, of which a step may take one away
-                _write_step(connection, step, keep.zone)
+                _write_step(connection, step, keep.zone, before)
             return _roll_up(connection, before)
 
     def take_over(self) -> None:
@@ -235,16 +237,20 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         connection.executescript(f"BEGIN IMMEDIATE; {step} {marks} COMMIT;")
 
 
-def _write_step(connection: sqlite3.Connection, step: tables.Step, zone: tzinfo | None) -> None:
+def _write_step(
+    connection: sqlite3.Connection, step: tables.Step, zone: tzinfo | None, before: int
+) -> None:
     match step:
         case CallRecord():
-            connection.execute(tables.INSERT_CALL, tables.call_row(step, zone))
+            connection.execute(tables.INSERT_CALL, call_row(step, zone))
         case tables.UnderWay(record):
-            connection.execute(tables.INSERT_UNDER_WAY, tables.call_row(record, zone))
+            connection.execute(tables.INSERT_UNDER_WAY, call_row(record, zone))
         case tables.Renamed(old, new):
             names = {"old": tables.plain(old), "new": tables.plain(new)}
             for statement in rollups.RENAME:
                 connection.execute(statement, names)
+        case tables.Learned():
+            write_learned(connection, step, before)
         case tables.Forgotten(name):
             connection.execute(tables.DELETE_KEY, (tables.plain(name),))
 

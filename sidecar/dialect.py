@@ -97,6 +97,17 @@ class Facts(Struct, frozen=True):
     previous_id: str | None = None
 
 
+_PENDING = frozenset({
+    "queued", "in_progress", "validating", "finalizing", "cancelling", "canceling", "pending",
+    "running", "processing", "created", "starting",
+})  # fmt: skip
+
+
+def is_pending(status: object) -> bool:
+    """Return whether the `status` of a response, batch or interaction says that it is not done."""
+    return isinstance(status, str) and status.lower() in _PENDING
+
+
 class Meter(Protocol):
     """Reads the usage off a copy of an answer's bytes; the same however they are cut.
 
@@ -110,6 +121,10 @@ class Meter(Protocol):
     @property
     def expects_end(self) -> bool:
         """Whether an answer of this kind always has such an end, so that one without it was cut."""
+
+    @property
+    def pending(self) -> bool:
+        """The answer says that its work is not done: no figure in it is final."""
 
     @property
     def at_boundary(self) -> bool:

@@ -82,6 +82,8 @@ class LiveCall(Struct, eq=False):
     """What stands in line for it, while it waits."""
     counts: bool = False
     """Whether the vendor bills tokens for it."""
+    retold: bool = False
+    """Whether its answer only tells of what an earlier call made, and used."""
     noted: bool = False
     """Whether it is on the books already, as one that has not ended."""
     repeated: bool = False

@@ -63,6 +63,7 @@ class Glance(msgspec.Struct):
     service_tier: Any = None
     tool_usage: Any = None
     error: Any = None
+    status: Any = None
 
 
 def glance(data: bytes) -> Glance:
@@ -105,6 +106,7 @@ class BaseMeter:
     def __init__(self) -> None:
         self.finished = False
         self.expects_end = False
+        self.pending = False
         self.at_boundary = False
         self.model: str | None = None
         self.error: str | None = None

@@ -7,16 +7,18 @@ many small calls drift neither way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 
+from msgspec import structs
+
 from sidecar.config import Group, Pattern, Price, Provider, Snapshot
 from sidecar.pricelist import PriceList
 from sidecar.rates import INPUT, OUTPUT, REQUESTS, Rate, Rates, Unit, rounded
-from sidecar.usage import CallRecord, Cost, Usage
+from sidecar.usage import CallRecord, Cost, Part, Usage
 
 MOST_MODELS = 2000
 """Prices kept at hand; the oldest go first and are looked up again."""
@@ -118,15 +120,37 @@ class Prices:
         names: tuple[str | None, str | None, str | None], started: float,
     ) -> Cost | None:  # fmt: skip
         if _is_free(provider):
-            return Cost(0, 0, FREE)
+            return Cost(0, 0, FREE, parts=(Cost(0, 0, FREE),) * len(usage.parts))
         tariff = self._find(provider, *names)
         said = usage.reported_cost if provider.vendor.reports_cost else None
         if said is not None and not (tariff is not None and tariff.written):
             return _charged(Fraction(said), group, REPORTED)
-        if tariff is None:
+        if usage.parts:
+            return self._of_parts(usage.parts, provider, group, names, started)
+        found = _exact(tariff, usage, started)
+        return None if found is None else _charged(found[0], group, found[1])
+
+    def _of_parts(
+        self, parts: Sequence[Part], provider: Provider, group: Group,
+        names: tuple[str | None, str | None, str | None], started: float,
+    ) -> Cost | None:  # fmt: skip
+        """What several requests cost together: each by its own model's price and its own size, the
+        sum rounded once. What is charged for a request is charged once a call."""
+        found = []
+        for number, part in enumerate(parts):
+            own = names if part.model is None else (part.model, None, None)
+            tariff = self._find(provider, *own)
+            found.append(_exact(tariff, part.usage, started, int(number == 0), part.largest))
+        known = [each for each in found if each is not None]
+        if not known:
             return None
-        exact = tariff.rates(started, usage.service_tier).cost(_counts(usage))
-        return None if exact is None else _charged(exact, group, tariff.name)
+        prices = " + ".join(dict.fromkeys(price for _, price in known))
+        whole = _charged(sum((exact for exact, _ in known), Fraction()), group, prices)
+        return structs.replace(
+            whole,
+            whole=len(known) == len(found),
+            parts=tuple(each and _charged(each[0], group, each[1]) for each in found),
+        )
 
     def estimate(
         self, provider: Provider, group: Group, asked: str | None, sent: str | None,
@@ -254,7 +278,17 @@ def _names(*some: str | None) -> Names:
     return tuple(dict.fromkeys(name for name in some if name))
 
 
-def _counts(usage: Usage) -> dict[str, int]:
+def _exact(
+    tariff: Tariff | None, usage: Usage, started: float, requests: int = 1, size: int | None = None
+) -> tuple[Fraction, str] | None:
+    """Nano-dollars before the multiplier, and the name of the price; None when it is unknown."""
+    if tariff is None:
+        return None
+    exact = tariff.rates(started, usage.service_tier).cost(_counts(usage, requests), size)
+    return None if exact is None else (exact, tariff.name)
+
+
+def _counts(usage: Usage, requests: int) -> dict[str, int]:
     tokens = (
         (INPUT, usage.input_tokens),
         (OUTPUT, usage.output_tokens),
@@ -266,5 +300,5 @@ def _counts(usage: Usage) -> dict[str, int]:
     )
     counts = dict(usage.units)
     counts |= {name: count for name, count in tokens if count is not None}
-    counts[REQUESTS] = 1
+    counts[REQUESTS] = requests
     return counts

@@ -22,14 +22,17 @@ from sidecar.attempt import Attempted
 from sidecar.callers import Callers
 from sidecar.catalog import Catalog
 from sidecar.config import Provider, Snapshot
+from sidecar.deferred import Deferred
 from sidecar.dialect import Dialect, Meter
 from sidecar.dispatch import Dispatch
 from sidecar.errors import Kind, Refusal, Refused
+from sidecar.gates import Need
 from sidecar.guard import Door
 from sidecar.intake import Call, find_session, read_call
 from sidecar.leases import Lease
 from sidecar.ledger import Ledger
 from sidecar.live import LiveCall, LiveCalls
+from sidecar.metering import read_meter
 from sidecar.metrics import Metrics
 from sidecar.plugins import Registry
 from sidecar.prices import Prices
@@ -39,7 +42,6 @@ from sidecar.routing import Candidate
 from sidecar.scheduler import Scheduler
 from sidecar.totals import with_spent
 from sidecar.usage import CallRecord, Outcome, Usage, UsageState
-from sidecar.verdicts import code_word
 
 log = logging.getLogger("sidecar.proxy")
 
@@ -81,9 +83,18 @@ class Passage:
         self.relay = live.passing = Relay(request)
         self.call: Call | None = None
         self.meter: Meter | None = None
-        self.provider: Provider | None = None
-        self.priced_as: str | None = None
+        self.candidate: Candidate | None = None
         self.lease: Lease[Candidate] | None = None
+
+    @property
+    def provider(self) -> Provider | None:
+        """Who gave the answer that is passed on."""
+        return None if self.candidate is None else self.candidate.provider
+
+    @property
+    def priced_as(self) -> str | None:
+        """The name by which the answer is priced, where the route or the provider gives one."""
+        return None if self.candidate is None else self.candidate.route.price_name
 
 
 class Proxy:
@@ -91,6 +102,7 @@ class Proxy:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._deferred = Deferred(parts.ledger, parts.scheduler, parts.prices, parts.metrics)
         self._dialects = tuple(parts.registry.dialects.values())
         self._probes = {"/"}.union(*(dialect.probes for dialect in self._dialects))
 
@@ -184,15 +196,13 @@ class Proxy:
             length = None if attempted.body else reply.length
             return await relay.send(reply.status, reply.reason, fields, attempted.body, length)
         self._parts.ledger.used(call.key.name, live.program)
-        passage.provider = attempted.candidate.provider
-        passage.priced_as = attempted.candidate.route.price_name
+        passage.candidate = attempted.candidate
         meter = passage.meter = live.meter = call.dialect.meter(call.endpoint, readable_type(reply))
         response = await attempted.relay_through(relay, fields, meter)
         if relay.end is End.CUT:
             live.outcome, live.reason = Outcome.CUT, relay.fault
             why = Refusal(Kind.UPSTREAM_UNREACHABLE, f"{live.provider}: {relay.fault}")
             return await relay.cut(call.dialect, call.endpoint, meter, why, live.call_id)
-        ownership.remember(call, attempted.candidate, meter, self._parts.ledger)
         live.outcome = Outcome.OK
         return response
 
@@ -218,15 +228,13 @@ class Proxy:
         live, parts = passage.live, self._parts
         live.first_byte = passage.relay.first_byte
         try:
-            if passage.meter is not None and passage.call is not None:
-                _read_meter(passage, passage.call, passage.meter)
+            retold = self._read(passage)
             record = parts.live.close(live)
-            if live.key is not None and passage.provider is not None:
-                cost = parts.prices.cost(
-                    record, passage.provider, live.key.group, passage.priced_as
-                )
+            provider = passage.provider
+            if live.key is not None and provider is not None and not live.retold:
+                cost = parts.prices.cost(record, provider, live.key.group, passage.priced_as)
                 record = structs.replace(record, cost=cost)
-            self._settle(passage, record)
+            self._note_objects(passage, record, self._settle(passage, record), retold)
             if live.spent is not None:
                 record = with_spent(record, live.spent)
         finally:
@@ -238,55 +246,40 @@ class Proxy:
         parts.metrics.call_finished(record)
         parts.callers.complete(record, live.sighting, self._tell)
 
-    def _settle(self, passage: Passage, record: CallRecord) -> None:
+    def _read(self, passage: Passage) -> Usage | None:
+        """Read what the answer says; what it tells of an earlier call is returned."""
+        if passage.meter is None or passage.call is None:
+            return None
+        whole = passage.relay.end is End.WHOLE
+        return read_meter(passage.live, passage.call, passage.provider, passage.meter, whole=whole)
+
+    def _note_objects(
+        self, passage: Passage, record: CallRecord, counted: Need | None, retold: Usage | None
+    ) -> None:
+        """Remember what the answer made, or book what it tells of what was made before."""
+        call, candidate, meter = passage.call, passage.candidate, passage.meter
+        if call is None or candidate is None or meter is None:
+            return
+        try:
+            if retold is not None:
+                self._deferred.told(call, candidate.provider, meter, retold)
+            else:
+                spent = passage.live.spent
+                self._deferred.made(call, candidate, meter, record, spent, counted)
+        except Exception:
+            log.exception("what call %s made is not remembered", record.call_id)
+
+    def _settle(self, passage: Passage, record: CallRecord) -> Need | None:
         live = passage.live
         if passage.lease is not None and passage.meter is None:
             passage.lease.refund(sent=True)  # its answer led elsewhere, which is no service
         elif passage.lease is not None and passage.call is not None:
             whole = live.usage_state is UsageState.REPORTED
-            self._parts.scheduler.settle(
+            return self._parts.scheduler.settle(
                 passage.lease, passage.call, live.usage, record.cost, whole=whole
             )
+        return None
 
     def _tell(self, record: CallRecord) -> None:
         self._parts.ledger.finished(record)
         self._parts.finished(record)
-
-
-def _read_meter(passage: Passage, call: Call, meter: Meter) -> None:
-    live = passage.live
-    usage = _used(passage, call, meter)
-    # What is only looked at again was used, and counted, when it was made.
-    live.usage = None if call.method == "GET" else usage
-    complete = passage.relay.end is End.WHOLE
-    try:
-        complete = _read_end(live, meter) or complete
-    except Exception as error:  # noqa: BLE001 - the guard around foreign code
-        log.warning("the end of call %s is not known: %s", live.call_id, type(error).__name__)
-    if live.usage is not None:
-        live.usage_state = UsageState.REPORTED if complete else UsageState.PARTIAL
-    elif call.bills:
-        live.usage_state = UsageState.UNKNOWN
-
-
-def _read_end(live: LiveCall, meter: Meter) -> bool:
-    """What an answer says of itself; whether its end was seen."""
-    live.model_served = meter.model or live.model_served
-    if meter.finished and live.outcome is Outcome.CANCELLED:
-        # Some clients close as soon as they have read the end.
-        live.outcome = Outcome.OK
-    if meter.error is not None and live.outcome is Outcome.OK:
-        live.outcome = Outcome.UPSTREAM_ERROR
-        live.reason = f"in its answer: {code_word(meter.error)}"
-    return meter.finished
-
-
-def _used(passage: Passage, call: Call, meter: Meter) -> Usage | None:
-    try:
-        usage = meter.usage()
-        if usage is not None and passage.provider is not None:
-            usage = passage.provider.vendor.normalise(usage, call.endpoint)
-    except Exception as error:  # noqa: BLE001 - a plugin's accounting must never break traffic
-        log.warning("the usage of call %s is lost: %s", passage.live.call_id, type(error).__name__)
-        return None
-    return usage

@@ -18,7 +18,7 @@ from sidecar.config import Key, Snapshot
 from sidecar.counts import Count
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
 from sidecar.estimates import Estimates
-from sidecar.gates import Gate, Unit, need, sharing
+from sidecar.gates import Gate, Need, Unit, need, sharing
 from sidecar.holds import Held, Holds, in_words
 from sidecar.intake import Call
 from sidecar.leases import CallAt, Lease, NoRoom, Option, Waiter
@@ -138,23 +138,23 @@ class Scheduler:
     def settle(
         self, lease: Lease[Candidate], call: Call, usage: Usage | None, cost: Cost | None,
         *, whole: bool, typical: bool = True,
-    ) -> None:  # fmt: skip
-        """An answer is over: count what the vendor says it took, and what that cost. `whole`: the
-        figures are final; what is not known stays as it was estimated. `typical`: what is like it
-        will be estimated by it."""
+    ) -> Need:  # fmt: skip
+        """An answer is over: count what it took and cost, and return that. `whole`: the figures are
+        final; what is not known stays as estimated. `typical`: its like is estimated by it."""
         estimate = lease.option.need
         supposed, most = estimate[Unit.INPUT], estimate[Unit.OUTPUT_AT_MOST]
         money = settled_amount(estimate[Unit.MONEY], None if cost is None else cost.charged)
         if usage is None:
-            lease.settle(need(supposed, most, money))
-            return
+            lease.settle(used := need(supposed, most, money))
+            return used
         read, made = counted(lease.place, usage)
         read = supposed if usage.input_tokens is None else read
         made = made if whole and usage.output_tokens is not None else max(made, most)
-        lease.settle(need(read, made, money))
+        lease.settle(used := need(read, made, money))
         if whole and typical and call.model is not None:
             guessed, _ = guess(lease.place, size_of(call), call.facts.max_output)
             self.estimates.learn(call.key.name, call.model, guessed, read, made)
+        return used
 
     @property
     def granted(self) -> int:

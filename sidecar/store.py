@@ -20,7 +20,7 @@ from sidecar.database import Database, is_broken, open_database, set_aside
 from sidecar.errors import SidecarError
 from sidecar.notices import Notices
 from sidecar.reading import FILE, read_contents
-from sidecar.tables import Batch, Contents, Keep, KeyState, ObjectKey, Owner, Step, day_of
+from sidecar.tables import Batch, Contents, Keep, KeyState, Learned, ObjectKey, Owner, Step, day_of
 
 LOG = logging.getLogger("sidecar.ledger")
 GATHER = 0.25
@@ -103,6 +103,13 @@ class Store:
         """An object was created, or seen again."""
         with self._lock:
             self._batch.objects[key] = (owner, created)
+        self._notice()
+
+    def learned(self, key: ObjectKey, owner: Owner, created: float, learned: Learned) -> None:
+        """What an object used is known; never one of both without the other."""
+        with self._lock:
+            self._batch.objects[key] = (owner, created)
+            self._batch.steps.append(learned)
         self._notice()
 
     def count(self, count: Count) -> None:

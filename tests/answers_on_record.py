@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from sidecar import Usage
+from sidecar import Part, Usage
 
 SSE = "text/event-stream; charset=utf-8"
 JSON = "application/json"
@@ -287,7 +287,69 @@ RECORDED = [
              b'{"id":"m","model":"c","usage":{"input_tokens":5,"output_tokens":7,"iterations":['
              b'{"type":"compaction","input_tokens":1000,"output_tokens":90},'
              b'{"type":"message","input_tokens":5,"output_tokens":7}]}}',
-             Usage(1005, 97), "c", created=("m",)),
+             Usage(1005, 97, parts=(Part("compaction", None, Usage(1000, 90)),
+                                    Part("message", None, Usage(5, 7)))), "c", created=("m",)),
+    Recorded("message with a compaction that writes and reads a cache", "anthropic", "messages", JSON,
+             b'{"id":"m","model":"c","usage":{"input_tokens":5,"output_tokens":7,"service_tier":"standard","iterations":['
+             b'{"type":"compaction","input_tokens":1000,"output_tokens":90,"cache_creation_input_tokens":55096,'
+             b'"cache_read_input_tokens":300,"cache_creation":{"ephemeral_1h_input_tokens":96}},'
+             b'{"type":"message","input_tokens":5,"output_tokens":7}]}}',
+             Usage(56401, 97, 300, 55096, 96, service_tier="standard", parts=(
+                 Part("compaction", None, Usage(56396, 90, 300, 55096, 96, service_tier="standard")),
+                 Part("message", None, Usage(5, 7, service_tier="standard")))), "c", created=("m",)),
+    # The top has the first request's input alone, but the output of both (platform.claude.com, advisor tool).
+    Recorded("message with an advisor", "anthropic", "messages", JSON,
+             b'{"id":"m","model":"claude-haiku-4-5-20251001","usage":{"input_tokens":412,"cache_read_input_tokens":0,'
+             b'"cache_creation_input_tokens":0,"output_tokens":531,"server_tool_use":{"web_search_requests":2},'
+             b'"iterations":['
+             b'{"type":"message","input_tokens":412,"cache_read_input_tokens":0,"cache_creation_input_tokens":0,'
+             b'"output_tokens":89},'
+             b'{"type":"advisor_message","model":"claude-opus-4-7","input_tokens":823,"cache_read_input_tokens":0,'
+             b'"cache_creation_input_tokens":0,"output_tokens":1612},'
+             b'{"type":"message","model":"claude-haiku-4-5","input_tokens":1348,"cache_read_input_tokens":412,'
+             b'"cache_creation_input_tokens":0,"output_tokens":442}]}}',
+             Usage(2995, 2143, 412, 0, units=(("web_searches", 2),), parts=(
+                 Part("message", None, Usage(412, 89, 0, 0, units=(("web_searches", 2),))),
+                 Part("advisor_message", "claude-opus-4-7", Usage(823, 1612, 0, 0)),
+                 Part("message", None, Usage(1760, 442, 412, 0)))), "claude-haiku-4-5-20251001", created=("m",)),
+    Recorded("messages stream whose top has the sum of the executor's requests", "anthropic", "messages", SSE,
+             sse({"type": "message_start", "message": {"id": "m", "model": "f", "usage": {
+                     "input_tokens": 2, "cache_read_input_tokens": 85338, "cache_creation_input_tokens": 2793, "output_tokens": 1}}},
+                 {"type": "message_delta", "usage": {"input_tokens": 4, "cache_read_input_tokens": 173469,
+                     "cache_creation_input_tokens": 4814, "output_tokens": 946, "iterations": [
+                     {"type": "message", "input_tokens": 2, "output_tokens": 833,
+                      "cache_read_input_tokens": 85338, "cache_creation_input_tokens": 2793},
+                     {"type": "advisor_message", "model": "o", "input_tokens": 90314, "output_tokens": 5644},
+                     {"type": "message", "input_tokens": 2, "output_tokens": 113,
+                      "cache_read_input_tokens": 88131, "cache_creation_input_tokens": 2021}]}},
+                 MESSAGE_STOP, names=True),
+             Usage(268601, 6590, 173469, 4814, parts=(
+                 Part("message", None, Usage(88133, 833, 85338, 2793)),
+                 Part("advisor_message", "o", Usage(90314, 5644)),
+                 Part("message", None, Usage(90154, 113, 88131, 2021)))), "f"),
+    Recorded("message of a fallback, whose top is that of the model that served", "anthropic", "messages", JSON,
+             b'{"model":"fable","usage":{"input_tokens":10,"output_tokens":4,"iterations":['
+             b'{"type":"message","model":"fable","input_tokens":9,"output_tokens":1},'
+             b'{"type":"fallback_message","model":"opus","input_tokens":10,"output_tokens":4}]}}',
+             Usage(19, 5, parts=(Part("message", "fable", Usage(9, 1)),
+                                 Part("fallback_message", None, Usage(10, 4)))), "opus"),
+    Recorded("message of a fallback, whose top is the sum", "anthropic", "messages", JSON,
+             b'{"model":"opus","usage":{"input_tokens":19,"output_tokens":5,"iterations":['
+             b'{"type":"message","model":"fable","input_tokens":9,"output_tokens":1},'
+             b'{"type":"fallback_message","model":"opus","input_tokens":10,"output_tokens":4}]}}',
+             Usage(19, 5, parts=(Part("message", "fable", Usage(9, 1)),
+                                 Part("fallback_message", None, Usage(10, 4)))), "opus"),
+    Recorded("message with one request of its own", "anthropic", "messages", JSON,
+             b'{"model":"c","usage":{"input_tokens":5,"output_tokens":7,"iterations":['
+             b'{"type":"message","input_tokens":5,"output_tokens":7}]}}', Usage(5, 7), "c"),
+    Recorded("message whose iterations are no rows, or have no figures", "anthropic", "messages", JSON,
+             b'{"model":"c","usage":{"input_tokens":5,"output_tokens":7,"iterations":[1,null,{"type":"message"},'
+             b'{"type":7,"input_tokens":"x"}]}}', Usage(5, 7), "c"),
+    Recorded("message with an advisor and rows that the top does not have", "anthropic", "messages", JSON,
+             b'{"model":"c","usage":{"input_tokens":5,"output_tokens":7,"iterations":['
+             b'{"type":"advisor_message","model":"o","input_tokens":50,"output_tokens":70}]}}',
+             Usage(55, 77, parts=(Part("message", None, Usage(5, 7)),
+                                  Part("advisor_message", "o", Usage(50, 70)))), "c"),
     Recorded("messages stream of a compatible vendor, with all figures in its delta", "anthropic", "messages", SSE,
              sse({"type": "message_start", "message": {"model": "glm", "usage": {"input_tokens": 0, "output_tokens": 0}}},
                  {"type": "message_delta", "usage": {"input_tokens": 7, "cache_read_input_tokens": 90, "output_tokens": 3}},

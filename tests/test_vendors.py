@@ -47,7 +47,7 @@ PATHS = [
     ("anthropic", "POST", "/v1/v1/messages", "messages", "/v1/messages", None),
     ("anthropic", "POST", "//v1/messages/count_tokens", "count_tokens", "/v1/messages/count_tokens", None),
     ("anthropic", "POST", "/v1/messages/batches", "batches", "/v1/messages/batches", None),
-    ("anthropic", "GET", "/v1/messages/batches/b1/results", "batches", "/v1/messages/batches/b1/results", None),
+    ("anthropic", "GET", "/v1/messages/batches/b1/results", "batch_results", "/v1/messages/batches/b1/results", None),
     ("anthropic", "GET", "/v1/models/claude-x", "model", "/v1/models/claude-x", "claude-x"),
     ("anthropic", "GET", "/v1/organizations/o/x", "organization", "/v1/organizations/o/x", None),
     ("gemini", "POST", "/v1beta/models/g-3:generateContent", "generate", "/v1beta/models/g-3:generateContent", "g-3"),

@@ -40,6 +40,7 @@ from sidecar import (
     truth,
 )
 from sidecar_vendors import anthropic_limits
+from sidecar_vendors.anthropic_batches import ResultsMeter
 from sidecar_vendors.anthropic_usage import MessageMeter, MessagesMeter
 from sidecar_vendors.openai import rows
 
@@ -54,6 +55,7 @@ _COMPLETE = Endpoint("complete", ModelAt.BODY, counts=True)
 _FILES = Endpoint("files", creates="file", free=True)
 _FILE = Endpoint("files", owned="file", free=True)
 _BATCH = Endpoint("batches", owned="batch", free=True)
+_RESULTS = Endpoint("batch_results", owned="batch", free=True)
 _BATCHES_MADE = Endpoint("batches", starts_work=True)  # all of an account's, whoever made them
 _OTHER = Endpoint("other", named=False)
 # What nobody knows may be paid work: without a model in it, only a key of all models may start it.
@@ -119,6 +121,8 @@ class AnthropicDialect(Dialect):
                 return Located(COUNT_TOKENS, own)
             case ["messages", "batches"]:
                 return Located(BATCHES if method == "POST" else _BATCHES_MADE, own)
+            case ["messages", "batches", batch, "results"]:
+                return Located(_RESULTS, own, object_id=batch)
             case ["messages", "batches", batch, *_]:
                 return Located(_BATCH, own, object_id=batch)
             case ["complete"]:
@@ -159,6 +163,8 @@ class AnthropicDialect(Dialect):
 
     def meter(self, endpoint: Endpoint, content_type: str) -> Meter:
         """By what the answer is."""
+        if endpoint is _RESULTS:
+            return ResultsMeter()
         if content_type.startswith("text/event-stream"):
             # The old completions stream has events of another kind.
             return MessagesMeter() if endpoint.name == "messages" else NoMeter()

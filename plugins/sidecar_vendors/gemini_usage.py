@@ -14,7 +14,16 @@ from collections.abc import Iterator, Mapping
 import msgspec
 from msgspec import structs
 
-from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, as_object, error_word
+from sidecar import (
+    JsonMeter,
+    SseMeter,
+    Usage,
+    as_count,
+    as_mapping,
+    as_object,
+    error_word,
+    is_pending,
+)
 
 _FIGURES = b'"usageMetadata"'
 _MOST_FIGURES = 8192
@@ -163,6 +172,7 @@ class GenerateMeter(JsonMeter):
             chunks.take(as_mapping(chunk))
         self._usage, self.model, self.error = chunks.usage, chunks.model, chunks.error
         top = as_mapping(value)
+        self.pending = is_pending(top.get("status"))
         name = top.get("name") or as_mapping(top.get("file")).get("name") or top.get("id")
         if isinstance(name, str):
             self._created = (name,)

@@ -42,6 +42,7 @@ from sidecar_vendors.openai_asking import ask_for_usage, hide_usage
 from sidecar_vendors.openai_paths import MODELS, locate
 from sidecar_vendors.openai_usage import (
     AnswerMeter,
+    BatchMeter,
     ChatMeter,
     EventsMeter,
     ImagesMeter,
@@ -71,6 +72,7 @@ _METERS: Mapping[str, type[AnswerMeter]] = {
     "embeddings": EmbeddingsMeter,
     "rerank": EmbeddingsMeter,
     "ocr": PagesMeter,
+    "batches": BatchMeter,
 }
 
 

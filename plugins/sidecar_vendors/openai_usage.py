@@ -15,6 +15,7 @@ from msgspec import Raw, Struct, structs
 from sidecar import (
     Glance,
     JsonMeter,
+    Part,
     SseMeter,
     Usage,
     as_cost,
@@ -22,6 +23,7 @@ from sidecar import (
     as_mapping,
     as_object,
     error_word,
+    is_pending,
 )
 
 _TERMINAL = (b"response.completed", b"response.incomplete", b"response.failed")
@@ -145,12 +147,26 @@ class AnswerMeter(JsonMeter):
         """`usage`, `model`, `service_tier` and `id` stand at the top."""
         usage = read_usage(as_mapping(answer.usage), answer.tool_usage)
         self._usage = with_tier(usage, answer.service_tier)
+        self.pending = is_pending(answer.status)
         # Some vendors answer 200 with nothing but an error in it.
         self.error = error_word(answer.error)
         if isinstance(answer.model, str):
             self.model = answer.model
         if isinstance(answer.id, str):
             self._created = (answer.id,)
+
+
+class BatchMeter(AnswerMeter):
+    """A batch: its `usage` is the sum of its requests, of which none is larger than usual as far as
+    anybody says."""
+
+    def read_answer(self, answer: Glance) -> None:
+        """As any answer, in the tier of batches."""
+        super().read_answer(answer)
+        if self._usage is not None:
+            usage = structs.replace(self._usage, service_tier="batch")
+            part = Part("batch", None, structs.replace(usage, reasoning_tokens=None), largest=0)
+            self._usage = structs.replace(usage, parts=(part,))
 
 
 class ImagesMeter(AnswerMeter):
