@@ -110,6 +110,18 @@ async def test_a_second_choice_that_has_not_ended_leaves_the_answer_in_part(
     ]
 
 
+async def test_nothing_that_came_before_a_break_is_lost(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    body = sse(chunk(choices=[delta("x" * MOST_PER_EVENT)]), chunk(choices=[], usage=CHAT_USAGE))
+    vendor.play(stream(body, end=b""))
+    found = await CHAT.call(proxy, stream=True)
+    assert found.body.startswith(body + CHAT.event)
+    record = await proxy.record()
+    assert (record.outcome, record.usage_state) == (Outcome.CUT, UsageState.PARTIAL)
+    assert used(record.usage) == (1200, 340)
+
+
 # ── the end of a JSON answer ───────────────────────────────────────────────────────────────────
 
 JSON = {
