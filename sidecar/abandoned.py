@@ -14,8 +14,9 @@ from sidecar.errors import Refused
 from sidecar.exchange import was_sent
 from sidecar.intake import Call
 from sidecar.lookups import is_lookup
+from sidecar.metering import meter_for
 from sidecar.prices import Prices
-from sidecar.relay import is_event_stream, readable_type
+from sidecar.relay import is_event_stream
 from sidecar.routing import Candidate
 from sidecar.upstream import Reply
 from sidecar.usage import Spent, Usage, UsageState
@@ -36,12 +37,13 @@ class Abandoned:
         stream; None when it says nothing of that. `started` is when the call began, in seconds
         since the epoch."""
         try:
-            meter = call.dialect.meter(call.endpoint, readable_type(reply))
+            meter = meter_for(call, reply)
             meter.feed(data)
             if is_lookup(call, meter.created()):
                 return None  # what is only looked at again was counted when it was made
             usage = _usage(meter, call, candidate)
-            whole, model = meter.finished or not is_event_stream(reply), meter.model
+            whole = meter.finished or not (meter.unfinished or is_event_stream(reply))
+            whole, model = whole and not meter.unread, meter.model
         except Exception as error:  # noqa: BLE001 - a plugin's accounting must never break traffic
             log.warning("what %s said is lost: %s", candidate.provider.name, type(error).__name__)
             return None

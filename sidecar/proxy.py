@@ -32,11 +32,11 @@ from sidecar.intake import Call, find_session, read_call
 from sidecar.leases import Lease
 from sidecar.ledger import Ledger
 from sidecar.live import LiveCall, LiveCalls
-from sidecar.metering import read_meter
+from sidecar.metering import meter_for, read_meter
 from sidecar.metrics import Metrics
 from sidecar.plugins import Registry
 from sidecar.prices import Prices
-from sidecar.relay import End, Relay, readable_type
+from sidecar.relay import End, Relay
 from sidecar.rewriting import Rewriter
 from sidecar.routing import Candidate
 from sidecar.scheduler import Scheduler
@@ -197,7 +197,7 @@ class Proxy:
             return await relay.send(reply.status, reply.reason, fields, attempted.body, length)
         self._parts.ledger.used(call.key.name, live.program)
         passage.candidate = attempted.candidate
-        meter = passage.meter = live.meter = call.dialect.meter(call.endpoint, readable_type(reply))
+        meter = passage.meter = live.meter = meter_for(call, reply)
         response = await attempted.relay_through(relay, fields, meter)
         if relay.end is End.CUT:
             live.outcome, live.reason = Outcome.CUT, relay.fault
