@@ -82,6 +82,7 @@ OPTIONS = {
     "as": RENAMES,
     "limits": LIMITS,
     "max_input": COUNTS,
+    "retry": st.sampled_from(["if-unserved", "at-least-once"]),
     "weight": COUNTS,
 }
 PRICE = maybe(input=st.just("$1.5"), image=st.just("0.04"))

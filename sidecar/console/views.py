@@ -125,6 +125,7 @@ def _entry(value: Value) -> View:
         "as": options.get("as"),
         "limits": options.get("limits") or {},
         "max_input": options.get("max_input"),
+        "retry": options.get("retry"),
         "weight": options.get("weight"),
     }
 

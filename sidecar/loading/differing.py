@@ -140,7 +140,9 @@ def _options(owner: Group | Key, among: list[str]) -> dict[str, str]:
             options = plain.route(route)[name]
             assert isinstance(options, dict)  # noqa: S101 - by its construction
             kept = {
-                n: v for n, v in options.items() if n in ("as", "limits", "max_input", "weight")
+                n: v
+                for n, v in options.items()
+                if n in ("as", "limits", "max_input", "retry", "weight")
             }
             found |= {f"{field} on {name}": value for field, value in _flat(kept).items()}
     return found

@@ -112,6 +112,7 @@ class Router:
             rename=rename,
             allowance=Allowance(limits(options.get("limits"))),
             max_input=options.get("max_input"),
+            at_least_once=options.get("retry", False),
             priority=options.get("priority", order),
             weight=options.get("weight", 1),
         )

@@ -114,6 +114,7 @@ def route(one: Route) -> Plain:
     options["limits"] = limits(one.allowance.limits)
     if one.max_input is not None:
         options["max_input"] = count(one.max_input)
+    options["retry"] = "at-least-once" if one.at_least_once else "if-unserved"
     return {one.provider.name: options | {"priority": one.priority, "weight": one.weight}}
 
 
