@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import HttpResponseParser
+from aiohttp.http import HttpResponseParser, HttpVersion11
 from multidict import CIMultiDictProxy
 from yarl import URL
 
@@ -95,6 +95,13 @@ class Connection(Pausing, ResponseHandler):
             with suppress(Exception):  # the library's parser reads on where a head stops
                 self.begun = self._parser.feed_eof() is not None
         super().connection_lost(exc)
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        """Take the head of an answer. Keeping connections is an option of HTTP/1.0 that many of its
+        servers claim and do not have: the next request would wait for ever."""
+        if data[0].version < HttpVersion11:
+            self.force_close()
+        super().feed_data(data, size)
 
     def expect(self, method: str) -> None:
         """Read what comes as the answer to a request.
