@@ -1,7 +1,7 @@
 """What an attempt used that came to nothing, as far as its vendor said so before it failed.
 
-An answer with an error's status, and a stream that begins with an error, are the vendor's word that
-it did nothing, unless they tell usage. Whatever else was sent may have been served, and billed.
+An answer with an error's status is the vendor's word that it did nothing, unless it tells usage.
+Whatever else was sent may have been served, and billed: also what began with 200 and an error.
 """
 
 from __future__ import annotations

@@ -157,7 +157,9 @@ class Catalog:
         pairs = headers.for_upstream(
             encoded(dialect.models_headers), (*provider.set_headers, *prepared.headers)
         )
-        reply = await self._upstream.send(provider, "GET", prepared.url, pairs, None)
+        reply = await self._upstream.send(
+            provider, "GET", prepared.url, pairs, None, at_least_once=True
+        )
         try:
             body, whole = await reply.read_all(MAXIMUM)
         finally:

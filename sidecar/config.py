@@ -158,7 +158,8 @@ class Rename:
 class Route:
     """One provider that a key may use: for which models, in which place, under which limits.
 
-    `priority` is always set: the list's order where the file gives no numbers. `inherited` is true
+    `at_least_once`: a request that may have been served is sent again all the same. `priority` is
+    always set: the list's order where the file gives no numbers. `inherited` is true
     when the group's list is in force for the key.
     """
 
@@ -170,6 +171,7 @@ class Route:
     allowance: Allowance = UNBOUNDED
     max_input: int | None = None
     priced_as: str | None = None
+    at_least_once: bool = False
     priority: int = 0
     weight: int = 1
 

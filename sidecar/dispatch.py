@@ -112,6 +112,8 @@ class Dispatch:
                 self._learn(attempted)  # before others get the room that this one had
             finally:
                 self._give_back(errand, lease, attempted.spent, sent=attempted.sent)
+            if attempted.lost:
+                raise _lost(errand.failed)
             if not self._may_pass(attempted):
                 errand.leave_out(attempted)
             if errand.rewriter.consumed or not errand.candidates:
@@ -213,6 +215,8 @@ class Dispatch:
         if attempted.verdict not in {Verdict.SLOW_DOWN, Verdict.OVERLOADED}:
             return False
         if attempted.reply is not None:
+            if attempted.reply.fields.get("x-should-retry", "").strip().lower() == "false":
+                return False  # the vendor says that asking it again does not help
             throttled = attempted.verdict is Verdict.SLOW_DOWN
             return throttled or attempted.reply.status in _PASSING
         if attempted.in_stream:
@@ -239,8 +243,7 @@ def best(failed: Sequence[Attempted]) -> Attempted:
     for attempted in [*(a for a in reversed(failed) if a.candidate is first), *failed]:
         if attempted.reply is not None and attempted.verdict is not Verdict.CREDENTIAL:
             return attempted
-    reasons = (f"{each.candidate.provider.name}: {each.reason}" for each in failed)
-    tried = "; ".join(dict.fromkeys(reasons))
+    tried = _tried(failed)
     rejected = [each for each in failed if each.verdict is Verdict.CREDENTIAL]
     if rejected:
         names = ", ".join(f"{each.candidate.credential_name or 'none'}" for each in rejected)
@@ -254,9 +257,29 @@ def best(failed: Sequence[Attempted]) -> Attempted:
         slow = last.verdict is Verdict.SLOW_DOWN
         kind = Kind.RATE_LIMITED if slow else Kind.OVERLOADED
         raise Refused(kind, f"the provider answers with errors. Tried: {tried}", retry_after=5.0)
+    raise Refused(_kind(failed), f"no provider could be reached. Tried: {tried}")
+
+
+def _lost(failed: Sequence[Attempted]) -> Refused:
+    """Return the refusal of a call whose last request may have been served: whatever others
+    answered before, a client that follows them would have it served twice."""
+    name = failed[-1].candidate.provider.name
+    return Refused(
+        _kind(failed[-1:]),
+        f"provider {name} took the request and gave no answer, so that it may have been served: "
+        "it is not sent again, here or elsewhere, unless the route says `retry: at-least-once`. "
+        f"Tried: {_tried(failed)}",
+    )
+
+
+def _kind(failed: Sequence[Attempted]) -> Kind:
     faults = {each.error.fault for each in failed if each.error is not None}
-    kind = {
+    return {
         frozenset({Fault.TIMEOUT}): Kind.UPSTREAM_TIMEOUT,
         frozenset({Fault.PROTOCOL}): Kind.UPSTREAM_INVALID,
     }.get(frozenset(faults), Kind.UPSTREAM_UNREACHABLE)
-    raise Refused(kind, f"no provider could be reached. Tried: {tried}")
+
+
+def _tried(failed: Sequence[Attempted]) -> str:
+    reasons = (f"{each.candidate.provider.name}: {each.reason}" for each in failed)
+    return "; ".join(dict.fromkeys(reasons))

@@ -108,13 +108,15 @@ class Kind(Enum):
 class Refusal:
     """An answer of our own. `retry_after` is seconds; the message names the setting to change;
     `headers` are further ones that say it to programs. `final`: the client's own retry would not
-    help, though for its kind it might."""
+    help, though for its kind it might. `upstream_status` is a provider's own, where this only puts
+    its answer into another shape."""
 
     kind: Kind
     message: str
     retry_after: float | None = None
     headers: tuple[tuple[str, str], ...] = ()
     final: bool = False
+    upstream_status: int | None = None
 
     @property
     def retryable(self) -> bool:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from sidecar.fields import Fields, encoded, text_of
 from sidecar.reserved_headers import CODING, CONNECTION, COOKIES, CREDENTIAL_HEADERS, HOP_BY_HOP
+from sidecar.waits import is_nonsense
 
 CALL_ID = "x-sidecar-call"
 PROVIDER = "x-sidecar-provider"
@@ -69,12 +70,13 @@ def for_client(
 
     Those named in `urls` (lower case) pass as `relocate` has them, or not at all where it says
     None: an address at the vendor would lead the client, with its local key, past this process.
+    A `Retry-After` that says nothing usable is left out: clients sleep for it, or fail on it.
     """
     gone = _nominated(fields)
     kept: list[tuple[bytes, bytes]] = []
     for field in fields:
         name = _answered(field[0])
-        if name is None or name in gone:
+        if name is None or name in gone or is_nonsense(name, text_of(field[1])):
             continue
         if name in urls:
             moved = relocate(text_of(field[1]))

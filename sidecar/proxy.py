@@ -193,8 +193,9 @@ class Proxy:
         fields = answers.relayed_headers(passage.request, call, attempted, live)
         if attempted.body is not None:
             live.outcome, live.reason = answers.blame(attempted)
-            length = None if attempted.body else reply.length
-            return await relay.send(reply.status, reply.reason, fields, attempted.body, length)
+            fields, body = answers.in_shape(call, attempted, fields, live.call_id)
+            length = None if body else reply.length
+            return await relay.send(reply.status, reply.reason, fields, body, length)
         self._parts.ledger.used(call.key.name, live.program)
         passage.candidate = attempted.candidate
         meter = passage.meter = live.meter = meter_for(call, reply)

@@ -199,7 +199,8 @@ class Vendor:
 
     def judge_event(self, error: str) -> Verdict:
         """What to do with a 200 answer that begins with an error, by the vendor's own word for it.
-        TAKE passes it on as it is, and so does CLIENT; never raises."""
+        CLIENT passes it on as it is. TAKE says that the word is not known: other providers are
+        tried, and where none serves, the answer is passed on as it is. Never raises."""
         return judge_by_word(error, self.codes)
 
     def family(self, model: str) -> str:

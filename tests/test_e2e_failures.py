@@ -63,7 +63,7 @@ providers:
     timeouts: {{first_byte: 300ms}}
   b: {{plugin: openai, base_url: "{url}/b", credential: env:UPSTREAM_KEY}}
 groups:
-  Both: {{vendor: openai, routes: [a, b]}}
+  Both: {{vendor: openai, routes: [a: {{retry: at-least-once}}, b]}}
   Alone: {{vendor: openai, routes: [a]}}
 keys:
   gpt: {{group: Both, hash: "{{gpt}}"}}

@@ -83,6 +83,7 @@ OPTIONS = {
     "limits": LIMITS,
     "max_input": COUNTS,
     "priced_as": st.just("a-model"),
+    "retry": st.sampled_from(["if-unserved", "at-least-once"]),
     "weight": COUNTS,
 }
 PRICE = maybe(input=st.just("$1.5"), image=st.just("0.04"))

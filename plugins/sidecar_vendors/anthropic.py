@@ -227,7 +227,8 @@ class Anthropic(Vendor):
 def _shape(refusal: Refusal) -> tuple[int, str]:
     status = refusal.kind.status
     default = "invalid_request_error" if status < 500 else "api_error"
-    return _TYPES.get(refusal.kind, (status, default))
+    status, kind = _TYPES.get(refusal.kind, (status, default))
+    return refusal.upstream_status or status, kind
 
 
 def _error(refusal: Refusal, call_id: str) -> bytes:

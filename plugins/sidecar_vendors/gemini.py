@@ -232,7 +232,8 @@ class Gemini(Vendor):
 
 def _shape(refusal: Refusal) -> tuple[int, str]:
     status = refusal.kind.status
-    return _STATUS.get(refusal.kind, (status, "INVALID_ARGUMENT"))
+    status, word = _STATUS.get(refusal.kind, (status, "INVALID_ARGUMENT"))
+    return refusal.upstream_status or status, word
 
 
 def _error(refusal: Refusal) -> bytes:

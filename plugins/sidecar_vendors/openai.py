@@ -136,7 +136,7 @@ class OpenAIDialect(Dialect):
 
     def error(self, refusal: Refusal, call_id: str) -> tuple[int, bytes]:
         """`{"error": {message, type, param, code}}`."""
-        return refusal.kind.status, _error(refusal)
+        return refusal.upstream_status or refusal.kind.status, _error(refusal)
 
     def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
         """A data event whose `error` makes the SDKs raise; the responses API names it too."""

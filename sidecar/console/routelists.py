@@ -22,6 +22,7 @@ class RouteEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: dict[str, Any] = {}
     max_input: str | None = None
     priced_as: str | None = None
+    retry: str | None = None
     weight: str | None = None
     beside: bool = False
 
@@ -58,6 +59,8 @@ def _options(entry: RouteEntry) -> dict[str, Value]:
         options["max_input"] = entry.max_input
     if entry.priced_as:
         options["priced_as"] = entry.priced_as
+    if entry.retry:
+        options["retry"] = entry.retry
     return options
 
 

@@ -126,6 +126,7 @@ def _entry(value: Value) -> View:
         "limits": options.get("limits") or {},
         "max_input": options.get("max_input"),
         "priced_as": options.get("priced_as"),
+        "retry": options.get("retry"),
         "weight": options.get("weight"),
     }
 

@@ -14,7 +14,7 @@ from sidecar.writing import Value, flow
 T = TypeVar("T")
 Models = dict[str, tuple[Pattern, ...]]
 _RESTART = ("server", "plugins")
-_ROUTE_OPTIONS = ("as", "limits", "max_input", "priced_as", "weight")
+_ROUTE_OPTIONS = ("as", "limits", "max_input", "priced_as", "retry", "weight")
 _TOLD_APART = {"routes", "models", "hash", "previous", "enabled", "description"}
 """Fields that have words of their own, or that change nothing."""
 

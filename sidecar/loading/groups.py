@@ -114,6 +114,7 @@ class Router:
             allowance=Allowance(limits(options.get("limits"))),
             max_input=options.get("max_input"),
             priced_as=options.get("priced_as"),
+            at_least_once=options.get("retry", False),
             priority=options.get("priority", order),
             weight=options.get("weight", 1),
         )

@@ -116,6 +116,7 @@ def route(one: Route) -> Plain:
     if one.max_input is not None:
         options["max_input"] = count(one.max_input)
     options |= _filled({"priced_as": one.priced_as or ""})
+    options["retry"] = "at-least-once" if one.at_least_once else "if-unserved"
     return {one.provider.name: options | {"priority": one.priority, "weight": one.weight}}
 
 
