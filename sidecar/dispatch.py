@@ -29,6 +29,10 @@ other. After any other failure the same provider is not asked again: what was se
 served, and paid for."""
 
 
+_ABSENT = frozenset({Fault.CONNECT, Fault.TLS})
+"""Faults of a place where, for all that is known, nobody may be."""
+
+
 @dataclass(slots=True)
 class Served:
     """The answer for the client. `lease` is to be settled when it is over; None when it took
@@ -101,7 +105,7 @@ class Dispatch:
                 lease = await self._wait(errand)
             except NoRoom as no_room:
                 if errand.failed:
-                    return Served(best(errand.failed))
+                    return Served(self._best(errand))
                 self._scheduler.refused(no_room)
                 raise refusal(no_room, call.key.max_wait) from None
             attempted = await self._attempt(errand, lease)
@@ -115,7 +119,7 @@ class Dispatch:
             if not self._may_pass(attempted):
                 errand.leave_out(attempted)
             if errand.rewriter.consumed or not errand.candidates:
-                return Served(best(errand.failed))
+                return Served(self._best(errand))
 
     def _errand(
         self, call: Call, candidates: Sequence[Candidate], rewriter: Rewriter, live: LiveCall
@@ -217,6 +221,12 @@ class Dispatch:
             self._scheduler.network.gone or self._scheduler.has_answered(attempted.candidate)
         )
 
+    def _best(self, errand: _Errand) -> Attempted:
+        def may_run(candidate: Candidate) -> bool:
+            return self._scheduler.network.gone or self._scheduler.has_answered(candidate)
+
+        return best(errand.failed, may_run)
+
 
 def _add_wait(waits: list[Wait], behind: str, seconds: float) -> None:
     """One more stretch; behind the same as before it is the same stretch."""
@@ -225,11 +235,12 @@ def _add_wait(waits: list[Wait], behind: str, seconds: float) -> None:
     waits.append(Wait(behind, seconds))
 
 
-def best(failed: Sequence[Attempted]) -> Attempted:
+def best(failed: Sequence[Attempted], may_run: Callable[[Candidate], bool]) -> Attempted:
     """The last answer of the most preferred candidate that gave one, but for rejected credentials:
     those are ours to mend, and the client must not think that its own key is wrong.
 
-    Raises `Refused` when no provider answered, or all of them rejected our credential."""
+    Raises `Refused` when no provider answered, or all of them rejected our credential; as final
+    where none could be reached that `may_run`: agents would ask again for minutes, in silence."""
     first = failed[0].candidate
     for attempted in [*(a for a in reversed(failed) if a.candidate is first), *failed]:
         if attempted.reply is not None and attempted.verdict is not Verdict.CREDENTIAL:
@@ -254,4 +265,5 @@ def best(failed: Sequence[Attempted]) -> Attempted:
         frozenset({Fault.TIMEOUT}): Kind.UPSTREAM_TIMEOUT,
         frozenset({Fault.PROTOCOL}): Kind.UPSTREAM_INVALID,
     }.get(frozenset(faults), Kind.UPSTREAM_UNREACHABLE)
-    raise Refused(kind, f"no provider could be reached. Tried: {tried}")
+    absent = faults <= _ABSENT and not any(may_run(each.candidate) for each in failed)
+    raise Refused(kind, f"no provider could be reached. Tried: {tried}", final=absent)

@@ -29,7 +29,9 @@ def refusal(no_room: NoRoom, patience: float) -> Refused:
     why = "; ".join((*parts, _patience(no_room.waited, patience)))
     kind = _kind(gate)
     if kind is Kind.BUDGET_SPENT or soonest.opens == NEVER:
-        return Refused(kind, why, headers=_figures(gate, wait, no_room.now), final=True)
+        figures = _figures(gate, wait, no_room.now)
+        opens_in = None if soonest.opens == NEVER else wait
+        return Refused(kind, why, headers=figures, final=True, opens_in=opens_in)
     retry_after = min(max(wait, 1.0), LONGEST) if wait > 0 else ANY_MOMENT
     headers = _figures(gate, wait, no_room.now)
     return Refused(kind, why, retry_after=retry_after, headers=headers)

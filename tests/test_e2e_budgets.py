@@ -80,7 +80,7 @@ async def test_a_budget_is_spent_by_what_calls_cost_and_then_says_so(
         assert [(await ask(proxy)).status for _ in range(2)] == [200, 200]
         assert spent(proxy)[scope] == 2
         found = await ask(proxy)
-        assert found.status == 429
+        assert found.status == 402
         error = found.json()["error"]
         assert (error["type"], error["code"]) == ("insufficient_quota", "insufficient_quota")
         assert f"{scope} is at its budget of $2/" in found.message
@@ -104,7 +104,7 @@ async def test_what_runs_already_is_reserved_for(tmp_path: Path, vendor: Scripte
         first = asyncio.create_task(ask(proxy, most=1000))
         await until(lambda: gate.at_once == 1)
         refused = await ask(proxy, most=1000)
-        assert refused.status == 429  # it cannot fit today, unless the first one costs less
+        assert refused.status == 402  # it cannot fit today, unless the first one costs less
         gate.let(2)
         assert (await first).status == 200
         assert spent(proxy)['key "day"'] == Decimal("0.01")
@@ -154,7 +154,7 @@ async def test_a_budget_of_a_key_binds_that_key_alone(
 ) -> None:
     vendor.play(USED)
     async with shop(tmp_path, vendor, key=", budget: $1/day") as proxy:
-        assert [(await ask(proxy)).status for _ in range(2)] == [200, 429]
+        assert [(await ask(proxy)).status for _ in range(2)] == [200, 402]
         assert (await ask(proxy, key="other")).status == 200
 
 
@@ -164,7 +164,7 @@ async def test_what_was_spent_survives_a_restart(tmp_path: Path, vendor: Scripte
         assert (await ask(proxy)).status == 200
     async with shop(tmp_path, vendor, key=", budget: $1/day") as proxy:
         assert spent(proxy)['key "day"'] == 1
-        assert (await ask(proxy)).status == 429
+        assert (await ask(proxy)).status == 402
 
 
 async def test_the_sdks_take_a_spent_budget_for_final(
@@ -174,7 +174,7 @@ async def test_the_sdks_take_a_spent_budget_for_final(
         gpt = openai.AsyncOpenAI(base_url=f"{proxy.url}/v1", api_key=proxy.keys["day"])
         claude = anthropic.AsyncAnthropic(base_url=proxy.url, api_key=proxy.keys["claude"])
         async with gpt, claude:
-            with pytest.raises(openai.RateLimitError, match="budget"):
+            with pytest.raises(openai.APIStatusError, match="budget"):
                 await gpt.chat.completions.create(model="dear", messages=HELLO)  # type: ignore[call-overload]
             with pytest.raises(anthropic.APIStatusError, match="budget") as caught:
                 await claude.messages.create(model="c", max_tokens=9, messages=HELLO)  # type: ignore[arg-type]

@@ -46,6 +46,7 @@ _VERSION = re.compile(r"/+(v1(?:beta|alpha)?\d*)(?=/)")
 _UPLOAD = re.compile(r"/+upload/(?:v1(?:beta|alpha)?\d*)/(\w+)")
 _COLON = re.compile(r":|%3a", re.IGNORECASE)
 _DEFAULT_VERSION = "v1beta"
+_RPC = "type.googleapis.com/google.rpc."
 _VERBS: Mapping[str, Endpoint] = {
     "generateContent": Endpoint("generate", ModelAt.PATH, counts=True),
     "streamGenerateContent": Endpoint("stream", ModelAt.PATH, counts=True),
@@ -87,6 +88,7 @@ _STATUS: Mapping[Kind, tuple[int, str]] = {
     Kind.MODEL_NOT_ALLOWED: (403, "PERMISSION_DENIED"),
     Kind.NOT_FOUND: (404, "NOT_FOUND"),
     Kind.RATE_LIMITED: (429, "RESOURCE_EXHAUSTED"),
+    # The clients read of this status alone that coming again is no use.
     Kind.BUDGET_SPENT: (429, "RESOURCE_EXHAUSTED"),
     Kind.INTERNAL: (500, "INTERNAL"),
     # Google answers nothing with 502; its clients know 503.
@@ -98,6 +100,11 @@ _STATUS: Mapping[Kind, tuple[int, str]] = {
     Kind.CREDENTIAL_REJECTED: (502, "UNAVAILABLE"),
     Kind.UPSTREAM_TIMEOUT: (504, "DEADLINE_EXCEEDED"),
 }
+
+
+_LONG = 86_400
+"""Seconds of a delay that no client waits out: past five minutes they give up at once, and without
+a word about the delay they come again ten times."""
 
 
 class _Body(msgspec.Struct):
@@ -167,11 +174,11 @@ class GeminiDialect(Dialect):
     def error(self, refusal: Refusal, call_id: str) -> tuple[int, bytes]:
         """`{"error": {code, message, status, details}}`."""
         status, _ = _shape(refusal)
-        return status, _error(refusal)
+        return status, _error(refusal, call_id)
 
     def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
         """Data alone: any `event:` line or comment breaks Google's clients."""
-        return b"data: " + _error(refusal) + b"\r\n\r\n"
+        return b"data: " + _error(refusal, call_id) + b"\r\n\r\n"
 
     def models(self, entries: list[ModelEntry]) -> bytes:
         """One page with everything."""
@@ -235,15 +242,26 @@ def _shape(refusal: Refusal) -> tuple[int, str]:
     return _STATUS.get(refusal.kind, (status, "INVALID_ARGUMENT"))
 
 
-def _error(refusal: Refusal) -> bytes:
+def _error(refusal: Refusal, call_id: str) -> bytes:
     code, status = _shape(refusal)
-    error: dict[str, object] = {"code": code, "message": refusal.message, "status": status}
-    if refusal.retry_after is not None:
-        delay = f"{max(1, math.ceil(refusal.retry_after))}s"
-        error["details"] = [
-            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
-        ]
+    info = {"reason": refusal.kind.name, "domain": "sidecar", "metadata": {"call": call_id}}
+    details: list[dict[str, object]] = [{"@type": f"{_RPC}ErrorInfo", **info}]
+    delay = _delay(refusal, code)
+    if delay is not None:
+        seconds = f"{max(1, math.ceil(delay))}s"
+        details.append({"@type": f"{_RPC}RetryInfo", "retryDelay": seconds})
+    error = {"code": code, "message": refusal.message, "status": status, "details": details}
     return json.dumps({"error": error}).encode()
+
+
+def _delay(refusal: Refusal, code: int) -> float | None:
+    """Seconds after which to come again: a long time where that would not help, as these clients
+    repeat every 429 and 5xx that says nothing."""
+    if refusal.retry_after is not None:
+        return refusal.retry_after
+    if refusal.retryable or (code < 500 and code != 429):
+        return None
+    return _LONG if refusal.opens_in is None else refusal.opens_in
 
 
 def _row(entry: ModelEntry) -> bytes:

@@ -38,6 +38,7 @@ from sidecar import (
 )
 from sidecar_vendors import openai_limits
 from sidecar_vendors.openai_asking import ask_for_usage, hide_usage
+from sidecar_vendors.openai_failing import failed_response
 from sidecar_vendors.openai_paths import MODELS, locate
 from sidecar_vendors.openai_usage import (
     AnswerMeter,
@@ -129,11 +130,11 @@ class OpenAIDialect(Dialect):
         return refusal.kind.status, _error(refusal)
 
     def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
-        """A data event whose `error` makes the SDKs raise; the responses API names it too."""
-        if endpoint.name != "responses":
-            return b"data: " + _error(refusal) + b"\n\n"
-        nested = {"type": "error", "error": json.loads(_error(refusal))["error"]}
-        return b"event: error\ndata: " + json.dumps(nested).encode() + b"\n\n"
+        """A data event whose `error` makes the SDKs raise. In the responses API it is also the end
+        of that response, which is where Codex looks for what to show."""
+        if endpoint.name == "responses":
+            return failed_response(refusal, _error(refusal), call_id)
+        return b"data: " + _error(refusal) + b"\n\n"
 
     def models(self, entries: list[ModelEntry]) -> bytes:
         """An OpenAI list; `type` and `capabilities` are there for stricter clients."""
