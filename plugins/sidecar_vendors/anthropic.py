@@ -29,6 +29,7 @@ from sidecar import (
     Quota,
     Refusal,
     Refused,
+    Secret,
     Serving,
     Usage,
     Vendor,
@@ -73,6 +74,16 @@ _TYPES: Mapping[Kind, tuple[int, str]] = {
     Kind.UPSTREAM_TIMEOUT: (504, "timeout_error"),
     Kind.DRAINING: (529, "overloaded_error"),
     Kind.OVERLOADED: (529, "overloaded_error"),
+}
+
+
+_NO_KEYS = {
+    "sk-ant-oat": "is the login of a subscription (sk-ant-oat…), not an API key: it belongs to "
+    "the program that signed in; make a key in the Anthropic console",
+    "sk-ant-ort": "is what renews a login (sk-ant-ort…), not an API key; make a key in the "
+    "Anthropic console",
+    "sk-ant-admin": "is an administration key (sk-ant-admin…), which serves no models; make an "
+    "API key in the Anthropic console",
 }
 
 
@@ -200,6 +211,12 @@ class Anthropic(Vendor):
     codes: ClassVar[Mapping[str, Verdict]] = {"billing_error": Verdict.SPENT}
     # Its newer tokenizer makes about 30 % more tokens of a text than the older one (its pricing).
     bytes_per_token: ClassVar[float] = 3.0
+
+    def unfit(self, secret: Secret) -> str:
+        """Logins and administration keys look like API keys, and are answered with a bare 401."""
+        text = secret.reveal()
+        found = (what for start, what in _NO_KEYS.items() if text.startswith(start))
+        return next(found, "")
 
     def judge(self, answer: Answer) -> Judgement:
         """Also tells spend limits and used-up subscriptions from throttling."""
