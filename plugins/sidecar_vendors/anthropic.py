@@ -41,6 +41,7 @@ from sidecar import (
     truth,
 )
 from sidecar_vendors import anthropic_limits
+from sidecar_vendors.anthropic_models import as_row, in_shape
 from sidecar_vendors.anthropic_usage import MessageMeter, MessagesMeter
 from sidecar_vendors.openai import rows
 
@@ -188,11 +189,12 @@ class AnthropicDialect(Dialect):
         """One page with everything."""
         ids: list[str | None] = [entry.id for entry in entries] or [None]
         ends = json.dumps({"has_more": False, "first_id": ids[0], "last_id": ids[-1]})
-        return b'{"data":[' + b",".join(map(_row, entries)) + b"]," + ends[1:].encode()
+        return b'{"data":[' + b",".join(map(as_row, entries)) + b"]," + ends[1:].encode()
 
     def list_models(self, body: bytes) -> list[ModelEntry]:
-        """The rows of `data`."""
-        return rows(body, "data", "id")
+        """The rows of `data`; those of servers that answer in OpenAI's shape whatever they are
+        asked become Anthropic's, with what they say of name and age."""
+        return [in_shape(entry) for entry in rows(body, "data", "id")]
 
 
 class Anthropic(Vendor):
@@ -245,16 +247,6 @@ def _error(refusal: Refusal, call_id: str) -> bytes:
     _, kind = _shape(refusal)
     error = {"type": kind, "message": refusal.message}
     return json.dumps({"type": "error", "error": error, "request_id": call_id}).encode()
-
-
-def _row(entry: ModelEntry) -> bytes:
-    if entry.raw is not None:
-        return entry.raw
-    row = {
-        "type": "model", "id": entry.id, "display_name": entry.id,
-        "created_at": "1970-01-01T00:00:00Z",
-    }  # fmt: skip
-    return json.dumps(row).encode()
 
 
 def _session(metadata: Mapping[str, object]) -> str | None:

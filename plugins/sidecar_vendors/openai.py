@@ -141,8 +141,9 @@ class OpenAIDialect(Dialect):
         return b'{"object":"list","data":[' + b",".join(map(_row, entries)) + b"]}"
 
     def list_models(self, body: bytes) -> list[ModelEntry]:
-        """The rows of `data`, each with its own bytes."""
-        return rows(body, "data", "id")
+        """The rows of `data`, each with its own bytes, unless they are in another shape."""
+        found = rows(body, "data", "id")
+        return [each if b'"object"' in (each.raw or b"") else ModelEntry(each.id) for each in found]
 
 
 def rows(body: bytes, field: str, name: str) -> list[ModelEntry]:
