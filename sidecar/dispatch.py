@@ -107,7 +107,7 @@ class Dispatch:
                 if errand.failed:
                     return Served(self._best(errand))
                 self._scheduler.refused(no_room)
-                raise refusal(no_room, call.key.max_wait) from None
+                raise refusal(no_room, call.key.max_wait, live.most_wait) from None
             attempted = await self._attempt(errand, lease)
             if attempted.final:
                 return self._won(errand, attempted, lease)
@@ -130,7 +130,8 @@ class Dispatch:
         ordered, at_home = self._affinity.first(session, candidates)
         # Only who said which conversation it is would lose something by going elsewhere at once.
         alone = key.sticky_wait if at_home and live.session else 0.0
-        return _Errand(call, live, rewriter, session, ordered, key.max_wait, alone)
+        patience = key.max_wait if live.most_wait is None else min(key.max_wait, live.most_wait)
+        return _Errand(call, live, rewriter, session, ordered, patience, alone)
 
     async def _wait(self, errand: _Errand) -> Lease[Candidate]:
         began = self._clock()

@@ -114,6 +114,7 @@ class AnthropicDialect(Dialect):
     marks: ClassVar[frozenset[str]] = frozenset({"anthropic-version"})
     request_id_header: ClassVar[str] = "request-id"
     session_headers = ("x-claude-code-session-id", *Dialect.session_headers)
+    timeout_headers = ("x-stainless-read-timeout", "x-stainless-timeout")
     probes: ClassVar[frozenset[str]] = frozenset({"/api/hello"})
     models_request = Located(MODELS, "/v1/models")
     models_query: ClassVar[str] = "limit=1000"
@@ -184,6 +185,10 @@ class AnthropicDialect(Dialect):
     def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
         """An `error` event, at which the SDKs raise."""
         return b"event: error\ndata: " + _error(refusal, call_id) + b"\n\n"
+
+    def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
+        """The vendor's own `ping` event, which may stand anywhere in a stream of messages."""
+        return b'event: ping\ndata: {"type": "ping"}\n\n' if endpoint is MESSAGES else None
 
     def models(self, entries: list[ModelEntry]) -> bytes:
         """One page with everything."""

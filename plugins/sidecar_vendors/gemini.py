@@ -6,7 +6,6 @@ Paths and figures as the vendor's Python SDK (google-genai 3.4) has them.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from typing import ClassVar
@@ -21,7 +20,6 @@ from sidecar import (
     Endpoint,
     Facts,
     Judgement,
-    Kind,
     Located,
     Meter,
     ModelAt,
@@ -39,6 +37,7 @@ from sidecar import (
     truth,
 )
 from sidecar_vendors import gemini_limits
+from sidecar_vendors.gemini_errors import error_body, status_of
 from sidecar_vendors.gemini_usage import GenerateMeter, StreamMeter
 from sidecar_vendors.openai import rows
 
@@ -46,7 +45,6 @@ _VERSION = re.compile(r"/+(v1(?:beta|alpha)?\d*)(?=/)")
 _UPLOAD = re.compile(r"/+upload/(?:v1(?:beta|alpha)?\d*)/(\w+)")
 _COLON = re.compile(r":|%3a", re.IGNORECASE)
 _DEFAULT_VERSION = "v1beta"
-_RPC = "type.googleapis.com/google.rpc."
 _VERBS: Mapping[str, Endpoint] = {
     "generateContent": Endpoint("generate", ModelAt.PATH, counts=True),
     "streamGenerateContent": Endpoint("stream", ModelAt.PATH, counts=True),
@@ -81,30 +79,9 @@ _KNOWN = frozenset({"tunedModels", "fileSearchStores", "auth_tokens"})
 _OTHER = Endpoint("other", ModelAt.EACH, named=False, optional_model=True, starts_work=True)
 _READ_OTHER = Endpoint("other", named=False)
 
-_STATUS: Mapping[Kind, tuple[int, str]] = {
-    Kind.INVALID_KEY: (401, "UNAUTHENTICATED"),
-    Kind.FORBIDDEN: (403, "PERMISSION_DENIED"),
-    Kind.KEY_DISABLED: (403, "PERMISSION_DENIED"),
-    Kind.MODEL_NOT_ALLOWED: (403, "PERMISSION_DENIED"),
-    Kind.NOT_FOUND: (404, "NOT_FOUND"),
-    Kind.RATE_LIMITED: (429, "RESOURCE_EXHAUSTED"),
-    # The clients read of this status alone that coming again is no use.
-    Kind.BUDGET_SPENT: (429, "RESOURCE_EXHAUSTED"),
-    Kind.INTERNAL: (500, "INTERNAL"),
-    # Google answers nothing with 502; its clients know 503.
-    Kind.UPSTREAM_UNREACHABLE: (503, "UNAVAILABLE"),
-    Kind.UPSTREAM_INVALID: (503, "UNAVAILABLE"),
-    Kind.UNAVAILABLE: (503, "UNAVAILABLE"),
-    Kind.DRAINING: (503, "UNAVAILABLE"),
-    Kind.OVERLOADED: (503, "UNAVAILABLE"),
-    Kind.CREDENTIAL_REJECTED: (502, "UNAVAILABLE"),
-    Kind.UPSTREAM_TIMEOUT: (504, "DEADLINE_EXCEEDED"),
-}
-
-
-_LONG = 86_400
-"""Seconds of a delay that no client waits out: past five minutes they give up at once, and without
-a word about the delay they come again ten times."""
+_SSE = re.compile(r"(?:^|&)alt=sse(?:&|$)")
+_CLI_PATIENCE = 60.0
+"""Seconds without a head after which Gemini CLI asks again."""
 
 
 class _Body(msgspec.Struct):
@@ -126,6 +103,7 @@ class GeminiDialect(Dialect):
     url_headers = Dialect.url_headers | {"x-goog-upload-url", "x-goog-upload-control-url"}
     models_request = Located(MODELS, f"/{_DEFAULT_VERSION}/models")
     models_query: ClassVar[str] = "pageSize=1000"
+    deadline_headers = ("x-server-timeout",)  # of all of a stream, in the asynchronous SDK
 
     def locate(self, method: str, path: str) -> Located | None:
         """`/{version}/models/{model}:{verb}` and the rest; without a version, the usual one."""
@@ -173,12 +151,21 @@ class GeminiDialect(Dialect):
 
     def error(self, refusal: Refusal, call_id: str) -> tuple[int, bytes]:
         """`{"error": {code, message, status, details}}`."""
-        status, _ = _shape(refusal)
-        return status, _error(refusal, call_id)
+        return status_of(refusal), error_body(refusal, call_id)
 
     def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
         """Data alone: any `event:` line or comment breaks Google's clients."""
-        return b"data: " + _error(refusal, call_id) + b"\r\n\r\n"
+        return b"data: " + error_body(refusal, call_id) + b"\r\n\r\n"
+
+    def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
+        """An empty event: comments and named events break Google's clients. Without `alt=sse` the
+        stream is a JSON array, for which there is none."""
+        return b"\r\n\r\n" if endpoint.name == "stream" and _SSE.search(query) else None
+
+    def patience(self, headers: Mapping[str, str]) -> float | None:
+        """Gemini CLI gives up after a minute, and does not say so."""
+        is_cli = headers.get("User-Agent", "").startswith("GeminiCLI")
+        return _CLI_PATIENCE if is_cli else super().patience(headers)
 
     def models(self, entries: list[ModelEntry]) -> bytes:
         """One page with everything."""
@@ -235,33 +222,6 @@ class Gemini(Vendor):
     def family(self, model: str) -> str:
         """Every model has limits of its own, per project; some write it with `models/`."""
         return model.rpartition("models/")[2]
-
-
-def _shape(refusal: Refusal) -> tuple[int, str]:
-    status = refusal.kind.status
-    return _STATUS.get(refusal.kind, (status, "INVALID_ARGUMENT"))
-
-
-def _error(refusal: Refusal, call_id: str) -> bytes:
-    code, status = _shape(refusal)
-    info = {"reason": refusal.kind.name, "domain": "sidecar", "metadata": {"call": call_id}}
-    details: list[dict[str, object]] = [{"@type": f"{_RPC}ErrorInfo", **info}]
-    delay = _delay(refusal, code)
-    if delay is not None:
-        seconds = f"{max(1, math.ceil(delay))}s"
-        details.append({"@type": f"{_RPC}RetryInfo", "retryDelay": seconds})
-    error = {"code": code, "message": refusal.message, "status": status, "details": details}
-    return json.dumps({"error": error}).encode()
-
-
-def _delay(refusal: Refusal, code: int) -> float | None:
-    """Seconds after which to come again: a long time where that would not help, as these clients
-    repeat every 429 and 5xx that says nothing."""
-    if refusal.retry_after is not None:
-        return refusal.retry_after
-    if refusal.retryable or (code < 500 and code != 429):
-        return None
-    return _LONG if refusal.opens_in is None else refusal.opens_in
 
 
 def _row(entry: ModelEntry) -> bytes:

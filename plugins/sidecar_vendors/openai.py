@@ -67,6 +67,9 @@ _TYPES: Mapping[Kind, tuple[str, str | None]] = {
 }
 
 
+_STREAMS = frozenset({"chat", "completions", "responses"})
+
+
 class _Body(msgspec.Struct):
     model: str | None = None
     stream: msgspec.Raw = ABSENT
@@ -82,6 +85,7 @@ class OpenAIDialect(Dialect):
 
     name: ClassVar[str] = "openai"
     models_request = Located(MODELS, "/models")
+    timeout_headers = ("x-stainless-read-timeout", "x-stainless-timeout")
 
     def locate(self, method: str, path: str) -> Located | None:
         """Paths under `/v1`, under none for those that are known, and under what users make of a
@@ -116,6 +120,10 @@ class OpenAIDialect(Dialect):
         if "json" not in content_type:
             return NoMeter()
         return ImagesMeter() if endpoint.name == "images" else AnswerMeter()
+
+    def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
+        """A comment, which its SDKs' parsers leave out, as do Codex and other agents."""
+        return b": waiting\n\n" if endpoint.name in _STREAMS else None
 
     def asking(self, endpoint: Endpoint, body: bytes) -> bytes | None:
         """Streams of chat and completions report usage only where `stream_options` says so."""
