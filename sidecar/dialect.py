@@ -182,6 +182,12 @@ class Dialect(ABC):
         itself; None when it says nothing. Never raises."""
         return _least(headers, self.deadline_headers)
 
+    def curiosity(self, headers: Mapping[str, str]) -> float | None:
+        """Seconds after which this client should hear that its provider is in trouble: it shows
+        nothing while it waits, and asks again by itself once it was told. None for one that is
+        better kept. Never raises."""
+        return None
+
     def asking(self, endpoint: Endpoint, body: bytes) -> bytes | None:
         """The decoded body of a streaming call with nothing changed but that it asks for usage in
         the stream; None where it asks already, or usage comes without. Never raises."""

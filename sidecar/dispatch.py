@@ -6,6 +6,7 @@ well; what the client did wrong is never repeated. Nothing goes to the client fr
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -103,6 +104,8 @@ class Dispatch:
         while True:
             try:
                 lease = await self._wait(errand)
+            except TimeoutError:  # only what has failed is told of early
+                return Served(self._best(errand))
             except NoRoom as no_room:
                 if errand.failed:
                     return Served(self._best(errand))
@@ -142,9 +145,10 @@ class Dispatch:
         waiter = self._scheduler.asks(errand.call, errand.candidates, further)
         live.waiter = waiter
         try:
-            return await self._scheduler.admission.lease(
-                waiter, errand.patience, alone=errand.alone
-            )
+            async with asyncio.timeout_at(live.tell_by if errand.failed else None):
+                return await self._scheduler.admission.lease(
+                    waiter, errand.patience, alone=errand.alone
+                )
         finally:
             live.waiter = None
             errand.alone = 0.0  # it is at home nowhere any more, or there already

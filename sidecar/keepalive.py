@@ -62,6 +62,14 @@ def most_wait(request: web.BaseRequest, call: Call) -> float | None:
     return min((bound * SHARE for bound in bounds if bound is not None), default=None)
 
 
+def tell_by(request: web.BaseRequest, call: Call, began: float) -> float | None:
+    """When this call should end if its providers fail; None for one that may wait."""
+    seconds = call.dialect.curiosity(request.headers)
+    if seconds is None or ping_of(request, call) is None:
+        return None
+    return began + seconds
+
+
 class KeepAlive:
     """Around the time in which a call has no answer yet.
 

@@ -27,7 +27,7 @@ from sidecar.dispatch import Dispatch
 from sidecar.errors import Kind, Refusal, Refused
 from sidecar.guard import Door
 from sidecar.intake import Call, find_session, read_call
-from sidecar.keepalive import KeepAlive, cannot_follow, fail, most_wait
+from sidecar.keepalive import KeepAlive, cannot_follow, fail, most_wait, tell_by
 from sidecar.leases import Lease
 from sidecar.ledger import Ledger
 from sidecar.live import LiveCall, LiveCalls
@@ -165,6 +165,7 @@ class Proxy:
         live.urgency = call.urgency
         live.session = find_session(call, request.headers)
         live.most_wait = most_wait(request, call)
+        live.tell_by = tell_by(request, call, live.began)
         return call
 
     async def _list_models(self, passage: Passage, call: Call) -> web.StreamResponse:

@@ -38,6 +38,7 @@ def checks(dialect: Dialect, endpoint: Endpoint) -> dict[str, Callable[[], Itera
         "unasked": lambda: _hiding(dialect, endpoint),
         "ping": lambda: _pinging(dialect, endpoint),
         "patience": lambda: _waiting("patience", dialect.patience, dialect.timeout_headers),
+        "curiosity": lambda: _waiting("curiosity", dialect.curiosity, ("User-Agent",)),
         "deadline": lambda: _waiting("deadline", dialect.deadline, dialect.deadline_headers),
     }
 

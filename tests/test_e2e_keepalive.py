@@ -379,3 +379,36 @@ async def test_sdk_raises_with_our_words_after_a_wait_in_vain(
         with pytest.raises(raised, match="max_wait"):
             await use(room.proxy)
         assert len(vendor.requests) == 1
+
+
+OVERLOADED = answer(b'{"error":{"message":"overloaded, says the vendor"}}', "529 Overloaded")
+
+
+@pytest.mark.parametrize("program", ["codex_cli_rs/0.171.0 (Debian)", "codex_exec/0.171.0", "else"])
+async def test_codex_hears_of_an_endless_overload_and_others_wait(
+    proxy: Sidecar, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    """It shows nothing until it is told, and then asks again by itself."""
+    monkeypatch.setattr("sidecar_vendors.openai._CODEX_WAITS", 0.4)
+    vendor.play(OVERLOADED)
+    asked = RESPONSES.request(proxy, stream=True)
+    asked = asked.replace(b"\r\n", f"\r\nUser-Agent: {program}\r\n".encode(), 1)
+    async with connected(proxy.port) as line:
+        await line.send(asked)
+        await line.until(PING["responses"])
+        if program == "else":
+            await asyncio.sleep(0.6)
+            vendor.play(stream(RESPONSES.begun, RESPONSES.ended))
+        got = await line.to_the_end()
+    said = without_pings(RESPONSES, got.body)
+    if program == "else":
+        assert said == RESPONSES.begun + RESPONSES.ended
+    else:
+        assert said.startswith(RESPONSES.event)
+        failed = json.loads(said.removeprefix(RESPONSES.event))["response"]["error"]
+        assert failed == {
+            "code": "overloaded",
+            "message": "oa answers 529: overloaded, says the vendor",
+        }
+        record = await proxy.record()
+        assert (record.outcome, record.status) == (Outcome.UPSTREAM_ERROR, 503)

@@ -67,6 +67,8 @@ _TYPES: Mapping[Kind, tuple[str, str | None]] = {
 }
 
 
+_CODEX_WAITS = 20.0
+"""Seconds: longer than the head of its stream takes, since of an error before it shows nothing."""
 _STREAMS = frozenset({"chat", "completions", "responses"})
 
 
@@ -124,6 +126,10 @@ class OpenAIDialect(Dialect):
     def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
         """A comment, which its SDKs' parsers leave out, as do Codex and other agents."""
         return b": waiting\n\n" if endpoint.name in _STREAMS else None
+
+    def curiosity(self, headers: Mapping[str, str]) -> float | None:
+        """Codex shows why it asks again, which it does five times, and else an empty screen."""
+        return _CODEX_WAITS if headers.get("User-Agent", "").startswith("codex") else None
 
     def asking(self, endpoint: Endpoint, body: bytes) -> bytes | None:
         """Streams of chat and completions report usage only where `stream_options` says so."""
