@@ -1,12 +1,14 @@
 """Where the real credentials are: resolves references, and says why one cannot be had.
 
-The texts live only here, as `Secret`s, and are revealed only to a vendor's `prepare`. A missing
-one is the trouble of its provider alone: it makes that provider unavailable and nothing else.
+The texts live only here, as `Secret`s, and are revealed only to a vendor's `prepare` and `unfit`.
+A missing one is the trouble of its provider alone: it makes that provider unavailable and nothing
+else.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import stat
 import subprocess
@@ -17,6 +19,8 @@ from pathlib import Path
 from sidecar.config import CredentialRef, Key, KeyHash, Provider, SecretSource, Snapshot
 from sidecar.keytext import digest
 from sidecar.vendor import Secret
+
+log = logging.getLogger("sidecar.credentials")
 
 COMMAND_TIMEOUT = 15.0
 """Seconds after which a `command:` counts as failed."""
@@ -91,10 +95,24 @@ class Vault:
         return self.usable(provider)[1]
 
     def _stand(self, provider: Provider) -> tuple[tuple[CredentialRef, ...], str]:
-        reasons = [self.why_not(ref) for ref in provider.credentials]
+        reasons = [self.why_unusable(provider, ref) for ref in provider.credentials]
         if reasons and all(reasons):
             return (), "; ".join(reasons)
-        return tuple(ref for ref in provider.credentials if not self.why_not(ref)), ""
+        both = zip(provider.credentials, reasons, strict=True)
+        return tuple(ref for ref, why_not in both if not why_not), ""
+
+    def why_unusable(self, provider: Provider, ref: CredentialRef) -> str:
+        """Why the credential is no use at this provider: it cannot be had, or is none of its."""
+        why_not, secret = self.why_not(ref), self.secret(ref)
+        if why_not or secret is None:
+            return why_not
+        try:
+            unfit = provider.vendor.unfit(secret)
+        except Exception as error:  # noqa: BLE001 - the guard around foreign code
+            name = provider.vendor.name
+            log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)
+            return ""
+        return f"{ref.name} {unfit}" if unfit else ""
 
     def stale(self) -> list[CredentialRef]:
         """References whose file changed or whose `refresh` is due. Blocking, but short."""

@@ -8,8 +8,10 @@ for what `asking` and `unasked` do where a group wants that.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from math import isfinite
 from typing import ClassVar, Protocol
 
 from msgspec import Struct
@@ -198,6 +200,27 @@ class Dialect(ABC):
     def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
         """The event that ends a broken stream so that it looks broken; b"" to close without one."""
 
+    def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
+        """What may stand before the first event of a streamed answer, any number of times, and
+        means nothing to any client; None where there is no such thing."""
+        return None
+
+    def patience(self, headers: Mapping[str, str]) -> float | None:
+        """Seconds of silence after which this client is known to give up, by what it says itself;
+        None when it says nothing. Never raises."""
+        return _least(headers, self.timeout_headers)
+
+    def deadline(self, headers: Mapping[str, str]) -> float | None:
+        """Seconds after which this client is known to give up whatever it is sent, by what it says
+        itself; None when it says nothing. Never raises."""
+        return _least(headers, self.deadline_headers)
+
+    def curiosity(self, headers: Mapping[str, str]) -> float | None:
+        """Seconds after which this client should hear that its provider is in trouble: it shows
+        nothing while it waits, and asks again by itself once it was told. None for one that is
+        better kept. Never raises."""
+        return None
+
     def asking(self, endpoint: Endpoint, body: bytes) -> bytes | None:
         """The decoded body of a streaming call with nothing changed but that it asks for usage in
         the stream; None where it asks already, or usage comes without. Never raises."""
@@ -227,6 +250,12 @@ class Dialect(ABC):
     """The request headers, in lower case and by preference, in which this dialect's clients name
     the conversation that a call belongs to."""
 
+    timeout_headers: ClassVar[tuple[str, ...]] = ()
+    """The request headers, in lower case, in which this dialect's clients say after how many
+    seconds of silence they give up."""
+    deadline_headers: ClassVar[tuple[str, ...]] = ()
+    """The same for the whole of an answer."""
+
     url_headers: ClassVar[frozenset[str]] = frozenset({"location", "content-location"})
     """Response headers, in lower case, whose URL at the vendor must become one of ours."""
 
@@ -237,3 +266,16 @@ class Dialect(ABC):
     """How a provider's own models list is asked for (GET)."""
     models_query: ClassVar[str] = ""
     models_headers: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+
+def _least(headers: Mapping[str, str], names: tuple[str, ...]) -> float | None:
+    said = (_seconds(headers.get(name, "")) for name in names)
+    return min((each for each in said if each is not None), default=None)
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return found if isfinite(found) and found > 0 else None

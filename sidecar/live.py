@@ -71,6 +71,10 @@ class LiveCall(Struct, eq=False):
     spent: Spent | None = None
     """What attempts used that came to nothing; `usage` is what the answer used."""
     wait: float = 0.0
+    most_wait: float | None = None
+    """Seconds that its client lets it wait, if that is known."""
+    tell_by: float | None = None
+    """When its client should hear of its provider's trouble, on the clock of `began`."""
     first_byte: float | None = None
     usage: Usage | None = None
     usage_state: UsageState = UsageState.NONE

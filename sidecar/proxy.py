@@ -29,10 +29,12 @@ from sidecar.errors import Kind, Refusal, Refused
 from sidecar.gates import Need
 from sidecar.guard import Door
 from sidecar.intake import Call, find_session, read_call
+from sidecar.keepalive import KeepAlive, cannot_follow, fail, most_wait, tell_by
 from sidecar.leases import Lease
 from sidecar.ledger import Ledger
 from sidecar.live import LiveCall, LiveCalls
 from sidecar.metering import meter_for, read_meter
+from sidecar.meters import NoMeter
 from sidecar.metrics import Metrics
 from sidecar.plugins import Registry
 from sidecar.prices import Prices
@@ -146,7 +148,8 @@ class Proxy:
         routing.require(found, call.key, call.endpoint, call.facts.models)
         candidates = ownership.narrow(call, found.candidates, self._parts.ledger)
         rewriter = Rewriter(call, passage.request.content)
-        served = await self._parts.dispatch.serve(call, candidates, rewriter, passage.live)
+        async with KeepAlive(passage.request, passage.relay, call, passage.live):
+            served = await self._parts.dispatch.serve(call, candidates, rewriter, passage.live)
         passage.lease, attempted = served.lease, served.attempted
         try:
             return await self._pass_on(passage, call, attempted)
@@ -174,6 +177,8 @@ class Proxy:
         live.model_asked, live.streaming = call.model, call.facts.streaming
         live.urgency = call.urgency
         live.session = find_session(call, request.headers)
+        live.most_wait = most_wait(request, call)
+        live.tell_by = tell_by(request, call, live.began)
         return call
 
     async def _list_models(self, passage: Passage, call: Call) -> web.StreamResponse:
@@ -190,6 +195,9 @@ class Proxy:
         relay, live, reply = passage.relay, passage.live, attempted.reply
         assert reply is not None  # noqa: S101 - dispatch promises it
         live.status = reply.status
+        if relay.started and (why := cannot_follow(attempted, live)):
+            passage.meter = None if attempted.body is not None else NoMeter()
+            return await fail(relay, call, why, live)
         fields = answers.relayed_headers(passage.request, call, attempted, live)
         if attempted.body is not None:
             live.outcome, live.reason = answers.blame(attempted)
@@ -213,6 +221,8 @@ class Proxy:
         live.reason, live.refusal = why.message, why.kind
         if live.key is not None and live.outcome is not Outcome.UPSTREAM_ERROR:
             self._parts.ledger.refused(live.key.name)
+        if passage.relay.started and call is not None and passage.meter is None:
+            return await fail(passage.relay, call, why, live)
         if passage.relay.started and call is not None and passage.meter is not None:
             return await passage.relay.cut(
                 call.dialect, call.endpoint, passage.meter, why, live.call_id

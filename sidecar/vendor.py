@@ -189,6 +189,11 @@ class Vendor:
         query = f"?{ask.query}" if ask.query else ""
         return Prepared(f"{ask.base_url}{ask.path}{query}", placed(ask))
 
+    def unfit(self, secret: Secret) -> str:
+        """Why a text cannot be a credential here, in words that do not quote it; "" where it may
+        be one. Never raises."""
+        return ""
+
     def estimate(self, body_bytes: int, max_output: int | None) -> tuple[int, int | None]:
         """Input and output tokens to reserve; the output is None when the request has no bound."""
         return int(body_bytes / self.bytes_per_token), max_output

@@ -98,6 +98,20 @@ def test_check_notes_that_others_can_read_the_file_and_how_to_close_it(cli: Cli)
     assert "chmod" not in cli.run("check", cli.config).err
 
 
+@pytest.mark.parametrize("text", ["sk-ant-oat01-abc", "sk-ant-ort01-abc", "sk-ant-admin01-abc"])
+def test_a_login_in_place_of_an_anthropic_key_is_told_and_not_quoted(
+    tmp_path: Path, text: str
+) -> None:
+    text_of = "groups: {Claude: {vendor: anthropic}}\nkeys: {claude: {group: Claude}}\n"
+    cli = Cli(tmp_path, {"ANTHROPIC_API_KEY": text}, text_of)
+    done = cli.run("check", "--strict")
+    assert done.status == 2
+    assert "provider anthropic is unavailable: env:ANTHROPIC_API_KEY is " in done.err + done.out
+    assert text not in done.err + done.out
+    kept = Cli(tmp_path, {"ANTHROPIC_API_KEY": "sk-ant-api03-abc"}, text_of)
+    assert "unavailable" not in kept.run("check").err
+
+
 PRICES = """\
 budget: $5/day
 prices: {mine: {input: 1, output: 2}}

@@ -190,3 +190,25 @@ def test_a_reload_that_moves_a_reference_does_not_run_its_command_again(tmp_path
     vault.load(snapshot(moved))
     assert log.read_text() == "x"
     assert vault.secret(moved) == Secret("t")
+
+
+class Picky(Some):
+    def unfit(self, secret: Secret) -> str:
+        if secret.reveal() == "boom":
+            raise RuntimeError(secret.reveal())
+        return "is a login" if secret.reveal() == "login" else ""
+
+
+def test_text_that_the_vendor_cannot_use_makes_its_provider_unavailable() -> None:
+    first, second = ref(SecretSource.ENV, "ONE"), ref(SecretSource.ENV, "TWO")
+    found = snapshot(first, second)
+    provider = replace(found.providers["p"], vendor=Picky())
+    for one, two, usable, why_not in (
+        ("login", "login", (), "env:ONE is a login; env:TWO is a login"),
+        ("login", "key", (second,), ""),
+        ("login", "", (), "env:ONE is a login; the environment variable TWO is not set"),
+        ("boom", "key", (first, second), ""),
+    ):
+        vault = Vault({"ONE": one, "TWO": two}, Clock())
+        vault.load(found)
+        assert vault.usable(provider) == (usable, why_not)

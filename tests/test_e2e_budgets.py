@@ -82,7 +82,7 @@ async def test_a_budget_is_spent_by_what_calls_cost_and_then_says_so(
         assert [(await ask(proxy)).status for _ in range(2)] == [200, 200]
         assert spent(proxy)[scope] == 2
         found = await ask(proxy)
-        assert found.status == 429
+        assert found.status == 402
         error = found.json()["error"]
         assert (error["type"], error["code"]) == ("insufficient_quota", "insufficient_quota")
         assert f"{scope} is at its budget of $2/" in found.message
@@ -163,7 +163,7 @@ async def test_waiting_call_is_refused_at_once_when_the_budget_is_spent_meanwhil
         gate.let(1)
         assert (await first).status == 200
         for refused in await asyncio.gather(*others):
-            assert refused.status == 429
+            assert refused.status == 402
             assert refused.json()["error"]["code"] == "insufficient_quota"
             assert "retry-after" not in refused.headers
         assert spent(proxy)['key "day"'] == Decimal("1.5")
@@ -181,7 +181,7 @@ async def test_nearly_nothing_left_of_a_budget_admits_calls_one_at_a_time(
         gate.let(4)
         found = await asyncio.gather(*calls)
         assert gate.most == 1
-        assert sorted(each.status for each in found) == [200, 200, 200, 429]
+        assert sorted(each.status for each in found) == [200, 200, 200, 402]
         assert spent(proxy)['key "day"'] == Decimal("0.03")
 
 
@@ -245,7 +245,7 @@ async def test_a_budget_of_a_key_binds_that_key_alone(
 ) -> None:
     vendor.play(USED)
     async with shop(tmp_path, vendor, key=", budget: $1/day") as proxy:
-        assert [(await ask(proxy)).status for _ in range(2)] == [200, 429]
+        assert [(await ask(proxy)).status for _ in range(2)] == [200, 402]
         assert (await ask(proxy, key="other")).status == 200
 
 
@@ -255,7 +255,7 @@ async def test_what_was_spent_survives_a_restart(tmp_path: Path, vendor: Scripte
         assert (await ask(proxy)).status == 200
     async with shop(tmp_path, vendor, key=", budget: $1/day") as proxy:
         assert spent(proxy)['key "day"'] == 1
-        assert (await ask(proxy)).status == 429
+        assert (await ask(proxy)).status == 402
 
 
 async def test_the_sdks_take_a_spent_budget_for_final(
@@ -265,7 +265,7 @@ async def test_the_sdks_take_a_spent_budget_for_final(
         gpt = openai.AsyncOpenAI(base_url=f"{proxy.url}/v1", api_key=proxy.keys["day"])
         claude = anthropic.AsyncAnthropic(base_url=proxy.url, api_key=proxy.keys["claude"])
         async with gpt, claude:
-            with pytest.raises(openai.RateLimitError, match="budget"):
+            with pytest.raises(openai.APIStatusError, match="budget"):
                 await gpt.chat.completions.create(model="dear", messages=HELLO)  # type: ignore[call-overload]
             with pytest.raises(anthropic.APIStatusError, match="budget") as caught:
                 await claude.messages.create(model="c", max_tokens=9, messages=HELLO)  # type: ignore[arg-type]
@@ -325,7 +325,7 @@ async def test_spent_budget_refuses_a_model_that_nobody_ever_priced(
         assert 'key "day": no price is known for deployment at oa' in told[0]
         assert "priced_as" in told[0]
         assert await proxy.rewrite(lambda t: t.replace(text, "$0/day"))
-        assert (await ask(proxy, model="alias")).status == 429
+        assert (await ask(proxy, model="alias")).status == 402
         assert (await ask(proxy, model="qwen")).status == 200
 
 

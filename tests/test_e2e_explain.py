@@ -262,9 +262,9 @@ async def test_spent_budget_is_shown_as_spent_and_its_calls_as_refused(
         assert [each["price"] for each in found["candidates"]] == [price] * 2
         budget = gate(found["candidates"][0], "budget/day")
         assert (budget["used"], budget["left"], budget["reserved"]) == (0.14, 0.0, 0.0)
-        assert (found["now"]["outcome"], found["now"]["status"]) == ("refused", 429)
+        assert (found["now"]["outcome"], found["now"]["status"]) == ("refused", 402)
         assert "group Paid is at its budget of $0.01/day" in found["now"]["text"]
-        assert (await calling(proxy, "paid", model)).status == 429
+        assert (await calling(proxy, "paid", model)).status == 402
         shown = NO_PRICE in "\n".join(lines_of(found))
         assert shown == (price is None)
     live = await see(proxy, "live")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -308,7 +310,7 @@ def test_xai_counts_reasoning_beside_the_completion_in_chat_alone(
     ("dialect", "kind", "status", "word"),
     [
         ("openai", Kind.INVALID_KEY, 401, '"invalid_api_key"'),
-        ("openai", Kind.BUDGET_SPENT, 429, '"insufficient_quota"'),
+        ("openai", Kind.BUDGET_SPENT, 402, '"insufficient_quota"'),
         ("openai", Kind.UPSTREAM_UNREACHABLE, 502, '"upstream_unreachable"'),
         ("anthropic", Kind.INVALID_KEY, 401, '"authentication_error"'),
         ("anthropic", Kind.BUDGET_SPENT, 402, '"billing_error"'),
@@ -343,6 +345,65 @@ def test_our_own_error_event_ends_a_stream_for_our_meter_too(
     assert meter.at_boundary
     assert meter.finished
     assert meter.error
+
+
+def details(refusal: Refusal) -> dict[str, dict[str, Any]]:
+    """The details of an error in Gemini's shape, by the last word of their types."""
+    _, body = REGISTRY.dialects["gemini"].error(refusal, "call_1")
+    found = json.loads(body)["error"]["details"]
+    return {each.pop("@type").rpartition(".")[2]: each for each in found}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "delay"),
+    [
+        (Refusal(Kind.RATE_LIMITED, "why", 6.2), "7s"),
+        (Refusal(Kind.OVERLOADED, "why", 0.3), "1s"),
+        # What is final must be longer than the five minutes that Google's clients would wait.
+        (Refusal(Kind.BUDGET_SPENT, "why", final=True, opens_in=40_000.5), "40001s"),
+        (Refusal(Kind.BUDGET_SPENT, "why", final=True), "86400s"),
+        (Refusal(Kind.RATE_LIMITED, "why", final=True), "86400s"),
+        (Refusal(Kind.UPSTREAM_UNREACHABLE, "why", final=True), "86400s"),
+        (Refusal(Kind.UNAVAILABLE, "why"), "86400s"),
+        (Refusal(Kind.UPSTREAM_UNREACHABLE, "why"), None),
+        (Refusal(Kind.INVALID_KEY, "why"), None),
+    ],
+    ids=lambda each: each.kind.name if isinstance(each, Refusal) else str(each),
+)
+def test_gemini_error_says_when_to_come_again(refusal: Refusal, delay: str | None) -> None:
+    found = details(refusal)
+    assert found.get("RetryInfo") == (None if delay is None else {"retryDelay": delay})
+    assert found["ErrorInfo"] == {
+        "reason": refusal.kind.name, "domain": "sidecar", "metadata": {"call": "call_1"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code", "message"),
+    [
+        # Codex has sentences of its own for a vendor's codes, and shows ours for any other.
+        (Refusal(Kind.BUDGET_SPENT, "why", final=True), "budget_spent", "why"),
+        (Refusal(Kind.OVERLOADED, "why"), "overloaded", "why"),
+        (Refusal(Kind.DRAINING, "why"), "draining", "why"),
+        (Refusal(Kind.UPSTREAM_UNREACHABLE, "why"), "upstream_unreachable", "why"),
+        # It reads the delay out of this one.
+        (Refusal(Kind.RATE_LIMITED, "why", 6.2), "rate_limit_exceeded", "why; try again in 7s"),
+        (Refusal(Kind.OVERLOADED, "why", 6.2), "rate_limit_exceeded", "why; try again in 7s"),
+    ],
+    ids=lambda each: each.kind.name if isinstance(each, Refusal) else None,
+)
+def test_responses_stream_of_ours_ends_with_response_failed(
+    refusal: Refusal, code: str, message: str
+) -> None:
+    event = REGISTRY.dialects["openai"].error_event(Endpoint("responses"), refusal, "call_1")
+    name, data = event.decode().splitlines()[:2]
+    assert name == "event: response.failed"
+    found = json.loads(data.removeprefix("data: "))
+    assert found["type"] == "response.failed"
+    assert found["response"]["status"] == "failed"
+    assert found["response"]["error"] == {"code": code, "message": message}
+    # The vendor's SDKs raise at this one.
+    assert found["error"]["message"] == "why"
 
 
 def test_entry_points_name_every_bundled_plugin_once() -> None:

@@ -136,7 +136,7 @@ def _unavailable(snapshot: Snapshot, process: _Process) -> list[str]:
     found = []
     for provider in snapshot.providers.values():
         names = [ref.name for ref in provider.credentials]
-        own = [vault.why_not(ref) for ref in provider.credentials]
+        own = [vault.why_unusable(provider, ref) for ref in provider.credentials]
         why_not = [process.credentials.get(name, why) for name, why in zip(names, own, strict=True)]
         if why_not and all(why_not):
             where = " in the running process" if set(names) <= process.credentials.keys() else ""

@@ -89,7 +89,8 @@ def provider(one: Provider, snapshot: Snapshot, vault: Vault) -> View:
         "serves": [one.vendor.name, *one.vendor.serves],
         "base_url": one.base_url,
         "credentials": [
-            {"reference": ref.name, "why_not": vault.why_not(ref)} for ref in one.credentials
+            {"reference": ref.name, "why_not": vault.why_unusable(one, ref)}
+            for ref in one.credentials
         ],
         "available": not vault.unavailable(one),
         "why_not": vault.unavailable(one),
