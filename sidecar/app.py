@@ -101,17 +101,20 @@ async def serve(
     environ: Mapping[str, str] | None = None,
     stop_soon: asyncio.Event | None = None,
     log_line: Callable[[CallRecord], None] = log_call,
+    log_lines_dropped: Callable[[], int] = lambda: 0,
 ) -> AsyncIterator[Running]:
     """Serve `config` with its state under `state`, until the context ends; then drain.
 
     `listen` and `admin` (`HOST:PORT`) override the file. `stop_soon`, when set, ends the drain at
-    once; `log_line` writes the line of each finished call. Raises `ConfigError` or `StartError`.
+    once; `log_line` writes the line of each finished call, and `log_lines_dropped` returns the
+    number of lines that were not written. Raises `ConfigError` or `StartError`.
     """
     async with AsyncExitStack() as stack:
         make_private(state)
         stack.enter_context(lock(state))
         environ = os.environ if environ is None else environ
         parts = await _assemble(stack, config, state, environ, log_line)
+        parts.metrics.read("sidecar_log_lines_dropped_total", lambda: (((), log_lines_dropped()),))
         server = overridden(parts.configuration.current().server, listen, admin)
         yield await _open_doors(stack, parts, server, state, stop_soon or asyncio.Event())
 

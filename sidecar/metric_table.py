@@ -119,6 +119,8 @@ TABLE: dict[str, Metric] = {
         _metric("ledger_calls_dropped_total", COUNTER,
                 "Calls missing from the ledger because too many waited for the disk."),
         _metric("ledger_healthy", GAUGE, "1 while the ledger on disk keeps up."),
+        _metric("log_lines_dropped_total", COUNTER,
+                "Lines missing from the log because nobody read it."),
         _metric("models_folded_total", COUNTER,
                 "Served calls whose model got no label of its own because there are too many."),
         _metric("series_folded_total", COUNTER,

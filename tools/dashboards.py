@@ -291,10 +291,11 @@ def _books(sheet: Sheet) -> None:
         lines("Reloads", "Configurations that were accepted or refused.",
               Query("sum by (result) (increase(sidecar_config_reloads_total[$__rate_interval]))",
                     "{{result}}"), unit="short", stacked=True),
-        lines("What the ledger missed", "Failed writes (what happened waits in memory), and calls"
-              " that are missing because too many waited.",
+        lines("What the ledger and the log missed", "Failed writes (what happened waits in memory),"
+              " and calls and log lines that are missing because too many waited.",
               Query("increase(sidecar_ledger_write_failures_total[$__rate_interval])", "failed"),
               Query("increase(sidecar_ledger_calls_dropped_total[$__rate_interval])", "missing"),
+              Query("increase(sidecar_log_lines_dropped_total[$__rate_interval])", "log lines"),
               unit="short"),
         lines("Plugins that fail", "Errors in a plugin's own code.",
               Query("sum by (plugin) (increase(sidecar_plugin_failures_total[$__rate_interval]))",
