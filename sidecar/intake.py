@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from hashlib import sha256
 from urllib.parse import unquote_plus
 
 from aiohttp import StreamReader, web
@@ -28,6 +29,11 @@ BODY_TIMEOUT = 30.0
 """Seconds without progress after which a body that does not arrive is given up."""
 STREAMED_FROM = 1 << 20
 """Bodies that need not be read to route are streamed through from this size on."""
+
+MAX_MODEL_CHARACTERS = 512
+"""Longer than any vendor's name for a model; each is kept with its call, in memory and on disk."""
+MAX_SESSION_CHARACTERS = 256
+"""A longer name of a conversation is kept as its hash."""
 
 _URGENCIES = {each.name.lower(): each for each in Urgency}
 _NO_FACTS = Facts()
@@ -143,6 +149,7 @@ async def read_call(
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     plain = await decoded(body, encoding, maximum) if body and endpoint.model_at in _READ else b""
     facts, span = _read_facts(dialect, located, plain, query, request.headers)
+    _check_names(facts)
     return Call(
         snapshot, key, dialect, located, request.method, query, request.raw_headers,
         body, plain, facts, encoding, span, urgency_of(key, request.headers.get(URGENCY)),
@@ -241,6 +248,15 @@ def _read_facts(
     return facts, None
 
 
+def _check_names(facts: Facts) -> None:
+    """Raise `Refused` for a model whose name is too long to be kept with its call."""
+    if any(len(name) > MAX_MODEL_CHARACTERS for name in facts.models):
+        raise Refused(
+            Kind.BAD_REQUEST,
+            f"the name of the model is longer than {MAX_MODEL_CHARACTERS} characters",
+        )
+
+
 def query_value(query: str, name: str) -> str | None:
     """The first value of a query parameter, decoded; None when it is absent."""
     for parameter in query.split("&"):
@@ -251,8 +267,15 @@ def query_value(query: str, name: str) -> str | None:
 
 
 def find_session(call: Call, headers: Mapping[str, str]) -> str | None:
-    """The conversation a call belongs to, in the client's own words; None when it says nothing."""
+    """Return the conversation a call belongs to, as the client names it, or None.
+
+    A name of more than `MAX_SESSION_CHARACTERS` is returned as its hash.
+    """
+    found = call.facts.session
     for name in call.dialect.session_headers:
         if name in headers:
-            return headers[name]
-    return call.facts.session
+            found = headers[name]
+            break
+    if found is None or len(found) <= MAX_SESSION_CHARACTERS:
+        return found
+    return f"sha256:{sha256(found.encode('utf-8', 'surrogateescape')).hexdigest()}"
