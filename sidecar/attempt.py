@@ -16,12 +16,13 @@ from msgspec import Struct, structs
 
 from sidecar import headers
 from sidecar.abandoned import Abandoned
+from sidecar.body_reading import malformed
 from sidecar.credentials import Vault
 from sidecar.dialect import Meter
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
 from sidecar.fields import Fields
 from sidecar.hiding import Hiding
-from sidecar.intake import Call, malformed
+from sidecar.intake import Call
 from sidecar.live import LiveCall
 from sidecar.pacing import as_judgement
 from sidecar.relay import WHOLE, Relay, is_event_stream

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from sidecar.affinity import Affinity
 from sidecar.attempt import Attempted, Attempts
+from sidecar.body_memory import stored_while_waiting
 from sidecar.errors import Fault, Kind, Refused
 from sidecar.intake import Call
 from sidecar.leases import Lease, NoRoom
@@ -104,6 +105,11 @@ class Dispatch:
                     return Served(best(errand.failed))
                 self._scheduler.refused(no_room)
                 raise refusal(no_room, call.key.max_wait) from None
+            try:
+                await call.held.restore()
+            except BaseException:
+                lease.refund(sent=False)
+                raise
             attempted = await self._attempt(errand, lease)
             if attempted.final:
                 return self._won(errand, attempted, lease)
@@ -126,7 +132,8 @@ class Dispatch:
         ordered, at_home = self._affinity.first(session, candidates)
         # Only who said which conversation it is would lose something by going elsewhere at once.
         alone = key.sticky_wait if at_home and live.session else 0.0
-        return _Errand(call, live, rewriter, session, ordered, key.max_wait, alone)
+        patience = max(0.0, key.max_wait - live.wait)
+        return _Errand(call, live, rewriter, session, ordered, patience, alone)
 
     async def _wait(self, errand: _Errand) -> Lease[Candidate]:
         began = self._clock()
@@ -137,9 +144,10 @@ class Dispatch:
         waiter = self._scheduler.asks(errand.call, errand.candidates, further)
         live.waiter = waiter
         try:
-            return await self._scheduler.admission.lease(
-                waiter, errand.patience, alone=errand.alone
-            )
+            async with stored_while_waiting(errand.call.held):
+                return await self._scheduler.admission.lease(
+                    waiter, errand.patience, alone=errand.alone
+                )
         finally:
             live.waiter = None
             errand.alone = 0.0  # it is at home nowhere any more, or there already

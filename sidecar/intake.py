@@ -6,17 +6,17 @@ here knows limits or providers.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from urllib.parse import unquote_plus
 
-from aiohttp import StreamReader, web
+from aiohttp import web
 from msgspec import Struct, structs
 
+from sidecar.body_memory import HeldBody
+from sidecar.body_reading import decoded_copy, read_body, too_large
 from sidecar.config import Key, Snapshot, Urgency
-from sidecar.decoding import decoded
 from sidecar.dialect import Dialect, Endpoint, Facts, Located, ModelAt
 from sidecar.errors import Kind, Refused
 from sidecar.fields import Fields
@@ -25,8 +25,6 @@ from sidecar.plugins import locate
 from sidecar.splice import form_model
 from sidecar.vendor import Vendor
 
-BODY_TIMEOUT = 30.0
-"""Seconds without progress after which a body that does not arrive is given up."""
 STREAMED_FROM = 1 << 20
 """Bodies that need not be read to route are streamed through from this size on."""
 
@@ -43,10 +41,9 @@ _READ = frozenset({ModelAt.BODY, ModelAt.FORM, ModelAt.EACH, ModelAt.PATH})
 class Call(Struct, frozen=True):
     """One request of a known key, understood.
 
-    `query` is raw and free of credentials. `body` is None when it is streamed through. `encoding`
-    is the request's content coding, and `plain` the decoded body that `facts` were read from.
-    `form_span` are the offsets of the model in a multipart form. `urgency` is who goes first when
-    calls must wait.
+    `query` is raw and free of credentials. `encoding` is the request's content coding. `held` is
+    the body, whose decoded bytes `facts` were read from. `form_span` are the offsets of the model
+    in a multipart form. `urgency` is who goes first when calls must wait.
     """
 
     snapshot: Snapshot
@@ -56,12 +53,21 @@ class Call(Struct, frozen=True):
     method: str
     query: str
     headers: Fields
-    body: bytes | None
-    plain: bytes
+    held: HeldBody
     facts: Facts
     encoding: str
     form_span: tuple[int, int] | None = None
     urgency: Urgency = Urgency.NORMAL
+
+    @property
+    def body(self) -> bytes | None:
+        """The bytes as they came; None when they are streamed through."""
+        return self.held.wire
+
+    @property
+    def plain(self) -> bytes:
+        """The decoded body."""
+        return self.held.plain
 
     @property
     def endpoint(self) -> Endpoint:
@@ -129,10 +135,11 @@ async def read_call(
     path: str,
     query: str,
     *,
+    held: HeldBody,
     accept_body: Callable[[], None],
 ) -> Call:
     """Understand one request. `accept_body` is called once before a body is read, for clients
-    that wait to be told. Raises `Refused`."""
+    that wait to be told; the body is read into `held`. Raises `Refused`."""
     dialect, located = find_dialect(
         key.group.vendor, dialects, request.method, path, request.headers
     )
@@ -144,15 +151,22 @@ async def read_call(
     streamed = _is_streamed(request, endpoint)
     if not streamed:
         _check_length(request, maximum)
-    accept_body()
-    body = None if streamed else await read_body(request.content, maximum)
+    urgency = urgency_of(key, request.headers.get(URGENCY))
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
-    plain = await decoded(body, encoding, maximum) if body and endpoint.model_at in _READ else b""
-    facts, span = _read_facts(dialect, located, plain, query, request.headers)
+    if not streamed:
+        held.rank = 1 if urgency is Urgency.INTERACTIVE else 2
+        held.patience = key.max_wait
+        await held.reserve(request.content_length or 0)
+    accept_body()
+    if not streamed:
+        body = await read_body(request.content, maximum, held)
+        read = bool(body) and endpoint.model_at in _READ
+        held.keep(body, await decoded_copy(body, encoding, maximum, held) if read else b"")
+    facts, span = _read_facts(dialect, located, held.plain, query, request.headers)
     _check_names(facts)
     return Call(
         snapshot, key, dialect, located, request.method, query, request.raw_headers,
-        body, plain, facts, encoding, span, urgency_of(key, request.headers.get(URGENCY)),
+        held, facts, encoding, span, urgency,
     )  # fmt: skip
 
 
@@ -180,51 +194,6 @@ def _is_streamed(request: web.BaseRequest, endpoint: Endpoint) -> bool:
 def _check_length(request: web.BaseRequest, maximum: int) -> None:
     if (request.content_length or 0) > maximum:
         raise too_large(maximum)
-
-
-def too_large(maximum: int) -> Refused:
-    """The refusal of a body above the cap."""
-    return Refused(
-        Kind.TOO_LARGE,
-        f"the request body is larger than {maximum} bytes; raise server.max_body if that is meant",
-    )
-
-
-def malformed() -> Refused:
-    """The refusal of a body whose chunks are none."""
-    return Refused(Kind.BAD_REQUEST, "the request body is not valid HTTP/1.1")
-
-
-async def read_body(content: StreamReader, maximum: int) -> bytes:
-    """The whole body. Raises `Refused`: 413 above `maximum`, 408 when it stops
-    arriving, 400 when its chunks are none."""
-    if content.is_eof() and content.exception() is None:
-        # Most bodies have arrived with their head: nothing to wait for, and no clock to set.
-        body = content.read_nowait()
-        if len(body) > maximum:
-            raise too_large(maximum)
-        return body
-    clock = asyncio.get_running_loop().time
-    pieces: list[bytes] = []
-    size = 0
-    began = clock()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT) as patience:
-            while piece := await content.readany():
-                pieces.append(piece)
-                size += len(piece)
-                if size > maximum:
-                    raise too_large(maximum)
-                if clock() - began > 1:  # a second's grain is enough, and cheap for fast bodies
-                    began = clock()
-                    patience.reschedule(began + BODY_TIMEOUT)
-    except TimeoutError:
-        raise Refused(
-            Kind.BODY_TIMEOUT, f"the request body stopped arriving for {BODY_TIMEOUT:.0f} s"
-        ) from None
-    except web.RequestPayloadError:
-        raise malformed() from None
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _read_facts(

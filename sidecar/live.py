@@ -39,6 +39,7 @@ MOST_TOLD = 50
 """Attempts of one call that its record tells."""
 
 
+LEAST_WAIT_SECONDS = 0.001
 MAX_REASON_CHARACTERS = 2000
 MAX_NAME_CHARACTERS = 512
 """What a vendor or a client says of a call, as far as it is kept with it."""
@@ -109,6 +110,12 @@ class LiveCall(Struct, eq=False):
         if attempt.spent is not None:
             spent = self.spent
             self.spent = attempt.spent if spent is None else together(spent, attempt.spent)
+
+    def note_wait(self, behind: str, seconds: float) -> None:
+        """Add a stretch of waiting, if there was any."""
+        if seconds >= LEAST_WAIT_SECONDS:
+            self.wait += seconds
+            self.waits.append(Wait(behind, seconds))
 
     def end(self, refusal: Refusal) -> None:
         """Have the call end now, wherever it is, with this reason."""

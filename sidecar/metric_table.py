@@ -114,6 +114,13 @@ TABLE: dict[str, Metric] = {
                 "Looks at who holds a connection: `found` a process of this user, `unknown` for"
                 " none, `skipped` because too many waited.",
                 "result", fixed="result"),
+        _metric("request_body_bytes", GAUGE,
+                "Bytes of request bodies that are held, in memory or, while their calls wait, in"
+                " files.", "place", fixed="place"),
+        _metric("request_body_limit_bytes", GAUGE,
+                "Bytes of request bodies that may be held in memory (server.body_memory)."),
+        _metric("request_bodies_waiting", GAUGE,
+                "Calls whose body waits for memory."),
         _metric("ledger_write_failures_total", COUNTER,
                 "Failed writes of the ledger; what happened waits in memory meanwhile."),
         _metric("ledger_calls_dropped_total", COUNTER,

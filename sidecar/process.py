@@ -11,7 +11,8 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
+from ctypes import CDLL
 from pathlib import Path
 from shlex import quote
 
@@ -23,6 +24,10 @@ from sidecar.signals import catch_signals
 
 log = logging.getLogger("sidecar")
 
+M_MMAP_THRESHOLD = -3
+"""The parameter's number (malloc.h of glibc)."""
+MMAP_THRESHOLD_BYTES = 1 << 18
+"""Blocks of so many bytes go back to the system as soon as they are free."""
 LOG_PATIENCE_SECONDS = 1.0
 """How long the end of the process waits for a log that is not read."""
 
@@ -113,6 +118,9 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)
+    with suppress(OSError, AttributeError):  # another C library has no such setting
+        # Without it glibc keeps what large bodies took: it learns that such sizes come again.
+        CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
 
 
 def _greet(running: Running, state: Path) -> None:

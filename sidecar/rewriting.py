@@ -42,6 +42,12 @@ class Rewriter:
         """Whether a body that is streamed through turned out to be malformed on the way."""
         return self._streamed and self._stream.exception() is not None
 
+    def release(self) -> None:
+        """Forget the bodies: the answer has begun, and none is sent again."""
+        self._call.held.release()
+        self._bodies.clear()
+        self._asking.clear()
+
     def renames(self, model: str | None) -> bool:
         """Whether this candidate knows the model by another name."""
         return model is not None and model != self._call.model

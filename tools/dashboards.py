@@ -281,6 +281,12 @@ def _machine(sheet: Sheet) -> None:
               Query(f"scrape_duration_seconds{{{ITSELF}}}", "took"), unit=SECONDS),
         lines("Series", "How many series a scrape brings.",
               Query(f"scrape_samples_scraped{{{ITSELF}}}", "series"), unit="short"),
+        lines("Request bodies", "Memory of the bodies of running calls, what it may be,"
+              " and the bodies of waiting calls that lie in files.",
+              Query("sum by (place) (sidecar_request_body_bytes)", "{{place}}"),
+              Query("sum(sidecar_request_body_limit_bytes)", "allowed"), unit="bytes"),
+        lines("Waiting for memory", "Calls whose body waits for memory.",
+              Query("sum(sidecar_request_bodies_waiting)", "calls"), unit="short"),
         width=8, height=7,
     )  # fmt: skip
 
