@@ -33,18 +33,15 @@ STEP_BYTES = 1 << 18
 """A body of unknown length is reserved in steps of so many bytes."""
 SETTING = "server.body_memory"
 RETRY_AFTER_SECONDS = 2.0
-CGROUPS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def default_ceiling() -> int:
     """Return a quarter of the memory this process may use, at most `MAX_CEILING_BYTES`."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for file in CGROUPS:
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
         with suppress(OSError, ValueError):  # absent, or "max"
-            total = min(total, int(file.read_text()))
+            total = min(total, int((CGROUP / name).read_text()))
     return min(total // 4, MAX_CEILING_BYTES)
 
 
@@ -231,12 +228,22 @@ class HeldBody:
         self.wire, self.plain = b"", b""
         self._shrink(0)
 
-    async def restore(self) -> None:
-        """Have the bytes in memory again. Raises `Refused` when there is no room in time."""
+    async def restore(self, *, copy: bool) -> None:
+        """Have the bytes in memory again, and room for an edited `copy` of them.
+
+        For a call that has its lease, and so goes first. Raises `Refused` when there is no room in
+        time.
+        """
+        self.rank = 0
+        await self._read_back()
+        if copy and self.wire:
+            own = len(self.wire) + (0 if self.plain is self.wire else len(self.plain))
+            await self.reserve(own + self.size)
+
+    async def _read_back(self) -> None:
         file = self._file
         if file is None:
             return
-        self.rank = 0
         await self.reserve(file.wire + file.plain)
         wire, plain = await asyncio.to_thread(_read, file)
         self._drop_file()

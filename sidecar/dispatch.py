@@ -106,7 +106,7 @@ class Dispatch:
                 self._scheduler.refused(no_room)
                 raise refusal(no_room, call.key.max_wait) from None
             try:
-                await call.held.restore()
+                await call.held.restore(copy=rewriter.edits(lease.place))
             except BaseException:
                 lease.refund(sent=False)
                 raise
@@ -144,6 +144,8 @@ class Dispatch:
         waiter = self._scheduler.asks(errand.call, errand.candidates, further)
         live.waiter = waiter
         try:
+            if errand.call.held.is_large:
+                errand.rewriter.forget_copies()
             async with stored_while_waiting(errand.call.held):
                 return await self._scheduler.admission.lease(
                     waiter, errand.patience, alone=errand.alone

@@ -34,12 +34,13 @@ groups:
   Gemini: {{vendor: gemini, routes: [ge]}}
 keys:
   gpt: {{group: GPT, hash: "{{gpt}}", max_wait: 20s}}
+  renamed: {{group: GPT, hash: "{{renamed}}", routes: [oa: {{as: {{"gpt-*": "other/gpt-*"}}}}]}}
   one: {{group: GPT, hash: "{{one}}", max_wait: 20s, limits: {{concurrency: 1}}}}
   hasty: {{group: GPT, hash: "{{hasty}}", max_wait: 100ms}}
   claude: {{group: Claude, hash: "{{claude}}", max_wait: 100ms}}
   gemini: {{group: Gemini, hash: "{{gemini}}", max_wait: 100ms}}
 """
-KEYS = ("gpt", "one", "hasty", "claude", "gemini")
+KEYS = ("gpt", "renamed", "one", "hasty", "claude", "gemini")
 
 
 @pytest_asyncio.fixture
@@ -150,7 +151,7 @@ async def test_body_stored_and_restored_is_the_same_bytes_in_an_unnamed_file(
     assert (bodies.held, bodies.in_files) == (0, size)
     assert held.size == len(plain)
     assert not any(os.scandir(tmp_path))
-    await held.restore()
+    await held.restore(copy=False)
     assert (held.wire, held.plain) == (wire, plain)
     assert (bodies.held, bodies.in_files) == (size, 0)
     held.release()
@@ -163,7 +164,7 @@ async def test_body_with_no_room_on_disk_stays_in_memory(tmp_path: Path) -> None
     await held.reserve(2 * MIB)
     held.keep(b"x" * 2 * MIB, b"")
     await held.store()
-    await held.restore()
+    await held.restore(copy=False)
     assert held.wire == b"x" * 2 * MIB
     assert (bodies.held, bodies.in_files) == (2 * MIB, 0)
 
@@ -303,3 +304,16 @@ async def test_body_is_given_back_when_the_answer_begins(
     assert not task.done()
     more.set()
     await task
+
+
+async def test_edited_copy_of_a_body_is_counted(small: Sidecar, vendor: ScriptedVendor) -> None:
+    more = asyncio.Event()
+    vendor.play(gated(more))
+    large = padded(CHAT, MIB)
+    task = asyncio.create_task(small.ask(CHAT.path, large, key="renamed"))
+    await vendor.arrived.wait()
+    assert await metric(small, 'request_body_bytes{place="memory"}') == 2 * len(large)
+    more.set()
+    assert (await task).status == 200
+    assert b'"other/gpt-' in vendor.last.body
+    await until(small, 'request_body_bytes{place="memory"}', 0)
