@@ -13,22 +13,24 @@ export function dialog(title, build, { wide = false } = {}) {
   return new Promise((resolve) => {
     const id = unique("dialog");
     let value = null;
+    const over = () => (node.remove(), resolve(value));
     const body = h("div", { class: "dialog-body" });
     const node = h(
       "dialog",
       {
         "aria-labelledby": id,
         class: wide ? "wide" : "",
-        onclose: () => (node.remove(), resolve(value)),
+        onclose: over,
         // What is shown only once does not go at the press of a key.
         oncancel: (event) => body.querySelector(".once") && event.preventDefault(),
       },
-      h("header", {}, h("h2", { id }, title), h("button", { class: "plain icon", "aria-label": "Close", onclick: () => node.close() }, "×")),
+      h("header", {}, h("h2", { id }, title), h("button", { class: "plain icon", "aria-label": "Close", onclick: () => close() }, "×")),
       body,
     );
     const close = (found = null) => {
       value = found;
       node.close();
+      over(); // the event comes later: what is pressed until then would meet a busy button
     };
     fill(body, build(close, body));
     document.body.append(node);

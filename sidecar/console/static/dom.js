@@ -75,6 +75,7 @@ export function keepingFocus(work) {
  * the node that is kept, so they may use nothing that changes under one id.
  */
 export function blend(node, fresh) {
+  const focused = node.contains(document.activeElement) ? document.activeElement : null;
   const keys = new Set([...fresh.children].map((each) => each.dataset.key));
   for (const each of [...node.children]) if (each.dataset.key && !keys.has(each.dataset.key)) each.remove();
   const known = new Map([...node.children].map((each) => [each.dataset.key, each]));
@@ -94,6 +95,8 @@ export function blend(node, fresh) {
     at = at.nextSibling;
     gone.remove();
   }
+  // A node that was moved has lost it.
+  if (focused?.isConnected && focused !== document.activeElement) focused.focus({ preventScroll: true });
 }
 
 function alike(one, other) {
