@@ -2,7 +2,7 @@
 
 import { ask, whenOver } from "./api.js";
 import { button, trouble } from "./dialogs.js";
-import { blend, fill, h } from "./dom.js";
+import { fill, h } from "./dom.js";
 import { counted } from "./format.js";
 import { listen } from "./live.js";
 import { PAGES, find } from "./pages.js";
@@ -93,9 +93,9 @@ function drawRail(current) {
 function stand(state) {
   if (state === "live" && away) quietly(page.config?.()); // what happened meanwhile was not heard
   away = state !== "live";
-  blend(standing, h("div", {},
+  fill(standing,
     h("span", { class: `dot ${state}` }), h("span", { id: "state" }, STATES[state]),
-    button("Sign out", signOut, "plain small")));
+    button("Sign out", signOut, "plain small"));
 }
 
 function hear(event) {
@@ -121,14 +121,14 @@ function quietly(work) {
 
 function drawBanner({ refused, paused }) {
   const held = live ? [] : paused; // that page says it itself, with a button
-  blend(banner, h("div", {},
-    refused ? h("div", { class: "banner", "data-key": "refused", role: "alert" },
+  fill(banner,
+    refused ? h("div", { class: "banner", role: "alert" },
       h("strong", {}, "The last edit of the file was refused. "),
       `It has ${counted(refused, "mistake")}; the version before it stays in force. `,
       h("a", { href: "#/config" }, "See where")) : null,
-    held.length ? h("div", { class: "banner held", "data-key": "held", role: "status" },
+    held.length ? h("div", { class: "banner held", role: "status" },
       h("strong", {}, "Paused: "), `${held.slice(0, 3).join(", ")}${held.length > 3 ? ` and ${held.length - 3} more` : ""}. Calls wait there and do not fail. `,
-      h("a", { href: "#/live" }, "See them")) : null));
+      h("a", { href: "#/live" }, "See them")) : null);
 }
 
 async function signOut() {

@@ -1,4 +1,4 @@
-// Dialogs and short notices. The browser's own <dialog> keeps the focus inside and gives it back.
+// Dialogs and notices. The browser’s own <dialog> keeps the focus inside.
 
 import { fill, h, unique } from "./dom.js";
 
@@ -30,7 +30,7 @@ export function dialog(title, build, { wide = false } = {}) {
     const close = (found = null) => {
       value = found;
       node.close();
-      over(); // the event comes later: what is pressed until then would meet a busy button
+      over(); // its event is late
     };
     fill(body, build(close, body));
     document.body.append(node);
@@ -44,8 +44,7 @@ export function actions(...buttons) {
   return h("div", { class: "actions" }, buttons);
 }
 
-/** A dialog whose one deed may fail: its content, then buttons to cancel and to do it. Answers true
- * when `deed` did not answer false. */
+/** A dialog whose one deed may fail. Answers true when `deed` did not answer false. */
 export function sure(title, content, label, deed, { kind = "primary", wide = false, ...props } = {}) {
   return dialog(title, (close) => {
     const failed = h("div");
