@@ -24,6 +24,7 @@ from sidecar.affinity import Affinity
 from sidecar.agents import from_here
 from sidecar.attempt import Attempts
 from sidecar.board import Board
+from sidecar.body_memory import BodyMemory
 from sidecar.callers import Callers, open_callers
 from sidecar.catalog import Catalog
 from sidecar.config import Server, Snapshot
@@ -36,20 +37,14 @@ from sidecar.foresight import Outlook
 from sidecar.guard import Door, allowed_hosts
 from sidecar.lag import watch_lag
 from sidecar.ledger import Ledger
-from sidecar.listening import (
-    listening,
-    listening_unix,
-    make_private,
-    overridden,
-    warn_if_open,
-)
+from sidecar.listening import listening, listening_unix, make_private, overridden, warn_if_open
 from sidecar.live import LiveCalls
 from sidecar.loading import plugin_paths
 from sidecar.metrics import Metrics
 from sidecar.plugins import Registry, discover
 from sidecar.prices import Prices
 from sidecar.proxy import Parts, Proxy
-from sidecar.readings import read_parts, read_scheduler
+from sidecar.readings import read_bodies, read_log, read_parts, read_scheduler
 from sidecar.reload import Configuration, read_file
 from sidecar.retries import RetryBudget
 from sidecar.scheduler import Scheduler, Sources
@@ -101,17 +96,20 @@ async def serve(
     environ: Mapping[str, str] | None = None,
     stop_soon: asyncio.Event | None = None,
     log_line: Callable[[CallRecord], None] = log_call,
+    log_lines_dropped: Callable[[], int] = lambda: 0,
 ) -> AsyncIterator[Running]:
     """Serve `config` with its state under `state`, until the context ends; then drain.
 
     `listen` and `admin` (`HOST:PORT`) override the file. `stop_soon`, when set, ends the drain at
-    once; `log_line` writes the line of each finished call. Raises `ConfigError` or `StartError`.
+    once; `log_line` writes the line of each finished call, and `log_lines_dropped` returns the
+    number of lines that were not written. Raises `ConfigError` or `StartError`.
     """
     async with AsyncExitStack() as stack:
         make_private(state)
         stack.enter_context(lock(state))
         environ = os.environ if environ is None else environ
         parts = await _assemble(stack, config, state, environ, log_line)
+        read_log(parts.metrics, log_lines_dropped)
         server = overridden(parts.configuration.current().server, listen, admin)
         yield await _open_doors(stack, parts, server, state, stop_soon or asyncio.Event())
 
@@ -128,6 +126,7 @@ class _Assembly:
     prices: Prices
     live: LiveCalls
     callers: Callers
+    bodies: BodyMemory
     scheduler: Scheduler
     dispatch: Dispatch
     outlook: Outlook
@@ -182,9 +181,11 @@ async def _assemble(
     live = LiveCalls(clock, time.time)
     callers = stack.enter_context(open_callers(clock, on=configuration.current().server.callers))
     metrics.read("sidecar_caller_lookups_total", callers.results)
+    bodies = BodyMemory(configuration.current().server.body_memory, state, clock)
+    read_bodies(metrics, bodies)
     outlook = Outlook(Board(scheduler, live, retries, time.time), affinity)
     return _Assembly(
-        configuration, vault, registry, ledger, metrics, prices, live, callers, scheduler,
+        configuration, vault, registry, ledger, metrics, prices, live, callers, bodies, scheduler,
         dispatch, outlook, catalog, events, log_line,
     )  # fmt: skip
 
@@ -258,6 +259,7 @@ def _proxy_parts(parts: _Assembly, door: Door) -> Parts:
         metrics=parts.metrics,
         live=parts.live,
         callers=parts.callers,
+        bodies=parts.bodies,
         draw=draw,
         wall=time.time,
         finished=parts.finished,

@@ -18,13 +18,14 @@ from sidecar import headers
 from sidecar.abandoned import Abandoned
 from sidecar.base_urls import with_reason
 from sidecar.beginnings import HELD_BYTES, HELD_SECONDS, Beginning, read_beginning
+from sidecar.body_reading import malformed
 from sidecar.credentials import Vault
 from sidecar.dialect import Meter
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
 from sidecar.faults import plugin_fault
 from sidecar.fields import Fields
 from sidecar.hiding import Hiding
-from sidecar.intake import Call, malformed
+from sidecar.intake import Call
 from sidecar.live import LiveCall
 from sidecar.pacing import as_judgement
 from sidecar.relay import WHOLE, Relay, is_event_stream

@@ -253,6 +253,7 @@ class Server:
     allow_remote: bool = False
     drain: float = 60.0
     max_body: int = 64 * 1024 * 1024
+    body_memory: int | None = None
     metrics_token: CredentialRef | None = None
     callers: bool = True
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from sidecar.affinity import Affinity
 from sidecar.attempt import Attempted, Attempts
+from sidecar.body_memory import stored_while_waiting
 from sidecar.errors import Fault, Kind, Refused
 from sidecar.intake import Call
 from sidecar.leases import Lease, NoRoom
@@ -111,6 +112,11 @@ class Dispatch:
                     return Served(self._best(errand))
                 self._scheduler.refused(no_room)
                 raise refusal(no_room, call.key.max_wait, live.most_wait) from None
+            try:
+                await call.held.restore(copy=rewriter.edits(lease.place))
+            except BaseException:
+                lease.refund(sent=False)
+                raise
             attempted = await self._attempt(errand, lease)
             if attempted.final:
                 return self._won(errand, attempted, lease)
@@ -135,7 +141,9 @@ class Dispatch:
         ordered, at_home = self._affinity.first(session, candidates)
         # Only who said which conversation it is would lose something by going elsewhere at once.
         alone = key.sticky_wait if at_home and live.session else 0.0
-        patience = key.max_wait if live.most_wait is None else min(key.max_wait, live.most_wait)
+        patience = max(0.0, key.max_wait - live.wait)
+        if live.most_wait is not None:
+            patience = min(patience, live.most_wait)
         return _Errand(call, live, rewriter, session, ordered, patience, alone)
 
     async def _wait(self, errand: _Errand) -> Lease[Candidate]:
@@ -147,7 +155,10 @@ class Dispatch:
         waiter = self._scheduler.asks(errand.call, errand.candidates, further)
         live.waiter = waiter
         try:
-            async with asyncio.timeout_at(live.tell_by if errand.failed else None):
+            if errand.call.held.is_large:
+                errand.rewriter.forget_copies()
+            tell_by = live.tell_by if errand.failed else None
+            async with asyncio.timeout_at(tell_by), stored_while_waiting(errand.call.held):
                 return await self._scheduler.admission.lease(
                     waiter, errand.patience, alone=errand.alone
                 )

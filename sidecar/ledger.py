@@ -49,6 +49,8 @@ __all__ = ["KeyTimes", "Ledger", "Owner", "program_of", "read_times"]
 LOG = logging.getLogger("sidecar.ledger")
 PATIENCE = 5.0
 """Seconds that opening and closing wait for the disk; then the process goes on without it."""
+SAVE_SECONDS = 2.0
+"""How long closing waits for what is unwritten to be saved for the next start."""
 LONGEST_PROGRAM = 64
 LONGEST_ID = 256
 NEVER = KeyTimes()
@@ -102,6 +104,7 @@ class Ledger:
         """Write what waits and close the file; gives up on a stuck disk after a few seconds."""
         if not await _patiently(self._store.stop()):
             LOG.warning("the ledger was not written to its end: %s", self.warning or "disk stuck")
+            await _patiently(self._store.saved(), SAVE_SECONDS)
 
     async def flush(self) -> bool:
         """Write now what waits; whether all of it is on disk."""
@@ -289,8 +292,9 @@ class Ledger:
             self._note_digests()
 
 
-async def _patiently(future: Future[bool]) -> bool:
+async def _patiently(future: Future[bool], seconds: float | None = None) -> bool:
+    patience = PATIENCE if seconds is None else seconds
     try:
-        return await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE)
+        return await asyncio.wait_for(asyncio.wrap_future(future), patience)
     except TimeoutError:
         return False

@@ -39,6 +39,12 @@ MOST_TOLD = 50
 """Attempts of one call that its record tells."""
 
 
+LEAST_WAIT_SECONDS = 0.001
+MAX_REASON_CHARACTERS = 2000
+MAX_NAME_CHARACTERS = 512
+"""What a vendor or a client says of a call, as far as it is kept with it."""
+
+
 class Passing(Protocol):
     """An answer on its way: when it began (monotonic seconds), and its bytes so far."""
 
@@ -111,6 +117,12 @@ class LiveCall(Struct, eq=False):
             spent = self.spent
             self.spent = attempt.spent if spent is None else together(spent, attempt.spent)
 
+    def note_wait(self, behind: str, seconds: float) -> None:
+        """Add a stretch of waiting, if there was any."""
+        if seconds >= LEAST_WAIT_SECONDS:
+            self.wait += seconds
+            self.waits.append(Wait(behind, seconds))
+
     def end(self, refusal: Refusal) -> None:
         """Have the call end now, wherever it is, with this reason."""
         self.ending = refusal
@@ -120,6 +132,7 @@ class LiveCall(Struct, eq=False):
     def record(self, now: float) -> CallRecord:
         """The finished call; `now` is monotonic."""
         key = self.key
+        model_served = self.model_served and self.model_served[:MAX_NAME_CHARACTERS]
         return CallRecord(
             call_id=self.call_id,
             started=self.started,
@@ -128,15 +141,15 @@ class LiveCall(Struct, eq=False):
             vendor="" if key is None else key.group.vendor.name,
             dialect=self.dialect,
             endpoint=self.endpoint,
-            method=self.method,
+            method=self.method[:MAX_NAME_CHARACTERS],
             model_asked=self.model_asked,
             streaming=self.streaming,
             provider=self.provider,
             credential=self.credential,
-            model_served=self.model_served,
+            model_served=model_served,
             status=self.status,
             outcome=self.outcome,
-            reason=self.reason,
+            reason=self.reason[:MAX_REASON_CHARACTERS],
             attempts=tuple(self.attempts),
             wait=self.wait,
             first_byte=None if self.first_byte is None else self.first_byte - self.began,

@@ -17,7 +17,7 @@ log = logging.getLogger("sidecar.needs")
 
 def size_of(call: Call) -> int:
     """The bytes of a request."""
-    return len(call.plain or call.body or b"")
+    return call.held.size
 
 
 def guess(candidate: Candidate, size: int, bound: int | None) -> tuple[int, int | None]:

@@ -19,6 +19,7 @@ from msgspec import structs
 
 from sidecar import answers, keys, ownership, routing
 from sidecar.attempt import Attempted
+from sidecar.body_memory import SETTING, BodyMemory, HeldBody
 from sidecar.callers import Callers
 from sidecar.catalog import Catalog
 from sidecar.config import Provider, Snapshot
@@ -71,6 +72,7 @@ class Parts:
     metrics: Metrics
     live: LiveCalls
     callers: Callers
+    bodies: BodyMemory
     draw: Callable[[], float]
     wall: Callable[[], float]
     finished: Callable[[CallRecord], None]
@@ -79,8 +81,9 @@ class Parts:
 class Passage:
     """One request on its way through: the parts that are needed to end it well, as they appear."""
 
-    def __init__(self, request: web.BaseRequest, live: LiveCall) -> None:
+    def __init__(self, request: web.BaseRequest, live: LiveCall, held: HeldBody) -> None:
         self.request = request
+        self.held = held
         self.live = live
         self.relay = live.passing = Relay(request)
         self.call: Call | None = None
@@ -115,7 +118,7 @@ class Proxy:
             return answers.hello(self._parts.door, request)
         live = self._parts.live.open(request.method, answers.program(request))
         live.sighting = self._parts.callers.look(request.protocol)
-        passage = Passage(request, live)
+        passage = Passage(request, live, self._parts.bodies.open())
         try:
             return await self._serve(passage)
         except Refused as refused:
@@ -143,13 +146,14 @@ class Proxy:
             return await self._list_models(passage, call)
         found = routing.plan(
             call.key, call.dialect, call.endpoint, call.facts.models,
-            self._parts.usable, self._parts.draw, len(call.plain),
+            self._parts.usable, self._parts.draw, call.held.size,
         )  # fmt: skip
         routing.require(found, call.key, call.endpoint, call.facts.models)
         candidates = ownership.narrow(call, found.candidates, self._parts.ledger)
         rewriter = Rewriter(call, passage.request.content)
         async with KeepAlive(passage.request, passage.relay, call, passage.live):
             served = await self._parts.dispatch.serve(call, candidates, rewriter, passage.live)
+        rewriter.release()
         passage.lease, attempted = served.lease, served.attempted
         try:
             return await self._pass_on(passage, call, attempted)
@@ -170,8 +174,9 @@ class Proxy:
         answers.refuse_upgrade(request)
         call = passage.call = await read_call(
             request, snapshot, key, parts.registry.dialects, path, query,
-            accept_body=lambda: answers.go_on(request),
+            held=passage.held, accept_body=lambda: answers.go_on(request),
         )  # fmt: skip
+        live.note_wait(f"memory for request bodies ({SETTING})", passage.held.waited)
         live.dialect, live.endpoint = call.dialect.name, call.endpoint.name
         live.counts = call.bills
         live.model_asked, live.streaming = call.model, call.facts.streaming
@@ -237,6 +242,7 @@ class Proxy:
     def _close(self, passage: Passage) -> None:
         """Settle: usage replaces every guess, and everybody hears of the call once."""
         live, parts = passage.live, self._parts
+        passage.held.release()
         live.first_byte = passage.relay.first_byte
         try:
             retold = self._read(passage)

@@ -26,6 +26,7 @@ INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({_ROW})"  # noqa: S608 - "?"
 """A call that is already on the books stays as it is: nothing is counted twice."""
 INSERT_UNDER_WAY = f"INSERT OR REPLACE INTO under_way VALUES ({_ROW})"  # noqa: S608 - "?" alone
 """Its row goes when that of the ended call comes."""
+SELECT_CALLS = "SELECT * FROM calls"
 SELECT_UNDER_WAY = "SELECT * FROM under_way"
 DELETE_UNDER_WAY = "DELETE FROM under_way"
 

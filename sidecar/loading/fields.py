@@ -239,6 +239,7 @@ SERVER = Block(
         Option("allow_remote", switch, "Permit listening beyond this machine.", "false"),
         Option("drain", duration, "How long running calls may take after a stop.", "60s"),
         Option("max_body", size, "The largest request body that must be read to route.", "64MiB"),
+        Option("body_memory", size, "Memory for all bodies together.", "a quarter, at most 1GiB"),
         Option(
             "metrics_token", Credential(), "A bearer token that /metrics then asks for.", "none"
         ),

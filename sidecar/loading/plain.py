@@ -131,6 +131,8 @@ def server(one: Server) -> Plain:
         "max_body": size(one.max_body),
         "callers": one.callers,
     }
+    if one.body_memory is not None:
+        found["body_memory"] = size(one.body_memory)
     token = one.metrics_token
     return found if token is None else found | {"metrics_token": credential(token)}
 

@@ -112,6 +112,7 @@ def _server(reader: Reader, record: Record) -> Server:
         allow_remote=record.get("allow_remote", False),
         drain=record.get("drain", _SERVER.drain),
         max_body=record.get("max_body", _SERVER.max_body),
+        body_memory=record.get("body_memory"),
         metrics_token=record.get("metrics_token"),
         callers=record.get("callers", _SERVER.callers),
     )
