@@ -1,7 +1,7 @@
 """What an attempt used that came to nothing, as far as its vendor said so before it failed.
 
-An answer with an error's status, and a stream that begins with an error, are the vendor's word that
-it did nothing, unless they tell usage. Whatever else was sent may have been served, and billed.
+An answer with an error's status is the vendor's word that it did nothing, unless it tells usage.
+Whatever else was sent may have been served, and billed: also what began with 200 and an error.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from sidecar.dialect import Meter
 from sidecar.errors import Refused
 from sidecar.exchange import was_sent
 from sidecar.intake import Call
+from sidecar.lookups import is_lookup
+from sidecar.metering import meter_for
 from sidecar.prices import Prices
-from sidecar.relay import is_event_stream, readable_type
+from sidecar.relay import is_event_stream
 from sidecar.routing import Candidate
 from sidecar.upstream import Reply
 from sidecar.usage import Spent, Usage, UsageState
@@ -34,13 +36,14 @@ class Abandoned:
         """What an answer says was used in the `data` that came of it, all of it if it is no
         stream; None when it says nothing of that. `started` is when the call began, in seconds
         since the epoch."""
-        if call.method == "GET":
-            return None  # what is only looked at again was counted when it was made
         try:
-            meter = call.dialect.meter(call.endpoint, readable_type(reply))
+            meter = meter_for(call, reply)
             meter.feed(data)
+            if is_lookup(call, meter.created()):
+                return None  # what is only looked at again was counted when it was made
             usage = _usage(meter, call, candidate)
-            whole, model = meter.finished or not is_event_stream(reply), meter.model
+            whole = meter.finished or not (meter.unfinished or is_event_stream(reply))
+            whole, model = whole and not meter.unread, meter.model
         except Exception as error:  # noqa: BLE001 - a plugin's accounting must never break traffic
             log.warning("what %s said is lost: %s", candidate.provider.name, type(error).__name__)
             return None
@@ -68,7 +71,7 @@ class Abandoned:
     def unknown(self, call: Call, candidate: Candidate, started: float) -> Spent | None:
         """What may have been used by something of which nothing came back; None at an endpoint
         that uses none."""
-        if not call.endpoint.counts:
+        if not call.bills:
             return None
         return self._spent(UsageState.UNKNOWN, None, call, candidate, None, started)
 
@@ -76,7 +79,8 @@ class Abandoned:
         self, state: UsageState, usage: Usage | None, call: Call, candidate: Candidate,
         model: str | None, started: float,
     ) -> Spent:  # fmt: skip
-        names = (model, candidate.model, call.model)
+        priced_as = candidate.route.price_name
+        names = (priced_as, None, None) if priced_as else (model, candidate.model, call.model)
         cost = self._prices.spent(usage, candidate.provider, call.key.group, names, started)
         return Spent(state, usage, cost)
 

@@ -5,7 +5,9 @@ Every answer carries the id of its call; none is ever plain text or HTML.
 
 from __future__ import annotations
 
+import html
 import math
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
@@ -26,6 +28,20 @@ from sidecar.verdicts import Verdict
 
 MOST_OF_NAME = 256
 """Characters of a model's name that a header of ours repeats."""
+
+EXCERPT_CHARACTERS = 200
+"""Characters of a page that an error of ours repeats."""
+_MARKUP = re.compile(
+    r"<!--(?:.*?-->|.*)|<(script|style)\b(?:.*?</\1\s*>|.*)|<[^>]*(?:>|$)",
+    re.DOTALL | re.IGNORECASE,
+)
+"""Tags, comments, and what is no text; one that never ends takes all the rest with it."""
+_KINDS = {
+    500: Kind.INTERNAL, 503: Kind.OVERLOADED, 504: Kind.UPSTREAM_TIMEOUT, 529: Kind.OVERLOADED,
+}  # fmt: skip
+"""What a provider's own status is called in the shape of its dialect."""
+_OF_THE_BODY = frozenset({b"content-type", b"content-encoding", b"content-language", b"etag"})
+"""Headers that describe the body that was there."""
 
 
 def hello(door: Door, request: web.BaseRequest) -> web.StreamResponse:
@@ -173,3 +189,33 @@ def blame(attempted: Attempted) -> tuple[Outcome, str]:
     if attempted.verdict is Verdict.CLIENT:
         return Outcome.CLIENT_ERROR, attempted.reason
     return Outcome.UPSTREAM_ERROR, attempted.reason
+
+
+def in_shape(
+    call: Call, attempted: Attempted, fields: list[tuple[bytes, bytes]], call_id: str
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The headers and body of a vendor's error, as they are; a 5xx without a body, or with one
+    that is no JSON (a proxy's page), in the shape that the dialect's clients read."""
+    reply, body = attempted.reply, attempted.body
+    assert reply is not None and body is not None  # noqa: S101, PT018 - only errors come here
+    coded = body and reply.fields.get("Content-Encoding", "identity") != "identity"
+    if reply.status < 500 or call.method == "HEAD" or coded or body.lstrip()[:1] in {b"{", b"["}:
+        return fields, body
+    name = attempted.candidate.provider.name
+    said = excerpt(body)
+    message = f"{name} answered {reply.status} " + (
+        f"and said: {said}" if said else "without a word"
+    )
+    kind = _KINDS.get(reply.status, Kind.UPSTREAM_INVALID)
+    refusal = Refusal(kind, message, upstream_status=reply.status)
+    _, body = call.dialect.error(refusal, call_id)
+    kept = [field for field in fields if field[0].lower() not in _OF_THE_BODY]
+    return [*kept, (b"Content-Type", b"application/json")], body
+
+
+def excerpt(page: bytes) -> str:
+    """The beginning of what a page or a text says, without its markup, on one line."""
+    text = page[: 64 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
+    text = html.unescape(_MARKUP.sub(" ", text))
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= EXCERPT_CHARACTERS else text[:EXCERPT_CHARACTERS].rstrip() + " …"

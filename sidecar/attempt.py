@@ -16,33 +16,35 @@ from msgspec import Struct, structs
 
 from sidecar import headers
 from sidecar.abandoned import Abandoned
+from sidecar.base_urls import with_reason
+from sidecar.beginnings import HELD_BYTES, HELD_SECONDS, Beginning, read_beginning
+from sidecar.body_reading import malformed
 from sidecar.credentials import Vault
 from sidecar.dialect import Meter
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
+from sidecar.faults import plugin_fault
 from sidecar.fields import Fields
 from sidecar.hiding import Hiding
-from sidecar.intake import Call, malformed
+from sidecar.intake import Call
 from sidecar.live import LiveCall
 from sidecar.pacing import as_judgement
 from sidecar.relay import WHOLE, Relay, is_event_stream
 from sidecar.rewriting import Rewriter
 from sidecar.routing import Candidate
-from sidecar.sse import first_event
 from sidecar.upstream import Reply, Upstream
 from sidecar.usage import AttemptRecord, Spent
 from sidecar.vendor import Secret
-from sidecar.verdicts import Answer, Judgement, Verdict, code_word, judge_by_status
+from sidecar.verdicts import Answer, Judgement, Verdict, judge_by_status
 
 log = logging.getLogger("sidecar.attempt")
 
 JUDGED = 64 * 1024
 """How much of an error answer a vendor gets to see, in bytes."""
-PEEKED = 16 * 1024
-"""How much of a stream's beginning is looked at before it is passed on, in bytes."""
-PEEK = 0.05
-"""Seconds that this look may take."""
-TAKEN = Judgement(Verdict.TAKE)
 _FINAL = frozenset({Verdict.TAKE, Verdict.CLIENT})
+_OF_THE_SECRET = frozenset({Verdict.CREDENTIAL, Verdict.SPENT, Verdict.SLOW_DOWN})
+"""Refusals that another secret may not meet."""
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that only read (RFC 9110 section 9.2.1): sending one again starts no work."""
 
 
 class Attempted(Struct, frozen=True):
@@ -51,7 +53,9 @@ class Attempted(Struct, frozen=True):
     `body` is the whole body of an error answer; None when it is still to be read. `base_url` is
     where it came from. `in_stream`: it answered well, and then said in its stream that it cannot.
     `hiding` takes out of a stream what the client did not ask for, and we did. `spent` is what was
-    used for an error, or may have been for a failure; None where that is nothing.
+    used for an error, or may have been for a failure; None where that is nothing. `outdated`: the
+    vendor refused a secret that has been replaced since. `lost`: the
+    request was written and no head came back, and its route does not let it be sent again.
     """
 
     candidate: Candidate
@@ -63,6 +67,8 @@ class Attempted(Struct, frozen=True):
     in_stream: bool = False
     hiding: Hiding | None = None
     spent: Spent | None = None
+    outdated: bool = False
+    lost: bool = False
 
     @property
     def verdict(self) -> Verdict:
@@ -123,32 +129,38 @@ class Attempts:
     async def one(
         self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall
     ) -> Attempted:
-        """What comes of one candidate; once more with a renewed credential, when the vendor
-        rejects the one there was. The caller closes it."""
-        attempted = await self._try(call, candidate, rewriter, live)
-        repeatable = attempted.verdict is Verdict.CREDENTIAL and not rewriter.consumed
-        if repeatable and await self._renewed(candidate):
-            return await self._try(call, candidate, rewriter, live)
-        return attempted
-
-    async def _renewed(self, candidate: Candidate) -> bool:
-        return candidate.credential is not None and await self._vault.rejected(candidate.credential)
+        """Send the call to one candidate; once more when the secret that the vendor refused was
+        replaced meanwhile. The caller must close the result."""
+        secret = self._secret(candidate)
+        attempted = await self._try(call, candidate, secret, rewriter, live)
+        if attempted.verdict is Verdict.CREDENTIAL and candidate.credential is not None:
+            await self._vault.rejected(candidate.credential, secret)
+        replacement = self._secret(candidate)
+        if replacement == secret or attempted.verdict not in _OF_THE_SECRET:
+            return attempted
+        if rewriter.consumed:
+            return structs.replace(attempted, outdated=True)
+        return await self._try(call, candidate, replacement, rewriter, live)
 
     async def _try(
-        self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall
-    ) -> Attempted:
+        self, call: Call, candidate: Candidate, secret: Secret | None, rewriter: Rewriter,
+        live: LiveCall,
+    ) -> Attempted:  # fmt: skip
         live.provider, live.credential = candidate.provider.name, candidate.credential_name
         live.model_served = candidate.model
         began = self._clock()
         base_url, reply = "", None
         try:
-            secret = self._secret(candidate)
             base_url = self._base_url(candidate)
             reply = await self._send(call, candidate, rewriter, base_url, secret)
             attempted = await self._judged(call, candidate, base_url, reply, secret, live)
         except UpstreamError as error:
-            spent = self._abandoned.unknown(call, candidate, live.started) if error.sent else None
-            attempted = _failed(candidate, base_url, error, spent)
+            used, since = self._abandoned, live.started
+            spent = used.unknown(call, candidate, since) if error.sent else None
+            if reply is not None:
+                spent = used.cut(call, candidate, reply, error, since)
+            lost = reply is None and error.sent and not _may_repeat(call, candidate)
+            attempted = _failed(candidate, base_url, error, spent, lost=lost)
         except BaseException as error:
             seconds = self._clock() - began
             spent = self._abandoned.cut(call, candidate, reply, error, live.started)
@@ -179,7 +191,7 @@ class Attempts:
         try:
             prepared = provider.vendor.prepare(ask)
         except Exception as error:  # noqa: BLE001 - the guard around foreign code
-            raise _plugin_fault(candidate, error) from None
+            raise plugin_fault(provider.vendor.name, error) from None
         outgoing = headers.for_upstream(
             call.headers,
             (*provider.set_headers, *prepared.headers),
@@ -191,12 +203,33 @@ class Attempts:
             outgoing += [each for each in call.headers if each[0].lower() == b"content-length"]
         try:
             return await self._upstream.send(
-                provider, call.method, prepared.url, outgoing, rewriter.body(candidate)
-            )
+                provider, call.method, prepared.url, outgoing, rewriter.body(candidate),
+                at_least_once=_may_repeat(call, candidate),
+            )  # fmt: skip
         except UpstreamError:
             if rewriter.broken:
                 raise malformed() from None
             raise
+
+    async def _begun_badly(
+        self, call: Call, candidate: Candidate, base_url: str, reply: Reply,
+        beginning: Beginning, live: LiveCall,
+    ) -> Attempted:  # fmt: skip
+        """An answer of 200 that is an error. Of one whose word is not known the vendor's bytes are
+        kept, for a client whom no other provider serves."""
+        judgement = beginning.judgement
+        body = None
+        if not beginning.known:
+            await reply.hold(lambda _: False, HELD_BYTES, HELD_SECONDS)
+            body = reply.peeked
+        reply.close()
+        used = self._abandoned
+        spent = used.told(call, candidate, reply, reply.peeked, live.started)
+        spent = spent or used.unknown(call, candidate, live.started)
+        if body is not None:
+            return Attempted(candidate, judgement, base_url, reply, body, spent=spent)
+        fault = UpstreamError(Fault.PROTOCOL, judgement.reason, sent=True)
+        return Attempted(candidate, judgement, base_url, error=fault, in_stream=True, spent=spent)
 
     async def _judged(
         self, call: Call, candidate: Candidate, base_url: str, reply: Reply,
@@ -204,17 +237,15 @@ class Attempts:
     ) -> Attempted:  # fmt: skip
         if reply.status < HTTPStatus.BAD_REQUEST:
             try:
-                judgement = await _first_event(call, candidate, reply)
+                beginning = await read_beginning(call, candidate, reply)
+                judgement = beginning.judgement
+                if judgement.verdict is not Verdict.TAKE:
+                    return await self._begun_badly(
+                        call, candidate, base_url, reply, beginning, live
+                    )
             except BaseException:
                 reply.close()  # the client left, or we failed: it must not be worked for any more
                 raise
-            if judgement.verdict is not Verdict.TAKE:
-                reply.close()
-                fault = UpstreamError(Fault.PROTOCOL, judgement.reason, sent=True)
-                spent = self._abandoned.told(call, candidate, reply, reply.peeked, live.started)
-                return Attempted(
-                    candidate, judgement, base_url, error=fault, in_stream=True, spent=spent
-                )
             return Attempted(candidate, judgement, base_url, reply)
         try:
             body, whole = await reply.read_all(WHOLE)
@@ -231,42 +262,23 @@ class Attempts:
         try:
             judgement = candidate.provider.vendor.judge(answer)
         except Exception as error:  # noqa: BLE001 - the guard around foreign code
-            _plugin_fault(candidate, error)
+            plugin_fault(candidate.provider.vendor.name, error)
             judgement = judge_by_status(answer)
-        if not judgement.reason:
-            judgement = structs.replace(judgement, reason=f"status {reply.status}")
+        judgement = with_reason(judgement, reply.status, candidate.provider)
         spent = self._abandoned.told(call, candidate, reply, body, live.started)
         return Attempted(candidate, judgement, base_url, reply, body, spent=spent)
 
 
-async def _first_event(call: Call, candidate: Candidate, reply: Reply) -> Judgement:
-    """What a stream means by how it begins: some vendors say 200 and then that they cannot.
-
-    Looks at its first event only, and waits a moment for it, so that a slow one is not held up.
-    """
-    if not call.facts.streaming or not is_event_stream(reply):
-        return TAKEN
-    event = first_event(await reply.peek(PEEKED, PEEK))
-    if b"error" not in event:
-        return TAKEN
-    try:
-        meter = call.dialect.meter(call.endpoint, "text/event-stream")
-        meter.feed(event)
-        error = meter.error
-        if error is None:
-            return TAKEN
-        verdict = candidate.provider.vendor.judge_event(error)
-    except Exception as failure:  # noqa: BLE001 - the guard around foreign code
-        _plugin_fault(candidate, failure)
-        return TAKEN
-    # What the client did wrong is passed on too, and the answer that says so is this stream.
-    return TAKEN if verdict in _FINAL else Judgement(verdict, f"in its stream: {code_word(error)}")
+def _may_repeat(call: Call, candidate: Candidate) -> bool:
+    """Return whether the request may be sent again although it may have been served."""
+    return candidate.route.at_least_once or call.method in _SAFE_METHODS
 
 
 def _failed(
-    candidate: Candidate, base_url: str, error: UpstreamError, spent: Spent | None = None
-) -> Attempted:
-    return Attempted(candidate, as_judgement(error), base_url, error=error, spent=spent)
+    candidate: Candidate, base_url: str, error: UpstreamError, spent: Spent | None = None,
+    *, lost: bool = False,
+) -> Attempted:  # fmt: skip
+    return Attempted(candidate, as_judgement(error), base_url, error=error, spent=spent, lost=lost)
 
 
 def _record(
@@ -283,12 +295,3 @@ def _cut_short(live: LiveCall, error: BaseException) -> tuple[str, str]:
     if isinstance(error, asyncio.CancelledError):
         return "cancelled", live.ending.message if live.ending else "the client left"
     return "failed", str(error) if isinstance(error, Refused) else type(error).__name__
-
-
-def _plugin_fault(candidate: Candidate, error: Exception) -> UpstreamError:
-    """What to say of a vendor whose plugin breaks its contract; never the error's own text, which
-    may quote a secret."""
-    name = candidate.provider.vendor.name
-    log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)
-    why = f"the plugin of vendor {name} failed ({type(error).__name__})"
-    return UpstreamError(Fault.PROTOCOL, why, sent=False)

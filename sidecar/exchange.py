@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import HttpResponseParser
+from aiohttp.http import HttpResponseParser, HttpVersion11
 from multidict import CIMultiDictProxy
 from yarl import URL
 
@@ -32,12 +32,19 @@ AT_ONCE = 1 << 14
 """Bodies up to this size are copied behind their head: one piece is written faster than two."""
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = bytes({*range(0x20), 0x7F} - {0x09})
 _ENDS_A_TARGET = re.compile(r"[\0- \x7f]")
 
 unrepeatable: ContextVar[bool | None] = ContextVar("unrepeatable", default=False)
 """Whether the running task must not send its request again should it fail: its connection is a new
 one, or something came back. None until a new connection is there. Set beforehand, it has the task
 get a new one."""
+reused_at: ContextVar[float] = ContextVar("reused_at")
+"""When the running task's request began to be written to a connection that was kept, in seconds of
+the loop's clock."""
+REPLAY_SECONDS = 0.1
+"""A kept connection that closes within this time of the first write had been closed before: its
+request was not read. Later, it may have been served, and paid for."""
 
 
 class Held(Protocol):
@@ -88,6 +95,13 @@ class Connection(Pausing, ResponseHandler):
             with suppress(Exception):  # the library's parser reads on where a head stops
                 self.begun = self._parser.feed_eof() is not None
         super().connection_lost(exc)
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        """Take the head of an answer. Keeping connections is an option of HTTP/1.0 that many of its
+        servers claim and do not have: the next request would wait for ever."""
+        if data[0].version < HttpVersion11:
+            self.force_close()
+        super().feed_data(data, size)
 
     def expect(self, method: str) -> None:
         """Read what comes as the answer to a request.
@@ -146,6 +160,8 @@ class Connector(aiohttp.TCPConnector):
             if kept.protocol is None or not kept.protocol.should_close:
                 break
             kept.close()
+        if kept:
+            reused_at.set(self._loop.time())
         return kept
 
     def _release(self, key: Any, protocol: Any, **how: Any) -> None:
@@ -159,9 +175,27 @@ class Connector(aiohttp.TCPConnector):
         return made
 
 
+async def onward(body: aiohttp.StreamReader) -> bytes:
+    """The next bytes of a body; what came before it broke comes before that is told. The library
+    forgets what nobody had read by then."""
+    if body.exception() is not None and (rest := body._read_nowait(-1)):  # noqa: SLF001
+        return rest
+    return await body.readany()
+
+
 def was_sent() -> bool:
     """Whether the running task's latest request can have reached anybody: it had a connection."""
     return unrepeatable.get() is not None
+
+
+def may_resend(*, at_least_once: bool) -> bool:
+    """Return whether the running task may send its request again on a new connection, after the
+    one it had was closed: a kept one, without a byte of an answer, and soon enough that nothing
+    can have been served. `at_least_once`: however late."""
+    if unrepeatable.get() is not False:
+        return False
+    elapsed = asyncio.get_running_loop().time() - reused_at.get()
+    return at_least_once or elapsed <= REPLAY_SECONDS
 
 
 async def ask(
@@ -218,6 +252,18 @@ async def _answered(connection: Any, method: str, head: bytes, body: bytes, unti
         timer.cancel()
     return Head(
         message.code, message.reason, message.headers, message.raw_headers, payload, connection
+    )
+
+
+def wrong(head: Head) -> str:
+    """Why an answer is none; "" when it is one. The library reads over characters that must not be
+    passed on."""
+    if not 200 <= head.status <= 599:
+        return f"its status is {head.status}"
+    parts = [part for pair in head.raw for part in pair]
+    text = b"".join((*parts, head.reason.encode("utf-8", "surrogateescape")))
+    return (
+        "its answer was not valid HTTP" if len(text.translate(None, _CONTROL)) < len(text) else ""
     )
 
 

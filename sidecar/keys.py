@@ -14,9 +14,9 @@ from multidict import CIMultiDictProxy
 from sidecar.config import Key, KeyHash, Snapshot
 from sidecar.errors import Kind, Refused
 from sidecar.keytext import PREFIX, digest
+from sidecar.reserved_headers import CREDENTIAL_HEADERS
 
 CREDENTIAL_PARAMETERS = frozenset({"key", "api-key", "access_token"})
-CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})
 _BEARER = "bearer"
 
 

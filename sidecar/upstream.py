@@ -7,10 +7,9 @@ addresses only from the configuration. No retries here, no vendor's name, and no
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
@@ -20,9 +19,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
 
+from sidecar import exchange
+from sidecar.authorities import trusting
 from sidecar.config import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
-from sidecar.exchange import MAXIMUM_HEAD, Connector, Head, Tls, ask, unrepeatable, was_sent
+from sidecar.exchange import MAXIMUM_HEAD, Connector, Head, Tls, ask, onward, unrepeatable, was_sent
 from sidecar.faults import failed_head, named
 from sidecar.fields import Fields, decoded, encoded, head_of, lines_of
 
@@ -32,8 +33,6 @@ KEEP_ALIVE = 20.0
 """Seconds an idle connection is kept: less than any vendor keeps it, so that few are found dead."""
 PIECE = 1 << 18
 """Larger bodies are written in pieces of this size, so that the loop is not held up."""
-_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
-_CONTROL = bytes({*range(0x20), 0x7F} - {0x09})
 
 
 class Reply:
@@ -72,23 +71,31 @@ class Reply:
             if self._watch is None:
                 self._watch = self._loop.call_later(self._idle, self._check_idle)
         try:
-            return await self._body.readany()
+            return await onward(self._body)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise named(error, sent=True) from error
         finally:
             self._waiting_since = None
 
-    async def peek(self, most: int, patience: float) -> bytes:
-        """The beginning of the body, up to its first blank line, about `most` bytes or `patience`
-        seconds; `read` gives it again."""
-        with suppress(aiohttp.ClientError, OSError):  # whoever reads on hears of it
-            async with asyncio.timeout(patience):
-                while len(self.peeked) < most and not _BLANK_LINE.search(self.peeked):
-                    piece = await self._body.readany()
-                    if not piece:
-                        break
-                    self.peeked += piece
-        return self.peeked
+    async def hold(self, enough: Callable[[bytes], bool], most: int, seconds: float) -> bool:
+        """Read until `enough` is true of the next piece, about `most` bytes came or so many seconds
+        passed; `read` gives all of it again. Return whether it ended. Raises `UpstreamError`."""
+        held, left = [self.peeked], most - len(self.peeked)
+        timer = asyncio.timeout(seconds)
+        try:
+            async with timer:
+                while left > 0 and (piece := await self._body.readany()):
+                    held.append(piece)
+                    left -= len(piece)
+                    if enough(piece):
+                        return False
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            if not timer.expired():
+                raise named(error, sent=True) from error
+            return False
+        finally:
+            self.peeked = b"".join(held)
+        return left > 0
 
     async def read_all(self, maximum: int) -> tuple[bytes, bool]:
         """The body up to about `maximum` bytes, and whether that is all of it."""
@@ -146,19 +153,19 @@ class Upstream:
 
     async def send(
         self, provider: Provider, method: str, url: str,
-        headers: Fields, body: Body,
+        headers: Fields, body: Body, *, at_least_once: bool = False,
     ) -> Reply:  # fmt: skip
         """One attempt, until the head of its answer; the caller closes it. Raises `UpstreamError`.
 
-        A connection that was kept alive and turns out dead before any byte came back is replaced
-        once by a new one, as its request was almost certainly never read.
+        A kept connection that closes at once (with `at_least_once`: at any time) before any byte
+        came back is replaced once by a new one.
         """
         unrepeatable.set(False)
         try:
             return await self._head(provider, method, url, headers, body)
         except UpstreamError as error:
-            repeatable = body is None or isinstance(body, bytes)
-            if error.fault is not Fault.CLOSED or unrepeatable.get() is not False or not repeatable:
+            closed = error.fault is Fault.CLOSED and (body is None or isinstance(body, bytes))
+            if not closed or not exchange.may_resend(at_least_once=at_least_once):
                 raise
         unrepeatable.set(True)
         return await self._head(provider, method, url, headers, body)
@@ -182,7 +189,7 @@ class Upstream:
                 head = await self._by_library(method, url, headers, body, tls, proxy, timeouts)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             raise failed_head(error, timeouts, sent=was_sent()) from error
-        why = _wrong(head)
+        why = exchange.wrong(head)
         if why:
             head.held.close()
             raise UpstreamError(Fault.PROTOCOL, why, sent=True)
@@ -213,13 +220,7 @@ class Upstream:
             return True
         context = self._contexts.get(provider.ca_file)
         if context is None:
-            try:
-                context = ssl.create_default_context(cafile=provider.ca_file)
-            except OSError as error:
-                raise UpstreamError(
-                    Fault.TLS, f"ca_file {provider.ca_file} cannot be read: {error}", sent=False
-                ) from None
-            self._contexts[provider.ca_file] = context
+            context = self._contexts[provider.ca_file] = trusting(provider.ca_file)
         return context
 
 
@@ -255,18 +256,6 @@ def _framed(headers: CIMultiDict[str], body: Body) -> CIMultiDict[str]:
     if isinstance(body, bytes) and len(body) > PIECE:
         headers["Content-Length"] = str(len(body))
     return headers
-
-
-def _wrong(head: Head) -> str:
-    """Why an answer is none; "" when it is one. The library reads over characters that must not be
-    passed on."""
-    if not 200 <= head.status <= 599:
-        return f"its status is {head.status}"
-    parts = [part for pair in head.raw for part in pair]
-    text = b"".join((*parts, head.reason.encode("utf-8", "surrogateescape")))
-    return (
-        "its answer was not valid HTTP" if len(text.translate(None, _CONTROL)) < len(text) else ""
-    )
 
 
 def _payload(body: Body) -> bytes | AsyncIterable[bytes] | None:

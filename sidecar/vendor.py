@@ -169,6 +169,8 @@ class Vendor:
     serves: ClassVar[tuple[str, ...]] = ()
     dialects: ClassVar[Mapping[str, Serving]] = NO_DIALECTS
     fields: ClassVar[tuple[Field, ...]] = ()
+    other_base_paths: ClassVar[tuple[str, ...]] = ()
+    """Paths that a base URL of this vendor may have besides that of `base_url`."""
     local_server: ClassVar[LocalServer | None] = None
     codes: ClassVar[Mapping[str, Verdict]] = NO_CODES
     """This vendor's error codes and types that say more than the HTTP status does."""
@@ -187,6 +189,11 @@ class Vendor:
         query = f"?{ask.query}" if ask.query else ""
         return Prepared(f"{ask.base_url}{ask.path}{query}", placed(ask))
 
+    def unfit(self, secret: Secret) -> str:
+        """Why a text cannot be a credential here, in words that do not quote it; "" where it may
+        be one. Never raises."""
+        return ""
+
     def estimate(self, body_bytes: int, max_output: int | None) -> tuple[int, int | None]:
         """Input and output tokens to reserve; the output is None when the request has no bound."""
         return int(body_bytes / self.bytes_per_token), max_output
@@ -197,7 +204,8 @@ class Vendor:
 
     def judge_event(self, error: str) -> Verdict:
         """What to do with a 200 answer that begins with an error, by the vendor's own word for it.
-        TAKE passes it on as it is, and so does CLIENT; never raises."""
+        CLIENT passes it on as it is. TAKE says that the word is not known: other providers are
+        tried, and where none serves, the answer is passed on as it is. Never raises."""
         return judge_by_word(error, self.codes)
 
     def family(self, model: str) -> str:

@@ -80,6 +80,12 @@ _IN_STREAM: Mapping[str, Verdict] = MappingProxyType(
 )  # fmt: skip
 """Errors inside a started stream that another place, or a later try, may not have."""
 
+_CLIENT_WORD = re.compile(
+    "invalid|bad_?request|not_?found|permission|too_large|too_long|unsupported|context_length"
+    "|content_(filter|policy)|safety|max_length|failed_precondition|out_of_range"
+)
+"""Parts of the words for what the client did wrong."""
+
 _WAITABLE = frozenset({Verdict.SLOW_DOWN, Verdict.OVERLOADED, Verdict.SPENT})
 _WHOLE = frozenset({Verdict.SPENT, Verdict.CREDENTIAL})
 _CODE = re.compile(r"[\w.:/-]{1,80}", re.ASCII)
@@ -108,11 +114,14 @@ def judge_by_status(answer: Answer, codes: Mapping[str, Verdict] = NO_CODES) -> 
 
 def judge_by_word(error: str, codes: Mapping[str, Verdict] = NO_CODES) -> Verdict:
     """What an error inside a 200 answer means, by the vendor's word for it; a number of three
-    digits is an HTTP status. TAKE for what is the client's fault, or not known."""
-    verdict = codes.get(error) or _IN_STREAM.get(error.lower()) or _USUAL.get(error)
+    digits is an HTTP status. TAKE for what is not known."""
+    word = error.lower()
+    verdict = codes.get(error) or _IN_STREAM.get(word) or _USUAL.get(error)
     if verdict is None and _STATUS.fullmatch(error):
-        verdict = judge_by_status(Answer(int(error), {})).verdict
-    return Verdict.TAKE if verdict is None or verdict is Verdict.CLIENT else verdict
+        return judge_by_status(Answer(int(error), {})).verdict
+    if verdict is None and _CLIENT_WORD.search(word):
+        return Verdict.CLIENT
+    return verdict or Verdict.TAKE
 
 
 def error_code(body: bytes) -> str:

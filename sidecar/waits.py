@@ -19,6 +19,8 @@ LONGEST = 31 * 86400.0
 _LONGEST_TEXT = 64
 _EPOCH_SECONDS = 1e9
 _EPOCH_MILLISECONDS = 1e11
+_HINTS = {"retry-after-ms": 0.001, "retry-after": 1.0}
+"""Headers that say how long to wait, and their unit in seconds."""
 _UNITS = {"milliseconds": 0.001, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NUMBER = r"\d{1,15}(?:\.\d{1,15})?"
 _PART = rf"({_NUMBER})\s*(milliseconds|ms|s|m|h|d)"
@@ -35,13 +37,29 @@ _SAID = re.compile(
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait by `retry-after-ms` or `Retry-After` (RFC 9110 section 10.2.3: seconds or a
     date, which is taken relative to the answer's own `Date`). None when it says nothing usable."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        with suppress(ValueError):
-            seconds = float(headers.get(name, "")) * unit
-            if 0 <= seconds < float("inf"):
-                return seconds
+    for name, unit in _HINTS.items():
+        seconds = _number(headers.get(name, ""), unit)
+        if seconds is not None:
+            return seconds
     until, since = _moment(headers.get("retry-after", "")), sent_at(headers)
     return None if until is None or since is None else max(0.0, until - since)
+
+
+def is_nonsense(name: str, value: str) -> bool:
+    """Return whether a header, its name in lower case, should tell how long to wait and does not:
+    no number of seconds, negative, longer than any window, or no date."""
+    unit = _HINTS.get(name)
+    if unit is None or _number(value, unit) is not None:
+        return False
+    return name != "retry-after" or _moment(value.strip()) is None
+
+
+def _number(text: str, unit: float) -> float | None:
+    text = text.strip()
+    if len(text) > _LONGEST_TEXT or not _SECONDS.fullmatch(text):
+        return None
+    seconds = float(text) * unit
+    return seconds if seconds <= LONGEST else None
 
 
 def said_wait(message: str) -> float | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from bookkeeping import call
-from cli_in_test import FILE, Cli
+from cli_in_test import FILE, SIDECAR, Cli
 
 from sidecar.database import DAY, open_database
 from sidecar.keytext import digest, looks_like_key
@@ -336,7 +336,7 @@ def test_the_list_shows_what_keys_did_of_late(cli: Cli) -> None:
     write(cli, *steps)
     row = listed(cli, "codex")
     assert row["recent"] == {
-        "calls_by_day": [1, 1, 1, 1, 0, 1, 4], "calls": 9, "unknown_calls": 0,
+        "calls_by_day": [1, 1, 1, 1, 0, 1, 4], "calls": 9, "unknown_calls": 0, "partial_calls": 0,
         "input_tokens": 900, "output_tokens": 450, "cache_read_tokens": 180,
         "cache_write_tokens": 45, "reasoning_tokens": 90, "cost_usd": 17, "unpriced_calls": 1,
     }  # fmt: skip
@@ -390,3 +390,19 @@ def write(cli: Cli, *steps: Step) -> None:
     database = open_database(cli.state, time.time())
     database.write(Batch(steps=list(steps)), Keep())
     database.close()
+
+
+def test_keys_created_at_once_queue_and_are_all_made(cli: Cli) -> None:
+    command = [*SIDECAR, "keys", "create", "--group", "demo"]
+    with cli.serving():
+        running = [
+            subprocess.Popen(
+                [*command, f"k{number}"], cwd=cli.folder, env=cli.env, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )
+            for number in range(8)
+        ]  # fmt: skip
+        ended = [(*each.communicate(timeout=60), each.returncode) for each in running]
+    assert [(status, err) for _, err, status in ended if status] == []
+    made = {row["name"] for row in cli.run("keys", "list", "--json").json}
+    assert {f"k{number}" for number in range(8)} < made

@@ -43,7 +43,7 @@ providers:
   two: {{plugin: openai, base_url: "{two}/v1", credential: env:UPSTREAM_KEY}}
   an: {{plugin: anthropic, base_url: "{one}", credential: env:UPSTREAM_KEY}}
 groups:
-  GPT: {{vendor: openai, multiplier: 0.5, routes: [one, two]}}
+  GPT: {{vendor: openai, multiplier: 0.5, routes: [one: {{retry: at-least-once}}, two]}}
   Claude: {{vendor: anthropic, routes: [an]}}
 keys:
   gpt: {{group: GPT, limits: {{otpm: 2000, rpm: 100}}, hash: "{{gpt}}"}}
@@ -208,8 +208,10 @@ async def test_what_an_error_says_of_an_answer_that_is_looked_at_again_is_not_co
     [
         raw(b"nonsense\r\n\r\n", close=True), lost(), lost("rst"), hang,
         raw(b"HTTP/1.1 777 What\r\nContent-Length: 0\r\n\r\n"),
+        stream(b"data: {%s}\n\n" % FAILED), stream(), cut(STREAM_HEAD),
     ],
-    ids=["nonsense", "closed", "reset", "no answer in time", "no status"],
+    ids=["nonsense", "closed", "reset", "no answer in time", "no status", "first event",
+         "empty stream", "cut stream"],
 )  # fmt: skip
 async def test_what_may_have_been_billed_and_was_not_told_is_unknown(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor, first: Script
@@ -238,9 +240,9 @@ async def test_what_may_have_been_billed_and_was_not_told_is_unknown(
         answer(b"{}", "429 Slow", retry_after="9"), answer(b"{}", "529 Overloaded"),
         answer(b"{}", "500 Oops"), answer(b'{"usage":{"left":"none"}}', "503 Unavailable"),
         raw(b"HTTP/1.1 503 No\r\nContent-Length: 9\r\n\r\n{", close=True),
-        stream(b"data: {%s}\n\n" % FAILED), None,
+        None,
     ],
-    ids=["429", "529", "500", "no figures", "cut error", "first event", "closed port"],
+    ids=["429", "529", "500", "no figures", "cut error", "closed port"],
 )  # fmt: skip
 async def test_what_cannot_have_been_billed_is_nothing(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor, first: Script | None
@@ -310,7 +312,7 @@ async def test_an_attempt_that_a_client_leaves_is_in_the_trail_of_its_call(
 async def test_what_was_told_before_a_client_left_in_the_look_at_the_first_event_counts(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidecar.attempt.PEEK", 30.0)
+    monkeypatch.setattr("sidecar.beginnings.HELD_SECONDS", 30.0)
     sent = asyncio.Event()
     start = {"model": "m", "usage": {"input_tokens": 12, "output_tokens": 1}}
     begun = sse({"type": "message_start", "message": start}, names=True).removesuffix(b"\n")

@@ -54,6 +54,18 @@ async def test_a_trailer_is_no_header_of_the_next_answer(
     assert vendor.connections == 1
 
 
+@pytest.mark.parametrize("body", [b"Content-Length: 2\r\n\r\n{}", b"Content-Length: 0\r\n\r\n"])
+async def test_connection_of_an_http_1_0_answer_is_not_used_again(
+    proxy: Sidecar, vendor: ScriptedVendor, body: bytes
+) -> None:
+    """Servers of HTTP/1.0 say keep-alive and then read no further request."""
+    first = b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" + body
+    vendor.play(raw(first), answer(b"[]"))
+    assert (await call(proxy)).status == 200
+    assert (await call(proxy)).body == b"[]"
+    assert vendor.connections == 2
+
+
 async def test_a_trailer_is_no_header_of_the_next_request(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:

@@ -169,7 +169,8 @@ async def test_the_next_candidate_serves_at_once_when_the_first_cannot(
 ) -> None:
     vendor.play(no)
     other.play(stream(b'data: {"id":"1","choices":[]}\n\n', b"data: [DONE]\n\n"))
-    async with pair(tmp_path, vendor, other) as proxy:
+    routes = "one: {retry: at-least-once}, two"
+    async with pair(tmp_path, vendor, other, routes=routes) as proxy:
         asked = b'{"model":"gpt-5","stream":true}'
         found = await proxy.ask(PATH, asked, key="day")
         assert (found.status, found.headers["x-sidecar-provider"]) == (200, "two")

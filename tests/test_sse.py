@@ -6,31 +6,56 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.sse import first_event
+from sidecar.sse import BOM, FirstEvent
 
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
+SAYING_NOTHING = st.sampled_from(
+    [b": comment", b"", b"retry: 5", b"event: ping", b"data:", b"data: ", b"datas: x",
+     b'data: {"type": "ping"}', b'data: {"type":"keepalive","sequence_number":1}']
+)  # fmt: skip
 
 
 @given(
+    start=st.sampled_from([b"", BOM]),
     end=ENDS,
-    before=st.lists(st.sampled_from([b": comment", b"", b"retry: 5", b"event: ping"]), max_size=4),
-    data=st.binary(max_size=40).map(lambda b: b.translate(None, b"\r\n")),
+    before=st.lists(SAYING_NOTHING, max_size=4),
+    data=st.binary(min_size=1, max_size=40).map(lambda b: b"." + b.translate(None, b"\r\n")),
     rest=st.binary(max_size=40),
-    cut=st.integers(0, 200),
+    cuts=st.lists(st.integers(0, 200), max_size=6),
 )
-def test_it_is_the_first_one_with_data_and_only_when_it_is_whole(
-    end: bytes, before: list[bytes], data: bytes, rest: bytes, cut: int
+def test_first_event_in_any_pieces_is_the_first_one_that_says_something(
+    start: bytes, end: bytes, before: list[bytes], data: bytes, rest: bytes, cuts: list[int]
 ) -> None:
-    noise = b"".join(line + end + end for line in before)
     event = b"event: error" + end + b"data: " + data + end + end
-    assert first_event(noise + event + b"data" + rest) == event
+    whole = start + b"".join(line + end + end for line in before) + event
+    stream = whole + b"data" + rest
+    finder, found, came = FirstEvent(), b"", 0
+    for until in sorted({*(min(cut, len(stream)) for cut in cuts), len(stream)}):
+        found = finder.feed(stream[came:until])
+        came = until
+        if found:
+            break
+    assert found.strip(b"\r\n") == event.strip(b"\r\n")
     # The last byte of the last line end may be missing: it says nothing.
-    assert first_event((noise + event)[: min(cut, len(noise + event) - 2)]) == b""
+    assert came >= len(whole) - 1
 
 
-NONE = [b"", b"\n\n", b": x\n\n", b"data: x", b"data: x\n", b"event: a\n\n"]
+SILENT = [b"", b"\n\n", b": x\n\n", b"event: a\n\n", b"data:\n\n", b"event: ping\ndata: {}\n\n"]
 
 
-@pytest.mark.parametrize("stream", NONE)
-def test_there_is_none_without_data_or_its_end(stream: bytes) -> None:
-    assert first_event(stream) == b""
+@pytest.mark.parametrize("stream", [*SILENT, b"data: x", b"data: x\n"])
+def test_first_event_without_data_or_its_end_is_none(stream: bytes) -> None:
+    assert FirstEvent().feed(stream) == b""
+
+
+@pytest.mark.parametrize("stream", SILENT)
+def test_rest_that_says_nothing_is_none(stream: bytes) -> None:
+    finder = FirstEvent()
+    finder.feed(stream)
+    assert finder.rest() == b""
+
+
+def test_rest_of_a_stream_without_its_last_blank_line_is_an_event() -> None:
+    finder = FirstEvent()
+    finder.feed(b": x\n\ndata: y\n")
+    assert finder.rest() == b"data: y\n"

@@ -7,6 +7,7 @@ description of OpenAI, August 2026). A vendor that counts differently says so in
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 
 import msgspec
 from msgspec import Raw, Struct, structs
@@ -14,18 +15,23 @@ from msgspec import Raw, Struct, structs
 from sidecar import (
     Glance,
     JsonMeter,
+    Part,
     SseMeter,
     Usage,
     as_cost,
     as_count,
     as_mapping,
-    as_object,
     error_word,
+    is_pending,
 )
 
 _TERMINAL = (b"response.completed", b"response.incomplete", b"response.failed")
+_MOST_CHOICES = 128
 _TICKS = 10**10
 """How many of xAI's ticks make a dollar."""
+_CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
+"""What DeepSeek, Moonshot and Mistral call cached tokens outside of the details."""
+_XAI_TOOLS = "server_side_tool_usage_details"
 
 
 def read_usage(usage: Mapping[str, object], tools: object = None) -> Usage | None:
@@ -35,13 +41,13 @@ def read_usage(usage: Mapping[str, object], tools: object = None) -> Usage | Non
     """
     if not usage:
         return None
-    read_in = _details(usage, "prompt_tokens_details", "input_tokens_details",
-                       "input_token_details")  # fmt: skip
+    read_in = _details(usage, "prompt_tokens_details", "prompt_token_details",
+                       "input_tokens_details", "input_token_details")  # fmt: skip
     read_out = _details(usage, "completion_tokens_details", "output_tokens_details",
                         "output_token_details")  # fmt: skip
     cached = as_count(read_in.get("cached_tokens"))
     if cached is None:
-        cached = as_count(usage.get("prompt_cache_hit_tokens", usage.get("cached_tokens")))
+        cached = _first_count(usage, *_CACHED)
     found = Usage(
         input_tokens=as_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
         output_tokens=as_count(usage.get("completion_tokens", usage.get("output_tokens"))),
@@ -50,8 +56,23 @@ def read_usage(usage: Mapping[str, object], tools: object = None) -> Usage | Non
         reasoning_tokens=as_count(read_out.get("reasoning_tokens")),
         units=_units(usage, read_in, read_out, tools),
         reported_cost=_reported_cost(usage),
+        context_tokens=as_count(as_mapping(usage.get("context_details")).get("input_tokens")),
     )
-    return None if found == Usage() else found
+    return found if _says_enough(found) else None
+
+
+def _says_enough(usage: Usage) -> bool:
+    """Return whether there is a total to pay by; parts of totals that were not read, such as cached
+    tokens alone in the native answers of Cohere, are half of the figures."""
+    totals = (usage.input_tokens, usage.output_tokens, usage.reported_cost)
+    return any(total is not None for total in totals) or any(
+        not name.endswith("_tokens") for name, _ in usage.units
+    )
+
+
+def _first_count(usage: Mapping[str, object], *names: str) -> int | None:
+    counts = (as_count(usage.get(name)) for name in names)
+    return next((count for count in counts if count is not None), None)
 
 
 def _details(usage: Mapping[str, object], *names: str) -> Mapping[str, object]:
@@ -68,20 +89,43 @@ def _units(
     tools: object,
 ) -> tuple[tuple[str, int], ...]:
     cached = as_mapping(read_in.get("cached_tokens_details"))
-    searches = as_mapping(as_mapping(tools).get("web_search"))
     figures = (
-        ("audio_seconds", usage.get("seconds", usage.get("prompt_audio_seconds"))),
+        ("audio_seconds", _seconds(usage)),
         ("input_audio_tokens", read_in.get("audio_tokens")),
         ("input_image_tokens", read_in.get("image_tokens")),
         ("cache_audio_read_tokens", cached.get("audio_tokens")),
         ("cache_image_read_tokens", cached.get("image_tokens")),
         ("output_audio_tokens", read_out.get("audio_tokens")),
         ("output_image_tokens", read_out.get("image_tokens")),
-        ("web_searches", searches.get("num_requests")),
+        ("web_searches", _web_searches(usage, tools)),
+        ("social_searches", as_mapping(usage.get(_XAI_TOOLS)).get("x_search_calls")),
     )
     return tuple(
         [(name, count) for name, figure in figures if figure and (count := as_count(figure))]
     )
+
+
+def _seconds(usage: Mapping[str, object]) -> int | float | None:
+    """Return the length of what was heard, in whole seconds, the nearest."""
+    for name in ("seconds", "prompt_audio_seconds"):
+        figure = usage.get(name)
+        if type(figure) is int or (isinstance(figure, float) and isfinite(figure)):
+            return round(figure)
+    return None
+
+
+def _web_searches(usage: Mapping[str, object], tools: object) -> int | None:
+    """Return how often the vendor searched: OpenAI says it beside the usage, OpenRouter, xAI and
+    Perplexity within."""
+    places = (
+        (as_mapping(as_mapping(tools).get("web_search")), "num_requests"),
+        (as_mapping(usage.get("server_tool_use_details")), "web_search_requests"),
+        (as_mapping(usage.get("server_tool_use")), "web_search_requests"),
+        (as_mapping(usage.get(_XAI_TOOLS)), "web_search_calls"),
+        (usage, "num_search_queries"),
+    )
+    counts = (as_count(place.get(name)) for place, name in places)
+    return next((count for count in counts if count is not None), None)
 
 
 def _reported_cost(usage: Mapping[str, object]) -> int | None:
@@ -103,12 +147,26 @@ class AnswerMeter(JsonMeter):
         """`usage`, `model`, `service_tier` and `id` stand at the top."""
         usage = read_usage(as_mapping(answer.usage), answer.tool_usage)
         self._usage = with_tier(usage, answer.service_tier)
+        self.pending = is_pending(answer.status)
         # Some vendors answer 200 with nothing but an error in it.
         self.error = error_word(answer.error)
         if isinstance(answer.model, str):
             self.model = answer.model
         if isinstance(answer.id, str):
             self._created = (answer.id,)
+
+
+class BatchMeter(AnswerMeter):
+    """A batch: its `usage` is the sum of its requests, of which none is larger than usual as far as
+    anybody says."""
+
+    def read_answer(self, answer: Glance) -> None:
+        """As any answer, in the tier of batches."""
+        super().read_answer(answer)
+        if self._usage is not None:
+            usage = structs.replace(self._usage, service_tier="batch")
+            part = Part("batch", None, structs.replace(usage, reasoning_tokens=None), largest=0)
+            self._usage = structs.replace(usage, parts=(part,))
 
 
 class ImagesMeter(AnswerMeter):
@@ -120,7 +178,8 @@ class ImagesMeter(AnswerMeter):
         try:
             images = len(msgspec.json.decode(data, type=_Images).data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return
+            rows = as_mapping(self.document(data)).get("data")
+            images = len(rows) if isinstance(rows, list) and not self.unfinished else 0
         if images:
             usage = self._usage or Usage()
             self._usage = structs.replace(usage, units=(*usage.units, ("images", images)))
@@ -134,34 +193,44 @@ class ChatMeter(SseMeter):
     """A chat or completions stream: data-only events, ended by `[DONE]` or a finish reason."""
 
     # Every chunk says "finish_reason":null, and many "usage":null: those are not worth a look.
+    # Where there is a second choice (or a second tool call), it is not over with the first.
     wanted = (
         b'"usage":{', b'"usage": {', b"[DONE]", b'"finish_reason":"', b'"finish_reason": "',
-        b'"error"',
+        b'"error"', b'"index":1', b'"index": 1',
     )  # fmt: skip
 
     def __init__(self) -> None:
         super().__init__()
         self._seen: dict[str, object] = {}
+        self._ended: dict[int, bool] = {}
 
     def on_event(self, event: bytes, data: bytes) -> None:
         """The last figures count: some vendors repeat them in every chunk."""
         if data.strip() == b"[DONE]":
             self.finished = True
             return
-        chunk = as_object(data)
+        chunk = self.read_object(data)
         choices = chunk.get("choices")
         rows = [as_mapping(row) for row in choices] if isinstance(choices, list) else []
         groq = as_mapping(chunk.get("x_groq"))
         self.error = error_word(chunk.get("error") or groq.get("error")) or self.error
-        if self.error or any(row.get("finish_reason") for row in rows):
-            # Most send [DONE] as well; a few compatible servers do not.
-            self.finished = True
+        if self.is_complete(data):
+            self._note_ends(rows)
         if isinstance(model := chunk.get("model"), str) and model:
             self.model = model
         for place in (chunk, groq, *rows):
             if reported := as_mapping(place.get("usage")):
                 self._take(reported, chunk.get("service_tier"))
                 break
+
+    def _note_ends(self, rows: list[Mapping[str, object]]) -> None:
+        """Most send [DONE] at the end; for a few compatible servers it is when every choice has
+        ended."""
+        for row in rows[:_MOST_CHOICES]:
+            index = min(as_count(row.get("index")) or 0, _MOST_CHOICES)
+            self._ended[index] = bool(row.get("finish_reason")) or self._ended.get(index, False)
+        if rows or self.error:
+            self.finished = bool(self.error) or all(self._ended.values())
 
     def _take(self, reported: Mapping[str, object], tier: object) -> None:
         self._seen |= {name: figure for name, figure in reported.items() if figure is not None}
@@ -179,8 +248,8 @@ class ResponsesMeter(SseMeter):
         terminal = event in _TERMINAL or any(name in head for name in _TERMINAL)
         if not terminal and b"response.created" not in head and b'"error"' not in head:
             return
-        value = as_object(data)
-        kind = value.get("type")
+        value = self.read_object(data)
+        kind = value.get("type") or event.decode("latin-1")
         response = as_mapping(value.get("response"))
         if kind == "error":
             self.error = error_word(value.get("error") or {"code": value.get("code") or "error"})
@@ -189,7 +258,8 @@ class ResponsesMeter(SseMeter):
             self._created = (created,)
         if isinstance(model := response.get("model"), str):
             self.model = model
-        if isinstance(kind, str) and kind.encode() in _TERMINAL:
+        ends = event in _TERMINAL or (isinstance(kind, str) and kind.encode() in _TERMINAL)
+        if ends and self.is_complete(data):
             self.finished = True
             self.error = error_word(response.get("error"))
             reported = read_usage(as_mapping(response.get("usage")), response.get("tool_usage"))
@@ -206,10 +276,13 @@ class EventsMeter(SseMeter):
         self.expects_end = False
 
     def on_event(self, event: bytes, data: bytes) -> None:
-        """The last figures count."""
-        value = as_object(data)
+        """The last figures count. Mistral's events may stand in a `data` of their own."""
+        outer = self.read_object(data)
+        value = as_mapping(outer.get("data")) or outer
         self._usage = read_usage(as_mapping(value.get("usage"))) or self._usage
         self.error = error_word(value.get("error")) or self.error
+        if isinstance(model := value.get("model"), str) and model:
+            self.model = model
 
 
 def with_tier(usage: Usage | None, tier: object) -> Usage | None:

@@ -46,7 +46,7 @@ class OpenRouter(Vendor):
     reports_cost = True
     serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
     dialects: ClassVar[Mapping[str, Serving]] = {
-        "openai": Serving(CHAT_AND_RESPONSES | {"embeddings", "other"}),
+        "openai": Serving(CHAT_AND_RESPONSES | {"embeddings", "rerank", "other"}),
         "anthropic": Serving(MESSAGES, strip="/v1"),
     }
     codes: ClassVar[Mapping[str, Verdict]] = {
@@ -78,7 +78,7 @@ class OpenRouter(Vendor):
 
     def judge_event(self, error: str) -> Verdict:
         """Codes are HTTP statuses here; a 403 is about the prompt."""
-        return Verdict.TAKE if error == "403" else super().judge_event(error)
+        return Verdict.CLIENT if error == "403" else super().judge_event(error)
 
     def family(self, model: str) -> str:
         """The free variants share one limit, of an account; every other model has its own."""

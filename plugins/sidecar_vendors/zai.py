@@ -49,6 +49,7 @@ class Zai(Vendor):
              "1308", "1309", "1310"),  # the plan's hours, its end, its week or month
             Verdict.SPENT,
         )
+        | {"1301": Verdict.CLIENT}  # what was asked is not allowed
         | dict.fromkeys(("1211", "1220", "1221", "1222"), Verdict.MISSING)
         | dict.fromkeys(("1302", "1303", "1313"), Verdict.SLOW_DOWN)
         | dict.fromkeys(

@@ -52,6 +52,7 @@ moment = Placed(
     {**STRING, "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"},
 )
 urgency = Choice({each.name.lower(): each for each in Urgency})
+retry = Choice({"if-unserved": False, "at-least-once": True})
 models = Many(Word(words.pattern, "a model's name or a pattern such as gpt-5*", TEXT))
 key_hash = Word(
     words.key_hash, "sha256: and 64 digits", {**STRING, "pattern": "^sha256:[0-9a-fA-F]{64}$"}

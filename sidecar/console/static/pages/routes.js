@@ -1,15 +1,14 @@
-// The editor of a list of routes, of a key or of a group: which providers, in what order, for which
-// models. Every change is shown before it is written: the lines of the file, what changes by it, and
-// where a call would then go.
+// The editor of a list of routes, of a key or of a group. Every change is shown before it is written:
+// the lines of the file, what changes by it, and where a call would then go.
 
 import { send } from "../api.js";
 import { button, dialog, toast, trouble, trying } from "../dialogs.js";
 import { fill, h, keepingFocus, quiet, under, unique } from "../dom.js";
 import { effects, review, shownDigest } from "../editing.js";
-import { form, limits, list, text } from "../forms.js";
+import { choice, form, limits, list, text } from "../forms.js";
 import { bounds, counted } from "../format.js";
 
-const PAUSE = 250; // milliseconds after the last change until it is asked what it would do
+const PAUSE = 250; // milliseconds after the last change
 const NO_MATCH = "matches no model that is known now";
 const SHOWN = 4; // models that are named where more match
 
@@ -91,11 +90,13 @@ export function editor(node, found, owner) {
 
   async function options(each) {
     const fields = {
-      models: list("Models", each.models, { placeholder: "all", help: "Patterns, one a line: * is any run of characters, ? is one." }),
-      as: list("Asked for as", asLines(each.as), { placeholder: "the same name", help: "The provider’s own name for a model, one a line: asked = served; or one name for all." }),
+      models: list("Models", each.models, { placeholder: "all", help: "One a line: * is any run, ? is one." }),
+      as: list("Asked for as", asLines(each.as), { placeholder: "the same name", help: "The provider’s name for it, one a line: asked = served; or one for all." }),
       limits: limits("Limits", each.limits, { help: "For this key on this provider." }),
       max_input: text("Largest request", each.max_input, { placeholder: "any", help: "In estimated input tokens: 32k." }),
-      weight: text("Weight", each.weight, { placeholder: "1", help: "Its part of the calls among providers that stand together." }),
+      priced_as: text("Priced as", each.priced_as, { placeholder: "the served model", help: "What an alias or a deployment really is." }),
+      retry: choice("Retry", each.retry ?? "", ["", "if-unserved", "at-least-once"].map((x) => [x, x])),
+      weight: text("Weight", each.weight, { placeholder: "1", help: "Its part among equals." }),
     };
     const done = await dialog(`${each.provider}: models, limits, weight`, (close) => form(fields, {
       label: "Done", all: true, cancel: () => close(),
@@ -202,7 +203,7 @@ function sent(each) {
   const text = (value) => (value === null || value === undefined ? null : String(value));
   return {
     provider: each.provider, enabled: each.enabled, models: each.models, as: each.as ?? null, limits: each.limits,
-    max_input: text(each.max_input), weight: text(each.weight), beside: each.beside,
+    max_input: text(each.max_input), priced_as: text(each.priced_as), retry: each.retry, weight: text(each.weight), beside: each.beside,
   };
 }
 
@@ -212,6 +213,8 @@ function words(each) {
   const limits = bounds(each);
   if (limits) parts.push(limits);
   if (each.max_input) parts.push(`up to ${each.max_input} input tokens`);
+  if (each.priced_as) parts.push(`priced as ${each.priced_as}`);
+  if (each.retry) parts.push(`retry ${each.retry}`);
   if (each.weight) parts.push(`weight ${each.weight}`);
   return parts.join(" · ");
 }
