@@ -157,8 +157,7 @@ async def _assemble(
     metrics = Metrics(version=__version__, ledger=ledger)
     prices = Prices(pricelist.load(), time.time)
     events = Events()
-    versions = Versions.of(state, config)
-    configuration = Configuration(config, versions, registry, vault, time.time)
+    configuration = Configuration(config, Versions.of(state, config), registry, vault, time.time)
     configuration.told += [lambda ok: metrics.reloaded(ok, time.time()), events.reloaded]
     sources = Sources(clock, time.time, draw, asyncio.get_running_loop().call_at)
     scheduler = Scheduler(sources, prices, ledger.count, state)

@@ -13,9 +13,11 @@ import pytest
 from unused_functions import Sources
 
 import sidecar
+from sidecar.plugins import discover
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("sidecar/**/*.py"), *ROOT.glob("plugins/**/*.py")])
+VENDORS = ROOT / "plugins/sidecar_vendors"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 STATIC = ROOT / "sidecar/console/static"
@@ -86,8 +88,7 @@ def test_method_that_only_shares_a_name_with_used_ones_is_found_unused() -> None
 
 def test_the_core_names_no_vendor() -> None:
     """The set-up lines of agents may, and the command line. Docstrings may give examples."""
-    vendors = {path.stem for path in (ROOT / "plugins/sidecar_vendors").glob("*.py")}
-    vendors -= {"__init__"}
+    vendors = set(discover().vendors)
     core = [path for path in ROOT.glob("sidecar/**/*.py") if "cli" not in path.parts]
     core.remove(ROOT / "sidecar/agents.py")
     found = [
@@ -116,8 +117,8 @@ def test_every_bundled_vendor_has_an_entry_point() -> None:
     declared = set(PYPROJECT["project"]["entry-points"]["sidecar"].values())
     pattern = re.compile(r"@hookimpl", re.MULTILINE)
     plugins = {
-        f"sidecar_vendors.{path.stem}"
-        for path in (ROOT / "plugins/sidecar_vendors").glob("*.py")
+        f"sidecar_vendors.{path.relative_to(VENDORS).parts[0].removesuffix('.py')}"
+        for path in VENDORS.glob("**/*.py")
         if pattern.search(path.read_text())
     }
     assert plugins == declared

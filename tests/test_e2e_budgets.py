@@ -12,11 +12,11 @@ import anthropic
 import openai
 import pytest
 from apis_in_test import until
+from held_vendor import Gate as VendorGate
+from held_vendor import waiting
+from sample_answers import CHAT, HELLO, body
 from scripted_vendor import ScriptedVendor, answer, cut
 from sidecar_in_test import Raw, Sidecar, sidecar
-from test_e2e_sdks import CHAT, HELLO, body
-from test_e2e_waiting import Gate as VendorGate
-from test_e2e_waiting import waiting
 
 from sidecar.estimates import ENOUGH
 from sidecar.gates import Unit

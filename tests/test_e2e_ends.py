@@ -14,7 +14,7 @@ from answers_on_record import CHAT_USAGE, chunk, delta, generated, sse
 from apis_in_test import APIS, CHAT, GEMINI, MESSAGES, RESPONSES, Api, figures, outcomes
 from scripted_vendor import Script, ScriptedVendor, Wire, answer, raw, stream
 from sidecar_in_test import Sidecar
-from test_e2e_network import CERTIFICATES, serving, with_certificate
+from tls_vendors import CERTIFICATES, serving, with_certificate
 
 from sidecar.meters import MOST_PER_EVENT
 from sidecar.usage import Outcome, Usage, UsageState

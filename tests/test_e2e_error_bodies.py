@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from apis_in_test import APIS, CHAT, Api
+from provider_pairs import GOOD, NO, pair, says
 from scripted_vendor import ScriptedVendor, answer, raw
 from sidecar_in_test import Raw, Sidecar
-from test_e2e_failover import GOOD, NO, pair, says
 
 from sidecar.answers import EXCERPT_CHARACTERS, excerpt
 

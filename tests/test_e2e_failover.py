@@ -3,58 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from apis_in_test import until
+from provider_pairs import GOOD, NO, pair, says
+from sample_answers import CHAT, HELLO, MESSAGE, body
 from scripted_vendor import STREAM_HEAD, Script, ScriptedVendor, Wire, answer, chunk, raw, stream
 from sdks_in_test import both_sdks
-from sidecar_in_test import Raw, Sidecar, request, sidecar
-from test_e2e_sdks import CHAT, HELLO, MESSAGE, body
+from sidecar_in_test import Raw, Sidecar, request
 from wire_client import connected, exchange
 
-YAML = """
-defaults: {{max_wait: {wait}, sticky_wait: {sticky}}}
-providers:
-  one: {{plugin: openai, base_url: "{one}/v1", credential: [env:UPSTREAM_KEY{second}]{limits}}}
-  two: {{plugin: openai, base_url: "{two}/v1", credential: env:UPSTREAM_KEY}}
-  an: {{plugin: anthropic, base_url: "{one}", credential: env:UPSTREAM_KEY}}
-groups:
-  GPT: {{vendor: openai, routes: [{routes}]}}
-  Claude: {{vendor: anthropic, routes: [an]}}
-keys:
-  day: {{group: GPT, hash: "{{day}}"}}
-  claude: {{group: Claude, hash: "{{claude}}"}}
-"""
 PATH, ASKED = "/v1/chat/completions", b'{"model":"gpt-5"}'
-GOOD = answer(body(CHAT))
-NO = b'{"error":{"message":"no","type":"t","code":"c"}}'
-
-
-def says(status: str, **headers: str) -> Script:
-    return answer(NO, status, **headers)
 
 
 SLOW = says("429 Too Many Requests", retry_after_ms="60")
 BUSY = says("529 Overloaded")
-
-
-@asynccontextmanager
-async def pair(
-    path: Path, one: ScriptedVendor, two: ScriptedVendor | None = None, *, wait: str = "20s",
-    sticky: str = "5s", routes: str = "", second: str = "", limits: str = "",
-) -> AsyncIterator[Sidecar]:  # fmt: skip
-    """A sidecar with one provider, or two."""
-    text = YAML.format(
-        one=one.url, two=(two or one).url, wait=wait, sticky=sticky, second=second, limits=limits,
-        routes=routes or ("one" if two is None else "one, two"),
-    )  # fmt: skip
-    async with sidecar(
-        path, text, ("day", "claude"), environ={"SECOND_KEY": "sk-second"}
-    ) as running:
-        yield running
 
 
 async def ask(proxy: Sidecar, **headers: str) -> Raw:

@@ -3,46 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from scripted_vendor import ScriptedVendor, answer, scripted_vendor
-from sidecar_in_test import CANARY, Sidecar, request, sidecar
+from scripted_vendor import ScriptedVendor, answer
+from sidecar_in_test import CANARY, Sidecar, request
+from tls_vendors import CERTIFICATES, PLAIN, serving, with_certificate
 from wire_client import Got, exchange
 
-CERTIFICATES = Path(__file__).with_name("certificates")
 ASKED = b'{"model":"gpt-5-mini"}'
-YAML = """
-providers:
-  oa: {{plugin: openai, base_url: "{url}/v1", credential: env:UPSTREAM_KEY, {more}}}
-groups: {{GPT: {{vendor: openai, routes: [oa]}}}}
-keys: {{gpt: {{group: GPT, hash: "{{gpt}}"}}}}
-"""
-PLAIN = "timeouts: {connect: 5s}"
-
-
-@asynccontextmanager
-async def serving(folder: Path, url: str, more: str = PLAIN) -> AsyncIterator[Sidecar]:
-    async with sidecar(folder, YAML.format(url=url, more=more), ("gpt",)) as started:
-        yield started
 
 
 async def call(proxy: Sidecar) -> Got:
     sent = request("POST", "/v1/chat/completions", proxy.bearer("gpt"), ASKED)
     return await exchange(proxy.port, sent)
-
-
-@asynccontextmanager
-async def with_certificate(name: str) -> AsyncIterator[ScriptedVendor]:
-    """A vendor behind TLS. Failed handshakes are meant, so that the loop need not report them."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATES / f"{name}.pem")
-    async with scripted_vendor(context) as vendor:
-        vendor.play(answer(b"{}"))
-        yield vendor
 
 
 async def test_a_private_certificate_is_trusted_where_the_file_says_so(tmp_path: Path) -> None:

@@ -23,20 +23,10 @@ from answers_on_record import (
 from answers_on_record import chunk as chat_chunk
 from google import genai
 from google.genai import errors as genai_errors
+from sample_answers import CHAT, HELLO, MESSAGE, body
 from scripted_vendor import ScriptedVendor, Wire, answer, stream
 from sidecar_in_test import CANARY, Sidecar
 
-HELLO = [{"role": "user", "content": "Hello"}]
-CHAT = {
-    "id": "c1", "object": "chat.completion", "created": 1, "model": "gpt-5-mini",
-    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hi"}}],
-    "usage": CHAT_USAGE,
-}  # fmt: skip
-MESSAGE = {
-    "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x", "stop_reason": "end_turn",
-    "stop_sequence": None, "content": [{"type": "text", "text": "Hi"}],
-    "usage": {"input_tokens": 3, "output_tokens": 2},
-}  # fmt: skip
 RESPONSE = {
     "id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "gpt-5",
     "output": [{"id": "m", "type": "message", "role": "assistant", "status": "completed",
@@ -46,10 +36,6 @@ RESPONSE = {
     "usage": {"input_tokens": 3, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 2,
               "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 5},
 }  # fmt: skip
-
-
-def body(value: object) -> bytes:
-    return json.dumps(value).encode()
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ import anthropic
 import openai
 import pytest
 from apis_in_test import until
+from held_vendor import Gate, waiting
+from sample_answers import CHAT, HELLO, MESSAGE, body
 from scripted_vendor import Script, ScriptedVendor, Wire, answer
 from sdks_in_test import both_sdks
 from sidecar_in_test import Raw, Sidecar, request, sidecar
-from test_e2e_sdks import CHAT, HELLO, MESSAGE, body
 from wire_client import connected
 
 YAML = """
@@ -47,36 +48,9 @@ async def waiting_room(
         yield running
 
 
-class Gate:
-    """A vendor's answer that comes when the test says; `order` is who asked, by key."""
-
-    def __init__(self, reply: object = CHAT) -> None:
-        self.order: list[str] = []
-        self.at_once = 0
-        self.most = 0
-        self._reply = body(reply)
-        self._go = asyncio.Semaphore(0)
-
-    def let(self, number: int) -> None:
-        for _ in range(number):
-            self._go.release()
-
-    async def __call__(self, wire: Wire) -> None:
-        self.order.append((wire.request.get("x-who") or [""])[0])
-        self.at_once += 1
-        self.most = max(self.most, self.at_once)
-        await self._go.acquire()
-        self.at_once -= 1
-        await answer(self._reply)(wire)
-
-
 async def ask(proxy: Sidecar, key: str, *, who: str = "", **headers: str) -> Raw:
     pairs = [("x-who", who or key), *((n.replace("_", "-"), v) for n, v in headers.items())]
     return await proxy.ask(PATH, ASKED, key=key, headers=pairs)
-
-
-def waiting(proxy: Sidecar) -> int:
-    return len(proxy.running.scheduler.admission)
 
 
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])

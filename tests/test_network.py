@@ -14,9 +14,9 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from apis_in_test import until
 from hand_clock import HandClock
+from sample_answers import CHAT, body
 from scripted_vendor import ScriptedVendor, answer
 from sidecar_in_test import Sidecar, sidecar
-from test_e2e_sdks import CHAT, body
 
 from sidecar.config import Provider
 from sidecar.errors import Place

@@ -406,7 +406,7 @@ def test_responses_stream_of_ours_ends_with_response_failed(
     assert found["error"]["message"] == "why"
 
 
-def test_entry_points_name_every_bundled_plugin_once() -> None:
+def test_entry_points_name_every_bundled_plugin() -> None:
     sources = list(REGISTRY.sources.values())
-    assert len(sources) == len(set(sources)) == 18
+    assert (len(sources), len(set(sources))) == (18, 15)  # the four local servers are one
     assert all(re.search(r"sidecar_vendors\.\w+$", source) for source in sources)
