@@ -361,7 +361,14 @@ class Forms:
     def _generate(self) -> Form:
         path = f"/v1beta/models/{self._model()}:generateContent"
         return Form(
-            "generate", "gemini", "Gemini", path, _json(*self._generated(self.out, "STOP")), {}
+            "generate",
+            "gemini",
+            "Gemini",
+            path,
+            _json(
+                *self._generated(self.out, "STOP", {"functionCall": {"name": "f", "args": FORGED}})
+            ),
+            {},
         )
 
     def _generate_stream(self) -> Form:

@@ -167,7 +167,7 @@ def test_explain_is_for_reading(cli: Cli) -> None:
     with cli.serving():
         live = cli.run(*words).out.splitlines()
         assert live[2] == "It would go to echo now."
-        assert live[3].startswith("It would reserve 10,000 input tokens, and 1,024 output tokens")
+        assert live[3].startswith("It would reserve 10,000 input tokens, and 4,096 output tokens")
         assert live[-5:] == [
             "1. echo (routes.yaml:3): open",
             "   group demo               0 of  60 rpm                      60 left  routes.yaml:3",

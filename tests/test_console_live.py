@@ -336,7 +336,7 @@ async def test_usage_is_exported(tab: Tab) -> None:
     text = await asyncio.to_thread(Path(await download.path()).read_text)
     head, row = text.splitlines()
     assert head.startswith("day,key,calls")
-    assert ",editor,1,0,900,100,300," in row
+    assert ",editor,1,0,0,900,100,300," in row
 
 
 async def test_keys_show_what_they_cost_and_used_of_late(tab: Tab) -> None:

@@ -220,7 +220,7 @@ async def test_a_key_is_created_shown_once_and_works(tab: Tab, vendor: ScriptedV
     await tab.choose("Agent or SDK", "codex")
     lines = await tab.dialog.get_by_label("Lines for codex").inner_text()
     assert f"export SIDECAR_KEY={text}" in lines
-    assert f'base_url = "{tab.proxy.url}/v1"' in lines
+    assert f'base_url="{tab.proxy.url}/v1"' in lines
     await tab.press("I have copied it")
     await expect(tab.page.locator("dialog")).to_have_count(0)
     assert text not in await tab.page.content()

@@ -232,7 +232,7 @@ ANSWERS = [
     ("413 Payload Too Large", "text/html", b"<h1>413</h1>"),
     ("422 Unprocessable Entity", "application/json", b"[]"),
     ("429 Too Many Requests", "application/json", b'{"error":{"message":"slow"}}'),
-    ("500 Internal Server Error", "text/html", b"<h1>oops</h1>"),
+    ("404 No Such Thing", "text/html", b"<h1>oops</h1>"),
     ("529 Overloaded", "application/json", b'{"type":"error","error":{"type":"overloaded_error"}}'),
 ]
 

@@ -177,7 +177,7 @@ async def test_120_streams_run_side_by_side(proxy: Sidecar, vendor: ScriptedVend
     assert all(got.whole and got.body == b"data: {}\n\n" + DONE for got in found)
 
 
-NAMES = ["a\r\nX-Evil: 1", "a\nb", "a\x00b", "a\x7fb", "a\tb", "数🦊", "x" * 70_000]
+NAMES = ["a\r\nX-Evil: 1", "a\nb", "a\x00b", "a\x7fb", "a\tb", "数🦊", "x" * 500]
 
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))

@@ -131,7 +131,7 @@ async def _failing(proxy: Sidecar, vendor: ScriptedVendor) -> None:
 async def _refused(proxy: Sidecar) -> None:
     """What Sidecar itself says no to: a stranger, a model, an empty purse, no provider."""
     asked = json.dumps(CHAT.asked).encode()
-    assert (await _ask(proxy, asked, key="poor")).status == 429
+    assert (await _ask(proxy, asked, key="poor")).status == 402
     assert (await _ask(proxy, asked, key="lost")).status == 503
     assert (await _ask(proxy, b'{"model":"gpt-9"}', key="quoted")).status == 403
     proxy.keys["stranger"] = "sk-sidecar-nobody-knows-me"

@@ -13,6 +13,7 @@ from day.account import EPOCH, Quotas
 from day.agents import Agent
 from day.jobs import Answer, Job
 from sidecar import pricelist, routing
+from sidecar.body_memory import BodyMemory
 from sidecar.config import Snapshot
 from sidecar.dialect import Facts
 from sidecar.errors import Refusal
@@ -54,6 +55,7 @@ class Laptop:
         self._located = located
         self._candidates = {name: self._plan(name) for name in self._snapshot.keys}
         self._body = bytes(1 << 20)
+        self._bodies = BodyMemory(1 << 40, Path(), self.clock)
         self.scheduler.reconcile(self._snapshot)
 
     def wall(self) -> float:
@@ -64,8 +66,10 @@ class Laptop:
         """A job as Sidecar knows calls, and where it may go."""
         key = self._snapshot.keys[job.agent]
         body = self._body[: job.size]
+        held = self._bodies.open()
+        held.keep(body, body)
         call = Call(
-            self._snapshot, key, self._dialect, self._located, "POST", "", (), body, body,
+            self._snapshot, key, self._dialect, self._located, "POST", "", (), held,
             Facts((MODEL,), max_output=job.bound), "", None, job.urgency,
         )  # fmt: skip
         return call, self._candidates[job.agent]

@@ -102,7 +102,7 @@ class _Wire:
     def __init__(self, account: Account) -> None:
         self._account = account
 
-    async def send(self, *request: object) -> _Reply:
+    async def send(self, *request: object, at_least_once: bool = False) -> _Reply:
         """The head of an answer."""
         try:
             return _Reply(await self._account.ask(_sent.get()))

@@ -24,7 +24,8 @@ def explained(found: View) -> Iterator[str]:
     for number, each in enumerate(found["candidates"], 1):
         yield ""
         yield _candidate(number, each, found["model"])
-        if "price" in each and each["price"] is None:
+        is_budgeted = any(gate["unit"] == "usd" for gate in each.get("gates", ()))
+        if is_budgeted and "price" in each and each["price"] is None:
             yield f"{INDENT}{NO_PRICE}"
         own = [gate for gate in each.get("gates", ()) if _name(gate) not in map(_name, shared)]
         yield from _gates(own)
