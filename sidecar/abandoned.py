@@ -13,8 +13,9 @@ from sidecar.dialect import Meter
 from sidecar.errors import Refused
 from sidecar.exchange import was_sent
 from sidecar.intake import Call
+from sidecar.metering import meter_for
 from sidecar.prices import Prices
-from sidecar.relay import is_event_stream, readable_type
+from sidecar.relay import is_event_stream
 from sidecar.routing import Candidate
 from sidecar.upstream import Reply
 from sidecar.usage import Spent, Usage, UsageState
@@ -37,10 +38,11 @@ class Abandoned:
         if call.method == "GET":
             return None  # what is only looked at again was counted when it was made
         try:
-            meter = call.dialect.meter(call.endpoint, readable_type(reply))
+            meter = meter_for(call, reply)
             meter.feed(data)
             usage = _usage(meter, call, candidate)
-            whole, model = meter.finished or not is_event_stream(reply), meter.model
+            whole = meter.finished or not (meter.unfinished or is_event_stream(reply))
+            whole, model = whole and not meter.unread, meter.model
         except Exception as error:  # noqa: BLE001 - a plugin's accounting must never break traffic
             log.warning("what %s said is lost: %s", candidate.provider.name, type(error).__name__)
             return None

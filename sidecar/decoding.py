@@ -1,7 +1,7 @@
 """Decodes a capped copy of a compressed request body, so that its model can be read.
 
 The original bytes go on; this copy is thrown away (unless the model in it must be renamed). Large
-bodies are decoded in a thread. Nothing here ever inflates an answer.
+bodies are decoded in a thread. Of a compressed answer, too, only a copy is decoded, as it comes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import sys
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 from sidecar.errors import Kind, Refused
 
@@ -20,6 +21,8 @@ else:
 
 IN_THREAD_FROM = 64 * 1024
 """Compressed bytes from which on decoding would hold the event loop up noticeably."""
+MOST_UNPACKED = 64 << 20
+"""Bytes of one answer, decoded, beyond which it is read no further."""
 
 
 async def decoded(body: bytes, encoding: str, maximum: int) -> bytes:
@@ -40,6 +43,75 @@ async def decoded(body: bytes, encoding: str, maximum: int) -> bytes:
     if len(body) < IN_THREAD_FROM:
         return decode(body, maximum)
     return await asyncio.to_thread(decode, body, maximum)
+
+
+class Unpacking:
+    """Decodes a copy of an answer, piece by piece.
+
+    `known`: the coding can be read at all. `lost`: it stopped, at what is not in that coding or is
+    too much of it.
+    """
+
+    def __init__(self, coding: str) -> None:
+        self._new = _UNPACKERS.get(coding)
+        self._machine = None if self._new is None else self._new()
+        self._left = MOST_UNPACKED
+        self.known = self._machine is not None
+        self.lost = not self.known
+
+    def feed(self, data: bytes) -> bytes:
+        """What can be told of the decoded bytes by now."""
+        found = []
+        while data and not self.lost and self._machine is not None and self._new is not None:
+            try:
+                piece, data = self._machine(data, self._left + 1)
+            except Exception:  # noqa: BLE001 - each library has errors of its own
+                self.lost = True
+                break
+            self._left -= len(piece)
+            self.lost = self._left < 0
+            found.append(piece)
+            if data:  # another one follows, behind the end of the first
+                self._machine = self._new()
+        return b"".join(found)
+
+
+_Unpack = Callable[[bytes, int], tuple[bytes, bytes]]
+"""Decodes the next bytes, up to so many; what came behind the end is left over."""
+
+
+def _gunzip() -> _Unpack:
+    return _until_eof(zlib.decompressobj(wbits=zlib.MAX_WBITS | 32))
+
+
+def _unzstd_piecewise() -> _Unpack:
+    return _until_eof(zstd.ZstdDecompressor())
+
+
+def _until_eof(machine: Any) -> _Unpack:
+    def unpack(data: bytes, most: int) -> tuple[bytes, bytes]:
+        piece: bytes = machine.decompress(data, most)
+        return piece, machine.unused_data if machine.eof else b""
+
+    return unpack
+
+
+def _unbrotli_piecewise() -> _Unpack | None:
+    try:
+        import brotli
+    except ImportError:
+        return None
+    machine = brotli.Decompressor()
+    return lambda data, most: (machine.process(data, output_buffer_limit=most), b"")
+
+
+_UNPACKERS: dict[str, Callable[[], _Unpack | None]] = {
+    "gzip": _gunzip,
+    "x-gzip": _gunzip,
+    "deflate": _gunzip,
+    "zstd": _unzstd_piecewise,
+    "br": _unbrotli_piecewise,
+}
 
 
 def _inflate(body: bytes, maximum: int) -> bytes:

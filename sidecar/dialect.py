@@ -103,6 +103,15 @@ class Meter(Protocol):
         """Whether an answer of this kind always has such an end, so that one without it was cut."""
 
     @property
+    def unfinished(self) -> bool:
+        """What came so far cannot be all of the answer: its own end is missing."""
+
+    @property
+    def unread(self) -> bool:
+        """Something could not be read that may have told figures, or the end: the figures that
+        there are may be less than all."""
+
+    @property
     def at_boundary(self) -> bool:
         """An event of our own may be written here without falling into one of the vendor's."""
 

@@ -175,6 +175,14 @@ class Connector(aiohttp.TCPConnector):
         return made
 
 
+async def onward(body: aiohttp.StreamReader) -> bytes:
+    """The next bytes of a body; what came before it broke comes before that is told. The library
+    forgets what nobody had read by then."""
+    if body.exception() is not None and (rest := body._read_nowait(-1)):  # noqa: SLF001
+        return rest
+    return await body.readany()
+
+
 def was_sent() -> bool:
     """Whether the running task's latest request can have reached anybody: it had a connection."""
     return unrepeatable.get() is not None

@@ -19,18 +19,23 @@ class Hiding:
     """One stream on its way. `unasked` gives an event as the client is to have it.
 
     Only an event that has not come to its end is held, and no more than `MOST_PER_EVENT` bytes of
-    it: from a larger one on, everything passes as it is.
+    it: a larger one passes as it is.
     """
 
     def __init__(self, unasked: Callable[[bytes], bytes]) -> None:
         self._unasked = unasked
         self._held = bytearray()
         self._given_up = False
+        self._before: bytes | None = None
+        """The last bytes of a large event that passes, and None within any other."""
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes; what of it, and of what was held, may go on."""
         if self._given_up:
             return data
+        if self._before is not None:
+            size = self._size_in_large(self._before, data)
+            return data if size is None else data[:size] + self.feed(data[size:])
         # A line end may straddle the cut: look again from three bytes before it.
         start = max(0, len(self._held) - 3)
         self._held += data
@@ -44,9 +49,19 @@ class Hiding:
             begun = end
         del self._held[:begun]
         if len(self._held) > MOST_PER_EVENT:
-            self._given_up = True
+            self._before = bytes(self._held[-3:])
             passed.append(self._take())
         return b"".join(passed)
+
+    def _size_in_large(self, before: bytes, data: bytes) -> int | None:
+        """How many of the next bytes belong to a large event; None when it goes on behind them."""
+        whole = before + data
+        end = END.search(whole)
+        if end is None or (end.end() == len(whole) and whole.endswith(b"\r")):
+            self._before = whole[-3:]  # the other half of a line end may still come
+            return None
+        self._before = None
+        return end.end() - len(before)
 
     def rest(self) -> bytes:
         """What is still held when the stream is over: an event that may lack no more than its

@@ -14,11 +14,12 @@ from typing import Any
 
 import msgspec
 
-from sidecar.sse import END, LINE
+from sidecar.outline import Outline, outline
+from sidecar.sse import BOM
 from sidecar.usage import Usage
 
 MOST_PER_EVENT = 8 << 20
-"""Bytes of one event beyond which a stream is no longer read (but still passed on)."""
+"""Bytes of one event beyond which only its outline is read."""
 MOST_JSON = 64 << 20
 """Bytes of one JSON answer beyond which it is not read."""
 MOST_TOKENS = 1_000_000_000
@@ -65,15 +66,10 @@ class Glance(msgspec.Struct):
     error: Any = None
 
 
-def glance(data: bytes) -> Glance:
-    """What matters of a JSON object; nothing of anything else."""
-    try:
-        return _GLANCE.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
-        return Glance()
-
-
 _GLANCE = msgspec.json.Decoder(Glance)
+_DOCUMENT = msgspec.json.Decoder()
+_CHECK = msgspec.json.Decoder(msgspec.Raw)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 
 def error_word(error: object) -> str | None:
@@ -87,15 +83,16 @@ def error_word(error: object) -> str | None:
 
 
 def as_object(data: bytes) -> Mapping[str, object]:
-    """A JSON object, or an empty one for anything else."""
+    """A JSON object, or an empty one for anything else, even if that is nearly one."""
     try:
         value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+    except _UNREADABLE:
         return {}
     return as_mapping(value)
 
 
-def _report(meter: object, error: Exception) -> None:
+def report(meter: object, error: Exception) -> None:
+    """Say that a meter failed, and never what on."""
     log.warning("%s failed on an answer: %s", type(meter).__qualname__, type(error).__name__)
 
 
@@ -106,10 +103,16 @@ class BaseMeter:
         self.finished = False
         self.expects_end = False
         self.at_boundary = False
+        self.unread = False
         self.model: str | None = None
         self.error: str | None = None
         self._created: tuple[str, ...] = ()
         self._usage: Usage | None = None
+
+    @property
+    def unfinished(self) -> bool:
+        """What came so far cannot be all."""
+        return self.expects_end and not self.finished
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
@@ -132,10 +135,20 @@ class JsonMeter(BaseMeter):
     `read_bytes` where the answer is no object."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._pieces: list[bytes] = []
         self._size = 0
         self._size_read = 0
+        self._outline: Outline | None = None
+        self._looked = True
+        super().__init__()
+
+    @property
+    def unfinished(self) -> bool:
+        """A document began and did not come to its end."""
+        self._read()
+        if not self._looked:
+            self._look(b"".join(self._pieces).removeprefix(BOM), _CHECK)
+        return self._outline is not None and self._outline.unfinished
 
     def feed(self, data: bytes) -> None:
         """Keep a copy, up to a cap."""
@@ -144,152 +157,60 @@ class JsonMeter(BaseMeter):
             self._pieces.append(data)
         else:
             self._pieces.clear()
+            self.unread = True
 
     def usage(self) -> Usage | None:
-        """What the whole answer says; None when it broke off or was too large."""
+        """What the answer says as far as it came; None when it was too large."""
         self._read()
         return self._usage
 
     def created(self) -> tuple[str, ...]:
-        """The ids in the whole answer."""
+        """The ids in the answer."""
         self._read()
         return self._created
 
     def read_answer(self, answer: Glance) -> None:
         """Take usage, `model` and ids from what matters of the answer."""
 
+    def read_bytes(self, data: bytes) -> None:
+        """Read what has come of the answer."""
+        self.read_answer(self.glance(data))
+
+    def glance(self, data: bytes) -> Glance:
+        """What matters of a JSON object, which may be cut, or not quite JSON; nothing of anything
+        else."""
+        found = self._look(data, _GLANCE)
+        if isinstance(found, Glance):
+            return found
+        fields = as_mapping(found)
+        return Glance(**{name: fields.get(name) for name in Glance.__struct_fields__})
+
+    def document(self, data: bytes) -> object:
+        """The whole document, or its outline where it is cut, or not quite JSON."""
+        return self._look(data, _DOCUMENT)
+
+    def _look(self, data: bytes, decoder: msgspec.json.Decoder[Any]) -> object:
+        self._looked = True
+        try:
+            found: object = decoder.decode(data)
+        except _UNREADABLE:
+            if self._outline is None:
+                self._outline = outline(data)
+                self.unread = not self._outline.whole or self._outline.spoilt
+            return self._outline.value()
+        return found
+
     def _read(self) -> None:
         if self._size_read == self._size:
             return
         self._size_read = self._size
-        if self._size <= MOST_JSON:
-            data = b"".join(self._pieces)
-            self._pieces = [data]
-            try:
-                self.read_bytes(data)
-            except Exception as error:  # noqa: BLE001 - accounting must never break traffic
-                _report(self, error)
-
-    def read_bytes(self, data: bytes) -> None:
-        """Read what has come of the answer."""
-        self.read_answer(glance(data))
-
-
-class SseMeter(BaseMeter):
-    """Cuts server-sent events out of a stream; subclasses read those that matter.
-
-    `wanted` are byte strings of which an event must hold at least one to be handed to `on_event`.
-    Where every event repeats the figures, `repeated` is what such an event holds: of those that
-    follow one another, only the latest is handed over, late. The last event of a stream may be
-    handed over twice, the first time without its end.
-    """
-
-    wanted: tuple[bytes, ...] = ()
-    repeated: bytes = b""
-
-    def __init__(self) -> None:
-        self._tail = bytearray()
-        self._latest = b""
-        self._given_up = False
-        super().__init__()
-        self.expects_end = True
-
-    @property
-    def at_boundary(self) -> bool:
-        """No event is half way through."""
-        return not self._given_up and not self._tail.strip(b"\r\n")
-
-    @at_boundary.setter
-    def at_boundary(self, _: bool) -> None:
-        """It follows from what was read."""
-
-    @property
-    def finished(self) -> bool:
-        """The end was seen, even if the stream broke off before that event's blank line."""
-        if not self._finished:
-            self._read_rest()
-        return self._finished
-
-    @finished.setter
-    def finished(self, value: bool) -> None:
-        self._finished = value
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes; a whole event that comes in one piece is never copied."""
-        if self._given_up:
+        if self._size > MOST_JSON:
+            self._outline, self._looked = None, True
             return
-        if not self._tail and data.endswith((b"\n\n", b"\r\n\r\n")):
-            self._events(data)
-            return
-        self._collect(data)
-
-    def usage(self) -> Usage | None:
-        """What was reported so far, also by a last event that lacks its blank line."""
-        self._read_rest()
-        return self._usage
-
-    def on_event(self, event: bytes, data: bytes) -> None:
-        """One event: its name (b"" when it has none) and its data."""
-
-    def _collect(self, data: bytes) -> None:
-        # A line end may straddle the cut: look again from three bytes before it.
-        start = max(0, len(self._tail) - 3)
-        self._tail += data
-        end = 0
-        for match in END.finditer(self._tail, start):
-            end = match.end()
-        if end:
-            whole = bytes(self._tail[:end])
-            del self._tail[:end]
-            self._events(whole)
-        if len(self._tail) > MOST_PER_EVENT:
-            self._give_up()
-
-    def _read_rest(self) -> None:
-        self._read_latest()
-        if self._tail.strip(b"\r\n"):
-            self._read_events(bytes(self._tail))
-
-    def _read_latest(self) -> None:
-        latest, self._latest = self._latest, b""
-        if latest:
-            self._read_events(latest)
-
-    def _events(self, whole: bytes) -> None:
-        for want in self.wanted:
-            if want in whole:
-                self._read_latest()
-                self._read_events(whole)
-                return
-        if self.repeated and self.repeated in whole:
-            self._latest = whole
-
-    def _read_events(self, whole: bytes) -> None:
-        wanted = (*self.wanted, self.repeated) if self.repeated else self.wanted
-        for event in END.split(whole):
-            if any(want in event for want in wanted):
-                self._event(event)
-
-    def _event(self, event: bytes) -> None:
-        name = b""
-        data = []
-        for line in LINE.split(event):
-            field, _, value = line.partition(b":")
-            value = value.removeprefix(b" ")
-            if field == b"data":
-                data.append(value)
-            elif field == b"event":
-                name = value
-        if not data:
-            return  # without data it is no event (WHATWG HTML, section 9.2.6)
+        data = b"".join(self._pieces)
+        self._pieces = [data]
+        self._outline, self._looked, self.unread = None, False, False
         try:
-            self.on_event(name, b"\n".join(data))
+            self.read_bytes(data.removeprefix(BOM))
         except Exception as error:  # noqa: BLE001 - accounting must never break traffic
-            _report(self, error)
-            self._give_up()
-
-    def _give_up(self) -> None:
-        self._given_up = True
-        # Nobody can tell any more how it ends.
-        self.expects_end = False
-        self._tail.clear()
+            report(self, error)

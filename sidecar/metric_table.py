@@ -43,6 +43,9 @@ TABLE: dict[str, Metric] = {
         _metric("usage_unknown_total", COUNTER,
                 "Calls that used tokens of which nobody said how many.",
                 "provider", "model"),
+        _metric("usage_partial_total", COUNTER,
+                "Calls of which only the least that they can have used is known.",
+                "provider", "model"),
         _metric("cost_dollars_total", COUNTER,
                 "US dollars that calls were charged with: list price times usage times the group's"
                 " multiplier.",

@@ -91,6 +91,7 @@ class Metrics:
         self._answers = self._cells("answers_total")
         self._tokens = self._cells("tokens_total")
         self._unknown = self._cells("usage_unknown_total")
+        self._partial = self._cells("usage_partial_total")
         self._cost = self._cells("cost_dollars_total")
         self._unpriced = self._cells("calls_unpriced_total")
         self._refusals = self._cells("refusals_total")
@@ -191,6 +192,8 @@ class Metrics:
             self._refusals.at(record.refusal.name.lower(), key, group).value += 1
         if record.usage_state is UsageState.UNKNOWN:
             self._unknown.at(record.provider, model).value += 1
+        if record.usage_state is UsageState.PARTIAL:
+            self._partial.at(record.provider, model).value += 1
         if record.unpriced:
             self._unpriced.at(record.provider, model).value += 1
         if record.outcome is Outcome.CUT:

@@ -204,6 +204,52 @@ MIGRATIONS = (
         DELETE FROM under_way WHERE call_id = NEW.call_id;
     END;
     """,
+    """
+    DROP VIEW call_figures;
+    CREATE VIEW call_figures AS SELECT
+        rowid AS number,
+        started,
+        day,
+        key,
+        group_name,
+        provider,
+        coalesce(model_asked, '') AS model,
+        CASE
+            WHEN instr(program, '/') > 1 THEN substr(program, 1, instr(program, '/') - 1)
+            WHEN program <> '' THEN program
+            ELSE coalesce(caller_program, '')
+        END AS program,
+        coalesce(repo, '') AS repo,
+        coalesce(branch, '') AS branch,
+        coalesce(session, '') AS session,
+        1 AS calls,
+        usage_state = 'unknown' AS unknown_calls,
+        usage_state = 'partial' AS partial_calls,
+        usage_state IN ('reported', 'partial') AND (cost_charged IS NULL OR NOT cost_whole)
+            AS unpriced_calls,
+        usage_state <> 'none' AND (cost_charged IS NULL OR NOT cost_whole) AS uncosted_calls,
+        usage_state = 'none' AS unused_calls,
+        iif(usage_state = 'none', NULL, input_tokens) AS input_tokens,
+        iif(usage_state = 'none', NULL, output_tokens) AS output_tokens,
+        iif(usage_state = 'none', NULL, cache_read_tokens) AS cache_read_tokens,
+        iif(usage_state = 'none', NULL, cache_write_tokens) AS cache_write_tokens,
+        iif(usage_state = 'none', NULL, reasoning_tokens) AS reasoning_tokens,
+        iif(usage_state = 'none', nullif(cost_listed, 0), cost_listed) AS cost_listed,
+        iif(usage_state = 'none', nullif(cost_charged, 0), cost_charged) AS cost_charged
+    FROM calls;
+
+    ALTER TABLE days ADD COLUMN partial_calls INTEGER NOT NULL DEFAULT 0;
+    UPDATE days SET partial_calls = found.partial_calls FROM (
+        SELECT day, key, group_name, provider, model, program, repo, branch,
+            sum(partial_calls) AS partial_calls
+        FROM call_figures WHERE partial_calls
+        GROUP BY day, key, group_name, provider, model, program, repo, branch
+    ) AS found
+    WHERE days.day = found.day AND days.key = found.key
+        AND days.group_name = found.group_name AND days.provider = found.provider
+        AND days.model = found.model AND days.program = found.program
+        AND days.repo = found.repo AND days.branch = found.branch;
+    """,
 )
 """Step n leads from schema version n to n + 1. A released step never changes: add another.
 `under_way` has the columns of `calls`, in their order."""

@@ -30,10 +30,11 @@ from sidecar.intake import Call, find_session, read_call
 from sidecar.leases import Lease
 from sidecar.ledger import Ledger
 from sidecar.live import LiveCall, LiveCalls
+from sidecar.metering import meter_for
 from sidecar.metrics import Metrics
 from sidecar.plugins import Registry
 from sidecar.prices import Prices
-from sidecar.relay import End, Relay, readable_type
+from sidecar.relay import End, Relay
 from sidecar.rewriting import Rewriter
 from sidecar.routing import Candidate
 from sidecar.scheduler import Scheduler
@@ -185,7 +186,7 @@ class Proxy:
             return await relay.send(reply.status, reply.reason, fields, body, length)
         self._parts.ledger.used(call.key.name, live.program)
         passage.provider = attempted.candidate.provider
-        meter = passage.meter = live.meter = call.dialect.meter(call.endpoint, readable_type(reply))
+        meter = passage.meter = live.meter = meter_for(call, reply)
         response = await attempted.relay_through(relay, fields, meter)
         if relay.end is End.CUT:
             live.outcome, live.reason = Outcome.CUT, relay.fault
@@ -257,7 +258,8 @@ def _read_meter(passage: Passage, call: Call, meter: Meter) -> None:
     live.usage = None if call.method == "GET" else usage
     complete = passage.relay.end is End.WHOLE
     try:
-        complete = _read_end(live, meter) or complete
+        ended = _read_end(live, meter)
+        complete = (ended or (complete and not meter.unfinished)) and not meter.unread
     except Exception as error:  # noqa: BLE001 - the guard around foreign code
         log.warning("the end of call %s is not known: %s", live.call_id, type(error).__name__)
     if live.usage is not None:

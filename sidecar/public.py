@@ -15,13 +15,13 @@ from sidecar.dialect import (
     ModelEntry,
 )
 from sidecar.errors import Kind, Refusal, Refused
+from sidecar.events import SseMeter
 from sidecar.hookspecs import hookimpl
 from sidecar.meters import (
     BaseMeter,
     Glance,
     JsonMeter,
     NoMeter,
-    SseMeter,
     as_cost,
     as_count,
     as_mapping,

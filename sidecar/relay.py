@@ -2,7 +2,9 @@
 
 A JSON answer of known length goes out in one write; everything else piece by piece. A cut answer
 is never ended cleanly: it gets the dialect's error event where one may stand, and then the
-connection closes. No bytes of our own are put into a healthy stream.
+connection closes. What ended properly passes as it is, even if the dialect's own end is missing;
+only where closing the connection is all that ends it, that end must be there. No bytes of our own
+are put into a healthy stream.
 """
 
 from __future__ import annotations
@@ -10,18 +12,16 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Mapping
 from email.utils import formatdate
 from enum import Enum
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
-from multidict import CIMultiDict
 
 from sidecar.dialect import Dialect, Endpoint, Meter
 from sidecar.errors import Refusal, UpstreamError
 from sidecar.exchange import AT_ONCE
-from sidecar.fields import Fields, decoded, has, head_of, lines_of
+from sidecar.fields import Fields, has, head_of, lines_of
 from sidecar.hiding import Hiding
 from sidecar.upstream import Reply
 
@@ -164,7 +164,7 @@ class Relay:
         except UpstreamError as error:
             self.end, self.fault = End.CUT, str(error)
             return response
-        if meter.expects_end and not meter.finished:
+        if _ends_by_close(reply) and meter.unfinished:
             self.end, self.fault = End.CUT, "its stream ended before its answer did"
             return response
         await self._let_go(response)
@@ -199,7 +199,7 @@ class Relay:
             return response
         await self._let_go(response)
         event = b""
-        if meter.at_boundary and _takes_events(CIMultiDict(decoded(self._headers))):
+        if meter.at_boundary:
             event = dialect.error_event(endpoint, why, call_id)
             if event:
                 await response.write(event)
@@ -213,11 +213,11 @@ class Relay:
         return response
 
 
-def readable_type(reply: Reply) -> str:
-    """The content type a meter may read by; "" when the bytes are in a coding."""
-    if reply.fields.get("Content-Encoding", "identity") != "identity":
-        return ""
-    return reply.fields.get("Content-Type", "")
+def _ends_by_close(reply: Reply) -> bool:
+    """Whether nothing but the end of the connection says where a body ends (RFC 9112 section
+    6.3)."""
+    coding = reply.fields.get("Transfer-Encoding", "").lower()
+    return reply.length is None and "chunked" not in coding
 
 
 def _reset(transport: asyncio.Transport) -> None:
@@ -230,9 +230,5 @@ def _reset(transport: asyncio.Transport) -> None:
 
 def is_event_stream(reply: Reply) -> bool:
     """Whether an answer is server-sent events that can be read."""
-    return _takes_events(reply.fields)
-
-
-def _takes_events(headers: Mapping[str, str]) -> bool:
-    content_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return content_type == "text/event-stream" and "Content-Encoding" not in headers
+    content_type = reply.fields.get("Content-Type", "").partition(";")[0].strip().lower()
+    return content_type == "text/event-stream" and "Content-Encoding" not in reply.fields

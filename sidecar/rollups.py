@@ -8,7 +8,14 @@ view `call_figures` (`sidecar.migrations`).
 from __future__ import annotations
 
 DIMENSIONS = ("day", "key", "group_name", "provider", "model", "program", "repo", "branch")
-COUNTS = ("calls", "unknown_calls", "unpriced_calls", "uncosted_calls", "unused_calls")
+COUNTS = (
+    "calls",
+    "unknown_calls",
+    "partial_calls",
+    "unpriced_calls",
+    "uncosted_calls",
+    "unused_calls",
+)
 FIGURES = (
     "input_tokens",
     "output_tokens",
@@ -21,6 +28,7 @@ FIGURES = (
 """Sums that are NULL while nothing is known of any of their calls."""
 
 _KEYS = ", ".join(DIMENSIONS)
+_COLUMNS = ", ".join(DIMENSIONS + COUNTS + FIGURES)
 _SUMS = ", ".join(f"sum({name})" for name in COUNTS + FIGURES)
 _ADD = ", ".join(
     [f"{name} = {name} + excluded.{name}" for name in COUNTS]
@@ -38,10 +46,10 @@ LAST_CALL = "SELECT coalesce(max(rowid), 0) FROM calls"
 _FRESH = "WITH fresh AS MATERIALIZED (SELECT {} FROM call_figures WHERE number > ?)"
 """The calls written since `LAST_CALL` was asked: found by their numbers first, lest an index of all
 calls looks quicker."""
-_FRESH_LINES = _FRESH.format(", ".join(DIMENSIONS + COUNTS + FIGURES))
+_FRESH_LINES = _FRESH.format(_COLUMNS)
 _FRESH_PROGRAMS = _FRESH.format("key, program, started")
 ADD_CALLS = f"""
-    INSERT INTO days {_FRESH_LINES} SELECT {_KEYS}, {_SUMS} FROM fresh WHERE true
+    INSERT INTO days ({_COLUMNS}) {_FRESH_LINES} SELECT {_KEYS}, {_SUMS} FROM fresh WHERE true
     GROUP BY {_KEYS} {_ON_CONFLICT}
 """  # noqa: S608 - constants
 SELECT_NEW_PROGRAMS = f"""
@@ -62,7 +70,7 @@ RENAME = (
     "UPDATE calls SET key = :new WHERE key = :old",
     "UPDATE under_way SET key = :new WHERE key = :old",
     f"""
-    INSERT INTO days SELECT day, :new, {", ".join((DIMENSIONS + COUNTS + FIGURES)[2:])}
+    INSERT INTO days ({_COLUMNS}) SELECT day, :new, {", ".join((DIMENSIONS + COUNTS + FIGURES)[2:])}
     FROM days WHERE key = :old {_ON_CONFLICT}
     """,  # noqa: S608 - constants
     "DELETE FROM days WHERE key = :old",

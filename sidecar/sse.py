@@ -7,6 +7,8 @@ import re
 
 # Two line ends in a row; \r\n is one.
 END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+BOM = b"\xef\xbb\xbf"
+"""One of these at the beginning of a stream is none of its bytes."""
 LINE = re.compile(rb"\r\n|\n|\r")
 
 BOM = b"\xef\xbb\xbf"

@@ -22,7 +22,7 @@ from yarl import URL
 from sidecar import exchange
 from sidecar.config import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
-from sidecar.exchange import MAXIMUM_HEAD, Connector, Head, Tls, ask, unrepeatable, was_sent
+from sidecar.exchange import MAXIMUM_HEAD, Connector, Head, Tls, ask, onward, unrepeatable, was_sent
 from sidecar.faults import failed_head, named
 from sidecar.fields import Fields, decoded, encoded, head_of, lines_of
 
@@ -70,7 +70,7 @@ class Reply:
             if self._watch is None:
                 self._watch = self._loop.call_later(self._idle, self._check_idle)
         try:
-            return await self._body.readany()
+            return await onward(self._body)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise named(error, sent=True) from error
         finally:

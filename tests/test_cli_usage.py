@@ -24,8 +24,8 @@ from sidecar.tables import Batch, Keep, day_of
 from sidecar.usage import Caller, CallRecord, Cost, UsageState
 
 COLUMNS = [
-    "calls", "unknown_calls", "input_tokens", "output_tokens", "cache_read_tokens",
-    "cache_write_tokens", "reasoning_tokens", "cost_usd", "unpriced_calls",
+    "calls", "unknown_calls", "partial_calls", "input_tokens", "output_tokens",
+    "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "cost_usd", "unpriced_calls",
 ]  # fmt: skip
 YAML = """\
 groups:
@@ -67,6 +67,22 @@ def usage(cli: Cli, *words: str) -> list[dict[str, Any]]:
     return found
 
 
+def test_usage_of_a_call_known_in_part_reads_as_the_least_that_it_was(cli: Cli) -> None:
+    write(cli, used(), used("nightly", usage_state=UsageState.PARTIAL))
+    rows = {row["key"]: row for row in usage(cli)}
+    assert [rows[key]["partial_calls"] for key in ("codex", "nightly")] == [0, 1]
+    assert rows["nightly"]["input_tokens"] == 100  # the vendor told that much
+    done = cli.run("usage")
+    whole, part = (
+        next(line for line in done.out.splitlines() if line.startswith(key))
+        for key in ("codex", "nightly")
+    )
+    assert "+" not in whole
+    assert "100+" in part
+    assert "$0.0011+" in part
+    assert "1 call told only a part of what was used" in done.out
+
+
 def test_json_and_csv_have_the_same_columns_and_figures(cli: Cli) -> None:
     write(
         cli, used(), used(), used("nightly", usage=None, usage_state=UsageState.UNKNOWN, cost=None)
@@ -77,13 +93,14 @@ def test_json_and_csv_have_the_same_columns_and_figures(cli: Cli) -> None:
     assert rows[0] == {
         "key": "codex", "group": "G", "provider": "acme", "model": "m-1", "day": day(0),
         "session": "s-1", "program": "codex", "repo": "app", "branch": "main",
-        "calls": 2, "unknown_calls": 0, "input_tokens": 200, "output_tokens": 100,
+        "calls": 2, "unknown_calls": 0, "partial_calls": 0,
+        "input_tokens": 200, "output_tokens": 100,
         "cache_read_tokens": 40, "cache_write_tokens": 10, "reasoning_tokens": 20,
         "cost_usd": Decimal("0.00225"), "unpriced_calls": 0,
     }  # fmt: skip
     unknown = {name: rows[1][name] for name in COLUMNS}
     assert unknown == dict.fromkeys(COLUMNS) | {
-        "calls": 1, "unknown_calls": 1, "unpriced_calls": 0
+        "calls": 1, "unknown_calls": 1, "partial_calls": 0, "unpriced_calls": 0
     }  # fmt: skip
 
     done = cli.run("usage", "--by", by, "--csv")

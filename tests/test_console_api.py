@@ -600,7 +600,7 @@ async def test_usage_is_a_file_for_a_spreadsheet_too(api: Api, vendor: ScriptedV
     assert found["name"] == "usage-by-model-7-days.csv"
     head, row = found["csv"].splitlines()
     assert head.startswith("day,model,calls,")
-    assert ",gpt-5,1,0,900,100,300," in row
+    assert ",gpt-5,1,0,0,900,100,300," in row
 
 
 @pytest.mark.parametrize("query", ["by=nonsense", "days=0", "days=9999", "days=x", "days=-1"])

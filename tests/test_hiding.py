@@ -129,12 +129,16 @@ def test_a_whole_event_is_never_held() -> None:
     assert hiding.rest() == b": an"
 
 
-def test_a_huge_event_is_let_through_and_all_that_follows() -> None:
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_huge_event_is_let_through_and_what_follows_is_not(end: bytes, whole: bool) -> None:
     hiding = Hiding(partial(DIALECT.unasked, CHAT))
     piece = b"x" * 65536
     pieces = [piece] * (MOST_PER_EVENT // len(piece) + 2)
     assert b"".join(map(hiding.feed, pieces)) == b"".join(pieces)
-    assert hiding.feed(FIGURES) == FIGURES
+    rest = [b"x" + end + FIGURES] if whole else [b"x", *(bytes([byte]) for byte in end), FIGURES]
+    assert b"".join(map(hiding.feed, rest)) + hiding.rest() == b"x" + end
+    assert hiding.feed(FIGURES + b"data: x\n\n") == b"data: x\n\n"
 
 
 def test_a_dialect_that_fails_takes_nothing_away(caplog: pytest.LogCaptureFixture) -> None:

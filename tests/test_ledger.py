@@ -8,12 +8,13 @@ import pytest
 from bookkeeping import CALL, Wall, assert_in_step, call, digest, rows, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sidecar.errors import Kind
 from sidecar.ledger import KeyTimes, Ledger, Owner, program_of, read_times
 from sidecar.migrations import MIGRATIONS
 from sidecar.reading import APPLICATION
-from sidecar.tables import OBJECT_COUNT, KeyState, day_of
+from sidecar.tables import OBJECT_COUNT, KeyState, call_row, day_of
 from sidecar.usage import Outcome, Usage, UsageState
 
 DAY = 86_400.0
@@ -294,6 +295,39 @@ async def test_a_file_of_the_first_version_is_brought_up_to_date(
     assert before["day"] == day_of(before["started"], None).isoformat()
     assert_in_step(tmp_path)
     assert rows(tmp_path, "SELECT sum(input_tokens) AS n FROM days") == [{"n": 107}]
+
+
+async def test_a_file_without_the_flag_of_partial_calls_gets_it_for_calls_and_days(
+    tmp_path: Path, wall: Wall
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "sidecar.db")) as old:
+        for step in MIGRATIONS[:6]:
+            old.executescript(step)
+        old.execute(f"PRAGMA application_id = {APPLICATION}")
+        old.execute("PRAGMA user_version = 6")
+        for number in range(3):
+            row = call_row(
+                replace(CALL, call_id=f"call_{number}", usage_state=UsageState.PARTIAL), None
+            )
+            old.execute(f"INSERT INTO calls VALUES ({', '.join('?' * len(row))})", row)
+        old.execute("UPDATE calls SET usage_state = 'reported' WHERE call_id = 'call_0'")
+        old.execute(
+            "INSERT INTO days SELECT day, key, group_name, provider, model, program, repo, branch,"
+            " 3, 0, 0, 0, 0, 300, 150, 60, 15, 30, 3375000, 3375000 FROM call_figures LIMIT 1"
+        )
+        old.execute(
+            "INSERT INTO days SELECT '2026-12-01', key, group_name, provider, model,"
+            " program, repo, branch, 9, 0, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9 FROM days"
+        )
+        old.commit()
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.finished(replace(CALL, call_id="call_4", usage_state=UsageState.PARTIAL))
+    days = rows(tmp_path, "SELECT calls, partial_calls, input_tokens FROM days ORDER BY day")
+    assert days == [
+        {"calls": 9, "partial_calls": 0, "input_tokens": 9},  # of calls that are long gone
+        {"calls": 4, "partial_calls": 3, "input_tokens": 400},
+    ]
+    assert rows(tmp_path, "SELECT sum(partial_calls) AS n FROM call_figures") == [{"n": 3}]
 
 
 async def test_a_call_told_twice_is_on_the_books_once(tmp_path: Path, wall: Wall) -> None:

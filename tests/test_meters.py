@@ -5,11 +5,21 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from answers_on_record import RECORDED, Recorded
+from answers_on_record import (
+    CHAT,
+    CHAT_USAGE,
+    RECORDED,
+    RESPONSE,
+    Recorded,
+    chunk,
+    delta,
+    sse,
+)
+from answers_on_record import RESPONSES as RESPONSES_USAGE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar import Endpoint, Glance, JsonMeter, Meter, ModelAt, SseMeter, as_cost
+from sidecar import Endpoint, Glance, JsonMeter, Meter, ModelAt, SseMeter, Usage, as_cost
 from sidecar.meters import MOST_COST, MOST_PER_EVENT
 from sidecar.plugins import discover
 
@@ -175,9 +185,43 @@ def test_lines_of_one_event_are_joined_and_one_space_is_dropped() -> None:
     assert meter.events == [(b"a", b" x\ny"), (b"", b"z")]
 
 
-def test_a_huge_event_in_small_pieces_is_given_up_and_never_blocks() -> None:
-    meter = Collector()
-    for _ in range(MOST_PER_EVENT // 65536 + 2):
-        meter.feed(b"x" * 65536)
+def huge(name: str, event: str) -> bytes:
+    """An event whose middle is too large to keep."""
+    assert event.count("FILL") == 1
+    return f"{name}data: {event}\n\n".replace("FILL", "A" * (MOST_PER_EVENT + 5)).encode()
+
+
+HUGE = {
+    "picture first": ("responses", huge("event: image\n", '{"type":"x.partial_image","b64":"FILL"}')
+        + sse({"type": "response.completed", "response": RESPONSE}, names=True), RESPONSES_USAGE),
+    "picture last": ("responses", huge(
+        "event: response.completed\n", '{"type":"response.completed","response":{"id":"resp_1",'
+        '"output":[{"result":"FILL\\"usage\\":{\\"input_tokens\\":9}"}],"model":"gpt-5.5",'
+        '"usage":{"input_tokens":75,"output_tokens":3}}}'), Usage(75, 3)),
+    "chat": ("chat", huge("", '{"choices":[{"index":0,"delta":{"audio":"FILL"}}]}')
+        + sse(chunk(choices=[delta("", "stop")]), chunk(choices=[], usage=CHAT_USAGE), "[DONE]"),
+        CHAT),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HUGE)
+@pytest.mark.parametrize("size", [65_536, 1 << 24])
+def test_a_huge_event_is_read_in_outline_and_so_is_what_follows(name: str, size: int) -> None:
+    endpoint, body, usage = HUGE[name]
+    meter = REGISTRY.dialects["openai"].meter(Endpoint(endpoint, counts=True), "text/event-stream")
+    for start in range(0, len(body), size):
+        meter.feed(body[start : start + size])
+    assert meter.usage() == usage
+    assert meter.finished
+    assert meter.at_boundary
+    assert not meter.unread
+
+
+def test_a_huge_event_that_is_cut_leaves_the_stream_unfinished() -> None:
+    meter = REGISTRY.dialects["openai"].meter(Endpoint("responses"), "text/event-stream")
+    body = HUGE["picture last"][1][:-9]
+    for start in range(0, len(body), 65_536):
+        meter.feed(body[start : start + 65_536])
+    assert meter.usage() is None
+    assert meter.unfinished
     assert not meter.at_boundary
-    assert not meter.expects_end

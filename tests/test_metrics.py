@@ -96,6 +96,15 @@ async def test_usage_that_nobody_reported_is_counted_as_unknown() -> None:
     assert found.found("tokens_total") == []
 
 
+async def test_usage_known_in_part_is_counted_and_flagged() -> None:
+    metrics = Metrics()
+    metrics.call_finished(call(usage_state=UsageState.PARTIAL))
+    metrics.call_finished(call())
+    found = await scrape(metrics)
+    assert found("usage_partial_total", provider="acme", model="m-1") == 1
+    assert found.found("usage_unknown_total") == []
+
+
 async def test_money_is_counted_by_who_spent_it_where() -> None:
     metrics = Metrics()
     for charged in (1_800_000, 200_000, 1):

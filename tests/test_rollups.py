@@ -99,6 +99,7 @@ def summed(records: list[CallRecord]) -> Sums:
     return Sums(
         len(records),
         states.count(UsageState.UNKNOWN),
+        states.count(UsageState.PARTIAL),
         sum(r.usage_state in told and not costs_all(r) for r in records),
         sum(r.usage_state is not UsageState.NONE and not costs_all(r) for r in records),
         states.count(UsageState.NONE),
@@ -229,7 +230,8 @@ def _assert_printed(
         assert (
             as_fields["cost_usd"] == "" if cost is None else Decimal(as_fields["cost_usd"]) == cost
         )
-        for name in ("calls", "unknown_calls", "unpriced_calls", "input_tokens", "output_tokens",
+        for name in ("calls", "unknown_calls", "partial_calls", "unpriced_calls",
+                     "input_tokens", "output_tokens",
                      "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"):  # fmt: skip
             figure = getattr(sums, name)
             assert as_object[name] == figure

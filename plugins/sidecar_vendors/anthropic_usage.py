@@ -16,7 +16,6 @@ from sidecar import (
     Usage,
     as_count,
     as_mapping,
-    as_object,
     error_word,
 )
 
@@ -88,12 +87,12 @@ class MessagesMeter(SseMeter):
     def on_event(self, event: bytes, data: bytes) -> None:
         """By the event's name, as the SDKs go by it."""
         if event == b"message_stop":
-            self.finished = True
+            self.finished = self.is_complete(data)
         elif event == b"error":
-            self.error = error_word(as_object(data).get("error") or "error")
+            self.error = error_word(self.read_object(data).get("error") or "error")
             self.finished = True
         elif event in {b"message_start", b"message_delta"}:
-            value = as_object(data)
+            value = self.read_object(data)
             message = as_mapping(value.get("message"))
             if isinstance(model := message.get("model"), str):
                 self.model = model

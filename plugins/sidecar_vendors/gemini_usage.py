@@ -6,16 +6,14 @@ answer and the prompt, and are billed with them.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 
-import msgspec
-
-from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, as_object, error_word
+from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, error_word
 
 _FIGURES = b'"usageMetadata"'
-_MOST_FIGURES = 8192
+_ENDS = frozenset({"interaction.complete", "interaction.completed"})
+_MOST_CANDIDATES = 128
 _MODALITIES = {"AUDIO": "audio", "IMAGE": "image", "DOCUMENT": "image", "VIDEO": "video"}
 _BY_MODALITY = (
     ("promptTokensDetails", "input_{}_tokens"),
@@ -77,6 +75,7 @@ class _Chunks:
         self.error: str | None = None
         self.finished = False
         self.created: tuple[str, ...] = ()
+        self._ended: dict[int, bool] = {}
 
     def take(self, chunk: Mapping[str, object]) -> None:
         interaction = as_mapping(chunk.get("interaction"))
@@ -89,16 +88,19 @@ class _Chunks:
         if isinstance(created := interaction.get("id"), str):
             self.created = (created,)
         self.error = error_word(chunk.get("error")) or self.error
-        self.finished = self.finished or self.error is not None or _is_last(chunk)
 
-
-def _is_last(chunk: Mapping[str, object]) -> bool:
-    if chunk.get("event_type") in {"interaction.complete", "interaction.completed"}:
-        return True
-    candidates = chunk.get("candidates")
-    if isinstance(candidates, list) and any(as_mapping(c).get("finishReason") for c in candidates):
-        return True
-    return bool(as_mapping(chunk.get("promptFeedback")).get("blockReason"))
+    def note_end(self, chunk: Mapping[str, object], event: str = "") -> None:
+        """Whether a whole chunk ends the answer: with its last candidate, or without any."""
+        rows = chunk.get("candidates")
+        rows = rows[:_MOST_CANDIDATES] if isinstance(rows, list) else []
+        for row in map(as_mapping, rows):
+            index = min(as_count(row.get("index")) or 0, _MOST_CANDIDATES)
+            self._ended[index] = bool(row.get("finishReason")) or self._ended.get(index, False)
+        if rows:
+            self.finished = all(self._ended.values())
+        blocked = as_mapping(chunk.get("promptFeedback")).get("blockReason")
+        last = event in _ENDS or chunk.get("event_type") in _ENDS
+        self.finished = self.finished or self.error is not None or bool(blocked) or last
 
 
 class GenerateMeter(JsonMeter):
@@ -107,7 +109,7 @@ class GenerateMeter(JsonMeter):
     def read_bytes(self, data: bytes) -> None:
         """An object or a list of them; of a list that was cut, the last figures in it."""
         chunks = _Chunks()
-        value = _decoded(data)
+        value = self.document(data)
         for chunk in value if isinstance(value, list) else [value]:
             chunks.take(as_mapping(chunk))
         self._usage, self.model, self.error = chunks.usage, chunks.model, chunks.error
@@ -117,31 +119,13 @@ class GenerateMeter(JsonMeter):
             self._created = (name,)
 
 
-def _decoded(data: bytes) -> object:
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {"usageMetadata": _last_figures(data)}
-
-
-def _last_figures(data: bytes) -> Mapping[str, object]:
-    """The last whole figures in an answer that was cut; those at its very end may be cut too."""
-    at = len(data)
-    for _ in range(2):
-        at = data.rfind(_FIGURES, 0, at)
-        if at < 0:
-            break
-        rest = data[at + len(_FIGURES) :][:_MOST_FIGURES].lstrip(b" :\r\n\t")
-        for brace in re.finditer(rb"\}", rest):
-            if figures := as_object(rest[: brace.end()]):
-                return figures
-    return {}
-
-
 class StreamMeter(SseMeter):
     """Data-only events, without an end marker: a finish reason is the end of the answer."""
 
-    wanted = (b'"finishReason"', b'"error"', b'"blockReason"', b'"event_type"')
+    wanted = (
+        b'"finishReason"', b'"error"', b'"blockReason"', b'"event_type"', b"interaction.complete",
+        b'"index":1', b'"index": 1',
+    )  # fmt: skip
     repeated = _FIGURES
 
     def __init__(self) -> None:
@@ -151,7 +135,10 @@ class StreamMeter(SseMeter):
     def on_event(self, event: bytes, data: bytes) -> None:
         """The figures are cumulative: the latest count."""
         chunks = self._chunks
-        chunks.take(as_object(data))
+        chunk = self.read_object(data)
+        chunks.take(chunk)
+        if self.is_complete(data):
+            chunks.note_end(chunk, event.decode("latin-1"))
         self._usage, self.model, self.error = chunks.usage, chunks.model, chunks.error
         self._created = chunks.created
         self.finished = chunks.finished

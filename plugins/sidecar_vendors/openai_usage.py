@@ -19,11 +19,11 @@ from sidecar import (
     as_cost,
     as_count,
     as_mapping,
-    as_object,
     error_word,
 )
 
 _TERMINAL = (b"response.completed", b"response.incomplete", b"response.failed")
+_MOST_CHOICES = 128
 _TICKS = 10**10
 """How many of xAI's ticks make a dollar."""
 
@@ -120,7 +120,8 @@ class ImagesMeter(AnswerMeter):
         try:
             images = len(msgspec.json.decode(data, type=_Images).data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return
+            rows = as_mapping(self.document(data)).get("data")
+            images = len(rows) if isinstance(rows, list) and not self.unfinished else 0
         if images:
             usage = self._usage or Usage()
             self._usage = structs.replace(usage, units=(*usage.units, ("images", images)))
@@ -134,34 +135,44 @@ class ChatMeter(SseMeter):
     """A chat or completions stream: data-only events, ended by `[DONE]` or a finish reason."""
 
     # Every chunk says "finish_reason":null, and many "usage":null: those are not worth a look.
+    # Where there is a second choice (or a second tool call), it is not over with the first.
     wanted = (
         b'"usage":{', b'"usage": {', b"[DONE]", b'"finish_reason":"', b'"finish_reason": "',
-        b'"error"',
+        b'"error"', b'"index":1', b'"index": 1',
     )  # fmt: skip
 
     def __init__(self) -> None:
         super().__init__()
         self._seen: dict[str, object] = {}
+        self._ended: dict[int, bool] = {}
 
     def on_event(self, event: bytes, data: bytes) -> None:
         """The last figures count: some vendors repeat them in every chunk."""
         if data.strip() == b"[DONE]":
             self.finished = True
             return
-        chunk = as_object(data)
+        chunk = self.read_object(data)
         choices = chunk.get("choices")
         rows = [as_mapping(row) for row in choices] if isinstance(choices, list) else []
         groq = as_mapping(chunk.get("x_groq"))
         self.error = error_word(chunk.get("error") or groq.get("error")) or self.error
-        if self.error or any(row.get("finish_reason") for row in rows):
-            # Most send [DONE] as well; a few compatible servers do not.
-            self.finished = True
+        if self.is_complete(data):
+            self._note_ends(rows)
         if isinstance(model := chunk.get("model"), str) and model:
             self.model = model
         for place in (chunk, groq, *rows):
             if reported := as_mapping(place.get("usage")):
                 self._take(reported, chunk.get("service_tier"))
                 break
+
+    def _note_ends(self, rows: list[Mapping[str, object]]) -> None:
+        """Most send [DONE] at the end; for a few compatible servers it is when every choice has
+        ended."""
+        for row in rows[:_MOST_CHOICES]:
+            index = min(as_count(row.get("index")) or 0, _MOST_CHOICES)
+            self._ended[index] = bool(row.get("finish_reason")) or self._ended.get(index, False)
+        if rows or self.error:
+            self.finished = bool(self.error) or all(self._ended.values())
 
     def _take(self, reported: Mapping[str, object], tier: object) -> None:
         self._seen |= {name: figure for name, figure in reported.items() if figure is not None}
@@ -179,8 +190,8 @@ class ResponsesMeter(SseMeter):
         terminal = event in _TERMINAL or any(name in head for name in _TERMINAL)
         if not terminal and b"response.created" not in head and b'"error"' not in head:
             return
-        value = as_object(data)
-        kind = value.get("type")
+        value = self.read_object(data)
+        kind = value.get("type") or event.decode("latin-1")
         response = as_mapping(value.get("response"))
         if kind == "error":
             self.error = error_word(value.get("error") or {"code": value.get("code") or "error"})
@@ -189,7 +200,8 @@ class ResponsesMeter(SseMeter):
             self._created = (created,)
         if isinstance(model := response.get("model"), str):
             self.model = model
-        if isinstance(kind, str) and kind.encode() in _TERMINAL:
+        ends = event in _TERMINAL or (isinstance(kind, str) and kind.encode() in _TERMINAL)
+        if ends and self.is_complete(data):
             self.finished = True
             self.error = error_word(response.get("error"))
             reported = read_usage(as_mapping(response.get("usage")), response.get("tool_usage"))
@@ -207,7 +219,7 @@ class EventsMeter(SseMeter):
 
     def on_event(self, event: bytes, data: bytes) -> None:
         """The last figures count."""
-        value = as_object(data)
+        value = self.read_object(data)
         self._usage = read_usage(as_mapping(value.get("usage"))) or self._usage
         self.error = error_word(value.get("error")) or self.error
 

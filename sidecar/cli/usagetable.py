@@ -72,6 +72,8 @@ def _columns(answer: Answer, whole: Sums) -> list[_Column]:
     ]
     if whole.unknown_calls:
         found.append(_Column("unknown calls", lambda sums, _: count(sums.unknown_calls)))
+    if whole.partial_calls:
+        found.append(_Column("partial calls", lambda sums, _: count(sums.partial_calls)))
     if whole.unpriced_calls:
         found.append(_Column("unpriced calls", lambda sums, _: count(sums.unpriced_calls)))
     found.append(_Column("cost", lambda sums, _: cost(sums)))
@@ -104,7 +106,7 @@ def _part(part: int | None, whole: int | None) -> float | None:
 
 
 def _tokens(amount: int | None, sums: Sums) -> str:
-    return count(amount, whole=not sums.unknown_calls)
+    return count(amount, whole=sums.counts_all)
 
 
 def _cells(columns: Sequence[_Column], sums: Sums, by_day: ByDay) -> list[str]:
@@ -129,6 +131,11 @@ def _explain(whole: Sums) -> None:
         click.echo(
             f"{_calls(whole.unknown_calls)} used tokens of which nobody said how many; figures "
             f"with a {AT_LEAST} leave that out"
+        )
+    if whole.partial_calls:
+        click.echo(
+            f"{_calls(whole.partial_calls)} told only a part of what was used; figures with a "
+            f"{AT_LEAST} are the least that it was"
         )
     if whole.unpriced_calls:
         click.echo(

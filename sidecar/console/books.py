@@ -97,13 +97,14 @@ async def call(parts: Parts, asked: Asked) -> View:
 
 
 def sums_view(sums: Sums) -> View:
-    """What calls add up to; `costs_all` is whether the cost is that of every call, `cached` the
-    share of the input that came from a cache."""
+    """What calls add up to; `costs_all` is whether the cost is all of it, `counts_all` whether the
+    tokens are, `cached` the share of the input that came from a cache."""
     found: View = dict(figures(sums))
     found["cost_usd"] = _float(found["cost_usd"])
     return found | {
         "tokens": sums.tokens,
         "costs_all": sums.costs_all,
+        "counts_all": sums.counts_all,
         "cached": sums.cached,
     }
 

@@ -19,6 +19,7 @@ from sidecar.reports.usage import Dimension, Line
 COUNTED = (
     "calls",
     "unknown_calls",
+    "partial_calls",
     "input_tokens",
     "output_tokens",
     "cache_read_tokens",

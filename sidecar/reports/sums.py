@@ -14,13 +14,14 @@ class Sums:
 
     A figure is None when nothing is known of it, and leaves out what is unknown of some calls:
     `unknown_calls` used tokens of which nobody said how many, `unpriced_calls` tokens that have no
-    price; the cost of `uncosted_calls` is unknown, for either reason. `unused_calls` used no
-    tokens: where all are such, every figure is 0. `input_tokens` includes the cache,
-    `output_tokens` the reasoning.
+    price; the cost of `uncosted_calls` is unknown, for either reason. Of `partial_calls` only the
+    least that they can have used is known. `unused_calls` used no tokens: where all are such, every
+    figure is 0. `input_tokens` includes the cache, `output_tokens` the reasoning.
     """
 
     calls: int = 0
     unknown_calls: int = 0
+    partial_calls: int = 0
     unpriced_calls: int = 0
     uncosted_calls: int = 0
     unused_calls: int = 0
@@ -53,6 +54,7 @@ class Sums:
         return Sums(
             self.calls + other.calls,
             self.unknown_calls + other.unknown_calls,
+            self.partial_calls + other.partial_calls,
             self.unpriced_calls + other.unpriced_calls,
             self.uncosted_calls + other.uncosted_calls,
             self.unused_calls + other.unused_calls,
@@ -78,8 +80,13 @@ class Sums:
 
     @property
     def costs_all(self) -> bool:
-        """Whether the cost is that of every call."""
-        return not self.uncosted_calls
+        """Whether the cost is all that every call cost."""
+        return not self.uncosted_calls and not self.partial_calls
+
+    @property
+    def counts_all(self) -> bool:
+        """Whether the tokens are all that every call used."""
+        return not self.unknown_calls and not self.partial_calls
 
     def at(self, multiplier: Decimal) -> int | None:
         """What the calls would cost with another multiplier on the list price."""
@@ -88,7 +95,7 @@ class Sums:
         return int((self.listed * multiplier).to_integral_value(ROUND_HALF_UP))
 
 
-_FIGURES = tuple(each.name for each in fields(Sums))[5:]
+_FIGURES = tuple(each.name for each in fields(Sums))[6:]
 
 
 def both(one: int | None, other: int | None) -> int | None:

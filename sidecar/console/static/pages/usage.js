@@ -67,8 +67,8 @@ export async function show(main) {
     const rows = table(`Usage by ${asked.by}`, [
       { name: "name", head: BY[asked.by], class: "name", sort: (each) => each.name, cell: (each) => h("button", { class: "link", id: `line-${each.name}`, title: "Show only this one", onclick: () => narrow(each.name) }, called(each.name)) },
       { name: "calls", head: "Calls", class: "figure", sort: (each) => each.calls, cell: (each) => each.calls.toLocaleString() },
-      { name: "input", head: "Input", class: "figure", sort: (each) => each.input_tokens, cell: (each) => [tokens(each.input_tokens, !each.unknown_calls), each.cached === null ? null : under(`${percent(each.cached)} cached`)] },
-      { name: "output", head: "Output", class: "figure", sort: (each) => each.output_tokens, cell: (each) => [tokens(each.output_tokens, !each.unknown_calls), each.reasoning_tokens ? under(`${tokens(each.reasoning_tokens)} reasoning`) : null] },
+      { name: "input", head: "Input", class: "figure", sort: (each) => each.input_tokens, cell: (each) => [tokens(each.input_tokens, each.counts_all), each.cached === null ? null : under(`${percent(each.cached)} cached`)] },
+      { name: "output", head: "Output", class: "figure", sort: (each) => each.output_tokens, cell: (each) => [tokens(each.output_tokens, each.counts_all), each.reasoning_tokens ? under(`${tokens(each.reasoning_tokens)} reasoning`) : null] },
       { name: "written", head: "Cache written", class: "figure lesser", sort: (each) => each.cache_write_tokens, cell: (each) => tokens(each.cache_write_tokens) },
       { name: "cost", head: "Cost", class: "figure", sort: (each) => each.cost_usd, cell: (each) => [money(each.cost_usd, each.costs_all), doubts(each)] },
       { name: "share", head: `Share of ${measured}`, class: "figure", sort: of, cell: (each) => part(of(each), whole) },
@@ -91,7 +91,7 @@ export async function show(main) {
     return [
       found.left_out ? h("p", { class: "quiet" }, `${found.left_out} more lines stand in the CSV file.`) : null,
       found.kept_since ? h("p", { class: "quiet" }, `Single calls are on the books since ${date(new Date(found.kept_since * 1000).toISOString().slice(0, 10))}; older ones are known by day only.`) : null,
-      found.total.costs_all && !found.total.unknown_calls ? null : h("p", { class: "quiet" }, "A + means that some calls are not in a figure, being unknown."),
+      found.total.costs_all && found.total.counts_all ? null : h("p", { class: "quiet" }, "A + means at least: not all is known."),
     ];
   }
 
@@ -141,18 +141,17 @@ function chips(label, choices) {
 }
 
 function totals(sums) {
-  const whole = !sums.unknown_calls;
   return h("dl", { class: "tiles" }, [
     ["Cost", money(sums.cost_usd, sums.costs_all), doubts(sums)],
-    ["Input tokens", tokens(sums.input_tokens, whole), sums.cached === null ? null : `${percent(sums.cached)} from the cache`],
-    ["Output tokens", tokens(sums.output_tokens, whole), sums.reasoning_tokens ? `${tokens(sums.reasoning_tokens)} reasoning` : null],
+    ["Input tokens", tokens(sums.input_tokens, sums.counts_all), sums.cached === null ? null : `${percent(sums.cached)} from the cache`],
+    ["Output tokens", tokens(sums.output_tokens, sums.counts_all), sums.reasoning_tokens ? `${tokens(sums.reasoning_tokens)} reasoning` : null],
     ["Calls", sums.calls.toLocaleString(), null],
   ].map(([label, value, under]) => h("div", { class: "card" }, h("dt", {}, label), h("dd", { class: "big" }, value), under ? h("dd", { class: "under" }, under) : null)));
 }
 
 /** What is not known of some calls; null when all is. */
 function doubts(sums) {
-  const words = [sums.unknown_calls && `${counted(sums.unknown_calls, "call")} of unknown use`, sums.unpriced_calls && `${counted(sums.unpriced_calls, "call")} without a price`].filter(Boolean);
+  const words = [sums.unknown_calls && `${counted(sums.unknown_calls, "call")} of unknown use`, sums.partial_calls && `${counted(sums.partial_calls, "call")} known in part`, sums.unpriced_calls && `${counted(sums.unpriced_calls, "call")} without a price`].filter(Boolean);
   return words.length ? h("div", { class: "under doubt" }, `${words.join(", ")}`) : null;
 }
 

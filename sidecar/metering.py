@@ -1,0 +1,148 @@
+"""The meter of one answer on its way: by what the answer is, and not by its label alone.
+
+Labels are wrong, missing or spelled oddly, and some servers compress what nobody asked them to: the
+first bytes tell a stream from a JSON answer, and a copy is decoded. The answer itself passes as it
+is.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+
+from sidecar.decoding import Unpacking
+from sidecar.dialect import Meter
+from sidecar.intake import Call
+from sidecar.meters import NoMeter
+from sidecar.upstream import Reply
+from sidecar.usage import Usage
+
+log = logging.getLogger("sidecar.metering")
+
+EVENTS, JSON = "text/event-stream", "application/json"
+_FIRST = re.compile(
+    rb"(?P<json>(?:\xef\xbb\xbf)?\s*[{\[])"
+    rb"|(?P<events>(?:\xef\xbb\xbf)?[\r\n]*(?:(?:data|event|id|retry)?:|data[\r\n]))"
+)
+_MOST_BLANK = 64
+"""Bytes that must tell what an answer is."""
+
+
+def meter_for(call: Call, reply: Reply) -> Meter:
+    """A meter for the answer to a call."""
+    return AnswerMeter(
+        lambda content_type: call.dialect.meter(call.endpoint, content_type),
+        reply.fields.get("Content-Type", ""),
+        reply.fields.get("Content-Encoding", ""),
+        streaming=call.facts.streaming,
+    )
+
+
+class AnswerMeter:
+    """Feeds a dialect's meter, which `make` gives for a content type: the one that the first bytes
+    show, where the label says something else. `streaming`: a stream was asked for."""
+
+    def __init__(
+        self, make: Callable[[str], Meter], label: str, coding: str, *, streaming: bool
+    ) -> None:
+        self._make = make
+        self._label = label.strip().lower()
+        self._streaming = streaming
+        self._coded = coding.strip().lower() not in {"", "identity"}
+        self._unpacking = Unpacking(coding.strip().lower()) if self._coded else None
+        self._head: bytes | None = b""
+        readable = self._unpacking is None or self._unpacking.known
+        self._meter: Meter = make(self._label) if readable else NoMeter()
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes, as they came."""
+        if self._unpacking is not None:
+            data = self._unpacking.feed(data)
+        if self._head is None:
+            self._meter.feed(data)
+        elif data:
+            self._head += data
+            if (
+                _FIRST.match(self._head)
+                or len(self._head.lstrip()) > len("event:")
+                or len(self._head) > _MOST_BLANK
+            ):
+                self._choose()
+
+    def usage(self) -> Usage | None:
+        """What was reported so far."""
+        return self._chosen.usage()
+
+    def created(self) -> tuple[str, ...]:
+        """The ids of what the answer says was created."""
+        return self._chosen.created()
+
+    @property
+    def finished(self) -> bool:
+        """The dialect's own end was seen."""
+        return self._chosen.finished
+
+    @property
+    def expects_end(self) -> bool:
+        """Whether an answer of this kind always has such an end."""
+        return self._chosen.expects_end
+
+    @property
+    def unfinished(self) -> bool:
+        """What came so far cannot be all; a text may begin like JSON, and be none."""
+        text = self._label.startswith("text/plain") and not self._chosen.expects_end
+        return not text and not self._lost and self._chosen.unfinished
+
+    @property
+    def unread(self) -> bool:
+        """Something could not be read."""
+        return self._chosen.unread or self._lost
+
+    @property
+    def at_boundary(self) -> bool:
+        """An event of our own may be written here: never among coded bytes."""
+        return not self._coded and not self._head and self._meter.at_boundary
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered."""
+        return self._chosen.model
+
+    @property
+    def error(self) -> str | None:
+        """The vendor's own word for an error inside the answer."""
+        return self._chosen.error
+
+    @property
+    def _lost(self) -> bool:
+        return self._unpacking is not None and self._unpacking.lost
+
+    @property
+    def _chosen(self) -> Meter:
+        """The meter, with all that came."""
+        if self._head:
+            self._choose()
+        return self._meter
+
+    def _choose(self) -> None:
+        head, self._head = self._head or b"", None
+        found = _FIRST.match(head)
+        kind = None if found is None else found.lastgroup
+        if kind is not None and (shown := self._shown(kind)) != self._label:
+            try:
+                self._meter = self._make(shown)
+            except Exception as error:  # noqa: BLE001 - the guard around foreign code
+                log.warning("no meter for %s: %s", shown, type(error).__name__)
+        self._meter.feed(head)
+
+    def _shown(self, kind: str) -> str:
+        """The content type of an answer that begins like a stream, or like JSON."""
+        label = self._label
+        vague = not label or label.startswith("text/")
+        events, is_json = label.startswith(EVENTS), "json" in label
+        if kind == "events" and not events and (vague or is_json or self._streaming):
+            return EVENTS
+        if kind == "json" and not is_json and vague:
+            return JSON
+        return label
