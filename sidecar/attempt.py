@@ -19,6 +19,7 @@ from sidecar.abandoned import Abandoned
 from sidecar.beginnings import HELD_BYTES, HELD_SECONDS, Beginning, read_beginning
 from sidecar.credentials import Vault
 from sidecar.dialect import Meter
+from sidecar.error_masking import ErrorEventMask, mask_body, mask_head, mask_redirect, masked_reason
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
 from sidecar.faults import plugin_fault
 from sidecar.fields import Fields
@@ -51,6 +52,7 @@ class Attempted(Struct, frozen=True):
     `hiding` takes out of a stream what the client did not ask for, and we did. `spent` is what was
     used for an error, or may have been for a failure; None where that is nothing. `lost`: the
     request was written and no head came back, and its route does not let it be sent again.
+    `masking` masks the credential in the errors of a stream.
     """
 
     candidate: Candidate
@@ -63,6 +65,7 @@ class Attempted(Struct, frozen=True):
     hiding: Hiding | None = None
     spent: Spent | None = None
     lost: bool = False
+    masking: ErrorEventMask | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -88,7 +91,7 @@ class Attempted(Struct, frozen=True):
         """Pass the answer on. Raises `Refused` when it breaks off before any of it went out."""
         assert self.reply is not None  # noqa: S101 - only an answer is passed on
         try:
-            return await relay.run(self.reply, fields, meter, self.hiding)
+            return await relay.run(self.reply, fields, meter, self.hiding, self.masking)
         except UpstreamError as error:
             timed_out = error.fault is Fault.TIMEOUT
             kind = Kind.UPSTREAM_TIMEOUT if timed_out else Kind.UPSTREAM_INVALID
@@ -145,7 +148,8 @@ class Attempts:
             secret = self._secret(candidate)
             base_url = self._base_url(candidate)
             reply = await self._send(call, candidate, rewriter, base_url, secret)
-            attempted = await self._judged(call, candidate, base_url, reply, secret, live)
+            mask_head(reply, secret)
+            attempted = await self._judged(call, candidate, base_url, reply, live)
         except UpstreamError as error:
             spent = self._abandoned.unknown(call, candidate, live.started) if error.sent else None
             lost = reply is None and error.sent and not _may_repeat(call, candidate)
@@ -159,10 +163,13 @@ class Attempts:
         verdict = "failed" if attempted.error else attempted.verdict.value
         said = verdict, attempted.reason, seconds, attempted.spent
         live.note(_record(candidate, attempted.reply, *said))
-        if rewriter.asks(candidate) and reply is not None and is_event_stream(reply):
+        if reply is None or not (call.facts.streaming or is_event_stream(reply)):
+            return attempted
+        hiding = None
+        if rewriter.asks(candidate) and is_event_stream(reply):
             hiding = Hiding(partial(call.dialect.unasked, call.endpoint))
-            return structs.replace(attempted, hiding=hiding)
-        return attempted
+        masking = ErrorEventMask.of(call, reply)
+        return structs.replace(attempted, hiding=hiding, masking=masking)
 
     def _secret(self, candidate: Candidate) -> Secret | None:
         return None if candidate.credential is None else self._vault.secret(candidate.credential)
@@ -206,11 +213,11 @@ class Attempts:
     ) -> Attempted:  # fmt: skip
         """An answer of 200 that is an error. Of one whose word is not known the vendor's bytes are
         kept, for a client whom no other provider serves."""
-        judgement = beginning.judgement
+        judgement = masked_reason(beginning.judgement, reply)
         body = None
         if not beginning.known:
             await reply.hold(lambda _: False, HELD_BYTES, HELD_SECONDS)
-            body = reply.peeked
+            body = mask_body(reply.peeked, reply.mask)
         reply.close()
         used = self._abandoned
         spent = used.told(call, candidate, reply, reply.peeked, live.started)
@@ -222,10 +229,11 @@ class Attempts:
 
     async def _judged(
         self, call: Call, candidate: Candidate, base_url: str, reply: Reply,
-        secret: Secret | None, live: LiveCall,
+        live: LiveCall,
     ) -> Attempted:  # fmt: skip
         if reply.status < HTTPStatus.BAD_REQUEST:
             try:
+                await mask_redirect(reply)
                 beginning = await read_beginning(call, candidate, reply)
                 judgement = beginning.judgement
                 if judgement.verdict is not Verdict.TAKE:
@@ -244,9 +252,7 @@ class Attempts:
             return _failed(candidate, base_url, error)
         finally:
             reply.close()
-        if secret is not None:
-            # A vendor's error may quote what it was sent.
-            body = body.replace(secret.reveal().encode(), b"(credential)")
+        body = mask_body(body, reply.mask)  # a vendor's error may quote what it was sent
         answer = Answer(reply.status, reply.fields, body[:JUDGED])
         try:
             judgement = candidate.provider.vendor.judge(answer)
