@@ -151,7 +151,10 @@ class Attempts:
             mask_head(reply, secret)
             attempted = await self._judged(call, candidate, base_url, reply, live)
         except UpstreamError as error:
-            spent = self._abandoned.unknown(call, candidate, live.started) if error.sent else None
+            used, since = self._abandoned, live.started
+            spent = used.unknown(call, candidate, since) if error.sent else None
+            if reply is not None:
+                spent = used.cut(call, candidate, reply, error, since)
             lost = reply is None and error.sent and not _may_repeat(call, candidate)
             attempted = _failed(candidate, base_url, error, spent, lost=lost)
         except BaseException as error:

@@ -149,7 +149,7 @@ class AnswerMeter:
         label = self._label
         vague = not label or label.startswith("text/")
         events, is_json = label.startswith(EVENTS), "json" in label
-        if kind == "events" and not events and (vague or is_json or self._streaming):
+        if kind == "events" and not events and self._streaming:
             return EVENTS
         if kind == "json" and not is_json and vague:
             return JSON

@@ -349,6 +349,7 @@ class BookVendor:
         data = b"".join(stage.data for stage in plan.form.stages)
         upto = data if plan.cut is None else data[: plan.cut]
         streams = plan.form.streams
+        plan.sent = 0
         writer.write(STREAM_HEAD if streams else _head("200 OK", data)[: -len(data)])
         for start in range(0, len(upto), plan.piece):
             piece = upto[start : start + plan.piece]

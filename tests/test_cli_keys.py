@@ -336,7 +336,7 @@ def test_the_list_shows_what_keys_did_of_late(cli: Cli) -> None:
     write(cli, *steps)
     row = listed(cli, "codex")
     assert row["recent"] == {
-        "calls_by_day": [1, 1, 1, 1, 0, 1, 4], "calls": 9, "unknown_calls": 0,
+        "calls_by_day": [1, 1, 1, 1, 0, 1, 4], "calls": 9, "unknown_calls": 0, "partial_calls": 0,
         "input_tokens": 900, "output_tokens": 450, "cache_read_tokens": 180,
         "cache_write_tokens": 45, "reasoning_tokens": 90, "cost_usd": 17, "unpriced_calls": 1,
     }  # fmt: skip

@@ -20,11 +20,13 @@ from answers_on_record import (
     sse,
 )
 from answers_on_record import chunk as chat_chunk
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scripted_vendor import STREAM_HEAD, ScriptedVendor, answer, chunk, paced, raw, stream
 from sidecar_in_test import CANARY, Sidecar, request
 from wire_client import Got, connected, exchange
+
+from sidecar.sse import BOM
 
 RANDOM = settings(
     max_examples=25,
@@ -341,6 +343,8 @@ async def test_a_coded_answer_is_never_decoded(
 async def test_any_answer_however_it_is_cut_and_framed_reaches_the_client_unchanged(
     proxy: Sidecar, vendor: ScriptedVendor, body: bytes, points: list[int], framing: str
 ) -> None:
+    # What begins like JSON, is none and has no end but its connection's was cut.
+    assume(framing != "close" or body.removeprefix(BOM).lstrip()[:1] not in [b"{", b"[", b'"'])
     pieces = [piece for piece in cuts(body, points) if piece]
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     if framing == "length":

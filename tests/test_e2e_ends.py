@@ -180,6 +180,8 @@ async def test_a_json_answer_over_tls_without_a_goodbye_does_not_end_as_if_whole
         ("application/json", b'{"a":"\xff"}'),
         ("application/json", b'{"a":1}\n{"a":2}\n'),
         ("text/plain", b"{ is no JSON"),
+        ("text/plain", b"data: is no stream"),
+        ("application/json", b": nor is this"),
         ("audio/mpeg", b'{"a'),
     ],
 )
