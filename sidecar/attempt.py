@@ -14,12 +14,12 @@ from http import HTTPStatus
 from aiohttp import web
 from msgspec import Struct, structs
 
-from sidecar import headers
+from sidecar import error_masking, headers
 from sidecar.abandoned import Abandoned
 from sidecar.beginnings import HELD_BYTES, HELD_SECONDS, Beginning, read_beginning
 from sidecar.credentials import Vault
 from sidecar.dialect import Meter
-from sidecar.error_masking import ErrorEventMask, mask_body, mask_head, mask_redirect, masked_reason
+from sidecar.error_masking import ErrorEventMask
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
 from sidecar.faults import plugin_fault
 from sidecar.fields import Fields
@@ -148,7 +148,7 @@ class Attempts:
             secret = self._secret(candidate)
             base_url = self._base_url(candidate)
             reply = await self._send(call, candidate, rewriter, base_url, secret)
-            mask_head(reply, secret)
+            error_masking.mask_head(reply, secret)
             attempted = await self._judged(call, candidate, base_url, reply, live)
         except UpstreamError as error:
             used, since = self._abandoned, live.started
@@ -216,11 +216,11 @@ class Attempts:
     ) -> Attempted:  # fmt: skip
         """An answer of 200 that is an error. Of one whose word is not known the vendor's bytes are
         kept, for a client whom no other provider serves."""
-        judgement = masked_reason(beginning.judgement, reply)
+        judgement = error_masking.masked_reason(beginning.judgement, reply)
         body = None
         if not beginning.known:
             await reply.hold(lambda _: False, HELD_BYTES, HELD_SECONDS)
-            body = mask_body(reply.peeked, reply.mask)
+            body = error_masking.mask_body(reply.peeked, reply.mask)
         reply.close()
         used = self._abandoned
         spent = used.told(call, candidate, reply, reply.peeked, live.started)
@@ -236,7 +236,7 @@ class Attempts:
     ) -> Attempted:  # fmt: skip
         if reply.status < HTTPStatus.BAD_REQUEST:
             try:
-                await mask_redirect(reply)
+                await error_masking.mask_redirect(reply)
                 beginning = await read_beginning(call, candidate, reply)
                 judgement = beginning.judgement
                 if judgement.verdict is not Verdict.TAKE:
@@ -255,7 +255,9 @@ class Attempts:
             return _failed(candidate, base_url, error)
         finally:
             reply.close()
-        body = mask_body(body, reply.mask)  # a vendor's error may quote what it was sent
+        body = await error_masking.mask_error(
+            body, reply
+        )  # which may quote what the vendor was sent
         answer = Answer(reply.status, reply.fields, body[:JUDGED])
         try:
             judgement = candidate.provider.vendor.judge(answer)

@@ -6,6 +6,7 @@ only the events that report an error are masked.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable
@@ -16,12 +17,13 @@ import msgspec
 from msgspec import structs
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from sidecar.decoding import Unpacking
 from sidecar.dialect import Meter
 from sidecar.intake import Call
 from sidecar.masking import CredentialMask
 from sidecar.meters import as_mapping, as_object
 from sidecar.outline import outline
-from sidecar.sse import END, LINE
+from sidecar.sse import BOM, END, LINE
 from sidecar.upstream import Reply
 from sidecar.vendor import Secret
 from sidecar.verdicts import Judgement
@@ -34,6 +36,8 @@ in all of it."""
 MAX_HELD_BYTES = 64 * 1024
 """Bytes of an event that are held back, and that are kept to tell whether it is an error."""
 _ERROR_FIRST = re.compile(rb'\s*\{\s*"error"\s*:\s*(?:"[^"]|\{\s*")')
+_EVENTS = "text/event-stream"
+_FIELDS = (b":", b"data", b"event", b"id", b"retry")
 _USUAL_ENDS = (b"\n\n", b"\r\n\r\n")
 _LINE_END_BYTES = 3
 """The most bytes of a blank line that may stand before a cut."""
@@ -64,6 +68,24 @@ def mask_body(body: bytes, mask: CredentialMask | None) -> bytes:
     return mask.mask(body[:MASKED_BODY_BYTES]) + body[MASKED_BODY_BYTES:]
 
 
+async def mask_error(body: bytes, reply: Reply) -> bytes:
+    """Return the body of an error answer with the credential masked. One in a content coding that
+    holds it goes on without that coding."""
+    coding = reply.fields.get("Content-Encoding", "").strip().lower()
+    if reply.mask is None or coding in {"", "identity"} or len(body) > MASKED_BODY_BYTES:
+        return mask_body(body, reply.mask)
+    # A small body may become a large one, which would hold the event loop up.
+    plain = await asyncio.to_thread(Unpacking(coding).feed, body)
+    masked = mask_body(plain, reply.mask)
+    if masked == plain:
+        return mask_body(body, reply.mask)
+    reply.headers = [field for field in reply.headers if field[0].lower() != b"content-encoding"]
+    fields = CIMultiDict(reply.fields)
+    del fields["Content-Encoding"]
+    reply.fields = CIMultiDictProxy(fields)
+    return masked
+
+
 async def mask_redirect(reply: Reply) -> None:
     """Mask the credential in the body of an answer that leads elsewhere: no success, and no error
     that would be read whole. Raises `UpstreamError`."""
@@ -83,12 +105,17 @@ class ErrorEventMask:
     """One stream of server-sent events on its way.
 
     `meter` gives a meter of the stream's dialect, which tells whether an event is an error. Bytes
-    are held back only from where the credential may begin to the end of its event.
+    are held back only from where the credential may begin to the end of its event. `labelled`: the
+    answer says that it is such a stream; else its first bytes do, or it passes as it is.
     """
 
-    def __init__(self, mask: CredentialMask, meter: Callable[[], Meter]) -> None:
+    def __init__(
+        self, mask: CredentialMask, meter: Callable[[], Meter], *, labelled: bool = True
+    ) -> None:
         self._mask = mask
         self._meter = meter
+        self._is_told = labelled
+        self._is_foreign = False
         self._event = bytearray()
         """The event that has not ended, less the middle of a large one."""
         self._passed = 0
@@ -104,11 +131,15 @@ class ErrorEventMask:
         """Return one for an answer that may be a stream; None where nothing is to be masked."""
         if reply.mask is None or "Content-Encoding" in reply.fields:
             return None
-        return cls(reply.mask, partial(call.dialect.meter, call.endpoint, "text/event-stream"))
+        label = reply.fields.get("Content-Type", "").strip().lower()
+        meter = partial(call.dialect.meter, call.endpoint, _EVENTS)
+        return cls(reply.mask, meter, labelled=label.startswith(_EVENTS))
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes. Return those that may go on, of these and of the ones held back."""
         event = self._event
+        if self._is_foreign or not (self._is_told or self._is_known(data)):
+            return data
         if not event and data.endswith(_USUAL_ENDS) and not self._mask.may_hold(data):
             return data
         event += data
@@ -122,6 +153,13 @@ class ErrorEventMask:
         passed.append(self._advance())
         self._trim()
         return b"".join(passed)
+
+    def _is_known(self, data: bytes) -> bool:
+        """Whether the first bytes of a stream may be events; none but blank ones tell nothing."""
+        start = bytes(self._event + data).removeprefix(BOM).lstrip()
+        self._is_told = bool(start)
+        self._is_foreign = not any(each[: len(start)] == start[: len(each)] for each in _FIELDS)
+        return not self._is_foreign
 
     def rest(self) -> bytes:
         """Return what is still held back when the stream is over."""

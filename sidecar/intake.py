@@ -7,7 +7,7 @@ here knows limits or providers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from urllib.parse import unquote_plus
 
@@ -20,6 +20,7 @@ from sidecar.dialect import Dialect, Endpoint, Facts, Located, ModelAt
 from sidecar.errors import Kind, Refused
 from sidecar.fields import Fields
 from sidecar.headers import URGENCY
+from sidecar.keys import Identified, holds_key
 from sidecar.plugins import locate
 from sidecar.splice import form_model
 from sidecar.vendor import Vendor
@@ -37,10 +38,10 @@ _READ = frozenset({ModelAt.BODY, ModelAt.FORM, ModelAt.EACH, ModelAt.PATH})
 class Call(Struct, frozen=True):
     """One request of a known key, understood.
 
-    `query` is raw and free of credentials. `body` is None when it is streamed through. `encoding`
-    is the request's content coding, and `plain` the decoded body that `facts` were read from.
-    `form_span` are the offsets of the model in a multipart form. `urgency` is who goes first when
-    calls must wait.
+    `query` is raw, and like `headers` without any text of a local key. `body` is None when it is
+    streamed through. `encoding` is the request's content coding, and `plain` the decoded body that
+    `facts` were read from. `form_span` are the offsets of the model in a multipart form. `urgency`
+    is who goes first when calls must wait.
     """
 
     snapshot: Snapshot
@@ -118,15 +119,15 @@ def _check_slashes(located: Located) -> None:
 async def read_call(
     request: web.BaseRequest,
     snapshot: Snapshot,
-    key: Key,
+    caller: Identified,
     dialects: Mapping[str, Dialect],
     path: str,
-    query: str,
     *,
     accept_body: Callable[[], None],
 ) -> Call:
     """Understand one request. `accept_body` is called once before a body is read, for clients
     that wait to be told. Raises `Refused`."""
+    key, query = caller.key, caller.query
     dialect, located = find_dialect(
         key.group.vendor, dialects, request.method, path, request.headers
     )
@@ -144,7 +145,7 @@ async def read_call(
     plain = await decoded(body, encoding, maximum) if body and endpoint.model_at in _READ else b""
     facts, span = _read_facts(dialect, located, plain, query, request.headers)
     return Call(
-        snapshot, key, dialect, located, request.method, query, request.raw_headers,
+        snapshot, key, dialect, located, request.method, query, caller.fields,
         body, plain, facts, encoding, span, urgency_of(key, request.headers.get(URGENCY)),
     )  # fmt: skip
 
@@ -250,9 +251,15 @@ def query_value(query: str, name: str) -> str | None:
     return None
 
 
-def find_session(call: Call, headers: Mapping[str, str]) -> str | None:
-    """The conversation a call belongs to, in the client's own words; None when it says nothing."""
-    for name in call.dialect.session_headers:
-        if name in headers:
-            return headers[name]
-    return call.facts.session
+def find_session(
+    call: Call, headers: Mapping[str, str], texts: Collection[bytes] = ()
+) -> str | None:
+    """The conversation a call belongs to, in the client's own words; None when it says nothing, or
+    says it with a local key, such as one of `texts`: it goes into the books."""
+    session = next(
+        (headers[name] for name in call.dialect.session_headers if name in headers),
+        call.facts.session,
+    )
+    if session and holds_key(session.encode("utf-8", "replace"), texts):
+        return None
+    return session
