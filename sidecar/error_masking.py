@@ -49,10 +49,8 @@ def mask_head(reply: Reply, secret: Secret | None) -> None:
     if secret is None or secret.mask.is_empty:
         return
     mask = reply.mask = secret.mask
-    reason = mask.mask_text(reply.reason)
-    if reason is not reply.reason:
-        reply.reason = reason
-    if not mask.may_hold(b"\n".join([part for field in reply.headers for part in field])):
+    reply.reason = mask.mask_text(reply.reason)
+    if not mask.may_hold(b"".join(map(b"".join, reply.headers))):
         return
     reply.headers = [(mask.mask(name), mask.mask(value)) for name, value in reply.headers]
     reply.fields = CIMultiDictProxy(
@@ -140,7 +138,7 @@ class ErrorEventMask:
         event = self._event
         if self._is_foreign or not (self._is_told or self._is_known(data)):
             return data
-        if not event and data.endswith(_USUAL_ENDS) and not self._mask.may_hold(data):
+        if not event and data.endswith(_USUAL_ENDS) and not self._mask.has_opening(data):
             return data
         event += data
         passed: list[bytes] = []

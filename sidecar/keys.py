@@ -69,17 +69,14 @@ def without_keys(
 ) -> tuple[list[tuple[bytes, bytes]], str]:
     """Return the header fields and the query without those that hold one of `texts`, or any
     well-formed local key, anywhere in them."""
-    first = next(iter(texts), _PREFIX)
-    kept = [
-        (name, value)
-        for name, value in fields
-        # Most hold none of these, and need no closer look.
-        if not (
-            (_PREFIX in value or first in value or b"%" in value or _PREFIX in name
-             or len(texts) > 1)
-            and (holds_key(value, texts) or holds_key(name, texts))
-        )
-    ]  # fmt: skip
+    plain = [text for text in texts if len(text) >= _SHORT_CHARS]
+    kept = list(fields)
+    for text in plain:
+        kept = [field for field in kept if text not in field[1]]
+    whole = b"\n".join(map(b"\n".join, kept))
+    # Usually nothing in what is left needs a closer look.
+    if b"%" in whole or _PREFIX in whole or len(plain) < len(texts):
+        kept = [field for field in kept if not holds_key(b"\n".join(field), texts)]
     if query:
         query = "&".join(
             parameter
@@ -93,7 +90,10 @@ def holds_key(value: bytes, texts: Collection[bytes]) -> bool:
     """Return whether one of `texts`, or any well-formed local key, stands anywhere in `value`, as
     it is or percent-encoded."""
     for _ in range(_DECODED_TIMES + 1):
-        if any(find_keys(value)) or any(_stands_in(text, value) for text in texts):
+        for text in texts:
+            if text in value and _stands_in(text, value):
+                return True
+        if _PREFIX in value and any(find_keys(value)):
             return True
         if b"%" not in value and b"+" not in value:
             return False
@@ -102,9 +102,11 @@ def holds_key(value: bytes, texts: Collection[bytes]) -> bool:
 
 
 def _stands_in(text: bytes, value: bytes) -> bool:
-    if len(text) >= _SHORT_CHARS or text not in value:
-        return text in value
-    return re.search(rb"(?<![\w-])" + re.escape(text) + rb"(?![\w-])", value) is not None
+    """Whether it does so by itself, and not as a part of other words."""
+    return (
+        len(text) >= _SHORT_CHARS
+        or re.search(rb"(?<![\w-])" + re.escape(text) + rb"(?![\w-])", value) is not None
+    )
 
 
 def check_in_force(key: Key, key_hash: KeyHash, wall: float) -> None:

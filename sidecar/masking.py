@@ -59,6 +59,10 @@ class CredentialMask:
                 return True
         return False
 
+    def has_opening(self, data: bytes) -> bool:
+        """Return whether the first characters of the credential stand in `data`."""
+        return self.may_hold(data) and self._opening.search(data) is not None
+
     def mask(self, data: bytes) -> bytes:
         """Return `data` with every credential masked, as long as it was."""
         if not self.may_hold(data):
