@@ -13,6 +13,7 @@ from sidecar.dialect import Meter
 from sidecar.errors import Refused
 from sidecar.exchange import was_sent
 from sidecar.intake import Call
+from sidecar.lookups import is_lookup
 from sidecar.metering import meter_for
 from sidecar.prices import Prices
 from sidecar.relay import is_event_stream
@@ -35,11 +36,11 @@ class Abandoned:
         """What an answer says was used in the `data` that came of it, all of it if it is no
         stream; None when it says nothing of that. `started` is when the call began, in seconds
         since the epoch."""
-        if call.method == "GET":
-            return None  # what is only looked at again was counted when it was made
         try:
             meter = meter_for(call, reply)
             meter.feed(data)
+            if is_lookup(call, meter.created()):
+                return None  # what is only looked at again was counted when it was made
             usage = _usage(meter, call, candidate)
             whole = meter.finished or not (meter.unfinished or is_event_stream(reply))
             whole, model = whole and not meter.unread, meter.model
@@ -70,7 +71,7 @@ class Abandoned:
     def unknown(self, call: Call, candidate: Candidate, started: float) -> Spent | None:
         """What may have been used by something of which nothing came back; None at an endpoint
         that uses none."""
-        if not call.endpoint.counts:
+        if not call.bills:
             return None
         return self._spent(UsageState.UNKNOWN, None, call, candidate, None, started)
 
@@ -78,7 +79,8 @@ class Abandoned:
         self, state: UsageState, usage: Usage | None, call: Call, candidate: Candidate,
         model: str | None, started: float,
     ) -> Spent:  # fmt: skip
-        names = (model, candidate.model, call.model)
+        priced_as = candidate.route.price_name
+        names = (priced_as, None, None) if priced_as else (model, candidate.model, call.model)
         cost = self._prices.spent(usage, candidate.provider, call.key.group, names, started)
         return Spent(state, usage, cost)
 

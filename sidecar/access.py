@@ -15,6 +15,7 @@ from typing import TextIO
 
 import msgspec
 
+from sidecar.log_queue import LogQueue
 from sidecar.rates import NANO, dollars
 from sidecar.usage import CallRecord, Outcome
 
@@ -35,7 +36,7 @@ class CallLog:
     """Writes the lines of finished calls to a stream: on a terminal at once, else gathered for
     `GATHER` seconds, since a system call a line would cost a tenth of a small call."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | LogQueue) -> None:
         self._stream = stream
         self._human = stream.isatty()
         self._lines: list[str] = []

@@ -7,11 +7,11 @@ family that the vendor's plugin names. Kept over reloads, by name; nothing here 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from sidecar.config import Provider
+from sidecar.config import CredentialRef, Provider
 from sidecar.gates import Gate
 from sidecar.leases import Lease
 from sidecar.pacing import Bucket, Cooldown, per
@@ -49,6 +49,12 @@ class Account:
         """What a call must pass here."""
         yield self.cooldown
         yield from self.buckets.values()
+
+    def forget(self) -> None:
+        """Start anew, as its credential did."""
+        self.cooldown.good()
+        self.buckets.clear()
+        self.read = -READ
 
     def knows_enough(self, now: float) -> bool:
         """Whether what was read a moment ago says that there is plenty left: reading headers is
@@ -150,10 +156,15 @@ class Accounts:
         log.debug("%s for %.1f s: %s", account.cooldown.name, seconds, judgement.reason)
         return seconds
 
-    def clear(self, provider: str, credential: str) -> list[Gate]:
-        """Forget every no of this credential, such as when its text has changed."""
-        mine = [a for a in self if a.provider == provider and a.credential == credential]
-        return [account.cooldown for account in mine if account.cooldown.good()]
+    def forget(self, credentials: Iterable[CredentialRef]) -> None:
+        """Forget the cooldowns and quotas of credentials whose secret was replaced, and have
+        waiting calls judged anew. That a provider answered before stays known."""
+        names = {each.name for each in credentials}
+        affected = [account for account in self if account.credential in names]
+        for account in affected:
+            account.forget()
+        if affected:
+            self._changed()
 
     def reconcile(self, providers: Mapping[str, Provider]) -> None:
         """Follow the configuration: forget the providers that are gone."""

@@ -254,19 +254,19 @@ class Admission:
         """Let those through who wait here, in order, as far as there is room."""
         now = self._clock()
         line = gate.line
+        if gate.spent:  # by calls that ran: none that ends helps those who wait here
+            for each in [e for e in self if gate in e.stands and e.is_hopeless(now)]:
+                self._give_up(each)
         while line and (front := line.front(now)) is not None:
             waiter = self._waiters[front.seq]
             if not self._review(waiter, now) and gate in waiter.stands:
                 self._settled.add(gate)
                 self._doubtful.pop(gate, None)
-                self._set_timer(gate, waiter, now)
+                # Look again when the first in line may pass.
+                urgency, need = waiter.urgency_at(line, now), waiter.stands[gate].need
+                at = gate.opens_itself(need[gate.unit], urgency, now)
+                gate.ring(max(at, now + GRAIN), self._call_at, self.recheck)
                 return
-
-    def _set_timer(self, gate: Gate, first: Waiter[Any], now: float) -> None:
-        """Look again when the first in line may pass."""
-        urgency = first.urgency_at(gate.line, now)
-        at = gate.opens_itself(first.stands[gate].need[gate.unit], urgency, now)
-        gate.ring(max(at, now + GRAIN), self._call_at, self.recheck)
 
     def _expire(self, waiter: Waiter[Any]) -> None:
         if waiter.seq not in self._waiters:

@@ -42,20 +42,19 @@ _AGENTS = (
         "codex",
         "openai",
         "export SIDECAR_KEY={key}\n"
-        "# Codex ignores OPENAI_BASE_URL; put this into ~/.codex/config.toml:\n"
-        '#   model_provider = "sidecar"\n'
-        "#   [model_providers.sidecar]\n"
-        '#   name = "sidecar"\n'
-        '#   base_url = "{base}/v1"\n'
-        '#   env_key = "SIDECAR_KEY"\n'
-        '#   wire_api = "responses"',
+        "# Codex ignores OPENAI_BASE_URL, and what is appended to ~/.codex/config.toml may fall\n"
+        "# into the table before it; what its command line says comes first:\n"
+        "codex() {{ command codex -c model_provider=sidecar -c 'model_providers.sidecar={{"
+        'name="sidecar", base_url="{base}/v1", env_key="SIDECAR_KEY", wire_api="responses"}}\' '
+        '"$@"; }}',
     ),
     Agent(
         "gemini-cli",
         "gemini",
         "export GOOGLE_GEMINI_BASE_URL={base} GEMINI_API_KEY={key}\n"
         "# in ~/.gemini/settings.json:\n"
-        '#   "security": {{"auth": {{"selectedType": "gemini-api-key"}}}}',
+        '#   "security": {{"auth": {{"selectedType": "gemini-api-key"}}}}\n'
+        "# without a terminal: gemini --skip-trust -p …",
     ),
     Agent(
         "opencode",
@@ -82,7 +81,11 @@ _AGENTS = (
         "continue",
         "openai",
         "export SIDECAR_KEY={key}\n"
-        "# in ~/.continue/config.yaml, for the model: provider: openai, apiBase: {base}/v1",
+        "# in ~/.continue/config.yaml, for the model:\n"
+        "#   provider: openai\n"
+        "#   apiBase: {base}/v1\n"
+        "#   apiKey: ${{{{ secrets.SIDECAR_KEY }}}}\n"
+        "# its editors read that from ~/.continue/.env: SIDECAR_KEY=…",
     ),
     Agent(
         "aider",
@@ -124,6 +127,12 @@ _AGENTS = (
     ),
 )
 AGENTS = {agent.name: agent for agent in _AGENTS}
+
+
+def key_variable(name: str) -> str:
+    """How lines for a shell take the key out of a variable: one that is not set stops them, since
+    with half of them an agent would go past Sidecar, or come without a key."""
+    return f'"${{{name}:?set it to a local key}}"'
 
 
 def agent_lines(agent: Agent, base: str, key: str) -> str:

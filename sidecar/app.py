@@ -19,10 +19,12 @@ from sidecar import __version__, pricelist
 from sidecar.abandoned import Abandoned
 from sidecar.access import log_call
 from sidecar.admin import Admin
+from sidecar.admin_socket import socket_place
 from sidecar.affinity import Affinity
 from sidecar.agents import from_here
 from sidecar.attempt import Attempts
 from sidecar.board import Board
+from sidecar.body_memory import BodyMemory
 from sidecar.callers import Callers, open_callers
 from sidecar.catalog import Catalog
 from sidecar.config import Server, Snapshot
@@ -35,20 +37,14 @@ from sidecar.foresight import Outlook
 from sidecar.guard import Door, allowed_hosts
 from sidecar.lag import watch_lag
 from sidecar.ledger import Ledger
-from sidecar.listening import (
-    listening,
-    listening_unix,
-    make_private,
-    overridden,
-    warn_if_open,
-)
+from sidecar.listening import listening, listening_unix, make_private, overridden, warn_if_open
 from sidecar.live import LiveCalls
 from sidecar.loading import plugin_paths
 from sidecar.metrics import Metrics
 from sidecar.plugins import Registry, discover
 from sidecar.prices import Prices
 from sidecar.proxy import Parts, Proxy
-from sidecar.readings import read_parts, read_scheduler
+from sidecar.readings import read_bodies, read_log, read_parts, read_scheduler
 from sidecar.reload import Configuration, read_file
 from sidecar.retries import RetryBudget
 from sidecar.scheduler import Scheduler, Sources
@@ -59,7 +55,6 @@ from sidecar.upstream import open_upstream
 from sidecar.usage import CallRecord
 from sidecar.versions import Versions
 
-SOCKET = "admin.sock"
 draw = random.Random().random  # noqa: S311 - shares calls out; nothing that could be guessed is kept by it
 
 log = logging.getLogger("sidecar")
@@ -101,17 +96,20 @@ async def serve(
     environ: Mapping[str, str] | None = None,
     stop_soon: asyncio.Event | None = None,
     log_line: Callable[[CallRecord], None] = log_call,
+    log_lines_dropped: Callable[[], int] = lambda: 0,
 ) -> AsyncIterator[Running]:
     """Serve `config` with its state under `state`, until the context ends; then drain.
 
     `listen` and `admin` (`HOST:PORT`) override the file. `stop_soon`, when set, ends the drain at
-    once; `log_line` writes the line of each finished call. Raises `ConfigError` or `StartError`.
+    once; `log_line` writes the line of each finished call, and `log_lines_dropped` returns the
+    number of lines that were not written. Raises `ConfigError` or `StartError`.
     """
     async with AsyncExitStack() as stack:
         make_private(state)
         stack.enter_context(lock(state))
         environ = os.environ if environ is None else environ
         parts = await _assemble(stack, config, state, environ, log_line)
+        read_log(parts.metrics, log_lines_dropped)
         server = overridden(parts.configuration.current().server, listen, admin)
         yield await _open_doors(stack, parts, server, state, stop_soon or asyncio.Event())
 
@@ -128,6 +126,7 @@ class _Assembly:
     prices: Prices
     live: LiveCalls
     callers: Callers
+    bodies: BodyMemory
     scheduler: Scheduler
     dispatch: Dispatch
     outlook: Outlook
@@ -158,7 +157,8 @@ async def _assemble(
     metrics = Metrics(version=__version__, ledger=ledger)
     prices = Prices(pricelist.load(), time.time)
     events = Events()
-    configuration = Configuration(config, Versions(state / "versions"), registry, vault, time.time)
+    versions = Versions.of(state, config)
+    configuration = Configuration(config, versions, registry, vault, time.time)
     configuration.told += [lambda ok: metrics.reloaded(ok, time.time()), events.reloaded]
     sources = Sources(clock, time.time, draw, asyncio.get_running_loop().call_at)
     scheduler = Scheduler(sources, prices, ledger.count, state)
@@ -177,12 +177,15 @@ async def _assemble(
     affinity = Affinity(clock)
     dispatch = Dispatch(attempts, scheduler, affinity, retries, clock)
     catalog = Catalog(upstream, vault, registry.dialects, local, clock)
+    vault.on_replaced += [scheduler.accounts.forget, catalog.forget]
     live = LiveCalls(clock, time.time)
     callers = stack.enter_context(open_callers(clock, on=configuration.current().server.callers))
     metrics.read("sidecar_caller_lookups_total", callers.results)
+    bodies = BodyMemory(configuration.current().server.body_memory, state, clock)
+    read_bodies(metrics, bodies)
     outlook = Outlook(Board(scheduler, live, retries, time.time), affinity)
     return _Assembly(
-        configuration, vault, registry, ledger, metrics, prices, live, callers, scheduler,
+        configuration, vault, registry, ledger, metrics, prices, live, callers, bodies, scheduler,
         dispatch, outlook, catalog, events, log_line,
     )  # fmt: skip
 
@@ -215,7 +218,8 @@ async def _open_doors(
     addresses: dict[str, object] = {}
     side = _admin_side(parts, door, addresses, state)
     proxy = Proxy(_proxy_parts(parts, door))
-    await stack.enter_async_context(listening_unix(side.over_socket, state / SOCKET))
+    socket = stack.enter_context(socket_place(state))
+    await stack.enter_async_context(listening_unix(side.over_socket, socket))
     admin_urls = await stack.enter_async_context(
         listening(side.over_tcp, (server.admin,), side.console.close)
     )
@@ -255,6 +259,7 @@ def _proxy_parts(parts: _Assembly, door: Door) -> Parts:
         metrics=parts.metrics,
         live=parts.live,
         callers=parts.callers,
+        bodies=parts.bodies,
         draw=draw,
         wall=time.time,
         finished=parts.finished,

@@ -16,7 +16,9 @@ from msgspec import Struct, structs
 
 from sidecar import error_masking, headers
 from sidecar.abandoned import Abandoned
+from sidecar.base_urls import with_reason
 from sidecar.beginnings import HELD_BYTES, HELD_SECONDS, Beginning, read_beginning
+from sidecar.body_reading import malformed
 from sidecar.credentials import Vault
 from sidecar.dialect import Meter
 from sidecar.error_masking import ErrorEventMask
@@ -24,7 +26,7 @@ from sidecar.errors import Fault, Kind, Refused, UpstreamError
 from sidecar.faults import plugin_fault
 from sidecar.fields import Fields
 from sidecar.hiding import Hiding
-from sidecar.intake import Call, malformed
+from sidecar.intake import Call
 from sidecar.live import LiveCall
 from sidecar.pacing import as_judgement
 from sidecar.relay import WHOLE, Relay, is_event_stream
@@ -40,6 +42,8 @@ log = logging.getLogger("sidecar.attempt")
 JUDGED = 64 * 1024
 """How much of an error answer a vendor gets to see, in bytes."""
 _FINAL = frozenset({Verdict.TAKE, Verdict.CLIENT})
+_OF_THE_SECRET = frozenset({Verdict.CREDENTIAL, Verdict.SPENT, Verdict.SLOW_DOWN})
+"""Refusals that another secret may not meet."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that only read (RFC 9110 section 9.2.1): sending one again starts no work."""
 
@@ -50,7 +54,8 @@ class Attempted(Struct, frozen=True):
     `body` is the whole body of an error answer; None when it is still to be read. `base_url` is
     where it came from. `in_stream`: it answered well, and then said in its stream that it cannot.
     `hiding` takes out of a stream what the client did not ask for, and we did. `spent` is what was
-    used for an error, or may have been for a failure; None where that is nothing. `lost`: the
+    used for an error, or may have been for a failure; None where that is nothing. `outdated`: the
+    vendor refused a secret that has been replaced since. `lost`: the
     request was written and no head came back, and its route does not let it be sent again.
     `masking` masks the credential in the errors of a stream.
     """
@@ -64,6 +69,7 @@ class Attempted(Struct, frozen=True):
     in_stream: bool = False
     hiding: Hiding | None = None
     spent: Spent | None = None
+    outdated: bool = False
     lost: bool = False
     masking: ErrorEventMask | None = None
 
@@ -126,26 +132,28 @@ class Attempts:
     async def one(
         self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall
     ) -> Attempted:
-        """What comes of one candidate; once more with a renewed credential, when the vendor
-        rejects the one there was. The caller closes it."""
-        attempted = await self._try(call, candidate, rewriter, live)
-        repeatable = attempted.verdict is Verdict.CREDENTIAL and not rewriter.consumed
-        if repeatable and await self._renewed(candidate):
-            return await self._try(call, candidate, rewriter, live)
-        return attempted
-
-    async def _renewed(self, candidate: Candidate) -> bool:
-        return candidate.credential is not None and await self._vault.rejected(candidate.credential)
+        """Send the call to one candidate; once more when the secret that the vendor refused was
+        replaced meanwhile. The caller must close the result."""
+        secret = self._secret(candidate)
+        attempted = await self._try(call, candidate, secret, rewriter, live)
+        if attempted.verdict is Verdict.CREDENTIAL and candidate.credential is not None:
+            await self._vault.rejected(candidate.credential, secret)
+        replacement = self._secret(candidate)
+        if replacement == secret or attempted.verdict not in _OF_THE_SECRET:
+            return attempted
+        if rewriter.consumed:
+            return structs.replace(attempted, outdated=True)
+        return await self._try(call, candidate, replacement, rewriter, live)
 
     async def _try(
-        self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall
-    ) -> Attempted:
+        self, call: Call, candidate: Candidate, secret: Secret | None, rewriter: Rewriter,
+        live: LiveCall,
+    ) -> Attempted:  # fmt: skip
         live.provider, live.credential = candidate.provider.name, candidate.credential_name
         live.model_served = candidate.model
         began = self._clock()
         base_url, reply = "", None
         try:
-            secret = self._secret(candidate)
             base_url = self._base_url(candidate)
             reply = await self._send(call, candidate, rewriter, base_url, secret)
             error_masking.mask_head(reply, secret)
@@ -255,17 +263,14 @@ class Attempts:
             return _failed(candidate, base_url, error)
         finally:
             reply.close()
-        body = await error_masking.mask_error(
-            body, reply
-        )  # which may quote what the vendor was sent
+        body = await error_masking.mask_error(body, reply)  # it may quote what was sent
         answer = Answer(reply.status, reply.fields, body[:JUDGED])
         try:
             judgement = candidate.provider.vendor.judge(answer)
         except Exception as error:  # noqa: BLE001 - the guard around foreign code
             plugin_fault(candidate.provider.vendor.name, error)
             judgement = judge_by_status(answer)
-        if not judgement.reason:
-            judgement = structs.replace(judgement, reason=f"status {reply.status}")
+        judgement = with_reason(judgement, reply.status, candidate.provider)
         spent = self._abandoned.told(call, candidate, reply, body, live.started)
         return Attempted(candidate, judgement, base_url, reply, body, spent=spent)
 

@@ -98,6 +98,7 @@ class Board:
             ],
             "holds": self._holds(),
             "network": outage_view(scheduler.network.outage, now),
+            "unpriced": [each._asdict() for each in scheduler.pricing.unpriced],
             "retries": {"left": int(self._retries.left), "most": int(MOST)},
         }
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
 
 from sidecar.config import Period
-from sidecar.gates import Unit, Window
+from sidecar.gates import NEVER, Unit, Window
 
 REMEMBERED = 4
 """Periods whose counts are kept, for clocks that are set."""
@@ -33,9 +33,12 @@ def starts(period: Period, moment: float, zone: tzinfo | None) -> tuple[float, f
 
 class Calendar(Window):
     """What passes within a day, a week or a month. `wall` gives seconds since the epoch, and
-    `changed` hears of every change, so that it can be kept."""
+    `changed` is called whenever `used` or `settled` changes, so that it can be kept."""
 
-    __slots__ = ("_amounts", "_begun", "_changed", "_ends", "_wall", "_zone", "period")
+    __slots__ = (
+        "_amounts", "_begun", "_changed", "_ends", "_moved", "_reserved", "_wall", "_zone",
+        "period",
+    )  # fmt: skip
 
     def __init__(
         self, scope: str, kind: str, unit: Unit, name: str, limit: int, period: Period,
@@ -47,6 +50,8 @@ class Calendar(Window):
         self._changed = changed
         self._zone: tzinfo | None = None
         self._amounts: dict[float, int] = {}
+        self._reserved: dict[float, int] = {}
+        self._moved: dict[float, float] = {}
         self._begun = self._ends = 0.0
 
     @property
@@ -55,17 +60,22 @@ class Calendar(Window):
         return self._begun
 
     def live_in(self, zone: tzinfo | None) -> None:
-        """Follow this time zone from now on; what was counted since its period began stays."""
-        if zone != self._zone:
-            used = self.used
-            self._zone = zone
-            self._turn(self._wall())
-            if used > self.used:
-                self._add(self._begun, used - self.used)
+        """Follow this time zone from now on; what was counted since its period began stays, and
+        running calls are settled in the period that it has now."""
+        if zone == self._zone:
+            return
+        begun, settled, reserved = self._begun, self.settled, self.reserved
+        self._zone = zone
+        self._turn(self._wall())
+        if reserved and begun != self._begun:
+            self._move(begun, reserved)
+        if settled > self.settled:
+            self._add(self._begun, settled - self.settled)
 
     def restore(self, begun: float, used: int) -> None:
         """Take back what was counted in a period before this process began."""
-        self._amounts[begun] = max(self._amounts.get(begun, 0), used)
+        reserved = self._reserved.get(begun, 0)
+        self._amounts[begun] = max(self._amounts.get(begun, 0) - reserved, used) + reserved
         self._turn(self._wall())
 
     def slide(self, now: float) -> None:
@@ -78,7 +88,7 @@ class Calendar(Window):
         """Count it in the period of this moment."""
         self._note(urgency, now)
         self.slide(now)
-        self._add(self._begun, amount)
+        self._add(self._begun, amount, self._part_reserved(amount))
         self.running += 1
         return self._begun, amount
 
@@ -86,21 +96,114 @@ class Calendar(Window):
         """Put the truth in place of the estimate, in the period that the call began in."""
         self.running -= 1
         begun, estimate = mark
-        if amount != estimate and begun in self._amounts:
-            self._add(begun, amount - estimate)
+        begun = self._moved.get(begun, begun)
+        self._add(begun, amount - estimate, -self._part_reserved(estimate))
+
+    def _part_reserved(self, estimate: int) -> int:
+        return 0 if self.unit is Unit.CALLS else estimate
+
+    def correct(self, amount: int, started: float) -> None:
+        """Count so much more, or less, of a call that began at `started` (seconds since the
+        epoch); nothing in a period that is remembered no longer."""
+        self.slide(0.0)
+        begun, _ = starts(self.period, started, self._zone)
+        if begun in self._amounts:
+            self._add(begun, amount)
 
     def _falls_to(self, most: int, now: float) -> float:
-        return now if self.used <= max(most, 0) else now + max(0.0, self._ends - self._wall())
+        return now if self.used <= max(most, 0) else self._end(now)
+
+    def _end(self, now: float) -> float:
+        return now + max(0.0, self._ends - self._wall())
 
     def _turn(self, wall: float) -> None:
         self._begun, self._ends = starts(self.period, wall, self._zone)
         self.used = self._amounts.pop(self._begun, 0)
+        self.reserved = self._reserved.get(self._begun, 0)
         self._amounts[self._begun] = self.used  # the newest one is forgotten last
         while len(self._amounts) > REMEMBERED:
-            del self._amounts[next(iter(self._amounts))]
+            oldest = next(iter(self._amounts))
+            del self._amounts[oldest]
+            self._reserved.pop(oldest, None)
 
-    def _add(self, begun: float, amount: int) -> None:
+    def _move(self, begun: float, reserved: int) -> None:
+        """Carry what running calls have reserved in another zone's period into today's."""
+        now = self._begun
+        self._moved = {
+            at: now if to == begun else to for at, to in self._moved.items() if at != now
+        }
+        self._moved[begun] = now
+        while len(self._moved) > REMEMBERED:
+            del self._moved[next(iter(self._moved))]
+        self._add(begun, -reserved, -reserved)
+        self._add(now, reserved, reserved)
+
+    def _add(self, begun: float, amount: int, reserved: int = 0) -> None:
+        """Change what is used in a period, and how much of it is reserved."""
+        if begun not in self._amounts:
+            return
         self._amounts[begun] += amount
+        self._reserved[begun] = self._reserved.get(begun, 0) + reserved
         if begun == self._begun:
             self.used += amount
-            self._changed(self)
+            self.reserved += reserved
+            if amount or reserved:
+                self._changed(self)
+
+
+class BudgetWindow(Calendar):
+    """Money of a day, a week or a month.
+
+    It is *spent* once what was settled has reached it. From then on only a call that is known to
+    cost nothing (an amount of 0) is admitted. Until then a call is admitted if it fits beside what
+    running calls have reserved, or if none has reserved anything: so an estimate above what is left
+    does not lock up the rest. What is settled exceeds the budget by no more than the cost of the
+    calls that ran when it was reached.
+    """
+
+    __slots__ = ("_name",)
+
+    @property
+    def name(self) -> str:
+        """What shuts it, for people: what was spent, or what running calls may still spend."""
+        if self.spent:
+            return self._name
+        return self._name.replace(" is at its ", " has running calls that may use up its ", 1)
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def spent(self) -> bool:  # type: ignore[override]
+        """Whether what was settled has reached the budget."""
+        return self.settled >= self.limit
+
+    def fits(self, amount: int, urgency: int, now: float) -> bool:
+        """Return whether the budget is not spent and there is room beside the running calls."""
+        if not amount:
+            return True
+        self.slide(now)
+        ceiling = self.ceiling(urgency, now)
+        if self.settled >= ceiling:
+            return False
+        return self.reserved <= 0 or self.used + amount <= ceiling
+
+    def opens(self, amount: int, urgency: int, now: float) -> float:
+        """Return `now` while it is not spent: the running calls give back what they do not cost."""
+        if not amount:
+            return now
+        self.slide(now)
+        if self.settled < self.ceiling(urgency, now):
+            return now
+        return self.opens_itself(amount, urgency, now)
+
+    def opens_itself(self, amount: int, urgency: int, now: float) -> float:
+        """Return when the next period begins, or headroom lapses."""
+        if self.fits(amount, urgency, now):
+            return now
+        if self.limit <= 0:
+            return NEVER
+        if self.ceiling(urgency, now) <= self.settled < self.limit:
+            return min(self._end(now), max(now, self._lapses(urgency)))
+        return self._end(now)

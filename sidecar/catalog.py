@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -17,6 +17,7 @@ from sidecar.credentials import Vault
 from sidecar.dialect import Dialect, ModelEntry
 from sidecar.errors import UpstreamError
 from sidecar.fields import encoded
+from sidecar.patterns import Pattern
 from sidecar.upstream import Upstream
 from sidecar.vendor import Ask
 
@@ -73,12 +74,16 @@ class Catalog:
         lists = await asyncio.gather(*(self._listed(r.provider, dialect) for r in routes))
         found: dict[str, ModelEntry] = {}
         for route, listed in zip(routes, lists, strict=True):
-            for entry in (*_literal(key, route), *_through(route, listed)):
+            for entry in (*_literal(key, route), *_through(key, route, listed)):
                 if matches_any(key.models, entry.id) and matches_any(route.models, entry.id):
                     known = found.get(entry.id)
                     if known is None or known.raw is None:
                         found[entry.id] = entry
         return list(found.values())
+
+    def forget(self, _: object = None) -> None:
+        """Fetch every list again at its next use: another credential may see other models."""
+        self._known = {place: _Known(known.entries, 0.0) for place, known in self._known.items()}
 
     async def _listed(self, provider: Provider, dialect: Dialect) -> tuple[ModelEntry, ...]:
         place = (provider.name, dialect.name)
@@ -169,6 +174,36 @@ def _literal(key: Key, route: Route) -> Iterable[ModelEntry]:
     return [ModelEntry(pattern.text) for pattern in patterns if pattern.literal]
 
 
-def _through(route: Route, listed: Iterable[ModelEntry]) -> Iterable[ModelEntry]:
-    """The provider's own names, where the route does not rename them away."""
-    return listed if route.rename is None else ()
+def _through(key: Key, route: Route, listed: Sequence[ModelEntry]) -> Iterable[ModelEntry]:
+    """The provider's own names; where the route renames, what may be asked for to get them."""
+    rename = route.rename
+    if rename is None:
+        return listed
+    narrower = (*(route.models or ()), *(key.models or ()))
+    found: dict[str, None] = {}
+    for pattern, served in rename.names:
+        names = [entry.id for entry in listed] if "*" in served else [served]
+        for name in names:
+            for each in (pattern, *narrower):
+                asked = askable(each, served, name)
+                if asked is not None and rename.served(asked) == name:
+                    found[asked] = None
+    return map(ModelEntry, found)
+
+
+def askable(pattern: Pattern, served: str, name: str) -> str | None:
+    """A name that `pattern` matches and that becomes `name` by `served`, as good a one as can be
+    made: what the `*` of `served` stands for, else `name` itself, else `name` in place of the
+    pattern's `*`, else the pattern without its stars. None where there is none."""
+    if pattern.literal:
+        return pattern.text
+    if "*" in served:
+        template = Pattern(served)
+        tries = (
+            [pattern.text.replace("*", template.fill(name, "*"))] if template.matches(name) else []
+        )
+    else:
+        tries = [name, pattern.text.replace("*", name), pattern.text.replace("*", "")]
+        if pattern.text.count("*") > 1:
+            del tries[1]
+    return next((each for each in tries if each and pattern.matches(each)), None)

@@ -121,7 +121,8 @@ class Timeouts:
 @dataclass(frozen=True, slots=True)
 class Provider:
     """A place that serves a vendor's API. `proxy` is a URL, "env" or None; `options` are the
-    vendor's own fields; `free` makes its cost zero and known."""
+    vendor's own fields; `free` makes its cost zero and known; `priced_as` names the model whose
+    price its calls have."""
 
     name: str
     vendor: Vendor
@@ -130,6 +131,7 @@ class Provider:
     place: Place
     allowance: Allowance = UNBOUNDED
     free: bool = False
+    priced_as: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     set_headers: tuple[tuple[str, str], ...] = ()
     remove_headers: frozenset[str] = frozenset()
@@ -168,9 +170,16 @@ class Route:
     rename: Rename | None = None
     allowance: Allowance = UNBOUNDED
     max_input: int | None = None
+    priced_as: str | None = None
     at_least_once: bool = False
     priority: int = 0
     weight: int = 1
+
+    @property
+    def price_name(self) -> str | None:
+        """The model whose price its calls have, where the file names one: here or on its
+        provider."""
+        return self.priced_as or self.provider.priced_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +253,7 @@ class Server:
     allow_remote: bool = False
     drain: float = 60.0
     max_body: int = 64 * 1024 * 1024
+    body_memory: int | None = None
     metrics_token: CredentialRef | None = None
     callers: bool = True
 

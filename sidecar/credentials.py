@@ -1,16 +1,18 @@
 """Where the real credentials are: resolves references, and says why one cannot be had.
 
-The texts live only here, as `Secret`s, and are revealed only to a vendor's `prepare`. A missing
-one is the trouble of its provider alone: it makes that provider unavailable and nothing else.
+The texts live only here, as `Secret`s, and are revealed only to a vendor's `prepare` and `unfit`.
+A missing one is the trouble of its provider alone: it makes that provider unavailable and nothing
+else.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import stat
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +20,11 @@ from sidecar.config import CredentialRef, Key, KeyHash, Provider, SecretSource, 
 from sidecar.keytext import digest
 from sidecar.vendor import Secret
 
+log = logging.getLogger("sidecar.credentials")
+
 COMMAND_TIMEOUT = 15.0
 """Seconds after which a `command:` counts as failed."""
+_READ_AFTER_401 = frozenset({SecretSource.COMMAND, SecretSource.FILE})
 MAXIMUM_SIZE = 64 * 1024
 
 
@@ -39,6 +44,7 @@ class Vault:
     """Holds what the references of a snapshot resolve to.
 
     `clock` is monotonic seconds. Reading is blocking (`load`, off the loop); looking up is not.
+    `on_replaced` are called on the loop with the references whose secret was replaced.
     """
 
     def __init__(self, environ: Mapping[str, str], clock: Callable[[], float]) -> None:
@@ -47,11 +53,14 @@ class Vault:
         self._held: dict[CredentialRef, _Held] = {}
         self._local: Mapping[bytes, tuple[Key, KeyHash]] = {}
         self._standing: dict[str, tuple[tuple[CredentialRef, ...], str]] = {}
+        self._replaced: list[CredentialRef] = []
+        self.on_replaced: list[Callable[[Sequence[CredentialRef]], None]] = []
 
     def load(self, snapshot: Snapshot) -> None:
         """Resolve every reference of `snapshot` that is not held yet; forget the others'.
 
-        Environment and files are always read again; commands only when new. Blocking.
+        Environment and files are always read again; commands only when new. Blocking; call
+        `announce` once `snapshot` is in force.
         """
         self._local = snapshot.by_digest
         wanted = set(references(snapshot))
@@ -59,6 +68,7 @@ class Vault:
         for ref in wanted:
             if ref not in held or ref.source is not SecretSource.COMMAND:
                 held[ref] = self._resolve(ref)
+        self._note_replaced(held)
         self._held = held
         self._standing = {}
 
@@ -85,10 +95,24 @@ class Vault:
         return self.usable(provider)[1]
 
     def _stand(self, provider: Provider) -> tuple[tuple[CredentialRef, ...], str]:
-        reasons = [self.why_not(ref) for ref in provider.credentials]
+        reasons = [self.why_unusable(provider, ref) for ref in provider.credentials]
         if reasons and all(reasons):
             return (), "; ".join(reasons)
-        return tuple(ref for ref in provider.credentials if not self.why_not(ref)), ""
+        both = zip(provider.credentials, reasons, strict=True)
+        return tuple(ref for ref, why_not in both if not why_not), ""
+
+    def why_unusable(self, provider: Provider, ref: CredentialRef) -> str:
+        """Why the credential is no use at this provider: it cannot be had, or is none of its."""
+        why_not, secret = self.why_not(ref), self.secret(ref)
+        if why_not or secret is None:
+            return why_not
+        try:
+            unfit = provider.vendor.unfit(secret)
+        except Exception as error:  # noqa: BLE001 - the guard around foreign code
+            name = provider.vendor.name
+            log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)
+            return ""
+        return f"{ref.name} {unfit}" if unfit else ""
 
     def stale(self) -> list[CredentialRef]:
         """References whose file changed or whose `refresh` is due. Blocking, but short."""
@@ -100,26 +124,46 @@ class Vault:
             or (ref.source is SecretSource.FILE and _stamp(ref.argument) != held.stamp)
         ]
 
-    def renew(self, refs: Iterable[CredentialRef]) -> list[CredentialRef]:
-        """Resolve these again; the ones whose text changed. A failed renewal of a command keeps
-        the text that still worked. Blocking."""
-        changed = []
+    async def renew_stale(self) -> None:
+        """Resolve what is `stale` again, and announce what was replaced."""
+        stale = await asyncio.to_thread(self.stale)
+        if stale:
+            await asyncio.to_thread(self.renew, stale)
+            self.announce()
+
+    def renew(self, refs: Iterable[CredentialRef]) -> None:
+        """Resolve these again. A failed renewal of a command keeps the secret that still worked.
+        Blocking; call `announce` afterwards."""
         for ref in refs:
             old, new = self._held.get(ref), self._resolve(ref)
             still_worked = old is not None and old.secret is not None and new.secret is None
             if old is not None and still_worked and ref.source is SecretSource.COMMAND:
                 new = _Held(old.secret, "", old.stamp, new.taken)
-            if old is None or old.secret != new.secret:
-                changed.append(ref)
+            self._note_replaced({ref: new})
             self._held[ref] = new
         self._standing = {}
-        return changed
 
-    async def rejected(self, ref: CredentialRef) -> bool:
-        """The vendor answered 401: run a `command:` again. True when its text is a new one."""
-        if ref.source is not SecretSource.COMMAND:
-            return False
-        return bool(await asyncio.to_thread(self.renew, [ref]))
+    def announce(self) -> None:
+        """Tell `on_replaced` which secrets were replaced since the last time. On the loop."""
+        replaced, self._replaced = self._replaced, []
+        if replaced:
+            for listener in self.on_replaced:
+                listener(replaced)
+
+    async def rejected(self, ref: CredentialRef, secret: Secret | None) -> None:
+        """Resolve a reference again whose `secret` a vendor rejected, unless that one was replaced
+        meanwhile. What a reload alone can change stays as it is."""
+        if ref.source in _READ_AFTER_401 and self.secret(ref) == secret:
+            await asyncio.to_thread(self.renew, [ref])
+            self.announce()
+
+    def _note_replaced(self, found: Mapping[CredentialRef, _Held]) -> None:
+        """Keep for `announce` what is another secret than before. One that was not held may have
+        been held earlier."""
+        for ref, new in found.items():
+            old = self._held.get(ref)
+            if old is None or old.secret != new.secret:
+                self._replaced.append(ref)
 
     def _resolve(self, ref: CredentialRef) -> _Held:
         stamp = _stamp(ref.argument) if ref.source is SecretSource.FILE else None

@@ -17,13 +17,17 @@ from pathlib import Path
 from time import gmtime, strftime
 
 from sidecar import counts, rollups, tables
+from sidecar.callrows import call_row
 from sidecar.errors import SidecarError
 from sidecar.habits import Spike, find_spikes
+from sidecar.learned import write_learned
 from sidecar.migrations import MIGRATIONS
 from sidecar.reading import APPLICATION, FILE, load
 from sidecar.state import OTHERS, prepare
 from sidecar.tables import Batch, Contents, Keep, NewProgram, day_of
 from sidecar.usage import CallRecord
+
+Row = tuple[tables.Plain, ...]
 
 LOG = logging.getLogger("sidecar.ledger")
 DAY = 86_400.0
@@ -70,19 +74,30 @@ class Database:
         """
         if _identity(self._path) != self._identity:
             raise FileNotFoundError(f"{self._path} was removed or replaced while in use")
-        keys = (tables.key_row(name, state) for name, state in batch.keys.items())
-        objects = (tables.object_row(key, *value) for key, value in batch.objects.items())
         with self._transaction() as connection:
-            connection.executemany(tables.UPSERT_KEY, keys)
-            connection.executemany(tables.UPSERT_OBJECT, objects)
-            connection.executemany(counts.UPSERT, map(counts.to_row, batch.counts.values()))
+            _write_states(connection, batch)
             if not batch.steps:
                 return []
             self._note_zone(str(keep.zone or ""))
             before = _last_call(connection)
             for step in batch.steps:  # after the keys, of which a step may take one away
-                _write_step(connection, step, keep.zone)
+                _write_step(connection, step, keep.zone, before)
             return _roll_up(connection, before)
+
+    def everything(self) -> tuple[Contents, list[Row], list[Row]]:
+        """Return what memory needs, and the rows of the calls that ended and of those that ran."""
+        calls = self._connection.execute(tables.SELECT_CALLS).fetchall()
+        return self.load(), calls, self._connection.execute(tables.SELECT_UNDER_WAY).fetchall()
+
+    def absorb(self, contents: Contents, calls: list[Row], under_way: list[Row]) -> None:
+        """Write the contents of another ledger to this one; what is there already is kept."""
+        batch = Batch(contents.keys, contents.objects, [], contents.counts)
+        with self._transaction() as connection:
+            before = _last_call(connection)
+            _write_states(connection, batch)
+            connection.executemany(tables.INSERT_UNDER_WAY, under_way)
+            connection.executemany(tables.INSERT_CALL, calls)
+            _roll_up(connection, before)
 
     def take_over(self) -> None:
         """Put the calls on the books that ran when the process died that kept them before."""
@@ -167,12 +182,12 @@ def open_database(state: Path, now: float) -> Database:
     prepare(state)
     path = state / FILE
     try:
-        return _open(path)
+        return open_file(path)
     except (NotOurs, sqlite3.DatabaseError) as error:
         if not is_broken(error):
             raise
         set_aside(path, now, error)
-    return _open(path)
+    return open_file(path)
 
 
 def set_aside(path: Path, now: float, why: Exception) -> None:
@@ -185,7 +200,8 @@ def set_aside(path: Path, now: float, why: Exception) -> None:
     LOG.warning("%s cannot be used (%s); kept as %s, a fresh one is begun", path, why, aside)
 
 
-def _open(path: Path) -> Database:
+def open_file(path: Path) -> Database:
+    """Open the ledger at `path`, made or migrated where needed. Raises `NotOurs`, `NewerState`."""
     _claim(path)
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
     try:
@@ -235,16 +251,28 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         connection.executescript(f"BEGIN IMMEDIATE; {step} {marks} COMMIT;")
 
 
-def _write_step(connection: sqlite3.Connection, step: tables.Step, zone: tzinfo | None) -> None:
+def _write_states(connection: sqlite3.Connection, batch: Batch) -> None:
+    keys = (tables.key_row(name, state) for name, state in batch.keys.items())
+    objects = (tables.object_row(key, *value) for key, value in batch.objects.items())
+    connection.executemany(tables.UPSERT_KEY, keys)
+    connection.executemany(tables.UPSERT_OBJECT, objects)
+    connection.executemany(counts.UPSERT, map(counts.to_row, batch.counts.values()))
+
+
+def _write_step(
+    connection: sqlite3.Connection, step: tables.Step, zone: tzinfo | None, before: int
+) -> None:
     match step:
         case CallRecord():
-            connection.execute(tables.INSERT_CALL, tables.call_row(step, zone))
+            connection.execute(tables.INSERT_CALL, call_row(step, zone))
         case tables.UnderWay(record):
-            connection.execute(tables.INSERT_UNDER_WAY, tables.call_row(record, zone))
+            connection.execute(tables.INSERT_UNDER_WAY, call_row(record, zone))
         case tables.Renamed(old, new):
             names = {"old": tables.plain(old), "new": tables.plain(new)}
             for statement in rollups.RENAME:
                 connection.execute(statement, names)
+        case tables.Learned():
+            write_learned(connection, step, before)
         case tables.Forgotten(name):
             connection.execute(tables.DELETE_KEY, (tables.plain(name),))
 

@@ -8,8 +8,10 @@ for what `asking` and `unasked` do where a group wants that.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from math import isfinite
 from typing import ClassVar, Protocol
 
 from msgspec import Struct
@@ -39,8 +41,10 @@ class Endpoint:
 
     `name` is short and bounded, since it is a metric label ("chat", "messages", "models", "other").
     `named` is false for a dialect's catch-all. `optional_model`: the model may be absent.
-    `starts_work`: without a model it still starts paid work, so it needs a route for all models.
+    `starts_work`: what is posted to it may be paid work, so without a model it needs a route for
+    all models, and an answer without usage is *unknown*.
     `counts`: the vendor bills tokens for it, so an answer without usage is *unknown*.
+    `free`: the vendor bills nothing for it, so it counts in no limit but that on calls at one time.
     `creates` and `owned`: the kind of object whose id the answer gives, or that `Located.object_id`
     names; a provider's ids mean nothing to another one. `refused`: administers an account, and is
     never passed on. `lists_models`: is answered from what the key may use.
@@ -52,10 +56,16 @@ class Endpoint:
     optional_model: bool = False
     starts_work: bool = False
     counts: bool = False
+    free: bool = False
     creates: str | None = None
     owned: str | None = None
     refused: bool = False
     lists_models: bool = False
+
+    def bills(self, method: str) -> bool:
+        """Return whether a vendor may bill a call of that method: then it is not known what an
+        answer used that tells no usage."""
+        return self.counts or (self.starts_work and method == "POST")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,8 @@ class Located:
 
     `path` is what follows a provider's base URL, byte for byte as the client wrote it behind the
     prefix. `model_span` are the offsets in `path` of a model that stands there (percent-encoded);
-    `model` is that model, decoded.
+    `model` is that model, decoded. Where the model stands in the body or a form all the same, the
+    `model` of the path takes the place of that one.
     """
 
     endpoint: Endpoint
@@ -88,6 +99,17 @@ class Facts(Struct, frozen=True):
     previous_id: str | None = None
 
 
+_PENDING = frozenset({
+    "queued", "in_progress", "validating", "finalizing", "cancelling", "canceling", "pending",
+    "running", "processing", "created", "starting",
+})  # fmt: skip
+
+
+def is_pending(status: object) -> bool:
+    """Return whether the `status` of a response, batch or interaction says that it is not done."""
+    return isinstance(status, str) and status.lower() in _PENDING
+
+
 class Meter(Protocol):
     """Reads the usage off a copy of an answer's bytes; the same however they are cut.
 
@@ -101,6 +123,10 @@ class Meter(Protocol):
     @property
     def expects_end(self) -> bool:
         """Whether an answer of this kind always has such an end, so that one without it was cut."""
+
+    @property
+    def pending(self) -> bool:
+        """The answer says that its work is not done: no figure in it is final."""
 
     @property
     def unfinished(self) -> bool:
@@ -174,6 +200,27 @@ class Dialect(ABC):
     def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
         """The event that ends a broken stream so that it looks broken; b"" to close without one."""
 
+    def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
+        """What may stand before the first event of a streamed answer, any number of times, and
+        means nothing to any client; None where there is no such thing."""
+        return None
+
+    def patience(self, headers: Mapping[str, str]) -> float | None:
+        """Seconds of silence after which this client is known to give up, by what it says itself;
+        None when it says nothing. Never raises."""
+        return _least(headers, self.timeout_headers)
+
+    def deadline(self, headers: Mapping[str, str]) -> float | None:
+        """Seconds after which this client is known to give up whatever it is sent, by what it says
+        itself; None when it says nothing. Never raises."""
+        return _least(headers, self.deadline_headers)
+
+    def curiosity(self, headers: Mapping[str, str]) -> float | None:
+        """Seconds after which this client should hear that its provider is in trouble: it shows
+        nothing while it waits, and asks again by itself once it was told. None for one that is
+        better kept. Never raises."""
+        return None
+
     def asking(self, endpoint: Endpoint, body: bytes) -> bytes | None:
         """The decoded body of a streaming call with nothing changed but that it asks for usage in
         the stream; None where it asks already, or usage comes without. Never raises."""
@@ -203,6 +250,12 @@ class Dialect(ABC):
     """The request headers, in lower case and by preference, in which this dialect's clients name
     the conversation that a call belongs to."""
 
+    timeout_headers: ClassVar[tuple[str, ...]] = ()
+    """The request headers, in lower case, in which this dialect's clients say after how many
+    seconds of silence they give up."""
+    deadline_headers: ClassVar[tuple[str, ...]] = ()
+    """The same for the whole of an answer."""
+
     url_headers: ClassVar[frozenset[str]] = frozenset({"location", "content-location"})
     """Response headers, in lower case, whose URL at the vendor must become one of ours."""
 
@@ -213,3 +266,16 @@ class Dialect(ABC):
     """How a provider's own models list is asked for (GET)."""
     models_query: ClassVar[str] = ""
     models_headers: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+
+def _least(headers: Mapping[str, str], names: tuple[str, ...]) -> float | None:
+    said = (_seconds(headers.get(name, "")) for name in names)
+    return min((each for each in said if each is not None), default=None)
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return found if isfinite(found) and found > 0 else None

@@ -6,11 +6,13 @@ well; what the client did wrong is never repeated. Nothing goes to the client fr
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sidecar.affinity import Affinity
 from sidecar.attempt import Attempted, Attempts
+from sidecar.body_memory import stored_while_waiting
 from sidecar.errors import Fault, Kind, Refused
 from sidecar.intake import Call
 from sidecar.leases import Lease, NoRoom
@@ -27,6 +29,10 @@ _PASSING = frozenset({429, 503, 529})
 """Statuses that say of themselves that they will pass, as does a vendor's throttling under any
 other. After any other failure the same provider is not asked again: what was sent may have been
 served, and paid for."""
+
+
+_ABSENT = frozenset({Fault.CONNECT, Fault.TLS})
+"""Faults of a place where, for all that is known, nobody may be."""
 
 
 @dataclass(slots=True)
@@ -99,11 +105,18 @@ class Dispatch:
         while True:
             try:
                 lease = await self._wait(errand)
+            except TimeoutError:  # only what has failed is told of early
+                return Served(self._best(errand))
             except NoRoom as no_room:
                 if errand.failed:
-                    return Served(best(errand.failed))
+                    return Served(self._best(errand))
                 self._scheduler.refused(no_room)
-                raise refusal(no_room, call.key.max_wait) from None
+                raise refusal(no_room, call.key.max_wait, live.most_wait) from None
+            try:
+                await call.held.restore(copy=rewriter.edits(lease.place))
+            except BaseException:
+                lease.refund(sent=False)
+                raise
             attempted = await self._attempt(errand, lease)
             if attempted.final:
                 return self._won(errand, attempted, lease)
@@ -117,7 +130,7 @@ class Dispatch:
             if not self._may_pass(attempted):
                 errand.leave_out(attempted)
             if errand.rewriter.consumed or not errand.candidates:
-                return Served(best(errand.failed))
+                return Served(self._best(errand))
 
     def _errand(
         self, call: Call, candidates: Sequence[Candidate], rewriter: Rewriter, live: LiveCall
@@ -128,7 +141,10 @@ class Dispatch:
         ordered, at_home = self._affinity.first(session, candidates)
         # Only who said which conversation it is would lose something by going elsewhere at once.
         alone = key.sticky_wait if at_home and live.session else 0.0
-        return _Errand(call, live, rewriter, session, ordered, key.max_wait, alone)
+        patience = max(0.0, key.max_wait - live.wait)
+        if live.most_wait is not None:
+            patience = min(patience, live.most_wait)
+        return _Errand(call, live, rewriter, session, ordered, patience, alone)
 
     async def _wait(self, errand: _Errand) -> Lease[Candidate]:
         began = self._clock()
@@ -139,9 +155,13 @@ class Dispatch:
         waiter = self._scheduler.asks(errand.call, errand.candidates, further)
         live.waiter = waiter
         try:
-            return await self._scheduler.admission.lease(
-                waiter, errand.patience, alone=errand.alone
-            )
+            if errand.call.held.is_large:
+                errand.rewriter.forget_copies()
+            tell_by = live.tell_by if errand.failed else None
+            async with asyncio.timeout_at(tell_by), stored_while_waiting(errand.call.held):
+                return await self._scheduler.admission.lease(
+                    waiter, errand.patience, alone=errand.alone
+                )
         finally:
             live.waiter = None
             errand.alone = 0.0  # it is at home nowhere any more, or there already
@@ -164,8 +184,11 @@ class Dispatch:
             raise
         try:
             reply = attempted.reply
-            if reply is not None and (reply.status < 400 or attempted.verdict is Verdict.SLOW_DOWN):
-                self._scheduler.answered(lease, reply.fields, well=reply.status < 400)
+            slow = attempted.verdict is Verdict.SLOW_DOWN and not attempted.outdated
+            if reply is not None and (reply.status < 400 or slow):
+                # A vendor counts free calls by themselves, apart from paid ones.
+                fields = {} if errand.call.is_free else reply.fields
+                self._scheduler.answered(lease, fields, well=reply.status < 400)
         except BaseException:
             lease.keep()
             attempted.close()
@@ -193,6 +216,8 @@ class Dispatch:
             )
 
     def _learn(self, attempted: Attempted) -> None:
+        if attempted.outdated:
+            return
         if attempted.error is not None and attempted.reply is None and not attempted.in_stream:
             self._scheduler.failed(attempted.candidate, attempted.error)
         else:
@@ -221,6 +246,12 @@ class Dispatch:
             self._scheduler.network.gone or self._scheduler.has_answered(attempted.candidate)
         )
 
+    def _best(self, errand: _Errand) -> Attempted:
+        def may_run(candidate: Candidate) -> bool:
+            return self._scheduler.network.gone or self._scheduler.has_answered(candidate)
+
+        return best(errand.failed, may_run)
+
 
 def _add_wait(waits: list[Wait], behind: str, seconds: float) -> None:
     """One more stretch; behind the same as before it is the same stretch."""
@@ -229,11 +260,12 @@ def _add_wait(waits: list[Wait], behind: str, seconds: float) -> None:
     waits.append(Wait(behind, seconds))
 
 
-def best(failed: Sequence[Attempted]) -> Attempted:
+def best(failed: Sequence[Attempted], may_run: Callable[[Candidate], bool]) -> Attempted:
     """The last answer of the most preferred candidate that gave one, but for rejected credentials:
     those are ours to mend, and the client must not think that its own key is wrong.
 
-    Raises `Refused` when no provider answered, or all of them rejected our credential."""
+    Raises `Refused` when no provider answered, or all of them rejected our credential; as final
+    where none could be reached that `may_run`: agents would ask again for minutes, in silence."""
     first = failed[0].candidate
     for attempted in [*(a for a in reversed(failed) if a.candidate is first), *failed]:
         if attempted.reply is not None and attempted.verdict is not Verdict.CREDENTIAL:
@@ -252,7 +284,9 @@ def best(failed: Sequence[Attempted]) -> Attempted:
         slow = last.verdict is Verdict.SLOW_DOWN
         kind = Kind.RATE_LIMITED if slow else Kind.OVERLOADED
         raise Refused(kind, f"the provider answers with errors. Tried: {tried}", retry_after=5.0)
-    raise Refused(_kind(failed), f"no provider could be reached. Tried: {tried}")
+    faults = {each.error.fault for each in failed if each.error is not None}
+    absent = faults <= _ABSENT and not any(may_run(each.candidate) for each in failed)
+    raise Refused(_kind(failed), f"no provider could be reached. Tried: {tried}", final=absent)
 
 
 def _lost(failed: Sequence[Attempted]) -> Refused:

@@ -80,7 +80,7 @@ class Kind(Enum):
     UNSUPPORTED_MEDIA = (415, False)
     UPGRADE_REQUIRED = (426, False)
     RATE_LIMITED = (429, True)
-    BUDGET_SPENT = (429, False)
+    BUDGET_SPENT = (402, False)
     INTERNAL = (500, False)
     UPSTREAM_UNREACHABLE = (502, True)
     UPSTREAM_INVALID = (502, True)
@@ -108,8 +108,9 @@ class Kind(Enum):
 class Refusal:
     """An answer of our own. `retry_after` is seconds; the message names the setting to change;
     `headers` are further ones that say it to programs. `final`: the client's own retry would not
-    help, though for its kind it might. `upstream_status` is a provider's own, where this only puts
-    its answer into another shape."""
+    help, though for its kind it might; `opens_in` is then the seconds after which it would, if
+    that is known. `upstream_status` is a provider's own, where this only puts its answer into
+    another shape."""
 
     kind: Kind
     message: str
@@ -117,6 +118,7 @@ class Refusal:
     headers: tuple[tuple[str, str], ...] = ()
     final: bool = False
     upstream_status: int | None = None
+    opens_in: float | None = None
 
     @property
     def retryable(self) -> bool:
@@ -130,9 +132,10 @@ class Refused(SidecarError):
     def __init__(
         self, kind: Kind, message: str, *, retry_after: float | None = None,
         headers: tuple[tuple[str, str], ...] = (), final: bool = False,
+        opens_in: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__(message)
-        self.refusal = Refusal(kind, message, retry_after, headers, final)
+        self.refusal = Refusal(kind, message, retry_after, headers, final, opens_in=opens_in)
 
 
 class Fault(StrEnum):

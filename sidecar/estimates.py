@@ -14,8 +14,9 @@ ENOUGH = 5
 """Answers that must have been seen before they say anything."""
 MOST_PAIRS = 2000
 """Keys and models of which answers are remembered; the longest unused are forgotten."""
-UNSEEN = 1024
-"""Output tokens reserved for an answer without a bound, when nothing like it was seen yet."""
+UNSEEN = 4096
+"""Output tokens reserved at most for an answer when nothing like it was seen yet. Agents ask for
+bounds of 128,000 tokens and use a hundredth of that."""
 HIGH = 0.95
 """The part of answers that a reservation covers."""
 
@@ -69,13 +70,12 @@ class Estimates:
         self._ratios: OrderedDict[tuple[str, str], Sample] = OrderedDict()
 
     def output(self, key: str, model: str, asked: int | None) -> int:
-        """Tokens that an answer of which `asked` is the bound, if it has one, takes at most: hardly
-        any takes more."""
+        """Return the output tokens to expect at most of an answer whose bound is `asked`: the
+        least of that bound and the 95th percentile, or `UNSEEN` while too few were seen."""
         sample = self._outputs.get((key, model))
         typical = None if sample is None else sample.typical()
-        if typical is None:
-            return UNSEEN if asked is None else asked
-        return int(typical) if asked is None else min(asked, int(typical))
+        most = UNSEEN if typical is None else int(typical)
+        return most if asked is None else min(asked, most)
 
     def likely(self, key: str, model: str, at_most: int, running: int) -> int:
         """Of these `output` tokens, those to hold room for where so many other calls share it.

@@ -15,8 +15,8 @@ from sidecar.dialect import Dialect, Endpoint, ModelAt
 from sidecar.errors import Kind, Refused
 from sidecar.foresight import Outlook, Supposed, ending
 from sidecar.gateviews import View
+from sidecar.pricing import UNPRICED
 from sidecar.routing import Candidate
-from sidecar.scheduler import UNPRICED
 
 ANY = Endpoint("any", ModelAt.BODY)
 """Stands for a dialect's main endpoints."""

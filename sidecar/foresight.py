@@ -17,6 +17,7 @@ from sidecar.gateviews import View, span
 from sidecar.leases import Blocked, NoRoom, Option, Waiter
 from sidecar.limits import NANO
 from sidecar.pacing import Hold
+from sidecar.pricing import LEAST_NANO_DOLLARS
 from sidecar.refusals import reasons, refusal, when
 from sidecar.routing import Candidate
 
@@ -114,6 +115,7 @@ class Outlook(NamedTuple):
                 "opens": span(blocked.opens, now),
             },
             "reserves": self._reserves(call, way),
+            "price": self.board.scheduler.pricing.source(call.model, way.candidate),
             "gates": [each for each in gates if each is not None],
         }  # fmt: skip
 
@@ -167,7 +169,7 @@ class Outlook(NamedTuple):
         return {
             "input_tokens": None if call.size is None else need[Unit.INPUT],
             "output_tokens": need[Unit.OUTPUT],
-            "usd": need[Unit.MONEY] / NANO if need[Unit.MONEY] else None,
+            "usd": need[Unit.MONEY] / NANO if need[Unit.MONEY] > LEAST_NANO_DOLLARS else None,
             "learned": self.board.scheduler.estimates.knows(call.key.name, call.model),
         }
 

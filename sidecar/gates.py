@@ -65,6 +65,8 @@ class Gate:
     timed = True
     holds = False
     """Whether it was shut on purpose: waiting here is nobody's failure."""
+    spent = False
+    """Whether it is a budget that was reached by settled spend: no running call gives that back."""
 
     def __init__(self, scope: str, kind: str, unit: Unit, name: str) -> None:
         self.scope = scope
@@ -117,17 +119,23 @@ class Window(Gate):
 
     `headroom` is the part of it, by urgency, that is kept free for more urgent calls while there
     are any. What was used beyond an estimate is carried: it counts like anything else. `running`
-    are the calls that count in it by their estimates.
+    are the calls that count by their estimates; `reserved` is the part of `used` that these make
+    up and may give back. A count of calls is never reserved: one that runs was made.
     """
 
-    __slots__ = ("_served", "headroom", "limit", "running", "used")
+    __slots__ = ("_served", "headroom", "limit", "reserved", "running", "used")
 
     def __init__(self, scope: str, kind: str, unit: Unit, name: str, limit: int) -> None:
         super().__init__(scope, kind, unit, name)
         self.limit = limit
-        self.used = self.running = 0
+        self.used = self.reserved = self.running = 0
         self.headroom: Mapping[Urgency, float] = {}
         self._served = [-NEVER, -NEVER, -NEVER]
+
+    @property
+    def settled(self) -> int:
+        """The part of `used` that stays, whatever the running calls come to."""
+        return self.used - self.reserved
 
     def ceiling(self, urgency: int, now: float) -> int:
         """What calls of this urgency may use of the limit now."""
@@ -149,11 +157,23 @@ class Window(Gate):
         self.slide(now)
         if self.used <= 0 or not amount:
             return self.limit > 0
-        ceiling = self.ceiling(urgency, now) if self.headroom else self.limit
-        return self.used + amount <= ceiling
+        return self.used + amount <= (self.ceiling(urgency, now) if self.headroom else self.limit)
 
     def opens(self, amount: int, urgency: int, now: float) -> float:
-        """When enough of what counts now is too old."""
+        """Return `now` when the running calls may give back enough, else when enough of what
+        counts now is too old."""
+        if self.limit > 0 and self.reserved > 0:
+            self.slide(now)
+            if self.settled <= max(self.ceiling(urgency, now) - amount, 0):
+                return now
+        return self.opens_itself(amount, urgency, now)
+
+    def clears(self, now: float) -> float:
+        """Return when all of it is free again, if no further call is admitted."""
+        return NEVER if self.limit <= 0 else self._falls_to(0, now)
+
+    def opens_itself(self, amount: int, urgency: int, now: float) -> float:
+        """Return when enough of what counts now is too old, if no running call ends before."""
         if self.limit <= 0:
             return NEVER
         self.slide(now)
@@ -180,7 +200,6 @@ class Slots(Window):
     """How many calls may run at one time."""
 
     __slots__ = ()
-
     timed = False
 
     def take(self, amount: int, urgency: int, now: float) -> int:
@@ -199,18 +218,20 @@ class Slots(Window):
             return NEVER
         return self._lapses(urgency)
 
-    def _falls_to(self, most: int, now: float) -> float:
-        return now
+    def opens(self, amount: int, urgency: int, now: float) -> float:
+        """Return `now`: any call may end at any moment."""
+        return NEVER if self.limit <= 0 else now
 
 
 class Entry:
-    """An amount in a sliding window, since when, and whether it still counts."""
+    """An amount in a sliding window; `reserved` is the part that a running call may give back."""
 
-    __slots__ = ("amount", "at", "counts")
+    __slots__ = ("amount", "at", "counts", "reserved")
 
-    def __init__(self, at: float, amount: int) -> None:
+    def __init__(self, at: float, amount: int, reserved: int = 0) -> None:
         self.at = at
         self.amount = amount
+        self.reserved = reserved
         self.counts = True
 
 
@@ -235,20 +256,23 @@ class Minute(Window):
             entry = log.popleft()
             entry.counts = False
             self.used -= entry.amount
+            self.reserved -= entry.reserved
 
     def take(self, amount: int, urgency: int, now: float) -> Entry:
         """Count it from now on."""
-        if self.headroom:
-            self._served[urgency] = now
-        entry = Entry(now, amount)
+        self._note(urgency, now)
+        entry = Entry(now, amount, 0 if self.unit is Unit.CALLS else amount)
         self._log.append(entry)
         self.used += amount
+        self.reserved += entry.reserved
         self.running += 1
         return entry
 
     def settle(self, mark: Entry, amount: int, now: float) -> None:
         """Put the truth in place of the estimate."""
         self.running -= 1
+        self.reserved -= mark.reserved if mark.counts else 0
+        mark.reserved = 0
         excess = amount - mark.amount
         if excess > 0:
             self.slide(now)

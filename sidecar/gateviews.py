@@ -31,16 +31,20 @@ def limit_view(
     window: Window, written: Limit | Budget, now: float, urgency: int = 0, *, known: bool = True
 ) -> View:
     """A limit or a budget of the file, to a call of this urgency: `kept` is what headroom keeps it
-    from using now. Where nothing is `known` of its use, the figures are null."""
-    left = window.left(now)
+    from using now, `reserved` what running calls may take by their estimates. It is part of what is
+    used of a limit; what is used of a budget is spent. Where nothing is `known`, figures are null.
+    """
+    left = max(0, window.left(now))
+    used = window.settled if window.unit is Unit.MONEY else window.used
     models = written.models.text if isinstance(written, Limit) and written.models else None
-    figures: View = {"used": None, "left": None, "kept": None, "reset": None}
+    figures: View = dict.fromkeys(("used", "reserved", "left", "kept", "reset"))
     if known:
         figures = {
-            "used": _amount(window, window.used),
+            "used": _amount(window, used),
+            "reserved": _amount(window, window.reserved),
             "left": _amount(window, left),
             "kept": _amount(window, window.limit - window.ceiling(urgency, now)),
-            "reset": _reset(window, window.limit, now),
+            "reset": span(window.clears(now), now) if window.timed else None,
         }
     return {
         "what": "limit",
@@ -67,7 +71,7 @@ def quota_view(bucket: Bucket, now: float, kind: str) -> View:
         "limit": bucket.limit,
         "used": None if left is None else bucket.limit - left,
         "left": left,
-        "reset": None if left is None else _reset(bucket, bucket.limit, now),
+        "reset": None if left is None else span(bucket.opens(bucket.limit, 0, now), now),
         "waiting": waiting_at(bucket),
     }
 
@@ -125,14 +129,6 @@ def waiting_at(gate: Gate) -> int:
 def span(opens: float, now: float) -> float | None:
     """Seconds until a gate may open: 0 at any moment, None never by itself."""
     return None if opens == NEVER else round(max(0.0, opens - now), 3)
-
-
-def _reset(gate: Gate, limit: int, now: float) -> float | None:
-    """Until all of it is free again, if nobody else passes; None when that is not for time to
-    bring about."""
-    if not gate.timed:
-        return None
-    return span(gate.opens(limit, 0, now), now)
 
 
 def _amount(window: Window, amount: int) -> float:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit, urlunsplit
 
 from sidecar.fields import Fields, encoded, text_of
-from sidecar.keys import CREDENTIAL_HEADERS
+from sidecar.reserved_headers import CODING, CONNECTION, COOKIES, CREDENTIAL_HEADERS, HOP_BY_HOP
 from sidecar.waits import is_nonsense
 
 CALL_ID = "x-sidecar-call"
@@ -23,22 +23,16 @@ ERROR = "x-sidecar-error"
 TRIED = "x-sidecar-tried"
 URGENCY = "x-sidecar-urgency"
 
-_HOP_BY_HOP = frozenset({
-    "connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade",
-    "proxy-authorization", "proxy-authenticate", "proxy-authentication-info", "http2-settings",
-})  # fmt: skip
-
-_REQUEST = _HOP_BY_HOP | CREDENTIAL_HEADERS | frozenset({
-    "host", "content-length", "expect", "max-forwards", "accept-encoding",
+_REQUEST = CONNECTION | CREDENTIAL_HEADERS | COOKIES | frozenset({
     # Who calls and from where is nobody else's business.
-    "cookie", "cookie2", "origin", "referer", "via", "forwarded", "x-real-ip",
+    "origin", "referer", "via", "forwarded", "x-real-ip",
     # These choose whose account is used; a provider sets its own.
     "openai-organization", "openai-project", "x-goog-user-project", "anthropic-workspace-id",
     URGENCY,
 })  # fmt: skip
 _REQUEST_PREFIXES = ("x-forwarded-", "sec-", "proxy-", "x-sidecar-")
 
-_RESPONSE = _HOP_BY_HOP | frozenset({
+_RESPONSE = HOP_BY_HOP | frozenset({
     "content-length", "set-cookie", "set-cookie2", "alt-svc", "strict-transport-security",
     "content-security-policy", "clear-site-data", "public-key-pins", "refresh",
     "www-authenticate", "nel", "report-to", "reporting-endpoints",
@@ -58,11 +52,13 @@ def for_upstream(
 ) -> list[tuple[bytes, bytes]]:
     """The request headers that go on, in order, and then `own` in place of any of their names.
 
-    `remove` are further names in lower case; `decoded`: the body goes without its coding.
+    `remove` are further names in lower case; `decoded`: the body goes without its coding. A
+    plugin's header that belongs to the connection is left out.
     """
+    own = [pair for pair in own if pair[0].lower() not in CONNECTION]
     gone = remove | {name.lower() for name, _ in own} | _nominated(fields)
     if decoded:
-        gone |= {"content-encoding"}
+        gone |= {CODING}
     kept = [field for field in fields if (name := _sent(field[0])) is not None and name not in gone]
     return [*kept, (b"Accept-Encoding", b"identity"), *encoded(own)]
 

@@ -6,29 +6,35 @@ here knows limits or providers.
 
 from __future__ import annotations
 
-import asyncio
+import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from hashlib import sha256
 from urllib.parse import unquote_plus
 
-from aiohttp import StreamReader, web
+from aiohttp import web
 from msgspec import Struct, structs
 
+from sidecar.body_memory import HeldBody
+from sidecar.body_reading import decoded_copy, read_body, too_large
 from sidecar.config import Key, Snapshot, Urgency
-from sidecar.decoding import decoded
 from sidecar.dialect import Dialect, Endpoint, Facts, Located, ModelAt
 from sidecar.errors import Kind, Refused
 from sidecar.fields import Fields
 from sidecar.headers import URGENCY
 from sidecar.keys import Identified, holds_key
 from sidecar.plugins import locate
-from sidecar.splice import form_model
+from sidecar.splice import form_model, splice_field
 from sidecar.vendor import Vendor
 
-BODY_TIMEOUT = 30.0
-"""Seconds without progress after which a body that does not arrive is given up."""
 STREAMED_FROM = 1 << 20
 """Bodies that need not be read to route are streamed through from this size on."""
+
+_LOOKS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+MAX_MODEL_CHARACTERS = 512
+"""Longer than any vendor's name for a model; each is kept with its call, in memory and on disk."""
+MAX_SESSION_CHARACTERS = 256
+"""A longer name of a conversation is kept as its hash."""
 
 _URGENCIES = {each.name.lower(): each for each in Urgency}
 _NO_FACTS = Facts()
@@ -38,10 +44,9 @@ _READ = frozenset({ModelAt.BODY, ModelAt.FORM, ModelAt.EACH, ModelAt.PATH})
 class Call(Struct, frozen=True):
     """One request of a known key, understood.
 
-    `query` is raw, and like `headers` without any text of a local key. `body` is None when it is
-    streamed through. `encoding` is the request's content coding, and `plain` the decoded body that
-    `facts` were read from. `form_span` are the offsets of the model in a multipart form. `urgency`
-    is who goes first when calls must wait.
+    `query` is raw, and like `headers` without any text of a local key. `encoding` is the request's
+    content coding. `held` is the body, whose decoded bytes `facts` were read from. `form_span` are
+    the offsets of the model in a multipart form. `urgency` is who goes first when calls must wait.
     """
 
     snapshot: Snapshot
@@ -51,12 +56,21 @@ class Call(Struct, frozen=True):
     method: str
     query: str
     headers: Fields
-    body: bytes | None
-    plain: bytes
+    held: HeldBody
     facts: Facts
     encoding: str
     form_span: tuple[int, int] | None = None
     urgency: Urgency = Urgency.NORMAL
+
+    @property
+    def body(self) -> bytes | None:
+        """The bytes as they came; None when they are streamed through."""
+        return self.held.wire
+
+    @property
+    def plain(self) -> bytes:
+        """The decoded body."""
+        return self.held.plain
 
     @property
     def endpoint(self) -> Endpoint:
@@ -64,9 +78,20 @@ class Call(Struct, frozen=True):
         return self.located.endpoint
 
     @property
+    def bills(self) -> bool:
+        """Whether a vendor may bill it, so that usage that nobody tells is unknown."""
+        return self.endpoint.bills(self.method)
+
+    @property
     def model(self) -> str | None:
         """The one model asked for; None when there is none, or several."""
         return self.facts.models[0] if len(self.facts.models) == 1 else None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the vendor bills nothing for it: what only looks or removes, and what its
+        endpoint says is free."""
+        return self.endpoint.free or self.method in _LOOKS
 
 
 def urgency_of(key: Key, asked: str | None) -> Urgency:
@@ -109,7 +134,7 @@ def find_dialect(
 def _check_slashes(located: Located) -> None:
     """Refuse slashes that a vendor may read otherwise than we do, and so see another id."""
     start, end = located.model_span or (0, 0)
-    path = located.path[:start] + located.path[end:]
+    path = located.path[:start] + "_" + located.path[end:]  # a model may hold any slashes
     if "//" in path or "%2f" in path.lower():
         raise Refused(
             Kind.BAD_REQUEST, "the path must not contain empty segments or encoded slashes"
@@ -123,10 +148,11 @@ async def read_call(
     dialects: Mapping[str, Dialect],
     path: str,
     *,
+    held: HeldBody,
     accept_body: Callable[[], None],
 ) -> Call:
     """Understand one request. `accept_body` is called once before a body is read, for clients
-    that wait to be told. Raises `Refused`."""
+    that wait to be told; the body is read into `held`. Raises `Refused`."""
     key, query = caller.key, caller.query
     dialect, located = find_dialect(
         key.group.vendor, dialects, request.method, path, request.headers
@@ -139,14 +165,25 @@ async def read_call(
     streamed = _is_streamed(request, endpoint)
     if not streamed:
         _check_length(request, maximum)
-    accept_body()
-    body = None if streamed else await read_body(request.content, maximum)
+    urgency = urgency_of(key, request.headers.get(URGENCY))
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
-    plain = await decoded(body, encoding, maximum) if body and endpoint.model_at in _READ else b""
-    facts, span = _read_facts(dialect, located, plain, query, request.headers)
+    if not streamed:
+        held.rank = 1 if urgency is Urgency.INTERACTIVE else 2
+        held.patience = key.max_wait
+        await held.reserve(request.content_length or 0)
+    accept_body()
+    if not streamed:
+        body = await read_body(request.content, maximum, held)
+        read = bool(body) and endpoint.model_at in _READ
+        plain = await decoded_copy(body, encoding, maximum, held) if read else b""
+        if located.model is not None and body is plain:
+            body = plain = _named_as_in_path(located, plain, request.headers)
+        held.keep(body, plain)
+    facts, span = _read_facts(dialect, located, held.plain, query, request.headers)
+    _check_names(facts)
     return Call(
         snapshot, key, dialect, located, request.method, query, caller.fields,
-        body, plain, facts, encoding, span, urgency_of(key, request.headers.get(URGENCY)),
+        held, facts, encoding, span, urgency,
     )  # fmt: skip
 
 
@@ -164,6 +201,19 @@ def _by_content(located: Located, headers: Mapping[str, str]) -> Located:
     )
 
 
+def _named_as_in_path(located: Located, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Return the body with the model that its path names: that one counts, and the path that goes
+    on is without it. The very body where both are equal, or the path keeps the model."""
+    model = located.model or ""
+    match located.endpoint.model_at:
+        case ModelAt.BODY if body:
+            return splice_field(body, "model", json.dumps(model).encode())
+        case ModelAt.FORM if found := form_model(body, headers.get("Content-Type", "")):
+            start, end = found[1]
+            return body[:start] + model.encode() + body[end:]
+    return body
+
+
 def _is_streamed(request: web.BaseRequest, endpoint: Endpoint) -> bool:
     if endpoint.model_at in _READ or not request.body_exists:
         return False
@@ -174,51 +224,6 @@ def _is_streamed(request: web.BaseRequest, endpoint: Endpoint) -> bool:
 def _check_length(request: web.BaseRequest, maximum: int) -> None:
     if (request.content_length or 0) > maximum:
         raise too_large(maximum)
-
-
-def too_large(maximum: int) -> Refused:
-    """The refusal of a body above the cap."""
-    return Refused(
-        Kind.TOO_LARGE,
-        f"the request body is larger than {maximum} bytes; raise server.max_body if that is meant",
-    )
-
-
-def malformed() -> Refused:
-    """The refusal of a body whose chunks are none."""
-    return Refused(Kind.BAD_REQUEST, "the request body is not valid HTTP/1.1")
-
-
-async def read_body(content: StreamReader, maximum: int) -> bytes:
-    """The whole body. Raises `Refused`: 413 above `maximum`, 408 when it stops
-    arriving, 400 when its chunks are none."""
-    if content.is_eof() and content.exception() is None:
-        # Most bodies have arrived with their head: nothing to wait for, and no clock to set.
-        body = content.read_nowait()
-        if len(body) > maximum:
-            raise too_large(maximum)
-        return body
-    clock = asyncio.get_running_loop().time
-    pieces: list[bytes] = []
-    size = 0
-    began = clock()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT) as patience:
-            while piece := await content.readany():
-                pieces.append(piece)
-                size += len(piece)
-                if size > maximum:
-                    raise too_large(maximum)
-                if clock() - began > 1:  # a second's grain is enough, and cheap for fast bodies
-                    began = clock()
-                    patience.reschedule(began + BODY_TIMEOUT)
-    except TimeoutError:
-        raise Refused(
-            Kind.BODY_TIMEOUT, f"the request body stopped arriving for {BODY_TIMEOUT:.0f} s"
-        ) from None
-    except web.RequestPayloadError:
-        raise malformed() from None
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _read_facts(
@@ -242,6 +247,15 @@ def _read_facts(
     return facts, None
 
 
+def _check_names(facts: Facts) -> None:
+    """Raise `Refused` for a model whose name is too long to be kept with its call."""
+    if any(len(name) > MAX_MODEL_CHARACTERS for name in facts.models):
+        raise Refused(
+            Kind.BAD_REQUEST,
+            f"the name of the model is longer than {MAX_MODEL_CHARACTERS} characters",
+        )
+
+
 def query_value(query: str, name: str) -> str | None:
     """The first value of a query parameter, decoded; None when it is absent."""
     for parameter in query.split("&"):
@@ -254,12 +268,18 @@ def query_value(query: str, name: str) -> str | None:
 def find_session(
     call: Call, headers: Mapping[str, str], texts: Collection[bytes] = ()
 ) -> str | None:
-    """The conversation a call belongs to, in the client's own words; None when it says nothing, or
-    says it with a local key, such as one of `texts`: it goes into the books."""
-    session = next(
-        (headers[name] for name in call.dialect.session_headers if name in headers),
-        call.facts.session,
-    )
-    if session and holds_key(session.encode("utf-8", "replace"), texts):
+    """Return the conversation a call belongs to, as the client names it, or None; also where the
+    name holds a local key, such as one of `texts`, as it goes into the books.
+
+    A name of more than `MAX_SESSION_CHARACTERS` is returned as its hash.
+    """
+    found = call.facts.session
+    for name in call.dialect.session_headers:
+        if name in headers:
+            found = headers[name]
+            break
+    if found is None or holds_key(found.encode("utf-8", "surrogatepass"), texts):
         return None
-    return session
+    if len(found) <= MAX_SESSION_CHARACTERS:
+        return found
+    return f"sha256:{sha256(found.encode('utf-8', 'surrogatepass')).hexdigest()}"

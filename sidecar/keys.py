@@ -19,9 +19,9 @@ from sidecar.config import Key, KeyHash, Snapshot
 from sidecar.errors import Kind, Refused
 from sidecar.fields import Fields
 from sidecar.keytext import PREFIX, digest, find_keys
+from sidecar.reserved_headers import CREDENTIAL_HEADERS
 
 CREDENTIAL_PARAMETERS = frozenset({"key", "api-key", "access_token"})
-CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})
 _BEARER = "bearer"
 _PREFIX = PREFIX.encode()
 _DECODED_TIMES = 2

@@ -13,9 +13,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
+
+from msgspec import structs
 
 from sidecar.config import Snapshot
 from sidecar.counts import Count
@@ -32,6 +35,8 @@ from sidecar.tables import (
     Keep,
     KeyState,
     KeyTimes,
+    Learned,
+    ObjectKey,
     Objects,
     Owner,
     Renamed,
@@ -45,6 +50,8 @@ __all__ = ["KeyTimes", "Ledger", "Owner", "program_of", "read_times"]
 LOG = logging.getLogger("sidecar.ledger")
 PATIENCE = 5.0
 """Seconds that opening and closing wait for the disk; then the process goes on without it."""
+SAVE_SECONDS = 2.0
+"""How long closing waits for what is unwritten to be saved for the next start."""
 LONGEST_PROGRAM = 64
 LONGEST_ID = 256
 NEVER = KeyTimes()
@@ -70,6 +77,8 @@ class Ledger:
         self._wall = wall
         self._keys: dict[str, KeyState] = {}
         self._objects: Objects = {}
+        self._untold: dict[str, list[tuple[ObjectKey, Owner, float, Learned]]] = {}
+        """What was learnt of calls whose own rows are still to come, by their ids."""
         self._digests: dict[str, tuple[bytes, ...]] = {}
         self._restore: Callable[[Iterable[Count]], None] = lambda _: None
         self._counts: tuple[Count, ...] = ()
@@ -98,6 +107,7 @@ class Ledger:
         """Write what waits and close the file; gives up on a stuck disk after a few seconds."""
         if not await _patiently(self._store.stop()):
             LOG.warning("the ledger was not written to its end: %s", self.warning or "disk stuck")
+            await _patiently(self._store.saved(), SAVE_SECONDS)
 
     async def flush(self) -> bool:
         """Write now what waits; whether all of it is on disk."""
@@ -157,6 +167,8 @@ class Ledger:
     def finished(self, record: CallRecord) -> None:
         """Keep one row for a finished call; the same call told again changes nothing."""
         self._store.step(record)
+        for entry in self._untold.pop(record.call_id, ()):
+            self._store.learned(*entry)
 
     def under_way(self, record: CallRecord) -> None:
         """Keep what is to be said of a call that has not ended, should it never end here."""
@@ -177,11 +189,26 @@ class Ledger:
         if len(object_id) > LONGEST_ID:
             return
         entry = (owner, self._wall())
+        if owner.claim is not None:
+            self._untold[owner.claim.call_id] = []
         self._objects.pop((kind, object_id), None)
         self._objects[kind, object_id] = entry
         if len(self._objects) > OBJECT_COUNT:
             del self._objects[next(iter(self._objects))]
         self._store.object((kind, object_id), *entry)
+
+    def learned(self, kind: str, object_id: str, learned: Learned) -> None:
+        """An answer told what an object used: book it for the call that made it. Both are written
+        together, so that no restart in between books it again."""
+        owner, created = self._objects[kind, object_id]
+        owner = replace(owner, claim=None)
+        self._objects[kind, object_id] = (owner, created)
+        entry = ((kind, object_id), owner, created, learned)
+        untold = self._untold.get(learned.claim.call_id)
+        if untold is None:
+            self._store.learned(*entry)
+        else:
+            untold.append(entry)
 
     def owner(self, kind: str, object_id: str) -> Owner | None:
         """Who created this object; None when nobody is known to have."""
@@ -217,6 +244,14 @@ class Ledger:
                 state.absorb(self._keys.pop(old))
                 self._store.key(name, state)
                 self._store.step(Renamed(old, name))
+                self._rename_claims(old, name)
+
+    def _rename_claims(self, old: str, new: str) -> None:
+        for key, (owner, created) in self._objects.items():
+            if owner.claim is not None and owner.claim.key == old:
+                claim = structs.replace(owner.claim, key=new)
+                self._objects[key] = entry = (replace(owner, claim=claim), created)
+                self._store.object(key, *entry)
 
     def _note_digests(self) -> None:
         for name, digests in self._digests.items():
@@ -260,8 +295,9 @@ class Ledger:
             self._note_digests()
 
 
-async def _patiently(future: Future[bool]) -> bool:
+async def _patiently(future: Future[bool], seconds: float | None = None) -> bool:
+    patience = PATIENCE if seconds is None else seconds
     try:
-        return await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE)
+        return await asyncio.wait_for(asyncio.wrap_future(future), patience)
     except TimeoutError:
         return False

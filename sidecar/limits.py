@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from sidecar.calendars import Calendar
+from sidecar.calendars import BudgetWindow, Calendar
 from sidecar.config import (
     UNBOUNDED,
     Allowance,
@@ -125,9 +125,9 @@ class Limits:
         title, (kind, _) = spoken(scope), _what(limit)
         window: Window
         if isinstance(limit, Budget):
-            window = self._calendar(name, title, kind, Unit.MONEY, limit.period)
+            window = self._calendar(BudgetWindow, name, title, kind, Unit.MONEY, limit.period)
         elif limit.kind in _DAILY:
-            window = self._calendar(name, title, kind, _UNITS[limit.kind], Period.DAY)
+            window = self._calendar(Calendar, name, title, kind, _UNITS[limit.kind], Period.DAY)
         elif limit.kind is LimitKind.CONCURRENCY:
             window = Slots(title, kind, Unit.CALLS, "", limit.amount)
         else:
@@ -135,17 +135,22 @@ class Limits:
         window.keeps_sent = scope[0] == "provider" and window.unit is Unit.CALLS
         return window
 
-    def _calendar(self, name: Name, title: str, kind: str, unit: Unit, period: Period) -> Calendar:
+    def _calendar(
+        self, make: type[Calendar], name: Name, title: str, kind: str, unit: Unit, period: Period
+    ) -> Calendar:
         def changed(calendar: Calendar) -> None:
+            # With what is reserved: what runs when the process is killed may have been billed.
             self._keep(Count(name, calendar.begun, calendar.used))
+            written = self._written.get(name)
             if (
-                calendar.used >= calendar.limit * NEARLY
+                written is not None
+                and calendar.settled >= calendar.limit * NEARLY
                 and self._warned.get(name) != calendar.begun
             ):
                 self._warned[name] = calendar.begun
-                _warn(calendar)
+                _warn(calendar, written)
 
-        calendar = Calendar(title, kind, unit, "", 0, period, self._wall, changed)
+        calendar = make(title, kind, unit, "", 0, period, self._wall, changed)
         if self._snapshot is not None:
             calendar.live_in(self._snapshot.timezone)
         if name in self._kept:
@@ -179,9 +184,11 @@ class Limits:
                 del self._windows[name]
 
 
-def _warn(calendar: Calendar) -> None:
-    used = round(100 * calendar.used / max(calendar.limit, 1))
-    log.warning("%s", calendar.name.replace(" is at ", f" has used {used} % of ", 1))
+def _warn(calendar: Calendar, written: Limit | Budget) -> None:
+    if calendar.limit > 0:
+        used, bound = 100 * calendar.settled // calendar.limit, _words(written)
+        place = written.place.short
+        log.warning("%s has used %d %% of %s (%s)", calendar.scope, used, bound, place)
 
 
 def bounds_of(allowance: Allowance) -> Iterator[Limit | Budget]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import stat
@@ -16,6 +15,9 @@ from aiohttp import web
 from sidecar.config import Address
 from sidecar.config import Server as Settings
 from sidecar.errors import SidecarError
+from sidecar.loading.addresses import listen as listen_addresses
+from sidecar.loading.words import Misread
+from sidecar.loopback import is_loopback
 from sidecar.server import Handler, Opened, Server
 
 SHUTDOWN = 2.0
@@ -106,22 +108,21 @@ async def listening_unix(handler: Handler, path: Path) -> AsyncIterator[None]:
         path.unlink(missing_ok=True)  # noqa: ASYNC240 - once, at the end
 
 
-def parse_address(text: str) -> Address:
-    """`HOST:PORT`, `[::1]:PORT` or `:PORT`. Raises `StartError`."""
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
-    if not port.isdecimal() or int(port) > 65535:
-        raise StartError(f"{text!r} is not HOST:PORT")
-    return Address(host, int(port))
+def parse_addresses(text: str) -> tuple[Address, ...]:
+    """Return what the file would mean by `text`, and by `:PORT` 127.0.0.1. Raises `StartError`."""
+    try:
+        return listen_addresses(f"127.0.0.1{text}" if text.startswith(":") else text)
+    except Misread as error:
+        raise StartError(f"{text!r}: {error.what}; {error.next}") from None
 
 
 def overridden(server: Settings, listen: str | None, admin: str | None) -> Settings:
     """The addresses of the file or of the command line; a public one only when the file allows it.
     Raises `StartError`."""
     if listen is not None:
-        server = replace(server, listen=(parse_address(listen),))
+        server = replace(server, listen=parse_addresses(listen))
     if admin is not None:
-        server = replace(server, admin=parse_address(admin))
+        server = replace(server, admin=parse_addresses(admin)[0])
     public = [a for a in (*server.listen, server.admin) if not is_loopback(a.host)]
     if public and not server.allow_remote:
         raise StartError(
@@ -129,16 +130,6 @@ def overridden(server: Settings, listen: str | None, admin: str | None) -> Setti
             "server.allow_remote: true (keys then travel unencrypted)"
         )
     return server
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def make_private(directory: Path) -> None:

@@ -39,6 +39,12 @@ MOST_TOLD = 50
 """Attempts of one call that its record tells."""
 
 
+LEAST_WAIT_SECONDS = 0.001
+MAX_REASON_CHARACTERS = 2000
+MAX_NAME_CHARACTERS = 512
+"""What a vendor or a client says of a call, as far as it is kept with it."""
+
+
 class Passing(Protocol):
     """An answer on its way: when it began (monotonic seconds), and its bytes so far."""
 
@@ -71,6 +77,10 @@ class LiveCall(Struct, eq=False):
     spent: Spent | None = None
     """What attempts used that came to nothing; `usage` is what the answer used."""
     wait: float = 0.0
+    most_wait: float | None = None
+    """Seconds that its client lets it wait, if that is known."""
+    tell_by: float | None = None
+    """When its client should hear of its provider's trouble, on the clock of `began`."""
     first_byte: float | None = None
     usage: Usage | None = None
     usage_state: UsageState = UsageState.NONE
@@ -82,6 +92,8 @@ class LiveCall(Struct, eq=False):
     """What stands in line for it, while it waits."""
     counts: bool = False
     """Whether the vendor bills tokens for it."""
+    retold: bool = False
+    """Whether its answer only tells of what an earlier call made, and used."""
     noted: bool = False
     """Whether it is on the books already, as one that has not ended."""
     repeated: bool = False
@@ -105,6 +117,12 @@ class LiveCall(Struct, eq=False):
             spent = self.spent
             self.spent = attempt.spent if spent is None else together(spent, attempt.spent)
 
+    def note_wait(self, behind: str, seconds: float) -> None:
+        """Add a stretch of waiting, if there was any."""
+        if seconds >= LEAST_WAIT_SECONDS:
+            self.wait += seconds
+            self.waits.append(Wait(behind, seconds))
+
     def end(self, refusal: Refusal) -> None:
         """Have the call end now, wherever it is, with this reason."""
         self.ending = refusal
@@ -114,6 +132,7 @@ class LiveCall(Struct, eq=False):
     def record(self, now: float) -> CallRecord:
         """The finished call; `now` is monotonic."""
         key = self.key
+        model_served = self.model_served and self.model_served[:MAX_NAME_CHARACTERS]
         return CallRecord(
             call_id=self.call_id,
             started=self.started,
@@ -122,15 +141,15 @@ class LiveCall(Struct, eq=False):
             vendor="" if key is None else key.group.vendor.name,
             dialect=self.dialect,
             endpoint=self.endpoint,
-            method=self.method,
+            method=self.method[:MAX_NAME_CHARACTERS],
             model_asked=self.model_asked,
             streaming=self.streaming,
             provider=self.provider,
             credential=self.credential,
-            model_served=self.model_served,
+            model_served=model_served,
             status=self.status,
             outcome=self.outcome,
-            reason=self.reason,
+            reason=self.reason[:MAX_REASON_CHARACTERS],
             attempts=tuple(self.attempts),
             wait=self.wait,
             first_byte=None if self.first_byte is None else self.first_byte - self.began,

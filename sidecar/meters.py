@@ -64,6 +64,7 @@ class Glance(msgspec.Struct):
     service_tier: Any = None
     tool_usage: Any = None
     error: Any = None
+    status: Any = None
 
 
 _GLANCE = msgspec.json.Decoder(Glance)
@@ -102,6 +103,7 @@ class BaseMeter:
     def __init__(self) -> None:
         self.finished = False
         self.expects_end = False
+        self.pending = False
         self.at_boundary = False
         self.unread = False
         self.model: str | None = None

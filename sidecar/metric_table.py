@@ -77,8 +77,8 @@ TABLE: dict[str, Metric] = {
                 "Calls that were not let through in their time, by what kept them.",
                 "limit", fixed="limit"),
         _metric("limit_used_ratio", GAUGE,
-                "What is used of a limit or budget, reserved for running calls included: 1 is all"
-                " of it.", "scope", "limit", "models"),
+                "What is used of a limit, reserved for running calls included, or spent of a"
+                " budget: 1 is all of it.", "scope", "limit", "models"),
         _metric("vendor_quota_left", GAUGE,
                 "What is left by the vendor's own headers, less what was let through since.",
                 "provider", "credential", "family", "quota"),
@@ -117,11 +117,20 @@ TABLE: dict[str, Metric] = {
                 "Looks at who holds a connection: `found` a process of this user, `unknown` for"
                 " none, `skipped` because too many waited.",
                 "result", fixed="result"),
+        _metric("request_body_bytes", GAUGE,
+                "Bytes of request bodies that are held, in memory or, while their calls wait, in"
+                " files.", "place", fixed="place"),
+        _metric("request_body_limit_bytes", GAUGE,
+                "Bytes of request bodies that may be held in memory (server.body_memory)."),
+        _metric("request_bodies_waiting", GAUGE,
+                "Calls whose body waits for memory."),
         _metric("ledger_write_failures_total", COUNTER,
                 "Failed writes of the ledger; what happened waits in memory meanwhile."),
         _metric("ledger_calls_dropped_total", COUNTER,
                 "Calls missing from the ledger because too many waited for the disk."),
         _metric("ledger_healthy", GAUGE, "1 while the ledger on disk keeps up."),
+        _metric("log_lines_dropped_total", COUNTER,
+                "Lines missing from the log because nobody read it."),
         _metric("models_folded_total", COUNTER,
                 "Served calls whose model got no label of its own because there are too many."),
         _metric("series_folded_total", COUNTER,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
@@ -18,8 +18,8 @@ from sidecar.config import Key, Snapshot
 from sidecar.exposition import MOST_SERIES, OVERFLOW, Book, Cell, Family, Reader, Spread
 from sidecar.metric_table import TABLE
 from sidecar.rates import NANO
-from sidecar.tables import KeyTimes
-from sidecar.usage import CallRecord, Outcome, Usage, UsageState
+from sidecar.tables import Claim, KeyTimes, Owner
+from sidecar.usage import CallRecord, Cost, Outcome, Usage, UsageState
 
 __all__ = ["CONTENT_TYPE", "TABLE", "Metrics", "ModelNames"]
 
@@ -137,12 +137,30 @@ class Metrics:
             self._first_byte.at(provider, model).observe(record.first_byte)
         for attempt in record.attempts:
             self._attempts.at(attempt.provider, attempt.credential, attempt.verdict).value += 1
-        if record.usage is not None:
-            for kind, count in disjoint(record.usage):
-                self._tokens.at(key, group, provider, model, kind).value += count
-        if record.cost is not None:
-            self._cost.at(key, group, provider, model).value += record.cost.charged / NANO
+        for name, usage, charged in by_model(record.usage, record.cost):
+            of = model if name is None else self._models.admit(name or None, ok=served)
+            for kind, count in usage.items():
+                self._tokens.at(key, group, provider, of, kind).value += count
+            if charged is not None:
+                self._cost.at(key, group, provider, of).value += charged / NANO
         self._count_faults(record, key, group, model)
+
+    def usage_learned(self, owner: Owner, claim: Claim, usage: Usage, cost: Cost | None) -> None:
+        """Count what is known of an object's usage since, beyond what was counted of its call."""
+        before: Counter[tuple[str | None, str]] = Counter()
+        for name, tokens, _ in by_model(claim.booked, None):
+            before.update({(name, kind): count for kind, count in tokens.items()})
+        key, group = self._named(claim.key, owner.group)
+        paid = claim.charged
+        for name, tokens, charged in by_model(usage, cost):
+            asked = claim.model_asked if name is None else name or None
+            model = self._models.admit(asked, ok=True)
+            for kind, count in tokens.items():
+                more = max(0, count - before[name, kind])
+                self._tokens.at(key, group, owner.provider, model, kind).value += more
+            if charged is not None:
+                more, paid = max(0, charged - paid), max(0, paid - charged)
+                self._cost.at(key, group, owner.provider, model).value += more / NANO
 
     def reloaded(self, ok: bool, when: float) -> None:  # noqa: FBT001 - the order of the sentence
         """A configuration was accepted or refused at wall-clock second `when`."""
@@ -182,10 +200,13 @@ class Metrics:
 
     def _configured(self, record: CallRecord) -> tuple[str, str]:
         """The labels for key and group: names that the configuration still has, or "other"."""
+        return self._named(record.key, record.group)
+
+    def _named(self, key: str, group: str) -> tuple[str, str]:
         snapshot = self._snapshot
-        if snapshot is None or not record.key or record.key in snapshot.keys:
-            return record.key, record.group
-        return OVERFLOW, record.group if record.group in snapshot.groups else OVERFLOW
+        if snapshot is None or not key or key in snapshot.keys:
+            return key, group
+        return OVERFLOW, group if group in snapshot.groups else OVERFLOW
 
     def _count_faults(self, record: CallRecord, key: str, group: str, model: str) -> None:
         if record.refusal is not None:
@@ -233,6 +254,28 @@ class Metrics:
 
     def _keys(self) -> Iterable[tuple[str, Key]]:
         return () if self._snapshot is None else self._snapshot.keys.items()
+
+
+def by_model(
+    usage: Usage | None, cost: Cost | None
+) -> Iterator[tuple[str | None, Mapping[str, int], int | None]]:
+    """Yield the model, the tokens by kind and the nano-dollars charged of what a call used.
+
+    Parts of another model come with its name, the rest with None. The amounts add up to the call's;
+    money is None where no price is known.
+    """
+    rest = Counter(dict(disjoint(usage)) if usage is not None else {})
+    charged = None if cost is None else cost.charged
+    for number, part in enumerate(usage.parts if usage is not None else ()):
+        if part.model is None:
+            continue
+        tokens = dict(disjoint(part.usage))
+        rest.subtract(tokens)
+        own = None if cost is None else cost.of_part(number)
+        yield part.model, tokens, None if own is None else own.charged
+        if own is not None and charged is not None:
+            charged -= own.charged
+    yield None, +rest, charged
 
 
 def disjoint(usage: Usage) -> Iterator[tuple[str, int]]:

@@ -250,6 +250,41 @@ MIGRATIONS = (
         AND days.model = found.model AND days.program = found.program
         AND days.repo = found.repo AND days.branch = found.branch;
     """,
+    """
+    ALTER TABLE calls ADD COLUMN parts TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE under_way ADD COLUMN parts TEXT NOT NULL DEFAULT '[]';
+
+    CREATE INDEX calls_in_parts ON calls (started) WHERE parts <> '[]';
+
+    CREATE VIEW part_figures AS SELECT
+        whole.number,
+        whole.started,
+        whole.day,
+        whole.key,
+        whole.group_name,
+        whole.provider,
+        iif(side.sign > 0, json_extract(part.value, '$.model'), whole.model) AS model,
+        whole.program,
+        whole.repo,
+        whole.branch,
+        whole.session,
+        side.sign * json_extract(part.value, '$.input_tokens') AS input_tokens,
+        side.sign * json_extract(part.value, '$.output_tokens') AS output_tokens,
+        side.sign * json_extract(part.value, '$.cache_read_tokens') AS cache_read_tokens,
+        side.sign * json_extract(part.value, '$.cache_write_tokens') AS cache_write_tokens,
+        side.sign * json_extract(part.value, '$.reasoning_tokens') AS reasoning_tokens,
+        side.sign * json_extract(part.value, '$.cost_listed') AS cost_listed,
+        side.sign * json_extract(part.value, '$.cost_charged') AS cost_charged
+    FROM calls
+    JOIN call_figures AS whole ON whole.number = calls.rowid
+    JOIN json_each(calls.parts) AS part
+    JOIN (SELECT 1 AS sign UNION ALL SELECT -1) AS side
+    WHERE calls.parts <> '[]' AND json_extract(part.value, '$.model') IS NOT NULL;
+
+    ALTER TABLE objects ADD COLUMN claim TEXT;
+    """,
 )
 """Step n leads from schema version n to n + 1. A released step never changes: add another.
-`under_way` has the columns of `calls`, in their order."""
+`under_way` has the columns of `calls`, in their order. `part_figures` moves what a call used of
+another model from the line of its own model to that one's: two rows a part, which cancel out.
+`objects.claim` is set while the usage of what was created is not known."""

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import logging
 
+from sidecar.gates import Gate, Slots, Unit, Window
 from sidecar.intake import Call
+from sidecar.pacing import Bucket
 from sidecar.routing import Candidate
 from sidecar.usage import Usage
 
@@ -15,7 +17,7 @@ log = logging.getLogger("sidecar.needs")
 
 def size_of(call: Call) -> int:
     """The bytes of a request."""
-    return len(call.plain or call.body or b"")
+    return call.held.size
 
 
 def guess(candidate: Candidate, size: int, bound: int | None) -> tuple[int, int | None]:
@@ -35,6 +37,14 @@ def counted(candidate: Candidate, usage: Usage) -> tuple[int, int]:
     except Exception as error:  # noqa: BLE001 - the guard around foreign code
         _failed(candidate, error)
         return usage.input_tokens or 0, usage.output_tokens or 0
+
+
+def binds_free_calls(gate: Gate) -> bool:
+    """Whether a call that costs nothing must pass it, too: limits on calls at one time, those that
+    admit nothing at all, and pauses and cooldowns. A vendor counts such calls by themselves."""
+    if isinstance(gate, Window) and gate.unit is not Unit.MONEY:
+        return isinstance(gate, Slots) or gate.limit <= 0
+    return not isinstance(gate, Window | Bucket)
 
 
 def _failed(candidate: Candidate, error: Exception) -> None:

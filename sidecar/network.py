@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from ipaddress import ip_address
 
 from yarl import URL
 
 from sidecar.config import Provider
 from sidecar.gates import Gate
+from sidecar.loopback import is_loopback
 from sidecar.pacing import Cooldown
 from sidecar.verdicts import Judgement, Verdict
 
@@ -82,13 +82,7 @@ class Network:
 
 @lru_cache(maxsize=256)
 def _is_local(base_url: str) -> bool:
-    host = URL(base_url).host or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(URL(base_url).host or "")
 
 
 def is_remote(provider: Provider) -> bool:

@@ -13,6 +13,7 @@ from sidecar.errors import Kind, Refused
 from sidecar.intake import Call
 from sidecar.ledger import Ledger, Owner
 from sidecar.routing import Candidate
+from sidecar.tables import Claim
 
 
 def narrow(call: Call, candidates: Sequence[Candidate], ledger: Ledger) -> Sequence[Candidate]:
@@ -38,13 +39,18 @@ def narrow(call: Call, candidates: Sequence[Candidate], ledger: Ledger) -> Seque
     return [c for c in same if c.credential_name == owner.credential] or same
 
 
-def remember(call: Call, candidate: Candidate, meter: Meter, ledger: Ledger) -> None:
-    """Note who made what an answer says was created."""
+def remember(
+    call: Call, candidate: Candidate, meter: Meter, ledger: Ledger, claim: Claim | None
+) -> None:
+    """Note who made what an answer says was created, and what is to be booked for it later."""
     kind = call.endpoint.creates
     if kind is None:
         return
-    owner = Owner(candidate.provider.name, candidate.credential_name, call.key.group.name)
-    for object_id in meter.created():
+    group = call.key.group.name
+    made = meter.created()
+    claim = claim if len(made) == 1 else None
+    owner = Owner(candidate.provider.name, candidate.credential_name, group, claim)
+    for object_id in made:
         ledger.remember(kind, object_id, owner)
 
 

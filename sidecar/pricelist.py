@@ -22,17 +22,20 @@ Clause = str | tuple[str, ...]
 
 
 class RateSet(Struct, frozen=True):
-    """Rates and when they hold: `since` a day, within `hours` of each day (UTC), for a service
-    `tier`."""
+    """Rates and when they hold: `since` a day, within `hours` of each day, or of those `days` of
+    the week (Monday is 0; all in UTC), for a service `tier`."""
 
     rates: dict[str, Rate]
     since: date | None = None
     hours: tuple[time, time] | None = None
+    days: tuple[int, ...] = ()
     tier: str | None = None
 
     def holds(self, now: datetime) -> bool:
         """Whether they do at that moment (UTC)."""
         if self.since is not None and now.date() < self.since:
+            return False
+        if self.days and now.weekday() not in self.days:
             return False
         if self.hours is None:
             return True

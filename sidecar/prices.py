@@ -7,16 +7,18 @@ many small calls drift neither way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 
+from msgspec import structs
+
 from sidecar.config import Group, Pattern, Price, Provider, Snapshot
 from sidecar.pricelist import PriceList
 from sidecar.rates import INPUT, OUTPUT, REQUESTS, Rate, Rates, Unit, rounded
-from sidecar.usage import CallRecord, Cost, Usage
+from sidecar.usage import CallRecord, Cost, Part, Usage
 
 MOST_MODELS = 2000
 """Prices kept at hand; the oldest go first and are looked up again."""
@@ -38,6 +40,8 @@ _EACH = {
     "minute": ("audio_seconds", 60),
     "web_search": ("web_searches", 1),
 }
+_MANY = dict.fromkeys((INPUT, OUTPUT, REQUESTS, "images", "audio_seconds"), _MILLION)
+"""Counts of which the price shows, however small their rates."""
 _ONE_OF_EACH = {REQUESTS: 1, "images": 1, "audio_seconds": 60}
 """What a call is taken to use besides tokens, while nobody knows."""
 
@@ -64,6 +68,7 @@ class Prices:
         self._wall = wall
         self._written: tuple[tuple[Pattern, Tariff], ...] = ()
         self._at_hand: dict[tuple[str | None, ...], Tariff | None] = {}
+        self._reported: dict[tuple[str, str, str], str] = {}
 
     @property
     def source(self) -> str:
@@ -81,16 +86,22 @@ class Prices:
             for seller in self._list.sellers(self._listed_as(provider)):
                 self._list.models(seller)  # decoded now, and not while a call waits
 
-    def cost(self, record: CallRecord, provider: Provider, group: Group) -> Cost | None:
+    def cost(
+        self, record: CallRecord, provider: Provider, group: Group, priced_as: str | None = None
+    ) -> Cost | None:
         """What a finished call cost that `provider` served for a key of `group`; None when its
         usage or its price is unknown, and when it used nothing.
 
-        A price in the file goes before what the vendor reported, and that before the list.
+        A price in the file goes before what the vendor reported, and that before the list. A model
+        that it is `priced_as` stands for every name of its own.
         """
         if record.method == "GET" or not 200 <= record.status < 300:
             return None
         sent = record.attempts[-1].model if record.attempts else None
+        self._learn(provider, sent or record.model_asked, record.model_served)
         names = (record.model_served, sent, record.model_asked)
+        if priced_as:
+            names = (priced_as, None, None)
         return self._cost(record.usage or Usage(), provider, group, names, record.started)
 
     def spent(
@@ -109,33 +120,90 @@ class Prices:
         names: tuple[str | None, str | None, str | None], started: float,
     ) -> Cost | None:  # fmt: skip
         if _is_free(provider):
-            return Cost(0, 0, FREE)
+            return Cost(0, 0, FREE, parts=(Cost(0, 0, FREE),) * len(usage.parts))
         tariff = self._find(provider, *names)
         said = usage.reported_cost if provider.vendor.reports_cost else None
         if said is not None and not (tariff is not None and tariff.written):
             return _charged(Fraction(said), group, REPORTED)
-        if tariff is None:
+        if usage.parts:
+            return self._of_parts(usage.parts, provider, group, names, started)
+        found = _exact(tariff, usage, started)
+        return None if found is None else _charged(found[0], group, found[1])
+
+    def _of_parts(
+        self, parts: Sequence[Part], provider: Provider, group: Group,
+        names: tuple[str | None, str | None, str | None], started: float,
+    ) -> Cost | None:  # fmt: skip
+        """What several requests cost together: each by its own model's price and its own size, the
+        sum rounded once. What is charged for a request is charged once a call."""
+        found = []
+        for number, part in enumerate(parts):
+            own = names if part.model is None else (part.model, None, None)
+            tariff = self._find(provider, *own)
+            found.append(_exact(tariff, part.usage, started, int(number == 0), part.largest))
+        known = [each for each in found if each is not None]
+        if not known:
             return None
-        exact = tariff.rates(started, usage.service_tier).cost(_counts(usage))
-        return None if exact is None else _charged(exact, group, tariff.name)
+        prices = " + ".join(dict.fromkeys(price for _, price in known))
+        whole = _charged(sum((exact for exact, _ in known), Fraction()), group, prices)
+        return structs.replace(
+            whole,
+            whole=len(known) == len(found),
+            parts=tuple(each and _charged(each[0], group, each[1]) for each in found),
+        )
 
     def estimate(
         self, provider: Provider, group: Group, asked: str | None, sent: str | None,
-        input_tokens: int, output_tokens: int,
+        input_tokens: int, output_tokens: int, priced_as: str | None = None,
     ) -> int | None:  # fmt: skip
-        """Nano-dollars that so many tokens would be charged with; None when there is no price.
+        """Nano-dollars that so many tokens would be charged with; None when there is no price, and
+        0 only where the price is known to be zero.
 
         `asked` is the model that the client names, `sent` the one that the provider would be asked
         for. No input is taken to come from a cache; of images, requests and minutes one is counted.
+        Where neither has a price, that of the model counts which the provider reported last.
         """
         if _is_free(provider):
             return 0
-        tariff = self._find(provider, sent, None, asked)
+        tariff = self._expected(provider, asked, sent, priced_as)
         if tariff is None:
             return None
-        counts = {**_ONE_OF_EACH, INPUT: input_tokens, OUTPUT: output_tokens}
-        exact = tariff.rates(self._wall(), None).estimate(counts)
-        return None if exact is None else round(exact * _fraction(group.multiplier))
+        rates, times = tariff.rates(self._wall(), None), _fraction(group.multiplier)
+        exact = rates.estimate({**_ONE_OF_EACH, INPUT: input_tokens, OUTPUT: output_tokens})
+        if exact is None:
+            return None
+        return round(exact * times) or (1 if times and rates.estimate(_MANY) else 0)
+
+    def price_source(
+        self, provider: Provider, asked: str | None, sent: str | None, priced_as: str | None = None
+    ) -> str | None:
+        """Return where the price of a call that is not made yet comes from, for people; None when
+        it has none."""
+        if _is_free(provider):
+            return FREE
+        tariff = self._expected(provider, asked, sent, priced_as)
+        if tariff is None and provider.vendor.reports_cost:
+            return REPORTED
+        return None if tariff is None else tariff.name
+
+    def _expected(
+        self, provider: Provider, asked: str | None, sent: str | None, priced_as: str | None
+    ) -> Tariff | None:
+        if priced_as:
+            return self._find(provider, priced_as, None, None)
+        tariff = self._find(provider, sent, None, asked)
+        if tariff is None:
+            reported = self._reported.get((provider.name, provider.base_url, sent or asked or ""))
+            return None if reported is None else self._find(provider, reported, sent, asked)
+        return tariff
+
+    def _learn(self, provider: Provider, sent: str | None, served: str | None) -> None:
+        """Remember which model answers where another name was sent."""
+        sent, served = _short(sent), _short(served)
+        if sent and served and sent != served:
+            if len(self._reported) >= MOST_MODELS:
+                del self._reported[next(iter(self._reported))]
+            self._reported[(provider.name, provider.base_url, sent)] = served
 
     def _find(
         self, provider: Provider, served: str | None, sent: str | None, asked: str | None
@@ -210,16 +278,27 @@ def _names(*some: str | None) -> Names:
     return tuple(dict.fromkeys(name for name in some if name))
 
 
-def _counts(usage: Usage) -> dict[str, int]:
+def _exact(
+    tariff: Tariff | None, usage: Usage, started: float, requests: int = 1, size: int | None = None
+) -> tuple[Fraction, str] | None:
+    """Nano-dollars before the multiplier, and the name of the price; None when it is unknown."""
+    if tariff is None:
+        return None
+    exact = tariff.rates(started, usage.service_tier).cost(_counts(usage, requests), size)
+    return None if exact is None else (exact, tariff.name)
+
+
+def _counts(usage: Usage, requests: int) -> dict[str, int]:
     tokens = (
         (INPUT, usage.input_tokens),
         (OUTPUT, usage.output_tokens),
         ("cache_read_tokens", usage.cache_read_tokens),
         ("cache_write_tokens", usage.cache_write_tokens),
         ("cache_write_1h_tokens", usage.cache_write_1h_tokens),
+        ("context_tokens", usage.context_tokens),
         ("output_reasoning_tokens", usage.reasoning_tokens),
     )
     counts = dict(usage.units)
     counts |= {name: count for name, count in tokens if count is not None}
-    counts[REQUESTS] = 1
+    counts[REQUESTS] = requests
     return counts

@@ -11,14 +11,25 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, suppress
+from ctypes import CDLL
 from pathlib import Path
 from shlex import quote
 
 from sidecar.access import CallLog, set_up_logging
 from sidecar.app import Running, serve
 from sidecar.errors import ConfigError, SidecarError
+from sidecar.log_queue import LogQueue, open_standard_streams
+from sidecar.signals import catch_signals
 
 log = logging.getLogger("sidecar")
+
+M_MMAP_THRESHOLD = -3
+"""The parameter's number (malloc.h of glibc)."""
+MMAP_THRESHOLD_BYTES = 1 << 18
+"""Blocks of so many bytes go back to the system as soon as they are free."""
+LOG_PATIENCE_SECONDS = 1.0
+"""How long the end of the process waits for a log that is not read."""
 
 
 def run(
@@ -30,16 +41,22 @@ def run(
 ) -> int:
     """Serve until a signal says stop; the exit status. Problems are printed, not raised. `greet`
     is called once it serves."""
-    set_up_logging()
-    try:
-        with asyncio.Runner(loop_factory=_fast_loop()) as runner:
-            runner.run(_until_told(config, state, listen, admin, greet))
-    except ConfigError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - the answer to the person who started it
-        return 2
-    except SidecarError as error:
-        print(f"sidecar: {error}", file=sys.stderr)  # noqa: T201 - see above
-        return 2
+    catch_signals()
+    open_standard_streams()
+    lines = LogQueue(sys.stderr.fileno())
+    with redirect_stderr(lines):  # also what warnings and libraries print
+        set_up_logging()
+        try:
+            with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+                runner.run(_until_told(config, state, listen, admin, greet, lines))
+        except ConfigError as error:
+            print(error, file=sys.stderr)  # noqa: T201 - the answer to the person who started it
+            return 2
+        except SidecarError as error:
+            print(f"sidecar: {error}", file=sys.stderr)  # noqa: T201 - see above
+            return 2
+        finally:
+            lines.finish(LOG_PATIENCE_SECONDS)
     return 0
 
 
@@ -49,19 +66,23 @@ async def _until_told(
     listen: str | None,
     admin: str | None,
     greet: Callable[[Running], None] | None,
+    lines: LogQueue,
 ) -> None:
     loop = asyncio.get_running_loop()
     stop, stop_soon = asyncio.Event(), asyncio.Event()
+    hung_up = asyncio.Event()
 
     def told() -> None:
         (stop_soon if stop.is_set() else stop).set()
 
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, told)
-    calls = CallLog(sys.stderr)
+    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
+    calls = CallLog(lines)
     async with serve(
-        config, state, listen=listen, admin=admin, stop_soon=stop_soon, log_line=calls
-    ) as running:
+        config, state, listen=listen, admin=admin, stop_soon=stop_soon, log_line=calls,
+        log_lines_dropped=lambda: lines.dropped,
+    ) as running:  # fmt: skip
         settle_memory()
         reloads: set[asyncio.Task[object]] = set()
 
@@ -71,6 +92,8 @@ async def _until_told(
             task.add_done_callback(reloads.discard)
 
         loop.add_signal_handler(signal.SIGHUP, reload)
+        if hung_up.is_set():  # the file may have changed after it was read
+            reload()
         _greet(running, state)
         if greet is not None:
             greet(running)
@@ -95,6 +118,9 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)
+    with suppress(OSError, AttributeError):  # another C library has no such setting
+        # Without it glibc keeps what large bodies took: it learns that such sizes come again.
+        CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
 
 
 def _greet(running: Running, state: Path) -> None:

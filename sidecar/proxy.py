@@ -19,18 +19,23 @@ from msgspec import structs
 
 from sidecar import answers, keys, ownership, routing
 from sidecar.attempt import Attempted
+from sidecar.body_memory import SETTING, BodyMemory, HeldBody
 from sidecar.callers import Callers
 from sidecar.catalog import Catalog
 from sidecar.config import Provider, Snapshot
+from sidecar.deferred import Deferred
 from sidecar.dialect import Dialect, Meter
 from sidecar.dispatch import Dispatch
 from sidecar.errors import Kind, Refusal, Refused
+from sidecar.gates import Need
 from sidecar.guard import Door
 from sidecar.intake import Call, find_session, read_call
+from sidecar.keepalive import KeepAlive, cannot_follow, fail, most_wait, tell_by
 from sidecar.leases import Lease
 from sidecar.ledger import Ledger
 from sidecar.live import LiveCall, LiveCalls
-from sidecar.metering import meter_for
+from sidecar.metering import meter_for, read_meter
+from sidecar.meters import NoMeter
 from sidecar.metrics import Metrics
 from sidecar.plugins import Registry
 from sidecar.prices import Prices
@@ -40,7 +45,6 @@ from sidecar.routing import Candidate
 from sidecar.scheduler import Scheduler
 from sidecar.totals import with_spent
 from sidecar.usage import CallRecord, Outcome, Usage, UsageState
-from sidecar.verdicts import code_word
 
 log = logging.getLogger("sidecar.proxy")
 
@@ -68,6 +72,7 @@ class Parts:
     metrics: Metrics
     live: LiveCalls
     callers: Callers
+    bodies: BodyMemory
     draw: Callable[[], float]
     wall: Callable[[], float]
     finished: Callable[[CallRecord], None]
@@ -76,14 +81,25 @@ class Parts:
 class Passage:
     """One request on its way through: the parts that are needed to end it well, as they appear."""
 
-    def __init__(self, request: web.BaseRequest, live: LiveCall) -> None:
+    def __init__(self, request: web.BaseRequest, live: LiveCall, held: HeldBody) -> None:
         self.request = request
+        self.held = held
         self.live = live
         self.relay = live.passing = Relay(request)
         self.call: Call | None = None
         self.meter: Meter | None = None
-        self.provider: Provider | None = None
+        self.candidate: Candidate | None = None
         self.lease: Lease[Candidate] | None = None
+
+    @property
+    def provider(self) -> Provider | None:
+        """Who gave the answer that is passed on."""
+        return None if self.candidate is None else self.candidate.provider
+
+    @property
+    def priced_as(self) -> str | None:
+        """The name by which the answer is priced, where the route or the provider gives one."""
+        return None if self.candidate is None else self.candidate.route.price_name
 
 
 class Proxy:
@@ -91,6 +107,7 @@ class Proxy:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._deferred = Deferred(parts.ledger, parts.scheduler, parts.prices, parts.metrics)
         self._dialects = tuple(parts.registry.dialects.values())
         self._probes = {"/"}.union(*(dialect.probes for dialect in self._dialects))
 
@@ -101,7 +118,7 @@ class Proxy:
             return answers.hello(self._parts.door, request)
         live = self._parts.live.open(request.method, answers.program(request))
         live.sighting = self._parts.callers.look(request.protocol)
-        passage = Passage(request, live)
+        passage = Passage(request, live, self._parts.bodies.open())
         try:
             return await self._serve(passage)
         except Refused as refused:
@@ -129,12 +146,14 @@ class Proxy:
             return await self._list_models(passage, call)
         found = routing.plan(
             call.key, call.dialect, call.endpoint, call.facts.models,
-            self._parts.usable, self._parts.draw, len(call.plain),
+            self._parts.usable, self._parts.draw, call.held.size,
         )  # fmt: skip
         routing.require(found, call.key, call.endpoint, call.facts.models)
         candidates = ownership.narrow(call, found.candidates, self._parts.ledger)
         rewriter = Rewriter(call, passage.request.content)
-        served = await self._parts.dispatch.serve(call, candidates, rewriter, passage.live)
+        async with KeepAlive(passage.request, passage.relay, call, passage.live):
+            served = await self._parts.dispatch.serve(call, candidates, rewriter, passage.live)
+        rewriter.release()
         passage.lease, attempted = served.lease, served.attempted
         try:
             return await self._pass_on(passage, call, attempted)
@@ -156,13 +175,16 @@ class Proxy:
         answers.refuse_upgrade(request)
         call = passage.call = await read_call(
             request, snapshot, found, parts.registry.dialects, path,
-            accept_body=lambda: answers.go_on(request),
+            held=passage.held, accept_body=lambda: answers.go_on(request),
         )  # fmt: skip
+        live.note_wait(f"memory for request bodies ({SETTING})", passage.held.waited)
         live.dialect, live.endpoint = call.dialect.name, call.endpoint.name
-        live.counts = call.endpoint.counts
+        live.counts = call.bills
         live.model_asked, live.streaming = call.model, call.facts.streaming
         live.urgency = call.urgency
         live.session = find_session(call, request.headers, found.texts)
+        live.most_wait = most_wait(request, call)
+        live.tell_by = tell_by(request, call, live.began)
         return call
 
     async def _list_models(self, passage: Passage, call: Call) -> web.StreamResponse:
@@ -179,6 +201,9 @@ class Proxy:
         relay, live, reply = passage.relay, passage.live, attempted.reply
         assert reply is not None  # noqa: S101 - dispatch promises it
         live.status = reply.status
+        if relay.started and (why := cannot_follow(attempted, live)):
+            passage.meter = None if attempted.body is not None else NoMeter()
+            return await fail(relay, call, why, live)
         fields = answers.relayed_headers(passage.request, call, attempted, live)
         if attempted.body is not None:
             live.outcome, live.reason = answers.blame(attempted)
@@ -186,14 +211,13 @@ class Proxy:
             length = None if body else reply.length
             return await relay.send(reply.status, reply.reason, fields, body, length)
         self._parts.ledger.used(call.key.name, live.program)
-        passage.provider = attempted.candidate.provider
+        passage.candidate = attempted.candidate
         meter = passage.meter = live.meter = meter_for(call, reply)
         response = await attempted.relay_through(relay, fields, meter)
         if relay.end is End.CUT:
             live.outcome, live.reason = Outcome.CUT, relay.fault
             why = Refusal(Kind.UPSTREAM_UNREACHABLE, f"{live.provider}: {relay.fault}")
             return await relay.cut(call.dialect, call.endpoint, meter, why, live.call_id)
-        ownership.remember(call, attempted.candidate, meter, self._parts.ledger)
         live.outcome = Outcome.OK
         return response
 
@@ -203,6 +227,8 @@ class Proxy:
         live.reason, live.refusal = why.message, why.kind
         if live.key is not None and live.outcome is not Outcome.UPSTREAM_ERROR:
             self._parts.ledger.refused(live.key.name)
+        if passage.relay.started and call is not None and passage.meter is None:
+            return await fail(passage.relay, call, why, live)
         if passage.relay.started and call is not None and passage.meter is not None:
             return await passage.relay.cut(
                 call.dialect, call.endpoint, passage.meter, why, live.call_id
@@ -217,15 +243,16 @@ class Proxy:
     def _close(self, passage: Passage) -> None:
         """Settle: usage replaces every guess, and everybody hears of the call once."""
         live, parts = passage.live, self._parts
+        passage.held.release()
         live.first_byte = passage.relay.first_byte
         try:
-            if passage.meter is not None and passage.call is not None:
-                _read_meter(passage, passage.call, passage.meter)
+            retold = self._read(passage)
             record = parts.live.close(live)
-            if live.key is not None and passage.provider is not None:
-                cost = parts.prices.cost(record, passage.provider, live.key.group)
+            provider = passage.provider
+            if live.key is not None and provider is not None and not live.retold:
+                cost = parts.prices.cost(record, provider, live.key.group, passage.priced_as)
                 record = structs.replace(record, cost=cost)
-            self._settle(passage, record)
+            self._note_objects(passage, record, self._settle(passage, record), retold)
             if live.spent is not None:
                 record = with_spent(record, live.spent)
         finally:
@@ -237,56 +264,40 @@ class Proxy:
         parts.metrics.call_finished(record)
         parts.callers.complete(record, live.sighting, self._tell)
 
-    def _settle(self, passage: Passage, record: CallRecord) -> None:
+    def _read(self, passage: Passage) -> Usage | None:
+        """Read what the answer says; what it tells of an earlier call is returned."""
+        if passage.meter is None or passage.call is None:
+            return None
+        whole = passage.relay.end is End.WHOLE
+        return read_meter(passage.live, passage.call, passage.provider, passage.meter, whole=whole)
+
+    def _note_objects(
+        self, passage: Passage, record: CallRecord, counted: Need | None, retold: Usage | None
+    ) -> None:
+        """Remember what the answer made, or book what it tells of what was made before."""
+        call, candidate, meter = passage.call, passage.candidate, passage.meter
+        if call is None or candidate is None or meter is None:
+            return
+        try:
+            if retold is not None:
+                self._deferred.told(call, candidate.provider, meter, retold)
+            else:
+                spent = passage.live.spent
+                self._deferred.made(call, candidate, meter, record, spent, counted)
+        except Exception:
+            log.exception("what call %s made is not remembered", record.call_id)
+
+    def _settle(self, passage: Passage, record: CallRecord) -> Need | None:
         live = passage.live
         if passage.lease is not None and passage.meter is None:
             passage.lease.refund(sent=True)  # its answer led elsewhere, which is no service
         elif passage.lease is not None and passage.call is not None:
             whole = live.usage_state is UsageState.REPORTED
-            self._parts.scheduler.settle(
+            return self._parts.scheduler.settle(
                 passage.lease, passage.call, live.usage, record.cost, whole=whole
             )
+        return None
 
     def _tell(self, record: CallRecord) -> None:
         self._parts.ledger.finished(record)
         self._parts.finished(record)
-
-
-def _read_meter(passage: Passage, call: Call, meter: Meter) -> None:
-    live = passage.live
-    usage = _used(passage, call, meter)
-    # What is only looked at again was used, and counted, when it was made.
-    live.usage = None if call.method == "GET" else usage
-    complete = passage.relay.end is End.WHOLE
-    try:
-        ended = _read_end(live, meter)
-        complete = (ended or (complete and not meter.unfinished)) and not meter.unread
-    except Exception as error:  # noqa: BLE001 - the guard around foreign code
-        log.warning("the end of call %s is not known: %s", live.call_id, type(error).__name__)
-    if live.usage is not None:
-        live.usage_state = UsageState.REPORTED if complete else UsageState.PARTIAL
-    elif call.endpoint.counts:
-        live.usage_state = UsageState.UNKNOWN
-
-
-def _read_end(live: LiveCall, meter: Meter) -> bool:
-    """What an answer says of itself; whether its end was seen."""
-    live.model_served = meter.model or live.model_served
-    if meter.finished and live.outcome is Outcome.CANCELLED:
-        # Some clients close as soon as they have read the end.
-        live.outcome = Outcome.OK
-    if meter.error is not None and live.outcome is Outcome.OK:
-        live.outcome = Outcome.UPSTREAM_ERROR
-        live.reason = f"in its answer: {code_word(meter.error)}"
-    return meter.finished
-
-
-def _used(passage: Passage, call: Call, meter: Meter) -> Usage | None:
-    try:
-        usage = meter.usage()
-        if usage is not None and passage.provider is not None:
-            usage = passage.provider.vendor.normalise(usage, call.endpoint)
-    except Exception as error:  # noqa: BLE001 - a plugin's accounting must never break traffic
-        log.warning("the usage of call %s is lost: %s", passage.live.call_id, type(error).__name__)
-        return None
-    return usage

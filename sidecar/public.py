@@ -13,6 +13,7 @@ from sidecar.dialect import (
     Meter,
     ModelAt,
     ModelEntry,
+    is_pending,
 )
 from sidecar.errors import Kind, Refusal, Refused
 from sidecar.events import SseMeter
@@ -30,7 +31,7 @@ from sidecar.meters import (
 )
 from sidecar.peeking import ABSENT, mapping, number, peek, text, truth
 from sidecar.splice import cut_null, splice_field
-from sidecar.usage import CallRecord, Usage
+from sidecar.usage import CallRecord, Part, Usage
 from sidecar.vendor import (
     Ask,
     Field,
@@ -75,6 +76,7 @@ __all__ = [
     "ModelAt",
     "ModelEntry",
     "NoMeter",
+    "Part",
     "Prepared",
     "Quota",
     "QuotaKind",
@@ -97,6 +99,7 @@ __all__ = [
     "error_text",
     "error_word",
     "hookimpl",
+    "is_pending",
     "judge_by_status",
     "judge_by_word",
     "mapping",

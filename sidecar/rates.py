@@ -18,6 +18,8 @@ NANO = 1_000_000_000
 """Nano-dollars in a dollar."""
 REQUESTS = "requests"
 INPUT, OUTPUT = "input_tokens", "output_tokens"
+CONTEXT = "context_tokens"
+"""The size by which tiers go, where it is not that of the whole input."""
 
 Rate = Decimal | tuple[tuple[int, Decimal], ...]
 """Dollars for `Unit.per` of a unit; or pairs of (above how many input tokens, dollars), the lowest
@@ -69,16 +71,17 @@ class Rates:
             if tokens and total not in rates
         )
 
-    def cost(self, counts: Counts) -> Fraction | None:
+    def cost(self, counts: Counts, size: int | None = None) -> Fraction | None:
         """Nano-dollars, exact; None when the rates do not say: nobody told how much of what they
-        are for was used, or tokens were used that no rate is for."""
+        are for was used, or tokens were used that no rate is for. `size` is the input that prices
+        by size go by; None: all of it."""
         if self._needs.isdisjoint(counts):
             return None
         own = self._own(counts)
         for total, parts in self._unpaid:
             if counts.get(total, 0) > sum(own[at] for at in parts):
                 return None
-        return self._sum(counts, own)
+        return self._sum(counts, own, size)
 
     def estimate(self, counts: Counts) -> Fraction | None:
         """The same for counts that are guesses: what has no rate costs nothing; None only when
@@ -96,8 +99,10 @@ class Rates:
             own.append(max(count, 0))
         return own
 
-    def _sum(self, counts: Counts, own: list[int]) -> Fraction:
-        total, size = 0, counts.get(INPUT, 0)
+    def _sum(self, counts: Counts, own: list[int], size: int | None = None) -> Fraction:
+        total = 0
+        if size is None:
+            size = counts.get(CONTEXT, counts.get(INPUT, 0))
         for line, count in zip(self._lines, own, strict=True):
             if count:
                 rate = line.steps[0][1]

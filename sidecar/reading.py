@@ -13,7 +13,7 @@ from pathlib import Path
 from sidecar import counts, tables
 from sidecar.errors import SidecarError
 from sidecar.migrations import MIGRATIONS
-from sidecar.tables import Contents, KeyState, KeyTimes, Owner
+from sidecar.tables import Contents, KeyState, KeyTimes, read_owner
 
 FILE = "sidecar.db"
 APPLICATION = 0x53434152
@@ -63,7 +63,7 @@ def load(connection: sqlite3.Connection) -> Contents:
     kept = [counts.from_row(*row) for row in connection.execute(counts.SELECT)]
     return Contents(
         {name: KeyState(*rest) for name, *rest in keys},
-        {(kind, id_): (Owner(*owner), made) for kind, id_, *owner, made in objects},
+        {(kind, id_): (read_owner(*owner), made) for kind, id_, *owner, made in objects},
         {count.name: count for count in kept},
     )
 

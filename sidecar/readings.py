@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from sidecar.body_memory import BodyMemory
 from sidecar.config import Urgency
 from sidecar.credentials import Vault
+from sidecar.gates import Unit
 from sidecar.holds import in_words
 from sidecar.metrics import Metrics
 from sidecar.pacing import Bucket, per
@@ -32,6 +34,21 @@ def read_parts(
         "sidecar_plugin_failures_total",
         lambda: (((name,), count) for name, count in registry.failures.items()),
     )
+
+
+def read_bodies(metrics: Metrics, bodies: BodyMemory) -> None:
+    """Have the metrics ask how much memory request bodies take."""
+    metrics.read(
+        "sidecar_request_body_bytes",
+        lambda: ((("memory",), bodies.held), (("file",), bodies.in_files)),
+    )
+    metrics.read("sidecar_request_body_limit_bytes", lambda: (((), bodies.ceiling),))
+    metrics.read("sidecar_request_bodies_waiting", lambda: (((), bodies.waiting),))
+
+
+def read_log(metrics: Metrics, dropped: Callable[[], int]) -> None:
+    """Have the metrics ask how many lines are missing from the log."""
+    metrics.read("sidecar_log_lines_dropped_total", lambda: (((), dropped()),))
 
 
 def read_scheduler(metrics: Metrics, scheduler: Scheduler, retries: RetryBudget) -> None:
@@ -68,8 +85,10 @@ def _ratios(scheduler: Scheduler) -> Figures:
     now = scheduler.now()
     for name, window in scheduler.limits:
         window.slide(now)
-        used = 1.0 if window.limit <= 0 else window.used / window.limit
-        yield (window.scope, window.kind, name[-1]), max(0.0, used)
+        # Of a budget what was spent: what is only reserved comes back.
+        used = window.settled if window.unit is Unit.MONEY else window.used
+        ratio = 1.0 if window.limit <= 0 else used / window.limit
+        yield (window.scope, window.kind, name[-1]), max(0.0, ratio)
 
 
 def _buckets(scheduler: Scheduler) -> Iterator[tuple[tuple[str, ...], Bucket, float]]:

@@ -17,26 +17,28 @@ ANY_MOMENT = 2.0
 """Seconds of Retry-After when room may come at any moment: some other call has to end."""
 
 
-def refusal(no_room: NoRoom, patience: float) -> Refused:
+def refusal(no_room: NoRoom, patience: float, most: float | None = None) -> Refused:
     """The answer to a call that was not let through. `patience` is how long it could have waited
-    in all, in seconds."""
+    in all, in seconds; `most` how long its client would have let it, if that is known."""
     if no_room.full:
         return Refused(Kind.OVERLOADED, "too many calls wait already", retry_after=ANY_MOMENT)
     soonest = no_room.soonest
     gate = soonest.last
     wait = soonest.opens - no_room.now
     parts = reasons(no_room.blocked), when(soonest, no_room.now)
-    why = "; ".join((*parts, _patience(no_room.waited, patience)))
+    why = "; ".join((*parts, _patience(no_room.waited, patience, most)))
     kind = _kind(gate)
     if kind is Kind.BUDGET_SPENT or soonest.opens == NEVER:
-        return Refused(kind, why, headers=_figures(gate, wait, no_room.now), final=True)
+        figures = _figures(gate, wait, no_room.now)
+        opens_in = None if soonest.opens == NEVER else wait
+        return Refused(kind, why, headers=figures, final=True, opens_in=opens_in)
     retry_after = min(max(wait, 1.0), LONGEST) if wait > 0 else ANY_MOMENT
     headers = _figures(gate, wait, no_room.now)
     return Refused(kind, why, retry_after=retry_after, headers=headers)
 
 
 def _kind(gate: Gate) -> Kind:
-    if gate.unit is Unit.MONEY:
+    if gate.spent:
         return Kind.BUDGET_SPENT
     if isinstance(gate, Cooldown):
         if gate.verdict is Verdict.SPENT:
@@ -77,10 +79,13 @@ def span(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{math.ceil(minutes / 60)} h"
 
 
-def _patience(waited: float, patience: float) -> str:
-    if waited < 0.5:
-        return f"that is longer than its max_wait of {patience:g} s"
-    return f"it waited {waited:.0f} s of its max_wait of {patience:g} s"
+def _patience(waited: float, patience: float, most: float | None) -> str:
+    bound = f"its max_wait of {patience:g} s"
+    if most is not None and most < patience:
+        bound = f"the {most:g} s that its client's timeout leaves for waiting"
+    return (
+        f"that is longer than {bound}" if waited < 0.5 else f"it waited {waited:.0f} s of {bound}"
+    )
 
 
 def _figures(gate: Gate, wait: float, now: float) -> tuple[tuple[str, str], ...]:

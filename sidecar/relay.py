@@ -145,6 +145,26 @@ class Relay:
         self.end = End.WHOLE
         return response
 
+    async def begin(self, headers: Fields) -> None:
+        """Send the head of a stream before there is an answer: 200, whatever comes of it. `run`
+        then goes on with the answer, or `fail` with its failure."""
+        response = Relayed(200, "OK", headers, None)
+        self._response, self._headers = response, headers
+        await response.prepare(self._request)
+
+    async def ping(self, data: bytes) -> None:
+        """Send something that means nothing, between the head and the answer."""
+        assert self._response is not None  # noqa: S101 - it was begun
+        await self._response.write(data)
+
+    async def fail(self, event: bytes) -> web.StreamResponse:
+        """End a stream that was begun, and had nothing of an answer, with an error event."""
+        assert self._response is not None  # noqa: S101 - it was begun
+        await self._response.write(event)
+        await self._response.write_eof()
+        self.end = End.WHOLE
+        return self._response
+
     async def run(
         self, reply: Reply, headers: Fields, meter: Meter,
         hiding: Hiding | None = None, masking: ErrorEventMask | None = None,
@@ -155,15 +175,17 @@ class Relay:
         self._hiding, self._masking = hiding, masking
         # What is taken out changes how long it is.
         length = reply.length if hiding is None else None
-        if length is not None and length <= WHOLE:
+        if length is not None and length <= WHOLE and not self.started:
             body, _ = await reply.read_all(WHOLE)
             meter.feed(body)
             if masking is not None:
                 body = masking.feed(body) + masking.rest()
             return await self.send(reply.status, reply.reason, headers, body, length)
-        response = Relayed(reply.status, reply.reason, headers, length)
-        self._response, self._headers = response, headers
-        await response.prepare(self._request)
+        response = self._response
+        if response is None:
+            response = Relayed(reply.status, reply.reason, headers, length)
+            self._response, self._headers = response, headers
+            await response.prepare(self._request)
         try:
             await self._pump(reply, response, meter)
         except UpstreamError as error:

@@ -15,11 +15,12 @@ import stat
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from watchfiles import awatch
 
+from sidecar.authorities import unusable_authorities
 from sidecar.config import Snapshot
 from sidecar.credentials import Vault
 from sidecar.errors import ConfigError, Place, Problem
@@ -174,9 +175,7 @@ class Configuration:
             if now != stamp:
                 stamp = now
                 changed.set()
-            stale = await asyncio.to_thread(self.vault.stale)
-            if stale:
-                await asyncio.to_thread(self.vault.renew, stale)
+            await self.vault.renew_stale()
 
     async def _settled(self, known: bytes | None) -> bytes:
         text = read_file(self.file)
@@ -191,7 +190,9 @@ class Configuration:
     def _build(self, text: bytes, known: Snapshot | None = None) -> Snapshot:
         snapshot = known or understand(text, self.file, self.registry)
         self.vault.load(snapshot)
-        return snapshot
+        # Not a reason to refuse the file: a key must be revocable whatever became of a certificate.
+        unusable = (replace(each, warning=True) for each in unusable_authorities(snapshot))
+        return replace(snapshot, warnings=(*snapshot.warnings, *unusable))
 
     def _accept(self, snapshot: Snapshot, text: bytes, changes: Sequence[str]) -> None:
         now = self.wall()
@@ -204,6 +205,7 @@ class Configuration:
             log.warning("%s", warning)
         for listener in self.listeners:
             listener(snapshot)
+        self.vault.announce()
 
     def _tell(self, *, accepted: bool) -> None:
         for tell in self.told:

@@ -42,6 +42,21 @@ class Rewriter:
         """Whether a body that is streamed through turned out to be malformed on the way."""
         return self._streamed and self._stream.exception() is not None
 
+    def release(self) -> None:
+        """Forget the bodies: the answer has begun, and none is sent again."""
+        self._call.held.release()
+        self.forget_copies()
+
+    def forget_copies(self) -> None:
+        """Forget the edited bodies; they are made again when they are needed."""
+        self._bodies.clear()
+        self._asking.clear()
+
+    def edits(self, candidate: Candidate) -> bool:
+        """Return whether this candidate gets an edited copy of the body."""
+        in_body = self._call.endpoint.model_at in {ModelAt.BODY, ModelAt.FORM}
+        return (in_body and self.renames(candidate.model)) or self._may_ask(candidate)
+
     def renames(self, model: str | None) -> bool:
         """Whether this candidate knows the model by another name."""
         return model is not None and model != self._call.model
@@ -57,6 +72,10 @@ class Rewriter:
         in_body = self._call.endpoint.model_at in {ModelAt.BODY, ModelAt.FORM}
         return (in_body and self.renames(candidate.model)) or self.asks(candidate)
 
+    def _may_ask(self, candidate: Candidate) -> bool:
+        wanted = self._call.key.group.ask_usage and self._call.facts.streaming
+        return wanted and not candidate.provider.vendor.streams_usage
+
     def body(self, candidate: Candidate) -> bytes | AsyncIterable[bytes] | None:
         """The body for a candidate; None when there is none."""
         asking = self._with_question(candidate)
@@ -64,8 +83,7 @@ class Rewriter:
 
     def _with_question(self, candidate: Candidate) -> bytes | None:
         call, model = self._call, candidate.model
-        wanted = call.key.group.ask_usage and call.facts.streaming
-        if not wanted or candidate.provider.vendor.streams_usage:
+        if not self._may_ask(candidate):
             return None
         if model not in self._asking:
             named = self._named(model) if self.renames(model) else call.plain

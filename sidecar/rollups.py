@@ -2,7 +2,7 @@
 
 A call is added in the transaction that writes its row, and only if the row is new: both say the
 same, whatever happens in between. Runs no statement. What a call counts as is told once, by the
-view `call_figures` (`sidecar.migrations`).
+views `call_figures` and `part_figures` (`sidecar.migrations`).
 """
 
 from __future__ import annotations
@@ -43,15 +43,30 @@ _MEET = """
 
 LAST_CALL = "SELECT coalesce(max(rowid), 0) FROM calls"
 """The number before that of the next new row."""
-_FRESH = "WITH fresh AS MATERIALIZED (SELECT {} FROM call_figures WHERE number > ?)"
+_OF_PARTS = ", ".join([*(f"0 AS {name}" for name in COUNTS), *FIGURES])
+ALL_FIGURES = f"""
+    (SELECT number, started, session, {_COLUMNS} FROM call_figures
+    UNION ALL SELECT number, started, session, {_KEYS}, {_OF_PARTS} FROM part_figures)
+"""  # noqa: S608 - constants
+"""What every call counts as, where parts of it are told by their own models."""
+_FRESH = "WITH fresh AS MATERIALIZED (SELECT {} FROM {} WHERE number > ?)"
 """The calls written since `LAST_CALL` was asked: found by their numbers first, lest an index of all
 calls looks quicker."""
-_FRESH_LINES = _FRESH.format(_COLUMNS)
-_FRESH_PROGRAMS = _FRESH.format("key, program, started")
+_FRESH_LINES = _FRESH.format(_COLUMNS, ALL_FIGURES)
+_FRESH_PROGRAMS = _FRESH.format("key, program, started", "call_figures")
 ADD_CALLS = f"""
     INSERT INTO days ({_COLUMNS}) {_FRESH_LINES} SELECT {_KEYS}, {_SUMS} FROM fresh WHERE true
     GROUP BY {_KEYS} {_ON_CONFLICT}
 """  # noqa: S608 - constants
+_TAKEN = ", ".join(f"-sum({name})" for name in COUNTS + FIGURES)
+TAKE_CALL, ADD_CALL = (
+    f"""
+    INSERT INTO days ({_COLUMNS}) SELECT {_KEYS}, {sums} FROM {ALL_FIGURES}
+    WHERE number = ? GROUP BY {_KEYS} {_ON_CONFLICT}
+    """  # noqa: S608 - constants
+    for sums in (_TAKEN, _SUMS)
+)
+"""Take a call off the books by day, and add it again, by the number of its row."""
 SELECT_NEW_PROGRAMS = f"""
     {_FRESH_PROGRAMS} SELECT key, program FROM fresh
     WHERE key <> '' AND program <> ''

@@ -18,25 +18,22 @@ from sidecar.config import Key, Snapshot
 from sidecar.counts import Count
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
 from sidecar.estimates import Estimates
-from sidecar.gates import Gate, Unit, need, sharing
+from sidecar.gates import Gate, Need, Unit, need, sharing
 from sidecar.holds import Held, Holds, in_words
 from sidecar.intake import Call
 from sidecar.leases import CallAt, Lease, NoRoom, Option, Waiter
 from sidecar.limits import Limits, route_name
-from sidecar.needs import counted, guess, size_of
+from sidecar.needs import binds_free_calls, counted, guess, size_of
 from sidecar.network import Network, is_remote
 from sidecar.pacing import as_judgement
 from sidecar.prices import Prices
+from sidecar.pricing import LEAST_NANO_DOLLARS, UNPRICED, Pricing, settled_amount, unpriced_at
 from sidecar.routing import Candidate
 from sidecar.usage import Cost, Usage
 from sidecar.verdicts import Judgement
 
 TOLERATED = 5
 """Failures in a row that may lie in what was asked, before an account is left alone."""
-UNPRICED = (
-    "no price is known, and calls without one are refused while there is a budget (unpriced: "
-    "refuse); add one under prices:"
-)
 MOST_WAYS = 8192
 """Ways of calls whose gates are remembered; past it all are looked up anew."""
 
@@ -61,7 +58,7 @@ class Scheduler:
         self, sources: Sources, prices: Prices, keep: Callable[[Count], None], state: Path
     ) -> None:
         self._clock = sources.clock
-        self._prices = prices
+        self.pricing = Pricing(prices)
         self.limits = Limits(sources.wall, keep)
         self.accounts = Accounts(sources.clock, sources.wall, sources.draw, self._gates_changed)
         self.admission = Admission(sources.clock, sources.call_at)
@@ -86,7 +83,7 @@ class Scheduler:
             found = [self._option(key, call, each, further) for each in candidates]
             priced = [option for option in found if option is not None]
             if not priced:
-                raise Refused(Kind.FORBIDDEN, f"{UNPRICED}: {_models(candidates)}")
+                raise Refused(Kind.FORBIDDEN, f"{UNPRICED}: {unpriced_at(candidates)}")
             return priced
 
         key = call.key
@@ -141,23 +138,23 @@ class Scheduler:
     def settle(
         self, lease: Lease[Candidate], call: Call, usage: Usage | None, cost: Cost | None,
         *, whole: bool, typical: bool = True,
-    ) -> None:  # fmt: skip
-        """An answer is over: count what the vendor says it took, and what that cost. `whole`: the
-        figures are final; what is not known stays as it was estimated. `typical`: what is like it
-        will be estimated by it."""
+    ) -> Need:  # fmt: skip
+        """An answer is over: count what it took and cost, and return that. `whole`: the figures are
+        final; what is not known stays as estimated. `typical`: its like is estimated by it."""
         estimate = lease.option.need
         supposed, most = estimate[Unit.INPUT], estimate[Unit.OUTPUT_AT_MOST]
-        money = estimate[Unit.MONEY] if cost is None else cost.charged
+        money = settled_amount(estimate[Unit.MONEY], None if cost is None else cost.charged)
         if usage is None:
-            lease.settle(need(supposed, most, money))
-            return
+            lease.settle(used := need(supposed, most, money))
+            return used
         read, made = counted(lease.place, usage)
         read = supposed if usage.input_tokens is None else read
         made = made if whole and usage.output_tokens is not None else max(made, most)
-        lease.settle(need(read, made, money))
+        lease.settle(used := need(read, made, money))
         if whole and typical and call.model is not None:
             guessed, _ = guess(lease.place, size_of(call), call.facts.max_output)
             self.estimates.learn(call.key.name, call.model, guessed, read, made)
+        return used
 
     @property
     def granted(self) -> int:
@@ -192,6 +189,7 @@ class Scheduler:
     def reconcile(self, snapshot: Snapshot) -> None:
         """Follow the configuration: every count stays, every waiting call is judged anew."""
         self._snapshot = snapshot
+        self.pricing.reconcile()
         self.holds.reconcile(snapshot)
         self.limits.reconcile(snapshot)
         self.accounts.reconcile(snapshot.providers)
@@ -231,24 +229,25 @@ class Scheduler:
         """The way to a candidate; None when its price is unknown and such calls are refused."""
         read, made = self.tokens(call, candidate)
         gates = (*self._gates(key, call, candidate), *further)
-        return self._priced(
-            key, call.model, candidate, gates, read, made, counts=call.endpoint.counts
-        )
+        if call.is_free:
+            return Option(candidate, gates, need(0, 0))
+        option = self._priced(key, call.model, candidate, gates, read, made)
+        if option is not None and option.need[Unit.MONEY] == LEAST_NANO_DOLLARS:
+            self.pricing.note_unpriced(key, call.model, candidate)
+        return option
 
     def _priced(
         self, key: Key, model: str | None, candidate: Candidate, gates: tuple[Gate, ...],
-        read: int, made: int, *, counts: bool = True,
+        read: int, made: int,
     ) -> Option[Candidate] | None:  # fmt: skip
         likely = self.estimates.likely(key.name, model or "", made, sharing(gates))
         if not any(gate.unit is Unit.MONEY for gate in gates):
             return Option(candidate, gates, need(read, likely, 0, made))
-        money = self._prices.estimate(
-            candidate.provider, key.group, model, candidate.model, read, made
-        )
-        refuses = self._snapshot is not None and self._snapshot.refuse_unpriced
-        if money is None and refuses and counts:
+        money = self.pricing.expected(key, model, candidate, read, made)
+        if money is None and self._snapshot is not None and self._snapshot.refuse_unpriced:
             return None
-        return Option(candidate, gates, need(read, likely, money or 0, made))
+        money = LEAST_NANO_DOLLARS if money is None else money
+        return Option(candidate, gates, need(read, likely, money, made))
 
     def _tokens(
         self, key: str, model: str, candidate: Candidate, size: int, bound: int | None
@@ -258,7 +257,8 @@ class Scheduler:
 
     def _gates(self, key: Key, call: Call, candidate: Candidate) -> tuple[Gate, ...]:
         route = candidate.route
-        way = (key.name, id(route), candidate.credential_name, call.model, candidate.model)
+        names = (call.model, candidate.model, call.is_free)
+        way = (key.name, id(route), candidate.credential_name, *names)
         found = self._ways.get(way)
         if found is None:
             if len(self._ways) >= MOST_WAYS:
@@ -266,7 +266,9 @@ class Scheduler:
             # The route is kept with it: its id must not become another's.
             # By the key that it came in with: today's has no such route object.
             name = route_name(call.key, route)
-            found = self._ways[way] = (route, self.gates(key, candidate, call.model, name))
+            gates = self.gates(key, candidate, call.model, name)
+            gates = tuple(filter(binds_free_calls, gates)) if call.is_free else gates
+            found = self._ways[way] = (route, gates)
         return found[1]
 
     def _today(self, key: Key) -> Key:
@@ -294,7 +296,3 @@ class Scheduler:
     def _rejudge(self) -> None:
         self._ways.clear()
         self.admission.rejudge()
-
-
-def _models(candidates: Sequence[Candidate]) -> str:
-    return ", ".join(dict.fromkeys(f"{each.model} at {each.provider.name}" for each in candidates))

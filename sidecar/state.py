@@ -9,6 +9,7 @@ import fcntl
 import logging
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from sidecar.errors import SidecarError
 
 LOG = logging.getLogger("sidecar.state")
 OTHERS = 0o077
+EDIT_QUEUE_SECONDS = 30.0
+EDIT_POLL_SECONDS = 0.02
 
 
 class StateInUse(SidecarError):
@@ -55,6 +58,40 @@ def lock(state: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def edit_lock(state: Path) -> Iterator[None]:
+    """Hold the right to change a configuration until the block ends, after the commands that hold
+    it now.
+
+    After `EDIT_QUEUE_SECONDS`, and where no lock file can be written, the block runs without it: an
+    edit is never written over another one anyway, it is refused.
+    """
+    try:
+        prepare(state)
+        handle = os.open(state / "edit.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        yield
+        return
+    try:
+        _queue(handle)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _queue(handle: int) -> None:
+    deadline = time.monotonic() + EDIT_QUEUE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(EDIT_POLL_SECONDS)
+        except OSError:  # a file system without locks
+            return
+        else:
+            return
 
 
 def is_held(state: Path) -> bool:

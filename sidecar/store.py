@@ -15,12 +15,14 @@ from concurrent.futures import Future
 from pathlib import Path
 from threading import Event, Lock, Thread
 
+from sidecar import spill
 from sidecar.counts import Count
 from sidecar.database import Database, is_broken, open_database, set_aside
 from sidecar.errors import SidecarError
 from sidecar.notices import Notices
 from sidecar.reading import FILE, read_contents
-from sidecar.tables import Batch, Contents, Keep, KeyState, ObjectKey, Owner, Step, day_of
+from sidecar.tables import Batch, Contents, Keep, KeyState, Learned, ObjectKey, Owner, Step, day_of
+from sidecar.usage import CallRecord
 
 LOG = logging.getLogger("sidecar.ledger")
 GATHER = 0.25
@@ -58,6 +60,7 @@ class Store:
         self._taken_over = False
         self._lock = Lock()
         self._batch = Batch()
+        self._in_hand = Batch()
         self._flushes: list[Future[bool]] = []
         self._stopped: Future[bool] = Future()
         self._work, self._hurry, self._stop = Event(), Event(), Event()
@@ -93,6 +96,36 @@ class Store:
         self._work.set()
         return future
 
+    def saved(self) -> Future[bool]:
+        """After `stop`: save what is unwritten, also while the thread is stuck in a write."""
+        future: Future[bool] = Future()
+
+        def save() -> None:
+            self._save_unwritten()
+            self._answer([future], written=True)
+
+        Thread(target=save, name="sidecar-ledger-save", daemon=True).start()
+        return future
+
+    def _save_unwritten(self) -> None:
+        """Keep what waits, or is being written, in a file for the next start; log what is lost."""
+        with self._lock:
+            batch = self._in_hand.then(self._batch)
+            self._in_hand = self._batch = Batch()
+        calls = sum(isinstance(step, CallRecord) for step in batch.steps)
+        if not len(batch):
+            return
+        try:
+            spill.save(self._state, batch, self.keep)
+        except (sqlite3.Error, OSError, SidecarError) as error:
+            self.dropped += calls
+            LOG.error("%d finished calls are lost: %s; %s", calls, self.warning, error)
+            return
+        LOG.warning(
+            "the ledger could not be written before the end; %d finished calls wait in %s for the"
+            " next start", calls, self._state / spill.FILE,
+        )  # fmt: skip
+
     def key(self, name: str, state: KeyState) -> None:
         """The state of a key changed."""
         with self._lock:
@@ -103,6 +136,13 @@ class Store:
         """An object was created, or seen again."""
         with self._lock:
             self._batch.objects[key] = (owner, created)
+        self._notice()
+
+    def learned(self, key: ObjectKey, owner: Owner, created: float, learned: Learned) -> None:
+        """What an object used is known; never one of both without the other."""
+        with self._lock:
+            self._batch.objects[key] = (owner, created)
+            self._batch.steps.append(learned)
         self._notice()
 
     def count(self, count: Count) -> None:
@@ -138,6 +178,7 @@ class Store:
             more = self._turn()
         self._turn()
         self._close()
+        self._save_unwritten()
         self._answer([self._stopped], written=not self.warning)
 
     def _turn(self) -> bool:
@@ -154,7 +195,7 @@ class Store:
         try:
             database = self._open()
             self.notices.new_programs(database.write(batch, self.keep))
-            batch = Batch()  # it is written: whatever fails from here on must not write it again
+            batch = self._in_hand = Batch()  # it is written, and must not be written again
             self._recovered()
             self._look(database)
             return self._tidy(database)
@@ -170,10 +211,16 @@ class Store:
         if self._database is None:
             self._database = open_database(self._state, self._wall())
             if not self._taken_over:  # later on, what has not ended is this process's own
+                self._replay(self._database)
                 self._database.take_over()
                 self._taken_over = True
             self._opened(self._database.load())
         return self._database
+
+    def _replay(self, database: Database) -> None:
+        found = spill.replay(self._state, database, self._wall())
+        if found:
+            LOG.info("%d calls that a stop left unwritten are on the ledger now", found)
 
     def _look(self, database: Database) -> None:
         """See now and then whether a key is used far above its habit."""
@@ -194,12 +241,14 @@ class Store:
         self._hurry.clear()
         with self._lock:
             batch, self._batch = self._batch, Batch()
+            self._in_hand = batch
             flushes, self._flushes = self._flushes, []
         return batch, flushes
 
     def _put_back(self, batch: Batch) -> None:
         with self._lock:
             self._batch = batch.then(self._batch)
+            self._in_hand = Batch()
             surplus = len(self._batch.steps) - MOST_STEPS
             del self._batch.steps[MOST_STEPS:]
         if surplus > 0:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 
 import msgspec
+from msgspec import Struct
 
 from sidecar.counts import Counts
-from sidecar.usage import CallRecord, Usage
+from sidecar.usage import CallRecord, Cost, Usage, UsageState
 
 DAYS_KEPT = 400
 """Days for which the books by day are kept at least: a month of this year beside that of the last.
@@ -20,11 +21,12 @@ OBJECT_DAYS = 90
 OBJECT_COUNT = 50_000
 """How long, and how many, created objects are remembered; the oldest go first."""
 
-_ROW = ", ".join("?" * 44)
+_ROW = ", ".join("?" * 45)
 INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({_ROW})"  # noqa: S608 - "?" alone
 """A call that is already on the books stays as it is: nothing is counted twice."""
 INSERT_UNDER_WAY = f"INSERT OR REPLACE INTO under_way VALUES ({_ROW})"  # noqa: S608 - "?" alone
 """Its row goes when that of the ended call comes."""
+SELECT_CALLS = "SELECT * FROM calls"
 SELECT_UNDER_WAY = "SELECT * FROM under_way"
 DELETE_UNDER_WAY = "DELETE FROM under_way"
 
@@ -41,12 +43,12 @@ UPSERT_KEY = """
         program = CASE excluded.program WHEN '' THEN program ELSE excluded.program END
 """
 UPSERT_OBJECT = """
-    INSERT OR REPLACE INTO objects (kind, id, provider, credential, group_name, created)
-    VALUES (?, ?, ?, ?, ?, ?)
+    INSERT OR REPLACE INTO objects (kind, id, provider, credential, group_name, claim, created)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 SELECT_KEYS = "SELECT name, digest, last_seen, last_used, last_refused, program FROM keys"
 SELECT_OBJECTS = f"""
-    SELECT kind, id, provider, credential, group_name, created FROM
+    SELECT kind, id, provider, credential, group_name, claim, created FROM
         (SELECT * FROM objects ORDER BY created DESC LIMIT {OBJECT_COUNT})
     ORDER BY created
 """  # noqa: S608 - a constant
@@ -112,13 +114,40 @@ def later(one: float | None, other: float | None) -> float | None:
     return max(one, other)
 
 
+class Claim(Struct, frozen=True, omit_defaults=True):
+    """What is needed to book the usage of an object once an answer tells it.
+
+    `call_id` is the call that made it, of `key` on `route`, at `started` (seconds since the epoch)
+    for the model that was asked for and sent. `booked` is what that call's books say of it so far,
+    for `listed` and `charged` nano-dollars; `counted` is its input, output and money in limits by
+    the calendar. `state` and `whole` are what the call's usage and cost become; `priced_as` is the
+    name by which it is priced, where its route gives one.
+    """
+
+    call_id: str
+    key: str
+    route: str
+    started: float
+    model_asked: str | None = None
+    model_sent: str | None = None
+    booked: Usage | None = None
+    listed: int = 0
+    charged: int = 0
+    counted: tuple[int, int, int] = (0, 0, 0)
+    state: UsageState = UsageState.REPORTED
+    whole: bool = True
+    priced_as: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who an object of a provider belongs to: its id means nothing anywhere else."""
+    """Who an object of a provider belongs to: its id means nothing anywhere else. `claim` is there
+    while nobody has told what it used."""
 
     provider: str
     credential: str
     group: str
+    claim: Claim | None = None
 
 
 ObjectKey = tuple[str, str]
@@ -158,7 +187,18 @@ class UnderWay:
     record: CallRecord
 
 
-Step = CallRecord | UnderWay | Renamed | Forgotten
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A later answer told what an object used: `usage` for `cost`, in place of what the books of
+    the claim's call say of it so far."""
+
+    claim: Claim
+    usage: Usage
+    cost: Cost | None
+    model_served: str | None
+
+
+Step = CallRecord | UnderWay | Renamed | Forgotten | Learned
 
 
 @dataclass(slots=True)
@@ -210,9 +250,6 @@ class NewProgram:
 
 Plain = str | int | float | bytes | None
 BIGGEST = (1 << 63) - 1
-MOST_TOKENS, MOST_COST = 1 << 40, 1 << 46
-"""No call uses a million million tokens, or costs 70,000 dollars (in nano-dollars): one that says
-so must not make a sum of many exceed what SQLite can add up."""
 
 
 def plain(value: Plain) -> Plain:
@@ -233,57 +270,19 @@ def key_row(name: str, state: KeyState) -> tuple[Plain, ...]:
 
 def object_row(key: ObjectKey, owner: Owner, created: float) -> tuple[Plain, ...]:
     """The parameters of `UPSERT_OBJECT`."""
-    return (*map(plain, (*key, owner.provider, owner.credential, owner.group)), created)
+    claim = None if owner.claim is None else msgspec.json.encode(owner.claim).decode()
+    return (*map(plain, (*key, owner.provider, owner.credential, owner.group, claim)), created)
+
+
+def read_owner(provider: str, credential: str, group: str, claim: str | None) -> Owner:
+    """Return the owner that a row of `SELECT_OBJECTS` has; a claim that cannot be read is none."""
+    try:
+        found = None if claim is None else msgspec.json.decode(claim, type=Claim)
+    except msgspec.DecodeError:
+        found = None
+    return Owner(provider, credential, group, found)
 
 
 def day_of(moment: float, zone: tzinfo | None) -> date:
     """The day of a moment (seconds since the epoch) in `zone`; None is the machine's."""
     return datetime.fromtimestamp(moment, zone).date()
-
-
-def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[Plain, ...]:
-    """The parameters of `INSERT_CALL`; the call belongs to the day on which it began in `zone`."""
-    usage = record.usage or Usage()
-    refusal = None if record.refusal is None else record.refusal.name.lower()
-    row: tuple[Plain, ...] = (
-        record.call_id, record.started, record.key, record.group, record.vendor, record.dialect,
-        record.endpoint, record.method, record.model_asked, record.model_served, record.streaming,
-        record.provider, record.credential, record.status, record.outcome.value,
-        refusal, record.reason, _json(record.attempts),
-        record.wait, record.first_byte, record.duration,
-        *_tokens(usage),
-        _json(dict(usage.units)) if usage.units else "{}",
-        usage.service_tier, record.usage_state.value,
-        record.session, record.program,
-        _json(record.waits), *_cost(record), *_caller(record),
-        record.urgency, day_of(record.started, zone).isoformat(),
-        record.cost is None or record.cost.whole,
-    )  # fmt: skip
-    return tuple(map(plain, row))
-
-
-def _tokens(usage: Usage) -> tuple[int | None, ...]:
-    counts = (
-        usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
-        usage.cache_write_tokens, usage.cache_write_1h_tokens, usage.reasoning_tokens,
-    )  # fmt: skip
-    return tuple(None if count is None else min(count, MOST_TOKENS) for count in counts)
-
-
-def _cost(record: CallRecord) -> tuple[Plain, ...]:
-    cost = record.cost
-    if cost is None:
-        return (None, None, None)
-    return (min(cost.listed, MOST_COST), min(cost.charged, MOST_COST), cost.price)
-
-
-def _caller(record: CallRecord) -> tuple[Plain, ...]:
-    """All NULL when nobody looked; "" and 0 for what was looked for and not found."""
-    who = record.caller
-    if who is None:
-        return (None, None, None, None, None)
-    return (who.program, who.pid, who.directory, who.repo, who.branch)
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()

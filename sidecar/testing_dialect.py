@@ -6,8 +6,9 @@ Each message ends with what to do about it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from math import inf
 from typing import Any
 
 from sidecar.dialect import Dialect, Endpoint, Facts
@@ -35,6 +36,10 @@ def checks(dialect: Dialect, endpoint: Endpoint) -> dict[str, Callable[[], Itera
         "read": lambda: _reading(dialect, endpoint),
         "asking": lambda: _asking(dialect, endpoint),
         "unasked": lambda: _hiding(dialect, endpoint),
+        "ping": lambda: _pinging(dialect, endpoint),
+        "patience": lambda: _waiting("patience", dialect.patience, dialect.timeout_headers),
+        "curiosity": lambda: _waiting("curiosity", dialect.curiosity, ("User-Agent",)),
+        "deadline": lambda: _waiting("deadline", dialect.deadline, dialect.deadline_headers),
     }
 
 
@@ -71,6 +76,31 @@ def _hiding(dialect: Dialect, endpoint: Endpoint) -> Iterator[str]:
         elif shown and not shown.endswith((b"\n\n", b"\r\n\r\n")):
             fix = "keep the blank line that ends it"
             yield f"unasked makes {_short(shown)} of {_short(event)}; {fix}"
+
+
+def _pinging(dialect: Dialect, endpoint: Endpoint) -> Iterator[str]:
+    for query in ("", "alt=sse", "a=b&alt=sse", "%"):
+        ping: object = dialect.ping(endpoint, query)
+        if ping is None:
+            continue
+        if not isinstance(ping, bytes) or not ping.endswith((b"\n\n", b"\r\n\r\n")):
+            yield f"ping gives {ping!r}; give bytes that end with a blank line, or None"
+            continue
+        meter = dialect.meter(endpoint, "text/event-stream")
+        meter.feed(ping)
+        if meter.finished or meter.error or not meter.at_boundary:
+            yield f"its meter takes {_short(ping)} for something; a ping must mean nothing"
+
+
+def _waiting(
+    name: str, read: Callable[[Mapping[str, str]], object], headers: tuple[str, ...]
+) -> Iterator[str]:
+    for said in ("", "60", "0.5", "-1", "nan", "inf", "NOT_GIVEN", "1e999"):
+        found = read(dict.fromkeys(headers, said))
+        if found is None:
+            continue
+        if not isinstance(found, int | float) or not 0 < found < inf:
+            yield f"{name} gives {found!r} for {said!r}; give seconds above 0, or None"
 
 
 def _asks_only(body: bytes, asked: bytes) -> bool:

@@ -20,6 +20,7 @@ def checks(vendor: Vendor, registry: Registry) -> dict[str, Callable[[], Iterato
         "prepare": lambda: _addressing(vendor, registry),
         "normalise": lambda: _normalising(vendor),
         "price_list": lambda: _prices(vendor),
+        "unfit": lambda: _credentials(vendor),
         "fields": lambda: _fields(vendor.fields),
     }
 
@@ -30,6 +31,14 @@ def _normalising(vendor: Vendor) -> Iterator[str]:
             found: object = vendor.normalise(usage, Endpoint(name))
             if not isinstance(found, Usage):
                 yield f"normalise gives {type(found).__name__} for {name}; give a Usage"
+
+
+def _credentials(vendor: Vendor) -> Iterator[str]:
+    found: object = vendor.unfit(Secret(SECRET))
+    if not isinstance(found, str):
+        yield f"unfit gives {type(found).__name__}; give why not, or an empty text"
+    elif SECRET in found:
+        yield "unfit quotes the credential"
 
 
 def _prices(vendor: Vendor) -> Iterator[str]:

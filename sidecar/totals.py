@@ -38,6 +38,7 @@ def _usage(one: Usage | None, other: Usage | None) -> Usage | None:
         **{name: _sum(getattr(one, name), getattr(other, name)) for name in _ADDED},
         units=tuple(units.items()),
         service_tier=one.service_tier or other.service_tier,
+        parts=one.parts + other.parts,
     )
 
 
@@ -58,4 +59,11 @@ def _cost(one: Spent, other: Spent) -> Cost | None:
         sum(cost.charged for cost in costs),
         " + ".join(prices),
         whole=all(cost.whole for cost in costs) and all(each.cost is not None for each in used),
+        parts=_part_costs(one) + _part_costs(other),
     )
+
+
+def _part_costs(spent: Spent) -> tuple[Cost | None, ...]:
+    """The costs of the usage's parts, one for each."""
+    parts = () if spent.usage is None else spent.usage.parts
+    return tuple(spent.cost and spent.cost.of_part(number) for number in range(len(parts)))

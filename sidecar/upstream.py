@@ -20,6 +20,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from sidecar import exchange
+from sidecar.authorities import trusting
 from sidecar.config import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
 from sidecar.exchange import MAXIMUM_HEAD, Connector, Head, Tls, ask, onward, unrepeatable, was_sent
@@ -221,13 +222,7 @@ class Upstream:
             return True
         context = self._contexts.get(provider.ca_file)
         if context is None:
-            try:
-                context = ssl.create_default_context(cafile=provider.ca_file)
-            except OSError as error:
-                raise UpstreamError(
-                    Fault.TLS, f"ca_file {provider.ca_file} cannot be read: {error}", sent=False
-                ) from None
-            self._contexts[provider.ca_file] = context
+            context = self._contexts[provider.ca_file] = trusting(provider.ca_file)
         return context
 
 

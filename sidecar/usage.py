@@ -16,11 +16,14 @@ class Usage(Struct, frozen=True):
     """Tokens as a vendor reported them, normalised so that vendors can be added up.
 
     `input_tokens` includes cache reads and writes, `output_tokens` includes reasoning; the other
-    figures are parts of those two. `units` holds (name, count) of whatever else changes the price:
+    figures are parts of those two. Prices by size go by `context_tokens`, where a vendor tells the
+    input of one of the several requests that it made of a call; `input_tokens` is that of all.
+    `units` holds (name, count) of whatever else changes the price:
     what is not tokens (`images`, `audio_seconds`, `web_searches`), and tokens of other prices than
     text (`input_audio_tokens`, `cache_image_read_tokens`). `service_tier` is the vendor's own word,
     for the same reason. `reported_cost` is what the vendor itself says that the call costs, in
-    nano-dollars.
+    nano-dollars. `parts` are the requests that a vendor made of one call, where there were several:
+    each is in the other figures too, and priced by itself.
     """
 
     input_tokens: int | None = None
@@ -31,7 +34,24 @@ class Usage(Struct, frozen=True):
     reasoning_tokens: int | None = None
     units: tuple[tuple[str, int], ...] = ()
     service_tier: str | None = None
+    context_tokens: int | None = None
     reported_cost: int | None = None
+    parts: tuple[Part, ...] = ()
+
+
+class Part(Struct, frozen=True):
+    """What one of several requests used that a vendor made of a call.
+
+    `kind` is the vendor's word for it (`message`, `advisor_message`, `compaction`). `model` is None
+    where it is the call's own. `usage` has no parts, and no figures that the vendor gives for the
+    whole alone (`reasoning_tokens`). `largest` is the input of the largest request where a part is
+    the sum of several: prices by size go by it.
+    """
+
+    kind: str
+    model: str | None
+    usage: Usage
+    largest: int | None = None
 
 
 class UsageState(StrEnum):
@@ -99,14 +119,20 @@ class Cost(Struct, frozen=True):
     `listed` is list price times usage; `charged` is that times the group's multiplier. `price` says
     where the price comes from: the list, its version and its name for the model (`genai-prices
     0.2.3 openai/gpt-5.5`), the line of the file (`routes.yaml:14`), `reported` (by the vendor) or
-    `free`; several are joined by ` + `. Not `whole` is the cost of a call of which some attempt
-    cost nobody knows how much.
+    `free`; several are joined by ` + `. Not `whole` is the cost of a call of which some attempt,
+    or some part, cost nobody knows how much. `parts` are the costs of the usage's parts, in their
+    order, None for an unknown price; () where they are not priced one by one.
     """
 
     listed: int
     charged: int
     price: str
     whole: bool = True
+    parts: tuple[Cost | None, ...] = ()
+
+    def of_part(self, number: int) -> Cost | None:
+        """Return the cost of the usage's part of this number, None if it is not known."""
+        return self.parts[number] if number < len(self.parts) else None
 
 
 class Spent(Struct, frozen=True, omit_defaults=True):

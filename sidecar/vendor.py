@@ -178,6 +178,8 @@ class Vendor:
     serves: ClassVar[tuple[str, ...]] = ()
     dialects: ClassVar[Mapping[str, Serving]] = NO_DIALECTS
     fields: ClassVar[tuple[Field, ...]] = ()
+    other_base_paths: ClassVar[tuple[str, ...]] = ()
+    """Paths that a base URL of this vendor may have besides that of `base_url`."""
     local_server: ClassVar[LocalServer | None] = None
     codes: ClassVar[Mapping[str, Verdict]] = NO_CODES
     """This vendor's error codes and types that say more than the HTTP status does."""
@@ -195,6 +197,11 @@ class Vendor:
         """Address one attempt. The only place where a secret is revealed."""
         query = f"?{ask.query}" if ask.query else ""
         return Prepared(f"{ask.base_url}{ask.path}{query}", placed(ask))
+
+    def unfit(self, secret: Secret) -> str:
+        """Why a text cannot be a credential here, in words that do not quote it; "" where it may
+        be one. Never raises."""
+        return ""
 
     def estimate(self, body_bytes: int, max_output: int | None) -> tuple[int, int | None]:
         """Input and output tokens to reserve; the output is None when the request has no bound."""

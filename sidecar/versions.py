@@ -1,8 +1,10 @@
 """The configurations that were in force, newest first: their texts, kept so that one can go back.
 
-    STATE/versions/000042.yaml    what was accepted, byte for byte
-    STATE/versions/000042.json    when, and what it changed
+    STATE/versions/FILE/000042.yaml    what was accepted, byte for byte
+    STATE/versions/FILE/000042.json    when, and what it changed
 
+FILE is a digest of the file's path: one state directory may be used with several files, and the
+keys of one must never come into force for another.
 All readable by their user alone. Accepted texts hold references to credentials and no credential.
 """
 
@@ -34,6 +36,13 @@ class Version(msgspec.Struct, frozen=True):
 
 class Versions:
     """The accepted texts below one folder. Blocking; a broken disk costs history and no more."""
+
+    @classmethod
+    def of(cls, state: Path, file: Path) -> Versions:
+        """Those of one configuration file. Links are followed in its folder only: what an
+        orchestrator swaps is the file's own link."""
+        path = file.parent.resolve() / file.name
+        return cls(state / "versions" / hashlib.sha256(os.fsencode(path)).hexdigest()[:16])
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -71,7 +80,8 @@ class Versions:
             return
         number = before[0].number + 1 if before else 1
         version = Version(number, at, digest, tuple(difference))
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        for folder in (self._folder.parent, self._folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
         _put(self._path(number, "json"), msgspec.json.encode(version))
         _put(self._path(number, "yaml"), text)
         self._listed = [version, *before][:KEPT]

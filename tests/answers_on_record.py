@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from sidecar import Usage
+from sidecar import Part, Usage
 
 SSE = "text/event-stream; charset=utf-8"
 JSON = "application/json"
@@ -99,6 +99,15 @@ def generated(
     if finish:
         candidate["finishReason"] = finish
     return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini-3.5-pro"}
+
+
+def grounded(model: str, *queries: str) -> dict[str, object]:
+    metadata = {"webSearchQueries": list(queries), "groundingChunks": []}
+    answer = generated(100, 30, 12, "STOP")
+    rows: list[dict[str, object]] = answer["candidates"]  # type: ignore[assignment]
+    return answer | {
+        "candidates": [{**rows[0], "groundingMetadata": metadata}], "modelVersion": model,
+    }  # fmt: skip
 
 
 RECORDED = [
@@ -278,7 +287,69 @@ RECORDED = [
              b'{"id":"m","model":"c","usage":{"input_tokens":5,"output_tokens":7,"iterations":['
              b'{"type":"compaction","input_tokens":1000,"output_tokens":90},'
              b'{"type":"message","input_tokens":5,"output_tokens":7}]}}',
-             Usage(1005, 97), "c", created=("m",)),
+             Usage(1005, 97, parts=(Part("compaction", None, Usage(1000, 90)),
+                                    Part("message", None, Usage(5, 7)))), "c", created=("m",)),
+    Recorded("message with a compaction that writes and reads a cache", "anthropic", "messages", JSON,
+             b'{"id":"m","model":"c","usage":{"input_tokens":5,"output_tokens":7,"service_tier":"standard","iterations":['
+             b'{"type":"compaction","input_tokens":1000,"output_tokens":90,"cache_creation_input_tokens":55096,'
+             b'"cache_read_input_tokens":300,"cache_creation":{"ephemeral_1h_input_tokens":96}},'
+             b'{"type":"message","input_tokens":5,"output_tokens":7}]}}',
+             Usage(56401, 97, 300, 55096, 96, service_tier="standard", parts=(
+                 Part("compaction", None, Usage(56396, 90, 300, 55096, 96, service_tier="standard")),
+                 Part("message", None, Usage(5, 7, service_tier="standard")))), "c", created=("m",)),
+    # The top has the first request's input alone, but the output of both (platform.claude.com, advisor tool).
+    Recorded("message with an advisor", "anthropic", "messages", JSON,
+             b'{"id":"m","model":"claude-haiku-4-5-20251001","usage":{"input_tokens":412,"cache_read_input_tokens":0,'
+             b'"cache_creation_input_tokens":0,"output_tokens":531,"server_tool_use":{"web_search_requests":2},'
+             b'"iterations":['
+             b'{"type":"message","input_tokens":412,"cache_read_input_tokens":0,"cache_creation_input_tokens":0,'
+             b'"output_tokens":89},'
+             b'{"type":"advisor_message","model":"claude-opus-4-7","input_tokens":823,"cache_read_input_tokens":0,'
+             b'"cache_creation_input_tokens":0,"output_tokens":1612},'
+             b'{"type":"message","model":"claude-haiku-4-5","input_tokens":1348,"cache_read_input_tokens":412,'
+             b'"cache_creation_input_tokens":0,"output_tokens":442}]}}',
+             Usage(2995, 2143, 412, 0, units=(("web_searches", 2),), parts=(
+                 Part("message", None, Usage(412, 89, 0, 0, units=(("web_searches", 2),))),
+                 Part("advisor_message", "claude-opus-4-7", Usage(823, 1612, 0, 0)),
+                 Part("message", None, Usage(1760, 442, 412, 0)))), "claude-haiku-4-5-20251001", created=("m",)),
+    Recorded("messages stream whose top has the sum of the executor's requests", "anthropic", "messages", SSE,
+             sse({"type": "message_start", "message": {"id": "m", "model": "f", "usage": {
+                     "input_tokens": 2, "cache_read_input_tokens": 85338, "cache_creation_input_tokens": 2793, "output_tokens": 1}}},
+                 {"type": "message_delta", "usage": {"input_tokens": 4, "cache_read_input_tokens": 173469,
+                     "cache_creation_input_tokens": 4814, "output_tokens": 946, "iterations": [
+                     {"type": "message", "input_tokens": 2, "output_tokens": 833,
+                      "cache_read_input_tokens": 85338, "cache_creation_input_tokens": 2793},
+                     {"type": "advisor_message", "model": "o", "input_tokens": 90314, "output_tokens": 5644},
+                     {"type": "message", "input_tokens": 2, "output_tokens": 113,
+                      "cache_read_input_tokens": 88131, "cache_creation_input_tokens": 2021}]}},
+                 MESSAGE_STOP, names=True),
+             Usage(268601, 6590, 173469, 4814, parts=(
+                 Part("message", None, Usage(88133, 833, 85338, 2793)),
+                 Part("advisor_message", "o", Usage(90314, 5644)),
+                 Part("message", None, Usage(90154, 113, 88131, 2021)))), "f"),
+    Recorded("message of a fallback, whose top is that of the model that served", "anthropic", "messages", JSON,
+             b'{"model":"fable","usage":{"input_tokens":10,"output_tokens":4,"iterations":['
+             b'{"type":"message","model":"fable","input_tokens":9,"output_tokens":1},'
+             b'{"type":"fallback_message","model":"opus","input_tokens":10,"output_tokens":4}]}}',
+             Usage(19, 5, parts=(Part("message", "fable", Usage(9, 1)),
+                                 Part("fallback_message", None, Usage(10, 4)))), "opus"),
+    Recorded("message of a fallback, whose top is the sum", "anthropic", "messages", JSON,
+             b'{"model":"opus","usage":{"input_tokens":19,"output_tokens":5,"iterations":['
+             b'{"type":"message","model":"fable","input_tokens":9,"output_tokens":1},'
+             b'{"type":"fallback_message","model":"opus","input_tokens":10,"output_tokens":4}]}}',
+             Usage(19, 5, parts=(Part("message", "fable", Usage(9, 1)),
+                                 Part("fallback_message", None, Usage(10, 4)))), "opus"),
+    Recorded("message with one request of its own", "anthropic", "messages", JSON,
+             b'{"model":"c","usage":{"input_tokens":5,"output_tokens":7,"iterations":['
+             b'{"type":"message","input_tokens":5,"output_tokens":7}]}}', Usage(5, 7), "c"),
+    Recorded("message whose iterations are no rows, or have no figures", "anthropic", "messages", JSON,
+             b'{"model":"c","usage":{"input_tokens":5,"output_tokens":7,"iterations":[1,null,{"type":"message"},'
+             b'{"type":7,"input_tokens":"x"}]}}', Usage(5, 7), "c"),
+    Recorded("message with an advisor and rows that the top does not have", "anthropic", "messages", JSON,
+             b'{"model":"c","usage":{"input_tokens":5,"output_tokens":7,"iterations":['
+             b'{"type":"advisor_message","model":"o","input_tokens":50,"output_tokens":70}]}}',
+             Usage(55, 77, parts=(Part("message", None, Usage(5, 7)),
+                                  Part("advisor_message", "o", Usage(50, 70)))), "c"),
     Recorded("messages stream of a compatible vendor, with all figures in its delta", "anthropic", "messages", SSE,
              sse({"type": "message_start", "message": {"model": "glm", "usage": {"input_tokens": 0, "output_tokens": 0}}},
                  {"type": "message_delta", "usage": {"input_tokens": 7, "cache_read_input_tokens": 90, "output_tokens": 3}},
@@ -302,4 +373,97 @@ RECORDED = [
                      "total_input_tokens": 10, "total_output_tokens": 5, "total_thought_tokens": 2,
                      "total_tokens": 17}}}, names=False),
              Usage(10, 7, None, None, None, 2), "g-3", created=("i1",)),
+    Recorded("generateContent that searched twice", "gemini", "generate", JSON,
+             json.dumps(grounded("gemini-3.5-flash", "cost of tea", "cost of milk", "cost of tea", "")).encode(),
+             Usage(100, 42, 20, None, None, 12, (("web_searches", 2),)), "gemini-3.5-flash"),
+    Recorded("generateContent of a model that searches at one price a prompt", "gemini", "generate", JSON,
+             json.dumps(grounded("gemini-2.5-flash", "cost of tea", "cost of milk")).encode(),
+             Usage(100, 42, 20, None, None, 12, (("web_searches", 1),)), "gemini-2.5-flash"),
+    Recorded("streamGenerateContent that searched before its last chunk", "gemini", "stream", SSE,
+             sse(grounded("gemini-3.5-flash", "cost of tea"), generated(100, 30, 12),
+                 generated(100, 30, 12, "STOP"), end="\r\n\r\n"),
+             Usage(100, 42, 20, None, None, 12, (("web_searches", 1),)), "gemini-3.5-pro"),
+    Recorded("cache that was made", "gemini", "cached", JSON,
+             b'{"name":"cachedContents/c1","usageMetadata":{"totalTokenCount":5000}}', None,
+             created=("cachedContents/c1",)),
+    Recorded("interaction that heard, saw and searched", "gemini", "interactions", JSON, json.dumps({
+                 "id": "i2", "model": "gemini-3.5-flash", "usage": {
+                     "total_input_tokens": 1000, "total_output_tokens": 300, "total_cached_tokens": 400,
+                     "total_tool_use_tokens": 20, "total_thought_tokens": 7, "total_tokens": 1327,
+                     "input_tokens_by_modality": [{"modality": "text", "tokens": 350}, {"modality": "audio", "tokens": 500},
+                                                  {"modality": "document", "tokens": 150}],
+                     "tool_use_tokens_by_modality": [{"modality": "image", "tokens": 20}],
+                     "cached_tokens_by_modality": [{"modality": "audio", "tokens": 400}],
+                     "output_tokens_by_modality": [{"modality": "image", "tokens": 290}, {"modality": "text", "tokens": 10}],
+                     "grounding_tool_count": [{"type": "google_search", "count": 3}, {"type": "google_maps", "count": 9}],
+                 }}).encode(),
+             Usage(1020, 307, 400, None, None, 7,
+                   (("input_audio_tokens", 500), ("input_image_tokens", 170), ("cache_audio_read_tokens", 400),
+                    ("output_image_tokens", 290), ("web_searches", 3))), "gemini-3.5-flash", created=("i2",)),
+    Recorded("interaction stream of several requests that was cut", "gemini", "interactions", SSE,
+             sse({"event_type": "interaction.created", "interaction": {"id": "i3", "model": "gemini-3.1-pro-preview"}},
+                 {"event_type": "step.delta", "index": 0, "delta": {"type": "text", "text": '"total_usage"'},
+                  "metadata": {"total_usage": {"total_input_tokens": 250000, "initial_input_tokens": 60000,
+                                               "total_output_tokens": 5, "total_tokens": 250005}}}),
+             Usage(250_000, 5, context_tokens=60_000), "gemini-3.1-pro-preview", finished=False, created=("i3",)),
+    Recorded("interaction in a service tier", "gemini", "interactions", JSON,
+             b'{"id":"i4","model":"gemini-3.5-flash","service_tier":"flex",'
+             b'"usage":{"total_input_tokens":10,"total_output_tokens":5,"total_tokens":15}}',
+             Usage(10, 5, service_tier="flex"), "gemini-3.5-flash", created=("i4",)),
+    Recorded("Perplexity's searches", "openai", "chat", JSON,
+             b'{"usage":{"prompt_tokens":9,"completion_tokens":4,"num_search_queries":3}}',
+             Usage(9, 4, units=(("web_searches", 3),))),
+    Recorded("pages that Mistral read", "openai", "ocr", JSON,
+             b'{"model":"mistral-ocr-latest","pages":[],"document_annotation":null,'
+             b'"usage_info":{"pages_processed":29,"doc_size_bytes":3002783}}',
+             Usage(units=(("input_document_pages", 29),)), "mistral-ocr-latest"),
+    Recorded("pages that Mistral annotated", "openai", "ocr", JSON,
+             b'{"model":"mistral-ocr-latest","document_annotation":"{}","usage_info":{"pages_processed":2}}',
+             Usage(units=(("input_document_pages", 2), ("input_annotated_document_pages", 2))),
+             "mistral-ocr-latest"),
+    Recorded("xAI's context of the last of several requests", "openai", "responses", JSON,
+             b'{"usage":{"input_tokens":250000,"output_tokens":4,"context_details":{"input_tokens":60000,"output_tokens":4}}}',
+             Usage(250_000, 4, context_tokens=60_000)),
+    Recorded("OpenRouter's searches", "openai", "chat", JSON,
+             b'{"usage":{"prompt_tokens":9,"completion_tokens":4,"server_tool_use":{"web_search_requests":2}}}',
+             Usage(9, 4, units=(("web_searches", 2),))),
+    Recorded("OpenRouter's searches by their newer name", "openai", "chat", SSE,
+             sse(chunk(choices=[delta("", "stop")]),
+                 chunk(choices=[], usage={"prompt_tokens": 9, "completion_tokens": 4, "cost": 0.007,
+                                          "server_tool_use_details": {"web_search_requests": 1, "tool_calls_executed": 2}}),
+                 "[DONE]"), Usage(9, 4, units=(("web_searches", 1),), reported_cost=7_000_000), "gpt-5-mini-2026"),
+    Recorded("xAI's searches", "openai", "responses", JSON,
+             b'{"usage":{"input_tokens":7583,"input_tokens_details":{"cached_tokens":3072},"output_tokens":3192,'
+             b'"output_tokens_details":{"reasoning_tokens":0},"num_server_side_tools_used":5,'
+             b'"cost_in_usd_ticks":292331500,"server_side_tool_usage_details":{"web_search_calls":2,"x_search_calls":3}}}',
+             Usage(7583, 3192, 3072, None, None, 0, (("web_searches", 2), ("social_searches", 3)),
+                   reported_cost=29_233_150)),
+    Recorded("Mistral's older name of cached tokens", "openai", "chat", JSON,
+             b'{"model":"m","usage":{"prompt_tokens":90,"completion_tokens":4,"total_tokens":94,"num_cached_tokens":64}}',
+             Usage(90, 4, 64), "m"),
+    Recorded("Mistral's details in the singular", "openai", "chat", JSON,
+             b'{"model":"m","usage":{"prompt_tokens":90,"completion_tokens":4,"prompt_token_details":{"cached_tokens":64}}}',
+             Usage(90, 4, 64), "m"),
+    Recorded("Voxtral hears in chat", "openai", "chat", JSON,
+             b'{"model":"voxtral-small-latest","usage":{"prompt_audio_seconds":203,"prompt_tokens":4,'
+             b'"total_tokens":3264,"completion_tokens":635}}',
+             Usage(4, 635, units=(("audio_seconds", 203),)), "voxtral-small-latest"),
+    Recorded("Voxtral transcribes in a stream", "openai", "transcriptions", SSE,
+             sse({"type": "transcription.text.delta", "text": "hi"},
+                 {"type": "transcription.done", "model": "voxtral-mini-latest", "usage": {
+                     "prompt_tokens": 8, "completion_tokens": 4, "prompt_audio_seconds": 12.7}}, names=True),
+             Usage(8, 4, units=(("audio_seconds", 13),)), "voxtral-mini-latest"),
+    Recorded("Voxtral transcribes in a stream that wraps its events", "openai", "transcriptions", SSE,
+             sse({"event": "transcription.done", "data": {"model": "voxtral-mini-latest", "usage": {
+                     "prompt_tokens": 8, "completion_tokens": 4, "prompt_audio_seconds": 12}}}),
+             Usage(8, 4, units=(("audio_seconds", 12),)), "voxtral-mini-latest"),
+    Recorded("Voyage's embeddings", "openai", "embeddings", JSON,
+             b'{"object":"list","model":"voyage-4","usage":{"total_tokens":5000}}', Usage(5000), "voyage-4"),
+    Recorded("a total alone of a chat", "openai", "chat", JSON,
+             b'{"model":"m","usage":{"total_tokens":5000}}', None, "m"),
+    Recorded("Cohere's native shape", "openai", "other", JSON,
+             b'{"id":"c2","usage":{"billed_units":{"input_tokens":5,"output_tokens":7},'
+             b'"tokens":{"input_tokens":71,"output_tokens":8},"cached_tokens":64}}', None, created=("c2",)),
+    Recorded("parts without their totals", "openai", "chat", JSON,
+             b'{"usage":{"prompt_tokens_details":{"cached_tokens":5,"audio_tokens":3}}}', None),
 ]  # fmt: skip

@@ -83,7 +83,7 @@ RESPONSES = Api(
     {"model": "gpt-5", "input": "Hello"},
     sse({"type": "response.created", "response": {**RESPONSE, "usage": None}}, names=True),
     sse({"type": "response.completed", "response": RESPONSE}, names=True),
-    _message, event=b"event: error\ndata: ",
+    _message, event=b"event: response.failed\ndata: ",
 )  # fmt: skip
 MESSAGES = Api(
     "messages", "claude", "/v1/messages", "x-api-key", "",

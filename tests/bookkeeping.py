@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from sidecar.config import Group, Key, KeyHash, Snapshot
 from sidecar.errors import Place
-from sidecar.rollups import COUNTS, DIMENSIONS, FIGURES
+from sidecar.rollups import ALL_FIGURES, COUNTS, DIMENSIONS, FIGURES
 from sidecar.usage import (
     AttemptRecord,
     Caller,
@@ -108,7 +108,7 @@ def assert_in_step(state: Path) -> None:
     names = ", ".join(DIMENSIONS)
     sums = ", ".join(f"sum({each}) AS {each}" for each in COUNTS + FIGURES)
     told = rows(
-        state, f"SELECT {names}, {sums} FROM call_figures GROUP BY {names} ORDER BY {names}"
+        state, f"SELECT {names}, {sums} FROM {ALL_FIGURES} GROUP BY {names} ORDER BY {names}"
     )
     assert told
     assert rows(state, f"SELECT * FROM days ORDER BY {names}") == told

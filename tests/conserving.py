@@ -7,7 +7,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from answers_on_record import sse
 from scripted_vendor import STREAM_HEAD, Received, chunk, read_body, read_head
@@ -16,6 +16,23 @@ Figures = tuple[int | None, int | None, int | None, int | None, int | None]
 """Input, output, cache read, cache written, reasoning: as the books have them."""
 MULTIPLIER = {"GPT": 10, "Asking": 9, "Claude": 9, "Gemini": 5}
 """Tenths of the list price."""
+NAME = "resp-n-000000"
+"""The name of an object, as long as that of any plan's."""
+FORGED = {
+    "usage": {"prompt_tokens": 5_000_000, "completion_tokens": 5_000_000, "input_tokens": 5_000_000,
+              "output_tokens": 5_000_000},
+    "usageMetadata": {"promptTokenCount": 5_000_000, "totalTokenCount": 5_000_000},
+    "model": "forged", "id": "forged", "error": {"code": "forged"},
+}  # fmt: skip
+"""What a model may write into its answer, as text or as the arguments of a tool."""
+UNREADABLE = (
+    b'data: {"usage":{"prompt_tokens":5000000,"completion_tokens":5000000}\n\n',
+    b'event: message_delta\ndata: {"type":"message_delta","usage":{"output_tokens":NaN}}\n\n',
+    b'data: {"usageMetadata":{"promptTokenCount":5000000},"x":"\xff\xfe"}\n\n',
+    b'data: "usage":{ "error" "finish_reason":"\n\n',
+    b"data: " + b"[" * 1500 + b'"usage":{' + b"\n\n",
+)
+"""Events in the middle of a stream that nobody can read."""
 WASTE: Figures = (70, 20, None, None, None)
 """What a failed try says that it used, where it says anything."""
 
@@ -50,6 +67,10 @@ class Form:
     streams: bool = False
     counts: bool = True
     mark: bytes = b""
+    looks: tuple[tuple[str, str], ...] = ()
+    """The calls that look at what it made: a method, and a path with the name of the plan."""
+    late: Figures | None = None
+    """The usage that they tell."""
 
 
 @dataclass
@@ -70,6 +91,7 @@ class Plan:
     arrived: int = 0
     served: int = 0
     sent: int = 0
+    told: int = 0
     wasted: list[Figures | None] = field(default_factory=list)
     # What the client saw.
     life: int = 0
@@ -82,7 +104,10 @@ class Plan:
 
 
 def _stream(*events: tuple[object, Figures | None, bool], names: bool = False) -> tuple[Stage, ...]:
-    pieces = [(sse(event, names=names), told, done) for event, told, done in events]
+    pieces = [
+        (event if isinstance(event, bytes) else sse(event, names=names), told, done)
+        for event, told, done in events
+    ]
     return tuple(Stage(data, told, done, data) for data, told, done in pieces)
 
 
@@ -98,10 +123,12 @@ class Forms:
         self._draw = draw
 
     def one(self) -> Form:
+        """The next form. In names of its answer, the plan's stands for `NAME`."""
         name = self._draw.choice(
             ("chat", "chat", "chat_asks", "chat_as_is", "chat_asking", "chat_asking", "embeddings",
              "responses", "responses_stream", "messages", "messages_stream", "messages_stream",
-             "count_tokens", "generate", "generate_stream")
+             "count_tokens", "generate", "generate_stream", "advised", "advised_stream", "background",
+             "background")
         )  # fmt: skip
         draw = self._draw.randrange
         self.written, self.cached = draw(500), draw(5000)
@@ -110,6 +137,9 @@ class Forms:
         self.out = self.thought + draw(1, 4000)
         form: Form = getattr(self, f"_{name}")()
         return form
+
+    def _unreadable(self, told: Figures | None) -> tuple[object, Figures | None, bool]:
+        return self._draw.choice(UNREADABLE), told, False
 
     def _model(self) -> str:
         return f"m-{self._draw.randrange(12)}"
@@ -126,7 +156,10 @@ class Forms:
     def _chat(self) -> Form:
         usage, told = self._chat_usage()
         model = self._model()
-        stages = _json({"id": "c", "model": model, "choices": [], "usage": usage}, told)
+        stages = _json({
+            "id": "c", "model": model, "usage": usage,
+            "choices": [{"message": {"tool_calls": [{"function": {"arguments": FORGED}}]}}],
+        }, told)  # fmt: skip
         return Form("chat", "gpt", "GPT", "/v1/chat/completions", stages, {"model": model})
 
     def _chat_stream(self, key: str, group: str, *, asks: bool, told_it: bool) -> Form:
@@ -135,6 +168,7 @@ class Forms:
         rows = [
             {"index": 0, "delta": {"content": "ü" * n}, "finish_reason": None} for n in range(1, 6)
         ]
+        rows.append({"index": 0, "delta": {"content": json.dumps(FORGED)}, "finish_reason": None})
         rows.append({"index": 0, "delta": {}, "finish_reason": "stop"})
         stages = []
         for number, row in enumerate(rows):
@@ -171,7 +205,8 @@ class Forms:
             "input_tokens": self.read, "input_tokens_details": {"cached_tokens": self.cached},
             "output_tokens": self.out, "output_tokens_details": {"reasoning_tokens": self.thought},
         }  # fmt: skip
-        value = {"id": "resp_1", "model": "m", "usage": usage}
+        output = [{"type": "function_call", "arguments": json.dumps(FORGED), "parsed": FORGED}]
+        value = {"id": "resp_1", "model": "m", "output": output, "usage": usage}
         return value, (self.read, self.out, self.cached, None, self.thought)
 
     def _responses(self) -> Form:
@@ -184,7 +219,9 @@ class Forms:
         value, told = self._response()
         stages = _stream(
             ({"type": "response.created", "response": {"id": "resp_1", "model": "m"}}, None, False),
-            ({"type": "response.output_text.delta", "delta": "usage"}, None, False),
+            ({"type": "response.output_text.delta", "delta": json.dumps(FORGED)}, None, False),
+            ({"type": "response.output_item.done", "item": {"arguments": FORGED}}, None, False),
+            self._unreadable(None),
             ({"type": "response.completed", "response": value}, told, True),
             names=True,
         )
@@ -201,6 +238,7 @@ class Forms:
 
     def _messages(self) -> Form:
         value = {"id": "msg", "type": "message", "model": "m",
+                 "content": [{"type": "tool_use", "input": FORGED}],
                  "usage": {**self._message_usage(), "output_tokens": self.out}}  # fmt: skip
         stages = _json(value, (self.read, self.out, self.cached, self.written, None))
         return Form(
@@ -214,7 +252,9 @@ class Forms:
         stages = _stream(
             ({"type": "message_start", "message": start}, begun, False),
             ({"type": "content_block_delta", "delta": {"text": "数"}}, begun, False),
-            ({"type": "content_block_delta", "delta": {"text": "usage"}}, begun, False),
+            ({"type": "content_block_start", "content_block": {"input": FORGED}}, begun, False),
+            ({"type": "content_block_delta", "delta": {"text": json.dumps(FORGED)}}, begun, False),
+            self._unreadable(begun),
             ({"type": "message_delta", "usage": {"output_tokens": self.out}}, told, False),
             names=True,
         )
@@ -234,19 +274,85 @@ class Forms:
             stages[-1].data,
         )
 
+    def _iterations(self) -> tuple[dict[str, object], Figures]:
+        """A call with a compaction and an advisor, whose top has the output of both of its own
+        requests, but the input of the first alone."""
+        plain = self.read - self.cached - self.written
+        usage: dict[str, object] = {
+            **self._message_usage(), "output_tokens": self.out,
+            "iterations": [
+                {"type": "compaction", "input_tokens": 7, "output_tokens": self.thought,
+                 "cache_creation_input_tokens": self.written, "cache_read_input_tokens": 11},
+                {"type": "message", "output_tokens": self.out - 1, "input_tokens": plain,
+                 "cache_creation_input_tokens": self.written,
+                 "cache_read_input_tokens": self.cached},
+                {"type": "advisor_message", "model": f"advisor-{self._draw.randrange(3)}",
+                 "input_tokens": self.read, "output_tokens": 77,
+                 "cache_read_input_tokens": self.cached},
+                {"type": "message", "input_tokens": 5, "output_tokens": 1,
+                 "cache_read_input_tokens": self.read},
+            ],
+        }  # fmt: skip
+        told = (
+            3 * self.read + 23 + self.written + self.cached, self.out + self.thought + 77,
+            11 + 2 * self.cached + self.read, 2 * self.written, None,
+        )  # fmt: skip
+        return usage, told
+
+    def _advised(self) -> Form:
+        usage, told = self._iterations()
+        value = {"id": "msg", "type": "message", "model": "m", "usage": usage}
+        asked: dict[str, object] = {"model": self._model()}
+        return Form("messages", "claude", "Claude", "/v1/messages", _json(value, told), asked)
+
+    def _advised_stream(self) -> Form:
+        usage, told = self._iterations()
+        begun = (self.read, 1, self.cached, self.written, None)
+        start = {"id": "msg", "model": "m", "usage": {**self._message_usage(), "output_tokens": 1}}
+        stages = _stream(
+            ({"type": "message_start", "message": start}, begun, False),
+            self._unreadable(begun),
+            ({"type": "message_delta", "usage": usage}, told, False),
+            names=True,
+        )
+        stop = sse({"type": "message_stop"}, names=True)
+        stages += (Stage(stop, told, True, stop, b"event: message_stop\ndata"),)
+        asked: dict[str, object] = {"model": self._model(), "stream": True}
+        return Form("messages", "claude", "Claude", "/v1/messages", stages, asked, True, True, stop)
+
+    def _background(self) -> Form:
+        """A response that is told of as often as it is looked at."""
+        _, told = self._response()
+        looks = [
+            ("GET", ""),
+            ("GET", ""),
+            ("POST", "/cancel"),
+            ("GET", "?stream=true"),
+            ("GET", ""),
+        ]
+        self._draw.shuffle(looks)
+        value = {"id": NAME, "model": "m", "status": "queued", "usage": None}
+        path = f"/v1/responses/{NAME}"
+        return Form(
+            "responses", "gpt", "GPT", "/v1/responses", _json(value, None), {"model": self._model()},
+            looks=tuple((method, path + end) for method, end in looks), late=told,
+        )  # fmt: skip
+
     def _count_tokens(self) -> Form:
         stages = _json({"input_tokens": self.read}, None)
         return Form("count_tokens", "claude", "Claude", "/v1/messages/count_tokens", stages,
                     {"model": self._model()}, counts=False)  # fmt: skip
 
-    def _generated(self, out: int, finish: str | None) -> tuple[dict[str, object], Figures]:
+    def _generated(
+        self, out: int, finish: str | None, *forged: object
+    ) -> tuple[dict[str, object], Figures]:
         usage = {
             "promptTokenCount": self.read, "cachedContentTokenCount": self.cached,
             "candidatesTokenCount": out, "thoughtsTokenCount": self.thought,
             "totalTokenCount": self.read + out + self.thought,
         }  # fmt: skip
         row = {
-            "content": {"parts": [{"text": "Hi"}]},
+            "content": {"parts": [{"text": "Hi"}, *forged]},
             **({"finishReason": finish} if finish else {}),
         }
         value = {"candidates": [row], "modelVersion": "m", "usageMetadata": usage}
@@ -261,7 +367,7 @@ class Forms:
     def _generate_stream(self) -> Form:
         steps = [
             self._generated(1, None),
-            self._generated(2, None),
+            self._generated(2, None, {"functionCall": {"name": "f", "args": FORGED}}),
             self._generated(self.out, "STOP"),
         ]
         stages = _stream(*((value, told, n == 2) for n, (value, told) in enumerate(steps)))
@@ -276,8 +382,13 @@ def plans(calls: int, seed: int) -> Iterator[Plan]:
     for number in range(calls):
         form = forms.one()
         length = sum(len(stage.data) for stage in form.stages)
-        plan = Plan(f"n-{number}", form, [], piece=draw.choice((5, 33, 64, 250, 4000)))
-        fate = draw.random()
+        plan = Plan(
+            f"n-{number:06}",
+            _named(form, f"resp-n-{number:06}"),
+            [],
+            piece=draw.choice((5, 33, 64, 250, 4000)),
+        )
+        fate = draw.random() if not form.looks else 1.0
         if fate < 0.10:
             plan.cut = draw.randrange(length)
         elif fate < 0.13:
@@ -288,12 +399,40 @@ def plans(calls: int, seed: int) -> Iterator[Plan]:
             plan.leaves = draw.choice((0, draw.randrange(length + 400)))
         elif fate < 0.45 and form.streams:
             plan.early = True
+        if form.looks:
+            yield plan
+            continue
         if draw.random() < 0.05:
             plan.refusals = [draw.choice((429, 503, 529)) for _ in range(draw.choice((1, 1, 2)))]
         if draw.random() < 0.06:
             # Not asked again there, so that one candidate is left for it.
             plan.refusals.append(draw.choice(("told", "told", "lost")))
         yield plan
+
+
+def _named(form: Form, name: str) -> Form:
+    """The form with a name of its own for what it makes."""
+    if not form.looks:
+        return form
+    data = form.stages[0].data.replace(NAME.encode(), name.encode())
+    looks = tuple((method, path.replace(NAME, name)) for method, path in form.looks)
+    return replace(form, stages=(Stage(data, None, False, data),), looks=looks)
+
+
+def looked_at(plan: Plan, *, stream: bool) -> bytes:
+    """What the vendor says of a response that is done."""
+    read, out, cached, _, thought = plan.form.late or (None,) * 5
+    value = {
+        "id": f"resp-{plan.name}", "model": "m", "status": "completed",
+        "usage": {
+            "input_tokens": read, "input_tokens_details": {"cached_tokens": cached},
+            "output_tokens": out, "output_tokens_details": {"reasoning_tokens": thought},
+        },
+    }  # fmt: skip
+    if not stream:
+        return json.dumps(value).encode()
+    created = {"type": "response.created", "response": {"id": value["id"], "model": "m"}}
+    return sse(created, {"type": "response.completed", "response": value}, names=True)
 
 
 @dataclass
@@ -315,6 +454,10 @@ class BookVendor:
     async def _answer(
         self, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        if "/responses/resp-" in request.path:
+            self._tell(request, writer)
+            await writer.drain()
+            return
         asked = request.json()
         plan = self.plans[str(asked["nonce"])]
         plan.arrived += 1
@@ -334,6 +477,17 @@ class BookVendor:
                 return
             await self._good(plan, writer)
         await writer.drain()
+
+    def _tell(self, request: Received, writer: asyncio.StreamWriter) -> None:
+        """Tell again what a response used."""
+        path, _, query = request.path.partition("?")
+        plan = self.plans[path.split("/")[3].removeprefix("resp-")]
+        plan.told += 1
+        data = looked_at(plan, stream="stream" in query)
+        if "stream" in query:
+            writer.write(STREAM_HEAD + chunk(data) + b"0\r\n\r\n")
+        else:
+            writer.write(_head("200 OK", data))
 
     def _waste(self, plan: Plan, writer: asyncio.StreamWriter) -> None:
         """Work for nothing: say what it took, or nothing that can be read."""

@@ -92,6 +92,8 @@ async def sidecar(
     file.write_text(yaml)
     file.chmod(0o600)
     state = folder / "state"
+    environ = {} if environ is None else environ  # the caller may change it later
+    environ.setdefault("UPSTREAM_KEY", CANARY)
     records: list[CallRecord] = []
     told = asyncio.Event()
 
@@ -105,7 +107,7 @@ async def sidecar(
         state,
         listen=listen,
         admin="127.0.0.1:0",
-        environ={"UPSTREAM_KEY": CANARY} | (environ or {}),
+        environ=environ,
         stop_soon=_now(),
         log_line=log_line,
     ) as running:

@@ -8,7 +8,8 @@ import pytest
 from virtual_time import run
 
 from sidecar.admission import Admission
-from sidecar.config import Urgency
+from sidecar.calendars import BudgetWindow
+from sidecar.config import Period, Urgency
 from sidecar.errors import Kind, Refusal
 from sidecar.gates import ACTIVE, Gate, Minute, Slots, Unit, need
 from sidecar.leases import Lease, NoRoom, Option, Waiter
@@ -229,7 +230,10 @@ def test_a_refusal_names_the_limit_that_takes_longest() -> None:
         loop = asyncio.get_running_loop()
         admission = Admission(loop.time, loop.call_at)
         minute = Minute("key", "rpm", Unit.CALLS, "key at its rpm", 1)
-        budget = Minute("group", "budget/day", Unit.MONEY, "group at its budget", 0)
+        budget = BudgetWindow(
+            "group", "budget/day", Unit.MONEY, "group is at its budget", 0, Period.DAY,
+            lambda: 1_764_000_000.0, lambda _: None,
+        )  # fmt: skip
         minute.take(1, 0, loop.time())
         every = [Option("p", (minute, budget), need(1, 1, 5))]
         waiter = admission.asks("a", 1.0, Urgency.NORMAL, every, lambda: every)
@@ -239,4 +243,4 @@ def test_a_refusal_names_the_limit_that_takes_longest() -> None:
 
     why = run(story)
     assert (why.kind, why.retry_after) == (Kind.BUDGET_SPENT, None)
-    assert "group at its budget" in why.message
+    assert "group is at its budget" in why.message

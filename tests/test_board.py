@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lines_in_test import Person
 
-from sidecar.calendars import Calendar
+from sidecar.calendars import BudgetWindow
 from sidecar.config import Budget, Limit, LimitKind, Pattern, Period, Urgency
 from sidecar.errors import Place
 from sidecar.gates import Gate, Minute, Slots, Unit, Window
@@ -108,7 +108,8 @@ def test_a_minute_is_shown_as_it_counts() -> None:
         "used": 50, "left": 50, "kept": 0, "reset": 50.0, "limit": 100,
     }  # fmt: skip
     window.settle(mark, 90, 50.0)
-    assert figures(window, 50.0)["left"] == -20, "what was used beyond it is not hidden"
+    found = figures(window, 50.0)
+    assert (found["used"], found["left"]) == (120, 0), "what was used beyond it is not hidden"
     assert figures(window, 75.0) == {
         "used": 90, "left": 10, "kept": 0, "reset": 35.0, "limit": 100,
     }  # fmt: skip
@@ -137,11 +138,14 @@ def test_a_limit_of_nothing_is_never_free() -> None:
 
 
 def test_money_is_shown_in_dollars_and_free_when_the_day_is_over() -> None:
-    window = Calendar(
+    window = BudgetWindow(
         "everything together", "budget/day", Unit.MONEY, "", 10 * NANO, Period.DAY,
         lambda: 1_764_000_000.0, lambda _: None,
     )  # fmt: skip
-    window.take(NANO // 4, NORMAL, 0.0)
+    mark = window.take(NANO, NORMAL, 0.0)
+    view = limit_view(window, Budget(Decimal(10), Period.DAY, HERE), 0.0)
+    assert (view["used"], view["reserved"], view["left"]) == (0.0, 1.0, 9.0)
+    window.settle(mark, NANO // 4, 0.0)
     view = limit_view(window, Budget(Decimal(10), Period.DAY, HERE), 0.0)
     assert (view["unit"], view["used"], view["left"], view["limit"]) == ("usd", 0.25, 9.75, 10.0)
     assert 0 < view["reset"] <= 86400
@@ -198,7 +202,8 @@ def test_nothing_is_a_gate_without_a_view() -> None:
     """Whoever adds a kind of gate has to say how it is shown."""
     kinds = {each.__name__ for each in _kinds(Gate)}
     assert kinds == {
-        "Window", "Slots", "Minute", "Calendar", "Bucket", "Cooldown", "Outage", "Hold",
+        "Window", "Slots", "Minute", "Calendar", "BudgetWindow", "Bucket", "Cooldown", "Outage",
+        "Hold",
         "RetryBudget",  # the board shows what is left of it
     }  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,3 +96,133 @@ def test_check_notes_that_others_can_read_the_file_and_how_to_close_it(cli: Cli)
     done = cli.run("check", "--strict")
     assert (done.status, f"chmod 600 '{cli.config}'" in done.err) == (0, True)
     assert "chmod" not in cli.run("check", cli.config).err
+
+
+@pytest.mark.parametrize("text", ["sk-ant-oat01-abc", "sk-ant-ort01-abc", "sk-ant-admin01-abc"])
+def test_a_login_in_place_of_an_anthropic_key_is_told_and_not_quoted(
+    tmp_path: Path, text: str
+) -> None:
+    text_of = "groups: {Claude: {vendor: anthropic}}\nkeys: {claude: {group: Claude}}\n"
+    cli = Cli(tmp_path, {"ANTHROPIC_API_KEY": text}, text_of)
+    done = cli.run("check", "--strict")
+    assert done.status == 2
+    assert "provider anthropic is unavailable: env:ANTHROPIC_API_KEY is " in done.err + done.out
+    assert text not in done.err + done.out
+    kept = Cli(tmp_path, {"ANTHROPIC_API_KEY": "sk-ant-api03-abc"}, text_of)
+    assert "unavailable" not in kept.run("check").err
+
+
+PRICES = """\
+budget: $5/day
+prices: {mine: {input: 1, output: 2}}
+providers:
+  azure: {base_url: "https://x.openai.azure.com", api_version: v1, credential: none}
+  house: {plugin: vllm, base_url: "http://127.0.0.1:9/v1", credential: none, price: free}
+  router: {plugin: openrouter, credential: none}
+groups:
+  GPT:
+    vendor: openai
+    routes:
+      - azure: {as: {gpt-5-mini: my-deployment, mine: mine, gpt-5*: other}}
+      - house: {models: whatever}
+      - router: {models: new/model}
+  Named:
+    vendor: openai
+    routes:
+      - azure: {as: my-deployment, priced_as: gpt-5-mini}
+      - azure: {as: my-deployment, priced_as: no-such-model}
+  Plain: {vendor: openai}
+keys:
+  codex: {group: GPT, models: [gpt-5-new, whatever]}
+  plain: {group: Plain, models: brand-new}
+"""
+
+
+def test_check_names_each_model_of_the_file_without_a_price_under_a_budget(cli: Cli) -> None:
+    cli.config.write_text(PRICES)
+    done = cli.run("check")
+    assert done.status == 0
+    told = [line for line in done.err.splitlines() if "no price is known" in line]
+    assert [line.partition("routes.yaml:")[2].partition(" so its")[0] for line in told] == [
+        '11:9: warning: no price is known for "my-deployment" at provider azure,',
+        '11:9: warning: no price is known for "other" at provider azure,',
+        '18:9: warning: no price is known for "no-such-model" at provider azure, as which its '
+        "calls are priced; write one under prices:",
+        '22:3: warning: no price is known for "brand-new" at provider openai,',
+    ]
+    assert cli.run("check", "--strict").status == 2
+
+
+def test_check_without_a_budget_says_nothing_of_prices(cli: Cli) -> None:
+    cli.config.write_text(PRICES.replace("budget: $5/day\n", "").replace("no-such-model", "gpt-5"))
+    assert "no price is known" not in cli.run("check").err
+
+
+CERTIFICATES = Path(__file__).parent / "certificates"
+WITH_CA = FILE + "providers: {oa: {plugin: openai, credential: none, ca_file: 'CA'}}\n"
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (lambda path: None, "cannot be read: No such file or directory"),
+        (lambda path: path.mkdir(), "is not a regular file"),
+        (os.mkfifo, "is not a regular file"),
+        (lambda path: path.touch(), "holds no certificate in PEM form"),
+        (lambda path: path.write_text("no certificate"), "holds no certificate in PEM form"),
+    ],
+    ids=["missing", "directory", "pipe", "empty", "text"],
+)
+def test_check_fails_on_an_unusable_ca_file_which_serve_only_warns_of(
+    cli: Cli, made: Callable[[Path], object], why: str
+) -> None:
+    made(cli.folder / "ca.pem")
+    cli.config.write_text(WITH_CA.replace("CA", "ca.pem"))
+    done = cli.run("check")
+    problem = f"routes.yaml:10:13: provider oa: ca_file {cli.folder / 'ca.pem'} {why}; write"
+    assert (done.status, problem in done.err, "good" in done.err) == (2, True, False)
+    with cli.serving() as served:  # and a key can still be taken away
+        assert cli.run("keys", "disable", "first").status == 0
+        assert "ca.pem" in served.log.read_text()
+
+
+def test_check_accepts_a_ca_file_with_certificates(cli: Cli) -> None:
+    cli.config.write_text(WITH_CA.replace("CA", str(CERTIFICATES / "here.pem")))
+    done = cli.run("check")
+    assert (done.status, "here.pem" in done.err) == (0, False)
+
+
+WITH_VARIABLE = FILE + "providers: {oa: {plugin: openai, credential: env:SOME_KEY}}\n"
+MISSING = "provider oa is unavailable: the environment variable SOME_KEY is not set"
+
+
+def test_check_counts_a_credential_of_the_running_process_as_there(cli: Cli) -> None:
+    cli.config.write_text(WITH_VARIABLE)
+    assert MISSING in cli.run("check").err
+    cli.environ["SOME_KEY"] = "sk-of-the-process"
+    with cli.serving():
+        assert "SOME_KEY" not in cli.run("check", SOME_KEY="").err
+        other = cli.folder / "new.yaml"
+        other.write_text(cli.config.read_text())
+        assert "SOME_KEY" not in cli.run("check", other, SOME_KEY="").err
+        other.write_text(cli.config.read_text().replace("SOME_KEY", "ANOTHER_KEY"))
+        assert "ANOTHER_KEY is not set" in cli.run("check", other, SOME_KEY="").err
+
+
+def test_check_names_a_credential_that_only_this_shell_has(cli: Cli) -> None:
+    cli.config.write_text(WITH_VARIABLE)
+    with cli.serving():
+        done = cli.run("check", SOME_KEY="sk-of-this-shell")
+    assert MISSING.replace("able:", "able in the running process:") in done.err
+    assert "SOME_KEY" not in cli.run("check", SOME_KEY="sk-of-this-shell").err
+
+
+def test_check_reads_a_credential_file_of_another_configuration_itself(cli: Cli) -> None:
+    cli.config.write_text(WITH_VARIABLE.replace("env:SOME_KEY", "file:cred.txt"))
+    (cli.folder / "cred.txt").write_text("sk-here")
+    (cli.folder / "elsewhere").mkdir()
+    other = cli.folder / "elsewhere" / "routes.yaml"
+    other.write_text(cli.config.read_text())
+    with cli.serving():
+        assert "cred.txt" not in cli.run("check").err
+        assert "elsewhere/cred.txt cannot be read" in cli.run("check", other).err

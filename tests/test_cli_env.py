@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,52 @@ def test_a_shell_reads_the_lines_of_every_agent(cli: Cli, agent: str) -> None:
         assert found[name] == ("the key; with $(odd) 'characters'" if path is None else BASE + path)
     assert BASE in lines
     assert "NO_PROXY=127.0.0.1,localhost" in lines
-    assert "{{" not in lines
+    assert "{{" not in lines.replace("${{ secrets.SIDECAR_KEY }}", "")
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_lines_without_the_key_stop_and_name_its_variable(cli: Cli, agent: str, shell: str) -> None:
+    lines = cli.run("env", agent, "--key-env", "MY_KEY").out
+    done = subprocess.run(
+        [shell, "-c", f"{lines}\necho went on; env"], capture_output=True, text=True, check=False,
+        env={"PATH": cli.env["PATH"], "MY_KEY": ""},
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "MY_KEY: set it to a local key" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_codex_is_called_with_the_provider_wherever_it_is_started(cli: Cli, shell: str) -> None:
+    """Its own file is not touched: what is appended to one may fall into a table of it."""
+    program = cli.folder / "codex"
+    program.write_text('#!/bin/sh\nprintf "%s\\0" "$SIDECAR_KEY" "$@"\n')
+    program.chmod(0o755)
+    lines = cli.run("env", "codex").out
+    done = subprocess.run(
+        [shell, "-euc", 'eval "$1"\ncodex exec "a b" --json', shell, lines],
+        capture_output=True, text=True, check=True,
+        env={"PATH": f"{cli.folder}:{cli.env['PATH']}", "SIDECAR_KEY": "k"},
+    )  # fmt: skip
+    key, *words = done.stdout.split("\0")[:-1]
+    assert key == "k"
+    assert words[4:] == ["exec", "a b", "--json"]
+    assert words[0:4:2] == ["-c", "-c"]
+    found = tomllib.loads(words[1].replace("=sidecar", '="sidecar"') + "\n" + words[3])
+    assert found == {
+        "model_provider": "sidecar",
+        "model_providers": {
+            "sidecar": {
+                "name": "sidecar", "base_url": f"{BASE}/v1", "env_key": "SIDECAR_KEY",
+                "wire_api": "responses",
+            }
+        },
+    }  # fmt: skip
+
+
+def test_continue_is_told_where_its_key_is(cli: Cli) -> None:
+    assert "apiKey: ${{ secrets.SIDECAR_KEY }}" in cli.run("env", "continue").out
 
 
 @pytest.mark.parametrize(

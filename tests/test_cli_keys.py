@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from bookkeeping import call
-from cli_in_test import FILE, Cli
+from cli_in_test import FILE, SIDECAR, Cli
 
 from sidecar.database import DAY, open_database
 from sidecar.keytext import digest, looks_like_key
@@ -390,3 +390,19 @@ def write(cli: Cli, *steps: Step) -> None:
     database = open_database(cli.state, time.time())
     database.write(Batch(steps=list(steps)), Keep())
     database.close()
+
+
+def test_keys_created_at_once_queue_and_are_all_made(cli: Cli) -> None:
+    command = [*SIDECAR, "keys", "create", "--group", "demo"]
+    with cli.serving():
+        running = [
+            subprocess.Popen(
+                [*command, f"k{number}"], cwd=cli.folder, env=cli.env, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )
+            for number in range(8)
+        ]  # fmt: skip
+        ended = [(*each.communicate(timeout=60), each.returncode) for each in running]
+    assert [(status, err) for _, err, status in ended if status] == []
+    made = {row["name"] for row in cli.run("keys", "list", "--json").json}
+    assert {f"k{number}" for number in range(8)} < made

@@ -197,15 +197,50 @@ def test_a_stale_socket_is_no_running_process(cli: Cli) -> None:
         served.process.returncode = 0
 
 
+def test_process_with_a_long_state_path_is_asked_elsewhere_and_says_where(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    state = tmp_path / ("too-long-for-a-socket" * 6)
+    cli.environ = {"SIDECAR_STATE": str(state)}
+    assert "no process runs" in cli.run("status").err
+    with cli.serving() as served:
+        place = Path((state / "admin.socket-path").read_text().strip())
+        assert str(place) in served.log.read_text()
+        assert (place.stat().st_mode & 0o077, place.parent.stat().st_mode & 0o077) == (0, 0)
+        assert cli.run("status").status == 0
+        created = cli.run("keys", "create", "x", "--group", "demo")
+        assert created.status == 0, created.err
+        assert served.call(created.out.strip()) == 200
+    assert not place.parent.exists()
+    assert not (state / "admin.socket-path").exists()
+    assert "no process runs" in cli.run("status").err
+
+
+def test_socket_elsewhere_of_a_killed_process_is_replaced(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    state = tmp_path / ("too-long-for-a-socket" * 6)
+    cli.environ = {"SIDECAR_STATE": str(state)}
+    with cli.serving() as served:
+        old = Path((state / "admin.socket-path").read_text().strip())
+        served.process.kill()
+        served.process.wait()
+        assert cli.run("status").status == 3
+        with cli.serving():
+            assert cli.run("status").status == 0
+            assert not old.parent.exists()
+        served.process.returncode = 0
+
+
 def test_a_process_that_cannot_be_asked_is_not_taken_for_none(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
-    cli.environ = {"SIDECAR_STATE": str(tmp_path / ("too-long-for-a-socket" * 6))}
-    assert "no process runs" in cli.run("status").err
+    state = tmp_path / ("too-long-for-a-socket" * 6)
+    cli.environ = {"SIDECAR_STATE": str(state)}
     with cli.serving():
+        (state / "admin.socket-path").rename(state / "aside")
         status, created = cli.run("status"), cli.run("keys", "create", "x", "--group", "demo")
+        (state / "aside").rename(state / "admin.socket-path")
     assert (status.status, created.status) == (3, 1)
     for done in (status, created):
-        assert "cannot be asked: AF_UNIX path too long" in done.err
+        assert "cannot be asked: nothing says where its socket is" in done.err
     assert len(list(find_keys(created.out.encode()))) == 1
 
 

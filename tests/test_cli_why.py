@@ -117,7 +117,7 @@ def test_a_refusal_says_by_whom_and_why(cli: Cli) -> None:
         ({"usage": Usage(0, 0), "cost": Cost(0, 0, "free")}, "0 input, 0 output", "$0 by free"),
         ({"usage": Usage(5, 6), "usage_state": UsageState.UNKNOWN, "cost": Cost(7, 7, "p", False)},
          "5 input, 6 output, and what is unknown of its attempts",
-         "$0.000000007 by p, and what is unknown of its attempts"),
+         "$0.000000007 by p, and what is unknown of it"),
     ],
     ids=["unknown", "unpriced", "partial", "free", "partly unknown"],
 )  # fmt: skip
@@ -170,7 +170,7 @@ def test_json_has_all_of_it(cli: Cli) -> None:
     assert found["usage"] == {
         "input_tokens": 100, "output_tokens": 50, "cache_read_tokens": 20,
         "cache_write_tokens": 5, "cache_write_1h_tokens": 2, "reasoning_tokens": 10,
-        "units": {"images": 1}, "service_tier": "default",
+        "units": {"images": 1}, "service_tier": "default", "parts": [],
     }  # fmt: skip
     assert found["cost"] == {
         "listed_usd": Decimal("0.00125"), "charged_usd": Decimal("0.001125"),

@@ -344,12 +344,16 @@ async def test_routes_are_copied_ordered_and_given_back(api: Api) -> None:
 
 
 async def test_rows_beside_each_other_share_by_weight(api: Api) -> None:
-    routes = [{"provider": "spare", "weight": "3"}, {"provider": "oa", "beside": True}]
+    routes = [
+        {"provider": "spare", "weight": "3", "priced_as": "gpt-5"},
+        {"provider": "oa", "beside": True},
+    ]
     await api.change("set_routes", "gpt", routes=routes)
     found = [(r.provider.name, r.priority, r.weight)
              for r in api.proxy.running.snapshot.keys["gpt"].routes]  # fmt: skip
     assert found == [("spare", 1, 3), ("oa", 1, 1)]
     again = (await api.get("key?name=gpt"))["routes"]
+    assert [each["priced_as"] for each in again] == ["gpt-5", None]
     assert [(each["provider"], each["beside"]) for each in again] == [
         ("spare", False), ("oa", True),
     ]  # fmt: skip

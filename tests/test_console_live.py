@@ -151,6 +151,37 @@ async def test_one_thing_is_chosen_to_pause_and_resume_without_a_pointer(tab: Ta
     assert not list(tab.proxy.running.scheduler.holds)
 
 
+async def test_pause_button_pressed_as_its_dialog_closes_opens_it_again(tab: Tab) -> None:
+    await tab.go("live", "Live")
+    await tab.press("Pause …")
+    await expect(tab.dialog.get_by_role("searchbox")).to_be_focused()
+    await tab.page.evaluate(
+        """async () => {
+            document.querySelector("dialog button.icon").click();
+            for (let i = 0; i < 20; i++) await null;  // sooner than any event
+            document.activeElement.click();
+        }"""
+    )
+    await expect(tab.dialog.get_by_role("searchbox")).to_be_focused()
+
+
+async def test_focused_element_redrawn_and_moved_keeps_the_focus(tab: Tab) -> None:
+    await tab.go("live", "Live")
+    kept = await tab.page.evaluate(
+        """async () => {
+            const { blend, h } = await import("/console/dom.js");
+            const row = (key) => h("p", { "data-key": key }, h("button", {}, key));
+            const place = h("div", {}, row("a"), row("b"), row("c"));
+            document.querySelector("main").append(place);
+            const button = place.querySelector("[data-key=c] button");
+            button.focus();
+            blend(place, h("div", {}, row("c"), row("new"), row("a")));
+            return document.activeElement === button && place.children.length === 3;
+        }"""
+    )
+    assert kept
+
+
 async def test_a_name_that_nothing_has_is_said_so(tab: Tab) -> None:
     await tab.go("live", "Live")
     await tab.press("Pause …")

@@ -46,6 +46,14 @@ def held(
     return vault
 
 
+def heard(vault: Vault) -> list[CredentialRef]:
+    """What is announced as replaced from now on."""
+    vault.announce()
+    replaced: list[CredentialRef] = []
+    vault.on_replaced.append(replaced.extend)
+    return replaced
+
+
 def test_a_variable_is_read_and_trimmed() -> None:
     variable = ref(SecretSource.ENV, "KEY")
     assert held(variable, environ={"KEY": " sk-1\n"}).secret(variable) == Secret("sk-1")
@@ -79,9 +87,13 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     path.write_text("one")
     file = ref(SecretSource.FILE, str(path))
     vault = held(file)
+    replaced = heard(vault)
     assert vault.stale() == []
     path.write_text("other")
-    assert vault.renew(vault.stale()) == [file]
+    vault.renew(vault.stale())
+    vault.announce()
+    vault.announce()
+    assert replaced == [file]
     assert vault.secret(file) == Secret("other")
 
 
@@ -116,9 +128,13 @@ async def test_a_rejected_command_is_run_again(tmp_path: Path) -> None:
         "p.write_text(str(n)); print(f'tok{n}')"
     )
     vault = held(run)
-    assert await vault.rejected(run) is True
+    replaced = heard(vault)
+    await vault.rejected(run, Secret("tok1"))
+    assert (vault.secret(run), replaced) == (Secret("tok2"), [run])
+    await vault.rejected(run, Secret("tok1"))  # a second call with the old one
     assert vault.secret(run) == Secret("tok2")
-    assert await vault.rejected(ref(SecretSource.ENV, "KEY")) is False
+    await vault.rejected(ref(SecretSource.ENV, "KEY"), None)
+    assert replaced == [run]
 
 
 def test_a_command_is_renewed_when_its_refresh_is_due_and_a_failure_keeps_what_worked(
@@ -132,7 +148,10 @@ def test_a_command_is_renewed_when_its_refresh_is_due_and_a_failure_keeps_what_w
     assert vault.stale() == []
     clock.now = 61
     flag.unlink()
-    assert vault.renew(vault.stale()) == []
+    replaced = heard(vault)
+    vault.renew(vault.stale())
+    vault.announce()
+    assert replaced == []
     assert vault.secret(run) == Secret("t")
 
 
@@ -171,3 +190,25 @@ def test_a_reload_that_moves_a_reference_does_not_run_its_command_again(tmp_path
     vault.load(snapshot(moved))
     assert log.read_text() == "x"
     assert vault.secret(moved) == Secret("t")
+
+
+class Picky(Some):
+    def unfit(self, secret: Secret) -> str:
+        if secret.reveal() == "boom":
+            raise RuntimeError(secret.reveal())
+        return "is a login" if secret.reveal() == "login" else ""
+
+
+def test_text_that_the_vendor_cannot_use_makes_its_provider_unavailable() -> None:
+    first, second = ref(SecretSource.ENV, "ONE"), ref(SecretSource.ENV, "TWO")
+    found = snapshot(first, second)
+    provider = replace(found.providers["p"], vendor=Picky())
+    for one, two, usable, why_not in (
+        ("login", "login", (), "env:ONE is a login; env:TWO is a login"),
+        ("login", "key", (second,), ""),
+        ("login", "", (), "env:ONE is a login; the environment variable TWO is not set"),
+        ("boom", "key", (first, second), ""),
+    ):
+        vault = Vault({"ONE": one, "TWO": two}, Clock())
+        vault.load(found)
+        assert vault.usable(provider) == (usable, why_not)

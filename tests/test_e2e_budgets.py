@@ -15,7 +15,8 @@ from apis_in_test import until
 from scripted_vendor import ScriptedVendor, answer, cut
 from sidecar_in_test import Raw, Sidecar, sidecar
 from test_e2e_sdks import CHAT, HELLO, body
-from test_e2e_waiting import Gate
+from test_e2e_waiting import Gate as VendorGate
+from test_e2e_waiting import waiting
 
 from sidecar.estimates import ENOUGH
 from sidecar.gates import Unit
@@ -36,7 +37,8 @@ keys:
   claude: {{group: Claude, hash: "{{claude}}"}}
 """
 PATH = "/v1/chat/completions"
-USED = answer(body(CHAT | {"usage": {"prompt_tokens": 1000, "completion_tokens": 500}}))
+USED_CHAT = CHAT | {"usage": {"prompt_tokens": 1000, "completion_tokens": 500}}
+USED = answer(body(USED_CHAT))
 """At the price of `dear` and half of it: one dollar."""
 WHERE = {"top": "", "oa": "", "gpt": "", "key": ""}
 
@@ -80,7 +82,7 @@ async def test_a_budget_is_spent_by_what_calls_cost_and_then_says_so(
         assert [(await ask(proxy)).status for _ in range(2)] == [200, 200]
         assert spent(proxy)[scope] == 2
         found = await ask(proxy)
-        assert found.status == 429
+        assert found.status == 402
         error = found.json()["error"]
         assert (error["type"], error["code"]) == ("insufficient_quota", "insufficient_quota")
         assert f"{scope} is at its budget of $2/" in found.message
@@ -96,19 +98,108 @@ async def test_a_budget_is_spent_by_what_calls_cost_and_then_says_so(
         assert f"{scope} has used 100 % of its budget of $2/" in warned[0]
 
 
-async def test_what_runs_already_is_reserved_for(tmp_path: Path, vendor: ScriptedVendor) -> None:
+async def test_budget_reserved_by_a_running_call_is_waited_for(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
     """Two calls of a budget for one: the second waits for what the first will really cost."""
-    gate = Gate(CHAT | {"usage": {"prompt_tokens": 10, "completion_tokens": 5}})
+    gate = VendorGate(CHAT | {"usage": {"prompt_tokens": 10, "completion_tokens": 5}})
     vendor.play(gate)
     async with shop(tmp_path, vendor, key=", budget: $1.5/day") as proxy:
         first = asyncio.create_task(ask(proxy, most=1000))
         await until(lambda: gate.at_once == 1)
-        refused = await ask(proxy, most=1000)
-        assert refused.status == 429  # it cannot fit today, unless the first one costs less
+        second = asyncio.create_task(ask(proxy, most=1000))
+        await until(lambda: waiting(proxy) == 1)
         gate.let(2)
         assert (await first).status == 200
+        assert (await second).status == 200
+        assert spent(proxy)['key "day"'] == Decimal("0.02")
+
+
+async def test_budget_reserved_for_longer_than_max_wait_is_a_429_to_retry(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    """It is not spent: nothing says so, and SDKs may come again."""
+    gate = VendorGate()
+    vendor.play(gate)
+    async with shop(tmp_path, vendor, key=", max_wait: 50ms, budget: $1.5/day") as proxy:
+        first = asyncio.create_task(ask(proxy, most=1000))
+        await until(lambda: gate.at_once == 1)
+        refused = await ask(proxy, most=1000)
+        gate.let(1)
+        await first
+        assert refused.status == 429
+        assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.headers.get("x-should-retry") != "false"
+        assert (
+            'key "day" has running calls that may use up its budget of $1.5/day' in refused.message
+        )
+
+
+@pytest.mark.parametrize("calls", [3, 10])
+async def test_small_budget_and_a_bound_of_128000_tokens_serves_every_call(
+    tmp_path: Path, vendor: ScriptedVendor, calls: int
+) -> None:
+    """As an agent asks: one after the other, and at once. Each costs a hundredth of a dollar."""
+    vendor.play(answer(body(CHAT | {"usage": {"prompt_tokens": 10, "completion_tokens": 5}})))
+    async with shop(tmp_path, vendor, key=", budget: $2/day") as proxy:
+        found = [(await ask(proxy, most=128_000)).status for _ in range(3)]
+        at_once = await asyncio.gather(*(ask(proxy, most=128_000) for _ in range(calls)))
+        assert found + [each.status for each in at_once] == [200] * (3 + calls)
+        assert spent(proxy)['key "day"'] == Decimal("0.01") * (3 + calls)
+
+
+async def test_waiting_call_is_refused_at_once_when_the_budget_is_spent_meanwhile(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    """What ran is not cut, though it cost more than was left."""
+    gate = VendorGate(CHAT | {"usage": {"prompt_tokens": 1000, "completion_tokens": 1000}})
+    vendor.play(gate)
+    async with shop(tmp_path, vendor, key=", max_wait: 1h, budget: $1.2/day") as proxy:
+        first = asyncio.create_task(ask(proxy, most=1000))
+        await until(lambda: gate.at_once == 1)
+        others = [asyncio.create_task(ask(proxy, most=1000)) for _ in range(3)]
+        await until(lambda: waiting(proxy) == 3)
+        gate.let(1)
+        assert (await first).status == 200
+        for refused in await asyncio.gather(*others):
+            assert refused.status == 402
+            assert refused.json()["error"]["code"] == "insufficient_quota"
+            assert "retry-after" not in refused.headers
+        assert spent(proxy)['key "day"'] == Decimal("1.5")
+        assert len(vendor.requests) == 1
+
+
+async def test_nearly_nothing_left_of_a_budget_admits_calls_one_at_a_time(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    """Their estimates are far above what is left, and they do not wait for the next day."""
+    gate = VendorGate(CHAT | {"usage": {"prompt_tokens": 10, "completion_tokens": 5}})
+    vendor.play(gate)
+    async with shop(tmp_path, vendor, key=", budget: $0.025/day") as proxy:
+        calls = [asyncio.create_task(ask(proxy, most=128_000)) for _ in range(4)]
+        gate.let(4)
+        found = await asyncio.gather(*calls)
+        assert gate.most == 1
+        assert sorted(each.status for each in found) == [200, 200, 200, 402]
+        assert spent(proxy)['key "day"'] == Decimal("0.03")
+
+
+async def test_log_and_metrics_tell_of_spend_and_not_of_reservations(
+    tmp_path: Path, vendor: ScriptedVendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = VendorGate(CHAT | {"usage": {"prompt_tokens": 10, "completion_tokens": 5}})
+    vendor.play(gate)
+    async with shop(tmp_path, vendor, key=", budget: $1/day") as proxy:
+        running = asyncio.create_task(ask(proxy, most=128_000))
+        await until(lambda: gate.at_once == 1)
+        text = (await proxy.admin("/metrics")).body.decode()
+        ratio = 'sidecar_limit_used_ratio{scope="key \\"day\\"",limit="budget/day",models=""}'
+        assert f"{ratio} 0" in text
+        gate.let(1)
+        assert (await running).status == 200
         assert spent(proxy)['key "day"'] == Decimal("0.01")
-        assert (await ask(proxy, most=1000)).status == 200
+    assert not [r for r in caplog.records if r.name == "sidecar.limits"]
 
 
 async def test_what_may_have_been_billed_stays_reserved_for(
@@ -127,7 +218,7 @@ async def test_a_budget_and_a_vendors_quota_count_the_most_that_a_call_takes(
     tmp_path: Path, vendor: ScriptedVendor, budget: str
 ) -> None:
     """Limits of the file count what it is likely to take, beside another one that runs."""
-    gate = Gate(CHAT)
+    gate = VendorGate(CHAT)
     vendor.play(gate)
     async with shop(tmp_path, vendor, key=", limits: {tpm: 1M}" + budget) as proxy:
         scheduler = proxy.running.scheduler
@@ -154,7 +245,7 @@ async def test_a_budget_of_a_key_binds_that_key_alone(
 ) -> None:
     vendor.play(USED)
     async with shop(tmp_path, vendor, key=", budget: $1/day") as proxy:
-        assert [(await ask(proxy)).status for _ in range(2)] == [200, 429]
+        assert [(await ask(proxy)).status for _ in range(2)] == [200, 402]
         assert (await ask(proxy, key="other")).status == 200
 
 
@@ -164,7 +255,7 @@ async def test_what_was_spent_survives_a_restart(tmp_path: Path, vendor: Scripte
         assert (await ask(proxy)).status == 200
     async with shop(tmp_path, vendor, key=", budget: $1/day") as proxy:
         assert spent(proxy)['key "day"'] == 1
-        assert (await ask(proxy)).status == 429
+        assert (await ask(proxy)).status == 402
 
 
 async def test_the_sdks_take_a_spent_budget_for_final(
@@ -174,7 +265,7 @@ async def test_the_sdks_take_a_spent_budget_for_final(
         gpt = openai.AsyncOpenAI(base_url=f"{proxy.url}/v1", api_key=proxy.keys["day"])
         claude = anthropic.AsyncAnthropic(base_url=proxy.url, api_key=proxy.keys["claude"])
         async with gpt, claude:
-            with pytest.raises(openai.RateLimitError, match="budget"):
+            with pytest.raises(openai.APIStatusError, match="budget"):
                 await gpt.chat.completions.create(model="dear", messages=HELLO)  # type: ignore[call-overload]
             with pytest.raises(anthropic.APIStatusError, match="budget") as caught:
                 await claude.messages.create(model="c", max_tokens=9, messages=HELLO)  # type: ignore[arg-type]
@@ -182,6 +273,121 @@ async def test_the_sdks_take_a_spent_budget_for_final(
         assert vendor.requests == []
         await proxy.record(2)
         assert len(proxy.records) == 2  # neither of them asked twice
+
+
+ALIASES = """
+timezone: UTC
+budget: $0.01/day
+prices: {{dear-1: {{input: 1000, output: 2000}}}}
+providers:
+  oa: {{plugin: openai, base_url: "{url}/v1", credential: env:UPSTREAM_KEY{oa}}}
+  home: {{plugin: openai, base_url: "{url}/v1", credential: none, price: free}}
+groups:
+  GPT:
+    vendor: openai
+    routes: [oa: {{as: {{alias: deployment}}{route}}}, home: {{models: qwen}}]
+keys:
+  day: {{group: GPT, hash: "{{day}}"}}
+"""
+
+
+@asynccontextmanager
+async def renamed(
+    path: Path, vendor: ScriptedVendor, *, served: str = "dear-1", oa: str = "", route: str = ""
+) -> AsyncIterator[Sidecar]:
+    """A deployment's own name, whose calls cost $2 by the model that is reported as served."""
+    vendor.play(answer(body(USED_CHAT | {"model": served})))
+    async with sidecar(path, ALIASES.format(url=vendor.url, oa=oa, route=route), ("day",)) as proxy:
+        yield proxy
+
+
+async def test_spent_budget_refuses_a_model_without_a_price_and_admits_a_free_one(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    async with renamed(tmp_path, vendor) as proxy:
+        assert (await ask(proxy, model="alias")).status == 200
+        assert spent(proxy)["everything together"] == 2
+        refused = await ask(proxy, model="alias")
+        assert refused.json()["error"]["code"] == "insufficient_quota"
+        assert (await ask(proxy, model="qwen")).status == 200
+        assert spent(proxy)["everything together"] == 2
+
+
+async def test_spent_budget_refuses_a_model_that_nobody_ever_priced(
+    tmp_path: Path, vendor: ScriptedVendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with renamed(tmp_path, vendor, served="who-knows") as proxy:
+        text = "$0.01/day"
+        assert [(await ask(proxy, model="alias")).status for _ in range(2)] == [200, 200]
+        assert spent(proxy)["everything together"] == 0
+        told = [r.getMessage() for r in caplog.records if r.name == "sidecar.pricing"]
+        assert len(told) == 1, "once for each key and model"
+        assert 'key "day": no price is known for deployment at oa' in told[0]
+        assert "priced_as" in told[0]
+        assert await proxy.rewrite(lambda t: t.replace(text, "$0/day"))
+        assert (await ask(proxy, model="alias")).status == 402
+        assert (await ask(proxy, model="qwen")).status == 200
+
+
+async def test_reported_model_prices_the_next_calls_of_an_alias(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    async with renamed(tmp_path, vendor) as proxy:
+        assert await proxy.rewrite(lambda t: t.replace("$0.01/day", "$50/day"))
+        assert (await ask(proxy, model="alias")).status == 200
+        gate = VendorGate(USED_CHAT | {"model": "dear-1"})
+        vendor.play(gate)
+        running = asyncio.create_task(ask(proxy, model="alias", most=1000))
+        await until(lambda: gate.at_once == 1)
+        (lease,) = proxy.running.scheduler.admission.leases
+        assert lease.option.need[Unit.MONEY] > 2 * NANO
+        gate.let(1)
+        await running
+
+
+@pytest.mark.parametrize("where", ["oa", "route"])
+async def test_priced_as_gives_an_alias_its_price_before_the_first_answer(
+    tmp_path: Path, vendor: ScriptedVendor, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    async with renamed(
+        tmp_path, vendor, served="who-knows", **{where: ", priced_as: dear-1"}
+    ) as proxy:
+        assert (await ask(proxy, model="alias")).status == 200
+        assert spent(proxy)["everything together"] == 2
+        assert (await ask(proxy, model="alias")).json()["error"]["code"] == "insufficient_quota"
+        record = await proxy.record()
+        assert record.cost is not None
+        assert record.cost.charged == 2 * NANO
+    assert not [r for r in caplog.records if r.name == "sidecar.pricing"]
+
+
+COUNTING = """
+providers:
+  an: {{plugin: anthropic, base_url: "{url}", credential: env:UPSTREAM_KEY}}
+groups:
+  Claude: {{vendor: anthropic, routes: [an], budget: $0/day}}
+  Limited: {{vendor: anthropic, routes: [an], limits: {{rpm: 1, rpd: 1}}}}
+  Shut: {{vendor: anthropic, routes: [an], limits: {{rpm: 0}}}}
+keys:
+  spent: {{group: Claude, hash: "{{spent}}"}}
+  limited: {{group: Limited, max_wait: 0s, hash: "{{limited}}"}}
+  shut: {{group: Shut, max_wait: 0s, hash: "{{shut}}"}}
+"""
+
+
+async def test_counting_tokens_spends_no_limit_on_requests_and_passes_a_spent_budget(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(b'{"input_tokens":7}'))
+    asked = b'{"model":"claude-x","messages":[],"max_tokens":9}'
+    text, path = COUNTING.format(url=vendor.url), "/v1/messages/count_tokens"
+    async with sidecar(tmp_path, text, ("spent", "limited", "shut")) as proxy:
+        for key in ("spent", "limited"):
+            assert [(await proxy.ask(path, asked, key=key)).status for _ in range(3)] == [200] * 3
+        assert (await proxy.ask("/v1/messages", asked, key="limited")).status == 200
+        assert (await proxy.ask("/v1/messages", asked, key="limited")).status == 429
+        assert (await proxy.ask(path, asked, key="limited")).status == 200
+        assert (await proxy.ask(path, asked, key="shut")).status == 429, "0 admits nothing"
 
 
 async def test_a_call_without_a_price_spends_nothing_unless_such_are_refused(

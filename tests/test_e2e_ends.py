@@ -292,7 +292,7 @@ async def test_an_event_too_large_to_keep_hides_nothing_that_follows(
     vendor.play(until_closed(RESPONSES.begun + picture + RESPONSES.begun))
     found = await RESPONSES.call(proxy, stream=True)
     assert found.body.endswith(b"\n\n")
-    assert b"event: error\n" in found.body
+    assert b"event: response.failed\n" in found.body
     assert (await proxy.record(2)).outcome is Outcome.CUT
 
 

@@ -14,6 +14,9 @@ from scripted_vendor import STREAM_HEAD, ScriptedVendor, Wire, answer, chunk
 from sidecar_in_test import Raw, Sidecar
 from sidecar_in_test import sidecar as start_sidecar
 
+from sidecar.cli.ways import NO_PRICE
+from sidecar.cli.ways import explained as lines_of
+
 CHAT = "/v1/chat/completions"
 USED = (
     b'{"model":"gpt-5","choices":[],"usage":{"prompt_tokens":100,"completion_tokens":20,'
@@ -218,7 +221,7 @@ async def test_a_conversation_goes_home_first(proxy: Sidecar, vendor: ScriptedVe
 async def test_what_a_call_would_reserve(proxy: Sidecar) -> None:
     (unknown,) = (await explained(proxy, "codex", "gpt-5"))["candidates"]
     assert unknown["reserves"] == {
-        "input_tokens": None, "output_tokens": 1024, "usd": None, "learned": False,
+        "input_tokens": None, "output_tokens": 4096, "usd": None, "learned": False,
     }  # fmt: skip
     found = await explained(proxy, "codex", "gpt-5", size="400", max_output="50")
     (bounded,) = found["candidates"]
@@ -243,6 +246,31 @@ async def test_money_is_reserved_like_anything_else(proxy: Sidecar, vendor: Scri
     assert (unpriced["now"]["status"], unpriced["candidates"]) == (403, [])
     assert ["no price is known" in each["why"] for each in unpriced["skipped"]] == [True, True]
     assert (await calling(proxy, "paid", "who-knows")).status == 403
+
+
+async def test_spent_budget_is_shown_as_spent_and_its_calls_as_refused(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    assert await proxy.rewrite(
+        lambda t: t.replace("$10/day", "$0.01/day").replace("refuse", "allow")
+    )
+    assert (await explained(proxy, "paid", "who-knows"))["now"]["outcome"] == "goes"
+    assert (await calling(proxy, "paid", "dear-1")).status == 200
+    await settled(proxy.running)
+    for model, price in (("dear-1", "routes.yaml:28"), ("who-knows", None)):
+        found = await explained(proxy, "paid", model)
+        assert [each["price"] for each in found["candidates"]] == [price] * 2
+        budget = gate(found["candidates"][0], "budget/day")
+        assert (budget["used"], budget["left"], budget["reserved"]) == (0.14, 0.0, 0.0)
+        assert (found["now"]["outcome"], found["now"]["status"]) == ("refused", 402)
+        assert "group Paid is at its budget of $0.01/day" in found["now"]["text"]
+        assert (await calling(proxy, "paid", model)).status == 402
+        shown = NO_PRICE in "\n".join(lines_of(found))
+        assert shown == (price is None)
+    live = await see(proxy, "live")
+    assert live["unpriced"] == [
+        {"key": "paid", "model": "who-knows", "provider": each} for each in ("main", "spare")
+    ]
 
 
 async def test_what_a_provider_is_too_small_for_is_left_out(proxy: Sidecar) -> None:

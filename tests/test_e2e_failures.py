@@ -7,7 +7,7 @@ import gzip
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anthropic
@@ -34,6 +34,7 @@ from scripted_vendor import (
     chunk,
     hang,
     raw,
+    scripted_vendor,
     stream,
 )
 from sidecar_in_test import CANARY, Sidecar, parse
@@ -116,6 +117,7 @@ async def test_a_closed_port_is_a_502_that_says_so(tmp_path: Path) -> None:
         error = json.loads(found.body)
         assert CHAT.code(error) == "upstream_unreachable"
         assert "a: the connection failed" in error["error"]["message"]
+        assert found.headers["x-should-retry"] == "false"  # agents ask again for minutes
         assert await attempts(proxy.running) == {"a": "failed"}
 
 
@@ -124,6 +126,7 @@ async def test_a_name_that_does_not_resolve_is_a_502_that_says_so(tmp_path: Path
         found = await CHAT.call(proxy)
         assert found.status == 502
         assert b"its name does not resolve" in found.body
+        assert found.headers["x-should-retry"] == "false"
 
 
 async def test_what_does_not_speak_tls_is_a_502_that_says_so(tmp_path: Path) -> None:
@@ -131,6 +134,22 @@ async def test_what_does_not_speak_tls_is_a_502_that_says_so(tmp_path: Path) -> 
         found = await CHAT.call(proxy)
         assert found.status == 502
         assert b"the TLS handshake failed" in found.body
+        assert found.headers["x-should-retry"] == "false"
+
+
+async def test_provider_that_answered_before_and_is_gone_may_be_asked_again(
+    tmp_path: Path,
+) -> None:
+    async with AsyncExitStack() as running:
+        going = await running.enter_async_context(scripted_vendor())
+        going.play(GOOD)
+        yaml = "defaults: {max_wait: 0s}" + ONE.format(url=going.url, first_byte="5s", idle="5s")
+        async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
+            assert (await CHAT.call(proxy)).status == 200
+            await running.aclose()
+            found = await CHAT.call(proxy)
+            assert found.status == 502
+            assert "x-should-retry" not in found.headers
 
 
 async def test_silence_before_the_head_is_a_504(tmp_path: Path, vendor: ScriptedVendor) -> None:

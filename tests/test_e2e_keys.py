@@ -249,6 +249,89 @@ async def test_anthropics_list_has_anthropics_shape(two: Sidecar, vendor: Script
     assert vendor.last.get("anthropic-version")
 
 
+ALIASES = """
+providers:
+  b: {{plugin: openai, base_url: "{url}/b/v1", credential: env:UPSTREAM_KEY}}
+  an: {{plugin: ollama, base_url: "{url}/v1"}}
+groups:
+  GPT: {{vendor: openai}}
+  Claude: {{vendor: anthropic}}
+keys:
+  name: {{group: GPT, hash: "{{name}}", routes: [b: {{as: served}}]}}
+  models: {{group: GPT, hash: "{{models}}", routes: [b: {{models: [gpt-*, mine], as: served}}]}}
+  narrow: {{group: GPT, hash: "{{narrow}}", models: gpt-5*, routes: [b: {{as: served}}]}}
+  map: {{group: GPT, hash: "{{map}}", routes: [b: {{as: {{one: served, two: x}}}}]}}
+  prefix: {{group: GPT, hash: "{{prefix}}", routes: [b: {{as: {{"gpt-*": "vendor/gpt-*"}}}}]}}
+  claude:
+    group: Claude
+    hash: "{{claude}}"
+    routes: [an: {{as: {{"*haiku*": small, "claude-*": large}}}}]
+  own: {{group: Claude, hash: "{{own}}", routes: [an]}}
+"""
+EPOCH = "1970-01-01T00:00:00Z"
+ALIASED = ("name", "models", "narrow", "map", "prefix", "claude", "own")
+
+
+@pytest.mark.parametrize(
+    ("key", "models"),
+    [
+        ("name", ["served"]),
+        ("models", ["mine", "gpt-served"]),
+        ("narrow", ["gpt-5served"]),
+        ("map", ["one", "two"]),
+        ("prefix", ["gpt-5", "gpt-6"]),
+        ("claude", ["haiku", "claude-large"]),
+    ],
+)
+async def test_models_list_has_names_that_a_renaming_route_takes(
+    tmp_path: Path, vendor: ScriptedVendor, key: str, models: list[str]
+) -> None:
+    served = ("vendor/gpt-5", "other/x", "vendor/gpt-6", "served")
+    rows = [{"id": name, "object": "model"} for name in served]
+    vendor.play(answer(json.dumps({"data": rows}).encode()))
+    async with start_sidecar(tmp_path, ALIASES.format(url=vendor.url), ALIASED) as proxy:
+        headers = [("anthropic-version", "2023-06-01")] if key == "claude" else []
+        found = await proxy.ask("/v1/models", key=key, method="GET", headers=headers)
+        assert listed(found) == models
+        vendor.play(answer(b"{}"))
+        chat = "/v1/messages" if key == "claude" else CHAT
+        for model in models:  # and each of them is served
+            asked = json.dumps({"model": model, "max_tokens": 1, "messages": []}).encode()
+            assert (await proxy.ask(chat, asked, key=key)).status == 200
+
+
+async def test_anthropics_list_has_anthropics_rows_of_servers_in_openais_shape(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    rows = [
+        {"id": "qwen3", "object": "model", "created": 1764400000, "owned_by": "library"},
+        {"id": "named", "name": "Named: One", "created": "yesterday"},
+        {"type": "model", "id": "own", "display_name": "Own", "created_at": "x", "more": 1},
+    ]
+    vendor.play(answer(json.dumps({"object": "list", "data": rows}).encode()))
+    async with start_sidecar(tmp_path, ALIASES.format(url=vendor.url), ALIASED) as proxy:
+        headers = [("anthropic-version", "2023-06-01")]
+        found = await proxy.ask("/v1/models", key="own", method="GET", headers=headers)
+    made = [("qwen3", "qwen3", "2025-11-29T07:06:40Z"), ("named", "Named: One", EPOCH)]
+    assert found.json()["data"] == [
+        *(
+            {"type": "model", "id": name, "display_name": title, "created_at": moment}
+            for name, title, moment in made
+        ),
+        rows[2],
+    ]
+
+
+async def test_openais_list_has_openais_rows_of_servers_in_another_shape(
+    two: Sidecar, vendor: ScriptedVendor
+) -> None:
+    rows = [{"type": "model", "id": "a", "display_name": "A", "created_at": "x"}]
+    vendor.play(answer(json.dumps({"data": rows}).encode()))
+    found = await two.ask("/v1/models", key="one", method="GET")
+    row = found.json()["data"][0]
+    assert (row["id"], row["object"], row["created"]) == ("a", "model", 0)
+
+
 async def test_googles_list_has_googles_shape(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     rows = [{"name": "models/gemini-3", "displayName": "G"}]
     vendor.play(answer(json.dumps({"models": rows}).encode()))

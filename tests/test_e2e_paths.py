@@ -11,7 +11,7 @@ from scripted_vendor import ScriptedVendor, answer, stream
 from sidecar_in_test import Sidecar, request
 from wire_client import Got, exchange
 
-from sidecar.usage import Outcome, UsageState
+from sidecar.usage import Outcome, Usage, UsageState
 
 
 async def send(
@@ -101,6 +101,50 @@ async def test_an_answer_looked_at_again_is_not_counted_again(
     assert looked.usage is None
     assert looked.usage_state is UsageState.NONE
     assert looked.model_served == "gpt-5.5"
+
+
+UNREAD = [
+    ("gpt", "POST", "/v1/unheard/of", UsageState.UNKNOWN),
+    ("gpt", "POST", "/v1/videos", UsageState.UNKNOWN),
+    ("gpt", "POST", "/v1/videos/video_1/remix", UsageState.UNKNOWN),
+    ("gpt", "POST", "/v1/batches", UsageState.UNKNOWN),
+    ("gpt", "POST", "/openai/deployments/gpt-5/extensions/chat/completions", UsageState.UNKNOWN),
+    ("claude", "POST", "/anthropic/v1/unheard/of", UsageState.UNKNOWN),
+    ("gemini", "POST", "/v1beta/models/veo-3:predictLongRunning", UsageState.UNKNOWN),
+    ("gemini", "POST", "/v1beta/models/g-3:newVerb", UsageState.UNKNOWN),
+    ("gemini", "POST", "/v1beta/unheard/of", UsageState.UNKNOWN),
+    ("gpt", "GET", "/v1/unheard/of", UsageState.NONE),
+    ("gpt", "DELETE", "/v1/unheard/of", UsageState.NONE),
+    ("gpt", "POST", "/v1/files", UsageState.NONE),
+    ("gpt", "POST", "/v1/moderations", UsageState.NONE),
+    ("gpt", "POST", "/v1/responses/input_tokens", UsageState.NONE),
+    ("gpt", "POST", "/v1/fine_tuning/jobs/f1/cancel", UsageState.NONE),
+    ("claude", "POST", "/v1/messages/count_tokens", UsageState.NONE),
+    ("claude", "GET", "/v1/messages/batches", UsageState.NONE),
+    ("gemini", "POST", "/v1beta/models/g-3:countTokens", UsageState.NONE),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "method", "target", "state"), UNREAD)
+async def test_usage_that_no_answer_tells_is_unknown_where_it_may_be_paid_work(
+    proxy: Sidecar, vendor: ScriptedVendor, key: str, method: str, target: str, state: UsageState
+) -> None:
+    vendor.play(answer(b'{"ok":true}'))
+    got = await send(proxy, target, b'{"model":"m"}' if method == "POST" else b"", key, method)
+    assert got.status == 200, got.body
+    record = await proxy.record()
+    assert record.usage_state is state
+    assert record.usage is None
+
+
+async def test_usage_on_an_unheard_endpoint_is_reported_where_the_answer_tells_it(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(b'{"model":"gpt-5.5","usage":{"input_tokens":7,"output_tokens":2}}'))
+    await send(proxy, "/v1/unheard/of", b'{"model":"gpt-5.5"}')
+    record = await proxy.record()
+    assert record.usage == Usage(7, 2)
+    assert record.usage_state is UsageState.REPORTED
 
 
 async def test_an_error_inside_of_a_successful_stream_is_on_record(

@@ -46,7 +46,7 @@ async def test_a_head_that_arrives_drop_by_drop_is_given_up_too(
 async def test_a_body_that_does_not_arrive_is_a_408(
     proxy: Sidecar, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch, framing: str
 ) -> None:
-    monkeypatch.setattr("sidecar.intake.BODY_TIMEOUT", 0.05)
+    monkeypatch.setattr("sidecar.body_reading.BODY_TIMEOUT", 0.05)
     name, _, value = framing.partition(": ")
     async with connected(proxy.port) as line:
         await line.send(request("POST", CHAT, [*proxy.bearer("gpt").items(), (name, value)]))
@@ -62,7 +62,7 @@ async def test_a_call_may_take_long_as_a_whole(
 ) -> None:
     """No limit of the server's on heads or bodies touches a call that is being answered."""
     monkeypatch.setattr("sidecar.server.HEAD_TIMEOUT", 0.05)
-    monkeypatch.setattr("sidecar.intake.BODY_TIMEOUT", 0.05)
+    monkeypatch.setattr("sidecar.body_reading.BODY_TIMEOUT", 0.05)
 
     async def slowly(wire: Wire) -> None:
         await asyncio.sleep(0.2)

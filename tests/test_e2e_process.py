@@ -271,3 +271,30 @@ async def test_a_file_that_cannot_be_used_ends_the_start_with_2(tmp_path: Path) 
     assert process.returncode == 2
     assert b"routes.yaml:1" in log
     assert b"Traceback" not in log
+
+
+def resident(process: asyncio.subprocess.Process) -> int:
+    """The memory of a process, in MiB."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    found = re.search(r"VmRSS:\s*(\d+)", status)
+    assert found is not None
+    return int(found[1]) // 1024
+
+
+async def test_memory_of_large_bodies_is_taken_once_and_given_back(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(GOOD)
+    async with serving(tmp_path, vendor) as running:
+        assert await running.status() == 200
+        before = resident(running.process)
+        for size in (20 << 20, 9 << 20):
+            body = json.dumps({**CHAT.asked, "pad": "p" * size}).encode()
+            asked = request("POST", CHAT.path, CHAT.headers(running.key), body)
+            found = await asyncio.gather(*(talk(running.port, asked) for _ in range(8)))
+            assert [parse(each).status for each in found] == [200] * 8
+            vendor.requests.clear()
+        refused = b'{"model": "", "pad": "' + b"p" * (40 << 20) + b'"}'
+        asked = request("POST", CHAT.path, CHAT.headers(running.key), refused)
+        assert parse(await talk(running.port, asked)).status == 400
+        assert resident(running.process) - before < 16

@@ -262,6 +262,18 @@ async def test_a_start_with_a_broken_file_uses_the_last_accepted_one(
         assert await successful(proxy) == 1
 
 
+async def test_start_with_a_broken_file_never_uses_the_copy_of_another_file(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    async with start_sidecar(tmp_path, YAML.format(url=vendor.url), KEYS) as before:
+        pass
+    broken = tmp_path / "b.yaml"
+    broken.write_text("keys: [")
+    with pytest.raises(ConfigError, match=re.escape(str(broken))):
+        async with serve(broken, before.state, environ={}):
+            pytest.fail("it started")
+
+
 @pytest.mark.parametrize("text", ["keys: [", None], ids=["broken", "missing"])
 async def test_a_first_start_needs_a_good_file(tmp_path: Path, text: str | None) -> None:
     file = tmp_path / "routes.yaml"

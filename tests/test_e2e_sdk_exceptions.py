@@ -183,7 +183,7 @@ async def test_googles_sdk_raises_its_own_exception(
 
 
 @pytest.mark.parametrize(
-    ("key", "tries"), [("o-unset", 1), ("o-rejected", 1), ("o-big", 1), ("o-refused", 2)]
+    ("key", "tries"), [("o-unset", 1), ("o-rejected", 1), ("o-big", 1), ("o-refused", 1)]
 )
 async def test_sdks_repeat_only_what_may_help(troubled: Sidecar, key: str, tries: int) -> None:
     def call() -> None:
@@ -276,6 +276,22 @@ async def test_blocking_clients_stream(proxy: Sidecar, vendor: ScriptedVendor) -
 
     vendor.play(stream(sse(generated(1, 1, None), generated(1, 2, 3, "STOP"), end="\r\n\r\n")))
     assert await in_thread(gemini_text) == ["é", "é"]
+
+
+async def test_openais_sdk_raises_where_a_stream_of_responses_fails(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    """The event that Codex reads as the response's end is an exception for the vendor's SDK."""
+
+    def events() -> Iterator[object]:
+        with openai.OpenAI(base_url=f"{proxy.url}/v1", api_key=proxy.keys["gpt"]) as client:
+            for event in client.responses.create(model="m", input="x", stream=True):
+                yield event.type
+
+    vendor.play(stream(sse({"type": "response.created", "response": {}}, names=True), end=b""))
+    with pytest.raises(openai.APIError, match="broke off") as caught:
+        await in_thread(events)
+    assert caught.value.code == "upstream_unreachable"
 
 
 async def test_openais_tool_calls_arrive_as_they_were_sent(

@@ -470,3 +470,32 @@ async def test_who_is_paused_is_parked_even_where_its_limit_is_used_up(
         await until(lambda: waiting(proxy) == 1)
         proxy.running.scheduler.resume(("key", "day"))
         assert (await parked).status == 429
+
+
+@pytest.mark.parametrize("kind", ["tpm", "otpm", "tpd"])
+async def test_tokens_reserved_by_a_running_call_are_waited_for(
+    tmp_path: Path, vendor: ScriptedVendor, kind: str
+) -> None:
+    """Time alone would open the limit long after `max_wait`; the call that runs gives back most."""
+    gate = Gate()
+    vendor.play(gate)
+    async with waiting_room(tmp_path, vendor, key=f", limits: {{{kind}: 6000}}") as proxy:
+        first = asyncio.create_task(ask(proxy, "day"))
+        await until(lambda: gate.at_once == 1)
+        second = asyncio.create_task(ask(proxy, "day"))
+        await until(lambda: waiting(proxy) == 1)
+        gate.let(2)
+        assert [(await each).status for each in (first, second)] == [200, 200]
+
+
+@pytest.mark.parametrize("kind", ["tpm", "tpd", "rpm"])
+async def test_limit_used_up_by_finished_calls_refuses_at_once_beyond_max_wait(
+    tmp_path: Path, vendor: ScriptedVendor, kind: str
+) -> None:
+    vendor.play(answer(body(CHAT)))
+    most = {"tpm": 10, "tpd": 10, "rpm": 1}[kind]
+    async with waiting_room(tmp_path, vendor, key=f", limits: {{{kind}: {most}}}") as proxy:
+        assert (await ask(proxy, "day")).status == 200
+        refused = await ask(proxy, "day")
+        assert refused.status == 429
+        assert "that is longer than its max_wait of 30 s" in refused.message

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sidecar import headers
+from sidecar.errors import ConfigError
 from sidecar.fields import decoded, encoded
+from sidecar.loading import load
+from sidecar.plugins import discover
+from sidecar.reserved_headers import CODING, CONNECTION, COOKIES, CREDENTIAL_HEADERS
 
 
 def sent(*pairs: tuple[str, str], **options: object) -> list[tuple[str, str]]:
@@ -86,3 +92,31 @@ def test_a_url_at_the_vendor_becomes_one_of_ours() -> None:
     assert headers.relocated("https://v.example/up", base, ours) == "http://127.0.0.1:8787/up"
     assert headers.relocated("https://evil.example/v1/files", base, ours) is None
     assert headers.relocated("https://[v.example/v1/files", base, ours) is None
+
+
+RESERVED = sorted(CONNECTION | CREDENTIAL_HEADERS | COOKIES | {CODING, "Proxy-Anything", "EXPECT"})
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_header_of_the_connection_body_or_credential_cannot_be_set_by_the_file(name: str) -> None:
+    text = f"providers: {{oa: {{plugin: openai, headers: {{set: {{{name}: x}}}}}}}}"
+    with pytest.raises(ConfigError, match=rf"the header {name} (belongs|would carry)"):
+        load(text.encode(), file="routes.yaml", registry=discover())
+
+
+def test_header_that_says_whose_account_is_used_can_be_set_by_the_file() -> None:
+    text = b"providers: {oa: {plugin: openai, headers: {set: {OpenAI-Project: p, Referer: r}}}}"
+    oa = load(text, file="routes.yaml", registry=discover()).providers["oa"]
+    assert oa.set_headers == (("OpenAI-Project", "p"), ("Referer", "r"))
+
+
+def test_coding_of_the_body_cannot_be_removed_by_the_file() -> None:
+    text = b"providers: {oa: {plugin: openai, headers: {remove: [X-Team, Content-encoding]}}}"
+    with pytest.raises(ConfigError, match="could not read a compressed body"):
+        load(text, file="routes.yaml", registry=discover())
+
+
+@pytest.mark.parametrize("name", sorted(CONNECTION))
+def test_header_of_the_connection_from_a_plugin_is_left_out(name: str) -> None:
+    fields = headers.for_upstream([], [(name.title(), "theirs"), ("x-team", "1")])
+    assert decoded(fields) == [("Accept-Encoding", "identity"), ("x-team", "1")]

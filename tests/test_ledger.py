@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace as replace_owner
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from sidecar.callrows import call_row
 from sidecar.errors import Kind
 from sidecar.ledger import KeyTimes, Ledger, Owner, program_of, read_times
 from sidecar.migrations import MIGRATIONS
 from sidecar.reading import APPLICATION
-from sidecar.tables import OBJECT_COUNT, KeyState, call_row, day_of
-from sidecar.usage import Outcome, Usage, UsageState
+from sidecar.tables import OBJECT_COUNT, Claim, KeyState, Learned, day_of
+from sidecar.usage import Cost, Outcome, Part, Usage, UsageState
 
 DAY = 86_400.0
 OWNER = Owner("acme", "env:ACME_KEY", "G")
@@ -243,7 +245,7 @@ async def test_a_finished_call_is_one_row_with_everything_but_its_words(
         "cost_listed": 1_250_000, "cost_charged": 1_125_000, "price": "list 2026-11-01",
         "caller_program": "codex", "caller_pid": 4711, "caller_directory": "/home/me/app",
         "repo": "app", "branch": "main", "urgency": "background", "day": "2027-01-15",
-        "cost_whole": 1,
+        "cost_whole": 1, "parts": "[]",
     }  # fmt: skip
 
 
@@ -308,7 +310,7 @@ async def test_a_file_without_the_flag_of_partial_calls_gets_it_for_calls_and_da
         for number in range(3):
             row = call_row(
                 replace(CALL, call_id=f"call_{number}", usage_state=UsageState.PARTIAL), None
-            )
+            )[:44]
             old.execute(f"INSERT INTO calls VALUES ({', '.join('?' * len(row))})", row)
         old.execute("UPDATE calls SET usage_state = 'reported' WHERE call_id = 'call_0'")
         old.execute(
@@ -458,3 +460,85 @@ async def test_a_digest_is_kept_so_that_a_rename_is_found(tmp_path: Path, wall: 
         ledger.seen("nightly")
         ledger.reconcile(snapshot({"nightly": "text"}))
     assert rows(tmp_path, "SELECT digest FROM keys") == [{"digest": digest("text")}]
+
+
+async def test_a_file_without_parts_gets_them_for_calls_that_follow(
+    tmp_path: Path, wall: Wall
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "sidecar.db")) as old:
+        for step in MIGRATIONS[:7]:
+            old.executescript(step)
+        old.execute(f"PRAGMA application_id = {APPLICATION}")
+        old.execute("PRAGMA user_version = 7")
+        for table, name in (("calls", "call_0"), ("under_way", "call_u")):
+            row = call_row(replace(CALL, call_id=name), None)[:44]
+            old.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * 44)})", row)
+        old.execute("INSERT INTO objects VALUES ('file', 'f_1', 'acme', '', 'G', 1.8e9)")
+        old.execute(
+            "INSERT INTO days SELECT day, key, group_name, provider, model, program, repo, branch,"
+            " 1, 0, 0, 0, 0, 100, 50, 20, 5, 10, 1250000, 1125000, 0 FROM call_figures LIMIT 1"
+        )
+        old.commit()
+    parts = (Part("message", None, Usage(60, 20)), Part("advisor_message", "o", Usage(40, 30)))
+    usage = replace(CALL.usage, parts=parts)
+    cost = Cost(30, 27, "p", parts=(Cost(10, 9, "p"), Cost(20, 18, "p")))
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        assert ledger.owner("file", "f_1") == Owner("acme", "", "G")
+        ledger.finished(replace(CALL, call_id="call_1", usage=usage, cost=cost))
+    assert [row["parts"] == "[]" for row in rows(tmp_path)] == [True, True, False]
+    assert_in_step(tmp_path)
+    days = rows(
+        tmp_path,
+        "SELECT model, calls, input_tokens, output_tokens, cost_charged FROM days ORDER BY model",
+    )
+    assert [tuple(day.values()) for day in days] == [
+        ("m-1", 3, 260, 120, 2_250_009), ("o", 0, 40, 30, 18),
+    ]  # fmt: skip
+
+
+CLAIM = Claim(
+    "call_1", "nightly", "acme", CALL.started, "m-1", "m-1", Usage(10, 5), 7, 6, (100, 200, 300)
+)
+LEARNT = Learned(CLAIM, Usage(100, 50, 20), Cost(70, 60, "p"), "m-2")
+
+
+@pytest.mark.parametrize("first", ["row", "look"])
+async def test_usage_learnt_of_an_object_takes_the_place_of_what_was_booked(
+    tmp_path: Path, wall: Wall, first: str
+) -> None:
+    owner = replace_owner(OWNER, claim=CLAIM)
+    cut_off = replace(
+        CALL, usage=Usage(10, 5), usage_state=UsageState.PARTIAL, cost=Cost(7, 6, "p")
+    )
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.remember("response", "r", owner)
+        if first == "row":
+            ledger.finished(cut_off)
+            await ledger.flush()
+        ledger.learned("response", "r", LEARNT)
+        assert ledger.owner("response", "r") == OWNER
+        if first == "look":  # a record waits until its caller is known
+            await ledger.flush()
+            ledger.finished(cut_off)
+    (row,) = rows(tmp_path)
+    assert (row["usage_state"], row["model_served"]) == ("reported", "m-2")
+    assert (row["input_tokens"], row["output_tokens"], row["cache_read_tokens"]) == (100, 50, 20)
+    assert (row["cost_listed"], row["cost_charged"], row["cost_whole"]) == (70, 60, 1)
+    assert_in_step(tmp_path)
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        assert ledger.owner("response", "r") == OWNER
+
+
+async def test_a_claim_outlives_the_process_and_follows_its_keys_name(
+    tmp_path: Path, wall: Wall
+) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"nightly": "text"}))
+        ledger.seen("nightly")
+        ledger.remember("response", "r", replace_owner(OWNER, claim=CLAIM))
+        ledger.finished(CALL)
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"daily": "text"}))
+        owner = ledger.owner("response", "r")
+        assert owner is not None
+        assert owner.claim == replace(CLAIM, key="daily")

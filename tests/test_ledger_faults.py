@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 from bookkeeping import CALL, Wall, assert_in_step, call, rows, snapshot
 
-from sidecar import store
+from sidecar import spill, store
 from sidecar.ledger import Ledger, Owner, read_times
 from sidecar.migrations import MIGRATIONS
 from sidecar.reading import APPLICATION, NoBooks, open_to_read
 from sidecar.reports.usage import Dimension, Question, usage
+from sidecar.tables import Batch, Keep
 
 OWNER = Owner("acme", "env:ACME_KEY", "G")
 HERE = Path(__file__).parent
@@ -480,3 +481,78 @@ async def test_a_second_ledger_on_one_file_adds_and_moves_nothing_back(
     assert (times.last_used, times.last_refused) == (later.now, wall.now)
     assert {row["call_id"] for row in rows(tmp_path)} == {"call_1", "call_2"}
     assert_in_step(tmp_path)
+
+
+# --- a stop while the ledger cannot be written -------------------------------------------------
+
+
+def unwritten(state: Path) -> list[str]:
+    return [name for name in files(state) if name.startswith("unwritten")]
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.ledger.PATIENCE", 0.2)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_stop_while_the_ledger_is_locked_keeps_finished_calls_for_the_next_start(
+    tmp_path: Path, wall: Wall, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(tmp_path, wall=wall)
+    await ledger.open()
+    ledger.finished(call(call_id="call_0"))
+    assert await ledger.flush()
+    with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        note(ledger, "call_1")
+        ledger.under_way(call(call_id="call_2"))
+        await ledger.close()
+    assert "1 finished calls wait in" in caplog.text
+    assert stat.S_IMODE((tmp_path / "unwritten.db").stat().st_mode) == 0o600
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        assert await ledger.flush()
+    assert_noted(tmp_path, "call_0", "call_1", "call_2")
+    assert unwritten(tmp_path) == []
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_unwritten_calls_that_are_on_the_ledger_already_are_not_counted_twice(
+    tmp_path: Path, wall: Wall
+) -> None:
+    keep = Keep()
+    for _ in range(2):
+        async with Ledger(tmp_path, wall=wall) as ledger:
+            note(ledger)
+        spill.save(tmp_path, Batch(steps=[call(call_id="call_1")]), keep)
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        assert await ledger.flush()
+    assert_noted(tmp_path, "call_1")
+
+
+async def test_unwritten_file_that_is_damaged_is_set_aside(
+    tmp_path: Path, wall: Wall, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "unwritten.db").write_bytes(b"no database" * 1000)
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        note(ledger)
+        assert await ledger.flush()
+    assert_noted(tmp_path, "call_1")
+    assert "unwritten.db.corrupt-" in unwritten(tmp_path)[0]
+    assert "unwritten.db cannot be used" in caplog.text
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_stop_while_nothing_can_be_written_counts_the_lost_calls(
+    tmp_path: Path, wall: Wall, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(tmp_path, wall=wall)
+    await ledger.open()
+    assert await ledger.flush()
+    (tmp_path / "unwritten.db").mkdir()
+    with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        note(ledger)
+        await ledger.close()
+    assert ledger.dropped == 1
+    assert "1 finished calls are lost" in caplog.text

@@ -523,3 +523,36 @@ def test_plugins_are_found_before_the_file_is_understood(text: str, paths: tuple
 def test_a_file_without_vendors_says_so() -> None:
     with pytest.raises(ConfigError, match="no plugin is installed"):
         load(b"groups: {G: {vendor: alpha}}", file="routes.yaml", registry=Plugins({}))
+
+
+@pytest.mark.parametrize("word", ["!gpt-5-pro*", "-gpt-5-pro", "^gpt-5$"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        'keys: {{k: {{group: g, models: ["gpt-5*", "{}"]}}}}',
+        'groups: {{g: {{vendor: alpha, models: ["gpt-5*", "{}"]}}}}',
+        'groups: {{g: {{vendor: alpha, routes: [alpha: {{models: ["gpt-5*", "{}"]}}]}}}}',
+        'groups: {{g: {{vendor: alpha, routes: [alpha: {{as: {{"{}": x}}}}]}}}}',
+        'limits: {{models: {{"{}": {{rpm: 1}}}}}}',
+        'prices: {{"{}": {{input: 1}}}}',
+    ],
+    ids=["key", "group", "route", "as", "limits", "prices"],
+)
+def test_pattern_that_means_to_exclude_is_an_error_with_a_hint(word: str, place: str) -> None:
+    group = "" if "groups" in place else "groups: {g: {vendor: alpha}}\n"
+    with pytest.raises(ConfigError, match=r"cannot exclude models.*; list the models"):
+        read(group + place.format(word))
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ("as: {gpt-5-mini: mine}", "gpt-5-mini"), ("as: {gpt-*: v/gpt-*}", "gpt-*"),
+        ("as: {gpt-5-mini: mine}, models: gpt-5-mini", None), ('as: {a: b}, models: "*"', None),
+        ("as: {a: b, c: d}", None), ("as: mine", None), ('as: {"*": v/*}', None),
+    ],
+)  # fmt: skip
+def test_map_of_one_name_that_narrows_a_route_is_a_warning(options: str, asked: str | None) -> None:
+    warnings = read(f"groups: {{g: {{vendor: alpha, routes: [alpha: {{{options}}}]}}}}").warnings
+    what = f'this map is the route\'s list of models as well: it gets calls for "{asked}" only'
+    assert [(each.place.column, each.what) for each in warnings] == ([(50, what)] if asked else [])

@@ -37,10 +37,11 @@ providers:
   azure-eu: {plugin: azure, base_url: "https://x.openai.azure.com"}
   gateway: {plugin: openai, base_url: "https://llm.corp.example/v1"}
   elsewhere: {plugin: openai, base_url: "https://api.deepseek.com/v1"}
+  voyage: {plugin: openai, base_url: "https://api.voyageai.com/v1"}
   house: {plugin: vllm, base_url: "http://127.0.0.1:9/v1"}
 groups:
   List: {vendor: openai, routes: [openai, azure-eu, gateway, elsewhere, house, ollama, openrouter,
-         xai, deepseek, mistral, groq]}
+         xai, deepseek, mistral, groq, voyage]}
   Tenth: {vendor: openai, multiplier: 0.1, routes: [openai, openrouter]}
   Claude: {vendor: anthropic}
   Gemini: {vendor: gemini}
@@ -112,6 +113,24 @@ def units(**counts: int) -> tuple[tuple[str, int], ...]:
         # priority: $12.5, cached $1.25, $75
         ("openai", "gpt-5.5", Usage(1000, 100, 400, service_tier="priority"), 15_500_000),
         ("openai", "gpt-5.5", Usage(1000, 100, 400, service_tier="default"), 6_200_000),
+        # priority beyond 272,000, as of every model: $25, cached $2.5, $112.5:
+        # 1 x 25000 + 272000 x 2500 + 100 x 112500
+        ("openai", "gpt-5.5", Usage(272_001, 100, 272_000, service_tier="priority"), 691_275_000),
+        ("openai", "gpt-5.5", Usage(272_000, 100, 0, service_tier="priority"), 3_407_500_000),
+        # $5 and $0.5 and $30, beyond them $10, $1, $45
+        ("openai", "gpt-5.4", Usage(300_000, 100, 299_999, service_tier="fast"), 304_509_000),
+        ("openai", "gpt-6-sol", Usage(300_000, 100, service_tier="priority"), 2_403_000_000),
+        # flex beyond them: $30 and $135
+        ("openai", "gpt-5.5-pro", Usage(300_000, 100, service_tier="flex"), 9_013_500_000),
+        # text $2.5 and $10, audio $40 and $80: 20 x 2500 + 70 x 40000 + 10 x 10000 + 50 x 80000
+        ("openai", "gpt-4o-audio-preview",
+         Usage(90, 60, units=units(input_audio_tokens=70, output_audio_tokens=50)), 6_950_000),
+        ("openai", "gpt-4o-mini-audio-preview-2024-12-17",
+         Usage(90, 60, units=units(input_audio_tokens=70, output_audio_tokens=50)), 1_709_000),
+        # $0.5 and $1.5, and not the $2 and $6 of the model of 2024
+        ("mistral", "mistral-large-latest", Usage(1000, 100), 650_000),
+        # $0.3, cached $0.03, $0.9: 100 x 300 + 900 x 30 + 100 x 900
+        ("mistral", "codestral-latest", Usage(1000, 100, 900), 147_000),
         ("openai", "gpt-5.5", Usage(10, 0, units=units(web_searches=2)), 20_050_000),
         # $0.36 an hour: 31 s are 0.31 cents
         ("openai", "whisper-1", Usage(units=units(audio_seconds=31)), 3_100_000),
@@ -133,6 +152,24 @@ def units(**counts: int) -> tuple[tuple[str, int], ...]:
         # $0.3, images made $30
         ("gemini", "gemini-2.5-flash-image", Usage(10, 1290, units=units(output_image_tokens=1290)),
          38_703_000),
+        # $0.3, cached $0.03, $2.5; a prompt with searches is $35 a thousand before Gemini 3:
+        # 80 x 300 + 20 x 30 + 42 x 2500 + 35000000
+        ("gemini", "gemini-2.5-flash", Usage(100, 42, 20, units=units(web_searches=1)), 35_129_600),
+        # $1.5, cached $0.15, $9, and $14 a thousand queries:
+        # 80 x 1500 + 20 x 150 + 42 x 9000 + 2 x 14000000
+        ("gemini", "gemini-3.5-flash", Usage(100, 42, 20, units=units(web_searches=2)), 28_501_000),
+        # $0.1, $0.4 and $0.24 an hour heard: 4 x 100 + 635 x 400 + 203 x 240000000 / 3600
+        ("mistral", "voxtral-small-latest", Usage(4, 635, units=units(audio_seconds=203)),
+         13_787_733),
+        # $2 and $12, beyond 200,000 tokens of input $4 and $18: of one request, not of all together
+        ("gemini", "gemini-3.1-pro-preview", Usage(250_000, 5, context_tokens=60_000), 500_060_000),
+        ("gemini", "gemini-3.1-pro-preview", Usage(250_000, 5), 1_000_090_000),
+        # $4 for a thousand pages, $5 for those that are annotated
+        ("mistral", "mistral-ocr-latest", Usage(units=units(input_document_pages=29)), 116_000_000),
+        ("mistral", "mistral-ocr-latest",
+         Usage(units=units(input_document_pages=2, input_annotated_document_pages=2)), 10_000_000),
+        # $0.06: 5000 x 60
+        ("voyage", "voyage-4", Usage(5000), 300_000),
         # by day: $0.27, cached $0.07, $1.1
         ("deepseek", "deepseek-chat", Usage(10, 2, 8), 3_300),
         ("elsewhere", "deepseek-chat", Usage(10, 2, 8), 3_300),
@@ -333,6 +370,36 @@ def test_an_estimate_goes_by_what_will_be_sent_at_the_groups_rate(shop: Shop) ->
     assert shop.estimate("openai", "best", (1000, 100), sent="gpt-4o") == 3_500_000
     assert shop.estimate("openai", "gpt-4o", (1000, 100), sent="my-deployment") is None
     assert shop.estimate("openai", "gpt-4o", (1000, 100), group="Tenth") == 350_000
+
+
+def test_estimate_is_zero_only_where_the_price_is_known_to_be_zero() -> None:
+    text = YAML.replace(
+        "prices:", "prices:\n  gift: {input: 0, output: 0}\n  tiny: {input: 0.0001}", 1
+    )
+    shop = Shop(load(text.encode(), file="/etc/routes.yaml", registry=REGISTRY))
+    assert shop.estimate("openai", "gift", (1000, 1000)) == 0
+    assert shop.estimate("openai", "tiny", (0, 0)) == 1
+    assert shop.estimate("openai", "gpt-5-mini", (0, 0)) == 1
+    assert shop.estimate("house", "who-knows", (1, 1)) is None
+
+
+def test_priced_as_stands_for_every_name_of_a_model(shop: Shop) -> None:
+    azure, group = shop.snapshot.providers["azure-eu"], shop.snapshot.groups["List"]
+    expected = shop.estimate("azure-eu", "gpt-5-mini", (1000, 1000))
+    assert expected
+    assert shop.estimate("azure-eu", "mine", (1000, 1000), sent="my-deployment") is None
+    assert shop.prices.estimate(
+        azure, group, "mine", "my-deployment", 1000, 1000, "gpt-5-mini"
+    ) == expected  # fmt: skip
+    assert shop.prices.price_source(azure, "mine", "my-deployment", "who-knows") is None
+
+
+def test_reported_model_prices_the_estimates_of_a_deployment(shop: Shop) -> None:
+    used = Usage(input_tokens=10, output_tokens=10)
+    shop.cost("azure-eu", "mine", used, sent="my-deployment", served="gpt-5-mini")
+    found = shop.estimate("azure-eu", "mine", (1000, 1000), sent="my-deployment")
+    assert found == shop.estimate("azure-eu", "gpt-5-mini", (1000, 1000))
+    assert shop.estimate("openai", "mine", (1000, 1000), sent="my-deployment") is None
 
 
 def test_an_edit_changes_the_price_of_calls_that_end_after_it(shop: Shop) -> None:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from sidecar import rollups
+from sidecar.callrows import MOST_COST, MOST_TOKENS
 from sidecar.database import DAY, Database, open_database
 from sidecar.ledger import Ledger
 from sidecar.reading import open_to_read
@@ -29,7 +30,7 @@ from sidecar.reports.activity import programs, today
 from sidecar.reports.columns import as_csv, as_json, columns, row
 from sidecar.reports.sums import Sums, total
 from sidecar.reports.usage import Dimension, Question, kept_since, usage
-from sidecar.tables import MOST_COST, MOST_TOKENS, Batch, Keep, Renamed
+from sidecar.tables import Batch, Keep, Renamed
 from sidecar.usage import Caller, CallRecord, Cost, Usage, UsageState
 
 NOW = 1_800_000_000.0
@@ -387,3 +388,14 @@ async def test_adding_a_batch_looks_at_its_own_calls_alone(tmp_path: Path, wall:
             steps = [step for *_, step in plan]
             assert any(step.startswith("SEARCH calls") for step in steps), steps
             assert not any("SCAN calls" in step for step in steps), steps
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_csv_cell_that_begins_like_a_formula_is_neutralised(start: str) -> None:
+    text = as_csv([{"model": f'{start}HYPERLINK("x")', "calls": -1}], ["model", "calls"])
+    found = list(csv.reader(io.StringIO(text, newline="")))
+    assert found == [["model", "calls"], [f'\'{start}HYPERLINK("x")', "-1"]]
+
+
+def test_csv_cell_with_a_formula_character_inside_is_unchanged() -> None:
+    assert as_csv([{"model": "gpt-5=x"}], ["model"]) == "model\ngpt-5=x\n"

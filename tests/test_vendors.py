@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +49,7 @@ PATHS = [
     ("anthropic", "POST", "/v1/v1/messages", "messages", "/v1/messages", None),
     ("anthropic", "POST", "//v1/messages/count_tokens", "count_tokens", "/v1/messages/count_tokens", None),
     ("anthropic", "POST", "/v1/messages/batches", "batches", "/v1/messages/batches", None),
-    ("anthropic", "GET", "/v1/messages/batches/b1/results", "batches", "/v1/messages/batches/b1/results", None),
+    ("anthropic", "GET", "/v1/messages/batches/b1/results", "batch_results", "/v1/messages/batches/b1/results", None),
     ("anthropic", "GET", "/v1/models/claude-x", "model", "/v1/models/claude-x", "claude-x"),
     ("anthropic", "GET", "/v1/organizations/o/x", "organization", "/v1/organizations/o/x", None),
     ("gemini", "POST", "/v1beta/models/g-3:generateContent", "generate", "/v1beta/models/g-3:generateContent", "g-3"),
@@ -62,6 +64,11 @@ PATHS = [
     ("openai", "POST", "/v1/videos/video_1/remix", "videos", "/videos/video_1/remix", None),
     ("openai", "GET", "/v1/fine_tuning/jobs/ftjob_1", "fine_tuning", "/fine_tuning/jobs/ftjob_1", None),
     ("openai", "GET", "/v1/unheard/of", "other", "/unheard/of", None),
+    ("openai", "POST", "/openai/deployments/my%20gpt/chat/completions", "chat", "/chat/completions", "my gpt"),
+    ("openai", "POST", "/openai/deployments/ears/audio/transcriptions", "transcriptions", "/audio/transcriptions", "ears"),
+    ("openai", "POST", "/openai/deployments/gpt/extensions/chat/completions", "other",
+     "/deployments/gpt/extensions/chat/completions", "gpt"),
+    ("openai", "GET", "/openai/deployments/gpt", "other", "/deployments/gpt", None),
     ("anthropic", "GET", "/v1/messages/batches", "batches", "/v1/messages/batches", None),
     ("anthropic", "GET", "/v1/models/m:1", "model", "/v1/models/m:1", "m:1"),
     ("anthropic", "POST", "/v1/unheard/of", "other", "/v1/unheard/of", None),
@@ -213,6 +220,41 @@ def test_where_a_vendor_is_called_and_how_it_is_paid(
     assert [": ".join(pair) for pair in prepared.headers] == [header]
 
 
+CHATTING = ("/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/models/m")
+SERVED = [
+    ("llamacpp", "openai", (*CHATTING, "/v1/responses", "/v1/responses/input_tokens", "/v1/embeddings",
+                            "/v1/rerank", "/v1/reranking", "/v1/audio/transcriptions",
+                            "/v1/chat/completions/input_tokens"), ("/v1/responses/compact", "/v1/files")),
+    ("llamacpp", "anthropic", ("/v1/messages", "/v1/messages/count_tokens"), ("/v1/messages/batches",)),
+    ("ollama", "openai", (*CHATTING, "/v1/responses", "/v1/embeddings", "/v1/audio/transcriptions",
+                          "/v1/audio/speech", "/v1/images/generations"),
+     ("/v1/responses/input_tokens", "/v1/rerank")),
+    ("ollama", "anthropic", ("/v1/messages",), ("/v1/messages/count_tokens",)),
+    ("lmstudio", "openai", (*CHATTING, "/v1/responses", "/v1/embeddings"),
+     ("/v1/responses/input_tokens", "/v1/audio/transcriptions")),
+    ("lmstudio", "anthropic", ("/v1/messages",), ()),
+    ("vllm", "openai", (*CHATTING, "/v1/responses", "/v1/embeddings", "/v1/rerank", "/v1/score",
+                        "/v1/audio/translations", "/v1/decisions"), ("/v1/files",)),
+    ("vllm", "anthropic", ("/v1/messages", "/v1/messages/count_tokens"), ()),
+    ("deepseek", "openai", (*CHATTING, "/v1/responses"), ("/v1/responses/input_tokens", "/v1/embeddings")),
+    ("mistral", "openai", (*CHATTING, "/v1/ocr", "/v1/fim/completions"), ("/v1/images/edits",)),
+    ("together", "openai", (*CHATTING, "/v1/rerank", "/v1/embeddings"), ()),
+    ("openai", "openai", ("/v1/multimodalembeddings", "/v1/rerank"), ()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("vendor", "dialect", "served", "missing"), SERVED)
+def test_endpoints_of_a_vendor_are_those_that_it_serves(
+    vendor: str, dialect: str, served: tuple[str, ...], missing: tuple[str, ...]
+) -> None:
+    serving = REGISTRY.vendors[vendor].dialects[dialect]
+    for path in (*served, *missing):
+        method = "GET" if path.startswith("/v1/models") else "POST"
+        located = REGISTRY.dialects[dialect].locate(method, path)
+        assert located is not None, path
+        assert serving.has(located.endpoint) is (path in served), path
+
+
 @pytest.mark.parametrize(
     "base_url", ["https://x.openai.azure.com", "https://x.openai.azure.com/openai/v1/"]
 )
@@ -234,6 +276,27 @@ def test_azure_by_deployments() -> None:
     )
 
 
+def test_azure_for_a_client_of_the_classic_api() -> None:
+    for path, place in (
+        ("/chat/completions", "deployments/d1/chat/completions"),
+        ("/files", "files"),
+    ):
+        classic = ask(
+            "azure", "openai", path, "https://x.openai.azure.com",
+            model="d1", query="api-version=2024-10-21",
+        )  # fmt: skip
+        assert REGISTRY.vendors["azure"].prepare(classic).url == (
+            f"https://x.openai.azure.com/openai/{place}?api-version=2024-10-21"
+        )
+    preview = ask(
+        "azure", "openai", "/chat/completions", "https://x.openai.azure.com",
+        query="api-version=preview",
+    )  # fmt: skip
+    assert REGISTRY.vendors["azure"].prepare(preview).url == (
+        "https://x.openai.azure.com/openai/v1/chat/completions?api-version=preview"
+    )
+
+
 @pytest.mark.parametrize(("endpoint", "output"), [("chat", 30), ("responses", 20)])
 def test_xai_counts_reasoning_beside_the_completion_in_chat_alone(
     endpoint: str, output: int
@@ -247,7 +310,7 @@ def test_xai_counts_reasoning_beside_the_completion_in_chat_alone(
     ("dialect", "kind", "status", "word"),
     [
         ("openai", Kind.INVALID_KEY, 401, '"invalid_api_key"'),
-        ("openai", Kind.BUDGET_SPENT, 429, '"insufficient_quota"'),
+        ("openai", Kind.BUDGET_SPENT, 402, '"insufficient_quota"'),
         ("openai", Kind.UPSTREAM_UNREACHABLE, 502, '"upstream_unreachable"'),
         ("anthropic", Kind.INVALID_KEY, 401, '"authentication_error"'),
         ("anthropic", Kind.BUDGET_SPENT, 402, '"billing_error"'),
@@ -282,6 +345,65 @@ def test_our_own_error_event_ends_a_stream_for_our_meter_too(
     assert meter.at_boundary
     assert meter.finished
     assert meter.error
+
+
+def details(refusal: Refusal) -> dict[str, dict[str, Any]]:
+    """The details of an error in Gemini's shape, by the last word of their types."""
+    _, body = REGISTRY.dialects["gemini"].error(refusal, "call_1")
+    found = json.loads(body)["error"]["details"]
+    return {each.pop("@type").rpartition(".")[2]: each for each in found}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "delay"),
+    [
+        (Refusal(Kind.RATE_LIMITED, "why", 6.2), "7s"),
+        (Refusal(Kind.OVERLOADED, "why", 0.3), "1s"),
+        # What is final must be longer than the five minutes that Google's clients would wait.
+        (Refusal(Kind.BUDGET_SPENT, "why", final=True, opens_in=40_000.5), "40001s"),
+        (Refusal(Kind.BUDGET_SPENT, "why", final=True), "86400s"),
+        (Refusal(Kind.RATE_LIMITED, "why", final=True), "86400s"),
+        (Refusal(Kind.UPSTREAM_UNREACHABLE, "why", final=True), "86400s"),
+        (Refusal(Kind.UNAVAILABLE, "why"), "86400s"),
+        (Refusal(Kind.UPSTREAM_UNREACHABLE, "why"), None),
+        (Refusal(Kind.INVALID_KEY, "why"), None),
+    ],
+    ids=lambda each: each.kind.name if isinstance(each, Refusal) else str(each),
+)
+def test_gemini_error_says_when_to_come_again(refusal: Refusal, delay: str | None) -> None:
+    found = details(refusal)
+    assert found.get("RetryInfo") == (None if delay is None else {"retryDelay": delay})
+    assert found["ErrorInfo"] == {
+        "reason": refusal.kind.name, "domain": "sidecar", "metadata": {"call": "call_1"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code", "message"),
+    [
+        # Codex has sentences of its own for a vendor's codes, and shows ours for any other.
+        (Refusal(Kind.BUDGET_SPENT, "why", final=True), "budget_spent", "why"),
+        (Refusal(Kind.OVERLOADED, "why"), "overloaded", "why"),
+        (Refusal(Kind.DRAINING, "why"), "draining", "why"),
+        (Refusal(Kind.UPSTREAM_UNREACHABLE, "why"), "upstream_unreachable", "why"),
+        # It reads the delay out of this one.
+        (Refusal(Kind.RATE_LIMITED, "why", 6.2), "rate_limit_exceeded", "why; try again in 7s"),
+        (Refusal(Kind.OVERLOADED, "why", 6.2), "rate_limit_exceeded", "why; try again in 7s"),
+    ],
+    ids=lambda each: each.kind.name if isinstance(each, Refusal) else None,
+)
+def test_responses_stream_of_ours_ends_with_response_failed(
+    refusal: Refusal, code: str, message: str
+) -> None:
+    event = REGISTRY.dialects["openai"].error_event(Endpoint("responses"), refusal, "call_1")
+    name, data = event.decode().splitlines()[:2]
+    assert name == "event: response.failed"
+    found = json.loads(data.removeprefix("data: "))
+    assert found["type"] == "response.failed"
+    assert found["response"]["status"] == "failed"
+    assert found["response"]["error"] == {"code": code, "message": message}
+    # The vendor's SDKs raise at this one.
+    assert found["error"]["message"] == "why"
 
 
 def test_entry_points_name_every_bundled_plugin_once() -> None:

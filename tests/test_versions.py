@@ -27,6 +27,37 @@ def test_what_was_kept_is_found_again_by_another_start(tmp_path: Path) -> None:
     assert again.with_digest("none") is None
 
 
+def test_versions_of_one_file_are_not_those_of_another_in_the_same_state(tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    files = [tmp_path / "routes.yaml", tmp_path / "other.yaml", tmp_path / "two" / "routes.yaml"]
+    for file in files:
+        Versions.of(tmp_path, file).keep(str(file).encode(), 1.0, ())
+    for file in files:
+        found = Versions.of(tmp_path, file)
+        assert (found.newest(), len(found.listed())) == (str(file).encode(), 1)
+
+
+def test_versions_of_a_file_are_found_by_a_relative_path_and_through_a_linked_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "linked").symlink_to("real")
+    Versions.of(tmp_path, tmp_path / "real" / "routes.yaml").keep(b"one", 1.0, ())
+    monkeypatch.chdir(tmp_path / "real")
+    for path in (Path("routes.yaml"), tmp_path / "linked" / "routes.yaml"):
+        assert Versions.of(tmp_path, path).newest() == b"one"
+
+
+def test_versions_of_a_swapped_link_stay_those_of_its_own_path(tmp_path: Path) -> None:
+    file = tmp_path / "routes.yaml"
+    for name in ("first", "second"):
+        (tmp_path / name).write_text(name)
+        file.unlink(missing_ok=True)
+        file.symlink_to(name)
+        Versions.of(tmp_path, file).keep(name.encode(), 1.0, ())
+    assert len(Versions.of(tmp_path, file).listed()) == 2
+
+
 def test_nothing_is_there_before_the_first(tmp_path: Path) -> None:
     versions = Versions(tmp_path / "versions")
     assert (versions.listed(), versions.newest(), versions.text(1)) == ([], None, None)

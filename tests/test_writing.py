@@ -82,6 +82,7 @@ OPTIONS = {
     "as": RENAMES,
     "limits": LIMITS,
     "max_input": COUNTS,
+    "priced_as": st.just("a-model"),
     "retry": st.sampled_from(["if-unserved", "at-least-once"]),
     "weight": COUNTS,
 }
@@ -102,6 +103,7 @@ PROVIDER = maybe(
     **SCOPE,
     credential=st.sampled_from(["none", "env:A", "file:k", ["env:A", "keyring:s/u"]]),
     price=st.just("free"),
+    priced_as=st.just("a-model"),
     proxy=st.sampled_from(["env", "http://p:1"]),
     timeouts=TIMEOUTS,
     headers=maybe(

@@ -283,6 +283,12 @@ def _machine(sheet: Sheet) -> None:
               Query(f"scrape_duration_seconds{{{ITSELF}}}", "took"), unit=SECONDS),
         lines("Series", "How many series a scrape brings.",
               Query(f"scrape_samples_scraped{{{ITSELF}}}", "series"), unit="short"),
+        lines("Request bodies", "Memory of the bodies of running calls, what it may be,"
+              " and the bodies of waiting calls that lie in files.",
+              Query("sum by (place) (sidecar_request_body_bytes)", "{{place}}"),
+              Query("sum(sidecar_request_body_limit_bytes)", "allowed"), unit="bytes"),
+        lines("Waiting for memory", "Calls whose body waits for memory.",
+              Query("sum(sidecar_request_bodies_waiting)", "calls"), unit="short"),
         width=8, height=7,
     )  # fmt: skip
 
@@ -293,10 +299,11 @@ def _books(sheet: Sheet) -> None:
         lines("Reloads", "Configurations that were accepted or refused.",
               Query("sum by (result) (increase(sidecar_config_reloads_total[$__rate_interval]))",
                     "{{result}}"), unit="short", stacked=True),
-        lines("What the ledger missed", "Failed writes (what happened waits in memory), and calls"
-              " that are missing because too many waited.",
+        lines("What the ledger and the log missed", "Failed writes (what happened waits in memory),"
+              " and calls and log lines that are missing because too many waited.",
               Query("increase(sidecar_ledger_write_failures_total[$__rate_interval])", "failed"),
               Query("increase(sidecar_ledger_calls_dropped_total[$__rate_interval])", "missing"),
+              Query("increase(sidecar_log_lines_dropped_total[$__rate_interval])", "log lines"),
               unit="short"),
         lines("Plugins that fail", "Errors in a plugin's own code.",
               Query("sum by (plugin) (increase(sidecar_plugin_failures_total[$__rate_interval]))",

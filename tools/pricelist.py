@@ -1,11 +1,13 @@
 """Writes `sidecar/pricelist.json`, the bundled list of prices, from the genai-prices distribution.
 
-    python tools/pricelist.py            write it anew, dated today
+    python tools/pricelist.py            write it anew, dated today, and print what is in doubt
     python tools/pricelist.py --check    exit 1 if it is not what the installed version says
+    python tools/pricelist.py --doubts   print what is in doubt, and write nothing
 
 genai-prices knows far more than a price (how to read answers, descriptions, a schema) and takes a
-quarter of a second and 39 MB to say it; this keeps what a running sidecar asks for. Where it
-represents something that the list cannot say, this fails instead of leaving it out.
+quarter of a second and 39 MB to say it; this keeps what a running sidecar asks for, with the
+changes of `pricechanges.py`. Where it represents something that the list cannot say, this fails, or
+names it among the doubts (`pricedoubts.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from typing import Any
 from genai_prices import types
 from genai_prices.data import providers
 from genai_prices.data_units import unit_data
+from pricechanges import RATES, changed
+from pricedoubts import doubts
 
 SOURCE = "genai-prices"
 FILE = Path(__file__).parent.parent / "sidecar" / "pricelist.json"
@@ -48,7 +52,9 @@ UNITS_BY_PRICE = {unit["price_key"]: name for name, unit in unit_data.items()}
 def units() -> dict[str, Json]:
     """Each unit in use: how many of it a price is for, and the wider ones that it is part of."""
     rows = [row for each in providers for model in each.models for row in prices(model)]
-    used = NAMED_IN_FILES.union(*(row["rates"] for row in rows))
+    used = NAMED_IN_FILES.union(
+        *(row["rates"] for row in rows), *(each for each, _ in RATES.values())
+    )
     kept = {name: unit for name, unit in unit_data.items() if name in used}
     spans = {name: unit["dimensions"].items() for name, unit in kept.items()}
     return {
@@ -142,14 +148,25 @@ def lines(taken: str) -> Iterator[str]:
 
 def provider(one: types.Provider) -> str:
     head = {"url": one.api_pattern, "borrows": one.fallback_model_providers or []}
-    rows: Sequence[str] = [
-        compact({"id": model.id, "match": match(model.match), "prices": [*prices(model)]})
-        for model in one.models
-    ]
+    rows: Sequence[str] = [compact(row) for row in models(one)]
     return f'{compact(one.id)}:{compact(head)[:-1]},"models":[\n' + ",\n".join(rows) + "\n]}"
 
 
+def models(one: types.Provider) -> list[Json]:
+    """The models of a provider as they stand in the list."""
+    return changed(
+        one.id,
+        [
+            {"id": model.id, "match": match(model.match), "prices": [*prices(model)]}
+            for model in one.models
+        ],
+    )
+
+
 def main() -> int:
+    if sys.argv[1:] == ["--doubts"]:
+        print_doubts()
+        return 0
     old = FILE.read_text(encoding="utf-8") if FILE.exists() else '{"taken":""}'
     check = sys.argv[1:] == ["--check"]
     taken = json.loads(old)["taken"] if check else f"{datetime.now(UTC):%Y-%m-%d}"
@@ -160,7 +177,14 @@ def main() -> int:
             print(f"{FILE} is not what {SOURCE} {version} says: run make prices")
         return new != old
     FILE.write_text(new, encoding="utf-8")
+    print_doubts()
     return 0
+
+
+def print_doubts() -> None:
+    rows = {each.id: models(each) for each in providers}
+    for line in doubts(list(providers), rows, TIERED_BY):
+        print(line)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from sidecar import (
     Quota,
     Refusal,
     Refused,
+    Secret,
     Serving,
     Usage,
     Vendor,
@@ -40,20 +41,23 @@ from sidecar import (
     truth,
 )
 from sidecar_vendors import anthropic_limits
+from sidecar_vendors.anthropic_batches import ResultsMeter
+from sidecar_vendors.anthropic_models import as_row, in_shape
 from sidecar_vendors.anthropic_usage import MessageMeter, MessagesMeter
 from sidecar_vendors.openai import rows
 
 _PREFIX = re.compile(r"/+(?:v1|anthropic)(?=/)")
 
 MESSAGES = Endpoint("messages", ModelAt.BODY, counts=True)
-COUNT_TOKENS = Endpoint("count_tokens", ModelAt.BODY)
+COUNT_TOKENS = Endpoint("count_tokens", ModelAt.BODY, free=True)
 BATCHES = Endpoint("batches", ModelAt.EACH, starts_work=True, creates="batch")
 MODELS = Endpoint("models", lists_models=True)
 _MODEL = Endpoint("model", ModelAt.PATH)
 _COMPLETE = Endpoint("complete", ModelAt.BODY, counts=True)
-_FILES = Endpoint("files", creates="file")
-_FILE = Endpoint("files", owned="file")
-_BATCH = Endpoint("batches", owned="batch")
+_FILES = Endpoint("files", creates="file", free=True)
+_FILE = Endpoint("files", owned="file", free=True)
+_BATCH = Endpoint("batches", owned="batch", free=True)
+_RESULTS = Endpoint("batch_results", owned="batch", free=True)
 _BATCHES_MADE = Endpoint("batches", starts_work=True)  # all of an account's, whoever made them
 _OTHER = Endpoint("other", named=False)
 # What nobody knows may be paid work: without a model in it, only a key of all models may start it.
@@ -73,6 +77,16 @@ _TYPES: Mapping[Kind, tuple[int, str]] = {
     Kind.UPSTREAM_TIMEOUT: (504, "timeout_error"),
     Kind.DRAINING: (529, "overloaded_error"),
     Kind.OVERLOADED: (529, "overloaded_error"),
+}
+
+
+_NO_KEYS = {
+    "sk-ant-oat": "is the login of a subscription (sk-ant-oat…), not an API key: it belongs to "
+    "the program that signed in; make a key in the Anthropic console",
+    "sk-ant-ort": "is what renews a login (sk-ant-ort…), not an API key; make a key in the "
+    "Anthropic console",
+    "sk-ant-admin": "is an administration key (sk-ant-admin…), which serves no models; make an "
+    "API key in the Anthropic console",
 }
 
 
@@ -102,6 +116,7 @@ class AnthropicDialect(Dialect):
     marks: ClassVar[frozenset[str]] = frozenset({"anthropic-version"})
     request_id_header: ClassVar[str] = "request-id"
     session_headers = ("x-claude-code-session-id", *Dialect.session_headers)
+    timeout_headers = ("x-stainless-read-timeout", "x-stainless-timeout")
     probes: ClassVar[frozenset[str]] = frozenset({"/api/hello"})
     models_request = Located(MODELS, "/v1/models")
     models_query: ClassVar[str] = "limit=1000"
@@ -119,6 +134,8 @@ class AnthropicDialect(Dialect):
                 return Located(COUNT_TOKENS, own)
             case ["messages", "batches"]:
                 return Located(BATCHES if method == "POST" else _BATCHES_MADE, own)
+            case ["messages", "batches", batch, "results"]:
+                return Located(_RESULTS, own, object_id=batch)
             case ["messages", "batches", batch, *_]:
                 return Located(_BATCH, own, object_id=batch)
             case ["complete"]:
@@ -159,6 +176,8 @@ class AnthropicDialect(Dialect):
 
     def meter(self, endpoint: Endpoint, content_type: str) -> Meter:
         """By what the answer is."""
+        if endpoint is _RESULTS:
+            return ResultsMeter()
         if content_type.startswith("text/event-stream"):
             # The old completions stream has events of another kind.
             return MessagesMeter() if endpoint.name == "messages" else NoMeter()
@@ -173,15 +192,20 @@ class AnthropicDialect(Dialect):
         """An `error` event, at which the SDKs raise."""
         return b"event: error\ndata: " + _error(refusal, call_id) + b"\n\n"
 
+    def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
+        """The vendor's own `ping` event, which may stand anywhere in a stream of messages."""
+        return b'event: ping\ndata: {"type": "ping"}\n\n' if endpoint is MESSAGES else None
+
     def models(self, entries: list[ModelEntry]) -> bytes:
         """One page with everything."""
         ids: list[str | None] = [entry.id for entry in entries] or [None]
         ends = json.dumps({"has_more": False, "first_id": ids[0], "last_id": ids[-1]})
-        return b'{"data":[' + b",".join(map(_row, entries)) + b"]," + ends[1:].encode()
+        return b'{"data":[' + b",".join(map(as_row, entries)) + b"]," + ends[1:].encode()
 
     def list_models(self, body: bytes) -> list[ModelEntry]:
-        """The rows of `data`."""
-        return rows(body, "data", "id")
+        """The rows of `data`; those of servers that answer in OpenAI's shape whatever they are
+        asked become Anthropic's, with what they say of name and age."""
+        return [in_shape(entry) for entry in rows(body, "data", "id")]
 
 
 class Anthropic(Vendor):
@@ -200,6 +224,12 @@ class Anthropic(Vendor):
     codes: ClassVar[Mapping[str, Verdict]] = {"billing_error": Verdict.SPENT}
     # Its newer tokenizer makes about 30 % more tokens of a text than the older one (its pricing).
     bytes_per_token: ClassVar[float] = 3.0
+
+    def unfit(self, secret: Secret) -> str:
+        """Logins and administration keys look like API keys, and are answered with a bare 401."""
+        text = secret.reveal()
+        found = (what for start, what in _NO_KEYS.items() if text.startswith(start))
+        return next(found, "")
 
     def judge(self, answer: Answer) -> Judgement:
         """Also tells spend limits and used-up subscriptions from throttling."""
@@ -229,16 +259,6 @@ def _error(refusal: Refusal, call_id: str) -> bytes:
     _, kind = _shape(refusal)
     error = {"type": kind, "message": refusal.message}
     return json.dumps({"type": "error", "error": error, "request_id": call_id}).encode()
-
-
-def _row(entry: ModelEntry) -> bytes:
-    if entry.raw is not None:
-        return entry.raw
-    row = {
-        "type": "model", "id": entry.id, "display_name": entry.id,
-        "created_at": "1970-01-01T00:00:00Z",
-    }  # fmt: skip
-    return json.dumps(row).encode()
 
 
 def _session(metadata: Mapping[str, object]) -> str | None:

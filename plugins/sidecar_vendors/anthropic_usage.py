@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec import structs
+
 from sidecar import (
     Glance,
     JsonMeter,
@@ -18,43 +20,25 @@ from sidecar import (
     as_mapping,
     error_word,
 )
+from sidecar_vendors.anthropic_iterations import read_figures, served_by, with_iterations
 
 
-def read_usage(usage: Mapping[str, object]) -> Usage | None:
-    """The normalised figures of a `usage` object; None when it holds none."""
-    plain = as_count(usage.get("input_tokens"))
-    output = as_count(usage.get("output_tokens"))
-    if plain is None and output is None:
+def read_usage(usage: Mapping[str, object], model: str | None = None) -> Usage | None:
+    """The normalised figures of a `usage` object; None when it holds none. `model` is the one that
+    the answer names: what `iterations` tell of another one is priced as that one's."""
+    figures = read_figures(usage)
+    if as_count(usage.get("input_tokens")) is None and figures.output_tokens is None:
         return None
-    read = as_count(usage.get("cache_read_input_tokens"))
-    written = as_count(usage.get("cache_creation_input_tokens"))
-    split = as_mapping(usage.get("cache_creation"))
     details = as_mapping(usage.get("output_tokens_details"))
     # Fast mode is served in any tier, at its own price.
     tier = "fast" if usage.get("speed") == "fast" else usage.get("service_tier")
-    more_in, more_out = _compaction(usage.get("iterations"))
-    total = None if plain is None else plain + (read or 0) + (written or 0) + more_in
-    return Usage(
-        input_tokens=total,
-        output_tokens=None if output is None else output + more_out,
-        cache_read_tokens=read,
-        cache_write_tokens=written,
-        cache_write_1h_tokens=as_count(split.get("ephemeral_1h_input_tokens")),
+    whole = structs.replace(
+        figures,
         reasoning_tokens=as_count(details.get("thinking_tokens")),
         units=_tool_uses(as_mapping(usage.get("server_tool_use"))),
         service_tier=tier if isinstance(tier, str) else None,
     )
-
-
-def _compaction(iterations: object) -> tuple[int, int]:
-    """Input and output of compactions: the only iterations that the top level leaves out."""
-    rows = map(as_mapping, iterations) if isinstance(iterations, list) else ()
-    spent_in = spent_out = 0
-    for row in rows:
-        if row.get("type") == "compaction":
-            spent_in += as_count(row.get("input_tokens")) or 0
-            spent_out += as_count(row.get("output_tokens")) or 0
-    return spent_in, spent_out
+    return with_iterations(whole, usage.get("iterations"), model)
 
 
 def _tool_uses(tools: Mapping[str, object]) -> tuple[tuple[str, int], ...]:
@@ -67,10 +51,11 @@ class MessageMeter(JsonMeter):
 
     def read_answer(self, answer: Glance) -> None:
         """`usage`, `model` and `id` stand at the top."""
-        self._usage = read_usage(as_mapping(answer.usage))
-        self.error = error_word(answer.error)
+        reported = as_mapping(answer.usage)
         if isinstance(answer.model, str):
-            self.model = answer.model
+            self.model = served_by(reported.get("iterations")) or answer.model
+        self._usage = read_usage(reported, self.model)
+        self.error = error_word(answer.error)
         if isinstance(answer.id, str):
             self._created = (answer.id,)
 
@@ -98,4 +83,5 @@ class MessagesMeter(SseMeter):
                 self.model = model
             reported = as_mapping(value.get("usage") or message.get("usage"))
             self._seen |= {name: each for name, each in reported.items() if each is not None}
-            self._usage = read_usage(self._seen)
+            self.model = served_by(self._seen.get("iterations")) or self.model
+            self._usage = read_usage(self._seen, self.model)

@@ -37,6 +37,8 @@ _WINDOWS = (
     window(QuotaKind.TOKENS, "x-ratelimit-{}-tokens", at_once=True),
 )
 _USED_UP = re.compile("quota is exceeded|Out of call volume quota")
+# A client that names a dated version speaks the classic API, whatever the provider is set to.
+_DATED = re.compile(r"(?:^|&)api-version=\d", re.ASCII)
 _DEPLOYED = frozenset({"chat", "completions", "embeddings", "images", "transcriptions", "speech"})
 
 
@@ -50,7 +52,7 @@ class Azure(Vendor):
     serves: ClassVar[tuple[str, ...]] = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(
-            CHAT_AND_RESPONSES | STORED | _DEPLOYED | {"other"},
+            CHAT_AND_RESPONSES | STORED | _DEPLOYED | {"ocr", "other"},
             strip="/openai/v1",
             header="api-key",
             scheme="",
@@ -72,7 +74,7 @@ class Azure(Vendor):
     def prepare(self, ask: Ask) -> Prepared:
         """Below `/openai/v1`, or below the deployment with `api-version` in the query."""
         version = str(ask.options.get("api_version", "v1"))
-        if version == "v1":
+        if version == "v1" and not _DATED.search(ask.query):
             query = f"?{ask.query}" if ask.query else ""
             return Prepared(f"{ask.base_url}/openai/v1{ask.path}{query}", placed(ask))
         parameters = [part for part in ask.query.split("&") if part]

@@ -1,4 +1,4 @@
-"""DeepSeek: OpenAI-shaped chat, Anthropic-shaped messages below `/anthropic`."""
+"""DeepSeek: OpenAI-shaped chat and responses, Anthropic-shaped messages below `/anthropic`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ class DeepSeek(Vendor):
     name = "deepseek"
     title = "DeepSeek"
     base_url = "https://api.deepseek.com/v1"
+    other_base_paths: ClassVar[tuple[str, ...]] = ("",)
     credential = "DEEPSEEK_API_KEY"
     price_list = "deepseek"
     serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
     dialects: ClassVar[Mapping[str, Serving]] = {
-        "openai": Serving(CHAT),
+        # Responses since July 2026, for Codex (api-docs.deepseek.com/guides/responses_api).
+        "openai": Serving(CHAT | {"responses"}),
         "anthropic": Serving(
             MESSAGES, strip="/v1", add="/anthropic", header="x-api-key", scheme=""
         ),

@@ -7,3 +7,4 @@ CHAT = MODELS | {"chat", "completions"}
 CHAT_AND_RESPONSES = CHAT | {"responses", "input_tokens", "compact"}
 STORED = frozenset({"files", "batches"})
 MESSAGES = MODELS | {"messages"}
+AUDIO = frozenset({"speech", "transcriptions"})

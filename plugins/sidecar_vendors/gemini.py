@@ -6,7 +6,6 @@ Paths and figures as the vendor's Python SDK (google-genai 3.4) has them.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from typing import ClassVar
@@ -21,7 +20,6 @@ from sidecar import (
     Endpoint,
     Facts,
     Judgement,
-    Kind,
     Located,
     Meter,
     ModelAt,
@@ -39,6 +37,7 @@ from sidecar import (
     truth,
 )
 from sidecar_vendors import gemini_limits
+from sidecar_vendors.gemini_errors import error_body, status_of
 from sidecar_vendors.gemini_usage import GenerateMeter, StreamMeter
 from sidecar_vendors.openai import rows
 
@@ -49,19 +48,19 @@ _DEFAULT_VERSION = "v1beta"
 _VERBS: Mapping[str, Endpoint] = {
     "generateContent": Endpoint("generate", ModelAt.PATH, counts=True),
     "streamGenerateContent": Endpoint("stream", ModelAt.PATH, counts=True),
-    "countTokens": Endpoint("count_tokens", ModelAt.PATH),
+    "countTokens": Endpoint("count_tokens", ModelAt.PATH, free=True),
     "embedContent": Endpoint("embeddings", ModelAt.PATH, counts=True),
     "batchEmbedContents": Endpoint("embeddings", ModelAt.PATH, counts=True),
-    "predict": Endpoint("predict", ModelAt.PATH),
-    "predictLongRunning": Endpoint("predict", ModelAt.PATH, creates="operation"),
-    "batchGenerateContent": Endpoint("batches", ModelAt.PATH, creates="batch"),
-    "asyncBatchEmbedContent": Endpoint("batches", ModelAt.PATH, creates="batch"),
+    "predict": Endpoint("predict", ModelAt.PATH, starts_work=True),
+    "predictLongRunning": Endpoint("predict", ModelAt.PATH, starts_work=True, creates="operation"),
+    "batchGenerateContent": Endpoint("batches", ModelAt.PATH, starts_work=True, creates="batch"),
+    "asyncBatchEmbedContent": Endpoint("batches", ModelAt.PATH, starts_work=True, creates="batch"),
 }
-_OTHER_VERB = Endpoint("other", ModelAt.PATH)
+_OTHER_VERB = Endpoint("other", ModelAt.PATH, starts_work=True)
 MODELS = Endpoint("models", lists_models=True)
 _MODEL = Endpoint("model", ModelAt.PATH)
-_OPERATION = Endpoint("operations", owned="operation")
-_UPLOADS = Endpoint("upload", creates="file")
+_OPERATION = Endpoint("operations", owned="operation", free=True)
+_UPLOADS = Endpoint("upload", creates="file", free=True)
 # An agent may stand in the place of a model.
 _INTERACTIONS = Endpoint("interactions", ModelAt.BODY, counts=True, creates="interaction",
                          optional_model=True, starts_work=True)  # fmt: skip
@@ -69,35 +68,20 @@ _INTERACTIONS = Endpoint("interactions", ModelAt.BODY, counts=True, creates="int
 _CACHES = Endpoint("cached", ModelAt.EACH, creates="cache", optional_model=True, starts_work=True)
 _POST = {"interactions": _INTERACTIONS, "cachedContents": _CACHES}
 _OBJECTS = {
-    "files": Endpoint("files", owned="file"),
-    "batches": Endpoint("batches", owned="batch"),
+    "files": Endpoint("files", owned="file", free=True),
+    "batches": Endpoint("batches", owned="batch", free=True),
     "operations": _OPERATION,
     "cachedContents": Endpoint("cached", owned="cache"),
-    "interactions": Endpoint("interactions", owned="interaction"),
+    "interactions": Endpoint("interactions", owned="interaction", free=True),
 }
 _KNOWN = frozenset({"tunedModels", "fileSearchStores", "auth_tokens"})
 # What nobody knows may be paid work: without a model in it, only a key of all models may start it.
 _OTHER = Endpoint("other", ModelAt.EACH, named=False, optional_model=True, starts_work=True)
 _READ_OTHER = Endpoint("other", named=False)
 
-_STATUS: Mapping[Kind, tuple[int, str]] = {
-    Kind.INVALID_KEY: (401, "UNAUTHENTICATED"),
-    Kind.FORBIDDEN: (403, "PERMISSION_DENIED"),
-    Kind.KEY_DISABLED: (403, "PERMISSION_DENIED"),
-    Kind.MODEL_NOT_ALLOWED: (403, "PERMISSION_DENIED"),
-    Kind.NOT_FOUND: (404, "NOT_FOUND"),
-    Kind.RATE_LIMITED: (429, "RESOURCE_EXHAUSTED"),
-    Kind.BUDGET_SPENT: (429, "RESOURCE_EXHAUSTED"),
-    Kind.INTERNAL: (500, "INTERNAL"),
-    # Google answers nothing with 502; its clients know 503.
-    Kind.UPSTREAM_UNREACHABLE: (503, "UNAVAILABLE"),
-    Kind.UPSTREAM_INVALID: (503, "UNAVAILABLE"),
-    Kind.UNAVAILABLE: (503, "UNAVAILABLE"),
-    Kind.DRAINING: (503, "UNAVAILABLE"),
-    Kind.OVERLOADED: (503, "UNAVAILABLE"),
-    Kind.CREDENTIAL_REJECTED: (502, "UNAVAILABLE"),
-    Kind.UPSTREAM_TIMEOUT: (504, "DEADLINE_EXCEEDED"),
-}
+_SSE = re.compile(r"(?:^|&)alt=sse(?:&|$)")
+_CLI_PATIENCE = 60.0
+"""Seconds without a head after which Gemini CLI asks again."""
 
 
 class _Body(msgspec.Struct):
@@ -119,6 +103,7 @@ class GeminiDialect(Dialect):
     url_headers = Dialect.url_headers | {"x-goog-upload-url", "x-goog-upload-control-url"}
     models_request = Located(MODELS, f"/{_DEFAULT_VERSION}/models")
     models_query: ClassVar[str] = "pageSize=1000"
+    deadline_headers = ("x-server-timeout",)  # of all of a stream, in the asynchronous SDK
 
     def locate(self, method: str, path: str) -> Located | None:
         """`/{version}/models/{model}:{verb}` and the rest; without a version, the usual one."""
@@ -166,12 +151,21 @@ class GeminiDialect(Dialect):
 
     def error(self, refusal: Refusal, call_id: str) -> tuple[int, bytes]:
         """`{"error": {code, message, status, details}}`."""
-        status, _ = _shape(refusal)
-        return status, _error(refusal)
+        return status_of(refusal), error_body(refusal, call_id)
 
     def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
         """Data alone: any `event:` line or comment breaks Google's clients."""
-        return b"data: " + _error(refusal) + b"\r\n\r\n"
+        return b"data: " + error_body(refusal, call_id) + b"\r\n\r\n"
+
+    def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
+        """An empty event: comments and named events break Google's clients. Without `alt=sse` the
+        stream is a JSON array, for which there is none."""
+        return b"\r\n\r\n" if endpoint.name == "stream" and _SSE.search(query) else None
+
+    def patience(self, headers: Mapping[str, str]) -> float | None:
+        """Gemini CLI gives up after a minute, and does not say so."""
+        is_cli = headers.get("User-Agent", "").startswith("GeminiCLI")
+        return _CLI_PATIENCE if is_cli else super().patience(headers)
 
     def models(self, entries: list[ModelEntry]) -> bytes:
         """One page with everything."""
@@ -228,23 +222,6 @@ class Gemini(Vendor):
     def family(self, model: str) -> str:
         """Every model has limits of its own, per project; some write it with `models/`."""
         return model.rpartition("models/")[2]
-
-
-def _shape(refusal: Refusal) -> tuple[int, str]:
-    status = refusal.kind.status
-    status, word = _STATUS.get(refusal.kind, (status, "INVALID_ARGUMENT"))
-    return refusal.upstream_status or status, word
-
-
-def _error(refusal: Refusal) -> bytes:
-    code, status = _shape(refusal)
-    error: dict[str, object] = {"code": code, "message": refusal.message, "status": status}
-    if refusal.retry_after is not None:
-        delay = f"{max(1, math.ceil(refusal.retry_after))}s"
-        error["details"] = [
-            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
-        ]
-    return json.dumps({"error": error}).encode()
 
 
 def _row(entry: ModelEntry) -> bytes:

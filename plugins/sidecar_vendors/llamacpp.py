@@ -17,8 +17,11 @@ class LlamaCpp(Vendor):
     base_url = "http://127.0.0.1:8080/v1"
     serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
     dialects: ClassVar[Mapping[str, Serving]] = {
-        "openai": Serving(CHAT | {"embeddings"}),
-        "anthropic": Serving(MESSAGES, strip="/v1"),
+        # The routes in its server.cpp.
+        "openai": Serving(
+            CHAT | {"responses", "input_tokens", "embeddings", "rerank", "transcriptions"}
+        ),
+        "anthropic": Serving(MESSAGES | {"count_tokens"}, strip="/v1"),
     }
 
 

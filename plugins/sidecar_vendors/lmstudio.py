@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from sidecar import Serving, Vendor, hookimpl
-from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, MESSAGES
+from sidecar_vendors.endpoints import CHAT, MESSAGES
 
 
 class LMStudio(Vendor):
@@ -17,7 +17,8 @@ class LMStudio(Vendor):
     base_url = "http://127.0.0.1:1234/v1"
     serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
     dialects: ClassVar[Mapping[str, Serving]] = {
-        "openai": Serving(CHAT_AND_RESPONSES | {"embeddings"}),
+        # lmstudio.ai/docs/developer/openai-compat
+        "openai": Serving(CHAT | {"responses", "embeddings"}),
         "anthropic": Serving(MESSAGES, strip="/v1"),
     }
 

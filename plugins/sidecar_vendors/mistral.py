@@ -45,7 +45,7 @@ class Mistral(Vendor):
         "openai": Serving(
             CHAT_AND_RESPONSES
             | STORED
-            | {"embeddings", "moderations", "transcriptions", "speech", "other"}
+            | {"embeddings", "moderations", "ocr", "transcriptions", "speech", "other"}
         ),
     }
 

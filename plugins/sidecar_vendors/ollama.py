@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from sidecar import Serving, Vendor, hookimpl
-from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, MESSAGES
+from sidecar_vendors.endpoints import AUDIO, CHAT, MESSAGES
 
 
 class Ollama(Vendor):
@@ -17,7 +17,8 @@ class Ollama(Vendor):
     base_url = "http://127.0.0.1:11434/v1"
     serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
     dialects: ClassVar[Mapping[str, Serving]] = {
-        "openai": Serving(CHAT_AND_RESPONSES | {"embeddings"}),
+        # docs.ollama.com/api/openai-compatibility: no responses/input_tokens, no count_tokens.
+        "openai": Serving(CHAT | AUDIO | {"responses", "embeddings", "images"}),
         "anthropic": Serving(MESSAGES, strip="/v1"),
     }
 

@@ -37,10 +37,13 @@ from sidecar import (
     truth,
 )
 from sidecar_vendors import openai_limits
+from sidecar_vendors.openai_answers import EmbeddingsMeter, PagesMeter
 from sidecar_vendors.openai_asking import ask_for_usage, hide_usage
+from sidecar_vendors.openai_failing import failed_response
 from sidecar_vendors.openai_paths import MODELS, locate
 from sidecar_vendors.openai_usage import (
     AnswerMeter,
+    BatchMeter,
     ChatMeter,
     EventsMeter,
     ImagesMeter,
@@ -65,6 +68,19 @@ _TYPES: Mapping[Kind, tuple[str, str | None]] = {
     Kind.OVERLOADED: ("service_unavailable_error", "server_is_overloaded"),
 }
 
+_METERS: Mapping[str, type[AnswerMeter]] = {
+    "images": ImagesMeter,
+    "embeddings": EmbeddingsMeter,
+    "rerank": EmbeddingsMeter,
+    "ocr": PagesMeter,
+    "batches": BatchMeter,
+}
+
+
+_CODEX_WAITS = 20.0
+"""Seconds: longer than the head of its stream takes, since of an error before it shows nothing."""
+_STREAMS = frozenset({"chat", "completions", "responses"})
+
 
 class _Body(msgspec.Struct):
     model: str | None = None
@@ -81,6 +97,7 @@ class OpenAIDialect(Dialect):
 
     name: ClassVar[str] = "openai"
     models_request = Located(MODELS, "/models")
+    timeout_headers = ("x-stainless-read-timeout", "x-stainless-timeout")
 
     def locate(self, method: str, path: str) -> Located | None:
         """Paths under `/v1`, under none for those that are known, and under what users make of a
@@ -114,7 +131,15 @@ class OpenAIDialect(Dialect):
             return ResponsesMeter() if endpoint.name == "responses" else EventsMeter()
         if "json" not in content_type:
             return NoMeter()
-        return ImagesMeter() if endpoint.name == "images" else AnswerMeter()
+        return _METERS.get(endpoint.name, AnswerMeter)()
+
+    def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
+        """A comment, which its SDKs' parsers leave out, as do Codex and other agents."""
+        return b": waiting\n\n" if endpoint.name in _STREAMS else None
+
+    def curiosity(self, headers: Mapping[str, str]) -> float | None:
+        """Codex shows why it asks again, which it does five times, and else an empty screen."""
+        return _CODEX_WAITS if headers.get("User-Agent", "").startswith("codex") else None
 
     def asking(self, endpoint: Endpoint, body: bytes) -> bytes | None:
         """Streams of chat and completions report usage only where `stream_options` says so."""
@@ -129,19 +154,20 @@ class OpenAIDialect(Dialect):
         return refusal.upstream_status or refusal.kind.status, _error(refusal)
 
     def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
-        """A data event whose `error` makes the SDKs raise; the responses API names it too."""
-        if endpoint.name != "responses":
-            return b"data: " + _error(refusal) + b"\n\n"
-        nested = {"type": "error", "error": json.loads(_error(refusal))["error"]}
-        return b"event: error\ndata: " + json.dumps(nested).encode() + b"\n\n"
+        """A data event whose `error` makes the SDKs raise. In the responses API it is also the end
+        of that response, which is where Codex looks for what to show."""
+        if endpoint.name == "responses":
+            return failed_response(refusal, _error(refusal), call_id)
+        return b"data: " + _error(refusal) + b"\n\n"
 
     def models(self, entries: list[ModelEntry]) -> bytes:
         """An OpenAI list; `type` and `capabilities` are there for stricter clients."""
         return b'{"object":"list","data":[' + b",".join(map(_row, entries)) + b"]}"
 
     def list_models(self, body: bytes) -> list[ModelEntry]:
-        """The rows of `data`, each with its own bytes."""
-        return rows(body, "data", "id")
+        """The rows of `data`, each with its own bytes, unless they are in another shape."""
+        found = rows(body, "data", "id")
+        return [each if b'"object"' in (each.raw or b"") else ModelEntry(each.id) for each in found]
 
 
 def rows(body: bytes, field: str, name: str) -> list[ModelEntry]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from urllib.parse import unquote
 
 from sidecar import Endpoint, Located, ModelAt
 
 _PREFIX = re.compile(r"/+(?:v1beta/openai|openai|v1)(?=/)")
+# How AzureOpenAI, a class of OpenAI's SDKs, writes the model of what it posts.
+_DEPLOYMENT = re.compile(r"/deployments/([^/]+)(?=/)")
 
 CHAT = Endpoint("chat", ModelAt.BODY, counts=True)
 # Without a model these fall back to one that the vendor picks.
@@ -20,6 +23,8 @@ RESPONSES = Endpoint(
     "responses", ModelAt.BODY, optional_model=True, starts_work=True, counts=True,
     creates="response",
 )  # fmt: skip
+EMBEDDINGS = Endpoint("embeddings", ModelAt.BODY, counts=True)
+_RERANK = Endpoint("rerank", ModelAt.BODY, counts=True)
 _IMAGES = Endpoint("images", ModelAt.BODY, optional_model=True, starts_work=True, counts=True)
 _TRANSCRIPTIONS = Endpoint("transcriptions", ModelAt.FORM, counts=True)
 # Objects that a vendor keeps, by the first segment of their paths. What is posted below one of
@@ -42,7 +47,10 @@ _WORKING = {
     "agents": "agent",
     "skills": "skill",
 }
-_OWNED = {name: Endpoint(name, owned=kind) for name, kind in (_KEPT | _WORKING).items()}
+_OWNED = {
+    name: Endpoint(name, owned=kind, free=name in _KEPT)
+    for name, kind in (_KEPT | _WORKING).items()
+}
 _WORK = {
     name: Endpoint(name, ModelAt.BODY, optional_model=True, starts_work=True,
                    owned=kind, creates=kind)
@@ -53,20 +61,27 @@ _POST: Mapping[str, Endpoint] = {
     "/completions": Endpoint("completions", ModelAt.BODY, counts=True),
     "/responses": RESPONSES,
     "/responses/compact": Endpoint("compact", ModelAt.BODY, counts=True),
-    "/responses/input_tokens": Endpoint("input_tokens", ModelAt.BODY),
-    "/embeddings": Endpoint("embeddings", ModelAt.BODY, counts=True),
-    "/moderations": Endpoint("moderations", ModelAt.BODY, optional_model=True),
+    "/responses/input_tokens": Endpoint("input_tokens", ModelAt.BODY, free=True),
+    "/embeddings": EMBEDDINGS,
+    # Of others that speak its dialect.
+    "/multimodalembeddings": EMBEDDINGS,
+    "/contextualizedembeddings": EMBEDDINGS,
+    "/rerank": _RERANK,
+    "/reranking": _RERANK,
+    "/chat/completions/input_tokens": Endpoint("input_tokens", ModelAt.BODY, free=True),
+    "/ocr": Endpoint("ocr", ModelAt.BODY, counts=True),
+    "/moderations": Endpoint("moderations", ModelAt.BODY, optional_model=True, free=True),
     "/images/generations": _IMAGES,
     "/images/edits": _IMAGES,
     "/images/variations": _IMAGES,
     "/audio/speech": Endpoint("speech", ModelAt.BODY, counts=True),
     "/audio/transcriptions": _TRANSCRIPTIONS,
     "/audio/translations": _TRANSCRIPTIONS,
-    "/files": Endpoint("files", creates="file"),
-    "/uploads": Endpoint("uploads", creates="upload"),
+    "/files": Endpoint("files", creates="file", free=True),
+    "/uploads": Endpoint("uploads", creates="upload", free=True),
     "/batches": Endpoint("batches", starts_work=True, creates="batch"),
     "/containers": Endpoint("containers", starts_work=True, creates="container"),
-    "/conversations": Endpoint("conversations", creates="conversation"),
+    "/conversations": Endpoint("conversations", creates="conversation", free=True),
 }
 MODELS = Endpoint("models", lists_models=True)
 _MODEL = Endpoint("model", ModelAt.PATH)
@@ -79,6 +94,9 @@ _ORGANIZATION = Endpoint("organization", refused=True)
 def locate(method: str, path: str) -> Located | None:
     """The operation, and the path behind whatever version prefixes the client wrote."""
     rest, prefixed = _without_prefixes(path)
+    deployment = _DEPLOYMENT.match(rest) if method == "POST" else None
+    if deployment is not None and prefixed:
+        return _deployed(rest, deployment)
     endpoint = _POST.get(rest) if method == "POST" else None
     if endpoint is not None:
         return Located(endpoint, rest)
@@ -101,11 +119,21 @@ def _without_prefixes(path: str) -> tuple[str, bool]:
     return "/" + path.lstrip("/"), prefixed
 
 
+def _deployed(rest: str, deployment: re.Match[str]) -> Located:
+    """Return the operation behind a deployment as if its name stood in the body; one that nobody
+    knows keeps the deployment in its path."""
+    endpoint, name = _POST.get(rest[deployment.end() :]), unquote(deployment[1])
+    if endpoint is None:
+        at_path = replace(_OTHER, model_at=ModelAt.PATH)
+        return Located(at_path, rest, name, deployment.span(1))
+    return Located(endpoint, rest[deployment.end() :], name)
+
+
 def _kept(method: str, rest: str, first: str, tail: str) -> Located:
     segments = tail.split("/")
     if first == "fine_tuning":
         segments = segments[1:] or [""]  # behind `jobs`
-    works = method == "POST" and first in _WORK
+    works = method == "POST" and first in _WORK and segments[-1] != "cancel"
     return Located((_WORK if works else _OWNED)[first], rest, object_id=segments[0] or None)
 
 

@@ -7,6 +7,7 @@ description of OpenAI, August 2026). A vendor that counts differently says so in
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 
 import msgspec
 from msgspec import Raw, Struct, structs
@@ -14,18 +15,23 @@ from msgspec import Raw, Struct, structs
 from sidecar import (
     Glance,
     JsonMeter,
+    Part,
     SseMeter,
     Usage,
     as_cost,
     as_count,
     as_mapping,
     error_word,
+    is_pending,
 )
 
 _TERMINAL = (b"response.completed", b"response.incomplete", b"response.failed")
 _MOST_CHOICES = 128
 _TICKS = 10**10
 """How many of xAI's ticks make a dollar."""
+_CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
+"""What DeepSeek, Moonshot and Mistral call cached tokens outside of the details."""
+_XAI_TOOLS = "server_side_tool_usage_details"
 
 
 def read_usage(usage: Mapping[str, object], tools: object = None) -> Usage | None:
@@ -35,13 +41,13 @@ def read_usage(usage: Mapping[str, object], tools: object = None) -> Usage | Non
     """
     if not usage:
         return None
-    read_in = _details(usage, "prompt_tokens_details", "input_tokens_details",
-                       "input_token_details")  # fmt: skip
+    read_in = _details(usage, "prompt_tokens_details", "prompt_token_details",
+                       "input_tokens_details", "input_token_details")  # fmt: skip
     read_out = _details(usage, "completion_tokens_details", "output_tokens_details",
                         "output_token_details")  # fmt: skip
     cached = as_count(read_in.get("cached_tokens"))
     if cached is None:
-        cached = as_count(usage.get("prompt_cache_hit_tokens", usage.get("cached_tokens")))
+        cached = _first_count(usage, *_CACHED)
     found = Usage(
         input_tokens=as_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
         output_tokens=as_count(usage.get("completion_tokens", usage.get("output_tokens"))),
@@ -50,8 +56,23 @@ def read_usage(usage: Mapping[str, object], tools: object = None) -> Usage | Non
         reasoning_tokens=as_count(read_out.get("reasoning_tokens")),
         units=_units(usage, read_in, read_out, tools),
         reported_cost=_reported_cost(usage),
+        context_tokens=as_count(as_mapping(usage.get("context_details")).get("input_tokens")),
     )
-    return None if found == Usage() else found
+    return found if _says_enough(found) else None
+
+
+def _says_enough(usage: Usage) -> bool:
+    """Return whether there is a total to pay by; parts of totals that were not read, such as cached
+    tokens alone in the native answers of Cohere, are half of the figures."""
+    totals = (usage.input_tokens, usage.output_tokens, usage.reported_cost)
+    return any(total is not None for total in totals) or any(
+        not name.endswith("_tokens") for name, _ in usage.units
+    )
+
+
+def _first_count(usage: Mapping[str, object], *names: str) -> int | None:
+    counts = (as_count(usage.get(name)) for name in names)
+    return next((count for count in counts if count is not None), None)
 
 
 def _details(usage: Mapping[str, object], *names: str) -> Mapping[str, object]:
@@ -68,20 +89,43 @@ def _units(
     tools: object,
 ) -> tuple[tuple[str, int], ...]:
     cached = as_mapping(read_in.get("cached_tokens_details"))
-    searches = as_mapping(as_mapping(tools).get("web_search"))
     figures = (
-        ("audio_seconds", usage.get("seconds", usage.get("prompt_audio_seconds"))),
+        ("audio_seconds", _seconds(usage)),
         ("input_audio_tokens", read_in.get("audio_tokens")),
         ("input_image_tokens", read_in.get("image_tokens")),
         ("cache_audio_read_tokens", cached.get("audio_tokens")),
         ("cache_image_read_tokens", cached.get("image_tokens")),
         ("output_audio_tokens", read_out.get("audio_tokens")),
         ("output_image_tokens", read_out.get("image_tokens")),
-        ("web_searches", searches.get("num_requests")),
+        ("web_searches", _web_searches(usage, tools)),
+        ("social_searches", as_mapping(usage.get(_XAI_TOOLS)).get("x_search_calls")),
     )
     return tuple(
         [(name, count) for name, figure in figures if figure and (count := as_count(figure))]
     )
+
+
+def _seconds(usage: Mapping[str, object]) -> int | float | None:
+    """Return the length of what was heard, in whole seconds, the nearest."""
+    for name in ("seconds", "prompt_audio_seconds"):
+        figure = usage.get(name)
+        if type(figure) is int or (isinstance(figure, float) and isfinite(figure)):
+            return round(figure)
+    return None
+
+
+def _web_searches(usage: Mapping[str, object], tools: object) -> int | None:
+    """Return how often the vendor searched: OpenAI says it beside the usage, OpenRouter, xAI and
+    Perplexity within."""
+    places = (
+        (as_mapping(as_mapping(tools).get("web_search")), "num_requests"),
+        (as_mapping(usage.get("server_tool_use_details")), "web_search_requests"),
+        (as_mapping(usage.get("server_tool_use")), "web_search_requests"),
+        (as_mapping(usage.get(_XAI_TOOLS)), "web_search_calls"),
+        (usage, "num_search_queries"),
+    )
+    counts = (as_count(place.get(name)) for place, name in places)
+    return next((count for count in counts if count is not None), None)
 
 
 def _reported_cost(usage: Mapping[str, object]) -> int | None:
@@ -103,12 +147,26 @@ class AnswerMeter(JsonMeter):
         """`usage`, `model`, `service_tier` and `id` stand at the top."""
         usage = read_usage(as_mapping(answer.usage), answer.tool_usage)
         self._usage = with_tier(usage, answer.service_tier)
+        self.pending = is_pending(answer.status)
         # Some vendors answer 200 with nothing but an error in it.
         self.error = error_word(answer.error)
         if isinstance(answer.model, str):
             self.model = answer.model
         if isinstance(answer.id, str):
             self._created = (answer.id,)
+
+
+class BatchMeter(AnswerMeter):
+    """A batch: its `usage` is the sum of its requests, of which none is larger than usual as far as
+    anybody says."""
+
+    def read_answer(self, answer: Glance) -> None:
+        """As any answer, in the tier of batches."""
+        super().read_answer(answer)
+        if self._usage is not None:
+            usage = structs.replace(self._usage, service_tier="batch")
+            part = Part("batch", None, structs.replace(usage, reasoning_tokens=None), largest=0)
+            self._usage = structs.replace(usage, parts=(part,))
 
 
 class ImagesMeter(AnswerMeter):
@@ -218,10 +276,13 @@ class EventsMeter(SseMeter):
         self.expects_end = False
 
     def on_event(self, event: bytes, data: bytes) -> None:
-        """The last figures count."""
-        value = self.read_object(data)
+        """The last figures count. Mistral's events may stand in a `data` of their own."""
+        outer = self.read_object(data)
+        value = as_mapping(outer.get("data")) or outer
         self._usage = read_usage(as_mapping(value.get("usage"))) or self._usage
         self.error = error_word(value.get("error")) or self.error
+        if isinstance(model := value.get("model"), str) and model:
+            self.model = model
 
 
 def with_tier(usage: Usage | None, tier: object) -> Usage | None:

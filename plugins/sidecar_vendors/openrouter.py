@@ -46,7 +46,7 @@ class OpenRouter(Vendor):
     reports_cost = True
     serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
     dialects: ClassVar[Mapping[str, Serving]] = {
-        "openai": Serving(CHAT_AND_RESPONSES | {"embeddings", "other"}),
+        "openai": Serving(CHAT_AND_RESPONSES | {"embeddings", "rerank", "other"}),
         "anthropic": Serving(MESSAGES, strip="/v1"),
     }
     codes: ClassVar[Mapping[str, Verdict]] = {

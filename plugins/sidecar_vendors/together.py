@@ -36,7 +36,7 @@ class Together(Vendor):
     serves: ClassVar[tuple[str, ...]] = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(
-            CHAT | STORED | {"embeddings", "images", "transcriptions", "speech", "other"}
+            CHAT | STORED | {"embeddings", "rerank", "images", "transcriptions", "speech", "other"}
         ),
     }
 

@@ -17,8 +17,10 @@ class VLLM(Vendor):
     base_url = "http://127.0.0.1:8000/v1"
     serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
     dialects: ClassVar[Mapping[str, Serving]] = {
-        "openai": Serving(CHAT_AND_RESPONSES | {"embeddings", "transcriptions", "other"}),
-        "anthropic": Serving(MESSAGES, strip="/v1"),
+        # docs.vllm.ai, its page on online serving; what it has besides (score, pooling, decisions)
+        # is "other".
+        "openai": Serving(CHAT_AND_RESPONSES | {"embeddings", "rerank", "transcriptions", "other"}),
+        "anthropic": Serving(MESSAGES | {"count_tokens"}, strip="/v1"),
     }
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 
+from sidecar.authorities import unusable_authorities
 from sidecar.cli.common import (
     REFUSED,
     Opened,
@@ -20,6 +23,7 @@ from sidecar.cli.common import (
     vault_for,
 )
 from sidecar.cli.live import LiveError, find_live
+from sidecar.cli.pricecheck import unpriced_models
 from sidecar.cli.words import plural
 from sidecar.config import Snapshot
 from sidecar.loading import describe, schema
@@ -48,43 +52,52 @@ def check_command(file: Path | None, full: bool, strict: bool, config: Path, sta
     """
     path = config if file is None else file
     need_file(path)
+    process = _process(path, state)
     try:
         opened = open_config(path)
     except SystemExit:
-        note_standing(path, state, b"")
+        _note_standing(process, b"")
         raise
-    warnings = warnings_of(opened)
-    for warning in warnings:
-        note(warning)
+    unusable = unusable_authorities(opened.snapshot)
+    warnings = warnings_of(opened, process)
+    for line in (*map(str, unusable), *warnings):
+        note(line)
     if file is None and path.stat().st_mode & OTHERS:
         note(f"{path}: other users can read or change it; repair it with: chmod 600 '{path}'")
     if full:
         click.echo(describe(opened.snapshot), nl=False)
-    if strict and warnings:
+    if unusable or (strict and warnings):
         raise SystemExit(REFUSED)
     snapshot = opened.snapshot
     note(
         f"{path}: good; {plural(len(snapshot.keys), 'key')}, "
         f"{plural(len(snapshot.groups), 'group')}, {plural(len(snapshot.providers), 'provider')}"
     )
-    note_standing(path, state, opened.text)
+    _note_standing(process, opened.text)
 
 
-def warnings_of(opened: Opened) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """What the running process says. `status` is None when it serves another file, or there is
+    none; `credentials` maps each reference that it holds, and that means the same in the checked
+    file, to why it cannot be had ("" when it can)."""
+
+    status: dict[str, Any] | None = None
+    credentials: Mapping[str, str] = field(default_factory=dict)
+
+
+def warnings_of(opened: Opened, process: _Process) -> list[str]:
     """What is not wrong, and yet not as it should be."""
     warnings = [str(warning) for warning in opened.snapshot.warnings]
     plugins = [f"{opened.path}: warning: plugin {told}" for told in opened.registry.problems]
-    return warnings + plugins + unavailable(opened.snapshot)
+    unpriced = [str(problem) for problem in unpriced_models(opened.snapshot)]
+    return warnings + plugins + _unavailable(opened.snapshot, process) + unpriced
 
 
-def note_standing(path: Path, state: Path, text: bytes) -> None:
+def _note_standing(process: _Process, text: bytes) -> None:
     """Say whether a process that serves this file is at this text (b"" for a wrong one), or what
     it goes on with instead. Nothing when none serves it."""
-    try:
-        status = _status_with(path, state)
-    except LiveError as error:
-        note(str(error))
-        return
+    status = process.status
     if status is None:
         return
     config = status["config"]
@@ -95,25 +108,41 @@ def note_standing(path: Path, state: Path, text: bytes) -> None:
         note(f"process {status['pid']} serves it")
 
 
-def _status_with(path: Path, state: Path) -> dict[str, Any] | None:
-    """The status of the process that serves this file, once it has looked at it, as it would by
-    itself within a second; None when there is none."""
-    live = find_live(state)
-    if live is None or Path(live.get("/api/status")["config"]["file"]).resolve() != path.resolve():
-        return None
-    live.post("api", "reload")
-    status: dict[str, Any] = live.get("/api/status")
-    return status
+def _process(path: Path, state: Path) -> _Process:
+    """Ask the process with this state, once it has looked at the file that it serves, as it would
+    by itself within a second."""
+    try:
+        live = find_live(state)
+        if live is None:
+            return _Process()
+        status: dict[str, Any] = live.get("/api/status")
+        is_same = Path(status["config"]["file"]).resolve() == path.resolve()
+        if is_same:
+            live.post("api", "reload")
+            status = live.get("/api/status")
+    except LiveError as error:
+        note(str(error))
+        return _Process()
+    held = [item for each in status["providers"] for item in each["credentials"].items()]
+    # A relative path in another file is another file.
+    credentials = {ref: why for ref, why in held if is_same or not ref.startswith("file:")}
+    return _Process(status if is_same else None, credentials)
 
 
-def unavailable(snapshot: Snapshot) -> list[str]:
-    """A warning for each provider without a credential."""
+def _unavailable(snapshot: Snapshot, process: _Process) -> list[str]:
+    """Return a warning for each provider without a credential. What the running process has counts
+    more than what this shell has."""
     vault = vault_for(snapshot)
-    return [
-        f"{provider.place}: warning: provider {provider.name} is unavailable: {why_not}"
-        for provider in snapshot.providers.values()
-        if (why_not := vault.unavailable(provider))
-    ]
+    found = []
+    for provider in snapshot.providers.values():
+        names = [ref.name for ref in provider.credentials]
+        own = [vault.why_unusable(provider, ref) for ref in provider.credentials]
+        why_not = [process.credentials.get(name, why) for name, why in zip(names, own, strict=True)]
+        if why_not and all(why_not):
+            where = " in the running process" if set(names) <= process.credentials.keys() else ""
+            what = f"provider {provider.name} is unavailable{where}: {'; '.join(why_not)}"
+            found.append(f"{provider.place}: warning: {what}")
+    return found
 
 
 @click.command("schema")

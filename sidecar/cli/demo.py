@@ -22,6 +22,7 @@ from sidecar.cli.common import Opened, note, open_config
 from sidecar.cli.init import findings
 from sidecar.cli.writing import write
 from sidecar.keytext import digest, mint
+from sidecar.signals import catch_signals
 from sidecar.vendor import Vendor
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ DEMO = "demo"
 @click.option("--admin", metavar="HOST:PORT", help="Metrics and health.")
 def demo_command(directory: Path, example: Path, listen: str | None, admin: str | None) -> None:
     """Serve a copy of the example configuration, with a key that works offline."""
+    catch_signals()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     config = directory / "routes.yaml"
     if not config.exists():

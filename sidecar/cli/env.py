@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sidecar.agents import AGENTS, PROXY_NOTE, agent_lines
+from sidecar.agents import AGENTS, PROXY_NOTE, agent_lines, key_variable
 from sidecar.cli.common import config_option, open_config, state_option
 from sidecar.cli.live import base_of
 
@@ -20,7 +20,8 @@ from sidecar.cli.live import base_of
 def env_command(agent: str, key_env: str, config: Path, state: Path) -> None:
     """Print the lines that point an agent or an SDK at Sidecar.
 
-    The key itself is not printed: it is taken from a variable of yours.
+    The key itself is not printed: it is taken from a variable of yours, without which the lines
+    stop with an error.
 
     \b
     Agents: aider, claude-code, cline, codex, continue, gemini-cli, opencode, qwen-code
@@ -31,10 +32,10 @@ def env_command(agent: str, key_env: str, config: Path, state: Path) -> None:
     Examples:
       export SIDECAR_KEY=sk-sidecar-…
       eval "$(sidecar env claude-code)"
-      sidecar env codex
+      eval "$(sidecar env codex)"
     """
     base = base_of(open_config(config).snapshot, state)
-    click.echo(agent_lines(AGENTS[agent], base, f'"${key_env}"'))
+    click.echo(agent_lines(AGENTS[agent], base, key_variable(key_env)))
     click.echo(PROXY_NOTE)
 
 

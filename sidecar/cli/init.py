@@ -19,6 +19,7 @@ from sidecar.cli.common import config_option, fail, note
 from sidecar.cli.live import base_of
 from sidecar.keytext import looks_like_key, mint
 from sidecar.loading import load
+from sidecar.loopback import is_loopback
 from sidecar.plugins import Registry, discover
 from sidecar.vendor import Vendor
 from sidecar.writing import Value, flow, scalar
@@ -93,7 +94,7 @@ def _is_credential(value: str | None) -> bool:
 def answers(base_url: str) -> bool:
     """Whether a model server listens there, on this machine: not just any server."""
     address = urlsplit(base_url)
-    if address.hostname not in {"127.0.0.1", "localhost"}:
+    if not address.hostname or not is_loopback(address.hostname):
         return False
     connection = http.client.HTTPConnection(address.hostname, address.port or 80, timeout=PROBE)
     try:

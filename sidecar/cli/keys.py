@@ -84,7 +84,7 @@ def create(
       sidecar keys create codex --group GPT --urgency interactive
       sidecar keys create nightly --group GPT --models gpt-5-mini --expires 30d --json
     """
-    opened = open_to_change(config)
+    opened = open_to_change(config, state)
     if name in opened.snapshot.keys:
         fail(f'there is a key "{name}" already; a new text for it: sidecar keys rotate "{name}"')
     given = fields_of(opened.snapshot, group, description, models, expires, urgency)
@@ -181,7 +181,7 @@ def edit(
       sidecar keys edit nightly --models 'gpt-5-mini,gpt-5-nano' --urgency background
       sidecar keys edit nightly --expires ''
     """
-    opened = open_to_change(config)
+    opened = open_to_change(config, state)
     key = the_key(opened.snapshot, name)
     given = fields_of(opened.snapshot, group, description, models, expires, urgency)
     if not given:
@@ -209,7 +209,7 @@ def rename(name: str, new_name: str, as_json: bool, config: Path, state: Path) -
     Example:
       sidecar keys rename codex codex-laptop
     """
-    opened = open_to_change(config)
+    opened = open_to_change(config, state)
     the_key(opened.snapshot, name)
     new = edited(lambda: changes.rename_key(opened.text, name, new_name))
     key = put_in_place(opened, new, state).keys[new_name]

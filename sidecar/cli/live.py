@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from sidecar.admin_socket import socket_of
 from sidecar.agents import from_here
 from sidecar.config import Snapshot
 from sidecar.errors import SidecarError
@@ -19,11 +20,8 @@ from sidecar.state import is_held
 
 TIMEOUT = 10.0
 """Seconds for an answer: a reload waits until the file has settled, and reads all of it."""
-SOCKET = "admin.sock"
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
 """Nobody listens there."""
-_TOO_LONG = None
-"""What Python says of a path that fits no socket: no number at all."""
 
 
 class LiveError(SidecarError):
@@ -62,13 +60,19 @@ class Live:
 def find_live(state: Path) -> Live | None:
     """The process that serves with this state; None when there is none. Raises `LiveError` when
     one may be there that cannot be asked."""
-    path = state / SOCKET
+    path = socket_of(state)
+    if path is None:
+        if not is_held(state):
+            return None
+        raise LiveError(
+            f"the process with {state} cannot be asked: nothing says where its socket is"
+        )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(TIMEOUT)
         try:
             probe.connect(str(path))
         except OSError as error:
-            if error.errno in _ABSENT or (error.errno is _TOO_LONG and not is_held(state)):
+            if error.errno in _ABSENT:
                 return None
             raise LiveError(
                 f"the process at {path} cannot be asked: {error.strerror or error}"

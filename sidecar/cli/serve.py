@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from sidecar.cli.common import config_option, need_file, state_option
+from sidecar.signals import catch_signals
 
 
 @click.command("serve")
@@ -28,6 +29,7 @@ def serve_command(config: Path, state: Path, listen: str | None, admin: str | No
 
     Exit status: 0 after a signal; 2 when the file is missing or wrong, or an address is taken.
     """
+    catch_signals()  # before the imports, which take a while
     need_file(config)
     from sidecar.process import run
 

@@ -17,13 +17,13 @@ from typing import Any
 
 import click
 
+from sidecar.admin_socket import socket_of
 from sidecar.cli.names import KEY
 from sidecar.cli.options import state_option
 
 PATIENCE = 0.1
 """Seconds for what an agent says on standard input, and again for an answer of the process."""
 LONGEST = 1 << 20
-SOCKET = "admin.sock"
 
 
 @click.command("statusline")
@@ -79,7 +79,7 @@ def _waiting(state: Path) -> str:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(PATIENCE)
-            connection.connect(str(state / SOCKET))
+            connection.connect(str(socket_of(state) or state))
             connection.sendall(b"GET /api/status HTTP/1.0\r\nHost: localhost\r\n\r\n")
             answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
         count = json.loads(answer.partition(b"\r\n\r\n")[2]).get("waiting")

@@ -43,10 +43,15 @@ from sidecar.keytimes import NEVER, breaks
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
+def may_ask(*, yes: bool) -> bool:
+    """Return whether there is a person to ask."""
+    return not yes and sys.stdin.isatty()
+
+
 def ask(key: Key, state: Path, what: str, *, yes: bool) -> None:
     """Say what it would break and, on a terminal, ask; a no ends with status 2."""
     note(breaks(key, times_of(state).get(key.name, NEVER), time.time()))
-    if yes or not sys.stdin.isatty():
+    if not may_ask(yes=yes):
         return
     if not click.confirm(f'{what} key "{key.name}"?', err=True):
         note("nothing was changed")
@@ -71,7 +76,7 @@ def enable(name: str, as_json: bool, config: Path, state: Path) -> None:
     Example:
       sidecar keys enable nightly
     """
-    opened = open_to_change(config)
+    opened = open_to_change(config, state)
     the_key(opened.snapshot, name)
     key = switch(opened, name, state, enabled=True)
     fields = row(key, times_of(state).get(name, NEVER))
@@ -93,7 +98,7 @@ def disable(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> N
     Example:
       sidecar keys disable nightly
     """
-    opened = open_to_change(config)
+    opened = open_to_change(config, state, asks=may_ask(yes=yes))
     ask(the_key(opened.snapshot, name), state, "disable", yes=yes)
     key = switch(opened, name, state, enabled=False)
     fields = row(key, times_of(state).get(name, NEVER))
@@ -114,7 +119,7 @@ def rotate(name: str, overlap: str | None, as_json: bool, config: Path, state: P
       sidecar keys rotate codex
       sidecar keys rotate codex --overlap 1h
     """
-    opened = open_to_change(config)
+    opened = open_to_change(config, state)
     old = the_key(opened.snapshot, name)
     if overlap is None:
         note(breaks(old, times_of(state).get(name, NEVER), time.time()))
@@ -144,7 +149,7 @@ def revoke(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> No
     Example:
       sidecar keys revoke codex --yes
     """
-    opened = open_to_change(config)
+    opened = open_to_change(config, state, asks=may_ask(yes=yes))
     ask(the_key(opened.snapshot, name), state, "revoke", yes=yes)
     key = switch(opened, name, state, enabled=False)
     try:
@@ -171,7 +176,7 @@ def delete(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> No
     Example:
       sidecar keys delete old-laptop
     """
-    opened = open_to_change(config)
+    opened = open_to_change(config, state, asks=may_ask(yes=yes))
     key = the_key(opened.snapshot, name)
     if not yes and not sys.stdin.isatty():
         fail("to delete a key without a terminal, add --yes; nothing was changed")

@@ -10,6 +10,7 @@ from sidecar.cli import words
 
 View = dict[str, Any]
 INDENT = "   "
+NO_PRICE = "no price is known: its calls spend no budget, and a spent budget refuses them"
 _RIGHT = frozenset({1, 3})
 """The columns of figures."""
 
@@ -23,6 +24,8 @@ def explained(found: View) -> Iterator[str]:
     for number, each in enumerate(found["candidates"], 1):
         yield ""
         yield _candidate(number, each, found["model"])
+        if "price" in each and each["price"] is None:
+            yield f"{INDENT}{NO_PRICE}"
         own = [gate for gate in each.get("gates", ()) if _name(gate) not in map(_name, shared)]
         yield from _gates(own)
     if found["skipped"]:

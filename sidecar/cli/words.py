@@ -58,7 +58,9 @@ def limit(gate: dict[str, Any]) -> str:
 def notes(gate: dict[str, Any]) -> str:
     """What else there is to say of a limit."""
     kept, waiting = gate.get("kept"), gate["waiting"]
+    reserved = gate.get("reserved") if gate["unit"] == "usd" else None
     parts = [
+        f"{amount(reserved, gate['unit'])} reserved by running calls" if reserved else "",
         f"{amount(kept, gate['unit'])} kept for more urgent calls" if kept else "",
         f"{waiting} wait here" if waiting else "",
     ]

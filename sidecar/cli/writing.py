@@ -19,14 +19,21 @@ from sidecar.errors import ConfigError, EditRefused
 from sidecar.keytimes import NEVER
 from sidecar.loading import difference
 from sidecar.reload import digest_of, understand
+from sidecar.state import edit_lock
 
 NOT_TAKEN_OVER = 1
 """Exit status: the file is written, and the process that runs does not serve it."""
 
 
-def open_to_change(config: Path) -> Opened:
-    """The file, read and understood; a wrong one ends the command, with nothing changed."""
+def open_to_change(config: Path, state: Path, *, asks: bool = False) -> Opened:
+    """Read and understand the file; a wrong one ends the command, with nothing changed.
+
+    Commands that change it go one after the other, each to its end. With `asks` this one waits for
+    a person, and makes no other wait.
+    """
     need_file(config)
+    if not asks:
+        click.get_current_context().with_resource(edit_lock(state))
     try:
         return open_config(config)
     except SystemExit:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from sidecar import __version__
-from sidecar.agents import AGENTS, PROXY_NOTE, agent_lines, from_here
+from sidecar.agents import AGENTS, PROXY_NOTE, agent_lines, from_here, key_variable
 from sidecar.config import Group, Key, Provider
 from sidecar.console import health, views
 from sidecar.console.parts import Asked, Parts, find_group, find_key, find_provider
@@ -22,7 +22,7 @@ from sidecar.writing import Value
 
 AT_ONCE = 100
 """Keys that are made into rows before anything else may run."""
-KEY_VARIABLE = '"$SIDECAR_KEY"'
+KEY_VARIABLE = key_variable("SIDECAR_KEY")
 """What stands for a key in an agent's lines."""
 
 
@@ -49,6 +49,9 @@ async def status(parts: Parts, _: Asked) -> views.View:
                 "vendor": provider.vendor.name,
                 "available": not parts.vault.unavailable(provider),
                 "reason": parts.vault.unavailable(provider),
+                "credentials": {
+                    r.name: parts.vault.why_unusable(provider, r) for r in provider.credentials
+                },
             }
             for provider in snapshot.providers.values()
         ],

@@ -21,6 +21,7 @@ class RouteEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rename: str | dict[str, str] | None = msgspec.field(default=None, name="as")
     limits: dict[str, Any] = {}
     max_input: str | None = None
+    priced_as: str | None = None
     retry: str | None = None
     weight: str | None = None
     beside: bool = False
@@ -56,6 +57,8 @@ def _options(entry: RouteEntry) -> dict[str, Value]:
         options["limits"] = entry.limits
     if entry.max_input:
         options["max_input"] = entry.max_input
+    if entry.priced_as:
+        options["priced_as"] = entry.priced_as
     if entry.retry:
         options["retry"] = entry.retry
     return options

@@ -89,7 +89,8 @@ def provider(one: Provider, snapshot: Snapshot, vault: Vault) -> View:
         "serves": [one.vendor.name, *one.vendor.serves],
         "base_url": one.base_url,
         "credentials": [
-            {"reference": ref.name, "why_not": vault.why_not(ref)} for ref in one.credentials
+            {"reference": ref.name, "why_not": vault.why_unusable(one, ref)}
+            for ref in one.credentials
         ],
         "available": not vault.unavailable(one),
         "why_not": vault.unavailable(one),
@@ -125,6 +126,7 @@ def _entry(value: Value) -> View:
         "as": options.get("as"),
         "limits": options.get("limits") or {},
         "max_input": options.get("max_input"),
+        "priced_as": options.get("priced_as"),
         "retry": options.get("retry"),
         "weight": options.get("weight"),
     }

@@ -12,11 +12,12 @@ from urllib.parse import SplitResult, urlsplit
 
 from sidecar.config import Address
 from sidecar.loading.words import Misread
+from sidecar.loopback import is_loopback
 
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?")
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]/@ ]+)):(\d{1,5})", re.ASCII)
 _URL_TEXT = re.compile(r"[!-~]+")
-_HOME_SUFFIXES = (".local", ".lan", ".internal", ".localhost", ".home.arpa", ".test")
+_HOME_SUFFIXES = (".local", ".lan", ".internal", ".home.arpa", ".test")
 _METADATA = frozenset({"metadata", "metadata.google.internal", "instance-data"})
 _HIGHEST_PORT = 65535
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -41,12 +42,6 @@ def listen(word: str) -> tuple[Address, ...]:
 def one_address(word: str) -> Address:
     """As `listen`, where only one address can be used; a bare port is on 127.0.0.1."""
     return listen(word)[0]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
-    address = _ip(host)
-    return host.lower() == "localhost" if address is None else address.is_loopback
 
 
 def base_url(word: str) -> str:
@@ -126,8 +121,8 @@ def _refuse_link_local(name: str) -> None:
 def _is_near(name: str) -> bool:
     address = _ip(name)
     if address is not None:
-        return address.is_private or address.is_loopback
-    return "." not in name or name.lower().rstrip(".").endswith(_HOME_SUFFIXES)
+        return address.is_private or is_loopback(name)
+    return "." not in name or is_loopback(name) or name.lower().rstrip(".").endswith(_HOME_SUFFIXES)
 
 
 def _ip(text: str) -> IP | None:

@@ -14,6 +14,7 @@ from sidecar.writing import Value, flow
 T = TypeVar("T")
 Models = dict[str, tuple[Pattern, ...]]
 _RESTART = ("server", "plugins")
+_ROUTE_OPTIONS = ("as", "limits", "max_input", "priced_as", "retry", "weight")
 _TOLD_APART = {"routes", "models", "hash", "previous", "enabled", "description"}
 """Fields that have words of their own, or that change nothing."""
 
@@ -139,11 +140,7 @@ def _options(owner: Group | Key, among: list[str]) -> dict[str, str]:
         if name in among:
             options = plain.route(route)[name]
             assert isinstance(options, dict)  # noqa: S101 - by its construction
-            kept = {
-                n: v
-                for n, v in options.items()
-                if n in ("as", "limits", "max_input", "retry", "weight")
-            }
+            kept = {n: v for n, v in options.items() if n in _ROUTE_OPTIONS}
             found |= {f"{field} on {name}": value for field, value in _flat(kept).items()}
     return found
 

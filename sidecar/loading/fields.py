@@ -83,6 +83,7 @@ _headroom = Option(
     "The part of each limit here that is kept free for more urgent calls, while there are any.",
     "that of `defaults`",
 )
+_PRICED_AS = "The model whose price its calls have: what an alias or a deployment really is."
 _max_wait = Option("max_wait", duration, "How long a call may wait for room, in all.", "2m")
 _sticky_wait = Option(
     "sticky_wait", duration, "How long a session waits for its own provider first.", "5s"
@@ -115,6 +116,7 @@ PROVIDER = Block(
         _budget,
         _headroom,
         Option("price", Choice({"free": True}), "`free`: its cost is zero and known.", "by list"),
+        Option("priced_as", name, _PRICED_AS, "the served model"),
         Option(
             "proxy",
             Word(addresses.proxy, "a URL or env", STRING),
@@ -140,6 +142,7 @@ ROUTE = Block(
         Option("as", As(), "The name that the provider knows the model by.", "the asked one"),
         _limits,
         Option("max_input", count, "The largest request, in estimated input tokens."),
+        Option("priced_as", name, _PRICED_AS, "that of the provider"),
         Option("retry", retry, "`at-least-once` repeats what may have been served.", "if-unserved"),
         Option("priority", integer, "Lower goes first; on every entry or none.", "the order"),
         Option("weight", count, "The part of calls among equal priorities.", "1"),
@@ -236,6 +239,7 @@ SERVER = Block(
         Option("allow_remote", switch, "Permit listening beyond this machine.", "false"),
         Option("drain", duration, "How long running calls may take after a stop.", "60s"),
         Option("max_body", size, "The largest request body that must be read to route.", "64MiB"),
+        Option("body_memory", size, "Memory for all bodies together.", "a quarter, at most 1GiB"),
         Option(
             "metrics_token", Credential(), "A bearer token that /metrics then asks for.", "none"
         ),

@@ -14,6 +14,7 @@ from sidecar.config import Allowance, Group, Pattern, Provider, Rename, Route, U
 from sidecar.errors import Place
 from sidecar.loading.allowances import allowance, limits
 from sidecar.loading.kinds import Named
+from sidecar.loading.patterns import ALL
 from sidecar.loading.providers import Defaults, Providers
 from sidecar.loading.reader import Reader, Record
 from sidecar.loading.routes import Entry
@@ -112,6 +113,7 @@ class Router:
             rename=rename,
             allowance=Allowance(limits(options.get("limits"))),
             max_input=options.get("max_input"),
+            priced_as=options.get("priced_as"),
             at_least_once=options.get("retry", False),
             priority=options.get("priority", order),
             weight=options.get("weight", 1),
@@ -122,6 +124,11 @@ class Router:
         rename, is_list = options.get("as", (None, False))
         if not is_list or models is not None:
             return rename, models
+        if len(rename.names) == 1 and rename.names[0][0] not in ALL:
+            asked = shown(rename.names[0][0].text)
+            what = f"this map is the route's list of models as well: it gets calls for {asked} only"
+            fix = f'say models: {asked} if that is meant, or models: "*" to pass on all others'
+            self.reader.warn(options.at("as"), what, fix)
         return rename, tuple(pattern for pattern, _ in rename.names)
 
     def _check_priorities(self, entries: Sequence[Entry]) -> None:

@@ -68,6 +68,7 @@ def provider(one: Provider) -> Plain:
     found |= bounds(one.allowance)
     if one.free:
         found["price"] = "free"
+    found |= _filled({"priced_as": one.priced_as or ""})
     found |= _filled({"proxy": one.proxy or "", "ca_file": one.ca_file or ""})
     if one.set_headers or one.remove_headers:
         found["headers"] = _filled(
@@ -114,6 +115,7 @@ def route(one: Route) -> Plain:
     options["limits"] = limits(one.allowance.limits)
     if one.max_input is not None:
         options["max_input"] = count(one.max_input)
+    options |= _filled({"priced_as": one.priced_as or ""})
     options["retry"] = "at-least-once" if one.at_least_once else "if-unserved"
     return {one.provider.name: options | {"priority": one.priority, "weight": one.weight}}
 
@@ -129,6 +131,8 @@ def server(one: Server) -> Plain:
         "max_body": size(one.max_body),
         "callers": one.callers,
     }
+    if one.body_memory is not None:
+        found["body_memory"] = size(one.body_memory)
     token = one.metrics_token
     return found if token is None else found | {"metrics_token": credential(token)}
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from yaml.nodes import ScalarNode
 
+from sidecar.base_urls import base_url_slip
 from sidecar.config import CredentialRef, Provider, SecretSource, Timeouts, Urgency
 from sidecar.errors import Place
 from sidecar.loading.addresses import is_clear_public
@@ -21,6 +22,7 @@ from sidecar.loading.kinds import Block, Choice, Kind, Named, Option
 from sidecar.loading.reader import Reader, Record, suggest
 from sidecar.loading.secrets import has_known_form, shown
 from sidecar.loading.values import count, switch, text
+from sidecar.reserved_headers import CODING, why_not_to_set
 from sidecar.vendor import Field, Vendor
 
 
@@ -41,13 +43,6 @@ class Defaults:
     urgency: Urgency
 
 
-HOP_BY_HOP = frozenset(
-    {"connection", "host", "content-length", "transfer-encoding", "upgrade", "te", "trailer"}
-    | {"keep-alive", "proxy-authorization", "proxy-connection"}
-)
-CREDENTIAL_HEADERS = frozenset(
-    {"authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie"}
-)
 _HEADER_PUNCTUATION = frozenset("!#$%&'*+-.^_`|~")
 
 
@@ -139,9 +134,10 @@ class Providers:
             place=place,
             allowance=allowance(record, self._defaults.headroom),
             free=record.get("price", False),
+            priced_as=record.get("priced_as"),
             options=_options(vendor, record),
             set_headers=self._set_headers(headers),
-            remove_headers=frozenset(each.lower() for each in headers.get("remove", ())),
+            remove_headers=self._remove_headers(headers),
             proxy=record.get("proxy"),
             ca_file=_beside(place.file, record.get("ca_file")),
             timeouts=timeouts(record.get("timeouts"), self._defaults.timeouts),
@@ -164,6 +160,10 @@ class Providers:
             return None
         if "base_url" in record.values and is_clear_public(url):
             self._clear_text(record)
+        if slip := base_url_slip(vendor, url):
+            what = f"this base_url does not look like one of {vendor.title}"
+            what += f", such as {vendor.base_url}; calls may end in 404"
+            self._reader.warn(record.at("base_url"), what, slip)
         return url.rstrip("/")
 
     def _clear_text(self, record: Record) -> None:
@@ -183,6 +183,13 @@ class Providers:
             else:
                 found.append((entry.name, entry.value))
         return tuple(found)
+
+    def _remove_headers(self, headers: Record) -> frozenset[str]:
+        names = frozenset(each.lower() for each in headers.get("remove", ()))
+        if CODING in names:
+            what = "without Content-Encoding a provider could not read a compressed body"
+            self._reader.wrong(headers.at("remove"), what, "remove it from the list")
+        return names
 
 
 def _option(declared: Field) -> Option:
@@ -217,10 +224,11 @@ def _usual_credentials(vendor: Vendor, place: Place) -> tuple[CredentialRef, ...
 def _header_problem(name: str, value: str) -> tuple[str, str] | None:
     if not name.isascii() or not all(c.isalnum() or c in _HEADER_PUNCTUATION for c in name):
         return f"{shown(name)} is not a header's name", "write one such as X-Team"
-    if name.lower() in HOP_BY_HOP:
-        return f"the header {name} belongs to the connection", "remove it"
-    if name.lower() in CREDENTIAL_HEADERS or has_known_form(value):
-        return f"the header {name} would carry a credential (not shown)", "use credential: for it"
+    why_not = why_not_to_set(name)
+    if has_known_form(value):
+        why_not = why_not or f"the header {name} would carry a credential (not shown)"
+    if why_not:
+        return why_not, "use credential: for it" if "credential" in why_not else "remove it"
     if not value.isprintable() or not value.isascii():
         return f"the value of the header {name} holds characters that no header can carry", ""
     return None

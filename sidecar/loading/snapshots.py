@@ -15,7 +15,6 @@ from yaml.nodes import MappingNode, ScalarNode
 from sidecar.collector import paused
 from sidecar.config import Pattern, Price, Server, Snapshot, Timeouts, Urgency
 from sidecar.errors import ConfigError, Problem
-from sidecar.loading.addresses import is_loopback
 from sidecar.loading.allowances import NO_HEADROOM, allowance, headroom_of, timeouts
 from sidecar.loading.fields import EACH, FILE, PER_MILLION
 from sidecar.loading.groups import Router, Tier
@@ -26,6 +25,7 @@ from sidecar.loading.providers import Defaults, Plugins, Providers
 from sidecar.loading.reader import Reader, Record
 from sidecar.loading.text import decode
 from sidecar.loading.words import Misread, timezone
+from sidecar.loopback import is_loopback
 
 KEEP_DAYS = 90
 KEEP_BYTES = 1 << 30
@@ -112,6 +112,7 @@ def _server(reader: Reader, record: Record) -> Server:
         allow_remote=record.get("allow_remote", False),
         drain=record.get("drain", _SERVER.drain),
         max_body=record.get("max_body", _SERVER.max_body),
+        body_memory=record.get("body_memory"),
         metrics_token=record.get("metrics_token"),
         callers=record.get("callers", _SERVER.callers),
     )

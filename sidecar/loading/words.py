@@ -201,6 +201,11 @@ def pattern(word: str) -> Pattern:
     """A model's name, in which `*` stands for any run of characters and `?` for one."""
     if not word or not word.isprintable() or word != word.strip():
         raise Misread("this is not a model's name or pattern", "write one such as gpt-5*")
+    if word[0] in "!-^":
+        raise Misread(
+            f"a pattern cannot exclude models, and no model's name begins with {word[0]}",
+            "list the models that are allowed, such as [gpt-5, gpt-5-mini*]",
+        )
     if len(word) > 2 * LONGEST_NAME:
         raise Misread("this pattern is too long for a model's name", "shorten it")
     return Pattern(word)

@@ -28,6 +28,9 @@ COUNTED = (
 )
 Row = dict[str, str | int | Decimal | None]
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of cells that spreadsheets evaluate (OWASP: CSV injection)."""
+
 
 def dollars(nano: int | None) -> Decimal | None:
     """Nano-dollars as dollars."""
@@ -62,7 +65,10 @@ def as_json(value: object) -> str:
 
 
 def as_csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    """CSV with a header, as RFC 4180 has it, but for lines that end as this system's do."""
+    """CSV with a header, as RFC 4180 has it, but for lines that end as this system's do.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe in front.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -77,7 +83,11 @@ def columns(by: Sequence[Dimension], *, as_if: bool = False) -> list[str]:
 
 
 def _field(value: str | int | Decimal | None) -> str | int | None:
-    return plain(value) if isinstance(value, Decimal) else value
+    if isinstance(value, Decimal):
+        return plain(value)
+    if isinstance(value, str) and value.startswith(FORMULA):
+        return f"'{value}"
+    return value
 
 
 def _exact(value: object) -> object:

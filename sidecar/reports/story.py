@@ -31,6 +31,9 @@ def tell(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "because", story["reason"]
     yield "took", _took(story)
     yield "used", _used(story)
+    parts = [] if story["usage"] is None else story["usage"]["parts"]
+    for number, part in enumerate(parts, 1):
+        yield "part", f"{number}. {_part(part)}"
     yield "cost", _cost(story)
 
 
@@ -91,7 +94,25 @@ def _used(story: dict[str, Any]) -> str:
 
 
 def _figures(story: dict[str, Any]) -> str:
-    usage, state = story["usage"], story["usage_state"]
+    return _joined(_tokens(story["usage"]), *_doubts(story["usage_state"]))
+
+
+def _doubts(state: str) -> Iterator[str]:
+    if state == "partial":
+        yield "as far as it was told"
+    if state == "unknown":
+        yield "and what is unknown of its attempts"
+
+
+def _part(part: dict[str, Any]) -> str:
+    """One request of several that the vendor made of the call."""
+    what = " of ".join(filter(None, (part["kind"].replace("_", " "), part["model"])))
+    cost = part["cost"]
+    price = f" by {cost['price']}" if cost else ""
+    return f"{what}: {_tokens(part)}, {in_dollars(cost and cost['charged_usd'])}{price}"
+
+
+def _tokens(usage: dict[str, Any]) -> str:
     parts = [
         f"{_count(usage['input_tokens'])} input",
         _of("from the cache", usage["cache_read_tokens"]),
@@ -100,8 +121,6 @@ def _figures(story: dict[str, Any]) -> str:
         _of("reasoning", usage["reasoning_tokens"]),
         *(f"{amount:,} {unit.replace('_', ' ')}" for unit, amount in usage["units"].items()),
         f"tier {usage['service_tier']}" if usage["service_tier"] else "",
-        "as far as it was told" if state == "partial" else "",
-        "and what is unknown of its attempts" if state == "unknown" else "",
     ]
     return _joined(*parts)
 
@@ -119,7 +138,7 @@ def _cost(story: dict[str, Any]) -> str:
         return f"{UNKNOWN}: " + ("no price is known for it" if known else "so is the usage")
     listed, charged = found["listed_usd"], found["charged_usd"]
     factor = f" × {_ratio(listed, charged)} = {in_dollars(charged)}" if listed != charged else ""
-    more = "" if found["whole"] else ", and what is unknown of its attempts"
+    more = "" if found["whole"] else ", and what is unknown of it"
     return f"{in_dollars(listed)} by {found['price']}{factor}{more}"
 
 

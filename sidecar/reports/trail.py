@@ -53,11 +53,13 @@ def trail(connection: sqlite3.Connection, call_id: str) -> dict[str, Any] | None
 
     The columns of the row, but: `started` is ISO 8601 in UTC; `group` is its name; `attempts` and
     `waits` are lists (`provider, credential, model, verdict, status, reason, duration, spent`;
-    `behind, seconds`); `usage` holds the tokens by kind, `units` and `service_tier`, and is null
-    when nothing was reported; `cost` holds `listed_usd`, `charged_usd`, `price` and `whole` (false
-    when an attempt may have cost more), and is null when unknown; `caller` holds `program, pid,
-    directory, repo, branch`, and is null when nobody looked. `spent` is what an attempt used that
-    came to nothing (`usage_state`, `usage`, `cost`), and null where that is nothing.
+    `behind, seconds`); `usage` holds the tokens by kind, `units`, `service_tier` and `parts` (where
+    a vendor made several requests of the call, each with `kind`, `model`, figures and `cost`), and
+    is null when nothing was reported; `cost` holds `listed_usd`, `charged_usd`, `price` and `whole`
+    (false when an attempt or a part may have cost more), and is null when unknown; `caller` holds
+    `program, pid, directory, repo, branch`, and is null when nobody looked. `spent` is what an
+    attempt used that came to nothing (`usage_state`, `usage`, `cost`), and null where that is
+    nothing.
     """
     cursor = connection.execute("SELECT * FROM calls WHERE call_id = ?", (call_id,))
     values = cursor.fetchone()
@@ -90,7 +92,19 @@ def _usage(row: dict[str, Any]) -> dict[str, Any] | None:
     # Of what is partly unknown, the part is told that is known.
     if row["usage_state"] == "none" or (row["usage_state"] == "unknown" and not told):
         return None
-    return found | {"units": units, "service_tier": row["service_tier"]}
+    return found | {
+        "units": units,
+        "service_tier": row["service_tier"],
+        "parts": [_part(each) for each in json.loads(row["parts"])],
+    }
+
+
+def _part(part: dict[str, Any]) -> dict[str, Any]:
+    named = ("kind", "model", *USAGE, "units", "service_tier")
+    cost = None
+    if part["cost_charged"] is not None:
+        cost = _money(part["cost_listed"], part["cost_charged"], part["price"], whole=True)
+    return {name: part[name] for name in named} | {"cost": cost}
 
 
 def _attempt(attempt: dict[str, Any]) -> dict[str, Any]:
@@ -100,6 +114,7 @@ def _attempt(attempt: dict[str, Any]) -> dict[str, Any]:
     usage, cost = spent.get("usage"), spent.get("cost")
     if usage is not None:
         named = ("units", "service_tier")
+        # Its parts stand with those of the call, which have what they cost.
         usage = {name: usage[name] for name in (*USAGE, *named)} | {"units": dict(usage["units"])}
     if cost is not None:
         cost = _money(cost["listed"], cost["charged"], cost["price"], whole=cost["whole"])

@@ -14,7 +14,7 @@ from enum import StrEnum
 from itertools import chain
 
 from sidecar.reports.sums import Sums
-from sidecar.rollups import COUNTS, DIMENSIONS, FIGURES
+from sidecar.rollups import ALL_FIGURES, COUNTS, DIMENSIONS, FIGURES
 
 
 class Dimension(StrEnum):
@@ -24,7 +24,7 @@ class Dimension(StrEnum):
     GROUP = "group"
     PROVIDER = "provider"
     MODEL = "model"
-    """The model that was asked for."""
+    """The model that was asked for; for parts that another one answered, that one."""
     DAY = "day"
     SESSION = "session"
     PROGRAM = "program"
@@ -83,7 +83,7 @@ def usage(connection: sqlite3.Connection, question: Question) -> list[Line]:
     columns = [each.column for each in question.by]
     conditions, parameters = _conditions(question)
     sums = ", ".join(f"sum({name})" for name in COUNTS + FIGURES)
-    source = "days" if question.by_days else "call_figures"
+    source = "days" if question.by_days else ALL_FIGURES
     found = connection.execute(
         f"SELECT {', '.join([*columns, sums])} FROM {source} WHERE {conditions}"  # noqa: S608 - names of ours
         + (f" GROUP BY {', '.join(columns)}" if columns else ""),
@@ -94,7 +94,9 @@ def usage(connection: sqlite3.Connection, question: Question) -> list[Line]:
     lines = [
         Line(row[:counts], Sums.of(row[counts:figures], row[figures:]))
         for row in found
-        if row[counts]  # without GROUP BY there is a row even where there are no calls
+        # Without GROUP BY there is a row even where there are no calls; a line without calls may
+        # have tokens that calls for other models used of this one.
+        if any(row[counts:])
     ]
     return sorted(lines, key=lambda line: _order(question.by, line))
 

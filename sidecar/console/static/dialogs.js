@@ -1,4 +1,4 @@
-// Dialogs and short notices. The browser's own <dialog> keeps the focus inside and gives it back.
+// Dialogs and notices. The browser’s own <dialog> keeps the focus inside.
 
 import { fill, h, unique } from "./dom.js";
 
@@ -13,22 +13,24 @@ export function dialog(title, build, { wide = false } = {}) {
   return new Promise((resolve) => {
     const id = unique("dialog");
     let value = null;
+    const over = () => (node.remove(), resolve(value));
     const body = h("div", { class: "dialog-body" });
     const node = h(
       "dialog",
       {
         "aria-labelledby": id,
         class: wide ? "wide" : "",
-        onclose: () => (node.remove(), resolve(value)),
+        onclose: over,
         // What is shown only once does not go at the press of a key.
         oncancel: (event) => body.querySelector(".once") && event.preventDefault(),
       },
-      h("header", {}, h("h2", { id }, title), h("button", { class: "plain icon", "aria-label": "Close", onclick: () => node.close() }, "×")),
+      h("header", {}, h("h2", { id }, title), h("button", { class: "plain icon", "aria-label": "Close", onclick: () => close() }, "×")),
       body,
     );
     const close = (found = null) => {
       value = found;
       node.close();
+      over(); // its event is late
     };
     fill(body, build(close, body));
     document.body.append(node);
@@ -42,8 +44,7 @@ export function actions(...buttons) {
   return h("div", { class: "actions" }, buttons);
 }
 
-/** A dialog whose one deed may fail: its content, then buttons to cancel and to do it. Answers true
- * when `deed` did not answer false. */
+/** A dialog whose one deed may fail. Answers true when `deed` did not answer false. */
 export function sure(title, content, label, deed, { kind = "primary", wide = false, ...props } = {}) {
   return dialog(title, (close) => {
     const failed = h("div");

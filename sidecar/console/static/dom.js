@@ -1,9 +1,8 @@
 // Makes DOM nodes. Text is only ever a text node, so a name that is markup stays a name.
 
 /**
- * An element. `props` are attributes; `on…` are listeners; `true` is an empty attribute; false, null
- * and undefined leave one out. Children are nodes, texts, numbers or lists of them; null, false and
- * undefined are none.
+ * An element. `props` are attributes; `on…` are listeners; `true` is an empty attribute. Children are
+ * nodes, texts, numbers or lists of them. False, null and undefined leave either out.
  */
 export function h(tag, props = {}, ...children) {
   return built(document.createElement(tag), props, children);
@@ -57,7 +56,7 @@ export function fill(node, ...children) {
   return node;
 }
 
-/** Does something that replaces nodes, and gives the focus back to the element of the same id. */
+/** Replaces nodes, and gives the focus back to the element of the same id. */
 export function keepingFocus(work) {
   const id = document.activeElement?.id;
   const at = document.activeElement?.selectionStart ?? null;
@@ -70,11 +69,12 @@ export function keepingFocus(work) {
 }
 
 /**
- * Makes a node's children those of `fresh`, and keeps every node that says the same: what is looked
- * at or focused stays where it is. Elements with a `data-key` are found by it; listeners stay those of
- * the node that is kept, so they may use nothing that changes under one id.
+ * Makes a node's children those of `fresh`, and keeps every node that says the same, and the focus.
+ * Elements with a `data-key` are found by it; listeners stay those of the node that is kept, so they
+ * may use nothing that changes.
  */
 export function blend(node, fresh) {
+  const focused = document.activeElement;
   const keys = new Set([...fresh.children].map((each) => each.dataset.key));
   for (const each of [...node.children]) if (each.dataset.key && !keys.has(each.dataset.key)) each.remove();
   const known = new Map([...node.children].map((each) => [each.dataset.key, each]));
@@ -94,6 +94,7 @@ export function blend(node, fresh) {
     at = at.nextSibling;
     gone.remove();
   }
+  if (focused !== document.activeElement && node.contains(focused)) focused.focus({ preventScroll: true });
 }
 
 function alike(one, other) {

@@ -87,6 +87,9 @@ function alarms(view) {
     ...view.cooldowns.map((each) => h("div", { class: "notice", "data-key": `rest-${each.provider}-${each.credential}-${each.family}` },
       h("strong", {}, `${each.provider}${each.family ? ` (${each.family})` : ""} is left alone`),
       each.seconds ? ` for ${span(each.seconds)} more` : " until one call got through", `: ${each.reason || each.verdict.replaceAll("_", " ")}`)),
+    ...view.unpriced.map((each) => h("div", { class: "notice", "data-key": `unpriced-${each.key}-${each.model}-${each.provider}` },
+      h("strong", {}, `No price is known for ${each.model} at ${each.provider}. `),
+      `Calls of key ${each.key} for it spend no budget, and a spent budget refuses them. Write priced_as on the route, or a price in the file.`)),
   ];
 }
 

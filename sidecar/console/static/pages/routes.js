@@ -94,6 +94,7 @@ export function editor(node, found, owner) {
       as: list("Asked for as", asLines(each.as), { placeholder: "the same name", help: "The provider’s name for it, one a line: asked = served; or one for all." }),
       limits: limits("Limits", each.limits, { help: "For this key on this provider." }),
       max_input: text("Largest request", each.max_input, { placeholder: "any", help: "In estimated input tokens: 32k." }),
+      priced_as: text("Priced as", each.priced_as, { placeholder: "the served model", help: "What an alias or a deployment really is." }),
       retry: choice("Retry", each.retry ?? "", ["", "if-unserved", "at-least-once"].map((x) => [x, x])),
       weight: text("Weight", each.weight, { placeholder: "1", help: "Its part among equals." }),
     };
@@ -202,7 +203,7 @@ function sent(each) {
   const text = (value) => (value === null || value === undefined ? null : String(value));
   return {
     provider: each.provider, enabled: each.enabled, models: each.models, as: each.as ?? null, limits: each.limits,
-    max_input: text(each.max_input), retry: each.retry, weight: text(each.weight), beside: each.beside,
+    max_input: text(each.max_input), priced_as: text(each.priced_as), retry: each.retry, weight: text(each.weight), beside: each.beside,
   };
 }
 
@@ -212,6 +213,7 @@ function words(each) {
   const limits = bounds(each);
   if (limits) parts.push(limits);
   if (each.max_input) parts.push(`up to ${each.max_input} input tokens`);
+  if (each.priced_as) parts.push(`priced as ${each.priced_as}`);
   if (each.retry) parts.push(`retry ${each.retry}`);
   if (each.weight) parts.push(`weight ${each.weight}`);
   return parts.join(" · ");

@@ -1,0 +1,68 @@
+"""Errors of our own in the shape of Google's."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+from sidecar import Kind, Refusal
+
+_RPC = "type.googleapis.com/google.rpc."
+_STATUS: Mapping[Kind, tuple[int, str]] = {
+    Kind.INVALID_KEY: (401, "UNAUTHENTICATED"),
+    Kind.FORBIDDEN: (403, "PERMISSION_DENIED"),
+    Kind.KEY_DISABLED: (403, "PERMISSION_DENIED"),
+    Kind.MODEL_NOT_ALLOWED: (403, "PERMISSION_DENIED"),
+    Kind.NOT_FOUND: (404, "NOT_FOUND"),
+    Kind.RATE_LIMITED: (429, "RESOURCE_EXHAUSTED"),
+    # The clients read of this status alone that coming again is no use.
+    Kind.BUDGET_SPENT: (429, "RESOURCE_EXHAUSTED"),
+    Kind.INTERNAL: (500, "INTERNAL"),
+    # Google answers nothing with 502; its clients know 503.
+    Kind.UPSTREAM_UNREACHABLE: (503, "UNAVAILABLE"),
+    Kind.UPSTREAM_INVALID: (503, "UNAVAILABLE"),
+    Kind.UNAVAILABLE: (503, "UNAVAILABLE"),
+    Kind.DRAINING: (503, "UNAVAILABLE"),
+    Kind.OVERLOADED: (503, "UNAVAILABLE"),
+    Kind.CREDENTIAL_REJECTED: (502, "UNAVAILABLE"),
+    Kind.UPSTREAM_TIMEOUT: (504, "DEADLINE_EXCEEDED"),
+}
+
+
+_LONG = 86_400
+"""Seconds of a delay that no client waits out: past five minutes they give up at once, and without
+a word about the delay they come again ten times."""
+
+
+def status_of(refusal: Refusal) -> int:
+    """The HTTP status of a refusal."""
+    return _shape(refusal)[0]
+
+
+def _shape(refusal: Refusal) -> tuple[int, str]:
+    status, word = _STATUS.get(refusal.kind, (refusal.kind.status, "INVALID_ARGUMENT"))
+    return refusal.upstream_status or status, word
+
+
+def error_body(refusal: Refusal, call_id: str) -> bytes:
+    """`{"error": {code, message, status, details}}`, with who says so and when to come again."""
+    code, status = _shape(refusal)
+    info = {"reason": refusal.kind.name, "domain": "sidecar", "metadata": {"call": call_id}}
+    details: list[dict[str, object]] = [{"@type": f"{_RPC}ErrorInfo", **info}]
+    delay = _delay(refusal, code)
+    if delay is not None:
+        seconds = f"{max(1, math.ceil(delay))}s"
+        details.append({"@type": f"{_RPC}RetryInfo", "retryDelay": seconds})
+    error = {"code": code, "message": refusal.message, "status": status, "details": details}
+    return json.dumps({"error": error}).encode()
+
+
+def _delay(refusal: Refusal, code: int) -> float | None:
+    """Seconds after which to come again: a long time where that would not help, as these clients
+    repeat every 429 and 5xx that says nothing."""
+    if refusal.retry_after is not None:
+        return refusal.retry_after
+    if refusal.retryable or (code < 500 and code != 429):
+        return None
+    return _LONG if refusal.opens_in is None else refusal.opens_in

@@ -1,0 +1,298 @@
+"""Bound the memory that all request bodies take together.
+
+A body that must be read to be routed is reserved before it is read. Over the ceiling calls wait:
+calls that go on after they waited for a lease first, then interactive ones, then by arrival. While
+a call waits for a lease, a large body lies in an unlinked file instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from sidecar.errors import Kind, Refused
+
+log = logging.getLogger("sidecar.bodies")
+
+MAX_CEILING_BYTES = 1 << 30
+"""The default ceiling is a quarter of this machine's memory, and at most this."""
+INTERACTIVE_SHARE = 0.25
+"""The part of the ceiling that only interactive calls, and those that hold a lease, may use."""
+FILE_BYTES = 1 << 20
+"""Bodies of more bytes go to a file while their call waits for a lease."""
+FILE_AFTER_SECONDS = 0.25
+"""How long a call waits for a lease before its body goes there."""
+STEP_BYTES = 1 << 18
+"""A body of unknown length is reserved in steps of so many bytes."""
+SETTING = "server.body_memory"
+RETRY_AFTER_SECONDS = 2.0
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def default_ceiling() -> int:
+    """Return a quarter of the memory this process may use, at most `MAX_CEILING_BYTES`."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # absent, or "max"
+            total = min(total, int((CGROUP / name).read_text()))
+    return min(total // 4, MAX_CEILING_BYTES)
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    size: int
+    rank: int
+    grows: bool
+    future: asyncio.Future[None]
+
+    @property
+    def order(self) -> tuple[int, bool]:
+        """Those first that are to be served first; who has a part already before who has none."""
+        return self.rank, not self.grows
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A file with the bytes as they came, and the decoded ones behind them where those differ."""
+
+    file: IO[bytes]
+    wire: int
+    plain: int
+
+
+class BodyMemory:
+    """The memory of all request bodies of one process.
+
+    `ceiling` bytes, or the default; `folder` is where bodies of waiting calls go; `clock` returns
+    monotonic seconds.
+    """
+
+    def __init__(self, ceiling: int | None, folder: Path, clock: Callable[[], float]) -> None:
+        self.ceiling = ceiling or default_ceiling()
+        self.folder = folder
+        self.clock = clock
+        self.held = 0
+        self.in_files = 0
+        self._holders = 0
+        self._waiters: list[_Waiter] = []
+
+    @property
+    def waiting(self) -> int:
+        """The number of calls that wait for memory."""
+        return len(self._waiters)
+
+    def open(self) -> HeldBody:
+        """Return the place of one request's body, which has none yet."""
+        return HeldBody(self)
+
+    async def take(self, size: int, rank: int, patience: float, *, grows: bool) -> bool:
+        """Wait at most `patience` seconds for `size` bytes; return whether they are granted.
+
+        `rank` orders those who wait: 0 before 1 (interactive) before 2. `grows` is whether the
+        caller has memory already.
+        """
+        if not self._waiters and self._fits(size, rank):
+            self._grant(size, grows=grows)
+            return True
+        waiter = _Waiter(size, rank, grows, asyncio.get_running_loop().create_future())
+        place = sum(each.order <= waiter.order for each in self._waiters)
+        self._waiters.insert(place, waiter)
+        self._serve_waiters()
+        try:
+            async with asyncio.timeout(max(0.0, patience)):
+                await waiter.future
+        except TimeoutError:
+            return waiter.future.done() and not waiter.future.cancelled()
+        except asyncio.CancelledError:
+            if waiter.future.done() and not waiter.future.cancelled():
+                self.give_back(size, last=not grows)
+            raise
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+                self._serve_waiters()
+        return True
+
+    def give_back(self, size: int, *, last: bool) -> None:
+        """Release `size` bytes; `last` is whether their holder has none left."""
+        self.held -= size
+        self._holders -= last
+        self._serve_waiters()
+
+    def _fits(self, size: int, rank: int) -> bool:
+        share = 1.0 if rank < 2 else 1.0 - INTERACTIVE_SHARE
+        return not self.held or self.held + size <= self.ceiling * share
+
+    def _grant(self, size: int, *, grows: bool) -> None:
+        self.held += size
+        self._holders += not grows
+
+    def _serve_waiters(self) -> None:
+        while self._waiters:
+            waiter = self._waiters[0]
+            if not self._fits(waiter.size, waiter.rank):
+                # Bodies that all wait to grow would wait for each other: the first goes on.
+                growing = [each for each in self._waiters if each.grows]
+                if not growing or len(growing) < self._holders:
+                    return
+                waiter = growing[0]
+            self._waiters.remove(waiter)
+            if not waiter.future.done():
+                self._grant(waiter.size, grows=waiter.grows)
+                waiter.future.set_result(None)
+
+
+class HeldBody:
+    """The body of one request: in memory, or in a file while its call waits for a lease.
+
+    `wire` holds the bytes as they came, None for a body that is streamed through; `plain` the
+    decoded ones. `size` is the length of what was decoded, else of what came, and stays when the
+    bytes are gone. `waited` counts the seconds waited for memory.
+    """
+
+    __slots__ = ("_file", "_memory", "_reserved", "patience", "plain", "rank", "size", "waited",
+                 "wire")  # fmt: skip
+
+    def __init__(self, memory: BodyMemory) -> None:
+        self._memory = memory
+        self._reserved = 0
+        self._file: _Stored | None = None
+        self.rank = 2
+        self.patience = 0.0
+        self.wire: bytes | None = None
+        self.plain = b""
+        self.size = 0
+        self.waited = 0.0
+
+    async def reserve(self, size: int) -> None:
+        """Have memory for `size` bytes in all. Raises `Refused` when there is none in time."""
+        if size <= self._reserved:
+            return
+        clock = self._memory.clock
+        began = clock()
+        more, grows = size - self._reserved, self._reserved > 0
+        granted = await self._memory.take(more, self.rank, self.patience - self.waited, grows=grows)
+        self.waited += clock() - began
+        if not granted:
+            raise Refused(
+                Kind.OVERLOADED,
+                f"the bodies of the calls of this moment take all of the "
+                f"{self._memory.ceiling >> 20} MiB that they may ({SETTING})",
+                retry_after=RETRY_AFTER_SECONDS,
+            )
+        self._reserved = size
+
+    def keep(self, wire: bytes, plain: bytes) -> None:
+        """Hold these bytes, and give back what was reserved beyond them."""
+        self.wire, self.plain = wire, plain
+        self.size = len(plain or wire)
+        self._shrink(len(wire) + (0 if plain is wire else len(plain)))
+
+    def release(self) -> None:
+        """Forget the bytes: nobody sends them any more."""
+        if self.wire is not None:
+            self.wire = b""
+        self.plain = b""
+        self._shrink(0)
+        self._drop_file()
+
+    @property
+    def reserved(self) -> int:
+        """The bytes of memory reserved for it."""
+        return self._reserved
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is worth a file while its call waits."""
+        return self._reserved > FILE_BYTES
+
+    async def store(self) -> None:
+        """Move a large body to a file; it stays in memory when that fails."""
+        wire, plain = self.wire, self.plain
+        if wire is None or not self.is_large:
+            return
+        try:
+            file = await asyncio.to_thread(_write, self._memory.folder, wire, plain)
+        except OSError as error:
+            log.warning("the body of a waiting call stays in memory: %s", error)
+            return
+        self._file = file
+        self._memory.in_files += file.wire + file.plain
+        self.wire, self.plain = b"", b""
+        self._shrink(0)
+
+    async def restore(self, *, copy: bool) -> None:
+        """Have the bytes in memory again, and room for an edited `copy` of them.
+
+        For a call that has its lease, and so goes first. Raises `Refused` when there is no room in
+        time.
+        """
+        self.rank = 0
+        await self._read_back()
+        if copy and self.wire:
+            own = len(self.wire) + (0 if self.plain is self.wire else len(self.plain))
+            await self.reserve(own + self.size)
+
+    async def _read_back(self) -> None:
+        file = self._file
+        if file is None:
+            return
+        await self.reserve(file.wire + file.plain)
+        wire, plain = await asyncio.to_thread(_read, file)
+        self._drop_file()
+        self.keep(wire, plain)
+
+    def _shrink(self, size: int) -> None:
+        if size < self._reserved:
+            before, self._reserved = self._reserved, size
+            self._memory.give_back(before - size, last=size == 0)
+
+    def _drop_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            self._memory.in_files -= file.wire + file.plain
+            file.file.close()
+
+
+@asynccontextmanager
+async def stored_while_waiting(held: HeldBody) -> AsyncIterator[None]:
+    """Move a large body to a file if the context takes long; it must be restored afterwards."""
+    if not held.is_large:
+        yield
+        return
+
+    async def later() -> None:
+        await asyncio.sleep(FILE_AFTER_SECONDS)
+        await held.store()
+
+    task = asyncio.create_task(later())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _write(folder: Path, wire: bytes, plain: bytes) -> _Stored:
+    """Write a body to a new file of this user alone, which has no name."""
+    file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - lives with its body
+    parts = (wire,) if plain is wire else (wire, plain)
+    for part in parts:
+        view = memoryview(part)
+        while view:
+            view = view[file.write(view) :]
+    return _Stored(file, len(wire), sum(map(len, parts)) - len(wire))
+
+
+def _read(stored: _Stored) -> tuple[bytes, bytes]:
+    """Return the bytes as they came, and the decoded ones."""
+    stored.file.seek(0)
+    wire = stored.file.read(stored.wire)
+    return wire, stored.file.read(stored.plain) if stored.plain else wire

@@ -1,0 +1,31 @@
+"""The request headers that belong to Sidecar on the way to a provider: one list for what is taken
+out of a client's request and for what the file may not set. Names in lower case.
+"""
+
+from __future__ import annotations
+
+CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})
+"""Where clients put keys and vendors expect credentials."""
+COOKIES = frozenset({"cookie", "cookie2"})
+HOP_BY_HOP = frozenset({
+    "connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade",
+    "proxy-authorization", "proxy-authenticate", "proxy-authentication-info", "http2-settings",
+})  # fmt: skip
+"""Fields of one connection. Source: RFC 9110 section 7.6.1."""
+_FRAMING = frozenset({"host", "content-length", "expect", "max-forwards", "accept-encoding"})
+CONNECTION = HOP_BY_HOP | _FRAMING
+"""What says how a request travels and how its answer may come: the upstream client writes it."""
+CODING = "content-encoding"
+"""Says how the client's own bytes are to be read, so nobody but the client may say it."""
+
+
+def why_not_to_set(name: str) -> str:
+    """Return why a provider's `headers: {set: …}` may not name this header; "" when it may."""
+    lower = name.lower()
+    if lower in CONNECTION or lower.startswith("proxy-"):
+        return f"the header {name} belongs to the connection"
+    if lower == CODING:
+        return f"the header {name} belongs to the client's body"
+    if lower in CREDENTIAL_HEADERS or lower in COOKIES:
+        return f"the header {name} would carry a credential (not shown)"
+    return ""
