@@ -4,7 +4,7 @@
 FROM python:3.13-slim AS build
 WORKDIR /source
 RUN pip install --no-cache-dir build
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY sidecar ./sidecar
 COPY plugins ./plugins
 RUN python -m build --wheel --outdir /wheels

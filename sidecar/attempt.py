@@ -14,13 +14,14 @@ from http import HTTPStatus
 from aiohttp import web
 from msgspec import Struct, structs
 
-from sidecar import headers
+from sidecar import error_masking, headers
 from sidecar.abandoned import Abandoned
 from sidecar.base_urls import with_reason
 from sidecar.beginnings import HELD_BYTES, HELD_SECONDS, Beginning, read_beginning
 from sidecar.body_reading import malformed
 from sidecar.credentials import Vault
 from sidecar.dialect import Meter
+from sidecar.error_masking import ErrorEventMask
 from sidecar.errors import Fault, Kind, Refused, UpstreamError
 from sidecar.faults import plugin_fault
 from sidecar.fields import Fields
@@ -56,6 +57,7 @@ class Attempted(Struct, frozen=True):
     used for an error, or may have been for a failure; None where that is nothing. `outdated`: the
     vendor refused a secret that has been replaced since. `lost`: the
     request was written and no head came back, and its route does not let it be sent again.
+    `masking` masks the credential in the errors of a stream.
     """
 
     candidate: Candidate
@@ -69,6 +71,7 @@ class Attempted(Struct, frozen=True):
     spent: Spent | None = None
     outdated: bool = False
     lost: bool = False
+    masking: ErrorEventMask | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -94,7 +97,7 @@ class Attempted(Struct, frozen=True):
         """Pass the answer on. Raises `Refused` when it breaks off before any of it went out."""
         assert self.reply is not None  # noqa: S101 - only an answer is passed on
         try:
-            return await relay.run(self.reply, fields, meter, self.hiding)
+            return await relay.run(self.reply, fields, meter, self.hiding, self.masking)
         except UpstreamError as error:
             timed_out = error.fault is Fault.TIMEOUT
             kind = Kind.UPSTREAM_TIMEOUT if timed_out else Kind.UPSTREAM_INVALID
@@ -153,7 +156,8 @@ class Attempts:
         try:
             base_url = self._base_url(candidate)
             reply = await self._send(call, candidate, rewriter, base_url, secret)
-            attempted = await self._judged(call, candidate, base_url, reply, secret, live)
+            error_masking.mask_head(reply, secret)
+            attempted = await self._judged(call, candidate, base_url, reply, live)
         except UpstreamError as error:
             used, since = self._abandoned, live.started
             spent = used.unknown(call, candidate, since) if error.sent else None
@@ -170,10 +174,13 @@ class Attempts:
         verdict = "failed" if attempted.error else attempted.verdict.value
         said = verdict, attempted.reason, seconds, attempted.spent
         live.note(_record(candidate, attempted.reply, *said))
-        if rewriter.asks(candidate) and reply is not None and is_event_stream(reply):
+        if reply is None or not (call.facts.streaming or is_event_stream(reply)):
+            return attempted
+        hiding = None
+        if rewriter.asks(candidate) and is_event_stream(reply):
             hiding = Hiding(partial(call.dialect.unasked, call.endpoint))
-            return structs.replace(attempted, hiding=hiding)
-        return attempted
+        masking = ErrorEventMask.of(call, reply)
+        return structs.replace(attempted, hiding=hiding, masking=masking)
 
     def _secret(self, candidate: Candidate) -> Secret | None:
         return None if candidate.credential is None else self._vault.secret(candidate.credential)
@@ -217,11 +224,11 @@ class Attempts:
     ) -> Attempted:  # fmt: skip
         """An answer of 200 that is an error. Of one whose word is not known the vendor's bytes are
         kept, for a client whom no other provider serves."""
-        judgement = beginning.judgement
+        judgement = error_masking.masked_reason(beginning.judgement, reply)
         body = None
         if not beginning.known:
             await reply.hold(lambda _: False, HELD_BYTES, HELD_SECONDS)
-            body = reply.peeked
+            body = error_masking.mask_body(reply.peeked, reply.mask)
         reply.close()
         used = self._abandoned
         spent = used.told(call, candidate, reply, reply.peeked, live.started)
@@ -233,10 +240,11 @@ class Attempts:
 
     async def _judged(
         self, call: Call, candidate: Candidate, base_url: str, reply: Reply,
-        secret: Secret | None, live: LiveCall,
+        live: LiveCall,
     ) -> Attempted:  # fmt: skip
         if reply.status < HTTPStatus.BAD_REQUEST:
             try:
+                await error_masking.mask_redirect(reply)
                 beginning = await read_beginning(call, candidate, reply)
                 judgement = beginning.judgement
                 if judgement.verdict is not Verdict.TAKE:
@@ -255,9 +263,7 @@ class Attempts:
             return _failed(candidate, base_url, error)
         finally:
             reply.close()
-        if secret is not None:
-            # A vendor's error may quote what it was sent.
-            body = body.replace(secret.reveal().encode(), b"(credential)")
+        body = await error_masking.mask_error(body, reply)  # it may quote what was sent
         answer = Answer(reply.status, reply.fields, body[:JUDGED])
         try:
             judgement = candidate.provider.vendor.judge(answer)

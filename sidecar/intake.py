@@ -7,7 +7,7 @@ here knows limits or providers.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from urllib.parse import unquote_plus
@@ -22,6 +22,7 @@ from sidecar.dialect import Dialect, Endpoint, Facts, Located, ModelAt
 from sidecar.errors import Kind, Refused
 from sidecar.fields import Fields
 from sidecar.headers import URGENCY
+from sidecar.keys import Identified, holds_key
 from sidecar.plugins import locate
 from sidecar.splice import form_model, splice_field
 from sidecar.vendor import Vendor
@@ -43,9 +44,9 @@ _READ = frozenset({ModelAt.BODY, ModelAt.FORM, ModelAt.EACH, ModelAt.PATH})
 class Call(Struct, frozen=True):
     """One request of a known key, understood.
 
-    `query` is raw and free of credentials. `encoding` is the request's content coding. `held` is
-    the body, whose decoded bytes `facts` were read from. `form_span` are the offsets of the model
-    in a multipart form. `urgency` is who goes first when calls must wait.
+    `query` is raw, and like `headers` without any text of a local key. `encoding` is the request's
+    content coding. `held` is the body, whose decoded bytes `facts` were read from. `form_span` are
+    the offsets of the model in a multipart form. `urgency` is who goes first when calls must wait.
     """
 
     snapshot: Snapshot
@@ -143,16 +144,16 @@ def _check_slashes(located: Located) -> None:
 async def read_call(
     request: web.BaseRequest,
     snapshot: Snapshot,
-    key: Key,
+    caller: Identified,
     dialects: Mapping[str, Dialect],
     path: str,
-    query: str,
     *,
     held: HeldBody,
     accept_body: Callable[[], None],
 ) -> Call:
     """Understand one request. `accept_body` is called once before a body is read, for clients
     that wait to be told; the body is read into `held`. Raises `Refused`."""
+    key, query = caller.key, caller.query
     dialect, located = find_dialect(
         key.group.vendor, dialects, request.method, path, request.headers
     )
@@ -181,7 +182,7 @@ async def read_call(
     facts, span = _read_facts(dialect, located, held.plain, query, request.headers)
     _check_names(facts)
     return Call(
-        snapshot, key, dialect, located, request.method, query, request.raw_headers,
+        snapshot, key, dialect, located, request.method, query, caller.fields,
         held, facts, encoding, span, urgency,
     )  # fmt: skip
 
@@ -264,8 +265,11 @@ def query_value(query: str, name: str) -> str | None:
     return None
 
 
-def find_session(call: Call, headers: Mapping[str, str]) -> str | None:
-    """Return the conversation a call belongs to, as the client names it, or None.
+def find_session(
+    call: Call, headers: Mapping[str, str], texts: Collection[bytes] = ()
+) -> str | None:
+    """Return the conversation a call belongs to, as the client names it, or None; also where the
+    name holds a local key, such as one of `texts`, as it goes into the books.
 
     A name of more than `MAX_SESSION_CHARACTERS` is returned as its hash.
     """
@@ -274,6 +278,8 @@ def find_session(call: Call, headers: Mapping[str, str]) -> str | None:
         if name in headers:
             found = headers[name]
             break
-    if found is None or len(found) <= MAX_SESSION_CHARACTERS:
+    if found is None or holds_key(found.encode("utf-8", "surrogatepass"), texts):
+        return None
+    if len(found) <= MAX_SESSION_CHARACTERS:
         return found
-    return f"sha256:{sha256(found.encode('utf-8', 'surrogateescape')).hexdigest()}"
+    return f"sha256:{sha256(found.encode('utf-8', 'surrogatepass')).hexdigest()}"

@@ -1,4 +1,5 @@
-"""Who is calling: finds the local key in a request, wherever that vendor's clients put it.
+"""Who is calling: finds the local key in a request, wherever that vendor's clients put it, and
+takes its text out of everything else that would go on.
 
 Keys are looked up by the SHA-256 of their text, so no text is kept and no comparison of secrets
 can be timed: the 256 random bits of a key are hashed before anything is compared.
@@ -6,38 +7,106 @@ can be timed: the 256 random bits of a key are hashed before anything is compare
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from datetime import datetime
-from urllib.parse import unquote_plus
+from typing import NamedTuple
+from urllib.parse import unquote_plus, unquote_to_bytes
 
 from multidict import CIMultiDictProxy
 
 from sidecar.config import Key, KeyHash, Snapshot
 from sidecar.errors import Kind, Refused
-from sidecar.keytext import PREFIX, digest
+from sidecar.fields import Fields
+from sidecar.keytext import PREFIX, digest, find_keys
 from sidecar.reserved_headers import CREDENTIAL_HEADERS
 
 CREDENTIAL_PARAMETERS = frozenset({"key", "api-key", "access_token"})
 _BEARER = "bearer"
+_PREFIX = PREFIX.encode()
+_DECODED_TIMES = 2
+"""How often a value is percent-decoded to look for a key: an address may hold an address."""
+_SHORT_CHARS = 8
+"""A key whose text somebody chose, and chose shorter than this, is looked for as a word of its own:
+it may be a part of many."""
+
+
+class Identified(NamedTuple):
+    """Who is calling, by which text of the key (`texts` are those that were presented), and the
+    request's header fields and query without any text of a local key, and without credentials."""
+
+    key: Key
+    key_hash: KeyHash
+    texts: tuple[bytes, ...]
+    fields: Fields
+    query: str
 
 
 def identify(
-    snapshot: Snapshot, headers: CIMultiDictProxy[str], query: str
-) -> tuple[Key, KeyHash, str]:
-    """The key that this request presents, by which text, and the query without any credential.
+    snapshot: Snapshot, headers: CIMultiDictProxy[str], fields: Fields, query: str
+) -> Identified:
+    """The key that this request presents. `headers` and `fields` are the same header.
 
     Raises `Refused`: 401 for none or an unknown one, 400 for two different local keys. Foreign
     credentials beside a local key are ignored. Whether the key is in force is another question.
     """
     presented, rest = _presented(headers, query)
-    known = {found[0].name: found for found in map(snapshot.by_digest.get, presented) if found}
+    owners = {text: snapshot.by_digest.get(digest(text)) for text in presented if text}
+    known = {found[0].name: found for found in owners.values() if found}
     if len(known) > 1:
         raise Refused(
             Kind.BAD_REQUEST, "two different local keys were sent; send one: " + _names(known)
         )
     if not known:
-        raise Refused(Kind.INVALID_KEY, _unknown(bool(presented)))
+        raise Refused(Kind.INVALID_KEY, _unknown(bool(owners)))
     key, key_hash = next(iter(known.values()))
-    return key, key_hash, rest
+    texts = tuple(text.encode("utf-8", "surrogateescape") for text, own in owners.items() if own)
+    return Identified(key, key_hash, texts, *without_keys(fields, rest, texts))
+
+
+def without_keys(
+    fields: Fields, query: str, texts: Collection[bytes]
+) -> tuple[list[tuple[bytes, bytes]], str]:
+    """Return the header fields and the query without those that hold one of `texts`, or any
+    well-formed local key, anywhere in them."""
+    plain = [text for text in texts if len(text) >= _SHORT_CHARS]
+    kept = list(fields)
+    for text in plain:
+        kept = [field for field in kept if text not in field[1]]
+    whole = b"\n".join(map(b"\n".join, kept))
+    # Usually nothing in what is left needs a closer look.
+    if b"%" in whole or _PREFIX in whole or len(plain) < len(texts):
+        kept = [field for field in kept if not holds_key(b"\n".join(field), texts)]
+    if query:
+        query = "&".join(
+            parameter
+            for parameter in query.split("&")
+            if not holds_key(parameter.encode("utf-8", "surrogateescape"), texts)
+        )
+    return kept, query
+
+
+def holds_key(value: bytes, texts: Collection[bytes]) -> bool:
+    """Return whether one of `texts`, or any well-formed local key, stands anywhere in `value`, as
+    it is or percent-encoded."""
+    for _ in range(_DECODED_TIMES + 1):
+        for text in texts:
+            if text in value and _stands_in(text, value):
+                return True
+        if _PREFIX in value and any(find_keys(value)):
+            return True
+        if b"%" not in value and b"+" not in value:
+            return False
+        value = unquote_to_bytes(value.replace(b"+", b" "))
+    return False
+
+
+def _stands_in(text: bytes, value: bytes) -> bool:
+    """Whether it does so by itself, and not as a part of other words."""
+    return (
+        len(text) >= _SHORT_CHARS
+        or re.search(rb"(?<![\w-])" + re.escape(text) + rb"(?![\w-])", value) is not None
+    )
 
 
 def check_in_force(key: Key, key_hash: KeyHash, wall: float) -> None:
@@ -59,7 +128,7 @@ def check_in_force(key: Key, key_hash: KeyHash, wall: float) -> None:
         )
 
 
-def _presented(headers: CIMultiDictProxy[str], query: str) -> tuple[list[bytes], str]:
+def _presented(headers: CIMultiDictProxy[str], query: str) -> tuple[dict[str, None], str]:
     texts: dict[str, None] = {}
     for name in CREDENTIAL_HEADERS:
         for value in headers.getall(name, ()):
@@ -73,7 +142,7 @@ def _presented(headers: CIMultiDictProxy[str], query: str) -> tuple[list[bytes],
             else:
                 kept.append(parameter)
         query = "&".join(kept)
-    return [digest(text) for text in texts if text], query
+    return texts, query
 
 
 def _strip_scheme(value: str) -> str:

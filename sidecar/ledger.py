@@ -24,6 +24,7 @@ from sidecar.config import Snapshot
 from sidecar.counts import Count
 from sidecar.database import DAY
 from sidecar.habits import Spike
+from sidecar.keytext import find_keys
 from sidecar.reading import read_times
 from sidecar.store import Store
 from sidecar.tables import (
@@ -60,6 +61,8 @@ NEVER = KeyTimes()
 def program_of(user_agent: str) -> str:
     """The first product of a User-Agent (`claude-cli/2.1.3`): printable, at most 64 characters."""
     first = user_agent[: LONGEST_PROGRAM * 2].split(maxsplit=1)[:1]
+    if any(find_keys(user_agent.encode("utf-8", "replace"))):
+        return ""  # who pasted a key there meant nobody to keep it
     return "".join(c for c in "".join(first) if c.isprintable())[:LONGEST_PROGRAM]
 
 

@@ -17,6 +17,7 @@ from sidecar.dialect import Meter
 from sidecar.intake import Call
 from sidecar.live import LiveCall
 from sidecar.lookups import is_lookup
+from sidecar.masking import CredentialMask
 from sidecar.meters import NoMeter
 from sidecar.upstream import Reply
 from sidecar.usage import Outcome, Usage, UsageState
@@ -40,19 +41,23 @@ def meter_for(call: Call, reply: Reply) -> Meter:
         reply.fields.get("Content-Type", ""),
         reply.fields.get("Content-Encoding", ""),
         streaming=call.facts.streaming,
+        mask=reply.mask,
     )
 
 
 class AnswerMeter:
     """Feeds a dialect's meter, which `make` gives for a content type: the one that the first bytes
-    show, where the label says something else. `streaming`: a stream was asked for."""
+    show, where the label says something else. `streaming`: a stream was asked for. `mask` is that
+    of the credential that was sent: words of an answer go into logs and books."""
 
     def __init__(
-        self, make: Callable[[str], Meter], label: str, coding: str, *, streaming: bool
-    ) -> None:
+        self, make: Callable[[str], Meter], label: str, coding: str, *, streaming: bool,
+        mask: CredentialMask | None = None,
+    ) -> None:  # fmt: skip
         self._make = make
         self._label = label.strip().lower()
         self._streaming = streaming
+        self._mask = mask
         self._coded = coding.strip().lower() not in {"", "identity"}
         self._unpacking = Unpacking(coding.strip().lower()) if self._coded else None
         self._head: bytes | None = b""
@@ -116,12 +121,15 @@ class AnswerMeter:
     @property
     def model(self) -> str | None:
         """The model that answered."""
-        return self._chosen.model
+        return self._masked(self._chosen.model)
 
     @property
     def error(self) -> str | None:
         """The vendor's own word for an error inside the answer."""
-        return self._chosen.error
+        return self._masked(self._chosen.error)
+
+    def _masked(self, word: str | None) -> str | None:
+        return word if word is None or self._mask is None else self._mask.mask_text(word)
 
     @property
     def _lost(self) -> bool:

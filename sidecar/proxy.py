@@ -166,14 +166,15 @@ class Proxy:
         snapshot = parts.current()
         parts.door.check(request.method, request.raw_path, request.headers)
         path, _, query = request.raw_path.partition("?")
-        key, key_hash, query = keys.identify(snapshot, request.headers, query)
+        found = keys.identify(snapshot, request.headers, request.raw_headers, query)
+        key = found.key
         live.key = key
         parts.ledger.seen(key.name, live.program)
         parts.metrics.call_started(key.name, key.group.name)
-        keys.check_in_force(key, key_hash, parts.wall())
+        keys.check_in_force(key, found.key_hash, parts.wall())
         answers.refuse_upgrade(request)
         call = passage.call = await read_call(
-            request, snapshot, key, parts.registry.dialects, path, query,
+            request, snapshot, found, parts.registry.dialects, path,
             held=passage.held, accept_body=lambda: answers.go_on(request),
         )  # fmt: skip
         live.note_wait(f"memory for request bodies ({SETTING})", passage.held.waited)
@@ -181,7 +182,7 @@ class Proxy:
         live.counts = call.bills
         live.model_asked, live.streaming = call.model, call.facts.streaming
         live.urgency = call.urgency
-        live.session = find_session(call, request.headers)
+        live.session = find_session(call, request.headers, found.texts)
         live.most_wait = most_wait(request, call)
         live.tell_by = tell_by(request, call, live.began)
         return call

@@ -19,6 +19,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 from sidecar.dialect import Dialect, Endpoint, Meter
+from sidecar.error_masking import ErrorEventMask
 from sidecar.errors import Refusal, UpstreamError
 from sidecar.exchange import AT_ONCE
 from sidecar.fields import Fields, has, head_of, lines_of
@@ -117,6 +118,7 @@ class Relay:
         self._response: Relayed | None = None
         self._headers: Fields = ()
         self._hiding: Hiding | None = None
+        self._masking: ErrorEventMask | None = None
         self.end = End.LEFT
         self.fault = ""
         self.first_byte: float | None = None
@@ -165,16 +167,19 @@ class Relay:
 
     async def run(
         self, reply: Reply, headers: Fields, meter: Meter,
-        hiding: Hiding | None = None,
+        hiding: Hiding | None = None, masking: ErrorEventMask | None = None,
     ) -> web.StreamResponse:  # fmt: skip
-        """Pass `reply` on to its end, without what `hiding` takes out. Raises `UpstreamError` only
-        while nothing has gone out; afterwards a break is `end` CUT, and `cut` must follow."""
-        self._hiding = hiding
+        """Pass `reply` on to its end, without what `hiding` takes out and `masking` masks. Raises
+        `UpstreamError` only while nothing has gone out; afterwards a break is `end` CUT, and `cut`
+        must follow."""
+        self._hiding, self._masking = hiding, masking
         # What is taken out changes how long it is.
         length = reply.length if hiding is None else None
         if length is not None and length <= WHOLE and not self.started:
             body, _ = await reply.read_all(WHOLE)
             meter.feed(body)
+            if masking is not None:
+                body = masking.feed(body) + masking.rest()
             return await self.send(reply.status, reply.reason, headers, body, length)
         response = self._response
         if response is None:
@@ -195,19 +200,24 @@ class Relay:
         return response
 
     async def _pump(self, reply: Reply, response: web.StreamResponse, meter: Meter) -> None:
-        write, hiding = response.write, self._hiding
+        write, hiding, masking = response.write, self._hiding, self._masking
         while data := await reply.read():
             if self.first_byte is None:
                 self.first_byte = self._loop.time()
             self.passed += len(data)
             meter.feed(data)
+            if masking is not None:
+                data = masking.feed(data)
             if hiding is not None:
                 data = hiding.feed(data)
             await write(data)
 
     async def _let_go(self, response: web.StreamResponse) -> None:
         """Send what was held of a stream that is over."""
-        if self._hiding is not None and (rest := self._hiding.rest()):
+        rest = b"" if self._masking is None else self._masking.rest()
+        if self._hiding is not None:
+            rest = self._hiding.feed(rest) + self._hiding.rest()
+        if rest:
             await response.write(rest)
 
     async def cut(self, dialect: Dialect, endpoint: Endpoint, meter: Meter, why: Refusal,

@@ -26,6 +26,7 @@ from sidecar.errors import Fault, UpstreamError
 from sidecar.exchange import MAXIMUM_HEAD, Connector, Head, Tls, ask, onward, unrepeatable, was_sent
 from sidecar.faults import failed_head, named
 from sidecar.fields import Fields, decoded, encoded, head_of, lines_of
+from sidecar.masking import CredentialMask
 
 Body = bytes | AsyncIterable[bytes] | None
 
@@ -39,7 +40,7 @@ class Reply:
     """A provider's answer whose head has arrived; its body is read piece by piece.
 
     `headers` are its fields in the order and spelling of the wire; `fields` finds them by name;
-    `peeked` is what was looked at and not read yet.
+    `peeked` is what was looked at and not read yet. `mask` is that of the credential that was sent.
     """
 
     def __init__(self, head: Head, timeouts: Timeouts) -> None:
@@ -50,6 +51,7 @@ class Reply:
         self._waiting_since: float | None = None
         self._watch: asyncio.TimerHandle | None = None
         self.peeked = b""
+        self.mask: CredentialMask | None = None
         self.status = head.status
         self.reason = head.reason
         self.fields = head.fields

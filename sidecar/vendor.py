@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from msgspec import Struct
 
 from sidecar.dialect import Endpoint
+from sidecar.masking import CredentialMask
 from sidecar.usage import Usage
 from sidecar.verdicts import (
     NO_CODES,
@@ -30,10 +31,18 @@ from sidecar.verdicts import (
 class Secret:
     """A credential's text. It shows itself to `reveal()` alone: not to str, repr or pickle."""
 
-    __slots__ = ("_text",)
+    __slots__ = ("_mask", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self._mask: CredentialMask | None = None
+
+    @property
+    def mask(self) -> CredentialMask:
+        """Masks this text in what comes back from whom it was sent to."""
+        if self._mask is None:
+            self._mask = CredentialMask(self._text)
+        return self._mask
 
     def reveal(self) -> str:
         """The text itself, to be put on the wire and nowhere else."""

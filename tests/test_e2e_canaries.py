@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -72,9 +72,24 @@ def echoing(status: str) -> Script:
     async def script(wire: Wire) -> None:
         sent = wire.request.get("authorization")[0]
         body = f'{{"error":{{"message":"bad credential: {sent} {ANSWER}"}}}}'.encode()
-        await answer(body, status, authorization=sent, x_api_key=sent, set_cookie=sent)(wire)
+        places = ("authorization", "x_api_key", "set_cookie", "x_request_id", "server", "x_debug")
+        await answer(body, f"{status} {sent}", **dict.fromkeys(places, sent))(wire)
 
     return script
+
+
+def quoting(made: Callable[[str], Script]) -> Script:
+    """A vendor whose answer is made of the credential that it was sent."""
+
+    async def script(wire: Wire) -> None:
+        await made(wire.request.get("authorization")[0].removeprefix("Bearer "))(wire)
+
+    return script
+
+
+def escaped(text: str) -> bytes:
+    """The text as JSON may spell it."""
+    return "".join(f"\\u{ord(c):04x}" for c in text).encode()
 
 
 @pytest.fixture
@@ -107,6 +122,11 @@ async def everything_tried(proxy: Sidecar, vendor: ScriptedVendor) -> list[bytes
         cut(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n" + said),
         raw(f"{CANARY} {ANSWER}\r\n\r\n".encode(), close=True),
         answer(b"", "302 Found", location=f"http://127.0.0.1:1/?key={CANARY}"),
+        quoting(lambda it: answer(b"", "307 Moved", location=f"{vendor.url}/v1/x?key={it}")),
+        quoting(lambda it: answer(escaped(it), f"418 {it}", x_debug=escaped(it).decode())),
+        quoting(lambda it: stream(begun, sse({"error": {"message": f"bad {it}", "code": it}}))),
+        quoting(lambda it: stream(begun, b'data: {"error":{"message":"' + escaped(it), end=b"")),
+        quoting(lambda it: stream(sse({"error": {"message": it, "code": it}}))),
         stream(begun, sse({"error": {"message": ANSWER, "code": "server_error"}})),
     ]  # fmt: skip
     got = []
@@ -116,7 +136,9 @@ async def everything_tried(proxy: Sidecar, vendor: ScriptedVendor) -> list[bytes
             account.cooldown.good()
         for name in ("gpt", "all", "filed"):
             headers = [("Cookie", f"t={FOREIGN}"), ("Session-Id", "s1")]
-            target = f"{CHAT}?key={FOREIGN}"
+            text = proxy.keys[name]
+            target = f"{CHAT}?key={FOREIGN}&token={text}&x=%73{text[1:]}"
+            headers += [("User-Agent", text), ("X-Custom", f"Bearer {text}"), ("Session-Id", text)]
             whole = request("POST", target, [*proxy.bearer(name).items(), *headers], BODY)
             got.append(await talk(proxy.port, whole))
     pairs = [("Authorization", f"Bearer {FOREIGN}")]
@@ -168,9 +190,17 @@ async def test_nothing_secret_is_ever_written_anywhere(
         assert not [path for path, each in kept.items() if secret.encode() in each]
         assert secret.encode() not in metrics + b"".join(socket)
         assert secret not in shown
-    for secret in (CANARY, FOREIGN, *SECRETS.values(), *proxy.keys.values()):
+    for secret in (
+        CANARY,
+        escaped(CANARY[:6]).decode(),
+        FOREIGN,
+        *SECRETS.values(),
+        *proxy.keys.values(),
+    ):
         assert not [each for each in got if secret.encode() in each]
-    assert any(b"(credential)" in each for each in got)
+    sent_on = [each.head for each in vendor.requests]
+    assert not [each for each in sent_on for text in proxy.keys.values() if text.encode() in each]
+    assert any(b"bad credential: Bearer " + b"*" * len(CANARY) in each for each in got)
 
 
 async def test_the_lines_of_calls_hold_no_secret_either(

@@ -69,3 +69,22 @@ def test_what_runs_in_ci_is_what_the_readme_says() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     assert "make test" in script
     assert "make test" in (ROOT / "README.md").read_text()
+
+
+def test_license_is_apache_2_and_is_shipped() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert text.split()[:4] == ["Apache", "License", "Version", "2.0,"]
+    assert "END OF TERMS AND CONDITIONS" in text
+    project = PYPROJECT["project"]
+    assert (project["license"], project["license-files"]) == ("Apache-2.0", ["LICENSE"])
+    shipped = PYPROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert {"/LICENSE", "/SECURITY.md"} <= set(shipped)
+    assert all((ROOT / name.removeprefix("/")).exists() for name in shipped)
+    assert " LICENSE " in next(line for _, line in instructions() if "README.md" in line)
+
+
+@pytest.mark.parametrize("page", ["SECURITY.md", "docs/security.md"])
+def test_links_of_the_security_pages_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text())
+    assert links
+    assert all(((ROOT / page).parent / link).exists() for link in links)

@@ -1,0 +1,201 @@
+"""Finds a credential in bytes that a vendor answered, and masks it without changing their length.
+
+Pure: bytes in, bytes out. A credential is recognised as it is and as JSON, a URL or HTML may spell
+it, each of its characters on its own: `/` is also `\\/`, `\\u002f`, `%2F` and `&#47;`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+MIN_CREDENTIAL_CHARS = 8
+"""Shorter texts are no secrets but placeholders ("ollama", "x"): masking them would spoil answers
+that merely hold the word."""
+_OPENING_CHARS = 12
+"""Characters by which a credential is searched for, and from which on a stream is held back."""
+_MIN_CUT_CHARS = 4
+"""Characters of a credential at the end of what was cut off that are masked, although no more of it
+came."""
+_MAX_FORM_BYTES = 10
+"""The longest spelling of one character: `&#x0000XX;`."""
+_MASK = b"*"
+_ESCAPES = b"\\%&"
+"""The first bytes of every spelling of a character that is not the character itself."""
+_NAMES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
+_PENDING = re.compile(rb"[\\%&][\\%0-9A-Za-z#]*\Z")
+
+
+class CredentialMask:
+    """Masks one credential, which is printable ASCII. One shorter than `MIN_CREDENTIAL_CHARS` is
+    never found. It does not show the credential, and cannot be pickled."""
+
+    __slots__ = ("_first", "_markers", "_opening", "_prefix", "_text")
+
+    def __init__(self, credential: str) -> None:
+        self._text = credential if len(credential) >= MIN_CREDENTIAL_CHARS else ""
+        opening = self._text[:_OPENING_CHARS]
+        self._prefix = opening.encode()
+        self._first = frozenset(self._prefix[:1] + _ESCAPES + (b"+" if opening[:1] == " " else b""))
+        self._opening = re.compile(b"".join(f"(?:{_pattern(c)})".encode() for c in opening))
+        self._markers = (self._prefix, *_markers(opening)) if opening else ()
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Refuse to be written anywhere."""
+        raise TypeError("a mask of a secret cannot be pickled")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to be found."""
+        return not self._text
+
+    def may_hold(self, data: bytes) -> bool:
+        """Return whether `data` may hold the credential or its beginning, but for a beginning that
+        is cut by the end of `data`. Quick: for most data it is the only question."""
+        for marker in self._markers:  # noqa: SIM110 - `any` would cost more than all of them
+            if marker in data:
+                return True
+        return False
+
+    def has_opening(self, data: bytes) -> bool:
+        """Return whether the first characters of the credential stand in `data`."""
+        return self.may_hold(data) and self._opening.search(data) is not None
+
+    def mask(self, data: bytes) -> bytes:
+        """Return `data` with every credential masked, as long as it was."""
+        if not self.may_hold(data):
+            return data
+        found = list(self._find(data))
+        if not found:
+            return data
+        masked = bytearray(data)
+        for start, end in found:
+            masked[start:end] = _MASK * (end - start)
+        return bytes(masked)
+
+    def mask_plain(self, data: bytes) -> bytes:
+        """Return `data` with the credential masked where it stands as it is."""
+        size = len(self._text)
+        return data.replace(self._text.encode(), _MASK * size) if size else data
+
+    def mask_text(self, text: str) -> str:
+        """Return `text` masked, as `mask` does it."""
+        data = text.encode("utf-8", "surrogatepass")
+        masked = self.mask(data)
+        return text if masked is data else masked.decode("utf-8", "surrogatepass")
+
+    def mask_cut(self, data: bytes) -> bytes:
+        """Return `data` masked, where it was cut off: also the beginning of a credential at its
+        end."""
+        data = self.mask(data)
+        for start in self._starts(data, len(data) - self.max_bytes):
+            if self._follow(data, start, self._text)[1] >= _MIN_CUT_CHARS:
+                return data[:start] + _MASK * (len(data) - start)
+        return data
+
+    def hold_from(self, data: bytes) -> tuple[int, bool]:
+        """Return from where on `data` must be held back, `len(data)` for nowhere, and whether a
+        whole opening of the credential stands there: one that `data` cuts off may prove none."""
+        size = len(data)
+        if self.may_hold(data) and (found := self._opening.search(data)):
+            return found.start(), True
+        if data.endswith(b"\n"):
+            return size, False  # no credential holds one
+        opening = self._text[:_OPENING_CHARS]
+        for at in self._starts(data, size - _OPENING_CHARS * _MAX_FORM_BYTES):
+            if self._follow(data, at, opening)[1] >= 0:
+                return at, False
+        return size, False
+
+    @property
+    def max_bytes(self) -> int:
+        """The most bytes that the credential can take, however it is spelled."""
+        return len(self._text) * _MAX_FORM_BYTES
+
+    def _find(self, data: bytes) -> Iterator[tuple[int, int]]:
+        at = 0
+        while found := self._opening.search(data, at):
+            ends, _ = self._follow(data, found.start(), self._text)
+            if ends:
+                at = max(ends)
+                yield found.start(), at
+            else:
+                at = found.start() + 1
+
+    def _starts(self, data: bytes, start: int) -> Iterator[int]:
+        if not self._text:
+            return iter(())
+        return (at for at in range(max(0, start), len(data)) if data[at] in self._first)
+
+    def _follow(self, data: bytes, start: int, text: str) -> tuple[set[int], int]:
+        """Read `text` in `data` from `start` on. Return where it may end, nowhere if it does not
+        stand there, and how many characters were read when `data` ended, -1 if it did not. A
+        backslash may be one, or begin an escape: so a text may be read in several ways."""
+        places, pending = {start}, -1
+        for chars, char in enumerate(text):
+            if any(_is_pending(data, place) for place in places):
+                pending = chars
+            places = {end for place in places for end in _ends(data, place, char)}
+            if not places:
+                break
+        return places, pending
+
+
+def _is_pending(data: bytes, place: int) -> bool:
+    """Return whether a character may have begun there that goes on behind the end of `data`."""
+    left = len(data) - place
+    return left == 0 or (left < _MAX_FORM_BYTES and _PENDING.match(data, place) is not None)
+
+
+def _ends(data: bytes, at: int, char: str) -> list[int]:
+    """Where one character, in any spelling that stands at `at`, ends."""
+    if at >= len(data):
+        return []
+    ends = [at + 1] if data[at] == ord(char) else []
+    if data[at] in _ESCAPES or (char == " " and data[at] == ord("+")):
+        ends += [found.end() for form in _escaped(char) if (found := form.match(data, at))]
+    return ends
+
+
+@lru_cache(maxsize=128)  # one entry for each printable character
+def _escaped(char: str) -> tuple[re.Pattern[bytes], ...]:
+    """The spellings of a character, one pattern for each number of backslashes: JSON within JSON
+    doubles them."""
+    return tuple(re.compile(form.encode()) for form in _forms(char))
+
+
+def _pattern(char: str) -> str:
+    """One pattern of all spellings. Each begins with a literal, so that a search is quick."""
+    return "|".join((re.escape(char), *_forms(char)))
+
+
+def _forms(char: str) -> Iterator[str]:
+    code = f"{ord(char):02x}"
+    digits = "".join(f"[{d}{d.upper()}]" if d.isalpha() else d for d in code)
+    for backslashes in ("\\\\" * n for n in range(1, 5)):
+        yield f"{backslashes}u00{digits}"
+        if char in '/"':
+            yield f"{backslashes}{char}"
+        elif char == "\\":
+            yield backslashes
+    yield f"%(?:25){{0,2}}{digits}"
+    yield f"&#0{{0,4}}{ord(char)};"
+    yield f"&#[xX]0{{0,4}}{digits};"
+    if char in _NAMES:
+        yield f"&{_NAMES[char]};"
+    if char == " ":
+        yield r"\+"
+
+
+def _markers(opening: str) -> tuple[bytes, ...]:
+    """Byte strings of which one must stand where a character of the opening is spelled otherwise
+    than as itself."""
+    markers = [b"u00", b"%", b"&#"]
+    if any(char in '/"\\' for char in opening):
+        markers.append(b"\\")
+    markers += [f"&{_NAMES[char]};".encode() for char in opening if char in _NAMES]
+    if " " in opening:
+        markers.append(b"+")
+    return tuple(markers)
