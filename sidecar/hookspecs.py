@@ -6,13 +6,16 @@ Per-call work is a typed method of the objects that the first two hooks return.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import pluggy
 
-from sidecar.config import Snapshot
 from sidecar.dialect import Dialect
 from sidecar.usage import CallRecord
 from sidecar.vendor import Vendor
+
+if TYPE_CHECKING:
+    from sidecar.config import Snapshot
 
 PROJECT = "sidecar"
 hookspec = pluggy.HookspecMarker(PROJECT)

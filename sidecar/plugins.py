@@ -14,15 +14,17 @@ from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
 from sidecar import hookspecs
-from sidecar.config import Snapshot
 from sidecar.dialect import Dialect, Located
 from sidecar.usage import CallRecord
 from sidecar.vendor import Vendor
+
+if TYPE_CHECKING:
+    from sidecar.config import Snapshot
 
 GROUP = hookspecs.PROJECT
 T = TypeVar("T")
