@@ -119,8 +119,9 @@ async def _failing(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     """What vendors do wrong, a throttled credential last: it cools from then on."""
     vendor.play(answer(b'{"error":{"message":"no"}}', "400 Bad Request"))
     await CHAT.call(proxy)
-    vendor.play(cut(STREAM_HEAD + chunk(CHAT.begun)))
-    await CHAT.call(proxy, stream=True)
+    for api in (CHAT, MESSAGES):  # the second reports usage at its start, so that it is partial
+        vendor.play(cut(STREAM_HEAD + chunk(api.begun)))
+        await api.call(proxy, stream=True)
     throttled = b'{"type":"error","error":{"type":"rate_limit_error","message":"slowly"}}'
     vendor.play(answer(throttled, "429 Too Many Requests", retry_after="200"))
     await MESSAGES.call(proxy)
