@@ -19,13 +19,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from bookkeeping import call
 
-from sidecar.database import DAY, open_database
-from sidecar.reading import open_to_read
-from sidecar.reports.activity import recent, today
-from sidecar.reports.trail import latest, trail
-from sidecar.reports.usage import Days, Dimension, Moments, Question, usage
-from sidecar.tables import Batch, Keep
-from sidecar.usage import Caller, CallRecord, Cost, Usage
+from sidecar.ledger.database import DAY, open_database
+from sidecar.ledger.model import Batch, Keep
+from sidecar.ledger.reader import open_to_read
+from sidecar.ledger.reports.activity import recent, today
+from sidecar.ledger.reports.trace import latest, trail
+from sidecar.ledger.reports.usage import Days, Dimension, Moments, Question, usage
+from sidecar.records import Caller, CallRecord, Cost, Usage
 
 NOW = 1_800_000_000.0
 SPAN = 90 * DAY

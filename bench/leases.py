@@ -13,10 +13,11 @@ from argparse import ArgumentParser
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from sidecar.admission import Admission
-from sidecar.config import Urgency
-from sidecar.gates import Gate, Minute, Slots, Unit, need
-from sidecar.leases import Lease, Option, Waiter
+from sidecar.config.model import Urgency
+from sidecar.scheduling.admission import Admission
+from sidecar.scheduling.lease import Lease, Option, Waiter
+from sidecar.scheduling.limiter import Gate, Unit, need
+from sidecar.scheduling.windows import Minute, Slots
 
 WAITING = (0, 1, 100, 10_000)
 GOAL = 10.0

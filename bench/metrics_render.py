@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from bookkeeping import call, snapshot
 
-from sidecar.metrics import Metrics
-from sidecar.usage import CallRecord
+from sidecar.metrics.metrics import Metrics
+from sidecar.records import CallRecord
 
 
 async def longest_pause(stop: asyncio.Event) -> float:

@@ -19,7 +19,7 @@ from types import TracebackType
 from load import Load, Outcome
 from machine import GATEWAY, REST, cpu_seconds, end, free_port, running, settle, wait_for
 
-from sidecar.keytext import digest, mint
+from sidecar.api_keys import digest, mint
 
 HERE = Path(__file__).parent
 CONFIG = """\

@@ -10,15 +10,16 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sidecar.public import *  # noqa: F403
+    from sidecar.plugin_api.api import *  # noqa: F403
+
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """A name of `sidecar.public`, which is loaded when the first of them is asked for."""
+    """A name of `sidecar.plugin_api.api`, which is loaded when the first of them is asked for."""
     if (name.startswith("__") and name != "__all__") or find_spec(f"sidecar.{name}") is not None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(import_module("sidecar.public"), name)
+    found: object = getattr(import_module("sidecar.plugin_api.api"), name)
     globals()[name] = found
     return found

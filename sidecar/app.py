@@ -15,45 +15,51 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidecar import __version__, pricelist
-from sidecar.abandoned import Abandoned
-from sidecar.access import log_call
-from sidecar.admin import Admin
-from sidecar.admin_socket import socket_place
-from sidecar.affinity import Affinity
-from sidecar.agents import from_here
-from sidecar.attempt import Attempts
-from sidecar.board import Board
-from sidecar.body_memory import BodyMemory
+from sidecar import __version__
+from sidecar.access_log import log_call
+from sidecar.admin.collectors import read_bodies, read_log, read_parts, read_scheduler
+from sidecar.admin.console.events import Events
+from sidecar.admin.console.front import Console
+from sidecar.admin.console.sessions import Sessions
+from sidecar.admin.context import Parts as ConsoleParts
+from sidecar.admin.introspect.dry_run import Outlook
+from sidecar.admin.introspect.live import Board
+from sidecar.admin.introspect.pauses import Steering
+from sidecar.admin.server import Admin
 from sidecar.callers import Callers, open_callers
-from sidecar.catalog import Catalog
-from sidecar.config import Server, Snapshot
-from sidecar.console import Console, Events, Sessions
-from sidecar.console import Parts as ConsoleParts
-from sidecar.credentials import Vault
-from sidecar.dispatch import Dispatch
+from sidecar.config.credentials import Vault
+from sidecar.config.history import Versions
+from sidecar.config.loader import plugin_paths
+from sidecar.config.manager import Configuration, read_file
+from sidecar.config.model import Server, Snapshot
 from sidecar.errors import ConfigError
-from sidecar.foresight import Outlook
-from sidecar.guard import Door, allowed_hosts
-from sidecar.lag import watch_lag
-from sidecar.ledger import Ledger
-from sidecar.listening import listening, listening_unix, make_private, overridden, warn_if_open
-from sidecar.live import LiveCalls
-from sidecar.loading import plugin_paths
-from sidecar.metrics import Metrics
-from sidecar.plugins import Registry, discover
-from sidecar.prices import Prices
-from sidecar.proxy import Parts, Proxy
-from sidecar.readings import read_bodies, read_log, read_parts, read_scheduler
-from sidecar.reload import Configuration, read_file
-from sidecar.retries import RetryBudget
-from sidecar.scheduler import Scheduler, Sources
-from sidecar.state import lock
-from sidecar.steering import Steering
-from sidecar.underway import watch_calls
-from sidecar.upstream import open_upstream
-from sidecar.usage import CallRecord
-from sidecar.versions import Versions
+from sidecar.files import lock, socket_place
+from sidecar.http.body_memory import BodyMemory
+from sidecar.http.client import open_upstream
+from sidecar.http.listeners import (
+    from_here,
+    listening,
+    listening_unix,
+    make_private,
+    overridden,
+    warn_if_open,
+)
+from sidecar.http.request_guard import Door, allowed_hosts
+from sidecar.ledger.ledger import Ledger
+from sidecar.metrics.metrics import Metrics, watch_lag
+from sidecar.plugin_api.manager import Registry, discover
+from sidecar.pricing import price_list
+from sidecar.pricing.prices import Prices
+from sidecar.proxy.attempt import Attempts
+from sidecar.proxy.attempt_usage import Abandoned
+from sidecar.proxy.dispatch import Dispatch
+from sidecar.proxy.handler import Parts, Proxy
+from sidecar.proxy.in_flight import LiveCalls, watch_calls
+from sidecar.records import CallRecord
+from sidecar.routing.affinity import Affinity
+from sidecar.routing.model_list import Catalog
+from sidecar.scheduling.limiter import RetryBudget
+from sidecar.scheduling.scheduler import Scheduler, Sources
 
 draw = random.Random().random  # noqa: S311 - shares calls out; nothing that could be guessed is kept by it
 
@@ -155,7 +161,7 @@ async def _assemble(
     vault = Vault(environ, clock)
     ledger = await stack.enter_async_context(Ledger(state, wall=time.time))
     metrics = Metrics(version=__version__, ledger=ledger)
-    prices = Prices(pricelist.load(), time.time)
+    prices = Prices(price_list.load(), time.time)
     events = Events()
     configuration = Configuration(config, Versions.of(state, config), registry, vault, time.time)
     configuration.told += [lambda ok: metrics.reloaded(ok, time.time()), events.reloaded]

@@ -11,10 +11,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sidecar.config import Group, Key, KeyHash, Snapshot
+from sidecar.config.model import Group, Key, KeyHash, Snapshot
 from sidecar.errors import Place
-from sidecar.rollups import ALL_FIGURES, COUNTS, DIMENSIONS, FIGURES
-from sidecar.usage import (
+from sidecar.ledger.rollups import ALL_FIGURES, COUNTS, DIMENSIONS, FIGURES
+from sidecar.plugin_api.vendor import Vendor
+from sidecar.records import (
     AttemptRecord,
     Caller,
     CallRecord,
@@ -24,7 +25,6 @@ from sidecar.usage import (
     UsageState,
     Wait,
 )
-from sidecar.vendor import Vendor
 
 HERE = Place("routes.yaml", 1)
 

@@ -7,10 +7,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from sidecar.config import Snapshot
+from sidecar.config.loader import load
+from sidecar.config.model import Snapshot
 from sidecar.errors import Place
-from sidecar.loading import load
-from sidecar.vendor import Field, LocalServer, Vendor
+from sidecar.plugin_api.vendor import Field, LocalServer, Vendor
 
 
 class Alpha(Vendor):

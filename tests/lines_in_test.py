@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sidecar.config import Urgency
+from sidecar.config.model import Urgency
 
 
 @dataclass(eq=False)

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from promql_in_test import NONE, Labels, given
 
-from sidecar.metric_table import TABLE
+from sidecar.metrics.definitions import TABLE
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config/prometheus.yml"

@@ -26,7 +26,7 @@ from playwright.async_api import Browser
 from scripted_vendor import STREAM_HEAD, ScriptedVendor, answer, chunk, hang, paced, scripted_vendor
 from sidecar_in_test import Sidecar, request, sidecar
 
-from sidecar.usage import Cost, Usage, UsageState
+from sidecar.records import Cost, Usage, UsageState
 
 YAML = """\
 # My agents, and what they may use.
@@ -266,7 +266,7 @@ async def refused(browser: Browser, proxy: Sidecar, folder: Path) -> None:
 
 
 async def figures(browser: Browser, proxy: Sidecar) -> None:
-    static = Path(__file__).parent.parent / "sidecar/console/static"
+    static = Path(__file__).parent.parent / "sidecar/admin/console/static"
     weight = sum(path.stat().st_size for path in static.rglob("*") if path.is_file())
     print(f"all files of the console: {weight / 1000:.0f} KB")
     paints, sent = [], 0

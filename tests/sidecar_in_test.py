@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sidecar.access import log_call
+from sidecar.access_log import log_call
+from sidecar.api_keys import digest, mint
 from sidecar.app import Running, serve
-from sidecar.keytext import digest, mint
-from sidecar.usage import CallRecord
+from sidecar.records import CallRecord
 
 CANARY = "sk-upstream-canary-7f3a"
 

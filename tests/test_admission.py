@@ -7,16 +7,17 @@ import asyncio
 import pytest
 from virtual_time import run
 
-from sidecar.admission import Admission
-from sidecar.calendars import BudgetWindow
-from sidecar.config import Period, Urgency
+from sidecar.config.model import Period, Urgency
 from sidecar.errors import Kind, Refusal
-from sidecar.gates import ACTIVE, Gate, Minute, Slots, Unit, need
-from sidecar.leases import Lease, NoRoom, Option, Waiter
-from sidecar.lines import AGE, TURN
-from sidecar.pacing import Cooldown, Hold
-from sidecar.refusals import refusal
-from sidecar.verdicts import Judgement, Verdict
+from sidecar.plugin_api.error_class import Judgement, Verdict
+from sidecar.proxy.rejection import refusal
+from sidecar.scheduling.admission import Admission
+from sidecar.scheduling.cooldown import Cooldown
+from sidecar.scheduling.fair_queue import AGE, TURN
+from sidecar.scheduling.lease import Lease, NoRoom, Option, Waiter
+from sidecar.scheduling.limiter import ACTIVE, Gate, Unit, need
+from sidecar.scheduling.pauses import Hold
+from sidecar.scheduling.windows import BudgetWindow, Minute, Slots
 
 
 def test_room_that_comes_in_the_last_moment_of_a_calls_patience_is_taken() -> None:

@@ -13,11 +13,12 @@ from hand_clock import HandClock, turns
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sidecar.admission import Admission
-from sidecar.config import Urgency
-from sidecar.gates import Gate, Minute, Slots, Unit, Window, need
-from sidecar.leases import Lease, NoRoom, Option, Waiter
-from sidecar.pacing import Hold
+from sidecar.config.model import Urgency
+from sidecar.scheduling.admission import Admission
+from sidecar.scheduling.lease import Lease, NoRoom, Option, Waiter
+from sidecar.scheduling.limiter import Gate, Unit, need
+from sidecar.scheduling.pauses import Hold
+from sidecar.scheduling.windows import Minute, Slots, Window
 
 KEYS, PLACES = ("a", "b", "c"), ("p", "q")
 

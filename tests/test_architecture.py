@@ -13,14 +13,14 @@ import pytest
 from unused_functions import Sources
 
 import sidecar
-from sidecar.plugins import discover
+from sidecar.plugin_api.manager import discover
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("sidecar/**/*.py"), *ROOT.glob("plugins/**/*.py")])
 VENDORS = ROOT / "plugins/sidecar_vendors"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-STATIC = ROOT / "sidecar/console/static"
+STATIC = ROOT / "sidecar/admin/console/static"
 PAGES = sorted(STATIC.glob("**/*.js"))
 
 LONGEST_MODULE = 400
@@ -90,7 +90,7 @@ def test_the_core_names_no_vendor() -> None:
     """The set-up lines of agents may, and the command line. Docstrings may give examples."""
     vendors = set(discover().vendors)
     core = [path for path in ROOT.glob("sidecar/**/*.py") if "cli" not in path.parts]
-    core.remove(ROOT / "sidecar/agents.py")
+    core.remove(ROOT / "sidecar/admin/agent_setup.py")
     found = [
         f"{name(path)}:{node.lineno}: {node.value}"
         for path in core
@@ -125,7 +125,7 @@ def test_every_bundled_vendor_has_an_entry_point() -> None:
 
 
 def test_every_hook_is_documented_with_its_arguments() -> None:
-    tree = ast.parse((ROOT / "sidecar/hookspecs.py").read_text())
+    tree = ast.parse((ROOT / "sidecar/plugin_api/hookspecs.py").read_text())
     documentation = (ROOT / "docs/plugins.md").read_text()
     hooks = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     assert hooks
@@ -146,7 +146,7 @@ def test_every_member_of_a_contract_is_documented(contract: type) -> None:
 
 def test_the_public_door_is_sorted_and_complete() -> None:
     assert list(sidecar.__all__) == sorted(sidecar.__all__)
-    tree = ast.parse((ROOT / "sidecar/public.py").read_text())
+    tree = ast.parse((ROOT / "sidecar/plugin_api/api.py").read_text())
     imported = {
         alias.name
         for node in tree.body
@@ -168,7 +168,7 @@ def test_a_command_can_start_without_opening_the_public_door() -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "sidecar.cli" in found.stdout.split()
-    assert "sidecar.public" not in found.stdout.split()
+    assert "sidecar.plugin_api.api" not in found.stdout.split()
 
 
 def test_every_dependency_has_its_reason() -> None:

@@ -9,8 +9,8 @@ from apis_in_test import CHAT
 from scripted_vendor import ScriptedVendor, answer
 from sidecar_in_test import sidecar as start_sidecar
 
-from sidecar.loading import load
-from sidecar.plugins import discover
+from sidecar.config.loader import load
+from sidecar.plugin_api.manager import discover
 
 SLIPS = {
     "ollama": [("http://gpu.lan:11434", "write /v1 at"),

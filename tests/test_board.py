@@ -9,17 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lines_in_test import Person
 
-from sidecar.calendars import BudgetWindow
-from sidecar.config import Budget, Limit, LimitKind, Pattern, Period, Urgency
+from sidecar.admin.introspect.limit_views import (
+    cooldown_view,
+    limit_view,
+    outage_view,
+    quota_view,
+    span,
+)
+from sidecar.config.model import Budget, Limit, LimitKind, Period, Urgency
+from sidecar.config.patterns import Pattern
 from sidecar.errors import Place
-from sidecar.gates import Gate, Minute, Slots, Unit, Window
-from sidecar.gateviews import cooldown_view, limit_view, outage_view, quota_view, span
-from sidecar.limits import NANO
-from sidecar.lines import AGE, TURN, Line
-from sidecar.network import Network
-from sidecar.pacing import Bucket, Cooldown
-from sidecar.vendor import Quota, QuotaKind
-from sidecar.verdicts import Judgement, Verdict
+from sidecar.plugin_api.error_class import Judgement, Verdict
+from sidecar.plugin_api.vendor import Quota, QuotaKind
+from sidecar.scheduling.cooldown import Cooldown, Network
+from sidecar.scheduling.fair_queue import AGE, TURN, Line
+from sidecar.scheduling.limiter import Gate, Unit
+from sidecar.scheduling.limits import NANO
+from sidecar.scheduling.vendor_quota import Bucket
+from sidecar.scheduling.windows import BudgetWindow, Minute, Slots, Window
 
 INTERACTIVE, NORMAL, BACKGROUND = Urgency
 HERE = Place("/home/me/routes.yaml", 7)

@@ -17,8 +17,8 @@ from apis_in_test import CHAT, GEMINI, MESSAGES, Api
 from scripted_vendor import Script, ScriptedVendor, Wire, answer
 from sidecar_in_test import Sidecar, parse, request, sidecar, talk
 
-from sidecar.body_memory import BodyMemory, HeldBody
 from sidecar.errors import Kind, Refused
+from sidecar.http.body_memory import BodyMemory, HeldBody
 
 MIB = 1 << 20
 GOOD = answer(b'{"id":"c1","model":"gpt-5-mini","choices":[]}')

@@ -9,7 +9,7 @@ from scripted_vendor import ScriptedVendor, answer
 from sidecar_in_test import sidecar
 
 from sidecar import Quota, QuotaKind
-from sidecar.pacing import LONGEST, Bucket
+from sidecar.scheduling.vendor_quota import MAX_COOLDOWN_SECONDS, Bucket
 
 TOKENS = QuotaKind.TOKENS
 YAML = """
@@ -56,8 +56,8 @@ def test_nothing_left_of_an_untold_limit_shuts_it() -> None:
 
 def test_no_window_is_believed_for_longer_than_it_is_tried_again() -> None:
     found = bucket(Quota(TOKENS, 600, 0, 30 * 86400.0, 30 * 86400.0, at_once=True))
-    assert found.opens(1, 0, 100.0) == 100.0 + LONGEST
-    assert found.fits(1, 0, 100.0 + LONGEST)
+    assert found.opens(1, 0, 100.0) == 100.0 + MAX_COOLDOWN_SECONDS
+    assert found.fits(1, 0, 100.0 + MAX_COOLDOWN_SECONDS)
 
 
 async def test_limits_of_two_lengths_are_kept_apart(tmp_path: Path, vendor: ScriptedVendor) -> None:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sidecar.calendars import BudgetWindow
-from sidecar.config import Period, Urgency
-from sidecar.gates import NEVER, Unit
+from sidecar.config.model import Period, Urgency
+from sidecar.scheduling.limiter import NEVER, Unit
+from sidecar.scheduling.windows import BudgetWindow
 
 INTERACTIVE, NORMAL, BACKGROUND = Urgency
 NOON = 1_764_072_000.0

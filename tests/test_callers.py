@@ -19,15 +19,14 @@ from bookkeeping import call
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.access import Lines
-from sidecar.callers import sockets
-from sidecar.callers.lsof import LsofFinder, read_rows
-from sidecar.callers.processes import ProcFinder
-from sidecar.callers.programs import program_name
-from sidecar.callers.reading import clean, read_start
-from sidecar.callers.repositories import find_repository, read_head
-from sidecar.callers.sockets import End, Socket, find_socket, read_reply, read_table
-from sidecar.usage import Caller
+from sidecar.access_log import Lines
+from sidecar.callers import linux as sockets
+from sidecar.callers.git import find_repository, read_head
+from sidecar.callers.linux import End, ProcFinder, Socket, find_socket, read_reply, read_table
+from sidecar.callers.macos import LsofFinder, read_rows
+from sidecar.callers.process_name import clean, program_name
+from sidecar.files import read_start
+from sidecar.records import Caller
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has /proc")
 PORTS = st.integers(0, 65535)

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar import changes
-from sidecar.config import Snapshot
+from sidecar.api_keys import digest, mint
+from sidecar.config.editor import operations
+from sidecar.config.loader import load
+from sidecar.config.model import Snapshot
 from sidecar.errors import EditRefused
-from sidecar.keytext import digest, mint
-from sidecar.loading import load
-from sidecar.plugins import discover
+from sidecar.plugin_api.manager import discover
 
 REGISTRY = discover()
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
@@ -49,34 +49,34 @@ FILES = st.builds(
 
 @given(text=FILES, name=st.sampled_from(["new", "local dev", "no", "1:30", "# x", "é☕"]))
 def test_creating_and_deleting_leaves_the_file_as_it_was(text: bytes, name: str) -> None:
-    made = changes.create_key(text, name, FIRST, NOW, {"group": "demo", "description": "a: b"})
+    made = operations.create_key(text, name, FIRST, NOW, {"group": "demo", "description": "a: b"})
     key = read(made).keys[name]
     assert (key.description, key.created) == ("a: b", NOW)
     assert read(made).by_digest[digest(FIRST)][0].name == name
     assert list(read(made).keys)[:-1] == list(read(text).keys)
-    assert changes.delete_key(made, name) == text
+    assert operations.delete_key(made, name) == text
 
 
 @given(text=FILES)
 def test_disabling_and_enabling_leaves_the_file_as_it_was(text: bytes) -> None:
-    off = changes.switch_key(text, read(text), "key 0", enabled=False)
+    off = operations.switch_key(text, read(text), "key 0", enabled=False)
     assert read(off).keys["key 0"].enabled is False
-    assert changes.switch_key(off, read(off), "key 0", enabled=False) == off
-    assert changes.switch_key(off, read(off), "key 0", enabled=True) == text
+    assert operations.switch_key(off, read(off), "key 0", enabled=False) == off
+    assert operations.switch_key(off, read(off), "key 0", enabled=True) == text
 
 
 @given(text=FILES)
 def test_renaming_there_and_back_leaves_the_file_as_it_was(text: bytes) -> None:
-    renamed = changes.rename_key(text, "key 0", "another: name")
+    renamed = operations.rename_key(text, "key 0", "another: name")
     assert read(renamed).keys["another: name"].hashes == read(text).keys["key 0"].hashes
-    assert changes.rename_key(renamed, "another: name", "key 0") == text
+    assert operations.rename_key(renamed, "another: name", "key 0") == text
 
 
 @given(text=FILES, data=st.data())
 def test_an_edit_leaves_every_other_line_alone(text: bytes, data: st.DataObject) -> None:
     names = list(read(text).keys)
     name = data.draw(st.sampled_from(names))
-    edited = changes.edit_key(text, name, {"urgency": "background", "models": ["a*", "b"]})
+    edited = operations.edit_key(text, name, {"urgency": "background", "models": ["a*", "b"]})
     assert [p.text for p in read(edited).keys[name].models or ()] == ["a*", "b"]
     others = [line for line in text.splitlines(keepends=True) if f"{name}".encode() not in line]
     kept = edited.splitlines(keepends=True)
@@ -90,11 +90,11 @@ def test_an_edit_leaves_every_other_line_alone(text: bytes, data: st.DataObject)
 @given(text=FILES, hours=st.integers(1, 999))
 def test_rotating_accepts_both_texts_until_the_end_of_the_overlap(text: bytes, hours: int) -> None:
     until = NOW + timedelta(hours=hours)
-    once = changes.rotate_key(text, read(text), "key 0", FIRST, until)
+    once = operations.rotate_key(text, read(text), "key 0", FIRST, until)
     assert [each.until for each in read(once).keys["key 0"].hashes] == [None, until]
     assert read(once).by_digest[digest(FIRST)][1].until is None
     assert read(once).by_digest[bytes(32)][1].until == until
-    twice = changes.rotate_key(once, read(once), "key 0", SECOND, None)
+    twice = operations.rotate_key(once, read(once), "key 0", SECOND, None)
     assert [each.digest for each in read(twice).keys["key 0"].hashes] == [digest(SECOND)]
     assert len(re.findall(rb"previous", twice)) == 0
 
@@ -106,7 +106,7 @@ keys:
   one: {<<: *off, group: demo}
   two: {<<: *off, group: demo}
 """
-    on = changes.switch_key(text, read(text), "one", enabled=True)
+    on = operations.switch_key(text, read(text), "one", enabled=True)
     assert on == text.replace(b"group: demo}", b"group: demo, enabled: true}", 1)
     assert [key.enabled for key in read(on).keys.values()] == [True, False]
 
@@ -114,10 +114,10 @@ keys:
 def test_what_cannot_be_done_is_refused() -> None:
     text = b"groups: {demo: {vendor: echo}}\nkeys: {one: {group: demo}, two: {group: demo}}\n"
     with pytest.raises(EditRefused, match="nothing to overlap"):
-        changes.rotate_key(text, read(text), "one", FIRST, NOW)
+        operations.rotate_key(text, read(text), "one", FIRST, NOW)
     with pytest.raises(EditRefused, match="two"):
-        changes.rename_key(text, "one", "two")
+        operations.rename_key(text, "one", "two")
     with pytest.raises(EditRefused, match="three"):
-        changes.delete_key(text, "three")
+        operations.delete_key(text, "three")
     with pytest.raises(EditRefused):
-        changes.create_key(b"keys: [", "one", FIRST, NOW, {"group": "demo"})
+        operations.create_key(b"keys: [", "one", FIRST, NOW, {"group": "demo"})

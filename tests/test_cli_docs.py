@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 import pytest
 
-from sidecar.agents import AGENTS
+from sidecar.admin.agent_setup import AGENTS
 from sidecar.cli import HIDDEN, cli
-from sidecar.cli.keytimes import row
-from sidecar.keytimes import NEVER
-from sidecar.loading import load
-from sidecar.plugins import discover
+from sidecar.cli.key_fields import row
+from sidecar.config.loader import load
+from sidecar.humanize import NEVER_USED
+from sidecar.plugin_api.manager import discover
 
 PAGE = (Path(__file__).parent.parent / "docs/cli.md").read_text()
 SECTIONS = {
@@ -121,7 +121,7 @@ def test_the_page_has_the_fields_of_json() -> None:
     part = PAGE.partition("**JSON.**")[2].partition("\n## ")[0]
     listed = re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)
     key = load(YAML, file="routes.yaml", registry=discover()).keys["first"]
-    assert listed == list(row(key, NEVER, "the text"))
+    assert listed == list(row(key, NEVER_USED, "the text"))
 
 
 def test_links_on_the_page_lead_somewhere() -> None:

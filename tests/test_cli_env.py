@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_in_test import FILE, Cli
 
-from sidecar.agents import AGENTS
+from sidecar.admin.agent_setup import AGENTS
 
 BASE = "http://127.0.0.1:8787"
 EXPORTS = {

@@ -12,10 +12,10 @@ import pytest
 from bookkeeping import call
 from cli_in_test import FILE, SIDECAR, Cli
 
-from sidecar.database import DAY, open_database
-from sidecar.keytext import digest, looks_like_key
-from sidecar.tables import Batch, Keep, KeyState, Step
-from sidecar.usage import Cost
+from sidecar.api_keys import digest, looks_like_key
+from sidecar.ledger.database import DAY, open_database
+from sidecar.ledger.model import Batch, Keep, KeyState, Step
+from sidecar.records import Cost
 
 DOLLAR = 10**9
 

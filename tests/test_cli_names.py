@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_in_test import Cli
 
-from sidecar.keytext import mint
+from sidecar.api_keys import mint
 
 
 @pytest.fixture

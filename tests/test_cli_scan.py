@@ -11,8 +11,8 @@ from cli_in_test import Cli
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.cli.scan import PIECE
-from sidecar.keytext import LENGTH, PREFIX, find_keys, looks_like_key, mint
+from sidecar.api_keys import LENGTH, PREFIX, find_keys, looks_like_key, mint
+from sidecar.cli.keys.scan import PIECE
 
 KEY = mint()
 

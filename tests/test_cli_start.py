@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from cli_in_test import FILE, Cli
 
-from sidecar.keytext import find_keys, mint
+from sidecar.api_keys import find_keys, mint
 
 BAD = FILE.replace("vendor: echo", "vendor: eccho", 1)
 EXAMPLE = Path(__file__).parent.parent / "config" / "routes.example.yaml"
@@ -81,7 +81,7 @@ def test_init_writes_a_private_file_that_is_good_and_prints_each_key_once(tmp_pa
 def test_init_finds_a_local_model_server_but_not_just_any_server(tmp_path: Path) -> None:
     from aiohttp import web
 
-    from sidecar.cli.init import answers
+    from sidecar.cli.commands.init import answers
 
     async def serve(body: str) -> bool:
         app = web.Application()
@@ -360,7 +360,7 @@ def test_explain_and_models_ask_the_process_or_go_by_the_file(cli: Cli) -> None:
 
 
 def test_env_lines_run_in_a_shell_and_hold_no_key(cli: Cli) -> None:
-    from sidecar.agents import AGENTS
+    from sidecar.admin.agent_setup import AGENTS
 
     helped = cli.run("env", "--help").out
     for agent in AGENTS:

@@ -17,9 +17,9 @@ from cli_in_test import PATIENCE, SIDECAR, Cli
 from scripted_vendor import ScriptedVendor, paced
 from sidecar_in_test import sidecar
 
-from sidecar.database import DAY, open_database
-from sidecar.tables import Batch, Keep
-from sidecar.usage import CallRecord, Cost, Usage, UsageState
+from sidecar.ledger.database import DAY, open_database
+from sidecar.ledger.model import Batch, Keep
+from sidecar.records import CallRecord, Cost, Usage, UsageState
 
 CENT = 10**7
 
@@ -112,8 +112,14 @@ def test_it_needs_no_configuration_and_loads_no_plugin(cli: Cli) -> None:
     )  # fmt: skip
     assert found.stdout == "$3.00 today · 80 % cached\n"
     loaded = {row.rpartition("|")[2].strip() for row in found.stderr.splitlines()}
-    assert "sidecar.reading" in loaded
-    assert not loaded & {"sidecar.public", "sidecar.config", "aiohttp", "http.client", "yaml"}
+    assert "sidecar.ledger.reader" in loaded
+    assert not loaded & {
+        "sidecar.plugin_api.api",
+        "sidecar.config",
+        "aiohttp",
+        "http.client",
+        "yaml",
+    }
 
 
 YAML = """

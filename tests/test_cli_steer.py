@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_in_test import Cli
 
-from sidecar.cli.ways import explained
+from sidecar.cli.render.explain import explained
 
 FILE = """\
 limits: {concurrency: 50}

@@ -23,8 +23,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from sidecar.cli import words
-from sidecar.cli.frames import BAR, Size, bar, frame, shared_out
+from sidecar import humanize
+from sidecar.cli.render.top import BAR, Size, bar, frame, shared_out
 
 FILE = """\
 groups: {demo: {vendor: echo, limits: {rpm: 60, concurrency: 5}}}
@@ -330,7 +330,7 @@ def test_a_bar_is_as_long_as_its_part(part: float, full: int) -> None:
      (119.5, "120 s"), (121, "3 min"), (7199, "120 min"), (7201, "3 h"), (200_000, "3 d")],
 )  # fmt: skip
 def test_a_span_in_words(seconds: float | None, text: str) -> None:
-    assert words.span(seconds) == text
+    assert humanize.span(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -339,4 +339,4 @@ def test_a_span_in_words(seconds: float | None, text: str) -> None:
      (104_000, "tokens", "104k"), (2_000_000, "tokens", "2M"), (0.25, "usd", "$0.25")],
 )  # fmt: skip
 def test_a_figure_in_few_characters(value: float | None, unit: str, text: str) -> None:
-    assert words.short(value, unit) == text
+    assert humanize.short(value, unit) == text

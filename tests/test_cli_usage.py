@@ -18,10 +18,10 @@ import pytest
 from bookkeeping import call
 from cli_in_test import PATIENCE, SIDECAR, Cli
 
-from sidecar.cli.figures import curve, money, share
-from sidecar.database import DAY, open_database
-from sidecar.tables import Batch, Keep, day_of
-from sidecar.usage import Caller, CallRecord, Cost, UsageState
+from sidecar.humanize import curve, money, share
+from sidecar.ledger.database import DAY, open_database
+from sidecar.ledger.model import Batch, Keep, day_of
+from sidecar.records import Caller, CallRecord, Cost, UsageState
 
 COLUMNS = [
     "calls", "unknown_calls", "partial_calls", "input_tokens", "output_tokens",

@@ -12,10 +12,10 @@ import pytest
 from bookkeeping import call
 from cli_in_test import Cli
 
-from sidecar.database import open_database
 from sidecar.errors import Kind
-from sidecar.tables import Batch, Keep
-from sidecar.usage import (
+from sidecar.ledger.database import open_database
+from sidecar.ledger.model import Batch, Keep
+from sidecar.records import (
     AttemptRecord,
     Caller,
     CallRecord,

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from sidecar.collector import paused
+from sidecar.config.yaml.nodes import paused
 
 
 def test_the_collector_pauses_and_comes_back() -> None:

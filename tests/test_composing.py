@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from sidecar.composing import compose, once
+from sidecar.config.yaml.nodes import compose_document, compose_once
 
 TEXT = "a: &x [1, no, '2', {b: !!int 3}]\nc: *x\n? e\n: |\n  some\n  text\n<<: {f: ~}\n"
 
@@ -24,12 +24,12 @@ def spelt(node: yaml.Node | None) -> object:
 
 @pytest.mark.parametrize("text", [TEXT, "", "a", "- {}\n- []\n", "? !x a\n: ! b\n"])
 def test_nodes_are_those_of_a_loader_that_knows_no_types(text: str) -> None:
-    assert spelt(compose(text)) == spelt(yaml.compose(text, yaml.BaseLoader))
+    assert spelt(compose_document(text)) == spelt(yaml.compose(text, yaml.BaseLoader))
 
 
 def test_a_text_is_composed_once_where_that_is_wanted_and_kept_no_longer() -> None:
-    with once():
-        first = compose(TEXT)
-        assert compose(TEXT) is first
-        assert compose(TEXT + "g: h\n") is not first
-    assert compose(TEXT) is not first
+    with compose_once():
+        first = compose_document(TEXT)
+        assert compose_document(TEXT) is first
+        assert compose_document(TEXT + "g: h\n") is not first
+    assert compose_document(TEXT) is not first

@@ -13,7 +13,7 @@ from console_in_test import Api, over_socket, sign_in
 from scripted_vendor import ScriptedVendor, answer, hang
 from sidecar_in_test import sidecar as start_sidecar
 
-from sidecar.keytext import digest
+from sidecar.api_keys import digest
 
 YAML = """\
 # A comment that every edit leaves alone.
@@ -421,7 +421,7 @@ async def test_an_edit_waits_for_no_look_at_a_file_that_did_not_change(
     api: Api, monkeypatch: Any
 ) -> None:
     await api.change("edit_key", "gpt", fields={"description": "one"})
-    monkeypatch.setattr("sidecar.reload.SETTLE", 60)
+    monkeypatch.setattr("sidecar.config.manager.SETTLE", 60)
     async with asyncio.timeout(10):  # the first edit wakes whoever watches the file
         assert (await api.proxy.running.configuration.reload()).accepted
         await api.change("edit_key", "gpt", fields={"description": "two"})
@@ -532,7 +532,7 @@ async def test_a_tab_that_leaves_is_forgotten(api: Api) -> None:
 
 
 async def test_a_quiet_stream_still_beats(api: Api, monkeypatch: Any) -> None:
-    monkeypatch.setattr("sidecar.console.events.BEAT", 0.01)
+    monkeypatch.setattr("sidecar.admin.console.events.BEAT", 0.01)
     async with api.events() as events:
         await anext(events)
         assert await anext(events) == {"event": "beat"}

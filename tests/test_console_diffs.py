@@ -7,7 +7,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.console.diffs import AROUND, diff
+from sidecar.admin.config_file import AROUND, diff
 
 LINES = st.lists(st.sampled_from(["", "a", "b", "  c: 1", "d", "e", "f"]), max_size=20)
 LONG = "".join(

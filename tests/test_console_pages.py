@@ -17,7 +17,7 @@ from scripted_vendor import ScriptedVendor, answer
 from sidecar_in_test import Sidecar
 from sidecar_in_test import sidecar as start_sidecar
 
-from sidecar.keytext import digest, looks_like_key
+from sidecar.api_keys import digest, looks_like_key
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -9,8 +9,15 @@ from admin_in_test import over_socket
 from console_in_test import Api, code_of, sign_in
 from sidecar_in_test import Raw, Sidecar, parse, request, talk
 
-from sidecar.console.front import PROTECTION
-from sidecar.console.sessions import CODE_LIFE, IDLE, LONGEST, MOST_CODES, MOST_SESSIONS, Sessions
+from sidecar.admin.console.front import PROTECTION
+from sidecar.admin.console.sessions import (
+    CODE_LIFE,
+    IDLE,
+    LONGEST,
+    MOST_CODES,
+    MOST_SESSIONS,
+    Sessions,
+)
 from sidecar.errors import Refused
 
 

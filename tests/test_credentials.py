@@ -9,11 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config import CredentialRef, Group, Key, KeyHash, Provider, SecretSource, Snapshot
-from sidecar.credentials import Vault
+from sidecar.api_keys import digest, mint
+from sidecar.config.credentials import Vault
+from sidecar.config.model import (
+    CredentialRef,
+    Group,
+    Key,
+    KeyHash,
+    Provider,
+    SecretSource,
+    Snapshot,
+)
 from sidecar.errors import Place
-from sidecar.keytext import digest, mint
-from sidecar.vendor import Secret, Vendor
+from sidecar.plugin_api.vendor import Secret, Vendor
 
 PLACE = Place("routes.yaml", 1)
 

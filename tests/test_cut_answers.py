@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar import Endpoint, Meter, Usage
-from sidecar.plugins import discover
+from sidecar.plugin_api.manager import discover
 
 REGISTRY = discover()
 SSE, JSON = "text/event-stream", "application/json"

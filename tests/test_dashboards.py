@@ -26,7 +26,7 @@ from observability import (
 from promql_in_test import given, metrics
 
 from sidecar.cli import COMMANDS
-from sidecar.metric_table import TABLE
+from sidecar.metrics.definitions import TABLE
 
 DOCUMENT = (ROOT / "docs/metrics.md").read_text()
 NOT_SHOWN = {

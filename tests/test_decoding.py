@@ -12,8 +12,8 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.decoding import decoded
 from sidecar.errors import Kind, Refused
+from sidecar.http.content_coding import decoded
 
 CODINGS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,

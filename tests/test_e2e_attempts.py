@@ -30,8 +30,8 @@ from scripted_vendor import (
 from sidecar_in_test import Sidecar, sidecar
 
 from sidecar.errors import Kind, Refusal
-from sidecar.estimates import ENOUGH
-from sidecar.usage import CallRecord, Cost, Spent, Usage, UsageState
+from sidecar.records import CallRecord, Cost, Spent, Usage, UsageState
+from sidecar.scheduling.estimates import ENOUGH
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 ASKED = b'{"model":"m","stream":true,"max_tokens":900}'
@@ -312,7 +312,7 @@ async def test_an_attempt_that_a_client_leaves_is_in_the_trail_of_its_call(
 async def test_what_was_told_before_a_client_left_in_the_look_at_the_first_event_counts(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidecar.beginnings.HELD_SECONDS", 30.0)
+    monkeypatch.setattr("sidecar.proxy.stream.start.HELD_SECONDS", 30.0)
     sent = asyncio.Event()
     start = {"model": "m", "usage": {"input_tokens": 12, "output_tokens": 1}}
     begun = sse({"type": "message_start", "message": start}, names=True).removesuffix(b"\n")

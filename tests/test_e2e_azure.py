@@ -12,7 +12,7 @@ from scripted_vendor import ScriptedVendor, answer
 from sidecar_in_test import Sidecar
 from sidecar_in_test import sidecar as start_sidecar
 
-from sidecar.usage import Cost, Usage, UsageState
+from sidecar.records import Cost, Usage, UsageState
 
 YAML = """
 providers:

@@ -27,8 +27,8 @@ from scripted_vendor import (
 from sidecar_in_test import Raw, Sidecar, request, sidecar
 from wire_client import connected
 
-from sidecar.beginnings import HELD_BYTES
-from sidecar.usage import Spent, UsageState
+from sidecar.proxy.stream.start import HELD_BYTES
+from sidecar.records import Spent, UsageState
 
 YAML = """
 defaults: {{max_wait: 0s}}

@@ -22,7 +22,7 @@ from scripted_vendor import (
 )
 from sidecar_in_test import Sidecar, request, talk
 
-from sidecar.metrics import disjoint
+from sidecar.metrics.metrics import disjoint
 
 CHAT, BODY = "/v1/chat/completions", b'{"model":"gpt-5-mini"}'
 TARGETS = {

@@ -8,7 +8,7 @@ from scripted_vendor import ScriptedVendor, answer, stream
 from sidecar_in_test import CANARY
 from sidecar_in_test import sidecar as start_sidecar
 
-from sidecar.usage import Outcome, UsageState
+from sidecar.records import Outcome, UsageState
 
 PLUGIN = """
 from sidecar import Serving, Vendor, hookimpl
@@ -146,7 +146,7 @@ async def test_a_vendor_that_reads_nonsense_out_of_headers_holds_nothing_up(
 
 DIALECT = """
 from sidecar import Serving, Vendor, hookimpl
-from sidecar_vendors.openai import OpenAIDialect
+from sidecar_vendors.openai.dialect import OpenAIDialect
 
 class Meter:
     expects_end, at_boundary, model, error = False, True, None, None

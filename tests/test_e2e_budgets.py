@@ -18,9 +18,9 @@ from sample_answers import CHAT, HELLO, body
 from scripted_vendor import ScriptedVendor, answer, cut
 from sidecar_in_test import Raw, Sidecar, sidecar
 
-from sidecar.estimates import ENOUGH
-from sidecar.gates import Unit
-from sidecar.limits import NANO
+from sidecar.scheduling.estimates import ENOUGH
+from sidecar.scheduling.limiter import Unit
+from sidecar.scheduling.limits import NANO
 
 YAML = """
 timezone: UTC{top}
@@ -93,7 +93,7 @@ async def test_a_budget_is_spent_by_what_calls_cost_and_then_says_so(
         await proxy.record(3)
         cost = [record.cost.charged for record in proxy.records if record.cost]
         assert cost == [NANO, NANO]
-        warned = [r.getMessage() for r in caplog.records if r.name == "sidecar.limits"]
+        warned = [r.getMessage() for r in caplog.records if r.name == "sidecar.scheduling.limits"]
         assert len(warned) == 1
         assert f"{scope} has used 100 % of its budget of $2/" in warned[0]
 
@@ -199,7 +199,7 @@ async def test_log_and_metrics_tell_of_spend_and_not_of_reservations(
         gate.let(1)
         assert (await running).status == 200
         assert spent(proxy)['key "day"'] == Decimal("0.01")
-    assert not [r for r in caplog.records if r.name == "sidecar.limits"]
+    assert not [r for r in caplog.records if r.name == "sidecar.scheduling.limits"]
 
 
 async def test_what_may_have_been_billed_stays_reserved_for(
@@ -320,7 +320,7 @@ async def test_spent_budget_refuses_a_model_that_nobody_ever_priced(
         text = "$0.01/day"
         assert [(await ask(proxy, model="alias")).status for _ in range(2)] == [200, 200]
         assert spent(proxy)["everything together"] == 0
-        told = [r.getMessage() for r in caplog.records if r.name == "sidecar.pricing"]
+        told = [r.getMessage() for r in caplog.records if r.name == "sidecar.scheduling.estimates"]
         assert len(told) == 1, "once for each key and model"
         assert 'key "day": no price is known for deployment at oa' in told[0]
         assert "priced_as" in told[0]
@@ -358,7 +358,7 @@ async def test_priced_as_gives_an_alias_its_price_before_the_first_answer(
         record = await proxy.record()
         assert record.cost is not None
         assert record.cost.charged == 2 * NANO
-    assert not [r for r in caplog.records if r.name == "sidecar.pricing"]
+    assert not [r for r in caplog.records if r.name == "sidecar.scheduling.estimates"]
 
 
 COUNTING = """

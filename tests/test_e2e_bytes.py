@@ -26,7 +26,7 @@ from scripted_vendor import STREAM_HEAD, ScriptedVendor, answer, chunk, paced, r
 from sidecar_in_test import CANARY, Sidecar, request
 from wire_client import Got, connected, exchange
 
-from sidecar.sse import BOM
+from sidecar.plugin_api.sse import BOM
 
 RANDOM = settings(
     max_examples=25,

@@ -20,9 +20,8 @@ from sidecar_in_test import Sidecar, parse, request
 from sidecar_in_test import sidecar as start_sidecar
 
 from sidecar.callers import Finder
-from sidecar.callers.processes import ProcFinder
-from sidecar.callers.sockets import End, Gone
-from sidecar.usage import Caller, CallRecord
+from sidecar.callers.linux import End, Gone, ProcFinder
+from sidecar.records import Caller, CallRecord
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="callers are found by /proc")
 
@@ -34,7 +33,7 @@ CHAT, BODY = "/v1/chat/completions", b'{"model":"gpt-5-mini"}'
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine a look may take its time: a test waits for it."""
-    monkeypatch.setattr("sidecar.callers.looking.PATIENCE", 30.0)
+    monkeypatch.setattr("sidecar.callers.lookup.PATIENCE", 30.0)
 
 
 @pytest.fixture
@@ -349,7 +348,7 @@ async def test_a_call_is_answered_while_the_look_goes_on_and_told_when_it_ends(
 async def test_who_needs_the_latest_record_can_wait_for_it(
     stuck: Sidecar, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidecar.callers.looking.PATIENCE", 30.0)
+    monkeypatch.setattr("sidecar.callers.lookup.PATIENCE", 30.0)
     await stuck.running.callers.settle()  # of none
     assert await ask_while_looked_at(stuck, held) == 200
     settled = asyncio.create_task(stuck.running.callers.settle())
@@ -363,7 +362,7 @@ async def test_who_needs_the_latest_record_can_wait_for_it(
 async def test_nobody_waits_long_for_a_look_without_an_end(
     stuck: Sidecar, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidecar.callers.looking.PATIENCE", 0.01)
+    monkeypatch.setattr("sidecar.callers.lookup.PATIENCE", 0.01)
     assert await ask_while_looked_at(stuck, held) == 200
     await stuck.running.callers.settle()
     assert not held.go.is_set()
@@ -401,7 +400,7 @@ async def test_a_look_that_fails_finds_nobody_and_the_next_one_is_made(
 async def test_a_look_without_an_end_is_given_up(
     stuck: Sidecar, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidecar.callers.looking.PATIENCE", 0.01)
+    monkeypatch.setattr("sidecar.callers.lookup.PATIENCE", 0.01)
     assert await ask_while_looked_at(stuck, held) == 200
     assert (await stuck.record()).caller is None
     held.go.set()
@@ -424,7 +423,7 @@ async def test_what_waits_for_a_look_is_told_when_the_process_ends(
 async def test_when_too_many_wait_the_rest_is_not_looked_at_and_that_is_counted(
     tmp_path: Path, vendor: ScriptedVendor, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidecar.callers.looking.MOST_WAITING", 2)
+    monkeypatch.setattr("sidecar.callers.lookup.MOST_WAITING", 2)
     async with start_sidecar(tmp_path, YAML.format(url=vendor.url), KEYS) as proxy:
         await ask_while_looked_at(proxy, held)
         for _ in range(4):

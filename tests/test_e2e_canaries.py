@@ -30,8 +30,8 @@ from scripted_vendor import (
 from sidecar_in_test import CANARY, Sidecar, parse, request, talk, talk_inside
 from sidecar_in_test import sidecar as start_sidecar
 
-from sidecar.access import CallLog
-from sidecar.keytext import mint
+from sidecar.access_log import CallLog
+from sidecar.api_keys import mint
 
 CHAT = "/v1/chat/completions"
 PROMPT = "prompt-canary-5d1e"

@@ -33,8 +33,8 @@ from bookkeeping import rows as read_rows
 from conserving import MULTIPLIER, UNREADABLE, Figures, Form, Plan, book_vendor, plans
 from sidecar_in_test import CANARY, parse, request, talk
 
-from sidecar.keytext import digest, mint
-from sidecar.underway import KILLED
+from sidecar.api_keys import digest, mint
+from sidecar.proxy.in_flight import KILLED
 
 YAML = """
 server: {{listen: ["127.0.0.1:0"]}}

@@ -15,8 +15,8 @@ from scripted_vendor import STREAM_HEAD, ScriptedVendor, answer, chunk, cut, pac
 from sidecar_in_test import Sidecar
 from sidecar_in_test import sidecar as start_sidecar
 
-from sidecar.access import CallLog
-from sidecar.usage import Cost
+from sidecar.access_log import CallLog
+from sidecar.records import Cost
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 YAML = """

@@ -16,8 +16,8 @@ from scripted_vendor import Script, ScriptedVendor, Wire, answer, raw, stream
 from sidecar_in_test import Sidecar
 from tls_vendors import CERTIFICATES, serving, with_certificate
 
-from sidecar.meters import MOST_PER_EVENT
-from sidecar.usage import Outcome, Usage, UsageState
+from sidecar.plugin_api.usage_meter import MOST_PER_EVENT
+from sidecar.records import Outcome, Usage, UsageState
 
 EVERY_API = pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
 SSE = "text/event-stream"

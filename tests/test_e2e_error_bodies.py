@@ -12,7 +12,7 @@ from provider_pairs import GOOD, NO, pair, says
 from scripted_vendor import ScriptedVendor, answer, raw
 from sidecar_in_test import Raw, Sidecar
 
-from sidecar.answers import EXCERPT_CHARACTERS, excerpt
+from sidecar.proxy.responses import EXCERPT_CHARACTERS, excerpt
 
 EVERY_API = pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
 PAGE = b"""<html><head><title>502 Bad Gateway</title><style>p {color: red}</style></head>

@@ -14,8 +14,8 @@ from scripted_vendor import STREAM_HEAD, ScriptedVendor, Wire, answer, chunk
 from sidecar_in_test import Raw, Sidecar
 from sidecar_in_test import sidecar as start_sidecar
 
-from sidecar.cli.ways import NO_PRICE
-from sidecar.cli.ways import explained as lines_of
+from sidecar.cli.render.explain import NO_PRICE
+from sidecar.cli.render.explain import explained as lines_of
 
 CHAT = "/v1/chat/completions"
 USED = (

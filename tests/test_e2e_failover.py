@@ -351,8 +351,8 @@ async def test_retries_are_a_share_of_the_calls(tmp_path: Path, vendor: Scripted
 async def test_a_call_waits_for_a_retry_where_the_budget_is_spent(
     tmp_path: Path, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidecar.retries.MOST", 2.0)
-    monkeypatch.setattr("sidecar.retries.PER_SECOND", 10.0)
+    monkeypatch.setattr("sidecar.scheduling.limiter.MOST", 2.0)
+    monkeypatch.setattr("sidecar.scheduling.limiter.PER_SECOND", 10.0)
     vendor.play(*[says("429 Too Many Requests", retry_after_ms="0")] * 5, GOOD)
     async with pair(tmp_path, vendor) as proxy:
         proxy.running.scheduler.accounts.bad = lambda *_, **__: 0.0  # type: ignore[method-assign]

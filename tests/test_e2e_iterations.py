@@ -18,7 +18,7 @@ from scripted_vendor import STREAM_HEAD, ScriptedVendor, answer, chunk, cut, str
 from sidecar_in_test import Sidecar
 from sidecar_in_test import sidecar as start_sidecar
 
-from sidecar.usage import UsageState
+from sidecar.records import UsageState
 
 MESSAGES = "/v1/messages"
 YAML = """

@@ -22,7 +22,7 @@ from sidecar_in_test import Sidecar, request
 from sidecar_in_test import sidecar as start_sidecar
 from wire_client import Line, connected
 
-from sidecar.usage import Outcome, UsageState
+from sidecar.records import Outcome, UsageState
 
 PING = {
     "chat": b": waiting\n\n",
@@ -38,9 +38,9 @@ HELLO: Any = [{"role": "user", "content": "Hello"}]
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """The seconds are shortened, what happens after them is not."""
-    monkeypatch.setattr("sidecar.keepalive.FIRST", SHORT)
-    monkeypatch.setattr("sidecar.keepalive.EVERY", SHORT)
-    monkeypatch.setattr("sidecar.keepalive.AGAIN", SHORT)
+    monkeypatch.setattr("sidecar.proxy.stream.keepalive.FIRST", SHORT)
+    monkeypatch.setattr("sidecar.proxy.stream.keepalive.EVERY", SHORT)
+    monkeypatch.setattr("sidecar.proxy.stream.keepalive.AGAIN", SHORT)
 
 
 class Occupied:
@@ -281,7 +281,7 @@ async def test_client_with_a_deadline_is_answered_in_half_of_it_also_in_a_stream
 
 
 async def test_gemini_clis_patience_is_known_by_its_name() -> None:
-    from sidecar.plugins import discover
+    from sidecar.plugin_api.manager import discover
 
     dialect = discover().dialects["gemini"]
     assert dialect.patience({"User-Agent": "GeminiCLI/0.61.0/gemini-3 (linux; x64)"}) == 60
@@ -389,7 +389,7 @@ async def test_codex_hears_of_an_endless_overload_and_others_wait(
     proxy: Sidecar, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     """It shows nothing until it is told, and then asks again by itself."""
-    monkeypatch.setattr("sidecar_vendors.openai._CODEX_WAITS", 0.4)
+    monkeypatch.setattr("sidecar_vendors.openai.dialect._CODEX_WAITS", 0.4)
     vendor.play(OVERLOADED)
     asked = RESPONSES.request(proxy, stream=True)
     asked = asked.replace(b"\r\n", f"\r\nUser-Agent: {program}\r\n".encode(), 1)

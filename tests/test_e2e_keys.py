@@ -11,7 +11,7 @@ from scripted_vendor import ScriptedVendor, answer
 from sidecar_in_test import CANARY, Raw, Sidecar, parse, request, talk
 from sidecar_in_test import sidecar as start_sidecar
 
-from sidecar.keytext import mint
+from sidecar.api_keys import mint
 
 CHAT, BODY = "/v1/chat/completions", b'{"model":"gpt-5-mini"}'
 FOREIGN = "sk-foreign-canary-91c2"
@@ -174,7 +174,7 @@ async def test_a_rotated_key_serves_until_its_time_and_then_is_refused(
 
 
 def _hash(text: str) -> str:
-    from sidecar.keytext import digest
+    from sidecar.api_keys import digest
 
     return f'"sha256:{digest(text).hex()}"'
 

@@ -16,7 +16,7 @@ from scripted_vendor import ScriptedVendor, answer, raw, stream
 from sidecar_in_test import Raw, Sidecar, request, talk
 from sidecar_in_test import sidecar as start_sidecar
 
-from sidecar.keytext import digest, mint
+from sidecar.api_keys import digest, mint
 
 SECRET = "sk-up/stream+canary=7f3a9e_x"
 MASKED = "*" * len(SECRET)

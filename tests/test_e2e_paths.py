@@ -11,7 +11,7 @@ from scripted_vendor import ScriptedVendor, answer, stream
 from sidecar_in_test import Sidecar, request
 from wire_client import Got, exchange
 
-from sidecar.usage import Outcome, Usage, UsageState
+from sidecar.records import Outcome, Usage, UsageState
 
 
 async def send(

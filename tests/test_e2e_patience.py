@@ -21,7 +21,7 @@ DONE = b"data: [DONE]\n\n"
 async def test_a_head_that_does_not_arrive_is_given_up(
     proxy: Sidecar, monkeypatch: pytest.MonkeyPatch, begun: bytes, side: str
 ) -> None:
-    monkeypatch.setattr("sidecar.server.HEAD_TIMEOUT", 0.05)
+    monkeypatch.setattr("sidecar.http.aiohttp_internals.HEAD_TIMEOUT", 0.05)
     async with connected(proxy.port if side == "agents" else proxy.admin_port) as line:
         await line.send(begun)
         async with asyncio.timeout(PATIENCE):
@@ -31,7 +31,7 @@ async def test_a_head_that_does_not_arrive_is_given_up(
 async def test_a_head_that_arrives_drop_by_drop_is_given_up_too(
     proxy: Sidecar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidecar.server.HEAD_TIMEOUT", 0.1)
+    monkeypatch.setattr("sidecar.http.aiohttp_internals.HEAD_TIMEOUT", 0.1)
     async with connected(proxy.port) as line, asyncio.timeout(PATIENCE):
         await line.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
         while not line.reader.at_eof():
@@ -46,7 +46,7 @@ async def test_a_head_that_arrives_drop_by_drop_is_given_up_too(
 async def test_a_body_that_does_not_arrive_is_a_408(
     proxy: Sidecar, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch, framing: str
 ) -> None:
-    monkeypatch.setattr("sidecar.body_reading.BODY_TIMEOUT", 0.05)
+    monkeypatch.setattr("sidecar.http.body_reading.BODY_TIMEOUT", 0.05)
     name, _, value = framing.partition(": ")
     async with connected(proxy.port) as line:
         await line.send(request("POST", CHAT, [*proxy.bearer("gpt").items(), (name, value)]))
@@ -61,8 +61,8 @@ async def test_a_call_may_take_long_as_a_whole(
     proxy: Sidecar, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No limit of the server's on heads or bodies touches a call that is being answered."""
-    monkeypatch.setattr("sidecar.server.HEAD_TIMEOUT", 0.05)
-    monkeypatch.setattr("sidecar.body_reading.BODY_TIMEOUT", 0.05)
+    monkeypatch.setattr("sidecar.http.aiohttp_internals.HEAD_TIMEOUT", 0.05)
+    monkeypatch.setattr("sidecar.http.body_reading.BODY_TIMEOUT", 0.05)
 
     async def slowly(wire: Wire) -> None:
         await asyncio.sleep(0.2)

@@ -20,7 +20,7 @@ from conftest import KEYS, YAML
 from scripted_vendor import STREAM_HEAD, Script, ScriptedVendor, Wire, answer, chunk, hang
 from sidecar_in_test import CANARY, parse, request, talk
 
-from sidecar.keytext import digest, mint
+from sidecar.api_keys import digest, mint
 
 GOOD = answer(b'{"id":"c1","model":"gpt-5-mini","choices":[]}')
 ADDRESSES = re.compile(rb"agents on http://\S+:(\d+), admin on http://\S+:(\d+)\b")

@@ -19,10 +19,10 @@ from scripted_vendor import STREAM_HEAD, ScriptedVendor, Wire, answer, chunk, ha
 from sidecar_in_test import CANARY, Sidecar, parse, request, talk
 from sidecar_in_test import sidecar as start_sidecar
 
+from sidecar.api_keys import digest, mint
 from sidecar.app import serve
-from sidecar.config import Snapshot
+from sidecar.config.model import Snapshot
 from sidecar.errors import ConfigError
-from sidecar.keytext import digest, mint
 
 GOOD = answer(b'{"id":"c1","model":"gpt-5-mini","choices":[]}')
 MORE = f'  more: {{group: GPT, hash: "sha256:{digest(mint()).hex()}"}}\n'

@@ -17,7 +17,7 @@ from sidecar_in_test import Sidecar, request
 from sidecar_in_test import sidecar as start_sidecar
 from wire_client import Got, exchange
 
-from sidecar.decoding import zstd
+from sidecar.http.content_coding import zstd
 
 YAML = """
 server: {{max_body: 1MiB}}

@@ -34,7 +34,7 @@ from sidecar_in_test import sidecar as start_sidecar
 from wire_client import exchange
 
 from sidecar.errors import Kind, Refusal
-from sidecar.plugins import discover
+from sidecar.plugin_api.manager import discover
 
 TROUBLES = ("refused", "silent", "unset", "rejected", "big", "gone")
 HELLO: Any = [{"role": "user", "content": "Hello"}]

@@ -85,7 +85,7 @@ async def test_others_go_while_one_is_paused(proxy: Sidecar) -> None:
 async def test_the_patience_of_who_is_parked_does_not_run_out(
     proxy: Sidecar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidecar.leases.PARKED", 0.02)
+    monkeypatch.setattr("sidecar.scheduling.lease.PARKED", 0.02)
     await order(proxy, "pause", "key", "codex")
     call = calling(proxy, "codex")
     await parked(proxy, 1)

@@ -16,7 +16,7 @@ from sidecar_in_test import Sidecar
 from sidecar_in_test import sidecar as start_sidecar
 
 from sidecar import Usage
-from sidecar.usage import UsageState
+from sidecar.records import UsageState
 
 SAID = "You said: one two three"
 USED = Usage(3, 5, 0, None, None, 0)

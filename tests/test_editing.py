@@ -9,7 +9,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.editing import Draft, Value
+from sidecar.config.editor import Draft
+from sidecar.config.yaml.writer import Value
 from sidecar.errors import EditRefused
 
 FILE = """\

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.estimates import ENOUGH, MOST_PAIRS, REMEMBERED, UNSEEN, Estimates, Sample
+from sidecar.scheduling.estimates import ENOUGH, MOST_PAIRS, REMEMBERED, UNSEEN, Estimates, Sample
 
 
 @given(st.lists(st.integers(0, 10**6), max_size=200))

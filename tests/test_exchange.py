@@ -17,9 +17,10 @@ from scripted_vendor import STREAM_HEAD, Wire, chunk, scripted_vendor
 from wire_client import connected
 from yarl import URL
 
-from sidecar.exchange import Connector, Head, ask, request_head, was_sent
-from sidecar.fields import encoded
-from sidecar.server import Server
+from sidecar.http.aiohttp_internals import Connector
+from sidecar.http.exchange import Head, ask, request_head, was_sent
+from sidecar.http.headers import encoded
+from sidecar.http.server import Server
 
 LIMITS = aiohttp.ClientTimeout(total=None, connect=5, sock_connect=5)
 TINY = (1 << 14) + 1

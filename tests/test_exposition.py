@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from sidecar.exposition import AT_ONCE, Book, Metric, escape, number
+from sidecar.metrics.registry import AT_ONCE, Book, Metric, escape, number
 
 CALLS = Metric("calls_total", "counter", "Calls.", ("key", "outcome"), frozenset({"outcome"}))
 TIME = Metric("time_seconds", "histogram", "Time.", ("key",), buckets=(0.1, 1.0, 10.0))

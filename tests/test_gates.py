@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.calendars import Calendar, starts
-from sidecar.config import Period, Urgency
-from sidecar.gates import MINUTE, NEVER, Minute, Slots, Unit, Window, need, sharing
+from sidecar.config.model import Period, Urgency
+from sidecar.scheduling.limiter import MINUTE, NEVER, Unit, need
+from sidecar.scheduling.windows import Calendar, Minute, Slots, Window, sharing, starts
 
 INTERACTIVE, NORMAL, BACKGROUND = Urgency
 

@@ -6,7 +6,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from sidecar.errors import Kind, Refused
-from sidecar.guard import Door, allowed_hosts, check_target
+from sidecar.http.request_guard import Door, allowed_hosts, check_target
 
 DOOR = Door(allowed_hosts(["127.0.0.1"], ("Laptop.lan",)), frozenset({"https://mine.example"}))
 

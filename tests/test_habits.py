@@ -11,12 +11,20 @@ from bookkeeping import Wall, call, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.database import DAY, open_database
-from sidecar.habits import FACTOR, LEAST_COST, LEAST_TOKENS, Spike, Used, find_spike, find_spikes
-from sidecar.ledger import Ledger
-from sidecar.reading import open_to_read
-from sidecar.tables import Batch, Keep, day_of
-from sidecar.usage import CallRecord, Cost, Usage, UsageState
+from sidecar.ledger.anomalies import (
+    FACTOR,
+    LEAST_COST,
+    LEAST_TOKENS,
+    Spike,
+    Used,
+    find_spike,
+    find_spikes,
+)
+from sidecar.ledger.database import DAY, open_database
+from sidecar.ledger.ledger import Ledger
+from sidecar.ledger.model import Batch, Keep, day_of
+from sidecar.ledger.reader import open_to_read
+from sidecar.records import CallRecord, Cost, Usage, UsageState
 
 DOLLAR = 10**9
 NOW = Wall().now
@@ -118,7 +126,7 @@ def test_the_floor_of_tokens_is_told_apart(tmp_path: Path) -> None:
 async def test_the_log_tells_a_spike_once_a_day_and_the_ledger_whenever_asked(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "sidecar.notices")
+    caplog.set_level(logging.INFO, "sidecar.ledger.anomalies")
     wall = Wall()
     async with Ledger(tmp_path, wall=wall) as ledger:
         for record in [*habit(2, 2, 2, 2, 2), spent(30, 0)]:
@@ -141,7 +149,7 @@ async def test_the_log_tells_a_spike_once_a_day_and_the_ledger_whenever_asked(
 async def test_a_program_that_a_key_has_not_seen_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "sidecar.notices")
+    caplog.set_level(logging.INFO, "sidecar.ledger.anomalies")
     async with Ledger(tmp_path, wall=Wall()) as ledger:
         ledger.reconcile(snapshot({"nightly": "text"}))
         ledger.seen("nightly")
@@ -168,4 +176,4 @@ async def look(ledger: Ledger) -> None:
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [each.getMessage() for each in caplog.records if each.name == "sidecar.notices"]
+    return [each.getMessage() for each in caplog.records if each.name == "sidecar.ledger.anomalies"]

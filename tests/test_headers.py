@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar import headers
+from sidecar.config.loader import load
+from sidecar.config.schema.reserved_headers import CODING, CONNECTION, COOKIES, CREDENTIAL_HEADERS
 from sidecar.errors import ConfigError
-from sidecar.fields import decoded, encoded
-from sidecar.loading import load
-from sidecar.plugins import discover
-from sidecar.reserved_headers import CODING, CONNECTION, COOKIES, CREDENTIAL_HEADERS
+from sidecar.http import headers
+from sidecar.http.headers import decoded, encoded
+from sidecar.plugin_api.manager import discover
 
 
 def sent(*pairs: tuple[str, str], **options: object) -> list[tuple[str, str]]:

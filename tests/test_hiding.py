@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar import Endpoint, ModelAt
-from sidecar.hiding import Hiding
-from sidecar.meters import MOST_PER_EVENT
-from sidecar.plugins import discover
+from sidecar.plugin_api.manager import discover
+from sidecar.plugin_api.usage_meter import MOST_PER_EVENT
+from sidecar.proxy.stream.filter import Hiding
 
 DIALECT = discover().dialects["openai"]
 CHAT = Endpoint("chat", ModelAt.BODY, counts=True)

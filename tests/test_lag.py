@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from sidecar.lag import watch_lag
+from sidecar.metrics.metrics import watch_lag
 
 
 async def test_what_holds_the_loop_up_is_told() -> None:

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from sidecar.callrows import call_row
 from sidecar.errors import Kind
-from sidecar.ledger import KeyTimes, Ledger, Owner, program_of, read_times
-from sidecar.migrations import MIGRATIONS
-from sidecar.reading import APPLICATION
-from sidecar.tables import OBJECT_COUNT, Claim, KeyState, Learned, day_of
-from sidecar.usage import Cost, Outcome, Part, Usage, UsageState
+from sidecar.ledger.call_rows import call_row
+from sidecar.ledger.ledger import Ledger
+from sidecar.ledger.migrations import MIGRATIONS
+from sidecar.ledger.model import OBJECT_COUNT, Claim, KeyState, Learned, Owner, day_of
+from sidecar.ledger.reader import APPLICATION, read_times
+from sidecar.records import Cost, KeyTimes, Outcome, Part, Usage, UsageState, program_of
 
 DAY = 86_400.0
 OWNER = Owner("acme", "env:ACME_KEY", "G")

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from bookkeeping import CALL, Wall, assert_in_step, call, rows, snapshot
 
-from sidecar import spill, store
-from sidecar.ledger import Ledger, Owner, read_times
-from sidecar.migrations import MIGRATIONS
-from sidecar.reading import APPLICATION, NoBooks, open_to_read
-from sidecar.reports.usage import Dimension, Question, usage
-from sidecar.tables import Batch, Keep
+from sidecar.ledger import spill, writer
+from sidecar.ledger.ledger import Ledger
+from sidecar.ledger.migrations import MIGRATIONS
+from sidecar.ledger.model import Batch, Keep, Owner
+from sidecar.ledger.reader import APPLICATION, NoBooks, open_to_read, read_times
+from sidecar.ledger.reports.usage import Dimension, Question, usage
 
 OWNER = Owner("acme", "env:ACME_KEY", "G")
 HERE = Path(__file__).parent
@@ -255,7 +255,7 @@ async def test_a_disk_that_does_not_answer_holds_nobody_up(tmp_path: Path, wall:
 async def test_only_so_many_calls_wait_for_the_disk(
     tmp_path: Path, wall: Wall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "MOST_STEPS", 10)
+    monkeypatch.setattr(writer, "MOST_STEPS", 10)
     (tmp_path / "file").write_text("in the way")
     async with Ledger(tmp_path / "file/state", wall=wall) as ledger:
         for number in range(25):
@@ -286,7 +286,7 @@ import asyncio, os, resource, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from bookkeeping import Wall, call
-from sidecar.ledger import Ledger
+from sidecar.ledger.ledger import Ledger
 state = Path(sys.argv[2])
 """
 
@@ -492,7 +492,7 @@ def unwritten(state: Path) -> list[str]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.ledger.PATIENCE", 0.2)
+    monkeypatch.setattr("sidecar.ledger.ledger.PATIENCE", 0.2)
 
 
 @pytest.mark.usefixtures("hasty")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config import Snapshot
-from sidecar.counts import Count
-from sidecar.gates import Window
-from sidecar.limits import NANO, Limits, route_name
-from sidecar.loading import load
-from sidecar.plugins import discover
+from sidecar.config.loader import load
+from sidecar.config.model import Snapshot
+from sidecar.plugin_api.manager import discover
+from sidecar.records import Count
+from sidecar.scheduling.limits import NANO, Limits, route_name
+from sidecar.scheduling.windows import Window
 
 HASHES = {name: f"sha256:{number:064x}" for number, name in enumerate("abc", 1)}
 REGISTRY = discover()

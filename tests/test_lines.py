@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lines_in_test import Person
 
-from sidecar.config import Urgency
-from sidecar.lines import AGE, TURN, Line
+from sidecar.config.model import Urgency
+from sidecar.scheduling.fair_queue import AGE, TURN, Line
 
 INTERACTIVE, NORMAL, BACKGROUND = Urgency
 

@@ -14,20 +14,12 @@ from configvendors import Plugins, read
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar import composing
-from sidecar.config import (
-    Address,
-    LimitKind,
-    Pattern,
-    Period,
-    SecretSource,
-    Timeouts,
-    Urgency,
-)
+from sidecar.config.loader import difference, load, plugin_paths, stays_in_force
+from sidecar.config.model import Address, LimitKind, Period, SecretSource, Timeouts, Urgency
+from sidecar.config.patterns import Pattern, covers
+from sidecar.config.yaml import nodes
+from sidecar.config.yaml.redact import looks_secret, shown
 from sidecar.errors import ConfigError, Problem
-from sidecar.loading import difference, load, plugin_paths, stays_in_force
-from sidecar.loading.patterns import covers
-from sidecar.loading.secrets import looks_secret, shown
 
 GOOD = Path(__file__).parent / "config" / "good"
 HASH = "sha256:" + "0" * 63
@@ -314,7 +306,7 @@ def test_a_pattern_that_covers_another_matches_all_that_it_does(
 def test_the_pure_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [good(path.stem) for path in GOOD.glob("*.yaml")]
     fast = [read(text) for text in texts]
-    monkeypatch.setattr(composing, "Loader", yaml.BaseLoader)
+    monkeypatch.setattr(nodes, "Loader", yaml.BaseLoader)
     slow = [read(text) for text in texts]
     for one, other in zip(fast, slow, strict=True):
         assert replace(one, warnings=()) == replace(other, warnings=())

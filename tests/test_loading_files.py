@@ -12,11 +12,12 @@ from jsonschema import Draft202012Validator
 from yaml import SafeLoader
 from yaml import load as parse
 
+from sidecar.config.loader import describe, difference, load
+from sidecar.config.loader.json_schema import schema
+from sidecar.config.schema.docs import BLOCKS, refresh
+from sidecar.config.schema.fields import FILE
 from sidecar.errors import ConfigError
-from sidecar.loading import describe, difference, load, schema
-from sidecar.loading.fields import FILE
-from sidecar.loading.reference import BLOCKS, refresh
-from sidecar.plugins import discover
+from sidecar.plugin_api.manager import discover
 
 ROOT = Path(__file__).parent
 GOOD = sorted((ROOT / "config" / "good").glob("*.yaml"))
@@ -180,7 +181,7 @@ def test_schema_and_loader_know_the_same_fields() -> None:
 def test_the_manual_explains_every_field() -> None:
     text = MANUAL.read_text("utf-8")
     assert [name for name in BLOCKS if f"<!-- fields: {name} -->" not in text] == []
-    assert refresh(text) == text, "python -m sidecar.loading.reference docs/configuration.md"
+    assert refresh(text) == text, "python -m sidecar.config.schema.docs docs/configuration.md"
 
 
 def test_the_manual_has_a_chapter_for_every_section() -> None:

@@ -19,8 +19,8 @@ from conftest import KEYS, YAML
 from scripted_vendor import ScriptedVendor, answer
 from sidecar_in_test import CANARY, parse, request, talk
 
-from sidecar.keytext import digest, mint
-from sidecar.log_queue import LogQueue, open_standard_streams
+from sidecar.access_log import LogQueue, open_standard_streams
+from sidecar.api_keys import digest, mint
 
 GOOD = answer(b'{"id":"c1","model":"gpt-5-mini","choices":[]}')
 IGNORED = [signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF]
@@ -120,7 +120,7 @@ def test_log_queue_closed_while_stuck_returns_after_its_patience(pipe: list[int]
 
 def test_standard_streams_closed_are_replaced_before_a_file_takes_their_number() -> None:
     code = (
-        "import os, sys; from sidecar.log_queue import open_standard_streams as o;"
+        "import os, sys; from sidecar.access_log import open_standard_streams as o;"
         "o(); f = os.open('/', os.O_RDONLY); print('lost', file=sys.stderr);"
         "sys.exit(0 if f > 2 and sys.stderr and sys.stdin and sys.stdout else 1)"
     )

@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 from cli_in_test import FILE, Cli
 
-from sidecar.config import Address, Provider, Server
+from sidecar.config.loader import load
+from sidecar.config.model import Address, Provider, Server
+from sidecar.config.schema.addresses import is_clear_public, is_loopback
 from sidecar.errors import ConfigError, Place
-from sidecar.listening import StartError, overridden, parse_addresses
-from sidecar.loading import load
-from sidecar.loading.addresses import is_clear_public
-from sidecar.loopback import is_loopback
-from sidecar.network import is_remote
-from sidecar.plugins import discover
-from sidecar.vendor import Vendor
+from sidecar.http.listeners import StartError, overridden, parse_addresses
+from sidecar.plugin_api.manager import discover
+from sidecar.plugin_api.vendor import Vendor
+from sidecar.scheduling.cooldown import is_remote
 
 HERE = ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "localhost", "LOCALHOST", "LocalHost.",
         "app.localhost", "APP.LOCALHOST."]  # fmt: skip

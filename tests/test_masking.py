@@ -11,9 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar import Endpoint, ModelAt
-from sidecar.error_masking import MASKED_BODY_BYTES, MAX_HELD_BYTES, ErrorEventMask, mask_body
 from sidecar.masking import MIN_CREDENTIAL_CHARS, CredentialMask
-from sidecar.plugins import discover
+from sidecar.plugin_api.manager import discover
+from sidecar.proxy.stream.error_masking import (
+    MASKED_BODY_BYTES,
+    MAX_HELD_BYTES,
+    ErrorEventMask,
+    mask_body,
+)
 
 CREDENTIAL = "sk-pr/oj+4nA=9xQ_and-more"
 DIALECTS = discover().dialects

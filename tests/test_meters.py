@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar import Endpoint, Glance, JsonMeter, Meter, ModelAt, SseMeter, Usage, as_cost
-from sidecar.meters import MOST_COST, MOST_PER_EVENT
-from sidecar.plugins import discover
+from sidecar.plugin_api.manager import discover
+from sidecar.plugin_api.usage_meter import MOST_COST, MOST_PER_EVENT
 
 REGISTRY = discover()
 

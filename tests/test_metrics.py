@@ -13,9 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from sidecar_in_test import Sidecar
 
 from sidecar.errors import Kind
-from sidecar.ledger import Ledger
-from sidecar.metrics import CONTENT_TYPE, TABLE, Metrics, ModelNames, disjoint
-from sidecar.usage import AttemptRecord, Cost, Outcome, Usage, UsageState
+from sidecar.ledger.ledger import Ledger
+from sidecar.metrics.definitions import TABLE
+from sidecar.metrics.metrics import CONTENT_TYPE, Metrics, ModelNames, disjoint
+from sidecar.records import AttemptRecord, Cost, Outcome, Usage, UsageState
 
 DOCUMENT = Path(__file__).parent.parent / "docs/metrics.md"
 TOKENS = st.none() | st.integers(0, 10**7)

@@ -18,11 +18,11 @@ from sample_answers import CHAT, body
 from scripted_vendor import ScriptedVendor, answer
 from sidecar_in_test import Sidecar, sidecar
 
-from sidecar.config import Provider
+from sidecar.config.model import Provider
 from sidecar.errors import Place
-from sidecar.faults import named
-from sidecar.network import LONGEST, SILENCE, Network, is_remote
-from sidecar.vendor import Vendor
+from sidecar.http.errors import named
+from sidecar.plugin_api.vendor import Vendor
+from sidecar.scheduling.cooldown import MAX_OFFLINE_RETRY_SECONDS, SILENCE, Network, is_remote
 
 
 class Acme(Vendor):
@@ -93,7 +93,7 @@ def test_one_call_at_a_time_tries_soon_again_and_its_success_ends_it() -> None:
     [gate] = network.gates()
     for _ in range(6):
         at = gate.opens(1, 1, clock())
-        assert clock() < at <= clock() + LONGEST
+        assert clock() < at <= clock() + MAX_OFFLINE_RETRY_SECONDS
         clock.advance(at - clock())
         assert gate.fits(1, 1, clock())
         gate.take(1, 1, clock())

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.outline import KEPT_WHOLE, LONGEST_TEXT, MOST_LEVELS, MOST_PARTS, Outline, outline
+from sidecar.plugin_api.json_outline import (
+    KEPT_WHOLE,
+    LONGEST_TEXT,
+    MOST_LEVELS,
+    MOST_PARTS,
+    Outline,
+    outline,
+)
 
 NAMES = st.sampled_from(["a", "usage", "", 'q"\\', "é", "error"])
 VALUES = st.recursive(

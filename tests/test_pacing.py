@@ -6,14 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar import accounts
-from sidecar.accounts import Accounts
-from sidecar.config import Provider, Urgency
+from sidecar.config.model import Provider, Urgency
 from sidecar.errors import Place
-from sidecar.gates import NEVER
-from sidecar.pacing import BELIEVED, LONGEST, MARGIN, PROBE, Bucket, Cooldown, Hold
-from sidecar.vendor import Quota, QuotaKind, Vendor
-from sidecar.verdicts import Judgement, Verdict
+from sidecar.plugin_api.error_class import Judgement, Verdict
+from sidecar.plugin_api.vendor import Quota, QuotaKind, Vendor
+from sidecar.scheduling import upstream_health
+from sidecar.scheduling.cooldown import Cooldown
+from sidecar.scheduling.limiter import NEVER
+from sidecar.scheduling.pauses import Hold
+from sidecar.scheduling.upstream_health import Accounts
+from sidecar.scheduling.vendor_quota import BELIEVED, MARGIN, MAX_COOLDOWN_SECONDS, PROBE, Bucket
 
 NORMAL = Urgency.NORMAL
 
@@ -103,8 +105,8 @@ def test_no_figure_of_a_vendor_shuts_a_bucket_for_long(
 ) -> None:
     gate = Bucket("p", "", QuotaKind.TOKENS)
     gate.observe(Quota(QuotaKind.TOKENS, limit, remaining, reset), None, 100.0)
-    assert gate.fits(amount, NORMAL, 100.0 + LONGEST)
-    assert gate.opens(amount, NORMAL, 100.0) <= 100.0 + LONGEST
+    assert gate.fits(amount, NORMAL, 100.0 + MAX_COOLDOWN_SECONDS)
+    assert gate.opens(amount, NORMAL, 100.0) <= 100.0 + MAX_COOLDOWN_SECONDS
 
 
 def slow(wait: float | None = None, verdict: Verdict = Verdict.SLOW_DOWN) -> Judgement:
@@ -140,12 +142,12 @@ def test_without_a_hint_each_failure_in_a_row_doubles_it_up_to_a_bound() -> None
 
 @pytest.mark.parametrize(
     ("verdict", "seconds"),
-    [(Verdict.SLOW_DOWN, 2.0), (Verdict.OVERLOADED, 0.5), (Verdict.SPENT, LONGEST)],
+    [(Verdict.SLOW_DOWN, 2.0), (Verdict.OVERLOADED, 0.5), (Verdict.SPENT, MAX_COOLDOWN_SECONDS)],
 )
 def test_a_hint_of_days_is_not_believed_of_throttling(verdict: Verdict, seconds: float) -> None:
     """Else one nonsensical answer would shut an account for five minutes."""
     assert Cooldown("p", "").bad(slow(6 * 86400.0, verdict), 0.0) == seconds
-    assert Cooldown("p", "").bad(slow(BELIEVED, verdict), 0.0) == LONGEST
+    assert Cooldown("p", "").bad(slow(BELIEVED, verdict), 0.0) == MAX_COOLDOWN_SECONDS
 
 
 def test_who_says_days_again_and_again_is_asked_less_and_less() -> None:
@@ -172,7 +174,7 @@ def test_nothing_is_shut_for_longer_than_five_minutes(
     gate, now = Cooldown("p", ""), 0.0
     for _ in range(times):
         seconds = gate.bad(slow(hint), now, spread=spread)
-        assert 0 < seconds <= LONGEST
+        assert 0 < seconds <= MAX_COOLDOWN_SECONDS
         now = gate.until
         assert gate.fits(1, NORMAL, now)
 
@@ -204,7 +206,7 @@ def test_too_many_models_make_nobody_forget_that_a_provider_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nor do those who wait, and look their gates up again, make it come back to itself."""
-    monkeypatch.setattr(accounts, "MOST_FAMILIES", 10)
+    monkeypatch.setattr(upstream_health, "MOST_FAMILIES", 10)
     provider = Provider("p", Acme(), "http://localhost", (), Place("f", 1))
 
     def look_up() -> None:

@@ -28,10 +28,10 @@ from sidecar import (
     Verdict,
     judge_by_status,
 )
-from sidecar.dialect import Dialect
-from sidecar.plugins import Registry, discover
+from sidecar.plugin_api.dialect import Dialect
+from sidecar.plugin_api.manager import Registry, discover
+from sidecar.records import Outcome, UsageState
 from sidecar.testing import cut_problems, problems
-from sidecar.usage import Outcome, UsageState
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "my_vendor.py"
@@ -63,7 +63,8 @@ def test_the_example_is_loaded_from_an_entry_point(tmp_path: Path) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sidecar-acme\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[sidecar]\nacme = sidecar_acme\n")
     code = (
-        "from sidecar.plugins import discover; r = discover(); print(r.sources['acme'], r.problems)"
+        "from sidecar.plugin_api.manager import discover; r = discover(); "
+        "print(r.sources['acme'], r.problems)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(tmp_path)},
@@ -141,8 +142,8 @@ def sidecar_vendors(): return [V()]
 def test_two_vendors_of_one_name_name_both_sources(tmp_path: Path) -> None:
     registry = with_file(tmp_path, VENDOR.format(name="openai", dialect="openai"))
     assert "extra.py" in registry.problems[0]
-    assert "sidecar_vendors.openai" in registry.problems[0]
-    assert "sidecar_vendors.openai" in registry.sources["openai"]
+    assert "sidecar_vendors.openai.dialect" in registry.problems[0]
+    assert "sidecar_vendors.openai.dialect" in registry.sources["openai"]
 
 
 def test_a_dialect_that_nobody_knows_is_a_problem(tmp_path: Path) -> None:

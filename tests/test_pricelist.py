@@ -17,8 +17,8 @@ from answers_on_record import RECORDED
 from genai_prices.data import providers
 from genai_prices.types import ModelInfo, Provider
 
-from sidecar.plugins import discover
-from sidecar.pricelist import FILE, ListedModel, PriceList, load
+from sidecar.plugin_api.manager import discover
+from sidecar.pricing.price_list import FILE, ListedModel, PriceList, load
 
 ROOT = Path(__file__).parent.parent
 LIST = load()

@@ -12,12 +12,12 @@ from bookkeeping import call
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config import Snapshot
-from sidecar.loading import load
-from sidecar.plugins import discover
-from sidecar.pricelist import load as load_list
-from sidecar.prices import MOST_MODELS, Prices
-from sidecar.usage import AttemptRecord, Cost, Usage, UsageState
+from sidecar.config.loader import load
+from sidecar.config.model import Snapshot
+from sidecar.plugin_api.manager import discover
+from sidecar.pricing.price_list import load as load_list
+from sidecar.pricing.prices import MOST_MODELS, Prices
+from sidecar.records import AttemptRecord, Cost, Usage, UsageState
 
 REGISTRY = discover()
 LIST = load_list()

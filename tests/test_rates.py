@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.pricelist import load
-from sidecar.rates import Rate, Rates, dollars
+from sidecar.humanize import dollars
+from sidecar.pricing.price_list import load
+from sidecar.pricing.rates import Rate, Rates
 
 UNITS = load().units
 D = Decimal

@@ -17,13 +17,13 @@ import pytest
 from bookkeeping import call
 from msgspec import structs
 
-from sidecar.access import Lines
-from sidecar.agents import AGENTS, agent_lines
-from sidecar.loading import load
-from sidecar.plugins import discover
-from sidecar.pricelist import load as load_prices
-from sidecar.prices import Prices
-from sidecar.usage import Usage
+from sidecar.access_log import Lines
+from sidecar.admin.agent_setup import AGENTS, agent_lines
+from sidecar.config.loader import load
+from sidecar.plugin_api.manager import discover
+from sidecar.pricing.price_list import load as load_prices
+from sidecar.pricing.prices import Prices
+from sidecar.records import Usage
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

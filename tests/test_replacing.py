@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.editing import replace_file
 from sidecar.errors import EditRefused
+from sidecar.files import replace_file
 
 
 def mode(path: Path) -> int:

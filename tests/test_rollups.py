@@ -21,17 +21,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from sidecar import rollups
-from sidecar.callrows import MOST_COST, MOST_TOKENS
-from sidecar.database import DAY, Database, open_database
-from sidecar.ledger import Ledger
-from sidecar.reading import open_to_read
-from sidecar.reports.activity import programs, today
-from sidecar.reports.columns import as_csv, as_json, columns, row
-from sidecar.reports.sums import Sums, total
-from sidecar.reports.usage import Dimension, Question, kept_since, usage
-from sidecar.tables import Batch, Keep, Renamed
-from sidecar.usage import Caller, CallRecord, Cost, Usage, UsageState
+from sidecar.ledger import rollups
+from sidecar.ledger.call_rows import MOST_COST, MOST_TOKENS
+from sidecar.ledger.database import DAY, Database, open_database
+from sidecar.ledger.ledger import Ledger
+from sidecar.ledger.model import Batch, Keep, Renamed
+from sidecar.ledger.reader import open_to_read
+from sidecar.ledger.reports.activity import programs, today
+from sidecar.ledger.reports.export import as_csv, as_json, columns, row
+from sidecar.ledger.reports.sums import Sums, total
+from sidecar.ledger.reports.usage import Dimension, Question, kept_since, usage
+from sidecar.records import Caller, CallRecord, Cost, Usage, UsageState
 
 NOW = 1_800_000_000.0
 ZONE = ZoneInfo("Pacific/Apia")  # as far from Greenwich as a day can be

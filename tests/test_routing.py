@@ -8,20 +8,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from sidecar.config import (
-    CredentialRef,
-    Group,
-    Key,
-    Pattern,
-    Provider,
-    Rename,
-    Route,
-    SecretSource,
-)
-from sidecar.dialect import Dialect, Endpoint, ModelAt
+from sidecar.config.model import CredentialRef, Group, Key, Provider, Rename, Route, SecretSource
+from sidecar.config.patterns import Pattern
 from sidecar.errors import Kind, Place, Refused
-from sidecar.routing import Plan, in_order, may_use, plan, require
-from sidecar.vendor import Serving, Vendor
+from sidecar.plugin_api.dialect import Dialect, Endpoint, ModelAt
+from sidecar.plugin_api.vendor import Serving, Vendor
+from sidecar.routing.candidates import Plan, in_order, may_use, plan, require
 
 PLACE = Place("routes.yaml", 7)
 CHAT = Endpoint("chat", ModelAt.BODY)

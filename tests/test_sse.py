@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.sse import BOM, FirstEvent
+from sidecar.plugin_api.sse import BOM, FirstEvent
 
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 SAYING_NOTHING = st.sampled_from(

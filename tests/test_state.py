@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.state import StateInUse, lock, prepare
+from sidecar.files import StateInUse, lock, prepare
 
 HOLD = """
 import sys
 from pathlib import Path
-from sidecar.state import lock
+from sidecar.files import lock
 with lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -7,9 +7,8 @@ from bookkeeping import call
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.live import MOST_TOLD, LiveCalls
-from sidecar.totals import together, with_spent
-from sidecar.usage import AttemptRecord, Cost, Spent, Usage, UsageState
+from sidecar.proxy.in_flight import MOST_TOLD, LiveCalls
+from sidecar.records import AttemptRecord, Cost, Spent, Usage, UsageState, together, with_spent
 
 R, P, U, N = UsageState.REPORTED, UsageState.PARTIAL, UsageState.UNKNOWN, UsageState.NONE
 COUNT = st.none() | st.integers(0, 10**6)

@@ -12,16 +12,10 @@ from hypothesis import strategies as st
 from limits_on_record import EVENTS, MINUTE, QUOTAS, REFUSALS, SENT, Refused
 
 from sidecar import Answer, Endpoint, Quota, QuotaKind, Usage, Verdict, error_code
-from sidecar.plugins import discover
-from sidecar.testing_limits import (
-    BODIES,
-    VALUES,
-    EveryHeader,
-    judgement_problems,
-    quota_problems,
-)
-from sidecar.verdicts import error_text
-from sidecar.waits import LONGEST, duration, retry_after, said_wait, seconds_until
+from sidecar.plugin_api.error_class import error_text
+from sidecar.plugin_api.manager import discover
+from sidecar.plugin_api.retry_after import LONGEST, duration, retry_after, said_wait, seconds_until
+from sidecar.testing.limits import BODIES, VALUES, EveryHeader, judgement_problems, quota_problems
 
 REGISTRY = discover()
 VENDORS = sorted(REGISTRY.vendors)

@@ -9,16 +9,9 @@ from typing import Any
 
 import pytest
 
-from sidecar import (
-    Ask,
-    Endpoint,
-    Facts,
-    Kind,
-    Refusal,
-    Secret,
-    Usage,
-)
-from sidecar.plugins import discover, locate
+from sidecar import Ask, Endpoint, Facts, Kind, Refusal, Secret, Usage
+from sidecar.plugin_api.dialect import locate
+from sidecar.plugin_api.manager import discover
 from sidecar.testing import problems
 
 REGISTRY = discover()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.versions import KEPT, Versions
+from sidecar.config.history import KEPT, Versions
 
 
 def keep(versions: Versions, *texts: str) -> None:

@@ -9,9 +9,9 @@ from configvendors import bare, read
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config import LimitKind
-from sidecar.loading import describe, difference
-from sidecar.writing import Value, block, entry, flow, scalar
+from sidecar.config.loader import describe, difference
+from sidecar.config.model import LimitKind
+from sidecar.config.yaml.writer import Value, block, entry, flow, scalar
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
     ["no", "a b", "12:30", "- a", "a: b", "a #b", "gpt-5*", "?", "[x", "=", "~", "---", "%a", "é"]

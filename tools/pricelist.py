@@ -1,4 +1,4 @@
-"""Writes `sidecar/pricelist.json`, the bundled list of prices, from the genai-prices distribution.
+"""Write `sidecar/pricing/pricelist.json`, the bundled price list, from the genai-prices package.
 
     python tools/pricelist.py            write it anew, dated today, and print what is in doubt
     python tools/pricelist.py --check    exit 1 if it is not what the installed version says
@@ -28,7 +28,7 @@ from pricechanges import RATES, changed
 from pricedoubts import doubts
 
 SOURCE = "genai-prices"
-FILE = Path(__file__).parent.parent / "sidecar" / "pricelist.json"
+FILE = Path(__file__).parent.parent / "sidecar" / "pricing" / "pricelist.json"
 NAMED_IN_FILES = {
     "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
     "cache_write_1h_tokens", "requests", "audio_seconds", "web_searches",

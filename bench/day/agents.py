@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from day.clients import ClaudeCode, Client, Codex, Stainless
 from day.jobs import Job
-from sidecar.config import Urgency
+from sidecar.config.model import Urgency
 
 WIDTHS = (2, 3, 3, 4, 5, 8)
 """How many calls each of the agents that work off lists wants at one time: some are greedier."""

@@ -9,7 +9,7 @@ from math import ceil
 
 from day.account import Account
 from day.jobs import Job
-from sidecar.config import Urgency
+from sidecar.config.model import Urgency
 
 Figure = float | None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sidecar.config import Urgency
+from sidecar.config.model import Urgency
 
 
 @dataclass(slots=True, eq=False)

@@ -12,20 +12,21 @@ from pathlib import Path
 from day.account import EPOCH, Quotas
 from day.agents import Agent
 from day.jobs import Answer, Job
-from sidecar import pricelist, routing
-from sidecar.body_memory import BodyMemory
-from sidecar.config import Snapshot
-from sidecar.dialect import Facts
+from sidecar.config.loader import load
+from sidecar.config.model import Snapshot
 from sidecar.errors import Refusal
-from sidecar.gates import Window
-from sidecar.intake import Call
-from sidecar.limits import route_name
-from sidecar.loading import load
-from sidecar.plugins import Registry, discover
-from sidecar.prices import Prices
-from sidecar.routing import Candidate
-from sidecar.scheduler import Scheduler, Sources
-from sidecar.usage import Usage
+from sidecar.http.body_memory import BodyMemory
+from sidecar.plugin_api.dialect import Facts
+from sidecar.plugin_api.manager import Registry, discover
+from sidecar.pricing import price_list
+from sidecar.pricing.prices import Prices
+from sidecar.records import Usage
+from sidecar.routing import candidates
+from sidecar.routing.call import Call
+from sidecar.routing.candidates import Candidate
+from sidecar.scheduling.limits import route_name
+from sidecar.scheduling.scheduler import Scheduler, Sources
+from sidecar.scheduling.windows import Window
 
 MODEL = "some-model"
 PATHS = {"anthropic": "/v1/messages", "openai": "/v1/chat/completions"}
@@ -46,7 +47,7 @@ class Laptop:
         self.clock = loop.time
         self.draw = random.Random(seed).random
         sources = Sources(self.clock, self.wall, self.draw, loop.call_at)
-        self.prices = Prices(pricelist.load(), self.wall)
+        self.prices = Prices(price_list.load(), self.wall)
         self.scheduler = Scheduler(sources, self.prices, lambda _: None, state)
         self._snapshot = _snapshot(vendor, agents, written, patience)
         self._dialect = _registry().dialects[vendor]
@@ -82,7 +83,7 @@ class Laptop:
         return list(self.scheduler.limits.windows(*names, candidate.credential_name, MODEL))
 
     def refused(self, why: Refusal) -> Answer:
-        """A refusal as `sidecar.answers.refusal` sends it."""
+        """A refusal as `sidecar.proxy.responses.refusal` sends it."""
         status, _ = self._dialect.error(why, "call_1")
         headers = {} if why.retryable else {"x-should-retry": "false"}
         if why.retry_after is not None:
@@ -93,8 +94,10 @@ class Laptop:
     def _plan(self, name: str) -> Sequence[Candidate]:
         key = self._snapshot.keys[name]
         endpoint = self._located.endpoint
-        found = routing.plan(key, self._dialect, endpoint, (MODEL,), lambda _: ((), ""), self.draw)
-        routing.require(found, key, endpoint, (MODEL,))
+        found = candidates.plan(
+            key, self._dialect, endpoint, (MODEL,), lambda _: ((), ""), self.draw
+        )
+        candidates.require(found, key, endpoint, (MODEL,))
         return found.candidates
 
 

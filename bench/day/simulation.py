@@ -19,7 +19,7 @@ from day.figures import Figures, Watch
 from day.jobs import Job, Unreachable
 from day.laptop import Laptop
 from day.scenarios import Scenario
-from sidecar.config import Urgency
+from sidecar.config.model import Urgency
 
 WAYS: Mapping[str, Callable[[Laptop, Account], ways.Way]] = {
     "sidecar": ways.Sidecar,

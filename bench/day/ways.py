@@ -15,18 +15,18 @@ from typing import Any, Protocol
 from day.account import Account
 from day.jobs import Answer, Job, Unreachable
 from day.laptop import MODEL, Laptop, usage
-from sidecar.abandoned import Abandoned
-from sidecar.affinity import Affinity
-from sidecar.attempt import Attempts
-from sidecar.credentials import Vault
-from sidecar.dispatch import Dispatch, Served
+from sidecar.config.credentials import Vault
 from sidecar.errors import Fault, Refused, UpstreamError
-from sidecar.gates import Need, Unit, Window, need
-from sidecar.intake import Call
-from sidecar.live import LiveCall, LiveCalls
-from sidecar.retries import RetryBudget
-from sidecar.rewriting import Rewriter
-from sidecar.routing import Candidate
+from sidecar.proxy.attempt import Attempts
+from sidecar.proxy.attempt_usage import Abandoned
+from sidecar.proxy.dispatch import Dispatch, Served
+from sidecar.proxy.in_flight import LiveCall, LiveCalls
+from sidecar.routing.affinity import Affinity
+from sidecar.routing.call import Call
+from sidecar.routing.candidates import Candidate
+from sidecar.routing.request_rewrite import Rewriter
+from sidecar.scheduling.limiter import Need, RetryBudget, Unit, need
+from sidecar.scheduling.windows import Window
 
 
 class Way(Protocol):
@@ -97,7 +97,7 @@ _sent: ContextVar[Job] = ContextVar("_sent")
 
 
 class _Wire:
-    """In the place of `sidecar.upstream.Upstream`."""
+    """In the place of `sidecar.http.client.Upstream`."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
@@ -112,7 +112,7 @@ class _Wire:
 
 @dataclass(frozen=True)
 class _Reply:
-    """In the place of `sidecar.upstream.Reply`."""
+    """In the place of `sidecar.http.client.Reply`."""
 
     answer: Answer
     reason: str = ""

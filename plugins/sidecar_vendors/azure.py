@@ -29,8 +29,7 @@ from sidecar import (
     placed,
     said_wait,
 )
-from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, STORED
-from sidecar_vendors.ratelimits import read_windows, window
+from sidecar_vendors.common import CHAT_AND_RESPONSES, STORED, read_windows, window
 
 _WINDOWS = (
     window(QuotaKind.REQUESTS, "x-ratelimit-{}-requests", seconds=None, at_once=True),

@@ -15,7 +15,7 @@ from sidecar import (
     hookimpl,
     judge_by_status,
 )
-from sidecar_vendors.endpoints import CHAT, MESSAGES
+from sidecar_vendors.common import CHAT, MESSAGES
 
 
 class DeepSeek(Vendor):

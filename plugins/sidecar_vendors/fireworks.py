@@ -16,8 +16,7 @@ from sidecar import (
     hookimpl,
     judge_by_status,
 )
-from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, MESSAGES
-from sidecar_vendors.ratelimits import read_windows, window
+from sidecar_vendors.common import CHAT_AND_RESPONSES, MESSAGES, read_windows, window
 
 # Its documentation says that the figures are per second, recorded answers have them per minute.
 _WINDOWS = (

@@ -17,9 +17,8 @@ from sidecar import (
     hookimpl,
     retry_after,
 )
-from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, STORED
-from sidecar_vendors.openai_limits import judge_limits
-from sidecar_vendors.ratelimits import DAY, read_windows, window
+from sidecar_vendors.common import CHAT_AND_RESPONSES, DAY, STORED, read_windows, window
+from sidecar_vendors.openai.limits import judge_limits
 
 _WINDOWS = (
     window(QuotaKind.REQUESTS, "x-ratelimit-{}-requests", DAY),

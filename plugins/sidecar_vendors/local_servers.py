@@ -1,7 +1,4 @@
-"""Local servers that speak the OpenAI and Anthropic APIs: Ollama, llama.cpp, LM Studio and vLLM.
-
-None needs a credential. Each row names the endpoints that the server's own documentation lists.
-"""
+"""Ollama, llama.cpp, LM Studio and vLLM: local servers without a credential."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 from sidecar import Serving, Vendor, hookimpl
-from sidecar_vendors.endpoints import AUDIO, CHAT, CHAT_AND_RESPONSES, MESSAGES
+from sidecar_vendors.common import AUDIO, CHAT, CHAT_AND_RESPONSES, MESSAGES
 
 
 class _Server(NamedTuple):

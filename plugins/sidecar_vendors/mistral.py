@@ -16,8 +16,7 @@ from sidecar import (
     hookimpl,
     judge_by_status,
 )
-from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, STORED
-from sidecar_vendors.ratelimits import MONTH, read_windows, window
+from sidecar_vendors.common import CHAT_AND_RESPONSES, MONTH, STORED, read_windows, window
 
 # Its gateway counts in fixed windows: recorded resets are the rest of a minute, however much of it
 # was used. The last three are the older names.

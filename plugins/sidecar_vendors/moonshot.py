@@ -20,8 +20,7 @@ from sidecar import (
     hookimpl,
     judge_by_status,
 )
-from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, MESSAGES, STORED
-from sidecar_vendors.ratelimits import read_windows, window
+from sidecar_vendors.common import CHAT_AND_RESPONSES, MESSAGES, STORED, read_windows, window
 
 _WINDOWS = (window(QuotaKind.REQUESTS, "x-ratelimit-{}"),)
 _BY_DAY = re.compile(r"\bTPD\b", re.ASCII)

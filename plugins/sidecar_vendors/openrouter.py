@@ -23,8 +23,7 @@ from sidecar import (
     seconds_until,
     sent_at,
 )
-from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, MESSAGES
-from sidecar_vendors.ratelimits import read_windows, window
+from sidecar_vendors.common import CHAT_AND_RESPONSES, MESSAGES, read_windows, window
 
 _FREE = "free models"
 _IN_FLIGHT = "openrouter_in_flight_budget"

@@ -16,8 +16,7 @@ from sidecar import (
     hookimpl,
     judge_by_status,
 )
-from sidecar_vendors.endpoints import CHAT, STORED
-from sidecar_vendors.ratelimits import read_windows, window
+from sidecar_vendors.common import CHAT, STORED, read_windows, window
 
 _WINDOWS = (
     window(QuotaKind.REQUESTS, "x-ratelimit-{}", 1.0),

@@ -22,8 +22,7 @@ from sidecar import (
     hookimpl,
     judge_by_status,
 )
-from sidecar_vendors.endpoints import CHAT_AND_RESPONSES, STORED
-from sidecar_vendors.ratelimits import read_windows, window
+from sidecar_vendors.common import CHAT_AND_RESPONSES, STORED, read_windows, window
 
 _ALIAS = re.compile(r"(?:-\d{4}|-latest)+$", re.ASCII)
 _UNPAID = re.compile("(?:used all available|have any) credits|spending limit")

@@ -17,7 +17,7 @@ from sidecar import (
     hookimpl,
     judge_by_status,
 )
-from sidecar_vendors.endpoints import CHAT, MESSAGES
+from sidecar_vendors.common import CHAT, MESSAGES
 
 _OF_A_MODEL = frozenset({"1304", "1311"})
 _FAIR_USE = "1313"

@@ -12,9 +12,9 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 
-from sidecar.callers.looking import Callers, Finder, Sighting
-from sidecar.callers.lsof import LsofFinder
-from sidecar.callers.processes import ProcFinder
+from sidecar.callers.linux import ProcFinder
+from sidecar.callers.lookup import Callers, Finder, Sighting
+from sidecar.callers.macos import LsofFinder
 
 __all__ = ["Callers", "Finder", "Sighting", "find_finder", "open_callers"]
 

@@ -1,0 +1,293 @@
+"""The Anthropic dialect and Anthropic itself.
+
+Paths, events and figures as the vendor's Python SDK (2.12) has them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+from urllib.parse import unquote
+
+import msgspec
+
+from sidecar import (
+    ABSENT,
+    Answer,
+    Dialect,
+    Endpoint,
+    Facts,
+    Judgement,
+    Kind,
+    Located,
+    Meter,
+    ModelAt,
+    ModelEntry,
+    NoMeter,
+    Quota,
+    Refusal,
+    Refused,
+    Secret,
+    Serving,
+    Usage,
+    Vendor,
+    Verdict,
+    hookimpl,
+    mapping,
+    number,
+    peek,
+    truth,
+)
+from sidecar_vendors.anthropic import limits
+from sidecar_vendors.anthropic.batches import ResultsMeter
+from sidecar_vendors.anthropic.models import as_row, in_shape
+from sidecar_vendors.anthropic.usage import MessageMeter, MessagesMeter
+from sidecar_vendors.openai.dialect import rows
+
+_PREFIX = re.compile(r"/+(?:v1|anthropic)(?=/)")
+
+MESSAGES = Endpoint("messages", ModelAt.BODY, counts=True)
+COUNT_TOKENS = Endpoint("count_tokens", ModelAt.BODY, free=True)
+BATCHES = Endpoint("batches", ModelAt.EACH, starts_work=True, creates="batch")
+MODELS = Endpoint("models", lists_models=True)
+_MODEL = Endpoint("model", ModelAt.PATH)
+_COMPLETE = Endpoint("complete", ModelAt.BODY, counts=True)
+_FILES = Endpoint("files", creates="file", free=True)
+_FILE = Endpoint("files", owned="file", free=True)
+_BATCH = Endpoint("batches", owned="batch", free=True)
+_RESULTS = Endpoint("batch_results", owned="batch", free=True)
+_BATCHES_MADE = Endpoint("batches", starts_work=True)  # all of an account's, whoever made them
+_OTHER = Endpoint("other", named=False)
+# What nobody knows may be paid work: without a model in it, only a key of all models may start it.
+_OTHER_WORK = Endpoint("other", ModelAt.BODY, named=False, optional_model=True, starts_work=True)
+_ORGANIZATION = Endpoint("organization", refused=True)
+
+_TYPES: Mapping[Kind, tuple[int, str]] = {
+    Kind.INVALID_KEY: (401, "authentication_error"),
+    Kind.FORBIDDEN: (403, "permission_error"),
+    Kind.KEY_DISABLED: (403, "permission_error"),
+    Kind.MODEL_NOT_ALLOWED: (403, "permission_error"),
+    Kind.NOT_FOUND: (404, "not_found_error"),
+    Kind.TOO_LARGE: (413, "request_too_large"),
+    Kind.RATE_LIMITED: (429, "rate_limit_error"),
+    # Anthropic's clients do not repeat a 402.
+    Kind.BUDGET_SPENT: (402, "billing_error"),
+    Kind.UPSTREAM_TIMEOUT: (504, "timeout_error"),
+    Kind.DRAINING: (529, "overloaded_error"),
+    Kind.OVERLOADED: (529, "overloaded_error"),
+}
+
+
+_NO_KEYS = {
+    "sk-ant-oat": "is the login of a subscription (sk-ant-oat…), not an API key: it belongs to "
+    "the program that signed in; make a key in the Anthropic console",
+    "sk-ant-ort": "is what renews a login (sk-ant-ort…), not an API key; make a key in the "
+    "Anthropic console",
+    "sk-ant-admin": "is an administration key (sk-ant-admin…), which serves no models; make an "
+    "API key in the Anthropic console",
+}
+
+
+class _Body(msgspec.Struct):
+    model: str | None = None
+    stream: msgspec.Raw = ABSENT
+    max_tokens: msgspec.Raw = ABSENT
+    metadata: msgspec.Raw = ABSENT
+
+
+class _Params(msgspec.Struct):
+    model: str = ""
+
+
+class _Item(msgspec.Struct):
+    params: _Params = msgspec.field(default_factory=_Params)
+
+
+class _Batch(msgspec.Struct):
+    requests: list[_Item] = msgspec.field(default_factory=list)
+
+
+class AnthropicDialect(Dialect):
+    """Anthropic's Messages API."""
+
+    name: ClassVar[str] = "anthropic"
+    marks: ClassVar[frozenset[str]] = frozenset({"anthropic-version"})
+    request_id_header: ClassVar[str] = "request-id"
+    session_headers = ("x-claude-code-session-id", *Dialect.session_headers)
+    timeout_headers = ("x-stainless-read-timeout", "x-stainless-timeout")
+    probes: ClassVar[frozenset[str]] = frozenset({"/api/hello"})
+    models_request = Located(MODELS, "/v1/models")
+    models_query: ClassVar[str] = "limit=1000"
+    models_headers: ClassVar[tuple[tuple[str, str], ...]] = (("anthropic-version", "2023-06-01"),)
+
+    def locate(self, method: str, path: str) -> Located | None:
+        """Paths with and without `/v1`, or with two of them."""
+        rest, prefixed = _without_prefixes(path)
+        own = f"/v1{rest}"
+        parts = rest[1:].split("/")
+        match parts:
+            case ["messages"]:
+                return Located(MESSAGES, own)
+            case ["messages", "count_tokens"]:
+                return Located(COUNT_TOKENS, own)
+            case ["messages", "batches"]:
+                return Located(BATCHES if method == "POST" else _BATCHES_MADE, own)
+            case ["messages", "batches", batch, "results"]:
+                return Located(_RESULTS, own, object_id=batch)
+            case ["messages", "batches", batch, *_]:
+                return Located(_BATCH, own, object_id=batch)
+            case ["complete"]:
+                return Located(_COMPLETE, own)
+            case ["models"]:
+                return Located(MODELS, own)
+            case ["models", name] if method != "POST":
+                return Located(_MODEL, own, unquote(name), (len(own) - len(name), len(own)))
+            case ["files"]:
+                return Located(_FILES, own)
+            case ["files", file, *_]:
+                return Located(_FILE, own, object_id=file)
+            case ["organizations", *_]:
+                return Located(_ORGANIZATION, own)
+        if not prefixed or parts[0] in {"chat", "models"}:
+            return None
+        return Located(_OTHER_WORK if method == "POST" else _OTHER, own)
+
+    def read(self, endpoint: Endpoint, body: bytes) -> Facts:
+        """Of a batch, the model of every request in it."""
+        if endpoint.model_at is ModelAt.EACH:
+            items = peek(body, _Batch).requests
+            return Facts(tuple(dict.fromkeys(item.params.model for item in items)))
+        if not body:
+            return Facts()
+        try:
+            found = peek(body, _Body)
+        except Refused:
+            if endpoint.optional_model:
+                return Facts()  # it can be routed, and the vendor explains it better
+            raise
+        return Facts(
+            models=(found.model,) if found.model else (),
+            streaming=truth(found.stream),
+            max_output=number(found.max_tokens),
+            session=_session(mapping(found.metadata)),
+        )
+
+    def meter(self, endpoint: Endpoint, content_type: str) -> Meter:
+        """By what the answer is."""
+        if endpoint is _RESULTS:
+            return ResultsMeter()
+        if content_type.startswith("text/event-stream"):
+            # The old completions stream has events of another kind.
+            return MessagesMeter() if endpoint.name == "messages" else NoMeter()
+        return MessageMeter() if "json" in content_type else NoMeter()
+
+    def error(self, refusal: Refusal, call_id: str) -> tuple[int, bytes]:
+        """`{"type": "error", "error": {type, message}, "request_id"}`."""
+        status, _ = _shape(refusal)
+        return status, _error(refusal, call_id)
+
+    def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
+        """An `error` event, at which the SDKs raise."""
+        return b"event: error\ndata: " + _error(refusal, call_id) + b"\n\n"
+
+    def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
+        """The vendor's own `ping` event, which may stand anywhere in a stream of messages."""
+        return b'event: ping\ndata: {"type": "ping"}\n\n' if endpoint is MESSAGES else None
+
+    def models(self, entries: list[ModelEntry]) -> bytes:
+        """One page with everything."""
+        ids: list[str | None] = [entry.id for entry in entries] or [None]
+        ends = json.dumps({"has_more": False, "first_id": ids[0], "last_id": ids[-1]})
+        return b'{"data":[' + b",".join(map(as_row, entries)) + b"]," + ends[1:].encode()
+
+    def list_models(self, body: bytes) -> list[ModelEntry]:
+        """The rows of `data`; those of servers that answer in OpenAI's shape whatever they are
+        asked become Anthropic's, with what they say of name and age."""
+        return [in_shape(entry) for entry in rows(body, "data", "id")]
+
+
+class Anthropic(Vendor):
+    """Anthropic, which also answers OpenAI's chat."""
+
+    name = "anthropic"
+    title = "Anthropic"
+    base_url = "https://api.anthropic.com"
+    credential = "ANTHROPIC_API_KEY"
+    price_list = "anthropic"
+    serves: ClassVar[tuple[str, ...]] = ("openai",)
+    dialects: ClassVar[Mapping[str, Serving]] = {
+        "anthropic": Serving(header="x-api-key", scheme=""),
+        "openai": Serving(frozenset({"chat", "models", "model"}), add="/v1"),
+    }
+    codes: ClassVar[Mapping[str, Verdict]] = {"billing_error": Verdict.SPENT}
+    # Its newer tokenizer makes about 30 % more tokens of a text than the older one (its pricing).
+    bytes_per_token: ClassVar[float] = 3.0
+
+    def unfit(self, secret: Secret) -> str:
+        """Logins and administration keys look like API keys, and are answered with a bare 401."""
+        text = secret.reveal()
+        found = (what for start, what in _NO_KEYS.items() if text.startswith(start))
+        return next(found, "")
+
+    def judge(self, answer: Answer) -> Judgement:
+        """Also tells spend limits and used-up subscriptions from throttling."""
+        return limits.judge_limits(answer, self.codes)
+
+    def family(self, model: str) -> str:
+        """By classes of models."""
+        return limits.shared_by(model)
+
+    def counted(self, usage: Usage) -> tuple[int, int]:
+        """Without what was read from the cache."""
+        return limits.counted(usage)
+
+    def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
+        """`anthropic-ratelimit-*`, with resets in RFC 3339, or in epoch seconds."""
+        return limits.read_limits(headers, now)
+
+
+def _shape(refusal: Refusal) -> tuple[int, str]:
+    status = refusal.kind.status
+    default = "invalid_request_error" if status < 500 else "api_error"
+    status, kind = _TYPES.get(refusal.kind, (status, default))
+    return refusal.upstream_status or status, kind
+
+
+def _error(refusal: Refusal, call_id: str) -> bytes:
+    _, kind = _shape(refusal)
+    error = {"type": kind, "message": refusal.message}
+    return json.dumps({"type": "error", "error": error, "request_id": call_id}).encode()
+
+
+def _session(metadata: Mapping[str, object]) -> str | None:
+    """`metadata.user_id`, which some agents fill with JSON that holds a `session_id`."""
+    user = metadata.get("user_id")
+    if not isinstance(user, str):
+        return None
+    try:
+        inner = msgspec.json.decode(user)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return user[:256]
+    session = inner.get("session_id") if isinstance(inner, dict) else None
+    return session if isinstance(session, str) else user[:256]
+
+
+def _without_prefixes(path: str) -> tuple[str, bool]:
+    prefixed = False
+    while match := _PREFIX.match(path):
+        path, prefixed = path[match.end() :], True
+    return "/" + path.lstrip("/"), prefixed
+
+
+@hookimpl
+def sidecar_dialects() -> list[Dialect]:
+    """The Anthropic dialect."""
+    return [AnthropicDialect()]
+
+
+@hookimpl
+def sidecar_vendors() -> list[Vendor]:
+    """Anthropic."""
+    return [Anthropic()]

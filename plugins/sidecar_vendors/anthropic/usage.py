@@ -1,0 +1,79 @@
+"""Reads Anthropic's usage figures.
+
+`input_tokens` leaves out what was read from and written to caches, so the total is the sum of the
+three. In a stream, `message_delta` repeats figures cumulatively over `message_start`: per field the
+last one counts, and nothing is ever added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import structs
+
+from sidecar import Glance, JsonMeter, SseMeter, Usage, as_count, as_mapping, error_word
+from sidecar_vendors.anthropic.iterations import read_figures, served_by, with_iterations
+
+
+def read_usage(usage: Mapping[str, object], model: str | None = None) -> Usage | None:
+    """The normalised figures of a `usage` object; None when it holds none. `model` is the one that
+    the answer names: what `iterations` tell of another one is priced as that one's."""
+    figures = read_figures(usage)
+    if as_count(usage.get("input_tokens")) is None and figures.output_tokens is None:
+        return None
+    details = as_mapping(usage.get("output_tokens_details"))
+    # Fast mode is served in any tier, at its own price.
+    tier = "fast" if usage.get("speed") == "fast" else usage.get("service_tier")
+    whole = structs.replace(
+        figures,
+        reasoning_tokens=as_count(details.get("thinking_tokens")),
+        units=_tool_uses(as_mapping(usage.get("server_tool_use"))),
+        service_tier=tier if isinstance(tier, str) else None,
+    )
+    return with_iterations(whole, usage.get("iterations"), model)
+
+
+def _tool_uses(tools: Mapping[str, object]) -> tuple[tuple[str, int], ...]:
+    names = (("web_searches", "web_search_requests"), ("web_fetches", "web_fetch_requests"))
+    return tuple((unit, count) for unit, name in names if (count := as_count(tools.get(name))))
+
+
+class MessageMeter(JsonMeter):
+    """A message, a batch or a file as JSON."""
+
+    def read_answer(self, answer: Glance) -> None:
+        """`usage`, `model` and `id` stand at the top."""
+        reported = as_mapping(answer.usage)
+        if isinstance(answer.model, str):
+            self.model = served_by(reported.get("iterations")) or answer.model
+        self._usage = read_usage(reported, self.model)
+        self.error = error_word(answer.error)
+        if isinstance(answer.id, str):
+            self._created = (answer.id,)
+
+
+class MessagesMeter(SseMeter):
+    """A messages stream."""
+
+    wanted = (b"message_start", b"message_delta", b"message_stop", b"event: error", b'"error"')
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[str, object] = {}
+
+    def on_event(self, event: bytes, data: bytes) -> None:
+        """By the event's name, as the SDKs go by it."""
+        if event == b"message_stop":
+            self.finished = self.is_complete(data)
+        elif event == b"error":
+            self.error = error_word(self.read_object(data).get("error") or "error")
+            self.finished = True
+        elif event in {b"message_start", b"message_delta"}:
+            value = self.read_object(data)
+            message = as_mapping(value.get("message"))
+            if isinstance(model := message.get("model"), str):
+                self.model = model
+            reported = as_mapping(value.get("usage") or message.get("usage"))
+            self._seen |= {name: each for name, each in reported.items() if each is not None}
+            self.model = served_by(self._seen.get("iterations")) or self.model
+            self._usage = read_usage(self._seen, self.model)

@@ -1,0 +1,5 @@
+"""Google Gemini: dialect, usage and rate limits."""
+
+from sidecar_vendors.gemini.dialect import sidecar_dialects, sidecar_vendors
+
+__all__ = ["sidecar_dialects", "sidecar_vendors"]

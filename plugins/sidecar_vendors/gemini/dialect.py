@@ -1,0 +1,247 @@
+"""The Gemini dialect and Google's Gemini API.
+
+Paths and figures as the vendor's Python SDK (google-genai 3.4) has them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+from urllib.parse import unquote
+
+import msgspec
+
+from sidecar import (
+    ABSENT,
+    Answer,
+    Dialect,
+    Endpoint,
+    Facts,
+    Judgement,
+    Located,
+    Meter,
+    ModelAt,
+    ModelEntry,
+    NoMeter,
+    Refusal,
+    Refused,
+    Serving,
+    Vendor,
+    as_count,
+    hookimpl,
+    mapping,
+    peek,
+    text,
+    truth,
+)
+from sidecar_vendors.gemini import limits
+from sidecar_vendors.gemini.errors import error_body, status_of
+from sidecar_vendors.gemini.usage import GenerateMeter, StreamMeter
+from sidecar_vendors.openai.dialect import rows
+
+_VERSION = re.compile(r"/+(v1(?:beta|alpha)?\d*)(?=/)")
+_UPLOAD = re.compile(r"/+upload/(?:v1(?:beta|alpha)?\d*)/(\w+)")
+_COLON = re.compile(r":|%3a", re.IGNORECASE)
+_DEFAULT_VERSION = "v1beta"
+_VERBS: Mapping[str, Endpoint] = {
+    "generateContent": Endpoint("generate", ModelAt.PATH, counts=True),
+    "streamGenerateContent": Endpoint("stream", ModelAt.PATH, counts=True),
+    "countTokens": Endpoint("count_tokens", ModelAt.PATH, free=True),
+    "embedContent": Endpoint("embeddings", ModelAt.PATH, counts=True),
+    "batchEmbedContents": Endpoint("embeddings", ModelAt.PATH, counts=True),
+    "predict": Endpoint("predict", ModelAt.PATH, starts_work=True),
+    "predictLongRunning": Endpoint("predict", ModelAt.PATH, starts_work=True, creates="operation"),
+    "batchGenerateContent": Endpoint("batches", ModelAt.PATH, starts_work=True, creates="batch"),
+    "asyncBatchEmbedContent": Endpoint("batches", ModelAt.PATH, starts_work=True, creates="batch"),
+}
+_OTHER_VERB = Endpoint("other", ModelAt.PATH, starts_work=True)
+MODELS = Endpoint("models", lists_models=True)
+_MODEL = Endpoint("model", ModelAt.PATH)
+_OPERATION = Endpoint("operations", owned="operation", free=True)
+_UPLOADS = Endpoint("upload", creates="file", free=True)
+# An agent may stand in the place of a model.
+_INTERACTIONS = Endpoint("interactions", ModelAt.BODY, counts=True, creates="interaction",
+                         optional_model=True, starts_work=True)  # fmt: skip
+# Its model is written "models/NAME": it is checked, but not renamed.
+_CACHES = Endpoint("cached", ModelAt.EACH, creates="cache", optional_model=True, starts_work=True)
+_POST = {"interactions": _INTERACTIONS, "cachedContents": _CACHES}
+_OBJECTS = {
+    "files": Endpoint("files", owned="file", free=True),
+    "batches": Endpoint("batches", owned="batch", free=True),
+    "operations": _OPERATION,
+    "cachedContents": Endpoint("cached", owned="cache"),
+    "interactions": Endpoint("interactions", owned="interaction", free=True),
+}
+_KNOWN = frozenset({"tunedModels", "fileSearchStores", "auth_tokens"})
+# What nobody knows may be paid work: without a model in it, only a key of all models may start it.
+_OTHER = Endpoint("other", ModelAt.EACH, named=False, optional_model=True, starts_work=True)
+_READ_OTHER = Endpoint("other", named=False)
+
+_SSE = re.compile(r"(?:^|&)alt=sse(?:&|$)")
+_CLI_PATIENCE = 60.0
+"""Seconds without a head after which Gemini CLI asks again."""
+
+
+class _Body(msgspec.Struct):
+    generationConfig: msgspec.Raw = ABSENT  # noqa: N815 - Google's spelling
+    generation_config: msgspec.Raw = ABSENT
+
+
+class _Interaction(msgspec.Struct):
+    model: str | None = None
+    stream: msgspec.Raw = ABSENT
+    previous_interaction_id: msgspec.Raw = ABSENT
+
+
+class GeminiDialect(Dialect):
+    """Google's generateContent API, in any version."""
+
+    name: ClassVar[str] = "gemini"
+    marks: ClassVar[frozenset[str]] = frozenset({"x-goog-api-key", "x-goog-api-client"})
+    url_headers = Dialect.url_headers | {"x-goog-upload-url", "x-goog-upload-control-url"}
+    models_request = Located(MODELS, f"/{_DEFAULT_VERSION}/models")
+    models_query: ClassVar[str] = "pageSize=1000"
+    deadline_headers = ("x-server-timeout",)  # of all of a stream, in the asynchronous SDK
+
+    def locate(self, method: str, path: str) -> Located | None:
+        """`/{version}/models/{model}:{verb}` and the rest; without a version, the usual one."""
+        upload = _UPLOAD.match(path)
+        if upload is not None:
+            endpoint = _UPLOADS if upload[1] == "files" else _OTHER
+            return Located(endpoint, "/" + path.lstrip("/"))
+        version = _VERSION.match(path)
+        rest = "/" + (path[version.end() :] if version else path).lstrip("/")
+        own = f"/{version[1] if version else _DEFAULT_VERSION}{rest}"
+        first, _, tail = rest[1:].partition("/")
+        if first in {"models", "tunedModels"} and tail:
+            return _model(method, own, first, tail)
+        if first == "models":
+            return Located(MODELS, own) if method in {"GET", "HEAD"} else None
+        if method == "POST" and not tail and first in _POST:
+            return Located(_POST[first], own)
+        if first in _OBJECTS:
+            name = _COLON.split(unquote(tail).partition("/")[0])[0]
+            return Located(_OBJECTS[first], own, object_id=f"{first}/{name}" if name else None)
+        if version is None and first not in _KNOWN:
+            return None
+        return Located(_OTHER if method == "POST" else _READ_OTHER, own)
+
+    def read(self, endpoint: Endpoint, body: bytes) -> Facts:
+        """The model mostly stands in the path; of the body only the output bound matters then."""
+        streaming = endpoint.name == "stream"
+        if not body:
+            return Facts(streaming=streaming)
+        try:
+            if endpoint.model_at in {ModelAt.BODY, ModelAt.EACH}:
+                return _named_in(body)
+            found = peek(body, _Body)
+        except Refused:
+            return Facts(streaming=streaming)  # it can be routed, and Google explains it better
+        config = mapping(found.generationConfig) or mapping(found.generation_config)
+        bound = as_count(config.get("maxOutputTokens", config.get("max_output_tokens")))
+        return Facts(streaming=streaming, max_output=bound)
+
+    def meter(self, endpoint: Endpoint, content_type: str) -> Meter:
+        """A stream is events with `alt=sse`, and one JSON array without."""
+        if content_type.startswith("text/event-stream"):
+            return StreamMeter()
+        return GenerateMeter() if "json" in content_type else NoMeter()
+
+    def error(self, refusal: Refusal, call_id: str) -> tuple[int, bytes]:
+        """`{"error": {code, message, status, details}}`."""
+        return status_of(refusal), error_body(refusal, call_id)
+
+    def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
+        """Data alone: any `event:` line or comment breaks Google's clients."""
+        return b"data: " + error_body(refusal, call_id) + b"\r\n\r\n"
+
+    def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
+        """An empty event: comments and named events break Google's clients. Without `alt=sse` the
+        stream is a JSON array, for which there is none."""
+        return b"\r\n\r\n" if endpoint.name == "stream" and _SSE.search(query) else None
+
+    def patience(self, headers: Mapping[str, str]) -> float | None:
+        """Gemini CLI gives up after a minute, and does not say so."""
+        is_cli = headers.get("User-Agent", "").startswith("GeminiCLI")
+        return _CLI_PATIENCE if is_cli else super().patience(headers)
+
+    def models(self, entries: list[ModelEntry]) -> bytes:
+        """One page with everything."""
+        return b'{"models":[' + b",".join(map(_row, entries)) + b"]}"
+
+    def list_models(self, body: bytes) -> list[ModelEntry]:
+        """The rows of `models`, named without `models/`."""
+        found = rows(body, "models", "name")
+        return [ModelEntry(entry.id.removeprefix("models/"), entry.raw) for entry in found]
+
+
+def _model(method: str, own: str, first: str, tail: str) -> Located:
+    if tail.split("/")[1:2] == ["operations"]:
+        return Located(_OPERATION, own, object_id=f"{first}/{unquote(tail)}")
+    start = len(own) - len(tail)
+    # Only what is posted has a verb; names of models may hold colons too.
+    colon = _COLON.search(tail) if method == "POST" else None
+    end = len(own) if colon is None else start + colon.start()
+    endpoint = _MODEL if colon is None else _VERBS.get(tail[colon.end() :], _OTHER_VERB)
+    return Located(endpoint, own, unquote(own[start:end]), (start, end))
+
+
+def _named_in(body: bytes) -> Facts:
+    asked = peek(body, _Interaction)
+    model = (asked.model or "").removeprefix("models/")
+    return Facts(
+        models=(model,) if model else (),
+        streaming=truth(asked.stream),
+        previous_id=text(asked.previous_interaction_id),
+    )
+
+
+class Gemini(Vendor):
+    """Google's Gemini API, which also answers OpenAI's chat."""
+
+    name = "gemini"
+    title = "Google Gemini"
+    base_url = "https://generativelanguage.googleapis.com"
+    credential = "GEMINI_API_KEY"
+    also: ClassVar[tuple[str, ...]] = ("GOOGLE_API_KEY",)
+    price_list = "google"
+    serves: ClassVar[tuple[str, ...]] = ("openai",)
+    dialects: ClassVar[Mapping[str, Serving]] = {
+        "gemini": Serving(header="x-goog-api-key", scheme=""),
+        "openai": Serving(
+            frozenset({"chat", "embeddings", "models", "model", "images"}), add="/v1beta/openai"
+        ),
+    }
+
+    def judge(self, answer: Answer) -> Judgement:
+        """By the details of the error: a wrong key is a 400 here."""
+        return limits.judge_limits(answer)
+
+    def family(self, model: str) -> str:
+        """Every model has limits of its own, per project; some write it with `models/`."""
+        return model.rpartition("models/")[2]
+
+
+def _row(entry: ModelEntry) -> bytes:
+    if entry.raw is not None:
+        return entry.raw
+    row = {
+        "name": f"models/{entry.id}",
+        "displayName": entry.id,
+        "supportedGenerationMethods": ["generateContent", "countTokens"],
+    }
+    return json.dumps(row).encode()
+
+
+@hookimpl
+def sidecar_dialects() -> list[Dialect]:
+    """The Gemini dialect."""
+    return [GeminiDialect()]
+
+
+@hookimpl
+def sidecar_vendors() -> list[Vendor]:
+    """Google's Gemini API."""
+    return [Gemini()]

@@ -1,0 +1,45 @@
+"""Reads JSON answers whose figures are not those of a chat: embeddings, reranks and pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from sidecar import Glance, Usage, as_count, as_mapping
+from sidecar_vendors.openai.usage import AnswerMeter, with_tier
+
+
+class EmbeddingsMeter(AnswerMeter):
+    """A JSON answer of embeddings: all tokens are input, also where only their total is told, as
+    Voyage does."""
+
+    def read_answer(self, answer: Glance) -> None:
+        """Read `total_tokens` where nothing else is told."""
+        super().read_answer(answer)
+        usage = as_mapping(answer.usage)
+        if self._usage is None and (total := as_count(usage.get("total_tokens"))) is not None:
+            self._usage = with_tier(Usage(input_tokens=total), answer.service_tier)
+
+
+class PagesMeter(AnswerMeter):
+    """A JSON answer of Mistral's OCR, which counts pages; annotated ones have their own price."""
+
+    def read_bytes(self, data: bytes) -> None:
+        """Read `usage_info.pages_processed`; `data` holds the pages."""
+        super().read_bytes(data)
+        try:
+            found = msgspec.json.decode(data, type=_Pages)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return
+        pages = as_count(as_mapping(found.usage_info).get("pages_processed"))
+        if pages is not None:
+            annotated = found.document_annotation is not None
+            names = ("input_document_pages", *("input_annotated_document_pages",) * annotated)
+            self._usage = Usage(units=tuple((name, pages) for name in names))
+
+
+class _Pages(Struct):
+    usage_info: Any = None
+    document_annotation: Any = None

@@ -1,0 +1,345 @@
+"""The JSON log and the line of each call, written through a bounded queue."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import os
+import select
+import sys
+import time
+from collections import deque
+from functools import lru_cache
+from threading import Condition, Thread
+from typing import TextIO
+
+import msgspec
+
+from sidecar.humanize import NANO, dollars
+from sidecar.records import CallRecord, Outcome
+
+log = logging.getLogger("sidecar.call")
+
+_MAXIMUM = 256
+GATHER = 0.05
+"""Seconds that lines are gathered before they are written."""
+
+
+def log_call(record: CallRecord) -> None:
+    """Write the line of a finished call by way of the logging library."""
+    if log.isEnabledFor(logging.INFO):
+        log.info("call", extra={"call": record})
+
+
+class CallLog:
+    """Writes the lines of finished calls to a stream: on a terminal at once, else gathered for
+    `GATHER` seconds, since a system call a line would cost a tenth of a small call."""
+
+    def __init__(self, stream: TextIO | LogQueue) -> None:
+        self._stream = stream
+        self._human = stream.isatty()
+        self._lines: list[str] = []
+
+    def __call__(self, record: CallRecord) -> None:
+        """Take one call's line."""
+        now = record.started + record.duration
+        if self._human:
+            self._stream.write(f"{_clock(now)} {_safe(_call_text(record))}\n")
+            self._stream.flush()
+            return
+        fields = {"time": _stamp(now), "level": "info", "logger": log.name, **call_fields(record)}
+        if not self._lines:
+            asyncio.get_running_loop().call_later(GATHER, self.flush)
+        self._lines.append(msgspec.json.encode(fields).decode())
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        lines, self._lines = self._lines, []
+        if lines:
+            self._stream.write("\n".join(lines) + "\n")
+            self._stream.flush()
+
+
+def _clock(moment: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(moment))
+
+
+def _stamp(moment: float) -> str:
+    return f"{_second(int(moment))}.{int(moment % 1 * 1000):03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(moment: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
+
+
+class Lines(logging.Formatter):
+    """A line a record: `when level text` for people, or one JSON object."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        super().__init__()
+        self._as_json = as_json
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Control characters are escaped and long values cut: what is logged may come from a
+        client."""
+        call: CallRecord | None = getattr(record, "call", None)
+        if self._as_json:
+            return json.dumps(self._fields(record, call), ensure_ascii=True)
+        when = _clock(record.created)
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        text = _call_text(call) if call is not None else record.getMessage()
+        lines = [f"{when} {level}{_safe(line)}" for line in text.splitlines() or [""]]
+        if record.exc_info:
+            lines.append(self._trace(record))
+        return "\n".join(lines)
+
+    def _fields(self, record: logging.LogRecord, call: CallRecord | None) -> dict[str, object]:
+        fields: dict[str, object] = {
+            "time": _stamp(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        if call is not None:
+            return fields | call_fields(call)
+        fields["message"] = record.getMessage()[: 16 * _MAXIMUM]
+        if record.exc_info:
+            fields["trace"] = self._trace(record)
+        return fields
+
+    def _trace(self, record: logging.LogRecord) -> str:
+        """Where it happened, without the error's text: that may quote a request."""
+        kind, _, trace = record.exc_info or (None, None, None)
+        frames = []
+        while trace is not None:
+            code = trace.tb_frame.f_code
+            frames.append(f"{code.co_filename}:{trace.tb_lineno} {code.co_name}")
+            trace = trace.tb_next
+        return f"{getattr(kind, '__name__', '')} at " + " < ".join(reversed(frames))
+
+
+def call_fields(call: CallRecord) -> dict[str, object]:
+    """A call as the log shows it."""
+    return {
+        "call": call.call_id,
+        "key": call.key or None,
+        "caller": _caller(call) or None,
+        "provider": call.provider or None,
+        "endpoint": call.endpoint or None,
+        "model": None if call.model_asked is None else call.model_asked[:_MAXIMUM],
+        "status": call.status,
+        "outcome": call.outcome.value,
+        "ms": round(call.duration * 1000),
+        "input_tokens": None if call.usage is None else call.usage.input_tokens,
+        "output_tokens": None if call.usage is None else call.usage.output_tokens,
+        "cost_usd": None if call.cost is None else call.cost.charged / NANO,
+        "reason": call.reason[:_MAXIMUM] or None,
+    }
+
+
+def _caller(call: CallRecord) -> str:
+    """`claude@sidecar`: the program that called and its repository, as far as they are known."""
+    who = call.caller
+    if who is None:
+        return ""
+    return f"{who.program}@{who.repo}" if who.repo else who.program
+
+
+def _call_text(call: CallRecord) -> str:
+    fields = call_fields(call)
+    words = [
+        str(fields["status"]),
+        call.key or "-",
+        f"{call.endpoint or call.method} {fields['model'] or ''}".strip(),
+        f"via {call.provider}" if call.provider else "",
+        f"by {fields['caller']}" if fields["caller"] else "",
+        f"{fields['ms']} ms",
+    ]
+    if call.usage is not None:
+        words.append(f"{call.usage.input_tokens or 0}+{call.usage.output_tokens or 0} tokens")
+    if call.cost is not None:
+        words.append(dollars(call.cost.charged))
+    if call.outcome is not Outcome.OK:
+        words.append(f"{call.outcome.value}: {fields['reason'] or ''}".rstrip(": "))
+    return "  ".join(word for word in words if word) + f"  {call.call_id}"
+
+
+def _safe(text: str) -> str:
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+class _NoQuotes(logging.Filter):
+    """Keeps the libraries' logs, less the errors that quote what was on the wire."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = None
+        record.exc_text = None
+        return record.levelno >= logging.WARNING
+
+
+def set_up_logging(stream: TextIO | None = None, level: int = logging.INFO) -> None:
+    """Log to `stream` (stderr): lines for people on a terminal, JSON objects otherwise."""
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(Lines(as_json=not stream.isatty()))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("sidecar").setLevel(level)
+    for name in ("aiohttp", "asyncio"):
+        logging.getLogger(name).addFilter(_NoQuotes())
+    for name in ("aiohttp.server", "aiohttp.client", "aiohttp.internal", "aiohttp.web"):
+        logging.getLogger(name).addFilter(_NoQuotes())
+
+
+MAX_QUEUE_BYTES = 1 << 20
+"""About 3,000 lines of calls."""
+WRITE_BYTES = 1 << 16
+"""Bytes written together; more would only be in the pipe's way."""
+
+
+class LogQueue(io.TextIOBase):
+    """A text stream over the file descriptor `handle`, whose `write` never blocks or raises.
+
+    `handle` is left open. `max_bytes` bounds what waits, besides the piece being written.
+    """
+
+    def __init__(self, handle: int, max_bytes: int = MAX_QUEUE_BYTES) -> None:
+        super().__init__()
+        self._handle = handle
+        self._max_bytes = max_bytes
+        self._is_terminal = _is_terminal(handle)
+        self._pieces: deque[bytes] = deque()
+        self._bytes = 0
+        self._writing = False
+        self._closing = False
+        self._dropped = 0
+        self._reported = 0
+        self._changed = Condition()
+        self._thread = Thread(target=self._run, name="sidecar-log", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """The number of lines dropped since the start."""
+        return self._dropped
+
+    def writable(self) -> bool:
+        """Return True: it is a stream to write to."""
+        return True
+
+    def isatty(self) -> bool:
+        """Return whether the lines go to a terminal."""
+        return self._is_terminal
+
+    def fileno(self) -> int:
+        """Return the file descriptor that is written to."""
+        return self._handle
+
+    def write(self, text: str) -> int:
+        """Queue `text`, or drop it when the queue is full."""
+        piece = text.encode("utf-8", "backslashreplace")
+        with self._changed:
+            if self._bytes + len(piece) > self._max_bytes or self._closing:
+                self._dropped += text.count("\n")
+            elif piece:
+                self._pieces.append(piece)
+                self._bytes += len(piece)
+                self._changed.notify_all()
+        return len(text)
+
+    def finish(self, patience: float) -> bool:
+        """Take no more lines, wait at most `patience` seconds until all are written, and return
+        whether they are."""
+        until = time.monotonic() + patience
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            while self._pieces or self._writing:
+                left = until - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(left)
+        return True
+
+    def _run(self) -> None:
+        while (piece := self._next()) is not None:
+            written = _write_all(self._handle, piece)
+            with self._changed:
+                self._writing = False
+                if not written:
+                    self._dropped += piece.count(b"\n")
+                elif not self._pieces:
+                    self._report()
+                self._changed.notify_all()
+
+    def _next(self) -> bytes | None:
+        """Return the next bytes to write, joined from what waits; None at the end."""
+        with self._changed:
+            while not self._pieces and not self._closing:
+                self._changed.wait()
+            parts: list[bytes] = []
+            size = 0
+            while self._pieces and size < WRITE_BYTES:
+                part = self._pieces.popleft()
+                parts.append(part)
+                size += len(part)
+            self._bytes -= size
+            self._writing = bool(parts)
+            return b"".join(parts) or None
+
+    def _report(self) -> None:
+        """Queue a line with the number of lines dropped since the last such line, if any."""
+        missing = self._dropped - self._reported
+        if not missing:
+            return
+        self._reported = self._dropped
+        text = f"{missing} log lines were dropped, because nobody read the log"
+        if self._is_terminal:
+            line = f"{time.strftime('%H:%M:%S')} warning: {text}"
+        else:
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
+            line = json.dumps(
+                {"time": stamp, "level": "warning", "logger": "sidecar", "message": text}
+            )
+        piece = f"{line}\n".encode()
+        self._pieces.append(piece)
+        self._bytes += len(piece)
+
+
+def open_standard_streams() -> None:
+    """Open `/dev/null` in place of standard streams that were closed at start.
+
+    A database or a socket would otherwise get their numbers, and whatever is printed.
+    """
+    for handle in (0, 1, 2):
+        try:
+            os.fstat(handle)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _is_terminal(handle: int) -> bool:
+    try:
+        return os.isatty(handle)
+    except OSError:
+        return False
+
+
+def _write_all(handle: int, data: bytes) -> bool:
+    """Write `data`, blocking; return False when the other end is gone or the descriptor is bad."""
+    view = memoryview(data)
+    while view:
+        try:
+            try:
+                view = view[os.write(handle, view) :]
+            except BlockingIOError:  # a process that shares it made it non-blocking
+                select.select([], [handle], [])
+        except (OSError, ValueError):  # ValueError: more than select can watch
+            return False
+    return True

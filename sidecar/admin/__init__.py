@@ -1,0 +1,1 @@
+"""The admin API for the CLI and the console."""

@@ -1,0 +1,107 @@
+"""What the metrics read at each scrape from the parts that keep it themselves. Counts nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from sidecar.config.credentials import Vault
+from sidecar.config.manager import Configuration
+from sidecar.config.model import Urgency
+from sidecar.http.body_memory import BodyMemory
+from sidecar.metrics.metrics import Metrics
+from sidecar.plugin_api.manager import Registry
+from sidecar.scheduling.limiter import RetryBudget, Unit
+from sidecar.scheduling.pauses import in_words
+from sidecar.scheduling.scheduler import Scheduler
+from sidecar.scheduling.vendor_quota import Bucket, per
+
+Figures = Iterator[tuple[tuple[str, ...], float]]
+
+
+def read_parts(
+    metrics: Metrics, configuration: Configuration, vault: Vault, registry: Registry
+) -> None:
+    """Have the metrics ask the configuration and the plugins."""
+
+    def available() -> Figures:
+        for name, provider in configuration.current().providers.items():
+            yield (name,), not vault.unavailable(provider)
+
+    metrics.read("sidecar_provider_available", available)
+    metrics.read(
+        "sidecar_plugin_failures_total",
+        lambda: (((name,), count) for name, count in registry.failures.items()),
+    )
+
+
+def read_bodies(metrics: Metrics, bodies: BodyMemory) -> None:
+    """Have the metrics ask how much memory request bodies take."""
+    metrics.read(
+        "sidecar_request_body_bytes",
+        lambda: ((("memory",), bodies.held), (("file",), bodies.in_files)),
+    )
+    metrics.read("sidecar_request_body_limit_bytes", lambda: (((), bodies.ceiling),))
+    metrics.read("sidecar_request_bodies_waiting", lambda: (((), bodies.waiting),))
+
+
+def read_log(metrics: Metrics, dropped: Callable[[], int]) -> None:
+    """Have the metrics ask how many lines are missing from the log."""
+    metrics.read("sidecar_log_lines_dropped_total", lambda: (((), dropped()),))
+
+
+def read_scheduler(metrics: Metrics, scheduler: Scheduler, retries: RetryBudget) -> None:
+    """Have the metrics ask who waits, what is left and what is shut."""
+    metrics.read("sidecar_calls_waiting", lambda: _waiting(scheduler))
+    metrics.read("sidecar_leases_granted_total", lambda: iter([((), scheduler.granted)]))
+    metrics.read("sidecar_lease_waits_total", lambda: _by_kind(scheduler.waits))
+    metrics.read("sidecar_lease_refusals_total", lambda: _by_kind(scheduler.refusals))
+    metrics.read("sidecar_limit_used_ratio", lambda: _ratios(scheduler))
+    metrics.read(
+        "sidecar_vendor_quota_left",
+        lambda: ((names, max(0.0, b.left(now))) for names, b, now in _buckets(scheduler)),
+    )
+    metrics.read(
+        "sidecar_vendor_quota_limit",
+        lambda: ((names, b.limit) for names, b, _ in _buckets(scheduler)),
+    )
+    metrics.read("sidecar_cooldown_seconds", lambda: _cooldowns(scheduler))
+    metrics.read("sidecar_paused", lambda: (((in_words(h.held),), 1.0) for h in scheduler.holds))
+    metrics.read("sidecar_network_up", lambda: iter([((), not scheduler.network.gone)]))
+    metrics.read("sidecar_retry_budget_left", lambda: iter([((), retries.left)]))
+
+
+def _waiting(scheduler: Scheduler) -> Figures:
+    counts = Counter(waiter.urgency for waiter in scheduler.admission)
+    return (((each.name.lower(),), counts[each]) for each in Urgency)
+
+
+def _by_kind(counts: Counter[str]) -> Figures:
+    return (((kind,), count) for kind, count in counts.items())
+
+
+def _ratios(scheduler: Scheduler) -> Figures:
+    now = scheduler.now()
+    for name, window in scheduler.limits:
+        window.slide(now)
+        # Of a budget what was spent: what is only reserved comes back.
+        used = window.settled if window.unit is Unit.MONEY else window.used
+        ratio = 1.0 if window.limit <= 0 else used / window.limit
+        yield (window.scope, window.kind, name[-1]), max(0.0, ratio)
+
+
+def _buckets(scheduler: Scheduler) -> Iterator[tuple[tuple[str, ...], Bucket, float]]:
+    now = scheduler.now()
+    for account in scheduler.accounts:
+        for limit, bucket in account.buckets.items():
+            if bucket.known(now):
+                names = (account.provider, account.credential, account.family, per(*limit))
+                yield names, bucket, now
+
+
+def _cooldowns(scheduler: Scheduler) -> Figures:
+    now = scheduler.now()
+    for account in scheduler.accounts:
+        if account.cooldown.cooling:
+            names = (account.provider, account.credential, account.family)
+            yield names, max(0.0, account.cooldown.until - now)

@@ -1,0 +1,94 @@
+"""The admin side: /metrics and health for everybody on loopback, the console for its sessions, and
+the API for our own commands.
+
+The commands' API is on the unix socket alone, which only this user can open; over TCP the same API
+is the console's, behind a token. No answer carries a CORS header.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from sidecar.admin.console.front import Console
+from sidecar.config.credentials import Vault
+from sidecar.config.manager import Configuration
+from sidecar.errors import Kind, Refused
+from sidecar.http import responses
+from sidecar.http.request_guard import Door
+from sidecar.metrics.metrics import CONTENT_TYPE, Metrics
+
+API = "/api/"
+SCRAPES = "X-Prometheus-Scrape-Timeout-Seconds"
+"""Sent by Prometheus, and by what scrapes in its place, with every scrape; by no person."""
+
+Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+@dataclass(slots=True)
+class Admin:
+    """The handlers of the admin listener and of the unix socket."""
+
+    console: Console
+    configuration: Configuration
+    vault: Vault
+    metrics: Metrics
+    draining: Callable[[], bool]
+    door: Door
+
+    async def over_tcp(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Figures, health, and the console."""
+        path = request.raw_path.partition("?")[0]
+        if self.console.serves(path):
+            return await self.console.over_tcp(request, path)
+        try:
+            self.door.check(request.method, request.raw_path, request.headers)
+            return await self._open(request, path)
+        except Refused as refused:
+            return responses.plain(refused.refusal)
+
+    async def over_socket(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Figures, health, and the API."""
+        path = request.raw_path.partition("?")[0]
+        if path.startswith(API):
+            return await self.console.over_socket(request, path.removeprefix(API))
+        try:
+            return await self._open(request, path)
+        except Refused as refused:
+            return responses.plain(refused.refusal)
+
+    async def _open(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        routes: dict[str, Answer] = {
+            "/metrics": self._metrics,
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+        }
+        answer = routes.get(path)
+        if answer is None:
+            raise Refused(Kind.NOT_FOUND, f"there is no {path[:80]} here; try {', '.join(routes)}")
+        if request.method not in {"GET", "HEAD"}:
+            raise Refused(Kind.METHOD_NOT_ALLOWED, f"{path} is read with GET")
+        return await answer(request)
+
+    async def _metrics(self, request: web.BaseRequest) -> web.StreamResponse:
+        token = self.configuration.current().server.metrics_token
+        if token is not None:
+            secret = self.vault.secret(token)
+            sent = request.headers.get("Authorization", "")
+            wanted = "" if secret is None else f"Bearer {secret.reveal()}"
+            if not wanted or not hmac.compare_digest(sent.encode(), wanted.encode()):
+                raise Refused(Kind.INVALID_KEY, "/metrics needs the token of server.metrics_token")
+        body = await self.metrics.render(from_zero=SCRAPES in request.headers)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+
+    async def _healthz(self, _: web.BaseRequest) -> web.StreamResponse:
+        stale = bool(self.configuration.standing.problems)
+        return web.json_response({"status": "ok", "config": "stale" if stale else "current"})
+
+    async def _readyz(self, _: web.BaseRequest) -> web.StreamResponse:
+        if self.draining():
+            raise Refused(Kind.DRAINING, "shutting down")
+        return web.json_response({"status": "ready"})

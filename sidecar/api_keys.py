@@ -1,0 +1,91 @@
+"""The text of a local key: how it is made, recognised and hashed. Never stored, never compared.
+
+`sk-sidecar-`, 43 base62 characters of 256 random bits, and 6 of a CRC-32 over all before them: so a
+key can be told from anything else in a file or a repository without knowing it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import string
+import zlib
+from collections.abc import Collection, Iterator
+from urllib.parse import unquote_to_bytes
+
+PREFIX = "sk-sidecar-"
+_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_RANDOM = 43
+_CHECK = 6
+LENGTH = len(PREFIX) + _RANDOM + _CHECK
+"""Characters of a key."""
+_SHAPE = re.compile(rb"sk-sidecar-[0-9A-Za-z]{%d}" % (_RANDOM + _CHECK))
+
+
+def mint() -> str:
+    """A new key's text, with 256 bits from the system's randomness."""
+    body = PREFIX + _base62(secrets.randbits(256), _RANDOM)
+    return body + _checksum(body.encode())
+
+
+def digest(text: str) -> bytes:
+    """The SHA-256 by which a key is known. Enough for 256 random bits: nothing can be guessed."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
+def looks_like_key(text: str) -> bool:
+    """Whether this is a well-formed key and nothing else."""
+    return any(found == text for found in find_keys(text.encode("utf-8", "replace")))
+
+
+def find_keys(text: bytes) -> Iterator[str]:
+    """Every well-formed key in `text`, in order, also one that is glued to what follows; the
+    checksum leaves no chance finds."""
+    for match in _SHAPE.finditer(text):
+        found = match.group()
+        if found[-_CHECK:].decode() == _checksum(found[:-_CHECK]):
+            yield found.decode()
+
+
+def _checksum(body: bytes) -> str:
+    return _base62(zlib.crc32(body), _CHECK)
+
+
+def _base62(number: int, width: int) -> str:
+    digits = []
+    for _ in range(width):
+        number, rest = divmod(number, 62)
+        digits.append(_ALPHABET[rest])
+    return "".join(reversed(digits))
+
+
+PREFIX_BYTES = PREFIX.encode()
+_DECODED_TIMES = 2
+"""How often a value is percent-decoded to look for a key: an address may hold an address."""
+SHORT_KEY_CHARS = 8
+"""A key whose text somebody chose, and chose shorter than this, is looked for as a word of its own:
+it may be a part of many."""
+
+
+def holds_key(value: bytes, texts: Collection[bytes]) -> bool:
+    """Return whether one of `texts`, or any well-formed local key, stands anywhere in `value`, as
+    it is or percent-encoded."""
+    for _ in range(_DECODED_TIMES + 1):
+        for text in texts:
+            if text in value and _stands_in(text, value):
+                return True
+        if PREFIX_BYTES in value and any(find_keys(value)):
+            return True
+        if b"%" not in value and b"+" not in value:
+            return False
+        value = unquote_to_bytes(value.replace(b"+", b" "))
+    return False
+
+
+def _stands_in(text: bytes, value: bytes) -> bool:
+    """Whether it does so by itself, and not as a part of other words."""
+    return (
+        len(text) >= SHORT_KEY_CHARS
+        or re.search(rb"(?<![\w-])" + re.escape(text) + rb"(?![\w-])", value) is not None
+    )

@@ -1,0 +1,70 @@
+"""The git repository and branch of a directory, by git's files alone: no command is run.
+
+A repository is called by the name of its own directory, also in its worktrees; its configuration
+is never read, since the address of a remote may hold a password.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import PurePosixPath
+
+from sidecar.files import read_start
+
+MOST_LEVELS = 64
+LONGEST_FILE = 4096
+LONGEST_HEAD = 1024
+SHORT = 7
+"""Characters of a commit's hash where there is no branch."""
+
+_HASH = re.compile(rb"(?:[0-9a-f]{40}|[0-9a-f]{64})")
+_ELSEWHERE = b"refs/heads/.invalid"
+"""What HEAD says in repositories that keep their branches in a table (`reftable`)."""
+
+
+def find_repository(directory: str) -> tuple[str, str]:
+    """The repository that `directory` belongs to, and its branch, or the short hash of a commit
+    where there is none. ("", "") outside of any; the branch is "" where it cannot be read."""
+    top = PurePosixPath(directory)
+    for level in (top, *top.parents)[:MOST_LEVELS]:
+        git = f"{level}/.git"
+        if os.path.isdir(git):
+            branch = read_head(read_start(f"{git}/HEAD", LONGEST_HEAD))
+            if branch is not None:
+                return level.name, branch
+        elif (target := _target(level)) is not None:
+            branch = read_head(read_start(f"{target}/HEAD", LONGEST_HEAD))
+            return (_name(level, target), branch) if branch is not None else ("", "")
+    return "", ""
+
+
+def read_head(head: bytes) -> str | None:
+    """The branch that git's file HEAD names, "" for one that stands elsewhere, a short hash
+    without a branch; None when it is no such file."""
+    words = head.split()
+    if len(words) == 2 and words[0] == b"ref:" and words[1].startswith(b"refs/"):
+        ref = words[1]
+        return "" if ref == _ELSEWHERE else os.fsdecode(ref.removeprefix(b"refs/heads/"))
+    if len(words) == 1 and _HASH.fullmatch(words[0]):
+        return words[0][:SHORT].decode()
+    return None
+
+
+def _target(level: PurePosixPath) -> str | None:
+    """Where a file `.git` (of a worktree or a submodule) points to."""
+    text = read_start(f"{level}/.git", LONGEST_FILE).rstrip(b"\r\n")
+    if not text.startswith(b"gitdir: ") or b"\0" in text or b"\n" in text:
+        return None
+    return os.path.join(level, os.fsdecode(text.removeprefix(b"gitdir: ")))
+
+
+def _name(level: PurePosixPath, target: str) -> str:
+    """By the repository that a worktree was made of; anything else by its own directory."""
+    common = os.fsdecode(read_start(f"{target}/commondir", LONGEST_FILE).rstrip(b"\r\n"))
+    if not common:
+        return level.name
+    home = PurePosixPath(os.path.normpath(os.path.join(target, common)))
+    if home.name.startswith("."):  # `.git`, or a bare one hidden beside its worktrees
+        return home.parent.name
+    return home.name.removesuffix(".git")

@@ -1,0 +1,121 @@
+"""Puts a changed configuration in place and makes sure that the running process took it over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sidecar.admin.agent_setup import line_for
+from sidecar.cli.client import LiveError, base_of, find_live
+from sidecar.cli.key_fields import row, times_of
+from sidecar.cli.options import REFUSED, Opened, fail, need_file, note, open_config
+from sidecar.config.loader import difference
+from sidecar.config.manager import digest_of, understand
+from sidecar.config.model import Key, Snapshot
+from sidecar.errors import ConfigError, EditRefused
+from sidecar.files import edit_lock, replace_file
+from sidecar.humanize import NEVER_USED
+
+NOT_TAKEN_OVER = 1
+"""Exit status: the file is written, and the process that runs does not serve it."""
+
+
+def open_to_change(config: Path, state: Path, *, asks: bool = False) -> Opened:
+    """Read and understand the file; a wrong one ends the command, with nothing changed.
+
+    Commands that change it go one after the other, each to its end. With `asks` this one waits for
+    a person, and makes no other wait.
+    """
+    need_file(config)
+    if not asks:
+        click.get_current_context().with_resource(edit_lock(state))
+    try:
+        return open_config(config)
+    except SystemExit:
+        note(f"{config} must be mended first (sidecar edit); nothing was changed")
+        raise
+
+
+def note_difference(old: Snapshot, new: Snapshot) -> None:
+    """Say what an edit comes to."""
+    for line in difference(old, new) or ["nothing that matters changed"]:
+        note(line)
+
+
+def put_in_place(opened: Opened, new: bytes, state: Path) -> Snapshot:
+    """Write the new text, return what it means once the running process serves it.
+
+    Ends with status 2, with the old file in place, when the new text is wrong or the file was
+    changed meanwhile; with status 1 when the process does not take it over.
+    """
+    snapshot = write(opened, new)
+    confirm(opened.path, new, state)
+    return snapshot
+
+
+def write(opened: Opened, new: bytes) -> Snapshot:
+    """Write the new text, if it is right and nobody changed the file meanwhile; else status 2."""
+    try:
+        snapshot = understand(new, opened.path, opened.registry)
+        if new != opened.text:
+            replace_file(opened.path, opened.text, new)
+    except ConfigError as error:
+        note(str(error))
+        note("nothing was changed")
+        raise SystemExit(REFUSED) from None
+    except EditRefused as error:
+        fail(str(error))
+    return snapshot
+
+
+def confirm(config: Path, text: bytes, state: Path) -> None:
+    """Return once the running process serves `text`, or say that none runs. Ends with status 1
+    when one runs and does not take it over."""
+    try:
+        live = find_live(state)
+        if live is None:
+            note(f"no process runs with {state}; this is in force when `sidecar serve` starts")
+            return
+        answer = live.post("api", "reload")
+        if answer["digest"] == digest_of(text):
+            return
+        served = Path(live.get("/api/status")["config"]["file"])
+    except LiveError as error:
+        fail(f"the file is written, but {error}", NOT_TAKEN_OVER)
+    for problem in answer["problems"]:
+        note(problem)
+    if served.resolve() != config.resolve():
+        fail(f"the file is written, but the process that runs serves {served}", NOT_TAKEN_OVER)
+    fail("the file is written, but the process that runs did not take it over", NOT_TAKEN_OVER)
+
+
+def edited(change: Callable[[], bytes]) -> bytes:
+    """The changed text, or status 2 with the reason."""
+    try:
+        return change()
+    except EditRefused as error:
+        fail(f"{error}; nothing was changed")
+
+
+def show_new(key: Key, snapshot: Snapshot, text: str, state: Path, *, as_json: bool) -> None:
+    """Print a new text, once, and the line that points an agent at it."""
+    if as_json:
+        click.echo(json.dumps(row(key, times_of(state).get(key.name, NEVER_USED), text)))
+        return
+    click.echo(text)
+    note(f'key "{key.name}" of group "{key.group.name}"; its text is shown only now')
+    dialect = next(iter(key.group.vendor.dialects))
+    line = line_for(dialect, base_of(snapshot, state), "…")
+    note(f"for an agent, with that text for …:  {line}")
+
+
+def show_done(told: str, fields: dict[str, Any], *, as_json: bool) -> None:
+    """Say what was done, or print the key as it is now."""
+    if as_json:
+        click.echo(json.dumps(fields))
+    else:
+        note(told)

@@ -1,0 +1,101 @@
+"""Talks to the running process, over the unix socket that only this user can open."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import json
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from sidecar.config.model import Snapshot
+from sidecar.errors import SidecarError
+from sidecar.files import is_held, socket_of
+from sidecar.http.listeners import from_here
+
+TIMEOUT = 10.0
+"""Seconds for an answer: a reload waits until the file has settled, and reads all of it."""
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
+"""Nobody listens there."""
+
+
+class LiveError(SidecarError):
+    """The process answered with an error, or not at all; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The process that serves with this state."""
+
+    path: Path
+
+    def get(self, path: str, *, timeout: float = TIMEOUT, **query: str) -> Any:
+        """A JSON answer within `timeout` seconds. Raises `LiveError`."""
+        return self._ask("GET", f"{path}?{urlencode(query)}" if query else path, timeout)
+
+    def post(self, *parts: str) -> Any:
+        """The JSON answer to an order. Raises `LiveError`."""
+        return self._ask("POST", "/" + "/".join(quote(part, safe="") for part in parts), TIMEOUT)
+
+    def _ask(self, method: str, target: str, timeout: float) -> Any:
+        connection = _Connection(self.path, timeout)
+        try:
+            connection.request(method, target)
+            answer = connection.getresponse()
+            body = json.loads(answer.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise LiveError(f"the process at {self.path} does not answer: {error}") from None
+        finally:
+            connection.close()
+        if answer.status != http.HTTPStatus.OK:
+            raise LiveError(str(body.get("error", {}).get("message", answer.status)))
+        return body
+
+
+def find_live(state: Path) -> Live | None:
+    """The process that serves with this state; None when there is none. Raises `LiveError` when
+    one may be there that cannot be asked."""
+    path = socket_of(state)
+    if path is None:
+        if not is_held(state):
+            return None
+        raise LiveError(
+            f"the process with {state} cannot be asked: nothing says where its socket is"
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(TIMEOUT)
+        try:
+            probe.connect(str(path))
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise LiveError(
+                f"the process at {path} cannot be asked: {error.strerror or error}"
+            ) from None
+    return Live(path)
+
+
+def base_of(snapshot: Snapshot, state: Path | None = None) -> str:
+    """Where agents connect: where the process with that state listens, or else what the file
+    says."""
+    base = f"http://{snapshot.server.listen[0]}"
+    with suppress(LiveError):
+        live = None if state is None else find_live(state)
+        if live is not None:
+            base = str(live.get("/api/status")["listen"][0])
+    return from_here(base)
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))

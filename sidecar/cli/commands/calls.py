@@ -1,0 +1,182 @@
+"""`sidecar why` and `sidecar explain`: one past call, or one hypothetical call."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import click
+
+from sidecar.admin.introspect.dry_run import Outlook, supposed
+from sidecar.admin.introspect.explain import explain
+from sidecar.admin.introspect.live import Board
+from sidecar.cli.client import find_live
+from sidecar.cli.commands.usage import open_books
+from sidecar.cli.options import (
+    config_option,
+    fail,
+    json_option,
+    note,
+    open_config,
+    state_option,
+    the_key,
+    vault_for,
+)
+from sidecar.cli.params import COUNT, KEY
+from sidecar.cli.render.explain import explained
+from sidecar.config.model import Snapshot
+from sidecar.humanize import UNKNOWN, ago, count, printable, when
+from sidecar.ledger.reports.export import as_json as to_json
+from sidecar.ledger.reports.trace import in_dollars, latest, tell, trail
+from sidecar.pricing import price_list
+from sidecar.pricing.prices import Prices
+from sidecar.proxy.in_flight import LiveCalls
+from sidecar.routing.affinity import Affinity
+from sidecar.scheduling.limiter import RetryBudget
+from sidecar.scheduling.scheduler import Scheduler, Sources
+
+LATEST = 20
+
+
+@click.command("why")
+@click.argument("call_id", required=False)
+@json_option
+@state_option
+def why_command(call_id: str | None, as_json: bool, state: Path) -> None:
+    """Tell a call's whole story: who asked, what was tried, what it waited for, used and cost.
+
+    CALL_ID stands in the header x-sidecar-call of the answer and in the log. Without one, the
+    latest calls are listed.
+
+    \b
+    Examples:
+      sidecar why
+      sidecar why call_1f2e3d4c5b
+    """
+    with open_books(state) as books:
+        if call_id is None:
+            calls = latest(books, LATEST)
+            click.echo(to_json(calls)) if as_json else _list(calls)
+            return
+        story = trail(books, call_id.strip())
+    if story is None:
+        fail(
+            f"{call_id!a} is not on the books: it may still be running, or be older than the calls "
+            "that are kept (the latest ones: sidecar why)"
+        )
+    if as_json:
+        click.echo(to_json(story))
+        return
+    for title, text in _lines(story):
+        click.echo(f"{title:9} {printable(text)}".rstrip())
+
+
+def _list(calls: list[dict[str, Any]]) -> None:
+    from sidecar.cli.render.tables import print_table
+
+    now = time.time()
+    print_table(
+        ("call", "began", "key", "model", "provider", "status", "outcome", "tokens", "cost"),
+        [
+            [
+                call["call_id"],
+                ago(datetime.fromisoformat(call["started"]).timestamp(), now),
+                call["key"] or "-",
+                printable(call["model"] or "-"),
+                call["provider"] or "-",
+                str(call["status"]),
+                call["outcome"],
+                _in_and_out(call),
+                "-" if call["usage"] == "none" else in_dollars(call["cost_usd"]),
+            ]
+            for call in calls
+        ],
+        right={5, 7, 8},
+    )
+
+
+def _in_and_out(call: dict[str, Any]) -> str:
+    if call["usage"] in {"none", "unknown"}:
+        return "-" if call["usage"] == "none" else UNKNOWN
+    return f"{count(call['input_tokens'])} + {count(call['output_tokens'])}"
+
+
+def _lines(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    began = datetime.fromisoformat(story["started"]).timestamp()
+    yield "call", f"{story['call_id']}, began {when(began, time.time())}"
+    yield from tell(story)
+
+
+@click.command("explain")
+@click.option("--key", "name", type=KEY, required=True, help="The key that would call.")
+@click.option("--model", required=True, help="The model it would ask for.")
+@click.option("--session", metavar="ID", help="The conversation it would belong to.")
+@click.option("--size", type=COUNT, help="Bytes of its request, such as 120k.")
+@click.option("--max-output", type=COUNT, help="The bound on its output, in tokens.")
+@json_option
+@config_option
+@state_option
+def explain_command(
+    name: str, model: str, session: str | None, size: int | None, max_output: int | None,
+    as_json: bool, config: Path, state: Path,
+) -> None:  # fmt: skip
+    """Show what would become of a call now: where it may go, and what stands on the way.
+
+    Asks the running process; without one, goes by the file and this shell's environment, and knows
+    nothing of what is used.
+
+    \b
+    Examples:
+      sidecar explain --key codex --model gpt-5-mini
+      sidecar explain --key codex --model gpt-5-mini --size 120k --json
+    """
+    given = {"model": model, "session": session, "size": size, "max_output": max_output}
+    asked = {field: str(value) for field, value in given.items() if value is not None}
+    live = find_live(state)
+    if live is None:
+        from sidecar.cli.commands.calls import explain_by_file
+
+        found = explain_by_file(name, asked, config, state)
+    else:
+        found = live.get(f"/api/explain?{urlencode({'key': name} | asked)}")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        for line in explained(found):
+            click.echo(printable(line))
+
+
+def explain_by_file(name: str, asked: dict[str, str], config: Path, state: Path) -> dict[str, Any]:
+    """What `explain` says, of a process that might be started now."""
+    opened = open_config(config)
+    call = supposed(the_key(opened.snapshot, name), asked)
+    usable = vault_for(opened.snapshot).usable
+    outlook = _outlook(opened.snapshot, state)
+    note("no process runs: this goes by the file and this shell's environment")
+    return explain(call, opened.registry.dialects, usable, outlook)
+
+
+def _outlook(snapshot: Snapshot, state: Path) -> Outlook:
+    """What can be seen without a process: the limits as they are written, and what is paused."""
+    clock = time.monotonic
+    prices = Prices(price_list.load(), time.time)
+    prices.reconcile(snapshot)
+    sources = Sources(clock, time.time, lambda: 0.0, _no_timer)
+    scheduler = Scheduler(sources, prices, _forget, state)
+    scheduler.limits.reconcile(snapshot)
+    live = LiveCalls(clock, time.time)
+    board = Board(scheduler, live, RetryBudget(clock), time.time, known=False)
+    return Outlook(board, Affinity(clock))
+
+
+def _forget(_: object) -> None:
+    """Nothing is counted here."""
+
+
+def _no_timer(*_: object) -> Any:
+    raise AssertionError("nobody waits without a process")

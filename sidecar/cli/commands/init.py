@@ -1,0 +1,251 @@
+"""`sidecar init` and `sidecar demo`: write a first configuration."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
+
+from sidecar.admin.agent_setup import line_for
+from sidecar.api_keys import digest, looks_like_key, mint
+from sidecar.cli.apply import write
+from sidecar.cli.client import base_of
+from sidecar.cli.commands.serve import catch_signals
+from sidecar.cli.options import Opened, config_option, fail, note, open_config
+from sidecar.config.editor import operations
+from sidecar.config.editor.operations import hash_of
+from sidecar.config.loader import load
+from sidecar.config.schema.addresses import is_loopback
+from sidecar.config.yaml.writer import Value, flow, scalar
+from sidecar.humanize import utc
+from sidecar.plugin_api.manager import Registry, discover
+from sidecar.plugin_api.vendor import Vendor
+
+if TYPE_CHECKING:
+    from sidecar.app import Running
+
+
+PROBE = 0.3
+"""Seconds that a local server has to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A vendor that could be used, and why."""
+
+    vendor: Vendor
+    where: str
+
+
+@click.command("init")
+@click.option("--yes", is_flag=True, help="Take everything that is found; ask nothing.")
+@config_option
+def init_command(yes: bool, config: Path) -> None:
+    """Write a first configuration: a group and a key for each vendor that is found.
+
+    Looks for vendors' credentials in the environment and for local model servers; on a terminal
+    it asks about each. Prints each key once, with the line for its agent. Never overwrites a file.
+
+    \b
+    Examples:
+      sidecar init
+      sidecar init --yes --config ./routes.yaml
+
+    Exit status: 0 written; 2 there is a file already, or it cannot be written.
+    """
+    if config.exists():
+        fail(f"{config} is there already, and stays as it is; change it with: sidecar edit")
+    registry = discover()
+    yes = yes or not sys.stdin.isatty()
+    found = [each for each in findings(registry, os.environ) if yes or _wanted(each)]
+    if not found:
+        note("nothing was found or taken; the group `demo` answers offline, with your own words")
+        found = [Finding(registry.vendors["echo"], "built in")]
+    keys = {each.vendor.name: mint() for each in found}
+    text = compose(found, keys, datetime.now(UTC))
+    snapshot = load(text.encode(), file=str(config), registry=registry)
+    _write(config, text)
+    note(f"{config} is written; serve it with: sidecar serve")
+    note("each key is shown only now, in the line that points an agent at it:")
+    for each in found:
+        note(f"{each.vendor.title}, found at {each.where}:")
+        dialect = next(iter(each.vendor.dialects))
+        click.echo(line_for(dialect, base_of(snapshot), keys[each.vendor.name]))
+    note("what other agents need: sidecar env --help")
+
+
+def findings(registry: Registry, environ: Mapping[str, str]) -> list[Finding]:
+    """Every vendor whose credential is in the environment or whose server answers here."""
+    found = []
+    for vendor in registry.vendors.values():
+        variables = [name for name in (vendor.credential, *vendor.also) if name]
+        present = next((name for name in variables if _is_credential(environ.get(name))), None)
+        if present is not None and vendor.base_url is not None:
+            found.append(Finding(vendor, f"${present}"))
+        elif not variables and vendor.base_url is not None and answers(vendor.base_url):
+            found.append(Finding(vendor, vendor.base_url))
+    return found
+
+
+def _is_credential(value: str | None) -> bool:
+    """A variable that already points an agent at Sidecar holds one of our own keys."""
+    return bool(value) and not looks_like_key(value or "")
+
+
+def answers(base_url: str) -> bool:
+    """Whether a model server listens there, on this machine: not just any server."""
+    address = urlsplit(base_url)
+    if not address.hostname or not is_loopback(address.hostname):
+        return False
+    connection = http.client.HTTPConnection(address.hostname, address.port or 80, timeout=PROBE)
+    try:
+        connection.request("GET", f"{address.path}/models")
+        answer = connection.getresponse()
+        return answer.status == http.HTTPStatus.OK and b'"data"' in answer.read(1 << 20)
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _wanted(found: Finding) -> bool:
+    question = f"{found.vendor.title} ({found.where}): make a group and a key for it?"
+    return click.confirm(question, default=True, err=True)
+
+
+def compose(found: list[Finding], keys: Mapping[str, str], now: datetime) -> str:
+    """The file's text."""
+    lines = ["# Who may use what. A save is in force at once, if it is right.", "", "groups:"]
+    lines += [
+        f"  {scalar(group_name(each.vendor))}: {{vendor: {each.vendor.name}}}" for each in found
+    ]
+    lines += ["", "keys:"]
+    for each in found:
+        entry: dict[str, Value] = {
+            "group": group_name(each.vendor),
+            "hash": hash_of(keys[each.vendor.name]),
+            "created": utc(now),
+        }
+        lines.append(f"  {each.vendor.name}: {flow(entry)}")
+    return "\n".join(lines) + "\n"
+
+
+def group_name(vendor: Vendor) -> str:
+    """What the first group of a vendor is called."""
+    return "demo" if vendor.local_server is not None else vendor.title
+
+
+def _write(config: Path, text: str) -> None:
+    config.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+
+
+DEMO = "demo"
+
+
+@click.command("demo", hidden=True)
+@click.option("--directory", type=click.Path(path_type=Path), default=Path(".sidecar"),
+              show_default=True, help="Where the copy, the keys and the state lie.")  # fmt: skip
+@click.option("--example", type=click.Path(path_type=Path, exists=True),
+              default=Path("config/routes.example.yaml"), show_default=True,
+              help="The configuration to copy, when there is none yet.")  # fmt: skip
+@click.option("--listen", metavar="HOST:PORT", help="Where agents connect.")
+@click.option("--admin", metavar="HOST:PORT", help="Metrics and health.")
+def demo_command(directory: Path, example: Path, listen: str | None, admin: str | None) -> None:
+    """Serve a copy of the example configuration, with a key that works offline."""
+    catch_signals()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config = directory / "routes.yaml"
+    if not config.exists():
+        shutil.copyfile(example, config)
+        config.chmod(0o600)
+    registry = open_config(config).registry
+    keys = {DEMO: _key(config, directory, DEMO, registry.vendors["echo"])}
+    for found in findings(registry, os.environ):
+        name = f"{DEMO} {found.vendor.name}"
+        keys[name] = _key(config, directory, name, found.vendor)
+    from sidecar.cli.commands.serve import run
+
+    state = directory / "state"
+    raise SystemExit(
+        run(config, state, listen, admin, greet=lambda live: _greet(live, keys, state))
+    )
+
+
+def _key(config: Path, directory: Path, name: str, vendor: Vendor) -> str:
+    """The text of a key of that vendor: the one of an earlier run, or a new one."""
+    opened = open_config(config)
+    place = directory / f"{name.replace(' ', '-')}-key"
+    known = place.read_text().strip() if place.exists() else ""
+    if known and digest(known) in opened.snapshot.by_digest:
+        return known
+    key = mint()
+    if name in opened.snapshot.keys:
+        new = operations.rotate_key(opened.text, opened.snapshot, name, key, None)
+    else:
+        text, group = _with_group(opened, vendor)
+        new = operations.create_key(text, name, key, datetime.now(UTC), {"group": group})
+    write(opened, new)
+    descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(key + "\n")
+    return key
+
+
+def _with_group(opened: Opened, vendor: Vendor) -> tuple[bytes, str]:
+    """The file's first group of that vendor, which is made if there is none."""
+    for group in opened.snapshot.groups.values():
+        if group.vendor.name == vendor.name:
+            return opened.text, group.name
+    name = f"{DEMO} {vendor.name}"
+    return operations.add(opened.text, ("groups", name), {"vendor": vendor.name}), name
+
+
+def _greet(running: Running, keys: dict[str, str], state: Path) -> None:
+    base, demo = running.url, keys[DEMO]
+    click.echo(f"\nSidecar serves agents on {base}; metrics on {running.admin_url}/metrics")
+    click.echo(f"the demo key: {demo}\n\npaste any of these into another terminal:\n")
+    for line in curl_lines(base, demo):
+        click.echo(line + "\n")
+    for name, key in keys.items():
+        if name != DEMO:
+            vendor = running.snapshot.keys[name].group.vendor
+            dialect = next(iter(vendor.dialects))
+            click.echo(f"{vendor.title}: {line_for(dialect, base, key)}\n")
+    places = {
+        "PATH": f"{quote(str(Path(sys.executable).parent))}:$PATH",
+        "SIDECAR_CONFIG": quote(str(running.configuration.file.absolute())),
+        "SIDECAR_STATE": quote(str(state.absolute())),
+    }
+    click.echo("and this, for sidecar open, top, usage and all other commands there:\n")
+    click.echo(f"export {' '.join(f'{name}={place}' for name, place in places.items())}\n")
+    note(f"edit {running.configuration.file} and watch what is said here; Ctrl-C ends it")
+
+
+def curl_lines(base: str, key: str) -> list[str]:
+    """Three calls, one for each dialect, ready to paste."""
+    hello = '"messages":[{"role":"user","content":"Hello, Sidecar!"}]'
+    return [
+        f"curl -s {base}/v1/chat/completions -H 'Authorization: Bearer {key}' "
+        f"-H 'Content-Type: application/json' -d '{{\"model\":\"echo\",{hello}}}'",
+        f"curl -sN {base}/v1/messages -H 'x-api-key: {key}' -H 'anthropic-version: 2023-06-01' "
+        f"-H 'Content-Type: application/json' "
+        f'-d \'{{"model":"echo","max_tokens":64,"stream":true,{hello}}}\'',
+        f"curl -s {base}/v1beta/models/echo:generateContent -H 'x-goog-api-key: {key}' "
+        f"-H 'Content-Type: application/json' "
+        f'-d \'{{"contents":[{{"parts":[{{"text":"Hello, Sidecar!"}}]}}]}}\'',
+    ]

@@ -1,0 +1,124 @@
+"""`sidecar status | models`: how it stands, and what may be asked for."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sidecar import humanize
+from sidecar.cli.client import LiveError, find_live
+from sidecar.cli.options import (
+    config_option,
+    fail,
+    json_option,
+    note,
+    open_config,
+    state_option,
+    the_key,
+)
+from sidecar.cli.params import KEY
+from sidecar.humanize import when
+
+NOT_RUNNING = 3
+"""Exit status of `sidecar status`: no process runs."""
+PATIENCE = 30.0
+"""Seconds to wait for the providers' own lists of models."""
+
+
+@click.command("status")
+@json_option
+@state_option
+def status_command(as_json: bool, state: Path) -> None:
+    """Show what the running process serves, and which file of when is in force.
+
+    \b
+    Example:
+      sidecar status
+
+    Exit status: 0 all is well; 1 the last edit was refused; 3 no process runs.
+    """
+    try:
+        live = find_live(state)
+        if live is not None:
+            live.post("api", "reload")  # an edit of just now counts, too
+        status = None if live is None else live.get("/api/status")
+    except LiveError as error:
+        fail(str(error), NOT_RUNNING)
+    if status is None:
+        fail(f"no process runs with the state {state}; start one: sidecar serve", NOT_RUNNING)
+    if as_json:
+        click.echo(json.dumps(status, indent=2))
+    else:
+        _show(status)
+    raise SystemExit(1 if status["config"]["error"] else 0)
+
+
+def _show(status: dict[str, Any]) -> None:
+    config, now = status["config"], time.time()
+    click.echo(f"sidecar {status['version']}, process {status['pid']}")
+    click.echo(f"agents    {', '.join(status['listen'])}")
+    click.echo(f"admin     {status['admin']}")
+    click.echo(f"serving   {config['file']}, the file of {when(config['accepted_at'], now)}")
+    waiting = f", {status['waiting']} of them waiting" if status["waiting"] else ""
+    click.echo(f"calls     {status['in_flight']} in flight{waiting}")
+    for hold in status["holds"]:
+        click.echo(f"paused    {humanize.paused(hold, now)}")
+    if not status["network"]["up"]:
+        click.echo(f"network   {humanize.network(status['network'])}")
+    click.echo(f"prices    {status['prices']}")
+    for provider in status["providers"]:
+        if not provider["available"]:
+            click.echo(f"provider  {provider['name']} is unavailable: {provider['reason']}")
+    for problem in status["plugin_problems"]:
+        click.echo(f"plugin    {problem}")
+    if not status["ledger"]["healthy"]:
+        click.echo("ledger    cannot be written; calls are served, their records wait in memory")
+    if config["error"]:
+        click.echo(f"REFUSED   the edit of {when(config['error_at'], now)} is not in force:")
+        for line in [*config["error"].splitlines(), *config["stays"]]:
+            click.echo(f"          {line}")
+
+
+@click.command("models")
+@click.option("--key", "name", type=KEY, help="Only what this key may use.")
+@json_option
+@config_option
+@state_option
+def models_command(name: str | None, as_json: bool, config: Path, state: Path) -> None:
+    """List the models that keys may use, and which keys.
+
+    The running process asks the providers; without one, only the names in the file are known.
+
+    \b
+    Example:
+      sidecar models --key codex
+    """
+    live = find_live(state)
+    if live is None:
+        rows = _by_file(config, name)
+    else:
+        query = {} if name is None else {"key": name}
+        rows = live.get("/api/models", timeout=PATIENCE, **query)["models"]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    from sidecar.cli.render.tables import print_table
+
+    print_table(("model", "keys"), [(row["id"], ", ".join(row["keys"])) for row in rows])
+
+
+def _by_file(config: Path, name: str | None) -> list[dict[str, Any]]:
+    from sidecar.routing.candidates import offered
+
+    snapshot = open_config(config).snapshot
+    keys = list(snapshot.keys.values()) if name is None else [the_key(snapshot, name)]
+    found: dict[str, list[str]] = {}
+    for key in keys:
+        for pattern in offered(key):
+            found.setdefault(pattern, []).append(key.name)
+    note("no process runs: these are the patterns in the file")
+    return [{"id": pattern, "keys": who} for pattern, who in found.items()]

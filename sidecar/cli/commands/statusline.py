@@ -1,0 +1,109 @@
+"""`sidecar statusline`: one short line for an agent's own status bar.
+
+Quick, and never loud: an agent runs it every few seconds and shows whatever it prints. So it reads
+no configuration, asks the process in the plainest way, and is silent where nothing is known.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sidecar.cli.options import state_option
+from sidecar.cli.params import KEY
+from sidecar.files import socket_of
+
+PATIENCE = 0.1
+"""Seconds for what an agent says on standard input, and again for an answer of the process."""
+LONGEST = 1 << 20
+
+
+@click.command("statusline")
+@click.option("--key", type=KEY, help="Today's calls of this key.")
+@click.option("--session", metavar="ID", help="Today's calls of this session.")
+@state_option
+def statusline_command(key: str | None, session: str | None, state: Path) -> None:
+    """Print one short line: today's cost, the share of the input from a cache, calls that wait.
+
+    Of the session that an agent names on standard input, as Claude Code does; of a key; or of
+    everything. The line is empty when nothing is known, and it never fails.
+
+    \b
+    Examples:
+      sidecar statusline
+      sidecar statusline --key codex
+    """
+    try:
+        parts = [*_used(state, key, session), _waiting(state)]
+        click.echo(" · ".join(part for part in parts if part))
+    except Exception:  # noqa: BLE001 - an agent's status bar is no place for whatever is wrong
+        click.echo()
+
+
+def _used(state: Path, key: str | None, session: str | None) -> list[str]:
+    """Today's cost and cache share."""
+    from sidecar.cli.render.tables import cost
+    from sidecar.humanize import share
+    from sidecar.ledger.reader import NoBooks, open_to_read
+    from sidecar.ledger.reports.activity import today
+    from sidecar.ledger.reports.sums import total
+    from sidecar.ledger.reports.usage import Days, Dimension, Question, usage
+
+    told = {} if key or session else _told()
+    session = session or told.get("session_id")
+    try:
+        with open_to_read(state) as books:
+            day = today(books, time.time())
+            where = [(Dimension.KEY, key), (Dimension.SESSION, session)]
+            matches = {each: [name] for each, name in where if name}
+            lines = usage(books, Question((), Days(day, day), matches))
+    except NoBooks:
+        return []
+    if not lines:
+        return []
+    sums = total(line.sums for line in lines)
+    cached = share(sums.cached)
+    spent = "cost unknown" if sums.charged is None else f"{cost(sums)} today"
+    return [spent, f"{cached} cached" if cached else ""]
+
+
+def _waiting(state: Path) -> str:
+    """How many calls wait now, if a process runs and some do."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(PATIENCE)
+            connection.connect(str(socket_of(state) or state))
+            connection.sendall(b"GET /api/status HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+        count = json.loads(answer.partition(b"\r\n\r\n")[2]).get("waiting")
+    except (OSError, ValueError):
+        return ""
+    return f"{count} waiting" if count else ""
+
+
+def _told() -> dict[str, Any]:
+    """What an agent says about itself on standard input; {} when that is a terminal, or says
+    nothing that can be understood within a moment."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return {}
+    data, deadline = b"", time.monotonic() + PATIENCE
+    while len(data) < LONGEST and (left := deadline - time.monotonic()) > 0:
+        if not select.select([sys.stdin], [], [], left)[0]:
+            break
+        piece = os.read(sys.stdin.fileno(), 1 << 16)
+        if not piece:
+            break
+        data += piece
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

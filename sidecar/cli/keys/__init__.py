@@ -1,0 +1,219 @@
+"""`sidecar keys …`: local keys, from the file alone and then confirmed by the running process."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from sidecar import humanize
+from sidecar.api_keys import mint
+from sidecar.cli import Suggesting
+from sidecar.cli.apply import (
+    confirm,
+    edited,
+    note_difference,
+    open_to_change,
+    put_in_place,
+    show_done,
+    show_new,
+    write,
+)
+from sidecar.cli.key_fields import row, times_of
+from sidecar.cli.keys.access import delete, disable, enable, revoke, rotate
+from sidecar.cli.keys.list import holds_of, list_keys, paused_field, pausing, stale
+from sidecar.cli.keys.scan import scan
+from sidecar.cli.options import (
+    config_option,
+    fail,
+    json_option,
+    open_config,
+    state_option,
+    the_group,
+    the_key,
+)
+from sidecar.cli.params import GROUP, KEY, name_argument, until
+from sidecar.config.editor import operations
+from sidecar.config.model import Snapshot
+from sidecar.config.yaml.nodes import compose_once, paused
+from sidecar.config.yaml.writer import Value
+from sidecar.humanize import NEVER_USED
+from sidecar.scheduling.pauses import in_words
+
+URGENCIES = click.Choice(["interactive", "normal", "background"])
+
+
+@click.group("keys", cls=Suggesting)
+@click.pass_context
+def keys_command(context: click.Context) -> None:
+    """Create, list, edit, switch, rotate, revoke and delete local keys.
+
+    Every change edits the configuration in place, touches only what it means, and returns once
+    the running process serves it. A key's text is printed once, on standard output.
+
+    Exit status: 0 done; 1 written but not taken over; 2 refused, nothing was changed.
+    """
+    for each in (paused(), compose_once()):  # a command reads a file or two, and is over
+        context.with_resource(each)
+
+
+@keys_command.command("create")
+@name_argument
+@click.option(
+    "--group", type=GROUP, required=True, help="The group whose vendor, routes and limits it gets."
+)
+@click.option("--description", help="What it is for.")
+@click.option("--models", help="Model patterns it is narrowed to, separated by commas.")
+@click.option("--expires", metavar="2h|DATE", help="When it ends.")
+@click.option("--urgency", type=URGENCIES, help="Who goes first when calls must wait.")
+@json_option
+@config_option
+@state_option
+def create(
+    name: str, group: str, description: str | None, models: str | None, expires: str | None,
+    urgency: str | None, as_json: bool, config: Path, state: Path,
+) -> None:  # fmt: skip
+    """Make a key and print its text, once; the file keeps only a hash.
+
+    \b
+    Examples:
+      sidecar keys create codex --group GPT --urgency interactive
+      sidecar keys create nightly --group GPT --models gpt-5-mini --expires 30d --json
+    """
+    opened = open_to_change(config, state)
+    if name in opened.snapshot.keys:
+        fail(f'there is a key "{name}" already; a new text for it: sidecar keys rotate "{name}"')
+    given = fields_of(opened.snapshot, group, description, models, expires, urgency)
+    fields = {field: value for field, value in given.items() if value is not None}
+    key = mint()
+    new = edited(lambda: operations.create_key(opened.text, name, key, datetime.now(UTC), fields))
+    snapshot = write(opened, new)
+    show_new(snapshot.keys[name], snapshot, key, state, as_json=as_json)
+    confirm(config, new, state)
+
+
+def fields_of(
+    snapshot: Snapshot, group: str | None, description: str | None, models: str | None,
+    expires: str | None, urgency: str | None,
+) -> dict[str, Value | None]:  # fmt: skip
+    """What was typed, as the file writes it; None for an empty text."""
+    given: dict[str, Value | None] = {}
+    if group is not None:
+        given["group"] = the_group(snapshot, group).name
+    if description is not None:
+        given["description"] = description or None
+    if urgency is not None:
+        given["urgency"] = urgency
+    if models is not None:
+        patterns: list[Value] = [each.strip() for each in models.split(",") if each.strip()]
+        given["models"] = (patterns[0] if len(patterns) == 1 else patterns) if patterns else None
+    if expires is not None:
+        given["expires"] = _end(expires, snapshot)
+    return given
+
+
+def _end(expires: str, snapshot: Snapshot) -> str | None:
+    return humanize.utc(until("--expires", expires, snapshot.timezone)) if expires else None
+
+
+@keys_command.command("show")
+@name_argument
+@json_option
+@config_option
+@state_option
+def show(name: str, as_json: bool, config: Path, state: Path) -> None:
+    """Show one key: what it may use, and when it was last used.
+
+    \b
+    Example:
+      sidecar keys show codex
+    """
+    key = the_key(open_config(config).snapshot, name)
+    times, holds = times_of(state).get(name, NEVER_USED), holds_of(state)
+    fields = row(key, times) | paused_field(key, holds)
+    if as_json:
+        click.echo(json.dumps(fields))
+        return
+    from sidecar.admin.introspect.explain import limits_of
+    from sidecar.routing.candidates import offered
+
+    older = [humanize.utc(each.until) for each in key.hashes if each.until]
+    limits = limits_of(key.allowance) + limits_of(key.group.allowance)
+    fields |= {
+        "enabled": "yes" if key.enabled else "no",
+        "paused": ", ".join(in_words(each) for each in pausing(key, holds)) or "no",
+        "old text ends": older[0] if older else None,
+        "description": key.description or None,
+        "urgency": key.urgency.name.lower(),
+        "may use": ", ".join(offered(key)) or "nothing",
+        "providers": ", ".join(route.provider.name for route in key.routes if route.enabled),
+        "limits": ", ".join(limits) or "none",
+        "last program": times.program or None,
+        "written at": str(key.place),
+    }
+    width = max(map(len, fields))
+    for field, value in fields.items():
+        click.echo(f"{field.replace('_', ' '):{width}}  {'-' if value is None else value}")
+
+
+@keys_command.command("edit")
+@name_argument
+@click.option("--group", type=GROUP, help="Move it to another group.")
+@click.option("--description", help='What it is for; "" takes it away.')
+@click.option("--models", help='Model patterns, separated by commas; "" for all.')
+@click.option("--expires", metavar="2h|DATE", help='When it ends; "" for never.')
+@click.option("--urgency", type=URGENCIES, help="Who goes first when calls must wait.")
+@json_option
+@config_option
+@state_option
+def edit(
+    name: str, group: str | None, description: str | None, models: str | None,
+    expires: str | None, urgency: str | None, as_json: bool, config: Path, state: Path,
+) -> None:  # fmt: skip
+    """Change what the file says of a key, and nothing else in it.
+
+    \b
+    Examples:
+      sidecar keys edit nightly --models 'gpt-5-mini,gpt-5-nano' --urgency background
+      sidecar keys edit nightly --expires ''
+    """
+    opened = open_to_change(config, state)
+    key = the_key(opened.snapshot, name)
+    given = fields_of(opened.snapshot, group, description, models, expires, urgency)
+    if not given:
+        fail("nothing to change was given; see: sidecar keys edit --help")
+    absent = {"description": not key.description, "models": key.models is None,
+              "expires": key.expires is None}  # fmt: skip
+    fields = {f: v for f, v in given.items() if v is not None or not absent.get(f, False)}
+    new = edited(lambda: operations.edit_key(opened.text, name, fields))
+    snapshot = put_in_place(opened, new, state)
+    note_difference(opened.snapshot, snapshot)
+    now = row(snapshot.keys[name], times_of(state).get(name, NEVER_USED))
+    show_done(f'key "{name}": changed', now, as_json=as_json)
+
+
+@keys_command.command("rename")
+@name_argument
+@click.argument("new_name", type=KEY)
+@json_option
+@config_option
+@state_option
+def rename(name: str, new_name: str, as_json: bool, config: Path, state: Path) -> None:
+    """Give a key another name; its counts and last use follow it.
+
+    \b
+    Example:
+      sidecar keys rename codex codex-laptop
+    """
+    opened = open_to_change(config, state)
+    the_key(opened.snapshot, name)
+    new = edited(lambda: operations.rename_key(opened.text, name, new_name))
+    key = put_in_place(opened, new, state).keys[new_name]
+    now = row(key, times_of(state).get(new_name, NEVER_USED))
+    show_done(f'key "{name}" is now "{new_name}"', now, as_json=as_json)
+
+
+for _command in (list_keys, stale, enable, disable, rotate, revoke, delete, scan):
+    keys_command.add_command(_command)

@@ -1,0 +1,223 @@
+"""`sidecar keys list` and `sidecar keys stale`: all keys with their last use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sidecar.cli.client import LiveError, find_live
+from sidecar.cli.commands.usage import open_books
+from sidecar.cli.key_fields import row, times_of
+from sidecar.cli.options import config_option, fail, json_option, note, open_config, state_option
+from sidecar.cli.render.tables import cost
+from sidecar.config.model import Key, status_of
+from sidecar.config.schema.parsers import Misread, duration
+from sidecar.humanize import NEVER_USED, ago, as_dollars, count, curve
+from sidecar.ledger.anomalies import Spike, find_spikes
+from sidecar.ledger.reader import NoBooks
+from sidecar.ledger.reports.activity import Program, Recent, programs, recent, today
+from sidecar.ledger.reports.export import as_json as to_json
+from sidecar.ledger.reports.export import figures
+from sidecar.ledger.reports.sums import Sums
+from sidecar.records import KeyTimes
+from sidecar.scheduling.pauses import EVERYTHING, Held, read_holds
+
+
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """What the books say of keys; `known` is false where there are no books to read."""
+
+    known: bool = False
+    recent: Mapping[str, Recent] = field(default_factory=dict)
+    programs: Mapping[str, Sequence[Program]] = field(default_factory=dict)
+    spikes: Mapping[str, Spike] = field(default_factory=dict)
+
+    def new_programs(self, key: str) -> list[Program]:
+        """Programs that came to the key within the last week, after others."""
+        return [each for each in self.programs.get(key, ()) if each.new]
+
+
+def _lately(state: Path, now: float) -> Lately:
+    try:
+        with open_books(state) as books:
+            day = today(books, now)
+            return Lately(
+                True, recent(books, day), programs(books, now), find_spikes(books, day)
+            )  # fmt: skip
+    except NoBooks as reason:
+        if (state / "sidecar.db").exists():
+            note(str(reason))
+        return Lately()
+
+
+@click.command("list")
+@json_option
+@config_option
+@state_option
+def list_keys(as_json: bool, config: Path, state: Path) -> None:
+    """List the keys, with what they did of late: when last, from where, how much.
+
+    \b
+    Example:
+      sidecar keys list --json
+    """
+    snapshot = open_config(config).snapshot
+    now = time.time()
+    lately = _lately(state, now)
+    times, holds = times_of(state), holds_of(state)
+    keys = list(snapshot.keys.values())
+    if as_json:
+        rows = [
+            row(key, times.get(key.name, NEVER_USED)) | paused_field(key, holds)
+            | _fields(key.name, lately)
+            for key in keys
+        ]  # fmt: skip
+        click.echo(to_json(rows))
+        return
+    from sidecar.cli.render.tables import print_table
+
+    print_table(
+        ("name", "group", "vendor", "status", "last used", "by", "7 days", "calls", "cost",
+         "description"),
+        [_cells(key, times.get(key.name, NEVER_USED), lately, now, holds) for key in keys],
+        right={7, 8},
+    )  # fmt: skip
+    for line in _notices(keys, lately, now):
+        click.echo(line)
+
+
+def _fields(key: str, lately: Lately) -> dict[str, Any]:
+    """What `--json` adds to a key."""
+    found = lately.recent.get(key)
+    spike = lately.spikes.get(key)
+    return {
+        "recent": None if not lately.known else {
+            "calls_by_day": [day.calls for day in found.days] if found else [0] * 7,
+            **figures(found.whole if found else Sums()),
+        },
+        "new_programs": [each.name for each in lately.new_programs(key)],
+        "spike": None if spike is None else {
+            "measure": spike.measure,
+            "today": as_dollars(spike.amount) if spike.measure == "cost" else spike.amount,
+            "usual": as_dollars(spike.usual) if spike.measure == "cost" else spike.usual,
+        },
+    }  # fmt: skip
+
+
+def _cells(
+    key: Key, times: KeyTimes, lately: Lately, now: float, holds: Sequence[Held]
+) -> list[str]:
+    found = lately.recent.get(key.name)
+    used = ["", "", ""]
+    if found is not None:
+        used = [curve([day.calls for day in found.days]), count(found.whole.calls),
+                cost(found.whole)]  # fmt: skip
+    elif lately.known:
+        used = ["", "0", ""]
+    return [
+        key.name, key.group.name, key.group.vendor.name,
+        with_pause(status_of(key, now), key, holds),
+        ago(times.last_used, now), times.program, *used, key.description,
+    ]  # fmt: skip
+
+
+def _notices(keys: Sequence[Key], lately: Lately, now: float) -> list[str]:
+    found = []
+    for key in keys:
+        found += [
+            f'key "{key.name}": used from a new program, {each.name}, {ago(each.first_seen, now)}'
+            for each in lately.new_programs(key.name)
+        ]
+        if key.name in lately.spikes:
+            found.append(f'key "{key.name}": {lately.spikes[key.name]}')
+    return found
+
+
+@click.command("stale")
+@click.option(
+    "--unused", default="30d", show_default=True, metavar="30d", help="For how long nobody used it."
+)
+@json_option
+@config_option
+@state_option
+def stale(unused: str, as_json: bool, config: Path, state: Path) -> None:
+    """List the keys that were never used, or not for some time.
+
+    Used means that a provider answered with success. A key that nobody misses can be disabled, and
+    enabled again: sidecar keys disable NAME.
+
+    \b
+    Example:
+      sidecar keys stale --unused 90d
+    """
+    try:
+        length = timedelta(seconds=duration("" if unused.isdecimal() else unused))
+        before = (datetime.now(UTC) - length).timestamp()
+    except (Misread, OverflowError):
+        fail("--unused is a time such as 90s, 2h or 30d")
+    snapshot = open_config(config).snapshot
+    times = times_of(state)
+    found = [
+        (key, each)
+        for key in snapshot.keys.values()
+        if ((each := times.get(key.name, NEVER_USED)).last_used or 0.0) < before
+    ]
+    if as_json:
+        click.echo(to_json([row(key, each) for key, each in found]))
+        return
+    if not found:
+        click.echo(f"every key was used within {unused}")
+        return
+    _show_stale(found)
+
+
+def _show_stale(found: Sequence[tuple[Key, KeyTimes]]) -> None:
+    from sidecar.cli.render.tables import print_table
+
+    now = time.time()
+    print_table(
+        ("name", "group", "status", "last used", "by", "created", "description"),
+        [
+            [
+                key.name, key.group.name, status_of(key, now), ago(each.last_used, now),
+                each.program,
+                "unknown" if key.created is None else ago(key.created.timestamp(), now),
+                key.description,
+            ]
+            for key, each in found
+        ],
+    )  # fmt: skip
+
+
+def holds_of(state: Path) -> list[Held]:
+    """What is paused: by the process if one runs, else as it is kept for the next."""
+    try:
+        live = find_live(state)
+        rows = None if live is None else live.get("/api/status")["holds"]
+    except LiveError:
+        rows = None
+    if rows is None:
+        return [each.held for each in read_holds(state)]
+    return [(each["kind"], each["name"]) for each in rows]
+
+
+def pausing(key: Key, holds: Sequence[Held]) -> list[Held]:
+    """What keeps all of a key's calls waiting: a hold on it, on its group, or on everything."""
+    mine = {EVERYTHING, ("key", key.name), ("group", key.group.name)}
+    return [each for each in holds if each in mine]
+
+
+def paused_field(key: Key, holds: Sequence[Held]) -> dict[str, Any]:
+    """What `--json` says of it."""
+    return {"paused": bool(pausing(key, holds))}
+
+
+def with_pause(status: str, key: Key, holds: Sequence[Held]) -> str:
+    """Whether a key can be used, and whether its calls are parked."""
+    return f"{status}, paused" if pausing(key, holds) else status

@@ -1,0 +1,100 @@
+"""Parameter types of the command line: names, counts and times, with shell completion."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.shell_completion import CompletionItem
+
+from sidecar.cli.options import default_config, fail
+from sidecar.config.schema import parsers
+from sidecar.config.schema.parsers import Misread, count
+from sidecar.errors import ConfigError, EditRefused
+
+if TYPE_CHECKING:
+    from sidecar.config.model import Snapshot
+
+
+class Name(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """A name out of one of these sections of the file."""
+
+    name = "name"
+
+    def __init__(self, *sections: str) -> None:
+        self.sections = sections
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse the text of a key, without repeating it."""
+        from sidecar.api_keys import find_keys  # its hashes take long to load
+
+        if any(find_keys(value.encode(errors="replace"))):
+            self.fail(
+                "this is a key's text, not a name (see: sidecar keys list). It now stands in your "
+                "shell's history: give the key another text with: sidecar keys rotate NAME",
+                param,
+                ctx,
+            )
+        return value
+
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002 - click's signature
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """The names that begin so; none when the file cannot be read."""
+        try:
+            snapshot = _read(ctx.params.get("config") or default_config())
+        except (ConfigError, OSError):
+            return []
+        known = [name for section in self.sections for name in getattr(snapshot, section)]
+        return [CompletionItem(name) for name in known if name.startswith(incomplete)]
+
+
+def _read(config: Path) -> Snapshot:
+    from sidecar.cli.options import registry_for  # these take long to load, and few need them
+    from sidecar.config.loader import load
+    from sidecar.config.manager import read_file
+
+    text = read_file(config)
+    return load(text, file=str(config), registry=registry_for(config, text))
+
+
+KEY = Name("keys")
+GROUP = Name("groups")
+name_argument = click.argument("name", type=KEY)
+
+
+class Count(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """Not negative."""
+
+    name = "count"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number that was typed."""
+        try:
+            return count(value)
+        except Misread as wrong:
+            self.fail(str(wrong), param, ctx)
+
+
+COUNT = Count()
+
+
+def after(option: str, text: str) -> datetime:
+    """So long from now."""
+    try:
+        return parsers.after(text, datetime.now(UTC))
+    except EditRefused as error:
+        fail(f"{option} {error}")
+
+
+def until(option: str, text: str, zone: tzinfo | None) -> datetime:
+    """A date or time, or so long from now."""
+    try:
+        return parsers.until(text, zone, datetime.now(UTC))
+    except EditRefused as error:
+        fail(f"{option} {error}")

@@ -1,0 +1,133 @@
+"""What `sidecar explain` prints: the sentence first, then every way with what stands on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sidecar import humanize
+
+View = dict[str, Any]
+INDENT = "   "
+NO_PRICE = "no price is known: its calls spend no budget, and a spent budget refuses them"
+_RIGHT = frozenset({1, 3})
+"""The columns of figures."""
+
+
+def explained(found: View) -> Iterator[str]:
+    """The lines."""
+    yield from _about(found)
+    shared = _shared(found["candidates"])
+    if shared:
+        yield from ("", "on every way", *_gates(shared))
+    for number, each in enumerate(found["candidates"], 1):
+        yield ""
+        yield _candidate(number, each, found["model"])
+        is_budgeted = any(gate["unit"] == "usd" for gate in each.get("gates", ()))
+        if is_budgeted and "price" in each and each["price"] is None:
+            yield f"{INDENT}{NO_PRICE}"
+        own = [gate for gate in each.get("gates", ()) if _name(gate) not in map(_name, shared)]
+        yield from _gates(own)
+    if found["skipped"]:
+        yield from ("", "left out")
+        yield from (f"{INDENT}{skip['provider']}: {skip['why']}" for skip in found["skipped"])
+
+
+def _about(found: View) -> Iterator[str]:
+    yield (
+        f'key "{found["key"]}" of group "{found["group"]}" ({found["urgency"]}, waits up to '
+        f"{humanize.span(found['max_wait'])}) asks for {found['model']}"
+    )
+    yield ""
+    yield found["now"]["text"]
+    if found["home"]:
+        yield f"Its conversation is at home at {found['home']}."
+    if found["waiting"]:
+        yield f"Calls that wait at this moment: {found['waiting']:,}."
+    need = found["candidates"][0].get("reserves") if found["candidates"] else None
+    if need is not None:
+        yield _reserves(need)
+
+
+def _reserves(need: View) -> str:
+    known = need["input_tokens"]
+    read = "its input by its size" if known is None else f"{known:,} input tokens"
+    why = "typical of its answers" if need["learned"] else "too few answers were seen to know"
+    return f"It would reserve {read}, and {need['output_tokens']:,} output tokens ({why})."
+
+
+def _shared(candidates: Sequence[View]) -> list[View]:
+    """The gates on every way, where there is more than one."""
+    if len(candidates) < 2:
+        return []
+    first, *others = [each.get("gates", []) for each in candidates]
+    names = [set(map(_name, gates)) for gates in others]
+    return [gate for gate in first if all(_name(gate) in each for each in names)]
+
+
+def _name(gate: View) -> tuple[object, ...]:
+    """What tells gates apart; their figures may be a moment older on one way than on another."""
+    return tuple(gate.get(field) for field in ("what", "scope", "kind", "models", "name"))
+
+
+def _candidate(number: int, one: View, model: str) -> str:
+    credential = f" with {one['credential']}" if one["credential"] else ""
+    renamed = "" if one["model"] == model else f" as {one['model']}"
+    share = "" if one["share"] == 1 else f", {one['share']:.0%} of the calls"
+    place = f"{number}. {one['provider']}{renamed}{credential} ({one['line']}{share})"
+    standing = _standing(one)
+    return f"{place}: {standing}" if standing else place
+
+
+def _standing(one: View) -> str:
+    """Whether a way is open; nothing when that is not known."""
+    behind = one.get("behind")
+    if behind is None:
+        return "open" if one.get("goes") else ""
+    if behind["kind"] == "hold":
+        return f"{behind['scope']} is paused"
+    before = behind["before"]
+    parts = [
+        f"shut by {behind['scope']}, {behind['kind'].replace('_', ' ')}",
+        f"{humanize.plural(before, 'call')} before it" if before else "",
+        f"room in {humanize.span(behind['opens'])} at the soonest" if behind["opens"] else "",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _gates(gates: Sequence[View]) -> Iterator[str]:
+    rows = [_row(gate) for gate in gates if gate["what"] in {"limit", "quota"}]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if number in _RIGHT else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+            if width
+        ]
+        yield (INDENT + "  ".join(cells)).rstrip()
+    yield from (INDENT + line for line in map(_sentence, gates) if line)
+
+
+def _row(gate: View) -> list[str]:
+    unit, reset, known = gate["unit"], gate["reset"], gate["used"] is not None
+    return [
+        gate["scope"],
+        f"{humanize.amount(gate['used'], unit)} of" if known else "",
+        humanize.limit(gate),
+        f"{humanize.amount(gate['left'], unit)} left" if known else "",
+        f"free in {humanize.span(reset)}" if reset else "",
+        gate["line"] if gate["what"] == "limit" else "as its vendor says",
+        humanize.notes(gate),
+    ]
+
+
+def _sentence(gate: View) -> str:
+    match gate["what"]:
+        case "cooldown":
+            return humanize.cooling(gate)
+        case "network":
+            return humanize.network(gate)
+        case "hold":
+            return f"paused: {humanize.paused(gate, time.time())}"
+    return ""

@@ -1,0 +1,259 @@
+"""One frame of `sidecar top`: what the process tells, drawn for a terminal of any size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sidecar import humanize
+from sidecar.humanize import has_blocks, printable
+
+View = dict[str, Any]
+Row = Sequence[str | Text]
+
+BAR = 12
+"""Characters of a bar."""
+NARROW = 60
+"""Columns below which what a row is about keeps its room, and the rest gives way."""
+WIDE = 110
+"""Columns from which a call's whole id has room."""
+NAMED = 8
+"""Characters at least of a row's first column, which says what the row is, or how many rows are not
+shown: on the narrowest screen the others lose theirs first."""
+TAIL = 6
+"""Characters of a call's id that tell it from the others of one process."""
+_MARKS = {"answering": "●*", "asked": "○o", "arriving": "·.", "waiting": "·."}
+"""How far a call is, also where the terminal's encoding has no such marks."""
+_URGENT = {"interactive": "bold", "normal": "", "background": "dim"}
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Columns and rows; as many rows as there are for None."""
+
+    width: int
+    height: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A table of the frame: its columns and rows. `right` are the columns of figures; `yielding`
+    those that are cut where there is no room for all."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[Row]
+    right: frozenset[int]
+    yielding: frozenset[int]
+
+
+def frame(view: View, size: Size, *, stopped: str = "") -> RenderableType:
+    """All of it. `stopped` says since when the process does not answer any more, and why."""
+    heading = list(_heading(view, stopped))
+    sections = [each for each in _sections(view, size.width) if each.rows]
+    counts = [len(each.rows) for each in sections]
+    spaced = True
+    if size.height is not None:
+        room = size.height - len(heading) - len(sections)
+        spaced = sum(counts) + len(sections) <= room
+        counts = shared_out(counts, room - len(sections) * spaced)
+    parts: list[RenderableType] = [*heading]
+    for section, count in zip(sections, counts, strict=True):
+        if count:
+            parts += [Text(""), _table(section, count)] if spaced else [_table(section, count)]
+    return Group(*parts)
+
+
+def shared_out(wants: Sequence[int], room: int) -> list[int]:
+    """How many rows each section gets of a screen: as evenly as they can use it."""
+    got = [0] * len(wants)
+    while room > 0 and (hungry := [n for n, want in enumerate(wants) if got[n] < want]):
+        for number in hungry[:room]:
+            got[number] += 1
+        room -= len(hungry)
+    return got
+
+
+def _heading(view: View, stopped: str) -> Iterator[Text]:
+    clock = time.strftime("%H:%M:%S", time.localtime(view["at"]))
+    up, retries = humanize.span(view["at"] - view["started"]), view["retries"]
+    network = "network up" if view["network"]["up"] else "NETWORK GONE"
+    yield _line(
+        f"sidecar {clock}, process {view['pid']}, up {up}, {network}, "
+        f"retries {retries['left']}/{retries['most']}",
+        "bold",
+    )
+    waiting = sum(view["waiting"].values())
+    by = ", ".join(f"{count} {urgency}" for urgency, count in view["waiting"].items() if count)
+    yield _line(
+        f"{view['in_flight'] - waiting} running, {waiting} waiting{f' ({by})' if by else ''}, "
+        f"{view['granted']:,} let through"
+    )
+    if stopped:
+        yield _line(stopped, "bold red")
+    if not view["network"]["up"]:
+        yield _line(humanize.network(view["network"]), "bold red")
+    for hold in view["holds"]:
+        yield _line(f"paused: {humanize.paused(hold, view['at'])}", "bold yellow")
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(printable(text), style, no_wrap=True, overflow="ellipsis")
+
+
+def _sections(view: View, width: int) -> Iterator[Section]:
+    wide = width >= WIDE
+    names = frozenset({0} if width >= NARROW else ())
+    running = [each for each in view["calls"] if each["state"] != "waiting"]
+    yield Section(
+        ("running", "key", "urgency", "provider", "model", "age", "first", "tokens"),
+        [_running(each, wide) for each in running],
+        right=frozenset({5, 6, 7}),
+        yielding=frozenset({1, 3, 4}),
+    )
+    yield Section(
+        ("waiting", "key", "urgency", "model", "for", "place", "behind"),
+        [_waiting(each, wide) for each in view["lines"]],
+        right=frozenset({4, 5}),
+        yielding=frozenset({1, 3, 6}),
+    )
+    limits = sorted((each for each in view["limits"] if _touched(each)), key=_fill, reverse=True)
+    yield Section(
+        ("limit", "", "", "used", "free in", "written at"),
+        [_limit(each, each["scope"], each["line"]) for each in limits],
+        right=frozenset({3, 4}),
+        yielding=names | {1},
+    )
+    quotas = sorted(view["quotas"], key=_fill, reverse=True)
+    yield Section(
+        ("vendor's quota", "", "", "used", "free in", "credential"),
+        [_limit(each, _account(each), each["credential"] or "") for each in quotas],
+        right=frozenset({3, 4}),
+        yielding=names | {5},
+    )
+    yield Section(
+        ("left alone", "for", "because", "credential"),
+        [_cooling(each) for each in view["cooldowns"]],
+        right=frozenset({1}),
+        yielding=names | {2, 3},
+    )
+
+
+def _account(account: View) -> str:
+    return f"{account['provider']} {account['family'] or ''}".rstrip()
+
+
+def _running(call: View, wide: bool) -> Row:
+    urgency = call["urgency"] or ""
+    return (
+        f"{_MARKS[call['state']][not has_blocks()]} {_id(call, wide)}",
+        call["key"] or "?",
+        Text(urgency, _URGENT.get(urgency, "")),
+        call["provider"] or "",
+        call["model"] or call["endpoint"] or "",
+        humanize.span(call["age"]),
+        "" if call["first_byte"] is None else humanize.span(call["first_byte"]),
+        _tokens(call),
+    )
+
+
+def _tokens(call: View) -> str:
+    """What the vendor said so far, else the bytes."""
+    read, made = call["input_tokens"], call["output_tokens"]
+    if read is None and made is None:
+        return f"{humanize.short(call['bytes'])}B" if call["bytes"] else ""
+    return f"{humanize.short(read)}+{humanize.short(made)}"
+
+
+def _waiting(call: View, wide: bool) -> Row:
+    first = call["behind"][0]
+    place = "" if first["before"] is None else f"{first['before'] + 1}/{first['waiting']}"
+    opens = first["opens"]
+    soon = f", {humanize.span(opens)}" if opens and first["kind"] != "hold" else ""
+    return (
+        f"{_MARKS['waiting'][not has_blocks()]} {_id(call, wide)}",
+        call["key"],
+        Text(call["urgency"], _URGENT.get(call["urgency"], "")),
+        call["model"] or "",
+        humanize.span(call["waited"]),
+        place,
+        (first["gate"] if wide else _behind(first)) + soon,
+    )
+
+
+def _behind(gate: View) -> str:
+    kind = gate["kind"].replace("_", " ")
+    vendors = gate["kind"] == "cooldown" or gate["kind"].startswith("quota")
+    return f"{gate['provider'] if vendors else gate['scope']}, {kind}"
+
+
+def _limit(gate: View, scope: str, place: str) -> Row:
+    unit = gate["unit"]
+    used = f"{humanize.short(gate['used'], unit)} of {humanize.short(gate['limit'], unit)}"
+    models = f" {gate['models']}" if gate.get("models") else ""
+    return (
+        scope,
+        gate["kind"].replace("_", " ") + models,
+        bar(_fill(gate)),
+        used,
+        humanize.span(gate["reset"]) if gate["reset"] else "",
+        place,
+    )
+
+
+def _cooling(gate: View) -> Row:
+    seconds = humanize.span(gate["seconds"]) if gate["seconds"] else "one try"
+    return (_account(gate), seconds, gate["reason"] or gate["verdict"], gate["credential"] or "")
+
+
+def bar(part: float) -> Text:
+    """A part of the whole, drawn; more than the whole is full."""
+    full = min(BAR, max(0, round(part * BAR)))
+    style = "red" if part >= 0.9 else "yellow" if part >= 0.7 else "green"
+    used, free = "█░" if has_blocks() else "#-"
+    return Text(used * full, style).append(free * (BAR - full), "dim")
+
+
+def _fill(gate: View) -> float:
+    """How much of it is used; a limit of nothing is full."""
+    if gate["used"] is None:
+        return 0.0
+    return float(gate["used"] / gate["limit"]) if gate["limit"] > 0 else 1.0
+
+
+def _touched(gate: View) -> bool:
+    return bool(gate["used"] or gate["waiting"] or gate["limit"] <= 0)
+
+
+def _id(call: View, wide: bool) -> str:
+    name = str(call["call"])
+    return name if wide else name[-TAIL:]
+
+
+def _table(section: Section, count: int) -> Table:
+    hidden = len(section.rows) - count + 1 if count < len(section.rows) else 0
+    rest = f"… {hidden} more" if hidden else ""
+    table = Table(box=None, pad_edge=False, header_style="dim underline")
+    for number, column in enumerate(section.columns):
+        table.add_column(
+            _cell(column),
+            no_wrap=number not in section.yielding,  # what may be wrapped is what gives way first
+            justify="right" if number in section.right else "left",
+            min_width=None if number else max(NAMED, len(rest)),
+        )
+    for row in section.rows[: count - 1 if hidden else count]:
+        table.add_row(*map(_cell, row))
+    if hidden:
+        table.add_row(_cell(Text(rest, "dim")))
+    return table
+
+
+def _cell(cell: str | Text) -> Text:
+    text = Text(printable(cell)) if isinstance(cell, str) else cell
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text

@@ -1,0 +1,47 @@
+"""The certificate authorities that a provider's `ca_file` names, and why one cannot be used."""
+
+from __future__ import annotations
+
+import ssl
+import stat
+from pathlib import Path
+
+from sidecar.config.model import Snapshot
+from sidecar.errors import Fault, Problem, UpstreamError
+
+
+def trusting(ca_file: str) -> ssl.SSLContext:
+    """Return a TLS context that trusts these authorities besides the usual ones.
+
+    Raises `UpstreamError` when the file cannot be used. Blocking.
+    """
+    why_not = why_unusable(ca_file)
+    if why_not:
+        raise UpstreamError(Fault.TLS, f"ca_file {ca_file} {why_not}", sent=False)
+    return ssl.create_default_context(cafile=ca_file)
+
+
+def unusable_authorities(snapshot: Snapshot) -> tuple[Problem, ...]:
+    """Return a problem for each provider whose `ca_file` cannot be used. Blocking."""
+    return tuple(
+        Problem(
+            provider.place,
+            f"provider {provider.name}: ca_file {provider.ca_file} {why_not}",
+            "write the path of a PEM file of certificates",
+        )
+        for provider in snapshot.providers.values()
+        if provider.ca_file is not None and (why_not := why_unusable(provider.ca_file))
+    )
+
+
+def why_unusable(ca_file: str) -> str:
+    """Return why no certificates can be read from this file; "" when they can."""
+    try:
+        if not stat.S_ISREG(Path(ca_file).stat().st_mode):  # a pipe would be waited for
+            return "is not a regular file"
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=ca_file)
+    except ssl.SSLError:
+        return "holds no certificate in PEM form"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return ""

@@ -1,0 +1,166 @@
+"""A YAML text with the marks of its nodes, and what it means: for finding where to cut.
+
+Changes nothing. Offsets count characters, as the parser's marks do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from sidecar.config.yaml.nodes import compose_document
+from sidecar.errors import EditRefused
+
+Tree = tuple[Any, ...]
+_MAXIMUM_DEPTH = 50
+_MAXIMUM_NODES = 4_000_000
+_ALIAS = re.compile(r"\s*:\s*(\*[^\s,\[\]{}]+)")
+_COMMENT = re.compile(r"[ \t]*#")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One field of a mapping: where its name stands, and what it holds."""
+
+    key: Node
+    value: Node
+
+    @property
+    def aliased(self) -> bool:
+        """Whether the value is `*name`: its marks are then those of another place."""
+        return bool(_start(self.value) < _end(self.key))
+
+
+class Document:
+    """One text, composed. Raises `EditRefused` when it cannot be read."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.newline = "\r\n" if "\r\n" in text else "\n"
+        try:
+            self.root: Node | None = compose_document(text)
+        except (yaml.YAMLError, RecursionError):
+            raise EditRefused(
+                "the file cannot be read as YAML; mend it first: sidecar check"
+            ) from None
+
+    def find(self, node: Node, name: str) -> Item | None:
+        """The field of that name in a mapping, merged ones left out."""
+        if not isinstance(node, MappingNode):
+            return None
+        pairs = (Item(key, value) for key, value in node.value)
+        return next((item for item in pairs if item.key.value == name), None)
+
+    def content_end(self, node: Node) -> int:
+        """Just behind the last character of a node: behind no comment and no empty line."""
+        start, end = _start(node), _end(node)
+        if isinstance(node, ScalarNode):
+            return start + len(self.text[start:end].rstrip())
+        if is_flow(node) or not node.value:
+            return end
+        if isinstance(node, MappingNode):
+            return self.item_end(Item(*node.value[-1]))
+        return max(start, self.content_end(node.value[-1]))
+
+    def item_end(self, item: Item) -> int:
+        """Just behind a field's value."""
+        if item.aliased:
+            match = _ALIAS.match(self.text, _end(item.key))
+            return _end(item.key) if match is None else match.end()
+        return self.content_end(item.value)
+
+    def colon_end(self, item: Item) -> int:
+        """Just behind the colon that follows a field's name."""
+        end = _end(item.key)
+        colon = self.text.find(":", end)
+        if colon < 0 or self.text[end:colon].strip():
+            raise EditRefused("this field has no value, nor a colon to write one behind")
+        return colon + 1
+
+    def line_start(self, index: int) -> int:
+        """Where the line of a character begins."""
+        return self.text.rfind("\n", 0, index) + 1
+
+    def line_end(self, index: int) -> int:
+        """Where the line of a character ends, ahead of its line break."""
+        end = self.text.find("\n", index)
+        if end < 0:
+            return len(self.text)
+        return end - 1 if self.text[end - 1 : end] == "\r" and end > index else end
+
+    def next_line(self, index: int) -> int:
+        """Where the line after that of a character begins; the text's end when there is none."""
+        end = self.text.find("\n", index)
+        return len(self.text) if end < 0 else end + 1
+
+    def skip_comments(self, index: int, column: int) -> int:
+        """From a line's end over the whole lines of comment below it that are indented deeper than
+        `column`: they belong to what stands above. Answers the end of the last such line."""
+        while True:
+            following = self.next_line(index)
+            if following >= len(self.text):
+                return index
+            match = _COMMENT.match(self.text, following)
+            if match is None or match.end() - 1 - following <= column:
+                return index
+            index = self.line_end(following)
+
+    @cached_property
+    def tree(self) -> Tree:
+        """What the text means, aliases followed; for comparing."""
+        self._left = _MAXIMUM_NODES
+        return self._tree(self.root, 0)
+
+    def _tree(self, node: Node | None, depth: int) -> Tree:
+        self._left -= 1
+        if depth > _MAXIMUM_DEPTH or self._left < 0:
+            raise EditRefused("the file is nested too deeply, or repeats too much by aliases")
+        if isinstance(node, MappingNode):
+            pairs = [(self._tree(k, depth + 1), self._tree(v, depth + 1)) for k, v in node.value]
+            return ("map", *pairs)
+        if isinstance(node, SequenceNode):
+            return ("list", *(self._tree(item, depth + 1) for item in node.value))
+        if node is None or is_empty(node):
+            return ("map",)  # `keys:` and no more is an empty mapping
+        return ("text", node.value)
+
+
+def is_flow(node: Node) -> bool:
+    """Whether a collection is written with brackets."""
+    return bool(getattr(node, "flow_style", False))
+
+
+def is_empty(node: Node) -> bool:
+    """Whether nothing was written."""
+    return isinstance(node, ScalarNode) and not node.value and not node.style
+
+
+def start(node: Node) -> int:
+    """Offset of a node's first character."""
+    return int(node.start_mark.index)
+
+
+def end(node: Node) -> int:
+    """Offset behind a node, as the parser sees it: for block style that is too far."""
+    return int(node.end_mark.index)
+
+
+def column(node: Node) -> int:
+    """The column of a node, from 0."""
+    return int(node.start_mark.column)
+
+
+def items(node: Node) -> Iterator[Item]:
+    """The fields of a mapping."""
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            yield Item(key, value)
+
+
+_start, _end = start, end

@@ -1,0 +1,15 @@
+"""The configuration file: from YAML to one snapshot, or to every problem in it at once.
+
+    bytes ─ text ─▶ nodes ─ reader, kinds, fields ─▶ records ─ providers, groups, keys ─▶ snapshot
+
+It reads no other file, no environment and no clock, and starts nothing.
+"""
+
+from sidecar.config.loader.diff import difference
+from sidecar.config.loader.dump import describe
+from sidecar.config.loader.json_schema import schema
+from sidecar.config.loader.load import load
+from sidecar.config.loader.partial import plugin_paths, stays_in_force
+from sidecar.config.yaml.redact import masked
+
+__all__ = ["describe", "difference", "load", "masked", "plugin_paths", "schema", "stays_in_force"]

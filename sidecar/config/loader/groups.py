@@ -1,0 +1,181 @@
+"""From the `groups` section to groups, and from lists of routes to routes.
+
+A route's provider must serve the group's vendor; whether a key may use a model is asked per call.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from sidecar.config.loader.limits import allowance, limits
+from sidecar.config.loader.providers import Defaults, Providers
+from sidecar.config.model import Allowance, Group, Provider, Rename, Route, Urgency
+from sidecar.config.patterns import ALL, Pattern
+from sidecar.config.schema.routes import Entry
+from sidecar.config.schema.types import Named
+from sidecar.config.yaml.reader import Reader, Record
+from sidecar.config.yaml.redact import shown
+from sidecar.errors import Place
+from sidecar.plugin_api.vendor import Vendor
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A group, and what its keys take from it where they say nothing of their own."""
+
+    group: Group
+    entries: tuple[Entry, ...]
+    urgency: Urgency
+    models: tuple[Pattern, ...] | None
+    models_place: Place
+
+
+@dataclass(frozen=True)
+class Router:
+    """Makes routes of one group's or key's entries."""
+
+    reader: Reader
+    providers: Providers
+
+    def group(self, entry: Named, defaults: Defaults) -> Tier | None:
+        """One group; None, with every problem noted."""
+        record: Record = entry.value
+        if "vendor" not in record.values:
+            return None
+        vendor = self.providers.vendor(record.get("vendor"), record.at("vendor"))
+        if vendor is None:
+            return None
+        entries: tuple[Entry, ...] = record.get("routes", ())
+        routes = self._group_routes(vendor, record, entries)
+        group = Group(
+            name=entry.name,
+            vendor=vendor,
+            routes=routes,
+            place=entry.place,
+            multiplier=record.get("multiplier", Decimal(1)),
+            allowance=allowance(record, defaults.headroom),
+            ask_usage=record.get("usage", False),
+            description=record.get("description", ""),
+        )
+        urgency = record.get("urgency", defaults.urgency)
+        return Tier(group, entries, urgency, record.get("models"), record.at("models"))
+
+    def key_routes(self, tier: Tier, entries: Sequence[Entry]) -> tuple[Route, ...]:
+        """A key's own routes: what an entry does not say, the group's for that provider says."""
+        seen: Counter[str] = Counter()
+        merged = []
+        for entry in entries:
+            same = [each for each in tier.entries if each.provider == entry.provider]
+            base = same[min(seen[entry.provider], len(same) - 1)] if same else None
+            seen[entry.provider] += 1
+            merged.append(entry if base is None else _inherit(entry, base))
+        numbered = any("priority" in entry.options.places for entry in entries)
+        if not numbered and not all("priority" in each.options.places for each in merged):
+            merged = [_in_order(each) for each in merged]
+        return self._routes(tier.group.vendor, tier.group.place, merged)
+
+    def _group_routes(
+        self, vendor: Vendor, record: Record, entries: tuple[Entry, ...]
+    ) -> tuple[Route, ...]:
+        if "routes" in record.places:
+            return self._routes(vendor, record.at("vendor"), entries)
+        provider = self.providers.find(vendor.name, record.at("vendor"))
+        if provider is None:
+            return ()
+        place = record.at("vendor")
+        self._must_serve(vendor, place, provider, place)
+        return (Route(provider, place),)
+
+    def _routes(
+        self, vendor: Vendor, group_place: Place, entries: Sequence[Entry]
+    ) -> tuple[Route, ...]:
+        self._check_priorities(entries)
+        found = []
+        for order, entry in enumerate(entries):
+            provider = self.providers.find(entry.provider, entry.place)
+            if provider is None:
+                continue
+            self._must_serve(vendor, group_place, provider, entry.place)
+            found.append(self._route(entry, provider, order))
+        return tuple(found)
+
+    def _route(self, entry: Entry, provider: Provider, order: int) -> Route:
+        options = entry.options
+        rename, models = self._rename(options)
+        return Route(
+            provider=provider,
+            place=entry.place,
+            enabled=options.get("enabled", True),
+            models=models,
+            rename=rename,
+            allowance=Allowance(limits(options.get("limits"))),
+            max_input=options.get("max_input"),
+            priced_as=options.get("priced_as"),
+            at_least_once=options.get("retry", False),
+            priority=options.get("priority", order),
+            weight=options.get("weight", 1),
+        )
+
+    def _rename(self, options: Record) -> tuple[Rename | None, tuple[Pattern, ...] | None]:
+        models: tuple[Pattern, ...] | None = options.get("models")
+        rename, is_list = options.get("as", (None, False))
+        if not is_list or models is not None:
+            return rename, models
+        if len(rename.names) == 1 and rename.names[0][0] not in ALL:
+            asked = shown(rename.names[0][0].text)
+            what = f"this map is the route's list of models as well: it gets calls for {asked} only"
+            fix = f'say models: {asked} if that is meant, or models: "*" to pass on all others'
+            self.reader.warn(options.at("as"), what, fix)
+        return rename, tuple(pattern for pattern, _ in rename.names)
+
+    def _check_priorities(self, entries: Sequence[Entry]) -> None:
+        without = [each for each in entries if "priority" not in each.options.places]
+        if without and len(without) < len(entries):
+            name = shown(without[0].provider)
+            what = f"route {name} has no priority, but others of this list have one"
+            self.reader.wrong(without[0].place, what, "give every entry a priority, or none")
+
+    def _must_serve(
+        self, vendor: Vendor, group_place: Place, provider: Provider, place: Place
+    ) -> None:
+        own = provider.vendor
+        if vendor.name == own.name or vendor.name in own.serves:
+            return
+        what = (
+            f"provider {shown(provider.name)} (line {provider.place.line}) does not serve the API "
+            f"of {vendor.name}, which its group speaks (line {group_place.line})"
+        )
+        serves = ", ".join(dict.fromkeys((own.name, *own.serves)))
+        self.reader.wrong(place, what, f"it serves: {serves}")
+
+
+def _inherit(entry: Entry, base: Entry) -> Entry:
+    """`entry` with the options of `base` that it does not set. A map in its `as` is its list of
+    models, so it then takes over no other."""
+    written = set(entry.options.places)
+    if entry.options.get("as", (None, False))[1]:
+        written.add("models")
+    inherited: dict[str, object] = {
+        name: value for name, value in base.options.values.items() if name not in written
+    }
+    rename, is_list = base.options.get("as", (None, False))
+    if is_list and "models" not in written:
+        inherited.setdefault("models", tuple(pattern for pattern, _ in rename.names))
+    places = {name: base.options.at(name) for name in inherited}
+    options = Record(
+        entry.options.place,
+        {**inherited, **entry.options.values},
+        {**places, **entry.options.places},
+    )
+    return replace(entry, options=options)
+
+
+def _in_order(entry: Entry) -> Entry:
+    """Without an inherited priority, which means nothing in a list that has not enough of them."""
+    options = entry.options
+    values = {name: value for name, value in options.values.items() if name != "priority"}
+    places = {name: place for name, place in options.places.items() if name != "priority"}
+    return replace(entry, options=Record(options.place, values, places))

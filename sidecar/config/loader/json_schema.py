@@ -1,0 +1,50 @@
+"""The JSON Schema of the file, for editors: made from the declaration, plugins' fields included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.config.loader.providers import Plugins, provider_block
+from sidecar.config.schema.fields import FILE
+from sidecar.config.schema.types import Block
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schema(registry: Plugins) -> dict[str, Any]:
+    """The schema of a file that is read with these plugins. An editor that follows it knows every
+    field; what only loading can check (names, hashes, rules between fields) it does not."""
+    blocks = {name: provider_block(vendor) for name, vendor in registry.vendors.items()}
+    found = FILE.schema()
+    providers: dict[str, Any] = found["properties"]["providers"]
+    by_plugin = _by_plugin(blocks)
+    providers["properties"] = {name: _own_name(name, by_plugin) for name in blocks}
+    providers["additionalProperties"] = {"type": "object", "required": ["plugin"], **by_plugin}
+    definitions = {name: block.schema() for name, block in blocks.items()}
+    title = "Sidecar's configuration file"
+    return {"$schema": DIALECT, "title": title, **found, "$defs": definitions}
+
+
+def _by_plugin(blocks: dict[str, Block]) -> dict[str, Any]:
+    """A provider that says which plugin drives it: that decides which fields it may have."""
+    choices = [
+        {
+            "if": {"required": ["plugin"], "properties": {"plugin": {"const": name}}},
+            "then": _definition(name),
+        }
+        for name in blocks
+    ]
+    return {"properties": {"plugin": {"enum": list(blocks)}}, "allOf": choices}
+
+
+def _own_name(name: str, by_plugin: dict[str, Any]) -> dict[str, Any]:
+    """A provider with a vendor's name: of that vendor, unless it says otherwise."""
+    return {
+        "if": {"type": "object", "required": ["plugin"]},
+        "then": by_plugin,
+        "else": _definition(name),
+    }
+
+
+def _definition(name: str) -> dict[str, Any]:
+    return {"$ref": "#/$defs/" + name.replace("~", "~0").replace("/", "~1")}

@@ -1,0 +1,280 @@
+"""Holds the configuration in force, and replaces it whole when the file changes, or not at all.
+
+Watches the file's directory (editors replace files, orchestrators swap links) and looks at the
+file itself every second, in case no event comes. Parsing happens off the event loop. A refused
+edit leaves everything as it was and is hard to overlook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from watchfiles import awatch
+
+from sidecar.config.ca_files import unusable_authorities
+from sidecar.config.credentials import Vault
+from sidecar.config.history import Versions
+from sidecar.config.loader import difference, load, stays_in_force
+from sidecar.config.model import Snapshot
+from sidecar.config.status import Loaded, Reload, Standing, in_force
+from sidecar.errors import ConfigError, Place, Problem
+from sidecar.plugin_api.manager import Registry
+
+POLL = 1.0
+"""Seconds between two looks at the file when no event comes."""
+SETTLE = 0.2
+"""Seconds that the content must stay the same: a half-written file can be valid, with keys
+missing."""
+MAXIMUM_SIZE = 4 << 20
+REMEMBERED = 50
+"""How many looks at a changed file are remembered."""
+
+log = logging.getLogger("sidecar.config")
+
+
+Listener = Callable[[Snapshot], None]
+
+
+@dataclass(slots=True)
+class Configuration:
+    """The configuration in force and its file. `versions` keeps the accepted texts; `wall` is the
+    time of day; `told` hear whether each changed text was accepted, `listeners` of every accepted
+    snapshot, in order. `history` holds the latest looks at a changed file, oldest first."""
+
+    file: Path
+    versions: Versions
+    registry: Registry
+    vault: Vault
+    wall: Callable[[], float]
+    told: list[Callable[[bool], None]] = field(default_factory=list)
+    listeners: list[Listener] = field(default_factory=list)
+    history: deque[Reload] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    _current: Snapshot | None = None
+    _standing: Standing | None = None
+    _seen: bytes | None = None
+    _text: bytes = b""
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def current(self) -> Snapshot:
+        """The configuration in force."""
+        if self._current is None:
+            raise RuntimeError("no configuration was loaded yet")
+        return self._current
+
+    @property
+    def text(self) -> bytes:
+        """The text in force."""
+        return self._text
+
+    @property
+    def standing(self) -> Standing:
+        """How it stands."""
+        if self._standing is None:
+            raise RuntimeError("no configuration was loaded yet")
+        return self._standing
+
+    def start(self) -> None:
+        """Load the file, or else the newest version that was accepted, loudly. Blocking.
+
+        Raises `ConfigError` when neither can be used.
+        """
+        try:
+            text = read_file(self.file)
+            snapshot = self._build(text)
+        except ConfigError as error:
+            self._start_from_version(error)
+            return
+        changes = self._since_last_time(snapshot)
+        self._accept(snapshot, text, changes)
+        self._keep(text, changes)
+
+    def _start_from_version(self, refused: ConfigError) -> None:
+        text = self.versions.newest()
+        try:
+            snapshot = None if text is None else self._build(text)
+        except ConfigError:
+            snapshot = None
+        if text is None or snapshot is None:
+            raise refused
+        self._accept(snapshot, text, ())
+        with suppress(ConfigError):
+            self._seen = read_file(self.file)
+        self._refuse(refused, self._seen or b"")
+
+    def _since_last_time(self, snapshot: Snapshot) -> Sequence[str]:
+        """What was changed while no process looked."""
+        before = self.versions.newest()
+        if before is None or digest_of(before) == snapshot.digest:
+            return ()
+        with suppress(ConfigError):
+            return difference(understand(before, self.file, self.registry), snapshot)
+        return ()
+
+    async def reload(
+        self, settled: bytes | None = None, understood: Snapshot | None = None
+    ) -> Loaded:
+        """Look at the file now, and take it over if it is good. Never raises. It need not come to
+        rest if it holds `settled`: that was written whole. `understood` is what that means, where
+        it was read already."""
+        async with self._lock:
+            try:
+                text = await self._settled(settled)
+            except ConfigError as error:
+                return self._refused_once(error, None)
+            if text == self._seen:
+                return Loaded(not self.standing.problems, self.standing.problems)
+            try:
+                known = understood if text == settled else None
+                snapshot = await asyncio.to_thread(self._build, text, known)
+            except ConfigError as error:
+                return self._refused_once(error, text)
+            changes = await asyncio.to_thread(difference, self.current(), snapshot)
+            self._accept(snapshot, text, changes)
+            await asyncio.to_thread(self._keep, text, changes)
+            for line in changes or ["nothing that matters changed"]:
+                log.info("%s: %s", self.file.name, line)
+            return Loaded(accepted=True, difference=tuple(changes))
+
+    async def watch(self) -> None:
+        """Take over every good edit, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            changed = asyncio.Event()
+            tasks.create_task(self._notice(changed))
+            tasks.create_task(self._poll(changed))
+            while True:
+                await changed.wait()
+                changed.clear()
+                await self.reload()
+
+    async def _notice(self, changed: asyncio.Event) -> None:
+        """Set `changed` whenever anything happens in the directory: with no filter by name, since
+        a swapped link changes another name than the file's."""
+        while True:
+            with suppress(OSError, RuntimeError):
+                async for _ in awatch(
+                    self.file.parent, watch_filter=None, recursive=False, debounce=100, step=50
+                ):
+                    changed.set()
+            await asyncio.sleep(POLL)
+
+    async def _poll(self, changed: asyncio.Event) -> None:
+        # No stamp yet: an edit made between the first load and this look must not be missed.
+        stamp: tuple[int, ...] | None = None
+        while True:
+            await asyncio.sleep(POLL)
+            now = _stamp(self.file)
+            if now != stamp:
+                stamp = now
+                changed.set()
+            await self.vault.renew_stale()
+
+    async def _settled(self, known: bytes | None) -> bytes:
+        text = read_file(self.file)
+        while text not in (known, self._seen):  # what was seen before came to rest then
+            await asyncio.sleep(SETTLE)
+            again = read_file(self.file)
+            if again == text:
+                break
+            text = again
+        return text
+
+    def _build(self, text: bytes, known: Snapshot | None = None) -> Snapshot:
+        snapshot = known or understand(text, self.file, self.registry)
+        self.vault.load(snapshot)
+        # Not a reason to refuse the file: a key must be revocable whatever became of a certificate.
+        unusable = (replace(each, warning=True) for each in unusable_authorities(snapshot))
+        return replace(snapshot, warnings=(*snapshot.warnings, *unusable))
+
+    def _accept(self, snapshot: Snapshot, text: bytes, changes: Sequence[str]) -> None:
+        now = self.wall()
+        self._current = snapshot
+        self._seen = self._text = text
+        self._standing = Standing(snapshot.digest, now)
+        self.history.append(Reload(now, accepted=True, difference=tuple(changes)))
+        self._tell(accepted=True)
+        for warning in snapshot.warnings:
+            log.warning("%s", warning)
+        for listener in self.listeners:
+            listener(snapshot)
+        self.vault.announce()
+
+    def _tell(self, *, accepted: bool) -> None:
+        for tell in self.told:
+            tell(accepted)
+
+    def _keep(self, text: bytes, changes: Sequence[str]) -> None:
+        with suppress(OSError):
+            self.versions.keep(text, self.standing.accepted_at, changes)
+
+    def _refused_once(self, error: ConfigError, text: bytes | None) -> Loaded:
+        """Say so, unless this very content was refused before."""
+        again = text == self._seen and bool(self.standing.problems)
+        self._seen = text
+        if not again:
+            self._refuse(error, text or b"")
+        return Loaded(accepted=False, problems=self.standing.problems)
+
+    def _refuse(self, error: ConfigError, text: bytes) -> None:
+        now = self.wall()
+        problems = tuple(map(str, error.problems))
+        stays = tuple(stays_in_force(self.current(), text))
+        standing = self.standing
+        self._standing = Standing(standing.digest, standing.accepted_at, problems, now, stays)
+        self.history.append(Reload(now, accepted=False, problems=problems))
+        self._tell(accepted=False)
+        for problem in problems:
+            log.error("%s", problem)
+        log.error("%s", in_force(self.standing))
+
+
+def understand(text: bytes, file: Path, registry: Registry) -> Snapshot:
+    """What the text means, once no plugin vetoes it. Raises `ConfigError` with every problem."""
+    snapshot = load(text, file=str(file), registry=registry)
+    place = Place(str(file), 1)
+    vetoes = tuple(Problem(place, veto) for veto in registry.check(snapshot))
+    if vetoes:
+        raise ConfigError(vetoes)
+    return snapshot
+
+
+def read_file(path: Path) -> bytes:
+    """The file's bytes. Raises `ConfigError` saying why it cannot be read."""
+    try:
+        # A pipe must not block us; it is told apart after opening.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise _unreadable(path, "is not a regular file")
+            text = file.read(MAXIMUM_SIZE + 1)
+    except OSError as error:
+        raise _unreadable(path, f"cannot be read: {error.strerror}") from None
+    if len(text) > MAXIMUM_SIZE:
+        raise _unreadable(path, f"is larger than {MAXIMUM_SIZE >> 20} MiB")
+    return text
+
+
+def digest_of(text: bytes) -> str:
+    """What a snapshot's `digest` is for this text."""
+    return hashlib.sha256(text).hexdigest()
+
+
+def _unreadable(path: Path, why: str) -> ConfigError:
+    return ConfigError((Problem(Place(str(path), 1), f"the file {why}"),))
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    # The change time moves even when size and modification time were put back.
+    return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,0 +1,297 @@
+"""One accepted configuration, frozen, with every name resolved to an object.
+
+`sidecar.config.loader` builds these values. They hold no YAML, no file, no environment variable, no
+default of a vendor, and nothing that happened (counts, last used).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from typing import Any
+
+from sidecar.config.patterns import Pattern
+from sidecar.errors import Place, Problem
+from sidecar.plugin_api.vendor import Vendor
+
+
+class Urgency(IntEnum):
+    """Who goes first when calls must wait: lower goes first (compare RFC 9218)."""
+
+    INTERACTIVE = 0
+    NORMAL = 1
+    BACKGROUND = 2
+
+
+class LimitKind(StrEnum):
+    """What a limit counts: requests or tokens per minute or day, or calls at one time."""
+
+    RPM = "rpm"
+    RPD = "rpd"
+    TPM = "tpm"
+    ITPM = "itpm"
+    OTPM = "otpm"
+    TPD = "tpd"
+    CONCURRENCY = "concurrency"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A ceiling the user wrote, and where: 0 lets nothing pass. `models` narrows what it counts."""
+
+    kind: LimitKind
+    amount: int
+    place: Place
+    models: Pattern | None = None
+
+
+class Period(StrEnum):
+    """The calendar stretch that a budget spans."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A ceiling in US dollars per calendar period, and where it was written."""
+
+    amount: Decimal
+    period: Period
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Everything that bounds one scope: its limits, its budgets and the share of each window
+    (0 to 1) kept free for calls more urgent than the named class."""
+
+    limits: tuple[Limit, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    headroom: Mapping[Urgency, float] = field(default_factory=dict)
+
+
+UNBOUNDED = Allowance()
+
+
+class SecretSource(StrEnum):
+    """Where a credential's text comes from."""
+
+    ENV = "env"
+    FILE = "file"
+    COMMAND = "command"
+    KEYRING = "keyring"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialRef:
+    """A reference to a credential, never its text.
+
+    `name` is what metrics, logs and the ledger call it: the reference itself. `argument` is the
+    variable, path or keyring entry; `argv` the words of a command; `refresh` seconds between runs.
+    """
+
+    source: SecretSource
+    name: str
+    place: Place = field(compare=False)
+    argument: str = ""
+    argv: tuple[str, ...] = ()
+    refresh: float | None = None
+
+    def __hash__(self) -> int:
+        """By the name alone: this is looked up for every call."""
+        return hash(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds: to connect, to the first byte of an answer, and between two pieces of it."""
+
+    connect: float = 10.0
+    first_byte: float = 600.0
+    idle: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A place that serves a vendor's API. `proxy` is a URL, "env" or None; `options` are the
+    vendor's own fields; `free` makes its cost zero and known; `priced_as` names the model whose
+    price its calls have."""
+
+    name: str
+    vendor: Vendor
+    base_url: str
+    credentials: tuple[CredentialRef, ...]
+    place: Place
+    allowance: Allowance = UNBOUNDED
+    free: bool = False
+    priced_as: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    set_headers: tuple[tuple[str, str], ...] = ()
+    remove_headers: frozenset[str] = frozenset()
+    proxy: str | None = None
+    ca_file: str | None = None
+    timeouts: Timeouts = Timeouts()
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """`as:`: the served name for the first pattern that matches the asked one."""
+
+    names: tuple[tuple[Pattern, str], ...]
+
+    def served(self, asked: str) -> str:
+        """The model that the provider is asked for."""
+        for pattern, name in self.names:
+            if pattern.matches(asked):
+                return pattern.fill(asked, name)
+        return asked
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One provider that a key may use: for which models, in which place, under which limits.
+
+    `at_least_once`: a request that may have been served is sent again all the same. `priority` is
+    always set: the list's order where the file gives no numbers. `inherited` is true
+    when the group's list is in force for the key.
+    """
+
+    provider: Provider
+    place: Place
+    enabled: bool = True
+    models: tuple[Pattern, ...] | None = None
+    rename: Rename | None = None
+    allowance: Allowance = UNBOUNDED
+    max_input: int | None = None
+    priced_as: str | None = None
+    at_least_once: bool = False
+    priority: int = 0
+    weight: int = 1
+
+    @property
+    def price_name(self) -> str | None:
+        """The model whose price its calls have, where the file names one: here or on its
+        provider."""
+        return self.priced_as or self.provider.priced_as
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A rate tier of exactly one vendor, shared by its keys."""
+
+    name: str
+    vendor: Vendor
+    routes: tuple[Route, ...]
+    place: Place
+    multiplier: Decimal = Decimal(1)
+    allowance: Allowance = UNBOUNDED
+    ask_usage: bool = False
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHash:
+    """The SHA-256 digest of a key's text; `until` ends an older text after a rotation."""
+
+    digest: bytes
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What an agent presents. `hashes` holds the current text's digest first.
+
+    `routes` are the ones in force: its own, else its group's (`own_routes` says which). Times are
+    timezone-aware. `max_wait` and `sticky_wait` are seconds.
+    """
+
+    name: str
+    group: Group
+    routes: tuple[Route, ...]
+    place: Place
+    hashes: tuple[KeyHash, ...] = ()
+    own_routes: bool = False
+    description: str = ""
+    urgency: Urgency = Urgency.NORMAL
+    enabled: bool = True
+    created: datetime | None = None
+    expires: datetime | None = None
+    models: tuple[Pattern, ...] | None = None
+    allowance: Allowance = UNBOUNDED
+    share: float = 1.0
+    max_wait: float = 120.0
+    sticky_wait: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port to listen on; port 0 is any free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """`host:port`, with brackets around an IPv6 host."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """How this process listens; a change needs a restart. Sizes in bytes, times in seconds."""
+
+    listen: tuple[Address, ...] = (Address("127.0.0.1", 8787), Address("::1", 8787))
+    admin: Address = Address("127.0.0.1", 8788)
+    allow_hosts: tuple[str, ...] = ()
+    allow_origins: tuple[str, ...] = ()
+    allow_remote: bool = False
+    drain: float = 60.0
+    max_body: int = 64 * 1024 * 1024
+    body_memory: int | None = None
+    metrics_token: CredentialRef | None = None
+    callers: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A price that overrides the list, in US dollars: tokens per million, the rest each. It is the
+    whole price of its models; `place` is where it was written."""
+
+    per_million: Mapping[str, Decimal]
+    each: Mapping[str, Decimal]
+    place: Place = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One accepted configuration. `digest` is the SHA-256 of the file's bytes, in hex."""
+
+    file: str
+    digest: str
+    providers: Mapping[str, Provider]
+    groups: Mapping[str, Group]
+    keys: Mapping[str, Key]
+    by_digest: Mapping[bytes, tuple[Key, KeyHash]]
+    server: Server = Server()
+    plugins: tuple[str, ...] = ()
+    allowance: Allowance = UNBOUNDED
+    timezone: tzinfo | None = None
+    prices: tuple[tuple[Pattern, Price], ...] = ()
+    refuse_unpriced: bool = False
+    keep_days: int = 90
+    keep_bytes: int = 1 << 30
+    warnings: tuple[Problem, ...] = ()
+
+
+def status_of(key: Key, now: float) -> str:
+    """Whether a key can be used: enabled, disabled, expired, or without a text so far."""
+    if not key.enabled:
+        return "disabled"
+    if key.expires is not None and key.expires.timestamp() <= now:
+        return "expired"
+    return "enabled" if key.hashes else "no text yet"

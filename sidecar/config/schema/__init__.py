@@ -1,0 +1,1 @@
+"""Every field of the configuration file: its type, help text, default and JSON Schema."""

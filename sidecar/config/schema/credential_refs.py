@@ -1,0 +1,174 @@
+"""References to credentials: where one is, never what it is.
+
+Refuses a credential that was written into the file itself, says how to move it, and repeats no
+part of it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from yaml.nodes import MappingNode, Node, SequenceNode
+
+from sidecar.config.model import CredentialRef, SecretSource
+from sidecar.config.schema import parsers
+from sidecar.config.schema.parsers import Misread
+from sidecar.config.schema.types import Block, Kind, Many, Option, Placed, Schema, Word
+from sidecar.config.yaml.reader import Reader
+from sidecar.config.yaml.redact import has_known_form, looks_secret, shown
+from sidecar.errors import Place
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_BARE_VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", re.ASCII)
+_WORDS = "env:NAME, file:PATH, command:WORDS, keyring:SERVICE/USER or none"
+_MOVE = (
+    "put the credential into an environment variable and write env:NAME, or into a file that only "
+    "you may read and write file:PATH"
+)
+
+
+def reference(word: str, place: Place) -> CredentialRef:
+    """`env:NAME`, `file:PATH`, `command:WORDS`, `keyring:SERVICE/USER` or `none`."""
+    if word == "none":
+        return CredentialRef(SecretSource.NONE, "none", place)
+    scheme, colon, argument = word.partition(":")
+    if not colon or scheme not in set(SecretSource) - {"none"}:
+        raise _not_a_reference(word)
+    if not argument.strip():
+        raise Misread(f"nothing follows {scheme}:", f"write {_WORDS}")
+    argument = argument.strip()
+    source = SecretSource(scheme)
+    name = f"{scheme}:{argument}"
+    match source:
+        case SecretSource.ENV:
+            return CredentialRef(source, name, place, _variable(argument))
+        case SecretSource.COMMAND:
+            return command(_split(argument), place)
+    if has_known_form(argument):
+        raise Misread("a credential stands in the file itself (not shown)", _MOVE)
+    if source is SecretSource.FILE:
+        return CredentialRef(source, name, place, str(_beside(place.file, argument)))
+    return CredentialRef(source, name, place, argument)
+
+
+def command(argv: tuple[str, ...], place: Place, refresh: float | None = None) -> CredentialRef:
+    """A command that prints the credential. Raises `Misread` when the secret is in its words."""
+    if has_known_form(" ".join(argv)):
+        raise Misread("a credential stands in a command's words (not shown)", _MOVE)
+    name = f"command:{shlex.join(argv)}"
+    return CredentialRef(SecretSource.COMMAND, name, place, "", argv, refresh)
+
+
+def _not_a_reference(word: str) -> Misread:
+    if _BARE_VARIABLE.fullmatch(word) and not looks_secret(word):
+        return Misread(
+            "this credential does not say where it is",
+            f'did you mean "env:{word}"? It can be {_WORDS}',
+        )
+    return Misread(
+        "this is not a reference to a credential (not shown: it may be the credential)", _MOVE
+    )
+
+
+def _variable(name: str) -> str:
+    if _VARIABLE.fullmatch(name) is None or looks_secret(name):
+        raise Misread(
+            "what follows env: is not the name of an environment variable (not shown)",
+            "write the variable's name, such as env:OPENAI_API_KEY; the credential is its value",
+        )
+    return name
+
+
+def _split(argument: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(argument))
+    except ValueError:
+        raise Misread(
+            "the words of this command cannot be told apart",
+            "close its quotes, or write {command: [word, word]}",
+        ) from None
+
+
+def _beside(file: str, path: str) -> Path:
+    """A relative path starts at the folder of the file that names it."""
+    return Path(path) if path.startswith("~") else Path(file).absolute().parent / path
+
+
+ONE_REFERENCE = Placed(lambda word, place, _: reference(word, place), _WORDS, {"type": "string"})
+_COMMAND = Block(
+    "a credential",
+    (
+        Option(
+            "command",
+            Many(Word(parsers.text, "the words of a command", {"type": ["string", "number"]})),
+            "The command's words; what it prints is the credential.",
+            required=True,
+        ),
+        Option(
+            "refresh",
+            Word(parsers.positive_duration, "a duration", {"type": ["string", "number"]}),
+            "How often the command runs again, besides after a vendor's 401.",
+            "never",
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Credential:
+    """One reference: a word, or the mapping form of a command."""
+
+    words: str = _WORDS
+
+    def read(self, reader: Reader, node: Node) -> CredentialRef | None:
+        """The reference; None, with the problem noted, when it is none."""
+        if not isinstance(node, MappingNode):
+            found: CredentialRef | None = ONE_REFERENCE.read(reader, node)
+            return found
+        first = node.value[0][0].value if node.value else ""
+        if isinstance(first, str) and first in set(SecretSource) - {"command", "none"}:
+            reader.wrong(node, f"{first}: takes no space after its colon", f"write {first}:NAME")
+            return None
+        record = _COMMAND.read(reader, node)
+        if not record.get("command"):
+            return None
+        argv: tuple[str, ...] = record.get("command")
+        try:
+            argv = _split(argv[0]) if len(argv) == 1 else argv
+            return replace(command(argv, record.place), refresh=record.get("refresh"))
+        except Misread as error:
+            reader.misread(record.at("command"), error)
+            return None
+
+    def schema(self) -> Schema:
+        """A word of one of the known sources, or the mapping form."""
+        pattern = r"^(none|(env|file|command|keyring):.+)$"
+        return {"anyOf": [{"type": "string", "pattern": pattern}, _COMMAND.schema()]}
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """`none`, one reference or several."""
+
+    words: str = f"{_WORDS}, or a list"
+
+    def read(self, reader: Reader, node: Node) -> tuple[CredentialRef, ...] | None:
+        """The references, each once; () for `none`."""
+        found: tuple[CredentialRef, ...] | None = Many(Credential()).read(reader, node)
+        if found is None:
+            return None
+        if len(found) == 1 and found[0].source is SecretSource.NONE:
+            return ()
+        for index, ref in enumerate(found):
+            if ref in found[:index] and isinstance(node, SequenceNode):
+                what = f"the credential {shown(ref.name)} is listed twice"
+                reader.wrong(ref.place, what, "remove one")
+        return found
+
+    def schema(self) -> Schema:
+        """One, or an array."""
+        kind: Kind = Many(Credential())
+        return kind.schema()

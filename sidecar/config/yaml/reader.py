@@ -1,0 +1,138 @@
+"""Reads YAML nodes and collects every problem on the way, each with its place.
+
+It knows mappings, duplicates and merge keys; what a field means is the business of its kind.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from typing import Any
+
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from sidecar.config.schema.parsers import Misread
+from sidecar.config.yaml.nodes import is_empty, place_of
+from sidecar.config.yaml.redact import looks_secret, shown
+from sidecar.config.yaml.syntax_errors import expansion
+from sidecar.errors import Place, Problem
+
+MERGE = "<<"
+_MANY = 20
+"""Alternatives that a message lists before it says "…"."""
+
+
+@dataclass(slots=True)
+class Record:
+    """The fields of one mapping: `values` that were read, `places` of all that were written."""
+
+    place: Place
+    values: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A field's value; `default` when it is absent or could not be read."""
+        return self.values.get(name, default)
+
+    def at(self, name: str) -> Place:
+        """Where a field's value stands; the mapping's own place when it is absent."""
+        return self.places.get(name, self.place)
+
+
+class Reader:
+    """Collects the problems of one file. `zone` is that of times without an offset."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.zone: tzinfo | None = None
+        self.problems: list[Problem] = []
+
+    def place(self, node: Node) -> Place:
+        """Where a node begins."""
+        return place_of(node, self.file)
+
+    def wrong(self, at: Node | Place, what: str, next_step: str = "") -> None:
+        """Take note of an error."""
+        self._note(at, what, next_step, warning=False)
+
+    def warn(self, at: Node | Place, what: str, next_step: str = "") -> None:
+        """Take note of what works but is probably not meant."""
+        self._note(at, what, next_step, warning=True)
+
+    def misread(self, at: Node | Place, error: Misread) -> None:
+        """Take note of a word that does not say what its field needs."""
+        self.wrong(at, error.what, error.next)
+
+    def word(self, node: Node, expected: str) -> str | None:
+        """The text of a scalar; None, with a problem noted, when it is something else or empty."""
+        if not isinstance(node, ScalarNode):
+            kind = "a mapping" if isinstance(node, MappingNode) else "a list"
+            self.wrong(node, f"{kind} stands in place of one value", f"write {expected}")
+            return None
+        if is_empty(node):
+            self.wrong(node, "a value is missing", f"write {expected}")
+            return None
+        plain = node.style in (None, "")
+        if plain and "${" in node.value:
+            self.problems.append(expansion(self.place(node)))
+            return None
+        return str(node.value)
+
+    def mapping(self, node: Node, what: str) -> list[tuple[str, Node, Node]] | None:
+        """The (name, name's node, value) of a mapping; an empty value is an empty mapping."""
+        if is_empty(node):
+            return []
+        if not isinstance(node, MappingNode):
+            kind = "a list" if isinstance(node, SequenceNode) else "a single value"
+            self.wrong(node, f"{kind} stands in place of {what}", "write them as name: value")
+            return None
+        merged: dict[str, tuple[str, Node, Node]] = {}
+        own: dict[str, Node] = {}
+        for key, value in node.value:
+            if not isinstance(key, ScalarNode):
+                self.wrong(key, "a name must be one word or text", "a list or mapping is no name")
+            elif key.value == MERGE and key.style in (None, ""):
+                for item in self._merge(value, what):
+                    merged.setdefault(item[0], item)
+            elif key.value in own:
+                first = self.place(own[key.value]).line
+                twice = f"{shown(key.value)} is given twice, first in line {first}"
+                self.wrong(key, twice, "remove one of them")
+            else:
+                own[key.value] = key
+                merged[key.value] = (key.value, key, value)
+        if len(merged) == len(own):
+            return list(merged.values())
+        written = [item for name, item in merged.items() if name in own]
+        return written + [item for name, item in merged.items() if name not in own]
+
+    def _merge(self, node: Node, what: str) -> Iterator[tuple[str, Node, Node]]:
+        sources = node.value if isinstance(node, SequenceNode) else [node]
+        for source in sources:
+            if isinstance(source, MappingNode):
+                yield from self.mapping(source, what) or ()
+            else:
+                self.wrong(
+                    source, "<< merges mappings only", "write <<: *name, where &name is a mapping"
+                )
+
+    def _note(self, at: Node | Place, what: str, next_step: str, *, warning: bool) -> None:
+        place = at if isinstance(at, Place) else self.place(at)
+        self.problems.append(Problem(place, what, next_step, warning))
+
+
+def suggest(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """`did you mean "x"?`, or what there is to choose from; `otherwise` when there is nothing.
+    Names no name that looks like a secret."""
+    names = [name for name in dict.fromkeys(known) if not looks_secret(name)]
+    near = difflib.get_close_matches(word, names, n=1) or [
+        name for name in names if name.lower() == word.lower()
+    ]
+    if near:
+        return f'did you mean "{near[0]}"?'
+    if not names:
+        return otherwise
+    listed = ", ".join(names[:_MANY]) + (", …" if len(names) > _MANY else "")
+    return f"there is: {listed}"

@@ -1,0 +1,1 @@
+"""Both servers and the upstream client; nothing here knows about LLMs."""

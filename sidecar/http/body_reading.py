@@ -1,0 +1,89 @@
+"""Read a request body into memory that was reserved for it, and decode a copy of a compressed one.
+
+It does not know what a body means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from io import BytesIO
+
+from aiohttp import StreamReader, web
+
+from sidecar.errors import Kind, Refused
+from sidecar.http.body_memory import STEP_BYTES, HeldBody
+from sidecar.http.content_coding import decoded
+
+BODY_TIMEOUT = 30.0
+"""Seconds without progress after which a body that does not arrive is given up."""
+LIKELY_RATIO = 20
+"""How much longer than its compressed bytes a body is expected to be at most."""
+
+
+def too_large(maximum: int) -> Refused:
+    """The refusal of a body above the cap."""
+    return Refused(
+        Kind.TOO_LARGE,
+        f"the request body is larger than {maximum} bytes; raise server.max_body if that is meant",
+    )
+
+
+def malformed() -> Refused:
+    """The refusal of a body whose chunks are none."""
+    return Refused(Kind.BAD_REQUEST, "the request body is not valid HTTP/1.1")
+
+
+async def decoded_copy(body: bytes, encoding: str, maximum: int, held: HeldBody) -> bytes:
+    """Return the body without its content coding, with memory reserved for the copy."""
+    if encoding in {"", "identity"}:
+        return body
+    likely = min(maximum, max(LIKELY_RATIO * len(body), STEP_BYTES))
+    await held.reserve(len(body) + likely)
+    try:
+        return await decoded(body, encoding, likely)
+    except Refused as refused:
+        if refused.refusal.kind is not Kind.TOO_LARGE or likely == maximum:
+            raise
+    await held.reserve(len(body) + maximum)
+    return await decoded(body, encoding, maximum)
+
+
+async def read_body(content: StreamReader, maximum: int, held: HeldBody) -> bytes:
+    """Return the whole body, for which `held` reserves memory as it grows.
+
+    Raises `Refused`: 413 above `maximum`, 408 when it stops arriving, 400 when its chunks are none,
+    503 when there is no memory in time."""
+    if content.is_eof() and content.exception() is None:
+        # Most bodies have arrived with their head: nothing to wait for, and no clock to set.
+        body = content.read_nowait()
+        if len(body) > maximum:
+            raise too_large(maximum)
+        await held.reserve(len(body))
+        return body
+    clock = asyncio.get_running_loop().time
+    # It gives its own bytes away at the end: a list would have to be copied.
+    pieces = BytesIO()
+    size = 0
+    began = clock()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT) as patience:
+            while piece := await content.readany():
+                size += len(piece)
+                if size > maximum:
+                    raise too_large(maximum)
+                if size > held.reserved:
+                    patience.reschedule(None)  # the client has sent, and waits for us
+                    await held.reserve(size + STEP_BYTES)
+                    began = clock()
+                    patience.reschedule(began + BODY_TIMEOUT)
+                pieces.write(piece)
+                if clock() - began > 1:  # a second's grain is enough, and cheap for fast bodies
+                    began = clock()
+                    patience.reschedule(began + BODY_TIMEOUT)
+    except TimeoutError:
+        raise Refused(
+            Kind.BODY_TIMEOUT, f"the request body stopped arriving for {BODY_TIMEOUT:.0f} s"
+        ) from None
+    except web.RequestPayloadError:
+        raise malformed() from None
+    return pieces.getvalue()

@@ -1,0 +1,171 @@
+"""Header fields as bytes, and which of them pass in each direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from urllib.parse import urlsplit, urlunsplit
+
+from sidecar.config.schema.reserved_headers import (
+    CODING,
+    CONNECTION,
+    COOKIES,
+    CREDENTIAL_HEADERS,
+    HOP_BY_HOP,
+)
+from sidecar.plugin_api.retry_after import is_nonsense
+
+CALL_ID = "x-sidecar-call"
+PROVIDER = "x-sidecar-provider"
+MODEL = "x-sidecar-model"
+WAIT = "x-sidecar-wait-ms"
+ERROR = "x-sidecar-error"
+TRIED = "x-sidecar-tried"
+URGENCY = "x-sidecar-urgency"
+
+_REQUEST = CONNECTION | CREDENTIAL_HEADERS | COOKIES | frozenset({
+    # Who calls and from where is nobody else's business.
+    "origin", "referer", "via", "forwarded", "x-real-ip",
+    # These choose whose account is used; a provider sets its own.
+    "openai-organization", "openai-project", "x-goog-user-project", "anthropic-workspace-id",
+    URGENCY,
+})  # fmt: skip
+_REQUEST_PREFIXES = ("x-forwarded-", "sec-", "proxy-", "x-sidecar-")
+
+_RESPONSE = HOP_BY_HOP | frozenset({
+    "content-length", "set-cookie", "set-cookie2", "alt-svc", "strict-transport-security",
+    "content-security-policy", "clear-site-data", "public-key-pins", "refresh",
+    "www-authenticate", "nel", "report-to", "reporting-endpoints",
+    # A vendor that echoes what authenticated us must not hand it on.
+    *CREDENTIAL_HEADERS,
+})  # fmt: skip
+_NOTHING: frozenset[str] = frozenset()
+_RESPONSE_PREFIXES = ("access-control-", "x-sidecar-")
+
+
+def for_upstream(
+    fields: Fields,
+    own: Iterable[tuple[str, str]],
+    *,
+    remove: frozenset[str] = frozenset(),
+    decoded: bool = False,
+) -> list[tuple[bytes, bytes]]:
+    """The request headers that go on, in order, and then `own` in place of any of their names.
+
+    `remove` are further names in lower case; `decoded`: the body goes without its coding. A
+    plugin's header that belongs to the connection is left out.
+    """
+    own = [pair for pair in own if pair[0].lower() not in CONNECTION]
+    gone = remove | {name.lower() for name, _ in own} | _nominated(fields)
+    if decoded:
+        gone |= {CODING}
+    kept = [field for field in fields if (name := _sent(field[0])) is not None and name not in gone]
+    return [*kept, (b"Accept-Encoding", b"identity"), *encoded(own)]
+
+
+def for_client(
+    fields: Fields, urls: frozenset[str], relocate: Callable[[str], str | None]
+) -> list[tuple[bytes, bytes]]:
+    """The response headers that pass to the client, in order and spelling.
+
+    Those named in `urls` (lower case) pass as `relocate` has them, or not at all where it says
+    None: an address at the vendor would lead the client, with its local key, past this process.
+    A `Retry-After` that says nothing usable is left out: clients sleep for it, or fail on it.
+    """
+    gone = _nominated(fields)
+    kept: list[tuple[bytes, bytes]] = []
+    for field in fields:
+        name = _answered(field[0])
+        if name is None or name in gone or is_nonsense(name, text_of(field[1])):
+            continue
+        if name in urls:
+            moved = relocate(text_of(field[1]))
+            if moved is not None:
+                kept.append((field[0], moved.encode("utf-8", "surrogateescape")))
+        else:
+            kept.append(field)
+    return kept
+
+
+@lru_cache(maxsize=2048)
+def _sent(name: bytes) -> str | None:
+    """A request header's name in lower case; None when it does not go on."""
+    lower = name.decode("latin-1").lower()
+    return None if lower in _REQUEST or lower.startswith(_REQUEST_PREFIXES) else lower
+
+
+@lru_cache(maxsize=2048)
+def _answered(name: bytes) -> str | None:
+    """The same of an answer's. A space before the colon, which the library reads over, hides no
+    name: who reads on may take it for another one than we did (RFC 9112 section 5.1)."""
+    lower = name.decode("latin-1").lower()
+    stays = lower not in _RESPONSE and not lower.startswith(_RESPONSE_PREFIXES)
+    return lower if stays and " " not in lower else None
+
+
+def relocated(url: str, base_url: str, own_base: str) -> str | None:
+    """A vendor's URL as one of ours; None when it is not below `base_url`'s origin.
+
+    What lies below the whole base URL is moved below `own_base`, the base that the client used;
+    the rest of that origin keeps its path.
+    """
+    base, ours = urlsplit(base_url), urlsplit(own_base)
+    try:
+        found = urlsplit(url)
+    except ValueError:
+        return None  # it is no URL
+    if (found.scheme or base.scheme, found.netloc or base.netloc) != (base.scheme, base.netloc):
+        return None
+    path = found.path
+    if path == base.path or path.startswith(base.path.rstrip("/") + "/"):
+        path = ours.path + path[len(base.path.rstrip("/")) :]
+    return urlunsplit((ours.scheme, ours.netloc, path, found.query, ""))
+
+
+def _nominated(fields: Fields) -> frozenset[str]:
+    """The fields that `Connection` names: they belong to that hop alone."""
+    lists = [value for name, value in fields if len(name) == 10 and name.lower() == b"connection"]
+    if not lists:
+        return _NOTHING
+    tokens = (token for value in lists for token in value.decode("latin-1").split(","))
+    return frozenset(token.strip().lower() for token in tokens) - {"keep-alive", "close"}
+
+
+Fields = Sequence[tuple[bytes, bytes]]
+"""Names and values, in the order and spelling of the wire."""
+
+
+def encoded(pairs: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """Fields of text."""
+    return [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in pairs]
+
+
+def text_of(value: bytes) -> str:
+    """A value as text, of which `encoded` makes the same bytes again."""
+    return value.decode("utf-8", "surrogateescape")
+
+
+def decoded(fields: Fields) -> list[tuple[str, str]]:
+    """The fields as text, in the sender's spelling: the library's own mapping of them has the usual
+    one of known names."""
+    return [(name.decode("latin-1"), text_of(value)) for name, value in fields]
+
+
+def lines_of(fields: Fields) -> bytes:
+    """The fields as lines of a head. Raises `ValueError` rather than give more or other lines than
+    there are fields."""
+    lines = b"".join([b"%b: %b\r\n" % field for field in fields])
+    many = len(fields)
+    if lines.count(b"\n") != many or lines.count(b"\r") != many or b"\0" in lines:
+        raise ValueError("a header holds what would end it")
+    return lines
+
+
+def has(name: bytes, lines: bytes) -> bool:
+    """Whether one of the lines is of the field of that name (lower case)."""
+    return b"\n%b:" % name in b"\n" + lines.lower()
+
+
+def head_of(first: str, lines: bytes) -> bytes:
+    """A whole head: its first line, its lines, and the empty one."""
+    return b"%b\r\n%b\r\n" % (first.encode("utf-8", "surrogateescape"), lines)

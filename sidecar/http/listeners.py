@@ -1,0 +1,166 @@
+"""Opens and closes the listeners, and keeps private what must be: sockets, state, configuration."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from aiohttp import web
+
+from sidecar.config.model import Address
+from sidecar.config.model import Server as Settings
+from sidecar.config.schema.addresses import is_loopback
+from sidecar.config.schema.addresses import listen as listen_addresses
+from sidecar.config.schema.parsers import Misread
+from sidecar.errors import SidecarError
+from sidecar.http.aiohttp_internals import Opened
+from sidecar.http.server import Handler, Server
+
+SHUTDOWN = 2.0
+"""Seconds that connections get to close once their calls are over."""
+
+log = logging.getLogger("sidecar")
+
+
+class StartError(SidecarError):
+    """The process cannot start; the text says why and what to do."""
+
+
+async def _nothing() -> None:
+    return None
+
+
+@asynccontextmanager
+async def listening(
+    handler: Handler,
+    addresses: Sequence[Address],
+    drain: Callable[[], Awaitable[None]] = _nothing,
+    opened: Opened | None = None,
+) -> AsyncIterator[list[str]]:
+    """Serve on `addresses`; yields their URLs. At the end: stop accepting, `drain`, close.
+    `opened` hears of each connection as it is made.
+
+    An IPv6 loopback that this machine does not have is left out. Raises `StartError`.
+    """
+    server = Server(handler, opened)
+    runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN)
+    await runner.setup()
+    try:
+        yield await _bind(runner, addresses)
+        for site in list(runner.sites):
+            await site.stop()
+        server.pre_shutdown()
+        await drain()
+    finally:
+        await runner.cleanup()
+
+
+async def _bind(runner: web.ServerRunner, addresses: Sequence[Address]) -> list[str]:
+    urls: list[str] = []
+    port = 0
+    for address in addresses:
+        # Port 0 means one free port, the same on every address.
+        wanted = address.port or port
+        site = web.TCPSite(runner, address.host, wanted)
+        try:
+            await site.start()
+        except OSError as error:
+            if urls and address.host == "::1":
+                log.debug("no IPv6 loopback here: %s", error.strerror)
+                continue
+            raise StartError(
+                f"cannot listen on {address}: {error.strerror}; is another Sidecar running? "
+                "Choose another address with --listen or --admin"
+            ) from None
+        port = _port(site)
+        urls.append(f"http://{Address(address.host, port)}")
+    return urls
+
+
+def _port(site: web.TCPSite) -> int:
+    sockets = site._server.sockets  # type: ignore[union-attr]  # noqa: SLF001 - started just now
+    found: int = sockets[0].getsockname()[1]
+    return found
+
+
+@asynccontextmanager
+async def listening_unix(handler: Handler, path: Path) -> AsyncIterator[None]:
+    """Serve on a unix socket that only this user can open."""
+    runner = web.ServerRunner(Server(handler), shutdown_timeout=SHUTDOWN)
+    await runner.setup()
+    try:
+        path.unlink(missing_ok=True)  # noqa: ASYNC240 - once, at start
+        before = os.umask(0o177)
+        try:
+            await web.UnixSite(runner, path).start()
+        except OSError as error:
+            # Traffic does not need it; only our own commands do.
+            log.warning("commands cannot reach this process: %s: %s", path, error)
+        finally:
+            os.umask(before)
+        yield
+    finally:
+        await runner.cleanup()
+        path.unlink(missing_ok=True)  # noqa: ASYNC240 - once, at the end
+
+
+def parse_addresses(text: str) -> tuple[Address, ...]:
+    """Return what the file would mean by `text`, and by `:PORT` 127.0.0.1. Raises `StartError`."""
+    try:
+        return listen_addresses(f"127.0.0.1{text}" if text.startswith(":") else text)
+    except Misread as error:
+        raise StartError(f"{text!r}: {error.what}; {error.next}") from None
+
+
+def overridden(server: Settings, listen: str | None, admin: str | None) -> Settings:
+    """The addresses of the file or of the command line; a public one only when the file allows it.
+    Raises `StartError`."""
+    if listen is not None:
+        server = replace(server, listen=parse_addresses(listen))
+    if admin is not None:
+        server = replace(server, admin=parse_addresses(admin)[0])
+    public = [a for a in (*server.listen, server.admin) if not is_loopback(a.host)]
+    if public and not server.allow_remote:
+        raise StartError(
+            f"{public[0]} can be reached from other machines; if that is meant, set "
+            "server.allow_remote: true (keys then travel unencrypted)"
+        )
+    return server
+
+
+def make_private(directory: Path) -> None:
+    """A directory for this user alone; an open one is closed, and that is said. Raises
+    `StartError` when it cannot be made."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if stat.S_IMODE(directory.stat().st_mode) & 0o077:
+            directory.chmod(0o700)
+            log.warning("%s was open to other users; it is closed now", directory)
+    except OSError as error:
+        raise StartError(
+            f"the state directory {directory} cannot be used: {error.strerror}; choose another "
+            "with --state"
+        ) from None
+
+
+def warn_if_open(file: Path) -> None:
+    """Warn when other users can read or change the configuration."""
+    with suppress(OSError):
+        if stat.S_IMODE(file.stat().st_mode) & 0o077:
+            log.warning("%s can be read by other users; repair it with: chmod 600 '%s'", file, file)
+
+
+_HERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - nothing is bound to it
+"""Where a client on this machine finds a server that listens on every address."""
+
+
+def from_here(url: str) -> str:
+    """A server's address as a client on this machine finds it."""
+    for everywhere, here in _HERE.items():
+        url = url.replace(f"//{everywhere}:", f"//{here}:")
+    return url

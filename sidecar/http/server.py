@@ -1,0 +1,62 @@
+"""How both listeners speak HTTP: aiohttp's low-level server, with its defaults set on purpose.
+
+A request that cannot be parsed is answered without a word of what it said, and nothing of it is
+logged: a bad header line may hold a key. What a request means is not decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import HttpVersion10, HttpVersion11, web
+
+from sidecar.errors import Kind, Refusal
+from sidecar.http.aiohttp_internals import AgentServerProtocol, Opened
+from sidecar.http.responses import plain
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+KEEP_ALIVE = 90.0
+"""Seconds that an idle connection is kept."""
+MAXIMUM_HEAD_LINE = 64 * 1024
+
+# A request line without a version is read as HTTP/0.9, which has neither headers nor bodies.
+_VERSIONS = frozenset({HttpVersion10, HttpVersion11})
+
+
+async def _unversioned() -> web.StreamResponse:
+    response = plain(Refusal(Kind.BAD_REQUEST, "only HTTP/1.1 and HTTP/1.0 are served here"))
+    response.force_close()
+    return response
+
+
+class Server(web.Server):
+    """Makes a `Protocol` for every connection; `opened` hears of each as it is made."""
+
+    def __init__(self, handler: Handler, opened: Opened | None = None) -> None:
+        def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+            message = request._message  # noqa: SLF001
+            if message.chunked:
+                # The library takes trailers for fields of the next request on this connection.
+                request._message = message._replace(should_close=True)  # noqa: SLF001
+            return handler(request) if request.version in _VERSIONS else _unversioned()
+
+        super().__init__(handle, handler_cancellation=True)
+        self._opened = opened
+
+    def __call__(self) -> AgentServerProtocol:
+        """A new connection."""
+        protocol = AgentServerProtocol(
+            self,
+            loop=self._loop,
+            keepalive_timeout=KEEP_ALIVE,
+            access_log=None,  # type: ignore[arg-type]  # None is what turns it off
+            auto_decompress=False,
+            max_line_size=MAXIMUM_HEAD_LINE,
+            max_field_size=MAXIMUM_HEAD_LINE,
+            lingering_time=2.0,
+        )
+        protocol.opened = self._opened
+        # The parser stops one request early where a body came after its head was taken. Who does
+        # not notice would leave the requests behind it unread.
+        protocol._max_msg_queue_size -= 1  # noqa: SLF001
+        return protocol

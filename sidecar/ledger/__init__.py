@@ -1,0 +1,1 @@
+"""Every finished call, stored in SQLite, and the reports over them."""

@@ -1,0 +1,85 @@
+"""The row that a call becomes in the table `calls`, in the order of its columns."""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+
+import msgspec
+
+from sidecar.ledger.model import Plain, day_of, plain
+from sidecar.records import CallRecord, Cost, Usage
+
+TOKENS = (
+    "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
+    "cache_write_1h_tokens", "reasoning_tokens",
+)  # fmt: skip
+"""The figures of a usage that have a column of their own, in their order."""
+MOST_TOKENS, MOST_COST = 1 << 40, 1 << 46
+"""No call uses a million million tokens, or costs 70,000 dollars (in nano-dollars): one that says
+so must not make a sum of many exceed what SQLite can add up."""
+
+
+def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[Plain, ...]:
+    """The parameters of `INSERT_CALL`; the call belongs to the day on which it began in `zone`."""
+    usage = record.usage or Usage()
+    refusal = None if record.refusal is None else record.refusal.name.lower()
+    row: tuple[Plain, ...] = (
+        record.call_id, record.started, record.key, record.group, record.vendor, record.dialect,
+        record.endpoint, record.method, record.model_asked, record.model_served, record.streaming,
+        record.provider, record.credential, record.status, record.outcome.value,
+        refusal, record.reason, _json(record.attempts),
+        record.wait, record.first_byte, record.duration,
+        *tokens_of(usage),
+        _json(dict(usage.units)) if usage.units else "{}",
+        usage.service_tier, record.usage_state.value,
+        record.session, record.program,
+        _json(record.waits), *_cost(record), *_caller(record),
+        record.urgency, day_of(record.started, zone).isoformat(),
+        record.cost is None or record.cost.whole,
+        _json(parts_of(record.usage, record.cost)),
+    )  # fmt: skip
+    return tuple(map(plain, row))
+
+
+def tokens_of(usage: Usage) -> tuple[int | None, ...]:
+    """Return the figures of `TOKENS`, within what a sum of many can bear."""
+    counts = (getattr(usage, name) for name in TOKENS)
+    return tuple(None if count is None else min(count, MOST_TOKENS) for count in counts)
+
+
+def parts_of(usage: Usage | None, cost: Cost | None) -> list[dict[str, object]]:
+    """Return the parts of a usage as the column `parts` has them."""
+    found: list[dict[str, object]] = []
+    for number, part in enumerate(usage.parts if usage is not None else ()):
+        own = None if cost is None else cost.of_part(number)
+        figures = zip(TOKENS, tokens_of(part.usage), strict=True)
+        found.append({
+            "kind": plain(part.kind),
+            "model": plain(part.model),
+            **dict(figures),
+            "units": dict(part.usage.units),
+            "service_tier": part.usage.service_tier,
+            "cost_listed": None if own is None else min(own.listed, MOST_COST),
+            "cost_charged": None if own is None else min(own.charged, MOST_COST),
+            "price": None if own is None else own.price,
+        })  # fmt: skip
+    return found
+
+
+def _cost(record: CallRecord) -> tuple[Plain, ...]:
+    cost = record.cost
+    if cost is None:
+        return (None, None, None)
+    return (min(cost.listed, MOST_COST), min(cost.charged, MOST_COST), cost.price)
+
+
+def _caller(record: CallRecord) -> tuple[Plain, ...]:
+    """All NULL when nobody looked; "" and 0 for what was looked for and not found."""
+    who = record.caller
+    if who is None:
+        return (None, None, None, None, None)
+    return (who.program, who.pid, who.directory, who.repo, who.branch)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,107 @@
+"""Reads the ledger's file: changes nothing, and may do so while a process writes.
+
+Blocking. What is made of the figures stands in `sidecar.ledger.reports`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from sidecar.errors import SidecarError
+from sidecar.ledger import model, rollups
+from sidecar.ledger.migrations import MIGRATIONS
+from sidecar.ledger.model import Contents, KeyState, read_owner
+from sidecar.records import KeyTimes
+
+FILE = "sidecar.db"
+APPLICATION = 0x53434152
+"""Marks the file as ours (`PRAGMA application_id`)."""
+UNWRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+
+
+class NoBooks(SidecarError):
+    """There is no ledger that could be read; the text says why, and what to do."""
+
+
+@contextmanager
+def open_to_read(state: Path) -> Iterator[sqlite3.Connection]:
+    """The ledger under `state` as it is at this moment, however long it is read.
+
+    Raises `NoBooks` when there is none, when it is damaged, or when it is of another version.
+    """
+    path = state / FILE
+    if not path.exists():
+        raise NoBooks(f"there are no books in {state} yet; they begin with: sidecar serve")
+    try:
+        with closing(_connect(state)) as connection:
+            _check(connection, path)
+            yield connection
+    except (sqlite3.Error, OSError) as error:
+        raise NoBooks(f"{path} cannot be read: {error}") from error
+
+
+def read_times(state: Path) -> dict[str, KeyTimes]:
+    """The times of every key on record; {} when there is no readable ledger. Never raises."""
+    return {name: key.times() for name, key in read_contents(state).keys.items()}
+
+
+def read_contents(state: Path) -> Contents:
+    """What a ledger holds that need not, or cannot, be written; nothing when it is not readable."""
+    try:
+        with closing(_connect(state)) as connection:
+            return load(connection)
+    except (sqlite3.Error, OSError):
+        return Contents()
+
+
+def load(connection: sqlite3.Connection) -> Contents:
+    """Everything that memory needs; not the calls."""
+    keys = connection.execute(model.SELECT_KEYS)
+    objects = connection.execute(model.SELECT_OBJECTS)
+    kept = [rollups.from_row(*row) for row in connection.execute(rollups.SELECT)]
+    return Contents(
+        {name: KeyState(*rest) for name, *rest in keys},
+        {(kind, id_): (read_owner(*owner), made) for kind, id_, *owner, made in objects},
+        {count.name: count for count in kept},
+    )
+
+
+def _connect(state: Path) -> sqlite3.Connection:
+    """Reading beside a writer needs its log; without one, SQLite would leave an empty log behind,
+    and where nothing may be written, it could not even look for it."""
+    uri = (state / FILE).absolute().as_uri()
+    if (state / f"{FILE}-wal").exists():
+        try:
+            return _snapshot(f"{uri}?mode=ro")
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode & 0xFF not in UNWRITABLE:
+                raise
+    return _snapshot(f"{uri}?mode=ro&immutable=1")
+
+
+def _snapshot(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=1.0, isolation_level=None)
+    try:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    mark = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if mark != APPLICATION:
+        raise NoBooks(f"{path} belongs to another program; `sidecar serve` begins fresh books")
+    if version > len(MIGRATIONS):
+        raise NoBooks(f"{path} was written by a later version of Sidecar; use that one")
+    if version < len(MIGRATIONS):
+        raise NoBooks(
+            f"{path} was written by an earlier version of Sidecar; "
+            "`sidecar serve` brings it up to date"
+        )

@@ -1,0 +1,164 @@
+"""Usage by key, group, model, day and so on: the question, and the lines that answer it.
+
+The books by day answer in milliseconds over months; where they do not know what is asked (a
+session, a moment), the calls themselves are added up, as far back as they are kept.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time
+from enum import StrEnum
+from itertools import chain
+
+from sidecar.ledger.reports.sums import Sums
+from sidecar.ledger.rollups import ALL_FIGURES, COUNTS, DIMENSIONS, FIGURES
+
+
+class Dimension(StrEnum):
+    """What usage can be told apart by, and narrowed to."""
+
+    KEY = "key"
+    GROUP = "group"
+    PROVIDER = "provider"
+    MODEL = "model"
+    """The model that was asked for; for parts that another one answered, that one."""
+    DAY = "day"
+    SESSION = "session"
+    PROGRAM = "program"
+    """The client's name for itself, without its version; else the system's name for the caller."""
+    REPO = "repo"
+    BRANCH = "branch"
+
+    @property
+    def column(self) -> str:
+        """Its name in the tables."""
+        return "group_name" if self is Dimension.GROUP else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """Whole days, both ends included; None is without an end."""
+
+    first: date | None = None
+    last: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """From one moment to just before another, in seconds since the epoch, by when a call began."""
+
+    start: float
+    end: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: told apart `by` these, in this window, of the calls that match `where`: of
+    each dimension one of some names or patterns (`gpt-5*`); "" is none, or unknown."""
+
+    by: tuple[Dimension, ...] = ()
+    window: Days | Moments = Days()
+    where: Mapping[Dimension, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def by_days(self) -> bool:
+        """Whether the books by day can answer it."""
+        asked = {each.column for each in chain(self.by, self.where)}
+        return isinstance(self.window, Days) and asked <= set(DIMENSIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the answer: its names, in the order of `by`, and what the calls add up to."""
+
+    names: tuple[str, ...]
+    sums: Sums
+
+
+def usage(connection: sqlite3.Connection, question: Question) -> list[Line]:
+    """The lines: by day if that is asked, then the most expensive first. None without calls."""
+    columns = [each.column for each in question.by]
+    conditions, parameters = _conditions(question)
+    sums = ", ".join(f"sum({name})" for name in COUNTS + FIGURES)
+    source = "days" if question.by_days else ALL_FIGURES
+    found = connection.execute(
+        f"SELECT {', '.join([*columns, sums])} FROM {source} WHERE {conditions}"  # noqa: S608 - names of ours
+        + (f" GROUP BY {', '.join(columns)}" if columns else ""),
+        parameters,
+    )
+    counts = len(columns)
+    figures = counts + len(COUNTS)
+    lines = [
+        Line(row[:counts], Sums.of(row[counts:figures], row[figures:]))
+        for row in found
+        # Without GROUP BY there is a row even where there are no calls; a line without calls may
+        # have tokens that calls for other models used of this one.
+        if any(row[counts:])
+    ]
+    return sorted(lines, key=lambda line: _order(question.by, line))
+
+
+def usage_by_day(
+    connection: sqlite3.Connection, question: Question
+) -> dict[tuple[str, ...], dict[date, Sums]]:
+    """The same lines, each taken apart by day; days without calls are left out."""
+    apart: dict[tuple[str, ...], dict[date, Sums]] = {}
+    for line in usage(connection, replace(question, by=(*question.by, Dimension.DAY))):
+        *names, day = line.names
+        apart.setdefault(tuple(names), {})[date.fromisoformat(day)] = line.sums
+    return apart
+
+
+def kept_since(connection: sqlite3.Connection, question: Question) -> float | None:
+    """When the oldest call began that is still on the books; None when the answer leaves none out
+    for being older: the books by day answer, or still have all of their calls."""
+    if question.by_days:
+        return None
+    first_day = connection.execute("SELECT min(day) FROM days").fetchone()[0]
+    oldest = connection.execute(
+        "SELECT started, day FROM calls ORDER BY started LIMIT 1"
+    ).fetchone()
+    return oldest[0] if oldest and first_day < oldest[1] else None
+
+
+def _order(by: Sequence[Dimension], line: Line) -> tuple[object, ...]:
+    day = line.names[by.index(Dimension.DAY)] if Dimension.DAY in by else ""
+    return (day, -(line.sums.charged or 0), -(line.sums.tokens or 0), line.names)
+
+
+def _conditions(question: Question) -> tuple[str, list[str | float]]:
+    pieces = ["true"]
+    parameters: list[str | float] = []
+    for condition, value in _window(question):
+        pieces.append(condition)
+        parameters.append(value)
+    for dimension, names in question.where.items():
+        matches = [_match(dimension.column, name) for name in names]
+        pieces.append(f"({' OR '.join(condition for condition, _ in matches) or 'false'})")
+        parameters += [value for _, value in matches]
+    return " AND ".join(pieces), parameters
+
+
+def _window(question: Question) -> list[tuple[str, str | float]]:
+    window = question.window
+    if isinstance(window, Moments):
+        return [("started >= ?", window.start), ("started < ?", window.end)]
+    found: list[tuple[str, str | float]] = []
+    if window.first is not None:
+        found.append(("day >= ?", window.first.isoformat()))
+        if not question.by_days:  # calls are in order of time: no need to look at older ones
+            midnight = datetime.combine(window.first, time(), UTC).timestamp()
+            found.append(("started >= ?", midnight - 2 * 86_400))
+    if window.last is not None:
+        found.append(("day <= ?", window.last.isoformat()))
+    return found
+
+
+def _match(column: str, name: str) -> tuple[str, str]:
+    """A name or a pattern: of SQLite's wildcards, `[` is none of ours."""
+    if "*" in name or "?" in name:
+        return f"{column} GLOB ?", name.replace("[", "[[]")
+    return f"{column} = ?", name

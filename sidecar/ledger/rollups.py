@@ -1,0 +1,119 @@
+"""SQL that keeps daily sums and the counts of calendar limits."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sidecar.records import Count
+
+DIMENSIONS = ("day", "key", "group_name", "provider", "model", "program", "repo", "branch")
+COUNTS = (
+    "calls",
+    "unknown_calls",
+    "partial_calls",
+    "unpriced_calls",
+    "uncosted_calls",
+    "unused_calls",
+)
+FIGURES = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "cost_listed",
+    "cost_charged",
+)
+"""Sums that are NULL while nothing is known of any of their calls."""
+
+_KEYS = ", ".join(DIMENSIONS)
+_COLUMNS = ", ".join(DIMENSIONS + COUNTS + FIGURES)
+_SUMS = ", ".join(f"sum({name})" for name in COUNTS + FIGURES)
+_ADD = ", ".join(
+    [f"{name} = {name} + excluded.{name}" for name in COUNTS]
+    + [f"{name} = coalesce({name} + excluded.{name}, {name}, excluded.{name})" for name in FIGURES]
+)
+_ON_CONFLICT = f"ON CONFLICT ({_KEYS}) DO UPDATE SET {_ADD}"
+_MEET = """
+    ON CONFLICT (key, program) DO UPDATE SET
+        first_seen = min(first_seen, excluded.first_seen),
+        last_seen = max(last_seen, excluded.last_seen)
+"""
+
+LAST_CALL = "SELECT coalesce(max(rowid), 0) FROM calls"
+"""The number before that of the next new row."""
+_OF_PARTS = ", ".join([*(f"0 AS {name}" for name in COUNTS), *FIGURES])
+ALL_FIGURES = f"""
+    (SELECT number, started, session, {_COLUMNS} FROM call_figures
+    UNION ALL SELECT number, started, session, {_KEYS}, {_OF_PARTS} FROM part_figures)
+"""  # noqa: S608 - constants
+"""What every call counts as, where parts of it are told by their own models."""
+_FRESH = "WITH fresh AS MATERIALIZED (SELECT {} FROM {} WHERE number > ?)"
+"""The calls written since `LAST_CALL` was asked: found by their numbers first, lest an index of all
+calls looks quicker."""
+_FRESH_LINES = _FRESH.format(_COLUMNS, ALL_FIGURES)
+_FRESH_PROGRAMS = _FRESH.format("key, program, started", "call_figures")
+ADD_CALLS = f"""
+    INSERT INTO days ({_COLUMNS}) {_FRESH_LINES} SELECT {_KEYS}, {_SUMS} FROM fresh WHERE true
+    GROUP BY {_KEYS} {_ON_CONFLICT}
+"""  # noqa: S608 - constants
+_TAKEN = ", ".join(f"-sum({name})" for name in COUNTS + FIGURES)
+TAKE_CALL, ADD_CALL = (
+    f"""
+    INSERT INTO days ({_COLUMNS}) SELECT {_KEYS}, {sums} FROM {ALL_FIGURES}
+    WHERE number = ? GROUP BY {_KEYS} {_ON_CONFLICT}
+    """  # noqa: S608 - constants
+    for sums in (_TAKEN, _SUMS)
+)
+"""Take a call off the books by day, and add it again, by the number of its row."""
+SELECT_NEW_PROGRAMS = f"""
+    {_FRESH_PROGRAMS} SELECT key, program FROM fresh
+    WHERE key <> '' AND program <> ''
+        AND (key, program) NOT IN (SELECT key, program FROM programs)
+    GROUP BY key, program ORDER BY min(started)
+"""  # noqa: S608 - constants
+SELECT_PROGRAMS = "SELECT program FROM programs WHERE key = ? ORDER BY last_seen DESC"
+ADD_PROGRAMS = f"""
+    INSERT INTO programs {_FRESH_PROGRAMS}
+    SELECT key, program, min(started), max(started) FROM fresh
+    WHERE key <> '' AND program <> '' GROUP BY key, program {_MEET}
+"""  # noqa: S608 - constants
+SET_TIMEZONE = "INSERT OR REPLACE INTO settings (name, value) VALUES ('timezone', ?)"
+
+RENAME = (
+    "UPDATE calls SET key = :new WHERE key = :old",
+    "UPDATE under_way SET key = :new WHERE key = :old",
+    f"""
+    INSERT INTO days ({_COLUMNS}) SELECT day, :new, {", ".join((DIMENSIONS + COUNTS + FIGURES)[2:])}
+    FROM days WHERE key = :old {_ON_CONFLICT}
+    """,  # noqa: S608 - constants
+    "DELETE FROM days WHERE key = :old",
+    f"""
+    INSERT INTO programs SELECT :new, program, first_seen, last_seen
+    FROM programs WHERE key = :old {_MEET}
+    """,  # noqa: S608 - constants
+    "DELETE FROM programs WHERE key = :old",
+    "DELETE FROM keys WHERE name = :old",
+)
+"""Everything that is known of a key goes to its new name, together with what that had."""
+
+DELETE_OLDEST_DAY = "DELETE FROM days WHERE day = (SELECT min(day) FROM days WHERE day < ?)"
+DELETE_OLD_PROGRAMS = "DELETE FROM programs WHERE last_seen < ?"
+
+DAYS = 62
+"""How long a count is kept after its period began: two months."""
+
+UPSERT = "INSERT OR REPLACE INTO counts (name, begun, used) VALUES (?, ?, ?)"
+SELECT = "SELECT name, begun, used FROM counts"
+DELETE_OLD = "DELETE FROM counts WHERE begun < ?"
+
+
+def to_row(count: Count) -> tuple[str, float, int]:
+    """The parameters of `UPSERT`."""
+    name = msgspec.json.encode([word.encode("utf-8", "replace").decode() for word in count.name])
+    return name.decode(), count.begun, min(max(count.used, 0), (1 << 63) - 1)
+
+
+def from_row(name: str, begun: float, used: int) -> Count:
+    """A row of `SELECT`."""
+    return Count(tuple(map(str, msgspec.json.decode(name))), begun, used)

@@ -1,0 +1,314 @@
+"""Keeps the ledger's file at most a second behind memory, in a thread of its own.
+
+Whatever the disk does, callers are neither held up nor told: what cannot be written waits in
+memory, within a bound, and is written when the disk is well again. It decides nothing about what
+is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from threading import Event, Lock, Thread
+
+from sidecar.errors import SidecarError
+from sidecar.ledger import spill
+from sidecar.ledger.anomalies import Notices
+from sidecar.ledger.database import Database, is_broken, open_database, set_aside
+from sidecar.ledger.model import (
+    Batch,
+    Contents,
+    Keep,
+    KeyState,
+    Learned,
+    ObjectKey,
+    Owner,
+    Step,
+    day_of,
+)
+from sidecar.ledger.reader import FILE, read_contents
+from sidecar.records import CallRecord, Count
+
+LOG = logging.getLogger("sidecar.ledger")
+GATHER = 0.25
+"""Seconds that changes are gathered before they are written together."""
+RETRY = 1.0
+"""Seconds between tries while the file cannot be written."""
+STUCK = 10.0
+"""Seconds after which one write that has not come back counts as a failure."""
+LOOK = 60.0
+TIDY = 600.0
+WARN = 60.0
+MOST_STEPS = 20_000
+"""Calls that wait in memory for the disk; more are dropped and counted."""
+
+
+class Store:
+    """The writing thread. Everything but the constructor may be called from the event loop.
+
+    `opened` is told, from the thread, what the file held: each time it was opened, and when that
+    failed at first. `wall` gives seconds since the epoch.
+    """
+
+    def __init__(
+        self, state: Path, *, wall: Callable[[], float], opened: Callable[[Contents], None]
+    ) -> None:
+        self.keep = Keep()
+        self.notices = Notices()
+        self.failures = 0
+        self.dropped = 0
+        self.warning = ""
+        self._state = state
+        self._wall = wall
+        self._opened = opened
+        self._database: Database | None = None
+        self._taken_over = False
+        self._lock = Lock()
+        self._batch = Batch()
+        self._in_hand = Batch()
+        self._flushes: list[Future[bool]] = []
+        self._stopped: Future[bool] = Future()
+        self._work, self._hurry, self._stop = Event(), Event(), Event()
+        self._busy_since: float | None = None
+        self._warned = float("-inf")
+        self._tidied = self._looked = float("-inf")
+        self._thread = Thread(target=self._run, name="sidecar-ledger", daemon=True)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last write went well, none is stuck and the thread lives."""
+        busy = self._busy_since
+        stuck = busy is not None and time.monotonic() - busy > STUCK
+        return self._thread.is_alive() and not self.warning and not stuck
+
+    def start(self) -> None:
+        """Begin; the file is opened by the thread."""
+        self._thread.start()
+
+    def stop(self) -> Future[bool]:
+        """Write what waits, close the file, end the thread; the result says if all is written."""
+        self._stop.set()
+        self._hurry.set()
+        self._work.set()
+        return self._stopped
+
+    def flush(self) -> Future[bool]:
+        """Write now what waits; the result says whether all of it is written."""
+        future: Future[bool] = Future()
+        with self._lock:
+            self._flushes.append(future)
+        self._hurry.set()
+        self._work.set()
+        return future
+
+    def saved(self) -> Future[bool]:
+        """After `stop`: save what is unwritten, also while the thread is stuck in a write."""
+        future: Future[bool] = Future()
+
+        def save() -> None:
+            self._save_unwritten()
+            self._answer([future], written=True)
+
+        Thread(target=save, name="sidecar-ledger-save", daemon=True).start()
+        return future
+
+    def _save_unwritten(self) -> None:
+        """Keep what waits, or is being written, in a file for the next start; log what is lost."""
+        with self._lock:
+            batch = self._in_hand.then(self._batch)
+            self._in_hand = self._batch = Batch()
+        calls = sum(isinstance(step, CallRecord) for step in batch.steps)
+        if not len(batch):
+            return
+        try:
+            spill.save(self._state, batch, self.keep)
+        except (sqlite3.Error, OSError, SidecarError) as error:
+            self.dropped += calls
+            LOG.error("%d finished calls are lost: %s; %s", calls, self.warning, error)
+            return
+        LOG.warning(
+            "the ledger could not be written before the end; %d finished calls wait in %s for the"
+            " next start", calls, self._state / spill.FILE,
+        )  # fmt: skip
+
+    def key(self, name: str, state: KeyState) -> None:
+        """The state of a key changed."""
+        with self._lock:
+            self._batch.keys[name] = state
+        self._notice()
+
+    def object(self, key: ObjectKey, owner: Owner, created: float) -> None:
+        """An object was created, or seen again."""
+        with self._lock:
+            self._batch.objects[key] = (owner, created)
+        self._notice()
+
+    def learned(self, key: ObjectKey, owner: Owner, created: float, learned: Learned) -> None:
+        """What an object used is known; never one of both without the other."""
+        with self._lock:
+            self._batch.objects[key] = (owner, created)
+            self._batch.steps.append(learned)
+        self._notice()
+
+    def count(self, count: Count) -> None:
+        """A count that outlives the process changed."""
+        with self._lock:
+            self._batch.counts[count.name] = count
+        self._notice()
+
+    def step(self, step: Step) -> None:
+        """Something happened that is written once, in order."""
+        with self._lock:
+            full = len(self._batch.steps) >= MOST_STEPS
+            if not full:
+                self._batch.steps.append(step)
+        if full:
+            self._drop(1)
+        self._notice()
+
+    def _notice(self) -> None:
+        if not self._work.is_set():
+            self._work.set()
+
+    def _drop(self, count: int) -> None:
+        self.dropped += count
+        self._warn(f"{count} rows are lost, {self.dropped} in all")
+
+    def _run(self) -> None:
+        more = self._turn()
+        while not self._stop.is_set():
+            if not more:
+                self._work.wait(TIDY)
+                self._hurry.wait(RETRY if self.warning else GATHER)
+            more = self._turn()
+        self._turn()
+        self._close()
+        self._save_unwritten()
+        self._answer([self._stopped], written=not self.warning)
+
+    def _turn(self) -> bool:
+        """Write once what waits; whether there is more to tidy."""
+        batch, flushes = self._take()
+        self._busy_since = time.monotonic()
+        more = self._attempt(batch)
+        self._busy_since = None
+        self._answer(flushes, written=not self.warning)
+        return more
+
+    def _attempt(self, batch: Batch) -> bool:
+        """Write `batch`, or put it back."""
+        try:
+            database = self._open()
+            self.notices.new_programs(database.write(batch, self.keep))
+            batch = self._in_hand = Batch()  # it is written, and must not be written again
+            self._recovered()
+            self._look(database)
+            return self._tidy(database)
+        except Exception as error:  # noqa: BLE001 - the thread outlives whatever a disk or a row does
+            self._failed(error)
+            if _may_pass(error):
+                self._put_back(batch)
+            else:
+                self._drop(len(batch))
+        return False
+
+    def _open(self) -> Database:
+        if self._database is None:
+            self._database = open_database(self._state, self._wall())
+            if not self._taken_over:  # later on, what has not ended is this process's own
+                self._replay(self._database)
+                self._database.take_over()
+                self._taken_over = True
+            self._opened(self._database.load())
+        return self._database
+
+    def _replay(self, database: Database) -> None:
+        found = spill.replay(self._state, database, self._wall())
+        if found:
+            LOG.info("%d calls that a stop left unwritten are on the ledger now", found)
+
+    def _look(self, database: Database) -> None:
+        """See now and then whether a key is used far above its habit."""
+        if time.monotonic() - self._looked >= LOOK:
+            self._looked = time.monotonic()
+            self.notices.looked(database.spikes(day_of(self._wall(), self.keep.zone)))
+
+    def _tidy(self, database: Database) -> bool:
+        if time.monotonic() - self._tidied < TIDY:
+            return False
+        more = database.tidy(self.keep, self._wall())
+        if not more:
+            self._tidied = time.monotonic()
+        return more and not self._stop.is_set()
+
+    def _take(self) -> tuple[Batch, list[Future[bool]]]:
+        self._work.clear()
+        self._hurry.clear()
+        with self._lock:
+            batch, self._batch = self._batch, Batch()
+            self._in_hand = batch
+            flushes, self._flushes = self._flushes, []
+        return batch, flushes
+
+    def _put_back(self, batch: Batch) -> None:
+        with self._lock:
+            self._batch = batch.then(self._batch)
+            self._in_hand = Batch()
+            surplus = len(self._batch.steps) - MOST_STEPS
+            del self._batch.steps[MOST_STEPS:]
+        if surplus > 0:
+            self._drop(surplus)
+        self._work.set()
+
+    def _failed(self, error: Exception) -> None:
+        self.failures += 1
+        self.warning = f"{self._state / FILE}: {error}"
+        self._close()
+        if self.failures == 1:
+            self._opened(read_contents(self._state))  # it may still say what happened before
+        if is_broken(error):
+            self._set_aside(error)
+        self._warn("calls are served on, what happened waits in memory")
+
+    def _recovered(self) -> None:
+        if self.warning:
+            LOG.info("%s is written again", self._state / FILE)
+        self.warning = ""
+        self._warned = float("-inf")
+
+    def _warn(self, consequence: str) -> None:
+        """Say once a minute what is wrong."""
+        now = time.monotonic()
+        if now - self._warned >= WARN:
+            self._warned = now
+            LOG.warning("the ledger cannot be written: %s; %s", self.warning, consequence)
+
+    def _set_aside(self, error: Exception) -> None:
+        try:
+            set_aside(self._state / FILE, self._wall(), error)
+        except OSError as refused:
+            self.warning = f"{self._state / FILE}: {error}, and it cannot be renamed: {refused}"
+
+    def _close(self) -> None:
+        database, self._database = self._database, None
+        if database is None:
+            return
+        try:
+            database.close()
+        except sqlite3.Error as error:
+            LOG.debug("closing the ledger: %s", error)
+
+    @staticmethod
+    def _answer(flushes: list[Future[bool]], *, written: bool) -> None:
+        for future in flushes:
+            if future.set_running_or_notify_cancel():
+                future.set_result(written)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same rows can be written later: the disk is at fault, not one of them."""
+    return isinstance(error, sqlite3.OperationalError | OSError | SidecarError) or is_broken(error)

@@ -1,0 +1,1 @@
+"""Prometheus metrics: definitions, counters and the text exposition."""

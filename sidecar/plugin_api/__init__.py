@@ -1,0 +1,1 @@
+"""What plugins may use: contracts, hooks and helpers, exported as `sidecar`."""

@@ -1,0 +1,166 @@
+"""What an upstream's answer means: the verdicts, and how most vendors say them.
+
+Values in, values out; total over everything that a server may send.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+from msgspec import Struct
+
+from sidecar.plugin_api.retry_after import retry_after, said_wait
+from sidecar.plugin_api.usage_meter import as_mapping, as_object
+
+
+class Answer(Struct, frozen=True):
+    """An upstream's answer: its status, its headers, and of an error the body's beginning."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+class Verdict(StrEnum):
+    """What to do with an answer."""
+
+    TAKE = "take"
+    """Pass it on."""
+    CLIENT = "client"
+    """The request itself is wrong: pass it on, never repeat it, blame nobody."""
+    SLOW_DOWN = "slow_down"
+    """Throttled: leave this credential (or this model on it) alone for a while."""
+    OVERLOADED = "overloaded"
+    """The vendor is in trouble: try another place, or later."""
+    SPENT = "spent"
+    """Money or a long quota of this credential is used up: waiting seconds does not help."""
+    CREDENTIAL = "credential"
+    """The vendor rejects our credential."""
+    MISSING = "missing"
+    """This provider does not know the model; another one may."""
+
+
+class Judgement(Struct, frozen=True):
+    """A verdict, with the vendor's own hint in seconds and its own word for the reason.
+
+    `whole_credential` is true when the limit spans all models of the credential.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+    wait: float | None = None
+    whole_credential: bool = False
+
+
+NO_CODES: Mapping[str, Verdict] = MappingProxyType({})
+
+_BY_STATUS: Mapping[int, Verdict] = MappingProxyType(
+    {
+        401: Verdict.CREDENTIAL,
+        402: Verdict.SPENT,
+        403: Verdict.MISSING,
+        404: Verdict.MISSING,
+        408: Verdict.OVERLOADED,
+        429: Verdict.SLOW_DOWN,
+    }
+)
+_USUAL: Mapping[str, Verdict] = MappingProxyType({"model_not_found": Verdict.MISSING})
+_IN_STREAM: Mapping[str, Verdict] = MappingProxyType(
+    dict.fromkeys(("rate_limit_error", "rate_limit_exceeded", "resource_exhausted"),
+                  Verdict.SLOW_DOWN)
+    | dict.fromkeys(("overloaded_error", "server_is_overloaded", "server_overloaded", "slow_down",
+                     "server_error", "api_error", "internal_error", "internal_server_error",
+                     "service_unavailable_error", "service_unavailable", "timeout_error",
+                     "unavailable", "internal", "deadline_exceeded"), Verdict.OVERLOADED)
+    | dict.fromkeys(("authentication_error", "invalid_api_key"), Verdict.CREDENTIAL)
+    | {"billing_error": Verdict.SPENT}
+)  # fmt: skip
+"""Errors inside a started stream that another place, or a later try, may not have."""
+
+_CLIENT_WORD = re.compile(
+    "invalid|bad_?request|not_?found|permission|too_large|too_long|unsupported|context_length"
+    "|content_(filter|policy)|safety|max_length|failed_precondition|out_of_range"
+)
+"""Parts of the words for what the client did wrong."""
+
+_WAITABLE = frozenset({Verdict.SLOW_DOWN, Verdict.OVERLOADED, Verdict.SPENT})
+_WHOLE = frozenset({Verdict.SPENT, Verdict.CREDENTIAL})
+_CODE = re.compile(r"[\w.:/-]{1,80}", re.ASCII)
+_STATUS = re.compile(r"[1-5]\d\d", re.ASCII)
+
+
+def judge_by_status(answer: Answer, codes: Mapping[str, Verdict] = NO_CODES) -> Judgement:
+    """What most vendors mean by a status, with the error's own code as the reason.
+
+    `codes` are a vendor's own codes and types that say more than the status does. Spent money and
+    a rejected credential are taken to concern all models. The wait is the headers', else what the
+    error's message speaks of.
+    """
+    status = answer.status
+    if status < 400:
+        return Judgement(Verdict.TAKE)
+    words = _error_words(error_object(answer.body))
+    known = {**_USUAL, **codes}
+    usual = Verdict.OVERLOADED if status >= 500 else Verdict.CLIENT
+    by_status = _BY_STATUS.get(status, usual)
+    verdict = next((known[word] for word in words if word in known), by_status)
+    reason = " ".join(dict.fromkeys((str(status), *words[:1])))
+    wait = _wait(answer) if verdict in _WAITABLE else None
+    return Judgement(verdict, reason, wait, verdict in _WHOLE)
+
+
+def judge_by_word(error: str, codes: Mapping[str, Verdict] = NO_CODES) -> Verdict:
+    """What an error inside a 200 answer means, by the vendor's word for it; a number of three
+    digits is an HTTP status. TAKE for what is not known."""
+    word = error.lower()
+    verdict = codes.get(error) or _IN_STREAM.get(word) or _USUAL.get(error)
+    if verdict is None and _STATUS.fullmatch(error):
+        return judge_by_status(Answer(int(error), {})).verdict
+    if verdict is None and _CLIENT_WORD.search(word):
+        return Verdict.CLIENT
+    return verdict or Verdict.TAKE
+
+
+def error_code(body: bytes) -> str:
+    """The `code`, else the `type` or `status`, of the error in a JSON body; "" when there is none.
+    A number that only repeats the HTTP status is no code."""
+    return next(iter(_error_words(error_object(body))), "")
+
+
+def error_text(body: bytes) -> str:
+    """The message of the error in a JSON body, or "". It may quote what was sent: look words up in
+    it, and never pass it on."""
+    error = error_object(body)
+    texts = (error.get(name) for name in ("message", "error", "detail"))
+    return next((text for text in texts if isinstance(text, str)), "")
+
+
+def error_object(body: bytes) -> Mapping[str, object]:
+    """The `error` of a JSON body, else the body itself; out of the list that some wrap it into."""
+    whole = as_object(body.strip().removeprefix(b"[").removesuffix(b"]"))
+    return as_mapping(whole.get("error")) or whole
+
+
+def _error_words(error: Mapping[str, object]) -> tuple[str, ...]:
+    found = (error.get(name) for name in ("code", "type", "status"))
+    return tuple(word for each in found if _says_more(each) and (word := code_word(each)))
+
+
+def _says_more(value: object) -> bool:
+    """A number that only repeats the HTTP status says nothing."""
+    return isinstance(value, str) or (type(value) is int and not 100 <= value <= 599)
+
+
+def _wait(answer: Answer) -> float | None:
+    hint = retry_after(answer.headers)
+    return said_wait(error_text(answer.body)) if hint is None else hint
+
+
+def code_word(value: object) -> str:
+    """A vendor's word for an error, if it is one word: a sentence might quote what was sent or
+    answered, and this goes into logs and books."""
+    word = str(value)
+    return word if _CODE.fullmatch(word) else ""

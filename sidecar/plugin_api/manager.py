@@ -1,0 +1,190 @@
+"""Finds plugins, checks them and lists what they bring: name to dialect, name to vendor.
+
+A broken plugin is named and left out; it never keeps the others, or a reload, from working.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pluggy
+
+from sidecar.plugin_api import hookspecs
+from sidecar.plugin_api.dialect import Dialect
+from sidecar.plugin_api.vendor import Vendor
+from sidecar.records import CallRecord
+
+if TYPE_CHECKING:
+    from sidecar.config.model import Snapshot
+
+
+GROUP = hookspecs.PROJECT
+T = TypeVar("T")
+Observer = Callable[[Any], Any]
+
+# A module may also try to end the process as it is imported.
+_BROKEN = (Exception, SystemExit)
+
+log = logging.getLogger("sidecar.plugin_api.manager")
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """What the plugins bring. `sources` says where each vendor came from; `problems` what was left
+    out and why; `failures` counts errors of observers, by plugin."""
+
+    dialects: Mapping[str, Dialect]
+    vendors: Mapping[str, Vendor]
+    sources: Mapping[str, str]
+    problems: tuple[str, ...]
+    failures: dict[str, int] = field(default_factory=dict)
+    _checks: tuple[tuple[str, Observer], ...] = ()
+    _observers: tuple[tuple[str, Observer], ...] = ()
+
+    def check(self, snapshot: Snapshot) -> list[str]:
+        """What plugins have against a configuration; an error in a plugin is no veto."""
+        vetoes: list[str] = []
+        for name, hook in self._checks:
+            try:
+                found = hook(snapshot) or ()
+                vetoes += [
+                    f"{name}: {veto}" for veto in ([found] if isinstance(found, str) else found)
+                ]
+            except Exception as error:  # noqa: BLE001 - the guard around foreign code
+                self._failed(name, error)
+        return vetoes
+
+    def finished(self, record: CallRecord) -> None:
+        """Tell every observer of a finished call."""
+        for name, hook in self._observers:
+            try:
+                hook(record)
+            except Exception as error:  # noqa: BLE001 - the guard around foreign code
+                self._failed(name, error)
+
+    def _failed(self, name: str, error: Exception) -> None:
+        count = self.failures.get(name, 0)
+        self.failures[name] = count + 1
+        if count == 0:
+            what = type(error).__name__
+            log.warning("plugin %s failed: %s; further failures are only counted", name, what)
+
+
+def discover(local: Sequence[Path] = ()) -> Registry:
+    """Every plugin: bundled and installed ones by entry point, and local files. Never raises."""
+    return _Discovery().run(local)
+
+
+class _Discovery:
+    def __init__(self) -> None:
+        self._manager = pluggy.PluginManager(GROUP)
+        self._manager.add_hookspecs(hookspecs)
+        self._problems: list[str] = []
+        self._dialects: dict[str, Dialect] = {}
+        self._vendors: dict[str, Vendor] = {}
+        self._sources: dict[str, str] = {}
+
+    def run(self, local: Sequence[Path]) -> Registry:
+        for entry in sorted(entry_points(group=GROUP), key=lambda each: each.name):
+            self._register(_from(entry), entry.load)
+        for path in local:
+            self._register(str(path), partial(_load_file, path))
+        self._collect_dialects()
+        self._collect_vendors()
+        return Registry(
+            self._dialects,
+            self._vendors,
+            self._sources,
+            tuple(self._problems),
+            _checks=self._bound("sidecar_check_config"),
+            _observers=self._bound("sidecar_call_finished"),
+        )
+
+    def _register(self, source: str, load: Callable[[], object]) -> None:
+        if self._manager.has_plugin(source):
+            self._problems.append(f"{source} is named twice")
+            return
+        try:
+            self._manager.register(load(), name=source)
+            self._manager.check_pending()
+        except _BROKEN as error:
+            self._problems.append(f"{source} could not be loaded: {type(error).__name__}: {error}")
+            if self._manager.has_plugin(source):
+                self._manager.unregister(name=source)
+
+    def _collect_dialects(self) -> None:
+        for source, dialect in self._brought("sidecar_dialects", Dialect):
+            if dialect.name in self._dialects:
+                self._problems.append(f'{source}: there is a dialect "{dialect.name}" already')
+            else:
+                self._dialects[dialect.name] = dialect
+
+    def _collect_vendors(self) -> None:
+        for source, vendor in self._brought("sidecar_vendors", Vendor):
+            unknown = [name for name in vendor.dialects if name not in self._dialects]
+            if vendor.name in self._vendors:
+                other = self._sources[vendor.name]
+                self._problems.append(f'{source}: vendor "{vendor.name}" comes from {other}')
+            elif unknown:
+                why = f"speaks {', '.join(unknown)}, which no plugin knows"
+                self._problems.append(f'{source}: vendor "{vendor.name}" {why}')
+            else:
+                self._vendors[vendor.name] = vendor
+                self._sources[vendor.name] = source
+
+    def _brought(self, hook: str, kind: Callable[..., T]) -> list[tuple[str, T]]:
+        found: list[tuple[str, T]] = []
+        for impl in getattr(self._manager.hook, hook).get_hookimpls():
+            source = impl.plugin_name
+            try:
+                for each in impl.function():
+                    if not isinstance(each, kind):  # type: ignore[arg-type]  # a class
+                        self._problems.append(f"{source}: {hook} gave a {type(each).__name__}")
+                    elif not isinstance(getattr(each, "name", None), str):
+                        what = type(each).__name__
+                        self._problems.append(f"{source}: {hook} gave a {what} without a name")
+                    else:
+                        found.append((source, each))
+            except _BROKEN as error:
+                self._problems.append(f"{source}: {hook} failed: {type(error).__name__}: {error}")
+        return found
+
+    def _bound(self, hook: str) -> tuple[tuple[str, Observer], ...]:
+        impls = getattr(self._manager.hook, hook).get_hookimpls()
+        return tuple((impl.plugin_name, _call(impl)) for impl in impls)
+
+
+def _call(impl: pluggy.HookImpl) -> Observer:
+    """A plugin may leave out the argument it does not need."""
+    function = impl.function
+    return function if impl.argnames else lambda _: function()
+
+
+def _from(entry: EntryPoint) -> str:
+    return f"{entry.dist.name}: {entry.value}" if entry.dist is not None else entry.value
+
+
+def _load_file(path: Path) -> ModuleType:
+    """A plugin in a local file, under a name of its own."""
+    name = f"sidecar_local_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise FileNotFoundError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and pickles look their module up by name.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

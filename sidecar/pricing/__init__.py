@@ -1,0 +1,1 @@
+"""List prices and the cost of a call."""

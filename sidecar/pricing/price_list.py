@@ -1,0 +1,179 @@
+"""The bundled list of prices: which model of which provider costs what, and since when.
+
+`tools/pricelist.py` makes it from genai-prices, which says more and weighs too much to be loaded
+here (docs/decisions/0010-prices.md). A provider's models are decoded when they are first asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+
+import msgspec
+from msgspec import Raw, Struct
+
+from sidecar.pricing.rates import Rate, Rates, Unit
+
+FILE = Path(__file__).with_name("pricelist.json")
+Clause = str | tuple[str, ...]
+"""A sign and a text, such as `^gpt-5`; or several, which must all hold."""
+
+
+class RateSet(Struct, frozen=True):
+    """Rates and when they hold: `since` a day, within `hours` of each day, or of those `days` of
+    the week (Monday is 0; all in UTC), for a service `tier`."""
+
+    rates: dict[str, Rate]
+    since: date | None = None
+    hours: tuple[time, time] | None = None
+    days: tuple[int, ...] = ()
+    tier: str | None = None
+
+    def holds(self, now: datetime) -> bool:
+        """Whether they do at that moment (UTC)."""
+        if self.since is not None and now.date() < self.since:
+            return False
+        if self.days and now.weekday() not in self.days:
+            return False
+        if self.hours is None:
+            return True
+        start, end = self.hours
+        within = (start <= now.time(), now.time() < end)
+        return all(within) if start <= end else any(within)
+
+
+class _Row(Struct):
+    id: str
+    match: tuple[Clause, ...]
+    prices: tuple[RateSet, ...]
+
+
+class _Provider(Struct):
+    """`url` is a regular expression of its addresses; `borrows` names providers whose models it
+    sells for their own price."""
+
+    url: str
+    borrows: tuple[str, ...]
+    models: Raw
+
+
+class _List(Struct):
+    source: str
+    version: str
+    taken: str
+    units: dict[str, Unit]
+    providers: dict[str, _Provider]
+
+
+class ListedModel:
+    """One model of one provider. `name` says both."""
+
+    def __init__(self, provider: str, row: _Row, units: Mapping[str, Unit]) -> None:
+        self.name = f"{provider}/{row.id}"
+        self._match = row.match
+        self._usual = [each for each in row.prices if each.tier is None]
+        self._tiers = [each for each in row.prices if each.tier is not None]
+        self._words = {each.tier for each in self._tiers}
+        self._units = units
+        self._made: dict[tuple[int, ...], Rates] = {}
+
+    def is_named(self, name: str) -> bool:
+        """Whether `name`, in small letters, means it."""
+        for clause in self._match:
+            if isinstance(clause, str):
+                if _fits(clause, name):
+                    return True
+            elif all(_fits(each, name) for each in clause):
+                return True
+        return False
+
+    def rates(self, at: float, tier: str | None) -> Rates:
+        """Its rates at a wall-clock second, for a service tier: those of the tier, where it has
+        some, over the usual ones."""
+        chosen = self._choose(at, None if tier is None else tier.lower())
+        if chosen not in self._made:
+            sets = [self._usual[chosen[0]], *(self._tiers[each] for each in chosen[1:])]
+            # Of the usual ones the last counts, of a tier's the first.
+            rates = sets[0].rates | {
+                unit: rate for each in reversed(sets[1:]) for unit, rate in each.rates.items()
+            }
+            self._made[chosen] = Rates(rates, self._units)
+        return self._made[chosen]
+
+    def _choose(self, at: float, tier: str | None) -> tuple[int, ...]:
+        """Which usual set counts, and which ones of the tier."""
+        tiered = tier in self._words
+        if len(self._usual) == 1 and not tiered:
+            return (0,)
+        now = datetime.fromtimestamp(at, UTC)
+        holding = [n for n, each in enumerate(self._usual) if each.holds(now)]
+        usual = holding[-1] if holding else 0
+        if not tiered:
+            return (usual,)
+        sets = enumerate(self._tiers)
+        return (usual, *(n for n, each in sets if each.tier == tier and each.holds(now)))
+
+
+class PriceList:
+    """The list. Raises nothing once it is loaded: what it does not know is None."""
+
+    def __init__(self, data: bytes) -> None:
+        found = msgspec.json.decode(data, type=_List)
+        self.name = f"{found.source} {found.version}"
+        self.taken = found.taken
+        self.units = found.units
+        self._providers = found.providers
+        self._models: dict[str, tuple[ListedModel, ...]] = {}
+
+    def __contains__(self, provider: str) -> bool:
+        """Whether it knows a provider by that name."""
+        return provider in self._providers
+
+    def provider_at(self, base_url: str) -> str | None:
+        """The name of the provider whose addresses `base_url` is one of."""
+        for name, provider in self._providers.items():
+            if re.match(provider.url, base_url):
+                return name
+        return None
+
+    def find(self, provider: str, model: str) -> ListedModel | None:
+        """The model by that name at that provider, or at one whose models it sells."""
+        name = model.lower()
+        for seller in self.sellers(provider):
+            for each in self.models(seller):
+                if each.is_named(name):
+                    return each
+        return None
+
+    def sellers(self, provider: str) -> tuple[str, ...]:
+        """The provider itself and those whose models it sells; () for an unknown one."""
+        found = self._providers.get(provider)
+        return () if found is None else (provider, *found.borrows)
+
+    def models(self, provider: str) -> tuple[ListedModel, ...]:
+        """The models of a provider of the list."""
+        if provider not in self._models:
+            rows = msgspec.json.decode(self._providers[provider].models, type=tuple[_Row, ...])
+            self._models[provider] = tuple(ListedModel(provider, row, self.units) for row in rows)
+        return self._models[provider]
+
+
+def load() -> PriceList:
+    """The list that came with this version."""
+    return PriceList(FILE.read_bytes())
+
+
+def _fits(clause: str, name: str) -> bool:
+    text = clause[1:]
+    match clause[0]:
+        case "=":
+            return name == text
+        case "^":
+            return name.startswith(text)
+        case "$":
+            return name.endswith(text)
+        case "*":
+            return text in name
+    return re.search(text, name) is not None

@@ -1,0 +1,305 @@
+"""What a call costs: the file's price, the vendor's own word or the list's, times the group's rate.
+
+Knows the configuration in force and the list; keeps no books. Whole nano-dollars come out: each
+figure is computed exactly and rounded once, to the nearest and to the even one of two, so that
+many small calls drift neither way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache
+
+from msgspec import structs
+
+from sidecar.config.model import Group, Price, Provider, Snapshot
+from sidecar.config.patterns import Pattern
+from sidecar.pricing.price_list import PriceList
+from sidecar.pricing.rates import INPUT, OUTPUT, REQUESTS, Rate, Rates, Unit, rounded
+from sidecar.records import CallRecord, Cost, Part, Usage
+
+MOST_MODELS = 2000
+"""Prices kept at hand; the oldest go first and are looked up again."""
+LONGEST_NAME = 256
+"""Longer names of models, which anybody may send, are nobody's."""
+FREE = "free"
+REPORTED = "reported"
+_PER_MILLION = {
+    "input": INPUT,
+    "output": OUTPUT,
+    "cache_read": "cache_read_tokens",
+    "cache_write": "cache_write_tokens",
+    "cache_write_1h": "cache_write_1h_tokens",
+}
+_MILLION = 1_000_000
+_EACH = {
+    "request": (REQUESTS, 1),
+    "image": ("images", 1),
+    "minute": ("audio_seconds", 60),
+    "web_search": ("web_searches", 1),
+}
+_MANY = dict.fromkeys((INPUT, OUTPUT, REQUESTS, "images", "audio_seconds"), _MILLION)
+"""Counts of which the price shows, however small their rates."""
+_ONE_OF_EACH = {REQUESTS: 1, "images": 1, "audio_seconds": 60}
+"""What a call is taken to use besides tokens, while nobody knows."""
+
+Names = tuple[str, ...]
+"""Names that a call's model goes by, the surest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """Where a price comes from, and the rates at a wall-clock second for a service tier. `written`
+    is true of one that stands in the file."""
+
+    name: str
+    rates: Callable[[float, str | None], Rates]
+    written: bool = False
+
+
+class Prices:
+    """The prices in force. `wall` is wall-clock seconds: some prices begin on a day, or hold for
+    hours of each."""
+
+    def __init__(self, price_list: PriceList, wall: Callable[[], float]) -> None:
+        self._list = price_list
+        self._wall = wall
+        self._written: tuple[tuple[Pattern, Tariff], ...] = ()
+        self._at_hand: dict[tuple[str | None, ...], Tariff | None] = {}
+        self._reported: dict[tuple[str, str, str], str] = {}
+
+    @property
+    def source(self) -> str:
+        """Which list, and of when: for people."""
+        return f"{self._list.name}, taken {self._list.taken}"
+
+    def reconcile(self, snapshot: Snapshot) -> None:
+        """Follow the configuration: calls that end from now on have its prices."""
+        units = self._list.units
+        self._written = tuple(
+            (pattern, _tariff(price, units)) for pattern, price in snapshot.prices
+        )
+        self._at_hand.clear()
+        for provider in snapshot.providers.values():
+            for seller in self._list.sellers(self._listed_as(provider)):
+                self._list.models(seller)  # decoded now, and not while a call waits
+
+    def cost(
+        self, record: CallRecord, provider: Provider, group: Group, priced_as: str | None = None
+    ) -> Cost | None:
+        """What a finished call cost that `provider` served for a key of `group`; None when its
+        usage or its price is unknown, and when it used nothing.
+
+        A price in the file goes before what the vendor reported, and that before the list. A model
+        that it is `priced_as` stands for every name of its own.
+        """
+        if record.method == "GET" or not 200 <= record.status < 300:
+            return None
+        sent = record.attempts[-1].model if record.attempts else None
+        self._learn(provider, sent or record.model_asked, record.model_served)
+        names = (record.model_served, sent, record.model_asked)
+        if priced_as:
+            names = (priced_as, None, None)
+        return self._cost(record.usage or Usage(), provider, group, names, record.started)
+
+    def spent(
+        self, usage: Usage | None, provider: Provider, group: Group,
+        names: tuple[str | None, str | None, str | None], started: float,
+    ) -> Cost | None:  # fmt: skip
+        """What an attempt cost that came to nothing, by what its vendor said that it used, if it
+        said anything: without that, only what is free is known to cost nothing. `names` are those
+        of its model as it was served, sent and asked for."""
+        if usage is None and not _is_free(provider):
+            return None
+        return self._cost(usage or Usage(), provider, group, names, started)
+
+    def _cost(
+        self, usage: Usage, provider: Provider, group: Group,
+        names: tuple[str | None, str | None, str | None], started: float,
+    ) -> Cost | None:  # fmt: skip
+        if _is_free(provider):
+            return Cost(0, 0, FREE, parts=(Cost(0, 0, FREE),) * len(usage.parts))
+        tariff = self._find(provider, *names)
+        said = usage.reported_cost if provider.vendor.reports_cost else None
+        if said is not None and not (tariff is not None and tariff.written):
+            return _charged(Fraction(said), group, REPORTED)
+        if usage.parts:
+            return self._of_parts(usage.parts, provider, group, names, started)
+        found = _exact(tariff, usage, started)
+        return None if found is None else _charged(found[0], group, found[1])
+
+    def _of_parts(
+        self, parts: Sequence[Part], provider: Provider, group: Group,
+        names: tuple[str | None, str | None, str | None], started: float,
+    ) -> Cost | None:  # fmt: skip
+        """What several requests cost together: each by its own model's price and its own size, the
+        sum rounded once. What is charged for a request is charged once a call."""
+        found = []
+        for number, part in enumerate(parts):
+            own = names if part.model is None else (part.model, None, None)
+            tariff = self._find(provider, *own)
+            found.append(_exact(tariff, part.usage, started, int(number == 0), part.largest))
+        known = [each for each in found if each is not None]
+        if not known:
+            return None
+        prices = " + ".join(dict.fromkeys(price for _, price in known))
+        whole = _charged(sum((exact for exact, _ in known), Fraction()), group, prices)
+        return structs.replace(
+            whole,
+            whole=len(known) == len(found),
+            parts=tuple(each and _charged(each[0], group, each[1]) for each in found),
+        )
+
+    def estimate(
+        self, provider: Provider, group: Group, asked: str | None, sent: str | None,
+        input_tokens: int, output_tokens: int, priced_as: str | None = None,
+    ) -> int | None:  # fmt: skip
+        """Nano-dollars that so many tokens would be charged with; None when there is no price, and
+        0 only where the price is known to be zero.
+
+        `asked` is the model that the client names, `sent` the one that the provider would be asked
+        for. No input is taken to come from a cache; of images, requests and minutes one is counted.
+        Where neither has a price, that of the model counts which the provider reported last.
+        """
+        if _is_free(provider):
+            return 0
+        tariff = self._expected(provider, asked, sent, priced_as)
+        if tariff is None:
+            return None
+        rates, times = tariff.rates(self._wall(), None), _fraction(group.multiplier)
+        exact = rates.estimate({**_ONE_OF_EACH, INPUT: input_tokens, OUTPUT: output_tokens})
+        if exact is None:
+            return None
+        return round(exact * times) or (1 if times and rates.estimate(_MANY) else 0)
+
+    def price_source(
+        self, provider: Provider, asked: str | None, sent: str | None, priced_as: str | None = None
+    ) -> str | None:
+        """Return where the price of a call that is not made yet comes from, for people; None when
+        it has none."""
+        if _is_free(provider):
+            return FREE
+        tariff = self._expected(provider, asked, sent, priced_as)
+        if tariff is None and provider.vendor.reports_cost:
+            return REPORTED
+        return None if tariff is None else tariff.name
+
+    def _expected(
+        self, provider: Provider, asked: str | None, sent: str | None, priced_as: str | None
+    ) -> Tariff | None:
+        if priced_as:
+            return self._find(provider, priced_as, None, None)
+        tariff = self._find(provider, sent, None, asked)
+        if tariff is None:
+            reported = self._reported.get((provider.name, provider.base_url, sent or asked or ""))
+            return None if reported is None else self._find(provider, reported, sent, asked)
+        return tariff
+
+    def _learn(self, provider: Provider, sent: str | None, served: str | None) -> None:
+        """Remember which model answers where another name was sent."""
+        sent, served = _short(sent), _short(served)
+        if sent and served and sent != served:
+            if len(self._reported) >= MOST_MODELS:
+                del self._reported[next(iter(self._reported))]
+            self._reported[(provider.name, provider.base_url, sent)] = served
+
+    def _find(
+        self, provider: Provider, served: str | None, sent: str | None, asked: str | None
+    ) -> Tariff | None:
+        served, sent, asked = _short(served), _short(sent), _short(asked)
+        key = (provider.name, provider.base_url, served, sent, asked)
+        try:
+            return self._at_hand[key]
+        except KeyError:
+            if len(self._at_hand) >= MOST_MODELS:
+                del self._at_hand[next(iter(self._at_hand))]
+            found = self._at_hand[key] = self._look_up(
+                provider, _names(served, sent), _names(served, sent, asked)
+            )
+        return found
+
+    def _look_up(self, provider: Provider, served: Names, names: Names) -> Tariff | None:
+        """By any of its names in the file; in the list only by those that the provider knows."""
+        for pattern, tariff in self._written:
+            if any(map(pattern.matches, names)):
+                return tariff
+        listed_as = self._listed_as(provider)
+        for name in served:
+            model = self._list.find(listed_as, name)
+            if model is not None:
+                return Tariff(f"{self._list.name} {model.name}", model.rates)
+        return None
+
+    def _listed_as(self, provider: Provider) -> str:
+        """The list's name for whoever serves it: by its address, else by its plugin."""
+        return self._list.provider_at(provider.base_url) or provider.vendor.price_list or ""
+
+
+def _is_free(provider: Provider) -> bool:
+    """What the file says costs nothing, and what lives in this very process."""
+    return provider.free or provider.vendor.local_server is not None
+
+
+def _tariff(price: Price, units: Mapping[str, Unit]) -> Tariff:
+    """What stands in the file, by the list's units."""
+    rates: dict[str, Rate] = {}
+    for name, dollars in price.per_million.items():
+        unit = _PER_MILLION[name]
+        rates[unit] = dollars * (units[unit].per // _MILLION)
+    for name, dollars in price.each.items():
+        unit, size = _EACH[name]
+        rates[unit] = dollars * (units[unit].per // size)
+    made = Rates(rates, units)
+    return Tariff(price.place.short, lambda at, tier: made, written=True)  # noqa: ARG005
+
+
+def _charged(listed: Fraction, group: Group, name: str) -> Cost:
+    times = _fraction(group.multiplier)
+    above, below = listed.numerator, listed.denominator
+    return Cost(
+        rounded(above, below),
+        rounded(above * times.numerator, below * times.denominator),
+        name,
+    )
+
+
+@lru_cache(maxsize=256)
+def _fraction(multiplier: Decimal) -> Fraction:
+    return Fraction(multiplier)
+
+
+def _short(name: str | None) -> str | None:
+    return name if name is None or len(name) <= LONGEST_NAME else None
+
+
+def _names(*some: str | None) -> Names:
+    return tuple(dict.fromkeys(name for name in some if name))
+
+
+def _exact(
+    tariff: Tariff | None, usage: Usage, started: float, requests: int = 1, size: int | None = None
+) -> tuple[Fraction, str] | None:
+    """Nano-dollars before the multiplier, and the name of the price; None when it is unknown."""
+    if tariff is None:
+        return None
+    exact = tariff.rates(started, usage.service_tier).cost(_counts(usage, requests), size)
+    return None if exact is None else (exact, tariff.name)
+
+
+def _counts(usage: Usage, requests: int) -> dict[str, int]:
+    tokens = (
+        (INPUT, usage.input_tokens),
+        (OUTPUT, usage.output_tokens),
+        ("cache_read_tokens", usage.cache_read_tokens),
+        ("cache_write_tokens", usage.cache_write_tokens),
+        ("cache_write_1h_tokens", usage.cache_write_1h_tokens),
+        ("context_tokens", usage.context_tokens),
+        ("output_reasoning_tokens", usage.reasoning_tokens),
+    )
+    counts = dict(usage.units)
+    counts |= {name: count for name, count in tokens if count is not None}
+    counts[REQUESTS] = requests
+    return counts

@@ -1,0 +1,128 @@
+"""What a model's usage costs by its rates: exact arithmetic, and nothing else.
+
+Rates are prices of *units* (`input_tokens`, `web_searches`, …). A unit may be part of wider ones:
+what has a rate of its own is paid by it, what has none is paid with the unit that it is part of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from fractions import Fraction
+from math import lcm
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from sidecar.humanize import NANO
+
+REQUESTS = "requests"
+INPUT, OUTPUT = "input_tokens", "output_tokens"
+CONTEXT = "context_tokens"
+"""The size by which tiers go, where it is not that of the whole input."""
+
+Rate = Decimal | tuple[tuple[int, Decimal], ...]
+"""Dollars for `Unit.per` of a unit; or pairs of (above how many input tokens, dollars), the lowest
+first: the pair that is reached counts for all tokens of the call."""
+Counts = Mapping[str, int]
+"""How much of each unit was used; a unit that nobody told of is absent."""
+
+
+class Unit(Struct, frozen=True):
+    """How many of a unit a rate is for, and the wider units that it is part of."""
+
+    per: int
+    of: tuple[str, ...]
+
+
+class _Line(NamedTuple):
+    """One rate: `parts` are the lines of what is paid apart; `steps` count in fractions of a
+    nano-dollar."""
+
+    unit: str
+    parts: tuple[int, ...]
+    steps: tuple[tuple[int, int], ...]
+
+
+class Rates:
+    """The rates of one model.
+
+    Whole numbers over one denominator, so that sums are exact even where a decimal has no end (an
+    hour's price by the second).
+    """
+
+    def __init__(self, rates: Mapping[str, Rate], units: Mapping[str, Unit]) -> None:
+        names = sorted(rates, key=lambda name: (-len(units[name].of), name))
+        steps = {name: _steps(rates[name], units[name]) for name in names}
+        self._denominator = lcm(*(each.denominator for row in steps.values() for _, each in row))
+        self._lines = tuple(
+            _Line(
+                name,
+                tuple(at for at, part in enumerate(names) if name in units[part].of),
+                tuple((above, int(rate * self._denominator)) for above, rate in steps[name]),
+            )
+            for name in names
+        )
+        tokens = frozenset(name for name in names if _is_token(name, units))
+        self._needs = tokens or frozenset(names) - {REQUESTS} or frozenset(names)
+        self._unpaid = tuple(
+            (total, tuple(at for at, name in enumerate(names) if total in units[name].of))
+            for total in (INPUT, OUTPUT)
+            if tokens and total not in rates
+        )
+
+    def cost(self, counts: Counts, size: int | None = None) -> Fraction | None:
+        """Nano-dollars, exact; None when the rates do not say: nobody told how much of what they
+        are for was used, or tokens were used that no rate is for. `size` is the input that prices
+        by size go by; None: all of it."""
+        if self._needs.isdisjoint(counts):
+            return None
+        own = self._own(counts)
+        for total, parts in self._unpaid:
+            if counts.get(total, 0) > sum(own[at] for at in parts):
+                return None
+        return self._sum(counts, own, size)
+
+    def estimate(self, counts: Counts) -> Fraction | None:
+        """The same for counts that are guesses: what has no rate costs nothing; None only when
+        nothing has one."""
+        return self._sum(counts, self._own(counts)) if self._lines else None
+
+    def _own(self, counts: Counts) -> list[int]:
+        """How much each line is paid for: its unit, less what is paid apart. Never below nothing,
+        however little a vendor's figures fit together."""
+        own: list[int] = []
+        for line in self._lines:
+            count = counts.get(line.unit, 0)
+            for at in line.parts:
+                count -= own[at]
+            own.append(max(count, 0))
+        return own
+
+    def _sum(self, counts: Counts, own: list[int], size: int | None = None) -> Fraction:
+        total = 0
+        if size is None:
+            size = counts.get(CONTEXT, counts.get(INPUT, 0))
+        for line, count in zip(self._lines, own, strict=True):
+            if count:
+                rate = line.steps[0][1]
+                for above, higher in line.steps[1:]:
+                    rate = higher if size > above else rate
+                total += count * rate
+        return Fraction(total, self._denominator)
+
+
+def rounded(numerator: int, denominator: int) -> int:
+    """The nearest whole number, and the even one of two."""
+    whole, rest = divmod(numerator, denominator)
+    above = 2 * rest - denominator
+    return whole + (above > 0 or (above == 0 and whole % 2 == 1))
+
+
+def _steps(rate: Rate, unit: Unit) -> tuple[tuple[int, Fraction], ...]:
+    pairs = ((0, rate),) if isinstance(rate, Decimal) else rate
+    return tuple((above, Fraction(dollars) * NANO / unit.per) for above, dollars in pairs)
+
+
+def _is_token(name: str, units: Mapping[str, Unit]) -> bool:
+    return not {INPUT, OUTPUT}.isdisjoint((name, *units[name].of))

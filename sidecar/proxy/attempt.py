@@ -1,0 +1,304 @@
+"""One attempt of a call at one candidate: sent, and judged by its vendor.
+
+Nothing goes to the client from here, and nothing is decided about what comes next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from http import HTTPStatus
+
+from aiohttp import web
+from msgspec import Struct, structs
+
+from sidecar.config.base_urls import with_reason
+from sidecar.config.credentials import Vault
+from sidecar.errors import Fault, Kind, Refused, UpstreamError
+from sidecar.http import headers
+from sidecar.http.body_reading import malformed
+from sidecar.http.client import WHOLE, Reply, Upstream, is_event_stream
+from sidecar.http.errors import plugin_fault
+from sidecar.http.headers import Fields
+from sidecar.plugin_api.dialect import Meter
+from sidecar.plugin_api.error_class import Answer, Judgement, Verdict, judge_by_status
+from sidecar.plugin_api.vendor import Secret
+from sidecar.proxy.attempt_usage import Abandoned
+from sidecar.proxy.in_flight import LiveCall
+from sidecar.proxy.relay import Relay
+from sidecar.proxy.stream import error_masking
+from sidecar.proxy.stream.error_masking import ErrorEventMask
+from sidecar.proxy.stream.filter import Hiding
+from sidecar.proxy.stream.start import HELD_BYTES, HELD_SECONDS, Beginning, read_beginning
+from sidecar.records import AttemptRecord, Spent
+from sidecar.routing.call import Call
+from sidecar.routing.candidates import Candidate
+from sidecar.routing.request_rewrite import Rewriter
+from sidecar.scheduling.cooldown import as_judgement
+
+log = logging.getLogger("sidecar.proxy.attempt")
+
+JUDGED = 64 * 1024
+"""How much of an error answer a vendor gets to see, in bytes."""
+_FINAL = frozenset({Verdict.TAKE, Verdict.CLIENT})
+_OF_THE_SECRET = frozenset({Verdict.CREDENTIAL, Verdict.SPENT, Verdict.SLOW_DOWN})
+"""Refusals that another secret may not meet."""
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that only read (RFC 9110 section 9.2.1): sending one again starts no work."""
+
+
+class Attempted(Struct, frozen=True):
+    """What came of one candidate: an answer (`reply`), or a failure below HTTP (`error`).
+
+    `body` is the whole body of an error answer; None when it is still to be read. `base_url` is
+    where it came from. `in_stream`: it answered well, and then said in its stream that it cannot.
+    `hiding` takes out of a stream what the client did not ask for, and we did. `spent` is what was
+    used for an error, or may have been for a failure; None where that is nothing. `outdated`: the
+    vendor refused a secret that has been replaced since. `lost`: the
+    request was written and no head came back, and its route does not let it be sent again.
+    `masking` masks the credential in the errors of a stream.
+    """
+
+    candidate: Candidate
+    judgement: Judgement
+    base_url: str = ""
+    reply: Reply | None = None
+    body: bytes | None = None
+    error: UpstreamError | None = None
+    in_stream: bool = False
+    hiding: Hiding | None = None
+    spent: Spent | None = None
+    outdated: bool = False
+    lost: bool = False
+    masking: ErrorEventMask | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is to be done with it."""
+        return self.judgement.verdict
+
+    @property
+    def reason(self) -> str:
+        """The vendor's word, or ours, for why it is no good."""
+        return self.judgement.reason
+
+    @property
+    def sent(self) -> bool:
+        """Whether the request may have reached the provider."""
+        return self.error is None or self.error.sent
+
+    @property
+    def final(self) -> bool:
+        """Whether this is the answer, good or bad, that the client should get."""
+        return self.verdict in _FINAL
+
+    async def relay_through(self, relay: Relay, fields: Fields, meter: Meter) -> web.StreamResponse:
+        """Pass the answer on. Raises `Refused` when it breaks off before any of it went out."""
+        assert self.reply is not None  # noqa: S101 - only an answer is passed on
+        try:
+            return await relay.run(self.reply, fields, meter, self.hiding, self.masking)
+        except UpstreamError as error:
+            timed_out = error.fault is Fault.TIMEOUT
+            kind = Kind.UPSTREAM_TIMEOUT if timed_out else Kind.UPSTREAM_INVALID
+            raise Refused(kind, f"{self.candidate.provider.name}: {error}") from error
+
+    def close(self) -> None:
+        """Let the connection go."""
+        if self.reply is not None:
+            self.reply.close()
+
+
+class Attempts:
+    """Sends attempts and judges their answers.
+
+    `local` are the addresses of vendors that live in this process; `clock` is monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        vault: Vault,
+        local: Mapping[str, str],
+        clock: Callable[[], float],
+        abandoned: Abandoned,
+    ) -> None:
+        self._upstream = upstream
+        self._vault = vault
+        self._local = local
+        self._clock = clock
+        self._abandoned = abandoned
+
+    async def one(
+        self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall
+    ) -> Attempted:
+        """Send the call to one candidate; once more when the secret that the vendor refused was
+        replaced meanwhile. The caller must close the result."""
+        secret = self._secret(candidate)
+        attempted = await self._try(call, candidate, secret, rewriter, live)
+        if attempted.verdict is Verdict.CREDENTIAL and candidate.credential is not None:
+            await self._vault.rejected(candidate.credential, secret)
+        replacement = self._secret(candidate)
+        if replacement == secret or attempted.verdict not in _OF_THE_SECRET:
+            return attempted
+        if rewriter.consumed:
+            return structs.replace(attempted, outdated=True)
+        return await self._try(call, candidate, replacement, rewriter, live)
+
+    async def _try(
+        self, call: Call, candidate: Candidate, secret: Secret | None, rewriter: Rewriter,
+        live: LiveCall,
+    ) -> Attempted:  # fmt: skip
+        live.provider, live.credential = candidate.provider.name, candidate.credential_name
+        live.model_served = candidate.model
+        began = self._clock()
+        base_url, reply = "", None
+        try:
+            base_url = self._base_url(candidate)
+            reply = await self._send(call, candidate, rewriter, base_url, secret)
+            error_masking.mask_head(reply, secret)
+            attempted = await self._judged(call, candidate, base_url, reply, live)
+        except UpstreamError as error:
+            used, since = self._abandoned, live.started
+            spent = used.unknown(call, candidate, since) if error.sent else None
+            if reply is not None:
+                spent = used.cut(call, candidate, reply, error, since)
+            lost = reply is None and error.sent and not _may_repeat(call, candidate)
+            attempted = _failed(candidate, base_url, error, spent, lost=lost)
+        except BaseException as error:
+            seconds = self._clock() - began
+            spent = self._abandoned.cut(call, candidate, reply, error, live.started)
+            live.note(_record(candidate, reply, *_cut_short(live, error), seconds, spent))
+            raise
+        seconds = self._clock() - began
+        verdict = "failed" if attempted.error else attempted.verdict.value
+        said = verdict, attempted.reason, seconds, attempted.spent
+        live.note(_record(candidate, attempted.reply, *said))
+        if reply is None or not (call.facts.streaming or is_event_stream(reply)):
+            return attempted
+        hiding = None
+        if rewriter.asks(candidate) and is_event_stream(reply):
+            hiding = Hiding(partial(call.dialect.unasked, call.endpoint))
+        masking = ErrorEventMask.of(call, reply)
+        return structs.replace(attempted, hiding=hiding, masking=masking)
+
+    def _secret(self, candidate: Candidate) -> Secret | None:
+        return None if candidate.credential is None else self._vault.secret(candidate.credential)
+
+    def _base_url(self, candidate: Candidate) -> str:
+        provider = candidate.provider
+        return candidate.serving.base(provider.base_url or self._local[provider.vendor.name])
+
+    async def _send(
+        self, call: Call, candidate: Candidate, rewriter: Rewriter, base_url: str,
+        secret: Secret | None,
+    ) -> Reply:  # fmt: skip
+        provider = candidate.provider
+        ask = rewriter.ask(candidate, base_url, secret)
+        try:
+            prepared = provider.vendor.prepare(ask)
+        except Exception as error:  # noqa: BLE001 - the guard around foreign code
+            raise plugin_fault(provider.vendor.name, error) from None
+        outgoing = headers.for_upstream(
+            call.headers,
+            (*provider.set_headers, *prepared.headers),
+            remove=provider.remove_headers,
+            decoded=rewriter.decodes(candidate),
+        )
+        if call.body is None:
+            # What is streamed through is framed as it came.
+            outgoing += [each for each in call.headers if each[0].lower() == b"content-length"]
+        try:
+            return await self._upstream.send(
+                provider, call.method, prepared.url, outgoing, rewriter.body(candidate),
+                at_least_once=_may_repeat(call, candidate),
+            )  # fmt: skip
+        except UpstreamError:
+            if rewriter.broken:
+                raise malformed() from None
+            raise
+
+    async def _begun_badly(
+        self, call: Call, candidate: Candidate, base_url: str, reply: Reply,
+        beginning: Beginning, live: LiveCall,
+    ) -> Attempted:  # fmt: skip
+        """An answer of 200 that is an error. Of one whose word is not known the vendor's bytes are
+        kept, for a client whom no other provider serves."""
+        judgement = error_masking.masked_reason(beginning.judgement, reply)
+        body = None
+        if not beginning.known:
+            await reply.hold(lambda _: False, HELD_BYTES, HELD_SECONDS)
+            body = error_masking.mask_body(reply.peeked, reply.mask)
+        reply.close()
+        used = self._abandoned
+        spent = used.told(call, candidate, reply, reply.peeked, live.started)
+        spent = spent or used.unknown(call, candidate, live.started)
+        if body is not None:
+            return Attempted(candidate, judgement, base_url, reply, body, spent=spent)
+        fault = UpstreamError(Fault.PROTOCOL, judgement.reason, sent=True)
+        return Attempted(candidate, judgement, base_url, error=fault, in_stream=True, spent=spent)
+
+    async def _judged(
+        self, call: Call, candidate: Candidate, base_url: str, reply: Reply,
+        live: LiveCall,
+    ) -> Attempted:  # fmt: skip
+        if reply.status < HTTPStatus.BAD_REQUEST:
+            try:
+                await error_masking.mask_redirect(reply)
+                beginning = await read_beginning(call, candidate, reply)
+                judgement = beginning.judgement
+                if judgement.verdict is not Verdict.TAKE:
+                    return await self._begun_badly(
+                        call, candidate, base_url, reply, beginning, live
+                    )
+            except BaseException:
+                reply.close()  # the client left, or we failed: it must not be worked for any more
+                raise
+            return Attempted(candidate, judgement, base_url, reply)
+        try:
+            body, whole = await reply.read_all(WHOLE)
+            if not whole:
+                raise UpstreamError(Fault.PROTOCOL, "its error answer has no end", sent=True)
+        except UpstreamError as error:
+            return _failed(candidate, base_url, error)
+        finally:
+            reply.close()
+        body = await error_masking.mask_error(body, reply)  # it may quote what was sent
+        answer = Answer(reply.status, reply.fields, body[:JUDGED])
+        try:
+            judgement = candidate.provider.vendor.judge(answer)
+        except Exception as error:  # noqa: BLE001 - the guard around foreign code
+            plugin_fault(candidate.provider.vendor.name, error)
+            judgement = judge_by_status(answer)
+        judgement = with_reason(judgement, reply.status, candidate.provider)
+        spent = self._abandoned.told(call, candidate, reply, body, live.started)
+        return Attempted(candidate, judgement, base_url, reply, body, spent=spent)
+
+
+def _may_repeat(call: Call, candidate: Candidate) -> bool:
+    """Return whether the request may be sent again although it may have been served."""
+    return candidate.route.at_least_once or call.method in _SAFE_METHODS
+
+
+def _failed(
+    candidate: Candidate, base_url: str, error: UpstreamError, spent: Spent | None = None,
+    *, lost: bool = False,
+) -> Attempted:  # fmt: skip
+    return Attempted(candidate, as_judgement(error), base_url, error=error, spent=spent, lost=lost)
+
+
+def _record(
+    candidate: Candidate, reply: Reply | None, verdict: str, reason: str, seconds: float,
+    spent: Spent | None,
+) -> AttemptRecord:  # fmt: skip
+    name, credential = candidate.provider.name, candidate.credential_name
+    status = None if reply is None else reply.status
+    return AttemptRecord(name, credential, candidate.model, verdict, status, reason, seconds, spent)
+
+
+def _cut_short(live: LiveCall, error: BaseException) -> tuple[str, str]:
+    """The verdict on an attempt that ended from here, and the reason."""
+    if isinstance(error, asyncio.CancelledError):
+        return "cancelled", live.ending.message if live.ending else "the client left"
+    return "failed", str(error) if isinstance(error, Refused) else type(error).__name__

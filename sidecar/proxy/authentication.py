@@ -1,0 +1,126 @@
+"""Who is calling: finds the local key in a request, wherever that vendor's clients put it, and
+takes its text out of everything else that would go on.
+
+Keys are looked up by the SHA-256 of their text, so no text is kept and no comparison of secrets
+can be timed: the 256 random bits of a key are hashed before anything is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from urllib.parse import unquote_plus
+
+from multidict import CIMultiDictProxy
+
+from sidecar.api_keys import PREFIX, PREFIX_BYTES, SHORT_KEY_CHARS, digest, holds_key
+from sidecar.config.model import Key, KeyHash, Snapshot
+from sidecar.config.schema.reserved_headers import CREDENTIAL_HEADERS
+from sidecar.errors import Kind, Refused
+from sidecar.http.headers import Fields
+from sidecar.routing.call import Identified
+
+CREDENTIAL_PARAMETERS = frozenset({"key", "api-key", "access_token"})
+_BEARER = "bearer"
+
+
+def identify(
+    snapshot: Snapshot, headers: CIMultiDictProxy[str], fields: Fields, query: str
+) -> Identified:
+    """The key that this request presents. `headers` and `fields` are the same header.
+
+    Raises `Refused`: 401 for none or an unknown one, 400 for two different local keys. Foreign
+    credentials beside a local key are ignored. Whether the key is in force is another question.
+    """
+    presented, rest = _presented(headers, query)
+    owners = {text: snapshot.by_digest.get(digest(text)) for text in presented if text}
+    known = {found[0].name: found for found in owners.values() if found}
+    if len(known) > 1:
+        raise Refused(
+            Kind.BAD_REQUEST, "two different local keys were sent; send one: " + _names(known)
+        )
+    if not known:
+        raise Refused(Kind.INVALID_KEY, _unknown(bool(owners)))
+    key, key_hash = next(iter(known.values()))
+    texts = tuple(text.encode("utf-8", "surrogateescape") for text, own in owners.items() if own)
+    return Identified(key, key_hash, texts, *without_keys(fields, rest, texts))
+
+
+def without_keys(
+    fields: Fields, query: str, texts: Collection[bytes]
+) -> tuple[list[tuple[bytes, bytes]], str]:
+    """Return the header fields and the query without those that hold one of `texts`, or any
+    well-formed local key, anywhere in them."""
+    plain = [text for text in texts if len(text) >= SHORT_KEY_CHARS]
+    kept = list(fields)
+    for text in plain:
+        kept = [field for field in kept if text not in field[1]]
+    whole = b"\n".join(map(b"\n".join, kept))
+    # Usually nothing in what is left needs a closer look.
+    if b"%" in whole or PREFIX_BYTES in whole or len(plain) < len(texts):
+        kept = [field for field in kept if not holds_key(b"\n".join(field), texts)]
+    if query:
+        query = "&".join(
+            parameter
+            for parameter in query.split("&")
+            if not holds_key(parameter.encode("utf-8", "surrogateescape"), texts)
+        )
+    return kept, query
+
+
+def check_in_force(key: Key, key_hash: KeyHash, wall: float) -> None:
+    """Raise `Refused` (403, saying which) when the key may not be used at `wall`, in seconds since
+    the epoch."""
+    if not key.enabled:
+        raise Refused(
+            Kind.KEY_DISABLED,
+            f'key "{key.name}" is disabled ({key.place.short}); enable it with: '
+            f'sidecar keys enable "{key.name}"',
+        )
+    if key.expires is not None and wall >= key.expires.timestamp():
+        raise Refused(Kind.KEY_DISABLED, f'key "{key.name}" expired on {_when(key.expires)}')
+    if key_hash.until is not None and wall >= key_hash.until.timestamp():
+        raise Refused(
+            Kind.KEY_DISABLED,
+            f'this text of key "{key.name}" was rotated out on {_when(key_hash.until)}; '
+            "use the newer one",
+        )
+
+
+def _presented(headers: CIMultiDictProxy[str], query: str) -> tuple[dict[str, None], str]:
+    texts: dict[str, None] = {}
+    for name in CREDENTIAL_HEADERS:
+        for value in headers.getall(name, ()):
+            texts[_strip_scheme(value)] = None
+    if query:
+        kept = []
+        for parameter in query.split("&"):
+            name, _, value = parameter.partition("=")
+            if unquote_plus(name).lower() in CREDENTIAL_PARAMETERS:
+                texts[unquote_plus(value)] = None
+            else:
+                kept.append(parameter)
+        query = "&".join(kept)
+    return texts, query
+
+
+def _strip_scheme(value: str) -> str:
+    scheme, _, text = value.strip().partition(" ")
+    return text.strip() if scheme.lower() == _BEARER else value.strip()
+
+
+def _unknown(anything: bool) -> str:  # noqa: FBT001 - private
+    if anything:
+        return (
+            f"this is not a key of this Sidecar; local keys begin with {PREFIX} and are made with: "
+            "sidecar keys create NAME --group GROUP"
+        )
+    return "no key was sent; send a local key as Authorization: Bearer or x-api-key"
+
+
+def _names(known: dict[str, tuple[Key, KeyHash]]) -> str:
+    return " and ".join(f'"{name}"' for name in sorted(known))
+
+
+def _when(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M %Z")

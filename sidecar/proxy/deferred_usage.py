@@ -1,0 +1,115 @@
+"""Usage that is told after its call: of background responses, batches and whatever else a vendor
+works on once it has answered.
+
+A call whose answer made an object and told no usage leaves a *claim* with the object, in the
+ledger. The first answer that tells the object's final usage settles it: for the key that made it,
+once, also after a restart.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from sidecar.config.model import Provider
+from sidecar.ledger.ledger import Ledger
+from sidecar.ledger.model import Claim, Learned, Owner
+from sidecar.metrics.metrics import Metrics
+from sidecar.plugin_api.dialect import Meter
+from sidecar.pricing.prices import Prices
+from sidecar.proxy.metering import is_lookup
+from sidecar.records import CallRecord, Cost, Spent, Usage, UsageState, together
+from sidecar.routing.affinity import remember
+from sidecar.routing.call import Call
+from sidecar.routing.candidates import Candidate
+from sidecar.scheduling.limiter import Need, Unit, need
+from sidecar.scheduling.limits import route_name
+from sidecar.scheduling.scheduler import Scheduler
+from sidecar.scheduling.windows import Calendar
+
+log = logging.getLogger("sidecar.proxy.deferred_usage")
+
+
+class Deferred:
+    """Leaves claims and settles them. Never raises on what a vendor or a plugin says."""
+
+    def __init__(
+        self, ledger: Ledger, scheduler: Scheduler, prices: Prices, metrics: Metrics
+    ) -> None:
+        self._ledger = ledger
+        self._scheduler = scheduler
+        self._prices = prices
+        self._metrics = metrics
+
+    def made(
+        self, call: Call, candidate: Candidate, meter: Meter, record: CallRecord,
+        spent: Spent | None, counted: Need | None,
+    ) -> None:  # fmt: skip
+        """Remember what an answer made, with a claim while its usage is not known.
+
+        Args:
+            record: What the books say of the answer itself.
+            spent: What attempts used that came to nothing; part of the call's books, too.
+            counted: What the limits count of it so far.
+        """
+        if call.endpoint.creates is None or is_lookup(call, meter.created()):
+            return
+        claim = None
+        if record.usage_state is not UsageState.REPORTED:
+            claim = _claim(call, candidate, record, spent, counted or need(0, 0))
+        remember(call, candidate, meter, self._ledger, claim)
+
+    def told(self, call: Call, provider: Provider, meter: Meter, usage: Usage) -> None:
+        """Settle the claim on the object that a look tells of, if there is one."""
+        kind = call.endpoint.owned or call.endpoint.creates
+        ids = meter.created() or (call.located.object_id or "",)
+        if kind is None or len(ids) != 1:
+            return
+        owner = self._ledger.owner(kind, ids[0])
+        if owner is None or owner.claim is None or owner.group != call.key.group.name:
+            return
+        claim = owner.claim
+        named = (meter.model, claim.model_sent, claim.model_asked)
+        names = (claim.priced_as, None, None) if claim.priced_as else named
+        cost = self._prices.spent(usage, provider, call.key.group, names, claim.started)
+        self._ledger.learned(kind, ids[0], Learned(claim, usage, cost, meter.model))
+        self._metrics.usage_learned(owner, claim, usage, cost)
+        self._correct(owner, claim, usage, cost)
+        log.info("what %s %s used is known: it is booked for call %s",
+                 kind, ids[0][:80], claim.call_id)  # fmt: skip
+
+    def _correct(self, owner: Owner, claim: Claim, usage: Usage, cost: Cost | None) -> None:
+        """Put the truth in the place of what limits by the calendar counted."""
+        read, made, money = claim.counted
+        before = need(read, made, money)
+        after = need(
+            read if usage.input_tokens is None else usage.input_tokens,
+            made if usage.output_tokens is None else usage.output_tokens,
+            money if cost is None else cost.charged,
+        )
+        windows = self._scheduler.limits.windows(
+            claim.key, claim.route, owner.group, owner.provider, owner.credential,
+            claim.model_asked,
+        )  # fmt: skip
+        changed = [each for each in windows if isinstance(each, Calendar)]
+        for window in changed:
+            window.correct(after[window.unit] - before[window.unit], claim.started)
+        if len(self._scheduler.admission):
+            self._scheduler.admission.recheck(changed)
+
+
+def _claim(
+    call: Call, candidate: Candidate, record: CallRecord, spent: Spent | None, counted: Need
+) -> Claim:
+    cost, known = record.cost, Spent(UsageState.REPORTED)
+    if spent is not None:
+        known = together(Spent(UsageState.REPORTED, None, Cost(0, 0, "")), spent)
+    return Claim(
+        record.call_id, record.key, route_name(call.key, candidate.route), record.started,
+        record.model_asked, candidate.model, record.usage,
+        listed=0 if cost is None else cost.listed,
+        charged=0 if cost is None else cost.charged,
+        counted=(counted[Unit.INPUT], counted[Unit.OUTPUT], counted[Unit.MONEY]),
+        state=known.state,
+        whole=known.cost is None or known.cost.whole,
+        priced_as=candidate.route.price_name,
+    )  # fmt: skip

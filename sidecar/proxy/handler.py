@@ -1,0 +1,306 @@
+"""THE PATH OF ONE CALL, readable from top to bottom.
+
+    client ─ keys ─ intake ─▶ routing ─▶ dispatch ─▶ relay ─▶ client
+                       Call   candidates  lease, answer  usage ─▶ limits, ledger, metrics, plugins
+
+This is the only place that says what happens next. How each step works stands in its own module:
+no header, no vendor and no socket is spoken of here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+from msgspec import structs
+
+from sidecar.callers import Callers
+from sidecar.config.model import Provider, Snapshot
+from sidecar.errors import Kind, Refusal, Refused
+from sidecar.http import responses
+from sidecar.http.body_memory import SETTING, BodyMemory, HeldBody
+from sidecar.http.request_guard import Door
+from sidecar.ledger.ledger import Ledger
+from sidecar.metrics.metrics import Metrics
+from sidecar.plugin_api.dialect import Dialect, Meter
+from sidecar.plugin_api.manager import Registry
+from sidecar.plugin_api.usage_meter import NoMeter
+from sidecar.pricing.prices import Prices
+from sidecar.proxy import authentication
+from sidecar.proxy import responses as proxy_responses
+from sidecar.proxy.attempt import Attempted
+from sidecar.proxy.deferred_usage import Deferred
+from sidecar.proxy.dispatch import Dispatch
+from sidecar.proxy.in_flight import LiveCall, LiveCalls
+from sidecar.proxy.metering import meter_for, read_meter
+from sidecar.proxy.relay import End, Relay
+from sidecar.proxy.stream.keepalive import KeepAlive, cannot_follow, fail, most_wait, tell_by
+from sidecar.records import CallRecord, Outcome, Usage, UsageState, with_spent
+from sidecar.routing import affinity
+from sidecar.routing import candidates as routing
+from sidecar.routing.call import Call, find_session, read_call
+from sidecar.routing.candidates import Candidate
+from sidecar.routing.model_list import Catalog
+from sidecar.routing.request_rewrite import Rewriter
+from sidecar.scheduling.lease import Lease
+from sidecar.scheduling.limiter import Need
+from sidecar.scheduling.scheduler import Scheduler
+
+log = logging.getLogger("sidecar.proxy")
+
+_NO_PROVIDER = frozenset({
+    Kind.UPSTREAM_UNREACHABLE, Kind.UPSTREAM_INVALID, Kind.UPSTREAM_TIMEOUT,
+    Kind.CREDENTIAL_REJECTED, Kind.UNAVAILABLE,
+})  # fmt: skip
+"""Answers of ours that are no refusal: the key and the call were right, and nobody could serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a proxy is made of. `current` gives the configuration in force, `draw` a random number
+    from 0 to 1, `wall` the time of day; `finished` hears of every record."""
+
+    current: Callable[[], Snapshot]
+    door: Door
+    registry: Registry
+    dispatch: Dispatch
+    scheduler: Scheduler
+    catalog: Catalog
+    usable: routing.Usable
+    prices: Prices
+    ledger: Ledger
+    metrics: Metrics
+    live: LiveCalls
+    callers: Callers
+    bodies: BodyMemory
+    draw: Callable[[], float]
+    wall: Callable[[], float]
+    finished: Callable[[CallRecord], None]
+
+
+class Passage:
+    """One request on its way through: the parts that are needed to end it well, as they appear."""
+
+    def __init__(self, request: web.BaseRequest, live: LiveCall, held: HeldBody) -> None:
+        self.request = request
+        self.held = held
+        self.live = live
+        self.relay = live.passing = Relay(request)
+        self.call: Call | None = None
+        self.meter: Meter | None = None
+        self.candidate: Candidate | None = None
+        self.lease: Lease[Candidate] | None = None
+
+    @property
+    def provider(self) -> Provider | None:
+        """Who gave the answer that is passed on."""
+        return None if self.candidate is None else self.candidate.provider
+
+    @property
+    def priced_as(self) -> str | None:
+        """The name by which the answer is priced, where the route or the provider gives one."""
+        return None if self.candidate is None else self.candidate.route.price_name
+
+
+class Proxy:
+    """Serves the agents' listener."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._deferred = Deferred(parts.ledger, parts.scheduler, parts.prices, parts.metrics)
+        self._dialects = tuple(parts.registry.dialects.values())
+        self._probes = {"/"}.union(*(dialect.probes for dialect in self._dialects))
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, whatever happens; its record is kept exactly once."""
+        path = request.raw_path.partition("?")[0]
+        if path in self._probes and request.method in {"GET", "HEAD"}:
+            return proxy_responses.hello(self._parts.door, request)
+        live = self._parts.live.open(request.method, responses.program(request))
+        live.sighting = self._parts.callers.look(request.protocol)
+        passage = Passage(request, live, self._parts.bodies.open())
+        try:
+            return await self._serve(passage)
+        except Refused as refused:
+            no_provider = refused.refusal.kind in _NO_PROVIDER
+            live.outcome = Outcome.UPSTREAM_ERROR if no_provider else Outcome.REFUSED
+            return await self._refuse(passage, refused.refusal)
+        except asyncio.CancelledError:
+            if live.ending is None:
+                raise  # the client left
+            live.outcome = Outcome.REVOKED
+            return await self._refuse(passage, live.ending)
+        except ConnectionError:
+            raise  # the client left in the middle of a write
+        except Exception:  # a bug of ours must still be answered in the caller's shape
+            log.exception("call %s failed inside Sidecar", live.call_id)
+            live.outcome = Outcome.REFUSED
+            why = f"an error in Sidecar itself; its log tells more under {live.call_id}"
+            return await self._refuse(passage, Refusal(Kind.INTERNAL, why))
+        finally:
+            self._close(passage)
+
+    async def _serve(self, passage: Passage) -> web.StreamResponse:
+        call = await self._admit(passage)
+        if call.endpoint.lists_models:
+            return await self._list_models(passage, call)
+        found = routing.plan(
+            call.key, call.dialect, call.endpoint, call.facts.models,
+            self._parts.usable, self._parts.draw, call.held.size,
+        )  # fmt: skip
+        routing.require(found, call.key, call.endpoint, call.facts.models)
+        candidates = affinity.narrow(call, found.candidates, self._parts.ledger)
+        rewriter = Rewriter(call, passage.request.content)
+        async with KeepAlive(passage.request, passage.relay, call, passage.live):
+            served = await self._parts.dispatch.serve(call, candidates, rewriter, passage.live)
+        rewriter.release()
+        passage.lease, attempted = served.lease, served.attempted
+        try:
+            return await self._pass_on(passage, call, attempted)
+        finally:
+            attempted.close()
+
+    async def _admit(self, passage: Passage) -> Call:
+        """Who is it, and what do they ask for?"""
+        parts, request, live = self._parts, passage.request, passage.live
+        snapshot = parts.current()
+        parts.door.check(request.method, request.raw_path, request.headers)
+        path, _, query = request.raw_path.partition("?")
+        found = authentication.identify(snapshot, request.headers, request.raw_headers, query)
+        key = found.key
+        live.key = key
+        parts.ledger.seen(key.name, live.program)
+        parts.metrics.call_started(key.name, key.group.name)
+        authentication.check_in_force(key, found.key_hash, parts.wall())
+        responses.refuse_upgrade(request)
+        call = passage.call = await read_call(
+            request, snapshot, found, parts.registry.dialects, path,
+            held=passage.held, accept_body=lambda: responses.go_on(request),
+        )  # fmt: skip
+        live.note_wait(f"memory for request bodies ({SETTING})", passage.held.waited)
+        live.dialect, live.endpoint = call.dialect.name, call.endpoint.name
+        live.counts = call.bills
+        live.model_asked, live.streaming = call.model, call.facts.streaming
+        live.urgency = call.urgency
+        live.session = find_session(call, request.headers, found.texts)
+        live.most_wait = most_wait(request, call)
+        live.tell_by = tell_by(request, call, live.began)
+        return call
+
+    async def _list_models(self, passage: Passage, call: Call) -> web.StreamResponse:
+        entries = await self._parts.catalog.offered(call.key, call.dialect)
+        live = passage.live
+        live.outcome, live.status = Outcome.OK, 200
+        self._parts.ledger.used(call.key.name, live.program)
+        return proxy_responses.whole(call.dialect.models(entries), live)
+
+    async def _pass_on(
+        self, passage: Passage, call: Call, attempted: Attempted
+    ) -> web.StreamResponse:
+        """Give the client the answer that was won, and read its usage on the way."""
+        relay, live, reply = passage.relay, passage.live, attempted.reply
+        assert reply is not None  # noqa: S101 - dispatch promises it
+        live.status = reply.status
+        if relay.started and (why := cannot_follow(attempted, live)):
+            passage.meter = None if attempted.body is not None else NoMeter()
+            return await fail(relay, call, why, live)
+        fields = proxy_responses.relayed_headers(passage.request, call, attempted, live)
+        if attempted.body is not None:
+            live.outcome, live.reason = proxy_responses.blame(attempted)
+            fields, body = proxy_responses.in_shape(call, attempted, fields, live.call_id)
+            length = None if body else reply.length
+            return await relay.send(reply.status, reply.reason, fields, body, length)
+        self._parts.ledger.used(call.key.name, live.program)
+        passage.candidate = attempted.candidate
+        meter = passage.meter = live.meter = meter_for(call, reply)
+        response = await attempted.relay_through(relay, fields, meter)
+        if relay.end is End.CUT:
+            live.outcome, live.reason = Outcome.CUT, relay.fault
+            why = Refusal(Kind.UPSTREAM_UNREACHABLE, f"{live.provider}: {relay.fault}")
+            return await relay.cut(call.dialect, call.endpoint, meter, why, live.call_id)
+        live.outcome = Outcome.OK
+        return response
+
+    async def _refuse(self, passage: Passage, why: Refusal) -> web.StreamResponse:
+        """Our own no, in the shape of the call; into a started answer only as its broken end."""
+        call, live = passage.call, passage.live
+        live.reason, live.refusal = why.message, why.kind
+        if live.key is not None and live.outcome is not Outcome.UPSTREAM_ERROR:
+            self._parts.ledger.refused(live.key.name)
+        if passage.relay.started and call is not None and passage.meter is None:
+            return await fail(passage.relay, call, why, live)
+        if passage.relay.started and call is not None and passage.meter is not None:
+            return await passage.relay.cut(
+                call.dialect, call.endpoint, passage.meter, why, live.call_id
+            )
+        shape = call.dialect if call is not None else self._shape(passage.request)
+        return proxy_responses.refusal(passage.request, shape, why, live)
+
+    def _shape(self, request: web.BaseRequest) -> Dialect | None:
+        found = proxy_responses.find_shape(self._dialects, request)
+        return None if found is None else found[0]
+
+    def _close(self, passage: Passage) -> None:
+        """Settle: usage replaces every guess, and everybody hears of the call once."""
+        live, parts = passage.live, self._parts
+        passage.held.release()
+        live.first_byte = passage.relay.first_byte
+        try:
+            retold = self._read(passage)
+            record = parts.live.close(live)
+            provider = passage.provider
+            if live.key is not None and provider is not None and not live.retold:
+                cost = parts.prices.cost(record, provider, live.key.group, passage.priced_as)
+                record = structs.replace(record, cost=cost)
+            self._note_objects(passage, record, self._settle(passage, record), retold)
+            if live.spent is not None:
+                record = with_spent(record, live.spent)
+        finally:
+            lease = passage.lease
+            if lease is not None and not lease.ended:
+                lease.keep()  # whatever broke, it gives back what it took
+        if live.key is not None:
+            parts.metrics.call_ended(live.key.name)
+        parts.metrics.call_finished(record)
+        parts.callers.complete(record, live.sighting, self._tell)
+
+    def _read(self, passage: Passage) -> Usage | None:
+        """Read what the answer says; what it tells of an earlier call is returned."""
+        if passage.meter is None or passage.call is None:
+            return None
+        whole = passage.relay.end is End.WHOLE
+        return read_meter(passage.live, passage.call, passage.provider, passage.meter, whole=whole)
+
+    def _note_objects(
+        self, passage: Passage, record: CallRecord, counted: Need | None, retold: Usage | None
+    ) -> None:
+        """Remember what the answer made, or book what it tells of what was made before."""
+        call, candidate, meter = passage.call, passage.candidate, passage.meter
+        if call is None or candidate is None or meter is None:
+            return
+        try:
+            if retold is not None:
+                self._deferred.told(call, candidate.provider, meter, retold)
+            else:
+                spent = passage.live.spent
+                self._deferred.made(call, candidate, meter, record, spent, counted)
+        except Exception:
+            log.exception("what call %s made is not remembered", record.call_id)
+
+    def _settle(self, passage: Passage, record: CallRecord) -> Need | None:
+        live = passage.live
+        if passage.lease is not None and passage.meter is None:
+            passage.lease.refund(sent=True)  # its answer led elsewhere, which is no service
+        elif passage.lease is not None and passage.call is not None:
+            whole = live.usage_state is UsageState.REPORTED
+            return self._parts.scheduler.settle(
+                passage.lease, passage.call, live.usage, record.cost, whole=whole
+            )
+        return None
+
+    def _tell(self, record: CallRecord) -> None:
+        self._parts.ledger.finished(record)
+        self._parts.finished(record)

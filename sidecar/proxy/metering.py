@@ -1,0 +1,227 @@
+"""The usage meter of one answer, and what a finished answer reports."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+from urllib.parse import unquote
+
+from sidecar.config.model import Provider
+from sidecar.http.client import Reply
+from sidecar.http.content_coding import Unpacking
+from sidecar.masking import CredentialMask
+from sidecar.plugin_api.dialect import Meter
+from sidecar.plugin_api.error_class import code_word
+from sidecar.plugin_api.usage_meter import NoMeter
+from sidecar.proxy.in_flight import LiveCall
+from sidecar.records import Outcome, Usage, UsageState
+from sidecar.routing.call import Call
+
+log = logging.getLogger("sidecar.proxy.metering")
+
+EVENTS, JSON = "text/event-stream", "application/json"
+_FIRST = re.compile(
+    rb"(?P<json>(?:\xef\xbb\xbf)?\s*[{\[])"
+    rb"|(?P<events>(?:\xef\xbb\xbf)?[\r\n]*(?:(?:data|event|id|retry)?:|data[\r\n]))"
+)
+_MOST_BLANK = 64
+"""Bytes that must tell what an answer is."""
+
+
+def meter_for(call: Call, reply: Reply) -> Meter:
+    """A meter for the answer to a call."""
+    return AnswerMeter(
+        lambda content_type: call.dialect.meter(call.endpoint, content_type),
+        reply.fields.get("Content-Type", ""),
+        reply.fields.get("Content-Encoding", ""),
+        streaming=call.facts.streaming,
+        mask=reply.mask,
+    )
+
+
+class AnswerMeter:
+    """Feeds a dialect's meter, which `make` gives for a content type: the one that the first bytes
+    show, where the label says something else. `streaming`: a stream was asked for. `mask` is that
+    of the credential that was sent: words of an answer go into logs and books."""
+
+    def __init__(
+        self, make: Callable[[str], Meter], label: str, coding: str, *, streaming: bool,
+        mask: CredentialMask | None = None,
+    ) -> None:  # fmt: skip
+        self._make = make
+        self._label = label.strip().lower()
+        self._streaming = streaming
+        self._mask = mask
+        self._coded = coding.strip().lower() not in {"", "identity"}
+        self._unpacking = Unpacking(coding.strip().lower()) if self._coded else None
+        self._head: bytes | None = b""
+        readable = self._unpacking is None or self._unpacking.known
+        self._meter: Meter = make(self._label) if readable else NoMeter()
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes, as they came."""
+        if self._unpacking is not None:
+            data = self._unpacking.feed(data)
+        if self._head is None:
+            self._meter.feed(data)
+        elif data:
+            self._head += data
+            if (
+                _FIRST.match(self._head)
+                or len(self._head.lstrip()) > len("event:")
+                or len(self._head) > _MOST_BLANK
+            ):
+                self._choose()
+
+    def usage(self) -> Usage | None:
+        """What was reported so far."""
+        return self._chosen.usage()
+
+    def created(self) -> tuple[str, ...]:
+        """The ids of what the answer says was created."""
+        return self._chosen.created()
+
+    @property
+    def finished(self) -> bool:
+        """The dialect's own end was seen."""
+        return self._chosen.finished
+
+    @property
+    def expects_end(self) -> bool:
+        """Whether an answer of this kind always has such an end."""
+        return self._chosen.expects_end
+
+    @property
+    def pending(self) -> bool:
+        """The answer says that its work is not done."""
+        return self._chosen.pending
+
+    @property
+    def unfinished(self) -> bool:
+        """What came so far cannot be all; a text may begin like JSON, and be none."""
+        text = self._label.startswith("text/plain") and not self._chosen.expects_end
+        return not text and not self._lost and self._chosen.unfinished
+
+    @property
+    def unread(self) -> bool:
+        """Something could not be read."""
+        return self._chosen.unread or self._lost
+
+    @property
+    def at_boundary(self) -> bool:
+        """An event of our own may be written here: never among coded bytes."""
+        return not self._coded and not self._head and self._meter.at_boundary
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered."""
+        return self._masked(self._chosen.model)
+
+    @property
+    def error(self) -> str | None:
+        """The vendor's own word for an error inside the answer."""
+        return self._masked(self._chosen.error)
+
+    def _masked(self, word: str | None) -> str | None:
+        return word if word is None or self._mask is None else self._mask.mask_text(word)
+
+    @property
+    def _lost(self) -> bool:
+        return self._unpacking is not None and self._unpacking.lost
+
+    @property
+    def _chosen(self) -> Meter:
+        """The meter, with all that came."""
+        if self._head:
+            self._choose()
+        return self._meter
+
+    def _choose(self) -> None:
+        head, self._head = self._head or b"", None
+        found = _FIRST.match(head)
+        kind = None if found is None else found.lastgroup
+        if kind is not None and (shown := self._shown(kind)) != self._label:
+            try:
+                self._meter = self._make(shown)
+            except Exception as error:  # noqa: BLE001 - the guard around foreign code
+                log.warning("no meter for %s: %s", shown, type(error).__name__)
+        self._meter.feed(head)
+
+    def _shown(self, kind: str) -> str:
+        """The content type of an answer that begins like a stream, or like JSON."""
+        label = self._label
+        vague = not label or label.startswith("text/")
+        events, is_json = label.startswith(EVENTS), "json" in label
+        if kind == "events" and not events and self._streaming:
+            return EVENTS
+        if kind == "json" and not is_json and vague:
+            return JSON
+        return label
+
+
+def read_meter(
+    live: LiveCall, call: Call, provider: Provider | None, meter: Meter, *, whole: bool
+) -> Usage | None:
+    """Set what the call used, and return what its answer tells of an earlier call, if it is a look
+    at one and came to its end. `whole`: the answer's bytes are all there."""
+    usage, live.retold = _used(live, call, provider, meter)
+    live.usage = None if live.retold else usage
+    complete = whole
+    try:
+        ended = _read_end(live, meter)
+        complete = (ended or (complete and not meter.unfinished)) and not meter.unread
+    except Exception as error:  # noqa: BLE001 - the guard around foreign code
+        log.warning("the end of call %s is not known: %s", live.call_id, type(error).__name__)
+    if live.usage is not None:
+        live.usage_state = UsageState.REPORTED if complete else UsageState.PARTIAL
+    elif call.bills and not live.retold:
+        live.usage_state = UsageState.UNKNOWN
+    return usage if live.retold and complete else None
+
+
+def _used(
+    live: LiveCall, call: Call, provider: Provider | None, meter: Meter
+) -> tuple[Usage | None, bool]:
+    """What an answer tells, and whether that is of an earlier call. Figures that may still grow
+    are none."""
+    retold = call.method != "POST"
+    try:
+        retold = is_lookup(call, meter.created())
+        usage = None if meter.pending else meter.usage()
+        if usage is not None and provider is not None:
+            usage = provider.vendor.normalise(usage, call.endpoint)
+    except Exception as error:  # noqa: BLE001 - a plugin's accounting must never break traffic
+        log.warning("the usage of call %s is lost: %s", live.call_id, type(error).__name__)
+        return None, retold
+    return usage, retold
+
+
+def _read_end(live: LiveCall, meter: Meter) -> bool:
+    """What an answer says of itself; whether its end was seen."""
+    live.model_served = meter.model or live.model_served
+    if meter.finished and live.outcome is Outcome.CANCELLED:
+        # Some clients close as soon as they have read the end.
+        live.outcome = Outcome.OK
+    if meter.error is not None and live.outcome is Outcome.OK:
+        live.outcome = Outcome.UPSTREAM_ERROR
+        live.reason = f"in its answer: {code_word(meter.error)}"
+    return meter.finished
+
+
+def is_lookup(call: Call, told_of: Iterable[str]) -> bool:
+    """Return whether a call did no work of its own. `told_of` are the ids in its answer: one that
+    stands in the request's path was made before."""
+    if call.method != "POST":
+        return True
+    endpoint = call.endpoint
+    if endpoint.owned is not None and endpoint.creates is None and not endpoint.starts_work:
+        return True
+    if endpoint.named and endpoint.owned is None:
+        return False  # its path has no id, whatever the answer calls itself
+    path = unquote(call.located.path)
+    return any(name and _stands_in(path, name) for name in told_of)
+
+
+def _stands_in(path: str, name: str) -> bool:
+    return path.endswith(f"/{name}") or f"/{name}/" in path or f"/{name}:" in path

@@ -1,0 +1,194 @@
+"""Passes an answer on as it arrives, while a copy feeds the meter.
+
+A JSON answer of known length goes out in one write; everything else piece by piece. A cut answer
+is never ended cleanly: it gets the dialect's error event where one may stand, and then the
+connection closes. What ended properly passes as it is, even if the dialect's own end is missing;
+only where closing the connection is all that ends it, that end must be there. No bytes of our own
+are put into a healthy stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from enum import Enum
+
+from aiohttp import web
+
+from sidecar.errors import Refusal, UpstreamError
+from sidecar.http.aiohttp_internals import Relayed
+from sidecar.http.client import WHOLE, Reply
+from sidecar.http.headers import Fields
+from sidecar.plugin_api.dialect import Dialect, Endpoint, Meter
+from sidecar.proxy.stream.error_masking import ErrorEventMask
+from sidecar.proxy.stream.filter import Hiding
+
+LINGER = 5.0
+"""Seconds that a cut stream's last bytes get to reach a slow client."""
+
+
+class End(Enum):
+    """How a relayed answer ended."""
+
+    WHOLE = "whole"
+    """The upstream ended it properly, and all of it was passed on."""
+    CUT = "cut"
+    """The upstream broke off."""
+    LEFT = "left"
+    """It never came to its end: the client left, or the call was ended from here."""
+
+
+class Relay:
+    """One answer on its way to one client.
+
+    `end` and `fault` tell afterwards how it went; `first_byte` is monotonic seconds, and `passed`
+    the bytes of the body so far.
+    """
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+        self._loop = asyncio.get_running_loop()
+        self._response: Relayed | None = None
+        self._headers: Fields = ()
+        self._hiding: Hiding | None = None
+        self._masking: ErrorEventMask | None = None
+        self.end = End.LEFT
+        self.fault = ""
+        self.first_byte: float | None = None
+        self.passed = 0
+
+    @property
+    def started(self) -> bool:
+        """Whether bytes of an answer may have gone out, so that no other one can follow."""
+        return self._response is not None
+
+    async def send(
+        self, status: int, reason: str, headers: Fields, body: bytes,
+        length: int | None = None,
+    ) -> web.StreamResponse:  # fmt: skip
+        """Send a whole answer in one write. `length` is what a body that is not sent (HEAD)
+        would have had."""
+        self.first_byte = self.first_byte or self._loop.time()
+        if length is None and self._request.method != "HEAD":
+            length = len(body)
+        response = Relayed(status, reason, headers, length)
+        self._response, self._headers = response, headers
+        self.passed = len(body)
+        await response.send(self._request, body)
+        self.end = End.WHOLE
+        return response
+
+    async def begin(self, headers: Fields) -> None:
+        """Send the head of a stream before there is an answer: 200, whatever comes of it. `run`
+        then goes on with the answer, or `fail` with its failure."""
+        response = Relayed(200, "OK", headers, None)
+        self._response, self._headers = response, headers
+        await response.prepare(self._request)
+
+    async def ping(self, data: bytes) -> None:
+        """Send something that means nothing, between the head and the answer."""
+        assert self._response is not None  # noqa: S101 - it was begun
+        await self._response.write(data)
+
+    async def fail(self, event: bytes) -> web.StreamResponse:
+        """End a stream that was begun, and had nothing of an answer, with an error event."""
+        assert self._response is not None  # noqa: S101 - it was begun
+        await self._response.write(event)
+        await self._response.write_eof()
+        self.end = End.WHOLE
+        return self._response
+
+    async def run(
+        self, reply: Reply, headers: Fields, meter: Meter,
+        hiding: Hiding | None = None, masking: ErrorEventMask | None = None,
+    ) -> web.StreamResponse:  # fmt: skip
+        """Pass `reply` on to its end, without what `hiding` takes out and `masking` masks. Raises
+        `UpstreamError` only while nothing has gone out; afterwards a break is `end` CUT, and `cut`
+        must follow."""
+        self._hiding, self._masking = hiding, masking
+        # What is taken out changes how long it is.
+        length = reply.length if hiding is None else None
+        if length is not None and length <= WHOLE and not self.started:
+            body, _ = await reply.read_all(WHOLE)
+            meter.feed(body)
+            if masking is not None:
+                body = masking.feed(body) + masking.rest()
+            return await self.send(reply.status, reply.reason, headers, body, length)
+        response = self._response
+        if response is None:
+            response = Relayed(reply.status, reply.reason, headers, length)
+            self._response, self._headers = response, headers
+            await response.prepare(self._request)
+        try:
+            await self._pump(reply, response, meter)
+        except UpstreamError as error:
+            self.end, self.fault = End.CUT, str(error)
+            return response
+        if _ends_by_close(reply) and meter.unfinished:
+            self.end, self.fault = End.CUT, "its stream ended before its answer did"
+            return response
+        await self._let_go(response)
+        await response.write_eof()
+        self.end = End.WHOLE
+        return response
+
+    async def _pump(self, reply: Reply, response: web.StreamResponse, meter: Meter) -> None:
+        write, hiding, masking = response.write, self._hiding, self._masking
+        while data := await reply.read():
+            if self.first_byte is None:
+                self.first_byte = self._loop.time()
+            self.passed += len(data)
+            meter.feed(data)
+            if masking is not None:
+                data = masking.feed(data)
+            if hiding is not None:
+                data = hiding.feed(data)
+            await write(data)
+
+    async def _let_go(self, response: web.StreamResponse) -> None:
+        """Send what was held of a stream that is over."""
+        rest = b"" if self._masking is None else self._masking.rest()
+        if self._hiding is not None:
+            rest = self._hiding.feed(rest) + self._hiding.rest()
+        if rest:
+            await response.write(rest)
+
+    async def cut(self, dialect: Dialect, endpoint: Endpoint, meter: Meter, why: Refusal,
+                  call_id: str) -> web.StreamResponse:  # fmt: skip
+        """End a started answer so that no client can take it for whole."""
+        response = self._response
+        transport = self._request.transport
+        if response is None:
+            raise RuntimeError("nothing was started that could be cut")
+        if transport is None or transport.is_closing():
+            return response
+        await self._let_go(response)
+        event = b""
+        if meter.at_boundary:
+            event = dialect.error_event(endpoint, why, call_id)
+            if event:
+                await response.write(event)
+        if response.ends_by_close and not event:
+            _reset(transport)
+            return response
+        # close() sends what is buffered and then FIN, without the last chunk; abort() would lose
+        # it, so it is only for a client that does not read.
+        transport.close()
+        self._loop.call_later(LINGER, transport.abort)
+        return response
+
+
+def _ends_by_close(reply: Reply) -> bool:
+    """Whether nothing but the end of the connection says where a body ends (RFC 9112 section
+    6.3)."""
+    coding = reply.fields.get("Transfer-Encoding", "").lower()
+    return reply.length is None and "chunked" not in coding
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """End a connection by RST, as FIN would say that all was well."""
+    transport.get_extra_info("socket").setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+    )
+    transport.abort()

@@ -1,0 +1,187 @@
+"""Answers of our own: refusals in the shape that the caller's clients understand, and hellos.
+
+Every answer carries the id of its call; none is ever plain text or HTML.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+from aiohttp import web
+
+from sidecar.errors import Kind, Refusal, Refused
+from sidecar.http import headers
+from sidecar.http.headers import Fields, encoded
+from sidecar.http.request_guard import Door
+from sidecar.http.responses import plain
+from sidecar.plugin_api.dialect import Dialect, Located, locate
+from sidecar.plugin_api.error_class import Verdict
+from sidecar.proxy.attempt import Attempted
+from sidecar.proxy.in_flight import LiveCall
+from sidecar.records import AttemptRecord, Outcome
+from sidecar.routing.call import Call
+
+MOST_OF_NAME = 256
+"""Characters of a model's name that a header of ours repeats."""
+
+EXCERPT_CHARACTERS = 200
+"""Characters of a page that an error of ours repeats."""
+_MARKUP = re.compile(
+    r"<!--(?:.*?-->|.*)|<(script|style)\b(?:.*?</\1\s*>|.*)|<[^>]*(?:>|$)",
+    re.DOTALL | re.IGNORECASE,
+)
+"""Tags, comments, and what is no text; one that never ends takes all the rest with it."""
+_KINDS = {
+    500: Kind.INTERNAL, 503: Kind.OVERLOADED, 504: Kind.UPSTREAM_TIMEOUT, 529: Kind.OVERLOADED,
+}  # fmt: skip
+"""What a provider's own status is called in the shape of its dialect."""
+_OF_THE_BODY = frozenset({b"content-type", b"content-encoding", b"content-language", b"etag"})
+"""Headers that describe the body that was there."""
+
+
+def hello(door: Door, request: web.BaseRequest) -> web.StreamResponse:
+    """Somebody looks whether anybody is here: no key needed, nothing told, nothing recorded."""
+    try:
+        door.check(request.method, request.raw_path, request.headers)
+    except Refused as refused:
+        return plain(refused.refusal)
+    return web.json_response({"service": "sidecar"})
+
+
+def find_shape(
+    dialects: Sequence[Dialect], request: web.BaseRequest
+) -> tuple[Dialect, Located] | None:
+    """The dialect of a request whose key says nothing about it: by its path and headers."""
+    path = request.raw_path.partition("?")[0]
+    return locate(dialects, request.method, path, request.headers)
+
+
+def refusal(
+    request: web.BaseRequest, shape: Dialect | None, why: Refusal, live: LiveCall
+) -> web.Response:
+    """A refusal as this dialect's clients expect it. Sets the call's status."""
+    if shape is None:
+        response = plain(why)
+    else:
+        status, body = shape.error(why, live.call_id)
+        response = web.Response(status=status, body=body, content_type="application/json")
+        response.headers[shape.request_id_header] = live.call_id
+    live.status = response.status
+    response.headers[headers.ERROR] = why.kind.name.lower()
+    response.headers.update(own(live))
+    response.headers.update(why.headers)
+    if not why.retryable:
+        # Agents and SDKs would repeat a 401 or a 429 for minutes.
+        response.headers["x-should-retry"] = "false"
+    if why.retry_after is not None:
+        # Whole seconds, rounded up (RFC 9110 section 10.2.3); more than a minute makes some
+        # clients give up and others sleep.
+        response.headers["Retry-After"] = str(max(1, math.ceil(why.retry_after)))
+        response.headers["retry-after-ms"] = str(max(1, math.ceil(why.retry_after * 1000)))
+    if why.kind is Kind.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = "GET, HEAD, POST, PUT, PATCH, DELETE"
+    if why.kind is Kind.UPGRADE_REQUIRED:
+        response.headers["Upgrade"] = "HTTP/1.1"
+    if not request.content.at_eof():
+        # A body that nobody is going to read must not be taken for the next request.
+        response.force_close()
+    return response
+
+
+def own(live: LiveCall) -> Mapping[str, str]:
+    """The headers of ours that every answer carries."""
+    fields = {
+        headers.CALL_ID: live.call_id,
+        headers.PROVIDER: live.provider or "none",
+        headers.MODEL: _as_field(live.model_served or "none"),
+        headers.WAIT: str(round(live.wait * 1000)),
+    }
+    if len(live.attempts) > 1:
+        fields[headers.TRIED] = _as_field("; ".join(map(_tried, live.attempts)))
+    return fields
+
+
+def _tried(attempt: AttemptRecord) -> str:
+    return f"{attempt.provider} {attempt.reason or attempt.status or attempt.verdict}"
+
+
+def _as_field(name: str) -> str:
+    """A client's own words as a header's value: nothing that could end it, and not too long."""
+    if name.isascii() and name.isprintable():
+        return name[:MOST_OF_NAME]
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in name[:MOST_OF_NAME])
+
+
+def whole(body: bytes, live: LiveCall) -> web.Response:
+    """A successful JSON answer of our own."""
+    return web.Response(body=body, content_type="application/json", headers=own(live))
+
+
+def relayed_headers(
+    request: web.BaseRequest, call: Call, attempted: Attempted, live: LiveCall
+) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer that is passed on, with ours after the vendor's."""
+    reply = attempted.reply
+    assert reply is not None  # noqa: S101 - only answers have headers
+
+    def relocate(url: str) -> str | None:
+        own_path = request.raw_path.partition("?")[0].removesuffix(call.located.path)
+        own_base = f"http://{request.headers['Host']}{own_path}"
+        return headers.relocated(url, attempted.base_url, own_base)
+
+    fields = headers.for_client(reply.headers, call.dialect.url_headers, relocate)
+    if 300 <= reply.status < 400 and reply.status != HTTPStatus.NOT_MODIFIED:
+        _check_redirect(fields)
+    if attempted.body is not None and live.repeated:
+        # We have tried it again already; the client doing so as well would multiply that.
+        fields = [(n, v) for n, v in fields if n.lower() != b"x-should-retry"]
+        fields.append((b"x-should-retry", b"false"))
+    return fields + encoded(own(live).items())
+
+
+def _check_redirect(fields: Fields) -> None:
+    if not any(name.lower() == b"location" for name, _ in fields):
+        raise Refused(
+            Kind.UPSTREAM_INVALID, "the provider redirects elsewhere, which is never followed"
+        )
+
+
+def blame(attempted: Attempted) -> tuple[Outcome, str]:
+    """Whose fault an error answer is, and why."""
+    if attempted.verdict is Verdict.CLIENT:
+        return Outcome.CLIENT_ERROR, attempted.reason
+    return Outcome.UPSTREAM_ERROR, attempted.reason
+
+
+def in_shape(
+    call: Call, attempted: Attempted, fields: list[tuple[bytes, bytes]], call_id: str
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The headers and body of a vendor's error, as they are; a 5xx without a body, or with one
+    that is no JSON (a proxy's page), in the shape that the dialect's clients read."""
+    reply, body = attempted.reply, attempted.body
+    assert reply is not None and body is not None  # noqa: S101, PT018 - only errors come here
+    coded = body and reply.fields.get("Content-Encoding", "identity") != "identity"
+    if reply.status < 500 or call.method == "HEAD" or coded or body.lstrip()[:1] in {b"{", b"["}:
+        return fields, body
+    name = attempted.candidate.provider.name
+    said = excerpt(body)
+    message = f"{name} answered {reply.status} " + (
+        f"and said: {said}" if said else "without a word"
+    )
+    kind = _KINDS.get(reply.status, Kind.UPSTREAM_INVALID)
+    refusal = Refusal(kind, message, upstream_status=reply.status)
+    _, body = call.dialect.error(refusal, call_id)
+    kept = [field for field in fields if field[0].lower() not in _OF_THE_BODY]
+    return [*kept, (b"Content-Type", b"application/json")], body
+
+
+def excerpt(page: bytes) -> str:
+    """The beginning of what a page or a text says, without its markup, on one line."""
+    text = page[: 64 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
+    text = html.unescape(_MARKUP.sub(" ", text))
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= EXCERPT_CHARACTERS else text[:EXCERPT_CHARACTERS].rstrip() + " …"

@@ -1,0 +1,251 @@
+"""Masks the credential of an attempt in what came back: its head, its errors, nothing else.
+
+A model may write any text, also this one: successful answers pass byte for byte, and of a stream
+only the events that report an error are masked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+
+import msgspec
+from msgspec import structs
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from sidecar.http.client import Reply
+from sidecar.http.content_coding import Unpacking
+from sidecar.masking import CredentialMask
+from sidecar.plugin_api.dialect import Meter
+from sidecar.plugin_api.error_class import Judgement
+from sidecar.plugin_api.json_outline import outline
+from sidecar.plugin_api.sse import BOM, END, LINE
+from sidecar.plugin_api.usage_meter import as_mapping, as_object
+from sidecar.plugin_api.vendor import Secret
+from sidecar.routing.call import Call
+
+log = logging.getLogger("sidecar.proxy.stream.error_masking")
+
+MASKED_BODY_BYTES = 64 * 1024
+"""Bytes of an error's body in which every spelling is looked for; as it is, the credential is found
+in all of it."""
+MAX_HELD_BYTES = 64 * 1024
+"""Bytes of an event that are held back, and that are kept to tell whether it is an error."""
+_ERROR_FIRST = re.compile(rb'\s*\{\s*"error"\s*:\s*(?:"[^"]|\{\s*")')
+_EVENTS = "text/event-stream"
+_FIELDS = (b":", b"data", b"event", b"id", b"retry")
+_USUAL_ENDS = (b"\n\n", b"\r\n\r\n")
+_LINE_END_BYTES = 3
+"""The most bytes of a blank line that may stand before a cut."""
+
+
+def mask_head(reply: Reply, secret: Secret | None) -> None:
+    """Mask the credential that was sent in the header fields and the reason of an answer, and let
+    its mask go along with it."""
+    if secret is None or secret.mask.is_empty:
+        return
+    mask = reply.mask = secret.mask
+    reply.reason = mask.mask_text(reply.reason)
+    if not mask.may_hold(b"".join(map(b"".join, reply.headers))):
+        return
+    reply.headers = [(mask.mask(name), mask.mask(value)) for name, value in reply.headers]
+    reply.fields = CIMultiDictProxy(
+        CIMultiDict([(mask.mask_text(k), mask.mask_text(v)) for k, v in reply.fields.items()])
+    )
+
+
+def mask_body(body: bytes, mask: CredentialMask | None) -> bytes:
+    """Return the body of an error with the credential masked."""
+    if mask is None:
+        return body
+    body = mask.mask_plain(body)
+    return mask.mask(body[:MASKED_BODY_BYTES]) + body[MASKED_BODY_BYTES:]
+
+
+async def mask_error(body: bytes, reply: Reply) -> bytes:
+    """Return the body of an error answer with the credential masked. One in a content coding that
+    holds it goes on without that coding."""
+    coding = reply.fields.get("Content-Encoding", "").strip().lower()
+    if reply.mask is None or coding in {"", "identity"} or len(body) > MASKED_BODY_BYTES:
+        return mask_body(body, reply.mask)
+    # A small body may become a large one, which would hold the event loop up.
+    plain = await asyncio.to_thread(Unpacking(coding).feed, body)
+    masked = mask_body(plain, reply.mask)
+    if masked == plain:
+        return mask_body(body, reply.mask)
+    reply.headers = [field for field in reply.headers if field[0].lower() != b"content-encoding"]
+    fields = CIMultiDict(reply.fields)
+    del fields["Content-Encoding"]
+    reply.fields = CIMultiDictProxy(fields)
+    return masked
+
+
+async def mask_redirect(reply: Reply) -> None:
+    """Mask the credential in the body of an answer that leads elsewhere: no success, and no error
+    that would be read whole. Raises `UpstreamError`."""
+    if reply.mask is not None and reply.status >= HTTPStatus.MULTIPLE_CHOICES:
+        body, _ = await reply.read_all(MASKED_BODY_BYTES)
+        reply.peeked = mask_body(body, reply.mask)
+
+
+def masked_reason(judgement: Judgement, reply: Reply) -> Judgement:
+    """Return the judgement on an answer without the credential in its reason."""
+    mask = reply.mask
+    reason = judgement.reason if mask is None else mask.mask_text(judgement.reason)
+    return judgement if reason is judgement.reason else structs.replace(judgement, reason=reason)
+
+
+class ErrorEventMask:
+    """One stream of server-sent events on its way.
+
+    `meter` gives a meter of the stream's dialect, which tells whether an event is an error. Bytes
+    are held back only from where the credential may begin to the end of its event. `labelled`: the
+    answer says that it is such a stream; else its first bytes do, or it passes as it is.
+    """
+
+    def __init__(
+        self, mask: CredentialMask, meter: Callable[[], Meter], *, labelled: bool = True
+    ) -> None:
+        self._mask = mask
+        self._meter = meter
+        self._is_told = labelled
+        self._is_foreign = False
+        self._event = bytearray()
+        """The event that has not ended, less the middle of a large one."""
+        self._passed = 0
+        """How many of its bytes have gone on."""
+        self._searched = 0
+        """In how many of them no end was found."""
+        self._holding = False
+        self._is_large_error = False
+        self._is_given_up = False
+
+    @classmethod
+    def of(cls, call: Call, reply: Reply) -> ErrorEventMask | None:
+        """Return one for an answer that may be a stream; None where nothing is to be masked."""
+        if reply.mask is None or "Content-Encoding" in reply.fields:
+            return None
+        label = reply.fields.get("Content-Type", "").strip().lower()
+        meter = partial(call.dialect.meter, call.endpoint, _EVENTS)
+        return cls(reply.mask, meter, labelled=label.startswith(_EVENTS))
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes. Return those that may go on, of these and of the ones held back."""
+        event = self._event
+        if self._is_foreign or not (self._is_told or self._is_known(data)):
+            return data
+        if not event and data.endswith(_USUAL_ENDS) and not self._mask.has_opening(data):
+            return data
+        event += data
+        passed: list[bytes] = []
+        begun = 0
+        # A line end may straddle the cut.
+        for end in END.finditer(event, max(0, self._searched - _LINE_END_BYTES)):
+            passed.append(self._ended(bytes(event[begun : end.end()]), cut=False))
+            begun = end.end()
+        del event[:begun]
+        passed.append(self._advance())
+        self._trim()
+        return b"".join(passed)
+
+    def _is_known(self, data: bytes) -> bool:
+        """Whether the first bytes of a stream may be events; none but blank ones tell nothing."""
+        start = bytes(self._event + data).removeprefix(BOM).lstrip()
+        self._is_told = bool(start)
+        self._is_foreign = not any(each[: len(start)] == start[: len(each)] for each in _FIELDS)
+        return not self._is_foreign
+
+    def rest(self) -> bytes:
+        """Return what is still held back when the stream is over."""
+        event = bytes(self._event)
+        self._event.clear()
+        return self._ended(event, cut=True)
+
+    def _ended(self, event: bytes, *, cut: bool) -> bytes:
+        """Return what of an event has not gone on yet, and begin a new one."""
+        left = event[self._passed :]
+        is_error, given_up = self._is_large_error, self._is_given_up
+        self._passed = self._searched = 0
+        self._holding = self._is_large_error = self._is_given_up = False
+        mask = self._mask.mask_cut if cut else self._mask.mask
+        masked = left if given_up else mask(left)
+        if masked == left:
+            return left
+        # What broke off is no event: it may well have been about to become an error.
+        is_error = is_error or (cut and not _is_complete(event)) or self._is_error(event)
+        return masked if is_error else left
+
+    def _advance(self) -> bytes:
+        """Return what may go on of an event that has not ended."""
+        event, start = self._event, self._passed
+        size = len(event)
+        if self._holding and size - start > MAX_HELD_BYTES:
+            self._holding = False
+            self._is_large_error = self._is_error(bytes(event))
+            self._is_given_up = not self._is_large_error
+        if self._is_large_error:
+            event[start:] = self._mask.mask(bytes(event[start:]))
+            self._passed = max(start, size - self._mask.max_bytes)
+        elif self._is_given_up:
+            self._passed = size
+        elif not self._holding:
+            held, self._holding = self._mask.hold_from(bytes(event[start:]))
+            self._passed = start + held
+        self._searched = size
+        return bytes(event[start : self._passed])
+
+    def _trim(self) -> None:
+        """Forget the middle of a large event."""
+        spare = self._passed - _LINE_END_BYTES - MAX_HELD_BYTES
+        if spare > MAX_HELD_BYTES:
+            del self._event[MAX_HELD_BYTES : MAX_HELD_BYTES + spare]
+            self._passed -= spare
+            self._searched -= spare
+
+    def _is_error(self, event: bytes) -> bool:
+        name, data = _read(event)
+        if name == b"error":
+            return True
+        if _ERROR_FIRST.match(data):
+            return True  # also where the rest of it has not come
+        fields = as_object(data) or outline(data).fields()
+        if fields.get("error") or fields.get("type") == "error":
+            return True
+        if as_mapping(fields.get("response")).get("error"):
+            return True
+        try:
+            meter = self._meter()
+            meter.feed(event)
+            meter.usage()
+            return meter.error is not None
+        except Exception as error:  # noqa: BLE001 - the guard around foreign code
+            log.warning("a dialect's meter failed on an event: %s", type(error).__name__)
+            return False
+
+
+def _read(event: bytes) -> tuple[bytes, bytes]:
+    """The name of an event, and its data."""
+    name, data = b"", []
+    for line in LINE.split(event):
+        field, _, value = line.partition(b":")
+        if field == b"event":
+            name = value.strip()
+        elif field == b"data":
+            data.append(value.removeprefix(b" "))
+    return name, b"\n".join(data)
+
+
+def _is_complete(event: bytes) -> bool:
+    """Return whether an event lacks no more than its blank line, or is none at all."""
+    name, data = _read(event)
+    if not name and not data:
+        return True
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+        return False
+    return True

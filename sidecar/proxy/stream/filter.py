@@ -1,0 +1,84 @@
+"""Takes out of a stream what only came because we asked for more than the client did.
+
+Events are looked at one by one, as a dialect has them (`Dialect.unasked`); whatever cannot be told
+passes untouched.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from sidecar.plugin_api.sse import END
+from sidecar.plugin_api.usage_meter import MOST_PER_EVENT
+
+log = logging.getLogger("sidecar.proxy.stream.filter")
+
+
+class Hiding:
+    """One stream on its way. `unasked` gives an event as the client is to have it.
+
+    Only an event that has not come to its end is held, and no more than `MOST_PER_EVENT` bytes of
+    it: a larger one passes as it is.
+    """
+
+    def __init__(self, unasked: Callable[[bytes], bytes]) -> None:
+        self._unasked = unasked
+        self._held = bytearray()
+        self._given_up = False
+        self._before: bytes | None = None
+        """The last bytes of a large event that passes, and None within any other."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes; what of it, and of what was held, may go on."""
+        if self._given_up:
+            return data
+        if self._before is not None:
+            size = self._size_in_large(self._before, data)
+            return data if size is None else data[:size] + self.feed(data[size:])
+        # A line end may straddle the cut: look again from three bytes before it.
+        start = max(0, len(self._held) - 3)
+        self._held += data
+        passed = []
+        begun = 0
+        for match in END.finditer(self._held, start):
+            end = match.end()
+            if end == len(self._held) and self._held.endswith(b"\n\r"):
+                break  # the other half of that line end is still to come
+            passed.append(self._edited(bytes(self._held[begun:end])))
+            begun = end
+        del self._held[:begun]
+        if len(self._held) > MOST_PER_EVENT:
+            self._before = bytes(self._held[-3:])
+            passed.append(self._take())
+        return b"".join(passed)
+
+    def _size_in_large(self, before: bytes, data: bytes) -> int | None:
+        """How many of the next bytes belong to a large event; None when it goes on behind them."""
+        whole = before + data
+        end = END.search(whole)
+        if end is None or (end.end() == len(whole) and whole.endswith(b"\r")):
+            self._before = whole[-3:]  # the other half of a line end may still come
+            return None
+        self._before = None
+        return end.end() - len(before)
+
+    def rest(self) -> bytes:
+        """What is still held when the stream is over: an event that may lack no more than its
+        blank line."""
+        return self._edited(self._take())
+
+    def _take(self) -> bytes:
+        held = bytes(self._held)
+        self._held.clear()
+        return held
+
+    def _edited(self, event: bytes) -> bytes:
+        if self._given_up:
+            return event
+        try:
+            return self._unasked(event)
+        except Exception as error:  # noqa: BLE001 - the guard around foreign code
+            log.warning("a dialect failed on an event: %s", type(error).__name__)
+            self._given_up = True
+            return event

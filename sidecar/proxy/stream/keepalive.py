@@ -1,0 +1,167 @@
+"""Keeps the client of a call that waits: the head of its stream goes out, and then pings.
+
+Many clients give up after a minute without a byte, come again, and what was done for them is thrown
+away. Once a head of ours is out, an answer can only follow as events: so can a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from types import TracebackType
+
+from aiohttp import HttpVersion11, web
+
+from sidecar.errors import Kind, Refusal
+from sidecar.http.client import is_event_stream
+from sidecar.http.headers import WAIT, Fields, encoded
+from sidecar.plugin_api.error_class import error_text
+from sidecar.proxy.attempt import Attempted
+from sidecar.proxy.in_flight import LiveCall
+from sidecar.proxy.relay import Relay
+from sidecar.proxy.responses import blame, own
+from sidecar.records import Outcome
+from sidecar.routing.call import Call
+
+log = logging.getLogger("sidecar.proxy.stream.keepalive")
+
+FIRST = 15.0
+"""Seconds of a waiting call before its head goes out. Until then it may still become any answer,
+with its own status and headers."""
+EVERY = 15.0
+"""Seconds between two pings."""
+SHARE = 0.5
+"""How much of a client's patience may pass in silence: what is left is for the answer."""
+AGAIN = 1.0
+"""Seconds until the next look at a call that has not had to wait so far."""
+_KINDS: Mapping[int, Kind] = {
+    HTTPStatus.UNAUTHORIZED: Kind.FORBIDDEN,
+    HTTPStatus.PAYMENT_REQUIRED: Kind.BUDGET_SPENT,
+    HTTPStatus.FORBIDDEN: Kind.FORBIDDEN,
+    HTTPStatus.NOT_FOUND: Kind.NOT_FOUND,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Kind.TOO_LARGE,
+    HTTPStatus.TOO_MANY_REQUESTS: Kind.RATE_LIMITED,
+}
+
+
+def ping_of(request: web.BaseRequest, call: Call) -> bytes | None:
+    """What may go out again and again while this call waits; None where nothing may."""
+    if not call.facts.streaming or request.version < HttpVersion11:
+        return None
+    return call.dialect.ping(call.endpoint, call.query)
+
+
+def most_wait(request: web.BaseRequest, call: Call) -> float | None:
+    """Seconds that this call may wait, so that its client does not give up on it and come again;
+    None where nothing is known of that."""
+    bounds = [call.dialect.deadline(request.headers)]
+    if ping_of(request, call) is None:
+        bounds.append(call.dialect.patience(request.headers))
+    return min((bound * SHARE for bound in bounds if bound is not None), default=None)
+
+
+def tell_by(request: web.BaseRequest, call: Call, began: float) -> float | None:
+    """When this call should end if its providers fail; None for one that may wait."""
+    seconds = call.dialect.curiosity(request.headers)
+    if seconds is None or ping_of(request, call) is None:
+        return None
+    return began + seconds
+
+
+class KeepAlive:
+    """Around the time in which a call has no answer yet.
+
+    Sends nothing to a call that has not had to wait: what a vendor takes for its head is the
+    vendor's own.
+    """
+
+    def __init__(self, request: web.BaseRequest, relay: Relay, call: Call, live: LiveCall) -> None:
+        self._request = request
+        self._relay = relay
+        self._call = call
+        self._live = live
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        """Look at the call in a while, if its client bears pings."""
+        ping = ping_of(self._request, self._call)
+        if ping is not None:
+            patience = self._call.dialect.patience(self._request.headers)
+            longest = FIRST if patience is None else min(FIRST, patience * SHARE)
+            self._timer = self._call_later(longest, ping)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        """From here on, others write."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    def _call_later(self, seconds: float, ping: bytes) -> asyncio.TimerHandle:
+        loop = asyncio.get_running_loop()
+        return loop.call_later(seconds, self._look, ping)
+
+    def _look(self, ping: bytes) -> None:
+        live = self._live
+        if live.waiter is None and not live.waits:
+            self._timer = self._call_later(AGAIN, ping)
+        else:
+            self._task = asyncio.create_task(self._keep(ping))
+
+    async def _keep(self, ping: bytes) -> None:
+        loop, call, live = asyncio.get_running_loop(), self._call, self._live
+        patience = call.dialect.patience(self._request.headers)
+        every = EVERY if patience is None else min(EVERY, patience * SHARE)
+        try:
+            await self._relay.begin(_head(call, live, loop.time()))
+            while True:
+                await self._relay.ping(ping)
+                await asyncio.sleep(every)
+        except ConnectionError:
+            log.debug("the client of call %s left while it waited", live.call_id)
+
+
+def _head(call: Call, live: LiveCall, now: float) -> Fields:
+    """All that is known of an answer which is still to come."""
+    fields = {
+        "Content-Type": "text/event-stream; charset=utf-8",
+        "Cache-Control": "no-cache",
+        call.dialect.request_id_header: live.call_id,
+        **own(live),
+        WAIT: str(round((now - live.began) * 1000)),
+    }
+    return encoded(fields.items())
+
+
+async def fail(relay: Relay, call: Call, why: Refusal, live: LiveCall) -> web.StreamResponse:
+    """Say in a stream that was begun while its call waited why nothing comes of it. The call's
+    status is the one that the refusal would have had."""
+    live.status = call.dialect.error(why, live.call_id)[0]
+    return await relay.fail(call.dialect.error_event(call.endpoint, why, live.call_id))
+
+
+def cannot_follow(attempted: Attempted, live: LiveCall) -> Refusal | None:
+    """What to say in place of an answer that is no stream, where the head of one is out already;
+    None for an answer that can follow it. Sets what the call came to."""
+    reply = attempted.reply
+    assert reply is not None  # noqa: S101 - only answers are passed on
+    if attempted.body is not None:
+        live.outcome, live.reason = blame(attempted)
+        text = error_text(attempted.body) or f"status {reply.status}"
+        usual = Kind.OVERLOADED if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
+        kind = _KINDS.get(reply.status, usual or Kind.BAD_REQUEST)
+        return Refusal(kind, f"{live.provider} answers {reply.status}: {text}")
+    if reply.status == HTTPStatus.OK and is_event_stream(reply):
+        return None
+    live.outcome, live.reason = Outcome.UPSTREAM_ERROR, "it answers a stream with something else"
+    return Refusal(
+        Kind.UPSTREAM_INVALID,
+        f"{live.provider} answers a call for a stream with something else, status {reply.status}",
+    )

@@ -1,0 +1,142 @@
+"""How a streamed answer begins: what is held until it is known to be one.
+
+Some vendors answer 200 and then that they cannot, or nothing at all. As long as the client has got
+nothing, another provider may still serve the call.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from http import HTTPStatus
+
+from msgspec import Struct
+
+from sidecar.errors import Fault, UpstreamError
+from sidecar.http.client import Reply
+from sidecar.http.errors import plugin_fault
+from sidecar.plugin_api.error_class import Judgement, Verdict, code_word
+from sidecar.plugin_api.sse import BOM, FirstEvent
+from sidecar.routing.call import Call
+from sidecar.routing.candidates import Candidate
+
+log = logging.getLogger("sidecar.proxy.stream.start")
+
+HELD_BYTES = 64 * 1024
+"""Bytes of an answer that are held at most."""
+HELD_SECONDS = 2.0
+"""Seconds for which they are held at most."""
+_TELLING_BYTES = 512
+"""Bytes that tell what an answer is."""
+TAKEN = Judgement(Verdict.TAKE)
+_EVENTS, _JSON = "text/event-stream", "application/json"
+_HELD_TYPES = frozenset({"", _EVENTS, _JSON, "text/plain", "text/html"})
+"""Content types of answers that are read to see how they begin; audio, for one, is not."""
+_FIELDS = (b":", b"data", b"event", b"id", b"retry")
+_FIRST_NAME = re.compile(rb'\[\s*\{\s*"([^"]*)"')
+_EMPTY_ARRAY = re.compile(rb"\[\s*\]")
+EMPTY = "its stream ended before its first event"
+WEB_PAGE = "its answer is a web page"
+
+
+class Beginning(Struct, frozen=True):
+    """What an answer means by how it begins. `known`: its vendor's plugin, or we, know the word of
+    its error; of one that is not known, the vendor's own bytes say the most."""
+
+    judgement: Judgement = TAKEN
+    known: bool = True
+
+
+async def read_beginning(call: Call, candidate: Candidate, reply: Reply) -> Beginning:
+    """Hold a streamed answer until its first event, `HELD_BYTES` or `HELD_SECONDS`, and judge it by
+    that event; `reply` gives the bytes again. Raises `UpstreamError` when it ends before."""
+    if not call.facts.streaming or not _is_held(reply):
+        return Beginning()
+    reader = _Reader(_content_type(reply))
+    ended = await reply.hold(reader.feed, HELD_BYTES, HELD_SECONDS)
+    if reader.is_page:
+        raise UpstreamError(Fault.PROTOCOL, WEB_PAGE, sent=True)
+    if ended and reader.is_empty(reply.peeked):
+        raise UpstreamError(Fault.PROTOCOL, EMPTY, sent=True)
+    answer = reader.answer(reply.peeked, ended=ended)
+    return _judged(call, candidate, *answer) if b"error" in answer[1] else Beginning()
+
+
+def _is_held(reply: Reply) -> bool:
+    told = HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES
+    coded = reply.fields.get("Content-Encoding", "identity") != "identity"
+    return (
+        told
+        and not coded
+        and reply.status != HTTPStatus.NO_CONTENT
+        and _content_type(reply) in _HELD_TYPES
+    )
+
+
+def _content_type(reply: Reply) -> str:
+    return reply.fields.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+class _Reader:
+    """Tells by the first bytes what an answer is, whatever its label says, and when enough of it
+    has come to judge it."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._start = b""
+        self._events = FirstEvent()
+        self._event = b""
+        self.is_page = False
+
+    def feed(self, data: bytes) -> bool:
+        """Take the next bytes; return whether enough has come."""
+        if len(self._start) < _TELLING_BYTES:
+            self._start = (self._start + data).removeprefix(BOM).lstrip()
+        start = self._start
+        if start.startswith(b"{"):
+            return False  # an object says what it is at its end
+        if start.startswith(b"["):
+            name = _FIRST_NAME.match(start)
+            return name is not None and name[1] != b"error"
+        self.is_page = start.startswith(b"<") and self._label != _EVENTS
+        self._event = self._events.feed(data)
+        return bool(self._event) or self.is_page or self._is_foreign(start)
+
+    def is_empty(self, body: bytes) -> bool:
+        """Return whether an answer that has ended held nothing."""
+        body = body.removeprefix(BOM).strip()
+        if body.startswith((b"{", b"[")):
+            return bool(_EMPTY_ARRAY.fullmatch(body))
+        return not self._event and not self._events.rest() and not self._is_foreign(body)
+
+    def answer(self, body: bytes, *, ended: bool) -> tuple[str, bytes]:
+        """Return the kind and the bytes of what may be an error; b"" for what cannot."""
+        if self._start.startswith((b"{", b"[")):
+            return _JSON, body.removeprefix(BOM) if ended else b""
+        return _EVENTS, self._event or (self._events.rest() if ended else b"")
+
+    def _is_foreign(self, start: bytes) -> bool:
+        """Return whether it cannot be events, and nothing says that it is."""
+        if self._label == _EVENTS or not start:
+            return False
+        return not any(start.startswith(each) or each.startswith(start) for each in _FIELDS)
+
+
+def _judged(call: Call, candidate: Candidate, kind: str, data: bytes) -> Beginning:
+    vendor = candidate.provider.vendor
+    try:
+        meter = call.dialect.meter(call.endpoint, kind)
+        meter.feed(data)
+        meter.usage()  # one for JSON reads when it is asked
+        error = meter.error
+        if error is None:
+            return Beginning()
+        verdict = vendor.judge_event(error)
+    except Exception as failure:  # noqa: BLE001 - the guard around foreign code
+        plugin_fault(vendor.name, failure)
+        return Beginning()
+    if verdict is Verdict.CLIENT:
+        return Beginning()  # passed on: the answer that says so is this stream
+    known = verdict is not Verdict.TAKE
+    reason = f"in its stream: {code_word(error)}"
+    return Beginning(Judgement(verdict if known else Verdict.OVERLOADED, reason), known)

@@ -1,0 +1,1 @@
+"""What a call asks for, and the candidates that may serve it."""

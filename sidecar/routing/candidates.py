@@ -1,0 +1,223 @@
+"""Where may a call go: ordered candidates, and the explanation of every one left out.
+
+Pure: no clock, no state, no waiting. What is available right now comes in as a function.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+from msgspec import Struct
+
+from sidecar.config.model import CredentialRef, Key, Provider, Route
+from sidecar.config.patterns import matches_any
+from sidecar.errors import Kind, Refused
+from sidecar.plugin_api.dialect import Dialect, Endpoint, ModelAt
+from sidecar.plugin_api.vendor import Serving
+
+Usable = Callable[[Provider], tuple[tuple[CredentialRef, ...], str]]
+"""The credentials of a provider that can be had, or none and the reason."""
+Draw = Callable[[], float]
+"""A random number from 0 to 1, for sharing calls by weight."""
+
+
+class Candidate(Struct, frozen=True):
+    """One provider with one credential that may serve a call, and the model it would be asked for.
+
+    `credential` is None for a provider that needs none.
+    """
+
+    route: Route
+    credential: CredentialRef | None
+    serving: Serving
+    model: str | None
+
+    @property
+    def provider(self) -> Provider:
+        """The provider of the route."""
+        return self.route.provider
+
+    @property
+    def credential_name(self) -> str:
+        """What logs and metrics call the credential; "" for none."""
+        return "" if self.credential is None else self.credential.name
+
+
+class Skipped(Struct, frozen=True):
+    """A route that cannot serve a call. `barred`: not for this model or endpoint at all, as
+    opposed to not at this moment; `large`: only because the request is too large for it."""
+
+    provider: str
+    why: str
+    barred: bool
+    large: bool = False
+
+
+class Plan(Struct, frozen=True):
+    """Where a call may go, in order, and why not elsewhere."""
+
+    candidates: tuple[Candidate, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def plan(
+    key: Key,
+    dialect: Dialect,
+    endpoint: Endpoint,
+    models: Sequence[str],
+    usable: Usable,
+    draw: Draw,
+    size: int = 0,
+) -> Plan:
+    """Every way to serve a call of `key`, best first; `size` is that of its body in bytes. Never
+    raises; see `require`."""
+    candidates: list[Candidate] = []
+    skipped: list[Skipped] = []
+    for route in in_order(key.routes, draw):
+        barred = _barred(key, route, dialect, endpoint, models)
+        large = None if barred else _too_large(route, size)
+        if why := barred or large:
+            skipped.append(Skipped(route.provider.name, why, barred=True, large=bool(large)))
+            continue
+        credentials, why_not = usable(route.provider)
+        if why_not:
+            skipped.append(Skipped(route.provider.name, why_not, barred=False))
+            continue
+        serving = route.provider.vendor.dialects[dialect.name]
+        model = _served(route, models)
+        choices = _shared(credentials, draw) or (None,)
+        candidates += [Candidate(route, credential, serving, model) for credential in choices]
+    return Plan(tuple(candidates), tuple(skipped))
+
+
+def require(found: Plan, key: Key, endpoint: Endpoint, models: Sequence[str]) -> None:
+    """Raise `Refused` when a plan has no candidate: 403 when the key may not, 503 when it may but
+    nothing is available."""
+    if found.candidates:
+        return
+    away = [skip for skip in found.skipped if not skip.barred]
+    if away:
+        reasons = "; ".join(f"{skip.provider}: {skip.why}" for skip in away)
+        raise Refused(Kind.UNAVAILABLE, f"no provider is available for this call: {reasons}")
+    large = [f"{skip.provider}: {skip.why}" for skip in found.skipped if skip.large]
+    if large:
+        raise Refused(Kind.TOO_LARGE, f"the request is too large: {'; '.join(large)}")
+    wrong = [model for model in models if not may_use(key, model)]
+    if wrong:
+        raise Refused(Kind.MODEL_NOT_ALLOWED, not_offered(key, wrong[0]))
+    if endpoint.starts_work and not models:
+        raise Refused(
+            Kind.MODEL_NOT_ALLOWED,
+            f"{endpoint.name} names no model, so it needs a route that allows every model; key "
+            f'"{key.name}" has none ({key.place.short})',
+        )
+    reasons = "; ".join(f"{skip.provider}: {skip.why}" for skip in found.skipped) or "no routes"
+    raise Refused(Kind.NOT_FOUND, f'key "{key.name}" has no route for {endpoint.name}: {reasons}')
+
+
+def in_order(routes: Sequence[Route], draw: Draw) -> list[Route]:
+    """Routes by priority; equal ones in a random order by weight (RFC 2782)."""
+    if len(routes) == 1:
+        return list(routes)
+    ordered: list[Route] = []
+    for _, equals in groupby(sorted(routes, key=_priority), key=_priority):
+        same = list(equals)
+        while len(same) > 1:
+            ordered.append(same.pop(_pick(same, draw)))
+        ordered += same
+    return ordered
+
+
+def _shared(credentials: tuple[CredentialRef, ...], draw: Draw) -> tuple[CredentialRef, ...]:
+    """Several credentials share the calls: each call begins with any of them."""
+    if len(credentials) < 2:
+        return credentials
+    first = int(draw() * len(credentials))
+    return (*credentials[first:], *credentials[:first])
+
+
+def may_use(key: Key, model: str) -> bool:
+    """Whether any enabled route of the key allows the model, available or not."""
+    return matches_any(key.models, model) and any(
+        route.enabled and matches_any(route.models, model) for route in key.routes
+    )
+
+
+def offered(key: Key) -> list[str]:
+    """The model patterns that the key may use, for messages; "*" when a route allows all."""
+    if key.models is not None:
+        return [pattern.text for pattern in key.models]
+    names: dict[str, None] = {}
+    for route in key.routes:
+        if route.enabled:
+            names.update(
+                dict.fromkeys(p.text for p in route.models) if route.models else {"*": None}
+            )
+    return list(names)
+
+
+def not_offered(key: Key, model: str) -> str:
+    """The refusal of a model: what it is near to, what the key may use, and which line says so."""
+    names = offered(key)
+    near = difflib.get_close_matches(model, [name for name in names if "*" not in name], n=1)
+    hint = f'; did you mean "{near[0]}"?' if near else "."
+    may = f"It may use {', '.join(names)}" if names else "It has no enabled route"
+    return (
+        f'model "{model[:128]}" is not offered to key "{key.name}"{hint} {may} ({key.place.short})'
+    )
+
+
+def _barred(
+    key: Key, route: Route, dialect: Dialect, endpoint: Endpoint, models: Sequence[str]
+) -> str | None:
+    if not route.enabled:
+        return f"switched off ({route.place.short})"
+    serving = route.provider.vendor.dialects.get(dialect.name)
+    if serving is None or not serving.has(endpoint):
+        return f"does not serve {dialect.name} {endpoint.name}"
+    for model in models:
+        if not (matches_any(key.models, model) and matches_any(route.models, model)):
+            return f'model "{model[:128]}" is not among its models ({route.place.short})'
+    if endpoint.model_at is ModelAt.EACH and route.rename is not None:
+        renamed = any(route.rename.served(model) != model for model in models)
+        if renamed:
+            return f"renames models, which {endpoint.name} cannot follow ({route.place.short})"
+    restricted = key.models is not None or route.models is not None
+    if not models and endpoint.starts_work and restricted:
+        return f"allows only some models ({route.place.short})"
+    return None
+
+
+def _too_large(route: Route, size: int) -> str | None:
+    """Why a request is not for this route: by the provider's own estimate of its tokens."""
+    if route.max_input is None:
+        return None
+    try:
+        tokens, _ = route.provider.vendor.estimate(size, None)
+    except Exception:  # noqa: BLE001 - the guard around foreign code
+        tokens = size // 4
+    if tokens <= route.max_input:
+        return None
+    bound = f"its max_input of {route.max_input:,} ({route.place.short})"
+    return f"about {tokens:,} tokens are more than {bound}"
+
+
+def _served(route: Route, models: Sequence[str]) -> str | None:
+    if len(models) != 1:
+        return None
+    return models[0] if route.rename is None else route.rename.served(models[0])
+
+
+def _priority(route: Route) -> int:
+    return route.priority
+
+
+def _pick(routes: Sequence[Route], draw: Draw) -> int:
+    mark = draw() * sum(route.weight for route in routes)
+    for index, route in enumerate(routes):
+        mark -= route.weight
+        if mark < 0:
+            return index
+    return 0
