@@ -26,7 +26,7 @@ explore: $(READY)
 	$(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=explore
 
 conserve: $(READY)
-	$(BIN)/python -m pytest -q -s tests/test_e2e_conservation.py --calls 10000
+	$(BIN)/python -m pytest -q -s tests/e2e/test_crash_consistency.py --calls 10000
 
 bench-smoke: $(READY)
 	$(BIN)/python bench/smoke.py --gate
@@ -42,7 +42,7 @@ prices: $(READY)
 
 # A picture of every page of the console, to be looked at; needs chromium.
 screenshots: $(READY)
-	PYTHONPATH=tests $(BIN)/python tests/screenshots.py .screenshots
+	PYTHONPATH=tests/support $(BIN)/python tools/screenshots.py .screenshots
 
 # What Grafana shows is written by tools/dashboards.py: change that, then run this.
 dashboards: $(READY)

@@ -15,20 +15,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests/support"))
 
-from bookkeeping import call
+from ledger_checks import call
 
-from sidecar.ledger.database import DAY, open_database
+from sidecar.ledger.database import DAY_SECONDS, open_database
 from sidecar.ledger.model import Batch, Keep
 from sidecar.ledger.reader import open_to_read
 from sidecar.ledger.reports.activity import recent, today
-from sidecar.ledger.reports.trace import latest, trail
-from sidecar.ledger.reports.usage import Days, Dimension, Moments, Question, usage
+from sidecar.ledger.reports.trace import latest, trace_of
+from sidecar.ledger.reports.usage import Days, Dimension, Moments, UsageQuery, usage
 from sidecar.records import Caller, CallRecord, Cost, Usage
 
 NOW = 1_800_000_000.0
-SPAN = 90 * DAY
+SPAN = 90 * DAY_SECONDS
 KEYS, MODELS, REPOS, SESSIONS = 12, 8, 10, 60
 """Of a busy laptop, all of them every day; the sessions are others each day."""
 
@@ -38,13 +38,13 @@ def calls(number: int, draw: random.Random) -> Iterator[CallRecord]:
     for each in range(number):
         began = NOW - SPAN + SPAN * each / number
         key = draw.randrange(KEYS)
-        session = f"{int(began // DAY)}-{draw.randrange(SESSIONS)}-0199c2f4-7d1e-4b1f-9a53"
+        session = f"{int(began // DAY_SECONDS)}-{draw.randrange(SESSIONS)}-0199c2f4-7d1e-4b1f-9a53"
         yield call(
             call_id=f"call_{draw.getrandbits(60):x}", started=began, key=f"key {key}",
             group=f"group {key % 3}", model_asked=f"model-{draw.randrange(MODELS)}",
             usage=Usage(draw.randrange(200_000), draw.randrange(4_000), 50_000, 1_000, 0, 300),
             cost=Cost(draw.randrange(10**9), draw.randrange(10**9), "a list of prices 2026-11-01"),
-            session=session, program=f"claude-cli/2.1.{int(began // DAY) % 40}",
+            session=session, program=f"claude-cli/2.1.{int(began // DAY_SECONDS) % 40}",
             caller=Caller("node", 4711, "/home/me/src/app", f"app {key % REPOS}", "main"),
         )  # fmt: skip
 
@@ -79,19 +79,20 @@ def reports(state: Path) -> Iterator[tuple[str, float]]:
     """Each report and how long it takes."""
     with open_to_read(state) as books:
         day = today(books, NOW)
-        whole, last_day = Days(), Moments(NOW - DAY)
+        whole, last_day = Days(), Moments(NOW - DAY_SECONDS)
         call_id = latest(books, 1)[0]["call_id"]
         for title, work in (
-            ("--by key", lambda: usage(books, Question((Dimension.KEY,), whole))),
+            ("--by key", lambda: usage(books, UsageQuery((Dimension.KEY,), whole))),
             ("--by day,model", lambda: usage(
-                books, Question((Dimension.DAY, Dimension.MODEL), whole))),
+                books, UsageQuery((Dimension.DAY, Dimension.MODEL), whole))),
             ("all that days know", lambda: usage(
-                books, Question(tuple(d for d in Dimension if d is not Dimension.SESSION), whole))),
-            ("--by session", lambda: usage(books, Question((Dimension.SESSION,), whole))),
+                books,
+                UsageQuery(tuple(d for d in Dimension if d is not Dimension.SESSION), whole))),
+            ("--by session", lambda: usage(books, UsageQuery((Dimension.SESSION,), whole))),
             ("--by session --since 24h", lambda: usage(
-                books, Question((Dimension.SESSION,), last_day))),
+                books, UsageQuery((Dimension.SESSION,), last_day))),
             ("keys list", lambda: recent(books, day)),
-            ("why", lambda: trail(books, call_id)),
+            ("why", lambda: trace_of(books, call_id)),
         ):  # fmt: skip
             yield title, best(work)
 

@@ -15,15 +15,15 @@ from typing import Any
 
 from sidecar.config.model import Urgency
 from sidecar.scheduling.admission import Admission
-from sidecar.scheduling.lease import Lease, Option, Waiter
-from sidecar.scheduling.limiter import Gate, Unit, need
-from sidecar.scheduling.windows import Minute, Slots
+from sidecar.scheduling.lease import AdmissionOption, Lease, Waiter
+from sidecar.scheduling.limiter import Limiter, LimitUnit, demand_of
+from sidecar.scheduling.windows import ConcurrencyLimit, SlidingWindow
 
 WAITING = (0, 1, 100, 10_000)
 GOAL = 10.0
 """Microseconds of a lease and its end, where nobody waits."""
 PATIENCE = 3600.0
-NEED = need(1500, 300)
+NEED = demand_of(1500, 300)
 KEYS = 20
 
 
@@ -37,17 +37,18 @@ class Room:
         self._clock = 0.0
         self._loop = asyncio.get_running_loop()
         self.admission = Admission(self._now, self._call_at)
-        self._shared: tuple[Gate, ...] = (
-            Minute("group", "rpm", Unit.CALLS, "group", 10**9),
-            Minute("provider", "rpm", Unit.CALLS, "provider", 10**9),
-            Minute("provider", "tpm", Unit.TOKENS, "provider", 10**12),
-            Slots("all", "concurrency", Unit.CALLS, "all", 10**9 if apart else 1),
+        self._shared: tuple[Limiter, ...] = (
+            SlidingWindow("group", "rpm", LimitUnit.CALLS, "group", 10**9),
+            SlidingWindow("provider", "rpm", LimitUnit.CALLS, "provider", 10**9),
+            SlidingWindow("provider", "tpm", LimitUnit.TOKENS, "provider", 10**12),
+            ConcurrencyLimit("all", "concurrency", LimitUnit.CALLS, "all", 10**9 if apart else 1),
         )
         narrow = 1 if apart else 10**9
         self._busy = [
-            Slots(f"busy {n}", "concurrency", Unit.CALLS, "busy", narrow) for n in range(KEYS)
+            ConcurrencyLimit(f"busy {n}", "concurrency", LimitUnit.CALLS, "busy", narrow)
+            for n in range(KEYS)
         ]
-        self._idle = Slots("idle", "concurrency", Unit.CALLS, "idle", 10**9)
+        self._idle = ConcurrencyLimit("idle", "concurrency", LimitUnit.CALLS, "idle", 10**9)
         self.tasks: list[asyncio.Task[None]] = []
         self.granted: list[Lease[str]] = []
         self._number = 0
@@ -71,14 +72,14 @@ class Room:
         number = self._number % KEYS
         return self._asks(f"busy {number}", self._busy[number])
 
-    def _asks(self, key: str, own: Gate) -> Waiter[str]:
-        every = (Option("somewhere", (own, *self._shared), NEED),)
-        return self.admission.asks(key, 1.0, Urgency.NORMAL, every, lambda: every)
+    def _asks(self, key: str, own: Limiter) -> Waiter[str]:
+        every = (AdmissionOption("somewhere", (own, *self._shared), NEED),)
+        return self.admission.new_waiter(key, 1.0, Urgency.NORMAL, every, lambda: every)
 
     async def fill(self, waiting: int) -> None:
         """Take what there is, and have so many calls wait for it."""
         for _ in range(KEYS):
-            lease = self.admission.at_once(self.busy())
+            lease = self.admission.try_lease(self.busy())
             if lease is not None:
                 self.granted.append(lease)
         for _ in range(waiting):
@@ -90,7 +91,7 @@ class Room:
         self.tasks.append(asyncio.get_running_loop().create_task(self._lease(self.busy())))
 
     async def _lease(self, waiter: Waiter[str]) -> None:
-        self.granted.append(await self.admission.lease(waiter, PATIENCE))
+        self.granted.append(await self.admission.acquire(waiter, PATIENCE))
 
     async def empty(self) -> None:
         """Everybody leaves."""
@@ -101,7 +102,7 @@ class Room:
 
 async def pass_by(room: Room, times: int) -> float:
     """A lease and its end, of calls that those who wait do not hold up."""
-    at_once, used = room.admission.at_once, need(1400, 200)
+    at_once, used = room.admission.try_lease, demand_of(1400, 200)
     began = time.process_time()
     for _ in range(times):
         lease = at_once(room.idle())
@@ -112,7 +113,7 @@ async def pass_by(room: Room, times: int) -> float:
 
 async def hand_over(room: Room, times: int) -> float:
     """A call ends, the next one in line goes, and another one comes to wait."""
-    used = need(1400, 200)
+    used = demand_of(1400, 200)
     began = time.process_time()
     for _ in range(times):
         room.granted.pop().settle(used)

@@ -18,9 +18,9 @@ from argparse import ArgumentParser
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests/support"))
 
-from bookkeeping import call, snapshot
+from ledger_checks import call, snapshot
 
 from sidecar.metrics.metrics import Metrics
 from sidecar.records import CallRecord

@@ -79,10 +79,10 @@ class Result:
         """Whether the median is within the gate."""
         return self.reaches(GATE)
 
-    def reaches(self, gate: float) -> bool:
+    def reaches(self, limiter: float) -> bool:
         """Whether the median is no worse than this share of bare."""
         middle = statistics.median(self.ratios)
-        return middle <= 1 / gate if self.scenario.cost else middle >= gate
+        return middle <= 1 / limiter if self.scenario.cost else middle >= limiter
 
 
 @dataclass(slots=True)

@@ -10,16 +10,16 @@ Name it in the configuration, beside the file:
 """
 
 from sidecar import (
-    Answer,
-    Ask,
+    Classification,
+    ErrorClass,
     Field,
-    Judgement,
     Prepared,
     Serving,
+    UpstreamRequest,
+    UpstreamResponse,
     Vendor,
-    Verdict,
+    classify_by_status,
     hookimpl,
-    judge_by_status,
 )
 
 
@@ -33,18 +33,18 @@ class Acme(Vendor):
     dialects = {"openai": Serving(frozenset({"chat", "models"}), header="X-Acme-Token", scheme="")}
     fields = (Field("tenant", str, "whose account is used", required=True),)
 
-    def prepare(self, ask: Ask) -> Prepared:
+    def prepare(self, ask: UpstreamRequest) -> Prepared:
         """Every path begins with the tenant."""
         query = f"?{ask.query}" if ask.query else ""
         url = f"{ask.base_url}/{ask.options['tenant']}{ask.path}{query}"
         headers = () if ask.secret is None else (("X-Acme-Token", ask.secret.reveal()),)
         return Prepared(url, headers)
 
-    def judge(self, answer: Answer) -> Judgement:
+    def judge(self, answer: UpstreamResponse) -> Classification:
         """Acme says 420 when it is busy; for all else a status means what it usually does."""
         if answer.status == 420:
-            return Judgement(Verdict.OVERLOADED, "420 busy", wait=5.0)
-        return judge_by_status(answer)
+            return Classification(ErrorClass.OVERLOADED, "420 busy", wait=5.0)
+        return classify_by_status(answer)
 
 
 @hookimpl

@@ -22,8 +22,8 @@ from sidecar.records import CallRecord, Outcome
 
 log = logging.getLogger("sidecar.call")
 
-_MAXIMUM = 256
-GATHER = 0.05
+_MAX_CHARS = 256
+BATCH_SECONDS = 0.05
 """Seconds that lines are gathered before they are written."""
 
 
@@ -35,7 +35,7 @@ def log_call(record: CallRecord) -> None:
 
 class CallLog:
     """Writes the lines of finished calls to a stream: on a terminal at once, else gathered for
-    `GATHER` seconds, since a system call a line would cost a tenth of a small call."""
+    `BATCH_SECONDS` seconds, since a system call a line would cost a tenth of a small call."""
 
     def __init__(self, stream: TextIO | LogQueue) -> None:
         self._stream = stream
@@ -51,7 +51,7 @@ class CallLog:
             return
         fields = {"time": _stamp(now), "level": "info", "logger": log.name, **call_fields(record)}
         if not self._lines:
-            asyncio.get_running_loop().call_later(GATHER, self.flush)
+            asyncio.get_running_loop().call_later(BATCH_SECONDS, self.flush)
         self._lines.append(msgspec.json.encode(fields).decode())
 
     def flush(self) -> None:
@@ -104,7 +104,7 @@ class Lines(logging.Formatter):
         }
         if call is not None:
             return fields | call_fields(call)
-        fields["message"] = record.getMessage()[: 16 * _MAXIMUM]
+        fields["message"] = record.getMessage()[: 16 * _MAX_CHARS]
         if record.exc_info:
             fields["trace"] = self._trace(record)
         return fields
@@ -128,14 +128,14 @@ def call_fields(call: CallRecord) -> dict[str, object]:
         "caller": _caller(call) or None,
         "provider": call.provider or None,
         "endpoint": call.endpoint or None,
-        "model": None if call.model_asked is None else call.model_asked[:_MAXIMUM],
+        "model": None if call.model_asked is None else call.model_asked[:_MAX_CHARS],
         "status": call.status,
         "outcome": call.outcome.value,
         "ms": round(call.duration * 1000),
         "input_tokens": None if call.usage is None else call.usage.input_tokens,
         "output_tokens": None if call.usage is None else call.usage.output_tokens,
         "cost_usd": None if call.cost is None else call.cost.charged / NANO,
-        "reason": call.reason[:_MAXIMUM] or None,
+        "reason": call.reason[:_MAX_CHARS] or None,
     }
 
 
@@ -250,10 +250,10 @@ class LogQueue(io.TextIOBase):
                 self._changed.notify_all()
         return len(text)
 
-    def finish(self, patience: float) -> bool:
+    def finish(self, max_wait: float) -> bool:
         """Take no more lines, wait at most `patience` seconds until all are written, and return
         whether they are."""
-        until = time.monotonic() + patience
+        until = time.monotonic() + max_wait
         with self._changed:
             self._closing = True
             self._changed.notify_all()

@@ -22,42 +22,42 @@ from sidecar.admin.console.events import Events
 from sidecar.admin.console.front import Console
 from sidecar.admin.console.sessions import Sessions
 from sidecar.admin.context import Parts as ConsoleParts
-from sidecar.admin.introspect.dry_run import Outlook
-from sidecar.admin.introspect.live import Board
-from sidecar.admin.introspect.pauses import Steering
+from sidecar.admin.introspect.dry_run import Forecaster
+from sidecar.admin.introspect.live import LiveView
+from sidecar.admin.introspect.pauses import PauseControl
 from sidecar.admin.server import Admin
 from sidecar.callers import Callers, open_callers
 from sidecar.config.credentials import Vault
 from sidecar.config.history import Versions
 from sidecar.config.loader import plugin_paths
-from sidecar.config.manager import Configuration, read_file
-from sidecar.config.model import Server, Snapshot
+from sidecar.config.manager import ConfigManager, read_file
+from sidecar.config.model import ServerConfig, Snapshot
 from sidecar.errors import ConfigError
 from sidecar.files import lock, socket_place
 from sidecar.http.body_memory import BodyMemory
 from sidecar.http.client import open_upstream
 from sidecar.http.listeners import (
-    from_here,
     listening,
     listening_unix,
+    local_url,
     make_private,
     overridden,
     warn_if_open,
 )
-from sidecar.http.request_guard import Door, allowed_hosts
+from sidecar.http.request_guard import RequestGuard, allowed_hosts
 from sidecar.ledger.ledger import Ledger
 from sidecar.metrics.metrics import Metrics, watch_lag
 from sidecar.plugin_api.manager import Registry, discover
 from sidecar.pricing import price_list
 from sidecar.pricing.prices import Prices
 from sidecar.proxy.attempt import Attempts
-from sidecar.proxy.attempt_usage import Abandoned
-from sidecar.proxy.dispatch import Dispatch
+from sidecar.proxy.attempt_usage import AttemptUsageReader
+from sidecar.proxy.dispatch import Dispatcher
 from sidecar.proxy.handler import Parts, Proxy
 from sidecar.proxy.in_flight import LiveCalls, watch_calls
 from sidecar.records import CallRecord
 from sidecar.routing.affinity import Affinity
-from sidecar.routing.model_list import Catalog
+from sidecar.routing.model_list import ModelList
 from sidecar.scheduling.limiter import RetryBudget
 from sidecar.scheduling.scheduler import Scheduler, Sources
 
@@ -72,7 +72,7 @@ class Running:
 
     url: str
     admin_url: str
-    configuration: Configuration
+    configuration: ConfigManager
     live: LiveCalls
     callers: Callers
     ledger: Ledger
@@ -124,7 +124,7 @@ async def serve(
 class _Assembly:
     """The parts, once made."""
 
-    configuration: Configuration
+    configuration: ConfigManager
     vault: Vault
     registry: Registry
     ledger: Ledger
@@ -134,9 +134,9 @@ class _Assembly:
     callers: Callers
     bodies: BodyMemory
     scheduler: Scheduler
-    dispatch: Dispatch
-    outlook: Outlook
-    catalog: Catalog
+    dispatch: Dispatcher
+    outlook: Forecaster
+    catalog: ModelList
     events: Events
     log_line: Callable[[CallRecord], None]
     draining: bool = False
@@ -163,7 +163,7 @@ async def _assemble(
     metrics = Metrics(version=__version__, ledger=ledger)
     prices = Prices(price_list.load(), time.time)
     events = Events()
-    configuration = Configuration(config, Versions.of(state, config), registry, vault, time.time)
+    configuration = ConfigManager(config, Versions.of(state, config), registry, vault, time.time)
     configuration.told += [lambda ok: metrics.reloaded(ok, time.time()), events.reloaded]
     sources = Sources(clock, time.time, draw, asyncio.get_running_loop().call_at)
     scheduler = Scheduler(sources, prices, ledger.count, state)
@@ -178,17 +178,17 @@ async def _assemble(
     configuration.start()
     upstream = await stack.enter_async_context(open_upstream())
     local = await _local_servers(stack, registry)
-    attempts = Attempts(upstream, vault, local, clock, Abandoned(prices))
+    attempts = Attempts(upstream, vault, local, clock, AttemptUsageReader(prices))
     affinity = Affinity(clock)
-    dispatch = Dispatch(attempts, scheduler, affinity, retries, clock)
-    catalog = Catalog(upstream, vault, registry.dialects, local, clock)
-    vault.on_replaced += [scheduler.accounts.forget, catalog.forget]
+    dispatch = Dispatcher(attempts, scheduler, affinity, retries, clock)
+    catalog = ModelList(upstream, vault, registry.dialects, local, clock)
+    vault.on_replaced += [scheduler.upstreams.forget, catalog.forget]
     live = LiveCalls(clock, time.time)
     callers = stack.enter_context(open_callers(clock, on=configuration.current().server.callers))
     metrics.read("sidecar_caller_lookups_total", callers.results)
     bodies = BodyMemory(configuration.current().server.body_memory, state, clock)
     read_bodies(metrics, bodies)
-    outlook = Outlook(Board(scheduler, live, retries, time.time), affinity)
+    outlook = Forecaster(LiveView(scheduler, live, retries, time.time), affinity)
     return _Assembly(
         configuration, vault, registry, ledger, metrics, prices, live, callers, bodies, scheduler,
         dispatch, outlook, catalog, events, log_line,
@@ -216,10 +216,14 @@ def _find_plugins(config: Path) -> Registry:
 
 
 async def _open_doors(
-    stack: AsyncExitStack, parts: _Assembly, server: Server, state: Path, stop_soon: asyncio.Event
+    stack: AsyncExitStack,
+    parts: _Assembly,
+    server: ServerConfig,
+    state: Path,
+    stop_soon: asyncio.Event,
 ) -> Running:
     hosts = allowed_hosts([a.host for a in (*server.listen, server.admin)], server.allow_hosts)
-    door = Door(hosts, frozenset(server.allow_origins))
+    door = RequestGuard(hosts, frozenset(server.allow_origins))
     addresses: dict[str, object] = {}
     side = _admin_side(parts, door, addresses, state)
     proxy = Proxy(_proxy_parts(parts, door))
@@ -234,13 +238,13 @@ async def _open_doors(
         await parts.live.drained(server.drain, stop_soon)
 
     urls = await stack.enter_async_context(
-        listening(proxy.handle, server.listen, drain, parts.callers.look)
+        listening(proxy.handle, server.listen, drain, parts.callers.start_lookup)
     )
-    addresses |= {"listen": urls, "admin": admin_urls[0], "console": from_here(admin_urls[0])}
+    addresses |= {"listen": urls, "admin": admin_urls[0], "console": local_url(admin_urls[0])}
     clock = asyncio.get_running_loop().time
     for endless in (
         parts.configuration.watch(), watch_lag(parts.metrics.loop_late),
-        watch_calls(parts.live, parts.ledger.under_way, clock),
+        watch_calls(parts.live, parts.ledger.checkpoint, clock),
     ):  # fmt: skip
         stack.push_async_callback(_cancelled, asyncio.create_task(endless))
     return Running(
@@ -250,7 +254,7 @@ async def _open_doors(
     )  # fmt: skip
 
 
-def _proxy_parts(parts: _Assembly, door: Door) -> Parts:
+def _proxy_parts(parts: _Assembly, door: RequestGuard) -> Parts:
     return Parts(
         current=parts.configuration.current,
         door=door,
@@ -271,7 +275,9 @@ def _proxy_parts(parts: _Assembly, door: Door) -> Parts:
     )
 
 
-def _admin_side(parts: _Assembly, door: Door, addresses: dict[str, object], state: Path) -> Admin:
+def _admin_side(
+    parts: _Assembly, door: RequestGuard, addresses: dict[str, object], state: Path
+) -> Admin:
     console = ConsoleParts(
         configuration=parts.configuration,
         vault=parts.vault,
@@ -281,7 +287,7 @@ def _admin_side(parts: _Assembly, door: Door, addresses: dict[str, object], stat
         live=parts.live,
         callers=parts.callers,
         outlook=parts.outlook,
-        steering=Steering(parts.configuration.current, parts.scheduler, parts.live),
+        steering=PauseControl(parts.configuration.current, parts.scheduler, parts.live),
         catalog=parts.catalog,
         usable=parts.vault.usable,
         sessions=Sessions(asyncio.get_running_loop().time),

@@ -21,7 +21,9 @@ class SidecarError(Exception):
     """The root of every error that Sidecar raises on purpose."""
 
 
-class Place(Struct, frozen=True):  # there is one for every word of a file: it must be quick to make
+class SourceLocation(
+    Struct, frozen=True
+):  # there is one for every word of a file: it must be quick to make
     """Where in a file something was written; lines and columns count from 1."""
 
     file: str
@@ -42,7 +44,7 @@ class Place(Struct, frozen=True):  # there is one for every word of a file: it m
 class Problem:
     """One thing wrong with a configuration, and what to do about it."""
 
-    place: Place
+    place: SourceLocation
     what: str
     next: str = ""
     warning: bool = False
@@ -65,7 +67,7 @@ class EditRefused(SidecarError):
     """A change of the configuration file was not made; the file is as it was."""
 
 
-class Kind(Enum):
+class ErrorKind(Enum):
     """Why we answer a call ourselves: (status, may the client's own retry help?)."""
 
     BAD_REQUEST = (400, False)
@@ -95,7 +97,7 @@ class Kind(Enum):
     retryable: bool
     """Whether repeating the same call later, unchanged, may succeed."""
 
-    def __new__(cls, status: int, retryable: bool) -> Kind:  # noqa: FBT001 - an enum's value
+    def __new__(cls, status: int, retryable: bool) -> ErrorKind:  # noqa: FBT001 - an enum's value
         """Number the members: equal values would make them aliases of one another."""
         member = object.__new__(cls)
         member._value_ = len(cls.__members__)
@@ -105,14 +107,14 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class LocalReply:
     """An answer of our own. `retry_after` is seconds; the message names the setting to change;
     `headers` are further ones that say it to programs. `final`: the client's own retry would not
     help, though for its kind it might; `opens_in` is then the seconds after which it would, if
     that is known. `upstream_status` is a provider's own, where this only puts its answer into
     another shape."""
 
-    kind: Kind
+    kind: ErrorKind
     message: str
     retry_after: float | None = None
     headers: tuple[tuple[str, str], ...] = ()
@@ -126,16 +128,16 @@ class Refusal:
         return self.kind.retryable and not self.final
 
 
-class Refused(SidecarError):
+class ProxyError(SidecarError):
     """Ends a call with an answer of our own."""
 
     def __init__(
-        self, kind: Kind, message: str, *, retry_after: float | None = None,
+        self, kind: ErrorKind, message: str, *, retry_after: float | None = None,
         headers: tuple[tuple[str, str], ...] = (), final: bool = False,
         opens_in: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__(message)
-        self.refusal = Refusal(kind, message, retry_after, headers, final, opens_in=opens_in)
+        self.reply = LocalReply(kind, message, retry_after, headers, final, opens_in=opens_in)
 
 
 class Fault(StrEnum):

@@ -50,39 +50,39 @@ def span(seconds: float | None) -> str:
     return f"{math.ceil(seconds / 86400)} d"
 
 
-def limit(gate: dict[str, Any]) -> str:
+def limit(limiter: dict[str, Any]) -> str:
     """What a limit or a quota allows: `60 rpm for gpt-5*`, `$10.00 a day`, `500 requests`."""
-    models = f" for {gate['models']}" if gate.get("models") else ""
-    if gate["unit"] == "usd":
-        return f"{amount(gate['limit'], 'usd')} a {gate['kind'].partition('/')[2]}{models}"
-    kind = gate["kind"].replace("_", " ")
-    return f"{amount(gate['limit'], gate['unit'])} {kind}{models}"
+    models = f" for {limiter['models']}" if limiter.get("models") else ""
+    if limiter["unit"] == "usd":
+        return f"{amount(limiter['limit'], 'usd')} a {limiter['kind'].partition('/')[2]}{models}"
+    kind = limiter["kind"].replace("_", " ")
+    return f"{amount(limiter['limit'], limiter['unit'])} {kind}{models}"
 
 
-def notes(gate: dict[str, Any]) -> str:
+def notes(limiter: dict[str, Any]) -> str:
     """What else there is to say of a limit."""
-    kept, waiting = gate.get("kept"), gate["waiting"]
-    reserved = gate.get("reserved") if gate["unit"] == "usd" else None
+    kept, waiting = limiter.get("kept"), limiter["waiting"]
+    reserved = limiter.get("reserved") if limiter["unit"] == "usd" else None
     parts = [
-        f"{amount(reserved, gate['unit'])} reserved by running calls" if reserved else "",
-        f"{amount(kept, gate['unit'])} kept for more urgent calls" if kept else "",
+        f"{amount(reserved, limiter['unit'])} reserved by running calls" if reserved else "",
+        f"{amount(kept, limiter['unit'])} kept for more urgent calls" if kept else "",
         f"{waiting} wait here" if waiting else "",
     ]
     return ", ".join(part for part in parts if part)
 
 
-def cooling(gate: dict[str, Any]) -> str:
+def cooling(limiter: dict[str, Any]) -> str:
     """Why an account is left alone, and how long."""
-    seconds = gate["seconds"]
+    seconds = limiter["seconds"]
     when = f"for {span(seconds)} more" if seconds else "until the next call got through"
-    return f"{gate['scope']} is left alone {when}: {gate['reason'] or gate['verdict']}"
+    return f"{limiter['scope']} is left alone {when}: {limiter['reason'] or limiter['verdict']}"
 
 
-def network(gate: dict[str, Any]) -> str:
+def network(limiter: dict[str, Any]) -> str:
     """How the network is."""
-    if gate["up"]:
+    if limiter["up"]:
         return "the network is there"
-    next_try = f"the next one tries in {span(gate['seconds'])}"
+    next_try = f"the next one tries in {span(limiter['seconds'])}"
     return f"the network is gone; calls to remote providers wait, {next_try}"
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from msgspec import Struct, structs
 
 from sidecar.api_keys import find_keys
-from sidecar.errors import Kind
+from sidecar.errors import ErrorKind
 
 
 class Usage(Struct, frozen=True):
@@ -102,7 +102,7 @@ class AttemptRecord(Struct, frozen=True, omit_defaults=True):
     status: int | None
     reason: str
     duration: float
-    spent: Spent | None = None
+    spent: AttemptUsage | None = None
 
 
 class Wait(Struct, frozen=True):
@@ -135,7 +135,7 @@ class Cost(Struct, frozen=True):
         return self.parts[number] if number < len(self.parts) else None
 
 
-class Spent(Struct, frozen=True, omit_defaults=True):
+class AttemptUsage(Struct, frozen=True, omit_defaults=True):
     """What was used: how much of that is known, the known part, and what that cost."""
 
     state: UsageState
@@ -187,7 +187,7 @@ class CallRecord(Struct, frozen=True):
     usage_state: UsageState
     session: str | None
     program: str
-    refusal: Kind | None = None
+    refusal: ErrorKind | None = None
     urgency: str = ""
     waits: tuple[Wait, ...] = ()
     cost: Cost | None = None
@@ -209,16 +209,16 @@ _ADDED = (
 )  # fmt: skip
 
 
-def with_spent(record: CallRecord, spent: Spent) -> CallRecord:
+def with_spent(record: CallRecord, spent: AttemptUsage) -> CallRecord:
     """The call with what was spent besides what its answer used."""
-    whole = together(Spent(record.usage_state, record.usage, record.cost), spent)
+    whole = together(AttemptUsage(record.usage_state, record.usage, record.cost), spent)
     return structs.replace(record, usage=whole.usage, usage_state=whole.state, cost=whole.cost)
 
 
-def together(one: Spent, other: Spent) -> Spent:
+def together(one: AttemptUsage, other: AttemptUsage) -> AttemptUsage:
     """Both; of which as much is known as of the one of which less is."""
     state = min(one.state, other.state, key=_LEAST_KNOWN.index)
-    return Spent(state, _usage(one.usage, other.usage), _cost(one, other))
+    return AttemptUsage(state, _usage(one.usage, other.usage), _cost(one, other))
 
 
 def _usage(one: Usage | None, other: Usage | None) -> Usage | None:
@@ -241,7 +241,7 @@ def _sum(one: int | None, other: int | None) -> int | None:
     return one + other
 
 
-def _cost(one: Spent, other: Spent) -> Cost | None:
+def _cost(one: AttemptUsage, other: AttemptUsage) -> Cost | None:
     costs = [each.cost for each in (one, other) if each.cost is not None]
     used = [each for each in (one, other) if each.state is not UsageState.NONE]
     if not costs:
@@ -256,14 +256,14 @@ def _cost(one: Spent, other: Spent) -> Cost | None:
     )
 
 
-def _part_costs(spent: Spent) -> tuple[Cost | None, ...]:
+def _part_costs(spent: AttemptUsage) -> tuple[Cost | None, ...]:
     """The costs of the usage's parts, one for each."""
     parts = () if spent.usage is None else spent.usage.parts
     return tuple(spent.cost and spent.cost.of_part(number) for number in range(len(parts)))
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class PeriodCount:
     """How much of a limit was used since its period began, in seconds since the epoch. `name` is
     the limit's, in whatever words its owner knows it by."""
 
@@ -272,17 +272,17 @@ class Count:
     used: int
 
 
-Counts = dict[tuple[str, ...], Count]
-LONGEST_PROGRAM = 64
+PeriodCounts = dict[tuple[str, ...], PeriodCount]
+MAX_PROGRAM_CHARS = 64
 
 
 @lru_cache(maxsize=256)
 def program_of(user_agent: str) -> str:
     """The first product of a User-Agent (`claude-cli/2.1.3`): printable, at most 64 characters."""
-    first = user_agent[: LONGEST_PROGRAM * 2].split(maxsplit=1)[:1]
+    first = user_agent[: MAX_PROGRAM_CHARS * 2].split(maxsplit=1)[:1]
     if any(find_keys(user_agent.encode("utf-8", "replace"))):
         return ""  # who pasted a key there meant nobody to keep it
-    return "".join(c for c in "".join(first) if c.isprintable())[:LONGEST_PROGRAM]
+    return "".join(c for c in "".join(first) if c.isprintable())[:MAX_PROGRAM_CHARS]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 from hypothesis import settings
+from running_sidecar import Sidecar
+from running_sidecar import sidecar as start_sidecar
 from scripted_vendor import ScriptedVendor
 from scripted_vendor import scripted_vendor as start_vendor
-from sidecar_in_test import Sidecar
-from sidecar_in_test import sidecar as start_sidecar
 
 if TYPE_CHECKING:
-    from browser_in_test import Tab
+    from browser import Tab
     from playwright.async_api import Browser, BrowserContext
 
 # A busy machine makes no property false, and of one commit every run says the same. New examples are
@@ -117,7 +117,7 @@ def restless(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """One chromium for all tests that need one; without one they are skipped, and say so."""
-    from browser_in_test import chromium
+    from browser import chromium
 
     async with chromium() as started:
         yield started
@@ -126,7 +126,7 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def window(browser: Browser) -> AsyncIterator[BrowserContext]:
     """A window of its own."""
-    from browser_in_test import a_window
+    from browser import a_window
 
     async with a_window(browser) as context:
         yield context
@@ -136,7 +136,7 @@ async def window(browser: Browser) -> AsyncIterator[BrowserContext]:
 async def tab(window: BrowserContext, proxy: Sidecar) -> AsyncIterator[Tab]:
     """A signed-in page of the module's own sidecar, which complains of nothing and asks nobody
     else."""
-    from browser_in_test import Tab
+    from browser import Tab
 
     found = await Tab(await window.new_page(), proxy).sign_in()
     yield found

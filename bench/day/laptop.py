@@ -14,7 +14,7 @@ from day.agents import Agent
 from day.jobs import Answer, Job
 from sidecar.config.loader import load
 from sidecar.config.model import Snapshot
-from sidecar.errors import Refusal
+from sidecar.errors import LocalReply
 from sidecar.http.body_memory import BodyMemory
 from sidecar.plugin_api.dialect import Facts
 from sidecar.plugin_api.manager import Registry, discover
@@ -26,7 +26,7 @@ from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.limits import route_name
 from sidecar.scheduling.scheduler import Scheduler, Sources
-from sidecar.scheduling.windows import Window
+from sidecar.scheduling.windows import CountingLimiter
 
 MODEL = "some-model"
 PATHS = {"anthropic": "/v1/messages", "openai": "/v1/chat/completions"}
@@ -39,17 +39,17 @@ class Laptop:
     `patience` is its `max_wait`, in seconds."""
 
     def __init__(
-        self, vendor: str, agents: Sequence[Agent], written: Quotas, patience: float, seed: str,
+        self, vendor: str, agents: Sequence[Agent], written: Quotas, max_wait: float, seed: str,
         state: Path,
     ) -> None:  # fmt: skip
         loop = asyncio.get_running_loop()
-        self.patience = patience
+        self.patience = max_wait
         self.clock = loop.time
         self.draw = random.Random(seed).random
         sources = Sources(self.clock, self.wall, self.draw, loop.call_at)
         self.prices = Prices(price_list.load(), self.wall)
         self.scheduler = Scheduler(sources, self.prices, lambda _: None, state)
-        self._snapshot = _snapshot(vendor, agents, written, patience)
+        self._snapshot = _snapshot(vendor, agents, written, max_wait)
         self._dialect = _registry().dialects[vendor]
         located = self._dialect.locate("POST", PATHS[vendor])
         assert located is not None
@@ -75,15 +75,15 @@ class Laptop:
         )  # fmt: skip
         return call, self._candidates[job.agent]
 
-    def windows(self, call: Call, candidate: Candidate) -> list[Window]:
+    def windows(self, call: Call, candidate: Candidate) -> list[CountingLimiter]:
         """The limits of the file that a call counts in."""
         key = call.key
         route = route_name(key, candidate.route)
         names = (key.name, route, key.group.name, candidate.provider.name)
         return list(self.scheduler.limits.windows(*names, candidate.credential_name, MODEL))
 
-    def refused(self, why: Refusal) -> Answer:
-        """A refusal as `sidecar.proxy.responses.refusal` sends it."""
+    def refused(self, why: LocalReply) -> Answer:
+        """A refusal as `sidecar.proxy.responses.local_reply` sends it."""
         status, _ = self._dialect.error(why, "call_1")
         headers = {} if why.retryable else {"x-should-retry": "false"}
         if why.retry_after is not None:
@@ -94,10 +94,10 @@ class Laptop:
     def _plan(self, name: str) -> Sequence[Candidate]:
         key = self._snapshot.keys[name]
         endpoint = self._located.endpoint
-        found = candidates.plan(
+        found = candidates.plan_candidates(
             key, self._dialect, endpoint, (MODEL,), lambda _: ((), ""), self.draw
         )
-        candidates.require(found, key, endpoint, (MODEL,))
+        candidates.require_candidates(found, key, endpoint, (MODEL,))
         return found.candidates
 
 
@@ -112,7 +112,7 @@ def _registry() -> Registry:
     return discover()
 
 
-def _snapshot(vendor: str, agents: Sequence[Agent], written: Quotas, patience: float) -> Snapshot:
+def _snapshot(vendor: str, agents: Sequence[Agent], written: Quotas, max_wait: float) -> Snapshot:
     limits = ", ".join(f"{KINDS.get(n, n)}: {int(each)}" for n, each in written.items())
     keys = "".join(
         f"  {agent.name}: {{group: all, urgency: {agent.urgency.name.lower()},"
@@ -120,7 +120,7 @@ def _snapshot(vendor: str, agents: Sequence[Agent], written: Quotas, patience: f
         for number, agent in enumerate(agents, 1)
     )
     text = (
-        f"defaults: {{max_wait: {patience:g}s}}\n"
+        f"defaults: {{max_wait: {max_wait:g}s}}\n"
         f"providers:\n  {vendor}: {{credential: none, limits: {{{limits}}}}}\n"
         f"groups:\n  all: {{vendor: {vendor}}}\nkeys:\n{keys}"
     )

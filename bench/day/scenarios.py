@@ -43,7 +43,7 @@ SCENARIOS = (
     Scenario("wordy", "as tight, but it is output that is short", 1.3, short="output-tokens"),
     Scenario(
         "greedy", "they want 4 times the quota, some far more at once than others", 4.0,
-        widths=(4, 6, 8, 12, 16, 24), rest=False, patience=300.0, part=0.25,
+        widths=(4, 6, 8, 12, 16, 24), rest=False, max_wait=300.0, part=0.25,
     ),
     Scenario(
         "hints", "0.5 % of calls get a 429 with an absurd retry-after", 0.8,

@@ -16,17 +16,17 @@ from day.account import Account
 from day.jobs import Answer, Job, Unreachable
 from day.laptop import MODEL, Laptop, usage
 from sidecar.config.credentials import Vault
-from sidecar.errors import Fault, Refused, UpstreamError
+from sidecar.errors import Fault, ProxyError, UpstreamError
 from sidecar.proxy.attempt import Attempts
-from sidecar.proxy.attempt_usage import Abandoned
-from sidecar.proxy.dispatch import Dispatch, Served
+from sidecar.proxy.attempt_usage import AttemptUsageReader
+from sidecar.proxy.dispatch import Dispatcher, Served
 from sidecar.proxy.in_flight import LiveCall, LiveCalls
 from sidecar.routing.affinity import Affinity
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.routing.request_rewrite import Rewriter
-from sidecar.scheduling.limiter import Need, RetryBudget, Unit, need
-from sidecar.scheduling.windows import Window
+from sidecar.scheduling.limiter import Demand, LimitUnit, RetryBudget, demand_of
+from sidecar.scheduling.windows import CountingLimiter
 
 
 class Way(Protocol):
@@ -59,9 +59,9 @@ class Sidecar:
         self._account = account
         clock = laptop.clock
         wire: Any = _Wire(account)
-        attempts = Attempts(wire, Vault({}, clock), {}, clock, Abandoned(laptop.prices))
+        attempts = Attempts(wire, Vault({}, clock), {}, clock, AttemptUsageReader(laptop.prices))
         self._live = LiveCalls(clock, laptop.wall)
-        self._dispatch = Dispatch(
+        self._dispatch = Dispatcher(
             attempts, laptop.scheduler, Affinity(clock), RetryBudget(clock), clock
         )
 
@@ -73,10 +73,10 @@ class Sidecar:
         no_stream: Any = None
         try:
             rewriter = Rewriter(call, no_stream)
-            served = await self._dispatch.serve(call, candidates, rewriter, live)
+            served = await self._dispatch.send(call, candidates, rewriter, live)
             return await self._relayed(job, call, served, live)
-        except Refused as refused:
-            return self._laptop.refused(refused.refusal)
+        except ProxyError as refused:
+            return self._laptop.refused(refused.reply)
         finally:
             self._live.close(live)
 
@@ -137,11 +137,11 @@ class _Reply:
 class _Place:
     """A place in the plain queue; its turn gives what the windows want to see again."""
 
-    windows: Sequence[Window]
-    wanted: Need
+    windows: Sequence[CountingLimiter]
+    wanted: Demand
     turn: asyncio.Future[list[Any]]
 
-    def settle(self, used: Need, now: float) -> None:
+    def settle(self, used: Demand, now: float) -> None:
         """Its call is over, and took this much."""
         for window, mark in zip(self.windows, self.turn.result(), strict=True):
             window.settle(mark, used[window.unit], now)
@@ -162,9 +162,9 @@ class Fifo:
         """The vendor's answer, or a 429 of its own."""
         call, (candidate, *_) = self._laptop.understood(job)
         windows = self._laptop.windows(call, candidate)
-        wanted = need(*self._laptop.scheduler.tokens(call, candidate))
+        wanted = demand_of(*self._laptop.scheduler.tokens(call, candidate))
         place = _Place(windows, wanted, asyncio.get_running_loop().create_future())
-        used = need(0, 0)
+        used = demand_of(0, 0)
         try:
             if not await self._has_turn(place):
                 return Answer(429, {"retry-after": "2"})
@@ -195,19 +195,21 @@ class Fifo:
             first, now = self._line[0], self._laptop.clock()
             amounts = [first.wanted[window.unit] for window in first.windows]
             pairs = list(zip(first.windows, amounts, strict=True))
-            shut = [(window, amount) for window, amount in pairs if not window.fits(amount, 0, now)]
+            shut = [
+                (window, amount) for window, amount in pairs if not window.allows(amount, 0, now)
+            ]
             if shut:
-                opens = max(window.opens(amount, 0, now) for window, amount in shut)
+                opens = max(window.available_at(amount, 0, now) for window, amount in shut)
                 if opens > now:
                     loop = asyncio.get_running_loop()
                     self._timer = loop.call_at(opens + 0.001, self._look)
                 return
-            self._line.popleft().turn.set_result([w.take(amount, 0, now) for w, amount in pairs])
+            self._line.popleft().turn.set_result([w.acquire(amount, 0, now) for w, amount in pairs])
 
-    def _learn(self, job: Job, candidate: Candidate) -> Need:
+    def _learn(self, job: Job, candidate: Candidate) -> Demand:
         vendor = candidate.provider.vendor
-        used = need(*vendor.counted(usage(job)))
+        used = demand_of(*vendor.counted(usage(job)))
         guessed, _ = vendor.estimate(job.size, job.bound)
         estimates = self._laptop.scheduler.estimates
-        estimates.learn(job.agent, MODEL, guessed, used[Unit.INPUT], used[Unit.OUTPUT])
+        estimates.learn(job.agent, MODEL, guessed, used[LimitUnit.INPUT], used[LimitUnit.OUTPUT])
         return used

@@ -13,21 +13,21 @@ from urllib.parse import quote
 from msgspec import structs
 
 from sidecar import (
-    Answer,
-    Ask,
+    Classification,
+    ErrorClass,
     Field,
-    Judgement,
     Prepared,
     Quota,
     QuotaKind,
     Serving,
+    UpstreamRequest,
+    UpstreamResponse,
     Vendor,
-    Verdict,
+    classify_by_status,
     error_text,
     hookimpl,
-    judge_by_status,
     placed,
-    said_wait,
+    wait_in_message,
 )
 from sidecar_vendors.common import CHAT_AND_RESPONSES, STORED, read_windows, window
 
@@ -57,9 +57,9 @@ class Azure(Vendor):
             scheme="",
         ),
     }
-    codes: ClassVar[Mapping[str, Verdict]] = {
-        "DeploymentNotFound": Verdict.MISSING,
-        "NoCapacity": Verdict.OVERLOADED,
+    codes: ClassVar[Mapping[str, ErrorClass]] = {
+        "DeploymentNotFound": ErrorClass.MODEL_NOT_FOUND,
+        "NoCapacity": ErrorClass.OVERLOADED,
     }
     fields: ClassVar[tuple[Field, ...]] = (
         Field(
@@ -70,7 +70,7 @@ class Azure(Vendor):
         ),
     )
 
-    def prepare(self, ask: Ask) -> Prepared:
+    def prepare(self, ask: UpstreamRequest) -> Prepared:
         """Below `/openai/v1`, or below the deployment with `api-version` in the query."""
         version = str(ask.options.get("api_version", "v1"))
         if version == "v1" and not _DATED.search(ask.query):
@@ -84,16 +84,18 @@ class Azure(Vendor):
             place += f"/deployments/{quote(ask.model, safe='')}"
         return Prepared(f"{ask.base_url}{place}{ask.path}?{'&'.join(parameters)}", placed(ask))
 
-    def judge(self, answer: Answer) -> Judgement:
+    def classify(self, answer: UpstreamResponse) -> Classification:
         """A 429 may also say that the region is busy, and a gateway's 403 that its own quota for
         weeks is used up. Limits are those of a deployment, which is the model asked for."""
-        judgement = judge_by_status(answer, self.codes)
+        classification = classify_by_status(answer, self.codes)
         text = error_text(answer.body)
-        if judgement.verdict is Verdict.SLOW_DOWN and "high demand" in text:
-            return structs.replace(judgement, verdict=Verdict.OVERLOADED)
+        if classification.error_class is ErrorClass.RATE_LIMITED and "high demand" in text:
+            return structs.replace(classification, verdict=ErrorClass.OVERLOADED)
         if answer.status == 403 and _USED_UP.search(text):
-            return Judgement(Verdict.SPENT, judgement.reason, said_wait(text), True)
-        return judgement
+            return Classification(
+                ErrorClass.QUOTA_EXHAUSTED, classification.reason, wait_in_message(text), True
+            )
+        return classification
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
         """As OpenAI's, with resets in whole seconds. Tokens are added up and forgotten minute by

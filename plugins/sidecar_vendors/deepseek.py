@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from sidecar import (
-    Answer,
-    Judgement,
+    Classification,
+    ErrorClass,
     Serving,
+    UpstreamResponse,
     Vendor,
-    Verdict,
+    classify_by_status,
     error_text,
     hookimpl,
-    judge_by_status,
 )
 from sidecar_vendors.common import CHAT, MESSAGES
 
@@ -38,13 +38,13 @@ class DeepSeek(Vendor):
     # "1 English character ≈ 0.3 token" (its page on token usage).
     bytes_per_token: ClassVar[float] = 3.3
 
-    def judge(self, answer: Answer) -> Judgement:
+    def classify(self, answer: UpstreamResponse) -> Classification:
         """An unknown model is a 400 here. A 429 is about concurrent calls of one model; nothing
         tells how many are left."""
-        judgement = judge_by_status(answer)
+        classification = classify_by_status(answer)
         if answer.status == 400 and "Model Not Exist" in error_text(answer.body):
-            return Judgement(Verdict.MISSING, "400 no such model")
-        return judgement
+            return Classification(ErrorClass.MODEL_NOT_FOUND, "400 no such model")
+        return classification
 
 
 @hookimpl

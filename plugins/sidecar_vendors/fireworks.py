@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from sidecar import (
-    Answer,
-    Judgement,
+    Classification,
+    ErrorClass,
     Quota,
     QuotaKind,
     Serving,
+    UpstreamResponse,
     Vendor,
-    Verdict,
+    classify_by_status,
     hookimpl,
-    judge_by_status,
 )
 from sidecar_vendors.common import CHAT_AND_RESPONSES, MESSAGES, read_windows, window
 
@@ -42,11 +42,13 @@ class Fireworks(Vendor):
         "anthropic": Serving(MESSAGES, strip="/v1"),
     }
 
-    def judge(self, answer: Answer) -> Judgement:
+    def classify(self, answer: UpstreamResponse) -> Classification:
         """412 says that the account is suspended."""
         if answer.status == 412:
-            return Judgement(Verdict.SPENT, "412 account suspended", whole_credential=True)
-        return judge_by_status(answer)
+            return Classification(
+                ErrorClass.QUOTA_EXHAUSTED, "412 account suspended", whole_credential=True
+            )
+        return classify_by_status(answer)
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
         """`x-ratelimit-{limit,remaining}-tokens-{prompt,cache-adjusted-prompt,generated}`, per

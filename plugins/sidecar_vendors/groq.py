@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from sidecar import (
-    Answer,
-    Judgement,
+    Classification,
+    ErrorClass,
     Quota,
     QuotaKind,
     Serving,
+    UpstreamResponse,
     Usage,
     Vendor,
-    Verdict,
     hookimpl,
     retry_after,
 )
@@ -40,17 +40,17 @@ class Groq(Vendor):
         "openai": Serving(CHAT_AND_RESPONSES | STORED | {"transcriptions", "speech"}),
     }
 
-    codes: ClassVar[Mapping[str, Verdict]] = {
-        "blocked_api_access": Verdict.SPENT,  # a spend limit (its page on spend limits)
-        "organization_restricted": Verdict.CREDENTIAL,
-        "model_decommissioned": Verdict.MISSING,
+    codes: ClassVar[Mapping[str, ErrorClass]] = {
+        "blocked_api_access": ErrorClass.QUOTA_EXHAUSTED,  # its page on spend limits
+        "organization_restricted": ErrorClass.AUTH_FAILED,
+        "model_decommissioned": ErrorClass.MODEL_NOT_FOUND,
     }
 
-    def judge(self, answer: Answer) -> Judgement:
+    def classify(self, answer: UpstreamResponse) -> Classification:
         """498 says that the flex tier has no room; the rest is worded as OpenAI's."""
         if answer.status == 498:
             wait = retry_after(answer.headers)
-            return Judgement(Verdict.OVERLOADED, "498 capacity exceeded", wait)
+            return Classification(ErrorClass.OVERLOADED, "498 capacity exceeded", wait)
         return judge_limits(answer, self.codes)
 
     def counted(self, usage: Usage) -> tuple[int, int]:

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from sidecar import (
-    Answer,
-    Judgement,
+    Classification,
+    ErrorClass,
     Quota,
     QuotaKind,
     Serving,
+    UpstreamResponse,
     Vendor,
-    Verdict,
+    classify_by_status,
     hookimpl,
-    judge_by_status,
 )
 from sidecar_vendors.common import CHAT_AND_RESPONSES, MONTH, STORED, read_windows, window
 
@@ -48,28 +48,30 @@ class Mistral(Vendor):
         ),
     }
 
-    codes: ClassVar[Mapping[str, Verdict]] = {
-        "3505": Verdict.OVERLOADED,
-        "service_tier_capacity_exceeded": Verdict.OVERLOADED,
-        "1500": Verdict.MISSING,
-        "invalid_model": Verdict.MISSING,
-        "unknown_model": Verdict.MISSING,
+    codes: ClassVar[Mapping[str, ErrorClass]] = {
+        "3505": ErrorClass.OVERLOADED,
+        "service_tier_capacity_exceeded": ErrorClass.OVERLOADED,
+        "1500": ErrorClass.MODEL_NOT_FOUND,
+        "invalid_model": ErrorClass.MODEL_NOT_FOUND,
+        "unknown_model": ErrorClass.MODEL_NOT_FOUND,
     }
 
-    def judge(self, answer: Answer) -> Judgement:
+    def classify(self, answer: UpstreamResponse) -> Classification:
         """A limit of no requests at all means that the plan does not have the model; a month's
         tokens are used up for long."""
-        judgement = judge_by_status(answer, self.codes)
-        if judgement.verdict is not Verdict.SLOW_DOWN:
-            return judgement
+        classification = classify_by_status(answer, self.codes)
+        if classification.error_class is not ErrorClass.RATE_LIMITED:
+            return classification
         if answer.headers.get("x-ratelimit-limit-req-minute") == "0":
-            return Judgement(Verdict.SPENT, "429 the model is not on the plan")
+            return Classification(ErrorClass.QUOTA_EXHAUSTED, "429 the model is not on the plan")
         if any(
             quota.window == MONTH and quota.remaining == 0
             for quota in read_windows(answer.headers, 0.0, _WINDOWS)
         ):
-            return Judgement(Verdict.SPENT, "429 the month's tokens are used up", None, True)
-        return judgement
+            return Classification(
+                ErrorClass.QUOTA_EXHAUSTED, "429 the month's tokens are used up", None, True
+            )
+        return classification
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
         """`x-ratelimit-{limit,remaining,reset}-{req-minute,tokens-minute,tokens-month}`."""

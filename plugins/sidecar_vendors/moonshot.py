@@ -9,16 +9,16 @@ from typing import ClassVar
 from msgspec import structs
 
 from sidecar import (
-    Answer,
-    Judgement,
+    Classification,
+    ErrorClass,
     Quota,
     QuotaKind,
     Serving,
+    UpstreamResponse,
     Vendor,
-    Verdict,
+    classify_by_status,
     error_text,
     hookimpl,
-    judge_by_status,
 )
 from sidecar_vendors.common import CHAT_AND_RESPONSES, MESSAGES, STORED, read_windows, window
 
@@ -40,27 +40,31 @@ class Moonshot(Vendor):
         "openai": Serving(CHAT_AND_RESPONSES | STORED),
         "anthropic": Serving(MESSAGES, strip="/v1", add="/anthropic"),
     }
-    codes: ClassVar[Mapping[str, Verdict]] = {
-        "exceeded_current_quota_error": Verdict.SPENT,
-        "engine_overloaded_error": Verdict.OVERLOADED,
-        "rate_limit_reached_error": Verdict.SLOW_DOWN,
-        "invalid_authentication_error": Verdict.CREDENTIAL,
+    codes: ClassVar[Mapping[str, ErrorClass]] = {
+        "exceeded_current_quota_error": ErrorClass.QUOTA_EXHAUSTED,
+        "engine_overloaded_error": ErrorClass.OVERLOADED,
+        "rate_limit_reached_error": ErrorClass.RATE_LIMITED,
+        "invalid_authentication_error": ErrorClass.AUTH_FAILED,
     }
     # "3 to 4 characters" to a token (its introduction).
     bytes_per_token: ClassVar[float] = 3.5
 
-    def judge(self, answer: Answer) -> Judgement:
+    def classify(self, answer: UpstreamResponse) -> Classification:
         """Its limits are the account's, over all models: on concurrent calls, requests and tokens
         by the minute, and tokens by the day (TPD), which seconds do not bring back. A 403 may be
         about money, or a coding plan's allowance."""
-        judgement = judge_by_status(answer, self.codes)
+        classification = classify_by_status(answer, self.codes)
         text = error_text(answer.body)
-        if judgement.verdict is Verdict.SLOW_DOWN:
-            verdict = Verdict.SPENT if _BY_DAY.search(text) else Verdict.SLOW_DOWN
-            return structs.replace(judgement, verdict=verdict, whole_credential=True)
+        if classification.error_class is ErrorClass.RATE_LIMITED:
+            verdict = (
+                ErrorClass.QUOTA_EXHAUSTED if _BY_DAY.search(text) else ErrorClass.RATE_LIMITED
+            )
+            return structs.replace(classification, verdict=verdict, whole_credential=True)
         if answer.status == 403 and _USED_UP.search(text):
-            return Judgement(Verdict.SPENT, judgement.reason, whole_credential=True)
-        return judgement
+            return Classification(
+                ErrorClass.QUOTA_EXHAUSTED, classification.reason, whole_credential=True
+            )
+        return classification
 
     def family(self, model: str) -> str:
         """All models share the account's limits (its introduction)."""

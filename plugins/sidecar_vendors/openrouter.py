@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from sidecar import (
-    Answer,
-    Judgement,
+    Classification,
+    ErrorClass,
     Quota,
     QuotaKind,
     Serving,
+    UpstreamResponse,
     Vendor,
-    Verdict,
     as_count,
     as_mapping,
+    classify_by_status,
     error_object,
     error_text,
     hookimpl,
-    judge_by_status,
     retry_after,
     seconds_until,
     sent_at,
@@ -48,36 +48,43 @@ class OpenRouter(Vendor):
         "openai": Serving(CHAT_AND_RESPONSES | {"embeddings", "rerank", "other"}),
         "anthropic": Serving(MESSAGES, strip="/v1"),
     }
-    codes: ClassVar[Mapping[str, Verdict]] = {
-        "provider_overloaded": Verdict.OVERLOADED,
-        "provider_unavailable": Verdict.OVERLOADED,
+    codes: ClassVar[Mapping[str, ErrorClass]] = {
+        "provider_overloaded": ErrorClass.OVERLOADED,
+        "provider_unavailable": ErrorClass.OVERLOADED,
     }
 
-    def judge(self, answer: Answer) -> Judgement:
+    def classify(self, answer: UpstreamResponse) -> Classification:
         """By `metadata.limit_source`: a 402 may be a short hold for calls that still run, a 403 a
         budget or the prompt (moderation). A 429 is one model's, but that of the free ones."""
-        judgement = judge_by_status(answer, self.codes)
+        classification = classify_by_status(answer, self.codes)
         metadata = as_mapping(error_object(answer.body).get("metadata"))
         text = error_text(answer.body)
         match answer.status:
             case 400 if "not a valid model" in text:
-                return Judgement(Verdict.MISSING, "400 no such model")
+                return Classification(ErrorClass.MODEL_NOT_FOUND, "400 no such model")
             case 402:
-                return _judge_money(answer, judgement, metadata)
+                return _judge_money(answer, classification, metadata)
             case 403 if str(metadata.get("limit_source")) in _BUDGETS or "limit exceeded" in text:
-                return Judgement(Verdict.SPENT, "403 budget spent", whole_credential=True)
+                return Classification(
+                    ErrorClass.QUOTA_EXHAUSTED, "403 budget spent", whole_credential=True
+                )
             case 403:
-                return Judgement(Verdict.CLIENT, "403 moderation")
+                return Classification(ErrorClass.CLIENT_ERROR, "403 moderation")
             case 429 if "free-models-per-day" in text:
-                return Judgement(Verdict.SPENT, "429 free-models-per-day", _told(answer, metadata))
-        if judgement.verdict in {Verdict.SLOW_DOWN, Verdict.OVERLOADED} and judgement.wait is None:
+                return Classification(
+                    ErrorClass.QUOTA_EXHAUSTED, "429 free-models-per-day", _told(answer, metadata)
+                )
+        if (
+            classification.error_class in {ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED}
+            and classification.wait is None
+        ):
             wait = _told(answer, metadata)
-            return Judgement(judgement.verdict, judgement.reason, wait)
-        return judgement
+            return Classification(classification.error_class, classification.reason, wait)
+        return classification
 
-    def judge_event(self, error: str) -> Verdict:
+    def classify_event(self, error: str) -> ErrorClass:
         """Codes are HTTP statuses here; a 403 is about the prompt."""
-        return Verdict.CLIENT if error == "403" else super().judge_event(error)
+        return ErrorClass.CLIENT_ERROR if error == "403" else super().classify_event(error)
 
     def family(self, model: str) -> str:
         """The free variants share one limit, of an account; every other model has its own."""
@@ -89,17 +96,19 @@ class OpenRouter(Vendor):
         return read_windows(headers, now, _WINDOWS)
 
 
-def _judge_money(answer: Answer, judgement: Judgement, metadata: Mapping[str, object]) -> Judgement:
+def _judge_money(
+    answer: UpstreamResponse, classification: Classification, metadata: Mapping[str, object]
+) -> Classification:
     if metadata.get("reason") == "weight_exceeds_budget":
         # Smaller calls may still pass.
-        return Judgement(Verdict.SPENT, "402 larger than the budget")
+        return Classification(ErrorClass.QUOTA_EXHAUSTED, "402 larger than the budget")
     wait = retry_after(answer.headers)
     if metadata.get("limit_source") == _IN_FLIGHT or wait:
-        return Judgement(Verdict.SLOW_DOWN, "402 held for running calls", wait, True)
-    return judgement
+        return Classification(ErrorClass.RATE_LIMITED, "402 held for running calls", wait, True)
+    return classification
 
 
-def _told(answer: Answer, metadata: Mapping[str, object]) -> float | None:
+def _told(answer: UpstreamResponse, metadata: Mapping[str, object]) -> float | None:
     """The wait that stands in the error: as seconds, or in the headers that it repeats."""
     seconds = as_count(metadata.get("retry_after_seconds"))
     if seconds is not None:

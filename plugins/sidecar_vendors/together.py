@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from sidecar import (
-    Answer,
-    Judgement,
+    Classification,
+    ErrorClass,
     Quota,
     QuotaKind,
     Serving,
+    UpstreamResponse,
     Vendor,
-    Verdict,
+    classify_by_status,
     hookimpl,
-    judge_by_status,
 )
 from sidecar_vendors.common import CHAT, STORED, read_windows, window
 
@@ -39,12 +39,12 @@ class Together(Vendor):
         ),
     }
 
-    def judge(self, answer: Answer) -> Judgement:
+    def classify(self, answer: UpstreamResponse) -> Classification:
         """A 403 says that prompt and bound together exceed the model's context. Above the caller's
         rate the answer is 429; below it, when the vendor has no room, 503."""
         if answer.status == 403:
-            return Judgement(Verdict.CLIENT, "403 larger than the context")
-        return judge_by_status(answer, self.codes)
+            return Classification(ErrorClass.CLIENT_ERROR, "403 larger than the context")
+        return classify_by_status(answer, self.codes)
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
         """`x-ratelimit-*` for requests and `x-tokenlimit-*` for tokens, by the second, and for

@@ -9,18 +9,18 @@ from typing import ClassVar
 from msgspec import structs
 
 from sidecar import (
-    Answer,
+    Classification,
     Endpoint,
-    Judgement,
+    ErrorClass,
     Quota,
     QuotaKind,
     Serving,
+    UpstreamResponse,
     Usage,
     Vendor,
-    Verdict,
+    classify_by_status,
     error_text,
     hookimpl,
-    judge_by_status,
 )
 from sidecar_vendors.common import CHAT_AND_RESPONSES, STORED, read_windows, window
 
@@ -47,25 +47,31 @@ class XAI(Vendor):
         "openai": Serving(CHAT_AND_RESPONSES | STORED | {"images", "videos", "other"}),
     }
 
-    def judge(self, answer: Answer) -> Judgement:
+    def classify(self, answer: UpstreamResponse) -> Classification:
         """By the words of the error, which is a plain text here, and has no code."""
         text = error_text(answer.body)
         match answer.status:
             case 400 if "Incorrect API key" in text:
-                return Judgement(Verdict.CREDENTIAL, "400 incorrect key", whole_credential=True)
+                return Classification(
+                    ErrorClass.AUTH_FAILED, "400 incorrect key", whole_credential=True
+                )
             case 400 if "Model not found" in text:
-                return Judgement(Verdict.MISSING, "400 no such model")
+                return Classification(ErrorClass.MODEL_NOT_FOUND, "400 no such model")
             case (403 | 429) as status if _UNPAID.search(text):
-                return Judgement(Verdict.SPENT, f"{status} credits used up", whole_credential=True)
+                return Classification(
+                    ErrorClass.QUOTA_EXHAUSTED, f"{status} credits used up", whole_credential=True
+                )
             case 403 if "blocked" in text or "disabled" in text:
-                return Judgement(Verdict.CREDENTIAL, "403 blocked key", whole_credential=True)
-        return judge_by_status(answer)
+                return Classification(
+                    ErrorClass.AUTH_FAILED, "403 blocked key", whole_credential=True
+                )
+        return classify_by_status(answer)
 
     def family(self, model: str) -> str:
         """A model's aliases, by date or `latest`, are the same model."""
         return _ALIAS.sub("", model)
 
-    def normalise(self, usage: Usage, endpoint: Endpoint) -> Usage:
+    def normalize(self, usage: Usage, endpoint: Endpoint) -> Usage:
         """Chat counts reasoning beside the completion; elsewhere it is part of the output."""
         if endpoint.name != "chat" or usage.output_tokens is None or not usage.reasoning_tokens:
             return usage

@@ -8,14 +8,14 @@ from typing import ClassVar
 from msgspec import structs
 
 from sidecar import (
-    Answer,
-    Judgement,
+    Classification,
+    ErrorClass,
     Serving,
+    UpstreamResponse,
     Vendor,
-    Verdict,
+    classify_by_status,
     error_code,
     hookimpl,
-    judge_by_status,
 )
 from sidecar_vendors.common import CHAT, MESSAGES
 
@@ -37,38 +37,38 @@ class Zai(Vendor):
         "anthropic": Serving(MESSAGES, strip="/paas/v4", add="/anthropic"),
     }
     # docs.z.ai and docs.bigmodel.cn, pages "api-code".
-    codes: ClassVar[Mapping[str, Verdict]] = (
+    codes: ClassVar[Mapping[str, ErrorClass]] = (
         dict.fromkeys(
             ("1000", "1001", "1002", "1003", "1004",  # the key
              "1110", "1111", "1112", "1121"),  # the account: inactive, unknown, locked
-            Verdict.CREDENTIAL,
+            ErrorClass.AUTH_FAILED,
         )
         | dict.fromkeys(
             ("1113",  # arrears, sent as a 429
              "1304", "1311",  # the day's calls of one API, a model that is not on the plan
              "1308", "1309", "1310"),  # the plan's hours, its end, its week or month
-            Verdict.SPENT,
+            ErrorClass.QUOTA_EXHAUSTED,
         )
-        | {"1301": Verdict.CLIENT}  # what was asked is not allowed
-        | dict.fromkeys(("1211", "1220", "1221", "1222"), Verdict.MISSING)
-        | dict.fromkeys(("1302", "1303", "1313"), Verdict.SLOW_DOWN)
+        | {"1301": ErrorClass.CLIENT_ERROR}  # what was asked is not allowed
+        | dict.fromkeys(("1211", "1220", "1221", "1222"), ErrorClass.MODEL_NOT_FOUND)
+        | dict.fromkeys(("1302", "1303", "1313"), ErrorClass.RATE_LIMITED)
         | dict.fromkeys(
             ("500", "1120", "1200", "1230", "1234",  # its own failures
              "1305", "1312"),  # its own load
-            Verdict.OVERLOADED,
+            ErrorClass.OVERLOADED,
         )
     )  # fmt: skip
 
-    def judge(self, answer: Answer) -> Judgement:
+    def classify(self, answer: UpstreamResponse) -> Classification:
         """By the code, where there is one. Limits are a model's, but for money, plans and what is
         held against fair use; 434 is a missing permission."""
-        judgement = judge_by_status(answer, self.codes)
+        classification = classify_by_status(answer, self.codes)
         code = error_code(answer.body)
         if answer.status >= 400 and code in {*_OF_A_MODEL, _FAIR_USE}:
-            return structs.replace(judgement, whole_credential=code == _FAIR_USE)
-        if answer.status == 434 and judgement.verdict is Verdict.CLIENT:
-            return structs.replace(judgement, verdict=Verdict.MISSING)
-        return judgement
+            return structs.replace(classification, whole_credential=code == _FAIR_USE)
+        if answer.status == 434 and classification.error_class is ErrorClass.CLIENT_ERROR:
+            return structs.replace(classification, verdict=ErrorClass.MODEL_NOT_FOUND)
+        return classification
 
 
 @hookimpl

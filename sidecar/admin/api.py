@@ -16,26 +16,26 @@ import msgspec
 from aiohttp import web
 
 from sidecar.admin import changes, config_file, read, usage
-from sidecar.admin.context import Asked, Declined, Parts
-from sidecar.errors import Kind, Refusal, Refused
+from sidecar.admin.context import ApiError, ApiRequest, Parts
+from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.http import responses
 
-LONGEST_BODY = 256 * 1024
+MAX_BODY_BYTES = 256 * 1024
 """Bytes of an edit."""
-BODY_PATIENCE = 10.0
+BODY_TIMEOUT_SECONDS = 10.0
 
-Handler = Callable[[Parts, Asked], Awaitable[dict[str, Any]]]
+ApiHandler = Callable[[Parts, ApiRequest], Awaitable[dict[str, Any]]]
 
 
-class Route(NamedTuple):
+class ApiEndpoint(NamedTuple):
     """One order: how and where it is asked; `{}` stands for a name in the path."""
 
     method: str
     path: str
-    handler: Handler
+    handler: ApiHandler
 
 
-async def _reload(parts: Parts, _: Asked) -> dict[str, Any]:
+async def _reload(parts: Parts, _: ApiRequest) -> dict[str, Any]:
     loaded = await parts.configuration.reload()
     return {
         "accepted": loaded.accepted,
@@ -45,72 +45,72 @@ async def _reload(parts: Parts, _: Asked) -> dict[str, Any]:
     }
 
 
-async def _revoke(parts: Parts, asked: Asked) -> dict[str, Any]:
+async def _revoke(parts: Parts, asked: ApiRequest) -> dict[str, Any]:
     name = asked.names[0]
     why = f'key "{name}" was revoked'
-    return {"cut": parts.live.end(Refusal(Kind.KEY_DISABLED, why), key=name)}
+    return {"cut": parts.live.end(LocalReply(ErrorKind.KEY_DISABLED, why), key=name)}
 
 
-async def _flush(parts: Parts, _: Asked) -> dict[str, Any]:
+async def _flush(parts: Parts, _: ApiRequest) -> dict[str, Any]:
     await parts.callers.settle()  # a record may wait to hear who called
     return {"written": await parts.ledger.flush()}
 
 
-async def _pause(parts: Parts, asked: Asked) -> dict[str, Any]:
+async def _pause(parts: Parts, asked: ApiRequest) -> dict[str, Any]:
     kind, name = asked.names
     done = parts.steering.pause(kind, name, asked.by)
     parts.events.steered()
     return done
 
 
-async def _resume(parts: Parts, asked: Asked) -> dict[str, Any]:
+async def _resume(parts: Parts, asked: ApiRequest) -> dict[str, Any]:
     done = parts.steering.resume(*asked.names)
     parts.events.steered()
     return done
 
 
-async def _end(parts: Parts, asked: Asked) -> dict[str, Any]:
+async def _end(parts: Parts, asked: ApiRequest) -> dict[str, Any]:
     call = parts.live.get(asked.names[0])
     if call is None:
-        raise Refused(Kind.NOT_FOUND, "that call is over")
+        raise ProxyError(ErrorKind.NOT_FOUND, "that call is over")
     why = "this call was ended by hand, by whoever runs Sidecar"
-    call.end(Refusal(Kind.FORBIDDEN, why, final=True))
+    call.end(LocalReply(ErrorKind.FORBIDDEN, why, final=True))
     return {"ended": True}
 
 
 ROUTES = (
-    Route("GET", "status", read.status),
-    Route("GET", "keys", read.keys),
-    Route("GET", "times", read.key_times),
-    Route("GET", "key", read.key),
-    Route("POST", "keys/{}/revoke", _revoke),
-    Route("GET", "groups", read.groups),
-    Route("GET", "group", read.group),
-    Route("GET", "provider", read.provider),
-    Route("POST", "probe", read.probe),
-    Route("GET", "models", read.models),
-    Route("GET", "explain", read.explained),
-    Route("GET", "agents", read.agents),
-    Route("GET", "config", config_file.config),
-    Route("GET", "version", config_file.version),
-    Route("POST", "changes", changes.change),
-    Route("GET", "live", read.live),
-    Route("GET", "pause", read.pausing),
-    Route("GET", "usage", usage.used),
-    Route("GET", "usage/csv", usage.sheet),
-    Route("GET", "lately", usage.lately),
-    Route("GET", "calls", usage.calls),
-    Route("GET", "call", usage.call),
-    Route("POST", "calls/{}/end", _end),
-    Route("POST", "reload", _reload),
-    Route("POST", "flush", _flush),
-    Route("POST", "pause/{}/{}", _pause),
-    Route("POST", "resume/{}/{}", _resume),
+    ApiEndpoint("GET", "status", read.status),
+    ApiEndpoint("GET", "keys", read.keys),
+    ApiEndpoint("GET", "times", read.key_times),
+    ApiEndpoint("GET", "key", read.key),
+    ApiEndpoint("POST", "keys/{}/revoke", _revoke),
+    ApiEndpoint("GET", "groups", read.groups),
+    ApiEndpoint("GET", "group", read.group),
+    ApiEndpoint("GET", "provider", read.provider),
+    ApiEndpoint("POST", "probe", read.probe),
+    ApiEndpoint("GET", "models", read.models),
+    ApiEndpoint("GET", "explain", read.explained),
+    ApiEndpoint("GET", "agents", read.agents),
+    ApiEndpoint("GET", "config", config_file.config),
+    ApiEndpoint("GET", "version", config_file.version),
+    ApiEndpoint("POST", "changes", changes.change),
+    ApiEndpoint("GET", "live", read.live),
+    ApiEndpoint("GET", "pause", read.pausing),
+    ApiEndpoint("GET", "usage", usage.used),
+    ApiEndpoint("GET", "usage/csv", usage.sheet),
+    ApiEndpoint("GET", "lately", usage.lately),
+    ApiEndpoint("GET", "calls", usage.calls),
+    ApiEndpoint("GET", "call", usage.call),
+    ApiEndpoint("POST", "calls/{}/end", _end),
+    ApiEndpoint("POST", "reload", _reload),
+    ApiEndpoint("POST", "flush", _flush),
+    ApiEndpoint("POST", "pause/{}/{}", _pause),
+    ApiEndpoint("POST", "resume/{}/{}", _resume),
 )
 
 
-async def answer(parts: Parts, path: str, asked: Asked) -> web.Response:
-    """What the order at `path` (behind the prefix) comes to. Raises `Refused` or `Declined`."""
+async def answer(parts: Parts, path: str, asked: ApiRequest) -> web.Response:
+    """What the order at `path` (behind the prefix) comes to. Raises `ProxyError` or `ApiError`."""
     words = path.split("/")
     for route in ROUTES:
         names = _fit(route.path.split("/"), words)
@@ -119,22 +119,22 @@ async def answer(parts: Parts, path: str, asked: Asked) -> web.Response:
             asked = replace(asked, names=names, query=query_of(asked.request), body=body)
             body = msgspec.json.encode(await route.handler(parts, asked))
             return web.Response(body=body, content_type="application/json")
-    raise Refused(Kind.NOT_FOUND, f"there is no {asked.request.method} {path[:80]} here")
+    raise ProxyError(ErrorKind.NOT_FOUND, f"there is no {asked.request.method} {path[:80]} here")
 
 
 async def read_body(request: web.BaseRequest) -> bytes:
-    """The body, if it is of a bearable size and comes in time. Raises `Refused`."""
-    if (request.content_length or 0) > LONGEST_BODY:
-        raise Refused(Kind.TOO_LARGE, "this is too long for an edit")
+    """The body, if it is of a bearable size and comes in time. Raises `ProxyError`."""
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise ProxyError(ErrorKind.TOO_LARGE, "this is too long for an edit")
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_PATIENCE):
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
             async for piece in request.content.iter_any():
                 body += piece
-                if len(body) > LONGEST_BODY:
-                    raise Refused(Kind.TOO_LARGE, "this is too long for an edit")
+                if len(body) > MAX_BODY_BYTES:
+                    raise ProxyError(ErrorKind.TOO_LARGE, "this is too long for an edit")
     except TimeoutError:
-        raise Refused(Kind.BODY_TIMEOUT, "the body did not come in time") from None
+        raise ProxyError(ErrorKind.BODY_TIMEOUT, "the body did not come in time") from None
     return bytes(body)
 
 
@@ -158,8 +158,8 @@ def seen_by(request: web.BaseRequest) -> str | None:
     return request.headers.get("If-Match", "").strip().removeprefix("W/").strip('"') or None
 
 
-def declined(error: Declined | Refused) -> web.Response:
+def declined(error: ApiError | ProxyError) -> web.Response:
     """Either no as JSON."""
-    if isinstance(error, Declined):
+    if isinstance(error, ApiError):
         return error.answer()
-    return responses.plain(error.refusal)
+    return responses.plain(error.reply)

@@ -15,25 +15,25 @@ from typing import Any
 import msgspec
 
 from sidecar.admin.config_file import diff
-from sidecar.admin.context import Asked, Declined, Parts, find_key, on_disk
+from sidecar.admin.context import ApiError, ApiRequest, Parts, find_key, on_disk
 from sidecar.admin.edit_fields import Base, Made
 from sidecar.admin.edits import AnyEdit, Restore
-from sidecar.admin.introspect.dry_run import Supposed
+from sidecar.admin.introspect.dry_run import HypotheticalCall
 from sidecar.admin.introspect.explain import explain
 from sidecar.config.loader import difference
 from sidecar.config.manager import digest_of, understand
 from sidecar.config.model import Snapshot
 from sidecar.config.patterns import matches_any
-from sidecar.config.yaml.nodes import compose_once, paused
+from sidecar.config.yaml.nodes import compose_once, gc_paused
 from sidecar.errors import ConfigError, EditRefused, Problem
 from sidecar.files import replace_file
 
 log = logging.getLogger("sidecar.admin.console")
 
-MOST_MATCHES = 200
+MAX_MATCHES = 200
 
 
-class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RouteQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where would a call of this key for this model go, after the edit?"""
 
     key: str
@@ -45,10 +45,10 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     edit: AnyEdit
     preview: bool = False
-    question: Question | None = None
+    question: RouteQuestion | None = None
 
 
-async def change(parts: Parts, asked: Asked) -> dict[str, Any]:
+async def change(parts: Parts, asked: ApiRequest) -> dict[str, Any]:
     """Show an edit, or make it."""
     order = read_order(asked.body)
     if order.preview:
@@ -60,17 +60,17 @@ async def change(parts: Parts, asked: Asked) -> dict[str, Any]:
 
 
 def read_order(body: bytes) -> Order:
-    """The body as an order. Raises `Declined` (400)."""
+    """The body as an order. Raises `ApiError` (400)."""
     try:
         return msgspec.json.decode(body, type=Order)
     except msgspec.MsgspecError as error:
-        raise Declined(400, "bad_request", f"this is no edit: {error}") from None
+        raise ApiError(400, "bad_request", f"this is no edit: {error}") from None
 
 
 async def _base(parts: Parts, edit: AnyEdit, seen: str | None) -> Base:
     """The file as it is now, if it is the one that the caller has seen."""
     if seen is None:
-        raise Declined(428, "if_match_missing", "say which file you have seen: If-Match: DIGEST")
+        raise ApiError(428, "if_match_missing", "say which file you have seen: If-Match: DIGEST")
     configuration = parts.configuration
     text = on_disk(parts)
     if digest_of(text) != configuration.standing.digest:
@@ -78,14 +78,14 @@ async def _base(parts: Parts, edit: AnyEdit, seen: str | None) -> Base:
         text = on_disk(parts)
     found, standing = digest_of(text), configuration.standing
     if found != standing.digest and not isinstance(edit, Restore):
-        raise Declined(
+        raise ApiError(
             409,
             "file_refused",
             "the file has mistakes and is not in force; mend it, or go back to an older version",
             problems=list(standing.problems),
         )
     if found != seen:
-        raise Declined(
+        raise ApiError(
             412,
             "file_changed",
             "the file was changed meanwhile; nothing was written",
@@ -123,7 +123,7 @@ async def _shown(parts: Parts, order: Order, base: Base) -> dict[str, Any]:
     shown["difference"] = await asyncio.to_thread(difference, base.snapshot, meant)
     if order.question is not None:
         # By the routes alone: what is used now was used under the file of now.
-        call = Supposed(find_key(meant, order.question.key), order.question.model)
+        call = HypotheticalCall(find_key(meant, order.question.key), order.question.model)
         shown["question"] = explain(call, parts.registry.dialects, parts.usable)
         shown["matches"] = _matches(parts, meant, order.question.key)
     return shown
@@ -132,7 +132,7 @@ async def _shown(parts: Parts, order: Order, base: Base) -> dict[str, Any]:
 async def _made(parts: Parts, edit: AnyEdit, base: Base) -> dict[str, Any]:
     made, meant = await asyncio.to_thread(_tried, parts, edit, base)
     if isinstance(meant, ConfigError):
-        raise Declined(
+        raise ApiError(
             422,
             "refused",
             "the file would not be right with this; nothing was written",
@@ -145,11 +145,11 @@ async def _made(parts: Parts, edit: AnyEdit, base: Base) -> dict[str, Any]:
             file = parts.configuration.file
             await asyncio.to_thread(replace_file, file, base.text, made.text)
         except EditRefused as error:
-            raise Declined(409, "not_written", str(error)) from None
+            raise ApiError(409, "not_written", str(error)) from None
     loaded = await parts.configuration.reload(made.text, meant)
     standing = parts.configuration.standing
     if standing.digest != meant.digest:
-        raise Declined(
+        raise ApiError(
             409,
             "not_in_force",
             "the file is written, but it was changed again before it came into force",
@@ -173,14 +173,14 @@ def _way_back(base: Base, made: Made, before: Sequence[Any]) -> int | None:
     return next((each.number for each in before if each.digest == digest), None)
 
 
-@paused()
+@gc_paused()
 @compose_once()
 def _tried(parts: Parts, edit: AnyEdit, base: Base) -> tuple[Made, Snapshot | ConfigError]:
     """The edit made, and what the file means then, or why it would not be right."""
     try:
         made = edit.made(base)
     except EditRefused as error:
-        raise Declined(422, "refused", str(error)) from None
+        raise ApiError(422, "refused", str(error)) from None
     try:
         return made, understand(made.text, parts.configuration.file, parts.registry)
     except ConfigError as error:
@@ -199,7 +199,7 @@ def _matches(parts: Parts, snapshot: Snapshot, name: str) -> list[list[str]]:
             for each in names
             if matches_any(key.models, each) and matches_any(route.models, each)
         ]
-        found.append(fitting[:MOST_MATCHES])
+        found.append(fitting[:MAX_MATCHES])
     return found
 
 

@@ -6,21 +6,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from sidecar.config.credentials import Vault
-from sidecar.config.manager import Configuration
+from sidecar.config.manager import ConfigManager
 from sidecar.config.model import Urgency
 from sidecar.http.body_memory import BodyMemory
 from sidecar.metrics.metrics import Metrics
 from sidecar.plugin_api.manager import Registry
-from sidecar.scheduling.limiter import RetryBudget, Unit
-from sidecar.scheduling.pauses import in_words
+from sidecar.scheduling.limiter import LimitUnit, RetryBudget
+from sidecar.scheduling.pauses import describe_target
 from sidecar.scheduling.scheduler import Scheduler
-from sidecar.scheduling.vendor_quota import Bucket, per
+from sidecar.scheduling.vendor_quota import VendorQuota, quota_name
 
 Figures = Iterator[tuple[tuple[str, ...], float]]
 
 
 def read_parts(
-    metrics: Metrics, configuration: Configuration, vault: Vault, registry: Registry
+    metrics: Metrics, configuration: ConfigManager, vault: Vault, registry: Registry
 ) -> None:
     """Have the metrics ask the configuration and the plugins."""
 
@@ -55,20 +55,22 @@ def read_scheduler(metrics: Metrics, scheduler: Scheduler, retries: RetryBudget)
     metrics.read("sidecar_calls_waiting", lambda: _waiting(scheduler))
     metrics.read("sidecar_leases_granted_total", lambda: iter([((), scheduler.granted)]))
     metrics.read("sidecar_lease_waits_total", lambda: _by_kind(scheduler.waits))
-    metrics.read("sidecar_lease_refusals_total", lambda: _by_kind(scheduler.refusals))
+    metrics.read("sidecar_lease_refusals_total", lambda: _by_kind(scheduler.rejections))
     metrics.read("sidecar_limit_used_ratio", lambda: _ratios(scheduler))
     metrics.read(
         "sidecar_vendor_quota_left",
-        lambda: ((names, max(0.0, b.left(now))) for names, b, now in _buckets(scheduler)),
+        lambda: ((names, max(0.0, b.remaining(now))) for names, b, now in _buckets(scheduler)),
     )
     metrics.read(
         "sidecar_vendor_quota_limit",
         lambda: ((names, b.limit) for names, b, _ in _buckets(scheduler)),
     )
     metrics.read("sidecar_cooldown_seconds", lambda: _cooldowns(scheduler))
-    metrics.read("sidecar_paused", lambda: (((in_words(h.held),), 1.0) for h in scheduler.holds))
-    metrics.read("sidecar_network_up", lambda: iter([((), not scheduler.network.gone)]))
-    metrics.read("sidecar_retry_budget_left", lambda: iter([((), retries.left)]))
+    metrics.read(
+        "sidecar_paused", lambda: (((describe_target(h.target),), 1.0) for h in scheduler.pauses)
+    )
+    metrics.read("sidecar_network_up", lambda: iter([((), not scheduler.network.is_offline)]))
+    metrics.read("sidecar_retry_budget_left", lambda: iter([((), retries.remaining)]))
 
 
 def _waiting(scheduler: Scheduler) -> Figures:
@@ -83,25 +85,25 @@ def _by_kind(counts: Counter[str]) -> Figures:
 def _ratios(scheduler: Scheduler) -> Figures:
     now = scheduler.now()
     for name, window in scheduler.limits:
-        window.slide(now)
+        window.advance(now)
         # Of a budget what was spent: what is only reserved comes back.
-        used = window.settled if window.unit is Unit.MONEY else window.used
+        used = window.settled if window.unit is LimitUnit.MONEY else window.used
         ratio = 1.0 if window.limit <= 0 else used / window.limit
         yield (window.scope, window.kind, name[-1]), max(0.0, ratio)
 
 
-def _buckets(scheduler: Scheduler) -> Iterator[tuple[tuple[str, ...], Bucket, float]]:
+def _buckets(scheduler: Scheduler) -> Iterator[tuple[tuple[str, ...], VendorQuota, float]]:
     now = scheduler.now()
-    for account in scheduler.accounts:
-        for limit, bucket in account.buckets.items():
-            if bucket.known(now):
-                names = (account.provider, account.credential, account.family, per(*limit))
+    for account in scheduler.upstreams:
+        for limit, bucket in account.quotas.items():
+            if bucket.is_known(now):
+                names = (account.provider, account.credential, account.family, quota_name(*limit))
                 yield names, bucket, now
 
 
 def _cooldowns(scheduler: Scheduler) -> Figures:
     now = scheduler.now()
-    for account in scheduler.accounts:
-        if account.cooldown.cooling:
+    for account in scheduler.upstreams:
+        if account.cooldown.is_active:
             names = (account.provider, account.credential, account.family)
             yield names, max(0.0, account.cooldown.until - now)

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
-from sidecar.admin.context import Asked, Declined, Parts, on_disk
+from sidecar.admin.context import ApiError, ApiRequest, Parts, on_disk
 from sidecar.config.history import Version
 from sidecar.config.manager import digest_of
-from sidecar.config.status import Reload
+from sidecar.config.status import ReloadEvent
 from sidecar.config.yaml.redact import masked
 
 AROUND = 2
@@ -104,7 +104,7 @@ def _once(lines: list[str]) -> dict[str, int]:
 _PLACE = re.compile(r":(\d+):(\d+): (.*)", re.DOTALL)
 
 
-async def config(parts: Parts, _: Asked) -> dict[str, Any]:
+async def config(parts: Parts, _: ApiRequest) -> dict[str, Any]:
     """The file of now, whether it is in force, and how it came to be so."""
     standing = parts.configuration.standing
     text = on_disk(parts)
@@ -124,13 +124,13 @@ async def config(parts: Parts, _: Asked) -> dict[str, Any]:
     }
 
 
-async def version(parts: Parts, asked: Asked) -> dict[str, Any]:
+async def version(parts: Parts, asked: ApiRequest) -> dict[str, Any]:
     """An older version, and how it differs from the file of now."""
     wanted = asked.query.get("number", "")
     number = int(wanted) if wanted.isdecimal() else 0
     text = await asyncio.to_thread(parts.configuration.versions.text, number)
     if text is None:
-        raise Declined(404, "not_found", "that version is not kept any more")
+        raise ApiError(404, "not_found", "that version is not kept any more")
     return {"number": number, "text": masked(text.decode("utf-8", "replace")),
             "diff": await asyncio.to_thread(diff, text, on_disk(parts))}  # fmt: skip
 
@@ -148,7 +148,7 @@ def _in_short(problem: str) -> str:
     return f"line {found['line']}: {found['text']}" if found["line"] else problem
 
 
-def _look(one: Reload) -> dict[str, Any]:
+def _look(one: ReloadEvent) -> dict[str, Any]:
     return {
         "at": one.at,
         "accepted": one.accepted,

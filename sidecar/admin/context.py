@@ -12,19 +12,19 @@ from aiohttp import web
 
 from sidecar.admin.console.events import Events
 from sidecar.admin.console.sessions import Sessions
-from sidecar.admin.introspect.dry_run import Outlook
-from sidecar.admin.introspect.pauses import Steering
+from sidecar.admin.introspect.dry_run import Forecaster
+from sidecar.admin.introspect.pauses import PauseControl
 from sidecar.callers import Callers
 from sidecar.config.credentials import Vault
-from sidecar.config.manager import Configuration, read_file
+from sidecar.config.manager import ConfigManager, read_file
 from sidecar.config.model import Group, Key, Provider, Snapshot
-from sidecar.errors import ConfigError, Kind, Refused, SidecarError
+from sidecar.errors import ConfigError, ErrorKind, ProxyError, SidecarError
 from sidecar.ledger.ledger import Ledger
 from sidecar.plugin_api.manager import Registry
 from sidecar.pricing.prices import Prices
 from sidecar.proxy.in_flight import LiveCalls
 from sidecar.routing import candidates
-from sidecar.routing.model_list import Catalog
+from sidecar.routing.model_list import ModelList
 from sidecar.scheduling.pauses import CONSOLE
 from sidecar.scheduling.scheduler import Scheduler
 
@@ -35,16 +35,16 @@ class Parts:
     `addresses` is where it
     listens, `state` the directory that its books lie in."""
 
-    configuration: Configuration
+    configuration: ConfigManager
     vault: Vault
     registry: Registry
     ledger: Ledger
     prices: Prices
     live: LiveCalls
     callers: Callers
-    outlook: Outlook
-    steering: Steering
-    catalog: Catalog
+    outlook: Forecaster
+    steering: PauseControl
+    catalog: ModelList
     usable: candidates.Usable
     sessions: Sessions
     events: Events
@@ -66,7 +66,7 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ApiRequest:
     """One request to the API: what stood in the path's gaps, the query, the body, the digest of the
     file that the caller has seen, and from where it is asked."""
 
@@ -78,7 +78,7 @@ class Asked:
     by: str = CONSOLE
 
 
-class Declined(SidecarError):
+class ApiError(SidecarError):
     """The API says no: a status, one word for programs, a sentence, and what helps to go on."""
 
     def __init__(self, status: int, code: str, message: str, **details: Any) -> None:
@@ -94,26 +94,26 @@ class Declined(SidecarError):
 
 
 def find_key(snapshot: Snapshot, name: str) -> Key:
-    """The key of that name. Raises `Refused` (404)."""
+    """The key of that name. Raises `ProxyError` (404)."""
     key = snapshot.keys.get(name)
     if key is None:
-        raise Refused(Kind.NOT_FOUND, f'there is no key "{name[:80]}"')
+        raise ProxyError(ErrorKind.NOT_FOUND, f'there is no key "{name[:80]}"')
     return key
 
 
 def find_group(snapshot: Snapshot, name: str) -> Group:
-    """The group of that name. Raises `Refused` (404)."""
+    """The group of that name. Raises `ProxyError` (404)."""
     group = snapshot.groups.get(name)
     if group is None:
-        raise Refused(Kind.NOT_FOUND, f'there is no group "{name[:80]}"')
+        raise ProxyError(ErrorKind.NOT_FOUND, f'there is no group "{name[:80]}"')
     return group
 
 
 def find_provider(snapshot: Snapshot, name: str) -> Provider:
-    """The provider of that name. Raises `Refused` (404)."""
+    """The provider of that name. Raises `ProxyError` (404)."""
     provider = snapshot.providers.get(name)
     if provider is None:
-        raise Refused(Kind.NOT_FOUND, f'there is no provider "{name[:80]}"')
+        raise ProxyError(ErrorKind.NOT_FOUND, f'there is no provider "{name[:80]}"')
     return provider
 
 

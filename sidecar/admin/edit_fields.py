@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from sidecar import humanize
-from sidecar.config.editor import Draft, Path, operations
+from sidecar.config.editor import Draft, FieldPath, operations
 from sidecar.config.history import Versions
 from sidecar.config.model import Snapshot
 from sidecar.config.schema import fields as declared
@@ -41,7 +41,7 @@ class Made:
     secret: str | None = None
 
 
-def edited(base: Base, path: Path, fields: Fields, known: frozenset[str] | None) -> bytes:
+def edited(base: Base, path: FieldPath, fields: Fields, known: frozenset[str] | None) -> bytes:
     """The text with these fields of what stands at `path` set or, where null, taken away; `known`
     are the ones there may be. Only what differs from what is written is touched."""
     draft = Draft(base.text)

@@ -21,7 +21,8 @@ class Edit(msgspec.Struct, tag_field="do", tag=True, forbid_unknown_fields=True)
     name: str
 
     def made(self, base: Base) -> Made:
-        """The new text. Raises `EditRefused`, or `Refused` when there is nothing of that name."""
+        """The new text. Raises `EditRefused`, or `ProxyError` when there is nothing of that
+        name."""
         raise NotImplementedError
 
 
@@ -101,7 +102,7 @@ class SetRoutes(Edit, tag="set_routes"):
     """The list of routes of a key or, with `of: group`, of a group. Null: a key follows its group
     again."""
 
-    routes: list[RouteEntry] | None
+    routes: list[RouteEdit] | None
     of: str = "key"
 
     def made(self, base: Base) -> Made:
@@ -192,7 +193,7 @@ AnyEdit: TypeAlias = (
 )  # fmt: skip
 
 
-class RouteEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RouteEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One row of the editor. `beside` puts it into the same place as the row above: both are then
     tried in turn, by their weights."""
 
@@ -208,7 +209,7 @@ class RouteEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     beside: bool = False
 
 
-def as_written(entries: Sequence[RouteEntry], of_group: Value | None = None) -> list[Value]:
+def as_written(entries: Sequence[RouteEdit], of_group: Value | None = None) -> list[Value]:
     """The list as the file has it: names alone where an entry says no more.
 
     The order is the rows'. It is written as numbers where rows stand beside each other, and where
@@ -228,7 +229,7 @@ def as_written(entries: Sequence[RouteEntry], of_group: Value | None = None) -> 
     return found
 
 
-def _options(entry: RouteEntry) -> dict[str, Value]:
+def _options(entry: RouteEdit) -> dict[str, Value]:
     options: dict[str, Value] = {} if entry.enabled else {"enabled": False}
     if entry.models:
         options["models"] = entry.models[0] if len(entry.models) == 1 else list(entry.models)

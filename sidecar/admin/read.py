@@ -14,21 +14,21 @@ from sidecar import __version__
 from sidecar.admin import views
 from sidecar.admin import views as health
 from sidecar.admin.agent_setup import AGENTS, PROXY_NOTE, agent_lines, key_variable
-from sidecar.admin.context import Asked, Parts, find_group, find_key, find_provider
+from sidecar.admin.context import ApiRequest, Parts, find_group, find_key, find_provider
 from sidecar.admin.introspect.dry_run import supposed
 from sidecar.admin.introspect.explain import explain
-from sidecar.config.editor import Path, all_written
+from sidecar.config.editor import FieldPath, all_written
 from sidecar.config.model import Group, Key, Provider
 from sidecar.config.yaml.writer import Value
-from sidecar.http.listeners import from_here
+from sidecar.http.listeners import local_url
 
-AT_ONCE = 100
+PARSE_SLICE = 100
 """Keys that are made into rows before anything else may run."""
 KEY_VARIABLE = key_variable("SIDECAR_KEY")
 """What stands for a key in an agent's lines."""
 
 
-async def status(parts: Parts, _: Asked) -> views.View:
+async def status(parts: Parts, _: ApiRequest) -> views.View:
     """What is served where, and how the configuration stands."""
     standing = parts.configuration.standing
     snapshot = parts.snapshot
@@ -66,25 +66,25 @@ async def status(parts: Parts, _: Asked) -> views.View:
     }
 
 
-async def keys(parts: Parts, _: Asked) -> views.View:
+async def keys(parts: Parts, _: ApiRequest) -> views.View:
     """Every key, in the order of the file."""
     now = parts.wall()
     snapshot = parts.snapshot
     rows = []
     for count, one in enumerate(snapshot.keys.values()):
-        if count % AT_ONCE == 0:
+        if count % PARSE_SLICE == 0:
             await asyncio.sleep(0)  # calls go on between two handfuls
         rows.append(_key(parts, one, now))
     return {"digest": snapshot.digest, "keys": rows}
 
 
-async def key_times(parts: Parts, _: Asked) -> views.View:
+async def key_times(parts: Parts, _: ApiRequest) -> views.View:
     """When each key was seen, used and refused."""
     times = {name: parts.ledger.times(name) for name in parts.snapshot.keys}
     return {"keys": {name: views.times_view(each) for name, each in times.items()}}
 
 
-async def key(parts: Parts, asked: Asked) -> views.View:
+async def key(parts: Parts, asked: ApiRequest) -> views.View:
     """One key: what is in force, what the file says of it, and its routes ready for editing."""
     snapshot = parts.snapshot
     one = find_key(snapshot, asked.query.get("name", ""))
@@ -103,7 +103,7 @@ async def key(parts: Parts, asked: Asked) -> views.View:
     }
 
 
-async def groups(parts: Parts, _: Asked) -> views.View:
+async def groups(parts: Parts, _: ApiRequest) -> views.View:
     """Every group and provider, and the vendors that a new one may have."""
     snapshot = parts.snapshot
     uses, holders = health.uses(parts.scheduler), views.keys_by_group(snapshot)
@@ -126,7 +126,7 @@ async def groups(parts: Parts, _: Asked) -> views.View:
     }
 
 
-async def group(parts: Parts, asked: Asked) -> views.View:
+async def group(parts: Parts, asked: ApiRequest) -> views.View:
     """One group: what is in force, what the file says of it, and its routes ready for editing."""
     snapshot = parts.snapshot
     one = find_group(snapshot, asked.query.get("name", ""))
@@ -141,7 +141,7 @@ async def group(parts: Parts, asked: Asked) -> views.View:
     }
 
 
-async def provider(parts: Parts, asked: Asked) -> views.View:
+async def provider(parts: Parts, asked: ApiRequest) -> views.View:
     """One provider, and what the file says of it."""
     snapshot = parts.snapshot
     one = find_provider(snapshot, asked.query.get("name", ""))
@@ -153,7 +153,7 @@ async def provider(parts: Parts, asked: Asked) -> views.View:
     }
 
 
-async def probe(parts: Parts, asked: Asked) -> views.View:
+async def probe(parts: Parts, asked: ApiRequest) -> views.View:
     """Ask a provider for its models, now."""
     found = await parts.catalog.probe(find_provider(parts.snapshot, asked.query.get("name", "")))
     return {
@@ -164,7 +164,7 @@ async def probe(parts: Parts, asked: Asked) -> views.View:
     }
 
 
-async def pausing(parts: Parts, _: Asked) -> views.View:
+async def pausing(parts: Parts, _: ApiRequest) -> views.View:
     """The names of all that can be paused, by its kind, and what is."""
     snapshot = parts.snapshot
     names = {
@@ -175,7 +175,7 @@ async def pausing(parts: Parts, _: Asked) -> views.View:
     return {"names": names, "holds": parts.outlook.board.standing()["holds"]}
 
 
-async def models(parts: Parts, asked: Asked) -> views.View:
+async def models(parts: Parts, asked: ApiRequest) -> views.View:
     """Every model that a key may use, and which keys; of one key, with `?key=`."""
     snapshot = parts.snapshot
     name = asked.query.get("key")
@@ -189,21 +189,21 @@ async def models(parts: Parts, asked: Asked) -> views.View:
     return {"models": [{"id": model, "keys": list(who)} for model, who in found.items()]}
 
 
-async def explained(parts: Parts, asked: Asked) -> views.View:
+async def explained(parts: Parts, asked: ApiRequest) -> views.View:
     """What would become of a call of `?key=` for `?model=`, now."""
     one = find_key(parts.snapshot, asked.query.get("key", ""))
     call = supposed(one, asked.query)
     return explain(call, parts.registry.dialects, parts.usable, parts.outlook)
 
 
-async def live(parts: Parts, _: Asked) -> views.View:
+async def live(parts: Parts, _: ApiRequest) -> views.View:
     """What runs, what waits and behind what, what is used and what is shut."""
     return parts.outlook.board.show()
 
 
-async def agents(parts: Parts, asked: Asked) -> views.View:
+async def agents(parts: Parts, asked: ApiRequest) -> views.View:
     """The lines that point each agent or SDK here, those for the vendor's own dialect first."""
-    base = from_here(str(parts.addresses["listen"][0]))
+    base = local_url(str(parts.addresses["listen"][0]))
     vendor = parts.registry.vendors.get(asked.query.get("vendor", ""))
     dialects = [] if vendor is None else list(vendor.dialects)
     fitting = [each for name in dialects for each in AGENTS.values() if each.dialect == name]
@@ -256,13 +256,13 @@ def _fitting(parts: Parts, vendor: str) -> list[dict[str, Any]]:
     ]
 
 
-async def _written(parts: Parts, *paths: Path) -> list[dict[str, Any]]:
+async def _written(parts: Parts, *paths: FieldPath) -> list[dict[str, Any]]:
     """What the file says of each, as far as it says anything."""
     found = await asyncio.to_thread(_all_written, parts.configuration.text, *paths)
     return [dict(each) if isinstance(each, dict) else {} for each in found]
 
 
 @lru_cache(maxsize=4)
-def _all_written(text: bytes, *paths: Path) -> list[Value | None]:
+def _all_written(text: bytes, *paths: FieldPath) -> list[Value | None]:
     """A page that is open asks every few seconds, and a large file takes long to read."""
     return all_written(text, *paths)

@@ -15,10 +15,10 @@ from aiohttp import web
 
 from sidecar.admin.console.front import Console
 from sidecar.config.credentials import Vault
-from sidecar.config.manager import Configuration
-from sidecar.errors import Kind, Refused
+from sidecar.config.manager import ConfigManager
+from sidecar.errors import ErrorKind, ProxyError
 from sidecar.http import responses
-from sidecar.http.request_guard import Door
+from sidecar.http.request_guard import RequestGuard
 from sidecar.metrics.metrics import CONTENT_TYPE, Metrics
 
 API = "/api/"
@@ -33,11 +33,11 @@ class Admin:
     """The handlers of the admin listener and of the unix socket."""
 
     console: Console
-    configuration: Configuration
+    configuration: ConfigManager
     vault: Vault
     metrics: Metrics
     draining: Callable[[], bool]
-    door: Door
+    door: RequestGuard
 
     async def over_tcp(self, request: web.BaseRequest) -> web.StreamResponse:
         """Figures, health, and the console."""
@@ -47,8 +47,8 @@ class Admin:
         try:
             self.door.check(request.method, request.raw_path, request.headers)
             return await self._open(request, path)
-        except Refused as refused:
-            return responses.plain(refused.refusal)
+        except ProxyError as refused:
+            return responses.plain(refused.reply)
 
     async def over_socket(self, request: web.BaseRequest) -> web.StreamResponse:
         """Figures, health, and the API."""
@@ -57,8 +57,8 @@ class Admin:
             return await self.console.over_socket(request, path.removeprefix(API))
         try:
             return await self._open(request, path)
-        except Refused as refused:
-            return responses.plain(refused.refusal)
+        except ProxyError as refused:
+            return responses.plain(refused.reply)
 
     async def _open(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         routes: dict[str, Answer] = {
@@ -68,9 +68,11 @@ class Admin:
         }
         answer = routes.get(path)
         if answer is None:
-            raise Refused(Kind.NOT_FOUND, f"there is no {path[:80]} here; try {', '.join(routes)}")
+            raise ProxyError(
+                ErrorKind.NOT_FOUND, f"there is no {path[:80]} here; try {', '.join(routes)}"
+            )
         if request.method not in {"GET", "HEAD"}:
-            raise Refused(Kind.METHOD_NOT_ALLOWED, f"{path} is read with GET")
+            raise ProxyError(ErrorKind.METHOD_NOT_ALLOWED, f"{path} is read with GET")
         return await answer(request)
 
     async def _metrics(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -80,7 +82,9 @@ class Admin:
             sent = request.headers.get("Authorization", "")
             wanted = "" if secret is None else f"Bearer {secret.reveal()}"
             if not wanted or not hmac.compare_digest(sent.encode(), wanted.encode()):
-                raise Refused(Kind.INVALID_KEY, "/metrics needs the token of server.metrics_token")
+                raise ProxyError(
+                    ErrorKind.INVALID_KEY, "/metrics needs the token of server.metrics_token"
+                )
         body = await self.metrics.render(from_zero=SCRAPES in request.headers)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
@@ -90,5 +94,5 @@ class Admin:
 
     async def _readyz(self, _: web.BaseRequest) -> web.StreamResponse:
         if self.draining():
-            raise Refused(Kind.DRAINING, "shutting down")
+            raise ProxyError(ErrorKind.DRAINING, "shutting down")
         return web.json_response({"status": "ready"})

@@ -15,26 +15,33 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sidecar.admin.context import Asked, Declined, Parts
+from sidecar.admin.context import ApiError, ApiRequest, Parts
 from sidecar.admin.introspect.limit_views import limit_view
-from sidecar.ledger.reader import NoBooks, open_to_read
+from sidecar.ledger.reader import NoLedger, open_to_read
 from sidecar.ledger.reports.activity import programs, recent, recent_days, today
 from sidecar.ledger.reports.export import as_csv, columns, figures, row
 from sidecar.ledger.reports.sums import Sums, total
-from sidecar.ledger.reports.trace import latest, tell, trail
-from sidecar.ledger.reports.usage import Days, Dimension, Question, kept_since, usage, usage_by_day
+from sidecar.ledger.reports.trace import describe_call, latest, trace_of
+from sidecar.ledger.reports.usage import (
+    Days,
+    Dimension,
+    UsageQuery,
+    kept_since,
+    usage,
+    usage_by_day,
+)
 
 View = dict[str, Any]
 T = TypeVar("T")
-LATEST = 30
+LATEST_CALLS = 30
 """Calls of late that are listed."""
-MOST_DAYS = 366
-MOST_LINES = 500
+MAX_DAYS = 366
+MAX_ROWS = 500
 """Lines of usage that a page is told of one by one; a CSV file has all."""
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9-]")
 
 
-async def used(parts: Parts, asked: Asked) -> View:
+async def used(parts: Parts, asked: ApiRequest) -> View:
     """What was used in the last `?days=`, apart `?by=` a dimension, and narrowed to `?key=` and so
     on; and the budgets as they stand."""
     question, days = _question(asked)
@@ -42,7 +49,7 @@ async def used(parts: Parts, asked: Asked) -> View:
     return found | {"by": str(question.by[0]), "budgets": _budgets(parts)}
 
 
-async def sheet(parts: Parts, asked: Asked) -> View:
+async def sheet(parts: Parts, asked: ApiRequest) -> View:
     """The same as a CSV file, by day too, with all of its lines."""
     question, days = _question(asked)
     by = tuple(dict.fromkeys((Dimension.DAY, *question.by)))
@@ -55,7 +62,7 @@ async def sheet(parts: Parts, asked: Asked) -> View:
     return {"name": f"{name}.csv", "csv": await _read(parts, read)}
 
 
-async def lately(parts: Parts, _: Asked) -> View:
+async def lately(parts: Parts, _: ApiRequest) -> View:
     """What each key did in the last days, the oldest day first; today's use that is far above its
     habit; programs that are new to it. Keys that did nothing are left out."""
 
@@ -78,21 +85,21 @@ async def lately(parts: Parts, _: Asked) -> View:
     return await _read(parts, read) | {"spikes": spikes}
 
 
-async def calls(parts: Parts, _: Asked) -> View:
+async def calls(parts: Parts, _: ApiRequest) -> View:
     """The calls that began last, the very last first."""
-    rows = await _read(parts, lambda books: latest(books, LATEST))
+    rows = await _read(parts, lambda books: latest(books, LATEST_CALLS))
     return {"calls": [each | {"cost_usd": _float(each["cost_usd"])} for each in rows]}
 
 
-async def call(parts: Parts, asked: Asked) -> View:
+async def call(parts: Parts, asked: ApiRequest) -> View:
     """The story of one call, line by line; `began` is seconds since the epoch."""
     name = asked.query.get("id", "")
-    story = await _read(parts, lambda books: trail(books, name))
+    story = await _read(parts, lambda books: trace_of(books, name))
     if story is None:
         why = "it is not on the books: it may still be running, or be older than what is kept"
-        raise Declined(404, "not_found", why)
+        raise ApiError(404, "not_found", why)
     began = datetime.fromisoformat(story["started"]).timestamp()
-    return {"began": began, "lines": list(tell(story))}
+    return {"began": began, "lines": list(describe_call(story))}
 
 
 def sums_view(sums: Sums) -> View:
@@ -108,7 +115,7 @@ def sums_view(sums: Sums) -> View:
     }
 
 
-def _used(books: sqlite3.Connection, question: Question, days: int, now: float) -> View:
+def _used(books: sqlite3.Connection, question: UsageQuery, days: int, now: float) -> View:
     window = _window(books, days, now)
     assert window.first is not None  # noqa: S101 - it was made so
     asked = replace(question, window=window)
@@ -122,8 +129,8 @@ def _used(books: sqlite3.Connection, question: Question, days: int, now: float) 
         "days": [each.isoformat() for each in dates],
         "daily": [sums_view(each) for each in daily],
         "total": sums_view(whole),
-        "lines": [{"name": name} | sums_view(sums) for name, sums in lines[:MOST_LINES]],
-        "left_out": max(0, len(lines) - MOST_LINES),
+        "lines": [{"name": name} | sums_view(sums) for name, sums in lines[:MAX_ROWS]],
+        "left_out": max(0, len(lines) - MAX_ROWS),
         "kept_since": kept_since(books, asked),
     }
 
@@ -152,16 +159,16 @@ def _window(books: sqlite3.Connection, days: int, now: float) -> Days:
     return Days(last - timedelta(days - 1), last)
 
 
-def _question(asked: Asked) -> tuple[Question, int]:
-    """What the query asks, and for how many days. Raises `Declined` (400)."""
+def _question(asked: ApiRequest) -> tuple[UsageQuery, int]:
+    """What the query asks, and for how many days. Raises `ApiError` (400)."""
     query = asked.query
     by, days = query.get("by", "key"), query.get("days", "7")
     if by not in list(Dimension):
-        raise Declined(400, "bad_request", f"by is one of {', '.join(Dimension)}")
-    if not (days.isdecimal() and len(days) < 4 and 1 <= int(days) <= MOST_DAYS):
-        raise Declined(400, "bad_request", f"days is a number from 1 to {MOST_DAYS}")
+        raise ApiError(400, "bad_request", f"by is one of {', '.join(Dimension)}")
+    if not (days.isdecimal() and len(days) < 4 and 1 <= int(days) <= MAX_DAYS):
+        raise ApiError(400, "bad_request", f"days is a number from 1 to {MAX_DAYS}")
     where = {each: (query[each],) for each in Dimension if each in query}
-    return Question((Dimension(by),), where=where), int(days)
+    return UsageQuery((Dimension(by),), where=where), int(days)
 
 
 def _budgets(parts: Parts) -> list[View]:
@@ -179,12 +186,12 @@ def _float(amount: Any) -> float | None:
 
 
 async def _read(parts: Parts, work: Callable[[sqlite3.Connection], T]) -> T:
-    """What `work` makes of the books as they are now. Raises `Declined` (503)."""
+    """What `work` makes of the books as they are now. Raises `ApiError` (503)."""
     await parts.ledger.flush()
     try:
         return await asyncio.to_thread(_with_books, parts.state, work)
-    except NoBooks as error:
-        raise Declined(503, "no_books", str(error)) from None
+    except NoLedger as error:
+        raise ApiError(503, "no_books", str(error)) from None
 
 
 def _with_books(state: Path, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -12,10 +12,10 @@ from sidecar.config.loader import dump
 from sidecar.config.model import Group, Key, Provider, Route, Snapshot, status_of
 from sidecar.config.yaml.writer import Value
 from sidecar.records import KeyTimes
-from sidecar.routing.candidates import offered
-from sidecar.scheduling.pauses import EVERYTHING, Held, in_words
+from sidecar.routing.candidates import offered_models
+from sidecar.scheduling.pauses import EVERYTHING, PauseTarget, describe_target
 from sidecar.scheduling.scheduler import Scheduler
-from sidecar.scheduling.vendor_quota import per
+from sidecar.scheduling.vendor_quota import quota_name
 
 View = dict[str, Any]
 
@@ -34,7 +34,7 @@ def key(one: Key, times: KeyTimes, now: float) -> View:
         "created": _seconds(one.created),
         "expires": _seconds(one.expires),
         "previous_until": _seconds(ends),
-        "models": offered(one),
+        "models": offered_models(one),
         "own_routes": one.own_routes,
         "line": one.place.line,
         "times": times_view(times),
@@ -170,16 +170,16 @@ def provider_health(one: Provider, scheduler: Scheduler, wall: float, all_uses: 
     our own limits for it are."""
     now = scheduler.now()
     resting, quotas = [], []
-    for account in scheduler.accounts:
+    for account in scheduler.upstreams:
         if account.provider != one.name:
             continue
         whose = {"credential": account.credential, "family": account.family}
-        if account.cooldown.cooling:
+        if account.cooldown.is_active:
             resting.append(whose | cooldown_view(account.cooldown, now, wall))
         quotas += [
-            whose | quota_view(bucket, now, per(*limit))
-            for limit, bucket in account.buckets.items()
-            if bucket.known(now)
+            whose | quota_view(bucket, now, quota_name(*limit))
+            for limit, bucket in account.quotas.items()
+            if bucket.is_known(now)
         ]
     own = [
         view | {"credential": scope[2]}
@@ -192,19 +192,19 @@ def provider_health(one: Provider, scheduler: Scheduler, wall: float, all_uses: 
 
 def paused(scheduler: Scheduler) -> list[str]:
     """Everything that a person paused, in words."""
-    return [in_words(each.held) for each in scheduler.holds]
+    return [describe_target(each.target) for each in scheduler.pauses]
 
 
-def pausing(scheduler: Scheduler, *mine: Held) -> list[View]:
+def pausing(scheduler: Scheduler, *mine: PauseTarget) -> list[View]:
     """What keeps calls waiting that are of any of these: their own holds, or that on everything."""
     return [
         {
             "kind": each.kind,
             "name": each.name,
-            "scope": in_words(each.held),
+            "scope": describe_target(each.target),
             "since": each.since,
             "by": each.by or None,
         }
-        for each in scheduler.holds
-        if each.held in {*mine, EVERYTHING}
+        for each in scheduler.pauses
+        if each.target in {*mine, EVERYTHING}
     ]

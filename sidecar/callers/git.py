@@ -12,9 +12,9 @@ from pathlib import PurePosixPath
 
 from sidecar.files import read_start
 
-MOST_LEVELS = 64
-LONGEST_FILE = 4096
-LONGEST_HEAD = 1024
+MAX_LEVELS = 64
+MAX_FILE_BYTES = 4096
+MAX_HEAD_CHARS = 1024
 SHORT = 7
 """Characters of a commit's hash where there is no branch."""
 
@@ -27,14 +27,14 @@ def find_repository(directory: str) -> tuple[str, str]:
     """The repository that `directory` belongs to, and its branch, or the short hash of a commit
     where there is none. ("", "") outside of any; the branch is "" where it cannot be read."""
     top = PurePosixPath(directory)
-    for level in (top, *top.parents)[:MOST_LEVELS]:
+    for level in (top, *top.parents)[:MAX_LEVELS]:
         git = f"{level}/.git"
         if os.path.isdir(git):
-            branch = read_head(read_start(f"{git}/HEAD", LONGEST_HEAD))
+            branch = read_head(read_start(f"{git}/HEAD", MAX_HEAD_CHARS))
             if branch is not None:
                 return level.name, branch
         elif (target := _target(level)) is not None:
-            branch = read_head(read_start(f"{target}/HEAD", LONGEST_HEAD))
+            branch = read_head(read_start(f"{target}/HEAD", MAX_HEAD_CHARS))
             return (_name(level, target), branch) if branch is not None else ("", "")
     return "", ""
 
@@ -53,7 +53,7 @@ def read_head(head: bytes) -> str | None:
 
 def _target(level: PurePosixPath) -> str | None:
     """Where a file `.git` (of a worktree or a submodule) points to."""
-    text = read_start(f"{level}/.git", LONGEST_FILE).rstrip(b"\r\n")
+    text = read_start(f"{level}/.git", MAX_FILE_BYTES).rstrip(b"\r\n")
     if not text.startswith(b"gitdir: ") or b"\0" in text or b"\n" in text:
         return None
     return os.path.join(level, os.fsdecode(text.removeprefix(b"gitdir: ")))
@@ -61,7 +61,7 @@ def _target(level: PurePosixPath) -> str | None:
 
 def _name(level: PurePosixPath, target: str) -> str:
     """By the repository that a worktree was made of; anything else by its own directory."""
-    common = os.fsdecode(read_start(f"{target}/commondir", LONGEST_FILE).rstrip(b"\r\n"))
+    common = os.fsdecode(read_start(f"{target}/commondir", MAX_FILE_BYTES).rstrip(b"\r\n"))
     if not common:
         return level.name
     home = PurePosixPath(os.path.normpath(os.path.join(target, common)))

@@ -15,11 +15,11 @@ from sidecar.callers.process_name import describe, program_name
 from sidecar.files import read_start
 from sidecar.records import Caller
 
-LONGEST_SEARCH = 0.5
+MAX_SEARCH_SECONDS = 0.5
 """Seconds for the search among all processes; of 500 it takes 8 ms."""
-MOST_RECENT = 32
+MAX_RECENT = 32
 """Processes that called lately, and are asked first."""
-LONGEST_COMMAND = 4096
+MAX_COMMAND_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class ProcFinder:
     def __init__(self) -> None:
         self._recent: dict[int, _Known] = {}
 
-    def find(self, peer: End, own: End, gone: Gone) -> Caller:
+    def find(self, peer: SocketAddress, own: SocketAddress, gone: Gone) -> Caller:
         """The process of this user whose socket is the far end of this connection."""
         socket = find_socket(peer, own)
         if socket is None or socket.uid != os.geteuid():
@@ -54,7 +54,7 @@ class ProcFinder:
         for pid, known in reversed(self._recent.items()):
             if _link(f"/proc/{pid}/fd/{known.descriptor}") == link:
                 yield pid, known.descriptor
-        deadline = time.monotonic() + LONGEST_SEARCH
+        deadline = time.monotonic() + MAX_SEARCH_SECONDS
         for pid in (*reversed(self._recent), *_processes()):
             descriptors = _descriptors(pid)
             if not descriptors:
@@ -71,7 +71,7 @@ class ProcFinder:
             directory = _directory(pid)
             known = _Known("", describe(pid, _program(pid, directory), directory), now)
         self._recent[pid] = replace(known, descriptor=descriptor)
-        if len(self._recent) > MOST_RECENT:
+        if len(self._recent) > MAX_RECENT:
             del self._recent[next(iter(self._recent))]
         return known.caller
 
@@ -94,7 +94,7 @@ def _descriptors(pid: int) -> list[str]:
 
 
 def _program(pid: int, directory: str) -> str:
-    command_line = read_start(f"/proc/{pid}/cmdline", LONGEST_COMMAND)
+    command_line = read_start(f"/proc/{pid}/cmdline", MAX_COMMAND_BYTES)
     return program_name(command_line, _link(f"/proc/{pid}/exe"), directory)
 
 
@@ -115,13 +115,13 @@ def _link(path: str) -> str:
         return ""
 
 
-End = tuple[str, int]
+SocketAddress = tuple[str, int]
 """Host and port of one end of a connection."""
 Gone = Callable[[], bool]
 """Whether a connection has ended: then there is nobody at its far end any more."""
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-TIMEOUT = 1.0
+TIMEOUT_SECONDS = 1.0
 
 _SOCK_DIAG = 4  # NETLINK_SOCK_DIAG
 _BY_FAMILY = 20  # SOCK_DIAG_BY_FAMILY
@@ -144,7 +144,7 @@ class Socket:
     uid: int
 
 
-def find_socket(peer: End, own: End) -> Socket | None:
+def find_socket(peer: SocketAddress, own: SocketAddress) -> Socket | None:
     """The socket on this machine whose own end is `peer` and whose far end is `own`; None when
     there is none, or none that a process still holds. May raise OSError."""
     try:
@@ -153,16 +153,16 @@ def find_socket(peer: End, own: End) -> Socket | None:
         return _search(peer, own)
 
 
-def _ask(peer: End, own: End) -> Socket | None:
+def _ask(peer: SocketAddress, own: SocketAddress) -> Socket | None:
     query = _query(peer, own)
     header = _HEADER.pack(_HEADER.size + len(query), _BY_FAMILY, _REQUEST, 0, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _SOCK_DIAG) as ask:
-        ask.settimeout(TIMEOUT)
+        ask.settimeout(TIMEOUT_SECONDS)
         ask.sendto(header + query, (0, 0))
         return read_reply(ask.recv(4096))
 
 
-def _query(peer: End, own: End) -> bytes:
+def _query(peer: SocketAddress, own: SocketAddress) -> bytes:
     family = _family(peer[0])
     ends = _ENDS.pack(peer[1], own[1], _packed(peer[0]), _packed(own[0]))
     return _QUERY.pack(family, socket.IPPROTO_TCP, 0, _ANY_STATE) + ends + _REST.pack(0, _NO_COOKIE)
@@ -176,7 +176,7 @@ def read_reply(reply: bytes) -> Socket | None:
     return Socket(inode, uid) if inode and state != _LISTEN else None
 
 
-def _search(peer: End, own: End) -> Socket | None:
+def _search(peer: SocketAddress, own: SocketAddress) -> Socket | None:
     for path in TABLES:
         found = read_table(path.read_bytes(), peer, own)
         if found is not None:
@@ -184,7 +184,7 @@ def _search(peer: End, own: End) -> Socket | None:
     return None
 
 
-def read_table(table: bytes, peer: End, own: End) -> Socket | None:
+def read_table(table: bytes, peer: SocketAddress, own: SocketAddress) -> Socket | None:
     """The socket between these ends by a table of `/proc/net`; IPv4 ends are also known as what
     dual-stack programs make of them."""
     for mapped in (False, True):
@@ -198,7 +198,7 @@ def read_table(table: bytes, peer: End, own: End) -> Socket | None:
     return None
 
 
-def _hex(end: End, *, mapped: bool) -> str:
+def _hex(end: SocketAddress, *, mapped: bool) -> str:
     """An end as the kernel prints it: words of 32 bits in the machine's own order."""
     packed = _packed(end[0])
     if mapped and len(packed) == 4:

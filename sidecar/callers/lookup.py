@@ -20,17 +20,17 @@ from weakref import WeakKeyDictionary
 from aiohttp import web
 from msgspec.structs import replace
 
-from sidecar.callers.linux import End, Gone
+from sidecar.callers.linux import Gone, SocketAddress
 from sidecar.records import Caller, CallRecord
 
-MOST_WAITING = 256
+MAX_WAITING = 256
 """Connections that wait for their look; the callers of more stay unknown, and are counted."""
-PATIENCE = 0.25
+CALLER_LOOKUP_TIMEOUT_SECONDS = 0.25
 """Seconds that a finished call's record waits for the end of a look."""
 
 log = logging.getLogger("sidecar.callers")
 
-Tell = Callable[[CallRecord], None]
+OnAttributed = Callable[[CallRecord], None]
 
 
 class Finder(Protocol):
@@ -40,12 +40,12 @@ class Finder(Protocol):
     """Seconds for which a connection's caller is taken to be where it was: processes move between
     directories, and branches change under them."""
 
-    def find(self, peer: End, own: End, gone: Gone) -> Caller:
+    def find(self, peer: SocketAddress, own: SocketAddress, gone: Gone) -> Caller:
         """The process of this user at the far end of a connection; an empty `Caller` for none.
         It may stop looking once the connection is `gone`."""
 
 
-class Sighting:
+class CallerLookup:
     """One look at a connection. `caller` is what is known by now: until the look is `done`, what
     an earlier one found, or None."""
 
@@ -58,7 +58,7 @@ class Sighting:
         self.waiting: list[str] = []
 
 
-_Job = tuple[Sighting, End, End, Gone]
+_Job = tuple[CallerLookup, SocketAddress, SocketAddress, Gone]
 
 
 class Callers:
@@ -71,9 +71,9 @@ class Callers:
         self._results = {"found": 0, "unknown": 0, "skipped": 0}
         self._clock = clock
         self._finder = finder
-        self._sightings: WeakKeyDictionary[web.RequestHandler, Sighting] = WeakKeyDictionary()
+        self._sightings: WeakKeyDictionary[web.RequestHandler, CallerLookup] = WeakKeyDictionary()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._held: dict[str, tuple[CallRecord, Sighting, Tell]] = {}
+        self._held: dict[str, tuple[CallRecord, CallerLookup, OnAttributed]] = {}
         self._none_held = asyncio.Event()
         self._none_held.set()
         self._loop: asyncio.AbstractEventLoop
@@ -110,7 +110,7 @@ class Callers:
         """How many looks named a process, named none, and were not made because too many waited."""
         return (((result,), count) for result, count in self._results.items())
 
-    def look(self, connection: web.RequestHandler) -> Sighting | None:
+    def start_lookup(self, connection: web.RequestHandler) -> CallerLookup | None:
         """What is known, or will be, of who holds the far end of a connection; None when nobody
         looks. To be called as soon as the connection is made, since some are short, and with each
         call."""
@@ -124,36 +124,39 @@ class Callers:
         peer, own = _end(connection, "peername"), _end(connection, "sockname")
         if peer is None or own is None:
             return last  # the client left already
-        if self._jobs.qsize() >= MOST_WAITING:
+        if self._jobs.qsize() >= MAX_WAITING:
             self._results["skipped"] += 1
             return last
-        sighting = Sighting(now, None if last is None else last.caller)
+        sighting = CallerLookup(now, None if last is None else last.caller)
         self._sightings[connection] = sighting
         self._jobs.put((sighting, peer, own, partial(_gone, connection)))
         return sighting
 
-    def complete(self, record: CallRecord, sighting: Sighting | None, tell: Tell) -> None:
+    def complete(
+        self, record: CallRecord, sighting: CallerLookup | None, tell: OnAttributed
+    ) -> None:
         """Have `record` told, once, with its caller: now, or as soon as the look has ended, or as
-        it is when that takes longer than `PATIENCE` or this process ends."""
+        it is when that takes longer than `FETCH_TIMEOUT_SECONDS` or this process ends."""
         if sighting is None or sighting.done:
             tell(_attributed(record, sighting))
         else:
             self._hold(record, sighting, tell)
 
     async def settle(self) -> None:
-        """Wait until the records that are held at this moment are told: `PATIENCE` at most."""
+        """Wait until the records that are held at this moment are told: `FETCH_TIMEOUT_SECONDS` at
+        most."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(CALLER_LOOKUP_TIMEOUT_SECONDS):
                 await self._none_held.wait()
 
-    def _hold(self, record: CallRecord, sighting: Sighting, tell: Tell) -> None:
+    def _hold(self, record: CallRecord, sighting: CallerLookup, tell: OnAttributed) -> None:
         self._none_held.clear()
         self._held[record.call_id] = (record, sighting, tell)
         sighting.waiting.append(record.call_id)
         if sighting.done:  # in this very moment: see `_run`
             self._release(record.call_id)
         else:
-            self._loop.call_later(PATIENCE, self._release, record.call_id)
+            self._loop.call_later(CALLER_LOOKUP_TIMEOUT_SECONDS, self._release, record.call_id)
 
     def _release(self, call_id: str) -> None:
         held = self._held.pop(call_id, None)
@@ -175,17 +178,17 @@ class Callers:
             if sighting.waiting:  # after `done`, as `_hold` asks the other way round
                 self._wake(sighting)
 
-    def _wake(self, sighting: Sighting) -> None:
+    def _wake(self, sighting: CallerLookup) -> None:
         # The loop may have ended; then everything was told.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._release_all, sighting)
 
-    def _release_all(self, sighting: Sighting) -> None:
+    def _release_all(self, sighting: CallerLookup) -> None:
         for call_id in sighting.waiting:
             self._release(call_id)
 
 
-def _find(finder: Finder, peer: End, own: End, gone: Gone) -> Caller:
+def _find(finder: Finder, peer: SocketAddress, own: SocketAddress, gone: Gone) -> Caller:
     try:
         return Caller() if gone() else finder.find(peer, own, gone)
     except Exception as error:  # noqa: BLE001 - the thread outlives whatever a system may say
@@ -193,7 +196,7 @@ def _find(finder: Finder, peer: End, own: End, gone: Gone) -> Caller:
         return Caller()
 
 
-def _attributed(record: CallRecord, sighting: Sighting | None) -> CallRecord:
+def _attributed(record: CallRecord, sighting: CallerLookup | None) -> CallRecord:
     if sighting is None or record.caller is sighting.caller:
         return record
     return replace(record, caller=sighting.caller)
@@ -203,7 +206,7 @@ def _gone(connection: web.RequestHandler) -> bool:
     return connection.transport is None
 
 
-def _end(connection: web.RequestHandler, name: str) -> End | None:
+def _end(connection: web.RequestHandler, name: str) -> SocketAddress | None:
     """`peername` or `sockname`, of TCP."""
     transport = connection.transport
     address = None if transport is None else transport.get_extra_info(name)

@@ -10,11 +10,11 @@ import os
 import subprocess
 from collections.abc import Iterator
 
-from sidecar.callers.linux import End, Gone
+from sidecar.callers.linux import Gone, SocketAddress
 from sidecar.callers.process_name import describe
 from sidecar.records import Caller
 
-TIMEOUT = 2.0
+TIMEOUT_SECONDS = 2.0
 # Our own environment may hold credentials; another program needs none of it.
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "en_US.UTF-8"}
 
@@ -24,7 +24,7 @@ class LsofFinder:
 
     fresh = 30.0
 
-    def find(self, peer: End, own: End, gone: Gone) -> Caller:  # noqa: ARG002 - it is soon told
+    def find(self, peer: SocketAddress, own: SocketAddress, gone: Gone) -> Caller:  # noqa: ARG002 - it is soon told
         """The process of this user whose socket is the far end of this connection. Raises OSError
         when there is no `lsof`, or subprocess.TimeoutExpired when it hangs."""
         both_ends = _run("-u", str(os.geteuid()), f"-iTCP:{peer[1]}", "-Fpcn")
@@ -39,7 +39,7 @@ def _run(*selection: str) -> str:
     """All of the selection must hold (`-a`); numbers stay numbers, names whole, warnings away."""
     command = ["lsof", "-a", "-nP", "-w", "+c0", *selection]
     done = subprocess.run(
-        command, env=_ENVIRONMENT, timeout=TIMEOUT, check=False,
+        command, env=_ENVIRONMENT, timeout=TIMEOUT_SECONDS, check=False,
         stdin=subprocess.DEVNULL, capture_output=True,
     )  # fmt: skip
     return os.fsdecode(done.stdout)
@@ -59,6 +59,6 @@ def read_rows(listing: str) -> Iterator[tuple[int, str, str]]:
             yield pid, program, value
 
 
-def _written(end: End) -> str:
+def _written(end: SocketAddress) -> str:
     host, port = end
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -20,7 +20,7 @@ _COMMON = frozenset({
     "__main__", "app", "bin", "build", "cli", "dist", "index", "lib", "main", "out", "run", "src",
 })  # fmt: skip
 """Names that say nothing: the folder's says more."""
-MOST_ARGUMENTS = 32
+MAX_ARGUMENTS = 32
 
 
 def program_name(command_line: bytes, executable: str, directory: str) -> str:
@@ -32,7 +32,7 @@ def program_name(command_line: bytes, executable: str, directory: str) -> str:
         # It gave itself a title, or called itself again.
         name = executable.removesuffix(" (deleted)").rpartition("/")[2]
     if _INTERPRETER.fullmatch(name):
-        return _script(rest[:MOST_ARGUMENTS], directory) or name
+        return _script(rest[:MAX_ARGUMENTS], directory) or name
     return name
 
 

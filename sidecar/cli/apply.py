@@ -12,7 +12,7 @@ import click
 from sidecar.admin.agent_setup import line_for
 from sidecar.cli.client import LiveError, base_of, find_live
 from sidecar.cli.key_fields import row, times_of
-from sidecar.cli.options import REFUSED, Opened, fail, need_file, note, open_config
+from sidecar.cli.options import REFUSED, OpenedConfig, fail, need_file, note, open_config
 from sidecar.config.loader import difference
 from sidecar.config.manager import digest_of, understand
 from sidecar.config.model import Key, Snapshot
@@ -24,7 +24,7 @@ NOT_TAKEN_OVER = 1
 """Exit status: the file is written, and the process that runs does not serve it."""
 
 
-def open_to_change(config: Path, state: Path, *, asks: bool = False) -> Opened:
+def open_to_change(config: Path, state: Path, *, asks: bool = False) -> OpenedConfig:
     """Read and understand the file; a wrong one ends the command, with nothing changed.
 
     Commands that change it go one after the other, each to its end. With `asks` this one waits for
@@ -46,7 +46,7 @@ def note_difference(old: Snapshot, new: Snapshot) -> None:
         note(line)
 
 
-def put_in_place(opened: Opened, new: bytes, state: Path) -> Snapshot:
+def put_in_place(opened: OpenedConfig, new: bytes, state: Path) -> Snapshot:
     """Write the new text, return what it means once the running process serves it.
 
     Ends with status 2, with the old file in place, when the new text is wrong or the file was
@@ -57,7 +57,7 @@ def put_in_place(opened: Opened, new: bytes, state: Path) -> Snapshot:
     return snapshot
 
 
-def write(opened: Opened, new: bytes) -> Snapshot:
+def write(opened: OpenedConfig, new: bytes) -> Snapshot:
     """Write the new text, if it is right and nobody changed the file meanwhile; else status 2."""
     try:
         snapshot = understand(new, opened.path, opened.registry)

@@ -15,9 +15,9 @@ from urllib.parse import quote, urlencode
 from sidecar.config.model import Snapshot
 from sidecar.errors import SidecarError
 from sidecar.files import is_held, socket_of
-from sidecar.http.listeners import from_here
+from sidecar.http.listeners import local_url
 
-TIMEOUT = 10.0
+TIMEOUT_SECONDS = 10.0
 """Seconds for an answer: a reload waits until the file has settled, and reads all of it."""
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
 """Nobody listens there."""
@@ -33,13 +33,15 @@ class Live:
 
     path: Path
 
-    def get(self, path: str, *, timeout: float = TIMEOUT, **query: str) -> Any:
+    def get(self, path: str, *, timeout: float = TIMEOUT_SECONDS, **query: str) -> Any:
         """A JSON answer within `timeout` seconds. Raises `LiveError`."""
         return self._ask("GET", f"{path}?{urlencode(query)}" if query else path, timeout)
 
     def post(self, *parts: str) -> Any:
         """The JSON answer to an order. Raises `LiveError`."""
-        return self._ask("POST", "/" + "/".join(quote(part, safe="") for part in parts), TIMEOUT)
+        return self._ask(
+            "POST", "/" + "/".join(quote(part, safe="") for part in parts), TIMEOUT_SECONDS
+        )
 
     def _ask(self, method: str, target: str, timeout: float) -> Any:
         connection = _Connection(self.path, timeout)
@@ -67,7 +69,7 @@ def find_live(state: Path) -> Live | None:
             f"the process with {state} cannot be asked: nothing says where its socket is"
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(TIMEOUT)
+        probe.settimeout(TIMEOUT_SECONDS)
         try:
             probe.connect(str(path))
         except OSError as error:
@@ -87,7 +89,7 @@ def base_of(snapshot: Snapshot, state: Path | None = None) -> str:
         live = None if state is None else find_live(state)
         if live is not None:
             base = str(live.get("/api/status")["listen"][0])
-    return from_here(base)
+    return local_url(base)
 
 
 class _Connection(http.client.HTTPConnection):

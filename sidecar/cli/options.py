@@ -60,7 +60,7 @@ REFUSED = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedConfig:
     """A configuration file, read and understood."""
 
     path: Path
@@ -75,13 +75,13 @@ def need_file(config: Path) -> None:
         fail(f"there is no configuration at {config}; write one with: sidecar init")
 
 
-def open_config(config: Path) -> Opened:
+def open_config(config: Path) -> OpenedConfig:
     """Read and check the file; print every problem and stop with status 2 if it is wrong."""
     need_file(config)
     try:
         text = read_file(config)
         registry = registry_for(config, text)
-        return Opened(config, text, registry, understand(text, config, registry))
+        return OpenedConfig(config, text, registry, understand(text, config, registry))
     except ConfigError as error:
         note(str(error))
         raise SystemExit(REFUSED) from None

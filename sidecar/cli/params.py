@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from sidecar.cli.options import default_config, fail
 from sidecar.config.schema import parsers
-from sidecar.config.schema.parsers import Misread, count
+from sidecar.config.schema.parsers import InvalidValue, count
 from sidecar.errors import ConfigError, EditRefused
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ GROUP = Name("groups")
 name_argument = click.argument("name", type=KEY)
 
 
-class Count(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+class NonNegativeInt(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
     """Not negative."""
 
     name = "count"
@@ -77,11 +77,11 @@ class Count(click.ParamType):  # type: ignore[type-arg]  # generic in the newest
         """The number that was typed."""
         try:
             return count(value)
-        except Misread as wrong:
+        except InvalidValue as wrong:
             self.fail(str(wrong), param, ctx)
 
 
-COUNT = Count()
+COUNT = NonNegativeInt()
 
 
 def after(option: str, text: str) -> datetime:

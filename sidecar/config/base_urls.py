@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from msgspec import structs
 
 from sidecar.config.model import Provider
-from sidecar.plugin_api.error_class import Judgement
+from sidecar.plugin_api.error_class import Classification
 from sidecar.plugin_api.vendor import Vendor
 
 _VERSION = re.compile(r"v\d+\w*")
@@ -36,14 +36,14 @@ def base_url_slip(vendor: Vendor, base_url: str) -> str:
     return f"let its path be {better}"
 
 
-def with_reason(judgement: Judgement, status: int, provider: Provider) -> Judgement:
+def with_reason(classification: Classification, status: int, provider: Provider) -> Classification:
     """Return the judgement with a reason: that of the vendor's plugin or the status, and after a
     404 the slip in the base URL that may have caused it."""
-    reason = judgement.reason or f"status {status}"
+    reason = classification.reason or f"status {status}"
     if status == HTTPStatus.NOT_FOUND and "model_not_found" not in reason:
         slip = base_url_slip(provider.vendor, provider.base_url)
         reason += f"; the provider's base_url looks wrong: {slip}" if slip else ""
-    return structs.replace(judgement, reason=reason)
+    return structs.replace(classification, reason=reason)
 
 
 def _corrected(vendor: Vendor, path: str, usual: str) -> str:

@@ -22,10 +22,10 @@ from sidecar.plugin_api.vendor import Secret
 
 log = logging.getLogger("sidecar.config.credentials")
 
-COMMAND_TIMEOUT = 15.0
+COMMAND_TIMEOUT_SECONDS = 15.0
 """Seconds after which a `command:` counts as failed."""
 _READ_AFTER_401 = frozenset({SecretSource.COMMAND, SecretSource.FILE})
-MAXIMUM_SIZE = 64 * 1024
+MAX_SECRET_BYTES = 64 * 1024
 
 
 class MissingError(Exception):
@@ -219,7 +219,7 @@ def _read_file(name: str) -> str:
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise MissingError(f"{name} is not a regular file")
-        return file.read(MAXIMUM_SIZE).decode("utf-8", "replace")
+        return file.read(MAX_SECRET_BYTES).decode("utf-8", "replace")
 
 
 def _run(argv: tuple[str, ...]) -> str:
@@ -227,17 +227,19 @@ def _run(argv: tuple[str, ...]) -> str:
         done = subprocess.run(
             argv,
             capture_output=True,
-            timeout=COMMAND_TIMEOUT,
+            timeout=COMMAND_TIMEOUT_SECONDS,
             check=False,
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        raise MissingError(f"the command {argv[0]} took over {COMMAND_TIMEOUT:.0f} s") from None
+        raise MissingError(
+            f"the command {argv[0]} took over {COMMAND_TIMEOUT_SECONDS:.0f} s"
+        ) from None
     except OSError as error:
         raise MissingError(f"the command {argv[0]} cannot be run: {error.strerror}") from None
     if done.returncode != 0:
         raise MissingError(f"the command {argv[0]} failed with status {done.returncode}")
-    return done.stdout[:MAXIMUM_SIZE].decode("utf-8", "replace")
+    return done.stdout[:MAX_SECRET_BYTES].decode("utf-8", "replace")
 
 
 def _from_keyring(entry: str) -> str:

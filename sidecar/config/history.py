@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-KEPT = 20
+KEPT_VERSIONS = 20
 """How many there are at most; the oldest go first."""
 _NAME = re.compile(r"\d{6,}\.yaml")
 
@@ -84,8 +84,8 @@ class Versions:
             folder.mkdir(mode=0o700, exist_ok=True)
         _put(self._path(number, "json"), msgspec.json.encode(version))
         _put(self._path(number, "yaml"), text)
-        self._listed = [version, *before][:KEPT]
-        for old in before[KEPT - 1 :]:
+        self._listed = [version, *before][:KEPT_VERSIONS]
+        for old in before[KEPT_VERSIONS - 1 :]:
             for kind in ("yaml", "json"):
                 self._path(old.number, kind).unlink(missing_ok=True)
 

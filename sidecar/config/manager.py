@@ -25,8 +25,8 @@ from sidecar.config.credentials import Vault
 from sidecar.config.history import Versions
 from sidecar.config.loader import difference, load, stays_in_force
 from sidecar.config.model import Snapshot
-from sidecar.config.status import Loaded, Reload, Standing, in_force
-from sidecar.errors import ConfigError, Place, Problem
+from sidecar.config.status import ConfigStatus, ReloadEvent, ReloadResult, in_force
+from sidecar.errors import ConfigError, Problem, SourceLocation
 from sidecar.plugin_api.manager import Registry
 
 POLL = 1.0
@@ -41,11 +41,11 @@ REMEMBERED = 50
 log = logging.getLogger("sidecar.config")
 
 
-Listener = Callable[[Snapshot], None]
+ConfigListener = Callable[[Snapshot], None]
 
 
 @dataclass(slots=True)
-class Configuration:
+class ConfigManager:
     """The configuration in force and its file. `versions` keeps the accepted texts; `wall` is the
     time of day; `told` hear whether each changed text was accepted, `listeners` of every accepted
     snapshot, in order. `history` holds the latest looks at a changed file, oldest first."""
@@ -56,10 +56,10 @@ class Configuration:
     vault: Vault
     wall: Callable[[], float]
     told: list[Callable[[bool], None]] = field(default_factory=list)
-    listeners: list[Listener] = field(default_factory=list)
-    history: deque[Reload] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    listeners: list[ConfigListener] = field(default_factory=list)
+    history: deque[ReloadEvent] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _current: Snapshot | None = None
-    _standing: Standing | None = None
+    _standing: ConfigStatus | None = None
     _seen: bytes | None = None
     _text: bytes = b""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -76,7 +76,7 @@ class Configuration:
         return self._text
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> ConfigStatus:
         """How it stands."""
         if self._standing is None:
             raise RuntimeError("no configuration was loaded yet")
@@ -121,7 +121,7 @@ class Configuration:
 
     async def reload(
         self, settled: bytes | None = None, understood: Snapshot | None = None
-    ) -> Loaded:
+    ) -> ReloadResult:
         """Look at the file now, and take it over if it is good. Never raises. It need not come to
         rest if it holds `settled`: that was written whole. `understood` is what that means, where
         it was read already."""
@@ -131,7 +131,7 @@ class Configuration:
             except ConfigError as error:
                 return self._refused_once(error, None)
             if text == self._seen:
-                return Loaded(not self.standing.problems, self.standing.problems)
+                return ReloadResult(not self.standing.problems, self.standing.problems)
             try:
                 known = understood if text == settled else None
                 snapshot = await asyncio.to_thread(self._build, text, known)
@@ -142,7 +142,7 @@ class Configuration:
             await asyncio.to_thread(self._keep, text, changes)
             for line in changes or ["nothing that matters changed"]:
                 log.info("%s: %s", self.file.name, line)
-            return Loaded(accepted=True, difference=tuple(changes))
+            return ReloadResult(accepted=True, difference=tuple(changes))
 
     async def watch(self) -> None:
         """Take over every good edit, for ever."""
@@ -198,8 +198,8 @@ class Configuration:
         now = self.wall()
         self._current = snapshot
         self._seen = self._text = text
-        self._standing = Standing(snapshot.digest, now)
-        self.history.append(Reload(now, accepted=True, difference=tuple(changes)))
+        self._standing = ConfigStatus(snapshot.digest, now)
+        self.history.append(ReloadEvent(now, accepted=True, difference=tuple(changes)))
         self._tell(accepted=True)
         for warning in snapshot.warnings:
             log.warning("%s", warning)
@@ -215,21 +215,21 @@ class Configuration:
         with suppress(OSError):
             self.versions.keep(text, self.standing.accepted_at, changes)
 
-    def _refused_once(self, error: ConfigError, text: bytes | None) -> Loaded:
+    def _refused_once(self, error: ConfigError, text: bytes | None) -> ReloadResult:
         """Say so, unless this very content was refused before."""
         again = text == self._seen and bool(self.standing.problems)
         self._seen = text
         if not again:
             self._refuse(error, text or b"")
-        return Loaded(accepted=False, problems=self.standing.problems)
+        return ReloadResult(accepted=False, problems=self.standing.problems)
 
     def _refuse(self, error: ConfigError, text: bytes) -> None:
         now = self.wall()
         problems = tuple(map(str, error.problems))
         stays = tuple(stays_in_force(self.current(), text))
         standing = self.standing
-        self._standing = Standing(standing.digest, standing.accepted_at, problems, now, stays)
-        self.history.append(Reload(now, accepted=False, problems=problems))
+        self._standing = ConfigStatus(standing.digest, standing.accepted_at, problems, now, stays)
+        self.history.append(ReloadEvent(now, accepted=False, problems=problems))
         self._tell(accepted=False)
         for problem in problems:
             log.error("%s", problem)
@@ -239,7 +239,7 @@ class Configuration:
 def understand(text: bytes, file: Path, registry: Registry) -> Snapshot:
     """What the text means, once no plugin vetoes it. Raises `ConfigError` with every problem."""
     snapshot = load(text, file=str(file), registry=registry)
-    place = Place(str(file), 1)
+    place = SourceLocation(str(file), 1)
     vetoes = tuple(Problem(place, veto) for veto in registry.check(snapshot))
     if vetoes:
         raise ConfigError(vetoes)
@@ -268,7 +268,7 @@ def digest_of(text: bytes) -> str:
 
 
 def _unreadable(path: Path, why: str) -> ConfigError:
-    return ConfigError((Problem(Place(str(path), 1), f"the file {why}"),))
+    return ConfigError((Problem(SourceLocation(str(path), 1), f"the file {why}"),))
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

@@ -14,7 +14,7 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 from sidecar.config.patterns import Pattern
-from sidecar.errors import Place, Problem
+from sidecar.errors import Problem, SourceLocation
 from sidecar.plugin_api.vendor import Vendor
 
 
@@ -44,7 +44,7 @@ class Limit:
 
     kind: LimitKind
     amount: int
-    place: Place
+    place: SourceLocation
     models: Pattern | None = None
 
 
@@ -62,7 +62,7 @@ class Budget:
 
     amount: Decimal
     period: Period
-    place: Place
+    place: SourceLocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class CredentialRef:
 
     source: SecretSource
     name: str
-    place: Place = field(compare=False)
+    place: SourceLocation = field(compare=False)
     argument: str = ""
     argv: tuple[str, ...] = ()
     refresh: float | None = None
@@ -127,7 +127,7 @@ class Provider:
     vendor: Vendor
     base_url: str
     credentials: tuple[CredentialRef, ...]
-    place: Place
+    place: SourceLocation
     allowance: Allowance = UNBOUNDED
     free: bool = False
     priced_as: str | None = None
@@ -163,7 +163,7 @@ class Route:
     """
 
     provider: Provider
-    place: Place
+    place: SourceLocation
     enabled: bool = True
     models: tuple[Pattern, ...] | None = None
     rename: Rename | None = None
@@ -188,7 +188,7 @@ class Group:
     name: str
     vendor: Vendor
     routes: tuple[Route, ...]
-    place: Place
+    place: SourceLocation
     multiplier: Decimal = Decimal(1)
     allowance: Allowance = UNBOUNDED
     ask_usage: bool = False
@@ -214,7 +214,7 @@ class Key:
     name: str
     group: Group
     routes: tuple[Route, ...]
-    place: Place
+    place: SourceLocation
     hashes: tuple[KeyHash, ...] = ()
     own_routes: bool = False
     description: str = ""
@@ -242,7 +242,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerConfig:
     """How this process listens; a change needs a restart. Sizes in bytes, times in seconds."""
 
     listen: tuple[Address, ...] = (Address("127.0.0.1", 8787), Address("::1", 8787))
@@ -264,7 +264,7 @@ class Price:
 
     per_million: Mapping[str, Decimal]
     each: Mapping[str, Decimal]
-    place: Place = field(compare=False)
+    place: SourceLocation = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +277,7 @@ class Snapshot:
     groups: Mapping[str, Group]
     keys: Mapping[str, Key]
     by_digest: Mapping[bytes, tuple[Key, KeyHash]]
-    server: Server = Server()
+    server: ServerConfig = ServerConfig()
     plugins: tuple[str, ...] = ()
     allowance: Allowance = UNBOUNDED
     timezone: tzinfo | None = None

@@ -7,7 +7,7 @@ from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ConfigStatus:
     """How the configuration stands: the digest in force and since when (wall-clock seconds), and
     what is wrong with a newer edit, if it was refused."""
 
@@ -19,7 +19,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class ReloadResult:
     """What a look at the file came to."""
 
     accepted: bool
@@ -28,7 +28,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Reload:
+class ReloadEvent:
     """A changed file that was taken over, or refused: when (wall-clock seconds), the problems of
     a refused one, the effective differences of an accepted one."""
 
@@ -38,7 +38,7 @@ class Reload:
     difference: tuple[str, ...] = ()
 
 
-def in_force(standing: Standing) -> str:
+def in_force(standing: ConfigStatus) -> str:
     """What a refused edit means for now: which file is in force, and what therefore stays."""
     since = _time(standing.accepted_at)
     stays = "".join(f"; {line}" for line in standing.stays)

@@ -21,7 +21,7 @@ from aiohttp.http import HttpResponseParser, HttpVersion11
 from aiohttp.web_protocol import _ErrInfo
 from yarl import URL
 
-from sidecar.errors import Kind, Refusal
+from sidecar.errors import ErrorKind, LocalReply
 from sidecar.http.headers import Fields, has, head_of, lines_of
 from sidecar.http.responses import plain
 
@@ -48,8 +48,8 @@ class Pausing(BaseProtocol):
 
 Tls = ssl.SSLContext | bool
 """True for the system's own certificates."""
-MAXIMUM_HEAD = 64 * 1024
-AT_ONCE = 1 << 14
+MAX_HEAD_BYTES = 64 * 1024
+INLINE_BODY_BYTES = 1 << 14
 """Bodies up to this size are copied behind their head: one piece is written faster than two."""
 
 unrepeatable: ContextVar[bool | None] = ContextVar("unrepeatable", default=False)
@@ -64,7 +64,7 @@ the loop's clock."""
 class AgentServerProtocol(Pausing, web.RequestHandler):
     """One connection."""
 
-    opened: Opened | None = None
+    opened: OnOpened | None = None
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -80,7 +80,7 @@ class AgentServerProtocol(Pausing, web.RequestHandler):
             self._break_body()
         waiting = self._waiter is not None and not self._waiter.done()
         if waiting and self._head_timer is None:
-            self._head_timer = self._loop.call_later(HEAD_TIMEOUT, self._give_up_head)
+            self._head_timer = self._loop.call_later(HEAD_TIMEOUT_SECONDS, self._give_up_head)
         elif not waiting and self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -127,16 +127,16 @@ class AgentServerProtocol(Pausing, web.RequestHandler):
             raise ConnectionError("an answer was begun already")
         bad = 400 <= status < 500
         refusal = (
-            Refusal(Kind.BAD_REQUEST, "the request is not valid HTTP/1.1")
+            LocalReply(ErrorKind.BAD_REQUEST, "the request is not valid HTTP/1.1")
             if bad
-            else Refusal(Kind.INTERNAL, "an error in Sidecar itself; its log tells more")
+            else LocalReply(ErrorKind.INTERNAL, "an error in Sidecar itself; its log tells more")
         )
         response = plain(refusal)
         response.force_close()
         return response
 
 
-class Held(Protocol):
+class ReleasableConnection(Protocol):
     """What an answer is read from, to be let go once: `release` to keep it, else `close`."""
 
     def release(self) -> object:
@@ -192,7 +192,7 @@ class Connection(Pausing, ResponseHandler):
         self._parser = HttpResponseParser(
             self, self._loop, self._read_bufsize, payload_exception=aiohttp.ClientPayloadError,
             response_with_body=not without, read_until_eof=True, auto_decompress=False,
-            max_line_size=MAXIMUM_HEAD, max_field_size=MAXIMUM_HEAD,
+            max_line_size=MAX_HEAD_BYTES, max_field_size=MAX_HEAD_BYTES,
         )  # fmt: skip
         if self._tail:
             self._drain_tail()
@@ -256,7 +256,7 @@ class Connector(aiohttp.TCPConnector):
 _WITHOUT_BODY = frozenset({*range(100, 200), 204, 304})
 
 
-class Relayed(web.StreamResponse):
+class RelayedResponse(web.StreamResponse):
     """An answer whose head is the upstream's, written by us: none of its fields changes, and none
     is invented but `Date`, if missing, and what frames it.
 
@@ -286,7 +286,7 @@ class Relayed(web.StreamResponse):
         """Send all of it, and little of it in one piece."""
         head = self._begin(request)
         write = request.writer.write
-        if len(body) <= AT_ONCE:
+        if len(body) <= INLINE_BODY_BYTES:
             await write(head + body)
         else:
             await write(head)
@@ -317,9 +317,9 @@ class Relayed(web.StreamResponse):
         return head_of(f"HTTP/{version.major}.{version.minor} {status} {self.reason}", lines)
 
 
-Opened = Callable[[web.RequestHandler], object]
+OnOpened = Callable[[web.RequestHandler], object]
 
-HEAD_TIMEOUT = 15.0
+HEAD_TIMEOUT_SECONDS = 15.0
 """Seconds for the head of a request to arrive, once it has begun."""
 
 log = logging.getLogger("sidecar.http.server")

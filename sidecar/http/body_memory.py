@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from sidecar.errors import Kind, Refused
+from sidecar.errors import ErrorKind, ProxyError
 
 log = logging.getLogger("sidecar.bodies")
 
@@ -92,7 +92,7 @@ class BodyMemory:
         """Return the place of one request's body, which has none yet."""
         return HeldBody(self)
 
-    async def take(self, size: int, rank: int, patience: float, *, grows: bool) -> bool:
+    async def take(self, size: int, rank: int, max_wait: float, *, grows: bool) -> bool:
         """Wait at most `patience` seconds for `size` bytes; return whether they are granted.
 
         `rank` orders those who wait: 0 before 1 (interactive) before 2. `grows` is whether the
@@ -106,7 +106,7 @@ class BodyMemory:
         self._waiters.insert(place, waiter)
         self._serve_waiters()
         try:
-            async with asyncio.timeout(max(0.0, patience)):
+            async with asyncio.timeout(max(0.0, max_wait)):
                 await waiter.future
         except TimeoutError:
             return waiter.future.done() and not waiter.future.cancelled()
@@ -172,7 +172,7 @@ class HeldBody:
         self.waited = 0.0
 
     async def reserve(self, size: int) -> None:
-        """Have memory for `size` bytes in all. Raises `Refused` when there is none in time."""
+        """Have memory for `size` bytes in all. Raises `ProxyError` when there is none in time."""
         if size <= self._reserved:
             return
         clock = self._memory.clock
@@ -181,8 +181,8 @@ class HeldBody:
         granted = await self._memory.take(more, self.rank, self.patience - self.waited, grows=grows)
         self.waited += clock() - began
         if not granted:
-            raise Refused(
-                Kind.OVERLOADED,
+            raise ProxyError(
+                ErrorKind.OVERLOADED,
                 f"the bodies of the calls of this moment take all of the "
                 f"{self._memory.ceiling >> 20} MiB that they may ({SETTING})",
                 retry_after=RETRY_AFTER_SECONDS,
@@ -231,8 +231,8 @@ class HeldBody:
     async def restore(self, *, copy: bool) -> None:
         """Have the bytes in memory again, and room for an edited `copy` of them.
 
-        For a call that has its lease, and so goes first. Raises `Refused` when there is no room in
-        time.
+        For a call that has its lease, and so goes first. Raises `ProxyError` when there is no room
+        in time.
         """
         self.rank = 0
         await self._read_back()

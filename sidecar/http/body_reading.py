@@ -10,27 +10,27 @@ from io import BytesIO
 
 from aiohttp import StreamReader, web
 
-from sidecar.errors import Kind, Refused
+from sidecar.errors import ErrorKind, ProxyError
 from sidecar.http.body_memory import STEP_BYTES, HeldBody
 from sidecar.http.content_coding import decoded
 
-BODY_TIMEOUT = 30.0
+BODY_TIMEOUT_SECONDS = 30.0
 """Seconds without progress after which a body that does not arrive is given up."""
 LIKELY_RATIO = 20
 """How much longer than its compressed bytes a body is expected to be at most."""
 
 
-def too_large(maximum: int) -> Refused:
+def too_large(maximum: int) -> ProxyError:
     """The refusal of a body above the cap."""
-    return Refused(
-        Kind.TOO_LARGE,
+    return ProxyError(
+        ErrorKind.TOO_LARGE,
         f"the request body is larger than {maximum} bytes; raise server.max_body if that is meant",
     )
 
 
-def malformed() -> Refused:
+def malformed() -> ProxyError:
     """The refusal of a body whose chunks are none."""
-    return Refused(Kind.BAD_REQUEST, "the request body is not valid HTTP/1.1")
+    return ProxyError(ErrorKind.BAD_REQUEST, "the request body is not valid HTTP/1.1")
 
 
 async def decoded_copy(body: bytes, encoding: str, maximum: int, held: HeldBody) -> bytes:
@@ -41,8 +41,8 @@ async def decoded_copy(body: bytes, encoding: str, maximum: int, held: HeldBody)
     await held.reserve(len(body) + likely)
     try:
         return await decoded(body, encoding, likely)
-    except Refused as refused:
-        if refused.refusal.kind is not Kind.TOO_LARGE or likely == maximum:
+    except ProxyError as refused:
+        if refused.reply.kind is not ErrorKind.TOO_LARGE or likely == maximum:
             raise
     await held.reserve(len(body) + maximum)
     return await decoded(body, encoding, maximum)
@@ -51,8 +51,8 @@ async def decoded_copy(body: bytes, encoding: str, maximum: int, held: HeldBody)
 async def read_body(content: StreamReader, maximum: int, held: HeldBody) -> bytes:
     """Return the whole body, for which `held` reserves memory as it grows.
 
-    Raises `Refused`: 413 above `maximum`, 408 when it stops arriving, 400 when its chunks are none,
-    503 when there is no memory in time."""
+    Raises `ProxyError`: 413 above `maximum`, 408 when it stops arriving, 400 when its chunks are
+    none, 503 when there is no memory in time."""
     if content.is_eof() and content.exception() is None:
         # Most bodies have arrived with their head: nothing to wait for, and no clock to set.
         body = content.read_nowait()
@@ -66,23 +66,24 @@ async def read_body(content: StreamReader, maximum: int, held: HeldBody) -> byte
     size = 0
     began = clock()
     try:
-        async with asyncio.timeout(BODY_TIMEOUT) as patience:
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS) as max_wait:
             while piece := await content.readany():
                 size += len(piece)
                 if size > maximum:
                     raise too_large(maximum)
                 if size > held.reserved:
-                    patience.reschedule(None)  # the client has sent, and waits for us
+                    max_wait.reschedule(None)  # the client has sent, and waits for us
                     await held.reserve(size + STEP_BYTES)
                     began = clock()
-                    patience.reschedule(began + BODY_TIMEOUT)
+                    max_wait.reschedule(began + BODY_TIMEOUT_SECONDS)
                 pieces.write(piece)
                 if clock() - began > 1:  # a second's grain is enough, and cheap for fast bodies
                     began = clock()
-                    patience.reschedule(began + BODY_TIMEOUT)
+                    max_wait.reschedule(began + BODY_TIMEOUT_SECONDS)
     except TimeoutError:
-        raise Refused(
-            Kind.BODY_TIMEOUT, f"the request body stopped arriving for {BODY_TIMEOUT:.0f} s"
+        raise ProxyError(
+            ErrorKind.BODY_TIMEOUT,
+            f"the request body stopped arriving for {BODY_TIMEOUT_SECONDS:.0f} s",
         ) from None
     except web.RequestPayloadError:
         raise malformed() from None

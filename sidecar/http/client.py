@@ -23,17 +23,17 @@ from sidecar.config.ca_files import trusting
 from sidecar.config.model import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
 from sidecar.http import exchange
-from sidecar.http.aiohttp_internals import MAXIMUM_HEAD, Connector, Tls, unrepeatable
+from sidecar.http.aiohttp_internals import MAX_HEAD_BYTES, Connector, Tls, unrepeatable
 from sidecar.http.errors import failed_head, named
-from sidecar.http.exchange import Head, ask, onward, was_sent
+from sidecar.http.exchange import Head, onward, send_request, was_sent
 from sidecar.http.headers import Fields, decoded, encoded, head_of, lines_of
 from sidecar.masking import CredentialMask
 
 Body = bytes | AsyncIterable[bytes] | None
 
-KEEP_ALIVE = 20.0
+KEEP_ALIVE_SECONDS = 20.0
 """Seconds an idle connection is kept: less than any vendor keeps it, so that few are found dead."""
-PIECE = 1 << 18
+READ_CHUNK_BYTES = 1 << 18
 """Larger bodies are written in pieces of this size, so that the loop is not held up."""
 
 
@@ -183,8 +183,8 @@ class Upstream:
         try:
             tls = self._tls(provider)
             at_hand = body or b""
-            if proxy is None and isinstance(at_hand, bytes) and len(at_hand) <= PIECE:
-                head = await ask(
+            if proxy is None and isinstance(at_hand, bytes) and len(at_hand) <= READ_CHUNK_BYTES:
+                head = await send_request(
                     self._connector, tls, method, url, headers, at_hand,
                     _limits(timeouts), timeouts.first_byte,
                 )  # fmt: skip
@@ -230,15 +230,15 @@ class Upstream:
 @asynccontextmanager
 async def open_upstream() -> AsyncIterator[Upstream]:
     """The session, with every limit of the library set on purpose."""
-    connector = Connector(limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=60)
+    connector = Connector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS, ttl_dns_cache=60)
     async with aiohttp.ClientSession(
         connector=connector,
         request_class=_Request,
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
-        max_line_size=MAXIMUM_HEAD,
-        max_field_size=MAXIMUM_HEAD,
+        max_line_size=MAX_HEAD_BYTES,
+        max_field_size=MAX_HEAD_BYTES,
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
     ) as session:
         yield Upstream(session, connector)
@@ -256,20 +256,20 @@ def same_spelling(pairs: Sequence[tuple[str, str]]) -> CIMultiDict[str]:
 
 def _framed(headers: CIMultiDict[str], body: Body) -> CIMultiDict[str]:
     """With the length that a body written in pieces does not show: some vendors refuse chunks."""
-    if isinstance(body, bytes) and len(body) > PIECE:
+    if isinstance(body, bytes) and len(body) > READ_CHUNK_BYTES:
         headers["Content-Length"] = str(len(body))
     return headers
 
 
 def _payload(body: Body) -> bytes | AsyncIterable[bytes] | None:
-    if isinstance(body, bytes) and len(body) > PIECE:
+    if isinstance(body, bytes) and len(body) > READ_CHUNK_BYTES:
         return _pieces(body)
     return body
 
 
 async def _pieces(body: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(body), PIECE):
-        yield body[start : start + PIECE]
+    for start in range(0, len(body), READ_CHUNK_BYTES):
+        yield body[start : start + READ_CHUNK_BYTES]
 
 
 def _proxy(provider: Provider, url: URL) -> str | None:
@@ -292,7 +292,7 @@ def _limits(timeouts: Timeouts) -> aiohttp.ClientTimeout:
     )
 
 
-WHOLE = 1 << 20
+MAX_INLINE_RESPONSE_BYTES = 1 << 20
 """Answers up to this size are collected and written at once."""
 
 

@@ -12,14 +12,14 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from sidecar.errors import Kind, Refused
+from sidecar.errors import ErrorKind, ProxyError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-IN_THREAD_FROM = 64 * 1024
+THREAD_FROM_BYTES = 64 * 1024
 """Compressed bytes from which on decoding would hold the event loop up noticeably."""
 MOST_UNPACKED = 64 << 20
 """Bytes of one answer, decoded, beyond which it is read no further."""
@@ -28,19 +28,19 @@ MOST_UNPACKED = 64 << 20
 async def decoded(body: bytes, encoding: str, maximum: int) -> bytes:
     """The body without its content coding; itself when it has none.
 
-    Raises `Refused`: 415 for a coding that cannot be read, 413 above `maximum` decoded bytes, 400
-    when the bytes are not in that coding.
+    Raises `ProxyError`: 415 for a coding that cannot be read, 413 above `maximum` decoded bytes,
+    400 when the bytes are not in that coding.
     """
     if encoding in {"", "identity"}:
         return body
     decode = _DECODERS.get(encoding)
     if decode is None:
-        raise Refused(
-            Kind.UNSUPPORTED_MEDIA,
+        raise ProxyError(
+            ErrorKind.UNSUPPORTED_MEDIA,
             f"request bodies in Content-Encoding {encoding[:40]!r} cannot be read here; "
             "send gzip, zstd, br or none",
         )
-    if len(body) < IN_THREAD_FROM:
+    if len(body) < THREAD_FROM_BYTES:
         return decode(body, maximum)
     return await asyncio.to_thread(decode, body, maximum)
 
@@ -136,8 +136,8 @@ def _unbrotli(body: bytes, maximum: int) -> bytes:
     try:
         import brotli
     except ImportError:
-        raise Refused(
-            Kind.UNSUPPORTED_MEDIA,
+        raise ProxyError(
+            ErrorKind.UNSUPPORTED_MEDIA,
             "reading br request bodies needs an extra: pip install 'sidecar-llm[br]'",
         ) from None
     machine = brotli.Decompressor()
@@ -155,8 +155,8 @@ def _unbrotli(body: bytes, maximum: int) -> bytes:
 
 def _checked(plain: bytes, maximum: int, *, complete: bool, coding: str) -> bytes:
     if len(plain) > maximum:
-        raise Refused(
-            Kind.TOO_LARGE,
+        raise ProxyError(
+            ErrorKind.TOO_LARGE,
             f"the request body is larger than {maximum} bytes once decoded; raise server.max_body "
             "if that is meant",
         )
@@ -165,8 +165,8 @@ def _checked(plain: bytes, maximum: int, *, complete: bool, coding: str) -> byte
     return plain
 
 
-def _broken(coding: str) -> Refused:
-    return Refused(Kind.BAD_REQUEST, f"the request body is not complete, valid {coding}")
+def _broken(coding: str) -> ProxyError:
+    return ProxyError(ErrorKind.BAD_REQUEST, f"the request body is not complete, valid {coding}")
 
 
 _DECODERS: dict[str, Callable[[bytes, int], bytes]] = {

@@ -17,10 +17,10 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from sidecar.http.aiohttp_internals import (
-    AT_ONCE,
+    INLINE_BODY_BYTES,
     Connection,
     Connector,
-    Held,
+    ReleasableConnection,
     Tls,
     reused_at,
     unrepeatable,
@@ -44,7 +44,7 @@ class Head(NamedTuple):
     fields: CIMultiDictProxy[str]
     raw: tuple[tuple[bytes, bytes], ...]
     body: aiohttp.StreamReader
-    held: Held
+    held: ReleasableConnection
 
 
 async def onward(body: aiohttp.StreamReader) -> bytes:
@@ -70,9 +70,9 @@ def may_resend(*, at_least_once: bool) -> bool:
     return at_least_once or elapsed <= REPLAY_SECONDS
 
 
-async def ask(
+async def send_request(
     connector: Connector, tls: Tls, method: str, url: URL, headers: Fields, body: bytes,
-    limits: aiohttp.ClientTimeout, patience: float,
+    limits: aiohttp.ClientTimeout, max_wait: float,
 ) -> Head:  # fmt: skip
     """Send a request and wait for the head of its answer: `patience` seconds for all of it, which
     `limits.connect` says as well.
@@ -81,7 +81,7 @@ async def ask(
     `TimeoutError` when the head does not come.
     """
     loop = asyncio.get_running_loop()
-    until = loop.time() + patience
+    until = loop.time() + max_wait
     head = request_head(method, url, headers, len(body))
     try:
         connection = await connector.connect(connector.target(url, tls), [], limits)
@@ -102,7 +102,7 @@ async def _answered(connection: Any, method: str, head: bytes, body: bytes, unti
     if transport is None:
         raise aiohttp.ServerDisconnectedError
     protocol.expect(method)
-    if len(body) <= AT_ONCE:
+    if len(body) <= INLINE_BODY_BYTES:
         transport.write(head + body)
     else:
         transport.writelines((head, body))

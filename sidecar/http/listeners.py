@@ -13,15 +13,15 @@ from pathlib import Path
 from aiohttp import web
 
 from sidecar.config.model import Address
-from sidecar.config.model import Server as Settings
+from sidecar.config.model import ServerConfig as Settings
 from sidecar.config.schema.addresses import is_loopback
 from sidecar.config.schema.addresses import listen as listen_addresses
-from sidecar.config.schema.parsers import Misread
+from sidecar.config.schema.parsers import InvalidValue
 from sidecar.errors import SidecarError
-from sidecar.http.aiohttp_internals import Opened
-from sidecar.http.server import Handler, Server
+from sidecar.http.aiohttp_internals import OnOpened
+from sidecar.http.server import Handler, HttpServer
 
-SHUTDOWN = 2.0
+SHUTDOWN_SECONDS = 2.0
 """Seconds that connections get to close once their calls are over."""
 
 log = logging.getLogger("sidecar")
@@ -40,15 +40,15 @@ async def listening(
     handler: Handler,
     addresses: Sequence[Address],
     drain: Callable[[], Awaitable[None]] = _nothing,
-    opened: Opened | None = None,
+    opened: OnOpened | None = None,
 ) -> AsyncIterator[list[str]]:
     """Serve on `addresses`; yields their URLs. At the end: stop accepting, `drain`, close.
     `opened` hears of each connection as it is made.
 
     An IPv6 loopback that this machine does not have is left out. Raises `StartError`.
     """
-    server = Server(handler, opened)
-    runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN)
+    server = HttpServer(handler, opened)
+    runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     try:
         yield await _bind(runner, addresses)
@@ -91,7 +91,7 @@ def _port(site: web.TCPSite) -> int:
 @asynccontextmanager
 async def listening_unix(handler: Handler, path: Path) -> AsyncIterator[None]:
     """Serve on a unix socket that only this user can open."""
-    runner = web.ServerRunner(Server(handler), shutdown_timeout=SHUTDOWN)
+    runner = web.ServerRunner(HttpServer(handler), shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     try:
         path.unlink(missing_ok=True)  # noqa: ASYNC240 - once, at start
@@ -113,7 +113,7 @@ def parse_addresses(text: str) -> tuple[Address, ...]:
     """Return what the file would mean by `text`, and by `:PORT` 127.0.0.1. Raises `StartError`."""
     try:
         return listen_addresses(f"127.0.0.1{text}" if text.startswith(":") else text)
-    except Misread as error:
+    except InvalidValue as error:
         raise StartError(f"{text!r}: {error.what}; {error.next}") from None
 
 
@@ -155,12 +155,12 @@ def warn_if_open(file: Path) -> None:
             log.warning("%s can be read by other users; repair it with: chmod 600 '%s'", file, file)
 
 
-_HERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - nothing is bound to it
+_LOCAL_HOSTS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - nothing is bound to it
 """Where a client on this machine finds a server that listens on every address."""
 
 
-def from_here(url: str) -> str:
+def local_url(url: str) -> str:
     """A server's address as a client on this machine finds it."""
-    for everywhere, here in _HERE.items():
+    for everywhere, here in _LOCAL_HOSTS.items():
         url = url.replace(f"//{everywhere}:", f"//{here}:")
     return url

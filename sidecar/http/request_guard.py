@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from multidict import CIMultiDictProxy
 
-from sidecar.errors import Kind, Refused
+from sidecar.errors import ErrorKind, ProxyError
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::\d{1,5})?")
@@ -26,7 +26,7 @@ _FORBIDDEN_METHODS = frozenset({"CONNECT", "TRACE"})
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class RequestGuard:
     """Which hosts and origins may come in; names without ports, since ports are forwarded.
 
     The port adds nothing: what rebinding cannot forge is the name, and a page on another local
@@ -37,9 +37,9 @@ class Door:
     origins: frozenset[str] = frozenset()
 
     def check(self, method: str, target: str, headers: CIMultiDictProxy[str]) -> None:
-        """Raise `Refused` unless this request may be looked at any further."""
+        """Raise `ProxyError` unless this request may be looked at any further."""
         if method in _FORBIDDEN_METHODS:
-            raise Refused(Kind.METHOD_NOT_ALLOWED, f"{method} is not served here")
+            raise ProxyError(ErrorKind.METHOD_NOT_ALLOWED, f"{method} is not served here")
         check_target(target)
         self._check_host(headers.getall("Host", []))
         self._check_origin(headers)
@@ -47,10 +47,10 @@ class Door:
     def check_console(
         self, method: str, target: str, headers: CIMultiDictProxy[str], *, page: bool
     ) -> None:
-        """Raise `Refused` unless this is a request of the console's own pages, or of no page at
+        """Raise `ProxyError` unless this is a request of the console's own pages, or of no page at
         all. With `page`, it may also be a person who comes from elsewhere to look at the shell."""
         if method in _FORBIDDEN_METHODS:
-            raise Refused(Kind.METHOD_NOT_ALLOWED, f"{method} is not served here")
+            raise ProxyError(ErrorKind.METHOD_NOT_ALLOWED, f"{method} is not served here")
         check_target(target)
         self._check_host(headers.getall("Host", []))
         host = headers["Host"]
@@ -59,15 +59,15 @@ class Door:
         coming = page and method == "GET" and headers.get("Sec-Fetch-Dest") == "document"
         own = origin is None or origin in (f"http://{host}", f"https://{host}")
         if not own or (site not in {"none", "same-origin"} and not coming):
-            raise Refused(Kind.FORBIDDEN, "only the console's own pages may ask this")
+            raise ProxyError(ErrorKind.FORBIDDEN, "only the console's own pages may ask this")
 
     def _check_host(self, hosts: list[str]) -> None:
         name = _name_of(hosts[0]) if len(hosts) == 1 else None
         if name is None:
-            raise Refused(Kind.BAD_REQUEST, "exactly one valid Host header is needed")
+            raise ProxyError(ErrorKind.BAD_REQUEST, "exactly one valid Host header is needed")
         if name not in self.hosts:
-            raise Refused(
-                Kind.FORBIDDEN,
+            raise ProxyError(
+                ErrorKind.FORBIDDEN,
                 "this Host is not served here; if it is yours, add it to server.allow_hosts",
             )
 
@@ -82,8 +82,8 @@ class Door:
             or headers.get("Sec-Fetch-Mode") == "no-cors"
         )
         if foreign:
-            raise Refused(
-                Kind.FORBIDDEN,
+            raise ProxyError(
+                ErrorKind.FORBIDDEN,
                 "web pages may not call Sidecar; if this one is yours, add its origin to "
                 "server.allow_origins",
             )
@@ -98,16 +98,18 @@ def _name_of(host: str) -> str | None:
 
 @lru_cache(maxsize=1024)  # the same few targets come again and again; a refusal is not kept
 def check_target(target: str) -> None:
-    """Raise `Refused` on a request target that two readers could understand differently."""
+    """Raise `ProxyError` on a request target that two readers could understand differently."""
     path = target.partition("?")[0]
     if not target.startswith("/") or "#" in target or "\\" in target or not target.isascii():
-        raise Refused(
-            Kind.BAD_REQUEST, "the request target must be a plain path that starts with /"
+        raise ProxyError(
+            ErrorKind.BAD_REQUEST, "the request target must be a plain path that starts with /"
         )
     if _DOT_SEGMENT.search(path):
-        raise Refused(Kind.BAD_REQUEST, "the path must not contain dot segments")
+        raise ProxyError(ErrorKind.BAD_REQUEST, "the path must not contain dot segments")
     if _DISGUISED.search(path):
-        raise Refused(Kind.BAD_REQUEST, "the path must not percent-encode letters and digits")
+        raise ProxyError(
+            ErrorKind.BAD_REQUEST, "the path must not percent-encode letters and digits"
+        )
 
 
 def allowed_hosts(listen_hosts: list[str], extra: tuple[str, ...]) -> frozenset[str]:

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from aiohttp import HttpVersion11, web
 
-from sidecar.errors import Kind, Refusal, Refused
+from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.http import headers
 from sidecar.records import program_of
 
 
-def program(request: web.BaseRequest) -> str:
+def user_agent_of(request: web.BaseRequest) -> str:
     """The client program, as it names itself; "" when it does not."""
     return program_of(request.headers.get("User-Agent", ""))
 
 
 def refuse_upgrade(request: web.BaseRequest) -> None:
-    """Raise `Refused` (426) on a request for a websocket, which clients answer by using plain HTTP
-    at once. Any other upgrade is only an offer (Java's HTTP client makes one of h2c with every
+    """Raise `ProxyError` (426) on a request for a websocket, which clients answer by using plain
+    HTTP at once. Any other upgrade is only an offer (Java's HTTP client makes one of h2c with every
     call), and passing it over is an answer too (RFC 9110 section 7.8)."""
     if "websocket" in request.headers.get("Upgrade", "").lower():
-        raise Refused(
-            Kind.UPGRADE_REQUIRED, "websockets are not served here; use plain HTTP with streaming"
+        raise ProxyError(
+            ErrorKind.UPGRADE_REQUIRED,
+            "websockets are not served here; use plain HTTP with streaming",
         )
 
 
-def go_on(request: web.BaseRequest) -> None:
+def send_continue(request: web.BaseRequest) -> None:
     """Tell a client that waits for it (`Expect: 100-continue`) to send its body; one of HTTP/1.0
     knows no interim answer."""
     if request.version < HttpVersion11:
@@ -33,7 +34,7 @@ def go_on(request: web.BaseRequest) -> None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def plain(why: Refusal) -> web.Response:
+def plain(why: LocalReply) -> web.Response:
     """A refusal that belongs to no dialect, in a shape that most clients can read."""
     code = why.kind.name.lower()
     error = {"type": code, "code": code, "message": why.message, "param": None}

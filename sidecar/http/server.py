@@ -10,29 +10,31 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 
-from sidecar.errors import Kind, Refusal
-from sidecar.http.aiohttp_internals import AgentServerProtocol, Opened
+from sidecar.errors import ErrorKind, LocalReply
+from sidecar.http.aiohttp_internals import AgentServerProtocol, OnOpened
 from sidecar.http.responses import plain
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-KEEP_ALIVE = 90.0
+KEEP_ALIVE_SECONDS = 90.0
 """Seconds that an idle connection is kept."""
-MAXIMUM_HEAD_LINE = 64 * 1024
+MAX_HEAD_LINE_BYTES = 64 * 1024
 
 # A request line without a version is read as HTTP/0.9, which has neither headers nor bodies.
 _VERSIONS = frozenset({HttpVersion10, HttpVersion11})
 
 
 async def _unversioned() -> web.StreamResponse:
-    response = plain(Refusal(Kind.BAD_REQUEST, "only HTTP/1.1 and HTTP/1.0 are served here"))
+    response = plain(
+        LocalReply(ErrorKind.BAD_REQUEST, "only HTTP/1.1 and HTTP/1.0 are served here")
+    )
     response.force_close()
     return response
 
 
-class Server(web.Server):
+class HttpServer(web.Server):
     """Makes a `Protocol` for every connection; `opened` hears of each as it is made."""
 
-    def __init__(self, handler: Handler, opened: Opened | None = None) -> None:
+    def __init__(self, handler: Handler, opened: OnOpened | None = None) -> None:
         def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
             message = request._message  # noqa: SLF001
             if message.chunked:
@@ -48,11 +50,11 @@ class Server(web.Server):
         protocol = AgentServerProtocol(
             self,
             loop=self._loop,
-            keepalive_timeout=KEEP_ALIVE,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
             access_log=None,  # type: ignore[arg-type]  # None is what turns it off
             auto_decompress=False,
-            max_line_size=MAXIMUM_HEAD_LINE,
-            max_field_size=MAXIMUM_HEAD_LINE,
+            max_line_size=MAX_HEAD_LINE_BYTES,
+            max_field_size=MAX_HEAD_LINE_BYTES,
             lingering_time=2.0,
         )
         protocol.opened = self._opened

@@ -12,12 +12,12 @@ from statistics import median
 
 from sidecar.ledger.model import NewProgram
 
-WINDOW = 14
+WINDOW_DAYS = 14
 """Days before today that are looked at."""
-LEAST_DAYS = 5
+MIN_DAYS = 5
 """Of these, days of use without which there is no habit yet."""
-FACTOR = 4
-LEAST_COST, LEAST_TOKENS = 1_000_000_000, 1_000_000
+SPIKE_FACTOR = 4
+MIN_COST, MIN_TOKENS = 1_000_000_000, 1_000_000
 """In nano-dollars, and in tokens: less than that in a day alarms nobody."""
 
 _SELECT = """
@@ -46,7 +46,7 @@ class Spike:
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class DayUsage:
     """What a key used in a day, in nano-dollars and in tokens; None for unknown."""
 
     day: date
@@ -56,24 +56,24 @@ class Used:
 
 def find_spikes(connection: sqlite3.Connection, today: date) -> dict[str, Spike]:
     """The keys whose use of today is far above their habit, by the books that are open."""
-    days: dict[str, list[Used]] = {}
-    window = (today - timedelta(days=WINDOW)).isoformat(), today.isoformat()
+    days: dict[str, list[DayUsage]] = {}
+    window = (today - timedelta(days=WINDOW_DAYS)).isoformat(), today.isoformat()
     for key, day, cost, read, written in connection.execute(_SELECT, window):
         tokens = None if read is None and written is None else (read or 0) + (written or 0)
-        days.setdefault(key, []).append(Used(date.fromisoformat(day), cost, tokens))
+        days.setdefault(key, []).append(DayUsage(date.fromisoformat(day), cost, tokens))
     found = {key: find_spike(key, today, used) for key, used in days.items()}
     return {key: spike for key, spike in found.items() if spike is not None}
 
 
-def find_spike(key: str, today: date, days: Sequence[Used]) -> Spike | None:
+def find_spike(key: str, today: date, days: Sequence[DayUsage]) -> Spike | None:
     """What today is against the days before it; None when it is nothing much."""
     before = [each for each in days if each.day < today]
     for now in (each for each in days if each.day == today):
         for measure, amount, floor, usual in (
-            ("cost", now.cost, LEAST_COST, _usual(each.cost for each in before)),
-            ("tokens", now.tokens, LEAST_TOKENS, _usual(each.tokens for each in before)),
+            ("cost", now.cost, MIN_COST, _usual(each.cost for each in before)),
+            ("tokens", now.tokens, MIN_TOKENS, _usual(each.tokens for each in before)),
         ):
-            if usual and amount is not None and amount > FACTOR * usual and amount >= floor:
+            if usual and amount is not None and amount > SPIKE_FACTOR * usual and amount >= floor:
                 return Spike(key, today, measure, round(amount), round(usual))
     return None
 
@@ -81,13 +81,13 @@ def find_spike(key: str, today: date, days: Sequence[Used]) -> Spike | None:
 def _usual(days: Iterable[float | None]) -> float | None:
     """What a day of use comes to; None without enough of them. An unknown day tells nothing."""
     used = [amount for amount in days if amount]
-    return median(used) if len(used) >= LEAST_DAYS else None
+    return median(used) if len(used) >= MIN_DAYS else None
 
 
 LOG = logging.getLogger("sidecar.ledger.anomalies")
 
 
-class Notices:
+class AnomalyNotices:
     """Writes them to the log. `spikes` are the keys whose use of today is far above their habit,
     as of the last look, replaced whole: any thread may read it."""
 

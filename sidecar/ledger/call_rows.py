@@ -6,7 +6,7 @@ from datetime import tzinfo
 
 import msgspec
 
-from sidecar.ledger.model import Plain, day_of, plain
+from sidecar.ledger.model import SqlValue, day_of, sql_value
 from sidecar.records import CallRecord, Cost, Usage
 
 TOKENS = (
@@ -14,16 +14,16 @@ TOKENS = (
     "cache_write_1h_tokens", "reasoning_tokens",
 )  # fmt: skip
 """The figures of a usage that have a column of their own, in their order."""
-MOST_TOKENS, MOST_COST = 1 << 40, 1 << 46
+MAX_TOKENS, MAX_COST = 1 << 40, 1 << 46
 """No call uses a million million tokens, or costs 70,000 dollars (in nano-dollars): one that says
 so must not make a sum of many exceed what SQLite can add up."""
 
 
-def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[Plain, ...]:
+def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[SqlValue, ...]:
     """The parameters of `INSERT_CALL`; the call belongs to the day on which it began in `zone`."""
     usage = record.usage or Usage()
     refusal = None if record.refusal is None else record.refusal.name.lower()
-    row: tuple[Plain, ...] = (
+    row: tuple[SqlValue, ...] = (
         record.call_id, record.started, record.key, record.group, record.vendor, record.dialect,
         record.endpoint, record.method, record.model_asked, record.model_served, record.streaming,
         record.provider, record.credential, record.status, record.outcome.value,
@@ -38,13 +38,13 @@ def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[Plain, ...]:
         record.cost is None or record.cost.whole,
         _json(parts_of(record.usage, record.cost)),
     )  # fmt: skip
-    return tuple(map(plain, row))
+    return tuple(map(sql_value, row))
 
 
 def tokens_of(usage: Usage) -> tuple[int | None, ...]:
     """Return the figures of `TOKENS`, within what a sum of many can bear."""
     counts = (getattr(usage, name) for name in TOKENS)
-    return tuple(None if count is None else min(count, MOST_TOKENS) for count in counts)
+    return tuple(None if count is None else min(count, MAX_TOKENS) for count in counts)
 
 
 def parts_of(usage: Usage | None, cost: Cost | None) -> list[dict[str, object]]:
@@ -54,26 +54,26 @@ def parts_of(usage: Usage | None, cost: Cost | None) -> list[dict[str, object]]:
         own = None if cost is None else cost.of_part(number)
         figures = zip(TOKENS, tokens_of(part.usage), strict=True)
         found.append({
-            "kind": plain(part.kind),
-            "model": plain(part.model),
+            "kind": sql_value(part.kind),
+            "model": sql_value(part.model),
             **dict(figures),
             "units": dict(part.usage.units),
             "service_tier": part.usage.service_tier,
-            "cost_listed": None if own is None else min(own.listed, MOST_COST),
-            "cost_charged": None if own is None else min(own.charged, MOST_COST),
+            "cost_listed": None if own is None else min(own.listed, MAX_COST),
+            "cost_charged": None if own is None else min(own.charged, MAX_COST),
             "price": None if own is None else own.price,
         })  # fmt: skip
     return found
 
 
-def _cost(record: CallRecord) -> tuple[Plain, ...]:
+def _cost(record: CallRecord) -> tuple[SqlValue, ...]:
     cost = record.cost
     if cost is None:
         return (None, None, None)
-    return (min(cost.listed, MOST_COST), min(cost.charged, MOST_COST), cost.price)
+    return (min(cost.listed, MAX_COST), min(cost.charged, MAX_COST), cost.price)
 
 
-def _caller(record: CallRecord) -> tuple[Plain, ...]:
+def _caller(record: CallRecord) -> tuple[SqlValue, ...]:
     """All NULL when nobody looked; "" and 0 for what was looked for and not found."""
     who = record.caller
     if who is None:

@@ -28,16 +28,16 @@ from sidecar.ledger.model import Batch, Contents, Keep, NewProgram, day_of
 from sidecar.ledger.reader import APPLICATION, FILE, load
 from sidecar.records import CallRecord
 
-Row = tuple[model.Plain, ...]
+Row = tuple[model.SqlValue, ...]
 
 LOG = logging.getLogger("sidecar.ledger")
-DAY = 86_400.0
+DAY_SECONDS = 86_400.0
 NEVER = float("inf")
-CHUNK = 1000
+DELETE_CHUNK_ROWS = 1000
 """Rows deleted, or pages given back, at a time: tidying never holds a write up for long."""
-SPARE = 256
+SPARE_PAGES = 256
 """Empty pages that are not worth giving back."""
-BROKEN = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+BROKEN_CODES = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """What SQLite says of a file that is damaged or lacks our tables."""
 
 
@@ -45,14 +45,14 @@ class NewerState(SidecarError):
     """The file was written by a later version of Sidecar; it is left as it is."""
 
 
-class NotOurs(SidecarError):
+class ForeignDatabase(SidecarError):
     """The file is not a ledger of Sidecar's."""
 
 
 def is_broken(error: Exception) -> bool:
     """Whether an error means that the file itself is of no more use."""
     code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, NotOurs) or (code is not None and code & 0xFF in BROKEN)
+    return isinstance(error, ForeignDatabase) or (code is not None and code & 0xFF in BROKEN_CODES)
 
 
 class Database:
@@ -129,23 +129,29 @@ class Database:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _delete(self, keep: Keep, now: float) -> bool:
-        calls_before = now - keep.days * DAY
-        days_before = day_of(now - keep.days_kept * DAY, keep.zone).isoformat()
+        calls_before = now - keep.days * DAY_SECONDS
+        days_before = day_of(now - keep.days_kept * DAY_SECONDS, keep.zone).isoformat()
         too_big = self._used_bytes() > keep.bytes
         with self._transaction() as connection:
             gone = [
                 connection.execute(statement, parameters).rowcount
                 for statement, parameters in (
-                    (model.DELETE_OLD_CALLS, (NEVER if too_big else calls_before, CHUNK)),
-                    (model.DELETE_OLD_OBJECTS, (now - model.OBJECT_DAYS * DAY, CHUNK)),
-                    (model.DELETE_SURPLUS_OBJECTS, (CHUNK, model.OBJECT_COUNT)),
+                    (
+                        model.DELETE_OLD_CALLS,
+                        (NEVER if too_big else calls_before, DELETE_CHUNK_ROWS),
+                    ),
+                    (
+                        model.DELETE_OLD_OBJECTS,
+                        (now - model.OBJECT_DAYS * DAY_SECONDS, DELETE_CHUNK_ROWS),
+                    ),
+                    (model.DELETE_SURPLUS_OBJECTS, (DELETE_CHUNK_ROWS, model.OBJECT_COUNT)),
                     (rollups.DELETE_OLDEST_DAY, (days_before,)),
-                    (rollups.DELETE_OLD_PROGRAMS, (now - keep.days_kept * DAY,)),
+                    (rollups.DELETE_OLD_PROGRAMS, (now - keep.days_kept * DAY_SECONDS,)),
                 )
             ]
             if too_big and not any(gone):
                 gone += [connection.execute(rollups.DELETE_OLDEST_DAY, ("9999",)).rowcount]
-            connection.execute(counts.DELETE_OLD, (now - counts.DAYS * DAY,))
+            connection.execute(counts.DELETE_OLD, (now - counts.DAYS * DAY_SECONDS,))
         return any(gone)
 
     def _used_bytes(self) -> int:
@@ -155,9 +161,9 @@ class Database:
     def _give_back(self) -> bool:
         """Shrink the file a little while a quarter of it, and not just a little, lies empty."""
         free = self._pragma("freelist_count")
-        if free < SPARE or free * 4 < self._pragma("page_count"):
+        if free < SPARE_PAGES or free * 4 < self._pragma("page_count"):
             return False
-        self._connection.execute(f"PRAGMA incremental_vacuum({CHUNK})").fetchall()
+        self._connection.execute(f"PRAGMA incremental_vacuum({DELETE_CHUNK_ROWS})").fetchall()
         return True
 
     def _pragma(self, name: str) -> int:
@@ -184,7 +190,7 @@ def open_database(state: Path, now: float) -> Database:
     path = state / FILE
     try:
         return open_file(path)
-    except (NotOurs, sqlite3.DatabaseError) as error:
+    except (ForeignDatabase, sqlite3.DatabaseError) as error:
         if not is_broken(error):
             raise
         set_aside(path, now, error)
@@ -202,7 +208,8 @@ def set_aside(path: Path, now: float, why: Exception) -> None:
 
 
 def open_file(path: Path) -> Database:
-    """Open the ledger at `path`, made or migrated where needed. Raises `NotOurs`, `NewerState`."""
+    """Open the ledger at `path`, made or migrated where needed. Raises `ForeignDatabase`,
+    `NewerState`."""
     _claim(path)
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
     try:
@@ -219,16 +226,17 @@ def open_file(path: Path) -> Database:
 
 
 def _claim(path: Path) -> None:
-    """Make the file ours alone before SQLite opens it. Raises `NotOurs` for what is no ledger."""
+    """Make the file ours alone before SQLite opens it. Raises `ForeignDatabase` for what is no
+    ledger."""
     try:
         found = path.lstat()
     except FileNotFoundError:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         return
     if not stat.S_ISREG(found.st_mode):
-        raise NotOurs("it is not a regular file")
+        raise ForeignDatabase("it is not a regular file")
     if found.st_size == 0:
-        raise NotOurs("it is empty")
+        raise ForeignDatabase("it is empty")
     if found.st_mode & OTHERS and found.st_uid == os.geteuid():
         path.chmod(stat.S_IMODE(found.st_mode) & ~OTHERS)
 
@@ -239,7 +247,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     fresh = not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     if mark != APPLICATION and not fresh:
-        raise NotOurs("it belongs to another program")
+        raise ForeignDatabase("it belongs to another program")
     if version > len(MIGRATIONS):
         raise NewerState(
             f"{path} was written by a later version of Sidecar; nothing is kept until that version"
@@ -266,16 +274,16 @@ def _write_step(
     match step:
         case CallRecord():
             connection.execute(model.INSERT_CALL, call_row(step, zone))
-        case model.UnderWay(record):
+        case model.Checkpoint(record):
             connection.execute(model.INSERT_UNDER_WAY, call_row(record, zone))
         case model.Renamed(old, new):
-            names = {"old": model.plain(old), "new": model.plain(new)}
+            names = {"old": model.sql_value(old), "new": model.sql_value(new)}
             for statement in rollups.RENAME:
                 connection.execute(statement, names)
         case model.Learned():
             write_learned(connection, step, before)
         case model.Forgotten(name):
-            connection.execute(model.DELETE_KEY, (model.plain(name),))
+            connection.execute(model.DELETE_KEY, (model.sql_value(name),))
 
 
 def _last_call(connection: sqlite3.Connection) -> int:

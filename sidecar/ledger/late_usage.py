@@ -10,8 +10,8 @@ import sqlite3
 from typing import Any
 
 from sidecar.ledger import rollups
-from sidecar.ledger.call_rows import MOST_COST, TOKENS, parts_of, tokens_of
-from sidecar.ledger.model import Learned, Plain, plain
+from sidecar.ledger.call_rows import MAX_COST, TOKENS, parts_of, tokens_of
+from sidecar.ledger.model import Learned, SqlValue, sql_value
 from sidecar.records import Usage
 
 _COLUMNS = (
@@ -35,12 +35,12 @@ def write_learned(connection: sqlite3.Connection, step: Learned, before: int) ->
     if number <= before:
         connection.execute(rollups.TAKE_CALL, (number,))
     row |= _usage(row, step) | _cost(row, step)
-    connection.execute(_UPDATE, (*(plain(row[name]) for name in _COLUMNS), call_id))
+    connection.execute(_UPDATE, (*(sql_value(row[name]) for name in _COLUMNS), call_id))
     if number <= before:
         connection.execute(rollups.ADD_CALL, (number,))
 
 
-def _usage(row: dict[str, Any], step: Learned) -> dict[str, Plain]:
+def _usage(row: dict[str, Any], step: Learned) -> dict[str, SqlValue]:
     before, after = step.claim.booked or Usage(), step.usage
     figures = zip(TOKENS, tokens_of(before), tokens_of(after), strict=True)
     units = json.loads(row["units"])
@@ -58,14 +58,14 @@ def _usage(row: dict[str, Any], step: Learned) -> dict[str, Plain]:
     }
 
 
-def _cost(row: dict[str, Any], step: Learned) -> dict[str, Plain]:
+def _cost(row: dict[str, Any], step: Learned) -> dict[str, SqlValue]:
     claim, cost = step.claim, step.cost
     if cost is None:
         return {"cost_whole": 0}
     prices = dict.fromkeys([*filter(None, (row["price"] or "").split(" + ")), cost.price])
     return {
-        "cost_listed": _instead(row["cost_listed"], claim.listed, min(cost.listed, MOST_COST)),
-        "cost_charged": _instead(row["cost_charged"], claim.charged, min(cost.charged, MOST_COST)),
+        "cost_listed": _instead(row["cost_listed"], claim.listed, min(cost.listed, MAX_COST)),
+        "cost_charged": _instead(row["cost_charged"], claim.charged, min(cost.charged, MAX_COST)),
         "price": " + ".join(prices),
         "cost_whole": int(claim.whole and cost.whole),
     }

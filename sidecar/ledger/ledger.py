@@ -21,10 +21,11 @@ from msgspec import structs
 
 from sidecar.config.model import Snapshot
 from sidecar.ledger.anomalies import Spike
-from sidecar.ledger.database import DAY
+from sidecar.ledger.database import DAY_SECONDS
 from sidecar.ledger.model import (
     OBJECT_COUNT,
     OBJECT_DAYS,
+    Checkpoint,
     Contents,
     Forgotten,
     Keep,
@@ -34,21 +35,20 @@ from sidecar.ledger.model import (
     Objects,
     Owner,
     Renamed,
-    UnderWay,
 )
 from sidecar.ledger.reader import read_times
-from sidecar.ledger.writer import Store
-from sidecar.records import CallRecord, Count, KeyTimes, later, program_of
+from sidecar.ledger.writer import LedgerWriter
+from sidecar.records import CallRecord, KeyTimes, PeriodCount, later, program_of
 
 __all__ = ["KeyTimes", "Ledger", "Owner", "program_of", "read_times"]
 
 LOG = logging.getLogger("sidecar.ledger")
-PATIENCE = 5.0
+FLUSH_TIMEOUT_SECONDS = 5.0
 """Seconds that opening and closing wait for the disk; then the process goes on without it."""
 SAVE_SECONDS = 2.0
 """How long closing waits for what is unwritten to be saved for the next start."""
-LONGEST_ID = 256
-NEVER = KeyTimes()
+MAX_ID_CHARS = 256
+NEVER_USED = KeyTimes()
 
 
 class Ledger:
@@ -65,10 +65,10 @@ class Ledger:
         self._untold: dict[str, list[tuple[ObjectKey, Owner, float, Learned]]] = {}
         """What was learnt of calls whose own rows are still to come, by their ids."""
         self._digests: dict[str, tuple[bytes, ...]] = {}
-        self._restore: Callable[[Iterable[Count]], None] = lambda _: None
-        self._counts: tuple[Count, ...] = ()
+        self._restore: Callable[[Iterable[PeriodCount]], None] = lambda _: None
+        self._counts: tuple[PeriodCount, ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._store = Store(state, wall=wall, opened=self._opened)
+        self._store = LedgerWriter(state, wall=wall, opened=self._opened)
 
     async def __aenter__(self) -> Ledger:
         await self.open()
@@ -147,7 +147,7 @@ class Ledger:
     def times(self, key: str) -> KeyTimes:
         """When this key was last seen, used and refused; all None for one that never was."""
         state = self._keys.get(key)
-        return NEVER if state is None else state.times()
+        return NEVER_USED if state is None else state.times()
 
     def finished(self, record: CallRecord) -> None:
         """Keep one row for a finished call; the same call told again changes nothing."""
@@ -155,15 +155,15 @@ class Ledger:
         for entry in self._untold.pop(record.call_id, ()):
             self._store.learned(*entry)
 
-    def under_way(self, record: CallRecord) -> None:
+    def checkpoint(self, record: CallRecord) -> None:
         """Keep what is to be said of a call that has not ended, should it never end here."""
-        self._store.step(UnderWay(record))
+        self._store.step(Checkpoint(record))
 
-    def count(self, count: Count) -> None:
+    def count(self, count: PeriodCount) -> None:
         """Keep how much of a limit by the calendar was used."""
         self._store.count(count)
 
-    def restore_counts(self, restore: Callable[[Iterable[Count]], None]) -> None:
+    def restore_counts(self, restore: Callable[[Iterable[PeriodCount]], None]) -> None:
         """Have `restore` told of the counts of earlier processes: now, and again when the file
         could be read only later."""
         self._restore = restore
@@ -171,7 +171,7 @@ class Ledger:
 
     def remember(self, kind: str, object_id: str, owner: Owner) -> None:
         """An answer says that `owner` created this object; kept for 90 days, the newest 50,000."""
-        if len(object_id) > LONGEST_ID:
+        if len(object_id) > MAX_ID_CHARS:
             return
         entry = (owner, self._wall())
         if owner.claim is not None:
@@ -198,7 +198,7 @@ class Ledger:
     def owner(self, kind: str, object_id: str) -> Owner | None:
         """Who created this object; None when nobody is known to have."""
         owner, created = self._objects.get((kind, object_id), (None, 0.0))
-        return owner if self._wall() - created < OBJECT_DAYS * DAY else None
+        return owner if self._wall() - created < OBJECT_DAYS * DAY_SECONDS else None
 
     def reconcile(self, snapshot: Snapshot) -> None:
         """Follow the configuration: a key's state stays with its name, else goes with its hash."""
@@ -208,7 +208,7 @@ class Ledger:
         }
         self._follow_renames()
         self._note_digests()
-        self._forget_the_long_gone(self._wall() - snapshot.keep_days * DAY)
+        self._forget_the_long_gone(self._wall() - snapshot.keep_days * DAY_SECONDS)
 
     def _state(self, key: str) -> KeyState:
         state = self._keys.get(key)
@@ -281,8 +281,8 @@ class Ledger:
 
 
 async def _patiently(future: Future[bool], seconds: float | None = None) -> bool:
-    patience = PATIENCE if seconds is None else seconds
+    max_wait = FLUSH_TIMEOUT_SECONDS if seconds is None else seconds
     try:
-        return await asyncio.wait_for(asyncio.wrap_future(future), patience)
+        return await asyncio.wait_for(asyncio.wrap_future(future), max_wait)
     except TimeoutError:
         return False

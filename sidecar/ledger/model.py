@@ -11,7 +11,7 @@ from datetime import date, datetime, tzinfo
 import msgspec
 from msgspec import Struct
 
-from sidecar.records import CallRecord, Cost, Counts, KeyTimes, Usage, UsageState, later
+from sidecar.records import CallRecord, Cost, KeyTimes, PeriodCounts, Usage, UsageState, later
 
 DAYS_KEPT = 400
 """Days for which the books by day are kept at least: a month of this year beside that of the last.
@@ -142,7 +142,7 @@ class Contents:
 
     keys: dict[str, KeyState] = field(default_factory=dict)
     objects: Objects = field(default_factory=dict)
-    counts: Counts = field(default_factory=dict)
+    counts: PeriodCounts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class Forgotten:
 
 
 @dataclass(frozen=True, slots=True)
-class UnderWay:
+class Checkpoint:
     """A call has not ended; `record` is what is said of it if this process dies before it does."""
 
     record: CallRecord
@@ -178,7 +178,7 @@ class Learned:
     model_served: str | None
 
 
-Step = CallRecord | UnderWay | Renamed | Forgotten | Learned
+Step = CallRecord | Checkpoint | Renamed | Forgotten | Learned
 
 
 @dataclass(slots=True)
@@ -189,7 +189,7 @@ class Batch:
     keys: dict[str, KeyState] = field(default_factory=dict)
     objects: Objects = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
-    counts: Counts = field(default_factory=dict)
+    counts: PeriodCounts = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.keys) + len(self.objects) + len(self.steps) + len(self.counts)
@@ -228,30 +228,30 @@ class NewProgram:
     earlier: tuple[str, ...]
 
 
-Plain = str | int | float | bytes | None
-BIGGEST = (1 << 63) - 1
+SqlValue = str | int | float | bytes | None
+MAX_SQL_INTEGER = (1 << 63) - 1
 
 
-def plain(value: Plain) -> Plain:
+def sql_value(value: SqlValue) -> SqlValue:
     """A value that SQLite takes for certain: a vendor's absurd number or broken character is bent
     into its range, since one row that cannot be written would hold up all that follow."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode() if not value.isascii() else value
     if isinstance(value, int):
-        return max(-BIGGEST, min(BIGGEST, value))
+        return max(-MAX_SQL_INTEGER, min(MAX_SQL_INTEGER, value))
     return value
 
 
-def key_row(name: str, state: KeyState) -> tuple[Plain, ...]:
+def key_row(name: str, state: KeyState) -> tuple[SqlValue, ...]:
     """The parameters of `UPSERT_KEY`."""
     times = (state.last_seen, state.last_used, state.last_refused)
-    return (plain(name), state.digest, *times, plain(state.program))
+    return (sql_value(name), state.digest, *times, sql_value(state.program))
 
 
-def object_row(key: ObjectKey, owner: Owner, created: float) -> tuple[Plain, ...]:
+def object_row(key: ObjectKey, owner: Owner, created: float) -> tuple[SqlValue, ...]:
     """The parameters of `UPSERT_OBJECT`."""
     claim = None if owner.claim is None else msgspec.json.encode(owner.claim).decode()
-    return (*map(plain, (*key, owner.provider, owner.credential, owner.group, claim)), created)
+    return (*map(sql_value, (*key, owner.provider, owner.credential, owner.group, claim)), created)
 
 
 def read_owner(provider: str, credential: str, group: str, claim: str | None) -> Owner:

@@ -22,7 +22,7 @@ APPLICATION = 0x53434152
 UNWRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 
 
-class NoBooks(SidecarError):
+class NoLedger(SidecarError):
     """There is no ledger that could be read; the text says why, and what to do."""
 
 
@@ -30,17 +30,17 @@ class NoBooks(SidecarError):
 def open_to_read(state: Path) -> Iterator[sqlite3.Connection]:
     """The ledger under `state` as it is at this moment, however long it is read.
 
-    Raises `NoBooks` when there is none, when it is damaged, or when it is of another version.
+    Raises `NoLedger` when there is none, when it is damaged, or when it is of another version.
     """
     path = state / FILE
     if not path.exists():
-        raise NoBooks(f"there are no books in {state} yet; they begin with: sidecar serve")
+        raise NoLedger(f"there are no books in {state} yet; they begin with: sidecar serve")
     try:
         with closing(_connect(state)) as connection:
             _check(connection, path)
             yield connection
     except (sqlite3.Error, OSError) as error:
-        raise NoBooks(f"{path} cannot be read: {error}") from error
+        raise NoLedger(f"{path} cannot be read: {error}") from error
 
 
 def read_times(state: Path) -> dict[str, KeyTimes]:
@@ -97,11 +97,11 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     mark = int(connection.execute("PRAGMA application_id").fetchone()[0])
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if mark != APPLICATION:
-        raise NoBooks(f"{path} belongs to another program; `sidecar serve` begins fresh books")
+        raise NoLedger(f"{path} belongs to another program; `sidecar serve` begins fresh books")
     if version > len(MIGRATIONS):
-        raise NoBooks(f"{path} was written by a later version of Sidecar; use that one")
+        raise NoLedger(f"{path} was written by a later version of Sidecar; use that one")
     if version < len(MIGRATIONS):
-        raise NoBooks(
+        raise NoLedger(
             f"{path} was written by an earlier version of Sidecar; "
             "`sidecar serve` brings it up to date"
         )

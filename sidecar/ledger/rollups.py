@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from sidecar.records import Count
+from sidecar.records import PeriodCount
 
 DIMENSIONS = ("day", "key", "group_name", "provider", "model", "program", "repo", "branch")
 COUNTS = (
@@ -108,12 +108,12 @@ SELECT = "SELECT name, begun, used FROM counts"
 DELETE_OLD = "DELETE FROM counts WHERE begun < ?"
 
 
-def to_row(count: Count) -> tuple[str, float, int]:
+def to_row(count: PeriodCount) -> tuple[str, float, int]:
     """The parameters of `UPSERT`."""
     name = msgspec.json.encode([word.encode("utf-8", "replace").decode() for word in count.name])
     return name.decode(), count.begun, min(max(count.used, 0), (1 << 63) - 1)
 
 
-def from_row(name: str, begun: float, used: int) -> Count:
+def from_row(name: str, begun: float, used: int) -> PeriodCount:
     """A row of `SELECT`."""
-    return Count(tuple(map(str, msgspec.json.decode(name))), begun, used)
+    return PeriodCount(tuple(map(str, msgspec.json.decode(name))), begun, used)

@@ -11,7 +11,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from sidecar.ledger.database import Database, NotOurs, is_broken, open_file, set_aside
+from sidecar.ledger.database import Database, ForeignDatabase, is_broken, open_file, set_aside
 from sidecar.ledger.model import Batch, Keep
 
 log = logging.getLogger("sidecar.ledger")
@@ -42,7 +42,7 @@ def replay(state: Path, database: Database, now: float) -> int:
             contents, calls, under_way = saved.everything()
         finally:
             saved.close()
-    except (NotOurs, sqlite3.DatabaseError) as error:
+    except (ForeignDatabase, sqlite3.DatabaseError) as error:
         if not is_broken(error):
             raise
         set_aside(path, now, error)

@@ -17,7 +17,7 @@ from threading import Event, Lock, Thread
 
 from sidecar.errors import SidecarError
 from sidecar.ledger import spill
-from sidecar.ledger.anomalies import Notices
+from sidecar.ledger.anomalies import AnomalyNotices
 from sidecar.ledger.database import Database, is_broken, open_database, set_aside
 from sidecar.ledger.model import (
     Batch,
@@ -31,23 +31,23 @@ from sidecar.ledger.model import (
     day_of,
 )
 from sidecar.ledger.reader import FILE, read_contents
-from sidecar.records import CallRecord, Count
+from sidecar.records import CallRecord, PeriodCount
 
 LOG = logging.getLogger("sidecar.ledger")
-GATHER = 0.25
+BATCH_SECONDS = 0.25
 """Seconds that changes are gathered before they are written together."""
-RETRY = 1.0
+RETRY_SECONDS = 1.0
 """Seconds between tries while the file cannot be written."""
-STUCK = 10.0
+STUCK_AFTER_SECONDS = 10.0
 """Seconds after which one write that has not come back counts as a failure."""
-LOOK = 60.0
-TIDY = 600.0
-WARN = 60.0
-MOST_STEPS = 20_000
+CHECK_SECONDS = 60.0
+TIDY_SECONDS = 600.0
+WARN_EVERY_SECONDS = 60.0
+MAX_PENDING_STEPS = 20_000
 """Calls that wait in memory for the disk; more are dropped and counted."""
 
 
-class Store:
+class LedgerWriter:
     """The writing thread. Everything but the constructor may be called from the event loop.
 
     `opened` is told, from the thread, what the file held: each time it was opened, and when that
@@ -58,7 +58,7 @@ class Store:
         self, state: Path, *, wall: Callable[[], float], opened: Callable[[Contents], None]
     ) -> None:
         self.keep = Keep()
-        self.notices = Notices()
+        self.notices = AnomalyNotices()
         self.failures = 0
         self.dropped = 0
         self.warning = ""
@@ -82,7 +82,7 @@ class Store:
     def healthy(self) -> bool:
         """Whether the last write went well, none is stuck and the thread lives."""
         busy = self._busy_since
-        stuck = busy is not None and time.monotonic() - busy > STUCK
+        stuck = busy is not None and time.monotonic() - busy > STUCK_AFTER_SECONDS
         return self._thread.is_alive() and not self.warning and not stuck
 
     def start(self) -> None:
@@ -154,7 +154,7 @@ class Store:
             self._batch.steps.append(learned)
         self._notice()
 
-    def count(self, count: Count) -> None:
+    def count(self, count: PeriodCount) -> None:
         """A count that outlives the process changed."""
         with self._lock:
             self._batch.counts[count.name] = count
@@ -163,7 +163,7 @@ class Store:
     def step(self, step: Step) -> None:
         """Something happened that is written once, in order."""
         with self._lock:
-            full = len(self._batch.steps) >= MOST_STEPS
+            full = len(self._batch.steps) >= MAX_PENDING_STEPS
             if not full:
                 self._batch.steps.append(step)
         if full:
@@ -182,8 +182,8 @@ class Store:
         more = self._turn()
         while not self._stop.is_set():
             if not more:
-                self._work.wait(TIDY)
-                self._hurry.wait(RETRY if self.warning else GATHER)
+                self._work.wait(TIDY_SECONDS)
+                self._hurry.wait(RETRY_SECONDS if self.warning else BATCH_SECONDS)
             more = self._turn()
         self._turn()
         self._close()
@@ -233,12 +233,12 @@ class Store:
 
     def _look(self, database: Database) -> None:
         """See now and then whether a key is used far above its habit."""
-        if time.monotonic() - self._looked >= LOOK:
+        if time.monotonic() - self._looked >= CHECK_SECONDS:
             self._looked = time.monotonic()
             self.notices.looked(database.spikes(day_of(self._wall(), self.keep.zone)))
 
     def _tidy(self, database: Database) -> bool:
-        if time.monotonic() - self._tidied < TIDY:
+        if time.monotonic() - self._tidied < TIDY_SECONDS:
             return False
         more = database.tidy(self.keep, self._wall())
         if not more:
@@ -258,8 +258,8 @@ class Store:
         with self._lock:
             self._batch = batch.then(self._batch)
             self._in_hand = Batch()
-            surplus = len(self._batch.steps) - MOST_STEPS
-            del self._batch.steps[MOST_STEPS:]
+            surplus = len(self._batch.steps) - MAX_PENDING_STEPS
+            del self._batch.steps[MAX_PENDING_STEPS:]
         if surplus > 0:
             self._drop(surplus)
         self._work.set()
@@ -283,7 +283,7 @@ class Store:
     def _warn(self, consequence: str) -> None:
         """Say once a minute what is wrong."""
         now = time.monotonic()
-        if now - self._warned >= WARN:
+        if now - self._warned >= WARN_EVERY_SECONDS:
             self._warned = now
             LOG.warning("the ledger cannot be written: %s; %s", self.warning, consequence)
 

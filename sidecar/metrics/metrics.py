@@ -15,16 +15,24 @@ from sidecar.config.model import Key, Snapshot
 from sidecar.humanize import NANO
 from sidecar.ledger.model import Claim, Owner
 from sidecar.metrics.definitions import TABLE
-from sidecar.metrics.registry import MOST_SERIES, OVERFLOW, Book, Cell, Family, Reader, Spread
+from sidecar.metrics.registry import (
+    MAX_SERIES,
+    OVERFLOW,
+    Collector,
+    Family,
+    HistogramSeries,
+    MetricsRegistry,
+    Sample,
+)
 from sidecar.records import CallRecord, Cost, KeyTimes, Outcome, Usage, UsageState
 
 __all__ = ["CONTENT_TYPE", "TABLE", "Metrics", "ModelNames"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NO_MODEL = "none"
-MOST_MODELS = 200
-LONGEST_MODEL = 128
-MOST_TOKENS = 1 << 53
+MAX_MODELS = 200
+MAX_MODEL_CHARS = 128
+MAX_TOKENS = 1 << 53
 """No vendor means more in one call, and a float counts exactly up to here."""
 SERVED = {Outcome.OK, Outcome.CUT, Outcome.CANCELLED, Outcome.REVOKED}
 
@@ -32,7 +40,7 @@ SERVED = {Outcome.OK, Outcome.CUT, Outcome.CANCELLED, Outcome.REVOKED}
 class ModelNames:
     """The models that may be a label: those that an upstream served, up to a number."""
 
-    def __init__(self, most: int = MOST_MODELS) -> None:
+    def __init__(self, most: int = MAX_MODELS) -> None:
         self.folded = 0
         self._most = most
         self._known: set[str] = set()
@@ -45,14 +53,18 @@ class ModelNames:
             return model
         if not ok:
             return OVERFLOW
-        if len(self._known) >= self._most or len(model) > LONGEST_MODEL or not model.isprintable():
+        if (
+            len(self._known) >= self._most
+            or len(model) > MAX_MODEL_CHARS
+            or not model.isprintable()
+        ):
             self.folded += 1
             return OVERFLOW
         self._known.add(model)
         return model
 
 
-class Books(Protocol):
+class LedgerStats(Protocol):
     """What the ledger is asked for at each scrape."""
 
     @property
@@ -75,9 +87,9 @@ class Metrics:
     """What Prometheus is told, from the start of the process. Used from the event loop alone."""
 
     def __init__(
-        self, *, version: str = "", ledger: Books | None = None, most_series: int = MOST_SERIES
+        self, *, version: str = "", ledger: LedgerStats | None = None, most_series: int = MAX_SERIES
     ) -> None:
-        self._book = Book(most_series)
+        self._book = MetricsRegistry(most_series)
         self._models = ModelNames()
         self._running: Counter[str] = Counter()
         self._snapshot: Snapshot | None = None
@@ -166,7 +178,7 @@ class Metrics:
         if ok:
             self._reload_time.at().value = when
 
-    def read(self, name: str, reader: Reader) -> None:
+    def read(self, name: str, reader: Collector) -> None:
         """Have `reader` asked for the figures of a metric of the table at each scrape."""
         self._book.read(TABLE[name], reader)
 
@@ -189,10 +201,10 @@ class Metrics:
         `from_zero` each counter is shown as 0 once before its true value."""
         return await self._book.text(from_zero=from_zero) + generate_latest(self._machine)
 
-    def _cells(self, name: str) -> Family[Cell]:
+    def _cells(self, name: str) -> Family[Sample]:
         return self._book.cells(TABLE[f"sidecar_{name}"])
 
-    def _spreads(self, name: str) -> Family[Spread]:
+    def _spreads(self, name: str) -> Family[HistogramSeries]:
         return self._book.spreads(TABLE[f"sidecar_{name}"])
 
     def _configured(self, record: CallRecord) -> tuple[str, str]:
@@ -239,7 +251,7 @@ class Metrics:
             ((family.metric.name,), family.folded) for family in self._book.families
         ))  # fmt: skip
 
-    def _read_ledger(self, ledger: Books) -> None:
+    def _read_ledger(self, ledger: LedgerStats) -> None:
         self.read("sidecar_ledger_write_failures_total", lambda: (((), ledger.failures),))
         self.read("sidecar_ledger_calls_dropped_total", lambda: (((), ledger.dropped),))
         self.read("sidecar_ledger_healthy", lambda: (((), ledger.healthy),))
@@ -286,10 +298,10 @@ def disjoint(usage: Usage) -> Iterator[tuple[str, int]]:
         ("output", (usage.output_tokens or 0) - reasoning),
         ("reasoning", reasoning),
     )
-    return ((kind, min(count, MOST_TOKENS)) for kind, count in counts if count > 0)
+    return ((kind, min(count, MAX_TOKENS)) for kind, count in counts if count > 0)
 
 
-EVERY = 0.5
+LAG_CHECK_SECONDS = 0.5
 """Seconds between two looks."""
 
 
@@ -297,6 +309,6 @@ async def watch_lag(observe: Callable[[float], None]) -> None:
     """Tell `observe` for ever by how many seconds a timer was late."""
     loop = asyncio.get_running_loop()
     while True:
-        due = loop.time() + EVERY
-        await asyncio.sleep(EVERY)
+        due = loop.time() + LAG_CHECK_SECONDS
+        await asyncio.sleep(LAG_CHECK_SECONDS)
         observe(max(0.0, loop.time() - due))

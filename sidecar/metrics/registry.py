@@ -16,12 +16,12 @@ from typing import Generic, TypeVar
 
 OVERFLOW = "other"
 """What stands for every label value that is not counted by itself."""
-AT_ONCE, PART = 2000, 500
+INLINE_SERIES, SERIES_PER_SLICE = 2000, 500
 """Series written before the event loop has its turn again, and those that are written together."""
-MOST_SERIES = 20_000
+MAX_SERIES = 20_000
 
 Labels = tuple[str, ...]
-Reader = Callable[[], Iterable[tuple[Labels, float]]]
+Collector = Callable[[], Iterable[tuple[Labels, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Metric:
         return tuple(value if name in self.fixed else OVERFLOW for name, value in pairs)
 
 
-class Cell:
+class Sample:
     """One series of a counter or gauge. Most have not changed since they were last shown."""
 
     __slots__ = ("_line", "_shown", "begun", "name", "value")
@@ -72,7 +72,7 @@ class Cell:
         return self.name + "0"
 
 
-class Spread:
+class HistogramSeries:
     """One set of labels of a histogram."""
 
     __slots__ = ("_lines", "begun", "bounds", "counts", "names", "sum")
@@ -119,14 +119,14 @@ class Spread:
         return "\n".join(name + "0" for name in self.names)
 
 
-Series = TypeVar("Series", bound=Cell | Spread)
+Series = TypeVar("Series", bound=Sample | HistogramSeries)
 
 
 class Family(Generic[Series]):
     """All series of one metric; `series` makes one."""
 
     def __init__(
-        self, metric: Metric, series: Callable[[Metric, Labels], Series], book: Book
+        self, metric: Metric, series: Callable[[Metric, Labels], Series], book: MetricsRegistry
     ) -> None:
         self.metric = metric
         self.folded = 0
@@ -155,7 +155,7 @@ class Family(Generic[Series]):
     def texts(self, from_zero: bool) -> Iterator[tuple[int, list[str]]]:  # noqa: FBT001 - see Book
         """The text of every series, a part at a time: how many lines, and the lines."""
         every = tuple(self._by_labels.values())
-        step = max(1, PART // self.metric.lines)
+        step = max(1, SERIES_PER_SLICE // self.metric.lines)
         for at in range(0, len(every), step):
             part = every[at : at + step]
             yield (
@@ -177,37 +177,37 @@ class Family(Generic[Series]):
         return series
 
 
-class Book:
+class MetricsRegistry:
     """Every family of one process, in the order of the text; at most about `most` series.
 
     Beyond `most`, new sets of labels are folded into one, of which there are few.
     """
 
-    def __init__(self, most: int = MOST_SERIES) -> None:
+    def __init__(self, most: int = MAX_SERIES) -> None:
         self.most = most
         self.lines = 0
-        self._families: list[Family[Cell] | Family[Spread]] = []
-        self._readers: list[tuple[Metric, Reader]] = []
+        self._families: list[Family[Sample] | Family[HistogramSeries]] = []
+        self._readers: list[tuple[Metric, Collector]] = []
         self._begun: set[tuple[str, Labels]] = set()
 
     @property
-    def families(self) -> tuple[Family[Cell] | Family[Spread], ...]:
+    def families(self) -> tuple[Family[Sample] | Family[HistogramSeries], ...]:
         """What is counted here; not what is read elsewhere."""
         return tuple(self._families)
 
-    def cells(self, metric: Metric) -> Family[Cell]:
+    def cells(self, metric: Metric) -> Family[Sample]:
         """A counter or gauge to be kept here."""
-        family = Family(metric, Cell, self)
+        family = Family(metric, Sample, self)
         self._families.append(family)
         return family
 
-    def spreads(self, metric: Metric) -> Family[Spread]:
+    def spreads(self, metric: Metric) -> Family[HistogramSeries]:
         """A histogram to be kept here."""
-        family = Family(metric, Spread, self)
+        family = Family(metric, HistogramSeries, self)
         self._families.append(family)
         return family
 
-    def read(self, metric: Metric, reader: Reader) -> None:
+    def read(self, metric: Metric, reader: Collector) -> None:
         """A metric whose figures are kept elsewhere and asked for when they are scraped."""
         self._readers.append((metric, reader))
 
@@ -222,7 +222,7 @@ class Book:
         for size, texts in self._texts(from_zero):
             pieces.append(("\n".join(texts) + "\n").encode())
             written += size
-            if written >= AT_ONCE:
+            if written >= INLINE_SERIES:
                 written = 0
                 await asyncio.sleep(0)
         return b"".join(pieces)

@@ -5,7 +5,7 @@ Apart from it because they take a while to load, and most commands need no plugi
 
 from __future__ import annotations
 
-from sidecar.errors import Kind, Refusal, Refused
+from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.plugin_api.dialect import (
     Dialect,
     Endpoint,
@@ -17,14 +17,14 @@ from sidecar.plugin_api.dialect import (
     is_pending,
 )
 from sidecar.plugin_api.error_class import (
-    Answer,
-    Judgement,
-    Verdict,
+    Classification,
+    ErrorClass,
+    UpstreamResponse,
+    classify_by_code,
+    classify_by_status,
     error_code,
     error_object,
     error_text,
-    judge_by_status,
-    judge_by_word,
 )
 from sidecar.plugin_api.hookspecs import hookimpl
 from sidecar.plugin_api.json_body import (
@@ -37,7 +37,13 @@ from sidecar.plugin_api.json_body import (
     text,
     truth,
 )
-from sidecar.plugin_api.retry_after import duration, retry_after, said_wait, seconds_until, sent_at
+from sidecar.plugin_api.retry_after import (
+    duration,
+    retry_after,
+    seconds_until,
+    sent_at,
+    wait_in_message,
+)
 from sidecar.plugin_api.sse_meter import SseMeter
 from sidecar.plugin_api.usage_meter import (
     BaseMeter,
@@ -48,10 +54,9 @@ from sidecar.plugin_api.usage_meter import (
     as_count,
     as_mapping,
     as_object,
-    error_word,
+    error_code_of,
 )
 from sidecar.plugin_api.vendor import (
-    Ask,
     Field,
     LocalServer,
     Prepared,
@@ -59,6 +64,7 @@ from sidecar.plugin_api.vendor import (
     QuotaKind,
     Secret,
     Serving,
+    UpstreamRequest,
     Vendor,
     placed,
 )
@@ -66,18 +72,18 @@ from sidecar.records import CallRecord, Part, Usage
 
 __all__ = [
     "ABSENT",
-    "Answer",
-    "Ask",
     "BaseMeter",
     "CallRecord",
+    "Classification",
     "Dialect",
     "Endpoint",
+    "ErrorClass",
+    "ErrorKind",
     "Facts",
     "Field",
     "Glance",
     "JsonMeter",
-    "Judgement",
-    "Kind",
+    "LocalReply",
     "LocalServer",
     "Located",
     "Meter",
@@ -86,39 +92,39 @@ __all__ = [
     "NoMeter",
     "Part",
     "Prepared",
+    "ProxyError",
     "Quota",
     "QuotaKind",
-    "Refusal",
-    "Refused",
     "Secret",
     "Serving",
     "SseMeter",
+    "UpstreamRequest",
+    "UpstreamResponse",
     "Usage",
     "Vendor",
-    "Verdict",
     "as_cost",
     "as_count",
     "as_mapping",
     "as_object",
+    "classify_by_code",
+    "classify_by_status",
     "cut_null",
     "duration",
     "error_code",
+    "error_code_of",
     "error_object",
     "error_text",
-    "error_word",
     "hookimpl",
     "is_pending",
-    "judge_by_status",
-    "judge_by_word",
     "mapping",
     "number",
     "peek",
     "placed",
     "retry_after",
-    "said_wait",
     "seconds_until",
     "sent_at",
     "splice_field",
     "text",
     "truth",
+    "wait_in_message",
 ]

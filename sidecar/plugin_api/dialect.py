@@ -17,7 +17,7 @@ from typing import ClassVar, Protocol
 
 from msgspec import Struct
 
-from sidecar.errors import Refusal
+from sidecar.errors import LocalReply
 from sidecar.records import Usage
 
 
@@ -187,18 +187,18 @@ class Dialect(ABC):
 
     @abstractmethod
     def read(self, endpoint: Endpoint, body: bytes) -> Facts:
-        """Peek into a decoded JSON body. Raises `Refused` when it cannot be routed."""
+        """Peek into a decoded JSON body. Raises `ProxyError` when it cannot be routed."""
 
     @abstractmethod
     def meter(self, endpoint: Endpoint, content_type: str) -> Meter:
         """A meter for one successful answer of that content type."""
 
     @abstractmethod
-    def error(self, refusal: Refusal, call_id: str) -> tuple[int, bytes]:
+    def error(self, refusal: LocalReply, call_id: str) -> tuple[int, bytes]:
         """Our own error as this dialect's clients expect it: status and JSON body."""
 
     @abstractmethod
-    def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
+    def error_event(self, endpoint: Endpoint, refusal: LocalReply, call_id: str) -> bytes:
         """The event that ends a broken stream so that it looks broken; b"" to close without one."""
 
     def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
@@ -222,12 +222,12 @@ class Dialect(ABC):
         better kept. Never raises."""
         return None
 
-    def asking(self, endpoint: Endpoint, body: bytes) -> bytes | None:
+    def inject_usage_option(self, endpoint: Endpoint, body: bytes) -> bytes | None:
         """The decoded body of a streaming call with nothing changed but that it asks for usage in
         the stream; None where it asks already, or usage comes without. Never raises."""
         return None
 
-    def unasked(self, endpoint: Endpoint, event: bytes) -> bytes:
+    def strip_injected_usage(self, endpoint: Endpoint, event: bytes) -> bytes:
         """One event of the stream that answers such a body, with the blank line that ends it, as
         it would have come without asking; b"" for one that would not have come. Never raises."""
         return event

@@ -12,11 +12,11 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
-from sidecar.plugin_api.retry_after import retry_after, said_wait
+from sidecar.plugin_api.retry_after import retry_after, wait_in_message
 from sidecar.plugin_api.usage_meter import as_mapping, as_object
 
 
-class Answer(Struct, frozen=True):
+class UpstreamResponse(Struct, frozen=True):
     """An upstream's answer: its status, its headers, and of an error the body's beginning."""
 
     status: int
@@ -24,59 +24,59 @@ class Answer(Struct, frozen=True):
     body: bytes = b""
 
 
-class Verdict(StrEnum):
+class ErrorClass(StrEnum):
     """What to do with an answer."""
 
-    TAKE = "take"
+    OK = "take"
     """Pass it on."""
-    CLIENT = "client"
+    CLIENT_ERROR = "client"
     """The request itself is wrong: pass it on, never repeat it, blame nobody."""
-    SLOW_DOWN = "slow_down"
+    RATE_LIMITED = "slow_down"
     """Throttled: leave this credential (or this model on it) alone for a while."""
     OVERLOADED = "overloaded"
     """The vendor is in trouble: try another place, or later."""
-    SPENT = "spent"
+    QUOTA_EXHAUSTED = "spent"
     """Money or a long quota of this credential is used up: waiting seconds does not help."""
-    CREDENTIAL = "credential"
+    AUTH_FAILED = "credential"
     """The vendor rejects our credential."""
-    MISSING = "missing"
+    MODEL_NOT_FOUND = "missing"
     """This provider does not know the model; another one may."""
 
 
-class Judgement(Struct, frozen=True):
+class Classification(Struct, frozen=True):
     """A verdict, with the vendor's own hint in seconds and its own word for the reason.
 
     `whole_credential` is true when the limit spans all models of the credential.
     """
 
-    verdict: Verdict
+    error_class: ErrorClass
     reason: str = ""
     wait: float | None = None
     whole_credential: bool = False
 
 
-NO_CODES: Mapping[str, Verdict] = MappingProxyType({})
+NO_CODES: Mapping[str, ErrorClass] = MappingProxyType({})
 
-_BY_STATUS: Mapping[int, Verdict] = MappingProxyType(
+_BY_STATUS: Mapping[int, ErrorClass] = MappingProxyType(
     {
-        401: Verdict.CREDENTIAL,
-        402: Verdict.SPENT,
-        403: Verdict.MISSING,
-        404: Verdict.MISSING,
-        408: Verdict.OVERLOADED,
-        429: Verdict.SLOW_DOWN,
+        401: ErrorClass.AUTH_FAILED,
+        402: ErrorClass.QUOTA_EXHAUSTED,
+        403: ErrorClass.MODEL_NOT_FOUND,
+        404: ErrorClass.MODEL_NOT_FOUND,
+        408: ErrorClass.OVERLOADED,
+        429: ErrorClass.RATE_LIMITED,
     }
 )
-_USUAL: Mapping[str, Verdict] = MappingProxyType({"model_not_found": Verdict.MISSING})
-_IN_STREAM: Mapping[str, Verdict] = MappingProxyType(
+_USUAL: Mapping[str, ErrorClass] = MappingProxyType({"model_not_found": ErrorClass.MODEL_NOT_FOUND})
+_IN_STREAM: Mapping[str, ErrorClass] = MappingProxyType(
     dict.fromkeys(("rate_limit_error", "rate_limit_exceeded", "resource_exhausted"),
-                  Verdict.SLOW_DOWN)
+                  ErrorClass.RATE_LIMITED)
     | dict.fromkeys(("overloaded_error", "server_is_overloaded", "server_overloaded", "slow_down",
                      "server_error", "api_error", "internal_error", "internal_server_error",
                      "service_unavailable_error", "service_unavailable", "timeout_error",
-                     "unavailable", "internal", "deadline_exceeded"), Verdict.OVERLOADED)
-    | dict.fromkeys(("authentication_error", "invalid_api_key"), Verdict.CREDENTIAL)
-    | {"billing_error": Verdict.SPENT}
+                     "unavailable", "internal", "deadline_exceeded"), ErrorClass.OVERLOADED)
+    | dict.fromkeys(("authentication_error", "invalid_api_key"), ErrorClass.AUTH_FAILED)
+    | {"billing_error": ErrorClass.QUOTA_EXHAUSTED}
 )  # fmt: skip
 """Errors inside a started stream that another place, or a later try, may not have."""
 
@@ -86,13 +86,15 @@ _CLIENT_WORD = re.compile(
 )
 """Parts of the words for what the client did wrong."""
 
-_WAITABLE = frozenset({Verdict.SLOW_DOWN, Verdict.OVERLOADED, Verdict.SPENT})
-_WHOLE = frozenset({Verdict.SPENT, Verdict.CREDENTIAL})
+_WAITABLE = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED, ErrorClass.QUOTA_EXHAUSTED})
+_WHOLE = frozenset({ErrorClass.QUOTA_EXHAUSTED, ErrorClass.AUTH_FAILED})
 _CODE = re.compile(r"[\w.:/-]{1,80}", re.ASCII)
 _STATUS = re.compile(r"[1-5]\d\d", re.ASCII)
 
 
-def judge_by_status(answer: Answer, codes: Mapping[str, Verdict] = NO_CODES) -> Judgement:
+def classify_by_status(
+    answer: UpstreamResponse, codes: Mapping[str, ErrorClass] = NO_CODES
+) -> Classification:
     """What most vendors mean by a status, with the error's own code as the reason.
 
     `codes` are a vendor's own codes and types that say more than the status does. Spent money and
@@ -101,27 +103,27 @@ def judge_by_status(answer: Answer, codes: Mapping[str, Verdict] = NO_CODES) -> 
     """
     status = answer.status
     if status < 400:
-        return Judgement(Verdict.TAKE)
+        return Classification(ErrorClass.OK)
     words = _error_words(error_object(answer.body))
     known = {**_USUAL, **codes}
-    usual = Verdict.OVERLOADED if status >= 500 else Verdict.CLIENT
+    usual = ErrorClass.OVERLOADED if status >= 500 else ErrorClass.CLIENT_ERROR
     by_status = _BY_STATUS.get(status, usual)
     verdict = next((known[word] for word in words if word in known), by_status)
     reason = " ".join(dict.fromkeys((str(status), *words[:1])))
     wait = _wait(answer) if verdict in _WAITABLE else None
-    return Judgement(verdict, reason, wait, verdict in _WHOLE)
+    return Classification(verdict, reason, wait, verdict in _WHOLE)
 
 
-def judge_by_word(error: str, codes: Mapping[str, Verdict] = NO_CODES) -> Verdict:
+def classify_by_code(error: str, codes: Mapping[str, ErrorClass] = NO_CODES) -> ErrorClass:
     """What an error inside a 200 answer means, by the vendor's word for it; a number of three
     digits is an HTTP status. TAKE for what is not known."""
     word = error.lower()
     verdict = codes.get(error) or _IN_STREAM.get(word) or _USUAL.get(error)
     if verdict is None and _STATUS.fullmatch(error):
-        return judge_by_status(Answer(int(error), {})).verdict
+        return classify_by_status(UpstreamResponse(int(error), {})).error_class
     if verdict is None and _CLIENT_WORD.search(word):
-        return Verdict.CLIENT
-    return verdict or Verdict.TAKE
+        return ErrorClass.CLIENT_ERROR
+    return verdict or ErrorClass.OK
 
 
 def error_code(body: bytes) -> str:
@@ -154,9 +156,9 @@ def _says_more(value: object) -> bool:
     return isinstance(value, str) or (type(value) is int and not 100 <= value <= 599)
 
 
-def _wait(answer: Answer) -> float | None:
+def _wait(answer: UpstreamResponse) -> float | None:
     hint = retry_after(answer.headers)
-    return said_wait(error_text(answer.body)) if hint is None else hint
+    return wait_in_message(error_text(answer.body)) if hint is None else hint
 
 
 def code_word(value: object) -> str:

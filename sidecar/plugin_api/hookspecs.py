@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from sidecar.config.model import Snapshot
 
 
-PROJECT = "sidecar"
-hookspec = pluggy.HookspecMarker(PROJECT)
-hookimpl = pluggy.HookimplMarker(PROJECT)
+PROJECT_NAME = "sidecar"
+hookspec = pluggy.HookspecMarker(PROJECT_NAME)
+hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
 
 
 @hookspec

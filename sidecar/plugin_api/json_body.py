@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import msgspec
 
-from sidecar.errors import Kind, Refused
+from sidecar.errors import ErrorKind, ProxyError
 
-TRIES = 16
+MAX_SPLICE_TRIES = 16
 """Occurrences of the field's name that are tried before the body is scanned as a whole."""
 
 _SPACE = rb"[ \t\r\n]*"
@@ -31,7 +31,7 @@ class _Model(msgspec.Struct):
 
 def splice_model(body: bytes, old: str, new: str) -> bytes:
     """`body`, a JSON object, with the value of its top-level `model` replaced; itself when the
-    names are equal. Raises `ValueError` when there is no such field, `Refused` when the body is
+    names are equal. Raises `ValueError` when there is no such field, `ProxyError` when the body is
     nested too deeply to find it."""
     if old == new:
         return body
@@ -44,13 +44,14 @@ def splice_model(body: bytes, old: str, new: str) -> bytes:
     try:
         start, end = _scan(body, "model")
     except RecursionError:
-        raise Refused(Kind.BAD_REQUEST, "the request body is nested too deeply") from None
+        raise ProxyError(ErrorKind.BAD_REQUEST, "the request body is nested too deeply") from None
     return body[:start] + value + body[end:]
 
 
 def splice_field(body: bytes, name: str, value: bytes) -> bytes:
     """`body`, a JSON object, with the value of its top-level field `name` replaced; with that field
-    at its end when there is none. Raises `Refused` or `RecursionError` on what cannot be read."""
+    at its end when there is none. Raises `ProxyError` or `RecursionError` on what cannot be
+    read."""
     fields = _fields(body)
     if name not in fields:
         end = body.rindex(b"}")
@@ -77,7 +78,7 @@ def cut_null(body: bytes, name: str) -> bytes:
     behind = re.compile(b"(," + _SPACE + null + b")(?=" + _SPACE + b"[,}])")
     before = re.compile(b"[{]" + _SPACE + b"(" + null + _SPACE + b"(?:," + _SPACE + b")?)")
     for pattern in (behind, before):
-        for match in islice(pattern.finditer(body), TRIES):
+        for match in islice(pattern.finditer(body), MAX_SPLICE_TRIES):
             start, end = match.span(1)
             found = body[:start] + body[end:]
             # Deeper down, or in a text, it would leave the top-level one where it is.
@@ -93,7 +94,7 @@ def _quoted(name: str) -> bytes:
 def _lacks(body: bytes, name: str) -> bool:
     try:
         return name not in _fields(body)
-    except Refused:
+    except ProxyError:
         return False
 
 
@@ -104,10 +105,11 @@ def _fields(body: bytes) -> dict[str, msgspec.Raw]:
 def _from_the_end(
     body: bytes, name: bytes, to_value: re.Pattern[bytes]
 ) -> Iterator[tuple[int, int]]:
-    """The spans of what may be the value of the field, the first `TRIES` from the end."""
+    """The spans of what may be the value of the field, the first `MAX_SPLICE_TRIES` from the
+    end."""
     at = len(body)
     tried = 0
-    while tried < TRIES and (at := body.rfind(name, 0, at)) >= 0:
+    while tried < MAX_SPLICE_TRIES and (at := body.rfind(name, 0, at)) >= 0:
         match = to_value.match(body, at)
         if match is not None:
             tried += 1
@@ -149,13 +151,13 @@ def _skip(text: str, at: int) -> int:
 
 def form_model(body: bytes, content_type: str) -> tuple[str, tuple[int, int]] | None:
     """The `model` field of a multipart form (RFC 7578) and the span of its value; None when there
-    is none. Raises `Refused` when there are two: which one counts is up to who reads it."""
+    is none. Raises `ProxyError` when there are two: which one counts is up to who reads it."""
     found: tuple[str, tuple[int, int]] | None = None
     for head, start, end in _parts(body, content_type):
         if not _is_model(head):
             continue
         if found is not None:
-            raise Refused(Kind.BAD_REQUEST, "the form names a model twice; send one")
+            raise ProxyError(ErrorKind.BAD_REQUEST, "the form names a model twice; send one")
         found = body[start:end].decode("utf-8", "replace"), (start, end)
     return found
 
@@ -197,16 +199,20 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 def peek(body: bytes, shape: type[T]) -> T:
     """The fields of `shape` (a msgspec Struct) in a JSON object; a repeated field's last value
-    counts. Raises `Refused` (bad request) on what is no JSON object, or when a typed field is
+    counts. Raises `ProxyError` (bad request) on what is no JSON object, or when a typed field is
     wrong."""
     try:
         return _decode(body, shape)
     except msgspec.ValidationError as error:
-        raise Refused(Kind.BAD_REQUEST, f"the request body cannot be routed: {error}") from None
+        raise ProxyError(
+            ErrorKind.BAD_REQUEST, f"the request body cannot be routed: {error}"
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refused(Kind.BAD_REQUEST, f"the request body is not valid JSON: {error}") from None
+        raise ProxyError(
+            ErrorKind.BAD_REQUEST, f"the request body is not valid JSON: {error}"
+        ) from None
     except RecursionError:
-        raise Refused(Kind.BAD_REQUEST, "the request body is nested too deeply") from None
+        raise ProxyError(ErrorKind.BAD_REQUEST, "the request body is nested too deeply") from None
 
 
 def _decode(body: bytes, shape: type[T]) -> T:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sidecar.config.model import Snapshot
 
 
-GROUP = hookspecs.PROJECT
+GROUP = hookspecs.PROJECT_NAME
 T = TypeVar("T")
 Observer = Callable[[Any], Any]
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
-LONGEST = 31 * 86400.0
+MAX_RETRY_AFTER_SECONDS = 31 * 86400.0
 """Seconds beyond which a reset is not believed: no vendor's window is longer than a month."""
 
 _LONGEST_TEXT = 64
@@ -59,10 +59,10 @@ def _number(text: str, unit: float) -> float | None:
     if len(text) > _LONGEST_TEXT or not _SECONDS.fullmatch(text):
         return None
     seconds = float(text) * unit
-    return seconds if seconds <= LONGEST else None
+    return seconds if seconds <= MAX_RETRY_AFTER_SECONDS else None
 
 
-def said_wait(message: str) -> float | None:
+def wait_in_message(message: str) -> float | None:
     """The wait that an error's message speaks of: "try again in 1m30s", "retry after 20 seconds".
 
     Many vendors put it nowhere else.
@@ -91,7 +91,7 @@ def seconds_until(text: str, since: float) -> float | None:
         seconds = seconds / 1000 - since
     elif seconds >= _EPOCH_SECONDS:
         seconds -= since
-    return None if seconds is None or seconds > LONGEST else max(0.0, seconds)
+    return None if seconds is None or seconds > MAX_RETRY_AFTER_SECONDS else max(0.0, seconds)
 
 
 def sent_at(headers: Mapping[str, str]) -> float | None:

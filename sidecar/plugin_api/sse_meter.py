@@ -13,7 +13,7 @@ import msgspec
 
 from sidecar.plugin_api.json_outline import Outline, outline
 from sidecar.plugin_api.sse import BOM, END, LINE
-from sidecar.plugin_api.usage_meter import MOST_PER_EVENT, BaseMeter, as_mapping, report
+from sidecar.plugin_api.usage_meter import MAX_EVENT_BYTES, BaseMeter, as_mapping, report
 from sidecar.records import Usage
 
 LONGEST_NAME = 256
@@ -26,8 +26,8 @@ class SseMeter(BaseMeter):
     `wanted` are byte strings of which an event must hold at least one to be handed to `on_event`.
     Where every event repeats the figures, `repeated` is what such an event holds: of those that
     follow one another, only the latest is handed over, late. The last event of a stream may be
-    handed over twice, the first time without its end. Of an event over `MOST_PER_EVENT` its outline
-    is handed over, as JSON.
+    handed over twice, the first time without its end. Of an event over `MAX_EVENT_BYTES` its
+    outline is handed over, as JSON.
     """
 
     wanted: tuple[bytes, ...] = ()
@@ -136,7 +136,7 @@ class SseMeter(BaseMeter):
             whole = bytes(self._tail[:end])
             del self._tail[:end]
             self._events(whole)
-        if len(self._tail) > MOST_PER_EVENT:
+        if len(self._tail) > MAX_EVENT_BYTES:
             self._read_latest()
             self._large = _LargeEvent()
             self._large.feed(bytes(self._tail))

@@ -18,12 +18,12 @@ from sidecar.plugin_api.json_outline import Outline, outline
 from sidecar.plugin_api.sse import BOM
 from sidecar.records import Usage
 
-MOST_PER_EVENT = 8 << 20
+MAX_EVENT_BYTES = 8 << 20
 """Bytes of one event beyond which only its outline is read."""
-MOST_JSON = 64 << 20
+MAX_JSON_BYTES = 64 << 20
 """Bytes of one JSON answer beyond which it is not read."""
-MOST_TOKENS = 1_000_000_000
-MOST_COST = 10**15
+MAX_TOKENS = 1_000_000_000
+MAX_COST = 10**15
 """A million dollars, in nano-dollars."""
 
 log = logging.getLogger("sidecar.plugin_api.usage_meter")
@@ -32,10 +32,10 @@ log = logging.getLogger("sidecar.plugin_api.usage_meter")
 def as_count(value: object) -> int | None:
     """A figure as a count, at most a thousand million; None for what is none."""
     if type(value) is int:
-        return value if 0 <= value <= MOST_TOKENS else min(max(value, 0), MOST_TOKENS)
+        return value if 0 <= value <= MAX_TOKENS else min(max(value, 0), MAX_TOKENS)
     if not isinstance(value, float) or value != value:  # noqa: PLR0124 - NaN
         return None
-    return int(min(max(value, 0), MOST_TOKENS))
+    return int(min(max(value, 0), MAX_TOKENS))
 
 
 def as_cost(value: object, per_dollar: int = 1) -> int | None:
@@ -47,7 +47,7 @@ def as_cost(value: object, per_dollar: int = 1) -> int | None:
         exact = Fraction(value) if type(value) is int else None
     if exact is None:
         return None
-    return min(max(round(exact * 10**9 / per_dollar), 0), MOST_COST)
+    return min(max(round(exact * 10**9 / per_dollar), 0), MAX_COST)
 
 
 def as_mapping(value: object) -> Mapping[str, object]:
@@ -73,7 +73,7 @@ _CHECK = msgspec.json.Decoder(msgspec.Raw)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 
-def error_word(error: object) -> str | None:
+def error_code_of(error: object) -> str | None:
     """The shortest word of an `error` member for what went wrong: its code, its type, its status;
     None when there is no error."""
     if not error:
@@ -155,7 +155,7 @@ class JsonMeter(BaseMeter):
     def feed(self, data: bytes) -> None:
         """Keep a copy, up to a cap."""
         self._size += len(data)
-        if self._size <= MOST_JSON:
+        if self._size <= MAX_JSON_BYTES:
             self._pieces.append(data)
         else:
             self._pieces.clear()
@@ -206,7 +206,7 @@ class JsonMeter(BaseMeter):
         if self._size_read == self._size:
             return
         self._size_read = self._size
-        if self._size > MOST_JSON:
+        if self._size > MAX_JSON_BYTES:
             self._outline, self._looked = None, True
             return
         data = b"".join(self._pieces)

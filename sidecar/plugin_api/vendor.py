@@ -19,11 +19,11 @@ from sidecar.masking import CredentialMask
 from sidecar.plugin_api.dialect import Endpoint
 from sidecar.plugin_api.error_class import (
     NO_CODES,
-    Answer,
-    Judgement,
-    Verdict,
-    judge_by_status,
-    judge_by_word,
+    Classification,
+    ErrorClass,
+    UpstreamResponse,
+    classify_by_code,
+    classify_by_status,
 )
 from sidecar.records import Usage
 
@@ -99,7 +99,7 @@ class Field:
     default: str | int | bool | None = None
 
 
-class Ask(Struct, frozen=True):
+class UpstreamRequest(Struct, frozen=True):
     """Everything a vendor may know to address one attempt.
 
     `path` and `query` are raw; `base_url` is the one for `dialect`, without a trailing slash.
@@ -181,7 +181,7 @@ class Vendor:
     other_base_paths: ClassVar[tuple[str, ...]] = ()
     """Paths that a base URL of this vendor may have besides that of `base_url`."""
     local_server: ClassVar[LocalServer | None] = None
-    codes: ClassVar[Mapping[str, Verdict]] = NO_CODES
+    codes: ClassVar[Mapping[str, ErrorClass]] = NO_CODES
     """This vendor's error codes and types that say more than the HTTP status does."""
     bytes_per_token: ClassVar[float] = 4.0
     """Bytes of a JSON request body to a token of input, as a rule of thumb."""
@@ -193,7 +193,7 @@ class Vendor:
     streams_usage: ClassVar[bool] = False
     """Whether its streams report usage without being asked, so that nobody needs to ask."""
 
-    def prepare(self, ask: Ask) -> Prepared:
+    def prepare(self, ask: UpstreamRequest) -> Prepared:
         """Address one attempt. The only place where a secret is revealed."""
         query = f"?{ask.query}" if ask.query else ""
         return Prepared(f"{ask.base_url}{ask.path}{query}", placed(ask))
@@ -207,15 +207,15 @@ class Vendor:
         """Input and output tokens to reserve; the output is None when the request has no bound."""
         return int(body_bytes / self.bytes_per_token), max_output
 
-    def judge(self, answer: Answer) -> Judgement:
+    def classify(self, answer: UpstreamResponse) -> Classification:
         """What to do with an answer. Total over every status, header and body; never raises."""
-        return judge_by_status(answer, self.codes)
+        return classify_by_status(answer, self.codes)
 
-    def judge_event(self, error: str) -> Verdict:
+    def classify_event(self, error: str) -> ErrorClass:
         """What to do with a 200 answer that begins with an error, by the vendor's own word for it.
         CLIENT passes it on as it is. TAKE says that the word is not known: other providers are
         tried, and where none serves, the answer is passed on as it is. Never raises."""
-        return judge_by_word(error, self.codes)
+        return classify_by_code(error, self.codes)
 
     def family(self, model: str) -> str:
         """The name under which this vendor counts a model's rate limits: models of one family
@@ -227,7 +227,7 @@ class Vendor:
         never more than were reported, and 0 for what is unknown."""
         return usage.input_tokens or 0, usage.output_tokens or 0
 
-    def normalise(self, usage: Usage, endpoint: Endpoint) -> Usage:
+    def normalize(self, usage: Usage, endpoint: Endpoint) -> Usage:
         """What a dialect's meter read, where this vendor counts differently from its inventor."""
         return usage
 
@@ -237,7 +237,7 @@ class Vendor:
         return ()
 
 
-def placed(ask: Ask) -> tuple[tuple[str, str], ...]:
+def placed(ask: UpstreamRequest) -> tuple[tuple[str, str], ...]:
     """The header that carries the credential; none when there is no credential."""
     if ask.secret is None:
         return ()

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Raw, Struct
 
-from sidecar.pricing.rates import Rate, Rates, Unit
+from sidecar.pricing.rates import PriceUnit, Rate, Rates
 
 FILE = Path(__file__).with_name("pricelist.json")
 Clause = str | tuple[str, ...]
@@ -63,14 +63,14 @@ class _List(Struct):
     source: str
     version: str
     taken: str
-    units: dict[str, Unit]
+    units: dict[str, PriceUnit]
     providers: dict[str, _Provider]
 
 
 class ListedModel:
     """One model of one provider. `name` says both."""
 
-    def __init__(self, provider: str, row: _Row, units: Mapping[str, Unit]) -> None:
+    def __init__(self, provider: str, row: _Row, units: Mapping[str, PriceUnit]) -> None:
         self.name = f"{provider}/{row.id}"
         self._match = row.match
         self._usual = [each for each in row.prices if each.tier is None]

@@ -18,12 +18,12 @@ from msgspec import structs
 from sidecar.config.model import Group, Price, Provider, Snapshot
 from sidecar.config.patterns import Pattern
 from sidecar.pricing.price_list import PriceList
-from sidecar.pricing.rates import INPUT, OUTPUT, REQUESTS, Rate, Rates, Unit, rounded
+from sidecar.pricing.rates import INPUT, OUTPUT, REQUESTS, PriceUnit, Rate, Rates, rounded
 from sidecar.records import CallRecord, Cost, Part, Usage
 
-MOST_MODELS = 2000
+MAX_MODELS = 2000
 """Prices kept at hand; the oldest go first and are looked up again."""
-LONGEST_NAME = 256
+MAX_NAME_CHARS = 256
 """Longer names of models, which anybody may send, are nobody's."""
 FREE = "free"
 REPORTED = "reported"
@@ -68,7 +68,7 @@ class Prices:
         self._list = price_list
         self._wall = wall
         self._written: tuple[tuple[Pattern, Tariff], ...] = ()
-        self._at_hand: dict[tuple[str | None, ...], Tariff | None] = {}
+        self._cached: dict[tuple[str | None, ...], Tariff | None] = {}
         self._reported: dict[tuple[str, str, str], str] = {}
 
     @property
@@ -82,7 +82,7 @@ class Prices:
         self._written = tuple(
             (pattern, _tariff(price, units)) for pattern, price in snapshot.prices
         )
-        self._at_hand.clear()
+        self._cached.clear()
         for provider in snapshot.providers.values():
             for seller in self._list.sellers(self._listed_as(provider)):
                 self._list.models(seller)  # decoded now, and not while a call waits
@@ -202,7 +202,7 @@ class Prices:
         """Remember which model answers where another name was sent."""
         sent, served = _short(sent), _short(served)
         if sent and served and sent != served:
-            if len(self._reported) >= MOST_MODELS:
+            if len(self._reported) >= MAX_MODELS:
                 del self._reported[next(iter(self._reported))]
             self._reported[(provider.name, provider.base_url, sent)] = served
 
@@ -212,11 +212,11 @@ class Prices:
         served, sent, asked = _short(served), _short(sent), _short(asked)
         key = (provider.name, provider.base_url, served, sent, asked)
         try:
-            return self._at_hand[key]
+            return self._cached[key]
         except KeyError:
-            if len(self._at_hand) >= MOST_MODELS:
-                del self._at_hand[next(iter(self._at_hand))]
-            found = self._at_hand[key] = self._look_up(
+            if len(self._cached) >= MAX_MODELS:
+                del self._cached[next(iter(self._cached))]
+            found = self._cached[key] = self._look_up(
                 provider, _names(served, sent), _names(served, sent, asked)
             )
         return found
@@ -243,7 +243,7 @@ def _is_free(provider: Provider) -> bool:
     return provider.free or provider.vendor.local_server is not None
 
 
-def _tariff(price: Price, units: Mapping[str, Unit]) -> Tariff:
+def _tariff(price: Price, units: Mapping[str, PriceUnit]) -> Tariff:
     """What stands in the file, by the list's units."""
     rates: dict[str, Rate] = {}
     for name, dollars in price.per_million.items():
@@ -272,7 +272,7 @@ def _fraction(multiplier: Decimal) -> Fraction:
 
 
 def _short(name: str | None) -> str | None:
-    return name if name is None or len(name) <= LONGEST_NAME else None
+    return name if name is None or len(name) <= MAX_NAME_CHARS else None
 
 
 def _names(*some: str | None) -> Names:

@@ -22,13 +22,14 @@ CONTEXT = "context_tokens"
 """The size by which tiers go, where it is not that of the whole input."""
 
 Rate = Decimal | tuple[tuple[int, Decimal], ...]
-"""Dollars for `Unit.per` of a unit; or pairs of (above how many input tokens, dollars), the lowest
+"""Dollars for `LimitUnit.per` of a unit; or pairs of (above how many input tokens, dollars), the
+lowest
 first: the pair that is reached counts for all tokens of the call."""
-Counts = Mapping[str, int]
+UnitCounts = Mapping[str, int]
 """How much of each unit was used; a unit that nobody told of is absent."""
 
 
-class Unit(Struct, frozen=True):
+class PriceUnit(Struct, frozen=True):
     """How many of a unit a rate is for, and the wider units that it is part of."""
 
     per: int
@@ -51,7 +52,7 @@ class Rates:
     hour's price by the second).
     """
 
-    def __init__(self, rates: Mapping[str, Rate], units: Mapping[str, Unit]) -> None:
+    def __init__(self, rates: Mapping[str, Rate], units: Mapping[str, PriceUnit]) -> None:
         names = sorted(rates, key=lambda name: (-len(units[name].of), name))
         steps = {name: _steps(rates[name], units[name]) for name in names}
         self._denominator = lcm(*(each.denominator for row in steps.values() for _, each in row))
@@ -71,7 +72,7 @@ class Rates:
             if tokens and total not in rates
         )
 
-    def cost(self, counts: Counts, size: int | None = None) -> Fraction | None:
+    def cost(self, counts: UnitCounts, size: int | None = None) -> Fraction | None:
         """Nano-dollars, exact; None when the rates do not say: nobody told how much of what they
         are for was used, or tokens were used that no rate is for. `size` is the input that prices
         by size go by; None: all of it."""
@@ -83,12 +84,12 @@ class Rates:
                 return None
         return self._sum(counts, own, size)
 
-    def estimate(self, counts: Counts) -> Fraction | None:
+    def estimate(self, counts: UnitCounts) -> Fraction | None:
         """The same for counts that are guesses: what has no rate costs nothing; None only when
         nothing has one."""
         return self._sum(counts, self._own(counts)) if self._lines else None
 
-    def _own(self, counts: Counts) -> list[int]:
+    def _own(self, counts: UnitCounts) -> list[int]:
         """How much each line is paid for: its unit, less what is paid apart. Never below nothing,
         however little a vendor's figures fit together."""
         own: list[int] = []
@@ -99,7 +100,7 @@ class Rates:
             own.append(max(count, 0))
         return own
 
-    def _sum(self, counts: Counts, own: list[int], size: int | None = None) -> Fraction:
+    def _sum(self, counts: UnitCounts, own: list[int], size: int | None = None) -> Fraction:
         total = 0
         if size is None:
             size = counts.get(CONTEXT, counts.get(INPUT, 0))
@@ -119,10 +120,10 @@ def rounded(numerator: int, denominator: int) -> int:
     return whole + (above > 0 or (above == 0 and whole % 2 == 1))
 
 
-def _steps(rate: Rate, unit: Unit) -> tuple[tuple[int, Fraction], ...]:
+def _steps(rate: Rate, unit: PriceUnit) -> tuple[tuple[int, Fraction], ...]:
     pairs = ((0, rate),) if isinstance(rate, Decimal) else rate
     return tuple((above, Fraction(dollars) * NANO / unit.per) for above, dollars in pairs)
 
 
-def _is_token(name: str, units: Mapping[str, Unit]) -> bool:
+def _is_token(name: str, units: Mapping[str, PriceUnit]) -> bool:
     return not {INPUT, OUTPUT}.isdisjoint((name, *units[name].of))

@@ -16,40 +16,47 @@ from msgspec import Struct, structs
 
 from sidecar.config.base_urls import with_reason
 from sidecar.config.credentials import Vault
-from sidecar.errors import Fault, Kind, Refused, UpstreamError
+from sidecar.errors import ErrorKind, Fault, ProxyError, UpstreamError
 from sidecar.http import headers
 from sidecar.http.body_reading import malformed
-from sidecar.http.client import WHOLE, Reply, Upstream, is_event_stream
+from sidecar.http.client import MAX_INLINE_RESPONSE_BYTES, Reply, Upstream, is_event_stream
 from sidecar.http.errors import plugin_fault
 from sidecar.http.headers import Fields
 from sidecar.plugin_api.dialect import Meter
-from sidecar.plugin_api.error_class import Answer, Judgement, Verdict, judge_by_status
+from sidecar.plugin_api.error_class import (
+    Classification,
+    ErrorClass,
+    UpstreamResponse,
+    classify_by_status,
+)
 from sidecar.plugin_api.vendor import Secret
-from sidecar.proxy.attempt_usage import Abandoned
+from sidecar.proxy.attempt_usage import AttemptUsageReader
 from sidecar.proxy.in_flight import LiveCall
 from sidecar.proxy.relay import Relay
 from sidecar.proxy.stream import error_masking
 from sidecar.proxy.stream.error_masking import ErrorEventMask
-from sidecar.proxy.stream.filter import Hiding
+from sidecar.proxy.stream.filter import StreamFilter
 from sidecar.proxy.stream.start import HELD_BYTES, HELD_SECONDS, Beginning, read_beginning
-from sidecar.records import AttemptRecord, Spent
+from sidecar.records import AttemptRecord, AttemptUsage
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.routing.request_rewrite import Rewriter
-from sidecar.scheduling.cooldown import as_judgement
+from sidecar.scheduling.cooldown import classify_connection_error
 
 log = logging.getLogger("sidecar.proxy.attempt")
 
-JUDGED = 64 * 1024
+CLASSIFIED_BODY_BYTES = 64 * 1024
 """How much of an error answer a vendor gets to see, in bytes."""
-_FINAL = frozenset({Verdict.TAKE, Verdict.CLIENT})
-_OF_THE_SECRET = frozenset({Verdict.CREDENTIAL, Verdict.SPENT, Verdict.SLOW_DOWN})
+_FINAL = frozenset({ErrorClass.OK, ErrorClass.CLIENT_ERROR})
+_OF_THE_SECRET = frozenset(
+    {ErrorClass.AUTH_FAILED, ErrorClass.QUOTA_EXHAUSTED, ErrorClass.RATE_LIMITED}
+)
 """Refusals that another secret may not meet."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that only read (RFC 9110 section 9.2.1): sending one again starts no work."""
 
 
-class Attempted(Struct, frozen=True):
+class AttemptResult(Struct, frozen=True):
     """What came of one candidate: an answer (`reply`), or a failure below HTTP (`error`).
 
     `body` is the whole body of an error answer; None when it is still to be read. `base_url` is
@@ -62,47 +69,47 @@ class Attempted(Struct, frozen=True):
     """
 
     candidate: Candidate
-    judgement: Judgement
+    classification: Classification
     base_url: str = ""
     reply: Reply | None = None
     body: bytes | None = None
     error: UpstreamError | None = None
     in_stream: bool = False
-    hiding: Hiding | None = None
-    spent: Spent | None = None
+    stream_filter: StreamFilter | None = None
+    spent: AttemptUsage | None = None
     outdated: bool = False
     lost: bool = False
     masking: ErrorEventMask | None = None
 
     @property
-    def verdict(self) -> Verdict:
+    def error_class(self) -> ErrorClass:
         """What is to be done with it."""
-        return self.judgement.verdict
+        return self.classification.error_class
 
     @property
     def reason(self) -> str:
         """The vendor's word, or ours, for why it is no good."""
-        return self.judgement.reason
+        return self.classification.reason
 
     @property
-    def sent(self) -> bool:
+    def was_sent(self) -> bool:
         """Whether the request may have reached the provider."""
         return self.error is None or self.error.sent
 
     @property
-    def final(self) -> bool:
+    def is_final(self) -> bool:
         """Whether this is the answer, good or bad, that the client should get."""
-        return self.verdict in _FINAL
+        return self.error_class in _FINAL
 
     async def relay_through(self, relay: Relay, fields: Fields, meter: Meter) -> web.StreamResponse:
-        """Pass the answer on. Raises `Refused` when it breaks off before any of it went out."""
+        """Pass the answer on. Raises `ProxyError` when it breaks off before any of it went out."""
         assert self.reply is not None  # noqa: S101 - only an answer is passed on
         try:
-            return await relay.run(self.reply, fields, meter, self.hiding, self.masking)
+            return await relay.run(self.reply, fields, meter, self.stream_filter, self.masking)
         except UpstreamError as error:
             timed_out = error.fault is Fault.TIMEOUT
-            kind = Kind.UPSTREAM_TIMEOUT if timed_out else Kind.UPSTREAM_INVALID
-            raise Refused(kind, f"{self.candidate.provider.name}: {error}") from error
+            kind = ErrorKind.UPSTREAM_TIMEOUT if timed_out else ErrorKind.UPSTREAM_INVALID
+            raise ProxyError(kind, f"{self.candidate.provider.name}: {error}") from error
 
     def close(self) -> None:
         """Let the connection go."""
@@ -122,25 +129,25 @@ class Attempts:
         vault: Vault,
         local: Mapping[str, str],
         clock: Callable[[], float],
-        abandoned: Abandoned,
+        abandoned: AttemptUsageReader,
     ) -> None:
         self._upstream = upstream
         self._vault = vault
         self._local = local
         self._clock = clock
-        self._abandoned = abandoned
+        self._attempt_usage = abandoned
 
-    async def one(
+    async def send(
         self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall
-    ) -> Attempted:
+    ) -> AttemptResult:
         """Send the call to one candidate; once more when the secret that the vendor refused was
         replaced meanwhile. The caller must close the result."""
         secret = self._secret(candidate)
         attempted = await self._try(call, candidate, secret, rewriter, live)
-        if attempted.verdict is Verdict.CREDENTIAL and candidate.credential is not None:
+        if attempted.error_class is ErrorClass.AUTH_FAILED and candidate.credential is not None:
             await self._vault.rejected(candidate.credential, secret)
         replacement = self._secret(candidate)
-        if replacement == secret or attempted.verdict not in _OF_THE_SECRET:
+        if replacement == secret or attempted.error_class not in _OF_THE_SECRET:
             return attempted
         if rewriter.consumed:
             return structs.replace(attempted, outdated=True)
@@ -149,7 +156,7 @@ class Attempts:
     async def _try(
         self, call: Call, candidate: Candidate, secret: Secret | None, rewriter: Rewriter,
         live: LiveCall,
-    ) -> Attempted:  # fmt: skip
+    ) -> AttemptResult:  # fmt: skip
         live.provider, live.credential = candidate.provider.name, candidate.credential_name
         live.model_served = candidate.model
         began = self._clock()
@@ -160,26 +167,28 @@ class Attempts:
             error_masking.mask_head(reply, secret)
             attempted = await self._judged(call, candidate, base_url, reply, live)
         except UpstreamError as error:
-            used, since = self._abandoned, live.started
-            spent = used.unknown(call, candidate, since) if error.sent else None
+            used, since = self._attempt_usage, live.started
+            spent = used.unknown_usage(call, candidate, since) if error.sent else None
             if reply is not None:
-                spent = used.cut(call, candidate, reply, error, since)
+                spent = used.usage_of_cancelled(call, candidate, reply, error, since)
             lost = reply is None and error.sent and not _may_repeat(call, candidate)
             attempted = _failed(candidate, base_url, error, spent, lost=lost)
         except BaseException as error:
             seconds = self._clock() - began
-            spent = self._abandoned.cut(call, candidate, reply, error, live.started)
+            spent = self._attempt_usage.usage_of_cancelled(
+                call, candidate, reply, error, live.started
+            )
             live.note(_record(candidate, reply, *_cut_short(live, error), seconds, spent))
             raise
         seconds = self._clock() - began
-        verdict = "failed" if attempted.error else attempted.verdict.value
+        verdict = "failed" if attempted.error else attempted.error_class.value
         said = verdict, attempted.reason, seconds, attempted.spent
         live.note(_record(candidate, attempted.reply, *said))
         if reply is None or not (call.facts.streaming or is_event_stream(reply)):
             return attempted
         hiding = None
-        if rewriter.asks(candidate) and is_event_stream(reply):
-            hiding = Hiding(partial(call.dialect.unasked, call.endpoint))
+        if rewriter.injects_usage_option(candidate) and is_event_stream(reply):
+            hiding = StreamFilter(partial(call.dialect.strip_injected_usage, call.endpoint))
         masking = ErrorEventMask.of(call, reply)
         return structs.replace(attempted, hiding=hiding, masking=masking)
 
@@ -195,7 +204,7 @@ class Attempts:
         secret: Secret | None,
     ) -> Reply:  # fmt: skip
         provider = candidate.provider
-        ask = rewriter.ask(candidate, base_url, secret)
+        ask = rewriter.upstream_request(candidate, base_url, secret)
         try:
             prepared = provider.vendor.prepare(ask)
         except Exception as error:  # noqa: BLE001 - the guard around foreign code
@@ -222,42 +231,44 @@ class Attempts:
     async def _begun_badly(
         self, call: Call, candidate: Candidate, base_url: str, reply: Reply,
         beginning: Beginning, live: LiveCall,
-    ) -> Attempted:  # fmt: skip
+    ) -> AttemptResult:  # fmt: skip
         """An answer of 200 that is an error. Of one whose word is not known the vendor's bytes are
         kept, for a client whom no other provider serves."""
-        judgement = error_masking.masked_reason(beginning.judgement, reply)
+        classification = error_masking.masked_reason(beginning.judgement, reply)
         body = None
         if not beginning.known:
             await reply.hold(lambda _: False, HELD_BYTES, HELD_SECONDS)
             body = error_masking.mask_body(reply.peeked, reply.mask)
         reply.close()
-        used = self._abandoned
-        spent = used.told(call, candidate, reply, reply.peeked, live.started)
-        spent = spent or used.unknown(call, candidate, live.started)
+        used = self._attempt_usage
+        spent = used.usage_from_response(call, candidate, reply, reply.peeked, live.started)
+        spent = spent or used.unknown_usage(call, candidate, live.started)
         if body is not None:
-            return Attempted(candidate, judgement, base_url, reply, body, spent=spent)
-        fault = UpstreamError(Fault.PROTOCOL, judgement.reason, sent=True)
-        return Attempted(candidate, judgement, base_url, error=fault, in_stream=True, spent=spent)
+            return AttemptResult(candidate, classification, base_url, reply, body, spent=spent)
+        fault = UpstreamError(Fault.PROTOCOL, classification.reason, sent=True)
+        return AttemptResult(
+            candidate, classification, base_url, error=fault, in_stream=True, spent=spent
+        )
 
     async def _judged(
         self, call: Call, candidate: Candidate, base_url: str, reply: Reply,
         live: LiveCall,
-    ) -> Attempted:  # fmt: skip
+    ) -> AttemptResult:  # fmt: skip
         if reply.status < HTTPStatus.BAD_REQUEST:
             try:
                 await error_masking.mask_redirect(reply)
                 beginning = await read_beginning(call, candidate, reply)
-                judgement = beginning.judgement
-                if judgement.verdict is not Verdict.TAKE:
+                classification = beginning.judgement
+                if classification.error_class is not ErrorClass.OK:
                     return await self._begun_badly(
                         call, candidate, base_url, reply, beginning, live
                     )
             except BaseException:
                 reply.close()  # the client left, or we failed: it must not be worked for any more
                 raise
-            return Attempted(candidate, judgement, base_url, reply)
+            return AttemptResult(candidate, classification, base_url, reply)
         try:
-            body, whole = await reply.read_all(WHOLE)
+            body, whole = await reply.read_all(MAX_INLINE_RESPONSE_BYTES)
             if not whole:
                 raise UpstreamError(Fault.PROTOCOL, "its error answer has no end", sent=True)
         except UpstreamError as error:
@@ -265,15 +276,15 @@ class Attempts:
         finally:
             reply.close()
         body = await error_masking.mask_error(body, reply)  # it may quote what was sent
-        answer = Answer(reply.status, reply.fields, body[:JUDGED])
+        answer = UpstreamResponse(reply.status, reply.fields, body[:CLASSIFIED_BODY_BYTES])
         try:
-            judgement = candidate.provider.vendor.judge(answer)
+            classification = candidate.provider.vendor.classify(answer)
         except Exception as error:  # noqa: BLE001 - the guard around foreign code
             plugin_fault(candidate.provider.vendor.name, error)
-            judgement = judge_by_status(answer)
-        judgement = with_reason(judgement, reply.status, candidate.provider)
-        spent = self._abandoned.told(call, candidate, reply, body, live.started)
-        return Attempted(candidate, judgement, base_url, reply, body, spent=spent)
+            classification = classify_by_status(answer)
+        classification = with_reason(classification, reply.status, candidate.provider)
+        spent = self._attempt_usage.usage_from_response(call, candidate, reply, body, live.started)
+        return AttemptResult(candidate, classification, base_url, reply, body, spent=spent)
 
 
 def _may_repeat(call: Call, candidate: Candidate) -> bool:
@@ -282,15 +293,17 @@ def _may_repeat(call: Call, candidate: Candidate) -> bool:
 
 
 def _failed(
-    candidate: Candidate, base_url: str, error: UpstreamError, spent: Spent | None = None,
+    candidate: Candidate, base_url: str, error: UpstreamError, spent: AttemptUsage | None = None,
     *, lost: bool = False,
-) -> Attempted:  # fmt: skip
-    return Attempted(candidate, as_judgement(error), base_url, error=error, spent=spent, lost=lost)
+) -> AttemptResult:  # fmt: skip
+    return AttemptResult(
+        candidate, classify_connection_error(error), base_url, error=error, spent=spent, lost=lost
+    )
 
 
 def _record(
     candidate: Candidate, reply: Reply | None, verdict: str, reason: str, seconds: float,
-    spent: Spent | None,
+    spent: AttemptUsage | None,
 ) -> AttemptRecord:  # fmt: skip
     name, credential = candidate.provider.name, candidate.credential_name
     status = None if reply is None else reply.status
@@ -301,4 +314,4 @@ def _cut_short(live: LiveCall, error: BaseException) -> tuple[str, str]:
     """The verdict on an attempt that ended from here, and the reason."""
     if isinstance(error, asyncio.CancelledError):
         return "cancelled", live.ending.message if live.ending else "the client left"
-    return "failed", str(error) if isinstance(error, Refused) else type(error).__name__
+    return "failed", str(error) if isinstance(error, ProxyError) else type(error).__name__

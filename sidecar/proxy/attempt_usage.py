@@ -9,28 +9,28 @@ from __future__ import annotations
 import logging
 from http import HTTPStatus
 
-from sidecar.errors import Refused
+from sidecar.errors import ProxyError
 from sidecar.http.client import Reply, is_event_stream
 from sidecar.http.exchange import was_sent
 from sidecar.plugin_api.dialect import Meter
 from sidecar.pricing.prices import Prices
 from sidecar.proxy.metering import is_lookup, meter_for
-from sidecar.records import Spent, Usage, UsageState
+from sidecar.records import AttemptUsage, Usage, UsageState
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 
 log = logging.getLogger("sidecar.proxy.attempt_usage")
 
 
-class Abandoned:
+class AttemptUsageReader:
     """Reckons what attempts used that came to nothing, by the prices in force."""
 
     def __init__(self, prices: Prices) -> None:
         self._prices = prices
 
-    def told(
+    def usage_from_response(
         self, call: Call, candidate: Candidate, reply: Reply, data: bytes, started: float
-    ) -> Spent | None:
+    ) -> AttemptUsage | None:
         """What an answer says was used in the `data` that came of it, all of it if it is no
         stream; None when it says nothing of that. `started` is when the call began, in seconds
         since the epoch."""
@@ -50,23 +50,25 @@ class Abandoned:
         state = UsageState.REPORTED if whole else UsageState.PARTIAL
         return self._spent(state, usage, call, candidate, model, started)
 
-    def cut(
+    def usage_of_cancelled(
         self, call: Call, candidate: Candidate, reply: Reply | None, error: BaseException,
         started: float,
-    ) -> Spent | None:  # fmt: skip
+    ) -> AttemptUsage | None:  # fmt: skip
         """What an attempt used that was cut short from here, by the running task's `error`: what
         its provider did until then may be billed, unless the request never got there whole, or
         the answer was an error."""
-        if isinstance(error, Refused) or (reply is None and not was_sent()):
+        if isinstance(error, ProxyError) or (reply is None and not was_sent()):
             return None
         if reply is None:
-            return self.unknown(call, candidate, started)
+            return self.unknown_usage(call, candidate, started)
         if reply.status >= HTTPStatus.BAD_REQUEST:
             return None
-        told = self.told(call, candidate, reply, reply.peeked, started)
-        return told or self.unknown(call, candidate, started)
+        told = self.usage_from_response(call, candidate, reply, reply.peeked, started)
+        return told or self.unknown_usage(call, candidate, started)
 
-    def unknown(self, call: Call, candidate: Candidate, started: float) -> Spent | None:
+    def unknown_usage(
+        self, call: Call, candidate: Candidate, started: float
+    ) -> AttemptUsage | None:
         """What may have been used by something of which nothing came back; None at an endpoint
         that uses none."""
         if not call.bills:
@@ -76,13 +78,13 @@ class Abandoned:
     def _spent(
         self, state: UsageState, usage: Usage | None, call: Call, candidate: Candidate,
         model: str | None, started: float,
-    ) -> Spent:  # fmt: skip
+    ) -> AttemptUsage:  # fmt: skip
         priced_as = candidate.route.price_name
         names = (priced_as, None, None) if priced_as else (model, candidate.model, call.model)
         cost = self._prices.spent(usage, candidate.provider, call.key.group, names, started)
-        return Spent(state, usage, cost)
+        return AttemptUsage(state, usage, cost)
 
 
 def _usage(meter: Meter, call: Call, candidate: Candidate) -> Usage | None:
     usage = meter.usage()
-    return None if usage is None else candidate.provider.vendor.normalise(usage, call.endpoint)
+    return None if usage is None else candidate.provider.vendor.normalize(usage, call.endpoint)

@@ -16,7 +16,7 @@ from multidict import CIMultiDictProxy
 from sidecar.api_keys import PREFIX, PREFIX_BYTES, SHORT_KEY_CHARS, digest, holds_key
 from sidecar.config.model import Key, KeyHash, Snapshot
 from sidecar.config.schema.reserved_headers import CREDENTIAL_HEADERS
-from sidecar.errors import Kind, Refused
+from sidecar.errors import ErrorKind, ProxyError
 from sidecar.http.headers import Fields
 from sidecar.routing.call import Identified
 
@@ -24,23 +24,23 @@ CREDENTIAL_PARAMETERS = frozenset({"key", "api-key", "access_token"})
 _BEARER = "bearer"
 
 
-def identify(
+def authenticate(
     snapshot: Snapshot, headers: CIMultiDictProxy[str], fields: Fields, query: str
 ) -> Identified:
     """The key that this request presents. `headers` and `fields` are the same header.
 
-    Raises `Refused`: 401 for none or an unknown one, 400 for two different local keys. Foreign
+    Raises `ProxyError`: 401 for none or an unknown one, 400 for two different local keys. Foreign
     credentials beside a local key are ignored. Whether the key is in force is another question.
     """
     presented, rest = _presented(headers, query)
     owners = {text: snapshot.by_digest.get(digest(text)) for text in presented if text}
     known = {found[0].name: found for found in owners.values() if found}
     if len(known) > 1:
-        raise Refused(
-            Kind.BAD_REQUEST, "two different local keys were sent; send one: " + _names(known)
+        raise ProxyError(
+            ErrorKind.BAD_REQUEST, "two different local keys were sent; send one: " + _names(known)
         )
     if not known:
-        raise Refused(Kind.INVALID_KEY, _unknown(bool(owners)))
+        raise ProxyError(ErrorKind.INVALID_KEY, _unknown(bool(owners)))
     key, key_hash = next(iter(known.values()))
     texts = tuple(text.encode("utf-8", "surrogateescape") for text, own in owners.items() if own)
     return Identified(key, key_hash, texts, *without_keys(fields, rest, texts))
@@ -68,20 +68,22 @@ def without_keys(
     return kept, query
 
 
-def check_in_force(key: Key, key_hash: KeyHash, wall: float) -> None:
-    """Raise `Refused` (403, saying which) when the key may not be used at `wall`, in seconds since
-    the epoch."""
+def check_enabled(key: Key, key_hash: KeyHash, wall: float) -> None:
+    """Raise `ProxyError` (403, saying which) when the key may not be used at `wall`, in seconds
+    since the epoch."""
     if not key.enabled:
-        raise Refused(
-            Kind.KEY_DISABLED,
+        raise ProxyError(
+            ErrorKind.KEY_DISABLED,
             f'key "{key.name}" is disabled ({key.place.short}); enable it with: '
             f'sidecar keys enable "{key.name}"',
         )
     if key.expires is not None and wall >= key.expires.timestamp():
-        raise Refused(Kind.KEY_DISABLED, f'key "{key.name}" expired on {_when(key.expires)}')
+        raise ProxyError(
+            ErrorKind.KEY_DISABLED, f'key "{key.name}" expired on {_when(key.expires)}'
+        )
     if key_hash.until is not None and wall >= key_hash.until.timestamp():
-        raise Refused(
-            Kind.KEY_DISABLED,
+        raise ProxyError(
+            ErrorKind.KEY_DISABLED,
             f'this text of key "{key.name}" was rotated out on {_when(key_hash.until)}; '
             "use the newer one",
         )

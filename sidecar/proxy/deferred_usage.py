@@ -17,14 +17,14 @@ from sidecar.metrics.metrics import Metrics
 from sidecar.plugin_api.dialect import Meter
 from sidecar.pricing.prices import Prices
 from sidecar.proxy.metering import is_lookup
-from sidecar.records import CallRecord, Cost, Spent, Usage, UsageState, together
-from sidecar.routing.affinity import remember
+from sidecar.records import AttemptUsage, CallRecord, Cost, Usage, UsageState, together
+from sidecar.routing.affinity import record_owner
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
-from sidecar.scheduling.limiter import Need, Unit, need
+from sidecar.scheduling.limiter import Demand, LimitUnit, demand_of
 from sidecar.scheduling.limits import route_name
 from sidecar.scheduling.scheduler import Scheduler
-from sidecar.scheduling.windows import Calendar
+from sidecar.scheduling.windows import CalendarWindow
 
 log = logging.getLogger("sidecar.proxy.deferred_usage")
 
@@ -42,7 +42,7 @@ class Deferred:
 
     def made(
         self, call: Call, candidate: Candidate, meter: Meter, record: CallRecord,
-        spent: Spent | None, counted: Need | None,
+        spent: AttemptUsage | None, counted: Demand | None,
     ) -> None:  # fmt: skip
         """Remember what an answer made, with a claim while its usage is not known.
 
@@ -55,8 +55,8 @@ class Deferred:
             return
         claim = None
         if record.usage_state is not UsageState.REPORTED:
-            claim = _claim(call, candidate, record, spent, counted or need(0, 0))
-        remember(call, candidate, meter, self._ledger, claim)
+            claim = _claim(call, candidate, record, spent, counted or demand_of(0, 0))
+        record_owner(call, candidate, meter, self._ledger, claim)
 
     def told(self, call: Call, provider: Provider, meter: Meter, usage: Usage) -> None:
         """Settle the claim on the object that a look tells of, if there is one."""
@@ -80,8 +80,8 @@ class Deferred:
     def _correct(self, owner: Owner, claim: Claim, usage: Usage, cost: Cost | None) -> None:
         """Put the truth in the place of what limits by the calendar counted."""
         read, made, money = claim.counted
-        before = need(read, made, money)
-        after = need(
+        before = demand_of(read, made, money)
+        after = demand_of(
             read if usage.input_tokens is None else usage.input_tokens,
             made if usage.output_tokens is None else usage.output_tokens,
             money if cost is None else cost.charged,
@@ -90,7 +90,7 @@ class Deferred:
             claim.key, claim.route, owner.group, owner.provider, owner.credential,
             claim.model_asked,
         )  # fmt: skip
-        changed = [each for each in windows if isinstance(each, Calendar)]
+        changed = [each for each in windows if isinstance(each, CalendarWindow)]
         for window in changed:
             window.correct(after[window.unit] - before[window.unit], claim.started)
         if len(self._scheduler.admission):
@@ -98,17 +98,21 @@ class Deferred:
 
 
 def _claim(
-    call: Call, candidate: Candidate, record: CallRecord, spent: Spent | None, counted: Need
+    call: Call,
+    candidate: Candidate,
+    record: CallRecord,
+    spent: AttemptUsage | None,
+    counted: Demand,
 ) -> Claim:
-    cost, known = record.cost, Spent(UsageState.REPORTED)
+    cost, known = record.cost, AttemptUsage(UsageState.REPORTED)
     if spent is not None:
-        known = together(Spent(UsageState.REPORTED, None, Cost(0, 0, "")), spent)
+        known = together(AttemptUsage(UsageState.REPORTED, None, Cost(0, 0, "")), spent)
     return Claim(
         record.call_id, record.key, route_name(call.key, candidate.route), record.started,
         record.model_asked, candidate.model, record.usage,
         listed=0 if cost is None else cost.listed,
         charged=0 if cost is None else cost.charged,
-        counted=(counted[Unit.INPUT], counted[Unit.OUTPUT], counted[Unit.MONEY]),
+        counted=(counted[LimitUnit.INPUT], counted[LimitUnit.OUTPUT], counted[LimitUnit.MONEY]),
         state=known.state,
         whole=known.cost is None or known.cost.whole,
         priced_as=candidate.route.price_name,

@@ -19,10 +19,10 @@ from msgspec import structs
 
 from sidecar.callers import Callers
 from sidecar.config.model import Provider, Snapshot
-from sidecar.errors import Kind, Refusal, Refused
+from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.http import responses
 from sidecar.http.body_memory import SETTING, BodyMemory, HeldBody
-from sidecar.http.request_guard import Door
+from sidecar.http.request_guard import RequestGuard
 from sidecar.ledger.ledger import Ledger
 from sidecar.metrics.metrics import Metrics
 from sidecar.plugin_api.dialect import Dialect, Meter
@@ -31,29 +31,29 @@ from sidecar.plugin_api.usage_meter import NoMeter
 from sidecar.pricing.prices import Prices
 from sidecar.proxy import authentication
 from sidecar.proxy import responses as proxy_responses
-from sidecar.proxy.attempt import Attempted
+from sidecar.proxy.attempt import AttemptResult
 from sidecar.proxy.deferred_usage import Deferred
-from sidecar.proxy.dispatch import Dispatch
+from sidecar.proxy.dispatch import Dispatcher
 from sidecar.proxy.in_flight import LiveCall, LiveCalls
 from sidecar.proxy.metering import meter_for, read_meter
-from sidecar.proxy.relay import End, Relay
+from sidecar.proxy.relay import Relay, RelayEnd
 from sidecar.proxy.stream.keepalive import KeepAlive, cannot_follow, fail, most_wait, tell_by
 from sidecar.records import CallRecord, Outcome, Usage, UsageState, with_spent
 from sidecar.routing import affinity
 from sidecar.routing import candidates as routing
 from sidecar.routing.call import Call, find_session, read_call
 from sidecar.routing.candidates import Candidate
-from sidecar.routing.model_list import Catalog
+from sidecar.routing.model_list import ModelList
 from sidecar.routing.request_rewrite import Rewriter
 from sidecar.scheduling.lease import Lease
-from sidecar.scheduling.limiter import Need
+from sidecar.scheduling.limiter import Demand
 from sidecar.scheduling.scheduler import Scheduler
 
 log = logging.getLogger("sidecar.proxy")
 
 _NO_PROVIDER = frozenset({
-    Kind.UPSTREAM_UNREACHABLE, Kind.UPSTREAM_INVALID, Kind.UPSTREAM_TIMEOUT,
-    Kind.CREDENTIAL_REJECTED, Kind.UNAVAILABLE,
+    ErrorKind.UPSTREAM_UNREACHABLE, ErrorKind.UPSTREAM_INVALID, ErrorKind.UPSTREAM_TIMEOUT,
+    ErrorKind.CREDENTIAL_REJECTED, ErrorKind.UNAVAILABLE,
 })  # fmt: skip
 """Answers of ours that are no refusal: the key and the call were right, and nobody could serve."""
 
@@ -64,11 +64,11 @@ class Parts:
     from 0 to 1, `wall` the time of day; `finished` hears of every record."""
 
     current: Callable[[], Snapshot]
-    door: Door
+    door: RequestGuard
     registry: Registry
-    dispatch: Dispatch
+    dispatch: Dispatcher
     scheduler: Scheduler
-    catalog: Catalog
+    catalog: ModelList
     usable: routing.Usable
     prices: Prices
     ledger: Ledger
@@ -118,16 +118,16 @@ class Proxy:
         """Answer one request, whatever happens; its record is kept exactly once."""
         path = request.raw_path.partition("?")[0]
         if path in self._probes and request.method in {"GET", "HEAD"}:
-            return proxy_responses.hello(self._parts.door, request)
-        live = self._parts.live.open(request.method, responses.program(request))
-        live.sighting = self._parts.callers.look(request.protocol)
+            return proxy_responses.probe_response(self._parts.door, request)
+        live = self._parts.live.open(request.method, responses.user_agent_of(request))
+        live.sighting = self._parts.callers.start_lookup(request.protocol)
         passage = Passage(request, live, self._parts.bodies.open())
         try:
             return await self._serve(passage)
-        except Refused as refused:
-            no_provider = refused.refusal.kind in _NO_PROVIDER
+        except ProxyError as refused:
+            no_provider = refused.reply.kind in _NO_PROVIDER
             live.outcome = Outcome.UPSTREAM_ERROR if no_provider else Outcome.REFUSED
-            return await self._refuse(passage, refused.refusal)
+            return await self._refuse(passage, refused.reply)
         except asyncio.CancelledError:
             if live.ending is None:
                 raise  # the client left
@@ -139,7 +139,7 @@ class Proxy:
             log.exception("call %s failed inside Sidecar", live.call_id)
             live.outcome = Outcome.REFUSED
             why = f"an error in Sidecar itself; its log tells more under {live.call_id}"
-            return await self._refuse(passage, Refusal(Kind.INTERNAL, why))
+            return await self._refuse(passage, LocalReply(ErrorKind.INTERNAL, why))
         finally:
             self._close(passage)
 
@@ -147,15 +147,15 @@ class Proxy:
         call = await self._admit(passage)
         if call.endpoint.lists_models:
             return await self._list_models(passage, call)
-        found = routing.plan(
+        found = routing.plan_candidates(
             call.key, call.dialect, call.endpoint, call.facts.models,
             self._parts.usable, self._parts.draw, call.held.size,
         )  # fmt: skip
-        routing.require(found, call.key, call.endpoint, call.facts.models)
-        candidates = affinity.narrow(call, found.candidates, self._parts.ledger)
+        routing.require_candidates(found, call.key, call.endpoint, call.facts.models)
+        candidates = affinity.restrict_to_owner(call, found.candidates, self._parts.ledger)
         rewriter = Rewriter(call, passage.request.content)
         async with KeepAlive(passage.request, passage.relay, call, passage.live):
-            served = await self._parts.dispatch.serve(call, candidates, rewriter, passage.live)
+            served = await self._parts.dispatch.send(call, candidates, rewriter, passage.live)
         rewriter.release()
         passage.lease, attempted = served.lease, served.attempted
         try:
@@ -169,16 +169,16 @@ class Proxy:
         snapshot = parts.current()
         parts.door.check(request.method, request.raw_path, request.headers)
         path, _, query = request.raw_path.partition("?")
-        found = authentication.identify(snapshot, request.headers, request.raw_headers, query)
+        found = authentication.authenticate(snapshot, request.headers, request.raw_headers, query)
         key = found.key
         live.key = key
         parts.ledger.seen(key.name, live.program)
         parts.metrics.call_started(key.name, key.group.name)
-        authentication.check_in_force(key, found.key_hash, parts.wall())
+        authentication.check_enabled(key, found.key_hash, parts.wall())
         responses.refuse_upgrade(request)
         call = passage.call = await read_call(
             request, snapshot, found, parts.registry.dialects, path,
-            held=passage.held, accept_body=lambda: responses.go_on(request),
+            held=passage.held, accept_body=lambda: responses.send_continue(request),
         )  # fmt: skip
         live.note_wait(f"memory for request bodies ({SETTING})", passage.held.waited)
         live.dialect, live.endpoint = call.dialect.name, call.endpoint.name
@@ -195,10 +195,10 @@ class Proxy:
         live = passage.live
         live.outcome, live.status = Outcome.OK, 200
         self._parts.ledger.used(call.key.name, live.program)
-        return proxy_responses.whole(call.dialect.models(entries), live)
+        return proxy_responses.complete_response(call.dialect.models(entries), live)
 
     async def _pass_on(
-        self, passage: Passage, call: Call, attempted: Attempted
+        self, passage: Passage, call: Call, attempted: AttemptResult
     ) -> web.StreamResponse:
         """Give the client the answer that was won, and read its usage on the way."""
         relay, live, reply = passage.relay, passage.live, attempted.reply
@@ -209,7 +209,7 @@ class Proxy:
             return await fail(relay, call, why, live)
         fields = proxy_responses.relayed_headers(passage.request, call, attempted, live)
         if attempted.body is not None:
-            live.outcome, live.reason = proxy_responses.blame(attempted)
+            live.outcome, live.reason = proxy_responses.attribute_error(attempted)
             fields, body = proxy_responses.in_shape(call, attempted, fields, live.call_id)
             length = None if body else reply.length
             return await relay.send(reply.status, reply.reason, fields, body, length)
@@ -217,14 +217,14 @@ class Proxy:
         passage.candidate = attempted.candidate
         meter = passage.meter = live.meter = meter_for(call, reply)
         response = await attempted.relay_through(relay, fields, meter)
-        if relay.end is End.CUT:
+        if relay.end is RelayEnd.TRUNCATED:
             live.outcome, live.reason = Outcome.CUT, relay.fault
-            why = Refusal(Kind.UPSTREAM_UNREACHABLE, f"{live.provider}: {relay.fault}")
-            return await relay.cut(call.dialect, call.endpoint, meter, why, live.call_id)
+            why = LocalReply(ErrorKind.UPSTREAM_UNREACHABLE, f"{live.provider}: {relay.fault}")
+            return await relay.truncate(call.dialect, call.endpoint, meter, why, live.call_id)
         live.outcome = Outcome.OK
         return response
 
-    async def _refuse(self, passage: Passage, why: Refusal) -> web.StreamResponse:
+    async def _refuse(self, passage: Passage, why: LocalReply) -> web.StreamResponse:
         """Our own no, in the shape of the call; into a started answer only as its broken end."""
         call, live = passage.call, passage.live
         live.reason, live.refusal = why.message, why.kind
@@ -233,11 +233,11 @@ class Proxy:
         if passage.relay.started and call is not None and passage.meter is None:
             return await fail(passage.relay, call, why, live)
         if passage.relay.started and call is not None and passage.meter is not None:
-            return await passage.relay.cut(
+            return await passage.relay.truncate(
                 call.dialect, call.endpoint, passage.meter, why, live.call_id
             )
         shape = call.dialect if call is not None else self._shape(passage.request)
-        return proxy_responses.refusal(passage.request, shape, why, live)
+        return proxy_responses.local_reply(passage.request, shape, why, live)
 
     def _shape(self, request: web.BaseRequest) -> Dialect | None:
         found = proxy_responses.find_shape(self._dialects, request)
@@ -271,11 +271,11 @@ class Proxy:
         """Read what the answer says; what it tells of an earlier call is returned."""
         if passage.meter is None or passage.call is None:
             return None
-        whole = passage.relay.end is End.WHOLE
+        whole = passage.relay.end is RelayEnd.COMPLETE
         return read_meter(passage.live, passage.call, passage.provider, passage.meter, whole=whole)
 
     def _note_objects(
-        self, passage: Passage, record: CallRecord, counted: Need | None, retold: Usage | None
+        self, passage: Passage, record: CallRecord, counted: Demand | None, retold: Usage | None
     ) -> None:
         """Remember what the answer made, or book what it tells of what was made before."""
         call, candidate, meter = passage.call, passage.candidate, passage.meter
@@ -290,7 +290,7 @@ class Proxy:
         except Exception:
             log.exception("what call %s made is not remembered", record.call_id)
 
-    def _settle(self, passage: Passage, record: CallRecord) -> Need | None:
+    def _settle(self, passage: Passage, record: CallRecord) -> Demand | None:
         live = passage.live
         if passage.lease is not None and passage.meter is None:
             passage.lease.refund(sent=True)  # its answer led elsewhere, which is no service

@@ -12,16 +12,16 @@ from typing import Any, Protocol
 
 from msgspec import Struct, structs
 
-from sidecar.callers import Sighting
+from sidecar.callers import CallerLookup
 from sidecar.config.model import Key, Urgency
-from sidecar.errors import Kind, Refusal
+from sidecar.errors import ErrorKind, LocalReply
 from sidecar.plugin_api.dialect import Meter
 from sidecar.records import (
     AttemptRecord,
+    AttemptUsage,
     Caller,
     CallRecord,
     Outcome,
-    Spent,
     Usage,
     UsageState,
     Wait,
@@ -31,7 +31,7 @@ from sidecar.scheduling.lease import Waiter
 
 log = logging.getLogger("sidecar")
 
-MOST_TOLD = 50
+MAX_LOGGED_CALLS = 50
 """Attempts of one call that its record tells."""
 
 
@@ -70,7 +70,7 @@ class LiveCall(Struct, eq=False):
     outcome: Outcome = Outcome.CANCELLED
     reason: str = ""
     attempts: list[AttemptRecord] = []
-    spent: Spent | None = None
+    spent: AttemptUsage | None = None
     """What attempts used that came to nothing; `usage` is what the answer used."""
     wait: float = 0.0
     most_wait: float | None = None
@@ -80,8 +80,8 @@ class LiveCall(Struct, eq=False):
     first_byte: float | None = None
     usage: Usage | None = None
     usage_state: UsageState = UsageState.NONE
-    ending: Refusal | None = None
-    refusal: Kind | None = None
+    ending: LocalReply | None = None
+    refusal: ErrorKind | None = None
     urgency: Urgency = Urgency.NORMAL
     waits: list[Wait] = []
     waiter: Waiter[Any] | None = None
@@ -98,7 +98,7 @@ class LiveCall(Struct, eq=False):
     """Its answer, which may not have begun."""
     meter: Meter | None = None
     """What reads the answer, once there is one."""
-    sighting: Sighting | None = None
+    sighting: CallerLookup | None = None
 
     @property
     def caller(self) -> Caller | None:
@@ -107,7 +107,7 @@ class LiveCall(Struct, eq=False):
 
     def note(self, attempt: AttemptRecord) -> None:
         """An attempt is over, but for the answer that it may have brought."""
-        del self.attempts[MOST_TOLD:]  # of an endless outage, the beginning and the end
+        del self.attempts[MAX_LOGGED_CALLS:]  # of an endless outage, the beginning and the end
         self.attempts.append(attempt)
         if attempt.spent is not None:
             spent = self.spent
@@ -119,7 +119,7 @@ class LiveCall(Struct, eq=False):
             self.wait += seconds
             self.waits.append(Wait(behind, seconds))
 
-    def end(self, refusal: Refusal) -> None:
+    def end(self, refusal: LocalReply) -> None:
         """Have the call end now, wherever it is, with this reason."""
         self.ending = refusal
         if self.task is not None:
@@ -201,19 +201,19 @@ class LiveCalls:
         """The call of that id, while it runs."""
         return self._calls.get(call_id)
 
-    def end(self, refusal: Refusal, *, key: str | None = None) -> int:
+    def end(self, refusal: LocalReply, *, key: str | None = None) -> int:
         """End every call (of one key, if given) now; how many there were."""
         ended = [call for call in self if key is None or (call.key and call.key.name == key)]
         for call in ended:
             call.end(refusal)
         return len(ended)
 
-    async def drained(self, patience: float, stop_soon: asyncio.Event) -> None:
+    async def drained(self, max_wait: float, stop_soon: asyncio.Event) -> None:
         """Wait `patience` seconds for the calls of this moment, or until `stop_soon`; then end what
         is left. What is parked ends at once: it waits for a person or the network, and better in
         the next process, where its client soon asks again."""
-        why = Refusal(Kind.DRAINING, "Sidecar is shutting down")
-        deadline = self._clock() + patience
+        why = LocalReply(ErrorKind.DRAINING, "Sidecar is shutting down")
+        deadline = self._clock() + max_wait
         while self._calls and self._clock() < deadline and not stop_soon.is_set():
             for call in self:
                 if call.waiter is not None and call.waiter.is_parked and call.ending is None:
@@ -226,9 +226,9 @@ class LiveCalls:
             await asyncio.sleep(0.1)
 
 
-EVERY = 0.25
+CHECKPOINT_SECONDS = 0.25
 """Seconds between two looks at the calls of the moment."""
-LONG = 0.5
+CHECKPOINT_AFTER_SECONDS = 0.5
 """Seconds after which a call is noted; with the looks and the ledger's gathering, one in all."""
 KILLED = "Sidecar was killed while it ran"
 
@@ -239,10 +239,10 @@ async def watch_calls(
     """Tell `note` for ever, once of each call that a provider works for, what is to be said of it
     if nothing more is heard. `clock` is monotonic seconds."""
     while True:
-        await asyncio.sleep(EVERY)
+        await asyncio.sleep(CHECKPOINT_SECONDS)
         now = clock()
         for call in live:
-            if call.provider and not call.noted and now - call.began >= LONG:
+            if call.provider and not call.noted and now - call.began >= CHECKPOINT_AFTER_SECONDS:
                 call.noted = True
                 note(_unended(call, now))
 

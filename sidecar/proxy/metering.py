@@ -31,7 +31,7 @@ _MOST_BLANK = 64
 
 def meter_for(call: Call, reply: Reply) -> Meter:
     """A meter for the answer to a call."""
-    return AnswerMeter(
+    return ResponseMeter(
         lambda content_type: call.dialect.meter(call.endpoint, content_type),
         reply.fields.get("Content-Type", ""),
         reply.fields.get("Content-Encoding", ""),
@@ -40,7 +40,7 @@ def meter_for(call: Call, reply: Reply) -> Meter:
     )
 
 
-class AnswerMeter:
+class ResponseMeter:
     """Feeds a dialect's meter, which `make` gives for a content type: the one that the first bytes
     show, where the label says something else. `streaming`: a stream was asked for. `mask` is that
     of the credential that was sent: words of an answer go into logs and books."""
@@ -190,7 +190,7 @@ def _used(
         retold = is_lookup(call, meter.created())
         usage = None if meter.pending else meter.usage()
         if usage is not None and provider is not None:
-            usage = provider.vendor.normalise(usage, call.endpoint)
+            usage = provider.vendor.normalize(usage, call.endpoint)
     except Exception as error:  # noqa: BLE001 - a plugin's accounting must never break traffic
         log.warning("the usage of call %s is lost: %s", live.call_id, type(error).__name__)
         return None, retold

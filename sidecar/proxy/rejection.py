@@ -5,70 +5,80 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sidecar.errors import Kind, Refused
-from sidecar.plugin_api.error_class import Verdict
+from sidecar.errors import ErrorKind, ProxyError
+from sidecar.plugin_api.error_class import ErrorClass
 from sidecar.scheduling.cooldown import Cooldown
-from sidecar.scheduling.lease import Blocked, NoRoom
-from sidecar.scheduling.limiter import MINUTE, NEVER, Gate, Unit
-from sidecar.scheduling.pauses import Hold
-from sidecar.scheduling.windows import Minute, Window
+from sidecar.scheduling.lease import Blocked, NotAdmitted
+from sidecar.scheduling.limiter import MINUTE_SECONDS, NEVER, Limiter, LimitUnit
+from sidecar.scheduling.pauses import PauseLimiter
+from sidecar.scheduling.windows import CountingLimiter, SlidingWindow
 
-LONGEST = 60.0
+MAX_RETRY_AFTER_SECONDS = 60.0
 """Seconds of the longest Retry-After: past two minutes, SDKs give up and some agents sleep."""
-ANY_MOMENT = 2.0
+UNKNOWN_RETRY_AFTER_SECONDS = 2.0
 """Seconds of Retry-After when room may come at any moment: some other call has to end."""
 
 
-def refusal(no_room: NoRoom, patience: float, most: float | None = None) -> Refused:
+def to_proxy_error(no_room: NotAdmitted, max_wait: float, most: float | None = None) -> ProxyError:
     """The answer to a call that was not let through. `patience` is how long it could have waited
     in all, in seconds; `most` how long its client would have let it, if that is known."""
-    if no_room.full:
-        return Refused(Kind.OVERLOADED, "too many calls wait already", retry_after=ANY_MOMENT)
+    if no_room.queue_full:
+        return ProxyError(
+            ErrorKind.OVERLOADED,
+            "too many calls wait already",
+            retry_after=UNKNOWN_RETRY_AFTER_SECONDS,
+        )
     soonest = no_room.soonest
-    gate = soonest.last
-    wait = soonest.opens - no_room.now
+    limiter = soonest.last_blocking
+    wait = soonest.available_at - no_room.now
     parts = reasons(no_room.blocked), when(soonest, no_room.now)
-    why = "; ".join((*parts, _patience(no_room.waited, patience, most)))
-    kind = _kind(gate)
-    if kind is Kind.BUDGET_SPENT or soonest.opens == NEVER:
-        figures = _figures(gate, wait, no_room.now)
-        opens_in = None if soonest.opens == NEVER else wait
-        return Refused(kind, why, headers=figures, final=True, opens_in=opens_in)
-    retry_after = min(max(wait, 1.0), LONGEST) if wait > 0 else ANY_MOMENT
-    headers = _figures(gate, wait, no_room.now)
-    return Refused(kind, why, retry_after=retry_after, headers=headers)
+    why = "; ".join((*parts, _patience(no_room.waited, max_wait, most)))
+    kind = _kind(limiter)
+    if kind is ErrorKind.BUDGET_SPENT or soonest.available_at == NEVER:
+        figures = _figures(limiter, wait, no_room.now)
+        opens_in = None if soonest.available_at == NEVER else wait
+        return ProxyError(kind, why, headers=figures, final=True, opens_in=opens_in)
+    retry_after = (
+        min(max(wait, 1.0), MAX_RETRY_AFTER_SECONDS) if wait > 0 else UNKNOWN_RETRY_AFTER_SECONDS
+    )
+    headers = _figures(limiter, wait, no_room.now)
+    return ProxyError(kind, why, retry_after=retry_after, headers=headers)
 
 
-def _kind(gate: Gate) -> Kind:
-    if gate.spent:
-        return Kind.BUDGET_SPENT
-    if isinstance(gate, Cooldown):
-        if gate.verdict is Verdict.SPENT:
-            return Kind.BUDGET_SPENT
-        return Kind.RATE_LIMITED if gate.verdict is Verdict.SLOW_DOWN else Kind.OVERLOADED
-    return Kind.RATE_LIMITED
+def _kind(limiter: Limiter) -> ErrorKind:
+    if limiter.spent:
+        return ErrorKind.BUDGET_SPENT
+    if isinstance(limiter, Cooldown):
+        if limiter.error_class is ErrorClass.QUOTA_EXHAUSTED:
+            return ErrorKind.BUDGET_SPENT
+        return (
+            ErrorKind.RATE_LIMITED
+            if limiter.error_class is ErrorClass.RATE_LIMITED
+            else ErrorKind.OVERLOADED
+        )
+    return ErrorKind.RATE_LIMITED
 
 
 def reasons(blocked: Sequence[Blocked]) -> str:
     """What keeps a call, each thing once."""
-    gates = (gate for each in blocked for gate in (each.gate, each.last))
-    return "; ".join(dict.fromkeys(map(_reason, gates)))
+    limiters = (limiter for each in blocked for limiter in (each.limiter, each.last_blocking))
+    return "; ".join(dict.fromkeys(map(_reason, limiters)))
 
 
-def _reason(gate: Gate) -> str:
-    if isinstance(gate, Cooldown) and gate.reason:
-        return f"{gate.name} after {gate.reason}"
-    return gate.name
+def _reason(limiter: Limiter) -> str:
+    if isinstance(limiter, Cooldown) and limiter.reason:
+        return f"{limiter.name} after {limiter.reason}"
+    return limiter.name
 
 
 def when(soonest: Blocked, now: float) -> str:
     """When there may be room; `now` is monotonic."""
-    wait = soonest.opens - now
-    if isinstance(soonest.gate, Hold):
+    wait = soonest.available_at - now
+    if isinstance(soonest.limiter, PauseLimiter):
         return "it goes on when that is resumed"
-    if isinstance(soonest.last, Cooldown) and soonest.opens == NEVER:
-        return f"it is asked again in {span(soonest.last.until - now)}"
-    if soonest.opens == NEVER:
+    if isinstance(soonest.last_blocking, Cooldown) and soonest.available_at == NEVER:
+        return f"it is asked again in {span(soonest.last_blocking.until - now)}"
+    if soonest.available_at == NEVER:
         return "nothing passes there"
     return f"room in {span(wait)} at the soonest" if wait > 0 else "room as soon as a call ends"
 
@@ -81,23 +91,26 @@ def span(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{math.ceil(minutes / 60)} h"
 
 
-def _patience(waited: float, patience: float, most: float | None) -> str:
-    bound = f"its max_wait of {patience:g} s"
-    if most is not None and most < patience:
+def _patience(waited: float, max_wait: float, most: float | None) -> str:
+    bound = f"its max_wait of {max_wait:g} s"
+    if most is not None and most < max_wait:
         bound = f"the {most:g} s that its client's timeout leaves for waiting"
     return (
         f"that is longer than {bound}" if waited < 0.5 else f"it waited {waited:.0f} s of {bound}"
     )
 
 
-def _figures(gate: Gate, wait: float, now: float) -> tuple[tuple[str, str], ...]:
+def _figures(limiter: Limiter, wait: float, now: float) -> tuple[tuple[str, str], ...]:
     """What is left of the limit that bound, for programs: the RateLimit fields of
     draft-ietf-httpapi-ratelimit-headers (quota, window, remaining, reset in seconds)."""
-    if not isinstance(gate, Window) or gate.unit is Unit.MONEY:
+    if not isinstance(limiter, CountingLimiter) or limiter.unit is LimitUnit.MONEY:
         return ()
-    window = f";w={MINUTE:.0f}" if isinstance(gate, Minute) else ""
-    left, reset = max(0, gate.left(now)), "" if wait in {0, NEVER} else f";t={math.ceil(wait)}"
+    window = f";w={MINUTE_SECONDS:.0f}" if isinstance(limiter, SlidingWindow) else ""
+    left, reset = (
+        max(0, limiter.remaining(now)),
+        "" if wait in {0, NEVER} else f";t={math.ceil(wait)}",
+    )
     return (
-        ("RateLimit-Policy", f'"{gate.kind}";q={gate.limit}{window}'),
-        ("RateLimit", f'"{gate.kind}";r={left}{reset}'),
+        ("RateLimit-Policy", f'"{limiter.kind}";q={limiter.limit}{window}'),
+        ("RateLimit", f'"{limiter.kind}";r={left}{reset}'),
     )

@@ -16,26 +16,26 @@ from enum import Enum
 
 from aiohttp import web
 
-from sidecar.errors import Refusal, UpstreamError
-from sidecar.http.aiohttp_internals import Relayed
-from sidecar.http.client import WHOLE, Reply
+from sidecar.errors import LocalReply, UpstreamError
+from sidecar.http.aiohttp_internals import RelayedResponse
+from sidecar.http.client import MAX_INLINE_RESPONSE_BYTES, Reply
 from sidecar.http.headers import Fields
 from sidecar.plugin_api.dialect import Dialect, Endpoint, Meter
 from sidecar.proxy.stream.error_masking import ErrorEventMask
-from sidecar.proxy.stream.filter import Hiding
+from sidecar.proxy.stream.filter import StreamFilter
 
-LINGER = 5.0
+LINGER_SECONDS = 5.0
 """Seconds that a cut stream's last bytes get to reach a slow client."""
 
 
-class End(Enum):
+class RelayEnd(Enum):
     """How a relayed answer ended."""
 
-    WHOLE = "whole"
+    COMPLETE = "whole"
     """The upstream ended it properly, and all of it was passed on."""
-    CUT = "cut"
+    TRUNCATED = "cut"
     """The upstream broke off."""
-    LEFT = "left"
+    CLIENT_LEFT = "left"
     """It never came to its end: the client left, or the call was ended from here."""
 
 
@@ -49,11 +49,11 @@ class Relay:
     def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
         self._loop = asyncio.get_running_loop()
-        self._response: Relayed | None = None
+        self._response: RelayedResponse | None = None
         self._headers: Fields = ()
-        self._hiding: Hiding | None = None
+        self._hiding: StreamFilter | None = None
         self._masking: ErrorEventMask | None = None
-        self.end = End.LEFT
+        self.end = RelayEnd.CLIENT_LEFT
         self.fault = ""
         self.first_byte: float | None = None
         self.passed = 0
@@ -72,17 +72,17 @@ class Relay:
         self.first_byte = self.first_byte or self._loop.time()
         if length is None and self._request.method != "HEAD":
             length = len(body)
-        response = Relayed(status, reason, headers, length)
+        response = RelayedResponse(status, reason, headers, length)
         self._response, self._headers = response, headers
         self.passed = len(body)
         await response.send(self._request, body)
-        self.end = End.WHOLE
+        self.end = RelayEnd.COMPLETE
         return response
 
     async def begin(self, headers: Fields) -> None:
         """Send the head of a stream before there is an answer: 200, whatever comes of it. `run`
         then goes on with the answer, or `fail` with its failure."""
-        response = Relayed(200, "OK", headers, None)
+        response = RelayedResponse(200, "OK", headers, None)
         self._response, self._headers = response, headers
         await response.prepare(self._request)
 
@@ -96,12 +96,12 @@ class Relay:
         assert self._response is not None  # noqa: S101 - it was begun
         await self._response.write(event)
         await self._response.write_eof()
-        self.end = End.WHOLE
+        self.end = RelayEnd.COMPLETE
         return self._response
 
     async def run(
         self, reply: Reply, headers: Fields, meter: Meter,
-        hiding: Hiding | None = None, masking: ErrorEventMask | None = None,
+        hiding: StreamFilter | None = None, masking: ErrorEventMask | None = None,
     ) -> web.StreamResponse:  # fmt: skip
         """Pass `reply` on to its end, without what `hiding` takes out and `masking` masks. Raises
         `UpstreamError` only while nothing has gone out; afterwards a break is `end` CUT, and `cut`
@@ -109,28 +109,28 @@ class Relay:
         self._hiding, self._masking = hiding, masking
         # What is taken out changes how long it is.
         length = reply.length if hiding is None else None
-        if length is not None and length <= WHOLE and not self.started:
-            body, _ = await reply.read_all(WHOLE)
+        if length is not None and length <= MAX_INLINE_RESPONSE_BYTES and not self.started:
+            body, _ = await reply.read_all(MAX_INLINE_RESPONSE_BYTES)
             meter.feed(body)
             if masking is not None:
                 body = masking.feed(body) + masking.rest()
             return await self.send(reply.status, reply.reason, headers, body, length)
         response = self._response
         if response is None:
-            response = Relayed(reply.status, reply.reason, headers, length)
+            response = RelayedResponse(reply.status, reply.reason, headers, length)
             self._response, self._headers = response, headers
             await response.prepare(self._request)
         try:
             await self._pump(reply, response, meter)
         except UpstreamError as error:
-            self.end, self.fault = End.CUT, str(error)
+            self.end, self.fault = RelayEnd.TRUNCATED, str(error)
             return response
         if _ends_by_close(reply) and meter.unfinished:
-            self.end, self.fault = End.CUT, "its stream ended before its answer did"
+            self.end, self.fault = RelayEnd.TRUNCATED, "its stream ended before its answer did"
             return response
         await self._let_go(response)
         await response.write_eof()
-        self.end = End.WHOLE
+        self.end = RelayEnd.COMPLETE
         return response
 
     async def _pump(self, reply: Reply, response: web.StreamResponse, meter: Meter) -> None:
@@ -154,7 +154,7 @@ class Relay:
         if rest:
             await response.write(rest)
 
-    async def cut(self, dialect: Dialect, endpoint: Endpoint, meter: Meter, why: Refusal,
+    async def truncate(self, dialect: Dialect, endpoint: Endpoint, meter: Meter, why: LocalReply,
                   call_id: str) -> web.StreamResponse:  # fmt: skip
         """End a started answer so that no client can take it for whole."""
         response = self._response
@@ -175,7 +175,7 @@ class Relay:
         # close() sends what is buffered and then FIN, without the last chunk; abort() would lose
         # it, so it is only for a client that does not read.
         transport.close()
-        self._loop.call_later(LINGER, transport.abort)
+        self._loop.call_later(LINGER_SECONDS, transport.abort)
         return response
 
 

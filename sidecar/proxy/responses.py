@@ -13,19 +13,19 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from sidecar.errors import Kind, Refusal, Refused
+from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.http import headers
 from sidecar.http.headers import Fields, encoded
-from sidecar.http.request_guard import Door
+from sidecar.http.request_guard import RequestGuard
 from sidecar.http.responses import plain
 from sidecar.plugin_api.dialect import Dialect, Located, locate
-from sidecar.plugin_api.error_class import Verdict
-from sidecar.proxy.attempt import Attempted
+from sidecar.plugin_api.error_class import ErrorClass
+from sidecar.proxy.attempt import AttemptResult
 from sidecar.proxy.in_flight import LiveCall
 from sidecar.records import AttemptRecord, Outcome
 from sidecar.routing.call import Call
 
-MOST_OF_NAME = 256
+MAX_NAME_CHARS = 256
 """Characters of a model's name that a header of ours repeats."""
 
 EXCERPT_CHARACTERS = 200
@@ -36,19 +36,20 @@ _MARKUP = re.compile(
 )
 """Tags, comments, and what is no text; one that never ends takes all the rest with it."""
 _KINDS = {
-    500: Kind.INTERNAL, 503: Kind.OVERLOADED, 504: Kind.UPSTREAM_TIMEOUT, 529: Kind.OVERLOADED,
+    500: ErrorKind.INTERNAL, 503: ErrorKind.OVERLOADED,
+    504: ErrorKind.UPSTREAM_TIMEOUT, 529: ErrorKind.OVERLOADED,
 }  # fmt: skip
 """What a provider's own status is called in the shape of its dialect."""
 _OF_THE_BODY = frozenset({b"content-type", b"content-encoding", b"content-language", b"etag"})
 """Headers that describe the body that was there."""
 
 
-def hello(door: Door, request: web.BaseRequest) -> web.StreamResponse:
+def probe_response(door: RequestGuard, request: web.BaseRequest) -> web.StreamResponse:
     """Somebody looks whether anybody is here: no key needed, nothing told, nothing recorded."""
     try:
         door.check(request.method, request.raw_path, request.headers)
-    except Refused as refused:
-        return plain(refused.refusal)
+    except ProxyError as refused:
+        return plain(refused.reply)
     return web.json_response({"service": "sidecar"})
 
 
@@ -60,8 +61,8 @@ def find_shape(
     return locate(dialects, request.method, path, request.headers)
 
 
-def refusal(
-    request: web.BaseRequest, shape: Dialect | None, why: Refusal, live: LiveCall
+def local_reply(
+    request: web.BaseRequest, shape: Dialect | None, why: LocalReply, live: LiveCall
 ) -> web.Response:
     """A refusal as this dialect's clients expect it. Sets the call's status."""
     if shape is None:
@@ -72,7 +73,7 @@ def refusal(
         response.headers[shape.request_id_header] = live.call_id
     live.status = response.status
     response.headers[headers.ERROR] = why.kind.name.lower()
-    response.headers.update(own(live))
+    response.headers.update(own_headers(live))
     response.headers.update(why.headers)
     if not why.retryable:
         # Agents and SDKs would repeat a 401 or a 429 for minutes.
@@ -82,9 +83,9 @@ def refusal(
         # clients give up and others sleep.
         response.headers["Retry-After"] = str(max(1, math.ceil(why.retry_after)))
         response.headers["retry-after-ms"] = str(max(1, math.ceil(why.retry_after * 1000)))
-    if why.kind is Kind.METHOD_NOT_ALLOWED:
+    if why.kind is ErrorKind.METHOD_NOT_ALLOWED:
         response.headers["Allow"] = "GET, HEAD, POST, PUT, PATCH, DELETE"
-    if why.kind is Kind.UPGRADE_REQUIRED:
+    if why.kind is ErrorKind.UPGRADE_REQUIRED:
         response.headers["Upgrade"] = "HTTP/1.1"
     if not request.content.at_eof():
         # A body that nobody is going to read must not be taken for the next request.
@@ -92,7 +93,7 @@ def refusal(
     return response
 
 
-def own(live: LiveCall) -> Mapping[str, str]:
+def own_headers(live: LiveCall) -> Mapping[str, str]:
     """The headers of ours that every answer carries."""
     fields = {
         headers.CALL_ID: live.call_id,
@@ -112,17 +113,17 @@ def _tried(attempt: AttemptRecord) -> str:
 def _as_field(name: str) -> str:
     """A client's own words as a header's value: nothing that could end it, and not too long."""
     if name.isascii() and name.isprintable():
-        return name[:MOST_OF_NAME]
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in name[:MOST_OF_NAME])
+        return name[:MAX_NAME_CHARS]
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in name[:MAX_NAME_CHARS])
 
 
-def whole(body: bytes, live: LiveCall) -> web.Response:
+def complete_response(body: bytes, live: LiveCall) -> web.Response:
     """A successful JSON answer of our own."""
-    return web.Response(body=body, content_type="application/json", headers=own(live))
+    return web.Response(body=body, content_type="application/json", headers=own_headers(live))
 
 
 def relayed_headers(
-    request: web.BaseRequest, call: Call, attempted: Attempted, live: LiveCall
+    request: web.BaseRequest, call: Call, attempted: AttemptResult, live: LiveCall
 ) -> list[tuple[bytes, bytes]]:
     """The headers of an answer that is passed on, with ours after the vendor's."""
     reply = attempted.reply
@@ -140,25 +141,25 @@ def relayed_headers(
         # We have tried it again already; the client doing so as well would multiply that.
         fields = [(n, v) for n, v in fields if n.lower() != b"x-should-retry"]
         fields.append((b"x-should-retry", b"false"))
-    return fields + encoded(own(live).items())
+    return fields + encoded(own_headers(live).items())
 
 
 def _check_redirect(fields: Fields) -> None:
     if not any(name.lower() == b"location" for name, _ in fields):
-        raise Refused(
-            Kind.UPSTREAM_INVALID, "the provider redirects elsewhere, which is never followed"
+        raise ProxyError(
+            ErrorKind.UPSTREAM_INVALID, "the provider redirects elsewhere, which is never followed"
         )
 
 
-def blame(attempted: Attempted) -> tuple[Outcome, str]:
+def attribute_error(attempted: AttemptResult) -> tuple[Outcome, str]:
     """Whose fault an error answer is, and why."""
-    if attempted.verdict is Verdict.CLIENT:
+    if attempted.error_class is ErrorClass.CLIENT_ERROR:
         return Outcome.CLIENT_ERROR, attempted.reason
     return Outcome.UPSTREAM_ERROR, attempted.reason
 
 
 def in_shape(
-    call: Call, attempted: Attempted, fields: list[tuple[bytes, bytes]], call_id: str
+    call: Call, attempted: AttemptResult, fields: list[tuple[bytes, bytes]], call_id: str
 ) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """The headers and body of a vendor's error, as they are; a 5xx without a body, or with one
     that is no JSON (a proxy's page), in the shape that the dialect's clients read."""
@@ -172,9 +173,9 @@ def in_shape(
     message = f"{name} answered {reply.status} " + (
         f"and said: {said}" if said else "without a word"
     )
-    kind = _KINDS.get(reply.status, Kind.UPSTREAM_INVALID)
-    refusal = Refusal(kind, message, upstream_status=reply.status)
-    _, body = call.dialect.error(refusal, call_id)
+    kind = _KINDS.get(reply.status, ErrorKind.UPSTREAM_INVALID)
+    local_reply = LocalReply(kind, message, upstream_status=reply.status)
+    _, body = call.dialect.error(local_reply, call_id)
     kept = [field for field in fields if field[0].lower() not in _OF_THE_BODY]
     return [*kept, (b"Content-Type", b"application/json")], body
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from sidecar.errors import Kind, Refused
+from sidecar.errors import ErrorKind, ProxyError
 from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.model import Claim, Owner
 from sidecar.plugin_api.dialect import Meter
@@ -13,10 +13,12 @@ from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 
 
-def narrow(call: Call, candidates: Sequence[Candidate], ledger: Ledger) -> Sequence[Candidate]:
+def restrict_to_owner(
+    call: Call, candidates: Sequence[Candidate], ledger: Ledger
+) -> Sequence[Candidate]:
     """The candidates that know the id which this call names, if it names one that is remembered.
 
-    Raises `Refused` (404) when the id is another group's, or its provider is no candidate now.
+    Raises `ProxyError` (404) when the id is another group's, or its provider is no candidate now.
     """
     kind, object_id = _named(call)
     if kind is None or object_id is None:
@@ -25,18 +27,18 @@ def narrow(call: Call, candidates: Sequence[Candidate], ledger: Ledger) -> Seque
     if owner is None:
         return candidates
     if owner.group != call.key.group.name:
-        raise Refused(Kind.NOT_FOUND, f"there is no {kind} {object_id[:80]} here")
+        raise ProxyError(ErrorKind.NOT_FOUND, f"there is no {kind} {object_id[:80]} here")
     same = [c for c in candidates if c.provider.name == owner.provider]
     if not same:
-        raise Refused(
-            Kind.UNAVAILABLE,
+        raise ProxyError(
+            ErrorKind.UNAVAILABLE,
             f'{kind} {object_id[:80]} was made at provider "{owner.provider}", which this key '
             "cannot use now",
         )
     return [c for c in same if c.credential_name == owner.credential] or same
 
 
-def remember(
+def record_owner(
     call: Call, candidate: Candidate, meter: Meter, ledger: Ledger, claim: Claim | None
 ) -> None:
     """Note who made what an answer says was created, and what is to be booked for it later."""
@@ -57,13 +59,13 @@ def _named(call: Call) -> tuple[str | None, str | None]:
     return call.endpoint.owned, call.located.object_id
 
 
-MOST = 20_000
+MAX_PINNED = 20_000
 """Conversations that are remembered; the longest silent are forgotten."""
-LONGEST = 3600.0
+AFFINITY_TTL_SECONDS = 3600.0
 """Seconds of silence after which a conversation is at home nowhere: no vendor's cache is kept for
 longer."""
 
-Session = tuple[str, str, str]
+ConversationKey = tuple[str, str, str]
 """The key, the conversation in its client's words (else the client), and the model."""
 
 
@@ -72,24 +74,24 @@ class Affinity:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._homes: OrderedDict[Session, tuple[str, str, float]] = OrderedDict()
+        self._pinned: OrderedDict[ConversationKey, tuple[str, str, float]] = OrderedDict()
 
-    def first(
-        self, session: Session, candidates: Sequence[Candidate]
+    def prefer_pinned(
+        self, session: ConversationKey, candidates: Sequence[Candidate]
     ) -> tuple[Sequence[Candidate], bool]:
         """The candidates with the session's own one first, and whether it has one."""
-        home = self._homes.get(session)
-        if home is None or self._clock() - home[2] > LONGEST:
+        home = self._pinned.get(session)
+        if home is None or self._clock() - home[2] > AFFINITY_TTL_SECONDS:
             return candidates, False
         own = [c for c in candidates if (c.provider.name, c.credential_name) == home[:2]]
         if not own:
             return candidates, False
         return [*own, *(c for c in candidates if c not in own)], True
 
-    def served(self, session: Session, candidate: Candidate) -> None:
+    def pin(self, session: ConversationKey, candidate: Candidate) -> None:
         """This is where it is at home from now on."""
-        self._homes.pop(session, None)
+        self._pinned.pop(session, None)
         home = (candidate.provider.name, candidate.credential_name, self._clock())
-        self._homes[session] = home
-        if len(self._homes) > MOST:
-            self._homes.popitem(last=False)
+        self._pinned[session] = home
+        if len(self._pinned) > MAX_PINNED:
+            self._pinned.popitem(last=False)

@@ -18,7 +18,7 @@ from msgspec import Struct, structs
 
 from sidecar.api_keys import holds_key
 from sidecar.config.model import Key, KeyHash, Snapshot, Urgency
-from sidecar.errors import Kind, Refused
+from sidecar.errors import ErrorKind, ProxyError
 from sidecar.http.body_memory import HeldBody
 from sidecar.http.body_reading import decoded_copy, read_body, too_large
 from sidecar.http.headers import URGENCY, Fields
@@ -26,7 +26,7 @@ from sidecar.plugin_api.dialect import Dialect, Endpoint, Facts, Located, ModelA
 from sidecar.plugin_api.json_body import form_model, splice_field
 from sidecar.plugin_api.vendor import Vendor
 
-STREAMED_FROM = 1 << 20
+STREAMED_FROM_BYTES = 1 << 20
 """Bodies that need not be read to route are streamed through from this size on."""
 
 _LOOKS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
@@ -67,7 +67,7 @@ class Call(Struct, frozen=True):
         return self.held.wire
 
     @property
-    def plain(self) -> bytes:
+    def decoded_body(self) -> bytes:
         """The decoded body."""
         return self.held.plain
 
@@ -106,8 +106,8 @@ def find_dialect(
     path: str,
     headers: Mapping[str, str],
 ) -> tuple[Dialect, Located]:
-    """Which of the vendor's dialects this path is in. Raises `Refused` (404) when in none, or when
-    it is clearly an operation of another vendor's API."""
+    """Which of the vendor's dialects this path is in. Raises `ProxyError` (404) when in none, or
+    when it is clearly an operation of another vendor's API."""
     own = [dialects[name] for name in vendor.dialects]
     found = locate(own, method, path, headers)
     if found is not None:
@@ -116,14 +116,14 @@ def find_dialect(
             return found
     elsewhere = locate(list(dialects.values()), method, path, headers)
     if elsewhere is not None and elsewhere[1].endpoint.named and elsewhere[0] not in own:
-        raise Refused(
-            Kind.NOT_FOUND,
+        raise ProxyError(
+            ErrorKind.NOT_FOUND,
             f"{path} belongs to the {elsewhere[0].name} API, but this key's group speaks "
             f"{vendor.title}'s; use a key of a group whose vendor is {elsewhere[0].name}",
         )
     if found is None:
-        raise Refused(
-            Kind.NOT_FOUND,
+        raise ProxyError(
+            ErrorKind.NOT_FOUND,
             f"{path} is no path of {vendor.title}'s API; check the base URL of the client "
             "(with or without /v1)",
         )
@@ -135,8 +135,8 @@ def _check_slashes(located: Located) -> None:
     start, end = located.model_span or (0, 0)
     path = located.path[:start] + "_" + located.path[end:]  # a model may hold any slashes
     if "//" in path or "%2f" in path.lower():
-        raise Refused(
-            Kind.BAD_REQUEST, "the path must not contain empty segments or encoded slashes"
+        raise ProxyError(
+            ErrorKind.BAD_REQUEST, "the path must not contain empty segments or encoded slashes"
         )
 
 
@@ -151,7 +151,7 @@ async def read_call(
     accept_body: Callable[[], None],
 ) -> Call:
     """Understand one request. `accept_body` is called once before a body is read, for clients
-    that wait to be told; the body is read into `held`. Raises `Refused`."""
+    that wait to be told; the body is read into `held`. Raises `ProxyError`."""
     key, query = caller.key, caller.query
     dialect, located = find_dialect(
         key.group.vendor, dialects, request.method, path, request.headers
@@ -159,7 +159,9 @@ async def read_call(
     located = _by_content(located, request.headers)
     endpoint = located.endpoint
     if endpoint.refused:
-        raise Refused(Kind.FORBIDDEN, f"{path} administers an account and is not offered to agents")
+        raise ProxyError(
+            ErrorKind.FORBIDDEN, f"{path} administers an account and is not offered to agents"
+        )
     maximum = snapshot.server.max_body
     streamed = _is_streamed(request, endpoint)
     if not streamed:
@@ -217,7 +219,7 @@ def _is_streamed(request: web.BaseRequest, endpoint: Endpoint) -> bool:
     if endpoint.model_at in _READ or not request.body_exists:
         return False
     length = request.content_length
-    return length is None or length > STREAMED_FROM
+    return length is None or length > STREAMED_FROM_BYTES
 
 
 def _check_length(request: web.BaseRequest, maximum: int) -> None:
@@ -242,15 +244,15 @@ def _read_facts(
     if endpoint.model_at is ModelAt.PATH and located.model is not None:
         facts = structs.replace(facts, models=(located.model,))
     if not facts.models and not endpoint.optional_model and endpoint.model_at is not ModelAt.PATH:
-        raise Refused(Kind.BAD_REQUEST, 'the request names no model; add the field "model"')
+        raise ProxyError(ErrorKind.BAD_REQUEST, 'the request names no model; add the field "model"')
     return facts, None
 
 
 def _check_names(facts: Facts) -> None:
-    """Raise `Refused` for a model whose name is too long to be kept with its call."""
+    """Raise `ProxyError` for a model whose name is too long to be kept with its call."""
     if any(len(name) > MAX_MODEL_CHARACTERS for name in facts.models):
-        raise Refused(
-            Kind.BAD_REQUEST,
+        raise ProxyError(
+            ErrorKind.BAD_REQUEST,
             f"the name of the model is longer than {MAX_MODEL_CHARACTERS} characters",
         )
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from sidecar.config.model import CredentialRef, Key, Provider, Route
 from sidecar.config.patterns import matches_any
-from sidecar.errors import Kind, Refused
+from sidecar.errors import ErrorKind, ProxyError
 from sidecar.plugin_api.dialect import Dialect, Endpoint, ModelAt
 from sidecar.plugin_api.vendor import Serving
 
@@ -62,7 +62,7 @@ class Plan(Struct, frozen=True):
     skipped: tuple[Skipped, ...]
 
 
-def plan(
+def plan_candidates(
     key: Key,
     dialect: Dialect,
     endpoint: Endpoint,
@@ -92,29 +92,33 @@ def plan(
     return Plan(tuple(candidates), tuple(skipped))
 
 
-def require(found: Plan, key: Key, endpoint: Endpoint, models: Sequence[str]) -> None:
-    """Raise `Refused` when a plan has no candidate: 403 when the key may not, 503 when it may but
-    nothing is available."""
+def require_candidates(found: Plan, key: Key, endpoint: Endpoint, models: Sequence[str]) -> None:
+    """Raise `ProxyError` when a plan has no candidate: 403 when the key may not, 503 when it may
+    but nothing is available."""
     if found.candidates:
         return
     away = [skip for skip in found.skipped if not skip.barred]
     if away:
         reasons = "; ".join(f"{skip.provider}: {skip.why}" for skip in away)
-        raise Refused(Kind.UNAVAILABLE, f"no provider is available for this call: {reasons}")
+        raise ProxyError(
+            ErrorKind.UNAVAILABLE, f"no provider is available for this call: {reasons}"
+        )
     large = [f"{skip.provider}: {skip.why}" for skip in found.skipped if skip.large]
     if large:
-        raise Refused(Kind.TOO_LARGE, f"the request is too large: {'; '.join(large)}")
+        raise ProxyError(ErrorKind.TOO_LARGE, f"the request is too large: {'; '.join(large)}")
     wrong = [model for model in models if not may_use(key, model)]
     if wrong:
-        raise Refused(Kind.MODEL_NOT_ALLOWED, not_offered(key, wrong[0]))
+        raise ProxyError(ErrorKind.MODEL_NOT_ALLOWED, not_offered(key, wrong[0]))
     if endpoint.starts_work and not models:
-        raise Refused(
-            Kind.MODEL_NOT_ALLOWED,
+        raise ProxyError(
+            ErrorKind.MODEL_NOT_ALLOWED,
             f"{endpoint.name} names no model, so it needs a route that allows every model; key "
             f'"{key.name}" has none ({key.place.short})',
         )
     reasons = "; ".join(f"{skip.provider}: {skip.why}" for skip in found.skipped) or "no routes"
-    raise Refused(Kind.NOT_FOUND, f'key "{key.name}" has no route for {endpoint.name}: {reasons}')
+    raise ProxyError(
+        ErrorKind.NOT_FOUND, f'key "{key.name}" has no route for {endpoint.name}: {reasons}'
+    )
 
 
 def in_order(routes: Sequence[Route], draw: Draw) -> list[Route]:
@@ -145,7 +149,7 @@ def may_use(key: Key, model: str) -> bool:
     )
 
 
-def offered(key: Key) -> list[str]:
+def offered_models(key: Key) -> list[str]:
     """The model patterns that the key may use, for messages; "*" when a route allows all."""
     if key.models is not None:
         return [pattern.text for pattern in key.models]
@@ -160,7 +164,7 @@ def offered(key: Key) -> list[str]:
 
 def not_offered(key: Key, model: str) -> str:
     """The refusal of a model: what it is near to, what the key may use, and which line says so."""
-    names = offered(key)
+    names = offered_models(key)
     near = difflib.get_close_matches(model, [name for name in names if "*" not in name], n=1)
     hint = f'; did you mean "{near[0]}"?' if near else "."
     may = f"It may use {', '.join(names)}" if names else "It has no enabled route"

@@ -19,15 +19,15 @@ from sidecar.http import headers
 from sidecar.http.client import Upstream
 from sidecar.http.headers import encoded
 from sidecar.plugin_api.dialect import Dialect, ModelEntry
-from sidecar.plugin_api.vendor import Ask
+from sidecar.plugin_api.vendor import UpstreamRequest
 
-FRESH = 600.0
+FRESH_SECONDS = 600.0
 """Seconds a list is kept."""
-PATIENCE = 2.0
+FETCH_TIMEOUT_SECONDS = 2.0
 """Seconds to wait for a vendor's list before going on without it."""
-PROBE_PATIENCE = 10.0
+PROBE_TIMEOUT_SECONDS = 10.0
 """Seconds to wait when a person asked whether a provider answers."""
-MAXIMUM = 8 << 20
+MAX_LIST_BYTES = 8 << 20
 
 log = logging.getLogger("sidecar.routing.model_list")
 
@@ -49,7 +49,7 @@ class Probe:
     why_not: str
 
 
-class Catalog:
+class ModelList:
     """The models lists of all providers. `clock` is monotonic seconds."""
 
     def __init__(
@@ -91,7 +91,7 @@ class Catalog:
         if known is not None and self._clock() < known.until:
             return known.entries
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
                 entries = await self._fetch(provider, dialect)
         except TimeoutError:
             log.info("provider %s gave no models list in time", provider.name)
@@ -99,7 +99,7 @@ class Catalog:
         except UpstreamError as error:
             log.info("provider %s gave no models list: %s", provider.name, error)
             entries = known.entries if known is not None else ()
-        self._known[place] = _Known(entries, self._clock() + FRESH)
+        self._known[place] = _Known(entries, self._clock() + FRESH_SECONDS)
         return entries
 
     def known(self, provider: Provider) -> list[str]:
@@ -118,11 +118,11 @@ class Catalog:
         if why_not or dialect is None:
             return Probe(None, 0.0, 0, why_not or "it has no list of models to ask for")
         try:
-            async with asyncio.timeout(PROBE_PATIENCE):
+            async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
                 status, body = await self._ask(provider, dialect)
         except TimeoutError:
             seconds = self._clock() - began
-            return Probe(None, seconds, 0, f"no answer within {PROBE_PATIENCE:.0f} seconds")
+            return Probe(None, seconds, 0, f"no answer within {PROBE_TIMEOUT_SECONDS:.0f} seconds")
         except UpstreamError as error:
             return Probe(None, self._clock() - began, 0, str(error))
         good = status == HTTPStatus.OK
@@ -150,7 +150,7 @@ class Catalog:
         secret = self._vault.secret(credentials[0]) if credentials else None
         base_url = serving.base(provider.base_url or self._local[provider.vendor.name])
         prepared = provider.vendor.prepare(
-            Ask(
+            UpstreamRequest(
                 dialect.name, serving, found.endpoint, "GET", found.path, dialect.models_query,
                 None, base_url, secret, provider.options,
             )
@@ -162,7 +162,7 @@ class Catalog:
             provider, "GET", prepared.url, pairs, None, at_least_once=True
         )
         try:
-            body, whole = await reply.read_all(MAXIMUM)
+            body, whole = await reply.read_all(MAX_LIST_BYTES)
         finally:
             reply.close()
         return reply.status, body if whole else b""

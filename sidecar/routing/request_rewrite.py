@@ -14,7 +14,7 @@ from aiohttp import StreamReader
 
 from sidecar.plugin_api.dialect import ModelAt
 from sidecar.plugin_api.json_body import splice_model
-from sidecar.plugin_api.vendor import Ask, Secret
+from sidecar.plugin_api.vendor import Secret, UpstreamRequest
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 
@@ -61,7 +61,7 @@ class Rewriter:
         """Whether this candidate knows the model by another name."""
         return model is not None and model != self._call.model
 
-    def asks(self, candidate: Candidate) -> bool:
+    def injects_usage_option(self, candidate: Candidate) -> bool:
         """Whether this candidate is asked for usage that the client did not ask for."""
         return self._with_question(candidate) is not None
 
@@ -70,7 +70,7 @@ class Rewriter:
         if self._call.encoding in {"", "identity"}:
             return False
         in_body = self._call.endpoint.model_at in {ModelAt.BODY, ModelAt.FORM}
-        return (in_body and self.renames(candidate.model)) or self.asks(candidate)
+        return (in_body and self.renames(candidate.model)) or self.injects_usage_option(candidate)
 
     def _may_ask(self, candidate: Candidate) -> bool:
         wanted = self._call.key.group.ask_usage and self._call.facts.streaming
@@ -86,13 +86,13 @@ class Rewriter:
         if not self._may_ask(candidate):
             return None
         if model not in self._asking:
-            named = self._named(model) if self.renames(model) else call.plain
+            named = self._named(model) if self.renames(model) else call.decoded_body
             self._asking[model] = self._asked(named) if isinstance(named, bytes) else None
         return self._asking[model]
 
     def _asked(self, body: bytes) -> bytes | None:
         try:
-            return self._call.dialect.asking(self._call.endpoint, body)
+            return self._call.dialect.inject_usage_option(self._call.endpoint, body)
         except Exception as error:  # noqa: BLE001 - the guard around foreign code
             log.warning("a dialect failed on a body: %s", type(error).__name__)
             return None
@@ -107,13 +107,15 @@ class Rewriter:
                 return self._edited(model, call.model or "")
             if call.endpoint.model_at is ModelAt.FORM and call.form_span is not None:
                 start, end = call.form_span
-                return call.plain[:start] + model.encode() + call.plain[end:]
+                return call.decoded_body[:start] + model.encode() + call.decoded_body[end:]
         return call.body or None
 
-    def ask(self, candidate: Candidate, base_url: str, secret: Secret | None) -> Ask:
+    def upstream_request(
+        self, candidate: Candidate, base_url: str, secret: Secret | None
+    ) -> UpstreamRequest:
         """What its vendor needs to know to address it."""
         call = self._call
-        return Ask(
+        return UpstreamRequest(
             dialect=call.dialect.name,
             serving=candidate.serving,
             endpoint=call.endpoint,
@@ -147,5 +149,5 @@ class Rewriter:
 
     def _edited(self, model: str, asked: str) -> bytes:
         if model not in self._bodies:
-            self._bodies[model] = splice_model(self._call.plain, asked, model)
+            self._bodies[model] = splice_model(self._call.decoded_body, asked, model)
         return self._bodies[model]

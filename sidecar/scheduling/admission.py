@@ -14,25 +14,25 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from sidecar.scheduling.fair_queue import Line
+from sidecar.scheduling.fair_queue import FairQueue
 from sidecar.scheduling.lease import (
-    GRAIN,
+    TIMER_SLACK_SECONDS,
+    AdmissionOption,
     Blocked,
     CallAt,
     Lease,
-    NoRoom,
-    Option,
+    NotAdmitted,
     Place,
     Renew,
     Waiter,
 )
-from sidecar.scheduling.limiter import Gate
+from sidecar.scheduling.limiter import Limiter
 
 log = logging.getLogger("sidecar.scheduling.admission")
 
-MOST_WAITING = 10_000
+MAX_WAITING = 10_000
 """Calls that may wait at one time; more are refused at once."""
-LOOKS = 1000
+MAX_CHECKS_PER_WAITER = 1000
 """Looks per waiting call after one change: beyond, something goes round in circles."""
 
 
@@ -48,12 +48,12 @@ class Admission:
         self._numbers = itertools.count()
         self._waiters: dict[int, Waiter[Any]] = {}
         # Gates whose first in line may be let through by now, or stand elsewhere; those looked at.
-        self._doubtful: dict[Gate, None] = {}
-        self._settled: set[Gate] = set()
+        self._to_check: dict[Limiter, None] = {}
+        self._checked: set[Limiter] = set()
         self._draining = False
         self.leases: set[Lease[Any]] = set()
         self.granted = 0
-        self.on_block: Callable[[Gate], None] = lambda _: None
+        self.on_block: Callable[[Limiter], None] = lambda _: None
 
     def __iter__(self) -> Iterator[Waiter[Any]]:
         """The calls that wait, by arrival."""
@@ -62,38 +62,38 @@ class Admission:
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def asks(
+    def new_waiter(
         self, key: str, share: float, urgency: int,
-        every: Sequence[Option[Place]], renew: Renew[Place],
+        every: Sequence[AdmissionOption[Place]], renew: Renew[Place],
     ) -> Waiter[Place]:  # fmt: skip
         """A call that wants to be let through; nothing happens yet."""
         return Waiter(next(self._numbers), key, share, urgency, every, renew)
 
-    def at_once(self, waiter: Waiter[Place]) -> Lease[Place] | None:
+    def try_lease(self, waiter: Waiter[Place]) -> Lease[Place] | None:
         """A lease on the first option that is open now; None when there is none."""
         now = self._clock()
         for option in waiter.options:
-            if self._shut(waiter, option, now) is None:
+            if self._first_blocking(waiter, option, now) is None:
                 lease = self._grant(waiter, option, now)
                 self._drain()
                 return lease
         return None
 
-    async def lease(
-        self, waiter: Waiter[Place], patience: float, *, alone: float = 0.0
+    async def acquire(
+        self, waiter: Waiter[Place], max_wait: float, *, alone: float = 0.0
     ) -> Lease[Place]:
-        """A lease, as soon as the call's turn comes. Raises `NoRoom` after `patience` seconds, or
-        at once when it is plain that they would not do.
+        """A lease, as soon as the call's turn comes. Raises `NotAdmitted` after `patience` seconds,
+        or at once when it is plain that they would not do.
 
         For `alone` seconds only the first option is waited for.
         """
-        waiter.alone = alone > 0
-        lease = self.at_once(waiter)
+        waiter.first_only = alone > 0
+        lease = self.try_lease(waiter)
         if lease is not None:
             return lease
         future: asyncio.Future[Lease[Place]] = asyncio.get_running_loop().create_future()
         waiter.future = future
-        self._enter(waiter, patience, alone)
+        self._enter(waiter, max_wait, alone)
         try:
             return await future
         except asyncio.CancelledError:
@@ -104,47 +104,53 @@ class Admission:
         finally:
             self._leave(waiter)
 
-    def recheck(self, gates: Iterable[Gate]) -> None:
+    def recheck(self, limiters: Iterable[Limiter]) -> None:
         """These gates may have opened."""
-        self._doubt(gates)
+        self._mark_for_check(limiters)
         self._drain()
 
-    def rejudge(self) -> None:
+    def reevaluate(self) -> None:
         """The configuration or a hold changed: every waiting call goes by its new options, and
         those that run count in new limits on how many may."""
         for lease in tuple(self.leases):
-            lease.catch_up(self._clock())
+            lease.join_new_limits(self._clock())
         for waiter in list(self):
             if waiter.seq not in self._waiters:
                 continue  # it was let through, by room that another one of these gave back
             try:
-                waiter.every = waiter.renew()
+                waiter.all_options = waiter.renew()
             except Exception as why:  # noqa: BLE001 - it is the waiting call that has to hear of it
                 self._answer(waiter, why)
                 continue
-            self._step_out(waiter)
-            if not self._review(waiter, self._clock()) and waiter.is_hopeless(self._clock()):
-                self._give_up(waiter)
+            self._leave_queues(waiter)
+            if not self._admit_or_queue(waiter, self._clock()) and waiter.cannot_be_admitted(
+                self._clock()
+            ):
+                self._reject(waiter)
         self._drain()
 
     def blocked(self, waiter: Waiter[Any], now: float) -> list[Blocked]:
         """What keeps each of its options shut now; fewer than it has when one is open."""
-        pairs = ((option, self._shut(waiter, option, now)) for option in waiter.every)
-        return [o.blocked(gate, waiter.urgency, now) for o, gate in pairs if gate is not None]
+        pairs = (
+            (option, self._first_blocking(waiter, option, now)) for option in waiter.all_options
+        )
+        return [
+            o.blocked(limiter, waiter.urgency, now) for o, limiter in pairs if limiter is not None
+        ]
 
-    def _enter(self, waiter: Waiter[Any], patience: float, alone: float) -> None:
+    def _enter(self, waiter: Waiter[Any], max_wait: float, alone: float) -> None:
         now = self._clock()
-        waiter.since, waiter.patience = now, patience
-        waiter.alone = waiter.alone and waiter.is_well_alone(alone, now)
-        full = len(self._waiters) >= MOST_WAITING
-        if full or waiter.is_hopeless(now):
-            raise NoRoom(self.blocked(waiter, now), 0.0, now, full=full)
+        waiter.since, waiter.max_wait = now, max_wait
+        waiter.first_only = waiter.first_only and waiter.should_wait_for_first(alone, now)
+        full = len(self._waiters) >= MAX_WAITING
+        if full or waiter.cannot_be_admitted(now):
+            raise NotAdmitted(self.blocked(waiter, now), 0.0, now, full=full)
         self._waiters[waiter.seq] = waiter
-        waiter.timers.append(self._call_at(now + patience, self._expire, waiter))
-        if waiter.alone:
-            waiter.timers.append(self._call_at(now + alone, self._widen, waiter))
-        if not self._review(waiter, now):
-            self.on_block(next(iter(waiter.stands)))
+        waiter.timers.append(self._call_at(now + max_wait, self._expire, waiter))
+        if waiter.first_only:
+            waiter.timers.append(self._call_at(now + alone, self._stop_waiting_for_first, waiter))
+        if not self._admit_or_queue(waiter, now):
+            self.on_block(next(iter(waiter.queued_at)))
         self._drain()
 
     def _leave(self, waiter: Waiter[Any]) -> None:
@@ -153,90 +159,96 @@ class Admission:
         for timer in waiter.timers:
             timer.cancel()
         waiter.timers.clear()
-        self._step_out(waiter)
+        self._leave_queues(waiter)
         self._drain()
 
-    def _step_out(self, waiter: Waiter[Any]) -> None:
+    def _leave_queues(self, waiter: Waiter[Any]) -> None:
         """Leave every line; whoever stood behind may be next."""
-        for gate in waiter.stands:
-            if gate.line is not None:
-                gate.line.remove(waiter)
-        self._doubt(waiter.stands)
-        waiter.stands = {}
+        for limiter in waiter.queued_at:
+            if limiter.queue is not None:
+                limiter.queue.remove(waiter)
+        self._mark_for_check(waiter.queued_at)
+        waiter.queued_at = {}
 
-    def _shut(self, waiter: Waiter[Any], option: Option[Any], now: float) -> Gate | None:
+    def _first_blocking(
+        self, waiter: Waiter[Any], option: AdmissionOption[Any], now: float
+    ) -> Limiter | None:
         """The first gate on the way that the call cannot pass now."""
-        need, urgency = option.need, waiter.urgency
-        for gate in option.gates:
-            line = gate.line
+        need, urgency = option.demand, waiter.urgency
+        for limiter in option.limiters:
+            line = limiter.queue
             if line is None:
-                if not gate.fits(need[gate.unit], urgency, now):
-                    return gate
+                if not limiter.allows(need[limiter.unit], urgency, now):
+                    return limiter
                 continue
-            if not gate.fits(need[gate.unit], waiter.urgency_at(line, now), now):
-                return gate
-            if line and not line.lets_pass(waiter, now):
-                if gate not in self._settled:
-                    self._doubtful[gate] = None  # do those before it still have to wait here?
-                return gate
+            if not limiter.allows(need[limiter.unit], waiter.urgency_at(line, now), now):
+                return limiter
+            if line and not line.may_pass(waiter, now):
+                if limiter not in self._checked:
+                    self._to_check[limiter] = None  # do those before it still have to wait here?
+                return limiter
         return None
 
-    def _grant(self, waiter: Waiter[Place], option: Option[Place], now: float) -> Lease[Place]:
-        need, urgency = option.need, waiter.urgency
+    def _grant(
+        self, waiter: Waiter[Place], option: AdmissionOption[Place], now: float
+    ) -> Lease[Place]:
+        need, urgency = option.demand, waiter.urgency
         marks = []
-        for gate in option.gates:
-            amount = need[gate.unit]
-            if gate.line:
-                gate.line.passes(waiter, amount, now)
-                self._doubtful[gate] = None  # it may be the oldest one's turn now
-            marks.append(gate.take(amount, urgency, now))
-        lease = Lease(option, marks, waiter.renew, self._take_back)
+        for limiter in option.limiters:
+            amount = need[limiter.unit]
+            if limiter.queue:
+                limiter.queue.charge(waiter, amount, now)
+                self._to_check[limiter] = None  # it may be the oldest one's turn now
+            marks.append(limiter.acquire(amount, urgency, now))
+        lease = Lease(option, marks, waiter.renew, self._on_lease_end)
         self.leases.add(lease)
         self.granted += 1
-        self._settled.clear()
+        self._checked.clear()
         return lease
 
-    def _review(self, waiter: Waiter[Any], now: float) -> bool:
+    def _admit_or_queue(self, waiter: Waiter[Any], now: float) -> bool:
         """Let a waiting call through, or have it stand where it is kept; whether it is gone."""
-        stands: dict[Gate, Option[Any]] = {}
+        stands: dict[Limiter, AdmissionOption[Any]] = {}
         for option in waiter.options:
-            gate = self._shut(waiter, option, now)
-            if gate is None:
+            limiter = self._first_blocking(waiter, option, now)
+            if limiter is None:
                 waiter.park(now, parked=False)
                 self._answer(waiter, self._grant(waiter, option, now))
                 return True
-            waiter.stand(stands, gate, option)
-        if stands.keys() != waiter.stands.keys():
-            self._move(waiter, stands)
-        waiter.stands = stands
-        waiter.park(now, parked=all(gate.holds for gate in stands))
+            waiter.queue_option(stands, limiter, option)
+        if stands.keys() != waiter.queued_at.keys():
+            self._change_queues(waiter, stands)
+        waiter.queued_at = stands
+        waiter.park(now, parked=all(limiter.is_pause for limiter in stands))
         return False
 
-    def _move(self, waiter: Waiter[Any], stands: dict[Gate, Option[Any]]) -> None:
-        left = [gate for gate in waiter.stands if gate not in stands]
-        for gate in left:
-            if gate.line is not None:
-                gate.line.remove(waiter)
-        for gate in stands:
-            if gate.line is None:
-                gate.line = Line()
-            if gate not in waiter.stands:
-                gate.line.add(waiter)
-        waiter.stood(self._clock(), next(iter(stands)))
-        self._doubt((*left, *stands))
+    def _change_queues(
+        self, waiter: Waiter[Any], stands: dict[Limiter, AdmissionOption[Any]]
+    ) -> None:
+        left = [limiter for limiter in waiter.queued_at if limiter not in stands]
+        for limiter in left:
+            if limiter.queue is not None:
+                limiter.queue.remove(waiter)
+        for limiter in stands:
+            if limiter.queue is None:
+                limiter.queue = FairQueue()
+            if limiter not in waiter.queued_at:
+                limiter.queue.add(waiter)
+        waiter.record_blocked(self._clock(), next(iter(stands)))
+        self._mark_for_check((*left, *stands))
 
-    def _doubt(self, gates: Iterable[Gate]) -> None:
+    def _mark_for_check(self, limiters: Iterable[Limiter]) -> None:
         """Something changed at these gates."""
-        self._settled.clear()
-        for gate in gates:
-            if gate.line:
-                self._doubtful[gate] = None
+        self._checked.clear()
+        for limiter in limiters:
+            if limiter.queue:
+                self._to_check[limiter] = None
 
     def _answer(self, waiter: Waiter[Any], answer: Lease[Any] | Exception) -> None:
         future = waiter.future
         assert future is not None  # noqa: S101 - it waits
         self._waiters.pop(waiter.seq, None)
-        self._step_out(waiter)
+        self._leave_queues(waiter)
         if future.done():  # it is leaving
             if isinstance(answer, Lease):
                 answer.refund()
@@ -251,60 +263,64 @@ class Admission:
             return
         self._draining = True
         try:
-            for _ in range(LOOKS + LOOKS * len(self._waiters)):
-                if not self._doubtful:
+            for _ in range(MAX_CHECKS_PER_WAITER + MAX_CHECKS_PER_WAITER * len(self._waiters)):
+                if not self._to_check:
                     return
-                self._let_in(self._doubtful.popitem()[0])
+                self._admit_from(self._to_check.popitem()[0])
             log.error("the lines of those who wait do not come to rest: a defect of Sidecar's")
             self._call_at(self._clock() + 1.0, self._drain)
         finally:
             self._draining = False
 
-    def _let_in(self, gate: Gate) -> None:
+    def _admit_from(self, limiter: Limiter) -> None:
         """Let those through who wait here, in order, as far as there is room."""
         now = self._clock()
-        line = gate.line
-        if gate.spent:  # by calls that ran: none that ends helps those who wait here
-            for each in [e for e in self if gate in e.stands and e.is_hopeless(now)]:
-                self._give_up(each)
-        while line and (front := line.front(now)) is not None:
+        line = limiter.queue
+        if limiter.spent:  # by calls that ran: none that ends helps those who wait here
+            for each in [e for e in self if limiter in e.queued_at and e.cannot_be_admitted(now)]:
+                self._reject(each)
+        while line and (front := line.head(now)) is not None:
             waiter = self._waiters[front.seq]
-            if not self._review(waiter, now) and gate in waiter.stands:
-                self._settled.add(gate)
-                self._doubtful.pop(gate, None)
+            if not self._admit_or_queue(waiter, now) and limiter in waiter.queued_at:
+                self._checked.add(limiter)
+                self._to_check.pop(limiter, None)
                 # Look again when the first in line may pass.
-                urgency, need = waiter.urgency_at(line, now), waiter.stands[gate].need
-                at = gate.opens_itself(need[gate.unit], urgency, now)
-                gate.ring(max(at, now + GRAIN), self._call_at, self.recheck)
+                urgency, need = waiter.urgency_at(line, now), waiter.queued_at[limiter].demand
+                at = limiter.next_check_at(need[limiter.unit], urgency, now)
+                limiter.schedule_wakeup(
+                    max(at, now + TIMER_SLACK_SECONDS), self._call_at, self.recheck
+                )
                 return
 
     def _expire(self, waiter: Waiter[Any]) -> None:
         if waiter.seq not in self._waiters:
             return
         now = self._clock()
-        if waiter.next_look(now) <= now:
-            self._give_up(waiter)
+        if waiter.next_check_at(now) <= now:
+            self._reject(waiter)
         if waiter.seq in self._waiters:
-            waiter.timers[0] = self._call_at(waiter.next_look(now), self._expire, waiter)
+            waiter.timers[0] = self._call_at(waiter.next_check_at(now), self._expire, waiter)
 
-    def _give_up(self, waiter: Waiter[Any]) -> None:
+    def _reject(self, waiter: Waiter[Any]) -> None:
         now = self._clock()
-        waiter.alone = False
+        waiter.first_only = False
         # Room may have come in this very moment, and a pause, too.
-        if not self._review(waiter, now) and not waiter.is_parked:
-            self._answer(waiter, NoRoom(self.blocked(waiter, now), waiter.waited(now), now))
+        if not self._admit_or_queue(waiter, now) and not waiter.is_parked:
+            self._answer(waiter, NotAdmitted(self.blocked(waiter, now), waiter.waited(now), now))
 
-    def _widen(self, waiter: Waiter[Any]) -> None:
+    def _stop_waiting_for_first(self, waiter: Waiter[Any]) -> None:
         """It has waited for its own place for long enough; any other will do."""
         if waiter.seq in self._waiters:
-            waiter.alone = False
-            self._review(waiter, self._clock())
+            waiter.first_only = False
+            self._admit_or_queue(waiter, self._clock())
             self._drain()
 
-    def _take_back(self, lease: Lease[Any], marks: Sequence[Any], amounts: Sequence[int]) -> None:
+    def _on_lease_end(
+        self, lease: Lease[Any], marks: Sequence[Any], amounts: Sequence[int]
+    ) -> None:
         now = self._clock()
         self.leases.discard(lease)
-        for gate, mark, amount in zip(lease.option.gates, marks, amounts, strict=True):
-            gate.settle(mark, amount, now)
+        for limiter, mark, amount in zip(lease.option.limiters, marks, amounts, strict=True):
+            limiter.settle(mark, amount, now)
         if self._waiters:
-            self.recheck(lease.option.gates)
+            self.recheck(lease.option.limiters)

@@ -14,71 +14,72 @@ from yarl import URL
 from sidecar.config.model import Provider
 from sidecar.config.schema.addresses import is_loopback
 from sidecar.errors import UpstreamError
-from sidecar.plugin_api.error_class import Judgement, Verdict
-from sidecar.scheduling.limiter import NEVER, Gate, Unit
+from sidecar.plugin_api.error_class import Classification, ErrorClass
+from sidecar.scheduling.limiter import NEVER, Limiter, LimitUnit
 from sidecar.scheduling.vendor_quota import (
-    BELIEVED,
-    FIRST,
+    FIRST_COOLDOWN_SECONDS,
     MAX_COOLDOWN_SECONDS,
-    MOST_DOUBLINGS,
-    PROBE,
-    SHORTEST,
+    MAX_DOUBLINGS,
+    MAX_QUOTA_AGE_SECONDS,
+    MIN_COOLDOWN_SECONDS,
+    PROBE_SECONDS,
 )
 
-SILENCE = 5.0
+OFFLINE_AFTER_SECONDS = 5.0
 """Seconds without a word from anywhere remote before a failure can mean the whole network."""
 MAX_OFFLINE_RETRY_SECONDS = 5.0
 """Seconds between two tries at most."""
 
 
-class Cooldown(Gate):
+class Cooldown(Limiter):
     """Shut for a while after a vendor said no; then one call tries, and the rest follow.
 
     `reason` is the vendor's own word; `verdict` what it meant.
     """
 
-    __slots__ = ("_failures", "_probing", "reason", "until", "verdict")
+    __slots__ = ("_failures", "_probe_until", "error_class", "reason", "until")
 
     def __init__(self, scope: str, name: str) -> None:
-        super().__init__(scope, "cooldown", Unit.CALLS, name)
+        super().__init__(scope, "cooldown", LimitUnit.CALLS, name)
         self.until = 0.0
         self.reason = ""
-        self.verdict = Verdict.TAKE
-        self._probing = 0.0
+        self.error_class = ErrorClass.OK
+        self._probe_until = 0.0
         self._failures = 0
 
     @property
-    def cooling(self) -> bool:
+    def is_active(self) -> bool:
         """Whether nothing good was heard since the last no."""
         return self.until > 0
 
-    def fits(self, amount: int, urgency: int, now: float) -> bool:
-        """After its end, one call at a time until one was answered well, or `PROBE` is over."""
-        return self.until <= now and self._probing <= now
+    def allows(self, amount: int, urgency: int, now: float) -> bool:
+        """After its end, one call at a time until one was answered well, or `PROBE_SECONDS` is
+        over."""
+        return self.until <= now and self._probe_until <= now
 
-    def opens(self, amount: int, urgency: int, now: float) -> float:
+    def available_at(self, amount: int, urgency: int, now: float) -> float:
         """When the next one may try. Nobody waits for an account to be paid: he hears of it."""
-        if self.verdict is Verdict.SPENT and now < self.until:
+        if self.error_class is ErrorClass.QUOTA_EXHAUSTED and now < self.until:
             return NEVER
-        return max(self.until, self._probing, now)
+        return max(self.until, self._probe_until, now)
 
-    def take(self, amount: int, urgency: int, now: float) -> None:
+    def acquire(self, amount: int, urgency: int, now: float) -> None:
         """Somebody goes, and is alone while it is not known how it will go."""
         if self.until:
-            self._probing = now + PROBE
+            self._probe_until = now + PROBE_SECONDS
 
     def settle(self, mark: None, amount: int, now: float) -> None:
         """How a call went is told by `good` and `bad`."""
 
-    def good(self) -> bool:
+    def record_success(self) -> bool:
         """The vendor answered; whether that was news."""
         was = self.until > 0
-        self.until = self._probing = 0.0
+        self.until = self._probe_until = 0.0
         self._failures = 0
         return was
 
-    def bad(
-        self, judgement: Judgement, now: float, *, spread: float = 0.0, tolerated: int = 0
+    def record_failure(
+        self, classification: Classification, now: float, *, spread: float = 0.0, tolerated: int = 0
     ) -> float:
         """The vendor said no: shut for as long as it asks, within bounds; for how many seconds.
 
@@ -90,27 +91,32 @@ class Cooldown(Gate):
             self._failures += 1
         if self._failures <= tolerated:
             return 0.0
-        doubled = float(1 << min(self._failures - 1 - tolerated, MOST_DOUBLINGS))
-        first = FIRST.get(judgement.verdict, FIRST[Verdict.OVERLOADED])
-        hint = judgement.wait
-        if hint is None or (hint > BELIEVED and judgement.verdict is not Verdict.SPENT):
+        doubled = float(1 << min(self._failures - 1 - tolerated, MAX_DOUBLINGS))
+        first = FIRST_COOLDOWN_SECONDS.get(
+            classification.error_class, FIRST_COOLDOWN_SECONDS[ErrorClass.OVERLOADED]
+        )
+        hint = classification.wait
+        if hint is None or (
+            hint > MAX_QUOTA_AGE_SECONDS
+            and classification.error_class is not ErrorClass.QUOTA_EXHAUSTED
+        ):
             seconds = first * doubled * (1 + spread / 4)
         else:  # a hint of nothing at all must not make a loop
-            seconds = max(hint, SHORTEST * doubled)
+            seconds = max(hint, MIN_COOLDOWN_SECONDS * doubled)
             seconds += min(seconds, 1.0) * spread / 4
         seconds = min(seconds, MAX_COOLDOWN_SECONDS)
         self.until = max(self.until, now + seconds)
-        self._probing = 0.0
-        self.reason, self.verdict = judgement.reason, judgement.verdict
+        self._probe_until = 0.0
+        self.reason, self.error_class = classification.reason, classification.error_class
         return seconds
 
 
-class Outage(Cooldown):
+class OfflineBreaker(Cooldown):
     """Shut while the network is gone; one call at a time tries."""
 
     __slots__ = ()
 
-    holds = True
+    is_pause = True
 
     def __init__(self) -> None:
         super().__init__("the network", "the network is gone")
@@ -123,41 +129,43 @@ class Network:
         self._clock = clock
         self._draw = draw
         self._heard: float | None = None
-        self._outage: Outage | None = None
+        self._breaker: OfflineBreaker | None = None
 
     @property
-    def gone(self) -> bool:
+    def is_offline(self) -> bool:
         """Whether calls are parked because of it."""
-        return self._outage is not None
+        return self._breaker is not None
 
     @property
-    def outage(self) -> Outage | None:
+    def breaker(self) -> OfflineBreaker | None:
         """What remote calls wait for; None while the network is there."""
-        return self._outage
+        return self._breaker
 
-    def gates(self) -> Iterator[Gate]:
+    def limiters(self) -> Iterator[Limiter]:
         """What is in the way of a remote call."""
-        if self._outage is not None:
-            yield self._outage
+        if self._breaker is not None:
+            yield self._breaker
 
-    def is_gone(self) -> bool:
+    def check_offline(self) -> bool:
         """Whether a failure that says so is to be believed."""
-        silent = self._heard is not None and self._clock() - self._heard >= SILENCE
-        return self.gone or silent
+        silent = self._heard is not None and self._clock() - self._heard >= OFFLINE_AFTER_SECONDS
+        return self.is_offline or silent
 
-    def good(self) -> bool:
+    def record_success(self) -> bool:
         """Somebody remote answered; whether that is news."""
         self._heard = self._clock()
-        was, self._outage = self._outage, None
+        was, self._breaker = self._breaker, None
         return was is not None
 
-    def bad(self) -> bool:
+    def record_failure(self) -> bool:
         """A call found no way out; whether that is news."""
-        news = self._outage is None
-        outage = self._outage = self._outage or Outage()
+        news = self._breaker is None
+        outage = self._breaker = self._breaker or OfflineBreaker()
         wait = None if outage.until == 0 else MAX_OFFLINE_RETRY_SECONDS
-        outage.bad(
-            Judgement(Verdict.OVERLOADED, "no way out", wait), self._clock(), spread=self._draw()
+        outage.record_failure(
+            Classification(ErrorClass.OVERLOADED, "no way out", wait),
+            self._clock(),
+            spread=self._draw(),
         )
         return news
 
@@ -172,6 +180,6 @@ def is_remote(provider: Provider) -> bool:
     return bool(provider.base_url) and not _is_local(provider.base_url)
 
 
-def as_judgement(error: UpstreamError) -> Judgement:
+def classify_connection_error(error: UpstreamError) -> Classification:
     """What a failure below HTTP means for the place where it happened."""
-    return Judgement(Verdict.OVERLOADED, str(error), whole_credential=True)
+    return Classification(ErrorClass.OVERLOADED, str(error), whole_credential=True)

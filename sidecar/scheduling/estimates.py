@@ -14,24 +14,24 @@ from sidecar.pricing.prices import Prices
 from sidecar.records import Usage
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
-from sidecar.scheduling.limiter import Gate, Unit
-from sidecar.scheduling.vendor_quota import Bucket
-from sidecar.scheduling.windows import Slots, Window
+from sidecar.scheduling.limiter import Limiter, LimitUnit
+from sidecar.scheduling.vendor_quota import VendorQuota
+from sidecar.scheduling.windows import ConcurrencyLimit, CountingLimiter
 
-REMEMBERED = 64
+KEPT_SAMPLES = 64
 """Answers of one key and model that are looked back on."""
-ENOUGH = 5
+MIN_SAMPLES = 5
 """Answers that must have been seen before they say anything."""
-MOST_PAIRS = 2000
+MAX_PAIRS = 2000
 """Keys and models of which answers are remembered; the longest unused are forgotten."""
-UNSEEN = 4096
+DEFAULT_OUTPUT_TOKENS = 4096
 """Output tokens reserved at most for an answer when nothing like it was seen yet. Agents ask for
 bounds of 128,000 tokens and use a hundredth of that."""
-HIGH = 0.95
+HIGH_QUANTILE = 0.95
 """The part of answers that a reservation covers."""
 
 
-class Sample:
+class RecentValues:
     """The latest figures of one kind, sorted; None while too few were seen."""
 
     __slots__ = ("_latest", "_sorted")
@@ -42,7 +42,7 @@ class Sample:
 
     def add(self, figure: float) -> None:
         """One more; the oldest is forgotten."""
-        if len(self._latest) == REMEMBERED:
+        if len(self._latest) == KEPT_SAMPLES:
             oldest = self._latest.popleft()
             del self._sorted[bisect_left(self._sorted, oldest)]
         self._latest.append(figure)
@@ -50,7 +50,7 @@ class Sample:
 
     def typical(self) -> float | None:
         """What few of them exceed: the 95th percentile."""
-        return self._quantile(HIGH)
+        return self._quantile(HIGH_QUANTILE)
 
     def middle(self) -> float | None:
         """What half of them exceed."""
@@ -68,23 +68,24 @@ class Sample:
     def _quantile(self, part: float) -> float | None:
         """By nearest rank."""
         seen = len(self._sorted)
-        return self._sorted[ceil(part * seen) - 1] if seen >= ENOUGH else None
+        return self._sorted[ceil(part * seen) - 1] if seen >= MIN_SAMPLES else None
 
 
 class Estimates:
     """What calls have needed, by key and model."""
 
     def __init__(self) -> None:
-        self._outputs: OrderedDict[tuple[str, str], Sample] = OrderedDict()
-        self._inputs: OrderedDict[tuple[str, str], Sample] = OrderedDict()
-        self._ratios: OrderedDict[tuple[str, str], Sample] = OrderedDict()
+        self._outputs: OrderedDict[tuple[str, str], RecentValues] = OrderedDict()
+        self._inputs: OrderedDict[tuple[str, str], RecentValues] = OrderedDict()
+        self._ratios: OrderedDict[tuple[str, str], RecentValues] = OrderedDict()
 
     def output(self, key: str, model: str, asked: int | None) -> int:
         """Return the output tokens to expect at most of an answer whose bound is `asked`: the
-        least of that bound and the 95th percentile, or `UNSEEN` while too few were seen."""
+        least of that bound and the 95th percentile, or `DEFAULT_OUTPUT_TOKENS` while too few were
+        seen."""
         sample = self._outputs.get((key, model))
         typical = None if sample is None else sample.typical()
-        most = UNSEEN if typical is None else int(typical)
+        most = DEFAULT_OUTPUT_TOKENS if typical is None else int(typical)
         return most if asked is None else min(asked, most)
 
     def likely(self, key: str, model: str, at_most: int, running: int) -> int:
@@ -99,7 +100,7 @@ class Estimates:
         mean = min(sample.mean(), at_most)
         return ceil(mean + (at_most - mean) / sqrt(running + 1))
 
-    def knows(self, key: str, model: str) -> bool:
+    def has_learned(self, key: str, model: str) -> bool:
         """Whether enough of its answers were seen to say what is typical."""
         sample = self._outputs.get((key, model))
         return sample is not None and sample.typical() is not None
@@ -131,11 +132,13 @@ class Estimates:
             _sample(self._ratios, pair).add(input_tokens / guessed)
 
 
-def _sample(samples: OrderedDict[tuple[str, str], Sample], pair: tuple[str, str]) -> Sample:
+def _sample(
+    samples: OrderedDict[tuple[str, str], RecentValues], pair: tuple[str, str]
+) -> RecentValues:
     sample = samples.get(pair)
     if sample is None:
-        sample = samples[pair] = Sample()
-        if len(samples) > MOST_PAIRS:
+        sample = samples[pair] = RecentValues()
+        if len(samples) > MAX_PAIRS:
             samples.popitem(last=False)
     samples.move_to_end(pair)
     return sample
@@ -149,7 +152,7 @@ def size_of(call: Call) -> int:
     return call.held.size
 
 
-def guess(candidate: Candidate, size: int, bound: int | None) -> tuple[int, int | None]:
+def estimate_tokens(candidate: Candidate, size: int, bound: int | None) -> tuple[int, int | None]:
     """Input and output tokens by the size of a request and the bound on its output; the output is
     None when nothing is known of it."""
     try:
@@ -159,7 +162,7 @@ def guess(candidate: Candidate, size: int, bound: int | None) -> tuple[int, int 
         return size // 4, bound
 
 
-def counted(candidate: Candidate, usage: Usage) -> tuple[int, int]:
+def counted_tokens(candidate: Candidate, usage: Usage) -> tuple[int, int]:
     """The input and output tokens of a usage that count against limits, as the vendor has it."""
     try:
         return candidate.provider.vendor.counted(usage)
@@ -168,12 +171,12 @@ def counted(candidate: Candidate, usage: Usage) -> tuple[int, int]:
         return usage.input_tokens or 0, usage.output_tokens or 0
 
 
-def binds_free_calls(gate: Gate) -> bool:
+def binds_free_calls(limiter: Limiter) -> bool:
     """Whether a call that costs nothing must pass it, too: limits on calls at one time, those that
     admit nothing at all, and pauses and cooldowns. A vendor counts such calls by themselves."""
-    if isinstance(gate, Window) and gate.unit is not Unit.MONEY:
-        return isinstance(gate, Slots) or gate.limit <= 0
-    return not isinstance(gate, Window | Bucket)
+    if isinstance(limiter, CountingLimiter) and limiter.unit is not LimitUnit.MONEY:
+        return isinstance(limiter, ConcurrencyLimit) or limiter.limit <= 0
+    return not isinstance(limiter, CountingLimiter | VendorQuota)
 
 
 def _failed(candidate: Candidate, error: Exception) -> None:

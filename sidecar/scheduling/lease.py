@@ -13,48 +13,51 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from msgspec import Struct
 
 from sidecar.errors import SidecarError
-from sidecar.scheduling.limiter import NEVER, Gate, Need
-from sidecar.scheduling.windows import Slots
+from sidecar.scheduling.limiter import NEVER, Demand, Limiter
+from sidecar.scheduling.windows import ConcurrencyLimit
 
 if TYPE_CHECKING:
-    from sidecar.scheduling.fair_queue import Line
+    from sidecar.scheduling.fair_queue import FairQueue
 
 
 Place = TypeVar("Place")
 
-PARKED = 1.0
+PARKED_RECHECK_SECONDS = 1.0
 """Seconds at least between two looks at the patience of a call that is parked."""
-GRAIN = 0.001
+TIMER_SLACK_SECONDS = 0.001
 """Seconds that a timer is set ahead at least, so that rounding never makes it spin."""
 
 
-class Option(Struct, Generic[Place], frozen=True, eq=False):
+class AdmissionOption(Struct, Generic[Place], frozen=True, eq=False):
     """One way to serve a call: where, past which gates (the narrowest first), for how much."""
 
-    place: Place
-    gates: tuple[Gate, ...]
-    need: Need
+    candidate: Place
+    limiters: tuple[Limiter, ...]
+    demand: Demand
 
-    def opens(self, urgency: int, now: float) -> float:
-        """No sooner than then can all of it be open, whoever else waits; `NEVER` when it can't.
+    def available_at(self, urgency: int, now: float) -> float:
+        """No sooner than then can all of it be open, whoever else waits; `NEVER_USED` when it
+        can't.
 
         A hold ends when it ends: nobody gives up because of one, nor of what is full meanwhile.
         """
-        if any(gate.holds and not gate.fits(1, urgency, now) for gate in self.gates):
+        if any(
+            limiter.is_pause and not limiter.allows(1, urgency, now) for limiter in self.limiters
+        ):
             return now
-        return max((opens for opens, _ in self._shut(urgency, now)), default=now)
+        return max((opens for opens, _ in self._blocking(urgency, now)), default=now)
 
-    def blocked(self, gate: Gate, urgency: int, now: float) -> Blocked:
+    def blocked(self, limiter: Limiter, urgency: int, now: float) -> Blocked:
         """What to say of it while it is `gate` that keeps it shut."""
-        opens = self.opens(urgency, now)
-        later = (last for at, last in self._shut(urgency, now) if at == opens > now)
-        return Blocked(self, gate, opens, next(later, gate))
+        opens = self.available_at(urgency, now)
+        later = (last for at, last in self._blocking(urgency, now) if at == opens > now)
+        return Blocked(self, limiter, opens, next(later, limiter))
 
-    def _shut(self, urgency: int, now: float) -> Iterator[tuple[float, Gate]]:
-        for gate in self.gates:
-            amount = self.need[gate.unit]
-            if not gate.holds and not gate.fits(amount, urgency, now):
-                yield gate.opens(amount, urgency, now), gate
+    def _blocking(self, urgency: int, now: float) -> Iterator[tuple[float, Limiter]]:
+        for limiter in self.limiters:
+            amount = self.demand[limiter.unit]
+            if not limiter.is_pause and not limiter.allows(amount, urgency, now):
+                yield limiter.available_at(amount, urgency, now), limiter
 
 
 class Blocked(Struct, frozen=True):
@@ -63,29 +66,29 @@ class Blocked(Struct, frozen=True):
     `gate` is where its call stands, and `last` the one that is shut for longest.
     """
 
-    option: Option[Any]
-    gate: Gate
-    opens: float
-    last: Gate
+    option: AdmissionOption[Any]
+    limiter: Limiter
+    available_at: float
+    last_blocking: Limiter
 
 
-class NoRoom(SidecarError):
+class NotAdmitted(SidecarError):
     """A call was not let through within its patience. `full`: too many wait already. `waited` is
     seconds; `now` the moment (monotonic) of the no."""
 
     def __init__(
         self, blocked: Sequence[Blocked], waited: float, now: float, *, full: bool = False
     ) -> None:
-        super().__init__(blocked[0].gate.name if blocked else "no option is left")
+        super().__init__(blocked[0].limiter.name if blocked else "no option is left")
         self.blocked = tuple(blocked)
         self.waited = waited
         self.now = now
-        self.full = full
+        self.queue_full = full
 
     @property
     def soonest(self) -> Blocked:
         """The option that may open first."""
-        return min(self.blocked, key=lambda each: each.opens)
+        return min(self.blocked, key=lambda each: each.available_at)
 
 
 class Timer(Protocol):
@@ -98,68 +101,82 @@ class Timer(Protocol):
 CallAt = Callable[..., Timer]
 """As `asyncio.AbstractEventLoop.call_at`: a monotonic moment, a function, its arguments."""
 
-Renew = Callable[[], Sequence[Option[Place]]]
+Renew = Callable[[], Sequence[AdmissionOption[Place]]]
 """Makes the options of a call anew, as the configuration and the vendors have them now."""
-TakeBack = Callable[["Lease[Any]", Sequence[Any], Sequence[int]], None]
+OnLeaseEnd = Callable[["Lease[Any]", Sequence[Any], Sequence[int]], None]
 
 
 class Lease(Generic[Place]):
     """Permission for one attempt: taken at every gate on its way, and given back exactly once."""
 
-    __slots__ = ("_marks", "_renew", "_take_back", "ended", "option")
+    __slots__ = ("_on_end", "_renew", "_reservations", "ended", "option")
 
     def __init__(
-        self, option: Option[Place], marks: list[Any], renew: Renew[Place], take_back: TakeBack
+        self,
+        option: AdmissionOption[Place],
+        marks: list[Any],
+        renew: Renew[Place],
+        take_back: OnLeaseEnd,
     ) -> None:
-        self._marks = marks
+        self._reservations = marks
         self._renew = renew
-        self._take_back = take_back
+        self._on_end = take_back
         self.option = option
         self.ended = False
 
     @property
-    def place(self) -> Place:
+    def candidate(self) -> Place:
         """Where the attempt may go."""
-        return self.option.place
+        return self.option.candidate
 
-    def settle(self, used: Need) -> None:
+    def settle(self, used: Demand) -> None:
         """The attempt is over, and this is what it took."""
-        self._end([used[gate.unit] for gate in self.option.gates])
+        self._end([used[limiter.unit] for limiter in self.option.limiters])
 
     def keep(self) -> None:
         """The attempt is over, and nobody knows what it took: the estimate stands."""
-        self.settle(self.option.need)
+        self.settle(self.option.demand)
 
     def refund(self, *, sent: bool = False) -> None:
         """The attempt came to nothing. What was `sent` still counts where the vendor counts it."""
-        need = self.option.need
+        need = self.option.demand
         self._end(
-            [need[gate.unit] if sent and gate.keeps_sent else 0 for gate in self.option.gates]
+            [
+                need[limiter.unit] if sent and limiter.counts_sent else 0
+                for limiter in self.option.limiters
+            ]
         )
 
-    def mark(self, gate: Gate) -> Any:
+    def reservation(self, limiter: Limiter) -> Any:
         """What `gate` gave this lease; None when it is not on its way."""
-        for each, mark in zip(self.option.gates, self._marks, strict=True):
-            if each is gate:
+        for each, mark in zip(self.option.limiters, self._reservations, strict=True):
+            if each is limiter:
                 return mark
         return None
 
-    def catch_up(self, now: float) -> None:
+    def join_new_limits(self, now: float) -> None:
         """Take a slot at gates that count running calls and were not there when this began."""
         try:
-            today = [option for option in self._renew() if option.place is self.place]
+            today = [option for option in self._renew() if option.candidate is self.candidate]
         except Exception:  # noqa: BLE001 - its key is gone, and with it what it would count in
             return
         option = self.option
-        new = [g for o in today for g in o.gates if isinstance(g, Slots) and g not in option.gates]
-        self._marks += [gate.take(option.need[gate.unit], 0, now) for gate in new]
-        self.option = Option(option.place, (*option.gates, *new), option.need)
+        new = [
+            g
+            for o in today
+            for g in o.limiters
+            if isinstance(g, ConcurrencyLimit) and g not in option.limiters
+        ]
+        self._reservations += [
+            limiter.acquire(option.demand[limiter.unit], 0, now) for limiter in new
+        ]
+        self.option = AdmissionOption(option.candidate, (*option.limiters, *new), option.demand)
 
     def _end(self, amounts: Sequence[int]) -> None:
         if self.ended:
             raise AssertionError("a lease ends once")
         self.ended = True
-        self._take_back(self, self._marks, amounts)
+        self._on_end(self, self._reservations, amounts)
 
 
 class Waiter(Generic[Place]):
@@ -172,32 +189,45 @@ class Waiter(Generic[Place]):
     """
 
     __slots__ = (
-        "_parked", "_parked_since", "alone", "every", "future", "key", "patience", "renew", "seq",
-        "share", "since", "stands", "timers", "trail", "urgency",
+        "_parked",
+        "_parked_since",
+        "all_options",
+        "blocked_log",
+        "first_only",
+        "future",
+        "key",
+        "max_wait",
+        "queued_at",
+        "renew",
+        "seq",
+        "share",
+        "since",
+        "timers",
+        "urgency",
     )  # fmt: skip
 
     def __init__(
         self, seq: int, key: str, share: float, urgency: int,
-        every: Sequence[Option[Place]], renew: Renew[Place],
+        every: Sequence[AdmissionOption[Place]], renew: Renew[Place],
     ) -> None:  # fmt: skip
         self.seq = seq
         self.key = key
         self.share = share
         self.urgency = urgency
-        self.every = every
+        self.all_options = every
         self.renew = renew
-        self.alone = False
-        self.since, self.patience = NEVER, 0.0
+        self.first_only = False
+        self.since, self.max_wait = NEVER, 0.0
         self._parked, self._parked_since = 0.0, NEVER
-        self.stands: dict[Gate, Option[Place]] = {}
-        self.trail: list[tuple[float, str]] = []
+        self.queued_at: dict[Limiter, AdmissionOption[Place]] = {}
+        self.blocked_log: list[tuple[float, str]] = []
         self.future: asyncio.Future[Lease[Place]] | None = None
         self.timers: list[Timer] = []
 
     @property
-    def options(self) -> Sequence[Option[Place]]:
+    def options(self) -> Sequence[AdmissionOption[Place]]:
         """The options that it would take now."""
-        return self.every[:1] if self.alone else self.every
+        return self.all_options[:1] if self.first_only else self.all_options
 
     def parked(self, now: float) -> float:
         """Seconds for which all of its ways were shut on purpose: its patience stood still."""
@@ -209,16 +239,20 @@ class Waiter(Generic[Place]):
         return self._parked_since != NEVER
 
     @staticmethod
-    def stand(stands: dict[Gate, Option[Place]], gate: Gate, option: Option[Place]) -> None:
+    def queue_option(
+        stands: dict[Limiter, AdmissionOption[Place]],
+        limiter: Limiter,
+        option: AdmissionOption[Place],
+    ) -> None:
         """Have an option wait at a gate: of several the one that asks least, as it opens first."""
-        other = stands.get(gate)
-        if other is None or option.need[gate.unit] < other.need[gate.unit]:
-            stands[gate] = option
+        other = stands.get(limiter)
+        if other is None or option.demand[limiter.unit] < other.demand[limiter.unit]:
+            stands[limiter] = option
 
-    def stood(self, now: float, gate: Gate) -> None:
+    def record_blocked(self, now: float, limiter: Limiter) -> None:
         """It came to stand behind this; standing behind the same again is no news."""
-        if not self.trail or self.trail[-1][1] != gate.name:
-            self.trail.append((now, gate.name))
+        if not self.blocked_log or self.blocked_log[-1][1] != limiter.name:
+            self.blocked_log.append((now, limiter.name))
 
     def park(self, now: float, *, parked: bool) -> None:
         """Have its patience stand still from now on, or go on."""
@@ -228,32 +262,32 @@ class Waiter(Generic[Place]):
 
     def deadline(self, now: float) -> float:
         """When its patience ends, if it is not parked from now on."""
-        return self.since + self.patience + self.parked(now)
+        return self.since + self.max_wait + self.parked(now)
 
     def waited(self, now: float) -> float:
         """Seconds of its patience that are gone."""
         return now - self.since - self.parked(now)
 
-    def next_look(self, now: float) -> float:
+    def next_check_at(self, now: float) -> float:
         """When to look at its patience again; `now` when that is over."""
         left = self.deadline(now) - now
         if self.is_parked:
-            return now + max(left, PARKED)
-        return now + left if left > GRAIN else now
+            return now + max(left, PARKED_RECHECK_SECONDS)
+        return now + left if left > TIMER_SLACK_SECONDS else now
 
-    def urgency_at(self, line: Line | None, now: float) -> int:
+    def urgency_at(self, line: FairQueue | None, now: float) -> int:
         """Its urgency in a line: the oldest one's turn counts as urgent, since headroom must not
         make it hold others up."""
-        return 0 if line is not None and line.has_turn(self, now) else self.urgency
+        return 0 if line is not None and line.is_aged_head(self, now) else self.urgency
 
-    def is_well_alone(self, seconds: float, now: float) -> bool:
+    def should_wait_for_first(self, seconds: float, now: float) -> bool:
         """Whether to wait for the first option alone so long: it may open by itself (or sooner, as
         calls there come to less than was thought), and there is more than that to wait for, and
         longer."""
-        opens = self.every[0].opens(self.urgency, now)
-        return len(self.every) > 1 and seconds < self.patience and opens != NEVER
+        opens = self.all_options[0].available_at(self.urgency, now)
+        return len(self.all_options) > 1 and seconds < self.max_wait and opens != NEVER
 
-    def is_hopeless(self, now: float) -> bool:
+    def cannot_be_admitted(self, now: float) -> bool:
         """Whether it is plain that none of its options opens within its patience."""
         deadline = self.deadline(now)
-        return all(option.opens(self.urgency, now) > deadline for option in self.every)
+        return all(option.available_at(self.urgency, now) > deadline for option in self.all_options)

@@ -21,28 +21,34 @@ from sidecar.config.model import (
     Snapshot,
     Urgency,
 )
-from sidecar.records import Count
-from sidecar.scheduling.limiter import Unit
-from sidecar.scheduling.windows import BudgetWindow, Calendar, Minute, Slots, Window
+from sidecar.records import PeriodCount
+from sidecar.scheduling.limiter import LimitUnit
+from sidecar.scheduling.windows import (
+    BudgetWindow,
+    CalendarWindow,
+    ConcurrencyLimit,
+    CountingLimiter,
+    SlidingWindow,
+)
 
-NEARLY = 0.8
+WARN_AT_SHARE = 0.8
 """The part of a budget, or of a daily limit, after which its using up is told once."""
 NANO = 1_000_000_000
 """Money is counted in whole nano-dollars."""
 _UNITS = {
-    LimitKind.RPM: Unit.CALLS,
-    LimitKind.RPD: Unit.CALLS,
-    LimitKind.TPM: Unit.TOKENS,
-    LimitKind.ITPM: Unit.INPUT,
-    LimitKind.OTPM: Unit.OUTPUT,
-    LimitKind.TPD: Unit.TOKENS,
-    LimitKind.CONCURRENCY: Unit.CALLS,
+    LimitKind.RPM: LimitUnit.CALLS,
+    LimitKind.RPD: LimitUnit.CALLS,
+    LimitKind.TPM: LimitUnit.TOKENS,
+    LimitKind.ITPM: LimitUnit.INPUT,
+    LimitKind.OTPM: LimitUnit.OUTPUT,
+    LimitKind.TPD: LimitUnit.TOKENS,
+    LimitKind.CONCURRENCY: LimitUnit.CALLS,
 }
 _DAILY = frozenset({LimitKind.RPD, LimitKind.TPD})
 
 log = logging.getLogger("sidecar.scheduling.limits")
 
-Name = tuple[str, ...]
+LimitId = tuple[str, ...]
 """A counter's stable name: the kind of its scope, the scope's own names, what it counts, and the
 pattern of models that it is narrowed to."""
 
@@ -54,22 +60,22 @@ class Limits:
     """Every counter of this process. `wall` gives seconds since the epoch; `keep` hears of each
     change of a count that must outlive the process."""
 
-    def __init__(self, wall: Callable[[], float], keep: Callable[[Count], None]) -> None:
+    def __init__(self, wall: Callable[[], float], keep: Callable[[PeriodCount], None]) -> None:
         self._wall = wall
         self._keep = keep
-        self._windows: dict[Name, Window] = {}
-        self._written: dict[Name, Limit | Budget] = {}
-        self._bounds: dict[Name, Allowance] = {}
+        self._windows: dict[LimitId, CountingLimiter] = {}
+        self._written: dict[LimitId, Limit | Budget] = {}
+        self._bounds: dict[LimitId, Allowance] = {}
         self._snapshot: Snapshot | None = None
-        self._kept: dict[Name, Count] = {}
-        self._warned: dict[Name, float] = {}
+        self._kept: dict[LimitId, PeriodCount] = {}
+        self._warned: dict[LimitId, float] = {}
 
     def windows(
         self, key: str, route: str, group: str, provider: str, credential: str, model: str | None
-    ) -> Iterator[Window]:
+    ) -> Iterator[CountingLimiter]:
         """What a call counts in, by the names of its scopes (see `route_name`), the narrowest
         first: a call that came in under an earlier configuration counts by today's."""
-        scopes: tuple[Name, ...] = (
+        scopes: tuple[LimitId, ...] = (
             ("key", key), ("route", key, route), ("group", group),
             ("provider", provider, credential), ("all",),
         )  # fmt: skip
@@ -83,7 +89,7 @@ class Limits:
             self._follow_renames(self._snapshot, snapshot)
         self._snapshot = snapshot
         self._bounds = dict(_scopes(snapshot))
-        bounds: list[tuple[Name, Limit | Budget, Headroom]] = [
+        bounds: list[tuple[LimitId, Limit | Budget, Headroom]] = [
             (scope, limit, allowance.headroom)
             for scope, allowance in self._bounds.items()
             for limit in bounds_of(allowance)
@@ -91,68 +97,76 @@ class Limits:
         self._written = {self._window(*bound): bound[1] for bound in bounds}
         self._forget_idle()
 
-    def restore(self, kept: Iterable[Count]) -> None:
+    def restore(self, kept: Iterable[PeriodCount]) -> None:
         """Take back what an earlier process had counted."""
         for each in kept:
             self._kept[each.name] = each
             window = self._windows.get(each.name)
-            if isinstance(window, Calendar):
+            if isinstance(window, CalendarWindow):
                 window.restore(each.begun, each.used)
 
-    def __iter__(self) -> Iterator[tuple[Name, Window]]:
+    def __iter__(self) -> Iterator[tuple[LimitId, CountingLimiter]]:
         """The counters of the configuration in force, by name."""
         return (
             (name, self._windows[name]) for name in list(self._windows) if name in self._written
         )
 
-    def written(self, name: Name) -> Limit | Budget:
+    def written(self, name: LimitId) -> Limit | Budget:
         """What the file says of a counter of the configuration in force."""
         return self._written[name]
 
-    def _window(self, scope: Name, limit: Limit | Budget, headroom: Headroom) -> Name:
+    def _window(self, scope: LimitId, limit: Limit | Budget, headroom: Headroom) -> LimitId:
         name = (*scope, *_what(limit))
         window = self._windows.get(name)
         if window is None:
             window = self._windows[name] = self._make(name, scope, limit)
         window.limit = _amount(limit)
         window.headroom = headroom
-        window.name = f"{spoken(scope)} is at {_words(limit)} ({limit.place.short})"
-        if isinstance(window, Calendar) and self._snapshot is not None:
-            window.live_in(self._snapshot.timezone)
+        window.name = f"{scope_text(scope)} is at {_words(limit)} ({limit.place.short})"
+        if isinstance(window, CalendarWindow) and self._snapshot is not None:
+            window.set_zone(self._snapshot.timezone)
         return name
 
-    def _make(self, name: Name, scope: Name, limit: Limit | Budget) -> Window:
-        title, (kind, _) = spoken(scope), _what(limit)
-        window: Window
+    def _make(self, name: LimitId, scope: LimitId, limit: Limit | Budget) -> CountingLimiter:
+        title, (kind, _) = scope_text(scope), _what(limit)
+        window: CountingLimiter
         if isinstance(limit, Budget):
-            window = self._calendar(BudgetWindow, name, title, kind, Unit.MONEY, limit.period)
+            window = self._calendar(BudgetWindow, name, title, kind, LimitUnit.MONEY, limit.period)
         elif limit.kind in _DAILY:
-            window = self._calendar(Calendar, name, title, kind, _UNITS[limit.kind], Period.DAY)
+            window = self._calendar(
+                CalendarWindow, name, title, kind, _UNITS[limit.kind], Period.DAY
+            )
         elif limit.kind is LimitKind.CONCURRENCY:
-            window = Slots(title, kind, Unit.CALLS, "", limit.amount)
+            window = ConcurrencyLimit(title, kind, LimitUnit.CALLS, "", limit.amount)
         else:
-            window = Minute(title, kind, _UNITS[limit.kind], "", limit.amount)
-        window.keeps_sent = scope[0] == "provider" and window.unit is Unit.CALLS
+            window = SlidingWindow(title, kind, _UNITS[limit.kind], "", limit.amount)
+        window.counts_sent = scope[0] == "provider" and window.unit is LimitUnit.CALLS
         return window
 
     def _calendar(
-        self, make: type[Calendar], name: Name, title: str, kind: str, unit: Unit, period: Period
-    ) -> Calendar:
-        def changed(calendar: Calendar) -> None:
+        self,
+        make: type[CalendarWindow],
+        name: LimitId,
+        title: str,
+        kind: str,
+        unit: LimitUnit,
+        period: Period,
+    ) -> CalendarWindow:
+        def changed(calendar: CalendarWindow) -> None:
             # With what is reserved: what runs when the process is killed may have been billed.
-            self._keep(Count(name, calendar.begun, calendar.used))
+            self._keep(PeriodCount(name, calendar.started_at, calendar.used))
             written = self._written.get(name)
             if (
                 written is not None
-                and calendar.settled >= calendar.limit * NEARLY
-                and self._warned.get(name) != calendar.begun
+                and calendar.settled >= calendar.limit * WARN_AT_SHARE
+                and self._warned.get(name) != calendar.started_at
             ):
-                self._warned[name] = calendar.begun
+                self._warned[name] = calendar.started_at
                 _warn(calendar, written)
 
         calendar = make(title, kind, unit, "", 0, period, self._wall, changed)
         if self._snapshot is not None:
-            calendar.live_in(self._snapshot.timezone)
+            calendar.set_zone(self._snapshot.timezone)
         if name in self._kept:
             kept = self._kept[name]
             calendar.restore(kept.begun, kept.used)
@@ -171,10 +185,10 @@ class Limits:
         for name in [n for n in self._windows if n[0] in {"key", "route"} and n[1] == old]:
             window = self._windows.pop(name)
             renamed = (name[0], new, *name[2:])
-            window.scope = spoken(renamed[:-2])
+            window.scope = scope_text(renamed[:-2])
             self._windows[renamed] = window
-            if isinstance(window, Calendar):
-                self._keep(Count(renamed, window.begun, window.used))
+            if isinstance(window, CalendarWindow):
+                self._keep(PeriodCount(renamed, window.started_at, window.used))
 
     def _forget_idle(self) -> None:
         """Drop counters that no limit needs and that hold nothing. The others are kept, in case
@@ -184,7 +198,7 @@ class Limits:
                 del self._windows[name]
 
 
-def _warn(calendar: Calendar, written: Limit | Budget) -> None:
+def _warn(calendar: CalendarWindow, written: Limit | Budget) -> None:
     if calendar.limit > 0:
         used, bound = 100 * calendar.settled // calendar.limit, _words(written)
         place = written.place.short
@@ -212,7 +226,7 @@ def binding(allowance: Allowance, model: str | None) -> Iterator[Limit | Budget]
     yield from allowance.budgets
 
 
-def spoken(scope: Name) -> str:
+def scope_text(scope: LimitId) -> str:
     """A scope in words."""
     match scope:
         case ("route", key, provider):
@@ -224,7 +238,7 @@ def spoken(scope: Name) -> str:
     return f'{scope[0]} "{scope[1]}"' if scope[0] == "key" else f"{scope[0]} {scope[1]}"
 
 
-def _scopes(snapshot: Snapshot) -> Iterator[tuple[Name, Allowance]]:
+def _scopes(snapshot: Snapshot) -> Iterator[tuple[LimitId, Allowance]]:
     yield ("all",), snapshot.allowance
     for provider in snapshot.providers.values():
         for credential in credentials_of(provider):

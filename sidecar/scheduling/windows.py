@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, tzinfo
 
 from sidecar.config.model import Period, Urgency
-from sidecar.scheduling.limiter import ACTIVE, MINUTE, NEVER, Gate, Unit
+from sidecar.scheduling.limiter import ACTIVE_SECONDS, MINUTE_SECONDS, NEVER, Limiter, LimitUnit
 
-REMEMBERED = 4
+KEPT_PERIODS = 4
 """Periods whose counts are kept, for clocks that are set."""
 
 
-def starts(period: Period, moment: float, zone: tzinfo | None) -> tuple[float, float]:
+def period_bounds(period: Period, moment: float, zone: tzinfo | None) -> tuple[float, float]:
     """When the period around `moment` began and when the next one begins, in seconds since the
     epoch; `zone` None is the machine's."""
     local = datetime.fromtimestamp(moment, zone)
@@ -32,7 +32,7 @@ def starts(period: Period, moment: float, zone: tzinfo | None) -> tuple[float, f
     return day.timestamp(), following.timestamp()
 
 
-class Window(Gate):
+class CountingLimiter(Limiter):
     """A gate that counts up to `limit` (0 lets nothing pass).
 
     `headroom` is the part of it, by urgency, that is kept free for more urgent calls while there
@@ -41,14 +41,14 @@ class Window(Gate):
     up and may give back. A count of calls is never reserved: one that runs was made.
     """
 
-    __slots__ = ("_served", "headroom", "limit", "reserved", "running", "used")
+    __slots__ = ("_last_admitted", "headroom", "limit", "reserved", "running", "used")
 
-    def __init__(self, scope: str, kind: str, unit: Unit, name: str, limit: int) -> None:
+    def __init__(self, scope: str, kind: str, unit: LimitUnit, name: str, limit: int) -> None:
         super().__init__(scope, kind, unit, name)
         self.limit = limit
         self.used = self.reserved = self.running = 0
         self.headroom: Mapping[Urgency, float] = {}
-        self._served = [-NEVER, -NEVER, -NEVER]
+        self._last_admitted = [-NEVER, -NEVER, -NEVER]
 
     @property
     def settled(self) -> int:
@@ -58,63 +58,63 @@ class Window(Gate):
     def ceiling(self, urgency: int, now: float) -> int:
         """What calls of this urgency may use of the limit now."""
         part = self.headroom.get(Urgency(urgency), 0.0) if urgency and self.headroom else 0.0
-        if part and now < self._lapses(urgency):
+        if part and now < self._headroom_until(urgency):
             return self.limit - int(self.limit * part)
         return self.limit
 
-    def left(self, now: float) -> int:
+    def remaining(self, now: float) -> int:
         """What is left of the limit; below zero when more was used than was let through for."""
-        self.slide(now)
+        self.advance(now)
         return self.limit - self.used
 
-    def slide(self, now: float) -> None:
+    def advance(self, now: float) -> None:
         """Let go of what is too old to count."""
 
-    def fits(self, amount: int, urgency: int, now: float) -> bool:
+    def allows(self, amount: int, urgency: int, now: float) -> bool:
         """An empty window takes any call: one that alone exceeds it could never pass else."""
-        self.slide(now)
+        self.advance(now)
         if self.used <= 0 or not amount:
             return self.limit > 0
         return self.used + amount <= (self.ceiling(urgency, now) if self.headroom else self.limit)
 
-    def opens(self, amount: int, urgency: int, now: float) -> float:
+    def available_at(self, amount: int, urgency: int, now: float) -> float:
         """Return `now` when the running calls may give back enough, else when enough of what
         counts now is too old."""
         if self.limit > 0 and self.reserved > 0:
-            self.slide(now)
+            self.advance(now)
             if self.settled <= max(self.ceiling(urgency, now) - amount, 0):
                 return now
-        return self.opens_itself(amount, urgency, now)
+        return self.next_check_at(amount, urgency, now)
 
     def clears(self, now: float) -> float:
         """Return when all of it is free again, if no further call is admitted."""
-        return NEVER if self.limit <= 0 else self._falls_to(0, now)
+        return NEVER if self.limit <= 0 else self._drops_to(0, now)
 
-    def opens_itself(self, amount: int, urgency: int, now: float) -> float:
+    def next_check_at(self, amount: int, urgency: int, now: float) -> float:
         """Return when enough of what counts now is too old, if no running call ends before."""
         if self.limit <= 0:
             return NEVER
-        self.slide(now)
+        self.advance(now)
         ceiling = self.ceiling(urgency, now)
-        at = self._falls_to(ceiling - amount, now)
+        at = self._drops_to(ceiling - amount, now)
         if ceiling == self.limit:
             return at
-        return min(at, max(self._falls_to(self.limit - amount, now), self._lapses(urgency)))
+        return min(at, max(self._drops_to(self.limit - amount, now), self._headroom_until(urgency)))
 
-    def _falls_to(self, most: int, now: float) -> float:
+    def _drops_to(self, most: int, now: float) -> float:
         """When `used` will be at most this, or nothing, if nothing else happens."""
         raise NotImplementedError
 
-    def _lapses(self, urgency: int) -> float:
+    def _headroom_until(self, urgency: int) -> float:
         """Until when the headroom binds calls of this urgency."""
-        return max(self._served[:urgency]) + ACTIVE
+        return max(self._last_admitted[:urgency]) + ACTIVE_SECONDS
 
-    def _note(self, urgency: int, now: float) -> None:
+    def _record_urgency(self, urgency: int, now: float) -> None:
         if self.headroom:
-            self._served[urgency] = now
+            self._last_admitted[urgency] = now
 
 
-class Calendar(Window):
+class CalendarWindow(CountingLimiter):
     """What passes within a day, a week or a month. `wall` gives seconds since the epoch, and
     `changed` is called whenever `used` or `settled` changes, so that it can be kept."""
 
@@ -124,8 +124,8 @@ class Calendar(Window):
     )  # fmt: skip
 
     def __init__(
-        self, scope: str, kind: str, unit: Unit, name: str, limit: int, period: Period,
-        wall: Callable[[], float], changed: Callable[[Calendar], None],
+        self, scope: str, kind: str, unit: LimitUnit, name: str, limit: int, period: Period,
+        wall: Callable[[], float], changed: Callable[[CalendarWindow], None],
     ) -> None:  # fmt: skip
         super().__init__(scope, kind, unit, name, limit)
         self.period = period
@@ -138,11 +138,11 @@ class Calendar(Window):
         self._begun = self._ends = 0.0
 
     @property
-    def begun(self) -> float:
+    def started_at(self) -> float:
         """When the period that `used` counts began, in seconds since the epoch."""
         return self._begun
 
-    def live_in(self, zone: tzinfo | None) -> None:
+    def set_zone(self, zone: tzinfo | None) -> None:
         """Follow this time zone from now on; what was counted since its period began stays, and
         running calls are settled in the period that it has now."""
         if zone == self._zone:
@@ -161,16 +161,16 @@ class Calendar(Window):
         self._amounts[begun] = max(self._amounts.get(begun, 0) - reserved, used) + reserved
         self._turn(self._wall())
 
-    def slide(self, now: float) -> None:
+    def advance(self, now: float) -> None:
         """Follow the calendar."""
         wall = self._wall()
         if not self._begun <= wall < self._ends:
             self._turn(wall)
 
-    def take(self, amount: int, urgency: int, now: float) -> tuple[float, int]:
+    def acquire(self, amount: int, urgency: int, now: float) -> tuple[float, int]:
         """Count it in the period of this moment."""
-        self._note(urgency, now)
-        self.slide(now)
+        self._record_urgency(urgency, now)
+        self.advance(now)
         self._add(self._begun, amount, self._part_reserved(amount))
         self.running += 1
         return self._begun, amount
@@ -183,28 +183,28 @@ class Calendar(Window):
         self._add(begun, amount - estimate, -self._part_reserved(estimate))
 
     def _part_reserved(self, estimate: int) -> int:
-        return 0 if self.unit is Unit.CALLS else estimate
+        return 0 if self.unit is LimitUnit.CALLS else estimate
 
     def correct(self, amount: int, started: float) -> None:
         """Count so much more, or less, of a call that began at `started` (seconds since the
         epoch); nothing in a period that is remembered no longer."""
-        self.slide(0.0)
-        begun, _ = starts(self.period, started, self._zone)
+        self.advance(0.0)
+        begun, _ = period_bounds(self.period, started, self._zone)
         if begun in self._amounts:
             self._add(begun, amount)
 
-    def _falls_to(self, most: int, now: float) -> float:
+    def _drops_to(self, most: int, now: float) -> float:
         return now if self.used <= max(most, 0) else self._end(now)
 
     def _end(self, now: float) -> float:
         return now + max(0.0, self._ends - self._wall())
 
     def _turn(self, wall: float) -> None:
-        self._begun, self._ends = starts(self.period, wall, self._zone)
+        self._begun, self._ends = period_bounds(self.period, wall, self._zone)
         self.used = self._amounts.pop(self._begun, 0)
         self.reserved = self._reserved.get(self._begun, 0)
         self._amounts[self._begun] = self.used  # the newest one is forgotten last
-        while len(self._amounts) > REMEMBERED:
+        while len(self._amounts) > KEPT_PERIODS:
             oldest = next(iter(self._amounts))
             del self._amounts[oldest]
             self._reserved.pop(oldest, None)
@@ -216,7 +216,7 @@ class Calendar(Window):
             at: now if to == begun else to for at, to in self._moved.items() if at != now
         }
         self._moved[begun] = now
-        while len(self._moved) > REMEMBERED:
+        while len(self._moved) > KEPT_PERIODS:
             del self._moved[next(iter(self._moved))]
         self._add(begun, -reserved, -reserved)
         self._add(now, reserved, reserved)
@@ -234,7 +234,7 @@ class Calendar(Window):
                 self._changed(self)
 
 
-class BudgetWindow(Calendar):
+class BudgetWindow(CalendarWindow):
     """Money of a day, a week or a month.
 
     It is *spent* once what was settled has reached it. From then on only a call that is known to
@@ -262,64 +262,64 @@ class BudgetWindow(Calendar):
         """Whether what was settled has reached the budget."""
         return self.settled >= self.limit
 
-    def fits(self, amount: int, urgency: int, now: float) -> bool:
+    def allows(self, amount: int, urgency: int, now: float) -> bool:
         """Return whether the budget is not spent and there is room beside the running calls."""
         if not amount:
             return True
-        self.slide(now)
+        self.advance(now)
         ceiling = self.ceiling(urgency, now)
         if self.settled >= ceiling:
             return False
         return self.reserved <= 0 or self.used + amount <= ceiling
 
-    def opens(self, amount: int, urgency: int, now: float) -> float:
+    def available_at(self, amount: int, urgency: int, now: float) -> float:
         """Return `now` while it is not spent: the running calls give back what they do not cost."""
         if not amount:
             return now
-        self.slide(now)
+        self.advance(now)
         if self.settled < self.ceiling(urgency, now):
             return now
-        return self.opens_itself(amount, urgency, now)
+        return self.next_check_at(amount, urgency, now)
 
-    def opens_itself(self, amount: int, urgency: int, now: float) -> float:
+    def next_check_at(self, amount: int, urgency: int, now: float) -> float:
         """Return when the next period begins, or headroom lapses."""
-        if self.fits(amount, urgency, now):
+        if self.allows(amount, urgency, now):
             return now
         if self.limit <= 0:
             return NEVER
         if self.ceiling(urgency, now) <= self.settled < self.limit:
-            return min(self._end(now), max(now, self._lapses(urgency)))
+            return min(self._end(now), max(now, self._headroom_until(urgency)))
         return self._end(now)
 
 
-class Slots(Window):
+class ConcurrencyLimit(CountingLimiter):
     """How many calls may run at one time."""
 
     __slots__ = ()
     timed = False
 
-    def take(self, amount: int, urgency: int, now: float) -> int:
+    def acquire(self, amount: int, urgency: int, now: float) -> int:
         """Take a slot."""
         self.used += amount
-        self._note(urgency, now)
+        self._record_urgency(urgency, now)
         return amount
 
     def settle(self, mark: int, amount: int, now: float) -> None:
         """Give the slot back, however the call went."""
         self.used -= mark
 
-    def opens_itself(self, amount: int, urgency: int, now: float) -> float:
+    def next_check_at(self, amount: int, urgency: int, now: float) -> float:
         """When headroom lapses, if nothing but that keeps a free slot from it."""
         if not self.headroom or self.used + amount > self.limit:
             return NEVER
-        return self._lapses(urgency)
+        return self._headroom_until(urgency)
 
-    def opens(self, amount: int, urgency: int, now: float) -> float:
+    def available_at(self, amount: int, urgency: int, now: float) -> float:
         """Return `now`: any call may end at any moment."""
         return NEVER if self.limit <= 0 else now
 
 
-class Entry:
+class WindowReservation:
     """An amount in a sliding window; `reserved` is the part that a running call may give back."""
 
     __slots__ = ("amount", "at", "counts", "reserved")
@@ -331,7 +331,7 @@ class Entry:
         self.counts = True
 
 
-class Minute(Window):
+class SlidingWindow(CountingLimiter):
     """What passes within any sixty seconds, by an exact log.
 
     A call counts for a minute from when it was let through, by its estimate until the truth is
@@ -341,56 +341,59 @@ class Minute(Window):
 
     __slots__ = ("_log",)
 
-    def __init__(self, scope: str, kind: str, unit: Unit, name: str, limit: int) -> None:
+    def __init__(self, scope: str, kind: str, unit: LimitUnit, name: str, limit: int) -> None:
         super().__init__(scope, kind, unit, name, limit)
-        self._log: deque[Entry] = deque()
+        self._log: deque[WindowReservation] = deque()
 
-    def slide(self, now: float) -> None:
+    def advance(self, now: float) -> None:
         """Let go of what is a minute old."""
         log = self._log
-        while log and log[0].at + MINUTE <= now:
+        while log and log[0].at + MINUTE_SECONDS <= now:
             entry = log.popleft()
             entry.counts = False
             self.used -= entry.amount
             self.reserved -= entry.reserved
 
-    def take(self, amount: int, urgency: int, now: float) -> Entry:
+    def acquire(self, amount: int, urgency: int, now: float) -> WindowReservation:
         """Count it from now on."""
-        self._note(urgency, now)
-        entry = Entry(now, amount, 0 if self.unit is Unit.CALLS else amount)
+        self._record_urgency(urgency, now)
+        entry = WindowReservation(now, amount, 0 if self.unit is LimitUnit.CALLS else amount)
         self._log.append(entry)
         self.used += amount
         self.reserved += entry.reserved
         self.running += 1
         return entry
 
-    def settle(self, mark: Entry, amount: int, now: float) -> None:
+    def settle(self, mark: WindowReservation, amount: int, now: float) -> None:
         """Put the truth in place of the estimate."""
         self.running -= 1
         self.reserved -= mark.reserved if mark.counts else 0
         mark.reserved = 0
         excess = amount - mark.amount
         if excess > 0:
-            self.slide(now)
-            self._log.append(Entry(now, excess))
+            self.advance(now)
+            self._log.append(WindowReservation(now, excess))
             self.used += excess
         elif excess < 0 and mark.counts:
             mark.amount = amount
             self.used += excess
 
-    def _falls_to(self, most: int, now: float) -> float:
+    def _drops_to(self, most: int, now: float) -> float:
         left = self.used
         at = now
         for entry in self._log:
             if left <= max(most, 0):
                 break
             left -= entry.amount
-            at = entry.at + MINUTE
+            at = entry.at + MINUTE_SECONDS
         return at
 
 
-def sharing(gates: Iterable[Gate]) -> int:
+def reserved_by_others(limiters: Iterable[Limiter]) -> int:
     """How many calls run at the one of these limits on tokens where the fewest do: so many share
     its room with another one. 0 where none is limited."""
-    tokens = (Unit.TOKENS, Unit.OUTPUT)
-    return min((g.running for g in gates if isinstance(g, Window) and g.unit in tokens), default=0)
+    tokens = (LimitUnit.TOKENS, LimitUnit.OUTPUT)
+    return min(
+        (g.running for g in limiters if isinstance(g, CountingLimiter) and g.unit in tokens),
+        default=0,
+    )

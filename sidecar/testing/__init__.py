@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePath
 
-from sidecar.errors import Kind, Refusal
+from sidecar.errors import ErrorKind, LocalReply
 from sidecar.plugin_api.dialect import Dialect, Endpoint, Meter, ModelAt, ModelEntry
 from sidecar.plugin_api.manager import Registry
 from sidecar.testing import dialect as testing_dialect
@@ -75,8 +75,8 @@ def _prefixed(who: str, breaches: Iterator[str], method: str = "it") -> list[str
 
 def _dialect_problems(dialect: Dialect) -> Iterator[str]:
     endpoint = CHAT
-    for kind in Kind:
-        refusal = Refusal(kind, MESSAGE, 2.0 if kind is Kind.RATE_LIMITED else None)
+    for kind in ErrorKind:
+        refusal = LocalReply(kind, MESSAGE, 2.0 if kind is ErrorKind.RATE_LIMITED else None)
         status, body = dialect.error(refusal, CALL)
         if not 400 <= status <= 599:
             yield f"error({kind.name}) has status {status}"
@@ -95,7 +95,7 @@ def _dialect_problems(dialect: Dialect) -> Iterator[str]:
 
 
 def _own_event_problems(
-    dialect: Dialect, endpoint: Endpoint, event: bytes, kind: Kind
+    dialect: Dialect, endpoint: Endpoint, event: bytes, kind: ErrorKind
 ) -> Iterator[str]:
     def new_meter() -> Meter:
         return dialect.meter(endpoint, "text/event-stream")

@@ -11,7 +11,7 @@ from contextlib import suppress
 from math import inf
 from typing import Any
 
-from sidecar.errors import Refused
+from sidecar.errors import ProxyError
 from sidecar.plugin_api.dialect import Dialect, Endpoint, Facts
 from sidecar.testing.limits import BODIES
 
@@ -45,7 +45,7 @@ def checks(dialect: Dialect, endpoint: Endpoint) -> dict[str, Callable[[], Itera
 
 def _reading(dialect: Dialect, endpoint: Endpoint) -> Iterator[str]:
     for body in (*ASKED, *BODIES):
-        with suppress(Refused):
+        with suppress(ProxyError):
             found: object = dialect.read(endpoint, body)
             if not isinstance(found, Facts):
                 yield f"read gives {type(found).__name__} for {_short(body)}; give Facts"
@@ -55,7 +55,7 @@ def _reading(dialect: Dialect, endpoint: Endpoint) -> Iterator[str]:
 
 def _asking(dialect: Dialect, endpoint: Endpoint) -> Iterator[str]:
     for body in (*ASKED, *BODIES):
-        asked: object = dialect.asking(endpoint, body)
+        asked: object = dialect.inject_usage_option(endpoint, body)
         if asked is None:
             continue
         if not isinstance(asked, bytes):
@@ -63,13 +63,13 @@ def _asking(dialect: Dialect, endpoint: Endpoint) -> Iterator[str]:
         elif not _asks_only(body, asked):
             fix = f"change nothing but {OPTIONS}, or give None"
             yield f"asking makes {_short(asked)} of {_short(body)}; {fix}"
-        elif dialect.asking(endpoint, asked) is not None:
+        elif dialect.inject_usage_option(endpoint, asked) is not None:
             yield f"asking changes {_short(asked)}, which asks already; give None for it"
 
 
 def _hiding(dialect: Dialect, endpoint: Endpoint) -> Iterator[str]:
     for event in EVENTS:
-        shown: object = dialect.unasked(endpoint, event)
+        shown: object = dialect.strip_injected_usage(endpoint, event)
         if not isinstance(shown, bytes):
             what = type(shown).__name__
             yield f'unasked gives {what} for {_short(event)}; give the event, or b"" for none'

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 
-from sidecar.plugin_api.error_class import Answer, Judgement, Verdict
+from sidecar.plugin_api.error_class import Classification, ErrorClass, UpstreamResponse
 from sidecar.plugin_api.vendor import Quota, Vendor
 from sidecar.records import Usage
 
@@ -101,35 +101,37 @@ def quota_problems(quotas: object) -> Iterator[str]:
         yield "read_quota gives two quotas of the same kind and window"
 
 
-def judgement_problems(judgement: object, status: int) -> Iterator[str]:
+def judgement_problems(classification: object, status: int) -> Iterator[str]:
     """What is wrong with what `judge` made of an answer of that status."""
-    if not isinstance(judgement, Judgement) or not isinstance(judgement.verdict, Verdict):
-        yield f"judge gives {judgement!r}, which is no Judgement"
+    if not isinstance(classification, Classification) or not isinstance(
+        classification.error_class, ErrorClass
+    ):
+        yield f"judge gives {classification!r}, which is no Judgement"
         return
-    if status < 400 and judgement.verdict is not Verdict.TAKE:
-        yield f"judges a plain {status} as {judgement.verdict}"
-    if status >= 400 and judgement.verdict is Verdict.TAKE:
+    if status < 400 and classification.error_class is not ErrorClass.OK:
+        yield f"judges a plain {status} as {classification.error_class}"
+    if status >= 400 and classification.error_class is ErrorClass.OK:
         yield f"takes a {status} for a good answer"
-    if judgement.wait is not None and not 0 <= judgement.wait < math.inf:
-        yield f"judge says to wait {judgement.wait} s"
-    if QUOTED in judgement.reason:
+    if classification.wait is not None and not 0 <= classification.wait < math.inf:
+        yield f"judge says to wait {classification.wait} s"
+    if QUOTED in classification.reason:
         yield "judge quotes an error's message as the reason, which goes into logs"
 
 
 def _judging(vendor: Vendor) -> Iterator[str]:
-    answers = [Answer(status, {}) for status in range(100, 600)]
+    answers = [UpstreamResponse(status, {}) for status in range(100, 600)]
     for status in _STATUSES:
-        answers += [Answer(status, {}, body) for body in (*BODIES, *_QUOTING)]
-        answers += [Answer(status, EveryHeader("5"), body) for body in BODIES]
-        answers += [Answer(status, EveryHeader(value), b"{}") for value in VALUES]
+        answers += [UpstreamResponse(status, {}, body) for body in (*BODIES, *_QUOTING)]
+        answers += [UpstreamResponse(status, EveryHeader("5"), body) for body in BODIES]
+        answers += [UpstreamResponse(status, EveryHeader(value), b"{}") for value in VALUES]
     for answer in answers:
-        yield from judgement_problems(vendor.judge(answer), answer.status)
+        yield from judgement_problems(vendor.classify(answer), answer.status)
 
 
 def _judging_words(vendor: Vendor) -> Iterator[str]:
     for word in _WORDS:
-        verdict: object = vendor.judge_event(word)
-        if not isinstance(verdict, Verdict):
+        verdict: object = vendor.classify_event(word)
+        if not isinstance(verdict, ErrorClass):
             yield f"judges the event {word!r} as {verdict!r}, which is no Verdict"
 
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from sidecar.plugin_api.dialect import Dialect, Endpoint
 from sidecar.plugin_api.manager import Registry
-from sidecar.plugin_api.vendor import Ask, Field, Secret, Vendor
+from sidecar.plugin_api.vendor import Field, Secret, UpstreamRequest, Vendor
 from sidecar.pricing.price_list import load
 from sidecar.records import Usage
 
@@ -28,7 +28,7 @@ def checks(vendor: Vendor, registry: Registry) -> dict[str, Callable[[], Iterato
 def _normalising(vendor: Vendor) -> Iterator[str]:
     for name in ("chat", "messages", "other"):
         for usage in (Usage(), Usage(0, 0), Usage(5, None), Usage(5, 5, 9, 9, 9, 99)):
-            found: object = vendor.normalise(usage, Endpoint(name))
+            found: object = vendor.normalize(usage, Endpoint(name))
             if not isinstance(found, Usage):
                 yield f"normalise gives {type(found).__name__} for {name}; give a Usage"
 
@@ -78,7 +78,7 @@ def _address(vendor: Vendor, dialect: Dialect) -> Iterator[str]:
     serving = vendor.dialects[dialect.name]
     base_url = serving.base(vendor.base_url or "http://127.0.0.1:1/v1")
     request = dialect.models_request
-    ask = Ask(
+    ask = UpstreamRequest(
         dialect=dialect.name,
         serving=serving,
         endpoint=request.endpoint,

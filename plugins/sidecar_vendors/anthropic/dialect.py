@@ -15,25 +15,25 @@ import msgspec
 
 from sidecar import (
     ABSENT,
-    Answer,
+    Classification,
     Dialect,
     Endpoint,
+    ErrorClass,
+    ErrorKind,
     Facts,
-    Judgement,
-    Kind,
+    LocalReply,
     Located,
     Meter,
     ModelAt,
     ModelEntry,
     NoMeter,
+    ProxyError,
     Quota,
-    Refusal,
-    Refused,
     Secret,
     Serving,
+    UpstreamResponse,
     Usage,
     Vendor,
-    Verdict,
     hookimpl,
     mapping,
     number,
@@ -64,19 +64,19 @@ _OTHER = Endpoint("other", named=False)
 _OTHER_WORK = Endpoint("other", ModelAt.BODY, named=False, optional_model=True, starts_work=True)
 _ORGANIZATION = Endpoint("organization", refused=True)
 
-_TYPES: Mapping[Kind, tuple[int, str]] = {
-    Kind.INVALID_KEY: (401, "authentication_error"),
-    Kind.FORBIDDEN: (403, "permission_error"),
-    Kind.KEY_DISABLED: (403, "permission_error"),
-    Kind.MODEL_NOT_ALLOWED: (403, "permission_error"),
-    Kind.NOT_FOUND: (404, "not_found_error"),
-    Kind.TOO_LARGE: (413, "request_too_large"),
-    Kind.RATE_LIMITED: (429, "rate_limit_error"),
+_TYPES: Mapping[ErrorKind, tuple[int, str]] = {
+    ErrorKind.INVALID_KEY: (401, "authentication_error"),
+    ErrorKind.FORBIDDEN: (403, "permission_error"),
+    ErrorKind.KEY_DISABLED: (403, "permission_error"),
+    ErrorKind.MODEL_NOT_ALLOWED: (403, "permission_error"),
+    ErrorKind.NOT_FOUND: (404, "not_found_error"),
+    ErrorKind.TOO_LARGE: (413, "request_too_large"),
+    ErrorKind.RATE_LIMITED: (429, "rate_limit_error"),
     # Anthropic's clients do not repeat a 402.
-    Kind.BUDGET_SPENT: (402, "billing_error"),
-    Kind.UPSTREAM_TIMEOUT: (504, "timeout_error"),
-    Kind.DRAINING: (529, "overloaded_error"),
-    Kind.OVERLOADED: (529, "overloaded_error"),
+    ErrorKind.BUDGET_SPENT: (402, "billing_error"),
+    ErrorKind.UPSTREAM_TIMEOUT: (504, "timeout_error"),
+    ErrorKind.DRAINING: (529, "overloaded_error"),
+    ErrorKind.OVERLOADED: (529, "overloaded_error"),
 }
 
 
@@ -163,7 +163,7 @@ class AnthropicDialect(Dialect):
             return Facts()
         try:
             found = peek(body, _Body)
-        except Refused:
+        except ProxyError:
             if endpoint.optional_model:
                 return Facts()  # it can be routed, and the vendor explains it better
             raise
@@ -183,12 +183,12 @@ class AnthropicDialect(Dialect):
             return MessagesMeter() if endpoint.name == "messages" else NoMeter()
         return MessageMeter() if "json" in content_type else NoMeter()
 
-    def error(self, refusal: Refusal, call_id: str) -> tuple[int, bytes]:
+    def error(self, refusal: LocalReply, call_id: str) -> tuple[int, bytes]:
         """`{"type": "error", "error": {type, message}, "request_id"}`."""
         status, _ = _shape(refusal)
         return status, _error(refusal, call_id)
 
-    def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
+    def error_event(self, endpoint: Endpoint, refusal: LocalReply, call_id: str) -> bytes:
         """An `error` event, at which the SDKs raise."""
         return b"event: error\ndata: " + _error(refusal, call_id) + b"\n\n"
 
@@ -221,7 +221,7 @@ class Anthropic(Vendor):
         "anthropic": Serving(header="x-api-key", scheme=""),
         "openai": Serving(frozenset({"chat", "models", "model"}), add="/v1"),
     }
-    codes: ClassVar[Mapping[str, Verdict]] = {"billing_error": Verdict.SPENT}
+    codes: ClassVar[Mapping[str, ErrorClass]] = {"billing_error": ErrorClass.QUOTA_EXHAUSTED}
     # Its newer tokenizer makes about 30 % more tokens of a text than the older one (its pricing).
     bytes_per_token: ClassVar[float] = 3.0
 
@@ -231,7 +231,7 @@ class Anthropic(Vendor):
         found = (what for start, what in _NO_KEYS.items() if text.startswith(start))
         return next(found, "")
 
-    def judge(self, answer: Answer) -> Judgement:
+    def classify(self, answer: UpstreamResponse) -> Classification:
         """Also tells spend limits and used-up subscriptions from throttling."""
         return limits.judge_limits(answer, self.codes)
 
@@ -248,14 +248,14 @@ class Anthropic(Vendor):
         return limits.read_limits(headers, now)
 
 
-def _shape(refusal: Refusal) -> tuple[int, str]:
+def _shape(refusal: LocalReply) -> tuple[int, str]:
     status = refusal.kind.status
     default = "invalid_request_error" if status < 500 else "api_error"
     status, kind = _TYPES.get(refusal.kind, (status, default))
     return refusal.upstream_status or status, kind
 
 
-def _error(refusal: Refusal, call_id: str) -> bytes:
+def _error(refusal: LocalReply, call_id: str) -> bytes:
     _, kind = _shape(refusal)
     error = {"type": kind, "message": refusal.message}
     return json.dumps({"type": "error", "error": error, "request_id": call_id}).encode()

@@ -10,16 +10,16 @@ import re
 from collections.abc import Mapping
 
 from sidecar import (
-    Answer,
-    Judgement,
+    Classification,
+    ErrorClass,
     Quota,
     QuotaKind,
+    UpstreamResponse,
     Usage,
-    Verdict,
     as_mapping,
+    classify_by_status,
     error_object,
     error_text,
-    judge_by_status,
     seconds_until,
     sent_at,
 )
@@ -40,26 +40,28 @@ _SNAPSHOT = re.compile(r"(?:-\d{8}|-latest)+$", re.ASCII)
 _SHARED = re.compile(r"claude-(?:opus-4|sonnet-4|fable-5)(?=-|$)")
 
 
-def judge_limits(answer: Answer, codes: Mapping[str, Verdict]) -> Judgement:
+def judge_limits(answer: UpstreamResponse, codes: Mapping[str, ErrorClass]) -> Classification:
     """Also tells a reached spend limit, and the used-up hours or days of a subscription, which no
     waiting of seconds cures, from throttling."""
-    judgement = judge_by_status(answer, codes)
+    classification = classify_by_status(answer, codes)
     if answer.status not in {400, 429}:
-        return judgement
+        return classification
     details = as_mapping(error_object(answer.body).get("details"))
     code = str(details.get("error_code"))
     if code.endswith("spend_limit_reached") or _SPENT.match(error_text(answer.body)):
-        return Judgement(Verdict.SPENT, f"{answer.status} spend limit reached", None, True)
+        return Classification(
+            ErrorClass.QUOTA_EXHAUSTED, f"{answer.status} spend limit reached", None, True
+        )
     if answer.status == 429 and _is_rejected(answer.headers):
         claim = answer.headers.get(f"{_UNIFIED}representative-claim", "")
         sent = sent_at(answer.headers)
-        wait = judgement.wait
+        wait = classification.wait
         if wait is None and sent is not None:
             wait = _lifted(answer.headers, sent)
         # "seven_day_opus" is about one class of models, "five_hour" and "seven_day" about all.
         whole = not claim.startswith("seven_day_")
-        return Judgement(Verdict.SPENT, "429 subscription used up", wait, whole)
-    return judgement
+        return Classification(ErrorClass.QUOTA_EXHAUSTED, "429 subscription used up", wait, whole)
+    return classification
 
 
 def read_limits(headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from msgspec import structs
 
-from sidecar import Glance, JsonMeter, SseMeter, Usage, as_count, as_mapping, error_word
+from sidecar import Glance, JsonMeter, SseMeter, Usage, as_count, as_mapping, error_code_of
 from sidecar_vendors.anthropic.iterations import read_figures, served_by, with_iterations
 
 
@@ -47,7 +47,7 @@ class MessageMeter(JsonMeter):
         if isinstance(answer.model, str):
             self.model = served_by(reported.get("iterations")) or answer.model
         self._usage = read_usage(reported, self.model)
-        self.error = error_word(answer.error)
+        self.error = error_code_of(answer.error)
         if isinstance(answer.id, str):
             self._created = (answer.id,)
 
@@ -66,7 +66,7 @@ class MessagesMeter(SseMeter):
         if event == b"message_stop":
             self.finished = self.is_complete(data)
         elif event == b"error":
-            self.error = error_word(self.read_object(data).get("error") or "error")
+            self.error = error_code_of(self.read_object(data).get("error") or "error")
             self.finished = True
         elif event in {b"message_start", b"message_delta"}:
             value = self.read_object(data)

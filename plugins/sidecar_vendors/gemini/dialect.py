@@ -15,19 +15,19 @@ import msgspec
 
 from sidecar import (
     ABSENT,
-    Answer,
+    Classification,
     Dialect,
     Endpoint,
     Facts,
-    Judgement,
+    LocalReply,
     Located,
     Meter,
     ModelAt,
     ModelEntry,
     NoMeter,
-    Refusal,
-    Refused,
+    ProxyError,
     Serving,
+    UpstreamResponse,
     Vendor,
     as_count,
     hookimpl,
@@ -137,7 +137,7 @@ class GeminiDialect(Dialect):
             if endpoint.model_at in {ModelAt.BODY, ModelAt.EACH}:
                 return _named_in(body)
             found = peek(body, _Body)
-        except Refused:
+        except ProxyError:
             return Facts(streaming=streaming)  # it can be routed, and Google explains it better
         config = mapping(found.generationConfig) or mapping(found.generation_config)
         bound = as_count(config.get("maxOutputTokens", config.get("max_output_tokens")))
@@ -149,11 +149,11 @@ class GeminiDialect(Dialect):
             return StreamMeter()
         return GenerateMeter() if "json" in content_type else NoMeter()
 
-    def error(self, refusal: Refusal, call_id: str) -> tuple[int, bytes]:
+    def error(self, refusal: LocalReply, call_id: str) -> tuple[int, bytes]:
         """`{"error": {code, message, status, details}}`."""
         return status_of(refusal), error_body(refusal, call_id)
 
-    def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
+    def error_event(self, endpoint: Endpoint, refusal: LocalReply, call_id: str) -> bytes:
         """Data alone: any `event:` line or comment breaks Google's clients."""
         return b"data: " + error_body(refusal, call_id) + b"\r\n\r\n"
 
@@ -215,7 +215,7 @@ class Gemini(Vendor):
         ),
     }
 
-    def judge(self, answer: Answer) -> Judgement:
+    def classify(self, answer: UpstreamResponse) -> Classification:
         """By the details of the error: a wrong key is a 400 here."""
         return limits.judge_limits(answer)
 

@@ -6,27 +6,27 @@ import json
 import math
 from collections.abc import Mapping
 
-from sidecar import Kind, Refusal
+from sidecar import ErrorKind, LocalReply
 
 _RPC = "type.googleapis.com/google.rpc."
-_STATUS: Mapping[Kind, tuple[int, str]] = {
-    Kind.INVALID_KEY: (401, "UNAUTHENTICATED"),
-    Kind.FORBIDDEN: (403, "PERMISSION_DENIED"),
-    Kind.KEY_DISABLED: (403, "PERMISSION_DENIED"),
-    Kind.MODEL_NOT_ALLOWED: (403, "PERMISSION_DENIED"),
-    Kind.NOT_FOUND: (404, "NOT_FOUND"),
-    Kind.RATE_LIMITED: (429, "RESOURCE_EXHAUSTED"),
+_STATUS: Mapping[ErrorKind, tuple[int, str]] = {
+    ErrorKind.INVALID_KEY: (401, "UNAUTHENTICATED"),
+    ErrorKind.FORBIDDEN: (403, "PERMISSION_DENIED"),
+    ErrorKind.KEY_DISABLED: (403, "PERMISSION_DENIED"),
+    ErrorKind.MODEL_NOT_ALLOWED: (403, "PERMISSION_DENIED"),
+    ErrorKind.NOT_FOUND: (404, "NOT_FOUND"),
+    ErrorKind.RATE_LIMITED: (429, "RESOURCE_EXHAUSTED"),
     # The clients read of this status alone that coming again is no use.
-    Kind.BUDGET_SPENT: (429, "RESOURCE_EXHAUSTED"),
-    Kind.INTERNAL: (500, "INTERNAL"),
+    ErrorKind.BUDGET_SPENT: (429, "RESOURCE_EXHAUSTED"),
+    ErrorKind.INTERNAL: (500, "INTERNAL"),
     # Google answers nothing with 502; its clients know 503.
-    Kind.UPSTREAM_UNREACHABLE: (503, "UNAVAILABLE"),
-    Kind.UPSTREAM_INVALID: (503, "UNAVAILABLE"),
-    Kind.UNAVAILABLE: (503, "UNAVAILABLE"),
-    Kind.DRAINING: (503, "UNAVAILABLE"),
-    Kind.OVERLOADED: (503, "UNAVAILABLE"),
-    Kind.CREDENTIAL_REJECTED: (502, "UNAVAILABLE"),
-    Kind.UPSTREAM_TIMEOUT: (504, "DEADLINE_EXCEEDED"),
+    ErrorKind.UPSTREAM_UNREACHABLE: (503, "UNAVAILABLE"),
+    ErrorKind.UPSTREAM_INVALID: (503, "UNAVAILABLE"),
+    ErrorKind.UNAVAILABLE: (503, "UNAVAILABLE"),
+    ErrorKind.DRAINING: (503, "UNAVAILABLE"),
+    ErrorKind.OVERLOADED: (503, "UNAVAILABLE"),
+    ErrorKind.CREDENTIAL_REJECTED: (502, "UNAVAILABLE"),
+    ErrorKind.UPSTREAM_TIMEOUT: (504, "DEADLINE_EXCEEDED"),
 }
 
 
@@ -35,17 +35,17 @@ _LONG = 86_400
 a word about the delay they come again ten times."""
 
 
-def status_of(refusal: Refusal) -> int:
+def status_of(refusal: LocalReply) -> int:
     """The HTTP status of a refusal."""
     return _shape(refusal)[0]
 
 
-def _shape(refusal: Refusal) -> tuple[int, str]:
+def _shape(refusal: LocalReply) -> tuple[int, str]:
     status, word = _STATUS.get(refusal.kind, (refusal.kind.status, "INVALID_ARGUMENT"))
     return refusal.upstream_status or status, word
 
 
-def error_body(refusal: Refusal, call_id: str) -> bytes:
+def error_body(refusal: LocalReply, call_id: str) -> bytes:
     """`{"error": {code, message, status, details}}`, with who says so and when to come again."""
     code, status = _shape(refusal)
     info = {"reason": refusal.kind.name, "domain": "sidecar", "metadata": {"call": call_id}}
@@ -58,7 +58,7 @@ def error_body(refusal: Refusal, call_id: str) -> bytes:
     return json.dumps({"error": error}).encode()
 
 
-def _delay(refusal: Refusal, code: int) -> float | None:
+def _delay(refusal: LocalReply, code: int) -> float | None:
     """Seconds after which to come again: a long time where that would not help, as these clients
     repeat every 429 and 5xx that says nothing."""
     if refusal.retry_after is not None:

@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 from msgspec import structs
 
 from sidecar import (
-    Answer,
-    Judgement,
-    Verdict,
+    Classification,
+    ErrorClass,
+    UpstreamResponse,
     as_mapping,
+    classify_by_status,
     duration,
     error_object,
     error_text,
-    judge_by_status,
 )
 
 _DEAD_KEY = re.compile(r"API_KEY_\w+|CONSUMER_(?:INVALID|SUSPENDED)|SERVICE_DISABLED")
@@ -30,10 +30,10 @@ _NOT_SERVED = re.compile(r"billing|location is not supported", re.IGNORECASE)
 _NO_QUOTA = re.compile(r"\blimit: 0(?![\d.])", re.ASCII)
 
 
-def judge_limits(answer: Answer) -> Judgement:
+def judge_limits(answer: UpstreamResponse) -> Classification:
     """A wrong key is a 400 here; a 429 may mean a minute, a day, spent money, or a model that the
     plan does not have."""
-    judgement = judge_by_status(answer)
+    classification = classify_by_status(answer)
     error = error_object(answer.body)
     details = _objects(error.get("details"))
     reasons = [str(detail.get("reason")) for detail in details]
@@ -42,32 +42,40 @@ def judge_limits(answer: Answer) -> Judgement:
         dead = next((each for each in reasons if _DEAD_KEY.fullmatch(each)), None)
         if dead is not None or "reported as leaked" in text:
             reason = f"{answer.status} {dead or 'leaked key'}"
-            return Judgement(Verdict.CREDENTIAL, reason, whole_credential=True)
+            return Classification(ErrorClass.AUTH_FAILED, reason, whole_credential=True)
         if error.get("status") == "FAILED_PRECONDITION" and _NOT_SERVED.search(text):
-            return Judgement(Verdict.SPENT, judgement.reason, whole_credential=True)
-    if judgement.verdict is Verdict.SLOW_DOWN:
-        return _judge_throttling(judgement, details, text)
-    return judgement
+            return Classification(
+                ErrorClass.QUOTA_EXHAUSTED, classification.reason, whole_credential=True
+            )
+    if classification.error_class is ErrorClass.RATE_LIMITED:
+        return _judge_throttling(classification, details, text)
+    return classification
 
 
 def _judge_throttling(
-    judgement: Judgement, details: Sequence[Mapping[str, object]], text: str
-) -> Judgement:
+    classification: Classification, details: Sequence[Mapping[str, object]], text: str
+) -> Classification:
     violations = [each for detail in details for each in _objects(detail.get("violations"))]
     daily = [name for each in violations if "PerDay" in (name := str(each.get("quotaId")))]
     if _NO_QUOTA.search(text) or any(each.get("quotaValue") == "0" for each in violations):
-        return Judgement(Verdict.SPENT, f"{judgement.reason}: the model is not on the plan")
+        return Classification(
+            ErrorClass.QUOTA_EXHAUSTED, f"{classification.reason}: the model is not on the plan"
+        )
     if daily:
         # It lasts until midnight in California; the delay that comes with it speaks of seconds.
         whole = not any("PerModel" in name for name in daily)
-        return Judgement(Verdict.SPENT, f"{judgement.reason}: daily quota", None, whole)
+        return Classification(
+            ErrorClass.QUOTA_EXHAUSTED, f"{classification.reason}: daily quota", None, whole
+        )
     if _UNPAID.search(text):
-        return Judgement(Verdict.SPENT, judgement.reason, whole_credential=True)
-    if judgement.wait is not None:
-        return judgement
+        return Classification(
+            ErrorClass.QUOTA_EXHAUSTED, classification.reason, whole_credential=True
+        )
+    if classification.wait is not None:
+        return classification
     delays = [duration(str(detail.get("retryDelay"))) for detail in details]
     return structs.replace(
-        judgement, wait=next((each for each in delays if each is not None), None)
+        classification, wait=next((each for each in delays if each is not None), None)
     )
 
 

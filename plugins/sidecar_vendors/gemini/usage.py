@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import structs
 
-from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, error_word, is_pending
+from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, error_code_of, is_pending
 
 _FIGURES = b'"usageMetadata"'
 _ENDS = frozenset({"interaction.complete", "interaction.completed"})
@@ -140,7 +140,7 @@ class _Chunks:
         self.model = model if isinstance(model, str) else self.model
         if isinstance(created := interaction.get("id"), str):
             self.created = (created,)
-        self.error = error_word(chunk.get("error")) or self.error
+        self.error = error_code_of(chunk.get("error")) or self.error
 
     def note_end(self, chunk: Mapping[str, object], event: str = "") -> None:
         """Whether a whole chunk ends the answer: with its last candidate, or without any."""

@@ -13,22 +13,22 @@ import msgspec
 
 from sidecar import (
     ABSENT,
-    Answer,
+    Classification,
     Dialect,
     Endpoint,
+    ErrorClass,
+    ErrorKind,
     Facts,
-    Judgement,
-    Kind,
+    LocalReply,
     Located,
     Meter,
     ModelEntry,
     NoMeter,
+    ProxyError,
     Quota,
-    Refusal,
-    Refused,
     Serving,
+    UpstreamResponse,
     Vendor,
-    Verdict,
     as_object,
     hookimpl,
     number,
@@ -50,22 +50,22 @@ from sidecar_vendors.openai.usage import (
     ResponsesMeter,
 )
 
-_TYPES: Mapping[Kind, tuple[str, str | None]] = {
-    Kind.BAD_REQUEST: ("invalid_request_error", None),
-    Kind.INVALID_KEY: ("invalid_request_error", "invalid_api_key"),
-    Kind.FORBIDDEN: ("permission_error", "forbidden"),
-    Kind.KEY_DISABLED: ("permission_error", "key_disabled"),
-    Kind.MODEL_NOT_ALLOWED: ("permission_error", "model_not_allowed"),
-    Kind.NOT_FOUND: ("invalid_request_error", "unknown_url"),
-    Kind.TOO_LARGE: ("invalid_request_error", "request_too_large"),
-    Kind.RATE_LIMITED: ("requests", "rate_limit_exceeded"),
-    Kind.BUDGET_SPENT: ("insufficient_quota", "insufficient_quota"),
-    Kind.UPSTREAM_UNREACHABLE: ("server_error", "upstream_unreachable"),
-    Kind.UPSTREAM_TIMEOUT: ("server_error", "upstream_timeout"),
-    Kind.UPSTREAM_INVALID: ("server_error", "upstream_invalid"),
-    Kind.CREDENTIAL_REJECTED: ("server_error", "upstream_credential_rejected"),
-    Kind.DRAINING: ("service_unavailable_error", "server_is_overloaded"),
-    Kind.OVERLOADED: ("service_unavailable_error", "server_is_overloaded"),
+_TYPES: Mapping[ErrorKind, tuple[str, str | None]] = {
+    ErrorKind.BAD_REQUEST: ("invalid_request_error", None),
+    ErrorKind.INVALID_KEY: ("invalid_request_error", "invalid_api_key"),
+    ErrorKind.FORBIDDEN: ("permission_error", "forbidden"),
+    ErrorKind.KEY_DISABLED: ("permission_error", "key_disabled"),
+    ErrorKind.MODEL_NOT_ALLOWED: ("permission_error", "model_not_allowed"),
+    ErrorKind.NOT_FOUND: ("invalid_request_error", "unknown_url"),
+    ErrorKind.TOO_LARGE: ("invalid_request_error", "request_too_large"),
+    ErrorKind.RATE_LIMITED: ("requests", "rate_limit_exceeded"),
+    ErrorKind.BUDGET_SPENT: ("insufficient_quota", "insufficient_quota"),
+    ErrorKind.UPSTREAM_UNREACHABLE: ("server_error", "upstream_unreachable"),
+    ErrorKind.UPSTREAM_TIMEOUT: ("server_error", "upstream_timeout"),
+    ErrorKind.UPSTREAM_INVALID: ("server_error", "upstream_invalid"),
+    ErrorKind.CREDENTIAL_REJECTED: ("server_error", "upstream_credential_rejected"),
+    ErrorKind.DRAINING: ("service_unavailable_error", "server_is_overloaded"),
+    ErrorKind.OVERLOADED: ("service_unavailable_error", "server_is_overloaded"),
 }
 
 _METERS: Mapping[str, type[AnswerMeter]] = {
@@ -110,7 +110,7 @@ class OpenAIDialect(Dialect):
             return Facts()
         try:
             found = peek(body, _Body)
-        except Refused:
+        except ProxyError:
             if endpoint.optional_model:
                 return Facts()  # it can be routed, and the vendor explains it better
             raise
@@ -141,19 +141,19 @@ class OpenAIDialect(Dialect):
         """Codex shows why it asks again, which it does five times, and else an empty screen."""
         return _CODEX_WAITS if headers.get("User-Agent", "").startswith("codex") else None
 
-    def asking(self, endpoint: Endpoint, body: bytes) -> bytes | None:
+    def inject_usage_option(self, endpoint: Endpoint, body: bytes) -> bytes | None:
         """Streams of chat and completions report usage only where `stream_options` says so."""
         return ask_for_usage(body) if endpoint.name in {"chat", "completions"} else None
 
-    def unasked(self, endpoint: Endpoint, event: bytes) -> bytes:
+    def strip_injected_usage(self, endpoint: Endpoint, event: bytes) -> bytes:
         """Without `"usage":null`, and without the chunk of the figures."""
         return hide_usage(event)
 
-    def error(self, refusal: Refusal, call_id: str) -> tuple[int, bytes]:
+    def error(self, refusal: LocalReply, call_id: str) -> tuple[int, bytes]:
         """`{"error": {message, type, param, code}}`."""
         return refusal.upstream_status or refusal.kind.status, _error(refusal)
 
-    def error_event(self, endpoint: Endpoint, refusal: Refusal, call_id: str) -> bytes:
+    def error_event(self, endpoint: Endpoint, refusal: LocalReply, call_id: str) -> bytes:
         """A data event whose `error` makes the SDKs raise. In the responses API it is also the end
         of that response, which is where Codex looks for what to show."""
         if endpoint.name == "responses":
@@ -191,7 +191,7 @@ def _row(entry: ModelEntry) -> bytes:
     return json.dumps(row).encode()
 
 
-def _error(refusal: Refusal) -> bytes:
+def _error(refusal: LocalReply) -> bytes:
     usual = "server_error" if refusal.kind.status >= 500 else "invalid_request_error"
     kind, code = _TYPES.get(refusal.kind, (usual, refusal.kind.name.lower()))
     error = {"message": refusal.message, "type": kind, "param": None, "code": code}
@@ -207,9 +207,9 @@ class OpenAI(Vendor):
     credential = "OPENAI_API_KEY"
     price_list = "openai"
     dialects: ClassVar[Mapping[str, Serving]] = {"openai": Serving()}
-    codes: ClassVar[Mapping[str, Verdict]] = limits.CODES
+    codes: ClassVar[Mapping[str, ErrorClass]] = limits.CODES
 
-    def judge(self, answer: Answer) -> Judgement:
+    def classify(self, answer: UpstreamResponse) -> Classification:
         """Tells money, a day's limit and a request that is too large from throttling."""
         return limits.judge_limits(answer, self.codes)
 

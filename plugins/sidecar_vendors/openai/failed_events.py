@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 
-from sidecar import Kind, Refusal
+from sidecar import ErrorKind, LocalReply
 
 _LATER = "rate_limit_exceeded"
 """The code with which Codex reads "try again in 7s" out of the message, and does so."""
 
 
-def failed_response(refusal: Refusal, error: bytes, call_id: str) -> bytes:
+def failed_response(refusal: LocalReply, error: bytes, call_id: str) -> bytes:
     """`response.failed` with our words in the response, where Codex reads them, and `error` (the
     JSON body of our error) beside it, at which the SDKs raise.
 
@@ -22,7 +22,7 @@ def failed_response(refusal: Refusal, error: bytes, call_id: str) -> bytes:
     if refusal.retry_after is not None:
         code = _LATER
         message = f"{message}; try again in {max(1, math.ceil(refusal.retry_after))}s"
-    elif refusal.kind is Kind.RATE_LIMITED:
+    elif refusal.kind is ErrorKind.RATE_LIMITED:
         code = _LATER
     response = {
         "id": f"resp_{call_id}", "object": "response", "created_at": 0, "status": "failed",

@@ -12,22 +12,30 @@ from types import MappingProxyType
 
 from msgspec import structs
 
-from sidecar import Answer, Judgement, Quota, QuotaKind, Verdict, error_text, judge_by_status
+from sidecar import (
+    Classification,
+    ErrorClass,
+    Quota,
+    QuotaKind,
+    UpstreamResponse,
+    classify_by_status,
+    error_text,
+)
 from sidecar_vendors.common import MINUTE, read_windows, told_by_refill, window
 
-CODES: Mapping[str, Verdict] = MappingProxyType(
+CODES: Mapping[str, ErrorClass] = MappingProxyType(
     # These 429s are about money, and do not pass with time.
     dict.fromkeys(
         ("insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded",
          "project_spend_limit_exceeded", "organization_usage_limit_exceeded",
          "usage_limit_exceeded", "billing_hard_limit_reached", "billing_not_active"),
-        Verdict.SPENT,
+        ErrorClass.QUOTA_EXHAUSTED,
     )
     # The vendor has no room, whatever the caller's own limits are.
     | dict.fromkeys(
-        ("flex_unavailable", "server_is_overloaded", "server_overloaded"), Verdict.OVERLOADED
+        ("flex_unavailable", "server_is_overloaded", "server_overloaded"), ErrorClass.OVERLOADED
     )
-    | {"slow_down": Verdict.SLOW_DOWN}
+    | {"slow_down": ErrorClass.RATE_LIMITED}
 )  # fmt: skip
 _WINDOWS = (
     window(QuotaKind.REQUESTS, "x-ratelimit-{}-requests"),
@@ -38,19 +46,21 @@ _BY_DAY = re.compile(r"\bper day\b|\b[RT]PD\b", re.ASCII)
 _SNAPSHOT = re.compile(r"(?:-\d{4}-\d\d-\d\d|-\d{4})+$", re.ASCII)
 
 
-def judge_limits(answer: Answer, codes: Mapping[str, Verdict]) -> Judgement:
+def judge_limits(answer: UpstreamResponse, codes: Mapping[str, ErrorClass]) -> Classification:
     """As the status and `codes` say, but a 429 over a day's limit is mostly not cured by seconds
     (a large one may give a call back in a few), and one over a request that is larger than the
     whole limit is not cured at all."""
-    judgement = judge_by_status(answer, codes)
-    if judgement.verdict is not Verdict.SLOW_DOWN:
-        return judgement
+    classification = classify_by_status(answer, codes)
+    if classification.error_class is not ErrorClass.RATE_LIMITED:
+        return classification
     text = error_text(answer.body)
     if text.startswith("Request too large"):
-        return Judgement(Verdict.CLIENT, f"{judgement.reason}: larger than the limit")
-    if _BY_DAY.search(text) and (judgement.wait is None or judgement.wait > MINUTE):
-        return structs.replace(judgement, verdict=Verdict.SPENT)
-    return judgement
+        return Classification(
+            ErrorClass.CLIENT_ERROR, f"{classification.reason}: larger than the limit"
+        )
+    if _BY_DAY.search(text) and (classification.wait is None or classification.wait > MINUTE):
+        return structs.replace(classification, verdict=ErrorClass.QUOTA_EXHAUSTED)
+    return classification
 
 
 def read_limits(headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:

@@ -11,7 +11,7 @@ import re
 
 from msgspec import Raw, Struct
 
-from sidecar import ABSENT, Refused, cut_null, peek, splice_field
+from sidecar import ABSENT, ProxyError, cut_null, peek, splice_field
 
 _DATA = re.compile(rb"(?:^|[\r\n])data:([^\r\n]*)")
 
@@ -40,7 +40,7 @@ def ask_for_usage(body: bytes) -> bytes | None:
             return None
         options = splice_field(options, "include_usage", b"true")
         return splice_field(body, "stream_options", options)
-    except (Refused, RecursionError):
+    except (ProxyError, RecursionError):
         return None
 
 
@@ -57,7 +57,7 @@ def hide_usage(event: bytes) -> bytes:
     data = event[start:end]
     try:
         chunk = peek(data, _Chunk)
-    except Refused:
+    except ProxyError:
         return event
     if bytes(chunk.usage) == b"null":
         return event[:start] + cut_null(data, "usage") + event[end:]

@@ -21,7 +21,7 @@ from sidecar import (
     as_cost,
     as_count,
     as_mapping,
-    error_word,
+    error_code_of,
     is_pending,
 )
 
@@ -149,7 +149,7 @@ class AnswerMeter(JsonMeter):
         self._usage = with_tier(usage, answer.service_tier)
         self.pending = is_pending(answer.status)
         # Some vendors answer 200 with nothing but an error in it.
-        self.error = error_word(answer.error)
+        self.error = error_code_of(answer.error)
         if isinstance(answer.model, str):
             self.model = answer.model
         if isinstance(answer.id, str):
@@ -213,7 +213,7 @@ class ChatMeter(SseMeter):
         choices = chunk.get("choices")
         rows = [as_mapping(row) for row in choices] if isinstance(choices, list) else []
         groq = as_mapping(chunk.get("x_groq"))
-        self.error = error_word(chunk.get("error") or groq.get("error")) or self.error
+        self.error = error_code_of(chunk.get("error") or groq.get("error")) or self.error
         if self.is_complete(data):
             self._note_ends(rows)
         if isinstance(model := chunk.get("model"), str) and model:
@@ -252,7 +252,7 @@ class ResponsesMeter(SseMeter):
         kind = value.get("type") or event.decode("latin-1")
         response = as_mapping(value.get("response"))
         if kind == "error":
-            self.error = error_word(value.get("error") or {"code": value.get("code") or "error"})
+            self.error = error_code_of(value.get("error") or {"code": value.get("code") or "error"})
             self.finished = True
         if isinstance(created := response.get("id"), str):
             self._created = (created,)
@@ -261,7 +261,7 @@ class ResponsesMeter(SseMeter):
         ends = event in _TERMINAL or (isinstance(kind, str) and kind.encode() in _TERMINAL)
         if ends and self.is_complete(data):
             self.finished = True
-            self.error = error_word(response.get("error"))
+            self.error = error_code_of(response.get("error"))
             reported = read_usage(as_mapping(response.get("usage")), response.get("tool_usage"))
             self._usage = with_tier(reported, response.get("service_tier"))
 
@@ -280,7 +280,7 @@ class EventsMeter(SseMeter):
         outer = self.read_object(data)
         value = as_mapping(outer.get("data")) or outer
         self._usage = read_usage(as_mapping(value.get("usage"))) or self._usage
-        self.error = error_word(value.get("error")) or self.error
+        self.error = error_code_of(value.get("error")) or self.error
         if isinstance(model := value.get("model"), str) and model:
             self.model = model
 

@@ -11,7 +11,7 @@ from importlib.resources.abc import Traversable
 
 from aiohttp import web
 
-from sidecar.errors import Kind, Refused
+from sidecar.errors import ErrorKind, ProxyError
 
 SHELL = "index.html"
 _TYPES = {
@@ -38,12 +38,12 @@ def assets() -> dict[str, Asset]:
 
 
 def answer(request: web.BaseRequest, name: str) -> web.Response:
-    """The file of that name, or 304 where the browser has it. Raises `Refused`."""
+    """The file of that name, or 304 where the browser has it. Raises `ProxyError`."""
     asset = assets().get(name)
     if asset is None:
-        raise Refused(Kind.NOT_FOUND, "there is no such page here; the console begins at /")
+        raise ProxyError(ErrorKind.NOT_FOUND, "there is no such page here; the console begins at /")
     if request.method not in {"GET", "HEAD"}:
-        raise Refused(Kind.METHOD_NOT_ALLOWED, "the console's files are read with GET")
+        raise ProxyError(ErrorKind.METHOD_NOT_ALLOWED, "the console's files are read with GET")
     known = request.headers.get("If-None-Match") == asset.tag
     response = web.Response(status=304) if known else web.Response(body=asset.content)
     if not known:

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 
 from sidecar.records import CallRecord
 
-BEAT = 15.0
+HEARTBEAT_SECONDS = 15.0
 """Seconds after which a line goes out although nothing happened: a lost connection is noticed."""
-GATHER = 0.25
+BATCH_SECONDS = 0.25
 """Seconds that changes are gathered."""
-LIVE = 1.0
+LIVE_INTERVAL_SECONDS = 1.0
 """Seconds between two looks at the calls of the moment, for a tab that shows them."""
-MOST_LISTENERS = 32
+MAX_LISTENERS = 32
 
 
 @dataclass(slots=True, eq=False)
@@ -37,8 +37,10 @@ class Listener:
         """Wait for something to tell, or a beat: whether the configuration changed, and the keys
         that were used."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.woken.wait(), LIVE if self.live else BEAT)
-            await asyncio.sleep(GATHER)
+            await asyncio.wait_for(
+                self.woken.wait(), LIVE_INTERVAL_SECONDS if self.live else HEARTBEAT_SECONDS
+            )
+            await asyncio.sleep(BATCH_SECONDS)
         self.woken.clear()
         told = (self.config, self.keys)
         self.config, self.keys = False, set()
@@ -65,7 +67,7 @@ class Events:
     @property
     def full(self) -> bool:
         """Whether no more can listen."""
-        return len(self._listeners) >= MOST_LISTENERS
+        return len(self._listeners) >= MAX_LISTENERS
 
     def reloaded(self, _accepted: bool) -> None:  # noqa: FBT001 - a listener's signature
         """A changed file was accepted or refused."""

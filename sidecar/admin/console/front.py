@@ -18,11 +18,11 @@ from aiohttp import web
 from sidecar.admin import api, views
 from sidecar.admin import views as health
 from sidecar.admin.console import assets
-from sidecar.admin.console.events import GATHER, LIVE, Listener
-from sidecar.admin.console.sessions import CODE_LIFE, Session
-from sidecar.admin.context import Asked, Declined, Parts
-from sidecar.errors import Kind, Refused
-from sidecar.http.request_guard import Door
+from sidecar.admin.console.events import BATCH_SECONDS, LIVE_INTERVAL_SECONDS, Listener
+from sidecar.admin.console.sessions import CODE_TTL_SECONDS, Session
+from sidecar.admin.context import ApiError, ApiRequest, Parts
+from sidecar.errors import ErrorKind, ProxyError
+from sidecar.http.request_guard import RequestGuard
 from sidecar.scheduling.pauses import COMMANDS
 
 API = "/console/api/"
@@ -49,7 +49,7 @@ log = logging.getLogger("sidecar.admin.console")
 class Console:
     """Both ways to the console's API, and its pages."""
 
-    def __init__(self, parts: Parts, door: Door) -> None:
+    def __init__(self, parts: Parts, door: RequestGuard) -> None:
         self._parts = parts
         self._door = door
 
@@ -78,7 +78,7 @@ class Console:
             else:
                 name = assets.SHELL if path == "/" else path.removeprefix(FILES)
                 response = assets.answer(request, name)
-        except (Refused, Declined) as error:
+        except (ProxyError, ApiError) as error:
             response = api.declined(error)
         if not response.prepared:
             response.headers.update(PROTECTION)
@@ -90,12 +90,12 @@ class Console:
         try:
             match request.method, path:
                 case "POST", "open":
-                    return web.json_response({"url": self.link(), "seconds": CODE_LIFE})
+                    return web.json_response({"url": self.link(), "seconds": CODE_TTL_SECONDS})
                 case "POST", "close":
                     return web.json_response({"ended": self._parts.sessions.end_all()})
             asked = replace(_asked(request), by=COMMANDS)
             return await api.answer(self._parts, path, asked)
-        except (Refused, Declined) as error:
+        except (ProxyError, ApiError) as error:
             return api.declined(error)
 
     async def _with_token(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
@@ -117,10 +117,10 @@ class Console:
         try:
             code = json.loads(await api.read_body(request))["code"]
         except (ValueError, KeyError, TypeError):
-            raise Declined(400, "bad_request", "a code is needed") from None
+            raise ApiError(400, "bad_request", "a code is needed") from None
         try:
             token = self._parts.sessions.exchange(str(code))
-        except Refused:
+        except ProxyError:
             log.warning("console: a link was refused that was used already, or is too old")
             raise
         log.info("console: a browser signed in")
@@ -128,7 +128,7 @@ class Console:
 
     async def _stream(self, request: web.BaseRequest, session: Session) -> web.StreamResponse:
         if self._parts.events.full:
-            raise Refused(Kind.UNAVAILABLE, "too many tabs listen already; close some")
+            raise ProxyError(ErrorKind.UNAVAILABLE, "too many tabs listen already; close some")
         response = web.StreamResponse(headers=PROTECTION)
         response.headers["Content-Type"] = "application/x-ndjson"
         response.headers["Cache-Control"] = "no-store"
@@ -148,7 +148,7 @@ class Console:
         while True:
             if listener.live and self._parts.scheduler.now() >= due:
                 await _line(response, {"event": "live", **self._parts.outlook.board.show()})
-                due = self._parts.scheduler.now() + LIVE - GATHER
+                due = self._parts.scheduler.now() + LIVE_INTERVAL_SECONDS - BATCH_SECONDS
             news = await listener.news()
             self._parts.sessions.sweep()
             if self._parts.events.closed:
@@ -185,15 +185,17 @@ class Console:
         }
 
 
-def _asked(request: web.BaseRequest) -> Asked:
-    return Asked(request, seen=api.seen_by(request))
+def _asked(request: web.BaseRequest) -> ApiRequest:
+    return ApiRequest(request, seen=api.seen_by(request))
 
 
 def _check_json(request: web.BaseRequest) -> None:
-    """Raise `Refused` (415) on what a form of another page could send."""
+    """Raise `ProxyError` (415) on what a form of another page could send."""
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise Refused(Kind.UNSUPPORTED_MEDIA, "orders to the console are sent as application/json")
+        raise ProxyError(
+            ErrorKind.UNSUPPORTED_MEDIA, "orders to the console are sent as application/json"
+        )
 
 
 async def _line(response: web.StreamResponse, event: dict[str, object]) -> None:

@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sidecar.errors import Kind, Refused
+from sidecar.errors import ErrorKind, ProxyError
 
-CODE_LIFE = 300.0
+CODE_TTL_SECONDS = 300.0
 """Seconds until a code that nobody used is worth nothing."""
-IDLE = 3600.0
+IDLE_SECONDS = 3600.0
 """Seconds without a request, and without a tab that listens, after which a session is over."""
-LONGEST = 12 * 3600.0
+SESSION_LIFETIME_SECONDS = 12 * 3600.0
 """Seconds after which any session is over."""
-MOST_CODES = 16
-MOST_SESSIONS = 64
+MAX_CODES = 16
+MAX_SESSIONS = 64
 _AGAIN = "get a new link with: sidecar open"
 
 
@@ -44,8 +44,8 @@ class Session:
 
     def ends(self) -> float:
         """When it ends unless it is used again."""
-        idle = float("inf") if self.listeners else self.last_used + IDLE
-        return min(idle, self.began + LONGEST)
+        idle = float("inf") if self.listeners else self.last_used + IDLE_SECONDS
+        return min(idle, self.began + SESSION_LIFETIME_SECONDS)
 
 
 class Sessions:
@@ -57,33 +57,35 @@ class Sessions:
         self._sessions: dict[bytes, Session] = {}
 
     def mint_code(self) -> str:
-        """A new code, good for one exchange within `CODE_LIFE`."""
+        """A new code, good for one exchange within `CODE_TTL_SECONDS`."""
         code = secrets.token_urlsafe(32)
-        self._codes[_digest(code)] = self._clock() + CODE_LIFE
-        while len(self._codes) > MOST_CODES:
+        self._codes[_digest(code)] = self._clock() + CODE_TTL_SECONDS
+        while len(self._codes) > MAX_CODES:
             del self._codes[next(iter(self._codes))]
         return code
 
     def exchange(self, code: str) -> str:
-        """The token of a new session, for a code. Raises `Refused` (401)."""
+        """The token of a new session, for a code. Raises `ProxyError` (401)."""
         until = self._codes.pop(_digest(code), None)
         now = self._clock()
         if until is None or now > until:
-            raise Refused(Kind.INVALID_KEY, f"this link was used already, or is too old; {_AGAIN}")
+            raise ProxyError(
+                ErrorKind.INVALID_KEY, f"this link was used already, or is too old; {_AGAIN}"
+            )
         token = secrets.token_urlsafe(32)
         self._sweep(now)
-        while len(self._sessions) >= MOST_SESSIONS:
+        while len(self._sessions) >= MAX_SESSIONS:
             self._end(min(self._sessions, key=lambda each: self._sessions[each].last_used))
         self._sessions[_digest(token)] = Session(now, now)
         return token
 
     def use(self, token: str) -> Session:
-        """The session of a token, used now. Raises `Refused` (401)."""
+        """The session of a token, used now. Raises `ProxyError` (401)."""
         now = self._clock()
         self._sweep(now)
         session = self._sessions.get(_digest(token)) if token else None
         if session is None:
-            raise Refused(Kind.INVALID_KEY, f"no session, or it is over; {_AGAIN}")
+            raise ProxyError(ErrorKind.INVALID_KEY, f"no session, or it is over; {_AGAIN}")
         session.last_used = now
         return session
 

@@ -10,19 +10,19 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sidecar.admin.introspect.limit_views import View, span
-from sidecar.admin.introspect.live import Board, places
+from sidecar.admin.introspect.live import LiveView, places
 from sidecar.config.model import Key
-from sidecar.proxy.rejection import reasons, refusal, when
+from sidecar.proxy.rejection import reasons, to_proxy_error, when
 from sidecar.routing.affinity import Affinity
 from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.estimates import LEAST_NANO_DOLLARS
-from sidecar.scheduling.lease import Blocked, NoRoom, Option, Waiter
-from sidecar.scheduling.limiter import Unit
+from sidecar.scheduling.lease import AdmissionOption, Blocked, NotAdmitted, Waiter
+from sidecar.scheduling.limiter import LimitUnit
 from sidecar.scheduling.limits import NANO
-from sidecar.scheduling.pauses import Hold
+from sidecar.scheduling.pauses import PauseLimiter
 
 
-class Supposed(NamedTuple):
+class HypotheticalCall(NamedTuple):
     """A call that nobody made: of a key for a model. As far as they are known: the conversation it
     belongs to, in its client's words, the bytes of its request, and the bound on its output."""
 
@@ -33,9 +33,9 @@ class Supposed(NamedTuple):
     max_output: int | None = None
 
 
-def supposed(key: Key, asked: Mapping[str, str]) -> Supposed:
+def supposed(key: Key, asked: Mapping[str, str]) -> HypotheticalCall:
     """The call that a query describes: its `model`, and `session`, `size`, `max_output`."""
-    return Supposed(
+    return HypotheticalCall(
         key,
         asked.get("model", ""),
         asked.get("session"),
@@ -44,21 +44,21 @@ def supposed(key: Key, asked: Mapping[str, str]) -> Supposed:
     )
 
 
-class Way(NamedTuple):
+class CandidateForecast(NamedTuple):
     """One candidate: what must be passed and taken there, what shuts it now, and how many go
     before (None when nobody can tell)."""
 
     candidate: Candidate
-    option: Option[Candidate]
+    option: AdmissionOption[Candidate]
     blocked: Blocked | None
     before: int | None
 
 
-class Outlook(NamedTuple):
+class Forecaster(NamedTuple):
     """What a call is seen against: the calls of this moment, and where conversations are at
     home."""
 
-    board: Board
+    board: LiveView
     affinity: Affinity
 
     @property
@@ -72,54 +72,60 @@ class Outlook(NamedTuple):
         return len(self.board.scheduler.admission) if self.known else None
 
     def at_home_first(
-        self, call: Supposed, candidates: Sequence[Candidate]
+        self, call: HypotheticalCall, candidates: Sequence[Candidate]
     ) -> tuple[Sequence[Candidate], bool]:
         """The candidates in the order of a call's conversation, and whether that is at home at
         the first of them."""
         if call.session is None:
             return candidates, False
-        return self.affinity.first((call.key.name, call.session, call.model), candidates)
+        return self.affinity.prefer_pinned((call.key.name, call.session, call.model), candidates)
 
-    def ways(self, call: Supposed, candidates: Sequence[Candidate]) -> list[Way]:
+    def ways(
+        self, call: HypotheticalCall, candidates: Sequence[Candidate]
+    ) -> list[CandidateForecast]:
         """Each candidate, open or shut; those left out whose price would have to be known."""
         scheduler, key = self.board.scheduler, call.key
         found = [
-            scheduler.supposed(key, call.model, each, call.size or 0, call.max_output)
+            scheduler.hypothetical_option(key, call.model, each, call.size or 0, call.max_output)
             for each in candidates
         ]
         options = [each for each in found if each is not None]
-        waiter = scheduler.admission.asks(
+        waiter = scheduler.admission.new_waiter(
             key.name, key.share, key.urgency, options, lambda: options
         )
         blocked = scheduler.admission.blocked(waiter, scheduler.now())
         shut = {each.option: each for each in blocked}
         for each in blocked:
-            waiter.stand(waiter.stands, each.gate, each.option)
+            waiter.queue_option(waiter.queued_at, each.limiter, each.option)
         return [
-            Way(option.place, option, shut.get(option), self._before(waiter, shut.get(option)))
+            CandidateForecast(
+                option.candidate, option, shut.get(option), self._before(waiter, shut.get(option))
+            )
             for option in options
         ]
 
-    def see(self, call: Supposed, way: Way) -> View:
+    def see(self, call: HypotheticalCall, way: CandidateForecast) -> View:
         """One way as values: whether it is open, what shuts it, what stands on it."""
         now, names = self.board.scheduler.now(), self.board.names()
         blocked = way.blocked
-        gates = (self.board.gate(each, names, call.key.urgency) for each in way.option.gates)
+        limiters = (self.board.gate(each, names, call.key.urgency) for each in way.option.limiters)
         return {
             "goes": blocked is None if self.known or blocked else None,
             "behind": None if blocked is None else {
-                "gate": blocked.gate.name,
-                "scope": blocked.gate.scope,
-                "kind": blocked.gate.kind,
+                "gate": blocked.limiter.name,
+                "scope": blocked.limiter.scope,
+                "kind": blocked.limiter.kind,
                 "before": way.before,
-                "opens": span(blocked.opens, now),
+                "opens": span(blocked.available_at, now),
             },
             "reserves": self._reserves(call, way),
             "price": self.board.scheduler.pricing.source(call.model, way.candidate),
-            "gates": [each for each in gates if each is not None],
+            "gates": [each for each in limiters if each is not None],
         }  # fmt: skip
 
-    def foresee(self, call: Supposed, ways: Sequence[Way], *, at_home: bool) -> View:
+    def foresee(
+        self, call: HypotheticalCall, ways: Sequence[CandidateForecast], *, at_home: bool
+    ) -> View:
         """What it would come to, in one sentence and for programs."""
         first, now = ways[0], self.board.scheduler.now()
         taken = next((each for each in ways if each.blocked is None), None)
@@ -139,38 +145,40 @@ class Outlook(NamedTuple):
                 f"It would wait up to {sticky:g} s for {home}, where its conversation is at home, "
                 f"and then go to {name}: {reasons(shut[:1])}; {when(shut[0], now)}."
             )
-            seconds = min(sticky, shut[0].opens - now)
+            seconds = min(sticky, shut[0].available_at - now)
             return ending("waits", text, first.candidate, seconds=round(seconds, 3))
         text = f"It would go to {name} now, and not to {home}: {reasons(shut)}."
         return ending("goes", text, taken.candidate)
 
-    def _shut(self, call: Supposed, ways: Sequence[Way]) -> View:
+    def _shut(self, call: HypotheticalCall, ways: Sequence[CandidateForecast]) -> View:
         key, now = call.key, self.board.scheduler.now()
-        no_room = NoRoom([each.blocked for each in ways if each.blocked is not None], 0.0, now)
+        no_room = NotAdmitted([each.blocked for each in ways if each.blocked is not None], 0.0, now)
         soonest = no_room.soonest
-        if soonest.opens - now > key.max_wait:
-            no = refusal(no_room, key.max_wait).refusal
+        if soonest.available_at - now > key.max_wait:
+            no = to_proxy_error(no_room, key.max_wait).reply
             text = f"It would be refused at once with {no.kind.status}: {no.message}."
             return ending("refused", text, status=no.kind.status)
         way = next(each for each in ways if each.blocked is soonest)
         text = f"It would wait: {reasons(no_room.blocked)}; {_turn(way)}{when(soonest, now)}."
-        if isinstance(soonest.gate, Hold):
+        if isinstance(soonest.limiter, PauseLimiter):
             text = f"It would wait until that is resumed: {reasons(no_room.blocked)}."
-        return ending("waits", text, way.candidate, seconds=span(soonest.opens, now))
+        return ending("waits", text, way.candidate, seconds=span(soonest.available_at, now))
 
     def _before(self, waiter: Waiter[Candidate], blocked: Blocked | None) -> int | None:
         if blocked is None:
             return 0
-        return places(blocked.gate, self.board.scheduler.now(), waiter).get(waiter.seq)
+        return places(blocked.limiter, self.board.scheduler.now(), waiter).get(waiter.seq)
 
-    def _reserves(self, call: Supposed, way: Way) -> View:
+    def _reserves(self, call: HypotheticalCall, way: CandidateForecast) -> View:
         """What would be counted until the vendor tells. Its input is not known without its size."""
-        need = way.option.need
+        need = way.option.demand
         return {
-            "input_tokens": None if call.size is None else need[Unit.INPUT],
-            "output_tokens": need[Unit.OUTPUT],
-            "usd": need[Unit.MONEY] / NANO if need[Unit.MONEY] > LEAST_NANO_DOLLARS else None,
-            "learned": self.board.scheduler.estimates.knows(call.key.name, call.model),
+            "input_tokens": None if call.size is None else need[LimitUnit.INPUT],
+            "output_tokens": need[LimitUnit.OUTPUT],
+            "usd": need[LimitUnit.MONEY] / NANO
+            if need[LimitUnit.MONEY] > LEAST_NANO_DOLLARS
+            else None,
+            "learned": self.board.scheduler.estimates.has_learned(call.key.name, call.model),
         }
 
 
@@ -193,7 +201,7 @@ def _whole(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdecimal() and len(text) < 16 else None
 
 
-def _turn(way: Way) -> str:
+def _turn(way: CandidateForecast) -> str:
     match way.before:
         case None:
             return "many calls go before it; "

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sidecar.admin.introspect.dry_run import Outlook, Supposed, ending
+from sidecar.admin.introspect.dry_run import Forecaster, HypotheticalCall, ending
 from sidecar.admin.introspect.limit_views import View
 from sidecar.config.model import Allowance, Key
-from sidecar.errors import Kind, Refused
+from sidecar.errors import ErrorKind, ProxyError
 from sidecar.plugin_api.dialect import Dialect, Endpoint, ModelAt
 from sidecar.routing import candidates as routing
 from sidecar.routing.candidates import Candidate
@@ -34,8 +34,8 @@ class Seen(NamedTuple):
 
 
 def explain(
-    call: Supposed, dialects: Mapping[str, Dialect], usable: routing.Usable,
-    outlook: Outlook | None = None,
+    call: HypotheticalCall, dialects: Mapping[str, Dialect], usable: routing.Usable,
+    outlook: Forecaster | None = None,
 ) -> View:  # fmt: skip
     """The ordered candidates, those left out and why, and what would happen `now`.
 
@@ -45,7 +45,9 @@ def explain(
     key, model = call.key, call.model
     dialect = dialects[next(iter(key.group.vendor.dialects))]
     endpoint = _main(key, dialect)
-    found = routing.plan(key, dialect, endpoint, (model,), usable, lambda: 0.0, call.size or 0)
+    found = routing.plan_candidates(
+        key, dialect, endpoint, (model,), usable, lambda: 0.0, call.size or 0
+    )
     seen = _seen(call, found.candidates, outlook)
     skipped = [_left_out(skip.provider, skip.why) for skip in found.skipped]
     skipped += [_left_out(each.provider.name, UNPRICED) for each in seen.unpriced]
@@ -69,7 +71,9 @@ def explain(
     }
 
 
-def _seen(call: Supposed, candidates: Sequence[Candidate], outlook: Outlook | None) -> Seen:
+def _seen(
+    call: HypotheticalCall, candidates: Sequence[Candidate], outlook: Forecaster | None
+) -> Seen:
     if not candidates:
         return Seen((), ())
     if outlook is None:
@@ -78,7 +82,7 @@ def _seen(call: Supposed, candidates: Sequence[Candidate], outlook: Outlook | No
     ordered, at_home = outlook.at_home_first(call, candidates)
     ways = outlook.ways(call, ordered)
     if not ways:
-        return Seen((), (), ordered, now=_no(Kind.FORBIDDEN, UNPRICED))
+        return Seen((), (), ordered, now=_no(ErrorKind.FORBIDDEN, UNPRICED))
     priced = [way.candidate for way in ways]
     at_home = at_home and priced[0] is ordered[0]
     return Seen(
@@ -120,17 +124,17 @@ def _candidate(one: Candidate, candidates: Sequence[Candidate]) -> View:
 def _refused(key: Key, model: str, endpoint: Endpoint, found: routing.Plan) -> View | None:
     """The no that a call gets whatever there is room for; None when it may go somewhere."""
     if not key.enabled:
-        return _no(Kind.KEY_DISABLED, f'key "{key.name}" is disabled ({key.place.short})')
+        return _no(ErrorKind.KEY_DISABLED, f'key "{key.name}" is disabled ({key.place.short})')
     if key.expires is not None and key.expires <= datetime.now(UTC):
-        return _no(Kind.KEY_DISABLED, f'key "{key.name}" has expired ({key.place.short})')
+        return _no(ErrorKind.KEY_DISABLED, f'key "{key.name}" has expired ({key.place.short})')
     try:
-        routing.require(found, key, endpoint, (model,))
-    except Refused as no:
-        return _no(no.refusal.kind, no.refusal.message)
+        routing.require_candidates(found, key, endpoint, (model,))
+    except ProxyError as no:
+        return _no(no.reply.kind, no.reply.message)
     return None
 
 
-def _no(kind: Kind, why: str) -> View:
+def _no(kind: ErrorKind, why: str) -> View:
     return ending("refused", f"It would be refused with {kind.status}: {why}.", status=kind.status)
 
 

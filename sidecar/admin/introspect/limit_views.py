@@ -9,34 +9,39 @@ import math
 from typing import Any
 
 from sidecar.config.model import Budget, Limit
-from sidecar.scheduling.cooldown import Cooldown, Outage
-from sidecar.scheduling.limiter import NEVER, Gate, Unit
+from sidecar.scheduling.cooldown import Cooldown, OfflineBreaker
+from sidecar.scheduling.limiter import NEVER, Limiter, LimitUnit
 from sidecar.scheduling.limits import NANO
-from sidecar.scheduling.pauses import Held, Paused, in_words, way_on
-from sidecar.scheduling.vendor_quota import Bucket
-from sidecar.scheduling.windows import Window
+from sidecar.scheduling.pauses import Pause, PauseTarget, describe_target, resume_command_for
+from sidecar.scheduling.vendor_quota import VendorQuota
+from sidecar.scheduling.windows import CountingLimiter
 
 View = dict[str, Any]
 UNITS = {
-    Unit.CALLS: "calls",
-    Unit.TOKENS: "tokens",
-    Unit.INPUT: "input_tokens",
-    Unit.OUTPUT: "output_tokens",
-    Unit.MONEY: "usd",
-    Unit.TOKENS_AT_MOST: "tokens",
-    Unit.OUTPUT_AT_MOST: "output_tokens",
+    LimitUnit.CALLS: "calls",
+    LimitUnit.TOKENS: "tokens",
+    LimitUnit.INPUT: "input_tokens",
+    LimitUnit.OUTPUT: "output_tokens",
+    LimitUnit.MONEY: "usd",
+    LimitUnit.TOKENS_UPPER_BOUND: "tokens",
+    LimitUnit.OUTPUT_UPPER_BOUND: "output_tokens",
 }
 
 
 def limit_view(
-    window: Window, written: Limit | Budget, now: float, urgency: int = 0, *, known: bool = True
+    window: CountingLimiter,
+    written: Limit | Budget,
+    now: float,
+    urgency: int = 0,
+    *,
+    known: bool = True,
 ) -> View:
     """A limit or a budget of the file, to a call of this urgency: `kept` is what headroom keeps it
     from using now, `reserved` what running calls may take by their estimates. It is part of what is
     used of a limit; what is used of a budget is spent. Where nothing is `known`, figures are null.
     """
-    left = max(0, window.left(now))
-    used = window.settled if window.unit is Unit.MONEY else window.used
+    left = max(0, window.remaining(now))
+    used = window.settled if window.unit is LimitUnit.MONEY else window.used
     models = written.models.text if isinstance(written, Limit) and written.models else None
     figures: View = dict.fromkeys(("used", "reserved", "left", "kept", "reset"))
     if known:
@@ -60,10 +65,10 @@ def limit_view(
     }
 
 
-def quota_view(bucket: Bucket, now: float, kind: str) -> View:
+def quota_view(bucket: VendorQuota, now: float, kind: str) -> View:
     """What a vendor says is left of `kind`, less what was let through since; null when it did not
     speak of it lately."""
-    left = max(0, math.floor(bucket.left(now))) if bucket.known(now) else None
+    left = max(0, math.floor(bucket.remaining(now))) if bucket.is_known(now) else None
     return {
         "what": "quota",
         "scope": bucket.scope,
@@ -72,7 +77,7 @@ def quota_view(bucket: Bucket, now: float, kind: str) -> View:
         "limit": bucket.limit,
         "used": None if left is None else bucket.limit - left,
         "left": left,
-        "reset": None if left is None else span(bucket.opens(bucket.limit, 0, now), now),
+        "reset": None if left is None else span(bucket.available_at(bucket.limit, 0, now), now),
         "waiting": waiting_at(bucket),
     }
 
@@ -87,27 +92,27 @@ def cooldown_view(cooldown: Cooldown, now: float, wall: float) -> View:
         "seconds": round(seconds, 3),
         "until": wall + seconds,
         "reason": cooldown.reason,
-        "verdict": cooldown.verdict.value,
+        "verdict": cooldown.error_class.value,
         "waiting": waiting_at(cooldown),
     }
 
 
-def hold_view(paused: Paused, waiting: int) -> View:
+def hold_view(paused: Pause, waiting: int) -> View:
     """What a person paused, since when (seconds since the epoch), from where (null: not known), and
     what lets it go on."""
     return {
         "what": "hold",
-        "scope": in_words(paused.held),
+        "scope": describe_target(paused.target),
         "kind": paused.kind,
         "name": paused.name,
         "since": paused.since,
         "by": paused.by or None,
-        "resume": way_on(paused.held),
+        "resume": resume_command_for(paused.target),
         "waiting": waiting,
     }
 
 
-def outage_view(outage: Outage | None, now: float) -> View:
+def outage_view(outage: OfflineBreaker | None, now: float) -> View:
     """Whether the network is there; `seconds` until the next call tries while it is not."""
     return {
         "what": "network",
@@ -117,14 +122,19 @@ def outage_view(outage: Outage | None, now: float) -> View:
     }
 
 
-def held_view(held: Held) -> View:
+def held_view(held: PauseTarget) -> View:
     """What is held, for messages."""
-    return {"kind": held[0], "name": held[1], "scope": in_words(held), "resume": way_on(held)}
+    return {
+        "kind": held[0],
+        "name": held[1],
+        "scope": describe_target(held),
+        "resume": resume_command_for(held),
+    }
 
 
-def waiting_at(gate: Gate) -> int:
+def waiting_at(limiter: Limiter) -> int:
     """How many calls wait here."""
-    return 0 if gate.line is None else len(gate.line)
+    return 0 if limiter.queue is None else len(limiter.queue)
 
 
 def span(opens: float, now: float) -> float | None:
@@ -132,5 +142,5 @@ def span(opens: float, now: float) -> float | None:
     return None if opens == NEVER else round(max(0.0, opens - now), 3)
 
 
-def _amount(window: Window, amount: int) -> float:
-    return amount / NANO if window.unit is Unit.MONEY else amount
+def _amount(window: CountingLimiter, amount: int) -> float:
+    return amount / NANO if window.unit is LimitUnit.MONEY else amount

@@ -26,25 +26,25 @@ from sidecar.admin.introspect.limit_views import (
 from sidecar.config.model import Urgency
 from sidecar.proxy.in_flight import LiveCall, LiveCalls
 from sidecar.routing.candidates import Candidate
-from sidecar.scheduling.cooldown import Cooldown, Outage
+from sidecar.scheduling.cooldown import Cooldown, OfflineBreaker
 from sidecar.scheduling.lease import Waiter
-from sidecar.scheduling.limiter import MOST, Gate, RetryBudget
-from sidecar.scheduling.limits import Name
-from sidecar.scheduling.pauses import Hold
+from sidecar.scheduling.limiter import MAX_SAVED_RETRIES, Limiter, RetryBudget
+from sidecar.scheduling.limits import LimitId
+from sidecar.scheduling.pauses import PauseLimiter
 from sidecar.scheduling.scheduler import Scheduler
-from sidecar.scheduling.upstream_health import Account
-from sidecar.scheduling.vendor_quota import Bucket, per
-from sidecar.scheduling.windows import Window
+from sidecar.scheduling.upstream_health import UpstreamHealth
+from sidecar.scheduling.vendor_quota import VendorQuota, quota_name
+from sidecar.scheduling.windows import CountingLimiter
 
-MOST_SHOWN = 200
+MAX_CALLS_SHOWN = 200
 """Calls that are told of one by one; the rest only as a number."""
-LONGEST = 256
+MAX_LABEL_CHARS = 256
 """Characters of a name that a client made up."""
-MOST_PLACED = 1000
+MAX_RANKED = 1000
 """Calls in a line up to which anybody's place in it is reckoned."""
 
 
-class Board:
+class LiveView:
     """What there is to see of the calls of this process. `wall` gives seconds since the epoch;
     `known` is false where no process counts, and all there is to see is what is written."""
 
@@ -65,7 +65,7 @@ class Board:
         return {
             "waiting": len(scheduler.admission),
             "holds": self._holds(),
-            "network": outage_view(scheduler.network.outage, scheduler.now()),
+            "network": outage_view(scheduler.network.breaker, scheduler.now()),
         }
 
     def show(self) -> View:
@@ -73,7 +73,7 @@ class Board:
         scheduler, now = self.scheduler, self.scheduler.now()
         calls = list(self._live)
         waiting = Counter(waiter.urgency for waiter in scheduler.admission)
-        accounts = list(scheduler.accounts)
+        accounts = list(scheduler.upstreams)
         return {
             "at": self._wall(),
             "pid": os.getpid(),
@@ -81,64 +81,64 @@ class Board:
             "in_flight": len(calls),
             "waiting": {each.name.lower(): waiting[each] for each in Urgency},
             "granted": scheduler.granted,
-            "calls": [call_view(each, now) for each in calls[:MOST_SHOWN]],
+            "calls": [call_view(each, now) for each in calls[:MAX_CALLS_SHOWN]],
             "lines": self._lines(calls, now),
             "limits": [
                 limit_view(window, scheduler.limits.written(name), now)
                 for name, window in scheduler.limits
             ],
             "quotas": [
-                _account(account) | quota_view(bucket, now, per(*limit))
+                _account(account) | quota_view(bucket, now, quota_name(*limit))
                 for account in accounts
-                for limit, bucket in account.buckets.items()
+                for limit, bucket in account.quotas.items()
             ],
             "cooldowns": [
                 _account(account) | cooldown_view(account.cooldown, now, self._wall())
                 for account in accounts
-                if account.cooldown.cooling
+                if account.cooldown.is_active
             ],
             "holds": self._holds(),
-            "network": outage_view(scheduler.network.outage, now),
+            "network": outage_view(scheduler.network.breaker, now),
             "unpriced": [each._asdict() for each in scheduler.pricing.unpriced],
-            "retries": {"left": int(self._retries.left), "most": int(MOST)},
+            "retries": {"left": int(self._retries.remaining), "most": int(MAX_SAVED_RETRIES)},
         }
 
-    def names(self) -> dict[Gate, Name]:
+    def names(self) -> dict[Limiter, LimitId]:
         """The counters of the configuration in force, and the vendors' limits, by what they are
         called."""
-        found: dict[Gate, Name] = {window: name for name, window in self.scheduler.limits}
-        for account in self.scheduler.accounts:
-            found |= {bucket: (per(*limit),) for limit, bucket in account.buckets.items()}
+        found: dict[Limiter, LimitId] = {window: name for name, window in self.scheduler.limits}
+        for account in self.scheduler.upstreams:
+            found |= {bucket: (quota_name(*limit),) for limit, bucket in account.quotas.items()}
         return found
 
-    def gate(self, gate: Gate, names: dict[Gate, Name], urgency: int) -> View | None:
+    def gate(self, limiter: Limiter, names: dict[Limiter, LimitId], urgency: int) -> View | None:
         """One gate on the way of a call; None when it says nothing, such as an account that is
         well."""
         now = self.scheduler.now()
-        match gate:
-            case Window() if gate in names:
-                written = self.scheduler.limits.written(names[gate])
-                return limit_view(gate, written, now, urgency, known=self.known)
-            case Bucket() if gate in names:
-                return quota_view(gate, now, *names[gate])
-            case Outage():
-                return outage_view(gate, now)
-            case Cooldown() if gate.cooling:
-                return cooldown_view(gate, now, self._wall())
-            case Hold():
-                return next(each for each in self._holds() if each["scope"] == gate.scope)
+        match limiter:
+            case CountingLimiter() if limiter in names:
+                written = self.scheduler.limits.written(names[limiter])
+                return limit_view(limiter, written, now, urgency, known=self.known)
+            case VendorQuota() if limiter in names:
+                return quota_view(limiter, now, *names[limiter])
+            case OfflineBreaker():
+                return outage_view(limiter, now)
+            case Cooldown() if limiter.is_active:
+                return cooldown_view(limiter, now, self._wall())
+            case PauseLimiter():
+                return next(each for each in self._holds() if each["scope"] == limiter.scope)
         return None
 
     def _holds(self) -> list[View]:
-        holds = self.scheduler.holds
-        return [hold_view(each, waiting_at(holds.gate(each.held))) for each in holds]
+        holds = self.scheduler.pauses
+        return [hold_view(each, waiting_at(holds.limiter(each.target))) for each in holds]
 
     def _lines(self, calls: list[LiveCall], now: float) -> list[View]:
         """The calls that wait, each where it stands, by gate and by place."""
-        orders: dict[Gate, dict[int, int]] = {}
+        orders: dict[Limiter, dict[int, int]] = {}
         found = []
-        standing = [each for each in calls if each.waiter is not None and each.waiter.stands]
-        for call in standing[:MOST_SHOWN]:
+        standing = [each for each in calls if each.waiter is not None and each.waiter.queued_at]
+        for call in standing[:MAX_CALLS_SHOWN]:
             assert call.waiter is not None  # noqa: S101 - only those are in it
             found.append(_waits(call, call.waiter, orders, now))
         return sorted(found, key=_by_place)
@@ -154,7 +154,7 @@ def call_view(call: LiveCall, now: float) -> View:
         "key": None if key is None else key.name,
         "group": None if key is None else key.group.name,
         "urgency": None if key is None else call.urgency.name.lower(),
-        "program": call.program[:LONGEST] or None,
+        "program": call.program[:MAX_LABEL_CHARS] or None,
         "caller": None if call.caller is None else structs.asdict(call.caller),
         "endpoint": call.endpoint or None,
         "model": _cut(call.model_asked),
@@ -172,17 +172,17 @@ def call_view(call: LiveCall, now: float) -> View:
     }
 
 
-def places(gate: Gate, now: float, *also: Waiter[Any]) -> dict[int, int]:
+def places(limiter: Limiter, now: float, *also: Waiter[Any]) -> dict[int, int]:
     """How many go before each one who waits at a gate, by `seq`, if nobody else comes than `also`;
     empty when there are too many to tell."""
-    line = gate.line
+    line = limiter.queue
     if not line:
         return {each.seq: number for number, each in enumerate(also)}
-    if len(line) > MOST_PLACED:
+    if len(line) > MAX_RANKED:
         return {}
 
     def takes(each: Any) -> int:
-        return int(each.stands[gate].need[gate.unit])
+        return int(each.queued_at[limiter].demand[limiter.unit])
 
     return {each.seq: number for number, each in enumerate(line.order(takes, now, *also))}
 
@@ -190,13 +190,13 @@ def places(gate: Gate, now: float, *also: Waiter[Any]) -> dict[int, int]:
 def _state(call: LiveCall, begun: float | None) -> str:
     if begun is not None:
         return "answering"
-    if call.waiter is not None and call.waiter.stands:
+    if call.waiter is not None and call.waiter.queued_at:
         return "waiting"
     return "asked" if call.provider else "arriving"
 
 
 def _cut(name: str | None) -> str | None:
-    return None if name is None else name[:LONGEST]
+    return None if name is None else name[:MAX_LABEL_CHARS]
 
 
 def _usage(call: LiveCall) -> Any:
@@ -208,7 +208,7 @@ def _usage(call: LiveCall) -> Any:
         return None
 
 
-def _account(account: Account) -> View:
+def _account(account: UpstreamHealth) -> View:
     return {
         "provider": account.provider,
         "credential": account.credential or None,
@@ -217,10 +217,10 @@ def _account(account: Account) -> View:
 
 
 def _waits(
-    call: LiveCall, waiter: Waiter[Candidate], orders: dict[Gate, dict[int, int]], now: float
+    call: LiveCall, waiter: Waiter[Candidate], orders: dict[Limiter, dict[int, int]], now: float
 ) -> View:
     parked = waiter.is_parked
-    patience = waiter.deadline(now) - now
+    max_wait = waiter.deadline(now) - now
     return {
         "call": call.call_id,
         "key": waiter.key,
@@ -228,28 +228,28 @@ def _waits(
         "urgency": Urgency(waiter.urgency).name.lower(),
         "model": _cut(call.model_asked),
         "waited": round(now - waiter.since, 3),
-        "patience": None if parked else round(max(0.0, patience), 3),
+        "patience": None if parked else round(max(0.0, max_wait), 3),
         "behind": list(_stands(waiter, orders, now)),
     }
 
 
 def _stands(
-    waiter: Waiter[Candidate], orders: dict[Gate, dict[int, int]], now: float
+    waiter: Waiter[Candidate], orders: dict[Limiter, dict[int, int]], now: float
 ) -> Iterator[View]:
-    for gate, option in waiter.stands.items():
-        if gate not in orders:
-            orders[gate] = places(gate, now)
+    for limiter, option in waiter.queued_at.items():
+        if limiter not in orders:
+            orders[limiter] = places(limiter, now)
         yield {
-            "gate": gate.name,
-            "scope": gate.scope,
-            "kind": gate.kind,
-            "provider": option.place.provider.name,
-            "before": orders[gate].get(waiter.seq),
-            "waiting": waiting_at(gate),
-            "opens": span(option.opens(waiter.urgency, now), now),
+            "gate": limiter.name,
+            "scope": limiter.scope,
+            "kind": limiter.kind,
+            "provider": option.candidate.provider.name,
+            "before": orders[limiter].get(waiter.seq),
+            "waiting": waiting_at(limiter),
+            "opens": span(option.available_at(waiter.urgency, now), now),
         }
 
 
 def _by_place(view: View) -> tuple[str, int]:
     first = view["behind"][0]
-    return first["gate"], MOST_SHOWN if first["before"] is None else first["before"]
+    return first["gate"], MAX_CALLS_SHOWN if first["before"] is None else first["before"]

@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 
 import click
 
-from sidecar.admin.introspect.dry_run import Outlook, supposed
+from sidecar.admin.introspect.dry_run import Forecaster, supposed
 from sidecar.admin.introspect.explain import explain
-from sidecar.admin.introspect.live import Board
+from sidecar.admin.introspect.live import LiveView
 from sidecar.cli.client import find_live
 from sidecar.cli.commands.usage import open_books
 from sidecar.cli.options import (
@@ -32,7 +32,7 @@ from sidecar.cli.render.explain import explained
 from sidecar.config.model import Snapshot
 from sidecar.humanize import UNKNOWN, ago, count, printable, when
 from sidecar.ledger.reports.export import as_json as to_json
-from sidecar.ledger.reports.trace import in_dollars, latest, tell, trail
+from sidecar.ledger.reports.trace import describe_call, in_dollars, latest, trace_of
 from sidecar.pricing import price_list
 from sidecar.pricing.prices import Prices
 from sidecar.proxy.in_flight import LiveCalls
@@ -63,7 +63,7 @@ def why_command(call_id: str | None, as_json: bool, state: Path) -> None:
             calls = latest(books, LATEST)
             click.echo(to_json(calls)) if as_json else _list(calls)
             return
-        story = trail(books, call_id.strip())
+        story = trace_of(books, call_id.strip())
     if story is None:
         fail(
             f"{call_id!a} is not on the books: it may still be running, or be older than the calls "
@@ -109,7 +109,7 @@ def _in_and_out(call: dict[str, Any]) -> str:
 def _lines(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
     began = datetime.fromisoformat(story["started"]).timestamp()
     yield "call", f"{story['call_id']}, began {when(began, time.time())}"
-    yield from tell(story)
+    yield from describe_call(story)
 
 
 @click.command("explain")
@@ -161,7 +161,7 @@ def explain_by_file(name: str, asked: dict[str, str], config: Path, state: Path)
     return explain(call, opened.registry.dialects, usable, outlook)
 
 
-def _outlook(snapshot: Snapshot, state: Path) -> Outlook:
+def _outlook(snapshot: Snapshot, state: Path) -> Forecaster:
     """What can be seen without a process: the limits as they are written, and what is paused."""
     clock = time.monotonic
     prices = Prices(price_list.load(), time.time)
@@ -170,8 +170,8 @@ def _outlook(snapshot: Snapshot, state: Path) -> Outlook:
     scheduler = Scheduler(sources, prices, _forget, state)
     scheduler.limits.reconcile(snapshot)
     live = LiveCalls(clock, time.time)
-    board = Board(scheduler, live, RetryBudget(clock), time.time, known=False)
-    return Outlook(board, Affinity(clock))
+    board = LiveView(scheduler, live, RetryBudget(clock), time.time, known=False)
+    return Forecaster(board, Affinity(clock))
 
 
 def _forget(_: object) -> None:

@@ -18,7 +18,7 @@ from sidecar.cli.apply import confirm, note_difference
 from sidecar.cli.client import LiveError, find_live
 from sidecar.cli.options import (
     REFUSED,
-    Opened,
+    OpenedConfig,
     config_option,
     fail,
     need_file,
@@ -34,8 +34,8 @@ from sidecar.config.loader.json_schema import schema
 from sidecar.config.manager import digest_of, read_file, understand
 from sidecar.config.model import Allowance, Group, Key, Route, Snapshot
 from sidecar.config.patterns import Pattern, matches_any
-from sidecar.config.status import Standing, in_force
-from sidecar.errors import ConfigError, EditRefused, Place, Problem
+from sidecar.config.status import ConfigStatus, in_force
+from sidecar.errors import ConfigError, EditRefused, Problem, SourceLocation
 from sidecar.files import OTHERS, replace_file
 from sidecar.humanize import plural
 from sidecar.pricing import price_list
@@ -96,7 +96,7 @@ class _Process:
     credentials: Mapping[str, str] = field(default_factory=dict)
 
 
-def warnings_of(opened: Opened, process: _Process) -> list[str]:
+def warnings_of(opened: OpenedConfig, process: _Process) -> list[str]:
     """What is not wrong, and yet not as it should be."""
     warnings = [str(warning) for warning in opened.snapshot.warnings]
     plugins = [f"{opened.path}: warning: plugin {told}" for told in opened.registry.problems]
@@ -113,7 +113,7 @@ def _note_standing(process: _Process, text: bytes) -> None:
     config = status["config"]
     if config["error"]:
         stays = tuple(config["stays"])
-        note(in_force(Standing(config["digest"], config["accepted_at"], stays=stays)))
+        note(in_force(ConfigStatus(config["digest"], config["accepted_at"], stays=stays)))
     elif config["digest"] == digest_of(text):
         note(f"process {status['pid']} serves it")
 
@@ -251,7 +251,7 @@ class NamedModel(NamedTuple):
 
     asked: str | None
     served: str
-    place: Place
+    place: SourceLocation
 
 
 def unpriced_models(snapshot: Snapshot) -> list[Problem]:

@@ -21,7 +21,7 @@ from sidecar.api_keys import digest, looks_like_key, mint
 from sidecar.cli.apply import write
 from sidecar.cli.client import base_of
 from sidecar.cli.commands.serve import catch_signals
-from sidecar.cli.options import Opened, config_option, fail, note, open_config
+from sidecar.cli.options import OpenedConfig, config_option, fail, note, open_config
 from sidecar.config.editor import operations
 from sidecar.config.editor.operations import hash_of
 from sidecar.config.loader import load
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from sidecar.app import Running
 
 
-PROBE = 0.3
+PROBE_TIMEOUT_SECONDS = 0.3
 """Seconds that a local server has to answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FoundVendor:
     """A vendor that could be used, and why."""
 
     vendor: Vendor
@@ -70,7 +70,7 @@ def init_command(yes: bool, config: Path) -> None:
     found = [each for each in findings(registry, os.environ) if yes or _wanted(each)]
     if not found:
         note("nothing was found or taken; the group `demo` answers offline, with your own words")
-        found = [Finding(registry.vendors["echo"], "built in")]
+        found = [FoundVendor(registry.vendors["echo"], "built in")]
     keys = {each.vendor.name: mint() for each in found}
     text = compose(found, keys, datetime.now(UTC))
     snapshot = load(text.encode(), file=str(config), registry=registry)
@@ -84,16 +84,16 @@ def init_command(yes: bool, config: Path) -> None:
     note("what other agents need: sidecar env --help")
 
 
-def findings(registry: Registry, environ: Mapping[str, str]) -> list[Finding]:
+def findings(registry: Registry, environ: Mapping[str, str]) -> list[FoundVendor]:
     """Every vendor whose credential is in the environment or whose server answers here."""
     found = []
     for vendor in registry.vendors.values():
         variables = [name for name in (vendor.credential, *vendor.also) if name]
         present = next((name for name in variables if _is_credential(environ.get(name))), None)
         if present is not None and vendor.base_url is not None:
-            found.append(Finding(vendor, f"${present}"))
+            found.append(FoundVendor(vendor, f"${present}"))
         elif not variables and vendor.base_url is not None and answers(vendor.base_url):
-            found.append(Finding(vendor, vendor.base_url))
+            found.append(FoundVendor(vendor, vendor.base_url))
     return found
 
 
@@ -107,7 +107,9 @@ def answers(base_url: str) -> bool:
     address = urlsplit(base_url)
     if not address.hostname or not is_loopback(address.hostname):
         return False
-    connection = http.client.HTTPConnection(address.hostname, address.port or 80, timeout=PROBE)
+    connection = http.client.HTTPConnection(
+        address.hostname, address.port or 80, timeout=PROBE_TIMEOUT_SECONDS
+    )
     try:
         connection.request("GET", f"{address.path}/models")
         answer = connection.getresponse()
@@ -118,12 +120,12 @@ def answers(base_url: str) -> bool:
         connection.close()
 
 
-def _wanted(found: Finding) -> bool:
+def _wanted(found: FoundVendor) -> bool:
     question = f"{found.vendor.title} ({found.where}): make a group and a key for it?"
     return click.confirm(question, default=True, err=True)
 
 
-def compose(found: list[Finding], keys: Mapping[str, str], now: datetime) -> str:
+def compose(found: list[FoundVendor], keys: Mapping[str, str], now: datetime) -> str:
     """The file's text."""
     lines = ["# Who may use what. A save is in force at once, if it is right.", "", "groups:"]
     lines += [
@@ -206,7 +208,7 @@ def _key(config: Path, directory: Path, name: str, vendor: Vendor) -> str:
     return key
 
 
-def _with_group(opened: Opened, vendor: Vendor) -> tuple[bytes, str]:
+def _with_group(opened: OpenedConfig, vendor: Vendor) -> tuple[bytes, str]:
     """The file's first group of that vendor, which is made if there is none."""
     for group in opened.snapshot.groups.values():
         if group.vendor.name == vendor.name:

@@ -24,9 +24,9 @@ from sidecar.scheduling.pauses import (
     ANY,
     COMMANDS,
     EVERYTHING,
-    Holds,
+    Pauses,
     find,
-    find_held,
+    find_paused,
     hashes_of,
     touches,
 )
@@ -99,19 +99,19 @@ def _pause_for_next(kind: str, name: str, config: Path, state: Path) -> View:
     snapshot = open_config(config).snapshot
     held = find(snapshot, kind, name)
     with lock(state):
-        holds = Holds(state, time.time)
+        holds = Pauses(state, time.time)
         news = holds.pause(held, hashes_of(held, snapshot), COMMANDS)
-    return held_view(held) | {"news": news, "running": 0, "waiting": 0, "kept": holds.kept}
+    return held_view(held) | {"news": news, "running": 0, "waiting": 0, "kept": holds.pauses}
 
 
 def _resume_for_next(kind: str, name: str, config: Path, state: Path) -> View:
     snapshot = open_config(config).snapshot
     with lock(state):
-        holds = Holds(state, time.time)
-        held = find_held(list(holds), snapshot, kind, name)
+        holds = Pauses(state, time.time)
+        held = find_paused(list(holds), snapshot, kind, name)
         news = holds.resume(held)
-    still = [held_view(each.held) for each in holds if touches(each.held, held, snapshot)]
-    done = {"news": news, "still": still, "running": 0, "waiting": 0, "kept": holds.kept}
+    still = [held_view(each.target) for each in holds if touches(each.target, held, snapshot)]
+    done = {"news": news, "still": still, "running": 0, "waiting": 0, "kept": holds.pauses}
     return held_view(held) | done
 
 

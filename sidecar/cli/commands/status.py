@@ -25,7 +25,7 @@ from sidecar.humanize import when
 
 NOT_RUNNING = 3
 """Exit status of `sidecar status`: no process runs."""
-PATIENCE = 30.0
+STATUS_TIMEOUT_SECONDS = 30.0
 """Seconds to wait for the providers' own lists of models."""
 
 
@@ -102,7 +102,7 @@ def models_command(name: str | None, as_json: bool, config: Path, state: Path) -
         rows = _by_file(config, name)
     else:
         query = {} if name is None else {"key": name}
-        rows = live.get("/api/models", timeout=PATIENCE, **query)["models"]
+        rows = live.get("/api/models", timeout=STATUS_TIMEOUT_SECONDS, **query)["models"]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
@@ -112,13 +112,13 @@ def models_command(name: str | None, as_json: bool, config: Path, state: Path) -
 
 
 def _by_file(config: Path, name: str | None) -> list[dict[str, Any]]:
-    from sidecar.routing.candidates import offered
+    from sidecar.routing.candidates import offered_models
 
     snapshot = open_config(config).snapshot
     keys = list(snapshot.keys.values()) if name is None else [the_key(snapshot, name)]
     found: dict[str, list[str]] = {}
     for key in keys:
-        for pattern in offered(key):
+        for pattern in offered_models(key):
             found.setdefault(pattern, []).append(key.name)
     note("no process runs: these are the patterns in the file")
     return [{"id": pattern, "keys": who} for pattern, who in found.items()]

@@ -21,9 +21,9 @@ from sidecar.cli.options import state_option
 from sidecar.cli.params import KEY
 from sidecar.files import socket_of
 
-PATIENCE = 0.1
+STATUSLINE_TIMEOUT_SECONDS = 0.1
 """Seconds for what an agent says on standard input, and again for an answer of the process."""
-LONGEST = 1 << 20
+MAX_INPUT_BYTES = 1 << 20
 
 
 @click.command("statusline")
@@ -52,10 +52,10 @@ def _used(state: Path, key: str | None, session: str | None) -> list[str]:
     """Today's cost and cache share."""
     from sidecar.cli.render.tables import cost
     from sidecar.humanize import share
-    from sidecar.ledger.reader import NoBooks, open_to_read
+    from sidecar.ledger.reader import NoLedger, open_to_read
     from sidecar.ledger.reports.activity import today
     from sidecar.ledger.reports.sums import total
-    from sidecar.ledger.reports.usage import Days, Dimension, Question, usage
+    from sidecar.ledger.reports.usage import Days, Dimension, UsageQuery, usage
 
     told = {} if key or session else _told()
     session = session or told.get("session_id")
@@ -64,8 +64,8 @@ def _used(state: Path, key: str | None, session: str | None) -> list[str]:
             day = today(books, time.time())
             where = [(Dimension.KEY, key), (Dimension.SESSION, session)]
             matches = {each: [name] for each, name in where if name}
-            lines = usage(books, Question((), Days(day, day), matches))
-    except NoBooks:
+            lines = usage(books, UsageQuery((), Days(day, day), matches))
+    except NoLedger:
         return []
     if not lines:
         return []
@@ -79,7 +79,7 @@ def _waiting(state: Path) -> str:
     """How many calls wait now, if a process runs and some do."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(PATIENCE)
+            connection.settimeout(STATUSLINE_TIMEOUT_SECONDS)
             connection.connect(str(socket_of(state) or state))
             connection.sendall(b"GET /api/status HTTP/1.0\r\nHost: localhost\r\n\r\n")
             answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
@@ -94,8 +94,8 @@ def _told() -> dict[str, Any]:
     nothing that can be understood within a moment."""
     if sys.stdin is None or sys.stdin.isatty():
         return {}
-    data, deadline = b"", time.monotonic() + PATIENCE
-    while len(data) < LONGEST and (left := deadline - time.monotonic()) > 0:
+    data, deadline = b"", time.monotonic() + STATUSLINE_TIMEOUT_SECONDS
+    while len(data) < MAX_INPUT_BYTES and (left := deadline - time.monotonic()) > 0:
         if not select.select([sys.stdin], [], [], left)[0]:
             break
         piece = os.read(sys.stdin.fileno(), 1 << 16)

@@ -22,11 +22,11 @@ from sidecar.cli.client import Live, LiveError, find_live
 from sidecar.cli.options import fail, json_option, state_option
 from sidecar.cli.render.top import Size, frame
 
-EACH = 1.0
+REDRAW_SECONDS = 1.0
 """Seconds between two frames."""
-PATIENCE = 3.0
+TOP_TIMEOUT_SECONDS = 3.0
 """Seconds for an answer of the process, after which it is said to have stopped."""
-NARROWEST = 40
+MIN_COLUMNS = 40
 _STOPPED = "the process stopped or hangs; this is its last frame"
 
 
@@ -36,7 +36,7 @@ def draw(live: Live, view: dict[str, Any], *, once: bool) -> None:
     if not console.is_terminal:
         console.width = 10_000  # a pipe wants everything
     if once or not console.is_terminal:
-        console.print(frame(view, Size(max(console.width, NARROWEST))))
+        console.print(frame(view, Size(max(console.width, MIN_COLUMNS))))
     else:
         _watch(live, view, console)
 
@@ -55,10 +55,10 @@ def _watch(live: Live, view: dict[str, Any], console: Console) -> None:
             while True:
                 size = Size(console.width, console.height)
                 screen.update(frame(view, size, stopped=stopped), refresh=True)
-                if ends(EACH):
+                if ends(REDRAW_SECONDS):
                     return
                 try:
-                    view, stopped = live.get("/api/live", timeout=PATIENCE), ""
+                    view, stopped = live.get("/api/live", timeout=TOP_TIMEOUT_SECONDS), ""
                 except LiveError:
                     since = time.strftime("%H:%M:%S")
                     stopped = stopped or f"no answer since {since}: {_STOPPED}"

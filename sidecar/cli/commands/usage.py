@@ -26,7 +26,7 @@ from sidecar.cli.options import (
     the_group,
 )
 from sidecar.cli.params import GROUP, KEY
-from sidecar.config.schema.parsers import Misread, days, duration, moment
+from sidecar.config.schema.parsers import InvalidValue, days, duration, moment
 from sidecar.humanize import when
 from sidecar.ledger.model import day_of
 from sidecar.ledger.reader import open_to_read
@@ -35,9 +35,9 @@ from sidecar.ledger.reports.export import as_csv, as_json, columns, row
 from sidecar.ledger.reports.usage import (
     Days,
     Dimension,
-    Line,
     Moments,
-    Question,
+    UsageQuery,
+    UsageRow,
     kept_since,
     usage,
     usage_by_day,
@@ -112,7 +112,7 @@ def usage_command(
     matches = {Dimension(name): names for name, names in where.items() if names}
     with open_books(state) as books:
         span = window(since, until, zone(books), time.time())
-        question = Question(by, span, matches)
+        question = UsageQuery(by, span, matches)
         lines = usage(books, question)
         _tell_reach(books, question)
         if as_json or as_sheet:
@@ -120,10 +120,10 @@ def usage_command(
             return
         days = [] if Dimension.DAY in by else _days(span, today(books, time.time()))
         apart = usage_by_day(books, question) if days else {}
-    from sidecar.cli.render.tables import Answer, show
+    from sidecar.cli.render.tables import UsageReport, show
 
     named = None if as_if is None or multiplier is None else (as_if, multiplier)
-    show(Answer(by, lines, apart, days, named))
+    show(UsageReport(by, lines, apart, days, named))
 
 
 def _days(span: Days | Moments, today: date) -> list[date]:
@@ -135,14 +135,14 @@ def _days(span: Days | Moments, today: date) -> list[date]:
 
 
 def _print(
-    by: Sequence[Dimension], lines: Sequence[Line], as_if: Decimal | None, *, as_sheet: bool
+    by: Sequence[Dimension], lines: Sequence[UsageRow], as_if: Decimal | None, *, as_sheet: bool
 ) -> None:
     rows = [row(by, line, as_if) for line in lines]
     text = as_csv(rows, columns(by, as_if=as_if is not None)) if as_sheet else as_json(rows)
     click.echo(text.rstrip("\n"))
 
 
-def _tell_reach(books: sqlite3.Connection, question: Question) -> None:
+def _tell_reach(books: sqlite3.Connection, question: UsageQuery) -> None:
     """Calls are kept for so long only: say so where that cuts the answer short."""
     oldest = kept_since(books, question)
     if oldest is None:
@@ -164,7 +164,7 @@ def _start(span: Days, books: sqlite3.Connection) -> float:
 def open_books(state: Path) -> Iterator[sqlite3.Connection]:
     """The books under `state`; if a process writes them, it is asked to write what waits first.
 
-    Raises `NoBooks` when there is nothing to read.
+    Raises `NoLedger` when there is nothing to read.
     """
     try:
         live = find_live(state)
@@ -205,7 +205,7 @@ def _since(text: str, zone: tzinfo | None, now: float) -> date | float:
         if text.endswith(("d", "w")):
             return day_of(now, zone) - timedelta(days=days(text) - 1)
         return now - duration("" if text.isdecimal() else text)
-    except (Misread, OverflowError):
+    except (InvalidValue, OverflowError):
         fail("--since is a time such as 7d or 6h, or a date such as 2026-12-31")
 
 
@@ -214,7 +214,7 @@ def _moment(option: str, text: str, zone: tzinfo | None) -> date | float:
         if len(text) == _DATE:
             return date.fromisoformat(text)
         return moment(text, zone).timestamp()
-    except (Misread, ValueError):
+    except (InvalidValue, ValueError):
         fail(f"{option} is a date such as 2026-12-31, or a time such as 2026-12-31T18:00")
 
 

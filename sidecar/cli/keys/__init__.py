@@ -37,10 +37,10 @@ from sidecar.cli.options import (
 from sidecar.cli.params import GROUP, KEY, name_argument, until
 from sidecar.config.editor import operations
 from sidecar.config.model import Snapshot
-from sidecar.config.yaml.nodes import compose_once, paused
+from sidecar.config.yaml.nodes import compose_once, gc_paused
 from sidecar.config.yaml.writer import Value
 from sidecar.humanize import NEVER_USED
-from sidecar.scheduling.pauses import in_words
+from sidecar.scheduling.pauses import describe_target
 
 URGENCIES = click.Choice(["interactive", "normal", "background"])
 
@@ -55,7 +55,7 @@ def keys_command(context: click.Context) -> None:
 
     Exit status: 0 done; 1 written but not taken over; 2 refused, nothing was changed.
     """
-    for each in (paused(), compose_once()):  # a command reads a file or two, and is over
+    for each in (gc_paused(), compose_once()):  # a command reads a file or two, and is over
         context.with_resource(each)
 
 
@@ -137,17 +137,17 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
         click.echo(json.dumps(fields))
         return
     from sidecar.admin.introspect.explain import limits_of
-    from sidecar.routing.candidates import offered
+    from sidecar.routing.candidates import offered_models
 
     older = [humanize.utc(each.until) for each in key.hashes if each.until]
     limits = limits_of(key.allowance) + limits_of(key.group.allowance)
     fields |= {
         "enabled": "yes" if key.enabled else "no",
-        "paused": ", ".join(in_words(each) for each in pausing(key, holds)) or "no",
+        "gc_paused": ", ".join(describe_target(each) for each in pausing(key, holds)) or "no",
         "old text ends": older[0] if older else None,
         "description": key.description or None,
         "urgency": key.urgency.name.lower(),
-        "may use": ", ".join(offered(key)) or "nothing",
+        "may use": ", ".join(offered_models(key)) or "nothing",
         "providers": ", ".join(route.provider.name for route in key.routes if route.enabled),
         "limits": ", ".join(limits) or "none",
         "last program": times.program or None,

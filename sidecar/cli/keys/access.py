@@ -27,7 +27,7 @@ from sidecar.cli.client import LiveError, find_live
 from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.options import (
     REFUSED,
-    Opened,
+    OpenedConfig,
     config_option,
     fail,
     json_option,
@@ -59,7 +59,7 @@ def ask(key: Key, state: Path, what: str, *, yes: bool) -> None:
         raise SystemExit(REFUSED)
 
 
-def switch(opened: Opened, name: str, state: Path, *, enabled: bool) -> Key:
+def switch(opened: OpenedConfig, name: str, state: Path, *, enabled: bool) -> Key:
     """Enable or disable a key, in the file and in the process; the key as it is then."""
     change = edited(
         lambda: operations.switch_key(opened.text, opened.snapshot, name, enabled=enabled)

@@ -17,20 +17,20 @@ from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.options import config_option, fail, json_option, note, open_config, state_option
 from sidecar.cli.render.tables import cost
 from sidecar.config.model import Key, status_of
-from sidecar.config.schema.parsers import Misread, duration
+from sidecar.config.schema.parsers import InvalidValue, duration
 from sidecar.humanize import NEVER_USED, ago, as_dollars, count, curve
 from sidecar.ledger.anomalies import Spike, find_spikes
-from sidecar.ledger.reader import NoBooks
+from sidecar.ledger.reader import NoLedger
 from sidecar.ledger.reports.activity import Program, Recent, programs, recent, today
 from sidecar.ledger.reports.export import as_json as to_json
 from sidecar.ledger.reports.export import figures
 from sidecar.ledger.reports.sums import Sums
 from sidecar.records import KeyTimes
-from sidecar.scheduling.pauses import EVERYTHING, Held, read_holds
+from sidecar.scheduling.pauses import EVERYTHING, PauseTarget, read_pauses
 
 
 @dataclass(frozen=True, slots=True)
-class Lately:
+class RecentActivity:
     """What the books say of keys; `known` is false where there are no books to read."""
 
     known: bool = False
@@ -43,17 +43,17 @@ class Lately:
         return [each for each in self.programs.get(key, ()) if each.new]
 
 
-def _lately(state: Path, now: float) -> Lately:
+def _lately(state: Path, now: float) -> RecentActivity:
     try:
         with open_books(state) as books:
             day = today(books, now)
-            return Lately(
+            return RecentActivity(
                 True, recent(books, day), programs(books, now), find_spikes(books, day)
             )  # fmt: skip
-    except NoBooks as reason:
+    except NoLedger as reason:
         if (state / "sidecar.db").exists():
             note(str(reason))
-        return Lately()
+        return RecentActivity()
 
 
 @click.command("list")
@@ -92,7 +92,7 @@ def list_keys(as_json: bool, config: Path, state: Path) -> None:
         click.echo(line)
 
 
-def _fields(key: str, lately: Lately) -> dict[str, Any]:
+def _fields(key: str, lately: RecentActivity) -> dict[str, Any]:
     """What `--json` adds to a key."""
     found = lately.recent.get(key)
     spike = lately.spikes.get(key)
@@ -111,7 +111,7 @@ def _fields(key: str, lately: Lately) -> dict[str, Any]:
 
 
 def _cells(
-    key: Key, times: KeyTimes, lately: Lately, now: float, holds: Sequence[Held]
+    key: Key, times: KeyTimes, lately: RecentActivity, now: float, holds: Sequence[PauseTarget]
 ) -> list[str]:
     found = lately.recent.get(key.name)
     used = ["", "", ""]
@@ -127,7 +127,7 @@ def _cells(
     ]  # fmt: skip
 
 
-def _notices(keys: Sequence[Key], lately: Lately, now: float) -> list[str]:
+def _notices(keys: Sequence[Key], lately: RecentActivity, now: float) -> list[str]:
     found = []
     for key in keys:
         found += [
@@ -159,7 +159,7 @@ def stale(unused: str, as_json: bool, config: Path, state: Path) -> None:
     try:
         length = timedelta(seconds=duration("" if unused.isdecimal() else unused))
         before = (datetime.now(UTC) - length).timestamp()
-    except (Misread, OverflowError):
+    except (InvalidValue, OverflowError):
         fail("--unused is a time such as 90s, 2h or 30d")
     snapshot = open_config(config).snapshot
     times = times_of(state)
@@ -195,7 +195,7 @@ def _show_stale(found: Sequence[tuple[Key, KeyTimes]]) -> None:
     )  # fmt: skip
 
 
-def holds_of(state: Path) -> list[Held]:
+def holds_of(state: Path) -> list[PauseTarget]:
     """What is paused: by the process if one runs, else as it is kept for the next."""
     try:
         live = find_live(state)
@@ -203,21 +203,21 @@ def holds_of(state: Path) -> list[Held]:
     except LiveError:
         rows = None
     if rows is None:
-        return [each.held for each in read_holds(state)]
+        return [each.target for each in read_pauses(state)]
     return [(each["kind"], each["name"]) for each in rows]
 
 
-def pausing(key: Key, holds: Sequence[Held]) -> list[Held]:
+def pausing(key: Key, holds: Sequence[PauseTarget]) -> list[PauseTarget]:
     """What keeps all of a key's calls waiting: a hold on it, on its group, or on everything."""
     mine = {EVERYTHING, ("key", key.name), ("group", key.group.name)}
     return [each for each in holds if each in mine]
 
 
-def paused_field(key: Key, holds: Sequence[Held]) -> dict[str, Any]:
+def paused_field(key: Key, holds: Sequence[PauseTarget]) -> dict[str, Any]:
     """What `--json` says of it."""
     return {"paused": bool(pausing(key, holds))}
 
 
-def with_pause(status: str, key: Key, holds: Sequence[Held]) -> str:
+def with_pause(status: str, key: Key, holds: Sequence[PauseTarget]) -> str:
     """Whether a key can be used, and whether its calls are parked."""
     return f"{status}, paused" if pausing(key, holds) else status

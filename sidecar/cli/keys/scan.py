@@ -22,7 +22,7 @@ from sidecar.config.manager import read_file, understand
 from sidecar.config.model import Key, KeyHash
 from sidecar.errors import ConfigError
 
-PIECE = 4 << 20
+READ_CHUNK_BYTES = 4 << 20
 """Bytes that are held at a time: agents' own logs can be very large."""
 _COMMIT = b"\x01commit "
 _LOG = (
@@ -33,7 +33,7 @@ _LOG = (
 """Everything that was ever added; a repository's own settings run no program of theirs."""
 _QUIET = {"LC_ALL": "C", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
 
-Place = tuple[str, str]
+Finding = tuple[str, str]
 """Where, and the text found there."""
 
 
@@ -79,7 +79,7 @@ def name_of(known: Mapping[bytes, tuple[Key, KeyHash]], key: str) -> str:
     return f'key "{whose.name}"' + (" (its text before the rotation)" if which.until else "")
 
 
-def places(paths: tuple[Path, ...]) -> Iterator[Place]:
+def places(paths: tuple[Path, ...]) -> Iterator[Finding]:
     """Everything below the paths, and in the history of what lies there."""
     for path in paths:
         if path.is_dir():
@@ -90,7 +90,7 @@ def places(paths: tuple[Path, ...]) -> Iterator[Place]:
             yield from _in_file(path)
 
 
-def _in_tree(root: Path) -> Iterator[Place]:
+def _in_tree(root: Path) -> Iterator[Finding]:
     for folder, folders, files in os.walk(root, onerror=_passed_over):
         if Path(folder) != root and _is_repository(folders, files):
             yield from _in_history(Path(folder))
@@ -109,7 +109,7 @@ def _passed_over(error: OSError) -> None:
     note(f"{click.format_filename(error.filename)}: {error.strerror}, passed over")
 
 
-def _in_file(path: Path) -> Iterator[Place]:
+def _in_file(path: Path) -> Iterator[Finding]:
     try:
         if path.is_file():
             with path.open("rb") as file:
@@ -118,9 +118,9 @@ def _in_file(path: Path) -> Iterator[Place]:
         _passed_over(error)
 
 
-def _in_pieces(name: str, file: IO[bytes]) -> Iterator[Place]:
+def _in_pieces(name: str, file: IO[bytes]) -> Iterator[Finding]:
     line, rest = 1, b""
-    while piece := file.read(PIECE):
+    while piece := file.read(READ_CHUNK_BYTES):
         text, at = rest + piece, 0
         for key in find_keys(text):
             at = text.index(key.encode(), at) + 1
@@ -129,7 +129,7 @@ def _in_pieces(name: str, file: IO[bytes]) -> Iterator[Place]:
         line += text.count(10) - rest.count(10)
 
 
-def _in_history(folder: Path, only: tuple[str, ...] = ()) -> Iterator[Place]:
+def _in_history(folder: Path, only: tuple[str, ...] = ()) -> Iterator[Finding]:
     """What any commit ever added below `folder`, also one that no branch holds any more."""
     name, git = click.format_filename(folder), shutil.which("git")
     if git is None:
@@ -151,7 +151,7 @@ def _in_history(folder: Path, only: tuple[str, ...] = ()) -> Iterator[Place]:
         note(f"{name}: its history was not searched: {why}")
 
 
-def _added(folder: str, log: IO[bytes]) -> Iterator[Place]:
+def _added(folder: str, log: IO[bytes]) -> Iterator[Finding]:
     commit = file = ""
     for line in _bounded_lines(log):
         if line.startswith(_COMMIT):
@@ -165,7 +165,7 @@ def _added(folder: str, log: IO[bytes]) -> Iterator[Place]:
 def _bounded_lines(log: IO[bytes]) -> Iterator[bytes]:
     """Lines; a very long one in pieces that overlap and begin as it began."""
     start = b""
-    while piece := log.readline(PIECE):
+    while piece := log.readline(READ_CHUNK_BYTES):
         line = start + piece
         yield line
         start = b"" if line.endswith(b"\n") else line[:1] + line[-(LENGTH - 1) :]

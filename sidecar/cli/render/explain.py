@@ -24,10 +24,12 @@ def explained(found: View) -> Iterator[str]:
     for number, each in enumerate(found["candidates"], 1):
         yield ""
         yield _candidate(number, each, found["model"])
-        is_budgeted = any(gate["unit"] == "usd" for gate in each.get("gates", ()))
+        is_budgeted = any(limiter["unit"] == "usd" for limiter in each.get("gates", ()))
         if is_budgeted and "price" in each and each["price"] is None:
             yield f"{INDENT}{NO_PRICE}"
-        own = [gate for gate in each.get("gates", ()) if _name(gate) not in map(_name, shared)]
+        own = [
+            limiter for limiter in each.get("gates", ()) if _name(limiter) not in map(_name, shared)
+        ]
         yield from _gates(own)
     if found["skipped"]:
         yield from ("", "left out")
@@ -62,13 +64,13 @@ def _shared(candidates: Sequence[View]) -> list[View]:
     if len(candidates) < 2:
         return []
     first, *others = [each.get("gates", []) for each in candidates]
-    names = [set(map(_name, gates)) for gates in others]
-    return [gate for gate in first if all(_name(gate) in each for each in names)]
+    names = [set(map(_name, limiters)) for limiters in others]
+    return [limiter for limiter in first if all(_name(limiter) in each for each in names)]
 
 
-def _name(gate: View) -> tuple[object, ...]:
+def _name(limiter: View) -> tuple[object, ...]:
     """What tells gates apart; their figures may be a moment older on one way than on another."""
-    return tuple(gate.get(field) for field in ("what", "scope", "kind", "models", "name"))
+    return tuple(limiter.get(field) for field in ("what", "scope", "kind", "models", "name"))
 
 
 def _candidate(number: int, one: View, model: str) -> str:
@@ -96,8 +98,8 @@ def _standing(one: View) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _gates(gates: Sequence[View]) -> Iterator[str]:
-    rows = [_row(gate) for gate in gates if gate["what"] in {"limit", "quota"}]
+def _gates(limiters: Sequence[View]) -> Iterator[str]:
+    rows = [_row(limiter) for limiter in limiters if limiter["what"] in {"limit", "quota"}]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
@@ -106,28 +108,28 @@ def _gates(gates: Sequence[View]) -> Iterator[str]:
             if width
         ]
         yield (INDENT + "  ".join(cells)).rstrip()
-    yield from (INDENT + line for line in map(_sentence, gates) if line)
+    yield from (INDENT + line for line in map(_sentence, limiters) if line)
 
 
-def _row(gate: View) -> list[str]:
-    unit, reset, known = gate["unit"], gate["reset"], gate["used"] is not None
+def _row(limiter: View) -> list[str]:
+    unit, reset, known = limiter["unit"], limiter["reset"], limiter["used"] is not None
     return [
-        gate["scope"],
-        f"{humanize.amount(gate['used'], unit)} of" if known else "",
-        humanize.limit(gate),
-        f"{humanize.amount(gate['left'], unit)} left" if known else "",
+        limiter["scope"],
+        f"{humanize.amount(limiter['used'], unit)} of" if known else "",
+        humanize.limit(limiter),
+        f"{humanize.amount(limiter['left'], unit)} left" if known else "",
         f"free in {humanize.span(reset)}" if reset else "",
-        gate["line"] if gate["what"] == "limit" else "as its vendor says",
-        humanize.notes(gate),
+        limiter["line"] if limiter["what"] == "limit" else "as its vendor says",
+        humanize.notes(limiter),
     ]
 
 
-def _sentence(gate: View) -> str:
-    match gate["what"]:
+def _sentence(limiter: View) -> str:
+    match limiter["what"]:
         case "cooldown":
-            return humanize.cooling(gate)
+            return humanize.cooling(limiter)
         case "network":
-            return humanize.network(gate)
+            return humanize.network(limiter)
         case "hold":
-            return f"paused: {humanize.paused(gate, time.time())}"
+            return f"paused: {humanize.paused(limiter, time.time())}"
     return ""

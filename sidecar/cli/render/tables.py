@@ -14,19 +14,19 @@ from rich.text import Text
 
 from sidecar.humanize import AT_LEAST, count, curve, money, printable, share
 from sidecar.ledger.reports.sums import Sums, total
-from sidecar.ledger.reports.usage import Dimension, Line
+from sidecar.ledger.reports.usage import Dimension, UsageRow
 
 ByDay = Mapping[date, Sums]
 """The same calls, taken apart by day."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class UsageReport:
     """What is shown. `apart` has the days of each line, `days` are those that a curve shows, and
     `as_if` is another group and its multiplier."""
 
     by: Sequence[Dimension]
-    lines: Sequence[Line]
+    lines: Sequence[UsageRow]
     apart: Mapping[tuple[str, ...], ByDay] = field(default_factory=dict)
     days: Sequence[date] = ()
     as_if: tuple[str, Decimal] | None = None
@@ -39,7 +39,7 @@ class _Column:
     right: bool = True
 
 
-def show(answer: Answer) -> None:
+def show(answer: UsageReport) -> None:
     """Print it."""
     if not answer.lines:
         click.echo("no calls")
@@ -63,7 +63,7 @@ def show(answer: Answer) -> None:
     _explain(whole)
 
 
-def _columns(answer: Answer, whole: Sums) -> list[_Column]:
+def _columns(answer: UsageReport, whole: Sums) -> list[_Column]:
     measure, of = _measure(whole)
     found = [
         _Column("calls", lambda sums, _: count(sums.calls)),
@@ -115,7 +115,7 @@ def _cells(columns: Sequence[_Column], sums: Sums, by_day: ByDay) -> list[str]:
     return [column.text(sums, by_day) for column in columns]
 
 
-def _days_of(answer: Answer, line: Line) -> ByDay:
+def _days_of(answer: UsageReport, line: UsageRow) -> ByDay:
     return answer.apart.get(line.names, {})
 
 

@@ -15,7 +15,7 @@ from sidecar import humanize
 from sidecar.humanize import has_blocks, printable
 
 View = dict[str, Any]
-Row = Sequence[str | Text]
+ScreenRow = Sequence[str | Text]
 
 BAR = 12
 """Characters of a bar."""
@@ -47,7 +47,7 @@ class Section:
     those that are cut where there is no room for all."""
 
     columns: tuple[str, ...]
-    rows: Sequence[Row]
+    rows: Sequence[ScreenRow]
     right: frozenset[int]
     yielding: frozenset[int]
 
@@ -148,7 +148,7 @@ def _account(account: View) -> str:
     return f"{account['provider']} {account['family'] or ''}".rstrip()
 
 
-def _running(call: View, wide: bool) -> Row:
+def _running(call: View, wide: bool) -> ScreenRow:
     urgency = call["urgency"] or ""
     return (
         f"{_MARKS[call['state']][not has_blocks()]} {_id(call, wide)}",
@@ -170,7 +170,7 @@ def _tokens(call: View) -> str:
     return f"{humanize.short(read)}+{humanize.short(made)}"
 
 
-def _waiting(call: View, wide: bool) -> Row:
+def _waiting(call: View, wide: bool) -> ScreenRow:
     first = call["behind"][0]
     place = "" if first["before"] is None else f"{first['before'] + 1}/{first['waiting']}"
     opens = first["opens"]
@@ -186,29 +186,34 @@ def _waiting(call: View, wide: bool) -> Row:
     )
 
 
-def _behind(gate: View) -> str:
-    kind = gate["kind"].replace("_", " ")
-    vendors = gate["kind"] == "cooldown" or gate["kind"].startswith("quota")
-    return f"{gate['provider'] if vendors else gate['scope']}, {kind}"
+def _behind(limiter: View) -> str:
+    kind = limiter["kind"].replace("_", " ")
+    vendors = limiter["kind"] == "cooldown" or limiter["kind"].startswith("quota")
+    return f"{limiter['provider'] if vendors else limiter['scope']}, {kind}"
 
 
-def _limit(gate: View, scope: str, place: str) -> Row:
-    unit = gate["unit"]
-    used = f"{humanize.short(gate['used'], unit)} of {humanize.short(gate['limit'], unit)}"
-    models = f" {gate['models']}" if gate.get("models") else ""
+def _limit(limiter: View, scope: str, place: str) -> ScreenRow:
+    unit = limiter["unit"]
+    used = f"{humanize.short(limiter['used'], unit)} of {humanize.short(limiter['limit'], unit)}"
+    models = f" {limiter['models']}" if limiter.get("models") else ""
     return (
         scope,
-        gate["kind"].replace("_", " ") + models,
-        bar(_fill(gate)),
+        limiter["kind"].replace("_", " ") + models,
+        bar(_fill(limiter)),
         used,
-        humanize.span(gate["reset"]) if gate["reset"] else "",
+        humanize.span(limiter["reset"]) if limiter["reset"] else "",
         place,
     )
 
 
-def _cooling(gate: View) -> Row:
-    seconds = humanize.span(gate["seconds"]) if gate["seconds"] else "one try"
-    return (_account(gate), seconds, gate["reason"] or gate["verdict"], gate["credential"] or "")
+def _cooling(limiter: View) -> ScreenRow:
+    seconds = humanize.span(limiter["seconds"]) if limiter["seconds"] else "one try"
+    return (
+        _account(limiter),
+        seconds,
+        limiter["reason"] or limiter["verdict"],
+        limiter["credential"] or "",
+    )
 
 
 def bar(part: float) -> Text:
@@ -219,15 +224,15 @@ def bar(part: float) -> Text:
     return Text(used * full, style).append(free * (BAR - full), "dim")
 
 
-def _fill(gate: View) -> float:
+def _fill(limiter: View) -> float:
     """How much of it is used; a limit of nothing is full."""
-    if gate["used"] is None:
+    if limiter["used"] is None:
         return 0.0
-    return float(gate["used"] / gate["limit"]) if gate["limit"] > 0 else 1.0
+    return float(limiter["used"] / limiter["limit"]) if limiter["limit"] > 0 else 1.0
 
 
-def _touched(gate: View) -> bool:
-    return bool(gate["used"] or gate["waiting"] or gate["limit"] <= 0)
+def _touched(limiter: View) -> bool:
+    return bool(limiter["used"] or limiter["waiting"] or limiter["limit"] <= 0)
 
 
 def _id(call: View, wide: bool) -> str:

@@ -7,13 +7,13 @@ who calls.
 """
 
 from sidecar.config.editor.draft import Draft, all_written, written
-from sidecar.config.editor.expected import Path
+from sidecar.config.editor.expected import FieldPath
 from sidecar.config.yaml.writer import Value
 from sidecar.files import replace_file
 
 __all__ = [
     "Draft",
-    "Path",
+    "FieldPath",
     "Value",
     "all_written",
     "replace_file",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sidecar.config.editor.document import Document, is_empty
-from sidecar.config.editor.expected import Path, checked, renamed, with_value, without
+from sidecar.config.editor.expected import FieldPath, checked, renamed, with_value, without
 from sidecar.config.editor.splices import with_field, with_name, without_field
-from sidecar.config.yaml.nodes import paused
+from sidecar.config.yaml.nodes import gc_paused
 from sidecar.config.yaml.writer import Value
 from sidecar.errors import EditRefused
 
@@ -15,7 +15,7 @@ from sidecar.errors import EditRefused
 class Draft:
     """Changes one text. An edit that raises `EditRefused` has changed nothing."""
 
-    @paused()
+    @gc_paused()
     def __init__(self, text: bytes) -> None:
         """Read the text. Raises `EditRefused` when it cannot be."""
         try:
@@ -31,33 +31,33 @@ class Draft:
         """As it is by now."""
         return self._document.text.encode()
 
-    def written(self, path: Path) -> Value | None:
+    def written(self, path: FieldPath) -> Value | None:
         """The value of the field at `path`, as `editing.written` has it."""
         return written_in(self._document, path)
 
-    @paused()
-    def set_value(self, path: Path, value: Value) -> None:
+    @gc_paused()
+    def set_value(self, path: FieldPath, value: Value) -> None:
         """Set the field at `path`; what is missing on the way is added at the end of the mapping it
         belongs to, in the style of its neighbours."""
         document = self._reach(path)
         wanted = with_value(document.tree, path, value)
         self._document = checked(with_field(document, path, value), wanted, path)
 
-    @paused()
-    def remove(self, path: Path) -> None:
+    @gc_paused()
+    def remove(self, path: FieldPath) -> None:
         """Take the field at `path` away. Refused when there is none."""
         document = self._reach(path)
         wanted = without(document.tree, path)
         self._document = checked(without_field(document, path), wanted, path)
 
-    @paused()
-    def rename(self, path: Path, new_name: str) -> None:
+    @gc_paused()
+    def rename(self, path: FieldPath, new_name: str) -> None:
         """Give the field at `path` another name, in its place. Refused when it is taken."""
         document = self._reach(path)
         new_text = with_name(document, path, new_name)
         self._document = checked(new_text, renamed(document.tree, path, new_name), path)
 
-    def _reach(self, path: Path) -> Document:
+    def _reach(self, path: FieldPath) -> Document:
         if not path:
             raise EditRefused("no field was named")
         return self._document
@@ -66,20 +66,20 @@ class Draft:
 _MERGE = "<<"
 
 
-def written(text: bytes, path: Path) -> Value | None:
+def written(text: bytes, path: FieldPath) -> Value | None:
     """The value of the field at `path`, every word in it as text and merged mappings filled in;
     None when it is not there or nothing is written behind its name. Raises `EditRefused`."""
     return all_written(text, path)[0]
 
 
-@paused()
-def all_written(text: bytes, *paths: Path) -> list[Value | None]:
+@gc_paused()
+def all_written(text: bytes, *paths: FieldPath) -> list[Value | None]:
     """The same for several fields, in one reading of the text."""
     document = Document(text.decode("utf-8", "replace").removeprefix("\ufeff"))
     return [written_in(document, path) for path in paths]
 
 
-def written_in(document: Document, path: Path) -> Value | None:
+def written_in(document: Document, path: FieldPath) -> Value | None:
     """The same of a text that was read."""
     node = document.root
     for name in path:

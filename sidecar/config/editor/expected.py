@@ -9,10 +9,10 @@ from sidecar.config.editor.document import Document, Tree
 from sidecar.config.yaml.writer import Value
 from sidecar.errors import EditRefused
 
-Path = tuple[str, ...]
+FieldPath = tuple[str, ...]
 
 
-def checked(new_text: str, wanted: Tree, path: Path) -> Document:
+def checked(new_text: str, wanted: Tree, path: FieldPath) -> Document:
     """The new text, read, if it means `wanted`; else the edit is refused."""
     with suppress(EditRefused):
         found = Document(new_text)
@@ -24,10 +24,10 @@ def checked(new_text: str, wanted: Tree, path: Path) -> Document:
     )
 
 
-def with_value(tree: Tree, path: Path, value: Value) -> Tree:
+def with_value(tree: Tree, path: FieldPath, value: Value) -> Tree:
     """The tree with the field at `path` set, added at the end where it is missing."""
     if not path:
-        return meaning(value)
+        return expected_value(value)
     name = ("text", path[0])
     pairs = _pairs(tree, path)
     if all(key != name for key, _ in pairs):
@@ -38,7 +38,7 @@ def with_value(tree: Tree, path: Path, value: Value) -> Tree:
     return ("map", *changed)
 
 
-def without(tree: Tree, path: Path) -> Tree:
+def without(tree: Tree, path: FieldPath) -> Tree:
     """The tree less the field at `path`."""
     name = ("text", path[0])
     if len(path) == 1:
@@ -46,7 +46,7 @@ def without(tree: Tree, path: Path) -> Tree:
     return _inside(tree, path, lambda inner: without(inner, path[1:]))
 
 
-def renamed(tree: Tree, path: Path, new_name: str) -> Tree:
+def renamed(tree: Tree, path: FieldPath, new_name: str) -> Tree:
     """The tree with another name for the field at `path`."""
     if len(path) == 1:
         names = {("text", path[0]): ("text", new_name)}
@@ -54,29 +54,29 @@ def renamed(tree: Tree, path: Path, new_name: str) -> Tree:
     return _inside(tree, path, lambda inner: renamed(inner, path[1:], new_name))
 
 
-def meaning(value: Value) -> Tree:
+def expected_value(value: Value) -> Tree:
     """What a value means when it is read back."""
     if isinstance(value, Mapping):
-        return ("map", *((("text", name), meaning(inner)) for name, inner in value.items()))
+        return ("map", *((("text", name), expected_value(inner)) for name, inner in value.items()))
     if isinstance(value, bool):
         return ("text", "true" if value else "false")
     if isinstance(value, str | int):
         return ("text", str(value))
-    return ("list", *map(meaning, value))
+    return ("list", *map(expected_value, value))
 
 
-def shown(path: Path) -> str:
+def shown(path: FieldPath) -> str:
     """`keys: batch: limits`, for messages."""
     return ": ".join(path) or "the file"
 
 
-def _inside(tree: Tree, path: Path, change: Callable[[Tree], Tree]) -> Tree:
+def _inside(tree: Tree, path: FieldPath, change: Callable[[Tree], Tree]) -> Tree:
     name = ("text", path[0])
     pairs = _pairs(tree, path)
     return ("map", *((key, change(inner) if key == name else inner) for key, inner in pairs))
 
 
-def _pairs(tree: Tree, path: Path) -> list[tuple[Tree, Tree]]:
+def _pairs(tree: Tree, path: FieldPath) -> list[tuple[Tree, Tree]]:
     if tree[0] != "map":
         raise EditRefused(f"{shown(path[:1])} can only stand in a mapping")
     return list(tree[1:])

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from sidecar.api_keys import digest
-from sidecar.config.editor import Draft, Path
+from sidecar.config.editor import Draft, FieldPath
 from sidecar.config.model import Snapshot
 from sidecar.config.yaml.writer import Value
 from sidecar.errors import EditRefused
@@ -38,7 +38,7 @@ def edit_key(text: bytes, name: str, fields: Mapping[str, Value | None]) -> byte
     return edit_fields(Draft(text), ("keys", name), fields)
 
 
-def edit_fields(draft: Draft, path: Path, fields: Mapping[str, Value | None]) -> bytes:
+def edit_fields(draft: Draft, path: FieldPath, fields: Mapping[str, Value | None]) -> bytes:
     """Set fields of what stands at `path`, or begin it; None takes one away."""
     for field, value in fields.items():
         place = (*path, field)
@@ -49,7 +49,7 @@ def edit_fields(draft: Draft, path: Path, fields: Mapping[str, Value | None]) ->
     return draft.text
 
 
-def add(text: bytes, path: Path, fields: Mapping[str, Value]) -> bytes:
+def add(text: bytes, path: FieldPath, fields: Mapping[str, Value]) -> bytes:
     """A new group or provider at `path`. Refused when there is one."""
     draft = Draft(text)
     if draft.written(path) is not None:
@@ -58,7 +58,7 @@ def add(text: bytes, path: Path, fields: Mapping[str, Value]) -> bytes:
     return draft.text
 
 
-def set_routes(text: bytes, path: Path, routes: Sequence[Value] | None) -> bytes:
+def set_routes(text: bytes, path: FieldPath, routes: Sequence[Value] | None) -> bytes:
     """The list of routes of the key or group at `path`; None takes a key's own list away, so that
     it follows its group again."""
     draft, place = Draft(text), (*path, "routes")
@@ -69,7 +69,7 @@ def set_routes(text: bytes, path: Path, routes: Sequence[Value] | None) -> bytes
     return draft.text
 
 
-def delete(text: bytes, path: Path) -> bytes:
+def delete(text: bytes, path: FieldPath) -> bytes:
     """What stands at `path` is gone."""
     draft = Draft(text)
     draft.remove(path)

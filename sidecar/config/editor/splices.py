@@ -19,14 +19,14 @@ from sidecar.config.editor.document import (
     items,
     start,
 )
-from sidecar.config.editor.expected import Path, shown
+from sidecar.config.editor.expected import FieldPath, shown
 from sidecar.config.yaml.writer import Value, block, entry, flow, scalar
 from sidecar.errors import EditRefused
 
 _STEP = 2
 
 
-def _locate(document: Document, path: Path) -> tuple[Node, Item]:
+def _locate(document: Document, path: FieldPath) -> tuple[Node, Item]:
     """The mapping that holds the field at `path`, and the field."""
     node = document.root
     for depth, name in enumerate(path, 1):
@@ -39,7 +39,7 @@ def _locate(document: Document, path: Path) -> tuple[Node, Item]:
     raise EditRefused("no field was named")
 
 
-def with_field(document: Document, path: Path, value: Value) -> str:
+def with_field(document: Document, path: FieldPath, value: Value) -> str:
     """The field at `path` set; what is missing on the way is added at the end of the mapping it
     belongs to, in the style of its neighbours."""
     parent, holder = document.root, None
@@ -54,7 +54,7 @@ def with_field(document: Document, path: Path, value: Value) -> str:
     raise EditRefused("no field was named")
 
 
-def with_name(document: Document, path: Path, new_name: str) -> str:
+def with_name(document: Document, path: FieldPath, new_name: str) -> str:
     """Another name for the field at `path`. Raises `EditRefused`, also when the name is taken."""
     parent, item = _locate(document, path)
     if document.find(parent, new_name) is not None:
@@ -170,7 +170,7 @@ def _replace_block(document: Document, item: Item, value: Value) -> str:
     return f"{text[:place]} {flow(value)}{kept}{text[last:]}"
 
 
-def without_field(document: Document, path: Path) -> str:
+def without_field(document: Document, path: FieldPath) -> str:
     """The field at `path` gone. Raises `EditRefused`, also when there is none."""
     parent, item = _locate(document, path)
     fields = list(items(parent))
@@ -215,7 +215,7 @@ def _splice(document: Document, first: int, last: int, new: str) -> str:
     return f"{document.text[:first]}{new}{document.text[last:]}"
 
 
-def _nested(path: Path, value: Value) -> Mapping[str, Value]:
+def _nested(path: FieldPath, value: Value) -> Mapping[str, Value]:
     for name in reversed(path[1:]):
         value = {name: value}
     return {path[0]: value}

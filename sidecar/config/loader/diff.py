@@ -10,7 +10,7 @@ from sidecar.config import patterns
 from sidecar.config.loader import dump
 from sidecar.config.model import Group, Key, Route, Snapshot
 from sidecar.config.patterns import Pattern
-from sidecar.config.yaml.nodes import paused
+from sidecar.config.yaml.nodes import gc_paused
 from sidecar.config.yaml.writer import Value, flow
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ _TOLD_APART = {"routes", "models", "hash", "previous", "enabled", "description"}
 """Fields that have words of their own, or that change nothing."""
 
 
-@paused()
+@gc_paused()
 def difference(old: Snapshot, new: Snapshot) -> list[str]:
     """One line for each effective difference; [] when both mean the same."""
     providers = _other(old.providers, new.providers)

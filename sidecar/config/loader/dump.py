@@ -16,7 +16,7 @@ from sidecar.config.model import (
     Provider,
     Route,
     SecretSource,
-    Server,
+    ServerConfig,
     Snapshot,
     Timeouts,
     Urgency,
@@ -117,7 +117,7 @@ def route(one: Route) -> Plain:
     return {one.provider.name: options | {"priority": one.priority, "weight": one.weight}}
 
 
-def server(one: Server) -> Plain:
+def server(one: ServerConfig) -> Plain:
     """The fields of the server section."""
     found: Plain = {
         "listen": [str(address) for address in one.listen],

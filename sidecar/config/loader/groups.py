@@ -14,11 +14,11 @@ from sidecar.config.loader.limits import allowance, limits
 from sidecar.config.loader.providers import Defaults, Providers
 from sidecar.config.model import Allowance, Group, Provider, Rename, Route, Urgency
 from sidecar.config.patterns import ALL, Pattern
-from sidecar.config.schema.routes import Entry
+from sidecar.config.schema.routes import RouteEntry
 from sidecar.config.schema.types import Named
 from sidecar.config.yaml.reader import Reader, Record
 from sidecar.config.yaml.redact import shown
-from sidecar.errors import Place
+from sidecar.errors import SourceLocation
 from sidecar.plugin_api.vendor import Vendor
 
 
@@ -27,10 +27,10 @@ class Tier:
     """A group, and what its keys take from it where they say nothing of their own."""
 
     group: Group
-    entries: tuple[Entry, ...]
+    entries: tuple[RouteEntry, ...]
     urgency: Urgency
     models: tuple[Pattern, ...] | None
-    models_place: Place
+    models_place: SourceLocation
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Router:
         vendor = self.providers.vendor(record.get("vendor"), record.at("vendor"))
         if vendor is None:
             return None
-        entries: tuple[Entry, ...] = record.get("routes", ())
+        entries: tuple[RouteEntry, ...] = record.get("routes", ())
         routes = self._group_routes(vendor, record, entries)
         group = Group(
             name=entry.name,
@@ -63,7 +63,7 @@ class Router:
         urgency = record.get("urgency", defaults.urgency)
         return Tier(group, entries, urgency, record.get("models"), record.at("models"))
 
-    def key_routes(self, tier: Tier, entries: Sequence[Entry]) -> tuple[Route, ...]:
+    def key_routes(self, tier: Tier, entries: Sequence[RouteEntry]) -> tuple[Route, ...]:
         """A key's own routes: what an entry does not say, the group's for that provider says."""
         seen: Counter[str] = Counter()
         merged = []
@@ -78,7 +78,7 @@ class Router:
         return self._routes(tier.group.vendor, tier.group.place, merged)
 
     def _group_routes(
-        self, vendor: Vendor, record: Record, entries: tuple[Entry, ...]
+        self, vendor: Vendor, record: Record, entries: tuple[RouteEntry, ...]
     ) -> tuple[Route, ...]:
         if "routes" in record.places:
             return self._routes(vendor, record.at("vendor"), entries)
@@ -90,7 +90,7 @@ class Router:
         return (Route(provider, place),)
 
     def _routes(
-        self, vendor: Vendor, group_place: Place, entries: Sequence[Entry]
+        self, vendor: Vendor, group_place: SourceLocation, entries: Sequence[RouteEntry]
     ) -> tuple[Route, ...]:
         self._check_priorities(entries)
         found = []
@@ -102,7 +102,7 @@ class Router:
             found.append(self._route(entry, provider, order))
         return tuple(found)
 
-    def _route(self, entry: Entry, provider: Provider, order: int) -> Route:
+    def _route(self, entry: RouteEntry, provider: Provider, order: int) -> Route:
         options = entry.options
         rename, models = self._rename(options)
         return Route(
@@ -131,7 +131,7 @@ class Router:
             self.reader.warn(options.at("as"), what, fix)
         return rename, tuple(pattern for pattern, _ in rename.names)
 
-    def _check_priorities(self, entries: Sequence[Entry]) -> None:
+    def _check_priorities(self, entries: Sequence[RouteEntry]) -> None:
         without = [each for each in entries if "priority" not in each.options.places]
         if without and len(without) < len(entries):
             name = shown(without[0].provider)
@@ -139,7 +139,7 @@ class Router:
             self.reader.wrong(without[0].place, what, "give every entry a priority, or none")
 
     def _must_serve(
-        self, vendor: Vendor, group_place: Place, provider: Provider, place: Place
+        self, vendor: Vendor, group_place: SourceLocation, provider: Provider, place: SourceLocation
     ) -> None:
         own = provider.vendor
         if vendor.name == own.name or vendor.name in own.serves:
@@ -152,7 +152,7 @@ class Router:
         self.reader.wrong(place, what, f"it serves: {serves}")
 
 
-def _inherit(entry: Entry, base: Entry) -> Entry:
+def _inherit(entry: RouteEntry, base: RouteEntry) -> RouteEntry:
     """`entry` with the options of `base` that it does not set. A map in its `as` is its list of
     models, so it then takes over no other."""
     written = set(entry.options.places)
@@ -173,7 +173,7 @@ def _inherit(entry: Entry, base: Entry) -> Entry:
     return replace(entry, options=options)
 
 
-def _in_order(entry: Entry) -> Entry:
+def _in_order(entry: RouteEntry) -> RouteEntry:
     """Without an inherited priority, which means nothing in a list that has not enough of them."""
     options = entry.options
     values = {name: value for name, value in options.values.items() if name != "priority"}

@@ -16,13 +16,13 @@ from sidecar.config.loader.groups import Router, Tier
 from sidecar.config.loader.keys import Keys, Waits
 from sidecar.config.loader.limits import NO_HEADROOM, allowance, headroom_of, timeouts
 from sidecar.config.loader.providers import Defaults, Plugins, Providers
-from sidecar.config.model import Price, Server, Snapshot, Timeouts, Urgency
+from sidecar.config.model import Price, ServerConfig, Snapshot, Timeouts, Urgency
 from sidecar.config.patterns import Pattern
 from sidecar.config.schema.addresses import is_loopback
 from sidecar.config.schema.fields import EACH, FILE, PER_MILLION
-from sidecar.config.schema.parsers import Misread, timezone
+from sidecar.config.schema.parsers import InvalidValue, timezone
 from sidecar.config.schema.types import Named
-from sidecar.config.yaml.nodes import compose, paused
+from sidecar.config.yaml.nodes import compose, gc_paused
 from sidecar.config.yaml.reader import Reader, Record
 from sidecar.config.yaml.source import decode
 from sidecar.errors import ConfigError, Problem
@@ -30,10 +30,10 @@ from sidecar.errors import ConfigError, Problem
 KEEP_DAYS = 90
 KEEP_BYTES = 1 << 30
 _STANDARD = Waits()
-_SERVER = Server()
+_SERVER = ServerConfig()
 
 
-@paused()
+@gc_paused()
 def load(text: bytes, *, file: str, registry: Plugins) -> Snapshot:
     """The snapshot that the bytes of `file` describe.
 
@@ -102,9 +102,9 @@ def _waits(record: Record) -> Waits:
     )
 
 
-def _server(reader: Reader, record: Record) -> Server:
+def _server(reader: Reader, record: Record) -> ServerConfig:
     listen = record.get("listen")
-    server = Server(
+    server = ServerConfig(
         listen=_SERVER.listen if listen is None else tuple(one for each in listen for one in each),
         admin=record.get("admin", _SERVER.admin),
         allow_hosts=record.get("allow_hosts", ()),
@@ -120,7 +120,7 @@ def _server(reader: Reader, record: Record) -> Server:
     return server
 
 
-def _check_listeners(reader: Reader, record: Record, server: Server) -> None:
+def _check_listeners(reader: Reader, record: Record, server: ServerConfig) -> None:
     named = [("listen", address) for address in server.listen] + [("admin", server.admin)]
     for field, address in named:
         if not server.allow_remote and not is_loopback(address.host):
@@ -156,7 +156,7 @@ def _zone(root: MappingNode) -> tzinfo | None:
         if key.value == "timezone" and isinstance(value, ScalarNode):
             try:
                 return timezone(value.value)
-            except Misread:
+            except InvalidValue:
                 return None
     return None
 

@@ -15,7 +15,7 @@ from sidecar.config.schema import parsers
 from sidecar.config.schema.fields import GROUP, KEY
 from sidecar.config.schema.types import Block, Many, Word
 from sidecar.config.schema.values import STRING
-from sidecar.config.yaml.nodes import MAXIMUM_DEPTH, Loader, compose, paused
+from sidecar.config.yaml.nodes import MAX_DEPTH, Loader, compose, gc_paused
 from sidecar.config.yaml.reader import Reader, Record
 from sidecar.config.yaml.source import decode
 from sidecar.errors import ConfigError
@@ -23,7 +23,7 @@ from sidecar.errors import ConfigError
 _PATHS = Many(Word(parsers.text, "a path", STRING))
 
 
-@paused()
+@gc_paused()
 def plugin_paths(text: bytes) -> tuple[str, ...]:
     """The local plugins that a file names, as they are written; () when that cannot be read."""
     if b"plugins" not in text:
@@ -40,7 +40,7 @@ def plugin_paths(text: bytes) -> tuple[str, ...]:
     return ()
 
 
-@paused()
+@gc_paused()
 def stays_in_force(current: Snapshot, refused: bytes) -> list[str]:
     """What a refused file would have taken away from keys and groups, as far as it can be read:
     one line for each thing that therefore stays as it is in `current`."""
@@ -126,7 +126,7 @@ def compose_beginning(text: str) -> MappingNode | None:
                 node = _node(event)
                 open_nodes[-1].append(node)
                 if not isinstance(node, ScalarNode):
-                    if len(holders) > MAXIMUM_DEPTH:
+                    if len(holders) > MAX_DEPTH:
                         break
                     holders.append(node)
                     open_nodes.append([])

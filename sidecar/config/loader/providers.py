@@ -18,11 +18,11 @@ from sidecar.config.model import CredentialRef, Provider, SecretSource, Timeouts
 from sidecar.config.schema.addresses import is_clear_public
 from sidecar.config.schema.fields import PROVIDER
 from sidecar.config.schema.reserved_headers import CODING, why_not_to_set
-from sidecar.config.schema.types import Block, Choice, Kind, Named, Option
+from sidecar.config.schema.types import Block, Choice, FieldType, Named, OptionField
 from sidecar.config.schema.values import count, switch, text
 from sidecar.config.yaml.reader import Reader, Record, suggest
 from sidecar.config.yaml.redact import has_known_form, shown
-from sidecar.errors import Place
+from sidecar.errors import SourceLocation
 from sidecar.plugin_api.vendor import Field, Vendor
 
 
@@ -71,7 +71,7 @@ class Providers:
         """Those with an entry in the order of the file, then those that were asked for."""
         return self._found
 
-    def find(self, name: str, place: Place) -> Provider | None:
+    def find(self, name: str, place: SourceLocation) -> Provider | None:
         """The provider of that name, used at `place`; None, with the problem noted once."""
         known = self._found.get(name)
         if known is not None or name in self._failed:
@@ -86,7 +86,7 @@ class Providers:
         self._keep(name, self._build(name, place, vendor, Record(place)))
         return self._found.get(name)
 
-    def vendor(self, name: str, place: Place) -> Vendor | None:
+    def vendor(self, name: str, place: SourceLocation) -> Vendor | None:
         """The vendor of that name; None, with the problem noted."""
         vendor = self._vendors.get(name)
         if vendor is None:
@@ -121,7 +121,9 @@ class Providers:
             )
         return vendor
 
-    def _build(self, name: str, place: Place, vendor: Vendor, record: Record) -> Provider | None:
+    def _build(
+        self, name: str, place: SourceLocation, vendor: Vendor, record: Record
+    ) -> Provider | None:
         base_url = self._base_url(name, vendor, record)
         if base_url is None:
             return None
@@ -192,14 +194,14 @@ class Providers:
         return names
 
 
-def _option(declared: Field) -> Option:
+def _option(declared: Field) -> OptionField:
     default = "" if declared.default is None else str(declared.default)
-    return Option(
+    return OptionField(
         declared.name, _kind(declared), declared.help, default.lower() or "none", declared.required
     )
 
 
-def _kind(declared: Field) -> Kind:
+def _kind(declared: Field) -> FieldType:
     if isinstance(declared.type, tuple):
         return Choice({each: each for each in declared.type})
     if declared.type is bool:
@@ -216,7 +218,7 @@ def _options(vendor: Vendor, record: Record) -> Mapping[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _usual_credentials(vendor: Vendor, place: Place) -> tuple[CredentialRef, ...]:
+def _usual_credentials(vendor: Vendor, place: SourceLocation) -> tuple[CredentialRef, ...]:
     names = () if vendor.credential is None else (vendor.credential, *vendor.also)
     return tuple(CredentialRef(SecretSource.ENV, f"env:{n}", place, n) for n in names)
 

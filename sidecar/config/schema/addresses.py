@@ -8,7 +8,7 @@ from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 from sidecar.config.model import Address
-from sidecar.config.schema.parsers import Misread
+from sidecar.config.schema.parsers import InvalidValue
 
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?")
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]/@ ]+)):(\d{1,5})", re.ASCII)
@@ -26,12 +26,12 @@ def listen(word: str) -> tuple[Address, ...]:
         return Address("127.0.0.1", port), Address("::1", port)
     match = _LISTEN.fullmatch(word)
     if match is None or not (match.group(1) or _HOST.fullmatch(match.group(2))):
-        raise Misread(
+        raise InvalidValue(
             "this is not an address to listen on", "write HOST:PORT, such as 127.0.0.1:8787"
         )
     host = match.group(1) or match.group(2)
     if match.group(1) and _ip(host) is None:
-        raise Misread("this is not an IPv6 address", "write one such as [::1]:8787")
+        raise InvalidValue("this is not an IPv6 address", "write one such as [::1]:8787")
     return (Address(host, _port(match.group(3))),)
 
 
@@ -44,9 +44,9 @@ def base_url(word: str) -> str:
     """A provider's base URL, without a slash at its end."""
     parts = _split(word, ("http", "https"), "a base URL", "https://api.example.com/v1")
     if parts.query or parts.fragment or "?" in word or "#" in word:
-        raise Misread("a base URL has no query and no fragment", "end it before the ? or #")
+        raise InvalidValue("a base URL has no query and no fragment", "end it before the ? or #")
     if any(piece in (".", "..") for piece in parts.path.split("/")):
-        raise Misread("a base URL has no . or .. in its path", "write the path itself")
+        raise InvalidValue("a base URL has no . or .. in its path", "write the path itself")
     _refuse_link_local(parts.hostname or "")
     return word.rstrip("/")
 
@@ -57,7 +57,7 @@ def proxy(word: str) -> str:
         return word
     parts = _split(word, ("http", "https"), "a proxy", "http://proxy.example.com:3128")
     if parts.path.strip("/") or parts.query or parts.fragment:
-        raise Misread("a proxy's URL ends after its port", "remove the rest")
+        raise InvalidValue("a proxy's URL ends after its port", "remove the rest")
     return word
 
 
@@ -65,7 +65,9 @@ def origin(word: str) -> str:
     """The origin of a web page: `https://console.example.com`."""
     parts = _split(word, ("http", "https"), "an origin", "https://console.example.com")
     if parts.path or parts.query or parts.fragment:
-        raise Misread("an origin ends after its host and port", "remove the rest, also a last /")
+        raise InvalidValue(
+            "an origin ends after its host and port", "remove the rest, also a last /"
+        )
     return word.lower()
 
 
@@ -76,7 +78,7 @@ def host(word: str) -> str:
         return word.lower()
     name, _, port = word.partition(":")
     if _HOST.fullmatch(name) is None or (port and not port.isdigit()):
-        raise Misread("this is not a host's name", "write one such as host.docker.internal")
+        raise InvalidValue("this is not a host's name", "write one such as host.docker.internal")
     return word.lower()
 
 
@@ -93,11 +95,13 @@ def _split(word: str, schemes: tuple[str, ...], what: str, example: str) -> Spli
     except ValueError:
         parts = port = None
     if parts is None or parts.scheme not in schemes or not parts.hostname:
-        raise Misread(f"this is not {what}", f"write one such as {example}")
+        raise InvalidValue(f"this is not {what}", f"write one such as {example}")
     if "@" in parts.netloc:
-        raise Misread(f"{what} may not hold a user or a password", "remove what is before the @")
+        raise InvalidValue(
+            f"{what} may not hold a user or a password", "remove what is before the @"
+        )
     if port == 0 or (_ip(parts.hostname) is None and not _HOST.fullmatch(parts.hostname)):
-        raise Misread(f"this is not {what}", f"write one such as {example}")
+        raise InvalidValue(f"this is not {what}", f"write one such as {example}")
     return parts
 
 
@@ -105,13 +109,13 @@ def _refuse_link_local(name: str) -> None:
     address = _ip(name)
     mapped = getattr(address, "ipv4_mapped", None) or address
     if name.lower().rstrip(".") in _METADATA or (mapped is not None and mapped.is_link_local):
-        raise Misread(
+        raise InvalidValue(
             "link-local addresses are refused: clouds hand out identities there",
             "use the provider's own address",
         )
     last = name.rstrip(".").rpartition(".")[2].lower()
     if address is None and (last.isdigit() or last.startswith("0x")):
-        raise Misread("this host is a number in disguise", "write the address as 10.0.0.7")
+        raise InvalidValue("this host is a number in disguise", "write the address as 10.0.0.7")
 
 
 def _is_near(name: str) -> bool:
@@ -130,7 +134,7 @@ def _ip(text: str) -> IP | None:
 
 def _port(digits: str) -> int:
     if int(digits) > _HIGHEST_PORT:
-        raise Misread(f"there is no port {digits}", f"write one up to {_HIGHEST_PORT}")
+        raise InvalidValue(f"there is no port {digits}", f"write one up to {_HIGHEST_PORT}")
     return int(digits)
 
 

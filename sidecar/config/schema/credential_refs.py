@@ -15,11 +15,11 @@ from yaml.nodes import MappingNode, Node, SequenceNode
 
 from sidecar.config.model import CredentialRef, SecretSource
 from sidecar.config.schema import parsers
-from sidecar.config.schema.parsers import Misread
-from sidecar.config.schema.types import Block, Kind, Many, Option, Placed, Schema, Word
+from sidecar.config.schema.parsers import InvalidValue
+from sidecar.config.schema.types import Block, FieldType, Many, OptionField, Placed, Schema, Word
 from sidecar.config.yaml.reader import Reader
 from sidecar.config.yaml.redact import has_known_form, looks_secret, shown
-from sidecar.errors import Place
+from sidecar.errors import SourceLocation
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _BARE_VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", re.ASCII)
@@ -30,7 +30,7 @@ _MOVE = (
 )
 
 
-def reference(word: str, place: Place) -> CredentialRef:
+def reference(word: str, place: SourceLocation) -> CredentialRef:
     """`env:NAME`, `file:PATH`, `command:WORDS`, `keyring:SERVICE/USER` or `none`."""
     if word == "none":
         return CredentialRef(SecretSource.NONE, "none", place)
@@ -38,7 +38,7 @@ def reference(word: str, place: Place) -> CredentialRef:
     if not colon or scheme not in set(SecretSource) - {"none"}:
         raise _not_a_reference(word)
     if not argument.strip():
-        raise Misread(f"nothing follows {scheme}:", f"write {_WORDS}")
+        raise InvalidValue(f"nothing follows {scheme}:", f"write {_WORDS}")
     argument = argument.strip()
     source = SecretSource(scheme)
     name = f"{scheme}:{argument}"
@@ -48,34 +48,37 @@ def reference(word: str, place: Place) -> CredentialRef:
         case SecretSource.COMMAND:
             return command(_split(argument), place)
     if has_known_form(argument):
-        raise Misread("a credential stands in the file itself (not shown)", _MOVE)
+        raise InvalidValue("a credential stands in the file itself (not shown)", _MOVE)
     if source is SecretSource.FILE:
         return CredentialRef(source, name, place, str(_beside(place.file, argument)))
     return CredentialRef(source, name, place, argument)
 
 
-def command(argv: tuple[str, ...], place: Place, refresh: float | None = None) -> CredentialRef:
-    """A command that prints the credential. Raises `Misread` when the secret is in its words."""
+def command(
+    argv: tuple[str, ...], place: SourceLocation, refresh: float | None = None
+) -> CredentialRef:
+    """A command that prints the credential. Raises `InvalidValue` when the secret is in its
+    words."""
     if has_known_form(" ".join(argv)):
-        raise Misread("a credential stands in a command's words (not shown)", _MOVE)
+        raise InvalidValue("a credential stands in a command's words (not shown)", _MOVE)
     name = f"command:{shlex.join(argv)}"
     return CredentialRef(SecretSource.COMMAND, name, place, "", argv, refresh)
 
 
-def _not_a_reference(word: str) -> Misread:
+def _not_a_reference(word: str) -> InvalidValue:
     if _BARE_VARIABLE.fullmatch(word) and not looks_secret(word):
-        return Misread(
+        return InvalidValue(
             "this credential does not say where it is",
             f'did you mean "env:{word}"? It can be {_WORDS}',
         )
-    return Misread(
+    return InvalidValue(
         "this is not a reference to a credential (not shown: it may be the credential)", _MOVE
     )
 
 
 def _variable(name: str) -> str:
     if _VARIABLE.fullmatch(name) is None or looks_secret(name):
-        raise Misread(
+        raise InvalidValue(
             "what follows env: is not the name of an environment variable (not shown)",
             "write the variable's name, such as env:OPENAI_API_KEY; the credential is its value",
         )
@@ -86,7 +89,7 @@ def _split(argument: str) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(argument))
     except ValueError:
-        raise Misread(
+        raise InvalidValue(
             "the words of this command cannot be told apart",
             "close its quotes, or write {command: [word, word]}",
         ) from None
@@ -101,13 +104,13 @@ ONE_REFERENCE = Placed(lambda word, place, _: reference(word, place), _WORDS, {"
 _COMMAND = Block(
     "a credential",
     (
-        Option(
+        OptionField(
             "command",
             Many(Word(parsers.text, "the words of a command", {"type": ["string", "number"]})),
             "The command's words; what it prints is the credential.",
             required=True,
         ),
-        Option(
+        OptionField(
             "refresh",
             Word(parsers.positive_duration, "a duration", {"type": ["string", "number"]}),
             "How often the command runs again, besides after a vendor's 401.",
@@ -139,7 +142,7 @@ class Credential:
         try:
             argv = _split(argv[0]) if len(argv) == 1 else argv
             return replace(command(argv, record.place), refresh=record.get("refresh"))
-        except Misread as error:
+        except InvalidValue as error:
             reader.misread(record.at("command"), error)
             return None
 
@@ -170,5 +173,5 @@ class Credentials:
 
     def schema(self) -> Schema:
         """One, or an array."""
-        kind: Kind = Many(Credential())
+        kind: FieldType = Many(Credential())
         return kind.schema()

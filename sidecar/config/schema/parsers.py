@@ -13,7 +13,7 @@ from sidecar.config.yaml.redact import shown
 from sidecar.errors import EditRefused
 
 
-class Misread(Exception):
+class InvalidValue(Exception):
     """A text does not say what its field needs: `what` is wrong, and what to do `next`."""
 
     def __init__(self, what: str, next_step: str = "") -> None:
@@ -38,13 +38,13 @@ _MILLISECONDS |= {"d": 86_400_000, "w": 604_800_000}
 def name(word: str) -> str:
     """A name: free text without control characters, 1 to 128 characters, no space at an end."""
     if not word:
-        raise Misread("a name is empty", "write a name")
-    if len(word) > LONGEST_NAME:
-        raise Misread(f"this name has over {LONGEST_NAME} characters", "shorten it")
+        raise InvalidValue("a name is empty", "write a name")
+    if len(word) > MAX_NAME_CHARS:
+        raise InvalidValue(f"this name has over {MAX_NAME_CHARS} characters", "shorten it")
     if not word.isprintable():
-        raise Misread("a name may not hold control characters", "remove them")
+        raise InvalidValue("a name may not hold control characters", "remove them")
     if word != word.strip():
-        raise Misread(f"the name {shown(word)} begins or ends with a space", "remove it")
+        raise InvalidValue(f"the name {shown(word)} begins or ends with a space", "remove it")
     return word
 
 
@@ -53,7 +53,7 @@ _BYTES = {"": 1, "B": 1} | {
     for base, names in ((1000, ("kB", "MB", "GB", "TB")), (1024, ("KiB", "MiB", "GiB", "TiB")))
     for power, name in enumerate(names)
 }
-LONGEST_NAME = 128
+MAX_NAME_CHARS = 128
 
 
 def text(word: str) -> str:
@@ -68,18 +68,18 @@ def switch(word: str) -> bool:
             return True
         case "false" | "no" | "off":
             return False
-    raise Misread(f"{shown(word)} is neither true nor false", "write true or false")
+    raise InvalidValue(f"{shown(word)} is neither true nor false", "write true or false")
 
 
 def count(word: str) -> int:
     """A whole number: `500`, `200k` (thousand), `1.5M` (million), `2G`, `200_000`."""
     match = _COUNT.fullmatch(word)
     if match is None:
-        raise Misread(f"{shown(word)} is not a number", "write one such as 500, 200k or 1.5M")
+        raise InvalidValue(f"{shown(word)} is not a number", "write one such as 500, 200k or 1.5M")
     whole, fraction, unit = match.group(1), match.group(2) or "", match.group(3)
     amount = Decimal(f"{whole.replace('_', '')}.{fraction}0").scaleb(_THOUSANDS[unit])
     if amount != int(amount):
-        raise Misread(f"{shown(word)} is not a whole number", "write one such as 500 or 1.5M")
+        raise InvalidValue(f"{shown(word)} is not a whole number", "write one such as 500 or 1.5M")
     return int(amount)
 
 
@@ -91,7 +91,7 @@ def integer(word: str) -> int:
 def number(word: str) -> Decimal:
     """A plain number, not negative: `0.9`."""
     if _NUMBER.fullmatch(word) is None:
-        raise Misread(f"{shown(word)} is not a number", "write one such as 0.9")
+        raise InvalidValue(f"{shown(word)} is not a number", "write one such as 0.9")
     return Decimal(word)
 
 
@@ -99,7 +99,7 @@ def share(word: str) -> float:
     """A number above zero: `2` counts twice as much as `1`."""
     value = float(number(word))
     if value <= 0:
-        raise Misread("a share of 0 would never be served", "write a number above 0")
+        raise InvalidValue("a share of 0 would never be served", "write a number above 0")
     return value
 
 
@@ -107,7 +107,9 @@ def duration(word: str) -> float:
     """Seconds: `90s`, `5m`, `2h`, `30d`, `250ms`; a plain number is seconds."""
     match = _DURATION.fullmatch(word)
     if match is None:
-        raise Misread(f"{shown(word)} is not a duration", "write one such as 90s, 5m, 2h or 30d")
+        raise InvalidValue(
+            f"{shown(word)} is not a duration", "write one such as 90s, 5m, 2h or 30d"
+        )
     return float(Decimal(match.group(1)) * _MILLISECONDS[match.group(2)] / 1000)
 
 
@@ -115,7 +117,7 @@ def positive_duration(word: str) -> float:
     """A duration above zero."""
     seconds = duration(word)
     if seconds <= 0:
-        raise Misread("a duration of 0 would never succeed", "write one such as 90s")
+        raise InvalidValue("a duration of 0 would never succeed", "write one such as 90s")
     return seconds
 
 
@@ -123,7 +125,7 @@ def days(word: str) -> int:
     """Whole days: `90d`; a plain number is days, too."""
     seconds = duration(word if word[-1:].isalpha() else f"{word}d")
     if seconds < 86400 or seconds % 86400:
-        raise Misread(f"{shown(word)} is not a number of days", "write one such as 90d")
+        raise InvalidValue(f"{shown(word)} is not a number of days", "write one such as 90d")
     return int(seconds // 86400)
 
 
@@ -131,10 +133,10 @@ def size(word: str) -> int:
     """Bytes: `64MiB`, `1GiB`, `500MB`; a plain number is bytes."""
     match = _SIZE.fullmatch(word)
     if match is None:
-        raise Misread(f"{shown(word)} is not a size", "write one such as 64MiB")
+        raise InvalidValue(f"{shown(word)} is not a size", "write one such as 64MiB")
     amount = int(Decimal(match.group(1)) * _BYTES[match.group(2)])
     if amount == 0:
-        raise Misread("a size of 0 leaves no room at all", "write one such as 64MiB")
+        raise InvalidValue("a size of 0 leaves no room at all", "write one such as 64MiB")
     return amount
 
 
@@ -142,7 +144,7 @@ def percent(word: str) -> float:
     """A part of the whole, from 0 to 1: `30%`."""
     match = _PERCENT.fullmatch(word)
     if match is None or float(match.group(1)) > 100:
-        raise Misread(f"{shown(word)} is not a percentage", "write one from 0% to 100%")
+        raise InvalidValue(f"{shown(word)} is not a percentage", "write one from 0% to 100%")
     return float(Decimal(match.group(1)) / 100)
 
 
@@ -150,7 +152,7 @@ def money(word: str) -> Decimal:
     """US dollars: `$2.50`; the sign may be left out."""
     match = _MONEY.fullmatch(word)
     if match is None:
-        raise Misread(f"{shown(word)} is not a price", "write US dollars such as $2.50")
+        raise InvalidValue(f"{shown(word)} is not a price", "write US dollars such as $2.50")
     return Decimal(match.group(1))
 
 
@@ -158,9 +160,11 @@ def budget(word: str) -> tuple[Decimal, Period]:
     """US dollars per calendar day, week or month: `$10/day`."""
     match = _BUDGET.fullmatch(word)
     if match is None:
-        raise Misread(f"{shown(word)} is not a budget", "write one such as $10/day or $150/month")
+        raise InvalidValue(
+            f"{shown(word)} is not a budget", "write one such as $10/day or $150/month"
+        )
     if match.group(2) not in list(Period):
-        raise Misread(
+        raise InvalidValue(
             f"a budget cannot be per {shown(match.group(2))}", "use /day, /week or /month"
         )
     return Decimal(match.group(1)), Period(match.group(2))
@@ -173,7 +177,7 @@ def moment(word: str, zone: tzinfo | None) -> datetime:
         day = date.fromisoformat(word) if len(word) == len("2026-12-31") else None
         found = datetime.combine(day, time()) if day else datetime.fromisoformat(word)
     except ValueError:
-        raise Misread(
+        raise InvalidValue(
             f"{shown(word)} is not a date or time",
             "write one such as 2026-12-31 or 2026-12-31T18:00Z",
         ) from None
@@ -182,7 +186,7 @@ def moment(word: str, zone: tzinfo | None) -> datetime:
             found = found.replace(tzinfo=zone)
         return found.astimezone(UTC)
     except (OverflowError, ValueError, OSError):
-        raise Misread(f"{shown(word)} is beyond the calendar", "write another year") from None
+        raise InvalidValue(f"{shown(word)} is beyond the calendar", "write another year") from None
 
 
 def timezone(word: str) -> tzinfo:
@@ -192,7 +196,7 @@ def timezone(word: str) -> tzinfo:
     try:
         return zoneinfo.ZoneInfo(word)
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        raise Misread(
+        raise InvalidValue(
             f"the time zone {shown(word)} is not known here", "write one such as Europe/Berlin"
         ) from None
 
@@ -200,14 +204,14 @@ def timezone(word: str) -> tzinfo:
 def pattern(word: str) -> Pattern:
     """A model's name, in which `*` stands for any run of characters and `?` for one."""
     if not word or not word.isprintable() or word != word.strip():
-        raise Misread("this is not a model's name or pattern", "write one such as gpt-5*")
+        raise InvalidValue("this is not a model's name or pattern", "write one such as gpt-5*")
     if word[0] in "!-^":
-        raise Misread(
+        raise InvalidValue(
             f"a pattern cannot exclude models, and no model's name begins with {word[0]}",
             "list the models that are allowed, such as [gpt-5, gpt-5-mini*]",
         )
-    if len(word) > 2 * LONGEST_NAME:
-        raise Misread("this pattern is too long for a model's name", "shorten it")
+    if len(word) > 2 * MAX_NAME_CHARS:
+        raise InvalidValue("this pattern is too long for a model's name", "shorten it")
     return Pattern(word)
 
 
@@ -215,20 +219,20 @@ def key_hash(word: str) -> bytes:
     """The SHA-256 of a key: `sha256:` and 64 hexadecimal digits."""
     match = _HASH.fullmatch(word)
     if match is None:
-        raise Misread(
+        raise InvalidValue(
             "this is not the hash of a key", "let `sidecar keys rotate NAME` write a new one"
         )
     return bytes.fromhex(match.group(1))
 
 
-LONGEST = timedelta(days=100 * 365)
+MAX_TIME_AHEAD = timedelta(days=100 * 365)
 
 
 def after(text: str, now: datetime) -> datetime:
     """So long from `now`: `90s`, `2h`, `30d`. A bare number says nothing: of what?"""
     try:
         return now + _length(text)
-    except Misread:
+    except InvalidValue:
         raise EditRefused("is a time such as 90s, 2h or 30d") from None
 
 
@@ -237,7 +241,7 @@ def until(text: str, zone: tzinfo | None, now: datetime) -> datetime:
     dated = "-" in text or text.isdecimal()
     try:
         found = moment(text, zone) if dated else now + _length(text)
-    except Misread:
+    except InvalidValue:
         raise EditRefused(
             "is a time such as 2h or 30d, or a date such as 2026-12-31T18:00"
         ) from None
@@ -251,6 +255,6 @@ def _length(text: str) -> timedelta:
         length = timedelta(seconds=duration("" if text.isdecimal() else text))
     except OverflowError:
         length = timedelta.max
-    if not timedelta() < length <= LONGEST:
+    if not timedelta() < length <= MAX_TIME_AHEAD:
         raise EditRefused("is a time between 1s and 100 years")
     return length

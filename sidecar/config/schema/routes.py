@@ -12,20 +12,20 @@ from yaml.nodes import MappingNode, Node, SequenceNode
 from sidecar.config.model import Rename
 from sidecar.config.patterns import Pattern
 from sidecar.config.schema import parsers
-from sidecar.config.schema.parsers import Misread
+from sidecar.config.schema.parsers import InvalidValue
 from sidecar.config.schema.types import TEXT, Block, Schema, Table, Word
 from sidecar.config.yaml.reader import Reader, Record
-from sidecar.errors import Place
+from sidecar.errors import SourceLocation
 
 _NAME = Word(parsers.name, "a provider's name", TEXT)
 
 
 @dataclass(frozen=True)
-class Entry:
+class RouteEntry:
     """One entry of a list of routes."""
 
     provider: str
-    place: Place
+    place: SourceLocation
     options: Record
 
 
@@ -36,7 +36,7 @@ class RouteList:
     block: Block
     words: str = "a list of providers, each alone or as name: {options}"
 
-    def read(self, reader: Reader, node: Node) -> tuple[Entry, ...] | None:
+    def read(self, reader: Reader, node: Node) -> tuple[RouteEntry, ...] | None:
         """The entries that are right; None when there is no list."""
         if not isinstance(node, SequenceNode) or not node.value:
             reader.wrong(node, "routes are a list", "write [name, name], or one - name a line")
@@ -54,11 +54,11 @@ class RouteList:
         }
         return {"type": "array", "minItems": 1, "items": {"anyOf": [TEXT, one]}}
 
-    def _entry(self, reader: Reader, node: Node) -> Entry | None:
+    def _entry(self, reader: Reader, node: Node) -> RouteEntry | None:
         place = reader.place(node)
         if not isinstance(node, MappingNode):
             name = _NAME.read(reader, node)
-            return None if name is None else Entry(name, place, Record(place))
+            return None if name is None else RouteEntry(name, place, Record(place))
         items = reader.mapping(node, "a route")
         if not items:
             return None
@@ -71,10 +71,10 @@ class RouteList:
         options = self.block.read(reader, value)
         try:
             name = parsers.name(text)
-        except Misread as error:
+        except InvalidValue as error:
             reader.misread(key, error)
             return None
-        return Entry(name, place, options)
+        return RouteEntry(name, place, options)
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,15 @@ def _served(reader: Reader, node: Node) -> str | None:
 def _target(word: str) -> str:
     text = parsers.pattern(word).text
     if "?" in text:
-        raise Misread("a served name may not hold a ?", "write the name, with at most one *")
+        raise InvalidValue("a served name may not hold a ?", "write the name, with at most one *")
     if text.count("*") > 1:
-        raise Misread("a served name may hold one * only", "write the name, with at most one *")
+        raise InvalidValue(
+            "a served name may hold one * only", "write the name, with at most one *"
+        )
     return text
 
 
-def _check_star(reader: Reader, place: Place, asked: Pattern, served: str) -> None:
+def _check_star(reader: Reader, place: SourceLocation, asked: Pattern, served: str) -> None:
     if "*" in served and "*" not in asked.text:
         what = "the served name has a *, but the asked one has none to fill it"
         reader.wrong(place, what, "put a * into the asked name, or remove it from the served one")

@@ -14,17 +14,17 @@ from typing import Any, Protocol
 from yaml.nodes import Node, SequenceNode
 
 from sidecar.config.schema import parsers
-from sidecar.config.schema.parsers import Misread
+from sidecar.config.schema.parsers import InvalidValue
 from sidecar.config.yaml.nodes import is_empty
 from sidecar.config.yaml.reader import Reader, Record, suggest
 from sidecar.config.yaml.redact import shown
-from sidecar.errors import Place
+from sidecar.errors import SourceLocation
 
 Schema = dict[str, Any]
 TEXT: Schema = {"type": ["string", "number", "boolean"]}
 
 
-class Kind(Protocol):
+class FieldType(Protocol):
     """A kind of value. `words` says in a few words what to write."""
 
     @property
@@ -53,7 +53,7 @@ class Word:
             return None
         try:
             return self.parse(word)
-        except Misread as error:
+        except InvalidValue as error:
             reader.misread(node, error)
             return None
 
@@ -66,7 +66,7 @@ class Word:
 class Placed:
     """As `Word`, for values that keep their place or depend on the file's time zone."""
 
-    parse: Callable[[str, Place, Reader], Any]
+    parse: Callable[[str, SourceLocation, Reader], Any]
     words: str
     json: Mapping[str, Any]
 
@@ -112,7 +112,7 @@ class Choice:
 class Many:
     """One value, or a list of at least one: always read as a tuple."""
 
-    kind: Kind
+    kind: FieldType
 
     @property
     def words(self) -> str:
@@ -141,7 +141,7 @@ class Named:
     """One entry of a table: its name, where that stands, and what it names."""
 
     name: Any
-    place: Place
+    place: SourceLocation
     value: Any
 
 
@@ -150,7 +150,7 @@ class Table:
     """A mapping from names that the user chooses. The entries keep the order of the file."""
 
     title: str
-    kind: Kind
+    kind: FieldType
     name: Callable[[str], Any] = parsers.name
 
     @property
@@ -165,7 +165,7 @@ class Table:
         for text, key, value in items or ():
             try:
                 name = self.name(text)
-            except Misread as error:
+            except InvalidValue as error:
                 reader.misread(key, error)
                 continue
             inner = self.kind.read(reader, value)
@@ -179,11 +179,11 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Option:
+class OptionField:
     """A field: the one place where its name, kind, meaning and default are written down."""
 
     name: str
-    kind: Kind
+    kind: FieldType
     help: str
     default: str = ""
     required: bool = False
@@ -194,7 +194,7 @@ class Block:
     """A mapping with fields that we declare. `ignored` is a prefix of names that are the user's."""
 
     title: str
-    options: tuple[Option, ...]
+    options: tuple[OptionField, ...]
     ignored: str | None = None
 
     @property
@@ -235,7 +235,7 @@ class Block:
         return schema
 
     @cached_property
-    def _by_name(self) -> dict[str, Option]:
+    def _by_name(self) -> dict[str, OptionField]:
         return {each.name: each for each in self.options}
 
     def _unknown(self, reader: Reader, name: str, key: Node, value: Node) -> None:
@@ -267,5 +267,5 @@ class Raw:
         return {}
 
 
-def _described(option: Option) -> Schema:
+def _described(option: OptionField) -> Schema:
     return {**option.kind.schema(), "description": option.help}

@@ -13,7 +13,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sidecar.config.yaml.source import tabs
 from sidecar.config.yaml.syntax_errors import explain
-from sidecar.errors import ConfigError, Place, Problem
+from sidecar.errors import ConfigError, Problem, SourceLocation
 
 if TYPE_CHECKING:
     from yaml import BaseLoader as _Base
@@ -21,8 +21,8 @@ else:  # the C parser where PyYAML was built with it: ten times as fast, same no
     _Base = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
-MAXIMUM_DEPTH = 20
-MAXIMUM_REPEATED = 100_000
+MAX_DEPTH = 20
+MAX_REPEATED_NODES = 100_000
 """Nodes that aliases may repeat, all together."""
 _OWN_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))
 
@@ -35,11 +35,11 @@ def compose(text: str, file: str) -> MappingNode:
         raise ConfigError(_unreadable(error, text, file)) from None
     except RecursionError:
         raise ConfigError(
-            (Problem(Place(file, 1), "the file is nested too deeply", "flatten it"),)
+            (Problem(SourceLocation(file, 1), "the file is nested too deeply", "flatten it"),)
         ) from None
     if root is None or (isinstance(root, ScalarNode) and not root.value):
         fix = "write at least a group and a key; see config/routes.example.yaml"
-        raise ConfigError((Problem(Place(file, 1), "the file says nothing", fix),))
+        raise ConfigError((Problem(SourceLocation(file, 1), "the file says nothing", fix),))
     if not isinstance(root, MappingNode):
         fix = "it begins with a section such as groups: or keys:"
         raise ConfigError((Problem(place_of(root, file), "the file is not a mapping", fix),))
@@ -49,10 +49,10 @@ def compose(text: str, file: str) -> MappingNode:
     return root
 
 
-def place_of(node: Node, file: str) -> Place:
+def place_of(node: Node, file: str) -> SourceLocation:
     """Where a node begins."""
     mark = node.start_mark
-    return Place(file, mark.line + 1, mark.column + 1)
+    return SourceLocation(file, mark.line + 1, mark.column + 1)
 
 
 def is_empty(node: Node) -> bool:
@@ -81,8 +81,8 @@ class _Census:
     def problems(self, root: Node) -> Iterator[Problem]:
         """What is wrong with the shape of the tree, in the order of the file."""
         self._count(root, 1)
-        if self._repeated > MAXIMUM_REPEATED:
-            what = f"aliases repeat over {MAXIMUM_REPEATED:,} nodes of this file"
+        if self._repeated > MAX_REPEATED_NODES:
+            what = f"aliases repeat over {MAX_REPEATED_NODES:,} nodes of this file"
             yield Problem(place_of(root, self._file), what, "write them out, or use fewer")
         yield from self._problems
 
@@ -95,8 +95,8 @@ class _Census:
         if known is not None:
             self._repeated += known
             return known
-        if depth > MAXIMUM_DEPTH:
-            self._wrong(node, f"this is nested more than {MAXIMUM_DEPTH} deep", "flatten it")
+        if depth > MAX_DEPTH:
+            self._wrong(node, f"this is nested more than {MAX_DEPTH} deep", "flatten it")
             return 1
         if id(node) in self._open:
             self._wrong(node, "an alias stands inside of what it repeats", "write it out")
@@ -132,7 +132,7 @@ def _children(node: Node) -> Iterator[Node]:
 
 
 @contextmanager
-def paused() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """No collection until the block ends, unless somebody turned it on meanwhile; also usable as a
     decorator. Blocks may overlap in threads: the collector always comes back."""
     was_running = gc.isenabled()

@@ -13,11 +13,11 @@ from typing import Any
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from sidecar.config.schema.parsers import Misread
+from sidecar.config.schema.parsers import InvalidValue
 from sidecar.config.yaml.nodes import is_empty, place_of
 from sidecar.config.yaml.redact import looks_secret, shown
 from sidecar.config.yaml.syntax_errors import expansion
-from sidecar.errors import Place, Problem
+from sidecar.errors import Problem, SourceLocation
 
 MERGE = "<<"
 _MANY = 20
@@ -28,15 +28,15 @@ _MANY = 20
 class Record:
     """The fields of one mapping: `values` that were read, `places` of all that were written."""
 
-    place: Place
+    place: SourceLocation
     values: dict[str, Any] = field(default_factory=dict)
-    places: dict[str, Place] = field(default_factory=dict)
+    places: dict[str, SourceLocation] = field(default_factory=dict)
 
     def get(self, name: str, default: Any = None) -> Any:
         """A field's value; `default` when it is absent or could not be read."""
         return self.values.get(name, default)
 
-    def at(self, name: str) -> Place:
+    def at(self, name: str) -> SourceLocation:
         """Where a field's value stands; the mapping's own place when it is absent."""
         return self.places.get(name, self.place)
 
@@ -49,19 +49,19 @@ class Reader:
         self.zone: tzinfo | None = None
         self.problems: list[Problem] = []
 
-    def place(self, node: Node) -> Place:
+    def place(self, node: Node) -> SourceLocation:
         """Where a node begins."""
         return place_of(node, self.file)
 
-    def wrong(self, at: Node | Place, what: str, next_step: str = "") -> None:
+    def wrong(self, at: Node | SourceLocation, what: str, next_step: str = "") -> None:
         """Take note of an error."""
         self._note(at, what, next_step, warning=False)
 
-    def warn(self, at: Node | Place, what: str, next_step: str = "") -> None:
+    def warn(self, at: Node | SourceLocation, what: str, next_step: str = "") -> None:
         """Take note of what works but is probably not meant."""
         self._note(at, what, next_step, warning=True)
 
-    def misread(self, at: Node | Place, error: Misread) -> None:
+    def misread(self, at: Node | SourceLocation, error: InvalidValue) -> None:
         """Take note of a word that does not say what its field needs."""
         self.wrong(at, error.what, error.next)
 
@@ -118,8 +118,8 @@ class Reader:
                     source, "<< merges mappings only", "write <<: *name, where &name is a mapping"
                 )
 
-    def _note(self, at: Node | Place, what: str, next_step: str, *, warning: bool) -> None:
-        place = at if isinstance(at, Place) else self.place(at)
+    def _note(self, at: Node | SourceLocation, what: str, next_step: str, *, warning: bool) -> None:
+        place = at if isinstance(at, SourceLocation) else self.place(at)
         self.problems.append(Problem(place, what, next_step, warning))
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
-from sidecar.errors import ConfigError, Place, Problem
+from sidecar.errors import ConfigError, Problem, SourceLocation
 
-MAXIMUM_SIZE = 4 << 20
+MAX_FILE_BYTES = 4 << 20
 """Bytes that a configuration file may have: 10,000 keys with everything set need half of it."""
 
 _CONFLICT = re.compile(r"^(?:(?:<{7}|\|{7}|>{7})(?= |\r?$)|={7}(?=\r?$))", re.MULTILINE)
@@ -30,10 +30,10 @@ def decode(data: bytes, file: str) -> str:
     return text
 
 
-def place_at(text: str, index: int, file: str) -> Place:
+def place_at(text: str, index: int, file: str) -> SourceLocation:
     """Where the character `index` of `text` stands."""
     start = text.rfind("\n", 0, index) + 1
-    return Place(file, text.count("\n", 0, index) + 1, index - start + 1)
+    return SourceLocation(file, text.count("\n", 0, index) + 1, index - start + 1)
 
 
 def tabs(text: str, file: str) -> list[Problem]:
@@ -47,9 +47,9 @@ def tabs(text: str, file: str) -> list[Problem]:
 
 
 def _decoded(data: bytes, file: str) -> str:
-    start = Place(file, 1, 1)
-    if len(data) > MAXIMUM_SIZE:
-        size = f"the file has {len(data):,} bytes; at most {MAXIMUM_SIZE:,} are read"
+    start = SourceLocation(file, 1, 1)
+    if len(data) > MAX_FILE_BYTES:
+        size = f"the file has {len(data):,} bytes; at most {MAX_FILE_BYTES:,} are read"
         raise ConfigError((Problem(start, size, "is it the right file?"),))
     if data.startswith(_UTF16) or b"\x00" in data[:4]:
         raise ConfigError((Problem(start, "the file is not UTF-8 text", "save it as UTF-8"),))

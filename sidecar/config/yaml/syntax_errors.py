@@ -8,7 +8,7 @@ from __future__ import annotations
 import yaml
 
 from sidecar.config.yaml.source import place_at
-from sidecar.errors import Place, Problem
+from sidecar.errors import Problem, SourceLocation
 
 _QUOTE = 'put the whole word in quotes: "{}…"'
 _STARTS = {
@@ -52,7 +52,7 @@ _UNCLOSED = {
 def explain(error: yaml.YAMLError, text: str, file: str) -> Problem:
     """What a parser's error means, at the place where it can be mended."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return Problem(Place(file, 1), "the file cannot be read as YAML")
+        return Problem(SourceLocation(file, 1), "the file cannot be read as YAML")
     at = min(error.problem_mark.index, len(text))
     problem, context = error.problem or "", error.context or ""
     if text[max(at - 1, 0) : at + 1] == "${":
@@ -69,7 +69,7 @@ def explain(error: yaml.YAMLError, text: str, file: str) -> Problem:
     return Problem(place_at(text, at, file), "this cannot be read as YAML", _indentation())
 
 
-def expansion(place: Place) -> Problem:
+def expansion(place: SourceLocation) -> Problem:
     """`${NAME}` was written where it has no meaning."""
     return Problem(
         place,

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sidecar.ledger.model import day_of
 from sidecar.ledger.reports.sums import Sums, total
-from sidecar.ledger.reports.usage import Days, Dimension, Question, usage_by_day
+from sidecar.ledger.reports.usage import Days, Dimension, UsageQuery, usage_by_day
 
 RECENT_DAYS = 7
 """How many days are recent, today included."""
@@ -69,7 +69,7 @@ def recent_days(today: date) -> list[date]:
 def recent(connection: sqlite3.Connection, today: date) -> dict[str, Recent]:
     """What each key did of late; a key that did nothing is left out."""
     days = recent_days(today)
-    question = Question((Dimension.KEY,), Days(days[0], days[-1]))
+    question = UsageQuery((Dimension.KEY,), Days(days[0], days[-1]))
     return {
         key: Recent(tuple(by_day.get(day, Sums()) for day in days))
         for (key,), by_day in usage_by_day(connection, question).items()

@@ -15,7 +15,7 @@ import msgspec
 
 from sidecar.humanize import as_dollars
 from sidecar.ledger.reports.sums import Sums
-from sidecar.ledger.reports.usage import Dimension, Line
+from sidecar.ledger.reports.usage import Dimension, UsageRow
 
 COUNTED = (
     "calls",
@@ -27,7 +27,7 @@ COUNTED = (
     "cache_write_tokens",
     "reasoning_tokens",
 )
-Row = dict[str, str | int | Decimal | None]
+CsvRow = dict[str, str | int | Decimal | None]
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings of cells that spreadsheets evaluate (OWASP: CSV injection)."""
@@ -39,19 +39,19 @@ def plain(amount: Decimal) -> str:
     return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
 
 
-def row(by: Sequence[Dimension], line: Line, as_if: Decimal | None = None) -> Row:
+def row(by: Sequence[Dimension], line: UsageRow, as_if: Decimal | None = None) -> CsvRow:
     """The columns of a line: its dimensions by name, then its figures, then `cost_as_if_usd`, the
     cost with the multiplier `as_if`, when there is one."""
-    found: Row = dict(zip(by, line.names, strict=True))
+    found: CsvRow = dict(zip(by, line.names, strict=True))
     found |= figures(line.sums)
     if as_if is not None:
         found["cost_as_if_usd"] = as_dollars(line.sums.at(as_if))
     return found
 
 
-def figures(sums: Sums) -> Row:
+def figures(sums: Sums) -> CsvRow:
     """The columns that every report has."""
-    found: Row = {name: getattr(sums, name) for name in COUNTED}
+    found: CsvRow = {name: getattr(sums, name) for name in COUNTED}
     return found | {"cost_usd": as_dollars(sums.charged), "unpriced_calls": sums.unpriced_calls}
 
 
@@ -60,7 +60,7 @@ def as_json(value: object) -> str:
     return msgspec.json.format(msgspec.json.encode(_exact(value)), indent=2).decode()
 
 
-def as_csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
+def as_csv(rows: Sequence[CsvRow], columns: Sequence[str]) -> str:
     """CSV with a header, as RFC 4180 has it, but for lines that end as this system's do.
 
     A text that a spreadsheet would take for a formula gets an apostrophe in front.
@@ -75,7 +75,7 @@ def as_csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 def columns(by: Sequence[Dimension], *, as_if: bool = False) -> list[str]:
     """The names of the columns."""
-    return list(row(by, Line(("",) * len(by), Sums()), Decimal(1) if as_if else None))
+    return list(row(by, UsageRow(("",) * len(by), Sums()), Decimal(1) if as_if else None))
 
 
 def _field(value: str | int | Decimal | None) -> str | int | None:

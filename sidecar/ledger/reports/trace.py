@@ -15,7 +15,7 @@ from sidecar.ledger.reports.export import plain
 UNKNOWN = "unknown"
 
 
-def tell(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def describe_call(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The story behind a call's id and its beginning: a title, which may be "", and a line for each
     thing that happened. `story` is what `trail` found."""
     yield "who", _who(story)
@@ -209,7 +209,7 @@ _AS_WRITTEN = (
 )  # fmt: skip
 
 
-def trail(connection: sqlite3.Connection, call_id: str) -> dict[str, Any] | None:
+def trace_of(connection: sqlite3.Connection, call_id: str) -> dict[str, Any] | None:
     """Everything on the books about a call; None when it is not on them.
 
     The columns of the row, but: `started` is ISO 8601 in UTC; `group` is its name; `attempts` and

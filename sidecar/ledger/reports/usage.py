@@ -55,7 +55,7 @@ class Moments:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class UsageQuery:
     """What is asked: told apart `by` these, in this window, of the calls that match `where`: of
     each dimension one of some names or patterns (`gpt-5*`); "" is none, or unknown."""
 
@@ -71,14 +71,14 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class UsageRow:
     """One line of the answer: its names, in the order of `by`, and what the calls add up to."""
 
     names: tuple[str, ...]
     sums: Sums
 
 
-def usage(connection: sqlite3.Connection, question: Question) -> list[Line]:
+def usage(connection: sqlite3.Connection, question: UsageQuery) -> list[UsageRow]:
     """The lines: by day if that is asked, then the most expensive first. None without calls."""
     columns = [each.column for each in question.by]
     conditions, parameters = _conditions(question)
@@ -92,7 +92,7 @@ def usage(connection: sqlite3.Connection, question: Question) -> list[Line]:
     counts = len(columns)
     figures = counts + len(COUNTS)
     lines = [
-        Line(row[:counts], Sums.of(row[counts:figures], row[figures:]))
+        UsageRow(row[:counts], Sums.of(row[counts:figures], row[figures:]))
         for row in found
         # Without GROUP BY there is a row even where there are no calls; a line without calls may
         # have tokens that calls for other models used of this one.
@@ -102,7 +102,7 @@ def usage(connection: sqlite3.Connection, question: Question) -> list[Line]:
 
 
 def usage_by_day(
-    connection: sqlite3.Connection, question: Question
+    connection: sqlite3.Connection, question: UsageQuery
 ) -> dict[tuple[str, ...], dict[date, Sums]]:
     """The same lines, each taken apart by day; days without calls are left out."""
     apart: dict[tuple[str, ...], dict[date, Sums]] = {}
@@ -112,7 +112,7 @@ def usage_by_day(
     return apart
 
 
-def kept_since(connection: sqlite3.Connection, question: Question) -> float | None:
+def kept_since(connection: sqlite3.Connection, question: UsageQuery) -> float | None:
     """When the oldest call began that is still on the books; None when the answer leaves none out
     for being older: the books by day answer, or still have all of their calls."""
     if question.by_days:
@@ -124,12 +124,12 @@ def kept_since(connection: sqlite3.Connection, question: Question) -> float | No
     return oldest[0] if oldest and first_day < oldest[1] else None
 
 
-def _order(by: Sequence[Dimension], line: Line) -> tuple[object, ...]:
+def _order(by: Sequence[Dimension], line: UsageRow) -> tuple[object, ...]:
     day = line.names[by.index(Dimension.DAY)] if Dimension.DAY in by else ""
     return (day, -(line.sums.charged or 0), -(line.sums.tokens or 0), line.names)
 
 
-def _conditions(question: Question) -> tuple[str, list[str | float]]:
+def _conditions(question: UsageQuery) -> tuple[str, list[str | float]]:
     pieces = ["true"]
     parameters: list[str | float] = []
     for condition, value in _window(question):
@@ -142,7 +142,7 @@ def _conditions(question: Question) -> tuple[str, list[str | float]]:
     return " AND ".join(pieces), parameters
 
 
-def _window(question: Question) -> list[tuple[str, str | float]]:
+def _window(question: UsageQuery) -> list[tuple[str, str | float]]:
     window = question.window
     if isinstance(window, Moments):
         return [("started >= ?", window.start), ("started < ?", window.end)]

@@ -21,7 +21,7 @@ from sidecar.http.client import Reply
 from sidecar.http.content_coding import Unpacking
 from sidecar.masking import CredentialMask
 from sidecar.plugin_api.dialect import Meter
-from sidecar.plugin_api.error_class import Judgement
+from sidecar.plugin_api.error_class import Classification
 from sidecar.plugin_api.json_outline import outline
 from sidecar.plugin_api.sse import BOM, END, LINE
 from sidecar.plugin_api.usage_meter import as_mapping, as_object
@@ -92,11 +92,15 @@ async def mask_redirect(reply: Reply) -> None:
         reply.peeked = mask_body(body, reply.mask)
 
 
-def masked_reason(judgement: Judgement, reply: Reply) -> Judgement:
+def masked_reason(classification: Classification, reply: Reply) -> Classification:
     """Return the judgement on an answer without the credential in its reason."""
     mask = reply.mask
-    reason = judgement.reason if mask is None else mask.mask_text(judgement.reason)
-    return judgement if reason is judgement.reason else structs.replace(judgement, reason=reason)
+    reason = classification.reason if mask is None else mask.mask_text(classification.reason)
+    return (
+        classification
+        if reason is classification.reason
+        else structs.replace(classification, reason=reason)
+    )
 
 
 class ErrorEventMask:

@@ -1,7 +1,7 @@
 """Takes out of a stream what only came because we asked for more than the client did.
 
-Events are looked at one by one, as a dialect has them (`Dialect.unasked`); whatever cannot be told
-passes untouched.
+Events are looked at one by one, as a dialect has them (`Dialect.strip_injected_usage`); whatever
+cannot be told passes untouched.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import logging
 from collections.abc import Callable
 
 from sidecar.plugin_api.sse import END
-from sidecar.plugin_api.usage_meter import MOST_PER_EVENT
+from sidecar.plugin_api.usage_meter import MAX_EVENT_BYTES
 
 log = logging.getLogger("sidecar.proxy.stream.filter")
 
 
-class Hiding:
+class StreamFilter:
     """One stream on its way. `unasked` gives an event as the client is to have it.
 
-    Only an event that has not come to its end is held, and no more than `MOST_PER_EVENT` bytes of
+    Only an event that has not come to its end is held, and no more than `MAX_EVENT_BYTES` bytes of
     it: a larger one passes as it is.
     """
 
@@ -48,7 +48,7 @@ class Hiding:
             passed.append(self._edited(bytes(self._held[begun:end])))
             begun = end
         del self._held[:begun]
-        if len(self._held) > MOST_PER_EVENT:
+        if len(self._held) > MAX_EVENT_BYTES:
             self._before = bytes(self._held[-3:])
             passed.append(self._take())
         return b"".join(passed)

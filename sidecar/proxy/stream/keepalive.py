@@ -14,14 +14,14 @@ from types import TracebackType
 
 from aiohttp import HttpVersion11, web
 
-from sidecar.errors import Kind, Refusal
+from sidecar.errors import ErrorKind, LocalReply
 from sidecar.http.client import is_event_stream
 from sidecar.http.headers import WAIT, Fields, encoded
 from sidecar.plugin_api.error_class import error_text
-from sidecar.proxy.attempt import Attempted
+from sidecar.proxy.attempt import AttemptResult
 from sidecar.proxy.in_flight import LiveCall
 from sidecar.proxy.relay import Relay
-from sidecar.proxy.responses import blame, own
+from sidecar.proxy.responses import attribute_error, own_headers
 from sidecar.records import Outcome
 from sidecar.routing.call import Call
 
@@ -36,13 +36,13 @@ SHARE = 0.5
 """How much of a client's patience may pass in silence: what is left is for the answer."""
 AGAIN = 1.0
 """Seconds until the next look at a call that has not had to wait so far."""
-_KINDS: Mapping[int, Kind] = {
-    HTTPStatus.UNAUTHORIZED: Kind.FORBIDDEN,
-    HTTPStatus.PAYMENT_REQUIRED: Kind.BUDGET_SPENT,
-    HTTPStatus.FORBIDDEN: Kind.FORBIDDEN,
-    HTTPStatus.NOT_FOUND: Kind.NOT_FOUND,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Kind.TOO_LARGE,
-    HTTPStatus.TOO_MANY_REQUESTS: Kind.RATE_LIMITED,
+_KINDS: Mapping[int, ErrorKind] = {
+    HTTPStatus.UNAUTHORIZED: ErrorKind.FORBIDDEN,
+    HTTPStatus.PAYMENT_REQUIRED: ErrorKind.BUDGET_SPENT,
+    HTTPStatus.FORBIDDEN: ErrorKind.FORBIDDEN,
+    HTTPStatus.NOT_FOUND: ErrorKind.NOT_FOUND,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ErrorKind.TOO_LARGE,
+    HTTPStatus.TOO_MANY_REQUESTS: ErrorKind.RATE_LIMITED,
 }
 
 
@@ -89,8 +89,8 @@ class KeepAlive:
         """Look at the call in a while, if its client bears pings."""
         ping = ping_of(self._request, self._call)
         if ping is not None:
-            patience = self._call.dialect.patience(self._request.headers)
-            longest = FIRST if patience is None else min(FIRST, patience * SHARE)
+            max_wait = self._call.dialect.patience(self._request.headers)
+            longest = FIRST if max_wait is None else min(FIRST, max_wait * SHARE)
             self._timer = self._call_later(longest, ping)
 
     async def __aexit__(
@@ -117,8 +117,8 @@ class KeepAlive:
 
     async def _keep(self, ping: bytes) -> None:
         loop, call, live = asyncio.get_running_loop(), self._call, self._live
-        patience = call.dialect.patience(self._request.headers)
-        every = EVERY if patience is None else min(EVERY, patience * SHARE)
+        max_wait = call.dialect.patience(self._request.headers)
+        every = EVERY if max_wait is None else min(EVERY, max_wait * SHARE)
         try:
             await self._relay.begin(_head(call, live, loop.time()))
             while True:
@@ -134,34 +134,34 @@ def _head(call: Call, live: LiveCall, now: float) -> Fields:
         "Content-Type": "text/event-stream; charset=utf-8",
         "Cache-Control": "no-cache",
         call.dialect.request_id_header: live.call_id,
-        **own(live),
+        **own_headers(live),
         WAIT: str(round((now - live.began) * 1000)),
     }
     return encoded(fields.items())
 
 
-async def fail(relay: Relay, call: Call, why: Refusal, live: LiveCall) -> web.StreamResponse:
+async def fail(relay: Relay, call: Call, why: LocalReply, live: LiveCall) -> web.StreamResponse:
     """Say in a stream that was begun while its call waited why nothing comes of it. The call's
     status is the one that the refusal would have had."""
     live.status = call.dialect.error(why, live.call_id)[0]
     return await relay.fail(call.dialect.error_event(call.endpoint, why, live.call_id))
 
 
-def cannot_follow(attempted: Attempted, live: LiveCall) -> Refusal | None:
+def cannot_follow(attempted: AttemptResult, live: LiveCall) -> LocalReply | None:
     """What to say in place of an answer that is no stream, where the head of one is out already;
     None for an answer that can follow it. Sets what the call came to."""
     reply = attempted.reply
     assert reply is not None  # noqa: S101 - only answers are passed on
     if attempted.body is not None:
-        live.outcome, live.reason = blame(attempted)
+        live.outcome, live.reason = attribute_error(attempted)
         text = error_text(attempted.body) or f"status {reply.status}"
-        usual = Kind.OVERLOADED if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
-        kind = _KINDS.get(reply.status, usual or Kind.BAD_REQUEST)
-        return Refusal(kind, f"{live.provider} answers {reply.status}: {text}")
+        usual = ErrorKind.OVERLOADED if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
+        kind = _KINDS.get(reply.status, usual or ErrorKind.BAD_REQUEST)
+        return LocalReply(kind, f"{live.provider} answers {reply.status}: {text}")
     if reply.status == HTTPStatus.OK and is_event_stream(reply):
         return None
     live.outcome, live.reason = Outcome.UPSTREAM_ERROR, "it answers a stream with something else"
-    return Refusal(
-        Kind.UPSTREAM_INVALID,
+    return LocalReply(
+        ErrorKind.UPSTREAM_INVALID,
         f"{live.provider} answers a call for a stream with something else, status {reply.status}",
     )

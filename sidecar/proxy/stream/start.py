@@ -15,7 +15,7 @@ from msgspec import Struct
 from sidecar.errors import Fault, UpstreamError
 from sidecar.http.client import Reply
 from sidecar.http.errors import plugin_fault
-from sidecar.plugin_api.error_class import Judgement, Verdict, code_word
+from sidecar.plugin_api.error_class import Classification, ErrorClass, code_word
 from sidecar.plugin_api.sse import BOM, FirstEvent
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
@@ -28,7 +28,7 @@ HELD_SECONDS = 2.0
 """Seconds for which they are held at most."""
 _TELLING_BYTES = 512
 """Bytes that tell what an answer is."""
-TAKEN = Judgement(Verdict.TAKE)
+TAKEN = Classification(ErrorClass.OK)
 _EVENTS, _JSON = "text/event-stream", "application/json"
 _HELD_TYPES = frozenset({"", _EVENTS, _JSON, "text/plain", "text/html"})
 """Content types of answers that are read to see how they begin; audio, for one, is not."""
@@ -43,7 +43,7 @@ class Beginning(Struct, frozen=True):
     """What an answer means by how it begins. `known`: its vendor's plugin, or we, know the word of
     its error; of one that is not known, the vendor's own bytes say the most."""
 
-    judgement: Judgement = TAKEN
+    judgement: Classification = TAKEN
     known: bool = True
 
 
@@ -131,12 +131,12 @@ def _judged(call: Call, candidate: Candidate, kind: str, data: bytes) -> Beginni
         error = meter.error
         if error is None:
             return Beginning()
-        verdict = vendor.judge_event(error)
+        verdict = vendor.classify_event(error)
     except Exception as failure:  # noqa: BLE001 - the guard around foreign code
         plugin_fault(vendor.name, failure)
         return Beginning()
-    if verdict is Verdict.CLIENT:
+    if verdict is ErrorClass.CLIENT_ERROR:
         return Beginning()  # passed on: the answer that says so is this stream
-    known = verdict is not Verdict.TAKE
+    known = verdict is not ErrorClass.OK
     reason = f"in its stream: {code_word(error)}"
-    return Beginning(Judgement(verdict if known else Verdict.OVERLOADED, reason), known)
+    return Beginning(Classification(verdict if known else ErrorClass.OVERLOADED, reason), known)

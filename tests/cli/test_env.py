@@ -1,0 +1,120 @@
+"""`sidecar env`: lines that agents of today understand, at the address where Sidecar listens."""
+
+from __future__ import annotations
+
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from cli_runner import FILE, Cli
+
+from sidecar.admin.agent_setup import AGENTS
+
+BASE = "http://127.0.0.1:8787"
+EXPORTS = {
+    "aider": {"OPENAI_API_BASE": "/v1", "OPENAI_API_KEY": None},
+    "anthropic": {"ANTHROPIC_BASE_URL": "", "ANTHROPIC_API_KEY": None},
+    "claude-code": {"ANTHROPIC_BASE_URL": "", "ANTHROPIC_AUTH_TOKEN": None},
+    "codex": {"SIDECAR_KEY": None},
+    "gemini-cli": {"GOOGLE_GEMINI_BASE_URL": "", "GEMINI_API_KEY": None},
+    "google-genai": {"GOOGLE_GEMINI_BASE_URL": "", "GEMINI_API_KEY": None},
+    "groq": {"GROQ_BASE_URL": "", "GROQ_API_KEY": None},
+    "llm": {"OPENAI_BASE_URL": "/v1", "OPENAI_API_KEY": None},
+    "openai": {"OPENAI_BASE_URL": "/v1", "OPENAI_API_KEY": None},
+    "openai-agents": {"OPENAI_BASE_URL": "/v1", "OPENAI_API_KEY": None},
+    "qwen-code": {"OPENAI_BASE_URL": "/v1", "OPENAI_API_KEY": None},
+}
+"""What each must have: a path behind the address, or None for the key."""
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
+
+
+def exported(lines: str, cli: Cli) -> dict[str, str]:
+    """The variables after a shell has read the lines; it must read them without complaint."""
+    done = subprocess.run(
+        ["/bin/sh", "-euc", f"{lines}\nenv"], capture_output=True, text=True, check=True,
+        env={"PATH": cli.env["PATH"], "MY_KEY": "the key; with $(odd) 'characters'"},
+    )  # fmt: skip
+    assert done.stderr == ""
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_shell_reads_the_lines_of_every_agent(cli: Cli, agent: str) -> None:
+    lines = cli.run("env", agent, "--key-env", "MY_KEY").out
+    found = exported(lines, cli)
+    for name, path in EXPORTS.get(agent, {"SIDECAR_KEY": None}).items():
+        assert found[name] == ("the key; with $(odd) 'characters'" if path is None else BASE + path)
+    assert BASE in lines
+    assert "NO_PROXY=127.0.0.1,localhost" in lines
+    assert "{{" not in lines.replace("${{ secrets.SIDECAR_KEY }}", "")
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_lines_without_the_key_stop_and_name_its_variable(cli: Cli, agent: str, shell: str) -> None:
+    lines = cli.run("env", agent, "--key-env", "MY_KEY").out
+    done = subprocess.run(
+        [shell, "-c", f"{lines}\necho went on; env"], capture_output=True, text=True, check=False,
+        env={"PATH": cli.env["PATH"], "MY_KEY": ""},
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "MY_KEY: set it to a local key" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_codex_is_called_with_the_provider_wherever_it_is_started(cli: Cli, shell: str) -> None:
+    """Its own file is not touched: what is appended to one may fall into a table of it."""
+    program = cli.folder / "codex"
+    program.write_text('#!/bin/sh\nprintf "%s\\0" "$SIDECAR_KEY" "$@"\n')
+    program.chmod(0o755)
+    lines = cli.run("env", "codex").out
+    done = subprocess.run(
+        [shell, "-euc", 'eval "$1"\ncodex exec "a b" --json', shell, lines],
+        capture_output=True, text=True, check=True,
+        env={"PATH": f"{cli.folder}:{cli.env['PATH']}", "SIDECAR_KEY": "k"},
+    )  # fmt: skip
+    key, *words = done.stdout.split("\0")[:-1]
+    assert key == "k"
+    assert words[4:] == ["exec", "a b", "--json"]
+    assert words[0:4:2] == ["-c", "-c"]
+    found = tomllib.loads(words[1].replace("=sidecar", '="sidecar"') + "\n" + words[3])
+    assert found == {
+        "model_provider": "sidecar",
+        "model_providers": {
+            "sidecar": {
+                "name": "sidecar", "base_url": f"{BASE}/v1", "env_key": "SIDECAR_KEY",
+                "wire_api": "responses",
+            }
+        },
+    }  # fmt: skip
+
+
+def test_continue_is_told_where_its_key_is(cli: Cli) -> None:
+    assert "apiKey: ${{ secrets.SIDECAR_KEY }}" in cli.run("env", "continue").out
+
+
+@pytest.mark.parametrize(
+    ("listen", "base"),
+    [
+        ("127.0.0.1:9000", "http://127.0.0.1:9000"),
+        ('["[::1]:9000"]', "http://[::1]:9000"),
+        ("0.0.0.0:9000, allow_remote: true", "http://127.0.0.1:9000"),
+        ('"[::]:9000", allow_remote: true', "http://[::1]:9000"),
+    ],
+)
+def test_the_address_is_one_that_a_client_here_can_use(cli: Cli, listen: str, base: str) -> None:
+    cli.config.write_text(f"{FILE}server: {{listen: {listen}}}\n")
+    found = exported(cli.run("env", "anthropic", "--key-env", "MY_KEY").out, cli)
+    assert found["ANTHROPIC_BASE_URL"] == base
+
+
+def test_an_unknown_agent_is_refused_with_those_that_are_known(cli: Cli) -> None:
+    done = cli.run("env", "claude")
+    assert done.status == 2
+    assert "'claude-code'" in done.err

@@ -1,0 +1,27 @@
+"""Answers of our own, and errors that are too large to be true."""
+
+from __future__ import annotations
+
+import json
+
+from running_sidecar import Sidecar, parse, request, talk
+from scripted_vendor import ScriptedVendor, answer
+
+BODY = json.dumps({"model": "gpt-5", "messages": []}).encode()
+
+
+async def test_nothing_tells_which_library_serves(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+    vendor.play(answer(b"{}"))
+    for headers, path in ((proxy.bearer("gpt"), "/v1/chat/completions"), ({}, "/v1/models")):
+        found = parse(await talk(proxy.port, request("POST", path, headers, BODY)))
+        assert b"aiohttp" not in found.whole
+    for line in (b"GARBAGE\r\n\r\n", request("GET", "/healthz", {})):
+        assert b"aiohttp" not in await talk(proxy.admin_port, line)
+
+
+async def test_an_error_answer_without_end_is_none(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+    vendor.play(answer(b'{"error":"' + b"x" * (3 << 20) + b'"}', "400 Bad Request"))
+    call = request("POST", "/v1/chat/completions", proxy.bearer("gpt"), BODY)
+    found = parse(await talk(proxy.port, call))
+    assert found.status == 502
+    assert json.loads(found.body)["error"]["code"] == "upstream_invalid"

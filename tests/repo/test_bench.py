@@ -1,0 +1,93 @@
+"""The benchmark sees what it is there to see: bad answers, missing usage, a gateway too slow."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+from project_paths import ROOT
+
+BENCH = ROOT / "bench"
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads the CPU time of processes")
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Imports a module of bench/, whose modules import each other by their plain names."""
+    monkeypatch.syspath_prepend(str(BENCH))
+
+    def load(name: str) -> ModuleType:
+        return __import__(name)
+
+    yield load
+    for name in ("bodies", "load", "machine", "rig", "smoke", "upstream"):
+        sys.modules.pop(name, None)
+
+
+def test_every_answer_of_a_gateway_is_counted_and_checked(bench: Any) -> None:
+    load = bench("load").Load
+    with bench("rig").Rig("asyncio") as rig:
+        gateway = rig.sidecar()
+        used, outcome = rig.measure(gateway, load(2, 1 << 10, seconds=0.2))
+        assert used > 0
+        assert outcome.requests > 2
+        assert (outcome.bad, outcome.unmetered) == (0, 0)
+        streamed = rig.play(gateway.port, load(3, 1 << 10, chunks=5, pace=2))
+        assert (streamed.requests, streamed.chunks) == (3, 3 * (5 + 3))
+        assert (streamed.bad, streamed.unmetered) == (0, 0)
+        assert 0 < streamed.delay[0] < streamed.whole[1] * 10
+
+
+@pytest.mark.parametrize(
+    ("chunks", "extra", "fault"),
+    [(0, "status=500", "bad"), (5, "status=500", "bad"), (5, "usage=0", "unmetered")],
+)
+def test_bad_answers_and_missing_usage_are_noticed(
+    bench: Any, chunks: int, extra: str, fault: str
+) -> None:
+    load = bench("load").Load
+    with bench("rig").Rig("asyncio") as rig:
+        outcome = rig.play(rig.vendor, load(2, 1 << 10, seconds=0.1, chunks=chunks, extra=extra))
+    assert getattr(outcome, fault) >= 2
+
+
+@pytest.mark.parametrize(("most", "status"), [("1000", 0), ("0", 1)], ids=["in time", "too slow"])
+def test_the_time_of_a_scrape_is_told_and_judged(most: str, status: int) -> None:
+    argv = [sys.executable, BENCH / "metrics_render.py", "--keys=3", "--models=2", "--scrapes=2"]
+    done = subprocess.run([*argv, "--most", most], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (status, "")
+    assert re.search(r"^loop time of one scrape after 6 calls: best \d", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("size", [1 << 10, 200 << 10])
+@pytest.mark.parametrize("first", [True, False])
+def test_bodies_have_the_size_asked_for_and_the_model_where_asked(
+    bench: Any, size: int, first: bool
+) -> None:
+    body = bench("bodies").agent_body(size, streaming=True, model_first=first)
+    assert len(body) == size
+    assert (body.index(b'"model"') < 100) is first
+    assert (body.index(b'"model"') > len(body) - 100) is not first
+
+
+@pytest.mark.parametrize(
+    ("cost", "bare", "ours", "passed"),
+    [
+        (False, [100, 100, 100], [61, 61, 10], True),
+        (False, [100, 100, 100], [59, 59, 200], False),
+        (True, [10, 10, 10], [16, 16, 90], True),
+        (True, [10, 10, 10], [17, 17, 1], False),
+    ],
+)
+def test_the_gate_is_the_median_of_the_rounds_ratios(
+    bench: Any, cost: bool, bare: list[float], ours: list[float], passed: bool
+) -> None:
+    smoke = bench("smoke")
+    result = smoke.Result(smoke.Scenario("any", 1, 1, 1.0, cost=cost), bare, ours)
+    assert result.passed is passed
+    assert smoke.Report("sidecar", [result]).passed is passed
+    assert not smoke.Report("sidecar", [result], bad=1).passed

@@ -1,0 +1,89 @@
+"""What is shipped: the container's recipe and the distribution. Read here, not built: building
+needs a container engine, and the wheel is built and run by the continuous integration."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+from project_paths import ROOT
+
+RECIPE = (ROOT / "Dockerfile").read_text()
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions, with continued lines joined and comments left out."""
+    text = re.sub(r"^#.*\n", "", RECIPE, flags=re.MULTILINE).replace("\\\n", " ")
+    return [(line.split()[0], line) for line in text.splitlines() if line.strip()]
+
+
+def test_every_line_of_the_recipe_is_an_instruction() -> None:
+    known = {
+        "FROM",
+        "WORKDIR",
+        "RUN",
+        "COPY",
+        "USER",
+        "VOLUME",
+        "ENV",
+        "EXPOSE",
+        "HEALTHCHECK",
+        "CMD",
+    }
+    assert {name for name, _ in instructions()} <= known
+
+
+def test_it_is_built_in_one_stage_and_run_in_another() -> None:
+    names = [name for name, _ in instructions()]
+    assert names.count("FROM") == 2
+    last = [line for _, line in instructions()][names.index("FROM", 1) :]
+    assert not any("COPY . " in line for line in last)
+
+
+def test_it_runs_without_rights_and_says_whether_it_is_well() -> None:
+    names = [name for name, _ in instructions()]
+    assert names.index("USER") < names.index("CMD")
+    assert "USER root" not in RECIPE
+    assert "/readyz" in next(line for name, line in instructions() if name == "HEALTHCHECK")
+
+
+def test_directories_are_mounted_and_not_the_file() -> None:
+    volume = next(line for name, line in instructions() if name == "VOLUME")
+    assert volume == 'VOLUME ["/config", "/state"]'
+    assert "SIDECAR_CONFIG=/config/routes.yaml" in RECIPE
+
+
+@pytest.mark.parametrize("line", PYPROJECT["project"]["dependencies"])
+def test_every_dependency_has_a_floor(line: str) -> None:
+    assert ">=" in line
+
+
+def test_the_library_that_parses_requests_is_new_enough() -> None:
+    assert "aiohttp>=3.14.4,<3.15" in PYPROJECT["project"]["dependencies"]
+
+
+def test_what_runs_in_ci_is_what_the_readme_says() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "make test" in script
+    assert "make test" in (ROOT / "README.md").read_text()
+
+
+def test_license_is_apache_2_and_is_shipped() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert text.split()[:4] == ["Apache", "License", "Version", "2.0,"]
+    assert "END OF TERMS AND CONDITIONS" in text
+    project = PYPROJECT["project"]
+    assert (project["license"], project["license-files"]) == ("Apache-2.0", ["LICENSE"])
+    shipped = PYPROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert {"/LICENSE", "/SECURITY.md"} <= set(shipped)
+    assert all((ROOT / name.removeprefix("/")).exists() for name in shipped)
+    assert " LICENSE " in next(line for _, line in instructions() if "README.md" in line)
+
+
+@pytest.mark.parametrize("page", ["SECURITY.md", "docs/security.md"])
+def test_links_of_the_security_pages_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text())
+    assert links
+    assert all(((ROOT / page).parent / link).exists() for link in links)

@@ -1,0 +1,544 @@
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace as replace_owner
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ledger_checks import CALL, Wall, assert_in_step, call, digest, rows, snapshot
+from msgspec.structs import replace
+
+from sidecar.errors import ErrorKind
+from sidecar.ledger.call_rows import call_row
+from sidecar.ledger.ledger import Ledger
+from sidecar.ledger.migrations import MIGRATIONS
+from sidecar.ledger.model import OBJECT_COUNT, Claim, KeyState, Learned, Owner, day_of
+from sidecar.ledger.reader import APPLICATION, read_times
+from sidecar.records import Cost, KeyTimes, Outcome, Part, Usage, UsageState, program_of
+
+DAY = 86_400.0
+OWNER = Owner("acme", "env:ACME_KEY", "G")
+
+
+@pytest.fixture
+def wall() -> Wall:
+    return Wall()
+
+
+async def test_a_key_that_was_never_presented_has_no_times(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"nightly": "text"}))
+        assert ledger.times("nightly") == KeyTimes(None, None, None, "")
+        await ledger.flush()
+    assert read_times(tmp_path) == {}
+
+
+async def test_seen_used_and_refused_are_three_things(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.seen("nightly", "codex/1.0 (linux)")
+        start = wall.now
+        wall.now += 1
+        ledger.used("nightly")
+        wall.now += 1
+        ledger.refused("nightly")
+        expected = KeyTimes(start, start + 1, start + 2, "codex/1.0")
+        assert ledger.times("nightly") == expected
+        assert ledger.times("another") == KeyTimes()
+    async with Ledger(tmp_path, wall=wall) as again:
+        assert again.times("nightly") == expected
+    assert read_times(tmp_path) == {"nightly": expected}
+
+
+async def test_a_clock_set_back_moves_no_time_back(tmp_path: Path, wall: Wall) -> None:
+    before = wall.now
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.seen("nightly")
+        ledger.used("nightly")
+        wall.now -= 3600
+        ledger.seen("nightly")
+        ledger.used("nightly")
+        assert ledger.times("nightly") == KeyTimes(before, before)
+    async with Ledger(tmp_path, wall=wall) as again:
+        again.used("nightly")
+        assert again.times("nightly").last_used == before
+    assert read_times(tmp_path)["nightly"].last_used == before
+
+
+async def test_the_program_stays_when_a_later_call_names_none(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.seen("nightly", "codex/1.0")
+        ledger.seen("nightly", "")
+        assert ledger.times("nightly").program == "codex/1.0"
+        ledger.seen("nightly", "claude-cli/2.1 (external, cli)")
+        assert ledger.times("nightly").program == "claude-cli/2.1"
+
+
+async def test_who_was_served_is_not_forgotten_for_who_was_not(tmp_path: Path, wall: Wall) -> None:
+    """Lists say when a key was last used and by whom: that is one and the same call."""
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.seen("nightly", "curl/8.5")
+        ledger.used("nightly", "codex/1.0 (linux)")
+        ledger.seen("nightly", "curl/8.5")
+        ledger.refused("nightly")
+        assert ledger.times("nightly").program == "codex/1.0"
+        ledger.used("nightly")
+        assert ledger.times("nightly").program == "codex/1.0"
+    assert read_times(tmp_path)["nightly"].program == "codex/1.0"
+
+
+@given(st.text())
+def test_a_program_is_one_short_printable_word(user_agent: str) -> None:
+    program = program_of(user_agent)
+    assert len(program) <= 64
+    assert program.isprintable()
+    assert not program or program[0] in user_agent
+    assert " " not in program
+    assert program_of(program) == program
+
+
+async def test_a_renamed_key_keeps_its_times_and_its_calls(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"old": "text", "other": "else"}))
+        ledger.seen("old", "codex/1.0")
+        ledger.used("old")
+        ledger.finished(call(key="old"))
+        ledger.finished(call(key="other", call_id="call_2"))
+        ledger.reconcile(snapshot({"new": "text", "other": "else"}))
+        assert ledger.times("new") == KeyTimes(wall.now, wall.now, None, "codex/1.0")
+        assert ledger.times("old") == KeyTimes()
+    assert {row["call_id"]: row["key"] for row in rows(tmp_path)} == {
+        "call_1": "new",
+        "call_2": "other",
+    }
+    assert set(read_times(tmp_path)) == {"new"}
+
+
+async def test_a_rename_while_the_process_was_down_is_followed(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"old": "text"}))
+        ledger.used("old")
+        ledger.finished(call(key="old"))
+    async with Ledger(tmp_path, wall=wall) as again:
+        again.reconcile(snapshot({"new": "text"}))
+        assert again.times("new").last_used == wall.now
+    assert [row["key"] for row in rows(tmp_path)] == ["new"]
+
+
+async def test_a_key_renamed_and_rotated_at_once_is_found_by_its_previous_text(
+    tmp_path: Path, wall: Wall
+) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"old": "text"}))
+        ledger.used("old")
+        ledger.reconcile(snapshot({"new": ("fresh", "text")}))
+        assert ledger.times("new").last_used == wall.now
+        ledger.reconcile(snapshot({"newest": "fresh"}))
+        assert ledger.times("newest").last_used == wall.now
+
+
+async def test_a_name_goes_before_a_hash(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"a": "one", "b": "two"}))
+        ledger.used("a")
+        wall.now += 5
+        ledger.used("b")
+        ledger.reconcile(snapshot({"a": "two", "b": "one"}))
+        assert ledger.times("a").last_used == wall.now - 5
+        assert ledger.times("b").last_used == wall.now
+
+
+async def test_a_deleted_key_is_forgotten_when_its_calls_are(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"old": "text", "kept": "else"}))
+        ledger.used("old")
+        ledger.used("kept")
+        ledger.reconcile(snapshot({"kept": "else"}, keep_days=10))
+        wall.now += 9 * DAY
+        ledger.reconcile(snapshot({"kept": "else"}, keep_days=10))
+        assert ledger.times("old").last_used is not None
+        wall.now += 2 * DAY
+        ledger.reconcile(snapshot({"kept": "else"}, keep_days=10))
+        assert ledger.times("old") == KeyTimes()
+        assert ledger.times("kept").last_used is not None
+    assert set(read_times(tmp_path)) == {"kept"}
+
+
+TIME = st.none() | st.floats(0, 1e10)
+STATE = st.builds(KeyState, st.none() | st.just(b"d"), TIME, TIME, TIME, st.sampled_from(["", "p"]))
+
+
+@given(STATE, STATE)
+def test_what_two_rows_know_of_a_key_adds_up_in_either_order(one: KeyState, two: KeyState) -> None:
+    def together(first: KeyState, second: KeyState) -> tuple[float | None, ...]:
+        total = KeyState()
+        total.absorb(first)
+        total.absorb(second)
+        for state in (first, second):
+            assert (total.last_used or 0) >= (state.last_used or 0)
+        return (total.last_seen, total.last_used, total.last_refused)
+
+    assert together(one, two) == together(two, one)
+
+
+async def test_what_an_answer_created_belongs_to_its_owner_for_90_days(
+    tmp_path: Path, wall: Wall
+) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.remember("file", "file-1", OWNER)
+        assert ledger.owner("file", "file-1") == OWNER
+        assert ledger.owner("batch", "file-1") is None
+        assert ledger.owner("file", "file-2") is None
+    wall.now += 89 * DAY
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        assert ledger.owner("file", "file-1") == OWNER
+        wall.now += 2 * DAY
+        assert ledger.owner("file", "file-1") is None
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        await ledger.flush()
+    assert rows(tmp_path, "SELECT * FROM objects") == []
+
+
+async def test_the_oldest_objects_give_way_to_new_ones(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        for number in range(OBJECT_COUNT + 10):
+            wall.now += 1
+            ledger.remember("response", f"r-{number}", OWNER)
+        assert ledger.owner("response", "r-9") is None
+        assert ledger.owner("response", "r-10") == OWNER
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        await ledger.flush()
+        assert ledger.owner("response", "r-9") is None
+        assert ledger.owner("response", "r-10") == OWNER
+    assert rows(tmp_path, "SELECT count(*) AS n FROM objects") == [{"n": OBJECT_COUNT}]
+
+
+async def test_an_absurdly_long_id_is_not_remembered(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.remember("file", "x" * 257, OWNER)
+        assert ledger.owner("file", "x" * 257) is None
+
+
+async def test_a_finished_call_is_one_row_with_everything_but_its_words(
+    tmp_path: Path, wall: Wall
+) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.finished(CALL)
+    (row,) = rows(tmp_path)
+    attempts = (
+        '[{"provider":"acme","credential":"env:ACME_KEY","model":"m-1","verdict":"take",'
+        '"status":200,"reason":"","duration":1.5}]'
+    )
+    assert row == {
+        "call_id": "call_1", "started": 1_800_000_000.0, "key": "nightly", "group_name": "G",
+        "vendor": "acme", "dialect": "openai", "endpoint": "chat", "method": "POST",
+        "model_asked": "m-1", "model_served": "m-1-2026", "streaming": 1, "provider": "acme",
+        "credential": "env:ACME_KEY", "status": 200, "outcome": "ok", "refusal": None,
+        "reason": "", "attempts": attempts, "wait": 0.25, "first_byte": 0.75, "duration": 1.75,
+        "input_tokens": 100, "output_tokens": 50, "cache_read_tokens": 20,
+        "cache_write_tokens": 5, "cache_write_1h_tokens": 2, "reasoning_tokens": 10,
+        "units": '{"images":1}', "service_tier": "default", "usage_state": "reported",
+        "session": "s-1", "program": "codex/1.0",
+        "waits": '[{"behind":"tpm of group G (routes.yaml:7)","seconds":0.25}]',
+        "cost_listed": 1_250_000, "cost_charged": 1_125_000, "price": "list 2026-11-01",
+        "caller_program": "codex", "caller_pid": 4711, "caller_directory": "/home/me/app",
+        "repo": "app", "branch": "main", "urgency": "background", "day": "2027-01-15",
+        "cost_whole": 1, "parts": "[]",
+    }  # fmt: skip
+
+
+async def test_unknown_usage_is_null_and_never_zero(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.finished(
+            call(
+                usage=None,
+                usage_state=UsageState.UNKNOWN,
+                outcome=Outcome.REFUSED,
+                refusal=ErrorKind.BUDGET_SPENT,
+            )
+        )
+    (row,) = rows(tmp_path)
+    assert row["input_tokens"] is None
+    assert row["output_tokens"] is None
+    assert (row["usage_state"], row["refusal"]) == ("unknown", "budget_spent")
+
+
+async def test_an_unknown_price_and_an_unknown_caller_are_null(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.finished(call(cost=None, caller=None, waits=()))
+    (row,) = rows(tmp_path)
+    assert row["waits"] == "[]"
+    unknown = ("cost_listed", "cost_charged", "price", "caller_program", "caller_pid",
+               "caller_directory", "repo", "branch")  # fmt: skip
+    assert {row[name] for name in unknown} == {None}
+
+
+async def test_a_file_of_the_first_version_is_brought_up_to_date(
+    tmp_path: Path, wall: Wall
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "sidecar.db")) as old:
+        old.executescript(MIGRATIONS[0])
+        old.execute(f"PRAGMA application_id = {APPLICATION}")
+        old.execute("PRAGMA user_version = 1")
+        old.execute(
+            "INSERT INTO calls SELECT 'call_0', 1.8e9 - 1, 'nightly', '', '', '', '', '', NULL,"
+            " NULL, 0, '', '', 200, 'ok', NULL, '', '[]', 0, NULL, 1, 7, 5, NULL, NULL, NULL, NULL,"
+            " '{}', NULL, 'reported', NULL, ''"
+        )
+        old.commit()
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.finished(CALL)
+    before, after = rows(tmp_path)
+    assert (before["call_id"], before["input_tokens"], before["waits"]) == ("call_0", 7, "[]")
+    assert before["cost_charged"] is None
+    assert after["cost_charged"] == 1_125_000
+    assert before["day"] == day_of(before["started"], None).isoformat()
+    assert_in_step(tmp_path)
+    assert rows(tmp_path, "SELECT sum(input_tokens) AS n FROM days") == [{"n": 107}]
+
+
+async def test_a_file_without_the_flag_of_partial_calls_gets_it_for_calls_and_days(
+    tmp_path: Path, wall: Wall
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "sidecar.db")) as old:
+        for step in MIGRATIONS[:6]:
+            old.executescript(step)
+        old.execute(f"PRAGMA application_id = {APPLICATION}")
+        old.execute("PRAGMA user_version = 6")
+        for number in range(3):
+            row = call_row(
+                replace(CALL, call_id=f"call_{number}", usage_state=UsageState.PARTIAL), None
+            )[:44]
+            old.execute(f"INSERT INTO calls VALUES ({', '.join('?' * len(row))})", row)
+        old.execute("UPDATE calls SET usage_state = 'reported' WHERE call_id = 'call_0'")
+        old.execute(
+            "INSERT INTO days SELECT day, key, group_name, provider, model, program, repo, branch,"
+            " 3, 0, 0, 0, 0, 300, 150, 60, 15, 30, 3375000, 3375000 FROM call_figures LIMIT 1"
+        )
+        old.execute(
+            "INSERT INTO days SELECT '2026-12-01', key, group_name, provider, model,"
+            " program, repo, branch, 9, 0, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9 FROM days"
+        )
+        old.commit()
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.finished(replace(CALL, call_id="call_4", usage_state=UsageState.PARTIAL))
+    days = rows(tmp_path, "SELECT calls, partial_calls, input_tokens FROM days ORDER BY day")
+    assert days == [
+        {"calls": 9, "partial_calls": 0, "input_tokens": 9},  # of calls that are long gone
+        {"calls": 4, "partial_calls": 3, "input_tokens": 400},
+    ]
+    assert rows(tmp_path, "SELECT sum(partial_calls) AS n FROM call_figures") == [{"n": 3}]
+
+
+async def test_a_call_told_twice_is_on_the_books_once(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.finished(CALL)
+        await ledger.flush()
+        ledger.finished(CALL)
+        ledger.finished(CALL)
+    assert len(rows(tmp_path)) == 1
+
+
+@given(st.text(), st.integers())
+async def test_no_value_of_a_vendor_or_client_holds_up_the_rows_behind_it(
+    tmp_path_factory: pytest.TempPathFactory, text: str, count: int
+) -> None:
+    state = tmp_path_factory.mktemp("state")
+    async with Ledger(state, wall=Wall()) as ledger:
+        surrogate = text + "\ud800"
+        ledger.seen(surrogate, surrogate)
+        ledger.remember(surrogate, surrogate, OWNER)
+        ledger.finished(call(model_asked=surrogate, usage=Usage(input_tokens=count * 10**18)))
+        ledger.finished(call(call_id="call_2"))
+        assert await ledger.flush()
+        assert (ledger.failures, ledger.dropped) == (0, 0)
+    assert [row["call_id"] for row in rows(state)] == ["call_1", "call_2"]
+
+
+UNENDED = call(call_id="call_2", outcome=Outcome.CUT, usage=None, usage_state=UsageState.UNKNOWN)
+
+
+async def test_a_call_that_never_ends_is_on_the_books_of_the_next_process(
+    tmp_path: Path, wall: Wall
+) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.checkpoint(UNENDED)
+        ledger.finished(CALL)
+        await ledger.flush()
+        assert [row["call_id"] for row in rows(tmp_path)] == [CALL.call_id]
+    for _ in range(2):  # once, however often a process starts
+        async with Ledger(tmp_path, wall=wall) as again:
+            await again.flush()
+        found = {row["call_id"]: row for row in rows(tmp_path)}
+        assert found.keys() == {CALL.call_id, "call_2"}
+        assert (found["call_2"]["outcome"], found["call_2"]["usage_state"]) == ("cut", "unknown")
+        assert rows(tmp_path, "SELECT sum(unknown_calls) AS n FROM days") == [{"n": 1}]
+        assert_in_step(tmp_path)
+    assert rows(tmp_path, "SELECT * FROM under_way") == []
+
+
+async def test_a_call_that_ends_is_on_the_books_once_by_how_it_ended(
+    tmp_path: Path, wall: Wall
+) -> None:
+    ended = call(call_id="call_2")
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.checkpoint(UNENDED)
+        await ledger.flush()
+        ledger.finished(ended)
+    async with Ledger(tmp_path, wall=wall) as again:
+        await again.flush()
+    assert [(row["call_id"], row["outcome"]) for row in rows(tmp_path)] == [("call_2", "ok")]
+    assert_in_step(tmp_path)
+
+
+async def test_a_file_that_is_opened_again_leaves_the_calls_of_this_process_alone(
+    tmp_path: Path, wall: Wall
+) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.checkpoint(UNENDED)
+        await ledger.flush()
+        with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            ledger.used("nightly")
+            assert not await ledger.flush()
+        ledger.used("nightly")
+        assert await ledger.flush()
+        assert rows(tmp_path) == []
+        ledger.finished(call(call_id="call_2"))
+    assert [row["outcome"] for row in rows(tmp_path)] == ["ok"]
+
+
+async def test_calls_older_than_the_kept_days_go(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.finished(call(call_id="old", started=wall.now - 31 * DAY))
+        ledger.finished(call(call_id="young", started=wall.now - 29 * DAY))
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"nightly": "text"}, keep_days=30))
+        await _tidied(ledger)
+    assert [row["call_id"] for row in rows(tmp_path)] == ["young"]
+
+
+async def test_the_oldest_calls_go_when_the_file_is_too_big(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        for number in range(12_000):
+            ledger.finished(call(call_id=f"call_{number}", started=wall.now + number))
+    full = (tmp_path / "sidecar.db").stat().st_size
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"nightly": "text"}, keep_bytes=full // 2))
+        await _tidied(ledger)
+    left = [row["call_id"] for row in rows(tmp_path)]
+    assert 3_000 < len(left) < 7_000
+    assert left == [f"call_{number}" for number in range(12_000 - len(left), 12_000)]
+    assert (tmp_path / "sidecar.db").stat().st_size < full * 0.75
+
+
+async def _tidied(ledger: Ledger) -> None:
+    """Have the file tidied now rather than at its next time."""
+    ledger._store._tidied = float("-inf")
+    await ledger.flush()
+    while ledger._store._tidied == float("-inf"):
+        await ledger.flush()
+
+
+async def test_a_thousand_uses_are_written_together(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        await ledger.flush()
+        for _ in range(1000):
+            wall.now += 0.001
+            ledger.seen("nightly", "codex/1.0")
+            ledger.used("nightly")
+        await ledger.flush()
+        # A transaction of its own for each would be two thousand pages of log.
+        assert (tmp_path / "sidecar.db-wal").stat().st_size < 50 * 4096
+        assert read_times(tmp_path)["nightly"].last_used == wall.now
+
+
+async def test_a_digest_is_kept_so_that_a_rename_is_found(tmp_path: Path, wall: Wall) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.seen("nightly")
+        ledger.reconcile(snapshot({"nightly": "text"}))
+    assert rows(tmp_path, "SELECT digest FROM keys") == [{"digest": digest("text")}]
+
+
+async def test_a_file_without_parts_gets_them_for_calls_that_follow(
+    tmp_path: Path, wall: Wall
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "sidecar.db")) as old:
+        for step in MIGRATIONS[:7]:
+            old.executescript(step)
+        old.execute(f"PRAGMA application_id = {APPLICATION}")
+        old.execute("PRAGMA user_version = 7")
+        for table, name in (("calls", "call_0"), ("under_way", "call_u")):
+            row = call_row(replace(CALL, call_id=name), None)[:44]
+            old.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * 44)})", row)
+        old.execute("INSERT INTO objects VALUES ('file', 'f_1', 'acme', '', 'G', 1.8e9)")
+        old.execute(
+            "INSERT INTO days SELECT day, key, group_name, provider, model, program, repo, branch,"
+            " 1, 0, 0, 0, 0, 100, 50, 20, 5, 10, 1250000, 1125000, 0 FROM call_figures LIMIT 1"
+        )
+        old.commit()
+    parts = (Part("message", None, Usage(60, 20)), Part("advisor_message", "o", Usage(40, 30)))
+    usage = replace(CALL.usage, parts=parts)
+    cost = Cost(30, 27, "p", parts=(Cost(10, 9, "p"), Cost(20, 18, "p")))
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        assert ledger.owner("file", "f_1") == Owner("acme", "", "G")
+        ledger.finished(replace(CALL, call_id="call_1", usage=usage, cost=cost))
+    assert [row["parts"] == "[]" for row in rows(tmp_path)] == [True, True, False]
+    assert_in_step(tmp_path)
+    days = rows(
+        tmp_path,
+        "SELECT model, calls, input_tokens, output_tokens, cost_charged FROM days ORDER BY model",
+    )
+    assert [tuple(day.values()) for day in days] == [
+        ("m-1", 3, 260, 120, 2_250_009), ("o", 0, 40, 30, 18),
+    ]  # fmt: skip
+
+
+CLAIM = Claim(
+    "call_1", "nightly", "acme", CALL.started, "m-1", "m-1", Usage(10, 5), 7, 6, (100, 200, 300)
+)
+LEARNT = Learned(CLAIM, Usage(100, 50, 20), Cost(70, 60, "p"), "m-2")
+
+
+@pytest.mark.parametrize("first", ["row", "look"])
+async def test_usage_learnt_of_an_object_takes_the_place_of_what_was_booked(
+    tmp_path: Path, wall: Wall, first: str
+) -> None:
+    owner = replace_owner(OWNER, claim=CLAIM)
+    cut_off = replace(
+        CALL, usage=Usage(10, 5), usage_state=UsageState.PARTIAL, cost=Cost(7, 6, "p")
+    )
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.remember("response", "r", owner)
+        if first == "row":
+            ledger.finished(cut_off)
+            await ledger.flush()
+        ledger.learned("response", "r", LEARNT)
+        assert ledger.owner("response", "r") == OWNER
+        if first == "look":  # a record waits until its caller is known
+            await ledger.flush()
+            ledger.finished(cut_off)
+    (row,) = rows(tmp_path)
+    assert (row["usage_state"], row["model_served"]) == ("reported", "m-2")
+    assert (row["input_tokens"], row["output_tokens"], row["cache_read_tokens"]) == (100, 50, 20)
+    assert (row["cost_listed"], row["cost_charged"], row["cost_whole"]) == (70, 60, 1)
+    assert_in_step(tmp_path)
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        assert ledger.owner("response", "r") == OWNER
+
+
+async def test_a_claim_outlives_the_process_and_follows_its_keys_name(
+    tmp_path: Path, wall: Wall
+) -> None:
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"nightly": "text"}))
+        ledger.seen("nightly")
+        ledger.remember("response", "r", replace_owner(OWNER, claim=CLAIM))
+        ledger.finished(CALL)
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.reconcile(snapshot({"daily": "text"}))
+        owner = ledger.owner("response", "r")
+        assert owner is not None
+        assert owner.claim == replace(CLAIM, key="daily")

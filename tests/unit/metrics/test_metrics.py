@@ -1,0 +1,337 @@
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ledger_checks import CALL, Wall, call, snapshot
+from project_paths import ROOT
+from prometheus_client.parser import text_string_to_metric_families
+from running_sidecar import Sidecar
+
+from sidecar.errors import ErrorKind
+from sidecar.ledger.ledger import Ledger
+from sidecar.metrics.definitions import TABLE
+from sidecar.metrics.metrics import CONTENT_TYPE, Metrics, ModelNames, disjoint
+from sidecar.records import AttemptRecord, Cost, Outcome, Usage, UsageState
+
+DOCUMENT = ROOT / "docs/metrics.md"
+TOKENS = st.none() | st.integers(0, 10**7)
+
+
+class Scrape:
+    """What Prometheus would read."""
+
+    def __init__(self, text: bytes) -> None:
+        self.families = {f.name: f for f in text_string_to_metric_families(text.decode())}
+        self.samples = [s for family in self.families.values() for s in family.samples]
+
+    def __call__(self, name: str, **labels: str) -> float:
+        """The sum over all samples of this name with these labels."""
+        return sum(sample.value for sample in self.found(name, **labels))
+
+    def found(self, name: str, **labels: str) -> list[Any]:
+        wanted = labels.items()
+        return [
+            s for s in self.samples if s.name == f"sidecar_{name}" and wanted <= s.labels.items()
+        ]
+
+
+async def scrape(metrics: Metrics) -> Scrape:
+    return Scrape(await metrics.render())
+
+
+async def test_a_call_is_counted_by_who_where_what_and_how() -> None:
+    metrics = Metrics(version="1.2.3")
+    metrics.call_finished(CALL)
+    found = await scrape(metrics)
+    one = {"key": "nightly", "group": "G", "provider": "acme", "model": "m-1"}
+    (sample,) = found.found("calls_total")
+    assert (sample.labels, sample.value) == ({**one, "outcome": "ok"}, 1)
+    assert found("answers_total", vendor="acme", endpoint="chat", status="200") == 1
+    assert found("attempts_total", credential="env:ACME_KEY", verdict="take") == 1
+    assert found("call_duration_seconds_sum", provider="acme", model="m-1") == 1.75
+    assert found("time_to_first_byte_seconds_sum", provider="acme", model="m-1") == 0.75
+    assert found("wait_seconds_sum", group="G") == 0.25
+    assert found("tokens_total", **one) == 150
+    assert found("build_info", version="1.2.3") == 1
+
+
+async def test_every_kind_of_token_is_counted_apart_and_their_sum_is_all() -> None:
+    metrics = Metrics()
+    metrics.call_finished(CALL)
+    found = await scrape(metrics)
+    kinds = {s.labels["kind"]: s.value for s in found.found("tokens_total")}
+    assert kinds == {"input": 75, "cache_read": 20, "cache_write": 5, "output": 40, "reasoning": 10}
+
+
+@given(TOKENS, TOKENS, st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_kinds_are_disjoint(
+    tokens_in: int | None, tokens_out: int | None, read: float, write: float, reasoning: float
+) -> None:
+    cached = int((tokens_in or 0) * read)
+    written = int(((tokens_in or 0) - cached) * write)
+    thought = int((tokens_out or 0) * reasoning)
+    usage = Usage(tokens_in, tokens_out, cached or None, written or None, None, thought or None)
+    kinds = dict(disjoint(usage))
+    assert sum(kinds.values()) == (tokens_in or 0) + (tokens_out or 0)
+    assert all(count > 0 for count in kinds.values())
+
+
+async def test_a_vendors_nonsense_never_makes_a_counter_fall_or_burst() -> None:
+    metrics = Metrics()
+    metrics.call_finished(call(usage=Usage(10, 5, 50, None, None, 50)))
+    metrics.call_finished(call(usage=Usage(-10, 10**400)))
+    found = await scrape(metrics)
+    assert all(s.value >= 0 for s in found.found("tokens_total"))
+
+
+async def test_usage_that_nobody_reported_is_counted_as_unknown() -> None:
+    metrics = Metrics()
+    metrics.call_finished(call(usage=None, usage_state=UsageState.UNKNOWN))
+    found = await scrape(metrics)
+    assert found("usage_unknown_total", provider="acme", model="m-1") == 1
+    assert found.found("tokens_total") == []
+
+
+async def test_usage_known_in_part_is_counted_and_flagged() -> None:
+    metrics = Metrics()
+    metrics.call_finished(call(usage_state=UsageState.PARTIAL))
+    metrics.call_finished(call())
+    found = await scrape(metrics)
+    assert found("usage_partial_total", provider="acme", model="m-1") == 1
+    assert found.found("usage_unknown_total") == []
+
+
+async def test_money_is_counted_by_who_spent_it_where() -> None:
+    metrics = Metrics()
+    for charged in (1_800_000, 200_000, 1):
+        metrics.call_finished(call(cost=Cost(10**9, charged, "x")))
+    found = await scrape(metrics)
+    (sample,) = found.found("cost_dollars_total")
+    labels = {"key": "nightly", "group": "G", "provider": "acme", "model": "m-1"}
+    assert sample.labels == labels
+    assert sample.value == pytest.approx(0.002000001, abs=1e-15)
+    assert found.found("calls_unpriced_total") == []
+
+
+async def test_a_call_of_unknown_cost_is_counted_and_one_that_used_nothing_is_not() -> None:
+    metrics = Metrics()
+    metrics.call_finished(call(cost=None))
+    metrics.call_finished(call(cost=None, usage=None, usage_state=UsageState.UNKNOWN))
+    metrics.call_finished(call(cost=None, usage=None, usage_state=UsageState.NONE))
+    metrics.call_finished(call(cost=Cost(0, 0, "free"), usage=None, usage_state=UsageState.UNKNOWN))
+    found = await scrape(metrics)
+    assert found("calls_unpriced_total", provider="acme", model="m-1") == 1
+    assert found("usage_unknown_total", provider="acme", model="m-1") == 2
+    assert found("cost_dollars_total") == 0
+
+
+async def test_our_own_answers_are_counted_by_reason() -> None:
+    metrics = Metrics()
+    refused = {"outcome": Outcome.REFUSED, "provider": "", "attempts": (), "usage": None}
+    metrics.call_finished(call(**refused, status=429, refusal=ErrorKind.BUDGET_SPENT))
+    metrics.call_finished(
+        call(**refused, status=401, refusal=ErrorKind.INVALID_KEY, key="", group="")
+    )
+    found = await scrape(metrics)
+    assert found("refusals_total", kind="budget_spent", key="nightly", group="G") == 1
+    assert found("refusals_total", kind="invalid_key", key="") == 1
+    assert found("calls_total", outcome="refused") == 2
+
+
+async def test_an_answer_broken_off_is_counted() -> None:
+    metrics = Metrics()
+    metrics.call_finished(call(outcome=Outcome.CUT))
+    assert (await scrape(metrics))("stream_truncated_total", provider="acme", model="m-1") == 1
+
+
+async def test_every_attempt_counts_with_its_verdict() -> None:
+    metrics = Metrics()
+    first = AttemptRecord("azure", "env:AZURE", None, "slow_down", 429, "", 0.1)
+    metrics.call_finished(call(attempts=(first, *CALL.attempts)))
+    found = await scrape(metrics)
+    assert found("attempts_total", provider="azure", verdict="slow_down") == 1
+    assert found("attempts_total", provider="acme", verdict="take") == 1
+
+
+async def test_calls_in_flight_go_up_and_down() -> None:
+    metrics = Metrics()
+    metrics.reconcile(snapshot({"nightly": "text", "idle": "else"}))
+    metrics.call_started("nightly", "G")
+    metrics.call_started("nightly", "G")
+    assert (await scrape(metrics))("calls_in_flight", key="nightly", group="G") == 2
+    metrics.call_ended("nightly")
+    metrics.call_ended("nightly")
+    found = await scrape(metrics)
+    assert found("calls_in_flight") == 0
+    assert len(found.found("calls_in_flight")) == 2
+
+
+async def test_strangers_make_no_series() -> None:
+    """Ten thousand wrong model names and programs: the text stays as long as it was."""
+    metrics = Metrics()
+    metrics.reconcile(snapshot({"nightly": "text"}))
+    metrics.call_finished(call(model_asked="typo", status=404, outcome=Outcome.CLIENT_ERROR))
+    before = len((await scrape(metrics)).samples)
+    for number in range(10_000):
+        model = f"{random.random()}"
+        wrong = {"status": 404, "outcome": Outcome.CLIENT_ERROR, "program": model}
+        metrics.call_finished(call(model_asked=model, call_id=str(number), **wrong))
+    found = await scrape(metrics)
+    assert len(found.samples) == before
+    assert found("calls_total", model="other") == 10_001
+
+
+def test_a_model_is_a_label_once_it_was_served() -> None:
+    names = ModelNames(most=2)
+    assert names.admit("a", ok=False) == "other"
+    assert names.admit("a", ok=True) == "a"
+    assert names.admit("a", ok=False) == "a"
+    assert names.admit(None, ok=True) == "none"
+    assert names.admit("x" * 129, ok=True) == "other"
+    assert names.admit("a\nb", ok=True) == "other"
+    assert names.admit("b", ok=True) == "b"
+    assert names.folded == 2
+    assert names.admit("c", ok=True) == "other"
+    assert names.admit("c", ok=True) == "other"
+    assert names.folded == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "label"),
+    [
+        ({"outcome": Outcome.CANCELLED}, "m-1"),
+        ({"outcome": Outcome.UPSTREAM_ERROR, "status": 502}, "other"),
+        ({"outcome": Outcome.REFUSED, "provider": "", "status": 200}, "other"),
+        ({"status": 404, "outcome": Outcome.CLIENT_ERROR}, "other"),
+    ],
+)
+async def test_only_an_upstreams_good_answer_admits_a_model(
+    change: dict[str, Any], label: str
+) -> None:
+    metrics = Metrics()
+    metrics.call_finished(call(**change))
+    assert (await scrape(metrics))("calls_total", model=label) == 1
+
+
+async def test_the_series_of_a_removed_key_go_and_stay_away() -> None:
+    metrics = Metrics()
+    metrics.reconcile(snapshot({"nightly": "text", "kept": "else"}))
+    metrics.call_finished(CALL)
+    metrics.call_finished(call(key="kept"))
+    metrics.reconcile(snapshot({"kept": "else"}))
+    metrics.call_finished(CALL)
+    found = await scrape(metrics)
+    assert [s for s in found.samples if s.labels.get("key") == "nightly"] == []
+    assert found("calls_total", key="kept") == 1
+    assert found("calls_total", key="other", group="G") == 1
+
+
+async def test_a_rename_begins_new_series() -> None:
+    metrics = Metrics()
+    metrics.reconcile(snapshot({"nightly": "text"}))
+    metrics.call_finished(CALL)
+    metrics.reconcile(snapshot({"new": "text"}))
+    metrics.call_finished(call(key="new"))
+    assert (await scrape(metrics))("calls_total") == 1
+
+
+async def test_a_reload_lowers_no_counter() -> None:
+    metrics = Metrics()
+    keys = snapshot({"nightly": "text"})
+    metrics.reconcile(keys)
+    metrics.call_finished(CALL)
+    before = await scrape(metrics)
+    metrics.reconcile(snapshot({"nightly": "rotated", "more": "else"}, group="H"))
+    metrics.reconcile(keys)
+    after = await scrape(metrics)
+    for sample in before.samples:
+        if sample.name.startswith("sidecar_") and sample.name.endswith("_total"):
+            assert after(sample.name.removeprefix("sidecar_"), **sample.labels) >= sample.value
+
+
+async def test_the_whole_text_is_bounded_and_nothing_goes_uncounted() -> None:
+    metrics = Metrics(most_series=500)
+    for number in range(1000):
+        metrics.call_finished(call(key=f"k{number}", call_id=str(number)))
+    found = await scrape(metrics)
+    ours = [s for s in found.samples if s.name.startswith("sidecar_")]
+    assert len(ours) < 600
+    assert found("calls_total") == 1000
+    assert found("tokens_total", kind="output") == 40_000
+    assert found("series_folded_total", metric="sidecar_calls_total") > 0
+
+
+async def test_reloads_are_told() -> None:
+    metrics = Metrics()
+    metrics.reloaded(True, 100.0)
+    metrics.reloaded(False, 200.0)
+    found = await scrape(metrics)
+    assert found("config_last_reload_successful") == 0
+    assert found("config_last_reload_success_timestamp_seconds") == 100
+    assert found("config_reloads_total", result="success") == 1
+    assert found("config_reloads_total", result="failure") == 1
+    metrics.reloaded(True, 300.0)
+    found = await scrape(metrics)
+    assert found("config_last_reload_successful") == 1
+    assert found("config_last_reload_success_timestamp_seconds") == 300
+
+
+async def test_the_ledger_is_asked_at_each_scrape(tmp_path: Path) -> None:
+    wall = Wall()
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        metrics = Metrics(ledger=ledger)
+        metrics.reconcile(snapshot({"nightly": "text", "never": "else"}))
+        ledger.used("nightly")
+        found = await scrape(metrics)
+        (used,) = found.found("key_last_used_timestamp_seconds")
+        assert (used.labels, used.value) == ({"key": "nightly", "group": "G"}, wall.now)
+        assert found("ledger_healthy") == 1
+        assert found("ledger_write_failures_total") == 0
+        assert found("key_info", key="never", vendor="acme", urgency="normal") == 1
+        assert found("key_enabled", key="never") == 1
+
+
+async def test_process_and_python_are_shown() -> None:
+    found = await scrape(Metrics())
+    names = {sample.name for sample in found.samples}
+    assert {"process_resident_memory_bytes", "process_open_fds", "python_info"} <= names
+
+
+async def test_every_metric_of_the_table_is_in_the_text_as_the_table_says(
+    proxy: Sidecar,
+) -> None:
+    text = (await proxy.running.metrics.render()).decode()
+    for metric in TABLE.values():
+        assert text.count(f"# TYPE {metric.name} {metric.type}\n") == 1
+        assert f"# HELP {metric.name} " in text
+    told = set(re.findall(r"# TYPE (sidecar_\w+)", text))
+    assert told == set(TABLE)
+    assert CONTENT_TYPE == "text/plain; version=0.0.4; charset=utf-8"
+
+
+def test_names_follow_the_customs() -> None:
+    for metric in TABLE.values():
+        assert re.fullmatch(r"sidecar_[a-z_]+", metric.name)
+        assert (metric.type == "counter") == metric.name.endswith("_total")
+        assert metric.help.endswith(".")
+        assert metric.fixed <= set(metric.labels)
+        if metric.type == "histogram":
+            assert "key" not in metric.labels
+            assert metric.name.endswith("_seconds")
+            felt = metric.name != "sidecar_loop_lag_seconds"
+            assert (metric.buckets[0], metric.buckets[-1]) == ((0.05, 600) if felt else (0.001, 5))
+
+
+def test_the_document_lists_every_metric_as_the_table_has_it() -> None:
+    document = DOCUMENT.read_text()
+    rows = re.findall(r"^\| `(sidecar_\w+)` \|.*\|$", document, re.MULTILINE)
+    assert rows == list(TABLE)
+    for metric in TABLE.values():
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"
+        assert f"| `{metric.name}` | {metric.type} | {labels} | {metric.help} |" in document

@@ -1,0 +1,388 @@
+"""Discovery: three ways in, one contract, and a broken plugin that breaks nothing else."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from project_paths import ROOT
+from recorded_answers import RECORDED, Recorded
+
+from sidecar import (
+    CallRecord,
+    Classification,
+    Endpoint,
+    ErrorClass,
+    Field,
+    Located,
+    Quota,
+    QuotaKind,
+    Serving,
+    SseMeter,
+    Usage,
+    Vendor,
+    classify_by_status,
+)
+from sidecar.plugin_api.dialect import Dialect
+from sidecar.plugin_api.manager import Registry, discover
+from sidecar.records import Outcome, UsageState
+from sidecar.testing import cut_problems, problems
+
+EXAMPLE = ROOT / "examples" / "my_vendor.py"
+
+
+def with_file(tmp_path: Path, code: str, name: str = "extra.py") -> Registry:
+    path = tmp_path / name
+    path.write_text(code)
+    return discover([path])
+
+
+def record() -> CallRecord:
+    return CallRecord(
+        "c", 0.0, "k", "g", "v", "d", "e", "POST", "m", False, "p", "", "m", 200, Outcome.OK, "",
+        (), 0.0, None, 1.0, None, UsageState.UNKNOWN, None, "",
+    )  # fmt: skip
+
+
+def test_the_example_is_loaded_from_its_path_and_keeps_the_contract() -> None:
+    registry = discover([EXAMPLE])
+    assert registry.sources["acme"] == str(EXAMPLE)
+    assert problems(registry) == []
+
+
+def test_the_example_is_loaded_from_an_entry_point(tmp_path: Path) -> None:
+    shutil.copy(EXAMPLE, tmp_path / "sidecar_acme.py")
+    info = tmp_path / "sidecar_acme-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sidecar-acme\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[sidecar]\nacme = sidecar_acme\n")
+    code = (
+        "from sidecar.plugin_api.manager import discover; r = discover(); "
+        "print(r.sources['acme'], r.problems)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "sidecar-acme: sidecar_acme ()\n"
+
+
+HOOK = "from sidecar import hookimpl\n@hookimpl\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "complaint"),
+    [
+        ("1/0", "ZeroDivisionError"),
+        ("this is no python", "SyntaxError"),
+        (HOOK + "def sidecar_vendor(): return []", "unknown hook"),
+        (HOOK + "def sidecar_vendors(x): return []", "x"),
+        (HOOK + "def sidecar_vendors(): return [1]", "gave a int"),
+        (HOOK + "def sidecar_vendors(): 1/0", "sidecar_vendors failed"),
+        (HOOK + "def sidecar_vendors(): return None", "sidecar_vendors failed"),
+        (HOOK + "def sidecar_vendors(): raise SystemExit(3)", "SystemExit"),
+        ("import sys; sys.exit(0)", "SystemExit"),
+        ("from sidecar import Vendor\n" + HOOK + "def sidecar_vendors(): return [Vendor()]",
+         "gave a Vendor without a name"),
+    ],
+)  # fmt: skip
+def test_a_broken_plugin_is_named_and_left_out(tmp_path: Path, code: str, complaint: str) -> None:
+    registry = with_file(tmp_path, code)
+    assert len(registry.problems) == 1
+    assert str(tmp_path / "extra.py") in registry.problems[0]
+    assert complaint in registry.problems[0]
+    assert "openai" in registry.vendors
+
+
+def test_a_broken_file_leaves_no_half_of_a_module_behind(tmp_path: Path) -> None:
+    with_file(tmp_path, "1/0", "half.py")
+    assert "sidecar_local_half" not in sys.modules
+
+
+def test_a_file_that_is_named_twice_counts_once() -> None:
+    registry = discover([EXAMPLE, EXAMPLE])
+    assert registry.problems == (f"{EXAMPLE} is named twice",)
+    assert "acme" in registry.vendors
+
+
+def test_two_files_of_one_name_in_two_folders_both_count(tmp_path: Path) -> None:
+    files = []
+    for name in ("one", "two"):
+        path = tmp_path / name / "mine.py"
+        path.parent.mkdir()
+        path.write_text(VENDOR.format(name=name, dialect="openai"))
+        files.append(path)
+    registry = discover(files)
+    assert registry.problems == ()
+    assert {"one", "two"} <= registry.vendors.keys()
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    registry = discover([tmp_path / "none.py"])
+    assert "none.py" in registry.problems[0]
+
+
+VENDOR = """
+from sidecar import Serving, Vendor, hookimpl
+class V(Vendor):
+    name = title = {name!r}
+    base_url = "https://v.example"
+    dialects = {{{dialect!r}: Serving()}}
+@hookimpl
+def sidecar_vendors(): return [V()]
+"""
+
+
+def test_two_vendors_of_one_name_name_both_sources(tmp_path: Path) -> None:
+    registry = with_file(tmp_path, VENDOR.format(name="openai", dialect="openai"))
+    assert "extra.py" in registry.problems[0]
+    assert "sidecar_vendors.openai.dialect" in registry.problems[0]
+    assert "sidecar_vendors.openai.dialect" in registry.sources["openai"]
+
+
+def test_a_dialect_that_nobody_knows_is_a_problem(tmp_path: Path) -> None:
+    registry = with_file(tmp_path, VENDOR.format(name="new", dialect="klingon"))
+    assert "klingon" in registry.problems[0]
+    assert "new" not in registry.vendors
+
+
+def test_an_observers_error_is_counted_and_never_raised(tmp_path: Path) -> None:
+    code = (
+        "from sidecar import hookimpl\nseen = []\n"
+        "@hookimpl\ndef sidecar_call_finished(record):\n    seen.append(record); 1/0\n"
+    )
+    registry = with_file(tmp_path, code, "watcher.py")
+    registry.finished(record())
+    registry.finished(record())
+    assert registry.failures == {str(tmp_path / "watcher.py"): 2}
+    assert len(sys.modules["sidecar_local_watcher"].seen) == 2
+
+
+def test_a_hook_may_leave_its_argument_out(tmp_path: Path) -> None:
+    code = (
+        "from sidecar import hookimpl\n"
+        "@hookimpl\ndef sidecar_check_config():\n    return ['not on a Friday']\n"
+    )
+    registry = with_file(tmp_path, code)
+    assert registry.check(None) == [f"{tmp_path / 'extra.py'}: not on a Friday"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("gives", "vetoes"), [("None", []), ("[]", []), ("'no'", ["no"]), ("('a', 'b')", ["a", "b"])]
+)
+def test_a_veto_is_any_text(tmp_path: Path, gives: str, vetoes: list[str]) -> None:
+    registry = with_file(tmp_path, HOOK + f"def sidecar_check_config(snapshot): return {gives}")
+    assert registry.check(None) == [f"{tmp_path / 'extra.py'}: {veto}" for veto in vetoes]  # type: ignore[arg-type]
+
+
+def test_an_error_in_a_check_is_counted_and_no_veto(tmp_path: Path) -> None:
+    registry = with_file(tmp_path, HOOK + "def sidecar_check_config(snapshot): 1/0")
+    assert registry.check(None) == []  # type: ignore[arg-type]
+    assert registry.failures == {str(tmp_path / "extra.py"): 1}
+
+
+class Leaky(Vendor):
+    """Breaks the contract in every way that can be seen from outside."""
+
+    name = title = "leaky"
+    base_url = "ftp://v.example"
+    dialects = {"openai": Serving()}
+
+    def prepare(self, ask):  # type: ignore[no-untyped-def]
+        from sidecar import Prepared
+
+        return Prepared(f"https://elsewhere.example/?key={ask.secret.reveal()}")
+
+    def classify(self, answer):  # type: ignore[no-untyped-def]
+        from sidecar import Classification, ErrorClass
+
+        return Classification(ErrorClass.QUOTA_EXHAUSTED)
+
+    def estimate(self, body_bytes, max_output):  # type: ignore[no-untyped-def]
+        return -1, 5
+
+
+class Unsure(Leaky):
+    """Breaks the rest of it."""
+
+    name = title = "unsure"
+    dialects = {}
+    serves = ("opnai",)
+    fields = (
+        Field("zone", ("a", "b"), "", default="c"),
+        Field("zone", int, "how many", default="1"),
+        Field("good", bool, "whether", default=True),
+    )
+
+    def read_quota(self, headers, now):  # type: ignore[no-untyped-def]
+        return int(headers["x"])
+
+
+class Deaf(SseMeter):
+    """Sees whole events only, and never an error."""
+
+    def feed(self, data: bytes) -> None:
+        if data.endswith(b"\n\n"):
+            self._usage = Usage(1, 1)
+
+
+class Mumbling(type(discover().dialects["openai"])):  # type: ignore[misc]
+    name = "mumbling"
+
+    def meter(self, endpoint, content_type):  # type: ignore[no-untyped-def]
+        return Deaf()
+
+    def error(self, refusal, call_id):  # type: ignore[no-untyped-def]
+        return 200, b"{}"
+
+    def locate(self, method, path):  # type: ignore[no-untyped-def]
+        return Located(Endpoint("x"), "x", "m", (0, 99))
+
+
+def test_the_contract_suite_finds_every_breach() -> None:
+    found = discover()
+    vendors = {"leaky": Leaky(), "unsure": Unsure()}
+    bad = Registry({**found.dialects, "mumbling": Mumbling()}, vendors, {}, ("not loaded",))
+    report = "\n".join(problems(bad))
+    for breach in (
+        "not loaded", "no http address", "into the address", "sends no credential",
+        "not the provider's host", "changes the query", "judges a plain 100", "raised KeyError",
+        "speaks no dialect", "estimates -1 and 5", "mumbling: error(BAD_REQUEST) has status 200",
+        "does not carry the message", "does not take error_event(INTERNAL)",
+        "in pieces of 1, but", "gives the path 'x'", "a span outside its path",
+    ):  # fmt: skip
+        assert breach in report, report
+
+
+class Meddling(type(discover().dialects["openai"])):  # type: ignore[misc]
+    name = "meddling"
+
+    def read(self, endpoint, body):  # type: ignore[no-untyped-def]
+        return json.loads(body)
+
+    def asking(self, endpoint, body):  # type: ignore[no-untyped-def]
+        if b"stream_options" in body:
+            return body
+        return b'{"stream_options":{}}' if body.startswith(b'{"m') else None
+
+    def unasked(self, endpoint, event):  # type: ignore[no-untyped-def]
+        return event.strip() if b"choices" in event else None
+
+
+def test_the_contract_suite_tries_how_usage_is_asked_for_and_hidden() -> None:
+    dialects = {**discover().dialects, "meddling": Meddling()}
+    report = "\n".join(problems(Registry(dialects, {}, {}, ())))
+    for breach in (
+        "meddling: read gives dict for", "; give Facts",
+        "meddling: read raised JSONDecodeError", "(decoder.py:", "; catch it",
+        "meddling: asking makes", "change nothing but stream_options",
+        "which asks already; give None for it", "meddling: unasked gives NoneType for",
+        "keep the blank line that ends it",
+    ):  # fmt: skip
+        assert breach in report, report
+
+
+def test_the_contract_suite_tries_every_method_that_a_plugin_may_bring() -> None:
+    tried: set[str] = set()
+    found = discover()
+
+    def watched(kind: type) -> type:
+        def look(self: object, name: str) -> object:
+            tried.add(f"{kind.__name__}.{name}")
+            return object.__getattribute__(self, name)
+
+        return type(kind.__name__, (kind,), {"__getattribute__": look})
+
+    dialect = watched(type(found.dialects["openai"]))()
+    vendor = watched(type(found.vendors["openai"]))()
+    assert problems(Registry({"openai": dialect}, {"openai": vendor}, {}, ())) == []
+    for kind, one in ((Dialect, dialect), (Vendor, vendor)):
+        own = {name for name, each in vars(kind).items() if inspect.isfunction(each)}
+        assert {f"{type(one).__name__}.{name}" for name in own} <= tried
+
+
+class Guessing(Vendor):
+    """Says impossible things about limits."""
+
+    name = title = "guessing"
+    base_url = "https://v.example"
+    dialects = {"openai": Serving()}
+
+    def classify(self, answer):  # type: ignore[no-untyped-def]
+        if answer.status < 400:
+            return classify_by_status(answer)
+        if answer.status == 401:
+            return None
+        if answer.status == 402:
+            return Classification(ErrorClass.OK)
+        wait = float(answer.headers.get("retry-after") or 0)
+        return Classification(ErrorClass.RATE_LIMITED, answer.body.decode(errors="replace"), wait)
+
+    def classify_event(self, error):  # type: ignore[no-untyped-def]
+        return "overloaded"
+
+    def family(self, model):  # type: ignore[no-untyped-def]
+        return model + "+" if model else None
+
+    def counted(self, usage):  # type: ignore[no-untyped-def]
+        return (usage.input_tokens or 0) - (usage.cache_read_tokens or 0), 7
+
+    def estimate(self, body_bytes, max_output):  # type: ignore[no-untyped-def]
+        return body_bytes, None
+
+    def read_quota(self, headers, now):  # type: ignore[no-untyped-def]
+        value = headers.get("my-own-header", "")
+        if value in {"0", "-1", "nan"}:
+            figure = float(value)
+            quota = Quota(QuotaKind.TOKENS, int(value) if value != "nan" else 5, 9, figure, 60.0)
+            return quota, quota
+        return {"many": [], "h": (1,)}.get(value, ())
+
+
+def test_the_contract_suite_holds_vendors_to_what_they_say_of_limits() -> None:
+    vendors = {"guessing": Guessing()}
+    report = "\n".join(problems(Registry(discover().dialects, vendors, {}, ())))
+    for breach in (
+        "judge gives None, which is no Judgement", "takes a 402 for a good answer", "judge quotes",
+        "judge raised ValueError", "judges the event '' as 'overloaded'", "family('') is None",
+        "family('m+') is another one", "counts -4 of 5 reported tokens", "counts 7 of 0",
+        "and None tokens for 1 bytes, at most 1", "read_quota gives the limit 0",
+        "read_quota gives the limit -1", "read_quota gives 9 of 5 remaining", "a reset of nan s",
+        "two quotas of the same kind", "read_quota gives list, no tuple",
+        "read_quota gives 1, which",
+    ):  # fmt: skip
+        assert breach in report, report
+
+
+def test_the_contract_suite_looks_at_fields_and_names_too() -> None:
+    class Odd(Unsure):
+        price_list = "acme-prices"
+        dialects = {"openai": Serving()}
+        base_url = "https://v.example"
+        prepare, estimate, judge, read_quota = (  # type: ignore[assignment]
+            Vendor.prepare,
+            Vendor.estimate,
+            Vendor.classify,
+            Vendor.read_quota,
+        )
+
+    assert problems(Registry(discover().dialects, {"unsure": Odd()}, {}, ())) == [
+        "vendor unsure: serves opnai, which no plugin knows",
+        "vendor unsure: the list of prices knows no provider acme-prices",
+        "vendor unsure: field zone has no help",
+        "vendor unsure: field zone is there twice",
+        "vendor unsure: field zone has a default of another type",
+    ]
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=lambda each: each.name)
+def test_cuts_of_what_is_on_record_are_checked_by_the_suite_as_well(recorded: Recorded) -> None:
+    dialect = discover().dialects[recorded.dialect]
+    endpoint = Endpoint(recorded.endpoint, counts=True)
+    assert cut_problems(lambda: dialect.meter(endpoint, recorded.content_type), recorded.body) == []

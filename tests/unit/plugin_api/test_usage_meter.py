@@ -1,0 +1,227 @@
+"""Usage comes out the same, however the bytes of an answer are cut."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from recorded_answers import (
+    CHAT,
+    CHAT_USAGE,
+    RECORDED,
+    RESPONSE,
+    Recorded,
+    chunk,
+    delta,
+    sse,
+)
+from recorded_answers import RESPONSES as RESPONSES_USAGE
+
+from sidecar import Endpoint, Glance, JsonMeter, Meter, ModelAt, SseMeter, Usage, as_cost
+from sidecar.plugin_api.manager import discover
+from sidecar.plugin_api.usage_meter import MAX_COST, MAX_EVENT_BYTES
+
+REGISTRY = discover()
+
+
+def meter_for(recorded: Recorded) -> Meter:
+    endpoint = Endpoint(recorded.endpoint, ModelAt.BODY, counts=True)
+    return REGISTRY.dialects[recorded.dialect].meter(endpoint, recorded.content_type)
+
+
+def check(recorded: Recorded, meter: Meter) -> None:
+    assert meter.usage() == recorded.usage
+    assert meter.model == recorded.model
+    assert meter.error == recorded.error
+    if meter.expects_end:
+        assert meter.finished is recorded.finished
+    if recorded.created:
+        assert meter.created() == recorded.created
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=lambda each: each.name)
+def test_usage_of_a_whole_answer(recorded: Recorded) -> None:
+    meter = meter_for(recorded)
+    meter.feed(recorded.body)
+    check(recorded, meter)
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=lambda each: each.name)
+def test_usage_of_an_answer_that_comes_byte_by_byte(recorded: Recorded) -> None:
+    meter = meter_for(recorded)
+    for byte in recorded.body:
+        meter.feed(bytes([byte]))
+    check(recorded, meter)
+
+
+@given(st.data())
+def test_usage_of_an_answer_cut_anywhere(data: st.DataObject) -> None:
+    recorded = data.draw(st.sampled_from(RECORDED))
+    cuts = data.draw(st.lists(st.integers(0, len(recorded.body)), max_size=8))
+    meter = meter_for(recorded)
+    for start, end in pairwise(sorted({0, len(recorded.body), *cuts})):
+        meter.feed(recorded.body[start:end])
+    check(recorded, meter)
+
+
+@given(st.lists(st.binary(max_size=60), max_size=8), st.sampled_from(RECORDED))
+def test_garbage_is_never_an_error(pieces: list[bytes], recorded: Recorded) -> None:
+    meter = meter_for(recorded)
+    for piece in pieces:
+        meter.feed(piece)
+    meter.usage()
+    meter.created()
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n"])
+def test_an_event_of_ours_fits_only_between_two_of_theirs(end: bytes) -> None:
+    meter = SseMeter()
+    assert meter.at_boundary
+    meter.feed(b"data: half")
+    assert not meter.at_boundary
+    meter.feed(b" and half" + end)
+    assert meter.at_boundary
+
+
+class Failing(SseMeter):
+    wanted = (b"x",)
+
+    def on_event(self, event: bytes, data: bytes) -> None:
+        raise KeyError("a prompt")
+
+
+class FailingJson(JsonMeter):
+    def read_answer(self, answer: Glance) -> None:
+        raise KeyError("a prompt")
+
+
+@pytest.mark.parametrize("meter", [Failing(), FailingJson()], ids=["events", "json"])
+def test_a_meter_that_fails_is_named_and_disturbs_nobody(
+    meter: Meter, caplog: pytest.LogCaptureFixture
+) -> None:
+    meter.feed(b"data: x\n\n")
+    meter.feed(b"data: x\n\n")
+    assert meter.usage() is None
+    assert not meter.expects_end
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{type(meter).__name__} failed on an answer: KeyError"
+    ]
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=lambda each: each.name)
+def test_looking_in_the_middle_changes_nothing(recorded: Recorded) -> None:
+    meter = meter_for(recorded)
+    for start in range(0, len(recorded.body), 7):
+        meter.feed(recorded.body[start : start + 7])
+        meter.usage()
+        _ = meter.finished
+    check(recorded, meter)
+
+
+def test_of_repeated_figures_only_the_latest_are_read() -> None:
+    meter = Repeating()
+    for number in range(1000):
+        meter.feed(b"data: figures %d\n\n" % number)
+    meter.feed(b"data: end\n\n")
+    meter.feed(b"data: figures 1000\n\n")
+    meter.feed(b"data: nothing\n\n")
+    meter.feed(b"data: figures 10")
+    meter.usage()
+    assert meter.seen == [b"figures 999", b"end", b"figures 1000", b"figures 10"]
+
+
+class Repeating(SseMeter):
+    wanted = (b"end",)
+    repeated = b"figures"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[bytes] = []
+
+    def on_event(self, event: bytes, data: bytes) -> None:
+        self.seen.append(data)
+
+
+class Collector(SseMeter):
+    wanted = (b"",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[tuple[bytes, bytes]] = []
+
+    def on_event(self, event: bytes, data: bytes) -> None:
+        if data:
+            self.events.append((event, data))
+
+
+@pytest.mark.parametrize(
+    ("amount", "per_dollar", "nano"),
+    [
+        (0.00014, 1, 140_000),
+        (1e-10, 1, 0),
+        (3, 1, 3 * 10**9),
+        (0, 1, 0),
+        (37_756_005, 10**10, 3_775_600),
+        (-1, 1, 0),
+        (1e300, 1, MAX_COST),
+        (10**400, 1, MAX_COST),
+        (float("nan"), 1, None),
+        (float("inf"), 1, None),
+        (True, 1, None),
+        ("0.1", 1, None),
+        (None, 1, None),
+        ({}, 1, None),
+    ],
+)
+def test_amounts_of_money(amount: object, per_dollar: int, nano: int | None) -> None:
+    assert as_cost(amount, per_dollar) == nano
+
+
+def test_lines_of_one_event_are_joined_and_one_space_is_dropped() -> None:
+    meter = Collector()
+    meter.feed(b"event: a\ndata:  x\ndata:y\nid: 1\n: comment\n\ndata\n\ndata: z\n\n")
+    assert meter.events == [(b"a", b" x\ny"), (b"", b"z")]
+
+
+def huge(name: str, event: str) -> bytes:
+    """An event whose middle is too large to keep."""
+    assert event.count("FILL") == 1
+    return f"{name}data: {event}\n\n".replace("FILL", "A" * (MAX_EVENT_BYTES + 5)).encode()
+
+
+HUGE = {
+    "picture first": ("responses", huge("event: image\n", '{"type":"x.partial_image","b64":"FILL"}')
+        + sse({"type": "response.completed", "response": RESPONSE}, names=True), RESPONSES_USAGE),
+    "picture last": ("responses", huge(
+        "event: response.completed\n", '{"type":"response.completed","response":{"id":"resp_1",'
+        '"output":[{"result":"FILL\\"usage\\":{\\"input_tokens\\":9}"}],"model":"gpt-5.5",'
+        '"usage":{"input_tokens":75,"output_tokens":3}}}'), Usage(75, 3)),
+    "chat": ("chat", huge("", '{"choices":[{"index":0,"delta":{"audio":"FILL"}}]}')
+        + sse(chunk(choices=[delta("", "stop")]), chunk(choices=[], usage=CHAT_USAGE), "[DONE]"),
+        CHAT),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HUGE)
+@pytest.mark.parametrize("size", [65_536, 1 << 24])
+def test_a_huge_event_is_read_in_outline_and_so_is_what_follows(name: str, size: int) -> None:
+    endpoint, body, usage = HUGE[name]
+    meter = REGISTRY.dialects["openai"].meter(Endpoint(endpoint, counts=True), "text/event-stream")
+    for start in range(0, len(body), size):
+        meter.feed(body[start : start + size])
+    assert meter.usage() == usage
+    assert meter.finished
+    assert meter.at_boundary
+    assert not meter.unread
+
+
+def test_a_huge_event_that_is_cut_leaves_the_stream_unfinished() -> None:
+    meter = REGISTRY.dialects["openai"].meter(Endpoint("responses"), "text/event-stream")
+    body = HUGE["picture last"][1][:-9]
+    for start in range(0, len(body), 65_536):
+        meter.feed(body[start : start + 65_536])
+    assert meter.usage() is None
+    assert meter.unfinished
+    assert not meter.at_boundary

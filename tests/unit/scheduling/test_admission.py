@@ -1,0 +1,261 @@
+"""Moments that an interleaving of calls seldom hits."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from virtual_time import run
+
+from sidecar.config.model import Period, Urgency
+from sidecar.errors import ErrorKind, LocalReply
+from sidecar.plugin_api.error_class import Classification, ErrorClass
+from sidecar.proxy.rejection import to_proxy_error
+from sidecar.scheduling.admission import Admission
+from sidecar.scheduling.cooldown import Cooldown
+from sidecar.scheduling.fair_queue import AGING_AFTER_SECONDS, OLDEST_EVERY_N
+from sidecar.scheduling.lease import AdmissionOption, Lease, NotAdmitted, Waiter
+from sidecar.scheduling.limiter import ACTIVE_SECONDS, Limiter, LimitUnit, demand_of
+from sidecar.scheduling.pauses import PauseLimiter
+from sidecar.scheduling.windows import BudgetWindow, ConcurrencyLimit, SlidingWindow
+
+
+def test_room_that_comes_in_the_last_moment_of_a_calls_patience_is_taken() -> None:
+    async def story() -> tuple[Lease[str], float]:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        limiter = SlidingWindow("all", "rpm", LimitUnit.CALLS, "all", 1)
+        every = [AdmissionOption("somewhere", (limiter,), demand_of(0, 0))]
+
+        def asks(key: str) -> asyncio.Task[Lease[str]]:
+            waiter = admission.new_waiter(key, 1.0, Urgency.NORMAL, every, lambda: every)
+            return loop.create_task(admission.acquire(waiter, 60.0))
+
+        first, second = asks("a"), asks("b")
+        await first
+        return await second, loop.time()
+
+    lease, at = run(story)
+    assert (lease.candidate, at) == ("somewhere", 60.0)
+
+
+def test_of_two_ways_behind_one_gate_the_one_that_opens_first_is_taken() -> None:
+    """Only the first one's moment was waited for, and another one's vendor may reckon less."""
+
+    async def story() -> tuple[Lease[str], float]:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        limiter = SlidingWindow("all", "tpm", LimitUnit.TOKENS, "all", 100)
+
+        def waiter(**ways: int) -> Waiter[str]:
+            every = [
+                AdmissionOption(place, (limiter,), demand_of(amount, 0))
+                for place, amount in ways.items()
+            ]
+            return admission.new_waiter("k", 1.0, Urgency.NORMAL, every, lambda: every)
+
+        assert admission.try_lease(waiter(early=50))
+        await asyncio.sleep(30.0)
+        assert admission.try_lease(waiter(late=45))
+        return await admission.acquire(waiter(large=60, small=40), 100.0), loop.time()
+
+    lease, at = run(story)
+    assert (lease.candidate, at) == ("small", 60.0)
+
+
+def test_an_old_call_that_waits_elsewhere_goes_before_the_oldest_of_a_line() -> None:
+    """It once went back and forth between two lines, and nothing else happened any more."""
+
+    async def story() -> tuple[list[str], Lease[str] | None]:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        tokens = SlidingWindow("p", "tpm", LimitUnit.TOKENS, "tokens", 100)
+        slots = ConcurrencyLimit("p", "concurrency", LimitUnit.CALLS, "slots", 1)
+
+        def waiter(urgency: Urgency, amount: int, *limiters: Limiter) -> Waiter[str]:
+            every = [AdmissionOption("p", limiters, demand_of(amount, 0))]
+            return admission.new_waiter(f"{amount}", 1.0, urgency, every, lambda: every)
+
+        running = admission.try_lease(waiter(Urgency.NORMAL, 10, tokens, slots))
+        old, young = (waiter(Urgency.NORMAL, amount, tokens, slots) for amount in (30, 95))
+        waiting = [loop.create_task(admission.acquire(each, 100.0)) for each in (old, young)]
+        await asyncio.sleep(AGING_AFTER_SECONDS)
+        for _ in range(OLDEST_EVERY_N - 1):
+            assert admission.try_lease(waiter(Urgency.INTERACTIVE, 1, tokens))
+        admission.recheck([tokens, slots])
+        stood = [limiter.name for each in (old, young) for limiter in each.queued_at]
+        assert running is not None
+        running.refund()
+        lease = await waiting[0]
+        waiting[1].cancel()
+        return stood, lease
+
+    stood, lease = run(story)
+    assert stood == ["slots", "tokens"]
+    assert lease is not None
+
+
+def test_a_pause_longer_than_their_patience_costs_those_who_wait_nothing_of_it() -> None:
+    """They were once refused when it ended, but for those that had room in that very moment."""
+
+    async def story() -> tuple[Lease[str], float, Waiter[str]]:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        limiter, hold = (
+            SlidingWindow("all", "rpm", LimitUnit.CALLS, "all", 1),
+            PauseLimiter("all", "paused"),
+        )
+        free = [AdmissionOption("p", (limiter,), demand_of(0, 0))]
+        held = [AdmissionOption("p", (hold, limiter), demand_of(0, 0))]
+        now = free
+
+        def waiter(key: str) -> Waiter[str]:
+            return admission.new_waiter(key, 1.0, Urgency.NORMAL, now, lambda: now)
+
+        now = held
+        first, second = waiter("a"), waiter("b")
+        calls = [loop.create_task(admission.acquire(each, 70.0)) for each in (first, second)]
+        await asyncio.sleep(700.0)
+        now = free
+        admission.reevaluate()
+        await calls[0]
+        return await calls[1], loop.time(), second
+
+    lease, at, waiter = run(story)
+    assert (lease.candidate, at) == ("p", 760.0)
+    assert waiter.parked(at) == 700.0
+
+
+def test_patience_that_a_pause_did_not_take_ends_as_ever() -> None:
+    async def story() -> tuple[NotAdmitted, float]:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        slots, hold = (
+            ConcurrencyLimit("all", "concurrency", LimitUnit.CALLS, "all", 1),
+            PauseLimiter("all", "paused"),
+        )
+        free = [AdmissionOption("p", (slots,), demand_of(0, 0))]
+        now = free
+        asks = [admission.new_waiter(key, 1.0, Urgency.NORMAL, now, lambda: now) for key in "ab"]
+        await admission.acquire(asks[0], 10.0)
+        second = loop.create_task(admission.acquire(asks[1], 10.0))
+        await asyncio.sleep(4.0)
+        now = [AdmissionOption("p", (hold, slots), demand_of(0, 0))]
+        admission.reevaluate()
+        await asyncio.sleep(300.0)
+        now = free
+        admission.reevaluate()
+        with pytest.raises(NotAdmitted) as no_room:
+            await second
+        return no_room.value, loop.time()
+
+    no_room, at = run(story)
+    assert (at, no_room.waited) == (310.0, 10.0)
+
+
+def test_a_call_that_leaves_while_all_are_judged_anew_takes_nobody_with_it() -> None:
+    """Room that it gave back let another through, who then stood in line as if he still waited."""
+
+    async def story() -> list[str]:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        slots = ConcurrencyLimit("all", "concurrency", LimitUnit.CALLS, "slots", 1)
+        every = [AdmissionOption("p", (slots,), demand_of(0, 0))]
+
+        def asks() -> Waiter[str]:
+            return admission.new_waiter("a", 1.0, Urgency.NORMAL, every, lambda: every)
+
+        running = await admission.acquire(asks(), 1.0)
+        calls = [loop.create_task(admission.acquire(asks(), 60.0)) for _ in range(3)]
+        await asyncio.sleep(1.0)
+        calls[0].cancel()
+        slots.limit = 2
+        admission.reevaluate()
+        served = []
+        for call in calls[1:]:
+            lease = await call
+            served.append(lease.candidate)
+            lease.settle(demand_of(0, 0))
+        running.settle(demand_of(0, 0))
+        assert (slots.used, len(admission), len(admission.leases)) == (0, 0, 0)
+        return served
+
+    assert run(story) == ["p", "p"]
+
+
+def test_headroom_that_lapses_lets_a_call_onto_a_free_slot() -> None:
+    async def story() -> float:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        slots = ConcurrencyLimit("all", "concurrency", LimitUnit.CALLS, "slots", 2)
+        slots.headroom = {Urgency.BACKGROUND: 0.5}
+        every = [AdmissionOption("p", (slots,), demand_of(0, 0))]
+
+        def asks(urgency: Urgency) -> Waiter[str]:
+            return admission.new_waiter("a", 1.0, urgency, every, lambda: every)
+
+        (await admission.acquire(asks(Urgency.INTERACTIVE), 1.0)).settle(demand_of(0, 0))
+        await admission.acquire(asks(Urgency.BACKGROUND), 1.0)
+        await admission.acquire(asks(Urgency.BACKGROUND), 300.0)
+        return loop.time()
+
+    assert run(story) == ACTIVE_SECONDS
+
+
+def test_a_home_without_money_is_not_waited_for() -> None:
+    async def story() -> tuple[str, float]:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        home = Cooldown("home", "home is cooling down")
+        home.record_failure(Classification(ErrorClass.QUOTA_EXHAUSTED, wait=100.0), loop.time())
+        other = ConcurrencyLimit("other", "concurrency", LimitUnit.CALLS, "slots", 1)
+        every = [
+            AdmissionOption("home", (home,), demand_of(0, 0)),
+            AdmissionOption("other", (other,), demand_of(0, 0)),
+        ]
+        waiter = admission.new_waiter("a", 1.0, Urgency.NORMAL, every, lambda: every)
+        lease = await admission.acquire(waiter, 60.0, alone=5.0)
+        return lease.candidate, loop.time()
+
+    assert run(story) == ("other", 0.0)
+
+
+def test_a_call_that_is_refused_at_once_hears_of_every_way_that_it_has() -> None:
+    async def story() -> list[str]:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        limiters = [
+            SlidingWindow(name, "rpm", LimitUnit.CALLS, name, 1) for name in ("home", "other")
+        ]
+        every = [AdmissionOption(limiter.name, (limiter,), demand_of(0, 0)) for limiter in limiters]
+        for limiter in limiters:
+            limiter.acquire(1, 0, loop.time())
+        waiter = admission.new_waiter("a", 1.0, Urgency.NORMAL, every, lambda: every)
+        with pytest.raises(NotAdmitted) as no_room:
+            await admission.acquire(waiter, 30.0, alone=5.0)
+        return [each.limiter.name for each in no_room.value.blocked]
+
+    assert run(story) == ["home", "other"]
+
+
+def test_a_refusal_names_the_limit_that_takes_longest() -> None:
+    """A spent budget behind a full minute once read as a throttle of one minute."""
+
+    async def story() -> LocalReply:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        minute = SlidingWindow("key", "rpm", LimitUnit.CALLS, "key at its rpm", 1)
+        budget = BudgetWindow(
+            "group", "budget/day", LimitUnit.MONEY, "group is at its budget", 0, Period.DAY,
+            lambda: 1_764_000_000.0, lambda _: None,
+        )  # fmt: skip
+        minute.acquire(1, 0, loop.time())
+        every = [AdmissionOption("p", (minute, budget), demand_of(1, 1, 5))]
+        waiter = admission.new_waiter("a", 1.0, Urgency.NORMAL, every, lambda: every)
+        with pytest.raises(NotAdmitted) as no_room:
+            await admission.acquire(waiter, 120.0)
+        return to_proxy_error(no_room.value, 120.0).reply
+
+    why = run(story)
+    assert (why.kind, why.retry_after) == (ErrorKind.BUDGET_SPENT, None)
+    assert "group is at its budget" in why.message

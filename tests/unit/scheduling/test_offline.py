@@ -1,0 +1,151 @@
+"""When the network is taken for gone, and how calls find out that it is back."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp.client_reqrep import ConnectionKey
+from manual_clock import HandClock
+from running_sidecar import Sidecar, sidecar
+from sample_answers import CHAT, body
+from scripted_vendor import ScriptedVendor, answer
+from vendor_apis import until
+
+from sidecar.config.model import Provider
+from sidecar.errors import SourceLocation
+from sidecar.http.errors import named
+from sidecar.plugin_api.vendor import Vendor
+from sidecar.scheduling.cooldown import (
+    MAX_OFFLINE_RETRY_SECONDS,
+    OFFLINE_AFTER_SECONDS,
+    Network,
+    is_remote,
+)
+
+
+class Acme(Vendor):
+    name = "acme"
+    title = "Acme"
+
+
+def provider(base_url: str) -> Provider:
+    return Provider("p", Acme(), base_url, (), SourceLocation("f", 1))
+
+
+@pytest.mark.parametrize(
+    ("base_url", "remote"),
+    [
+        ("https://api.example.com/v1", True), ("http://gpu.lan:8000", True),
+        ("http://192.168.1.9/v1", True), ("http://127.0.0.1:11434", False),
+        ("http://127.9.9.9", False), ("http://[::1]:8000/v1", False),
+        ("http://localhost:1234", False), ("http://a.localhost", False), ("", False),
+    ],
+)  # fmt: skip
+def test_what_lies_beyond_this_machine(base_url: str, remote: bool) -> None:
+    assert is_remote(provider(base_url)) is remote
+
+
+def connecting(number: int) -> aiohttp.ClientConnectorError:
+    key = ConnectionKey("h", 1, True, True, None, None, None)
+    return aiohttp.ClientConnectorError(key, OSError(number, "x"))
+
+
+@pytest.mark.parametrize(
+    ("error", "offline"),
+    [
+        (connecting(errno.ENETUNREACH), True), (connecting(errno.EHOSTUNREACH), True),
+        (connecting(errno.ENETDOWN), True), (connecting(errno.ECONNREFUSED), False),
+        (aiohttp.ClientConnectorDNSError(connecting(1)._conn_key,
+                                         OSError(socket.EAI_AGAIN, "x")), True),
+        (aiohttp.ClientConnectorDNSError(connecting(1)._conn_key,
+                                         OSError(socket.EAI_NONAME, "x")), False),
+        (aiohttp.ServerDisconnectedError(), False),
+    ],
+)  # fmt: skip
+def test_only_the_operating_systems_own_word_means_that_there_is_no_way_out(
+    error: Exception, offline: bool
+) -> None:
+    assert named(error, sent=False).offline is offline
+
+
+def test_it_is_gone_only_if_it_was_there_and_nothing_was_heard_for_a_while() -> None:
+    clock = HandClock()
+    network = Network(clock, lambda: 0.0)
+    assert not network.check_offline()  # nothing remote was ever reached: it may be the address
+    network.record_success()
+    clock.advance(OFFLINE_AFTER_SECONDS - 1)
+    assert not network.check_offline()  # somebody else was heard just now: it is that one place
+    clock.advance(1)
+    assert network.check_offline()
+    assert network.record_failure()
+    assert network.is_offline
+    assert not network.record_failure()
+
+
+def test_one_call_at_a_time_tries_soon_again_and_its_success_ends_it() -> None:
+    clock = HandClock()
+    network = Network(clock, lambda: 0.0)
+    network.record_success()
+    clock.advance(OFFLINE_AFTER_SECONDS)
+    network.record_failure()
+    [limiter] = network.limiters()
+    for _ in range(6):
+        at = limiter.available_at(1, 1, clock())
+        assert clock() < at <= clock() + MAX_OFFLINE_RETRY_SECONDS
+        clock.advance(at - clock())
+        assert limiter.allows(1, 1, clock())
+        limiter.acquire(1, 1, clock())
+        assert not limiter.allows(1, 1, clock())
+        network.record_failure()
+    assert network.record_success()
+    assert list(network.limiters()) == []
+
+
+YAML = """
+defaults: {{max_wait: 100ms}}
+providers:
+  near: {{plugin: openai, base_url: "{url}/v1", credential: env:UPSTREAM_KEY}}
+  far: {{plugin: openai, base_url: "https://api.example.com/v1", credential: env:UPSTREAM_KEY}}
+groups:
+  Near: {{vendor: openai, routes: [near]}}
+  Far: {{vendor: openai, routes: [far]}}
+keys:
+  near: {{group: Near, hash: "{{near}}"}}
+  far: {{group: Far, hash: "{{far}}"}}
+"""
+
+
+@asynccontextmanager
+async def both(path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sidecar]:
+    async with sidecar(path, YAML.format(url=vendor.url), ("near", "far")) as running:
+        yield running
+
+
+async def test_remote_calls_are_parked_beyond_their_patience_and_local_ones_go_on(
+    tmp_path: Path, vendor: ScriptedVendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    vendor.play(answer(body(CHAT)))
+    async with both(tmp_path, vendor) as proxy:
+        scheduler = proxy.running.scheduler
+        network = scheduler.network
+        network.record_success()
+        network._heard = scheduler.now() - OFFLINE_AFTER_SECONDS  # it was there, some while ago
+        network.record_failure()
+        for limiter in network.limiters():
+            limiter.acquire(1, 1, scheduler.now())  # somebody is trying
+        asked = b'{"model":"gpt-5"}'
+        far = asyncio.create_task(proxy.ask("/v1/chat/completions", asked, key="far"))
+        await until(lambda: len(scheduler.admission) == 1)
+        assert (await proxy.ask("/v1/chat/completions", asked, key="near")).status == 200
+        await asyncio.sleep(0.3)
+        assert len(scheduler.admission) == 1
+        text = (await proxy.admin("/metrics")).body.decode()
+        assert "sidecar_network_up 0" in text
+        far.cancel()

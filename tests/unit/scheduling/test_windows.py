@@ -1,0 +1,275 @@
+"""Windows against a plain reading of the rules, for any order of events."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.config.model import Period, Urgency
+from sidecar.scheduling.limiter import MINUTE_SECONDS, NEVER, LimitUnit, demand_of
+from sidecar.scheduling.windows import (
+    CalendarWindow,
+    ConcurrencyLimit,
+    CountingLimiter,
+    SlidingWindow,
+    period_bounds,
+    reserved_by_others,
+)
+
+INTERACTIVE, NORMAL, BACKGROUND = Urgency
+
+
+def minute(limit: int) -> SlidingWindow:
+    return SlidingWindow("key", "tpm", LimitUnit.TOKENS, "", limit)
+
+
+class Plain:
+    """The rule in its plainest form: every amount with the moment it counts from."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[float]] = []
+
+    def used(self, now: float) -> float:
+        return sum(amount for at, amount in self.rows if at + MINUTE_SECONDS > now)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("wait"), st.floats(0, 40)),
+        st.tuples(st.just("take"), st.integers(0, 120)),
+        st.tuples(st.just("settle"), st.integers(0, 200)),
+    ),
+    max_size=60,
+)
+
+
+@given(limit=st.integers(0, 150), steps=STEPS)
+def test_a_minute_counts_what_passed_in_any_sixty_seconds(
+    limit: int, steps: list[tuple[str, float]]
+) -> None:
+    window, plain, now = minute(limit), Plain(), 0.0
+    running: list[tuple[object, list[float]]] = []
+    for kind, figure in steps:
+        if kind == "wait":
+            now += figure
+        elif kind == "take":
+            amount = int(figure)
+            used = plain.used(now)
+            fits = limit > 0 and (used <= 0 or amount == 0 or used + amount <= limit)
+            assert window.allows(amount, NORMAL, now) == fits
+            if fits:
+                row = [now, amount]
+                plain.rows.append(row)
+                running.append((window.acquire(amount, NORMAL, now), row))
+        elif running:
+            mark, row = running.pop()
+            truth = int(figure)
+            window.settle(mark, truth, now)
+            if truth > row[1]:
+                plain.rows.append([now, truth - row[1]])
+            else:
+                row[1] = truth
+        assert window.limit - window.remaining(now) == plain.used(now)
+
+
+@given(
+    limit=st.integers(1, 100),
+    taken=st.lists(st.tuples(st.floats(0, 10), st.integers(1, 60), st.booleans()), max_size=20),
+    amount=st.integers(1, 150),
+)
+def test_a_minute_opens_exactly_when_it_says(
+    limit: int, taken: list[tuple[float, int, bool]], amount: int
+) -> None:
+    window, now = minute(limit), 0.0
+    for gap, each, ended in taken:
+        now += gap
+        mark = window.acquire(each, NORMAL, now)
+        if ended:
+            window.settle(mark, each, now)
+    if window.allows(amount, NORMAL, now):
+        assert window.available_at(amount, NORMAL, now) == now
+        return
+    at = window.next_check_at(amount, NORMAL, now)
+    running_may_give_back = window.reserved and window.settled <= max(limit - amount, 0)
+    assert window.available_at(amount, NORMAL, now) == (now if running_may_give_back else at)
+    assert now < at < NEVER
+    before = at - 1e-6
+    assert before <= now or not window.allows(amount, NORMAL, before)
+    assert window.allows(amount, NORMAL, at)
+
+
+def test_a_call_larger_than_the_limit_passes_when_nothing_else_counts_and_is_carried() -> None:
+    window = minute(100)
+    mark = window.acquire(300, NORMAL, 0.0)
+    assert not window.allows(1, NORMAL, 59.9)
+    window.settle(mark, 350, 30.0)
+    assert not window.allows(51, NORMAL, 60.0)  # the 50 beyond the estimate count since they came
+    assert window.allows(51, NORMAL, 90.0)
+
+
+def test_zero_lets_nothing_pass() -> None:
+    window = minute(0)
+    assert not window.allows(0, INTERACTIVE, 0.0)
+    assert window.available_at(1, INTERACTIVE, 0.0) == NEVER
+    slots = ConcurrencyLimit("key", "concurrency", LimitUnit.CALLS, "", 0)
+    assert not slots.allows(1, INTERACTIVE, 0.0)
+    assert slots.available_at(1, INTERACTIVE, 0.0) == NEVER
+
+
+def test_slots_are_given_back_however_a_call_went() -> None:
+    slots = ConcurrencyLimit("key", "concurrency", LimitUnit.CALLS, "", 2)
+    one, _ = slots.acquire(1, NORMAL, 0.0), slots.acquire(1, NORMAL, 0.0)
+    assert not slots.allows(1, NORMAL, 1000.0)
+    slots.settle(one, 0, 1000.0)
+    assert slots.allows(1, NORMAL, 1000.0)
+
+
+@pytest.mark.parametrize("kind", [ConcurrencyLimit, SlidingWindow])
+def test_headroom_binds_only_while_there_are_more_urgent_calls(kind: type[CountingLimiter]) -> None:
+    window = kind("p", "calls", LimitUnit.CALLS, "", 10)
+    window.headroom = {NORMAL: 0.1, BACKGROUND: 0.3}
+    for _ in range(8):
+        window.acquire(1, BACKGROUND, 0.0)
+    assert window.allows(1, BACKGROUND, 0.0)  # nobody urgent was seen
+    mark = window.acquire(1, INTERACTIVE, 0.0)
+    window.settle(mark, 0, 0.0)
+    assert not window.allows(1, BACKGROUND, 59.0)
+    assert window.allows(1, NORMAL, 59.0)
+    assert window.allows(1, INTERACTIVE, 59.0)
+    window.acquire(1, NORMAL, 59.0)
+    assert not window.allows(1, NORMAL, 59.0)
+    assert window.allows(1, INTERACTIVE, 59.0)
+
+
+def test_headroom_of_a_small_limit_never_keeps_all_of_it() -> None:
+    slots = ConcurrencyLimit("p", "concurrency", LimitUnit.CALLS, "", 1)
+    slots.headroom = {BACKGROUND: 0.9}
+    slots.settle(slots.acquire(1, INTERACTIVE, 0.0), 1, 0.0)
+    assert slots.allows(1, BACKGROUND, 1.0)
+
+
+def test_need_counts_every_unit() -> None:
+    assert list(demand_of(3, 4, 5)) == [1, 7, 3, 4, 5, 7, 4]
+    assert list(demand_of(3, 4, 5, at_most=9)) == [1, 7, 3, 4, 5, 12, 9]
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=BERLIN).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("period", "moment", "begins", "ends"),
+    [
+        (Period.DAY, "2026-11-25T13:00", "2026-11-25T00:00", "2026-11-26T00:00"),
+        (Period.DAY, "2026-03-29T12:00", "2026-03-29T00:00", "2026-03-30T00:00"),  # 23 hours
+        (Period.DAY, "2026-10-25T02:30", "2026-10-25T00:00", "2026-10-26T00:00"),  # 25 hours
+        (Period.WEEK, "2026-11-29T23:59", "2026-11-23T00:00", "2026-11-30T00:00"),
+        (Period.MONTH, "2026-12-31T23:59", "2026-12-01T00:00", "2027-01-01T00:00"),
+        (Period.MONTH, "2026-02-28T00:00", "2026-02-01T00:00", "2026-03-01T00:00"),
+    ],
+)
+def test_periods_follow_the_calendar(period: Period, moment: str, begins: str, ends: str) -> None:
+    assert period_bounds(period, at(moment), BERLIN) == (at(begins), at(ends))
+
+
+class Days:
+    """A calendar by the day, on a clock of the test's own."""
+
+    def __init__(self, limit: int = 10) -> None:
+        self.wall = at("2026-11-25T13:00")
+        self.kept: list[tuple[float, int]] = []
+        self.window = CalendarWindow(
+            "key", "rpd", LimitUnit.CALLS, "", limit, Period.DAY,
+            lambda: self.wall, lambda c: self.kept.append((c.started_at, c.used)),
+        )  # fmt: skip
+        self.window.set_zone(BERLIN)
+
+    def take(self, amount: int = 1) -> tuple[float, int]:
+        assert self.window.allows(amount, NORMAL, 0.0)
+        return self.window.acquire(amount, NORMAL, 0.0)
+
+
+def test_a_day_ends_at_midnight_of_its_zone() -> None:
+    days = Days()
+    for _ in range(10):
+        days.take()
+    assert not days.window.allows(1, NORMAL, 0.0)
+    assert days.window.available_at(1, NORMAL, 5.0) == 5.0 + 11 * 3600
+    days.wall = at("2026-11-26T00:00")
+    assert days.window.allows(10, NORMAL, 0.0)
+
+
+def test_a_call_counts_in_the_day_in_which_it_was_let_through() -> None:
+    days = Days()
+    days.wall = at("2026-11-25T23:59:59")
+    mark = days.take(4)
+    days.wall += 10
+    days.take(3)
+    days.window.settle(mark, 9, 0.0)
+    assert days.window.remaining(0.0) == 7
+
+
+def test_a_clock_that_is_set_neither_loses_nor_doubles_a_count() -> None:
+    days = Days()
+    days.take(6)
+    today = days.wall
+    for moment in (today - 3600 * 20, today + 86400 * 366, today):
+        days.wall = moment
+        days.window.allows(1, NORMAL, 0.0)
+    assert days.window.remaining(0.0) == 4
+
+
+def test_a_count_outlives_the_process() -> None:
+    days = Days()
+    days.take(6)
+    begun, used = days.kept[-1]
+    later = Days()
+    later.window.restore(begun, used)
+    assert later.window.remaining(0.0) == 4
+    yesterday = Days()
+    yesterday.window.restore(begun - 86400, 10)
+    assert yesterday.window.remaining(0.0) == 10
+
+
+def test_what_is_restored_late_does_not_lose_what_was_counted_meanwhile() -> None:
+    days = Days()
+    days.take(6)
+    days.window.restore(days.window.started_at, 3)
+    assert days.window.remaining(0.0) == 4
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=30))
+def test_a_day_keeps_every_settlement(pairs: list[tuple[int, int]]) -> None:
+    days = Days(limit=10_000)
+    marks = [(days.take(estimate), truth) for estimate, truth in pairs]
+    for mark, truth in marks:
+        days.window.settle(mark, truth, 0.0)
+    assert days.window.remaining(0.0) == 10_000 - sum(truth for _, truth in pairs)
+    assert (days.kept[-1][1] if days.kept else 0) == sum(truth for _, truth in pairs)
+
+
+def test_room_is_shared_with_as_few_as_run_at_any_limit_on_tokens() -> None:
+    """A call that is alone at its key's limit shares it with nobody, whoever runs elsewhere."""
+    own, everyones = minute(1000), minute(9000)
+    slots = ConcurrencyLimit("all", "concurrency", LimitUnit.CALLS, "", 9)
+    day = CalendarWindow(
+        "all", "tpd", LimitUnit.TOKENS, "", 10**6, Period.DAY, lambda: 0.0, lambda _: None
+    )  # fmt: skip
+    day.set_zone(BERLIN)
+    marks = [everyones.acquire(100, NORMAL, 0.0) for _ in range(3)]
+    spent = [day.acquire(100, NORMAL, 0.0) for _ in range(2)]
+    slots.acquire(1, NORMAL, 0.0)
+    assert reserved_by_others([slots]) == 0
+    assert reserved_by_others([slots, everyones]) == 3
+    assert reserved_by_others([slots, everyones, day]) == 2
+    assert reserved_by_others([slots, own, everyones, day]) == 0
+    everyones.settle(marks[0], 50, MINUTE_SECONDS * 2)  # over, though nothing of it counts any more
+    day.settle(spent[0], 100, 0.0)
+    assert (everyones.running, day.running) == (2, 1)
