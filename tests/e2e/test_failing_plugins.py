@@ -71,7 +71,7 @@ async def test_a_vendor_that_cannot_judge_is_judged_by_status(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"{}", "503 Busy"), answer(ANSWER))
-    yaml = files(tmp_path, vendor.url, "judge(self, answer)")
+    yaml = files(tmp_path, vendor.url, "classify(self, answer)")
     async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
         assert (await proxy.ask("/v1/chat/completions", ASK)).body == ANSWER
         assert [each.verdict for each in (await proxy.record()).attempts] == ["overloaded", "take"]
@@ -81,7 +81,7 @@ async def test_a_vendor_that_cannot_count_costs_its_figures_only(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(ANSWER))
-    yaml = files(tmp_path, vendor.url, "normalise(self, usage, endpoint)")
+    yaml = files(tmp_path, vendor.url, "normalize(self, usage, endpoint)")
     async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
         assert (await proxy.ask("/v1/chat/completions", ASK)).body == ANSWER
         record = await proxy.record()
@@ -94,9 +94,9 @@ async def test_a_stream_that_a_vendor_blames_on_the_client_passes(
 ) -> None:
     events = b'data: {"error":{"message":"x","code":"too_long"}}\n\n'
     vendor.play(stream(events))
-    yaml = files(tmp_path, vendor.url, "judge_event(self, error)", "broken")
-    plugin = (tmp_path / "broken.py").read_text().replace("Serving, ", "Serving, Verdict, ")
-    plugin = plugin.replace("raise ValueError", "return Verdict.CLIENT  #")
+    yaml = files(tmp_path, vendor.url, "classify_event(self, error)", "broken")
+    plugin = (tmp_path / "broken.py").read_text().replace("Serving, ", "Serving, ErrorClass, ")
+    plugin = plugin.replace("raise ValueError", "return ErrorClass.CLIENT_ERROR  #")
     (tmp_path / "broken.py").write_text(plugin)
     async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
         got = await proxy.ask("/v1/chat/completions", b'{"model":"m","stream":true}')
