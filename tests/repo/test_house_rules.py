@@ -21,7 +21,8 @@ SMALL_MODULES = {
 """Small for a reason: an entry point, a platform's code, one contract."""
 
 SOURCES = sorted([*ROOT.glob("sidecar/**/*.py"), *ROOT.glob("plugins/**/*.py")])
-PAGES = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "CONTRIBUTING.md"])
+GLOSSARY = ROOT / "docs/glossary.md"
+PAGES = sorted({*ROOT.glob("docs/**/*.md"), ROOT / "CONTRIBUTING.md"} - {GLOSSARY})
 TREES = {path: ast.parse(path.read_text()) for path in SOURCES}
 TEST_MODULES = sorted(TESTS.glob("**/test_*.py"))
 
