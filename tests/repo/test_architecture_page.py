@@ -16,9 +16,7 @@ ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
 FLOW = (ROOT / "docs/how-a-call-flows.md").read_text()
 INDEX = (ROOT / "docs/README.md").read_text()
 DECISIONS = sorted((ROOT / "docs/decisions").glob("*.md"))
-PAGES = sorted(
-    [*ROOT.glob("docs/**/*.md"), *(ROOT / n for n in ("CONTRIBUTING.md", "SECURITY.md"))]
-)
+PAGES = sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md")])
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
     "contracts"
 ]
