@@ -116,6 +116,8 @@ class _Reply:
 
     answer: Answer
     reason: str = ""
+    mask: None = None
+    peeked: bytes = b""
 
     @property
     def status(self) -> int:
