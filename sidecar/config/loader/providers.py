@@ -6,7 +6,7 @@ A provider without an entry exists when a vendor has its name and something uses
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,7 +49,9 @@ _HEADER_PUNCTUATION = frozenset("!#$%&'*+-.^_`|~")
 def provider_block(vendor: Vendor) -> Block:
     """The fields of a provider of this vendor: those of every provider, and its own."""
     own = tuple(_option(each) for each in vendor.fields)
-    return Block(f"a provider of {vendor.name}", (*PROVIDER.options, *own))
+    return replace(
+        PROVIDER, title=f"a provider of {vendor.name}", options=(*PROVIDER.options, *own)
+    )
 
 
 class Providers:

@@ -23,6 +23,8 @@ from sidecar.errors import SourceLocation
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _BARE_VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", re.ASCII)
+_FOREIGN_VARIABLE = re.compile(r"(?:os\.environ/|env\.|\$)([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
+"""An environment variable as LiteLLM, Bifrost and shells write it."""
 _WORDS = "env:NAME, file:PATH, command:WORDS, keyring:SERVICE/USER or none"
 _MOVE = (
     "put the credential into an environment variable and write env:NAME, or into a file that only "
@@ -66,10 +68,12 @@ def command(
 
 
 def _not_a_reference(word: str) -> InvalidValue:
-    if _BARE_VARIABLE.fullmatch(word) and not looks_secret(word):
+    foreign = _FOREIGN_VARIABLE.fullmatch(word)
+    variable = foreign.group(1) if foreign else word
+    if (foreign or _BARE_VARIABLE.fullmatch(word)) and not looks_secret(variable):
         return InvalidValue(
             "this credential does not say where it is",
-            f'did you mean "env:{word}"? It can be {_WORDS}',
+            f'did you mean "env:{variable}"? It can be {_WORDS}',
         )
     return InvalidValue(
         "this is not a reference to a credential (not shown: it may be the credential)", _MOVE

@@ -6,8 +6,10 @@ that looks at two fields at once.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sidecar.config.model import LimitKind
-from sidecar.config.schema import addresses, parsers
+from sidecar.config.schema import addresses, foreign_fields, parsers
 from sidecar.config.schema.credential_refs import Credential, Credentials
 from sidecar.config.schema.routes import As, RouteList
 from sidecar.config.schema.types import Block, Choice, Many, OptionField, Raw, Table, Word
@@ -46,7 +48,7 @@ _LIMIT_HELP = {
     LimitKind.CONCURRENCY: "Calls at one time.",
 }
 _LIMITS = tuple(OptionField(kind.value, count, meaning) for kind, meaning in _LIMIT_HELP.items())
-MODEL_LIMITS = Block("limits of a model", _LIMITS)
+MODEL_LIMITS = Block("limits of a model", _LIMITS, foreign=foreign_fields.OF_LIMITS)
 LIMITS = Block(
     "limits",
     (
@@ -57,6 +59,7 @@ LIMITS = Block(
             "Limits that count in addition for the models of a pattern; the first that matches.",
         ),
     ),
+    foreign=foreign_fields.OF_LIMITS,
 )
 HEADROOM = Block(
     "headroom",
@@ -139,6 +142,7 @@ PROVIDER = Block(
             "false",
         ),
     ),
+    foreign=foreign_fields.OF_PROVIDER,
 )
 ROUTE = Block(
     "a route",
@@ -155,12 +159,27 @@ ROUTE = Block(
         OptionField("priority", integer, "Lower goes first; on every entry or none.", "the order"),
         OptionField("weight", count, "The part of calls among equal priorities.", "1"),
     ),
+    foreign=foreign_fields.OF_ROUTE,
 )
 _routes = RouteList(ROUTE)
+_one_vendor = replace(
+    name,
+    instead_of_list=(
+        "a group speaks the API of one vendor",
+        "write one group for each vendor; providers of several vendors can be its routes",
+    ),
+)
+_one_group = replace(
+    name,
+    instead_of_list=(
+        "a key belongs to one group",
+        "write one key for each group; several providers are several routes of one group",
+    ),
+)
 GROUP = Block(
     "a group",
     (
-        OptionField("vendor", name, "Whose API the group's agents speak.", required=True),
+        OptionField("vendor", _one_vendor, "Whose API the group's agents speak.", required=True),
         OptionField("description", text, "For people."),
         OptionField("multiplier", number, "The group's rate: times the list price.", "1"),
         _limits,
@@ -180,6 +199,7 @@ GROUP = Block(
             "as-is",
         ),
     ),
+    foreign=foreign_fields.OF_GROUP,
 )
 PREVIOUS = Block(
     "previous",
@@ -191,7 +211,7 @@ PREVIOUS = Block(
 KEY = Block(
     "a key",
     (
-        OptionField("group", name, "The group that it belongs to.", required=True),
+        OptionField("group", _one_group, "The group that it belongs to.", required=True),
         OptionField("description", text, "For people: which agent holds it."),
         OptionField("hash", key_hash, "The hash of the key's text, written by `sidecar keys`."),
         OptionField(
@@ -212,6 +232,7 @@ KEY = Block(
         _max_wait,
         _sticky_wait,
     ),
+    foreign=foreign_fields.OF_KEY,
 )
 DEFAULTS = Block(
     "defaults",
@@ -224,6 +245,7 @@ DEFAULTS = Block(
             "headroom", HEADROOM, "Of providers, groups and the file's own limits.", "none"
         ),
     ),
+    foreign=foreign_fields.OF_DEFAULTS,
 )
 SERVER = Block(
     "server",
@@ -265,6 +287,7 @@ SERVER = Block(
         ),
         OptionField("callers", switch, "Keep with each call which local process made it.", "true"),
     ),
+    foreign=foreign_fields.OF_SERVER,
 )
 PER_MILLION = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
 EACH = ("request", "image", "minute", "web_search")
@@ -325,4 +348,5 @@ FILE = Block(
         OptionField("retention", RETENTION, "How long the books are kept."),
     ),
     ignored="x-",
+    foreign=foreign_fields.OF_FILE,
 )

@@ -7,13 +7,14 @@ a value and nothing of other parts of the file.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
 from yaml.nodes import Node, SequenceNode
 
 from sidecar.config.schema import parsers
+from sidecar.config.schema.foreign_fields import bare
 from sidecar.config.schema.parsers import InvalidValue
 from sidecar.config.yaml.nodes import is_empty
 from sidecar.config.yaml.reader import Reader, Record, suggest
@@ -40,14 +41,19 @@ class FieldType(Protocol):
 
 @dataclass(frozen=True)
 class Word:
-    """One word or text that a function understands."""
+    """A scalar that `parse` reads. `instead_of_list` is what to do where a list stands: (what is
+    wrong, what to write)."""
 
     parse: Callable[[str], Any]
     words: str
     json: Mapping[str, Any]
+    instead_of_list: tuple[str, str] | None = None
 
     def read(self, reader: Reader, node: Node) -> Any:
-        """What the function makes of the text."""
+        """Return what `parse` returns."""
+        if self.instead_of_list is not None and isinstance(node, SequenceNode):
+            reader.wrong(node, *self.instead_of_list)
+            return None
         word = reader.word(node, self.words)
         if word is None:
             return None
@@ -191,11 +197,16 @@ class OptionField:
 
 @dataclass(frozen=True)
 class Block:
-    """A mapping with fields that we declare. `ignored` is a prefix of names that are the user's."""
+    """A mapping with declared fields.
+
+    Names that begin with `ignored` are the user's own. `foreign` has hints for the names that
+    other gateways use, by `foreign_fields.bare`.
+    """
 
     title: str
     options: tuple[OptionField, ...]
     ignored: str | None = None
+    foreign: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def words(self) -> str:
@@ -242,7 +253,7 @@ class Block:
         if ":" in name and is_empty(value):
             fix = "put a space after the colon"
         else:
-            fix = suggest(name, (each.name for each in self.options))
+            fix = self.foreign.get(bare(name)) or suggest(name, self._by_name)
         reader.wrong(key, f"{self.title} has no field {shown(name)}", fix)
 
     def _require(self, reader: Reader, record: Record) -> None:
