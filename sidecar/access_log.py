@@ -17,8 +17,8 @@ from typing import TextIO
 
 import msgspec
 
-from sidecar.humanize import NANO, dollars
-from sidecar.records import CallRecord, Outcome
+from sidecar.humanize import dollars
+from sidecar.records import NANODOLLARS, CallRecord, Outcome
 
 log = logging.getLogger("sidecar.call")
 
@@ -134,7 +134,7 @@ def call_fields(call: CallRecord) -> dict[str, object]:
         "ms": round(call.duration * 1000),
         "input_tokens": None if call.usage is None else call.usage.input_tokens,
         "output_tokens": None if call.usage is None else call.usage.output_tokens,
-        "cost_usd": None if call.cost is None else call.cost.charged / NANO,
+        "cost_usd": None if call.cost is None else call.cost.charged / NANODOLLARS,
         "reason": call.reason[:_MAX_CHARS] or None,
     }
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sidecar.records import KeyTimes
+from sidecar.records import NANODOLLARS, as_dollars
 
+MAX_LISTED_NAMES = 20
 _SIZES = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
 
 
@@ -169,13 +170,7 @@ def has_blocks() -> bool:
     return True
 
 
-NEVER_USED = KeyTimes()
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))
-
-
-def iso(seconds: float | None) -> str | None:
-    """Seconds since the epoch as ISO 8601 in UTC."""
-    return None if seconds is None else utc(datetime.fromtimestamp(seconds, UTC))
 
 
 def ago(seconds: float | None, now: float) -> str:
@@ -196,21 +191,28 @@ def when(seconds: float, now: float) -> str:
     return f"{here:%Y-%m-%d %H:%M:%S} ({ago(seconds, now)})"
 
 
-def utc(moment: datetime) -> str:
-    """A moment as the file has it: UTC, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-NANO = 1_000_000_000
-"""Nano-dollars in a dollar."""
-
-
 def dollars(nano: int) -> str:
     """Nano-dollars for people: `$0.0123`, `$12.5`; millionths and less only of small amounts."""
-    digits = 9 if abs(nano) < NANO // 1000 else 6
-    return f"${nano / NANO:.{digits}f}".rstrip("0").rstrip(".")
+    digits = 9 if abs(nano) < NANODOLLARS // 1000 else 6
+    return f"${nano / NANODOLLARS:.{digits}f}".rstrip("0").rstrip(".")
 
 
-def as_dollars(nano: int | None) -> Decimal | None:
-    """Nano-dollars as dollars."""
-    return None if nano is None else Decimal(nano).scaleb(-9)
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known name that `word` is probably meant to be; None when none is close."""
+    from difflib import get_close_matches  # slow to import, and needed for mistakes only
+
+    names = list(known)
+    close = get_close_matches(word, names, n=1)
+    return next(iter(close or [name for name in names if name.lower() == word.lower()]), None)
+
+
+def suggestion(word: str, known: Iterable[str], *, otherwise: str) -> str:
+    """Return `did you mean "x"?`, or `there is: x, y` where no name is close to `word`.
+
+    Lists at most `MAX_LISTED_NAMES`; returns `otherwise` where there is no known name.
+    """
+    names = list(dict.fromkeys(known))
+    if near := nearest(word, names):
+        return f'did you mean "{near}"?'
+    more = ", …" if len(names) > MAX_LISTED_NAMES else ""
+    return f"there is: {', '.join(names[:MAX_LISTED_NAMES])}{more}" if names else otherwise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 
@@ -302,3 +304,22 @@ def later(one: float | None, other: float | None) -> float | None:
     if one is None or other is None:
         return other if one is None else one
     return max(one, other)
+
+
+NEVER_USED = KeyTimes()
+NANODOLLARS = 1_000_000_000
+"""Nano-dollars in a US dollar."""
+
+
+def as_dollars(nano: int | None) -> Decimal | None:
+    """Return nano-dollars as exact US dollars."""
+    return None if nano is None else Decimal(nano).scaleb(-9)
+
+
+def utc_text(time: datetime | float, timespec: str = "seconds") -> str:
+    """Return a time, or seconds since the epoch, as ISO 8601 in UTC: `2026-12-31T18:00:00Z`.
+
+    `timespec` as in `datetime.isoformat`; "auto" keeps a fraction where there is one.
+    """
+    found = time if isinstance(time, datetime) else datetime.fromtimestamp(time, UTC)
+    return found.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")

@@ -21,12 +21,12 @@ from sidecar.admin.edits import AnyEdit, Restore
 from sidecar.admin.introspect.dry_run import HypotheticalCall
 from sidecar.admin.introspect.explain import explain
 from sidecar.config.loader import difference
-from sidecar.config.manager import digest_of, understand
+from sidecar.config.manager import understand
 from sidecar.config.model import Snapshot
 from sidecar.config.patterns import matches_any
 from sidecar.config.yaml.nodes import compose_once, gc_paused
 from sidecar.errors import ConfigError, EditRefused, Problem
-from sidecar.files import replace_file
+from sidecar.files import content_digest, replace_file
 
 log = logging.getLogger("sidecar.admin.console")
 
@@ -73,10 +73,10 @@ async def _base(parts: Parts, edit: AnyEdit, seen: str | None) -> Base:
         raise ApiError(428, "if_match_missing", "say which file you have seen: If-Match: DIGEST")
     configuration = parts.configuration
     text = on_disk(parts)
-    if digest_of(text) != configuration.standing.digest:
+    if content_digest(text) != configuration.standing.digest:
         await configuration.reload()
         text = on_disk(parts)
-    found, standing = digest_of(text), configuration.standing
+    found, standing = content_digest(text), configuration.standing
     if found != standing.digest and not isinstance(edit, Restore):
         raise ApiError(
             409,
@@ -111,7 +111,7 @@ def _since(parts: Parts, seen: str) -> list[str] | None:
 async def _shown(parts: Parts, order: Order, base: Base) -> dict[str, Any]:
     made, meant = await asyncio.to_thread(_tried, parts, order.edit, base)
     shown: dict[str, Any] = {
-        "digest": digest_of(base.text),
+        "digest": content_digest(base.text),
         "diff": await asyncio.to_thread(diff, base.text, made.text),
         "problems": [],
         "difference": [],
@@ -167,7 +167,7 @@ async def _made(parts: Parts, edit: AnyEdit, base: Base) -> dict[str, Any]:
 
 def _way_back(base: Base, made: Made, before: Sequence[Any]) -> int | None:
     """The number of the version that undoes an edit; None when there is none."""
-    digest = digest_of(base.text)
+    digest = content_digest(base.text)
     if made.text == base.text or made.secret is not None:
         return None  # a key's text that was shown would be worth nothing
     return next((each.number for each in before if each.digest == digest), None)

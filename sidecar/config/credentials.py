@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import stat
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from pathlib import Path
 
 from sidecar.api_keys import digest
 from sidecar.config.model import CredentialRef, Key, KeyHash, Provider, SecretSource, Snapshot
+from sidecar.files import NotRegularFile, read_regular
 from sidecar.plugin_api.vendor import Secret
 
 log = logging.getLogger("sidecar.config.credentials")
@@ -210,16 +209,13 @@ def references(snapshot: Snapshot) -> list[CredentialRef]:
 
 
 def _read_file(name: str) -> str:
-    path = Path(name).expanduser()
     try:
-        # Not to hang on a pipe that somebody put there.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        content = read_regular(Path(name).expanduser(), MAX_SECRET_BYTES)
+    except NotRegularFile:
+        raise MissingError(f"{name} is not a regular file") from None
     except OSError as error:
         raise MissingError(f"the file {name} cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise MissingError(f"{name} is not a regular file")
-        return file.read(MAX_SECRET_BYTES).decode("utf-8", "replace")
+    return content.decode("utf-8", "replace")
 
 
 def _run(argv: tuple[str, ...]) -> str:

@@ -10,7 +10,6 @@ All readable by their user alone. Accepted texts hold references to credentials 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -18,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+
+from sidecar.files import content_digest, write_private
 
 KEPT_VERSIONS = 20
 """How many there are at most; the oldest go first."""
@@ -42,7 +43,7 @@ class Versions:
         """Those of one configuration file. Links are followed in its folder only: what an
         orchestrator swaps is the file's own link."""
         path = file.parent.resolve() / file.name
-        return cls(state / "versions" / hashlib.sha256(os.fsencode(path)).hexdigest()[:16])
+        return cls(state / "versions" / content_digest(os.fsencode(path))[:16])
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -75,15 +76,15 @@ class Versions:
         """A text has come into force. The one before, coming again at a start, is not kept twice.
         Raises `OSError`, and then what was kept before still is."""
         before = self.listed()
-        digest = hashlib.sha256(text).hexdigest()
+        digest = content_digest(text)
         if before and before[0].digest == digest and not difference:
             return
         number = before[0].number + 1 if before else 1
         version = Version(number, at, digest, tuple(difference))
         for folder in (self._folder.parent, self._folder):
             folder.mkdir(mode=0o700, exist_ok=True)
-        _put(self._path(number, "json"), msgspec.json.encode(version))
-        _put(self._path(number, "yaml"), text)
+        write_private(self._path(number, "json"), msgspec.json.encode(version))
+        write_private(self._path(number, "yaml"), text)
         self._listed = [version, *before][:KEPT_VERSIONS]
         for old in before[KEPT_VERSIONS - 1 :]:
             for kind in ("yaml", "json"):
@@ -94,9 +95,7 @@ class Versions:
             return msgspec.json.decode(self._path(number, "json").read_bytes(), type=Version)
         path = self._path(number, "yaml")
         with suppress(OSError):
-            return Version(
-                number, path.stat().st_mtime, hashlib.sha256(path.read_bytes()).hexdigest()
-            )
+            return Version(number, path.stat().st_mtime, content_digest(path.read_bytes()))
         return Version(number, 0.0, "")
 
     def _path(self, number: int, kind: str) -> Path:
@@ -107,14 +106,3 @@ def _texts(folder: Path) -> list[Path]:
     with suppress(OSError):
         return [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
     return []
-
-
-def _put(path: Path, content: bytes) -> None:
-    """A 0600 file in place, whole or not at all."""
-    new = path.with_suffix(".new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    new.replace(path)

@@ -8,10 +8,7 @@ edit leaves everything as it was and is hard to overlook.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import os
-import stat
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -27,6 +24,7 @@ from sidecar.config.loader import difference, load, stays_in_force
 from sidecar.config.model import Snapshot
 from sidecar.config.status import ConfigStatus, ReloadEvent, ReloadResult, in_force
 from sidecar.errors import ConfigError, Problem, SourceLocation
+from sidecar.files import NotRegularFile, content_digest, read_regular
 from sidecar.plugin_api.manager import Registry
 
 POLL = 1.0
@@ -34,7 +32,7 @@ POLL = 1.0
 SETTLE = 0.2
 """Seconds that the content must stay the same: a half-written file can be valid, with keys
 missing."""
-MAXIMUM_SIZE = 4 << 20
+MAX_FILE_BYTES = 4 << 20
 REMEMBERED = 50
 """How many looks at a changed file are remembered."""
 
@@ -113,7 +111,7 @@ class ConfigManager:
     def _since_last_time(self, snapshot: Snapshot) -> Sequence[str]:
         """What was changed while no process looked."""
         before = self.versions.newest()
-        if before is None or digest_of(before) == snapshot.digest:
+        if before is None or content_digest(before) == snapshot.digest:
             return ()
         with suppress(ConfigError):
             return difference(understand(before, self.file, self.registry), snapshot)
@@ -249,22 +247,14 @@ def understand(text: bytes, file: Path, registry: Registry) -> Snapshot:
 def read_file(path: Path) -> bytes:
     """The file's bytes. Raises `ConfigError` saying why it cannot be read."""
     try:
-        # A pipe must not block us; it is told apart after opening.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise _unreadable(path, "is not a regular file")
-            text = file.read(MAXIMUM_SIZE + 1)
+        text = read_regular(path, MAX_FILE_BYTES + 1)
+    except NotRegularFile:
+        raise _unreadable(path, "is not a regular file") from None
     except OSError as error:
         raise _unreadable(path, f"cannot be read: {error.strerror}") from None
-    if len(text) > MAXIMUM_SIZE:
-        raise _unreadable(path, f"is larger than {MAXIMUM_SIZE >> 20} MiB")
+    if len(text) > MAX_FILE_BYTES:
+        raise _unreadable(path, f"is larger than {MAX_FILE_BYTES >> 20} MiB")
     return text
-
-
-def digest_of(text: bytes) -> str:
-    """What a snapshot's `digest` is for this text."""
-    return hashlib.sha256(text).hexdigest()
 
 
 def _unreadable(path: Path, why: str) -> ConfigError:

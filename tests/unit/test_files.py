@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import EditRefused
-from sidecar.files import replace_file
+from sidecar.files import (
+    NotRegularFile,
+    create_private,
+    read_regular,
+    replace_file,
+    write_private,
+)
 
 
 def mode(path: Path) -> int:
@@ -122,3 +128,51 @@ def test_the_owner_stays(file: Path) -> None:
     os.chown(file, 1234, 1234)
     replace_file(file, b"old", b"new")
     assert (file.stat().st_uid, file.stat().st_gid) == (1234, 1234)
+
+
+# ── Reads and private files ──────────────────────────────────────────────────────────────────────
+
+
+def test_read_of_a_pipe_or_a_directory_raises_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(NotRegularFile, match="not a regular file"):
+            read_regular(path)
+
+
+def test_read_of_a_file_stops_at_its_bound(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789")
+    assert read_regular(tmp_path / "file", 4) == b"0123"
+    assert read_regular(tmp_path / "file") == b"0123456789"
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_private_file_is_replaced_whole_and_readable_by_its_owner_alone(
+    tmp_path: Path, durable: bool
+) -> None:
+    path, other = tmp_path / "file", tmp_path / "other"
+    other.write_bytes(b"untouched")
+    path.symlink_to(other)
+    for content in (b"one", b"2"):
+        write_private(path, content, durable=durable)
+        assert (path.read_bytes(), path.stat().st_mode & 0o777) == (content, 0o600)
+    assert (path.is_symlink(), other.read_bytes()) == (False, b"untouched")
+    assert sorted(tmp_path.iterdir()) == [path, other]
+
+
+def test_private_file_that_exists_is_not_created_again(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    create_private(path, b"one")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"one", 0o600)
+    with pytest.raises(FileExistsError):
+        create_private(path, b"two")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError):
+        create_private(tmp_path / "link", b"two")
+
+
+def test_private_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_private(tmp_path / "file", b"one")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "file"]

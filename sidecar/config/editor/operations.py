@@ -15,7 +15,7 @@ from sidecar.config.editor import Draft, FieldPath
 from sidecar.config.model import Snapshot
 from sidecar.config.yaml.writer import Value
 from sidecar.errors import EditRefused
-from sidecar.humanize import utc
+from sidecar.records import utc_text
 
 
 def hash_of(text: str) -> str:
@@ -27,7 +27,7 @@ def create_key(
     text: bytes, name: str, key: str, now: datetime, fields: Mapping[str, Value]
 ) -> bytes:
     """A new key `name` whose text is `key`; `fields` are what the file says of it."""
-    entry: dict[str, Value] = {**fields, "hash": hash_of(key), "created": utc(now)}
+    entry: dict[str, Value] = {**fields, "hash": hash_of(key), "created": utc_text(now)}
     draft = Draft(text)
     draft.set_value(("keys", name), entry)
     return draft.text
@@ -109,7 +109,7 @@ def rotate_key(
     if until is not None:
         before: dict[str, Value] = {
             "hash": f"sha256:{current[0].digest.hex()}",
-            "until": utc(until),
+            "until": utc_text(until),
         }
         draft.set_value(previous, before)
     elif len(current) > 1:

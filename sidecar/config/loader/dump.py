@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from decimal import Decimal
 
 from sidecar.config.model import (
@@ -24,6 +24,7 @@ from sidecar.config.model import (
 from sidecar.config.patterns import Pattern
 from sidecar.config.schema.addresses import is_clear_public
 from sidecar.config.yaml.writer import Value, block
+from sidecar.records import utc_text
 
 Plain = dict[str, Value]
 _COUNTS = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
@@ -219,9 +220,7 @@ def decimal(number: float) -> str:
 
 def moment(when: datetime | None) -> str:
     """A time in UTC; "" for none."""
-    if when is None:
-        return ""
-    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return "" if when is None else utc_text(when, "auto")
 
 
 def zone(one: tzinfo) -> str:

@@ -5,7 +5,6 @@ First the shape (every field by itself), then the meaning (names, rules between 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import tzinfo
@@ -26,6 +25,7 @@ from sidecar.config.yaml.nodes import compose, gc_paused
 from sidecar.config.yaml.reader import Reader, Record
 from sidecar.config.yaml.source import decode
 from sidecar.errors import ConfigError, Problem
+from sidecar.files import content_digest
 
 KEEP_DAYS = 90
 KEEP_BYTES = 1 << 30
@@ -44,7 +44,7 @@ def load(text: bytes, *, file: str, registry: Plugins) -> Snapshot:
     reader = Reader(file)
     reader.zone = _zone(root)
     record = FILE.read(reader, root)
-    snapshot = _build(reader, registry, record, hashlib.sha256(text).hexdigest())
+    snapshot = _build(reader, registry, record, content_digest(text))
     problems = _in_order(reader.problems)
     errors = tuple(problem for problem in problems if not problem.warning)
     if errors:

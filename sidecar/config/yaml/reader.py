@@ -5,7 +5,6 @@ It knows mappings, duplicates and merge keys; what a field means is the business
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -18,10 +17,9 @@ from sidecar.config.yaml.nodes import is_empty, place_of
 from sidecar.config.yaml.redact import looks_secret, shown
 from sidecar.config.yaml.syntax_errors import expansion
 from sidecar.errors import Problem, SourceLocation
+from sidecar.humanize import suggestion
 
 MERGE = "<<"
-_MANY = 20
-"""Alternatives that a message lists before it says "…"."""
 
 
 @dataclass(slots=True)
@@ -124,15 +122,5 @@ class Reader:
 
 
 def suggest(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """`did you mean "x"?`, or what there is to choose from; `otherwise` when there is nothing.
-    Names no name that looks like a secret."""
-    names = [name for name in dict.fromkeys(known) if not looks_secret(name)]
-    near = difflib.get_close_matches(word, names, n=1) or [
-        name for name in names if name.lower() == word.lower()
-    ]
-    if near:
-        return f'did you mean "{near[0]}"?'
-    if not names:
-        return otherwise
-    listed = ", ".join(names[:_MANY]) + (", …" if len(names) > _MANY else "")
-    return f"there is: {listed}"
+    """Return `suggestion` for a word of the file, without names that look like a secret."""
+    return suggestion(word, (name for name in known if not looks_secret(name)), otherwise=otherwise)

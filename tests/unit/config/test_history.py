@@ -101,7 +101,7 @@ def test_a_version_without_its_note_still_serves(tmp_path: Path) -> None:
 def test_what_was_kept_stays_when_the_disk_refuses(tmp_path: Path) -> None:
     versions = Versions(tmp_path / "versions")
     keep(versions, "one")
-    (tmp_path / "versions" / "000002.new").mkdir()
-    with pytest.raises(OSError, match=r"000002\.new"):
+    (tmp_path / "versions" / "000002.json").mkdir()
+    with pytest.raises(OSError, match=r"000002\.json"):
         versions.keep(b"two", 2.0, ())
     assert versions.newest() == b"one"
