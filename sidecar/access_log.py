@@ -28,14 +28,17 @@ BATCH_SECONDS = 0.05
 
 
 def log_call(record: CallRecord) -> None:
-    """Write the line of a finished call by way of the logging library."""
+    """Log the line of a finished call through the logging library."""
     if log.isEnabledFor(logging.INFO):
         log.info("call", extra={"call": record})
 
 
 class CallLog:
-    """Writes the lines of finished calls to a stream: on a terminal at once, else gathered for
-    `BATCH_SECONDS` seconds, since a system call a line would cost a tenth of a small call."""
+    """Write the lines of finished calls to a stream.
+
+    On a terminal each at once; else together every `BATCH_SECONDS`, since one system call for
+    each line costs a tenth of a small call.
+    """
 
     def __init__(self, stream: TextIO | LogQueue) -> None:
         self._stream = stream
@@ -43,7 +46,7 @@ class CallLog:
         self._lines: list[str] = []
 
     def __call__(self, record: CallRecord) -> None:
-        """Take one call's line."""
+        """Write or buffer the line of one call."""
         now = record.started + record.duration
         if self._human:
             self._stream.write(f"{_clock(now)} {_safe(_call_text(record))}\n")
@@ -55,7 +58,7 @@ class CallLog:
         self._lines.append(msgspec.json.encode(fields).decode())
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write the buffered lines."""
         lines, self._lines = self._lines, []
         if lines:
             self._stream.write("\n".join(lines) + "\n")
@@ -76,15 +79,17 @@ def _second(moment: int) -> str:
 
 
 class Lines(logging.Formatter):
-    """A line a record: `when level text` for people, or one JSON object."""
+    """Format a log record as `when level text` for people, or as one JSON object."""
 
     def __init__(self, *, as_json: bool) -> None:
         super().__init__()
         self._as_json = as_json
 
     def format(self, record: logging.LogRecord) -> str:
-        """Control characters are escaped and long values cut: what is logged may come from a
-        client."""
+        """Return the line, with control characters escaped and long values cut.
+
+        Logged values may come from a client.
+        """
         call: CallRecord | None = getattr(record, "call", None)
         if self._as_json:
             return json.dumps(self._fields(record, call), ensure_ascii=True)
@@ -110,7 +115,7 @@ class Lines(logging.Formatter):
         return fields
 
     def _trace(self, record: logging.LogRecord) -> str:
-        """Where it happened, without the error's text: that may quote a request."""
+        """Return the error's type and its frames, without its text, which may quote a request."""
         kind, _, trace = record.exc_info or (None, None, None)
         frames = []
         while trace is not None:
@@ -121,7 +126,7 @@ class Lines(logging.Formatter):
 
 
 def call_fields(call: CallRecord) -> dict[str, object]:
-    """A call as the log shows it."""
+    """Return the fields of a call's line, as JSON has them."""
     return {
         "call": call.call_id,
         "key": call.key or None,
@@ -140,7 +145,7 @@ def call_fields(call: CallRecord) -> dict[str, object]:
 
 
 def _caller(call: CallRecord) -> str:
-    """`claude@sidecar`: the program that called and its repository, as far as they are known."""
+    """Return `claude@sidecar`: the calling program and its repository, as far as known."""
     who = call.caller
     if who is None:
         return ""
@@ -171,7 +176,7 @@ def _safe(text: str) -> str:
 
 
 class _NoQuotes(logging.Filter):
-    """Keeps the libraries' logs, less the errors that quote what was on the wire."""
+    """Drop libraries' records below warning, and their traces, which may quote a request."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.exc_info = None
@@ -227,7 +232,7 @@ class LogQueue(io.TextIOBase):
         return self._dropped
 
     def writable(self) -> bool:
-        """Return True: it is a stream to write to."""
+        """Return True."""
         return True
 
     def isatty(self) -> bool:
@@ -251,8 +256,10 @@ class LogQueue(io.TextIOBase):
         return len(text)
 
     def finish(self, max_wait: float) -> bool:
-        """Take no more lines, wait at most `patience` seconds until all are written, and return
-        whether they are."""
+        """Accept no more lines and wait at most `max_wait` seconds until all are written.
+
+        Returns whether they are.
+        """
         until = time.monotonic() + max_wait
         with self._changed:
             self._closing = True
@@ -332,7 +339,7 @@ def _is_terminal(handle: int) -> bool:
 
 
 def _write_all(handle: int, data: bytes) -> bool:
-    """Write `data`, blocking; return False when the other end is gone or the descriptor is bad."""
+    """Write `data`, blocking; return False when the reader or the descriptor is gone."""
     view = memoryview(data)
     while view:
         try:

@@ -1,7 +1,7 @@
-"""The text of a local key: how it is made, recognised and hashed. Never stored, never compared.
+"""The secret of a local key: create, recognise and hash it. Only the hash is stored.
 
-`sk-sidecar-`, 43 base62 characters of 256 random bits, and 6 of a CRC-32 over all before them: so a
-key can be told from anything else in a file or a repository without knowing it.
+`sk-sidecar-`, 43 base62 characters of 256 random bits, and 6 of a CRC-32 over all before them, so
+that a key can be recognised in any file without a list of keys.
 """
 
 from __future__ import annotations
@@ -24,24 +24,29 @@ _SHAPE = re.compile(rb"sk-sidecar-[0-9A-Za-z]{%d}" % (_RANDOM + _CHECK))
 
 
 def mint() -> str:
-    """A new key's text, with 256 bits from the system's randomness."""
+    """Return the secret of a new key, with 256 bits from the system's randomness."""
     body = PREFIX + _base62(secrets.randbits(256), _RANDOM)
     return body + _checksum(body.encode())
 
 
 def digest(text: str) -> bytes:
-    """The SHA-256 by which a key is known. Enough for 256 random bits: nothing can be guessed."""
+    """Return the SHA-256 of a secret, by which a key is found.
+
+    A plain hash is enough: 256 random bits cannot be guessed.
+    """
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
 def looks_like_key(text: str) -> bool:
-    """Whether this is a well-formed key and nothing else."""
+    """Return whether `text` is one well-formed key and nothing else."""
     return any(found == text for found in find_keys(text.encode("utf-8", "replace")))
 
 
 def find_keys(text: bytes) -> Iterator[str]:
-    """Every well-formed key in `text`, in order, also one that is glued to what follows; the
-    checksum leaves no chance finds."""
+    """Yield every well-formed key in `text`, in order, also one that is glued to other characters.
+
+    The checksum excludes chance matches.
+    """
     for match in _SHAPE.finditer(text):
         found = match.group()
         if found[-_CHECK:].decode() == _checksum(found[:-_CHECK]):
@@ -69,8 +74,7 @@ it may be a part of many."""
 
 
 def holds_key(value: bytes, texts: Collection[bytes]) -> bool:
-    """Return whether one of `texts`, or any well-formed local key, stands anywhere in `value`, as
-    it is or percent-encoded."""
+    """Return whether `value` holds one of `texts` or a well-formed key, also percent-encoded."""
     for _ in range(_DECODED_TIMES + 1):
         for text in texts:
             if text in value and _stands_in(text, value):
@@ -84,7 +88,7 @@ def holds_key(value: bytes, texts: Collection[bytes]) -> bool:
 
 
 def _stands_in(text: bytes, value: bytes) -> bool:
-    """Whether it does so by itself, and not as a part of other words."""
+    """Return whether `text` stands in `value` by itself, not as part of a word."""
     return (
         len(text) >= SHORT_KEY_CHARS
         or re.search(rb"(?<![\w-])" + re.escape(text) + rb"(?![\w-])", value) is not None

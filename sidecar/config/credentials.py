@@ -1,8 +1,7 @@
-"""Where the real credentials are: resolves references, and says why one cannot be had.
+"""Resolve the references to credentials, and report why one cannot be resolved.
 
-The texts live only here, as `Secret`s, and are revealed only to a vendor's `prepare` and `unfit`.
-A missing one is the trouble of its provider alone: it makes that provider unavailable and nothing
-else.
+The secrets stay here, as `Secret`s, and are revealed only to a vendor's `prepare` and `unfit`. A
+missing one makes its provider unavailable, and nothing else.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ MAX_SECRET_BYTES = 64 * 1024
 
 
 class MissingError(Exception):
-    """A credential cannot be had; the text says why, without any part of it."""
+    """A credential cannot be resolved; the text gives the reason without any part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +39,10 @@ class _Held:
 
 
 class Vault:
-    """Holds what the references of a snapshot resolve to.
+    """The secrets of a snapshot's references.
 
-    `clock` is monotonic seconds. Reading is blocking (`load`, off the loop); looking up is not.
-    `on_replaced` are called on the loop with the references whose secret was replaced.
+    `clock` is monotonic seconds. Resolving blocks (`load`, off the loop); looking up does not.
+    `on_replaced` are called on the loop with the references whose secret changed.
     """
 
     def __init__(self, environ: Mapping[str, str], clock: Callable[[], float]) -> None:
@@ -56,10 +55,10 @@ class Vault:
         self.on_replaced: list[Callable[[Sequence[CredentialRef]], None]] = []
 
     def load(self, snapshot: Snapshot) -> None:
-        """Resolve every reference of `snapshot` that is not held yet; forget the others'.
+        """Resolve every reference of `snapshot`; forget those of earlier snapshots.
 
-        Environment and files are always read again; commands only when new. Blocking; call
-        `announce` once `snapshot` is in force.
+        The environment and files are always read again; commands run only for new
+        references. Blocking; call `announce` once `snapshot` is in force.
         """
         self._local = snapshot.by_digest
         wanted = set(references(snapshot))
@@ -72,25 +71,27 @@ class Vault:
         self._standing = {}
 
     def secret(self, ref: CredentialRef) -> Secret | None:
-        """The credential's text; None when it has none or cannot be had (see `why_not`)."""
+        """Return the secret; None when there is none, or none can be resolved (see `why_not`)."""
         held = self._held.get(ref)
         return None if held is None else held.secret
 
     def why_not(self, ref: CredentialRef) -> str:
-        """Why the credential cannot be had; "" when it can, or when none is needed."""
+        """Return why the credential cannot be resolved; "" when it can, or none is needed."""
         held = self._held.get(ref)
         return "" if held is None else held.why_not
 
     def usable(self, provider: Provider) -> tuple[tuple[CredentialRef, ...], str]:
-        """The provider's credentials that can be had, in the order of the file; or none, and why
-        the provider cannot be used at all."""
+        """Return the provider's usable credentials in the order of the file, and why it has none.
+
+        The reason is "" when the provider can be used.
+        """
         standing = self._standing.get(provider.name)
         if standing is None:
             standing = self._standing[provider.name] = self._stand(provider)
         return standing
 
     def unavailable(self, provider: Provider) -> str:
-        """Why the provider cannot be used at all; "" when it can."""
+        """Return why the provider cannot be used; "" when it can."""
         return self.usable(provider)[1]
 
     def _stand(self, provider: Provider) -> tuple[tuple[CredentialRef, ...], str]:
@@ -101,7 +102,10 @@ class Vault:
         return tuple(ref for ref, why_not in both if not why_not), ""
 
     def why_unusable(self, provider: Provider, ref: CredentialRef) -> str:
-        """Why the credential is no use at this provider: it cannot be had, or is none of its."""
+        """Return why the provider cannot use the credential; "" when it can.
+
+        It cannot be resolved, or the vendor's plugin rejects it.
+        """
         why_not, secret = self.why_not(ref), self.secret(ref)
         if why_not or secret is None:
             return why_not
@@ -114,7 +118,7 @@ class Vault:
         return f"{ref.name} {unfit}" if unfit else ""
 
     def stale(self) -> list[CredentialRef]:
-        """References whose file changed or whose `refresh` is due. Blocking, but short."""
+        """Return references whose file changed or whose `refresh` is due. Blocking, but short."""
         now = self._clock()
         return [
             ref
@@ -124,15 +128,17 @@ class Vault:
         ]
 
     async def renew_stale(self) -> None:
-        """Resolve what is `stale` again, and announce what was replaced."""
+        """Resolve stale references again and announce the changed secrets."""
         stale = await asyncio.to_thread(self.stale)
         if stale:
             await asyncio.to_thread(self.renew, stale)
             self.announce()
 
     def renew(self, refs: Iterable[CredentialRef]) -> None:
-        """Resolve these again. A failed renewal of a command keeps the secret that still worked.
-        Blocking; call `announce` afterwards."""
+        """Resolve these references again. Blocking; call `announce` afterwards.
+
+        A command that fails keeps its last secret.
+        """
         for ref in refs:
             old, new = self._held.get(ref), self._resolve(ref)
             still_worked = old is not None and old.secret is not None and new.secret is None
@@ -143,22 +149,30 @@ class Vault:
         self._standing = {}
 
     def announce(self) -> None:
-        """Tell `on_replaced` which secrets were replaced since the last time. On the loop."""
+        """Call `on_replaced` with the references whose secret changed since the last time.
+
+        Call it on the loop.
+        """
         replaced, self._replaced = self._replaced, []
         if replaced:
             for listener in self.on_replaced:
                 listener(replaced)
 
     async def rejected(self, ref: CredentialRef, secret: Secret | None) -> None:
-        """Resolve a reference again whose `secret` a vendor rejected, unless that one was replaced
-        meanwhile. What a reload alone can change stays as it is."""
+        """Resolve a reference again after a vendor rejected its `secret`.
+
+        Does nothing if the secret changed meanwhile, or if only a reload can change it.
+        """
         if ref.source in _READ_AFTER_401 and self.secret(ref) == secret:
             await asyncio.to_thread(self.renew, [ref])
             self.announce()
 
     def _note_replaced(self, found: Mapping[CredentialRef, _Held]) -> None:
-        """Keep for `announce` what is another secret than before. One that was not held may have
-        been held earlier."""
+        """Keep the references whose secret changed for `announce`.
+
+        A reference that is new here may have been resolved earlier, so it counts as
+        changed.
+        """
         for ref, new in found.items():
             old = self._held.get(ref)
             if old is None or old.secret != new.secret:
@@ -202,7 +216,7 @@ class Vault:
 
 
 def references(snapshot: Snapshot) -> list[CredentialRef]:
-    """Every reference to a secret in a configuration."""
+    """Return every credential reference of a configuration."""
     refs = [ref for provider in snapshot.providers.values() for ref in provider.credentials]
     token = snapshot.server.metrics_token
     return refs if token is None else [*refs, token]

@@ -1,11 +1,11 @@
-"""The configurations that were in force, newest first: their texts, kept so that one can go back.
+"""The accepted texts of a configuration file, newest first, so that a user can go back.
 
-    STATE/versions/FILE/000042.yaml    what was accepted, byte for byte
-    STATE/versions/FILE/000042.json    when, and what it changed
+    STATE/versions/FILE/000042.yaml    the accepted text, byte for byte
+    STATE/versions/FILE/000042.json    its time and its effective changes
 
-FILE is a digest of the file's path: one state directory may be used with several files, and the
-keys of one must never come into force for another.
-All readable by their user alone. Accepted texts hold references to credentials and no credential.
+FILE is a digest of the file's path: one state directory may serve several files, and the keys of
+one must never come into force for another. All files are private. Accepted texts hold references
+to credentials and no credential.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ _NAME = re.compile(r"\d{6,}\.yaml")
 
 
 class Version(msgspec.Struct, frozen=True):
-    """One accepted text: its number, when it came into force (seconds since the epoch), the
-    SHA-256 of its bytes in hex, and what it changed, a line for each difference."""
+    """One accepted text: number, time (seconds since the epoch), SHA-256 in hex, and changes.
+
+    `difference` has a line for each effective change.
+    """
 
     number: int
     at: float
@@ -36,12 +38,14 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Versions:
-    """The accepted texts below one folder. Blocking; a broken disk costs history and no more."""
+    """The accepted texts below one folder. Blocking; a broken disk costs only the history."""
 
     @classmethod
     def of(cls, state: Path, file: Path) -> Versions:
-        """Those of one configuration file. Links are followed in its folder only: what an
-        orchestrator swaps is the file's own link."""
+        """Return the versions of one configuration file.
+
+        Links are resolved in its folder only: orchestrators swap the file's own link.
+        """
         path = file.parent.resolve() / file.name
         return cls(state / "versions" / content_digest(os.fsencode(path))[:16])
 
@@ -50,31 +54,33 @@ class Versions:
         self._listed: list[Version] | None = None
 
     def listed(self) -> list[Version]:
-        """All of them, newest first."""
+        """Return all versions, newest first."""
         if self._listed is None:
             found = sorted((p.stem for p in _texts(self._folder)), key=int, reverse=True)
             self._listed = [self._read(int(stem)) for stem in found]
         return list(self._listed)
 
     def text(self, number: int) -> bytes | None:
-        """The text of a version; None when it is not kept any more."""
+        """Return the text of a version; None when it is not kept any more."""
         try:
             return self._path(number, "yaml").read_bytes()
         except OSError:
             return None
 
     def newest(self) -> bytes | None:
-        """The text that came into force last."""
+        """Return the text that was accepted last; None when none is kept."""
         return self.text(self.listed()[0].number) if self.listed() else None
 
     def with_digest(self, digest: str) -> bytes | None:
-        """The text of that digest; None when none is kept."""
+        """Return the text of that digest; None when none is kept."""
         found = next((each for each in self.listed() if each.digest == digest), None)
         return None if found is None else self.text(found.number)
 
     def keep(self, text: bytes, at: float, difference: Sequence[str]) -> None:
-        """A text has come into force. The one before, coming again at a start, is not kept twice.
-        Raises `OSError`, and then what was kept before still is."""
+        """Keep an accepted text, unless it is the newest one again without a change.
+
+        Raises `OSError`; the older versions are then still there.
+        """
         before = self.listed()
         digest = content_digest(text)
         if before and before[0].digest == digest and not difference:

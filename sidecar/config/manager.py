@@ -1,8 +1,8 @@
-"""Holds the configuration in force, and replaces it whole when the file changes, or not at all.
+"""Hold the configuration in force, and replace it whole when the file changes.
 
-Watches the file's directory (editors replace files, orchestrators swap links) and looks at the
-file itself every second, in case no event comes. Parsing happens off the event loop. A refused
-edit leaves everything as it was and is hard to overlook.
+Watches the file's directory (editors replace files, orchestrators swap links) and checks the file
+every second, in case no event comes. Parsing runs off the event loop. A rejected edit changes
+nothing, and is logged, counted and shown.
 """
 
 from __future__ import annotations
@@ -44,9 +44,12 @@ ConfigListener = Callable[[Snapshot], None]
 
 @dataclass(slots=True)
 class ConfigManager:
-    """The configuration in force and its file. `versions` keeps the accepted texts; `wall` is the
-    time of day; `told` hear whether each changed text was accepted, `listeners` of every accepted
-    snapshot, in order. `history` holds the latest looks at a changed file, oldest first."""
+    """The configuration in force and its file.
+
+    `versions` keeps the accepted texts; `wall` is seconds since the epoch. `result_listeners`
+    are called with whether each changed text was accepted, `listeners` with every accepted
+    snapshot, in order. `history` has the latest reloads, oldest first.
+    """
 
     file: Path
     versions: Versions
@@ -63,25 +66,25 @@ class ConfigManager:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def current(self) -> Snapshot:
-        """The configuration in force."""
+        """Return the configuration in force."""
         if self._current is None:
             raise RuntimeError("no configuration was loaded yet")
         return self._current
 
     @property
     def text(self) -> bytes:
-        """The text in force."""
+        """The accepted text that is in force."""
         return self._text
 
     @property
     def standing(self) -> ConfigStatus:
-        """How it stands."""
+        """The status of the configuration."""
         if self._standing is None:
             raise RuntimeError("no configuration was loaded yet")
         return self._standing
 
     def start(self) -> None:
-        """Load the file, or else the newest version that was accepted, loudly. Blocking.
+        """Load the file, or else the newest accepted version, with errors in the log. Blocking.
 
         Raises `ConfigError` when neither can be used.
         """
@@ -109,7 +112,7 @@ class ConfigManager:
         self._refuse(refused, self._seen or b"")
 
     def _since_last_time(self, snapshot: Snapshot) -> Sequence[str]:
-        """What was changed while no process looked."""
+        """Return the effective changes made while no process ran."""
         before = self.versions.newest()
         if before is None or content_digest(before) == snapshot.digest:
             return ()
@@ -120,9 +123,12 @@ class ConfigManager:
     async def reload(
         self, settled: bytes | None = None, understood: Snapshot | None = None
     ) -> ReloadResult:
-        """Look at the file now, and take it over if it is good. Never raises. It need not come to
-        rest if it holds `settled`: that was written whole. `understood` is what that means, where
-        it was read already."""
+        """Read the file now, and accept it if it is valid. Never raises.
+
+        Waits until the content stays the same, unless it is `settled`: that was written
+        whole. `understood` is the snapshot of `settled`, where the caller has built it
+        already.
+        """
         async with self._lock:
             try:
                 text = await self._settled(settled)
@@ -143,7 +149,7 @@ class ConfigManager:
             return ReloadResult(accepted=True, difference=tuple(changes))
 
     async def watch(self) -> None:
-        """Take over every good edit, for ever."""
+        """Accept every valid edit, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             changed = asyncio.Event()
             tasks.create_task(self._notice(changed))
@@ -154,8 +160,10 @@ class ConfigManager:
                 await self.reload()
 
     async def _notice(self, changed: asyncio.Event) -> None:
-        """Set `changed` whenever anything happens in the directory: with no filter by name, since
-        a swapped link changes another name than the file's."""
+        """Set `changed` on every event in the directory.
+
+        No filter by name: a swapped link changes another name than the file's.
+        """
         while True:
             with suppress(OSError, RuntimeError):
                 async for _ in awatch(
@@ -214,7 +222,7 @@ class ConfigManager:
             self.versions.keep(text, self.standing.accepted_at, changes)
 
     def _refused_once(self, error: ConfigError, text: bytes | None) -> ReloadResult:
-        """Say so, unless this very content was refused before."""
+        """Record a rejected text, unless the same text was rejected before."""
         again = text == self._seen and bool(self.standing.problems)
         self._seen = text
         if not again:
@@ -235,7 +243,7 @@ class ConfigManager:
 
 
 def understand(text: bytes, file: Path, registry: Registry) -> Snapshot:
-    """What the text means, once no plugin vetoes it. Raises `ConfigError` with every problem."""
+    """Return the snapshot of a text. Raises `ConfigError` with every problem and plugin's veto."""
     snapshot = load(text, file=str(file), registry=registry)
     place = SourceLocation(str(file), 1)
     vetoes = tuple(Problem(place, veto) for veto in registry.check(snapshot))
@@ -245,7 +253,7 @@ def understand(text: bytes, file: Path, registry: Registry) -> Snapshot:
 
 
 def read_file(path: Path) -> bytes:
-    """The file's bytes. Raises `ConfigError` saying why it cannot be read."""
+    """Return the file's bytes. Raises `ConfigError` with the reason when it cannot be read."""
     try:
         text = read_regular(path, MAX_FILE_BYTES + 1)
     except NotRegularFile:

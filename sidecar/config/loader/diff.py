@@ -1,4 +1,4 @@
-"""What an edit changed, as a person would say it: effective differences, one line each."""
+"""The effective differences between two snapshots, one line each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOLD_APART = {"routes", "models", "hash", "previous", "enabled", "description"}
 
 @gc_paused()
 def difference(old: Snapshot, new: Snapshot) -> list[str]:
-    """One line for each effective difference; [] when both mean the same."""
+    """Return one line for each effective difference; [] when both snapshots are equal."""
     providers = _other(old.providers, new.providers)
     groups, keys = _other(old.groups, new.groups), _other(old.keys, new.keys)
     return [
@@ -41,8 +41,10 @@ def difference(old: Snapshot, new: Snapshot) -> list[str]:
 
 
 def _other(old: Mapping[str, T], new: Mapping[str, T]) -> dict[str, None]:
-    """The names of what is in both and differs, in order. To compare two keys is to compare their
-    groups and all of their providers."""
+    """Return the names that both have with different values, in order.
+
+    Comparing two keys compares their groups and providers too, so it is done once.
+    """
     return {name: None for name, value in new.items() if name in old and old[name] != value}
 
 
@@ -119,7 +121,7 @@ def _patterns(
 
 
 def _models(owner: Group | Key) -> Models:
-    """What may be used at each provider, in the order in which they are tried."""
+    """Return the allowed patterns of each provider, in the order of the routes."""
     narrowed = owner.models if isinstance(owner, Key) else None
     found: Models = {}
     for route in _enabled(owner):
@@ -129,7 +131,7 @@ def _models(owner: Group | Key) -> Models:
 
 
 def _order(owner: Group | Key, among: list[str]) -> str:
-    """`openai, azure or ollama`: in which order, and which share."""
+    """Return `openai, azure or ollama`: the order of providers; "or" joins equal priorities."""
     routes = [route for route in _enabled(owner) if route.provider.name in among]
     ranks = groupby(routes, key=lambda each: each.priority)
     return ", ".join(" or ".join(r.provider.name for r in equals) for _, equals in ranks)
@@ -162,7 +164,7 @@ def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 
 
 def _flat(values: Mapping[str, Value], prefix: str = "") -> dict[str, str]:
-    """Fields and their texts: `budget`, `rpm`, `tpm for gpt-5*`, `server.listen`."""
+    """Return fields and their texts: `budget`, `rpm`, `tpm for gpt-5*`, `server.listen`."""
     found: dict[str, str] = {}
     for name, value in values.items():
         if name == "limits" and isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""A snapshot as plain data or YAML, with every default filled in."""
+"""Dump a snapshot as plain data or YAML, with every default filled in."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DURATIONS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
 def file(snapshot: Snapshot) -> Plain:
-    """The whole file."""
+    """Return the whole file."""
     return settings(snapshot) | {
         "providers": {name: provider(each) for name, each in snapshot.providers.items()},
         "groups": {name: group(each) for name, each in snapshot.groups.items()},
@@ -42,7 +42,7 @@ def file(snapshot: Snapshot) -> Plain:
 
 
 def settings(snapshot: Snapshot) -> Plain:
-    """What the file says of no provider, group or key."""
+    """Return the sections besides providers, groups and keys."""
     found: Plain = {} if snapshot.timezone is None else {"timezone": zone(snapshot.timezone)}
     return found | {
         **bounds(snapshot.allowance, headroom=False),
@@ -56,7 +56,7 @@ def settings(snapshot: Snapshot) -> Plain:
 
 
 def provider(one: Provider) -> Plain:
-    """The fields of a provider, its vendor's own ones included."""
+    """Return the fields of a provider, with those of its vendor."""
     found: Plain = {"plugin": one.vendor.name}
     if one.base_url:
         found["base_url"] = one.base_url
@@ -76,7 +76,7 @@ def provider(one: Provider) -> Plain:
 
 
 def group(one: Group) -> Plain:
-    """The fields of a group."""
+    """Return the fields of a group."""
     return {
         "vendor": one.vendor.name,
         **_filled({"description": one.description}),
@@ -88,7 +88,7 @@ def group(one: Group) -> Plain:
 
 
 def key(one: Key) -> Plain:
-    """The fields of a key; its routes only where it has its own."""
+    """Return the fields of a key; routes only where it has its own."""
     found: Plain = {"group": one.group.name, **_filled({"description": one.description})}
     for each in one.hashes:
         if each.until is None:
@@ -105,7 +105,7 @@ def key(one: Key) -> Plain:
 
 
 def route(one: Route) -> Plain:
-    """A route, with its order as a number."""
+    """Return a route, with its position as `priority`."""
     options: Plain = {"enabled": one.enabled, **_filled({"models": patterns(one.models)})}
     if one.rename is not None:
         names = {pattern.text: served for pattern, served in one.rename.names}
@@ -119,7 +119,7 @@ def route(one: Route) -> Plain:
 
 
 def server(one: ServerConfig) -> Plain:
-    """The fields of the server section."""
+    """Return the fields of the server section."""
     found: Plain = {
         "listen": [str(address) for address in one.listen],
         "admin": str(one.admin),
@@ -136,7 +136,7 @@ def server(one: ServerConfig) -> Plain:
 
 
 def bounds(allowance: Allowance, *, headroom: bool = True) -> Plain:
-    """Limits, budgets and, where the scope has a field for it, headroom."""
+    """Return limits, budgets and, where the scope has the field, headroom."""
     found: Plain = {"limits": limits(allowance.limits)}
     if allowance.budgets:
         found["budget"] = [f"${amount(b.amount)}/{b.period}" for b in allowance.budgets]
@@ -144,7 +144,7 @@ def bounds(allowance: Allowance, *, headroom: bool = True) -> Plain:
 
 
 def limits(all_limits: Iterable[Limit]) -> Plain:
-    """Limits by kind, and those of models below `models`."""
+    """Return limits by kind, and those of models below `models`."""
     found: Plain = {}
     by_model: dict[str, Plain] = {}
     for limit in all_limits:
@@ -154,7 +154,7 @@ def limits(all_limits: Iterable[Limit]) -> Plain:
 
 
 def shares(allowance: Allowance) -> Plain:
-    """The headroom of each class."""
+    """Return the headroom of each class."""
     parts = allowance.headroom
     return {
         urgency(each): f"{decimal(float(Decimal(str(parts.get(each, 0.0))) * 100))}%"
@@ -163,7 +163,7 @@ def shares(allowance: Allowance) -> Plain:
 
 
 def credential(ref: CredentialRef) -> Value:
-    """A reference as it is written."""
+    """Return a reference as the file has it."""
     if ref.source is not SecretSource.COMMAND:
         return ref.name
     found: Plain = {"command": list(ref.argv)}
@@ -171,37 +171,37 @@ def credential(ref: CredentialRef) -> Value:
 
 
 def price(one: Price) -> Plain:
-    """A price, in US dollars."""
+    """Return a price in US dollars."""
     return {name: f"${amount(each)}" for name, each in {**one.per_million, **one.each}.items()}
 
 
 def timeouts(one: Timeouts) -> Plain:
-    """All three."""
+    """Return the three timeouts."""
     return {name: duration(getattr(one, name)) for name in ("connect", "first_byte", "idle")}
 
 
 def patterns(some: tuple[Pattern, ...] | None) -> list[str]:
-    """Their texts; [] for all models."""
+    """Return the texts of patterns; [] for all models."""
     return [pattern.text for pattern in some or ()]
 
 
 def urgency(one: Urgency) -> str:
-    """Its name."""
+    """Return the name of a class."""
     return one.name.lower()
 
 
 def count(number: int) -> str:
-    """A whole number, with the largest unit that leaves it whole."""
+    """Return a whole number in the largest unit that leaves it whole."""
     return _in_units(number, _COUNTS) if number else "0"
 
 
 def size(number: int) -> str:
-    """Bytes, with the largest unit that leaves them whole."""
+    """Return bytes in the largest unit that leaves them whole."""
     return _in_units(number, _SIZES)
 
 
 def duration(seconds: float) -> str:
-    """Seconds, with the largest unit that leaves them whole."""
+    """Return seconds in the largest unit that leaves them whole."""
     if seconds and seconds == int(seconds):
         text = _in_units(int(seconds), _DURATIONS)
         return text if text[-1].isalpha() else f"{text}s"
@@ -209,22 +209,22 @@ def duration(seconds: float) -> str:
 
 
 def amount(number: Decimal) -> str:
-    """A number in plain digits."""
+    """Return a number in plain digits."""
     return format(number, "f")
 
 
 def decimal(number: float) -> str:
-    """A number in plain digits, without zeros at its end."""
+    """Return a number in plain digits, without zeros at its end."""
     return f"{number:.12f}".rstrip("0").rstrip(".")
 
 
 def moment(when: datetime | None) -> str:
-    """A time in UTC; "" for none."""
+    """Return a time in UTC; "" for None."""
     return "" if when is None else utc_text(when, "auto")
 
 
 def zone(one: tzinfo) -> str:
-    """The name of a time zone."""
+    """Return the name of a time zone."""
     return getattr(one, "key", None) or "UTC"
 
 
@@ -243,8 +243,10 @@ _OPEN_LEVELS = 2
 
 
 def describe(snapshot: Snapshot) -> str:
-    """YAML text that means exactly what `snapshot` does: loading it gives an equal one, but for
-    places, digest and warnings. Holds references to credentials and no secret."""
+    """Return YAML text that loads to a snapshot equal to this one.
+
+    Locations, digest and warnings differ. Has references to credentials and no secret.
+    """
     lines = []
     for section, value in file(snapshot).items():
         levels = _OPEN_LEVELS if section in ("providers", "groups", "keys", "prices") else 1

@@ -1,4 +1,4 @@
-"""From the `keys` section to keys, and to the table that finds one by the hash of its text."""
+"""Build keys from the `keys` section, and the index of keys by the hash of their secret."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Found = tuple[Key, KeyHash]
 
 @dataclass(frozen=True)
 class Waits:
-    """Seconds a call may wait, where its key does not say."""
+    """The default waits of a key, in seconds."""
 
     longest: float = 120.0
     sticky: float = 5.0
 
 
 class Keys:
-    """All keys of a file, by name and by hash."""
+    """The keys of a file, by name and by hash."""
 
     def __init__(
         self, reader: Reader, router: Router, tiers: Mapping[str, Tier | None], waits: Waits
@@ -39,7 +39,7 @@ class Keys:
         self.by_digest: dict[bytes, Found] = {}
 
     def enter(self, entry: Named) -> None:
-        """Take in one key, if it is right."""
+        """Add one key, if it is valid."""
         record: Record = entry.value
         tier = self._tier(record)
         if tier is None:
@@ -84,7 +84,7 @@ class Keys:
         )
 
     def _models(self, record: Record, tier: Tier) -> tuple[Pattern, ...] | None:
-        """The key's own patterns, each of which must lie within one of the group's."""
+        """Return the key's own patterns, each of which must lie within one of the group's."""
         own: tuple[Pattern, ...] | None = record.get("models")
         if own is None or tier.models is None:
             return tier.models if own is None else own

@@ -1,4 +1,4 @@
-"""From the `providers` section to providers, also those that need no entry.
+"""Build providers from the `providers` section, and those that need no entry.
 
 A provider without an entry exists when a vendor has its name and something uses it.
 """
@@ -27,7 +27,7 @@ from sidecar.plugin_api.vendor import Field, Vendor
 
 
 class Plugins(Protocol):
-    """What loading needs to know of the plugins that were found."""
+    """The part of the plugin registry that the loader needs."""
 
     @property
     def vendors(self) -> Mapping[str, Vendor]:
@@ -36,7 +36,7 @@ class Plugins(Protocol):
 
 @dataclass(frozen=True)
 class Defaults:
-    """What holds for providers and groups that do not say."""
+    """The values of providers and groups that set none."""
 
     timeouts: Timeouts
     headroom: Mapping[Urgency, float]
@@ -47,7 +47,7 @@ _HEADER_PUNCTUATION = frozenset("!#$%&'*+-.^_`|~")
 
 
 def provider_block(vendor: Vendor) -> Block:
-    """The fields of a provider of this vendor: those of every provider, and its own."""
+    """Return the fields of a provider of this vendor: common and own ones."""
     own = tuple(_option(each) for each in vendor.fields)
     return replace(
         PROVIDER, title=f"a provider of {vendor.name}", options=(*PROVIDER.options, *own)
@@ -55,7 +55,7 @@ def provider_block(vendor: Vendor) -> Block:
 
 
 class Providers:
-    """All providers of a file, and the implicit ones as they are asked for."""
+    """The providers of a file, and the implicit ones as they are used."""
 
     def __init__(
         self, reader: Reader, plugins: Plugins, defaults: Defaults, entries: Iterable[Named]
@@ -70,11 +70,11 @@ class Providers:
 
     @property
     def found(self) -> dict[str, Provider]:
-        """Those with an entry in the order of the file, then those that were asked for."""
+        """The providers with an entry in the order of the file, then the implicit ones."""
         return self._found
 
     def find(self, name: str, place: SourceLocation) -> Provider | None:
-        """The provider of that name, used at `place`; None, with the problem noted once."""
+        """Return the provider that is used at `place`; None, with the problem recorded once."""
         known = self._found.get(name)
         if known is not None or name in self._failed:
             return known
@@ -89,7 +89,7 @@ class Providers:
         return self._found.get(name)
 
     def vendor(self, name: str, place: SourceLocation) -> Vendor | None:
-        """The vendor of that name; None, with the problem noted."""
+        """Return the vendor of that name; None, with the problem recorded."""
         vendor = self._vendors.get(name)
         if vendor is None:
             fix = suggest(name, self._vendors, "no plugin is installed; see: sidecar plugins")
@@ -214,8 +214,7 @@ def _kind(declared: Field) -> FieldType:
 
 
 def _options(vendor: Vendor, record: Record) -> Mapping[str, Any]:
-    """The vendor's own fields with their defaults; one that is neither written nor has a default
-    is absent."""
+    """Return the vendor's own fields; one that is not set and has no default is absent."""
     options = {each.name: record.get(each.name, each.default) for each in vendor.fields}
     return {name: value for name, value in options.items() if value is not None}
 

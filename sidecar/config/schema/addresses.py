@@ -20,7 +20,7 @@ IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def listen(word: str) -> tuple[Address, ...]:
-    """`127.0.0.1:8787`, `[::1]:8787`, or a bare port: both loopback addresses."""
+    """Parse `127.0.0.1:8787`, `[::1]:8787`, or a bare port, which means both loopback addresses."""
     if word.isascii() and word.isdigit() and len(word) < 6:
         port = _port(word)
         return Address("127.0.0.1", port), Address("::1", port)
@@ -36,12 +36,12 @@ def listen(word: str) -> tuple[Address, ...]:
 
 
 def one_address(word: str) -> Address:
-    """As `listen`, where only one address can be used; a bare port is on 127.0.0.1."""
+    """Parse an address as `listen` does; a bare port means 127.0.0.1."""
     return listen(word)[0]
 
 
 def base_url(word: str) -> str:
-    """A provider's base URL, without a slash at its end."""
+    """Parse a provider's base URL; return it without a slash at its end."""
     parts = _split(word, ("http", "https"), "a base URL", "https://api.example.com/v1")
     if parts.query or parts.fragment or "?" in word or "#" in word:
         raise InvalidValue("a base URL has no query and no fragment", "end it before the ? or #")
@@ -52,7 +52,7 @@ def base_url(word: str) -> str:
 
 
 def proxy(word: str) -> str:
-    """`env` (what HTTPS_PROXY and its kin say) or the URL of an HTTP proxy."""
+    """Parse `env` (HTTPS_PROXY and NO_PROXY apply) or the URL of an HTTP proxy."""
     if word == "env":
         return word
     parts = _split(word, ("http", "https"), "a proxy", "http://proxy.example.com:3128")
@@ -62,7 +62,7 @@ def proxy(word: str) -> str:
 
 
 def origin(word: str) -> str:
-    """The origin of a web page: `https://console.example.com`."""
+    """Parse the origin of a web page: `https://console.example.com`."""
     parts = _split(word, ("http", "https"), "an origin", "https://console.example.com")
     if parts.path or parts.query or parts.fragment:
         raise InvalidValue(
@@ -72,7 +72,7 @@ def origin(word: str) -> str:
 
 
 def host(word: str) -> str:
-    """A name (or name:port) that requests may use for this server."""
+    """Parse a host name (or name:port) that requests may use for this server."""
     bare = word.removeprefix("[").removesuffix("]")
     if _ip(bare) is not None:
         return word.lower()
@@ -83,7 +83,7 @@ def host(word: str) -> str:
 
 
 def is_clear_public(url: str) -> bool:
-    """Whether a credential sent to `url` can be read on its way through the public network."""
+    """Return whether requests to `url` cross a public network without encryption."""
     parts = urlsplit(url)
     return parts.scheme == "http" and not _is_near(parts.hostname or "")
 

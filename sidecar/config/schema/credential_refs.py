@@ -1,7 +1,7 @@
-"""References to credentials: where one is, never what it is.
+"""Parse references to credentials: the place of a secret, never the secret.
 
-Refuses a credential that was written into the file itself, says how to move it, and repeats no
-part of it.
+Rejects a credential that is written into the file itself, says how to move it, and repeats no part
+of it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MOVE = (
 
 
 def reference(word: str, place: SourceLocation) -> CredentialRef:
-    """`env:NAME`, `file:PATH`, `command:WORDS`, `keyring:SERVICE/USER` or `none`."""
+    """Parse `env:NAME`, `file:PATH`, `command:WORDS`, `keyring:SERVICE/USER` or `none`."""
     if word == "none":
         return CredentialRef(SecretSource.NONE, "none", place)
     scheme, colon, argument = word.partition(":")
@@ -59,8 +59,10 @@ def reference(word: str, place: SourceLocation) -> CredentialRef:
 def command(
     argv: tuple[str, ...], place: SourceLocation, refresh: float | None = None
 ) -> CredentialRef:
-    """A command that prints the credential. Raises `InvalidValue` when the secret is in its
-    words."""
+    """Return the reference of a command that prints the credential.
+
+    Raises `InvalidValue` when its words hold the secret.
+    """
     if has_known_form(" ".join(argv)):
         raise InvalidValue("a credential stands in a command's words (not shown)", _MOVE)
     name = f"command:{shlex.join(argv)}"
@@ -100,7 +102,7 @@ def _split(argument: str) -> tuple[str, ...]:
 
 
 def _beside(file: str, path: str) -> Path:
-    """A relative path starts at the folder of the file that names it."""
+    """Return a path; a relative one starts at the folder of the file that names it."""
     return Path(path) if path.startswith("~") else Path(file).absolute().parent / path
 
 
@@ -126,12 +128,12 @@ _COMMAND = Block(
 
 @dataclass(frozen=True)
 class Credential:
-    """One reference: a word, or the mapping form of a command."""
+    """The type of a field with one reference: a word, or the mapping form of a command."""
 
     words: str = _WORDS
 
     def read(self, reader: Reader, node: Node) -> CredentialRef | None:
-        """The reference; None, with the problem noted, when it is none."""
+        """Return the reference; None, with the problem recorded, when it is invalid."""
         if not isinstance(node, MappingNode):
             found: CredentialRef | None = ONE_REFERENCE.read(reader, node)
             return found
@@ -151,19 +153,19 @@ class Credential:
             return None
 
     def schema(self) -> Schema:
-        """A word of one of the known sources, or the mapping form."""
+        """Return the JSON Schema: a word of a known source, or the mapping form."""
         pattern = r"^(none|(env|file|command|keyring):.+)$"
         return {"anyOf": [{"type": "string", "pattern": pattern}, _COMMAND.schema()]}
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """`none`, one reference or several."""
+    """The type of a field with `none`, one reference or several."""
 
     words: str = f"{_WORDS}, or a list"
 
     def read(self, reader: Reader, node: Node) -> tuple[CredentialRef, ...] | None:
-        """The references, each once; () for `none`."""
+        """Return the references, each once; () for `none`."""
         found: tuple[CredentialRef, ...] | None = Many(Credential()).read(reader, node)
         if found is None:
             return None
@@ -176,6 +178,6 @@ class Credentials:
         return found
 
     def schema(self) -> Schema:
-        """One, or an array."""
+        """Return the JSON Schema: one reference, or an array."""
         kind: FieldType = Many(Credential())
         return kind.schema()

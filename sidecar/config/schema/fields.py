@@ -1,7 +1,7 @@
-"""The declaration of the file: every section and field, once, with its kind, meaning and default.
+"""Every section and field of the file, with its type, help text and default.
 
-The loader, the JSON Schema and the documentation are all made from this table. It holds no rule
-that looks at two fields at once.
+The loader, the JSON Schema and the documentation are made from this table. Rules between two fields
+are the loader's.
 """
 
 from __future__ import annotations

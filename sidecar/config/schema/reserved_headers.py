@@ -1,5 +1,6 @@
-"""The request headers that belong to Sidecar on the way to a provider: one list for what is taken
-out of a client's request and for what the file may not set. Names in lower case.
+"""The request headers that Sidecar itself writes on the way to a provider, in lower case.
+
+One list for headers that are removed from a client's request and those that the file may not set.
 """
 
 from __future__ import annotations

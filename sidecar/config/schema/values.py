@@ -1,4 +1,4 @@
-"""The kinds of single values: each a function of a word, the words that say it, and its schema."""
+"""The types of scalar fields: a parser, a short text of what to write, and a JSON Schema."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Reads YAML nodes and collects every problem on the way, each with its place.
+"""Read YAML nodes and collect every problem with its location.
 
-It knows mappings, duplicates and merge keys; what a field means is the business of its kind.
+Handles mappings, duplicate names and merge keys; the field types interpret the values.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ MERGE = "<<"
 
 @dataclass(slots=True)
 class Record:
-    """The fields of one mapping: `values` that were read, `places` of all that were written."""
+    """The fields of one mapping: `values` that are valid, `places` of all that are written."""
 
     place: SourceLocation
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[str, SourceLocation] = field(default_factory=dict)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A field's value; `default` when it is absent or could not be read."""
+        """Return a field's value; `default` when it is absent or invalid."""
         return self.values.get(name, default)
 
     def at(self, name: str) -> SourceLocation:
-        """Where a field's value stands; the mapping's own place when it is absent."""
+        """Return the location of a field's value; the mapping's own when it is absent."""
         return self.places.get(name, self.place)
 
 
 class Reader:
-    """Collects the problems of one file. `zone` is that of times without an offset."""
+    """Collect the problems of one file. `zone` is the time zone of times without an offset."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -48,23 +48,23 @@ class Reader:
         self.problems: list[Problem] = []
 
     def place(self, node: Node) -> SourceLocation:
-        """Where a node begins."""
+        """Return the location at which a node begins."""
         return place_of(node, self.file)
 
     def wrong(self, at: Node | SourceLocation, what: str, next_step: str = "") -> None:
-        """Take note of an error."""
+        """Record an error."""
         self._note(at, what, next_step, warning=False)
 
     def warn(self, at: Node | SourceLocation, what: str, next_step: str = "") -> None:
-        """Take note of what works but is probably not meant."""
+        """Record a warning: valid, but probably not intended."""
         self._note(at, what, next_step, warning=True)
 
     def misread(self, at: Node | SourceLocation, error: InvalidValue) -> None:
-        """Take note of a word that does not say what its field needs."""
+        """Record the error of an invalid value."""
         self.wrong(at, error.what, error.next)
 
     def word(self, node: Node, expected: str) -> str | None:
-        """The text of a scalar; None, with a problem noted, when it is something else or empty."""
+        """Return the text of a scalar; None, with a problem recorded, for anything else."""
         if not isinstance(node, ScalarNode):
             kind = "a mapping" if isinstance(node, MappingNode) else "a list"
             self.wrong(node, f"{kind} stands in place of one value", f"write {expected}")
@@ -79,7 +79,11 @@ class Reader:
         return str(node.value)
 
     def mapping(self, node: Node, what: str) -> list[tuple[str, Node, Node]] | None:
-        """The (name, name's node, value) of a mapping; an empty value is an empty mapping."""
+        """Return (name, name's node, value's node) for each field of a mapping.
+
+        [] for an empty value; None, with a problem recorded, for another type. Fields of
+        merged mappings come last.
+        """
         if is_empty(node):
             return []
         if not isinstance(node, MappingNode):

@@ -1,4 +1,4 @@
-"""Tells what looks like a secret, so that no message repeats it. Never keeps a text."""
+"""Detect texts that look like a secret, so that no message repeats them."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ _SHOWN = 60
 
 
 def has_known_form(text: str) -> bool:
-    """Whether a credential of a well-known form stands in `text`."""
+    """Return whether `text` contains a credential of a well-known form."""
     return _PREFIX.search(text) is not None
 
 
 def masked(text: str) -> str:
-    """`text` with every credential of a well-known form blotted out."""
+    """Return `text` with every credential of a well-known form masked."""
     return _PREFIX.sub("••••", text)
 
 
 def looks_secret(text: str) -> bool:
-    """Whether `text` has the look of a credential: a known form, or a long run in which letters
-    and digits mix. Errs on the side of yes."""
+    """Return whether `text` looks like a credential: a known form, or a long mixed run.
+
+    A mixed run has letters and digits. Returns True in case of doubt.
+    """
     return has_known_form(text) or any(map(_is_random, _RUN.findall(text)))
 
 
 def shown(text: str) -> str:
-    """`"text"` for a message, on one line and bounded; "this value" for what may be a secret."""
+    """Return `"text"` for a message, on one line and bounded; "this value" for a likely secret."""
     if looks_secret(text):
         return "this value (not shown: it looks like a secret)"
     line = "".join(c if c.isprintable() else "�" for c in text)

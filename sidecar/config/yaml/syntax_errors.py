@@ -1,6 +1,6 @@
-"""What a YAML parser could not read, told in words of a person who wants to mend the file.
+"""Explain the errors of the YAML parser in plain words, with a fix.
 
-Never repeats the line itself: there may be a secret in it.
+Never repeats the line itself: it may hold a secret.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _UNCLOSED = {
 
 
 def explain(error: yaml.YAMLError, text: str, file: str) -> Problem:
-    """What a parser's error means, at the place where it can be mended."""
+    """Return the problem behind a parser's error, at the place where it can be fixed."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return Problem(SourceLocation(file, 1), "the file cannot be read as YAML")
     at = min(error.problem_mark.index, len(text))
@@ -70,7 +70,7 @@ def explain(error: yaml.YAMLError, text: str, file: str) -> Problem:
 
 
 def expansion(place: SourceLocation) -> Problem:
-    """`${NAME}` was written where it has no meaning."""
+    """Return the problem that `${NAME}` is not expanded."""
     return Problem(
         place,
         "${…} is not expanded in this file",
