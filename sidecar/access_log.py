@@ -303,7 +303,7 @@ class LogQueue(io.TextIOBase):
         if not missing:
             return
         self._reported = self._dropped
-        text = f"{missing} log lines were dropped, because nobody read the log"
+        text = f"{missing} log lines were dropped, because its reader was too slow"
         if self._is_terminal:
             line = f"{time.strftime('%H:%M:%S')} warning: {text}"
         else:
@@ -325,7 +325,7 @@ def open_standard_streams() -> None:
         try:
             os.fstat(handle)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
@@ -345,8 +345,8 @@ def _write_all(handle: int, data: bytes) -> bool:
         try:
             try:
                 view = view[os.write(handle, view) :]
-            except BlockingIOError:  # a process that shares it made it non-blocking
+            except BlockingIOError:  # another process made it non-blocking
                 select.select([], [handle], [])
-        except (OSError, ValueError):  # ValueError: more than select can watch
+        except (OSError, ValueError):  # ValueError: a number too high for select
             return False
     return True

@@ -16,16 +16,16 @@ from urllib.parse import unquote_to_bytes
 
 PREFIX = "sk-sidecar-"
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
-_RANDOM = 43
-_CHECK = 6
-LENGTH = len(PREFIX) + _RANDOM + _CHECK
+_RANDOM_CHARS = 43
+_CHECKSUM_CHARS = 6
+KEY_CHARS = len(PREFIX) + _RANDOM_CHARS + _CHECKSUM_CHARS
 """Characters of a key."""
-_SHAPE = re.compile(rb"sk-sidecar-[0-9A-Za-z]{%d}" % (_RANDOM + _CHECK))
+_SHAPE = re.compile(rb"sk-sidecar-[0-9A-Za-z]{%d}" % (_RANDOM_CHARS + _CHECKSUM_CHARS))
 
 
 def mint() -> str:
     """Return the secret of a new key, with 256 bits from the system's randomness."""
-    body = PREFIX + _base62(secrets.randbits(256), _RANDOM)
+    body = PREFIX + _base62(secrets.randbits(256), _RANDOM_CHARS)
     return body + _checksum(body.encode())
 
 
@@ -49,12 +49,12 @@ def find_keys(text: bytes) -> Iterator[str]:
     """
     for match in _SHAPE.finditer(text):
         found = match.group()
-        if found[-_CHECK:].decode() == _checksum(found[:-_CHECK]):
+        if found[-_CHECKSUM_CHARS:].decode() == _checksum(found[:-_CHECKSUM_CHARS]):
             yield found.decode()
 
 
 def _checksum(body: bytes) -> str:
-    return _base62(zlib.crc32(body), _CHECK)
+    return _base62(zlib.crc32(body), _CHECKSUM_CHARS)
 
 
 def _base62(number: int, width: int) -> str:
@@ -66,16 +66,16 @@ def _base62(number: int, width: int) -> str:
 
 
 PREFIX_BYTES = PREFIX.encode()
-_DECODED_TIMES = 2
-"""How often a value is percent-decoded to look for a key: an address may hold an address."""
+_MAX_DECODINGS = 2
+"""How often a value is percent-decoded to find a key: a URL may contain a URL."""
 SHORT_KEY_CHARS = 8
-"""A key whose text somebody chose, and chose shorter than this, is looked for as a word of its own:
-it may be a part of many."""
+"""A shorter secret, which a user chose, counts only as a word of its own: it may be part of
+others."""
 
 
 def holds_key(value: bytes, texts: Collection[bytes]) -> bool:
     """Return whether `value` holds one of `texts` or a well-formed key, also percent-encoded."""
-    for _ in range(_DECODED_TIMES + 1):
+    for _ in range(_MAX_DECODINGS + 1):
         for text in texts:
             if text in value and _stands_in(text, value):
                 return True

@@ -21,9 +21,7 @@ class SidecarError(Exception):
     """The base class of every error that Sidecar raises on purpose."""
 
 
-class SourceLocation(
-    Struct, frozen=True
-):  # there is one for every word of a file: it must be quick to make
+class SourceLocation(Struct, frozen=True):  # a Struct: there is one for every word of a file
     """A place in a file; lines and columns count from 1."""
 
     file: str
@@ -95,7 +93,7 @@ class ErrorKind(Enum):
     status: int
     """The HTTP status, unless the dialect's vendor uses another for this reason."""
     retryable: bool
-    """Whether repeating the same call later, unchanged, may succeed."""
+    """True if the same call may succeed later, unchanged."""
 
     def __new__(cls, status: int, retryable: bool) -> ErrorKind:  # noqa: FBT001 - an enum's value
         """Number the members: members with equal values would be aliases."""
@@ -144,7 +142,7 @@ class ProxyError(SidecarError):
 
 
 class Fault(StrEnum):
-    """How an attempt failed below HTTP."""
+    """The failure of an attempt below HTTP."""
 
     CONNECT = "connect"
     TLS = "tls"

@@ -105,7 +105,7 @@ def plural(count: int, noun: str) -> str:
 UNKNOWN = "unknown"
 AT_LEAST = "+"
 """Behind a figure that leaves out what is unknown of some calls."""
-WIDEST = 30
+MAX_CURVE_COLUMNS = 30
 """Columns of a curve; more days than that share them."""
 _BLOCKS, _LETTERS = "▁▂▃▄▅▆▇█", "_.:-=+*#"
 
@@ -146,7 +146,7 @@ def curve(days: Sequence[int | None]) -> str:
 
     Uses letters where the terminal's encoding has no blocks.
     """
-    size = -(-len(days) // WIDEST) or 1
+    size = -(-len(days) // MAX_CURVE_COLUMNS) or 1
     together = [_both(days[at : at + size]) for at in range(0, len(days), size)]
     most = max((amount for amount in together if amount is not None), default=0)
     levels = _BLOCKS if has_blocks() else _LETTERS

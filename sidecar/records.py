@@ -58,31 +58,31 @@ class Part(Struct, frozen=True):
 
 
 class UsageState(StrEnum):
-    """How much of a call's usage is known."""
+    """The completeness of a call's usage."""
 
     REPORTED = "reported"
-    """The vendor's final figures."""
+    """The vendor's final counts."""
     PARTIAL = "partial"
-    """The answer was cut or left: the figures seen until then."""
+    """The response was truncated or cancelled: the counts reported until then, a lower bound."""
     UNKNOWN = "unknown"
-    """Tokens were used, or may have been, of which nobody said how many; figures that there are
-    for all that are those of the call's other attempts."""
+    """Tokens were used, or may have been, and their number was not reported; any counts are those
+    of the call's other attempts."""
     NONE = "none"
-    """Nothing was used: refused, failed, or an endpoint that uses none."""
+    """Nothing was used: rejected, failed, or an endpoint without usage."""
 
 
 class Outcome(StrEnum):
-    """How a call ended, as the client saw it."""
+    """The end of a call, as the client saw it."""
 
     OK = "ok"
     CLIENT_ERROR = "client_error"
-    """The vendor refused the request as wrong."""
+    """The vendor rejected the request as invalid."""
     UPSTREAM_ERROR = "upstream_error"
     """No provider could serve it."""
     REFUSED = "refused"
-    """We refused it ourselves."""
+    """Sidecar rejected it."""
     CUT = "cut"
-    """The provider broke off in the middle of its answer."""
+    """The provider ended its response before it was complete."""
     CANCELLED = "cancelled"
     """The client left before the end."""
     REVOKED = "revoked"
@@ -286,13 +286,13 @@ def program_of(user_agent: str) -> str:
     """Return the first product of a User-Agent, printable: `claude-cli/2.1.3`."""
     first = user_agent[: MAX_PROGRAM_CHARS * 2].split(maxsplit=1)[:1]
     if any(find_keys(user_agent.encode("utf-8", "replace"))):
-        return ""  # who pasted a key there meant nobody to keep it
+        return ""  # a key that was pasted there must not be kept
     return "".join(c for c in "".join(first) if c.isprintable())[:MAX_PROGRAM_CHARS]
 
 
 @dataclass(frozen=True, slots=True)
 class KeyTimes:
-    """When a key was last presented, last served by an upstream and last refused by Sidecar.
+    """The times of a key: last presented, last served by an upstream, last refused by Sidecar.
 
     Seconds since the epoch that never move back; None for never. `program` is the client that
     was served last, or, for a key that never was, the one that presented it last.

@@ -21,7 +21,7 @@ from sidecar.admin.edits import AnyEdit, Restore
 from sidecar.admin.introspect.dry_run import HypotheticalCall
 from sidecar.admin.introspect.explain import explain
 from sidecar.config.loader import difference
-from sidecar.config.manager import understand
+from sidecar.config.manager import build_snapshot
 from sidecar.config.model import Snapshot
 from sidecar.config.patterns import matches_any
 from sidecar.config.yaml.nodes import compose_once, gc_paused
@@ -73,10 +73,10 @@ async def _base(parts: Parts, edit: AnyEdit, seen: str | None) -> Base:
         raise ApiError(428, "if_match_missing", "say which file you have seen: If-Match: DIGEST")
     configuration = parts.configuration
     text = on_disk(parts)
-    if content_digest(text) != configuration.standing.digest:
+    if content_digest(text) != configuration.status.digest:
         await configuration.reload()
         text = on_disk(parts)
-    found, standing = content_digest(text), configuration.standing
+    found, standing = content_digest(text), configuration.status
     if found != standing.digest and not isinstance(edit, Restore):
         raise ApiError(
             409,
@@ -102,10 +102,10 @@ def _since(parts: Parts, seen: str) -> list[str] | None:
     if text is None:
         return None
     try:
-        old = understand(text, parts.configuration.file, parts.registry)
+        old = build_snapshot(text, parts.configuration.file, parts.registry)
     except ConfigError:
         return None
-    return difference(old, parts.snapshot) or ["nothing that matters: comments or order"]
+    return difference(old, parts.snapshot) or ["no effective change: comments or order"]
 
 
 async def _shown(parts: Parts, order: Order, base: Base) -> dict[str, Any]:
@@ -147,7 +147,7 @@ async def _made(parts: Parts, edit: AnyEdit, base: Base) -> dict[str, Any]:
         except EditRefused as error:
             raise ApiError(409, "not_written", str(error)) from None
     loaded = await parts.configuration.reload(made.text, meant)
-    standing = parts.configuration.standing
+    standing = parts.configuration.status
     if standing.digest != meant.digest:
         raise ApiError(
             409,
@@ -182,7 +182,7 @@ def _tried(parts: Parts, edit: AnyEdit, base: Base) -> tuple[Made, Snapshot | Co
     except EditRefused as error:
         raise ApiError(422, "refused", str(error)) from None
     try:
-        return made, understand(made.text, parts.configuration.file, parts.registry)
+        return made, build_snapshot(made.text, parts.configuration.file, parts.registry)
     except ConfigError as error:
         return made, error
 

@@ -106,7 +106,7 @@ _PLACE = re.compile(r":(\d+):(\d+): (.*)", re.DOTALL)
 
 async def config(parts: Parts, _: ApiRequest) -> dict[str, Any]:
     """The file of now, whether it is in force, and how it came to be so."""
-    standing = parts.configuration.standing
+    standing = parts.configuration.status
     text = on_disk(parts)
     versions = await asyncio.to_thread(parts.configuration.versions.listed)
     return {

@@ -12,7 +12,7 @@ import click
 
 from sidecar.config.credentials import Vault
 from sidecar.config.loader import plugin_paths
-from sidecar.config.manager import read_file, understand
+from sidecar.config.manager import build_snapshot, read_file
 from sidecar.config.model import Group, Key, Snapshot
 from sidecar.errors import ConfigError
 from sidecar.humanize import suggestion
@@ -81,7 +81,7 @@ def open_config(config: Path) -> OpenedConfig:
     try:
         text = read_file(config)
         registry = registry_for(config, text)
-        return OpenedConfig(config, text, registry, understand(text, config, registry))
+        return OpenedConfig(config, text, registry, build_snapshot(text, config, registry))
     except ConfigError as error:
         note(str(error))
         raise SystemExit(REFUSED) from None

@@ -31,11 +31,11 @@ class MissingError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _Resolved:
     secret: Secret | None
     why_not: str
     stamp: tuple[int, ...] | None
-    taken: float
+    resolved_at: float
 
 
 class Vault:
@@ -48,9 +48,9 @@ class Vault:
     def __init__(self, environ: Mapping[str, str], clock: Callable[[], float]) -> None:
         self._environ = environ
         self._clock = clock
-        self._held: dict[CredentialRef, _Held] = {}
+        self._resolved: dict[CredentialRef, _Resolved] = {}
         self._local: Mapping[bytes, tuple[Key, KeyHash]] = {}
-        self._standing: dict[str, tuple[tuple[CredentialRef, ...], str]] = {}
+        self._usable: dict[str, tuple[tuple[CredentialRef, ...], str]] = {}
         self._replaced: list[CredentialRef] = []
         self.on_replaced: list[Callable[[Sequence[CredentialRef]], None]] = []
 
@@ -62,22 +62,22 @@ class Vault:
         """
         self._local = snapshot.by_digest
         wanted = set(references(snapshot))
-        held = {ref: old for ref, old in self._held.items() if ref in wanted}
+        held = {ref: old for ref, old in self._resolved.items() if ref in wanted}
         for ref in wanted:
             if ref not in held or ref.source is not SecretSource.COMMAND:
                 held[ref] = self._resolve(ref)
         self._note_replaced(held)
-        self._held = held
-        self._standing = {}
+        self._resolved = held
+        self._usable = {}
 
     def secret(self, ref: CredentialRef) -> Secret | None:
         """Return the secret; None when there is none, or none can be resolved (see `why_not`)."""
-        held = self._held.get(ref)
+        held = self._resolved.get(ref)
         return None if held is None else held.secret
 
     def why_not(self, ref: CredentialRef) -> str:
         """Return why the credential cannot be resolved; "" when it can, or none is needed."""
-        held = self._held.get(ref)
+        held = self._resolved.get(ref)
         return "" if held is None else held.why_not
 
     def usable(self, provider: Provider) -> tuple[tuple[CredentialRef, ...], str]:
@@ -85,16 +85,16 @@ class Vault:
 
         The reason is "" when the provider can be used.
         """
-        standing = self._standing.get(provider.name)
+        standing = self._usable.get(provider.name)
         if standing is None:
-            standing = self._standing[provider.name] = self._stand(provider)
+            standing = self._usable[provider.name] = self._find_usable(provider)
         return standing
 
     def unavailable(self, provider: Provider) -> str:
         """Return why the provider cannot be used; "" when it can."""
         return self.usable(provider)[1]
 
-    def _stand(self, provider: Provider) -> tuple[tuple[CredentialRef, ...], str]:
+    def _find_usable(self, provider: Provider) -> tuple[tuple[CredentialRef, ...], str]:
         reasons = [self.why_unusable(provider, ref) for ref in provider.credentials]
         if reasons and all(reasons):
             return (), "; ".join(reasons)
@@ -122,8 +122,8 @@ class Vault:
         now = self._clock()
         return [
             ref
-            for ref, held in self._held.items()
-            if (ref.refresh is not None and now - held.taken >= ref.refresh)
+            for ref, held in self._resolved.items()
+            if (ref.refresh is not None and now - held.resolved_at >= ref.refresh)
             or (ref.source is SecretSource.FILE and _stamp(ref.argument) != held.stamp)
         ]
 
@@ -140,13 +140,13 @@ class Vault:
         A command that fails keeps its last secret.
         """
         for ref in refs:
-            old, new = self._held.get(ref), self._resolve(ref)
+            old, new = self._resolved.get(ref), self._resolve(ref)
             still_worked = old is not None and old.secret is not None and new.secret is None
             if old is not None and still_worked and ref.source is SecretSource.COMMAND:
-                new = _Held(old.secret, "", old.stamp, new.taken)
+                new = _Resolved(old.secret, "", old.stamp, new.resolved_at)
             self._note_replaced({ref: new})
-            self._held[ref] = new
-        self._standing = {}
+            self._resolved[ref] = new
+        self._usable = {}
 
     def announce(self) -> None:
         """Call `on_replaced` with the references whose secret changed since the last time.
@@ -167,24 +167,24 @@ class Vault:
             await asyncio.to_thread(self.renew, [ref])
             self.announce()
 
-    def _note_replaced(self, found: Mapping[CredentialRef, _Held]) -> None:
+    def _note_replaced(self, found: Mapping[CredentialRef, _Resolved]) -> None:
         """Keep the references whose secret changed for `announce`.
 
         A reference that is new here may have been resolved earlier, so it counts as
         changed.
         """
         for ref, new in found.items():
-            old = self._held.get(ref)
+            old = self._resolved.get(ref)
             if old is None or old.secret != new.secret:
                 self._replaced.append(ref)
 
-    def _resolve(self, ref: CredentialRef) -> _Held:
+    def _resolve(self, ref: CredentialRef) -> _Resolved:
         stamp = _stamp(ref.argument) if ref.source is SecretSource.FILE else None
         try:
             text = self._read(ref)
         except MissingError as error:
-            return _Held(None, str(error), stamp, self._clock())
-        return _Held(None if text is None else Secret(text), "", stamp, self._clock())
+            return _Resolved(None, str(error), stamp, self._clock())
+        return _Resolved(None if text is None else Secret(text), "", stamp, self._clock())
 
     def _read(self, ref: CredentialRef) -> str | None:
         match ref.source:
@@ -207,7 +207,9 @@ class Vault:
             raise MissingError(f"{where} {empty}")
         if not text.isascii() or not text.isprintable():
             raise MissingError(f"{where} holds characters that no header can carry")
-        if own := self._local.get(digest(text)):  # `sidecar env`, in the shell that then serves
+        if own := self._local.get(
+            digest(text)
+        ):  # exported by `sidecar env` in the shell that serves
             raise MissingError(
                 f'{where} holds the local key "{own[0].name}", not a credential; '
                 "point agents at Sidecar in other shells than the one that serves"

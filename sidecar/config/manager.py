@@ -27,13 +27,13 @@ from sidecar.errors import ConfigError, Problem, SourceLocation
 from sidecar.files import NotRegularFile, content_digest, read_regular
 from sidecar.plugin_api.manager import Registry
 
-POLL = 1.0
+POLL_SECONDS = 1.0
 """Seconds between two looks at the file when no event comes."""
-SETTLE = 0.2
+SETTLE_SECONDS = 0.2
 """Seconds that the content must stay the same: a half-written file can be valid, with keys
 missing."""
 MAX_FILE_BYTES = 4 << 20
-REMEMBERED = 50
+MAX_RELOAD_EVENTS = 50
 """How many looks at a changed file are remembered."""
 
 log = logging.getLogger("sidecar.config")
@@ -56,11 +56,11 @@ class ConfigManager:
     registry: Registry
     vault: Vault
     wall: Callable[[], float]
-    told: list[Callable[[bool], None]] = field(default_factory=list)
+    result_listeners: list[Callable[[bool], None]] = field(default_factory=list)
     listeners: list[ConfigListener] = field(default_factory=list)
-    history: deque[ReloadEvent] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    history: deque[ReloadEvent] = field(default_factory=lambda: deque(maxlen=MAX_RELOAD_EVENTS))
     _current: Snapshot | None = None
-    _standing: ConfigStatus | None = None
+    _status: ConfigStatus | None = None
     _seen: bytes | None = None
     _text: bytes = b""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -77,11 +77,11 @@ class ConfigManager:
         return self._text
 
     @property
-    def standing(self) -> ConfigStatus:
+    def status(self) -> ConfigStatus:
         """The status of the configuration."""
-        if self._standing is None:
+        if self._status is None:
             raise RuntimeError("no configuration was loaded yet")
-        return self._standing
+        return self._status
 
     def start(self) -> None:
         """Load the file, or else the newest accepted version, with errors in the log. Blocking.
@@ -117,7 +117,7 @@ class ConfigManager:
         if before is None or content_digest(before) == snapshot.digest:
             return ()
         with suppress(ConfigError):
-            return difference(understand(before, self.file, self.registry), snapshot)
+            return difference(build_snapshot(before, self.file, self.registry), snapshot)
         return ()
 
     async def reload(
@@ -135,7 +135,7 @@ class ConfigManager:
             except ConfigError as error:
                 return self._refused_once(error, None)
             if text == self._seen:
-                return ReloadResult(not self.standing.problems, self.standing.problems)
+                return ReloadResult(not self.status.problems, self.status.problems)
             try:
                 known = understood if text == settled else None
                 snapshot = await asyncio.to_thread(self._build, text, known)
@@ -144,7 +144,7 @@ class ConfigManager:
             changes = await asyncio.to_thread(difference, self.current(), snapshot)
             self._accept(snapshot, text, changes)
             await asyncio.to_thread(self._keep, text, changes)
-            for line in changes or ["nothing that matters changed"]:
+            for line in changes or ["no effective change"]:
                 log.info("%s: %s", self.file.name, line)
             return ReloadResult(accepted=True, difference=tuple(changes))
 
@@ -170,13 +170,13 @@ class ConfigManager:
                     self.file.parent, watch_filter=None, recursive=False, debounce=100, step=50
                 ):
                     changed.set()
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _poll(self, changed: asyncio.Event) -> None:
-        # No stamp yet: an edit made between the first load and this look must not be missed.
+        # None at first: an edit between the first load and the first check must not be missed.
         stamp: tuple[int, ...] | None = None
         while True:
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(POLL_SECONDS)
             now = _stamp(self.file)
             if now != stamp:
                 stamp = now
@@ -185,8 +185,8 @@ class ConfigManager:
 
     async def _settled(self, known: bytes | None) -> bytes:
         text = read_file(self.file)
-        while text not in (known, self._seen):  # what was seen before came to rest then
-            await asyncio.sleep(SETTLE)
+        while text not in (known, self._seen):  # these have stayed the same before
+            await asyncio.sleep(SETTLE_SECONDS)
             again = read_file(self.file)
             if again == text:
                 break
@@ -194,9 +194,9 @@ class ConfigManager:
         return text
 
     def _build(self, text: bytes, known: Snapshot | None = None) -> Snapshot:
-        snapshot = known or understand(text, self.file, self.registry)
+        snapshot = known or build_snapshot(text, self.file, self.registry)
         self.vault.load(snapshot)
-        # Not a reason to refuse the file: a key must be revocable whatever became of a certificate.
+        # Warnings, not errors: a key must be revocable without a usable certificate.
         unusable = (replace(each, warning=True) for each in unusable_authorities(snapshot))
         return replace(snapshot, warnings=(*snapshot.warnings, *unusable))
 
@@ -204,45 +204,45 @@ class ConfigManager:
         now = self.wall()
         self._current = snapshot
         self._seen = self._text = text
-        self._standing = ConfigStatus(snapshot.digest, now)
+        self._status = ConfigStatus(snapshot.digest, now)
         self.history.append(ReloadEvent(now, accepted=True, difference=tuple(changes)))
-        self._tell(accepted=True)
+        self._report_result(accepted=True)
         for warning in snapshot.warnings:
             log.warning("%s", warning)
         for listener in self.listeners:
             listener(snapshot)
         self.vault.announce()
 
-    def _tell(self, *, accepted: bool) -> None:
-        for tell in self.told:
+    def _report_result(self, *, accepted: bool) -> None:
+        for tell in self.result_listeners:
             tell(accepted)
 
     def _keep(self, text: bytes, changes: Sequence[str]) -> None:
         with suppress(OSError):
-            self.versions.keep(text, self.standing.accepted_at, changes)
+            self.versions.keep(text, self.status.accepted_at, changes)
 
     def _refused_once(self, error: ConfigError, text: bytes | None) -> ReloadResult:
         """Record a rejected text, unless the same text was rejected before."""
-        again = text == self._seen and bool(self.standing.problems)
+        again = text == self._seen and bool(self.status.problems)
         self._seen = text
         if not again:
             self._refuse(error, text or b"")
-        return ReloadResult(accepted=False, problems=self.standing.problems)
+        return ReloadResult(accepted=False, problems=self.status.problems)
 
     def _refuse(self, error: ConfigError, text: bytes) -> None:
         now = self.wall()
         problems = tuple(map(str, error.problems))
         stays = tuple(stays_in_force(self.current(), text))
-        standing = self.standing
-        self._standing = ConfigStatus(standing.digest, standing.accepted_at, problems, now, stays)
+        standing = self.status
+        self._status = ConfigStatus(standing.digest, standing.accepted_at, problems, now, stays)
         self.history.append(ReloadEvent(now, accepted=False, problems=problems))
-        self._tell(accepted=False)
+        self._report_result(accepted=False)
         for problem in problems:
             log.error("%s", problem)
-        log.error("%s", in_force(self.standing))
+        log.error("%s", in_force(self.status))
 
 
-def understand(text: bytes, file: Path, registry: Registry) -> Snapshot:
+def build_snapshot(text: bytes, file: Path, registry: Registry) -> Snapshot:
     """Return the snapshot of a text. Raises `ConfigError` with every problem and plugin's veto."""
     snapshot = load(text, file=str(file), registry=registry)
     place = SourceLocation(str(file), 1)
@@ -274,5 +274,5 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
         found = path.stat()
     except OSError:
         return None
-    # The change time moves even when size and modification time were put back.
+    # The change time changes even when size and modification time were reset.
     return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino

@@ -31,7 +31,7 @@ from sidecar.cli.options import (
 from sidecar.config.ca_files import unusable_authorities
 from sidecar.config.loader import describe
 from sidecar.config.loader.json_schema import schema
-from sidecar.config.manager import read_file, understand
+from sidecar.config.manager import build_snapshot, read_file
 from sidecar.config.model import Allowance, Group, Key, Route, Snapshot
 from sidecar.config.patterns import Pattern, matches_any
 from sidecar.config.status import ConfigStatus, in_force
@@ -223,7 +223,7 @@ def _edited(config: Path, copy: Path, before: bytes) -> tuple[bytes, Snapshot]:
             note("nothing was changed")
             raise SystemExit(0)
         try:
-            return after, understand(after, config, registry_for(config, after))
+            return after, build_snapshot(after, config, registry_for(config, after))
         except ConfigError as error:
             note(str(error))
         if not sys.stdin.isatty() or not click.confirm("edit it again?", default=True, err=True):
@@ -233,7 +233,7 @@ def _edited(config: Path, copy: Path, before: bytes) -> tuple[bytes, Snapshot]:
 
 def _show_difference(config: Path, before: bytes, after: Snapshot) -> None:
     try:
-        old = understand(before, config, registry_for(config, before))
+        old = build_snapshot(before, config, registry_for(config, before))
     except ConfigError:
         note("the file was wrong before; now it is good")
         return

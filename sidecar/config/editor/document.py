@@ -18,8 +18,8 @@ from sidecar.config.yaml.nodes import compose_document
 from sidecar.errors import EditRefused
 
 Tree = tuple[Any, ...]
-_MAXIMUM_DEPTH = 50
-_MAXIMUM_NODES = 4_000_000
+_MAX_DEPTH = 50
+_MAX_NODES = 4_000_000
 _ALIAS = re.compile(r"\s*:\s*(\*[^\s,\[\]{}]+)")
 _COMMENT = re.compile(r"[ \t]*#")
 
@@ -117,12 +117,12 @@ class Document:
     @cached_property
     def tree(self) -> Tree:
         """The content with aliases resolved, to compare: nested ("map" | "list" | "text", …)."""
-        self._left = _MAXIMUM_NODES
+        self._left = _MAX_NODES
         return self._tree(self.root, 0)
 
     def _tree(self, node: Node | None, depth: int) -> Tree:
         self._left -= 1
-        if depth > _MAXIMUM_DEPTH or self._left < 0:
+        if depth > _MAX_DEPTH or self._left < 0:
             raise EditRefused("the file is nested too deeply, or repeats too much by aliases")
         if isinstance(node, MappingNode):
             pairs = [(self._tree(k, depth + 1), self._tree(v, depth + 1)) for k, v in node.value]

@@ -107,7 +107,7 @@ def rotate_key(
     """Set a new secret for a key; the current one is accepted until `until`, or ends now."""
     current = snapshot.keys[name].hashes
     if until is not None and not current:
-        raise EditRefused(f'key "{name}" has no text yet, so there is nothing to overlap with')
+        raise EditRefused(f'key "{name}" has no secret yet, so there is nothing to overlap with')
     draft, previous = Draft(text), ("keys", name, "previous")
     draft.set_value(("keys", name, "hash"), hash_of(key))
     if until is not None:

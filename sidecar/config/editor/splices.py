@@ -23,7 +23,7 @@ from sidecar.config.editor.expected import FieldPath, shown
 from sidecar.config.yaml.writer import Value, block, entry, flow, scalar
 from sidecar.errors import EditRefused
 
-_STEP = 2
+_INDENT_SPACES = 2
 
 
 def _locate(document: Document, path: FieldPath) -> tuple[Node, Item]:
@@ -100,9 +100,9 @@ def _fill(document: Document, holder: Item | None, fields: Mapping[str, Value], 
         return _append(document, fields, levels)
     place = document.colon_end(holder)
     before = document.text[document.line_start(place) : start(holder.key)]
-    if before.strip():  # inside of brackets, or behind a dash
+    if before.strip():  # inside brackets, or after a dash
         return _splice(document, place, place, f" {flow(fields)}")
-    lines = block(fields, " " * (column(holder.key) + _STEP), open_levels=levels)
+    lines = block(fields, " " * (column(holder.key) + _INDENT_SPACES), open_levels=levels)
     return _insert_lines(document, document.line_end(place), lines)
 
 
@@ -204,7 +204,7 @@ def _remove_in_brackets(
 
 def _remove_lines(document: Document, item: Item, following: Item | None) -> str:
     first = document.line_start(start(item.key))
-    if document.text[first : start(item.key)].strip():  # behind the dash of a list
+    if document.text[first : start(item.key)].strip():  # after the dash of a list
         if following is None:
             raise EditRefused("this is the only field of an entry of a list; remove it by hand")
         return _splice(document, start(item.key), start(following.key), "")

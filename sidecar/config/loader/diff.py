@@ -48,19 +48,19 @@ def _other(old: Mapping[str, T], new: Mapping[str, T]) -> dict[str, None]:
     return {name: None for name, value in new.items() if name in old and old[name] != value}
 
 
-def _sections(old: dump.Plain, new: dump.Plain) -> Iterator[str]:
+def _sections(old: dump.PlainConfig, new: dump.PlainConfig) -> Iterator[str]:
     for name in _RESTART:
         for field in _changed(_flat({name: old.get(name, [])}), _flat({name: new.get(name, [])})):
             yield f"{field} changed: needs a restart"
     yield from _fields("", _rest(old), _rest(new))
 
 
-def _rest(file: dump.Plain) -> Mapping[str, str]:
+def _rest(file: dump.PlainConfig) -> Mapping[str, str]:
     return _flat({name: value for name, value in file.items() if name not in _RESTART})
 
 
 def _named(
-    label: str, old: Mapping[str, T], new: Mapping[str, T], say: Callable[[T], dump.Plain],
+    label: str, old: Mapping[str, T], new: Mapping[str, T], say: Callable[[T], dump.PlainConfig],
     other: Collection[str],
 ) -> Iterator[str]:  # fmt: skip
     yield from (f"{label} {name} removed" for name in old if name not in new)
@@ -71,7 +71,7 @@ def _named(
             yield from _fields(f"{label} {name}: ", _told(say(old[name])), _told(say(value)))
 
 
-def _told(noun: dump.Plain) -> Mapping[str, str]:
+def _told(noun: dump.PlainConfig) -> Mapping[str, str]:
     return _flat({name: value for name, value in noun.items() if name not in _TOLD_APART})
 
 
@@ -82,16 +82,16 @@ def _key(before: Key, after: Key) -> Iterator[str]:
     yield from _texts(label, before, after)
     follows = not (before.own_routes or after.own_routes)
     if follows and before.models == after.models and before.group.name == after.group.name:
-        return  # what its group gained or lost is said once, of the group
+        return  # the lines of its group cover these changes
     yield from _routes(label, before, after)
 
 
 def _texts(label: str, old: Key, new: Key) -> Iterator[str]:
     if [h.digest for h in old.hashes[:1]] != [h.digest for h in new.hashes[:1]]:
-        yield f"{label}: has another text"
+        yield f"{label}: has a new secret"
     elif old.hashes != new.hashes:
         until = [dump.moment(each.until) for each in new.hashes if each.until is not None]
-        yield f"{label}: its text before the rotation ends {until[0] if until else 'now'}"
+        yield f"{label}: its secret before the rotation ends {until[0] if until else 'now'}"
 
 
 def _routes(label: str, old: Group | Key, new: Group | Key) -> Iterator[str]:

@@ -26,13 +26,13 @@ from sidecar.config.schema.addresses import is_clear_public
 from sidecar.config.yaml.writer import Value, block
 from sidecar.records import utc_text
 
-Plain = dict[str, Value]
+PlainConfig = dict[str, Value]
 _COUNTS = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
 _SIZES = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 _DURATIONS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
-def file(snapshot: Snapshot) -> Plain:
+def file(snapshot: Snapshot) -> PlainConfig:
     """Return the whole file."""
     return settings(snapshot) | {
         "providers": {name: provider(each) for name, each in snapshot.providers.items()},
@@ -41,9 +41,9 @@ def file(snapshot: Snapshot) -> Plain:
     }
 
 
-def settings(snapshot: Snapshot) -> Plain:
+def settings(snapshot: Snapshot) -> PlainConfig:
     """Return the sections besides providers, groups and keys."""
-    found: Plain = {} if snapshot.timezone is None else {"timezone": zone(snapshot.timezone)}
+    found: PlainConfig = {} if snapshot.timezone is None else {"timezone": zone(snapshot.timezone)}
     return found | {
         **bounds(snapshot.allowance, headroom=False),
         "unpriced": "refuse" if snapshot.refuse_unpriced else "allow",
@@ -55,9 +55,9 @@ def settings(snapshot: Snapshot) -> Plain:
     }
 
 
-def provider(one: Provider) -> Plain:
+def provider(one: Provider) -> PlainConfig:
     """Return the fields of a provider, with those of its vendor."""
-    found: Plain = {"plugin": one.vendor.name}
+    found: PlainConfig = {"plugin": one.vendor.name}
     if one.base_url:
         found["base_url"] = one.base_url
         if is_clear_public(one.base_url):
@@ -75,7 +75,7 @@ def provider(one: Provider) -> Plain:
     return found | {"timeouts": timeouts(one.timeouts), **one.options}
 
 
-def group(one: Group) -> Plain:
+def group(one: Group) -> PlainConfig:
     """Return the fields of a group."""
     return {
         "vendor": one.vendor.name,
@@ -87,9 +87,9 @@ def group(one: Group) -> Plain:
     }
 
 
-def key(one: Key) -> Plain:
+def key(one: Key) -> PlainConfig:
     """Return the fields of a key; routes only where it has its own."""
-    found: Plain = {"group": one.group.name, **_filled({"description": one.description})}
+    found: PlainConfig = {"group": one.group.name, **_filled({"description": one.description})}
     for each in one.hashes:
         if each.until is None:
             found["hash"] = f"sha256:{each.digest.hex()}"
@@ -104,9 +104,9 @@ def key(one: Key) -> Plain:
     return found | ({"routes": [route(each) for each in one.routes]} if one.own_routes else {})
 
 
-def route(one: Route) -> Plain:
+def route(one: Route) -> PlainConfig:
     """Return a route, with its position as `priority`."""
-    options: Plain = {"enabled": one.enabled, **_filled({"models": patterns(one.models)})}
+    options: PlainConfig = {"enabled": one.enabled, **_filled({"models": patterns(one.models)})}
     if one.rename is not None:
         names = {pattern.text: served for pattern, served in one.rename.names}
         options["as"] = names["*"] if list(names) == ["*"] else names
@@ -118,9 +118,9 @@ def route(one: Route) -> Plain:
     return {one.provider.name: options | {"priority": one.priority, "weight": one.weight}}
 
 
-def server(one: ServerConfig) -> Plain:
+def server(one: ServerConfig) -> PlainConfig:
     """Return the fields of the server section."""
-    found: Plain = {
+    found: PlainConfig = {
         "listen": [str(address) for address in one.listen],
         "admin": str(one.admin),
         **_filled({"allow_hosts": one.allow_hosts, "allow_origins": one.allow_origins}),
@@ -135,25 +135,25 @@ def server(one: ServerConfig) -> Plain:
     return found if token is None else found | {"metrics_token": credential(token)}
 
 
-def bounds(allowance: Allowance, *, headroom: bool = True) -> Plain:
+def bounds(allowance: Allowance, *, headroom: bool = True) -> PlainConfig:
     """Return limits, budgets and, where the scope has the field, headroom."""
-    found: Plain = {"limits": limits(allowance.limits)}
+    found: PlainConfig = {"limits": limits(allowance.limits)}
     if allowance.budgets:
         found["budget"] = [f"${amount(b.amount)}/{b.period}" for b in allowance.budgets]
     return found | ({"headroom": shares(allowance)} if headroom else {})
 
 
-def limits(all_limits: Iterable[Limit]) -> Plain:
+def limits(all_limits: Iterable[Limit]) -> PlainConfig:
     """Return limits by kind, and those of models below `models`."""
-    found: Plain = {}
-    by_model: dict[str, Plain] = {}
+    found: PlainConfig = {}
+    by_model: dict[str, PlainConfig] = {}
     for limit in all_limits:
         place = found if limit.models is None else by_model.setdefault(limit.models.text, {})
         place[limit.kind.value] = count(limit.amount)
     return found | ({"models": by_model} if by_model else {})
 
 
-def shares(allowance: Allowance) -> Plain:
+def shares(allowance: Allowance) -> PlainConfig:
     """Return the headroom of each class."""
     parts = allowance.headroom
     return {
@@ -166,16 +166,16 @@ def credential(ref: CredentialRef) -> Value:
     """Return a reference as the file has it."""
     if ref.source is not SecretSource.COMMAND:
         return ref.name
-    found: Plain = {"command": list(ref.argv)}
+    found: PlainConfig = {"command": list(ref.argv)}
     return found if ref.refresh is None else found | {"refresh": duration(ref.refresh)}
 
 
-def price(one: Price) -> Plain:
+def price(one: Price) -> PlainConfig:
     """Return a price in US dollars."""
     return {name: f"${amount(each)}" for name, each in {**one.per_million, **one.each}.items()}
 
 
-def timeouts(one: Timeouts) -> Plain:
+def timeouts(one: Timeouts) -> PlainConfig:
     """Return the three timeouts."""
     return {name: duration(getattr(one, name)) for name in ("connect", "first_byte", "idle")}
 
@@ -235,7 +235,7 @@ def _in_units(number: int, units: tuple[tuple[int, str], ...]) -> str:
     return str(number)
 
 
-def _filled(values: Mapping[str, Value]) -> Plain:
+def _filled(values: Mapping[str, Value]) -> PlainConfig:
     return {name: value for name, value in values.items() if value}
 
 

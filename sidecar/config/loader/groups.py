@@ -128,7 +128,7 @@ class Router:
         if len(rename.names) == 1 and rename.names[0][0] not in ALL:
             asked = shown(rename.names[0][0].text)
             what = f"this map is the route's list of models as well: it gets calls for {asked} only"
-            fix = f'say models: {asked} if that is meant, or models: "*" to pass on all others'
+            fix = f'write models: {asked} if that is intended, or models: "*" to pass on all others'
             self.reader.warn(options.at("as"), what, fix)
         return rename, tuple(pattern for pattern, _ in rename.names)
 
@@ -137,7 +137,7 @@ class Router:
         if without and len(without) < len(entries):
             name = shown(without[0].provider)
             what = f"route {name} has no priority, but others of this list have one"
-            self.reader.wrong(without[0].place, what, "give every entry a priority, or none")
+            self.reader.error(without[0].place, what, "give every entry a priority, or none")
 
     def _must_serve(
         self, vendor: Vendor, group_place: SourceLocation, provider: Provider, place: SourceLocation
@@ -150,7 +150,7 @@ class Router:
             f"of {vendor.name}, which its group speaks (line {group_place.line})"
         )
         serves = ", ".join(dict.fromkeys((own.name, *own.serves)))
-        self.reader.wrong(place, what, f"it serves: {serves}")
+        self.reader.error(place, what, f"it serves: {serves}")
 
 
 def _inherit(entry: RouteEntry, base: RouteEntry) -> RouteEntry:

@@ -56,7 +56,7 @@ class Keys:
             return None
         if name not in self._tiers:
             fix = suggest(name, self._tiers, "define it under groups:")
-            self._reader.wrong(record.at("group"), f"group {shown(name)} is not defined", fix)
+            self._reader.error(record.at("group"), f"group {shown(name)} is not defined", fix)
         return self._tiers.get(name)
 
     def _build(self, entry: Named, record: Record, tier: Tier) -> Key:
@@ -96,7 +96,7 @@ class Keys:
                 )
                 allowed = ", ".join(shown(each.text) for each in tier.models)
                 fix = f"a key can only narrow: {allowed}"
-                self._reader.wrong(record.at("models"), what, fix)
+                self._reader.error(record.at("models"), what, fix)
         return own
 
     def _index(self, key: Key, key_hash: KeyHash, record: Record) -> None:
@@ -106,13 +106,13 @@ class Keys:
             whose = f"of key {shown(other.name)} (line {other.place.line})"
             what = f"this hash is also that {whose}"
             if other is not key or key_hash.until is not None:
-                fix = f"make a new text: sidecar keys rotate {_quoted(key.name)}"
-                self._reader.wrong(place, what, fix)
+                fix = f"create a new secret: sidecar keys rotate {_quoted(key.name)}"
+                self._reader.error(place, what, fix)
 
     def _check(self, key: Key, record: Record) -> None:
         if "hash" not in record.places:
-            what = f"key {shown(key.name)} has no hash, so nobody can present it"
-            fix = f"make a text for it: sidecar keys rotate {_quoted(key.name)}"
+            what = f"key {shown(key.name)} has no hash, so no agent can use it"
+            fix = f"create its secret: sidecar keys rotate {_quoted(key.name)}"
             self._reader.warn(key.place, what, fix)
         if key.created and key.expires and key.expires <= key.created:
             self._reader.warn(record.at("expires"), f"key {shown(key.name)} ends before it begins")

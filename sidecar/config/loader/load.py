@@ -127,13 +127,13 @@ def _check_listeners(reader: Reader, record: Record, server: ServerConfig) -> No
     for field, address in named:
         if not server.allow_remote and not is_loopback(address.host):
             what = f"{address} can be reached from other machines"
-            fix = "use 127.0.0.1, or say allow_remote: true if that is meant"
-            reader.wrong(record.at(field), what, fix)
+            fix = "use 127.0.0.1, or write allow_remote: true if that is intended"
+            reader.error(record.at(field), what, fix)
     taken = [address for _, address in named if address.port]
     for field, address in named:
         if taken.count(address) > 1:
             what = f"{address} is used twice"
-            reader.wrong(record.at(field), what, "give each listener its own port")
+            reader.error(record.at(field), what, "give each listener its own port")
             return
 
 

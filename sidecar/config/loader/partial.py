@@ -27,7 +27,7 @@ _PATHS = Many(Word(parsers.text, "a path", STRING))
 def plugin_paths(text: bytes) -> tuple[str, ...]:
     """Return the local plugins of a file, as written; () when they cannot be read."""
     if b"plugins" not in text:
-        return ()  # nearly every file, which need not be read for that
+        return ()  # nearly every file: saves parsing it
     reader = Reader("")
     try:
         root = compose(decode(text, ""), "")
@@ -93,7 +93,7 @@ def _kept(key: Key, record: Record | None) -> Iterator[str]:
     if key.enabled and record.get("enabled") is False:
         yield f"{label} stays ENABLED, the refused file disables it"
     if key.hashes and record.get("hash") not in (None, key.hashes[0].digest):
-        yield f"{label} keeps its text, the refused file gives it another"
+        yield f"{label} keeps its secret, the refused file gives it another"
     yield from _limits(label, key.allowance, record)
     expires = record.get("expires")
     if expires is not None and (key.expires is None or expires < key.expires):
@@ -141,7 +141,7 @@ def compose_beginning(text: str) -> MappingNode | None:
 
 
 def _node(event: yaml.NodeEvent) -> Node:
-    start: Any = event.start_mark  # the C parser's marks, which typeshed does not let into nodes
+    start: Any = event.start_mark  # the C parser's marks, which typeshed does not accept
     end: Any = event.end_mark
     if isinstance(event, yaml.MappingStartEvent):
         return MappingNode("", [], start, end)

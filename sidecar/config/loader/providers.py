@@ -81,7 +81,7 @@ class Providers:
         vendor = self._vendors.get(name)
         if vendor is None:
             names = [*self._found, *self._vendors]
-            self._reader.wrong(
+            self._reader.error(
                 place, f"provider {shown(name)} is not defined", suggest(name, names)
             )
             return None
@@ -93,7 +93,7 @@ class Providers:
         vendor = self._vendors.get(name)
         if vendor is None:
             fix = suggest(name, self._vendors, "no plugin is installed; see: sidecar plugins")
-            self._reader.wrong(place, f"vendor {shown(name)} is not known", fix)
+            self._reader.error(place, f"vendor {shown(name)} is not known", fix)
         return vendor
 
     def _enter(self, entry: Named) -> None:
@@ -111,14 +111,14 @@ class Providers:
             self._found[name] = provider
 
     def _vendor_of(self, entry: Named) -> Vendor | None:
-        aside = Reader(self._reader.file)  # whatever is wrong there is noted with all its fields
+        aside = Reader(self._reader.file)  # its problems are recorded when all fields are read
         for name, _, value in aside.mapping(entry.value, "a provider") or ():
             if name == "plugin" and isinstance(value, ScalarNode) and value.value:
                 return self.vendor(value.value, self._reader.place(value))
         vendor = self._vendors.get(entry.name)
         if vendor is None:
             what = f"provider {shown(entry.name)} names no plugin, and no vendor has its name"
-            self._reader.wrong(
+            self._reader.error(
                 entry.place, what, f"write plugin: and one of {_listed(self._vendors)}"
             )
         return vendor
@@ -152,7 +152,7 @@ class Providers:
         if vendor.local_server is not None:
             if "base_url" in record.places:
                 what = f"{vendor.name} runs inside of this process and takes no base_url"
-                self._reader.wrong(record.at("base_url"), what, "remove it")
+                self._reader.error(record.at("base_url"), what, "remove it")
             return ""
         if url is None:
             if "base_url" not in record.places:
@@ -160,7 +160,7 @@ class Providers:
                     f"provider {shown(name)} has no base_url, and {vendor.title} has no usual one"
                 )
                 fix = f"write {name}: {{base_url: …}} under providers"
-                self._reader.wrong(record.place, what, fix)
+                self._reader.error(record.place, what, fix)
             return None
         if "base_url" in record.values and is_clear_public(url):
             self._clear_text(record)
@@ -175,15 +175,15 @@ class Providers:
         if record.get("allow_http"):
             self._reader.warn(record.at("base_url"), what)
         else:
-            fix = "use https://, or say allow_http: true"
-            self._reader.wrong(record.at("base_url"), what, fix)
+            fix = "use https://, or write allow_http: true"
+            self._reader.error(record.at("base_url"), what, fix)
 
     def _set_headers(self, headers: Record) -> tuple[tuple[str, str], ...]:
         found = []
         for entry in headers.get("set", ()):
             problem = _header_problem(entry.name, entry.value)
             if problem:
-                self._reader.wrong(entry.place, *problem)
+                self._reader.error(entry.place, *problem)
             else:
                 found.append((entry.name, entry.value))
         return tuple(found)
@@ -192,7 +192,7 @@ class Providers:
         names = frozenset(each.lower() for each in headers.get("remove", ()))
         if CODING in names:
             what = "without Content-Encoding a provider could not read a compressed body"
-            self._reader.wrong(headers.at("remove"), what, "remove it from the list")
+            self._reader.error(headers.at("remove"), what, "remove it from the list")
         return names
 
 

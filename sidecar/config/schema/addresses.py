@@ -15,7 +15,7 @@ _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]/@ ]+)):(\d{1,5})", re.AS
 _URL_TEXT = re.compile(r"[!-~]+")
 _HOME_SUFFIXES = (".local", ".lan", ".internal", ".home.arpa", ".test")
 _METADATA = frozenset({"metadata", "metadata.google.internal", "instance-data"})
-_HIGHEST_PORT = 65535
+_MAX_PORT = 65535
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -110,12 +110,12 @@ def _refuse_link_local(name: str) -> None:
     mapped = getattr(address, "ipv4_mapped", None) or address
     if name.lower().rstrip(".") in _METADATA or (mapped is not None and mapped.is_link_local):
         raise InvalidValue(
-            "link-local addresses are refused: clouds hand out identities there",
+            "link-local addresses are refused: cloud services give out credentials there",
             "use the provider's own address",
         )
     last = name.rstrip(".").rpartition(".")[2].lower()
     if address is None and (last.isdigit() or last.startswith("0x")):
-        raise InvalidValue("this host is a number in disguise", "write the address as 10.0.0.7")
+        raise InvalidValue("this host is a number", "write the address as 10.0.0.7")
 
 
 def _is_near(name: str) -> bool:
@@ -133,8 +133,8 @@ def _ip(text: str) -> IP | None:
 
 
 def _port(digits: str) -> int:
-    if int(digits) > _HIGHEST_PORT:
-        raise InvalidValue(f"there is no port {digits}", f"write one up to {_HIGHEST_PORT}")
+    if int(digits) > _MAX_PORT:
+        raise InvalidValue(f"there is no port {digits}", f"write one up to {_MAX_PORT}")
     return int(digits)
 
 

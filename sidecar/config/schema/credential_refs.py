@@ -50,7 +50,7 @@ def reference(word: str, place: SourceLocation) -> CredentialRef:
         case SecretSource.COMMAND:
             return command(_split(argument), place)
     if has_known_form(argument):
-        raise InvalidValue("a credential stands in the file itself (not shown)", _MOVE)
+        raise InvalidValue("the credential is written into the file itself (not shown)", _MOVE)
     if source is SecretSource.FILE:
         return CredentialRef(source, name, place, str(_beside(place.file, argument)))
     return CredentialRef(source, name, place, argument)
@@ -64,7 +64,7 @@ def command(
     Raises `InvalidValue` when its words hold the secret.
     """
     if has_known_form(" ".join(argv)):
-        raise InvalidValue("a credential stands in a command's words (not shown)", _MOVE)
+        raise InvalidValue("the credential is written into a command's words (not shown)", _MOVE)
     name = f"command:{shlex.join(argv)}"
     return CredentialRef(SecretSource.COMMAND, name, place, "", argv, refresh)
 
@@ -74,7 +74,7 @@ def _not_a_reference(word: str) -> InvalidValue:
     variable = foreign.group(1) if foreign else word
     if (foreign or _BARE_VARIABLE.fullmatch(word)) and not looks_secret(variable):
         return InvalidValue(
-            "this credential does not say where it is",
+            "this is not a reference to a credential",
             f'did you mean "env:{variable}"? It can be {_WORDS}',
         )
     return InvalidValue(
@@ -96,7 +96,7 @@ def _split(argument: str) -> tuple[str, ...]:
         return tuple(shlex.split(argument))
     except ValueError:
         raise InvalidValue(
-            "the words of this command cannot be told apart",
+            "this command cannot be split into words",
             "close its quotes, or write {command: [word, word]}",
         ) from None
 
@@ -113,13 +113,13 @@ _COMMAND = Block(
         OptionField(
             "command",
             Many(Word(parsers.text, "the words of a command", {"type": ["string", "number"]})),
-            "The command's words; what it prints is the credential.",
+            "The command's words; its output is the credential.",
             required=True,
         ),
         OptionField(
             "refresh",
             Word(parsers.positive_duration, "a duration", {"type": ["string", "number"]}),
-            "How often the command runs again, besides after a vendor's 401.",
+            "The time after which the command runs again, besides after a vendor's 401.",
             "never",
         ),
     ),
@@ -139,7 +139,7 @@ class Credential:
             return found
         first = node.value[0][0].value if node.value else ""
         if isinstance(first, str) and first in set(SecretSource) - {"command", "none"}:
-            reader.wrong(node, f"{first}: takes no space after its colon", f"write {first}:NAME")
+            reader.error(node, f"{first}: takes no space after its colon", f"write {first}:NAME")
             return None
         record = _COMMAND.read(reader, node)
         if not record.get("command"):
@@ -149,7 +149,7 @@ class Credential:
             argv = _split(argv[0]) if len(argv) == 1 else argv
             return replace(command(argv, record.place), refresh=record.get("refresh"))
         except InvalidValue as error:
-            reader.misread(record.at("command"), error)
+            reader.invalid(record.at("command"), error)
             return None
 
     def schema(self) -> Schema:
@@ -174,7 +174,7 @@ class Credentials:
         for index, ref in enumerate(found):
             if ref in found[:index] and isinstance(node, SequenceNode):
                 what = f"the credential {shown(ref.name)} is listed twice"
-                reader.wrong(ref.place, what, "remove one")
+                reader.error(ref.place, what, "remove one")
         return found
 
     def schema(self) -> Schema:

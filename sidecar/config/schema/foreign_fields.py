@@ -22,7 +22,7 @@ _RATES += " tokens_per_minute"
 _BUDGET = "max_budget budget_limit budget_duration soft_budget spend_limit max_spend cost_limit"
 _MODELS = "allowed_models model_list supported_models model_whitelist model_names"
 _OFF = "disabled disable blocked active is_active"
-_TIMEOUT = "timeout request_timeout stream_timeout read_timeout connect_timeout"
+_TIMES = "timeout request_timeout stream_timeout read_timeout connect_timeout"
 _COST = "input_cost_per_token output_cost_per_token input_price output_price pricing cost"
 _LISTEN = "port host bind address listen_address"
 
@@ -34,7 +34,7 @@ _TO_LIMITS = "write it below limits:, such as limits: {rpm: 60, tpm: 200k, concu
 _TO_BUDGET = "write budget: with an amount and a period, such as budget: $10/day"
 _TO_MODELS = "write models: with names or patterns, such as models: [gpt-5*]"
 _TO_ENABLED = "write enabled: false"
-_TO_TIMEOUTS = "write timeouts: {connect: 10s, first_byte: 10m, idle: 5m}"
+_TO_TIMES = "write timeouts: {connect: 10s, first_byte: 10m, idle: 5m}"
 _TO_PRICES = "write prices: at the top level of the file, with US dollars for a million tokens"
 _TO_NAME = "remove it: the name stands before the colon of the entry"
 _TO_GROUP = "write group: with one name; for several vendors, write one group and one key for each"
@@ -62,7 +62,7 @@ OF_PROVIDER = _by_name(
     (_FALLBACK, "write routes: in the group; a failed call goes to the next provider of the list"),
     (_RATES, _TO_LIMITS),
     (_BUDGET, _TO_BUDGET),
-    (_TIMEOUT, _TO_TIMEOUTS),
+    (_TIMES, _TO_TIMES),
     (_COST, f"{_TO_PRICES}, or price: free"),
     ("http_proxy https_proxy proxy_url", "write proxy: with a URL or env"),
     ("default_headers extra_headers custom_headers", "write headers: {set: {X-Team: name}}"),
@@ -82,7 +82,7 @@ OF_GROUP = _by_name(
     (_RATES, _TO_LIMITS),
     (_BUDGET, _TO_BUDGET),
     (_MODELS, _TO_MODELS),
-    (_TIMEOUT, f"{_TO_TIMEOUTS} on the provider or under defaults:"),
+    (_TIMES, f"{_TO_TIMES} on the provider or under defaults:"),
     ("members", "write group: on each key"),
     ("name", _TO_NAME),
 )
@@ -117,7 +117,7 @@ OF_ROUTE = _by_name(
     (_RATES, _TO_LIMITS),
     (_OFF, _TO_ENABLED),
     ("max_tokens max_input_tokens context_window context_length", "write max_input: with tokens"),
-    (_TIMEOUT, f"{_TO_TIMEOUTS} on the provider"),
+    (_TIMES, f"{_TO_TIMES} on the provider"),
     ("provider name", "write the provider as the entry's name: - openai: {models: gpt-5*}"),
 )
 OF_LIMITS = _by_name(
@@ -143,7 +143,7 @@ OF_SERVER = _by_name(
     ("master_key admin_key api_key", "remove it: agents present the keys that stand under keys:"),
 )
 OF_DEFAULTS = _by_name(
-    (_TIMEOUT, _TO_TIMEOUTS),
+    (_TIMES, _TO_TIMES),
     (_FALLBACK, "write routes: in the group; a failed call goes to the next provider of the list"),
     ("priority", _TO_URGENCY),
     (_RATES, "write it below limits: at the top level of the file"),
@@ -165,7 +165,7 @@ OF_FILE = _by_name(
     (_RENAME, _TO_AS),
     (f"{_LISTEN} listen", _TO_LISTEN),
     ("master_key admin_key", "remove it: agents present the keys that stand under keys:"),
-    (_TIMEOUT, f"{_TO_TIMEOUTS} under defaults:"),
+    (_TIMES, f"{_TO_TIMES} under defaults:"),
     (_RATES, _TO_LIMITS),
     (_BUDGET, _TO_BUDGET),
     (_COST, "write prices: with one entry for each model"),

@@ -15,9 +15,9 @@ HOP_BY_HOP = frozenset({
 """Fields of one connection. Source: RFC 9110 section 7.6.1."""
 _FRAMING = frozenset({"host", "content-length", "expect", "max-forwards", "accept-encoding"})
 CONNECTION = HOP_BY_HOP | _FRAMING
-"""What says how a request travels and how its answer may come: the upstream client writes it."""
+"""Transport and framing of the request and its response: the upstream client writes them."""
 CODING = "content-encoding"
-"""Says how the client's own bytes are to be read, so nobody but the client may say it."""
+"""The encoding of the client's own bytes, so only the client may set it."""
 
 
 def why_not_to_set(name: str) -> str:

@@ -39,7 +39,7 @@ class RouteList:
     def read(self, reader: Reader, node: Node) -> tuple[RouteEntry, ...] | None:
         """Return the valid entries; None when there is no list."""
         if not isinstance(node, SequenceNode) or not node.value:
-            reader.wrong(node, "routes are a list", "write [name, name], or one - name a line")
+            reader.error(node, "routes are a list", "write [name, name], or one - name a line")
             return None
         found = [self._entry(reader, item) for item in node.value]
         return tuple(entry for entry in found if entry is not None)
@@ -65,14 +65,14 @@ class RouteList:
         if len(items) > 1:
             what = "this entry of routes has several names"
             fix = "begin each provider with -, and put its options inside of it: name: {models: …}"
-            reader.wrong(items[1][1], what, fix)
+            reader.error(items[1][1], what, fix)
             return None
         text, key, value = items[0]
         options = self.block.read(reader, value)
         try:
             name = parsers.name(text)
         except InvalidValue as error:
-            reader.misread(key, error)
+            reader.invalid(key, error)
             return None
         return RouteEntry(name, place, options)
 
@@ -92,7 +92,7 @@ class As:
         entries = table.read(reader, node)
         if not entries:
             if entries is not None and not node.value:
-                reader.wrong(node, "this map is empty", "write asked: served, or remove it")
+                reader.error(node, "this map is empty", "write asked: served, or remove it")
             return None
         for entry in entries:
             _check_star(reader, entry.place, entry.name, entry.value)
@@ -123,4 +123,4 @@ def _target(word: str) -> str:
 def _check_star(reader: Reader, place: SourceLocation, asked: Pattern, served: str) -> None:
     if "*" in served and "*" not in asked.text:
         what = "the served name has a *, but the asked one has none to fill it"
-        reader.wrong(place, what, "put a * into the asked name, or remove it from the served one")
+        reader.error(place, what, "put a * into the asked name, or remove it from the served one")

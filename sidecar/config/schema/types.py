@@ -30,7 +30,7 @@ class FieldType(Protocol):
 
     @property
     def words(self) -> str:
-        """What to write, for messages and the documentation."""
+        """A short text of what to write, for messages and the documentation."""
 
     def read(self, reader: Reader, node: Node) -> Any:
         """Return the value; None, with the problem recorded, when it is invalid."""
@@ -54,7 +54,7 @@ class Word:
     def read(self, reader: Reader, node: Node) -> Any:
         """Return what `parse` returns."""
         if self.instead_of_list is not None and isinstance(node, SequenceNode):
-            reader.wrong(node, *self.instead_of_list)
+            reader.error(node, *self.instead_of_list)
             return None
         word = reader.word(node, self.words)
         if word is None:
@@ -62,7 +62,7 @@ class Word:
         try:
             return self.parse(word)
         except InvalidValue as error:
-            reader.misread(node, error)
+            reader.invalid(node, error)
             return None
 
     def schema(self) -> Schema:
@@ -107,7 +107,7 @@ class Choice:
         if word is None:
             return None
         if word not in self.values:
-            reader.wrong(node, f"{shown(word)} is not known here", suggest(word, self.values))
+            reader.error(node, f"{shown(word)} is not known here", suggest(word, self.values))
             return None
         return self.values[word]
 
@@ -133,7 +133,7 @@ class Many:
             one = self.kind.read(reader, node)
             return None if one is None else (one,)
         if not node.value:
-            reader.wrong(node, "this list is empty", "write at least one, or remove the field")
+            reader.error(node, "this list is empty", "write at least one, or remove the field")
             return None
         found = [self.kind.read(reader, item) for item in node.value]
         return None if None in found else tuple(found)
@@ -163,7 +163,7 @@ class Table:
 
     @property
     def words(self) -> str:
-        """What to write: a mapping."""
+        """A short text of what to write: a mapping."""
         return f"a mapping from names to {self.title}"
 
     def read(self, reader: Reader, node: Node) -> list[Named] | None:
@@ -174,7 +174,7 @@ class Table:
             try:
                 name = self.name(text)
             except InvalidValue as error:
-                reader.misread(key, error)
+                reader.invalid(key, error)
                 continue
             inner = self.kind.read(reader, value)
             if inner is not None:
@@ -212,7 +212,7 @@ class Block:
 
     @property
     def words(self) -> str:
-        """What to write: the fields of this block."""
+        """A short text of what to write: the fields of this block."""
         return f"the fields of {self.title}"
 
     def read(self, reader: Reader, node: Node) -> Record:
@@ -256,13 +256,13 @@ class Block:
             fix = "put a space after the colon"
         else:
             fix = self.foreign.get(bare(name)) or suggest(name, self._by_name)
-        reader.wrong(key, f"{self.title} has no field {shown(name)}", fix)
+        reader.error(key, f"{self.title} has no field {shown(name)}", fix)
 
     def _require(self, reader: Reader, record: Record) -> None:
         for option in self.options:
             if option.required and option.name not in record.places:
                 fix = f"write {option.name}: and {option.kind.words}"
-                reader.wrong(record.place, f'{self.title} needs the field "{option.name}"', fix)
+                reader.error(record.place, f'{self.title} needs the field "{option.name}"', fix)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ number = Word(
 weight = Word(parsers.share, "a number above 0", number.json)
 _DURATION = {**NUMERIC, "minimum": 0, "pattern": r"^[0-9.]+(ms|s|m|h|d|w)?$"}
 duration = Word(parsers.duration, "a duration such as 90s, 5m or 2h", _DURATION)
-patience = Word(parsers.positive_duration, "a duration such as 90s, 5m or 2h", _DURATION)
+positive_duration = Word(parsers.positive_duration, "a duration such as 90s, 5m or 2h", _DURATION)
 days = Word(parsers.days, "a number of days such as 90d", _DURATION)
 size = Word(
     parsers.size,

@@ -51,7 +51,7 @@ class Reader:
         """Return the location at which a node begins."""
         return place_of(node, self.file)
 
-    def wrong(self, at: Node | SourceLocation, what: str, next_step: str = "") -> None:
+    def error(self, at: Node | SourceLocation, what: str, next_step: str = "") -> None:
         """Record an error."""
         self._note(at, what, next_step, warning=False)
 
@@ -59,18 +59,18 @@ class Reader:
         """Record a warning: valid, but probably not intended."""
         self._note(at, what, next_step, warning=True)
 
-    def misread(self, at: Node | SourceLocation, error: InvalidValue) -> None:
+    def invalid(self, at: Node | SourceLocation, error: InvalidValue) -> None:
         """Record the error of an invalid value."""
-        self.wrong(at, error.what, error.next)
+        self.error(at, error.what, error.next)
 
     def word(self, node: Node, expected: str) -> str | None:
         """Return the text of a scalar; None, with a problem recorded, for anything else."""
         if not isinstance(node, ScalarNode):
             kind = "a mapping" if isinstance(node, MappingNode) else "a list"
-            self.wrong(node, f"{kind} stands in place of one value", f"write {expected}")
+            self.error(node, f"{kind} is written in place of one value", f"write {expected}")
             return None
         if is_empty(node):
-            self.wrong(node, "a value is missing", f"write {expected}")
+            self.error(node, "a value is missing", f"write {expected}")
             return None
         plain = node.style in (None, "")
         if plain and "${" in node.value:
@@ -88,20 +88,20 @@ class Reader:
             return []
         if not isinstance(node, MappingNode):
             kind = "a list" if isinstance(node, SequenceNode) else "a single value"
-            self.wrong(node, f"{kind} stands in place of {what}", "write them as name: value")
+            self.error(node, f"{kind} is written in place of {what}", "write them as name: value")
             return None
         merged: dict[str, tuple[str, Node, Node]] = {}
         own: dict[str, Node] = {}
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
-                self.wrong(key, "a name must be one word or text", "a list or mapping is no name")
+                self.error(key, "a name must be one word or text", "a list or mapping is no name")
             elif key.value == MERGE and key.style in (None, ""):
                 for item in self._merge(value, what):
                     merged.setdefault(item[0], item)
             elif key.value in own:
                 first = self.place(own[key.value]).line
                 twice = f"{shown(key.value)} is given twice, first in line {first}"
-                self.wrong(key, twice, "remove one of them")
+                self.error(key, twice, "remove one of them")
             else:
                 own[key.value] = key
                 merged[key.value] = (key.value, key, value)
@@ -116,7 +116,7 @@ class Reader:
             if isinstance(source, MappingNode):
                 yield from self.mapping(source, what) or ()
             else:
-                self.wrong(
+                self.error(
                     source, "<< merges mappings only", "write <<: *name, where &name is a mapping"
                 )
 

@@ -9,9 +9,9 @@ _PREFIX = re.compile(
     r"|github_pat_\w{6,}|AIza[\w-]{10,}|AKIA[0-9A-Z]{8,}|eyJ[\w-]{10,}|\bBearer\s+\S{8,}"
 )
 _RUN = re.compile(r"[A-Za-z0-9+=]+")
-_LONGEST_WORD = 20
+_MAX_NAME_CHARS = 20
 """Runs of letters and digits up to this length may be names; longer mixed ones are secrets."""
-_SHOWN = 60
+_MAX_SHOWN_CHARS = 60
 
 
 def has_known_form(text: str) -> bool:
@@ -37,14 +37,14 @@ def shown(text: str) -> str:
     if looks_secret(text):
         return "this value (not shown: it looks like a secret)"
     line = "".join(c if c.isprintable() else "�" for c in text)
-    return f'"{line[:_SHOWN]}…"' if len(line) > _SHOWN else f'"{line}"'
+    return f'"{line[:_MAX_SHOWN_CHARS]}…"' if len(line) > _MAX_SHOWN_CHARS else f'"{line}"'
 
 
 def _is_random(run: str) -> bool:
-    if len(run) > 2 * _LONGEST_WORD:
+    if len(run) > 2 * _MAX_NAME_CHARS:
         return True
     return (
-        len(run) >= _LONGEST_WORD
+        len(run) >= _MAX_NAME_CHARS
         and any(c.isdigit() for c in run)
         and any(c.isalpha() for c in run)
     )

@@ -103,7 +103,7 @@ def _inside(error: yaml.MarkedYAMLError, text: str, at: int, file: str) -> Probl
     if text[:at].rstrip(" ")[-1:] in ("'", '"'):
         fix = "quote all of it, and double a quote of the same kind inside"
         return Problem(found, "text follows behind the end of a quoted text", fix)
-    return Problem(found, "this line does not fit to the lines above it", _indentation())
+    return Problem(found, "this line does not match the lines above it", _indentation())
 
 
 def _indentation() -> str:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 Value: TypeAlias = "str | int | bool | Sequence[Value] | Mapping[str, Value]"
 """What can stand in the file."""
 
-WIDTH = 100
+MAX_LINE_CHARS = 100
 _PLAIN = re.compile(
     r"[A-Za-z0-9$/.(][A-Za-z0-9$/.()@%+*_~^;=<>|!&-]*(?: [A-Za-z0-9$/.()%+*_~=-]+)*"
 )
@@ -63,10 +63,10 @@ def block(value: Mapping[str, Value], indent: str = "", *, open_levels: int = 0)
         line = f"{indent}{scalar(name)}: {flow(item)}"
         if isinstance(item, str | int) or not item:
             lines.append(line)
-        elif isinstance(item, Mapping) and (open_levels > 0 or len(line) > WIDTH):
+        elif isinstance(item, Mapping) and (open_levels > 0 or len(line) > MAX_LINE_CHARS):
             lines.append(f"{indent}{scalar(name)}:")
             lines += block(item, indent + "  ", open_levels=open_levels - 1)
-        elif not isinstance(item, Mapping) and len(line) > WIDTH:
+        elif not isinstance(item, Mapping) and len(line) > MAX_LINE_CHARS:
             lines.append(f"{indent}{scalar(name)}:")
             lines += [f"{indent}  - {entry(each)}" for each in item]
         else:

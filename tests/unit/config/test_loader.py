@@ -274,8 +274,8 @@ def test_both_texts_of_a_rotated_key_find_it() -> None:
 def test_a_key_without_a_hash_is_a_warning_that_says_what_to_do() -> None:
     snapshot = read("groups: {G: {vendor: alpha}}\nkeys:\n  my key: {group: G}\n")
     assert [str(each) for each in snapshot.warnings] == [
-        'routes.yaml:3:3: warning: key "my key" has no hash, so nobody can present it; '
-        "make a text for it: sidecar keys rotate 'my key'"
+        'routes.yaml:3:3: warning: key "my key" has no hash, so no agent can use it; '
+        "create its secret: sidecar keys rotate 'my key'"
     ]
     assert snapshot.by_digest == {}
 
@@ -425,7 +425,7 @@ def test_names_are_shown(name: str) -> None:
         ("  Beta: {vendor: beta}", "  Beta: {vendor: beta}\n  New: {vendor: beta}", [
             "group New added",
         ]),
-        ("hash: " + HASH + "1", "hash: " + HASH + "9", ["key editor: has another text"]),
+        ("hash: " + HASH + "1", "hash: " + HASH + "9", ["key editor: has a new secret"]),
         ("description: the assistant in my editor\n    ", "", []),
         ("tpm: 200k", "tpm: 200_000", []),
         ("      - alpha\n      - hosted-eu: {", "      - hosted-eu: {enabled: true, ", [
@@ -477,7 +477,7 @@ def test_what_a_refused_file_would_have_taken_stays(refused: str, lines: str) ->
     expected = {
         "disables": 'key "editor" stays ENABLED, the refused file disables it',
         "ends": 'key "editor" keeps no end, the refused file ends it 2026-01-01T00:00:00Z',
-        "another": 'key "editor" keeps its text, the refused file gives it another',
+        "another": 'key "editor" keeps its secret, the refused file gives it another',
         "key limit": 'key "editor" keeps concurrency 4, the refused file says 2',
         "group limit": 'group "Alpha" keeps rpm for big-* 10, the refused file says 1',
         "removes": 'key "editor" stays, the refused file removes it',
