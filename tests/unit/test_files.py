@@ -35,7 +35,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_new_content_takes_the_place_of_the_old(file: Path) -> None:
+def test_replaced_file_has_the_new_content_mode_and_nothing_beside_it(file: Path) -> None:
     file.chmod(0o640)
     replace_file(file, b"old", b"new")
     assert file.read_bytes() == b"new"
@@ -43,14 +43,14 @@ def test_the_new_content_takes_the_place_of_the_old(file: Path) -> None:
     assert alone(file)
 
 
-def test_a_file_that_was_changed_meanwhile_is_left_alone(file: Path) -> None:
+def test_replace_of_a_file_that_changed_meanwhile_is_refused(file: Path) -> None:
     with pytest.raises(EditRefused, match="changed in the meantime"):
         replace_file(file, b"older", b"new")
     assert file.read_bytes() == b"old"
     assert alone(file)
 
 
-def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_replaced_file_that_is_new_is_private(tmp_path: Path) -> None:
     path = tmp_path / "routes.yaml"
     replace_file(path, b"", b"new")
     assert path.read_bytes() == b"new"
@@ -58,14 +58,14 @@ def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert alone(path)
 
 
-def test_a_file_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+def test_replace_of_a_removed_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "routes.yaml"
     with pytest.raises(EditRefused, match="changed in the meantime"):
         replace_file(path, b"old", b"new")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_link_keeps_pointing_to_its_target(tmp_path: Path) -> None:
+def test_replace_through_a_link_changes_its_target(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     target, link = tmp_path / "real" / "file.yaml", tmp_path / "routes.yaml"
     target.write_bytes(b"old")
@@ -75,7 +75,7 @@ def test_a_link_keeps_pointing_to_its_target(tmp_path: Path) -> None:
     assert target.read_bytes() == b"new"
 
 
-def test_a_pipe_is_refused_and_nobody_waits_for_it(tmp_path: Path) -> None:
+def test_replace_of_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     path = tmp_path / "routes.yaml"
     os.mkfifo(path)
     with pytest.raises(EditRefused, match="not a regular file"):
@@ -83,25 +83,25 @@ def test_a_pipe_is_refused_and_nobody_waits_for_it(tmp_path: Path) -> None:
     assert alone(path)
 
 
-def test_a_directory_is_refused(tmp_path: Path) -> None:
+def test_replace_of_a_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "routes.yaml").mkdir()
     with pytest.raises(EditRefused):
         replace_file(tmp_path / "routes.yaml", b"", b"new")
 
 
-def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+def test_replace_in_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EditRefused, match="was not changed: No such file"):
         replace_file(tmp_path / "nowhere" / "routes.yaml", b"", b"new")
 
 
-def test_a_link_to_itself_is_refused(tmp_path: Path) -> None:
+def test_replace_of_a_link_to_itself_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "routes.yaml"
     path.symlink_to(path)
     with pytest.raises(EditRefused):
         replace_file(path, b"", b"new")
 
 
-def test_of_edits_at_one_time_none_is_lost(file: Path) -> None:
+def test_concurrent_replaces_lose_no_edit(file: Path) -> None:
     """Eight writers add their letter, each again and again until it is in."""
     file.write_bytes(b"")
 
@@ -124,7 +124,7 @@ def test_of_edits_at_one_time_none_is_lost(file: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_the_owner_stays(file: Path) -> None:
+def test_replaced_file_keeps_its_owner(file: Path) -> None:
     os.chown(file, 1234, 1234)
     replace_file(file, b"old", b"new")
     assert (file.stat().st_uid, file.stat().st_gid) == (1234, 1234)
