@@ -24,7 +24,7 @@ log = logging.getLogger("sidecar.call")
 
 _MAX_CHARS = 256
 BATCH_SECONDS = 0.05
-"""Seconds that lines are gathered before they are written."""
+"""The time that lines are collected before they are written."""
 
 
 def log_call(record: CallRecord) -> None:
@@ -202,7 +202,7 @@ def set_up_logging(stream: TextIO | None = None, level: int = logging.INFO) -> N
 MAX_QUEUE_BYTES = 1 << 20
 """About 3,000 lines of calls."""
 WRITE_BYTES = 1 << 16
-"""Bytes written together; more would only be in the pipe's way."""
+"""The size of one write: a pipe on Linux holds as much."""
 
 
 class LogQueue(io.TextIOBase):

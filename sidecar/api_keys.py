@@ -19,7 +19,7 @@ _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM_CHARS = 43
 _CHECKSUM_CHARS = 6
 KEY_CHARS = len(PREFIX) + _RANDOM_CHARS + _CHECKSUM_CHARS
-"""Characters of a key."""
+"""The length of a key."""
 _SHAPE = re.compile(rb"sk-sidecar-[0-9A-Za-z]{%d}" % (_RANDOM_CHARS + _CHECKSUM_CHARS))
 
 

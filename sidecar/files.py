@@ -17,7 +17,7 @@ from pathlib import Path
 from sidecar.errors import EditRefused, SidecarError
 
 OTHERS = 0o077
-"""The permissions of everyone but the owner."""
+"""The permission bits of the group and of others."""
 PRIVATE = 0o600
 EDIT_QUEUE_SECONDS = 30.0
 EDIT_POLL_SECONDS = 0.02

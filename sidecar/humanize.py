@@ -104,9 +104,9 @@ def plural(count: int, noun: str) -> str:
 
 UNKNOWN = "unknown"
 AT_LEAST = "+"
-"""Behind a figure that leaves out what is unknown of some calls."""
+"""The mark of a sum that lacks calls with unknown amounts."""
 MAX_CURVE_COLUMNS = 30
-"""Columns of a curve; more days than that share them."""
+"""The widest curve; more days share columns."""
 _BLOCKS, _LETTERS = "▁▂▃▄▅▆▇█", "_.:-=+*#"
 
 

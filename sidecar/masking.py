@@ -12,18 +12,17 @@ from functools import lru_cache
 from typing import Any
 
 MIN_CREDENTIAL_CHARS = 8
-"""Shorter texts are no secrets but placeholders ("ollama", "x"): masking them would spoil answers
-that merely hold the word."""
+"""Shorter credentials are placeholders ("ollama", "x"): masking them would change responses that
+have the word."""
 _OPENING_CHARS = 12
-"""Characters by which a credential is searched for, and from which on a stream is held back."""
+"""The beginning of a credential that is searched for, and that holds back a stream."""
 _MIN_CUT_CHARS = 4
-"""Characters of a credential at the end of what was cut off that are masked, although no more of it
-came."""
+"""The shortest beginning of a credential that is masked at the end of truncated data."""
 _MAX_FORM_BYTES = 10
-"""The longest spelling of one character: `&#x0000XX;`."""
+"""The longest encoding of one character: `&#x0000XX;`."""
 _MASK = b"*"
 _ESCAPES = b"\\%&"
-"""The first bytes of every spelling of a character that is not the character itself."""
+"""The first bytes of every encoding of a character that is not the character itself."""
 _NAMES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 _PENDING = re.compile(rb"[\\%&][\\%0-9A-Za-z#]*\Z")
 

@@ -84,9 +84,9 @@ class Outcome(StrEnum):
     CUT = "cut"
     """The provider ended its response before it was complete."""
     CANCELLED = "cancelled"
-    """The client left before the end."""
+    """The client closed the connection before the end."""
     REVOKED = "revoked"
-    """The key was revoked while the answer was running."""
+    """The key was revoked while the response was relayed."""
 
 
 class AttemptRecord(Struct, frozen=True, omit_defaults=True):

@@ -21,7 +21,7 @@ from sidecar.plugin_api.vendor import Secret
 log = logging.getLogger("sidecar.config.credentials")
 
 COMMAND_TIMEOUT_SECONDS = 15.0
-"""Seconds after which a `command:` counts as failed."""
+"""The time after which a `command:` counts as failed."""
 _READ_AFTER_401 = frozenset({SecretSource.COMMAND, SecretSource.FILE})
 MAX_SECRET_BYTES = 64 * 1024
 
@@ -113,7 +113,11 @@ class Vault:
             unfit = provider.vendor.unfit(secret)
         except Exception as error:  # noqa: BLE001 - the guard around foreign code
             name = provider.vendor.name
-            log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)
+            log.warning(
+                "vendor plugin %s: unfit raised %s; the credential is used",
+                name,
+                type(error).__name__,
+            )
             return ""
         return f"{ref.name} {unfit}" if unfit else ""
 

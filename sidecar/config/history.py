@@ -21,7 +21,7 @@ import msgspec
 from sidecar.files import content_digest, write_private
 
 KEPT_VERSIONS = 20
-"""How many there are at most; the oldest go first."""
+"""The most versions of a file; the oldest are removed first."""
 _NAME = re.compile(r"\d{6,}\.yaml")
 
 

@@ -23,18 +23,18 @@ from sidecar.config.history import Versions
 from sidecar.config.loader import difference, load, stays_in_force
 from sidecar.config.model import Snapshot
 from sidecar.config.status import ConfigStatus, ReloadEvent, ReloadResult, in_force
+from sidecar.config.yaml.source import MAX_FILE_BYTES
 from sidecar.errors import ConfigError, Problem, SourceLocation
 from sidecar.files import NotRegularFile, content_digest, read_regular
 from sidecar.plugin_api.manager import Registry
 
 POLL_SECONDS = 1.0
-"""Seconds between two looks at the file when no event comes."""
+"""The time between two checks of the file when no event comes."""
 SETTLE_SECONDS = 0.2
-"""Seconds that the content must stay the same: a half-written file can be valid, with keys
+"""The time that the content must stay the same: a half-written file can be valid, with keys
 missing."""
-MAX_FILE_BYTES = 4 << 20
 MAX_RELOAD_EVENTS = 50
-"""How many looks at a changed file are remembered."""
+"""The most reloads that `history` holds."""
 
 log = logging.getLogger("sidecar.config")
 
@@ -46,7 +46,7 @@ ConfigListener = Callable[[Snapshot], None]
 class ConfigManager:
     """The configuration in force and its file.
 
-    `versions` keeps the accepted texts; `wall` is seconds since the epoch. `result_listeners`
+    `versions` keeps the accepted texts; `wall` is seconds since the epoch. `on_result`
     are called with whether each changed text was accepted, `listeners` with every accepted
     snapshot, in order. `history` has the latest reloads, oldest first.
     """
@@ -56,7 +56,7 @@ class ConfigManager:
     registry: Registry
     vault: Vault
     wall: Callable[[], float]
-    result_listeners: list[Callable[[bool], None]] = field(default_factory=list)
+    on_result: list[Callable[[bool], None]] = field(default_factory=list)
     listeners: list[ConfigListener] = field(default_factory=list)
     history: deque[ReloadEvent] = field(default_factory=lambda: deque(maxlen=MAX_RELOAD_EVENTS))
     _current: Snapshot | None = None
@@ -214,7 +214,7 @@ class ConfigManager:
         self.vault.announce()
 
     def _report_result(self, *, accepted: bool) -> None:
-        for tell in self.result_listeners:
+        for tell in self.on_result:
             tell(accepted)
 
     def _keep(self, text: bytes, changes: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ Models = dict[str, tuple[Pattern, ...]]
 _RESTART = ("server", "plugins")
 _ROUTE_OPTIONS = ("as", "limits", "max_input", "priced_as", "retry", "weight")
 _TOLD_APART = {"routes", "models", "hash", "previous", "enabled", "description"}
-"""Fields that have words of their own, or that change nothing."""
+"""Fields with lines of their own, or without an effect."""
 
 
 @gc_paused()

@@ -43,7 +43,7 @@ BLOCKS = {
     "prices": PRICE,
     "retention": RETENTION,
 }
-"""Every block of fields there is, by the name that the documentation gives it."""
+"""Every block of fields, by its name in the documentation."""
 
 _MARKED = re.compile(r"(?P<marker><!-- fields: (?P<name>\w+) -->)\n(?:[^\n]+\n)*")
 

@@ -6,8 +6,6 @@ are the loader's.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sidecar.config.model import LimitKind
 from sidecar.config.schema import addresses, foreign_fields, parsers
 from sidecar.config.schema.credential_refs import Credential, Credentials
@@ -28,6 +26,8 @@ from sidecar.config.schema.values import (
     money,
     name,
     number,
+    one_group,
+    one_vendor,
     percent,
     positive_duration,
     retry,
@@ -190,24 +190,10 @@ ROUTE = Block(
     foreign=foreign_fields.OF_ROUTE,
 )
 _routes = RouteList(ROUTE)
-_one_vendor = replace(
-    name,
-    instead_of_list=(
-        "a group speaks the API of one vendor",
-        "write one group for each vendor; providers of several vendors can be its routes",
-    ),
-)
-_one_group = replace(
-    name,
-    instead_of_list=(
-        "a key belongs to one group",
-        "write one key for each group; several providers are several routes of one group",
-    ),
-)
 GROUP = Block(
     "a group",
     (
-        OptionField("vendor", _one_vendor, "The vendor whose API the agents use.", required=True),
+        OptionField("vendor", one_vendor, "The vendor whose API the agents use.", required=True),
         OptionField("description", text, "A note for people."),
         OptionField("multiplier", number, "The group's rate, multiplied with the list price.", "1"),
         _limits,
@@ -242,7 +228,7 @@ PREVIOUS = Block(
 KEY = Block(
     "a key",
     (
-        OptionField("group", _one_group, "The group of the key.", required=True),
+        OptionField("group", one_group, "The group of the key.", required=True),
         OptionField("description", text, "A note for people, such as the agent that uses it."),
         OptionField("hash", key_hash, "The hash of the key's secret, written by `sidecar keys`."),
         OptionField("previous", PREVIOUS, "The secret before a rotation, while it is accepted."),

@@ -6,7 +6,7 @@ One list for headers that are removed from a client's request and those that the
 from __future__ import annotations
 
 CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})
-"""Where clients put keys and vendors expect credentials."""
+"""The headers in which clients send keys and vendors expect credentials."""
 COOKIES = frozenset({"cookie", "cookie2"})
 HOP_BY_HOP = frozenset({
     "connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sidecar.config.model import Urgency
 from sidecar.config.schema import parsers
 from sidecar.config.schema.types import TEXT, Choice, Many, Placed, Table, Word
@@ -58,3 +60,17 @@ key_hash = Word(
     parsers.key_hash, "sha256: and 64 digits", {**STRING, "pattern": "^sha256:[0-9a-fA-F]{64}$"}
 )
 header_set = Table("headers' values", text)
+one_vendor = replace(
+    name,
+    instead_of_list=(
+        "a group speaks the API of one vendor",
+        "write one group for each vendor; providers of several vendors can be its routes",
+    ),
+)
+one_group = replace(
+    name,
+    instead_of_list=(
+        "a key belongs to one group",
+        "write one key for each group; several providers are several routes of one group",
+    ),
+)

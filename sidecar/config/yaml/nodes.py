@@ -23,7 +23,7 @@ else:  # the C parser where PyYAML has it: ten times as fast, same nodes
 
 MAX_DEPTH = 20
 MAX_REPEATED_NODES = 100_000
-"""Nodes that aliases may repeat, all together."""
+"""The most nodes that all aliases of a file may repeat."""
 _OWN_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))
 
 

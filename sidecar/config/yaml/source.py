@@ -11,7 +11,7 @@ import re
 from sidecar.errors import ConfigError, Problem, SourceLocation
 
 MAX_FILE_BYTES = 4 << 20
-"""Bytes that a configuration file may have: 10,000 keys with everything set need half of it."""
+"""The largest configuration file: 10,000 keys with every field need half of it."""
 
 _CONFLICT = re.compile(r"^(?:(?:<{7}|\|{7}|>{7})(?= |\r?$)|={7}(?=\r?$))", re.MULTILINE)
 _TAB_INDENT = re.compile(r"^ *\t[ \t]*(?=[^\s#])", re.MULTILINE)

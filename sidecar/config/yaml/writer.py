@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 Value: TypeAlias = "str | int | bool | Sequence[Value] | Mapping[str, Value]"
-"""What can stand in the file."""
+"""A value of the file."""
 
 MAX_LINE_CHARS = 100
 _PLAIN = re.compile(
