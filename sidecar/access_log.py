@@ -65,17 +65,17 @@ class CallLog:
             self._stream.flush()
 
 
-def _clock(moment: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(moment))
+def _clock(seconds: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
 
 
-def _stamp(moment: float) -> str:
-    return f"{_second(int(moment))}.{int(moment % 1 * 1000):03d}Z"
+def _stamp(seconds: float) -> str:
+    return f"{_second(int(seconds))}.{int(seconds % 1 * 1000):03d}Z"
 
 
 @lru_cache(maxsize=4)
-def _second(moment: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 class Lines(logging.Formatter):

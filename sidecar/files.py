@@ -263,7 +263,7 @@ def edit_lock(state: Path) -> Iterator[None]:
 def is_held(state: Path) -> bool:
     """Return whether a process serves from `state`.
 
-    A `lock` attempted at the same moment fails, so call this only where nothing else tells it.
+    A `lock` attempted at the same moment fails, so call this only where there is no other way.
     """
     try:
         handle = os.open(state / "lock", os.O_RDONLY | os.O_NOFOLLOW)

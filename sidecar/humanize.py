@@ -201,7 +201,7 @@ def dollars(nano: int) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known name that `word` is probably meant to be; None when none is close."""
+    """Return the known name closest to a mistyped `word`; None when none is close."""
     from difflib import get_close_matches  # slow to import, and needed for mistakes only
 
     names = list(known)

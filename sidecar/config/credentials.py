@@ -85,10 +85,10 @@ class Vault:
 
         The reason is "" when the provider can be used.
         """
-        standing = self._usable.get(provider.name)
-        if standing is None:
-            standing = self._usable[provider.name] = self._find_usable(provider)
-        return standing
+        found = self._usable.get(provider.name)
+        if found is None:
+            found = self._usable[provider.name] = self._find_usable(provider)
+        return found
 
     def unavailable(self, provider: Provider) -> str:
         """Return why the provider cannot be used; "" when it can."""

@@ -121,12 +121,12 @@ class ConfigManager:
         return ()
 
     async def reload(
-        self, settled: bytes | None = None, understood: Snapshot | None = None
+        self, settled: bytes | None = None, built: Snapshot | None = None
     ) -> ReloadResult:
         """Read the file now, and accept it if it is valid. Never raises.
 
         Waits until the content stays the same, unless it is `settled`: that was written
-        whole. `understood` is the snapshot of `settled`, where the caller has built it
+        whole. `built` is the snapshot of `settled`, where the caller has built it
         already.
         """
         async with self._lock:
@@ -137,7 +137,7 @@ class ConfigManager:
             if text == self._seen:
                 return ReloadResult(not self.status.problems, self.status.problems)
             try:
-                known = understood if text == settled else None
+                known = built if text == settled else None
                 snapshot = await asyncio.to_thread(self._build, text, known)
             except ConfigError as error:
                 return self._refused_once(error, text)
@@ -214,8 +214,8 @@ class ConfigManager:
         self.vault.announce()
 
     def _report_result(self, *, accepted: bool) -> None:
-        for tell in self.on_result:
-            tell(accepted)
+        for listener in self.on_result:
+            listener(accepted)
 
     def _keep(self, text: bytes, changes: Sequence[str]) -> None:
         with suppress(OSError):
@@ -233,8 +233,8 @@ class ConfigManager:
         now = self.wall()
         problems = tuple(map(str, error.problems))
         stays = tuple(stays_in_force(self.current(), text))
-        standing = self.status
-        self._status = ConfigStatus(standing.digest, standing.accepted_at, problems, now, stays)
+        before = self.status
+        self._status = ConfigStatus(before.digest, before.accepted_at, problems, now, stays)
         self.history.append(ReloadEvent(now, accepted=False, problems=problems))
         self._report_result(accepted=False)
         for problem in problems:

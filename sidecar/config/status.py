@@ -43,12 +43,12 @@ class ReloadEvent:
     difference: tuple[str, ...] = ()
 
 
-def in_force(standing: ConfigStatus) -> str:
+def in_force(status: ConfigStatus) -> str:
     """Return a line for people: which file stays in force after a rejected edit, and what stays."""
-    since = _time(standing.accepted_at)
-    stays = "".join(f"; {line}" for line in standing.stays)
+    since = _time(status.accepted_at)
+    stays = "".join(f"; {line}" for line in status.stays)
     return f"REFUSED: the file of {since} stays in force{stays}"
 
 
-def _time(moment: float) -> str:
-    return datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

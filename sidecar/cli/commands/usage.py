@@ -25,7 +25,7 @@ from sidecar.cli.options import (
     the_group,
 )
 from sidecar.cli.params import GROUP, KEY
-from sidecar.config.schema.parsers import InvalidValue, days, duration, moment
+from sidecar.config.schema.parsers import InvalidValue, days, duration, timestamp
 from sidecar.humanize import nearest, when
 from sidecar.ledger.model import day_of
 from sidecar.ledger.reader import open_to_read
@@ -212,7 +212,7 @@ def _moment(option: str, text: str, zone: tzinfo | None) -> date | float:
     try:
         if len(text) == _DATE:
             return date.fromisoformat(text)
-        return moment(text, zone).timestamp()
+        return timestamp(text, zone).timestamp()
     except (InvalidValue, ValueError):
         fail(f"{option} is a date such as 2026-12-31, or a time such as 2026-12-31T18:00")
 

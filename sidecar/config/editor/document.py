@@ -47,7 +47,7 @@ class Document:
             self.root: Node | None = compose_document(text)
         except (yaml.YAMLError, RecursionError):
             raise EditRefused(
-                "the file cannot be read as YAML; mend it first: sidecar check"
+                "the file cannot be read as YAML; run sidecar check, then fix it"
             ) from None
 
     def find(self, node: Node, name: str) -> Item | None:
@@ -80,7 +80,7 @@ class Document:
         end = _end(item.key)
         colon = self.text.find(":", end)
         if colon < 0 or self.text[end:colon].strip():
-            raise EditRefused("this field has no value, nor a colon to write one behind")
+            raise EditRefused("this field has neither a value nor a colon before one")
         return colon + 1
 
     def line_start(self, index: int) -> int:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 Models = dict[str, tuple[Pattern, ...]]
 _RESTART = ("server", "plugins")
 _ROUTE_OPTIONS = ("as", "limits", "max_input", "priced_as", "retry", "weight")
-_TOLD_APART = {"routes", "models", "hash", "previous", "enabled", "description"}
+_SEPARATE_FIELDS = {"routes", "models", "hash", "previous", "enabled", "description"}
 """Fields with lines of their own, or without an effect."""
 
 
@@ -60,37 +60,44 @@ def _rest(file: dump.PlainConfig) -> Mapping[str, str]:
 
 
 def _named(
-    label: str, old: Mapping[str, T], new: Mapping[str, T], say: Callable[[T], dump.PlainConfig],
+    label: str,
+    old: Mapping[str, T],
+    new: Mapping[str, T],
+    fields: Callable[[T], dump.PlainConfig],
     other: Collection[str],
-) -> Iterator[str]:  # fmt: skip
+) -> Iterator[str]:
     yield from (f"{label} {name} removed" for name in old if name not in new)
     for name, value in new.items():
         if name not in old:
             yield f"{label} {name} added"
         elif name in other:
-            yield from _fields(f"{label} {name}: ", _told(say(old[name])), _told(say(value)))
+            yield from _fields(
+                f"{label} {name}: ",
+                _other_fields(fields(old[name])),
+                _other_fields(fields(value)),
+            )
 
 
-def _told(noun: dump.PlainConfig) -> Mapping[str, str]:
-    return _flat({name: value for name, value in noun.items() if name not in _TOLD_APART})
+def _other_fields(entry: dump.PlainConfig) -> Mapping[str, str]:
+    return _flat({name: value for name, value in entry.items() if name not in _SEPARATE_FIELDS})
 
 
 def _key(before: Key, after: Key) -> Iterator[str]:
     label = f"key {after.name}"
     if before.enabled != after.enabled:
         yield f"{label}: {'enabled' if after.enabled else 'disabled'}"
-    yield from _texts(label, before, after)
+    yield from _secrets(label, before, after)
     follows = not (before.own_routes or after.own_routes)
     if follows and before.models == after.models and before.group.name == after.group.name:
         return  # the lines of its group cover these changes
     yield from _routes(label, before, after)
 
 
-def _texts(label: str, old: Key, new: Key) -> Iterator[str]:
+def _secrets(label: str, old: Key, new: Key) -> Iterator[str]:
     if [h.digest for h in old.hashes[:1]] != [h.digest for h in new.hashes[:1]]:
         yield f"{label}: has a new secret"
     elif old.hashes != new.hashes:
-        until = [dump.moment(each.until) for each in new.hashes if each.until is not None]
+        until = [dump.timestamp(each.until) for each in new.hashes if each.until is not None]
         yield f"{label}: its secret before the rotation ends {until[0] if until else 'now'}"
 
 
@@ -130,18 +137,18 @@ def _models(owner: Group | Key) -> Models:
     return found
 
 
-def _order(owner: Group | Key, among: list[str]) -> str:
+def _order(owner: Group | Key, providers: list[str]) -> str:
     """Return `openai, azure or ollama`: the order of providers; "or" joins equal priorities."""
-    routes = [route for route in _enabled(owner) if route.provider.name in among]
+    routes = [route for route in _enabled(owner) if route.provider.name in providers]
     ranks = groupby(routes, key=lambda each: each.priority)
     return ", ".join(" or ".join(r.provider.name for r in equals) for _, equals in ranks)
 
 
-def _options(owner: Group | Key, among: list[str]) -> dict[str, str]:
+def _options(owner: Group | Key, providers: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for route in _enabled(owner):
         name = route.provider.name
-        if name in among:
+        if name in providers:
             options = dump.route(route)[name]
             assert isinstance(options, dict)  # noqa: S101 - by its construction
             kept = {n: v for n, v in options.items() if n in _ROUTE_OPTIONS}

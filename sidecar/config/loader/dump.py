@@ -95,8 +95,8 @@ def key(one: Key) -> PlainConfig:
             found["hash"] = f"sha256:{each.digest.hex()}"
         else:
             text = f"sha256:{each.digest.hex()}"
-            found["previous"] = {"hash": text, "until": moment(each.until)}
-    found |= _filled({"created": moment(one.created), "expires": moment(one.expires)})
+            found["previous"] = {"hash": text, "until": timestamp(each.until)}
+    found |= _filled({"created": timestamp(one.created), "expires": timestamp(one.expires)})
     found |= {"enabled": one.enabled, "urgency": urgency(one.urgency)}
     found |= _filled({"models": patterns(one.models)}) | bounds(one.allowance)
     found |= {"share": decimal(one.share)}
@@ -218,7 +218,7 @@ def decimal(number: float) -> str:
     return f"{number:.12f}".rstrip("0").rstrip(".")
 
 
-def moment(when: datetime | None) -> str:
+def timestamp(when: datetime | None) -> str:
     """Return a time in UTC; "" for None."""
     return "" if when is None else utc_text(when, "auto")
 

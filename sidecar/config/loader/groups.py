@@ -177,7 +177,7 @@ def _inherit(entry: RouteEntry, base: RouteEntry) -> RouteEntry:
 
 
 def _in_order(entry: RouteEntry) -> RouteEntry:
-    """Return `entry` without an inherited priority, which means nothing in another list."""
+    """Return `entry` without an inherited priority, which has no meaning in another list."""
     options = entry.options
     values = {name: value for name, value in options.values.items() if name != "priority"}
     places = {name: place for name, place in options.places.items() if name != "priority"}

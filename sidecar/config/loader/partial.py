@@ -97,8 +97,8 @@ def _kept(key: Key, record: Record | None) -> Iterator[str]:
     yield from _limits(label, key.allowance, record)
     expires = record.get("expires")
     if expires is not None and (key.expires is None or expires < key.expires):
-        until = dump.moment(key.expires) or "no end"
-        yield f"{label} keeps {until}, the refused file ends it {dump.moment(expires)}"
+        until = dump.timestamp(key.expires) or "no end"
+        yield f"{label} keeps {until}, the refused file ends it {dump.timestamp(expires)}"
 
 
 def _limits(label: str, current: Allowance, record: Record) -> Iterator[str]:
@@ -110,7 +110,7 @@ def _limits(label: str, current: Allowance, record: Record) -> Iterator[str]:
             name = limit.kind if limit.models is None else f"{limit.kind} for {limit.models.text}"
             kept = "no limit" if before is None else dump.count(before)
             wanted = dump.count(limit.amount)
-            yield f"{label} keeps {name} {kept}, the refused file says {wanted}"
+            yield f"{label} keeps {name} {kept}, the refused file sets {wanted}"
 
 
 def compose_beginning(text: str) -> MappingNode | None:

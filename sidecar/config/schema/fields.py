@@ -22,7 +22,6 @@ from sidecar.config.schema.values import (
     integer,
     key_hash,
     models,
-    moment,
     money,
     name,
     number,
@@ -34,6 +33,7 @@ from sidecar.config.schema.values import (
     size,
     switch,
     text,
+    timestamp,
     urgency,
     weight,
 )
@@ -222,7 +222,7 @@ PREVIOUS = Block(
     "previous",
     (
         OptionField("hash", key_hash, "The hash of the older secret.", required=True),
-        OptionField("until", moment, "The end of the older secret.", required=True),
+        OptionField("until", timestamp, "The end of the older secret.", required=True),
     ),
 )
 KEY = Block(
@@ -232,9 +232,9 @@ KEY = Block(
         OptionField("description", text, "A note for people, such as the agent that uses it."),
         OptionField("hash", key_hash, "The hash of the key's secret, written by `sidecar keys`."),
         OptionField("previous", PREVIOUS, "The secret before a rotation, while it is accepted."),
-        OptionField("created", moment, "The time of its creation."),
+        OptionField("created", timestamp, "The time of its creation."),
         OptionField(
-            "expires", moment, "The end of the key; a date means its first second.", "never"
+            "expires", timestamp, "The end of the key; a date means its first second.", "never"
         ),
         OptionField("enabled", switch, "False switches it off.", "true"),
         OptionField("urgency", urgency, "The priority of its waiting calls.", "the group's"),

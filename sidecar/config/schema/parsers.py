@@ -170,7 +170,7 @@ def budget(word: str) -> tuple[Decimal, Period]:
     return Decimal(match.group(1)), Period(match.group(2))
 
 
-def moment(word: str, zone: tzinfo | None) -> datetime:
+def timestamp(word: str, zone: tzinfo | None) -> datetime:
     """Parse a date or time to UTC; one without an offset is in `zone` (None: this machine's).
 
     `2026-12-31` is the first second of the day; `2026-12-31T18:00` may have `Z` or an offset.
@@ -248,7 +248,7 @@ def until(text: str, zone: tzinfo | None, now: datetime) -> datetime:
     """
     dated = "-" in text or text.isdecimal()
     try:
-        found = moment(text, zone) if dated else now + _length(text)
+        found = timestamp(text, zone) if dated else now + _length(text)
     except InvalidValue:
         raise EditRefused(
             "is a time such as 2h or 30d, or a date such as 2026-12-31T18:00"

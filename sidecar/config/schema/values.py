@@ -48,8 +48,8 @@ budgets = Many(
         {**STRING, "pattern": r"^\$[0-9]+(\.[0-9]+)? ?/ ?(day|week|month)$"},
     )
 )
-moment = Placed(
-    lambda word, _, reader: parsers.moment(word, reader.zone),
+timestamp = Placed(
+    lambda word, _, reader: parsers.timestamp(word, reader.zone),
     "a date or time such as 2026-12-31 or 2026-12-31T18:00Z",
     {**STRING, "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"},
 )

@@ -99,7 +99,7 @@ class _Census:
             self._wrong(node, f"this is nested more than {MAX_DEPTH} deep", "flatten it")
             return 1
         if id(node) in self._open:
-            self._wrong(node, "an alias stands inside of what it repeats", "write it out")
+            self._wrong(node, "an alias is inside the value that it repeats", "write it out")
             return 1
         self._open.add(id(node))
         size = 1 + sum(self._count(child, depth + 1) for child in _children(node))

@@ -20,7 +20,7 @@ _STARTS = {
     "`": "a word may not begin with ` in YAML",
 }
 _COLON = (
-    'a ": " stands inside of a value, where it begins a new field',
+    'a ": " inside a value begins a new field',
     "put the value in quotes, or look for a wrong indentation or a missing colon just above",
 )
 _WORDS = (
@@ -86,7 +86,7 @@ def _bad_start(text: str, at: int, error: yaml.MarkedYAMLError, file: str) -> Pr
     if character in _STARTS:
         return Problem(place, _STARTS[character], _QUOTE.format(character))
     if character == "\t":
-        return Problem(place, "a tab stands where YAML allows only spaces", "use spaces")
+        return Problem(place, "a tab is in a place where YAML allows only spaces", "use spaces")
     return Problem(place, "a word may not begin with this character", "put it in quotes")
 
 
@@ -102,7 +102,7 @@ def _inside(error: yaml.MarkedYAMLError, text: str, at: int, file: str) -> Probl
         return Problem(found, f"this {text[at]} has no place here", "remove it, or open it first")
     if text[:at].rstrip(" ")[-1:] in ("'", '"'):
         fix = "quote all of it, and double a quote of the same kind inside"
-        return Problem(found, "text follows behind the end of a quoted text", fix)
+        return Problem(found, "text follows the end of a quoted text", fix)
     return Problem(found, "this line does not match the lines above it", _indentation())
 
 

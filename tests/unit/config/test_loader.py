@@ -478,8 +478,8 @@ def test_refused_file_is_reported_with_the_settings_that_stay(refused: str, line
         "disables": 'key "editor" stays ENABLED, the refused file disables it',
         "ends": 'key "editor" keeps no end, the refused file ends it 2026-01-01T00:00:00Z',
         "another": 'key "editor" keeps its secret, the refused file gives it another',
-        "key limit": 'key "editor" keeps concurrency 4, the refused file says 2',
-        "group limit": 'group "Alpha" keeps rpm for big-* 10, the refused file says 1',
+        "key limit": 'key "editor" keeps concurrency 4, the refused file sets 2',
+        "group limit": 'group "Alpha" keeps rpm for big-* 10, the refused file sets 1',
         "removes": 'key "editor" stays, the refused file removes it',
     }[lines]
     assert expected in stays_in_force(current, refused.encode())
