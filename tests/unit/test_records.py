@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from sidecar.records import (
     Usage,
     UsageState,
     together,
+    utc_text,
     with_spent,
 )
 
@@ -89,3 +92,18 @@ async def test_attempts_of_a_long_outage_keep_first_and_last_and_count_all() -> 
     reasons = [each.reason for each in live.attempts]
     assert reasons == [*map(str, range(MAX_LOGGED_CALLS)), str(2 * MAX_LOGGED_CALLS - 1)]
     assert live.spent == AttemptUsage(R, Usage(2 * MAX_LOGGED_CALLS, 2 * MAX_LOGGED_CALLS))
+
+
+@pytest.mark.parametrize(
+    ("time", "timespec", "text"),
+    [
+        (0.25, "seconds", "1970-01-01T00:00:00Z"),
+        (0.25, "auto", "1970-01-01T00:00:00.250000Z"),
+        (0.0, "auto", "1970-01-01T00:00:00Z"),
+        (datetime.fromisoformat("2026-12-31T20:00+02:00"), "seconds", "2026-12-31T18:00:00Z"),
+    ],
+)
+def test_utc_text_is_iso_8601_with_a_fraction_on_request(
+    time: datetime | float, timespec: str, text: str
+) -> None:
+    assert utc_text(time, timespec) == text
