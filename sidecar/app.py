@@ -164,7 +164,7 @@ async def _assemble(
     prices = Prices(price_list.load(), time.time)
     events = Events()
     configuration = ConfigManager(config, Versions.of(state, config), registry, vault, time.time)
-    configuration.told += [lambda ok: metrics.reloaded(ok, time.time()), events.reloaded]
+    configuration.on_result += [lambda ok: metrics.reloaded(ok, time.time()), events.reloaded]
     sources = Sources(clock, time.time, draw, asyncio.get_running_loop().call_at)
     scheduler = Scheduler(sources, prices, ledger.count, state)
     retries = RetryBudget(clock)

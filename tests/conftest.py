@@ -111,7 +111,7 @@ async def impatient(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sid
 @pytest.fixture
 def restless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a configuration file is at rest anyway, nobody waits for it to come to rest."""
-    monkeypatch.setattr("sidecar.config.manager.SETTLE", 0.001)
+    monkeypatch.setattr("sidecar.config.manager.SETTLE_SECONDS", 0.001)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

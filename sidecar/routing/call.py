@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from hashlib import sha256
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
@@ -19,6 +18,7 @@ from msgspec import Struct, structs
 from sidecar.api_keys import holds_key
 from sidecar.config.model import Key, KeyHash, Snapshot, Urgency
 from sidecar.errors import ErrorKind, ProxyError
+from sidecar.files import content_digest
 from sidecar.http.body_memory import HeldBody
 from sidecar.http.body_reading import decoded_copy, read_body, too_large
 from sidecar.http.headers import URGENCY, Fields
@@ -283,7 +283,7 @@ def find_session(
         return None
     if len(found) <= MAX_SESSION_CHARACTERS:
         return found
-    return f"sha256:{sha256(found.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    return f"sha256:{content_digest(found.encode('utf-8', 'surrogatepass'))}"
 
 
 class Identified(NamedTuple):

@@ -5,7 +5,6 @@ Pure: no clock, no state, no waiting. What is available right now comes in as a 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
@@ -14,6 +13,7 @@ from msgspec import Struct
 from sidecar.config.model import CredentialRef, Key, Provider, Route
 from sidecar.config.patterns import matches_any
 from sidecar.errors import ErrorKind, ProxyError
+from sidecar.humanize import nearest
 from sidecar.plugin_api.dialect import Dialect, Endpoint, ModelAt
 from sidecar.plugin_api.vendor import Serving
 
@@ -165,8 +165,8 @@ def offered_models(key: Key) -> list[str]:
 def not_offered(key: Key, model: str) -> str:
     """The refusal of a model: what it is near to, what the key may use, and which line says so."""
     names = offered_models(key)
-    near = difflib.get_close_matches(model, [name for name in names if "*" not in name], n=1)
-    hint = f'; did you mean "{near[0]}"?' if near else "."
+    near = nearest(model, [name for name in names if "*" not in name])
+    hint = f'; did you mean "{near}"?' if near else "."
     may = f"It may use {', '.join(names)}" if names else "It has no enabled route"
     return (
         f'model "{model[:128]}" is not offered to key "{key.name}"{hint} {may} ({key.place.short})'

@@ -21,7 +21,7 @@ from sidecar.config.model import (
     Snapshot,
     Urgency,
 )
-from sidecar.records import PeriodCount
+from sidecar.records import NANODOLLARS, PeriodCount
 from sidecar.scheduling.limiter import LimitUnit
 from sidecar.scheduling.windows import (
     BudgetWindow,
@@ -33,7 +33,6 @@ from sidecar.scheduling.windows import (
 
 WARN_AT_SHARE = 0.8
 """The part of a budget, or of a daily limit, after which its using up is told once."""
-NANO = 1_000_000_000
 """Money is counted in whole nano-dollars."""
 _UNITS = {
     LimitKind.RPM: LimitUnit.CALLS,
@@ -270,7 +269,7 @@ def _what(limit: Limit | Budget) -> tuple[str, str]:
 
 
 def _amount(limit: Limit | Budget) -> int:
-    return int(limit.amount * NANO) if isinstance(limit, Budget) else limit.amount
+    return int(limit.amount * NANODOLLARS) if isinstance(limit, Budget) else limit.amount
 
 
 def _words(limit: Limit | Budget) -> str:

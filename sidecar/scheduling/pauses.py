@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
-import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -15,6 +13,8 @@ from msgspec import Struct, structs
 
 from sidecar.config.model import Snapshot
 from sidecar.errors import ErrorKind, ProxyError
+from sidecar.files import write_private
+from sidecar.humanize import suggestion
 from sidecar.scheduling.limiter import Limiter, LimitUnit
 
 EVERYTHING = ("all", "")
@@ -108,11 +108,8 @@ class Pauses:
 
     def _write(self) -> None:
         try:
-            new = self._file.with_suffix(".new")
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(list(self._all.values())))
-            new.replace(self._file)
+            content = msgspec.json.encode(list(self._all.values()))
+            write_private(self._file, content, durable=False)
             self.pauses = True
         except OSError as error:
             self.pauses = False
@@ -206,8 +203,7 @@ def _only(kinds: Sequence[str], name: str) -> PauseTarget:
 
 
 def _unknown(what: str, name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f'did you mean "{near[0]}"?' if near else f"there is: {', '.join(names[:10]) or 'none'}"
+    hint = suggestion(name, names, otherwise="there is none yet")
     return f'there is no {what} "{name[:80]}"; {hint}'
 
 

@@ -145,7 +145,7 @@ def test_json_tells_what_was_done(cli: Cli) -> None:
 
 
 def test_a_state_that_cannot_be_written_is_an_error(cli: Cli) -> None:
-    (cli.state / "holds.new").mkdir(parents=True)
+    (cli.state / "holds.json").mkdir(parents=True)
     done = cli.run("pause", "nightly")
     assert (done.status, "nothing was changed" in done.err) == (2, True)
 

@@ -18,9 +18,9 @@ from sample_answers import CHAT, HELLO, body
 from scripted_vendor import ScriptedVendor, answer, cut
 from vendor_apis import until
 
+from sidecar.records import NANODOLLARS
 from sidecar.scheduling.estimates import MIN_SAMPLES
 from sidecar.scheduling.limiter import LimitUnit
-from sidecar.scheduling.limits import NANO
 
 YAML = """
 timezone: UTC{top}
@@ -57,7 +57,7 @@ async def ask(proxy: Sidecar, key: str = "day", model: str = "dear-1", most: int
 
 def spent(proxy: Sidecar) -> dict[str, Decimal]:
     return {
-        window.scope: Decimal(window.used) / NANO
+        window.scope: Decimal(window.used) / NANODOLLARS
         for _, window in proxy.running.scheduler.limits
         if window.kind.startswith("budget")
     }
@@ -92,7 +92,7 @@ async def test_a_budget_is_spent_by_what_calls_cost_and_then_says_so(
         assert len(vendor.requests) == 2
         await proxy.record(3)
         cost = [record.cost.charged for record in proxy.records if record.cost]
-        assert cost == [NANO, NANO]
+        assert cost == [NANODOLLARS, NANODOLLARS]
         warned = [r.getMessage() for r in caplog.records if r.name == "sidecar.scheduling.limits"]
         assert len(warned) == 1
         assert f"{scope} has used 100 % of its budget of $2/" in warned[0]
@@ -340,7 +340,7 @@ async def test_reported_model_prices_the_next_calls_of_an_alias(
         running = asyncio.create_task(ask(proxy, model="alias", most=1000))
         await until(lambda: limiter.at_once == 1)
         (lease,) = proxy.running.scheduler.admission.leases
-        assert lease.option.demand[LimitUnit.MONEY] > 2 * NANO
+        assert lease.option.demand[LimitUnit.MONEY] > 2 * NANODOLLARS
         limiter.let(1)
         await running
 
@@ -357,7 +357,7 @@ async def test_priced_as_gives_an_alias_its_price_before_the_first_answer(
         assert (await ask(proxy, model="alias")).json()["error"]["code"] == "insufficient_quota"
         record = await proxy.record()
         assert record.cost is not None
-        assert record.cost.charged == 2 * NANO
+        assert record.cost.charged == 2 * NANODOLLARS
     assert not [r for r in caplog.records if r.name == "sidecar.scheduling.estimates"]
 
 

@@ -132,7 +132,7 @@ async def test_a_refused_edit_says_what_therefore_stays_in_force(
 ) -> None:
     proxy.file.write_text(disabled(proxy.file.read_text()) + "\nnonsense: 1\n")
     assert not await look(proxy)
-    stays = proxy.running.configuration.standing.stays
+    stays = proxy.running.configuration.status.stays
     assert any('"gpt"' in line and "ENABLED" in line for line in stays)
     assert stays[0] in caplog.text
     assert (await proxy.ask(CHAT, BODY)).status == 200

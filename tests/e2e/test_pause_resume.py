@@ -236,11 +236,11 @@ async def test_a_pause_of_what_is_gone_can_be_ended(proxy: Sidecar) -> None:
 async def test_what_cannot_be_kept_says_so(
     proxy: Sidecar, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (proxy.state / "holds.new").mkdir()
+    (proxy.state / "holds.json").mkdir()
     done = await order(proxy, "pause", "any", "codex")
     assert (done["news"], done["kept"]) == (True, False)
     assert "holds are not kept over a restart" in caplog.text
-    (proxy.state / "holds.new").rmdir()
+    (proxy.state / "holds.json").rmdir()
     assert (await order(proxy, "pause", "any", "nightly"))["kept"] is True
 
 

@@ -53,11 +53,11 @@ async def test_a_file_deleted_and_made_again_is_taken_over(
     vendor.play(GOOD)
     text = proxy.file.read_text()
     proxy.file.unlink()
-    await until(lambda: bool(proxy.running.configuration.standing.problems), SOON)
+    await until(lambda: bool(proxy.running.configuration.status.problems), SOON)
     assert (await CHAT.call(proxy)).status == 200
     proxy.file.write_text(text + MORE)
     await is_in_force(proxy)
-    assert proxy.running.configuration.standing.problems == ()
+    assert proxy.running.configuration.status.problems == ()
 
 
 async def test_a_swapped_link_is_taken_over(tmp_path: Path, vendor: ScriptedVendor) -> None:
@@ -93,7 +93,7 @@ async def test_an_edit_that_means_nothing_is_taken_over_too(proxy: Sidecar) -> N
     with proxy.file.open("a") as file:
         file.write("# a comment\n")
     await until(lambda: proxy.running.snapshot.digest != before, SOON)
-    assert proxy.running.configuration.standing.problems == ()
+    assert proxy.running.configuration.status.problems == ()
 
 
 INVALID: dict[str, Callable[[str], str]] = {
@@ -131,14 +131,14 @@ async def test_what_is_wrong_changes_nothing_and_says_so(
     assert await successful(proxy) == 1
     assert not await proxy.rewrite(change)
     assert proxy.running.snapshot is in_force
-    assert proxy.running.configuration.standing.problems
+    assert proxy.running.configuration.status.problems
     assert await successful(proxy) == 0
     health = parse(await talk(proxy.admin_port, request("GET", "/healthz", {})))
     assert (health.status, json.loads(health.body)["config"]) == (200, "stale")
     assert (await CHAT.call(proxy)).status == 200
     assert await proxy.rewrite(lambda _: good)
     assert await successful(proxy) == 1
-    assert proxy.running.configuration.standing.problems == ()
+    assert proxy.running.configuration.status.problems == ()
 
 
 async def successful(proxy: Sidecar) -> float:
@@ -255,7 +255,7 @@ async def test_a_start_with_a_broken_file_uses_the_last_accepted_one(
     before.file.write_text("keys: [")
     async with again(before) as proxy:
         assert (await CHAT.call(proxy)).status == 200
-        assert proxy.running.configuration.standing.problems
+        assert proxy.running.configuration.status.problems
         assert await successful(proxy) == 0
         before.file.write_text(good + MORE)
         await is_in_force(proxy)

@@ -133,3 +133,15 @@ def test_names_of_tests_have_a_subject(path: Path) -> None:
         and FORBIDDEN_TEST_NAME.match(node.name)
     ]
     assert found == []
+
+
+ONE_HOME = {
+    "O_NONBLOCK": "sidecar/files.py",  # `open_regular`: the one safe read of what may be a pipe
+    "O_EXCL": "sidecar/files.py",  # `create_private` and `write_private`: the one private write
+    "get_close_matches": "sidecar/humanize.py",  # `nearest`: the one "did you mean"
+}
+
+
+@pytest.mark.parametrize("call", ONE_HOME)
+def test_shared_helper_is_the_only_user_of_what_it_wraps(call: str) -> None:
+    assert [name(path) for path in SOURCES if call in path.read_text()] == [ONE_HOME[call]]

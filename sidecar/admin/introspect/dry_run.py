@@ -13,12 +13,12 @@ from sidecar.admin.introspect.limit_views import View, span
 from sidecar.admin.introspect.live import LiveView, places
 from sidecar.config.model import Key
 from sidecar.proxy.rejection import reasons, to_proxy_error, when
+from sidecar.records import NANODOLLARS
 from sidecar.routing.affinity import Affinity
 from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.estimates import LEAST_NANO_DOLLARS
 from sidecar.scheduling.lease import AdmissionOption, Blocked, NotAdmitted, Waiter
 from sidecar.scheduling.limiter import LimitUnit
-from sidecar.scheduling.limits import NANO
 from sidecar.scheduling.pauses import PauseLimiter
 
 
@@ -175,7 +175,7 @@ class Forecaster(NamedTuple):
         return {
             "input_tokens": None if call.size is None else need[LimitUnit.INPUT],
             "output_tokens": need[LimitUnit.OUTPUT],
-            "usd": need[LimitUnit.MONEY] / NANO
+            "usd": need[LimitUnit.MONEY] / NANODOLLARS
             if need[LimitUnit.MONEY] > LEAST_NANO_DOLLARS
             else None,
             "learned": self.board.scheduler.estimates.has_learned(call.key.name, call.model),

@@ -9,8 +9,8 @@ import pytest
 from sidecar.config.loader import load
 from sidecar.config.model import Snapshot
 from sidecar.plugin_api.manager import discover
-from sidecar.records import PeriodCount
-from sidecar.scheduling.limits import NANO, Limits, route_name
+from sidecar.records import NANODOLLARS, PeriodCount
+from sidecar.scheduling.limits import Limits, route_name
 from sidecar.scheduling.windows import CountingLimiter
 
 HASHES = {name: f"sha256:{number:064x}" for number, name in enumerate("abc", 1)}
@@ -63,7 +63,7 @@ def test_a_call_counts_in_every_scope_the_narrowest_first() -> None:
         ('key "a"', "rpd", 100),
         ('the route of key "a" to openai', "rpm", 5),
         ("group G", "rpm", 60),
-        ("group G", "budget/day", 2 * NANO),
+        ("group G", "budget/day", 2 * NANODOLLARS),
         ("provider openai (env:A)", "tpm", 1000),
         ("provider openai (env:A)", "tpm", 100),
         ("everything together", "concurrency", 50),
