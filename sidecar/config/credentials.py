@@ -8,7 +8,6 @@ else.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import stat
 import subprocess
@@ -18,9 +17,8 @@ from pathlib import Path
 
 from sidecar.api_keys import digest
 from sidecar.config.model import CredentialRef, Key, KeyHash, Provider, SecretSource, Snapshot
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.vendor import Secret
-
-log = logging.getLogger("sidecar.config.credentials")
 
 COMMAND_TIMEOUT_SECONDS = 15.0
 """Seconds after which a `command:` counts as failed."""
@@ -106,13 +104,10 @@ class Vault:
         why_not, secret = self.why_not(ref), self.secret(ref)
         if why_not or secret is None:
             return why_not
-        try:
+        with plugin_guard(provider.vendor, "unfit", "the credential is used unchecked"):
             unfit = provider.vendor.unfit(secret)
-        except Exception as error:  # noqa: BLE001 - the guard around foreign code
-            name = provider.vendor.name
-            log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)
-            return ""
-        return f"{ref.name} {unfit}" if unfit else ""
+            return f"{ref.name} {unfit}" if unfit else ""
+        return ""
 
     def stale(self) -> list[CredentialRef]:
         """References whose file changed or whose `refresh` is due. Blocking, but short."""

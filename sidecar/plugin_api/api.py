@@ -44,7 +44,7 @@ from sidecar.plugin_api.retry_after import (
     sent_at,
     wait_in_message,
 )
-from sidecar.plugin_api.sse_meter import SseMeter
+from sidecar.plugin_api.sse import SseMeter
 from sidecar.plugin_api.usage_meter import (
     BaseMeter,
     Glance,

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import re
 
+BOM = b"\xef\xbb\xbf"
+"""The byte order mark that may precede a JSON text or a stream of events."""
 MOST_LEVELS = 8
 """Levels of nesting below which nothing is kept."""
 LONGEST_TEXT = 4096

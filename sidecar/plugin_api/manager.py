@@ -20,6 +20,7 @@ import pluggy
 
 from sidecar.plugin_api import hookspecs
 from sidecar.plugin_api.dialect import Dialect
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.vendor import Vendor
 from sidecar.records import CallRecord
 
@@ -33,8 +34,6 @@ Observer = Callable[[Any], Any]
 
 # A module may also try to end the process as it is imported.
 _BROKEN = (Exception, SystemExit)
-
-log = logging.getLogger("sidecar.plugin_api.manager")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +53,29 @@ class Registry:
         """What plugins have against a configuration; an error in a plugin is no veto."""
         vetoes: list[str] = []
         for name, hook in self._checks:
-            try:
+            with self._guard(name, "sidecar_check_config") as guard:
                 found = hook(snapshot) or ()
                 vetoes += [
                     f"{name}: {veto}" for veto in ([found] if isinstance(found, str) else found)
                 ]
-            except Exception as error:  # noqa: BLE001 - the guard around foreign code
-                self._failed(name, error)
+            self._count(name, guard)
         return vetoes
 
     def finished(self, record: CallRecord) -> None:
         """Tell every observer of a finished call."""
         for name, hook in self._observers:
-            try:
+            with self._guard(name, "sidecar_call_finished") as guard:
                 hook(record)
-            except Exception as error:  # noqa: BLE001 - the guard around foreign code
-                self._failed(name, error)
+            self._count(name, guard)
 
-    def _failed(self, name: str, error: Exception) -> None:
-        count = self.failures.get(name, 0)
-        self.failures[name] = count + 1
-        if count == 0:
-            what = type(error).__name__
-            log.warning("plugin %s failed: %s; further failures are only counted", name, what)
+    def _guard(self, name: str, hook: str) -> plugin_guard:
+        """Return a guard that logs a warning for the plugin's first failure only."""
+        level = logging.DEBUG if name in self.failures else logging.WARNING
+        return plugin_guard(f"plugin {name}", hook, "further failures are counted", level=level)
+
+    def _count(self, name: str, guard: plugin_guard) -> None:
+        if guard.error is not None:
+            self.failures[name] = self.failures.get(name, 0) + 1
 
 
 def discover(local: Sequence[Path] = ()) -> Registry:

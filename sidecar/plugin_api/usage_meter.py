@@ -6,7 +6,6 @@ upstream sends, and giving up reading never holds the bytes themselves up.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from fractions import Fraction
 from math import isfinite
@@ -14,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from sidecar.plugin_api.json_outline import Outline, outline
-from sidecar.plugin_api.sse import BOM
+from sidecar.plugin_api.guard import plugin_guard
+from sidecar.plugin_api.json_outline import BOM, Outline, outline
 from sidecar.records import Usage
 
 MAX_EVENT_BYTES = 8 << 20
@@ -25,8 +24,6 @@ MAX_JSON_BYTES = 64 << 20
 MAX_TOKENS = 1_000_000_000
 MAX_COST = 10**15
 """A million dollars, in nano-dollars."""
-
-log = logging.getLogger("sidecar.plugin_api.usage_meter")
 
 
 def as_count(value: object) -> int | None:
@@ -90,11 +87,6 @@ def as_object(data: bytes) -> Mapping[str, object]:
     except _UNREADABLE:
         return {}
     return as_mapping(value)
-
-
-def report(meter: object, error: Exception) -> None:
-    """Say that a meter failed, and never what on."""
-    log.warning("%s failed on an answer: %s", type(meter).__qualname__, type(error).__name__)
 
 
 class BaseMeter:
@@ -212,7 +204,5 @@ class JsonMeter(BaseMeter):
         data = b"".join(self._pieces)
         self._pieces = [data]
         self._outline, self._looked, self.unread = None, False, False
-        try:
+        with plugin_guard(f"meter {type(self).__qualname__}", "read_bytes", "usage not counted"):
             self.read_bytes(data.removeprefix(BOM))
-        except Exception as error:  # noqa: BLE001 - accounting must never break traffic
-            report(self, error)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.plugin_api.sse import BOM, FirstEvent
+from sidecar.plugin_api.json_outline import BOM
+from sidecar.plugin_api.sse import FirstEvent
 
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 SAYING_NOTHING = st.sampled_from(

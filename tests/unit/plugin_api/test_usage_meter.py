@@ -97,16 +97,23 @@ class FailingJson(JsonMeter):
         raise KeyError("a prompt")
 
 
-@pytest.mark.parametrize("meter", [Failing(), FailingJson()], ids=["events", "json"])
-def test_a_meter_that_fails_is_named_and_disturbs_nobody(
-    meter: Meter, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("meter", "what"),
+    [
+        (Failing(), "on_event raised KeyError; usage not counted further"),
+        (FailingJson(), "read_bytes raised KeyError; usage not counted"),
+    ],
+    ids=["events", "json"],
+)
+def test_meter_that_raises_is_logged_once_and_reports_no_usage(
+    meter: Meter, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     meter.feed(b"data: x\n\n")
     meter.feed(b"data: x\n\n")
     assert meter.usage() is None
     assert not meter.expects_end
     assert [record.getMessage() for record in caplog.records] == [
-        f"{type(meter).__name__} failed on an answer: KeyError"
+        f"meter {type(meter).__name__}: {what}"
     ]
 
 
