@@ -24,9 +24,9 @@ from sidecar import (
     UpstreamResponse,
     Vendor,
     classify_by_status,
+    credential_headers,
     error_text,
     hookimpl,
-    placed,
     wait_in_message,
 )
 from sidecar_vendors.common import CHAT_AND_RESPONSES, STORED, read_windows, window
@@ -75,14 +75,16 @@ class Azure(Vendor):
         version = str(ask.options.get("api_version", "v1"))
         if version == "v1" and not _DATED.search(ask.query):
             query = f"?{ask.query}" if ask.query else ""
-            return Prepared(f"{ask.base_url}/openai/v1{ask.path}{query}", placed(ask))
+            return Prepared(f"{ask.base_url}/openai/v1{ask.path}{query}", credential_headers(ask))
         parameters = [part for part in ask.query.split("&") if part]
         if not any(part.startswith("api-version=") for part in parameters):
             parameters.append(f"api-version={quote(version)}")
         place = "/openai"
         if ask.endpoint.name in _DEPLOYED and ask.model is not None:
             place += f"/deployments/{quote(ask.model, safe='')}"
-        return Prepared(f"{ask.base_url}{place}{ask.path}?{'&'.join(parameters)}", placed(ask))
+        return Prepared(
+            f"{ask.base_url}{place}{ask.path}?{'&'.join(parameters)}", credential_headers(ask)
+        )
 
     def classify(self, answer: UpstreamResponse) -> Classification:
         """A 429 may also say that the region is busy, and a gateway's 403 that its own quota for

@@ -66,7 +66,7 @@ def read_windows(
     return tuple(tightest.values())
 
 
-def told_by_refill(quota: Quota) -> Quota:
+def with_window_from_refill(quota: Quota) -> Quota:
     """The quota with its real length, where the vendor uses one header for minutes and for days
     and lets it refill evenly: what was used comes back in `reset`, so all of it in a window."""
     if not quota.limit or not quota.reset or quota.remaining in {None, quota.limit}:

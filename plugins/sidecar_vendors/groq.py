@@ -18,7 +18,7 @@ from sidecar import (
     retry_after,
 )
 from sidecar_vendors.common import CHAT_AND_RESPONSES, DAY, STORED, read_windows, window
-from sidecar_vendors.openai.limits import judge_limits
+from sidecar_vendors.openai.limits import classify
 
 _WINDOWS = (
     window(QuotaKind.REQUESTS, "x-ratelimit-{}-requests", DAY),
@@ -51,9 +51,9 @@ class Groq(Vendor):
         if answer.status == 498:
             wait = retry_after(answer.headers)
             return Classification(ErrorClass.OVERLOADED, "498 capacity exceeded", wait)
-        return judge_limits(answer, self.codes)
+        return classify(answer, self.codes)
 
-    def counted(self, usage: Usage) -> tuple[int, int]:
+    def rate_limited_tokens(self, usage: Usage) -> tuple[int, int]:
         """Cached tokens do not count towards limits (its page on rate limits)."""
         read = usage.cache_read_tokens or 0
         return max(0, (usage.input_tokens or 0) - read), usage.output_tokens or 0

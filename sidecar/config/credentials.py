@@ -105,7 +105,7 @@ class Vault:
         if why_not or secret is None:
             return why_not
         with plugin_guard(provider.vendor, "unfit", "the credential is used unchecked"):
-            unfit = provider.vendor.unfit(secret)
+            unfit = provider.vendor.credential_problem(secret)
             return f"{ref.name} {unfit}" if unfit else ""
         return ""
 

@@ -12,15 +12,15 @@ import re
 
 BOM = b"\xef\xbb\xbf"
 """The byte order mark that may precede a JSON text or a stream of events."""
-MOST_LEVELS = 8
+MAX_LEVELS = 8
 """Levels of nesting below which nothing is kept."""
-LONGEST_TEXT = 4096
+MAX_TEXT_BYTES = 4096
 """Bytes of a text from which on it is left out."""
-LONGEST_WORD = 64
+MAX_WORD_BYTES = 64
 """Bytes of a number, true, false or null."""
-MOST_PARTS = 200_000
+MAX_PARTS = 200_000
 """Names and values after which reading stops: it must not hold the event loop up."""
-KEPT_WHOLE = frozenset({"usage", "usageMetadata", "tool_usage", "error"})
+ALL_OR_NOTHING = frozenset({"usage", "usageMetadata", "tool_usage", "error"})
 """Names of objects of which a part would say something else than all of it."""
 
 _PART = re.compile(rb'["{}\[\],]|[^\s"{}\[\],:]+')
@@ -37,16 +37,16 @@ class Outline:
     def __init__(self) -> None:
         self._root: object = None
         self._begun = False
-        self.spoilt = False
+        self.has_invalid_numbers = False
         self._open: list[tuple[dict[str, object] | list[object], str]] = []
         self._name: str | None = None
         self._deeper = 0
         self._text: bytearray | None = None
         self._rest = b""
-        self._left = MOST_PARTS
+        self._left = MAX_PARTS
 
     @property
-    def whole(self) -> bool | None:
+    def complete(self) -> bool | None:
         """Whether all of it came; None for what nobody can tell."""
         if self._left <= 0:
             return None
@@ -94,7 +94,7 @@ class Outline:
             self._name = None
         elif found.end() == len(data):
             # Half a number is another number.
-            self._rest = part[: LONGEST_WORD + 1]
+            self._rest = part[: MAX_WORD_BYTES + 1]
             self._left += 1
             return len(data)
         else:
@@ -105,20 +105,20 @@ class Outline:
     def _take_word(self, part: bytes) -> None:
         """A number, true, false or null; anything else is none of them."""
         try:
-            self._put(json.loads(part[: LONGEST_WORD + 1], parse_constant=_refuse))
+            self._put(json.loads(part[: MAX_WORD_BYTES + 1], parse_constant=_refuse))
         except ValueError:
-            self.spoilt |= any(name in KEPT_WHOLE for _, name in self._open)
+            self.has_invalid_numbers |= any(name in ALL_OR_NOTHING for _, name in self._open)
             self._name = None
 
     def _enter(self, container: dict[str, object] | list[object]) -> None:
-        if self._deeper or len(self._open) >= MOST_LEVELS:
+        if self._deeper or len(self._open) >= MAX_LEVELS:
             self._deeper += 1
             return
         name = self._name or ""
         if not self._open:
             self._root = container if self._root is None else self._root
             self._begun = True
-        elif name not in KEPT_WHOLE:
+        elif name not in ALL_OR_NOTHING:
             self._put(container)
         self._open.append((container, name))
         self._name = None
@@ -129,7 +129,7 @@ class Outline:
         elif self._open:
             container, name = self._open.pop()
             self._name = name
-            if name in KEPT_WHOLE:
+            if name in ALL_OR_NOTHING:
                 self._put(container)
             self._name = None
 
@@ -154,12 +154,12 @@ class Outline:
             run = len(data) - at - len(data[at:].rstrip(b"\\"))
             end = len(data) - run % 2
             self._rest = data[end:]
-        if len(text) <= LONGEST_TEXT:
-            text += data[at : min(end, at + LONGEST_TEXT + 1)]
+        if len(text) <= MAX_TEXT_BYTES:
+            text += data[at : min(end, at + MAX_TEXT_BYTES + 1)]
         if not closed:
             return len(data)
         self._text = None
-        self._take_text(None if len(text) > LONGEST_TEXT else _unquoted(bytes(text)))
+        self._take_text(None if len(text) > MAX_TEXT_BYTES else _unquoted(bytes(text)))
         return end + 1
 
     def _take_text(self, text: str | None) -> None:

@@ -46,7 +46,7 @@ class FirstEvent:
         begun = 0
         for end in END.finditer(self._rest, start):
             event = bytes(self._rest[begun : end.end()])
-            if says_something(event):
+            if has_content(event):
                 return event
             begun = end.end()
         del self._rest[:begun]
@@ -56,10 +56,10 @@ class FirstEvent:
         """Return the event that a stream ended in, without its blank line; b"" if it says
         nothing."""
         rest = bytes(self._rest)
-        return rest if says_something(rest) else b""
+        return rest if has_content(rest) else b""
 
 
-def says_something(event: bytes) -> bool:
+def has_content(event: bytes) -> bool:
     """Return whether an event holds data, and is no ping."""
     data = []
     for line in LINE.split(event):
@@ -72,7 +72,7 @@ def says_something(event: bytes) -> bool:
     return bool(text) and not _PING.match(text)
 
 
-LONGEST_NAME = 256
+MAX_NAME_BYTES = 256
 """Bytes of a line of a large event that is not data."""
 
 
@@ -153,10 +153,12 @@ class SseMeter(BaseMeter):
 
     def is_complete(self, data: bytes) -> bool:
         """Whether all of this event came: one that the stream breaks off in ends nothing."""
-        return self._dispatched or bool(outline(data.removeprefix(BOM)).whole)
+        return self._dispatched or bool(outline(data.removeprefix(BOM)).complete)
 
     def _note(self, found: Outline) -> None:
-        if found.spoilt or (self._dispatched and not (found.whole and found.fields())):
+        if found.has_invalid_numbers or (
+            self._dispatched and not (found.complete and found.fields())
+        ):
             self.unread = True
             # Nobody can tell any more how it ends.
             self.expects_end = False
@@ -288,13 +290,13 @@ class _LargeEvent:
         if self._field is None:
             field, colon, rest = (self._line + piece).partition(b":")
             if not colon:
-                self._line = field[:LONGEST_NAME]
+                self._line = field[:MAX_NAME_BYTES]
                 return
             self._field, self._line, piece = field, b"", rest
         if self._field == b"data":
             self.outline.feed(piece)
         else:
-            self._line += piece[: LONGEST_NAME - len(self._line)]
+            self._line += piece[: MAX_NAME_BYTES - len(self._line)]
 
     def _end_line(self) -> None:
         if self._field == b"event":

@@ -52,7 +52,7 @@ def as_mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-class Glance(msgspec.Struct):
+class ResponseFields(msgspec.Struct):
     """The fields of an answer that meters look at; the rest of it is never built."""
 
     model: Any = None
@@ -64,7 +64,7 @@ class Glance(msgspec.Struct):
     status: Any = None
 
 
-_GLANCE = msgspec.json.Decoder(Glance)
+_GLANCE = msgspec.json.Decoder(ResponseFields)
 _DOCUMENT = msgspec.json.Decoder()
 _CHECK = msgspec.json.Decoder(msgspec.Raw)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
@@ -163,21 +163,23 @@ class JsonMeter(BaseMeter):
         self._read()
         return self._created
 
-    def read_answer(self, answer: Glance) -> None:
+    def read_response(self, answer: ResponseFields) -> None:
         """Take usage, `model` and ids from what matters of the answer."""
 
     def read_bytes(self, data: bytes) -> None:
         """Read what has come of the answer."""
-        self.read_answer(self.glance(data))
+        self.read_response(self.response_fields(data))
 
-    def glance(self, data: bytes) -> Glance:
+    def response_fields(self, data: bytes) -> ResponseFields:
         """What matters of a JSON object, which may be cut, or not quite JSON; nothing of anything
         else."""
         found = self._look(data, _GLANCE)
-        if isinstance(found, Glance):
+        if isinstance(found, ResponseFields):
             return found
         fields = as_mapping(found)
-        return Glance(**{name: fields.get(name) for name in Glance.__struct_fields__})
+        return ResponseFields(
+            **{name: fields.get(name) for name in ResponseFields.__struct_fields__}
+        )
 
     def document(self, data: bytes) -> object:
         """The whole document, or its outline where it is cut, or not quite JSON."""
@@ -190,7 +192,7 @@ class JsonMeter(BaseMeter):
         except _UNREADABLE:
             if self._outline is None:
                 self._outline = outline(data)
-                self.unread = not self._outline.whole or self._outline.spoilt
+                self.unread = not self._outline.complete or self._outline.has_invalid_numbers
             return self._outline.value()
         return found
 

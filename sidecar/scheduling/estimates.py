@@ -166,7 +166,7 @@ def counted_tokens(candidate: Candidate, usage: Usage) -> tuple[int, int]:
     """The input and output tokens of a usage that count against limits, as the vendor has it."""
     vendor = candidate.provider.vendor
     with plugin_guard(vendor, "counted", "all tokens count against limits"):
-        return vendor.counted(usage)
+        return vendor.rate_limited_tokens(usage)
     return usage.input_tokens or 0, usage.output_tokens or 0
 
 

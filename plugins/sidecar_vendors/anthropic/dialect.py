@@ -113,10 +113,10 @@ class AnthropicDialect(Dialect):
     """Anthropic's Messages API."""
 
     name: ClassVar[str] = "anthropic"
-    marks: ClassVar[frozenset[str]] = frozenset({"anthropic-version"})
+    client_headers: ClassVar[frozenset[str]] = frozenset({"anthropic-version"})
     request_id_header: ClassVar[str] = "request-id"
     session_headers = ("x-claude-code-session-id", *Dialect.session_headers)
-    timeout_headers = ("x-stainless-read-timeout", "x-stainless-timeout")
+    read_timeout_headers = ("x-stainless-read-timeout", "x-stainless-timeout")
     probes: ClassVar[frozenset[str]] = frozenset({"/api/hello"})
     models_request = Located(MODELS, "/v1/models")
     models_query: ClassVar[str] = "limit=1000"
@@ -183,14 +183,14 @@ class AnthropicDialect(Dialect):
             return MessagesMeter() if endpoint.name == "messages" else NoMeter()
         return MessageMeter() if "json" in content_type else NoMeter()
 
-    def error(self, refusal: LocalReply, call_id: str) -> tuple[int, bytes]:
+    def error(self, reply: LocalReply, call_id: str) -> tuple[int, bytes]:
         """`{"type": "error", "error": {type, message}, "request_id"}`."""
-        status, _ = _shape(refusal)
-        return status, _error(refusal, call_id)
+        status, _ = _shape(reply)
+        return status, _error(reply, call_id)
 
-    def error_event(self, endpoint: Endpoint, refusal: LocalReply, call_id: str) -> bytes:
+    def error_event(self, endpoint: Endpoint, reply: LocalReply, call_id: str) -> bytes:
         """An `error` event, at which the SDKs raise."""
-        return b"event: error\ndata: " + _error(refusal, call_id) + b"\n\n"
+        return b"event: error\ndata: " + _error(reply, call_id) + b"\n\n"
 
     def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
         """The vendor's own `ping` event, which may stand anywhere in a stream of messages."""
@@ -225,7 +225,7 @@ class Anthropic(Vendor):
     # Its newer tokenizer makes about 30 % more tokens of a text than the older one (its pricing).
     bytes_per_token: ClassVar[float] = 3.0
 
-    def unfit(self, secret: Secret) -> str:
+    def credential_problem(self, secret: Secret) -> str:
         """Logins and administration keys look like API keys, and are answered with a bare 401."""
         text = secret.reveal()
         found = (what for start, what in _NO_KEYS.items() if text.startswith(start))
@@ -233,31 +233,31 @@ class Anthropic(Vendor):
 
     def classify(self, answer: UpstreamResponse) -> Classification:
         """Also tells spend limits and used-up subscriptions from throttling."""
-        return limits.judge_limits(answer, self.codes)
+        return limits.classify(answer, self.codes)
 
     def family(self, model: str) -> str:
         """By classes of models."""
-        return limits.shared_by(model)
+        return limits.family(model)
 
-    def counted(self, usage: Usage) -> tuple[int, int]:
+    def rate_limited_tokens(self, usage: Usage) -> tuple[int, int]:
         """Without what was read from the cache."""
-        return limits.counted(usage)
+        return limits.rate_limited_tokens(usage)
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
         """`anthropic-ratelimit-*`, with resets in RFC 3339, or in epoch seconds."""
-        return limits.read_limits(headers, now)
+        return limits.read_quota(headers, now)
 
 
-def _shape(refusal: LocalReply) -> tuple[int, str]:
-    status = refusal.kind.status
+def _shape(reply: LocalReply) -> tuple[int, str]:
+    status = reply.kind.status
     default = "invalid_request_error" if status < 500 else "api_error"
-    status, kind = _TYPES.get(refusal.kind, (status, default))
-    return refusal.upstream_status or status, kind
+    status, kind = _TYPES.get(reply.kind, (status, default))
+    return reply.upstream_status or status, kind
 
 
-def _error(refusal: LocalReply, call_id: str) -> bytes:
-    _, kind = _shape(refusal)
-    error = {"type": kind, "message": refusal.message}
+def _error(reply: LocalReply, call_id: str) -> bytes:
+    _, kind = _shape(reply)
+    error = {"type": kind, "message": reply.message}
     return json.dumps({"type": "error", "error": error, "request_id": call_id}).encode()
 
 

@@ -40,7 +40,7 @@ _SNAPSHOT = re.compile(r"(?:-\d{8}|-latest)+$", re.ASCII)
 _SHARED = re.compile(r"claude-(?:opus-4|sonnet-4|fable-5)(?=-|$)")
 
 
-def judge_limits(answer: UpstreamResponse, codes: Mapping[str, ErrorClass]) -> Classification:
+def classify(answer: UpstreamResponse, codes: Mapping[str, ErrorClass]) -> Classification:
     """Also tells a reached spend limit, and the used-up hours or days of a subscription, which no
     waiting of seconds cures, from throttling."""
     classification = classify_by_status(answer, codes)
@@ -64,7 +64,7 @@ def judge_limits(answer: UpstreamResponse, codes: Mapping[str, ErrorClass]) -> C
     return classification
 
 
-def read_limits(headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
+def read_quota(headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
     """`anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-*`: token buckets that
     refill all the time, with resets in RFC 3339; `tokens` is the tightest limit in force, over
     input and output together. A subscription that is used up has no request left.
@@ -81,7 +81,7 @@ def read_limits(headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
     return (Quota(QuotaKind.REQUESTS, None, 0, reset, at_once=True), *others)
 
 
-def shared_by(model: str) -> str:
+def family(model: str) -> str:
     """The class of models with one common limit: all of Opus 4, of Sonnet 4, of Fable 5; every
     other model, later ones included, has a limit of its own, whatever its snapshot."""
     name = _SNAPSHOT.sub("", model)
@@ -89,7 +89,7 @@ def shared_by(model: str) -> str:
     return name if shared is None else shared[0]
 
 
-def counted(usage: Usage) -> tuple[int, int]:
+def rate_limited_tokens(usage: Usage) -> tuple[int, int]:
     """Input that was read from the cache does not count (only Haiku 3.5 and older, all retired
     here, counted it); what is written to it does, and so does output as it is produced."""
     read = usage.cache_read_tokens or 0

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from msgspec import structs
 
-from sidecar import Glance, JsonMeter, SseMeter, Usage, as_count, as_mapping, error_code_of
+from sidecar import JsonMeter, ResponseFields, SseMeter, Usage, as_count, as_mapping, error_code_of
 from sidecar_vendors.anthropic.iterations import read_figures, served_by, with_iterations
 
 
@@ -41,7 +41,7 @@ def _tool_uses(tools: Mapping[str, object]) -> tuple[tuple[str, int], ...]:
 class MessageMeter(JsonMeter):
     """A message, a batch or a file as JSON."""
 
-    def read_answer(self, answer: Glance) -> None:
+    def read_response(self, answer: ResponseFields) -> None:
         """`usage`, `model` and `id` stand at the top."""
         reported = as_mapping(answer.usage)
         if isinstance(answer.model, str):

@@ -99,11 +99,11 @@ class GeminiDialect(Dialect):
     """Google's generateContent API, in any version."""
 
     name: ClassVar[str] = "gemini"
-    marks: ClassVar[frozenset[str]] = frozenset({"x-goog-api-key", "x-goog-api-client"})
+    client_headers: ClassVar[frozenset[str]] = frozenset({"x-goog-api-key", "x-goog-api-client"})
     url_headers = Dialect.url_headers | {"x-goog-upload-url", "x-goog-upload-control-url"}
     models_request = Located(MODELS, f"/{_DEFAULT_VERSION}/models")
     models_query: ClassVar[str] = "pageSize=1000"
-    deadline_headers = ("x-server-timeout",)  # of all of a stream, in the asynchronous SDK
+    total_timeout_headers = ("x-server-timeout",)  # of all of a stream, in the asynchronous SDK
 
     def locate(self, method: str, path: str) -> Located | None:
         """`/{version}/models/{model}:{verb}` and the rest; without a version, the usual one."""
@@ -149,23 +149,23 @@ class GeminiDialect(Dialect):
             return StreamMeter()
         return GenerateMeter() if "json" in content_type else NoMeter()
 
-    def error(self, refusal: LocalReply, call_id: str) -> tuple[int, bytes]:
+    def error(self, reply: LocalReply, call_id: str) -> tuple[int, bytes]:
         """`{"error": {code, message, status, details}}`."""
-        return status_of(refusal), error_body(refusal, call_id)
+        return status_of(reply), error_body(reply, call_id)
 
-    def error_event(self, endpoint: Endpoint, refusal: LocalReply, call_id: str) -> bytes:
+    def error_event(self, endpoint: Endpoint, reply: LocalReply, call_id: str) -> bytes:
         """Data alone: any `event:` line or comment breaks Google's clients."""
-        return b"data: " + error_body(refusal, call_id) + b"\r\n\r\n"
+        return b"data: " + error_body(reply, call_id) + b"\r\n\r\n"
 
     def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
         """An empty event: comments and named events break Google's clients. Without `alt=sse` the
         stream is a JSON array, for which there is none."""
         return b"\r\n\r\n" if endpoint.name == "stream" and _SSE.search(query) else None
 
-    def patience(self, headers: Mapping[str, str]) -> float | None:
+    def read_timeout(self, headers: Mapping[str, str]) -> float | None:
         """Gemini CLI gives up after a minute, and does not say so."""
         is_cli = headers.get("User-Agent", "").startswith("GeminiCLI")
-        return _CLI_PATIENCE if is_cli else super().patience(headers)
+        return _CLI_PATIENCE if is_cli else super().read_timeout(headers)
 
     def models(self, entries: list[ModelEntry]) -> bytes:
         """One page with everything."""
@@ -205,7 +205,7 @@ class Gemini(Vendor):
     title = "Google Gemini"
     base_url = "https://generativelanguage.googleapis.com"
     credential = "GEMINI_API_KEY"
-    also: ClassVar[tuple[str, ...]] = ("GOOGLE_API_KEY",)
+    other_credentials: ClassVar[tuple[str, ...]] = ("GOOGLE_API_KEY",)
     price_list = "google"
     serves: ClassVar[tuple[str, ...]] = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {

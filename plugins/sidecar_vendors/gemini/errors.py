@@ -35,34 +35,34 @@ _LONG = 86_400
 a word about the delay they come again ten times."""
 
 
-def status_of(refusal: LocalReply) -> int:
-    """The HTTP status of a refusal."""
-    return _shape(refusal)[0]
+def status_of(reply: LocalReply) -> int:
+    """The HTTP status of a reply."""
+    return _shape(reply)[0]
 
 
-def _shape(refusal: LocalReply) -> tuple[int, str]:
-    status, word = _STATUS.get(refusal.kind, (refusal.kind.status, "INVALID_ARGUMENT"))
-    return refusal.upstream_status or status, word
+def _shape(reply: LocalReply) -> tuple[int, str]:
+    status, word = _STATUS.get(reply.kind, (reply.kind.status, "INVALID_ARGUMENT"))
+    return reply.upstream_status or status, word
 
 
-def error_body(refusal: LocalReply, call_id: str) -> bytes:
+def error_body(reply: LocalReply, call_id: str) -> bytes:
     """`{"error": {code, message, status, details}}`, with who says so and when to come again."""
-    code, status = _shape(refusal)
-    info = {"reason": refusal.kind.name, "domain": "sidecar", "metadata": {"call": call_id}}
+    code, status = _shape(reply)
+    info = {"reason": reply.kind.name, "domain": "sidecar", "metadata": {"call": call_id}}
     details: list[dict[str, object]] = [{"@type": f"{_RPC}ErrorInfo", **info}]
-    delay = _delay(refusal, code)
+    delay = _delay(reply, code)
     if delay is not None:
         seconds = f"{max(1, math.ceil(delay))}s"
         details.append({"@type": f"{_RPC}RetryInfo", "retryDelay": seconds})
-    error = {"code": code, "message": refusal.message, "status": status, "details": details}
+    error = {"code": code, "message": reply.message, "status": status, "details": details}
     return json.dumps({"error": error}).encode()
 
 
-def _delay(refusal: LocalReply, code: int) -> float | None:
+def _delay(reply: LocalReply, code: int) -> float | None:
     """Seconds after which to come again: a long time where that would not help, as these clients
     repeat every 429 and 5xx that says nothing."""
-    if refusal.retry_after is not None:
-        return refusal.retry_after
-    if refusal.retryable or (code < 500 and code != 429):
+    if reply.retry_after is not None:
+        return reply.retry_after
+    if reply.retryable or (code < 500 and code != 429):
         return None
-    return _LONG if refusal.opens_in is None else refusal.opens_in
+    return _LONG if reply.opens_in is None else reply.opens_in

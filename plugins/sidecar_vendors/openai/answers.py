@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from sidecar import Glance, Usage, as_count, as_mapping
+from sidecar import ResponseFields, Usage, as_count, as_mapping
 from sidecar_vendors.openai.usage import AnswerMeter, with_tier
 
 
@@ -15,9 +15,9 @@ class EmbeddingsMeter(AnswerMeter):
     """A JSON answer of embeddings: all tokens are input, also where only their total is told, as
     Voyage does."""
 
-    def read_answer(self, answer: Glance) -> None:
+    def read_response(self, answer: ResponseFields) -> None:
         """Read `total_tokens` where nothing else is told."""
-        super().read_answer(answer)
+        super().read_response(answer)
         usage = as_mapping(answer.usage)
         if self._usage is None and (total := as_count(usage.get("total_tokens"))) is not None:
             self._usage = with_tier(Usage(input_tokens=total), answer.service_tier)

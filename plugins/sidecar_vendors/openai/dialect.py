@@ -40,7 +40,7 @@ from sidecar_vendors.openai import limits
 from sidecar_vendors.openai.answers import EmbeddingsMeter, PagesMeter
 from sidecar_vendors.openai.failed_events import failed_response
 from sidecar_vendors.openai.paths import MODELS, locate
-from sidecar_vendors.openai.stream_usage import ask_for_usage, hide_usage
+from sidecar_vendors.openai.stream_usage import inject_usage_option, strip_injected_usage
 from sidecar_vendors.openai.usage import (
     AnswerMeter,
     BatchMeter,
@@ -97,7 +97,7 @@ class OpenAIDialect(Dialect):
 
     name: ClassVar[str] = "openai"
     models_request = Located(MODELS, "/models")
-    timeout_headers = ("x-stainless-read-timeout", "x-stainless-timeout")
+    read_timeout_headers = ("x-stainless-read-timeout", "x-stainless-timeout")
 
     def locate(self, method: str, path: str) -> Located | None:
         """Paths under `/v1`, under none for those that are known, and under what users make of a
@@ -137,28 +137,28 @@ class OpenAIDialect(Dialect):
         """A comment, which its SDKs' parsers leave out, as do Codex and other agents."""
         return b": waiting\n\n" if endpoint.name in _STREAMS else None
 
-    def curiosity(self, headers: Mapping[str, str]) -> float | None:
+    def error_timeout(self, headers: Mapping[str, str]) -> float | None:
         """Codex shows why it asks again, which it does five times, and else an empty screen."""
         return _CODEX_WAITS if headers.get("User-Agent", "").startswith("codex") else None
 
     def inject_usage_option(self, endpoint: Endpoint, body: bytes) -> bytes | None:
         """Streams of chat and completions report usage only where `stream_options` says so."""
-        return ask_for_usage(body) if endpoint.name in {"chat", "completions"} else None
+        return inject_usage_option(body) if endpoint.name in {"chat", "completions"} else None
 
     def strip_injected_usage(self, endpoint: Endpoint, event: bytes) -> bytes:
         """Without `"usage":null`, and without the chunk of the figures."""
-        return hide_usage(event)
+        return strip_injected_usage(event)
 
-    def error(self, refusal: LocalReply, call_id: str) -> tuple[int, bytes]:
+    def error(self, reply: LocalReply, call_id: str) -> tuple[int, bytes]:
         """`{"error": {message, type, param, code}}`."""
-        return refusal.upstream_status or refusal.kind.status, _error(refusal)
+        return reply.upstream_status or reply.kind.status, _error(reply)
 
-    def error_event(self, endpoint: Endpoint, refusal: LocalReply, call_id: str) -> bytes:
+    def error_event(self, endpoint: Endpoint, reply: LocalReply, call_id: str) -> bytes:
         """A data event whose `error` makes the SDKs raise. In the responses API it is also the end
         of that response, which is where Codex looks for what to show."""
         if endpoint.name == "responses":
-            return failed_response(refusal, _error(refusal), call_id)
-        return b"data: " + _error(refusal) + b"\n\n"
+            return failed_response(reply, _error(reply), call_id)
+        return b"data: " + _error(reply) + b"\n\n"
 
     def models(self, entries: list[ModelEntry]) -> bytes:
         """An OpenAI list; `type` and `capabilities` are there for stricter clients."""
@@ -191,10 +191,10 @@ def _row(entry: ModelEntry) -> bytes:
     return json.dumps(row).encode()
 
 
-def _error(refusal: LocalReply) -> bytes:
-    usual = "server_error" if refusal.kind.status >= 500 else "invalid_request_error"
-    kind, code = _TYPES.get(refusal.kind, (usual, refusal.kind.name.lower()))
-    error = {"message": refusal.message, "type": kind, "param": None, "code": code}
+def _error(reply: LocalReply) -> bytes:
+    usual = "server_error" if reply.kind.status >= 500 else "invalid_request_error"
+    kind, code = _TYPES.get(reply.kind, (usual, reply.kind.name.lower()))
+    error = {"message": reply.message, "type": kind, "param": None, "code": code}
     return json.dumps({"error": error}).encode()
 
 
@@ -211,16 +211,16 @@ class OpenAI(Vendor):
 
     def classify(self, answer: UpstreamResponse) -> Classification:
         """Tells money, a day's limit and a request that is too large from throttling."""
-        return limits.judge_limits(answer, self.codes)
+        return limits.classify(answer, self.codes)
 
     def family(self, model: str) -> str:
         """Snapshots and fine-tuned models share the limits of their model. That some models share
         limits as well stands in no list, only in an account's own settings."""
-        return limits.shared_by(model)
+        return limits.family(model)
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
         """`x-ratelimit-{limit,remaining,reset}-{requests,tokens,project-tokens}`."""
-        return limits.read_limits(headers, now)
+        return limits.read_quota(headers, now)
 
 
 @hookimpl

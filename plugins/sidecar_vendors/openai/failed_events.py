@@ -11,18 +11,18 @@ _LATER = "rate_limit_exceeded"
 """The code with which Codex reads "try again in 7s" out of the message, and does so."""
 
 
-def failed_response(refusal: LocalReply, error: bytes, call_id: str) -> bytes:
+def failed_response(reply: LocalReply, error: bytes, call_id: str) -> bytes:
     """`response.failed` with our words in the response, where Codex reads them, and `error` (the
     JSON body of our error) beside it, at which the SDKs raise.
 
     The response's own code is none of those for which Codex has a sentence of its own, since that
     would hide ours: `insufficient_quota`, `server_is_overloaded`, `slow_down`.
     """
-    code, message = refusal.kind.name.lower(), refusal.message
-    if refusal.retry_after is not None:
+    code, message = reply.kind.name.lower(), reply.message
+    if reply.retry_after is not None:
         code = _LATER
-        message = f"{message}; try again in {max(1, math.ceil(refusal.retry_after))}s"
-    elif refusal.kind is ErrorKind.RATE_LIMITED:
+        message = f"{message}; try again in {max(1, math.ceil(reply.retry_after))}s"
+    elif reply.kind is ErrorKind.RATE_LIMITED:
         code = _LATER
     response = {
         "id": f"resp_{call_id}", "object": "response", "created_at": 0, "status": "failed",

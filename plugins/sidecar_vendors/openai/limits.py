@@ -21,7 +21,7 @@ from sidecar import (
     classify_by_status,
     error_text,
 )
-from sidecar_vendors.common import MINUTE, read_windows, told_by_refill, window
+from sidecar_vendors.common import MINUTE, read_windows, window, with_window_from_refill
 
 CODES: Mapping[str, ErrorClass] = MappingProxyType(
     # These 429s are about money, and do not pass with time.
@@ -46,7 +46,7 @@ _BY_DAY = re.compile(r"\bper day\b|\b[RT]PD\b", re.ASCII)
 _SNAPSHOT = re.compile(r"(?:-\d{4}-\d\d-\d\d|-\d{4})+$", re.ASCII)
 
 
-def judge_limits(answer: UpstreamResponse, codes: Mapping[str, ErrorClass]) -> Classification:
+def classify(answer: UpstreamResponse, codes: Mapping[str, ErrorClass]) -> Classification:
     """As the status and `codes` say, but a 429 over a day's limit is mostly not cured by seconds
     (a large one may give a call back in a few), and one over a request that is larger than the
     whole limit is not cured at all."""
@@ -63,13 +63,13 @@ def judge_limits(answer: UpstreamResponse, codes: Mapping[str, ErrorClass]) -> C
     return classification
 
 
-def read_limits(headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
+def read_quota(headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
     """The project's own limit counts where it is tighter. All refill evenly, so that the figures
     tell a limit on requests by the day from one by the minute."""
-    return tuple(map(told_by_refill, read_windows(headers, now, _WINDOWS)))
+    return tuple(map(with_window_from_refill, read_windows(headers, now, _WINDOWS)))
 
 
-def shared_by(model: str) -> str:
+def family(model: str) -> str:
     """The model whose limits a dated snapshot, or a fine-tuned model, draws from."""
     kind, _, rest = model.partition(":")
     base = rest.partition(":")[0] if kind == "ft" and rest else model

@@ -29,7 +29,7 @@ class _Chunk(Struct):
     usage: Raw = ABSENT
 
 
-def ask_for_usage(body: bytes) -> bytes | None:
+def inject_usage_option(body: bytes) -> bytes | None:
     """The body with `include_usage` set; None where it is set, or is something that the vendor is
     going to complain about."""
     try:
@@ -44,7 +44,7 @@ def ask_for_usage(body: bytes) -> bytes | None:
         return None
 
 
-def hide_usage(event: bytes) -> bytes:
+def strip_injected_usage(event: bytes) -> bytes:
     """The event without its `"usage":null`; b"" for the chunk that has the figures and no choices.
     A content filter's first chunk has no choices either, and stays. So do figures beside choices:
     vendors that put them there do so unasked."""

@@ -13,9 +13,9 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from sidecar import (
-    Glance,
     JsonMeter,
     Part,
+    ResponseFields,
     SseMeter,
     Usage,
     as_cost,
@@ -143,7 +143,7 @@ def _reported_cost(usage: Mapping[str, object]) -> int | None:
 class AnswerMeter(JsonMeter):
     """A JSON answer of any endpoint."""
 
-    def read_answer(self, answer: Glance) -> None:
+    def read_response(self, answer: ResponseFields) -> None:
         """`usage`, `model`, `service_tier` and `id` stand at the top."""
         usage = read_usage(as_mapping(answer.usage), answer.tool_usage)
         self._usage = with_tier(usage, answer.service_tier)
@@ -160,9 +160,9 @@ class BatchMeter(AnswerMeter):
     """A batch: its `usage` is the sum of its requests, of which none is larger than usual as far as
     anybody says."""
 
-    def read_answer(self, answer: Glance) -> None:
+    def read_response(self, answer: ResponseFields) -> None:
         """As any answer, in the tier of batches."""
-        super().read_answer(answer)
+        super().read_response(answer)
         if self._usage is not None:
             usage = structs.replace(self._usage, service_tier="batch")
             part = Part("batch", None, structs.replace(usage, reasoning_tokens=None), largest=0)

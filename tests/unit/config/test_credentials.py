@@ -203,7 +203,7 @@ def test_a_reload_that_moves_a_reference_does_not_run_its_command_again(tmp_path
 
 
 class Picky(Some):
-    def unfit(self, secret: Secret) -> str:
+    def credential_problem(self, secret: Secret) -> str:
         if secret.reveal() == "boom":
             raise RuntimeError(secret.reveal())
         return "is a login" if secret.reveal() == "login" else ""

@@ -1,4 +1,4 @@
-"""Discovery: three ways in, one contract, and a broken plugin that breaks nothing else."""
+"""Discovery of plugins, errors in plugins, and the checks of the contract."""
 
 from __future__ import annotations
 
@@ -83,13 +83,13 @@ HOOK = "from sidecar import hookimpl\n@hookimpl\n"
         ("this is no python", "SyntaxError"),
         (HOOK + "def sidecar_vendor(): return []", "unknown hook"),
         (HOOK + "def sidecar_vendors(x): return []", "x"),
-        (HOOK + "def sidecar_vendors(): return [1]", "gave a int"),
-        (HOOK + "def sidecar_vendors(): 1/0", "sidecar_vendors failed"),
-        (HOOK + "def sidecar_vendors(): return None", "sidecar_vendors failed"),
+        (HOOK + "def sidecar_vendors(): return [1]", "returned a int"),
+        (HOOK + "def sidecar_vendors(): 1/0", "sidecar_vendors raised ZeroDivisionError"),
+        (HOOK + "def sidecar_vendors(): return None", "sidecar_vendors raised TypeError"),
         (HOOK + "def sidecar_vendors(): raise SystemExit(3)", "SystemExit"),
         ("import sys; sys.exit(0)", "SystemExit"),
         ("from sidecar import Vendor\n" + HOOK + "def sidecar_vendors(): return [Vendor()]",
-         "gave a Vendor without a name"),
+         "returned a Vendor without a name"),
     ],
 )  # fmt: skip
 def test_a_broken_plugin_is_named_and_left_out(tmp_path: Path, code: str, complaint: str) -> None:
@@ -142,8 +142,8 @@ def sidecar_vendors(): return [V()]
 def test_two_vendors_of_one_name_name_both_sources(tmp_path: Path) -> None:
     registry = with_file(tmp_path, VENDOR.format(name="openai", dialect="openai"))
     assert "extra.py" in registry.problems[0]
-    assert "sidecar_vendors.openai.dialect" in registry.problems[0]
-    assert "sidecar_vendors.openai.dialect" in registry.sources["openai"]
+    assert "sidecar_vendors.openai" in registry.problems[0]
+    assert "sidecar_vendors.openai" in registry.sources["openai"]
 
 
 def test_a_dialect_that_nobody_knows_is_a_problem(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_an_error_in_a_check_is_counted_and_no_veto(tmp_path: Path) -> None:
 
 
 class Leaky(Vendor):
-    """Breaks the contract in every way that can be seen from outside."""
+    """Breaks the contract of addresses, classes and estimates."""
 
     name = title = "leaky"
     base_url = "ftp://v.example"
@@ -209,7 +209,7 @@ class Leaky(Vendor):
 
 
 class Unsure(Leaky):
-    """Breaks the rest of it."""
+    """Breaks the contract of dialects, fields and quotas."""
 
     name = title = "unsure"
     dialects = {}
@@ -251,11 +251,14 @@ def test_the_contract_suite_finds_every_breach() -> None:
     bad = Registry({**found.dialects, "mumbling": Mumbling()}, vendors, {}, ("not loaded",))
     report = "\n".join(problems(bad))
     for breach in (
-        "not loaded", "no http address", "into the address", "sends no credential",
-        "not the provider's host", "changes the query", "judges a plain 100", "raised KeyError",
-        "speaks no dialect", "estimates -1 and 5", "mumbling: error(BAD_REQUEST) has status 200",
-        "does not carry the message", "does not take error_event(INTERNAL)",
-        "in pieces of 1, but", "gives the path 'x'", "a span outside its path",
+        "not loaded", "base_url ftp://v.example is no HTTP address",
+        "puts the credential into the URL for openai; put it into a header",
+        "prepare sends no credential", "another host; begin the URL", "prepare changes the query",
+        "classify returns QUOTA_EXHAUSTED for a plain 100; return OK", "raised KeyError",
+        "dialects is empty", "estimate returns (-1, 5) for 0 bytes without a bound",
+        "mumbling: error(BAD_REQUEST) returns the status 200", "omits the message",
+        "does not report error_event(INTERNAL) as an error",
+        "in pieces of 1 bytes, but", "returns the path 'x'", "a model_span outside its path",
     ):  # fmt: skip
         assert breach in report, report
 
@@ -266,12 +269,12 @@ class Meddling(type(discover().dialects["openai"])):  # type: ignore[misc]
     def read(self, endpoint, body):  # type: ignore[no-untyped-def]
         return json.loads(body)
 
-    def asking(self, endpoint, body):  # type: ignore[no-untyped-def]
+    def inject_usage_option(self, endpoint, body):  # type: ignore[no-untyped-def]
         if b"stream_options" in body:
             return body
         return b'{"stream_options":{}}' if body.startswith(b'{"m') else None
 
-    def unasked(self, endpoint, event):  # type: ignore[no-untyped-def]
+    def strip_injected_usage(self, endpoint, event):  # type: ignore[no-untyped-def]
         return event.strip() if b"choices" in event else None
 
 
@@ -279,11 +282,11 @@ def test_the_contract_suite_tries_how_usage_is_asked_for_and_hidden() -> None:
     dialects = {**discover().dialects, "meddling": Meddling()}
     report = "\n".join(problems(Registry(dialects, {}, {}, ())))
     for breach in (
-        "meddling: read gives dict for", "; give Facts",
+        "meddling: read returns dict for", "; return Facts",
         "meddling: read raised JSONDecodeError", "(decoder.py:", "; catch it",
-        "meddling: asking makes", "change nothing but stream_options",
-        "which asks already; give None for it", "meddling: unasked gives NoneType for",
-        "keep the blank line that ends it",
+        "meddling: inject_usage_option returns", "change only stream_options",
+        "which has the option; return None",
+        "meddling: strip_injected_usage returns NoneType for", "keep the blank line at its end",
     ):  # fmt: skip
         assert breach in report, report
 
@@ -308,7 +311,7 @@ def test_the_contract_suite_tries_every_method_that_a_plugin_may_bring() -> None
 
 
 class Guessing(Vendor):
-    """Says impossible things about limits."""
+    """Returns impossible classes, quotas, families and estimates."""
 
     name = title = "guessing"
     base_url = "https://v.example"
@@ -330,7 +333,7 @@ class Guessing(Vendor):
     def family(self, model):  # type: ignore[no-untyped-def]
         return model + "+" if model else None
 
-    def counted(self, usage):  # type: ignore[no-untyped-def]
+    def rate_limited_tokens(self, usage):  # type: ignore[no-untyped-def]
         return (usage.input_tokens or 0) - (usage.cache_read_tokens or 0), 7
 
     def estimate(self, body_bytes, max_output):  # type: ignore[no-untyped-def]
@@ -349,13 +352,15 @@ def test_the_contract_suite_holds_vendors_to_what_they_say_of_limits() -> None:
     vendors = {"guessing": Guessing()}
     report = "\n".join(problems(Registry(discover().dialects, vendors, {}, ())))
     for breach in (
-        "judge gives None, which is no Judgement", "takes a 402 for a good answer", "judge quotes",
-        "judge raised ValueError", "judges the event '' as 'overloaded'", "family('') is None",
-        "family('m+') is another one", "counts -4 of 5 reported tokens", "counts 7 of 0",
-        "and None tokens for 1 bytes, at most 1", "read_quota gives the limit 0",
-        "read_quota gives the limit -1", "read_quota gives 9 of 5 remaining", "a reset of nan s",
-        "two quotas of the same kind", "read_quota gives list, no tuple",
-        "read_quota gives 1, which",
+        "classify returns None; return a Classification", "classify returns OK for a 402",
+        "classify returns the error's message", "classify raised ValueError",
+        "classify_event('') returns 'overloaded'; return an ErrorClass",
+        "family('') returns None", "family('m+') differs from family('m')",
+        "rate_limited_tokens returns -4 of 5 reported", "rate_limited_tokens returns 7 of 0",
+        "estimate returns (1, None) for 1 bytes with the bound 1", "read_quota returns the limit 0",
+        "read_quota returns the limit -1", "read_quota returns 9 of 5 remaining",
+        "a reset of nan s", "two quotas of one kind", "read_quota returns list; return a tuple",
+        "read_quota returns 1 in its tuple",
     ):  # fmt: skip
         assert breach in report, report
 
@@ -365,7 +370,7 @@ def test_the_contract_suite_looks_at_fields_and_names_too() -> None:
         price_list = "acme-prices"
         dialects = {"openai": Serving()}
         base_url = "https://v.example"
-        prepare, estimate, judge, read_quota = (  # type: ignore[assignment]
+        prepare, estimate, classify, read_quota = (  # type: ignore[assignment]
             Vendor.prepare,
             Vendor.estimate,
             Vendor.classify,
@@ -373,11 +378,11 @@ def test_the_contract_suite_looks_at_fields_and_names_too() -> None:
         )
 
     assert problems(Registry(discover().dialects, {"unsure": Odd()}, {}, ())) == [
-        "vendor unsure: serves opnai, which no plugin knows",
-        "vendor unsure: the list of prices knows no provider acme-prices",
-        "vendor unsure: field zone has no help",
-        "vendor unsure: field zone is there twice",
-        "vendor unsure: field zone has a default of another type",
+        'vendor unsure: serves "opnai", which is no vendor; correct the name',
+        'vendor unsure: price_list "acme-prices" is not in the price list; use an id of it',
+        "vendor unsure: field zone has no help; describe its value",
+        "vendor unsure: field zone exists twice; remove one",
+        "vendor unsure: field zone has a default of another type; use one of its type",
     ]
 
 

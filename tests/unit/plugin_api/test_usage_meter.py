@@ -19,7 +19,7 @@ from recorded_answers import (
 )
 from recorded_answers import RESPONSES as RESPONSES_USAGE
 
-from sidecar import Endpoint, Glance, JsonMeter, Meter, ModelAt, SseMeter, Usage, as_cost
+from sidecar import Endpoint, JsonMeter, Meter, ModelAt, ResponseFields, SseMeter, Usage, as_cost
 from sidecar.plugin_api.manager import discover
 from sidecar.plugin_api.usage_meter import MAX_COST, MAX_EVENT_BYTES
 
@@ -93,7 +93,7 @@ class Failing(SseMeter):
 
 
 class FailingJson(JsonMeter):
-    def read_answer(self, answer: Glance) -> None:
+    def read_response(self, answer: ResponseFields) -> None:
         raise KeyError("a prompt")
 
 

@@ -21,7 +21,13 @@ from sidecar.plugin_api.retry_after import (
     seconds_until,
     wait_in_message,
 )
-from sidecar.testing.limits import BODIES, VALUES, EveryHeader, judgement_problems, quota_problems
+from sidecar.testing.limits import (
+    BODIES,
+    VALUES,
+    EveryHeader,
+    classification_problems,
+    quota_problems,
+)
 
 REGISTRY = discover()
 VENDORS = sorted(REGISTRY.vendors)
@@ -136,14 +142,14 @@ def test_which_models_share_limits(vendor: str, model: str, family: str) -> None
 )
 def test_which_tokens_count_against_limits(vendor: str, counted: tuple[int, int]) -> None:
     usage = Usage(5312, 89, cache_read_tokens=5000, cache_write_tokens=300, reasoning_tokens=40)
-    assert REGISTRY.vendors[vendor].counted(usage) == counted
+    assert REGISTRY.vendors[vendor].rate_limited_tokens(usage) == counted
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_unknown_figures_count_for_nothing(vendor: str) -> None:
     found = REGISTRY.vendors[vendor]
-    assert found.counted(Usage()) == (0, 0)
-    assert found.counted(Usage(5, None, cache_read_tokens=9)) in {(0, 0), (5, 0)}
+    assert found.rate_limited_tokens(Usage()) == (0, 0)
+    assert found.rate_limited_tokens(Usage(5, None, cache_read_tokens=9)) in {(0, 0), (5, 0)}
 
 
 @pytest.mark.parametrize(
@@ -287,7 +293,7 @@ def test_judging_never_fails(status: int, body: bytes, value: str, bare: bool) -
     for name, vendor in REGISTRY.vendors.items():
         for each in (status, *STATUSES):
             classification = vendor.classify(UpstreamResponse(each, headers, body))
-            assert list(judgement_problems(classification, each)) == [], name
+            assert list(classification_problems(classification, each)) == [], name
 
 
 @given(values=st.lists(TEXTS, min_size=1, max_size=5), now=st.floats(0, 4e9))
