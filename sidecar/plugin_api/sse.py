@@ -24,9 +24,9 @@ _PING = re.compile(rb'\{\s*"type"\s*:\s*"(?:ping|keepalive|keep-alive|heartbeat)
 
 
 class FirstEvent:
-    """Finds the first event that says something, in whatever pieces its stream comes.
+    """Find the first event with content in a stream, however it is cut.
 
-    Comments, blank lines, pings and events without data, or with empty data, say nothing.
+    Comments, blank lines, pings, and events with no data or empty data have no content.
     """
 
     def __init__(self) -> None:
@@ -34,9 +34,8 @@ class FirstEvent:
         self._begun = False
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes. Return the event with the blank line that ends it, b"" while it is
-        not complete."""
-        # A line end may straddle the cut: look again from three bytes before it.
+        """Read the next bytes. Return the event with its blank line; b"" while it is incomplete."""
+        # The cut may be within a line end, so search from three bytes before it.
         start = max(0, len(self._rest) - 3)
         self._rest += data
         if not self._begun and len(self._rest) >= len(BOM):
@@ -53,14 +52,13 @@ class FirstEvent:
         return b""
 
     def rest(self) -> bytes:
-        """Return the event that a stream ended in, without its blank line; b"" if it says
-        nothing."""
+        """Return the last event of a stream that lacks its blank line; b"" without content."""
         rest = bytes(self._rest)
         return rest if has_content(rest) else b""
 
 
 def has_content(event: bytes) -> bool:
-    """Return whether an event holds data, and is no ping."""
+    """Return whether an event has data and is no ping."""
     data = []
     for line in LINE.split(event):
         field, _, value = line.partition(b":")
@@ -73,21 +71,31 @@ def has_content(event: bytes) -> bool:
 
 
 MAX_NAME_BYTES = 256
-"""Bytes of a line of a large event that is not data."""
+"""Bytes that are kept of a line without data in a large event."""
 
 
 class SseMeter(BaseMeter):
-    """Cuts server-sent events out of a stream; subclasses read those that matter.
+    """A meter of server-sent events; subclasses override `wanted` and `on_event`.
 
-    `wanted` are byte strings of which an event must hold at least one to be handed to `on_event`.
-    Where every event repeats the figures, `repeated` is what such an event holds: of those that
-    follow one another, only the latest is handed over, late. The last event of a stream may be
-    handed over twice, the first time without its end. Of an event over `MAX_EVENT_BYTES` its
-    outline is handed over, as JSON.
+    Events that cannot matter are never parsed. The last event of a stream may be passed to
+    `on_event` twice, the first time truncated. Of an event over `MAX_EVENT_BYTES`, `on_event` gets
+    the JSON of its outline.
+
+        class AcmeMeter(SseMeter):
+            wanted = (b'"usage"', b"[DONE]")
+
+            def on_event(self, event, data):
+                if data == b"[DONE]":
+                    self.finished = True
+                else:
+                    usage = as_mapping(self.read_object(data).get("usage"))
+                    self._usage = Usage(as_count(usage.get("in")), as_count(usage.get("out")))
     """
 
     wanted: tuple[bytes, ...] = ()
+    """Byte strings; only events that contain at least one are parsed."""
     repeated: bytes = b""
+    """What an event contains if every event repeats the figures; only the latest one is parsed."""
 
     def __init__(self) -> None:
         self._tail = bytearray()
@@ -101,17 +109,17 @@ class SseMeter(BaseMeter):
 
     @property
     def at_boundary(self) -> bool:
-        """No event is half way through."""
+        """Whether the bytes so far end between two events."""
         idle = not self._given_up and self._large is None
         return idle and not self._tail.strip(b"\r\n")
 
     @at_boundary.setter
     def at_boundary(self, _: bool) -> None:
-        """It follows from what was read."""
+        """Ignore the value, which follows from the bytes."""
 
     @property
     def finished(self) -> bool:
-        """The end was seen, even if the stream broke off before that event's blank line."""
+        """Whether the terminal event was read, also without its blank line."""
         if not self._finished:
             self._read_rest()
         return self._finished
@@ -121,7 +129,7 @@ class SseMeter(BaseMeter):
         self._finished = value
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes; a whole event that comes in one piece is never copied."""
+        """Read the next bytes. Events that arrive in one piece are not copied."""
         if self._given_up:
             return
         if not self._begun:
@@ -134,16 +142,23 @@ class SseMeter(BaseMeter):
         self._collect(data)
 
     def usage(self) -> Usage | None:
-        """What was reported so far, also by a last event that lacks its blank line."""
+        """Return the usage so far, also of a last event without its blank line."""
         self._read_rest()
         return self._usage
 
     def on_event(self, event: bytes, data: bytes) -> None:
-        """One event: its name (b"" when it has none) and its data."""
+        """Read one event. Override this.
+
+        Args:
+            event: The name of the event; b"" if it has none.
+            data: Its data lines, joined by line feeds.
+        """
 
     def read_object(self, data: bytes) -> Mapping[str, object]:
-        """The JSON object that an event holds, or its outline where it is not quite JSON; {} for
-        anything else. What cannot be read is noted: it may have been what the stream ended with."""
+        """Return the JSON object of an event; its outline if it is malformed, {} if it is none.
+
+        A loss marks the meter as `unread`, because it may have been the usage or the end.
+        """
         try:
             return as_mapping(msgspec.json.decode(data))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
@@ -152,7 +167,7 @@ class SseMeter(BaseMeter):
             return found.fields()
 
     def is_complete(self, data: bytes) -> bool:
-        """Whether all of this event came: one that the stream breaks off in ends nothing."""
+        """Return whether an event is complete; a truncated one must not end the response."""
         return self._dispatched or bool(outline(data.removeprefix(BOM)).complete)
 
     def _note(self, found: Outline) -> None:
@@ -160,11 +175,11 @@ class SseMeter(BaseMeter):
             self._dispatched and not (found.complete and found.fields())
         ):
             self.unread = True
-            # Nobody can tell any more how it ends.
+            # The lost part may have been the end.
             self.expects_end = False
 
     def _beginning(self, data: bytes) -> bytes:
-        """The first bytes, without the mark that may stand before them."""
+        """Return the first bytes without a byte order mark."""
         data = bytes(self._tail) + data
         self._tail.clear()
         if len(data) < len(BOM) and BOM.startswith(data):
@@ -174,7 +189,7 @@ class SseMeter(BaseMeter):
         return data.removeprefix(BOM)
 
     def _feed_large(self, large: _LargeEvent, data: bytes) -> bytes:
-        """Read on in an event of which no copy is kept; what comes behind it."""
+        """Read more of an event of which no copy is kept. Return the bytes after it."""
         rest = large.feed(data)
         if rest is None:
             return b""
@@ -184,7 +199,7 @@ class SseMeter(BaseMeter):
         return rest
 
     def _collect(self, data: bytes) -> None:
-        # A line end may straddle the cut: look again from three bytes before it.
+        # The cut may be within a line end, so search from three bytes before it.
         start = max(0, len(self._tail) - 3)
         self._tail += data
         end = 0
@@ -238,7 +253,7 @@ class SseMeter(BaseMeter):
             elif field == b"event":
                 name = value
         if not data:
-            return  # without data it is no event (WHATWG HTML, section 9.2.6)
+            return  # not an event (WHATWG HTML, section 9.2.6)
         self._hand_over(name, b"\n".join(data))
 
     def _hand_over(self, name: bytes, data: bytes) -> None:
@@ -255,7 +270,7 @@ class SseMeter(BaseMeter):
 
 
 class _LargeEvent:
-    """One event of which no copy is kept, but its name and the outline of its data."""
+    """One event of which only its name and the outline of its data are kept."""
 
     def __init__(self) -> None:
         self.name = b""
@@ -265,8 +280,8 @@ class _LargeEvent:
         self._kept = b""
 
     def feed(self, data: bytes) -> bytes | None:
-        """Take the next bytes; what comes behind the event once it has ended, and None before."""
-        # A line end may straddle the cut: the last three bytes wait for what follows them.
+        """Read the next bytes. Return those after the event; None until it ends."""
+        # The cut may be within a line end, so the last three bytes are kept for the next piece.
         data = self._kept + data
         end = END.search(data)
         if end is not None:
@@ -286,7 +301,7 @@ class _LargeEvent:
             self._add(line)
 
     def _add(self, piece: bytes) -> None:
-        """More of a line."""
+        """Read more of a line."""
         if self._field is None:
             field, colon, rest = (self._line + piece).partition(b":")
             if not colon:

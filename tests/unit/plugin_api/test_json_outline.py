@@ -37,7 +37,7 @@ def kept(value: object) -> object:
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=5), st.booleans(), st.data())
-def test_an_outline_of_json_is_that_json_however_it_is_cut(
+def test_outline_of_json_equals_that_json_for_every_cut(
     value: dict[str, Any], ascii_only: bool, data: st.DataObject
 ) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only, indent=data.draw(st.sampled_from([None, 1])))
@@ -60,7 +60,7 @@ def _levels(value: object) -> int:
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=5), st.data())
-def test_an_outline_of_a_part_holds_no_half_of_anything(
+def test_outline_of_truncated_json_holds_complete_values_only(
     value: dict[str, Any], data: st.DataObject
 ) -> None:
     body = json.dumps(value).encode()
@@ -102,9 +102,7 @@ def _is_part(part: object, whole: object, name: str = "") -> None:
         (b'{"usage":{"a":1},"usage":{"b":2}}', {"usage": {"b": 2}}),
     ],
 )
-def test_what_is_not_quite_json_is_read_all_the_same(
-    body: bytes, expected: dict[str, object]
-) -> None:
+def test_outline_reads_json_with_invalid_details(body: bytes, expected: dict[str, object]) -> None:
     found = outline(body)
     assert found.complete
     fields = found.fields()
@@ -112,23 +110,23 @@ def test_what_is_not_quite_json_is_read_all_the_same(
 
 
 @pytest.mark.parametrize("name", sorted(ALL_OR_NOTHING))
-def test_a_part_of_figures_is_none(name: str) -> None:
+def test_outline_leaves_out_a_truncated_usage_object(name: str) -> None:
     assert outline(b'{"a":{"%b":{"x":1,"y":{"z":2}' % name.encode()).fields() == {"a": {}}
     assert outline(b'{"a":{"%b":{"x":1}' % name.encode()).fields() == {"a": {name: {"x": 1}}}
 
 
-def test_a_figure_that_is_none_is_noted_and_another_word_is_not() -> None:
+def test_outline_marks_invalid_numbers_in_usage_only() -> None:
     assert outline(b'{"usage":{"details":{"tokens":NaN}}}').has_invalid_numbers
     assert not outline(b'{"logprob":-Infinity,"usage":{"tokens":1}}').has_invalid_numbers
 
 
 @pytest.mark.parametrize("body", [b"", b"  ", b"12", b"nothing"])
-def test_what_has_no_brackets_is_never_unfinished(body: bytes) -> None:
+def test_outline_without_brackets_is_never_unfinished(body: bytes) -> None:
     assert not outline(body).unfinished
     assert outline(body).fields() == {}
 
 
-def test_a_document_of_too_many_parts_is_left_open() -> None:
+def test_outline_of_too_many_parts_stops_reading() -> None:
     found = outline(b'{"a":1,' * (MAX_PARTS + 1))
     assert found.complete is None
     assert not found.unfinished
@@ -136,7 +134,7 @@ def test_a_document_of_too_many_parts_is_left_open() -> None:
 
 
 @given(st.lists(st.binary(max_size=20), max_size=6))
-def test_garbage_is_never_an_error(pieces: list[bytes]) -> None:
+def test_outline_never_raises_on_garbage(pieces: list[bytes]) -> None:
     found = Outline()
     for piece in pieces:
         found.feed(piece)

@@ -50,13 +50,13 @@ def record() -> CallRecord:
     )  # fmt: skip
 
 
-def test_the_example_is_loaded_from_its_path_and_keeps_the_contract() -> None:
+def test_example_loads_from_its_path_and_keeps_the_contract() -> None:
     registry = discover([EXAMPLE])
     assert registry.sources["acme"] == str(EXAMPLE)
     assert problems(registry) == []
 
 
-def test_the_example_is_loaded_from_an_entry_point(tmp_path: Path) -> None:
+def test_example_loads_from_an_entry_point(tmp_path: Path) -> None:
     shutil.copy(EXAMPLE, tmp_path / "sidecar_acme.py")
     info = tmp_path / "sidecar_acme-1.0.dist-info"
     info.mkdir()
@@ -92,7 +92,7 @@ HOOK = "from sidecar import hookimpl\n@hookimpl\n"
          "returned a Vendor without a name"),
     ],
 )  # fmt: skip
-def test_a_broken_plugin_is_named_and_left_out(tmp_path: Path, code: str, complaint: str) -> None:
+def test_broken_plugin_is_named_and_skipped(tmp_path: Path, code: str, complaint: str) -> None:
     registry = with_file(tmp_path, code)
     assert len(registry.problems) == 1
     assert str(tmp_path / "extra.py") in registry.problems[0]
@@ -100,18 +100,18 @@ def test_a_broken_plugin_is_named_and_left_out(tmp_path: Path, code: str, compla
     assert "openai" in registry.vendors
 
 
-def test_a_broken_file_leaves_no_half_of_a_module_behind(tmp_path: Path) -> None:
+def test_broken_file_leaves_no_module_in_sys_modules(tmp_path: Path) -> None:
     with_file(tmp_path, "1/0", "half.py")
     assert "sidecar_local_half" not in sys.modules
 
 
-def test_a_file_that_is_named_twice_counts_once() -> None:
+def test_file_named_twice_is_loaded_once() -> None:
     registry = discover([EXAMPLE, EXAMPLE])
     assert registry.problems == (f"{EXAMPLE} is named twice",)
     assert "acme" in registry.vendors
 
 
-def test_two_files_of_one_name_in_two_folders_both_count(tmp_path: Path) -> None:
+def test_files_with_one_name_in_two_folders_are_both_loaded(tmp_path: Path) -> None:
     files = []
     for name in ("one", "two"):
         path = tmp_path / name / "mine.py"
@@ -123,7 +123,7 @@ def test_two_files_of_one_name_in_two_folders_both_count(tmp_path: Path) -> None
     assert {"one", "two"} <= registry.vendors.keys()
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     registry = discover([tmp_path / "none.py"])
     assert "none.py" in registry.problems[0]
 
@@ -139,20 +139,20 @@ def sidecar_vendors(): return [V()]
 """
 
 
-def test_two_vendors_of_one_name_name_both_sources(tmp_path: Path) -> None:
+def test_vendor_name_used_twice_names_both_sources(tmp_path: Path) -> None:
     registry = with_file(tmp_path, VENDOR.format(name="openai", dialect="openai"))
     assert "extra.py" in registry.problems[0]
     assert "sidecar_vendors.openai" in registry.problems[0]
     assert "sidecar_vendors.openai" in registry.sources["openai"]
 
 
-def test_a_dialect_that_nobody_knows_is_a_problem(tmp_path: Path) -> None:
+def test_vendor_with_an_unknown_dialect_is_skipped(tmp_path: Path) -> None:
     registry = with_file(tmp_path, VENDOR.format(name="new", dialect="klingon"))
     assert "klingon" in registry.problems[0]
     assert "new" not in registry.vendors
 
 
-def test_an_observers_error_is_counted_and_never_raised(tmp_path: Path) -> None:
+def test_observer_error_is_counted_and_not_raised(tmp_path: Path) -> None:
     code = (
         "from sidecar import hookimpl\nseen = []\n"
         "@hookimpl\ndef sidecar_call_finished(record):\n    seen.append(record); 1/0\n"
@@ -164,7 +164,7 @@ def test_an_observers_error_is_counted_and_never_raised(tmp_path: Path) -> None:
     assert len(sys.modules["sidecar_local_watcher"].seen) == 2
 
 
-def test_a_hook_may_leave_its_argument_out(tmp_path: Path) -> None:
+def test_hook_may_omit_its_argument(tmp_path: Path) -> None:
     code = (
         "from sidecar import hookimpl\n"
         "@hookimpl\ndef sidecar_check_config():\n    return ['not on a Friday']\n"
@@ -176,12 +176,14 @@ def test_a_hook_may_leave_its_argument_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("gives", "vetoes"), [("None", []), ("[]", []), ("'no'", ["no"]), ("('a', 'b')", ["a", "b"])]
 )
-def test_a_veto_is_any_text(tmp_path: Path, gives: str, vetoes: list[str]) -> None:
+def test_check_config_accepts_text_and_iterables(
+    tmp_path: Path, gives: str, vetoes: list[str]
+) -> None:
     registry = with_file(tmp_path, HOOK + f"def sidecar_check_config(snapshot): return {gives}")
     assert registry.check(None) == [f"{tmp_path / 'extra.py'}: {veto}" for veto in vetoes]  # type: ignore[arg-type]
 
 
-def test_an_error_in_a_check_is_counted_and_no_veto(tmp_path: Path) -> None:
+def test_check_config_error_is_counted_and_rejects_nothing(tmp_path: Path) -> None:
     registry = with_file(tmp_path, HOOK + "def sidecar_check_config(snapshot): 1/0")
     assert registry.check(None) == []  # type: ignore[arg-type]
     assert registry.failures == {str(tmp_path / "extra.py"): 1}
@@ -245,7 +247,7 @@ class Mumbling(type(discover().dialects["openai"])):  # type: ignore[misc]
         return Located(Endpoint("x"), "x", "m", (0, 99))
 
 
-def test_the_contract_suite_finds_every_breach() -> None:
+def test_contract_check_reports_every_breach() -> None:
     found = discover()
     vendors = {"leaky": Leaky(), "unsure": Unsure()}
     bad = Registry({**found.dialects, "mumbling": Mumbling()}, vendors, {}, ("not loaded",))
@@ -278,7 +280,7 @@ class Meddling(type(discover().dialects["openai"])):  # type: ignore[misc]
         return event.strip() if b"choices" in event else None
 
 
-def test_the_contract_suite_tries_how_usage_is_asked_for_and_hidden() -> None:
+def test_contract_check_covers_the_usage_option() -> None:
     dialects = {**discover().dialects, "meddling": Meddling()}
     report = "\n".join(problems(Registry(dialects, {}, {}, ())))
     for breach in (
@@ -291,7 +293,7 @@ def test_the_contract_suite_tries_how_usage_is_asked_for_and_hidden() -> None:
         assert breach in report, report
 
 
-def test_the_contract_suite_tries_every_method_that_a_plugin_may_bring() -> None:
+def test_contract_check_calls_every_method_of_a_plugin() -> None:
     tried: set[str] = set()
     found = discover()
 
@@ -348,7 +350,7 @@ class Guessing(Vendor):
         return {"many": [], "h": (1,)}.get(value, ())
 
 
-def test_the_contract_suite_holds_vendors_to_what_they_say_of_limits() -> None:
+def test_contract_check_covers_classes_and_quotas() -> None:
     vendors = {"guessing": Guessing()}
     report = "\n".join(problems(Registry(discover().dialects, vendors, {}, ())))
     for breach in (
@@ -365,7 +367,7 @@ def test_the_contract_suite_holds_vendors_to_what_they_say_of_limits() -> None:
         assert breach in report, report
 
 
-def test_the_contract_suite_looks_at_fields_and_names_too() -> None:
+def test_contract_check_covers_fields_and_names() -> None:
     class Odd(Unsure):
         price_list = "acme-prices"
         dialects = {"openai": Serving()}
@@ -387,7 +389,7 @@ def test_the_contract_suite_looks_at_fields_and_names_too() -> None:
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda each: each.name)
-def test_cuts_of_what_is_on_record_are_checked_by_the_suite_as_well(recorded: Recorded) -> None:
+def test_cut_problems_finds_none_in_recorded_responses(recorded: Recorded) -> None:
     dialect = discover().dialects[recorded.dialect]
     endpoint = Endpoint(recorded.endpoint, counts=True)
     assert cut_problems(lambda: dialect.meter(endpoint, recorded.content_type), recorded.body) == []

@@ -24,7 +24,7 @@ SAYING_NOTHING = st.sampled_from(
     rest=st.binary(max_size=40),
     cuts=st.lists(st.integers(0, 200), max_size=6),
 )
-def test_first_event_in_any_pieces_is_the_first_one_that_says_something(
+def test_first_event_in_any_pieces_is_the_first_one_with_content(
     start: bytes, end: bytes, before: list[bytes], data: bytes, rest: bytes, cuts: list[int]
 ) -> None:
     event = b"event: error" + end + b"data: " + data + end + end
@@ -50,7 +50,7 @@ def test_first_event_without_data_or_its_end_is_none(stream: bytes) -> None:
 
 
 @pytest.mark.parametrize("stream", SILENT)
-def test_rest_that_says_nothing_is_none(stream: bytes) -> None:
+def test_rest_without_content_is_empty(stream: bytes) -> None:
     finder = FirstEvent()
     finder.feed(stream)
     assert finder.rest() == b""
