@@ -112,15 +112,15 @@ class _Batch(msgspec.Struct):
 class AnthropicDialect(Dialect):
     """Anthropic's Messages API."""
 
-    name: ClassVar[str] = "anthropic"
-    client_headers: ClassVar[frozenset[str]] = frozenset({"anthropic-version"})
-    request_id_header: ClassVar[str] = "request-id"
+    name = "anthropic"
+    client_headers = frozenset({"anthropic-version"})
+    request_id_header = "request-id"
     session_headers = ("x-claude-code-session-id", *Dialect.session_headers)
     read_timeout_headers = ("x-stainless-read-timeout", "x-stainless-timeout")
-    probes: ClassVar[frozenset[str]] = frozenset({"/api/hello"})
+    probes = frozenset({"/api/hello"})
     models_request = Located(MODELS, "/v1/models")
-    models_query: ClassVar[str] = "limit=1000"
-    models_headers: ClassVar[tuple[tuple[str, str], ...]] = (("anthropic-version", "2023-06-01"),)
+    models_query = "limit=1000"
+    models_headers = (("anthropic-version", "2023-06-01"),)
 
     def locate(self, method: str, path: str) -> Located | None:
         """Paths with and without `/v1`, or with two of them."""
@@ -216,14 +216,14 @@ class Anthropic(Vendor):
     base_url = "https://api.anthropic.com"
     credential = "ANTHROPIC_API_KEY"
     price_list = "anthropic"
-    serves: ClassVar[tuple[str, ...]] = ("openai",)
+    serves = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "anthropic": Serving(header="x-api-key", scheme=""),
         "openai": Serving(frozenset({"chat", "models", "model"}), add="/v1"),
     }
     codes: ClassVar[Mapping[str, ErrorClass]] = {"billing_error": ErrorClass.QUOTA_EXHAUSTED}
     # Its newer tokenizer makes about 30 % more tokens of a text than the older one (its pricing).
-    bytes_per_token: ClassVar[float] = 3.0
+    bytes_per_token = 3.0
 
     def credential_problem(self, secret: Secret) -> str:
         """Logins and administration keys look like API keys, and are answered with a bare 401."""
@@ -283,11 +283,11 @@ def _without_prefixes(path: str) -> tuple[str, bool]:
 
 @hookimpl
 def sidecar_dialects() -> list[Dialect]:
-    """The Anthropic dialect."""
+    """Return this dialect."""
     return [AnthropicDialect()]
 
 
 @hookimpl
 def sidecar_vendors() -> list[Vendor]:
-    """Anthropic."""
+    """Return this vendor."""
     return [Anthropic()]

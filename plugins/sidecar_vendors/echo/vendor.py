@@ -42,5 +42,5 @@ class Echo(Vendor):
 
 @hookimpl
 def sidecar_vendors() -> list[Vendor]:
-    """Echo."""
+    """Return this vendor."""
     return [Echo()]

@@ -98,11 +98,11 @@ class _Interaction(msgspec.Struct):
 class GeminiDialect(Dialect):
     """Google's generateContent API, in any version."""
 
-    name: ClassVar[str] = "gemini"
-    client_headers: ClassVar[frozenset[str]] = frozenset({"x-goog-api-key", "x-goog-api-client"})
+    name = "gemini"
+    client_headers = frozenset({"x-goog-api-key", "x-goog-api-client"})
     url_headers = Dialect.url_headers | {"x-goog-upload-url", "x-goog-upload-control-url"}
     models_request = Located(MODELS, f"/{_DEFAULT_VERSION}/models")
-    models_query: ClassVar[str] = "pageSize=1000"
+    models_query = "pageSize=1000"
     total_timeout_headers = ("x-server-timeout",)  # of all of a stream, in the asynchronous SDK
 
     def locate(self, method: str, path: str) -> Located | None:
@@ -205,9 +205,9 @@ class Gemini(Vendor):
     title = "Google Gemini"
     base_url = "https://generativelanguage.googleapis.com"
     credential = "GEMINI_API_KEY"
-    other_credentials: ClassVar[tuple[str, ...]] = ("GOOGLE_API_KEY",)
+    other_credentials = ("GOOGLE_API_KEY",)
     price_list = "google"
-    serves: ClassVar[tuple[str, ...]] = ("openai",)
+    serves = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "gemini": Serving(header="x-goog-api-key", scheme=""),
         "openai": Serving(
@@ -237,11 +237,11 @@ def _row(entry: ModelEntry) -> bytes:
 
 @hookimpl
 def sidecar_dialects() -> list[Dialect]:
-    """The Gemini dialect."""
+    """Return this dialect."""
     return [GeminiDialect()]
 
 
 @hookimpl
 def sidecar_vendors() -> list[Vendor]:
-    """Google's Gemini API."""
+    """Return this vendor."""
     return [Gemini()]

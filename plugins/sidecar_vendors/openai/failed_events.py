@@ -1,4 +1,4 @@
-"""How a stream of the responses API that we have to end says that it failed."""
+"""The event that ends a broken stream of the responses API."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import math
 from sidecar import ErrorKind, LocalReply
 
 _LATER = "rate_limit_exceeded"
-"""The code with which Codex reads "try again in 7s" out of the message, and does so."""
+"""The code with which Codex parses "try again in 7s" in the message and retries."""
 
 
 def failed_response(reply: LocalReply, error: bytes, call_id: str) -> bytes:
-    """`response.failed` with our words in the response, where Codex reads them, and `error` (the
-    JSON body of our error) beside it, at which the SDKs raise.
+    """Return a `response.failed` event.
 
-    The response's own code is none of those for which Codex has a sentence of its own, since that
-    would hide ours: `insufficient_quota`, `server_is_overloaded`, `slow_down`.
+    Codex reads the message in its `response`, the SDKs raise at its `error`, which is that of the
+    JSON body `error`. For the codes `insufficient_quota`, `server_is_overloaded` and `slow_down`,
+    Codex shows a text of its own in place of the message, so they are not used.
     """
     code, message = reply.kind.name.lower(), reply.message
     if reply.retry_after is not None:
