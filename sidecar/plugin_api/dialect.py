@@ -134,28 +134,28 @@ class Meter(Protocol):
 
     @property
     def finished(self) -> bool:
-        """Whether the terminal event of the dialect was read."""
+        """True if the terminal event of the dialect was read."""
 
     @property
     def expects_end(self) -> bool:
-        """Whether every complete response of this kind has a terminal event."""
+        """True if every complete response of this kind has a terminal event."""
 
     @property
     def pending(self) -> bool:
-        """Whether the response reports unfinished work, so that its usage is not final."""
+        """True if the response reports unfinished work, so that its usage is not final."""
 
     @property
     def unfinished(self) -> bool:
-        """Whether the bytes so far cannot be the complete response."""
+        """True if the bytes so far cannot be the complete response."""
 
     @property
     def unread(self) -> bool:
-        """Whether a part that may hold usage or the end was unreadable. Usage is then a lower
+        """True if a part that may hold usage or the end was unreadable. Usage is then a lower
         bound."""
 
     @property
     def at_boundary(self) -> bool:
-        """Whether the bytes so far end between two events, so that one can be inserted."""
+        """True if the bytes so far end between two events, so that one can be inserted."""
 
     @property
     def model(self) -> str | None:

@@ -25,7 +25,7 @@ class UpstreamResponse(Struct, frozen=True):
 
 
 class ErrorClass(StrEnum):
-    """What happens with a response. The values are labels of metrics and of the ledger."""
+    """The handling of a response. The values are labels in metrics and in the ledger."""
 
     OK = "take"
     """A success: relay the response."""

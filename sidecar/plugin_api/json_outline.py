@@ -47,14 +47,14 @@ class Outline:
 
     @property
     def complete(self) -> bool | None:
-        """Whether the document is complete; None if parsing stopped before its end."""
+        """True if the document is complete; None if parsing stopped before its end."""
         if self._left <= 0:
             return None
         return self._begun and not self.unfinished
 
     @property
     def unfinished(self) -> bool:
-        """Whether the document began and is not complete."""
+        """True if the document began and is not complete."""
         inside = bool(self._open) or self._text is not None
         return self._left > 0 and inside
 

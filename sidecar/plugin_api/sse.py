@@ -109,7 +109,7 @@ class SseMeter(BaseMeter):
 
     @property
     def at_boundary(self) -> bool:
-        """Whether the bytes so far end between two events."""
+        """True if the bytes so far end between two events."""
         idle = not self._given_up and self._large is None
         return idle and not self._tail.strip(b"\r\n")
 
@@ -119,7 +119,7 @@ class SseMeter(BaseMeter):
 
     @property
     def finished(self) -> bool:
-        """Whether the terminal event was read, also without its blank line."""
+        """True if the terminal event was read, also without its blank line."""
         if not self._finished:
             self._read_rest()
         return self._finished

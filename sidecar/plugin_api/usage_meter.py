@@ -111,7 +111,7 @@ class BaseMeter:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the bytes so far cannot be the complete response."""
+        """True if the bytes so far cannot be the complete response."""
         return self.expects_end and not self.finished
 
     def feed(self, data: bytes) -> None:
@@ -151,7 +151,7 @@ class JsonMeter(BaseMeter):
 
     @property
     def unfinished(self) -> bool:
-        """Whether the document began and is not complete."""
+        """True if the document began and is not complete."""
         self._read()
         if not self._is_decoded:
             self._decode(b"".join(self._pieces).removeprefix(BOM), _SYNTAX_DECODER)

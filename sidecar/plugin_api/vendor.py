@@ -111,7 +111,7 @@ class Field:
 
 
 class UpstreamRequest(Struct, frozen=True):
-    """What `Vendor.prepare` gets of one attempt.
+    """One attempt, as `Vendor.prepare` gets it.
 
     Attributes:
         dialect: The name of the dialect that the client speaks.
@@ -159,7 +159,7 @@ class QuotaKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What is left of one rate limit, as the vendor's response headers report it.
+    """The state of one rate limit, as the vendor's response headers report it.
 
     None is a value that the vendor does not report.
 
@@ -225,9 +225,9 @@ class Vendor:
     price_list: ClassVar[str | None] = None
     """The provider id in the bundled price list (genai-prices); None to find it by address."""
     reports_cost: ClassVar[bool] = False
-    """Whether the cost that responses report, in US dollars, is what the vendor charges."""
+    """True if the cost that responses report, in US dollars, is what the vendor charges."""
     streams_usage: ClassVar[bool] = False
-    """Whether streams report usage without an option in the request."""
+    """True if streams report usage without an option in the request."""
 
     def prepare(self, ask: UpstreamRequest) -> Prepared:
         """Return the URL and the headers of one attempt.

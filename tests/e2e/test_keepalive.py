@@ -389,7 +389,7 @@ async def test_codex_hears_of_an_endless_overload_and_others_wait(
     proxy: Sidecar, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     """It shows nothing until it is told, and then asks again by itself."""
-    monkeypatch.setattr("sidecar_vendors.openai.dialect._CODEX_WAITS", 0.4)
+    monkeypatch.setattr("sidecar_vendors.openai.dialect._CODEX_ERROR_SECONDS", 0.4)
     vendor.play(OVERLOADED)
     asked = RESPONSES.request(proxy, stream=True)
     asked = asked.replace(b"\r\n", f"\r\nUser-Agent: {program}\r\n".encode(), 1)
