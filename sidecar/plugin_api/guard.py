@@ -17,10 +17,10 @@ log = logging.getLogger("sidecar.plugin_api.guard")
 class plugin_guard:  # noqa: N801 - a context manager that reads like `contextlib.suppress`
     """Suppress and log whatever plugin code raises in the block.
 
-    A plugin's error costs what the plugin was asked for, never the call. The log line has the type
-    of the error alone: its text may quote a prompt or a secret.
+    An error in a plugin must never fail a call. The log line has only the type of the error,
+    because its text may quote a prompt or a secret.
 
-        with plugin_guard(vendor, "read_quota", "no quota is read"):
+        with plugin_guard(vendor, "read_quota", "its quota is unknown"):
             return vendor.read_quota(headers, now)
         return ()
 

@@ -56,6 +56,13 @@ def test_example_loads_from_its_path_and_keeps_the_contract() -> None:
     assert problems(registry) == []
 
 
+def test_first_example_of_the_documentation_keeps_the_contract(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    registry = with_file(tmp_path, page.partition("```python\n")[2].partition("```")[0])
+    assert "acme" in registry.vendors
+    assert problems(registry) == []
+
+
 def test_example_loads_from_an_entry_point(tmp_path: Path) -> None:
     shutil.copy(EXAMPLE, tmp_path / "sidecar_acme.py")
     info = tmp_path / "sidecar_acme-1.0.dist-info"
