@@ -68,7 +68,7 @@ log = logging.getLogger("sidecar")
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A sidecar that serves. `url` is the agents' address, `admin_url` the admin side's."""
+    """A running sidecar. `url` is the agents' address, `admin_url` the admin side's."""
 
     url: str
     admin_url: str

@@ -26,8 +26,8 @@ def refuse_upgrade(request: web.BaseRequest) -> None:
 
 
 def send_continue(request: web.BaseRequest) -> None:
-    """Tell a client that waits for it (`Expect: 100-continue`) to send its body; one of HTTP/1.0
-    knows no interim answer."""
+    """Send `100 Continue` to a client that waits for it before its body (`Expect`). HTTP/1.0 has no
+    interim responses."""
     if request.version < HttpVersion11:
         return
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
@@ -35,7 +35,7 @@ def send_continue(request: web.BaseRequest) -> None:
 
 
 def plain(why: LocalReply) -> web.Response:
-    """A refusal that belongs to no dialect, in a shape that most clients can read."""
+    """Return a local reply that belongs to no dialect, in a shape that most clients can read."""
     code = why.kind.name.lower()
     error = {"type": code, "code": code, "message": why.message, "param": None}
     response = web.json_response({"type": "error", "error": error}, status=why.kind.status)

@@ -1,7 +1,7 @@
-"""How both listeners speak HTTP: aiohttp's low-level server, with its defaults set on purpose.
+"""The HTTP server of both listeners: aiohttp's low-level server with explicit limits.
 
-A request that cannot be parsed is answered without a word of what it said, and nothing of it is
-logged: a bad header line may hold a key. What a request means is not decided here.
+A request that cannot be parsed is answered and logged without any of its text, as a malformed
+header may hold a key.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ async def _unversioned() -> web.StreamResponse:
 
 
 class HttpServer(web.Server):
-    """Makes a `Protocol` for every connection; `opened` hears of each as it is made."""
+    """Create one protocol for each connection. `opened` is called with each protocol."""
 
     def __init__(self, handler: Handler, opened: OnOpened | None = None) -> None:
         def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
@@ -46,7 +46,7 @@ class HttpServer(web.Server):
         self._opened = opened
 
     def __call__(self) -> AgentServerProtocol:
-        """A new connection."""
+        """Return the protocol of a new connection."""
         protocol = AgentServerProtocol(
             self,
             loop=self._loop,

@@ -83,7 +83,7 @@ class AttemptResult(Struct, frozen=True):
 
     @property
     def error_class(self) -> ErrorClass:
-        """What is to be done with it."""
+        """The class of the failure, or OK."""
         return self.classification.error_class
 
     @property
@@ -98,7 +98,7 @@ class AttemptResult(Struct, frozen=True):
 
     @property
     def is_final(self) -> bool:
-        """Whether this is the answer, good or bad, that the client should get."""
+        """Whether the client should get this response, good or bad."""
         return self.error_class in _FINAL
 
     async def relay_through(self, relay: Relay, fields: Fields, meter: Meter) -> web.StreamResponse:

@@ -1,7 +1,7 @@
-"""What an attempt used that came to nothing, as far as its vendor said so before it failed.
+"""Usage of attempts that failed, as far as the vendor reported it.
 
-An answer with an error's status is the vendor's word that it did nothing, unless it tells usage.
-Whatever else was sent may have been served, and billed: also what began with 200 and an error.
+A response with an error status did no work unless it reports usage. Any other request that was sent
+may have been served and billed, also one whose stream began with status 200 and an error.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ class AttemptUsageReader:
     def usage_from_response(
         self, call: Call, candidate: Candidate, reply: Reply, data: bytes, started: float
     ) -> AttemptUsage | None:
-        """What an answer says was used in the `data` that came of it, all of it if it is no
-        stream; None when it says nothing of that. `started` is when the call began, in seconds
-        since the epoch."""
+        """Return the usage that `data` of a response reports, the whole body unless it is a stream;
+        None if it reports none. `started` is when the call began, in seconds since the epoch."""
         lost = f"usage of a failed attempt at {candidate.provider.name} is not counted"
         usage: Usage | None = None
         whole, model = False, None
@@ -38,7 +37,7 @@ class AttemptUsageReader:
             meter = meter_for(call, reply)
             meter.feed(data)
             if is_lookup(call, meter.created()):
-                return None  # what is only looked at again was counted when it was made
+                return None  # a GET by id: counted when the response was created
             usage = meter.usage()
             whole = meter.finished or not (meter.unfinished or is_event_stream(reply))
             whole, model = whole and not meter.unread, meter.model
@@ -56,9 +55,8 @@ class AttemptUsageReader:
         self, call: Call, candidate: Candidate, reply: Reply | None, error: BaseException,
         started: float,
     ) -> AttemptUsage | None:  # fmt: skip
-        """What an attempt used that was cut short from here, by the running task's `error`: what
-        its provider did until then may be billed, unless the request never got there whole, or
-        the answer was an error."""
+        """Return the usage of an attempt that the running task's `error` cut short. It may be
+        billed unless the request was not sent completely or the response was an error."""
         if isinstance(error, ProxyError) or (reply is None and not was_sent()):
             return None
         if reply is None:
@@ -71,8 +69,8 @@ class AttemptUsageReader:
     def unknown_usage(
         self, call: Call, candidate: Candidate, started: float
     ) -> AttemptUsage | None:
-        """What may have been used by something of which nothing came back; None at an endpoint
-        that uses none."""
+        """Return unknown usage for an attempt without a response; None at an endpoint that bills
+        nothing."""
         if not call.bills:
             return None
         return self._spent(UsageState.UNKNOWN, None, call, candidate, None, started)

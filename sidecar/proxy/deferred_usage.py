@@ -1,9 +1,8 @@
-"""Usage that is told after its call: of background responses, batches and whatever else a vendor
-works on once it has answered.
+"""Usage that is reported after its call: background responses, batches and other deferred work.
 
-A call whose answer made an object and told no usage leaves a *claim* with the object, in the
-ledger. The first answer that tells the object's final usage settles it: for the key that made it,
-once, also after a restart.
+A call whose response created an object without reporting usage leaves a *claim* with the object in
+the ledger. The first response that reports the object's final usage settles the claim: for the key
+that created it, once, also after a restart.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ log = logging.getLogger("sidecar.proxy.deferred_usage")
 
 
 class Deferred:
-    """Leaves claims and settles them. Never raises on what a vendor or a plugin says."""
+    """Create and settle claims. Never raises on a vendor's or a plugin's data."""
 
     def __init__(
         self, ledger: Ledger, scheduler: Scheduler, prices: Prices, metrics: Metrics
@@ -44,12 +43,12 @@ class Deferred:
         self, call: Call, candidate: Candidate, meter: Meter, record: CallRecord,
         spent: AttemptUsage | None, counted: Demand | None,
     ) -> None:  # fmt: skip
-        """Remember what an answer made, with a claim while its usage is not known.
+        """Record what a response created, with a claim while its usage is unknown.
 
         Args:
-            record: What the books say of the answer itself.
-            spent: What attempts used that came to nothing; part of the call's books, too.
-            counted: What the limits count of it so far.
+            record: The ledger's record of the response itself.
+            spent: Usage of failed attempts, which is part of the call's record.
+            counted: What the limits have counted so far.
         """
         if call.endpoint.creates is None or is_lookup(call, meter.created()):
             return
@@ -59,7 +58,7 @@ class Deferred:
         record_owner(call, candidate, meter, self._ledger, claim)
 
     def told(self, call: Call, provider: Provider, meter: Meter, usage: Usage) -> None:
-        """Settle the claim on the object that a look tells of, if there is one."""
+        """Settle the claim on the object that a response describes, if there is one."""
         kind = call.endpoint.owned or call.endpoint.creates
         ids = meter.created() or (call.located.object_id or "",)
         if kind is None or len(ids) != 1:

@@ -58,7 +58,7 @@ class RetryState:
     failures: list[AttemptResult] = field(default_factory=list)
 
     def has_tried(self, candidate: Candidate) -> bool:
-        """Whether it failed at this candidate before."""
+        """Return whether this candidate has failed for the call."""
         return any(each.candidate is candidate for each in self.failures)
 
     def note(self, attempted: AttemptResult) -> None:
@@ -105,7 +105,7 @@ class Dispatcher:
         while True:
             try:
                 lease = await self._wait(errand)
-            except TimeoutError:  # only what has failed is told of early
+            except TimeoutError:  # only failures are reported early
                 return Served(self._best(errand))
             except NotAdmitted as no_room:
                 if errand.failures:
@@ -139,7 +139,7 @@ class Dispatcher:
         # Without a word from the client, its program stands for the conversation.
         session = (key.name, live.session or live.program, call.model or "")
         ordered, at_home = self._affinity.prefer_pinned(session, candidates)
-        # Only who said which conversation it is would lose something by going elsewhere at once.
+        # Only a call that names its conversation loses a warm cache elsewhere.
         alone = key.sticky_wait if at_home and live.session else 0.0
         max_wait = max(0.0, key.max_wait - live.wait)
         if live.most_wait is not None:
@@ -149,7 +149,7 @@ class Dispatcher:
     async def _wait(self, errand: RetryState) -> Lease[Candidate]:
         began = self._clock()
         live = errand.live
-        # A network that is gone costs no tries: they harm nobody.
+        # Retries while the network is offline are free.
         again = bool(errand.failures) and not self._scheduler.network.is_offline
         further = (self._retries,) if again else ()
         waiter = self._scheduler.new_waiter(errand.call, errand.candidates, further)
@@ -164,7 +164,7 @@ class Dispatcher:
                 )
         finally:
             live.waiter = None
-            errand.sticky_wait = 0.0  # it is at home nowhere any more, or there already
+            errand.sticky_wait = 0.0  # only the first lease waits for the pinned upstream
             if waiter.blocked_log:
                 ended = self._clock()
                 live.wait += ended - began
@@ -236,15 +236,15 @@ class Dispatcher:
             )
 
     def _is_transient(self, attempted: AttemptResult) -> bool:
-        """Whether a failure is one of the moment, so that the same candidate may answer later.
+        """Return whether the failure may pass, so that the same candidate may answer later.
 
-        One that cannot be reached is waited for only if it answered before: it may just not run.
+        An unreachable provider is waited for only if it answered before: it may not run at all.
         """
         if attempted.error_class not in {ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED}:
             return False
         if attempted.reply is not None:
             if attempted.reply.fields.get("x-should-retry", "").strip().lower() == "false":
-                return False  # the vendor says that asking it again does not help
+                return False  # the vendor asks not to retry
             throttled = attempted.error_class is ErrorClass.RATE_LIMITED
             return throttled or attempted.reply.status in _PASSING
         if attempted.in_stream:

@@ -28,7 +28,7 @@ _MOST_BLANK = 64
 
 
 def meter_for(call: Call, reply: Reply) -> Meter:
-    """A meter for the answer to a call."""
+    """Return the meter for the response to a call."""
     return ResponseMeter(
         lambda content_type: call.dialect.meter(call.endpoint, content_type),
         reply.fields.get("Content-Type", ""),
@@ -40,9 +40,11 @@ def meter_for(call: Call, reply: Reply) -> Meter:
 
 
 class ResponseMeter:
-    """Feeds a dialect's meter, which `make` gives for a content type: the one that the first bytes
-    show, where the label says something else. `streaming`: a stream was asked for. `mask` is that
-    of the credential that was sent: words of an answer go into logs and books."""
+    """Feed a dialect's meter, chosen by the first bytes where they contradict the content type.
+
+    `make` returns the meter for a content type. `streaming` is whether a stream was requested.
+    `mask` masks the credential in words that are logged and recorded.
+    """
 
     def __init__(
         self, make: Callable[[str], Meter], label: str, coding: str, *, streaming: bool,
@@ -75,11 +77,11 @@ class ResponseMeter:
                 self._choose()
 
     def usage(self) -> Usage | None:
-        """What was reported so far."""
+        """Return the usage reported so far."""
         return self._chosen.usage()
 
     def created(self) -> tuple[str, ...]:
-        """The ids of what the answer says was created."""
+        """Return the ids of the objects that the response created."""
         return self._chosen.created()
 
     @property
@@ -89,17 +91,18 @@ class ResponseMeter:
 
     @property
     def expects_end(self) -> bool:
-        """Whether an answer of this kind always has such an end."""
+        """Whether a response of this kind always has a terminal event."""
         return self._chosen.expects_end
 
     @property
     def pending(self) -> bool:
-        """The answer says that its work is not done."""
+        """Whether the response reports that its work is not done."""
         return self._chosen.pending
 
     @property
     def unfinished(self) -> bool:
-        """What came so far cannot be all; a text may begin like JSON, and be none."""
+        """Whether the response cannot be complete. A text may begin like JSON without being
+        JSON."""
         text = self._label.startswith("text/plain") and not self._chosen.expects_end
         return not text and not self._lost and self._chosen.unfinished
 
@@ -161,8 +164,8 @@ class ResponseMeter:
 def read_meter(
     live: LiveCall, call: Call, provider: Provider | None, meter: Meter, *, whole: bool
 ) -> Usage | None:
-    """Set what the call used, and return what its answer tells of an earlier call, if it is a look
-    at one and came to its end. `whole`: the answer's bytes are all there."""
+    """Set the call's usage. Return the usage that a complete response reports of an earlier call.
+    `whole` is whether all bytes of the response arrived."""
     usage, live.retold = _used(live, call, provider, meter)
     live.usage = None if live.retold else usage
     complete = whole
@@ -180,8 +183,8 @@ def read_meter(
 def _used(
     live: LiveCall, call: Call, provider: Provider | None, meter: Meter
 ) -> tuple[Usage | None, bool]:
-    """What an answer tells, and whether that is of an earlier call. Figures that may still grow
-    are none."""
+    """Return the reported usage, and whether it is that of an earlier call. Figures that are not
+    final count as none."""
     retold = call.method != "POST"
     lost = f"usage of call {live.call_id} is not counted"
     usage: Usage | None = None
@@ -196,7 +199,7 @@ def _used(
 
 
 def _read_end(live: LiveCall, meter: Meter) -> bool:
-    """What an answer says of itself; whether its end was seen."""
+    """Set model, outcome and reason from the response. Return whether its end was seen."""
     live.model_served = meter.model or live.model_served
     if meter.finished and live.outcome is Outcome.CANCELLED:
         # Some clients close as soon as they have read the end.

@@ -158,7 +158,8 @@ class ErrorEventMask:
         return b"".join(passed)
 
     def _is_known(self, data: bytes) -> bool:
-        """Whether the first bytes of a stream may be events; none but blank ones tell nothing."""
+        """Return whether the first bytes of a stream may be events; blank lines alone decide
+        nothing."""
         start = bytes(self._event + data).removeprefix(BOM).lstrip()
         self._is_told = bool(start)
         self._is_foreign = not any(each[: len(start)] == start[: len(each)] for each in _FIELDS)

@@ -1,7 +1,7 @@
-"""Takes out of a stream what only came because we asked for more than the client did.
+"""Remove from a stream what was requested by Sidecar and not by the client.
 
-Events are looked at one by one, as a dialect has them (`Dialect.strip_injected_usage`); whatever
-cannot be told passes untouched.
+The dialect edits each event (`Dialect.strip_injected_usage`); anything that cannot be parsed passes
+unchanged.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class StreamFilter:
         return b"".join(passed)
 
     def _size_in_large(self, before: bytes, data: bytes) -> int | None:
-        """How many of the next bytes belong to a large event; None when it goes on behind them."""
+        """Return how many of the next bytes belong to a large event; None if it continues after
+        them."""
         whole = before + data
         end = END.search(whole)
         if end is None or (end.end() == len(whole) and whole.endswith(b"\r")):
@@ -66,8 +67,8 @@ class StreamFilter:
         return end.end() - len(before)
 
     def rest(self) -> bytes:
-        """What is still held when the stream is over: an event that may lack no more than its
-        blank line."""
+        """Return what is still held at the end of the stream: an event that may lack only its blank
+        line."""
         return self._edited(self._take())
 
     def _take(self) -> bytes:

@@ -47,7 +47,8 @@ _KINDS: Mapping[int, ErrorKind] = {
 
 
 def ping_of(request: web.BaseRequest, call: Call) -> bytes | None:
-    """What may go out again and again while this call waits; None where nothing may."""
+    """Return the bytes that may be sent repeatedly while this call waits; None if there are
+    none."""
     if not call.facts.streaming or request.version < HttpVersion11:
         return None
     return call.dialect.ping(call.endpoint, call.query)
@@ -63,7 +64,7 @@ def most_wait(request: web.BaseRequest, call: Call) -> float | None:
 
 
 def tell_by(request: web.BaseRequest, call: Call, began: float) -> float | None:
-    """When this call should end if its providers fail; None for one that may wait."""
+    """Return when this call should end if its providers fail; None for a call that may wait."""
     seconds = call.dialect.error_timeout(request.headers)
     if seconds is None or ping_of(request, call) is None:
         return None
@@ -148,8 +149,8 @@ async def fail(relay: Relay, call: Call, why: LocalReply, live: LiveCall) -> web
 
 
 def cannot_follow(attempted: AttemptResult, live: LiveCall) -> LocalReply | None:
-    """What to say in place of an answer that is no stream, where the head of one is out already;
-    None for an answer that can follow it. Sets what the call came to."""
+    """Return the error to send in place of a response that is no stream, after the head of one was
+    sent; None if the response can follow. Sets the call's outcome."""
     reply = attempted.reply
     assert reply is not None  # noqa: S101 - only answers are passed on
     if attempted.body is not None:
