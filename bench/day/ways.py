@@ -210,7 +210,7 @@ class Fifo:
 
     def _learn(self, job: Job, candidate: Candidate) -> Demand:
         vendor = candidate.provider.vendor
-        used = demand_of(*vendor.counted(usage(job)))
+        used = demand_of(*vendor.rate_limited_tokens(usage(job)))
         guessed, _ = vendor.estimate(job.size, job.bound)
         estimates = self._laptop.scheduler.estimates
         estimates.learn(job.agent, MODEL, guessed, used[LimitUnit.INPUT], used[LimitUnit.OUTPUT])

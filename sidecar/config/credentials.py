@@ -7,7 +7,6 @@ missing one makes its provider unavailable, and nothing else.
 from __future__ import annotations
 
 import asyncio
-import logging
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ from pathlib import Path
 from sidecar.api_keys import digest
 from sidecar.config.model import CredentialRef, Key, KeyHash, Provider, SecretSource, Snapshot
 from sidecar.files import NotRegularFile, read_regular
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.vendor import Secret
-
-log = logging.getLogger("sidecar.config.credentials")
 
 COMMAND_TIMEOUT_SECONDS = 15.0
 """The time after which a `command:` counts as failed."""
@@ -109,17 +107,10 @@ class Vault:
         why_not, secret = self.why_not(ref), self.secret(ref)
         if why_not or secret is None:
             return why_not
-        try:
-            unfit = provider.vendor.unfit(secret)
-        except Exception as error:  # noqa: BLE001 - the guard around foreign code
-            name = provider.vendor.name
-            log.warning(
-                "vendor plugin %s: unfit raised %s; the credential is used",
-                name,
-                type(error).__name__,
-            )
-            return ""
-        return f"{ref.name} {unfit}" if unfit else ""
+        with plugin_guard(provider.vendor, "unfit", "the credential is used unchecked"):
+            unfit = provider.vendor.credential_problem(secret)
+            return f"{ref.name} {unfit}" if unfit else ""
+        return ""
 
     def stale(self) -> list[CredentialRef]:
         """Return references whose file changed or whose `refresh` is due. Blocking, but short."""

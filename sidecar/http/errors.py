@@ -6,7 +6,6 @@ A library's error is never quoted: its text may hold what was on the wire.
 from __future__ import annotations
 
 import errno
-import logging
 import socket
 from collections.abc import Callable
 
@@ -15,8 +14,6 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from sidecar.config.model import Timeouts
 from sidecar.errors import Fault, UpstreamError
-
-log = logging.getLogger("sidecar.http.errors")
 
 
 def failed_head(error: Exception, timeouts: Timeouts, *, sent: bool) -> UpstreamError:
@@ -71,11 +68,3 @@ def named(error: BaseException, *, sent: bool) -> UpstreamError:
         if isinstance(error, kind):
             return UpstreamError(fault, text(error), sent=sent, offline=_is_offline(error))
     return UpstreamError(Fault.PROTOCOL, f"{type(error).__name__}", sent=sent)
-
-
-def plugin_fault(vendor: str, error: Exception) -> UpstreamError:
-    """What to say of a vendor whose plugin breaks its contract; never the error's own text, which
-    may quote a secret."""
-    log.warning("the plugin of vendor %s failed: %s", vendor, type(error).__name__)
-    why = f"the plugin of vendor {vendor} failed ({type(error).__name__})"
-    return UpstreamError(Fault.PROTOCOL, why, sent=False)

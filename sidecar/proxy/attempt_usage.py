@@ -6,20 +6,17 @@ may have been served and billed, also one whose stream began with status 200 and
 
 from __future__ import annotations
 
-import logging
 from http import HTTPStatus
 
 from sidecar.errors import ProxyError
 from sidecar.http.client import Reply, is_event_stream
 from sidecar.http.exchange import was_sent
-from sidecar.plugin_api.dialect import Meter
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.pricing.prices import Prices
 from sidecar.proxy.metering import is_lookup, meter_for
 from sidecar.records import AttemptUsage, Usage, UsageState
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
-
-log = logging.getLogger("sidecar.proxy.attempt_usage")
 
 
 class AttemptUsageReader:
@@ -33,18 +30,23 @@ class AttemptUsageReader:
     ) -> AttemptUsage | None:
         """Return the usage that `data` of a response reports, the whole body unless it is a stream;
         None if it reports none. `started` is when the call began, in seconds since the epoch."""
-        try:
+        lost = f"usage of a failed attempt at {candidate.provider.name} is not counted"
+        usage: Usage | None = None
+        whole, model = False, None
+        with plugin_guard(call.dialect, "meter", lost) as guard:
             meter = meter_for(call, reply)
             meter.feed(data)
             if is_lookup(call, meter.created()):
-                return None  # what is only looked at again was counted when it was made
-            usage = _usage(meter, call, candidate)
+                return None  # a GET by id: counted when the response was created
+            usage = meter.usage()
             whole = meter.finished or not (meter.unfinished or is_event_stream(reply))
             whole, model = whole and not meter.unread, meter.model
-        except Exception as error:  # noqa: BLE001 - a plugin's accounting must never break traffic
-            log.warning("what %s said is lost: %s", candidate.provider.name, type(error).__name__)
+        if usage is None or guard.error is not None:
             return None
-        if usage is None:
+        vendor = candidate.provider.vendor
+        with plugin_guard(vendor, "normalize", lost) as guard:
+            usage = vendor.normalize(usage, call.endpoint)
+        if guard.error is not None:
             return None
         state = UsageState.REPORTED if whole else UsageState.PARTIAL
         return self._spent(state, usage, call, candidate, model, started)
@@ -81,8 +83,3 @@ class AttemptUsageReader:
         names = (priced_as, None, None) if priced_as else (model, candidate.model, call.model)
         cost = self._prices.spent(usage, candidate.provider, call.key.group, names, started)
         return AttemptUsage(state, usage, cost)
-
-
-def _usage(meter: Meter, call: Call, candidate: Candidate) -> Usage | None:
-    usage = meter.usage()
-    return None if usage is None else candidate.provider.vendor.normalize(usage, call.endpoint)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote
@@ -11,14 +10,13 @@ from sidecar.config.model import Provider
 from sidecar.http.client import Reply
 from sidecar.http.content_coding import Unpacking
 from sidecar.masking import CredentialMask
-from sidecar.plugin_api.dialect import Meter
+from sidecar.plugin_api.dialect import Dialect, Meter
 from sidecar.plugin_api.error_class import code_word
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.usage_meter import NoMeter
 from sidecar.proxy.in_flight import LiveCall
 from sidecar.records import Outcome, Usage, UsageState
 from sidecar.routing.call import Call
-
-log = logging.getLogger("sidecar.proxy.metering")
 
 EVENTS, JSON = "text/event-stream", "application/json"
 _FIRST = re.compile(
@@ -37,6 +35,7 @@ def meter_for(call: Call, reply: Reply) -> Meter:
         reply.fields.get("Content-Encoding", ""),
         streaming=call.facts.streaming,
         mask=reply.mask,
+        plugin=call.dialect,
     )
 
 
@@ -49,9 +48,10 @@ class ResponseMeter:
 
     def __init__(
         self, make: Callable[[str], Meter], label: str, coding: str, *, streaming: bool,
-        mask: CredentialMask | None = None,
+        mask: CredentialMask | None = None, plugin: Dialect | str = "dialect plugin",
     ) -> None:  # fmt: skip
         self._make = make
+        self._plugin = plugin
         self._label = label.strip().lower()
         self._streaming = streaming
         self._mask = mask
@@ -145,10 +145,8 @@ class ResponseMeter:
         found = _FIRST.match(head)
         kind = None if found is None else found.lastgroup
         if kind is not None and (shown := self._shown(kind)) != self._label:
-            try:
+            with plugin_guard(self._plugin, "meter", f"usage in {shown} is not counted"):
                 self._meter = self._make(shown)
-            except Exception as error:  # noqa: BLE001 - the guard around foreign code
-                log.warning("no meter for %s: %s", shown, type(error).__name__)
         self._meter.feed(head)
 
     def _shown(self, kind: str) -> str:
@@ -171,11 +169,10 @@ def read_meter(
     usage, live.retold = _used(live, call, provider, meter)
     live.usage = None if live.retold else usage
     complete = whole
-    try:
+    unknown = f"whether the response of call {live.call_id} is complete is unknown"
+    with plugin_guard(call.dialect, "meter", unknown):
         ended = _read_end(live, meter)
         complete = (ended or (complete and not meter.unfinished)) and not meter.unread
-    except Exception as error:  # noqa: BLE001 - the guard around foreign code
-        log.warning("the end of call %s is not known: %s", live.call_id, type(error).__name__)
     if live.usage is not None:
         live.usage_state = UsageState.REPORTED if complete else UsageState.PARTIAL
     elif call.bills and not live.retold:
@@ -189,15 +186,16 @@ def _used(
     """Return the reported usage, and whether it is that of an earlier call. Figures that are not
     final count as none."""
     retold = call.method != "POST"
-    try:
+    lost = f"usage of call {live.call_id} is not counted"
+    usage: Usage | None = None
+    with plugin_guard(call.dialect, "meter", lost):
         retold = is_lookup(call, meter.created())
         usage = None if meter.pending else meter.usage()
-        if usage is not None and provider is not None:
-            usage = provider.vendor.normalize(usage, call.endpoint)
-    except Exception as error:  # noqa: BLE001 - a plugin's accounting must never break traffic
-        log.warning("the usage of call %s is lost: %s", live.call_id, type(error).__name__)
-        return None, retold
-    return usage, retold
+    if usage is None or provider is None:
+        return usage, retold
+    with plugin_guard(provider.vendor, "normalize", lost):
+        return provider.vendor.normalize(usage, call.endpoint), retold
+    return None, retold
 
 
 def _read_end(live: LiveCall, meter: Meter) -> bool:

@@ -5,6 +5,7 @@ Pure: no clock, no state, no waiting. What is available right now comes in as a 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
@@ -15,6 +16,7 @@ from sidecar.config.patterns import matches_any
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.humanize import nearest
 from sidecar.plugin_api.dialect import Dialect, Endpoint, ModelAt
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.vendor import Serving
 
 Usable = Callable[[Provider], tuple[tuple[CredentialRef, ...], str]]
@@ -198,10 +200,10 @@ def _too_large(route: Route, size: int) -> str | None:
     """Why a request is not for this route: by the provider's own estimate of its tokens."""
     if route.max_input is None:
         return None
-    try:
+    tokens = size // 4
+    # The scheduler estimates the call once more, and logs what is raised then.
+    with plugin_guard(route.provider.vendor, "estimate", level=logging.DEBUG):
         tokens, _ = route.provider.vendor.estimate(size, None)
-    except Exception:  # noqa: BLE001 - the guard around foreign code
-        tokens = size // 4
     if tokens <= route.max_input:
         return None
     bound = f"its max_input of {route.max_input:,} ({route.place.short})"

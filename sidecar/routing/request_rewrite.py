@@ -6,19 +6,17 @@ When the names are equal and nothing is asked, the very bytes that came in go ou
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterable
 from urllib.parse import quote, unquote_plus
 
 from aiohttp import StreamReader
 
 from sidecar.plugin_api.dialect import ModelAt
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.json_body import splice_model
 from sidecar.plugin_api.vendor import Secret, UpstreamRequest
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
-
-log = logging.getLogger("sidecar.routing.request_rewrite")
 
 
 class Rewriter:
@@ -91,11 +89,10 @@ class Rewriter:
         return self._asking[model]
 
     def _asked(self, body: bytes) -> bytes | None:
-        try:
-            return self._call.dialect.inject_usage_option(self._call.endpoint, body)
-        except Exception as error:  # noqa: BLE001 - the guard around foreign code
-            log.warning("a dialect failed on a body: %s", type(error).__name__)
-            return None
+        dialect = self._call.dialect
+        with plugin_guard(dialect, "inject_usage_option", "the body is sent unchanged"):
+            return dialect.inject_usage_option(self._call.endpoint, body)
+        return None
 
     def _named(self, model: str | None) -> bytes | AsyncIterable[bytes] | None:
         call = self._call

@@ -10,6 +10,7 @@ from math import ceil, inf, sqrt
 from typing import Any, NamedTuple
 
 from sidecar.config.model import Key
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.pricing.prices import Prices
 from sidecar.records import Usage
 from sidecar.routing.call import Call
@@ -155,20 +156,18 @@ def size_of(call: Call) -> int:
 def estimate_tokens(candidate: Candidate, size: int, bound: int | None) -> tuple[int, int | None]:
     """Input and output tokens by the size of a request and the bound on its output; the output is
     None when nothing is known of it."""
-    try:
-        return candidate.provider.vendor.estimate(size, bound)
-    except Exception as error:  # noqa: BLE001 - the guard around foreign code
-        _failed(candidate, error)
-        return size // 4, bound
+    vendor = candidate.provider.vendor
+    with plugin_guard(vendor, "estimate", "4 bytes are counted as a token"):
+        return vendor.estimate(size, bound)
+    return size // 4, bound
 
 
 def counted_tokens(candidate: Candidate, usage: Usage) -> tuple[int, int]:
     """The input and output tokens of a usage that count against limits, as the vendor has it."""
-    try:
-        return candidate.provider.vendor.counted(usage)
-    except Exception as error:  # noqa: BLE001 - the guard around foreign code
-        _failed(candidate, error)
-        return usage.input_tokens or 0, usage.output_tokens or 0
+    vendor = candidate.provider.vendor
+    with plugin_guard(vendor, "counted", "all tokens count against limits"):
+        return vendor.rate_limited_tokens(usage)
+    return usage.input_tokens or 0, usage.output_tokens or 0
 
 
 def binds_free_calls(limiter: Limiter) -> bool:
@@ -177,11 +176,6 @@ def binds_free_calls(limiter: Limiter) -> bool:
     if isinstance(limiter, CountingLimiter) and limiter.unit is not LimitUnit.MONEY:
         return isinstance(limiter, ConcurrencyLimit) or limiter.limit <= 0
     return not isinstance(limiter, CountingLimiter | VendorQuota)
-
-
-def _failed(candidate: Candidate, error: Exception) -> None:
-    name = candidate.provider.vendor.name
-    log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)
 
 
 LEAST_NANO_DOLLARS = 1

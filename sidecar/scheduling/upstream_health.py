@@ -13,6 +13,7 @@ from typing import Any
 
 from sidecar.config.model import CredentialRef, Provider
 from sidecar.plugin_api.error_class import Classification, ErrorClass
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.vendor import Quota, QuotaKind, Vendor
 from sidecar.scheduling.cooldown import Cooldown
 from sidecar.scheduling.lease import Lease
@@ -202,15 +203,12 @@ class Upstreams:
             self._forgetting = False
 
     def _read(self, provider: Provider, headers: Mapping[str, str]) -> tuple[Quota, ...]:
-        try:
+        with plugin_guard(provider.vendor, "read_quota", "its quota is unknown"):
             found = tuple(provider.vendor.read_quota(headers, self._wall()))
             if all(isinstance(each, Quota) for each in found):
                 return found
             raise TypeError
-        except Exception as error:  # noqa: BLE001 - the guard around foreign code
-            name = provider.vendor.name
-            log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)
-            return ()
+        return ()
 
 
 def family_of(provider: Provider, model: str | None) -> str:
@@ -220,8 +218,6 @@ def family_of(provider: Provider, model: str | None) -> str:
 
 @lru_cache(maxsize=4096)
 def _family(vendor: Vendor, model: str) -> str:
-    try:
+    with plugin_guard(vendor, "family", "the model is its own family"):
         return vendor.family(model)[:128]
-    except Exception as error:  # noqa: BLE001 - the guard around foreign code
-        log.warning("the plugin of vendor %s failed: %s", vendor.name, type(error).__name__)
-        return model[:128]
+    return model[:128]

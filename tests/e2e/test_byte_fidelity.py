@@ -26,7 +26,7 @@ from recorded_answers import chunk as chat_chunk
 from running_sidecar import CANARY, Sidecar, request
 from scripted_vendor import STREAM_HEAD, ScriptedVendor, answer, chunk, paced, raw, stream
 
-from sidecar.plugin_api.sse import BOM
+from sidecar.plugin_api.json_outline import BOM
 
 RANDOM = settings(
     max_examples=25,

@@ -284,9 +284,9 @@ async def test_gemini_clis_patience_is_known_by_its_name() -> None:
     from sidecar.plugin_api.manager import discover
 
     dialect = discover().dialects["gemini"]
-    assert dialect.patience({"User-Agent": "GeminiCLI/0.61.0/gemini-3 (linux; x64)"}) == 60
-    assert dialect.patience({"User-Agent": "google-genai-sdk/3.6.1"}) is None
-    assert dialect.deadline({"x-server-timeout": "30"}) == 30
+    assert dialect.read_timeout({"User-Agent": "GeminiCLI/0.61.0/gemini-3 (linux; x64)"}) == 60
+    assert dialect.read_timeout({"User-Agent": "google-genai-sdk/3.6.1"}) is None
+    assert dialect.total_timeout({"x-server-timeout": "30"}) == 30
 
 
 async def test_array_stream_of_gemini_has_no_pings(tmp_path: Path, vendor: ScriptedVendor) -> None:
@@ -389,7 +389,7 @@ async def test_codex_hears_of_an_endless_overload_and_others_wait(
     proxy: Sidecar, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     """It shows nothing until it is told, and then asks again by itself."""
-    monkeypatch.setattr("sidecar_vendors.openai.dialect._CODEX_WAITS", 0.4)
+    monkeypatch.setattr("sidecar_vendors.openai.dialect._CODEX_ERROR_SECONDS", 0.4)
     vendor.play(OVERLOADED)
     asked = RESPONSES.request(proxy, stream=True)
     asked = asked.replace(b"\r\n", f"\r\nUser-Agent: {program}\r\n".encode(), 1)

@@ -16,7 +16,7 @@ MIN_MODULE_LINES = 60
 """A smaller module that only one other imports belongs to that one."""
 SMALL_MODULES = {
     "sidecar/__main__.py", "sidecar/callers/macos.py", "sidecar/admin/console/assets.py",
-    "sidecar/plugin_api/hookspecs.py", "sidecar/plugin_api/sse.py",
+    "sidecar/plugin_api/hookspecs.py",
 }  # fmt: skip
 """Small for a reason: an entry point, a platform's code, one contract."""
 

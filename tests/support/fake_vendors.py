@@ -18,7 +18,7 @@ class Alpha(Vendor):
     title = "Alpha"
     base_url = "https://api.alpha.test/v1"
     credential = "ALPHA_KEY"
-    also = ("ALPHA_API_KEY",)
+    other_credentials = ("ALPHA_API_KEY",)
 
 
 class Beta(Vendor):

@@ -6,6 +6,7 @@ console. Durations are seconds; null is not known. Times of day are seconds sinc
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from sidecar.admin.introspect.limit_views import (
     waiting_at,
 )
 from sidecar.config.model import Urgency
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.proxy.in_flight import LiveCall, LiveCalls
 from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.cooldown import Cooldown, OfflineBreaker
@@ -202,10 +204,10 @@ def _cut(name: str | None) -> str | None:
 def _usage(call: LiveCall) -> Any:
     """What the vendor said so far. Between two events only: a meter must not be asked for the
     figures of half a one."""
-    try:
+    # The error is logged once, when the call ends.
+    with plugin_guard("meter of a call in flight", "usage", level=logging.DEBUG):
         return call.meter.usage() if call.meter is not None and call.meter.at_boundary else None
-    except Exception:  # noqa: BLE001 - the guard around foreign code; the call's end tells of it
-        return None
+    return None
 
 
 def _account(account: UpstreamHealth) -> View:

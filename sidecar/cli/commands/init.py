@@ -88,7 +88,7 @@ def findings(registry: Registry, environ: Mapping[str, str]) -> list[FoundVendor
     """Every vendor whose credential is in the environment or whose server answers here."""
     found = []
     for vendor in registry.vendors.values():
-        variables = [name for name in (vendor.credential, *vendor.also) if name]
+        variables = [name for name in (vendor.credential, *vendor.other_credentials) if name]
         present = next((name for name in variables if _is_credential(environ.get(name))), None)
         if present is not None and vendor.base_url is not None:
             found.append(FoundVendor(vendor, f"${present}"))

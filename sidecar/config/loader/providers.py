@@ -220,7 +220,7 @@ def _options(vendor: Vendor, record: Record) -> Mapping[str, Any]:
 
 
 def _usual_credentials(vendor: Vendor, place: SourceLocation) -> tuple[CredentialRef, ...]:
-    names = () if vendor.credential is None else (vendor.credential, *vendor.also)
+    names = () if vendor.credential is None else (vendor.credential, *vendor.other_credentials)
     return tuple(CredentialRef(SecretSource.ENV, f"env:{n}", place, n) for n in names)
 
 

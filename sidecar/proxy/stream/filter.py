@@ -6,13 +6,12 @@ unchanged.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
+from sidecar.plugin_api.dialect import Dialect
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.sse import END
 from sidecar.plugin_api.usage_meter import MAX_EVENT_BYTES
-
-log = logging.getLogger("sidecar.proxy.stream.filter")
 
 
 class StreamFilter:
@@ -22,8 +21,11 @@ class StreamFilter:
     it: a larger one passes as it is.
     """
 
-    def __init__(self, unasked: Callable[[bytes], bytes]) -> None:
+    def __init__(
+        self, unasked: Callable[[bytes], bytes], plugin: Dialect | str = "dialect plugin"
+    ) -> None:
         self._unasked = unasked
+        self._plugin = plugin
         self._held = bytearray()
         self._given_up = False
         self._before: bytes | None = None
@@ -77,9 +79,7 @@ class StreamFilter:
     def _edited(self, event: bytes) -> bytes:
         if self._given_up:
             return event
-        try:
+        with plugin_guard(self._plugin, "strip_injected_usage", "the rest of the stream passes"):
             return self._unasked(event)
-        except Exception as error:  # noqa: BLE001 - the guard around foreign code
-            log.warning("a dialect failed on an event: %s", type(error).__name__)
-            self._given_up = True
-            return event
+        self._given_up = True
+        return event

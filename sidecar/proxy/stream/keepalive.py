@@ -57,15 +57,15 @@ def ping_of(request: web.BaseRequest, call: Call) -> bytes | None:
 def most_wait(request: web.BaseRequest, call: Call) -> float | None:
     """Seconds that this call may wait, so that its client does not give up on it and come again;
     None where nothing is known of that."""
-    bounds = [call.dialect.deadline(request.headers)]
+    bounds = [call.dialect.total_timeout(request.headers)]
     if ping_of(request, call) is None:
-        bounds.append(call.dialect.patience(request.headers))
+        bounds.append(call.dialect.read_timeout(request.headers))
     return min((bound * SHARE for bound in bounds if bound is not None), default=None)
 
 
 def tell_by(request: web.BaseRequest, call: Call, began: float) -> float | None:
     """Return when this call should end if its providers fail; None for a call that may wait."""
-    seconds = call.dialect.curiosity(request.headers)
+    seconds = call.dialect.error_timeout(request.headers)
     if seconds is None or ping_of(request, call) is None:
         return None
     return began + seconds
@@ -90,7 +90,7 @@ class KeepAlive:
         """Look at the call in a while, if its client bears pings."""
         ping = ping_of(self._request, self._call)
         if ping is not None:
-            max_wait = self._call.dialect.patience(self._request.headers)
+            max_wait = self._call.dialect.read_timeout(self._request.headers)
             longest = FIRST if max_wait is None else min(FIRST, max_wait * SHARE)
             self._timer = self._call_later(longest, ping)
 
@@ -118,7 +118,7 @@ class KeepAlive:
 
     async def _keep(self, ping: bytes) -> None:
         loop, call, live = asyncio.get_running_loop(), self._call, self._live
-        max_wait = call.dialect.patience(self._request.headers)
+        max_wait = call.dialect.read_timeout(self._request.headers)
         every = EVERY if max_wait is None else min(EVERY, max_wait * SHARE)
         try:
             await self._relay.begin(_head(call, live, loop.time()))

@@ -6,7 +6,6 @@ received a byte, another provider may serve the call.
 
 from __future__ import annotations
 
-import logging
 import re
 from http import HTTPStatus
 
@@ -14,13 +13,12 @@ from msgspec import Struct
 
 from sidecar.errors import Fault, UpstreamError
 from sidecar.http.client import Reply
-from sidecar.http.errors import plugin_fault
 from sidecar.plugin_api.error_class import Classification, ErrorClass, code_word
-from sidecar.plugin_api.sse import BOM, FirstEvent
+from sidecar.plugin_api.guard import plugin_guard
+from sidecar.plugin_api.json_outline import BOM
+from sidecar.plugin_api.sse import FirstEvent
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
-
-log = logging.getLogger("sidecar.proxy.stream.start")
 
 HELD_BYTES = 64 * 1024
 """Bytes of an answer that are held at most."""
@@ -124,17 +122,17 @@ class _Reader:
 
 def _judged(call: Call, candidate: Candidate, kind: str, data: bytes) -> Beginning:
     vendor = candidate.provider.vendor
-    try:
+    error: str | None = None
+    with plugin_guard(call.dialect, "meter", "the response is passed on"):
         meter = call.dialect.meter(call.endpoint, kind)
         meter.feed(data)
         meter.usage()  # one for JSON reads when it is asked
         error = meter.error
-        if error is None:
-            return Beginning()
-        verdict = vendor.classify_event(error)
-    except Exception as failure:  # noqa: BLE001 - the guard around foreign code
-        plugin_fault(vendor.name, failure)
+    if error is None:
         return Beginning()
+    verdict = ErrorClass.CLIENT_ERROR
+    with plugin_guard(vendor, "classify_event", "the response is passed on"):
+        verdict = vendor.classify_event(error)
     if verdict is ErrorClass.CLIENT_ERROR:
         return Beginning()  # passed on: this stream is the answer
     known = verdict is not ErrorClass.OK

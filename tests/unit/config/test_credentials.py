@@ -203,7 +203,7 @@ def test_credential_command_does_not_run_again_when_its_line_moves(tmp_path: Pat
 
 
 class Picky(Some):
-    def unfit(self, secret: Secret) -> str:
+    def credential_problem(self, secret: Secret) -> str:
         if secret.reveal() == "boom":
             raise RuntimeError(secret.reveal())
         return "is a login" if secret.reveal() == "login" else ""
