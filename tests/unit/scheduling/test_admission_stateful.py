@@ -26,13 +26,13 @@ KEYS, PLACES = ("a", "b", "c"), ("p", "q")
 class Watched:
     """Mixed into a window: what it lets through is checked in the moment in which it does."""
 
-    def take(self, amount: int, urgency: int, now: float) -> Any:
+    def acquire(self, amount: int, urgency: int, now: float) -> Any:
         assert isinstance(self, CountingLimiter)
         self.advance(now)
         assert self.limit > 0
         fits = not amount or self.used <= 0 or self.used + amount <= self.limit
         assert fits, "granted beyond the limit"
-        return super().take(amount, urgency, now)  # type: ignore[misc]
+        return super().acquire(amount, urgency, now)  # type: ignore[misc]
 
 
 class WatchedMinute(Watched, SlidingWindow):

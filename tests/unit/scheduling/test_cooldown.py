@@ -224,7 +224,7 @@ def test_too_many_models_make_nobody_forget_that_a_provider_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nor do those who wait, and look their gates up again, make it come back to itself."""
-    monkeypatch.setattr(upstream_health, "MOST_FAMILIES", 10)
+    monkeypatch.setattr(upstream_health, "MAX_FAMILIES", 10)
     provider = Provider("p", Acme(), "http://localhost", (), SourceLocation("f", 1))
 
     def look_up() -> None:
