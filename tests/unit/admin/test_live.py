@@ -19,12 +19,12 @@ from sidecar.admin.introspect.limit_views import (
 from sidecar.config.model import Budget, Limit, LimitKind, Period, Urgency
 from sidecar.config.patterns import Pattern
 from sidecar.errors import SourceLocation
+from sidecar.humanize import NANO
 from sidecar.plugin_api.error_class import Classification, ErrorClass
 from sidecar.plugin_api.vendor import Quota, QuotaKind
 from sidecar.scheduling.cooldown import Cooldown, Network
 from sidecar.scheduling.fair_queue import AGING_AFTER_SECONDS, OLDEST_EVERY_N, FairQueue
 from sidecar.scheduling.limiter import Limiter, LimitUnit
-from sidecar.scheduling.limits import NANO
 from sidecar.scheduling.vendor_quota import VendorQuota
 from sidecar.scheduling.windows import (
     BudgetWindow,

@@ -6,20 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config.model import Provider, Urgency
-from sidecar.errors import SourceLocation
+from sidecar.config.model import Urgency
 from sidecar.plugin_api.error_class import Classification, ErrorClass
-from sidecar.plugin_api.vendor import Quota, QuotaKind, Vendor
-from sidecar.scheduling import upstream_health
-from sidecar.scheduling.cooldown import Cooldown
+from sidecar.plugin_api.vendor import Quota, QuotaKind
+from sidecar.scheduling.cooldown import MAX_HINT_SECONDS, PROBE_SECONDS, Cooldown
 from sidecar.scheduling.limiter import NEVER
 from sidecar.scheduling.pauses import PauseLimiter
-from sidecar.scheduling.upstream_health import Upstreams
+from sidecar.scheduling.upstream_health import UpstreamKey, Upstreams
 from sidecar.scheduling.vendor_quota import (
     MAX_COOLDOWN_SECONDS,
-    MAX_QUOTA_AGE_SECONDS,
-    PROBE_SECONDS,
-    SAFETY_MARGIN,
+    SAFETY_MARGIN_SHARE,
     VendorQuota,
 )
 
@@ -90,7 +86,7 @@ def test_a_vendors_last_tokens_are_left_alone() -> None:
 
 def test_a_call_that_needs_nearly_all_of_a_limit_passes_when_it_is_full() -> None:
     tokens = bucket(limit=100_000, left=40_000, reset=36.0, kind=QuotaKind.TOKENS)
-    amount = int(100_000 * (1 - SAFETY_MARGIN / 2))
+    amount = int(100_000 * (1 - SAFETY_MARGIN_SHARE / 2))
     assert tokens.available_at(amount, NORMAL, 0.0) == pytest.approx(36.0)
     assert not tokens.allows(amount, NORMAL, 35.9)
     assert tokens.allows(amount, NORMAL, 36.1)
@@ -160,7 +156,7 @@ def test_a_hint_of_days_is_not_believed_of_throttling(verdict: ErrorClass, secon
     """Else one nonsensical answer would shut an account for five minutes."""
     assert Cooldown("p", "").record_failure(slow(6 * 86400.0, verdict), 0.0) == seconds
     assert (
-        Cooldown("p", "").record_failure(slow(MAX_QUOTA_AGE_SECONDS, verdict), 0.0)
+        Cooldown("p", "").record_failure(slow(MAX_HINT_SECONDS, verdict), 0.0)
         == MAX_COOLDOWN_SECONDS
     )
 
@@ -184,11 +180,11 @@ def test_what_was_sent_before_and_fails_too_makes_it_no_longer() -> None:
 
 @given(st.one_of(st.none(), st.floats(0, 1e9)), st.floats(0, 1), st.integers(1, 50))
 def test_nothing_is_shut_for_longer_than_five_minutes(
-    hint: float | None, spread: float, times: int
+    hint: float | None, jitter: float, times: int
 ) -> None:
     limiter, now = Cooldown("p", ""), 0.0
     for _ in range(times):
-        seconds = limiter.record_failure(slow(hint), now, spread=spread)
+        seconds = limiter.record_failure(slow(hint), now, jitter=jitter)
         assert 0 < seconds <= MAX_COOLDOWN_SECONDS
         now = limiter.until
         assert limiter.allows(1, NORMAL, now)
@@ -216,24 +212,16 @@ def test_a_hold_opens_only_by_hand() -> None:
     assert hold.available_at(1, NORMAL, 5.0) == 5.0
 
 
-class Acme(Vendor):
-    name = title = "acme"
-
-
-def test_too_many_models_make_nobody_forget_that_a_provider_answered(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Nor do those who wait, and look their gates up again, make it come back to itself."""
-    monkeypatch.setattr(upstream_health, "MAX_FAMILIES", 10)
-    provider = Provider("p", Acme(), "http://localhost", (), SourceLocation("f", 1))
+def test_upstreams_of_too_many_models_keep_that_a_provider_answered() -> None:
+    """Waiting calls that look up their limiters meanwhile cause no recursion."""
 
     def look_up() -> None:
         for number in range(20):
-            list(known.limiters(provider, "", f"waiting{number}"))
+            list(known.limiters(UpstreamKey("p", "", f"waiting{number}")))
 
-    known = Upstreams(lambda: 0.0, lambda: 0.0, lambda: 0.0, look_up)
-    known.record_success(provider, "", "model")
+    known = Upstreams(lambda: 0.0, lambda: 0.0, lambda: 0.0, look_up, max_upstreams=10)
+    known.record_success(UpstreamKey("p", "", "model"))
     for number in range(100):
-        list(known.limiters(provider, "", f"model{number}"))
-    assert known.has_answered(provider, "")
+        list(known.limiters(UpstreamKey("p", "", f"model{number}")))
+    assert known.has_answered(UpstreamKey("p", ""))
     assert len(list(known)) < 60

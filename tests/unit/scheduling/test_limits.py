@@ -8,9 +8,10 @@ import pytest
 
 from sidecar.config.loader import load
 from sidecar.config.model import Snapshot
+from sidecar.humanize import NANO
 from sidecar.plugin_api.manager import discover
 from sidecar.records import PeriodCount
-from sidecar.scheduling.limits import NANO, Limits, route_name
+from sidecar.scheduling.limits import CallScopes, Limits, route_name
 from sidecar.scheduling.windows import CountingLimiter
 
 HASHES = {name: f"sha256:{number:064x}" for number, name in enumerate("abc", 1)}
@@ -47,9 +48,8 @@ def windows(
 ) -> list[CountingLimiter]:
     who = snap.keys[key]
     [route] = who.routes
-    return list(
-        of.windows(who.name, route_name(who, route), who.group.name, "openai", credential, model)
-    )
+    scopes = CallScopes(who.name, route_name(who, route), who.group.name, "openai", credential)
+    return list(of.windows(scopes, model))
 
 
 def told(found: list[CountingLimiter]) -> list[tuple[str, str, int]]:
@@ -160,6 +160,6 @@ def test_the_same_provider_twice_in_a_keys_routes_is_two_routes() -> None:
 def test_every_limit_of_the_tour_has_its_counter(name: Path) -> None:
     snap = load(name.read_bytes(), file=str(name), registry=REGISTRY)
     of = limits(snap)
-    names = {window.name for _, window in of}
+    names = {each.window.name for each in of}
     assert any("$30/day" in each for each in names)
     assert all(str(name.name) in each for each in names)

@@ -134,18 +134,20 @@ async def test_remote_calls_are_parked_beyond_their_patience_and_local_ones_go_o
     vendor.play(answer(body(CHAT)))
     async with both(tmp_path, vendor) as proxy:
         scheduler = proxy.running.scheduler
-        network = scheduler.network
+        network = scheduler._network
         network.record_success()
-        network._heard = scheduler.now() - OFFLINE_AFTER_SECONDS  # it was there, some while ago
+        network._last_success = (
+            scheduler.now() - OFFLINE_AFTER_SECONDS
+        )  # it was there, some while ago
         network.record_failure()
         for limiter in network.limiters():
             limiter.acquire(1, 1, scheduler.now())  # somebody is trying
         asked = b'{"model":"gpt-5"}'
         far = asyncio.create_task(proxy.ask("/v1/chat/completions", asked, key="far"))
-        await until(lambda: len(scheduler.admission) == 1)
+        await until(lambda: len(scheduler.waiting) == 1)
         assert (await proxy.ask("/v1/chat/completions", asked, key="near")).status == 200
         await asyncio.sleep(0.3)
-        assert len(scheduler.admission) == 1
+        assert len(scheduler.waiting) == 1
         text = (await proxy.admin("/metrics")).body.decode()
         assert "sidecar_network_up 0" in text
         far.cancel()

@@ -154,7 +154,7 @@ def test_headroom_of_a_small_limit_never_keeps_all_of_it() -> None:
 
 def test_need_counts_every_unit() -> None:
     assert list(demand_of(3, 4, 5)) == [1, 7, 3, 4, 5, 7, 4]
-    assert list(demand_of(3, 4, 5, at_most=9)) == [1, 7, 3, 4, 5, 12, 9]
+    assert list(demand_of(3, 4, 5, upper_bound=9)) == [1, 7, 3, 4, 5, 12, 9]
 
 
 BERLIN = ZoneInfo("Europe/Berlin")
