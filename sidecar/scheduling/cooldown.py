@@ -63,7 +63,7 @@ class Cooldown(Limiter):
 
     @property
     def is_active(self) -> bool:
-        """Whether no attempt has succeeded since the latest failure."""
+        """Return whether no attempt has succeeded since the latest failure."""
         return self.until > 0
 
     def allows(self, amount: int, urgency: int, now: float) -> bool:
@@ -158,7 +158,7 @@ class Network:
 
     @property
     def is_offline(self) -> bool:
-        """Whether calls to remote providers are paused."""
+        """Return whether calls to remote providers are paused."""
         return self._breaker is not None
 
     @property

@@ -264,7 +264,7 @@ class Waiter:
 
     @property
     def is_parked(self) -> bool:
-        """Whether all of its options are paused now."""
+        """Return whether all of its options are paused now."""
         return self._parked_since != NEVER
 
     @staticmethod

@@ -70,11 +70,11 @@ class Limiter:
     __slots__ = ("counts_sent", "kind", "name", "queue", "scope", "timer", "unit", "wakeup_at")
 
     timed = True
-    """Whether time alone may open it."""
+    """Return whether time alone may open it."""
     is_pause = False
-    """Whether it is shut on purpose: a call that waits here has no deadline."""
+    """Return whether it is shut on purpose: a call that waits here has no deadline."""
     spent = False
-    """Whether settled spend has reached the budget: no running call can make room."""
+    """Return whether settled spend has reached the budget: no running call can make room."""
 
     def __init__(self, scope: str, kind: str, unit: LimitUnit, name: str) -> None:
         self.scope = scope

@@ -256,7 +256,7 @@ class Scheduler:
 
     @property
     def pauses_are_stored(self) -> bool:
-        """Whether pauses outlive a restart: the latest change was written."""
+        """Return whether pauses outlive a restart: the latest change was written."""
         return self._pauses.is_stored
 
     @property
@@ -266,7 +266,7 @@ class Scheduler:
 
     @property
     def is_offline(self) -> bool:
-        """Whether the network is offline, so that calls to remote providers are paused."""
+        """Return whether the network is offline, so that calls to remote providers are paused."""
         return self._network.is_offline
 
     @property

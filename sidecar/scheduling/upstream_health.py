@@ -96,7 +96,7 @@ class UpstreamHealth:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it may be dropped: the vendor's next response restores what is lost.
+        """Return whether it may be dropped: the vendor's next response restores what is lost.
 
         An entry for all models is kept, for its `has_answered`; there is one for each credential.
         """

@@ -141,7 +141,7 @@ class CalendarWindow(CountingLimiter):
 
     @property
     def started_at(self) -> float:
-        """When the current period began, in seconds since the epoch."""
+        """The start of the current period, in seconds since the epoch."""
         return self._begun
 
     def set_zone(self, zone: tzinfo | None) -> None:
@@ -260,7 +260,7 @@ class BudgetWindow(CalendarWindow):
 
     @property
     def spent(self) -> bool:  # type: ignore[override]
-        """Whether the settled amount has reached the budget."""
+        """Return whether the settled amount has reached the budget."""
         return self.settled >= self.limit
 
     def allows(self, amount: int, urgency: int, now: float) -> bool:

@@ -41,7 +41,7 @@ MAX_LABEL_CHARS = 256
 MAX_RANKED = 1000
 """Calls in a line up to which anybody's place in it is reckoned."""
 
-Names = dict[Limiter, Limit | Budget | str]
+LimiterNames = dict[Limiter, Limit | Budget | str]
 """What the file says of a counter, or the name of a vendor's limit."""
 
 
@@ -100,15 +100,15 @@ class LiveView:
             "retries": {"left": int(scheduler.retries_remaining), "most": int(MAX_SAVED_RETRIES)},
         }
 
-    def names(self) -> Names:
+    def names(self) -> LimiterNames:
         """The counters of the configuration in force with what the file says of them, and the
         vendors' limits with their names."""
-        found: Names = {each.window: each.written for each in self.scheduler.limits}
+        found: LimiterNames = {each.window: each.written for each in self.scheduler.limits}
         for health in self.scheduler.upstreams:
             found |= {quota: quota_name(*limit) for limit, quota in health.quotas.items()}
         return found
 
-    def gate(self, limiter: Limiter, names: Names, urgency: int) -> View | None:
+    def gate(self, limiter: Limiter, names: LimiterNames, urgency: int) -> View | None:
         """One gate on the way of a call; None when it says nothing, such as an account that is
         well."""
         now = self.scheduler.now()
