@@ -22,7 +22,7 @@ from sidecar.scheduling.windows import BudgetWindow, ConcurrencyLimit, SlidingWi
 
 
 def test_room_at_the_very_end_of_max_wait_is_taken() -> None:
-    async def story() -> tuple[Lease, float]:
+    async def scenario() -> tuple[Lease, float]:
         loop = asyncio.get_running_loop()
         admission = Admission(loop.time, loop.call_at)
         limiter = SlidingWindow("all", "rpm", LimitUnit.CALLS, "all", 1)
@@ -36,14 +36,14 @@ def test_room_at_the_very_end_of_max_wait_is_taken() -> None:
         await first
         return await second, loop.time()
 
-    lease, at = run(story)
+    lease, at = run(scenario)
     assert (lease.candidate.provider.name, at) == ("somewhere", 60.0)
 
 
 def test_options_blocked_by_one_limiter_are_served_in_the_order_of_availability() -> None:
     """Options of one call may differ in demand: each vendor has its own estimate of tokens."""
 
-    async def story() -> tuple[Lease, float]:
+    async def scenario() -> tuple[Lease, float]:
         loop = asyncio.get_running_loop()
         admission = Admission(loop.time, loop.call_at)
         limiter = SlidingWindow("all", "tpm", LimitUnit.TOKENS, "all", 100)
@@ -60,14 +60,14 @@ def test_options_blocked_by_one_limiter_are_served_in_the_order_of_availability(
         assert admission.try_lease(waiter(late=45))
         return await admission.acquire(waiter(large=60, small=40), 100.0), loop.time()
 
-    lease, at = run(story)
+    lease, at = run(scenario)
     assert (lease.candidate.provider.name, at) == ("small", 60.0)
 
 
 def test_aged_call_that_waits_elsewhere_goes_before_the_oldest_member_of_a_queue() -> None:
     """Otherwise it moves back and forth between two queues for ever."""
 
-    async def story() -> tuple[list[str], Lease | None]:
+    async def scenario() -> tuple[list[str], Lease | None]:
         loop = asyncio.get_running_loop()
         admission = Admission(loop.time, loop.call_at)
         tokens = SlidingWindow("p", "tpm", LimitUnit.TOKENS, "tokens", 100)
@@ -84,35 +84,35 @@ def test_aged_call_that_waits_elsewhere_goes_before_the_oldest_member_of_a_queue
         for _ in range(OLDEST_EVERY_N - 1):
             assert admission.try_lease(waiter(Urgency.INTERACTIVE, 1, tokens))
         admission.recheck([tokens, slots])
-        stood = [limiter.name for each in (old, young) for limiter in each.queued_at]
+        names = [limiter.name for each in (old, young) for limiter in each.queued_at]
         assert running is not None
         running.refund()
         lease = await waiting[0]
         waiting[1].cancel()
-        return stood, lease
+        return names, lease
 
-    stood, lease = run(story)
-    assert stood == ["slots", "tokens"]
+    names, lease = run(scenario)
+    assert names == ["slots", "tokens"]
     assert lease is not None
 
 
 def test_pause_longer_than_max_wait_costs_waiting_calls_none_of_it() -> None:
 
-    async def story() -> tuple[Lease, float, Waiter]:
+    async def scenario() -> tuple[Lease, float, Waiter]:
         loop = asyncio.get_running_loop()
         admission = Admission(loop.time, loop.call_at)
-        limiter, hold = (
+        limiter, pause = (
             SlidingWindow("all", "rpm", LimitUnit.CALLS, "all", 1),
             PauseLimiter("all", "paused"),
         )
         free = [AdmissionOption(candidate("p"), (limiter,), demand_of(0, 0))]
-        held = [AdmissionOption(candidate("p"), (hold, limiter), demand_of(0, 0))]
+        paused = [AdmissionOption(candidate("p"), (pause, limiter), demand_of(0, 0))]
         now = free
 
         def waiter(key: str) -> Waiter:
             return admission.new_waiter(key, 1.0, Urgency.NORMAL, now, lambda: now)
 
-        now = held
+        now = paused
         first, second = waiter("a"), waiter("b")
         calls = [loop.create_task(admission.acquire(each, 70.0)) for each in (first, second)]
         await asyncio.sleep(700.0)
@@ -121,16 +121,16 @@ def test_pause_longer_than_max_wait_costs_waiting_calls_none_of_it() -> None:
         await calls[0]
         return await calls[1], loop.time(), second
 
-    lease, at, waiter = run(story)
+    lease, at, waiter = run(scenario)
     assert (lease.candidate.provider.name, at) == ("p", 760.0)
     assert waiter.parked(at) == 700.0
 
 
 def test_max_wait_goes_on_after_a_pause() -> None:
-    async def story() -> tuple[NotAdmitted, float]:
+    async def scenario() -> tuple[NotAdmitted, float]:
         loop = asyncio.get_running_loop()
         admission = Admission(loop.time, loop.call_at)
-        slots, hold = (
+        slots, pause = (
             ConcurrencyLimit("all", "concurrency", LimitUnit.CALLS, "all", 1),
             PauseLimiter("all", "paused"),
         )
@@ -140,7 +140,7 @@ def test_max_wait_goes_on_after_a_pause() -> None:
         await admission.acquire(asks[0], 10.0)
         second = loop.create_task(admission.acquire(asks[1], 10.0))
         await asyncio.sleep(4.0)
-        now = [AdmissionOption(candidate("p"), (hold, slots), demand_of(0, 0))]
+        now = [AdmissionOption(candidate("p"), (pause, slots), demand_of(0, 0))]
         admission.reevaluate()
         await asyncio.sleep(300.0)
         now = free
@@ -149,14 +149,14 @@ def test_max_wait_goes_on_after_a_pause() -> None:
             await second
         return no_room.value, loop.time()
 
-    no_room, at = run(story)
+    no_room, at = run(scenario)
     assert (at, no_room.waited) == (310.0, 10.0)
 
 
 def test_call_cancelled_before_a_reevaluation_leaves_the_others_waiting() -> None:
     """The room that it returns may admit a call that the reevaluation has yet to reach."""
 
-    async def story() -> list[str]:
+    async def scenario() -> list[str]:
         loop = asyncio.get_running_loop()
         admission = Admission(loop.time, loop.call_at)
         slots = ConcurrencyLimit("all", "concurrency", LimitUnit.CALLS, "slots", 1)
@@ -180,11 +180,11 @@ def test_call_cancelled_before_a_reevaluation_leaves_the_others_waiting() -> Non
         assert (slots.used, len(admission), len(admission.leases)) == (0, 0, 0)
         return served
 
-    assert run(story) == ["p", "p"]
+    assert run(scenario) == ["p", "p"]
 
 
 def test_headroom_that_lapses_admits_a_call_to_a_free_slot() -> None:
-    async def story() -> float:
+    async def scenario() -> float:
         loop = asyncio.get_running_loop()
         admission = Admission(loop.time, loop.call_at)
         slots = ConcurrencyLimit("all", "concurrency", LimitUnit.CALLS, "slots", 2)
@@ -199,11 +199,11 @@ def test_headroom_that_lapses_admits_a_call_to_a_free_slot() -> None:
         await admission.acquire(asks(Urgency.BACKGROUND), 300.0)
         return loop.time()
 
-    assert run(story) == ACTIVE_SECONDS
+    assert run(scenario) == ACTIVE_SECONDS
 
 
 def test_sticky_wait_ends_at_once_when_the_pinned_upstream_has_no_quota_left() -> None:
-    async def story() -> tuple[str, float]:
+    async def scenario() -> tuple[str, float]:
         loop = asyncio.get_running_loop()
         admission = Admission(loop.time, loop.call_at)
         home = Cooldown("home", "home is cooling down")
@@ -217,11 +217,11 @@ def test_sticky_wait_ends_at_once_when_the_pinned_upstream_has_no_quota_left() -
         lease = await admission.acquire(waiter, 60.0, sticky_wait=5.0)
         return lease.candidate.provider.name, loop.time()
 
-    assert run(story) == ("other", 0.0)
+    assert run(scenario) == ("other", 0.0)
 
 
 def test_rejection_at_once_lists_every_option() -> None:
-    async def story() -> list[str]:
+    async def scenario() -> list[str]:
         loop = asyncio.get_running_loop()
         admission = Admission(loop.time, loop.call_at)
         limiters = [
@@ -238,13 +238,13 @@ def test_rejection_at_once_lists_every_option() -> None:
             await admission.acquire(waiter, 30.0, sticky_wait=5.0)
         return [each.limiter.name for each in no_room.value.blocked]
 
-    assert run(story) == ["home", "other"]
+    assert run(scenario) == ["home", "other"]
 
 
 def test_rejection_names_the_limit_that_blocks_for_longest() -> None:
     """A spent budget behind a full minute must not read as a rate limit of one minute."""
 
-    async def story() -> LocalReply:
+    async def scenario() -> LocalReply:
         loop = asyncio.get_running_loop()
         admission = Admission(loop.time, loop.call_at)
         minute = SlidingWindow("key", "rpm", LimitUnit.CALLS, "key at its rpm", 1)
@@ -259,6 +259,6 @@ def test_rejection_names_the_limit_that_blocks_for_longest() -> None:
             await admission.acquire(waiter, 120.0)
         return to_proxy_error(no_room.value, 120.0).reply
 
-    why = run(story)
+    why = run(scenario)
     assert (why.kind, why.retry_after) == (ErrorKind.BUDGET_SPENT, None)
     assert "group is at its budget" in why.message

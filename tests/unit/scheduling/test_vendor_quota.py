@@ -1,4 +1,4 @@
-"""What a vendor says is left, reckoned on until it speaks again."""
+"""A vendor's quota, extrapolated until its next report."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ keys: {{gpt: {{group: M, hash: "{{gpt}}"}}}}
 """
 
 
-def bucket(quota: Quota) -> VendorQuota:
+def quota_of(quota: Quota) -> VendorQuota:
     found = VendorQuota("provider x", "its limit", quota.kind)
     found.observe(quota, None, 100.0)
     return found
 
 
-def test_a_token_bucket_refills_evenly() -> None:
-    found = bucket(Quota(QuotaKind.REQUESTS, 600, 0, 60.0, 60.0))
+def test_token_bucket_refills_evenly() -> None:
+    found = quota_of(Quota(QuotaKind.REQUESTS, 600, 0, 60.0, 60.0))
     assert [found.remaining(100.0 + seconds) for seconds in (0, 1, 30, 60, 90)] == [
         0,
         10,
@@ -37,36 +37,36 @@ def test_a_token_bucket_refills_evenly() -> None:
     assert found.available_at(100, 0, 100.0) == 110.0
 
 
-def test_a_fixed_window_gives_nothing_back_before_its_end() -> None:
-    found = bucket(Quota(TOKENS, 600, 50, 40.0, 60.0, at_once=True))
+def test_fixed_window_refills_only_at_its_end() -> None:
+    found = quota_of(Quota(TOKENS, 600, 50, 40.0, 60.0, at_once=True))
     assert found.allows(50, 0, 100.0)
     assert not found.allows(51, 0, 139.9)
     assert found.available_at(51, 0, 100.0) == 140.0
     assert found.allows(600, 0, 140.0)
 
 
-def test_what_passes_after_a_fixed_windows_end_counts_until_the_vendor_speaks() -> None:
-    found = bucket(Quota(TOKENS, 600, 0, 40.0, 60.0, at_once=True))
+def test_calls_after_the_end_of_a_fixed_window_count_until_the_next_report() -> None:
+    found = quota_of(Quota(TOKENS, 600, 0, 40.0, 60.0, at_once=True))
     found.acquire(500, 0, 140.0)
     assert found.remaining(140.0) == 100
     assert not found.allows(101, 0, 140.0)
     found.observe(Quota(TOKENS, 600, 600, None, 60.0, at_once=True), None, 141.0)
-    assert found.remaining(141.0) == 100  # the vendor has not seen the 500 yet
+    assert found.remaining(141.0) == 100  # the vendor has yet to count the 500
 
 
-def test_nothing_left_of_an_untold_limit_shuts_it() -> None:
-    found = bucket(Quota(QuotaKind.REQUESTS, None, 0, 30.0, at_once=True))
+def test_quota_with_nothing_left_of_an_unknown_limit_blocks() -> None:
+    found = quota_of(Quota(QuotaKind.REQUESTS, None, 0, 30.0, at_once=True))
     assert not found.allows(1, 0, 129.0)
     assert found.allows(1, 0, 130.0)
 
 
-def test_no_window_is_believed_for_longer_than_it_is_tried_again() -> None:
-    found = bucket(Quota(TOKENS, 600, 0, 30 * 86400.0, 30 * 86400.0, at_once=True))
+def test_window_of_a_month_blocks_for_the_longest_cooldown_at_most() -> None:
+    found = quota_of(Quota(TOKENS, 600, 0, 30 * 86400.0, 30 * 86400.0, at_once=True))
     assert found.available_at(1, 0, 100.0) == 100.0 + MAX_COOLDOWN_SECONDS
     assert found.allows(1, 0, 100.0 + MAX_COOLDOWN_SECONDS)
 
 
-async def test_limits_of_two_lengths_are_kept_apart(tmp_path: Path, vendor: ScriptedVendor) -> None:
+async def test_quotas_of_two_windows_are_kept_apart(tmp_path: Path, vendor: ScriptedVendor) -> None:
     left = {
         "x_ratelimit_limit_tokens_minute": "50000", "x_ratelimit_remaining_tokens_minute": "47000",
         "x_ratelimit_limit_tokens_month": "4000000",
@@ -76,7 +76,7 @@ async def test_limits_of_two_lengths_are_kept_apart(tmp_path: Path, vendor: Scri
     async with sidecar(tmp_path, YAML.format(url=vendor.url), ("gpt",)) as running:
         await running.ask("/v1/chat/completions", b'{"model":"m"}')
         await running.record()
-        told = await figures(running.running, "sidecar_vendor_quota_left")
-    assert {labels.rpartition('quota="')[2].rstrip('"'): n for labels, n in told.items()} == {
+        reported = await figures(running.running, "sidecar_vendor_quota_left")
+    assert {labels.rpartition('quota="')[2].rstrip('"'): n for labels, n in reported.items()} == {
         "tokens/minute": 47000.0, "tokens/month": 3950000.0,
     }  # fmt: skip
