@@ -70,11 +70,11 @@ class Limiter:
     __slots__ = ("counts_sent", "kind", "name", "queue", "scope", "timer", "unit", "wakeup_at")
 
     timed = True
-    """Return whether time alone may open it."""
+    """True if time alone may make room."""
     is_pause = False
-    """Return whether it is shut on purpose: a call that waits here has no deadline."""
+    """True if a user or an outage blocks all calls: a call that waits here has no deadline."""
     spent = False
-    """Return whether settled spend has reached the budget: no running call can make room."""
+    """True if settled spend has reached the budget: no running call can make room."""
 
     def __init__(self, scope: str, kind: str, unit: LimitUnit, name: str) -> None:
         self.scope = scope
@@ -142,7 +142,7 @@ MAX_SAVED_RETRIES = 30.0
 class RetryBudget(Limiter):
     """A token bucket of retries: each call adds a share of one, as does time.
 
-    Source: Finagle's `RetryBudget`.
+    Compare Finagle's `RetryBudget`.
     """
 
     __slots__ = ("_at", "_clock", "_remaining")
