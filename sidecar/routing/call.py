@@ -158,11 +158,8 @@ async def read_call(
 ) -> Call:
     """Parse a request, and read its body into `held` if routing needs it.
 
-    Args:
-        accept_body: Called once before the body is read, for clients that wait for
-            `100 Continue`.
-    Raises:
-        ProxyError: The request is invalid, too large, or not for this key's vendor.
+    `accept_body` is called before the body is read, for clients that wait for `100 Continue`.
+    Raises `ProxyError` if the request is invalid, too large, or not for the key's vendor.
     """
     key, query = caller.key, caller.query
     dialect, located = find_dialect(
@@ -186,18 +183,25 @@ async def read_call(
         await held.reserve(request.content_length or 0)
     accept_body()
     if not streamed:
-        body = await read_body(request.content, maximum, held)
-        is_read = bool(body) and endpoint.model_at in _READ
-        decoded = await decoded_copy(body, encoding, maximum, held) if is_read else b""
-        if located.model is not None and body is decoded:
-            body = decoded = _with_model_of_path(located, decoded, request.headers)
-        held.keep(body, decoded)
+        await _read_body(request, located, encoding, maximum, held)
     facts, span = _read_facts(dialect, located, held.plain, query, request.headers)
     _check_names(facts)
     return Call(
         snapshot, key, dialect, located, request.method, query, caller.fields,
         held, facts, encoding, span, urgency,
     )  # fmt: skip
+
+
+async def _read_body(
+    request: web.BaseRequest, located: Located, encoding: str, maximum: int, held: HeldBody
+) -> None:
+    """Read a body into `held`, and decode it if routing needs it."""
+    body = await read_body(request.content, maximum, held)
+    is_read = bool(body) and located.endpoint.model_at in _READ
+    decoded = await decoded_copy(body, encoding, maximum, held) if is_read else b""
+    if located.model is not None and body is decoded:
+        body = decoded = _with_model_of_path(located, decoded, request.headers)
+    held.keep(body, decoded)
 
 
 def _with_actual_place(located: Located, headers: Mapping[str, str]) -> Located:
