@@ -24,8 +24,8 @@ from sidecar.records import Usage
 from sidecar.routing import candidates
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
-from sidecar.scheduling.limits import route_name
-from sidecar.scheduling.scheduler import Scheduler, Sources
+from sidecar.scheduling.lease import Sources
+from sidecar.scheduling.scheduler import Scheduler
 from sidecar.scheduling.windows import CountingLimiter
 
 MODEL = "some-model"
@@ -76,11 +76,9 @@ class Laptop:
         return call, self._candidates[job.agent]
 
     def windows(self, call: Call, candidate: Candidate) -> list[CountingLimiter]:
-        """The limits of the file that a call counts in."""
-        key = call.key
-        route = route_name(key, candidate.route)
-        names = (key.name, route, key.group.name, candidate.provider.name)
-        return list(self.scheduler.limits.windows(*names, candidate.credential_name, MODEL))
+        """Return the limits of the file that a call counts in."""
+        limiters = self.scheduler.limiters(call.key, candidate, MODEL)
+        return [each for each in limiters if isinstance(each, CountingLimiter)]
 
     def refused(self, why: LocalReply) -> Answer:
         """A refusal as `sidecar.proxy.responses.local_reply` sends it."""

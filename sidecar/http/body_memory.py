@@ -93,7 +93,7 @@ class BodyMemory:
         return HeldBody(self)
 
     async def take(self, size: int, rank: int, max_wait: float, *, grows: bool) -> bool:
-        """Wait at most `patience` seconds for `size` bytes; return whether they are granted.
+        """Wait at most `max_wait` seconds for `size` bytes; return whether they are granted.
 
         `rank` orders waiting calls: 0 before 1 (interactive) before 2. `grows` is whether the
         caller holds memory already.
@@ -157,7 +157,7 @@ class HeldBody:
     bytes are gone. `waited` counts the seconds waited for memory.
     """
 
-    __slots__ = ("_file", "_memory", "_reserved", "patience", "plain", "rank", "size", "waited",
+    __slots__ = ("_file", "_memory", "_reserved", "max_wait", "plain", "rank", "size", "waited",
                  "wire")  # fmt: skip
 
     def __init__(self, memory: BodyMemory) -> None:
@@ -165,7 +165,7 @@ class HeldBody:
         self._reserved = 0
         self._file: _Stored | None = None
         self.rank = 2
-        self.patience = 0.0
+        self.max_wait = 0.0
         self.wire: bytes | None = None
         self.plain = b""
         self.size = 0
@@ -178,7 +178,7 @@ class HeldBody:
         clock = self._memory.clock
         began = clock()
         more, grows = size - self._reserved, self._reserved > 0
-        granted = await self._memory.take(more, self.rank, self.patience - self.waited, grows=grows)
+        granted = await self._memory.take(more, self.rank, self.max_wait - self.waited, grows=grows)
         self.waited += clock() - began
         if not granted:
             raise ProxyError(

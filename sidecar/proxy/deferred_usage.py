@@ -21,9 +21,8 @@ from sidecar.routing.affinity import record_owner
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.limiter import Demand, LimitUnit, demand_of
-from sidecar.scheduling.limits import route_name
+from sidecar.scheduling.limits import CallScopes, route_name
 from sidecar.scheduling.scheduler import Scheduler
-from sidecar.scheduling.windows import CalendarWindow
 
 log = logging.getLogger("sidecar.proxy.deferred_usage")
 
@@ -85,15 +84,8 @@ class Deferred:
             made if usage.output_tokens is None else usage.output_tokens,
             money if cost is None else cost.charged,
         )
-        windows = self._scheduler.limits.windows(
-            claim.key, claim.route, owner.group, owner.provider, owner.credential,
-            claim.model_asked,
-        )  # fmt: skip
-        changed = [each for each in windows if isinstance(each, CalendarWindow)]
-        for window in changed:
-            window.correct(after[window.unit] - before[window.unit], claim.started)
-        if len(self._scheduler.admission):
-            self._scheduler.admission.recheck(changed)
+        scopes = CallScopes(claim.key, claim.route, owner.group, owner.provider, owner.credential)
+        self._scheduler.correct(scopes, claim.model_asked, before, after, claim.started)
 
 
 def _claim(

@@ -94,7 +94,7 @@ class Passage:
         self.call: Call | None = None
         self.meter: Meter | None = None
         self.candidate: Candidate | None = None
-        self.lease: Lease[Candidate] | None = None
+        self.lease: Lease | None = None
 
     @property
     def provider(self) -> Provider | None:
@@ -299,7 +299,7 @@ class Proxy:
         elif passage.lease is not None and passage.call is not None:
             whole = live.usage_state is UsageState.REPORTED
             return self._parts.scheduler.settle(
-                passage.lease, passage.call, live.usage, record.cost, whole=whole
+                passage.lease, passage.call, live.usage, record.cost, complete=whole
             )
         return None
 

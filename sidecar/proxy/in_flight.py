@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec import Struct, structs
 
@@ -84,7 +84,7 @@ class LiveCall(Struct, eq=False):
     refusal: ErrorKind | None = None
     urgency: Urgency = Urgency.NORMAL
     waits: list[Wait] = []
-    waiter: Waiter[Any] | None = None
+    waiter: Waiter | None = None
     """What stands in line for it, while it waits."""
     counts: bool = False
     """Whether the vendor bills tokens for it."""

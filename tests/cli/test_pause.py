@@ -51,7 +51,7 @@ def test_a_call_waits_until_it_is_resumed(cli: Cli) -> None:
             resumed = await asyncio.to_thread(cli.spawn, "resume", "k")
             assert (resumed.status, resumed.err) == (0, 'key "k" goes on\n')
             assert await call == 200
-            assert 'key "k" is paused' in served.log.read_text().replace("\\", "")
+            assert 'paused: key "k"' in served.log.read_text().replace("\\", "")
 
     asyncio.run(scene())
 

@@ -58,7 +58,7 @@ async def ask(proxy: Sidecar, key: str = "day", model: str = "dear-1", most: int
 def spent(proxy: Sidecar) -> dict[str, Decimal]:
     return {
         window.scope: Decimal(window.used) / NANODOLLARS
-        for _, window in proxy.running.scheduler.limits
+        for _, window, _ in proxy.running.scheduler.limits
         if window.kind.startswith("budget")
     }
 
@@ -223,14 +223,13 @@ async def test_a_budget_and_a_vendors_quota_count_the_most_that_a_call_takes(
     async with shop(tmp_path, vendor, key=", limits: {tpm: 1M}" + budget) as proxy:
         scheduler = proxy.running.scheduler
         for made in [100] * MIN_SAMPLES + [1000]:
-            scheduler.estimates.learn("day", "dear-1", 10, 10, made)
+            scheduler._estimates.learn("day", "dear-1", 10, 10, made)
         running = asyncio.create_task(ask(proxy))
         await until(lambda: limiter.at_once == 1)
-        (lease,) = scheduler.admission.leases
+        (lease,) = scheduler._admission.leases
         key = proxy.running.configuration.current().keys["day"]
-        option = scheduler.hypothetical_option(key, "dear-1", lease.candidate, 40, 1000)
-        assert option is not None
-        need = option.demand
+        waiter, _ = scheduler.dry_run(key, "dear-1", [lease.candidate], 40, 1000)
+        need = waiter.all_options[0].demand
         read = need[LimitUnit.INPUT]
         assert 250 < need[LimitUnit.OUTPUT] < need[LimitUnit.OUTPUT_UPPER_BOUND] == 1000
         assert need[LimitUnit.TOKENS] == read + need[LimitUnit.OUTPUT]
@@ -339,7 +338,7 @@ async def test_reported_model_prices_the_next_calls_of_an_alias(
         vendor.play(limiter)
         running = asyncio.create_task(ask(proxy, model="alias", most=1000))
         await until(lambda: limiter.at_once == 1)
-        (lease,) = proxy.running.scheduler.admission.leases
+        (lease,) = proxy.running.scheduler._admission.leases
         assert lease.option.demand[LimitUnit.MONEY] > 2 * NANODOLLARS
         limiter.let(1)
         await running

@@ -125,7 +125,7 @@ async def test_who_waits_is_told_and_who_would_go_before(
     running = calling(proxy, "one")
     await vendor.arrived.wait()
     waiting = [calling(proxy, "one") for _ in range(2)]
-    await until(lambda: len(proxy.running.scheduler.admission) == 2)
+    await until(lambda: len(proxy.running.scheduler.waiting) == 2)
     normal, urgent = await explained(proxy, "one", "m"), await explained(proxy, "two", "m")
     assert normal["candidates"][0]["behind"] == {
         "gate": "group One is at its limit of 1 concurrency (routes.yaml:13)",
@@ -146,7 +146,7 @@ async def test_looking_takes_nothing_and_nobodys_turn(
 ) -> None:
     busy = Busy(vendor)
     running, waiting = calling(proxy, "one"), calling(proxy, "one")
-    await until(lambda: len(proxy.running.scheduler.admission) == 1)
+    await until(lambda: len(proxy.running.scheduler.waiting) == 1)
     before = await see(proxy, "live")
     for _ in range(3):
         await explained(proxy, "two", "m")
@@ -360,7 +360,7 @@ async def test_a_call_on_its_way_is_seen_as_far_as_it_is(
 async def test_a_name_of_a_mile_is_cut(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     busy = Busy(vendor)
     calls = [calling(proxy, "one", "m" * 500) for _ in range(2)]
-    await until(lambda: len(proxy.running.scheduler.admission) == 1)
+    await until(lambda: len(proxy.running.scheduler.waiting) == 1)
     seen = await see(proxy, "live")
     assert [len(each["model"]) for each in (*seen["calls"], *seen["lines"])] == [256] * 3
     busy.gate.set()

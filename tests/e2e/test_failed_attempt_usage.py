@@ -94,7 +94,7 @@ async def total(proxy: Sidecar, name: str) -> float:
 def output_counted(proxy: Sidecar) -> int:
     """Output tokens of the last minute, as the key's limit has them."""
     scheduler = proxy.running.scheduler
-    (window,) = [each for _, each in scheduler.limits if each.kind == "otpm"]
+    (window,) = [each.window for each in scheduler.limits if each.window.kind == "otpm"]
     return window.limit - window.remaining(scheduler.now())
 
 
@@ -187,7 +187,7 @@ async def test_what_failed_attempts_took_says_nothing_of_what_answers_take(
         for number in range(1, MIN_SAMPLES + 1):
             assert (await proxy.ask(CHAT, ASKED)).status == 400
             assert (await proxy.record(number)).usage == Usage(70, 20)
-        assert not proxy.running.scheduler.estimates.has_learned("gpt", "m")
+        assert not proxy.running.scheduler.has_learned("gpt", "m")
 
 
 async def test_what_an_error_says_of_an_answer_that_is_looked_at_again_is_not_counted_again(

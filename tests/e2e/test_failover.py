@@ -30,7 +30,8 @@ def cooling(proxy: Sidecar) -> dict[str, float]:
     """What is shut, and for how much longer."""
     scheduler = proxy.running.scheduler
     return {
-        f"{account.provider} {account.family}".strip(): account.cooldown.until - scheduler.now()
+        f"{account.key.provider} {account.key.family}".strip(): account.cooldown.until
+        - scheduler.now()
         for account in scheduler.upstreams
         if account.cooldown.is_active
     }
@@ -187,7 +188,7 @@ async def test_nobody_slips_through_in_the_moment_of_a_no(
     vendor.play(says("429 Too Many Requests", retry_after="30"))
     async with pair(tmp_path, vendor, wait="60s", limits=", limits: {concurrency: 1}") as proxy:
         calls = [asyncio.create_task(ask(proxy)) for _ in range(4)]
-        await until(lambda: len(proxy.running.scheduler.admission) == 4)
+        await until(lambda: len(proxy.running.scheduler.waiting) == 4)
         assert len(vendor.requests) == 1
         for call in calls:
             call.cancel()
@@ -306,7 +307,7 @@ async def test_a_flapping_provider_loses_no_call(tmp_path: Path, vendor: Scripte
         assert (await ask(proxy)).status == 200
         found = await asyncio.gather(*(ask(proxy) for _ in range(40)))
         assert {each.status for each in found} == {200}
-        assert not proxy.running.scheduler.admission.leases
+        assert not proxy.running.scheduler._admission.leases
 
 
 async def test_a_provider_that_stops_and_comes_back_is_waited_for(
@@ -342,7 +343,7 @@ async def test_retries_are_a_share_of_the_calls(tmp_path: Path, vendor: Scripted
     async with pair(tmp_path, vendor, wait="1s") as proxy:
         text = (await proxy.admin("/metrics")).body.decode()
         assert "sidecar_retry_budget_left 30" in text
-        proxy.running.scheduler.upstreams.record_failure = lambda *_, **__: 0.0  # type: ignore[method-assign]
+        proxy.running.scheduler.record_failure = lambda *_, **__: 0.0  # type: ignore[method-assign]
         found = await ask(proxy)
         assert found.status == 429
         assert 30 <= len(vendor.requests) <= 34
@@ -355,10 +356,10 @@ async def test_a_call_waits_for_a_retry_where_the_budget_is_spent(
     monkeypatch.setattr("sidecar.scheduling.limiter.MIN_RETRIES_PER_SECOND", 10.0)
     vendor.play(*[says("429 Too Many Requests", retry_after_ms="0")] * 5, GOOD)
     async with pair(tmp_path, vendor) as proxy:
-        proxy.running.scheduler.upstreams.record_failure = lambda *_, **__: 0.0  # type: ignore[method-assign]
+        proxy.running.scheduler.record_failure = lambda *_, **__: 0.0  # type: ignore[method-assign]
         assert (await ask(proxy)).status == 200
         waits = (await proxy.record()).waits
-        assert "more is being tried again" in waits[0].behind
+        assert "retries are limited to" in waits[0].behind
 
 
 async def test_the_vendors_own_figures_pace_us(tmp_path: Path, vendor: ScriptedVendor) -> None:
@@ -432,5 +433,5 @@ async def test_a_client_that_leaves_between_two_tries_is_not_tried_for_again(
         assert record.outcome == "cancelled"
         await asyncio.sleep(0.3)
         assert len(vendor.requests) == 1
-        assert not proxy.running.scheduler.admission.leases
-        assert len(proxy.running.scheduler.admission) == 0
+        assert not proxy.running.scheduler._admission.leases
+        assert len(proxy.running.scheduler.waiting) == 0

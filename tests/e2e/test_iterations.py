@@ -81,7 +81,9 @@ async def test_an_advisor_is_priced_as_its_own_model_everywhere(
         "claude-opus-4-7": ADVISOR_CHARGED / 1e9,
     }
     (spent,) = (
-        limiter.used for name, limiter in proxy.running.scheduler.limits if name[-2] == "budget/day"
+        limiter.used
+        for name, limiter, _ in proxy.running.scheduler.limits
+        if name[-2] == "budget/day"
     )
     assert spent == CHARGED
 

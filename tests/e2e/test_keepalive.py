@@ -53,7 +53,7 @@ class Occupied:
 
     @property
     def waiting(self) -> int:
-        return len(self.proxy.running.scheduler.admission)
+        return len(self.proxy.running.scheduler.waiting)
 
     async def first(self, wire: Wire) -> None:
         await self.leave.wait()

@@ -42,7 +42,7 @@ def calling(proxy: Sidecar, key: str) -> asyncio.Task[Raw]:
 
 
 async def parked(proxy: Sidecar, number: int) -> None:
-    await until(lambda: len(proxy.running.scheduler.admission) == number)
+    await until(lambda: len(proxy.running.scheduler.waiting) == number)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ async def test_it_is_said_everywhere(proxy: Sidecar, caplog: pytest.LogCaptureFi
         await order(proxy, "pause", "group", "GPT")
     call = calling(proxy, "nightly")
     await parked(proxy, 1)
-    assert 'group "GPT" is paused' in caplog.text
+    assert 'paused: group "GPT"' in caplog.text
     assert await figures(proxy.running, "sidecar_paused") == {r'scope="group \"GPT\""': 1.0}
     assert await figures(proxy.running, "sidecar_calls_waiting") == {'urgency="normal"': 1.0}
     for path in ("status", "live"):
@@ -192,7 +192,7 @@ async def test_it_is_said_everywhere(proxy: Sidecar, caplog: pytest.LogCaptureFi
     assert found["candidates"][0]["gates"][0]["what"] == "hold"
     with caplog.at_level(logging.WARNING, "sidecar"):
         await order(proxy, "resume", "group", "GPT")
-    assert 'group "GPT" goes on' in caplog.text
+    assert 'resumed: group "GPT"' in caplog.text
     assert await figures(proxy.running, "sidecar_paused") == {}
     assert (await call).status == 200
 
@@ -209,7 +209,7 @@ async def test_a_pause_holds_over_a_restart_and_over_another_name(
         text = proxy.file.read_text()
         (hold,) = (await see(proxy, "status"))["holds"]
         assert (hold["name"], hold["since"]) == ("laptop", since)
-        assert 'key "codex" is key "laptop" now, and stays paused' in caplog.text
+        assert 'renamed: key "codex" is now key "laptop"; it stays paused' in caplog.text
         call = calling(proxy, "codex")
         await parked(proxy, 1)
         call.cancel()
@@ -239,7 +239,7 @@ async def test_what_cannot_be_kept_says_so(
     (proxy.state / "holds.json").mkdir()
     done = await order(proxy, "pause", "any", "codex")
     assert (done["news"], done["kept"]) == (True, False)
-    assert "holds are not kept over a restart" in caplog.text
+    assert "pauses will not outlive a restart" in caplog.text
     (proxy.state / "holds.json").rmdir()
     assert (await order(proxy, "pause", "any", "nightly"))["kept"] is True
 

@@ -379,7 +379,7 @@ async def test_tokens_are_reserved_by_estimate_and_settled_by_what_the_vendor_sa
 
 def _left(proxy: Sidecar, kind: str) -> int:
     scheduler = proxy.running.scheduler
-    [window] = [w for n, w in scheduler.limits if n[:2] == ("key", "day") and w.kind == kind]
+    [window] = [w for n, w, _ in scheduler.limits if n[:2] == ("key", "day") and w.kind == kind]
     return window.remaining(scheduler.now())
 
 
@@ -399,7 +399,7 @@ async def test_every_end_gives_back_what_it_did_not_take(
         await proxy.ask(PATH, b'{"model":"gpt-5","max_tokens":500}'[:-1] + b"}", key="day")
         await proxy.record()
         assert abs(_left(proxy, "tpm") - left) <= 6
-        assert not proxy.running.scheduler.admission.leases
+        assert not proxy.running.scheduler._admission.leases
 
 
 async def test_a_daily_limit_survives_a_restart(tmp_path: Path, vendor: ScriptedVendor) -> None:

@@ -115,7 +115,7 @@ async def test_waiting_call_goes_with_the_replaced_credential_at_once(
         if no is NONE_LEFT:
             await CHAT.call(proxy)
         call = asyncio.create_task(CHAT.call(proxy))
-        await until(lambda: len(proxy.running.scheduler.admission) == 1)
+        await until(lambda: len(proxy.running.scheduler.waiting) == 1)
         where.replace(proxy)
         assert (await asyncio.wait_for(call, SOON)).status == 200
     assert sent(vendor) == [OLD, NEW]

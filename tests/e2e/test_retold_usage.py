@@ -96,7 +96,7 @@ async def test_usage_of_a_finished_thing_is_not_booked_again(
 def spent(proxy: Sidecar, key: str) -> int:
     (used,) = (
         limiter.used
-        for name, limiter in proxy.running.scheduler.limits
+        for name, limiter, _ in proxy.running.scheduler.limits
         if name[:2] == ("key", key) and name[2] == "budget/day"
     )
     return used

@@ -88,9 +88,7 @@ async def test_every_request_is_told_once_however_it_ends(
     for script in scripts:
         vendor.play(script)
         await impatient.ask(CHAT, BODY)
-        impatient.running.scheduler.upstreams.forget(
-            impatient.running.snapshot.providers["oa"].credentials
-        )
+        impatient.running.scheduler.forget(impatient.running.snapshot.providers["oa"].credentials)
     for key, body in (("off", BODY), ("mini", b'{"model":"o9"}'), ("gpt", b"{"), ("gpt", b"")):
         await impatient.ask(CHAT, body, key=key)
     await talk(impatient.port, request("POST", CHAT, {}, BODY))

@@ -33,4 +33,4 @@ class Gate:
 
 
 def waiting(proxy: Sidecar) -> int:
-    return len(proxy.running.scheduler.admission)
+    return len(proxy.running.scheduler.waiting)

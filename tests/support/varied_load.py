@@ -156,7 +156,7 @@ async def _now(proxy: Sidecar, slow: ScriptedVendor) -> AsyncIterator[None]:
     await slow.arrived.wait()
     assert (await _ask(proxy, asked, key="hurried")).status == 429
     calls += [asyncio.create_task(_ask(proxy, asked, key=key)) for key in ("patient", "parked")]
-    await until(lambda: len(scheduler.admission) == 2)
+    await until(lambda: len(scheduler.waiting) == 2)
     try:
         yield
     finally:
