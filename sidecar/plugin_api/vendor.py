@@ -67,7 +67,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """How a vendor serves one dialect.
+    """The address, the endpoints and the credential header of one dialect at a vendor.
 
     Attributes:
         endpoints: The names of the endpoints that the vendor has; None for all of the dialect.
