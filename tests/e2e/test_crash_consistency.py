@@ -476,7 +476,7 @@ async def check_reports(play: Play, books: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.timeout(900)
-async def test_the_vendors_books_and_ours_agree(
+async def test_ledger_of_thousands_of_calls_agrees_with_the_vendor_after_kill_9(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     calls = request.config.getoption("calls")

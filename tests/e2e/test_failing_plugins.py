@@ -44,7 +44,7 @@ def files(folder: Path, url: str, method: str, routes: str = "broken, oa") -> st
     return YAML.format(url=url, routes=routes)
 
 
-async def test_a_vendor_that_cannot_address_a_call_is_passed_over(
+async def test_vendor_that_fails_in_prepare_is_skipped(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(ANSWER))
@@ -56,7 +56,7 @@ async def test_a_vendor_that_cannot_address_a_call_is_passed_over(
         assert second.provider == "oa"
 
 
-async def test_without_another_candidate_the_plugin_is_named(
+async def test_plugin_failure_without_another_candidate_names_the_plugin(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     yaml = files(tmp_path, vendor.url, "prepare(self, ask)", "broken")
@@ -67,7 +67,7 @@ async def test_without_another_candidate_the_plugin_is_named(
         assert CANARY not in got.whole.decode()
 
 
-async def test_a_vendor_that_cannot_judge_is_judged_by_status(
+async def test_vendor_that_fails_in_classify_is_classified_by_status(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"{}", "503 Busy"), answer(ANSWER))
@@ -77,7 +77,7 @@ async def test_a_vendor_that_cannot_judge_is_judged_by_status(
         assert [each.verdict for each in (await proxy.record()).attempts] == ["overloaded", "take"]
 
 
-async def test_a_vendor_that_cannot_count_costs_its_figures_only(
+async def test_vendor_that_fails_in_metering_loses_its_usage_only(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(ANSWER))
@@ -89,7 +89,7 @@ async def test_a_vendor_that_cannot_count_costs_its_figures_only(
         assert record.usage_state is UsageState.UNKNOWN
 
 
-async def test_a_stream_that_a_vendor_blames_on_the_client_passes(
+async def test_stream_error_attributed_to_the_client_passes(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     events = b'data: {"error":{"message":"x","code":"too_long"}}\n\n'
@@ -114,7 +114,7 @@ def sidecar_call_finished(record):
 """
 
 
-async def test_an_observer_that_fails_is_counted_for_all_to_see(
+async def test_failing_observer_is_counted_in_metrics(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(ANSWER))
@@ -130,7 +130,7 @@ async def test_an_observer_that_fails_is_counted_for_all_to_see(
         assert f"sidecar_plugin_failures_total{{{source}}} 2" in text
 
 
-async def test_a_vendor_that_reads_nonsense_out_of_headers_holds_nothing_up(
+async def test_vendor_that_fails_in_read_quota_delays_no_call(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     """What was not a list of quotas once left the call's slot taken for good."""
@@ -185,7 +185,7 @@ def sidecar_vendors():
 """
 
 
-async def test_a_dialect_that_cannot_tell_the_end_leaves_no_slot_taken(
+async def test_dialect_that_fails_at_the_end_releases_its_slot(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(ANSWER), answer(ANSWER))

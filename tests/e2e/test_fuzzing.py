@@ -56,7 +56,7 @@ def told(caplog: pytest.LogCaptureFixture) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
-async def test_noise_from_clients(
+async def test_random_bytes_from_clients_get_a_response_or_a_close(
     proxy: Sidecar, vendor: ScriptedVendor, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -76,7 +76,7 @@ async def test_noise_from_clients(
 
 
 @pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
-async def test_noise_from_vendors(
+async def test_random_bytes_from_vendors_become_a_502(
     impatient: Sidecar, vendor: ScriptedVendor, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A broken answer is a 502, a cut one, or passes; whole it is only when it was whole."""
@@ -109,7 +109,7 @@ async def exchange_whole(proxy: Sidecar, api: Api) -> bytes:
 
 
 @pytest.mark.parametrize("spoilt_line", [b"X-A: a\rb", b"X-A: a\0b", b"X-A: \x7f"])
-async def test_a_header_that_must_not_be_passed_on_makes_the_answer_a_502(
+async def test_forbidden_header_in_a_response_makes_it_a_502(
     proxy: Sidecar, vendor: ScriptedVendor, spoilt_line: bytes
 ) -> None:
     vendor.play(raw(b"HTTP/1.1 200 OK\r\n" + spoilt_line + b"\r\nContent-Length: 2\r\n\r\n{}"))
@@ -118,7 +118,7 @@ async def test_a_header_that_must_not_be_passed_on_makes_the_answer_a_502(
     assert "its answer was not valid HTTP" in found.message
 
 
-async def test_a_request_line_without_a_version_is_refused(
+async def test_request_line_without_a_version_is_refused(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     good = APIS[0].request(proxy)

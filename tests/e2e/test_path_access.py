@@ -31,7 +31,7 @@ FORM = "multipart/form-data; boundary=B"
 
 
 @pytest.mark.parametrize("target", ["/v1/images/edits", "/v1/videos", "/v1/images/generations"])
-async def test_a_body_is_a_form_or_json_by_its_type(
+async def test_body_is_parsed_as_form_or_json_by_its_content_type(
     proxy: Sidecar, vendor: ScriptedVendor, target: str
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -45,7 +45,7 @@ async def test_a_body_is_a_form_or_json_by_its_type(
         assert got.status == status, got.body
 
 
-async def test_a_renamed_model_is_found_in_json_and_in_a_form(
+async def test_renamed_model_is_found_in_json_and_in_a_form(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -63,7 +63,7 @@ WITHOUT_A_MODEL = [
 
 
 @pytest.mark.parametrize("target", WITHOUT_A_MODEL)
-async def test_paid_work_without_a_model_needs_a_route_for_all_of_them(
+async def test_post_without_a_model_needs_a_route_for_all_models(
     proxy: Sidecar, vendor: ScriptedVendor, target: str
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -75,7 +75,7 @@ async def test_paid_work_without_a_model_needs_a_route_for_all_of_them(
 @pytest.mark.parametrize(
     "target", ["/v1beta/interactions", "/v1beta/cachedContents", "/v1beta/unheard/of"]
 )
-async def test_so_does_paid_work_in_gemini(
+async def test_gemini_post_without_a_model_needs_a_route_for_all_models(
     proxy: Sidecar, vendor: ScriptedVendor, target: str
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -88,7 +88,7 @@ async def test_so_does_paid_work_in_gemini(
         assert got.status == status, got.body
 
 
-async def test_an_answer_looked_at_again_is_not_counted_again(
+async def test_response_fetched_by_id_is_not_counted_again(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(json.dumps(RESPONSE).encode()))
@@ -126,7 +126,7 @@ UNREAD = [
 
 
 @pytest.mark.parametrize(("key", "method", "target", "state"), UNREAD)
-async def test_usage_that_no_answer_tells_is_unknown_where_it_may_be_paid_work(
+async def test_usage_of_a_possibly_paid_call_without_a_report_is_unknown(
     proxy: Sidecar, vendor: ScriptedVendor, key: str, method: str, target: str, state: UsageState
 ) -> None:
     vendor.play(answer(b'{"ok":true}'))
@@ -137,7 +137,7 @@ async def test_usage_that_no_answer_tells_is_unknown_where_it_may_be_paid_work(
     assert record.usage is None
 
 
-async def test_usage_on_an_unheard_endpoint_is_reported_where_the_answer_tells_it(
+async def test_usage_on_an_unknown_endpoint_is_read_from_the_response(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b'{"model":"gpt-5.5","usage":{"input_tokens":7,"output_tokens":2}}'))
@@ -147,7 +147,7 @@ async def test_usage_on_an_unheard_endpoint_is_reported_where_the_answer_tells_i
     assert record.usage_state is UsageState.REPORTED
 
 
-async def test_an_error_inside_of_a_successful_stream_is_on_record(
+async def test_error_in_a_successful_stream_is_recorded(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     failed = {"error": {"message": "busy", "code": "server_is_overloaded"}}
@@ -170,7 +170,7 @@ ENDS = [
 
 @pytest.mark.parametrize(("key", "target", "whole"), ENDS)
 @pytest.mark.parametrize("left", [0, 1])
-async def test_a_stream_whose_last_event_lacks_its_blank_line_is_whole(
+async def test_stream_whose_last_event_has_no_blank_line_is_complete(
     proxy: Sidecar, vendor: ScriptedVendor, key: str, target: str, whole: bytes, left: int
 ) -> None:
     sent = whole.rstrip(b"\r\n") + b"\n" * left
@@ -180,7 +180,9 @@ async def test_a_stream_whose_last_event_lacks_its_blank_line_is_whole(
     assert (await proxy.record()).outcome is Outcome.OK
 
 
-async def test_a_fine_tuned_model_is_no_verb(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_fine_tuned_model_name_with_a_colon_is_no_method(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
     vendor.play(answer(b"{}"))
     got = await send(proxy, "/v1/models/ft:gpt-4o:acme::7p4l", method="GET")
     assert got.status == 200, got.body

@@ -86,11 +86,11 @@ def wait_for(condition: object, seconds: float = 20) -> None:
 
 
 @pytest.mark.parametrize("text", YAML)
-def test_every_yaml_block_is_a_good_file(text: str) -> None:
+def test_yaml_blocks_of_the_readme_load_without_errors(text: str) -> None:
     assert load(text.encode(), file="README.md", registry=discover()).keys
 
 
-def test_every_command_works_as_it_stands(tmp_path: Path) -> None:
+def test_commands_of_the_readme_exit_with_0(tmp_path: Path) -> None:
     assert len(COMMANDS) >= 5
     with serving(tmp_path):
         for line in COMMANDS:
@@ -106,7 +106,7 @@ def test_every_command_works_as_it_stands(tmp_path: Path) -> None:
             assert done.returncode == 0, f"{line}\n{done.stderr}"
 
 
-def test_init_writes_a_first_file(tmp_path: Path) -> None:
+def test_init_command_of_the_readme_writes_a_valid_file(tmp_path: Path) -> None:
     assert "sidecar init " in README
     env = environ(tmp_path) | {"OPENAI_API_KEY": "sk-x"}
     done = subprocess.run(
@@ -116,14 +116,14 @@ def test_init_writes_a_first_file(tmp_path: Path) -> None:
     assert (tmp_path / "routes.yaml").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_two_commands_are_targets() -> None:
+def test_make_targets_of_the_readme_exist() -> None:
     for target in ("run", "test"):
         assert f"make {target} " in README
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, check=False)
         assert done.returncode == 0
 
 
-def test_the_agents_line_is_what_env_prints() -> None:
+def test_agent_line_of_the_readme_is_printed_by_env() -> None:
     line = agent_lines(AGENTS["openai"], "http://127.0.0.1:8787", "$SIDECAR_KEY")
     assert line in README
     for agent in re.findall(r"`sidecar env ([\w-]+)`", README):
@@ -134,7 +134,7 @@ def logged(text: str) -> str:
     return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "<time>", text)
 
 
-def test_the_log_of_a_good_and_of_a_bad_edit(tmp_path: Path) -> None:
+def test_readme_log_of_a_valid_and_an_invalid_edit_is_exact(tmp_path: Path) -> None:
     with serving(tmp_path) as log:
         config = tmp_path / "routes.yaml"
         good = config.read_text().replace(
@@ -149,7 +149,7 @@ def test_the_log_of_a_good_and_of_a_bad_edit(tmp_path: Path) -> None:
             assert re.sub(r":\d+:\d+:", ":", line) in re.sub(r":\d+:\d+:", ":", said), said
 
 
-def test_the_line_of_a_call_says_what_it_cost() -> None:
+def test_readme_log_line_of_a_call_is_exact() -> None:
     """The very line, for a call of those tokens at today's list price."""
     snapshot = load(YAML[0].encode(), file="routes.yaml", registry=discover())
     codex = call(
@@ -165,5 +165,5 @@ def test_the_line_of_a_call_says_what_it_cost() -> None:
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README))
-def test_every_link_leads_somewhere(link: str) -> None:
+def test_links_of_the_readme_have_a_target(link: str) -> None:
     assert link.startswith("http") or (ROOT / link).exists()
