@@ -77,8 +77,10 @@ def _insist(report: Report) -> Report:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How long the test of the books is; `make conserve` runs the long one."""
-    parser.addoption("--calls", type=int, default=1500, help="calls of the test of the books")
+    """Add `--calls`, the size of the crash test; `make conserve` runs the long one."""
+    parser.addoption(
+        "--calls", type=int, default=1500, help="calls of the test of crash consistency"
+    )
 
 
 @pytest.fixture
@@ -102,7 +104,7 @@ async def proxy(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sidecar
 
 @pytest.fixture
 async def impatient(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sidecar]:
-    """One whose calls wait for nothing: what a vendor answers comes through at once."""
+    """A sidecar with `max_wait: 0s`: each response of the vendor is relayed at once."""
     text = "defaults: {max_wait: 0s}" + YAML.format(url=vendor.url)
     async with start_sidecar(tmp_path, text, KEYS) as started:
         yield started
@@ -110,7 +112,7 @@ async def impatient(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sid
 
 @pytest.fixture
 def restless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a configuration file is at rest anyway, nobody waits for it to come to rest."""
+    """Shorten the wait for an edited file to settle, where the test writes it at once."""
     monkeypatch.setattr("sidecar.config.manager.SETTLE", 0.001)
 
 

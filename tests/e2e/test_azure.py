@@ -1,5 +1,4 @@
-"""Clients that were written for Azure: the deployment in the path is the model, for routes, renames
-and prices."""
+"""Calls of Azure clients: the deployment in the path is the model for routes and prices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everybody goes at the pace of who is slower, and nobody holds others up."""
+"""Backpressure: a slow client pauses its vendor, a slow vendor its client, without loss."""
 
 from __future__ import annotations
 

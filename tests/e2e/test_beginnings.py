@@ -1,4 +1,4 @@
-"""A streamed answer is held until it has begun: until then the next provider may serve the call."""
+"""A stream is held until its first event; before that, the next provider may serve the call."""
 
 from __future__ import annotations
 

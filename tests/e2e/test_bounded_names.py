@@ -1,4 +1,4 @@
-"""Names that a client chooses are bounded where they enter: they are kept with every call."""
+"""Names that a client or vendor chooses are recorded with a bounded length."""
 
 from __future__ import annotations
 

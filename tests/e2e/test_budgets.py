@@ -1,4 +1,4 @@
-"""Money is a limit like any other: reserved by estimate, settled by what the vendor said."""
+"""Budgets: reserved by estimate, settled by the cost of the reported usage."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ async def test_budget_reserved_by_a_running_call_is_waited_for(
 async def test_budget_reserved_for_longer_than_max_wait_is_a_429_to_retry(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
-    """It is not spent: nothing says so, and SDKs may come again."""
+    """The budget is not spent: no message says so, and SDKs may retry."""
     limiter = VendorGate()
     vendor.play(limiter)
     async with shop(tmp_path, vendor, key=", max_wait: 50ms, budget: $1.5/day") as proxy:
@@ -152,7 +152,7 @@ async def test_small_budget_serves_every_call_with_an_output_limit_of_128000_tok
 async def test_waiting_call_is_refused_at_once_when_the_budget_is_spent_meanwhile(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
-    """What ran is not cut, though it cost more than was left."""
+    """A running call is not ended, although it costs more than was left."""
     limiter = VendorGate(CHAT | {"usage": {"prompt_tokens": 1000, "completion_tokens": 1000}})
     vendor.play(limiter)
     async with shop(tmp_path, vendor, key=", max_wait: 1h, budget: $1.2/day") as proxy:

@@ -1,4 +1,4 @@
-"""The bytes are the user's: what a client sends and what a vendor answers pass unchanged."""
+"""The bytes of requests and responses pass unchanged in both directions."""
 
 from __future__ import annotations
 

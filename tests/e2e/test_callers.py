@@ -1,4 +1,4 @@
-"""Who called: real processes in real repositories call a real sidecar, and its books name them."""
+"""Caller lookup: real processes in real repositories call a sidecar, and the ledger names them."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ async def test_process_that_ends_with_its_response_is_recorded(
 async def test_process_that_ends_before_its_response_causes_no_error(
     proxy: Sidecar, vendor: ScriptedVendor, tmp_path: Path
 ) -> None:
-    """Whether it is found depends on who was quicker; it is told once, and never as another."""
+    """The lookup may be too late; the call is recorded once, and never with another caller."""
     vendor.play(hang)
     async with agent(proxy, repository(tmp_path / "shop")) as one:
         await one.send(leave=True)
@@ -171,7 +171,7 @@ async def test_process_that_ends_before_its_response_causes_no_error(
 
 
 async def looked(proxy: Sidecar) -> dict[str, float]:
-    """How the looks ended, once one has."""
+    """Return the results of the lookups, after the first has ended."""
     results = proxy.running.callers.results
     await until(lambda: any(count for _, count in results()), 20)
     return await figures(proxy.running, "sidecar_caller_lookups_total")

@@ -1,4 +1,4 @@
-"""What clients do to a call, and what strangers try."""
+"""Clients that leave, malformed bodies, and access from web pages and unknown keys."""
 
 from __future__ import annotations
 
@@ -341,9 +341,7 @@ async def test_upgrade_is_rejected_and_the_connection_stays_usable(
 
 
 @pytest.mark.parametrize(("method", "path"), [("HEAD", "/api/hello"), ("GET", "/"), ("HEAD", "/")])
-async def test_root_path_gets_a_short_answer_without_a_key(
-    proxy: Sidecar, method: str, path: str
-) -> None:
+async def test_root_path_gets_a_200_without_a_key(proxy: Sidecar, method: str, path: str) -> None:
     found = parse(await talk(proxy.port, request(method, path, {})))
     assert found.status == 200
     assert await outcomes(proxy.running) == {}

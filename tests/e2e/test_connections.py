@@ -1,4 +1,4 @@
-"""A vendor's connection is used again, and nothing of one call reaches another by it."""
+"""Upstream connections are reused, and nothing of one call reaches another through them."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ async def test_close_delimited_response_is_truncated_when_reset(
     ("framed", "body"),
     [("Content-Length : 2", b"{}"), ("Transfer-Encoding : chunked", chunk(b"{}") + b"0\r\n\r\n")],
 )
-async def test_header_with_a_space_before_the_colon_is_rejected(
+async def test_response_header_with_a_space_before_the_colon_keeps_its_framing(
     proxy: Sidecar, vendor: ScriptedVendor, framed: str, body: bytes
 ) -> None:
     vendor.play(raw(f"HTTP/1.1 200 OK\r\n{framed}\r\n\r\n".encode() + body))
@@ -212,7 +212,7 @@ async def test_http_1_0_client_gets_no_100_continue(proxy: Sidecar, vendor: Scri
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 @pytest.mark.parametrize("wish", ["close", "keep-alive", ""])
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-async def test_client_of_a_truncated_response_gets_the_bytes_that_arrived(
+async def test_client_connection_is_kept_open_by_the_rules_of_its_version(
     proxy: Sidecar, vendor: ScriptedVendor, version: bytes, wish: str, framing: str
 ) -> None:
     body = b"{}" if framing == "length" else DONE
@@ -235,7 +235,7 @@ async def test_client_of_a_truncated_response_gets_the_bytes_that_arrived(
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["between events", "in JSON"])
-async def test_truncated_response_to_http_1_0_is_reset(
+async def test_truncated_response_to_http_1_0_ends_with_an_error_or_a_reset(
     proxy: Sidecar, vendor: ScriptedVendor, told: bool
 ) -> None:
     """To a client of HTTP/1.0, such as a reverse proxy may be, the end of the connection is the end
@@ -260,7 +260,7 @@ async def test_truncated_response_to_http_1_0_is_reset(
 
 
 async def test_pipelined_requests_are_all_answered(proxy: Sidecar, vendor: ScriptedVendor) -> None:
-    """Also behind one whose body came after its head."""
+    """Also after a request whose body came later than its head."""
     vendor.play(answer(b"{}"))
     first = asking(proxy)
     async with connected(proxy.port) as line:
@@ -293,7 +293,7 @@ PIECE, MANY = b"=" * (1 << 20), 40
 
 
 async def write_all(writer: asyncio.StreamWriter, piece: bytes, stuck: asyncio.Event) -> None:
-    """Write a piece many times; tell when nobody has taken it for a while."""
+    """Write a piece many times; return when the peer has read nothing for a while."""
     for _ in range(MANY):
         writer.write(piece)
         drained = asyncio.ensure_future(writer.drain())

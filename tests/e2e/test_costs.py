@@ -1,4 +1,4 @@
-"""Every call knows what it cost, to the nano-dollar, wherever that is told."""
+"""The cost of each call is exact to the nano-dollar in ledger, metrics, log and headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An edit never hurts: however the file is written, good edits take effect and bad ones do not."""
+"""Edits of the file under load: valid ones take effect, invalid ones change nothing."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ async def test_stream_in_flight_is_unaffected_by_an_edit(
         chat_chunk(choices=[], usage=CHAT_USAGE), "[DONE]",
     )  # fmt: skip
     await proxy.record(2)
-    # Either may be told first: a record waits to hear who called.
+    # Either may be recorded first: a record waits for the caller lookup.
     record = next(each for each in proxy.records if each.provider)
     assert (record.outcome, record.provider, record.usage_state) == ("ok", "oa", "reported")
 

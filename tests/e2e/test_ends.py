@@ -1,4 +1,4 @@
-"""How an answer ended, as far as anybody can tell, and what of it is on the books."""
+"""The end of a response: complete, truncated or unknown, and the usage recorded for each."""
 
 from __future__ import annotations
 

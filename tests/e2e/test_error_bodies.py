@@ -1,4 +1,4 @@
-"""What clients get of a vendor's error: its own bytes, unless they are nothing it reads."""
+"""Error responses of vendors reach the client unchanged, unless the client cannot parse them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of our own, and errors that are too large to be true."""
+"""Sidecar's own responses, and error responses over the size limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What explain says of a call is what then happens to it."""
+"""The forecast of `explain` is compared with the call that follows."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What attempts used that came to nothing: counted once where the vendor said it, unknown where it
-may have been billed and nothing was said, and nothing where nothing can have been billed."""
+"""Usage of failed attempts: counted once where the vendor reported it, unknown where the attempt
+may have been billed, and zero where it cannot have been."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ async def test_usage_of_a_possibly_billed_attempt_without_a_report_is_unknown(
         assert (record.usage, record.usage_state) == (OWN, "unknown")
         assert record.cost == Cost(92_000, 46_000, "routes.yaml:3", whole=False)
         assert [each.spent for each in record.attempts] == [AttemptUsage(UsageState.UNKNOWN), None]
-        # What it was thought to take stays counted: nobody knows that it took less.
+        # What it was thought to take stays counted: a smaller amount is not proved.
         assert output_counted(proxy) == 900 + 4
         row = await told(proxy)
         assert (row["usage_state"], row["input_tokens"], row["cost_whole"]) == ("unknown", 30, 0)

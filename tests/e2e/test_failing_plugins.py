@@ -1,4 +1,4 @@
-"""A vendor's plugin that breaks its contract: its candidate fails, and nothing else does."""
+"""Vendor plugins that break their contract: the candidate fails, and nothing else does."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ async def test_failing_observer_is_counted_in_metrics(
 async def test_vendor_that_fails_in_read_quota_delays_no_call(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
-    """What was not a list of quotas once left the call's slot taken for good."""
+    """A result that was no list of quotas once kept the call's slot for good."""
     vendor.play(answer(ANSWER), answer(ANSWER))
     yaml = files(tmp_path, vendor.url, "read_quota(self, headers, wall)", "broken")
     plugin = (tmp_path / "broken.py").read_text().replace("raise ValueError", "return ")

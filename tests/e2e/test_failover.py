@@ -1,4 +1,4 @@
-"""A vendor's bad minute is invisible: other candidates, waiting, cooldowns, homes and budgets."""
+"""Failover: other candidates, waiting, cooldowns, sticky sessions and the retry budget."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def ask(proxy: Sidecar, **headers: str) -> Raw:
 
 
 def cooling(proxy: Sidecar) -> dict[str, float]:
-    """What is shut, and for how much longer."""
+    """Return the upstreams in cooldown and their remaining seconds."""
     scheduler = proxy.running.scheduler
     return {
         f"{account.provider} {account.family}".strip(): account.cooldown.until - scheduler.now()
@@ -72,7 +72,7 @@ async def test_both_sdks_get_one_response_after_a_retry(
 async def test_retry_hint_beyond_five_minutes_is_capped(
     tmp_path: Path, vendor: ScriptedVendor, hint: str, status: int
 ) -> None:
-    """What is longer than the client's patience comes through at once, with all its headers."""
+    """A hint beyond the client's remaining wait is relayed at once, with all headers."""
     vendor.play(
         answer(NO, "429 Too Many Requests", retry_after=hint, x_ratelimit_limit_requests="9"), GOOD
     )

@@ -1,4 +1,4 @@
-"""Noise on either side shows no bug of ours: no 500, no traceback, and the next call is served."""
+"""Random bytes from either side cause no 500 and no traceback, and the next call is served."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def spoilt(whole: bytes, draw: random.Random) -> bytes:
 
 
 async def exchange(port: int, data: bytes) -> bytes:
-    """What comes back within a moment; noise may well be the beginning of something longer."""
+    """Return the bytes that arrive within a moment; random bytes may begin a longer message."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     found = b""
     writer.write(data)
@@ -56,7 +56,7 @@ def told(caplog: pytest.LogCaptureFixture) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
-async def test_random_bytes_from_clients_get_a_response_or_a_close(
+async def test_random_bytes_from_clients_cause_no_internal_error(
     proxy: Sidecar, vendor: ScriptedVendor, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -76,7 +76,7 @@ async def test_random_bytes_from_clients_get_a_response_or_a_close(
 
 
 @pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
-async def test_random_bytes_from_vendors_become_a_502(
+async def test_random_bytes_from_vendors_cause_no_internal_error(
     impatient: Sidecar, vendor: ScriptedVendor, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A broken answer is a 502, a cut one, or passes; whole it is only when it was whole."""

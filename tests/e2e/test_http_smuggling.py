@@ -1,4 +1,4 @@
-"""Traps that proxies fall into: framing, shared connections, names in headers, hidden models."""
+"""Known faults of proxies: framing, shared connections, names in headers, hidden models."""
 
 from __future__ import annotations
 

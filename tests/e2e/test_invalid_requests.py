@@ -1,4 +1,4 @@
-"""Wrong, odd and hostile requests: refused in words, never with a 5xx, and never passed on."""
+"""Invalid and hostile requests get an error with a reason, never a 5xx, and reach no vendor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call of which a vendor makes several requests is counted and priced by each of them."""
+"""A call of several model requests (iterations) is counted and priced by each of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls that wait keep their clients: by pings where they are borne, else by a timely answer."""
+"""Waiting calls keep their clients: by pings in streams, otherwise by an answer in time."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ async def test_waiters_whose_clients_left_cause_no_upstream_call(
 async def test_call_that_has_not_waited_gets_no_head_of_ours(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
-    """What a vendor takes for its head, with what it says in it, is the vendor's own."""
+    """The time until the vendor's head, and the head itself, are the vendor's."""
 
     async def slow(wire: Wire) -> None:
         await asyncio.sleep(4 * SHORT)

@@ -1,4 +1,4 @@
-"""Who may call, with what, for which models: keys, models lists, and ids of what was created."""
+"""Keys: where they are read from, which models they may use, and who owns created objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a route renames a model: only the model's bytes change, wherever the model stood."""
+"""A route that renames a model changes only the bytes of the model, wherever it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way out: certificates are checked, and nothing of the machine's surroundings interferes."""
+"""Outgoing connections: certificates are checked, and the environment's proxies are ignored."""
 
 from __future__ import annotations
 

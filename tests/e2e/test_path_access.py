@@ -1,5 +1,5 @@
-"""What a path and a body's type say about a call, end to end: who may send it, where its model
-stands, and what of its answer goes on the books."""
+"""Access by path and body type: who may send a call, where its model is read, and which usage is
+recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pausing and resuming: calls are parked, nobody fails, and it is said everywhere."""
+"""Pause and resume: paused calls wait, none fails, and the pause is shown everywhere."""
 
 from __future__ import annotations
 

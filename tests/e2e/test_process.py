@@ -1,4 +1,4 @@
-"""`sidecar serve` as a process of its own: its start, its signals, its end."""
+"""`sidecar serve` as a separate process: its start, its signals, its end."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def is_served(running: Process, key: str) -> None:
 
 
 async def takes_no_more(running: Process) -> None:
-    """Wait until nobody listens for agents any more."""
+    """Wait until the agent port refuses connections."""
     async with asyncio.timeout(10):
         while True:
             try:

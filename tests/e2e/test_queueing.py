@@ -1,4 +1,4 @@
-"""Calls wait their turn: limits, urgency, holds and reloads, with real clients on real sockets."""
+"""Queueing: limits, urgency, pauses and reloads, with real clients on real sockets."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ async def test_paused_call_stays_queued_until_it_is_resumed(
         assert scheduler.pause(held)
         call = asyncio.create_task(ask(proxy, "day"))
         await until(lambda: waiting(proxy) == 1)
-        await asyncio.sleep(0.1)  # longer than its patience, which a pause stops
+        await asyncio.sleep(0.1)  # longer than its max_wait, which a pause suspends
         assert waiting(proxy) == 1
         text = (await proxy.admin("/metrics")).body.decode()
         assert "\nsidecar_paused{" in text
@@ -387,7 +387,7 @@ def _left(proxy: Sidecar, kind: str) -> int:
     ("script", "left"),
     [
         (answer(b'{"error":{"message":"no"}}', "400 Bad Request"), 1000),
-        (answer(b"{}"), 1000 - 3 - 500),  # taken, and nobody knows for how much
+        (answer(b"{}"), 1000 - 3 - 500),  # its usage is unknown
     ],
     ids=["a wrong request", "no usage"],
 )

@@ -1,4 +1,4 @@
-"""Edits of the file while it is served, starts with a bad one, and the end of the process."""
+"""Reload of the edited file, start with a broken file, and streams across an edit."""
 
 from __future__ import annotations
 

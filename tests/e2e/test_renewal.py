@@ -1,4 +1,4 @@
-"""A credential that is replaced while the process runs: refusals of the old one end."""
+"""A credential that is replaced at run time leaves the cooldown of the old one."""
 
 from __future__ import annotations
 

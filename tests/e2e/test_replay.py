@@ -1,4 +1,4 @@
-"""A request is not sent twice once a provider may have served it, unless its route says so."""
+"""A request is not resent once a provider may have served it, unless its route allows it."""
 
 from __future__ import annotations
 

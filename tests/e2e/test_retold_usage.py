@@ -1,4 +1,4 @@
-"""What a vendor tells again of a finished thing is booked once, also what only a look tells."""
+"""Usage that a vendor reports again is recorded once, also usage that only a GET by id reports."""
 
 from __future__ import annotations
 

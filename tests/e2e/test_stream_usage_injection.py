@@ -1,4 +1,4 @@
-"""`usage: ask`: the vendor is asked for usage, and the client gets what it asked for itself."""
+"""`usage: ask`: usage is requested from the vendor and stripped for clients that did not ask."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_sdk_that_asked_for_usage_gets_it(asking: Sidecar, vendor: Scripte
 async def test_stream_without_usage_injection_is_unchanged(
     asking: Sidecar, vendor: ScriptedVendor, key: str
 ) -> None:
-    """Off by default, and useless where usage comes anyway. What nobody said is unknown."""
+    """Off by default, and without effect where usage comes anyway. Unreported usage is unknown."""
     vendor.play(answering(key))
     found = await asking.ask(TARGET, BODY, key=key)
     assert vendor.last.body == BODY

@@ -1,4 +1,4 @@
-"""How long anybody is waited for, and that nothing is left behind by those who left."""
+"""Timeouts of clients, and that calls whose clients left leave nothing behind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
-from raw_http_client import PATIENCE, connected, exchange
+from raw_http_client import TIMEOUT_SECONDS, connected, exchange
 from running_sidecar import Sidecar, request
 from scripted_vendor import STREAM_HEAD, ScriptedVendor, Wire, answer, chunk
 from vendor_apis import until
@@ -24,7 +24,7 @@ async def test_request_head_that_does_not_arrive_times_out(
     monkeypatch.setattr("sidecar.http.aiohttp_internals.HEAD_TIMEOUT_SECONDS", 0.05)
     async with connected(proxy.port if side == "agents" else proxy.admin_port) as line:
         await line.send(begun)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             assert await line.reader.read(-1) == b""
 
 
@@ -32,7 +32,7 @@ async def test_request_head_that_arrives_slowly_times_out(
     proxy: Sidecar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sidecar.http.aiohttp_internals.HEAD_TIMEOUT_SECONDS", 0.1)
-    async with connected(proxy.port) as line, asyncio.timeout(PATIENCE):
+    async with connected(proxy.port) as line, asyncio.timeout(TIMEOUT_SECONDS):
         await line.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
         while not line.reader.at_eof():
             try:

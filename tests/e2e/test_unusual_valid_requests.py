@@ -1,4 +1,4 @@
-"""What is odd and still right must pass."""
+"""Unusual requests that are valid are served."""
 
 from __future__ import annotations
 

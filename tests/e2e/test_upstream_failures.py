@@ -1,4 +1,4 @@
-"""What the internet does to a call, and what its client then sees."""
+"""Failures of the network and of vendors, and the response that the client gets for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing is lost: each call is told once, and what a vendor reported stands in the books."""
+"""Each call is recorded once, and the usage that its vendor reported is in the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a vendor says of its limits, and what the sidecar then does: over real sockets."""
+"""Rate-limit headers of vendors delay, reroute or reject calls as they say."""
 
 from __future__ import annotations
 

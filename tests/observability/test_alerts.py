@@ -1,4 +1,4 @@
-"""Each alert, by Prometheus' own rule tester: silent while all is well, raised when it is not."""
+"""Each alert in Prometheus' rule tester: silent in the normal case, raised in its case."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ CASES: dict[str, dict[str, tuple[str, str]]] = {
 
 
 def found_wrong(folder: Path, *tests: dict[str, Any]) -> str:
-    """What the rule tester has to say; nothing when all is as expected."""
+    """Return the output of the rule tester; empty when it passes."""
     file = folder / "alerts.test.yml"
     file.write_text(yaml.safe_dump({"rule_files": [str(each) for each in RULES], "tests": tests}))
     argv = ["promtool", "test", "rules", file]

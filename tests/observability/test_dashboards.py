@@ -1,4 +1,4 @@
-"""Dashboards, rules, documents and code speak of the same metrics, and of nothing else."""
+"""Dashboards, rules, documents and code use the same metrics."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_every_metric_has_a_panel_or_a_reason_for_none() -> None:
 
 
 @pytest.mark.parametrize("panel", [panel for _, panel in panels()], ids=lambda each: each["title"])
-def test_panel_has_title_description_and_unit(panel: dict[str, Any]) -> None:
+def test_panel_has_description_type_and_unit(panel: dict[str, Any]) -> None:
     assert panel["description"].endswith(".")
     assert panel["type"] in {"stat", "timeseries", "bargauge", "table", "state-timeline"}
     assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
@@ -100,7 +100,7 @@ def test_panels_of_a_dashboard_do_not_overlap() -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda each: str(each["alert"]))
-def test_alert_has_summary_description_and_remedy(alert: dict[str, Any]) -> None:
+def test_alert_has_severity_summary_and_documented_runbook(alert: dict[str, Any]) -> None:
     assert re.fullmatch(r"Sidecar[A-Z]\w+", alert["alert"])
     assert alert["labels"]["severity"] in {"critical", "warning", "info"}
     assert set(alert["annotations"]) == {"summary", "runbook"}

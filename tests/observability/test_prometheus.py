@@ -30,7 +30,7 @@ RAISED = {
 
 @dataclass
 class Seen:
-    """What Prometheus said in the end: results by expression, its rules and its targets."""
+    """The last answers of Prometheus: results by expression, rules by name, health by job."""
 
     calls: int = 0
     results: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
-    """One load and one Prometheus for all tests of this module; they only look."""
+    """Run one load and one Prometheus for all tests of this module, which only read."""
     return asyncio.run(look(tmp_path_factory.mktemp("prometheus")))
 
 
@@ -66,7 +66,7 @@ async def look(folder: Path) -> Seen:
 
 
 async def scraped(server: Prometheus, proxy: Sidecar) -> bool:
-    """Whether Prometheus knows of all that happened, and has done so for two scrapes."""
+    """Return whether two scrapes in a row contain every call."""
     known = await server.value("sum(min_over_time(sidecar_calls_total[2s]))")
     return known == len(proxy.records)
 

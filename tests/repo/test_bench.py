@@ -1,4 +1,4 @@
-"""The benchmark sees what it is there to see: bad answers, missing usage, a gateway too slow."""
+"""The benchmark detects bad answers, missing usage and a gateway that is too slow."""
 
 from __future__ import annotations
 

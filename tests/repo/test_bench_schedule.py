@@ -1,4 +1,4 @@
-"""The simulated day: vendor and clients are as they are said to be, and Sidecar meets its aims."""
+"""The simulated day: vendor and clients behave as described, and the scheduler reaches its aims."""
 
 from __future__ import annotations
 

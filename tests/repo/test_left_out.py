@@ -1,4 +1,4 @@
-"""What a machine cannot run is left out aloud; where nothing may be left out, that is a failure."""
+"""Tests whose program is missing are skipped with a reason, and fail where skips are forbidden."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""With `SIDECAR_NO_SKIPS=1` a skipped test or module fails; an expected failure does not."""
+
 from __future__ import annotations
 
 import os

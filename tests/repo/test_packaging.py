@@ -1,5 +1,5 @@
-"""What is shipped: the container's recipe and the distribution. Read here, not built: building
-needs a container engine, and the wheel is built and run by the continuous integration."""
+"""The container recipe and the distribution. They are read here, not built: building needs a
+container engine, and the wheel is built and run by the continuous integration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README cannot lie: its YAML is loaded, its commands are run, its log lines are compared."""
+"""The README is exact: its YAML is loaded, its commands are run, its log lines are compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stand-in for a vendor records and plays what it should: the other tests lean on it."""
+"""The scripted vendor, on which the other tests rely, records requests and plays answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Virtual time passes as real time would, in order, and costs none."""
+"""Virtual time keeps the order of real time and costs none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the project's own files are, for tests in any folder."""
+"""The paths of the project's files, for tests in any folder."""
 
 from pathlib import Path
 
