@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 from hypothesis import settings
+from property_tests import MAX_EXAMPLES
 from running_sidecar import Sidecar
 from running_sidecar import sidecar as start_sidecar
 from scripted_vendor import ScriptedVendor
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from browser import Tab
     from playwright.async_api import Browser, BrowserContext
 
-# A busy machine makes no property false, and of one commit every run says the same. New examples are
-# looked for by `make explore`; what it finds is kept with @example.
+# A busy machine must not fail a property, and two runs of one commit must not differ. `make explore`
+# looks for new examples; each failure that it finds is kept with @example.
 settings.register_profile("same", deadline=None, derandomize=True)
-settings.register_profile("explore", deadline=None, print_blob=True)
+settings.register_profile("explore", deadline=None, print_blob=True, max_examples=MAX_EXAMPLES)
 settings.load_profile("same")
 
 YAML = """

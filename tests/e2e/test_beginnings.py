@@ -9,8 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from property_tests import examples
 from raw_http_client import connected
 from running_sidecar import Raw, Sidecar, request, sidecar
 from scripted_vendor import (
@@ -269,10 +270,10 @@ NOISE = st.lists(
 ).map(b"".join)
 
 
-@settings(
-    max_examples=60, deadline=None, derandomize=True,
+@examples(
+    60,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
-)  # fmt: skip
+)
 @given(noise=NOISE, cuts=st.lists(st.integers(0, 400), max_size=8))
 async def test_held_stream_passes_byte_for_byte_for_any_split(
     proxy: Sidecar, vendor: ScriptedVendor, noise: bytes, cuts: list[int]

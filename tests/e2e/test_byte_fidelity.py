@@ -8,8 +8,9 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
+from property_tests import examples
 from raw_http_client import Got, connected, exchange
 from recorded_answers import (
     CHAT_USAGE,
@@ -28,12 +29,7 @@ from scripted_vendor import STREAM_HEAD, ScriptedVendor, answer, chunk, paced, r
 
 from sidecar.plugin_api.sse import BOM
 
-RANDOM = settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+RANDOM = examples(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 OURS = {"x-sidecar-call", "x-sidecar-provider", "x-sidecar-model", "x-sidecar-wait-ms"}
 FRAMING = {"host", "content-length", "transfer-encoding", "accept-encoding", "connection"}
 JSON = ("Content-Type", "application/json")

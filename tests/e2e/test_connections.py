@@ -6,8 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from property_tests import examples
 from raw_http_client import Got, connected, exchange
 from running_sidecar import Sidecar, request
 from running_sidecar import sidecar as start_sidecar
@@ -364,10 +365,7 @@ LEGAL = st.lists(
 VALUES = st.lists(LEGAL, max_size=4).map(b" \t".join)
 
 
-@settings(
-    max_examples=25, deadline=None, derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)  # fmt: skip
+@examples(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(VALUES, max_size=6), reason=VALUES, method=st.sampled_from(["POST", "GET"]))
 async def test_header_values_pass_in_both_directions_byte_for_byte(
     proxy: Sidecar, vendor: ScriptedVendor, values: list[bytes], reason: bytes, method: str
