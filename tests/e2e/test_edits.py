@@ -64,22 +64,6 @@ async def test_edit_that_keeps_size_and_time_takes_effect(proxy: Sidecar) -> Non
     assert (await proxy.ask(CHAT, BODY, key="off")).status == 200
 
 
-async def test_half_written_file_changes_nothing(
-    proxy: Sidecar, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Half of a file can be valid, with keys missing: it must come to rest first."""
-    whole = disabled(proxy.file.read_text())
-    half = whole.partition("  claude:")[0]
-    loading = asyncio.create_task(proxy.running.configuration.reload())
-    proxy.file.write_text(half)
-    await asyncio.sleep(0)
-    proxy.file.write_text(whole)
-    assert (await loading).accepted
-    assert set(proxy.running.snapshot.keys) == set(proxy.keys)
-    assert is_off(proxy)
-    assert "key claude" not in caplog.text
-
-
 # bad edits
 
 BAD = {

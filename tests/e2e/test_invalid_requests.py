@@ -111,6 +111,7 @@ async def test_body_with_two_models_uses_the_last(proxy: Sidecar, vendor: Script
     ):
         sent = request("POST", target, [key(proxy, "mini")], body)
         assert (await exchange(proxy.port, sent)).status == status
+    assert [each.body for each in vendor.requests] == [body]
 
 
 async def test_upload_without_a_model_streams_through_above_the_cap(
@@ -159,6 +160,7 @@ async def test_expect_continue_of_a_rejected_call_gets_no_100(
     ("target", "upstream"),
     [
         ("//v1/chat/completions", "/v1/chat/completions"),
+        ("/v1//chat/completions", "/v1/chat/completions"),
         ("/v1//v1/chat/completions", "/v1/chat/completions"),
         ("/v1/v1/chat/completions", "/v1/chat/completions"),
         ("/openai/v1/chat/completions", "/v1/chat/completions"),

@@ -437,18 +437,6 @@ async def test_ownership_of_an_object_survives_a_restart(
 
 # paths without a model
 
-WORK = ["/v1/batches", "/v1/fine_tuning/jobs", "/v1/containers", "/v1/vector_stores", "/v1/agents"]
-
-
-@pytest.mark.parametrize("target", WORK)
-async def test_call_without_a_model_needs_a_route_that_allows_all(
-    two: Sidecar, vendor: ScriptedVendor, target: str
-) -> None:
-    vendor.play(answer(b"{}"))
-    found = await two.ask(target, b"{}", key="few")
-    assert (found.status, vendor.requests) == (403, [])
-    assert (await two.ask(target, b"{}", key="one")).status == 200
-
 
 async def test_batch_is_checked_by_every_model_in_it(two: Sidecar, vendor: ScriptedVendor) -> None:
     vendor.play(answer(b'{"id":"msgbatch_1"}'))

@@ -58,7 +58,7 @@ async def test_renamed_model_is_found_in_json_and_in_a_form(
 WITHOUT_A_MODEL = [
     "/v1/responses", "/v1/images/generations", "/v1/videos", "/v1/videos/v1/remix", "/v1/batches",
     "/v1/fine_tuning/jobs", "/v1/fine_tuning/jobs/f1/resume", "/v1/containers", "/v1/vector_stores",
-    "/v1/evals/e1/runs", "/v1/threads/t1/runs", "/v1/unheard/of",
+    "/v1/evals/e1/runs", "/v1/threads/t1/runs", "/v1/agents", "/v1/unheard/of",
 ]  # fmt: skip
 
 
@@ -68,7 +68,9 @@ async def test_post_without_a_model_needs_a_route_for_all_models(
 ) -> None:
     vendor.play(answer(b"{}"))
     for body in (b"", b'{"prompt":"x"}', b"no json"):
+        sent = len(vendor.requests)
         assert (await send(proxy, target, body, "mini")).status == 403
+        assert len(vendor.requests) == sent
         assert (await send(proxy, target, body)).status == 200
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -79,6 +80,14 @@ async def test_pause_of_one_key_delays_no_other_key(proxy: Sidecar) -> None:
     await parked(proxy, 1)
     assert (await calling(proxy, "nightly")).status == 200
     await order(proxy, "resume", "key", "codex")
+    assert (await call).status == 200
+
+
+async def test_call_whose_only_provider_is_paused_waits_for_the_resume(proxy: Sidecar) -> None:
+    await order(proxy, "pause", "provider", "second")
+    call = calling(proxy, "other one")
+    await parked(proxy, 1)
+    await order(proxy, "resume", "provider", "second")
     assert (await call).status == 200
 
 
@@ -229,6 +238,9 @@ async def test_pause_survives_a_restart_and_a_rename(
         await parked(again, 1)
         await order(again, "resume", "any", "desktop")
         assert (await call).status == 200
+    file = tmp_path / "state" / "holds.json"
+    assert json.loads(file.read_text()) == []
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 async def test_pause_of_a_removed_key_can_be_resumed(proxy: Sidecar) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -248,41 +247,6 @@ async def test_renamed_key_keeps_waiting_and_its_counts(
         limiter.let(2)
         assert {each.status for each in await asyncio.gather(*calls)} == {200}
         assert limiter.most == 1
-
-
-@pytest.mark.parametrize(
-    "held", [("key", "day"), ("group", "GPT"), ("provider", "oa"), ("all", "")]
-)
-async def test_paused_call_stays_queued_until_it_is_resumed(
-    tmp_path: Path, vendor: ScriptedVendor, held: tuple[str, str]
-) -> None:
-    vendor.play(answer(body(CHAT)))
-    async with waiting_room(tmp_path, vendor, key=", max_wait: 50ms") as proxy:
-        scheduler = proxy.running.scheduler
-        assert scheduler.pause(held)
-        call = asyncio.create_task(ask(proxy, "day"))
-        await until(lambda: waiting(proxy) == 1)
-        await asyncio.sleep(0.1)  # longer than its max_wait, which a pause suspends
-        assert waiting(proxy) == 1
-        text = (await proxy.admin("/metrics")).body.decode()
-        assert "\nsidecar_paused{" in text
-        assert scheduler.resume(held)
-        found = await call
-        assert found.status == 200
-        record = await proxy.record()
-        assert "is paused (sidecar resume" in record.waits[0].behind
-
-
-async def test_pause_survives_a_restart_of_the_process(
-    tmp_path: Path, vendor: ScriptedVendor
-) -> None:
-    async with waiting_room(tmp_path, vendor) as proxy:
-        proxy.running.scheduler.pause(("key", "day"))
-    async with waiting_room(tmp_path, vendor) as proxy:
-        assert [each.target for each in proxy.running.scheduler.pauses] == [("key", "day")]
-        assert proxy.running.scheduler.resume(("all", ""))
-    assert json.loads((tmp_path / "state" / "holds.json").read_text()) == []
-    assert (tmp_path / "state" / "holds.json").stat().st_mode & 0o777 == 0o600
 
 
 async def refused(proxy: Sidecar, key: str = "day") -> Raw:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from house_checks import Source, forbidden_words, vague_docstrings
-from project_paths import CONSOLE_MODULES, DOCUMENTS, MODULES, below_root
+from project_paths import CONSOLE_MODULES, DOCUMENTS, MODULES, TEST_HELPERS, below_root
 
 
-@pytest.mark.parametrize("path", MODULES, ids=below_root)
+@pytest.mark.parametrize("path", [*MODULES, *TEST_HELPERS], ids=below_root)
 def test_docstring_starts_with_a_verb_or_a_noun(path: Path) -> None:
     assert vague_docstrings(Source.read(path)) == []
 

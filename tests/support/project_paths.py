@@ -10,6 +10,7 @@ CORE_MODULES = sorted(ROOT.glob("sidecar/**/*.py"))
 PLUGIN_MODULES = sorted(ROOT.glob("plugins/**/*.py"))
 MODULES = [*CORE_MODULES, *PLUGIN_MODULES]
 TEST_MODULES = sorted(TESTS.glob("**/test_*.py"))
+TEST_HELPERS = sorted([*TESTS.glob("support/*.py"), TESTS / "conftest.py"])
 CONSOLE_MODULES = sorted(STATIC.glob("**/*.js"))
 DOCUMENTS = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "CONTRIBUTING.md"])
 
