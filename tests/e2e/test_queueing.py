@@ -57,7 +57,7 @@ async def test_twenty_sdk_clients_on_a_key_for_two_all_succeed_and_see_no_429(
     tmp_path: Path, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch, dialect: str
 ) -> None:
     """Also within a small rpm: the minute is shortened, what it does is not."""
-    monkeypatch.setattr("sidecar.scheduling.limiter.MINUTE_SECONDS", 0.2)
+    monkeypatch.setattr("sidecar.scheduling.windows.MINUTE_SECONDS", 0.2)
     most = [0, 0]
 
     async def script(wire: Wire) -> None:
