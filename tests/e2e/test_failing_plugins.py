@@ -133,7 +133,7 @@ async def test_observer_that_raises_is_counted_in_the_metrics(
 async def test_read_quota_of_another_type_releases_the_slot(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
-    """What was not a list of quotas once left the call's slot taken for good."""
+    """A result that was no list of quotas once kept the call's slot for good."""
     vendor.play(answer(ANSWER), answer(ANSWER))
     yaml = files(tmp_path, vendor.url, "read_quota(self, headers, wall)", "broken")
     plugin = (tmp_path / "broken.py").read_text().replace("raise ValueError", "return ")

@@ -1,4 +1,4 @@
-"""The README cannot lie: its YAML is loaded, its commands are run, its log lines are compared."""
+"""The README is exact: its YAML is loaded, its commands are run, its log lines are compared."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def wait_for(condition: object, seconds: float = 20) -> None:
 
 
 @pytest.mark.parametrize("text", YAML)
-def test_every_yaml_block_is_a_good_file(text: str) -> None:
+def test_yaml_blocks_of_the_readme_load_without_errors(text: str) -> None:
     assert load(text.encode(), file="README.md", registry=discover()).keys
 
 
@@ -182,7 +182,7 @@ def test_vendors_of_the_page_are_those_of_the_plugins() -> None:
         assert set(row.split(", ")) == serving_it - {"echo"}
 
 
-def test_the_two_commands_are_targets() -> None:
+def test_make_targets_of_the_readme_exist() -> None:
     for target in ("run", "test"):
         assert f"make {target} " in README
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, check=False)
@@ -198,7 +198,7 @@ def logged(text: str) -> str:
     return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "<time>", text)
 
 
-def test_the_log_of_a_good_and_of_a_bad_edit(tmp_path: Path) -> None:
+def test_readme_log_of_a_valid_and_an_invalid_edit_is_exact(tmp_path: Path) -> None:
     with serving(tmp_path) as log:
         config = tmp_path / "routes.yaml"
         good = config.read_text().replace(
@@ -213,7 +213,7 @@ def test_the_log_of_a_good_and_of_a_bad_edit(tmp_path: Path) -> None:
             assert re.sub(r":\d+:\d+:", ":", line) in re.sub(r":\d+:\d+:", ":", said), said
 
 
-def test_the_line_of_a_call_says_what_it_cost() -> None:
+def test_readme_log_line_of_a_call_is_exact() -> None:
     """The very line, for a call of those tokens at today's list price."""
     snapshot = load(FILE.encode(), file="routes.yaml", registry=discover())
     codex = call(

@@ -1,4 +1,4 @@
-"""A few small vendors, so that tests of the configuration depend on no plugin's facts."""
+"""Small vendors, so that tests of the configuration depend on no real plugin."""
 
 from __future__ import annotations
 
