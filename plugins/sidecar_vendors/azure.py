@@ -90,7 +90,7 @@ class Azure(Vendor):
         classification = classify_by_status(answer, self.codes)
         text = error_text(answer.body)
         if classification.error_class is ErrorClass.RATE_LIMITED and "high demand" in text:
-            return structs.replace(classification, verdict=ErrorClass.OVERLOADED)
+            return structs.replace(classification, error_class=ErrorClass.OVERLOADED)
         if answer.status == 403 and _USED_UP.search(text):
             return Classification(
                 ErrorClass.QUOTA_EXHAUSTED, classification.reason, wait_in_message(text), True

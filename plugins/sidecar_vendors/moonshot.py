@@ -59,7 +59,7 @@ class Moonshot(Vendor):
             verdict = (
                 ErrorClass.QUOTA_EXHAUSTED if _BY_DAY.search(text) else ErrorClass.RATE_LIMITED
             )
-            return structs.replace(classification, verdict=verdict, whole_credential=True)
+            return structs.replace(classification, error_class=verdict, whole_credential=True)
         if answer.status == 403 and _USED_UP.search(text):
             return Classification(
                 ErrorClass.QUOTA_EXHAUSTED, classification.reason, whole_credential=True

@@ -67,7 +67,7 @@ class Zai(Vendor):
         if answer.status >= 400 and code in {*_OF_A_MODEL, _FAIR_USE}:
             return structs.replace(classification, whole_credential=code == _FAIR_USE)
         if answer.status == 434 and classification.error_class is ErrorClass.CLIENT_ERROR:
-            return structs.replace(classification, verdict=ErrorClass.MODEL_NOT_FOUND)
+            return structs.replace(classification, error_class=ErrorClass.MODEL_NOT_FOUND)
         return classification
 
 

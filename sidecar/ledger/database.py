@@ -23,9 +23,10 @@ from sidecar.ledger import rollups as counts
 from sidecar.ledger.anomalies import Spike, find_spikes
 from sidecar.ledger.call_rows import call_row
 from sidecar.ledger.late_usage import write_learned
-from sidecar.ledger.migrations import MIGRATIONS
+from sidecar.ledger.migrations import MIGRATIONS, VERSION
 from sidecar.ledger.model import Batch, Contents, Keep, NewProgram, day_of
 from sidecar.ledger.reader import APPLICATION, FILE, load
+from sidecar.ledger.schema import SCHEMA
 from sidecar.records import CallRecord
 
 Row = tuple[model.SqlValue, ...]
@@ -242,20 +243,24 @@ def _claim(path: Path) -> None:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the tables up to this version, each step whole or not at all."""
+    """Create the tables of a new file, or bring those of an earlier version to this one.
+
+    Each step is one transaction.
+    """
     mark = int(connection.execute("PRAGMA application_id").fetchone()[0])
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     fresh = not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     if mark != APPLICATION and not fresh:
         raise ForeignDatabase("it belongs to another program")
-    if version > len(MIGRATIONS):
+    if version > VERSION:
         raise NewerState(
             f"{path} was written by a later version of Sidecar; nothing is kept until that version"
             " is installed again or the file is moved away"
         )
     if fresh:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
+    steps = enumerate(MIGRATIONS[version:], start=version + 1)
+    for number, step in [(VERSION, SCHEMA)] if fresh else steps:
         marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number};"
         connection.executescript(f"BEGIN IMMEDIATE; {step} {marks} COMMIT;")
 

@@ -1,6 +1,6 @@
 """What the ledger keeps: its values, and the rows and statements that they become.
 
-Opens no file and runs no statement; the tables stand in `sidecar.ledger.migrations`.
+Opens no file and runs no statement; the tables stand in `sidecar.ledger.schema`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sidecar.errors import SidecarError
 from sidecar.ledger import model, rollups
-from sidecar.ledger.migrations import MIGRATIONS
+from sidecar.ledger.migrations import VERSION
 from sidecar.ledger.model import Contents, KeyState, read_owner
 from sidecar.records import KeyTimes
 
@@ -98,9 +98,9 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if mark != APPLICATION:
         raise NoLedger(f"{path} belongs to another program; `sidecar serve` begins fresh books")
-    if version > len(MIGRATIONS):
+    if version > VERSION:
         raise NoLedger(f"{path} was written by a later version of Sidecar; use that one")
-    if version < len(MIGRATIONS):
+    if version < VERSION:
         raise NoLedger(
             f"{path} was written by an earlier version of Sidecar; "
             "`sidecar serve` brings it up to date"

@@ -27,19 +27,19 @@ class UpstreamResponse(Struct, frozen=True):
 class ErrorClass(StrEnum):
     """What to do with an answer."""
 
-    OK = "take"
+    OK = "ok"
     """Pass it on."""
-    CLIENT_ERROR = "client"
+    CLIENT_ERROR = "client_error"
     """The request itself is wrong: pass it on, never repeat it, blame nobody."""
-    RATE_LIMITED = "slow_down"
+    RATE_LIMITED = "rate_limited"
     """Throttled: leave this credential (or this model on it) alone for a while."""
     OVERLOADED = "overloaded"
     """The vendor is in trouble: try another place, or later."""
-    QUOTA_EXHAUSTED = "spent"
+    QUOTA_EXHAUSTED = "quota_exhausted"
     """Money or a long quota of this credential is used up: waiting seconds does not help."""
-    AUTH_FAILED = "credential"
+    AUTH_FAILED = "auth_failed"
     """The vendor rejects our credential."""
-    MODEL_NOT_FOUND = "missing"
+    MODEL_NOT_FOUND = "model_not_found"
     """This provider does not know the model; another one may."""
 
 
@@ -116,7 +116,7 @@ def classify_by_status(
 
 def classify_by_code(error: str, codes: Mapping[str, ErrorClass] = NO_CODES) -> ErrorClass:
     """What an error inside a 200 answer means, by the vendor's word for it; a number of three
-    digits is an HTTP status. TAKE for what is not known."""
+    digits is an HTTP status. `OK` for a word that is not known."""
     word = error.lower()
     verdict = codes.get(error) or _IN_STREAM.get(word) or _USUAL.get(error)
     if verdict is None and _STATUS.fullmatch(error):

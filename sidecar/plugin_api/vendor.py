@@ -213,7 +213,7 @@ class Vendor:
 
     def classify_event(self, error: str) -> ErrorClass:
         """What to do with a 200 answer that begins with an error, by the vendor's own word for it.
-        CLIENT passes it on as it is. TAKE says that the word is not known: other providers are
+        CLIENT_ERROR passes it on as it is. OK says that the word is not known: other providers are
         tried, and where none serves, the answer is passed on as it is. Never raises."""
         return classify_by_code(error, self.codes)
 

@@ -190,7 +190,7 @@ class Attempts:
         if rewriter.injects_usage_option(candidate) and is_event_stream(reply):
             hiding = StreamFilter(partial(call.dialect.strip_injected_usage, call.endpoint))
         masking = ErrorEventMask.of(call, reply)
-        return structs.replace(attempted, hiding=hiding, masking=masking)
+        return structs.replace(attempted, stream_filter=hiding, masking=masking)
 
     def _secret(self, candidate: Candidate) -> Secret | None:
         return None if candidate.credential is None else self._vault.secret(candidate.credential)

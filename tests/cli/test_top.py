@@ -224,7 +224,7 @@ def gate(number: int, what: str) -> dict[str, Any]:
         "limit": 60, "used": number % 90, "left": 60 - number % 90, "kept": 0, "reset": 12.0,
         "line": "routes.yaml:7", "waiting": 0, "provider": "main", "credential": "env:A_LONG_NAME",
         "family": "gpt-5-mini", "seconds": 3.0, "reason": "429 rate_limit_exceeded",
-        "verdict": "slow_down",
+        "verdict": "rate_limited",
     }  # fmt: skip
 
 

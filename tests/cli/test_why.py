@@ -30,9 +30,9 @@ from sidecar.records import (
 FAILED_OVER = call(
     started=time.time() - 180,
     attempts=(
-        AttemptRecord("acme", "env:ACME_KEY", "m-1", "slow_down", 429, "429 rate_limit", 0.0403),
+        AttemptRecord("acme", "env:ACME_KEY", "m-1", "rate_limited", 429, "429 rate_limit", 0.0403),
         AttemptRecord("other", "", "m-1", "unreachable", None, "connection refused", 12.0),
-        AttemptRecord("acme", "env:ACME_2", "m-1", "take", 200, "", 1.5),
+        AttemptRecord("acme", "env:ACME_2", "m-1", "ok", 200, "", 1.5),
     ),
     waits=(Wait("tpm 200k of group G (routes.yaml:7)", 0.25), Wait("a pause of everything", 90)),
 )
@@ -72,9 +72,9 @@ def test_a_call_is_told_from_who_asked_to_what_it_cost(cli: Cli) -> None:
             "90 s: a pause of everything",
         ],
         "tried": [
-            "1. acme with env:ACME_KEY, m-1, status 429, 40 ms: slow_down (429 rate_limit)",
+            "1. acme with env:ACME_KEY, m-1, status 429, 40 ms: rate limited (429 rate_limit)",
             "2. other with no credential, m-1, no answer, 12 s: unreachable (connection refused)",
-            "3. acme with env:ACME_2, m-1, status 200, 1.5 s: take",
+            "3. acme with env:ACME_2, m-1, status 200, 1.5 s: ok",
         ],
         "answered": ["by acme, m-1-2026, status 200, ok"],
         "took": ["1.75 s, first byte after 750 ms"],
@@ -138,7 +138,7 @@ SPENT = call(
             "acme", "", "m-1", "failed", None, "it closed without an answer", 0.04,
             AttemptUsage(UsageState.UNKNOWN),
         ),
-        AttemptRecord("other", "", "m-1", "take", 200, "", 1.5),
+        AttemptRecord("other", "", "m-1", "ok", 200, "", 1.5),
     ),
 )  # fmt: skip
 
@@ -149,7 +149,7 @@ def test_what_a_try_used_that_came_to_nothing_is_told_with_it(cli: Cli) -> None:
         "used 7 input, 1 output, 1 images, as far as it was told, $0.000000008",
         "2. acme with no credential, m-1, no answer, 40 ms: failed (it closed without an answer); "
         "what it used is unknown",
-        "3. other with no credential, m-1, status 200, 1.5 s: take",
+        "3. other with no credential, m-1, status 200, 1.5 s: ok",
     ]
     found = json.loads(cli.run("why", "call_1", "--json").out, parse_float=Decimal)
     told, unknown, nothing = (each["spent"] for each in found["attempts"])
@@ -166,7 +166,7 @@ def test_json_has_all_of_it(cli: Cli) -> None:
     assert found["waits"][0] == {
         "behind": "tpm 200k of group G (routes.yaml:7)", "seconds": Decimal("0.25")
     }  # fmt: skip
-    assert [each["verdict"] for each in found["attempts"]] == ["slow_down", "unreachable", "take"]
+    assert [each["verdict"] for each in found["attempts"]] == ["rate_limited", "unreachable", "ok"]
     assert found["usage"] == {
         "input_tokens": 100, "output_tokens": 50, "cache_read_tokens": 20,
         "cache_write_tokens": 5, "cache_write_1h_tokens": 2, "reasoning_tokens": 10,

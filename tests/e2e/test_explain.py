@@ -170,7 +170,7 @@ async def test_a_cooldown_is_told_with_its_reason_and_the_next_way_is_taken(
     main, spare = found["candidates"]
     assert (main["goes"], spare["goes"], spare["model"]) == (False, True, "other/gpt-5")
     (cooldown,) = [each for each in main["gates"] if each["what"] == "cooldown"]
-    assert (cooldown["reason"], cooldown["verdict"]) == ("429 rate_limit_exceeded", "slow_down")
+    assert (cooldown["reason"], cooldown["verdict"]) == ("429 rate_limit_exceeded", "rate_limited")
     assert 0 < cooldown["seconds"] <= 41
     assert found["now"]["provider"] == "spare"
     assert found["now"]["text"].startswith("It would go to spare now, and not to main: provider")

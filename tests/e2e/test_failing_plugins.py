@@ -74,7 +74,7 @@ async def test_a_vendor_that_cannot_judge_is_judged_by_status(
     yaml = files(tmp_path, vendor.url, "judge(self, answer)")
     async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
         assert (await proxy.ask("/v1/chat/completions", ASK)).body == ANSWER
-        assert [each.verdict for each in (await proxy.record()).attempts] == ["overloaded", "take"]
+        assert [each.verdict for each in (await proxy.record()).attempts] == ["overloaded", "ok"]
 
 
 async def test_a_vendor_that_cannot_count_costs_its_figures_only(

@@ -59,7 +59,7 @@ def judge_limits(answer: UpstreamResponse, codes: Mapping[str, ErrorClass]) -> C
             ErrorClass.CLIENT_ERROR, f"{classification.reason}: larger than the limit"
         )
     if _BY_DAY.search(text) and (classification.wait is None or classification.wait > MINUTE):
-        return structs.replace(classification, verdict=ErrorClass.QUOTA_EXHAUSTED)
+        return structs.replace(classification, error_class=ErrorClass.QUOTA_EXHAUSTED)
     return classification
 
 

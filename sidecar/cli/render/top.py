@@ -211,7 +211,7 @@ def _cooling(limiter: View) -> ScreenRow:
     return (
         _account(limiter),
         seconds,
-        limiter["reason"] or limiter["verdict"],
+        limiter["reason"] or humanize.error_class(limiter["verdict"]),
         limiter["credential"] or "",
     )
 

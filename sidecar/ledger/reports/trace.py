@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from sidecar.humanize import as_dollars
+from sidecar.humanize import as_dollars, error_class
 from sidecar.ledger.reports.activity import moment
 from sidecar.ledger.reports.export import plain
 
@@ -64,7 +64,9 @@ def _asked(story: dict[str, Any]) -> str:
 def _attempt(attempt: dict[str, Any]) -> str:
     where = f"{attempt['provider']} with {attempt['credential'] or 'no credential'}"
     status = "no answer" if attempt["status"] is None else f"status {attempt['status']}"
-    verdict = attempt["verdict"] + (f" ({attempt['reason']})" if attempt["reason"] else "")
+    verdict = error_class(attempt["verdict"]) + (
+        f" ({attempt['reason']})" if attempt["reason"] else ""
+    )
     model = attempt["model"] or ""
     spent = f"; {_spent(attempt['spent'])}" if attempt["spent"] else ""
     return f"{_joined(where, model, status, _seconds(attempt['duration']))}: {verdict}{spent}"

@@ -12,12 +12,10 @@ from ledger_checks import CALL, Wall, assert_in_step, call, digest, rows, snapsh
 from msgspec.structs import replace
 
 from sidecar.errors import ErrorKind
-from sidecar.ledger.call_rows import call_row
 from sidecar.ledger.ledger import Ledger
-from sidecar.ledger.migrations import MIGRATIONS
-from sidecar.ledger.model import OBJECT_COUNT, Claim, KeyState, Learned, Owner, day_of
-from sidecar.ledger.reader import APPLICATION, read_times
-from sidecar.records import Cost, KeyTimes, Outcome, Part, Usage, UsageState, program_of
+from sidecar.ledger.model import OBJECT_COUNT, Claim, KeyState, Learned, Owner
+from sidecar.ledger.reader import read_times
+from sidecar.records import Cost, KeyTimes, Outcome, Usage, UsageState, program_of
 
 DAY = 86_400.0
 OWNER = Owner("acme", "env:ACME_KEY", "G")
@@ -228,7 +226,7 @@ async def test_a_finished_call_is_one_row_with_everything_but_its_words(
         ledger.finished(CALL)
     (row,) = rows(tmp_path)
     attempts = (
-        '[{"provider":"acme","credential":"env:ACME_KEY","model":"m-1","verdict":"take",'
+        '[{"provider":"acme","credential":"env:ACME_KEY","model":"m-1","verdict":"ok",'
         '"status":200,"reason":"","duration":1.5}]'
     )
     assert row == {
@@ -273,63 +271,6 @@ async def test_an_unknown_price_and_an_unknown_caller_are_null(tmp_path: Path, w
     unknown = ("cost_listed", "cost_charged", "price", "caller_program", "caller_pid",
                "caller_directory", "repo", "branch")  # fmt: skip
     assert {row[name] for name in unknown} == {None}
-
-
-async def test_a_file_of_the_first_version_is_brought_up_to_date(
-    tmp_path: Path, wall: Wall
-) -> None:
-    with closing(sqlite3.connect(tmp_path / "sidecar.db")) as old:
-        old.executescript(MIGRATIONS[0])
-        old.execute(f"PRAGMA application_id = {APPLICATION}")
-        old.execute("PRAGMA user_version = 1")
-        old.execute(
-            "INSERT INTO calls SELECT 'call_0', 1.8e9 - 1, 'nightly', '', '', '', '', '', NULL,"
-            " NULL, 0, '', '', 200, 'ok', NULL, '', '[]', 0, NULL, 1, 7, 5, NULL, NULL, NULL, NULL,"
-            " '{}', NULL, 'reported', NULL, ''"
-        )
-        old.commit()
-    async with Ledger(tmp_path, wall=wall) as ledger:
-        ledger.finished(CALL)
-    before, after = rows(tmp_path)
-    assert (before["call_id"], before["input_tokens"], before["waits"]) == ("call_0", 7, "[]")
-    assert before["cost_charged"] is None
-    assert after["cost_charged"] == 1_125_000
-    assert before["day"] == day_of(before["started"], None).isoformat()
-    assert_in_step(tmp_path)
-    assert rows(tmp_path, "SELECT sum(input_tokens) AS n FROM days") == [{"n": 107}]
-
-
-async def test_a_file_without_the_flag_of_partial_calls_gets_it_for_calls_and_days(
-    tmp_path: Path, wall: Wall
-) -> None:
-    with closing(sqlite3.connect(tmp_path / "sidecar.db")) as old:
-        for step in MIGRATIONS[:6]:
-            old.executescript(step)
-        old.execute(f"PRAGMA application_id = {APPLICATION}")
-        old.execute("PRAGMA user_version = 6")
-        for number in range(3):
-            row = call_row(
-                replace(CALL, call_id=f"call_{number}", usage_state=UsageState.PARTIAL), None
-            )[:44]
-            old.execute(f"INSERT INTO calls VALUES ({', '.join('?' * len(row))})", row)
-        old.execute("UPDATE calls SET usage_state = 'reported' WHERE call_id = 'call_0'")
-        old.execute(
-            "INSERT INTO days SELECT day, key, group_name, provider, model, program, repo, branch,"
-            " 3, 0, 0, 0, 0, 300, 150, 60, 15, 30, 3375000, 3375000 FROM call_figures LIMIT 1"
-        )
-        old.execute(
-            "INSERT INTO days SELECT '2026-12-01', key, group_name, provider, model,"
-            " program, repo, branch, 9, 0, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9 FROM days"
-        )
-        old.commit()
-    async with Ledger(tmp_path, wall=wall) as ledger:
-        ledger.finished(replace(CALL, call_id="call_4", usage_state=UsageState.PARTIAL))
-    days = rows(tmp_path, "SELECT calls, partial_calls, input_tokens FROM days ORDER BY day")
-    assert days == [
-        {"calls": 9, "partial_calls": 0, "input_tokens": 9},  # of calls that are long gone
-        {"calls": 4, "partial_calls": 3, "input_tokens": 400},
-    ]
-    assert rows(tmp_path, "SELECT sum(partial_calls) AS n FROM call_figures") == [{"n": 3}]
 
 
 async def test_a_call_told_twice_is_on_the_books_once(tmp_path: Path, wall: Wall) -> None:
@@ -460,40 +401,6 @@ async def test_a_digest_is_kept_so_that_a_rename_is_found(tmp_path: Path, wall: 
         ledger.seen("nightly")
         ledger.reconcile(snapshot({"nightly": "text"}))
     assert rows(tmp_path, "SELECT digest FROM keys") == [{"digest": digest("text")}]
-
-
-async def test_a_file_without_parts_gets_them_for_calls_that_follow(
-    tmp_path: Path, wall: Wall
-) -> None:
-    with closing(sqlite3.connect(tmp_path / "sidecar.db")) as old:
-        for step in MIGRATIONS[:7]:
-            old.executescript(step)
-        old.execute(f"PRAGMA application_id = {APPLICATION}")
-        old.execute("PRAGMA user_version = 7")
-        for table, name in (("calls", "call_0"), ("under_way", "call_u")):
-            row = call_row(replace(CALL, call_id=name), None)[:44]
-            old.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * 44)})", row)
-        old.execute("INSERT INTO objects VALUES ('file', 'f_1', 'acme', '', 'G', 1.8e9)")
-        old.execute(
-            "INSERT INTO days SELECT day, key, group_name, provider, model, program, repo, branch,"
-            " 1, 0, 0, 0, 0, 100, 50, 20, 5, 10, 1250000, 1125000, 0 FROM call_figures LIMIT 1"
-        )
-        old.commit()
-    parts = (Part("message", None, Usage(60, 20)), Part("advisor_message", "o", Usage(40, 30)))
-    usage = replace(CALL.usage, parts=parts)
-    cost = Cost(30, 27, "p", parts=(Cost(10, 9, "p"), Cost(20, 18, "p")))
-    async with Ledger(tmp_path, wall=wall) as ledger:
-        assert ledger.owner("file", "f_1") == Owner("acme", "", "G")
-        ledger.finished(replace(CALL, call_id="call_1", usage=usage, cost=cost))
-    assert [row["parts"] == "[]" for row in rows(tmp_path)] == [True, True, False]
-    assert_in_step(tmp_path)
-    days = rows(
-        tmp_path,
-        "SELECT model, calls, input_tokens, output_tokens, cost_charged FROM days ORDER BY model",
-    )
-    assert [tuple(day.values()) for day in days] == [
-        ("m-1", 3, 260, 120, 2_250_009), ("o", 0, 40, 30, 18),
-    ]  # fmt: skip
 
 
 CLAIM = Claim(

@@ -53,7 +53,7 @@ async def test_a_call_is_counted_by_who_where_what_and_how() -> None:
     (sample,) = found.found("calls_total")
     assert (sample.labels, sample.value) == ({**one, "outcome": "ok"}, 1)
     assert found("answers_total", vendor="acme", endpoint="chat", status="200") == 1
-    assert found("attempts_total", credential="env:ACME_KEY", verdict="take") == 1
+    assert found("attempts_total", credential="env:ACME_KEY", verdict="ok") == 1
     assert found("call_duration_seconds_sum", provider="acme", model="m-1") == 1.75
     assert found("time_to_first_byte_seconds_sum", provider="acme", model="m-1") == 0.75
     assert found("wait_seconds_sum", group="G") == 0.25
@@ -152,11 +152,11 @@ async def test_an_answer_broken_off_is_counted() -> None:
 
 async def test_every_attempt_counts_with_its_verdict() -> None:
     metrics = Metrics()
-    first = AttemptRecord("azure", "env:AZURE", None, "slow_down", 429, "", 0.1)
+    first = AttemptRecord("azure", "env:AZURE", None, "rate_limited", 429, "", 0.1)
     metrics.call_finished(call(attempts=(first, *CALL.attempts)))
     found = await scrape(metrics)
-    assert found("attempts_total", provider="azure", verdict="slow_down") == 1
-    assert found("attempts_total", provider="acme", verdict="take") == 1
+    assert found("attempts_total", provider="azure", verdict="rate_limited") == 1
+    assert found("attempts_total", provider="acme", verdict="ok") == 1
 
 
 async def test_calls_in_flight_go_up_and_down() -> None:

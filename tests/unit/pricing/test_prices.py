@@ -67,7 +67,7 @@ class Shop:
         """What a call of this usage costs; `sent` and `served` may differ from what was asked."""
         group = self.snapshot.groups[more.pop("group", "List")]
         sent = more.pop("sent", model)
-        attempt = AttemptRecord(provider, "", sent, "take", 200, "", 1.0)
+        attempt = AttemptRecord(provider, "", sent, "ok", 200, "", 1.0)
         fields: dict[str, Any] = {
             "provider": provider, "model_asked": model, "model_served": more.pop("served", sent),
             "attempts": (attempt,), "usage": usage, "started": self.now,
