@@ -1,4 +1,4 @@
-"""Writes what a later answer told of a call's usage into its row, and into the books by day.
+"""Write usage that a later response reported into the row of its call, and into the daily sums.
 
 Blocking, for the thread and the transaction of `sidecar.ledger.database`.
 """
@@ -23,9 +23,11 @@ _UPDATE = f"UPDATE calls SET {', '.join(f'{name} = ?' for name in _COLUMNS)} WHE
 
 
 def write_learned(connection: sqlite3.Connection, step: Learned, before: int) -> None:
-    """Put the figures in the place of those that the call was booked with; without its row, which
-    is kept for shorter than the object, nothing is written. Calls after the row `before` are not
-    in the books by day yet."""
+    """Replace the figures that the call was recorded with by those of `step`.
+
+    A call without a row, which may be deleted earlier than the object, is skipped. Calls after the
+    row `before` are not part of the daily sums yet.
+    """
     call_id = step.claim.call_id
     found = connection.execute(_SELECT, (call_id,)).fetchone()
     if found is None:
@@ -72,7 +74,7 @@ def _cost(row: dict[str, Any], step: Learned) -> dict[str, SqlValue]:
 
 
 def _instead(figure: int | None, old: int | None, new: int | None) -> int | None:
-    """Return a sum in which `new` takes the place of `old`; None for an unknown one."""
+    """Return the sum with `new` in the place of `old`; unchanged when `new` is unknown."""
     if new is None:
         return figure
     return max((figure or 0) - (old or 0), 0) + new

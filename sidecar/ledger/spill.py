@@ -1,7 +1,7 @@
 """Keep what could not be written to the ledger before a stop, for the next start.
 
-It lies in a small ledger of its own, beside the one that was locked or broken. To replay it twice
-changes nothing: a call that is on the ledger stays as it is. Blocking.
+It is stored in a small ledger beside the one that was locked or broken. Replaying it twice changes
+nothing: a call that has a row already keeps it. Blocking.
 """
 
 from __future__ import annotations

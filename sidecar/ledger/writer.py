@@ -1,8 +1,7 @@
-"""Keeps the ledger's file at most a second behind memory, in a thread of its own.
+"""The thread that keeps the ledger's file at most a second behind memory.
 
-Whatever the disk does, callers are neither held up nor told: what cannot be written waits in
-memory, within a bound, and is written when the disk is well again. It decides nothing about what
-is kept.
+The disk never holds up or fails a call: what cannot be written stays in memory, within a bound, and
+is written when the disk recovers. What is kept is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -39,19 +38,19 @@ BATCH_SECONDS = 0.25
 RETRY_SECONDS = 1.0
 """Seconds between tries while the file cannot be written."""
 STUCK_AFTER_SECONDS = 10.0
-"""Seconds after which one write that has not come back counts as a failure."""
+"""Seconds after which a write that has not returned counts as a failure."""
 CHECK_SECONDS = 60.0
 TIDY_SECONDS = 600.0
 WARN_EVERY_SECONDS = 60.0
 MAX_PENDING_STEPS = 20_000
-"""Calls that wait in memory for the disk; more are dropped and counted."""
+"""Calls that are pending in memory at most; more are dropped and counted."""
 
 
 class LedgerWriter:
-    """The writing thread. Everything but the constructor may be called from the event loop.
+    """The writing thread. Every method may be called from the event loop.
 
-    `opened` is told, from the thread, what the file held: each time it was opened, and when that
-    failed at first. `wall` gives seconds since the epoch.
+    `opened` is called, in the thread, with the contents of the file each time it is opened, and
+    once when opening first fails. `wall` returns seconds since the epoch.
     """
 
     def __init__(
@@ -80,24 +79,25 @@ class LedgerWriter:
 
     @property
     def healthy(self) -> bool:
-        """Whether the last write went well, none is stuck and the thread lives."""
+        """Return whether the last write succeeded, none is stuck and the thread is alive."""
         busy = self._busy_since
         stuck = busy is not None and time.monotonic() - busy > STUCK_AFTER_SECONDS
         return self._thread.is_alive() and not self.warning and not stuck
 
     def start(self) -> None:
-        """Begin; the file is opened by the thread."""
+        """Start the thread, which opens the file."""
         self._thread.start()
 
     def stop(self) -> Future[bool]:
-        """Write what waits, close the file, end the thread; the result says if all is written."""
+        """Write what is pending, close the file and end the thread. The result is whether all is
+        written."""
         self._stop.set()
         self._hurry.set()
         self._work.set()
         return self._stopped
 
     def flush(self) -> Future[bool]:
-        """Write now what waits; the result says whether all of it is written."""
+        """Write what is pending now. The result is whether all is written."""
         future: Future[bool] = Future()
         with self._lock:
             self._flushes.append(future)
@@ -106,7 +106,7 @@ class LedgerWriter:
         return future
 
     def saved(self) -> Future[bool]:
-        """After `stop`: save what is unwritten, also while the thread is stuck in a write."""
+        """Save what is unwritten after `stop`, also while the thread is stuck in a write."""
         future: Future[bool] = Future()
 
         def save() -> None:
@@ -117,7 +117,7 @@ class LedgerWriter:
         return future
 
     def _save_unwritten(self) -> None:
-        """Keep what waits, or is being written, in a file for the next start; log what is lost."""
+        """Save pending changes in a file for the next start; log what is lost."""
         with self._lock:
             batch = self._in_hand.then(self._batch)
             self._in_hand = self._batch = Batch()
@@ -136,32 +136,32 @@ class LedgerWriter:
         )  # fmt: skip
 
     def key(self, name: str, state: KeyState) -> None:
-        """The state of a key changed."""
+        """Store the changed state of a key."""
         with self._lock:
             self._batch.keys[name] = state
         self._notice()
 
     def object(self, key: ObjectKey, owner: Owner, created: float) -> None:
-        """An object was created, or seen again."""
+        """Store an object that was created, or seen again."""
         with self._lock:
             self._batch.objects[key] = (owner, created)
         self._notice()
 
     def learned(self, key: ObjectKey, owner: Owner, created: float, learned: Learned) -> None:
-        """What an object used is known; never one of both without the other."""
+        """Store an object and its usage, always together."""
         with self._lock:
             self._batch.objects[key] = (owner, created)
             self._batch.steps.append(learned)
         self._notice()
 
     def count(self, count: PeriodCount) -> None:
-        """A count that outlives the process changed."""
+        """Store a count that outlives the process."""
         with self._lock:
             self._batch.counts[count.name] = count
         self._notice()
 
     def step(self, step: Step) -> None:
-        """Something happened that is written once, in order."""
+        """Store something that is written once, in order."""
         with self._lock:
             full = len(self._batch.steps) >= MAX_PENDING_STEPS
             if not full:
@@ -191,7 +191,7 @@ class LedgerWriter:
         self._answer([self._stopped], written=not self.warning)
 
     def _turn(self) -> bool:
-        """Write once what waits; whether there is more to tidy."""
+        """Write once what is pending. Returns whether there is more to tidy."""
         batch, flushes = self._take()
         self._busy_since = time.monotonic()
         more = self._attempt(batch)
@@ -200,7 +200,7 @@ class LedgerWriter:
         return more
 
     def _attempt(self, batch: Batch) -> bool:
-        """Write `batch`, or put it back."""
+        """Write `batch`, or put it back. Returns whether there is more to tidy."""
         try:
             database = self._open()
             self.notices.new_programs(database.write(batch, self.keep))
@@ -232,7 +232,7 @@ class LedgerWriter:
             LOG.info("%d calls that a stop left unwritten are on the ledger now", found)
 
     def _look(self, database: Database) -> None:
-        """See now and then whether a key is used far above its habit."""
+        """Check every `CHECK_SECONDS` for keys that are far above their baseline."""
         if time.monotonic() - self._looked >= CHECK_SECONDS:
             self._looked = time.monotonic()
             self.notices.looked(database.spikes(day_of(self._wall(), self.keep.zone)))
@@ -281,7 +281,7 @@ class LedgerWriter:
         self._warned = float("-inf")
 
     def _warn(self, consequence: str) -> None:
-        """Say once a minute what is wrong."""
+        """Log the present error, at most once a minute."""
         now = time.monotonic()
         if now - self._warned >= WARN_EVERY_SECONDS:
             self._warned = now
@@ -310,5 +310,5 @@ class LedgerWriter:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether the same rows can be written later: the disk is at fault, not one of them."""
+    """Return whether the same rows can be written later: the disk is at fault, and no row."""
     return isinstance(error, sqlite3.OperationalError | OSError | SidecarError) or is_broken(error)

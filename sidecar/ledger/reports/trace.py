@@ -1,4 +1,4 @@
-"""One call as a trace: who asked, what was tried, what it cost."""
+"""One call as a trace: the caller, the attempts, usage and cost."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ UNKNOWN = "unknown"
 
 
 def describe_call(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The story behind a call's id and its beginning: a title, which may be "", and a line for each
-    thing that happened. `story` is what `trail` found."""
+    """Yield a title, which may be "", and a text for each event of a call.
+
+    `story`: a result of `trace_of`.
+    """
     yield "who", _who(story)
     if story["caller"]:
         yield "", _caller(story["caller"])
@@ -111,7 +113,7 @@ def _doubts(state: str) -> Iterator[str]:
 
 
 def _part(part: dict[str, Any]) -> str:
-    """One request of several that the vendor made of the call."""
+    """Describe one of several requests that the vendor made of the call."""
     what = " of ".join(filter(None, (part["kind"].replace("_", " "), part["model"])))
     cost = part["cost"]
     price = f" by {cost['price']}" if cost else ""
@@ -149,12 +151,12 @@ def _cost(story: dict[str, Any]) -> str:
 
 
 def _ratio(listed: Decimal, charged: Decimal) -> str:
-    """The multiplier, read back from two amounts that are rounded to the nano-dollar."""
+    """Return the multiplier, computed from two amounts that are rounded to the nano-dollar."""
     return f"{charged / listed:.6g}" if listed else "?"
 
 
 def in_dollars(amount: Decimal | None) -> str:
-    """An amount to its last digit."""
+    """Return an amount with all of its digits."""
     return UNKNOWN if amount is None else f"${plain(amount)}"
 
 
@@ -189,9 +191,12 @@ _SUMMARY = """
 
 
 def latest(connection: sqlite3.Connection, count: int) -> list[dict[str, Any]]:
-    """The calls that began last, the very last first: `call_id`, `started` (ISO 8601), `key`,
-    `group`, `provider`, `model`, `status`, `outcome`, `duration` (seconds), `usage`
-    (`reported`, `partial`, `unknown`, `none`), `input_tokens`, `output_tokens`, `cost_usd`."""
+    """Return the calls that began last, the newest first.
+
+    Each has `call_id`, `started` (ISO 8601), `key`, `group`, `provider`, `model`, `status`,
+    `outcome`, `duration` (seconds), `usage` (`reported`, `partial`, `unknown`, `none`),
+    `input_tokens`, `output_tokens`, `cost_usd`.
+    """
     names = (
         "call_id", "started", "key", "group", "provider", "model", "status", "outcome",
         "duration", "usage", "input_tokens", "output_tokens", "cost_usd",
@@ -212,17 +217,18 @@ _AS_WRITTEN = (
 
 
 def trace_of(connection: sqlite3.Connection, call_id: str) -> dict[str, Any] | None:
-    """Everything on the books about a call; None when it is not on them.
+    """Return the whole record of a call; None when the ledger does not have it.
 
-    The columns of the row, but: `started` is ISO 8601 in UTC; `group` is its name; `attempts` and
+    The columns of its row, but: `started` is ISO 8601 in UTC; `group` is its name; `attempts` and
     `waits` are lists (`provider, credential, model, verdict, status, reason, duration, spent`;
-    `behind, seconds`); `usage` holds the tokens by kind, `units`, `service_tier` and `parts` (where
-    a vendor made several requests of the call, each with `kind`, `model`, figures and `cost`), and
-    is null when nothing was reported; `cost` holds `listed_usd`, `charged_usd`, `price` and `whole`
-    (false when an attempt or a part may have cost more), and is null when unknown; `caller` holds
-    `program, pid, directory, repo, branch`, and is null when nobody looked. `spent` is what an
-    attempt used that came to nothing (`usage_state`, `usage`, `cost`), and null where that is
-    nothing.
+    `behind, seconds`).
+
+    `usage` holds the tokens by kind, `units`, `service_tier` and `parts` (where a vendor made
+    several requests of the call, each with `kind`, `model`, figures and `cost`), and is null when
+    none was reported. `cost` holds `listed_usd`, `charged_usd`, `price` and `whole` (false when an
+    attempt or a part may have cost more), and is null when unknown. `caller` holds `program, pid,
+    directory, repo, branch`, and is null without a lookup. `spent` is the usage of a failed attempt
+    (`usage_state`, `usage`, `cost`), and null when it used nothing.
     """
     cursor = connection.execute("SELECT * FROM calls WHERE call_id = ?", (call_id,))
     values = cursor.fetchone()
