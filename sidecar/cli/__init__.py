@@ -41,7 +41,7 @@ COMMANDS = {
 HIDDEN = frozenset({"demo"})
 
 
-class Suggesting(click.Group):
+class SuggestingGroup(click.Group):
     """A group that names the command which was probably meant."""
 
     def resolve_command(
@@ -57,7 +57,7 @@ class Suggesting(click.Group):
             raise click.UsageError(f"{error.message} Did you mean '{near[0]}'?", ctx) from None
 
 
-class Commands(Suggesting):
+class LazyCommands(SuggestingGroup):
     """The commands, loaded when they are named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -79,15 +79,15 @@ class Commands(Suggesting):
         try:
             return super().invoke(ctx)
         except SidecarError as error:
-            raise Failed(str(error)) from None
+            raise CommandFailed(str(error)) from None
         except OSError as error:
             if error.errno == errno.EPIPE:  # whoever reads our output has left: click's business
                 raise
             where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-            raise Failed(f"{where}{error.strerror or error}") from None
+            raise CommandFailed(f"{where}{error.strerror or error}") from None
 
 
-class Failed(click.ClickException):
+class CommandFailed(click.ClickException):
     """Ends a command with one line on stderr and status 2."""
 
     exit_code = 2
@@ -97,7 +97,7 @@ class Failed(click.ClickException):
         click.echo(f"sidecar: {self.message}", err=True)
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="sidecar-llm", prog_name="sidecar")
 def cli() -> None:
     """A small proxy beside your agents: local keys, one YAML file, every byte untouched.

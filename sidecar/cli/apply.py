@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from sidecar.admin.agent_setup import line_for
-from sidecar.cli.client import LiveError, base_of, find_live
+from sidecar.cli.client import ProcessError, base_of, find_process
 from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.options import REFUSED, OpenedConfig, fail, need_file, note, open_config
 from sidecar.config.loader import difference
@@ -76,7 +76,7 @@ def confirm(config: Path, text: bytes, state: Path) -> None:
     """Return once the running process serves `text`, or say that none runs. Ends with status 1
     when one runs and does not take it over."""
     try:
-        live = find_live(state)
+        live = find_process(state)
         if live is None:
             note(f"no process runs with {state}; this is in force when `sidecar serve` starts")
             return
@@ -84,7 +84,7 @@ def confirm(config: Path, text: bytes, state: Path) -> None:
         if answer["digest"] == digest_of(text):
             return
         served = Path(live.get("/api/status")["config"]["file"])
-    except LiveError as error:
+    except ProcessError as error:
         fail(f"the file is written, but {error}", NOT_TAKEN_OVER)
     for problem in answer["problems"]:
         note(problem)

@@ -23,22 +23,22 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
 """Nobody listens there."""
 
 
-class LiveError(SidecarError):
+class ProcessError(SidecarError):
     """The process answered with an error, or not at all; the text says which."""
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class RunningProcess:
     """The process that serves with this state."""
 
     path: Path
 
     def get(self, path: str, *, timeout: float = TIMEOUT_SECONDS, **query: str) -> Any:
-        """A JSON answer within `timeout` seconds. Raises `LiveError`."""
+        """A JSON answer within `timeout` seconds. Raises `ProcessError`."""
         return self._ask("GET", f"{path}?{urlencode(query)}" if query else path, timeout)
 
     def post(self, *parts: str) -> Any:
-        """The JSON answer to an order. Raises `LiveError`."""
+        """The JSON answer to an order. Raises `ProcessError`."""
         return self._ask(
             "POST", "/" + "/".join(quote(part, safe="") for part in parts), TIMEOUT_SECONDS
         )
@@ -50,22 +50,22 @@ class Live:
             answer = connection.getresponse()
             body = json.loads(answer.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise LiveError(f"the process at {self.path} does not answer: {error}") from None
+            raise ProcessError(f"the process at {self.path} does not answer: {error}") from None
         finally:
             connection.close()
         if answer.status != http.HTTPStatus.OK:
-            raise LiveError(str(body.get("error", {}).get("message", answer.status)))
+            raise ProcessError(str(body.get("error", {}).get("message", answer.status)))
         return body
 
 
-def find_live(state: Path) -> Live | None:
-    """The process that serves with this state; None when there is none. Raises `LiveError` when
+def find_process(state: Path) -> RunningProcess | None:
+    """The process that serves with this state; None when there is none. Raises `ProcessError` when
     one may be there that cannot be asked."""
     path = socket_of(state)
     if path is None:
         if not is_held(state):
             return None
-        raise LiveError(
+        raise ProcessError(
             f"the process with {state} cannot be asked: nothing says where its socket is"
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -75,18 +75,18 @@ def find_live(state: Path) -> Live | None:
         except OSError as error:
             if error.errno in _ABSENT:
                 return None
-            raise LiveError(
+            raise ProcessError(
                 f"the process at {path} cannot be asked: {error.strerror or error}"
             ) from None
-    return Live(path)
+    return RunningProcess(path)
 
 
 def base_of(snapshot: Snapshot, state: Path | None = None) -> str:
     """Where agents connect: where the process with that state listens, or else what the file
     says."""
     base = f"http://{snapshot.server.listen[0]}"
-    with suppress(LiveError):
-        live = None if state is None else find_live(state)
+    with suppress(ProcessError):
+        live = None if state is None else find_process(state)
         if live is not None:
             base = str(live.get("/api/status")["listen"][0])
     return local_url(base)

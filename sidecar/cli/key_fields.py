@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sidecar.cli.client import LiveError, find_live
+from sidecar.cli.client import ProcessError, find_process
 from sidecar.config.model import Key
 from sidecar.humanize import iso, utc
 from sidecar.ledger.reader import read_times
@@ -15,9 +15,9 @@ from sidecar.records import KeyTimes
 def times_of(state: Path) -> dict[str, KeyTimes]:
     """By key: from the process if one runs, else from its books."""
     try:
-        live = find_live(state)
+        live = find_process(state)
         rows = None if live is None else live.get("/api/times")["keys"]
-    except LiveError:
+    except ProcessError:
         rows = None
     if rows is None:
         return read_times(state)

@@ -99,9 +99,9 @@ class AnomalyNotices:
 
     def __init__(self) -> None:
         self.spikes: Mapping[str, Spike] = {}
-        self._told: set[tuple[str, date]] = set()
+        self._logged: set[tuple[str, date]] = set()
 
-    def new_programs(self, found: Iterable[NewProgram]) -> None:
+    def log_new_programs(self, found: Iterable[NewProgram]) -> None:
         """Log programs that used a key for the first time."""
         for each in found:
             earlier = ", ".join(each.earlier[:3]) + (", …" if len(each.earlier) > 3 else "")
@@ -110,13 +110,13 @@ class AnomalyNotices:
                 each.key, each.program, earlier,
             )  # fmt: skip
 
-    def looked(self, spikes: Mapping[str, Spike]) -> None:
+    def update(self, spikes: Mapping[str, Spike]) -> None:
         """Replace `spikes`, and log each new one once a day."""
         self.spikes = spikes
         for key, spike in spikes.items():
-            if (key, spike.day) not in self._told:
-                self._told = {each for each in self._told if each[1] == spike.day}
-                self._told.add((key, spike.day))
+            if (key, spike.day) not in self._logged:
+                self._logged = {each for each in self._logged if each[1] == spike.day}
+                self._logged.add((key, spike.day))
                 LOG.warning(
                     'key "%s": %s (see: sidecar usage --by day,model --key %s)',
                     key, spike, shlex.quote(key),

@@ -86,12 +86,12 @@ class Database:
                 _write_step(connection, step, keep.zone, before)
             return _roll_up(connection, before)
 
-    def everything(self) -> tuple[Contents, list[Row], list[Row]]:
+    def load_all(self) -> tuple[Contents, list[Row], list[Row]]:
         """Return what memory needs, the rows of finished calls, and those of calls in flight."""
         calls = self._connection.execute(model.SELECT_CALLS).fetchall()
         return self.load(), calls, self._connection.execute(model.SELECT_UNDER_WAY).fetchall()
 
-    def absorb(self, contents: Contents, calls: list[Row], under_way: list[Row]) -> None:
+    def merge(self, contents: Contents, calls: list[Row], under_way: list[Row]) -> None:
         """Write the contents of another ledger to this one; existing rows stay."""
         batch = Batch(contents.keys, contents.objects, [], contents.counts)
         with self._transaction() as connection:
@@ -101,7 +101,7 @@ class Database:
             connection.executemany(model.INSERT_CALL, calls)
             _roll_up(connection, before)
 
-    def take_over(self) -> None:
+    def record_interrupted(self) -> None:
         """Record the calls that were in flight when the previous process died."""
         with self._transaction() as connection:
             before = _last_call(connection)
@@ -146,14 +146,14 @@ class Database:
                         model.DELETE_OLD_OBJECTS,
                         (now - model.OBJECT_DAYS * DAY_SECONDS, DELETE_CHUNK_ROWS),
                     ),
-                    (model.DELETE_SURPLUS_OBJECTS, (DELETE_CHUNK_ROWS, model.OBJECT_COUNT)),
+                    (model.DELETE_SURPLUS_OBJECTS, (DELETE_CHUNK_ROWS, model.MAX_OBJECTS)),
                     (rollups.DELETE_OLDEST_DAY, (days_before,)),
                     (rollups.DELETE_OLD_PROGRAMS, (now - keep.days_kept * DAY_SECONDS,)),
                 )
             ]
             if too_big and not any(gone):
                 gone += [connection.execute(rollups.DELETE_OLDEST_DAY, ("9999",)).rowcount]
-            connection.execute(counts.DELETE_OLD, (now - counts.DAYS * DAY_SECONDS,))
+            connection.execute(counts.DELETE_OLD, (now - counts.COUNT_KEPT_DAYS * DAY_SECONDS,))
         return any(gone)
 
     def _used_bytes(self) -> int:

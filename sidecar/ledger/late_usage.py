@@ -35,7 +35,7 @@ def write_learned(connection: sqlite3.Connection, step: Learned, before: int) ->
     number, *values = found
     row = dict(zip(_COLUMNS, values, strict=True))
     if number <= before:
-        connection.execute(rollups.TAKE_CALL, (number,))
+        connection.execute(rollups.SUBTRACT_CALL, (number,))
     row |= _usage(row, step) | _cost(row, step)
     connection.execute(_UPDATE, (*(sql_value(row[name]) for name in _COLUMNS), call_id))
     if number <= before:
@@ -51,7 +51,7 @@ def _usage(row: dict[str, Any], step: Learned) -> dict[str, SqlValue]:
             units[name] = units.get(name, 0) + sign * count
     parts = json.loads(row["parts"])[len(before.parts) :]  # of the answer, before its attempts'
     return {
-        **{name: _instead(row[name], old, new) for name, old, new in figures},
+        **{name: _replaced(row[name], old, new) for name, old, new in figures},
         "units": json.dumps({name: count for name, count in units.items() if count > 0}),
         "service_tier": after.service_tier or row["service_tier"],
         "parts": json.dumps(parts_of(after, step.cost) + parts),
@@ -66,14 +66,14 @@ def _cost(row: dict[str, Any], step: Learned) -> dict[str, SqlValue]:
         return {"cost_whole": 0}
     prices = dict.fromkeys([*filter(None, (row["price"] or "").split(" + ")), cost.price])
     return {
-        "cost_listed": _instead(row["cost_listed"], claim.listed, min(cost.listed, MAX_COST)),
-        "cost_charged": _instead(row["cost_charged"], claim.charged, min(cost.charged, MAX_COST)),
+        "cost_listed": _replaced(row["cost_listed"], claim.listed, min(cost.listed, MAX_COST)),
+        "cost_charged": _replaced(row["cost_charged"], claim.charged, min(cost.charged, MAX_COST)),
         "price": " + ".join(prices),
         "cost_whole": int(claim.whole and cost.whole),
     }
 
 
-def _instead(figure: int | None, old: int | None, new: int | None) -> int | None:
+def _replaced(figure: int | None, old: int | None, new: int | None) -> int | None:
     """Return the sum with `new` in the place of `old`; unchanged when `new` is unknown."""
     if new is None:
         return figure

@@ -23,7 +23,7 @@ from sidecar.config.model import Snapshot
 from sidecar.ledger.anomalies import Spike
 from sidecar.ledger.database import DAY_SECONDS
 from sidecar.ledger.model import (
-    OBJECT_COUNT,
+    MAX_OBJECTS,
     OBJECT_DAYS,
     Checkpoint,
     Contents,
@@ -64,7 +64,7 @@ class Ledger:
         self._wall = wall
         self._keys: dict[str, KeyState] = {}
         self._objects: Objects = {}
-        self._untold: dict[str, list[tuple[ObjectKey, Owner, float, Learned]]] = {}
+        self._early_usage: dict[str, list[tuple[ObjectKey, Owner, float, Learned]]] = {}
         """Usage learned of calls whose own rows are still to come, by call id."""
         self._digests: dict[str, tuple[bytes, ...]] = {}
         self._restore: Callable[[Iterable[PeriodCount]], None] = lambda _: None
@@ -92,13 +92,13 @@ class Ledger:
 
     async def close(self) -> None:
         """Write what is pending and close the file; give up on a stuck disk after a few seconds."""
-        if not await _patiently(self._store.stop()):
+        if not await _wait_for(self._store.stop()):
             LOG.warning("the ledger was not written to its end: %s", self.warning or "disk stuck")
-            await _patiently(self._store.saved(), SAVE_SECONDS)
+            await _wait_for(self._store.saved(), SAVE_SECONDS)
 
     async def flush(self) -> bool:
         """Write what is pending now. Returns whether all of it is on disk."""
-        return await _patiently(self._store.flush())
+        return await _wait_for(self._store.flush())
 
     @property
     def healthy(self) -> bool:
@@ -156,7 +156,7 @@ class Ledger:
     def finished(self, record: CallRecord) -> None:
         """Record a finished call in one row; the same call a second time changes nothing."""
         self._store.step(record)
-        for entry in self._untold.pop(record.call_id, ()):
+        for entry in self._early_usage.pop(record.call_id, ()):
             self._store.learned(*entry)
 
     def checkpoint(self, record: CallRecord) -> None:
@@ -179,10 +179,10 @@ class Ledger:
             return
         entry = (owner, self._wall())
         if owner.claim is not None:
-            self._untold[owner.claim.call_id] = []
+            self._early_usage[owner.claim.call_id] = []
         self._objects.pop((kind, object_id), None)
         self._objects[kind, object_id] = entry
-        if len(self._objects) > OBJECT_COUNT:
+        if len(self._objects) > MAX_OBJECTS:
             del self._objects[next(iter(self._objects))]
         self._store.object((kind, object_id), *entry)
 
@@ -195,7 +195,7 @@ class Ledger:
         owner = replace(owner, claim=None)
         self._objects[kind, object_id] = (owner, created)
         entry = ((kind, object_id), owner, created, learned)
-        untold = self._untold.get(learned.claim.call_id)
+        untold = self._early_usage.get(learned.claim.call_id)
         if untold is None:
             self._store.learned(*entry)
         else:
@@ -232,7 +232,7 @@ class Ledger:
         for name, digests in self._digests.items():
             for old in [orphans.pop(digest) for digest in digests if digest in orphans]:
                 state = self._state(name)
-                state.absorb(self._keys.pop(old))
+                state.merge(self._keys.pop(old))
                 self._store.key(name, state)
                 self._store.step(Renamed(old, name))
                 self._rename_claims(old, name)
@@ -277,7 +277,7 @@ class Ledger:
         self._counts = tuple(contents.counts.values())
         self._restore(self._counts)
         for name, state in contents.keys.items():
-            self._state(name).absorb(state)
+            self._state(name).merge(state)
         for name, state in self._keys.items():
             if state != contents.keys.get(name):
                 self._store.key(name, state)
@@ -286,7 +286,7 @@ class Ledger:
             self._note_digests()
 
 
-async def _patiently(future: Future[bool], seconds: float | None = None) -> bool:
+async def _wait_for(future: Future[bool], seconds: float | None = None) -> bool:
     max_wait = FLUSH_TIMEOUT_SECONDS if seconds is None else seconds
     try:
         return await asyncio.wait_for(asyncio.wrap_future(future), max_wait)

@@ -17,7 +17,7 @@ DAYS_KEPT = 400
 """Days for which daily sums are kept at least, so that a month can be compared with that of the
 year before. Calls are kept for `retention.days`; a longer value applies to both."""
 OBJECT_DAYS = 90
-OBJECT_COUNT = 50_000
+MAX_OBJECTS = 50_000
 """Days for which, and number up to which, created objects are remembered; the oldest are deleted
 first."""
 
@@ -49,7 +49,7 @@ UPSERT_OBJECT = """
 SELECT_KEYS = "SELECT name, digest, last_seen, last_used, last_refused, program FROM keys"
 SELECT_OBJECTS = f"""
     SELECT kind, id, provider, credential, group_name, claim, created FROM
-        (SELECT * FROM objects ORDER BY created DESC LIMIT {OBJECT_COUNT})
+        (SELECT * FROM objects ORDER BY created DESC LIMIT {MAX_OBJECTS})
     ORDER BY created
 """  # noqa: S608 - a constant
 DELETE_OLD_CALLS = """
@@ -87,7 +87,7 @@ class KeyState:
         """Return when anything last happened to this key; 0 for never."""
         return max(self.last_seen or 0.0, self.last_used or 0.0, self.last_refused or 0.0)
 
-    def absorb(self, other: KeyState) -> None:
+    def merge(self, other: KeyState) -> None:
         """Merge the times of `other` into these; no time moves back."""
         if other.program and (other.last_seen or 0.0) >= (self.last_seen or 0.0):
             self.program = other.program

@@ -58,7 +58,7 @@ ADD_CALLS = f"""
     GROUP BY {_KEYS} {_ON_CONFLICT}
 """  # noqa: S608 - constants
 _TAKEN = ", ".join(f"-sum({name})" for name in COUNTS + FIGURES)
-TAKE_CALL, ADD_CALL = (
+SUBTRACT_CALL, ADD_CALL = (
     f"""
     INSERT INTO days ({_COLUMNS}) SELECT {_KEYS}, {sums} FROM {ALL_FIGURES}
     WHERE number = ? GROUP BY {_KEYS} {_ON_CONFLICT}
@@ -100,7 +100,7 @@ RENAME = (
 DELETE_OLDEST_DAY = "DELETE FROM days WHERE day = (SELECT min(day) FROM days WHERE day < ?)"
 DELETE_OLD_PROGRAMS = "DELETE FROM programs WHERE last_seen < ?"
 
-DAYS = 62
+COUNT_KEPT_DAYS = 62
 """Days for which a count is kept after its period began."""
 
 UPSERT = "INSERT OR REPLACE INTO counts (name, begun, used) VALUES (?, ?, ?)"

@@ -39,7 +39,7 @@ def replay(state: Path, database: Database, now: float) -> int:
     try:
         saved = open_file(path)
         try:
-            contents, calls, under_way = saved.everything()
+            contents, calls, under_way = saved.load_all()
         finally:
             saved.close()
     except (ForeignDatabase, sqlite3.DatabaseError) as error:
@@ -47,7 +47,7 @@ def replay(state: Path, database: Database, now: float) -> int:
             raise
         set_aside(path, now, error)
         return 0
-    database.absorb(contents, calls, under_way)
+    database.merge(contents, calls, under_way)
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             Path(f"{path}{suffix}").unlink()

@@ -65,13 +65,13 @@ class LedgerWriter:
         self._wall = wall
         self._opened = opened
         self._database: Database | None = None
-        self._taken_over = False
+        self._took_over = False
         self._lock = Lock()
         self._batch = Batch()
         self._in_hand = Batch()
         self._flushes: list[Future[bool]] = []
         self._stopped: Future[bool] = Future()
-        self._work, self._hurry, self._stop = Event(), Event(), Event()
+        self._work, self._flush_now, self._stop = Event(), Event(), Event()
         self._busy_since: float | None = None
         self._warned = float("-inf")
         self._tidied = self._looked = float("-inf")
@@ -92,7 +92,7 @@ class LedgerWriter:
         """Write what is pending, close the file and end the thread. The result is whether all is
         written."""
         self._stop.set()
-        self._hurry.set()
+        self._flush_now.set()
         self._work.set()
         return self._stopped
 
@@ -101,7 +101,7 @@ class LedgerWriter:
         future: Future[bool] = Future()
         with self._lock:
             self._flushes.append(future)
-        self._hurry.set()
+        self._flush_now.set()
         self._work.set()
         return future
 
@@ -183,7 +183,7 @@ class LedgerWriter:
         while not self._stop.is_set():
             if not more:
                 self._work.wait(TIDY_SECONDS)
-                self._hurry.wait(RETRY_SECONDS if self.warning else BATCH_SECONDS)
+                self._flush_now.wait(RETRY_SECONDS if self.warning else BATCH_SECONDS)
             more = self._turn()
         self._turn()
         self._close()
@@ -203,7 +203,7 @@ class LedgerWriter:
         """Write `batch`, or put it back. Returns whether there is more to tidy."""
         try:
             database = self._open()
-            self.notices.new_programs(database.write(batch, self.keep))
+            self.notices.log_new_programs(database.write(batch, self.keep))
             batch = self._in_hand = Batch()  # it is written, and must not be written again
             self._recovered()
             self._look(database)
@@ -219,10 +219,10 @@ class LedgerWriter:
     def _open(self) -> Database:
         if self._database is None:
             self._database = open_database(self._state, self._wall())
-            if not self._taken_over:  # later on, what has not ended is this process's own
+            if not self._took_over:  # later on, what has not ended is this process's own
                 self._replay(self._database)
-                self._database.take_over()
-                self._taken_over = True
+                self._database.record_interrupted()
+                self._took_over = True
             self._opened(self._database.load())
         return self._database
 
@@ -235,7 +235,7 @@ class LedgerWriter:
         """Check every `CHECK_SECONDS` for keys that are far above their baseline."""
         if time.monotonic() - self._looked >= CHECK_SECONDS:
             self._looked = time.monotonic()
-            self.notices.looked(database.spikes(day_of(self._wall(), self.keep.zone)))
+            self.notices.update(database.spikes(day_of(self._wall(), self.keep.zone)))
 
     def _tidy(self, database: Database) -> bool:
         if time.monotonic() - self._tidied < TIDY_SECONDS:
@@ -247,7 +247,7 @@ class LedgerWriter:
 
     def _take(self) -> tuple[Batch, list[Future[bool]]]:
         self._work.clear()
-        self._hurry.clear()
+        self._flush_now.clear()
         with self._lock:
             batch, self._batch = self._batch, Batch()
             self._in_hand = batch

@@ -9,10 +9,10 @@ from sidecar.metrics.registry import Metric
 
 Bounds = tuple[float, ...]
 
-SECONDS: Bounds = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120, 300, 600)
+WAIT_BOUNDS_SECONDS: Bounds = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120, 300, 600)
 """Bounds for anything a person waits for: fine where it is felt, up to the longest answers."""
 
-MOMENTS: Bounds = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+LAG_BOUNDS_SECONDS: Bounds = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 """Bounds for what nobody should ever feel."""
 
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
@@ -20,7 +20,12 @@ CALL = ("key", "group", "provider", "model")
 
 
 def _metric(
-    name: str, type_: str, help_: str, *labels: str, fixed: str = "", bounds: Bounds = SECONDS
+    name: str,
+    type_: str,
+    help_: str,
+    *labels: str,
+    fixed: str = "",
+    bounds: Bounds = WAIT_BOUNDS_SECONDS,
 ) -> Metric:
     buckets = tuple(map(float, bounds)) if type_ == HISTOGRAM else ()
     return Metric(f"sidecar_{name}", type_, help_, labels, frozenset(fixed.split()), buckets)
@@ -104,7 +109,7 @@ TABLE: dict[str, Metric] = {
         _metric("build_info", GAUGE, "Always 1; what is running.", "version", "python"),
         _metric("loop_lag_seconds", HISTOGRAM,
                 "How late the event loop was for a timer of its own, twice a second: what every"
-                " running call was held up.", bounds=MOMENTS),
+                " running call was held up.", bounds=LAG_BOUNDS_SECONDS),
         _metric("calls_in_flight", GAUGE, "Calls being served now.", "key", "group"),
         _metric("key_info", GAUGE, "Always 1; what the file says of a key.",
                 "key", "group", "vendor", "urgency"),

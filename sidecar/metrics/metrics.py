@@ -89,32 +89,32 @@ class Metrics:
     def __init__(
         self, *, version: str = "", ledger: LedgerStats | None = None, most_series: int = MAX_SERIES
     ) -> None:
-        self._book = MetricsRegistry(most_series)
+        self._registry = MetricsRegistry(most_series)
         self._models = ModelNames()
         self._running: Counter[str] = Counter()
         self._snapshot: Snapshot | None = None
         self._machine = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._machine)
         PlatformCollector(registry=self._machine)
-        self._calls = self._cells("calls_total")
-        self._answers = self._cells("answers_total")
-        self._tokens = self._cells("tokens_total")
-        self._unknown = self._cells("usage_unknown_total")
-        self._partial = self._cells("usage_partial_total")
-        self._cost = self._cells("cost_dollars_total")
-        self._unpriced = self._cells("calls_unpriced_total")
-        self._refusals = self._cells("refusals_total")
-        self._attempts = self._cells("attempts_total")
-        self._truncated = self._cells("stream_truncated_total")
-        self._duration = self._spreads("call_duration_seconds")
-        self._first_byte = self._spreads("time_to_first_byte_seconds")
-        self._wait = self._spreads("wait_seconds")
-        self._lag = self._spreads("loop_lag_seconds")
+        self._calls = self._samples("calls_total")
+        self._answers = self._samples("answers_total")
+        self._tokens = self._samples("tokens_total")
+        self._unknown = self._samples("usage_unknown_total")
+        self._partial = self._samples("usage_partial_total")
+        self._cost = self._samples("cost_dollars_total")
+        self._unpriced = self._samples("calls_unpriced_total")
+        self._refusals = self._samples("refusals_total")
+        self._attempts = self._samples("attempts_total")
+        self._truncated = self._samples("stream_truncated_total")
+        self._duration = self._histograms("call_duration_seconds")
+        self._first_byte = self._histograms("time_to_first_byte_seconds")
+        self._wait = self._histograms("wait_seconds")
+        self._lag = self._histograms("loop_lag_seconds")
         self._lag.at()
-        self._reloads = self._cells("config_reloads_total")
-        self._reload_ok = self._cells("config_last_reload_successful")
-        self._reload_time = self._cells("config_last_reload_success_timestamp_seconds")
-        self._cells("build_info").at(version, platform.python_version()).value = 1
+        self._reloads = self._samples("config_reloads_total")
+        self._reload_ok = self._samples("config_last_reload_successful")
+        self._reload_time = self._samples("config_last_reload_success_timestamp_seconds")
+        self._samples("build_info").at(version, platform.python_version()).value = 1
         for result in ("success", "failure"):
             self._reloads.at(result)
         self._read_keys()
@@ -180,7 +180,7 @@ class Metrics:
 
     def read(self, name: str, reader: Collector) -> None:
         """Have `reader` asked for the figures of a metric of the table at each scrape."""
-        self._book.read(TABLE[name], reader)
+        self._registry.read(TABLE[name], reader)
 
     def reconcile(self, snapshot: Snapshot) -> None:
         """Follow the configuration: the series of keys that are gone go with them.
@@ -189,7 +189,7 @@ class Metrics:
         """
         self._snapshot = snapshot
         keys = {*snapshot.keys, "", OVERFLOW}
-        for family in self._book.families:
+        for family in self._registry.families:
             family.keep_only("key", keys)
 
     def loop_late(self, seconds: float) -> None:
@@ -199,13 +199,13 @@ class Metrics:
     async def render(self, *, from_zero: bool = False) -> bytes:
         """The exposition, in the format of `CONTENT_TYPE`; other work goes on meanwhile. With
         `from_zero` each counter is shown as 0 once before its true value."""
-        return await self._book.text(from_zero=from_zero) + generate_latest(self._machine)
+        return await self._registry.text(from_zero=from_zero) + generate_latest(self._machine)
 
-    def _cells(self, name: str) -> Family[Sample]:
-        return self._book.cells(TABLE[f"sidecar_{name}"])
+    def _samples(self, name: str) -> Family[Sample]:
+        return self._registry.samples(TABLE[f"sidecar_{name}"])
 
-    def _spreads(self, name: str) -> Family[HistogramSeries]:
-        return self._book.spreads(TABLE[f"sidecar_{name}"])
+    def _histograms(self, name: str) -> Family[HistogramSeries]:
+        return self._registry.histograms(TABLE[f"sidecar_{name}"])
 
     def _configured(self, record: CallRecord) -> tuple[str, str]:
         """The labels for key and group: names that the configuration still has, or "other"."""
@@ -248,7 +248,7 @@ class Metrics:
     def _read_folded(self) -> None:
         self.read("sidecar_models_folded_total", lambda: (((), self._models.folded),))
         self.read("sidecar_series_folded_total", lambda: (
-            ((family.metric.name,), family.folded) for family in self._book.families
+            ((family.metric.name,), family.folded) for family in self._registry.families
         ))  # fmt: skip
 
     def _read_ledger(self, ledger: LedgerStats) -> None:

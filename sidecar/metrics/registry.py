@@ -66,7 +66,7 @@ class Sample:
             self._line = self.name + number(self.value)
         return self._line
 
-    def begin(self) -> str:
+    def zero_text(self) -> str:
         """Its line before anything was counted, for the first time that it is shown."""
         self.begun = True
         return self.name + "0"
@@ -113,7 +113,7 @@ class HistogramSeries:
         figures += (number(self.sum), str(total))
         return "\n".join(map(str.__add__, self.names, figures))
 
-    def begin(self) -> str:
+    def zero_text(self) -> str:
         """Its lines before anything was counted, for the first time that it is shown."""
         self.begun = True
         return "\n".join(name + "0" for name in self.names)
@@ -161,7 +161,7 @@ class Family(Generic[Series]):
             yield (
                 len(part) * self.metric.lines,
                 [
-                    series.begin() if from_zero and not series.begun else series.text()
+                    series.zero_text() if from_zero and not series.begun else series.text()
                     for series in part
                 ],
             )
@@ -195,13 +195,13 @@ class MetricsRegistry:
         """What is counted here; not what is read elsewhere."""
         return tuple(self._families)
 
-    def cells(self, metric: Metric) -> Family[Sample]:
+    def samples(self, metric: Metric) -> Family[Sample]:
         """A counter or gauge to be kept here."""
         family = Family(metric, Sample, self)
         self._families.append(family)
         return family
 
-    def spreads(self, metric: Metric) -> Family[HistogramSeries]:
+    def histograms(self, metric: Metric) -> Family[HistogramSeries]:
         """A histogram to be kept here."""
         family = Family(metric, HistogramSeries, self)
         self._families.append(family)

@@ -10,7 +10,7 @@ import pytest
 from cli_runner import Cli
 from project_paths import ROOT
 
-from sidecar.cli.render.explain import explained
+from sidecar.cli.render.explain import explanation_lines
 
 FILE = """\
 limits: {concurrency: 50}
@@ -236,5 +236,5 @@ def test_what_is_on_every_way_is_told_once(cli: Cli) -> None:
     for number, way in enumerate(found["candidates"]):
         for limiter in way["gates"]:
             limiter.update(used=1, left=8, reset=12.0 + number / 1000)
-    lines = list(explained(found))
+    lines = list(explanation_lines(found))
     assert [line.split()[:2] for line in lines if "9 rpm" in line] == [["group", "demo"]]

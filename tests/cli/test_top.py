@@ -25,7 +25,7 @@ from project_paths import ROOT
 from rich.console import Console
 
 from sidecar import humanize
-from sidecar.cli.render.top import BAR, Size, bar, frame, shared_out
+from sidecar.cli.render.top import BAR_CHARS, ScreenSize, bar, frame, shared_out
 
 FILE = """\
 groups: {demo: {vendor: echo, limits: {rpm: 60, concurrency: 5}}}
@@ -242,7 +242,7 @@ def view_of(counts: list[int], *, up: bool = True) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def drawn(view: dict[str, Any], size: Size) -> list[str]:
+def drawn(view: dict[str, Any], size: ScreenSize) -> list[str]:
     console = Console(width=size.width, color_system=None, force_terminal=True)
     with console.capture() as capture:
         console.print(frame(view, size))
@@ -261,7 +261,7 @@ def test_a_frame_fits_its_screen_and_hides_nothing_without_saying_so(
     counts: list[int], up: bool, width: int, height: int | None
 ) -> None:
     view = view_of(counts, up=up)
-    rows = drawn(view, Size(width, height))
+    rows = drawn(view, ScreenSize(width, height))
     assert max(map(len, rows)) <= width
     if height is not None:
         assert len(rows) <= height
@@ -280,7 +280,7 @@ def test_a_frame_fits_its_screen_and_hides_nothing_without_saying_so(
 
 @pytest.mark.parametrize("width", [40, 59, 60])
 def test_the_narrowest_screen_still_says_what_a_row_is_about(width: int) -> None:
-    text = "\n".join(drawn(view_of([3, 0, 5, 5, 5]), Size(width)))
+    text = "\n".join(drawn(view_of([3, 0, 5, 5, 5]), ScreenSize(width)))
     assert all(f"● 00000{n}" in text for n in range(3))
     assert all(f"group {n}" in text for n in range(1, 6))
     assert text.count("main gpt") == 10
@@ -295,7 +295,7 @@ def test_what_a_client_made_up_does_not_reach_the_terminal() -> None:
         "cooldowns": [gate(0, "cooldown") | {"family": evil}],
         "holds": [],
     }
-    text = "\n".join(drawn(view, Size(120)))
+    text = "\n".join(drawn(view, ScreenSize(120)))
     assert "gpt" in text
     assert not set(evil) - set("gpt[2J5m") & set(text.replace("\n", ""))
 
@@ -319,10 +319,10 @@ def test_a_screen_is_shared_out(wants: list[int], room: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "full"), [(0, 0), (0.5, 6), (1, BAR), (1.7, BAR), (-0.5, 0), (0.04, 0)]
+    ("part", "full"), [(0, 0), (0.5, 6), (1, BAR_CHARS), (1.7, BAR_CHARS), (-0.5, 0), (0.04, 0)]
 )
 def test_a_bar_is_as_long_as_its_part(part: float, full: int) -> None:
-    assert bar(part).plain == "█" * full + "░" * (BAR - full)
+    assert bar(part).plain == "█" * full + "░" * (BAR_CHARS - full)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from scripted_vendor import STREAM_HEAD, ScriptedVendor, Wire, answer, chunk
 from vendor_apis import settled, until
 
 from sidecar.cli.render.explain import NO_PRICE
-from sidecar.cli.render.explain import explained as lines_of
+from sidecar.cli.render.explain import explanation_lines as lines_of
 
 CHAT = "/v1/chat/completions"
 USED = (

@@ -15,8 +15,8 @@ import click
 from sidecar.admin.introspect.dry_run import Forecaster, supposed
 from sidecar.admin.introspect.explain import explain
 from sidecar.admin.introspect.live import LiveView
-from sidecar.cli.client import find_live
-from sidecar.cli.commands.usage import open_books
+from sidecar.cli.client import find_process
+from sidecar.cli.commands.usage import open_ledger
 from sidecar.cli.options import (
     config_option,
     fail,
@@ -28,7 +28,7 @@ from sidecar.cli.options import (
     vault_for,
 )
 from sidecar.cli.params import COUNT, KEY
-from sidecar.cli.render.explain import explained
+from sidecar.cli.render.explain import explanation_lines
 from sidecar.config.model import Snapshot
 from sidecar.humanize import UNKNOWN, ago, count, printable, when
 from sidecar.ledger.reports.export import as_json as to_json
@@ -58,7 +58,7 @@ def why_command(call_id: str | None, as_json: bool, state: Path) -> None:
       sidecar why
       sidecar why call_1f2e3d4c5b
     """
-    with open_books(state) as books:
+    with open_ledger(state) as books:
         if call_id is None:
             calls = latest(books, LATEST)
             click.echo(to_json(calls)) if as_json else _list(calls)
@@ -137,7 +137,7 @@ def explain_command(
     """
     given = {"model": model, "session": session, "size": size, "max_output": max_output}
     asked = {field: str(value) for field, value in given.items() if value is not None}
-    live = find_live(state)
+    live = find_process(state)
     if live is None:
         from sidecar.cli.commands.calls import explain_by_file
 
@@ -147,7 +147,7 @@ def explain_command(
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        for line in explained(found):
+        for line in explanation_lines(found):
             click.echo(printable(line))
 
 
@@ -156,12 +156,12 @@ def explain_by_file(name: str, asked: dict[str, str], config: Path, state: Path)
     opened = open_config(config)
     call = supposed(the_key(opened.snapshot, name), asked)
     usable = vault_for(opened.snapshot).usable
-    outlook = _outlook(opened.snapshot, state)
+    outlook = _forecaster(opened.snapshot, state)
     note("no process runs: this goes by the file and this shell's environment")
     return explain(call, opened.registry.dialects, usable, outlook)
 
 
-def _outlook(snapshot: Snapshot, state: Path) -> Forecaster:
+def _forecaster(snapshot: Snapshot, state: Path) -> Forecaster:
     """What can be seen without a process: the limits as they are written, and what is paused."""
     clock = time.monotonic
     prices = Prices(price_list.load(), time.time)

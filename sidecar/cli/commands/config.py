@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import click
 
 from sidecar.cli.apply import confirm, note_difference
-from sidecar.cli.client import LiveError, find_live
+from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.options import (
     REFUSED,
     OpenedConfig,
@@ -66,7 +66,7 @@ def check_command(file: Path | None, full: bool, strict: bool, config: Path, sta
     try:
         opened = open_config(path)
     except SystemExit:
-        _note_standing(process, b"")
+        _note_status(process, b"")
         raise
     unusable = unusable_authorities(opened.snapshot)
     warnings = warnings_of(opened, process)
@@ -83,7 +83,7 @@ def check_command(file: Path | None, full: bool, strict: bool, config: Path, sta
         f"{path}: good; {plural(len(snapshot.keys), 'key')}, "
         f"{plural(len(snapshot.groups), 'group')}, {plural(len(snapshot.providers), 'provider')}"
     )
-    _note_standing(process, opened.text)
+    _note_status(process, opened.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def warnings_of(opened: OpenedConfig, process: _Process) -> list[str]:
     return warnings + plugins + _unavailable(opened.snapshot, process) + unpriced
 
 
-def _note_standing(process: _Process, text: bytes) -> None:
+def _note_status(process: _Process, text: bytes) -> None:
     """Say whether a process that serves this file is at this text (b"" for a wrong one), or what
     it goes on with instead. Nothing when none serves it."""
     status = process.status
@@ -122,7 +122,7 @@ def _process(path: Path, state: Path) -> _Process:
     """Ask the process with this state, once it has looked at the file that it serves, as it would
     by itself within a second."""
     try:
-        live = find_live(state)
+        live = find_process(state)
         if live is None:
             return _Process()
         status: dict[str, Any] = live.get("/api/status")
@@ -130,7 +130,7 @@ def _process(path: Path, state: Path) -> _Process:
         if is_same:
             live.post("api", "reload")
             status = live.get("/api/status")
-    except LiveError as error:
+    except ProcessError as error:
         note(str(error))
         return _Process()
     held = [item for each in status["providers"] for item in each["credentials"].items()]

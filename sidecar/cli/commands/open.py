@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from sidecar.cli.client import LiveError, find_live
+from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.commands.status import NOT_RUNNING
 from sidecar.cli.options import fail, note, state_option
 
@@ -42,7 +42,7 @@ def open_command(only_print: bool, sign_out: bool, state: Path) -> None:
     Exit status: 0 done; 3 no process runs.
     """
     try:
-        live = find_live(state)
+        live = find_process(state)
         if live is None:
             fail(f"no process runs with the state {state}; start one: sidecar serve", NOT_RUNNING)
         if sign_out:
@@ -50,7 +50,7 @@ def open_command(only_print: bool, sign_out: bool, state: Path) -> None:
             note(f"{ended} sessions are over; links that nobody used are worth nothing")
             return
         link = live.post("api", "open")
-    except LiveError as error:
+    except ProcessError as error:
         fail(str(error), NOT_RUNNING)
     click.echo(link["url"])
     note(f"lets one browser in, once, within {link['seconds'] / 60:.0f} minutes")

@@ -16,7 +16,7 @@ import click
 
 from sidecar import humanize
 from sidecar.admin.introspect.limit_views import View, held_view
-from sidecar.cli.client import find_live
+from sidecar.cli.client import find_process
 from sidecar.cli.options import config_option, fail, json_option, note, open_config, state_option
 from sidecar.cli.params import GROUP, KEY, Name
 from sidecar.files import lock
@@ -62,7 +62,7 @@ def pause_command(as_json: bool, config: Path, state: Path, **given: str | None)
       sidecar pause all
     """
     kind, name = _named(given)
-    live = find_live(state)
+    live = find_process(state)
     done = _pause_for_next(kind, name, config, state) if live is None else live.post(
         "api", "pause", kind, name
     )  # fmt: skip
@@ -80,7 +80,7 @@ def resume_command(as_json: bool, config: Path, state: Path, **given: str | None
       sidecar resume all
     """
     kind, name = _named(given)
-    live = find_live(state)
+    live = find_process(state)
     done = _resume_for_next(kind, name, config, state) if live is None else live.post(
         "api", "resume", kind, name
     )  # fmt: skip

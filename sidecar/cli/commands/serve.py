@@ -26,7 +26,7 @@ M_MMAP_THRESHOLD = -3
 """The parameter's number (malloc.h of glibc)."""
 MMAP_THRESHOLD_BYTES = 1 << 18
 """Blocks of so many bytes go back to the system as soon as they are free."""
-LOG_PATIENCE_SECONDS = 1.0
+LOG_DRAIN_SECONDS = 1.0
 """How long the end of the process waits for a log that is not read."""
 
 
@@ -54,7 +54,7 @@ def run(
             print(f"sidecar: {error}", file=sys.stderr)  # noqa: T201 - see above
             return 2
         finally:
-            lines.finish(LOG_PATIENCE_SECONDS)
+            lines.finish(LOG_DRAIN_SECONDS)
     return 0
 
 
@@ -81,7 +81,7 @@ async def _until_told(
         config, state, listen=listen, admin=admin, stop_soon=stop_soon, log_line=calls,
         log_lines_dropped=lambda: lines.dropped,
     ) as running:  # fmt: skip
-        settle_memory()
+        tune_memory()
         reloads: set[asyncio.Task[object]] = set()
 
         def reload() -> None:
@@ -110,7 +110,7 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def settle_memory() -> None:
+def tune_memory() -> None:
     """Leave what was built at start out of every later collection, and collect less often: a call
     leaves hardly any cycles, and looking for them would cost it a tenth of its time."""
     gc.collect()
@@ -162,19 +162,19 @@ def serve_command(config: Path, state: Path, listen: str | None, admin: str | No
     raise SystemExit(run(config, state, listen, admin))
 
 
-WITHOUT_MEANING = (
+IGNORED_SIGNALS = (
     "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR", "SIGSTKFLT",
 )  # fmt: skip
 """Signals whose default is to end the process, and which people and tools send by mistake."""
 
 
 def catch_signals() -> None:
-    """Do nothing on the signals `WITHOUT_MEANING`, and on SIGHUP until the service handles it.
+    """Do nothing on the signals `IGNORED_SIGNALS`, and on SIGHUP until the service handles it.
 
     Called before anything else at start. A handler is set rather than `SIG_IGN`, which commands
     that are run for credentials would inherit.
     """
-    for name in (*WITHOUT_MEANING, "SIGHUP"):
+    for name in (*IGNORED_SIGNALS, "SIGHUP"):
         number = getattr(signal, name, None)  # not every system has all of them
         if number is not None:
             signal.signal(number, _do_nothing)

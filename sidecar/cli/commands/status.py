@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from sidecar import humanize
-from sidecar.cli.client import LiveError, find_live
+from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.options import (
     config_option,
     fail,
@@ -42,11 +42,11 @@ def status_command(as_json: bool, state: Path) -> None:
     Exit status: 0 all is well; 1 the last edit was refused; 3 no process runs.
     """
     try:
-        live = find_live(state)
+        live = find_process(state)
         if live is not None:
             live.post("api", "reload")  # an edit of just now counts, too
         status = None if live is None else live.get("/api/status")
-    except LiveError as error:
+    except ProcessError as error:
         fail(str(error), NOT_RUNNING)
     if status is None:
         fail(f"no process runs with the state {state}; start one: sidecar serve", NOT_RUNNING)
@@ -97,7 +97,7 @@ def models_command(name: str | None, as_json: bool, config: Path, state: Path) -
     Example:
       sidecar models --key codex
     """
-    live = find_live(state)
+    live = find_process(state)
     if live is None:
         rows = _by_file(config, name)
     else:

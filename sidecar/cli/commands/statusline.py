@@ -57,7 +57,7 @@ def _used(state: Path, key: str | None, session: str | None) -> list[str]:
     from sidecar.ledger.reports.sums import total
     from sidecar.ledger.reports.usage import Days, Dimension, UsageQuery, usage
 
-    told = {} if key or session else _told()
+    told = {} if key or session else _read_agent()
     session = session or told.get("session_id")
     try:
         with open_to_read(state) as books:
@@ -89,7 +89,7 @@ def _waiting(state: Path) -> str:
     return f"{count} waiting" if count else ""
 
 
-def _told() -> dict[str, Any]:
+def _read_agent() -> dict[str, Any]:
     """What an agent says about itself on standard input; {} when that is a terminal, or says
     nothing that can be understood within a moment."""
     if sys.stdin is None or sys.stdin.isatty():

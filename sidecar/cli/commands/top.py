@@ -18,9 +18,9 @@ import click
 from rich.console import Console
 from rich.live import Live as Screen
 
-from sidecar.cli.client import Live, LiveError, find_live
+from sidecar.cli.client import ProcessError, RunningProcess, find_process
 from sidecar.cli.options import fail, json_option, state_option
-from sidecar.cli.render.top import Size, frame
+from sidecar.cli.render.top import ScreenSize, frame
 
 REDRAW_SECONDS = 1.0
 """Seconds between two frames."""
@@ -30,18 +30,18 @@ MIN_COLUMNS = 40
 _STOPPED = "the process stopped or hangs; this is its last frame"
 
 
-def draw(live: Live, view: dict[str, Any], *, once: bool) -> None:
+def draw(live: RunningProcess, view: dict[str, Any], *, once: bool) -> None:
     """Draw `view`, and what follows it unless it is wanted `once` or on no terminal."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 10_000  # a pipe wants everything
     if once or not console.is_terminal:
-        console.print(frame(view, Size(max(console.width, MIN_COLUMNS))))
+        console.print(frame(view, ScreenSize(max(console.width, MIN_COLUMNS))))
     else:
         _watch(live, view, console)
 
 
-def _watch(live: Live, view: dict[str, Any], console: Console) -> None:
+def _watch(live: RunningProcess, view: dict[str, Any], console: Console) -> None:
     """Draw until somebody says that it is enough; over a stop of the process, too."""
     signal.signal(signal.SIGTERM, _end)  # the screen must be given back,
     signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # and not be left behind by Ctrl-Z
@@ -53,13 +53,13 @@ def _watch(live: Live, view: dict[str, Any], console: Console) -> None:
         )
         with _keys() as ends, live_screen as screen:
             while True:
-                size = Size(console.width, console.height)
+                size = ScreenSize(console.width, console.height)
                 screen.update(frame(view, size, stopped=stopped), refresh=True)
                 if ends(REDRAW_SECONDS):
                     return
                 try:
                     view, stopped = live.get("/api/live", timeout=TOP_TIMEOUT_SECONDS), ""
-                except LiveError:
+                except ProcessError:
                     since = time.strftime("%H:%M:%S")
                     stopped = stopped or f"no answer since {since}: {_STOPPED}"
     except KeyboardInterrupt:
@@ -120,12 +120,12 @@ def top_command(once: bool, as_json: bool, state: Path) -> None:
 
     Exit status: 0; 3 when no process runs.
     """
-    live = find_live(state)
+    live = find_process(state)
     if live is None:
         fail(f"no process runs with the state {state}; start one: sidecar serve", NOT_RUNNING)
     try:
         view = live.get("/api/live")
-    except LiveError as error:
+    except ProcessError as error:
         fail(str(error), NOT_RUNNING)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # not every terminal knows a bar

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from sidecar.cli.client import LiveError, find_live
+from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.options import (
     F,
     config_option,
@@ -35,7 +35,7 @@ from sidecar.ledger.reports.export import as_csv, as_json, columns, row
 from sidecar.ledger.reports.usage import (
     Days,
     Dimension,
-    Moments,
+    TimeRange,
     UsageQuery,
     UsageRow,
     kept_since,
@@ -110,7 +110,7 @@ def usage_command(
     if as_if is not None:
         multiplier = the_group(open_config(config).snapshot, as_if).multiplier
     matches = {Dimension(name): names for name, names in where.items() if names}
-    with open_books(state) as books:
+    with open_ledger(state) as books:
         span = window(since, until, zone(books), time.time())
         question = UsageQuery(by, span, matches)
         lines = usage(books, question)
@@ -126,7 +126,7 @@ def usage_command(
     show(UsageReport(by, lines, apart, days, named))
 
 
-def _days(span: Days | Moments, today: date) -> list[date]:
+def _days(span: Days | TimeRange, today: date) -> list[date]:
     """The days of the window that have begun."""
     if not isinstance(span, Days) or span.first is None:
         return []
@@ -161,15 +161,15 @@ def _start(span: Days, books: sqlite3.Connection) -> float:
 
 
 @contextmanager
-def open_books(state: Path) -> Iterator[sqlite3.Connection]:
+def open_ledger(state: Path) -> Iterator[sqlite3.Connection]:
     """The books under `state`; if a process writes them, it is asked to write what waits first.
 
     Raises `NoLedger` when there is nothing to read.
     """
     try:
-        live = find_live(state)
+        live = find_process(state)
         written = live is None or live.post("api", "flush")["written"]
-    except LiveError as error:
+    except ProcessError as error:
         note(str(error))
         written = False
     if not written:
@@ -181,17 +181,17 @@ def open_books(state: Path) -> Iterator[sqlite3.Connection]:
 _DATE = len("2026-12-31")
 
 
-def window(since: str, until: str | None, zone: tzinfo | None, now: float) -> Days | Moments:
+def window(since: str, until: str | None, zone: tzinfo | None, now: float) -> Days | TimeRange:
     """What lies between the two; ends the command with status 2 when that is nothing."""
     first = _since(since, zone, now)
     last = None if until is None else _moment("--until", until, zone)
     if isinstance(first, date) and not isinstance(last, float):
-        found: Days | Moments = Days(first, last)
+        found: Days | TimeRange = Days(first, last)
         backwards = last is not None and last < first
     else:
         start = midnight(first, zone) if isinstance(first, date) else first
         end = midnight(last + timedelta(1), zone) if isinstance(last, date) else last
-        found = Moments(start, float("inf") if end is None else end)
+        found = TimeRange(start, float("inf") if end is None else end)
         backwards = found.end <= found.start
     if backwards:
         fail(f"--until {until} lies before --since {since}")

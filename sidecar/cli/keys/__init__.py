@@ -10,7 +10,7 @@ import click
 
 from sidecar import humanize
 from sidecar.api_keys import mint
-from sidecar.cli import Suggesting
+from sidecar.cli import SuggestingGroup
 from sidecar.cli.apply import (
     confirm,
     edited,
@@ -23,7 +23,7 @@ from sidecar.cli.apply import (
 )
 from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.keys.access import delete, disable, enable, revoke, rotate
-from sidecar.cli.keys.list import holds_of, list_keys, paused_field, pausing, stale
+from sidecar.cli.keys.list import list_keys, paused_field, pauses_of, pauses_on, stale
 from sidecar.cli.keys.scan import scan
 from sidecar.cli.options import (
     config_option,
@@ -45,7 +45,7 @@ from sidecar.scheduling.pauses import describe_target
 URGENCIES = click.Choice(["interactive", "normal", "background"])
 
 
-@click.group("keys", cls=Suggesting)
+@click.group("keys", cls=SuggestingGroup)
 @click.pass_context
 def keys_command(context: click.Context) -> None:
     """Create, list, edit, switch, rotate, revoke and delete local keys.
@@ -131,7 +131,7 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
       sidecar keys show codex
     """
     key = the_key(open_config(config).snapshot, name)
-    times, holds = times_of(state).get(name, NEVER_USED), holds_of(state)
+    times, holds = times_of(state).get(name, NEVER_USED), pauses_of(state)
     fields = row(key, times) | paused_field(key, holds)
     if as_json:
         click.echo(json.dumps(fields))
@@ -143,7 +143,7 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
     limits = limits_of(key.allowance) + limits_of(key.group.allowance)
     fields |= {
         "enabled": "yes" if key.enabled else "no",
-        "gc_paused": ", ".join(describe_target(each) for each in pausing(key, holds)) or "no",
+        "gc_paused": ", ".join(describe_target(each) for each in pauses_on(key, holds)) or "no",
         "old text ends": older[0] if older else None,
         "description": key.description or None,
         "urgency": key.urgency.name.lower(),

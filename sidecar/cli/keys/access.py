@@ -23,7 +23,7 @@ from sidecar.cli.apply import (
     show_new,
     write,
 )
-from sidecar.cli.client import LiveError, find_live
+from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.options import (
     REFUSED,
@@ -156,9 +156,9 @@ def revoke(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> No
     ask(the_key(opened.snapshot, name), state, "revoke", yes=yes)
     key = switch(opened, name, state, enabled=False)
     try:
-        live = find_live(state)
+        live = find_process(state)
         cut = 0 if live is None else live.post("api", "keys", name, "revoke")["cut"]
-    except LiveError as error:
+    except ProcessError as error:
         fail(f"the key is disabled, but its running calls were not cut: {error}", NOT_TAKEN_OVER)
     fields = row(key, times_of(state).get(name, NEVER_USED))
     show_done(f'key "{name}": revoked; {cut} running calls were cut', fields, as_json=as_json)

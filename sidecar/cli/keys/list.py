@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from sidecar.cli.client import LiveError, find_live
-from sidecar.cli.commands.usage import open_books
+from sidecar.cli.client import ProcessError, find_process
+from sidecar.cli.commands.usage import open_ledger
 from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.options import config_option, fail, json_option, note, open_config, state_option
 from sidecar.cli.render.tables import cost
@@ -43,9 +43,9 @@ class RecentActivity:
         return [each for each in self.programs.get(key, ()) if each.new]
 
 
-def _lately(state: Path, now: float) -> RecentActivity:
+def _recent_activity(state: Path, now: float) -> RecentActivity:
     try:
-        with open_books(state) as books:
+        with open_ledger(state) as books:
             day = today(books, now)
             return RecentActivity(
                 True, recent(books, day), programs(books, now), find_spikes(books, day)
@@ -69,8 +69,8 @@ def list_keys(as_json: bool, config: Path, state: Path) -> None:
     """
     snapshot = open_config(config).snapshot
     now = time.time()
-    lately = _lately(state, now)
-    times, holds = times_of(state), holds_of(state)
+    lately = _recent_activity(state, now)
+    times, holds = times_of(state), pauses_of(state)
     keys = list(snapshot.keys.values())
     if as_json:
         rows = [
@@ -99,7 +99,7 @@ def _fields(key: str, lately: RecentActivity) -> dict[str, Any]:
     return {
         "recent": None if not lately.known else {
             "calls_by_day": [day.calls for day in found.days] if found else [0] * 7,
-            **figures(found.whole if found else Sums()),
+            **figures(found.total if found else Sums()),
         },
         "new_programs": [each.name for each in lately.new_programs(key)],
         "spike": None if spike is None else {
@@ -116,8 +116,8 @@ def _cells(
     found = lately.recent.get(key.name)
     used = ["", "", ""]
     if found is not None:
-        used = [curve([day.calls for day in found.days]), count(found.whole.calls),
-                cost(found.whole)]  # fmt: skip
+        used = [curve([day.calls for day in found.days]), count(found.total.calls),
+                cost(found.total)]  # fmt: skip
     elif lately.known:
         used = ["", "0", ""]
     return [
@@ -195,19 +195,19 @@ def _show_stale(found: Sequence[tuple[Key, KeyTimes]]) -> None:
     )  # fmt: skip
 
 
-def holds_of(state: Path) -> list[PauseTarget]:
+def pauses_of(state: Path) -> list[PauseTarget]:
     """What is paused: by the process if one runs, else as it is kept for the next."""
     try:
-        live = find_live(state)
+        live = find_process(state)
         rows = None if live is None else live.get("/api/status")["holds"]
-    except LiveError:
+    except ProcessError:
         rows = None
     if rows is None:
         return [each.target for each in read_pauses(state)]
     return [(each["kind"], each["name"]) for each in rows]
 
 
-def pausing(key: Key, holds: Sequence[PauseTarget]) -> list[PauseTarget]:
+def pauses_on(key: Key, holds: Sequence[PauseTarget]) -> list[PauseTarget]:
     """What keeps all of a key's calls waiting: a hold on it, on its group, or on everything."""
     mine = {EVERYTHING, ("key", key.name), ("group", key.group.name)}
     return [each for each in holds if each in mine]
@@ -215,9 +215,9 @@ def pausing(key: Key, holds: Sequence[PauseTarget]) -> list[PauseTarget]:
 
 def paused_field(key: Key, holds: Sequence[PauseTarget]) -> dict[str, Any]:
     """What `--json` says of it."""
-    return {"paused": bool(pausing(key, holds))}
+    return {"paused": bool(pauses_on(key, holds))}
 
 
 def with_pause(status: str, key: Key, holds: Sequence[PauseTarget]) -> str:
     """Whether a key can be used, and whether its calls are parked."""
-    return f"{status}, paused" if pausing(key, holds) else status
+    return f"{status}, paused" if pauses_on(key, holds) else status

@@ -15,7 +15,7 @@ _RIGHT = frozenset({1, 3})
 """The columns of figures."""
 
 
-def explained(found: View) -> Iterator[str]:
+def explanation_lines(found: View) -> Iterator[str]:
     """The lines."""
     yield from _about(found)
     shared = _shared(found["candidates"])

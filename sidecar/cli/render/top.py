@@ -17,16 +17,16 @@ from sidecar.humanize import has_blocks, printable
 View = dict[str, Any]
 ScreenRow = Sequence[str | Text]
 
-BAR = 12
+BAR_CHARS = 12
 """Characters of a bar."""
-NARROW = 60
+NARROW_COLUMNS = 60
 """Columns below which what a row is about keeps its room, and the rest gives way."""
-WIDE = 110
+WIDE_COLUMNS = 110
 """Columns from which a call's whole id has room."""
-NAMED = 8
+MIN_NAME_CHARS = 8
 """Characters at least of a row's first column, which says what the row is, or how many rows are not
 shown: on the narrowest screen the others lose theirs first."""
-TAIL = 6
+SHORT_ID_CHARS = 6
 """Characters of a call's id that tell it from the others of one process."""
 _MARKS = {"answering": "●*", "asked": "○o", "arriving": "·.", "waiting": "·."}
 """How far a call is, also where the terminal's encoding has no such marks."""
@@ -34,7 +34,7 @@ _URGENT = {"interactive": "bold", "normal": "", "background": "dim"}
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class ScreenSize:
     """Columns and rows; as many rows as there are for None."""
 
     width: int
@@ -52,7 +52,7 @@ class Section:
     yielding: frozenset[int]
 
 
-def frame(view: View, size: Size, *, stopped: str = "") -> RenderableType:
+def frame(view: View, size: ScreenSize, *, stopped: str = "") -> RenderableType:
     """All of it. `stopped` says since when the process does not answer any more, and why."""
     heading = list(_heading(view, stopped))
     sections = [each for each in _sections(view, size.width) if each.rows]
@@ -107,8 +107,8 @@ def _line(text: str, style: str = "") -> Text:
 
 
 def _sections(view: View, width: int) -> Iterator[Section]:
-    wide = width >= WIDE
-    names = frozenset({0} if width >= NARROW else ())
+    wide = width >= WIDE_COLUMNS
+    names = frozenset({0} if width >= NARROW_COLUMNS else ())
     running = [each for each in view["calls"] if each["state"] != "waiting"]
     yield Section(
         ("running", "key", "urgency", "provider", "model", "age", "first", "tokens"),
@@ -218,10 +218,10 @@ def _cooling(limiter: View) -> ScreenRow:
 
 def bar(part: float) -> Text:
     """A part of the whole, drawn; more than the whole is full."""
-    full = min(BAR, max(0, round(part * BAR)))
+    full = min(BAR_CHARS, max(0, round(part * BAR_CHARS)))
     style = "red" if part >= 0.9 else "yellow" if part >= 0.7 else "green"
     used, free = "█░" if has_blocks() else "#-"
-    return Text(used * full, style).append(free * (BAR - full), "dim")
+    return Text(used * full, style).append(free * (BAR_CHARS - full), "dim")
 
 
 def _fill(limiter: View) -> float:
@@ -237,7 +237,7 @@ def _touched(limiter: View) -> bool:
 
 def _id(call: View, wide: bool) -> str:
     name = str(call["call"])
-    return name if wide else name[-TAIL:]
+    return name if wide else name[-SHORT_ID_CHARS:]
 
 
 def _table(section: Section, count: int) -> Table:
@@ -249,7 +249,7 @@ def _table(section: Section, count: int) -> Table:
             _cell(column),
             no_wrap=number not in section.yielding,  # what may be wrapped is what gives way first
             justify="right" if number in section.right else "left",
-            min_width=None if number else max(NAMED, len(rest)),
+            min_width=None if number else max(MIN_NAME_CHARS, len(rest)),
         )
     for row in section.rows[: count - 1 if hidden else count]:
         table.add_row(*map(_cell, row))

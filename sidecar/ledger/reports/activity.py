@@ -23,7 +23,7 @@ class Recent:
     days: tuple[Sums, ...]
 
     @property
-    def whole(self) -> Sums:
+    def total(self) -> Sums:
         """Return the sum of all days."""
         return total(self.days)
 
@@ -90,6 +90,6 @@ def programs(connection: sqlite3.Connection, now: float) -> Mapping[str, list[Pr
     return found
 
 
-def moment(seconds: float) -> str:
+def iso_time(seconds: float) -> str:
     """Return seconds since the epoch as ISO 8601 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

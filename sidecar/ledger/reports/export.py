@@ -33,7 +33,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """First characters of cells that spreadsheets evaluate (OWASP: CSV injection)."""
 
 
-def plain(amount: Decimal) -> str:
+def decimal_text(amount: Decimal) -> str:
     """Return a number without an exponent and without trailing zeros."""
     text = f"{amount:f}"
     return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
@@ -80,7 +80,7 @@ def columns(by: Sequence[Dimension], *, as_if: bool = False) -> list[str]:
 
 def _field(value: str | int | Decimal | None) -> str | int | None:
     if isinstance(value, Decimal):
-        return plain(value)
+        return decimal_text(value)
     if isinstance(value, str) and value.startswith(FORMULA):
         return f"'{value}"
     return value
@@ -90,7 +90,7 @@ def _exact(value: object) -> object:
     """Return decimals as JSON numbers; the encoder would make them texts."""
     match value:
         case Decimal():
-            return msgspec.Raw(plain(value).encode())
+            return msgspec.Raw(decimal_text(value).encode())
         case dict():
             return {name: _exact(each) for name, each in value.items()}
         case list() | tuple():

@@ -52,7 +52,7 @@ class Sums:
             elif other.idle and not two:
                 figures.append(one)
             else:
-                figures.append(both(one, two))
+                figures.append(add_known(one, two))
         return Sums(
             self.calls + other.calls,
             self.unknown_calls + other.unknown_calls,
@@ -71,7 +71,7 @@ class Sums:
     @property
     def tokens(self) -> int | None:
         """Return input plus output."""
-        return both(self.input_tokens, self.output_tokens)
+        return add_known(self.input_tokens, self.output_tokens)
 
     @property
     def cached(self) -> float | None:
@@ -101,7 +101,7 @@ class Sums:
 _FIGURES = tuple(each.name for each in fields(Sums))[6:]
 
 
-def both(one: int | None, other: int | None) -> int | None:
+def add_known(one: int | None, other: int | None) -> int | None:
     """Return the sum of the known figures; None when both are unknown."""
     if one is None or other is None:
         return other if one is None else one

@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 from sidecar.humanize import as_dollars, error_class
-from sidecar.ledger.reports.activity import moment
-from sidecar.ledger.reports.export import plain
+from sidecar.ledger.reports.activity import iso_time
+from sidecar.ledger.reports.export import decimal_text
 
 UNKNOWN = "unknown"
 
@@ -157,7 +157,7 @@ def _ratio(listed: Decimal, charged: Decimal) -> str:
 
 def in_dollars(amount: Decimal | None) -> str:
     """Return an amount with all of its digits."""
-    return UNKNOWN if amount is None else f"${plain(amount)}"
+    return UNKNOWN if amount is None else f"${decimal_text(amount)}"
 
 
 def _seconds(amount: float) -> str:
@@ -204,7 +204,7 @@ def latest(connection: sqlite3.Connection, count: int) -> list[dict[str, Any]]:
     found = []
     for values in connection.execute(_SUMMARY, (count,)):
         row = dict(zip(names, values, strict=True))
-        row["started"], row["cost_usd"] = moment(row["started"]), as_dollars(row["cost_usd"])
+        row["started"], row["cost_usd"] = iso_time(row["started"]), as_dollars(row["cost_usd"])
         found.append(row)
     return found
 
@@ -236,7 +236,7 @@ def trace_of(connection: sqlite3.Connection, call_id: str) -> dict[str, Any] | N
         return None
     row = dict(zip((each[0] for each in cursor.description), values, strict=True))
     return {name: row[name] for name in _AS_WRITTEN} | {
-        "started": moment(row["started"]),
+        "started": iso_time(row["started"]),
         "group": row["group_name"],
         "caller": _caller_fields(row),
         "streaming": bool(row["streaming"]),

@@ -48,7 +48,7 @@ class Days:
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
+class TimeRange:
     """From one time to just before another, in seconds since the epoch, by when a call began."""
 
     start: float
@@ -64,11 +64,11 @@ class UsageQuery:
     """
 
     by: tuple[Dimension, ...] = ()
-    window: Days | Moments = Days()
+    window: Days | TimeRange = Days()
     where: Mapping[Dimension, Sequence[str]] = field(default_factory=dict)
 
     @property
-    def by_days(self) -> bool:
+    def fits_daily_sums(self) -> bool:
         """Return whether the daily sums can answer it."""
         asked = {each.column for each in chain(self.by, self.where)}
         return isinstance(self.window, Days) and asked <= set(DIMENSIONS)
@@ -88,7 +88,7 @@ def usage(connection: sqlite3.Connection, question: UsageQuery) -> list[UsageRow
     columns = [each.column for each in question.by]
     conditions, parameters = _conditions(question)
     sums = ", ".join(f"sum({name})" for name in COUNTS + FIGURES)
-    source = "days" if question.by_days else ALL_FIGURES
+    source = "days" if question.fits_daily_sums else ALL_FIGURES
     found = connection.execute(
         f"SELECT {', '.join([*columns, sums])} FROM {source} WHERE {conditions}"  # noqa: S608 - names of ours
         + (f" GROUP BY {', '.join(columns)}" if columns else ""),
@@ -122,7 +122,7 @@ def kept_since(connection: sqlite3.Connection, question: UsageQuery) -> float | 
 
     Daily sums leave out none, and neither do calls that are all still kept.
     """
-    if question.by_days:
+    if question.fits_daily_sums:
         return None
     first_day = connection.execute("SELECT min(day) FROM days").fetchone()[0]
     oldest = connection.execute(
@@ -151,12 +151,14 @@ def _conditions(question: UsageQuery) -> tuple[str, list[str | float]]:
 
 def _window(question: UsageQuery) -> list[tuple[str, str | float]]:
     window = question.window
-    if isinstance(window, Moments):
+    if isinstance(window, TimeRange):
         return [("started >= ?", window.start), ("started < ?", window.end)]
     found: list[tuple[str, str | float]] = []
     if window.first is not None:
         found.append(("day >= ?", window.first.isoformat()))
-        if not question.by_days:  # calls are in order of time: no need to look at older ones
+        if (
+            not question.fits_daily_sums
+        ):  # calls are in order of time: no need to look at older ones
             midnight = datetime.combine(window.first, time(), UTC).timestamp()
             found.append(("started >= ?", midnight - 2 * 86_400))
     if window.last is not None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from sidecar.errors import ErrorKind
 from sidecar.ledger.ledger import Ledger
-from sidecar.ledger.model import OBJECT_COUNT, Claim, KeyState, Learned, Owner
+from sidecar.ledger.model import MAX_OBJECTS, Claim, KeyState, Learned, Owner
 from sidecar.ledger.reader import read_times
 from sidecar.records import Cost, KeyTimes, Outcome, Usage, UsageState, program_of
 
@@ -172,8 +172,8 @@ STATE = st.builds(KeyState, st.none() | st.just(b"d"), TIME, TIME, TIME, st.samp
 def test_what_two_rows_know_of_a_key_adds_up_in_either_order(one: KeyState, two: KeyState) -> None:
     def together(first: KeyState, second: KeyState) -> tuple[float | None, ...]:
         total = KeyState()
-        total.absorb(first)
-        total.absorb(second)
+        total.merge(first)
+        total.merge(second)
         for state in (first, second):
             assert (total.last_used or 0) >= (state.last_used or 0)
         return (total.last_seen, total.last_used, total.last_refused)
@@ -201,7 +201,7 @@ async def test_what_an_answer_created_belongs_to_its_owner_for_90_days(
 
 async def test_the_oldest_objects_give_way_to_new_ones(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
-        for number in range(OBJECT_COUNT + 10):
+        for number in range(MAX_OBJECTS + 10):
             wall.now += 1
             ledger.remember("response", f"r-{number}", OWNER)
         assert ledger.owner("response", "r-9") is None
@@ -210,7 +210,7 @@ async def test_the_oldest_objects_give_way_to_new_ones(tmp_path: Path, wall: Wal
         await ledger.flush()
         assert ledger.owner("response", "r-9") is None
         assert ledger.owner("response", "r-10") == OWNER
-    assert rows(tmp_path, "SELECT count(*) AS n FROM objects") == [{"n": OBJECT_COUNT}]
+    assert rows(tmp_path, "SELECT count(*) AS n FROM objects") == [{"n": MAX_OBJECTS}]
 
 
 async def test_an_absurdly_long_id_is_not_remembered(tmp_path: Path, wall: Wall) -> None:
