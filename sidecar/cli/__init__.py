@@ -1,6 +1,6 @@
-"""The command line: what a person types. Parses, asks and prints; decides nothing by itself.
+"""The command line: parse options, ask the running process, print.
 
-Modules of the commands are imported when they are used, so that `sidecar --help` is quick.
+A command's module is imported when the command runs, so that `sidecar --help` is quick.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ COMMANDS = {
     "completion": "commands.env",
     "demo": "commands.init",
 }
-"""Each command and the module that holds it, in the order of the help."""
+"""Each command and the module that defines it, in the order of the help."""
 HIDDEN = frozenset({"demo"})
 
 
 class SuggestingGroup(click.Group):
-    """A group that names the command which was probably meant."""
+    """A group that suggests the command that was probably meant."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that was typed."""
+        """Return the command that was typed. Raises `UsageError` with a suggestion."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -58,14 +58,14 @@ class SuggestingGroup(click.Group):
 
 
 class LazyCommands(SuggestingGroup):
-    """The commands, loaded when they are named."""
+    """The commands, each imported when it is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The names that help shows."""
+        """Return the names that the help shows."""
         return [name for name in COMMANDS if name not in HIDDEN]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command of that name."""
+        """Return the command of that name."""
         module = COMMANDS.get(cmd_name)
         if module is None:
             return None
@@ -75,7 +75,7 @@ class LazyCommands(SuggestingGroup):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run it; a failure that it did not tell itself is one line, never a traceback."""
+        """Run the command; print a failure as one line, without a traceback."""
         try:
             return super().invoke(ctx)
         except SidecarError as error:

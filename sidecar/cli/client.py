@@ -1,4 +1,4 @@
-"""Talks to the running process, over the unix socket that only this user can open."""
+"""Client of the running process, over the unix socket that only this user can open."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from sidecar.http.listeners import local_url
 TIMEOUT_SECONDS = 10.0
 """Seconds for an answer: a reload waits until the file has settled, and reads all of it."""
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
-"""Nobody listens there."""
+"""Errors that mean that no process listens there."""
 
 
 class ProcessError(SidecarError):
-    """The process answered with an error, or not at all; the text says which."""
+    """The process answered with an error, or not at all; the text has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class RunningProcess:
     path: Path
 
     def get(self, path: str, *, timeout: float = TIMEOUT_SECONDS, **query: str) -> Any:
-        """A JSON answer within `timeout` seconds. Raises `ProcessError`."""
+        """Return a JSON answer within `timeout` seconds. Raises `ProcessError`."""
         return self._ask("GET", f"{path}?{urlencode(query)}" if query else path, timeout)
 
     def post(self, *parts: str) -> Any:
-        """The JSON answer to an order. Raises `ProcessError`."""
+        """Return the JSON answer to a POST. Raises `ProcessError`."""
         return self._ask(
             "POST", "/" + "/".join(quote(part, safe="") for part in parts), TIMEOUT_SECONDS
         )
@@ -59,8 +59,10 @@ class RunningProcess:
 
 
 def find_process(state: Path) -> RunningProcess | None:
-    """The process that serves with this state; None when there is none. Raises `ProcessError` when
-    one may be there that cannot be asked."""
+    """Return the process that serves with this state; None when there is none.
+
+    Raises `ProcessError` when one may run that does not answer.
+    """
     path = socket_of(state)
     if path is None:
         if not is_held(state):
@@ -82,8 +84,8 @@ def find_process(state: Path) -> RunningProcess | None:
 
 
 def base_of(snapshot: Snapshot, state: Path | None = None) -> str:
-    """Where agents connect: where the process with that state listens, or else what the file
-    says."""
+    """Return the base URL for agents: that of the process with this state, else that of the
+    file."""
     base = f"http://{snapshot.server.listen[0]}"
     with suppress(ProcessError):
         live = None if state is None else find_process(state)

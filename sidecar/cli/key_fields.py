@@ -1,4 +1,4 @@
-"""The fields of a key as the commands print them, and when it was used."""
+"""The fields of a key as the commands print them, and its times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sidecar.records import KeyTimes
 
 
 def times_of(state: Path) -> dict[str, KeyTimes]:
-    """By key: from the process if one runs, else from its books."""
+    """Return the times of each key: from the process if one runs, else from the ledger."""
     try:
         live = find_process(state)
         rows = None if live is None else live.get("/api/times")["keys"]
@@ -25,7 +25,7 @@ def times_of(state: Path) -> dict[str, KeyTimes]:
 
 
 def row(key: Key, times: KeyTimes, text: str | None = None) -> dict[str, Any]:
-    """A key as `--json` has it; `key` only when its text was just made."""
+    """Return a key as `--json` has it; `key` is there only when its secret was just made."""
     fields: dict[str, Any] = {"name": key.name}
     if text is not None:
         fields["key"] = text

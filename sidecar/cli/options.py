@@ -22,21 +22,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def default_config() -> Path:
-    """`routes.yaml` in the user's configuration directory; never the working directory."""
+    """Return `routes.yaml` in the user's configuration directory; never the working directory."""
     from platformdirs import user_config_path
 
     return user_config_path("sidecar") / "routes.yaml"
 
 
 def default_state() -> Path:
-    """The user's state directory."""
+    """Return the user's state directory."""
     from platformdirs import user_state_path
 
     return user_state_path("sidecar")
 
 
 def config_option(function: F) -> F:
-    """`--config FILE`."""
+    """Add `--config FILE`."""
     return click.option(
         "--config", "config", type=click.Path(path_type=Path), envvar="SIDECAR_CONFIG",
         default=default_config, help="The configuration file  [env: SIDECAR_CONFIG; default: "
@@ -45,7 +45,7 @@ def config_option(function: F) -> F:
 
 
 def state_option(function: F) -> F:
-    """`--state DIR`."""
+    """Add `--state DIR`."""
     return click.option(
         "--state", "state", type=click.Path(path_type=Path), envvar="SIDECAR_STATE",
         default=default_state, help="Where the process keeps its state  [env: SIDECAR_STATE; "
@@ -61,7 +61,7 @@ REFUSED = 2
 
 @dataclass(frozen=True, slots=True)
 class OpenedConfig:
-    """A configuration file, read and understood."""
+    """A configuration file, read and checked."""
 
     path: Path
     text: bytes
@@ -88,25 +88,25 @@ def open_config(config: Path) -> OpenedConfig:
 
 
 def registry_for(config: Path, text: bytes) -> Registry:
-    """The plugins, with the local ones that the file names."""
+    """Return the plugins, with the local ones that the file names."""
     return discover([config.parent / name for name in plugin_paths(text)])
 
 
 def vault_for(snapshot: Snapshot) -> Vault:
-    """The credentials as this shell sees them, which may be more or less than the process has."""
+    """Return the credentials of this shell's environment; the process may have others."""
     vault = Vault(os.environ, lambda: 0.0)
     vault.load(snapshot)
     return vault
 
 
 def fail(message: str, status: int = REFUSED) -> NoReturn:
-    """Say what is wrong and stop."""
+    """Print what is wrong and stop."""
     click.echo(f"sidecar: {message}", err=True)
     raise SystemExit(status)
 
 
 def the_key(snapshot: Snapshot, name: str) -> Key:
-    """The key of that name, or status 2."""
+    """Return the key of that name, or stop with status 2."""
     if name not in snapshot.keys:
         hint = _hint(name, snapshot.keys)
         fail(f'there is no key "{name}"; {hint} (all of them: sidecar keys list)')
@@ -114,7 +114,7 @@ def the_key(snapshot: Snapshot, name: str) -> Key:
 
 
 def the_group(snapshot: Snapshot, name: str) -> Group:
-    """The group of that name, or status 2."""
+    """Return the group of that name, or stop with status 2."""
     if name not in snapshot.groups:
         fail(f'there is no group "{name}"; {_hint(name, snapshot.groups)}')
     return snapshot.groups[name]
@@ -127,5 +127,5 @@ def _hint(name: str, there: Iterable[str]) -> str:
 
 
 def note(message: str) -> None:
-    """Something to know that is no part of the result: on stderr."""
+    """Print a note that is no part of the result, on stderr."""
     click.echo(message, err=True)

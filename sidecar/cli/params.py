@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
-    """A name out of one of these sections of the file."""
+    """A name from one of these sections of the file."""
 
     name = "name"
 
@@ -27,7 +27,7 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # generic in the newest 
         self.sections = sections
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse the text of a key, without repeating it."""
+        """Return the name. A key's secret is refused, and not repeated."""
         from sidecar.api_keys import find_keys  # its hashes take long to load
 
         if any(find_keys(value.encode(errors="replace"))):
@@ -45,7 +45,7 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # generic in the newest 
         param: click.Parameter,  # noqa: ARG002 - click's signature
         incomplete: str,
     ) -> list[CompletionItem]:
-        """The names that begin so; none when the file cannot be read."""
+        """Return the names with this prefix; none when the file cannot be read."""
         try:
             snapshot = _read(ctx.params.get("config") or default_config())
         except (ConfigError, OSError):
@@ -69,12 +69,12 @@ name_argument = click.argument("name", type=KEY)
 
 
 class NonNegativeInt(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
-    """Not negative."""
+    """A number that is not negative, such as 120k."""
 
     name = "count"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number that was typed."""
+        """Return the number that was typed."""
         try:
             return count(value)
         except InvalidValue as wrong:
@@ -85,7 +85,7 @@ COUNT = NonNegativeInt()
 
 
 def after(option: str, text: str) -> datetime:
-    """So long from now."""
+    """Return the time that long from now."""
     try:
         return parsers.after(text, datetime.now(UTC))
     except EditRefused as error:
@@ -93,7 +93,7 @@ def after(option: str, text: str) -> datetime:
 
 
 def until(option: str, text: str, zone: tzinfo | None) -> datetime:
-    """A date or time, or so long from now."""
+    """Return a date or time, or the time that long from now."""
     try:
         return parsers.until(text, zone, datetime.now(UTC))
     except EditRefused as error:

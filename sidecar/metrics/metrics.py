@@ -1,4 +1,4 @@
-"""Records calls, reloads and loop lag in the metrics registry."""
+"""Record calls, reloads and loop lag in the metrics registry."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ NO_MODEL = "none"
 MAX_MODELS = 200
 MAX_MODEL_CHARS = 128
 MAX_TOKENS = 1 << 53
-"""No vendor means more in one call, and a float counts exactly up to here."""
+"""Tokens counted of one call at most; a float is exact up to here."""
 SERVED = {Outcome.OK, Outcome.CUT, Outcome.CANCELLED, Outcome.REVOKED}
 
 
 class ModelNames:
-    """The models that may be a label: those that an upstream served, up to a number."""
+    """Models that are label values: those that an upstream served, up to a maximum."""
 
     def __init__(self, most: int = MAX_MODELS) -> None:
         self.folded = 0
@@ -46,7 +46,7 @@ class ModelNames:
         self._known: set[str] = set()
 
     def admit(self, model: str | None, *, ok: bool) -> str:
-        """The label for `model`: itself once it was served (`ok`), else "other"."""
+        """Return the label for `model`: itself once it was served (`ok`), else "other"."""
         if model is None:
             return NO_MODEL
         if model in self._known:
@@ -65,26 +65,26 @@ class ModelNames:
 
 
 class LedgerStats(Protocol):
-    """What the ledger is asked for at each scrape."""
+    """The ledger's figures that each scrape reads."""
 
     @property
     def healthy(self) -> bool:
-        """Whether the file keeps up."""
+        """Return whether the file keeps up with memory."""
 
     @property
     def failures(self) -> int:
-        """Failed writes."""
+        """Return the number of failed writes."""
 
     @property
     def dropped(self) -> int:
-        """Calls that were lost."""
+        """Return the number of lost calls."""
 
     def times(self, key: str) -> KeyTimes:
-        """When a key was last used."""
+        """Return when a key was last used."""
 
 
 class Metrics:
-    """What Prometheus is told, from the start of the process. Used from the event loop alone."""
+    """The metrics of this process since its start. Used from the event loop only."""
 
     def __init__(
         self, *, version: str = "", ledger: LedgerStats | None = None, most_series: int = MAX_SERIES
@@ -123,11 +123,11 @@ class Metrics:
             self._read_ledger(ledger)
 
     def call_started(self, key: str, group: str) -> None:  # noqa: ARG002 - a call says who it is
-        """A call of this key is being served from now on."""
+        """Count a call of this key as in flight."""
         self._running[key] += 1
 
     def call_ended(self, key: str) -> None:
-        """It is served no longer."""
+        """Count it as in flight no longer."""
         self._running[key] -= 1
         if self._running[key] <= 0:
             del self._running[key]
@@ -155,7 +155,8 @@ class Metrics:
         self._count_faults(record, key, group, model)
 
     def usage_learned(self, owner: Owner, claim: Claim, usage: Usage, cost: Cost | None) -> None:
-        """Count what is known of an object's usage since, beyond what was counted of its call."""
+        """Count usage of an object that became known later, beyond what its call already
+        counted."""
         before: Counter[tuple[str | None, str]] = Counter()
         for name, tokens, _ in by_model(claim.booked, None):
             before.update({(name, kind): count for kind, count in tokens.items()})
@@ -172,20 +173,21 @@ class Metrics:
                 self._cost.at(key, group, owner.provider, model).value += more / NANO
 
     def reloaded(self, ok: bool, when: float) -> None:  # noqa: FBT001 - the order of the sentence
-        """A configuration was accepted or refused at wall-clock second `when`."""
+        """Record that a configuration was accepted or refused at `when`, in seconds since the
+        epoch."""
         self._reloads.at("success" if ok else "failure").value += 1
         self._reload_ok.at().value = ok
         if ok:
             self._reload_time.at().value = when
 
     def read(self, name: str, reader: Collector) -> None:
-        """Have `reader` asked for the figures of a metric of the table at each scrape."""
+        """Have `reader` return the samples of a metric of the table at each scrape."""
         self._registry.read(TABLE[name], reader)
 
     def reconcile(self, snapshot: Snapshot) -> None:
-        """Follow the configuration: the series of keys that are gone go with them.
+        """Follow the configuration: remove the series of deleted keys.
 
-        A renamed key begins new series; a call of a key that is gone counts under "other".
+        A renamed key begins new series; a call of a deleted key counts under "other".
         """
         self._snapshot = snapshot
         keys = {*snapshot.keys, "", OVERFLOW}
@@ -193,12 +195,14 @@ class Metrics:
             family.keep_only("key", keys)
 
     def loop_late(self, seconds: float) -> None:
-        """The event loop was that late for a timer."""
+        """Record how many seconds a timer of the event loop was late."""
         self._lag.at().observe(seconds)
 
     async def render(self, *, from_zero: bool = False) -> bytes:
-        """The exposition, in the format of `CONTENT_TYPE`; other work goes on meanwhile. With
-        `from_zero` each counter is shown as 0 once before its true value."""
+        """Return the exposition in the format of `CONTENT_TYPE`, yielding to other work meanwhile.
+
+        `from_zero`: expose each new counter as 0 once before its value.
+        """
         return await self._registry.text(from_zero=from_zero) + generate_latest(self._machine)
 
     def _samples(self, name: str) -> Family[Sample]:
@@ -208,7 +212,8 @@ class Metrics:
         return self._registry.histograms(TABLE[f"sidecar_{name}"])
 
     def _configured(self, record: CallRecord) -> tuple[str, str]:
-        """The labels for key and group: names that the configuration still has, or "other"."""
+        """Return the labels for key and group: names that the configuration still has, or
+        "other"."""
         return self._named(record.key, record.group)
 
     def _named(self, key: str, group: str) -> tuple[str, str]:
@@ -288,7 +293,7 @@ def by_model(
 
 
 def disjoint(usage: Usage) -> Iterator[tuple[str, int]]:
-    """The tokens of a call by kind, each counted in exactly one of them; nothing for zero."""
+    """Yield the tokens of a call by kind, each counted in exactly one kind; zeros are skipped."""
     read, write = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
     reasoning = usage.reasoning_tokens or 0
     counts = (
@@ -302,11 +307,11 @@ def disjoint(usage: Usage) -> Iterator[tuple[str, int]]:
 
 
 LAG_CHECK_SECONDS = 0.5
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 
 async def watch_lag(observe: Callable[[float], None]) -> None:
-    """Tell `observe` for ever by how many seconds a timer was late."""
+    """Call `observe` for ever with the seconds by which a timer was late."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + LAG_CHECK_SECONDS

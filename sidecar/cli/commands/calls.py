@@ -152,7 +152,7 @@ def explain_command(
 
 
 def explain_by_file(name: str, asked: dict[str, str], config: Path, state: Path) -> dict[str, Any]:
-    """What `explain` says, of a process that might be started now."""
+    """Return the explanation that a process started now would give."""
     opened = open_config(config)
     call = supposed(the_key(opened.snapshot, name), asked)
     usable = vault_for(opened.snapshot).usable
@@ -162,7 +162,7 @@ def explain_by_file(name: str, asked: dict[str, str], config: Path, state: Path)
 
 
 def _forecaster(snapshot: Snapshot, state: Path) -> Forecaster:
-    """What can be seen without a process: the limits as they are written, and what is paused."""
+    """Return a dry run without a process: the limits of the file, and what is paused."""
     clock = time.monotonic
     prices = Prices(price_list.load(), time.time)
     prices.reconcile(snapshot)
@@ -175,7 +175,7 @@ def _forecaster(snapshot: Snapshot, state: Path) -> Forecaster:
 
 
 def _forget(_: object) -> None:
-    """Nothing is counted here."""
+    """Ignore a count."""
 
 
 def _no_timer(*_: object) -> Any:

@@ -88,16 +88,18 @@ def check_command(file: Path | None, full: bool, strict: bool, config: Path, sta
 
 @dataclass(frozen=True, slots=True)
 class _Process:
-    """What the running process says. `status` is None when it serves another file, or there is
-    none; `credentials` maps each reference that it holds, and that means the same in the checked
-    file, to why it cannot be had ("" when it can)."""
+    """State of the running process.
+
+    `status` is None when it serves another file, or none runs. `credentials`: by reference, why the
+    process cannot use it ("" when it can); only references that mean the same in the checked file.
+    """
 
     status: dict[str, Any] | None = None
     credentials: Mapping[str, str] = field(default_factory=dict)
 
 
 def warnings_of(opened: OpenedConfig, process: _Process) -> list[str]:
-    """What is not wrong, and yet not as it should be."""
+    """Return the warnings: what is valid and probably not meant."""
     warnings = [str(warning) for warning in opened.snapshot.warnings]
     plugins = [f"{opened.path}: warning: plugin {told}" for told in opened.registry.problems]
     unpriced = [str(problem) for problem in unpriced_models(opened.snapshot)]
@@ -105,8 +107,11 @@ def warnings_of(opened: OpenedConfig, process: _Process) -> list[str]:
 
 
 def _note_status(process: _Process, text: bytes) -> None:
-    """Say whether a process that serves this file is at this text (b"" for a wrong one), or what
-    it goes on with instead. Nothing when none serves it."""
+    """Note whether a process that serves this file uses this text (b"" for a wrong one), or which
+    one.
+
+    Nothing when none serves it.
+    """
     status = process.status
     if status is None:
         return
@@ -119,8 +124,7 @@ def _note_status(process: _Process, text: bytes) -> None:
 
 
 def _process(path: Path, state: Path) -> _Process:
-    """Ask the process with this state, once it has looked at the file that it serves, as it would
-    by itself within a second."""
+    """Ask the process with this state, after it has reloaded the file that it serves."""
     try:
         live = find_process(state)
         if live is None:
@@ -140,8 +144,10 @@ def _process(path: Path, state: Path) -> _Process:
 
 
 def _unavailable(snapshot: Snapshot, process: _Process) -> list[str]:
-    """Return a warning for each provider without a credential. What the running process has counts
-    more than what this shell has."""
+    """Return a warning for each provider without a credential.
+
+    What the running process holds takes precedence over this shell's environment.
+    """
     vault = vault_for(snapshot)
     found = []
     for provider in snapshot.providers.values():
@@ -197,8 +203,11 @@ def edit_command(config: Path, state: Path) -> None:
 
 @contextmanager
 def _copy_of(config: Path, text: bytes) -> Iterator[Path]:
-    """A private copy beside the file. It stays only when it could not be put in place, since it
-    then holds the only trace of what was typed."""
+    """Make a private copy beside the file.
+
+    It is kept only when it could not replace the file, because it then has the only version of the
+    user's edit.
+    """
     copy = config.with_name(f".{config.name}.edit-{os.getpid()}{config.suffix}")
     descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -214,7 +223,7 @@ def _copy_of(config: Path, text: bytes) -> Iterator[Path]:
 
 
 def _edited(config: Path, copy: Path, before: bytes) -> tuple[bytes, Snapshot]:
-    """What the editor left behind, once it is good; ends the command when that never comes."""
+    """Return the edited text once it is valid. Ends the command when the user gives up."""
     while True:
         try:
             click.edit(filename=str(copy))
@@ -246,8 +255,10 @@ _FIX = "write priced_as: on the route, or a price under prices:"
 
 
 class NamedModel(NamedTuple):
-    """A model by the name that clients ask for and the one that its provider is asked for; None
-    for a name that is not written. `place` is where the file has it."""
+    """A model in the file: the name that clients ask for, and the name that the provider gets.
+
+    `asked` is None for a name that is not written; `place` is where the file has it.
+    """
 
     asked: str | None
     served: str
@@ -255,8 +266,8 @@ class NamedModel(NamedTuple):
 
 
 def unpriced_models(snapshot: Snapshot) -> list[Problem]:
-    """Return a warning for each model's name in the file that has no price under a budget, and for
-    each `priced_as` that no price is known for."""
+    """Return a warning for each model in the file without a price under a budget, and for each
+    `priced_as` without a price."""
     prices = Prices(price_list.load(), time.time)
     prices.reconcile(snapshot)
     owners: list[Group | Key] = [*snapshot.groups.values(), *snapshot.keys.values()]
@@ -295,7 +306,7 @@ def _of_route(
 
 
 def _named(owner: Group | Key, route: Route) -> Iterator[NamedModel]:
-    """The models that a route names literally, as far as its owner may use them."""
+    """Yield the models that a route names literally and that its owner may use."""
     narrowed = owner.models if isinstance(owner, Key) else None
     for pattern in route.models or ():
         if _is_literal(pattern) and matches_any(narrowed, pattern.text):

@@ -41,7 +41,7 @@ PROBE_TIMEOUT_SECONDS = 0.3
 
 @dataclass(frozen=True, slots=True)
 class FoundVendor:
-    """A vendor that could be used, and why."""
+    """A vendor that could be used, and where it was found."""
 
     vendor: Vendor
     where: str
@@ -85,7 +85,7 @@ def init_command(yes: bool, config: Path) -> None:
 
 
 def findings(registry: Registry, environ: Mapping[str, str]) -> list[FoundVendor]:
-    """Every vendor whose credential is in the environment or whose server answers here."""
+    """Return every vendor whose credential is in the environment or whose server answers here."""
     found = []
     for vendor in registry.vendors.values():
         variables = [name for name in (vendor.credential, *vendor.also) if name]
@@ -98,12 +98,12 @@ def findings(registry: Registry, environ: Mapping[str, str]) -> list[FoundVendor
 
 
 def _is_credential(value: str | None) -> bool:
-    """A variable that already points an agent at Sidecar holds one of our own keys."""
+    """Return whether a variable holds a vendor's credential; a local key of Sidecar is none."""
     return bool(value) and not looks_like_key(value or "")
 
 
 def answers(base_url: str) -> bool:
-    """Whether a model server listens there, on this machine: not just any server."""
+    """Return whether a model server, and no other server, listens there on this machine."""
     address = urlsplit(base_url)
     if not address.hostname or not is_loopback(address.hostname):
         return False
@@ -126,7 +126,7 @@ def _wanted(found: FoundVendor) -> bool:
 
 
 def compose(found: list[FoundVendor], keys: Mapping[str, str], now: datetime) -> str:
-    """The file's text."""
+    """Return the text of the file."""
     lines = ["# Who may use what. A save is in force at once, if it is right.", "", "groups:"]
     lines += [
         f"  {scalar(group_name(each.vendor))}: {{vendor: {each.vendor.name}}}" for each in found
@@ -143,7 +143,7 @@ def compose(found: list[FoundVendor], keys: Mapping[str, str], now: datetime) ->
 
 
 def group_name(vendor: Vendor) -> str:
-    """What the first group of a vendor is called."""
+    """Return the name of the first group of a vendor."""
     return "demo" if vendor.local_server is not None else vendor.title
 
 
@@ -189,7 +189,7 @@ def demo_command(directory: Path, example: Path, listen: str | None, admin: str 
 
 
 def _key(config: Path, directory: Path, name: str, vendor: Vendor) -> str:
-    """The text of a key of that vendor: the one of an earlier run, or a new one."""
+    """Return the secret of a key of that vendor: that of an earlier run, or a new one."""
     opened = open_config(config)
     place = directory / f"{name.replace(' ', '-')}-key"
     known = place.read_text().strip() if place.exists() else ""
@@ -209,7 +209,7 @@ def _key(config: Path, directory: Path, name: str, vendor: Vendor) -> str:
 
 
 def _with_group(opened: OpenedConfig, vendor: Vendor) -> tuple[bytes, str]:
-    """The file's first group of that vendor, which is made if there is none."""
+    """Return the file's text with a group of that vendor, and the group's name."""
     for group in opened.snapshot.groups.values():
         if group.vendor.name == vendor.name:
             return opened.text, group.name
@@ -239,7 +239,7 @@ def _greet(running: Running, keys: dict[str, str], state: Path) -> None:
 
 
 def curl_lines(base: str, key: str) -> list[str]:
-    """Three calls, one for each dialect, ready to paste."""
+    """Return three calls, one for each dialect, ready to paste."""
     hello = '"messages":[{"role":"user","content":"Hello, Sidecar!"}]'
     return [
         f"curl -s {base}/v1/chat/completions -H 'Authorization: Bearer {key}' "

@@ -62,7 +62,7 @@ def open_command(only_print: bool, sign_out: bool, state: Path) -> None:
 
 
 def has_browser() -> bool:
-    """Whether a window could open here."""
+    """Return whether a browser window can open here."""
     if os.environ.get("BROWSER"):
         return True
     if sys.platform in {"darwin", "win32"}:
@@ -71,7 +71,7 @@ def has_browser() -> bool:
 
 
 def show(url: str, state: Path) -> None:
-    """Open a page of ours that leads to `url`: what a browser is started with, others can read."""
+    """Open a local page that leads to `url`: other users can read a browser's arguments."""
     import webbrowser
 
     page = state / "open.html"

@@ -1,7 +1,7 @@
-"""`sidecar pause | resume`: parks the calls of a key, a group, a provider or everything.
+"""`sidecar pause | resume`: pause the calls of a key, a group, a provider or everything.
 
-The process does it and says what it came to. Without one the hold is kept for the next: whoever
-stops a runaway agent must not lose the race against a start.
+The running process does it and reports the result. Without one the pause is stored for the next: a
+runaway agent must not get through between two processes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def what(function: F) -> F:
-    """`NAME`, or which kind of thing has that name."""
+    """Add the argument and the options that name what to pause."""
     for decorate in (
         click.argument("name", type=Name("keys", "groups", "providers"), required=False),
         click.option("--key", type=KEY, help="A key, where something else has its name, too."),
@@ -88,7 +88,7 @@ def resume_command(as_json: bool, config: Path, state: Path, **given: str | None
 
 
 def _named(given: dict[str, str | None]) -> tuple[str, str]:
-    """Of what kind it is, and its name."""
+    """Return the kind and the name that were typed."""
     typed = [(ANY if kind == "name" else kind, name) for kind, name in given.items() if name]
     if len(typed) != 1:
         fail("say what: the name of a key, a group or a provider, or all")

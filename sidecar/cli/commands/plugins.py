@@ -1,4 +1,4 @@
-"""`sidecar plugins`: what is loaded, where from, what it brings, and whether it keeps its word."""
+"""`sidecar plugins`: what is loaded, from where, what it provides, and whether it is valid."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ log = logging.getLogger("sidecar")
 M_MMAP_THRESHOLD = -3
 """The parameter's number (malloc.h of glibc)."""
 MMAP_THRESHOLD_BYTES = 1 << 18
-"""Blocks of so many bytes go back to the system as soon as they are free."""
+"""Larger blocks return to the system as soon as they are free."""
 LOG_DRAIN_SECONDS = 1.0
-"""How long the end of the process waits for a log that is not read."""
+"""Seconds that the end of the process waits for a log that is not read."""
 
 
 def run(
@@ -37,8 +37,10 @@ def run(
     admin: str | None = None,
     greet: Callable[[Running], None] | None = None,
 ) -> int:
-    """Serve until a signal says stop; the exit status. Problems are printed, not raised. `greet`
-    is called once it serves."""
+    """Serve until a signal stops it, and return the exit status.
+
+    Problems are printed, not raised. `greet` is called once the process serves.
+    """
     catch_signals()
     open_standard_streams()
     lines = LogQueue(sys.stderr.fileno())
@@ -101,7 +103,7 @@ async def _until_told(
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop, where it is installed (the extra of that name), else the standard loop."""
+    """Return the event loop of uvloop where it is installed, else None for the standard one."""
     try:
         import uvloop
     except ImportError:
@@ -111,8 +113,10 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def tune_memory() -> None:
-    """Leave what was built at start out of every later collection, and collect less often: a call
-    leaves hardly any cycles, and looking for them would cost it a tenth of its time."""
+    """Exclude the objects of the start from garbage collection, and collect less often.
+
+    A call leaves hardly any cycles; searching for them took a tenth of its time.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)
@@ -165,7 +169,7 @@ def serve_command(config: Path, state: Path, listen: str | None, admin: str | No
 IGNORED_SIGNALS = (
     "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR", "SIGSTKFLT",
 )  # fmt: skip
-"""Signals whose default is to end the process, and which people and tools send by mistake."""
+"""Signals that end a process by default, and that people and tools send by mistake."""
 
 
 def catch_signals() -> None:

@@ -1,4 +1,4 @@
-"""`sidecar status | models`: how it stands, and what may be asked for."""
+"""`sidecar status | models`: the state of the process, and the models that keys may use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sidecar.cli.params import KEY
 from sidecar.humanize import when
 
 NOT_RUNNING = 3
-"""Exit status of `sidecar status`: no process runs."""
+"""Exit status: no process runs."""
 STATUS_TIMEOUT_SECONDS = 30.0
 """Seconds to wait for the providers' own lists of models."""
 

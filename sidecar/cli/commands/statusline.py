@@ -1,7 +1,7 @@
 """`sidecar statusline`: one short line for an agent's own status bar.
 
-Quick, and never loud: an agent runs it every few seconds and shows whatever it prints. So it reads
-no configuration, asks the process in the plainest way, and is silent where nothing is known.
+An agent runs it every few seconds and shows whatever it prints. So it reads no configuration, sends
+one plain request, and prints nothing where nothing is known.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sidecar.cli.params import KEY
 from sidecar.files import socket_of
 
 STATUSLINE_TIMEOUT_SECONDS = 0.1
-"""Seconds for what an agent says on standard input, and again for an answer of the process."""
+"""Seconds for the agent's data on standard input, and again for an answer of the process."""
 MAX_INPUT_BYTES = 1 << 20
 
 
@@ -49,7 +49,7 @@ def statusline_command(key: str | None, session: str | None, state: Path) -> Non
 
 
 def _used(state: Path, key: str | None, session: str | None) -> list[str]:
-    """Today's cost and cache share."""
+    """Return today's cost and cache share."""
     from sidecar.cli.render.tables import cost
     from sidecar.humanize import share
     from sidecar.ledger.reader import NoLedger, open_to_read
@@ -76,7 +76,7 @@ def _used(state: Path, key: str | None, session: str | None) -> list[str]:
 
 
 def _waiting(state: Path) -> str:
-    """How many calls wait now, if a process runs and some do."""
+    """Return the number of waiting calls, if a process runs and some wait."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(STATUSLINE_TIMEOUT_SECONDS)
@@ -90,8 +90,10 @@ def _waiting(state: Path) -> str:
 
 
 def _read_agent() -> dict[str, Any]:
-    """What an agent says about itself on standard input; {} when that is a terminal, or says
-    nothing that can be understood within a moment."""
+    """Return the agent's JSON object on standard input.
+
+    {} when it is a terminal, or has no JSON object within `STATUSLINE_TIMEOUT_SECONDS`.
+    """
     if sys.stdin is None or sys.stdin.isatty():
         return {}
     data, deadline = b"", time.monotonic() + STATUSLINE_TIMEOUT_SECONDS

@@ -25,13 +25,13 @@ from sidecar.cli.render.top import ScreenSize, frame
 REDRAW_SECONDS = 1.0
 """Seconds between two frames."""
 TOP_TIMEOUT_SECONDS = 3.0
-"""Seconds for an answer of the process, after which it is said to have stopped."""
+"""Seconds for an answer of the process, after which it counts as stopped."""
 MIN_COLUMNS = 40
 _STOPPED = "the process stopped or hangs; this is its last frame"
 
 
 def draw(live: RunningProcess, view: dict[str, Any], *, once: bool) -> None:
-    """Draw `view`, and what follows it unless it is wanted `once` or on no terminal."""
+    """Draw `view`, and the following ones unless `once` is set or the output is no terminal."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 10_000  # a pipe wants everything
@@ -42,7 +42,7 @@ def draw(live: RunningProcess, view: dict[str, Any], *, once: bool) -> None:
 
 
 def _watch(live: RunningProcess, view: dict[str, Any], console: Console) -> None:
-    """Draw until somebody says that it is enough; over a stop of the process, too."""
+    """Draw until the user ends it, also while the process is stopped."""
     signal.signal(signal.SIGTERM, _end)  # the screen must be given back,
     signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # and not be left behind by Ctrl-Z
     stopped = ""
@@ -72,7 +72,7 @@ def _end(*_: object) -> NoReturn:
 
 @contextmanager
 def _keys() -> Iterator[Callable[[float], bool]]:
-    """A function that waits for so many seconds, or until a key is pressed: whether to end."""
+    """Yield a function that waits for so many seconds, or a key, and returns whether to end."""
     if not sys.stdin.isatty():
         yield _only_wait
         return

@@ -49,7 +49,7 @@ def _dimensions(
     param: click.Parameter,  # noqa: ARG001
     value: str,
 ) -> tuple[Dimension, ...]:
-    """Names behind `--by`, each once, in the order that they were typed in."""
+    """Return the names of `--by`, each once, in the order typed."""
     found: dict[Dimension, None] = {}
     for word in (each.strip() for each in value.split(",") if each.strip()):
         if word not in list(Dimension):
@@ -61,7 +61,7 @@ def _dimensions(
 
 
 def _filters(function: F) -> F:
-    """An option for each dimension but the day, which has `--since` and `--until`."""
+    """Add an option for each dimension but the day, which has `--since` and `--until`."""
     types = {Dimension.KEY: KEY, Dimension.GROUP: GROUP}
     for dimension in reversed([each for each in Dimension if each is not Dimension.DAY]):
         function = click.option(
@@ -127,7 +127,7 @@ def usage_command(
 
 
 def _days(span: Days | TimeRange, today: date) -> list[date]:
-    """The days of the window that have begun."""
+    """Return the days of the window that have begun."""
     if not isinstance(span, Days) or span.first is None:
         return []
     last = today if span.last is None else min(span.last, today)
@@ -143,7 +143,7 @@ def _print(
 
 
 def _tell_reach(books: sqlite3.Connection, question: UsageQuery) -> None:
-    """Calls are kept for so long only: say so where that cuts the answer short."""
+    """Note from when calls are kept, where that limits the answer."""
     oldest = kept_since(books, question)
     if oldest is None:
         return
@@ -162,7 +162,7 @@ def _start(span: Days, books: sqlite3.Connection) -> float:
 
 @contextmanager
 def open_ledger(state: Path) -> Iterator[sqlite3.Connection]:
-    """The books under `state`; if a process writes them, it is asked to write what waits first.
+    """Open the ledger under `state`; a running process writes pending calls first.
 
     Raises `NoLedger` when there is nothing to read.
     """
@@ -182,7 +182,7 @@ _DATE = len("2026-12-31")
 
 
 def window(since: str, until: str | None, zone: tzinfo | None, now: float) -> Days | TimeRange:
-    """What lies between the two; ends the command with status 2 when that is nothing."""
+    """Return the window between the two. Ends with status 2 when it is empty."""
     first = _since(since, zone, now)
     last = None if until is None else _moment("--until", until, zone)
     if isinstance(first, date) and not isinstance(last, float):
@@ -219,6 +219,6 @@ def _moment(option: str, text: str, zone: tzinfo | None) -> date | float:
 
 
 def midnight(day: date, zone: tzinfo | None) -> float:
-    """When a day begins, in seconds since the epoch."""
+    """Return when a day begins, in seconds since the epoch."""
     start = datetime.combine(day, time_of_day())
     return (start.astimezone(UTC) if zone is None else start.replace(tzinfo=zone)).timestamp()

@@ -1,4 +1,4 @@
-"""`sidecar keys …`: local keys, from the file alone and then confirmed by the running process."""
+"""`sidecar keys …`: change local keys in the file, and confirm it with the running process."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def fields_of(
     snapshot: Snapshot, group: str | None, description: str | None, models: str | None,
     expires: str | None, urgency: str | None,
 ) -> dict[str, Value | None]:  # fmt: skip
-    """What was typed, as the file writes it; None for an empty text."""
+    """Return the typed fields as the file has them; None for an empty text."""
     given: dict[str, Value | None] = {}
     if group is not None:
         given["group"] = the_group(snapshot, group).name

@@ -1,6 +1,6 @@
-"""`sidecar keys enable | disable | rotate | revoke | delete`: what gives and takes access.
+"""`sidecar keys enable | disable | rotate | revoke | delete`: give and take access.
 
-These return only when the running process has confirmed, so that whoever typed them can be sure.
+They return only when the running process has confirmed the change.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def may_ask(*, yes: bool) -> bool:
 
 
 def ask(key: Key, state: Path, what: str, *, yes: bool) -> None:
-    """Say what it would break and, on a terminal, ask; a no ends with status 2."""
+    """Print what the change breaks and, on a terminal, ask. Ends with status 2 on "no"."""
     note(breaks(key, times_of(state).get(key.name, NEVER_USED), time.time()))
     if not may_ask(yes=yes):
         return
@@ -60,7 +60,7 @@ def ask(key: Key, state: Path, what: str, *, yes: bool) -> None:
 
 
 def switch(opened: OpenedConfig, name: str, state: Path, *, enabled: bool) -> Key:
-    """Enable or disable a key, in the file and in the process; the key as it is then."""
+    """Enable or disable a key, in the file and in the process. Returns the changed key."""
     change = edited(
         lambda: operations.switch_key(opened.text, opened.snapshot, name, enabled=enabled)
     )
@@ -190,7 +190,7 @@ def delete(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> No
 
 
 def breaks(key: Key, times: KeyTimes, now: float) -> str:
-    """What taking a key away would break."""
+    """Return what removing access would break."""
     who = f" by {times.program}" if times.program else ""
     if times.last_used is None:
         return f'key "{key.name}" was never used'

@@ -31,7 +31,7 @@ from sidecar.scheduling.pauses import EVERYTHING, PauseTarget, read_pauses
 
 @dataclass(frozen=True, slots=True)
 class RecentActivity:
-    """What the books say of keys; `known` is false where there are no books to read."""
+    """Recent activity of keys in the ledger; `known` is false without a ledger."""
 
     known: bool = False
     recent: Mapping[str, Recent] = field(default_factory=dict)
@@ -39,7 +39,8 @@ class RecentActivity:
     spikes: Mapping[str, Spike] = field(default_factory=dict)
 
     def new_programs(self, key: str) -> list[Program]:
-        """Programs that came to the key within the last week, after others."""
+        """Return the programs that used the key for the first time within the last week, after
+        others."""
         return [each for each in self.programs.get(key, ()) if each.new]
 
 
@@ -93,7 +94,7 @@ def list_keys(as_json: bool, config: Path, state: Path) -> None:
 
 
 def _fields(key: str, lately: RecentActivity) -> dict[str, Any]:
-    """What `--json` adds to a key."""
+    """Return the fields that `--json` adds to a key."""
     found = lately.recent.get(key)
     spike = lately.spikes.get(key)
     return {
@@ -196,7 +197,7 @@ def _show_stale(found: Sequence[tuple[Key, KeyTimes]]) -> None:
 
 
 def pauses_of(state: Path) -> list[PauseTarget]:
-    """What is paused: by the process if one runs, else as it is kept for the next."""
+    """Return what is paused: from the process if one runs, else as it is stored for the next."""
     try:
         live = find_process(state)
         rows = None if live is None else live.get("/api/status")["holds"]
@@ -208,16 +209,16 @@ def pauses_of(state: Path) -> list[PauseTarget]:
 
 
 def pauses_on(key: Key, holds: Sequence[PauseTarget]) -> list[PauseTarget]:
-    """What keeps all of a key's calls waiting: a hold on it, on its group, or on everything."""
+    """Return the pauses that hold all of a key's calls: on it, on its group, or on everything."""
     mine = {EVERYTHING, ("key", key.name), ("group", key.group.name)}
     return [each for each in holds if each in mine]
 
 
 def paused_field(key: Key, holds: Sequence[PauseTarget]) -> dict[str, Any]:
-    """What `--json` says of it."""
+    """Return the field of `--json` for it."""
     return {"paused": bool(pauses_on(key, holds))}
 
 
 def with_pause(status: str, key: Key, holds: Sequence[PauseTarget]) -> str:
-    """Whether a key can be used, and whether its calls are parked."""
+    """Return the status of a key, and whether its calls are paused."""
     return f"{status}, paused" if pauses_on(key, holds) else status

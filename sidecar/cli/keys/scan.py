@@ -1,7 +1,6 @@
-"""`sidecar keys scan`: where did a key's text end up?
+"""`sidecar keys scan`: find local keys in files and in the history of git repositories.
 
-Finds well-formed keys in files and in the whole history of git repositories, and names them by
-their hash. Never prints one.
+Keys are named by their hash and never printed.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from sidecar.config.model import Key, KeyHash
 from sidecar.errors import ConfigError
 
 READ_CHUNK_BYTES = 4 << 20
-"""Bytes that are held at a time: agents' own logs can be very large."""
+"""Bytes read at a time: agents' own logs can be very large."""
 _COMMIT = b"\x01commit "
 _LOG = (
     "log", "--all", "--reflog", "--full-history", "--patch", "--unified=0", "-c", "--text",
     "--no-color", "--no-ext-diff", "--no-textconv", "--no-show-signature",
     "--src-prefix=a/", "--dst-prefix=b/", "--format=%x01commit %h%n%w(0,1,1)%B",
 )  # fmt: skip
-"""Everything that was ever added; a repository's own settings run no program of theirs."""
+"""Everything that was ever added; no program that a repository configures runs."""
 _QUIET = {"LC_ALL": "C", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
 
 Finding = tuple[str, str]
-"""Where, and the text found there."""
+"""Where, and the secret found there."""
 
 
 @click.command("scan")
@@ -60,7 +59,8 @@ def scan(paths: tuple[Path, ...], config: Path) -> None:
 
 
 def known_keys(config: Path) -> Mapping[bytes, tuple[Key, KeyHash]]:
-    """The file's keys by their hashes; none without a good file, which a search does not need."""
+    """Return the file's keys by their hashes; {} without a valid file, which a search does not
+    need."""
     try:
         text = read_file(config) if config.exists() else b""
         known = understand(text, config, registry_for(config, text)).by_digest if text else {}
@@ -72,7 +72,7 @@ def known_keys(config: Path) -> Mapping[bytes, tuple[Key, KeyHash]]:
 
 
 def name_of(known: Mapping[bytes, tuple[Key, KeyHash]], key: str) -> str:
-    """Whose text it is."""
+    """Return the name of the key with this secret."""
     if digest(key) not in known:
         return "a key that this file does not know"
     whose, which = known[digest(key)]
@@ -80,7 +80,7 @@ def name_of(known: Mapping[bytes, tuple[Key, KeyHash]], key: str) -> str:
 
 
 def places(paths: tuple[Path, ...]) -> Iterator[Finding]:
-    """Everything below the paths, and in the history of what lies there."""
+    """Yield every finding below the paths, and in the history of what is there."""
     for path in paths:
         if path.is_dir():
             yield from _in_history(path, () if (path / ".git").exists() else (".",))
@@ -130,7 +130,7 @@ def _in_pieces(name: str, file: IO[bytes]) -> Iterator[Finding]:
 
 
 def _in_history(folder: Path, only: tuple[str, ...] = ()) -> Iterator[Finding]:
-    """What any commit ever added below `folder`, also one that no branch holds any more."""
+    """Yield what any commit ever added below `folder`, also one that is on no branch."""
     name, git = click.format_filename(folder), shutil.which("git")
     if git is None:
         note(f"{name}: git is not here, so no history was searched")
@@ -163,7 +163,7 @@ def _added(folder: str, log: IO[bytes]) -> Iterator[Finding]:
 
 
 def _bounded_lines(log: IO[bytes]) -> Iterator[bytes]:
-    """Lines; a very long one in pieces that overlap and begin as it began."""
+    """Yield lines; a very long one in overlapping pieces that begin with its first byte."""
     start = b""
     while piece := log.readline(READ_CHUNK_BYTES):
         line = start + piece

@@ -1,4 +1,4 @@
-"""What `sidecar explain` prints: the sentence first, then every way with what stands on it."""
+"""Text of `sidecar explain`: a summary, then each candidate with its limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RIGHT = frozenset({1, 3})
 
 
 def explanation_lines(found: View) -> Iterator[str]:
-    """The lines."""
+    """Yield the lines."""
     yield from _about(found)
     shared = _shared(found["candidates"])
     if shared:
@@ -60,7 +60,7 @@ def _reserves(need: View) -> str:
 
 
 def _shared(candidates: Sequence[View]) -> list[View]:
-    """The gates on every way, where there is more than one."""
+    """Return the limiters on every candidate, where there are several candidates."""
     if len(candidates) < 2:
         return []
     first, *others = [each.get("gates", []) for each in candidates]
@@ -69,7 +69,7 @@ def _shared(candidates: Sequence[View]) -> list[View]:
 
 
 def _name(limiter: View) -> tuple[object, ...]:
-    """What tells gates apart; their figures may be a moment older on one way than on another."""
+    """Return what identifies a limiter; its figures may differ a little between candidates."""
     return tuple(limiter.get(field) for field in ("what", "scope", "kind", "models", "name"))
 
 
@@ -83,7 +83,7 @@ def _candidate(number: int, one: View, model: str) -> str:
 
 
 def _standing(one: View) -> str:
-    """Whether a way is open; nothing when that is not known."""
+    """Return whether a candidate is open; "" when that is unknown."""
     behind = one.get("behind")
     if behind is None:
         return "open" if one.get("goes") else ""

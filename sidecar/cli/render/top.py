@@ -1,4 +1,4 @@
-"""One frame of `sidecar top`: what the process tells, drawn for a terminal of any size."""
+"""One frame of `sidecar top`, drawn for a terminal of any size."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ ScreenRow = Sequence[str | Text]
 BAR_CHARS = 12
 """Characters of a bar."""
 NARROW_COLUMNS = 60
-"""Columns below which what a row is about keeps its room, and the rest gives way."""
+"""Below this many columns a row's name keeps its width, and the other cells are cut."""
 WIDE_COLUMNS = 110
-"""Columns from which a call's whole id has room."""
+"""From this many columns on a call's whole id is shown."""
 MIN_NAME_CHARS = 8
-"""Characters at least of a row's first column, which says what the row is, or how many rows are not
-shown: on the narrowest screen the others lose theirs first."""
+"""Least characters of a row's first column, which names the row or counts the rows that are not
+shown: on the narrowest screen the other columns disappear first."""
 SHORT_ID_CHARS = 6
-"""Characters of a call's id that tell it from the others of one process."""
+"""Characters of a call's id that are unique within one process."""
 _MARKS = {"answering": "●*", "asked": "○o", "arriving": "·.", "waiting": "·."}
-"""How far a call is, also where the terminal's encoding has no such marks."""
+"""Marks for the state of a call, and plain ones for a terminal without them."""
 _URGENT = {"interactive": "bold", "normal": "", "background": "dim"}
 
 
 @dataclass(frozen=True, slots=True)
 class ScreenSize:
-    """Columns and rows; as many rows as there are for None."""
+    """Columns and rows; None is as many rows as needed."""
 
     width: int
     height: int | None = None
@@ -43,8 +43,10 @@ class ScreenSize:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A table of the frame: its columns and rows. `right` are the columns of figures; `yielding`
-    those that are cut where there is no room for all."""
+    """A table of the frame: its columns and rows.
+
+    `right`: columns of figures; `yielding`: columns that are cut where the width is short.
+    """
 
     columns: tuple[str, ...]
     rows: Sequence[ScreenRow]
@@ -53,7 +55,10 @@ class Section:
 
 
 def frame(view: View, size: ScreenSize, *, stopped: str = "") -> RenderableType:
-    """All of it. `stopped` says since when the process does not answer any more, and why."""
+    """Return the frame.
+
+    `stopped`: since when the process does not answer, and why.
+    """
     heading = list(_heading(view, stopped))
     sections = [each for each in _sections(view, size.width) if each.rows]
     counts = [len(each.rows) for each in sections]
@@ -70,7 +75,7 @@ def frame(view: View, size: ScreenSize, *, stopped: str = "") -> RenderableType:
 
 
 def shared_out(wants: Sequence[int], room: int) -> list[int]:
-    """How many rows each section gets of a screen: as evenly as they can use it."""
+    """Return how many rows each section gets of a screen: as evenly as they can use it."""
     got = [0] * len(wants)
     while room > 0 and (hungry := [n for n, want in enumerate(wants) if got[n] < want]):
         for number in hungry[:room]:
@@ -163,7 +168,7 @@ def _running(call: View, wide: bool) -> ScreenRow:
 
 
 def _tokens(call: View) -> str:
-    """What the vendor said so far, else the bytes."""
+    """Return the tokens that the vendor reported so far, else the bytes."""
     read, made = call["input_tokens"], call["output_tokens"]
     if read is None and made is None:
         return f"{humanize.short(call['bytes'])}B" if call["bytes"] else ""
@@ -217,7 +222,7 @@ def _cooling(limiter: View) -> ScreenRow:
 
 
 def bar(part: float) -> Text:
-    """A part of the whole, drawn; more than the whole is full."""
+    """Return a bar for a part of the whole; more than the whole is full."""
     full = min(BAR_CHARS, max(0, round(part * BAR_CHARS)))
     style = "red" if part >= 0.9 else "yellow" if part >= 0.7 else "green"
     used, free = "█░" if has_blocks() else "#-"
@@ -225,7 +230,7 @@ def bar(part: float) -> Text:
 
 
 def _fill(limiter: View) -> float:
-    """How much of it is used; a limit of nothing is full."""
+    """Return the used part of a limiter; a limit of zero is full."""
     if limiter["used"] is None:
         return 0.0
     return float(limiter["used"] / limiter["limit"]) if limiter["limit"] > 0 else 1.0
