@@ -81,7 +81,7 @@ class LazyCommands(SuggestingGroup):
         except SidecarError as error:
             raise CommandFailed(str(error)) from None
         except OSError as error:
-            if error.errno == errno.EPIPE:  # whoever reads our output has left: click's business
+            if error.errno == errno.EPIPE:  # the reader of our output has left; click handles it
                 raise
             where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
             raise CommandFailed(f"{where}{error.strerror or error}") from None

@@ -36,13 +36,13 @@ def open_to_change(config: Path, state: Path, *, asks: bool = False) -> OpenedCo
     try:
         return open_config(config)
     except SystemExit:
-        note(f"{config} must be mended first (sidecar edit); nothing was changed")
+        note(f"{config} must be corrected first (sidecar edit); nothing was changed")
         raise
 
 
 def note_difference(old: Snapshot, new: Snapshot) -> None:
     """Print the effective difference of an edit."""
-    for line in difference(old, new) or ["nothing that matters changed"]:
+    for line in difference(old, new) or ["no effective difference"]:
         note(line)
 
 
@@ -80,7 +80,9 @@ def confirm(config: Path, text: bytes, state: Path) -> None:
     try:
         live = find_process(state)
         if live is None:
-            note(f"no process runs with {state}; this is in force when `sidecar serve` starts")
+            note(
+                f"no process runs with {state}; the change takes effect when `sidecar serve` starts"
+            )
             return
         answer = live.post("api", "reload")
         if answer["digest"] == digest_of(text):
@@ -109,15 +111,15 @@ def show_new(key: Key, snapshot: Snapshot, text: str, state: Path, *, as_json: b
         click.echo(json.dumps(row(key, times_of(state).get(key.name, NEVER_USED), text)))
         return
     click.echo(text)
-    note(f'key "{key.name}" of group "{key.group.name}"; its text is shown only now')
+    note(f'key "{key.name}" of group "{key.group.name}"; its secret is shown only now')
     dialect = next(iter(key.group.vendor.dialects))
     line = line_for(dialect, base_of(snapshot, state), "…")
-    note(f"for an agent, with that text for …:  {line}")
+    note(f"for an agent, with that secret in place of …:  {line}")
 
 
-def show_done(told: str, fields: dict[str, Any], *, as_json: bool) -> None:
+def show_done(text: str, fields: dict[str, Any], *, as_json: bool) -> None:
     """Print what was done, or the key's present fields as JSON."""
     if as_json:
         click.echo(json.dumps(fields))
     else:
-        note(told)
+        note(text)

@@ -68,7 +68,7 @@ def find_process(state: Path) -> RunningProcess | None:
         if not is_held(state):
             return None
         raise ProcessError(
-            f"the process with {state} cannot be asked: nothing says where its socket is"
+            f"the process with {state} cannot be asked: the location of its socket is unknown"
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(TIMEOUT_SECONDS)

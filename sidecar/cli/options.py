@@ -72,7 +72,7 @@ class OpenedConfig:
 def need_file(config: Path) -> None:
     """Stop with status 2, naming `sidecar init`, when there is no file."""
     if not config.exists():
-        fail(f"there is no configuration at {config}; write one with: sidecar init")
+        fail(f"there is no configuration at {config}; create one with: sidecar init")
 
 
 def open_config(config: Path) -> OpenedConfig:

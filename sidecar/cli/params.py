@@ -28,12 +28,12 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # generic in the newest 
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the name. A key's secret is refused, and not repeated."""
-        from sidecar.api_keys import find_keys  # its hashes take long to load
+        from sidecar.api_keys import find_keys  # a slow import
 
         if any(find_keys(value.encode(errors="replace"))):
             self.fail(
-                "this is a key's text, not a name (see: sidecar keys list). It now stands in your "
-                "shell's history: give the key another text with: sidecar keys rotate NAME",
+                "this is a key's secret, not a name (see: sidecar keys list). It is now in your "
+                "shell's history; replace it with: sidecar keys rotate NAME",
                 param,
                 ctx,
             )
@@ -55,7 +55,7 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # generic in the newest 
 
 
 def _read(config: Path) -> Snapshot:
-    from sidecar.cli.options import registry_for  # these take long to load, and few need them
+    from sidecar.cli.options import registry_for  # slow imports that few commands need
     from sidecar.config.loader import load
     from sidecar.config.manager import read_file
 

@@ -82,7 +82,7 @@ class Database:
                 return []
             self._note_zone(str(keep.zone or ""))
             before = _last_call(connection)
-            for step in batch.steps:  # after the keys, of which a step may take one away
+            for step in batch.steps:  # after the keys: a step may delete one
                 _write_step(connection, step, keep.zone, before)
             return _roll_up(connection, before)
 
@@ -207,7 +207,7 @@ def set_aside(path: Path, now: float, why: Exception) -> None:
         part = Path(f"{path}{suffix}")
         if part.exists():
             part.replace(f"{aside}{suffix}")
-    LOG.warning("%s cannot be used (%s); kept as %s, a fresh one is begun", path, why, aside)
+    LOG.warning("%s cannot be used (%s); kept as %s, a new ledger is created", path, why, aside)
 
 
 def open_file(path: Path) -> Database:
@@ -221,7 +221,7 @@ def open_file(path: Path) -> Database:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA journal_size_limit = 16777216")
         database = Database(connection, path)
-        database.load()  # so that damage shows now, while the file can still be set aside
+        database.load()  # detects damage while the file can still be set aside
     except BaseException:
         connection.close()
         raise
@@ -256,8 +256,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         raise ForeignDatabase("it belongs to another program")
     if version > VERSION:
         raise NewerState(
-            f"{path} was written by a later version of Sidecar; nothing is kept until that version"
-            " is installed again or the file is moved away"
+            f"{path} was written by a later version of Sidecar; no call is recorded until that"
+            " version is installed again or the file is moved away"
         )
     if fresh:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -304,15 +304,15 @@ def _roll_up(connection: sqlite3.Connection, before: int) -> list[NewProgram]:
     connection.execute(rollups.ADD_CALLS, (before,))
     fresh = connection.execute(rollups.SELECT_NEW_PROGRAMS, (before,)).fetchall()
     known: dict[str, list[str]] = {}
-    told = []
+    found = []
     for key, program in fresh:
         if key not in known:
             known[key] = [name for (name,) in connection.execute(rollups.SELECT_PROGRAMS, (key,))]
         if known[key]:
-            told.append(NewProgram(key, program, tuple(known[key])))
+            found.append(NewProgram(key, program, tuple(known[key])))
         known[key].append(program)
     connection.execute(rollups.ADD_PROGRAMS, (before,))
-    return told
+    return found
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -49,7 +49,9 @@ def _usage(row: dict[str, Any], step: Learned) -> dict[str, SqlValue]:
     for sign, usage in ((-1, before), (1, after)):
         for name, count in usage.units:
             units[name] = units.get(name, 0) + sign * count
-    parts = json.loads(row["parts"])[len(before.parts) :]  # of the answer, before its attempts'
+    parts = json.loads(row["parts"])[
+        len(before.parts) :
+    ]  # the answer's parts precede those of its attempts
     return {
         **{name: _replaced(row[name], old, new) for name, old, new in figures},
         "units": json.dumps({name: count for name, count in units.items() if count > 0}),

@@ -93,7 +93,10 @@ class Ledger:
     async def close(self) -> None:
         """Write what is pending and close the file; give up on a stuck disk after a few seconds."""
         if not await _wait_for(self._store.stop()):
-            LOG.warning("the ledger was not written to its end: %s", self.warning or "disk stuck")
+            LOG.warning(
+                "ledger not written before the stop (%s); saving pending changes for later",
+                self.warning or "the disk does not answer",
+            )
             await _wait_for(self._store.saved(), SAVE_SECONDS)
 
     async def flush(self) -> bool:
@@ -195,11 +198,11 @@ class Ledger:
         owner = replace(owner, claim=None)
         self._objects[kind, object_id] = (owner, created)
         entry = ((kind, object_id), owner, created, learned)
-        untold = self._early_usage.get(learned.claim.call_id)
-        if untold is None:
+        early = self._early_usage.get(learned.claim.call_id)
+        if early is None:
             self._store.learned(*entry)
         else:
-            untold.append(entry)
+            early.append(entry)
 
     def owner(self, kind: str, object_id: str) -> Owner | None:
         """Return the owner of this object; None when it is unknown."""
@@ -267,7 +270,7 @@ class Ledger:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._merge, contents)
         except RuntimeError:
-            LOG.debug("the ledger was opened after the event loop had ended")
+            LOG.debug("ledger opened after the event loop had ended")
 
     def _merge(self, contents: Contents) -> None:
         """Merge the contents of the file into memory, and write what only memory has."""

@@ -34,7 +34,7 @@ def open_to_read(state: Path) -> Iterator[sqlite3.Connection]:
     """
     path = state / FILE
     if not path.exists():
-        raise NoLedger(f"there are no books in {state} yet; they begin with: sidecar serve")
+        raise NoLedger(f"there is no ledger in {state} yet; it is created by: sidecar serve")
     try:
         with closing(_connect(state)) as connection:
             _check(connection, path)
@@ -101,11 +101,10 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     mark = int(connection.execute("PRAGMA application_id").fetchone()[0])
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if mark != APPLICATION:
-        raise NoLedger(f"{path} belongs to another program; `sidecar serve` begins fresh books")
+        raise NoLedger(f"{path} belongs to another program; `sidecar serve` creates a new ledger")
     if version > VERSION:
-        raise NoLedger(f"{path} was written by a later version of Sidecar; use that one")
+        raise NoLedger(f"{path} was written by a later version of Sidecar; use that version")
     if version < VERSION:
         raise NoLedger(
-            f"{path} was written by an earlier version of Sidecar; "
-            "`sidecar serve` brings it up to date"
+            f"{path} was written by an earlier version of Sidecar; `sidecar serve` migrates it"
         )

@@ -128,11 +128,16 @@ class LedgerWriter:
             spill.save(self._state, batch, self.keep)
         except (sqlite3.Error, OSError, SidecarError) as error:
             self.dropped += calls
-            LOG.error("%d finished calls are lost: %s; %s", calls, self.warning, error)
+            LOG.error(
+                "%d finished calls lost, ledger and spill file cannot be written: %s; %s",
+                calls,
+                self.warning,
+                error,
+            )
             return
         LOG.warning(
-            "the ledger could not be written before the end; %d finished calls wait in %s for the"
-            " next start", calls, self._state / spill.FILE,
+            "ledger not written before the stop; %d finished calls saved in %s for the next start",
+            calls, self._state / spill.FILE,
         )  # fmt: skip
 
     def key(self, name: str, state: KeyState) -> None:
@@ -176,7 +181,7 @@ class LedgerWriter:
 
     def _drop(self, count: int) -> None:
         self.dropped += count
-        self._warn(f"{count} rows are lost, {self.dropped} in all")
+        self._warn(f"{count} rows lost, {self.dropped} in all")
 
     def _run(self) -> None:
         more = self._turn()
@@ -204,7 +209,7 @@ class LedgerWriter:
         try:
             database = self._open()
             self.notices.log_new_programs(database.write(batch, self.keep))
-            batch = self._in_hand = Batch()  # it is written, and must not be written again
+            batch = self._in_hand = Batch()  # written: it must not be written again
             self._recovered()
             self._look(database)
             return self._tidy(database)
@@ -219,7 +224,7 @@ class LedgerWriter:
     def _open(self) -> Database:
         if self._database is None:
             self._database = open_database(self._state, self._wall())
-            if not self._took_over:  # later on, what has not ended is this process's own
+            if not self._took_over:  # later, calls in flight are this process's own
                 self._replay(self._database)
                 self._database.record_interrupted()
                 self._took_over = True
@@ -229,7 +234,7 @@ class LedgerWriter:
     def _replay(self, database: Database) -> None:
         found = spill.replay(self._state, database, self._wall())
         if found:
-            LOG.info("%d calls that a stop left unwritten are on the ledger now", found)
+            LOG.info("%d calls that were unwritten at the last stop are in the ledger now", found)
 
     def _look(self, database: Database) -> None:
         """Check every `CHECK_SECONDS` for keys that are far above their baseline."""
@@ -269,14 +274,14 @@ class LedgerWriter:
         self.warning = f"{self._state / FILE}: {error}"
         self._close()
         if self.failures == 1:
-            self._opened(read_contents(self._state))  # it may still say what happened before
+            self._opened(read_contents(self._state))  # it may still be readable
         if is_broken(error):
             self._set_aside(error)
-        self._warn("calls are served on, what happened waits in memory")
+        self._warn("calls are served, their records stay in memory")
 
     def _recovered(self) -> None:
         if self.warning:
-            LOG.info("%s is written again", self._state / FILE)
+            LOG.info("ledger %s is written again", self._state / FILE)
         self.warning = ""
         self._warned = float("-inf")
 

@@ -188,7 +188,7 @@ def test_a_wrong_file_must_be_mended_before_it_is_changed(cli: Cli) -> None:
         done = cli.run("keys", *words.split())
         assert done.status == 2
         assert 'no field "surprise"' in done.err
-        assert done.err.endswith("must be mended first (sidecar edit); nothing was changed\n")
+        assert done.err.endswith("must be corrected first (sidecar edit); nothing was changed\n")
     assert cli.config.read_text() == wrong
 
 
@@ -290,7 +290,7 @@ def test_scan_finds_keys_in_files_and_in_history_and_never_prints_one(cli: Cli) 
         assert found.status == 1
         assert 'src/.env: key "leaky"' in found.out
         assert key not in found.out + found.err
-    assert "message: a key that this file does not know" in cli.run("keys", "scan", repository).out
+    assert "message: a key that is not in this file" in cli.run("keys", "scan", repository).out
     notes = cli.folder / "notes"
     notes.write_text(f"\n\n{key}\n")
     assert cli.run("keys", "scan", notes).out == f'{notes}:3: key "leaky"\n'

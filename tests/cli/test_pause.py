@@ -60,7 +60,7 @@ def test_without_a_process_it_is_kept_for_the_next(cli: Cli) -> None:
     paused = cli.run("pause", "nightly")
     assert paused.status == 0
     assert 'key "nightly" is paused' in paused.err
-    assert "no process runs: the next one starts so" in paused.err
+    assert "no process runs: it applies when the next one starts" in paused.err
     kept = cli.state / "holds.json"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert stat.S_IMODE(cli.state.stat().st_mode) == 0o700
@@ -216,7 +216,7 @@ def test_the_order_of_two_ways_and_what_they_share(cli: Cli) -> None:
     cli.config.write_text(TWO_WAYS)
     done = cli.run("explain", "--key", "k", "--model", "m")
     lines = done.out.splitlines()
-    assert lines[lines.index("on every way") + 1 :] == [
+    assert lines[lines.index("on every candidate") + 1 :] == [
         "   group demo  9 rpm  routes.yaml:6",
         "",
         "1. near (routes.yaml:6)",

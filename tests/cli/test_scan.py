@@ -74,7 +74,7 @@ def test_a_file_larger_than_a_piece_is_searched_whole(cli: Cli) -> None:
     first, cut = b"\n" * 7 + KEY.encode(), KEY.encode()
     filler = b"x" * (READ_CHUNK_BYTES - len(first) - LENGTH // 2)
     large.write_bytes(first + filler + cut + b"\n" + filler + b"\n" + KEY.encode())
-    unknown = "a key that this file does not know"
+    unknown = "a key that is not in this file"
     assert lines(cli, large) == [f"{large}:{line}: {unknown}" for line in (10, 8)]
 
 
@@ -83,7 +83,7 @@ def test_a_search_needs_no_configuration(cli: Cli) -> None:
     cli.config.write_text("groups: [\n")
     for config in (cli.config, cli.folder / "none.yaml"):
         done = cli.run("keys", "scan", "notes", "--config", config)
-        assert (done.status, done.out) == (1, "notes:1: a key that this file does not know\n")
+        assert (done.status, done.out) == (1, "notes:1: a key that is not in this file\n")
         assert "no key can be named" in done.err
 
 
@@ -105,7 +105,7 @@ def test_a_branch_that_was_merged_away_is_history(cli: Cli, project: Path) -> No
     git(project, "merge", "--quiet", "--strategy=ours", "--no-edit", "side")
     git(project, "branch", "--quiet", "--delete", "side")
     (line,) = lines(cli, project)
-    assert line.endswith(": env: a key that this file does not know")
+    assert line.endswith(": env: a key that is not in this file")
 
 
 def test_a_key_that_only_a_merge_brought_in_is_found_once(cli: Cli, project: Path) -> None:
@@ -129,7 +129,7 @@ def test_an_amended_commit_is_history_until_git_forgets_it(cli: Cli, project: Pa
 
 def test_a_message_of_an_empty_commit_is_searched(cli: Cli, project: Path) -> None:
     commit(project, f"use\n\n{KEY}")
-    assert lines(cli, project)[0].endswith("message: a key that this file does not know")
+    assert lines(cli, project)[0].endswith("message: a key that is not in this file")
 
 
 def test_bare_and_nested_repositories_are_searched(cli: Cli, project: Path) -> None:

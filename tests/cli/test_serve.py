@@ -241,7 +241,7 @@ def test_a_process_that_cannot_be_asked_is_not_taken_for_none(tmp_path: Path) ->
         (state / "aside").rename(state / "admin.socket-path")
     assert (status.status, created.status) == (3, 1)
     for done in (status, created):
-        assert "cannot be asked: nothing says where its socket is" in done.err
+        assert "cannot be asked: the location of its socket is unknown" in done.err
     assert len(list(find_keys(created.out.encode()))) == 1
 
 

@@ -143,7 +143,7 @@ def test_it_says_that_the_process_stopped_and_goes_on_with_the_next(cli: Cli) ->
         screen = Terminal(cli, "top")
         screen.until(f"process {served.process.pid}")
     try:
-        screen.until("the process stopped or hangs; this is its last frame")
+        screen.until("the process stopped or hangs; this is the last frame")
         with cli.serving() as next_one:
             screen.until(f"process {next_one.process.pid}")
             screen.type("q")

@@ -109,15 +109,15 @@ def test_a_refusal_says_by_whom_and_why(cli: Cli) -> None:
     ("changes", "used", "cost"),
     [
         ({"usage": None, "usage_state": UsageState.UNKNOWN, "cost": None},
-         "unknown: the vendor did not say", "unknown: so is the usage"),
+         "unknown: the vendor did not report it", "unknown: the usage is unknown"),
         ({"cost": None, "usage": Usage(5)}, "5 input, unknown output",
          "unknown: no price is known for it"),
         ({"usage_state": UsageState.PARTIAL, "usage": Usage(5, 6), "cost": Cost(7, 7, "p")},
-         "5 input, 6 output, as far as it was told", "$0.000000007 by p"),
+         "5 input, 6 output, a lower bound", "$0.000000007 by p"),
         ({"usage": Usage(0, 0), "cost": Cost(0, 0, "free")}, "0 input, 0 output", "$0 by free"),
         ({"usage": Usage(5, 6), "usage_state": UsageState.UNKNOWN, "cost": Cost(7, 7, "p", False)},
-         "5 input, 6 output, and what is unknown of its attempts",
-         "$0.000000007 by p, and what is unknown of it"),
+         "5 input, 6 output, attempts of unknown usage not included",
+         "$0.000000007 by p, parts of unknown cost not included"),
     ],
     ids=["unknown", "unpriced", "partial", "free", "partly unknown"],
 )  # fmt: skip
@@ -146,9 +146,9 @@ SPENT = call(
 def test_what_a_try_used_that_came_to_nothing_is_told_with_it(cli: Cli) -> None:
     assert story(cli, SPENT)["tried"] == [
         "1. acme with no credential, m-1, no answer, 40 ms: failed (in its stream: server_error); "
-        "used 7 input, 1 output, 1 images, as far as it was told, $0.000000008",
+        "used 7 input, 1 output, 1 images, a lower bound, $0.000000008",
         "2. acme with no credential, m-1, no answer, 40 ms: failed (it closed without an answer); "
-        "what it used is unknown",
+        "its usage is unknown",
         "3. other with no credential, m-1, status 200, 1.5 s: ok",
     ]
     found = json.loads(cli.run("why", "call_1", "--json").out, parse_float=Decimal)

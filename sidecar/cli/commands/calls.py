@@ -48,26 +48,26 @@ LATEST = 20
 @json_option
 @state_option
 def why_command(call_id: str | None, as_json: bool, state: Path) -> None:
-    """Tell a call's whole story: who asked, what was tried, what it waited for, used and cost.
+    """Show everything recorded about a call: caller, waits, attempts, usage and cost.
 
-    CALL_ID stands in the header x-sidecar-call of the answer and in the log. Without one, the
-    latest calls are listed.
+    CALL_ID is in the header x-sidecar-call of the answer and in the log. Without one, the latest
+    calls are listed.
 
     \b
     Examples:
       sidecar why
       sidecar why call_1f2e3d4c5b
     """
-    with open_ledger(state) as books:
+    with open_ledger(state) as ledger:
         if call_id is None:
-            calls = latest(books, LATEST)
+            calls = latest(ledger, LATEST)
             click.echo(to_json(calls)) if as_json else _list(calls)
             return
-        story = trace_of(books, call_id.strip())
+        story = trace_of(ledger, call_id.strip())
     if story is None:
         fail(
-            f"{call_id!a} is not on the books: it may still be running, or be older than the calls "
-            "that are kept (the latest ones: sidecar why)"
+            f"{call_id!a} is not in the ledger: it may still be running, or be older than the kept "
+            "calls (list the latest: sidecar why)"
         )
     if as_json:
         click.echo(to_json(story))
@@ -117,7 +117,7 @@ def _lines(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
 @click.option("--model", required=True, help="The model it would ask for.")
 @click.option("--session", metavar="ID", help="The conversation it would belong to.")
 @click.option("--size", type=COUNT, help="Bytes of its request, such as 120k.")
-@click.option("--max-output", type=COUNT, help="The bound on its output, in tokens.")
+@click.option("--max-output", type=COUNT, help="The maximum of output tokens it would ask for.")
 @json_option
 @config_option
 @state_option
@@ -125,10 +125,10 @@ def explain_command(
     name: str, model: str, session: str | None, size: int | None, max_output: int | None,
     as_json: bool, config: Path, state: Path,
 ) -> None:  # fmt: skip
-    """Show what would become of a call now: where it may go, and what stands on the way.
+    """Dry run of a call: the candidates, in order, and the limits that apply to each.
 
-    Asks the running process; without one, goes by the file and this shell's environment, and knows
-    nothing of what is used.
+    Asks the running process. Without one it uses the file and this shell's environment, and
+    present usage is unknown.
 
     \b
     Examples:
@@ -157,7 +157,7 @@ def explain_by_file(name: str, asked: dict[str, str], config: Path, state: Path)
     call = supposed(the_key(opened.snapshot, name), asked)
     usable = vault_for(opened.snapshot).usable
     outlook = _forecaster(opened.snapshot, state)
-    note("no process runs: this goes by the file and this shell's environment")
+    note("no process runs: this is based on the file and this shell's environment")
     return explain(call, opened.registry.dialects, usable, outlook)
 
 
@@ -179,4 +179,4 @@ def _forget(_: object) -> None:
 
 
 def _no_timer(*_: object) -> Any:
-    raise AssertionError("nobody waits without a process")
+    raise AssertionError("no call waits without a process")

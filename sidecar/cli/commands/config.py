@@ -45,12 +45,12 @@ from sidecar.pricing.prices import Prices
 @click.command("check")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--full", is_flag=True, help="Print the file with every default written out.")
-@click.option("--strict", is_flag=True, help="Let warnings count as errors.")
+@click.option("--strict", is_flag=True, help="Treat warnings as errors.")
 @config_option
 @state_option
 def check_command(file: Path | None, full: bool, strict: bool, config: Path, state: Path) -> None:
-    """Say everything that is wrong with a configuration, each with its place, and what a process
-    that serves it makes of it.
+    """Check a configuration: print every problem with its place, and the state of the process
+    that serves it.
 
     \b
     Examples:
@@ -58,7 +58,7 @@ def check_command(file: Path | None, full: bool, strict: bool, config: Path, sta
       sidecar check new.yaml --strict
       sidecar check --full
 
-    Exit status: 0 when it is good; 2 when it is not, or with --strict when there are warnings.
+    Exit status: 0 valid; 2 invalid, or with --strict when there are warnings.
     """
     path = config if file is None else file
     need_file(path)
@@ -101,7 +101,7 @@ class _Process:
 def warnings_of(opened: OpenedConfig, process: _Process) -> list[str]:
     """Return the warnings: what is valid and probably not meant."""
     warnings = [str(warning) for warning in opened.snapshot.warnings]
-    plugins = [f"{opened.path}: warning: plugin {told}" for told in opened.registry.problems]
+    plugins = [f"{opened.path}: warning: plugin {problem}" for problem in opened.registry.problems]
     unpriced = [str(problem) for problem in unpriced_models(opened.snapshot)]
     return warnings + plugins + _unavailable(opened.snapshot, process) + unpriced
 
@@ -138,7 +138,7 @@ def _process(path: Path, state: Path) -> _Process:
         note(str(error))
         return _Process()
     held = [item for each in status["providers"] for item in each["credentials"].items()]
-    # A relative path in another file is another file.
+    # A relative path means another file there.
     credentials = {ref: why for ref, why in held if is_same or not ref.startswith("file:")}
     return _Process(status if is_same else None, credentials)
 
@@ -164,8 +164,8 @@ def _unavailable(snapshot: Snapshot, process: _Process) -> list[str]:
 @click.command("schema")
 @config_option
 def schema_command(config: Path) -> None:
-    """Print the JSON Schema of the configuration, for editors. The plugins that your own file
-    names are part of it.
+    """Print the JSON Schema of the configuration, for editors. It includes the fields of the
+    plugins that your file names.
 
     \b
     Example (the first line of the file then helps your editor):
@@ -182,15 +182,15 @@ def schema_command(config: Path) -> None:
 def edit_command(config: Path, state: Path) -> None:
     """Open the configuration in your editor ($VISUAL, then $EDITOR).
 
-    You edit a copy. It is checked, the effective difference is shown, and only a good one takes
-    the file's place; a bad one can be edited again.
+    You edit a copy. It is checked and the effective difference is shown. A valid copy replaces the
+    file; an invalid one can be edited again.
 
     \b
     Example:
       EDITOR="code --wait" sidecar edit
 
     Exit status: 0 done or nothing changed; 1 written but not taken over; 2 refused, the file is
-    as it was.
+    unchanged.
     """
     need_file(config)
     before = read_file(config)
@@ -215,7 +215,7 @@ def _copy_of(config: Path, text: bytes) -> Iterator[Path]:
     try:
         yield copy
     except EditRefused as error:
-        fail(f"{error}; what you wrote is in {copy}")
+        fail(f"{error}; your edit is in {copy}")
     except BaseException:
         copy.unlink(missing_ok=True)
         raise
@@ -246,7 +246,7 @@ def _show_difference(config: Path, before: bytes, after: Snapshot) -> None:
     try:
         old = understand(before, config, registry_for(config, before))
     except ConfigError:
-        note("the file was wrong before; now it is good")
+        note("the file was invalid before; it is valid now")
         return
     note_difference(old, after)
 

@@ -48,28 +48,28 @@ class FoundVendor:
 
 
 @click.command("init")
-@click.option("--yes", is_flag=True, help="Take everything that is found; ask nothing.")
+@click.option("--yes", is_flag=True, help="Accept everything that is found; ask nothing.")
 @config_option
 def init_command(yes: bool, config: Path) -> None:
     """Write a first configuration: a group and a key for each vendor that is found.
 
-    Looks for vendors' credentials in the environment and for local model servers; on a terminal
-    it asks about each. Prints each key once, with the line for its agent. Never overwrites a file.
+    Looks for vendors' credentials in the environment and for local model servers, and asks about
+    each on a terminal. Prints each key once, with the line for its agent. Never overwrites a file.
 
     \b
     Examples:
       sidecar init
       sidecar init --yes --config ./routes.yaml
 
-    Exit status: 0 written; 2 there is a file already, or it cannot be written.
+    Exit status: 0 written; 2 the file exists already or cannot be written.
     """
     if config.exists():
-        fail(f"{config} is there already, and stays as it is; change it with: sidecar edit")
+        fail(f"{config} exists already and is not changed; edit it with: sidecar edit")
     registry = discover()
     yes = yes or not sys.stdin.isatty()
     found = [each for each in findings(registry, os.environ) if yes or _wanted(each)]
     if not found:
-        note("nothing was found or taken; the group `demo` answers offline, with your own words")
+        note("no vendor was found or accepted; the group `demo` answers offline with an echo")
         found = [FoundVendor(registry.vendors["echo"], "built in")]
     keys = {each.vendor.name: mint() for each in found}
     text = compose(found, keys, datetime.now(UTC))
@@ -127,7 +127,11 @@ def _wanted(found: FoundVendor) -> bool:
 
 def compose(found: list[FoundVendor], keys: Mapping[str, str], now: datetime) -> str:
     """Return the text of the file."""
-    lines = ["# Who may use what. A save is in force at once, if it is right.", "", "groups:"]
+    lines = [
+        "# Keys, groups and what they may use. A valid save takes effect at once.",
+        "",
+        "groups:",
+    ]
     lines += [
         f"  {scalar(group_name(each.vendor))}: {{vendor: {each.vendor.name}}}" for each in found
     ]
@@ -161,7 +165,7 @@ DEMO = "demo"
 
 @click.command("demo", hidden=True)
 @click.option("--directory", type=click.Path(path_type=Path), default=Path(".sidecar"),
-              show_default=True, help="Where the copy, the keys and the state lie.")  # fmt: skip
+              show_default=True, help="Directory of the copy, the keys and the state.")  # fmt: skip
 @click.option("--example", type=click.Path(path_type=Path, exists=True),
               default=Path("config/routes.example.yaml"), show_default=True,
               help="The configuration to copy, when there is none yet.")  # fmt: skip
@@ -235,7 +239,7 @@ def _greet(running: Running, keys: dict[str, str], state: Path) -> None:
     }
     click.echo("and this, for sidecar open, top, usage and all other commands there:\n")
     click.echo(f"export {' '.join(f'{name}={place}' for name, place in places.items())}\n")
-    note(f"edit {running.configuration.file} and watch what is said here; Ctrl-C ends it")
+    note(f"edit {running.configuration.file} and watch this log; Ctrl-C ends it")
 
 
 def curl_lines(base: str, key: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`sidecar open`: lets one browser into the console, once."""
+"""`sidecar open`: sign one browser in to the console."""
 
 from __future__ import annotations
 
@@ -29,9 +29,8 @@ PAGE = """<!doctype html>
 def open_command(only_print: bool, sign_out: bool, state: Path) -> None:
     """Open the console of the running process in your browser.
 
-    The link lets one browser in, once, within five minutes. It is printed too, and never stands
-    in the list of processes: the browser is given a page in the state directory that only you can
-    read.
+    The link works once, for one browser, within five minutes. It is also printed. It never
+    appears in the list of processes: the browser opens a private page in the state directory.
 
     \b
     Examples:
@@ -47,13 +46,13 @@ def open_command(only_print: bool, sign_out: bool, state: Path) -> None:
             fail(f"no process runs with the state {state}; start one: sidecar serve", NOT_RUNNING)
         if sign_out:
             ended = live.post("api", "close")["ended"]
-            note(f"{ended} sessions are over; links that nobody used are worth nothing")
+            note(f"{ended} sessions ended; unused links are void")
             return
         link = live.post("api", "open")
     except ProcessError as error:
         fail(str(error), NOT_RUNNING)
     click.echo(link["url"])
-    note(f"lets one browser in, once, within {link['seconds'] / 60:.0f} minutes")
+    note(f"the link works once, within {link['seconds'] / 60:.0f} minutes")
     if "SSH_CONNECTION" in os.environ:
         port = urlsplit(link["url"]).port
         note(f"from another machine: ssh -L {port}:127.0.0.1:{port} HOST, then open it there")

@@ -38,7 +38,7 @@ def what(function: F) -> F:
     """Add the argument and the options that name what to pause."""
     for decorate in (
         click.argument("name", type=Name("keys", "groups", "providers"), required=False),
-        click.option("--key", type=KEY, help="A key, where something else has its name, too."),
+        click.option("--key", type=KEY, help="A key, where another thing has the same name."),
         click.option("--group", type=GROUP, help="A group, likewise."),
         click.option("--provider", type=Name("providers"), help="A provider, likewise."),
         json_option,
@@ -52,8 +52,8 @@ def what(function: F) -> F:
 @click.command("pause")
 @what
 def pause_command(as_json: bool, config: Path, state: Path, **given: str | None) -> None:
-    """Park the further calls of a key, a group, a provider, or of everything: they wait and do not
-    fail until it is resumed, over restarts, too. Calls that run go on.
+    """Pause a key, a group, a provider, or everything: new calls wait, and do not fail, until it is
+    resumed, also across restarts. Running calls continue.
 
     \b
     Examples:
@@ -72,7 +72,7 @@ def pause_command(as_json: bool, config: Path, state: Path, **given: str | None)
 @click.command("resume")
 @what
 def resume_command(as_json: bool, config: Path, state: Path, **given: str | None) -> None:
-    """Let the calls of what was paused go on, in their order; `all` ends every pause.
+    """Resume what was paused; its waiting calls continue in their order. `all` ends every pause.
 
     \b
     Examples:
@@ -91,7 +91,7 @@ def _named(given: dict[str, str | None]) -> tuple[str, str]:
     """Return the kind and the name that were typed."""
     typed = [(ANY if kind == "name" else kind, name) for kind, name in given.items() if name]
     if len(typed) != 1:
-        fail("say what: the name of a key, a group or a provider, or all")
+        fail("name a key, a group, a provider, or all")
     return typed[0]
 
 
@@ -115,22 +115,22 @@ def _resume_for_next(kind: str, name: str, config: Path, state: Path) -> View:
     return held_view(held) | done
 
 
-def _show(done: View, told: str, *, running: bool, as_json: bool) -> None:
+def _show(done: View, text: str, *, running: bool, as_json: bool) -> None:
     if not done["kept"]:
         why = "the state directory cannot be written"
         if not running:
             fail(f"nothing was changed: {why}")
-        note(f"this ends with the process: {why}")
+        note(f"it is forgotten when the process ends: {why}")
     if as_json:
         click.echo(json.dumps(done | {"live": running}))
     else:
-        note(told)
+        note(text)
     if not running:
-        note("no process runs: the next one starts so")
+        note("no process runs: it applies when the next one starts")
 
 
 def _paused(done: View) -> str:
-    begun = f"{done['scope']} is paused" + ("" if done["news"] else " already")
+    begun = ("paused: " if done["news"] else "already paused: ") + done["scope"]
     running, waiting = done["running"], done["waiting"]
     calls = f", {humanize.plural(running, 'call')} still running" if running else ""
     calls += f", {humanize.plural(waiting, 'call')} waiting" if waiting else ""
@@ -141,7 +141,7 @@ def _resumed(done: View) -> str:
     not_paused = (
         "nothing is paused" if done["kind"] == EVERYTHING[0] else f"{done['scope']} is not paused"
     )
-    told = f"{done['scope']} goes on" if done["news"] else not_paused
+    text = f"resumed: {done['scope']}" if done["news"] else not_paused
     for each in done["still"]:
-        told += f"; but {each['scope']} is still paused ({each['resume']})"
-    return told
+        text += f"; but {each['scope']} is still paused ({each['resume']})"
+    return text

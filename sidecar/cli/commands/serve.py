@@ -44,13 +44,13 @@ def run(
     catch_signals()
     open_standard_streams()
     lines = LogQueue(sys.stderr.fileno())
-    with redirect_stderr(lines):  # also what warnings and libraries print
+    with redirect_stderr(lines):  # for the output of warnings and libraries, too
         set_up_logging()
         try:
             with asyncio.Runner(loop_factory=_fast_loop()) as runner:
-                runner.run(_until_told(config, state, listen, admin, greet, lines))
+                runner.run(_serve_until_stopped(config, state, listen, admin, greet, lines))
         except ConfigError as error:
-            print(error, file=sys.stderr)  # noqa: T201 - the answer to the person who started it
+            print(error, file=sys.stderr)  # noqa: T201 - the result for the user
             return 2
         except SidecarError as error:
             print(f"sidecar: {error}", file=sys.stderr)  # noqa: T201 - see above
@@ -60,7 +60,7 @@ def run(
     return 0
 
 
-async def _until_told(
+async def _serve_until_stopped(
     config: Path,
     state: Path,
     listen: str | None,
@@ -72,11 +72,11 @@ async def _until_told(
     stop, stop_soon = asyncio.Event(), asyncio.Event()
     hung_up = asyncio.Event()
 
-    def told() -> None:
+    def on_stop_signal() -> None:
         (stop_soon if stop.is_set() else stop).set()
 
     for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, told)
+        loop.add_signal_handler(name, on_stop_signal)
     loop.add_signal_handler(signal.SIGHUP, hung_up.set)
     calls = CallLog(lines)
     async with serve(
@@ -92,7 +92,7 @@ async def _until_told(
             task.add_done_callback(reloads.discard)
 
         loop.add_signal_handler(signal.SIGHUP, reload)
-        if hung_up.is_set():  # the file may have changed after it was read
+        if hung_up.is_set():  # the file may have changed since it was read
             reload()
         _greet(running, state)
         if greet is not None:
@@ -120,8 +120,8 @@ def tune_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)
-    with suppress(OSError, AttributeError):  # another C library has no such setting
-        # Without it glibc keeps what large bodies took: it learns that such sizes come again.
+    with suppress(OSError, AttributeError):  # other C libraries lack this setting
+        # Without it glibc raises this threshold by itself and keeps the memory of large bodies.
         CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
 
 
@@ -134,10 +134,12 @@ def _greet(running: Running, state: Path) -> None:
     )  # fmt: skip
     for name, why_not in running.unavailable():
         log.warning("provider %s is unavailable: %s", name, why_not)
-    if sys.stderr.isatty():  # a link in a file would be a secret in a file
+    if sys.stderr.isatty():  # a link is a secret and must not be stored in a file
         print(f"console: {running.console.link()} (once, within 5 minutes)", file=sys.stderr)  # noqa: T201
     else:
-        log.info("for a link to the console: sidecar open --state %s", quote(str(state.absolute())))
+        log.info(
+            "print a link to the console: sidecar open --state %s", quote(str(state.absolute()))
+        )
 
 
 @click.command("serve")
@@ -146,11 +148,11 @@ def _greet(running: Running, state: Path) -> None:
 @click.option("--listen", metavar="HOST:PORT", help="Where agents connect; overrides the file.")
 @click.option("--admin", metavar="HOST:PORT", help="Metrics and health; overrides the file.")
 def serve_command(config: Path, state: Path, listen: str | None, admin: str | None) -> None:
-    """Serve the configuration in the foreground, and every good edit of it.
+    """Serve the configuration in the foreground, and reload each valid edit of it.
 
-    Agents connect to 127.0.0.1:8787 (and [::1] where there is one); /metrics, /healthz and /readyz
-    are on 127.0.0.1:8788. SIGHUP reads the file again, SIGTERM drains and ends, a second one ends
-    at once.
+    Agents connect to 127.0.0.1:8787 (and [::1] if available); /metrics, /healthz and /readyz are
+    on 127.0.0.1:8788. SIGHUP reloads the file. SIGTERM drains and stops; a second one stops at
+    once.
 
     \b
     Examples:
@@ -159,7 +161,7 @@ def serve_command(config: Path, state: Path, listen: str | None, admin: str | No
 
     Exit status: 0 after a signal; 2 when the file is missing or wrong, or an address is taken.
     """
-    catch_signals()  # before the imports, which take a while
+    catch_signals()  # before the slow imports
     need_file(config)
     from sidecar.cli.commands.serve import run
 
@@ -179,7 +181,7 @@ def catch_signals() -> None:
     that are run for credentials would inherit.
     """
     for name in (*IGNORED_SIGNALS, "SIGHUP"):
-        number = getattr(signal, name, None)  # not every system has all of them
+        number = getattr(signal, name, None)  # some systems lack some of them
         if number is not None:
             signal.signal(number, _do_nothing)
 

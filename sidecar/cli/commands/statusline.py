@@ -31,10 +31,10 @@ MAX_INPUT_BYTES = 1 << 20
 @click.option("--session", metavar="ID", help="Today's calls of this session.")
 @state_option
 def statusline_command(key: str | None, session: str | None, state: Path) -> None:
-    """Print one short line: today's cost, the share of the input from a cache, calls that wait.
+    """Print one line for a status bar: today's cost, cached share of the input, waiting calls.
 
-    Of the session that an agent names on standard input, as Claude Code does; of a key; or of
-    everything. The line is empty when nothing is known, and it never fails.
+    It covers one session, which Claude Code names on standard input; one key; or everything. The
+    line is empty when nothing is known. The command never fails.
 
     \b
     Examples:
@@ -44,7 +44,7 @@ def statusline_command(key: str | None, session: str | None, state: Path) -> Non
     try:
         parts = [*_used(state, key, session), _waiting(state)]
         click.echo(" · ".join(part for part in parts if part))
-    except Exception:  # noqa: BLE001 - an agent's status bar is no place for whatever is wrong
+    except Exception:  # noqa: BLE001 - an agent's status bar shows no errors
         click.echo()
 
 
@@ -57,14 +57,14 @@ def _used(state: Path, key: str | None, session: str | None) -> list[str]:
     from sidecar.ledger.reports.sums import total
     from sidecar.ledger.reports.usage import Days, Dimension, UsageQuery, usage
 
-    told = {} if key or session else _read_agent()
-    session = session or told.get("session_id")
+    agent = {} if key or session else _read_agent()
+    session = session or agent.get("session_id")
     try:
-        with open_to_read(state) as books:
-            day = today(books, time.time())
+        with open_to_read(state) as ledger:
+            day = today(ledger, time.time())
             where = [(Dimension.KEY, key), (Dimension.SESSION, session)]
             matches = {each: [name] for each, name in where if name}
-            lines = usage(books, UsageQuery((), Days(day, day), matches))
+            lines = usage(ledger, UsageQuery((), Days(day, day), matches))
     except NoLedger:
         return []
     if not lines:

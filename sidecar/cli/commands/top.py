@@ -27,14 +27,14 @@ REDRAW_SECONDS = 1.0
 TOP_TIMEOUT_SECONDS = 3.0
 """Seconds for an answer of the process, after which it counts as stopped."""
 MIN_COLUMNS = 40
-_STOPPED = "the process stopped or hangs; this is its last frame"
+_STOPPED = "the process stopped or hangs; this is the last frame"
 
 
 def draw(live: RunningProcess, view: dict[str, Any], *, once: bool) -> None:
     """Draw `view`, and the following ones unless `once` is set or the output is no terminal."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 10_000  # a pipe wants everything
+        console.width = 10_000  # no limit for a pipe
     if once or not console.is_terminal:
         console.print(frame(view, ScreenSize(max(console.width, MIN_COLUMNS))))
     else:
@@ -43,11 +43,11 @@ def draw(live: RunningProcess, view: dict[str, Any], *, once: bool) -> None:
 
 def _watch(live: RunningProcess, view: dict[str, Any], console: Console) -> None:
     """Draw until the user ends it, also while the process is stopped."""
-    signal.signal(signal.SIGTERM, _end)  # the screen must be given back,
-    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # and not be left behind by Ctrl-Z
+    signal.signal(signal.SIGTERM, _end)  # the screen must be restored,
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # and Ctrl-Z would leave it as it is
     stopped = ""
     try:
-        # Frames ask the real output what it can show.
+        # A frame reads the encoding of the real output.
         live_screen = Screen(
             console=console, screen=True, auto_refresh=False, redirect_stdout=False
         )
@@ -108,10 +108,10 @@ NOT_RUNNING = 3
 @json_option
 @state_option
 def top_command(once: bool, as_json: bool, state: Path) -> None:
-    """Watch the calls that run and wait, the limits, the vendors' quotas, and what is shut.
+    """Watch running and waiting calls, limits, vendors' quotas and cooldowns.
 
-    Drawn anew each second; q or Ctrl-C ends it. Where the output is no terminal, one frame is
-    printed, as with --once; --json prints what a frame is drawn from.
+    Redrawn each second; q or Ctrl-C ends it. Without a terminal one frame is printed, as with
+    --once; --json prints the data of a frame.
 
     \b
     Examples:
@@ -128,7 +128,7 @@ def top_command(once: bool, as_json: bool, state: Path) -> None:
     except ProcessError as error:
         fail(str(error), NOT_RUNNING)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # not every terminal knows a bar
+        sys.stdout.reconfigure(errors="replace")  # not every terminal has these characters
     if as_json:
         click.echo(json.dumps(view, indent=2))
         return

@@ -73,7 +73,7 @@ def switch(opened: OpenedConfig, name: str, state: Path, *, enabled: bool) -> Ke
 @config_option
 @state_option
 def enable(name: str, as_json: bool, config: Path, state: Path) -> None:
-    """Let a disabled key in again.
+    """Enable a disabled key.
 
     \b
     Example:
@@ -93,9 +93,9 @@ def enable(name: str, as_json: bool, config: Path, state: Path) -> None:
 @config_option
 @state_option
 def disable(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> None:
-    """Refuse a key's further calls with 403; running ones finish.
+    """Reject a key's new calls with 403; running calls finish.
 
-    Says what it breaks and asks on a terminal; without one it goes ahead.
+    Prints what it breaks and asks on a terminal; without one it does not ask.
 
     \b
     Example:
@@ -110,12 +110,12 @@ def disable(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> N
 
 @click.command("rotate")
 @name_argument
-@click.option("--overlap", metavar="1h", help="How long the old text is accepted besides.")
+@click.option("--overlap", metavar="1h", help="How long the old secret stays valid.")
 @json_option
 @config_option
 @state_option
 def rotate(name: str, overlap: str | None, as_json: bool, config: Path, state: Path) -> None:
-    """Give a key a new text and print it, once. The old one ends at once, or after --overlap.
+    """Give a key a new secret and print it, once. The old one ends at once, or after --overlap.
 
     \b
     Examples:
@@ -133,7 +133,7 @@ def rotate(name: str, overlap: str | None, as_json: bool, config: Path, state: P
     show_new(snapshot.keys[name], snapshot, key, state, as_json=as_json)
     if old.hashes:
         ends = "no longer accepted" if until is None else f"accepted until {humanize.utc(until)}"
-        note(f"the old text is {ends}")
+        note(f"the old secret is {ends}")
     confirm(config, new, state)
 
 
@@ -144,9 +144,9 @@ def rotate(name: str, overlap: str | None, as_json: bool, config: Path, state: P
 @config_option
 @state_option
 def revoke(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> None:
-    """Disable a key and cut its open streams and waiting calls, now.
+    """Disable a key and end its running and waiting calls at once.
 
-    Says what it breaks and asks on a terminal; without one it goes ahead.
+    Prints what it breaks and asks on a terminal; without one it does not ask.
 
     \b
     Example:
@@ -171,9 +171,9 @@ def revoke(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> No
 @config_option
 @state_option
 def delete(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> None:
-    """Take a key out of the file, for good. Says what it breaks, and asks.
+    """Delete a key from the file. Prints what it breaks, and asks.
 
-    Without a terminal it needs --yes: the hash is gone afterwards, and no command brings it back.
+    Without a terminal it needs --yes: the hash is deleted too, and cannot be restored.
 
     \b
     Example:
@@ -182,7 +182,7 @@ def delete(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> No
     opened = open_to_change(config, state, asks=may_ask(yes=yes))
     key = the_key(opened.snapshot, name)
     if not yes and not sys.stdin.isatty():
-        fail("to delete a key without a terminal, add --yes; nothing was changed")
+        fail("without a terminal, deleting a key needs --yes; nothing was changed")
     ask(key, state, "delete", yes=yes)
     fields = row(key, times_of(state).get(name, NEVER_USED))
     put_in_place(opened, edited(lambda: operations.delete_key(opened.text, name)), state)

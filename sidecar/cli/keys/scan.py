@@ -40,7 +40,7 @@ Finding = tuple[str, str]
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @config_option
 def scan(paths: tuple[Path, ...], config: Path) -> None:
-    """Search files and git history for local keys, and name each one found.
+    """Search files and git history for local keys, and print the name of each.
 
     \b
     Example:
@@ -53,7 +53,7 @@ def scan(paths: tuple[Path, ...], config: Path) -> None:
     for place, name in found:
         click.echo(f"{place}: {name}")
     if found:
-        note("whoever can read these can use the keys: sidecar keys rotate NAME")
+        note("anyone who can read these can use the keys; replace them: sidecar keys rotate NAME")
         raise SystemExit(1)
     note("no key found")
 
@@ -67,16 +67,16 @@ def known_keys(config: Path) -> Mapping[bytes, tuple[Key, KeyHash]]:
     except ConfigError:
         known = {}
     if not known:
-        note(f"no key can be named: {config} is missing, wrong or has none")
+        note(f"keys cannot be named: {config} is missing, wrong or has none")
     return known
 
 
 def name_of(known: Mapping[bytes, tuple[Key, KeyHash]], key: str) -> str:
     """Return the name of the key with this secret."""
     if digest(key) not in known:
-        return "a key that this file does not know"
+        return "a key that is not in this file"
     whose, which = known[digest(key)]
-    return f'key "{whose.name}"' + (" (its text before the rotation)" if which.until else "")
+    return f'key "{whose.name}"' + (" (its secret before the rotation)" if which.until else "")
 
 
 def places(paths: tuple[Path, ...]) -> Iterator[Finding]:
@@ -106,7 +106,7 @@ def _is_repository(folders: list[str], files: list[str]) -> bool:
 
 
 def _passed_over(error: OSError) -> None:
-    note(f"{click.format_filename(error.filename)}: {error.strerror}, passed over")
+    note(f"{click.format_filename(error.filename)}: {error.strerror}, skipped")
 
 
 def _in_file(path: Path) -> Iterator[Finding]:
@@ -125,7 +125,7 @@ def _in_pieces(name: str, file: IO[bytes]) -> Iterator[Finding]:
         for key in find_keys(text):
             at = text.index(key.encode(), at) + 1
             yield f"{name}:{line + text.count(10, 0, at)}", key
-        rest = text[-(LENGTH - 1) :]  # the start of a key that goes on in the next piece
+        rest = text[-(LENGTH - 1) :]  # a key may begin here and end in the next chunk
         line += text.count(10) - rest.count(10)
 
 
@@ -133,20 +133,20 @@ def _in_history(folder: Path, only: tuple[str, ...] = ()) -> Iterator[Finding]:
     """Yield what any commit ever added below `folder`, also one that is on no branch."""
     name, git = click.format_filename(folder), shutil.which("git")
     if git is None:
-        note(f"{name}: git is not here, so no history was searched")
+        note(f"{name}: git is not installed, so no history was searched")
         return
     argv = [git, "-C", str(folder), "--literal-pathspecs", "-c", "log.showRoot=true", *_LOG]
-    # In a hook of git's, its own variables would point at another repository.
+    # In a git hook these variables would point at another repository.
     environ = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    with tempfile.TemporaryFile() as told:
+    with tempfile.TemporaryFile() as errors:
         with subprocess.Popen(
-            [*argv, "--", *only], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=told,
+            [*argv, "--", *only], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
             env=environ | _QUIET,
         ) as log:  # fmt: skip
             if log.stdout is not None:
                 yield from _added(name, log.stdout)
-        told.seek(0)
-        why = told.read(1000).decode(errors="replace").strip()
+        errors.seek(0)
+        why = errors.read(1000).decode(errors="replace").strip()
     if log.returncode and "not a git repository" not in why:
         note(f"{name}: its history was not searched: {why}")
 

@@ -134,13 +134,13 @@ def _explain(whole: Sums) -> None:
     """Explain the marks in the table, where there are any."""
     if whole.unknown_calls:
         click.echo(
-            f"{_calls(whole.unknown_calls)} used tokens of which nobody said how many; figures "
-            f"with a {AT_LEAST} leave that out"
+            f"{_calls(whole.unknown_calls)} used an unknown number of tokens; "
+            f"figures with a {AT_LEAST} leave them out"
         )
     if whole.partial_calls:
         click.echo(
-            f"{_calls(whole.partial_calls)} told only a part of what was used; figures with a "
-            f"{AT_LEAST} are the least that it was"
+            f"{_calls(whole.partial_calls)} reported a part of their usage; figures with a "
+            f"{AT_LEAST} are a lower bound"
         )
     if whole.unpriced_calls:
         click.echo(
@@ -166,7 +166,7 @@ def print_table(
     """
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 10_000  # a pipe wants one line a row
+        console.width = 10_000  # one line a row for a pipe
     table = Table(
         box=None, pad_edge=False, header_style="bold", footer_style="bold",
         show_footer=last is not None,
@@ -179,7 +179,7 @@ def print_table(
             footer=Text(last[number] if last else ""),
         )
     for row in rows:
-        table.add_row(*map(Text, row))  # names may hold brackets, which are no markup
+        table.add_row(*map(Text, row))  # brackets in names are no markup
     console.print(table)
 
 

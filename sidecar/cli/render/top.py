@@ -87,7 +87,7 @@ def shared_out(wants: Sequence[int], room: int) -> list[int]:
 def _heading(view: View, stopped: str) -> Iterator[Text]:
     clock = time.strftime("%H:%M:%S", time.localtime(view["at"]))
     up, retries = humanize.span(view["at"] - view["started"]), view["retries"]
-    network = "network up" if view["network"]["up"] else "NETWORK GONE"
+    network = "network up" if view["network"]["up"] else "NETWORK OFFLINE"
     yield _line(
         f"sidecar {clock}, process {view['pid']}, up {up}, {network}, "
         f"retries {retries['left']}/{retries['most']}",
@@ -97,7 +97,7 @@ def _heading(view: View, stopped: str) -> Iterator[Text]:
     by = ", ".join(f"{count} {urgency}" for urgency, count in view["waiting"].items() if count)
     yield _line(
         f"{view['in_flight'] - waiting} running, {waiting} waiting{f' ({by})' if by else ''}, "
-        f"{view['granted']:,} let through"
+        f"{view['granted']:,} admitted"
     )
     if stopped:
         yield _line(stopped, "bold red")
@@ -142,7 +142,7 @@ def _sections(view: View, width: int) -> Iterator[Section]:
         yielding=names | {5},
     )
     yield Section(
-        ("left alone", "for", "because", "credential"),
+        ("cooldown", "for", "because", "credential"),
         [_cooling(each) for each in view["cooldowns"]],
         right=frozenset({1}),
         yielding=names | {2, 3},
@@ -252,7 +252,7 @@ def _table(section: Section, count: int) -> Table:
     for number, column in enumerate(section.columns):
         table.add_column(
             _cell(column),
-            no_wrap=number not in section.yielding,  # what may be wrapped is what gives way first
+            no_wrap=number not in section.yielding,  # rich shrinks wrappable columns first
             justify="right" if number in section.right else "left",
             min_width=None if number else max(MIN_NAME_CHARS, len(rest)),
         )

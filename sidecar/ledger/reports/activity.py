@@ -59,7 +59,7 @@ def zone(connection: sqlite3.Connection) -> tzinfo | None:
         return UTC
     try:
         return ZoneInfo(name) if name else None
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # the books came from another machine
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # the file came from another machine
         return None
 
 

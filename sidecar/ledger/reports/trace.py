@@ -44,7 +44,7 @@ def describe_call(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _who(story: dict[str, Any]) -> str:
-    key = f'key "{story["key"]}" of group {story["group"]}' if story["key"] else "nobody we know"
+    key = f'key "{story["key"]}" of group {story["group"]}' if story["key"] else "an unknown key"
     session = f"session {story['session']}" if story["session"] else ""
     return _joined(key, story["urgency"], story["program"], session)
 
@@ -76,7 +76,7 @@ def _attempt(attempt: dict[str, Any]) -> str:
 
 def _spent(spent: dict[str, Any]) -> str:
     if spent["usage"] is None:
-        return "what it used is unknown"
+        return "its usage is unknown"
     return f"used {_figures(spent)}, {in_dollars(spent['cost'] and spent['cost']['charged_usd'])}"
 
 
@@ -97,7 +97,11 @@ def _took(story: dict[str, Any]) -> str:
 def _used(story: dict[str, Any]) -> str:
     usage = story["usage"]
     if usage is None:
-        return "nothing" if story["usage_state"] == "none" else f"{UNKNOWN}: the vendor did not say"
+        return (
+            "nothing"
+            if story["usage_state"] == "none"
+            else f"{UNKNOWN}: the vendor did not report it"
+        )
     return _figures(story)
 
 
@@ -107,9 +111,9 @@ def _figures(story: dict[str, Any]) -> str:
 
 def _doubts(state: str) -> Iterator[str]:
     if state == "partial":
-        yield "as far as it was told"
+        yield "a lower bound"
     if state == "unknown":
-        yield "and what is unknown of its attempts"
+        yield "attempts of unknown usage not included"
 
 
 def _part(part: dict[str, Any]) -> str:
@@ -143,10 +147,10 @@ def _cost(story: dict[str, Any]) -> str:
         if story["usage_state"] == "none":
             return "nothing"
         known = story["usage"] is not None
-        return f"{UNKNOWN}: " + ("no price is known for it" if known else "so is the usage")
+        return f"{UNKNOWN}: " + ("no price is known for it" if known else "the usage is unknown")
     listed, charged = found["listed_usd"], found["charged_usd"]
     factor = f" × {_ratio(listed, charged)} = {in_dollars(charged)}" if listed != charged else ""
-    more = "" if found["whole"] else ", and what is unknown of it"
+    more = "" if found["whole"] else ", parts of unknown cost not included"
     return f"{in_dollars(listed)} by {found['price']}{factor}{more}"
 
 
@@ -257,9 +261,9 @@ def _caller_fields(row: dict[str, Any]) -> dict[str, Any] | None:
 def _usage(row: dict[str, Any]) -> dict[str, Any] | None:
     found: dict[str, Any] = {name: row[name] for name in USAGE}
     units = json.loads(row["units"])
-    told = units or any(figure is not None for figure in found.values())
-    # Of what is partly unknown, the part is told that is known.
-    if row["usage_state"] == "none" or (row["usage_state"] == "unknown" and not told):
+    is_known = units or any(figure is not None for figure in found.values())
+    # Of a partly unknown usage the known part is returned.
+    if row["usage_state"] == "none" or (row["usage_state"] == "unknown" and not is_known):
         return None
     return found | {
         "units": units,
@@ -283,7 +287,7 @@ def _attempt_fields(attempt: dict[str, Any]) -> dict[str, Any]:
     usage, cost = spent.get("usage"), spent.get("cost")
     if usage is not None:
         named = ("units", "service_tier")
-        # Its parts stand with those of the call, which have what they cost.
+        # Its parts are among those of the call, with their cost.
         usage = {name: usage[name] for name in (*USAGE, *named)} | {"units": dict(usage["units"])}
     if cost is not None:
         cost = _money(cost["listed"], cost["charged"], cost["price"], whole=cost["whole"])

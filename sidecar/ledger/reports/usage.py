@@ -99,8 +99,8 @@ def usage(connection: sqlite3.Connection, question: UsageQuery) -> list[UsageRow
     lines = [
         UsageRow(row[:counts], Sums.of(row[counts:figures], row[figures:]))
         for row in found
-        # Without GROUP BY there is a row even where there are no calls; a line without calls may
-        # have tokens that calls for other models used of this one.
+        # Without GROUP BY SQLite returns a row even without calls. A row without calls may still
+        # have tokens of this model that calls for other models used.
         if any(row[counts:])
     ]
     return sorted(lines, key=lambda line: _order(question.by, line))
@@ -156,9 +156,7 @@ def _window(question: UsageQuery) -> list[tuple[str, str | float]]:
     found: list[tuple[str, str | float]] = []
     if window.first is not None:
         found.append(("day >= ?", window.first.isoformat()))
-        if (
-            not question.fits_daily_sums
-        ):  # calls are in order of time: no need to look at older ones
+        if not question.fits_daily_sums:  # the index by time skips older calls
             midnight = datetime.combine(window.first, time(), UTC).timestamp()
             found.append(("started >= ?", midnight - 2 * 86_400))
     if window.last is not None:
