@@ -15,7 +15,6 @@ from urllib.parse import quote, urlencode
 from sidecar.config.model import Snapshot
 from sidecar.errors import SidecarError
 from sidecar.files import is_held, socket_of
-from sidecar.http.listeners import local_url
 
 TIMEOUT_SECONDS = 10.0
 """Seconds for an answer: a reload waits until the file has settled, and reads all of it."""
@@ -86,6 +85,8 @@ def find_process(state: Path) -> RunningProcess | None:
 def base_of(snapshot: Snapshot, state: Path | None = None) -> str:
     """Return the base URL for agents: that of the process with this state, else that of the
     file."""
+    from sidecar.http.listeners import local_url  # loads aiohttp
+
     base = f"http://{snapshot.server.listen[0]}"
     with suppress(ProcessError):
         live = None if state is None else find_process(state)

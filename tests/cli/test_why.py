@@ -60,7 +60,7 @@ def story(cli: Cli, *records: CallRecord) -> dict[str, list[str]]:
     return lines
 
 
-def test_a_call_is_told_from_who_asked_to_what_it_cost(cli: Cli) -> None:
+def test_why_prints_a_call_from_caller_to_cost(cli: Cli) -> None:
     lines = story(cli, FAILED_OVER)
     assert lines.pop("call")[0].startswith("call_1, began 20")
     assert lines == {
@@ -94,7 +94,7 @@ REFUSED = call(
 )  # fmt: skip
 
 
-def test_a_refusal_says_by_whom_and_why(cli: Cli) -> None:
+def test_why_prints_who_rejected_a_call_and_the_reason(cli: Cli) -> None:
     lines = story(cli, FAILED_OVER, REFUSED)
     assert lines["answered"] == ["by Sidecar itself, status 429, refused, budget_spent"]
     assert lines["because"] == ['key "nightly" has spent $2']
@@ -121,7 +121,7 @@ def test_a_refusal_says_by_whom_and_why(cli: Cli) -> None:
     ],
     ids=["unknown", "unpriced", "partial", "free", "partly unknown"],
 )  # fmt: skip
-def test_unknown_is_told_from_nothing(
+def test_why_tells_unknown_from_nothing(
     cli: Cli, changes: dict[str, Any], used: str, cost: str
 ) -> None:
     lines = story(cli, call(started=time.time(), **changes))
@@ -143,7 +143,7 @@ SPENT = call(
 )  # fmt: skip
 
 
-def test_what_a_try_used_that_came_to_nothing_is_told_with_it(cli: Cli) -> None:
+def test_why_prints_the_usage_of_a_failed_attempt(cli: Cli) -> None:
     assert story(cli, SPENT)["tried"] == [
         "1. acme with no credential, m-1, no answer, 40 ms: failed (in its stream: server_error); "
         "used 7 input, 1 output, 1 images, a lower bound, $0.000000008",
@@ -160,7 +160,7 @@ def test_what_a_try_used_that_came_to_nothing_is_told_with_it(cli: Cli) -> None:
     assert nothing is None
 
 
-def test_json_has_all_of_it(cli: Cli) -> None:
+def test_why_json_contains_every_field(cli: Cli) -> None:
     write(cli, FAILED_OVER)
     found = json.loads(cli.run("why", "call_1", "--json").out, parse_float=Decimal)
     assert found["waits"][0] == {
@@ -185,7 +185,7 @@ def test_json_has_all_of_it(cli: Cli) -> None:
     assert found["caller"] is found["cost"] is None
 
 
-def test_without_an_id_the_latest_calls_are_listed(cli: Cli) -> None:
+def test_why_without_an_id_lists_the_latest_calls(cli: Cli) -> None:
     now = time.time()
     write(
         cli,
@@ -208,15 +208,15 @@ def test_without_an_id_the_latest_calls_are_listed(cli: Cli) -> None:
     assert found[0]["cost_usd"] == Decimal("0.001125")
 
 
-def test_a_call_that_is_not_on_the_books_is_status_2(cli: Cli) -> None:
+def test_why_of_an_unknown_call_exits_2(cli: Cli) -> None:
     write(cli, FAILED_OVER)
     done = cli.run("why", "call_\x1b9")
     assert (done.status, done.out) == (2, "")
-    assert "not on the books" in done.err
+    assert "not in the ledger" in done.err
     assert "\x1b" not in done.err
 
 
-def test_the_id_in_the_header_is_the_one_to_ask_for(tmp_path: Path) -> None:
+def test_why_accepts_the_id_of_the_header(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
     with cli.serving() as served:
         key = cli.create("codex")

@@ -7,14 +7,11 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import click
 
-from sidecar.admin.introspect.dry_run import Forecaster, supposed
-from sidecar.admin.introspect.explain import explain
-from sidecar.admin.introspect.live import LiveView
 from sidecar.cli.client import find_process
 from sidecar.cli.commands.usage import open_ledger
 from sidecar.cli.options import (
@@ -33,12 +30,9 @@ from sidecar.config.model import Snapshot
 from sidecar.humanize import UNKNOWN, ago, count, printable, when
 from sidecar.ledger.reports.export import as_json as to_json
 from sidecar.ledger.reports.trace import describe_call, in_dollars, latest, trace_of
-from sidecar.pricing import price_list
-from sidecar.pricing.prices import Prices
-from sidecar.proxy.in_flight import LiveCalls
-from sidecar.routing.affinity import Affinity
-from sidecar.scheduling.limiter import RetryBudget
-from sidecar.scheduling.scheduler import Scheduler, Sources
+
+if TYPE_CHECKING:
+    from sidecar.admin.introspect.dry_run import Forecaster
 
 LATEST = 20
 
@@ -139,8 +133,6 @@ def explain_command(
     asked = {field: str(value) for field, value in given.items() if value is not None}
     live = find_process(state)
     if live is None:
-        from sidecar.cli.commands.calls import explain_by_file
-
         found = explain_by_file(name, asked, config, state)
     else:
         found = live.get(f"/api/explain?{urlencode({'key': name} | asked)}")
@@ -153,6 +145,10 @@ def explain_command(
 
 def explain_by_file(name: str, asked: dict[str, str], config: Path, state: Path) -> dict[str, Any]:
     """Return the explanation that a process started now would give."""
+    # Slow imports, which `sidecar --help` does without.
+    from sidecar.admin.introspect.dry_run import supposed
+    from sidecar.admin.introspect.explain import explain
+
     opened = open_config(config)
     call = supposed(the_key(opened.snapshot, name), asked)
     usable = vault_for(opened.snapshot).usable
@@ -163,6 +159,15 @@ def explain_by_file(name: str, asked: dict[str, str], config: Path, state: Path)
 
 def _forecaster(snapshot: Snapshot, state: Path) -> Forecaster:
     """Return a dry run without a process: the limits of the file, and what is paused."""
+    from sidecar.admin.introspect.dry_run import Forecaster
+    from sidecar.admin.introspect.live import LiveView
+    from sidecar.pricing import price_list
+    from sidecar.pricing.prices import Prices
+    from sidecar.proxy.in_flight import LiveCalls
+    from sidecar.routing.affinity import Affinity
+    from sidecar.scheduling.limiter import RetryBudget
+    from sidecar.scheduling.scheduler import Scheduler, Sources
+
     clock = time.monotonic
     prices = Prices(price_list.load(), time.time)
     prices.reconcile(snapshot)

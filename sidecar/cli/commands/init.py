@@ -20,7 +20,7 @@ from sidecar.admin.agent_setup import line_for
 from sidecar.api_keys import digest, looks_like_key, mint
 from sidecar.cli.apply import write
 from sidecar.cli.client import base_of
-from sidecar.cli.commands.serve import catch_signals
+from sidecar.cli.commands.serve import catch_signals, run
 from sidecar.cli.options import OpenedConfig, config_option, fail, note, open_config
 from sidecar.config.editor import operations
 from sidecar.config.editor.operations import hash_of
@@ -184,8 +184,6 @@ def demo_command(directory: Path, example: Path, listen: str | None, admin: str 
     for found in findings(registry, os.environ):
         name = f"{DEMO} {found.vendor.name}"
         keys[name] = _key(config, directory, name, found.vendor)
-    from sidecar.cli.commands.serve import run
-
     state = directory / "state"
     raise SystemExit(
         run(config, state, listen, admin, greet=lambda live: _greet(live, keys, state))

@@ -12,13 +12,16 @@ from contextlib import redirect_stderr, suppress
 from ctypes import CDLL
 from pathlib import Path
 from shlex import quote
+from typing import TYPE_CHECKING
 
 import click
 
 from sidecar.access_log import CallLog, LogQueue, open_standard_streams, set_up_logging
-from sidecar.app import Running, serve
 from sidecar.cli.options import config_option, need_file, state_option
 from sidecar.errors import ConfigError, SidecarError
+
+if TYPE_CHECKING:
+    from sidecar.app import Running
 
 log = logging.getLogger("sidecar")
 
@@ -68,6 +71,8 @@ async def _serve_until_stopped(
     greet: Callable[[Running], None] | None,
     lines: LogQueue,
 ) -> None:
+    from sidecar.app import serve  # a slow import, which `sidecar --help` does without
+
     loop = asyncio.get_running_loop()
     stop, stop_soon = asyncio.Event(), asyncio.Event()
     hung_up = asyncio.Event()
@@ -163,8 +168,6 @@ def serve_command(config: Path, state: Path, listen: str | None, admin: str | No
     """
     catch_signals()  # before the slow imports
     need_file(config)
-    from sidecar.cli.commands.serve import run
-
     raise SystemExit(run(config, state, listen, admin))
 
 

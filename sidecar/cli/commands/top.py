@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from rich.console import Console
-from rich.live import Live as Screen
 
 from sidecar.cli.client import ProcessError, RunningProcess, find_process
 from sidecar.cli.options import fail, json_option, state_option
-from sidecar.cli.render.top import ScreenSize, frame
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 REDRAW_SECONDS = 1.0
 """Seconds between two frames."""
@@ -32,6 +32,10 @@ _STOPPED = "the process stopped or hangs; this is the last frame"
 
 def draw(live: RunningProcess, view: dict[str, Any], *, once: bool) -> None:
     """Draw `view`, and the following ones unless `once` is set or the output is no terminal."""
+    from rich.console import Console  # slow imports, which `sidecar --help` does without
+
+    from sidecar.cli.render.top import ScreenSize, frame
+
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 10_000  # no limit for a pipe
@@ -43,14 +47,16 @@ def draw(live: RunningProcess, view: dict[str, Any], *, once: bool) -> None:
 
 def _watch(live: RunningProcess, view: dict[str, Any], console: Console) -> None:
     """Draw until the user ends it, also while the process is stopped."""
+    from rich.live import Live
+
+    from sidecar.cli.render.top import ScreenSize, frame
+
     signal.signal(signal.SIGTERM, _end)  # the screen must be restored,
     signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # and Ctrl-Z would leave it as it is
     stopped = ""
     try:
         # A frame reads the encoding of the real output.
-        live_screen = Screen(
-            console=console, screen=True, auto_refresh=False, redirect_stdout=False
-        )
+        live_screen = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False)
         with _keys() as ends, live_screen as screen:
             while True:
                 size = ScreenSize(console.width, console.height)
@@ -132,6 +138,4 @@ def top_command(once: bool, as_json: bool, state: Path) -> None:
     if as_json:
         click.echo(json.dumps(view, indent=2))
         return
-    from sidecar.cli.commands.top import draw
-
     draw(live, view, once=once)

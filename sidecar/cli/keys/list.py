@@ -15,7 +15,6 @@ from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.commands.usage import open_ledger
 from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.options import config_option, fail, json_option, note, open_config, state_option
-from sidecar.cli.render.tables import cost
 from sidecar.config.model import Key, status_of
 from sidecar.config.schema.parsers import InvalidValue, duration
 from sidecar.humanize import NEVER_USED, ago, as_dollars, count, curve
@@ -114,6 +113,8 @@ def _fields(key: str, activity: RecentActivity) -> dict[str, Any]:
 def _cells(
     key: Key, times: KeyTimes, activity: RecentActivity, now: float, pauses: Sequence[PauseTarget]
 ) -> list[str]:
+    from sidecar.cli.render.tables import cost  # a slow import
+
     found = activity.recent.get(key.name)
     used = ["", "", ""]
     if found is not None:

@@ -139,7 +139,7 @@ def _explain(whole: Sums) -> None:
         )
     if whole.partial_calls:
         click.echo(
-            f"{_calls(whole.partial_calls)} reported a part of their usage; figures with a "
+            f"{_calls(whole.partial_calls)} with partial usage; figures with a "
             f"{AT_LEAST} are a lower bound"
         )
     if whole.unpriced_calls:

@@ -12,10 +12,10 @@
 | `sums` | the sums of a row |
 | `export` | rows as data: `row`, `as_json`, `as_csv` |
 | `activity` | recent activity of keys: `recent` days, `programs` |
-| `trace` | calls: the `latest`, the whole record of one (`trace_of`), and its text (`describe_call`) |
+| `trace` | calls: the `latest`, the record of one (`trace_of`), its text (`describe_call`) |
 
 `sidecar.ledger.anomalies.find_spikes` belongs with them. Every function takes a connection, only
 reads, and blocks for milliseconds (a second, where it adds up a million calls): an event loop calls
-it in a thread, after `Ledger.flush` if the last second matters. Money is whole nano-dollars until it
-is printed. An unknown figure is None and never 0.
+it in a thread, after `Ledger.flush` if the last second matters. Money is whole nano-dollars until
+it is printed. An unknown figure is None and never 0.
 """

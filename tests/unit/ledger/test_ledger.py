@@ -26,7 +26,7 @@ def wall() -> Wall:
     return Wall()
 
 
-async def test_a_key_that_was_never_presented_has_no_times(tmp_path: Path, wall: Wall) -> None:
+async def test_key_that_was_never_presented_has_no_times(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"nightly": "text"}))
         assert ledger.times("nightly") == KeyTimes(None, None, None, "")
@@ -34,7 +34,7 @@ async def test_a_key_that_was_never_presented_has_no_times(tmp_path: Path, wall:
     assert read_times(tmp_path) == {}
 
 
-async def test_seen_used_and_refused_are_three_things(tmp_path: Path, wall: Wall) -> None:
+async def test_key_times_tell_seen_used_and_refused_apart(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.seen("nightly", "codex/1.0 (linux)")
         start = wall.now
@@ -50,7 +50,7 @@ async def test_seen_used_and_refused_are_three_things(tmp_path: Path, wall: Wall
     assert read_times(tmp_path) == {"nightly": expected}
 
 
-async def test_a_clock_set_back_moves_no_time_back(tmp_path: Path, wall: Wall) -> None:
+async def test_key_times_do_not_move_back_with_the_clock(tmp_path: Path, wall: Wall) -> None:
     before = wall.now
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.seen("nightly")
@@ -65,7 +65,7 @@ async def test_a_clock_set_back_moves_no_time_back(tmp_path: Path, wall: Wall) -
     assert read_times(tmp_path)["nightly"].last_used == before
 
 
-async def test_the_program_stays_when_a_later_call_names_none(tmp_path: Path, wall: Wall) -> None:
+async def test_key_program_stays_when_a_later_call_names_none(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.seen("nightly", "codex/1.0")
         ledger.seen("nightly", "")
@@ -74,7 +74,7 @@ async def test_the_program_stays_when_a_later_call_names_none(tmp_path: Path, wa
         assert ledger.times("nightly").program == "claude-cli/2.1"
 
 
-async def test_who_was_served_is_not_forgotten_for_who_was_not(tmp_path: Path, wall: Wall) -> None:
+async def test_key_program_is_that_of_the_last_served_call(tmp_path: Path, wall: Wall) -> None:
     """Lists say when a key was last used and by whom: that is one and the same call."""
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.seen("nightly", "curl/8.5")
@@ -88,7 +88,7 @@ async def test_who_was_served_is_not_forgotten_for_who_was_not(tmp_path: Path, w
 
 
 @given(st.text())
-def test_a_program_is_one_short_printable_word(user_agent: str) -> None:
+def test_program_is_one_short_printable_word(user_agent: str) -> None:
     program = program_of(user_agent)
     assert len(program) <= 64
     assert program.isprintable()
@@ -97,7 +97,7 @@ def test_a_program_is_one_short_printable_word(user_agent: str) -> None:
     assert program_of(program) == program
 
 
-async def test_a_renamed_key_keeps_its_times_and_its_calls(tmp_path: Path, wall: Wall) -> None:
+async def test_renamed_key_keeps_its_times_and_calls(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"old": "text", "other": "else"}))
         ledger.seen("old", "codex/1.0")
@@ -114,7 +114,7 @@ async def test_a_renamed_key_keeps_its_times_and_its_calls(tmp_path: Path, wall:
     assert set(read_times(tmp_path)) == {"new"}
 
 
-async def test_a_rename_while_the_process_was_down_is_followed(tmp_path: Path, wall: Wall) -> None:
+async def test_renamed_key_is_found_after_a_restart(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"old": "text"}))
         ledger.used("old")
@@ -125,7 +125,7 @@ async def test_a_rename_while_the_process_was_down_is_followed(tmp_path: Path, w
     assert [row["key"] for row in rows(tmp_path)] == ["new"]
 
 
-async def test_a_key_renamed_and_rotated_at_once_is_found_by_its_previous_text(
+async def test_key_renamed_and_rotated_at_once_is_found_by_its_previous_secret(
     tmp_path: Path, wall: Wall
 ) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
@@ -137,7 +137,7 @@ async def test_a_key_renamed_and_rotated_at_once_is_found_by_its_previous_text(
         assert ledger.times("newest").last_used == wall.now
 
 
-async def test_a_name_goes_before_a_hash(tmp_path: Path, wall: Wall) -> None:
+async def test_key_state_follows_the_name_before_the_hash(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"a": "one", "b": "two"}))
         ledger.used("a")
@@ -148,7 +148,7 @@ async def test_a_name_goes_before_a_hash(tmp_path: Path, wall: Wall) -> None:
         assert ledger.times("b").last_used == wall.now
 
 
-async def test_a_deleted_key_is_forgotten_when_its_calls_are(tmp_path: Path, wall: Wall) -> None:
+async def test_deleted_key_is_forgotten_with_its_calls(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"old": "text", "kept": "else"}))
         ledger.used("old")
@@ -169,7 +169,7 @@ STATE = st.builds(KeyState, st.none() | st.just(b"d"), TIME, TIME, TIME, st.samp
 
 
 @given(STATE, STATE)
-def test_what_two_rows_know_of_a_key_adds_up_in_either_order(one: KeyState, two: KeyState) -> None:
+def test_key_states_merge_in_either_order(one: KeyState, two: KeyState) -> None:
     def together(first: KeyState, second: KeyState) -> tuple[float | None, ...]:
         total = KeyState()
         total.merge(first)
@@ -181,9 +181,7 @@ def test_what_two_rows_know_of_a_key_adds_up_in_either_order(one: KeyState, two:
     assert together(one, two) == together(two, one)
 
 
-async def test_what_an_answer_created_belongs_to_its_owner_for_90_days(
-    tmp_path: Path, wall: Wall
-) -> None:
+async def test_object_has_its_owner_for_90_days(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.remember("file", "file-1", OWNER)
         assert ledger.owner("file", "file-1") == OWNER
@@ -199,7 +197,7 @@ async def test_what_an_answer_created_belongs_to_its_owner_for_90_days(
     assert rows(tmp_path, "SELECT * FROM objects") == []
 
 
-async def test_the_oldest_objects_give_way_to_new_ones(tmp_path: Path, wall: Wall) -> None:
+async def test_oldest_objects_are_deleted_beyond_the_maximum(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         for number in range(MAX_OBJECTS + 10):
             wall.now += 1
@@ -213,15 +211,13 @@ async def test_the_oldest_objects_give_way_to_new_ones(tmp_path: Path, wall: Wal
     assert rows(tmp_path, "SELECT count(*) AS n FROM objects") == [{"n": MAX_OBJECTS}]
 
 
-async def test_an_absurdly_long_id_is_not_remembered(tmp_path: Path, wall: Wall) -> None:
+async def test_object_with_an_absurdly_long_id_is_not_recorded(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.remember("file", "x" * 257, OWNER)
         assert ledger.owner("file", "x" * 257) is None
 
 
-async def test_a_finished_call_is_one_row_with_everything_but_its_words(
-    tmp_path: Path, wall: Wall
-) -> None:
+async def test_finished_call_is_one_row_without_its_contents(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.finished(CALL)
     (row,) = rows(tmp_path)
@@ -263,7 +259,7 @@ async def test_unknown_usage_is_null_and_never_zero(tmp_path: Path, wall: Wall) 
     assert (row["usage_state"], row["refusal"]) == ("unknown", "budget_spent")
 
 
-async def test_an_unknown_price_and_an_unknown_caller_are_null(tmp_path: Path, wall: Wall) -> None:
+async def test_unknown_price_and_caller_are_null(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.finished(call(cost=None, caller=None, waits=()))
     (row,) = rows(tmp_path)
@@ -273,7 +269,7 @@ async def test_an_unknown_price_and_an_unknown_caller_are_null(tmp_path: Path, w
     assert {row[name] for name in unknown} == {None}
 
 
-async def test_a_call_told_twice_is_on_the_books_once(tmp_path: Path, wall: Wall) -> None:
+async def test_call_recorded_twice_has_one_row(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.finished(CALL)
         await ledger.flush()
@@ -283,7 +279,7 @@ async def test_a_call_told_twice_is_on_the_books_once(tmp_path: Path, wall: Wall
 
 
 @given(st.text(), st.integers())
-async def test_no_value_of_a_vendor_or_client_holds_up_the_rows_behind_it(
+async def test_odd_values_of_a_call_do_not_block_later_rows(
     tmp_path_factory: pytest.TempPathFactory, text: str, count: int
 ) -> None:
     state = tmp_path_factory.mktemp("state")
@@ -301,7 +297,7 @@ async def test_no_value_of_a_vendor_or_client_holds_up_the_rows_behind_it(
 UNENDED = call(call_id="call_2", outcome=Outcome.CUT, usage=None, usage_state=UsageState.UNKNOWN)
 
 
-async def test_a_call_that_never_ends_is_on_the_books_of_the_next_process(
+async def test_call_in_flight_at_a_kill_is_recorded_by_the_next_process(
     tmp_path: Path, wall: Wall
 ) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
@@ -320,9 +316,7 @@ async def test_a_call_that_never_ends_is_on_the_books_of_the_next_process(
     assert rows(tmp_path, "SELECT * FROM under_way") == []
 
 
-async def test_a_call_that_ends_is_on_the_books_once_by_how_it_ended(
-    tmp_path: Path, wall: Wall
-) -> None:
+async def test_checkpointed_call_that_ends_has_one_row(tmp_path: Path, wall: Wall) -> None:
     ended = call(call_id="call_2")
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.checkpoint(UNENDED)
@@ -334,7 +328,7 @@ async def test_a_call_that_ends_is_on_the_books_once_by_how_it_ended(
     assert_in_step(tmp_path)
 
 
-async def test_a_file_that_is_opened_again_leaves_the_calls_of_this_process_alone(
+async def test_reopened_file_keeps_calls_in_flight_of_this_process(
     tmp_path: Path, wall: Wall
 ) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
@@ -351,7 +345,7 @@ async def test_a_file_that_is_opened_again_leaves_the_calls_of_this_process_alon
     assert [row["outcome"] for row in rows(tmp_path)] == ["ok"]
 
 
-async def test_calls_older_than_the_kept_days_go(tmp_path: Path, wall: Wall) -> None:
+async def test_calls_older_than_the_kept_days_are_deleted(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.finished(call(call_id="old", started=wall.now - 31 * DAY))
         ledger.finished(call(call_id="young", started=wall.now - 29 * DAY))
@@ -361,7 +355,9 @@ async def test_calls_older_than_the_kept_days_go(tmp_path: Path, wall: Wall) -> 
     assert [row["call_id"] for row in rows(tmp_path)] == ["young"]
 
 
-async def test_the_oldest_calls_go_when_the_file_is_too_big(tmp_path: Path, wall: Wall) -> None:
+async def test_oldest_calls_are_deleted_when_the_file_is_too_big(
+    tmp_path: Path, wall: Wall
+) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         for number in range(12_000):
             ledger.finished(call(call_id=f"call_{number}", started=wall.now + number))
@@ -383,7 +379,7 @@ async def _tidied(ledger: Ledger) -> None:
         await ledger.flush()
 
 
-async def test_a_thousand_uses_are_written_together(tmp_path: Path, wall: Wall) -> None:
+async def test_uses_of_keys_are_written_in_one_batch(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         await ledger.flush()
         for _ in range(1000):
@@ -396,7 +392,7 @@ async def test_a_thousand_uses_are_written_together(tmp_path: Path, wall: Wall) 
         assert read_times(tmp_path)["nightly"].last_used == wall.now
 
 
-async def test_a_digest_is_kept_so_that_a_rename_is_found(tmp_path: Path, wall: Wall) -> None:
+async def test_key_digest_is_stored(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.seen("nightly")
         ledger.reconcile(snapshot({"nightly": "text"}))
@@ -410,7 +406,7 @@ LEARNT = Learned(CLAIM, Usage(100, 50, 20), Cost(70, 60, "p"), "m-2")
 
 
 @pytest.mark.parametrize("first", ["row", "look"])
-async def test_usage_learnt_of_an_object_takes_the_place_of_what_was_booked(
+async def test_usage_learned_of_an_object_replaces_the_recorded_figures(
     tmp_path: Path, wall: Wall, first: str
 ) -> None:
     owner = replace_owner(OWNER, claim=CLAIM)
@@ -436,9 +432,7 @@ async def test_usage_learnt_of_an_object_takes_the_place_of_what_was_booked(
         assert ledger.owner("response", "r") == OWNER
 
 
-async def test_a_claim_outlives_the_process_and_follows_its_keys_name(
-    tmp_path: Path, wall: Wall
-) -> None:
+async def test_claim_survives_a_restart_and_follows_its_key(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"nightly": "text"}))
         ledger.seen("nightly")
