@@ -25,7 +25,7 @@ from sidecar.ledger.reader import APPLICATION, NoLedger, open_to_read, read_time
 from sidecar.ledger.reports.usage import Dimension, UsageQuery, usage
 
 OWNER = Owner("acme", "env:ACME_KEY", "G")
-HERE = TESTS
+SUPPORT = TESTS / "support"
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ async def test_broken_ledger_file_is_renamed_and_replaced(
         assert ledger.healthy
     assert aside(tmp_path) == ["sidecar.db.corrupt-20270115T080000Z"]
     assert (tmp_path / aside(tmp_path)[0]).read_bytes() == content
-    assert "a fresh one is begun" in caplog.text
+    assert "a new ledger is created" in caplog.text
     assert_noted(tmp_path, "call_1")
 
 
@@ -254,7 +254,7 @@ async def test_stuck_disk_does_not_block_the_ledger(tmp_path: Path, wall: Wall) 
 async def test_pending_calls_are_bounded_and_dropped_ones_counted(
     tmp_path: Path, wall: Wall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "MOST_STEPS", 10)
+    monkeypatch.setattr(writer, "MAX_PENDING_STEPS", 10)
     (tmp_path / "file").write_text("in the way")
     async with Ledger(tmp_path / "file/state", wall=wall) as ledger:
         for number in range(25):
@@ -272,7 +272,7 @@ async def test_pending_calls_are_bounded_and_dropped_ones_counted(
 
 def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", script, str(HERE), *map(str, arguments)],
+        [sys.executable, "-c", script, str(SUPPORT), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=50,
@@ -373,7 +373,7 @@ def test_killed_process_loses_at_most_its_last_second(tmp_path: Path, lifetime: 
     told: list[tuple[int, float]] = []
     for _ in range(2):  # the second one finds what the first one left, and tells it again
         victim = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT + KILLED, HERE, tmp_path],
+            [sys.executable, "-c", SCRIPT + KILLED, SUPPORT, tmp_path],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -509,7 +509,7 @@ async def test_stop_while_the_ledger_is_locked_keeps_finished_calls_for_the_next
         note(ledger, "call_1")
         ledger.checkpoint(call(call_id="call_2"))
         await ledger.close()
-    assert "1 finished calls wait in" in caplog.text
+    assert "1 finished calls saved in" in caplog.text
     assert stat.S_IMODE((tmp_path / "unwritten.db").stat().st_mode) == 0o600
     async with Ledger(tmp_path, wall=wall) as ledger:
         assert await ledger.flush()
@@ -556,4 +556,4 @@ async def test_stop_while_nothing_can_be_written_counts_the_lost_calls(
         note(ledger)
         await ledger.close()
     assert ledger.dropped == 1
-    assert "1 finished calls are lost" in caplog.text
+    assert "1 finished calls lost" in caplog.text
