@@ -98,7 +98,7 @@ class KeyState:
 
 
 class Claim(Struct, frozen=True, omit_defaults=True):
-    """What is needed to record the usage of an object once a response reports it.
+    """Data to record the usage of an object once a response reports it.
 
     `call_id` created it, with `key` on `route`, at `started` (seconds since the epoch), for the
     model asked for and sent. `booked` is the usage that this call's row has so far, `listed` and

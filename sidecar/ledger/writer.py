@@ -11,13 +11,20 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
 
 from sidecar.errors import SidecarError
-from sidecar.ledger import spill
 from sidecar.ledger.anomalies import AnomalyNotices
-from sidecar.ledger.database import Database, is_broken, open_database, set_aside
+from sidecar.ledger.database import (
+    Database,
+    ForeignDatabase,
+    is_broken,
+    open_database,
+    open_file,
+    set_aside,
+)
 from sidecar.ledger.model import (
     Batch,
     Contents,
@@ -33,6 +40,8 @@ from sidecar.ledger.reader import FILE, read_contents
 from sidecar.records import CallRecord, PeriodCount
 
 LOG = logging.getLogger("sidecar.ledger")
+UNWRITTEN_FILE = "unwritten.db"
+"""Changes that could not be written before a stop, in a small ledger of its own."""
 BATCH_SECONDS = 0.25
 """Seconds that changes are gathered before they are written together."""
 RETRY_SECONDS = 1.0
@@ -125,11 +134,11 @@ class LedgerWriter:
         if not len(batch):
             return
         try:
-            spill.save(self._state, batch, self.keep)
+            save_unwritten(self._state, batch, self.keep)
         except (sqlite3.Error, OSError, SidecarError) as error:
             self.dropped += calls
             LOG.error(
-                "%d finished calls lost, ledger and spill file cannot be written: %s; %s",
+                "%d finished calls lost, the ledger cannot be written: %s; %s",
                 calls,
                 self.warning,
                 error,
@@ -137,7 +146,7 @@ class LedgerWriter:
             return
         LOG.warning(
             "ledger not written before the stop; %d finished calls saved in %s for the next start",
-            calls, self._state / spill.FILE,
+            calls, self._state / UNWRITTEN_FILE,
         )  # fmt: skip
 
     def key(self, name: str, state: KeyState) -> None:
@@ -232,7 +241,7 @@ class LedgerWriter:
         return self._database
 
     def _replay(self, database: Database) -> None:
-        found = spill.replay(self._state, database, self._wall())
+        found = replay_unwritten(self._state, database, self._wall())
         if found:
             LOG.info("%d calls that were unwritten at the last stop are in the ledger now", found)
 
@@ -317,3 +326,42 @@ class LedgerWriter:
 def _may_pass(error: Exception) -> bool:
     """Return whether the same rows can be written later: the disk is at fault, and no row."""
     return isinstance(error, sqlite3.OperationalError | OSError | SidecarError) or is_broken(error)
+
+
+def save_unwritten(state: Path, batch: Batch, keep: Keep) -> None:
+    """Write `batch` to a small ledger of its own, for the next start.
+
+    Raises `sqlite3.Error` or `OSError`.
+    """
+    database = open_file(state / UNWRITTEN_FILE)
+    try:
+        database.write(batch, keep)
+    finally:
+        database.close()
+
+
+def replay_unwritten(state: Path, database: Database, now: float) -> int:
+    """Write what was saved to `database`, remove the file, and return the number of calls.
+
+    `now` is seconds since the epoch. A damaged file is set aside. Replaying twice changes nothing:
+    a call that has a row already keeps it.
+    """
+    path = state / UNWRITTEN_FILE
+    if not path.exists():
+        return 0
+    try:
+        saved = open_file(path)
+        try:
+            contents, calls, under_way = saved.load_all()
+        finally:
+            saved.close()
+    except (ForeignDatabase, sqlite3.DatabaseError) as error:
+        if not is_broken(error):
+            raise
+        set_aside(path, now, error)
+        return 0
+    database.merge(contents, calls, under_way)
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            Path(f"{path}{suffix}").unlink()
+    return len(calls)

@@ -99,7 +99,7 @@ def _fields(key: str, activity: RecentActivity) -> dict[str, Any]:
     return {
         "recent": None if not activity.known else {
             "calls_by_day": [day.calls for day in found.days] if found else [0] * 7,
-            **figures(found.total if found else Sums()),
+            **figures(found.all_days if found else Sums()),
         },
         "new_programs": [each.name for each in activity.new_programs(key)],
         "spike": None if spike is None else {
@@ -118,8 +118,8 @@ def _cells(
     found = activity.recent.get(key.name)
     used = ["", "", ""]
     if found is not None:
-        used = [curve([day.calls for day in found.days]), count(found.total.calls),
-                cost(found.total)]  # fmt: skip
+        used = [curve([day.calls for day in found.days]), count(found.all_days.calls),
+                cost(found.all_days)]  # fmt: skip
     elif activity.known:
         used = ["", "0", ""]
     return [

@@ -23,7 +23,7 @@ class Recent:
     days: tuple[Sums, ...]
 
     @property
-    def total(self) -> Sums:
+    def all_days(self) -> Sums:
         """Return the sum of all days."""
         return total(self.days)
 

@@ -17,7 +17,7 @@ import pytest
 from ledger_checks import CALL, Wall, assert_in_step, call, rows, snapshot
 from project_paths import TESTS
 
-from sidecar.ledger import spill, writer
+from sidecar.ledger import writer
 from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.migrations import MIGRATIONS
 from sidecar.ledger.model import Batch, Keep, Owner
@@ -525,7 +525,7 @@ async def test_unwritten_calls_that_are_on_the_ledger_already_are_not_counted_tw
     for _ in range(2):
         async with Ledger(tmp_path, wall=wall) as ledger:
             note(ledger)
-        spill.save(tmp_path, Batch(steps=[call(call_id="call_1")]), keep)
+        writer.save_unwritten(tmp_path, Batch(steps=[call(call_id="call_1")]), keep)
     async with Ledger(tmp_path, wall=wall) as ledger:
         assert await ledger.flush()
     assert_noted(tmp_path, "call_1")
