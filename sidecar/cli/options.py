@@ -7,16 +7,16 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from sidecar.config.credentials import Vault
-from sidecar.config.loader import plugin_paths
-from sidecar.config.manager import read_file, understand
-from sidecar.config.model import Group, Key, Snapshot
 from sidecar.errors import ConfigError
-from sidecar.plugin_api.manager import Registry, discover
+
+if TYPE_CHECKING:  # slow imports, which `sidecar statusline` does without
+    from sidecar.config.credentials import Vault
+    from sidecar.config.model import Group, Key, Snapshot
+    from sidecar.plugin_api.manager import Registry
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -77,6 +77,8 @@ def need_file(config: Path) -> None:
 
 def open_config(config: Path) -> OpenedConfig:
     """Read and check the file; print every problem and stop with status 2 if it is wrong."""
+    from sidecar.config.manager import read_file, understand
+
     need_file(config)
     try:
         text = read_file(config)
@@ -89,11 +91,16 @@ def open_config(config: Path) -> OpenedConfig:
 
 def registry_for(config: Path, text: bytes) -> Registry:
     """Return the plugins, with the local ones that the file names."""
+    from sidecar.config.loader import plugin_paths
+    from sidecar.plugin_api.manager import discover
+
     return discover([config.parent / name for name in plugin_paths(text)])
 
 
 def vault_for(snapshot: Snapshot) -> Vault:
     """Return the credentials of this shell's environment; the process may have others."""
+    from sidecar.config.credentials import Vault
+
     vault = Vault(os.environ, lambda: 0.0)
     vault.load(snapshot)
     return vault

@@ -10,8 +10,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from sidecar.cli.options import default_config, fail
-from sidecar.config.schema import parsers
-from sidecar.config.schema.parsers import InvalidValue, count
 from sidecar.errors import ConfigError, EditRefused
 
 if TYPE_CHECKING:
@@ -75,6 +73,8 @@ class NonNegativeInt(click.ParamType):  # type: ignore[type-arg]  # generic in t
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number that was typed."""
+        from sidecar.config.schema.parsers import InvalidValue, count
+
         try:
             return count(value)
         except InvalidValue as wrong:
@@ -86,6 +86,8 @@ COUNT = NonNegativeInt()
 
 def after(option: str, text: str) -> datetime:
     """Return the time that long from now."""
+    from sidecar.config.schema import parsers
+
     try:
         return parsers.after(text, datetime.now(UTC))
     except EditRefused as error:
@@ -94,6 +96,8 @@ def after(option: str, text: str) -> datetime:
 
 def until(option: str, text: str, zone: tzinfo | None) -> datetime:
     """Return a date or time, or the time that long from now."""
+    from sidecar.config.schema import parsers
+
     try:
         return parsers.until(text, zone, datetime.now(UTC))
     except EditRefused as error:

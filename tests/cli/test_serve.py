@@ -125,7 +125,7 @@ def test_init_ignores_a_local_key_in_a_credential_variable(tmp_path: Path) -> No
 def test_init_never_overwrites(cli: Cli) -> None:
     done = cli.run("init", "--yes")
     assert done.status == 2
-    assert "stays as it is" in done.err
+    assert "is not changed" in done.err
     assert cli.config.read_text() == FILE
 
 
