@@ -57,6 +57,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 REFUSED = 2
 """Exit status: the configuration is wrong or missing, or a change of it was refused."""
+NOT_RUNNING = 3
+"""Exit status: no process runs."""
 
 
 @dataclass(frozen=True, slots=True)

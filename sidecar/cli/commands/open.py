@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 import click
 
 from sidecar.cli.client import ProcessError, find_process
-from sidecar.cli.commands.status import NOT_RUNNING
-from sidecar.cli.options import fail, note, state_option
+from sidecar.cli.options import NOT_RUNNING, fail, note, state_option
 
 PAGE = """<!doctype html>
 <meta charset="utf-8">

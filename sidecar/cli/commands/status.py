@@ -12,6 +12,7 @@ import click
 from sidecar import humanize
 from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.options import (
+    NOT_RUNNING,
     config_option,
     fail,
     json_option,
@@ -23,8 +24,6 @@ from sidecar.cli.options import (
 from sidecar.cli.params import KEY
 from sidecar.humanize import when
 
-NOT_RUNNING = 3
-"""Exit status: no process runs."""
 STATUS_TIMEOUT_SECONDS = 30.0
 """Seconds to wait for the providers' own lists of models."""
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from sidecar.cli.client import ProcessError, RunningProcess, find_process
-from sidecar.cli.options import fail, json_option, state_option
+from sidecar.cli.options import NOT_RUNNING, fail, json_option, state_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,10 +103,6 @@ def _keys() -> Iterator[Callable[[float], bool]]:
 def _only_wait(seconds: float) -> bool:
     time.sleep(seconds)
     return False
-
-
-NOT_RUNNING = 3
-"""Exit status: no process runs."""
 
 
 @click.command("top")
