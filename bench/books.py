@@ -24,7 +24,7 @@ from sidecar.ledger.model import Batch, Keep
 from sidecar.ledger.reader import open_to_read
 from sidecar.ledger.reports.activity import recent, today
 from sidecar.ledger.reports.trace import latest, trace_of
-from sidecar.ledger.reports.usage import Days, Dimension, Moments, UsageQuery, usage
+from sidecar.ledger.reports.usage import Days, Dimension, TimeRange, UsageQuery, usage
 from sidecar.records import Caller, CallRecord, Cost, Usage
 
 NOW = 1_800_000_000.0
@@ -79,7 +79,7 @@ def reports(state: Path) -> Iterator[tuple[str, float]]:
     """Each report and how long it takes."""
     with open_to_read(state) as books:
         day = today(books, NOW)
-        whole, last_day = Days(), Moments(NOW - DAY_SECONDS)
+        whole, last_day = Days(), TimeRange(NOW - DAY_SECONDS)
         call_id = latest(books, 1)[0]["call_id"]
         for title, work in (
             ("--by key", lambda: usage(books, UsageQuery((Dimension.KEY,), whole))),

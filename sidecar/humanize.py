@@ -79,7 +79,13 @@ def cooling(limiter: dict[str, Any]) -> str:
     """Return the scope, duration and reason of a cooldown."""
     seconds = limiter["seconds"]
     when = f"for {span(seconds)} more" if seconds else "until the next call got through"
-    return f"{limiter['scope']} is left alone {when}: {limiter['reason'] or limiter['verdict']}"
+    why = limiter["reason"] or error_class(limiter["verdict"])
+    return f"{limiter['scope']} is left alone {when}: {why}"
+
+
+def error_class(code: str) -> str:
+    """Return the class of an attempt for people: `rate limited`, `authentication failed`."""
+    return code.replace("auth_", "authentication_").replace("_", " ")
 
 
 def network(limiter: dict[str, Any]) -> str:

@@ -192,8 +192,8 @@ def _vendors(sheet: Sheet) -> None:
         lines("Answers by status", "Calls a minute, by the status that the client got.",
               Query(a_minute("answers_total", "status", BY_PROVIDER), "{{status}}"),
               unit=CPM, stacked=True),
-        lines("Attempts by verdict", "Tries a minute, by what the answer meant: take is good,"
-              " client the client's own fault, all else the vendor's.",
+        lines("Attempts by verdict", "Tries a minute, by the error class of the answer:"
+              " client_error is the client's fault, all but ok the vendor's.",
               Query(a_minute("attempts_total", "provider, verdict", BY_PROVIDER),
                     "{{provider}}: {{verdict}}"), unit=CPM, stacked=True),
         lines("Cooldowns", "How long a credential is still left alone after the vendor's no.",

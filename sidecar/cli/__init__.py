@@ -1,6 +1,6 @@
-"""The command line: what a person types. Parses, asks and prints; decides nothing by itself.
+"""The command line: parse options, ask the running process, print.
 
-Modules of the commands are imported when they are used, so that `sidecar --help` is quick.
+A command's module is imported when the command runs, so that `sidecar --help` is quick.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ COMMANDS = {
     "completion": "commands.env",
     "demo": "commands.init",
 }
-"""Each command and the module that holds it, in the order of the help."""
+"""Each command and the module that defines it, in the order of the help."""
 HIDDEN = frozenset({"demo"})
 
 
-class Suggesting(click.Group):
-    """A group that names the command which was probably meant."""
+class SuggestingGroup(click.Group):
+    """A group that suggests the command that was probably meant."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that was typed."""
+        """Return the command that was typed. Raises `UsageError` with a suggestion."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -58,15 +58,15 @@ class Suggesting(click.Group):
             raise click.UsageError(f"{error.message} Did you mean '{near}'?", ctx) from None
 
 
-class Commands(Suggesting):
-    """The commands, loaded when they are named."""
+class LazyCommands(SuggestingGroup):
+    """The commands, each imported when it is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The names that help shows."""
+        """Return the names that the help shows."""
         return [name for name in COMMANDS if name not in HIDDEN]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command of that name."""
+        """Return the command of that name."""
         module = COMMANDS.get(cmd_name)
         if module is None:
             return None
@@ -76,19 +76,19 @@ class Commands(Suggesting):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run it; a failure that it did not tell itself is one line, never a traceback."""
+        """Run the command; print a failure as one line, without a traceback."""
         try:
             return super().invoke(ctx)
         except SidecarError as error:
-            raise Failed(str(error)) from None
+            raise CommandFailed(str(error)) from None
         except OSError as error:
-            if error.errno == errno.EPIPE:  # whoever reads our output has left: click's business
+            if error.errno == errno.EPIPE:  # the reader of our output has left; click handles it
                 raise
             where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-            raise Failed(f"{where}{error.strerror or error}") from None
+            raise CommandFailed(f"{where}{error.strerror or error}") from None
 
 
-class Failed(click.ClickException):
+class CommandFailed(click.ClickException):
     """Ends a command with one line on stderr and status 2."""
 
     exit_code = 2
@@ -98,7 +98,7 @@ class Failed(click.ClickException):
         click.echo(f"sidecar: {self.message}", err=True)
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="sidecar-llm", prog_name="sidecar")
 def cli() -> None:
     """A small proxy beside your agents: local keys, one YAML file, every byte untouched.

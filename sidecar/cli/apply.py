@@ -1,4 +1,4 @@
-"""Puts a changed configuration in place and makes sure that the running process took it over."""
+"""Write a changed configuration and confirm that the running process serves it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from sidecar.admin.agent_setup import line_for
-from sidecar.cli.client import LiveError, base_of, find_live
+from sidecar.cli.client import ProcessError, base_of, find_process
 from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.options import REFUSED, OpenedConfig, fail, need_file, note, open_config
 from sidecar.config.loader import difference
@@ -21,14 +21,14 @@ from sidecar.files import content_digest, edit_lock, replace_file
 from sidecar.records import NEVER_USED
 
 NOT_TAKEN_OVER = 1
-"""Exit status: the file is written, and the process that runs does not serve it."""
+"""Exit status: the file is written, and the running process does not serve it."""
 
 
 def open_to_change(config: Path, state: Path, *, asks: bool = False) -> OpenedConfig:
-    """Read and understand the file; a wrong one ends the command, with nothing changed.
+    """Read and check the file that a command changes; a wrong file ends the command.
 
-    Commands that change it go one after the other, each to its end. With `asks` this one waits for
-    a person, and makes no other wait.
+    Commands that change the file run one after the other. With `asks` the command waits for an
+    answer of the user, so it does not hold the lock.
     """
     need_file(config)
     if not asks:
@@ -36,20 +36,20 @@ def open_to_change(config: Path, state: Path, *, asks: bool = False) -> OpenedCo
     try:
         return open_config(config)
     except SystemExit:
-        note(f"{config} must be mended first (sidecar edit); nothing was changed")
+        note(f"{config} must be corrected first (sidecar edit); nothing was changed")
         raise
 
 
 def note_difference(old: Snapshot, new: Snapshot) -> None:
-    """Say what an edit comes to."""
-    for line in difference(old, new) or ["no effective change"]:
+    """Print the effective difference of an edit."""
+    for line in difference(old, new) or ["no effective difference"]:
         note(line)
 
 
 def put_in_place(opened: OpenedConfig, new: bytes, state: Path) -> Snapshot:
-    """Write the new text, return what it means once the running process serves it.
+    """Write the new text, and return its meaning once the running process serves it.
 
-    Ends with status 2, with the old file in place, when the new text is wrong or the file was
+    Ends with status 2, and the old file in place, when the new text is wrong or the file was
     changed meanwhile; with status 1 when the process does not take it over.
     """
     snapshot = write(opened, new)
@@ -58,7 +58,7 @@ def put_in_place(opened: OpenedConfig, new: bytes, state: Path) -> Snapshot:
 
 
 def write(opened: OpenedConfig, new: bytes) -> Snapshot:
-    """Write the new text, if it is right and nobody changed the file meanwhile; else status 2."""
+    """Write the new text. Ends with status 2 when it is wrong or the file was changed meanwhile."""
     try:
         snapshot = build_snapshot(new, opened.path, opened.registry)
         if new != opened.text:
@@ -73,18 +73,22 @@ def write(opened: OpenedConfig, new: bytes) -> Snapshot:
 
 
 def confirm(config: Path, text: bytes, state: Path) -> None:
-    """Return once the running process serves `text`, or say that none runs. Ends with status 1
-    when one runs and does not take it over."""
+    """Return once the running process serves `text`, or note that none runs.
+
+    Ends with status 1 when a process runs and does not take it over.
+    """
     try:
-        live = find_live(state)
+        live = find_process(state)
         if live is None:
-            note(f"no process runs with {state}; this is in force when `sidecar serve` starts")
+            note(
+                f"no process runs with {state}; the change takes effect when `sidecar serve` starts"
+            )
             return
         answer = live.post("api", "reload")
         if answer["digest"] == content_digest(text):
             return
         served = Path(live.get("/api/status")["config"]["file"])
-    except LiveError as error:
+    except ProcessError as error:
         fail(f"the file is written, but {error}", NOT_TAKEN_OVER)
     for problem in answer["problems"]:
         note(problem)
@@ -94,7 +98,7 @@ def confirm(config: Path, text: bytes, state: Path) -> None:
 
 
 def edited(change: Callable[[], bytes]) -> bytes:
-    """The changed text, or status 2 with the reason."""
+    """Return the changed text, or end with status 2 and the reason."""
     try:
         return change()
     except EditRefused as error:
@@ -102,20 +106,20 @@ def edited(change: Callable[[], bytes]) -> bytes:
 
 
 def show_new(key: Key, snapshot: Snapshot, text: str, state: Path, *, as_json: bool) -> None:
-    """Print a new text, once, and the line that points an agent at it."""
+    """Print a new secret, once, and the line that points an agent at it."""
     if as_json:
         click.echo(json.dumps(row(key, times_of(state).get(key.name, NEVER_USED), text)))
         return
     click.echo(text)
-    note(f'key "{key.name}" of group "{key.group.name}"; its text is shown only now')
+    note(f'key "{key.name}" of group "{key.group.name}"; its secret is shown only now')
     dialect = next(iter(key.group.vendor.dialects))
     line = line_for(dialect, base_of(snapshot, state), "…")
-    note(f"for an agent, with that text for …:  {line}")
+    note(f"for an agent, with that secret in place of …:  {line}")
 
 
-def show_done(told: str, fields: dict[str, Any], *, as_json: bool) -> None:
-    """Say what was done, or print the key as it is now."""
+def show_done(text: str, fields: dict[str, Any], *, as_json: bool) -> None:
+    """Print what was done, or the key's present fields as JSON."""
     if as_json:
         click.echo(json.dumps(fields))
     else:
-        note(told)
+        note(text)

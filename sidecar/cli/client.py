@@ -1,4 +1,4 @@
-"""Talks to the running process, over the unix socket that only this user can open."""
+"""Client of the running process, over the unix socket that only this user can open."""
 
 from __future__ import annotations
 
@@ -15,30 +15,29 @@ from urllib.parse import quote, urlencode
 from sidecar.config.model import Snapshot
 from sidecar.errors import SidecarError
 from sidecar.files import is_held, socket_of
-from sidecar.http.listeners import local_url
 
 TIMEOUT_SECONDS = 10.0
 """Seconds for an answer: a reload waits until the file has settled, and reads all of it."""
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
-"""Nobody listens there."""
+"""Errors that mean that no process listens there."""
 
 
-class LiveError(SidecarError):
-    """The process answered with an error, or not at all; the text says which."""
+class ProcessError(SidecarError):
+    """The process answered with an error, or not at all; the text has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class RunningProcess:
     """The process that serves with this state."""
 
     path: Path
 
     def get(self, path: str, *, timeout: float = TIMEOUT_SECONDS, **query: str) -> Any:
-        """A JSON answer within `timeout` seconds. Raises `LiveError`."""
+        """Return a JSON answer within `timeout` seconds. Raises `ProcessError`."""
         return self._ask("GET", f"{path}?{urlencode(query)}" if query else path, timeout)
 
     def post(self, *parts: str) -> Any:
-        """The JSON answer to an order. Raises `LiveError`."""
+        """Return the JSON answer to a POST. Raises `ProcessError`."""
         return self._ask(
             "POST", "/" + "/".join(quote(part, safe="") for part in parts), TIMEOUT_SECONDS
         )
@@ -50,23 +49,25 @@ class Live:
             answer = connection.getresponse()
             body = json.loads(answer.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise LiveError(f"the process at {self.path} does not answer: {error}") from None
+            raise ProcessError(f"the process at {self.path} does not answer: {error}") from None
         finally:
             connection.close()
         if answer.status != http.HTTPStatus.OK:
-            raise LiveError(str(body.get("error", {}).get("message", answer.status)))
+            raise ProcessError(str(body.get("error", {}).get("message", answer.status)))
         return body
 
 
-def find_live(state: Path) -> Live | None:
-    """The process that serves with this state; None when there is none. Raises `LiveError` when
-    one may be there that cannot be asked."""
+def find_process(state: Path) -> RunningProcess | None:
+    """Return the process that serves with this state; None when there is none.
+
+    Raises `ProcessError` when one may run that does not answer.
+    """
     path = socket_of(state)
     if path is None:
         if not is_held(state):
             return None
-        raise LiveError(
-            f"the process with {state} cannot be asked: nothing says where its socket is"
+        raise ProcessError(
+            f"the process with {state} cannot be asked: the location of its socket is unknown"
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(TIMEOUT_SECONDS)
@@ -75,18 +76,20 @@ def find_live(state: Path) -> Live | None:
         except OSError as error:
             if error.errno in _ABSENT:
                 return None
-            raise LiveError(
+            raise ProcessError(
                 f"the process at {path} cannot be asked: {error.strerror or error}"
             ) from None
-    return Live(path)
+    return RunningProcess(path)
 
 
 def base_of(snapshot: Snapshot, state: Path | None = None) -> str:
-    """Where agents connect: where the process with that state listens, or else what the file
-    says."""
+    """Return the base URL for agents: that of the process with this state, else that of the
+    file."""
+    from sidecar.http.listeners import local_url  # loads aiohttp
+
     base = f"http://{snapshot.server.listen[0]}"
-    with suppress(LiveError):
-        live = None if state is None else find_live(state)
+    with suppress(ProcessError):
+        live = None if state is None else find_process(state)
         if live is not None:
             base = str(live.get("/api/status")["listen"][0])
     return local_url(base)

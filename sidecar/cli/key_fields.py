@@ -1,4 +1,4 @@
-"""The fields of a key as the commands print them, and when it was used."""
+"""The fields of a key as the commands print them, and its times."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sidecar.cli.client import LiveError, find_live
+from sidecar.cli.client import ProcessError, find_process
 from sidecar.config.model import Key
 from sidecar.ledger.reader import read_times
 from sidecar.records import KeyTimes, utc_text
 
 
 def times_of(state: Path) -> dict[str, KeyTimes]:
-    """By key: from the process if one runs, else from its books."""
+    """Return the times of each key: from the process if one runs, else from the ledger."""
     try:
-        live = find_live(state)
+        live = find_process(state)
         rows = None if live is None else live.get("/api/times")["keys"]
-    except LiveError:
+    except ProcessError:
         rows = None
     if rows is None:
         return read_times(state)
@@ -25,7 +25,7 @@ def times_of(state: Path) -> dict[str, KeyTimes]:
 
 
 def row(key: Key, times: KeyTimes, text: str | None = None) -> dict[str, Any]:
-    """A key as `--json` has it; `key` only when its text was just made."""
+    """Return a key as `--json` has it; `key` is there only when its secret was just made."""
     fields: dict[str, Any] = {"name": key.name}
     if text is not None:
         fields["key"] = text

@@ -10,8 +10,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from sidecar.cli.options import default_config, fail
-from sidecar.config.schema import parsers
-from sidecar.config.schema.parsers import InvalidValue, count
 from sidecar.errors import ConfigError, EditRefused
 
 if TYPE_CHECKING:
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
-    """A name out of one of these sections of the file."""
+    """A name from one of these sections of the file."""
 
     name = "name"
 
@@ -27,13 +25,13 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # generic in the newest 
         self.sections = sections
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse the text of a key, without repeating it."""
-        from sidecar.api_keys import find_keys  # its hashes take long to load
+        """Return the name. A key's secret is refused, and not repeated."""
+        from sidecar.api_keys import find_keys  # a slow import
 
         if any(find_keys(value.encode(errors="replace"))):
             self.fail(
-                "this is a key's text, not a name (see: sidecar keys list). It now stands in your "
-                "shell's history: give the key another text with: sidecar keys rotate NAME",
+                "this is a key's secret, not a name (see: sidecar keys list). It is now in your "
+                "shell's history; replace it with: sidecar keys rotate NAME",
                 param,
                 ctx,
             )
@@ -45,7 +43,7 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # generic in the newest 
         param: click.Parameter,  # noqa: ARG002 - click's signature
         incomplete: str,
     ) -> list[CompletionItem]:
-        """The names that begin so; none when the file cannot be read."""
+        """Return the names with this prefix; none when the file cannot be read."""
         try:
             snapshot = _read(ctx.params.get("config") or default_config())
         except (ConfigError, OSError):
@@ -55,7 +53,7 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # generic in the newest 
 
 
 def _read(config: Path) -> Snapshot:
-    from sidecar.cli.options import registry_for  # these take long to load, and few need them
+    from sidecar.cli.options import registry_for  # slow imports that few commands need
     from sidecar.config.loader import load
     from sidecar.config.manager import read_file
 
@@ -69,12 +67,14 @@ name_argument = click.argument("name", type=KEY)
 
 
 class NonNegativeInt(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
-    """Not negative."""
+    """A number that is not negative, such as 120k."""
 
     name = "count"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number that was typed."""
+        """Return the number that was typed."""
+        from sidecar.config.schema.parsers import InvalidValue, count
+
         try:
             return count(value)
         except InvalidValue as wrong:
@@ -85,7 +85,9 @@ COUNT = NonNegativeInt()
 
 
 def after(option: str, text: str) -> datetime:
-    """So long from now."""
+    """Return the time that long from now."""
+    from sidecar.config.schema import parsers
+
     try:
         return parsers.after(text, datetime.now(UTC))
     except EditRefused as error:
@@ -93,7 +95,9 @@ def after(option: str, text: str) -> datetime:
 
 
 def until(option: str, text: str, zone: tzinfo | None) -> datetime:
-    """A date or time, or so long from now."""
+    """Return a date or time, or the time that long from now."""
+    from sidecar.config.schema import parsers
+
     try:
         return parsers.until(text, zone, datetime.now(UTC))
     except EditRefused as error:

@@ -1,4 +1,4 @@
-"""Days on which a key used far more than its baseline, each logged once."""
+"""Detect days on which a key used far more than its baseline, and log each once."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from statistics import median
 from sidecar.ledger.model import NewProgram
 
 WINDOW_DAYS = 14
-"""Days before today that are looked at."""
+"""Days before today that are compared."""
 MIN_DAYS = 5
-"""Of these, days of use without which there is no habit yet."""
+"""Days with use that a baseline needs."""
 SPIKE_FACTOR = 4
 MIN_COST, MIN_TOKENS = 1_000_000_000, 1_000_000
-"""In nano-dollars, and in tokens: less than that in a day alarms nobody."""
+"""Nano-dollars and tokens: a day below both is never reported."""
 
 _SELECT = """
     SELECT key, day, sum(1.0 * cost_charged), sum(1.0 * input_tokens), sum(1.0 * output_tokens)
@@ -28,8 +28,10 @@ _SELECT = """
 
 @dataclass(frozen=True, slots=True)
 class Spike:
-    """A key's use of one day, far above its habit: `amount` against what is `usual`, both in
-    nano-dollars (`measure` "cost") or in tokens ("tokens")."""
+    """A key's usage of one day, far above its baseline.
+
+    `amount` and `usual` are nano-dollars when `measure` is "cost", and tokens when it is "tokens".
+    """
 
     key: str
     day: date
@@ -38,7 +40,7 @@ class Spike:
     usual: int
 
     def __str__(self) -> str:
-        """`$12.30 today, 6 times its usual $2.05`."""
+        """Return `$12.30 today, 6 times its usual $2.05`."""
         times = f"{self.amount / self.usual:.0f} times its usual"
         if self.measure == "cost":
             return f"${self.amount / 1e9:.2f} today, {times} ${self.usual / 1e9:.2f}"
@@ -47,7 +49,7 @@ class Spike:
 
 @dataclass(frozen=True, slots=True)
 class DayUsage:
-    """What a key used in a day, in nano-dollars and in tokens; None for unknown."""
+    """Usage of a key in one day, in nano-dollars and in tokens; None for unknown."""
 
     day: date
     cost: float | None
@@ -55,7 +57,7 @@ class DayUsage:
 
 
 def find_spikes(connection: sqlite3.Connection, today: date) -> dict[str, Spike]:
-    """The keys whose use of today is far above their habit, by the books that are open."""
+    """Return, by key, the spikes of `today` in the open ledger."""
     days: dict[str, list[DayUsage]] = {}
     window = (today - timedelta(days=WINDOW_DAYS)).isoformat(), today.isoformat()
     for key, day, cost, read, written in connection.execute(_SELECT, window):
@@ -66,7 +68,7 @@ def find_spikes(connection: sqlite3.Connection, today: date) -> dict[str, Spike]
 
 
 def find_spike(key: str, today: date, days: Sequence[DayUsage]) -> Spike | None:
-    """What today is against the days before it; None when it is nothing much."""
+    """Compare today with the days before it; None when it is no spike."""
     before = [each for each in days if each.day < today]
     for now in (each for each in days if each.day == today):
         for measure, amount, floor, usual in (
@@ -79,7 +81,8 @@ def find_spike(key: str, today: date, days: Sequence[DayUsage]) -> Spike | None:
 
 
 def _usual(days: Iterable[float | None]) -> float | None:
-    """What a day of use comes to; None without enough of them. An unknown day tells nothing."""
+    """Return the median of the days with use; None with fewer than `MIN_DAYS`. Unknown days are
+    skipped."""
     used = [amount for amount in days if amount]
     return median(used) if len(used) >= MIN_DAYS else None
 
@@ -88,15 +91,18 @@ LOG = logging.getLogger("sidecar.ledger.anomalies")
 
 
 class AnomalyNotices:
-    """Writes them to the log. `spikes` are the keys whose use of today is far above their habit,
-    as of the last look, replaced whole: any thread may read it."""
+    """Logs spikes and new programs.
+
+    `spikes`: the keys that are far above their baseline today, as of the last check. It is replaced
+    as a whole, so that any thread may read it.
+    """
 
     def __init__(self) -> None:
         self.spikes: Mapping[str, Spike] = {}
-        self._told: set[tuple[str, date]] = set()
+        self._logged: set[tuple[str, date]] = set()
 
-    def new_programs(self, found: Iterable[NewProgram]) -> None:
-        """These programs used keys that others had used before."""
+    def log_new_programs(self, found: Iterable[NewProgram]) -> None:
+        """Log programs that used a key for the first time."""
         for each in found:
             earlier = ", ".join(each.earlier[:3]) + (", …" if len(each.earlier) > 3 else "")
             LOG.info(
@@ -104,13 +110,13 @@ class AnomalyNotices:
                 each.key, each.program, earlier,
             )  # fmt: skip
 
-    def looked(self, spikes: Mapping[str, Spike]) -> None:
-        """This is how things stand."""
+    def update(self, spikes: Mapping[str, Spike]) -> None:
+        """Replace `spikes`, and log each new one once a day."""
         self.spikes = spikes
         for key, spike in spikes.items():
-            if (key, spike.day) not in self._told:
-                self._told = {each for each in self._told if each[1] == spike.day}
-                self._told.add((key, spike.day))
+            if (key, spike.day) not in self._logged:
+                self._logged = {each for each in self._logged if each[1] == spike.day}
+                self._logged.add((key, spike.day))
                 LOG.warning(
                     'key "%s": %s (see: sidecar usage --by day,model --key %s)',
                     key, spike, shlex.quote(key),

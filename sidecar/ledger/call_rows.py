@@ -1,4 +1,4 @@
-"""The row that a call becomes in the table `calls`, in the order of its columns."""
+"""Convert a call to its row in the table `calls`, in the order of its columns."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ TOKENS = (
     "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
     "cache_write_1h_tokens", "reasoning_tokens",
 )  # fmt: skip
-"""The figures of a usage that have a column of their own, in their order."""
+"""The token counts of a usage that have a column of their own, in this order."""
 MAX_TOKENS, MAX_COST = 1 << 40, 1 << 46
-"""No call uses a million million tokens, or costs 70,000 dollars (in nano-dollars): one that says
-so must not make a sum of many exceed what SQLite can add up."""
+"""Tokens, and nano-dollars (70,000 dollars), stored of one call at most: a larger figure of a
+vendor must not make a sum exceed what SQLite can add."""
 
 
 def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[SqlValue, ...]:
-    """The parameters of `INSERT_CALL`; the call belongs to the day on which it began in `zone`."""
+    """Return the parameters of `INSERT_CALL`. The call belongs to the day in `zone` on which it
+    began."""
     usage = record.usage or Usage()
     refusal = None if record.refusal is None else record.refusal.name.lower()
     row: tuple[SqlValue, ...] = (
@@ -42,13 +43,13 @@ def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[SqlValue, ...]:
 
 
 def tokens_of(usage: Usage) -> tuple[int | None, ...]:
-    """Return the figures of `TOKENS`, within what a sum of many can bear."""
+    """Return the figures of `TOKENS`, each at most `MAX_TOKENS`."""
     counts = (getattr(usage, name) for name in TOKENS)
     return tuple(None if count is None else min(count, MAX_TOKENS) for count in counts)
 
 
 def parts_of(usage: Usage | None, cost: Cost | None) -> list[dict[str, object]]:
-    """Return the parts of a usage as the column `parts` has them."""
+    """Return the parts of a usage for the column `parts`."""
     found: list[dict[str, object]] = []
     for number, part in enumerate(usage.parts if usage is not None else ()):
         own = None if cost is None else cost.of_part(number)
@@ -74,7 +75,7 @@ def _cost(record: CallRecord) -> tuple[SqlValue, ...]:
 
 
 def _caller(record: CallRecord) -> tuple[SqlValue, ...]:
-    """All NULL when nobody looked; "" and 0 for what was looked for and not found."""
+    """Return the caller's columns: NULL when no lookup was made, "" and 0 when it found nothing."""
     who = record.caller
     if who is None:
         return (None, None, None, None, None)

@@ -1,7 +1,7 @@
-"""The ledger's SQLite file: opened, migrated, written, tidied, and set aside when it is broken.
+"""The ledger's SQLite file: open, migrate, write, tidy, and set a broken one aside.
 
-Blocking, and for one thread. It does not decide when to write or what to do about an error:
-every function may raise sqlite3.Error or OSError, unless it says otherwise.
+Blocking, for one thread. When to write and how to handle an error is the caller's business: every
+function may raise sqlite3.Error or OSError unless its docstring differs.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from sidecar.ledger import rollups as counts
 from sidecar.ledger.anomalies import Spike, find_spikes
 from sidecar.ledger.call_rows import call_row
 from sidecar.ledger.late_usage import write_learned
-from sidecar.ledger.migrations import MIGRATIONS
+from sidecar.ledger.migrations import MIGRATIONS, VERSION
 from sidecar.ledger.model import Batch, Contents, Keep, NewProgram, day_of
 from sidecar.ledger.reader import APPLICATION, FILE, load
+from sidecar.ledger.schema import SCHEMA
 from sidecar.records import CallRecord
 
 Row = tuple[model.SqlValue, ...]
@@ -34,23 +35,23 @@ LOG = logging.getLogger("sidecar.ledger")
 DAY_SECONDS = 86_400.0
 NEVER = float("inf")
 DELETE_CHUNK_ROWS = 1000
-"""Rows deleted, or pages given back, at a time: tidying never holds a write up for long."""
+"""Rows deleted, or pages freed, in one step: a write waits for at most one step."""
 SPARE_PAGES = 256
-"""Empty pages that are not worth giving back."""
+"""Free pages that are not worth a vacuum."""
 BROKEN_CODES = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-"""What SQLite says of a file that is damaged or lacks our tables."""
+"""SQLite's codes for a file that is damaged or lacks our tables."""
 
 
 class NewerState(SidecarError):
-    """The file was written by a later version of Sidecar; it is left as it is."""
+    """A later version of Sidecar wrote the file; it is left as it is."""
 
 
 class ForeignDatabase(SidecarError):
-    """The file is not a ledger of Sidecar's."""
+    """The file is no ledger of Sidecar."""
 
 
 def is_broken(error: Exception) -> bool:
-    """Whether an error means that the file itself is of no more use."""
+    """Return whether an error means that the file itself is unusable."""
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(error, ForeignDatabase) or (code is not None and code & 0xFF in BROKEN_CODES)
 
@@ -65,13 +66,13 @@ class Database:
         self._zone: str | None = None
 
     def load(self) -> Contents:
-        """Everything that memory needs; not the calls."""
+        """Return what memory needs; not the calls."""
         return load(self._connection)
 
     def write(self, batch: Batch, keep: Keep) -> list[NewProgram]:
-        """Write all of it or nothing; a call whose row is there is passed over.
+        """Write all of `batch` in one transaction; a call that has a row already is skipped.
 
-        Tells which programs used a key for the first time that others had used before.
+        Returns the programs that used a key for the first time, after others had used it.
         """
         if _identity(self._path) != self._identity:
             raise FileNotFoundError(f"{self._path} was removed or replaced while in use")
@@ -81,17 +82,17 @@ class Database:
                 return []
             self._note_zone(str(keep.zone or ""))
             before = _last_call(connection)
-            for step in batch.steps:  # after the keys, of which a step may take one away
+            for step in batch.steps:  # after the keys: a step may delete one
                 _write_step(connection, step, keep.zone, before)
             return _roll_up(connection, before)
 
-    def everything(self) -> tuple[Contents, list[Row], list[Row]]:
-        """Return what memory needs, and the rows of the calls that ended and of those that ran."""
+    def load_all(self) -> tuple[Contents, list[Row], list[Row]]:
+        """Return what memory needs, the rows of finished calls, and those of calls in flight."""
         calls = self._connection.execute(model.SELECT_CALLS).fetchall()
         return self.load(), calls, self._connection.execute(model.SELECT_UNDER_WAY).fetchall()
 
-    def absorb(self, contents: Contents, calls: list[Row], under_way: list[Row]) -> None:
-        """Write the contents of another ledger to this one; what is there already is kept."""
+    def merge(self, contents: Contents, calls: list[Row], under_way: list[Row]) -> None:
+        """Write the contents of another ledger to this one; existing rows stay."""
         batch = Batch(contents.keys, contents.objects, [], contents.counts)
         with self._transaction() as connection:
             before = _last_call(connection)
@@ -100,8 +101,8 @@ class Database:
             connection.executemany(model.INSERT_CALL, calls)
             _roll_up(connection, before)
 
-    def take_over(self) -> None:
-        """Put the calls on the books that ran when the process died that kept them before."""
+    def record_interrupted(self) -> None:
+        """Record the calls that were in flight when the previous process died."""
         with self._transaction() as connection:
             before = _last_call(connection)
             rows = connection.execute(model.SELECT_UNDER_WAY).fetchall()
@@ -110,21 +111,22 @@ class Database:
             _roll_up(connection, before)
 
     def _note_zone(self, name: str) -> None:
-        """Say by whose midnight the days on the books begin; "" is the machine's."""
+        """Store the time zone of the days; "" is the machine's."""
         if name != self._zone:
             self._connection.execute(rollups.SET_TIMEZONE, (name,))
             self._zone = name
 
     def spikes(self, today: date) -> dict[str, Spike]:
-        """The keys whose use of today is far above their habit."""
+        """Return the keys whose usage of today is far above their baseline."""
         return find_spikes(self._connection, today)
 
     def tidy(self, keep: Keep, now: float) -> bool:
-        """Delete a piece of what is too old or too much; whether there is more to do."""
+        """Delete one chunk of what is too old or too much. Returns whether there is more to
+        delete."""
         return self._delete(keep, now) or self._give_back()
 
     def close(self) -> None:
-        """Fold the write-ahead log into the file and let go of it."""
+        """Checkpoint the write-ahead log and close the file."""
         with closing(self._connection):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -144,14 +146,14 @@ class Database:
                         model.DELETE_OLD_OBJECTS,
                         (now - model.OBJECT_DAYS * DAY_SECONDS, DELETE_CHUNK_ROWS),
                     ),
-                    (model.DELETE_SURPLUS_OBJECTS, (DELETE_CHUNK_ROWS, model.OBJECT_COUNT)),
+                    (model.DELETE_SURPLUS_OBJECTS, (DELETE_CHUNK_ROWS, model.MAX_OBJECTS)),
                     (rollups.DELETE_OLDEST_DAY, (days_before,)),
                     (rollups.DELETE_OLD_PROGRAMS, (now - keep.days_kept * DAY_SECONDS,)),
                 )
             ]
             if too_big and not any(gone):
                 gone += [connection.execute(rollups.DELETE_OLDEST_DAY, ("9999",)).rowcount]
-            connection.execute(counts.DELETE_OLD, (now - counts.DAYS * DAY_SECONDS,))
+            connection.execute(counts.DELETE_OLD, (now - counts.COUNT_KEPT_DAYS * DAY_SECONDS,))
         return any(gone)
 
     def _used_bytes(self) -> int:
@@ -159,7 +161,7 @@ class Database:
         return used * self._pragma("page_size")
 
     def _give_back(self) -> bool:
-        """Shrink the file a little while a quarter of it, and not just a little, lies empty."""
+        """Vacuum one chunk while a quarter of the file, and more than `SPARE_PAGES`, is free."""
         free = self._pragma("freelist_count")
         if free < SPARE_PAGES or free * 4 < self._pragma("page_count"):
             return False
@@ -181,10 +183,11 @@ class Database:
 
 
 def open_database(state: Path, now: float) -> Database:
-    """Open the ledger under `state`, making what is missing.
+    """Open the ledger under `state`, creating what is missing.
 
-    A file that is damaged, empty or not ours is renamed, with a warning, and a fresh one begun.
-    Raises `NewerState` for one that this version does not understand.
+    A file that is damaged, empty or foreign is renamed, with a warning, and a new one is created.
+
+    Raises `NewerState` when a later version wrote the file.
     """
     prepare(state)
     path = state / FILE
@@ -198,17 +201,17 @@ def open_database(state: Path, now: float) -> Database:
 
 
 def set_aside(path: Path, now: float, why: Exception) -> None:
-    """Rename a broken ledger and its log, so that a fresh one can take its place."""
+    """Rename a broken ledger and its log, so that a new one can take its place."""
     aside = f"{path}.corrupt-{strftime('%Y%m%dT%H%M%SZ', gmtime(now))}"
     for suffix in ("", "-wal", "-shm", "-journal"):
         part = Path(f"{path}{suffix}")
         if part.exists():
             part.replace(f"{aside}{suffix}")
-    LOG.warning("%s cannot be used (%s); kept as %s, a fresh one is begun", path, why, aside)
+    LOG.warning("%s cannot be used (%s); kept as %s, a new ledger is created", path, why, aside)
 
 
 def open_file(path: Path) -> Database:
-    """Open the ledger at `path`, made or migrated where needed. Raises `ForeignDatabase`,
+    """Open the ledger at `path`, created or migrated where needed. Raises `ForeignDatabase`,
     `NewerState`."""
     _claim(path)
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
@@ -218,7 +221,7 @@ def open_file(path: Path) -> Database:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA journal_size_limit = 16777216")
         database = Database(connection, path)
-        database.load()  # so that damage shows now, while the file can still be set aside
+        database.load()  # detects damage while the file can still be set aside
     except BaseException:
         connection.close()
         raise
@@ -226,8 +229,8 @@ def open_file(path: Path) -> Database:
 
 
 def _claim(path: Path) -> None:
-    """Make the file ours alone before SQLite opens it. Raises `ForeignDatabase` for what is no
-    ledger."""
+    """Make the file private before SQLite opens it. Raises `ForeignDatabase` for anything but a
+    file with contents."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -242,20 +245,24 @@ def _claim(path: Path) -> None:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the tables up to this version, each step whole or not at all."""
+    """Create the tables of a new file, or bring those of an earlier version to this one.
+
+    Each step is one transaction.
+    """
     mark = int(connection.execute("PRAGMA application_id").fetchone()[0])
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     fresh = not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     if mark != APPLICATION and not fresh:
         raise ForeignDatabase("it belongs to another program")
-    if version > len(MIGRATIONS):
+    if version > VERSION:
         raise NewerState(
-            f"{path} was written by a later version of Sidecar; nothing is kept until that version"
-            " is installed again or the file is moved away"
+            f"{path} was written by a later version of Sidecar; no call is recorded until that"
+            " version is installed again or the file is moved away"
         )
     if fresh:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
+    steps = enumerate(MIGRATIONS[version:], start=version + 1)
+    for number, step in [(VERSION, SCHEMA)] if fresh else steps:
         marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number};"
         connection.executescript(f"BEGIN IMMEDIATE; {step} {marks} COMMIT;")
 
@@ -287,24 +294,25 @@ def _write_step(
 
 
 def _last_call(connection: sqlite3.Connection) -> int:
-    """The number of the newest row of a call."""
+    """Return the number of the newest row of a call."""
     return int(connection.execute(rollups.LAST_CALL).fetchone()[0])
 
 
 def _roll_up(connection: sqlite3.Connection, before: int) -> list[NewProgram]:
-    """Add the calls whose rows were written after the row `before` to the books by day."""
+    """Add the calls whose rows follow the row `before` to the daily sums. Returns the new
+    programs."""
     connection.execute(rollups.ADD_CALLS, (before,))
     fresh = connection.execute(rollups.SELECT_NEW_PROGRAMS, (before,)).fetchall()
     known: dict[str, list[str]] = {}
-    told = []
+    found = []
     for key, program in fresh:
         if key not in known:
             known[key] = [name for (name,) in connection.execute(rollups.SELECT_PROGRAMS, (key,))]
         if known[key]:
-            told.append(NewProgram(key, program, tuple(known[key])))
+            found.append(NewProgram(key, program, tuple(known[key])))
         known[key].append(program)
     connection.execute(rollups.ADD_PROGRAMS, (before,))
-    return told
+    return found
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Writes what a later answer told of a call's usage into its row, and into the books by day.
+"""Write usage that a later response reported into the row of its call, and into the daily sums.
 
 Blocking, for the thread and the transaction of `sidecar.ledger.database`.
 """
@@ -23,9 +23,11 @@ _UPDATE = f"UPDATE calls SET {', '.join(f'{name} = ?' for name in _COLUMNS)} WHE
 
 
 def write_learned(connection: sqlite3.Connection, step: Learned, before: int) -> None:
-    """Put the figures in the place of those that the call was booked with; without its row, which
-    is kept for shorter than the object, nothing is written. Calls after the row `before` are not
-    in the books by day yet."""
+    """Replace the figures that the call was recorded with by those of `step`.
+
+    A call without a row, which may be deleted earlier than the object, is skipped. Calls after the
+    row `before` are not part of the daily sums yet.
+    """
     call_id = step.claim.call_id
     found = connection.execute(_SELECT, (call_id,)).fetchone()
     if found is None:
@@ -33,7 +35,7 @@ def write_learned(connection: sqlite3.Connection, step: Learned, before: int) ->
     number, *values = found
     row = dict(zip(_COLUMNS, values, strict=True))
     if number <= before:
-        connection.execute(rollups.TAKE_CALL, (number,))
+        connection.execute(rollups.SUBTRACT_CALL, (number,))
     row |= _usage(row, step) | _cost(row, step)
     connection.execute(_UPDATE, (*(sql_value(row[name]) for name in _COLUMNS), call_id))
     if number <= before:
@@ -47,9 +49,11 @@ def _usage(row: dict[str, Any], step: Learned) -> dict[str, SqlValue]:
     for sign, usage in ((-1, before), (1, after)):
         for name, count in usage.units:
             units[name] = units.get(name, 0) + sign * count
-    parts = json.loads(row["parts"])[len(before.parts) :]  # of the answer, before its attempts'
+    parts = json.loads(row["parts"])[
+        len(before.parts) :
+    ]  # the answer's parts precede those of its attempts
     return {
-        **{name: _instead(row[name], old, new) for name, old, new in figures},
+        **{name: _replaced(row[name], old, new) for name, old, new in figures},
         "units": json.dumps({name: count for name, count in units.items() if count > 0}),
         "service_tier": after.service_tier or row["service_tier"],
         "parts": json.dumps(parts_of(after, step.cost) + parts),
@@ -64,15 +68,15 @@ def _cost(row: dict[str, Any], step: Learned) -> dict[str, SqlValue]:
         return {"cost_whole": 0}
     prices = dict.fromkeys([*filter(None, (row["price"] or "").split(" + ")), cost.price])
     return {
-        "cost_listed": _instead(row["cost_listed"], claim.listed, min(cost.listed, MAX_COST)),
-        "cost_charged": _instead(row["cost_charged"], claim.charged, min(cost.charged, MAX_COST)),
+        "cost_listed": _replaced(row["cost_listed"], claim.listed, min(cost.listed, MAX_COST)),
+        "cost_charged": _replaced(row["cost_charged"], claim.charged, min(cost.charged, MAX_COST)),
         "price": " + ".join(prices),
         "cost_whole": int(claim.whole and cost.whole),
     }
 
 
-def _instead(figure: int | None, old: int | None, new: int | None) -> int | None:
-    """Return a sum in which `new` takes the place of `old`; None for an unknown one."""
+def _replaced(figure: int | None, old: int | None, new: int | None) -> int | None:
+    """Return the sum with `new` in the place of `old`; unchanged when `new` is unknown."""
     if new is None:
         return figure
     return max((figure or 0) - (old or 0), 0) + new

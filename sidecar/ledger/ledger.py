@@ -23,7 +23,7 @@ from sidecar.config.model import Snapshot
 from sidecar.ledger.anomalies import Spike
 from sidecar.ledger.database import DAY_SECONDS
 from sidecar.ledger.model import (
-    OBJECT_COUNT,
+    MAX_OBJECTS,
     OBJECT_DAYS,
     Checkpoint,
     Contents,
@@ -44,25 +44,27 @@ __all__ = ["KeyTimes", "Ledger", "Owner", "program_of", "read_times"]
 
 LOG = logging.getLogger("sidecar.ledger")
 FLUSH_TIMEOUT_SECONDS = 5.0
-"""Seconds that opening and closing wait for the disk; then the process goes on without it."""
+"""Seconds that opening and closing wait for the disk; then the process continues without it."""
 SAVE_SECONDS = 2.0
-"""How long closing waits for what is unwritten to be saved for the next start."""
+"""Seconds that closing waits until unwritten changes are saved for the next start."""
 MAX_ID_CHARS = 256
 
 
 class Ledger:
-    """The books of one process, kept under `state`; `wall` gives seconds since the epoch.
+    """The ledger of one process, stored under `state`.
 
-    All calls are made from the event loop between `open` and `close`; none but those two and
-    `flush` waits for anything, and none raises because of the disk.
+    All methods are called from the event loop between `open` and `close`. Only these two and
+    `flush` wait, and none raises because of the disk.
+
+    `wall` returns seconds since the epoch.
     """
 
     def __init__(self, state: Path, *, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall
         self._keys: dict[str, KeyState] = {}
         self._objects: Objects = {}
-        self._untold: dict[str, list[tuple[ObjectKey, Owner, float, Learned]]] = {}
-        """What was learnt of calls whose own rows are still to come, by their ids."""
+        self._early_usage: dict[str, list[tuple[ObjectKey, Owner, float, Learned]]] = {}
+        """Usage learned of calls whose own rows are still to come, by call id."""
         self._digests: dict[str, tuple[bytes, ...]] = {}
         self._restore: Callable[[Iterable[PeriodCount]], None] = lambda _: None
         self._counts: tuple[PeriodCount, ...] = ()
@@ -82,48 +84,53 @@ class Ledger:
         await self.close()
 
     async def open(self) -> None:
-        """Read the file into memory, or go on without it after a few seconds."""
+        """Read the file into memory, or continue without it after `FLUSH_TIMEOUT_SECONDS`."""
         self._loop = asyncio.get_running_loop()
         self._store.start()
         await self.flush()
 
     async def close(self) -> None:
-        """Write what waits and close the file; gives up on a stuck disk after a few seconds."""
-        if not await _patiently(self._store.stop()):
-            LOG.warning("the ledger was not written to its end: %s", self.warning or "disk stuck")
-            await _patiently(self._store.saved(), SAVE_SECONDS)
+        """Write what is pending and close the file; give up on a stuck disk after a few seconds."""
+        if not await _wait_for(self._store.stop()):
+            LOG.warning(
+                "ledger not written before the stop (%s); saving pending changes for later",
+                self.warning or "the disk does not answer",
+            )
+            await _wait_for(self._store.saved(), SAVE_SECONDS)
 
     async def flush(self) -> bool:
-        """Write now what waits; whether all of it is on disk."""
-        return await _patiently(self._store.flush())
+        """Write what is pending now. Returns whether all of it is on disk."""
+        return await _wait_for(self._store.flush())
 
     @property
     def healthy(self) -> bool:
-        """Whether the file keeps up with memory."""
+        """Return whether the file keeps up with memory."""
         return self._store.healthy
 
     @property
     def failures(self) -> int:
-        """How often writing failed since the start."""
+        """Return the number of failed writes since the start."""
         return self._store.failures
 
     @property
     def dropped(self) -> int:
-        """How many calls were lost because too many waited for the disk."""
+        """Return the number of calls lost because too many were pending."""
         return self._store.dropped
 
     @property
     def warning(self) -> str:
-        """What is wrong with the file now; "" when nothing is."""
+        """Return the present error of the file; "" when there is none."""
         return self._store.warning
 
     @property
     def spikes(self) -> Mapping[str, Spike]:
-        """The keys whose use of today is far above their habit, as of the last minute."""
+        """Return the keys whose usage of today is far above their baseline, as of the last
+        minute."""
         return self._store.notices.spikes
 
     def seen(self, key: str, program: str = "") -> None:
-        """A client presented this key; `program` is its User-Agent, whole or already cut."""
+        """Record that a client presented this key; `program` is its User-Agent, shortened or
+        not."""
         state = self._state(key)
         state.last_seen = later(state.last_seen, self._wall())
         if state.last_used is None:
@@ -131,76 +138,78 @@ class Ledger:
         self._store.key(key, state)
 
     def used(self, key: str, program: str = "") -> None:
-        """An upstream served this key (answered below 400), which `program` presented."""
+        """Record that an upstream served this key (status below 400); `program` as in `seen`."""
         state = self._state(key)
         state.program = program_of(program) or state.program
         state.last_used = later(state.last_used, self._wall())
         self._store.key(key, state)
 
     def refused(self, key: str) -> None:
-        """We refused this key a call."""
+        """Record that a call with this key was rejected by Sidecar."""
         state = self._state(key)
         state.last_refused = later(state.last_refused, self._wall())
         self._store.key(key, state)
 
     def times(self, key: str) -> KeyTimes:
-        """When this key was last seen, used and refused; all None for one that never was."""
+        """Return when this key was last seen, used and refused; all None for an unknown key."""
         state = self._keys.get(key)
         return NEVER_USED if state is None else state.times()
 
     def finished(self, record: CallRecord) -> None:
-        """Keep one row for a finished call; the same call told again changes nothing."""
+        """Record a finished call in one row; the same call a second time changes nothing."""
         self._store.step(record)
-        for entry in self._untold.pop(record.call_id, ()):
+        for entry in self._early_usage.pop(record.call_id, ()):
             self._store.learned(*entry)
 
     def checkpoint(self, record: CallRecord) -> None:
-        """Keep what is to be said of a call that has not ended, should it never end here."""
+        """Record a call in flight, in case the process dies before it ends."""
         self._store.step(Checkpoint(record))
 
     def count(self, count: PeriodCount) -> None:
-        """Keep how much of a limit by the calendar was used."""
+        """Record the usage of a calendar limit."""
         self._store.count(count)
 
     def restore_counts(self, restore: Callable[[Iterable[PeriodCount]], None]) -> None:
-        """Have `restore` told of the counts of earlier processes: now, and again when the file
-        could be read only later."""
+        """Call `restore` with the counts of earlier processes: now, and again when the file becomes
+        readable only later."""
         self._restore = restore
         restore(self._counts)
 
     def remember(self, kind: str, object_id: str, owner: Owner) -> None:
-        """An answer says that `owner` created this object; kept for 90 days, the newest 50,000."""
+        """Record that `owner` created this object; kept for 90 days, the newest 50,000."""
         if len(object_id) > MAX_ID_CHARS:
             return
         entry = (owner, self._wall())
         if owner.claim is not None:
-            self._untold[owner.claim.call_id] = []
+            self._early_usage[owner.claim.call_id] = []
         self._objects.pop((kind, object_id), None)
         self._objects[kind, object_id] = entry
-        if len(self._objects) > OBJECT_COUNT:
+        if len(self._objects) > MAX_OBJECTS:
             del self._objects[next(iter(self._objects))]
         self._store.object((kind, object_id), *entry)
 
     def learned(self, kind: str, object_id: str, learned: Learned) -> None:
-        """An answer told what an object used: book it for the call that made it. Both are written
-        together, so that no restart in between books it again."""
+        """Record the usage of an object for the call that created it.
+
+        Both are written in one transaction, so that a restart in between does not record it twice.
+        """
         owner, created = self._objects[kind, object_id]
         owner = replace(owner, claim=None)
         self._objects[kind, object_id] = (owner, created)
         entry = ((kind, object_id), owner, created, learned)
-        untold = self._untold.get(learned.claim.call_id)
-        if untold is None:
+        early = self._early_usage.get(learned.claim.call_id)
+        if early is None:
             self._store.learned(*entry)
         else:
-            untold.append(entry)
+            early.append(entry)
 
     def owner(self, kind: str, object_id: str) -> Owner | None:
-        """Who created this object; None when nobody is known to have."""
+        """Return the owner of this object; None when it is unknown."""
         owner, created = self._objects.get((kind, object_id), (None, 0.0))
         return owner if self._wall() - created < OBJECT_DAYS * DAY_SECONDS else None
 
     def reconcile(self, snapshot: Snapshot) -> None:
-        """Follow the configuration: a key's state stays with its name, else goes with its hash."""
+        """Follow the configuration: a key's state follows its name, else its hash."""
         self._store.keep = Keep(snapshot.keep_days, snapshot.keep_bytes, snapshot.timezone)
         self._digests = {
             name: tuple(text.digest for text in key.hashes) for name, key in snapshot.keys.items()
@@ -225,7 +234,7 @@ class Ledger:
         for name, digests in self._digests.items():
             for old in [orphans.pop(digest) for digest in digests if digest in orphans]:
                 state = self._state(name)
-                state.absorb(self._keys.pop(old))
+                state.merge(self._keys.pop(old))
                 self._store.key(name, state)
                 self._store.step(Renamed(old, name))
                 self._rename_claims(old, name)
@@ -255,22 +264,22 @@ class Ledger:
             self._store.step(Forgotten(name))
 
     def _opened(self, contents: Contents) -> None:
-        """From the store's thread: the file was opened and held this."""
+        """Pass the contents of the file, opened by the writer's thread, to the event loop."""
         try:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._merge, contents)
         except RuntimeError:
-            LOG.debug("the ledger was opened after the event loop had ended")
+            LOG.debug("ledger opened after the event loop had ended")
 
     def _merge(self, contents: Contents) -> None:
-        """Take in what the file knows, and have written what only memory knows."""
+        """Merge the contents of the file into memory, and write what only memory has."""
         for key, (owner, created) in self._objects.items() - contents.objects.items():
             self._store.object(key, owner, created)
         self._objects = contents.objects | self._objects
         self._counts = tuple(contents.counts.values())
         self._restore(self._counts)
         for name, state in contents.keys.items():
-            self._state(name).absorb(state)
+            self._state(name).merge(state)
         for name, state in self._keys.items():
             if state != contents.keys.get(name):
                 self._store.key(name, state)
@@ -279,7 +288,7 @@ class Ledger:
             self._note_digests()
 
 
-async def _patiently(future: Future[bool], seconds: float | None = None) -> bool:
+async def _wait_for(future: Future[bool], seconds: float | None = None) -> bool:
     max_wait = FLUSH_TIMEOUT_SECONDS if seconds is None else seconds
     try:
         return await asyncio.wait_for(asyncio.wrap_future(future), max_wait)

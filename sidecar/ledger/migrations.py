@@ -1,11 +1,32 @@
-"""The tables of the ledger, as the steps that led to them.
+"""The steps that bring a ledger file of an earlier version to the tables of `ledger.schema`.
 
-No column holds a prompt, an answer or a secret. Money is whole nano-dollars (10^-9 USD), times
-are seconds since the epoch, durations are seconds; a `day` is a date in the file's time zone as it
-was when the call was written. NULL is unknown: a sum of nothing but unknown figures is NULL, too.
+Step n leads from schema version n to n + 1. A released step never changes: a change adds a step
+here and is made in `SCHEMA`.
 """
 
 from __future__ import annotations
+
+
+def _rename_classes() -> str:
+    """Return the SQL expression that replaces the old names of error classes in `attempts`.
+
+    The JSON in that column is compact and escapes quotes inside texts: a text that a vendor wrote
+    never matches.
+    """
+    expression = "attempts"
+    for old, new in (
+        ("take", "ok"),
+        ("client", "client_error"),
+        ("slow_down", "rate_limited"),
+        ("spent", "quota_exhausted"),
+        ("credential", "auth_failed"),
+        ("missing", "model_not_found"),
+    ):
+        expression = f"""replace({expression}, '"verdict":"{old}"', '"verdict":"{new}"')"""
+    return expression
+
+
+_RENAMED_CLASSES = _rename_classes()
 
 MIGRATIONS = (
     """
@@ -283,8 +304,11 @@ MIGRATIONS = (
 
     ALTER TABLE objects ADD COLUMN claim TEXT;
     """,
+    f"""
+    UPDATE calls SET attempts = {_RENAMED_CLASSES} WHERE attempts <> '[]';
+    UPDATE under_way SET attempts = {_RENAMED_CLASSES} WHERE attempts <> '[]';
+    """,  # noqa: S608 - constants
 )
-"""Step n leads from schema version n to n + 1. A released step never changes: add another.
-`under_way` has the columns of `calls`, in their order. `part_figures` moves what a call used of
-another model from the line of its own model to that one's: two rows a part, which cancel out.
-`objects.claim` is set while the usage of what was created is not known."""
+
+VERSION = len(MIGRATIONS)
+"""The schema version that this code reads and writes (`PRAGMA user_version`)."""

@@ -1,6 +1,6 @@
-"""What the ledger keeps: its values, and the rows and statements that they become.
+"""Values of the ledger, and the rows and statements that store them.
 
-Opens no file and runs no statement; the tables stand in `sidecar.ledger.migrations`.
+Opens no file and runs no statement; the tables are defined in `sidecar.ledger.schema`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from msgspec import Struct
 from sidecar.records import CallRecord, Cost, KeyTimes, PeriodCounts, Usage, UsageState, later
 
 DAYS_KEPT = 400
-"""Days for which the books by day are kept at least: a month of this year beside that of the last.
-Calls are kept for `retention.days`; where that is longer, it holds for both."""
+"""Days for which daily sums are kept at least, so that a month can be compared with that of the
+year before. Calls are kept for `retention.days`; a longer value applies to both."""
 OBJECT_DAYS = 90
-OBJECT_COUNT = 50_000
-"""How long, and how many, created objects are remembered; the oldest go first."""
+MAX_OBJECTS = 50_000
+"""Days for which, and number up to which, created objects are remembered; the oldest are deleted
+first."""
 
 _ROW = ", ".join("?" * 45)
 INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({_ROW})"  # noqa: S608 - "?" alone
-"""A call that is already on the books stays as it is: nothing is counted twice."""
+"""A call that has a row already keeps it: nothing is counted twice."""
 INSERT_UNDER_WAY = f"INSERT OR REPLACE INTO under_way VALUES ({_ROW})"  # noqa: S608 - "?" alone
-"""Its row goes when that of the ended call comes."""
+"""The trigger `call_ended` deletes the row when that of the finished call is written."""
 SELECT_CALLS = "SELECT * FROM calls"
 SELECT_UNDER_WAY = "SELECT * FROM under_way"
 DELETE_UNDER_WAY = "DELETE FROM under_way"
@@ -48,7 +49,7 @@ UPSERT_OBJECT = """
 SELECT_KEYS = "SELECT name, digest, last_seen, last_used, last_refused, program FROM keys"
 SELECT_OBJECTS = f"""
     SELECT kind, id, provider, credential, group_name, claim, created FROM
-        (SELECT * FROM objects ORDER BY created DESC LIMIT {OBJECT_COUNT})
+        (SELECT * FROM objects ORDER BY created DESC LIMIT {MAX_OBJECTS})
     ORDER BY created
 """  # noqa: S608 - a constant
 DELETE_OLD_CALLS = """
@@ -67,8 +68,10 @@ DELETE_SURPLUS_OBJECTS = """
 
 @dataclass(slots=True)
 class KeyState:
-    """The same while it changes; `digest` is the SHA-256 of the key's current text, by which it is
-    found again under another name."""
+    """Times of one key while they change.
+
+    `digest`: SHA-256 of the key's current secret, by which a renamed key is found.
+    """
 
     digest: bytes | None = None
     last_seen: float | None = None
@@ -77,15 +80,15 @@ class KeyState:
     program: str = ""
 
     def times(self) -> KeyTimes:
-        """As it is now."""
+        """Return the present times."""
         return KeyTimes(self.last_seen, self.last_used, self.last_refused, self.program)
 
     def latest(self) -> float:
-        """When anything happened to this key last; 0 for never."""
+        """Return when anything last happened to this key; 0 for never."""
         return max(self.last_seen or 0.0, self.last_used or 0.0, self.last_refused or 0.0)
 
-    def absorb(self, other: KeyState) -> None:
-        """Become what both together know; no time moves back."""
+    def merge(self, other: KeyState) -> None:
+        """Merge the times of `other` into these; no time moves back."""
         if other.program and (other.last_seen or 0.0) >= (self.last_seen or 0.0):
             self.program = other.program
         self.digest = self.digest or other.digest
@@ -95,13 +98,13 @@ class KeyState:
 
 
 class Claim(Struct, frozen=True, omit_defaults=True):
-    """What is needed to book the usage of an object once an answer tells it.
+    """Data to record the usage of an object once a response reports it.
 
-    `call_id` is the call that made it, of `key` on `route`, at `started` (seconds since the epoch)
-    for the model that was asked for and sent. `booked` is what that call's books say of it so far,
-    for `listed` and `charged` nano-dollars; `counted` is its input, output and money in limits by
-    the calendar. `state` and `whole` are what the call's usage and cost become; `priced_as` is the
-    name by which it is priced, where its route gives one.
+    `call_id` created it, with `key` on `route`, at `started` (seconds since the epoch), for the
+    model asked for and sent. `booked` is the usage that this call's row has so far, `listed` and
+    `charged` its nano-dollars; `counted` is its input, output and money in calendar limits. `state`
+    and `whole` become those of the call's usage and cost; `priced_as` is the name that prices it,
+    where the route gives one.
     """
 
     call_id: str
@@ -121,8 +124,10 @@ class Claim(Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who an object of a provider belongs to: its id means nothing anywhere else. `claim` is there
-    while nobody has told what it used."""
+    """The provider, credential and group of an object, whose id is valid nowhere else.
+
+    `claim` is set while the usage of the object is unknown.
+    """
 
     provider: str
     credential: str
@@ -133,12 +138,12 @@ class Owner:
 ObjectKey = tuple[str, str]
 """The kind of an object, and its id."""
 Objects = dict[ObjectKey, tuple[Owner, float]]
-"""Each object's owner and when it was remembered, oldest first."""
+"""The owner of each object and when it was recorded, oldest first."""
 
 
 @dataclass(slots=True)
 class Contents:
-    """What the file knows when it is opened."""
+    """Contents of the file when it is opened, without the calls."""
 
     keys: dict[str, KeyState] = field(default_factory=dict)
     objects: Objects = field(default_factory=dict)
@@ -147,7 +152,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """A key goes by another name from here on; its calls follow it."""
+    """A key has a new name from here on; its calls follow it."""
 
     old: str
     new: str
@@ -155,22 +160,22 @@ class Renamed:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """A key that left the configuration long ago leaves no times behind."""
+    """A key that left the configuration long ago loses its times."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A call has not ended; `record` is what is said of it if this process dies before it does."""
+    """A call in flight; `record` is its row if this process dies before it ends."""
 
     record: CallRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """A later answer told what an object used: `usage` for `cost`, in place of what the books of
-    the claim's call say of it so far."""
+    """A later response reported the usage of an object: `usage` and `cost` replace those of the
+    claim."""
 
     claim: Claim
     usage: Usage
@@ -183,7 +188,7 @@ Step = CallRecord | Checkpoint | Renamed | Forgotten | Learned
 
 @dataclass(slots=True)
 class Batch:
-    """What is to be written: the newest state of keys, objects and counts, and the steps in their
+    """Pending changes: the newest state of keys, objects and counts, and the steps in their
     order."""
 
     keys: dict[str, KeyState] = field(default_factory=dict)
@@ -195,7 +200,7 @@ class Batch:
         return len(self.keys) + len(self.objects) + len(self.steps) + len(self.counts)
 
     def then(self, later_one: Batch) -> Batch:
-        """Both, in this order."""
+        """Return both, in this order."""
         return Batch(
             self.keys | later_one.keys,
             self.objects | later_one.objects,
@@ -206,8 +211,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """For how many days calls are kept, how many bytes the file may fill, and by which time zone
-    days are told apart; None is the machine's."""
+    """Days for which calls are kept, bytes that the file may fill, and the time zone of its days;
+    None is the machine's."""
 
     days: int = 90
     bytes: int = 1 << 30
@@ -215,13 +220,13 @@ class Keep:
 
     @property
     def days_kept(self) -> int:
-        """For how many days the books by day are kept."""
+        """Return the days for which daily sums are kept."""
         return max(self.days, DAYS_KEPT)
 
 
 @dataclass(frozen=True, slots=True)
 class NewProgram:
-    """A program used a key for the first time, which others (`earlier`) had used before."""
+    """A program used a key for the first time, after the programs in `earlier`."""
 
     key: str
     program: str
@@ -233,8 +238,11 @@ MAX_SQL_INTEGER = (1 << 63) - 1
 
 
 def sql_value(value: SqlValue) -> SqlValue:
-    """A value that SQLite takes for certain: a vendor's absurd number or broken character is bent
-    into its range, since one row that cannot be written would hold up all that follow."""
+    """Return a value that SQLite accepts.
+
+    A vendor's absurd number or broken character is changed to fit: one row that cannot be written
+    would hold up all that follow.
+    """
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode() if not value.isascii() else value
     if isinstance(value, int):
@@ -243,19 +251,19 @@ def sql_value(value: SqlValue) -> SqlValue:
 
 
 def key_row(name: str, state: KeyState) -> tuple[SqlValue, ...]:
-    """The parameters of `UPSERT_KEY`."""
+    """Return the parameters of `UPSERT_KEY`."""
     times = (state.last_seen, state.last_used, state.last_refused)
     return (sql_value(name), state.digest, *times, sql_value(state.program))
 
 
 def object_row(key: ObjectKey, owner: Owner, created: float) -> tuple[SqlValue, ...]:
-    """The parameters of `UPSERT_OBJECT`."""
+    """Return the parameters of `UPSERT_OBJECT`."""
     claim = None if owner.claim is None else msgspec.json.encode(owner.claim).decode()
     return (*map(sql_value, (*key, owner.provider, owner.credential, owner.group, claim)), created)
 
 
 def read_owner(provider: str, credential: str, group: str, claim: str | None) -> Owner:
-    """Return the owner that a row of `SELECT_OBJECTS` has; a claim that cannot be read is none."""
+    """Return the owner in a row of `SELECT_OBJECTS`; a claim that cannot be read is dropped."""
     try:
         found = None if claim is None else msgspec.json.decode(claim, type=Claim)
     except msgspec.DecodeError:
@@ -264,5 +272,5 @@ def read_owner(provider: str, credential: str, group: str, claim: str | None) ->
 
 
 def day_of(moment: float, zone: tzinfo | None) -> date:
-    """The day of a moment (seconds since the epoch) in `zone`; None is the machine's."""
+    """Return the day of `moment` (seconds since the epoch) in `zone`; None is the machine's."""
     return datetime.fromtimestamp(moment, zone).date()

@@ -1,6 +1,6 @@
-"""Reads the ledger's file: changes nothing, and may do so while a process writes.
+"""Read the ledger's file, without changing it, also while a process writes.
 
-Blocking. What is made of the figures stands in `sidecar.ledger.reports`.
+Blocking. Reports over it are in `sidecar.ledger.reports`.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from pathlib import Path
 
 from sidecar.errors import SidecarError
 from sidecar.ledger import model, rollups
-from sidecar.ledger.migrations import MIGRATIONS
+from sidecar.ledger.migrations import VERSION
 from sidecar.ledger.model import Contents, KeyState, read_owner
 from sidecar.records import KeyTimes
 
 FILE = "sidecar.db"
 APPLICATION = 0x53434152
-"""Marks the file as ours (`PRAGMA application_id`)."""
+"""Marks the file as Sidecar's (`PRAGMA application_id`)."""
 UNWRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 
 
 class NoLedger(SidecarError):
-    """There is no ledger that could be read; the text says why, and what to do."""
+    """There is no readable ledger; the text has the reason and what to do."""
 
 
 @contextmanager
 def open_to_read(state: Path) -> Iterator[sqlite3.Connection]:
-    """The ledger under `state` as it is at this moment, however long it is read.
+    """Open the ledger under `state` as one snapshot, however long it is read.
 
-    Raises `NoLedger` when there is none, when it is damaged, or when it is of another version.
+    Raises `NoLedger` when there is none, or it is damaged or of another version.
     """
     path = state / FILE
     if not path.exists():
-        raise NoLedger(f"there are no books in {state} yet; they begin with: sidecar serve")
+        raise NoLedger(f"there is no ledger in {state} yet; it is created by: sidecar serve")
     try:
         with closing(_connect(state)) as connection:
             _check(connection, path)
@@ -44,12 +44,13 @@ def open_to_read(state: Path) -> Iterator[sqlite3.Connection]:
 
 
 def read_times(state: Path) -> dict[str, KeyTimes]:
-    """The times of every key on record; {} when there is no readable ledger. Never raises."""
+    """Return the times of every recorded key; {} without a readable ledger. Never raises."""
     return {name: key.times() for name, key in read_contents(state).keys.items()}
 
 
 def read_contents(state: Path) -> Contents:
-    """What a ledger holds that need not, or cannot, be written; nothing when it is not readable."""
+    """Return what a ledger holds, also one that cannot be written; empty when it is not
+    readable."""
     try:
         with closing(_connect(state)) as connection:
             return load(connection)
@@ -58,7 +59,7 @@ def read_contents(state: Path) -> Contents:
 
 
 def load(connection: sqlite3.Connection) -> Contents:
-    """Everything that memory needs; not the calls."""
+    """Return what memory needs; not the calls."""
     keys = connection.execute(model.SELECT_KEYS)
     objects = connection.execute(model.SELECT_OBJECTS)
     kept = [rollups.from_row(*row) for row in connection.execute(rollups.SELECT)]
@@ -70,8 +71,11 @@ def load(connection: sqlite3.Connection) -> Contents:
 
 
 def _connect(state: Path) -> sqlite3.Connection:
-    """Reading beside a writer needs its log; without one, SQLite would leave an empty log behind,
-    and where nothing may be written, it could not even look for it."""
+    """Connect without leaving files behind.
+
+    With a log the writer's log is read too. Without one SQLite would create an empty log, and fail
+    where it may not: `immutable` avoids both.
+    """
     uri = (state / FILE).absolute().as_uri()
     if (state / f"{FILE}-wal").exists():
         try:
@@ -97,11 +101,10 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     mark = int(connection.execute("PRAGMA application_id").fetchone()[0])
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if mark != APPLICATION:
-        raise NoLedger(f"{path} belongs to another program; `sidecar serve` begins fresh books")
-    if version > len(MIGRATIONS):
-        raise NoLedger(f"{path} was written by a later version of Sidecar; use that one")
-    if version < len(MIGRATIONS):
+        raise NoLedger(f"{path} belongs to another program; `sidecar serve` creates a new ledger")
+    if version > VERSION:
+        raise NoLedger(f"{path} was written by a later version of Sidecar; use that version")
+    if version < VERSION:
         raise NoLedger(
-            f"{path} was written by an earlier version of Sidecar; "
-            "`sidecar serve` brings it up to date"
+            f"{path} was written by an earlier version of Sidecar; `sidecar serve` migrates it"
         )

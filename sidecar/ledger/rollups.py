@@ -1,4 +1,4 @@
-"""SQL that keeps daily sums and the counts of calendar limits."""
+"""SQL for daily sums and for the counts of calendar limits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIGURES = (
     "cost_listed",
     "cost_charged",
 )
-"""Sums that are NULL while nothing is known of any of their calls."""
+"""Sums that are NULL while the figure is unknown of every call."""
 
 _KEYS = ", ".join(DIMENSIONS)
 _COLUMNS = ", ".join(DIMENSIONS + COUNTS + FIGURES)
@@ -41,16 +41,16 @@ _MEET = """
 """
 
 LAST_CALL = "SELECT coalesce(max(rowid), 0) FROM calls"
-"""The number before that of the next new row."""
+"""The row number before that of the next new row."""
 _OF_PARTS = ", ".join([*(f"0 AS {name}" for name in COUNTS), *FIGURES])
 ALL_FIGURES = f"""
     (SELECT number, started, session, {_COLUMNS} FROM call_figures
     UNION ALL SELECT number, started, session, {_KEYS}, {_OF_PARTS} FROM part_figures)
 """  # noqa: S608 - constants
-"""What every call counts as, where parts of it are told by their own models."""
+"""The figures of every call, with its parts under their own models."""
 _FRESH = "WITH fresh AS MATERIALIZED (SELECT {} FROM {} WHERE number > ?)"
-"""The calls written since `LAST_CALL` was asked: found by their numbers first, lest an index of all
-calls looks quicker."""
+"""The calls written since `LAST_CALL` was read. MATERIALIZED makes SQLite select them by row number
+before it considers an index of all calls."""
 _FRESH_LINES = _FRESH.format(_COLUMNS, ALL_FIGURES)
 _FRESH_PROGRAMS = _FRESH.format("key, program, started", "call_figures")
 ADD_CALLS = f"""
@@ -58,14 +58,14 @@ ADD_CALLS = f"""
     GROUP BY {_KEYS} {_ON_CONFLICT}
 """  # noqa: S608 - constants
 _TAKEN = ", ".join(f"-sum({name})" for name in COUNTS + FIGURES)
-TAKE_CALL, ADD_CALL = (
+SUBTRACT_CALL, ADD_CALL = (
     f"""
     INSERT INTO days ({_COLUMNS}) SELECT {_KEYS}, {sums} FROM {ALL_FIGURES}
     WHERE number = ? GROUP BY {_KEYS} {_ON_CONFLICT}
     """  # noqa: S608 - constants
     for sums in (_TAKEN, _SUMS)
 )
-"""Take a call off the books by day, and add it again, by the number of its row."""
+"""Subtract a call from the daily sums, and add it again, by the number of its row."""
 SELECT_NEW_PROGRAMS = f"""
     {_FRESH_PROGRAMS} SELECT key, program FROM fresh
     WHERE key <> '' AND program <> ''
@@ -95,13 +95,13 @@ RENAME = (
     "DELETE FROM programs WHERE key = :old",
     "DELETE FROM keys WHERE name = :old",
 )
-"""Everything that is known of a key goes to its new name, together with what that had."""
+"""Move all rows of a key to its new name, and merge them with the rows there."""
 
 DELETE_OLDEST_DAY = "DELETE FROM days WHERE day = (SELECT min(day) FROM days WHERE day < ?)"
 DELETE_OLD_PROGRAMS = "DELETE FROM programs WHERE last_seen < ?"
 
-DAYS = 62
-"""How long a count is kept after its period began: two months."""
+COUNT_KEPT_DAYS = 62
+"""Days for which a count is kept after its period began."""
 
 UPSERT = "INSERT OR REPLACE INTO counts (name, begun, used) VALUES (?, ?, ?)"
 SELECT = "SELECT name, begun, used FROM counts"
@@ -109,11 +109,11 @@ DELETE_OLD = "DELETE FROM counts WHERE begun < ?"
 
 
 def to_row(count: PeriodCount) -> tuple[str, float, int]:
-    """The parameters of `UPSERT`."""
+    """Return the parameters of `UPSERT`."""
     name = msgspec.json.encode([word.encode("utf-8", "replace").decode() for word in count.name])
     return name.decode(), count.begun, min(max(count.used, 0), (1 << 63) - 1)
 
 
 def from_row(name: str, begun: float, used: int) -> PeriodCount:
-    """A row of `SELECT`."""
+    """Return the count in a row of `SELECT`."""
     return PeriodCount(tuple(map(str, msgspec.json.decode(name))), begun, used)

@@ -1,8 +1,7 @@
-"""Keeps the ledger's file at most a second behind memory, in a thread of its own.
+"""The thread that keeps the ledger's file at most a second behind memory.
 
-Whatever the disk does, callers are neither held up nor told: what cannot be written waits in
-memory, within a bound, and is written when the disk is well again. It decides nothing about what
-is kept.
+The disk never holds up or fails a call: what cannot be written stays in memory, within a bound, and
+is written when the disk recovers. What is kept is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -12,13 +11,20 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
 
 from sidecar.errors import SidecarError
-from sidecar.ledger import spill
 from sidecar.ledger.anomalies import AnomalyNotices
-from sidecar.ledger.database import Database, is_broken, open_database, set_aside
+from sidecar.ledger.database import (
+    Database,
+    ForeignDatabase,
+    is_broken,
+    open_database,
+    open_file,
+    set_aside,
+)
 from sidecar.ledger.model import (
     Batch,
     Contents,
@@ -34,24 +40,26 @@ from sidecar.ledger.reader import FILE, read_contents
 from sidecar.records import CallRecord, PeriodCount
 
 LOG = logging.getLogger("sidecar.ledger")
+UNWRITTEN_FILE = "unwritten.db"
+"""Changes that could not be written before a stop, in a small ledger of its own."""
 BATCH_SECONDS = 0.25
 """Seconds that changes are gathered before they are written together."""
 RETRY_SECONDS = 1.0
 """Seconds between tries while the file cannot be written."""
 STUCK_AFTER_SECONDS = 10.0
-"""Seconds after which one write that has not come back counts as a failure."""
+"""Seconds after which a write that has not returned counts as a failure."""
 CHECK_SECONDS = 60.0
 TIDY_SECONDS = 600.0
 WARN_EVERY_SECONDS = 60.0
 MAX_PENDING_STEPS = 20_000
-"""Calls that wait in memory for the disk; more are dropped and counted."""
+"""Calls that are pending in memory at most; more are dropped and counted."""
 
 
 class LedgerWriter:
-    """The writing thread. Everything but the constructor may be called from the event loop.
+    """The writing thread. Every method may be called from the event loop.
 
-    `opened` is told, from the thread, what the file held: each time it was opened, and when that
-    failed at first. `wall` gives seconds since the epoch.
+    `opened` is called, in the thread, with the contents of the file each time it is opened, and
+    once when opening first fails. `wall` returns seconds since the epoch.
     """
 
     def __init__(
@@ -66,13 +74,13 @@ class LedgerWriter:
         self._wall = wall
         self._opened = opened
         self._database: Database | None = None
-        self._taken_over = False
+        self._took_over = False
         self._lock = Lock()
         self._batch = Batch()
         self._in_hand = Batch()
         self._flushes: list[Future[bool]] = []
         self._stopped: Future[bool] = Future()
-        self._work, self._hurry, self._stop = Event(), Event(), Event()
+        self._work, self._flush_now, self._stop = Event(), Event(), Event()
         self._busy_since: float | None = None
         self._warned = float("-inf")
         self._tidied = self._looked = float("-inf")
@@ -80,33 +88,34 @@ class LedgerWriter:
 
     @property
     def healthy(self) -> bool:
-        """Whether the last write went well, none is stuck and the thread lives."""
+        """Return whether the last write succeeded, none is stuck and the thread is alive."""
         busy = self._busy_since
         stuck = busy is not None and time.monotonic() - busy > STUCK_AFTER_SECONDS
         return self._thread.is_alive() and not self.warning and not stuck
 
     def start(self) -> None:
-        """Begin; the file is opened by the thread."""
+        """Start the thread, which opens the file."""
         self._thread.start()
 
     def stop(self) -> Future[bool]:
-        """Write what waits, close the file, end the thread; the result says if all is written."""
+        """Write what is pending, close the file and end the thread. The result is whether all is
+        written."""
         self._stop.set()
-        self._hurry.set()
+        self._flush_now.set()
         self._work.set()
         return self._stopped
 
     def flush(self) -> Future[bool]:
-        """Write now what waits; the result says whether all of it is written."""
+        """Write what is pending now. The result is whether all is written."""
         future: Future[bool] = Future()
         with self._lock:
             self._flushes.append(future)
-        self._hurry.set()
+        self._flush_now.set()
         self._work.set()
         return future
 
     def saved(self) -> Future[bool]:
-        """After `stop`: save what is unwritten, also while the thread is stuck in a write."""
+        """Save what is unwritten after `stop`, also while the thread is stuck in a write."""
         future: Future[bool] = Future()
 
         def save() -> None:
@@ -117,7 +126,7 @@ class LedgerWriter:
         return future
 
     def _save_unwritten(self) -> None:
-        """Keep what waits, or is being written, in a file for the next start; log what is lost."""
+        """Save pending changes in a file for the next start; log what is lost."""
         with self._lock:
             batch = self._in_hand.then(self._batch)
             self._in_hand = self._batch = Batch()
@@ -125,43 +134,48 @@ class LedgerWriter:
         if not len(batch):
             return
         try:
-            spill.save(self._state, batch, self.keep)
+            save_unwritten(self._state, batch, self.keep)
         except (sqlite3.Error, OSError, SidecarError) as error:
             self.dropped += calls
-            LOG.error("%d finished calls are lost: %s; %s", calls, self.warning, error)
+            LOG.error(
+                "%d finished calls lost, the ledger cannot be written: %s; %s",
+                calls,
+                self.warning,
+                error,
+            )
             return
         LOG.warning(
-            "the ledger could not be written before the end; %d finished calls wait in %s for the"
-            " next start", calls, self._state / spill.FILE,
+            "ledger not written before the stop; %d finished calls saved in %s for the next start",
+            calls, self._state / UNWRITTEN_FILE,
         )  # fmt: skip
 
     def key(self, name: str, state: KeyState) -> None:
-        """The state of a key changed."""
+        """Store the changed state of a key."""
         with self._lock:
             self._batch.keys[name] = state
         self._notice()
 
     def object(self, key: ObjectKey, owner: Owner, created: float) -> None:
-        """An object was created, or seen again."""
+        """Store an object that was created, or seen again."""
         with self._lock:
             self._batch.objects[key] = (owner, created)
         self._notice()
 
     def learned(self, key: ObjectKey, owner: Owner, created: float, learned: Learned) -> None:
-        """What an object used is known; never one of both without the other."""
+        """Store an object and its usage, always together."""
         with self._lock:
             self._batch.objects[key] = (owner, created)
             self._batch.steps.append(learned)
         self._notice()
 
     def count(self, count: PeriodCount) -> None:
-        """A count that outlives the process changed."""
+        """Store a count that outlives the process."""
         with self._lock:
             self._batch.counts[count.name] = count
         self._notice()
 
     def step(self, step: Step) -> None:
-        """Something happened that is written once, in order."""
+        """Store something that is written once, in order."""
         with self._lock:
             full = len(self._batch.steps) >= MAX_PENDING_STEPS
             if not full:
@@ -176,14 +190,14 @@ class LedgerWriter:
 
     def _drop(self, count: int) -> None:
         self.dropped += count
-        self._warn(f"{count} rows are lost, {self.dropped} in all")
+        self._warn(f"{count} rows lost, {self.dropped} in all")
 
     def _run(self) -> None:
         more = self._turn()
         while not self._stop.is_set():
             if not more:
                 self._work.wait(TIDY_SECONDS)
-                self._hurry.wait(RETRY_SECONDS if self.warning else BATCH_SECONDS)
+                self._flush_now.wait(RETRY_SECONDS if self.warning else BATCH_SECONDS)
             more = self._turn()
         self._turn()
         self._close()
@@ -191,7 +205,7 @@ class LedgerWriter:
         self._answer([self._stopped], written=not self.warning)
 
     def _turn(self) -> bool:
-        """Write once what waits; whether there is more to tidy."""
+        """Write once what is pending. Returns whether there is more to tidy."""
         batch, flushes = self._take()
         self._busy_since = time.monotonic()
         more = self._attempt(batch)
@@ -200,11 +214,11 @@ class LedgerWriter:
         return more
 
     def _attempt(self, batch: Batch) -> bool:
-        """Write `batch`, or put it back."""
+        """Write `batch`, or put it back. Returns whether there is more to tidy."""
         try:
             database = self._open()
-            self.notices.new_programs(database.write(batch, self.keep))
-            batch = self._in_hand = Batch()  # it is written, and must not be written again
+            self.notices.log_new_programs(database.write(batch, self.keep))
+            batch = self._in_hand = Batch()  # written: it must not be written again
             self._recovered()
             self._look(database)
             return self._tidy(database)
@@ -219,23 +233,23 @@ class LedgerWriter:
     def _open(self) -> Database:
         if self._database is None:
             self._database = open_database(self._state, self._wall())
-            if not self._taken_over:  # later on, what has not ended is this process's own
+            if not self._took_over:  # later, calls in flight are this process's own
                 self._replay(self._database)
-                self._database.take_over()
-                self._taken_over = True
+                self._database.record_interrupted()
+                self._took_over = True
             self._opened(self._database.load())
         return self._database
 
     def _replay(self, database: Database) -> None:
-        found = spill.replay(self._state, database, self._wall())
+        found = replay_unwritten(self._state, database, self._wall())
         if found:
-            LOG.info("%d calls that a stop left unwritten are on the ledger now", found)
+            LOG.info("%d calls that were unwritten at the last stop are in the ledger now", found)
 
     def _look(self, database: Database) -> None:
-        """See now and then whether a key is used far above its habit."""
+        """Check every `CHECK_SECONDS` for keys that are far above their baseline."""
         if time.monotonic() - self._looked >= CHECK_SECONDS:
             self._looked = time.monotonic()
-            self.notices.looked(database.spikes(day_of(self._wall(), self.keep.zone)))
+            self.notices.update(database.spikes(day_of(self._wall(), self.keep.zone)))
 
     def _tidy(self, database: Database) -> bool:
         if time.monotonic() - self._tidied < TIDY_SECONDS:
@@ -247,7 +261,7 @@ class LedgerWriter:
 
     def _take(self) -> tuple[Batch, list[Future[bool]]]:
         self._work.clear()
-        self._hurry.clear()
+        self._flush_now.clear()
         with self._lock:
             batch, self._batch = self._batch, Batch()
             self._in_hand = batch
@@ -269,19 +283,19 @@ class LedgerWriter:
         self.warning = f"{self._state / FILE}: {error}"
         self._close()
         if self.failures == 1:
-            self._opened(read_contents(self._state))  # it may still say what happened before
+            self._opened(read_contents(self._state))  # it may still be readable
         if is_broken(error):
             self._set_aside(error)
-        self._warn("calls are served on, what happened waits in memory")
+        self._warn("calls are served, their records stay in memory")
 
     def _recovered(self) -> None:
         if self.warning:
-            LOG.info("%s is written again", self._state / FILE)
+            LOG.info("ledger %s is written again", self._state / FILE)
         self.warning = ""
         self._warned = float("-inf")
 
     def _warn(self, consequence: str) -> None:
-        """Say once a minute what is wrong."""
+        """Log the present error, at most once a minute."""
         now = time.monotonic()
         if now - self._warned >= WARN_EVERY_SECONDS:
             self._warned = now
@@ -310,5 +324,44 @@ class LedgerWriter:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether the same rows can be written later: the disk is at fault, not one of them."""
+    """Return whether the same rows can be written later: the disk is at fault, and no row."""
     return isinstance(error, sqlite3.OperationalError | OSError | SidecarError) or is_broken(error)
+
+
+def save_unwritten(state: Path, batch: Batch, keep: Keep) -> None:
+    """Write `batch` to a small ledger of its own, for the next start.
+
+    Raises `sqlite3.Error` or `OSError`.
+    """
+    database = open_file(state / UNWRITTEN_FILE)
+    try:
+        database.write(batch, keep)
+    finally:
+        database.close()
+
+
+def replay_unwritten(state: Path, database: Database, now: float) -> int:
+    """Write what was saved to `database`, remove the file, and return the number of calls.
+
+    `now` is seconds since the epoch. A damaged file is set aside. Replaying twice changes nothing:
+    a call that has a row already keeps it.
+    """
+    path = state / UNWRITTEN_FILE
+    if not path.exists():
+        return 0
+    try:
+        saved = open_file(path)
+        try:
+            contents, calls, under_way = saved.load_all()
+        finally:
+            saved.close()
+    except (ForeignDatabase, sqlite3.DatabaseError) as error:
+        if not is_broken(error):
+            raise
+        set_aside(path, now, error)
+        return 0
+    database.merge(contents, calls, under_way)
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            Path(f"{path}{suffix}").unlink()
+    return len(calls)

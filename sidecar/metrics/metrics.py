@@ -1,4 +1,4 @@
-"""Records calls, reloads and loop lag in the metrics registry."""
+"""Record calls, reloads and loop lag in the metrics registry."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ NO_MODEL = "none"
 MAX_MODELS = 200
 MAX_MODEL_CHARS = 128
 MAX_TOKENS = 1 << 53
-"""No vendor means more in one call, and a float counts exactly up to here."""
+"""Tokens counted of one call at most; a float is exact up to here."""
 SERVED = {Outcome.OK, Outcome.CUT, Outcome.CANCELLED, Outcome.REVOKED}
 
 
 class ModelNames:
-    """The models that may be a label: those that an upstream served, up to a number."""
+    """Models that are label values: those that an upstream served, up to a maximum."""
 
     def __init__(self, most: int = MAX_MODELS) -> None:
         self.folded = 0
@@ -45,7 +45,7 @@ class ModelNames:
         self._known: set[str] = set()
 
     def admit(self, model: str | None, *, ok: bool) -> str:
-        """The label for `model`: itself once it was served (`ok`), else "other"."""
+        """Return the label for `model`: itself once it was served (`ok`), else "other"."""
         if model is None:
             return NO_MODEL
         if model in self._known:
@@ -64,56 +64,56 @@ class ModelNames:
 
 
 class LedgerStats(Protocol):
-    """What the ledger is asked for at each scrape."""
+    """The ledger's figures that each scrape reads."""
 
     @property
     def healthy(self) -> bool:
-        """Whether the file keeps up."""
+        """Return whether the file keeps up with memory."""
 
     @property
     def failures(self) -> int:
-        """Failed writes."""
+        """Return the number of failed writes."""
 
     @property
     def dropped(self) -> int:
-        """Calls that were lost."""
+        """Return the number of lost calls."""
 
     def times(self, key: str) -> KeyTimes:
-        """When a key was last used."""
+        """Return when a key was last used."""
 
 
 class Metrics:
-    """What Prometheus is told, from the start of the process. Used from the event loop alone."""
+    """The metrics of this process since its start. Used from the event loop only."""
 
     def __init__(
         self, *, version: str = "", ledger: LedgerStats | None = None, most_series: int = MAX_SERIES
     ) -> None:
-        self._book = MetricsRegistry(most_series)
+        self._registry = MetricsRegistry(most_series)
         self._models = ModelNames()
         self._running: Counter[str] = Counter()
         self._snapshot: Snapshot | None = None
         self._machine = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._machine)
         PlatformCollector(registry=self._machine)
-        self._calls = self._cells("calls_total")
-        self._answers = self._cells("answers_total")
-        self._tokens = self._cells("tokens_total")
-        self._unknown = self._cells("usage_unknown_total")
-        self._partial = self._cells("usage_partial_total")
-        self._cost = self._cells("cost_dollars_total")
-        self._unpriced = self._cells("calls_unpriced_total")
-        self._refusals = self._cells("refusals_total")
-        self._attempts = self._cells("attempts_total")
-        self._truncated = self._cells("stream_truncated_total")
-        self._duration = self._spreads("call_duration_seconds")
-        self._first_byte = self._spreads("time_to_first_byte_seconds")
-        self._wait = self._spreads("wait_seconds")
-        self._lag = self._spreads("loop_lag_seconds")
+        self._calls = self._samples("calls_total")
+        self._answers = self._samples("answers_total")
+        self._tokens = self._samples("tokens_total")
+        self._unknown = self._samples("usage_unknown_total")
+        self._partial = self._samples("usage_partial_total")
+        self._cost = self._samples("cost_dollars_total")
+        self._unpriced = self._samples("calls_unpriced_total")
+        self._refusals = self._samples("refusals_total")
+        self._attempts = self._samples("attempts_total")
+        self._truncated = self._samples("stream_truncated_total")
+        self._duration = self._histograms("call_duration_seconds")
+        self._first_byte = self._histograms("time_to_first_byte_seconds")
+        self._wait = self._histograms("wait_seconds")
+        self._lag = self._histograms("loop_lag_seconds")
         self._lag.at()
-        self._reloads = self._cells("config_reloads_total")
-        self._reload_ok = self._cells("config_last_reload_successful")
-        self._reload_time = self._cells("config_last_reload_success_timestamp_seconds")
-        self._cells("build_info").at(version, platform.python_version()).value = 1
+        self._reloads = self._samples("config_reloads_total")
+        self._reload_ok = self._samples("config_last_reload_successful")
+        self._reload_time = self._samples("config_last_reload_success_timestamp_seconds")
+        self._samples("build_info").at(version, platform.python_version()).value = 1
         for result in ("success", "failure"):
             self._reloads.at(result)
         self._read_keys()
@@ -122,11 +122,11 @@ class Metrics:
             self._read_ledger(ledger)
 
     def call_started(self, key: str, group: str) -> None:  # noqa: ARG002 - a call says who it is
-        """A call of this key is being served from now on."""
+        """Count a call of this key as in flight."""
         self._running[key] += 1
 
     def call_ended(self, key: str) -> None:
-        """It is served no longer."""
+        """Count it as in flight no longer."""
         self._running[key] -= 1
         if self._running[key] <= 0:
             del self._running[key]
@@ -154,7 +154,8 @@ class Metrics:
         self._count_faults(record, key, group, model)
 
     def usage_learned(self, owner: Owner, claim: Claim, usage: Usage, cost: Cost | None) -> None:
-        """Count what is known of an object's usage since, beyond what was counted of its call."""
+        """Count usage of an object that became known later, beyond what its call already
+        counted."""
         before: Counter[tuple[str | None, str]] = Counter()
         for name, tokens, _ in by_model(claim.booked, None):
             before.update({(name, kind): count for kind, count in tokens.items()})
@@ -171,43 +172,47 @@ class Metrics:
                 self._cost.at(key, group, owner.provider, model).value += more / NANODOLLARS
 
     def reloaded(self, ok: bool, when: float) -> None:  # noqa: FBT001 - the order of the sentence
-        """A configuration was accepted or refused at wall-clock second `when`."""
+        """Record that a configuration was accepted or refused at `when`, in seconds since the
+        epoch."""
         self._reloads.at("success" if ok else "failure").value += 1
         self._reload_ok.at().value = ok
         if ok:
             self._reload_time.at().value = when
 
     def read(self, name: str, reader: Collector) -> None:
-        """Have `reader` asked for the figures of a metric of the table at each scrape."""
-        self._book.read(TABLE[name], reader)
+        """Have `reader` return the samples of a metric of the table at each scrape."""
+        self._registry.read(TABLE[name], reader)
 
     def reconcile(self, snapshot: Snapshot) -> None:
-        """Follow the configuration: the series of keys that are gone go with them.
+        """Follow the configuration: remove the series of deleted keys.
 
-        A renamed key begins new series; a call of a key that is gone counts under "other".
+        A renamed key begins new series; a call of a deleted key counts under "other".
         """
         self._snapshot = snapshot
         keys = {*snapshot.keys, "", OVERFLOW}
-        for family in self._book.families:
+        for family in self._registry.families:
             family.keep_only("key", keys)
 
     def loop_late(self, seconds: float) -> None:
-        """The event loop was that late for a timer."""
+        """Record how many seconds a timer of the event loop was late."""
         self._lag.at().observe(seconds)
 
     async def render(self, *, from_zero: bool = False) -> bytes:
-        """The exposition, in the format of `CONTENT_TYPE`; other work goes on meanwhile. With
-        `from_zero` each counter is shown as 0 once before its true value."""
-        return await self._book.text(from_zero=from_zero) + generate_latest(self._machine)
+        """Return the exposition in the format of `CONTENT_TYPE`, yielding to other work meanwhile.
 
-    def _cells(self, name: str) -> Family[Sample]:
-        return self._book.cells(TABLE[f"sidecar_{name}"])
+        `from_zero`: expose each new counter as 0 once before its value.
+        """
+        return await self._registry.text(from_zero=from_zero) + generate_latest(self._machine)
 
-    def _spreads(self, name: str) -> Family[HistogramSeries]:
-        return self._book.spreads(TABLE[f"sidecar_{name}"])
+    def _samples(self, name: str) -> Family[Sample]:
+        return self._registry.samples(TABLE[f"sidecar_{name}"])
+
+    def _histograms(self, name: str) -> Family[HistogramSeries]:
+        return self._registry.histograms(TABLE[f"sidecar_{name}"])
 
     def _configured(self, record: CallRecord) -> tuple[str, str]:
-        """The labels for key and group: names that the configuration still has, or "other"."""
+        """Return the labels for key and group: names that the configuration still has, or
+        "other"."""
         return self._named(record.key, record.group)
 
     def _named(self, key: str, group: str) -> tuple[str, str]:
@@ -247,7 +252,7 @@ class Metrics:
     def _read_folded(self) -> None:
         self.read("sidecar_models_folded_total", lambda: (((), self._models.folded),))
         self.read("sidecar_series_folded_total", lambda: (
-            ((family.metric.name,), family.folded) for family in self._book.families
+            ((family.metric.name,), family.folded) for family in self._registry.families
         ))  # fmt: skip
 
     def _read_ledger(self, ledger: LedgerStats) -> None:
@@ -287,7 +292,7 @@ def by_model(
 
 
 def disjoint(usage: Usage) -> Iterator[tuple[str, int]]:
-    """The tokens of a call by kind, each counted in exactly one of them; nothing for zero."""
+    """Yield the tokens of a call by kind, each counted in exactly one kind; zeros are skipped."""
     read, write = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
     reasoning = usage.reasoning_tokens or 0
     counts = (
@@ -301,11 +306,11 @@ def disjoint(usage: Usage) -> Iterator[tuple[str, int]]:
 
 
 LAG_CHECK_SECONDS = 0.5
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 
 async def watch_lag(observe: Callable[[float], None]) -> None:
-    """Tell `observe` for ever by how many seconds a timer was late."""
+    """Call `observe` for ever with the seconds by which a timer was late."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + LAG_CHECK_SECONDS

@@ -1,7 +1,7 @@
 """Counters, gauges and histograms with bounded labels, and the text that Prometheus scrapes.
 
-Counting costs an addition; the text of a series' name is made once, when the series is. No locks:
-all of it belongs to the event loop. It knows nothing of calls, nor of which metrics exist.
+Counting is one addition; the text of a series' name is built once. There are no locks: everything
+runs in the event loop. Calls and the metrics that exist are unknown here.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from math import isfinite
 from typing import Generic, TypeVar
 
 OVERFLOW = "other"
-"""What stands for every label value that is not counted by itself."""
+"""The label value for everything that has no series of its own."""
 INLINE_SERIES, SERIES_PER_SLICE = 2000, 500
-"""Series written before the event loop has its turn again, and those that are written together."""
+"""Series written before the event loop gets its turn, and the series written in one slice after
+that."""
 MAX_SERIES = 20_000
 
 Labels = tuple[str, ...]
@@ -26,8 +27,11 @@ Collector = Callable[[], Iterable[tuple[Labels, float]]]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One row of the table of metrics. The labels in `fixed` have few values by nature and stay
-    apart even when all others are folded together. `buckets` are a histogram's upper bounds."""
+    """One row of the table of metrics.
+
+    The labels in `fixed` have few values by nature and stay apart when all others are folded.
+    `buckets` are a histogram's upper bounds.
+    """
 
     name: str
     type: str
@@ -38,17 +42,18 @@ class Metric:
 
     @property
     def lines(self) -> int:
-        """How many series one set of labels takes."""
+        """Return the number of lines of one series."""
         return len(self.buckets) + 3 if self.buckets else 1
 
     def folded(self, labels: Labels) -> Labels:
-        """`labels` with all but the fixed ones gone."""
+        """Return `labels` with all but the fixed ones replaced by "other"."""
         pairs = zip(self.labels, labels, strict=True)
         return tuple(value if name in self.fixed else OVERFLOW for name, value in pairs)
 
 
 class Sample:
-    """One series of a counter or gauge. Most have not changed since they were last shown."""
+    """One series of a counter or gauge. Its line is cached, since most do not change between
+    scrapes."""
 
     __slots__ = ("_line", "_shown", "begun", "name", "value")
 
@@ -60,20 +65,20 @@ class Sample:
         self.name = f"{metric.name}{braced(metric.labels, labels)} "
 
     def text(self) -> str:
-        """Its line, as it is now."""
+        """Return its line."""
         if self.value != self._shown:
             self._shown = self.value
             self._line = self.name + number(self.value)
         return self._line
 
-    def begin(self) -> str:
-        """Its line before anything was counted, for the first time that it is shown."""
+    def zero_text(self) -> str:
+        """Return its line with the value 0, for its first exposition."""
         self.begun = True
         return self.name + "0"
 
 
 class HistogramSeries:
-    """One set of labels of a histogram."""
+    """One series of a histogram."""
 
     __slots__ = ("_lines", "begun", "bounds", "counts", "names", "sum")
 
@@ -93,13 +98,13 @@ class HistogramSeries:
         )
 
     def observe(self, value: float) -> None:
-        """Count one value; a bound belongs to its own bucket."""
+        """Count one value; a value equal to a bound belongs to that bucket."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
         self._lines = ""
 
     def text(self) -> str:
-        """Its lines, as they are now: growing buckets, their sum and their count."""
+        """Return its lines: cumulative buckets, sum and count."""
         if not self._lines:
             self._lines = self._written()
         return self._lines
@@ -113,8 +118,8 @@ class HistogramSeries:
         figures += (number(self.sum), str(total))
         return "\n".join(map(str.__add__, self.names, figures))
 
-    def begin(self) -> str:
-        """Its lines before anything was counted, for the first time that it is shown."""
+    def zero_text(self) -> str:
+        """Return its lines with zeros, for their first exposition."""
         self.begun = True
         return "\n".join(name + "0" for name in self.names)
 
@@ -123,7 +128,7 @@ Series = TypeVar("Series", bound=Sample | HistogramSeries)
 
 
 class Family(Generic[Series]):
-    """All series of one metric; `series` makes one."""
+    """All series of one metric; `series` creates one."""
 
     def __init__(
         self, metric: Metric, series: Callable[[Metric, Labels], Series], book: MetricsRegistry
@@ -135,12 +140,13 @@ class Family(Generic[Series]):
         self._by_labels: dict[Labels, Series] = {}
 
     def at(self, *labels: str) -> Series:
-        """The series of these label values; new ones are made while there is room, else folded."""
+        """Return the series of these label values: created while there is room, else the folded
+        one."""
         series = self._by_labels.get(labels)
         return self._make(labels) if series is None else series
 
     def keep_only(self, label: str, values: set[str]) -> None:
-        """Drop every series whose `label` has another value; without that label, drop none."""
+        """Remove every series with another value of `label`; without that label, remove none."""
         if label not in self.metric.labels:
             return
         at = self.metric.labels.index(label)
@@ -153,7 +159,7 @@ class Family(Generic[Series]):
         return len(self._by_labels)
 
     def texts(self, from_zero: bool) -> Iterator[tuple[int, list[str]]]:  # noqa: FBT001 - see Book
-        """The text of every series, a part at a time: how many lines, and the lines."""
+        """Yield slices of the text of all series: the number of lines, and the lines."""
         every = tuple(self._by_labels.values())
         step = max(1, SERIES_PER_SLICE // self.metric.lines)
         for at in range(0, len(every), step):
@@ -161,7 +167,7 @@ class Family(Generic[Series]):
             yield (
                 len(part) * self.metric.lines,
                 [
-                    series.begin() if from_zero and not series.begun else series.text()
+                    series.zero_text() if from_zero and not series.begun else series.text()
                     for series in part
                 ],
             )
@@ -178,9 +184,9 @@ class Family(Generic[Series]):
 
 
 class MetricsRegistry:
-    """Every family of one process, in the order of the text; at most about `most` series.
+    """All families of one process, in the order of the exposition.
 
-    Beyond `most`, new sets of labels are folded into one, of which there are few.
+    Beyond `most` series, new sets of labels are folded into one of which there are few.
     """
 
     def __init__(self, most: int = MAX_SERIES) -> None:
@@ -192,30 +198,30 @@ class MetricsRegistry:
 
     @property
     def families(self) -> tuple[Family[Sample] | Family[HistogramSeries], ...]:
-        """What is counted here; not what is read elsewhere."""
+        """Return the families counted here, without those that a reader returns."""
         return tuple(self._families)
 
-    def cells(self, metric: Metric) -> Family[Sample]:
-        """A counter or gauge to be kept here."""
+    def samples(self, metric: Metric) -> Family[Sample]:
+        """Add a counter or gauge and return its family."""
         family = Family(metric, Sample, self)
         self._families.append(family)
         return family
 
-    def spreads(self, metric: Metric) -> Family[HistogramSeries]:
-        """A histogram to be kept here."""
+    def histograms(self, metric: Metric) -> Family[HistogramSeries]:
+        """Add a histogram and return its family."""
         family = Family(metric, HistogramSeries, self)
         self._families.append(family)
         return family
 
     def read(self, metric: Metric, reader: Collector) -> None:
-        """A metric whose figures are kept elsewhere and asked for when they are scraped."""
+        """Add a metric whose samples `reader` returns at each scrape."""
         self._readers.append((metric, reader))
 
     async def text(self, *, from_zero: bool = False) -> bytes:
-        """The whole exposition; other work goes on while it is written.
+        """Return the whole exposition, yielding to other work between slices.
 
-        `from_zero`: a counter is shown as 0 once before its true value, so that whoever adds up
-        differences misses nothing of what was counted before he first saw it.
+        `from_zero`: expose each new counter as 0 in its first scrape, so that `increase()` includes
+        what was counted before Prometheus first saw the series.
         """
         pieces: list[bytes] = []
         written = 0
@@ -240,7 +246,7 @@ class MetricsRegistry:
             yield len(texts), texts
 
     def _begins(self, metric: Metric, labels: Labels) -> bool:
-        """Whether this is the first that is shown of a counter that is kept elsewhere."""
+        """Return whether a counter of a reader is exposed for the first time."""
         if metric.type == "gauge" or (metric.name, labels) in self._begun:
             return False
         self._begun.add((metric.name, labels))
@@ -248,27 +254,27 @@ class MetricsRegistry:
 
 
 def heading(metric: Metric) -> str:
-    """The two lines that introduce a metric."""
+    """Return the HELP and TYPE lines of a metric."""
     help_ = metric.help.replace("\\", r"\\").replace("\n", r"\n")
     return f"# HELP {metric.name} {help_}\n# TYPE {metric.name} {metric.type}"
 
 
 @lru_cache(maxsize=4096)
 def braced(names: Labels, values: Labels) -> str:
-    """Label names and values as they stand behind a metric's name; "" without any."""
+    """Return label names and values in braces; "" without any."""
     if not names:
         return ""
     return "{" + ",".join(f'{n}="{escape(v)}"' for n, v in zip(names, values, strict=True)) + "}"
 
 
 def escape(value: str) -> str:
-    """A label value as it stands between quotes: any text, one line."""
+    """Return a label value escaped for its quotes, on one line."""
     text = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
     return text.encode("utf-8", "replace").decode()
 
 
 def number(value: float) -> str:
-    """A figure as Prometheus reads it, exact."""
+    """Return a number as Prometheus reads it, without loss."""
     if not isfinite(value):
         return {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}[str(value)]
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))

@@ -27,19 +27,19 @@ class UpstreamResponse(Struct, frozen=True):
 class ErrorClass(StrEnum):
     """The handling of a response. The values are labels in metrics and in the ledger."""
 
-    OK = "take"
+    OK = "ok"
     """A success: relay the response."""
-    CLIENT_ERROR = "client"
+    CLIENT_ERROR = "client_error"
     """The request is invalid: relay the response; no retry, no cooldown."""
-    RATE_LIMITED = "slow_down"
+    RATE_LIMITED = "rate_limited"
     """A rate limit that refills within minutes: cooldown; another candidate, or wait."""
     OVERLOADED = "overloaded"
     """The vendor is out of capacity: cooldown; another candidate, or wait."""
-    QUOTA_EXHAUSTED = "spent"
+    QUOTA_EXHAUSTED = "quota_exhausted"
     """Money, or a quota of hours or days, is used up: cooldown; another candidate, no waiting."""
-    AUTH_FAILED = "credential"
+    AUTH_FAILED = "auth_failed"
     """The vendor rejects the credential or the account: cooldown; another candidate."""
-    MODEL_NOT_FOUND = "missing"
+    MODEL_NOT_FOUND = "model_not_found"
     """The provider does not have the model: another candidate."""
 
 

@@ -1,7 +1,7 @@
-"""The bundled list of prices: which model of which provider costs what, and since when.
+"""The bundled price list: the prices of each provider's models, and since when they apply.
 
-`tools/pricelist.py` makes it from genai-prices, which says more and weighs too much to be loaded
-here (docs/decisions/0010-prices.md). A provider's models are decoded when they are first asked for.
+`tools/pricelist.py` makes it from genai-prices, which has more and is too heavy to be loaded here
+(docs/decisions/0010-prices.md). A provider's models are decoded at their first use.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from sidecar.pricing.rates import PriceUnit, Rate, Rates
 
 FILE = Path(__file__).with_name("pricelist.json")
 Clause = str | tuple[str, ...]
-"""A sign and a text, such as `^gpt-5`; or several, which must all hold."""
+"""An operator and a text, such as `^gpt-5`; or several, which must all match."""
 
 
 class RateSet(Struct, frozen=True):
-    """Rates and when they hold: `since` a day, within `hours` of each day, or of those `days` of
-    the week (Monday is 0; all in UTC), for a service `tier`."""
+    """Rates and when they apply.
+
+    `since` a day, within `hours` of each day, or of those `days` of the week (Monday is 0; all in
+    UTC), for a service `tier`.
+    """
 
     rates: dict[str, Rate]
     since: date | None = None
@@ -32,7 +35,7 @@ class RateSet(Struct, frozen=True):
     tier: str | None = None
 
     def holds(self, now: datetime) -> bool:
-        """Whether they do at that moment (UTC)."""
+        """Return whether they apply at `now` (UTC)."""
         if self.since is not None and now.date() < self.since:
             return False
         if self.days and now.weekday() not in self.days:
@@ -51,8 +54,11 @@ class _Row(Struct):
 
 
 class _Provider(Struct):
-    """`url` is a regular expression of its addresses; `borrows` names providers whose models it
-    sells for their own price."""
+    """A provider of the list.
+
+    `url` is a regular expression of its addresses; `borrows` names providers whose models it sells
+    at their price.
+    """
 
     url: str
     borrows: tuple[str, ...]
@@ -68,7 +74,7 @@ class _List(Struct):
 
 
 class ListedModel:
-    """One model of one provider. `name` says both."""
+    """One model of one provider; `name` contains both."""
 
     def __init__(self, provider: str, row: _Row, units: Mapping[str, PriceUnit]) -> None:
         self.name = f"{provider}/{row.id}"
@@ -80,7 +86,7 @@ class ListedModel:
         self._made: dict[tuple[int, ...], Rates] = {}
 
     def is_named(self, name: str) -> bool:
-        """Whether `name`, in small letters, means it."""
+        """Return whether `name`, in lower case, is a name of this model."""
         for clause in self._match:
             if isinstance(clause, str):
                 if _fits(clause, name):
@@ -90,8 +96,10 @@ class ListedModel:
         return False
 
     def rates(self, at: float, tier: str | None) -> Rates:
-        """Its rates at a wall-clock second, for a service tier: those of the tier, where it has
-        some, over the usual ones."""
+        """Return the rates at `at` (seconds since the epoch) for a service tier.
+
+        The tier's rates, where it has any, take precedence over the usual ones.
+        """
         chosen = self._choose(at, None if tier is None else tier.lower())
         if chosen not in self._made:
             sets = [self._usual[chosen[0]], *(self._tiers[each] for each in chosen[1:])]
@@ -103,7 +111,7 @@ class ListedModel:
         return self._made[chosen]
 
     def _choose(self, at: float, tier: str | None) -> tuple[int, ...]:
-        """Which usual set counts, and which ones of the tier."""
+        """Return the indices of the rate sets that apply: the usual one, then those of the tier."""
         tiered = tier in self._words
         if len(self._usual) == 1 and not tiered:
             return (0,)
@@ -117,7 +125,7 @@ class ListedModel:
 
 
 class PriceList:
-    """The list. Raises nothing once it is loaded: what it does not know is None."""
+    """The price list. Lookups return None for what it does not have, and never raise."""
 
     def __init__(self, data: bytes) -> None:
         found = msgspec.json.decode(data, type=_List)
@@ -128,18 +136,18 @@ class PriceList:
         self._models: dict[str, tuple[ListedModel, ...]] = {}
 
     def __contains__(self, provider: str) -> bool:
-        """Whether it knows a provider by that name."""
+        """Return whether it has a provider by that name."""
         return provider in self._providers
 
     def provider_at(self, base_url: str) -> str | None:
-        """The name of the provider whose addresses `base_url` is one of."""
+        """Return the provider whose addresses include `base_url`."""
         for name, provider in self._providers.items():
             if re.match(provider.url, base_url):
                 return name
         return None
 
     def find(self, provider: str, model: str) -> ListedModel | None:
-        """The model by that name at that provider, or at one whose models it sells."""
+        """Return the model by that name at that provider, or at one whose models it sells."""
         name = model.lower()
         for seller in self.sellers(provider):
             for each in self.models(seller):
@@ -148,12 +156,12 @@ class PriceList:
         return None
 
     def sellers(self, provider: str) -> tuple[str, ...]:
-        """The provider itself and those whose models it sells; () for an unknown one."""
+        """Return the provider and those whose models it sells; () for an unknown one."""
         found = self._providers.get(provider)
         return () if found is None else (provider, *found.borrows)
 
     def models(self, provider: str) -> tuple[ListedModel, ...]:
-        """The models of a provider of the list."""
+        """Return the models of a provider of the list."""
         if provider not in self._models:
             rows = msgspec.json.decode(self._providers[provider].models, type=tuple[_Row, ...])
             self._models[provider] = tuple(ListedModel(provider, row, self.units) for row in rows)
@@ -161,7 +169,7 @@ class PriceList:
 
 
 def load() -> PriceList:
-    """The list that came with this version."""
+    """Return the list of this version."""
     return PriceList(FILE.read_bytes())
 
 

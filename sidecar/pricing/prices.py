@@ -1,8 +1,8 @@
-"""What a call costs: the file's price, the vendor's own word or the list's, times the group's rate.
+"""The cost of a call: price in the file, vendor's reported cost or list price, times the
+multiplier.
 
-Knows the configuration in force and the list; keeps no books. Whole nano-dollars come out: each
-figure is computed exactly and rounded once, to the nearest and to the even one of two, so that
-many small calls drift neither way.
+Results are whole nano-dollars. Each is computed exactly and rounded once, half to even, so that
+many small calls do not drift. No sums are kept here.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from sidecar.pricing.rates import INPUT, OUTPUT, REQUESTS, PriceUnit, Rate, Rate
 from sidecar.records import CallRecord, Cost, Part, Usage
 
 MAX_MODELS = 2000
-"""Prices kept at hand; the oldest go first and are looked up again."""
+"""Prices that are cached; the oldest are dropped and looked up again."""
 MAX_NAME_CHARS = 256
-"""Longer names of models, which anybody may send, are nobody's."""
+"""Longer names of models, which any client may send, have no price."""
 FREE = "free"
 REPORTED = "reported"
 _PER_MILLION = {
@@ -42,18 +42,20 @@ _EACH = {
     "web_search": ("web_searches", 1),
 }
 _MANY = dict.fromkeys((INPUT, OUTPUT, REQUESTS, "images", "audio_seconds"), _MILLION)
-"""Counts of which the price shows, however small their rates."""
+"""Counts at which the price is visible however small the rates."""
 _ONE_OF_EACH = {REQUESTS: 1, "images": 1, "audio_seconds": 60}
-"""What a call is taken to use besides tokens, while nobody knows."""
+"""Units besides tokens that a call is estimated to use."""
 
 Names = tuple[str, ...]
-"""Names that a call's model goes by, the surest first."""
+"""Names that a call's model goes by, the most reliable first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """Where a price comes from, and the rates at a wall-clock second for a service tier. `written`
-    is true of one that stands in the file."""
+    """The source of a price, and its rates by time (seconds since the epoch) and service tier.
+
+    `written`: it stands in the file.
+    """
 
     name: str
     rates: Callable[[float, str | None], Rates]
@@ -61,8 +63,10 @@ class Tariff:
 
 
 class Prices:
-    """The prices in force. `wall` is wall-clock seconds: some prices begin on a day, or hold for
-    hours of each."""
+    """The prices in force.
+
+    `wall` returns seconds since the epoch: some prices begin on a day, or apply at hours of each.
+    """
 
     def __init__(self, price_list: PriceList, wall: Callable[[], float]) -> None:
         self._list = price_list
@@ -73,7 +77,7 @@ class Prices:
 
     @property
     def source(self) -> str:
-        """Which list, and of when: for people."""
+        """Return the name and date of the list, for people."""
         return f"{self._list.name}, taken {self._list.taken}"
 
     def reconcile(self, snapshot: Snapshot) -> None:
@@ -90,11 +94,11 @@ class Prices:
     def cost(
         self, record: CallRecord, provider: Provider, group: Group, priced_as: str | None = None
     ) -> Cost | None:
-        """What a finished call cost that `provider` served for a key of `group`; None when its
-        usage or its price is unknown, and when it used nothing.
+        """Return the cost of a finished call that `provider` served for a key of `group`.
 
-        A price in the file goes before what the vendor reported, and that before the list. A model
-        that it is `priced_as` stands for every name of its own.
+        None when its usage or its price is unknown, and when it used nothing. A price in the file
+        precedes the vendor's reported cost, and that precedes the list. `priced_as` replaces all
+        names of the model.
         """
         if record.method == "GET" or not 200 <= record.status < 300:
             return None
@@ -109,9 +113,11 @@ class Prices:
         self, usage: Usage | None, provider: Provider, group: Group,
         names: tuple[str | None, str | None, str | None], started: float,
     ) -> Cost | None:  # fmt: skip
-        """What an attempt cost that came to nothing, by what its vendor said that it used, if it
-        said anything: without that, only what is free is known to cost nothing. `names` are those
-        of its model as it was served, sent and asked for."""
+        """Return the cost of a failed attempt, by the usage that its vendor reported.
+
+        Without a report only a free provider has a known cost. `names` are the model as served,
+        sent and asked for.
+        """
         if usage is None and not _is_free(provider):
             return None
         return self._cost(usage or Usage(), provider, group, names, started)
@@ -135,8 +141,11 @@ class Prices:
         self, parts: Sequence[Part], provider: Provider, group: Group,
         names: tuple[str | None, str | None, str | None], started: float,
     ) -> Cost | None:  # fmt: skip
-        """What several requests cost together: each by its own model's price and its own size, the
-        sum rounded once. What is charged for a request is charged once a call."""
+        """Return the cost of several requests: each by its own model's price and size, the sum
+        rounded once.
+
+        A charge per request applies once a call.
+        """
         found = []
         for number, part in enumerate(parts):
             own = names if part.model is None else (part.model, None, None)
@@ -157,12 +166,12 @@ class Prices:
         self, provider: Provider, group: Group, asked: str | None, sent: str | None,
         input_tokens: int, output_tokens: int, priced_as: str | None = None,
     ) -> int | None:  # fmt: skip
-        """Nano-dollars that so many tokens would be charged with; None when there is no price, and
-        0 only where the price is known to be zero.
+        """Return the nano-dollars that so many tokens would be charged with.
 
-        `asked` is the model that the client names, `sent` the one that the provider would be asked
-        for. No input is taken to come from a cache; of images, requests and minutes one is counted.
-        Where neither has a price, that of the model counts which the provider reported last.
+        None without a price, and 0 only where the price is known to be zero. `asked` is the model
+        that the client names, `sent` the one that the provider would get. No input counts as
+        cached; of images, requests and minutes one is counted. Where neither name has a price, that
+        of the model counts which the provider reported last.
         """
         if _is_free(provider):
             return 0
@@ -178,8 +187,7 @@ class Prices:
     def price_source(
         self, provider: Provider, asked: str | None, sent: str | None, priced_as: str | None = None
     ) -> str | None:
-        """Return where the price of a call that is not made yet comes from, for people; None when
-        it has none."""
+        """Return the source of the price of a future call, for people; None when it has none."""
         if _is_free(provider):
             return FREE
         tariff = self._expected(provider, asked, sent, priced_as)
@@ -199,7 +207,7 @@ class Prices:
         return tariff
 
     def _learn(self, provider: Provider, sent: str | None, served: str | None) -> None:
-        """Remember which model answers where another name was sent."""
+        """Record which model answers to a name that was sent."""
         sent, served = _short(sent), _short(served)
         if sent and served and sent != served:
             if len(self._reported) >= MAX_MODELS:
@@ -222,7 +230,7 @@ class Prices:
         return found
 
     def _look_up(self, provider: Provider, served: Names, names: Names) -> Tariff | None:
-        """By any of its names in the file; in the list only by those that the provider knows."""
+        """Return the file's price for any of `names`, else the list's for one of `served`."""
         for pattern, tariff in self._written:
             if any(map(pattern.matches, names)):
                 return tariff
@@ -234,17 +242,17 @@ class Prices:
         return None
 
     def _listed_as(self, provider: Provider) -> str:
-        """The list's name for whoever serves it: by its address, else by its plugin."""
+        """Return the list's name of a provider: by its address, else by its plugin."""
         return self._list.provider_at(provider.base_url) or provider.vendor.price_list or ""
 
 
 def _is_free(provider: Provider) -> bool:
-    """What the file says costs nothing, and what lives in this very process."""
+    """Return whether the file declares the provider free, or it is part of this process."""
     return provider.free or provider.vendor.local_server is not None
 
 
 def _tariff(price: Price, units: Mapping[str, PriceUnit]) -> Tariff:
-    """What stands in the file, by the list's units."""
+    """Return the rates of a price in the file, in the list's units."""
     rates: dict[str, Rate] = {}
     for name, dollars in price.per_million.items():
         unit = _PER_MILLION[name]
@@ -282,7 +290,8 @@ def _names(*some: str | None) -> Names:
 def _exact(
     tariff: Tariff | None, usage: Usage, started: float, requests: int = 1, size: int | None = None
 ) -> tuple[Fraction, str] | None:
-    """Nano-dollars before the multiplier, and the name of the price; None when it is unknown."""
+    """Return the exact nano-dollars before the multiplier, and the name of the price; None when
+    unknown."""
     if tariff is None:
         return None
     exact = tariff.rates(started, usage.service_tier).cost(_counts(usage, requests), size)

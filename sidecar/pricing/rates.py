@@ -1,7 +1,7 @@
-"""What a model's usage costs by its rates: exact arithmetic, and nothing else.
+"""The cost of usage by a model's rates, in exact arithmetic.
 
-Rates are prices of *units* (`input_tokens`, `web_searches`, …). A unit may be part of wider ones:
-what has a rate of its own is paid by it, what has none is paid with the unit that it is part of.
+Rates are prices of *units* (`input_tokens`, `web_searches`, …). A unit may be part of wider ones: a
+unit with a rate is charged by it, one without is charged with the unit that contains it.
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ from sidecar.records import NANODOLLARS
 REQUESTS = "requests"
 INPUT, OUTPUT = "input_tokens", "output_tokens"
 CONTEXT = "context_tokens"
-"""The size by which tiers go, where it is not that of the whole input."""
+"""The size that selects a tier, where it is not that of the whole input."""
 
 Rate = Decimal | tuple[tuple[int, Decimal], ...]
-"""Dollars for `LimitUnit.per` of a unit; or pairs of (above how many input tokens, dollars), the
-lowest
-first: the pair that is reached counts for all tokens of the call."""
+"""Dollars for `PriceUnit.per` of a unit; or pairs of (input tokens above which it applies,
+dollars), the lowest first: the pair that is reached counts for all tokens of the call."""
 UnitCounts = Mapping[str, int]
-"""How much of each unit was used; a unit that nobody told of is absent."""
+"""How much of each unit was used; a unit without a report is absent."""
 
 
 class PriceUnit(Struct, frozen=True):
-    """How many of a unit a rate is for, and the wider units that it is part of."""
+    """The amount that a rate is for, and the wider units that contain this unit."""
 
     per: int
     of: tuple[str, ...]
 
 
 class _Line(NamedTuple):
-    """One rate: `parts` are the lines of what is paid apart; `steps` count in fractions of a
-    nano-dollar."""
+    """One rate.
+
+    `parts` are the lines charged separately; `steps` count in fractions of a nano-dollar.
+    """
 
     unit: str
     parts: tuple[int, ...]
@@ -48,8 +49,8 @@ class _Line(NamedTuple):
 class Rates:
     """The rates of one model.
 
-    Whole numbers over one denominator, so that sums are exact even where a decimal has no end (an
-    hour's price by the second).
+    They are whole numbers over one denominator, so that sums are exact even where a decimal has no
+    end (the price of an hour by the second).
     """
 
     def __init__(self, rates: Mapping[str, Rate], units: Mapping[str, PriceUnit]) -> None:
@@ -73,9 +74,11 @@ class Rates:
         )
 
     def cost(self, counts: UnitCounts, size: int | None = None) -> Fraction | None:
-        """Nano-dollars, exact; None when the rates do not say: nobody told how much of what they
-        are for was used, or tokens were used that no rate is for. `size` is the input that prices
-        by size go by; None: all of it."""
+        """Return the exact nano-dollars.
+
+        None when a unit with a rate has no reported amount, or tokens were used that have no rate.
+        `size` is the input that selects a tier; None is all of it.
+        """
         if self._needs.isdisjoint(counts):
             return None
         own = self._own(counts)
@@ -85,13 +88,15 @@ class Rates:
         return self._sum(counts, own, size)
 
     def estimate(self, counts: UnitCounts) -> Fraction | None:
-        """The same for counts that are guesses: what has no rate costs nothing; None only when
-        nothing has one."""
+        """Return the same for estimated counts: a unit without a rate costs nothing; None when none
+        has one."""
         return self._sum(counts, self._own(counts)) if self._lines else None
 
     def _own(self, counts: UnitCounts) -> list[int]:
-        """How much each line is paid for: its unit, less what is paid apart. Never below nothing,
-        however little a vendor's figures fit together."""
+        """Return the amount that each line charges: its unit less the parts charged separately.
+
+        At least zero, also when a vendor's figures contradict each other.
+        """
         own: list[int] = []
         for line in self._lines:
             count = counts.get(line.unit, 0)
@@ -114,7 +119,7 @@ class Rates:
 
 
 def rounded(numerator: int, denominator: int) -> int:
-    """The nearest whole number, and the even one of two."""
+    """Return the nearest whole number, half to even."""
     whole, rest = divmod(numerator, denominator)
     above = 2 * rest - denominator
     return whole + (above > 0 or (above == 0 and whole % 2 == 1))

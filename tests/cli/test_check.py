@@ -33,7 +33,7 @@ def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path)
 
 
-def test_check_says_that_a_process_serves_the_file(cli: Cli) -> None:
+def test_check_reports_the_process_that_serves_the_file(cli: Cli) -> None:
     with cli.serving() as served:
         done = cli.run("check")
         assert (done.status, f"process {served.process.pid} serves it" in done.err) == (0, True)
@@ -61,14 +61,14 @@ def test_check_of_another_file_leaves_the_process_out_of_it(cli: Cli) -> None:
         assert cli.run("status").status == 0
 
 
-def test_the_schema_has_the_fields_of_the_plugins_that_the_file_names(cli: Cli) -> None:
+def test_schema_has_the_fields_of_the_files_plugins(cli: Cli) -> None:
     (cli.folder / "mine.py").write_text(PLUGIN)
     cli.config.write_text(FILE + "plugins: mine.py\n")
     assert "flavour" in cli.run("schema").json["$defs"]["mine"]["properties"]
     assert "mine" not in cli.run("schema", "--config", cli.folder / "none.yaml").json["$defs"]
 
 
-def test_an_edit_of_just_now_is_in_the_status(cli: Cli) -> None:
+def test_status_includes_an_edit_of_the_last_second(cli: Cli) -> None:
     with cli.serving():
         good = cli.config.read_text()
         cli.config.write_text(good + "surprise: 1\n")
@@ -82,7 +82,7 @@ def test_an_edit_of_just_now_is_in_the_status(cli: Cli) -> None:
         assert cli.run("status").status == 0
 
 
-def test_a_key_is_shown_with_its_limits_and_budgets(cli: Cli) -> None:
+def test_keys_show_prints_limits_and_budgets(cli: Cli) -> None:
     limited = "group: demo, limits: {rpm: 20}, budget: $2/day"
     cli.config.write_text(FILE.replace("group: demo", limited))
     shown = cli.run("keys", "show", "first").out
@@ -100,9 +100,7 @@ def test_check_notes_that_others_can_read_the_file_and_how_to_close_it(cli: Cli)
 
 
 @pytest.mark.parametrize("text", ["sk-ant-oat01-abc", "sk-ant-ort01-abc", "sk-ant-admin01-abc"])
-def test_a_login_in_place_of_an_anthropic_key_is_told_and_not_quoted(
-    tmp_path: Path, text: str
-) -> None:
+def test_check_reports_an_anthropic_login_without_quoting_it(tmp_path: Path, text: str) -> None:
     text_of = "groups: {Claude: {vendor: anthropic}}\nkeys: {claude: {group: Claude}}\n"
     cli = Cli(tmp_path, {"ANTHROPIC_API_KEY": text}, text_of)
     done = cli.run("check", "--strict")

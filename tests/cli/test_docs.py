@@ -72,13 +72,13 @@ def parse(line: str) -> None:
             raise
 
 
-def test_every_command_has_its_section_and_no_other_has_one() -> None:
+def test_cli_page_has_one_section_for_each_command() -> None:
     assert sorted(SECTIONS) == sorted(COMMANDS)
     assert not HIDDEN & {name.split()[0] for name in SECTIONS}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_section_has_the_options_of_its_command(name: str) -> None:
+def test_cli_page_section_has_the_options_of_its_command(name: str) -> None:
     section = SECTIONS[name]
     table = set(re.findall(r"^\| `(--[a-z-]+)", section, re.MULTILINE))
     also = re.search(r"^Also: (.*)\.$", section, re.MULTILINE)
@@ -88,7 +88,7 @@ def test_a_section_has_the_options_of_its_command(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_section_has_examples_that_the_command_reads(name: str) -> None:
+def test_cli_page_section_has_valid_examples(name: str) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", SECTIONS[name], re.DOTALL)
     lines = [line for block in blocks for line in typed(block)]
     assert [line for line in lines if line.startswith(name)]
@@ -97,7 +97,7 @@ def test_a_section_has_examples_that_the_command_reads(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_help_of_a_command_has_examples_that_it_reads(name: str) -> None:
+def test_help_of_a_command_has_valid_examples(name: str) -> None:
     lines = typed(COMMANDS[name].help or "")
     assert [line for line in lines if line.startswith(name)]
     for line in lines:
@@ -105,25 +105,25 @@ def test_the_help_of_a_command_has_examples_that_it_reads(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_option_says_what_it_is_for(name: str) -> None:
+def test_every_option_has_a_help_text(name: str) -> None:
     silent = [p.name for p in COMMANDS[name].params if isinstance(p, click.Option) and not p.help]
     assert not silent
 
 
-def test_the_page_and_the_help_name_every_agent() -> None:
+def test_cli_page_and_help_name_every_agent() -> None:
     listed = re.findall(r"`([a-z-]+)`", SECTIONS["env"].partition("Agents: ")[2])
     assert sorted(listed) == sorted(AGENTS)
     words = re.findall(r"[a-z-]+", (COMMANDS["env"].help or "").partition("Agents: ")[2])
     assert set(AGENTS) <= set(words)
 
 
-def test_the_page_has_the_fields_of_json() -> None:
+def test_cli_page_has_the_fields_of_json() -> None:
     part = PAGE.partition("**JSON.**")[2].partition("\n## ")[0]
     listed = re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)
     key = load(YAML, file="routes.yaml", registry=discover()).keys["first"]
     assert listed == list(row(key, NEVER_USED, "the text"))
 
 
-def test_links_on_the_page_lead_somewhere() -> None:
+def test_cli_page_links_have_targets() -> None:
     anchors = {f"sidecar-{name.replace(' ', '-')}" for name in COMMANDS}
     assert set(re.findall(r"\(#([a-z-]+)\)", PAGE)) == anchors

@@ -44,7 +44,7 @@ def exported(lines: str, cli: Cli) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_a_shell_reads_the_lines_of_every_agent(cli: Cli, agent: str) -> None:
+def test_env_lines_of_every_agent_run_in_a_shell(cli: Cli, agent: str) -> None:
     lines = cli.run("env", agent, "--key-env", "MY_KEY").out
     found = exported(lines, cli)
     for name, path in EXPORTS.get(agent, {"SIDECAR_KEY": None}).items():
@@ -108,13 +108,13 @@ def test_continue_is_told_where_its_key_is(cli: Cli) -> None:
         ('"[::]:9000", allow_remote: true', "http://[::1]:9000"),
     ],
 )
-def test_the_address_is_one_that_a_client_here_can_use(cli: Cli, listen: str, base: str) -> None:
+def test_env_prints_an_address_that_local_clients_can_use(cli: Cli, listen: str, base: str) -> None:
     cli.config.write_text(f"{FILE}server: {{listen: {listen}}}\n")
     found = exported(cli.run("env", "anthropic", "--key-env", "MY_KEY").out, cli)
     assert found["ANTHROPIC_BASE_URL"] == base
 
 
-def test_an_unknown_agent_is_refused_with_those_that_are_known(cli: Cli) -> None:
+def test_env_with_an_unknown_agent_lists_the_known_ones(cli: Cli) -> None:
     done = cli.run("env", "claude")
     assert done.status == 2
     assert "'claude-code'" in done.err

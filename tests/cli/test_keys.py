@@ -35,7 +35,7 @@ def listed(cli: Cli, name: str) -> dict[str, object]:
     return next(row for row in rows if row["name"] == name)
 
 
-def test_a_key_lives_from_creation_to_deletion_and_every_step_is_confirmed(cli: Cli) -> None:
+def test_key_lifecycle_is_confirmed_by_the_process_at_every_step(cli: Cli) -> None:
     with cli.serving() as served:
         key = cli.create("codex")
         assert served.call(key, "codex_cli_rs/0.169.0 (Linux)") == 200
@@ -54,11 +54,11 @@ def test_a_key_lives_from_creation_to_deletion_and_every_step_is_confirmed(cli: 
         second = rotated.out.strip()
         shown = cli.run("keys", "show", "codex").out
         ends = next(line.split()[-1] for line in shown.splitlines() if "old text ends" in line)
-        assert f"the old text is accepted until {ends}\n" in rotated.err
+        assert f"the old secret is accepted until {ends}\n" in rotated.err
         assert [served.call(key), served.call(second)] == [200, 200]
         again = cli.run("keys", "rotate", "codex", "--json")
         third = again.json["key"]
-        assert "the old text is no longer accepted\n" in again.err
+        assert "the old secret is no longer accepted\n" in again.err
         assert [served.call(each) for each in (key, second, third)] == [401, 401, 200]
 
         assert cli.run("keys", "rename", "codex", "laptop").status == 0
@@ -86,7 +86,7 @@ def test_times_are_known_when_no_process_runs(cli: Cli) -> None:
     assert "no process runs" in deleted.err
 
 
-def test_a_new_key_is_printed_once_and_kept_as_a_hash(cli: Cli) -> None:
+def test_new_key_is_printed_once_and_stored_as_a_hash(cli: Cli) -> None:
     done = cli.spawn("keys", "create", "codex", "--group", "demo")
     key = done.out.strip()
     assert looks_like_key(key)
@@ -101,7 +101,7 @@ def test_a_new_key_is_printed_once_and_kept_as_a_hash(cli: Cli) -> None:
         assert key not in shown.out + shown.err
 
 
-def test_a_new_key_says_what_was_asked_of_it(cli: Cli) -> None:
+def test_new_key_has_the_given_fields(cli: Cli) -> None:
     done = cli.run(
         "keys", "create", "nightly", "--group", "demo", "--description", "each: night # really",
         "--models", "gpt-5-mini, gpt-5*", "--expires", "2h", "--urgency", "background", "--json",
@@ -140,7 +140,7 @@ def test_json_has_the_same_fields_everywhere_and_the_key_only_when_made(cli: Cli
     assert list(cli.run("keys", "delete", "l", "--yes", "--json").json) == FIELDS
 
 
-def test_an_edit_changes_only_the_bytes_it_means(cli: Cli) -> None:
+def test_keys_edit_changes_only_the_bytes_of_its_fields(cli: Cli) -> None:
     edited = cli.run("keys", "edit", "first", "--group", "other", "--urgency", "interactive")
     assert edited.status == 0, edited.err
     assert "key first: group demo -> other" in edited.err  # what it comes to, not what was typed
@@ -156,7 +156,7 @@ def test_an_edit_changes_only_the_bytes_it_means(cli: Cli) -> None:
     assert '"one: two":  {group: other' in cli.config.read_text().replace("'", '"')
 
 
-def test_a_refused_change_leaves_the_file_alone_and_says_why(cli: Cli) -> None:
+def test_refused_change_leaves_the_file_unchanged_with_a_reason(cli: Cli) -> None:
     for words, why in (
         (
             ("create", "x", "--group", "dmo"),
@@ -166,13 +166,13 @@ def test_a_refused_change_leaves_the_file_alone_and_says_why(cli: Cli) -> None:
             ("edit", "first", "--group", "z"),
             'sidecar: there is no group "z"; there is: demo, other',
         ),
-        (("create", "first", "--group", "demo"), 'there is a key "first" already'),
+        (("create", "first", "--group", "demo"), 'key "first" exists already'),
         (("create", "", "--group", "demo"), "a name is empty"),
         (("rename", "first", "first\nsecond"), "control characters"),
         (("edit", "first"), "nothing to change was given"),
         (("edit", "nobody", "--group", "demo"), 'there is no key "nobody"; there is: first'),
         (("rotate", "first", "--overlap", "1h"), "no secret yet"),
-        (("delete", "first"), "add --yes"),
+        (("delete", "first"), "needs --yes"),
     ):
         done = cli.run("keys", *words)
         assert done.status == 2, words
@@ -181,18 +181,18 @@ def test_a_refused_change_leaves_the_file_alone_and_says_why(cli: Cli) -> None:
     assert cli.config.read_text() == FILE
 
 
-def test_a_wrong_file_must_be_mended_before_it_is_changed(cli: Cli) -> None:
+def test_invalid_file_must_be_corrected_before_a_change(cli: Cli) -> None:
     wrong = FILE + "surprise: 1\n"
     cli.config.write_text(wrong)
     for words in ("revoke first", "create x --group demo", "enable first", "rename first x"):
         done = cli.run("keys", *words.split())
         assert done.status == 2
         assert 'no field "surprise"' in done.err
-        assert done.err.endswith("must be mended first (sidecar edit); nothing was changed\n")
+        assert done.err.endswith("must be corrected first (sidecar edit); nothing was changed\n")
     assert cli.config.read_text() == wrong
 
 
-def test_a_change_is_refused_when_the_file_changed_meanwhile(
+def test_change_is_refused_when_the_file_changed_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from click.testing import CliRunner
@@ -217,7 +217,7 @@ def test_a_change_is_refused_when_the_file_changed_meanwhile(
     assert cli.config.read_text() == another
 
 
-def test_the_key_is_printed_even_if_the_process_does_not_take_the_file_over(cli: Cli) -> None:
+def test_new_key_is_printed_even_if_the_process_does_not_take_it_over(cli: Cli) -> None:
     with cli.serving():
         moved = cli.folder / "other.yaml"
         moved.write_text(FILE)
@@ -227,7 +227,7 @@ def test_the_key_is_printed_even_if_the_process_does_not_take_the_file_over(cli:
     assert f"the process that runs serves {cli.config}" in done.err
 
 
-def test_on_a_terminal_taking_access_asks_first(cli: Cli) -> None:
+def test_taking_access_asks_first_on_a_terminal(cli: Cli) -> None:
     cli.create("k")
     before = cli.config.read_bytes()
     for command in ("disable", "revoke", "delete"):
@@ -290,7 +290,7 @@ def test_scan_finds_keys_in_files_and_in_history_and_never_prints_one(cli: Cli) 
         assert found.status == 1
         assert 'src/.env: key "leaky"' in found.out
         assert key not in found.out + found.err
-    assert "message: a key that this file does not know" in cli.run("keys", "scan", repository).out
+    assert "message: a key that is not in this file" in cli.run("keys", "scan", repository).out
     notes = cli.folder / "notes"
     notes.write_text(f"\n\n{key}\n")
     assert cli.run("keys", "scan", notes).out == f'{notes}:3: key "leaky"\n'
@@ -303,7 +303,7 @@ def test_scan_of_a_clean_place_ends_with_0(cli: Cli) -> None:
     assert (done.status, done.out) == (0, "")
 
 
-def test_the_state_holds_no_key(cli: Cli) -> None:
+def test_state_holds_no_key(cli: Cli) -> None:
     key = cli.create("codex")
     with cli.serving() as served:
         served.call(key)
@@ -319,7 +319,7 @@ def test_the_state_holds_no_key(cli: Cli) -> None:
     assert json.dumps(key) not in cli.config.read_text()
 
 
-def test_the_list_shows_what_keys_did_of_late(cli: Cli) -> None:
+def test_keys_list_shows_recent_activity(cli: Cli) -> None:
     cli.create("codex")
     cli.create("idle")
     assert listed(cli, "codex")["recent"] is None  # nobody knows without books

@@ -34,7 +34,7 @@ def sign_in(link: str) -> int:
     return status
 
 
-def test_the_link_lets_one_browser_in_once(shell: Cli) -> None:
+def test_console_link_works_for_one_browser_once(shell: Cli) -> None:
     with shell.serving():
         done = shell.run("open", "--print")
         assert done.status == 0
@@ -43,7 +43,7 @@ def test_the_link_lets_one_browser_in_once(shell: Cli) -> None:
         assert [sign_in(link), sign_in(link)] == [200, 401]
 
 
-def test_a_browser_is_started_without_the_link_in_its_arguments(shell: Cli) -> None:
+def test_open_starts_the_browser_without_the_link_in_its_arguments(shell: Cli) -> None:
     seen = shell.folder / "seen"
     browser = shell.folder / "browser"
     browser.write_text(f'#!/bin/sh\necho "$@" > {seen}\n')
@@ -59,7 +59,7 @@ def test_a_browser_is_started_without_the_link_in_its_arguments(shell: Cli) -> N
         assert code[0] in page.read_text()
 
 
-def test_without_a_screen_the_link_is_only_printed(shell: Cli) -> None:
+def test_open_without_a_screen_only_prints_the_link(shell: Cli) -> None:
     with shell.serving():
         done = shell.run("open", SSH_CONNECTION="here there")
     assert LINK.search(done.out)
@@ -74,13 +74,13 @@ def test_signing_out_ends_links_too(shell: Cli) -> None:
         assert sign_in(link) == 401
 
 
-def test_without_a_process_it_says_how_to_start_one(shell: Cli) -> None:
+def test_open_without_a_process_names_serve(shell: Cli) -> None:
     done = shell.run("open")
     assert done.status == 3
     assert "sidecar serve" in done.err
 
 
-def test_a_log_holds_no_link_and_a_terminal_shows_one(shell: Cli) -> None:
+def test_console_link_is_shown_on_a_terminal_and_not_logged(shell: Cli) -> None:
     with shell.serving() as served:
         assert "sidecar open" in served.log.read_text()
         assert not LINK.search(served.log.read_text())

@@ -30,7 +30,7 @@ def completed(cli: Cli, line: str) -> list[str]:
     return [item.partition(",")[2] for item in done.stdout.split()]
 
 
-def test_a_shell_completes_commands_options_keys_groups_and_agents(cli: Cli) -> None:
+def test_completion_offers_commands_options_keys_groups_and_agents(cli: Cli) -> None:
     cli.create("second")
     assert completed(cli, "keys rot") == ["rotate"]
     assert "--overlap" in completed(cli, "keys rotate first --")
@@ -59,7 +59,7 @@ def test_completion_is_silent_without_a_good_file(cli: Cli) -> None:
     ],
     ids=" ".join,
 )
-def test_the_text_of_a_key_is_no_name_and_is_not_repeated(cli: Cli, words: list[str]) -> None:
+def test_secret_in_place_of_a_name_is_refused_and_not_repeated(cli: Cli, words: list[str]) -> None:
     key, before = mint(), cli.config.read_bytes()
     done = cli.run(*[key if word == "KEY" else word for word in words])
     assert done.status == 2
@@ -68,13 +68,13 @@ def test_the_text_of_a_key_is_no_name_and_is_not_repeated(cli: Cli, words: list[
     assert cli.config.read_bytes() == before
 
 
-def test_a_misspelt_name_is_told_the_one_that_is_near(cli: Cli) -> None:
+def test_misspelt_name_gets_a_suggestion(cli: Cli) -> None:
     assert 'did you mean "first"?' in cli.run("keys", "show", "frist").err
     assert "sidecar keys list" in cli.run("keys", "show", "zzz").err
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("key list", "keys"), ("keys lst", "list")])
-def test_a_misspelt_command_is_told_the_one_that_is_near(cli: Cli, typed: str, meant: str) -> None:
+def test_misspelt_command_gets_a_suggestion(cli: Cli, typed: str, meant: str) -> None:
     done = cli.run(*typed.split())
     assert (done.status, f"Did you mean '{meant}'?" in done.err) == (2, True)
 

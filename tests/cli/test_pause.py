@@ -10,7 +10,7 @@ import pytest
 from cli_runner import Cli
 from project_paths import ROOT
 
-from sidecar.cli.render.explain import explained
+from sidecar.cli.render.explain import explanation_lines
 
 FILE = """\
 limits: {concurrency: 50}
@@ -28,14 +28,14 @@ def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path, text=FILE)
 
 
-def test_a_call_waits_until_it_is_resumed(cli: Cli) -> None:
+def test_paused_call_waits_until_it_is_resumed(cli: Cli) -> None:
     key = cli.create("k")
 
     async def scene() -> None:
         with cli.serving() as served:
             paused = await asyncio.to_thread(cli.spawn, "pause", "k")
             assert (paused.status, paused.out) == (0, "")
-            assert paused.err == 'key "k" is paused (sidecar resume --key k)\n'
+            assert paused.err == 'paused: key "k" (sidecar resume --key k)\n'
             call = asyncio.create_task(asyncio.to_thread(served.call, key))
             while not (status := await asyncio.to_thread(cli.run, "status", "--json")).json[
                 "waiting"
@@ -49,18 +49,18 @@ def test_a_call_waits_until_it_is_resumed(cli: Cli) -> None:
                 "(sidecar resume --key k)" in told.out
             )
             resumed = await asyncio.to_thread(cli.spawn, "resume", "k")
-            assert (resumed.status, resumed.err) == (0, 'key "k" goes on\n')
+            assert (resumed.status, resumed.err) == (0, 'resumed: key "k"\n')
             assert await call == 200
             assert 'paused: key "k"' in served.log.read_text().replace("\\", "")
 
     asyncio.run(scene())
 
 
-def test_without_a_process_it_is_kept_for_the_next(cli: Cli) -> None:
+def test_pause_without_a_process_is_stored_for_the_next(cli: Cli) -> None:
     paused = cli.run("pause", "nightly")
     assert paused.status == 0
-    assert 'key "nightly" is paused' in paused.err
-    assert "no process runs: the next one starts so" in paused.err
+    assert 'paused: key "nightly"' in paused.err
+    assert "no process runs: it applies when the next one starts" in paused.err
     kept = cli.state / "holds.json"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert stat.S_IMODE(cli.state.stat().st_mode) == 0o700
@@ -79,7 +79,7 @@ def test_without_a_process_it_is_kept_for_the_next(cli: Cli) -> None:
         assert cli.run("status", "--json").json["holds"] == []
 
 
-def test_a_process_that_starts_meanwhile_is_not_passed_by(cli: Cli) -> None:
+def test_pause_waits_for_a_process_that_starts_meanwhile(cli: Cli) -> None:
     """The state is taken while it is written, and so is not overwritten by a stale copy."""
     with cli.serving():
         (cli.state / "admin.sock").unlink()
@@ -89,7 +89,7 @@ def test_a_process_that_starts_meanwhile_is_not_passed_by(cli: Cli) -> None:
     assert not (cli.state / "holds.json").exists()
 
 
-def test_what_was_meant_is_asked_for(cli: Cli) -> None:
+def test_pause_with_a_name_of_key_and_group_exits_2_and_suggests_the_option(cli: Cli) -> None:
     done = cli.run("pause", "first")
     assert done.status == 2
     assert done.err == (
@@ -106,13 +106,13 @@ def test_what_was_meant_is_asked_for(cli: Cli) -> None:
         assert (live.status, live.err) == (2, done.err)
 
 
-def test_a_keys_text_is_no_name(cli: Cli) -> None:
+def test_pause_refuses_a_secret_in_place_of_a_name(cli: Cli) -> None:
     key = cli.create("k")
     done = cli.run("pause", key)
     assert (done.status, key in done.err + done.out) == (2, False)
 
 
-def test_keys_say_that_they_are_paused(cli: Cli) -> None:
+def test_keys_list_and_show_report_a_pause(cli: Cli) -> None:
     def paused() -> dict[str, bool]:
         rows = cli.run("keys", "list", "--json").json
         return {row["name"]: row["paused"] for row in rows}
@@ -127,7 +127,7 @@ def test_keys_say_that_they_are_paused(cli: Cli) -> None:
         assert 'group "demo"' in cli.run("keys", "show", "nightly").out
         resumed = cli.run("resume", "--key", "first")
         assert resumed.err == (
-            'key "first" goes on; but group "demo" is still paused (sidecar resume --group demo)\n'
+            'resumed: key "first"; but group "demo" is still paused (sidecar resume --group demo)\n'
         )
         cli.run("resume", "all")
         assert paused() == {"first": False, "nightly": False}
@@ -135,7 +135,7 @@ def test_keys_say_that_they_are_paused(cli: Cli) -> None:
         assert cli.run("resume", "all").err == "nothing is paused\n"
 
 
-def test_json_tells_what_was_done(cli: Cli) -> None:
+def test_pause_json_reports_the_result(cli: Cli) -> None:
     fields = {"kind", "name", "scope", "resume", "news", "running", "waiting", "kept", "live"}
     alone = cli.run("pause", "nightly", "--json").json
     assert (set(alone), alone["live"]) == (fields, False)
@@ -144,13 +144,13 @@ def test_json_tells_what_was_done(cli: Cli) -> None:
         assert (set(live), live["live"]) == (fields | {"still"}, True)
 
 
-def test_a_state_that_cannot_be_written_is_an_error(cli: Cli) -> None:
+def test_pause_without_a_writable_state_exits_2(cli: Cli) -> None:
     (cli.state / "holds.json").mkdir(parents=True)
     done = cli.run("pause", "nightly")
     assert (done.status, "nothing was changed" in done.err) == (2, True)
 
 
-def test_explain_is_for_reading(cli: Cli) -> None:
+def test_explain_prints_candidates_and_limits_as_text(cli: Cli) -> None:
     """Figures stand under one another, each limit with the line that set it."""
     words = ("explain", "--key", "nightly", "--model", "echo-1", "--size", "40k")
     by_file = cli.run(*words).out.splitlines()
@@ -178,7 +178,7 @@ def test_explain_is_for_reading(cli: Cli) -> None:
         ]
 
 
-def test_explain_in_json_has_the_fields_that_are_promised(cli: Cli) -> None:
+def test_explain_json_has_the_documented_fields(cli: Cli) -> None:
     page = (ROOT / "docs/cli.md").read_text()
     section = page.partition("## `sidecar explain`")[2].partition("\n## ")[0]
     rows = [row.split("|")[1:3] for row in section.splitlines() if row.startswith("| ")]
@@ -195,7 +195,7 @@ def _code(text: str) -> list[str]:
     return text.split("`")[1::2]
 
 
-def test_a_size_is_a_number(cli: Cli) -> None:
+def test_explain_refuses_a_size_that_is_no_number(cli: Cli) -> None:
     done = cli.run("explain", "--key", "first", "--model", "m", "--size", "big")
     assert (done.status, "big" in done.err) == (2, True)
 
@@ -212,11 +212,11 @@ keys:
 """
 
 
-def test_the_order_of_two_ways_and_what_they_share(cli: Cli) -> None:
+def test_explain_prints_shared_limits_before_two_candidates(cli: Cli) -> None:
     cli.config.write_text(TWO_WAYS)
     done = cli.run("explain", "--key", "k", "--model", "m")
     lines = done.out.splitlines()
-    assert lines[lines.index("on every way") + 1 :] == [
+    assert lines[lines.index("on every candidate") + 1 :] == [
         "   group demo  9 rpm  routes.yaml:6",
         "",
         "1. near (routes.yaml:6)",
@@ -224,17 +224,17 @@ def test_the_order_of_two_ways_and_what_they_share(cli: Cli) -> None:
         "",
         "2. far as big (routes.yaml:6)",
         "",
-        "left out",
+        "skipped",
         "   gone: switched off (routes.yaml:6)",
     ]
 
 
-def test_what_is_on_every_way_is_told_once(cli: Cli) -> None:
+def test_explain_prints_a_shared_limit_once(cli: Cli) -> None:
     """Also where its figures were read a moment later for one way than for the other."""
     cli.config.write_text(TWO_WAYS)
     found = cli.run("explain", "--key", "k", "--model", "m", "--json").json
     for number, way in enumerate(found["candidates"]):
         for limiter in way["gates"]:
             limiter.update(used=1, left=8, reset=12.0 + number / 1000)
-    lines = list(explained(found))
+    lines = list(explanation_lines(found))
     assert [line.split()[:2] for line in lines if "9 rpm" in line] == [["group", "demo"]]

@@ -53,41 +53,41 @@ def lines(cli: Cli, *words: str | Path, **environ: str) -> list[str]:
 
 
 @given(before=st.binary(max_size=80), after=st.binary(max_size=80))
-def test_a_key_is_found_amid_any_bytes(before: bytes, after: bytes) -> None:
+def test_scan_finds_a_key_amid_any_bytes(before: bytes, after: bytes) -> None:
     assert list(find_keys(before + KEY.encode() + after)) == [KEY]
 
 
 @given(place=st.integers(0, KEY_CHARS - 1), wrong=st.characters(max_codepoint=127))
-def test_a_text_with_one_wrong_character_is_no_key(place: int, wrong: str) -> None:
+def test_scan_ignores_a_key_with_a_wrong_character(place: int, wrong: str) -> None:
     text = KEY[:place] + wrong + KEY[place + 1 :]
     assert looks_like_key(text) is (text == KEY)
 
 
-def test_a_key_is_not_itself_when_something_follows() -> None:
+def test_scan_ignores_a_key_followed_by_more_characters() -> None:
     assert looks_like_key(KEY)
     assert not looks_like_key(KEY + "x")
     assert not looks_like_key(" " + KEY)
 
 
-def test_a_file_larger_than_a_piece_is_searched_whole(cli: Cli) -> None:
+def test_scan_searches_a_file_larger_than_a_chunk(cli: Cli) -> None:
     large = cli.folder / "session.jsonl"
     first, cut = b"\n" * 7 + KEY.encode(), KEY.encode()
     filler = b"x" * (READ_CHUNK_BYTES - len(first) - KEY_CHARS // 2)
     large.write_bytes(first + filler + cut + b"\n" + filler + b"\n" + KEY.encode())
-    unknown = "a key that this file does not know"
+    unknown = "a key that is not in this file"
     assert lines(cli, large) == [f"{large}:{line}: {unknown}" for line in (10, 8)]
 
 
-def test_a_search_needs_no_configuration(cli: Cli) -> None:
+def test_scan_works_without_a_configuration(cli: Cli) -> None:
     (cli.folder / "notes").write_text(KEY)
     cli.config.write_text("groups: [\n")
     for config in (cli.config, cli.folder / "none.yaml"):
         done = cli.run("keys", "scan", "notes", "--config", config)
-        assert (done.status, done.out) == (1, "notes:1: a key that this file does not know\n")
-        assert "no key can be named" in done.err
+        assert (done.status, done.out) == (1, "notes:1: a key that is not in this file\n")
+        assert "keys cannot be named" in done.err
 
 
-def test_odd_names_and_unreadable_places_stop_nothing(cli: Cli) -> None:
+def test_scan_continues_after_odd_names_and_unreadable_files(cli: Cli) -> None:
     odd = cli.folder / "odd"
     odd.mkdir()
     Path(os.fsdecode(os.fsencode(odd) + b"/\xff")).write_text(KEY)
@@ -96,7 +96,7 @@ def test_odd_names_and_unreadable_places_stop_nothing(cli: Cli) -> None:
     assert len(lines(cli, odd)) == 1
 
 
-def test_a_branch_that_was_merged_away_is_history(cli: Cli, project: Path) -> None:
+def test_scan_finds_a_key_of_a_merged_branch(cli: Cli, project: Path) -> None:
     git(project, "switch", "--quiet", "--create", "side")
     commit(project, "oops", env=KEY)
     commit(project, "sorry", env="")
@@ -105,10 +105,10 @@ def test_a_branch_that_was_merged_away_is_history(cli: Cli, project: Path) -> No
     git(project, "merge", "--quiet", "--strategy=ours", "--no-edit", "side")
     git(project, "branch", "--quiet", "--delete", "side")
     (line,) = lines(cli, project)
-    assert line.endswith(": env: a key that this file does not know")
+    assert line.endswith(": env: a key that is not in this file")
 
 
-def test_a_key_that_only_a_merge_brought_in_is_found_once(cli: Cli, project: Path) -> None:
+def test_scan_finds_a_key_of_a_merge_commit_once(cli: Cli, project: Path) -> None:
     git(project, "switch", "--quiet", "--create", "side")
     commit(project, "theirs", readme="theirs\n")
     git(project, "switch", "--quiet", "main")
@@ -120,19 +120,19 @@ def test_a_key_that_only_a_merge_brought_in_is_found_once(cli: Cli, project: Pat
     assert len(lines(cli, project)) == 1
 
 
-def test_an_amended_commit_is_history_until_git_forgets_it(cli: Cli, project: Path) -> None:
+def test_scan_finds_a_key_of_an_amended_commit(cli: Cli, project: Path) -> None:
     commit(project, "oops", env=KEY)
     (project / "env").write_text("")
     git(project, "commit", "--quiet", "--all", "--amend", "--message", "fine")
     assert len(lines(cli, project)) == 1
 
 
-def test_a_message_of_an_empty_commit_is_searched(cli: Cli, project: Path) -> None:
+def test_scan_searches_the_message_of_an_empty_commit(cli: Cli, project: Path) -> None:
     commit(project, f"use\n\n{KEY}")
-    assert lines(cli, project)[0].endswith("message: a key that this file does not know")
+    assert lines(cli, project)[0].endswith("message: a key that is not in this file")
 
 
-def test_bare_and_nested_repositories_are_searched(cli: Cli, project: Path) -> None:
+def test_scan_searches_bare_and_nested_repositories(cli: Cli, project: Path) -> None:
     commit(project, "oops", env=KEY)
     commit(project, "sorry", env="")
     git(cli.folder, "clone", "--quiet", "--bare", "project", "copies/bare.git")
@@ -143,7 +143,7 @@ def test_bare_and_nested_repositories_are_searched(cli: Cli, project: Path) -> N
     ]
 
 
-def test_a_hook_of_another_repository_does_not_lead_astray(cli: Cli, project: Path) -> None:
+def test_scan_in_a_git_hook_searches_the_named_repository(cli: Cli, project: Path) -> None:
     commit(project, "oops", env=KEY)
     commit(project, "sorry", env="")
     other = cli.folder / "other"
@@ -152,7 +152,7 @@ def test_a_hook_of_another_repository_does_not_lead_astray(cli: Cli, project: Pa
     assert len(lines(cli, project, GIT_DIR=str(other / ".git"))) == 1
 
 
-def test_a_repository_runs_no_program_of_its_own(cli: Cli, project: Path) -> None:
+def test_scan_runs_no_program_of_a_repository(cli: Cli, project: Path) -> None:
     script = project / "run.sh"
     script.write_text(f'#!/bin/sh\ntouch {cli.folder}/ran\ncat "$1"\n')
     script.chmod(0o755)
@@ -165,7 +165,7 @@ def test_a_repository_runs_no_program_of_its_own(cli: Cli, project: Path) -> Non
     assert not (cli.folder / "ran").exists()
 
 
-def test_a_very_long_line_in_history_is_searched_whole(cli: Cli, project: Path) -> None:
+def test_scan_searches_a_very_long_line_of_history(cli: Cli, project: Path) -> None:
     commit(project, "oops", env="x" * (READ_CHUNK_BYTES - KEY_CHARS // 2) + KEY + "x" * 9)
     commit(project, "sorry", env="")
     assert len(lines(cli, project)) == 1

@@ -31,7 +31,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_without_a_file_commands_end_with_2_and_name_init(tmp_path: Path) -> None:
+def test_commands_without_a_file_exit_2_and_name_init(tmp_path: Path) -> None:
     cli = Cli(tmp_path, text="")
     for words in (
         ("serve",), ("check",), ("edit",), ("keys", "list"),
@@ -44,14 +44,14 @@ def test_without_a_file_commands_end_with_2_and_name_init(tmp_path: Path) -> Non
         assert str(cli.config) in done.err
 
 
-def test_the_working_directory_is_never_the_default(tmp_path: Path) -> None:
+def test_default_configuration_is_never_in_the_working_directory(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
     done = cli.run("check", SIDECAR_CONFIG="", XDG_CONFIG_HOME=str(tmp_path / "xdg"))
     assert done.status == 2
     assert str(tmp_path / "xdg" / "sidecar" / "routes.yaml") in done.err.replace("\n", "")
 
 
-def test_an_option_goes_before_the_variable(cli: Cli) -> None:
+def test_config_option_precedes_the_variable(cli: Cli) -> None:
     other = cli.folder / "other.yaml"
     other.write_text("groups:\n  g: {vendor: echo}\n")
     assert "0 keys, 1 group, 1 provider\n" in cli.run("check", "--config", other).err
@@ -115,7 +115,7 @@ def test_init_on_a_terminal_asks_and_takes_no_for_an_answer(tmp_path: Path) -> N
     assert "vendor: echo" in cli.config.read_text()
 
 
-def test_init_takes_no_local_key_for_a_credential(tmp_path: Path) -> None:
+def test_init_ignores_a_local_key_in_a_credential_variable(tmp_path: Path) -> None:
     cli = Cli(tmp_path, {"OPENAI_API_KEY": mint(), "ANTHROPIC_API_KEY": "sk-real"}, text="")
     assert cli.run("init", "--yes").status == 0
     assert "vendor: anthropic" in cli.config.read_text()
@@ -125,7 +125,7 @@ def test_init_takes_no_local_key_for_a_credential(tmp_path: Path) -> None:
 def test_init_never_overwrites(cli: Cli) -> None:
     done = cli.run("init", "--yes")
     assert done.status == 2
-    assert "stays as it is" in done.err
+    assert "is not changed" in done.err
     assert cli.config.read_text() == FILE
 
 
@@ -151,7 +151,7 @@ def test_check_strict_counts_warnings_and_full_prints_a_file_that_means_the_same
     assert cli.run("check", again).status == 0
 
 
-def test_a_plugin_vetoes_a_change_before_it_is_written(cli: Cli) -> None:
+def test_plugin_veto_prevents_a_change(cli: Cli) -> None:
     (cli.folder / "mine.py").write_text(
         "from sidecar import hookimpl\n\n"
         "@hookimpl\ndef sidecar_check_config(snapshot):\n"
@@ -166,7 +166,7 @@ def test_a_plugin_vetoes_a_change_before_it_is_written(cli: Cli) -> None:
     assert cli.config.read_text() == text
 
 
-def test_status_tells_how_it_stands(cli: Cli) -> None:
+def test_status_reports_the_process_and_the_file(cli: Cli) -> None:
     alone = cli.run("status")
     assert alone.status == 3
     assert "sidecar serve" in alone.err
@@ -188,7 +188,7 @@ def test_status_tells_how_it_stands(cli: Cli) -> None:
         assert cli.run("status", "--json").json["config"]["error"] is None
 
 
-def test_a_stale_socket_is_no_running_process(cli: Cli) -> None:
+def test_stale_socket_is_no_running_process(cli: Cli) -> None:
     with cli.serving() as served:
         served.process.kill()
         served.process.wait()
@@ -231,7 +231,7 @@ def test_socket_elsewhere_of_a_killed_process_is_replaced(tmp_path: Path) -> Non
         served.process.returncode = 0
 
 
-def test_a_process_that_cannot_be_asked_is_not_taken_for_none(tmp_path: Path) -> None:
+def test_process_that_cannot_be_asked_is_an_error(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
     state = tmp_path / ("too-long-for-a-socket" * 6)
     cli.environ = {"SIDECAR_STATE": str(state)}
@@ -241,7 +241,7 @@ def test_a_process_that_cannot_be_asked_is_not_taken_for_none(tmp_path: Path) ->
         (state / "aside").rename(state / "admin.socket-path")
     assert (status.status, created.status) == (3, 1)
     for done in (status, created):
-        assert "cannot be asked: nothing says where its socket is" in done.err
+        assert "cannot be asked: the location of its socket is unknown" in done.err
     assert len(list(find_keys(created.out.encode()))) == 1
 
 
@@ -293,7 +293,7 @@ def test_edit_is_confirmed_by_the_running_process(cli: Cli) -> None:
         assert served.call(key) == 403
 
 
-def test_a_wrong_edit_is_refused_or_edited_again(cli: Cli) -> None:
+def test_edit_that_is_invalid_is_refused_or_edited_again(cli: Cli) -> None:
     twice = editor(
         cli,
         "wrong = 'eccho' in text\n"
@@ -310,7 +310,7 @@ def test_a_wrong_edit_is_refused_or_edited_again(cli: Cli) -> None:
     assert cli.config.read_text() == FILE.replace("offline", "off-line")
 
 
-def test_an_edit_of_a_file_that_changed_meanwhile_is_refused_and_kept(cli: Cli) -> None:
+def test_edit_of_a_file_that_changed_meanwhile_is_refused_and_kept(cli: Cli) -> None:
     late = editor(
         cli, "config.write_text(text + '# theirs\\n')\npath.write_text(text + '# mine\\n')"
     )
@@ -324,14 +324,14 @@ def test_an_edit_of_a_file_that_changed_meanwhile_is_refused_and_kept(cli: Cli) 
 
 
 @pytest.mark.parametrize("command", ["false", "/nonexistent"])
-def test_an_editor_that_fails_changes_nothing(cli: Cli, command: str) -> None:
+def test_edit_with_a_failing_editor_changes_nothing(cli: Cli, command: str) -> None:
     done = cli.spawn("edit", EDITOR=command)
     assert (done.status, "nothing was changed" in done.err) == (2, True)
     assert cli.config.read_text() == FILE
     assert leftovers(cli) == []
 
 
-def test_an_editor_that_changes_nothing_changes_nothing(cli: Cli) -> None:
+def test_edit_without_a_change_changes_nothing(cli: Cli) -> None:
     before = cli.config.stat().st_mtime_ns
     done = cli.spawn("edit", **editor(cli, ""))
     assert (done.status, "nothing was changed" in done.err) == (0, True)
@@ -378,7 +378,7 @@ def test_env_lines_run_in_a_shell_and_hold_no_key(cli: Cli) -> None:
         assert served.url in cli.run("env", "claude-code").out
 
 
-def test_schema_is_json_and_plugins_are_told(cli: Cli) -> None:
+def test_schema_is_json_and_plugins_are_listed(cli: Cli) -> None:
     assert "properties" in cli.run("schema").json
     listed = cli.run("plugins").out
     for vendor in ("openai", "anthropic", "gemini", "echo", "azure"):
@@ -409,7 +409,7 @@ def paste(line: str) -> str:
 
 
 @needs_curl
-def test_the_demo_answers_three_pasted_lines_and_a_second_run_has_the_same_key(
+def test_demo_answers_its_curl_lines_and_keeps_its_key(
     tmp_path: Path,
 ) -> None:
     cli = Cli(tmp_path, {"OPENAI_API_KEY": "sk-real"}, text="")
@@ -447,7 +447,7 @@ def test_the_demo_answers_three_pasted_lines_and_a_second_run_has_the_same_key(
 
 
 @needs_curl
-def test_the_demo_serves_the_example_of_this_repository(tmp_path: Path) -> None:
+def test_demo_serves_the_example_of_this_repository(tmp_path: Path) -> None:
     cli = Cli(tmp_path, text="")
     words = ("demo", "--example", str(EXAMPLE), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
     with cli.serving(*words) as served:

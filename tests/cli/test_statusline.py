@@ -53,7 +53,7 @@ def line(cli: Cli, *words: str, told: bytes = b"") -> str:
     return text.rstrip("\n")
 
 
-def test_an_agent_sees_its_own_session(cli: Cli) -> None:
+def test_statusline_shows_the_agents_own_session(cli: Cli) -> None:
     write(
         cli, used(1, 300), used(2, 42, "s-2"), used(3, 8, "s-2"), used(4, 7, key="other"),
         used(5, 999, "s-2", started=time.time() - 2 * DAY_SECONDS),
@@ -66,7 +66,7 @@ def test_an_agent_sees_its_own_session(cli: Cli) -> None:
     assert line(cli, told=b'{"session_id": "s-9"}') == ""
 
 
-def test_unknown_is_not_zero(cli: Cli) -> None:
+def test_statusline_shows_unknown_cost_as_unknown(cli: Cli) -> None:
     write(cli, used(1, None), used(2, None, "s-2", usage=None, usage_state=UsageState.UNKNOWN))
     assert line(cli, "--session", "s-1") == "cost unknown · 80 % cached"
     assert line(cli, "--session", "s-2") == "cost unknown"
@@ -78,12 +78,12 @@ def test_unknown_is_not_zero(cli: Cli) -> None:
     "told",
     [b"{", b"[]", b'"s-1"', b'{"session_id": 7}', b'{"session_id": {"a": 1}}', b"\xff\xfe", b"{}"],
 )
-def test_whatever_an_agent_says_it_fails_quietly(cli: Cli, told: bytes) -> None:
+def test_statusline_ignores_invalid_input(cli: Cli, told: bytes) -> None:
     write(cli, used(1, 300))
     assert line(cli, told=told) in {"", "$3.00 today · 80 % cached"}
 
 
-def test_where_there_is_nothing_to_read_it_is_empty(cli: Cli) -> None:
+def test_statusline_without_a_ledger_is_empty(cli: Cli) -> None:
     assert line(cli) == ""
     assert not cli.state.exists()
     cli.state.mkdir()
@@ -92,7 +92,7 @@ def test_where_there_is_nothing_to_read_it_is_empty(cli: Cli) -> None:
     assert line(cli) == ""
 
 
-def test_an_input_that_is_never_closed_holds_it_up_for_a_moment_only(cli: Cli) -> None:
+def test_statusline_does_not_wait_for_an_open_input(cli: Cli) -> None:
     write(cli, used(1, 300))
     theirs, ours = os.pipe()
     try:
@@ -103,7 +103,7 @@ def test_an_input_that_is_never_closed_holds_it_up_for_a_moment_only(cli: Cli) -
     assert done.out == "$3.00 today · 80 % cached\n"
 
 
-def test_it_needs_no_configuration_and_loads_no_plugin(cli: Cli) -> None:
+def test_statusline_reads_no_configuration_and_loads_no_plugin(cli: Cli) -> None:
     write(cli, used(1, 300))
     cli.config.write_text("groups: [")
     found = subprocess.run(
@@ -137,7 +137,7 @@ ANSWER = (
 )
 
 
-async def test_it_counts_the_calls_that_wait_and_why_tells_what_for(
+async def test_statusline_counts_waiting_calls_and_why_names_the_limit(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     go_on = asyncio.Event()

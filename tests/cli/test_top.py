@@ -25,7 +25,7 @@ from project_paths import ROOT
 from rich.console import Console
 
 from sidecar import humanize
-from sidecar.cli.render.top import BAR, Size, bar, frame, shared_out
+from sidecar.cli.render.top import BAR_CHARS, ScreenSize, bar, frame, shared_out
 
 FILE = """\
 groups: {demo: {vendor: echo, limits: {rpm: 60, concurrency: 5}}}
@@ -112,12 +112,12 @@ SHOWN, GIVEN_BACK = "\x1b[?1049h", "\x1b[?1049l"
 """The other screen, and the one from before."""
 
 
-def test_it_is_drawn_anew_until_somebody_types_q(cli: Cli) -> None:
+def test_top_redraws_until_q_is_pressed(cli: Cli) -> None:
     key = cli.create("k")
     with cli.serving() as served, terminal(cli, "top") as screen:
-        assert SHOWN in screen.until("0 running, 0 waiting, 0 let through")
+        assert SHOWN in screen.until("0 running, 0 waiting, 0 admitted")
         assert served.call(key) == 200
-        screen.until("1 let through")
+        screen.until("1 admitted")
         assert "░░░" in screen.until("group demo")
         screen.type("xyz")
         screen.until("network up")
@@ -129,7 +129,7 @@ def test_it_is_drawn_anew_until_somebody_types_q(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_and_the_screen_is_given_back(cli: Cli, how: signal.Signals) -> None:
+def test_top_restores_the_screen_on_a_signal(cli: Cli, how: signal.Signals) -> None:
     with cli.serving(), terminal(cli, "top") as screen:
         screen.until("0 running")
         screen.process.send_signal(how)
@@ -138,12 +138,12 @@ def test_a_signal_ends_it_and_the_screen_is_given_back(cli: Cli, how: signal.Sig
         assert screen.settings() == screen.before
 
 
-def test_it_says_that_the_process_stopped_and_goes_on_with_the_next(cli: Cli) -> None:
+def test_top_reports_a_stopped_process_and_continues_with_the_next(cli: Cli) -> None:
     with cli.serving() as served:
         screen = Terminal(cli, "top")
         screen.until(f"process {served.process.pid}")
     try:
-        screen.until("the process stopped or hangs; this is its last frame")
+        screen.until("the process stopped or hangs; this is the last frame")
         with cli.serving() as next_one:
             screen.until(f"process {next_one.process.pid}")
             screen.type("q")
@@ -152,7 +152,7 @@ def test_it_says_that_the_process_stopped_and_goes_on_with_the_next(cli: Cli) ->
         screen.close()
 
 
-def test_a_pause_is_on_the_screen(cli: Cli) -> None:
+def test_top_shows_a_pause(cli: Cli) -> None:
     with cli.serving(), terminal(cli, "top") as screen:
         screen.until("0 running")
         cli.run("pause", "first")
@@ -163,26 +163,26 @@ def test_a_pause_is_on_the_screen(cli: Cli) -> None:
         screen.until("paused: everything, just now by the command line (sidecar resume all)")
 
 
-def test_a_pipe_gets_one_frame(cli: Cli) -> None:
+def test_top_prints_one_frame_to_a_pipe(cli: Cli) -> None:
     key = cli.create("k")
     with cli.serving() as served:
         served.call(key)
         for words_ in (("top",), ("top", "--once")):
             done = cli.spawn(*words_)
             assert done.status == 0
-            assert "0 running, 0 waiting, 1 let through" in done.out
+            assert "0 running, 0 waiting, 1 admitted" in done.out
             assert re.search(r"group demo +rpm +░{12} +1 of 60 +\d+ s +routes.yaml:1", done.out)
             assert "\x1b" not in done.out
 
 
-def test_without_a_process_there_is_nothing_to_see(cli: Cli) -> None:
+def test_top_without_a_process_exits_3(cli: Cli) -> None:
     for words_ in (("top",), ("top", "--once"), ("top", "--json")):
         done = cli.run(*words_)
         assert (done.status, done.out) == (3, "")
         assert "no process runs" in done.err
 
 
-def test_json_has_the_fields_that_are_promised(cli: Cli) -> None:
+def test_top_json_has_the_documented_fields(cli: Cli) -> None:
     page = (ROOT / "docs/cli.md").read_text()
     section = page.partition("## `sidecar top`")[2].partition("\n## ")[0]
     promised = set(re.findall(r"`(\w+)`", section))
@@ -224,7 +224,7 @@ def gate(number: int, what: str) -> dict[str, Any]:
         "limit": 60, "used": number % 90, "left": 60 - number % 90, "kept": 0, "reset": 12.0,
         "line": "routes.yaml:7", "waiting": 0, "provider": "main", "credential": "env:A_LONG_NAME",
         "family": "gpt-5-mini", "seconds": 3.0, "reason": "429 rate_limit_exceeded",
-        "verdict": "slow_down",
+        "verdict": "rate_limited",
     }  # fmt: skip
 
 
@@ -242,7 +242,7 @@ def view_of(counts: list[int], *, up: bool = True) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def drawn(view: dict[str, Any], size: Size) -> list[str]:
+def drawn(view: dict[str, Any], size: ScreenSize) -> list[str]:
     console = Console(width=size.width, color_system=None, force_terminal=True)
     with console.capture() as capture:
         console.print(frame(view, size))
@@ -257,11 +257,11 @@ def drawn(view: dict[str, Any], size: Size) -> list[str]:
     st.integers(40, 200),
     st.one_of(st.none(), st.integers(14, 80)),
 )
-def test_a_frame_fits_its_screen_and_hides_nothing_without_saying_so(
+def test_frame_fits_its_screen_and_counts_hidden_rows(
     counts: list[int], up: bool, width: int, height: int | None
 ) -> None:
     view = view_of(counts, up=up)
-    rows = drawn(view, Size(width, height))
+    rows = drawn(view, ScreenSize(width, height))
     assert max(map(len, rows)) <= width
     if height is not None:
         assert len(rows) <= height
@@ -279,14 +279,14 @@ def test_a_frame_fits_its_screen_and_hides_nothing_without_saying_so(
 
 
 @pytest.mark.parametrize("width", [40, 59, 60])
-def test_the_narrowest_screen_still_says_what_a_row_is_about(width: int) -> None:
-    text = "\n".join(drawn(view_of([3, 0, 5, 5, 5]), Size(width)))
+def test_frame_on_the_narrowest_screen_keeps_row_names(width: int) -> None:
+    text = "\n".join(drawn(view_of([3, 0, 5, 5, 5]), ScreenSize(width)))
     assert all(f"● 00000{n}" in text for n in range(3))
     assert all(f"group {n}" in text for n in range(1, 6))
     assert text.count("main gpt") == 10
 
 
-def test_what_a_client_made_up_does_not_reach_the_terminal() -> None:
+def test_frame_escapes_control_characters_of_clients() -> None:
     """A model's name may hold what would clear the screen, or type for its user."""
     evil = "gpt\x1b[2J\x9b5m\x07\r\n\u202e"
     view = view_of([0] * 5) | {
@@ -295,12 +295,12 @@ def test_what_a_client_made_up_does_not_reach_the_terminal() -> None:
         "cooldowns": [gate(0, "cooldown") | {"family": evil}],
         "holds": [],
     }
-    text = "\n".join(drawn(view, Size(120)))
+    text = "\n".join(drawn(view, ScreenSize(120)))
     assert "gpt" in text
     assert not set(evil) - set("gpt[2J5m") & set(text.replace("\n", ""))
 
 
-def test_a_terminal_that_knows_no_bars_gets_something_else(cli: Cli) -> None:
+def test_frame_uses_plain_characters_without_block_characters(cli: Cli) -> None:
     key = cli.create("k")
     with cli.serving() as served:
         served.call(key)
@@ -310,7 +310,7 @@ def test_a_terminal_that_knows_no_bars_gets_something_else(cli: Cli) -> None:
 
 
 @given(st.lists(st.integers(0, 50), max_size=6), st.integers(-5, 100))
-def test_a_screen_is_shared_out(wants: list[int], room: int) -> None:
+def test_screen_rows_are_shared_between_sections(wants: list[int], room: int) -> None:
     got = shared_out(wants, room)
     assert all(0 <= have <= want for have, want in zip(got, wants, strict=True))
     assert sum(got) == min(sum(wants), max(room, 0))
@@ -319,10 +319,10 @@ def test_a_screen_is_shared_out(wants: list[int], room: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "full"), [(0, 0), (0.5, 6), (1, BAR), (1.7, BAR), (-0.5, 0), (0.04, 0)]
+    ("part", "full"), [(0, 0), (0.5, 6), (1, BAR_CHARS), (1.7, BAR_CHARS), (-0.5, 0), (0.04, 0)]
 )
-def test_a_bar_is_as_long_as_its_part(part: float, full: int) -> None:
-    assert bar(part).plain == "█" * full + "░" * (BAR - full)
+def test_bar_is_as_long_as_its_part(part: float, full: int) -> None:
+    assert bar(part).plain == "█" * full + "░" * (BAR_CHARS - full)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_a_bar_is_as_long_as_its_part(part: float, full: int) -> None:
     [(None, "?"), (0, "0 ms"), (0.08, "80 ms"), (2.44, "2.4 s"), (9.96, "10 s"), (31.2, "32 s"),
      (119.5, "120 s"), (121, "3 min"), (7199, "120 min"), (7201, "3 h"), (200_000, "3 d")],
 )  # fmt: skip
-def test_a_span_in_words(seconds: float | None, text: str) -> None:
+def test_span_is_rounded_for_people(seconds: float | None, text: str) -> None:
     assert humanize.span(seconds) == text
 
 
@@ -339,5 +339,5 @@ def test_a_span_in_words(seconds: float | None, text: str) -> None:
     [(None, "calls", "?"), (0, "calls", "0"), (999, "tokens", "999"), (1204, "tokens", "1.2k"),
      (104_000, "tokens", "104k"), (2_000_000, "tokens", "2M"), (0.25, "usd", "$0.25")],
 )  # fmt: skip
-def test_a_figure_in_few_characters(value: float | None, unit: str, text: str) -> None:
+def test_short_number_has_few_characters(value: float | None, unit: str, text: str) -> None:
     assert humanize.short(value, unit) == text

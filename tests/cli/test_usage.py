@@ -69,7 +69,7 @@ def usage(cli: Cli, *words: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_usage_of_a_call_known_in_part_reads_as_the_least_that_it_was(cli: Cli) -> None:
+def test_usage_marks_partial_usage_as_a_lower_bound(cli: Cli) -> None:
     write(cli, used(), used("nightly", usage_state=UsageState.PARTIAL))
     rows = {row["key"]: row for row in usage(cli)}
     assert [rows[key]["partial_calls"] for key in ("codex", "nightly")] == [0, 1]
@@ -82,10 +82,10 @@ def test_usage_of_a_call_known_in_part_reads_as_the_least_that_it_was(cli: Cli) 
     assert "+" not in whole
     assert "100+" in part
     assert "$0.0011+" in part
-    assert "1 call told only a part of what was used" in done.out
+    assert "1 call with partial usage" in done.out
 
 
-def test_json_and_csv_have_the_same_columns_and_figures(cli: Cli) -> None:
+def test_usage_json_and_csv_have_the_same_columns_and_figures(cli: Cli) -> None:
     write(
         cli, used(), used(), used("nightly", usage=None, usage_state=UsageState.UNKNOWN, cost=None)
     )
@@ -113,7 +113,7 @@ def test_json_and_csv_have_the_same_columns_and_figures(cli: Cli) -> None:
     ]
 
 
-def test_a_table_has_totals_shares_and_a_curve(cli: Cli) -> None:
+def test_usage_table_has_totals_shares_and_a_curve(cli: Cli) -> None:
     write(cli, *(used(days_ago=ago) for ago in (0, 0, 0, 1)), used("nightly", 6))
     done = cli.run("usage")
     title, codex, nightly, total = done.out.splitlines()
@@ -128,7 +128,7 @@ def test_a_table_has_totals_shares_and_a_curve(cli: Cli) -> None:
                              "▃▁▁▁▁▃█"]  # fmt: skip
 
 
-def test_unknown_reads_unknown_and_what_leaves_it_out_is_marked(cli: Cli) -> None:
+def test_usage_prints_unknown_figures_and_marks_incomplete_sums(cli: Cli) -> None:
     write(
         cli, used(), used(cost=None), used(usage=None, usage_state=UsageState.UNKNOWN, cost=None),
         used("dark", usage=None, usage_state=UsageState.UNKNOWN, cost=None),
@@ -140,11 +140,11 @@ def test_unknown_reads_unknown_and_what_leaves_it_out_is_marked(cli: Cli) -> Non
                                   "100", "%", "▁▁▁▁▁▁█"]  # fmt: skip
     assert lines["dark"][1:] == ["1", *["unknown"] * 3, "1", "0", "unknown", "▁▁▁▁▁▁?"]
     assert lines["idle"][1:] == ["1", "0", "0", "0", "0", "0", "$0.00", "0", "%", "▁▁▁▁▁▁▁"]
-    assert "2 calls used tokens of which nobody said how many" in done.out
+    assert "2 calls used an unknown number of tokens" in done.out
     assert "1 call without a price" in done.out
 
 
-def test_what_is_free_costs_nothing_however_much_it_was(cli: Cli) -> None:
+def test_usage_of_a_free_provider_costs_nothing(cli: Cli) -> None:
     free = Cost(0, 0, "free")
     write(cli, used(usage=None, usage_state=UsageState.UNKNOWN, cost=free), used(cost=free))
     line = cli.run("usage").out.splitlines()[1].split()
@@ -152,7 +152,7 @@ def test_what_is_free_costs_nothing_however_much_it_was(cli: Cli) -> None:
     assert "$0.00" in line
 
 
-def test_days_are_whole_and_hours_are_exact(cli: Cli) -> None:
+def test_usage_since_counts_whole_days_and_exact_hours(cli: Cli) -> None:
     write(cli, *(used(days_ago=ago) for ago in (0, 1, 6, 7, 29)), used(days_ago=2 / 24))
     calls = {
         words: usage(cli, "--by", "key", *words)[0]["calls"]
@@ -182,14 +182,14 @@ def test_days_are_whole_and_hours_are_exact(cli: Cli) -> None:
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_nonsense_is_refused_and_named(cli: Cli, words: tuple[str, ...]) -> None:
+def test_usage_refuses_invalid_options(cli: Cli, words: tuple[str, ...]) -> None:
     write(cli, used())
     done = cli.run("usage", *words)
     assert (done.status, done.out) == (2, "")
     assert words[0] in done.err or "cheap" in done.err
 
 
-def test_it_is_narrowed_by_names_and_patterns(cli: Cli) -> None:
+def test_usage_filters_by_names_and_patterns(cli: Cli) -> None:
     write(
         cli, used(model_asked="gpt-5"), used(model_asked="gpt-5-mini"), used(model_asked="o[3]"),
         used("nightly", model_asked="gpt-5", caller=Caller(repo="web", branch="fix")),
@@ -214,7 +214,7 @@ def test_it_is_narrowed_by_names_and_patterns(cli: Cli) -> None:
     assert len(cli.run("usage", "--by", "").out.splitlines()) == 2  # no total of one line
 
 
-def test_what_it_would_have_cost_in_another_group(cli: Cli) -> None:
+def test_usage_as_if_group_prints_the_cost_in_that_group(cli: Cli) -> None:
     write(cli, used(), used(), used("nightly", cost=None))
     rows = usage(cli, "--as-if-group", "cheap")
     assert list(rows[0]) == ["key", *COLUMNS, "cost_as_if_usd"]
@@ -229,7 +229,7 @@ def test_what_it_would_have_cost_in_another_group(cli: Cli) -> None:
     )
 
 
-def test_it_says_how_far_back_single_calls_reach(cli: Cli) -> None:
+def test_usage_notes_since_when_calls_are_kept(cli: Cli) -> None:
     write(cli, *(used(days_ago=ago) for ago in (0, 2, 50)))
     assert "single calls" not in cli.run("usage", "--by", "session", "--since", "90d").err
     database = open_database(cli.state, time.time())
@@ -238,20 +238,20 @@ def test_it_says_how_far_back_single_calls_reach(cli: Cli) -> None:
     database.close()
     assert usage(cli, "--since", "90d")[0]["calls"] == 3
     assert usage(cli, "--since", "90d", "--by", "session")[0]["calls"] == 2
-    assert "single calls are on the books since" in cli.run(
+    assert "single calls are kept since" in cli.run(
         "usage", "--by", "session", "--since", "90d"
     ).err  # fmt: skip
     assert cli.run("usage", "--by", "session", "--since", "3h").err == ""
 
 
-def test_without_books_it_says_how_they_begin(cli: Cli) -> None:
+def test_usage_without_a_ledger_names_serve(cli: Cli) -> None:
     done = cli.run("usage")
     assert (done.status, done.out) == (2, "")
-    assert "there are no books" in done.err
+    assert "there is no ledger" in done.err
     assert not cli.state.exists()
 
 
-def test_books_that_cannot_be_read_are_named_and_left_alone(cli: Cli) -> None:
+def test_usage_names_an_unreadable_ledger_and_leaves_it_unchanged(cli: Cli) -> None:
     cli.state.mkdir()
     file = cli.state / "sidecar.db"
     for content in (b"", b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 5000):
@@ -263,13 +263,13 @@ def test_books_that_cannot_be_read_are_named_and_left_alone(cli: Cli) -> None:
         assert [path.name for path in cli.state.iterdir()] == ["sidecar.db"]
 
 
-def test_a_wrong_configuration_hides_no_usage(cli: Cli) -> None:
+def test_usage_works_with_an_invalid_configuration(cli: Cli) -> None:
     write(cli, used())
     cli.config.write_text("groups: [")
     assert usage(cli)[0]["calls"] == 1
 
 
-def test_words_of_clients_cannot_reach_into_the_terminal(cli: Cli) -> None:
+def test_usage_escapes_control_characters_of_clients(cli: Cli) -> None:
     write(cli, used(model_asked="\x1b[2Jm", session="a\nb"))
     done = cli.run("usage", "--by", "model,session")
     assert "\x1b" not in done.out
@@ -277,7 +277,7 @@ def test_words_of_clients_cannot_reach_into_the_terminal(cli: Cli) -> None:
     assert "a\\x0ab" in done.out
 
 
-def test_the_running_process_is_asked_to_write_first(tmp_path: Path) -> None:
+def test_usage_has_the_process_write_pending_calls_first(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
     with cli.serving() as served:
         key = cli.create("codex")
@@ -292,7 +292,7 @@ def test_the_running_process_is_asked_to_write_first(tmp_path: Path) -> None:
     assert [path.name for path in cli.state.glob("sidecar.db*")] == ["sidecar.db"]
 
 
-def test_on_a_terminal_it_is_as_wide_as_that(cli: Cli) -> None:
+def test_usage_table_is_as_wide_as_the_terminal(cli: Cli) -> None:
     write(cli, *(used(f"a key with a long name, number {number}") for number in range(3)))
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as screen:
@@ -306,14 +306,14 @@ def test_on_a_terminal_it_is_as_wide_as_that(cli: Cli) -> None:
     assert max(map(len, lines)) <= 90
 
 
-def test_letters_stand_in_where_there_are_no_blocks(cli: Cli) -> None:
+def test_usage_curve_uses_plain_characters_without_block_characters(cli: Cli) -> None:
     write(cli, used(), used(days_ago=1), used())
     done = cli.spawn("usage", PYTHONIOENCODING="ascii")
     assert done.status == 0, done.err
     assert "_____-#" in done.out or "_____=#" in done.out
 
 
-def test_how_figures_read() -> None:
+def test_humanized_figures_have_units_and_separators() -> None:
     assert [money(each) for each in (None, 0, 1, 99_999, 100_000, 12_300_000_000)] == [
         "unknown", "$0.00", "<$0.0001", "<$0.0001", "$0.0001", "$12.30",
     ]  # fmt: skip

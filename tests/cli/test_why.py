@@ -30,9 +30,9 @@ from sidecar.records import (
 FAILED_OVER = call(
     started=time.time() - 180,
     attempts=(
-        AttemptRecord("acme", "env:ACME_KEY", "m-1", "slow_down", 429, "429 rate_limit", 0.0403),
+        AttemptRecord("acme", "env:ACME_KEY", "m-1", "rate_limited", 429, "429 rate_limit", 0.0403),
         AttemptRecord("other", "", "m-1", "unreachable", None, "connection refused", 12.0),
-        AttemptRecord("acme", "env:ACME_2", "m-1", "take", 200, "", 1.5),
+        AttemptRecord("acme", "env:ACME_2", "m-1", "ok", 200, "", 1.5),
     ),
     waits=(Wait("tpm 200k of group G (routes.yaml:7)", 0.25), Wait("a pause of everything", 90)),
 )
@@ -60,7 +60,7 @@ def story(cli: Cli, *records: CallRecord) -> dict[str, list[str]]:
     return lines
 
 
-def test_a_call_is_told_from_who_asked_to_what_it_cost(cli: Cli) -> None:
+def test_why_prints_a_call_from_caller_to_cost(cli: Cli) -> None:
     lines = story(cli, FAILED_OVER)
     assert lines.pop("call")[0].startswith("call_1, began 20")
     assert lines == {
@@ -72,9 +72,9 @@ def test_a_call_is_told_from_who_asked_to_what_it_cost(cli: Cli) -> None:
             "90 s: a pause of everything",
         ],
         "tried": [
-            "1. acme with env:ACME_KEY, m-1, status 429, 40 ms: slow_down (429 rate_limit)",
+            "1. acme with env:ACME_KEY, m-1, status 429, 40 ms: rate limited (429 rate_limit)",
             "2. other with no credential, m-1, no answer, 12 s: unreachable (connection refused)",
-            "3. acme with env:ACME_2, m-1, status 200, 1.5 s: take",
+            "3. acme with env:ACME_2, m-1, status 200, 1.5 s: ok",
         ],
         "answered": ["by acme, m-1-2026, status 200, ok"],
         "took": ["1.75 s, first byte after 750 ms"],
@@ -94,7 +94,7 @@ REFUSED = call(
 )  # fmt: skip
 
 
-def test_a_refusal_says_by_whom_and_why(cli: Cli) -> None:
+def test_why_prints_who_rejected_a_call_and_the_reason(cli: Cli) -> None:
     lines = story(cli, FAILED_OVER, REFUSED)
     assert lines["answered"] == ["by Sidecar itself, status 429, refused, budget_spent"]
     assert lines["because"] == ['key "nightly" has spent $2']
@@ -109,19 +109,19 @@ def test_a_refusal_says_by_whom_and_why(cli: Cli) -> None:
     ("changes", "used", "cost"),
     [
         ({"usage": None, "usage_state": UsageState.UNKNOWN, "cost": None},
-         "unknown: the vendor did not say", "unknown: so is the usage"),
+         "unknown: the vendor did not report it", "unknown: the usage is unknown"),
         ({"cost": None, "usage": Usage(5)}, "5 input, unknown output",
          "unknown: no price is known for it"),
         ({"usage_state": UsageState.PARTIAL, "usage": Usage(5, 6), "cost": Cost(7, 7, "p")},
-         "5 input, 6 output, as far as it was told", "$0.000000007 by p"),
+         "5 input, 6 output, a lower bound", "$0.000000007 by p"),
         ({"usage": Usage(0, 0), "cost": Cost(0, 0, "free")}, "0 input, 0 output", "$0 by free"),
         ({"usage": Usage(5, 6), "usage_state": UsageState.UNKNOWN, "cost": Cost(7, 7, "p", False)},
-         "5 input, 6 output, and what is unknown of its attempts",
-         "$0.000000007 by p, and what is unknown of it"),
+         "5 input, 6 output, attempts of unknown usage not included",
+         "$0.000000007 by p, parts of unknown cost not included"),
     ],
     ids=["unknown", "unpriced", "partial", "free", "partly unknown"],
 )  # fmt: skip
-def test_unknown_is_told_from_nothing(
+def test_why_tells_unknown_from_nothing(
     cli: Cli, changes: dict[str, Any], used: str, cost: str
 ) -> None:
     lines = story(cli, call(started=time.time(), **changes))
@@ -138,18 +138,18 @@ SPENT = call(
             "acme", "", "m-1", "failed", None, "it closed without an answer", 0.04,
             AttemptUsage(UsageState.UNKNOWN),
         ),
-        AttemptRecord("other", "", "m-1", "take", 200, "", 1.5),
+        AttemptRecord("other", "", "m-1", "ok", 200, "", 1.5),
     ),
 )  # fmt: skip
 
 
-def test_what_a_try_used_that_came_to_nothing_is_told_with_it(cli: Cli) -> None:
+def test_why_prints_the_usage_of_a_failed_attempt(cli: Cli) -> None:
     assert story(cli, SPENT)["tried"] == [
         "1. acme with no credential, m-1, no answer, 40 ms: failed (in its stream: server_error); "
-        "used 7 input, 1 output, 1 images, as far as it was told, $0.000000008",
+        "used 7 input, 1 output, 1 images, a lower bound, $0.000000008",
         "2. acme with no credential, m-1, no answer, 40 ms: failed (it closed without an answer); "
-        "what it used is unknown",
-        "3. other with no credential, m-1, status 200, 1.5 s: take",
+        "its usage is unknown",
+        "3. other with no credential, m-1, status 200, 1.5 s: ok",
     ]
     found = json.loads(cli.run("why", "call_1", "--json").out, parse_float=Decimal)
     told, unknown, nothing = (each["spent"] for each in found["attempts"])
@@ -160,13 +160,13 @@ def test_what_a_try_used_that_came_to_nothing_is_told_with_it(cli: Cli) -> None:
     assert nothing is None
 
 
-def test_json_has_all_of_it(cli: Cli) -> None:
+def test_why_json_contains_every_field(cli: Cli) -> None:
     write(cli, FAILED_OVER)
     found = json.loads(cli.run("why", "call_1", "--json").out, parse_float=Decimal)
     assert found["waits"][0] == {
         "behind": "tpm 200k of group G (routes.yaml:7)", "seconds": Decimal("0.25")
     }  # fmt: skip
-    assert [each["verdict"] for each in found["attempts"]] == ["slow_down", "unreachable", "take"]
+    assert [each["verdict"] for each in found["attempts"]] == ["rate_limited", "unreachable", "ok"]
     assert found["usage"] == {
         "input_tokens": 100, "output_tokens": 50, "cache_read_tokens": 20,
         "cache_write_tokens": 5, "cache_write_1h_tokens": 2, "reasoning_tokens": 10,
@@ -185,7 +185,7 @@ def test_json_has_all_of_it(cli: Cli) -> None:
     assert found["caller"] is found["cost"] is None
 
 
-def test_without_an_id_the_latest_calls_are_listed(cli: Cli) -> None:
+def test_why_without_an_id_lists_the_latest_calls(cli: Cli) -> None:
     now = time.time()
     write(
         cli,
@@ -208,15 +208,15 @@ def test_without_an_id_the_latest_calls_are_listed(cli: Cli) -> None:
     assert found[0]["cost_usd"] == Decimal("0.001125")
 
 
-def test_a_call_that_is_not_on_the_books_is_status_2(cli: Cli) -> None:
+def test_why_of_an_unknown_call_exits_2(cli: Cli) -> None:
     write(cli, FAILED_OVER)
     done = cli.run("why", "call_\x1b9")
     assert (done.status, done.out) == (2, "")
-    assert "not on the books" in done.err
+    assert "not in the ledger" in done.err
     assert "\x1b" not in done.err
 
 
-def test_the_id_in_the_header_is_the_one_to_ask_for(tmp_path: Path) -> None:
+def test_why_accepts_the_id_of_the_header(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
     with cli.serving() as served:
         key = cli.create("codex")

@@ -15,7 +15,7 @@ from scripted_vendor import STREAM_HEAD, ScriptedVendor, Wire, answer, chunk
 from vendor_apis import settled, until
 
 from sidecar.cli.render.explain import NO_PRICE
-from sidecar.cli.render.explain import explained as lines_of
+from sidecar.cli.render.explain import explanation_lines as lines_of
 
 CHAT = "/v1/chat/completions"
 USED = (
@@ -170,7 +170,7 @@ async def test_explain_shows_a_cooldown_with_its_reason_and_the_next_candidate(
     main, spare = found["candidates"]
     assert (main["goes"], spare["goes"], spare["model"]) == (False, True, "other/gpt-5")
     (cooldown,) = [each for each in main["gates"] if each["what"] == "cooldown"]
-    assert (cooldown["reason"], cooldown["verdict"]) == ("429 rate_limit_exceeded", "slow_down")
+    assert (cooldown["reason"], cooldown["verdict"]) == ("429 rate_limit_exceeded", "rate_limited")
     assert 0 < cooldown["seconds"] <= 41
     assert found["now"]["provider"] == "spare"
     assert found["now"]["text"].startswith("It would go to spare now, and not to main: provider")

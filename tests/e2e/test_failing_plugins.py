@@ -74,7 +74,7 @@ async def test_classify_that_raises_is_replaced_by_the_status(
     yaml = files(tmp_path, vendor.url, "classify(self, answer)")
     async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
         assert (await proxy.ask("/v1/chat/completions", ASK)).body == ANSWER
-        assert [each.verdict for each in (await proxy.record()).attempts] == ["overloaded", "take"]
+        assert [each.verdict for each in (await proxy.record()).attempts] == ["overloaded", "ok"]
 
 
 async def test_normalize_that_raises_leaves_the_usage_unknown(

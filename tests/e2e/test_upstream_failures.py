@@ -319,7 +319,7 @@ RETRY = {"retry_after": "7", "x_ratelimit_remaining_requests": "0"}
 OVERLOADED = b'{"error":{"message":"busy","type":"server_error","code":null}}'
 TROUBLE = pytest.mark.parametrize(
     ("status", "verdict"),
-    [(429, "slow_down"), (500, "overloaded"), (503, "overloaded"), (529, "overloaded")],
+    [(429, "rate_limited"), (500, "overloaded"), (503, "overloaded"), (529, "overloaded")],
 )
 
 
@@ -334,7 +334,7 @@ async def test_failing_provider_is_followed_by_the_next_one(
     assert "retry-after" not in found.headers
     assert [each.path for each in vendor.requests] == [A, B]
     assert vendor.requests[0].body == vendor.requests[1].body
-    assert await attempts(two.running) == {"a": verdict, "b": "take"}
+    assert await attempts(two.running) == {"a": verdict, "b": "ok"}
     assert await outcomes(two.running) == {"ok": 1}
 
 
@@ -367,14 +367,14 @@ async def test_unreachable_provider_is_followed_by_the_next_one(
     vendor.by_path[A] = hang
     vendor.by_path[B] = GOOD
     assert (await CHAT.call(two)).status == 200
-    assert await attempts(two.running) == {"a": "failed", "b": "take"}
+    assert await attempts(two.running) == {"a": "failed", "b": "ok"}
 
 
 async def test_client_error_is_not_retried(two: Sidecar, vendor: ScriptedVendor) -> None:
     vendor.by_path[A] = answer(b'{"error":{"message":"no"}}', "400 Bad Request")
     found = await CHAT.call(two)
     assert (found.status, found.body) == (400, b'{"error":{"message":"no"}}')
-    assert await attempts(two.running) == {"a": "client"}
+    assert await attempts(two.running) == {"a": "client_error"}
     assert await outcomes(two.running) == {"client_error": 1}
 
 
@@ -400,7 +400,7 @@ async def test_rejected_credential_sends_the_call_to_the_next_provider(
     vendor.by_path[A] = answer(ECHOED % CANARY.encode(), "401 Unauthorized")
     vendor.by_path[B] = GOOD
     assert (await CHAT.call(two)).status == 200
-    assert await attempts(two.running) == {"a": "credential", "b": "take"}
+    assert await attempts(two.running) == {"a": "auth_failed", "b": "ok"}
 
 
 async def test_rejected_credential_is_a_502_that_does_not_show_it(
@@ -563,7 +563,7 @@ async def test_truncated_error_sends_the_call_to_the_next_provider(
     vendor.by_path[A] = raw(b"HTTP/1.1 500 No\r\nContent-Length: 99\r\n\r\n{", close=True)
     vendor.by_path[B] = GOOD
     assert (await CHAT.call(two)).status == 200
-    assert await attempts(two.running) == {"a": "failed", "b": "take"}
+    assert await attempts(two.running) == {"a": "failed", "b": "ok"}
     assert (await CHAT.call(two, key="alone")).status == 502
 
 

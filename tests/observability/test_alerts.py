@@ -57,7 +57,7 @@ CASES: dict[str, dict[str, tuple[str, str]]] = {
     },
     "SidecarProviderUnavailable": both('sidecar_provider_available{provider="oa"}', 1, 0),
     "SidecarCredentialRejected": grows(
-        'sidecar_attempts_total{provider="oa",credential="env:KEY",verdict="credential"}', 0, 1
+        'sidecar_attempts_total{provider="oa",credential="env:KEY",verdict="auth_failed"}', 0, 1
     ),
     "SidecarQuotaNearlyGone": {
         f"sidecar_vendor_quota_left{{{QUOTA}}}": (flat(11), flat(9)),

@@ -7,16 +7,13 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import click
 
-from sidecar.admin.introspect.dry_run import Forecaster, supposed
-from sidecar.admin.introspect.explain import explain
-from sidecar.admin.introspect.live import LiveView
-from sidecar.cli.client import find_live
-from sidecar.cli.commands.usage import open_books
+from sidecar.cli.client import find_process
+from sidecar.cli.commands.usage import open_ledger
 from sidecar.cli.options import (
     config_option,
     fail,
@@ -28,17 +25,14 @@ from sidecar.cli.options import (
     vault_for,
 )
 from sidecar.cli.params import COUNT, KEY
-from sidecar.cli.render.explain import explained
+from sidecar.cli.render.explain import explanation_lines
 from sidecar.config.model import Snapshot
 from sidecar.humanize import UNKNOWN, ago, count, printable, when
 from sidecar.ledger.reports.export import as_json as to_json
 from sidecar.ledger.reports.trace import describe_call, in_dollars, latest, trace_of
-from sidecar.pricing import price_list
-from sidecar.pricing.prices import Prices
-from sidecar.proxy.in_flight import LiveCalls
-from sidecar.routing.affinity import Affinity
-from sidecar.scheduling.lease import Sources
-from sidecar.scheduling.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from sidecar.admin.introspect.dry_run import Forecaster
 
 LATEST = 20
 
@@ -48,26 +42,26 @@ LATEST = 20
 @json_option
 @state_option
 def why_command(call_id: str | None, as_json: bool, state: Path) -> None:
-    """Tell a call's whole story: who asked, what was tried, what it waited for, used and cost.
+    """Show everything recorded about a call: caller, waits, attempts, usage and cost.
 
-    CALL_ID stands in the header x-sidecar-call of the answer and in the log. Without one, the
-    latest calls are listed.
+    CALL_ID is in the header x-sidecar-call of the answer and in the log. Without one, the latest
+    calls are listed.
 
     \b
     Examples:
       sidecar why
       sidecar why call_1f2e3d4c5b
     """
-    with open_books(state) as books:
+    with open_ledger(state) as ledger:
         if call_id is None:
-            calls = latest(books, LATEST)
+            calls = latest(ledger, LATEST)
             click.echo(to_json(calls)) if as_json else _list(calls)
             return
-        story = trace_of(books, call_id.strip())
+        story = trace_of(ledger, call_id.strip())
     if story is None:
         fail(
-            f"{call_id!a} is not on the books: it may still be running, or be older than the calls "
-            "that are kept (the latest ones: sidecar why)"
+            f"{call_id!a} is not in the ledger: it may still be running, or be older than the kept "
+            "calls (list the latest: sidecar why)"
         )
     if as_json:
         click.echo(to_json(story))
@@ -117,7 +111,7 @@ def _lines(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
 @click.option("--model", required=True, help="The model it would ask for.")
 @click.option("--session", metavar="ID", help="The conversation it would belong to.")
 @click.option("--size", type=COUNT, help="Bytes of its request, such as 120k.")
-@click.option("--max-output", type=COUNT, help="The bound on its output, in tokens.")
+@click.option("--max-output", type=COUNT, help="The maximum of output tokens it would ask for.")
 @json_option
 @config_option
 @state_option
@@ -125,10 +119,10 @@ def explain_command(
     name: str, model: str, session: str | None, size: int | None, max_output: int | None,
     as_json: bool, config: Path, state: Path,
 ) -> None:  # fmt: skip
-    """Show what would become of a call now: where it may go, and what stands on the way.
+    """Dry run of a call: the candidates, in order, and the limits that apply to each.
 
-    Asks the running process; without one, goes by the file and this shell's environment, and knows
-    nothing of what is used.
+    Asks the running process. Without one it uses the file and this shell's environment, and
+    present usage is unknown.
 
     \b
     Examples:
@@ -137,32 +131,43 @@ def explain_command(
     """
     given = {"model": model, "session": session, "size": size, "max_output": max_output}
     asked = {field: str(value) for field, value in given.items() if value is not None}
-    live = find_live(state)
+    live = find_process(state)
     if live is None:
-        from sidecar.cli.commands.calls import explain_by_file
-
         found = explain_by_file(name, asked, config, state)
     else:
         found = live.get(f"/api/explain?{urlencode({'key': name} | asked)}")
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        for line in explained(found):
+        for line in explanation_lines(found):
             click.echo(printable(line))
 
 
 def explain_by_file(name: str, asked: dict[str, str], config: Path, state: Path) -> dict[str, Any]:
-    """What `explain` says, of a process that might be started now."""
+    """Return the explanation that a process started now would give."""
+    # Slow imports, which `sidecar --help` does without.
+    from sidecar.admin.introspect.dry_run import supposed
+    from sidecar.admin.introspect.explain import explain
+
     opened = open_config(config)
     call = supposed(the_key(opened.snapshot, name), asked)
     usable = vault_for(opened.snapshot).usable
-    outlook = _outlook(opened.snapshot, state)
-    note("no process runs: this goes by the file and this shell's environment")
+    outlook = _forecaster(opened.snapshot, state)
+    note("no process runs: this is based on the file and this shell's environment")
     return explain(call, opened.registry.dialects, usable, outlook)
 
 
-def _outlook(snapshot: Snapshot, state: Path) -> Forecaster:
-    """What can be seen without a process: the limits as they are written, and what is paused."""
+def _forecaster(snapshot: Snapshot, state: Path) -> Forecaster:
+    """Return a dry run without a process: the limits of the file, and what is paused."""
+    from sidecar.admin.introspect.dry_run import Forecaster
+    from sidecar.admin.introspect.live import LiveView
+    from sidecar.pricing import price_list
+    from sidecar.pricing.prices import Prices
+    from sidecar.proxy.in_flight import LiveCalls
+    from sidecar.routing.affinity import Affinity
+    from sidecar.scheduling.lease import Sources
+    from sidecar.scheduling.scheduler import Scheduler
+
     clock = time.monotonic
     prices = Prices(price_list.load(), time.time)
     prices.reconcile(snapshot)
@@ -175,8 +180,8 @@ def _outlook(snapshot: Snapshot, state: Path) -> Forecaster:
 
 
 def _forget(_: object) -> None:
-    """Nothing is counted here."""
+    """Ignore a count."""
 
 
 def _no_timer(*_: object) -> Any:
-    raise AssertionError("nobody waits without a process")
+    raise AssertionError("no call waits without a process")

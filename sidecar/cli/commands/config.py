@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import click
 
 from sidecar.cli.apply import confirm, note_difference
-from sidecar.cli.client import LiveError, find_live
+from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.options import (
     REFUSED,
     OpenedConfig,
@@ -45,12 +45,12 @@ from sidecar.pricing.prices import Prices
 @click.command("check")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--full", is_flag=True, help="Print the file with every default written out.")
-@click.option("--strict", is_flag=True, help="Let warnings count as errors.")
+@click.option("--strict", is_flag=True, help="Treat warnings as errors.")
 @config_option
 @state_option
 def check_command(file: Path | None, full: bool, strict: bool, config: Path, state: Path) -> None:
-    """Say everything that is wrong with a configuration, each with its place, and what a process
-    that serves it makes of it.
+    """Check a configuration: print every problem with its place, and the state of the process
+    that serves it.
 
     \b
     Examples:
@@ -58,7 +58,7 @@ def check_command(file: Path | None, full: bool, strict: bool, config: Path, sta
       sidecar check new.yaml --strict
       sidecar check --full
 
-    Exit status: 0 when it is good; 2 when it is not, or with --strict when there are warnings.
+    Exit status: 0 valid; 2 invalid, or with --strict when there are warnings.
     """
     path = config if file is None else file
     need_file(path)
@@ -66,7 +66,7 @@ def check_command(file: Path | None, full: bool, strict: bool, config: Path, sta
     try:
         opened = open_config(path)
     except SystemExit:
-        _note_standing(process, b"")
+        _note_status(process, b"")
         raise
     unusable = unusable_authorities(opened.snapshot)
     warnings = warnings_of(opened, process)
@@ -83,30 +83,35 @@ def check_command(file: Path | None, full: bool, strict: bool, config: Path, sta
         f"{path}: good; {plural(len(snapshot.keys), 'key')}, "
         f"{plural(len(snapshot.groups), 'group')}, {plural(len(snapshot.providers), 'provider')}"
     )
-    _note_standing(process, opened.text)
+    _note_status(process, opened.text)
 
 
 @dataclass(frozen=True, slots=True)
 class _Process:
-    """What the running process says. `status` is None when it serves another file, or there is
-    none; `credentials` maps each reference that it holds, and that means the same in the checked
-    file, to why it cannot be had ("" when it can)."""
+    """State of the running process.
+
+    `status` is None when it serves another file, or none runs. `credentials`: by reference, why the
+    process cannot use it ("" when it can); only references that mean the same in the checked file.
+    """
 
     status: dict[str, Any] | None = None
     credentials: Mapping[str, str] = field(default_factory=dict)
 
 
 def warnings_of(opened: OpenedConfig, process: _Process) -> list[str]:
-    """What is not wrong, and yet not as it should be."""
+    """Return the warnings: what is valid and probably not meant."""
     warnings = [str(warning) for warning in opened.snapshot.warnings]
-    plugins = [f"{opened.path}: warning: plugin {told}" for told in opened.registry.problems]
+    plugins = [f"{opened.path}: warning: plugin {problem}" for problem in opened.registry.problems]
     unpriced = [str(problem) for problem in unpriced_models(opened.snapshot)]
     return warnings + plugins + _unavailable(opened.snapshot, process) + unpriced
 
 
-def _note_standing(process: _Process, text: bytes) -> None:
-    """Say whether a process that serves this file is at this text (b"" for a wrong one), or what
-    it goes on with instead. Nothing when none serves it."""
+def _note_status(process: _Process, text: bytes) -> None:
+    """Note whether a process that serves this file uses this text (b"" for a wrong one), or which
+    one.
+
+    Nothing when none serves it.
+    """
     status = process.status
     if status is None:
         return
@@ -119,10 +124,9 @@ def _note_standing(process: _Process, text: bytes) -> None:
 
 
 def _process(path: Path, state: Path) -> _Process:
-    """Ask the process with this state, once it has looked at the file that it serves, as it would
-    by itself within a second."""
+    """Ask the process with this state, after it has reloaded the file that it serves."""
     try:
-        live = find_live(state)
+        live = find_process(state)
         if live is None:
             return _Process()
         status: dict[str, Any] = live.get("/api/status")
@@ -130,18 +134,20 @@ def _process(path: Path, state: Path) -> _Process:
         if is_same:
             live.post("api", "reload")
             status = live.get("/api/status")
-    except LiveError as error:
+    except ProcessError as error:
         note(str(error))
         return _Process()
     held = [item for each in status["providers"] for item in each["credentials"].items()]
-    # A relative path in another file is another file.
+    # A relative path means another file there.
     credentials = {ref: why for ref, why in held if is_same or not ref.startswith("file:")}
     return _Process(status if is_same else None, credentials)
 
 
 def _unavailable(snapshot: Snapshot, process: _Process) -> list[str]:
-    """Return a warning for each provider without a credential. What the running process has counts
-    more than what this shell has."""
+    """Return a warning for each provider without a credential.
+
+    What the running process holds takes precedence over this shell's environment.
+    """
     vault = vault_for(snapshot)
     found = []
     for provider in snapshot.providers.values():
@@ -158,8 +164,8 @@ def _unavailable(snapshot: Snapshot, process: _Process) -> list[str]:
 @click.command("schema")
 @config_option
 def schema_command(config: Path) -> None:
-    """Print the JSON Schema of the configuration, for editors. The plugins that your own file
-    names are part of it.
+    """Print the JSON Schema of the configuration, for editors. It includes the fields of the
+    plugins that your file names.
 
     \b
     Example (the first line of the file then helps your editor):
@@ -176,15 +182,15 @@ def schema_command(config: Path) -> None:
 def edit_command(config: Path, state: Path) -> None:
     """Open the configuration in your editor ($VISUAL, then $EDITOR).
 
-    You edit a copy. It is checked, the effective difference is shown, and only a good one takes
-    the file's place; a bad one can be edited again.
+    You edit a copy. It is checked and the effective difference is shown. A valid copy replaces the
+    file; an invalid one can be edited again.
 
     \b
     Example:
       EDITOR="code --wait" sidecar edit
 
     Exit status: 0 done or nothing changed; 1 written but not taken over; 2 refused, the file is
-    as it was.
+    unchanged.
     """
     need_file(config)
     before = read_file(config)
@@ -197,14 +203,17 @@ def edit_command(config: Path, state: Path) -> None:
 
 @contextmanager
 def _copy_of(config: Path, text: bytes) -> Iterator[Path]:
-    """A private copy beside the file. It stays only when it could not be put in place, since it
-    then holds the only trace of what was typed."""
+    """Make a private copy beside the file.
+
+    It is kept only when it could not replace the file, because it then has the only version of the
+    user's edit.
+    """
     copy = config.with_name(f".{config.name}.edit-{os.getpid()}{config.suffix}")
     create_private(copy, text)
     try:
         yield copy
     except EditRefused as error:
-        fail(f"{error}; what you wrote is in {copy}")
+        fail(f"{error}; your edit is in {copy}")
     except BaseException:
         copy.unlink(missing_ok=True)
         raise
@@ -212,7 +221,7 @@ def _copy_of(config: Path, text: bytes) -> Iterator[Path]:
 
 
 def _edited(config: Path, copy: Path, before: bytes) -> tuple[bytes, Snapshot]:
-    """What the editor left behind, once it is good; ends the command when that never comes."""
+    """Return the edited text once it is valid. Ends the command when the user gives up."""
     while True:
         try:
             click.edit(filename=str(copy))
@@ -235,7 +244,7 @@ def _show_difference(config: Path, before: bytes, after: Snapshot) -> None:
     try:
         old = build_snapshot(before, config, registry_for(config, before))
     except ConfigError:
-        note("the file was wrong before; now it is good")
+        note("the file was invalid before; it is valid now")
         return
     note_difference(old, after)
 
@@ -244,8 +253,10 @@ _FIX = "write priced_as: on the route, or a price under prices:"
 
 
 class NamedModel(NamedTuple):
-    """A model by the name that clients ask for and the one that its provider is asked for; None
-    for a name that is not written. `place` is where the file has it."""
+    """A model in the file: the name that clients ask for, and the name that the provider gets.
+
+    `asked` is None for a name that is not written; `place` is where the file has it.
+    """
 
     asked: str | None
     served: str
@@ -253,8 +264,8 @@ class NamedModel(NamedTuple):
 
 
 def unpriced_models(snapshot: Snapshot) -> list[Problem]:
-    """Return a warning for each model's name in the file that has no price under a budget, and for
-    each `priced_as` that no price is known for."""
+    """Return a warning for each model in the file without a price under a budget, and for each
+    `priced_as` without a price."""
     prices = Prices(price_list.load(), time.time)
     prices.reconcile(snapshot)
     owners: list[Group | Key] = [*snapshot.groups.values(), *snapshot.keys.values()]
@@ -293,7 +304,7 @@ def _of_route(
 
 
 def _named(owner: Group | Key, route: Route) -> Iterator[NamedModel]:
-    """The models that a route names literally, as far as its owner may use them."""
+    """Yield the models that a route names literally and that its owner may use."""
     narrowed = owner.models if isinstance(owner, Key) else None
     for pattern in route.models or ():
         if _is_literal(pattern) and matches_any(narrowed, pattern.text):

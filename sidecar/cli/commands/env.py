@@ -20,8 +20,8 @@ from sidecar.cli.options import config_option, open_config, state_option
 def env_command(agent: str, key_env: str, config: Path, state: Path) -> None:
     """Print the lines that point an agent or an SDK at Sidecar.
 
-    The key itself is not printed: it is taken from a variable of yours, without which the lines
-    stop with an error.
+    The key itself is not printed: the lines read it from an environment variable, and stop with an
+    error when it is not set.
 
     \b
     Agents: aider, claude-code, cline, codex, continue, gemini-cli, opencode, qwen-code

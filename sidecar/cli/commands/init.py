@@ -19,7 +19,7 @@ from sidecar.admin.agent_setup import line_for
 from sidecar.api_keys import digest, looks_like_key, mint
 from sidecar.cli.apply import write
 from sidecar.cli.client import base_of
-from sidecar.cli.commands.serve import catch_signals
+from sidecar.cli.commands.serve import catch_signals, run
 from sidecar.cli.options import OpenedConfig, config_option, fail, note, open_config
 from sidecar.config.editor import operations
 from sidecar.config.editor.operations import hash_of
@@ -41,35 +41,35 @@ PROBE_TIMEOUT_SECONDS = 0.3
 
 @dataclass(frozen=True, slots=True)
 class FoundVendor:
-    """A vendor that could be used, and why."""
+    """A vendor that could be used, and where it was found."""
 
     vendor: Vendor
     where: str
 
 
 @click.command("init")
-@click.option("--yes", is_flag=True, help="Take everything that is found; ask nothing.")
+@click.option("--yes", is_flag=True, help="Accept everything that is found; ask nothing.")
 @config_option
 def init_command(yes: bool, config: Path) -> None:
     """Write a first configuration: a group and a key for each vendor that is found.
 
-    Looks for vendors' credentials in the environment and for local model servers; on a terminal
-    it asks about each. Prints each key once, with the line for its agent. Never overwrites a file.
+    Looks for vendors' credentials in the environment and for local model servers, and asks about
+    each on a terminal. Prints each key once, with the line for its agent. Never overwrites a file.
 
     \b
     Examples:
       sidecar init
       sidecar init --yes --config ./routes.yaml
 
-    Exit status: 0 written; 2 there is a file already, or it cannot be written.
+    Exit status: 0 written; 2 the file exists already or cannot be written.
     """
     if config.exists():
-        fail(f"{config} is there already, and stays as it is; change it with: sidecar edit")
+        fail(f"{config} exists already and is not changed; edit it with: sidecar edit")
     registry = discover()
     yes = yes or not sys.stdin.isatty()
     found = [each for each in findings(registry, os.environ) if yes or _wanted(each)]
     if not found:
-        note("nothing was found or taken; the group `demo` answers offline, with your own words")
+        note("no vendor was found or accepted; the group `demo` answers offline with an echo")
         found = [FoundVendor(registry.vendors["echo"], "built in")]
     keys = {each.vendor.name: mint() for each in found}
     text = compose(found, keys, datetime.now(UTC))
@@ -85,7 +85,7 @@ def init_command(yes: bool, config: Path) -> None:
 
 
 def findings(registry: Registry, environ: Mapping[str, str]) -> list[FoundVendor]:
-    """Every vendor whose credential is in the environment or whose server answers here."""
+    """Return every vendor whose credential is in the environment or whose server answers here."""
     found = []
     for vendor in registry.vendors.values():
         variables = [name for name in (vendor.credential, *vendor.other_credentials) if name]
@@ -98,12 +98,12 @@ def findings(registry: Registry, environ: Mapping[str, str]) -> list[FoundVendor
 
 
 def _is_credential(value: str | None) -> bool:
-    """A variable that already points an agent at Sidecar holds one of our own keys."""
+    """Return whether a variable holds a vendor's credential; a local key of Sidecar is none."""
     return bool(value) and not looks_like_key(value or "")
 
 
 def answers(base_url: str) -> bool:
-    """Whether a model server listens there, on this machine: not just any server."""
+    """Return whether a model server, and no other server, listens there on this machine."""
     address = urlsplit(base_url)
     if not address.hostname or not is_loopback(address.hostname):
         return False
@@ -126,8 +126,12 @@ def _wanted(found: FoundVendor) -> bool:
 
 
 def compose(found: list[FoundVendor], keys: Mapping[str, str], now: datetime) -> str:
-    """The file's text."""
-    lines = ["# Who may use what. A save is in force at once, if it is right.", "", "groups:"]
+    """Return the text of the file."""
+    lines = [
+        "# Keys, groups and what they may use. A valid save takes effect at once.",
+        "",
+        "groups:",
+    ]
     lines += [
         f"  {scalar(group_name(each.vendor))}: {{vendor: {each.vendor.name}}}" for each in found
     ]
@@ -143,7 +147,7 @@ def compose(found: list[FoundVendor], keys: Mapping[str, str], now: datetime) ->
 
 
 def group_name(vendor: Vendor) -> str:
-    """What the first group of a vendor is called."""
+    """Return the name of the first group of a vendor."""
     return "demo" if vendor.local_server is not None else vendor.title
 
 
@@ -157,7 +161,7 @@ DEMO = "demo"
 
 @click.command("demo", hidden=True)
 @click.option("--directory", type=click.Path(path_type=Path), default=Path(".sidecar"),
-              show_default=True, help="Where the copy, the keys and the state lie.")  # fmt: skip
+              show_default=True, help="Directory of the copy, the keys and the state.")  # fmt: skip
 @click.option("--example", type=click.Path(path_type=Path, exists=True),
               default=Path("config/routes.example.yaml"), show_default=True,
               help="The configuration to copy, when there is none yet.")  # fmt: skip
@@ -175,8 +179,6 @@ def demo_command(directory: Path, example: Path, listen: str | None, admin: str 
     for found in findings(registry, os.environ):
         name = f"{DEMO} {found.vendor.name}"
         keys[name] = _key(config, directory, name, found.vendor)
-    from sidecar.cli.commands.serve import run
-
     state = directory / "state"
     raise SystemExit(
         run(config, state, listen, admin, greet=lambda live: _greet(live, keys, state))
@@ -184,7 +186,7 @@ def demo_command(directory: Path, example: Path, listen: str | None, admin: str 
 
 
 def _key(config: Path, directory: Path, name: str, vendor: Vendor) -> str:
-    """The text of a key of that vendor: the one of an earlier run, or a new one."""
+    """Return the secret of a key of that vendor: that of an earlier run, or a new one."""
     opened = open_config(config)
     place = directory / f"{name.replace(' ', '-')}-key"
     known = place.read_text().strip() if place.exists() else ""
@@ -202,7 +204,7 @@ def _key(config: Path, directory: Path, name: str, vendor: Vendor) -> str:
 
 
 def _with_group(opened: OpenedConfig, vendor: Vendor) -> tuple[bytes, str]:
-    """The file's first group of that vendor, which is made if there is none."""
+    """Return the file's text with a group of that vendor, and the group's name."""
     for group in opened.snapshot.groups.values():
         if group.vendor.name == vendor.name:
             return opened.text, group.name
@@ -228,11 +230,11 @@ def _greet(running: Running, keys: dict[str, str], state: Path) -> None:
     }
     click.echo("and this, for sidecar open, top, usage and all other commands there:\n")
     click.echo(f"export {' '.join(f'{name}={place}' for name, place in places.items())}\n")
-    note(f"edit {running.configuration.file} and watch what is said here; Ctrl-C ends it")
+    note(f"edit {running.configuration.file} and watch this log; Ctrl-C ends it")
 
 
 def curl_lines(base: str, key: str) -> list[str]:
-    """Three calls, one for each dialect, ready to paste."""
+    """Return three calls, one for each dialect, ready to paste."""
     hello = '"messages":[{"role":"user","content":"Hello, Sidecar!"}]'
     return [
         f"curl -s {base}/v1/chat/completions -H 'Authorization: Bearer {key}' "

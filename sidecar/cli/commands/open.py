@@ -1,4 +1,4 @@
-"""`sidecar open`: lets one browser into the console, once."""
+"""`sidecar open`: sign one browser in to the console."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from urllib.parse import urlsplit
 
 import click
 
-from sidecar.cli.client import LiveError, find_live
-from sidecar.cli.commands.status import NOT_RUNNING
-from sidecar.cli.options import fail, note, state_option
+from sidecar.cli.client import ProcessError, find_process
+from sidecar.cli.options import NOT_RUNNING, fail, note, state_option
 from sidecar.files import write_private
 
 PAGE = """<!doctype html>
@@ -30,9 +29,8 @@ PAGE = """<!doctype html>
 def open_command(only_print: bool, sign_out: bool, state: Path) -> None:
     """Open the console of the running process in your browser.
 
-    The link lets one browser in, once, within five minutes. It is printed too, and never stands
-    in the list of processes: the browser is given a page in the state directory that only you can
-    read.
+    The link works once, for one browser, within five minutes. It is also printed. It never
+    appears in the list of processes: the browser opens a private page in the state directory.
 
     \b
     Examples:
@@ -43,18 +41,18 @@ def open_command(only_print: bool, sign_out: bool, state: Path) -> None:
     Exit status: 0 done; 3 no process runs.
     """
     try:
-        live = find_live(state)
+        live = find_process(state)
         if live is None:
             fail(f"no process runs with the state {state}; start one: sidecar serve", NOT_RUNNING)
         if sign_out:
             ended = live.post("api", "close")["ended"]
-            note(f"{ended} sessions are over; links that nobody used are worth nothing")
+            note(f"{ended} sessions ended; unused links are void")
             return
         link = live.post("api", "open")
-    except LiveError as error:
+    except ProcessError as error:
         fail(str(error), NOT_RUNNING)
     click.echo(link["url"])
-    note(f"lets one browser in, once, within {link['seconds'] / 60:.0f} minutes")
+    note(f"the link works once, within {link['seconds'] / 60:.0f} minutes")
     if "SSH_CONNECTION" in os.environ:
         port = urlsplit(link["url"]).port
         note(f"from another machine: ssh -L {port}:127.0.0.1:{port} HOST, then open it there")
@@ -63,7 +61,7 @@ def open_command(only_print: bool, sign_out: bool, state: Path) -> None:
 
 
 def has_browser() -> bool:
-    """Whether a window could open here."""
+    """Return whether a browser window can open here."""
     if os.environ.get("BROWSER"):
         return True
     if sys.platform in {"darwin", "win32"}:
@@ -72,7 +70,7 @@ def has_browser() -> bool:
 
 
 def show(url: str, state: Path) -> None:
-    """Open a page of ours that leads to `url`: what a browser is started with, others can read."""
+    """Open a local page that leads to `url`: other users can read a browser's arguments."""
     import webbrowser
 
     page = state / "open.html"

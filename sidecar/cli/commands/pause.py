@@ -1,7 +1,7 @@
-"""`sidecar pause | resume`: parks the calls of a key, a group, a provider or everything.
+"""`sidecar pause | resume`: pause the calls of a key, a group, a provider or everything.
 
-The process does it and says what it came to. Without one the hold is kept for the next: whoever
-stops a runaway agent must not lose the race against a start.
+The running process does it and reports the result. Without one the pause is stored for the next: a
+runaway agent must not get through between two processes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import click
 
 from sidecar import humanize
 from sidecar.admin.introspect.limit_views import View, held_view
-from sidecar.cli.client import find_live
+from sidecar.cli.client import find_process
 from sidecar.cli.options import config_option, fail, json_option, note, open_config, state_option
 from sidecar.cli.params import GROUP, KEY, Name
 from sidecar.files import lock
@@ -35,10 +35,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def what(function: F) -> F:
-    """`NAME`, or which kind of thing has that name."""
+    """Add the argument and the options that name what to pause."""
     for decorate in (
         click.argument("name", type=Name("keys", "groups", "providers"), required=False),
-        click.option("--key", type=KEY, help="A key, where something else has its name, too."),
+        click.option("--key", type=KEY, help="A key, where another thing has the same name."),
         click.option("--group", type=GROUP, help="A group, likewise."),
         click.option("--provider", type=Name("providers"), help="A provider, likewise."),
         json_option,
@@ -52,8 +52,8 @@ def what(function: F) -> F:
 @click.command("pause")
 @what
 def pause_command(as_json: bool, config: Path, state: Path, **given: str | None) -> None:
-    """Park the further calls of a key, a group, a provider, or of everything: they wait and do not
-    fail until it is resumed, over restarts, too. Calls that run go on.
+    """Pause a key, a group, a provider, or everything: new calls wait, and do not fail, until it is
+    resumed, also across restarts. Running calls continue.
 
     \b
     Examples:
@@ -62,7 +62,7 @@ def pause_command(as_json: bool, config: Path, state: Path, **given: str | None)
       sidecar pause all
     """
     kind, name = _named(given)
-    live = find_live(state)
+    live = find_process(state)
     done = _pause_for_next(kind, name, config, state) if live is None else live.post(
         "api", "pause", kind, name
     )  # fmt: skip
@@ -72,7 +72,7 @@ def pause_command(as_json: bool, config: Path, state: Path, **given: str | None)
 @click.command("resume")
 @what
 def resume_command(as_json: bool, config: Path, state: Path, **given: str | None) -> None:
-    """Let the calls of what was paused go on, in their order; `all` ends every pause.
+    """Resume what was paused; its waiting calls continue in their order. `all` ends every pause.
 
     \b
     Examples:
@@ -80,7 +80,7 @@ def resume_command(as_json: bool, config: Path, state: Path, **given: str | None
       sidecar resume all
     """
     kind, name = _named(given)
-    live = find_live(state)
+    live = find_process(state)
     done = _resume_for_next(kind, name, config, state) if live is None else live.post(
         "api", "resume", kind, name
     )  # fmt: skip
@@ -88,10 +88,10 @@ def resume_command(as_json: bool, config: Path, state: Path, **given: str | None
 
 
 def _named(given: dict[str, str | None]) -> tuple[str, str]:
-    """Of what kind it is, and its name."""
+    """Return the kind and the name that were typed."""
     typed = [(ANY if kind == "name" else kind, name) for kind, name in given.items() if name]
     if len(typed) != 1:
-        fail("say what: the name of a key, a group or a provider, or all")
+        fail("name a key, a group, a provider, or all")
     return typed[0]
 
 
@@ -115,22 +115,22 @@ def _resume_for_next(kind: str, name: str, config: Path, state: Path) -> View:
     return held_view(held) | done
 
 
-def _show(done: View, told: str, *, running: bool, as_json: bool) -> None:
+def _show(done: View, text: str, *, running: bool, as_json: bool) -> None:
     if not done["kept"]:
         why = "the state directory cannot be written"
         if not running:
             fail(f"nothing was changed: {why}")
-        note(f"this ends with the process: {why}")
+        note(f"it is forgotten when the process ends: {why}")
     if as_json:
         click.echo(json.dumps(done | {"live": running}))
     else:
-        note(told)
+        note(text)
     if not running:
-        note("no process runs: the next one starts so")
+        note("no process runs: it applies when the next one starts")
 
 
 def _paused(done: View) -> str:
-    begun = f"{done['scope']} is paused" + ("" if done["news"] else " already")
+    begun = ("paused: " if done["news"] else "already paused: ") + done["scope"]
     running, waiting = done["running"], done["waiting"]
     calls = f", {humanize.plural(running, 'call')} still running" if running else ""
     calls += f", {humanize.plural(waiting, 'call')} waiting" if waiting else ""
@@ -141,7 +141,7 @@ def _resumed(done: View) -> str:
     not_paused = (
         "nothing is paused" if done["kind"] == EVERYTHING[0] else f"{done['scope']} is not paused"
     )
-    told = f"{done['scope']} goes on" if done["news"] else not_paused
+    text = f"resumed: {done['scope']}" if done["news"] else not_paused
     for each in done["still"]:
-        told += f"; but {each['scope']} is still paused ({each['resume']})"
-    return told
+        text += f"; but {each['scope']} is still paused ({each['resume']})"
+    return text

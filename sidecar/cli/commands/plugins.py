@@ -1,4 +1,4 @@
-"""`sidecar plugins`: what is loaded, where from, what it brings, and whether it keeps its word."""
+"""`sidecar plugins`: what is loaded, from where, what it provides, and whether it is valid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sidecar.plugin_api.vendor import Vendor
 @click.argument("name", required=False, metavar="[NAME|check]")
 @config_option
 def plugins_command(name: str | None, config: Path) -> None:
-    """List the vendors, or tell all about one, or check that every plugin keeps its contract.
+    """List the vendors, show one, or check that every plugin keeps its contract.
 
     \b
     Examples:
@@ -44,7 +44,7 @@ def _list(registry: Registry) -> None:
             (
                 vendor.name, ", ".join(vendor.dialects),
                 ", ".join(vendor.serves) or "-", vendor.credential or "-",
-                registry.sources[vendor.name].partition(": ")[0],  # sidecar plugins NAME has all
+                registry.sources[vendor.name].partition(": ")[0],  # the rest: `plugins NAME`
             )
             for vendor in registry.vendors.values()
         ],

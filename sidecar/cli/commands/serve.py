@@ -12,22 +12,25 @@ from contextlib import redirect_stderr, suppress
 from ctypes import CDLL
 from pathlib import Path
 from shlex import quote
+from typing import TYPE_CHECKING
 
 import click
 
 from sidecar.access_log import CallLog, LogQueue, open_standard_streams, set_up_logging
-from sidecar.app import Running, serve
 from sidecar.cli.options import config_option, need_file, state_option
 from sidecar.errors import ConfigError, SidecarError
+
+if TYPE_CHECKING:
+    from sidecar.app import Running
 
 log = logging.getLogger("sidecar")
 
 M_MMAP_THRESHOLD = -3
 """The parameter's number (malloc.h of glibc)."""
 MMAP_THRESHOLD_BYTES = 1 << 18
-"""Blocks of so many bytes go back to the system as soon as they are free."""
-LOG_PATIENCE_SECONDS = 1.0
-"""How long the end of the process waits for a log that is not read."""
+"""Larger blocks return to the system as soon as they are free."""
+LOG_DRAIN_SECONDS = 1.0
+"""Seconds that the end of the process waits for a log that is not read."""
 
 
 def run(
@@ -37,28 +40,30 @@ def run(
     admin: str | None = None,
     greet: Callable[[Running], None] | None = None,
 ) -> int:
-    """Serve until a signal says stop; the exit status. Problems are printed, not raised. `greet`
-    is called once it serves."""
+    """Serve until a signal stops it, and return the exit status.
+
+    Problems are printed, not raised. `greet` is called once the process serves.
+    """
     catch_signals()
     open_standard_streams()
     lines = LogQueue(sys.stderr.fileno())
-    with redirect_stderr(lines):  # also what warnings and libraries print
+    with redirect_stderr(lines):  # for the output of warnings and libraries, too
         set_up_logging()
         try:
             with asyncio.Runner(loop_factory=_fast_loop()) as runner:
-                runner.run(_until_told(config, state, listen, admin, greet, lines))
+                runner.run(_serve_until_stopped(config, state, listen, admin, greet, lines))
         except ConfigError as error:
-            print(error, file=sys.stderr)  # noqa: T201 - the answer to the person who started it
+            print(error, file=sys.stderr)  # noqa: T201 - the result for the user
             return 2
         except SidecarError as error:
             print(f"sidecar: {error}", file=sys.stderr)  # noqa: T201 - see above
             return 2
         finally:
-            lines.finish(LOG_PATIENCE_SECONDS)
+            lines.finish(LOG_DRAIN_SECONDS)
     return 0
 
 
-async def _until_told(
+async def _serve_until_stopped(
     config: Path,
     state: Path,
     listen: str | None,
@@ -66,22 +71,24 @@ async def _until_told(
     greet: Callable[[Running], None] | None,
     lines: LogQueue,
 ) -> None:
+    from sidecar.app import serve  # a slow import, which `sidecar --help` does without
+
     loop = asyncio.get_running_loop()
     stop, stop_soon = asyncio.Event(), asyncio.Event()
     hung_up = asyncio.Event()
 
-    def told() -> None:
+    def on_stop_signal() -> None:
         (stop_soon if stop.is_set() else stop).set()
 
     for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, told)
+        loop.add_signal_handler(name, on_stop_signal)
     loop.add_signal_handler(signal.SIGHUP, hung_up.set)
     calls = CallLog(lines)
     async with serve(
         config, state, listen=listen, admin=admin, stop_soon=stop_soon, log_line=calls,
         log_lines_dropped=lambda: lines.dropped,
     ) as running:  # fmt: skip
-        settle_memory()
+        tune_memory()
         reloads: set[asyncio.Task[object]] = set()
 
         def reload() -> None:
@@ -90,7 +97,7 @@ async def _until_told(
             task.add_done_callback(reloads.discard)
 
         loop.add_signal_handler(signal.SIGHUP, reload)
-        if hung_up.is_set():  # the file may have changed after it was read
+        if hung_up.is_set():  # the file may have changed since it was read
             reload()
         _greet(running, state)
         if greet is not None:
@@ -101,7 +108,7 @@ async def _until_told(
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop, where it is installed (the extra of that name), else the standard loop."""
+    """Return the event loop of uvloop where it is installed, else None for the standard one."""
     try:
         import uvloop
     except ImportError:
@@ -110,14 +117,16 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def settle_memory() -> None:
-    """Leave what was built at start out of every later collection, and collect less often: a call
-    leaves hardly any cycles, and looking for them would cost it a tenth of its time."""
+def tune_memory() -> None:
+    """Exclude the objects of the start from garbage collection, and collect less often.
+
+    A call leaves hardly any cycles; searching for them took a tenth of its time.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)
-    with suppress(OSError, AttributeError):  # another C library has no such setting
-        # Without it glibc keeps what large bodies took: it learns that such sizes come again.
+    with suppress(OSError, AttributeError):  # other C libraries lack this setting
+        # Without it glibc raises this threshold by itself and keeps the memory of large bodies.
         CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
 
 
@@ -130,10 +139,12 @@ def _greet(running: Running, state: Path) -> None:
     )  # fmt: skip
     for name, why_not in running.unavailable():
         log.warning("provider %s is unavailable: %s", name, why_not)
-    if sys.stderr.isatty():  # a link in a file would be a secret in a file
+    if sys.stderr.isatty():  # a link is a secret and must not be stored in a file
         print(f"console: {running.console.link()} (once, within 5 minutes)", file=sys.stderr)  # noqa: T201
     else:
-        log.info("for a link to the console: sidecar open --state %s", quote(str(state.absolute())))
+        log.info(
+            "print a link to the console: sidecar open --state %s", quote(str(state.absolute()))
+        )
 
 
 @click.command("serve")
@@ -142,11 +153,11 @@ def _greet(running: Running, state: Path) -> None:
 @click.option("--listen", metavar="HOST:PORT", help="Where agents connect; overrides the file.")
 @click.option("--admin", metavar="HOST:PORT", help="Metrics and health; overrides the file.")
 def serve_command(config: Path, state: Path, listen: str | None, admin: str | None) -> None:
-    """Serve the configuration in the foreground, and every good edit of it.
+    """Serve the configuration in the foreground, and reload each valid edit of it.
 
-    Agents connect to 127.0.0.1:8787 (and [::1] where there is one); /metrics, /healthz and /readyz
-    are on 127.0.0.1:8788. SIGHUP reads the file again, SIGTERM drains and ends, a second one ends
-    at once.
+    Agents connect to 127.0.0.1:8787 (and [::1] if available); /metrics, /healthz and /readyz are
+    on 127.0.0.1:8788. SIGHUP reloads the file. SIGTERM drains and stops; a second one stops at
+    once.
 
     \b
     Examples:
@@ -155,27 +166,25 @@ def serve_command(config: Path, state: Path, listen: str | None, admin: str | No
 
     Exit status: 0 after a signal; 2 when the file is missing or wrong, or an address is taken.
     """
-    catch_signals()  # before the imports, which take a while
+    catch_signals()  # before the slow imports
     need_file(config)
-    from sidecar.cli.commands.serve import run
-
     raise SystemExit(run(config, state, listen, admin))
 
 
-WITHOUT_MEANING = (
+IGNORED_SIGNALS = (
     "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR", "SIGSTKFLT",
 )  # fmt: skip
-"""Signals whose default is to end the process, and which people and tools send by mistake."""
+"""Signals that end a process by default, and that people and tools send by mistake."""
 
 
 def catch_signals() -> None:
-    """Do nothing on the signals `WITHOUT_MEANING`, and on SIGHUP until the service handles it.
+    """Do nothing on the signals `IGNORED_SIGNALS`, and on SIGHUP until the service handles it.
 
     Called before anything else at start. A handler is set rather than `SIG_IGN`, which commands
     that are run for credentials would inherit.
     """
-    for name in (*WITHOUT_MEANING, "SIGHUP"):
-        number = getattr(signal, name, None)  # not every system has all of them
+    for name in (*IGNORED_SIGNALS, "SIGHUP"):
+        number = getattr(signal, name, None)  # some systems lack some of them
         if number is not None:
             signal.signal(number, _do_nothing)
 

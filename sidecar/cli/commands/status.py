@@ -1,4 +1,4 @@
-"""`sidecar status | models`: how it stands, and what may be asked for."""
+"""`sidecar status | models`: the state of the process, and the models that keys may use."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from sidecar import humanize
-from sidecar.cli.client import LiveError, find_live
+from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.options import (
+    NOT_RUNNING,
     config_option,
     fail,
     json_option,
@@ -23,8 +24,6 @@ from sidecar.cli.options import (
 from sidecar.cli.params import KEY
 from sidecar.humanize import when
 
-NOT_RUNNING = 3
-"""Exit status of `sidecar status`: no process runs."""
 STATUS_TIMEOUT_SECONDS = 30.0
 """Seconds to wait for the providers' own lists of models."""
 
@@ -33,20 +32,20 @@ STATUS_TIMEOUT_SECONDS = 30.0
 @json_option
 @state_option
 def status_command(as_json: bool, state: Path) -> None:
-    """Show what the running process serves, and which file of when is in force.
+    """Show what the running process serves, and which version of the file is in force.
 
     \b
     Example:
       sidecar status
 
-    Exit status: 0 all is well; 1 the last edit was refused; 3 no process runs.
+    Exit status: 0 healthy; 1 the last edit was refused; 3 no process runs.
     """
     try:
-        live = find_live(state)
+        live = find_process(state)
         if live is not None:
-            live.post("api", "reload")  # an edit of just now counts, too
+            live.post("api", "reload")  # includes an edit of the last second
         status = None if live is None else live.get("/api/status")
-    except LiveError as error:
+    except ProcessError as error:
         fail(str(error), NOT_RUNNING)
     if status is None:
         fail(f"no process runs with the state {state}; start one: sidecar serve", NOT_RUNNING)
@@ -76,7 +75,7 @@ def _show(status: dict[str, Any]) -> None:
     for problem in status["plugin_problems"]:
         click.echo(f"plugin    {problem}")
     if not status["ledger"]["healthy"]:
-        click.echo("ledger    cannot be written; calls are served, their records wait in memory")
+        click.echo("ledger    cannot be written; calls are served, their records stay in memory")
     if config["error"]:
         click.echo(f"REFUSED   the edit of {when(config['error_at'], now)} is not in force:")
         for line in [*config["error"].splitlines(), *config["stays"]]:
@@ -91,13 +90,13 @@ def _show(status: dict[str, Any]) -> None:
 def models_command(name: str | None, as_json: bool, config: Path, state: Path) -> None:
     """List the models that keys may use, and which keys.
 
-    The running process asks the providers; without one, only the names in the file are known.
+    The running process asks the providers. Without one, the names in the file are listed.
 
     \b
     Example:
       sidecar models --key codex
     """
-    live = find_live(state)
+    live = find_process(state)
     if live is None:
         rows = _by_file(config, name)
     else:

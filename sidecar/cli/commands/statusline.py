@@ -1,7 +1,7 @@
 """`sidecar statusline`: one short line for an agent's own status bar.
 
-Quick, and never loud: an agent runs it every few seconds and shows whatever it prints. So it reads
-no configuration, asks the process in the plainest way, and is silent where nothing is known.
+An agent runs it every few seconds and shows whatever it prints. So it reads no configuration, sends
+one plain request, and prints nothing where nothing is known.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sidecar.cli.params import KEY
 from sidecar.files import socket_of
 
 STATUSLINE_TIMEOUT_SECONDS = 0.1
-"""Seconds for what an agent says on standard input, and again for an answer of the process."""
+"""Seconds for the agent's data on standard input, and again for an answer of the process."""
 MAX_INPUT_BYTES = 1 << 20
 
 
@@ -31,10 +31,10 @@ MAX_INPUT_BYTES = 1 << 20
 @click.option("--session", metavar="ID", help="Today's calls of this session.")
 @state_option
 def statusline_command(key: str | None, session: str | None, state: Path) -> None:
-    """Print one short line: today's cost, the share of the input from a cache, calls that wait.
+    """Print one line for a status bar: today's cost, cached share of the input, waiting calls.
 
-    Of the session that an agent names on standard input, as Claude Code does; of a key; or of
-    everything. The line is empty when nothing is known, and it never fails.
+    It covers one session, which Claude Code names on standard input; one key; or everything. The
+    line is empty when nothing is known. The command never fails.
 
     \b
     Examples:
@@ -44,12 +44,12 @@ def statusline_command(key: str | None, session: str | None, state: Path) -> Non
     try:
         parts = [*_used(state, key, session), _waiting(state)]
         click.echo(" · ".join(part for part in parts if part))
-    except Exception:  # noqa: BLE001 - an agent's status bar is no place for whatever is wrong
+    except Exception:  # noqa: BLE001 - an agent's status bar shows no errors
         click.echo()
 
 
 def _used(state: Path, key: str | None, session: str | None) -> list[str]:
-    """Today's cost and cache share."""
+    """Return today's cost and cache share."""
     from sidecar.cli.render.tables import cost
     from sidecar.humanize import share
     from sidecar.ledger.reader import NoLedger, open_to_read
@@ -57,14 +57,14 @@ def _used(state: Path, key: str | None, session: str | None) -> list[str]:
     from sidecar.ledger.reports.sums import total
     from sidecar.ledger.reports.usage import Days, Dimension, UsageQuery, usage
 
-    told = {} if key or session else _told()
-    session = session or told.get("session_id")
+    agent = {} if key or session else _read_agent()
+    session = session or agent.get("session_id")
     try:
-        with open_to_read(state) as books:
-            day = today(books, time.time())
+        with open_to_read(state) as ledger:
+            day = today(ledger, time.time())
             where = [(Dimension.KEY, key), (Dimension.SESSION, session)]
             matches = {each: [name] for each, name in where if name}
-            lines = usage(books, UsageQuery((), Days(day, day), matches))
+            lines = usage(ledger, UsageQuery((), Days(day, day), matches))
     except NoLedger:
         return []
     if not lines:
@@ -76,7 +76,7 @@ def _used(state: Path, key: str | None, session: str | None) -> list[str]:
 
 
 def _waiting(state: Path) -> str:
-    """How many calls wait now, if a process runs and some do."""
+    """Return the number of waiting calls, if a process runs and some wait."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(STATUSLINE_TIMEOUT_SECONDS)
@@ -89,9 +89,11 @@ def _waiting(state: Path) -> str:
     return f"{count} waiting" if count else ""
 
 
-def _told() -> dict[str, Any]:
-    """What an agent says about itself on standard input; {} when that is a terminal, or says
-    nothing that can be understood within a moment."""
+def _read_agent() -> dict[str, Any]:
+    """Return the agent's JSON object on standard input.
+
+    {} when it is a terminal, or has no JSON object within `STATUSLINE_TIMEOUT_SECONDS`.
+    """
     if sys.stdin is None or sys.stdin.isatty():
         return {}
     data, deadline = b"", time.monotonic() + STATUSLINE_TIMEOUT_SECONDS

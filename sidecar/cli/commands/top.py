@@ -12,54 +12,60 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from rich.console import Console
-from rich.live import Live as Screen
 
-from sidecar.cli.client import Live, LiveError, find_live
-from sidecar.cli.options import fail, json_option, state_option
-from sidecar.cli.render.top import Size, frame
+from sidecar.cli.client import ProcessError, RunningProcess, find_process
+from sidecar.cli.options import NOT_RUNNING, fail, json_option, state_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 REDRAW_SECONDS = 1.0
 """Seconds between two frames."""
 TOP_TIMEOUT_SECONDS = 3.0
-"""Seconds for an answer of the process, after which it is said to have stopped."""
+"""Seconds for an answer of the process, after which it counts as stopped."""
 MIN_COLUMNS = 40
-_STOPPED = "the process stopped or hangs; this is its last frame"
+_STOPPED = "the process stopped or hangs; this is the last frame"
 
 
-def draw(live: Live, view: dict[str, Any], *, once: bool) -> None:
-    """Draw `view`, and what follows it unless it is wanted `once` or on no terminal."""
+def draw(live: RunningProcess, view: dict[str, Any], *, once: bool) -> None:
+    """Draw `view`, and the following ones unless `once` is set or the output is no terminal."""
+    from rich.console import Console  # slow imports, which `sidecar --help` does without
+
+    from sidecar.cli.render.top import ScreenSize, frame
+
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 10_000  # a pipe wants everything
+        console.width = 10_000  # no limit for a pipe
     if once or not console.is_terminal:
-        console.print(frame(view, Size(max(console.width, MIN_COLUMNS))))
+        console.print(frame(view, ScreenSize(max(console.width, MIN_COLUMNS))))
     else:
         _watch(live, view, console)
 
 
-def _watch(live: Live, view: dict[str, Any], console: Console) -> None:
-    """Draw until somebody says that it is enough; over a stop of the process, too."""
-    signal.signal(signal.SIGTERM, _end)  # the screen must be given back,
-    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # and not be left behind by Ctrl-Z
+def _watch(live: RunningProcess, view: dict[str, Any], console: Console) -> None:
+    """Draw until the user ends it, also while the process is stopped."""
+    from rich.live import Live
+
+    from sidecar.cli.render.top import ScreenSize, frame
+
+    signal.signal(signal.SIGTERM, _end)  # the screen must be restored,
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # and Ctrl-Z would leave it as it is
     stopped = ""
     try:
-        # Frames ask the real output what it can show.
-        live_screen = Screen(
-            console=console, screen=True, auto_refresh=False, redirect_stdout=False
-        )
+        # A frame reads the encoding of the real output.
+        live_screen = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False)
         with _keys() as ends, live_screen as screen:
             while True:
-                size = Size(console.width, console.height)
+                size = ScreenSize(console.width, console.height)
                 screen.update(frame(view, size, stopped=stopped), refresh=True)
                 if ends(REDRAW_SECONDS):
                     return
                 try:
                     view, stopped = live.get("/api/live", timeout=TOP_TIMEOUT_SECONDS), ""
-                except LiveError:
+                except ProcessError:
                     since = time.strftime("%H:%M:%S")
                     stopped = stopped or f"no answer since {since}: {_STOPPED}"
     except KeyboardInterrupt:
@@ -72,7 +78,7 @@ def _end(*_: object) -> NoReturn:
 
 @contextmanager
 def _keys() -> Iterator[Callable[[float], bool]]:
-    """A function that waits for so many seconds, or until a key is pressed: whether to end."""
+    """Yield a function that waits for so many seconds, or a key, and returns whether to end."""
     if not sys.stdin.isatty():
         yield _only_wait
         return
@@ -99,19 +105,15 @@ def _only_wait(seconds: float) -> bool:
     return False
 
 
-NOT_RUNNING = 3
-"""Exit status: no process runs."""
-
-
 @click.command("top")
 @click.option("--once", is_flag=True, help="Print one frame and end.")
 @json_option
 @state_option
 def top_command(once: bool, as_json: bool, state: Path) -> None:
-    """Watch the calls that run and wait, the limits, the vendors' quotas, and what is shut.
+    """Watch running and waiting calls, limits, vendors' quotas and cooldowns.
 
-    Drawn anew each second; q or Ctrl-C ends it. Where the output is no terminal, one frame is
-    printed, as with --once; --json prints what a frame is drawn from.
+    Redrawn each second; q or Ctrl-C ends it. Without a terminal one frame is printed, as with
+    --once; --json prints the data of a frame.
 
     \b
     Examples:
@@ -120,18 +122,16 @@ def top_command(once: bool, as_json: bool, state: Path) -> None:
 
     Exit status: 0; 3 when no process runs.
     """
-    live = find_live(state)
+    live = find_process(state)
     if live is None:
         fail(f"no process runs with the state {state}; start one: sidecar serve", NOT_RUNNING)
     try:
         view = live.get("/api/live")
-    except LiveError as error:
+    except ProcessError as error:
         fail(str(error), NOT_RUNNING)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # not every terminal knows a bar
+        sys.stdout.reconfigure(errors="replace")  # not every terminal has these characters
     if as_json:
         click.echo(json.dumps(view, indent=2))
         return
-    from sidecar.cli.commands.top import draw
-
     draw(live, view, once=once)

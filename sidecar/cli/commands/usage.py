@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from sidecar.cli.client import LiveError, find_live
+from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.options import (
     F,
     config_option,
@@ -34,7 +34,7 @@ from sidecar.ledger.reports.export import as_csv, as_json, columns, row
 from sidecar.ledger.reports.usage import (
     Days,
     Dimension,
-    Moments,
+    TimeRange,
     UsageQuery,
     UsageRow,
     kept_since,
@@ -48,7 +48,7 @@ def _dimensions(
     param: click.Parameter,  # noqa: ARG001
     value: str,
 ) -> tuple[Dimension, ...]:
-    """Names behind `--by`, each once, in the order that they were typed in."""
+    """Return the names of `--by`, each once, in the order typed."""
     found: dict[Dimension, None] = {}
     for word in (each.strip() for each in value.split(",") if each.strip()):
         if word not in list(Dimension):
@@ -60,12 +60,12 @@ def _dimensions(
 
 
 def _filters(function: F) -> F:
-    """An option for each dimension but the day, which has `--since` and `--until`."""
+    """Add an option for each dimension but the day, which has `--since` and `--until`."""
     types = {Dimension.KEY: KEY, Dimension.GROUP: GROUP}
     for dimension in reversed([each for each in Dimension if each is not Dimension.DAY]):
         function = click.option(
             f"--{dimension}", dimension.value, multiple=True, metavar="NAME",
-            type=types.get(dimension), help=f"Only this {dimension}, or those of a pattern.",
+            type=types.get(dimension), help=f"Only this {dimension}, or those matching a pattern.",
         )(function)  # fmt: skip
     return function
 
@@ -73,16 +73,16 @@ def _filters(function: F) -> F:
 @click.command("usage")
 @click.option(
     "--by", default="key", show_default=True, callback=_dimensions, metavar="NAME,…",
-    help=f"What to tell apart: {', '.join(Dimension)}.",
+    help=f"Group by: {', '.join(Dimension)}.",
 )  # fmt: skip
 @click.option(
     "--since", default="7d", show_default=True, metavar="7d|6h|DATE",
-    help="The first day or moment; 7d are seven days, today included.",
+    help="First day or time; 7d are seven days, today included.",
 )  # fmt: skip
-@click.option("--until", metavar="DATE", help="The last day, or a moment before which it ends.")
+@click.option("--until", metavar="DATE", help="Last day, or the time at which the window ends.")
 @_filters
 @click.option(
-    "--as-if-group", "as_if", type=GROUP, help="Show also what it would have cost in this group."
+    "--as-if-group", "as_if", type=GROUP, help="Also show the cost at this group's multiplier."
 )
 @json_option
 @click.option("--csv", "as_sheet", is_flag=True, help="Print CSV.")
@@ -92,9 +92,9 @@ def usage_command(
     by: tuple[Dimension, ...], since: str, until: str | None, as_if: str | None,
     as_json: bool, as_sheet: bool, config: Path, state: Path, **where: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Show what was used and what it cost: by key, model, day, session and so on.
+    """Show usage and cost by key, model, day, session and so on.
 
-    Names may be patterns such as gpt-5*; an option given twice means either.
+    Names may be patterns such as gpt-5*; an option given twice matches either.
 
     \b
     Examples:
@@ -104,29 +104,29 @@ def usage_command(
       sidecar usage --by repo,branch --since 2026-11-01 --until 2026-11-30 --csv
     """
     if as_json and as_sheet:
-        fail("--json and --csv: one of the two")
+        fail("--json and --csv exclude each other")
     multiplier = None
     if as_if is not None:
         multiplier = the_group(open_config(config).snapshot, as_if).multiplier
     matches = {Dimension(name): names for name, names in where.items() if names}
-    with open_books(state) as books:
-        span = window(since, until, zone(books), time.time())
+    with open_ledger(state) as ledger:
+        span = window(since, until, zone(ledger), time.time())
         question = UsageQuery(by, span, matches)
-        lines = usage(books, question)
-        _tell_reach(books, question)
+        lines = usage(ledger, question)
+        _tell_reach(ledger, question)
         if as_json or as_sheet:
             _print(by, lines, multiplier, as_sheet=as_sheet)
             return
-        days = [] if Dimension.DAY in by else _days(span, today(books, time.time()))
-        apart = usage_by_day(books, question) if days else {}
+        days = [] if Dimension.DAY in by else _days(span, today(ledger, time.time()))
+        apart = usage_by_day(ledger, question) if days else {}
     from sidecar.cli.render.tables import UsageReport, show
 
     named = None if as_if is None or multiplier is None else (as_if, multiplier)
     show(UsageReport(by, lines, apart, days, named))
 
 
-def _days(span: Days | Moments, today: date) -> list[date]:
-    """The days of the window that have begun."""
+def _days(span: Days | TimeRange, today: date) -> list[date]:
+    """Return the days of the window that have begun."""
     if not isinstance(span, Days) or span.first is None:
         return []
     last = today if span.last is None else min(span.last, today)
@@ -141,56 +141,56 @@ def _print(
     click.echo(text.rstrip("\n"))
 
 
-def _tell_reach(books: sqlite3.Connection, question: UsageQuery) -> None:
-    """Calls are kept for so long only: say so where that cuts the answer short."""
-    oldest = kept_since(books, question)
+def _tell_reach(ledger: sqlite3.Connection, question: UsageQuery) -> None:
+    """Note from when calls are kept, where that limits the answer."""
+    oldest = kept_since(ledger, question)
     if oldest is None:
         return
     span = question.window
-    start = _start(span, books) if isinstance(span, Days) else span.start
+    start = _start(span, ledger) if isinstance(span, Days) else span.start
     if oldest > start:
         note(
-            f"single calls are on the books since {when(oldest, time.time())}; what is older is "
-            "known by day only, not by session or time of day"
+            f"single calls are kept since {when(oldest, time.time())}; older usage is known by day "
+            "only, not by session or time of day"
         )
 
 
-def _start(span: Days, books: sqlite3.Connection) -> float:
-    return float("-inf") if span.first is None else midnight(span.first, zone(books))
+def _start(span: Days, ledger: sqlite3.Connection) -> float:
+    return float("-inf") if span.first is None else midnight(span.first, zone(ledger))
 
 
 @contextmanager
-def open_books(state: Path) -> Iterator[sqlite3.Connection]:
-    """The books under `state`; if a process writes them, it is asked to write what waits first.
+def open_ledger(state: Path) -> Iterator[sqlite3.Connection]:
+    """Open the ledger under `state`; a running process writes pending calls first.
 
     Raises `NoLedger` when there is nothing to read.
     """
     try:
-        live = find_live(state)
+        live = find_process(state)
         written = live is None or live.post("api", "flush")["written"]
-    except LiveError as error:
+    except ProcessError as error:
         note(str(error))
         written = False
     if not written:
-        note("the books may lack the latest calls: the running process could not write them")
-    with open_to_read(state) as books:
-        yield books
+        note("the ledger may lack the latest calls: the running process could not write them")
+    with open_to_read(state) as ledger:
+        yield ledger
 
 
 _DATE = len("2026-12-31")
 
 
-def window(since: str, until: str | None, zone: tzinfo | None, now: float) -> Days | Moments:
-    """What lies between the two; ends the command with status 2 when that is nothing."""
+def window(since: str, until: str | None, zone: tzinfo | None, now: float) -> Days | TimeRange:
+    """Return the window between the two. Ends with status 2 when it is empty."""
     first = _since(since, zone, now)
     last = None if until is None else _moment("--until", until, zone)
     if isinstance(first, date) and not isinstance(last, float):
-        found: Days | Moments = Days(first, last)
+        found: Days | TimeRange = Days(first, last)
         backwards = last is not None and last < first
     else:
         start = midnight(first, zone) if isinstance(first, date) else first
         end = midnight(last + timedelta(1), zone) if isinstance(last, date) else last
-        found = Moments(start, float("inf") if end is None else end)
+        found = TimeRange(start, float("inf") if end is None else end)
         backwards = found.end <= found.start
     if backwards:
         fail(f"--until {until} lies before --since {since}")
@@ -218,6 +218,6 @@ def _moment(option: str, text: str, zone: tzinfo | None) -> date | float:
 
 
 def midnight(day: date, zone: tzinfo | None) -> float:
-    """When a day begins, in seconds since the epoch."""
+    """Return when a day begins, in seconds since the epoch."""
     start = datetime.combine(day, time_of_day())
     return (start.astimezone(UTC) if zone is None else start.replace(tzinfo=zone)).timestamp()

@@ -1,4 +1,4 @@
-"""`sidecar keys …`: local keys, from the file alone and then confirmed by the running process."""
+"""`sidecar keys …`: change local keys in the file, and confirm it with the running process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from sidecar.api_keys import mint
-from sidecar.cli import Suggesting
+from sidecar.cli import SuggestingGroup
 from sidecar.cli.apply import (
     confirm,
     edited,
@@ -22,7 +22,7 @@ from sidecar.cli.apply import (
 )
 from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.keys.access import delete, disable, enable, revoke, rotate
-from sidecar.cli.keys.list import holds_of, list_keys, paused_field, pausing, stale
+from sidecar.cli.keys.list import list_keys, paused_field, pauses_of, pauses_on, stale
 from sidecar.cli.keys.scan import scan
 from sidecar.cli.options import (
     config_option,
@@ -44,17 +44,17 @@ from sidecar.scheduling.pauses import describe_target
 URGENCIES = click.Choice(["interactive", "normal", "background"])
 
 
-@click.group("keys", cls=Suggesting)
+@click.group("keys", cls=SuggestingGroup)
 @click.pass_context
 def keys_command(context: click.Context) -> None:
-    """Create, list, edit, switch, rotate, revoke and delete local keys.
+    """Create, list, edit, enable, disable, rotate, revoke and delete local keys.
 
-    Every change edits the configuration in place, touches only what it means, and returns once
-    the running process serves it. A key's text is printed once, on standard output.
+    Each change edits the configuration in place, keeps all other bytes, and returns once the
+    running process serves it. A key's secret is printed once, on standard output.
 
     Exit status: 0 done; 1 written but not taken over; 2 refused, nothing was changed.
     """
-    for each in (gc_paused(), compose_once()):  # a command reads a file or two, and is over
+    for each in (gc_paused(), compose_once()):  # for the whole command: it reads a file or two
         context.with_resource(each)
 
 
@@ -65,8 +65,8 @@ def keys_command(context: click.Context) -> None:
 )
 @click.option("--description", help="What it is for.")
 @click.option("--models", help="Model patterns it is narrowed to, separated by commas.")
-@click.option("--expires", metavar="2h|DATE", help="When it ends.")
-@click.option("--urgency", type=URGENCIES, help="Who goes first when calls must wait.")
+@click.option("--expires", metavar="2h|DATE", help="Expiry time.")
+@click.option("--urgency", type=URGENCIES, help="Which calls go first when calls must wait.")
 @json_option
 @config_option
 @state_option
@@ -74,7 +74,7 @@ def create(
     name: str, group: str, description: str | None, models: str | None, expires: str | None,
     urgency: str | None, as_json: bool, config: Path, state: Path,
 ) -> None:  # fmt: skip
-    """Make a key and print its text, once; the file keeps only a hash.
+    """Create a key and print its secret, once; the file stores only a hash.
 
     \b
     Examples:
@@ -83,7 +83,9 @@ def create(
     """
     opened = open_to_change(config, state)
     if name in opened.snapshot.keys:
-        fail(f'there is a key "{name}" already; a new text for it: sidecar keys rotate "{name}"')
+        fail(
+            f'key "{name}" exists already; give it a new secret with: sidecar keys rotate "{name}"'
+        )
     given = fields_of(opened.snapshot, group, description, models, expires, urgency)
     fields = {field: value for field, value in given.items() if value is not None}
     key = mint()
@@ -97,7 +99,7 @@ def fields_of(
     snapshot: Snapshot, group: str | None, description: str | None, models: str | None,
     expires: str | None, urgency: str | None,
 ) -> dict[str, Value | None]:  # fmt: skip
-    """What was typed, as the file writes it; None for an empty text."""
+    """Return the typed fields as the file has them; None for an empty text."""
     given: dict[str, Value | None] = {}
     if group is not None:
         given["group"] = the_group(snapshot, group).name
@@ -130,8 +132,8 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
       sidecar keys show codex
     """
     key = the_key(open_config(config).snapshot, name)
-    times, holds = times_of(state).get(name, NEVER_USED), holds_of(state)
-    fields = row(key, times) | paused_field(key, holds)
+    times, pauses = times_of(state).get(name, NEVER_USED), pauses_of(state)
+    fields = row(key, times) | paused_field(key, pauses)
     if as_json:
         click.echo(json.dumps(fields))
         return
@@ -142,7 +144,7 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
     limits = limits_of(key.allowance) + limits_of(key.group.allowance)
     fields |= {
         "enabled": "yes" if key.enabled else "no",
-        "gc_paused": ", ".join(describe_target(each) for each in pausing(key, holds)) or "no",
+        "paused": ", ".join(describe_target(each) for each in pauses_on(key, pauses)) or "no",
         "old text ends": older[0] if older else None,
         "description": key.description or None,
         "urgency": key.urgency.name.lower(),
@@ -163,7 +165,7 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
 @click.option("--description", help='What it is for; "" takes it away.')
 @click.option("--models", help='Model patterns, separated by commas; "" for all.')
 @click.option("--expires", metavar="2h|DATE", help='When it ends; "" for never.')
-@click.option("--urgency", type=URGENCIES, help="Who goes first when calls must wait.")
+@click.option("--urgency", type=URGENCIES, help="Which calls go first when calls must wait.")
 @json_option
 @config_option
 @state_option
@@ -171,7 +173,7 @@ def edit(
     name: str, group: str | None, description: str | None, models: str | None,
     expires: str | None, urgency: str | None, as_json: bool, config: Path, state: Path,
 ) -> None:  # fmt: skip
-    """Change what the file says of a key, and nothing else in it.
+    """Change fields of a key in the file, and nothing else in it.
 
     \b
     Examples:
@@ -200,7 +202,7 @@ def edit(
 @config_option
 @state_option
 def rename(name: str, new_name: str, as_json: bool, config: Path, state: Path) -> None:
-    """Give a key another name; its counts and last use follow it.
+    """Rename a key; its counts and last use follow it.
 
     \b
     Example:

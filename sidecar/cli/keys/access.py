@@ -1,6 +1,6 @@
-"""`sidecar keys enable | disable | rotate | revoke | delete`: what gives and takes access.
+"""`sidecar keys enable | disable | rotate | revoke | delete`: give and take access.
 
-These return only when the running process has confirmed, so that whoever typed them can be sure.
+They return only when the running process has confirmed the change.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sidecar.cli.apply import (
     show_new,
     write,
 )
-from sidecar.cli.client import LiveError, find_live
+from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.options import (
     REFUSED,
@@ -49,7 +49,7 @@ def may_ask(*, yes: bool) -> bool:
 
 
 def ask(key: Key, state: Path, what: str, *, yes: bool) -> None:
-    """Say what it would break and, on a terminal, ask; a no ends with status 2."""
+    """Print what the change breaks and, on a terminal, ask. Ends with status 2 on "no"."""
     note(breaks(key, times_of(state).get(key.name, NEVER_USED), time.time()))
     if not may_ask(yes=yes):
         return
@@ -59,7 +59,7 @@ def ask(key: Key, state: Path, what: str, *, yes: bool) -> None:
 
 
 def switch(opened: OpenedConfig, name: str, state: Path, *, enabled: bool) -> Key:
-    """Enable or disable a key, in the file and in the process; the key as it is then."""
+    """Enable or disable a key, in the file and in the process. Returns the changed key."""
     change = edited(
         lambda: operations.switch_key(opened.text, opened.snapshot, name, enabled=enabled)
     )
@@ -72,7 +72,7 @@ def switch(opened: OpenedConfig, name: str, state: Path, *, enabled: bool) -> Ke
 @config_option
 @state_option
 def enable(name: str, as_json: bool, config: Path, state: Path) -> None:
-    """Let a disabled key in again.
+    """Enable a disabled key.
 
     \b
     Example:
@@ -92,9 +92,9 @@ def enable(name: str, as_json: bool, config: Path, state: Path) -> None:
 @config_option
 @state_option
 def disable(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> None:
-    """Refuse a key's further calls with 403; running ones finish.
+    """Reject a key's new calls with 403; running calls finish.
 
-    Says what it breaks and asks on a terminal; without one it goes ahead.
+    Prints what it breaks and asks on a terminal; without one it does not ask.
 
     \b
     Example:
@@ -109,12 +109,12 @@ def disable(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> N
 
 @click.command("rotate")
 @name_argument
-@click.option("--overlap", metavar="1h", help="How long the old text is accepted besides.")
+@click.option("--overlap", metavar="1h", help="How long the old secret stays valid.")
 @json_option
 @config_option
 @state_option
 def rotate(name: str, overlap: str | None, as_json: bool, config: Path, state: Path) -> None:
-    """Give a key a new text and print it, once. The old one ends at once, or after --overlap.
+    """Give a key a new secret and print it, once. The old one ends at once, or after --overlap.
 
     \b
     Examples:
@@ -132,7 +132,7 @@ def rotate(name: str, overlap: str | None, as_json: bool, config: Path, state: P
     show_new(snapshot.keys[name], snapshot, key, state, as_json=as_json)
     if old.hashes:
         ends = "no longer accepted" if until is None else f"accepted until {utc_text(until)}"
-        note(f"the old text is {ends}")
+        note(f"the old secret is {ends}")
     confirm(config, new, state)
 
 
@@ -143,9 +143,9 @@ def rotate(name: str, overlap: str | None, as_json: bool, config: Path, state: P
 @config_option
 @state_option
 def revoke(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> None:
-    """Disable a key and cut its open streams and waiting calls, now.
+    """Disable a key and end its running and waiting calls at once.
 
-    Says what it breaks and asks on a terminal; without one it goes ahead.
+    Prints what it breaks and asks on a terminal; without one it does not ask.
 
     \b
     Example:
@@ -155,9 +155,9 @@ def revoke(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> No
     ask(the_key(opened.snapshot, name), state, "revoke", yes=yes)
     key = switch(opened, name, state, enabled=False)
     try:
-        live = find_live(state)
+        live = find_process(state)
         cut = 0 if live is None else live.post("api", "keys", name, "revoke")["cut"]
-    except LiveError as error:
+    except ProcessError as error:
         fail(f"the key is disabled, but its running calls were not cut: {error}", NOT_TAKEN_OVER)
     fields = row(key, times_of(state).get(name, NEVER_USED))
     show_done(f'key "{name}": revoked; {cut} running calls were cut', fields, as_json=as_json)
@@ -170,9 +170,9 @@ def revoke(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> No
 @config_option
 @state_option
 def delete(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> None:
-    """Take a key out of the file, for good. Says what it breaks, and asks.
+    """Delete a key from the file. Prints what it breaks, and asks.
 
-    Without a terminal it needs --yes: the hash is gone afterwards, and no command brings it back.
+    Without a terminal it needs --yes: the hash is deleted too, and cannot be restored.
 
     \b
     Example:
@@ -181,7 +181,7 @@ def delete(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> No
     opened = open_to_change(config, state, asks=may_ask(yes=yes))
     key = the_key(opened.snapshot, name)
     if not yes and not sys.stdin.isatty():
-        fail("to delete a key without a terminal, add --yes; nothing was changed")
+        fail("without a terminal, deleting a key needs --yes; nothing was changed")
     ask(key, state, "delete", yes=yes)
     fields = row(key, times_of(state).get(name, NEVER_USED))
     put_in_place(opened, edited(lambda: operations.delete_key(opened.text, name)), state)
@@ -189,7 +189,7 @@ def delete(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> No
 
 
 def breaks(key: Key, times: KeyTimes, now: float) -> str:
-    """What taking a key away would break."""
+    """Return what removing access would break."""
     who = f" by {times.program}" if times.program else ""
     if times.last_used is None:
         return f'key "{key.name}" was never used'

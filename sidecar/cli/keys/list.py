@@ -11,11 +11,10 @@ from typing import Any
 
 import click
 
-from sidecar.cli.client import LiveError, find_live
-from sidecar.cli.commands.usage import open_books
+from sidecar.cli.client import ProcessError, find_process
+from sidecar.cli.commands.usage import open_ledger
 from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.options import config_option, fail, json_option, note, open_config, state_option
-from sidecar.cli.render.tables import cost
 from sidecar.config.model import Key, status_of
 from sidecar.config.schema.parsers import InvalidValue, duration
 from sidecar.humanize import ago, count, curve
@@ -31,7 +30,7 @@ from sidecar.scheduling.pauses import EVERYTHING, PauseTarget, read_pauses
 
 @dataclass(frozen=True, slots=True)
 class RecentActivity:
-    """What the books say of keys; `known` is false where there are no books to read."""
+    """Recent activity of keys in the ledger; `known` is false without a ledger."""
 
     known: bool = False
     recent: Mapping[str, Recent] = field(default_factory=dict)
@@ -39,16 +38,17 @@ class RecentActivity:
     spikes: Mapping[str, Spike] = field(default_factory=dict)
 
     def new_programs(self, key: str) -> list[Program]:
-        """Programs that came to the key within the last week, after others."""
+        """Return the programs that used the key for the first time within the last week, after
+        others."""
         return [each for each in self.programs.get(key, ()) if each.new]
 
 
-def _lately(state: Path, now: float) -> RecentActivity:
+def _recent_activity(state: Path, now: float) -> RecentActivity:
     try:
-        with open_books(state) as books:
-            day = today(books, now)
+        with open_ledger(state) as ledger:
+            day = today(ledger, now)
             return RecentActivity(
-                True, recent(books, day), programs(books, now), find_spikes(books, day)
+                True, recent(ledger, day), programs(ledger, now), find_spikes(ledger, day)
             )  # fmt: skip
     except NoLedger as reason:
         if (state / "sidecar.db").exists():
@@ -61,7 +61,7 @@ def _lately(state: Path, now: float) -> RecentActivity:
 @config_option
 @state_option
 def list_keys(as_json: bool, config: Path, state: Path) -> None:
-    """List the keys, with what they did of late: when last, from where, how much.
+    """List the keys with their recent activity: last use, program, calls and cost.
 
     \b
     Example:
@@ -69,13 +69,13 @@ def list_keys(as_json: bool, config: Path, state: Path) -> None:
     """
     snapshot = open_config(config).snapshot
     now = time.time()
-    lately = _lately(state, now)
-    times, holds = times_of(state), holds_of(state)
+    activity = _recent_activity(state, now)
+    times, pauses = times_of(state), pauses_of(state)
     keys = list(snapshot.keys.values())
     if as_json:
         rows = [
-            row(key, times.get(key.name, NEVER_USED)) | paused_field(key, holds)
-            | _fields(key.name, lately)
+            row(key, times.get(key.name, NEVER_USED)) | paused_field(key, pauses)
+            | _fields(key.name, activity)
             for key in keys
         ]  # fmt: skip
         click.echo(to_json(rows))
@@ -85,23 +85,23 @@ def list_keys(as_json: bool, config: Path, state: Path) -> None:
     print_table(
         ("name", "group", "vendor", "status", "last used", "by", "7 days", "calls", "cost",
          "description"),
-        [_cells(key, times.get(key.name, NEVER_USED), lately, now, holds) for key in keys],
+        [_cells(key, times.get(key.name, NEVER_USED), activity, now, pauses) for key in keys],
         right={7, 8},
     )  # fmt: skip
-    for line in _notices(keys, lately, now):
+    for line in _notices(keys, activity, now):
         click.echo(line)
 
 
-def _fields(key: str, lately: RecentActivity) -> dict[str, Any]:
-    """What `--json` adds to a key."""
-    found = lately.recent.get(key)
-    spike = lately.spikes.get(key)
+def _fields(key: str, activity: RecentActivity) -> dict[str, Any]:
+    """Return the fields that `--json` adds to a key."""
+    found = activity.recent.get(key)
+    spike = activity.spikes.get(key)
     return {
-        "recent": None if not lately.known else {
+        "recent": None if not activity.known else {
             "calls_by_day": [day.calls for day in found.days] if found else [0] * 7,
-            **figures(found.whole if found else Sums()),
+            **figures(found.all_days if found else Sums()),
         },
-        "new_programs": [each.name for each in lately.new_programs(key)],
+        "new_programs": [each.name for each in activity.new_programs(key)],
         "spike": None if spike is None else {
             "measure": spike.measure,
             "today": as_dollars(spike.amount) if spike.measure == "cost" else spike.amount,
@@ -111,46 +111,52 @@ def _fields(key: str, lately: RecentActivity) -> dict[str, Any]:
 
 
 def _cells(
-    key: Key, times: KeyTimes, lately: RecentActivity, now: float, holds: Sequence[PauseTarget]
+    key: Key, times: KeyTimes, activity: RecentActivity, now: float, pauses: Sequence[PauseTarget]
 ) -> list[str]:
-    found = lately.recent.get(key.name)
+    from sidecar.cli.render.tables import cost  # a slow import
+
+    found = activity.recent.get(key.name)
     used = ["", "", ""]
     if found is not None:
-        used = [curve([day.calls for day in found.days]), count(found.whole.calls),
-                cost(found.whole)]  # fmt: skip
-    elif lately.known:
+        used = [curve([day.calls for day in found.days]), count(found.all_days.calls),
+                cost(found.all_days)]  # fmt: skip
+    elif activity.known:
         used = ["", "0", ""]
     return [
         key.name, key.group.name, key.group.vendor.name,
-        with_pause(status_of(key, now), key, holds),
+        with_pause(status_of(key, now), key, pauses),
         ago(times.last_used, now), times.program, *used, key.description,
     ]  # fmt: skip
 
 
-def _notices(keys: Sequence[Key], lately: RecentActivity, now: float) -> list[str]:
+def _notices(keys: Sequence[Key], activity: RecentActivity, now: float) -> list[str]:
     found = []
     for key in keys:
         found += [
             f'key "{key.name}": used from a new program, {each.name}, {ago(each.first_seen, now)}'
-            for each in lately.new_programs(key.name)
+            for each in activity.new_programs(key.name)
         ]
-        if key.name in lately.spikes:
-            found.append(f'key "{key.name}": {lately.spikes[key.name]}')
+        if key.name in activity.spikes:
+            found.append(f'key "{key.name}": {activity.spikes[key.name]}')
     return found
 
 
 @click.command("stale")
 @click.option(
-    "--unused", default="30d", show_default=True, metavar="30d", help="For how long nobody used it."
+    "--unused",
+    default="30d",
+    show_default=True,
+    metavar="30d",
+    help="For how long it was not used.",
 )
 @json_option
 @config_option
 @state_option
 def stale(unused: str, as_json: bool, config: Path, state: Path) -> None:
-    """List the keys that were never used, or not for some time.
+    """List the keys that were not used for some time, or never.
 
-    Used means that a provider answered with success. A key that nobody misses can be disabled, and
-    enabled again: sidecar keys disable NAME.
+    Used means that a provider answered successfully. A key can be disabled, and enabled again:
+    sidecar keys disable NAME.
 
     \b
     Example:
@@ -195,29 +201,29 @@ def _show_stale(found: Sequence[tuple[Key, KeyTimes]]) -> None:
     )  # fmt: skip
 
 
-def holds_of(state: Path) -> list[PauseTarget]:
-    """What is paused: by the process if one runs, else as it is kept for the next."""
+def pauses_of(state: Path) -> list[PauseTarget]:
+    """Return what is paused: from the process if one runs, else as it is stored for the next."""
     try:
-        live = find_live(state)
+        live = find_process(state)
         rows = None if live is None else live.get("/api/status")["holds"]
-    except LiveError:
+    except ProcessError:
         rows = None
     if rows is None:
         return [each.target for each in read_pauses(state)]
     return [(each["kind"], each["name"]) for each in rows]
 
 
-def pausing(key: Key, holds: Sequence[PauseTarget]) -> list[PauseTarget]:
-    """What keeps all of a key's calls waiting: a hold on it, on its group, or on everything."""
+def pauses_on(key: Key, pauses: Sequence[PauseTarget]) -> list[PauseTarget]:
+    """Return the pauses that hold all of a key's calls: on it, on its group, or on everything."""
     mine = {EVERYTHING, ("key", key.name), ("group", key.group.name)}
-    return [each for each in holds if each in mine]
+    return [each for each in pauses if each in mine]
 
 
-def paused_field(key: Key, holds: Sequence[PauseTarget]) -> dict[str, Any]:
-    """What `--json` says of it."""
-    return {"paused": bool(pausing(key, holds))}
+def paused_field(key: Key, pauses: Sequence[PauseTarget]) -> dict[str, Any]:
+    """Return the field of `--json` for it."""
+    return {"paused": bool(pauses_on(key, pauses))}
 
 
-def with_pause(status: str, key: Key, holds: Sequence[PauseTarget]) -> str:
-    """Whether a key can be used, and whether its calls are parked."""
-    return f"{status}, paused" if pausing(key, holds) else status
+def with_pause(status: str, key: Key, pauses: Sequence[PauseTarget]) -> str:
+    """Return the status of a key, and whether its calls are paused."""
+    return f"{status}, paused" if pauses_on(key, pauses) else status

@@ -1,7 +1,6 @@
-"""`sidecar keys scan`: where did a key's text end up?
+"""`sidecar keys scan`: find local keys in files and in the history of git repositories.
 
-Finds well-formed keys in files and in the whole history of git repositories, and names them by
-their hash. Never prints one.
+Keys are named by their hash and never printed.
 """
 
 from __future__ import annotations
@@ -23,25 +22,25 @@ from sidecar.config.model import Key, KeyHash
 from sidecar.errors import ConfigError
 
 READ_CHUNK_BYTES = 4 << 20
-"""Bytes that are held at a time: agents' own logs can be very large."""
+"""Bytes read at a time: agents' own logs can be very large."""
 _COMMIT = b"\x01commit "
 _LOG = (
     "log", "--all", "--reflog", "--full-history", "--patch", "--unified=0", "-c", "--text",
     "--no-color", "--no-ext-diff", "--no-textconv", "--no-show-signature",
     "--src-prefix=a/", "--dst-prefix=b/", "--format=%x01commit %h%n%w(0,1,1)%B",
 )  # fmt: skip
-"""Everything that was ever added; a repository's own settings run no program of theirs."""
+"""Everything that was ever added; no program that a repository configures runs."""
 _QUIET = {"LC_ALL": "C", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
 
 Finding = tuple[str, str]
-"""Where, and the text found there."""
+"""Where, and the secret found there."""
 
 
 @click.command("scan")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @config_option
 def scan(paths: tuple[Path, ...], config: Path) -> None:
-    """Search files and git history for local keys, and name each one found.
+    """Search files and git history for local keys, and print the name of each.
 
     \b
     Example:
@@ -54,33 +53,34 @@ def scan(paths: tuple[Path, ...], config: Path) -> None:
     for place, name in found:
         click.echo(f"{place}: {name}")
     if found:
-        note("whoever can read these can use the keys: sidecar keys rotate NAME")
+        note("anyone who can read these can use the keys; replace them: sidecar keys rotate NAME")
         raise SystemExit(1)
     note("no key found")
 
 
 def known_keys(config: Path) -> Mapping[bytes, tuple[Key, KeyHash]]:
-    """The file's keys by their hashes; none without a good file, which a search does not need."""
+    """Return the file's keys by their hashes; {} without a valid file, which a search does not
+    need."""
     try:
         text = read_file(config) if config.exists() else b""
         known = build_snapshot(text, config, registry_for(config, text)).by_digest if text else {}
     except ConfigError:
         known = {}
     if not known:
-        note(f"no key can be named: {config} is missing, wrong or has none")
+        note(f"keys cannot be named: {config} is missing, wrong or has none")
     return known
 
 
 def name_of(known: Mapping[bytes, tuple[Key, KeyHash]], key: str) -> str:
-    """Whose text it is."""
+    """Return the name of the key with this secret."""
     if digest(key) not in known:
-        return "a key that this file does not know"
+        return "a key that is not in this file"
     whose, which = known[digest(key)]
-    return f'key "{whose.name}"' + (" (its text before the rotation)" if which.until else "")
+    return f'key "{whose.name}"' + (" (its secret before the rotation)" if which.until else "")
 
 
 def places(paths: tuple[Path, ...]) -> Iterator[Finding]:
-    """Everything below the paths, and in the history of what lies there."""
+    """Yield every finding below the paths, and in the history of what is there."""
     for path in paths:
         if path.is_dir():
             yield from _in_history(path, () if (path / ".git").exists() else (".",))
@@ -106,7 +106,7 @@ def _is_repository(folders: list[str], files: list[str]) -> bool:
 
 
 def _passed_over(error: OSError) -> None:
-    note(f"{click.format_filename(error.filename)}: {error.strerror}, passed over")
+    note(f"{click.format_filename(error.filename)}: {error.strerror}, skipped")
 
 
 def _in_file(path: Path) -> Iterator[Finding]:
@@ -125,28 +125,28 @@ def _in_pieces(name: str, file: IO[bytes]) -> Iterator[Finding]:
         for key in find_keys(text):
             at = text.index(key.encode(), at) + 1
             yield f"{name}:{line + text.count(10, 0, at)}", key
-        rest = text[-(KEY_CHARS - 1) :]  # the start of a key that goes on in the next piece
+        rest = text[-(KEY_CHARS - 1) :]  # a key may begin here and end in the next chunk
         line += text.count(10) - rest.count(10)
 
 
 def _in_history(folder: Path, only: tuple[str, ...] = ()) -> Iterator[Finding]:
-    """What any commit ever added below `folder`, also one that no branch holds any more."""
+    """Yield what any commit ever added below `folder`, also one that is on no branch."""
     name, git = click.format_filename(folder), shutil.which("git")
     if git is None:
-        note(f"{name}: git is not here, so no history was searched")
+        note(f"{name}: git is not installed, so no history was searched")
         return
     argv = [git, "-C", str(folder), "--literal-pathspecs", "-c", "log.showRoot=true", *_LOG]
-    # In a hook of git's, its own variables would point at another repository.
+    # In a git hook these variables would point at another repository.
     environ = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    with tempfile.TemporaryFile() as told:
+    with tempfile.TemporaryFile() as errors:
         with subprocess.Popen(
-            [*argv, "--", *only], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=told,
+            [*argv, "--", *only], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
             env=environ | _QUIET,
         ) as log:  # fmt: skip
             if log.stdout is not None:
                 yield from _added(name, log.stdout)
-        told.seek(0)
-        why = told.read(1000).decode(errors="replace").strip()
+        errors.seek(0)
+        why = errors.read(1000).decode(errors="replace").strip()
     if log.returncode and "not a git repository" not in why:
         note(f"{name}: its history was not searched: {why}")
 
@@ -163,7 +163,7 @@ def _added(folder: str, log: IO[bytes]) -> Iterator[Finding]:
 
 
 def _bounded_lines(log: IO[bytes]) -> Iterator[bytes]:
-    """Lines; a very long one in pieces that overlap and begin as it began."""
+    """Yield lines; a very long one in overlapping pieces that begin with its first byte."""
     start = b""
     while piece := log.readline(READ_CHUNK_BYTES):
         line = start + piece

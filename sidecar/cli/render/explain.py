@@ -1,4 +1,4 @@
-"""What `sidecar explain` prints: the sentence first, then every way with what stands on it."""
+"""Text of `sidecar explain`: a summary, then each candidate with its limits."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from sidecar import humanize
 
 View = dict[str, Any]
 INDENT = "   "
-NO_PRICE = "no price is known: its calls spend no budget, and a spent budget refuses them"
+NO_PRICE = "no price is known: its calls spend no budget, and a spent budget rejects them"
 _RIGHT = frozenset({1, 3})
 """The columns of figures."""
 
 
-def explained(found: View) -> Iterator[str]:
-    """The lines."""
+def explanation_lines(found: View) -> Iterator[str]:
+    """Yield the lines."""
     yield from _about(found)
     shared = _shared(found["candidates"])
     if shared:
-        yield from ("", "on every way", *_gates(shared))
+        yield from ("", "on every candidate", *_gates(shared))
     for number, each in enumerate(found["candidates"], 1):
         yield ""
         yield _candidate(number, each, found["model"])
@@ -32,7 +32,7 @@ def explained(found: View) -> Iterator[str]:
         ]
         yield from _gates(own)
     if found["skipped"]:
-        yield from ("", "left out")
+        yield from ("", "skipped")
         yield from (f"{INDENT}{skip['provider']}: {skip['why']}" for skip in found["skipped"])
 
 
@@ -44,9 +44,9 @@ def _about(found: View) -> Iterator[str]:
     yield ""
     yield found["now"]["text"]
     if found["home"]:
-        yield f"Its conversation is at home at {found['home']}."
+        yield f"Its conversation is pinned to {found['home']}."
     if found["waiting"]:
-        yield f"Calls that wait at this moment: {found['waiting']:,}."
+        yield f"Calls waiting now: {found['waiting']:,}."
     need = found["candidates"][0].get("reserves") if found["candidates"] else None
     if need is not None:
         yield _reserves(need)
@@ -54,13 +54,13 @@ def _about(found: View) -> Iterator[str]:
 
 def _reserves(need: View) -> str:
     known = need["input_tokens"]
-    read = "its input by its size" if known is None else f"{known:,} input tokens"
-    why = "typical of its answers" if need["learned"] else "too few answers were seen to know"
+    read = "its input, by the size of the request" if known is None else f"{known:,} input tokens"
+    why = "learned from its answers" if need["learned"] else "too few answers to learn from"
     return f"It would reserve {read}, and {need['output_tokens']:,} output tokens ({why})."
 
 
 def _shared(candidates: Sequence[View]) -> list[View]:
-    """The gates on every way, where there is more than one."""
+    """Return the limiters on every candidate, where there are several candidates."""
     if len(candidates) < 2:
         return []
     first, *others = [each.get("gates", []) for each in candidates]
@@ -69,7 +69,7 @@ def _shared(candidates: Sequence[View]) -> list[View]:
 
 
 def _name(limiter: View) -> tuple[object, ...]:
-    """What tells gates apart; their figures may be a moment older on one way than on another."""
+    """Return what identifies a limiter; its figures may differ a little between candidates."""
     return tuple(limiter.get(field) for field in ("what", "scope", "kind", "models", "name"))
 
 
@@ -83,7 +83,7 @@ def _candidate(number: int, one: View, model: str) -> str:
 
 
 def _standing(one: View) -> str:
-    """Whether a way is open; nothing when that is not known."""
+    """Return whether a candidate is open; "" when that is unknown."""
     behind = one.get("behind")
     if behind is None:
         return "open" if one.get("goes") else ""
@@ -91,9 +91,9 @@ def _standing(one: View) -> str:
         return f"{behind['scope']} is paused"
     before = behind["before"]
     parts = [
-        f"shut by {behind['scope']}, {behind['kind'].replace('_', ' ')}",
+        f"blocked by {behind['scope']}, {behind['kind'].replace('_', ' ')}",
         f"{humanize.plural(before, 'call')} before it" if before else "",
-        f"room in {humanize.span(behind['opens'])} at the soonest" if behind["opens"] else "",
+        f"room in {humanize.span(behind['opens'])} at the earliest" if behind["opens"] else "",
     ]
     return "; ".join(part for part in parts if part)
 
@@ -119,7 +119,7 @@ def _row(limiter: View) -> list[str]:
         humanize.limit(limiter),
         f"{humanize.amount(limiter['left'], unit)} left" if known else "",
         f"free in {humanize.span(reset)}" if reset else "",
-        limiter["line"] if limiter["what"] == "limit" else "as its vendor says",
+        limiter["line"] if limiter["what"] == "limit" else "reported by its vendor",
         humanize.notes(limiter),
     ]
 

@@ -17,13 +17,16 @@ from sidecar.ledger.reports.sums import Sums, total
 from sidecar.ledger.reports.usage import Dimension, UsageRow
 
 ByDay = Mapping[date, Sums]
-"""The same calls, taken apart by day."""
+"""The same calls, split by day."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsageReport:
-    """What is shown. `apart` has the days of each line, `days` are those that a curve shows, and
-    `as_if` is another group and its multiplier."""
+    """A usage report for the terminal.
+
+    `apart` has the days of each row, `days` those that a curve shows, and `as_if` another group and
+    its multiplier.
+    """
 
     by: Sequence[Dimension]
     lines: Sequence[UsageRow]
@@ -40,7 +43,7 @@ class _Column:
 
 
 def show(answer: UsageReport) -> None:
-    """Print it."""
+    """Print the report."""
     if not answer.lines:
         click.echo("no calls")
         return
@@ -95,7 +98,7 @@ def _columns(answer: UsageReport, whole: Sums) -> list[_Column]:
 
 
 def _measure(whole: Sums) -> tuple[str, Callable[[Sums], int | None]]:
-    """What shares and curves go by: cost where there is one, else tokens, else calls."""
+    """Return the unit of shares and curves: cost where there is one, else tokens, else calls."""
     if whole.charged:
         return "cost", lambda sums: sums.charged
     if whole.tokens:
@@ -128,16 +131,16 @@ def _together(apart: Mapping[tuple[str, ...], ByDay]) -> ByDay:
 
 
 def _explain(whole: Sums) -> None:
-    """What the marks in the table mean, where there are any."""
+    """Explain the marks in the table, where there are any."""
     if whole.unknown_calls:
         click.echo(
-            f"{_calls(whole.unknown_calls)} used tokens of which nobody said how many; figures "
-            f"with a {AT_LEAST} leave that out"
+            f"{_calls(whole.unknown_calls)} used an unknown number of tokens; "
+            f"figures with a {AT_LEAST} leave them out"
         )
     if whole.partial_calls:
         click.echo(
-            f"{_calls(whole.partial_calls)} told only a part of what was used; figures with a "
-            f"{AT_LEAST} are the least that it was"
+            f"{_calls(whole.partial_calls)} with partial usage; figures with a "
+            f"{AT_LEAST} are a lower bound"
         )
     if whole.unpriced_calls:
         click.echo(
@@ -157,11 +160,13 @@ def print_table(
     right: Container[int] = (),
     last: Sequence[str] | None = None,
 ) -> None:
-    """Print rows under their columns, on standard output: those of figures, by number, to the
-    `right`, and a `last` row set apart."""
+    """Print a table on standard output.
+
+    `right`: numbers of the columns of figures; `last`: a final row, set apart.
+    """
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 10_000  # a pipe wants one line a row
+        console.width = 10_000  # one line a row for a pipe
     table = Table(
         box=None, pad_edge=False, header_style="bold", footer_style="bold",
         show_footer=last is not None,
@@ -174,10 +179,10 @@ def print_table(
             footer=Text(last[number] if last else ""),
         )
     for row in rows:
-        table.add_row(*map(Text, row))  # names may hold brackets, which are no markup
+        table.add_row(*map(Text, row))  # brackets in names are no markup
     console.print(table)
 
 
 def cost(sums: Sums) -> str:
-    """What calls cost, as far as it is known."""
+    """Return the known cost of calls."""
     return money(sums.charged, whole=sums.costs_all)

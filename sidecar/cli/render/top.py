@@ -1,4 +1,4 @@
-"""One frame of `sidecar top`: what the process tells, drawn for a terminal of any size."""
+"""One frame of `sidecar top`, drawn for a terminal of any size."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from sidecar.humanize import has_blocks, printable
 View = dict[str, Any]
 ScreenRow = Sequence[str | Text]
 
-BAR = 12
+BAR_CHARS = 12
 """Characters of a bar."""
-NARROW = 60
-"""Columns below which what a row is about keeps its room, and the rest gives way."""
-WIDE = 110
-"""Columns from which a call's whole id has room."""
-NAMED = 8
-"""Characters at least of a row's first column, which says what the row is, or how many rows are not
-shown: on the narrowest screen the others lose theirs first."""
-TAIL = 6
-"""Characters of a call's id that tell it from the others of one process."""
+NARROW_COLUMNS = 60
+"""Below this many columns a row's name keeps its width, and the other cells are cut."""
+WIDE_COLUMNS = 110
+"""From this many columns on a call's whole id is shown."""
+MIN_NAME_CHARS = 8
+"""Least characters of a row's first column, which names the row or counts the rows that are not
+shown: on the narrowest screen the other columns disappear first."""
+SHORT_ID_CHARS = 6
+"""Characters of a call's id that are unique within one process."""
 _MARKS = {"answering": "●*", "asked": "○o", "arriving": "·.", "waiting": "·."}
-"""How far a call is, also where the terminal's encoding has no such marks."""
+"""Marks for the state of a call, and plain ones for a terminal without them."""
 _URGENT = {"interactive": "bold", "normal": "", "background": "dim"}
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
-    """Columns and rows; as many rows as there are for None."""
+class ScreenSize:
+    """Columns and rows; None is as many rows as needed."""
 
     width: int
     height: int | None = None
@@ -43,8 +43,10 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A table of the frame: its columns and rows. `right` are the columns of figures; `yielding`
-    those that are cut where there is no room for all."""
+    """A table of the frame: its columns and rows.
+
+    `right`: columns of figures; `yielding`: columns that are cut where the width is short.
+    """
 
     columns: tuple[str, ...]
     rows: Sequence[ScreenRow]
@@ -52,8 +54,11 @@ class Section:
     yielding: frozenset[int]
 
 
-def frame(view: View, size: Size, *, stopped: str = "") -> RenderableType:
-    """All of it. `stopped` says since when the process does not answer any more, and why."""
+def frame(view: View, size: ScreenSize, *, stopped: str = "") -> RenderableType:
+    """Return the frame.
+
+    `stopped`: since when the process does not answer, and why.
+    """
     heading = list(_heading(view, stopped))
     sections = [each for each in _sections(view, size.width) if each.rows]
     counts = [len(each.rows) for each in sections]
@@ -70,7 +75,7 @@ def frame(view: View, size: Size, *, stopped: str = "") -> RenderableType:
 
 
 def shared_out(wants: Sequence[int], room: int) -> list[int]:
-    """How many rows each section gets of a screen: as evenly as they can use it."""
+    """Return how many rows each section gets of a screen: as evenly as they can use it."""
     got = [0] * len(wants)
     while room > 0 and (hungry := [n for n, want in enumerate(wants) if got[n] < want]):
         for number in hungry[:room]:
@@ -82,7 +87,7 @@ def shared_out(wants: Sequence[int], room: int) -> list[int]:
 def _heading(view: View, stopped: str) -> Iterator[Text]:
     clock = time.strftime("%H:%M:%S", time.localtime(view["at"]))
     up, retries = humanize.span(view["at"] - view["started"]), view["retries"]
-    network = "network up" if view["network"]["up"] else "NETWORK GONE"
+    network = "network up" if view["network"]["up"] else "NETWORK OFFLINE"
     yield _line(
         f"sidecar {clock}, process {view['pid']}, up {up}, {network}, "
         f"retries {retries['left']}/{retries['most']}",
@@ -92,7 +97,7 @@ def _heading(view: View, stopped: str) -> Iterator[Text]:
     by = ", ".join(f"{count} {urgency}" for urgency, count in view["waiting"].items() if count)
     yield _line(
         f"{view['in_flight'] - waiting} running, {waiting} waiting{f' ({by})' if by else ''}, "
-        f"{view['granted']:,} let through"
+        f"{view['granted']:,} admitted"
     )
     if stopped:
         yield _line(stopped, "bold red")
@@ -107,8 +112,8 @@ def _line(text: str, style: str = "") -> Text:
 
 
 def _sections(view: View, width: int) -> Iterator[Section]:
-    wide = width >= WIDE
-    names = frozenset({0} if width >= NARROW else ())
+    wide = width >= WIDE_COLUMNS
+    names = frozenset({0} if width >= NARROW_COLUMNS else ())
     running = [each for each in view["calls"] if each["state"] != "waiting"]
     yield Section(
         ("running", "key", "urgency", "provider", "model", "age", "first", "tokens"),
@@ -137,7 +142,7 @@ def _sections(view: View, width: int) -> Iterator[Section]:
         yielding=names | {5},
     )
     yield Section(
-        ("left alone", "for", "because", "credential"),
+        ("cooldown", "for", "because", "credential"),
         [_cooling(each) for each in view["cooldowns"]],
         right=frozenset({1}),
         yielding=names | {2, 3},
@@ -163,7 +168,7 @@ def _running(call: View, wide: bool) -> ScreenRow:
 
 
 def _tokens(call: View) -> str:
-    """What the vendor said so far, else the bytes."""
+    """Return the tokens that the vendor reported so far, else the bytes."""
     read, made = call["input_tokens"], call["output_tokens"]
     if read is None and made is None:
         return f"{humanize.short(call['bytes'])}B" if call["bytes"] else ""
@@ -211,21 +216,21 @@ def _cooling(limiter: View) -> ScreenRow:
     return (
         _account(limiter),
         seconds,
-        limiter["reason"] or limiter["verdict"],
+        limiter["reason"] or humanize.error_class(limiter["verdict"]),
         limiter["credential"] or "",
     )
 
 
 def bar(part: float) -> Text:
-    """A part of the whole, drawn; more than the whole is full."""
-    full = min(BAR, max(0, round(part * BAR)))
+    """Return a bar for a part of the whole; more than the whole is full."""
+    full = min(BAR_CHARS, max(0, round(part * BAR_CHARS)))
     style = "red" if part >= 0.9 else "yellow" if part >= 0.7 else "green"
     used, free = "█░" if has_blocks() else "#-"
-    return Text(used * full, style).append(free * (BAR - full), "dim")
+    return Text(used * full, style).append(free * (BAR_CHARS - full), "dim")
 
 
 def _fill(limiter: View) -> float:
-    """How much of it is used; a limit of nothing is full."""
+    """Return the used part of a limiter; a limit of zero is full."""
     if limiter["used"] is None:
         return 0.0
     return float(limiter["used"] / limiter["limit"]) if limiter["limit"] > 0 else 1.0
@@ -237,7 +242,7 @@ def _touched(limiter: View) -> bool:
 
 def _id(call: View, wide: bool) -> str:
     name = str(call["call"])
-    return name if wide else name[-TAIL:]
+    return name if wide else name[-SHORT_ID_CHARS:]
 
 
 def _table(section: Section, count: int) -> Table:
@@ -247,9 +252,9 @@ def _table(section: Section, count: int) -> Table:
     for number, column in enumerate(section.columns):
         table.add_column(
             _cell(column),
-            no_wrap=number not in section.yielding,  # what may be wrapped is what gives way first
+            no_wrap=number not in section.yielding,  # rich shrinks wrappable columns first
             justify="right" if number in section.right else "left",
-            min_width=None if number else max(NAMED, len(rest)),
+            min_width=None if number else max(MIN_NAME_CHARS, len(rest)),
         )
     for row in section.rows[: count - 1 if hidden else count]:
         table.add_row(*map(_cell, row))

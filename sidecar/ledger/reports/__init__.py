@@ -1,22 +1,21 @@
-"""Reports on the ledger: what the commands print and the console shows.
+"""Reports over the ledger, for the commands and the console.
 
-    with open_to_read(state) as books:  # sidecar.ledger.reader: one snapshot
-        day = today(books, time.time())                    # activity: the day that the books have
+    with open_to_read(state) as ledger:  # sidecar.ledger.reader: one snapshot
+        day = today(ledger, time.time())                      # activity: today in its time zone
         by = (Dimension.KEY, Dimension.MODEL)
-        lines = usage(books, Question(by, Days(day, day)))  # usage: what was used and cost
-        rows = [row(by, line) for line in lines]           # columns: as JSON and CSV have it
+        lines = usage(ledger, UsageQuery(by, Days(day, day)))  # usage: tokens and cost
+        rows = [row(by, line) for line in lines]              # export: the columns of JSON and CSV
 
-| module | answers |
+| module | provides |
 |---|---|
-| `usage` | what was used, told apart and narrowed: `usage`, and `usage_by_day` for curves |
-| `sums` | what lines are made of, and how they add up |
-| `columns` | lines as data: `row`, `as_json`, `as_csv` |
-| `activity` | keys of late: `recent` days, `programs` and which are new |
-| `trail` | calls: the `latest`, and everything about one |
-| `story` | that in words: `tell` |
+| `usage` | grouped and filtered usage: `usage`, and `usage_by_day` for curves |
+| `sums` | the sums of a row |
+| `export` | rows as data: `row`, `as_json`, `as_csv` |
+| `activity` | recent activity of keys: `recent` days, `programs` |
+| `trace` | calls: the `latest`, the record of one (`trace_of`), its text (`describe_call`) |
 
-`sidecar.ledger.anomalies.find_spikes` belongs with them. Everything takes a connection, only reads,
-and blocks for milliseconds (a second, where it has to add up a million single calls): an event loop
-calls it in a thread, after `Ledger.flush` if the last moment matters. Money is whole nano-dollars
-until it is printed; an unknown figure is None and never 0.
+`sidecar.ledger.anomalies.find_spikes` belongs with them. Every function takes a connection, only
+reads, and blocks for milliseconds (a second, where it adds up a million calls): an event loop calls
+it in a thread, after `Ledger.flush` if the last second matters. Money is whole nano-dollars until
+it is printed. An unknown figure is None and never 0.
 """

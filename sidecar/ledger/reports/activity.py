@@ -1,4 +1,4 @@
-"""What each key did of late: its last days, the programs that used it."""
+"""Recent activity of each key: its last days, and the programs that used it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sidecar.ledger.reports.sums import Sums, total
 from sidecar.ledger.reports.usage import Days, Dimension, UsageQuery, usage_by_day
 
 RECENT_DAYS = 7
-"""How many days are recent, today included."""
+"""Days that are recent, today included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +23,22 @@ class Recent:
     days: tuple[Sums, ...]
 
     @property
-    def whole(self) -> Sums:
-        """All of them together."""
+    def all_days(self) -> Sums:
+        """Return the sum of all days."""
         return total(self.days)
 
     @property
     def today(self) -> Sums:
-        """The last of them."""
+        """Return the sums of today."""
         return self.days[-1]
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program that used a key, by the name it gave itself; seconds since the epoch. `new` is one
-    that came within the last week to a key that others had used before."""
+    """A program that used a key, by its own name; times in seconds since the epoch.
+
+    `new`: it appeared within the last week, after another program had used the key.
+    """
 
     name: str
     first_seen: float
@@ -45,29 +47,29 @@ class Program:
 
 
 def today(connection: sqlite3.Connection, now: float) -> date:
-    """The day that the books have at `now` (seconds since the epoch)."""
+    """Return the day of `now` (seconds since the epoch) in the ledger's time zone."""
     return day_of(now, zone(connection))
 
 
 def zone(connection: sqlite3.Connection) -> tzinfo | None:
-    """The time zone whose days the books tell apart; None is the machine's."""
+    """Return the time zone of the ledger's days; None is the machine's."""
     found = connection.execute("SELECT value FROM settings WHERE name = 'timezone'").fetchone()
     name = found[0] if found else ""
     if name == "UTC":
         return UTC
     try:
         return ZoneInfo(name) if name else None
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # the books came from another machine
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # the file came from another machine
         return None
 
 
 def recent_days(today: date) -> list[date]:
-    """The days that are recent, oldest first."""
+    """Return the recent days, oldest first."""
     return [today - timedelta(days=back) for back in reversed(range(RECENT_DAYS))]
 
 
 def recent(connection: sqlite3.Connection, today: date) -> dict[str, Recent]:
-    """What each key did of late; a key that did nothing is left out."""
+    """Return the recent days of each key; a key without calls is absent."""
     days = recent_days(today)
     question = UsageQuery((Dimension.KEY,), Days(days[0], days[-1]))
     return {
@@ -77,7 +79,7 @@ def recent(connection: sqlite3.Connection, today: date) -> dict[str, Recent]:
 
 
 def programs(connection: sqlite3.Connection, now: float) -> Mapping[str, list[Program]]:
-    """The programs that used each key, the latest first."""
+    """Return the programs that used each key, the latest first."""
     found: dict[str, list[Program]] = {}
     for key, name, first, last, earliest in connection.execute(
         "SELECT key, program, first_seen, last_seen, min(first_seen) OVER (PARTITION BY key)"

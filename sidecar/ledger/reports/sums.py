@@ -1,4 +1,4 @@
-"""What calls add up to."""
+"""Sums of calls, tokens and cost."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from functools import reduce
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Calls, their tokens, and their cost in nano-dollars; by itself, no calls at all.
+    """Calls, their tokens, and their cost in nano-dollars; by default, no calls.
 
-    A figure is None when nothing is known of it, and leaves out what is unknown of some calls:
-    `unknown_calls` used tokens of which nobody said how many, `unpriced_calls` tokens that have no
-    price; the cost of `uncosted_calls` is unknown, for either reason. Of `partial_calls` only the
-    least that they can have used is known. `unused_calls` used no tokens: where all are such, every
-    figure is 0. `input_tokens` includes the cache, `output_tokens` the reasoning.
+    A figure is None when it is unknown of every call, and leaves out the calls of which it is
+    unknown. `unknown_calls` used tokens without a report of how many; `unpriced_calls` used tokens
+    without a price; the cost of `uncosted_calls` is unknown for either reason. Of `partial_calls`
+    only a lower bound is known. `unused_calls` used no tokens: where all are such, every figure is
+    0.
+
+    `input_tokens` includes the cache, `output_tokens` the reasoning.
     """
 
     calls: int = 0
@@ -35,13 +37,13 @@ class Sums:
 
     @classmethod
     def of(cls, counts: Sequence[int], figures: Sequence[int | None]) -> Sums:
-        """Of the sums that the books give, in the order of the fields."""
+        """Return the sums of a row of the ledger, in the order of the fields."""
         calls, *_, unused = counts
         return cls(*counts, *((0 if each is None else each for each in figures)
                               if calls == unused else figures))  # fmt: skip
 
     def __add__(self, other: Sums) -> Sums:
-        """Both together."""
+        """Return the sum of both."""
         figures = []
         for name in _FIGURES:
             one, two = getattr(self, name), getattr(other, name)
@@ -50,7 +52,7 @@ class Sums:
             elif other.idle and not two:
                 figures.append(one)
             else:
-                figures.append(both(one, two))
+                figures.append(add_known(one, two))
         return Sums(
             self.calls + other.calls,
             self.unknown_calls + other.unknown_calls,
@@ -63,33 +65,34 @@ class Sums:
 
     @property
     def idle(self) -> bool:
-        """Whether none of the calls used anything: their zeros say nothing of others."""
+        """Return whether no call used anything: such zeros are no statement on other calls."""
         return self.calls == self.unused_calls
 
     @property
     def tokens(self) -> int | None:
-        """Input and output."""
-        return both(self.input_tokens, self.output_tokens)
+        """Return input plus output."""
+        return add_known(self.input_tokens, self.output_tokens)
 
     @property
     def cached(self) -> float | None:
-        """The share of the input that came from a cache; None without input, or when unknown."""
+        """Return the share of the input that came from a cache; None without input, or when
+        unknown."""
         if not self.input_tokens or self.cache_read_tokens is None:
             return None
         return self.cache_read_tokens / self.input_tokens
 
     @property
     def costs_all(self) -> bool:
-        """Whether the cost is all that every call cost."""
+        """Return whether the cost covers every call."""
         return not self.uncosted_calls and not self.partial_calls
 
     @property
     def counts_all(self) -> bool:
-        """Whether the tokens are all that every call used."""
+        """Return whether the tokens cover every call."""
         return not self.unknown_calls and not self.partial_calls
 
     def at(self, multiplier: Decimal) -> int | None:
-        """What the calls would cost with another multiplier on the list price."""
+        """Return the cost with another multiplier on the list price."""
         if self.listed is None:
             return None
         return int((self.listed * multiplier).to_integral_value(ROUND_HALF_UP))
@@ -98,13 +101,13 @@ class Sums:
 _FIGURES = tuple(each.name for each in fields(Sums))[6:]
 
 
-def both(one: int | None, other: int | None) -> int | None:
-    """The sum of what is known."""
+def add_known(one: int | None, other: int | None) -> int | None:
+    """Return the sum of the known figures; None when both are unknown."""
     if one is None or other is None:
         return other if one is None else one
     return one + other
 
 
 def total(sums: Iterable[Sums]) -> Sums:
-    """All together."""
+    """Return the sum of all."""
     return reduce(Sums.__add__, sums, Sums())

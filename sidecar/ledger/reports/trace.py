@@ -1,4 +1,4 @@
-"""One call as a trace: who asked, what was tried, what it cost."""
+"""One call as a trace: the caller, the attempts, usage and cost."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from sidecar.ledger.reports.export import plain
+from sidecar.humanize import error_class
+from sidecar.ledger.reports.export import decimal_text
 from sidecar.records import as_dollars, utc_text
 
 UNKNOWN = "unknown"
 
 
 def describe_call(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The story behind a call's id and its beginning: a title, which may be "", and a line for each
-    thing that happened. `story` is what `trail` found."""
+    """Yield a title, which may be "", and a text for each event of a call.
+
+    `story`: a result of `trace_of`.
+    """
     yield "who", _who(story)
     if story["caller"]:
         yield "", _caller(story["caller"])
@@ -41,7 +44,7 @@ def describe_call(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _who(story: dict[str, Any]) -> str:
-    key = f'key "{story["key"]}" of group {story["group"]}' if story["key"] else "nobody we know"
+    key = f'key "{story["key"]}" of group {story["group"]}' if story["key"] else "an unknown key"
     session = f"session {story['session']}" if story["session"] else ""
     return _joined(key, story["urgency"], story["program"], session)
 
@@ -63,7 +66,9 @@ def _asked(story: dict[str, Any]) -> str:
 def _attempt(attempt: dict[str, Any]) -> str:
     where = f"{attempt['provider']} with {attempt['credential'] or 'no credential'}"
     status = "no answer" if attempt["status"] is None else f"status {attempt['status']}"
-    verdict = attempt["verdict"] + (f" ({attempt['reason']})" if attempt["reason"] else "")
+    verdict = error_class(attempt["verdict"]) + (
+        f" ({attempt['reason']})" if attempt["reason"] else ""
+    )
     model = attempt["model"] or ""
     spent = f"; {_spent(attempt['spent'])}" if attempt["spent"] else ""
     return f"{_joined(where, model, status, _seconds(attempt['duration']))}: {verdict}{spent}"
@@ -71,7 +76,7 @@ def _attempt(attempt: dict[str, Any]) -> str:
 
 def _spent(spent: dict[str, Any]) -> str:
     if spent["usage"] is None:
-        return "what it used is unknown"
+        return "its usage is unknown"
     return f"used {_figures(spent)}, {in_dollars(spent['cost'] and spent['cost']['charged_usd'])}"
 
 
@@ -92,7 +97,11 @@ def _took(story: dict[str, Any]) -> str:
 def _used(story: dict[str, Any]) -> str:
     usage = story["usage"]
     if usage is None:
-        return "nothing" if story["usage_state"] == "none" else f"{UNKNOWN}: the vendor did not say"
+        return (
+            "nothing"
+            if story["usage_state"] == "none"
+            else f"{UNKNOWN}: the vendor did not report it"
+        )
     return _figures(story)
 
 
@@ -102,13 +111,13 @@ def _figures(story: dict[str, Any]) -> str:
 
 def _doubts(state: str) -> Iterator[str]:
     if state == "partial":
-        yield "as far as it was told"
+        yield "a lower bound"
     if state == "unknown":
-        yield "and what is unknown of its attempts"
+        yield "attempts of unknown usage not included"
 
 
 def _part(part: dict[str, Any]) -> str:
-    """One request of several that the vendor made of the call."""
+    """Describe one of several requests that the vendor made of the call."""
     what = " of ".join(filter(None, (part["kind"].replace("_", " "), part["model"])))
     cost = part["cost"]
     price = f" by {cost['price']}" if cost else ""
@@ -138,21 +147,21 @@ def _cost(story: dict[str, Any]) -> str:
         if story["usage_state"] == "none":
             return "nothing"
         known = story["usage"] is not None
-        return f"{UNKNOWN}: " + ("no price is known for it" if known else "so is the usage")
+        return f"{UNKNOWN}: " + ("no price is known for it" if known else "the usage is unknown")
     listed, charged = found["listed_usd"], found["charged_usd"]
     factor = f" × {_ratio(listed, charged)} = {in_dollars(charged)}" if listed != charged else ""
-    more = "" if found["whole"] else ", and what is unknown of it"
+    more = "" if found["whole"] else ", parts of unknown cost not included"
     return f"{in_dollars(listed)} by {found['price']}{factor}{more}"
 
 
 def _ratio(listed: Decimal, charged: Decimal) -> str:
-    """The multiplier, read back from two amounts that are rounded to the nano-dollar."""
+    """Return the multiplier, computed from two amounts that are rounded to the nano-dollar."""
     return f"{charged / listed:.6g}" if listed else "?"
 
 
 def in_dollars(amount: Decimal | None) -> str:
-    """An amount to its last digit."""
-    return UNKNOWN if amount is None else f"${plain(amount)}"
+    """Return an amount with all of its digits."""
+    return UNKNOWN if amount is None else f"${decimal_text(amount)}"
 
 
 def _seconds(amount: float) -> str:
@@ -186,9 +195,12 @@ _SUMMARY = """
 
 
 def latest(connection: sqlite3.Connection, count: int) -> list[dict[str, Any]]:
-    """The calls that began last, the very last first: `call_id`, `started` (ISO 8601), `key`,
-    `group`, `provider`, `model`, `status`, `outcome`, `duration` (seconds), `usage`
-    (`reported`, `partial`, `unknown`, `none`), `input_tokens`, `output_tokens`, `cost_usd`."""
+    """Return the calls that began last, the newest first.
+
+    Each has `call_id`, `started` (ISO 8601), `key`, `group`, `provider`, `model`, `status`,
+    `outcome`, `duration` (seconds), `usage` (`reported`, `partial`, `unknown`, `none`),
+    `input_tokens`, `output_tokens`, `cost_usd`.
+    """
     names = (
         "call_id", "started", "key", "group", "provider", "model", "status", "outcome",
         "duration", "usage", "input_tokens", "output_tokens", "cost_usd",
@@ -210,17 +222,18 @@ _AS_WRITTEN = (
 
 
 def trace_of(connection: sqlite3.Connection, call_id: str) -> dict[str, Any] | None:
-    """Everything on the books about a call; None when it is not on them.
+    """Return the whole record of a call; None when the ledger does not have it.
 
-    The columns of the row, but: `started` is ISO 8601 in UTC; `group` is its name; `attempts` and
+    The columns of its row, but: `started` is ISO 8601 in UTC; `group` is its name; `attempts` and
     `waits` are lists (`provider, credential, model, verdict, status, reason, duration, spent`;
-    `behind, seconds`); `usage` holds the tokens by kind, `units`, `service_tier` and `parts` (where
-    a vendor made several requests of the call, each with `kind`, `model`, figures and `cost`), and
-    is null when nothing was reported; `cost` holds `listed_usd`, `charged_usd`, `price` and `whole`
-    (false when an attempt or a part may have cost more), and is null when unknown; `caller` holds
-    `program, pid, directory, repo, branch`, and is null when nobody looked. `spent` is what an
-    attempt used that came to nothing (`usage_state`, `usage`, `cost`), and null where that is
-    nothing.
+    `behind, seconds`).
+
+    `usage` holds the tokens by kind, `units`, `service_tier` and `parts` (where a vendor made
+    several requests of the call, each with `kind`, `model`, figures and `cost`), and is null when
+    none was reported. `cost` holds `listed_usd`, `charged_usd`, `price` and `whole` (false when an
+    attempt or a part may have cost more), and is null when unknown. `caller` holds `program, pid,
+    directory, repo, branch`, and is null without a lookup. `spent` is the usage of a failed attempt
+    (`usage_state`, `usage`, `cost`), and null when it used nothing.
     """
     cursor = connection.execute("SELECT * FROM calls WHERE call_id = ?", (call_id,))
     values = cursor.fetchone()
@@ -249,9 +262,9 @@ def _caller_fields(row: dict[str, Any]) -> dict[str, Any] | None:
 def _usage(row: dict[str, Any]) -> dict[str, Any] | None:
     found: dict[str, Any] = {name: row[name] for name in USAGE}
     units = json.loads(row["units"])
-    told = units or any(figure is not None for figure in found.values())
-    # Of what is partly unknown, the part is told that is known.
-    if row["usage_state"] == "none" or (row["usage_state"] == "unknown" and not told):
+    is_known = units or any(figure is not None for figure in found.values())
+    # Of a partly unknown usage the known part is returned.
+    if row["usage_state"] == "none" or (row["usage_state"] == "unknown" and not is_known):
         return None
     return found | {
         "units": units,
@@ -275,7 +288,7 @@ def _attempt_fields(attempt: dict[str, Any]) -> dict[str, Any]:
     usage, cost = spent.get("usage"), spent.get("cost")
     if usage is not None:
         named = ("units", "service_tier")
-        # Its parts stand with those of the call, which have what they cost.
+        # Its parts are among those of the call, with their cost.
         usage = {name: usage[name] for name in (*USAGE, *named)} | {"units": dict(usage["units"])}
     if cost is not None:
         cost = _money(cost["listed"], cost["charged"], cost["price"], whole=cost["whole"])

@@ -1,7 +1,7 @@
-"""Usage by key, group, model, day and so on: the question, and the lines that answer it.
+"""Usage by key, group, model, day and so on: the query, and the rows that answer it.
 
-The books by day answer in milliseconds over months; where they do not know what is asked (a
-session, a moment), the calls themselves are added up, as far back as they are kept.
+The daily sums answer in milliseconds over months. A query that they cannot answer (by session, or
+for an exact time) adds up the calls, as far back as they are kept.
 """
 
 from __future__ import annotations
@@ -18,37 +18,38 @@ from sidecar.ledger.rollups import ALL_FIGURES, COUNTS, DIMENSIONS, FIGURES
 
 
 class Dimension(StrEnum):
-    """What usage can be told apart by, and narrowed to."""
+    """A dimension by which usage is grouped and filtered."""
 
     KEY = "key"
     GROUP = "group"
     PROVIDER = "provider"
     MODEL = "model"
-    """The model that was asked for; for parts that another one answered, that one."""
+    """The model that was asked for; for parts that another model answered, that one."""
     DAY = "day"
     SESSION = "session"
     PROGRAM = "program"
-    """The client's name for itself, without its version; else the system's name for the caller."""
+    """The client's own name, without its version; else the system's name of the caller's
+    program."""
     REPO = "repo"
     BRANCH = "branch"
 
     @property
     def column(self) -> str:
-        """Its name in the tables."""
+        """Return its name in the tables."""
         return "group_name" if self is Dimension.GROUP else self.value
 
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """Whole days, both ends included; None is without an end."""
+    """Whole days, both ends included; None is an open end."""
 
     first: date | None = None
     last: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
-    """From one moment to just before another, in seconds since the epoch, by when a call began."""
+class TimeRange:
+    """From one time to just before another, in seconds since the epoch, by when a call began."""
 
     start: float
     end: float = float("inf")
@@ -56,34 +57,38 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class UsageQuery:
-    """What is asked: told apart `by` these, in this window, of the calls that match `where`: of
-    each dimension one of some names or patterns (`gpt-5*`); "" is none, or unknown."""
+    """A query: grouped `by` these dimensions, within `window`, of the calls that match `where`.
+
+    `where` has names or patterns (`gpt-5*`) for a dimension, of which one must match; "" is none,
+    or unknown.
+    """
 
     by: tuple[Dimension, ...] = ()
-    window: Days | Moments = Days()
+    window: Days | TimeRange = Days()
     where: Mapping[Dimension, Sequence[str]] = field(default_factory=dict)
 
     @property
-    def by_days(self) -> bool:
-        """Whether the books by day can answer it."""
+    def fits_daily_sums(self) -> bool:
+        """Return whether the daily sums can answer it."""
         asked = {each.column for each in chain(self.by, self.where)}
         return isinstance(self.window, Days) and asked <= set(DIMENSIONS)
 
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """One line of the answer: its names, in the order of `by`, and what the calls add up to."""
+    """One row of the answer: its names, in the order of `by`, and the sums of its calls."""
 
     names: tuple[str, ...]
     sums: Sums
 
 
 def usage(connection: sqlite3.Connection, question: UsageQuery) -> list[UsageRow]:
-    """The lines: by day if that is asked, then the most expensive first. None without calls."""
+    """Return the rows: by day if that is a dimension, then the most expensive first; [] without
+    calls."""
     columns = [each.column for each in question.by]
     conditions, parameters = _conditions(question)
     sums = ", ".join(f"sum({name})" for name in COUNTS + FIGURES)
-    source = "days" if question.by_days else ALL_FIGURES
+    source = "days" if question.fits_daily_sums else ALL_FIGURES
     found = connection.execute(
         f"SELECT {', '.join([*columns, sums])} FROM {source} WHERE {conditions}"  # noqa: S608 - names of ours
         + (f" GROUP BY {', '.join(columns)}" if columns else ""),
@@ -94,8 +99,8 @@ def usage(connection: sqlite3.Connection, question: UsageQuery) -> list[UsageRow
     lines = [
         UsageRow(row[:counts], Sums.of(row[counts:figures], row[figures:]))
         for row in found
-        # Without GROUP BY there is a row even where there are no calls; a line without calls may
-        # have tokens that calls for other models used of this one.
+        # Without GROUP BY SQLite returns a row even without calls. A row without calls may still
+        # have tokens of this model that calls for other models used.
         if any(row[counts:])
     ]
     return sorted(lines, key=lambda line: _order(question.by, line))
@@ -104,7 +109,7 @@ def usage(connection: sqlite3.Connection, question: UsageQuery) -> list[UsageRow
 def usage_by_day(
     connection: sqlite3.Connection, question: UsageQuery
 ) -> dict[tuple[str, ...], dict[date, Sums]]:
-    """The same lines, each taken apart by day; days without calls are left out."""
+    """Return the same rows, each split by day; days without calls are absent."""
     apart: dict[tuple[str, ...], dict[date, Sums]] = {}
     for line in usage(connection, replace(question, by=(*question.by, Dimension.DAY))):
         *names, day = line.names
@@ -113,9 +118,11 @@ def usage_by_day(
 
 
 def kept_since(connection: sqlite3.Connection, question: UsageQuery) -> float | None:
-    """When the oldest call began that is still on the books; None when the answer leaves none out
-    for being older: the books by day answer, or still have all of their calls."""
-    if question.by_days:
+    """Return when the oldest kept call began, if the answer leaves out older ones; else None.
+
+    Daily sums leave out none, and neither do calls that are all still kept.
+    """
+    if question.fits_daily_sums:
         return None
     first_day = connection.execute("SELECT min(day) FROM days").fetchone()[0]
     oldest = connection.execute(
@@ -144,12 +151,12 @@ def _conditions(question: UsageQuery) -> tuple[str, list[str | float]]:
 
 def _window(question: UsageQuery) -> list[tuple[str, str | float]]:
     window = question.window
-    if isinstance(window, Moments):
+    if isinstance(window, TimeRange):
         return [("started >= ?", window.start), ("started < ?", window.end)]
     found: list[tuple[str, str | float]] = []
     if window.first is not None:
         found.append(("day >= ?", window.first.isoformat()))
-        if not question.by_days:  # calls are in order of time: no need to look at older ones
+        if not question.fits_daily_sums:  # the index by time skips older calls
             midnight = datetime.combine(window.first, time(), UTC).timestamp()
             found.append(("started >= ?", midnight - 2 * 86_400))
     if window.last is not None:
@@ -158,7 +165,8 @@ def _window(question: UsageQuery) -> list[tuple[str, str | float]]:
 
 
 def _match(column: str, name: str) -> tuple[str, str]:
-    """A name or a pattern: of SQLite's wildcards, `[` is none of ours."""
+    """Return the condition and parameter for a name or a pattern. `[` is a wildcard for SQLite, and
+    a plain character here."""
     if "*" in name or "?" in name:
         return f"{column} GLOB ?", name.replace("[", "[[]")
     return f"{column} = ?", name

@@ -191,7 +191,7 @@ def test_a_cooldown_is_shown_with_the_vendors_word() -> None:
     )
     view = cooldown_view(cooldown, 110.0, 1000.0)
     assert (view["seconds"], view["until"]) == (20.0, 1020.0)
-    assert (view["reason"], view["verdict"]) == ("429 rate_limit_exceeded", "slow_down")
+    assert (view["reason"], view["verdict"]) == ("429 rate_limit_exceeded", "rate_limited")
     assert cooldown_view(cooldown, 140.0, 1000.0)["seconds"] == 0
 
 

@@ -53,7 +53,7 @@ def habit(*dollars: float | None) -> list[CallRecord]:
     return [spent(each, days_ago) for days_ago, each in enumerate(reversed(dollars), 1)]
 
 
-def test_a_day_far_above_the_habit_is_a_spike(tmp_path: Path) -> None:
+def test_spike_is_found_on_a_day_far_above_the_baseline(tmp_path: Path) -> None:
     found = spikes(tmp_path, *habit(2, 2, 3, 2, 2), spent(12.30, 0))
     assert found == {"nightly": Spike("nightly", TODAY, "cost", 12_300_000_000, 2 * DOLLAR)}
     assert str(found["nightly"]) == "$12.30 today, 6 times its usual $2.00"
@@ -76,16 +76,16 @@ def test_a_day_far_above_the_habit_is_a_spike(tmp_path: Path) -> None:
         "not today", "unknown habit", "long ago",
     ],
 )  # fmt: skip
-def test_these_are_none(tmp_path: Path, records: list[CallRecord]) -> None:
+def test_spike_is_absent_for_ordinary_days(tmp_path: Path, records: list[CallRecord]) -> None:
     assert spikes(tmp_path, *records) == {}
 
 
-def test_one_wild_day_does_not_hide_the_next(tmp_path: Path) -> None:
+def test_spike_is_found_after_an_earlier_extreme_day(tmp_path: Path) -> None:
     """A mean would be 22 dollars."""
     assert spikes(tmp_path, *habit(2, 2, 2, 2, 100), spent(100, 0))["nightly"].usual == 2 * DOLLAR
 
 
-def test_days_without_use_are_no_habit(tmp_path: Path) -> None:
+def test_baseline_ignores_days_without_use(tmp_path: Path) -> None:
     """A key that works on some days only would else have a habit of nothing."""
     days = [spent(2, days_ago) for days_ago in (2, 5, 7, 9, 12)]
     idle = [
@@ -96,7 +96,7 @@ def test_days_without_use_are_no_habit(tmp_path: Path) -> None:
     assert spikes(tmp_path, spent(2, 0))["nightly"].usual == 2 * DOLLAR
 
 
-def test_without_prices_tokens_tell(tmp_path: Path) -> None:
+def test_spike_compares_tokens_where_prices_are_unknown(tmp_path: Path) -> None:
     usual = [spent(None, days_ago, usage=Usage(200_000, 50_000)) for days_ago in range(1, 8)]
     found = spikes(tmp_path, *usual, spent(None, 0, usage=Usage(2_000_000, 0)))
     assert found == {"nightly": Spike("nightly", TODAY, "tokens", 2_000_000, 250_000)}
@@ -104,9 +104,7 @@ def test_without_prices_tokens_tell(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.integers(1, 10**12), min_size=5, max_size=14), st.integers(0, 10**13))
-def test_a_spike_is_above_four_times_what_half_of_the_days_reached(
-    before: list[int], amount: int
-) -> None:
+def test_spike_is_above_four_times_the_median(before: list[int], amount: int) -> None:
     days = [DayUsage(TODAY - timedelta(ago), each, None) for ago, each in enumerate(before, 1)]
     found = find_spike("nightly", TODAY, [*days, DayUsage(TODAY, amount, None)])
     exceeded = sum(amount > SPIKE_FACTOR * each for each in before)
@@ -117,13 +115,13 @@ def test_a_spike_is_above_four_times_what_half_of_the_days_reached(
         assert exceeded * 2 <= len(before)
 
 
-def test_the_floor_of_tokens_is_told_apart(tmp_path: Path) -> None:
+def test_spike_in_tokens_has_its_own_floor(tmp_path: Path) -> None:
     usual = [spent(None, days_ago, usage=Usage(10, 0)) for days_ago in range(1, 8)]
     assert spikes(tmp_path, *usual, spent(None, 0, usage=Usage(MIN_TOKENS - 1, 0))) == {}
     assert spikes(tmp_path, spent(None, 0, usage=Usage(1, 0), session="more"))
 
 
-async def test_the_log_tells_a_spike_once_a_day_and_the_ledger_whenever_asked(
+async def test_spike_is_logged_once_a_day_and_listed_always(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "sidecar.ledger.anomalies")
@@ -146,7 +144,7 @@ async def test_the_log_tells_a_spike_once_a_day_and_the_ledger_whenever_asked(
         assert len(told(caplog)) == 2
 
 
-async def test_a_program_that_a_key_has_not_seen_is_told_once(
+async def test_new_program_of_a_key_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "sidecar.ledger.anomalies")

@@ -13,12 +13,10 @@ from msgspec.structs import replace
 from property_tests import examples
 
 from sidecar.errors import ErrorKind
-from sidecar.ledger.call_rows import call_row
 from sidecar.ledger.ledger import Ledger
-from sidecar.ledger.migrations import MIGRATIONS
-from sidecar.ledger.model import OBJECT_COUNT, Claim, KeyState, Learned, Owner, day_of
-from sidecar.ledger.reader import APPLICATION, read_times
-from sidecar.records import Cost, KeyTimes, Outcome, Part, Usage, UsageState, program_of
+from sidecar.ledger.model import MAX_OBJECTS, Claim, KeyState, Learned, Owner
+from sidecar.ledger.reader import read_times
+from sidecar.records import Cost, KeyTimes, Outcome, Usage, UsageState, program_of
 
 DAY = 86_400.0
 OWNER = Owner("acme", "env:ACME_KEY", "G")
@@ -29,7 +27,7 @@ def wall() -> Wall:
     return Wall()
 
 
-async def test_a_key_that_was_never_presented_has_no_times(tmp_path: Path, wall: Wall) -> None:
+async def test_key_that_was_never_presented_has_no_times(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"nightly": "text"}))
         assert ledger.times("nightly") == KeyTimes(None, None, None, "")
@@ -37,7 +35,7 @@ async def test_a_key_that_was_never_presented_has_no_times(tmp_path: Path, wall:
     assert read_times(tmp_path) == {}
 
 
-async def test_seen_used_and_refused_are_three_things(tmp_path: Path, wall: Wall) -> None:
+async def test_key_times_tell_seen_used_and_refused_apart(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.seen("nightly", "codex/1.0 (linux)")
         start = wall.now
@@ -53,7 +51,7 @@ async def test_seen_used_and_refused_are_three_things(tmp_path: Path, wall: Wall
     assert read_times(tmp_path) == {"nightly": expected}
 
 
-async def test_a_clock_set_back_moves_no_time_back(tmp_path: Path, wall: Wall) -> None:
+async def test_key_times_do_not_move_back_with_the_clock(tmp_path: Path, wall: Wall) -> None:
     before = wall.now
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.seen("nightly")
@@ -68,7 +66,7 @@ async def test_a_clock_set_back_moves_no_time_back(tmp_path: Path, wall: Wall) -
     assert read_times(tmp_path)["nightly"].last_used == before
 
 
-async def test_the_program_stays_when_a_later_call_names_none(tmp_path: Path, wall: Wall) -> None:
+async def test_key_program_stays_when_a_later_call_names_none(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.seen("nightly", "codex/1.0")
         ledger.seen("nightly", "")
@@ -77,7 +75,7 @@ async def test_the_program_stays_when_a_later_call_names_none(tmp_path: Path, wa
         assert ledger.times("nightly").program == "claude-cli/2.1"
 
 
-async def test_who_was_served_is_not_forgotten_for_who_was_not(tmp_path: Path, wall: Wall) -> None:
+async def test_key_program_is_that_of_the_last_served_call(tmp_path: Path, wall: Wall) -> None:
     """Lists say when a key was last used and by whom: that is one and the same call."""
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.seen("nightly", "curl/8.5")
@@ -91,7 +89,7 @@ async def test_who_was_served_is_not_forgotten_for_who_was_not(tmp_path: Path, w
 
 
 @given(st.text())
-def test_a_program_is_one_short_printable_word(user_agent: str) -> None:
+def test_program_is_one_short_printable_word(user_agent: str) -> None:
     program = program_of(user_agent)
     assert len(program) <= 64
     assert program.isprintable()
@@ -100,7 +98,7 @@ def test_a_program_is_one_short_printable_word(user_agent: str) -> None:
     assert program_of(program) == program
 
 
-async def test_a_renamed_key_keeps_its_times_and_its_calls(tmp_path: Path, wall: Wall) -> None:
+async def test_renamed_key_keeps_its_times_and_calls(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"old": "text", "other": "else"}))
         ledger.seen("old", "codex/1.0")
@@ -117,7 +115,7 @@ async def test_a_renamed_key_keeps_its_times_and_its_calls(tmp_path: Path, wall:
     assert set(read_times(tmp_path)) == {"new"}
 
 
-async def test_a_rename_while_the_process_was_down_is_followed(tmp_path: Path, wall: Wall) -> None:
+async def test_renamed_key_is_found_after_a_restart(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"old": "text"}))
         ledger.used("old")
@@ -128,7 +126,7 @@ async def test_a_rename_while_the_process_was_down_is_followed(tmp_path: Path, w
     assert [row["key"] for row in rows(tmp_path)] == ["new"]
 
 
-async def test_a_key_renamed_and_rotated_at_once_is_found_by_its_previous_text(
+async def test_key_renamed_and_rotated_at_once_is_found_by_its_previous_secret(
     tmp_path: Path, wall: Wall
 ) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
@@ -140,7 +138,7 @@ async def test_a_key_renamed_and_rotated_at_once_is_found_by_its_previous_text(
         assert ledger.times("newest").last_used == wall.now
 
 
-async def test_a_name_goes_before_a_hash(tmp_path: Path, wall: Wall) -> None:
+async def test_key_state_follows_the_name_before_the_hash(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"a": "one", "b": "two"}))
         ledger.used("a")
@@ -151,7 +149,7 @@ async def test_a_name_goes_before_a_hash(tmp_path: Path, wall: Wall) -> None:
         assert ledger.times("b").last_used == wall.now
 
 
-async def test_a_deleted_key_is_forgotten_when_its_calls_are(tmp_path: Path, wall: Wall) -> None:
+async def test_deleted_key_is_forgotten_with_its_calls(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"old": "text", "kept": "else"}))
         ledger.used("old")
@@ -172,11 +170,11 @@ STATE = st.builds(KeyState, st.none() | st.just(b"d"), TIME, TIME, TIME, st.samp
 
 
 @given(STATE, STATE)
-def test_what_two_rows_know_of_a_key_adds_up_in_either_order(one: KeyState, two: KeyState) -> None:
+def test_key_states_merge_in_either_order(one: KeyState, two: KeyState) -> None:
     def together(first: KeyState, second: KeyState) -> tuple[float | None, ...]:
         total = KeyState()
-        total.absorb(first)
-        total.absorb(second)
+        total.merge(first)
+        total.merge(second)
         for state in (first, second):
             assert (total.last_used or 0) >= (state.last_used or 0)
         return (total.last_seen, total.last_used, total.last_refused)
@@ -184,9 +182,7 @@ def test_what_two_rows_know_of_a_key_adds_up_in_either_order(one: KeyState, two:
     assert together(one, two) == together(two, one)
 
 
-async def test_what_an_answer_created_belongs_to_its_owner_for_90_days(
-    tmp_path: Path, wall: Wall
-) -> None:
+async def test_object_has_its_owner_for_90_days(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.remember("file", "file-1", OWNER)
         assert ledger.owner("file", "file-1") == OWNER
@@ -202,9 +198,9 @@ async def test_what_an_answer_created_belongs_to_its_owner_for_90_days(
     assert rows(tmp_path, "SELECT * FROM objects") == []
 
 
-async def test_the_oldest_objects_give_way_to_new_ones(tmp_path: Path, wall: Wall) -> None:
+async def test_oldest_objects_are_deleted_beyond_the_maximum(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
-        for number in range(OBJECT_COUNT + 10):
+        for number in range(MAX_OBJECTS + 10):
             wall.now += 1
             ledger.remember("response", f"r-{number}", OWNER)
         assert ledger.owner("response", "r-9") is None
@@ -213,23 +209,21 @@ async def test_the_oldest_objects_give_way_to_new_ones(tmp_path: Path, wall: Wal
         await ledger.flush()
         assert ledger.owner("response", "r-9") is None
         assert ledger.owner("response", "r-10") == OWNER
-    assert rows(tmp_path, "SELECT count(*) AS n FROM objects") == [{"n": OBJECT_COUNT}]
+    assert rows(tmp_path, "SELECT count(*) AS n FROM objects") == [{"n": MAX_OBJECTS}]
 
 
-async def test_an_absurdly_long_id_is_not_remembered(tmp_path: Path, wall: Wall) -> None:
+async def test_object_with_an_absurdly_long_id_is_not_recorded(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.remember("file", "x" * 257, OWNER)
         assert ledger.owner("file", "x" * 257) is None
 
 
-async def test_a_finished_call_is_one_row_with_everything_but_its_words(
-    tmp_path: Path, wall: Wall
-) -> None:
+async def test_finished_call_is_one_row_without_its_contents(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.finished(CALL)
     (row,) = rows(tmp_path)
     attempts = (
-        '[{"provider":"acme","credential":"env:ACME_KEY","model":"m-1","verdict":"take",'
+        '[{"provider":"acme","credential":"env:ACME_KEY","model":"m-1","verdict":"ok",'
         '"status":200,"reason":"","duration":1.5}]'
     )
     assert row == {
@@ -266,7 +260,7 @@ async def test_unknown_usage_is_null_and_never_zero(tmp_path: Path, wall: Wall) 
     assert (row["usage_state"], row["refusal"]) == ("unknown", "budget_spent")
 
 
-async def test_an_unknown_price_and_an_unknown_caller_are_null(tmp_path: Path, wall: Wall) -> None:
+async def test_unknown_price_and_caller_are_null(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.finished(call(cost=None, caller=None, waits=()))
     (row,) = rows(tmp_path)
@@ -276,64 +270,7 @@ async def test_an_unknown_price_and_an_unknown_caller_are_null(tmp_path: Path, w
     assert {row[name] for name in unknown} == {None}
 
 
-async def test_a_file_of_the_first_version_is_brought_up_to_date(
-    tmp_path: Path, wall: Wall
-) -> None:
-    with closing(sqlite3.connect(tmp_path / "sidecar.db")) as old:
-        old.executescript(MIGRATIONS[0])
-        old.execute(f"PRAGMA application_id = {APPLICATION}")
-        old.execute("PRAGMA user_version = 1")
-        old.execute(
-            "INSERT INTO calls SELECT 'call_0', 1.8e9 - 1, 'nightly', '', '', '', '', '', NULL,"
-            " NULL, 0, '', '', 200, 'ok', NULL, '', '[]', 0, NULL, 1, 7, 5, NULL, NULL, NULL, NULL,"
-            " '{}', NULL, 'reported', NULL, ''"
-        )
-        old.commit()
-    async with Ledger(tmp_path, wall=wall) as ledger:
-        ledger.finished(CALL)
-    before, after = rows(tmp_path)
-    assert (before["call_id"], before["input_tokens"], before["waits"]) == ("call_0", 7, "[]")
-    assert before["cost_charged"] is None
-    assert after["cost_charged"] == 1_125_000
-    assert before["day"] == day_of(before["started"], None).isoformat()
-    assert_in_step(tmp_path)
-    assert rows(tmp_path, "SELECT sum(input_tokens) AS n FROM days") == [{"n": 107}]
-
-
-async def test_a_file_without_the_flag_of_partial_calls_gets_it_for_calls_and_days(
-    tmp_path: Path, wall: Wall
-) -> None:
-    with closing(sqlite3.connect(tmp_path / "sidecar.db")) as old:
-        for step in MIGRATIONS[:6]:
-            old.executescript(step)
-        old.execute(f"PRAGMA application_id = {APPLICATION}")
-        old.execute("PRAGMA user_version = 6")
-        for number in range(3):
-            row = call_row(
-                replace(CALL, call_id=f"call_{number}", usage_state=UsageState.PARTIAL), None
-            )[:44]
-            old.execute(f"INSERT INTO calls VALUES ({', '.join('?' * len(row))})", row)
-        old.execute("UPDATE calls SET usage_state = 'reported' WHERE call_id = 'call_0'")
-        old.execute(
-            "INSERT INTO days SELECT day, key, group_name, provider, model, program, repo, branch,"
-            " 3, 0, 0, 0, 0, 300, 150, 60, 15, 30, 3375000, 3375000 FROM call_figures LIMIT 1"
-        )
-        old.execute(
-            "INSERT INTO days SELECT '2026-12-01', key, group_name, provider, model,"
-            " program, repo, branch, 9, 0, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9 FROM days"
-        )
-        old.commit()
-    async with Ledger(tmp_path, wall=wall) as ledger:
-        ledger.finished(replace(CALL, call_id="call_4", usage_state=UsageState.PARTIAL))
-    days = rows(tmp_path, "SELECT calls, partial_calls, input_tokens FROM days ORDER BY day")
-    assert days == [
-        {"calls": 9, "partial_calls": 0, "input_tokens": 9},  # of calls that are long gone
-        {"calls": 4, "partial_calls": 3, "input_tokens": 400},
-    ]
-    assert rows(tmp_path, "SELECT sum(partial_calls) AS n FROM call_figures") == [{"n": 3}]
-
-
-async def test_a_call_told_twice_is_on_the_books_once(tmp_path: Path, wall: Wall) -> None:
+async def test_call_recorded_twice_has_one_row(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.finished(CALL)
         await ledger.flush()
@@ -344,7 +281,7 @@ async def test_a_call_told_twice_is_on_the_books_once(tmp_path: Path, wall: Wall
 
 @examples(15)
 @given(st.text(), st.integers())
-async def test_no_value_of_a_vendor_or_client_holds_up_the_rows_behind_it(
+async def test_odd_values_of_a_call_do_not_block_later_rows(
     tmp_path_factory: pytest.TempPathFactory, text: str, count: int
 ) -> None:
     state = tmp_path_factory.mktemp("state")
@@ -362,7 +299,7 @@ async def test_no_value_of_a_vendor_or_client_holds_up_the_rows_behind_it(
 UNENDED = call(call_id="call_2", outcome=Outcome.CUT, usage=None, usage_state=UsageState.UNKNOWN)
 
 
-async def test_a_call_that_never_ends_is_on_the_books_of_the_next_process(
+async def test_call_in_flight_at_a_kill_is_recorded_by_the_next_process(
     tmp_path: Path, wall: Wall
 ) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
@@ -381,9 +318,7 @@ async def test_a_call_that_never_ends_is_on_the_books_of_the_next_process(
     assert rows(tmp_path, "SELECT * FROM under_way") == []
 
 
-async def test_a_call_that_ends_is_on_the_books_once_by_how_it_ended(
-    tmp_path: Path, wall: Wall
-) -> None:
+async def test_checkpointed_call_that_ends_has_one_row(tmp_path: Path, wall: Wall) -> None:
     ended = call(call_id="call_2")
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.checkpoint(UNENDED)
@@ -395,7 +330,7 @@ async def test_a_call_that_ends_is_on_the_books_once_by_how_it_ended(
     assert_in_step(tmp_path)
 
 
-async def test_a_file_that_is_opened_again_leaves_the_calls_of_this_process_alone(
+async def test_reopened_file_keeps_calls_in_flight_of_this_process(
     tmp_path: Path, wall: Wall
 ) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
@@ -412,7 +347,7 @@ async def test_a_file_that_is_opened_again_leaves_the_calls_of_this_process_alon
     assert [row["outcome"] for row in rows(tmp_path)] == ["ok"]
 
 
-async def test_calls_older_than_the_kept_days_go(tmp_path: Path, wall: Wall) -> None:
+async def test_calls_older_than_the_kept_days_are_deleted(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.finished(call(call_id="old", started=wall.now - 31 * DAY))
         ledger.finished(call(call_id="young", started=wall.now - 29 * DAY))
@@ -422,7 +357,9 @@ async def test_calls_older_than_the_kept_days_go(tmp_path: Path, wall: Wall) -> 
     assert [row["call_id"] for row in rows(tmp_path)] == ["young"]
 
 
-async def test_the_oldest_calls_go_when_the_file_is_too_big(tmp_path: Path, wall: Wall) -> None:
+async def test_oldest_calls_are_deleted_when_the_file_is_too_big(
+    tmp_path: Path, wall: Wall
+) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         for number in range(12_000):
             ledger.finished(call(call_id=f"call_{number}", started=wall.now + number))
@@ -444,7 +381,7 @@ async def _tidied(ledger: Ledger) -> None:
         await ledger.flush()
 
 
-async def test_a_thousand_uses_are_written_together(tmp_path: Path, wall: Wall) -> None:
+async def test_uses_of_keys_are_written_in_one_batch(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         await ledger.flush()
         for _ in range(1000):
@@ -457,45 +394,11 @@ async def test_a_thousand_uses_are_written_together(tmp_path: Path, wall: Wall) 
         assert read_times(tmp_path)["nightly"].last_used == wall.now
 
 
-async def test_a_digest_is_kept_so_that_a_rename_is_found(tmp_path: Path, wall: Wall) -> None:
+async def test_key_digest_is_stored(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.seen("nightly")
         ledger.reconcile(snapshot({"nightly": "text"}))
     assert rows(tmp_path, "SELECT digest FROM keys") == [{"digest": digest("text")}]
-
-
-async def test_a_file_without_parts_gets_them_for_calls_that_follow(
-    tmp_path: Path, wall: Wall
-) -> None:
-    with closing(sqlite3.connect(tmp_path / "sidecar.db")) as old:
-        for step in MIGRATIONS[:7]:
-            old.executescript(step)
-        old.execute(f"PRAGMA application_id = {APPLICATION}")
-        old.execute("PRAGMA user_version = 7")
-        for table, name in (("calls", "call_0"), ("under_way", "call_u")):
-            row = call_row(replace(CALL, call_id=name), None)[:44]
-            old.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * 44)})", row)
-        old.execute("INSERT INTO objects VALUES ('file', 'f_1', 'acme', '', 'G', 1.8e9)")
-        old.execute(
-            "INSERT INTO days SELECT day, key, group_name, provider, model, program, repo, branch,"
-            " 1, 0, 0, 0, 0, 100, 50, 20, 5, 10, 1250000, 1125000, 0 FROM call_figures LIMIT 1"
-        )
-        old.commit()
-    parts = (Part("message", None, Usage(60, 20)), Part("advisor_message", "o", Usage(40, 30)))
-    usage = replace(CALL.usage, parts=parts)
-    cost = Cost(30, 27, "p", parts=(Cost(10, 9, "p"), Cost(20, 18, "p")))
-    async with Ledger(tmp_path, wall=wall) as ledger:
-        assert ledger.owner("file", "f_1") == Owner("acme", "", "G")
-        ledger.finished(replace(CALL, call_id="call_1", usage=usage, cost=cost))
-    assert [row["parts"] == "[]" for row in rows(tmp_path)] == [True, True, False]
-    assert_in_step(tmp_path)
-    days = rows(
-        tmp_path,
-        "SELECT model, calls, input_tokens, output_tokens, cost_charged FROM days ORDER BY model",
-    )
-    assert [tuple(day.values()) for day in days] == [
-        ("m-1", 3, 260, 120, 2_250_009), ("o", 0, 40, 30, 18),
-    ]  # fmt: skip
 
 
 CLAIM = Claim(
@@ -505,7 +408,7 @@ LEARNT = Learned(CLAIM, Usage(100, 50, 20), Cost(70, 60, "p"), "m-2")
 
 
 @pytest.mark.parametrize("first", ["row", "look"])
-async def test_usage_learnt_of_an_object_takes_the_place_of_what_was_booked(
+async def test_usage_learned_of_an_object_replaces_the_recorded_figures(
     tmp_path: Path, wall: Wall, first: str
 ) -> None:
     owner = replace_owner(OWNER, claim=CLAIM)
@@ -531,9 +434,7 @@ async def test_usage_learnt_of_an_object_takes_the_place_of_what_was_booked(
         assert ledger.owner("response", "r") == OWNER
 
 
-async def test_a_claim_outlives_the_process_and_follows_its_keys_name(
-    tmp_path: Path, wall: Wall
-) -> None:
+async def test_claim_survives_a_restart_and_follows_its_key(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"nightly": "text"}))
         ledger.seen("nightly")

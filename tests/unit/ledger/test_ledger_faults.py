@@ -17,7 +17,7 @@ import pytest
 from ledger_checks import CALL, Wall, assert_in_step, call, rows, snapshot
 from project_paths import TESTS
 
-from sidecar.ledger import spill, writer
+from sidecar.ledger import writer
 from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.migrations import MIGRATIONS
 from sidecar.ledger.model import Batch, Keep, Owner
@@ -25,7 +25,7 @@ from sidecar.ledger.reader import APPLICATION, NoLedger, open_to_read, read_time
 from sidecar.ledger.reports.usage import Dimension, UsageQuery, usage
 
 OWNER = Owner("acme", "env:ACME_KEY", "G")
-HERE = TESTS / "support"
+SUPPORT = TESTS / "support"
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def assert_noted(state: Path, *call_ids: str) -> None:
     assert rows(state, "SELECT id FROM objects") == [{"id": "file-1"}]
 
 
-async def test_everything_is_for_its_user_alone(tmp_path: Path, wall: Wall) -> None:
+async def test_state_files_are_private(tmp_path: Path, wall: Wall) -> None:
     old = os.umask(0)
     try:
         async with Ledger(tmp_path / "state", wall=wall) as ledger:
@@ -75,7 +75,7 @@ async def test_everything_is_for_its_user_alone(tmp_path: Path, wall: Wall) -> N
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
 
 
-async def test_a_file_others_could_read_is_closed_to_them(tmp_path: Path, wall: Wall) -> None:
+async def test_ledger_file_readable_by_others_is_made_private(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall):
         pass
     (tmp_path / "sidecar.db").chmod(0o644)
@@ -83,7 +83,7 @@ async def test_a_file_others_could_read_is_closed_to_them(tmp_path: Path, wall: 
         assert stat.S_IMODE((tmp_path / "sidecar.db").stat().st_mode) == 0o600
 
 
-async def test_a_state_that_cannot_be_made_costs_nobody_an_answer(
+async def test_ledger_without_a_state_directory_answers_from_memory(
     tmp_path: Path, wall: Wall, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -107,9 +107,7 @@ async def test_a_state_that_cannot_be_made_costs_nobody_an_answer(
     assert_noted(state, "call_1")
 
 
-async def test_what_was_on_file_is_joined_with_memory_once_it_can_be_read(
-    tmp_path: Path, wall: Wall
-) -> None:
+async def test_ledger_merges_the_file_once_it_is_readable(tmp_path: Path, wall: Wall) -> None:
     state = tmp_path / "state"
     async with Ledger(state, wall=wall) as ledger:
         ledger.reconcile(snapshot({"old": "text"}))
@@ -138,7 +136,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE.keys())
-async def test_a_broken_file_is_kept_under_another_name_and_a_fresh_one_begun(
+async def test_broken_ledger_file_is_renamed_and_replaced(
     content: bytes, tmp_path: Path, wall: Wall, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "sidecar.db").write_bytes(content)
@@ -148,11 +146,11 @@ async def test_a_broken_file_is_kept_under_another_name_and_a_fresh_one_begun(
         assert ledger.healthy
     assert aside(tmp_path) == ["sidecar.db.corrupt-20270115T080000Z"]
     assert (tmp_path / aside(tmp_path)[0]).read_bytes() == content
-    assert "a fresh one is begun" in caplog.text
+    assert "a new ledger is created" in caplog.text
     assert_noted(tmp_path, "call_1")
 
 
-async def test_another_programs_database_is_not_written_into(tmp_path: Path, wall: Wall) -> None:
+async def test_database_of_another_program_is_set_aside(tmp_path: Path, wall: Wall) -> None:
     with closing(sqlite3.connect(tmp_path / "sidecar.db")) as foreign:
         foreign.execute("CREATE TABLE keys (theirs)")
         foreign.commit()
@@ -165,14 +163,14 @@ async def test_another_programs_database_is_not_written_into(tmp_path: Path, wal
     assert_noted(tmp_path, "call_1")
 
 
-async def test_a_directory_in_the_files_place_is_moved_away(tmp_path: Path, wall: Wall) -> None:
+async def test_directory_in_place_of_the_ledger_is_set_aside(tmp_path: Path, wall: Wall) -> None:
     (tmp_path / "sidecar.db").mkdir()
     async with Ledger(tmp_path, wall=wall) as ledger:
         note(ledger)
     assert_noted(tmp_path, "call_1")
 
 
-async def test_a_truncated_file_is_set_aside(tmp_path: Path, wall: Wall) -> None:
+async def test_truncated_ledger_file_is_set_aside(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         for number in range(500):
             note(ledger, f"call_{number}")
@@ -186,7 +184,7 @@ async def test_a_truncated_file_is_set_aside(tmp_path: Path, wall: Wall) -> None
     assert_noted(tmp_path, "call_1")
 
 
-async def test_a_file_that_breaks_while_in_use_is_replaced_from_memory(
+async def test_ledger_file_damaged_while_in_use_is_replaced_from_memory(
     tmp_path: Path, wall: Wall
 ) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
@@ -207,7 +205,7 @@ async def test_a_file_that_breaks_while_in_use_is_replaced_from_memory(
     assert_noted(tmp_path, "call_after")
 
 
-async def test_a_file_that_is_removed_while_in_use_is_made_again(
+async def test_ledger_file_removed_while_in_use_is_created_again(
     tmp_path: Path, wall: Wall
 ) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
@@ -221,7 +219,7 @@ async def test_a_file_that_is_removed_while_in_use_is_made_again(
     assert_noted(tmp_path, "call_2")
 
 
-async def test_a_later_versions_file_is_left_alone(
+async def test_ledger_of_a_later_version_is_left_unchanged(
     tmp_path: Path, wall: Wall, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
@@ -236,7 +234,7 @@ async def test_a_later_versions_file_is_left_alone(
     assert_noted(tmp_path, "call_1")
 
 
-async def test_a_disk_that_does_not_answer_holds_nobody_up(tmp_path: Path, wall: Wall) -> None:
+async def test_stuck_disk_does_not_block_the_ledger(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         await ledger.flush()
         with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
@@ -253,7 +251,7 @@ async def test_a_disk_that_does_not_answer_holds_nobody_up(tmp_path: Path, wall:
     assert_noted(tmp_path, *(f"call_{number:03}" for number in range(1000)))
 
 
-async def test_only_so_many_calls_wait_for_the_disk(
+async def test_pending_calls_are_bounded_and_dropped_ones_counted(
     tmp_path: Path, wall: Wall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "MAX_PENDING_STEPS", 10)
@@ -274,7 +272,7 @@ async def test_only_so_many_calls_wait_for_the_disk(
 
 def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", script, str(HERE), *map(str, arguments)],
+        [sys.executable, "-c", script, str(SUPPORT), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=50,
@@ -310,7 +308,7 @@ asyncio.run(main())
 """
 
 
-def test_a_full_disk_is_waited_out(tmp_path: Path) -> None:
+def test_full_disk_delays_writes_without_losing_calls(tmp_path: Path) -> None:
     done = run(SCRIPT + FULL_DISK, tmp_path)
     assert done.returncode == 0, done.stderr
     assert [row["call_id"] for row in rows(tmp_path)] == [f"call_{n:03}" for n in range(500)]
@@ -334,7 +332,7 @@ asyncio.run(main())
 """
 
 
-async def test_a_read_only_file_is_read_and_served_on(tmp_path: Path, wall: Wall) -> None:
+async def test_read_only_ledger_is_read_and_calls_are_served(tmp_path: Path, wall: Wall) -> None:
     for directory in (tmp_path, *tmp_path.parents[:2]):
         directory.chmod(0o755)  # root's tests run their subject as nobody
     state = tmp_path / "state"
@@ -371,11 +369,11 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("lifetime", [1.3, 1.9])
-def test_a_killed_process_loses_at_most_its_last_second(tmp_path: Path, lifetime: float) -> None:
+def test_killed_process_loses_at_most_its_last_second(tmp_path: Path, lifetime: float) -> None:
     told: list[tuple[int, float]] = []
     for _ in range(2):  # the second one finds what the first one left, and tells it again
         victim = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT + KILLED, HERE, tmp_path],
+            [sys.executable, "-c", SCRIPT + KILLED, SUPPORT, tmp_path],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -404,7 +402,9 @@ def reported(state: Path) -> int:
         return sum(line.sums.calls for line in usage(books, UsageQuery((Dimension.KEY,))))
 
 
-async def test_a_report_is_of_one_moment_and_holds_no_writer_up(tmp_path: Path, wall: Wall) -> None:
+async def test_report_reads_one_snapshot_without_blocking_the_writer(
+    tmp_path: Path, wall: Wall
+) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.finished(CALL)
         await ledger.flush()
@@ -419,7 +419,7 @@ async def test_a_report_is_of_one_moment_and_holds_no_writer_up(tmp_path: Path, 
         assert reported(tmp_path) == 2
 
 
-def test_books_of_another_version_are_named(tmp_path: Path) -> None:
+def test_reader_names_the_version_of_another_ledger(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "sidecar.db")) as old:
         old.executescript(MIGRATIONS[0])
         old.execute(f"PRAGMA application_id = {APPLICATION}")
@@ -435,7 +435,7 @@ def test_books_of_another_version_are_named(tmp_path: Path) -> None:
             reported(tmp_path)
 
 
-def test_reading_times_needs_no_ledger(tmp_path: Path) -> None:
+def test_read_times_without_a_ledger_is_empty(tmp_path: Path) -> None:
     assert read_times(tmp_path / "absent") == {}
     assert read_times(tmp_path) == {}
     assert files(tmp_path) == []
@@ -445,7 +445,7 @@ def test_reading_times_needs_no_ledger(tmp_path: Path) -> None:
         assert (tmp_path / "sidecar.db").read_bytes() == content
 
 
-async def test_reading_times_leaves_nothing_behind(tmp_path: Path, wall: Wall) -> None:
+async def test_read_times_leaves_no_files_behind(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.used("nightly")
     before = (tmp_path / "sidecar.db").read_bytes()
@@ -454,7 +454,7 @@ async def test_reading_times_leaves_nothing_behind(tmp_path: Path, wall: Wall) -
     assert (tmp_path / "sidecar.db").read_bytes() == before
 
 
-async def test_times_are_read_while_the_process_writes(tmp_path: Path, wall: Wall) -> None:
+async def test_read_times_works_while_the_process_writes(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.used("nightly")
         await ledger.flush()
@@ -465,7 +465,7 @@ async def test_times_are_read_while_the_process_writes(tmp_path: Path, wall: Wal
         assert read_times(tmp_path)["nightly"].last_used == wall.now
 
 
-async def test_a_second_ledger_on_one_file_adds_and_moves_nothing_back(
+async def test_second_ledger_on_one_file_merges_without_moving_times_back(
     tmp_path: Path, wall: Wall
 ) -> None:
     """The lock of the state keeps processes apart; should it fail, nothing is lost all the same."""
@@ -509,7 +509,7 @@ async def test_stop_while_the_ledger_is_locked_keeps_finished_calls_for_the_next
         note(ledger, "call_1")
         ledger.checkpoint(call(call_id="call_2"))
         await ledger.close()
-    assert "1 finished calls wait in" in caplog.text
+    assert "1 finished calls saved in" in caplog.text
     assert stat.S_IMODE((tmp_path / "unwritten.db").stat().st_mode) == 0o600
     async with Ledger(tmp_path, wall=wall) as ledger:
         assert await ledger.flush()
@@ -525,7 +525,7 @@ async def test_unwritten_calls_that_are_on_the_ledger_already_are_not_counted_tw
     for _ in range(2):
         async with Ledger(tmp_path, wall=wall) as ledger:
             note(ledger)
-        spill.save(tmp_path, Batch(steps=[call(call_id="call_1")]), keep)
+        writer.save_unwritten(tmp_path, Batch(steps=[call(call_id="call_1")]), keep)
     async with Ledger(tmp_path, wall=wall) as ledger:
         assert await ledger.flush()
     assert_noted(tmp_path, "call_1")
@@ -556,4 +556,4 @@ async def test_stop_while_nothing_can_be_written_counts_the_lost_calls(
         note(ledger)
         await ledger.close()
     assert ledger.dropped == 1
-    assert "1 finished calls are lost" in caplog.text
+    assert "1 finished calls lost" in caplog.text

@@ -186,7 +186,7 @@ def asked(state: Path, question: UsageQuery) -> dict[tuple[str, ...], Sums]:
 
 @given(OPERATIONS, st.sets(st.sampled_from(ALL)))
 @examples(20)
-def test_rows_days_reports_and_csv_agree_whatever_happens(
+def test_rows_days_reports_and_csv_agree(
     tmp_path_factory: pytest.TempPathFactory,
     operations: list[list[CallRecord | Renamed] | Keep | str],
     dimensions: set[Dimension],
@@ -250,7 +250,7 @@ def wall() -> Wall:
     return Wall(NOW)
 
 
-async def test_a_call_belongs_to_the_day_on_which_it_began_where_the_file_lives(
+async def test_call_counts_on_the_day_it_began_in_the_files_time_zone(
     tmp_path: Path, wall: Wall
 ) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
@@ -274,9 +274,7 @@ async def test_a_call_belongs_to_the_day_on_which_it_began_where_the_file_lives(
     assert_in_step(tmp_path)
 
 
-async def test_a_renamed_key_takes_its_days_and_its_programs_along(
-    tmp_path: Path, wall: Wall
-) -> None:
+async def test_renamed_key_keeps_its_days_and_programs(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.reconcile(snapshot({"old": "text"}))
         ledger.used("old")
@@ -294,7 +292,7 @@ async def test_a_renamed_key_takes_its_days_and_its_programs_along(
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-async def test_what_is_known_of_one_call_is_not_lost_beside_another(
+async def test_daily_sum_keeps_known_figures_beside_unknown_ones(
     tmp_path: Path, wall: Wall, order: tuple[int, int]
 ) -> None:
     """Also when they come in different batches, or meet by a rename."""
@@ -312,7 +310,7 @@ async def test_what_is_known_of_one_call_is_not_lost_beside_another(
     assert_in_step(tmp_path)
 
 
-async def test_days_outlive_their_calls_and_are_kept_for_400(tmp_path: Path, wall: Wall) -> None:
+async def test_daily_sums_are_kept_for_400_days(tmp_path: Path, wall: Wall) -> None:
     ages = (30, 100, 399, 401)
     async with Ledger(tmp_path, wall=wall) as ledger:
         for age in ages:
@@ -330,7 +328,9 @@ async def test_days_outlive_their_calls_and_are_kept_for_400(tmp_path: Path, wal
     assert len(rows(tmp_path, "SELECT DISTINCT day FROM days")) == len(ages) - 1
 
 
-async def test_where_room_is_short_calls_go_before_days(tmp_path: Path, wall: Wall) -> None:
+async def test_calls_are_deleted_before_daily_sums_when_the_file_is_too_big(
+    tmp_path: Path, wall: Wall
+) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         for number in range(3000):
             ledger.finished(call(call_id=f"call_{number}", started=wall.now - number * 60))
@@ -345,9 +345,7 @@ async def test_where_room_is_short_calls_go_before_days(tmp_path: Path, wall: Wa
     assert rows(tmp_path) == rows(tmp_path, "SELECT * FROM days") == []
 
 
-async def test_a_batch_that_cannot_be_written_leaves_both_books_alone(
-    tmp_path: Path, wall: Wall
-) -> None:
+async def test_failed_batch_changes_neither_rows_nor_daily_sums(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.finished(CALL)
         await ledger.flush()
@@ -365,7 +363,7 @@ async def test_a_batch_that_cannot_be_written_leaves_both_books_alone(
     assert_in_step(tmp_path)
 
 
-async def test_figures_beyond_reason_spoil_no_sum(tmp_path: Path, wall: Wall) -> None:
+async def test_absurd_figures_do_not_overflow_a_sum(tmp_path: Path, wall: Wall) -> None:
     async with Ledger(tmp_path, wall=wall) as ledger:
         for number in range(1000):
             ledger.finished(
@@ -378,7 +376,7 @@ async def test_figures_beyond_reason_spoil_no_sum(tmp_path: Path, wall: Wall) ->
     assert (sums.input_tokens, sums.charged) == (1000 * MAX_TOKENS, 1000 * MAX_COST)
 
 
-async def test_adding_a_batch_looks_at_its_own_calls_alone(tmp_path: Path, wall: Wall) -> None:
+async def test_batch_adds_only_its_own_calls_to_the_daily_sums(tmp_path: Path, wall: Wall) -> None:
     """However many are on the books: else each batch would take longer than the one before."""
     async with Ledger(tmp_path, wall=wall) as ledger:
         ledger.finished(CALL)

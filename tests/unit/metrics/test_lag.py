@@ -6,7 +6,7 @@ import time
 from sidecar.metrics.metrics import watch_lag
 
 
-async def test_what_holds_the_loop_up_is_told() -> None:
+async def test_loop_lag_is_observed() -> None:
     """The loop is blocked for as long as it takes until a timer that lies in it is late."""
     told: asyncio.Queue[float] = asyncio.Queue()
     watching = asyncio.create_task(watch_lag(told.put_nowait))

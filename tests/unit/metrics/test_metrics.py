@@ -45,7 +45,7 @@ async def scrape(metrics: Metrics) -> Scrape:
     return Scrape(await metrics.render())
 
 
-async def test_a_call_is_counted_by_who_where_what_and_how() -> None:
+async def test_call_is_counted_by_key_provider_model_and_outcome() -> None:
     metrics = Metrics(version="1.2.3")
     metrics.call_finished(CALL)
     found = await scrape(metrics)
@@ -53,7 +53,7 @@ async def test_a_call_is_counted_by_who_where_what_and_how() -> None:
     (sample,) = found.found("calls_total")
     assert (sample.labels, sample.value) == ({**one, "outcome": "ok"}, 1)
     assert found("answers_total", vendor="acme", endpoint="chat", status="200") == 1
-    assert found("attempts_total", credential="env:ACME_KEY", verdict="take") == 1
+    assert found("attempts_total", credential="env:ACME_KEY", verdict="ok") == 1
     assert found("call_duration_seconds_sum", provider="acme", model="m-1") == 1.75
     assert found("time_to_first_byte_seconds_sum", provider="acme", model="m-1") == 0.75
     assert found("wait_seconds_sum", group="G") == 0.25
@@ -61,7 +61,7 @@ async def test_a_call_is_counted_by_who_where_what_and_how() -> None:
     assert found("build_info", version="1.2.3") == 1
 
 
-async def test_every_kind_of_token_is_counted_apart_and_their_sum_is_all() -> None:
+async def test_token_kinds_are_counted_apart_and_add_up() -> None:
     metrics = Metrics()
     metrics.call_finished(CALL)
     found = await scrape(metrics)
@@ -70,7 +70,7 @@ async def test_every_kind_of_token_is_counted_apart_and_their_sum_is_all() -> No
 
 
 @given(TOKENS, TOKENS, st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-def test_kinds_are_disjoint(
+def test_token_kinds_are_disjoint(
     tokens_in: int | None, tokens_out: int | None, read: float, write: float, reasoning: float
 ) -> None:
     cached = int((tokens_in or 0) * read)
@@ -82,7 +82,7 @@ def test_kinds_are_disjoint(
     assert all(count > 0 for count in kinds.values())
 
 
-async def test_a_vendors_nonsense_never_makes_a_counter_fall_or_burst() -> None:
+async def test_counters_survive_absurd_usage_of_a_vendor() -> None:
     metrics = Metrics()
     metrics.call_finished(call(usage=Usage(10, 5, 50, None, None, 50)))
     metrics.call_finished(call(usage=Usage(-10, 10**400)))
@@ -90,7 +90,7 @@ async def test_a_vendors_nonsense_never_makes_a_counter_fall_or_burst() -> None:
     assert all(s.value >= 0 for s in found.found("tokens_total"))
 
 
-async def test_usage_that_nobody_reported_is_counted_as_unknown() -> None:
+async def test_usage_without_a_report_counts_as_unknown() -> None:
     metrics = Metrics()
     metrics.call_finished(call(usage=None, usage_state=UsageState.UNKNOWN))
     found = await scrape(metrics)
@@ -107,7 +107,7 @@ async def test_usage_known_in_part_is_counted_and_flagged() -> None:
     assert found.found("usage_unknown_total") == []
 
 
-async def test_money_is_counted_by_who_spent_it_where() -> None:
+async def test_cost_is_counted_by_key_and_provider() -> None:
     metrics = Metrics()
     for charged in (1_800_000, 200_000, 1):
         metrics.call_finished(call(cost=Cost(10**9, charged, "x")))
@@ -119,7 +119,7 @@ async def test_money_is_counted_by_who_spent_it_where() -> None:
     assert found.found("calls_unpriced_total") == []
 
 
-async def test_a_call_of_unknown_cost_is_counted_and_one_that_used_nothing_is_not() -> None:
+async def test_unpriced_calls_count_only_calls_with_usage() -> None:
     metrics = Metrics()
     metrics.call_finished(call(cost=None))
     metrics.call_finished(call(cost=None, usage=None, usage_state=UsageState.UNKNOWN))
@@ -131,7 +131,7 @@ async def test_a_call_of_unknown_cost_is_counted_and_one_that_used_nothing_is_no
     assert found("cost_dollars_total") == 0
 
 
-async def test_our_own_answers_are_counted_by_reason() -> None:
+async def test_local_replies_are_counted_by_reason() -> None:
     metrics = Metrics()
     refused = {"outcome": Outcome.REFUSED, "provider": "", "attempts": (), "usage": None}
     metrics.call_finished(call(**refused, status=429, refusal=ErrorKind.BUDGET_SPENT))
@@ -144,19 +144,19 @@ async def test_our_own_answers_are_counted_by_reason() -> None:
     assert found("calls_total", outcome="refused") == 2
 
 
-async def test_an_answer_broken_off_is_counted() -> None:
+async def test_truncated_answer_is_counted() -> None:
     metrics = Metrics()
     metrics.call_finished(call(outcome=Outcome.CUT))
     assert (await scrape(metrics))("stream_truncated_total", provider="acme", model="m-1") == 1
 
 
-async def test_every_attempt_counts_with_its_verdict() -> None:
+async def test_attempts_are_counted_by_error_class() -> None:
     metrics = Metrics()
-    first = AttemptRecord("azure", "env:AZURE", None, "slow_down", 429, "", 0.1)
+    first = AttemptRecord("azure", "env:AZURE", None, "rate_limited", 429, "", 0.1)
     metrics.call_finished(call(attempts=(first, *CALL.attempts)))
     found = await scrape(metrics)
-    assert found("attempts_total", provider="azure", verdict="slow_down") == 1
-    assert found("attempts_total", provider="acme", verdict="take") == 1
+    assert found("attempts_total", provider="azure", verdict="rate_limited") == 1
+    assert found("attempts_total", provider="acme", verdict="ok") == 1
 
 
 async def test_calls_in_flight_go_up_and_down() -> None:
@@ -172,7 +172,7 @@ async def test_calls_in_flight_go_up_and_down() -> None:
     assert len(found.found("calls_in_flight")) == 2
 
 
-async def test_strangers_make_no_series() -> None:
+async def test_unknown_keys_create_no_series() -> None:
     """Ten thousand wrong model names and programs: the text stays as long as it was."""
     metrics = Metrics()
     metrics.reconcile(snapshot({"nightly": "text"}))
@@ -187,7 +187,7 @@ async def test_strangers_make_no_series() -> None:
     assert found("calls_total", model="other") == 10_001
 
 
-def test_a_model_is_a_label_once_it_was_served() -> None:
+def test_model_is_a_label_once_it_was_served() -> None:
     names = ModelNames(most=2)
     assert names.admit("a", ok=False) == "other"
     assert names.admit("a", ok=True) == "a"
@@ -211,15 +211,13 @@ def test_a_model_is_a_label_once_it_was_served() -> None:
         ({"status": 404, "outcome": Outcome.CLIENT_ERROR}, "other"),
     ],
 )
-async def test_only_an_upstreams_good_answer_admits_a_model(
-    change: dict[str, Any], label: str
-) -> None:
+async def test_model_label_needs_a_successful_answer(change: dict[str, Any], label: str) -> None:
     metrics = Metrics()
     metrics.call_finished(call(**change))
     assert (await scrape(metrics))("calls_total", model=label) == 1
 
 
-async def test_the_series_of_a_removed_key_go_and_stay_away() -> None:
+async def test_series_of_a_removed_key_are_removed() -> None:
     metrics = Metrics()
     metrics.reconcile(snapshot({"nightly": "text", "kept": "else"}))
     metrics.call_finished(CALL)
@@ -232,7 +230,7 @@ async def test_the_series_of_a_removed_key_go_and_stay_away() -> None:
     assert found("calls_total", key="other", group="G") == 1
 
 
-async def test_a_rename_begins_new_series() -> None:
+async def test_renamed_key_begins_new_series() -> None:
     metrics = Metrics()
     metrics.reconcile(snapshot({"nightly": "text"}))
     metrics.call_finished(CALL)
@@ -241,7 +239,7 @@ async def test_a_rename_begins_new_series() -> None:
     assert (await scrape(metrics))("calls_total") == 1
 
 
-async def test_a_reload_lowers_no_counter() -> None:
+async def test_reload_lowers_no_counter() -> None:
     metrics = Metrics()
     keys = snapshot({"nightly": "text"})
     metrics.reconcile(keys)
@@ -255,7 +253,7 @@ async def test_a_reload_lowers_no_counter() -> None:
             assert after(sample.name.removeprefix("sidecar_"), **sample.labels) >= sample.value
 
 
-async def test_the_whole_text_is_bounded_and_nothing_goes_uncounted() -> None:
+async def test_exposition_is_bounded_and_counts_everything() -> None:
     metrics = Metrics(most_series=500)
     for number in range(1000):
         metrics.call_finished(call(key=f"k{number}", call_id=str(number)))
@@ -267,7 +265,7 @@ async def test_the_whole_text_is_bounded_and_nothing_goes_uncounted() -> None:
     assert found("series_folded_total", metric="sidecar_calls_total") > 0
 
 
-async def test_reloads_are_told() -> None:
+async def test_reloads_are_counted() -> None:
     metrics = Metrics()
     metrics.reloaded(True, 100.0)
     metrics.reloaded(False, 200.0)
@@ -282,7 +280,7 @@ async def test_reloads_are_told() -> None:
     assert found("config_last_reload_success_timestamp_seconds") == 300
 
 
-async def test_the_ledger_is_asked_at_each_scrape(tmp_path: Path) -> None:
+async def test_ledger_figures_are_read_at_each_scrape(tmp_path: Path) -> None:
     wall = Wall()
     async with Ledger(tmp_path, wall=wall) as ledger:
         metrics = Metrics(ledger=ledger)
@@ -297,13 +295,13 @@ async def test_the_ledger_is_asked_at_each_scrape(tmp_path: Path) -> None:
         assert found("key_enabled", key="never") == 1
 
 
-async def test_process_and_python_are_shown() -> None:
+async def test_process_and_python_metrics_are_exposed() -> None:
     found = await scrape(Metrics())
     names = {sample.name for sample in found.samples}
     assert {"process_resident_memory_bytes", "process_open_fds", "python_info"} <= names
 
 
-async def test_every_metric_of_the_table_is_in_the_text_as_the_table_says(
+async def test_exposition_has_every_metric_of_the_table(
     proxy: Sidecar,
 ) -> None:
     text = (await proxy.running.metrics.render()).decode()
@@ -315,7 +313,7 @@ async def test_every_metric_of_the_table_is_in_the_text_as_the_table_says(
     assert CONTENT_TYPE == "text/plain; version=0.0.4; charset=utf-8"
 
 
-def test_names_follow_the_customs() -> None:
+def test_metric_names_follow_prometheus_conventions() -> None:
     for metric in TABLE.values():
         assert re.fullmatch(r"sidecar_[a-z_]+", metric.name)
         assert (metric.type == "counter") == metric.name.endswith("_total")
@@ -328,7 +326,7 @@ def test_names_follow_the_customs() -> None:
             assert (metric.buckets[0], metric.buckets[-1]) == ((0.05, 600) if felt else (0.001, 5))
 
 
-def test_the_document_lists_every_metric_as_the_table_has_it() -> None:
+def test_metrics_page_lists_every_metric_of_the_table() -> None:
     document = DOCUMENT.read_text()
     rows = re.findall(r"^\| `(sidecar_\w+)` \|.*\|$", document, re.MULTILINE)
     assert rows == list(TABLE)

@@ -26,28 +26,28 @@ def parsed(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 
 @given(st.text(), st.text())
-async def test_any_label_value_is_read_back_as_it_was(one: str, two: str) -> None:
+async def test_label_value_is_read_back_unchanged(one: str, two: str) -> None:
     book = MetricsRegistry()
-    book.cells(CALLS).at(one, two).value += 1
+    book.samples(CALLS).at(one, two).value += 1
     shown = (("key", one), ("outcome", two))
     assert parsed(await book.text()) == {("calls_total", shown): 1.0}
 
 
-def test_broken_characters_and_line_ends_cannot_break_the_text() -> None:
+def test_label_value_with_broken_characters_stays_on_one_line() -> None:
     assert escape('a"b\\c\nd') == r"a\"b\\c\nd"
     escape("\ud800").encode()
 
 
 @given(st.floats() | st.integers(-(10**30), 10**30))
-def test_any_number_is_read_back_exactly(value: float) -> None:
+def test_number_is_read_back_exactly(value: float) -> None:
     read = float(number(value))
     assert read == float(value) or (math.isnan(read) and math.isnan(value))
 
 
 @given(st.lists(st.floats(0, 100) | st.sampled_from(TIME.buckets)))
-async def test_a_histogram_counts_what_a_naive_one_counts(values: list[float]) -> None:
+async def test_histogram_counts_what_a_naive_one_counts(values: list[float]) -> None:
     book = MetricsRegistry()
-    times = book.spreads(TIME)
+    times = book.histograms(TIME)
     times.at("k")
     for value in values:
         times.at("k").observe(value)
@@ -64,9 +64,9 @@ async def test_a_histogram_counts_what_a_naive_one_counts(values: list[float]) -
     assert found == expected
 
 
-async def test_beyond_the_bound_new_series_are_folded_and_counted() -> None:
+async def test_series_beyond_the_maximum_are_folded_and_counted() -> None:
     book = MetricsRegistry(most=5)
-    calls = book.cells(CALLS)
+    calls = book.samples(CALLS)
     for number_ in range(20):
         calls.at(f"k{number_}", "ok").value += 1
         calls.at(f"k{number_}", "cut").value += 1
@@ -78,9 +78,9 @@ async def test_beyond_the_bound_new_series_are_folded_and_counted() -> None:
     assert calls.folded == 35
 
 
-async def test_a_histogram_takes_the_room_of_all_its_lines() -> None:
+async def test_histogram_counts_all_its_lines_as_series() -> None:
     book = MetricsRegistry(most=12)
-    times = book.spreads(TIME)
+    times = book.histograms(TIME)
     for key in ("a", "b", "c"):
         times.at(key).observe(1.0)
     found = parsed(await book.text())
@@ -89,7 +89,7 @@ async def test_a_histogram_takes_the_room_of_all_its_lines() -> None:
 
 async def test_removed_series_leave_the_text_and_make_room() -> None:
     book = MetricsRegistry(most=2)
-    calls = book.cells(CALLS)
+    calls = book.samples(CALLS)
     calls.at("a", "ok").value += 1
     calls.at("b", "ok").value += 1
     calls.keep_only("key", {"b"})
@@ -99,7 +99,7 @@ async def test_removed_series_leave_the_text_and_make_room() -> None:
     assert (book.lines, calls.folded) == (2, 0)
 
 
-async def test_figures_kept_elsewhere_are_asked_for_at_each_scrape() -> None:
+async def test_readers_are_called_at_each_scrape() -> None:
     book = MetricsRegistry()
     figures = {"a": 1.0}
     gauge = Metric("room", "gauge", "Room\nleft \\ free.", ("key",))
@@ -109,9 +109,9 @@ async def test_figures_kept_elsewhere_are_asked_for_at_each_scrape() -> None:
     assert len(parsed(await book.text())) == 2
 
 
-async def test_other_work_goes_on_while_the_text_is_written() -> None:
+async def test_exposition_yields_to_other_work() -> None:
     book = MetricsRegistry()
-    calls = book.cells(CALLS)
+    calls = book.samples(CALLS)
     for key in range(INLINE_SERIES * 4):
         calls.at(str(key), "ok").value += 1
     turns = 0
@@ -134,14 +134,14 @@ async def test_other_work_goes_on_while_the_text_is_written() -> None:
     ("value", "text"),
     [(0, "0"), (1.0, "1"), (0.25, "0.25"), (1e21, "1e+21"), (True, "1"), (math.inf, "+Inf")],
 )
-def test_numbers_are_short(value: float, text: str) -> None:
+def test_number_has_no_needless_digits(value: float, text: str) -> None:
     assert number(value) == text
 
 
-async def test_counters_begin_at_zero_for_whoever_adds_up_differences() -> None:
+async def test_new_counter_is_exposed_as_zero_first_to_prometheus() -> None:
     book = MetricsRegistry()
-    calls, times = book.cells(CALLS), book.spreads(TIME)
-    state = book.cells(Metric("state", "gauge", "State."))
+    calls, times = book.samples(CALLS), book.histograms(TIME)
+    state = book.samples(Metric("state", "gauge", "State."))
     kept = {"waits_total": 4.0, "room": 5.0}
     for name, type_ in (("waits_total", "counter"), ("room", "gauge")):
         book.read(Metric(name, type_, "Kept elsewhere."), lambda name=name: [((), kept[name])])
@@ -162,8 +162,8 @@ async def scrape(book: MetricsRegistry) -> dict[tuple[str, tuple[tuple[str, str]
     return parsed(await book.text(from_zero=True))
 
 
-async def test_who_does_not_scrape_sees_what_was_counted_at_once() -> None:
+async def test_new_counter_has_its_value_at_once_for_other_clients() -> None:
     book = MetricsRegistry()
-    book.cells(CALLS).at("k", "ok").value += 3
+    book.samples(CALLS).at("k", "ok").value += 3
     assert sum(parsed(await book.text()).values()) == 3
     assert sum((await scrape(book)).values()) == 0

@@ -61,7 +61,7 @@ TIERS: dict[str | None, dict[str, str]] = {
 }
 
 
-def test_the_file_is_what_the_pinned_source_says() -> None:
+def test_price_list_matches_its_pinned_source() -> None:
     tool = [sys.executable, str(ROOT / "tools/pricelist.py"), "--check"]
     done = subprocess.run(tool, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -71,12 +71,12 @@ def test_the_file_is_what_the_pinned_source_says() -> None:
     assert re.fullmatch(r"20\d\d-\d\d-\d\d", LIST.taken)
 
 
-def test_the_sources_notice_travels_with_it() -> None:
+def test_price_list_has_the_notice_of_its_source() -> None:
     assert "Permission is hereby granted" in FILE.read_text()
 
 
 @pytest.mark.parametrize("provider", SOURCE.values(), ids=lambda each: each.id)
-def test_a_cost_is_what_the_source_makes_it(provider: Provider) -> None:
+def test_cost_equals_that_of_the_source(provider: Provider) -> None:
     compared = 0
     for theirs, ours in zip(provider.models, LIST.models(provider.id), strict=True):
         assert ours.name == f"{provider.id}/{theirs.id}"
@@ -103,7 +103,7 @@ def differences(provider: Provider, theirs: ModelInfo, ours: ListedModel) -> Ite
                 yield
 
 
-def test_a_model_without_any_price_is_unknown_unless_its_name_says_free() -> None:
+def test_model_without_a_price_is_unknown_unless_named_free() -> None:
     now = datetime.fromtimestamp(MOMENTS[1], UTC)
     for provider, source in SOURCE.items():
         for theirs, ours in zip(source.models, LIST.models(provider), strict=True):
@@ -117,7 +117,7 @@ def test_a_model_without_any_price_is_unknown_unless_its_name_says_free() -> Non
 
 
 @pytest.mark.parametrize("provider", SOURCE.values(), ids=lambda each: each.id)
-def test_every_name_means_the_model_that_it_means_to_the_source(provider: Provider) -> None:
+def test_model_names_match_those_of_the_source(provider: Provider) -> None:
     for name in names_in(provider.id) - MOVED.keys():
         theirs = provider.find_model(name, all_providers=providers)
         ours = LIST.find(provider.id, name)
@@ -137,7 +137,7 @@ def names_in(provider: str) -> set[str]:
     }
 
 
-def test_changes_by_hand_are_these_and_have_their_reason() -> None:
+def test_manual_price_changes_have_a_reason() -> None:
     reasons = {
         f"{name}/{row['id']}": row["changed"]
         for name, provider in json.loads(FILE.read_text())["providers"].items()
@@ -149,7 +149,7 @@ def test_changes_by_hand_are_these_and_have_their_reason() -> None:
 
 
 @pytest.mark.parametrize(("alias", "model"), MOVED.items())
-def test_alias_of_the_newest_model_means_it_and_not_a_retired_one(alias: str, model: str) -> None:
+def test_alias_of_the_newest_model_is_not_a_retired_one(alias: str, model: str) -> None:
     found = LIST.find("mistral", alias)
     assert found is not None
     assert found.name == f"mistral/{model}"
@@ -170,7 +170,7 @@ def test_peak_hours_of_deepseek_count_from_monday_to_friday(moment: str, nano: i
     assert price(model, f"{moment}:00+00:00") == nano
 
 
-def test_what_the_list_cannot_vouch_for_is_told() -> None:
+def test_price_list_names_uncertain_prices() -> None:
     tool = [sys.executable, str(ROOT / "tools/pricelist.py"), "--doubts"]
     done = subprocess.run(tool, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
@@ -186,7 +186,7 @@ def test_what_the_list_cannot_vouch_for_is_told() -> None:
         assert any(line.startswith(doubt) for line in lines), doubt
 
 
-def test_what_nobody_knows_is_not_found() -> None:
+def test_unknown_models_and_providers_are_not_found() -> None:
     assert LIST.find("openai", "my-own-model") is None
     assert LIST.find("nobody", "gpt-5.5") is None
     assert "openai" in LIST
@@ -206,18 +206,18 @@ def test_what_nobody_knows_is_not_found() -> None:
         ("", None),
     ],
 )
-def test_a_provider_is_known_by_its_address(base_url: str, provider: str | None) -> None:
+def test_provider_is_found_by_its_address(base_url: str, provider: str | None) -> None:
     assert LIST.provider_at(base_url) == provider
 
 
-def test_the_address_of_every_bundled_vendor_is_that_of_its_list() -> None:
+def test_address_of_each_bundled_vendor_finds_its_list() -> None:
     for vendor in discover().vendors.values():
         assert vendor.price_list is None or vendor.price_list in LIST
         if vendor.base_url is not None and vendor.price_list is not None:
             assert LIST.provider_at(vendor.base_url) in {None, vendor.price_list}
 
 
-def test_what_readers_count_and_plugins_are_told_of_are_units_of_the_list() -> None:
+def test_usage_units_are_units_of_the_price_list() -> None:
     for recorded in RECORDED:
         reported = {} if recorded.usage is None else dict(recorded.usage.units)
         assert not reported.keys() - {*LIST.units, "web_fetches", "social_searches"}, recorded.name
@@ -246,7 +246,7 @@ def price(model: ListedModel, moment: str, tier: str | None = None) -> int:
     return int(cost)
 
 
-def test_a_price_begins_on_its_day_and_the_last_that_began_counts() -> None:
+def test_price_begins_on_its_day_and_the_latest_counts() -> None:
     model = row(
         '{"rates":{"input_tokens":"1"}}',
         '{"rates":{"input_tokens":"2"},"since":"2026-02-01"}',
@@ -257,7 +257,7 @@ def test_a_price_begins_on_its_day_and_the_last_that_began_counts() -> None:
     assert price(model, "2026-02-28T20:00:00-04:00") == 3000  # the day is that of UTC
 
 
-def test_before_the_first_day_the_first_price_counts() -> None:
+def test_price_before_the_first_day_is_the_first_one() -> None:
     model = row(
         '{"rates":{"input_tokens":"1"},"since":"2026-02-01"}',
         '{"rates":{"input_tokens":"2"},"since":"2026-03-01"}',
@@ -268,7 +268,7 @@ def test_before_the_first_day_the_first_price_counts() -> None:
 @pytest.mark.parametrize(
     ("clock", "cost"), [("00:29", 1000), ("00:30", 2000), ("16:29", 2000), ("16:30", 1000)]
 )
-def test_hours_of_the_day(clock: str, cost: int) -> None:
+def test_rates_by_hour_apply_within_their_hours(clock: str, cost: int) -> None:
     model = row(
         '{"rates":{"input_tokens":"1"}}',
         '{"rates":{"input_tokens":"2"},"hours":["00:30:00","16:30:00"]}',
@@ -279,7 +279,7 @@ def test_hours_of_the_day(clock: str, cost: int) -> None:
 @pytest.mark.parametrize(
     ("clock", "cost"), [("21:59", 1000), ("22:00", 2000), ("05:59", 2000), ("06:00", 1000)]
 )
-def test_hours_over_midnight(clock: str, cost: int) -> None:
+def test_rates_by_hour_apply_across_midnight(clock: str, cost: int) -> None:
     model = row(
         '{"rates":{"input_tokens":"1"}}',
         '{"rates":{"input_tokens":"2"},"hours":["22:00:00","06:00:00"]}',
@@ -287,7 +287,7 @@ def test_hours_over_midnight(clock: str, cost: int) -> None:
     assert price(model, f"2026-05-05T{clock}:00+00:00") == cost
 
 
-def test_a_tier_has_its_own_rates_from_its_day_and_the_usual_ones_else() -> None:
+def test_service_tier_has_its_own_rates_and_else_the_usual_ones() -> None:
     model = row(
         '{"rates":{"input_tokens":"2","output_tokens":"8"}}',
         '{"rates":{"input_tokens":"1"},"tier":"flex","since":"2026-02-01"}',

@@ -67,7 +67,7 @@ class Shop:
         """What a call of this usage costs; `sent` and `served` may differ from what was asked."""
         group = self.snapshot.groups[more.pop("group", "List")]
         sent = more.pop("sent", model)
-        attempt = AttemptRecord(provider, "", sent, "take", 200, "", 1.0)
+        attempt = AttemptRecord(provider, "", sent, "ok", 200, "", 1.0)
         fields: dict[str, Any] = {
             "provider": provider, "model_asked": model, "model_served": more.pop("served", sent),
             "attempts": (attempt,), "usage": usage, "started": self.now,
@@ -187,7 +187,7 @@ def test_list_prices(shop: Shop, provider: str, model: str, usage: Usage, nano: 
     assert cost.price.startswith("genai-prices 0.2.3 ")
 
 
-def test_at_night_it_is_cheaper(shop: Shop) -> None:
+def test_price_by_hour_is_cheaper_at_night(shop: Shop) -> None:
     shop.now = datetime(2026, 11, 24, 20, tzinfo=UTC).timestamp()
     cost = shop.cost("deepseek", "deepseek-chat", Usage(10, 2, 8))
     assert cost == Cost(1_650, 1_650, "genai-prices 0.2.3 deepseek/deepseek-chat")
@@ -206,7 +206,7 @@ def test_at_night_it_is_cheaper(shop: Shop) -> None:
         ("3", 1, "0", 3000, 0),
     ],
 )
-def test_each_amount_is_rounded_once(
+def test_cost_is_rounded_once(
     price: str, tokens: int, multiplier: str, listed: int, charged: int
 ) -> None:
     yaml = (
@@ -218,7 +218,7 @@ def test_each_amount_is_rounded_once(
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9), st.decimals(0, 10, places=4))
-def test_what_is_charged_scales_with_the_multiplier(
+def test_charged_cost_scales_with_the_multiplier(
     read: int, written: int, multiplier: Decimal
 ) -> None:
     yaml = f"groups: {{List: {{vendor: openai, multiplier: {multiplier}}}}}\n"
@@ -246,7 +246,7 @@ def test_what_is_charged_scales_with_the_multiplier(
         ("gemini", "gemma-3", Usage(1000, 100)),
     ],
 )
-def test_unknown_is_never_zero(
+def test_unknown_cost_is_never_zero(
     shop: Shop, provider: str, model: str | None, usage: Usage | None
 ) -> None:
     assert shop.cost(provider, model, usage) is None
@@ -266,7 +266,7 @@ def test_unknown_is_never_zero(
         ("half", Usage(1000, 0), 3_000_000, 9),
     ],
 )
-def test_a_price_in_the_file(
+def test_price_in_the_file_precedes_the_list(
     shop: Shop, model: str, usage: Usage | None, nano: int, line: int
 ) -> None:
     for provider in ("openai", "house"):
@@ -274,12 +274,12 @@ def test_a_price_in_the_file(
         assert cost == Cost(nano, nano, f"routes.yaml:{line}")
 
 
-def test_a_price_by_request_needs_no_usage_state(shop: Shop) -> None:
+def test_price_by_request_needs_no_usage(shop: Shop) -> None:
     cost = shop.cost("openai", "rerank-1", None, endpoint="other", usage_state=UsageState.NONE)
     assert cost == Cost(2_000_000, 2_000_000, "routes.yaml:6")
 
 
-def test_a_pattern_may_name_the_model_as_asked_as_sent_or_as_served(shop: Shop) -> None:
+def test_price_pattern_matches_asked_sent_or_served_names(shop: Shop) -> None:
     usage = Usage(1000, 100)
     names = {"sent": "x", "served": "y"}
     for known in ("asked", "sent", "served"):
@@ -288,7 +288,7 @@ def test_a_pattern_may_name_the_model_as_asked_as_sent_or_as_served(shop: Shop) 
         assert cost == Cost(4_500_000, 4_500_000, "routes.yaml:3")
 
 
-def test_the_list_goes_by_what_was_served_and_never_by_what_was_asked(shop: Shop) -> None:
+def test_list_price_is_that_of_the_served_model(shop: Shop) -> None:
     usage = Usage(1000, 100)
     mini = shop.cost("openai", "gpt-4o-mini", usage)
     assert shop.cost("openai", "gpt-4o", usage, served="gpt-4o-mini") == mini
@@ -297,14 +297,14 @@ def test_the_list_goes_by_what_was_served_and_never_by_what_was_asked(shop: Shop
     assert shop.cost("openai", "gpt-4o", usage, sent="other-model") is None
 
 
-def test_free_is_zero_and_known(shop: Shop) -> None:
+def test_free_provider_has_a_known_cost_of_zero(shop: Shop) -> None:
     for usage in (Usage(1000, 100), None):
         assert shop.cost("ollama", "qwen3", usage) == Cost(0, 0, "free")
         assert shop.cost("echo", "qwen3", usage, group="Demo") == Cost(0, 0, "free")
     assert shop.estimate("ollama", "qwen3", (10, 10)) == 0
 
 
-def test_the_vendors_own_word_goes_before_the_list_and_behind_the_file(shop: Shop) -> None:
+def test_reported_cost_precedes_the_list_and_follows_the_file(shop: Shop) -> None:
     said = Usage(1000, 100, reported_cost=1234)
     model = "anthropic/claude-sonnet-4.5"
     assert shop.cost("openrouter", model, said) == Cost(1234, 1234, "reported")
@@ -320,9 +320,7 @@ def test_the_vendors_own_word_goes_before_the_list_and_behind_the_file(shop: Sho
 
 
 @pytest.mark.parametrize("changes", [{"status": 404}, {"status": 0}, {"method": "GET"}])
-def test_what_was_not_served_costs_nothing_and_is_not_unknown(
-    shop: Shop, changes: dict[str, Any]
-) -> None:
+def test_unserved_call_costs_nothing(shop: Shop, changes: dict[str, Any]) -> None:
     for provider in ("openai", "ollama"):
         changes = {**changes, "usage_state": UsageState.NONE}
         assert shop.cost(provider, "gpt-4o", None, **changes) is None
@@ -342,7 +340,9 @@ def test_what_was_not_served_costs_nothing_and_is_not_unknown(
         (UsageState.UNKNOWN, Cost(1, 1, "x", whole=False), False),
     ],
 )
-def test_which_calls_are_unpriced(state: UsageState, cost: Cost | None, *, unpriced: bool) -> None:
+def test_unpriced_calls_have_usage_and_no_price(
+    state: UsageState, cost: Cost | None, *, unpriced: bool
+) -> None:
     assert call(usage_state=state, cost=cost).unpriced is unpriced
 
 
@@ -360,13 +360,13 @@ def test_which_calls_are_unpriced(state: UsageState, cost: Cost | None, *, unpri
         ("gemini", "gemma-3", (1000, 100), None),
     ],
 )
-def test_estimates(
+def test_estimate_prices_the_reserved_tokens(
     shop: Shop, provider: str, model: str, tokens: tuple[int, int], nano: int | None
 ) -> None:
     assert shop.estimate(provider, model, tokens) == nano
 
 
-def test_an_estimate_goes_by_what_will_be_sent_at_the_groups_rate(shop: Shop) -> None:
+def test_estimate_uses_the_sent_model_and_the_multiplier(shop: Shop) -> None:
     assert shop.estimate("openai", "best", (1000, 100), sent="gpt-4o") == 3_500_000
     assert shop.estimate("openai", "gpt-4o", (1000, 100), sent="my-deployment") is None
     assert shop.estimate("openai", "gpt-4o", (1000, 100), group="Tenth") == 350_000
@@ -383,7 +383,7 @@ def test_estimate_is_zero_only_where_the_price_is_known_to_be_zero() -> None:
     assert shop.estimate("house", "who-knows", (1, 1)) is None
 
 
-def test_priced_as_stands_for_every_name_of_a_model(shop: Shop) -> None:
+def test_priced_as_replaces_every_name_of_a_model(shop: Shop) -> None:
     azure, group = shop.snapshot.providers["azure-eu"], shop.snapshot.groups["List"]
     expected = shop.estimate("azure-eu", "gpt-5-mini", (1000, 1000))
     assert expected
@@ -402,7 +402,7 @@ def test_reported_model_prices_the_estimates_of_a_deployment(shop: Shop) -> None
     assert shop.estimate("openai", "mine", (1000, 1000), sent="my-deployment") is None
 
 
-def test_an_edit_changes_the_price_of_calls_that_end_after_it(shop: Shop) -> None:
+def test_edited_price_applies_to_calls_that_end_later(shop: Shop) -> None:
     usage = Usage(1000, 100)
     before = shop.cost("openai", "gpt-4o", usage)
     edited = YAML.replace("half:", "gpt-4o:")
@@ -413,7 +413,7 @@ def test_an_edit_changes_the_price_of_calls_that_end_after_it(shop: Shop) -> Non
     )
 
 
-def test_names_without_end_do_not_fill_the_memory(shop: Shop) -> None:
+def test_price_cache_is_bounded(shop: Shop) -> None:
     for number in range(MAX_MODELS + 50):
         assert shop.estimate("openai", f"made-up-{number}", (1, 1)) is None
     assert len(shop.prices._cached) == MAX_MODELS
@@ -423,5 +423,5 @@ def test_names_without_end_do_not_fill_the_memory(shop: Shop) -> None:
     assert shop.estimate("openai", "gpt-4o", (1000, 100)) == 3_500_000
 
 
-def test_which_list_it_is_can_be_told(shop: Shop) -> None:
+def test_price_source_names_list_and_date(shop: Shop) -> None:
     assert shop.prices.source == f"genai-prices 0.2.3, taken {LIST.taken}"

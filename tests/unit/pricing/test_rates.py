@@ -63,7 +63,7 @@ def nano(rates: dict[str, Rate], **counts: int) -> Fraction | None:
         (CLAUDE, {"output_tokens": 2}, 40_000),
     ],
 )  # fmt: skip
-def test_costs_by_hand(
+def test_cost_equals_figures_computed_by_hand(
     rates: dict[str, Rate], counts: dict[str, int], cost: int | Fraction
 ) -> None:
     assert nano(rates, **counts) == cost
@@ -85,20 +85,18 @@ def test_costs_by_hand(
          {"input_tokens": 9, "output_tokens": 5, "output_audio_tokens": 4}),
     ],
 )  # fmt: skip
-def test_what_the_rates_do_not_say_is_unknown(
-    rates: dict[str, Rate], counts: dict[str, int]
-) -> None:
+def test_cost_without_a_rate_is_unknown(rates: dict[str, Rate], counts: dict[str, int]) -> None:
     assert nano(rates, **counts) is None
 
 
-def test_a_rate_for_one_kind_suffices_where_the_other_was_not_used() -> None:
+def test_cost_needs_rates_of_used_kinds_only() -> None:
     assert nano({"input_tokens": D("0.02")}, input_tokens=50) == 1000
     assert nano({"input_tokens": D("0.02")}, input_tokens=50, output_tokens=0) == 1000
     speech = {"input_tokens": D("0.6"), "output_audio_tokens": D(12)}
     assert nano(speech, input_tokens=10, output_tokens=5, output_audio_tokens=5) == 66_000
 
 
-def test_an_estimate_takes_no_offence_at_what_is_missing() -> None:
+def test_estimate_ignores_missing_rates() -> None:
     assert Rates({"input_tokens": D(3)}, UNITS).estimate({"output_tokens": 9}) == 0
     assert Rates({}, UNITS).estimate({"input_tokens": 9}) is None
 
@@ -130,7 +128,7 @@ def counted(used: dict[str, int]) -> dict[str, int]:
 
 
 @given(PRICED, USED)
-def test_the_cost_is_the_sum_over_the_kinds(rates: dict[str, Rate], used: dict[str, int]) -> None:
+def test_cost_is_the_sum_over_the_kinds(rates: dict[str, Rate], used: dict[str, int]) -> None:
     alone = [counted({**dict.fromkeys(KINDS, 0), kind: used[kind]}) for kind in KINDS]
     made = Rates(rates, UNITS)
     costs = [made.cost(each) for each in alone]
@@ -138,7 +136,7 @@ def test_the_cost_is_the_sum_over_the_kinds(rates: dict[str, Rate], used: dict[s
 
 
 @given(PRICED, USED, st.sampled_from(KINDS), COUNT)
-def test_more_of_a_kind_never_costs_less(
+def test_cost_never_falls_with_more_tokens(
     rates: dict[str, Rate], used: dict[str, int], kind: str, more: int
 ) -> None:
     made = Rates(rates, UNITS)
@@ -149,15 +147,13 @@ def test_more_of_a_kind_never_costs_less(
 
 
 @given(PRICED, USED)
-def test_every_token_is_paid_once(rates: dict[str, Rate], used: dict[str, int]) -> None:
+def test_token_is_charged_once(rates: dict[str, Rate], used: dict[str, int]) -> None:
     same: dict[str, Rate] = dict.fromkeys(rates, D(1))
     assert Rates(same, UNITS).cost(counted(used)) == 1000 * sum(used.values())
 
 
 @given(st.dictionaries(st.sampled_from(sorted(UNITS)), COUNT), PRICED)
-def test_no_figures_make_a_cost_fall_below_nothing(
-    counts: dict[str, int], rates: dict[str, Rate]
-) -> None:
+def test_cost_is_never_negative(counts: dict[str, int], rates: dict[str, Rate]) -> None:
     cost = Rates(rates, UNITS).cost(counts)
     assert cost is None or cost >= 0
 
@@ -174,5 +170,5 @@ def test_no_figures_make_a_cost_fall_below_nothing(
         (100 * 10**9, "$100"),
     ],
 )
-def test_amounts_for_people(amount: int, text: str) -> None:
+def test_dollar_amounts_are_readable(amount: int, text: str) -> None:
     assert dollars(amount) == text
