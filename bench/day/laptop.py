@@ -36,14 +36,14 @@ KINDS = {"requests": "rpm", "tokens": "tpm", "input-tokens": "itpm", "output-tok
 
 class Laptop:
     """The file, and the scheduler that follows it. `written` are the limits that stand in it;
-    `patience` is its `max_wait`, in seconds."""
+    `max_wait` is in seconds."""
 
     def __init__(
         self, vendor: str, agents: Sequence[Agent], written: Quotas, max_wait: float, seed: str,
         state: Path,
     ) -> None:  # fmt: skip
         loop = asyncio.get_running_loop()
-        self.patience = max_wait
+        self.max_wait = max_wait
         self.clock = loop.time
         self.draw = random.Random(seed).random
         sources = Sources(self.clock, self.wall, self.draw, loop.call_at)

@@ -181,7 +181,7 @@ class Fifo:
     async def _has_turn(self, place: _Place) -> bool:
         self._line.append(place)
         self._look()
-        await asyncio.wait([place.turn], timeout=self._laptop.patience)
+        await asyncio.wait([place.turn], timeout=self._laptop.max_wait)
         if not place.turn.done():
             self._line.remove(place)
         return place.turn.done()
