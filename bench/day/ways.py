@@ -109,9 +109,9 @@ class _Wire:
             raise UpstreamError(Fault.CONNECT, "it refuses connections", sent=False) from None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Reply:
-    """In the place of `sidecar.http.client.Reply`."""
+    """Takes the place of `sidecar.http.client.Reply`."""
 
     answer: Answer
     reason: str = ""
