@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 from sidecar.records import KeyTimes
 
@@ -48,49 +47,6 @@ def span(seconds: float | None) -> str:
         if seconds / size < most:
             return f"{math.ceil(seconds / size)} {unit}"
     return f"{math.ceil(seconds / 86400)} d"
-
-
-def limit(limiter: dict[str, Any]) -> str:
-    """What a limit or a quota allows: `60 rpm for gpt-5*`, `$10.00 a day`, `500 requests`."""
-    models = f" for {limiter['models']}" if limiter.get("models") else ""
-    if limiter["unit"] == "usd":
-        return f"{amount(limiter['limit'], 'usd')} a {limiter['kind'].partition('/')[2]}{models}"
-    kind = limiter["kind"].replace("_", " ")
-    return f"{amount(limiter['limit'], limiter['unit'])} {kind}{models}"
-
-
-def notes(limiter: dict[str, Any]) -> str:
-    """What else there is to say of a limit."""
-    kept, waiting = limiter.get("kept"), limiter["waiting"]
-    reserved = limiter.get("reserved") if limiter["unit"] == "usd" else None
-    parts = [
-        f"{amount(reserved, limiter['unit'])} reserved by running calls" if reserved else "",
-        f"{amount(kept, limiter['unit'])} kept for more urgent calls" if kept else "",
-        f"{waiting} wait here" if waiting else "",
-    ]
-    return ", ".join(part for part in parts if part)
-
-
-def cooling(limiter: dict[str, Any]) -> str:
-    """Why an account is left alone, and how long."""
-    seconds = limiter["seconds"]
-    when = f"for {span(seconds)} more" if seconds else "until the next call got through"
-    return f"{limiter['scope']} is left alone {when}: {limiter['reason'] or limiter['verdict']}"
-
-
-def network(limiter: dict[str, Any]) -> str:
-    """How the network is."""
-    if limiter["up"]:
-        return "the network is there"
-    next_try = f"the next one tries in {span(limiter['seconds'])}"
-    return f"the network is gone; calls to remote providers wait, {next_try}"
-
-
-def paused(hold: dict[str, Any], now: float) -> str:
-    """What is paused, since when and from where, and what lets it go on."""
-    waiting = f", {plural(hold['waiting'], 'call')} waiting" if hold["waiting"] else ""
-    by = f" by {hold['by']}" if hold["by"] else ""
-    return f"{hold['scope']}, {ago(hold['since'], now)}{by}{waiting} ({hold['resume']})"
 
 
 def plural(count: int, noun: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from sidecar.admin.agent_setup import line_for
+from sidecar.admin.api_types.config import ProcessStatus, ReloadReport
 from sidecar.cli.client import LiveError, base_of, find_live
 from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.options import REFUSED, OpenedConfig, fail, need_file, note, open_config
@@ -80,13 +81,13 @@ def confirm(config: Path, text: bytes, state: Path) -> None:
         if live is None:
             note(f"no process runs with {state}; this is in force when `sidecar serve` starts")
             return
-        answer = live.post("api", "reload")
-        if answer["digest"] == digest_of(text):
+        answer = live.post(ReloadReport, "api", "reload")
+        if answer.digest == digest_of(text):
             return
-        served = Path(live.get("/api/status")["config"]["file"])
+        served = Path(live.get("/api/status", ProcessStatus).config.file)
     except LiveError as error:
         fail(f"the file is written, but {error}", NOT_TAKEN_OVER)
-    for problem in answer["problems"]:
+    for problem in answer.problems:
         note(problem)
     if served.resolve() != config.resolve():
         fail(f"the file is written, but the process that runs serves {served}", NOT_TAKEN_OVER)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import http.client
-import json
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
+import msgspec
+
+from sidecar.admin.api_types.config import ErrorResponse, ProcessStatus
 from sidecar.config.model import Snapshot
 from sidecar.errors import SidecarError
 from sidecar.files import is_held, socket_of
@@ -21,6 +23,9 @@ TIMEOUT_SECONDS = 10.0
 """Seconds for an answer: a reload waits until the file has settled, and reads all of it."""
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
 """Nobody listens there."""
+
+
+T = TypeVar("T")
 
 
 class LiveError(SidecarError):
@@ -33,29 +38,32 @@ class Live:
 
     path: Path
 
-    def get(self, path: str, *, timeout: float = TIMEOUT_SECONDS, **query: str) -> Any:
-        """A JSON answer within `timeout` seconds. Raises `LiveError`."""
-        return self._ask("GET", f"{path}?{urlencode(query)}" if query else path, timeout)
+    def get(
+        self, path: str, answer: type[T], *, timeout: float = TIMEOUT_SECONDS, **query: str
+    ) -> T:
+        """Return the answer within `timeout` seconds. Raises `LiveError`."""
+        target = f"{path}?{urlencode(query)}" if query else path
+        return self._ask("GET", target, answer, timeout)
 
-    def post(self, *parts: str) -> Any:
-        """The JSON answer to an order. Raises `LiveError`."""
-        return self._ask(
-            "POST", "/" + "/".join(quote(part, safe="") for part in parts), TIMEOUT_SECONDS
-        )
+    def post(self, answer: type[T], *parts: str) -> T:
+        """Return the answer to a POST of the path with these parts. Raises `LiveError`."""
+        target = "/" + "/".join(quote(part, safe="") for part in parts)
+        return self._ask("POST", target, answer, TIMEOUT_SECONDS)
 
-    def _ask(self, method: str, target: str, timeout: float) -> Any:
+    def _ask(self, method: str, target: str, answer: type[T], timeout: float) -> T:
         connection = _Connection(self.path, timeout)
         try:
             connection.request(method, target)
-            answer = connection.getresponse()
-            body = json.loads(answer.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            response = connection.getresponse()
+            body = response.read()
+            if response.status == http.HTTPStatus.OK:
+                return msgspec.json.decode(body, type=answer)
+            message = msgspec.json.decode(body, type=ErrorResponse).error.message
+        except (OSError, http.client.HTTPException, msgspec.MsgspecError) as error:
             raise LiveError(f"the process at {self.path} does not answer: {error}") from None
         finally:
             connection.close()
-        if answer.status != http.HTTPStatus.OK:
-            raise LiveError(str(body.get("error", {}).get("message", answer.status)))
-        return body
+        raise LiveError(message)
 
 
 def find_live(state: Path) -> Live | None:
@@ -88,7 +96,7 @@ def base_of(snapshot: Snapshot, state: Path | None = None) -> str:
     with suppress(LiveError):
         live = None if state is None else find_live(state)
         if live is not None:
-            base = str(live.get("/api/status")["listen"][0])
+            base = (live.get("/api/status", ProcessStatus).listen or [base])[0]
     return local_url(base)
 
 

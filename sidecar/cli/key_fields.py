@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sidecar.admin.api_types.entities import KeyTimesList
 from sidecar.cli.client import LiveError, find_live
 from sidecar.config.model import Key
 from sidecar.humanize import iso, utc
@@ -16,12 +17,10 @@ def times_of(state: Path) -> dict[str, KeyTimes]:
     """By key: from the process if one runs, else from its books."""
     try:
         live = find_live(state)
-        rows = None if live is None else live.get("/api/times")["keys"]
+        rows = None if live is None else live.get("/api/times", KeyTimesList).keys
     except LiveError:
         rows = None
-    if rows is None:
-        return read_times(state)
-    return {name: KeyTimes(**each) for name, each in rows.items()}
+    return read_times(state) if rows is None else rows
 
 
 def row(key: Key, times: KeyTimes, text: str | None = None) -> dict[str, Any]:

@@ -413,7 +413,7 @@ async def test_an_editor_that_saves_under_the_page_wins(api: Api) -> None:
     api.proxy.file.write_text(api.proxy.file.read_text() + "# saved by an editor\n")
     found = await api.send({"do": "delete_key", "name": "gpt"}, seen)
     assert (found.status, code(found)) == (412, "file_changed")
-    assert found.json()["error"]["changed"] == ["nothing that matters: comments or order"]
+    assert found.json()["error"]["changed"] == ["nothing in force: comments or order"]
     assert "# saved by an editor" in api.proxy.file.read_text()
 
 
@@ -591,7 +591,7 @@ async def test_what_nobody_reported_is_unknown_and_never_nothing(
     await api.proxy.record()
     total = (await api.get("usage"))["total"]
     assert (total["calls"], total["input_tokens"], total["cost_usd"]) == (1, None, None)
-    lately = (await api.get("lately"))["keys"]["gpt"]
+    lately = (await api.get("recent"))["keys"]["gpt"]
     assert (lately["tokens"][-1], lately["today"]["cost_usd"]) == (None, None)
     assert lately["tokens"][0] == 0
 

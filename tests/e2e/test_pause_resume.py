@@ -91,7 +91,7 @@ async def test_the_patience_of_who_is_parked_does_not_run_out(
     await parked(proxy, 1)
     async with asyncio.timeout(10):
         while (line := (await see(proxy, "live"))["lines"][0])["waited"] < 0.2:
-            assert line["patience"] is None
+            assert line["remaining_wait"] is None
     assert not call.done()
     await order(proxy, "resume", "key", "codex")
     assert (await call).status == 200

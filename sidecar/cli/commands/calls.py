@@ -11,8 +11,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 import click
+import msgspec
 
-from sidecar.admin.introspect.dry_run import Forecaster, supposed
+from sidecar.admin.api_types.live import Explanation
+from sidecar.admin.introspect.dry_run import Forecaster, HypotheticalCall
 from sidecar.admin.introspect.explain import explain
 from sidecar.admin.introspect.live import LiveView
 from sidecar.cli.client import find_live
@@ -143,18 +145,18 @@ def explain_command(
 
         found = explain_by_file(name, asked, config, state)
     else:
-        found = live.get(f"/api/explain?{urlencode({'key': name} | asked)}")
+        found = live.get(f"/api/explain?{urlencode({'key': name} | asked)}", Explanation)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
     else:
         for line in explained(found):
             click.echo(printable(line))
 
 
-def explain_by_file(name: str, asked: dict[str, str], config: Path, state: Path) -> dict[str, Any]:
+def explain_by_file(name: str, asked: dict[str, str], config: Path, state: Path) -> Explanation:
     """What `explain` says, of a process that might be started now."""
     opened = open_config(config)
-    call = supposed(the_key(opened.snapshot, name), asked)
+    call = HypotheticalCall.from_query(the_key(opened.snapshot, name), asked)
     usable = vault_for(opened.snapshot).usable
     outlook = _outlook(opened.snapshot, state)
     note("no process runs: this goes by the file and this shell's environment")

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
+from sidecar.admin.api_types.config import ProcessStatus, ReloadReport
 from sidecar.cli.apply import confirm, note_difference
 from sidecar.cli.client import LiveError, find_live
 from sidecar.cli.options import (
@@ -92,7 +93,7 @@ class _Process:
     none; `credentials` maps each reference that it holds, and that means the same in the checked
     file, to why it cannot be had ("" when it can)."""
 
-    status: dict[str, Any] | None = None
+    status: ProcessStatus | None = None
     credentials: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -110,12 +111,12 @@ def _note_standing(process: _Process, text: bytes) -> None:
     status = process.status
     if status is None:
         return
-    config = status["config"]
-    if config["error"]:
-        stays = tuple(config["stays"])
-        note(in_force(ConfigStatus(config["digest"], config["accepted_at"], stays=stays)))
-    elif config["digest"] == digest_of(text):
-        note(f"process {status['pid']} serves it")
+    config = status.config
+    if config.error:
+        stays = tuple(config.stays)
+        note(in_force(ConfigStatus(config.digest, config.accepted_at, stays=stays)))
+    elif config.digest == digest_of(text):
+        note(f"process {status.pid} serves it")
 
 
 def _process(path: Path, state: Path) -> _Process:
@@ -125,15 +126,15 @@ def _process(path: Path, state: Path) -> _Process:
         live = find_live(state)
         if live is None:
             return _Process()
-        status: dict[str, Any] = live.get("/api/status")
-        is_same = Path(status["config"]["file"]).resolve() == path.resolve()
+        status = live.get("/api/status", ProcessStatus)
+        is_same = Path(status.config.file).resolve() == path.resolve()
         if is_same:
-            live.post("api", "reload")
-            status = live.get("/api/status")
+            live.post(ReloadReport, "api", "reload")
+            status = live.get("/api/status", ProcessStatus)
     except LiveError as error:
         note(str(error))
         return _Process()
-    held = [item for each in status["providers"] for item in each["credentials"].items()]
+    held = [item for each in status.providers for item in each.credentials.items()]
     # A relative path in another file is another file.
     credentials = {ref: why for ref, why in held if is_same or not ref.startswith("file:")}
     return _Process(status if is_same else None, credentials)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from sidecar.admin.api_types.config import ConsoleLink, SessionsEnded
 from sidecar.cli.client import LiveError, find_live
 from sidecar.cli.commands.status import NOT_RUNNING
 from sidecar.cli.options import fail, note, state_option
@@ -46,19 +47,19 @@ def open_command(only_print: bool, sign_out: bool, state: Path) -> None:
         if live is None:
             fail(f"no process runs with the state {state}; start one: sidecar serve", NOT_RUNNING)
         if sign_out:
-            ended = live.post("api", "close")["ended"]
+            ended = live.post(SessionsEnded, "api", "close").ended
             note(f"{ended} sessions are over; links that nobody used are worth nothing")
             return
-        link = live.post("api", "open")
+        link = live.post(ConsoleLink, "api", "open")
     except LiveError as error:
         fail(str(error), NOT_RUNNING)
-    click.echo(link["url"])
-    note(f"lets one browser in, once, within {link['seconds'] / 60:.0f} minutes")
+    click.echo(link.url)
+    note(f"lets one browser in, once, within {link.seconds / 60:.0f} minutes")
     if "SSH_CONNECTION" in os.environ:
-        port = urlsplit(link["url"]).port
+        port = urlsplit(link.url).port
         note(f"from another machine: ssh -L {port}:127.0.0.1:{port} HOST, then open it there")
     if not only_print and has_browser():
-        show(link["url"], state)
+        show(link.url, state)
 
 
 def has_browser() -> bool:

@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
+import msgspec
 from rich.console import Console
 from rich.live import Live as Screen
 
+from sidecar.admin.api_types.live import LiveState
 from sidecar.cli.client import Live, LiveError, find_live
 from sidecar.cli.options import fail, json_option, state_option
 from sidecar.cli.render.top import Size, frame
@@ -30,7 +32,7 @@ MIN_COLUMNS = 40
 _STOPPED = "the process stopped or hangs; this is its last frame"
 
 
-def draw(live: Live, view: dict[str, Any], *, once: bool) -> None:
+def draw(live: Live, view: LiveState, *, once: bool) -> None:
     """Draw `view`, and what follows it unless it is wanted `once` or on no terminal."""
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -41,7 +43,7 @@ def draw(live: Live, view: dict[str, Any], *, once: bool) -> None:
         _watch(live, view, console)
 
 
-def _watch(live: Live, view: dict[str, Any], console: Console) -> None:
+def _watch(live: Live, view: LiveState, console: Console) -> None:
     """Draw until somebody says that it is enough; over a stop of the process, too."""
     signal.signal(signal.SIGTERM, _end)  # the screen must be given back,
     signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # and not be left behind by Ctrl-Z
@@ -58,7 +60,10 @@ def _watch(live: Live, view: dict[str, Any], console: Console) -> None:
                 if ends(REDRAW_SECONDS):
                     return
                 try:
-                    view, stopped = live.get("/api/live", timeout=TOP_TIMEOUT_SECONDS), ""
+                    view, stopped = (
+                        live.get("/api/live", LiveState, timeout=TOP_TIMEOUT_SECONDS),
+                        "",
+                    )
                 except LiveError:
                     since = time.strftime("%H:%M:%S")
                     stopped = stopped or f"no answer since {since}: {_STOPPED}"
@@ -124,13 +129,13 @@ def top_command(once: bool, as_json: bool, state: Path) -> None:
     if live is None:
         fail(f"no process runs with the state {state}; start one: sidecar serve", NOT_RUNNING)
     try:
-        view = live.get("/api/live")
+        view = live.get("/api/live", LiveState)
     except LiveError as error:
         fail(str(error), NOT_RUNNING)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # not every terminal knows a bar
     if as_json:
-        click.echo(json.dumps(view, indent=2))
+        click.echo(json.dumps(msgspec.to_builtins(view), indent=2))
         return
     from sidecar.cli.commands.top import draw
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from sidecar.admin.api_types.config import FlushReport
 from sidecar.cli.client import LiveError, find_live
 from sidecar.cli.options import (
     F,
@@ -168,7 +169,7 @@ def open_books(state: Path) -> Iterator[sqlite3.Connection]:
     """
     try:
         live = find_live(state)
-        written = live is None or live.post("api", "flush")["written"]
+        written = live is None or live.post(FlushReport, "api", "flush").written
     except LiveError as error:
         note(str(error))
         written = False

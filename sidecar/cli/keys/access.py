@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from sidecar import humanize
+from sidecar.admin.api_types.config import EndedCalls
 from sidecar.api_keys import mint
 from sidecar.cli.apply import (
     NOT_TAKEN_OVER,
@@ -157,7 +158,7 @@ def revoke(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> No
     key = switch(opened, name, state, enabled=False)
     try:
         live = find_live(state)
-        cut = 0 if live is None else live.post("api", "keys", name, "revoke")["cut"]
+        cut = 0 if live is None else live.post(EndedCalls, "api", "keys", name, "revoke").cut
     except LiveError as error:
         fail(f"the key is disabled, but its running calls were not cut: {error}", NOT_TAKEN_OVER)
     fields = row(key, times_of(state).get(name, NEVER_USED))

@@ -11,12 +11,13 @@ from typing import Any
 
 import click
 
+from sidecar.admin.api_types.config import ProcessStatus
 from sidecar.cli.client import LiveError, find_live
 from sidecar.cli.commands.usage import open_books
 from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.options import config_option, fail, json_option, note, open_config, state_option
 from sidecar.cli.render.tables import cost
-from sidecar.config.model import Key, status_of
+from sidecar.config.model import Key, KeyStatus, status_of
 from sidecar.config.schema.parsers import InvalidValue, duration
 from sidecar.humanize import NEVER_USED, ago, as_dollars, count, curve
 from sidecar.ledger.anomalies import Spike, find_spikes
@@ -122,7 +123,7 @@ def _cells(
         used = ["", "0", ""]
     return [
         key.name, key.group.name, key.group.vendor.name,
-        with_pause(status_of(key, now), key, holds),
+        with_pause(status_text(key, now), key, holds),
         ago(times.last_used, now), times.program, *used, key.description,
     ]  # fmt: skip
 
@@ -185,7 +186,7 @@ def _show_stale(found: Sequence[tuple[Key, KeyTimes]]) -> None:
         ("name", "group", "status", "last used", "by", "created", "description"),
         [
             [
-                key.name, key.group.name, status_of(key, now), ago(each.last_used, now),
+                key.name, key.group.name, status_text(key, now), ago(each.last_used, now),
                 each.program,
                 "unknown" if key.created is None else ago(key.created.timestamp(), now),
                 key.description,
@@ -199,12 +200,12 @@ def holds_of(state: Path) -> list[PauseTarget]:
     """What is paused: by the process if one runs, else as it is kept for the next."""
     try:
         live = find_live(state)
-        rows = None if live is None else live.get("/api/status")["holds"]
+        rows = None if live is None else live.get("/api/status", ProcessStatus).holds
     except LiveError:
         rows = None
     if rows is None:
         return [each.target for each in read_pauses(state)]
-    return [(each["kind"], each["name"]) for each in rows]
+    return [(each.kind, each.name) for each in rows]
 
 
 def pausing(key: Key, holds: Sequence[PauseTarget]) -> list[PauseTarget]:
@@ -216,6 +217,12 @@ def pausing(key: Key, holds: Sequence[PauseTarget]) -> list[PauseTarget]:
 def paused_field(key: Key, holds: Sequence[PauseTarget]) -> dict[str, Any]:
     """What `--json` says of it."""
     return {"paused": bool(pausing(key, holds))}
+
+
+def status_text(key: Key, now: float) -> str:
+    """Return the status of a key as a text."""
+    status = status_of(key, now)
+    return "no secret yet" if status is KeyStatus.NO_SECRET else status.value
 
 
 def with_pause(status: str, key: Key, holds: Sequence[PauseTarget]) -> str:
