@@ -264,7 +264,7 @@ async def test_only_a_page_that_shows_calls_is_told_of_them_and_no_hidden_one(ta
         "document.dispatchEvent(new Event('visibilitychange'))"
     )
     await expect(tab.page.locator("#state")).to_have_text("Paused")
-    await until(lambda: not tab.proxy.running.console._parts.events._listeners)
+    await until(lambda: not tab.proxy.running.console._context.events._listeners)
     await tab.page.evaluate(
         "delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))"
     )

@@ -14,7 +14,12 @@ import { editor } from "./routes.js";
  * shows; with `routes` there is their editor. Answers what the page hears, how to draw its head, and
  * how to ask for that anew (`now`) or for everything (`again`).
  */
-export async function one(main, kind, name, { head, fields, tidy = (changed) => changed, more = () => {}, routes = false }) {
+export async function one(
+  main,
+  kind,
+  name,
+  { head, fields, tidy = (changed) => changed, more = () => {}, routes = false },
+) {
   let found = await look(kind, { name });
   let drawn = [];
   const top = h("div");
