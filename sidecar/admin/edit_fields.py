@@ -26,7 +26,7 @@ GROUP = frozenset(option.name for option in declared.GROUP.options) - _OTHERS
 
 @dataclass(frozen=True, slots=True)
 class EditBase:
-    """What an edit starts from: the text, the snapshot in force, the time, the older versions."""
+    """Start of an edit: the text, the snapshot in force, the time, and the older versions."""
 
     text: bytes
     snapshot: Snapshot

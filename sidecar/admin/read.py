@@ -78,7 +78,7 @@ async def keys(context: AdminContext, _: ApiRequest) -> KeyList:
     for count, one in enumerate(snapshot.keys.values()):
         if count % KEYS_PER_SLICE == 0:
             await asyncio.sleep(0)  # let calls proceed
-        rows.append(views.key_state(context, one, now))
+        rows.append(views.key_info(context, one, now))
     return KeyList(digest=snapshot.digest, keys=rows)
 
 
@@ -96,7 +96,7 @@ async def key(context: AdminContext, asked: ApiRequest) -> KeyPage:
     own_routes = own.get("routes")
     return KeyPage(
         digest=snapshot.digest,
-        key=views.key_state(context, one, context.wall()),
+        key=views.key_info(context, one, context.wall()),
         written=dict(own),
         inherited=InheritedFields(urgency=group.get("urgency"), models=group.get("models")),
         routes=views.route_fields(own_routes, one.routes) if one.own_routes else of_group,
@@ -115,10 +115,10 @@ async def groups(context: AdminContext, _: ApiRequest) -> GroupList:
     return GroupList(
         digest=snapshot.digest,
         groups=[
-            views.group_state(context, one, members.get(one.name, []), used, running[one.name])
+            views.group_info(context, one, members.get(one.name, []), used, running[one.name])
             for one in snapshot.groups.values()
         ],
-        providers=[views.provider_state(context, one, used) for one in snapshot.providers.values()],
+        providers=[views.provider_info(context, one, used) for one in snapshot.providers.values()],
         vendors=[
             NamedTitle(name=vendor.name, title=vendor.title)
             for vendor in sorted(context.registry.vendors.values(), key=lambda each: each.title)
@@ -135,7 +135,7 @@ async def group(context: AdminContext, asked: ApiRequest) -> GroupPage:
     used, running = views.limits_by_scope(context.scheduler), _calls_by_group(context)
     return GroupPage(
         digest=snapshot.digest,
-        group=views.group_state(context, one, members, used, running[one.name]),
+        group=views.group_info(context, one, members, used, running[one.name]),
         written=dict(fields),
         routes=views.route_fields(fields.get("routes"), one.routes),
         providers=_providers_of(context, one.vendor.name),
@@ -149,7 +149,7 @@ async def provider(context: AdminContext, asked: ApiRequest) -> ProviderPage:
     [fields] = await _written(context, ("providers", one.name))
     return ProviderPage(
         digest=snapshot.digest,
-        provider=views.provider_state(context, one, views.limits_by_scope(context.scheduler)),
+        provider=views.provider_info(context, one, views.limits_by_scope(context.scheduler)),
         written=dict(fields),
     )
 

@@ -26,7 +26,7 @@ from sidecar.admin.api_types.usage import (
     RecordedCall,
     RecordedCalls,
     UsageLine,
-    UsageReport,
+    UsageOverview,
     UsageSheet,
     UsageSpike,
     UsageSums,
@@ -57,7 +57,7 @@ MAX_ROWS = 500
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9-]")
 
 
-async def used(context: AdminContext, asked: ApiRequest) -> UsageReport:
+async def used(context: AdminContext, asked: ApiRequest) -> UsageOverview:
     """Return the usage of the last `?days=` by the dimension `?by=`, filtered by `?key=` and so on;
     and the budgets."""
     question, days = _question(asked)
@@ -146,7 +146,7 @@ def _used(
     days: int,
     context: AdminContext,
     budgets: list[LimitState],
-) -> UsageReport:
+) -> UsageOverview:
     window = _window(ledger, days, context.wall())
     assert window.first is not None  # noqa: S101 - `_window` sets it
     asked = replace(question, window=window)
@@ -155,7 +155,7 @@ def _used(
     dates = [window.first + timedelta(passed) for passed in range(days)]
     daily = _daily(apart, dates)
     lines = _by_date(dates, daily) if by_day else _by_cost(apart)
-    return UsageReport(
+    return UsageOverview(
         days=[each.isoformat() for each in dates],
         daily=[usage_sums(each) for each in daily],
         total=usage_sums(total(daily)),

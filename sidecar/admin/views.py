@@ -12,9 +12,9 @@ from msgspec import UNSET, UnsetType
 from sidecar.admin.api_types.entities import (
     CredentialState,
     Fields,
-    GroupState,
-    KeyState,
-    ProviderState,
+    GroupInfo,
+    KeyInfo,
+    ProviderInfo,
     RouteFields,
     RouteState,
 )
@@ -53,11 +53,11 @@ class WrittenBounds(NamedTuple):
     budget: list[str] | UnsetType
 
 
-def key_state(context: AdminContext, key: Key, now: float) -> KeyState:
+def key_info(context: AdminContext, key: Key, now: float) -> KeyInfo:
     """Return a key as a list shows it."""
     bounds = _bounds(key.allowance)
     previous = (each.until for each in key.hashes if each.until is not None)
-    return KeyState(
+    return KeyInfo(
         name=key.name,
         group=key.group.name,
         vendor=key.group.vendor.name,
@@ -86,12 +86,12 @@ def keys_by_group(snapshot: Snapshot) -> dict[str, list[str]]:
     return found
 
 
-def group_state(
+def group_info(
     context: AdminContext, group: Group, keys: list[str], used: LimitsByScope, in_flight: int
-) -> GroupState:
+) -> GroupInfo:
     """Return a group with the names of the keys that share it."""
     bounds = _bounds(group.allowance)
-    return GroupState(
+    return GroupInfo(
         name=group.name,
         vendor=group.vendor.name,
         vendor_title=group.vendor.title,
@@ -108,11 +108,11 @@ def group_state(
     )
 
 
-def provider_state(context: AdminContext, provider: Provider, used: LimitsByScope) -> ProviderState:
+def provider_info(context: AdminContext, provider: Provider, used: LimitsByScope) -> ProviderInfo:
     """Return a provider: its address, its credentials, its health and its limits."""
     vault, name = context.vault, provider.name
     unavailable, bounds = vault.unavailable(provider), _bounds(provider.allowance)
-    return ProviderState(
+    return ProviderInfo(
         name=name,
         vendor=provider.vendor.name,
         vendor_title=provider.vendor.title,

@@ -113,7 +113,7 @@ declare namespace Api {
     waiting: number | null;
     candidates: CandidateState[];
     skipped: SkippedRoute[];
-    now: Outcome | null;
+    now: ForecastOutcome | null;
   }
   interface FileEvent {
     at: number;
@@ -149,20 +149,15 @@ declare namespace Api {
   interface FlushReport {
     written: boolean;
   }
-  interface GroupList {
-    digest: string;
-    groups: GroupState[];
-    providers: ProviderState[];
-    vendors: NamedTitle[];
+  interface ForecastOutcome {
+    outcome: string;
+    provider: string | null;
+    credential: string | null;
+    status: number | null;
+    seconds: number | null;
+    text: string;
   }
-  interface GroupPage {
-    digest: string;
-    group: GroupState;
-    written: Record<string, any>;
-    routes: RouteFields[];
-    providers: NamedTitle[];
-  }
-  interface GroupState {
+  interface GroupInfo {
     name: string;
     vendor: string;
     vendor_title: string;
@@ -177,26 +172,24 @@ declare namespace Api {
     uses: LimitState[];
     paused: PauseMark[];
   }
+  interface GroupList {
+    digest: string;
+    groups: GroupInfo[];
+    providers: ProviderInfo[];
+    vendors: NamedTitle[];
+  }
+  interface GroupPage {
+    digest: string;
+    group: GroupInfo;
+    written: Record<string, any>;
+    routes: RouteFields[];
+    providers: NamedTitle[];
+  }
   interface InheritedFields {
     urgency: any;
     models: any;
   }
-  interface KeyList {
-    digest: string;
-    keys: KeyState[];
-  }
-  interface KeyPage {
-    digest: string;
-    key: KeyState;
-    written: Record<string, any>;
-    inherited: InheritedFields;
-    routes: RouteFields[];
-    group_routes: RouteFields[];
-    providers: NamedTitle[];
-    uses: LimitState[];
-    in_flight: number;
-  }
-  interface KeyState {
+  interface KeyInfo {
     name: string;
     group: string;
     vendor: string;
@@ -214,6 +207,21 @@ declare namespace Api {
     limits: Record<string, any>;
     budget?: string[];
     paused: PauseMark[];
+  }
+  interface KeyList {
+    digest: string;
+    keys: KeyInfo[];
+  }
+  interface KeyPage {
+    digest: string;
+    key: KeyInfo;
+    written: Record<string, any>;
+    inherited: InheritedFields;
+    routes: RouteFields[];
+    group_routes: RouteFields[];
+    providers: NamedTitle[];
+    uses: LimitState[];
+    in_flight: number;
   }
   type KeyStatus = "enabled" | "disabled" | "expired" | "no_secret";
   interface KeyTimes {
@@ -329,14 +337,6 @@ declare namespace Api {
     before: number | null;
     opens: number | null;
   }
-  interface Outcome {
-    outcome: string;
-    provider: string | null;
-    credential: string | null;
-    status: number | null;
-    seconds: number | null;
-    text: string;
-  }
   interface OverEvent {
     event: "over";
   }
@@ -401,6 +401,25 @@ declare namespace Api {
     plugin_problems: string[];
     ledger: LedgerState;
   }
+  interface ProviderInfo {
+    name: string;
+    vendor: string;
+    vendor_title: string;
+    serves: string[];
+    base_url: string;
+    credentials: CredentialState[];
+    available: boolean;
+    why_not: string;
+    free: boolean;
+    groups: string[];
+    line: number;
+    limits: Record<string, any>;
+    budget?: string[];
+    resting: UpstreamCooldown[];
+    quotas: UpstreamQuota[];
+    uses: ProviderLimitState[];
+    paused: PauseMark[];
+  }
   interface ProviderLimitState {
     what: "limit";
     scope: string;
@@ -419,27 +438,8 @@ declare namespace Api {
   }
   interface ProviderPage {
     digest: string;
-    provider: ProviderState;
+    provider: ProviderInfo;
     written: Record<string, any>;
-  }
-  interface ProviderState {
-    name: string;
-    vendor: string;
-    vendor_title: string;
-    serves: string[];
-    base_url: string;
-    credentials: CredentialState[];
-    available: boolean;
-    why_not: string;
-    free: boolean;
-    groups: string[];
-    line: number;
-    limits: Record<string, any>;
-    budget?: string[];
-    resting: UpstreamCooldown[];
-    quotas: UpstreamQuota[];
-    uses: ProviderLimitState[];
-    paused: PauseMark[];
   }
   interface ProviderSummary {
     name: string;
@@ -602,7 +602,7 @@ declare namespace Api {
     cached: number | null;
     name: string;
   }
-  interface UsageReport {
+  interface UsageOverview {
     days: string[];
     daily: UsageSums[];
     total: UsageSums;
@@ -664,7 +664,7 @@ declare namespace Api {
     "version": VersionPage;
     "live": LiveState;
     "pause": PauseChoices;
-    "usage": UsageReport;
+    "usage": UsageOverview;
     "usage/csv": UsageSheet;
     "recent": RecentUsage;
     "calls": RecordedCalls;

@@ -25,7 +25,7 @@ class FileState(Struct, frozen=True, kw_only=True):
 
 
 class ProviderSummary(Struct, frozen=True, kw_only=True):
-    """Whether a provider is available. `credentials` maps each reference to why it cannot be used;
+    """Availability of a provider. `credentials` maps each reference to why it cannot be used;
     empty texts mean that nothing is wrong."""
 
     name: str
@@ -36,14 +36,14 @@ class ProviderSummary(Struct, frozen=True, kw_only=True):
 
 
 class LedgerState(Struct, frozen=True, kw_only=True):
-    """Whether the ledger can be written, and how many writes failed."""
+    """State of the ledger: `healthy` while it can be written; `failures` counts failed writes."""
 
     healthy: bool
     failures: int
 
 
 class ProcessStatus(Struct, frozen=True, kw_only=True):
-    """What the process serves, and where. `waiting` counts queued calls."""
+    """State of the process and its listeners. `waiting` counts queued calls."""
 
     version: str
     pid: int
@@ -64,7 +64,7 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
 
 
 class ReloadReport(Struct, frozen=True, kw_only=True):
-    """What a reload came to."""
+    """Result of a reload."""
 
     accepted: bool
     digest: str
@@ -73,7 +73,7 @@ class ReloadReport(Struct, frozen=True, kw_only=True):
 
 
 class EndedCalls(Struct, frozen=True, kw_only=True):
-    """How many calls of a key were ended."""
+    """Number of calls of a key that were ended."""
 
     cut: int
 
@@ -85,7 +85,7 @@ class CallEnded(Struct, frozen=True, kw_only=True):
 
 
 class FlushReport(Struct, frozen=True, kw_only=True):
-    """Whether everything that waited was written to the ledger."""
+    """Result of a flush: `written` is false when the ledger could not be written."""
 
     written: bool
 
@@ -98,7 +98,7 @@ class ConsoleLink(Struct, frozen=True, kw_only=True):
 
 
 class SessionsEnded(Struct, frozen=True, kw_only=True):
-    """How many sessions were ended."""
+    """Number of sessions that were ended."""
 
     ended: int
 
@@ -168,7 +168,7 @@ class VersionPage(Struct, frozen=True, kw_only=True):
 
 
 class EditPreview(Struct, frozen=True, kw_only=True):
-    """What an edit would do. `matches` are the models of each route of the key that was asked
+    """Effects of an edit. `matches` are the models of each route of the key that was asked
     about; `question` is where its call would go."""
 
     digest: str

@@ -22,7 +22,7 @@ Scalar: TypeAlias = str | int | float | bool | None
 """A scalar as the file has it."""
 
 
-class KeyState(Struct, frozen=True, kw_only=True):
+class KeyInfo(Struct, frozen=True, kw_only=True):
     """A key. `previous_until` is when its former secret ends; `models` are patterns."""
 
     name: str
@@ -48,7 +48,7 @@ class KeyList(Struct, frozen=True, kw_only=True):
     """Every key, in the order of the file."""
 
     digest: str
-    keys: list[KeyState]
+    keys: list[KeyInfo]
 
 
 class KeyTimesList(Struct, frozen=True, kw_only=True):
@@ -88,7 +88,7 @@ class NamedTitle(Struct, frozen=True, kw_only=True):
 
 
 class InheritedFields(Struct, frozen=True, kw_only=True):
-    """What a key takes from its group unless it has its own, as the file writes it."""
+    """Fields that a key takes from its group unless it has its own, as the file writes them."""
 
     urgency: object
     models: object
@@ -98,7 +98,7 @@ class KeyPage(Struct, frozen=True, kw_only=True):
     """A key with what the file says of it (`written`) and its routes ready for editing."""
 
     digest: str
-    key: KeyState
+    key: KeyInfo
     written: Fields
     inherited: InheritedFields
     routes: list[RouteFields]
@@ -108,7 +108,7 @@ class KeyPage(Struct, frozen=True, kw_only=True):
     in_flight: int
 
 
-class GroupState(Struct, frozen=True, kw_only=True):
+class GroupInfo(Struct, frozen=True, kw_only=True):
     """A group with the keys that share it."""
 
     name: str
@@ -130,7 +130,7 @@ class GroupPage(Struct, frozen=True, kw_only=True):
     """A group with what the file says of it and its routes ready for editing."""
 
     digest: str
-    group: GroupState
+    group: GroupInfo
     written: Fields
     routes: list[RouteFields]
     providers: list[NamedTitle]
@@ -143,7 +143,7 @@ class CredentialState(Struct, frozen=True, kw_only=True):
     why_not: str
 
 
-class ProviderState(Struct, frozen=True, kw_only=True):
+class ProviderInfo(Struct, frozen=True, kw_only=True):
     """A provider: its address, its credentials, and how healthy it is. `why_not` is empty when it
     is available."""
 
@@ -170,7 +170,7 @@ class ProviderPage(Struct, frozen=True, kw_only=True):
     """A provider with what the file says of it."""
 
     digest: str
-    provider: ProviderState
+    provider: ProviderInfo
     written: Fields
 
 
@@ -178,8 +178,8 @@ class GroupList(Struct, frozen=True, kw_only=True):
     """Every group and provider, and the vendors that a new one may have."""
 
     digest: str
-    groups: list[GroupState]
-    providers: list[ProviderState]
+    groups: list[GroupInfo]
+    providers: list[ProviderInfo]
     vendors: list[NamedTitle]
 
 

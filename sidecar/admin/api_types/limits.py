@@ -114,7 +114,7 @@ class PauseMark(Struct, frozen=True, kw_only=True):
 
 
 class PausedScope(Struct, frozen=True, kw_only=True):
-    """What a pause covers, and the command that resumes it."""
+    """Scope of a pause, and the command that resumes it."""
 
     kind: str
     name: str

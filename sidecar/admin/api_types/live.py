@@ -115,7 +115,7 @@ class Obstacle(Struct, frozen=True, kw_only=True):
 
 
 class Reservation(Struct, frozen=True, kw_only=True):
-    """What a hypothetical call would reserve. `learned` is whether the output is an estimate from
+    """Reservation of a hypothetical call. `learned` is whether the output is an estimate from
     earlier answers."""
 
     input_tokens: int | None
@@ -124,8 +124,8 @@ class Reservation(Struct, frozen=True, kw_only=True):
     learned: bool
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
-    """What becomes of a hypothetical call: `outcome` is "goes", "waits", "refused" or "unknown";
+class ForecastOutcome(Struct, frozen=True, kw_only=True):
+    """Forecast for a hypothetical call: `outcome` is "goes", "waits", "refused" or "unknown";
     `seconds` is how long it waits; `text` is the same in a sentence."""
 
     outcome: str
@@ -177,4 +177,4 @@ class Explanation(Struct, frozen=True, kw_only=True):
     waiting: int | None
     candidates: list[CandidateState]
     skipped: list[SkippedRoute]
-    now: Outcome | None
+    now: ForecastOutcome | None

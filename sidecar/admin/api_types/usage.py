@@ -8,7 +8,7 @@ from sidecar.admin.api_types.limits import LimitState
 
 
 class UsageSums(Struct, frozen=True, kw_only=True):
-    """What calls add up to. `costs_all` and `counts_all` are whether the cost and the tokens are
+    """Sums of calls. `costs_all` and `counts_all` are whether the cost and the tokens are
     complete; `cached` is the part of the input that came from a cache."""
 
     calls: int
@@ -33,7 +33,7 @@ class UsageLine(UsageSums, frozen=True, kw_only=True):
     name: str
 
 
-class UsageReport(Struct, frozen=True, kw_only=True):
+class UsageOverview(Struct, frozen=True, kw_only=True):
     """Usage of the last days, by one dimension. `days` are ISO dates, the oldest first, as in
     `daily`; `left_out` counts lines that only the CSV file has; single calls are recorded since
     `kept_since`."""

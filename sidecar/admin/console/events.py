@@ -24,7 +24,7 @@ MAX_LISTENERS = 32
 
 
 class News(NamedTuple):
-    """What changed: whether the configuration did, and the keys that were used."""
+    """Changes for a tab: of the configuration, and the keys that were used."""
 
     config: bool
     keys: set[str]
@@ -72,7 +72,7 @@ class Events:
 
     @property
     def full(self) -> bool:
-        """Whether there are `MAX_LISTENERS`."""
+        """Return whether there are `MAX_LISTENERS`."""
         return len(self._listeners) >= MAX_LISTENERS
 
     def reloaded(self, _accepted: bool) -> None:  # noqa: FBT001 - a listener's signature

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sidecar.admin.api_types.limits import LimiterState
-from sidecar.admin.api_types.live import Obstacle, Outcome, Reservation
+from sidecar.admin.api_types.live import ForecastOutcome, Obstacle, Reservation
 from sidecar.admin.introspect.limit_states import seconds_until
 from sidecar.admin.introspect.live import LiveView, queue_places
 from sidecar.config.model import Key
@@ -67,19 +67,19 @@ class CandidateOutlook(NamedTuple):
 
 
 class Forecaster(NamedTuple):
-    """What a forecast is made from: the live view and the pinned sessions."""
+    """Makes forecasts from the live view and the pinned sessions."""
 
     board: LiveView
     affinity: Affinity
 
     @property
     def known(self) -> bool:
-        """Whether a running process was asked."""
+        """Return whether a running process was asked."""
         return self.board.known
 
     @property
     def waiting(self) -> int | None:
-        """How many calls wait in all."""
+        """Return how many calls wait; None without a process."""
         return self.board.queued if self.known else None
 
     def prefer_pinned(
@@ -135,7 +135,7 @@ class Forecaster(NamedTuple):
 
     def outcome(
         self, call: HypotheticalCall, forecasts: Sequence[CandidateForecast], *, pinned: bool
-    ) -> Outcome:
+    ) -> ForecastOutcome:
         """Return what becomes of the call; `pinned` is whether its session is pinned to the first
         candidate."""
         first, now = forecasts[0], self.board.scheduler.now()
@@ -164,7 +164,7 @@ class Forecaster(NamedTuple):
 
     def _not_admitted(
         self, call: HypotheticalCall, forecasts: Sequence[CandidateForecast]
-    ) -> Outcome:
+    ) -> ForecastOutcome:
         key, now = call.key, self.board.scheduler.now()
         blocked = [each.blocked for each in forecasts if each.blocked is not None]
         failure = NotAdmitted(blocked, 0.0, now)
@@ -214,9 +214,9 @@ def outcome(
     *,
     status: int | None = None,
     seconds: float | None = None,
-) -> Outcome:
-    """Return an outcome at a candidate; the codes are those of `Outcome`."""
-    return Outcome(
+) -> ForecastOutcome:
+    """Return an outcome at a candidate; the codes are those of `ForecastOutcome`."""
+    return ForecastOutcome(
         outcome=code,
         provider=None if at is None else at.provider.name,
         credential=None if at is None else at.credential_name or None,

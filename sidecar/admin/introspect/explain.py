@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sidecar.admin.api_types.live import CandidateState, Explanation, Outcome, SkippedRoute
+from sidecar.admin.api_types.live import CandidateState, Explanation, ForecastOutcome, SkippedRoute
 from sidecar.admin.introspect.dry_run import (
     CandidateOutlook,
     Forecaster,
@@ -35,7 +35,7 @@ class PlannedCandidates(NamedTuple):
     outlooks: Sequence[CandidateOutlook | None]
     unpriced: Sequence[Candidate] = ()
     pinned: bool = False
-    now: Outcome | None = None
+    now: ForecastOutcome | None = None
 
 
 def explain(
@@ -125,7 +125,9 @@ def _candidate(
     )
 
 
-def _rejection(key: Key, model: str, endpoint: Endpoint, found: routing.Plan) -> Outcome | None:
+def _rejection(
+    key: Key, model: str, endpoint: Endpoint, found: routing.Plan
+) -> ForecastOutcome | None:
     """Return the rejection that does not depend on any limiter; None when there is a candidate."""
     if not key.enabled:
         return _refused(ErrorKind.KEY_DISABLED, f'key "{key.name}" is disabled ({key.place.short})')
@@ -138,7 +140,7 @@ def _rejection(key: Key, model: str, endpoint: Endpoint, found: routing.Plan) ->
     return None
 
 
-def _refused(kind: ErrorKind, why: str) -> Outcome:
+def _refused(kind: ErrorKind, why: str) -> ForecastOutcome:
     text = f"It would be refused with {kind.status}: {why}."
     return outcome("refused", text, status=kind.status)
 

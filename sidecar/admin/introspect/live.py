@@ -72,7 +72,7 @@ class LiveView:
 
     @property
     def queued(self) -> int:
-        """How many calls wait."""
+        """Return how many calls wait."""
         return len(self.scheduler.admission)
 
     def network(self) -> NetworkState:

@@ -28,7 +28,7 @@ log = logging.getLogger("sidecar.admin.introspect.pauses")
 
 
 class ConcernedCalls(NamedTuple):
-    """How many calls of what was paused or resumed run and wait; whether it is kept on disk."""
+    """Calls that a pause concerns: how many run and wait; and whether it is kept on disk."""
 
     running: int
     waiting: int

@@ -20,7 +20,7 @@ const STATUSES = {
   expired: ["bad", "expired"],
   no_secret: ["warn", "no secret yet"],
 };
-/** @type {[string, string, (key: Api.KeyState) => boolean][]} */
+/** @type {[string, string, (key: Api.KeyInfo) => boolean][]} */
 const FILTERS = [
   ["all", "All", () => true],
   ["enabled", "Enabled", (key) => key.status === "enabled"],

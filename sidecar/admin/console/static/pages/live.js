@@ -282,7 +282,7 @@ const PAST = [
     head: "Model",
     cell: (each) => [h("span", { class: "wrap" }, each.model ?? "–"), under(each.provider || "no provider")],
   },
-  { name: "outcome", head: "Outcome", cell: (each) => [ending(each), " ", quiet(each.status || "")] },
+  { name: "outcome", head: "ForecastOutcome", cell: (each) => [ending(each), " ", quiet(each.status || "")] },
   { name: "took", head: "Took", class: "figure lesser", cell: (each) => span(each.duration) },
   {
     name: "tokens",

@@ -5,12 +5,10 @@ import { send } from "../api.js";
 import { button, dialog, toast, trouble, trying } from "../dialogs.js";
 import { fill, h, keepingFocus, quiet, under, unique } from "../dom.js";
 import { effects, review, shownDigest } from "../editing.js";
-import { bounds, counted } from "../format.js";
 import { choice, form, limits, list, text } from "../forms.js";
+import { asLines, asMap, matched, NO_MATCH, row, sent, words } from "./route_rows.js";
 
 const PAUSE = 250; // milliseconds after the last change
-const NO_MATCH = "matches no model that is known now";
-const SHOWN = 4; // models that are named where more match
 
 /** Draws the editor into `node`. `owner` is { kind: "key" | "group", name, again() }. Answers
  * { touched, dirty } like a form. */
@@ -379,58 +377,4 @@ export function editor(node, found, owner) {
   }
 
   return { touched: () => touched, dirty: () => touched || node.contains(document.activeElement) };
-}
-
-let marks = 0;
-
-function row(entry, index) {
-  marks += 1;
-  return { ...entry, mark: marks, beside: index > 0 && Boolean(entry.beside) };
-}
-
-function sent(each) {
-  const text = (value) => (value === null || value === undefined ? null : String(value));
-  return {
-    provider: each.provider,
-    enabled: each.enabled,
-    models: each.models,
-    as: each.as ?? null,
-    limits: each.limits,
-    max_input: text(each.max_input),
-    priced_as: text(each.priced_as),
-    retry: each.retry,
-    weight: text(each.weight),
-    beside: each.beside,
-  };
-}
-
-function words(each) {
-  const parts = [each.models.length ? each.models.join(", ") : "all models"];
-  if (each.as) parts.push(`as ${asLines(each.as).join(", ")}`);
-  const limits = bounds(each);
-  if (limits) parts.push(limits);
-  if (each.max_input) parts.push(`up to ${each.max_input} input tokens`);
-  if (each.priced_as) parts.push(`priced as ${each.priced_as}`);
-  if (each.retry) parts.push(`retry ${each.retry}`);
-  if (each.weight) parts.push(`weight ${each.weight}`);
-  return parts.join(" · ");
-}
-
-function matched(names, each) {
-  if (!names.length) return each.models.length ? NO_MATCH : "";
-  const more = names.length - SHOWN;
-  return `${each.models.length ? "matches" : "offers"} ${names.slice(0, SHOWN).join(", ")}${more > 0 ? ` and ${counted(more, "more model")}` : ""}`;
-}
-
-function asLines(value) {
-  if (!value) return [];
-  return typeof value === "string"
-    ? [value]
-    : Object.entries(value).map(([asked, served]) => `${asked} = ${served}`);
-}
-
-function asMap(lines) {
-  if (!lines) return null;
-  if (lines.length === 1 && !lines[0].includes("=")) return lines[0];
-  return Object.fromEntries(lines.map((line) => line.split("=").map((each) => each.trim())));
 }
