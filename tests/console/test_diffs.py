@@ -21,7 +21,7 @@ def told(old: str, new: str) -> list[str]:
 
 
 @given(LINES, LINES)
-def test_what_is_shown_is_what_changed(old: list[str], new: list[str]) -> None:
+def test_diff_shows_exactly_the_changed_lines(old: list[str], new: list[str]) -> None:
     rows = diff("\n".join(old).encode(), "\n".join(new).encode())
     old, new = "\n".join(old).split("\n"), "\n".join(new).split("\n")
     for row in rows:

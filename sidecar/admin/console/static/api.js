@@ -2,7 +2,7 @@
 
 import { forget, token } from "./session.js";
 
-/** What the process said no to: `status`, a `code` for programs, and details. */
+/** A request that the process declined: `status`, a `code` for programs, and details. */
 export class Declined extends Error {
   constructor(status, error) {
     super(error.message ?? `the answer was ${status}`);

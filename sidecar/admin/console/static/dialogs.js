@@ -125,7 +125,7 @@ export function toast(text, press) {
   node.addEventListener("pointerleave", () => (timer = setTimeout(gone, SHORT)));
 }
 
-/** A box that says what is wrong; it takes the focus, so that nobody overlooks it. */
+/** A box that shows an error; it takes the focus, so that screen readers announce it. */
 export function trouble(error) {
   const lines = (error.details?.problems ?? []).map((each) => each.text ?? each);
   const box = h(

@@ -1,6 +1,5 @@
-// Edits of the file: shown before they are made where that helps, made, and undone. When somebody
-// else changed the file meanwhile, nothing was written: this says what changed and offers to make
-// the edit again.
+// Edits of the file: previewed where that helps, made, and undone. When the file was changed meanwhile,
+// nothing is written: a dialog shows what changed and offers to repeat the edit.
 
 import { Declined, get, send } from "./api.js";
 import { actions, button, dialog, toast, trouble, trying } from "./dialogs.js";
@@ -159,12 +158,12 @@ function marked(row, other) {
   return [a.slice(0, start), h("mark", {}, a.slice(start, a.length - end)), a.slice(a.length - end)];
 }
 
-/** Somebody else changed the file: says what, and makes the edit again if that is wanted. */
+/** The file was changed meanwhile: shows what changed, and repeats the edit if that is wanted. */
 async function again(edit, error, more = {}) {
   const { digest, changed } = error.details;
   const going = edit.do === "restore";
   const wanted = await dialog("The file was changed meanwhile", (close) => [
-    h("p", {}, "Somebody saved it after this page read it. Nothing of yours was written. Since then:"),
+    h("p", {}, "It was saved after this page read it. Nothing of yours was written. Since then:"),
     changed
       ? h(
           "ul",

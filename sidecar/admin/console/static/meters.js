@@ -70,12 +70,12 @@ export function quotas(rows, { named = false } = {}) {
   );
 }
 
-/** What rests after a vendor said no, in words; "" when nothing does. */
+/** Returns which upstreams cool down, as text; "" when none does. */
 export function resting(rows) {
   return rows
     .map(
       (each) =>
-        `${each.family || each.credential || "it"} rests ${lasting(each.seconds)}${each.reason ? ` (${each.reason})` : ""}`,
+        `${each.family || each.credential || "it"} cools down for ${lasting(each.seconds)}${each.reason ? ` (${each.reason})` : ""}`,
     )
     .join(", ");
 }

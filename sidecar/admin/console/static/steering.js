@@ -19,11 +19,11 @@ export async function pause(kind, name) {
   return done;
 }
 
-/** Lets it go on, and says so. */
+/** Resumes it, and shows that. */
 export async function resume(kind, name) {
   const done = await ask("POST", `resume/${kind}/${encodeURIComponent(name)}`, {});
   const still = done.still.map((each) => each.scope).join(", ");
-  toast(`${done.scope} goes on${still ? `, but for what is paused still: ${still}` : ""}`);
+  toast(`Resumed: ${done.scope}${still ? `; still paused: ${still}` : ""}`);
   return done;
 }
 
@@ -42,7 +42,7 @@ export function pauser(kind, each, again) {
     });
   return button(own ? "Resume" : "Pause", deed, own ? "primary" : "", {
     id: "pause",
-    title: own ? "Its calls go on" : "Its calls wait and do not fail",
+    title: own ? "Its calls are admitted again" : "Its calls wait and do not fail",
   });
 }
 
@@ -53,7 +53,7 @@ export function pausedMark(each) {
   return h("span", { class: "status warn", title: words }, "paused");
 }
 
-/** Asks what shall wait, or go on. What waits by now stands first. */
+/** Asks what to pause or resume; what is paused comes first. */
 export async function choose() {
   const { names, holds } = await get("pause");
   const held = (kind, name) => holds.find((each) => each.kind === kind && each.name === name);
@@ -109,11 +109,7 @@ export async function choose() {
 
     draw();
     return [
-      h(
-        "p",
-        {},
-        "New calls wait in line until you resume; those that run are not touched. Nobody gets an error.",
-      ),
+      h("p", {}, "New calls wait until you resume; those that run are not touched. No call fails."),
       search,
       failed,
       said,

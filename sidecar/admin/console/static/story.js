@@ -1,4 +1,4 @@
-// Why: the story of one call, from who asked to what it cost.
+// Why: the trace of one call, from its caller to its cost.
 
 import { get } from "./api.js";
 import { dialog, trouble } from "./dialogs.js";

@@ -2,7 +2,7 @@
 
 import { blend, fill, h, keepingFocus } from "./dom.js";
 
-const MOST = 300; // rows that are drawn before somebody asks for all
+const MOST = 300; // rows that are drawn until all are asked for
 
 /**
  * A table. `columns` are { name, head, cell(row), sort(row)?, wide? }; the first column heads its

@@ -12,7 +12,7 @@ import { table } from "../table.js";
 import { create } from "./newkey.js";
 
 const STALE = 30 * 86400;
-const PAUSE = 2000; // milliseconds between two looks into the books while calls end
+const PAUSE = 2000; // milliseconds between two reads of the ledger while calls end
 /** @type {Record<Api.KeyStatus, [string, string]>} */
 const STATUSES = {
   enabled: ["good", "enabled"],
@@ -28,16 +28,16 @@ const FILTERS = [
   ["stale", "Not used for 30 days", stale],
 ];
 
-/** A key that nobody used for long, though there was time to. */
+/** Returns whether a key was not used for long although it is old enough. */
 function stale(key) {
   const since = key.times.last_used ?? key.created ?? 0;
   return Date.now() / 1000 - since > STALE;
 }
 
 export async function show(main) {
-  const [first, books] = await Promise.all([look("keys"), recentUsage()]);
+  const [first, recent] = await Promise.all([look("keys"), recentUsage()]);
   let keys = first.keys;
-  let used = books;
+  let used = recent;
   let timely = null;
   let words = "";
   let filter = "all";
@@ -141,7 +141,7 @@ export async function show(main) {
   };
 }
 
-/** What each key did of late; null when there are no books to read. */
+/** Returns the last days of each key; null without a ledger. */
 export async function recentUsage() {
   return get("recent").catch(() => null);
 }
@@ -153,7 +153,7 @@ function matches(key, words) {
     .includes(words);
 }
 
-/** `used` answers what the books say of late. */
+/** `used` returns the last days of each key. */
 function columns(used) {
   return [
     {

@@ -1,4 +1,4 @@
-// Live: what runs, what waits and behind what, how full everything is, and the calls of late.
+// Live: calls in flight, queues, how full each limit is, and the latest calls.
 
 import { ask, get } from "../api.js";
 import { button, sure, toast } from "../dialogs.js";
@@ -14,7 +14,7 @@ const STATES = { answering: "good", asked: "", arriving: "", waiting: "warn" };
 
 export async function show(main) {
   let [view, latest] = await Promise.all([get("live"), recent()]);
-  let stale = false; // whether calls ended since those of late were asked for
+  let stale = false; // whether calls ended since the latest ones were asked for
   const head = h("div", { class: "card" });
   const held = h("div", { class: "stack" });
   const bars = h("div", { class: "stack" });
@@ -27,7 +27,7 @@ export async function show(main) {
     id: "past",
     most: 12,
     keyOf: (each) => each.call_id,
-    empty: () => h("p", {}, "No call is on the books yet."),
+    empty: () => h("p", {}, "No call is recorded yet."),
   });
 
   function draw() {
@@ -48,7 +48,7 @@ export async function show(main) {
   fill(
     main,
     title("Live", button("Pause …", choose, "", { id: "pause" })),
-    lead("The calls of this moment, as they happen. Whoever is more urgent goes first."),
+    lead("The calls of this moment, as they happen. The most urgent go first."),
     held,
     head,
     h("h2", { class: "over" }, "Calls"),
@@ -74,7 +74,7 @@ async function recent() {
   try {
     return (await get("calls")).calls;
   } catch {
-    return []; // no books to read; all else is there
+    return []; // without a ledger the rest is shown
   }
 }
 
@@ -103,7 +103,7 @@ function alarms(view) {
           "span",
           {},
           h("strong", {}, `Paused: ${each.scope}`),
-          ` ${when(each)}; ${each.waiting ? `${counted(each.waiting, "call")} ${each.waiting === 1 ? "waits" : "wait"} here` : "nobody waits here"}`,
+          ` ${when(each)}; ${each.waiting ? `${counted(each.waiting, "call")} ${each.waiting === 1 ? "waits" : "wait"} here` : "no call waits here"}`,
         ),
         button("Resume", () => steered(() => resume(each.kind, each.name)), "small", {
           id: `resume-${each.kind}-${each.name}`,
@@ -123,7 +123,7 @@ function alarms(view) {
       h(
         "div",
         { class: "notice", "data-key": `rest-${each.provider}-${each.credential}-${each.family}` },
-        h("strong", {}, `${each.provider}${each.family ? ` (${each.family})` : ""} is left alone`),
+        h("strong", {}, `${each.provider}${each.family ? ` (${each.family})` : ""} cools down`),
         each.seconds ? ` for ${span(each.seconds)} more` : " until one call got through",
         `: ${each.reason || each.verdict.replaceAll("_", " ")}`,
       ),
@@ -145,7 +145,7 @@ const COLUMNS = [
     head: "Key",
     class: "name",
     cell: (each) => [
-      each.key ? link("keys", each.key, { id: `call-${each.call}` }) : "nobody yet",
+      each.key ? link("keys", each.key, { id: `call-${each.call}` }) : "no key yet",
       under(from(each)),
     ],
   },
@@ -178,7 +178,7 @@ const COLUMNS = [
     cell: (each) =>
       button("End", () => end(each.call), "small", {
         id: `end-${each.call}`,
-        "aria-label": `End the call of ${each.key ?? "nobody"}`,
+        "aria-label": `End the call of ${each.key ?? "an unknown key"}`,
       }),
   },
 ];
@@ -205,7 +205,7 @@ function place(call) {
   return under(`${where}${first.gate}${soon}${others.length ? `, or ${others.length} more` : ""}${most}`);
 }
 
-/** What the vendor said so far, else the bytes. */
+/** Returns the tokens that the vendor reported so far, else the bytes. */
 function came(call) {
   if (call.input_tokens === null && call.output_tokens === null)
     return call.bytes ? `${short(call.bytes)}B` : quiet("none yet");
@@ -276,7 +276,7 @@ const PAST = [
       );
     },
   },
-  { name: "key", head: "Key", cell: (each) => each.key || quiet("nobody we know") },
+  { name: "key", head: "Key", cell: (each) => each.key || quiet("no known key") },
   {
     name: "model",
     head: "Model",

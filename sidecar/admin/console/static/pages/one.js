@@ -1,5 +1,5 @@
-// The page of one key, group or provider: a head that follows what happens, and forms that keep
-// what somebody typed when the file changes under them.
+// The page of one key, group or provider: a head that follows what happens, and forms that keep typed
+// text when the file changes.
 
 import { get } from "../api.js";
 import { fill, h, keepingFocus } from "../dom.js";

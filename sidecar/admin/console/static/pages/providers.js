@@ -72,7 +72,7 @@ export function available(each) {
 
 function ready(each) {
   const rests = resting(each.resting);
-  if (each.available && rests) return [h("span", { class: "status warn" }, "resting"), under(rests)];
+  if (each.available && rests) return [h("span", { class: "status warn" }, "cooling down"), under(rests)];
   return each.available
     ? h("span", { class: "status good" }, "available")
     : [h("span", { class: "status bad" }, "unavailable"), under(each.why_not)];

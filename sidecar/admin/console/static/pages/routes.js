@@ -283,7 +283,7 @@ export function editor(node, found, owner) {
               ),
             ),
           )
-        : h("p", { class: "bad" }, "nobody: it is refused."),
+        : h("p", { class: "bad" }, "no provider: it is refused."),
       answer.skipped.length
         ? h(
             "ul",

@@ -223,7 +223,7 @@ export async function show(main) {
         ? h(
             "p",
             { class: "quiet" },
-            `Single calls are on the books since ${date(new Date(found.kept_since * 1000).toISOString().slice(0, 10))}; older ones are known by day only.`,
+            `Single calls are recorded since ${date(new Date(found.kept_since * 1000).toISOString().slice(0, 10))}; older ones are known by day only.`,
           )
         : null,
       found.total.costs_all && found.total.counts_all
@@ -251,7 +251,7 @@ export async function show(main) {
     main,
     title("Usage", button("Export CSV", save, "", { id: "csv" })),
     lead(
-      "What vendors reported, at list prices times the group’s rate. What nobody reported is unknown, not nothing.",
+      "What vendors reported, at list prices times the group’s rate. What they did not report is unknown, not zero.",
     ),
     tools,
     shown,
