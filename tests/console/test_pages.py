@@ -708,7 +708,9 @@ PLACES = {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_pages_have_no_accessibility_violations(browser: Browser, proxy: Sidecar, scheme: Any) -> None:
+async def test_pages_have_no_accessibility_violations(
+    browser: Browser, proxy: Sidecar, scheme: Any
+) -> None:
     async with a_window(browser, color_scheme=scheme, reduced_motion="reduce") as context:
         tab = Tab(await context.new_page(), proxy)
         await tab.page.goto(f"{tab.url}/#/keys")
