@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint check explore conserve bench-smoke bench-schedule prices dashboards screenshots wheel clean
+.PHONY: run test lint lint-js check explore conserve bench-smoke bench-schedule prices format-js console-types dashboards screenshots wheel clean
 
 run: $(READY)
 	@$(BIN)/sidecar demo --directory .sidecar
@@ -27,6 +27,21 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 check: lint test
+
+# The console's JavaScript: format, lint and types. Needs npm; nothing of it is shipped.
+lint-js: tools/console/node_modules/.ready
+	npm --prefix tools/console run --silent check
+
+format-js: tools/console/node_modules/.ready
+	npm --prefix tools/console run --silent format
+
+# The types of the admin API for the console: run this after a change of sidecar/admin/api_types.
+console-types: $(READY)
+	$(BIN)/python tools/console_types.py
+
+tools/console/node_modules/.ready: tools/console/package-lock.json
+	npm --prefix tools/console ci --silent --no-fund --no-audit
+	@touch $@
 
 # The property tests with new random examples, and more of them; keep each failure with @example.
 explore: $(READY)

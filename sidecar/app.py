@@ -21,7 +21,7 @@ from sidecar.admin.collectors import read_bodies, read_log, read_parts, read_sch
 from sidecar.admin.console.events import Events
 from sidecar.admin.console.front import Console
 from sidecar.admin.console.sessions import Sessions
-from sidecar.admin.context import Parts as ConsoleParts
+from sidecar.admin.context import Addresses, AdminContext
 from sidecar.admin.introspect.dry_run import Forecaster
 from sidecar.admin.introspect.live import LiveView
 from sidecar.admin.introspect.pauses import PauseControl
@@ -223,7 +223,7 @@ async def _open_doors(
 ) -> Running:
     hosts = allowed_hosts([a.host for a in (*server.listen, server.admin)], server.allow_hosts)
     door = RequestGuard(hosts, frozenset(server.allow_origins))
-    addresses: dict[str, object] = {}
+    addresses = Addresses()
     side = _admin_side(parts, door, addresses, state)
     proxy = Proxy(_proxy_parts(parts, door))
     socket = stack.enter_context(socket_place(state))
@@ -239,7 +239,8 @@ async def _open_doors(
     urls = await stack.enter_async_context(
         listening(proxy.handle, server.listen, drain, parts.callers.start_lookup)
     )
-    addresses |= {"listen": urls, "admin": admin_urls[0], "console": local_url(admin_urls[0])}
+    addresses.listen, addresses.admin = urls, admin_urls[0]
+    addresses.console = local_url(admin_urls[0])
     clock = asyncio.get_running_loop().time
     for endless in (
         parts.configuration.watch(), watch_lag(parts.metrics.loop_late),
@@ -274,10 +275,8 @@ def _proxy_parts(parts: _Assembly, door: RequestGuard) -> Parts:
     )
 
 
-def _admin_side(
-    parts: _Assembly, door: RequestGuard, addresses: dict[str, object], state: Path
-) -> Admin:
-    console = ConsoleParts(
+def _admin_side(parts: _Assembly, door: RequestGuard, addresses: Addresses, state: Path) -> Admin:
+    context = AdminContext(
         configuration=parts.configuration,
         vault=parts.vault,
         registry=parts.registry,
@@ -297,7 +296,7 @@ def _admin_side(
         addresses=addresses,
     )
     return Admin(
-        console=Console(console, door),
+        console=Console(context, door),
         configuration=parts.configuration,
         vault=parts.vault,
         metrics=parts.metrics,

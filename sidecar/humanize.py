@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from sidecar.records import NANODOLLARS, as_dollars
 
@@ -54,53 +53,9 @@ def span(seconds: float | None) -> str:
     return f"{math.ceil(seconds / 86400)} d"
 
 
-def limit(limiter: dict[str, Any]) -> str:
-    """Return what a limit or quota allows: `60 rpm for gpt-5*`, `$10.00 a day`, `500 requests`."""
-    models = f" for {limiter['models']}" if limiter.get("models") else ""
-    if limiter["unit"] == "usd":
-        return f"{amount(limiter['limit'], 'usd')} a {limiter['kind'].partition('/')[2]}{models}"
-    kind = limiter["kind"].replace("_", " ")
-    return f"{amount(limiter['limit'], limiter['unit'])} {kind}{models}"
-
-
-def notes(limiter: dict[str, Any]) -> str:
-    """Return the reservations, the headroom and the waiting calls of a limit."""
-    kept, waiting = limiter.get("kept"), limiter["waiting"]
-    reserved = limiter.get("reserved") if limiter["unit"] == "usd" else None
-    parts = [
-        f"{amount(reserved, limiter['unit'])} reserved by running calls" if reserved else "",
-        f"{amount(kept, limiter['unit'])} kept for more urgent calls" if kept else "",
-        f"{waiting} wait here" if waiting else "",
-    ]
-    return ", ".join(part for part in parts if part)
-
-
-def cooling(limiter: dict[str, Any]) -> str:
-    """Return the scope, duration and reason of a cooldown."""
-    seconds = limiter["seconds"]
-    when = f"for {span(seconds)} more" if seconds else "until the next call got through"
-    why = limiter["reason"] or error_class(limiter["verdict"])
-    return f"{limiter['scope']} is left alone {when}: {why}"
-
-
 def error_class(code: str) -> str:
     """Return the class of an attempt for people: `rate limited`, `authentication failed`."""
     return code.replace("auth_", "authentication_").replace("_", " ")
-
-
-def network(limiter: dict[str, Any]) -> str:
-    """Return the status of the network."""
-    if limiter["up"]:
-        return "the network is there"
-    next_try = f"the next one tries in {span(limiter['seconds'])}"
-    return f"the network is gone; calls to remote providers wait, {next_try}"
-
-
-def paused(hold: dict[str, Any], now: float) -> str:
-    """Return what is paused, since when, by which command, and the command that resumes it."""
-    waiting = f", {plural(hold['waiting'], 'call')} waiting" if hold["waiting"] else ""
-    by = f" by {hold['by']}" if hold["by"] else ""
-    return f"{hold['scope']}, {ago(hold['since'], now)}{by}{waiting} ({hold['resume']})"
 
 
 def plural(count: int, noun: str) -> str:

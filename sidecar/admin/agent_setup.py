@@ -1,6 +1,6 @@
-"""The lines that point an agent or an SDK at Sidecar, as each of them wants it.
+"""The lines that point an agent or an SDK at Sidecar.
 
-As observed with real clients in November 2026; what each needs besides is a comment in its lines.
+As observed with real clients in November 2026; further settings are comments in the lines.
 """
 
 from __future__ import annotations
@@ -128,17 +128,17 @@ AGENTS = {agent.name: agent for agent in _AGENTS}
 
 
 def key_variable(name: str) -> str:
-    """How lines for a shell take the key out of a variable: one that is not set stops them, since
-    with half of them an agent would go past Sidecar, or come without a key."""
+    """Return a shell expression for the key in a variable. An unset variable stops the shell,
+    because with half of the lines an agent would bypass Sidecar or have no key."""
     return f'"${{{name}:?set it to a local key}}"'
 
 
 def agent_lines(agent: Agent, base: str, key: str) -> str:
-    """What to put into a shell."""
+    """Return the lines for a shell."""
     return agent.lines.format(base=base, key=key)
 
 
 def line_for(dialect: str, base: str, key: str) -> str:
-    """The one line for the SDKs of a dialect."""
+    """Return the line for the SDKs of a dialect."""
     agent = next((each for each in _AGENTS if each.dialect == dialect), _AGENTS[0])
     return agent_lines(agent, base, key)

@@ -1,4 +1,4 @@
-"""The JSON API, once, behind two doors: the unix socket, and the console's listener with a token.
+"""The JSON API, behind two listeners: the unix socket, and the console's with a token.
 
 GET  /api/keys            over the socket, which only this user can open
 GET  /console/api/keys    over TCP, with a session's token in a header
@@ -9,73 +9,81 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 from aiohttp import web
 
 from sidecar.admin import changes, config_file, read, usage
-from sidecar.admin.context import ApiError, ApiRequest, Parts
+from sidecar.admin.api_types.config import (
+    CallEnded,
+    EndedCalls,
+    FlushReport,
+    ReloadReport,
+)
+from sidecar.admin.api_types.limits import PauseResult, ResumeResult
+from sidecar.admin.context import AdminContext, ApiError, ApiRequest, json_response
 from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.http import responses
 
 MAX_BODY_BYTES = 256 * 1024
-"""Bytes of an edit."""
+"""The largest edit."""
 BODY_TIMEOUT_SECONDS = 10.0
 
-ApiHandler = Callable[[Parts, ApiRequest], Awaitable[dict[str, Any]]]
+ApiHandler = Callable[[AdminContext, ApiRequest], Awaitable[msgspec.Struct]]
 
 
 class ApiEndpoint(NamedTuple):
-    """One order: how and where it is asked; `{}` stands for a name in the path."""
+    """One endpoint: `{}` stands for a name in the path. The return type of the handler is the type
+    of the answer."""
 
     method: str
     path: str
     handler: ApiHandler
 
 
-async def _reload(parts: Parts, _: ApiRequest) -> dict[str, Any]:
-    loaded = await parts.configuration.reload()
-    return {
-        "accepted": loaded.accepted,
-        "digest": parts.configuration.status.digest,
-        "problems": list(loaded.problems),
-        "difference": list(loaded.difference),
-    }
+async def _reload(context: AdminContext, _: ApiRequest) -> ReloadReport:
+    loaded = await context.configuration.reload()
+    return ReloadReport(
+        accepted=loaded.accepted,
+        digest=context.configuration.status.digest,
+        problems=list(loaded.problems),
+        difference=list(loaded.difference),
+    )
 
 
-async def _revoke(parts: Parts, asked: ApiRequest) -> dict[str, Any]:
+async def _revoke(context: AdminContext, asked: ApiRequest) -> EndedCalls:
     name = asked.names[0]
     why = f'key "{name}" was revoked'
-    return {"cut": parts.live.end(LocalReply(ErrorKind.KEY_DISABLED, why), key=name)}
+    return EndedCalls(cut=context.live.end(LocalReply(ErrorKind.KEY_DISABLED, why), key=name))
 
 
-async def _flush(parts: Parts, _: ApiRequest) -> dict[str, Any]:
-    await parts.callers.settle()  # a record may wait to hear who called
-    return {"written": await parts.ledger.flush()}
+async def _flush(context: AdminContext, _: ApiRequest) -> FlushReport:
+    await context.callers.settle()  # a record may wait for the lookup of its caller
+    return FlushReport(written=await context.ledger.flush())
 
 
-async def _pause(parts: Parts, asked: ApiRequest) -> dict[str, Any]:
+async def _pause(context: AdminContext, asked: ApiRequest) -> PauseResult:
     kind, name = asked.names
-    done = parts.steering.pause(kind, name, asked.by)
-    parts.events.steered()
+    done = context.steering.pause(kind, name, asked.by)
+    context.events.steered()
     return done
 
 
-async def _resume(parts: Parts, asked: ApiRequest) -> dict[str, Any]:
-    done = parts.steering.resume(*asked.names)
-    parts.events.steered()
+async def _resume(context: AdminContext, asked: ApiRequest) -> ResumeResult:
+    done = context.steering.resume(*asked.names)
+    context.events.steered()
     return done
 
 
-async def _end(parts: Parts, asked: ApiRequest) -> dict[str, Any]:
-    call = parts.live.get(asked.names[0])
+async def _end(context: AdminContext, asked: ApiRequest) -> CallEnded:
+    call = context.live.get(asked.names[0])
     if call is None:
         raise ProxyError(ErrorKind.NOT_FOUND, "that call is over")
-    why = "this call was ended by hand, by whoever runs Sidecar"
+    why = "this call was ended by hand by the operator of Sidecar"
     call.end(LocalReply(ErrorKind.FORBIDDEN, why, final=True))
-    return {"ended": True}
+    return CallEnded(ended=True)
 
 
 ROUTES = (
@@ -95,10 +103,10 @@ ROUTES = (
     ApiEndpoint("GET", "version", config_file.version),
     ApiEndpoint("POST", "changes", changes.change),
     ApiEndpoint("GET", "live", read.live),
-    ApiEndpoint("GET", "pause", read.pausing),
+    ApiEndpoint("GET", "pause", read.pause_choices),
     ApiEndpoint("GET", "usage", usage.used),
     ApiEndpoint("GET", "usage/csv", usage.sheet),
-    ApiEndpoint("GET", "lately", usage.lately),
+    ApiEndpoint("GET", "recent", usage.recent_usage),
     ApiEndpoint("GET", "calls", usage.calls),
     ApiEndpoint("GET", "call", usage.call),
     ApiEndpoint("POST", "calls/{}/end", _end),
@@ -109,21 +117,20 @@ ROUTES = (
 )
 
 
-async def answer(parts: Parts, path: str, asked: ApiRequest) -> web.Response:
-    """What the order at `path` (behind the prefix) comes to. Raises `ProxyError` or `ApiError`."""
+async def answer(context: AdminContext, path: str, asked: ApiRequest) -> web.Response:
+    """Answer the request for `path` (without the prefix). Raises `ProxyError` or `ApiError`."""
     words = path.split("/")
     for route in ROUTES:
         names = _fit(route.path.split("/"), words)
         if names is not None and route.method == asked.request.method:
             body = await read_body(asked.request) if route.method == "POST" else b""
             asked = replace(asked, names=names, query=query_of(asked.request), body=body)
-            body = msgspec.json.encode(await route.handler(parts, asked))
-            return web.Response(body=body, content_type="application/json")
+            return json_response(await route.handler(context, asked))
     raise ProxyError(ErrorKind.NOT_FOUND, f"there is no {asked.request.method} {path[:80]} here")
 
 
 async def read_body(request: web.BaseRequest) -> bytes:
-    """The body, if it is of a bearable size and comes in time. Raises `ProxyError`."""
+    """Return the body. Raises `ProxyError` when it is too large or too slow."""
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise ProxyError(ErrorKind.TOO_LARGE, "this is too long for an edit")
     body = bytearray()
@@ -139,7 +146,7 @@ async def read_body(request: web.BaseRequest) -> bytes:
 
 
 def _fit(pattern: list[str], words: list[str]) -> tuple[str, ...] | None:
-    """The names in the gaps of a pattern; None when the path is another."""
+    """Return the names in a path that fits the pattern; None when it does not."""
     if len(pattern) != len(words):
         return None
     pairs = list(zip(pattern, words, strict=True))
@@ -149,17 +156,17 @@ def _fit(pattern: list[str], words: list[str]) -> tuple[str, ...] | None:
 
 
 def query_of(request: web.BaseRequest) -> dict[str, str]:
-    """The query, each name once."""
+    """Return the query; of a name that is repeated, the last value."""
     return dict(parse_qsl(request.raw_path.partition("?")[2], keep_blank_values=True))
 
 
 def seen_by(request: web.BaseRequest) -> str | None:
-    """The digest in `If-Match`."""
+    """Return the digest in `If-Match`."""
     return request.headers.get("If-Match", "").strip().removeprefix("W/").strip('"') or None
 
 
 def declined(error: ApiError | ProxyError) -> web.Response:
-    """Either no as JSON."""
+    """Return an error as JSON."""
     if isinstance(error, ApiError):
-        return error.answer()
+        return error.response()
     return responses.plain(error.reply)

@@ -1,7 +1,7 @@
-"""Shows what an edit would do, or makes it: checked, written whole, and confirmed in force.
+"""Preview an edit of the file, or make it: checked, written atomically, and confirmed in force.
 
-An edit is refused, never merged, when the file is not the one that the caller has seen; the answer
-then says what changed meanwhile, so that a person can decide to make it again.
+An edit is refused, never merged, when the file is not the one that the caller has seen. The error
+then lists what changed meanwhile, so that the user can decide to repeat the edit.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
+from msgspec import structs
 
-from sidecar.admin.config_file import diff
-from sidecar.admin.context import ApiError, ApiRequest, Parts, find_key, on_disk
-from sidecar.admin.edit_fields import Base, Made
+from sidecar.admin.api_types.config import EditPreview, EditProblem, EditResult
+from sidecar.admin.config_file import diff, problem_at_its_line
+from sidecar.admin.context import AdminContext, ApiError, ApiRequest, find_key, on_disk
+from sidecar.admin.edit_fields import EditBase, EditedText
 from sidecar.admin.edits import AnyEdit, Restore
 from sidecar.admin.introspect.dry_run import HypotheticalCall
 from sidecar.admin.introspect.explain import explain
+from sidecar.config.history import Version
 from sidecar.config.loader import difference
 from sidecar.config.manager import build_snapshot
 from sidecar.config.model import Snapshot
@@ -31,10 +33,11 @@ from sidecar.files import content_digest, replace_file
 log = logging.getLogger("sidecar.admin.console")
 
 MAX_MATCHES = 200
+"""Models that are listed for a route."""
 
 
 class RouteQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where would a call of this key for this model go, after the edit?"""
+    """A call of this key for this model, to be routed as after the edit."""
 
     key: str
     model: str
@@ -48,41 +51,41 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     question: RouteQuestion | None = None
 
 
-async def change(parts: Parts, asked: ApiRequest) -> dict[str, Any]:
-    """Show an edit, or make it."""
+async def change(context: AdminContext, asked: ApiRequest) -> EditPreview | EditResult:
+    """Preview an edit, or make it."""
     order = read_order(asked.body)
     if order.preview:
-        base = await _base(parts, order.edit, asked.seen)
-        return await _shown(parts, order, base)
-    async with parts.editing:
-        base = await _base(parts, order.edit, asked.seen)
-        return await _made(parts, order.edit, base)
+        base = await _base(context, order.edit, asked.seen)
+        return await _previewed(context, order, base)
+    async with context.editing:
+        base = await _base(context, order.edit, asked.seen)
+        return await _made(context, order.edit, base)
 
 
 def read_order(body: bytes) -> Order:
-    """The body as an order. Raises `ApiError` (400)."""
+    """Decode the body. Raises `ApiError` (400)."""
     try:
         return msgspec.json.decode(body, type=Order)
     except msgspec.MsgspecError as error:
         raise ApiError(400, "bad_request", f"this is no edit: {error}") from None
 
 
-async def _base(parts: Parts, edit: AnyEdit, seen: str | None) -> Base:
-    """The file as it is now, if it is the one that the caller has seen."""
+async def _base(context: AdminContext, edit: AnyEdit, seen: str | None) -> EditBase:
+    """Return the file as it is now, if it is the one that the caller has seen."""
     if seen is None:
         raise ApiError(428, "if_match_missing", "say which file you have seen: If-Match: DIGEST")
-    configuration = parts.configuration
-    text = on_disk(parts)
+    configuration = context.configuration
+    text = on_disk(context)
     if content_digest(text) != configuration.status.digest:
         await configuration.reload()
-        text = on_disk(parts)
+        text = on_disk(context)
     found, standing = content_digest(text), configuration.status
     if found != standing.digest and not isinstance(edit, Restore):
         raise ApiError(
             409,
             "file_refused",
-            "the file has mistakes and is not in force; mend it, or go back to an older version",
-            problems=list(standing.problems),
+            "the file has mistakes and is not in force; correct it, or restore an older version",
+            problems=[problem_at_its_line(each) for each in standing.problems],
         )
     if found != seen:
         raise ApiError(
@@ -90,110 +93,111 @@ async def _base(parts: Parts, edit: AnyEdit, seen: str | None) -> Base:
             "file_changed",
             "the file was changed meanwhile; nothing was written",
             digest=found,
-            changed=await asyncio.to_thread(_since, parts, seen),
+            changed=await asyncio.to_thread(_changes_since, context, seen),
         )
-    return Base(text, parts.snapshot, datetime.fromtimestamp(parts.wall(), UTC),
-                configuration.versions)  # fmt: skip
+    now = datetime.fromtimestamp(context.wall(), UTC)
+    return EditBase(text, context.snapshot, now, configuration.versions)
 
 
-def _since(parts: Parts, seen: str) -> list[str] | None:
-    """What changed since a version of the file; None when that is not known any more."""
-    text = parts.configuration.versions.with_digest(seen)
+def _changes_since(context: AdminContext, seen: str) -> list[str] | None:
+    """Return what changed since a version of the file; None when that is unknown."""
+    text = context.configuration.versions.with_digest(seen)
     if text is None:
         return None
     try:
-        old = build_snapshot(text, parts.configuration.file, parts.registry)
+        old = build_snapshot(text, context.configuration.file, context.registry)
     except ConfigError:
         return None
-    return difference(old, parts.snapshot) or ["no effective change: comments or order"]
+    return difference(old, context.snapshot) or ["nothing in force: comments or order"]
 
 
-async def _shown(parts: Parts, order: Order, base: Base) -> dict[str, Any]:
-    made, meant = await asyncio.to_thread(_tried, parts, order.edit, base)
-    shown: dict[str, Any] = {
-        "digest": content_digest(base.text),
-        "diff": await asyncio.to_thread(diff, base.text, made.text),
-        "problems": [],
-        "difference": [],
-        "question": None,
-        "matches": [],
-    }
-    if isinstance(meant, ConfigError):
-        return shown | {"problems": problems_of(meant.problems)}
-    shown["difference"] = await asyncio.to_thread(difference, base.snapshot, meant)
-    if order.question is not None:
-        # By the routes alone: what is used now was used under the file of now.
-        call = HypotheticalCall(find_key(meant, order.question.key), order.question.model)
-        shown["question"] = explain(call, parts.registry.dialects, parts.usable)
-        shown["matches"] = _matches(parts, meant, order.question.key)
-    return shown
+async def _previewed(context: AdminContext, order: Order, base: EditBase) -> EditPreview:
+    made, loaded = await asyncio.to_thread(_tried, context, order.edit, base)
+    preview = EditPreview(
+        digest=content_digest(base.text), diff=await asyncio.to_thread(diff, base.text, made.text)
+    )
+    if isinstance(loaded, ConfigError):
+        return structs.replace(preview, problems=problems_of(loaded.problems))
+    preview = structs.replace(
+        preview, difference=await asyncio.to_thread(difference, base.snapshot, loaded)
+    )
+    if order.question is None:
+        return preview
+    # Routes only: the limits' counts belong to the file in force.
+    call = HypotheticalCall(find_key(loaded, order.question.key), order.question.model)
+    return structs.replace(
+        preview,
+        question=explain(call, context.registry.dialects, context.usable),
+        matches=_matches(context, loaded, order.question.key),
+    )
 
 
-async def _made(parts: Parts, edit: AnyEdit, base: Base) -> dict[str, Any]:
-    made, meant = await asyncio.to_thread(_tried, parts, edit, base)
-    if isinstance(meant, ConfigError):
+async def _made(context: AdminContext, edit: AnyEdit, base: EditBase) -> EditResult:
+    made, loaded = await asyncio.to_thread(_tried, context, edit, base)
+    if isinstance(loaded, ConfigError):
         raise ApiError(
             422,
             "refused",
-            "the file would not be right with this; nothing was written",
-            problems=problems_of(meant.problems),
+            "the file would not be valid with this; nothing was written",
+            problems=problems_of(loaded.problems),
         )
-    before = parts.configuration.versions.listed()
+    configuration = context.configuration
+    before = configuration.versions.listed()
     if made.text != base.text:
         log.info("console: %s %s", edit.__struct_config__.tag, edit.name)
         try:
-            file = parts.configuration.file
-            await asyncio.to_thread(replace_file, file, base.text, made.text)
+            await asyncio.to_thread(replace_file, configuration.file, base.text, made.text)
         except EditRefused as error:
             raise ApiError(409, "not_written", str(error)) from None
-    loaded = await parts.configuration.reload(made.text, meant)
-    standing = parts.configuration.status
-    if standing.digest != meant.digest:
+    reloaded = await configuration.reload(made.text, loaded)
+    if configuration.status.digest != loaded.digest:
         raise ApiError(
             409,
             "not_in_force",
             "the file is written, but it was changed again before it came into force",
-            problems=list(loaded.problems),
+            problems=[problem_at_its_line(each) for each in reloaded.problems],
         )
-    # What the reload found, whether it was ours or one that noticed the file first.
-    changed = parts.configuration.history[-1].difference if made.text != base.text else ()
-    return {
-        "digest": standing.digest,
-        "difference": list(changed),
-        "secret": made.secret,
-        "undo": _way_back(base, made, before),
-    }
+    # From the history, because the file's watcher may have reloaded it first.
+    changed = configuration.history[-1].difference if made.text != base.text else ()
+    return EditResult(
+        digest=configuration.status.digest,
+        difference=list(changed),
+        secret=made.secret,
+        undo=_version_to_undo(base, made, before),
+    )
 
 
-def _way_back(base: Base, made: Made, before: Sequence[Any]) -> int | None:
-    """The number of the version that undoes an edit; None when there is none."""
+def _version_to_undo(base: EditBase, made: EditedText, before: Sequence[Version]) -> int | None:
+    """Return the number of the version that undoes an edit; None when there is none."""
     digest = content_digest(base.text)
     if made.text == base.text or made.secret is not None:
-        return None  # a key's text that was shown would be worth nothing
+        return None  # undoing would make the secret that was shown worthless
     return next((each.number for each in before if each.digest == digest), None)
 
 
 @gc_paused()
 @compose_once()
-def _tried(parts: Parts, edit: AnyEdit, base: Base) -> tuple[Made, Snapshot | ConfigError]:
-    """The edit made, and what the file means then, or why it would not be right."""
+def _tried(
+    context: AdminContext, edit: AnyEdit, base: EditBase
+) -> tuple[EditedText, Snapshot | ConfigError]:
+    """Return the edited text, and the snapshot that it gives, or why it is invalid."""
     try:
-        made = edit.made(base)
+        made = edit.apply(base)
     except EditRefused as error:
         raise ApiError(422, "refused", str(error)) from None
     try:
-        return made, build_snapshot(made.text, parts.configuration.file, parts.registry)
+        return made, build_snapshot(made.text, context.configuration.file, context.registry)
     except ConfigError as error:
         return made, error
 
 
-def _matches(parts: Parts, snapshot: Snapshot, name: str) -> list[list[str]]:
-    """For each route of a key, in the order of its list: the models that it now matches."""
+def _matches(context: AdminContext, snapshot: Snapshot, name: str) -> list[list[str]]:
+    """Return the models that each route of a key matches, in the order of its list."""
     key = snapshot.keys[name]
     found = []
     for route in key.routes:
-        spelt = [p.text for p in (*(route.models or ()), *(key.models or ())) if p.literal]
-        names = dict.fromkeys((*spelt, *parts.catalog.known(route.provider)))
+        literal = [p.text for p in (*(route.models or ()), *(key.models or ())) if p.literal]
+        names = dict.fromkeys((*literal, *context.catalog.known(route.provider)))
         fitting = [
             each
             for each in names
@@ -203,15 +207,15 @@ def _matches(parts: Parts, snapshot: Snapshot, name: str) -> list[list[str]]:
     return found
 
 
-def problems_of(problems: Sequence[Problem]) -> list[dict[str, Any]]:
-    """Each problem with its place, for showing it there."""
+def problems_of(problems: Sequence[Problem]) -> list[EditProblem]:
+    """Return each problem with its place."""
     return [
-        {
-            "line": each.place.line,
-            "column": each.place.column,
-            "what": each.what,
-            "next": each.next,
-            "text": str(each),
-        }
+        EditProblem(
+            line=each.place.line,
+            column=each.place.column,
+            what=each.what,
+            next=each.next,
+            text=str(each),
+        )
         for each in problems
     ]

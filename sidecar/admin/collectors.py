@@ -1,4 +1,4 @@
-"""What the metrics read at each scrape from the parts that keep it themselves. Counts nothing."""
+"""Collectors: metrics that are read from other parts at each scrape."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Figures = Iterator[tuple[tuple[str, ...], float]]
 def read_parts(
     metrics: Metrics, configuration: ConfigManager, vault: Vault, registry: Registry
 ) -> None:
-    """Have the metrics ask the configuration and the plugins."""
+    """Register the collectors of the configuration and the plugins."""
 
     def available() -> Figures:
         for name, provider in configuration.current().providers.items():
@@ -36,7 +36,7 @@ def read_parts(
 
 
 def read_bodies(metrics: Metrics, bodies: BodyMemory) -> None:
-    """Have the metrics ask how much memory request bodies take."""
+    """Register the collectors of the memory of request bodies."""
     metrics.read(
         "sidecar_request_body_bytes",
         lambda: ((("memory",), bodies.held), (("file",), bodies.in_files)),
@@ -46,12 +46,12 @@ def read_bodies(metrics: Metrics, bodies: BodyMemory) -> None:
 
 
 def read_log(metrics: Metrics, dropped: Callable[[], int]) -> None:
-    """Have the metrics ask how many lines are missing from the log."""
+    """Register the collectors of the dropped lines of the log."""
     metrics.read("sidecar_log_lines_dropped_total", lambda: (((), dropped()),))
 
 
 def read_scheduler(metrics: Metrics, scheduler: Scheduler) -> None:
-    """Have the metrics ask who waits, what is left and what is shut."""
+    """Register the collectors of queues, limits, quotas and cooldowns."""
     metrics.read("sidecar_calls_waiting", lambda: _waiting(scheduler))
     metrics.read("sidecar_leases_granted_total", lambda: iter([((), scheduler.granted)]))
     metrics.read("sidecar_lease_waits_total", lambda: _by_kind(scheduler.waits))

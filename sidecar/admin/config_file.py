@@ -8,20 +8,28 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from difflib import SequenceMatcher
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sidecar.admin.context import ApiError, ApiRequest, Parts, on_disk
-from sidecar.config.history import Version
+from msgspec import structs
+
+from sidecar.admin.api_types.config import (
+    DiffLine,
+    FileEvent,
+    FilePage,
+    FileProblem,
+    VersionPage,
+)
+from sidecar.admin.context import AdminContext, ApiError, ApiRequest, on_disk
 from sidecar.config.status import ReloadEvent
 from sidecar.config.yaml.redact import masked
 from sidecar.files import content_digest
 
-AROUND = 2
-"""Unchanged lines that are shown around a change."""
+CONTEXT_LINES = 2
+"""Unchanged lines around a change."""
 
 
 class Span(NamedTuple):
-    """Lines `i` to `i_end` of the old text, in whose place are `j` to `j_end` of the new one."""
+    """Lines `i` to `i_end` of the old text, replaced by `j` to `j_end` of the new one."""
 
     i: int
     i_end: int
@@ -30,33 +38,32 @@ class Span(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """Lines that are the same in both texts and stand in the same order: the last, and the rest."""
+    """Lines that are equal in both texts and in the same order: the last one, and those before."""
 
     i: int
     j: int
     before: _Run | None
 
 
-def diff(old: bytes, new: bytes) -> list[dict[str, Any]]:
-    """The lines that differ, with a few around them: `mark` is " ", "-", "+" or "@" where lines
-    are left out; `line` is the number in the new text, or in the old one for "-"."""
+def diff(old: bytes, new: bytes) -> list[DiffLine]:
+    """Return the lines that differ, with a few unchanged ones around them."""
     before, after = _lines(old), _lines(new)
-    rows: list[dict[str, Any]] = []
-    at = 0  # how much of the new text is shown or left out by now
+    rows: list[DiffLine] = []
+    at = 0  # lines of the new text that are shown or left out so far
     for span in _changes(before, after):
-        if rows and span.j - at > 2 * AROUND:
-            rows += _rows(" ", after, at, at + AROUND)
-            rows.append({"mark": "@", "line": 0, "text": ""})
-            at = span.j - AROUND
-        rows += _rows(" ", after, at if rows else max(0, span.j - AROUND), span.j)
+        if rows and span.j - at > 2 * CONTEXT_LINES:
+            rows += _rows(" ", after, at, at + CONTEXT_LINES)
+            rows.append(DiffLine(mark="@", line=0, text=""))
+            at = span.j - CONTEXT_LINES
+        rows += _rows(" ", after, at if rows else max(0, span.j - CONTEXT_LINES), span.j)
         rows += _rows("-", before, span.i, span.i_end)
         rows += _rows("+", after, span.j, span.j_end)
         at = span.j_end
-    return rows + (_rows(" ", after, at, min(at + AROUND, len(after))) if rows else [])
+    return rows + (_rows(" ", after, at, min(at + CONTEXT_LINES, len(after))) if rows else [])
 
 
-def _rows(mark: str, lines: list[str], start: int, end: int) -> list[dict[str, Any]]:
-    return [{"mark": mark, "line": n + 1, "text": masked(lines[n])} for n in range(start, end)]
+def _rows(mark: str, lines: list[str], start: int, end: int) -> list[DiffLine]:
+    return [DiffLine(mark=mark, line=n + 1, text=masked(lines[n])) for n in range(start, end)]
 
 
 def _lines(text: bytes) -> list[str]:
@@ -64,8 +71,8 @@ def _lines(text: bytes) -> list[str]:
 
 
 def _changes(before: list[str], after: list[str]) -> Iterator[Span]:
-    """What differs, in order. Only what lies between two anchors is compared line by line, which
-    takes the square of its length."""
+    """Yield what differs, in order. Only lines between two anchors are compared one by one, because
+    that takes quadratic time."""
     i = j = 0
     for i_end, j_end in [*_anchors(before, after), (len(before), len(after))]:
         old, new = before[i:i_end], after[j:j_end]
@@ -77,10 +84,10 @@ def _changes(before: list[str], after: list[str]) -> Iterator[Span]:
 
 
 def _anchors(before: list[str], after: list[str]) -> list[tuple[int, int]]:
-    """Where the lines are that stand once in either text: the most of them that keep their order
-    (the longest rising run, as in sorting by patience)."""
+    """Return the places of lines that occur once in each text: the largest set that keeps its order
+    (the longest increasing subsequence)."""
     there = _once(after)
-    ends: list[int] = []  # for each length, the least place in which a run can end
+    ends: list[int] = []  # for each length, the lowest place at which a run can end
     last: list[_Run] = []  # that run
     for line, i in _once(before).items():
         if line in there:
@@ -104,62 +111,58 @@ def _once(lines: list[str]) -> dict[str, int]:
 _PLACE = re.compile(r":(\d+):(\d+): (.*)", re.DOTALL)
 
 
-async def config(parts: Parts, _: ApiRequest) -> dict[str, Any]:
-    """The file of now, whether it is in force, and how it came to be so."""
-    standing = parts.configuration.status
-    text = on_disk(parts)
-    versions = await asyncio.to_thread(parts.configuration.versions.listed)
-    return {
-        "file": str(parts.configuration.file.absolute()),
-        "digest": content_digest(text),
-        "in_force": standing.digest,
-        "text": masked(text.decode("utf-8", "replace")),
-        "accepted_at": standing.accepted_at,
-        "refused_at": standing.refused_at,
-        "problems": [_at_its_line(each) for each in standing.problems],
-        "warnings": [_at_its_line(str(each)) for each in parts.snapshot.warnings],
-        "stays": list(standing.stays),
-        "history": [_look(each) for each in reversed(parts.configuration.history)],
-        "versions": [_version(each) for each in versions],
-    }
+async def config(context: AdminContext, _: ApiRequest) -> FilePage:
+    """Return the file as it is now, whether it is in force, and its history."""
+    configuration = context.configuration
+    standing, text = configuration.status, on_disk(context)
+    versions = await asyncio.to_thread(configuration.versions.listed)
+    return FilePage(
+        file=str(configuration.file.absolute()),
+        digest=content_digest(text),
+        in_force=standing.digest,
+        text=masked(text.decode("utf-8", "replace")),
+        accepted_at=standing.accepted_at,
+        refused_at=standing.refused_at,
+        problems=[_without_path(each) for each in standing.problems],
+        warnings=[_without_path(str(each)) for each in context.snapshot.warnings],
+        stays=list(standing.stays),
+        history=[_file_event(each) for each in reversed(configuration.history)],
+        versions=versions,
+    )
 
 
-async def version(parts: Parts, asked: ApiRequest) -> dict[str, Any]:
-    """An older version, and how it differs from the file of now."""
+async def version(context: AdminContext, asked: ApiRequest) -> VersionPage:
+    """Return an older version, and how it differs from the file of now."""
     wanted = asked.query.get("number", "")
     number = int(wanted) if wanted.isdecimal() else 0
-    text = await asyncio.to_thread(parts.configuration.versions.text, number)
+    text = await asyncio.to_thread(context.configuration.versions.text, number)
     if text is None:
         raise ApiError(404, "not_found", "that version is not kept any more")
-    return {"number": number, "text": masked(text.decode("utf-8", "replace")),
-            "diff": await asyncio.to_thread(diff, text, on_disk(parts))}  # fmt: skip
+    return VersionPage(
+        number=number,
+        text=masked(text.decode("utf-8", "replace")),
+        diff=await asyncio.to_thread(diff, text, on_disk(context)),
+    )
 
 
-def _at_its_line(problem: str) -> dict[str, Any]:
-    """A problem's text, taken apart into its place and its words."""
+def problem_at_its_line(problem: str) -> FileProblem:
+    """Return a problem, whose text names the file and the place, with its place."""
     match = _PLACE.search(problem)
-    if match is None:
-        return {"line": 0, "column": 0, "text": problem}
-    return {"line": int(match[1]), "column": int(match[2]), "text": match[3]}
+    line, column = (0, 0) if match is None else (int(match[1]), int(match[2]))
+    return FileProblem(line=line, column=column, text=problem)
+
+
+def _without_path(problem: str) -> FileProblem:
+    match = _PLACE.search(problem)
+    found = problem_at_its_line(problem)
+    return found if match is None else structs.replace(found, text=match[3])
 
 
 def _in_short(problem: str) -> str:
-    found = _at_its_line(problem)
-    return f"line {found['line']}: {found['text']}" if found["line"] else problem
+    found = _without_path(problem)
+    return f"line {found.line}: {found.text}" if found.line else problem
 
 
-def _look(one: ReloadEvent) -> dict[str, Any]:
-    return {
-        "at": one.at,
-        "accepted": one.accepted,
-        "lines": list(one.difference) if one.accepted else list(map(_in_short, one.problems)),
-    }
-
-
-def _version(one: Version) -> dict[str, Any]:
-    return {
-        "number": one.number,
-        "at": one.at,
-        "digest": one.digest,
-        "difference": list(one.difference),
-    }
+def _file_event(event: ReloadEvent) -> FileEvent:
+    lines = list(event.difference) if event.accepted else list(map(_in_short, event.problems))
+    return FileEvent(at=event.at, accepted=event.accepted, lines=lines)

@@ -1,15 +1,17 @@
-"""What the console's handlers work with, and how they decline."""
+"""What the handlers of the admin API work with, and the errors that they raise."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from aiohttp import web
+from msgspec import UNSET, UnsetType
 
+from sidecar.admin.api_types.config import ErrorBody, ErrorResponse, FileProblem
 from sidecar.admin.console.events import Events
 from sidecar.admin.console.sessions import Sessions
 from sidecar.admin.introspect.dry_run import Forecaster
@@ -30,10 +32,18 @@ from sidecar.scheduling.scheduler import Scheduler
 
 
 @dataclass(slots=True)
-class Parts:
-    """The running process, as far as the console looks at it. `wall` is seconds since the epoch;
-    `addresses` is where it
-    listens, `state` the directory that its books lie in."""
+class Addresses:
+    """The base URLs of the proxy's and the admin side's listeners; empty until they listen."""
+
+    listen: list[str] = field(default_factory=list)
+    admin: str = ""
+    console: str = ""
+
+
+@dataclass(slots=True)
+class AdminContext:
+    """The parts of the process that the admin API uses. `wall` and `started` are seconds since the
+    epoch; `state` is the state directory; `editing` is held while the file is edited."""
 
     configuration: ConfigManager
     vault: Vault
@@ -51,12 +61,12 @@ class Parts:
     state: Path
     wall: Callable[[], float]
     started: float
-    addresses: dict[str, Any] = field(default_factory=dict)
+    addresses: Addresses = field(default_factory=Addresses)
     editing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def scheduler(self) -> Scheduler:
-        """What counts and lets through."""
+        """The scheduler of the process."""
         return self.outlook.board.scheduler
 
     @property
@@ -67,8 +77,8 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """One request to the API: what stood in the path's gaps, the query, the body, the digest of the
-    file that the caller has seen, and from where it is asked."""
+    """A request to the API: the names in its path, its query and body, the digest of the file that
+    the caller has seen (`If-Match`), and from where it comes."""
 
     request: web.BaseRequest
     names: tuple[str, ...] = ()
@@ -79,22 +89,43 @@ class ApiRequest:
 
 
 class ApiError(SidecarError):
-    """The API says no: a status, one word for programs, a sentence, and what helps to go on."""
+    """The API declines a request: a status, and the body of the error.
 
-    def __init__(self, status: int, code: str, message: str, **details: Any) -> None:
+    Args:
+        problems: The problems of the file, when they are the reason.
+        digest: The digest of the file as it is now, when the caller has seen another.
+        changed: What changed since then; None when that is unknown.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        problems: Sequence[FileProblem] = (),
+        digest: str | UnsetType = UNSET,
+        changed: list[str] | UnsetType | None = UNSET,
+    ) -> None:
         super().__init__(message)
         self.status = status
-        self.code = code
-        self.details = details
+        self.body = ErrorBody(
+            code=code, message=message, problems=list(problems), digest=digest, changed=changed
+        )
 
-    def answer(self) -> web.Response:
-        """As JSON."""
-        error = {"code": self.code, "message": str(self), **self.details}
-        return web.json_response({"error": error}, status=self.status)
+    def response(self) -> web.Response:
+        """Return the error as a JSON response."""
+        return json_response(ErrorResponse(error=self.body), status=self.status)
+
+
+def json_response(answer: msgspec.Struct, *, status: int = 200) -> web.Response:
+    """Return an answer as JSON."""
+    body = msgspec.json.encode(answer)
+    return web.Response(body=body, status=status, content_type="application/json")
 
 
 def find_key(snapshot: Snapshot, name: str) -> Key:
-    """The key of that name. Raises `ProxyError` (404)."""
+    """Return the key of that name. Raises `ProxyError` (404)."""
     key = snapshot.keys.get(name)
     if key is None:
         raise ProxyError(ErrorKind.NOT_FOUND, f'there is no key "{name[:80]}"')
@@ -102,7 +133,7 @@ def find_key(snapshot: Snapshot, name: str) -> Key:
 
 
 def find_group(snapshot: Snapshot, name: str) -> Group:
-    """The group of that name. Raises `ProxyError` (404)."""
+    """Return the group of that name. Raises `ProxyError` (404)."""
     group = snapshot.groups.get(name)
     if group is None:
         raise ProxyError(ErrorKind.NOT_FOUND, f'there is no group "{name[:80]}"')
@@ -110,16 +141,16 @@ def find_group(snapshot: Snapshot, name: str) -> Group:
 
 
 def find_provider(snapshot: Snapshot, name: str) -> Provider:
-    """The provider of that name. Raises `ProxyError` (404)."""
+    """Return the provider of that name. Raises `ProxyError` (404)."""
     provider = snapshot.providers.get(name)
     if provider is None:
         raise ProxyError(ErrorKind.NOT_FOUND, f'there is no provider "{name[:80]}"')
     return provider
 
 
-def on_disk(parts: Parts) -> bytes:
-    """The file as it is now; empty when it cannot be read."""
+def on_disk(context: AdminContext) -> bytes:
+    """Return the file as it is now; empty when it cannot be read."""
     try:
-        return read_file(parts.configuration.file)
+        return read_file(context.configuration.file)
     except ConfigError:
         return b""

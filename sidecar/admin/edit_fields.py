@@ -1,11 +1,11 @@
-"""What an edit starts from and comes to, and the fields it sets, as the file writes them."""
+"""What an edit starts from and results in, and the fields that it sets, as the file has them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from sidecar.config.editor import Draft, FieldPath, operations
 from sidecar.config.history import Versions
@@ -16,7 +16,8 @@ from sidecar.config.yaml.writer import Value
 from sidecar.errors import EditRefused
 from sidecar.records import utc_text
 
-Fields: TypeAlias = dict[str, Any]
+EditedFields: TypeAlias = dict[str, object]
+"""Fields by name, as JSON has them; null removes one."""
 _OTHERS = frozenset({"hash", "previous", "created", "enabled", "routes"})
 """Fields that have edits of their own."""
 KEY = frozenset(option.name for option in declared.KEY.options) - _OTHERS
@@ -24,8 +25,8 @@ GROUP = frozenset(option.name for option in declared.GROUP.options) - _OTHERS
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
-    """What an edit is made on: the text, what is in force, the time, and the older texts."""
+class EditBase:
+    """Start of an edit: the text, the snapshot in force, the time, and the older versions."""
 
     text: bytes
     snapshot: Snapshot
@@ -34,16 +35,18 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """The new text; `secret` is the text of a key that was made, to be shown once."""
+class EditedText:
+    """The new text; `secret` is that of a key that was made, to be shown once."""
 
     text: bytes
     secret: str | None = None
 
 
-def edited(base: Base, path: FieldPath, fields: Fields, known: frozenset[str] | None) -> bytes:
-    """The text with these fields of what stands at `path` set or, where null, taken away; `known`
-    are the ones there may be. Only what differs from what is written is touched."""
+def edited(
+    base: EditBase, path: FieldPath, fields: EditedFields, known: frozenset[str] | None
+) -> bytes:
+    """Return the text with these fields at `path` set or, where null, removed. Only fields that
+    differ are written. `known` are the fields that may be edited (None: all)."""
     draft = Draft(base.text)
     before = draft.written(path)
     before = before if isinstance(before, Mapping) else {}
@@ -56,16 +59,16 @@ def edited(base: Base, path: FieldPath, fields: Fields, known: frozenset[str] | 
     return operations.edit_fields(draft, path, touched)
 
 
-def whole(base: Base, fields: Fields, known: frozenset[str] | None) -> dict[str, Value]:
-    """The fields of something new."""
+def whole(base: EditBase, fields: EditedFields, known: frozenset[str] | None) -> dict[str, Value]:
+    """Return the fields of something new."""
     wanted = _fields(fields, known, base, {})
     return {name: value for name, value in wanted.items() if value is not None}
 
 
 def _fields(
-    fields: Fields, known: frozenset[str] | None, base: Base, before: Mapping[str, Value]
+    fields: EditedFields, known: frozenset[str] | None, base: EditBase, before: Mapping[str, Value]
 ) -> dict[str, Value | None]:
-    """The fields as the file writes them; "" and empty collections take a field away."""
+    """Return the fields as the file writes them; "" and empty collections remove a field."""
     found: dict[str, Value | None] = {}
     for name, value in fields.items():
         if name in _OTHERS or (known is not None and name not in known):
@@ -77,7 +80,7 @@ def _fields(
     return found
 
 
-def _until(text: str, base: Base) -> str:
+def _until(text: str, base: EditBase) -> str:
     try:
         return utc_text(parsers.until(text, base.snapshot.timezone, base.now))
     except EditRefused as error:
@@ -85,15 +88,15 @@ def _until(text: str, base: Base) -> str:
 
 
 def after(text: str, now: datetime) -> datetime:
-    """So long from now. Raises `EditRefused`."""
+    """Return the time after a duration. Raises `EditRefused`."""
     try:
         return parsers.after(text, now)
     except EditRefused as error:
         raise EditRefused(f"the overlap {error}") from None
 
 
-def _value(value: Any) -> Value | None:
-    """What JSON holds, as far as the file can say it."""
+def _value(value: object) -> Value | None:
+    """Return a JSON value as the file can write it. Raises `EditRefused`."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, list):
@@ -103,7 +106,7 @@ def _value(value: Any) -> Value | None:
     raise EditRefused("a number with a fraction is written as text")
 
 
-def _whole(value: Any) -> Value:
+def _whole(value: object) -> Value:
     found = _value(value)
     if found is None:
         raise EditRefused("null can only take away a whole field")

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 from sidecar.admin.context import find_group, find_key
-from sidecar.admin.edit_fields import GROUP, KEY, Base, Fields, Made, after, edited, whole
+from sidecar.admin.edit_fields import (
+    GROUP,
+    KEY,
+    EditBase,
+    EditedFields,
+    EditedText,
+    after,
+    edited,
+    whole,
+)
 from sidecar.api_keys import mint
 from sidecar.config.editor import operations, written
 from sidecar.config.yaml.writer import Value
 from sidecar.errors import EditRefused
+
+WrittenLimits: TypeAlias = dict[str, str | int | dict[str, str | int]]
 
 
 class Edit(msgspec.Struct, tag_field="do", tag=True, forbid_unknown_fields=True):
@@ -20,46 +31,44 @@ class Edit(msgspec.Struct, tag_field="do", tag=True, forbid_unknown_fields=True)
 
     name: str
 
-    def made(self, base: Base) -> Made:
-        """The new text. Raises `EditRefused`, or `ProxyError` when there is nothing of that
-        name."""
+    def apply(self, base: EditBase) -> EditedText:
+        """Return the new text. Raises `EditRefused`, or `ProxyError` when nothing has that name."""
         raise NotImplementedError
 
 
 class CreateKey(Edit, tag="create_key"):
-    """A new key."""
+    """Create a key with a new secret."""
 
-    fields: Fields
+    fields: EditedFields
 
-    def made(self, base: Base) -> Made:
-        """With a text of its own."""
+    def apply(self, base: EditBase) -> EditedText:
         if self.name in base.snapshot.keys:
             raise EditRefused(f'there is a key "{self.name}" already')
         secret = mint()
         fields = whole(base, self.fields, KEY)
-        return Made(operations.create_key(base.text, self.name, secret, base.now, fields), secret)
+        return EditedText(
+            operations.create_key(base.text, self.name, secret, base.now, fields), secret
+        )
 
 
 class EditKey(Edit, tag="edit_key"):
-    """Other fields for a key; null takes one away."""
+    """Set fields of a key; null removes one."""
 
-    fields: Fields
+    fields: EditedFields
 
-    def made(self, base: Base) -> Made:
-        """With only these fields touched."""
+    def apply(self, base: EditBase) -> EditedText:
         find_key(base.snapshot, self.name)
-        return Made(edited(base, ("keys", self.name), self.fields, KEY))
+        return EditedText(edited(base, ("keys", self.name), self.fields, KEY))
 
 
 class RenameKey(Edit, tag="rename_key"):
-    """Another name for a key."""
+    """Rename a key; its counts and times follow."""
 
     new_name: str
 
-    def made(self, base: Base) -> Made:
-        """Its counts and times follow."""
+    def apply(self, base: EditBase) -> EditedText:
         find_key(base.snapshot, self.name)
-        return Made(operations.rename_key(base.text, self.name, self.new_name))
+        return EditedText(operations.rename_key(base.text, self.name, self.new_name))
 
 
 class SwitchKey(Edit, tag="switch_key"):
@@ -67,46 +76,42 @@ class SwitchKey(Edit, tag="switch_key"):
 
     enabled: bool
 
-    def made(self, base: Base) -> Made:
-        """Nothing changes when it is so already."""
+    def apply(self, base: EditBase) -> EditedText:
         find_key(base.snapshot, self.name)
-        return Made(
+        return EditedText(
             operations.switch_key(base.text, base.snapshot, self.name, enabled=self.enabled)
         )
 
 
 class RotateKey(Edit, tag="rotate_key"):
-    """Another text for a key; the one before is accepted for `overlap`, or no longer."""
+    """Give a key a new secret; the former one is accepted for `overlap`, if given."""
 
     overlap: str = ""
 
-    def made(self, base: Base) -> Made:
-        """With a new text."""
+    def apply(self, base: EditBase) -> EditedText:
         find_key(base.snapshot, self.name)
         until = after(self.overlap, base.now) if self.overlap else None
         secret = mint()
         text = operations.rotate_key(base.text, base.snapshot, self.name, secret, until)
-        return Made(text, secret)
+        return EditedText(text, secret)
 
 
 class DeleteKey(Edit, tag="delete_key"):
-    """A key goes."""
+    """Delete a key with its hash; only an older version of the file brings it back."""
 
-    def made(self, base: Base) -> Made:
-        """With its hash; nothing but an older version of the file brings it back."""
+    def apply(self, base: EditBase) -> EditedText:
         find_key(base.snapshot, self.name)
-        return Made(operations.delete_key(base.text, self.name))
+        return EditedText(operations.delete_key(base.text, self.name))
 
 
 class SetRoutes(Edit, tag="set_routes"):
-    """The list of routes of a key or, with `of: group`, of a group. Null: a key follows its group
+    """Set the routes of a key or, with `of: group`, of a group. With null a key follows its group
     again."""
 
     routes: list[RouteEdit] | None
     of: str = "key"
 
-    def made(self, base: Base) -> Made:
-        """The list as the file writes it."""
+    def apply(self, base: EditBase) -> EditedText:
         if self.of == "group":
             find_group(base.snapshot, self.name)
             group, path = self.name, ("groups", self.name)
@@ -114,77 +119,71 @@ class SetRoutes(Edit, tag="set_routes"):
             group = find_key(base.snapshot, self.name).group.name
             path = ("keys", self.name)
         if self.routes is None:
-            return Made(operations.set_routes(base.text, path, None))
+            return EditedText(operations.set_routes(base.text, path, None))
         before = () if self.of == "group" else (written(base.text, ("groups", group, "routes")),)
-        return Made(operations.set_routes(base.text, path, as_written(self.routes, *before)))
+        return EditedText(operations.set_routes(base.text, path, as_written(self.routes, *before)))
 
 
 class CreateGroup(Edit, tag="create_group"):
-    """A new group."""
+    """Create a group, at the end of the groups."""
 
-    fields: Fields
+    fields: EditedFields
 
-    def made(self, base: Base) -> Made:
-        """At the end of the groups."""
+    def apply(self, base: EditBase) -> EditedText:
         fields = whole(base, self.fields, GROUP)
-        return Made(operations.add(base.text, ("groups", self.name), fields))
+        return EditedText(operations.add(base.text, ("groups", self.name), fields))
 
 
 class EditGroup(Edit, tag="edit_group"):
-    """Other fields for a group; null takes one away."""
+    """Set fields of a group; null removes one."""
 
-    fields: Fields
+    fields: EditedFields
 
-    def made(self, base: Base) -> Made:
-        """With only these fields touched."""
+    def apply(self, base: EditBase) -> EditedText:
         find_group(base.snapshot, self.name)
-        return Made(edited(base, ("groups", self.name), self.fields, GROUP))
+        return EditedText(edited(base, ("groups", self.name), self.fields, GROUP))
 
 
 class DeleteGroup(Edit, tag="delete_group"):
-    """A group that no key uses goes."""
+    """Delete a group; refused while it has keys."""
 
-    def made(self, base: Base) -> Made:
-        """Refused while it has keys."""
+    def apply(self, base: EditBase) -> EditedText:
         find_group(base.snapshot, self.name)
         keys = [key.name for key in base.snapshot.keys.values() if key.group.name == self.name]
         if keys:
             raise EditRefused(
                 f"keys belong to it: {', '.join(keys[:5])}; move or delete them first"
             )
-        return Made(operations.delete(base.text, ("groups", self.name)))
+        return EditedText(operations.delete(base.text, ("groups", self.name)))
 
 
 class EditProvider(Edit, tag="edit_provider"):
-    """Other fields for a provider, which may have had no entry in the file; null takes one away."""
+    """Set fields of a provider, which may have no entry in the file yet; null removes one."""
 
-    fields: Fields
+    fields: EditedFields
 
-    def made(self, base: Base) -> Made:
-        """With only these fields touched."""
-        return Made(edited(base, ("providers", self.name), self.fields, None))
+    def apply(self, base: EditBase) -> EditedText:
+        return EditedText(edited(base, ("providers", self.name), self.fields, None))
 
 
 class CreateProvider(Edit, tag="create_provider"):
-    """A new provider."""
+    """Create a provider, at the end of the providers."""
 
-    fields: Fields
+    fields: EditedFields
 
-    def made(self, base: Base) -> Made:
-        """At the end of the providers."""
+    def apply(self, base: EditBase) -> EditedText:
         fields = whole(base, self.fields, None)
-        return Made(operations.add(base.text, ("providers", self.name), fields))
+        return EditedText(operations.add(base.text, ("providers", self.name), fields))
 
 
 class Restore(Edit, tag="restore"):
-    """The whole file as it was in an older version; `name` is its number."""
+    """Restore the file as it was in an older version; `name` is its number."""
 
-    def made(self, base: Base) -> Made:
-        """Byte for byte."""
+    def apply(self, base: EditBase) -> EditedText:
         text = base.versions.text(int(self.name)) if self.name.isdecimal() else None
         if text is None:
             raise EditRefused("that version is not kept any more")
-        return Made(text)
+        return EditedText(text)
 
 
 AnyEdit: TypeAlias = (
@@ -194,14 +193,14 @@ AnyEdit: TypeAlias = (
 
 
 class RouteEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One row of the editor. `beside` puts it into the same place as the row above: both are then
-    tried in turn, by their weights."""
+    """One row of the editor. `beside` gives it the priority of the row above: calls are then shared
+    by weight."""
 
     provider: str
     enabled: bool = True
     models: list[str] = []
     rename: str | dict[str, str] | None = msgspec.field(default=None, name="as")
-    limits: dict[str, Any] = {}
+    limits: WrittenLimits = {}
     max_input: str | None = None
     priced_as: str | None = None
     retry: str | None = None
@@ -210,13 +209,13 @@ class RouteEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def as_written(entries: Sequence[RouteEdit], of_group: Value | None = None) -> list[Value]:
-    """The list as the file has it: names alone where an entry says no more.
+    """Return the list as the file has it; an entry without options is a name alone.
 
-    The order is the rows'. It is written as numbers where rows stand beside each other, and where
-    the group's list (`of_group`) has numbers, which would count instead of the order.
+    Priorities are written where rows share one, and where the group's list (`of_group`) has them,
+    because inherited priorities would override the order.
     """
     if not entries:
-        raise EditRefused("a list of routes needs a provider; to take all away, disable the key")
+        raise EditRefused("a list of routes needs a provider; to remove all, disable the key")
     numbered = any(entry.beside for entry in entries[1:]) or _has_numbers(of_group)
     found: list[Value] = []
     place = 0

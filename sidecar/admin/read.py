@@ -1,268 +1,281 @@
-"""What the API shows: status, keys, groups, providers, models, and where a call would go.
-
-Nothing here changes anything.
-"""
+"""The API's answers about the process, keys, groups, providers, models, and routing. Read-only."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from functools import lru_cache
-from typing import Any
 
 from sidecar import __version__
 from sidecar.admin import views
-from sidecar.admin import views as health
 from sidecar.admin.agent_setup import AGENTS, PROXY_NOTE, agent_lines, key_variable
-from sidecar.admin.context import ApiRequest, Parts, find_group, find_key, find_provider
-from sidecar.admin.introspect.dry_run import supposed
+from sidecar.admin.api_types.config import (
+    FileState,
+    LedgerState,
+    ProcessStatus,
+    ProviderSummary,
+)
+from sidecar.admin.api_types.entities import (
+    AgentLines,
+    AgentList,
+    GroupList,
+    GroupPage,
+    InheritedFields,
+    KeyList,
+    KeyPage,
+    KeyTimesList,
+    ModelUse,
+    ModelUses,
+    NamedTitle,
+    ProbeResult,
+    ProviderPage,
+)
+from sidecar.admin.api_types.limits import PauseChoices
+from sidecar.admin.api_types.live import Explanation, LiveState
+from sidecar.admin.context import AdminContext, ApiRequest, find_group, find_key, find_provider
+from sidecar.admin.introspect.dry_run import HypotheticalCall
 from sidecar.admin.introspect.explain import explain
 from sidecar.config.editor import FieldPath, all_written
-from sidecar.config.model import Group, Key, Provider
+from sidecar.config.model import Provider
 from sidecar.config.yaml.writer import Value
 from sidecar.http.listeners import local_url
 
-PARSE_SLICE = 100
-"""Keys that are made into rows before anything else may run."""
+KEYS_PER_SLICE = 100
+"""Keys that are listed before other tasks run."""
 KEY_VARIABLE = key_variable("SIDECAR_KEY")
-"""What stands for a key in an agent's lines."""
+"""Stands for a key in an agent's lines."""
 
 
-async def status(parts: Parts, _: ApiRequest) -> views.View:
-    """What is served where, and how the configuration stands."""
-    standing = parts.configuration.status
-    snapshot = parts.snapshot
-    return {
-        "version": __version__,
-        "pid": os.getpid(),
-        "started": parts.started,
-        **parts.addresses,
-        "config": {
-            "file": str(parts.configuration.file.absolute()),
-            "digest": standing.digest,
-            "accepted_at": standing.accepted_at,
-            "error": "\n".join(standing.problems) or None,
-            "error_at": standing.refused_at,
-            "stays": list(standing.stays),
-        },
-        "providers": [
-            {
-                "name": provider.name,
-                "vendor": provider.vendor.name,
-                "available": not parts.vault.unavailable(provider),
-                "reason": parts.vault.unavailable(provider),
-                "credentials": {
-                    r.name: parts.vault.why_unusable(provider, r) for r in provider.credentials
-                },
-            }
-            for provider in snapshot.providers.values()
-        ],
-        "keys": len(snapshot.keys),
-        "prices": parts.prices.source,
-        "in_flight": len(parts.live),
-        **parts.outlook.board.standing(),
-        "plugin_problems": list(parts.registry.problems),
-        "ledger": {"healthy": parts.ledger.healthy, "failures": parts.ledger.failures},
-    }
+async def status(context: AdminContext, _: ApiRequest) -> ProcessStatus:
+    """Return what the process serves where, and the status of its parts."""
+    board, addresses = context.outlook.board, context.addresses
+    return ProcessStatus(
+        version=__version__,
+        pid=os.getpid(),
+        started=context.started,
+        listen=addresses.listen,
+        admin=addresses.admin,
+        console=addresses.console,
+        config=_file_state(context),
+        providers=[_summary(context, each) for each in context.snapshot.providers.values()],
+        keys=len(context.snapshot.keys),
+        prices=context.prices.source,
+        in_flight=len(context.live),
+        waiting=board.queued,
+        holds=board.pauses(),
+        network=board.network(),
+        plugin_problems=list(context.registry.problems),
+        ledger=LedgerState(healthy=context.ledger.healthy, failures=context.ledger.failures),
+    )
 
 
-async def keys(parts: Parts, _: ApiRequest) -> views.View:
-    """Every key, in the order of the file."""
-    now = parts.wall()
-    snapshot = parts.snapshot
+async def keys(context: AdminContext, _: ApiRequest) -> KeyList:
+    """Return every key, in the order of the file."""
+    now = context.wall()
+    snapshot = context.snapshot
     rows = []
     for count, one in enumerate(snapshot.keys.values()):
-        if count % PARSE_SLICE == 0:
-            await asyncio.sleep(0)  # calls go on between two handfuls
-        rows.append(_key(parts, one, now))
-    return {"digest": snapshot.digest, "keys": rows}
+        if count % KEYS_PER_SLICE == 0:
+            await asyncio.sleep(0)  # let calls proceed
+        rows.append(views.key_info(context, one, now))
+    return KeyList(digest=snapshot.digest, keys=rows)
 
 
-async def key_times(parts: Parts, _: ApiRequest) -> views.View:
-    """When each key was seen, used and refused."""
-    times = {name: parts.ledger.times(name) for name in parts.snapshot.keys}
-    return {"keys": {name: views.times_view(each) for name, each in times.items()}}
+async def key_times(context: AdminContext, _: ApiRequest) -> KeyTimesList:
+    """Return when each key was seen, used and refused."""
+    return KeyTimesList(keys={name: context.ledger.times(name) for name in context.snapshot.keys})
 
 
-async def key(parts: Parts, asked: ApiRequest) -> views.View:
-    """One key: what is in force, what the file says of it, and its routes ready for editing."""
-    snapshot = parts.snapshot
+async def key(context: AdminContext, asked: ApiRequest) -> KeyPage:
+    """Return one key: what is in force, what the file says, and its routes ready for editing."""
+    snapshot = context.snapshot
     one = find_key(snapshot, asked.query.get("name", ""))
-    own, group = await _written(parts, ("keys", one.name), ("groups", one.group.name))
-    of_group = views.entries(group.get("routes"), one.group.routes)
-    return {
-        "digest": snapshot.digest,
-        "key": _key(parts, one, parts.wall()),
-        "written": own,
-        "inherited": {"urgency": group.get("urgency"), "models": group.get("models")},
-        "routes": views.entries(own.get("routes"), one.routes) if one.own_routes else of_group,
-        "group_routes": of_group,
-        "providers": _fitting(parts, one.group.vendor.name),
-        "uses": health.uses(parts.scheduler).get(("key", one.name), []),
-        "in_flight": sum(1 for call in parts.live if call.key and call.key.name == one.name),
-    }
+    own, group = await _written(context, ("keys", one.name), ("groups", one.group.name))
+    of_group = views.route_fields(group.get("routes"), one.group.routes)
+    own_routes = own.get("routes")
+    return KeyPage(
+        digest=snapshot.digest,
+        key=views.key_info(context, one, context.wall()),
+        written=dict(own),
+        inherited=InheritedFields(urgency=group.get("urgency"), models=group.get("models")),
+        routes=views.route_fields(own_routes, one.routes) if one.own_routes else of_group,
+        group_routes=of_group,
+        providers=_providers_of(context, one.group.vendor.name),
+        uses=views.limits_by_scope(context.scheduler).get(("key", one.name), []),
+        in_flight=sum(1 for call in context.live if call.key and call.key.name == one.name),
+    )
 
 
-async def groups(parts: Parts, _: ApiRequest) -> views.View:
-    """Every group and provider, and the vendors that a new one may have."""
-    snapshot = parts.snapshot
-    uses, holders = health.uses(parts.scheduler), views.keys_by_group(snapshot)
-    busy: dict[str, int] = {}
-    for call in parts.live:
-        if call.key is not None:
-            busy[call.key.group.name] = busy.get(call.key.group.name, 0) + 1
-    return {
-        "digest": snapshot.digest,
-        "groups": [
-            views.group(one, holders.get(one.name, []))
-            | {"in_flight": busy.get(one.name, 0), **_group(parts, one, uses)}
+async def groups(context: AdminContext, _: ApiRequest) -> GroupList:
+    """Return every group and provider, and the vendors that a new one may have."""
+    snapshot = context.snapshot
+    used, members = views.limits_by_scope(context.scheduler), views.keys_by_group(snapshot)
+    running = _calls_by_group(context)
+    return GroupList(
+        digest=snapshot.digest,
+        groups=[
+            views.group_info(context, one, members.get(one.name, []), used, running[one.name])
             for one in snapshot.groups.values()
         ],
-        "providers": [_provider(parts, one, uses) for one in snapshot.providers.values()],
-        "vendors": [
-            {"name": vendor.name, "title": vendor.title}
-            for vendor in sorted(parts.registry.vendors.values(), key=lambda each: each.title)
+        providers=[views.provider_info(context, one, used) for one in snapshot.providers.values()],
+        vendors=[
+            NamedTitle(name=vendor.name, title=vendor.title)
+            for vendor in sorted(context.registry.vendors.values(), key=lambda each: each.title)
         ],
-    }
+    )
 
 
-async def group(parts: Parts, asked: ApiRequest) -> views.View:
-    """One group: what is in force, what the file says of it, and its routes ready for editing."""
-    snapshot = parts.snapshot
+async def group(context: AdminContext, asked: ApiRequest) -> GroupPage:
+    """Return one group: what is in force, what the file says, and its routes ready for editing."""
+    snapshot = context.snapshot
     one = find_group(snapshot, asked.query.get("name", ""))
-    [fields] = await _written(parts, ("groups", one.name))
-    return {
-        "digest": snapshot.digest,
-        "group": views.group(one, views.keys_by_group(snapshot).get(one.name, []))
-        | _group(parts, one, health.uses(parts.scheduler)),
-        "written": fields,
-        "routes": views.entries(fields.get("routes"), one.routes),
-        "providers": _fitting(parts, one.vendor.name),
-    }
+    [fields] = await _written(context, ("groups", one.name))
+    members = views.keys_by_group(snapshot).get(one.name, [])
+    used, running = views.limits_by_scope(context.scheduler), _calls_by_group(context)
+    return GroupPage(
+        digest=snapshot.digest,
+        group=views.group_info(context, one, members, used, running[one.name]),
+        written=dict(fields),
+        routes=views.route_fields(fields.get("routes"), one.routes),
+        providers=_providers_of(context, one.vendor.name),
+    )
 
 
-async def provider(parts: Parts, asked: ApiRequest) -> views.View:
-    """One provider, and what the file says of it."""
-    snapshot = parts.snapshot
+async def provider(context: AdminContext, asked: ApiRequest) -> ProviderPage:
+    """Return one provider, and what the file says of it."""
+    snapshot = context.snapshot
     one = find_provider(snapshot, asked.query.get("name", ""))
-    [fields] = await _written(parts, ("providers", one.name))
-    return {
-        "digest": snapshot.digest,
-        "provider": _provider(parts, one, health.uses(parts.scheduler)),
-        "written": fields,
-    }
+    [fields] = await _written(context, ("providers", one.name))
+    return ProviderPage(
+        digest=snapshot.digest,
+        provider=views.provider_info(context, one, views.limits_by_scope(context.scheduler)),
+        written=dict(fields),
+    )
 
 
-async def probe(parts: Parts, asked: ApiRequest) -> views.View:
-    """Ask a provider for its models, now."""
-    found = await parts.catalog.probe(find_provider(parts.snapshot, asked.query.get("name", "")))
-    return {
-        "status": found.status,
-        "ms": round(found.seconds * 1000),
-        "models": found.models,
-        "why_not": found.why_not,
-    }
+async def probe(context: AdminContext, asked: ApiRequest) -> ProbeResult:
+    """Ask a provider for its models now."""
+    one = find_provider(context.snapshot, asked.query.get("name", ""))
+    found = await context.catalog.probe(one)
+    return ProbeResult(
+        status=found.status,
+        ms=round(found.seconds * 1000),
+        models=found.models,
+        why_not=found.why_not,
+    )
 
 
-async def pausing(parts: Parts, _: ApiRequest) -> views.View:
-    """The names of all that can be paused, by its kind, and what is."""
-    snapshot = parts.snapshot
+async def pause_choices(context: AdminContext, _: ApiRequest) -> PauseChoices:
+    """Return the names of everything that can be paused, and the pauses."""
+    snapshot = context.snapshot
     names = {
         "group": list(snapshot.groups),
         "provider": list(snapshot.providers),
         "key": list(snapshot.keys),
     }
-    return {"names": names, "holds": parts.outlook.board.standing()["holds"]}
+    return PauseChoices(names=names, holds=context.outlook.board.pauses())
 
 
-async def models(parts: Parts, asked: ApiRequest) -> views.View:
-    """Every model that a key may use, and which keys; of one key, with `?key=`."""
-    snapshot = parts.snapshot
+async def models(context: AdminContext, asked: ApiRequest) -> ModelUses:
+    """Return every model that a key may use, and which keys; with `?key=`, those of one key."""
+    snapshot = context.snapshot
     name = asked.query.get("key")
     chosen = list(snapshot.keys.values()) if name is None else [find_key(snapshot, name)]
     found: dict[str, dict[str, None]] = {}
     for one in chosen:
-        await asyncio.sleep(0)  # calls go on between two keys
+        await asyncio.sleep(0)  # let calls proceed
         for dialect in one.group.vendor.dialects:
-            for entry in await parts.catalog.offered(one, parts.registry.dialects[dialect]):
+            for entry in await context.catalog.offered(one, context.registry.dialects[dialect]):
                 found.setdefault(entry.id, {})[one.name] = None
-    return {"models": [{"id": model, "keys": list(who)} for model, who in found.items()]}
-
-
-async def explained(parts: Parts, asked: ApiRequest) -> views.View:
-    """What would become of a call of `?key=` for `?model=`, now."""
-    one = find_key(parts.snapshot, asked.query.get("key", ""))
-    call = supposed(one, asked.query)
-    return explain(call, parts.registry.dialects, parts.usable, parts.outlook)
-
-
-async def live(parts: Parts, _: ApiRequest) -> views.View:
-    """What runs, what waits and behind what, what is used and what is shut."""
-    return parts.outlook.board.show()
-
-
-async def agents(parts: Parts, asked: ApiRequest) -> views.View:
-    """The lines that point each agent or SDK here, those for the vendor's own dialect first."""
-    base = local_url(str(parts.addresses["listen"][0]))
-    vendor = parts.registry.vendors.get(asked.query.get("vendor", ""))
-    dialects = [] if vendor is None else list(vendor.dialects)
-    fitting = [each for name in dialects for each in AGENTS.values() if each.dialect == name]
-    others = [each for each in AGENTS.values() if each.dialect not in dialects]
-    return {
-        "base": base,
-        "key": KEY_VARIABLE,
-        "note": PROXY_NOTE,
-        "agents": [
-            {
-                "name": each.name,
-                "fits": each.dialect in dialects,
-                "lines": agent_lines(each, base, KEY_VARIABLE),
-            }
-            for each in (*fitting, *others)
-        ],
-    }
-
-
-def _key(parts: Parts, one: Key, now: float) -> views.View:
-    holds = health.pausing(parts.scheduler, ("key", one.name), ("group", one.group.name))
-    return views.key(one, parts.ledger.times(one.name), now) | {"paused": holds}
-
-
-def _group(parts: Parts, one: Group, uses: health.Uses) -> views.View:
-    holds = health.pausing(parts.scheduler, ("group", one.name))
-    return {"uses": uses.get(("group", one.name), []), "paused": holds}
-
-
-def _provider(parts: Parts, one: Provider, uses: health.Uses) -> views.View:
-    holds = health.pausing(parts.scheduler, ("provider", one.name))
-    return (
-        views.provider(one, parts.snapshot, parts.vault)
-        | health.provider_health(one, parts.scheduler, parts.wall(), uses)
-        | {"paused": holds}
+    return ModelUses(
+        models=[ModelUse(id=model, keys=list(users)) for model, users in found.items()]
     )
 
 
-def _fitting(parts: Parts, vendor: str) -> list[dict[str, Any]]:
-    """The providers that a route of a group of that vendor may name: those of the file, and the
-    vendors' own, which need no entry."""
-    found = {one.name: one.vendor for one in parts.snapshot.providers.values()}
-    for each in parts.registry.vendors.values():
+async def explained(context: AdminContext, asked: ApiRequest) -> Explanation:
+    """Return what would become of a call of `?key=` for `?model=` now."""
+    one = find_key(context.snapshot, asked.query.get("key", ""))
+    call = HypotheticalCall.from_query(one, asked.query)
+    return explain(call, context.registry.dialects, context.usable, context.outlook)
+
+
+async def live(context: AdminContext, _: ApiRequest) -> LiveState:
+    """Return the calls in flight, the queues, and the state of every limiter."""
+    return context.outlook.board.show()
+
+
+async def agents(context: AdminContext, asked: ApiRequest) -> AgentList:
+    """Return the lines that point each agent or SDK here; those that speak the dialects of
+    `?vendor=` first."""
+    base = local_url(context.addresses.listen[0])
+    vendor = context.registry.vendors.get(asked.query.get("vendor", ""))
+    dialects = [] if vendor is None else list(vendor.dialects)
+    fitting = [each for name in dialects for each in AGENTS.values() if each.dialect == name]
+    others = [each for each in AGENTS.values() if each.dialect not in dialects]
+    return AgentList(
+        base=base,
+        key=KEY_VARIABLE,
+        note=PROXY_NOTE,
+        agents=[
+            AgentLines(
+                name=each.name,
+                fits=each.dialect in dialects,
+                lines=agent_lines(each, base, KEY_VARIABLE),
+            )
+            for each in (*fitting, *others)
+        ],
+    )
+
+
+def _file_state(context: AdminContext) -> FileState:
+    standing = context.configuration.status
+    return FileState(
+        file=str(context.configuration.file.absolute()),
+        digest=standing.digest,
+        accepted_at=standing.accepted_at,
+        error="\n".join(standing.problems) or None,
+        error_at=standing.refused_at,
+        stays=list(standing.stays),
+    )
+
+
+def _summary(context: AdminContext, one: Provider) -> ProviderSummary:
+    unavailable = context.vault.unavailable(one)
+    return ProviderSummary(
+        name=one.name,
+        vendor=one.vendor.name,
+        available=not unavailable,
+        reason=unavailable,
+        credentials={ref.name: context.vault.why_unusable(one, ref) for ref in one.credentials},
+    )
+
+
+def _calls_by_group(context: AdminContext) -> Counter[str]:
+    return Counter(call.key.group.name for call in context.live if call.key is not None)
+
+
+def _providers_of(context: AdminContext, vendor: str) -> list[NamedTitle]:
+    """Return the providers that a route of a group of that vendor may name: those of the file, and
+    the vendors' own, which need no entry."""
+    found = {one.name: one.vendor for one in context.snapshot.providers.values()}
+    for each in context.registry.vendors.values():
         if each.base_url is not None or each.local_server is not None:
             found.setdefault(each.name, each)
     return [
-        {"name": name, "title": each.title}
+        NamedTitle(name=name, title=each.title)
         for name, each in found.items()
         if vendor == each.name or vendor in each.serves
     ]
 
 
-async def _written(parts: Parts, *paths: FieldPath) -> list[dict[str, Any]]:
-    """What the file says of each, as far as it says anything."""
-    found = await asyncio.to_thread(_all_written, parts.configuration.text, *paths)
+async def _written(context: AdminContext, *paths: FieldPath) -> list[dict[str, Value]]:
+    """Return the fields that the file has at each path."""
+    found = await asyncio.to_thread(_all_written, context.configuration.text, *paths)
     return [dict(each) if isinstance(each, dict) else {} for each in found]
 
 
 @lru_cache(maxsize=4)
 def _all_written(text: bytes, *paths: FieldPath) -> list[Value | None]:
-    """A page that is open asks every few seconds, and a large file takes long to read."""
+    """Cached, because an open page asks every few seconds, and a large file takes long to read."""
     return all_written(text, *paths)

@@ -1,8 +1,8 @@
-"""The admin side: /metrics and health for everybody on loopback, the console for its sessions, and
-the API for our own commands.
+"""The admin listener: /metrics and health checks without a token, the console for its sessions, and
+the API for Sidecar's own commands.
 
-The commands' API is on the unix socket alone, which only this user can open; over TCP the same API
-is the console's, behind a token. No answer carries a CORS header.
+The commands use the unix socket, which only this user can open. Over TCP the same API needs a
+session's token. No response has a CORS header.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sidecar.metrics.metrics import CONTENT_TYPE, Metrics
 
 API = "/api/"
 SCRAPES = "X-Prometheus-Scrape-Timeout-Seconds"
-"""Sent by Prometheus, and by what scrapes in its place, with every scrape; by no person."""
+"""Prometheus and compatible scrapers send this with every scrape; browsers do not."""
 
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -40,7 +40,7 @@ class Admin:
     door: RequestGuard
 
     async def over_tcp(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Figures, health, and the console."""
+        """Serve metrics, health checks and the console."""
         path = request.raw_path.partition("?")[0]
         if self.console.serves(path):
             return await self.console.over_tcp(request, path)
@@ -51,7 +51,7 @@ class Admin:
             return responses.plain(refused.reply)
 
     async def over_socket(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Figures, health, and the API."""
+        """Serve metrics, health checks and the API."""
         path = request.raw_path.partition("?")[0]
         if path.startswith(API):
             return await self.console.over_socket(request, path.removeprefix(API))

@@ -1,210 +1,254 @@
-"""The nouns of the configuration and their current state as JSON objects."""
+"""The answers about keys, groups and providers, from the configuration and its current state."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
-from sidecar.admin.introspect.limit_views import cooldown_view, limit_view, quota_view
-from sidecar.config.credentials import Vault
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from sidecar.admin.api_types.entities import (
+    CredentialState,
+    Fields,
+    GroupInfo,
+    KeyInfo,
+    ProviderInfo,
+    RouteFields,
+    RouteState,
+)
+from sidecar.admin.api_types.limits import (
+    LimitState,
+    PauseMark,
+    ProviderLimitState,
+    UpstreamCooldown,
+    UpstreamQuota,
+)
+from sidecar.admin.context import AdminContext
+from sidecar.admin.introspect.limit_states import (
+    limit_state,
+    pause_mark,
+    provider_limit,
+    upstream_cooldown,
+    upstream_quota,
+)
 from sidecar.config.loader import dump
-from sidecar.config.model import Group, Key, Provider, Route, Snapshot, status_of
+from sidecar.config.model import Allowance, Group, Key, Provider, Route, Snapshot, status_of
 from sidecar.config.yaml.writer import Value
-from sidecar.records import KeyTimes
 from sidecar.routing.candidates import offered_models
-from sidecar.scheduling.pauses import EVERYTHING, PauseTarget, describe_target
+from sidecar.scheduling.pauses import EVERYTHING, PauseTarget
 from sidecar.scheduling.scheduler import Scheduler
+from sidecar.scheduling.upstream_health import UpstreamHealth
 from sidecar.scheduling.vendor_quota import quota_name
 
-View = dict[str, Any]
+LimitsByScope = dict[tuple[str, ...], list[LimitState]]
+"""By `("key", name)`, `("group", name)` or `("provider", name, credential)`."""
 
 
-def key(one: Key, times: KeyTimes, now: float) -> View:
-    """A key as a list shows it."""
-    ends = next((each.until for each in one.hashes if each.until is not None), None)
-    return {
-        "name": one.name,
-        "group": one.group.name,
-        "vendor": one.group.vendor.name,
-        "vendor_title": one.group.vendor.title,
-        "description": one.description,
-        "status": status_of(one, now),
-        "urgency": dump.urgency(one.urgency),
-        "created": _seconds(one.created),
-        "expires": _seconds(one.expires),
-        "previous_until": _seconds(ends),
-        "models": offered_models(one),
-        "own_routes": one.own_routes,
-        "line": one.place.line,
-        "times": times_view(times),
-        **dump.bounds(one.allowance, headroom=False),
-    }
+class WrittenBounds(NamedTuple):
+    """The limits and budgets of a scope as the file writes them."""
+
+    limits: Fields
+    budget: list[str] | UnsetType
 
 
-def times_view(times: KeyTimes) -> View:
-    """When a key was seen, used and refused, and by which program."""
-    return {
-        "last_seen": times.last_seen,
-        "last_used": times.last_used,
-        "last_refused": times.last_refused,
-        "program": times.program,
-    }
+def key_info(context: AdminContext, key: Key, now: float) -> KeyInfo:
+    """Return a key as a list shows it."""
+    bounds = _bounds(key.allowance)
+    previous = (each.until for each in key.hashes if each.until is not None)
+    return KeyInfo(
+        name=key.name,
+        group=key.group.name,
+        vendor=key.group.vendor.name,
+        vendor_title=key.group.vendor.title,
+        description=key.description,
+        status=status_of(key, now),
+        urgency=dump.urgency(key.urgency),
+        created=_seconds(key.created),
+        expires=_seconds(key.expires),
+        previous_until=_seconds(next(previous, None)),
+        models=offered_models(key),
+        own_routes=key.own_routes,
+        line=key.place.line,
+        times=context.ledger.times(key.name),
+        limits=bounds.limits,
+        budget=bounds.budget,
+        paused=_pauses(context.scheduler, ("key", key.name), ("group", key.group.name)),
+    )
 
 
 def keys_by_group(snapshot: Snapshot) -> dict[str, list[str]]:
-    """The names of the keys that share each group."""
+    """Return the names of each group's keys."""
     found: dict[str, list[str]] = {}
     for each in snapshot.keys.values():
         found.setdefault(each.group.name, []).append(each.name)
     return found
 
 
-def group(one: Group, keys: list[str]) -> View:
-    """A group, with the keys that share it."""
-    return {
-        "name": one.name,
-        "vendor": one.vendor.name,
-        "vendor_title": one.vendor.title,
-        "description": one.description,
-        "multiplier": dump.amount(one.multiplier),
-        "providers": [_brief(route) for route in one.routes],
-        "keys": keys,
-        "line": one.place.line,
-        **dump.bounds(one.allowance, headroom=False),
-    }
+def group_info(
+    context: AdminContext, group: Group, keys: list[str], used: LimitsByScope, in_flight: int
+) -> GroupInfo:
+    """Return a group with the names of the keys that share it."""
+    bounds = _bounds(group.allowance)
+    return GroupInfo(
+        name=group.name,
+        vendor=group.vendor.name,
+        vendor_title=group.vendor.title,
+        description=group.description,
+        multiplier=dump.amount(group.multiplier),
+        providers=[_route(route) for route in group.routes],
+        keys=keys,
+        line=group.place.line,
+        limits=bounds.limits,
+        budget=bounds.budget,
+        in_flight=in_flight,
+        uses=used.get(("group", group.name), []),
+        paused=_pauses(context.scheduler, ("group", group.name)),
+    )
 
 
-def provider(one: Provider, snapshot: Snapshot, vault: Vault) -> View:
-    """A provider: where it is, where its credentials come from, and whether it can be used."""
-    uses = [
-        each.name
-        for each in snapshot.groups.values()
-        if any(route.provider.name == one.name for route in each.routes)
-    ]
-    return {
-        "name": one.name,
-        "vendor": one.vendor.name,
-        "vendor_title": one.vendor.title,
-        "serves": [one.vendor.name, *one.vendor.serves],
-        "base_url": one.base_url,
-        "credentials": [
-            {"reference": ref.name, "why_not": vault.why_unusable(one, ref)}
-            for ref in one.credentials
+def provider_info(context: AdminContext, provider: Provider, used: LimitsByScope) -> ProviderInfo:
+    """Return a provider: its address, its credentials, its health and its limits."""
+    vault, name = context.vault, provider.name
+    unavailable, bounds = vault.unavailable(provider), _bounds(provider.allowance)
+    return ProviderInfo(
+        name=name,
+        vendor=provider.vendor.name,
+        vendor_title=provider.vendor.title,
+        serves=[provider.vendor.name, *provider.vendor.serves],
+        base_url=provider.base_url,
+        credentials=[
+            CredentialState(reference=ref.name, why_not=vault.why_unusable(provider, ref))
+            for ref in provider.credentials
         ],
-        "available": not vault.unavailable(one),
-        "why_not": vault.unavailable(one),
-        "free": one.free,
-        "groups": uses,
-        "line": one.place.line,
-        **dump.bounds(one.allowance, headroom=False),
-    }
+        available=not unavailable,
+        why_not=unavailable,
+        free=provider.free,
+        groups=[
+            each.name
+            for each in context.snapshot.groups.values()
+            if any(route.provider.name == name for route in each.routes)
+        ],
+        line=provider.place.line,
+        limits=bounds.limits,
+        budget=bounds.budget,
+        resting=_cooldowns(context, name),
+        quotas=_quotas(context.scheduler, name),
+        uses=_provider_limits(name, used),
+        paused=_pauses(context.scheduler, ("provider", name)),
+    )
 
 
-def entries(routes: Value | None, in_force: Sequence[Route]) -> list[View]:
-    """A list of routes as it is written, each entry with the same fields, in the order in which
-    they are tried; `in_force` is what it came to. A list that nobody wrote is its vendor's own
-    provider. `beside` is whether an entry shares its place with the one above."""
-    names = routes if isinstance(routes, list) else [one.provider.name for one in in_force]
-    found = [_entry(each) for each in names]
-    places = [one.priority for one in in_force]
-    order = sorted(range(len(found)), key=places.__getitem__)
+def limits_by_scope(scheduler: Scheduler) -> LimitsByScope:
+    """Return the state of every limit and budget by its scope."""
+    now = scheduler.now()
+    found: LimitsByScope = {}
+    for limit_id, window, written in scheduler.limits:
+        state = limit_state(window, written, now)
+        found.setdefault(limit_id[:-2], []).append(state)
+    return found
+
+
+def route_fields(routes: Value | None, in_force: Sequence[Route]) -> list[RouteFields]:
+    """Return the entries of a list of routes as the file writes them, in the order in which they
+    are tried.
+
+    Args:
+        routes: The list in the file; without one, the list is the vendor's own provider.
+        in_force: The routes that it became, in the order of the list.
+    """
+    entries = routes if isinstance(routes, list) else [one.provider.name for one in in_force]
+    priorities = [one.priority for one in in_force]
+    order = sorted(range(len(entries)), key=priorities.__getitem__)
     return [
-        found[index] | {"beside": n > 0 and places[index] == places[order[n - 1]]}
+        _route_fields(
+            entries[index],
+            beside=n > 0 and priorities[index] == priorities[order[n - 1]],
+        )
         for n, index in enumerate(order)
     ]
 
 
-def _entry(value: Value) -> View:
-    name, options = _taken_apart(value)
+def _route_fields(entry: Value, *, beside: bool) -> RouteFields:
+    name, options = _name_and_options(entry)
     models = options.get("models", [])
     enabled = str(options.get("enabled", "true")).lower()
-    return {
-        "provider": name,
-        "enabled": enabled not in {"false", "no", "off"},
-        "models": [models] if isinstance(models, str) else models,
-        "as": options.get("as"),
-        "limits": options.get("limits") or {},
-        "max_input": options.get("max_input"),
-        "priced_as": options.get("priced_as"),
-        "retry": options.get("retry"),
-        "weight": options.get("weight"),
-    }
+    return msgspec.convert(
+        {
+            "provider": name,
+            "enabled": enabled not in {"false", "no", "off"},
+            "models": [models] if isinstance(models, str) else models,
+            "as": options.get("as"),
+            "limits": options.get("limits") or {},
+            "max_input": options.get("max_input"),
+            "priced_as": options.get("priced_as"),
+            "retry": options.get("retry"),
+            "weight": options.get("weight"),
+            "beside": beside,
+        },
+        RouteFields,
+    )
 
 
-def _taken_apart(value: Value) -> tuple[str, Mapping[str, Value]]:
-    if isinstance(value, Mapping) and value:
-        name, options = next(iter(value.items()))
+def _name_and_options(entry: Value) -> tuple[str, Mapping[str, Value]]:
+    if isinstance(entry, Mapping) and entry:
+        name, options = next(iter(entry.items()))
         return name, options if isinstance(options, Mapping) else {}
-    return str(value), {}
+    return str(entry), {}
 
 
-def _brief(route: Route) -> View:
-    return {
-        "provider": route.provider.name,
-        "enabled": route.enabled,
-        "models": dump.patterns(route.models),
-    }
+def _route(route: Route) -> RouteState:
+    return RouteState(
+        provider=route.provider.name,
+        enabled=route.enabled,
+        models=dump.patterns(route.models),
+    )
+
+
+def _bounds(allowance: Allowance) -> WrittenBounds:
+    return WrittenBounds(
+        dict(dump.limits(allowance.limits)),
+        [f"${dump.amount(each.amount)}/{each.period}" for each in allowance.budgets] or UNSET,
+    )
+
+
+def _pauses(scheduler: Scheduler, *targets: PauseTarget) -> list[PauseMark]:
+    """Return the pauses of any of these targets, and the one of everything."""
+    return [pause_mark(each) for each in scheduler.pauses if each.target in {*targets, EVERYTHING}]
+
+
+def _upstreams(scheduler: Scheduler, provider: str) -> Iterator[UpstreamHealth]:
+    return (each for each in scheduler.upstreams if each.key.provider == provider)
+
+
+def _cooldowns(context: AdminContext, provider: str) -> list[UpstreamCooldown]:
+    now, wall = context.scheduler.now(), context.wall()
+    return [
+        upstream_cooldown(each, now, wall)
+        for each in _upstreams(context.scheduler, provider)
+        if each.cooldown.is_active
+    ]
+
+
+def _quotas(scheduler: Scheduler, provider: str) -> list[UpstreamQuota]:
+    now = scheduler.now()
+    return [
+        upstream_quota(each, bucket, now, quota_name(*limit))
+        for each in _upstreams(scheduler, provider)
+        for limit, bucket in each.quotas.items()
+        if bucket.is_known(now)
+    ]
+
+
+def _provider_limits(provider: str, used: LimitsByScope) -> list[ProviderLimitState]:
+    return [
+        provider_limit(state, scope[2])
+        for scope, states in used.items()
+        if scope[:2] == ("provider", provider)
+        for state in states
+    ]
 
 
 def _seconds(moment: datetime | None) -> float | None:
     return None if moment is None else moment.timestamp()
-
-
-Uses = dict[tuple[str, ...], list[View]]
-
-
-def uses(scheduler: Scheduler) -> Uses:
-    """By scope (`("key", name)`, `("group", name)`, `("provider", name, credential)`): each limit
-    and budget with what counts in it now."""
-    now = scheduler.now()
-    found: Uses = {}
-    for limit_id, window, written in scheduler.limits:
-        view = limit_view(window, written, now)
-        found.setdefault(limit_id[:-2], []).append(view)
-    return found
-
-
-def provider_health(one: Provider, scheduler: Scheduler, wall: float, all_uses: Uses) -> View:
-    """What rests after a no of its vendor, what the vendor's last headers say is left, and how full
-    our own limits for it are."""
-    now = scheduler.now()
-    resting, quotas = [], []
-    for health in scheduler.upstreams:
-        if health.key.provider != one.name:
-            continue
-        whose = {"credential": health.key.credential, "family": health.key.family}
-        if health.cooldown.is_active:
-            resting.append(whose | cooldown_view(health.cooldown, now, wall))
-        quotas += [
-            whose | quota_view(bucket, now, quota_name(*limit))
-            for limit, bucket in health.quotas.items()
-            if bucket.is_known(now)
-        ]
-    own = [
-        view | {"credential": scope[2]}
-        for scope, views in all_uses.items()
-        if scope[:2] == ("provider", one.name)
-        for view in views
-    ]
-    return {"resting": resting, "quotas": quotas, "uses": own}
-
-
-def paused(scheduler: Scheduler) -> list[str]:
-    """Everything that a person paused, in words."""
-    return [describe_target(each.target) for each in scheduler.pauses]
-
-
-def pausing(scheduler: Scheduler, *mine: PauseTarget) -> list[View]:
-    """What keeps calls waiting that are of any of these: their own holds, or that on everything."""
-    return [
-        {
-            "kind": each.kind,
-            "name": each.name,
-            "scope": describe_target(each.target),
-            "since": each.since,
-            "by": each.by or None,
-        }
-        for each in scheduler.pauses
-        if each.target in {*mine, EVERYTHING}
-    ]

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from sidecar.admin.agent_setup import line_for
+from sidecar.admin.api_types.config import ProcessStatus, ReloadReport
 from sidecar.cli.client import ProcessError, base_of, find_process
 from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.options import REFUSED, OpenedConfig, fail, need_file, note, open_config
@@ -21,7 +22,7 @@ from sidecar.files import content_digest, edit_lock, replace_file
 from sidecar.records import NEVER_USED
 
 NOT_TAKEN_OVER = 1
-"""Exit status: the file is written, and the running process does not serve it."""
+"""Exit status: the file is written, and the process that runs does not serve it."""
 
 
 def open_to_change(config: Path, state: Path, *, asks: bool = False) -> OpenedConfig:
@@ -84,13 +85,13 @@ def confirm(config: Path, text: bytes, state: Path) -> None:
                 f"no process runs with {state}; the change takes effect when `sidecar serve` starts"
             )
             return
-        answer = live.post("api", "reload")
-        if answer["digest"] == content_digest(text):
+        answer = live.post(ReloadReport, "api", "reload")
+        if answer.digest == content_digest(text):
             return
-        served = Path(live.get("/api/status")["config"]["file"])
+        served = Path(live.get("/api/status", ProcessStatus).config.file)
     except ProcessError as error:
         fail(f"the file is written, but {error}", NOT_TAKEN_OVER)
-    for problem in answer["problems"]:
+    for problem in answer.problems:
         note(problem)
     if served.resolve() != config.resolve():
         fail(f"the file is written, but the process that runs serves {served}", NOT_TAKEN_OVER)
@@ -117,9 +118,9 @@ def show_new(key: Key, snapshot: Snapshot, text: str, state: Path, *, as_json: b
     note(f"for an agent, with that secret in place of …:  {line}")
 
 
-def show_done(text: str, fields: dict[str, Any], *, as_json: bool) -> None:
+def show_done(told: str, fields: dict[str, Any], *, as_json: bool) -> None:
     """Print what was done, or the key's present fields as JSON."""
     if as_json:
         click.echo(json.dumps(fields))
     else:
-        note(text)
+        note(told)

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import errno
 import http.client
-import json
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
+import msgspec
+
+from sidecar.admin.api_types.config import ErrorResponse, ProcessStatus
 from sidecar.config.model import Snapshot
 from sidecar.errors import SidecarError
 from sidecar.files import is_held, socket_of
+from sidecar.http.listeners import local_url
 
 TIMEOUT_SECONDS = 10.0
 """Seconds for an answer: a reload waits until the file has settled, and reads all of it."""
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
-"""Errors that mean that no process listens there."""
+"""Nobody listens there."""
+
+
+T = TypeVar("T")
 
 
 class ProcessError(SidecarError):
@@ -32,29 +38,32 @@ class RunningProcess:
 
     path: Path
 
-    def get(self, path: str, *, timeout: float = TIMEOUT_SECONDS, **query: str) -> Any:
+    def get(
+        self, path: str, answer: type[T], *, timeout: float = TIMEOUT_SECONDS, **query: str
+    ) -> T:
         """Return a JSON answer within `timeout` seconds. Raises `ProcessError`."""
-        return self._ask("GET", f"{path}?{urlencode(query)}" if query else path, timeout)
+        target = f"{path}?{urlencode(query)}" if query else path
+        return self._ask("GET", target, answer, timeout)
 
-    def post(self, *parts: str) -> Any:
+    def post(self, answer: type[T], *parts: str) -> T:
         """Return the JSON answer to a POST. Raises `ProcessError`."""
-        return self._ask(
-            "POST", "/" + "/".join(quote(part, safe="") for part in parts), TIMEOUT_SECONDS
-        )
+        target = "/" + "/".join(quote(part, safe="") for part in parts)
+        return self._ask("POST", target, answer, TIMEOUT_SECONDS)
 
-    def _ask(self, method: str, target: str, timeout: float) -> Any:
+    def _ask(self, method: str, target: str, answer: type[T], timeout: float) -> T:
         connection = _Connection(self.path, timeout)
         try:
             connection.request(method, target)
-            answer = connection.getresponse()
-            body = json.loads(answer.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            response = connection.getresponse()
+            body = response.read()
+            if response.status == http.HTTPStatus.OK:
+                return msgspec.json.decode(body, type=answer)
+            message = msgspec.json.decode(body, type=ErrorResponse).error.message
+        except (OSError, http.client.HTTPException, msgspec.MsgspecError) as error:
             raise ProcessError(f"the process at {self.path} does not answer: {error}") from None
         finally:
             connection.close()
-        if answer.status != http.HTTPStatus.OK:
-            raise ProcessError(str(body.get("error", {}).get("message", answer.status)))
-        return body
+        raise ProcessError(message)
 
 
 def find_process(state: Path) -> RunningProcess | None:
@@ -85,13 +94,11 @@ def find_process(state: Path) -> RunningProcess | None:
 def base_of(snapshot: Snapshot, state: Path | None = None) -> str:
     """Return the base URL for agents: that of the process with this state, else that of the
     file."""
-    from sidecar.http.listeners import local_url  # loads aiohttp
-
     base = f"http://{snapshot.server.listen[0]}"
     with suppress(ProcessError):
         live = None if state is None else find_process(state)
         if live is not None:
-            base = str(live.get("/api/status")["listen"][0])
+            base = (live.get("/api/status", ProcessStatus).listen or [base])[0]
     return local_url(base)
 
 

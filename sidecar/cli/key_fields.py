@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sidecar.admin.api_types.entities import KeyTimesList
 from sidecar.cli.client import ProcessError, find_process
 from sidecar.config.model import Key
 from sidecar.ledger.reader import read_times
@@ -16,12 +17,10 @@ def times_of(state: Path) -> dict[str, KeyTimes]:
     """Return the times of each key: from the process if one runs, else from the ledger."""
     try:
         live = find_process(state)
-        rows = None if live is None else live.get("/api/times")["keys"]
+        rows = None if live is None else live.get("/api/times", KeyTimesList).keys
     except ProcessError:
         rows = None
-    if rows is None:
-        return read_times(state)
-    return {name: KeyTimes(**each) for name, each in rows.items()}
+    return read_times(state) if rows is None else rows
 
 
 def row(key: Key, times: KeyTimes, text: str | None = None) -> dict[str, Any]:

@@ -296,10 +296,19 @@ class Snapshot:
     warnings: tuple[Problem, ...] = ()
 
 
-def status_of(key: Key, now: float) -> str:
-    """Whether a key can be used: enabled, disabled, expired, or without a text so far."""
+class KeyStatus(StrEnum):
+    """Whether a key can be used; `NO_SECRET`: none was made for it yet."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    EXPIRED = "expired"
+    NO_SECRET = "no_secret"  # noqa: S105 - a status
+
+
+def status_of(key: Key, now: float) -> KeyStatus:
+    """Return the status of a key at `now` (seconds since the epoch)."""
     if not key.enabled:
-        return "disabled"
+        return KeyStatus.DISABLED
     if key.expires is not None and key.expires.timestamp() <= now:
-        return "expired"
-    return "enabled" if key.hashes else "no text yet"
+        return KeyStatus.EXPIRED
+    return KeyStatus.ENABLED if key.hashes else KeyStatus.NO_SECRET

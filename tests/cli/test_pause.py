@@ -6,10 +6,12 @@ import asyncio
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 from cli_runner import Cli
 from project_paths import ROOT
 
+from sidecar.admin.api_types.live import Explanation
 from sidecar.cli.render.explain import explanation_lines
 
 FILE = """\
@@ -123,7 +125,7 @@ def test_keys_list_and_show_report_a_pause(cli: Cli) -> None:
     with cli.serving():
         cli.run("pause", "demo")
         assert paused() == {"first": True, "nightly": True}
-        assert "no text yet, paused" in cli.run("keys", "list").out
+        assert "no secret yet, paused" in cli.run("keys", "list").out
         assert 'group "demo"' in cli.run("keys", "show", "nightly").out
         resumed = cli.run("resume", "--key", "first")
         assert resumed.err == (
@@ -158,7 +160,9 @@ def test_explain_prints_candidates_and_limits_as_text(cli: Cli) -> None:
         by_file[0]
         == 'key "nightly" of group "demo" (background, waits up to 2 min) asks for echo-1'
     )
-    assert by_file[2] == "It would go to echo, if there is room: no process runs that would know."
+    assert (
+        by_file[2] == "It would go to echo, if there is room: no process runs that could be asked."
+    )
     assert by_file[-4:] == [
         "   group demo           60 rpm                 routes.yaml:3",
         "   group demo           200,000 tpm for echo*  routes.yaml:3",
@@ -236,5 +240,5 @@ def test_explain_prints_a_shared_limit_once(cli: Cli) -> None:
     for number, way in enumerate(found["candidates"]):
         for limiter in way["gates"]:
             limiter.update(used=1, left=8, reset=12.0 + number / 1000)
-    lines = list(explanation_lines(found))
+    lines = list(explanation_lines(msgspec.convert(found, Explanation)))
     assert [line.split()[:2] for line in lines if "9 rpm" in line] == [["group", "demo"]]

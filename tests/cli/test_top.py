@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cli_runner import PATIENCE, SIDECAR, Cli
 from hypothesis import example, given, settings
@@ -25,6 +26,7 @@ from project_paths import ROOT
 from rich.console import Console
 
 from sidecar import humanize
+from sidecar.admin.api_types.live import LiveState
 from sidecar.cli.render.top import BAR_CHARS, ScreenSize, bar, frame, shared_out
 
 FILE = """\
@@ -200,7 +202,8 @@ def test_top_json_has_the_documented_fields(cli: Cli) -> None:
 def call(number: int, state: str = "answering") -> dict[str, Any]:
     return {
         "call": f"call_{number:015x}", "state": state, "key": f"key {number}", "group": "demo",
-        "urgency": "interactive", "program": None, "endpoint": "chat", "model": "gpt-5-mini",
+        "urgency": "interactive", "program": None, "caller": None, "endpoint": "chat",
+        "model": "gpt-5-mini",
         "streaming": True, "provider": "a provider", "credential": None, "model_served": None,
         "attempts": 1, "age": 12.5, "waited": 0.0, "first_byte": 0.25, "bytes": 4096,
         "input_tokens": 1200, "output_tokens": None,
@@ -214,7 +217,7 @@ def line(number: int) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "call": f"call_{number:015x}", "key": "nightly", "group": "demo", "urgency": "background",
-        "model": "gpt-5-mini", "waited": 31.0, "patience": 89.0, "behind": [stand],
+        "model": "gpt-5-mini", "waited": 31.0, "remaining_wait": 89.0, "behind": [stand],
     }  # fmt: skip
 
 
@@ -224,7 +227,7 @@ def gate(number: int, what: str) -> dict[str, Any]:
         "limit": 60, "used": number % 90, "left": 60 - number % 90, "kept": 0, "reset": 12.0,
         "line": "routes.yaml:7", "waiting": 0, "provider": "main", "credential": "env:A_LONG_NAME",
         "family": "gpt-5-mini", "seconds": 3.0, "reason": "429 rate_limit_exceeded",
-        "verdict": "rate_limited",
+        "verdict": "rate_limited", "until": 1_764_000_003.0, "reserved": 0,
     }  # fmt: skip
 
 
@@ -237,15 +240,15 @@ def view_of(counts: list[int], *, up: bool = True) -> dict[str, Any]:
         "limits": [gate(n, "limit") for n in range(1, limits + 1)],
         "quotas": [gate(n, "quota") for n in range(quotas)],
         "cooldowns": [gate(n, "cooldown") for n in range(cooldowns)],
-        "holds": [], "network": {"up": up, "seconds": 2.0, "waiting": 0},
-        "retries": {"left": 3, "most": 30},
+        "holds": [], "network": {"what": "network", "up": up, "seconds": 2.0, "waiting": 0},
+        "retries": {"left": 3, "most": 30}, "unpriced": [],
     }  # fmt: skip
 
 
 def drawn(view: dict[str, Any], size: ScreenSize) -> list[str]:
     console = Console(width=size.width, color_system=None, force_terminal=True)
     with console.capture() as capture:
-        console.print(frame(view, size))
+        console.print(frame(msgspec.convert(view, LiveState), size))
     return capture.get().rstrip("\n").split("\n")
 
 

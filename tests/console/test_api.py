@@ -273,12 +273,12 @@ async def test_a_mistake_is_refused_whole(api: Api) -> None:
     {"edit": {"do": "delete_key", "name": 7}}, {"edit": {"do": "delete_key", "name": "a", "x": 1}},
     {"edit": {"do": "delete_key", "name": "gpt"}, "more": 1},
 ])  # fmt: skip
-async def test_what_is_no_edit_is_a_bad_request(api: Api, body: Any) -> None:
+async def test_body_that_is_no_edit_is_a_bad_request(api: Api, body: Any) -> None:
     found = await api.ask("POST", "changes", body, {"If-Match": await api.digest()})
     assert (found.status, code(found)) == (400, "bad_request")
 
 
-async def test_what_is_not_there_cannot_be_changed(api: Api) -> None:
+async def test_edit_of_a_missing_name_is_not_found(api: Api) -> None:
     for edit in (
         {"do": "delete_key", "name": "none"},
         {"do": "edit_key", "name": "none", "fields": {}},
@@ -427,7 +427,7 @@ async def test_an_edit_waits_for_no_look_at_a_file_that_did_not_change(
         await api.change("edit_key", "gpt", fields={"description": "two"})
 
 
-async def test_of_two_edits_at_once_one_is_made(api: Api) -> None:
+async def test_second_of_two_edits_at_once_is_refused(api: Api) -> None:
     seen = await api.digest()
     found = await asyncio.gather(
         *(api.send({"do": "edit_key", "name": "gpt", "fields": {"description": str(n)}}, seen)
@@ -538,7 +538,7 @@ async def test_a_quiet_stream_still_beats(api: Api, monkeypatch: Any) -> None:
         assert await anext(events) == {"event": "beat"}
 
 
-async def test_what_changed_while_no_process_ran_is_known_at_the_next_start(
+async def test_edit_without_a_process_is_in_the_history_of_the_next_start(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     yaml = YAML.format(url=vendor.url)
@@ -583,7 +583,7 @@ async def test_usage_is_told_apart_by_day_and_by_what_is_asked(
     assert (day["name"], day["calls"]) == (found["days"][-1], 3)
 
 
-async def test_what_nobody_reported_is_unknown_and_never_nothing(
+async def test_usage_that_was_not_reported_is_null_and_never_zero(
     api: Api, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b'{"choices":[]}'))
@@ -591,7 +591,7 @@ async def test_what_nobody_reported_is_unknown_and_never_nothing(
     await api.proxy.record()
     total = (await api.get("usage"))["total"]
     assert (total["calls"], total["input_tokens"], total["cost_usd"]) == (1, None, None)
-    lately = (await api.get("lately"))["keys"]["gpt"]
+    lately = (await api.get("recent"))["keys"]["gpt"]
     assert (lately["tokens"][-1], lately["today"]["cost_usd"]) == (None, None)
     assert lately["tokens"][0] == 0
 

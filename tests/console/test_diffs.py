@@ -7,7 +7,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.admin.config_file import AROUND, diff
+from sidecar.admin.config_file import CONTEXT_LINES, diff
 
 LINES = st.lists(st.sampled_from(["", "a", "b", "  c: 1", "d", "e", "f"]), max_size=20)
 LONG = "".join(
@@ -17,20 +17,20 @@ LONG = "".join(
 
 
 def told(old: str, new: str) -> list[str]:
-    return [f"{row['mark']}{row['text']}" for row in diff(old.encode(), new.encode())]
+    return [f"{row.mark}{row.text}" for row in diff(old.encode(), new.encode())]
 
 
 @given(LINES, LINES)
-def test_what_is_shown_is_what_changed(old: list[str], new: list[str]) -> None:
+def test_diff_shows_exactly_the_changed_lines(old: list[str], new: list[str]) -> None:
     rows = diff("\n".join(old).encode(), "\n".join(new).encode())
     old, new = "\n".join(old).split("\n"), "\n".join(new).split("\n")
     for row in rows:
-        if row["mark"] != "@":
-            assert row["text"] == (old if row["mark"] == "-" else new)[row["line"] - 1]
-    shown = [row["line"] for row in rows if row["mark"] in " +"]
+        if row.mark != "@":
+            assert row.text == (old if row.mark == "-" else new)[row.line - 1]
+    shown = [row.line for row in rows if row.mark in " +"]
     assert shown == sorted(set(shown))
-    gone = {row["line"] - 1 for row in rows if row["mark"] == "-"}
-    came = {row["line"] - 1 for row in rows if row["mark"] == "+"}
+    gone = {row.line - 1 for row in rows if row.mark == "-"}
+    came = {row.line - 1 for row in rows if row.mark == "+"}
     kept = [line for number, line in enumerate(old) if number not in gone]
     assert kept == [line for number, line in enumerate(new) if number not in came]
 
@@ -41,7 +41,7 @@ def test_a_change_is_shown_among_its_neighbours() -> None:
         " a", " b", "-c", "+C", " d", " e", "@", " l", " m", "-n", "+N", " o", " p",
     ]  # fmt: skip
     assert told(old, old.replace("c", "C").replace("h", "H")).count("@") == 0
-    assert len(told(old, old.replace("h", "H"))) == 2 + 2 * AROUND
+    assert len(told(old, old.replace("h", "H"))) == 2 + 2 * CONTEXT_LINES
     assert told(old, old) == []
 
 

@@ -147,7 +147,7 @@ async def test_one_thing_is_chosen_to_pause_and_resume_without_a_pointer(tab: Ta
     await expect(rows.first).to_contain_text("nightly")  # what is paused stands first
     await expect(rows.first).to_contain_text("paused just now by the console")
     await rows.first.get_by_role("button", name='Resume key "nightly"').click()
-    await tab.says('key "nightly" goes on')
+    await tab.says('Resumed: key "nightly"')
     assert not list(tab.proxy.running.scheduler.pauses)
 
 
@@ -225,13 +225,13 @@ async def test_a_vendors_no_and_what_it_says_is_left_are_shown(
     await tab.go("live", "Live")
     await expect(tab.page.locator(".meter", has_text="requests/minute")).to_contain_text("of 500")
     call = calling(tab.proxy, "nightly")
-    await tab.says("is left alone")
+    await tab.says("cools down")
     await expect(tab.page.locator("#calls tbody tr")).to_contain_text("background")
     await expect(tab.page.locator("#calls tbody tr")).to_contain_text("waiting")
     call.cancel()
 
 
-async def test_what_moves_takes_nobodys_focus_and_replaces_no_row(
+async def test_live_page_keeps_focus_and_rows_while_it_updates(
     tab: Tab, vendor: ScriptedVendor
 ) -> None:
     vendor.play(hang)
@@ -264,7 +264,7 @@ async def test_only_a_page_that_shows_calls_is_told_of_them_and_no_hidden_one(ta
         "document.dispatchEvent(new Event('visibilitychange'))"
     )
     await expect(tab.page.locator("#state")).to_have_text("Paused")
-    await until(lambda: not tab.proxy.running.console._parts.events._listeners)
+    await until(lambda: not tab.proxy.running.console._context.events._listeners)
     await tab.page.evaluate(
         "delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))"
     )
@@ -316,7 +316,7 @@ async def test_usage_grows_while_it_is_looked_at(tab: Tab) -> None:
         await expect(tab.page.locator("#usage tbody tr")).to_have_count(1)
 
 
-async def test_what_is_unknown_reads_unknown(tab: Tab, vendor: ScriptedVendor) -> None:
+async def test_unknown_usage_is_shown_as_unknown(tab: Tab, vendor: ScriptedVendor) -> None:
     vendor.play(answer(b'{"choices":[]}'))
     await calling(tab.proxy)
     await tab.go("usage", "Usage")
@@ -375,7 +375,7 @@ async def test_markup_that_a_client_made_up_is_harmless(tab: Tab, vendor: Script
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_nobody_is_kept_out_of_what_moves(
+async def test_live_pages_have_no_accessibility_violations(
     browser: Browser, proxy: Sidecar, vendor: ScriptedVendor, scheme: str
 ) -> None:
     async with a_window(
@@ -412,7 +412,7 @@ async def test_nobody_is_kept_out_of_what_moves(
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])
-async def test_what_moves_fits_a_phone(
+async def test_live_pages_fit_a_phone(
     browser: Browser, proxy: Sidecar, vendor: ScriptedVendor, width: int
 ) -> None:
     async with a_window(browser, viewport={"width": width, "height": 800}) as context:

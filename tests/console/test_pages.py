@@ -424,7 +424,7 @@ async def test_routes_are_ordered_by_keyboard_and_shown_before_they_are_written(
     await expect(way.locator("ol")).to_have_text("main with env:UPSTREAM_KEY")
     await expect(way).to_contain_text("not to spare: the environment variable NOT_SET is not set")
     await tab.page.get_by_label("Model to try").fill("o9")
-    await expect(way).to_contain_text("nobody: it is refused.")
+    await expect(way).to_contain_text("no provider: it is refused.")
     assert tab.proxy.file.read_bytes() == before
     await tab.press("Discard")
     await expect(tab.page.locator(".routes .provider")).to_have_text(["main", "spare"])
@@ -646,7 +646,7 @@ async def test_an_editor_that_saves_under_the_page_is_not_overwritten(tab: Tab) 
     assert keys(tab.proxy)["editor"].description == "from the page"
 
 
-async def test_what_is_typed_stays_when_the_file_changes(tab: Tab) -> None:
+async def test_typed_text_stays_when_the_file_changes(tab: Tab) -> None:
     await tab.go("keys/editor", "editor")
     await tab.type("Description", "half typed")
     await tab.proxy.rewrite(
@@ -708,7 +708,9 @@ PLACES = {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_nobody_is_kept_out(browser: Browser, proxy: Sidecar, scheme: Any) -> None:
+async def test_pages_have_no_accessibility_violations(
+    browser: Browser, proxy: Sidecar, scheme: Any
+) -> None:
     async with a_window(browser, color_scheme=scheme, reduced_motion="reduce") as context:
         tab = Tab(await context.new_page(), proxy)
         await tab.page.goto(f"{tab.url}/#/keys")
@@ -773,7 +775,7 @@ async def test_everything_is_reached_by_keyboard(tab: Tab) -> None:
     await expect(opener).to_be_focused()
 
 
-async def test_a_live_update_takes_nobodys_focus(tab: Tab) -> None:
+async def test_live_update_keeps_the_focus(tab: Tab) -> None:
     link = tab.page.get_by_role("link", name="nightly", exact=True)
     await link.focus()
     await tab.proxy.rewrite(lambda text: text.replace("0.9", "0.8"))
@@ -806,7 +808,7 @@ async def test_a_page_that_is_not_there_leads_back(tab: Tab) -> None:
     await tab.heading("API keys")
 
 
-async def test_what_was_typed_before_somebody_elses_edit_does_not_overwrite_it(tab: Tab) -> None:
+async def test_typed_text_does_not_overwrite_an_edit_made_meanwhile(tab: Tab) -> None:
     """Also when the page has long shown the new file: what was typed was typed by the old one."""
     await tab.go("keys/editor", "editor")
     await tab.type("Description", "mine")
@@ -848,6 +850,6 @@ async def test_limits_show_how_full_they_are_and_vendors_how_much_is_left(
     refusal = answer(b'{"error":{"message":"slow"}}', status="429 Too Many", retry_after="40")
     vendor.play(refusal)
     waiting = asyncio.create_task(tab.proxy.ask("/v1/chat/completions", CHAT, key="editor"))
-    await tab.says("resting")
-    await tab.says("gpt-5 rests")
+    await tab.says("cooling down")
+    await tab.says("gpt-5 cools down")
     waiting.cancel()

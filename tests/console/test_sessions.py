@@ -47,7 +47,7 @@ def test_a_code_gets_too_old() -> None:
         sessions.exchange(code)
 
 
-def test_a_session_ends_when_nobody_uses_it() -> None:
+def test_unused_session_ends() -> None:
     clock = Clock()
     sessions = Sessions(clock)
     token = sessions.exchange(sessions.mint_code())
@@ -250,7 +250,7 @@ async def test_our_own_page_may_ask(api: Api) -> None:
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
 )
-async def test_what_a_form_can_send_changes_nothing(api: Api, kind: str) -> None:
+async def test_request_that_a_form_can_send_changes_nothing(api: Api, kind: str) -> None:
     edit = {"edit": {"do": "delete_key", "name": "gpt"}}
     seen = {"If-Match": await api.digest()}
     found = await api.ask("POST", "changes", edit, seen | {"Content-Type": kind})

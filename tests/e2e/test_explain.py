@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from admin_client import explained, order, see
 from running_sidecar import Raw, Sidecar
@@ -14,6 +15,7 @@ from running_sidecar import sidecar as start_sidecar
 from scripted_vendor import STREAM_HEAD, ScriptedVendor, Wire, answer, chunk
 from vendor_apis import settled, until
 
+from sidecar.admin.api_types.live import Explanation
 from sidecar.cli.render.explain import NO_PRICE
 from sidecar.cli.render.explain import explanation_lines as lines_of
 
@@ -219,7 +221,9 @@ async def test_explain_puts_the_pinned_provider_of_a_session_first(
     await order(proxy, "pause", "provider", "spare")
     away = await explained(proxy, "both", "gpt-5", session="abc")
     assert away["now"]["outcome"] == "waits"
-    assert away["now"]["text"].startswith("It would wait up to 5 s for spare, where its conversa")
+    assert away["now"]["text"].startswith(
+        "It would wait up to 5 s for spare, to which its session is pinned"
+    )
 
 
 async def test_explain_shows_the_reservation_of_a_call(proxy: Sidecar) -> None:
@@ -271,7 +275,7 @@ async def test_explain_shows_a_spent_budget_and_its_calls_as_rejected(
         assert (found["now"]["outcome"], found["now"]["status"]) == ("refused", 402)
         assert "group Paid is at its budget of $0.01/day" in found["now"]["text"]
         assert (await calling(proxy, "paid", model)).status == 402
-        shown = NO_PRICE in "\n".join(lines_of(found))
+        shown = NO_PRICE in "\n".join(lines_of(msgspec.convert(found, Explanation)))
         assert shown == (price is None)
     live = await see(proxy, "live")
     assert live["unpriced"] == [

@@ -1,8 +1,8 @@
-"""The console: what a browser sees of a running sidecar, and the API that our commands share.
+"""The console: the pages that a browser shows, and access to the API that the commands share.
 
-    browser ─ token ─▶ front ─▶ api ─ looking   what is
-    command ─ socket ─▶ ─────────▶ ─ changing   what an edit would do, and the edit itself
-                                   ─ configs    the file and its older versions
+    browser ─ token ─▶ front ─▶ api ─ read, usage    the state of the process
+    command ─ socket ─▶ ─────────▶ ─ changes         preview or make an edit
+                                   ─ config_file     the file and its older versions
 
 The pages in `static` are plain HTML, CSS and ES modules, served as they are.
 """

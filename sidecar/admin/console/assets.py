@@ -1,4 +1,4 @@
-"""The console's own files: packaged with the code, served by name, nothing else beside them."""
+"""The console's static files, packaged with the code and served by name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file: its bytes, its type, and a tag that changes with its bytes."""
+    """One file: its bytes, its content type, and its entity tag."""
 
     content: bytes
     content_type: str
@@ -33,12 +33,12 @@ class Asset:
 
 @cache
 def assets() -> dict[str, Asset]:
-    """Every file by its path below `static`."""
+    """Return every file by its path below `static`."""
     return dict(_walk(files("sidecar.admin.console") / "static", ""))
 
 
 def answer(request: web.BaseRequest, name: str) -> web.Response:
-    """The file of that name, or 304 where the browser has it. Raises `ProxyError`."""
+    """Return the file of that name, or 304 when the browser has it. Raises `ProxyError`."""
     asset = assets().get(name)
     if asset is None:
         raise ProxyError(ErrorKind.NOT_FOUND, "there is no such page here; the console begins at /")
@@ -49,7 +49,7 @@ def answer(request: web.BaseRequest, name: str) -> web.Response:
     if not known:
         response.headers["Content-Type"] = asset.content_type
     response.headers["ETag"] = asset.tag
-    # Asked for again at each load, so that an upgrade shows at once; unchanged ones cost nothing.
+    # Revalidated at each load, so that an upgrade shows at once.
     response.headers["Cache-Control"] = "no-cache"
     return response
 

@@ -1,8 +1,7 @@
-"""What tabs are told as it happens: that the configuration changed, that keys were used, that
-something was paused.
+"""Events for open tabs: the configuration changed, keys were used, something was paused.
 
-A stream of JSON lines. It carries only what changed since the line before, gathered for a moment,
-so that a busy sidecar costs a listening tab a few lines a second and no more.
+A stream of JSON lines. Each carries only the changes since the line before, collected for
+`BATCH_SECONDS`, so that a busy process sends a tab a few lines a second.
 """
 
 from __future__ import annotations
@@ -11,44 +10,51 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sidecar.records import CallRecord
 
 HEARTBEAT_SECONDS = 15.0
-"""Seconds after which a line goes out although nothing happened: a lost connection is noticed."""
+"""A line is sent this often although nothing happened, so that a lost connection is noticed."""
 BATCH_SECONDS = 0.25
-"""Seconds that changes are gathered."""
+"""How long changes are collected."""
 LIVE_INTERVAL_SECONDS = 1.0
-"""Seconds between two looks at the calls of the moment, for a tab that shows them."""
+"""How often a tab that shows the live view gets it."""
 MAX_LISTENERS = 32
+
+
+class News(NamedTuple):
+    """Changes for a tab: of the configuration, and the keys that were used."""
+
+    config: bool
+    keys: set[str]
 
 
 @dataclass(slots=True, eq=False)
 class Listener:
-    """One tab: what it has not been told yet."""
+    """One tab, and the changes that were not sent to it yet."""
 
     keys: set[str] = field(default_factory=set)
     config: bool = False
     live: bool = False
-    """Whether it shows the calls of the moment."""
+    """Whether the tab shows the live view."""
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def news(self) -> tuple[bool, set[str]]:
-        """Wait for something to tell, or a beat: whether the configuration changed, and the keys
-        that were used."""
+    async def news(self) -> News:
+        """Wait for changes, at most until the next line is due, and return them."""
         with suppress(TimeoutError):
             await asyncio.wait_for(
                 self.woken.wait(), LIVE_INTERVAL_SECONDS if self.live else HEARTBEAT_SECONDS
             )
             await asyncio.sleep(BATCH_SECONDS)
         self.woken.clear()
-        told = (self.config, self.keys)
+        found = News(self.config, self.keys)
         self.config, self.keys = False, set()
-        return told
+        return found
 
 
 class Events:
-    """Everybody who listens."""
+    """All listeners."""
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
@@ -66,28 +72,28 @@ class Events:
 
     @property
     def full(self) -> bool:
-        """Whether no more can listen."""
+        """Return whether there are `MAX_LISTENERS`."""
         return len(self._listeners) >= MAX_LISTENERS
 
     def reloaded(self, _accepted: bool) -> None:  # noqa: FBT001 - a listener's signature
-        """A changed file was accepted or refused."""
-        self._tell(_note_config)
+        """Record that a changed file was accepted or refused."""
+        self._note(_note_config)
 
     def steered(self) -> None:
-        """Something was paused, or goes on."""
-        self._tell(_note_config)
+        """Record that something was paused or resumed."""
+        self._note(_note_config)
 
     def call_finished(self, record: CallRecord) -> None:
-        """A call is over; called for every call, so it does next to nothing when nobody listens."""
+        """Record a finished call; cheap without listeners, because every call comes here."""
         if self._listeners and record.key:
-            self._tell(lambda listener: listener.keys.add(record.key))
+            self._note(lambda listener: listener.keys.add(record.key))
 
     def close(self) -> None:
-        """Let everybody go: the process ends."""
+        """End every stream, because the process ends."""
         self.closed = True
-        self._tell(_note_config)
+        self._note(_note_config)
 
-    def _tell(self, note: Callable[[Listener], None]) -> None:
+    def _note(self, note: Callable[[Listener], None]) -> None:
         for listener in self._listeners:
             note(listener)
             listener.woken.set()

@@ -1,10 +1,10 @@
-"""The console's listener: who may see what, and the headers that keep a browser on our side.
+"""The console's listener: access, and the security headers of its responses.
 
-    /                    the shell: the same bytes for everybody, holds nothing
+    /                    the page: the same bytes for every client, without data
     /console/NAME        its files
     /console/api/…       the API, for sessions only; see `sessions`
 
-No cookie is ever set or read, so no other page can borrow a session.
+No cookie is set or read, so no other page can use a session.
 """
 
 from __future__ import annotations
@@ -13,17 +13,30 @@ import json
 import logging
 from dataclasses import replace
 
+import msgspec
 from aiohttp import web
+from msgspec import structs
 
-from sidecar.admin import api, views
-from sidecar.admin import views as health
+from sidecar.admin import api
+from sidecar.admin.api_types.config import (
+    BeatEvent,
+    CallEnded,
+    ConfigEvent,
+    ConsoleLink,
+    KeysEvent,
+    LiveEvent,
+    OverEvent,
+    SessionsEnded,
+    SessionToken,
+    StreamEvent,
+)
 from sidecar.admin.console import assets
-from sidecar.admin.console.events import BATCH_SECONDS, LIVE_INTERVAL_SECONDS, Listener
+from sidecar.admin.console.events import BATCH_SECONDS, LIVE_INTERVAL_SECONDS, Listener, News
 from sidecar.admin.console.sessions import CODE_TTL_SECONDS, Session
-from sidecar.admin.context import ApiError, ApiRequest, Parts
+from sidecar.admin.context import AdminContext, ApiError, ApiRequest, json_response
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.http.request_guard import RequestGuard
-from sidecar.scheduling.pauses import COMMANDS
+from sidecar.scheduling.pauses import COMMANDS, describe_target
 
 API = "/console/api/"
 FILES = "/console/"
@@ -47,25 +60,25 @@ log = logging.getLogger("sidecar.admin.console")
 
 
 class Console:
-    """Both ways to the console's API, and its pages."""
+    """The console's API, over TCP and over the socket, and its pages."""
 
-    def __init__(self, parts: Parts, door: RequestGuard) -> None:
-        self._parts = parts
+    def __init__(self, context: AdminContext, door: RequestGuard) -> None:
+        self._context = context
         self._door = door
 
     @staticmethod
     def serves(path: str) -> bool:
-        """Whether a path of the TCP listener is the console's."""
+        """Return whether a path of the TCP listener is the console's."""
         return path == "/" or path.startswith(FILES)
 
     def link(self) -> str:
-        """A link that lets one browser in, once, within the next minutes."""
-        code = self._parts.sessions.mint_code()
-        return f"{self._parts.addresses['console']}/#code={code}"
+        """Return a link that signs one browser in, once, within `CODE_TTL_SECONDS`."""
+        code = self._context.sessions.mint_code()
+        return f"{self._context.addresses.console}/#code={code}"
 
     async def close(self) -> None:
-        """Let listening tabs go, so that nothing waits for them."""
-        self._parts.events.close()
+        """Close the event streams, so that nothing waits for them."""
+        self._context.events.close()
 
     async def over_tcp(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         """Answer a browser."""
@@ -86,15 +99,15 @@ class Console:
         return response
 
     async def over_socket(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
-        """Answer one of our own commands."""
+        """Answer one of Sidecar's own commands."""
         try:
             match request.method, path:
                 case "POST", "open":
-                    return web.json_response({"url": self.link(), "seconds": CODE_TTL_SECONDS})
+                    return json_response(ConsoleLink(url=self.link(), seconds=CODE_TTL_SECONDS))
                 case "POST", "close":
-                    return web.json_response({"ended": self._parts.sessions.end_all()})
+                    return json_response(SessionsEnded(ended=self._context.sessions.end_all()))
             asked = replace(_asked(request), by=COMMANDS)
-            return await api.answer(self._parts, path, asked)
+            return await api.answer(self._context, path, asked)
         except (ProxyError, ApiError) as error:
             return api.declined(error)
 
@@ -104,14 +117,14 @@ class Console:
         if (request.method, path) == ("POST", "session"):
             return await self._sign_in(request)
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        session = self._parts.sessions.use(token)
+        session = self._context.sessions.use(token)
         match request.method, path:
             case "DELETE", "session":
-                self._parts.sessions.end(token)
-                return web.json_response({"ended": True})
+                self._context.sessions.end(token)
+                return json_response(CallEnded(ended=True))
             case "GET", "events":
                 return await self._stream(request, session)
-        return await api.answer(self._parts, path, _asked(request))
+        return await api.answer(self._context, path, _asked(request))
 
     async def _sign_in(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -119,23 +132,23 @@ class Console:
         except (ValueError, KeyError, TypeError):
             raise ApiError(400, "bad_request", "a code is needed") from None
         try:
-            token = self._parts.sessions.exchange(str(code))
+            token = self._context.sessions.exchange(str(code))
         except ProxyError:
-            log.warning("console: a link was refused that was used already, or is too old")
+            log.warning("console: sign-in refused: the link was used already, or is too old")
             raise
         log.info("console: a browser signed in")
-        return web.json_response({"token": token})
+        return json_response(SessionToken(token=token))
 
     async def _stream(self, request: web.BaseRequest, session: Session) -> web.StreamResponse:
-        if self._parts.events.full:
+        if self._context.events.full:
             raise ProxyError(ErrorKind.UNAVAILABLE, "too many tabs listen already; close some")
         response = web.StreamResponse(headers=PROTECTION)
         response.headers["Content-Type"] = "application/x-ndjson"
         response.headers["Cache-Control"] = "no-store"
         await response.prepare(request)
         with (
-            self._parts.events.listening(live="live" in api.query_of(request)) as listener,
-            self._parts.sessions.listening(session, listener.woken.set),
+            self._context.events.listening(live="live" in api.query_of(request)) as listener,
+            self._context.sessions.listening(session, listener.woken.set),
         ):
             await self._tell(response, session, listener)
         return response
@@ -143,46 +156,41 @@ class Console:
     async def _tell(
         self, response: web.StreamResponse, session: Session, listener: Listener
     ) -> None:
-        await _line(response, self._standing())
-        due = self._parts.scheduler.now()
+        await _line(response, self._config_event())
+        due = self._context.scheduler.now()
         while True:
-            if listener.live and self._parts.scheduler.now() >= due:
-                await _line(response, {"event": "live", **self._parts.outlook.board.show()})
-                due = self._parts.scheduler.now() + LIVE_INTERVAL_SECONDS - BATCH_SECONDS
+            if listener.live and self._context.scheduler.now() >= due:
+                state = self._context.outlook.board.show()
+                await _line(response, LiveEvent(**structs.asdict(state)))
+                due = self._context.scheduler.now() + LIVE_INTERVAL_SECONDS - BATCH_SECONDS
             news = await listener.news()
-            self._parts.sessions.sweep()
-            if self._parts.events.closed:
+            self._context.sessions.sweep()
+            if self._context.events.closed:
                 return
             if session.over:
                 break
-            await self._tell_news(response, *news)
-        await _line(response, {"event": "over"})
+            await self._tell_news(response, news)
+        await _line(response, OverEvent())
 
-    async def _tell_news(
-        self,
-        response: web.StreamResponse,
-        config: bool,  # noqa: FBT001 - what a listener heard
-        keys: set[str],
-    ) -> None:
-        if config:
-            await _line(response, self._standing())
-        if keys:
-            known = self._parts.snapshot.keys
-            times = {name: self._parts.ledger.times(name) for name in keys if name in known}
-            rows = {name: views.times_view(each) for name, each in times.items()}
-            await _line(response, {"event": "keys", "keys": rows})
-        if not config and not keys:
-            await _line(response, {"event": "beat"})
+    async def _tell_news(self, response: web.StreamResponse, news: News) -> None:
+        if news.config:
+            await _line(response, self._config_event())
+        if news.keys:
+            known, ledger = self._context.snapshot.keys, self._context.ledger
+            times = {name: ledger.times(name) for name in news.keys if name in known}
+            await _line(response, KeysEvent(keys=times))
+        if not news.config and not news.keys:
+            await _line(response, BeatEvent())
 
-    def _standing(self) -> dict[str, object]:
-        standing = self._parts.configuration.status
-        return {
-            "event": "config",
-            # Not the digest: gone and back within one line, it would tell of nothing.
-            "since": standing.refused_at or standing.accepted_at,
-            "refused": len(standing.problems),
-            "paused": health.paused(self._parts.scheduler),
-        }
+    def _config_event(self) -> ConfigEvent:
+        standing = self._context.configuration.status
+        pauses = self._context.scheduler.pauses
+        return ConfigEvent(
+            # Not the digest: of an edit and its reversal in one line nothing would be left.
+            since=standing.refused_at or standing.accepted_at,
+            refused=len(standing.problems),
+            paused=[describe_target(each.target) for each in pauses],
+        )
 
 
 def _asked(request: web.BaseRequest) -> ApiRequest:
@@ -190,13 +198,13 @@ def _asked(request: web.BaseRequest) -> ApiRequest:
 
 
 def _check_json(request: web.BaseRequest) -> None:
-    """Raise `ProxyError` (415) on what a form of another page could send."""
+    """Raise `ProxyError` (415) for what a form of another page could send."""
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise ProxyError(
-            ErrorKind.UNSUPPORTED_MEDIA, "orders to the console are sent as application/json"
+            ErrorKind.UNSUPPORTED_MEDIA, "requests to the console are sent as application/json"
         )
 
 
-async def _line(response: web.StreamResponse, event: dict[str, object]) -> None:
-    await response.write(json.dumps(event, ensure_ascii=False).encode() + b"\n")
+async def _line(response: web.StreamResponse, event: StreamEvent) -> None:
+    await response.write(msgspec.json.encode(event) + b"\n")

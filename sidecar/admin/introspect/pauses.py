@@ -1,11 +1,15 @@
-"""Pauses and resumes: holds what a name stands for, and says what that means by now."""
+"""Pause and resume by name, and report which calls are concerned."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
-from sidecar.admin.introspect.limit_views import View, held_view
+from msgspec import structs
+
+from sidecar.admin.api_types.limits import PauseResult, ResumeResult
+from sidecar.admin.introspect.limit_states import paused_scope
 from sidecar.config.model import Snapshot
 from sidecar.proxy.in_flight import LiveCall, LiveCalls
 from sidecar.scheduling.pauses import (
@@ -23,8 +27,16 @@ from sidecar.scheduling.scheduler import Scheduler
 log = logging.getLogger("sidecar.admin.introspect.pauses")
 
 
+class ConcernedCalls(NamedTuple):
+    """Calls that a pause concerns: how many run and wait; and whether it is kept on disk."""
+
+    running: int
+    waiting: int
+    kept: bool
+
+
 class PauseControl:
-    """What a person may stop and let go on. `current` gives the configuration in force."""
+    """Pauses and resumes. `current` returns the configuration in force."""
 
     def __init__(
         self, current: Callable[[], Snapshot], scheduler: Scheduler, live: LiveCalls
@@ -39,36 +51,38 @@ class PauseControl:
                 resume_command_for(each.target),
             )
 
-    def pause(self, kind: str, name: str, by: str) -> View:
-        """Park what is called from now on; `by` says from where it is asked for. Raises
-        `ProxyError` when nothing has the name, or more than one thing."""
+    def pause(self, kind: str, name: str, by: str) -> PauseResult:
+        """Pause what has this name; `by` is from where. Raises `ProxyError` when nothing has the
+        name, or more than one thing."""
         snapshot = self._current()
-        held = find(snapshot, kind, name)
-        news = self._scheduler.pause(held, hashes_of(held, snapshot), by)
-        return held_view(held) | {"news": news, **self._touched(held)}
+        target = find(snapshot, kind, name)
+        news = self._scheduler.pause(target, hashes_of(target, snapshot), by)
+        scope = structs.asdict(paused_scope(target))
+        return PauseResult(**scope, news=news, **self._concerned(target)._asdict())
 
-    def resume(self, kind: str, name: str) -> View:
-        """Let it go on; `still` is what keeps parts of it parked all the same. Raises `ProxyError`
-        as `pause` does."""
-        snapshot, holds = self._current(), self._scheduler.pauses
-        held = find_paused(holds, snapshot, kind, name)
-        news = self._scheduler.resume(held)
-        still = [held_view(each.target) for each in self._scheduler.pauses
-                 if touches(each.target, held, snapshot)]  # fmt: skip
-        return held_view(held) | {"news": news, "still": still, **self._touched(held)}
+    def resume(self, kind: str, name: str) -> ResumeResult:
+        """Resume what has this name. Raises `ProxyError` as `pause` does."""
+        snapshot, pauses = self._current(), list(self._scheduler.pauses)
+        target = find_paused(pauses, snapshot, kind, name)
+        news = self._scheduler.resume(target)
+        still = [
+            paused_scope(each.target)
+            for each in self._scheduler.pauses
+            if touches(each.target, target, snapshot)
+        ]
+        scope = structs.asdict(paused_scope(target))
+        concerned = self._concerned(target)._asdict()
+        return ResumeResult(**scope, news=news, still=still, **concerned)
 
-    def _touched(self, held: PauseTarget) -> View:
-        """The calls that it is about: those that run on, and those that wait; and whether it is
-        kept over a restart."""
-        mine = [call for call in self._live if _is_of(call, held)]
+    def _concerned(self, target: PauseTarget) -> ConcernedCalls:
+        mine = [call for call in self._live if _is_of(call, target)]
         waiting = sum(1 for call in mine if call.waiter is not None and call.waiter.queued_at)
-        kept = self._scheduler.pauses_are_stored
-        return {"running": len(mine) - waiting, "waiting": waiting, "kept": kept}
+        return ConcernedCalls(len(mine) - waiting, waiting, self._scheduler.pauses_are_stored)
 
 
-def _is_of(call: LiveCall, held: PauseTarget) -> bool:
-    kind, name = held
-    if held == EVERYTHING:
+def _is_of(call: LiveCall, target: PauseTarget) -> bool:
+    kind, name = target
+    if target == EVERYTHING:
         return True
     if kind == "provider":
         stands = call.waiter.queued_at if call.waiter is not None else {}

@@ -7,11 +7,16 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 import click
+import msgspec
 
+from sidecar.admin.api_types.live import Explanation
+from sidecar.admin.introspect.dry_run import Forecaster, HypotheticalCall
+from sidecar.admin.introspect.explain import explain
+from sidecar.admin.introspect.live import LiveView
 from sidecar.cli.client import find_process
 from sidecar.cli.commands.usage import open_ledger
 from sidecar.cli.options import (
@@ -30,9 +35,12 @@ from sidecar.config.model import Snapshot
 from sidecar.humanize import UNKNOWN, ago, count, printable, when
 from sidecar.ledger.reports.export import as_json as to_json
 from sidecar.ledger.reports.trace import describe_call, in_dollars, latest, trace_of
-
-if TYPE_CHECKING:
-    from sidecar.admin.introspect.dry_run import Forecaster
+from sidecar.pricing import price_list
+from sidecar.pricing.prices import Prices
+from sidecar.proxy.in_flight import LiveCalls
+from sidecar.routing.affinity import Affinity
+from sidecar.scheduling.lease import Sources
+from sidecar.scheduling.scheduler import Scheduler
 
 LATEST = 20
 
@@ -52,12 +60,12 @@ def why_command(call_id: str | None, as_json: bool, state: Path) -> None:
       sidecar why
       sidecar why call_1f2e3d4c5b
     """
-    with open_ledger(state) as ledger:
+    with open_ledger(state) as books:
         if call_id is None:
-            calls = latest(ledger, LATEST)
+            calls = latest(books, LATEST)
             click.echo(to_json(calls)) if as_json else _list(calls)
             return
-        story = trace_of(ledger, call_id.strip())
+        story = trace_of(books, call_id.strip())
     if story is None:
         fail(
             f"{call_id!a} is not in the ledger: it may still be running, or be older than the kept "
@@ -111,7 +119,7 @@ def _lines(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
 @click.option("--model", required=True, help="The model it would ask for.")
 @click.option("--session", metavar="ID", help="The conversation it would belong to.")
 @click.option("--size", type=COUNT, help="Bytes of its request, such as 120k.")
-@click.option("--max-output", type=COUNT, help="The maximum of output tokens it would ask for.")
+@click.option("--max-output", type=COUNT, help="The bound on its output, in tokens.")
 @json_option
 @config_option
 @state_option
@@ -133,24 +141,22 @@ def explain_command(
     asked = {field: str(value) for field, value in given.items() if value is not None}
     live = find_process(state)
     if live is None:
+        from sidecar.cli.commands.calls import explain_by_file
+
         found = explain_by_file(name, asked, config, state)
     else:
-        found = live.get(f"/api/explain?{urlencode({'key': name} | asked)}")
+        found = live.get(f"/api/explain?{urlencode({'key': name} | asked)}", Explanation)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
     else:
         for line in explanation_lines(found):
             click.echo(printable(line))
 
 
-def explain_by_file(name: str, asked: dict[str, str], config: Path, state: Path) -> dict[str, Any]:
+def explain_by_file(name: str, asked: dict[str, str], config: Path, state: Path) -> Explanation:
     """Return the explanation that a process started now would give."""
-    # Slow imports, which `sidecar --help` does without.
-    from sidecar.admin.introspect.dry_run import supposed
-    from sidecar.admin.introspect.explain import explain
-
     opened = open_config(config)
-    call = supposed(the_key(opened.snapshot, name), asked)
+    call = HypotheticalCall.from_query(the_key(opened.snapshot, name), asked)
     usable = vault_for(opened.snapshot).usable
     outlook = _forecaster(opened.snapshot, state)
     note("no process runs: this is based on the file and this shell's environment")
@@ -159,15 +165,6 @@ def explain_by_file(name: str, asked: dict[str, str], config: Path, state: Path)
 
 def _forecaster(snapshot: Snapshot, state: Path) -> Forecaster:
     """Return a dry run without a process: the limits of the file, and what is paused."""
-    from sidecar.admin.introspect.dry_run import Forecaster
-    from sidecar.admin.introspect.live import LiveView
-    from sidecar.pricing import price_list
-    from sidecar.pricing.prices import Prices
-    from sidecar.proxy.in_flight import LiveCalls
-    from sidecar.routing.affinity import Affinity
-    from sidecar.scheduling.lease import Sources
-    from sidecar.scheduling.scheduler import Scheduler
-
     clock = time.monotonic
     prices = Prices(price_list.load(), time.time)
     prices.reconcile(snapshot)

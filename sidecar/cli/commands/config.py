@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
+from sidecar.admin.api_types.config import ProcessStatus, ReloadReport
 from sidecar.cli.apply import confirm, note_difference
 from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.options import (
@@ -36,7 +37,7 @@ from sidecar.config.model import Allowance, Group, Key, Route, Snapshot
 from sidecar.config.patterns import Pattern, matches_any
 from sidecar.config.status import ConfigStatus, in_force
 from sidecar.errors import ConfigError, EditRefused, Problem, SourceLocation
-from sidecar.files import OTHERS, content_digest, create_private, replace_file
+from sidecar.files import OTHERS, content_digest, replace_file
 from sidecar.humanize import plural
 from sidecar.pricing import price_list
 from sidecar.pricing.prices import Prices
@@ -45,7 +46,7 @@ from sidecar.pricing.prices import Prices
 @click.command("check")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--full", is_flag=True, help="Print the file with every default written out.")
-@click.option("--strict", is_flag=True, help="Treat warnings as errors.")
+@click.option("--strict", is_flag=True, help="Let warnings count as errors.")
 @config_option
 @state_option
 def check_command(file: Path | None, full: bool, strict: bool, config: Path, state: Path) -> None:
@@ -94,14 +95,14 @@ class _Process:
     process cannot use it ("" when it can); only references that mean the same in the checked file.
     """
 
-    status: dict[str, Any] | None = None
+    status: ProcessStatus | None = None
     credentials: Mapping[str, str] = field(default_factory=dict)
 
 
 def warnings_of(opened: OpenedConfig, process: _Process) -> list[str]:
     """Return the warnings: what is valid and probably not meant."""
     warnings = [str(warning) for warning in opened.snapshot.warnings]
-    plugins = [f"{opened.path}: warning: plugin {problem}" for problem in opened.registry.problems]
+    plugins = [f"{opened.path}: warning: plugin {told}" for told in opened.registry.problems]
     unpriced = [str(problem) for problem in unpriced_models(opened.snapshot)]
     return warnings + plugins + _unavailable(opened.snapshot, process) + unpriced
 
@@ -115,12 +116,12 @@ def _note_status(process: _Process, text: bytes) -> None:
     status = process.status
     if status is None:
         return
-    config = status["config"]
-    if config["error"]:
-        stays = tuple(config["stays"])
-        note(in_force(ConfigStatus(config["digest"], config["accepted_at"], stays=stays)))
-    elif config["digest"] == content_digest(text):
-        note(f"process {status['pid']} serves it")
+    config = status.config
+    if config.error:
+        stays = tuple(config.stays)
+        note(in_force(ConfigStatus(config.digest, config.accepted_at, stays=stays)))
+    elif config.digest == content_digest(text):
+        note(f"process {status.pid} serves it")
 
 
 def _process(path: Path, state: Path) -> _Process:
@@ -129,15 +130,15 @@ def _process(path: Path, state: Path) -> _Process:
         live = find_process(state)
         if live is None:
             return _Process()
-        status: dict[str, Any] = live.get("/api/status")
-        is_same = Path(status["config"]["file"]).resolve() == path.resolve()
+        status = live.get("/api/status", ProcessStatus)
+        is_same = Path(status.config.file).resolve() == path.resolve()
         if is_same:
-            live.post("api", "reload")
-            status = live.get("/api/status")
+            live.post(ReloadReport, "api", "reload")
+            status = live.get("/api/status", ProcessStatus)
     except ProcessError as error:
         note(str(error))
         return _Process()
-    held = [item for each in status["providers"] for item in each["credentials"].items()]
+    held = [item for each in status.providers for item in each.credentials.items()]
     # A relative path means another file there.
     credentials = {ref: why for ref, why in held if is_same or not ref.startswith("file:")}
     return _Process(status if is_same else None, credentials)
@@ -209,7 +210,9 @@ def _copy_of(config: Path, text: bytes) -> Iterator[Path]:
     user's edit.
     """
     copy = config.with_name(f".{config.name}.edit-{os.getpid()}{config.suffix}")
-    create_private(copy, text)
+    descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text)
     try:
         yield copy
     except EditRefused as error:

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 import click
 
+from sidecar.admin.api_types.config import ConsoleLink, SessionsEnded
 from sidecar.cli.client import ProcessError, find_process
-from sidecar.cli.options import NOT_RUNNING, fail, note, state_option
-from sidecar.files import write_private
+from sidecar.cli.commands.status import NOT_RUNNING
+from sidecar.cli.options import fail, note, state_option
 
 PAGE = """<!doctype html>
 <meta charset="utf-8">
@@ -45,19 +46,19 @@ def open_command(only_print: bool, sign_out: bool, state: Path) -> None:
         if live is None:
             fail(f"no process runs with the state {state}; start one: sidecar serve", NOT_RUNNING)
         if sign_out:
-            ended = live.post("api", "close")["ended"]
+            ended = live.post(SessionsEnded, "api", "close").ended
             note(f"{ended} sessions ended; unused links are void")
             return
-        link = live.post("api", "open")
+        link = live.post(ConsoleLink, "api", "open")
     except ProcessError as error:
         fail(str(error), NOT_RUNNING)
-    click.echo(link["url"])
-    note(f"the link works once, within {link['seconds'] / 60:.0f} minutes")
+    click.echo(link.url)
+    note(f"lets one browser in, once, within {link.seconds / 60:.0f} minutes")
     if "SSH_CONNECTION" in os.environ:
-        port = urlsplit(link["url"]).port
+        port = urlsplit(link.url).port
         note(f"from another machine: ssh -L {port}:127.0.0.1:{port} HOST, then open it there")
     if not only_print and has_browser():
-        show(link["url"], state)
+        show(link.url, state)
 
 
 def has_browser() -> bool:
@@ -74,6 +75,9 @@ def show(url: str, state: Path) -> None:
     import webbrowser
 
     page = state / "open.html"
-    write_private(page, PAGE.format(url=url).encode())
+    page.unlink(missing_ok=True)
+    descriptor = os.open(page, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(PAGE.format(url=url))
     if not webbrowser.open(page.absolute().as_uri()):
         note("no browser could be started; open the link yourself")

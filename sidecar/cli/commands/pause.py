@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
+from msgspec import structs
 
 from sidecar import humanize
-from sidecar.admin.introspect.limit_views import View, held_view
+from sidecar.admin.api_types.limits import PauseResult, ResumeResult
+from sidecar.admin.introspect.limit_states import paused_scope
 from sidecar.cli.client import find_process
 from sidecar.cli.options import config_option, fail, json_option, note, open_config, state_option
 from sidecar.cli.params import GROUP, KEY, Name
@@ -38,7 +41,7 @@ def what(function: F) -> F:
     """Add the argument and the options that name what to pause."""
     for decorate in (
         click.argument("name", type=Name("keys", "groups", "providers"), required=False),
-        click.option("--key", type=KEY, help="A key, where another thing has the same name."),
+        click.option("--key", type=KEY, help="A key, where something else has its name, too."),
         click.option("--group", type=GROUP, help="A group, likewise."),
         click.option("--provider", type=Name("providers"), help="A provider, likewise."),
         json_option,
@@ -64,7 +67,7 @@ def pause_command(as_json: bool, config: Path, state: Path, **given: str | None)
     kind, name = _named(given)
     live = find_process(state)
     done = _pause_for_next(kind, name, config, state) if live is None else live.post(
-        "api", "pause", kind, name
+        PauseResult, "api", "pause", kind, name
     )  # fmt: skip
     _show(done, _paused(done), running=live is not None, as_json=as_json)
 
@@ -82,7 +85,7 @@ def resume_command(as_json: bool, config: Path, state: Path, **given: str | None
     kind, name = _named(given)
     live = find_process(state)
     done = _resume_for_next(kind, name, config, state) if live is None else live.post(
-        "api", "resume", kind, name
+        ResumeResult, "api", "resume", kind, name
     )  # fmt: skip
     _show(done, _resumed(done), running=live is not None, as_json=as_json)
 
@@ -95,53 +98,56 @@ def _named(given: dict[str, str | None]) -> tuple[str, str]:
     return typed[0]
 
 
-def _pause_for_next(kind: str, name: str, config: Path, state: Path) -> View:
+def _pause_for_next(kind: str, name: str, config: Path, state: Path) -> PauseResult:
     snapshot = open_config(config).snapshot
-    held = find(snapshot, kind, name)
+    target = find(snapshot, kind, name)
     with lock(state):
-        holds = Pauses(state, time.time)
-        news = holds.pause(held, hashes_of(held, snapshot), COMMANDS)
-    return held_view(held) | {"news": news, "running": 0, "waiting": 0, "kept": holds.is_stored}
+        pauses = Pauses(state, time.time)
+        news = pauses.pause(target, hashes_of(target, snapshot), COMMANDS)
+    scope = structs.asdict(paused_scope(target))
+    return PauseResult(**scope, news=news, running=0, waiting=0, kept=pauses.is_stored)
 
 
-def _resume_for_next(kind: str, name: str, config: Path, state: Path) -> View:
+def _resume_for_next(kind: str, name: str, config: Path, state: Path) -> ResumeResult:
     snapshot = open_config(config).snapshot
     with lock(state):
-        holds = Pauses(state, time.time)
-        held = find_paused(list(holds), snapshot, kind, name)
-        news = holds.resume(held)
-    still = [held_view(each.target) for each in holds if touches(each.target, held, snapshot)]
-    done = {"news": news, "still": still, "running": 0, "waiting": 0, "kept": holds.is_stored}
-    return held_view(held) | done
+        pauses = Pauses(state, time.time)
+        target = find_paused(list(pauses), snapshot, kind, name)
+        news = pauses.resume(target)
+    still = [paused_scope(each.target) for each in pauses if touches(each.target, target, snapshot)]
+    scope = structs.asdict(paused_scope(target))
+    return ResumeResult(
+        **scope, news=news, still=still, running=0, waiting=0, kept=pauses.is_stored
+    )
 
 
-def _show(done: View, text: str, *, running: bool, as_json: bool) -> None:
-    if not done["kept"]:
+def _show(done: PauseResult, told: str, *, running: bool, as_json: bool) -> None:
+    if not done.kept:
         why = "the state directory cannot be written"
         if not running:
             fail(f"nothing was changed: {why}")
         note(f"it is forgotten when the process ends: {why}")
     if as_json:
-        click.echo(json.dumps(done | {"live": running}))
+        click.echo(json.dumps(msgspec.to_builtins(done) | {"live": running}))
     else:
-        note(text)
+        note(told)
     if not running:
         note("no process runs: it applies when the next one starts")
 
 
-def _paused(done: View) -> str:
-    begun = ("paused: " if done["news"] else "already paused: ") + done["scope"]
-    running, waiting = done["running"], done["waiting"]
+def _paused(done: PauseResult) -> str:
+    begun = ("paused: " if done.news else "already paused: ") + done.scope
+    running, waiting = done.running, done.waiting
     calls = f", {humanize.plural(running, 'call')} still running" if running else ""
     calls += f", {humanize.plural(waiting, 'call')} waiting" if waiting else ""
-    return f"{begun}{calls} ({done['resume']})"
+    return f"{begun}{calls} ({done.resume})"
 
 
-def _resumed(done: View) -> str:
+def _resumed(done: ResumeResult) -> str:
     not_paused = (
-        "nothing is paused" if done["kind"] == EVERYTHING[0] else f"{done['scope']} is not paused"
+        "nothing is paused" if done.kind == EVERYTHING[0] else f"{done.scope} is not paused"
     )
-    text = f"resumed: {done['scope']}" if done["news"] else not_paused
-    for each in done["still"]:
-        text += f"; but {each['scope']} is still paused ({each['resume']})"
+    text = f"resumed: {done.scope}" if done.news else not_paused
+    for each in done.still:
+        text += f"; but {each.scope} is still paused ({each.resume})"
     return text

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import click
+import msgspec
 
-from sidecar import humanize
+from sidecar.admin.api_types.config import ProcessStatus, ReloadReport
+from sidecar.admin.api_types.entities import ModelUse, ModelUses
 from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.options import (
-    NOT_RUNNING,
     config_option,
     fail,
     json_option,
@@ -22,8 +22,11 @@ from sidecar.cli.options import (
     the_key,
 )
 from sidecar.cli.params import KEY
+from sidecar.cli.render.limiters import network_text, pause_text
 from sidecar.humanize import when
 
+NOT_RUNNING = 3
+"""Exit status of `sidecar status`: no process runs."""
 STATUS_TIMEOUT_SECONDS = 30.0
 """Seconds to wait for the providers' own lists of models."""
 
@@ -43,42 +46,42 @@ def status_command(as_json: bool, state: Path) -> None:
     try:
         live = find_process(state)
         if live is not None:
-            live.post("api", "reload")  # includes an edit of the last second
-        status = None if live is None else live.get("/api/status")
+            live.post(ReloadReport, "api", "reload")  # includes an edit of the last second
+        status = None if live is None else live.get("/api/status", ProcessStatus)
     except ProcessError as error:
         fail(str(error), NOT_RUNNING)
     if status is None:
         fail(f"no process runs with the state {state}; start one: sidecar serve", NOT_RUNNING)
     if as_json:
-        click.echo(json.dumps(status, indent=2))
+        click.echo(json.dumps(msgspec.to_builtins(status), indent=2))
     else:
         _show(status)
-    raise SystemExit(1 if status["config"]["error"] else 0)
+    raise SystemExit(1 if status.config.error else 0)
 
 
-def _show(status: dict[str, Any]) -> None:
-    config, now = status["config"], time.time()
-    click.echo(f"sidecar {status['version']}, process {status['pid']}")
-    click.echo(f"agents    {', '.join(status['listen'])}")
-    click.echo(f"admin     {status['admin']}")
-    click.echo(f"serving   {config['file']}, the file of {when(config['accepted_at'], now)}")
-    waiting = f", {status['waiting']} of them waiting" if status["waiting"] else ""
-    click.echo(f"calls     {status['in_flight']} in flight{waiting}")
-    for hold in status["holds"]:
-        click.echo(f"paused    {humanize.paused(hold, now)}")
-    if not status["network"]["up"]:
-        click.echo(f"network   {humanize.network(status['network'])}")
-    click.echo(f"prices    {status['prices']}")
-    for provider in status["providers"]:
-        if not provider["available"]:
-            click.echo(f"provider  {provider['name']} is unavailable: {provider['reason']}")
-    for problem in status["plugin_problems"]:
+def _show(status: ProcessStatus) -> None:
+    config, now = status.config, time.time()
+    click.echo(f"sidecar {status.version}, process {status.pid}")
+    click.echo(f"agents    {', '.join(status.listen)}")
+    click.echo(f"admin     {status.admin}")
+    click.echo(f"serving   {config.file}, the file of {when(config.accepted_at, now)}")
+    waiting = f", {status.waiting} of them waiting" if status.waiting else ""
+    click.echo(f"calls     {status.in_flight} in flight{waiting}")
+    for hold in status.holds:
+        click.echo(f"paused    {pause_text(hold, now)}")
+    if not status.network.up:
+        click.echo(f"network   {network_text(status.network)}")
+    click.echo(f"prices    {status.prices}")
+    for provider in status.providers:
+        if not provider.available:
+            click.echo(f"provider  {provider.name} is unavailable: {provider.reason}")
+    for problem in status.plugin_problems:
         click.echo(f"plugin    {problem}")
-    if not status["ledger"]["healthy"]:
+    if not status.ledger.healthy:
         click.echo("ledger    cannot be written; calls are served, their records stay in memory")
-    if config["error"]:
-        click.echo(f"REFUSED   the edit of {when(config['error_at'], now)} is not in force:")
-        for line in [*config["error"].splitlines(), *config["stays"]]:
+    if config.error:
+        click.echo(f"REFUSED   the edit of {when(config.error_at or 0, now)} is not in force:")
+        for line in [*config.error.splitlines(), *config.stays]:
             click.echo(f"          {line}")
 
 
@@ -101,16 +104,16 @@ def models_command(name: str | None, as_json: bool, config: Path, state: Path) -
         rows = _by_file(config, name)
     else:
         query = {} if name is None else {"key": name}
-        rows = live.get("/api/models", timeout=STATUS_TIMEOUT_SECONDS, **query)["models"]
+        rows = live.get("/api/models", ModelUses, timeout=STATUS_TIMEOUT_SECONDS, **query).models
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(json.dumps(msgspec.to_builtins(rows), indent=2))
         return
     from sidecar.cli.render.tables import print_table
 
-    print_table(("model", "keys"), [(row["id"], ", ".join(row["keys"])) for row in rows])
+    print_table(("model", "keys"), [(row.id, ", ".join(row.keys)) for row in rows])
 
 
-def _by_file(config: Path, name: str | None) -> list[dict[str, Any]]:
+def _by_file(config: Path, name: str | None) -> list[ModelUse]:
     from sidecar.routing.candidates import offered_models
 
     snapshot = open_config(config).snapshot
@@ -120,4 +123,4 @@ def _by_file(config: Path, name: str | None) -> list[dict[str, Any]]:
         for pattern in offered_models(key):
             found.setdefault(pattern, []).append(key.name)
     note("no process runs: these are the patterns in the file")
-    return [{"id": pattern, "keys": who} for pattern, who in found.items()]
+    return [ModelUse(id=pattern, keys=who) for pattern, who in found.items()]

@@ -12,30 +12,28 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import NoReturn
 
 import click
+import msgspec
+from rich.console import Console
+from rich.live import Live as Screen
 
+from sidecar.admin.api_types.live import LiveState
 from sidecar.cli.client import ProcessError, RunningProcess, find_process
-from sidecar.cli.options import NOT_RUNNING, fail, json_option, state_option
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from sidecar.cli.options import fail, json_option, state_option
+from sidecar.cli.render.top import ScreenSize, frame
 
 REDRAW_SECONDS = 1.0
 """Seconds between two frames."""
 TOP_TIMEOUT_SECONDS = 3.0
-"""Seconds for an answer of the process, after which it counts as stopped."""
+"""Seconds for an answer of the process, after which it is said to have stopped."""
 MIN_COLUMNS = 40
 _STOPPED = "the process stopped or hangs; this is the last frame"
 
 
-def draw(live: RunningProcess, view: dict[str, Any], *, once: bool) -> None:
+def draw(live: RunningProcess, view: LiveState, *, once: bool) -> None:
     """Draw `view`, and the following ones unless `once` is set or the output is no terminal."""
-    from rich.console import Console  # slow imports, which `sidecar --help` does without
-
-    from sidecar.cli.render.top import ScreenSize, frame
-
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 10_000  # no limit for a pipe
@@ -45,18 +43,16 @@ def draw(live: RunningProcess, view: dict[str, Any], *, once: bool) -> None:
         _watch(live, view, console)
 
 
-def _watch(live: RunningProcess, view: dict[str, Any], console: Console) -> None:
+def _watch(live: RunningProcess, view: LiveState, console: Console) -> None:
     """Draw until the user ends it, also while the process is stopped."""
-    from rich.live import Live
-
-    from sidecar.cli.render.top import ScreenSize, frame
-
     signal.signal(signal.SIGTERM, _end)  # the screen must be restored,
     signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # and Ctrl-Z would leave it as it is
     stopped = ""
     try:
         # A frame reads the encoding of the real output.
-        live_screen = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False)
+        live_screen = Screen(
+            console=console, screen=True, auto_refresh=False, redirect_stdout=False
+        )
         with _keys() as ends, live_screen as screen:
             while True:
                 size = ScreenSize(console.width, console.height)
@@ -64,7 +60,10 @@ def _watch(live: RunningProcess, view: dict[str, Any], console: Console) -> None
                 if ends(REDRAW_SECONDS):
                     return
                 try:
-                    view, stopped = live.get("/api/live", timeout=TOP_TIMEOUT_SECONDS), ""
+                    view, stopped = (
+                        live.get("/api/live", LiveState, timeout=TOP_TIMEOUT_SECONDS),
+                        "",
+                    )
                 except ProcessError:
                     since = time.strftime("%H:%M:%S")
                     stopped = stopped or f"no answer since {since}: {_STOPPED}"
@@ -105,6 +104,10 @@ def _only_wait(seconds: float) -> bool:
     return False
 
 
+NOT_RUNNING = 3
+"""Exit status: no process runs."""
+
+
 @click.command("top")
 @click.option("--once", is_flag=True, help="Print one frame and end.")
 @json_option
@@ -126,12 +129,14 @@ def top_command(once: bool, as_json: bool, state: Path) -> None:
     if live is None:
         fail(f"no process runs with the state {state}; start one: sidecar serve", NOT_RUNNING)
     try:
-        view = live.get("/api/live")
+        view = live.get("/api/live", LiveState)
     except ProcessError as error:
         fail(str(error), NOT_RUNNING)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # not every terminal has these characters
     if as_json:
-        click.echo(json.dumps(view, indent=2))
+        click.echo(json.dumps(msgspec.to_builtins(view), indent=2))
         return
+    from sidecar.cli.commands.top import draw
+
     draw(live, view, once=once)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from sidecar.admin.api_types.config import FlushReport
 from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.options import (
     F,
@@ -26,7 +28,7 @@ from sidecar.cli.options import (
 )
 from sidecar.cli.params import GROUP, KEY
 from sidecar.config.schema.parsers import InvalidValue, days, duration, timestamp
-from sidecar.humanize import nearest, when
+from sidecar.humanize import when
 from sidecar.ledger.model import day_of
 from sidecar.ledger.reader import open_to_read
 from sidecar.ledger.reports.activity import today, zone
@@ -52,8 +54,8 @@ def _dimensions(
     found: dict[Dimension, None] = {}
     for word in (each.strip() for each in value.split(",") if each.strip()):
         if word not in list(Dimension):
-            near = nearest(word, Dimension)
-            hint = f' Did you mean "{near}"?' if near else ""
+            near = difflib.get_close_matches(word, list(Dimension), n=1)
+            hint = f' Did you mean "{near[0]}"?' if near else ""
             raise click.BadParameter(f'"{word}" is none of {", ".join(Dimension)}.{hint}')
         found[Dimension(word)] = None
     return tuple(found)
@@ -65,7 +67,7 @@ def _filters(function: F) -> F:
     for dimension in reversed([each for each in Dimension if each is not Dimension.DAY]):
         function = click.option(
             f"--{dimension}", dimension.value, multiple=True, metavar="NAME",
-            type=types.get(dimension), help=f"Only this {dimension}, or those matching a pattern.",
+            type=types.get(dimension), help=f"Only this {dimension}, or those of a pattern.",
         )(function)  # fmt: skip
     return function
 
@@ -73,16 +75,16 @@ def _filters(function: F) -> F:
 @click.command("usage")
 @click.option(
     "--by", default="key", show_default=True, callback=_dimensions, metavar="NAME,…",
-    help=f"Group by: {', '.join(Dimension)}.",
+    help=f"What to tell apart: {', '.join(Dimension)}.",
 )  # fmt: skip
 @click.option(
     "--since", default="7d", show_default=True, metavar="7d|6h|DATE",
-    help="First day or time; 7d are seven days, today included.",
+    help="The first day or moment; 7d are seven days, today included.",
 )  # fmt: skip
-@click.option("--until", metavar="DATE", help="Last day, or the time at which the window ends.")
+@click.option("--until", metavar="DATE", help="The last day, or a moment before which it ends.")
 @_filters
 @click.option(
-    "--as-if-group", "as_if", type=GROUP, help="Also show the cost at this group's multiplier."
+    "--as-if-group", "as_if", type=GROUP, help="Show also what it would have cost in this group."
 )
 @json_option
 @click.option("--csv", "as_sheet", is_flag=True, help="Print CSV.")
@@ -109,16 +111,16 @@ def usage_command(
     if as_if is not None:
         multiplier = the_group(open_config(config).snapshot, as_if).multiplier
     matches = {Dimension(name): names for name, names in where.items() if names}
-    with open_ledger(state) as ledger:
-        span = window(since, until, zone(ledger), time.time())
+    with open_ledger(state) as books:
+        span = window(since, until, zone(books), time.time())
         question = UsageQuery(by, span, matches)
-        lines = usage(ledger, question)
-        _tell_reach(ledger, question)
+        lines = usage(books, question)
+        _tell_reach(books, question)
         if as_json or as_sheet:
             _print(by, lines, multiplier, as_sheet=as_sheet)
             return
-        days = [] if Dimension.DAY in by else _days(span, today(ledger, time.time()))
-        apart = usage_by_day(ledger, question) if days else {}
+        days = [] if Dimension.DAY in by else _days(span, today(books, time.time()))
+        apart = usage_by_day(books, question) if days else {}
     from sidecar.cli.render.tables import UsageReport, show
 
     named = None if as_if is None or multiplier is None else (as_if, multiplier)
@@ -141,13 +143,13 @@ def _print(
     click.echo(text.rstrip("\n"))
 
 
-def _tell_reach(ledger: sqlite3.Connection, question: UsageQuery) -> None:
+def _tell_reach(books: sqlite3.Connection, question: UsageQuery) -> None:
     """Note from when calls are kept, where that limits the answer."""
-    oldest = kept_since(ledger, question)
+    oldest = kept_since(books, question)
     if oldest is None:
         return
     span = question.window
-    start = _start(span, ledger) if isinstance(span, Days) else span.start
+    start = _start(span, books) if isinstance(span, Days) else span.start
     if oldest > start:
         note(
             f"single calls are kept since {when(oldest, time.time())}; older usage is known by day "
@@ -155,8 +157,8 @@ def _tell_reach(ledger: sqlite3.Connection, question: UsageQuery) -> None:
         )
 
 
-def _start(span: Days, ledger: sqlite3.Connection) -> float:
-    return float("-inf") if span.first is None else midnight(span.first, zone(ledger))
+def _start(span: Days, books: sqlite3.Connection) -> float:
+    return float("-inf") if span.first is None else midnight(span.first, zone(books))
 
 
 @contextmanager
@@ -167,14 +169,14 @@ def open_ledger(state: Path) -> Iterator[sqlite3.Connection]:
     """
     try:
         live = find_process(state)
-        written = live is None or live.post("api", "flush")["written"]
+        written = live is None or live.post(FlushReport, "api", "flush").written
     except ProcessError as error:
         note(str(error))
         written = False
     if not written:
         note("the ledger may lack the latest calls: the running process could not write them")
-    with open_to_read(state) as ledger:
-        yield ledger
+    with open_to_read(state) as books:
+        yield books
 
 
 _DATE = len("2026-12-31")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from sidecar.admin.api_types.config import EndedCalls
 from sidecar.api_keys import mint
 from sidecar.cli.apply import (
     NOT_TAKEN_OVER,
@@ -109,7 +110,7 @@ def disable(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> N
 
 @click.command("rotate")
 @name_argument
-@click.option("--overlap", metavar="1h", help="How long the old secret stays valid.")
+@click.option("--overlap", metavar="1h", help="How long the old text is accepted besides.")
 @json_option
 @config_option
 @state_option
@@ -156,7 +157,7 @@ def revoke(name: str, yes: bool, as_json: bool, config: Path, state: Path) -> No
     key = switch(opened, name, state, enabled=False)
     try:
         live = find_process(state)
-        cut = 0 if live is None else live.post("api", "keys", name, "revoke")["cut"]
+        cut = 0 if live is None else live.post(EndedCalls, "api", "keys", name, "revoke").cut
     except ProcessError as error:
         fail(f"the key is disabled, but its running calls were not cut: {error}", NOT_TAKEN_OVER)
     fields = row(key, times_of(state).get(name, NEVER_USED))

@@ -11,11 +11,13 @@ from typing import Any
 
 import click
 
+from sidecar.admin.api_types.config import ProcessStatus
 from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.commands.usage import open_ledger
 from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.options import config_option, fail, json_option, note, open_config, state_option
-from sidecar.config.model import Key, status_of
+from sidecar.cli.render.tables import cost
+from sidecar.config.model import Key, KeyStatus, status_of
 from sidecar.config.schema.parsers import InvalidValue, duration
 from sidecar.humanize import ago, count, curve
 from sidecar.ledger.anomalies import Spike, find_spikes
@@ -45,10 +47,10 @@ class RecentActivity:
 
 def _recent_activity(state: Path, now: float) -> RecentActivity:
     try:
-        with open_ledger(state) as ledger:
-            day = today(ledger, now)
+        with open_ledger(state) as books:
+            day = today(books, now)
             return RecentActivity(
-                True, recent(ledger, day), programs(ledger, now), find_spikes(ledger, day)
+                True, recent(books, day), programs(books, now), find_spikes(books, day)
             )  # fmt: skip
     except NoLedger as reason:
         if (state / "sidecar.db").exists():
@@ -69,13 +71,13 @@ def list_keys(as_json: bool, config: Path, state: Path) -> None:
     """
     snapshot = open_config(config).snapshot
     now = time.time()
-    activity = _recent_activity(state, now)
-    times, pauses = times_of(state), pauses_of(state)
+    lately = _recent_activity(state, now)
+    times, holds = times_of(state), pauses_of(state)
     keys = list(snapshot.keys.values())
     if as_json:
         rows = [
-            row(key, times.get(key.name, NEVER_USED)) | paused_field(key, pauses)
-            | _fields(key.name, activity)
+            row(key, times.get(key.name, NEVER_USED)) | paused_field(key, holds)
+            | _fields(key.name, lately)
             for key in keys
         ]  # fmt: skip
         click.echo(to_json(rows))
@@ -85,23 +87,23 @@ def list_keys(as_json: bool, config: Path, state: Path) -> None:
     print_table(
         ("name", "group", "vendor", "status", "last used", "by", "7 days", "calls", "cost",
          "description"),
-        [_cells(key, times.get(key.name, NEVER_USED), activity, now, pauses) for key in keys],
+        [_cells(key, times.get(key.name, NEVER_USED), lately, now, holds) for key in keys],
         right={7, 8},
     )  # fmt: skip
-    for line in _notices(keys, activity, now):
+    for line in _notices(keys, lately, now):
         click.echo(line)
 
 
-def _fields(key: str, activity: RecentActivity) -> dict[str, Any]:
+def _fields(key: str, lately: RecentActivity) -> dict[str, Any]:
     """Return the fields that `--json` adds to a key."""
-    found = activity.recent.get(key)
-    spike = activity.spikes.get(key)
+    found = lately.recent.get(key)
+    spike = lately.spikes.get(key)
     return {
-        "recent": None if not activity.known else {
+        "recent": None if not lately.known else {
             "calls_by_day": [day.calls for day in found.days] if found else [0] * 7,
             **figures(found.all_days if found else Sums()),
         },
-        "new_programs": [each.name for each in activity.new_programs(key)],
+        "new_programs": [each.name for each in lately.new_programs(key)],
         "spike": None if spike is None else {
             "measure": spike.measure,
             "today": as_dollars(spike.amount) if spike.measure == "cost" else spike.amount,
@@ -111,43 +113,37 @@ def _fields(key: str, activity: RecentActivity) -> dict[str, Any]:
 
 
 def _cells(
-    key: Key, times: KeyTimes, activity: RecentActivity, now: float, pauses: Sequence[PauseTarget]
+    key: Key, times: KeyTimes, lately: RecentActivity, now: float, holds: Sequence[PauseTarget]
 ) -> list[str]:
-    from sidecar.cli.render.tables import cost  # a slow import
-
-    found = activity.recent.get(key.name)
+    found = lately.recent.get(key.name)
     used = ["", "", ""]
     if found is not None:
         used = [curve([day.calls for day in found.days]), count(found.all_days.calls),
                 cost(found.all_days)]  # fmt: skip
-    elif activity.known:
+    elif lately.known:
         used = ["", "0", ""]
     return [
         key.name, key.group.name, key.group.vendor.name,
-        with_pause(status_of(key, now), key, pauses),
+        with_pause(status_text(key, now), key, holds),
         ago(times.last_used, now), times.program, *used, key.description,
     ]  # fmt: skip
 
 
-def _notices(keys: Sequence[Key], activity: RecentActivity, now: float) -> list[str]:
+def _notices(keys: Sequence[Key], lately: RecentActivity, now: float) -> list[str]:
     found = []
     for key in keys:
         found += [
             f'key "{key.name}": used from a new program, {each.name}, {ago(each.first_seen, now)}'
-            for each in activity.new_programs(key.name)
+            for each in lately.new_programs(key.name)
         ]
-        if key.name in activity.spikes:
-            found.append(f'key "{key.name}": {activity.spikes[key.name]}')
+        if key.name in lately.spikes:
+            found.append(f'key "{key.name}": {lately.spikes[key.name]}')
     return found
 
 
 @click.command("stale")
 @click.option(
-    "--unused",
-    default="30d",
-    show_default=True,
-    metavar="30d",
-    help="For how long it was not used.",
+    "--unused", default="30d", show_default=True, metavar="30d", help="For how long nobody used it."
 )
 @json_option
 @config_option
@@ -191,7 +187,7 @@ def _show_stale(found: Sequence[tuple[Key, KeyTimes]]) -> None:
         ("name", "group", "status", "last used", "by", "created", "description"),
         [
             [
-                key.name, key.group.name, status_of(key, now), ago(each.last_used, now),
+                key.name, key.group.name, status_text(key, now), ago(each.last_used, now),
                 each.program,
                 "unknown" if key.created is None else ago(key.created.timestamp(), now),
                 key.description,
@@ -205,25 +201,31 @@ def pauses_of(state: Path) -> list[PauseTarget]:
     """Return what is paused: from the process if one runs, else as it is stored for the next."""
     try:
         live = find_process(state)
-        rows = None if live is None else live.get("/api/status")["holds"]
+        rows = None if live is None else live.get("/api/status", ProcessStatus).holds
     except ProcessError:
         rows = None
     if rows is None:
         return [each.target for each in read_pauses(state)]
-    return [(each["kind"], each["name"]) for each in rows]
+    return [(each.kind, each.name) for each in rows]
 
 
-def pauses_on(key: Key, pauses: Sequence[PauseTarget]) -> list[PauseTarget]:
+def pauses_on(key: Key, holds: Sequence[PauseTarget]) -> list[PauseTarget]:
     """Return the pauses that hold all of a key's calls: on it, on its group, or on everything."""
     mine = {EVERYTHING, ("key", key.name), ("group", key.group.name)}
-    return [each for each in pauses if each in mine]
+    return [each for each in holds if each in mine]
 
 
-def paused_field(key: Key, pauses: Sequence[PauseTarget]) -> dict[str, Any]:
+def paused_field(key: Key, holds: Sequence[PauseTarget]) -> dict[str, Any]:
     """Return the field of `--json` for it."""
-    return {"paused": bool(pauses_on(key, pauses))}
+    return {"paused": bool(pauses_on(key, holds))}
 
 
-def with_pause(status: str, key: Key, pauses: Sequence[PauseTarget]) -> str:
+def status_text(key: Key, now: float) -> str:
+    """Return the status of a key as a text."""
+    status = status_of(key, now)
+    return "no secret yet" if status is KeyStatus.NO_SECRET else status.value
+
+
+def with_pause(status: str, key: Key, holds: Sequence[PauseTarget]) -> str:
     """Return the status of a key, and whether its calls are paused."""
-    return f"{status}, paused" if pauses_on(key, pauses) else status
+    return f"{status}, paused" if pauses_on(key, holds) else status

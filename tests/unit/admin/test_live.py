@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from queues import Person
 
-from sidecar.admin.introspect.limit_views import (
-    cooldown_view,
-    limit_view,
-    outage_view,
-    quota_view,
-    span,
+from sidecar.admin.introspect.limit_states import (
+    cooldown_state,
+    limit_state,
+    network_state,
+    quota_state,
+    seconds_until,
 )
 from sidecar.config.model import Budget, Limit, LimitKind, Period, Urgency
 from sidecar.config.patterns import Pattern
@@ -107,8 +107,8 @@ def limit(kind: LimitKind = LimitKind.TPM, models: str | None = None) -> Limit:
 
 
 def figures(window: CountingLimiter, now: float, urgency: int = INTERACTIVE) -> dict[str, object]:
-    view = limit_view(window, limit(), now, urgency)
-    return {name: view[name] for name in ("used", "left", "kept", "reset", "limit")}
+    view = limit_state(window, limit(), now, urgency)
+    return {name: getattr(view, name) for name in ("used", "left", "kept", "reset", "limit")}
 
 
 def test_a_minute_is_shown_as_it_counts() -> None:
@@ -137,11 +137,11 @@ def test_headroom_is_shown_while_it_binds_and_to_whom() -> None:
     assert figures(window, 61.0, BACKGROUND)["kept"] == 0
 
 
-def test_what_only_the_end_of_a_call_frees_has_no_time() -> None:
+def test_concurrency_limit_has_no_reset_time() -> None:
     window = ConcurrencyLimit("key a", "concurrency", LimitUnit.CALLS, "", 4)
     window.acquire(1, NORMAL, 0.0)
-    view = limit_view(window, limit(LimitKind.CONCURRENCY), 0.0)
-    assert (view["used"], view["left"], view["reset"]) == (1, 3, None)
+    view = limit_state(window, limit(LimitKind.CONCURRENCY), 0.0)
+    assert (view.used, view.left, view.reset) == (1, 3, None)
 
 
 def test_a_limit_of_nothing_is_never_free() -> None:
@@ -155,33 +155,33 @@ def test_money_is_shown_in_dollars_and_free_when_the_day_is_over() -> None:
         lambda: 1_764_000_000.0, lambda _: None,
     )  # fmt: skip
     mark = window.acquire(NANODOLLARS, NORMAL, 0.0)
-    view = limit_view(window, Budget(Decimal(10), Period.DAY, HERE), 0.0)
-    assert (view["used"], view["reserved"], view["left"]) == (0.0, 1.0, 9.0)
+    view = limit_state(window, Budget(Decimal(10), Period.DAY, HERE), 0.0)
+    assert (view.used, view.reserved, view.left) == (0.0, 1.0, 9.0)
     window.settle(mark, NANODOLLARS // 4, 0.0)
-    view = limit_view(window, Budget(Decimal(10), Period.DAY, HERE), 0.0)
-    assert (view["unit"], view["used"], view["left"], view["limit"]) == ("usd", 0.25, 9.75, 10.0)
-    assert 0 < view["reset"] <= 86400
-    assert view["line"] == "routes.yaml:7"
+    view = limit_state(window, Budget(Decimal(10), Period.DAY, HERE), 0.0)
+    assert (view.unit, view.used, view.left, view.limit) == ("usd", 0.25, 9.75, 10.0)
+    assert 0 < view.reset <= 86400
+    assert view.line == "routes.yaml:7"
 
 
 def test_a_limit_tells_its_line_and_its_models_and_nothing_where_nothing_is_known() -> None:
     window = SlidingWindow("group demo", "tpm", LimitUnit.TOKENS, "", 100)
-    view = limit_view(window, limit(models="gpt-5*"), 0.0, known=False)
-    assert (view["line"], view["models"], view["limit"]) == ("routes.yaml:7", "gpt-5*", 100)
-    assert [view[name] for name in ("used", "left", "kept", "reset")] == [None] * 4
+    view = limit_state(window, limit(models="gpt-5*"), 0.0, known=False)
+    assert (view.line, view.models, view.limit) == ("routes.yaml:7", "gpt-5*", 100)
+    assert [getattr(view, name) for name in ("used", "left", "kept", "reset")] == [None] * 4
 
 
 def test_a_vendors_quota_is_shown_until_it_is_too_old() -> None:
     bucket = VendorQuota("provider p", "", QuotaKind.REQUESTS)
-    view = quota_view(bucket, 0.0, "requests/minute")
-    assert (view["left"], view["used"]) == (None, None)
+    view = quota_state(bucket, 0.0, "requests/minute")
+    assert (view.left, view.used) == (None, None)
     bucket.observe(Quota(QuotaKind.REQUESTS, 60, 40, 20.0), None, 0.0)
-    view = quota_view(bucket, 0.0, "requests/minute")
-    assert (view["kind"], view["unit"], view["limit"]) == ("requests/minute", "calls", 60)
-    assert (view["left"], view["used"], view["reset"]) == (40, 20, 20.0)
+    view = quota_state(bucket, 0.0, "requests/minute")
+    assert (view.kind, view.unit, view.limit) == ("requests/minute", "calls", 60)
+    assert (view.left, view.used, view.reset) == (40, 20, 20.0)
     bucket.acquire(1, NORMAL, 0.0)
-    assert quota_view(bucket, 0.0, "requests/minute")["left"] == 39
-    assert quota_view(bucket, 301.0, "requests/minute")["left"] is None
+    assert quota_state(bucket, 0.0, "requests/minute").left == 39
+    assert quota_state(bucket, 301.0, "requests/minute").left is None
 
 
 def test_a_cooldown_is_shown_with_the_vendors_word() -> None:
@@ -189,36 +189,35 @@ def test_a_cooldown_is_shown_with_the_vendors_word() -> None:
     cooldown.record_failure(
         Classification(ErrorClass.RATE_LIMITED, "429 rate_limit_exceeded", 30.0), 100.0
     )
-    view = cooldown_view(cooldown, 110.0, 1000.0)
-    assert (view["seconds"], view["until"]) == (20.0, 1020.0)
-    assert (view["reason"], view["verdict"]) == ("429 rate_limit_exceeded", "rate_limited")
-    assert cooldown_view(cooldown, 140.0, 1000.0)["seconds"] == 0
+    view = cooldown_state(cooldown, 110.0, 1000.0)
+    assert (view.seconds, view.until) == (20.0, 1020.0)
+    assert (view.reason, view.verdict) == ("429 rate_limit_exceeded", "rate_limited")
+    assert cooldown_state(cooldown, 140.0, 1000.0).seconds == 0
 
 
 def test_the_network_is_shown_with_the_next_try() -> None:
     now = [0.0]
     network = Network(lambda: now[0], lambda: 0.0)
-    assert outage_view(network.breaker, 0.0)["up"] is True
+    assert network_state(network.breaker, 0.0).up is True
     network.record_failure()
-    view = outage_view(network.breaker, 0.0)
-    assert view["up"] is False
-    assert view["seconds"] > 0
+    view = network_state(network.breaker, 0.0)
+    assert view.up is False
+    assert view.seconds > 0
 
 
 @pytest.mark.parametrize(
     ("opens", "shown"), [(5.0, 0.0), (12.25, 2.25), (float("inf"), None), (10.0, 0.0)]
 )
 def test_when_a_gate_opens(opens: float, shown: float | None) -> None:
-    assert span(opens, 10.0) == shown
+    assert seconds_until(opens, 10.0) == shown
 
 
-def test_nothing_is_a_gate_without_a_view() -> None:
-    """Whoever adds a kind of gate has to say how it is shown."""
+def test_every_kind_of_limiter_has_a_state_in_the_api() -> None:
     kinds = {each.__name__ for each in _kinds(Limiter)}
     assert kinds == {
         "CountingLimiter", "ConcurrencyLimit", "SlidingWindow", "CalendarWindow", "BudgetWindow",
         "VendorQuota", "Cooldown", "OfflineBreaker", "PauseLimiter",
-        "RetryBudget",  # the board shows what is left of it
+        "RetryBudget",  # the live view shows what is left of it
     }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import { forget, token } from "./session.js";
 
-/** What the process said no to: `status`, a `code` for programs, and details. */
+/** A request that the process declined: `status`, a `code` for programs, and details. */
 export class Declined extends Error {
   constructor(status, error) {
     super(error.message ?? `the answer was ${status}`);
@@ -12,6 +12,7 @@ export class Declined extends Error {
   }
 }
 
+/** @type {(why?: string) => void} */
 let onOver = () => {};
 
 /** Has `tell` called when a request finds the session over. */
@@ -25,7 +26,8 @@ export function over(why) {
   onOver(why);
 }
 
-/** A JSON answer. Raises `Declined`. */
+/** Returns a JSON answer. Raises `Declined`.
+ * @returns {Promise<any>} */
 export async function ask(method, path, body, headers = {}) {
   const sent = { Authorization: `Bearer ${token()}`, ...headers };
   if (method !== "GET") sent["Content-Type"] = "application/json";
@@ -46,13 +48,17 @@ export async function ask(method, path, body, headers = {}) {
   throw error;
 }
 
-/** What stands at a path; `query` becomes its query. */
+/** Returns the answer at a path; `query` becomes its query. Raises `Declined`.
+ * @template {keyof Api.Get} P
+ * @param {P} path
+ * @param {Record<string, string>} [query]
+ * @returns {Promise<Api.Get[P]>} */
 export function get(path, query) {
   const words = query ? `?${new URLSearchParams(query)}` : "";
   return ask("GET", `${path}${words}`);
 }
 
-/** Shows an edit, or makes it, on the file of this digest. */
+/** Previews an edit, or makes it, on the file of this digest. Raises `Declined`. */
 export function send(edit, digest, more = {}) {
   return ask("POST", "changes", { edit, ...more }, { "If-Match": digest });
 }

@@ -5,7 +5,7 @@ import { button, trouble } from "./dialogs.js";
 import { fill, h } from "./dom.js";
 import { counted } from "./format.js";
 import { listen } from "./live.js";
-import { PAGES, find } from "./pages.js";
+import { find, PAGES } from "./pages.js";
 import { begin, exchange, forget, token } from "./session.js";
 
 const main = document.getElementById("main");
@@ -48,7 +48,8 @@ async function go() {
   const mine = turn;
   page.leave?.();
   page = {};
-  drawRail((shown = found?.page));
+  shown = found?.page;
+  drawRail(shown);
   if (live !== Boolean(found?.page.live)) hearAll(!live);
   if (last) drawBanner(last);
   if (!found) return nowhere();
@@ -61,7 +62,11 @@ async function go() {
     fill(main, content);
   } catch (error) {
     if (mine !== turn || !token()) return;
-    fill(main, h("h1", {}, error.status === 404 ? "It is not there" : "This page cannot be shown"), trouble(error));
+    fill(
+      main,
+      h("h1", {}, error.status === 404 ? "It is not there" : "This page cannot be shown"),
+      trouble(error),
+    );
   }
   arrive();
 }
@@ -85,24 +90,40 @@ function nowhere() {
 function drawRail(current) {
   const path = current?.under ?? current?.path;
   nav.hidden = standing.hidden = false;
-  fill(nav, h("ul", {}, PAGES.filter((each) => each.label).map((each) =>
-    h("li", {}, h("a", { href: `#/${each.path}`, "aria-current": each.path === path ? "page" : null }, each.label)))));
+  fill(
+    nav,
+    h(
+      "ul",
+      {},
+      PAGES.filter((each) => each.label).map((each) =>
+        h(
+          "li",
+          {},
+          h("a", { href: `#/${each.path}`, "aria-current": each.path === path ? "page" : null }, each.label),
+        ),
+      ),
+    ),
+  );
   nav.querySelector("[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 }
 
 function stand(state) {
   if (state === "live" && away) quietly(page.config?.()); // what happened meanwhile was not heard
   away = state !== "live";
-  fill(standing,
-    h("span", { class: `dot ${state}` }), h("span", { id: "state" }, STATES[state]),
-    button("Sign out", signOut, "plain small"));
+  fill(
+    standing,
+    h("span", { class: `dot ${state}` }),
+    h("span", { id: "state" }, STATES[state]),
+    button("Sign out", signOut, "plain small"),
+  );
 }
 
 function hear(event) {
   if (event.event === "keys") quietly(page.keys?.(event.keys));
   if (event.event === "live") page.live?.(event);
   if (event.event !== "config") return;
-  drawBanner((last = event));
+  last = event;
+  drawBanner(last);
   const changed = since !== null && since !== event.since;
   since = event.since;
   const steered = paused !== null && paused !== event.paused.join("\n");
@@ -115,20 +136,38 @@ function hear(event) {
 function quietly(work) {
   const mine = turn;
   Promise.resolve(work).catch((error) => {
-    if (error.status === 404 && mine === turn) fill(main, h("h1", {}, `This ${shown.path.split("s/")[0]} is gone`), h("p", {}, "It was deleted or renamed."));
+    if (error.status === 404 && mine === turn)
+      fill(
+        main,
+        h("h1", {}, `This ${shown.path.split("s/")[0]} is gone`),
+        h("p", {}, "It was deleted or renamed."),
+      );
   });
 }
 
 function drawBanner({ refused, paused }) {
   const held = live ? [] : paused; // that page says it itself, with a button
-  fill(banner,
-    refused ? h("div", { class: "banner", role: "alert" },
-      h("strong", {}, "The last edit of the file was refused. "),
-      `It has ${counted(refused, "mistake")}; the version before it stays in force. `,
-      h("a", { href: "#/config" }, "See where")) : null,
-    held.length ? h("div", { class: "banner held", role: "status" },
-      h("strong", {}, "Paused: "), `${held.slice(0, 3).join(", ")}${held.length > 3 ? ` and ${held.length - 3} more` : ""}. Calls wait there and do not fail. `,
-      h("a", { href: "#/live" }, "See them")) : null);
+  fill(
+    banner,
+    refused
+      ? h(
+          "div",
+          { class: "banner", role: "alert" },
+          h("strong", {}, "The last edit of the file was refused. "),
+          `It has ${counted(refused, "mistake")}; the version before it stays in force. `,
+          h("a", { href: "#/config" }, "See where"),
+        )
+      : null,
+    held.length
+      ? h(
+          "div",
+          { class: "banner held", role: "status" },
+          h("strong", {}, "Paused: "),
+          `${held.slice(0, 3).join(", ")}${held.length > 3 ? ` and ${held.length - 3} more` : ""}. Calls wait there and do not fail. `,
+          h("a", { href: "#/live" }, "See them"),
+        )
+      : null,
+  );
 }
 
 async function signOut() {
@@ -145,17 +184,32 @@ function signIn(why) {
   nav.hidden = standing.hidden = true;
   for (const each of document.querySelectorAll("dialog")) each.close();
   fill(banner);
-  const link = h("input", { id: "link", type: "password", autocomplete: "off", spellcheck: "false", class: "mono" });
+  const link = h("input", {
+    id: "link",
+    type: "password",
+    autocomplete: "off",
+    spellcheck: "false",
+    class: "mono",
+  });
   const failed = h("div");
-  fill(main, h("div", { class: "door" },
-    h("h1", {}, "Sidecar"),
-    why ? h("p", { class: "why", role: "alert" }, why) : null,
-    h("p", {}, "This page opens with a one-time link. Ask for one in a terminal:"),
-    h("pre", { class: "command" }, "sidecar open"),
-    h("form", { onsubmit: enter, novalidate: true },
-      h("label", { for: "link" }, "Or paste the link here"), 
-      h("div", { class: "row" }, link, h("button", { type: "submit", class: "primary" }, "Open")),
-      failed)));
+  fill(
+    main,
+    h(
+      "div",
+      { class: "door" },
+      h("h1", {}, "Sidecar"),
+      why ? h("p", { class: "why", role: "alert" }, why) : null,
+      h("p", {}, "This page opens with a one-time link. Ask for one in a terminal:"),
+      h("pre", { class: "command" }, "sidecar open"),
+      h(
+        "form",
+        { onsubmit: enter, novalidate: true },
+        h("label", { for: "link" }, "Or paste the link here"),
+        h("div", { class: "row" }, link, h("button", { type: "submit", class: "primary" }, "Open")),
+        failed,
+      ),
+    ),
+  );
   arrive();
   async function enter(event) {
     event.preventDefault();
@@ -169,11 +223,17 @@ setInterval(() => document.hidden || quietly(page.tick?.()), TICK);
 whenOver((why) => signIn(why));
 window.addEventListener("hashchange", () => (location.hash.startsWith("#code=") ? start() : go()));
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.closest?.("input, textarea, select, dialog");
+  const target = /** @type {HTMLElement} */ (event.target);
+  const typing = target.closest?.("input, textarea, select, dialog");
   if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
-    const search = main.querySelector("input[type=search]");
-    if (search) (event.preventDefault(), search.focus());
+    const search = /** @type {HTMLElement} */ (main.querySelector("input[type=search]"));
+    if (!search) return;
+    event.preventDefault();
+    search.focus();
   }
 });
-document.querySelector(".skip").addEventListener("click", (event) => (event.preventDefault(), main.focus()));
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
 start();

@@ -13,7 +13,10 @@ export function dialog(title, build, { wide = false } = {}) {
   return new Promise((resolve) => {
     const id = unique("dialog");
     let value = null;
-    const over = () => (node.remove(), resolve(value));
+    const over = () => {
+      node.remove();
+      resolve(value);
+    };
     const body = h("div", { class: "dialog-body" });
     const node = h(
       "dialog",
@@ -24,7 +27,12 @@ export function dialog(title, build, { wide = false } = {}) {
         // What is shown only once does not go at the press of a key.
         oncancel: (event) => body.querySelector(".once") && event.preventDefault(),
       },
-      h("header", {}, h("h2", { id }, title), h("button", { class: "plain icon", "aria-label": "Close", onclick: () => close() }, "×")),
+      h(
+        "header",
+        {},
+        h("h2", { id }, title),
+        h("button", { class: "plain icon", "aria-label": "Close", onclick: () => close() }, "×"),
+      ),
       body,
     );
     const close = (found = null) => {
@@ -35,7 +43,10 @@ export function dialog(title, build, { wide = false } = {}) {
     fill(body, build(close, body));
     document.body.append(node);
     node.showModal();
-    (body.querySelector("input:not([type=checkbox]), select, textarea") ?? body.querySelector(".actions button"))?.focus();
+    (
+      body.querySelector("input:not([type=checkbox]), select, textarea") ??
+      body.querySelector(".actions button")
+    )?.focus();
   });
 }
 
@@ -45,12 +56,29 @@ export function actions(...buttons) {
 }
 
 /** A dialog whose one deed may fail. Answers true when `deed` did not answer false. */
-export function sure(title, content, label, deed, { kind = "primary", wide = false, ...props } = {}) {
-  return dialog(title, (close) => {
-    const failed = h("div");
-    const work = () => trying(failed, async () => (await deed()) !== false && close(true));
-    return [content, failed, actions(button("Cancel", () => close()), button(label, work, kind, props))];
-  }, { wide });
+export function sure(
+  title,
+  content,
+  label,
+  deed,
+  /** @type {Record<string, any>} */ { kind = "primary", wide = false, ...props } = {},
+) {
+  return dialog(
+    title,
+    (close) => {
+      const failed = h("div");
+      const work = () => trying(failed, async () => (await deed()) !== false && close(true));
+      return [
+        content,
+        failed,
+        actions(
+          button("Cancel", () => close()),
+          button(label, work, kind, props),
+        ),
+      ];
+    },
+    { wide },
+  );
 }
 
 /** Does something that the process may decline, and shows in `failed` why. */
@@ -83,7 +111,11 @@ export function toast(text, press) {
   const gone = () => node.remove();
   if (press) {
     const [label, deed] = press;
-    node.append(button(label, () => (gone(), deed()), "plain"));
+    const pressed = () => {
+      gone();
+      return deed();
+    };
+    node.append(button(label, pressed, "plain"));
   }
   node.append(h("button", { class: "plain icon", "aria-label": "Dismiss", onclick: gone }, "×"));
   document.getElementById("toasts").append(node);
@@ -93,12 +125,21 @@ export function toast(text, press) {
   node.addEventListener("pointerleave", () => (timer = setTimeout(gone, SHORT)));
 }
 
-/** A box that says what is wrong; it takes the focus, so that nobody overlooks it. */
+/** A box that shows an error; it takes the focus, so that screen readers announce it. */
 export function trouble(error) {
   const lines = (error.details?.problems ?? []).map((each) => each.text ?? each);
-  const box = h("div", { class: "trouble", role: "alert", tabindex: "-1" },
+  const box = h(
+    "div",
+    { class: "trouble", role: "alert", tabindex: "-1" },
     h("strong", {}, error.message),
-    lines.length ? h("ul", {}, lines.map((line) => h("li", {}, line))) : null);
+    lines.length
+      ? h(
+          "ul",
+          {},
+          lines.map((line) => h("li", {}, line)),
+        )
+      : null,
+  );
   queueMicrotask(() => box.focus());
   return box;
 }

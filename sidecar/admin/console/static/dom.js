@@ -3,6 +3,8 @@
 /**
  * An element. `props` are attributes; `on…` are listeners; `true` is an empty attribute. Children are
  * nodes, texts, numbers or lists of them. False, null and undefined leave either out.
+ * @param {Record<string, any>} props
+ * @returns {any}
  */
 export function h(tag, props = {}, ...children) {
   return built(document.createElement(tag), props, children);
@@ -10,7 +12,11 @@ export function h(tag, props = {}, ...children) {
 
 /** The same for a drawing. */
 export function svg(tag, props = {}, ...children) {
-  return built(document.createElementNS(document.getElementById("drawing").namespaceURI, tag), props, children);
+  return built(
+    document.createElementNS(document.getElementById("drawing").namespaceURI, tag),
+    props,
+    children,
+  );
 }
 
 function built(node, props, children) {
@@ -47,7 +53,11 @@ export function lead(...words) {
 
 /** Pairs of a word and what it is. */
 export function facts(pairs, kind = "facts") {
-  return h("dl", { class: kind }, pairs.map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, value))));
+  return h(
+    "dl",
+    { class: kind },
+    pairs.map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, value))),
+  );
 }
 
 /** Puts other children into a node. */
@@ -58,11 +68,12 @@ export function fill(node, ...children) {
 
 /** Replaces nodes, and gives the focus back to the element of the same id. */
 export function keepingFocus(work) {
-  const id = document.activeElement?.id;
-  const at = document.activeElement?.selectionStart ?? null;
+  const focused = /** @type {HTMLInputElement} */ (document.activeElement);
+  const id = focused?.id;
+  const at = focused?.selectionStart ?? null;
   work();
   if (!id || document.activeElement?.id === id) return;
-  const again = document.getElementById(id);
+  const again = /** @type {HTMLInputElement} */ (document.getElementById(id));
   if (!again) return;
   again.focus({ preventScroll: true });
   if (at !== null && again.setSelectionRange && again.type !== "number") again.setSelectionRange(at, at);
@@ -74,7 +85,7 @@ export function keepingFocus(work) {
  * may use nothing that changes.
  */
 export function blend(node, fresh) {
-  const focused = document.activeElement;
+  const focused = /** @type {HTMLElement} */ (document.activeElement);
   const keys = new Set([...fresh.children].map((each) => each.dataset.key));
   for (const each of [...node.children]) if (each.dataset.key && !keys.has(each.dataset.key)) each.remove();
   const known = new Map([...node.children].map((each) => [each.dataset.key, each]));
@@ -106,8 +117,10 @@ function same(node, fresh) {
     if (node.data !== fresh.data) node.data = fresh.data;
     return;
   }
-  for (const { name } of [...node.attributes]) if (!fresh.hasAttribute(name) && name !== "open") node.removeAttribute(name);
-  for (const { name, value } of fresh.attributes) if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+  for (const { name } of [...node.attributes])
+    if (!fresh.hasAttribute(name) && name !== "open") node.removeAttribute(name);
+  for (const { name, value } of fresh.attributes)
+    if (node.getAttribute(name) !== value) node.setAttribute(name, value);
   blend(node, fresh);
 }
 

@@ -1,6 +1,5 @@
-// Edits of the file: shown before they are made where that helps, made, and undone. When somebody
-// else changed the file meanwhile, nothing was written: this says what changed and offers to make
-// the edit again.
+// Edits of the file: previewed where that helps, made, and undone. When the file was changed meanwhile,
+// nothing is written: a dialog shows what changed and offers to repeat the edit.
 
 import { Declined, get, send } from "./api.js";
 import { actions, button, dialog, toast, trouble, trying } from "./dialogs.js";
@@ -54,7 +53,17 @@ export async function makeOrSay(edit, said, on) {
 }
 
 /** Shows what an edit would do to the file, and makes it if that is wanted. */
-export async function review(edit, { title = "Review the change", label = "Save", kind = "primary", said, lead, on = seen } = {}) {
+export async function review(
+  edit,
+  /** @type {Record<string, any>} */ {
+    title = "Review the change",
+    label = "Save",
+    kind = "primary",
+    said,
+    lead,
+    on = seen,
+  } = {},
+) {
   let preview;
   try {
     preview = await send(edit, on, { preview: true });
@@ -80,7 +89,10 @@ export async function review(edit, { title = "Review the change", label = "Save"
         lead ? h("p", {}, lead) : null,
         effects(preview),
         failed,
-        actions(button("Cancel", () => close()), save),
+        actions(
+          button("Cancel", () => close()),
+          save,
+        ),
       ];
     },
     { wide: true },
@@ -90,14 +102,25 @@ export async function review(edit, { title = "Review the change", label = "Save"
 /** What a preview found: the effective changes, the problems, and the lines of the file. */
 export function effects(preview) {
   if (preview.problems.length) {
-    const error = new Declined(422, { message: "The file would not be right with this:", problems: preview.problems });
+    const error = new Declined(422, {
+      message: "The file would not be right with this:",
+      problems: preview.problems,
+    });
     return [trouble(error), diff(preview.diff)];
   }
   const lines = preview.difference;
   return [
     lines.length
-      ? h("ul", { class: "effects" }, lines.map((line) => h("li", {}, line)))
-      : h("p", { class: "quiet" }, preview.diff.length ? "Nothing in force changes by this." : "Nothing changes."),
+      ? h(
+          "ul",
+          { class: "effects" },
+          lines.map((line) => h("li", {}, line)),
+        )
+      : h(
+          "p",
+          { class: "quiet" },
+          preview.diff.length ? "Nothing in force changes by this." : "Nothing changes.",
+        ),
     diff(preview.diff),
   ];
 }
@@ -105,17 +128,28 @@ export function effects(preview) {
 /** The lines of the file that change. */
 export function diff(rows) {
   if (!rows.length) return null;
-  return h("div", { class: "code diff", tabindex: "0", role: "region", "aria-label": "Lines of the file" }, rows.map((row, index) =>
-    row.mark === "@" ? h("div", { class: "gap", "aria-hidden": "true" }, "⋯") : h("div", { class: KINDS[row.mark] ?? "" },
-      h("span", { class: "number", "aria-hidden": "true" }, row.line),
-      h("span", { class: "mark", "aria-hidden": "true" }, row.mark),
-      KINDS[row.mark] ? h("span", { class: "unseen" }, `${KINDS[row.mark]}: `) : null,
-      marked(row, rows[index + { "+": -1, "-": 1 }[row.mark]]))));
+  return h(
+    "div",
+    { class: "code diff", tabindex: "0", role: "region", "aria-label": "Lines of the file" },
+    rows.map((row, index) =>
+      row.mark === "@"
+        ? h("div", { class: "gap", "aria-hidden": "true" }, "⋯")
+        : h(
+            "div",
+            { class: KINDS[row.mark] ?? "" },
+            h("span", { class: "number", "aria-hidden": "true" }, row.line),
+            h("span", { class: "mark", "aria-hidden": "true" }, row.mark),
+            KINDS[row.mark] ? h("span", { class: "unseen" }, `${KINDS[row.mark]}: `) : null,
+            marked(row, rows[index + { "+": -1, "-": 1 }[row.mark]]),
+          ),
+    ),
+  );
 }
 
 /** A line's text; where a removed line stands just above the added one, what differs is marked. */
 function marked(row, other) {
-  if (!other || row.mark === " " || other.mark === " " || other.mark === row.mark || other.mark === "@") return row.text;
+  if (!other || row.mark === " " || other.mark === " " || other.mark === row.mark || other.mark === "@")
+    return row.text;
   const [a, b] = [row.text, other.text];
   let start = 0;
   while (start < a.length && a[start] === b[start]) start += 1;
@@ -124,19 +158,33 @@ function marked(row, other) {
   return [a.slice(0, start), h("mark", {}, a.slice(start, a.length - end)), a.slice(a.length - end)];
 }
 
-/** Somebody else changed the file: says what, and makes the edit again if that is wanted. */
+/** The file was changed meanwhile: shows what changed, and repeats the edit if that is wanted. */
 async function again(edit, error, more = {}) {
   const { digest, changed } = error.details;
   const going = edit.do === "restore";
   const wanted = await dialog("The file was changed meanwhile", (close) => [
-    h("p", {}, "Somebody saved it after this page read it. Nothing of yours was written. Since then:"),
+    h("p", {}, "It was saved after this page read it. Nothing of yours was written. Since then:"),
     changed
-      ? h("ul", { class: "effects" }, changed.map((line) => h("li", {}, line)))
+      ? h(
+          "ul",
+          { class: "effects" },
+          changed.map((line) => h("li", {}, line)),
+        )
       : h("p", { class: "quiet" }, "It is not known what changed: the version that you saw is not kept."),
-    h("p", {}, going ? "Going back now would undo these changes as well." : "Yours can be made on the file as it is now."),
+    h(
+      "p",
+      {},
+      going
+        ? "Going back now would undo these changes as well."
+        : "Yours can be made on the file as it is now.",
+    ),
     actions(
       button("Cancel", () => close()),
-      button(going ? "Go back all the same" : "Make my change", () => close(true), going ? "danger" : "primary"),
+      button(
+        going ? "Go back all the same" : "Make my change",
+        () => close(true),
+        going ? "danger" : "primary",
+      ),
     ),
   ]);
   return wanted ? send(edit, digest, more) : null;
@@ -144,17 +192,30 @@ async function again(edit, error, more = {}) {
 
 function tell(made, said) {
   const lines = made.difference;
-  const text = said ?? (lines.length > 1 ? `Saved: ${counted(lines.length, "change")}` : lines[0] ? `Saved: ${lines[0]}` : "Saved");
+  const text =
+    said ??
+    (lines.length > 1
+      ? `Saved: ${counted(lines.length, "change")}`
+      : lines[0]
+        ? `Saved: ${lines[0]}`
+        : "Saved");
   if (!made.undo) return toast(text);
   const back = { do: "restore", name: String(made.undo) };
   toast(text, ["Undo", () => makeOrSay(back, "Undone: the file is as it was before", made.digest)]);
 }
 
 function sorry(error) {
-  return dialog("That did not work", (close) => [trouble(error), actions(button("Close", () => close(), "primary"))]);
+  return dialog("That did not work", (close) => [
+    trouble(error),
+    actions(button("Close", () => close(), "primary")),
+  ]);
 }
 
-/** What stands at a path, noting which file it is of. */
+/** Returns the answer at a path, and remembers the digest of its file.
+ * @template {"keys" | "key" | "groups" | "group" | "provider"} P
+ * @param {P} path
+ * @param {Record<string, string>} [query]
+ * @returns {Promise<Api.Get[P]>} */
 export async function look(path, query) {
   const found = await get(path, query);
   showing(found.digest);

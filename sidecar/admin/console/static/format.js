@@ -1,5 +1,6 @@
 // How values read to a person.
 
+/** @type {[number, string][]} */
 const UNITS = [
   [31557600, "year"],
   [86400, "day"],
@@ -73,7 +74,8 @@ export function span(seconds) {
   if (seconds < 0.9995) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
   if (seconds < 120) return `${Math.ceil(seconds)} s`;
-  for (const [size, unit, most] of [[60, "min", 120], [3600, "h", 48]]) if (seconds / size < most) return `${Math.ceil(seconds / size)} ${unit}`;
+  if (seconds / 60 < 120) return `${Math.ceil(seconds / 60)} min`;
+  if (seconds / 3600 < 48) return `${Math.ceil(seconds / 3600)} h`;
   return `${Math.ceil(seconds / 86400)} d`;
 }
 

@@ -17,17 +17,35 @@ const MEANT = {
 
 /** A label, a control and what helps to fill it. */
 export function field(label, control, help) {
-  const id = control.id || (control.id = unique("field"));
+  control.id ||= unique("field");
+  const id = control.id;
   if (help) control.setAttribute("aria-describedby", `${id}-help`);
-  return h("div", { class: "field" }, h("label", { for: id }, label), control, help ? h("p", { class: "help", id: `${id}-help` }, help) : null);
+  return h(
+    "div",
+    { class: "field" },
+    h("label", { for: id }, label),
+    control,
+    help ? h("p", { class: "help", id: `${id}-help` }, help) : null,
+  );
 }
 
 /** One line of text. */
-export function text(label, value, { help, placeholder, required, list, mono } = {}) {
+export function text(
+  label,
+  value,
+  /** @type {Record<string, any>} */ { help, placeholder, required, list, mono } = {},
+) {
   const before = value ?? "";
   const input = h("input", {
-    type: "text", value: before, placeholder, required, list, autocomplete: "off", spellcheck: "false",
-    class: mono ? "mono" : "", "aria-required": required ? "true" : null,
+    type: "text",
+    value: before,
+    placeholder,
+    required,
+    list,
+    autocomplete: "off",
+    spellcheck: "false",
+    class: mono ? "mono" : "",
+    "aria-required": required ? "true" : null,
   });
   return {
     node: field(label, input, help),
@@ -38,9 +56,13 @@ export function text(label, value, { help, placeholder, required, list, mono } =
 }
 
 /** One of several; `choices` are [value, words]. */
-export function choice(label, value, choices, { help } = {}) {
+export function choice(label, value, choices, /** @type {Record<string, any>} */ { help } = {}) {
   const before = value ?? "";
-  const select = h("select", {}, choices.map(([each, words]) => h("option", { value: each }, words)));
+  const select = h(
+    "select",
+    {},
+    choices.map(([each, words]) => h("option", { value: each }, words)),
+  );
   select.value = before;
   return {
     node: field(label, select, help),
@@ -52,17 +74,35 @@ export function choice(label, value, choices, { help } = {}) {
 
 /** How urgent; `none` says what is meant where nothing is chosen. */
 export function urgency(value, none, options) {
-  return choice("Urgency", value, [["", none], ["interactive", "interactive: a person waits"], ["normal", "normal"], ["background", "background: can wait"]], options);
+  return choice(
+    "Urgency",
+    value,
+    [
+      ["", none],
+      ["interactive", "interactive: a person waits"],
+      ["normal", "normal"],
+      ["background", "background: can wait"],
+    ],
+    options,
+  );
 }
 
 /** A list of short texts, one a line. */
-export function list(label, values, { help, placeholder, rows = 2 } = {}) {
+export function list(label, values, /** @type {Record<string, any>} */ { help, placeholder, rows = 2 } = {}) {
   const before = (Array.isArray(values) ? values : values ? [values] : []).join("\n");
   const area = h("textarea", {
-    rows: Math.max(rows, before.split("\n").length), placeholder, spellcheck: "false", autocomplete: "off", class: "mono",
+    rows: Math.max(rows, before.split("\n").length),
+    placeholder,
+    spellcheck: "false",
+    autocomplete: "off",
+    class: "mono",
   });
   area.value = before;
-  const read = () => area.value.split(/[\n,]/).map((each) => each.trim()).filter(Boolean);
+  const read = () =>
+    area.value
+      .split(/[\n,]/)
+      .map((each) => each.trim())
+      .filter(Boolean);
   return {
     node: field(label, area, help),
     input: area,
@@ -72,18 +112,35 @@ export function list(label, values, { help, placeholder, rows = 2 } = {}) {
 }
 
 /** Limits: rows of a kind, an amount, and models that they are for. */
-export function limits(label, value, { help, onchange = () => {} } = {}) {
+export function limits(label, value, /** @type {Record<string, any>} */ { help, onchange = () => {} } = {}) {
   const rows = h("div", { class: "rows" });
   const name = unique("limits");
   const entries = taken(value ?? {});
   const before = JSON.stringify(joined(entries));
-  const add = button("Add a limit", () => {
-    entries.push({ kind: KINDS.find((kind) => !entries.some((each) => each.kind === kind)) ?? "rpm", amount: "", models: "" });
+  const add = button(
+    "Add a limit",
+    () => {
+      entries.push({
+        kind: KINDS.find((kind) => !entries.some((each) => each.kind === kind)) ?? "rpm",
+        amount: "",
+        models: "",
+      });
+      draw();
+      rows.lastElementChild.querySelector("input").focus();
+    },
+    "plain add",
+  );
+  function remove(index) {
+    entries.splice(index, 1);
     draw();
-    rows.lastElementChild.querySelector("input").focus();
-  }, "plain add");
+    add.focus();
+    onchange();
+  }
   function draw() {
-    fill(rows, entries.map((entry, index) => limitRow(entry, index, () => (entries.splice(index, 1), draw(), add.focus(), onchange()), onchange)));
+    fill(
+      rows,
+      entries.map((entry, index) => limitRow(entry, index, () => remove(index), onchange)),
+    );
   }
   draw();
   const node = h(
@@ -104,20 +161,35 @@ export function limits(label, value, { help, onchange = () => {} } = {}) {
 
 function limitRow(entry, index, remove, onchange) {
   const of = `limit ${index + 1}`;
-  const kind = h("select", { "aria-label": `Kind of ${of}`, onchange: () => ((entry.kind = kind.value), onchange()) },
-    KINDS.map((each) => h("option", { value: each }, `${each}: ${MEANT[each]}`)));
+  const set = (field, value) => {
+    entry[field] = value;
+    onchange();
+  };
+  const kind = h(
+    "select",
+    { "aria-label": `Kind of ${of}`, onchange: () => set("kind", kind.value) },
+    KINDS.map((each) => h("option", { value: each }, `${each}: ${MEANT[each]}`)),
+  );
   kind.value = entry.kind;
   return h(
     "div",
     { class: "row" },
     kind,
     h("input", {
-      type: "text", class: "mono short", value: entry.amount, placeholder: "200k", "aria-label": `Amount of ${of}`,
-      oninput: (event) => ((entry.amount = event.target.value.trim()), onchange()),
+      type: "text",
+      class: "mono short",
+      value: entry.amount,
+      placeholder: "200k",
+      "aria-label": `Amount of ${of}`,
+      oninput: (event) => set("amount", event.target.value.trim()),
     }),
     h("input", {
-      type: "text", class: "mono", value: entry.models, placeholder: "all models", "aria-label": `Models of ${of}`,
-      oninput: (event) => ((entry.models = event.target.value.trim()), onchange()),
+      type: "text",
+      class: "mono",
+      value: entry.models,
+      placeholder: "all models",
+      "aria-label": `Models of ${of}`,
+      oninput: (event) => set("models", event.target.value.trim()),
     }),
     h("button", { class: "plain icon", "aria-label": `Remove ${of}`, onclick: remove }, "×"),
   );
@@ -128,7 +200,8 @@ function taken(value) {
   for (const [kind, amount] of Object.entries(value)) {
     if (kind === "models") {
       for (const [models, inner] of Object.entries(amount)) {
-        for (const [each, most] of Object.entries(inner)) rows.push({ kind: each, amount: String(most), models });
+        for (const [each, most] of Object.entries(inner))
+          rows.push({ kind: each, amount: String(most), models });
       }
     } else rows.push({ kind, amount: String(amount), models: "" });
   }
@@ -140,8 +213,8 @@ function joined(rows) {
   const byModel = {};
   for (const { kind, amount, models } of rows) {
     if (!amount) continue;
-    if (models) (byModel[models] ??= {})[kind] = amount;
-    else found[kind] = amount;
+    if (!models) found[kind] = amount;
+    else byModel[models] = { ...byModel[models], [kind]: amount };
   }
   return Object.keys(byModel).length ? { ...found, models: byModel } : found;
 }
@@ -149,7 +222,10 @@ function joined(rows) {
 /** A form, which is `touched` once something in it was changed, and `dirty` while it must not be
  * drawn anew: its fields, and a button that hands the changed ones to `save(fields)`; what the
  * process declines is shown in it. */
-export function form(fields, { label = "Save", save, all = false, cancel } = {}) {
+export function form(
+  fields,
+  /** @type {Record<string, any>} */ { label = "Save", save, all = false, cancel } = {},
+) {
   const failed = h("div");
   const submit = h("button", { type: "submit", class: "primary" }, label);
   const node = h(

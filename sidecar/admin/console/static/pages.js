@@ -1,7 +1,7 @@
 // Every page: where it is, what the rail calls it, and the module that shows it. A new page is one
 // more line. A page's `show(main, names)` fills `main` and answers { config, keys, steered, live, tick,
 // leave }, each of which may be missing: what to do when the file changed, when keys were used, when
-// something was paused or let go on, each second (of a page that is `live`), every five seconds, and at
+// something was paused or resumed, each second (of a page that is `live`), every five seconds, and at
 // the end.
 
 import { h } from "./dom.js";

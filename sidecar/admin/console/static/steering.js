@@ -12,15 +12,18 @@ const MOST = 50; // names that are shown at once
 export async function pause(kind, name) {
   const done = await ask("POST", `pause/${kind}/${encodeURIComponent(name)}`, {});
   const running = done.running ? `; ${counted(done.running, "running call")} end as usual` : "";
-  toast(`Paused: ${done.scope}${running}${done.kept ? "" : ". This could not be written, and ends with the process"}`, ["Resume", () => resume(kind, name)]);
+  toast(
+    `Paused: ${done.scope}${running}${done.kept ? "" : ". This could not be written, and ends with the process"}`,
+    ["Resume", () => resume(kind, name)],
+  );
   return done;
 }
 
-/** Lets it go on, and says so. */
+/** Resumes it, and shows that. */
 export async function resume(kind, name) {
   const done = await ask("POST", `resume/${kind}/${encodeURIComponent(name)}`, {});
   const still = done.still.map((each) => each.scope).join(", ");
-  toast(`${done.scope} goes on${still ? `, but for what is paused still: ${still}` : ""}`);
+  toast(`Resumed: ${done.scope}${still ? `; still paused: ${still}` : ""}`);
   return done;
 }
 
@@ -32,8 +35,15 @@ export function steered(deed) {
 /** A button of a key's, a group's or a provider's page; `again` draws the page anew. */
 export function pauser(kind, each, again) {
   const own = each.paused.some((one) => one.kind === kind);
-  const deed = () => steered(async () => (await (own ? resume : pause)(kind, each.name), again()));
-  return button(own ? "Resume" : "Pause", deed, own ? "primary" : "", { id: "pause", title: own ? "Its calls go on" : "Its calls wait and do not fail" });
+  const deed = () =>
+    steered(async () => {
+      await (own ? resume : pause)(kind, each.name);
+      return again();
+    });
+  return button(own ? "Resume" : "Pause", deed, own ? "primary" : "", {
+    id: "pause",
+    title: own ? "Its calls are admitted again" : "Its calls wait and do not fail",
+  });
 }
 
 /** Says that calls wait, in a table's cell or beside a heading; null when they do not. */
@@ -43,35 +53,68 @@ export function pausedMark(each) {
   return h("span", { class: "status warn", title: words }, "paused");
 }
 
-/** Asks what shall wait, or go on. What waits by now stands first. */
+/** Asks what to pause or resume; what is paused comes first. */
 export async function choose() {
   const { names, holds } = await get("pause");
   const held = (kind, name) => holds.find((each) => each.kind === kind && each.name === name);
-  const all = [["all", ""], ...Object.entries(names).flatMap(([kind, each]) => each.map((name) => [kind, name]))]
-    .sort((a, b) => Boolean(held(...b)) - Boolean(held(...a)));
+  const all = [
+    ["all", ""],
+    ...Object.entries(names).flatMap(([kind, each]) => each.map((name) => [kind, name])),
+  ].sort((a, b) => Number(Boolean(held(...b))) - Number(Boolean(held(...a))));
   return dialog("Pause or resume", (close) => {
     const failed = h("div");
     const said = h("p", { class: "help", role: "status" });
     const rows = h("ul", { class: "versions" });
-    const search = h("input", { type: "search", placeholder: "Name of a key, a group or a provider", "aria-label": "Name", autocomplete: "off", oninput: draw });
+    const search = h("input", {
+      type: "search",
+      placeholder: "Name of a key, a group or a provider",
+      "aria-label": "Name",
+      autocomplete: "off",
+      oninput: draw,
+    });
 
     function draw() {
       const words = search.value.trim().toLowerCase();
       const found = all.filter(([, name]) => (name || ALL).toLowerCase().includes(words));
-      said.textContent = found.length > MOST ? `${MOST} of ${found.length}; type more of the name.` : found.length ? "" : "Nothing of that name.";
+      said.textContent =
+        found.length > MOST
+          ? `${MOST} of ${found.length}; type more of the name.`
+          : found.length
+            ? ""
+            : "Nothing of that name.";
       fill(rows, found.slice(0, MOST).map(row));
     }
 
     function row([kind, name]) {
       const hold = held(kind, name);
       const label = hold ? "Resume" : "Pause";
-      const deed = () => trying(failed, async () => (await (hold ? resume : pause)(kind, name), close()));
-      return h("li", {}, h("div", {}, h("strong", {}, name || ALL), name ? quiet(` ${kind}`) : null, hold ? under(`paused ${when(hold)}`) : null),
-        button(label, deed, "small", { "aria-label": `${label} ${name ? `${kind} "${name}"` : ALL}` }));
+      const deed = () =>
+        trying(failed, async () => {
+          await (hold ? resume : pause)(kind, name);
+          close();
+        });
+      return h(
+        "li",
+        {},
+        h(
+          "div",
+          {},
+          h("strong", {}, name || ALL),
+          name ? quiet(` ${kind}`) : null,
+          hold ? under(`paused ${when(hold)}`) : null,
+        ),
+        button(label, deed, "small", { "aria-label": `${label} ${name ? `${kind} "${name}"` : ALL}` }),
+      );
     }
 
     draw();
-    return [h("p", {}, "New calls wait in line until you resume; those that run are not touched. Nobody gets an error."), search, failed, said, rows];
+    return [
+      h("p", {}, "New calls wait until you resume; those that run are not touched. No call fails."),
+      search,
+      failed,
+      said,
+      rows,
+    ];
   });
 }
 

@@ -1,4 +1,4 @@
-// Why: the story of one call, from who asked to what it cost.
+// Why: the trace of one call, from its caller to its cost.
 
 import { get } from "./api.js";
 import { dialog, trouble } from "./dialogs.js";
@@ -10,7 +10,14 @@ export async function why(id) {
   let shown;
   try {
     const { began, lines } = await get("call", { id });
-    shown = h("dl", { class: "story" }, [["call", `${id}, began ${moment(began)}`], ...lines].map(([label, text]) => [h("dt", {}, label), h("dd", {}, text)]));
+    shown = h(
+      "dl",
+      { class: "story" },
+      [["call", `${id}, began ${moment(began)}`], ...lines].map(([label, text]) => [
+        h("dt", {}, label),
+        h("dd", {}, text),
+      ]),
+    );
   } catch (error) {
     shown = trouble(error);
   }

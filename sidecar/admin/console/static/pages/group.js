@@ -18,21 +18,56 @@ export async function show(main, [name]) {
 
 function head({ group }, page) {
   return [
-    title(group.name, pausedMark(group), h("div", { class: "actions" }, pauser("group", group, page.now), button("Delete", () => removeGroup(group), "danger", { id: "delete" }))),
+    title(
+      group.name,
+      pausedMark(group),
+      h(
+        "div",
+        { class: "actions" },
+        pauser("group", group, page.now),
+        button("Delete", () => removeGroup(group), "danger", { id: "delete" }),
+      ),
+    ),
     lead(group.description || `Agents of this group speak ${group.vendor_title}’s API.`),
-    h("section", { class: "card" }, facts(
-      [["Vendor", group.vendor_title], ["Group (rate)", `× ${group.multiplier}`], ["Keys", group.keys.length ? [group.keys.slice(0, SOME).map((each, index) => [index ? ", " : null, link("keys", each)]), group.keys.length > SOME ? ` and ${group.keys.length - SOME} more` : null] : "none"]]),
-      h("h3", {}, "Limits, used now"), uses(group.uses) ?? h("p", { class: "quiet" }, "No limit and no budget.")),
+    h(
+      "section",
+      { class: "card" },
+      facts([
+        ["Vendor", group.vendor_title],
+        ["Group (rate)", `× ${group.multiplier}`],
+        [
+          "Keys",
+          group.keys.length
+            ? [
+                group.keys.slice(0, SOME).map((each, index) => [index ? ", " : null, link("keys", each)]),
+                group.keys.length > SOME ? ` and ${group.keys.length - SOME} more` : null,
+              ]
+            : "none",
+        ],
+      ]),
+      h("h3", {}, "Limits, used now"),
+      uses(group.uses) ?? h("p", { class: "quiet" }, "No limit and no budget."),
+    ),
   ];
 }
 
 function fields({ written: own }) {
   return {
-    multiplier: text("Rate", own.multiplier, { placeholder: "1", help: "Times the list price: 0.9 is ten percent off." }),
+    multiplier: text("Rate", own.multiplier, {
+      placeholder: "1",
+      help: "Times the list price: 0.9 is ten percent off.",
+    }),
     description: text("Description", own.description),
     limits: limits("Limits", own.limits, { help: "Shared by all of its keys." }),
-    budget: list("Budget", own.budget, { placeholder: "$20/day", rows: 1, help: "One a line: $20/day, $300/month." }),
+    budget: list("Budget", own.budget, {
+      placeholder: "$20/day",
+      rows: 1,
+      help: "One a line: $20/day, $300/month.",
+    }),
     urgency: urgency(own.urgency, "as the defaults say", { help: "Of its keys that do not say." }),
-    models: list("Models", own.models, { placeholder: "all", help: "The models that its keys may use: patterns, one a line." }),
+    models: list("Models", own.models, {
+      placeholder: "all",
+      help: "The models that its keys may use: patterns, one a line.",
+    }),
   };
 }

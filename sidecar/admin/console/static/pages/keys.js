@@ -12,7 +12,15 @@ import { table } from "../table.js";
 import { create } from "./newkey.js";
 
 const STALE = 30 * 86400;
-const PAUSE = 2000; // milliseconds between two looks into the books while calls end
+const PAUSE = 2000; // milliseconds between two reads of the ledger while calls end
+/** @type {Record<Api.KeyStatus, [string, string]>} */
+const STATUSES = {
+  enabled: ["good", "enabled"],
+  disabled: ["off", "disabled"],
+  expired: ["bad", "expired"],
+  no_secret: ["warn", "no secret yet"],
+};
+/** @type {[string, string, (key: Api.KeyInfo) => boolean][]} */
 const FILTERS = [
   ["all", "All", () => true],
   ["enabled", "Enabled", (key) => key.status === "enabled"],
@@ -20,43 +28,82 @@ const FILTERS = [
   ["stale", "Not used for 30 days", stale],
 ];
 
-/** A key that nobody used for long, though there was time to. */
+/** Returns whether a key was not used for long although it is old enough. */
 function stale(key) {
   const since = key.times.last_used ?? key.created ?? 0;
   return Date.now() / 1000 - since > STALE;
 }
 
 export async function show(main) {
-  const [first, books] = await Promise.all([look("keys"), lately()]);
+  const [first, recent] = await Promise.all([look("keys"), recentUsage()]);
   let keys = first.keys;
-  let used = books;
+  let used = recent;
   let timely = null;
   let words = "";
   let filter = "all";
   const search = h("input", {
-    type: "search", id: "search", placeholder: "Search keys", "aria-label": "Search keys", autocomplete: "off",
-    oninput: () => ((words = search.value.toLowerCase()), draw()),
+    type: "search",
+    id: "search",
+    placeholder: "Search keys",
+    "aria-label": "Search keys",
+    autocomplete: "off",
+    oninput: () => {
+      words = search.value.toLowerCase();
+      draw();
+    },
   });
   const filters = h("div", { class: "filters", role: "group", "aria-label": "Show" });
   const found = h("p", { class: "quiet count", role: "status" });
-  const rows = table("API keys", columns(() => used), { id: "keys", empty: nothing });
+  const rows = table(
+    "API keys",
+    columns(() => used),
+    { id: "keys", empty: nothing },
+  );
 
   function draw() {
-    fill(filters, FILTERS.map(([name, label, fits]) =>
-      h("button", { id: `filter-${name}`, class: "chip", "aria-pressed": String(filter === name),
-        onclick: () => ((filter = name), draw(), document.getElementById(`filter-${name}`).focus()) },
-        label, h("span", { class: "number" }, keys.filter(fits).length))));
+    fill(
+      filters,
+      FILTERS.map(([name, label, fits]) =>
+        h(
+          "button",
+          {
+            id: `filter-${name}`,
+            class: "chip",
+            "aria-pressed": String(filter === name),
+            onclick: () => choose(name),
+          },
+          label,
+          h("span", { class: "number" }, keys.filter(fits).length),
+        ),
+      ),
+    );
     const fits = FILTERS.find(([name]) => name === filter)[2];
     const shown = keys.filter((key) => fits(key) && matches(key, words));
-    found.textContent = shown.length === keys.length ? counted(keys.length, "key") : `${shown.length} of ${counted(keys.length, "key")}`;
+    found.textContent =
+      shown.length === keys.length
+        ? counted(keys.length, "key")
+        : `${shown.length} of ${counted(keys.length, "key")}`;
     rows.update(shown);
+  }
+
+  function choose(name) {
+    filter = name;
+    draw();
+    document.getElementById(`filter-${name}`).focus();
   }
 
   function nothing() {
     return keys.length
       ? h("p", {}, "No key fits.")
-      : [h("h2", {}, "No keys yet"), h("p", {}, "A key lets one agent in. Make one for each, so that you can see and stop it by itself."),
-         button("Create a key", start, "primary")];
+      : [
+          h("h2", {}, "No keys yet"),
+          h(
+            "p",
+            {},
+            "A key lets one agent in. Make one for each, so that you can see and stop it by itself.",
+          ),
+          button("Create a key", start, "primary"),
+        ];
   }
 
   async function again() {
@@ -65,20 +112,25 @@ export async function show(main) {
   }
   async function account() {
     timely = null;
-    used = await lately();
+    used = await recentUsage();
     draw();
   }
 
-  const start = () => create(keys);
-  fill(main,
+  const start = () => create();
+  fill(
+    main,
     title("API keys", button("Create a key", start, "primary", { id: "create" })),
     lead("What your agents present. A key belongs to one group, and is stored only as a hash."),
     h("div", { class: "tools" }, search, filters, found),
-    rows.node);
+    rows.node,
+  );
   draw();
   const timer = setInterval(draw, 30000); // "3 minutes ago" grows old
   return {
-    leave: () => (clearInterval(timer), clearTimeout(timely)),
+    leave: () => {
+      clearInterval(timer);
+      clearTimeout(timely);
+    },
     config: again,
     steered: again,
     keys: (times) => {
@@ -89,31 +141,72 @@ export async function show(main) {
   };
 }
 
-/** What each key did of late; null when there are no books to read. */
-export async function lately() {
-  return get("lately").catch(() => null);
+/** Returns the last days of each key; null without a ledger. */
+export async function recentUsage() {
+  return get("recent").catch(() => null);
 }
 
 function matches(key, words) {
-  return [key.name, key.group, key.vendor_title, key.description, key.times.program].join("\n").toLowerCase().includes(words);
+  return [key.name, key.group, key.vendor_title, key.description, key.times.program]
+    .join("\n")
+    .toLowerCase()
+    .includes(words);
 }
 
-/** `used` answers what the books say of late. */
+/** `used` returns the last days of each key. */
 function columns(used) {
   return [
-    { name: "name", head: "Name", sort: (key) => key.name, class: "name", cell: (key) => [
-      link("keys", key.name, { id: `key-${key.name}` }),
-      key.description ? under(key.description) : null] },
-    { name: "group", head: "Group", class: "of", sort: (key) => key.group, cell: (key) => [
-      link("groups", key.group, { class: "calm" }), under(key.vendor_title)] },
-    { name: "status", head: "Status", sort: (key) => key.status, cell: (key) => [status(key), " ", pausedMark(key), until(key)] },
-    { name: "recent", head: "Last 7 days", class: "figure", sort: (key) => -sum(used()?.keys[key.name]?.tokens), cell: (key) => [
-      days(used(), key.name), used()?.keys[key.name]?.today.calls ? under(costToday(used(), key.name), " today") : null, spike(used(), key.name)] },
+    {
+      name: "name",
+      head: "Name",
+      sort: (key) => key.name,
+      class: "name",
+      cell: (key) => [
+        link("keys", key.name, { id: `key-${key.name}` }),
+        key.description ? under(key.description) : null,
+      ],
+    },
+    {
+      name: "group",
+      head: "Group",
+      class: "of",
+      sort: (key) => key.group,
+      cell: (key) => [link("groups", key.group, { class: "calm" }), under(key.vendor_title)],
+    },
+    {
+      name: "status",
+      head: "Status",
+      sort: (key) => key.status,
+      cell: (key) => [status(key), " ", pausedMark(key), until(key)],
+    },
+    {
+      name: "recent",
+      head: "Last 7 days",
+      class: "figure",
+      sort: (key) => -sum(used()?.keys[key.name]?.tokens),
+      cell: (key) => [
+        days(used(), key.name),
+        used()?.keys[key.name]?.today.calls ? under(costToday(used(), key.name), " today") : null,
+        spike(used(), key.name),
+      ],
+    },
     { name: "limits", head: "Limits", class: "lesser", cell: (key) => bounds(key) || quiet("the group’s") },
-    { name: "created", head: "Created", class: "lesser", sort: (key) => key.created, cell: (key) => h("time", { title: moment(key.created) }, day(key.created) || "–") },
-    { name: "used", head: "Last used", sort: (key) => -(key.times.last_used ?? 0), cell: (key) => [
-      h("time", { title: moment(key.times.last_used) }, ago(key.times.last_used)),
-      key.times.program ? under(`by ${key.times.program}`) : null] },
+    {
+      name: "created",
+      head: "Created",
+      class: "lesser",
+      sort: (key) => key.created,
+      cell: (key) => h("time", { title: moment(key.created) }, day(key.created) || "–"),
+    },
+    {
+      name: "used",
+      head: "Last used",
+      sort: (key) => -(key.times.last_used ?? 0),
+      cell: (key) => [
+        h("time", { title: moment(key.times.last_used) }, ago(key.times.last_used)),
+        key.times.program ? under(`by ${key.times.program}`) : null,
+      ],
+    },
     { name: "switch", head: "", say: "Switch", class: "switch", cell: toggle },
   ];
 }
@@ -127,14 +220,27 @@ export function costToday(used, name) {
 
 /** That a key is used far above its habit; null when it is not. */
 export function spike(used, name) {
-  return used?.spikes[name] ? h("div", { class: "under doubt" }, used.spikes[name]) : null;
+  const found = used?.spikes[name];
+  if (!found) return null;
+  const figure = (value) =>
+    found.measure === "cost" ? `$${value.toFixed(2)}` : Math.round(value).toLocaleString("en");
+  const today = found.measure === "cost" ? figure(found.amount) : `${figure(found.amount)} tokens`;
+  const times = Math.round(found.amount / found.usual);
+  return h(
+    "div",
+    { class: "under doubt" },
+    `${today} today, ${times} times its usual ${figure(found.usual)}`,
+  );
 }
 
 /** The tokens of a key's last days as a sparkline. */
 export function days(used, name) {
   const found = used?.keys[name];
   if (!found) return quiet(used ? "–" : "unknown");
-  return spark(found.tokens, `${tokens(sum(found.tokens), !found.tokens.includes(null))} tokens in ${found.tokens.length} days, ${tokens(found.tokens.at(-1))} today`);
+  return spark(
+    found.tokens,
+    `${tokens(sum(found.tokens), !found.tokens.includes(null))} tokens in ${found.tokens.length} days, ${tokens(found.tokens.at(-1))} today`,
+  );
 }
 
 function sum(amounts) {
@@ -143,8 +249,8 @@ function sum(amounts) {
 
 /** Whether a key can be used, as a word with a colour. */
 export function status(key) {
-  const kind = { enabled: "good", disabled: "off", expired: "bad", "no text yet": "warn" }[key.status];
-  return h("span", { class: `status ${kind}` }, key.status);
+  const [kind, text] = STATUSES[key.status];
+  return h("span", { class: `status ${kind}` }, text);
 }
 
 function until(key) {
@@ -155,7 +261,11 @@ function until(key) {
 function toggle(key) {
   const on = key.status !== "disabled";
   return h("button", {
-    role: "switch", id: `switch-${key.name}`, class: "toggle", "aria-checked": String(on), "aria-label": `Enabled: ${key.name}`,
+    role: "switch",
+    id: `switch-${key.name}`,
+    class: "toggle",
+    "aria-checked": String(on),
+    "aria-label": `Enabled: ${key.name}`,
     onclick: async (event) => {
       event.currentTarget.disabled = true;
       const made = await makeOrSay({ do: "switch_key", name: key.name, enabled: !on });

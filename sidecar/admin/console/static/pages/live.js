@@ -1,4 +1,4 @@
-// Live: what runs, what waits and behind what, how full everything is, and the calls of late.
+// Live: calls in flight, queues, how full each limit is, and the latest calls.
 
 import { ask, get } from "../api.js";
 import { button, sure, toast } from "../dialogs.js";
@@ -13,14 +13,22 @@ import { table } from "../table.js";
 const STATES = { answering: "good", asked: "", arriving: "", waiting: "warn" };
 
 export async function show(main) {
-  let [view, lately] = await Promise.all([get("live"), recent()]);
-  let stale = false; // whether calls ended since those of late were asked for
+  let [view, latest] = await Promise.all([get("live"), recent()]);
+  let stale = false; // whether calls ended since the latest ones were asked for
   const head = h("div", { class: "card" });
   const held = h("div", { class: "stack" });
   const bars = h("div", { class: "stack" });
-  const rows = table("Calls", COLUMNS, { id: "calls", keyOf: (each) => each.call, empty: () => [
-    h("h2", {}, "Nothing runs"), h("p", {}, "A call shows up the moment it arrives.")] });
-  const past = table("Latest calls", PAST, { id: "past", most: 12, keyOf: (each) => each.call_id, empty: () => h("p", {}, "No call is on the books yet.") });
+  const rows = table("Calls", COLUMNS, {
+    id: "calls",
+    keyOf: (each) => each.call,
+    empty: () => [h("h2", {}, "Nothing runs"), h("p", {}, "A call shows up the moment it arrives.")],
+  });
+  const past = table("Latest calls", PAST, {
+    id: "past",
+    most: 12,
+    keyOf: (each) => each.call_id,
+    empty: () => h("p", {}, "No call is recorded yet."),
+  });
 
   function draw() {
     const waiting = Object.values(view.waiting).reduce((sum, each) => sum + each, 0);
@@ -33,18 +41,24 @@ export async function show(main) {
 
   async function again() {
     stale = false;
-    lately = await recent();
-    past.update(lately);
+    latest = await recent();
+    past.update(latest);
   }
 
-  fill(main,
+  fill(
+    main,
     title("Live", button("Pause …", choose, "", { id: "pause" })),
-    lead("The calls of this moment, as they happen. Whoever is more urgent goes first."),
-    held, head,
-    h("h2", { class: "over" }, "Calls"), rows.node, bars,
-    h("h2", { class: "over" }, "Latest"), past.node);
+    lead("The calls of this moment, as they happen. The most urgent go first."),
+    held,
+    head,
+    h("h2", { class: "over" }, "Calls"),
+    rows.node,
+    bars,
+    h("h2", { class: "over" }, "Latest"),
+    past.node,
+  );
   draw();
-  past.update(lately);
+  past.update(latest);
   return {
     keys: () => (stale = true),
     tick: again,
@@ -60,12 +74,14 @@ async function recent() {
   try {
     return (await get("calls")).calls;
   } catch {
-    return []; // no books to read; all else is there
+    return []; // without a ledger the rest is shown
   }
 }
 
 function figures(view, waiting) {
-  const by = Object.entries(view.waiting).filter(([, count]) => count).map(([urgency, count]) => `${count} ${urgency}`);
+  const by = Object.entries(view.waiting)
+    .filter(([, count]) => count)
+    .map(([urgency, count]) => `${count} ${urgency}`);
   return [
     ["Running", view.in_flight - waiting],
     ["Waiting", [waiting, by.length ? h("span", { class: "under" }, ` ${by.join(", ")}`) : null]],
@@ -79,29 +95,92 @@ function figures(view, waiting) {
 /** What keeps calls from going on: a pause, a vendor's no, the network. */
 function alarms(view) {
   return [
-    ...view.holds.map((each) => h("div", { class: "notice row", "data-key": `hold-${each.kind}-${each.name}` },
-      h("span", {}, h("strong", {}, `Paused: ${each.scope}`), ` ${when(each)}; ${each.waiting ? `${counted(each.waiting, "call")} ${each.waiting === 1 ? "waits" : "wait"} here` : "nobody waits here"}`),
-      button("Resume", () => steered(() => resume(each.kind, each.name)), "small", { id: `resume-${each.kind}-${each.name}`, "aria-label": `Resume ${each.scope}` }))),
-    view.network.up ? null : h("div", { class: "notice", "data-key": "network" }, h("strong", {}, "The network is gone. "),
-      `Calls to remote providers wait; the next try is in ${span(view.network.seconds)}.`),
-    ...view.cooldowns.map((each) => h("div", { class: "notice", "data-key": `rest-${each.provider}-${each.credential}-${each.family}` },
-      h("strong", {}, `${each.provider}${each.family ? ` (${each.family})` : ""} is left alone`),
-      each.seconds ? ` for ${span(each.seconds)} more` : " until one call got through", `: ${each.reason || each.verdict.replaceAll("_", " ")}`)),
-    ...view.unpriced.map((each) => h("div", { class: "notice", "data-key": `unpriced-${each.key}-${each.model}-${each.provider}` },
-      h("strong", {}, `No price is known for ${each.model} at ${each.provider}. `),
-      `Calls of key ${each.key} for it spend no budget, and a spent budget refuses them. Write priced_as on the route, or a price in the file.`)),
+    ...view.holds.map((each) =>
+      h(
+        "div",
+        { class: "notice row", "data-key": `hold-${each.kind}-${each.name}` },
+        h(
+          "span",
+          {},
+          h("strong", {}, `Paused: ${each.scope}`),
+          ` ${when(each)}; ${each.waiting ? `${counted(each.waiting, "call")} ${each.waiting === 1 ? "waits" : "wait"} here` : "no call waits here"}`,
+        ),
+        button("Resume", () => steered(() => resume(each.kind, each.name)), "small", {
+          id: `resume-${each.kind}-${each.name}`,
+          "aria-label": `Resume ${each.scope}`,
+        }),
+      ),
+    ),
+    view.network.up
+      ? null
+      : h(
+          "div",
+          { class: "notice", "data-key": "network" },
+          h("strong", {}, "The network is gone. "),
+          `Calls to remote providers wait; the next try is in ${span(view.network.seconds)}.`,
+        ),
+    ...view.cooldowns.map((each) =>
+      h(
+        "div",
+        { class: "notice", "data-key": `rest-${each.provider}-${each.credential}-${each.family}` },
+        h("strong", {}, `${each.provider}${each.family ? ` (${each.family})` : ""} cools down`),
+        each.seconds ? ` for ${span(each.seconds)} more` : " until one call got through",
+        `: ${each.reason || each.verdict.replaceAll("_", " ")}`,
+      ),
+    ),
+    ...view.unpriced.map((each) =>
+      h(
+        "div",
+        { class: "notice", "data-key": `unpriced-${each.key}-${each.model}-${each.provider}` },
+        h("strong", {}, `No price is known for ${each.model} at ${each.provider}. `),
+        `Calls of key ${each.key} for it spend no budget, and a spent budget refuses them. Write priced_as on the route, or a price in the file.`,
+      ),
+    ),
   ];
 }
 
 const COLUMNS = [
-  { name: "key", head: "Key", class: "name", cell: (each) => [
-    each.key ? link("keys", each.key, { id: `call-${each.call}` }) : "nobody yet", under(from(each))] },
-  { name: "model", head: "Model", cell: (each) => [h("span", { class: "wrap" }, each.model ?? each.endpoint ?? "–"), under(at(each))] },
+  {
+    name: "key",
+    head: "Key",
+    class: "name",
+    cell: (each) => [
+      each.key ? link("keys", each.key, { id: `call-${each.call}` }) : "no key yet",
+      under(from(each)),
+    ],
+  },
+  {
+    name: "model",
+    head: "Model",
+    cell: (each) => [h("span", { class: "wrap" }, each.model ?? each.endpoint ?? "–"), under(at(each))],
+  },
   { name: "urgency", head: "Urgency", class: "lesser", cell: (each) => each.urgency ?? "" },
-  { name: "state", head: "State", cell: (each) => [h("span", { class: `status ${STATES[each.state]}` }, each.state), place(each)] },
-  { name: "age", head: "Age", class: "figure", cell: (each) => [span(each.age), each.first_byte === null ? null : under(`first byte ${span(each.first_byte)}`)] },
+  {
+    name: "state",
+    head: "State",
+    cell: (each) => [h("span", { class: `status ${STATES[each.state]}` }, each.state), place(each)],
+  },
+  {
+    name: "age",
+    head: "Age",
+    class: "figure",
+    cell: (each) => [
+      span(each.age),
+      each.first_byte === null ? null : under(`first byte ${span(each.first_byte)}`),
+    ],
+  },
   { name: "tokens", head: "Tokens", class: "figure", cell: (each) => came(each) },
-  { name: "end", head: "", say: "End", class: "switch", cell: (each) => button("End", () => end(each.call), "small", { id: `end-${each.call}`, "aria-label": `End the call of ${each.key ?? "nobody"}` }) },
+  {
+    name: "end",
+    head: "",
+    say: "End",
+    class: "switch",
+    cell: (each) =>
+      button("End", () => end(each.call), "small", {
+        id: `end-${each.call}`,
+        "aria-label": `End the call of ${each.key ?? "an unknown key"}`,
+      }),
+  },
 ];
 
 /** Who called: the program, and the repository it works in. */
@@ -122,44 +201,104 @@ function place(call) {
   const [first, ...others] = call.line.behind;
   const where = first.before === null ? "" : `${first.before + 1} of ${first.waiting}, `;
   const soon = first.opens && first.kind !== "hold" ? `, opens in ${span(first.opens)}` : "";
-  const patience = call.line.patience === null ? "" : `; waits ${span(call.line.patience)} at most`;
-  return under(`${where}${first.gate}${soon}${others.length ? `, or ${others.length} more` : ""}${patience}`);
+  const most = call.line.remaining_wait === null ? "" : `; waits ${span(call.line.remaining_wait)} at most`;
+  return under(`${where}${first.gate}${soon}${others.length ? `, or ${others.length} more` : ""}${most}`);
 }
 
-/** What the vendor said so far, else the bytes. */
+/** Returns the tokens that the vendor reported so far, else the bytes. */
 function came(call) {
-  if (call.input_tokens === null && call.output_tokens === null) return call.bytes ? `${short(call.bytes)}B` : quiet("none yet");
+  if (call.input_tokens === null && call.output_tokens === null)
+    return call.bytes ? `${short(call.bytes)}B` : quiet("none yet");
   return [`${tokens(call.output_tokens)} out`, under(`${tokens(call.input_tokens)} in`)];
 }
 
 function end(id) {
-  return sure("End this call?", h("p", {}, "Its client gets an error in its vendor’s shape that says so, and is told not to try again. What the vendor made until now may still be billed."),
-    "End it", async () => (await ask("POST", `calls/${encodeURIComponent(id)}/end`, {}), toast("The call was ended")), { kind: "danger" });
+  return sure(
+    "End this call?",
+    h(
+      "p",
+      {},
+      "Its client gets an error in its vendor’s shape that says so, and is told not to try again. What the vendor made until now may still be billed.",
+    ),
+    "End it",
+    async () => {
+      await ask("POST", `calls/${encodeURIComponent(id)}/end`, {});
+      toast("The call was ended");
+    },
+    { kind: "danger" },
+  );
 }
 
 /** Limits that are used or waited for, the fullest first; and what the vendors say is left. */
 function gauges(view) {
-  const used = view.limits.filter((each) => each.used || each.waiting || each.limit <= 0).sort((a, b) => fullness(b) - fullness(a));
+  const used = view.limits
+    .filter((each) => each.used || each.waiting || each.limit <= 0)
+    .sort((a, b) => fullness(b) - fullness(a));
   const told = view.quotas.filter((each) => each.left !== null).sort((a, b) => fullness(b) - fullness(a));
   return [
-    card("Limits and budgets, used now", scoped(used), view.limits.length ? "None of the limits is used at the moment." : "The file sets no limit and no budget."),
+    card(
+      "Limits and budgets, used now",
+      scoped(used),
+      view.limits.length
+        ? "None of the limits is used at the moment."
+        : "The file sets no limit and no budget.",
+    ),
     told.length ? card("What the vendors say is left", quotas(told, { named: true })) : null,
   ];
 }
 
 function card(title, shown, otherwise) {
-  return h("section", { class: "card", "data-key": title }, h("h2", {}, title), shown ?? h("p", { class: "quiet" }, otherwise));
+  return h(
+    "section",
+    { class: "card", "data-key": title },
+    h("h2", {}, title),
+    shown ?? h("p", { class: "quiet" }, otherwise),
+  );
 }
 
 const PAST = [
-  { name: "began", head: "Began", class: "figure", cell: (each) => {
-    const began = Date.parse(each.started) / 1000;
-    return h("button", { class: "link", id: `why-${each.call_id}`, title: moment(began), "aria-label": `Why: the call of ${moment(began)}`, onclick: () => why(each.call_id) }, ago(began));
-  } },
-  { name: "key", head: "Key", cell: (each) => each.key || quiet("nobody we know") },
-  { name: "model", head: "Model", cell: (each) => [h("span", { class: "wrap" }, each.model ?? "–"), under(each.provider || "no provider")] },
-  { name: "outcome", head: "Outcome", cell: (each) => [ending(each), " ", quiet(each.status || "")] },
+  {
+    name: "began",
+    head: "Began",
+    class: "figure",
+    cell: (each) => {
+      const began = Date.parse(each.started) / 1000;
+      return h(
+        "button",
+        {
+          class: "link",
+          id: `why-${each.call_id}`,
+          title: moment(began),
+          "aria-label": `Why: the call of ${moment(began)}`,
+          onclick: () => why(each.call_id),
+        },
+        ago(began),
+      );
+    },
+  },
+  { name: "key", head: "Key", cell: (each) => each.key || quiet("no known key") },
+  {
+    name: "model",
+    head: "Model",
+    cell: (each) => [h("span", { class: "wrap" }, each.model ?? "–"), under(each.provider || "no provider")],
+  },
+  { name: "outcome", head: "ForecastOutcome", cell: (each) => [ending(each), " ", quiet(each.status || "")] },
   { name: "took", head: "Took", class: "figure lesser", cell: (each) => span(each.duration) },
-  { name: "tokens", head: "Tokens", class: "figure", cell: (each) => (each.usage === "none" ? quiet("none") : each.usage === "unknown" ? "unknown" : `${tokens(each.input_tokens)} in, ${tokens(each.output_tokens)} out`) },
-  { name: "cost", head: "Cost", class: "figure", cell: (each) => (each.usage === "none" ? quiet("none") : money(each.cost_usd)) },
+  {
+    name: "tokens",
+    head: "Tokens",
+    class: "figure",
+    cell: (each) =>
+      each.usage === "none"
+        ? quiet("none")
+        : each.usage === "unknown"
+          ? "unknown"
+          : `${tokens(each.input_tokens)} in, ${tokens(each.output_tokens)} out`,
+  },
+  {
+    name: "cost",
+    head: "Cost",
+    class: "figure",
+    cell: (each) => (each.usage === "none" ? quiet("none") : money(each.cost_usd)),
+  },
 ];

@@ -11,44 +11,100 @@ const FEW = 6;
 export async function show(main) {
   let models = [];
   let keys = [];
-  const search = h("input", { type: "search", id: "search", placeholder: "Search models", "aria-label": "Search models", autocomplete: "off", oninput: () => draw() });
+  const search = h("input", {
+    type: "search",
+    id: "search",
+    placeholder: "Search models",
+    "aria-label": "Search models",
+    autocomplete: "off",
+    oninput: () => draw(),
+  });
   const who = h("select", { id: "who", "aria-label": "Only what this key may use", onchange: () => draw() });
   const found = h("p", { class: "quiet count", role: "status" });
-  const rows = table("Models", [
-    { name: "model", head: "Model", sort: (each) => each.id, class: "name", cell: (each) => h("span", { class: "mono" }, each.id) },
-    { name: "count", head: "Keys", class: "short", sort: (each) => -each.keys.length, cell: (each) => String(each.keys.length) },
-    { name: "keys", head: "May be used by", cell: (each) => holders(each) },
-  ], { id: "models", empty: () => h("p", {}, "No model fits. A provider that is unavailable, or that has no list of models, shows only the names that the file spells out.") });
+  const rows = table(
+    "Models",
+    [
+      {
+        name: "model",
+        head: "Model",
+        sort: (each) => each.id,
+        class: "name",
+        cell: (each) => h("span", { class: "mono" }, each.id),
+      },
+      {
+        name: "count",
+        head: "Keys",
+        class: "short",
+        sort: (each) => -each.keys.length,
+        cell: (each) => String(each.keys.length),
+      },
+      { name: "keys", head: "May be used by", cell: (each) => holders(each) },
+    ],
+    {
+      id: "models",
+      empty: () =>
+        h(
+          "p",
+          {},
+          "No model fits. A provider that is unavailable, or that has no list of models, shows only the names that the file spells out.",
+        ),
+    },
+  );
 
   function holders(each) {
     if (each.keys.length === keys.length && keys.length > FEW) return "every key";
     const links = each.keys.slice(0, FEW).map((name) => link("keys", name, { class: "chip link" }));
     const rest = each.keys.slice(FEW);
-    return h("div", { class: "chips" }, links, rest.length
-      ? h("details", {}, h("summary", {}, `${rest.length} more`), h("div", { class: "chips" }, rest.map((name) => link("keys", name, { class: "chip link" }))))
-      : null);
+    return h(
+      "div",
+      { class: "chips" },
+      links,
+      rest.length
+        ? h(
+            "details",
+            {},
+            h("summary", {}, `${rest.length} more`),
+            h(
+              "div",
+              { class: "chips" },
+              rest.map((name) => link("keys", name, { class: "chip link" })),
+            ),
+          )
+        : null,
+    );
   }
 
   function draw() {
     const words = search.value.toLowerCase();
-    const shown = models.filter((each) => each.id.toLowerCase().includes(words) && (!who.value || each.keys.includes(who.value)));
-    found.textContent = shown.length === models.length ? counted(models.length, "model") : `${shown.length} of ${counted(models.length, "model")}`;
+    const shown = models.filter(
+      (each) => each.id.toLowerCase().includes(words) && (!who.value || each.keys.includes(who.value)),
+    );
+    found.textContent =
+      shown.length === models.length
+        ? counted(models.length, "model")
+        : `${shown.length} of ${counted(models.length, "model")}`;
     rows.update(shown);
   }
 
   async function load() {
     [{ models }, { keys }] = await Promise.all([get("models"), get("keys")]);
     const chosen = who.value;
-    fill(who, h("option", { value: "" }, "Any key"), keys.map((each) => h("option", { value: each.name }, each.name)));
+    fill(
+      who,
+      h("option", { value: "" }, "Any key"),
+      keys.map((each) => h("option", { value: each.name }, each.name)),
+    );
     who.value = chosen;
     draw();
   }
 
-  fill(main,
+  fill(
+    main,
     title("Models"),
     lead("What the providers list now and the file spells out, as far as some key may use it."),
     h("div", { class: "tools" }, search, who, found),
-    rows.node);
+    rows.node,
+  );
   await load();
   return { config: load };
 }

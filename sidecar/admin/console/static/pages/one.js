@@ -1,5 +1,5 @@
-// The page of one key, group or provider: a head that follows what happens, and forms that keep
-// what somebody typed when the file changes under them.
+// The page of one key, group or provider: a head that follows what happens, and forms that keep typed
+// text when the file changes.
 
 import { get } from "../api.js";
 import { fill, h, keepingFocus } from "../dom.js";
@@ -14,7 +14,12 @@ import { editor } from "./routes.js";
  * shows; with `routes` there is their editor. Answers what the page hears, how to draw its head, and
  * how to ask for that anew (`now`) or for everything (`again`).
  */
-export async function one(main, kind, name, { head, fields, tidy = (changed) => changed, more = () => {}, routes = false }) {
+export async function one(
+  main,
+  kind,
+  name,
+  { head, fields, tidy = (changed) => changed, more = () => {}, routes = false },
+) {
   let found = await look(kind, { name });
   let drawn = [];
   const top = h("div");

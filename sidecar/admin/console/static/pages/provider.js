@@ -16,11 +16,24 @@ export async function show(main, [name]) {
 function head({ provider: each }, page) {
   return [
     title(each.name, h("div", { class: "actions" }, pauser("provider", each, page.now), tester(each))),
-    h("section", { class: "card" }, facts(
-      [["State", available(each)], ["Vendor", `${each.vendor_title}; serves ${each.serves.join(", ")}`],
-       ["Address", h("span", { class: "mono" }, each.base_url || "inside of this process")], ["Credential", credentials(each)],
-       ["Used by", each.groups.length ? each.groups.map((group, index) => [index ? ", " : null, link("groups", group)]) : "no group"]]),
-      bars("What the vendor says is left", quotas(each.quotas)), bars("Limits, used now", uses(each.uses))),
+    h(
+      "section",
+      { class: "card" },
+      facts([
+        ["State", available(each)],
+        ["Vendor", `${each.vendor_title}; serves ${each.serves.join(", ")}`],
+        ["Address", h("span", { class: "mono" }, each.base_url || "inside of this process")],
+        ["Credential", credentials(each)],
+        [
+          "Used by",
+          each.groups.length
+            ? each.groups.map((group, index) => [index ? ", " : null, link("groups", group)])
+            : "no group",
+        ],
+      ]),
+      bars("What the vendor says is left", quotas(each.quotas)),
+      bars("Limits, used now", uses(each.uses)),
+    ),
   ];
 }
 
@@ -32,7 +45,15 @@ function fields({ provider, written: own }) {
   const plain = typeof (own.credential ?? "") === "string" || Array.isArray(own.credential);
   return {
     base_url: text("Address", own.base_url, { placeholder: provider.base_url, mono: true }),
-    ...(plain ? { credential: list("Credential", own.credential, { rows: 1, placeholder: provider.credentials.map((one) => one.reference).join("\n"), help: "env:NAME, file:PATH, command:…, keyring:SERVICE/USER or none; several share the calls. Never the secret itself." }) } : {}),
+    ...(plain
+      ? {
+          credential: list("Credential", own.credential, {
+            rows: 1,
+            placeholder: provider.credentials.map((one) => one.reference).join("\n"),
+            help: "env:NAME, file:PATH, command:…, keyring:SERVICE/USER or none; several share the calls. Never the secret itself.",
+          }),
+        }
+      : {}),
     limits: limits("Limits", own.limits, { help: "For everybody together." }),
     budget: list("Budget", own.budget, { placeholder: "$25/day", rows: 1 }),
   };

@@ -4,8 +4,8 @@ import { ask } from "../api.js";
 import { button, dialog } from "../dialogs.js";
 import { fill, h, lead, quiet, title, under } from "../dom.js";
 import { look, make } from "../editing.js";
-import { choice, form, text } from "../forms.js";
 import { counted } from "../format.js";
+import { choice, form, text } from "../forms.js";
 import { resting, uses } from "../meters.js";
 import { address, link } from "../pages.js";
 import { pausedMark } from "../steering.js";
@@ -13,23 +13,55 @@ import { table } from "../table.js";
 
 export async function show(main) {
   let found = await look("groups");
-  const rows = table("Providers", [
-    { name: "name", head: "Name", class: "name", sort: (each) => each.name, cell: (each) => [
-      link("providers", each.name, { id: `provider-${each.name}` }), under(each.vendor_title)] },
-    { name: "state", head: "State", sort: (each) => (each.available ? 1 : 0), cell: available },
-    { name: "url", head: "Address", class: "lesser address", cell: (each) => h("span", { class: "mono small" }, each.base_url || "inside of this process") },
-    { name: "credential", head: "Credential", cell: credentials },
-    { name: "limits", head: "Limits, used now", class: "lesser", cell: (each) => uses(each.uses) ?? quiet("none") },
-    { name: "groups", head: "Used by", cell: (each) => each.groups.join(", ") || quiet("no group") },
-    { name: "test", head: "", say: "Test", class: "switch", cell: (each) => tester(each, "small") },
-  ], { id: "providers", empty: () => h("p", {}, "No provider is in use yet: create a group.") });
+  const rows = table(
+    "Providers",
+    [
+      {
+        name: "name",
+        head: "Name",
+        class: "name",
+        sort: (each) => each.name,
+        cell: (each) => [
+          link("providers", each.name, { id: `provider-${each.name}` }),
+          under(each.vendor_title),
+        ],
+      },
+      { name: "state", head: "State", sort: (each) => (each.available ? 1 : 0), cell: available },
+      {
+        name: "url",
+        head: "Address",
+        class: "lesser address",
+        cell: (each) => h("span", { class: "mono small" }, each.base_url || "inside of this process"),
+      },
+      { name: "credential", head: "Credential", cell: credentials },
+      {
+        name: "limits",
+        head: "Limits, used now",
+        class: "lesser",
+        cell: (each) => uses(each.uses) ?? quiet("none"),
+      },
+      { name: "groups", head: "Used by", cell: (each) => each.groups.join(", ") || quiet("no group") },
+      { name: "test", head: "", say: "Test", class: "switch", cell: (each) => tester(each, "small") },
+    ],
+    { id: "providers", empty: () => h("p", {}, "No provider is in use yet: create a group.") },
+  );
 
-  fill(main,
-    title("Providers", button("Add a provider", () => create(found.vendors), "primary", { id: "create" })),
-    lead("Where calls are sent. A credential is read from where you keep it; the console says where that is and whether it is there, and never shows it."),
-    rows.node);
+  fill(
+    main,
+    title(
+      "Providers",
+      button("Add a provider", () => create(found.vendors), "primary", { id: "create" }),
+    ),
+    lead(
+      "Where calls are sent. A credential is read from where you keep it; the console says where that is and whether it is there, and never shows it.",
+    ),
+    rows.node,
+  );
   rows.update(found.providers);
-  const again = async () => ((found = await look("groups")), rows.update(found.providers));
+  const again = async () => {
+    found = await look("groups");
+    rows.update(found.providers);
+  };
   return { config: again, keys: again, steered: again, tick: again };
 }
 
@@ -40,7 +72,7 @@ export function available(each) {
 
 function ready(each) {
   const rests = resting(each.resting);
-  if (each.available && rests) return [h("span", { class: "status warn" }, "resting"), under(rests)];
+  if (each.available && rests) return [h("span", { class: "status warn" }, "cooling down"), under(rests)];
   return each.available
     ? h("span", { class: "status good" }, "available")
     : [h("span", { class: "status bad" }, "unavailable"), under(each.why_not)];
@@ -49,9 +81,21 @@ function ready(each) {
 /** Where its credentials come from, and whether they are there. */
 export function credentials(each) {
   if (!each.credentials.length) return quiet("needs none");
-  return each.credentials.map((one) => h("div", {},
-    h("span", { class: "mono small" }, one.reference), " ",
-    one.reference === "none" ? null : h("span", { class: one.why_not ? "tag bad" : "tag good", title: one.why_not || null }, one.why_not ? "not set" : "set")));
+  return each.credentials.map((one) =>
+    h(
+      "div",
+      {},
+      h("span", { class: "mono small" }, one.reference),
+      " ",
+      one.reference === "none"
+        ? null
+        : h(
+            "span",
+            { class: one.why_not ? "tag bad" : "tag good", title: one.why_not || null },
+            one.why_not ? "not set" : "set",
+          ),
+    ),
+  );
 }
 
 const outcomes = new Map(); // of the last test of each provider, since pages are drawn anew
@@ -59,7 +103,11 @@ const outcomes = new Map(); // of the last test of each provider, since pages ar
 /** A button that asks a provider for its models, and what came of it. */
 export function tester(each, kind = "") {
   const outcome = h("div", { class: "under", role: "status" });
-  const test = button("Test", work, kind, { id: `test-${each.name}`, "aria-label": `Test ${each.name}`, title: "Asks for its list of models, which costs nothing" });
+  const test = button("Test", work, kind, {
+    id: `test-${each.name}`,
+    "aria-label": `Test ${each.name}`,
+    title: "Asks for its list of models, which costs nothing",
+  });
   function say(kind, words) {
     outcomes.set(each.name, [kind, words]);
     outcome.className = `under ${kind}`;
@@ -87,15 +135,35 @@ const CREDENTIAL = "env:NAME, file:PATH, command:…, keyring:SERVICE/USER or no
 async function create(vendors) {
   const fields = {
     name: text("Name", "", { required: true, placeholder: "azure-eu" }),
-    plugin: choice("Vendor", vendors[0]?.name, vendors.map((each) => [each.name, each.title]), { help: "The plugin that drives it." }),
-    base_url: text("Address", "", { placeholder: "the vendor’s own", help: "What the vendor’s own SDK takes as its base URL.", mono: true }),
-    credential: text("Credential", "", { placeholder: "the vendor’s usual variable", help: CREDENTIAL, mono: true }),
+    plugin: choice(
+      "Vendor",
+      vendors[0]?.name,
+      vendors.map((each) => [each.name, each.title]),
+      { help: "The plugin that drives it." },
+    ),
+    base_url: text("Address", "", {
+      placeholder: "the vendor’s own",
+      help: "What the vendor’s own SDK takes as its base URL.",
+      mono: true,
+    }),
+    credential: text("Credential", "", {
+      placeholder: "the vendor’s usual variable",
+      help: CREDENTIAL,
+      mono: true,
+    }),
   };
-  const made = await dialog("Add a provider", (close) => form(fields, {
-    label: "Add", all: true, cancel: () => close(),
-    save: async ({ name, ...rest }) => {
-      if (await make({ do: "create_provider", name, fields: rest }, `Provider ${name} was added`)) close(name);
-    },
-  }).node);
+  const made = await dialog(
+    "Add a provider",
+    (close) =>
+      form(fields, {
+        label: "Add",
+        all: true,
+        cancel: () => close(),
+        save: async ({ name, ...rest }) => {
+          if (await make({ do: "create_provider", name, fields: rest }, `Provider ${name} was added`))
+            close(name);
+        },
+      }).node,
+  );
   if (made) location.hash = address("providers", made);
 }

@@ -6,11 +6,9 @@ import { button, dialog, toast, trouble, trying } from "../dialogs.js";
 import { fill, h, keepingFocus, quiet, under, unique } from "../dom.js";
 import { effects, review, shownDigest } from "../editing.js";
 import { choice, form, limits, list, text } from "../forms.js";
-import { bounds, counted } from "../format.js";
+import { asLines, asMap, matched, NO_MATCH, row, sent, words } from "./route_rows.js";
 
 const PAUSE = 250; // milliseconds after the last change
-const NO_MATCH = "matches no model that is known now";
-const SHOWN = 4; // models that are named where more match
 
 /** Draws the editor into `node`. `owner` is { kind: "key" | "group", name, again() }. Answers
  * { touched, dirty } like a form. */
@@ -29,7 +27,16 @@ export function editor(node, found, owner) {
   const failed = h("div");
   const save = button("Review and save", store, "primary", { disabled: true });
   const reset = button("Discard", discard, "", { hidden: true });
-  const model = h("input", { type: "text", class: "mono", list: `${id}-models`, "aria-label": "Model to try", placeholder: "a model, to see where it goes", autocomplete: "off", spellcheck: "false", oninput: later });
+  const model = h("input", {
+    type: "text",
+    class: "mono",
+    list: `${id}-models`,
+    "aria-label": "Model to try",
+    placeholder: "a model, to see where it goes",
+    autocomplete: "off",
+    spellcheck: "false",
+    oninput: later,
+  });
   const names = h("datalist", { id: `${id}-models` });
 
   function edit() {
@@ -46,12 +53,18 @@ export function editor(node, found, owner) {
 
   function move(index, by) {
     const other = index + by;
-    change(() => {
-      [rows[index], rows[other]] = [rows[other], rows[index]];
-      rows[0].beside = false;
-    }, `${id}-${rows[index].mark}-${by < 0 ? "up" : "down"}`);
-    const moved = document.getElementById(`${id}-${rows[other].mark}-${by < 0 ? "up" : "down"}`);
-    if (moved?.disabled) document.getElementById(`${id}-${rows[other].mark}-${by < 0 ? "down" : "up"}`)?.focus();
+    change(
+      () => {
+        [rows[index], rows[other]] = [rows[other], rows[index]];
+        rows[0].beside = false;
+      },
+      `${id}-${rows[index].mark}-${by < 0 ? "up" : "down"}`,
+    );
+    const moved = /** @type {HTMLButtonElement} */ (
+      document.getElementById(`${id}-${rows[other].mark}-${by < 0 ? "up" : "down"}`)
+    );
+    if (moved?.disabled)
+      document.getElementById(`${id}-${rows[other].mark}-${by < 0 ? "down" : "up"}`)?.focus();
     toast(`${rows[other].provider} is now number ${other + 1}`);
   }
 
@@ -59,50 +72,155 @@ export function editor(node, found, owner) {
     save.disabled = !touched;
     reset.hidden = !touched;
     fill(banner, note());
-    fill(body, rows.map((each, index) => line(each, index)));
+    fill(
+      body,
+      rows.map((each, index) => line(each, index)),
+    );
   }
 
   function note() {
     if (own) return null;
     const group = found.key.group;
     return touched
-      ? h("p", { class: "notice", role: "status" }, h("strong", {}, `The list of group ${group} was copied. `), "From now on this key keeps its own list; what the group’s list becomes no longer matters to it.")
-      : h("p", { class: "quiet" }, `This key follows the list of group ${group}. The first change copies that list into the key.`);
+      ? h(
+          "p",
+          { class: "notice", role: "status" },
+          h("strong", {}, `The list of group ${group} was copied. `),
+          "From now on this key keeps its own list; what the group’s list becomes no longer matters to it.",
+        )
+      : h(
+          "p",
+          { class: "quiet" },
+          `This key follows the list of group ${group}. The first change copies that list into the key.`,
+        );
   }
 
   function line(each, index) {
     const at = `${id}-${each.mark}`;
     const label = each.provider;
-    return h("li", { class: each.enabled ? "" : "off" },
-      h("div", { class: "route" },
-        h("button", { role: "switch", class: "toggle", id: `${at}-on`, "aria-checked": String(each.enabled), "aria-label": `Use ${label}`, onclick: () => change(() => (each.enabled = !each.enabled)) }),
-        h("div", { class: "what" },
+    return h(
+      "li",
+      { class: each.enabled ? "" : "off" },
+      h(
+        "div",
+        { class: "route" },
+        h("button", {
+          role: "switch",
+          class: "toggle",
+          id: `${at}-on`,
+          "aria-checked": String(each.enabled),
+          "aria-label": `Use ${label}`,
+          onclick: () => change(() => (each.enabled = !each.enabled)),
+        }),
+        h(
+          "div",
+          { class: "what" },
           h("span", { class: "provider" }, label),
           under(words(each)),
-          h("div", { class: "under matches", id: `${at}-matches` }, each.matches ?? "")),
-        h("div", { class: "buttons" },
-          index ? h("label", { class: "check small" }, h("input", { type: "checkbox", id: `${at}-beside`, checked: each.beside, onchange: (event) => change(() => (each.beside = event.target.checked)) }), "with the one above") : null,
-          h("button", { class: "plain icon", id: `${at}-up`, disabled: index === 0, "aria-label": `Move ${label} up`, onclick: () => move(index, -1) }, "↑"),
-          h("button", { class: "plain icon", id: `${at}-down`, disabled: index === rows.length - 1, "aria-label": `Move ${label} down`, onclick: () => move(index, 1) }, "↓"),
+          h("div", { class: "under matches", id: `${at}-matches` }, each.matches ?? ""),
+        ),
+        h(
+          "div",
+          { class: "buttons" },
+          index
+            ? h(
+                "label",
+                { class: "check small" },
+                h("input", {
+                  type: "checkbox",
+                  id: `${at}-beside`,
+                  checked: each.beside,
+                  onchange: (event) => change(() => (each.beside = event.target.checked)),
+                }),
+                "with the one above",
+              )
+            : null,
+          h(
+            "button",
+            {
+              class: "plain icon",
+              id: `${at}-up`,
+              disabled: index === 0,
+              "aria-label": `Move ${label} up`,
+              onclick: () => move(index, -1),
+            },
+            "↑",
+          ),
+          h(
+            "button",
+            {
+              class: "plain icon",
+              id: `${at}-down`,
+              disabled: index === rows.length - 1,
+              "aria-label": `Move ${label} down`,
+              onclick: () => move(index, 1),
+            },
+            "↓",
+          ),
           button("Edit", () => options(each), "small", { id: `${at}-edit`, "aria-label": `Edit ${label}` }),
-          h("button", { class: "plain icon", id: `${at}-remove`, disabled: rows.length === 1, "aria-label": `Remove ${label}`, onclick: () => change(() => rows.splice(index, 1), `${id}-add`) }, "×"))));
+          h(
+            "button",
+            {
+              class: "plain icon",
+              id: `${at}-remove`,
+              disabled: rows.length === 1,
+              "aria-label": `Remove ${label}`,
+              onclick: () => change(() => rows.splice(index, 1), `${id}-add`),
+            },
+            "×",
+          ),
+        ),
+      ),
+    );
   }
 
   async function options(each) {
     const fields = {
-      models: list("Models", each.models, { placeholder: "all", help: "One a line: * is any run, ? is one." }),
-      as: list("Asked for as", asLines(each.as), { placeholder: "the same name", help: "The provider’s name for it, one a line: asked = served; or one for all." }),
+      models: list("Models", each.models, {
+        placeholder: "all",
+        help: "One a line: * is any run, ? is one.",
+      }),
+      as: list("Asked for as", asLines(each.as), {
+        placeholder: "the same name",
+        help: "The provider’s name for it, one a line: asked = served; or one for all.",
+      }),
       limits: limits("Limits", each.limits, { help: "For this key on this provider." }),
-      max_input: text("Largest request", each.max_input, { placeholder: "any", help: "In estimated input tokens: 32k." }),
-      priced_as: text("Priced as", each.priced_as, { placeholder: "the served model", help: "What an alias or a deployment really is." }),
-      retry: choice("Retry", each.retry ?? "", ["", "if-unserved", "at-least-once"].map((x) => [x, x])),
+      max_input: text("Largest request", each.max_input, {
+        placeholder: "any",
+        help: "In estimated input tokens: 32k.",
+      }),
+      priced_as: text("Priced as", each.priced_as, {
+        placeholder: "the served model",
+        help: "What an alias or a deployment really is.",
+      }),
+      retry: choice(
+        "Retry",
+        each.retry ?? "",
+        ["", "if-unserved", "at-least-once"].map((x) => [x, x]),
+      ),
       weight: text("Weight", each.weight, { placeholder: "1", help: "Its part among equals." }),
     };
-    const done = await dialog(`${each.provider}: models, limits, weight`, (close) => form(fields, {
-      label: "Done", all: true, cancel: () => close(),
-      save: (values) => close(values),
-    }).node);
-    if (done) change(() => Object.assign(each, { ...done, models: done.models ?? [], limits: done.limits ?? {}, as: asMap(done.as) }), `${id}-${each.mark}-edit`);
+    const done = await dialog(
+      `${each.provider}: models, limits, weight`,
+      (close) =>
+        form(fields, {
+          label: "Done",
+          all: true,
+          cancel: () => close(),
+          save: (values) => close(values),
+        }).node,
+    );
+    if (done)
+      change(
+        () =>
+          Object.assign(each, {
+            ...done,
+            models: done.models ?? [],
+            limits: done.limits ?? {},
+            as: asMap(done.as),
+          }),
+        `${id}-${each.mark}-edit`,
+      );
   }
 
   function later() {
@@ -113,33 +231,67 @@ export function editor(node, found, owner) {
   async function ask() {
     asked += 1;
     const mine = asked;
-    const question = owner.kind === "key" ? { key: owner.name, model: model.value.trim() || "any model" } : null;
+    const question =
+      owner.kind === "key" ? { key: owner.name, model: model.value.trim() || "any model" } : null;
     let preview;
     try {
       preview = await send(edit(), on, { preview: true, question });
     } catch (error) {
-      if (mine === asked) fill(outcome, error.code === "file_changed" ? h("p", { class: "notice" }, "The file was changed meanwhile; saving shows what.") : trouble(error));
+      if (mine === asked)
+        fill(
+          outcome,
+          error.code === "file_changed"
+            ? h("p", { class: "notice" }, "The file was changed meanwhile; saving shows what.")
+            : trouble(error),
+        );
       return;
     }
     if (mine !== asked) return;
-    preview.matches.forEach((names, index) => rows[index] && (rows[index].matches = matched(names, rows[index])));
+    preview.matches.forEach((names, index) => {
+      if (rows[index]) rows[index].matches = matched(names, rows[index]);
+    });
     rows.forEach((each) => {
       const place = document.getElementById(`${id}-${each.mark}-matches`);
       if (place) place.textContent = each.matches ?? "";
       place?.classList.toggle("none", each.matches === NO_MATCH);
     });
-    fill(outcome, touched ? [h("h3", {}, "What this changes"), effects(preview)] : null, way(preview.question));
+    fill(
+      outcome,
+      touched ? [h("h3", {}, "What this changes"), effects(preview)] : null,
+      way(preview.question),
+    );
   }
 
   /** Where a call would go. */
   function way(answer) {
     if (!answer || !model.value.trim()) return null;
-    return h("div", { class: "goes" },
+    return h(
+      "div",
+      { class: "goes" },
       h("h3", {}, "A call for ", h("code", {}, answer.model), touched ? " would then go to" : " goes to"),
       answer.candidates.length
-        ? h("ol", {}, answer.candidates.map((each) => h("li", {}, h("strong", {}, each.provider), each.model && each.model !== answer.model ? [" as ", h("code", {}, each.model)] : null, each.credential ? quiet(` with ${each.credential}`) : null)))
-        : h("p", { class: "bad" }, "nobody: it is refused."),
-      answer.skipped.length ? h("ul", { class: "quiet" }, answer.skipped.map((each) => h("li", {}, `not to ${each.provider}: ${each.why}`))) : null);
+        ? h(
+            "ol",
+            {},
+            answer.candidates.map((each) =>
+              h(
+                "li",
+                {},
+                h("strong", {}, each.provider),
+                each.model && each.model !== answer.model ? [" as ", h("code", {}, each.model)] : null,
+                each.credential ? quiet(` with ${each.credential}`) : null,
+              ),
+            ),
+          )
+        : h("p", { class: "bad" }, "no provider: it is refused."),
+      answer.skipped.length
+        ? h(
+            "ul",
+            { class: "quiet" },
+            answer.skipped.map((each) => h("li", {}, `not to ${each.provider}: ${each.why}`)),
+          )
+        : null,
+    );
   }
 
   async function store() {
@@ -159,25 +311,57 @@ export function editor(node, found, owner) {
   async function follow() {
     const lead = `The key’s own list goes; it follows the list of group ${found.key.group} again.`;
     await trying(failed, async () => {
-      if (await review({ do: "set_routes", name: owner.name, routes: null }, { title: "Follow the group again", label: "Follow the group", lead, on })) await owner.again();
+      if (
+        await review(
+          { do: "set_routes", name: owner.name, routes: null },
+          { title: "Follow the group again", label: "Follow the group", lead, on },
+        )
+      )
+        await owner.again();
     });
   }
 
-  const add = h("select", { id: `${id}-add`, "aria-label": "Add a provider", onchange: () => {
-    const name = add.value;
-    add.value = "";
-    if (name) change(() => rows.push(row({ provider: name, enabled: true, models: [], limits: {} }, rows.length)), `${id}-add`);
-  } }, h("option", { value: "" }, "Add a provider …"), found.providers.map((each) => h("option", { value: each.name }, each.name === each.title.toLowerCase() ? each.name : `${each.name} (${each.title})`)));
+  const add = h(
+    "select",
+    {
+      id: `${id}-add`,
+      "aria-label": "Add a provider",
+      onchange: () => {
+        const name = add.value;
+        add.value = "";
+        if (name)
+          change(
+            () => rows.push(row({ provider: name, enabled: true, models: [], limits: {} }, rows.length)),
+            `${id}-add`,
+          );
+      },
+    },
+    h("option", { value: "" }, "Add a provider …"),
+    found.providers.map((each) =>
+      h(
+        "option",
+        { value: each.name },
+        each.name === each.title.toLowerCase() ? each.name : `${each.name} (${each.title})`,
+      ),
+    ),
+  );
 
-  fill(node,
-    h("div", { class: "title" },
+  fill(
+    node,
+    h(
+      "div",
+      { class: "title" },
       h("h2", { id: "routes" }, "Model routes"),
-      owner.kind === "key" && own ? button("Follow the group", follow, "small") : null),
+      owner.kind === "key" && own ? button("Follow the group", follow, "small") : null,
+    ),
     h("p", { class: "quiet" }, "Tried from the top; the next one is tried when one fails or is full."),
-    banner, body,
+    banner,
+    body,
     h("div", { class: "row tools" }, add, owner.kind === "key" ? [model, names] : null),
-    outcome, failed,
-    h("div", { class: "actions" }, reset, save));
+    outcome,
+    failed,
+    h("div", { class: "actions" }, reset, save),
+  );
   draw();
   if (owner.kind === "key") warm();
 
@@ -185,53 +369,12 @@ export function editor(node, found, owner) {
   async function warm() {
     const { get } = await import("../api.js");
     const answer = await get("models", { key: owner.name }).catch(() => ({ models: [] }));
-    fill(names, answer.models.map((each) => h("option", { value: each.id })));
+    fill(
+      names,
+      answer.models.map((each) => h("option", { value: each.id })),
+    );
     ask();
   }
 
   return { touched: () => touched, dirty: () => touched || node.contains(document.activeElement) };
-}
-
-let marks = 0;
-
-function row(entry, index) {
-  marks += 1;
-  return { ...entry, mark: marks, beside: index > 0 && Boolean(entry.beside) };
-}
-
-function sent(each) {
-  const text = (value) => (value === null || value === undefined ? null : String(value));
-  return {
-    provider: each.provider, enabled: each.enabled, models: each.models, as: each.as ?? null, limits: each.limits,
-    max_input: text(each.max_input), priced_as: text(each.priced_as), retry: each.retry, weight: text(each.weight), beside: each.beside,
-  };
-}
-
-function words(each) {
-  const parts = [each.models.length ? each.models.join(", ") : "all models"];
-  if (each.as) parts.push(`as ${asLines(each.as).join(", ")}`);
-  const limits = bounds(each);
-  if (limits) parts.push(limits);
-  if (each.max_input) parts.push(`up to ${each.max_input} input tokens`);
-  if (each.priced_as) parts.push(`priced as ${each.priced_as}`);
-  if (each.retry) parts.push(`retry ${each.retry}`);
-  if (each.weight) parts.push(`weight ${each.weight}`);
-  return parts.join(" · ");
-}
-
-function matched(names, each) {
-  if (!names.length) return each.models.length ? NO_MATCH : "";
-  const more = names.length - SHOWN;
-  return `${each.models.length ? "matches" : "offers"} ${names.slice(0, SHOWN).join(", ")}${more > 0 ? ` and ${counted(more, "more model")}` : ""}`;
-}
-
-function asLines(value) {
-  if (!value) return [];
-  return typeof value === "string" ? [value] : Object.entries(value).map(([asked, served]) => `${asked} = ${served}`);
-}
-
-function asMap(lines) {
-  if (!lines) return null;
-  if (lines.length === 1 && !lines[0].includes("=")) return lines[0];
-  return Object.fromEntries(lines.map((line) => line.split("=").map((each) => each.trim())));
 }

@@ -1,17 +1,34 @@
 // Usage: what was used and what it cost, told apart and narrowed; budgets; a CSV file.
 
 import { get } from "../api.js";
-import { button, toast } from "../dialogs.js";
 import { bars, share } from "../charts.js";
+import { button, toast } from "../dialogs.js";
 import { fill, h, keepingFocus, lead, title, under } from "../dom.js";
 import { counted, date, money, percent, tokens } from "../format.js";
 import { scoped } from "../meters.js";
 import { table } from "../table.js";
 
-const SPANS = [[1, "Today"], [7, "7 days"], [30, "30 days"], [90, "90 days"]];
-const BY = { key: "Key", group: "Group", model: "Model", provider: "Provider", day: "Day", program: "Program", repo: "Repository", branch: "Branch", session: "Session" };
+const SPANS = [
+  [1, "Today"],
+  [7, "7 days"],
+  [30, "30 days"],
+  [90, "90 days"],
+];
+const BY = {
+  key: "Key",
+  group: "Group",
+  model: "Model",
+  provider: "Provider",
+  day: "Day",
+  program: "Program",
+  repo: "Repository",
+  branch: "Branch",
+  session: "Session",
+};
 const PAUSE = 2000; // milliseconds between two looks while calls end
-const MEASURES = [ // of which the first that is known gives shares and bars
+/** @type {[string, (sums: Api.UsageSums) => number | null, (value: number, whole?: boolean) => string][]} */
+const MEASURES = [
+  // of which the first that is known gives shares and bars
   ["cost", (sums) => sums.cost_usd, money],
   ["tokens", (sums) => sums.tokens, tokens],
   ["calls", (sums) => sums.calls, (value) => counted(value, "call")],
@@ -42,37 +59,147 @@ export async function show(main) {
   }
 
   function drawTools() {
-    fill(tools,
-      chips("Since", SPANS.map(([days, label]) => [`days-${days}`, label, asked.days === days, () => turn({ days })])),
-      h("span", { class: "by" }, h("span", { "aria-hidden": "true" }, "by"), h("select", { id: "by", "aria-label": "Tell apart by", onchange: (event) => turn({ by: event.target.value }) },
-        Object.entries(BY).map(([value, label]) => h("option", { value, selected: asked.by === value }, label)))),
-      Object.entries(asked.where).map(([dimension, name]) => h("button", { class: "chip", id: `where-${dimension}`, "aria-pressed": "true", "aria-label": `${BY[dimension]} ${name || "unknown"}: show all again`,
-        onclick: () => turn({ where: Object.fromEntries(Object.entries(asked.where).filter(([each]) => each !== dimension)), by: dimension }) },
-      `${BY[dimension]}: ${name || "unknown"} ×`)));
+    fill(
+      tools,
+      chips(
+        "Since",
+        SPANS.map(([days, label]) => [`days-${days}`, label, asked.days === days, () => turn({ days })]),
+      ),
+      h(
+        "span",
+        { class: "by" },
+        h("span", { "aria-hidden": "true" }, "by"),
+        h(
+          "select",
+          { id: "by", "aria-label": "Tell apart by", onchange: (event) => turn({ by: event.target.value }) },
+          Object.entries(BY).map(([value, label]) =>
+            h("option", { value, selected: asked.by === value }, label),
+          ),
+        ),
+      ),
+      Object.entries(asked.where).map(([dimension, name]) =>
+        h(
+          "button",
+          {
+            class: "chip",
+            id: `where-${dimension}`,
+            "aria-pressed": "true",
+            "aria-label": `${BY[dimension]} ${name || "unknown"}: show all again`,
+            onclick: () =>
+              turn({
+                where: Object.fromEntries(Object.entries(asked.where).filter(([each]) => each !== dimension)),
+                by: dimension,
+              }),
+          },
+          `${BY[dimension]}: ${name || "unknown"} ×`,
+        ),
+      ),
+    );
   }
 
   function draw() {
     const chosen = MEASURES.find(([, of]) => of(found.total)) ?? MEASURES[2];
-    fill(shown,
+    fill(
+      shown,
       totals(found.total),
-      found.total.calls && found.days.length > 1 ? h("section", { class: "card" },
-        bars(found.days, found.daily.map((sums) => (sums.calls ? chosen[1](sums) : 0)), chosen[2], `${chosen[0]} by day`)) : null,
+      found.total.calls && found.days.length > 1
+        ? h(
+            "section",
+            { class: "card" },
+            bars(
+              found.days,
+              found.daily.map((sums) => (sums.calls ? chosen[1](sums) : 0)),
+              chosen[2],
+              `${chosen[0]} by day`,
+            ),
+          )
+        : null,
       lines(chosen),
       notes(),
-      found.budgets.length ? h("section", { class: "card", "aria-labelledby": "budgets" }, h("h2", { id: "budgets" }, "Budgets, spent now"), scoped(found.budgets)) : null);
+      found.budgets.length
+        ? h(
+            "section",
+            { class: "card", "aria-labelledby": "budgets" },
+            h("h2", { id: "budgets" }, "Budgets, spent now"),
+            scoped(found.budgets),
+          )
+        : null,
+    );
   }
 
-  function lines([measured, of]) {
+  function lines([measured, of, _]) {
     const whole = of(found.total);
-    const rows = table(`Usage by ${asked.by}`, [
-      { name: "name", head: BY[asked.by], class: "name", sort: (each) => each.name, cell: (each) => h("button", { class: "link", id: `line-${each.name}`, title: "Show only this one", onclick: () => narrow(each.name) }, called(each.name)) },
-      { name: "calls", head: "Calls", class: "figure", sort: (each) => each.calls, cell: (each) => each.calls.toLocaleString() },
-      { name: "input", head: "Input", class: "figure", sort: (each) => each.input_tokens, cell: (each) => [tokens(each.input_tokens, each.counts_all), each.cached === null ? null : under(`${percent(each.cached)} cached`)] },
-      { name: "output", head: "Output", class: "figure", sort: (each) => each.output_tokens, cell: (each) => [tokens(each.output_tokens, each.counts_all), each.reasoning_tokens ? under(`${tokens(each.reasoning_tokens)} reasoning`) : null] },
-      { name: "written", head: "Cache written", class: "figure lesser", sort: (each) => each.cache_write_tokens, cell: (each) => tokens(each.cache_write_tokens) },
-      { name: "cost", head: "Cost", class: "figure", sort: (each) => each.cost_usd, cell: (each) => [money(each.cost_usd, each.costs_all), doubts(each)] },
-      { name: "share", head: `Share of ${measured}`, class: "figure", sort: of, cell: (each) => part(of(each), whole) },
-    ], { id: "usage", empty: () => [h("h2", {}, "No calls"), h("p", {}, "Nothing was used in this time.")] });
+    const rows = table(
+      `Usage by ${asked.by}`,
+      [
+        {
+          name: "name",
+          head: BY[asked.by],
+          class: "name",
+          sort: (each) => each.name,
+          cell: (each) =>
+            h(
+              "button",
+              {
+                class: "link",
+                id: `line-${each.name}`,
+                title: "Show only this one",
+                onclick: () => narrow(each.name),
+              },
+              called(each.name),
+            ),
+        },
+        {
+          name: "calls",
+          head: "Calls",
+          class: "figure",
+          sort: (each) => each.calls,
+          cell: (each) => each.calls.toLocaleString(),
+        },
+        {
+          name: "input",
+          head: "Input",
+          class: "figure",
+          sort: (each) => each.input_tokens,
+          cell: (each) => [
+            tokens(each.input_tokens, each.counts_all),
+            each.cached === null ? null : under(`${percent(each.cached)} cached`),
+          ],
+        },
+        {
+          name: "output",
+          head: "Output",
+          class: "figure",
+          sort: (each) => each.output_tokens,
+          cell: (each) => [
+            tokens(each.output_tokens, each.counts_all),
+            each.reasoning_tokens ? under(`${tokens(each.reasoning_tokens)} reasoning`) : null,
+          ],
+        },
+        {
+          name: "written",
+          head: "Cache written",
+          class: "figure lesser",
+          sort: (each) => each.cache_write_tokens,
+          cell: (each) => tokens(each.cache_write_tokens),
+        },
+        {
+          name: "cost",
+          head: "Cost",
+          class: "figure",
+          sort: (each) => each.cost_usd,
+          cell: (each) => [money(each.cost_usd, each.costs_all), doubts(each)],
+        },
+        {
+          name: "share",
+          head: `Share of ${measured}`,
+          class: "figure",
+          sort: of,
+          cell: (each) => part(of(each), whole),
+        },
+      ],
+      { id: "usage", empty: () => [h("h2", {}, "No calls"), h("p", {}, "Nothing was used in this time.")] },
+    );
     rows.update(found.lines);
     return rows.node;
   }
@@ -89,16 +216,29 @@ export async function show(main) {
 
   function notes() {
     return [
-      found.left_out ? h("p", { class: "quiet" }, `${found.left_out} more lines stand in the CSV file.`) : null,
-      found.kept_since ? h("p", { class: "quiet" }, `Single calls are on the books since ${date(new Date(found.kept_since * 1000).toISOString().slice(0, 10))}; older ones are known by day only.`) : null,
-      found.total.costs_all && found.total.counts_all ? null : h("p", { class: "quiet" }, "A + means at least: not all is known."),
+      found.left_out
+        ? h("p", { class: "quiet" }, `${found.left_out} more lines stand in the CSV file.`)
+        : null,
+      found.kept_since
+        ? h(
+            "p",
+            { class: "quiet" },
+            `Single calls are recorded since ${date(new Date(found.kept_since * 1000).toISOString().slice(0, 10))}; older ones are known by day only.`,
+          )
+        : null,
+      found.total.costs_all && found.total.counts_all
+        ? null
+        : h("p", { class: "quiet" }, "A + means at least: not all is known."),
     ];
   }
 
   async function save() {
     try {
       const { name, csv } = await get("usage/csv", query(asked));
-      const link = h("a", { href: URL.createObjectURL(new Blob([csv], { type: "text/csv" })), download: name });
+      const link = h("a", {
+        href: URL.createObjectURL(new Blob([csv], { type: "text/csv" })),
+        download: name,
+      });
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 1000);
       toast(`Saved as ${name}`);
@@ -107,16 +247,26 @@ export async function show(main) {
     }
   }
 
-  fill(main,
+  fill(
+    main,
     title("Usage", button("Export CSV", save, "", { id: "csv" })),
-    lead("What vendors reported, at list prices times the group’s rate. What nobody reported is unknown, not nothing."),
-    tools, shown);
+    lead(
+      "What vendors reported, at list prices times the group’s rate. What they did not report is unknown, not zero.",
+    ),
+    tools,
+    shown,
+  );
   drawTools();
   await load();
   return {
     leave: () => clearTimeout(timer),
     config: load,
-    keys: () => (timer ??= setTimeout(() => ((timer = null), load().catch(() => {})), PAUSE)),
+    keys: () => {
+      timer ??= setTimeout(() => {
+        timer = null;
+        load().catch(() => {});
+      }, PAUSE);
+    },
   };
 }
 
@@ -127,7 +277,11 @@ function read() {
   return {
     by: words.get("by") in BY ? words.get("by") : "key",
     days: SPANS.some(([each]) => each === days) ? days : 7,
-    where: Object.fromEntries(Object.keys(BY).filter((each) => words.has(each)).map((each) => [each, words.get(each)])),
+    where: Object.fromEntries(
+      Object.keys(BY)
+        .filter((each) => words.has(each))
+        .map((each) => [each, words.get(each)]),
+    ),
   };
 }
 
@@ -136,22 +290,51 @@ function query(asked) {
 }
 
 function chips(label, choices) {
-  return h("div", { class: "filters", role: "group", "aria-label": label }, choices.map(([id, words, on, deed]) =>
-    h("button", { id, class: "chip", "aria-pressed": String(on), onclick: deed }, words)));
+  return h(
+    "div",
+    { class: "filters", role: "group", "aria-label": label },
+    choices.map(([id, words, on, deed]) =>
+      h("button", { id, class: "chip", "aria-pressed": String(on), onclick: deed }, words),
+    ),
+  );
 }
 
 function totals(sums) {
-  return h("dl", { class: "tiles" }, [
-    ["Cost", money(sums.cost_usd, sums.costs_all), doubts(sums)],
-    ["Input tokens", tokens(sums.input_tokens, sums.counts_all), sums.cached === null ? null : `${percent(sums.cached)} from the cache`],
-    ["Output tokens", tokens(sums.output_tokens, sums.counts_all), sums.reasoning_tokens ? `${tokens(sums.reasoning_tokens)} reasoning` : null],
-    ["Calls", sums.calls.toLocaleString(), null],
-  ].map(([label, value, under]) => h("div", { class: "card" }, h("dt", {}, label), h("dd", { class: "big" }, value), under ? h("dd", { class: "under" }, under) : null)));
+  return h(
+    "dl",
+    { class: "tiles" },
+    [
+      ["Cost", money(sums.cost_usd, sums.costs_all), doubts(sums)],
+      [
+        "Input tokens",
+        tokens(sums.input_tokens, sums.counts_all),
+        sums.cached === null ? null : `${percent(sums.cached)} from the cache`,
+      ],
+      [
+        "Output tokens",
+        tokens(sums.output_tokens, sums.counts_all),
+        sums.reasoning_tokens ? `${tokens(sums.reasoning_tokens)} reasoning` : null,
+      ],
+      ["Calls", sums.calls.toLocaleString(), null],
+    ].map(([label, value, under]) =>
+      h(
+        "div",
+        { class: "card" },
+        h("dt", {}, label),
+        h("dd", { class: "big" }, value),
+        under ? h("dd", { class: "under" }, under) : null,
+      ),
+    ),
+  );
 }
 
 /** What is not known of some calls; null when all is. */
 function doubts(sums) {
-  const words = [sums.unknown_calls && `${counted(sums.unknown_calls, "call")} of unknown use`, sums.partial_calls && `${counted(sums.partial_calls, "call")} known in part`, sums.unpriced_calls && `${counted(sums.unpriced_calls, "call")} without a price`].filter(Boolean);
+  const words = [
+    sums.unknown_calls && `${counted(sums.unknown_calls, "call")} of unknown use`,
+    sums.partial_calls && `${counted(sums.partial_calls, "call")} known in part`,
+    sums.unpriced_calls && `${counted(sums.unpriced_calls, "call")} without a price`,
+  ].filter(Boolean);
   return words.length ? h("div", { class: "under doubt" }, `${words.join(", ")}`) : null;
 }
 
