@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable
-from contextlib import suppress
-from contextvars import ContextVar
 from email.utils import formatdate
-from functools import partial
-from typing import Any, Protocol
 
-import aiohttp
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.base_protocol import BaseProtocol
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import HttpResponseParser, HttpVersion11
+from aiohttp.http import HttpVersion11
 from aiohttp.web_protocol import _ErrInfo
-from yarl import URL
 
 from sidecar.errors import ErrorKind, LocalReply
 from sidecar.http.headers import Fields, has, head_of, lines_of
 from sidecar.http.responses import plain
+from sidecar.http.wire.framing import INLINE_BODY_BYTES
 
 
 class Pausing(BaseProtocol):
@@ -44,21 +37,6 @@ class Pausing(BaseProtocol):
         """Go on, if ever it stopped."""
         if self.was_paused:
             super().resume_reading(resume_parser)
-
-
-Tls = ssl.SSLContext | bool
-"""True for the system's own certificates."""
-MAX_HEAD_BYTES = 64 * 1024
-INLINE_BODY_BYTES = 1 << 14
-"""Bodies up to this size are copied behind their head: one piece is written faster than two."""
-
-unrepeatable: ContextVar[bool | None] = ContextVar("unrepeatable", default=False)
-"""Whether the running task must not send its request again should it fail: its connection is a new
-one, or something came back. None until a new connection is there. Set beforehand, it has the task
-get a new one."""
-reused_at: ContextVar[float] = ContextVar("reused_at")
-"""When the running task's request began to be written to a connection that was kept, in seconds of
-the loop's clock."""
 
 
 class AgentServerProtocol(Pausing, web.RequestHandler):
@@ -134,123 +112,6 @@ class AgentServerProtocol(Pausing, web.RequestHandler):
         response = plain(refusal)
         response.force_close()
         return response
-
-
-class ReleasableConnection(Protocol):
-    """What an answer is read from, to be let go once: `release` to keep it, else `close`."""
-
-    def release(self) -> object:
-        """Give it back for the next request."""
-
-    def close(self) -> object:
-        """Cut it."""
-
-
-class Connection(Pausing, ResponseHandler):
-    """Also tells who reads a body that its chunks stopped being chunks, or that a reset ended what
-    only a proper end completes: the library does not. He would wait until `timeouts.idle`, or take
-    a part for the whole.
-
-    `begun`: it was lost when a part of a head had come.
-    """
-
-    begun = False
-
-    def set_exception(self, exc: Any, *cause: Any) -> None:
-        """The connection failed."""
-        body = self._payload
-        super().set_exception(exc, *cause)
-        if body is not None and not body.is_eof() and body.exception() is None:
-            body.set_exception(aiohttp.ClientPayloadError(), exc)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """It is gone; `exc` says why, unless the other side closed it properly."""
-        body = self._payload
-        if body is not None and not body.is_eof():
-            if exc is not None:
-                body.set_exception(aiohttp.ClientPayloadError(), exc)
-        elif self._parser is not None:
-            with suppress(Exception):  # the library's parser reads on where a head stops
-                self.begun = self._parser.feed_eof() is not None
-        super().connection_lost(exc)
-
-    def feed_data(self, data: Any, size: int = 0) -> None:
-        """Take the head of an answer. Keeping connections is an option of HTTP/1.0 that many of its
-        servers claim and do not have: the next request would wait for ever."""
-        if data[0].version < HttpVersion11:
-            self.force_close()
-        super().feed_data(data, size)
-
-    def expect(self, method: str) -> None:
-        """Read what comes as the answer to a request.
-
-        By a parser of its own: one that read an answer before has that one's trailers, which it
-        takes for fields of the next head, and the beginning of whatever came behind it.
-        """
-        self._skip_payload = without = method == "HEAD"
-        self.was_paused = False
-        self._parser = HttpResponseParser(
-            self, self._loop, self._read_bufsize, payload_exception=aiohttp.ClientPayloadError,
-            response_with_body=not without, read_until_eof=True, auto_decompress=False,
-            max_line_size=MAX_HEAD_BYTES, max_field_size=MAX_HEAD_BYTES,
-        )  # fmt: skip
-        if self._tail:
-            self._drain_tail()
-
-    def rest(self) -> None:
-        """Read nothing any longer: what comes unasked, however little, is then seen before the
-        connection is used again."""
-        self._parser = None
-
-    def give_up(self) -> None:
-        """Nobody waits for the head of an answer any longer, unless it came in this very moment."""
-        if not self._buffer:
-            self.set_exception(TimeoutError())
-
-
-class Connector(aiohttp.TCPConnector):
-    """Remembers, for the task that asked, whether its connection is a new one."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        made: Callable[..., ResponseHandler] = Connection
-        self._factory = partial(made, loop=self._loop)
-        self._targets: dict[tuple[URL, Tls], aiohttp.ClientRequest] = {}
-
-    def target(self, url: URL, tls: Tls) -> aiohttp.ClientRequest:
-        """What the library knows a connection to this origin by."""
-        known = (url.origin(), tls)
-        found = self._targets.get(known)
-        if found is None:
-            if len(self._targets) >= 1024:
-                self._targets.clear()
-            found = self._targets[known] = aiohttp.ClientRequest(
-                "GET", known[0], loop=self._loop, ssl=tls
-            )
-        return found
-
-    async def _get(self, *args: Any, **kwargs: Any) -> Any:
-        """A kept connection, but never one on which something came unasked (such as a 408 before
-        an idle close): it would be taken for the next call's answer."""
-        if unrepeatable.get():
-            return None
-        while kept := await super()._get(*args, **kwargs):
-            if kept.protocol is None or not kept.protocol.should_close:
-                break
-            kept.close()
-        if kept:
-            reused_at.set(self._loop.time())
-        return kept
-
-    def _release(self, key: Any, protocol: Any, **how: Any) -> None:
-        protocol.rest()
-        super()._release(key, protocol, **how)
-
-    async def _create_connection(self, *args: Any, **kwargs: Any) -> ResponseHandler:
-        unrepeatable.set(None)
-        made = await super()._create_connection(*args, **kwargs)
-        unrepeatable.set(True)
-        return made
 
 
 _WITHOUT_BODY = frozenset({*range(100, 200), 204, 304})

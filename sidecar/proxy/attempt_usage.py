@@ -11,7 +11,6 @@ from http import HTTPStatus
 
 from sidecar.errors import ProxyError
 from sidecar.http.client import Reply, is_event_stream
-from sidecar.http.exchange import was_sent
 from sidecar.plugin_api.dialect import Meter
 from sidecar.pricing.prices import Prices
 from sidecar.proxy.metering import is_lookup, meter_for
@@ -52,12 +51,12 @@ class AttemptUsageReader:
 
     def usage_of_cancelled(
         self, call: Call, candidate: Candidate, reply: Reply | None, error: BaseException,
-        started: float,
+        started: float, *, sent: bool,
     ) -> AttemptUsage | None:  # fmt: skip
         """What an attempt used that was cut short from here, by the running task's `error`: what
-        its provider did until then may be billed, unless the request never got there whole, or
-        the answer was an error."""
-        if isinstance(error, ProxyError) or (reply is None and not was_sent()):
+        its provider did until then may be billed, unless the request was not `sent` whole, or the
+        answer was an error."""
+        if isinstance(error, ProxyError) or (reply is None and not sent):
             return None
         if reply is None:
             return self.unknown_usage(call, candidate, started)

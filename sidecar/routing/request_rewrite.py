@@ -101,7 +101,7 @@ class Rewriter:
         call = self._call
         if call.body is None:
             self._streamed = True
-            return self._stream
+            return self._stream.iter_any()
         if model is not None and self.renames(model):
             if call.endpoint.model_at is ModelAt.BODY:
                 return self._edited(model, call.model or "")
