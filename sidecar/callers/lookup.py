@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-from aiohttp import web
 from msgspec.structs import replace
 
 from sidecar.callers.linux import Gone, SocketAddress
@@ -58,6 +57,12 @@ class CallerLookup:
         self.waiting: list[str] = []
 
 
+class ClientConnection(Protocol):
+    """A connection that a client made; `transport` is None once it is closed."""
+
+    transport: asyncio.Transport | None
+
+
 _Job = tuple[CallerLookup, SocketAddress, SocketAddress, Gone]
 
 
@@ -71,7 +76,7 @@ class Callers:
         self._results = {"found": 0, "unknown": 0, "skipped": 0}
         self._clock = clock
         self._finder = finder
-        self._sightings: WeakKeyDictionary[web.RequestHandler, CallerLookup] = WeakKeyDictionary()
+        self._sightings: WeakKeyDictionary[ClientConnection, CallerLookup] = WeakKeyDictionary()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._held: dict[str, tuple[CallRecord, CallerLookup, OnAttributed]] = {}
         self._none_held = asyncio.Event()
@@ -110,7 +115,7 @@ class Callers:
         """How many looks named a process, named none, and were not made because too many waited."""
         return (((result,), count) for result, count in self._results.items())
 
-    def start_lookup(self, connection: web.RequestHandler) -> CallerLookup | None:
+    def start_lookup(self, connection: ClientConnection) -> CallerLookup | None:
         """What is known, or will be, of who holds the far end of a connection; None when nobody
         looks. To be called as soon as the connection is made, since some are short, and with each
         call."""
@@ -202,11 +207,11 @@ def _attributed(record: CallRecord, sighting: CallerLookup | None) -> CallRecord
     return replace(record, caller=sighting.caller)
 
 
-def _gone(connection: web.RequestHandler) -> bool:
+def _gone(connection: ClientConnection) -> bool:
     return connection.transport is None
 
 
-def _end(connection: web.RequestHandler, name: str) -> SocketAddress | None:
+def _end(connection: ClientConnection, name: str) -> SocketAddress | None:
     """`peername` or `sockname`, of TCP."""
     transport = connection.transport
     address = None if transport is None else transport.get_extra_info(name)

@@ -1,55 +1,21 @@
-"""Reading that stops while nobody takes what came, without a price for who never stops it."""
+"""The one module that touches private names of aiohttp: the protocol of the admin side."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from email.utils import formatdate
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http import HttpVersion11
 from aiohttp.web_protocol import _ErrInfo
 
 from sidecar.errors import ErrorKind, LocalReply
-from sidecar.http.headers import Fields, has, head_of, lines_of
 from sidecar.http.responses import plain
-from sidecar.http.wire.framing import INLINE_BODY_BYTES
 
 
-class Pausing(BaseProtocol):
-    """Has the library's parser look for held bytes only where it can hold any.
+class AdminServerProtocol(web.RequestHandler):
+    """One connection of the admin side."""
 
-    The library has it look after every read. But one that was paused once may hold bytes later,
-    when reading goes on: a pause between two pieces stops it only in the piece after them.
-    """
-
-    was_paused = False
-
-    def pause_reading(self) -> None:
-        """Take no more, until what came was read."""
-        self.was_paused = True
-        super().pause_reading()
-
-    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001 - the library's
-        """Go on, if ever it stopped."""
-        if self.was_paused:
-            super().resume_reading(resume_parser)
-
-
-class AgentServerProtocol(Pausing, web.RequestHandler):
-    """One connection."""
-
-    opened: OnOpened | None = None
     _head_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Also tell who wants to know."""
-        super().connection_made(transport)
-        if self.opened is not None:
-            self.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Also bound the time that a head may take."""
@@ -113,72 +79,6 @@ class AgentServerProtocol(Pausing, web.RequestHandler):
         response.force_close()
         return response
 
-
-_WITHOUT_BODY = frozenset({*range(100, 200), 204, 304})
-
-
-class RelayedResponse(web.StreamResponse):
-    """An answer whose head is the upstream's, written by us: none of its fields changes, and none
-    is invented but `Date`, if missing, and what frames it.
-
-    `length` is that of its body; chunks frame one of unknown length. `ends_by_close`: nothing
-    does, for a client of HTTP/1.0, and only a reset tells it of a break.
-    """
-
-    ends_by_close = False
-
-    def __init__(self, status: int, reason: str, fields: Fields, length: int | None) -> None:
-        super().__init__(status=status, reason=reason or None)
-        self._fields = fields
-        self._length = length
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send the head, once."""
-        if self.prepared:
-            return self._payload_writer
-        head = self._begin(request)
-        writer = request.writer
-        await writer.write(head)
-        if self._chunked:
-            writer.enable_chunking()
-        return writer
-
-    async def send(self, request: web.BaseRequest, body: bytes) -> None:
-        """Send all of it, and little of it in one piece."""
-        head = self._begin(request)
-        write = request.writer.write
-        if len(body) <= INLINE_BODY_BYTES:
-            await write(head + body)
-        else:
-            await write(head)
-            await write(body)
-        await self.write_eof()
-
-    def _begin(self, request: web.BaseRequest) -> bytes:
-        """The head; from here on it counts as sent."""
-        self._req, self._payload_writer = request, request.writer
-        status, length, modern = self.status, self._length, request.version >= HttpVersion11
-        lines = lines_of(self._fields)
-        if not has(b"date", lines):
-            lines += b"Date: %b\r\n" % formatdate(usegmt=True).encode()
-        stays = request.keep_alive if self._keep_alive is None else self._keep_alive
-        if status in _WITHOUT_BODY:
-            pass
-        elif length is not None:
-            lines += b"Content-Length: %d\r\n" % length
-        elif request.method != "HEAD":
-            self._chunked = modern
-            self.ends_by_close = not modern
-            stays = stays and modern
-            lines += b"Transfer-Encoding: chunked\r\n" if modern else b""
-        self._keep_alive = stays
-        if stays != modern:
-            lines += b"Connection: keep-alive\r\n" if stays else b"Connection: close\r\n"
-        version = request.version
-        return head_of(f"HTTP/{version.major}.{version.minor} {status} {self.reason}", lines)
-
-
-OnOpened = Callable[[web.RequestHandler], object]
 
 HEAD_TIMEOUT_SECONDS = 15.0
 """Seconds for the head of a request to arrive, once it has begun."""

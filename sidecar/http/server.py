@@ -1,4 +1,4 @@
-"""How both listeners speak HTTP: aiohttp's low-level server, with its defaults set on purpose.
+"""The admin side's HTTP: aiohttp's low-level server, with its defaults set on purpose.
 
 A request that cannot be parsed is answered without a word of what it said, and nothing of it is
 logged: a bad header line may hold a key. What a request means is not decided here.
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import HttpVersion10, HttpVersion11, web
 
 from sidecar.errors import ErrorKind, LocalReply
-from sidecar.http.aiohttp_internals import AgentServerProtocol, OnOpened
+from sidecar.http.aiohttp_internals import AdminServerProtocol
 from sidecar.http.responses import plain
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -32,9 +32,9 @@ async def _unversioned() -> web.StreamResponse:
 
 
 class HttpServer(web.Server):
-    """Makes a `Protocol` for every connection; `opened` hears of each as it is made."""
+    """Makes a protocol for every connection."""
 
-    def __init__(self, handler: Handler, opened: OnOpened | None = None) -> None:
+    def __init__(self, handler: Handler) -> None:
         def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
             message = request._message  # noqa: SLF001
             if message.chunked:
@@ -43,11 +43,10 @@ class HttpServer(web.Server):
             return handler(request) if request.version in _VERSIONS else _unversioned()
 
         super().__init__(handle, handler_cancellation=True)
-        self._opened = opened
 
-    def __call__(self) -> AgentServerProtocol:
+    def __call__(self) -> AdminServerProtocol:
         """A new connection."""
-        protocol = AgentServerProtocol(
+        protocol = AdminServerProtocol(
             self,
             loop=self._loop,
             keepalive_timeout=KEEP_ALIVE_SECONDS,
@@ -57,7 +56,6 @@ class HttpServer(web.Server):
             max_field_size=MAX_HEAD_LINE_BYTES,
             lingering_time=2.0,
         )
-        protocol.opened = self._opened
         # The parser stops one request early where a body came after its head was taken. Who does
         # not notice would leave the requests behind it unread.
         protocol._max_msg_queue_size -= 1  # noqa: SLF001

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 
-from aiohttp import web
 from msgspec import Struct, structs
 
 from sidecar.config.base_urls import with_reason
@@ -28,6 +27,7 @@ from sidecar.http.client import (
 )
 from sidecar.http.errors import plugin_fault
 from sidecar.http.headers import Fields
+from sidecar.http.wire.agent_messages import RelayedResponse
 from sidecar.plugin_api.dialect import Meter
 from sidecar.plugin_api.error_class import (
     Classification,
@@ -107,7 +107,7 @@ class AttemptResult(Struct, frozen=True):
         """Whether this is the answer, good or bad, that the client should get."""
         return self.error_class in _FINAL
 
-    async def relay_through(self, relay: Relay, fields: Fields, meter: Meter) -> web.StreamResponse:
+    async def relay_through(self, relay: Relay, fields: Fields, meter: Meter) -> RelayedResponse:
         """Pass the answer on. Raises `ProxyError` when it breaks off before any of it went out."""
         assert self.reply is not None  # noqa: S101 - only an answer is passed on
         try:

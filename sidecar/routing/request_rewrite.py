@@ -10,8 +10,7 @@ import logging
 from collections.abc import AsyncIterable
 from urllib.parse import quote, unquote_plus
 
-from aiohttp import StreamReader
-
+from sidecar.http.wire.framing import IncomingBody
 from sidecar.plugin_api.dialect import ModelAt
 from sidecar.plugin_api.json_body import splice_model
 from sidecar.plugin_api.vendor import Secret, UpstreamRequest
@@ -24,7 +23,7 @@ log = logging.getLogger("sidecar.routing.request_rewrite")
 class Rewriter:
     """The request as a candidate gets it; a rename of the same name is worked out once."""
 
-    def __init__(self, call: Call, stream: StreamReader) -> None:
+    def __init__(self, call: Call, stream: IncomingBody) -> None:
         self._call = call
         self._stream = stream
         self._bodies: dict[str, bytes] = {}
@@ -40,7 +39,7 @@ class Rewriter:
     @property
     def broken(self) -> bool:
         """Whether a body that is streamed through turned out to be malformed on the way."""
-        return self._streamed and self._stream.exception() is not None
+        return self._streamed and self._stream.error is not None
 
     def release(self) -> None:
         """Forget the bodies: the answer has begun, and none is sent again."""
@@ -101,7 +100,7 @@ class Rewriter:
         call = self._call
         if call.body is None:
             self._streamed = True
-            return self._stream.iter_any()
+            return self._stream
         if model is not None and self.renames(model):
             if call.endpoint.model_at is ModelAt.BODY:
                 return self._edited(model, call.model or "")

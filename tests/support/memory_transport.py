@@ -15,6 +15,10 @@ class MemoryTransport(asyncio.Transport):
         self.closing = False
         self.aborted = False
         self.reading = True
+        self.ended = False
+
+    def write_eof(self) -> None:
+        self.ended = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data

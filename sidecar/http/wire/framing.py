@@ -128,7 +128,7 @@ class WireProtocol(asyncio.Protocol):
         self.loop = loop
         self.transport: asyncio.Transport | None = None
         self._room: asyncio.Future[None] | None = None
-        self._is_full = False
+        self.is_full = False
         self._is_reading_paused = False
 
     @property
@@ -147,18 +147,18 @@ class WireProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Have `drained` wait."""
-        self._is_full = True
+        self.is_full = True
 
     def resume_writing(self) -> None:
         """Have `drained` return."""
-        self._is_full = False
+        self.is_full = False
         room, self._room = self._room, None
         if room is not None and not room.done():
             room.set_result(None)
 
     async def drained(self) -> None:
         """Wait until the other side has read enough. Raises `ConnectionError` once it is gone."""
-        while self._is_full and self.transport is not None:
+        while self.is_full and self.transport is not None:
             if self._room is None:
                 self._room = self.loop.create_future()
             await asyncio.shield(self._room)
