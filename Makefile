@@ -1,4 +1,4 @@
-# `make run` and `make test` need nothing but Python 3.11 and make: they set up .venv themselves.
+# `make run` and `make test` need only Python 3.11 and make: they set up .venv themselves.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,8 +10,15 @@ READY := $(VENV)/.ready
 run: $(READY)
 	@$(BIN)/sidecar demo --directory .sidecar
 
+# TESTS names what to run, such as one package or one test; WORKERS runs it in several processes:
+#   make test TESTS=tests/unit/scheduling
+#   make test TESTS='tests/e2e/test_failover.py -k cooldown'
+#   make test WORKERS=2
+TESTS ?=
+WORKERS ?=
+
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(if $(WORKERS),-n $(WORKERS) --dist loadfile) $(TESTS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -21,30 +28,32 @@ lint: $(READY)
 
 check: lint test
 
-# The properties again, with examples that nobody has seen: what fails gets an @example of its own.
+# The property tests with new random examples, and more of them; keep each failure with @example.
 explore: $(READY)
 	$(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=explore
 
+# 10,000 calls and a kill -9: the ledger is compared with the vendor's records.
 conserve: $(READY)
 	$(BIN)/python -m pytest -q -s tests/e2e/test_crash_consistency.py --calls 10000
 
+# Calls per second against a bare proxy; see docs/decisions/0003-speed.md.
 bench-smoke: $(READY)
 	$(BIN)/python bench/smoke.py --gate
 
-# Days in virtual time, Sidecar's scheduler against a plain queue and none; and what a lease costs.
+# Days in virtual time, with Sidecar's scheduler, a plain queue and none; and the cost of a lease.
 bench-schedule: $(READY)
 	$(BIN)/python bench/schedule.py
 	$(BIN)/python bench/leases.py
 
-# The list of prices is that of the genai-prices named in pyproject.toml: raise that, then run this.
+# Write the price list from the genai-prices pinned in pyproject.toml: raise that, then run this.
 prices: $(READY)
 	$(BIN)/python tools/pricelist.py
 
-# A picture of every page of the console, to be looked at; needs chromium.
+# A picture of every page of the console, for review; needs chromium.
 screenshots: $(READY)
 	PYTHONPATH=tests/support $(BIN)/python tools/screenshots.py .screenshots
 
-# What Grafana shows is written by tools/dashboards.py: change that, then run this.
+# Write the dashboards of Grafana from tools/dashboards.py: change that, then run this.
 dashboards: $(READY)
 	$(BIN)/python tools/dashboards.py
 

@@ -13,7 +13,10 @@ from argparse import ArgumentParser
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from sidecar.config.model import Urgency
+from sidecar import Serving, Vendor
+from sidecar.config.model import Provider, Route, Urgency
+from sidecar.errors import SourceLocation
+from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.admission import Admission
 from sidecar.scheduling.lease import AdmissionOption, Lease, Waiter
 from sidecar.scheduling.limiter import Limiter, LimitUnit, demand_of
@@ -25,6 +28,14 @@ GOAL = 10.0
 PATIENCE = 3600.0
 NEED = demand_of(1500, 300)
 KEYS = 20
+
+
+class Acme(Vendor):
+    name = title = "acme"
+
+
+HERE = SourceLocation("routes.yaml", 1)
+CANDIDATE = Candidate(Route(Provider("acme", Acme(), "", (), HERE), HERE), None, Serving(), "m")
 
 
 class Room:
@@ -50,7 +61,7 @@ class Room:
         ]
         self._idle = ConcurrencyLimit("idle", "concurrency", LimitUnit.CALLS, "idle", 10**9)
         self.tasks: list[asyncio.Task[None]] = []
-        self.granted: list[Lease[str]] = []
+        self.granted: list[Lease] = []
         self._number = 0
 
     def _now(self) -> float:
@@ -62,18 +73,18 @@ class Room:
         """A timer of the loop, whose own clock shows the hours that the machine has run."""
         return self._loop.call_later(at - self._clock, *call)
 
-    def idle(self) -> Waiter[str]:
+    def idle(self) -> Waiter:
         """A call of a key that nothing keeps."""
         return self._asks("idle", self._idle)
 
-    def busy(self) -> Waiter[str]:
+    def busy(self) -> Waiter:
         """A call of one of the keys that have to wait, in turn."""
         self._number += 1
         number = self._number % KEYS
         return self._asks(f"busy {number}", self._busy[number])
 
-    def _asks(self, key: str, own: Limiter) -> Waiter[str]:
-        every = (AdmissionOption("somewhere", (own, *self._shared), NEED),)
+    def _asks(self, key: str, own: Limiter) -> Waiter:
+        every = (AdmissionOption(CANDIDATE, (own, *self._shared), NEED),)
         return self.admission.new_waiter(key, 1.0, Urgency.NORMAL, every, lambda: every)
 
     async def fill(self, waiting: int) -> None:
@@ -90,7 +101,7 @@ class Room:
         """One more waits."""
         self.tasks.append(asyncio.get_running_loop().create_task(self._lease(self.busy())))
 
-    async def _lease(self, waiter: Waiter[str]) -> None:
+    async def _lease(self, waiter: Waiter) -> None:
         self.granted.append(await self.admission.acquire(waiter, PATIENCE))
 
     async def empty(self) -> None:

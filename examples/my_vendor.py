@@ -24,24 +24,24 @@ from sidecar import (
 
 
 class Acme(Vendor):
-    """Acme's service."""
+    """The API of Acme."""
 
     name = "acme"
     title = "Acme"
     credential = "ACME_TOKEN"
     serves = ("openai",)
     dialects = {"openai": Serving(frozenset({"chat", "models"}), header="X-Acme-Token", scheme="")}
-    fields = (Field("tenant", str, "whose account is used", required=True),)
+    fields = (Field("tenant", str, "the tenant whose account pays", required=True),)
 
     def prepare(self, ask: UpstreamRequest) -> Prepared:
-        """Every path begins with the tenant."""
+        """Put the tenant before every path."""
         query = f"?{ask.query}" if ask.query else ""
         url = f"{ask.base_url}/{ask.options['tenant']}{ask.path}{query}"
         headers = () if ask.secret is None else (("X-Acme-Token", ask.secret.reveal()),)
         return Prepared(url, headers)
 
-    def judge(self, answer: UpstreamResponse) -> Classification:
-        """Acme says 420 when it is busy; for all else a status means what it usually does."""
+    def classify(self, answer: UpstreamResponse) -> Classification:
+        """Acme answers 420 when it is out of capacity."""
         if answer.status == 420:
             return Classification(ErrorClass.OVERLOADED, "420 busy", wait=5.0)
         return classify_by_status(answer)
@@ -49,5 +49,5 @@ class Acme(Vendor):
 
 @hookimpl
 def sidecar_vendors():
-    """Acme alone."""
+    """Return the vendors of this plugin."""
     return [Acme()]

@@ -1,6 +1,6 @@
 """Sidecar: a small proxy beside a developer's agents on localhost.
 
-This module is the public door for plugins: everything a vendor needs is imported from here.
+Plugins import everything that they need from this module; docs/plugins.md describes it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """A name of `sidecar.plugin_api.api`, which is loaded when the first of them is asked for."""
+    """Return a name of `sidecar.plugin_api.api`, which is imported at the first use."""
     if (name.startswith("__") and name != "__all__") or find_spec(f"sidecar.{name}") is not None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found: object = getattr(import_module("sidecar.plugin_api.api"), name)

@@ -17,25 +17,28 @@ from typing import TextIO
 
 import msgspec
 
-from sidecar.humanize import NANO, dollars
-from sidecar.records import CallRecord, Outcome
+from sidecar.humanize import dollars
+from sidecar.records import NANODOLLARS, CallRecord, Outcome
 
 log = logging.getLogger("sidecar.call")
 
 _MAX_CHARS = 256
 BATCH_SECONDS = 0.05
-"""Seconds that lines are gathered before they are written."""
+"""The time that lines are collected before they are written."""
 
 
 def log_call(record: CallRecord) -> None:
-    """Write the line of a finished call by way of the logging library."""
+    """Log the line of a finished call through the logging library."""
     if log.isEnabledFor(logging.INFO):
         log.info("call", extra={"call": record})
 
 
 class CallLog:
-    """Writes the lines of finished calls to a stream: on a terminal at once, else gathered for
-    `BATCH_SECONDS` seconds, since a system call a line would cost a tenth of a small call."""
+    """Write the lines of finished calls to a stream.
+
+    On a terminal each at once; else together every `BATCH_SECONDS`, since one system call for
+    each line costs a tenth of a small call.
+    """
 
     def __init__(self, stream: TextIO | LogQueue) -> None:
         self._stream = stream
@@ -43,7 +46,7 @@ class CallLog:
         self._lines: list[str] = []
 
     def __call__(self, record: CallRecord) -> None:
-        """Take one call's line."""
+        """Write or buffer the line of one call."""
         now = record.started + record.duration
         if self._human:
             self._stream.write(f"{_clock(now)} {_safe(_call_text(record))}\n")
@@ -55,36 +58,38 @@ class CallLog:
         self._lines.append(msgspec.json.encode(fields).decode())
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write the buffered lines."""
         lines, self._lines = self._lines, []
         if lines:
             self._stream.write("\n".join(lines) + "\n")
             self._stream.flush()
 
 
-def _clock(moment: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(moment))
+def _clock(seconds: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
 
 
-def _stamp(moment: float) -> str:
-    return f"{_second(int(moment))}.{int(moment % 1 * 1000):03d}Z"
+def _stamp(seconds: float) -> str:
+    return f"{_second(int(seconds))}.{int(seconds % 1 * 1000):03d}Z"
 
 
 @lru_cache(maxsize=4)
-def _second(moment: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 class Lines(logging.Formatter):
-    """A line a record: `when level text` for people, or one JSON object."""
+    """Format a log record as `when level text` for people, or as one JSON object."""
 
     def __init__(self, *, as_json: bool) -> None:
         super().__init__()
         self._as_json = as_json
 
     def format(self, record: logging.LogRecord) -> str:
-        """Control characters are escaped and long values cut: what is logged may come from a
-        client."""
+        """Return the line, with control characters escaped and long values cut.
+
+        Logged values may come from a client.
+        """
         call: CallRecord | None = getattr(record, "call", None)
         if self._as_json:
             return json.dumps(self._fields(record, call), ensure_ascii=True)
@@ -110,7 +115,7 @@ class Lines(logging.Formatter):
         return fields
 
     def _trace(self, record: logging.LogRecord) -> str:
-        """Where it happened, without the error's text: that may quote a request."""
+        """Return the error's type and its frames, without its text, which may quote a request."""
         kind, _, trace = record.exc_info or (None, None, None)
         frames = []
         while trace is not None:
@@ -121,7 +126,7 @@ class Lines(logging.Formatter):
 
 
 def call_fields(call: CallRecord) -> dict[str, object]:
-    """A call as the log shows it."""
+    """Return the fields of a call's line, as JSON has them."""
     return {
         "call": call.call_id,
         "key": call.key or None,
@@ -134,13 +139,13 @@ def call_fields(call: CallRecord) -> dict[str, object]:
         "ms": round(call.duration * 1000),
         "input_tokens": None if call.usage is None else call.usage.input_tokens,
         "output_tokens": None if call.usage is None else call.usage.output_tokens,
-        "cost_usd": None if call.cost is None else call.cost.charged / NANO,
+        "cost_usd": None if call.cost is None else call.cost.charged / NANODOLLARS,
         "reason": call.reason[:_MAX_CHARS] or None,
     }
 
 
 def _caller(call: CallRecord) -> str:
-    """`claude@sidecar`: the program that called and its repository, as far as they are known."""
+    """Return `claude@sidecar`: the calling program and its repository, as far as known."""
     who = call.caller
     if who is None:
         return ""
@@ -171,7 +176,7 @@ def _safe(text: str) -> str:
 
 
 class _NoQuotes(logging.Filter):
-    """Keeps the libraries' logs, less the errors that quote what was on the wire."""
+    """Drop libraries' records below warning, and their traces, which may quote a request."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.exc_info = None
@@ -197,7 +202,7 @@ def set_up_logging(stream: TextIO | None = None, level: int = logging.INFO) -> N
 MAX_QUEUE_BYTES = 1 << 20
 """About 3,000 lines of calls."""
 WRITE_BYTES = 1 << 16
-"""Bytes written together; more would only be in the pipe's way."""
+"""The size of one write: a pipe on Linux holds as much."""
 
 
 class LogQueue(io.TextIOBase):
@@ -227,7 +232,7 @@ class LogQueue(io.TextIOBase):
         return self._dropped
 
     def writable(self) -> bool:
-        """Return True: it is a stream to write to."""
+        """Return True."""
         return True
 
     def isatty(self) -> bool:
@@ -251,8 +256,10 @@ class LogQueue(io.TextIOBase):
         return len(text)
 
     def finish(self, max_wait: float) -> bool:
-        """Take no more lines, wait at most `patience` seconds until all are written, and return
-        whether they are."""
+        """Accept no more lines and wait at most `max_wait` seconds until all are written.
+
+        Returns whether they are.
+        """
         until = time.monotonic() + max_wait
         with self._changed:
             self._closing = True
@@ -296,7 +303,7 @@ class LogQueue(io.TextIOBase):
         if not missing:
             return
         self._reported = self._dropped
-        text = f"{missing} log lines were dropped, because nobody read the log"
+        text = f"{missing} log lines were dropped, because its reader was too slow"
         if self._is_terminal:
             line = f"{time.strftime('%H:%M:%S')} warning: {text}"
         else:
@@ -318,7 +325,7 @@ def open_standard_streams() -> None:
         try:
             os.fstat(handle)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
@@ -332,14 +339,14 @@ def _is_terminal(handle: int) -> bool:
 
 
 def _write_all(handle: int, data: bytes) -> bool:
-    """Write `data`, blocking; return False when the other end is gone or the descriptor is bad."""
+    """Write `data`, blocking; return False when the reader or the descriptor is gone."""
     view = memoryview(data)
     while view:
         try:
             try:
                 view = view[os.write(handle, view) :]
-            except BlockingIOError:  # a process that shares it made it non-blocking
+            except BlockingIOError:  # another process made it non-blocking
                 select.select([], [handle], [])
-        except (OSError, ValueError):  # ValueError: more than select can watch
+        except (OSError, ValueError):  # ValueError: a number too high for select
             return False
     return True

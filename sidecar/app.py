@@ -61,8 +61,8 @@ from sidecar.proxy.in_flight import LiveCalls, watch_calls
 from sidecar.records import CallRecord
 from sidecar.routing.affinity import Affinity
 from sidecar.routing.model_list import ModelList
-from sidecar.scheduling.limiter import RetryBudget
-from sidecar.scheduling.scheduler import Scheduler, Sources
+from sidecar.scheduling.lease import Sources
+from sidecar.scheduling.scheduler import Scheduler
 
 draw = random.Random().random  # noqa: S311 - shares calls out; nothing that could be guessed is kept by it
 
@@ -71,7 +71,7 @@ log = logging.getLogger("sidecar")
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A sidecar that serves. `url` is the agents' address, `admin_url` the admin side's."""
+    """A running sidecar. `url` is the agents' address, `admin_url` the admin side's."""
 
     url: str
     admin_url: str
@@ -167,31 +167,30 @@ async def _assemble(
     prices = Prices(price_list.load(), time.time)
     events = Events()
     configuration = ConfigManager(config, Versions.of(state, config), registry, vault, time.time)
-    configuration.told += [lambda ok: metrics.reloaded(ok, time.time()), events.reloaded]
+    configuration.on_result += [lambda ok: metrics.reloaded(ok, time.time()), events.reloaded]
     sources = Sources(clock, time.time, draw, asyncio.get_running_loop().call_at)
     scheduler = Scheduler(sources, prices, ledger.count, state)
-    retries = RetryBudget(clock)
-    ledger.restore_counts(scheduler.limits.restore)
+    ledger.restore_counts(scheduler.restore_counts)
     configuration.listeners += [
         ledger.reconcile, prices.reconcile, scheduler.reconcile, metrics.reconcile,
     ]  # fmt: skip
     read_parts(metrics, configuration, vault, registry)
-    read_scheduler(metrics, scheduler, retries)
+    read_scheduler(metrics, scheduler)
     warn_if_open(config)
     configuration.start()
     upstream = await stack.enter_async_context(open_upstream())
     local = await _local_servers(stack, registry)
     attempts = Attempts(upstream, vault, local, clock, AttemptUsageReader(prices))
     affinity = Affinity(clock)
-    dispatch = Dispatcher(attempts, scheduler, affinity, retries, clock)
+    dispatch = Dispatcher(attempts, scheduler, affinity, clock)
     catalog = ModelList(upstream, vault, registry.dialects, local, clock)
-    vault.on_replaced += [scheduler.upstreams.forget, catalog.forget]
+    vault.on_replaced += [scheduler.forget, catalog.forget]
     live = LiveCalls(clock, time.time)
     callers = stack.enter_context(open_callers(clock, on=configuration.current().server.callers))
     metrics.read("sidecar_caller_lookups_total", callers.results)
     bodies = BodyMemory(configuration.current().server.body_memory, state, clock)
     read_bodies(metrics, bodies)
-    outlook = Forecaster(LiveView(scheduler, live, retries, time.time), affinity)
+    outlook = Forecaster(LiveView(scheduler, live, time.time), affinity)
     return _Assembly(
         configuration, vault, registry, ledger, metrics, prices, live, callers, bodies, scheduler,
         dispatch, outlook, catalog, events, log_line,

@@ -1,12 +1,12 @@
-"""Everything that can go wrong, as values that say where, what and what next.
+"""The exceptions of Sidecar, as values that say where, what and what next.
 
     SidecarError
-    ├── ConfigError      the user mends the YAML; carries every Problem at once
+    ├── ConfigError      the YAML is wrong; carries every Problem at once
     ├── EditRefused      a change of the file cannot be made as asked
-    ├── Refused          we answer this call ourselves; carries a Refusal
-    └── UpstreamError    a provider could not be reached or broke off
+    ├── ProxyError       Sidecar answers a call itself; carries a LocalReply
+    └── UpstreamError    a provider cannot be reached, or the connection breaks
 
-Nothing here formats itself for a wire: a dialect turns a Refusal into its vendor's own shape.
+Nothing here has the format of a wire: a dialect gives a LocalReply its vendor's own shape.
 """
 
 from __future__ import annotations
@@ -18,31 +18,29 @@ from msgspec import Struct
 
 
 class SidecarError(Exception):
-    """The root of every error that Sidecar raises on purpose."""
+    """The base class of every error that Sidecar raises on purpose."""
 
 
-class SourceLocation(
-    Struct, frozen=True
-):  # there is one for every word of a file: it must be quick to make
-    """Where in a file something was written; lines and columns count from 1."""
+class SourceLocation(Struct, frozen=True):  # a Struct: there is one for every word of a file
+    """A place in a file; lines and columns count from 1."""
 
     file: str
     line: int
     column: int = 1
 
     def __str__(self) -> str:
-        """`file:line:column`, as editors and terminals make it clickable."""
+        """Return `file:line:column`, which editors and terminals make clickable."""
         return f"{self.file}:{self.line}:{self.column}"
 
     @property
     def short(self) -> str:
-        """`routes.yaml:14`, for messages that travel to an agent."""
+        """`routes.yaml:14`, for messages that reach an agent."""
         return f"{self.file.rpartition('/')[2]}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a configuration, and what to do about it."""
+    """One mistake in a configuration: where, `what`, and what to do `next`."""
 
     place: SourceLocation
     what: str
@@ -50,13 +48,13 @@ class Problem:
     warning: bool = False
 
     def __str__(self) -> str:
-        """`file:line:column: what; what next`."""
+        """Return `file:line:column: what; what next`."""
         label = "warning: " if self.warning else ""
         return f"{self.place}: {label}{self.what}" + (f"; {self.next}" if self.next else "")
 
 
 class ConfigError(SidecarError):
-    """A configuration was refused whole; `problems` holds every reason, in file order."""
+    """A configuration was rejected whole; `problems` are in the order of the file."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -68,7 +66,7 @@ class EditRefused(SidecarError):
 
 
 class ErrorKind(Enum):
-    """Why we answer a call ourselves: (status, may the client's own retry help?)."""
+    """The kind of a local reply: (status, whether a retry of the client may help)."""
 
     BAD_REQUEST = (400, False)
     INVALID_KEY = (401, False)
@@ -95,10 +93,10 @@ class ErrorKind(Enum):
     status: int
     """The HTTP status, unless the dialect's vendor uses another for this reason."""
     retryable: bool
-    """Whether repeating the same call later, unchanged, may succeed."""
+    """True if the same call may succeed later, unchanged."""
 
     def __new__(cls, status: int, retryable: bool) -> ErrorKind:  # noqa: FBT001 - an enum's value
-        """Number the members: equal values would make them aliases of one another."""
+        """Number the members: members with equal values would be aliases."""
         member = object.__new__(cls)
         member._value_ = len(cls.__members__)
         member.status = status
@@ -108,11 +106,14 @@ class ErrorKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LocalReply:
-    """An answer of our own. `retry_after` is seconds; the message names the setting to change;
-    `headers` are further ones that say it to programs. `final`: the client's own retry would not
-    help, though for its kind it might; `opens_in` is then the seconds after which it would, if
-    that is known. `upstream_status` is a provider's own, where this only puts its answer into
-    another shape."""
+    """A reply of Sidecar itself.
+
+    `retry_after` is seconds; `message` names the setting to change; `headers` repeat it for
+    programs. `final` is True where a retry of the client would not help although its kind
+    permits one; `opens_in` is then the seconds after which it would, if known.
+    `upstream_status` is the provider's own status where only the shape of its response was
+    changed.
+    """
 
     kind: ErrorKind
     message: str
@@ -124,12 +125,12 @@ class LocalReply:
 
     @property
     def retryable(self) -> bool:
-        """Whether repeating the same call later, unchanged, may succeed."""
+        """True if the same call may succeed later, unchanged."""
         return self.kind.retryable and not self.final
 
 
 class ProxyError(SidecarError):
-    """Ends a call with an answer of our own."""
+    """End a call with a local reply."""
 
     def __init__(
         self, kind: ErrorKind, message: str, *, retry_after: float | None = None,
@@ -141,7 +142,7 @@ class ProxyError(SidecarError):
 
 
 class Fault(StrEnum):
-    """How an attempt at a provider failed below HTTP."""
+    """The failure of an attempt below HTTP."""
 
     CONNECT = "connect"
     TLS = "tls"
@@ -151,9 +152,11 @@ class Fault(StrEnum):
 
 
 class UpstreamError(SidecarError):
-    """A provider could not be reached, or broke off. `sent` is true once the request was written,
-    so that a repeat might be served (and billed) twice; `offline` when this machine itself seems
-    to have no way out."""
+    """A provider cannot be reached, or the connection broke.
+
+    `sent` is True once the request was written, so that a repeat may be served (and billed)
+    twice. `offline` is True when this machine itself seems to have no network.
+    """
 
     def __init__(self, fault: Fault, message: str, *, sent: bool, offline: bool = False) -> None:
         super().__init__(message)

@@ -1,28 +1,29 @@
-"""Numbers, durations, times and money as text for people."""
+"""Numbers, durations, times, money and near names as text for people."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sidecar.records import KeyTimes
+from sidecar.records import NANODOLLARS, as_dollars
 
+MAX_LISTED_NAMES = 20
 _SIZES = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
 
 
 def amount(value: float | None, unit: str) -> str:
-    """A figure as it is: `1,204`, `$2.50`; `?` when it is not known."""
+    """Return a number in full: `1,204`, `$2.50`; `?` for None."""
     if value is None:
         return "?"
     return f"${value:,.2f}" if unit == "usd" else f"{value:,.0f}"
 
 
 def short(value: float | None, unit: str = "") -> str:
-    """A figure in five characters or so: `104k`, `1.2M`, `$2.50`."""
+    """Return a number in about five characters: `104k`, `1.2M`, `$2.50`; `?` for None."""
     if value is None:
         return "?"
     if unit == "usd":
@@ -35,7 +36,10 @@ def short(value: float | None, unit: str = "") -> str:
 
 
 def span(seconds: float | None) -> str:
-    """How long: `80 ms`, `2.4 s`, `31 s`, `4 min`, `3 h`, `2 d`; rounded up from ten seconds on."""
+    """Return a duration: `80 ms`, `2.4 s`, `31 s`, `4 min`, `3 h`, `2 d`; `?` for None.
+
+    Rounded up from ten seconds on.
+    """
     if seconds is None:
         return "?"
     if seconds < 0.9995:
@@ -51,7 +55,7 @@ def span(seconds: float | None) -> str:
 
 
 def limit(limiter: dict[str, Any]) -> str:
-    """What a limit or a quota allows: `60 rpm for gpt-5*`, `$10.00 a day`, `500 requests`."""
+    """Return what a limit or quota allows: `60 rpm for gpt-5*`, `$10.00 a day`, `500 requests`."""
     models = f" for {limiter['models']}" if limiter.get("models") else ""
     if limiter["unit"] == "usd":
         return f"{amount(limiter['limit'], 'usd')} a {limiter['kind'].partition('/')[2]}{models}"
@@ -60,7 +64,7 @@ def limit(limiter: dict[str, Any]) -> str:
 
 
 def notes(limiter: dict[str, Any]) -> str:
-    """What else there is to say of a limit."""
+    """Return the reservations, the headroom and the waiting calls of a limit."""
     kept, waiting = limiter.get("kept"), limiter["waiting"]
     reserved = limiter.get("reserved") if limiter["unit"] == "usd" else None
     parts = [
@@ -72,14 +76,14 @@ def notes(limiter: dict[str, Any]) -> str:
 
 
 def cooling(limiter: dict[str, Any]) -> str:
-    """Why an account is left alone, and how long."""
+    """Return the scope, duration and reason of a cooldown."""
     seconds = limiter["seconds"]
     when = f"for {span(seconds)} more" if seconds else "until the next call got through"
     return f"{limiter['scope']} is left alone {when}: {limiter['reason'] or limiter['verdict']}"
 
 
 def network(limiter: dict[str, Any]) -> str:
-    """How the network is."""
+    """Return the status of the network."""
     if limiter["up"]:
         return "the network is there"
     next_try = f"the next one tries in {span(limiter['seconds'])}"
@@ -87,32 +91,32 @@ def network(limiter: dict[str, Any]) -> str:
 
 
 def paused(hold: dict[str, Any], now: float) -> str:
-    """What is paused, since when and from where, and what lets it go on."""
+    """Return what is paused, since when, by which command, and the command that resumes it."""
     waiting = f", {plural(hold['waiting'], 'call')} waiting" if hold["waiting"] else ""
     by = f" by {hold['by']}" if hold["by"] else ""
     return f"{hold['scope']}, {ago(hold['since'], now)}{by}{waiting} ({hold['resume']})"
 
 
 def plural(count: int, noun: str) -> str:
-    """`1 call`, `2 calls`."""
+    """Return `1 call`, `2 calls`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 UNKNOWN = "unknown"
 AT_LEAST = "+"
-"""Behind a figure that leaves out what is unknown of some calls."""
-WIDEST = 30
-"""Columns of a curve; more days than that share them."""
+"""The mark of a sum that lacks calls with unknown amounts."""
+MAX_CURVE_COLUMNS = 30
+"""The widest curve; more days share columns."""
 _BLOCKS, _LETTERS = "▁▂▃▄▅▆▇█", "_.:-=+*#"
 
 
 def printable(text: str) -> str:
-    """A client's own words, which may hold anything, on a terminal."""
+    """Return a client's text with its unprintable characters escaped."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def money(nano: int | None, *, whole: bool = True) -> str:
-    """`$12.30`, `$0.0042`; with a `+` when it is not the whole of it."""
+    """Return `$12.30`, `$0.0042`; with a `+` unless it is complete."""
     if nano is None:
         return UNKNOWN
     amount = as_dollars(nano) or Decimal(0)
@@ -124,25 +128,25 @@ def money(nano: int | None, *, whole: bool = True) -> str:
 
 
 def count(amount: int | None, *, whole: bool = True) -> str:
-    """`1,234,567`."""
+    """Return `1,234,567`; with a `+` unless it is complete."""
     if amount is None:
         return UNKNOWN
     return f"{amount:,}" + ("" if whole else AT_LEAST)
 
 
 def share(part: float | None) -> str:
-    """`12 %`; nothing where there is no whole to be part of."""
+    """Return a part of 1 as `12 %`; "" for None."""
     if part is None:
         return ""
     return "<1 %" if 0 < part < 0.01 else f"{part:.0%}".replace("%", " %")
 
 
 def curve(days: Sequence[int | None]) -> str:
-    """A block a day, or a few days, as high as it is of the highest one; `?` where it is unknown.
+    """Return a bar for each day, or each few days, scaled to the highest; `?` for unknown.
 
-    In letters where the terminal's encoding has no blocks.
+    Uses letters where the terminal's encoding has no blocks.
     """
-    size = -(-len(days) // WIDEST) or 1
+    size = -(-len(days) // MAX_CURVE_COLUMNS) or 1
     together = [_both(days[at : at + size]) for at in range(0, len(days), size)]
     most = max((amount for amount in together if amount is not None), default=0)
     levels = _BLOCKS if has_blocks() else _LETTERS
@@ -161,7 +165,7 @@ def _level(amount: int, most: int, levels: str) -> str:
 
 
 def has_blocks() -> bool:
-    """Whether the terminal can show blocks and marks, by its encoding."""
+    """Return whether the terminal's encoding has blocks and marks."""
     try:
         _BLOCKS.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
@@ -169,17 +173,11 @@ def has_blocks() -> bool:
     return True
 
 
-NEVER_USED = KeyTimes()
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))
 
 
-def iso(seconds: float | None) -> str | None:
-    """Seconds since the epoch as ISO 8601 in UTC."""
-    return None if seconds is None else utc(datetime.fromtimestamp(seconds, UTC))
-
-
 def ago(seconds: float | None, now: float) -> str:
-    """`3 minutes ago`, for people."""
+    """Return `3 minutes ago`; `never` for None."""
     if seconds is None:
         return "never"
     passed = max(0.0, now - seconds)
@@ -191,26 +189,33 @@ def ago(seconds: float | None, now: float) -> str:
 
 
 def when(seconds: float, now: float) -> str:
-    """The time of day here, as the log has it, and how long ago that was."""
+    """Return the local time, as in the log, and how long ago it was."""
     here = datetime.fromtimestamp(seconds).astimezone()
     return f"{here:%Y-%m-%d %H:%M:%S} ({ago(seconds, now)})"
 
 
-def utc(moment: datetime) -> str:
-    """A moment as the file has it: UTC, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-NANO = 1_000_000_000
-"""Nano-dollars in a dollar."""
-
-
 def dollars(nano: int) -> str:
-    """Nano-dollars for people: `$0.0123`, `$12.5`; millionths and less only of small amounts."""
-    digits = 9 if abs(nano) < NANO // 1000 else 6
-    return f"${nano / NANO:.{digits}f}".rstrip("0").rstrip(".")
+    """Return nano-dollars as `$0.0123`, `$12.5`; nine digits for amounts below $0.001, else six."""
+    digits = 9 if abs(nano) < NANODOLLARS // 1000 else 6
+    return f"${nano / NANODOLLARS:.{digits}f}".rstrip("0").rstrip(".")
 
 
-def as_dollars(nano: int | None) -> Decimal | None:
-    """Nano-dollars as dollars."""
-    return None if nano is None else Decimal(nano).scaleb(-9)
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known name closest to a mistyped `word`; None when none is close."""
+    from difflib import get_close_matches  # slow to import, and needed for mistakes only
+
+    names = list(known)
+    close = get_close_matches(word, names, n=1)
+    return next(iter(close or [name for name in names if name.lower() == word.lower()]), None)
+
+
+def suggestion(word: str, known: Iterable[str], *, otherwise: str) -> str:
+    """Return `did you mean "x"?`, or `there is: x, y` where no name is close to `word`.
+
+    Lists at most `MAX_LISTED_NAMES`; returns `otherwise` where there is no known name.
+    """
+    names = list(dict.fromkeys(known))
+    if near := nearest(word, names):
+        return f'did you mean "{near}"?'
+    more = ", …" if len(names) > MAX_LISTED_NAMES else ""
+    return f"there is: {', '.join(names[:MAX_LISTED_NAMES])}{more}" if names else otherwise

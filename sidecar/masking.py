@@ -1,7 +1,7 @@
-"""Finds a credential in bytes that a vendor answered, and masks it without changing their length.
+"""Mask a credential in the bytes of a vendor's response, without changing their length.
 
-Pure: bytes in, bytes out. A credential is recognised as it is and as JSON, a URL or HTML may spell
-it, each of its characters on its own: `/` is also `\\/`, `\\u002f`, `%2F` and `&#47;`.
+Pure: bytes in, bytes out. A credential is found as it is, and as JSON, a URL or HTML may encode
+it, each character on its own: `/` is also `\\/`, `\\u002f`, `%2F` and `&#47;`.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ from functools import lru_cache
 from typing import Any
 
 MIN_CREDENTIAL_CHARS = 8
-"""Shorter texts are no secrets but placeholders ("ollama", "x"): masking them would spoil answers
-that merely hold the word."""
+"""Shorter credentials are placeholders ("ollama", "x"): masking them would change responses that
+have the word."""
 _OPENING_CHARS = 12
-"""Characters by which a credential is searched for, and from which on a stream is held back."""
+"""The beginning of a credential that is searched for, and that holds back a stream."""
 _MIN_CUT_CHARS = 4
-"""Characters of a credential at the end of what was cut off that are masked, although no more of it
-came."""
+"""The shortest beginning of a credential that is masked at the end of truncated data."""
 _MAX_FORM_BYTES = 10
-"""The longest spelling of one character: `&#x0000XX;`."""
+"""The longest encoding of one character: `&#x0000XX;`."""
 _MASK = b"*"
 _ESCAPES = b"\\%&"
-"""The first bytes of every spelling of a character that is not the character itself."""
+"""The first bytes of every encoding of a character that is not the character itself."""
 _NAMES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 _PENDING = re.compile(rb"[\\%&][\\%0-9A-Za-z#]*\Z")
 
 
 class CredentialMask:
-    """Masks one credential, which is printable ASCII. One shorter than `MIN_CREDENTIAL_CHARS` is
-    never found. It does not show the credential, and cannot be pickled."""
+    """Mask one credential of printable ASCII.
+
+    A credential shorter than `MIN_CREDENTIAL_CHARS` is never found. The mask does not show the
+    credential, and cannot be pickled.
+    """
 
     __slots__ = ("_first", "_markers", "_opening", "_prefix", "_text")
 
@@ -43,28 +45,31 @@ class CredentialMask:
         self._markers = (self._prefix, *_markers(opening)) if opening else ()
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Refuse to be written anywhere."""
+        """Raise `TypeError`."""
         raise TypeError("a mask of a secret cannot be pickled")
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to be found."""
+        """True if there is nothing to find."""
         return not self._text
 
     def may_hold(self, data: bytes) -> bool:
-        """Return whether `data` may hold the credential or its beginning, but for a beginning that
-        is cut by the end of `data`. Quick: for most data it is the only question."""
+        """Return whether `data` may hold the credential, or its beginning.
+
+        Ignores a beginning that the end of `data` cuts. Fast: for most data it is the only
+        check.
+        """
         for marker in self._markers:  # noqa: SIM110 - `any` would cost more than all of them
             if marker in data:
                 return True
         return False
 
     def has_opening(self, data: bytes) -> bool:
-        """Return whether the first characters of the credential stand in `data`."""
+        """Return whether `data` holds the first characters of the credential."""
         return self.may_hold(data) and self._opening.search(data) is not None
 
     def mask(self, data: bytes) -> bytes:
-        """Return `data` with every credential masked, as long as it was."""
+        """Return `data` with every occurrence masked, in the same length."""
         if not self.may_hold(data):
             return data
         found = list(self._find(data))
@@ -76,19 +81,18 @@ class CredentialMask:
         return bytes(masked)
 
     def mask_plain(self, data: bytes) -> bytes:
-        """Return `data` with the credential masked where it stands as it is."""
+        """Return `data` with every unencoded occurrence masked."""
         size = len(self._text)
         return data.replace(self._text.encode(), _MASK * size) if size else data
 
     def mask_text(self, text: str) -> str:
-        """Return `text` masked, as `mask` does it."""
+        """Return `text` with every occurrence masked."""
         data = text.encode("utf-8", "surrogatepass")
         masked = self.mask(data)
         return text if masked is data else masked.decode("utf-8", "surrogatepass")
 
     def mask_cut(self, data: bytes) -> bytes:
-        """Return `data` masked, where it was cut off: also the beginning of a credential at its
-        end."""
+        """Return truncated `data` masked, with the beginning of a credential at its end too."""
         data = self.mask(data)
         for start in self._starts(data, len(data) - self.max_bytes):
             if self._follow(data, start, self._text)[1] >= _MIN_CUT_CHARS:
@@ -96,8 +100,12 @@ class CredentialMask:
         return data
 
     def hold_from(self, data: bytes) -> tuple[int, bool]:
-        """Return from where on `data` must be held back, `len(data)` for nowhere, and whether a
-        whole opening of the credential stands there: one that `data` cuts off may prove none."""
+        """Return the offset from which `data` must be held back, and whether it is certain.
+
+        The offset is `len(data)` where nothing must be held. It is certain when a whole
+        opening of the credential is there; one that the end of `data` cuts may prove to be
+        none.
+        """
         size = len(data)
         if self.may_hold(data) and (found := self._opening.search(data)):
             return found.start(), True
@@ -111,7 +119,7 @@ class CredentialMask:
 
     @property
     def max_bytes(self) -> int:
-        """The most bytes that the credential can take, however it is spelled."""
+        """The most bytes that the credential takes in any encoding."""
         return len(self._text) * _MAX_FORM_BYTES
 
     def _find(self, data: bytes) -> Iterator[tuple[int, int]]:
@@ -130,9 +138,12 @@ class CredentialMask:
         return (at for at in range(max(0, start), len(data)) if data[at] in self._first)
 
     def _follow(self, data: bytes, start: int, text: str) -> tuple[set[int], int]:
-        """Read `text` in `data` from `start` on. Return where it may end, nowhere if it does not
-        stand there, and how many characters were read when `data` ended, -1 if it did not. A
-        backslash may be one, or begin an escape: so a text may be read in several ways."""
+        """Read `text` in `data` from `start` on.
+
+        Returns the offsets at which it may end, empty if it is not there, and how many
+        characters were read when `data` ended, -1 if it did not end. There may be several
+        ends: a backslash is a character, or begins an escape.
+        """
         places, pending = {start}, -1
         for chars, char in enumerate(text):
             if any(_is_pending(data, place) for place in places):
@@ -144,13 +155,13 @@ class CredentialMask:
 
 
 def _is_pending(data: bytes, place: int) -> bool:
-    """Return whether a character may have begun there that goes on behind the end of `data`."""
+    """Return whether the end of `data` may cut a character that begins at `place`."""
     left = len(data) - place
     return left == 0 or (left < _MAX_FORM_BYTES and _PENDING.match(data, place) is not None)
 
 
 def _ends(data: bytes, at: int, char: str) -> list[int]:
-    """Where one character, in any spelling that stands at `at`, ends."""
+    """Return the offsets at which one character ends, in any encoding that begins at `at`."""
     if at >= len(data):
         return []
     ends = [at + 1] if data[at] == ord(char) else []
@@ -161,13 +172,15 @@ def _ends(data: bytes, at: int, char: str) -> list[int]:
 
 @lru_cache(maxsize=128)  # one entry for each printable character
 def _escaped(char: str) -> tuple[re.Pattern[bytes], ...]:
-    """The spellings of a character, one pattern for each number of backslashes: JSON within JSON
-    doubles them."""
+    """Return the encodings of a character as patterns, one for each number of backslashes.
+
+    JSON within JSON doubles backslashes.
+    """
     return tuple(re.compile(form.encode()) for form in _forms(char))
 
 
 def _pattern(char: str) -> str:
-    """One pattern of all spellings. Each begins with a literal, so that a search is quick."""
+    """Return one pattern of all encodings; each begins with a literal, so that a search is fast."""
     return "|".join((re.escape(char), *_forms(char)))
 
 
@@ -190,8 +203,7 @@ def _forms(char: str) -> Iterator[str]:
 
 
 def _markers(opening: str) -> tuple[bytes, ...]:
-    """Byte strings of which one must stand where a character of the opening is spelled otherwise
-    than as itself."""
+    """Return the byte strings of which one must occur where the opening is encoded."""
     markers = [b"u00", b"%", b"&#"]
     if any(char in '/"\\' for char in opening):
         markers.append(b"\\")

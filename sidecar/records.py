@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 
@@ -15,15 +17,16 @@ from sidecar.errors import ErrorKind
 class Usage(Struct, frozen=True):
     """Tokens as a vendor reported them, normalised so that vendors can be added up.
 
-    `input_tokens` includes cache reads and writes, `output_tokens` includes reasoning; the other
-    figures are parts of those two. Prices by size go by `context_tokens`, where a vendor tells the
-    input of one of the several requests that it made of a call; `input_tokens` is that of all.
-    `units` holds (name, count) of whatever else changes the price:
-    what is not tokens (`images`, `audio_seconds`, `web_searches`), and tokens of other prices than
-    text (`input_audio_tokens`, `cache_image_read_tokens`). `service_tier` is the vendor's own word,
-    for the same reason. `reported_cost` is what the vendor itself says that the call costs, in
-    nano-dollars. `parts` are the requests that a vendor made of one call, where there were several:
-    each is in the other figures too, and priced by itself.
+    `input_tokens` includes cache reads and writes, `output_tokens` includes reasoning; the
+    other token counts are parts of those two.
+
+    `context_tokens` is the input that prices by size depend on, where the vendor made several
+    requests for one call and reports one of them. `units` holds (name, count) of what else has
+    a price: `images`, `audio_seconds`, `web_searches`, and tokens at other prices
+    (`input_audio_tokens`, `cache_image_read_tokens`). `service_tier` is the vendor's own word,
+    for the same reason. `reported_cost` is the cost in nano-dollars according to the vendor.
+    `parts` are the vendor's requests of one call, where there were several: each is included in
+    the other counts, and is priced by itself.
     """
 
     input_tokens: int | None = None
@@ -40,12 +43,12 @@ class Usage(Struct, frozen=True):
 
 
 class Part(Struct, frozen=True):
-    """What one of several requests used that a vendor made of a call.
+    """The usage of one of several requests that a vendor made for a call.
 
-    `kind` is the vendor's word for it (`message`, `advisor_message`, `compaction`). `model` is None
-    where it is the call's own. `usage` has no parts, and no figures that the vendor gives for the
-    whole alone (`reasoning_tokens`). `largest` is the input of the largest request where a part is
-    the sum of several: prices by size go by it.
+    `kind` is the vendor's word for it (`message`, `advisor_message`, `compaction`). `model` is
+    None where it is the call's own. `usage` has no parts, and nothing that the vendor reports
+    for the whole call only (`reasoning_tokens`). `largest` is the input of the largest request
+    where a part sums several: prices by size depend on it.
     """
 
     kind: str
@@ -55,44 +58,43 @@ class Part(Struct, frozen=True):
 
 
 class UsageState(StrEnum):
-    """How much of a call's usage is known."""
+    """The completeness of a call's usage."""
 
     REPORTED = "reported"
-    """The vendor's final figures."""
+    """The vendor's final counts."""
     PARTIAL = "partial"
-    """The answer was cut or left: the figures seen until then."""
+    """The response was truncated or cancelled: the counts reported until then, a lower bound."""
     UNKNOWN = "unknown"
-    """Tokens were used, or may have been, of which nobody said how many; figures that there are
-    for all that are those of the call's other attempts."""
+    """Tokens were used, or may have been, and their number was not reported; any counts are those
+    of the call's other attempts."""
     NONE = "none"
-    """Nothing was used: refused, failed, or an endpoint that uses none."""
+    """Nothing was used: rejected, failed, or an endpoint without usage."""
 
 
 class Outcome(StrEnum):
-    """How a call ended, from the client's side."""
+    """The end of a call, as the client saw it."""
 
     OK = "ok"
     CLIENT_ERROR = "client_error"
-    """The vendor refused the request as wrong."""
+    """The vendor rejected the request as invalid."""
     UPSTREAM_ERROR = "upstream_error"
     """No provider could serve it."""
     REFUSED = "refused"
-    """We refused it ourselves."""
+    """Sidecar rejected it."""
     CUT = "cut"
-    """The provider broke off in the middle of its answer."""
+    """The provider ended its response before it was complete."""
     CANCELLED = "cancelled"
-    """The client left before the end."""
+    """The client closed the connection before the end."""
     REVOKED = "revoked"
-    """The key was revoked while the answer was running."""
+    """The key was revoked while the response was relayed."""
 
 
 class AttemptRecord(Struct, frozen=True, omit_defaults=True):
-    """One try of a call at one provider. Durations in seconds.
+    """One attempt of a call at one provider. Durations in seconds.
 
-    `verdict` is the vendor's, `failed` for what never got that far, or `cancelled` for what was cut
-    short from here. `spent` is what it used although it came to nothing, and is part of what the
-    call used; None where that is nothing, and of the attempt whose answer was passed on: the rest
-    is that one's.
+    `verdict` is the error class, `failed` where no response came, `cancelled` where Sidecar
+    ended it. `spent` is the usage of a failed attempt, included in the call's; None where there
+    is none, and for the attempt whose response was relayed.
     """
 
     provider: str
@@ -106,22 +108,21 @@ class AttemptRecord(Struct, frozen=True, omit_defaults=True):
 
 
 class Wait(Struct, frozen=True):
-    """One stretch of waiting: what held the call up (a limit, a cooldown, a hold) in words that
-    name the line of the file, and for how many seconds."""
+    """A stretch of waiting: what blocked the call, with the line of the file, and the seconds."""
 
     behind: str
     seconds: float
 
 
 class Cost(Struct, frozen=True):
-    """What a call cost, in nano-dollars (10^-9 USD, whole, so that sums are exact).
+    """The cost of a call in nano-dollars: whole numbers, so that sums are exact.
 
-    `listed` is list price times usage; `charged` is that times the group's multiplier. `price` says
-    where the price comes from: the list, its version and its name for the model (`genai-prices
-    0.2.3 openai/gpt-5.5`), the line of the file (`routes.yaml:14`), `reported` (by the vendor) or
-    `free`; several are joined by ` + `. Not `whole` is the cost of a call of which some attempt,
-    or some part, cost nobody knows how much. `parts` are the costs of the usage's parts, in their
-    order, None for an unknown price; () where they are not priced one by one.
+    `listed` is list price times usage; `charged` is that times the group's multiplier. `price`
+    is the source of the price: the list, its version and its name for the model (`genai-prices
+    0.2.3 openai/gpt-5.5`), a line of the file (`routes.yaml:14`), `reported` (by the vendor) or
+    `free`; several are joined by ` + `. `whole` is False where the cost of some attempt or part
+    is unknown. `parts` are the costs of the usage's parts in their order, None for an unknown
+    price; () where they are not priced one by one.
     """
 
     listed: int
@@ -131,12 +132,12 @@ class Cost(Struct, frozen=True):
     parts: tuple[Cost | None, ...] = ()
 
     def of_part(self, number: int) -> Cost | None:
-        """Return the cost of the usage's part of this number, None if it is not known."""
+        """Return the cost of the usage's part of this number; None if it is unknown."""
         return self.parts[number] if number < len(self.parts) else None
 
 
 class AttemptUsage(Struct, frozen=True, omit_defaults=True):
-    """What was used: how much of that is known, the known part, and what that cost."""
+    """The usage of an attempt: how much is known, the known part, and its cost."""
 
     state: UsageState
     usage: Usage | None = None
@@ -144,7 +145,7 @@ class AttemptUsage(Struct, frozen=True, omit_defaults=True):
 
 
 class Caller(Struct, frozen=True):
-    """The local process that called, as the operating system knows it; "" and 0 for unknown."""
+    """The local process that made a call, as the system reports it; "" and 0 if unknown."""
 
     program: str = ""
     pid: int = 0
@@ -154,13 +155,13 @@ class Caller(Struct, frozen=True):
 
 
 class CallRecord(Struct, frozen=True):
-    """A finished call, told once to the ledger, the metrics and every observing plugin.
+    """A finished call, handed once to the ledger, the metrics and every observing plugin.
 
-    Names and figures only: never a prompt, an answer or a secret. `started` is wall-clock seconds
-    since the epoch; durations are seconds on the monotonic clock. `key` is "" when the caller
-    could not be identified. `refusal` is why we answered it ourselves, when we did. `usage` and
-    `cost` are those of all of its attempts; `cost` is None when the price or the usage is unknown.
-    `caller` is None when nobody looked, or not in time.
+    Names and numbers only: never a prompt, a response or a secret. `started` is seconds since
+    the epoch; durations are seconds of the monotonic clock. `key` is "" when the caller was not
+    identified. `refusal` is the kind of a local reply. `usage` and `cost` are those of all
+    attempts; `cost` is None when the price or the usage is unknown. `caller` is None when no
+    lookup finished in time.
     """
 
     call_id: str
@@ -195,8 +196,10 @@ class CallRecord(Struct, frozen=True):
 
     @property
     def unpriced(self) -> bool:
-        """Whether its usage is known and its price is not, or not all of it: sums of money lack
-        that, as they lack what is unknown of usage."""
+        """True if the usage is known and the price is not, or not completely.
+
+        Sums of money lack such a call.
+        """
         if self.cost is not None and self.cost.whole:
             return False
         return self.usage_state is UsageState.REPORTED or self.usage_state is UsageState.PARTIAL
@@ -210,13 +213,13 @@ _ADDED = (
 
 
 def with_spent(record: CallRecord, spent: AttemptUsage) -> CallRecord:
-    """The call with what was spent besides what its answer used."""
+    """Return the record with the usage of failed attempts added to that of its answer."""
     whole = together(AttemptUsage(record.usage_state, record.usage, record.cost), spent)
     return structs.replace(record, usage=whole.usage, usage_state=whole.state, cost=whole.cost)
 
 
 def together(one: AttemptUsage, other: AttemptUsage) -> AttemptUsage:
-    """Both; of which as much is known as of the one of which less is."""
+    """Return the sum of two usages; its state is the less known one of the two."""
     state = min(one.state, other.state, key=_LEAST_KNOWN.index)
     return AttemptUsage(state, _usage(one.usage, other.usage), _cost(one, other))
 
@@ -257,15 +260,17 @@ def _cost(one: AttemptUsage, other: AttemptUsage) -> Cost | None:
 
 
 def _part_costs(spent: AttemptUsage) -> tuple[Cost | None, ...]:
-    """The costs of the usage's parts, one for each."""
+    """Return the cost of each part of the usage."""
     parts = () if spent.usage is None else spent.usage.parts
     return tuple(spent.cost and spent.cost.of_part(number) for number in range(len(parts)))
 
 
 @dataclass(frozen=True, slots=True)
 class PeriodCount:
-    """How much of a limit was used since its period began, in seconds since the epoch. `name` is
-    the limit's, in whatever words its owner knows it by."""
+    """The used amount of a limit since its period began (`begun`, seconds since the epoch).
+
+    `name` identifies the limit to its owner.
+    """
 
     name: tuple[str, ...]
     begun: float
@@ -278,18 +283,20 @@ MAX_PROGRAM_CHARS = 64
 
 @lru_cache(maxsize=256)
 def program_of(user_agent: str) -> str:
-    """The first product of a User-Agent (`claude-cli/2.1.3`): printable, at most 64 characters."""
+    """Return the first product of a User-Agent, printable: `claude-cli/2.1.3`."""
     first = user_agent[: MAX_PROGRAM_CHARS * 2].split(maxsplit=1)[:1]
     if any(find_keys(user_agent.encode("utf-8", "replace"))):
-        return ""  # who pasted a key there meant nobody to keep it
+        return ""  # a key that was pasted there must not be kept
     return "".join(c for c in "".join(first) if c.isprintable())[:MAX_PROGRAM_CHARS]
 
 
 @dataclass(frozen=True, slots=True)
 class KeyTimes:
-    """When a key was last presented, last served by an upstream and last refused by us: wall-clock
-    seconds that never move back, None for never. `program` is the client that was served last; of a
-    key that never was, the one that presented it last."""
+    """The times of a key: last presented, last served by an upstream, last refused by Sidecar.
+
+    Seconds since the epoch that never move back; None for never. `program` is the client that
+    was served last, or, for a key that never was, the one that presented it last.
+    """
 
     last_seen: float | None = None
     last_used: float | None = None
@@ -298,7 +305,26 @@ class KeyTimes:
 
 
 def later(one: float | None, other: float | None) -> float | None:
-    """The later of two times, either of which may be never."""
+    """Return the later of two times; None is never."""
     if one is None or other is None:
         return other if one is None else one
     return max(one, other)
+
+
+NEVER_USED = KeyTimes()
+NANODOLLARS = 1_000_000_000
+"""Nano-dollars in a US dollar."""
+
+
+def as_dollars(nano: int | None) -> Decimal | None:
+    """Return nano-dollars as exact US dollars."""
+    return None if nano is None else Decimal(nano).scaleb(-9)
+
+
+def utc_text(time: datetime | float, timespec: str = "seconds") -> str:
+    """Return a time, or seconds since the epoch, as ISO 8601 in UTC: `2026-12-31T18:00:00Z`.
+
+    `timespec` as in `datetime.isoformat`; "auto" keeps a fraction where there is one.
+    """
+    found = time if isinstance(time, datetime) else datetime.fromtimestamp(time, UTC)
+    return found.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")

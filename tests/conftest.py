@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 from hypothesis import settings
+from property_tests import MAX_EXAMPLES
 from running_sidecar import Sidecar
 from running_sidecar import sidecar as start_sidecar
 from scripted_vendor import ScriptedVendor
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from browser import Tab
     from playwright.async_api import Browser, BrowserContext
 
-# A busy machine makes no property false, and of one commit every run says the same. New examples are
-# looked for by `make explore`; what it finds is kept with @example.
+# A busy machine must not fail a property, and two runs of one commit must not differ. `make explore`
+# looks for new examples; each failure that it finds is kept with @example.
 settings.register_profile("same", deadline=None, derandomize=True)
-settings.register_profile("explore", deadline=None, print_blob=True)
+settings.register_profile("explore", deadline=None, print_blob=True, max_examples=MAX_EXAMPLES)
 settings.load_profile("same")
 
 YAML = """
@@ -77,8 +78,10 @@ def _insist(report: Report) -> Report:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How long the test of the books is; `make conserve` runs the long one."""
-    parser.addoption("--calls", type=int, default=1500, help="calls of the test of the books")
+    """Add `--calls`, the size of the crash test; `make conserve` runs the long one."""
+    parser.addoption(
+        "--calls", type=int, default=1500, help="calls of the test of crash consistency"
+    )
 
 
 @pytest.fixture
@@ -102,7 +105,7 @@ async def proxy(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sidecar
 
 @pytest.fixture
 async def impatient(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sidecar]:
-    """One whose calls wait for nothing: what a vendor answers comes through at once."""
+    """A sidecar with `max_wait: 0s`: each response of the vendor is relayed at once."""
     text = "defaults: {max_wait: 0s}" + YAML.format(url=vendor.url)
     async with start_sidecar(tmp_path, text, KEYS) as started:
         yield started
@@ -110,8 +113,8 @@ async def impatient(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sid
 
 @pytest.fixture
 def restless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a configuration file is at rest anyway, nobody waits for it to come to rest."""
-    monkeypatch.setattr("sidecar.config.manager.SETTLE", 0.001)
+    """Shorten the wait for an edited file to settle, where the test writes it at once."""
+    monkeypatch.setattr("sidecar.config.manager.SETTLE_SECONDS", 0.001)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -24,8 +24,8 @@ from sidecar.records import Usage
 from sidecar.routing import candidates
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
-from sidecar.scheduling.limits import route_name
-from sidecar.scheduling.scheduler import Scheduler, Sources
+from sidecar.scheduling.lease import Sources
+from sidecar.scheduling.scheduler import Scheduler
 from sidecar.scheduling.windows import CountingLimiter
 
 MODEL = "some-model"
@@ -36,14 +36,14 @@ KINDS = {"requests": "rpm", "tokens": "tpm", "input-tokens": "itpm", "output-tok
 
 class Laptop:
     """The file, and the scheduler that follows it. `written` are the limits that stand in it;
-    `patience` is its `max_wait`, in seconds."""
+    `max_wait` is seconds."""
 
     def __init__(
         self, vendor: str, agents: Sequence[Agent], written: Quotas, max_wait: float, seed: str,
         state: Path,
     ) -> None:  # fmt: skip
         loop = asyncio.get_running_loop()
-        self.patience = max_wait
+        self.max_wait = max_wait
         self.clock = loop.time
         self.draw = random.Random(seed).random
         sources = Sources(self.clock, self.wall, self.draw, loop.call_at)
@@ -76,11 +76,9 @@ class Laptop:
         return call, self._candidates[job.agent]
 
     def windows(self, call: Call, candidate: Candidate) -> list[CountingLimiter]:
-        """The limits of the file that a call counts in."""
-        key = call.key
-        route = route_name(key, candidate.route)
-        names = (key.name, route, key.group.name, candidate.provider.name)
-        return list(self.scheduler.limits.windows(*names, candidate.credential_name, MODEL))
+        """Return the limits of the file that a call counts in."""
+        limiters = self.scheduler.limiters(call.key, candidate, MODEL)
+        return [each for each in limiters if isinstance(each, CountingLimiter)]
 
     def refused(self, why: LocalReply) -> Answer:
         """A refusal as `sidecar.proxy.responses.local_reply` sends it."""

@@ -18,7 +18,7 @@ class Scenario:
     """A kind of day. `demand` is what the agents want of the quota that is `short`, as a part of
     it; of the others there is twice as much. With `written`, the quotas stand in the file as
     limits, else the vendor's headers alone tell of them. `widths` and `rest` are of the agents that
-    work off lists; `patience` is `max_wait`, in seconds; `part` is how much of a day it lasts."""
+    work off lists; `max_wait` is seconds; `part` is how much of a day it lasts."""
 
     name: str
     says: str
@@ -29,7 +29,7 @@ class Scenario:
     trouble: Trouble = calm
     widths: tuple[int, ...] = WIDTHS
     rest: bool = True
-    patience: float = 120.0
+    max_wait: float = 120.0
     part: float = 1.0
 
 

@@ -73,7 +73,7 @@ async def _day(
     watch = Watch(account, clock, equal)
     account.begins = watch.begins
     written = quotas if scenario.written else {}
-    laptop = Laptop(shape.vendor, agents, written, scenario.patience, f"{seed}/sidecar", state)
+    laptop = Laptop(shape.vendor, agents, written, scenario.max_wait, f"{seed}/sidecar", state)
     chosen = WAYS[way](laptop, account)
     async with asyncio.TaskGroup() as group:
         for agent in agents:
@@ -86,7 +86,7 @@ async def _day(
 
 @dataclass(frozen=True)
 class _Server:
-    """An agent's calls, each with its client's patience."""
+    """An agent's calls, each with its client's timeout."""
 
     agent: Agent
     way: ways.Way

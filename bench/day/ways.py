@@ -25,7 +25,8 @@ from sidecar.routing.affinity import Affinity
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.routing.request_rewrite import Rewriter
-from sidecar.scheduling.limiter import Demand, LimitUnit, RetryBudget, demand_of
+from sidecar.scheduling.estimates import Estimates
+from sidecar.scheduling.limiter import Demand, LimitUnit, demand_of
 from sidecar.scheduling.windows import CountingLimiter
 
 
@@ -61,9 +62,7 @@ class Sidecar:
         wire: Any = _Wire(account)
         attempts = Attempts(wire, Vault({}, clock), {}, clock, AttemptUsageReader(laptop.prices))
         self._live = LiveCalls(clock, laptop.wall)
-        self._dispatch = Dispatcher(
-            attempts, laptop.scheduler, Affinity(clock), RetryBudget(clock), clock
-        )
+        self._dispatch = Dispatcher(attempts, laptop.scheduler, Affinity(clock), clock)
 
     async def call(self, job: Job) -> Answer:
         """What a client of Sidecar sees."""
@@ -88,7 +87,7 @@ class Sidecar:
             return Answer(reply.status, {**reply.fields, **never})
         assert served.lease is not None
         await self._account.finish(job, reply.answer)
-        self._laptop.scheduler.settle(served.lease, call, usage(job), None, whole=True)
+        self._laptop.scheduler.settle(served.lease, call, usage(job), None, complete=True)
         return Answer(200)
 
 
@@ -116,6 +115,8 @@ class _Reply:
 
     answer: Answer
     reason: str = ""
+    mask: None = None
+    peeked: bytes = b""
 
     @property
     def status(self) -> int:
@@ -155,6 +156,7 @@ class Fifo:
     def __init__(self, laptop: Laptop, account: Account) -> None:
         self._laptop = laptop
         self._account = account
+        self._estimates = Estimates()
         self._line: deque[_Place] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -162,7 +164,8 @@ class Fifo:
         """The vendor's answer, or a 429 of its own."""
         call, (candidate, *_) = self._laptop.understood(job)
         windows = self._laptop.windows(call, candidate)
-        wanted = demand_of(*self._laptop.scheduler.tokens(call, candidate))
+        tokens = self._estimates.tokens(job.agent, MODEL, candidate, job.size, job.bound)
+        wanted = demand_of(*tokens)
         place = _Place(windows, wanted, asyncio.get_running_loop().create_future())
         used = demand_of(0, 0)
         try:
@@ -181,7 +184,7 @@ class Fifo:
     async def _has_turn(self, place: _Place) -> bool:
         self._line.append(place)
         self._look()
-        await asyncio.wait([place.turn], timeout=self._laptop.patience)
+        await asyncio.wait([place.turn], timeout=self._laptop.max_wait)
         if not place.turn.done():
             self._line.remove(place)
         return place.turn.done()
@@ -208,8 +211,9 @@ class Fifo:
 
     def _learn(self, job: Job, candidate: Candidate) -> Demand:
         vendor = candidate.provider.vendor
-        used = demand_of(*vendor.counted(usage(job)))
+        used = demand_of(*vendor.rate_limited_tokens(usage(job)))
         guessed, _ = vendor.estimate(job.size, job.bound)
-        estimates = self._laptop.scheduler.estimates
-        estimates.learn(job.agent, MODEL, guessed, used[LimitUnit.INPUT], used[LimitUnit.OUTPUT])
+        self._estimates.learn(
+            job.agent, MODEL, guessed, used[LimitUnit.INPUT], used[LimitUnit.OUTPUT]
+        )
         return used

@@ -1,20 +1,25 @@
-"""Rate-limit headers and endpoint sets that several vendors share."""
+"""Rate-limit headers and sets of endpoints that several vendors share."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
-from sidecar import Quota, QuotaKind, seconds_until, sent_at
+from sidecar import Quota, QuotaKind, Vendor, seconds_until, sent_at
 
 MINUTE, DAY, MONTH = 60.0, 86400.0, 30 * 86400.0
 _FIGURE = re.compile(r"(-?\d{1,15})(?:\.\d{1,15})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """One window of a vendor's: what it counts, the names of its headers, its length."""
+class RateLimitHeaders:
+    """The headers of one rate limit of a vendor.
+
+    `limit`, `remaining` and `reset` are the names of headers. `seconds` is the length of the
+    window, None if it is unknown. `at_once` is that of `Quota`.
+    """
 
     kind: QuotaKind
     limit: str
@@ -24,10 +29,13 @@ class Window:
     at_once: bool
 
     def read(self, headers: Mapping[str, str], since: float) -> Quota | None:
-        """What the headers of an answer that was sent at `since` (epoch seconds) say, if anything.
+        """Return the quota in the headers of a response; None if they have none.
 
-        A limit of 0 or -1 is how some say that there is none to tell; without a limit, so is that
-        nothing is left.
+        Some vendors report "no limit" as a limit of 0 or -1, or as nothing left without a limit.
+
+        Args:
+            headers: The response headers.
+            since: Epoch seconds at which the response was sent.
         """
         limit = _figure(headers.get(self.limit))
         left = _figure(headers.get(self.remaining))
@@ -43,17 +51,19 @@ class Window:
 
 def window(
     kind: QuotaKind, headers: str, seconds: float | None = MINUTE, *, at_once: bool = False
-) -> Window:
-    """A window by the name of its headers, with `{}` for `limit`, `remaining` and `reset`."""
+) -> RateLimitHeaders:
+    """Return the headers of one rate limit by their common name.
+
+    `headers` has `{}` in the place of "limit", "remaining" and "reset".
+    """
     limit, remaining, reset = map(headers.format, ("limit", "remaining", "reset"))
-    return Window(kind, limit, remaining, reset, seconds, at_once)
+    return RateLimitHeaders(kind, limit, remaining, reset, seconds, at_once)
 
 
 def read_windows(
-    headers: Mapping[str, str], now: float, windows: Iterable[Window]
+    headers: Mapping[str, str], now: float, windows: Iterable[RateLimitHeaders]
 ) -> tuple[Quota, ...]:
-    """What is left of each of the windows; of several that count the same over the same time, the
-    one with the least left."""
+    """Return what is left of each window; of those with one kind and length, the tightest."""
     sent = sent_at(headers)
     since = now if sent is None else sent
     tightest: dict[tuple[QuotaKind, float | None], Quota] = {}
@@ -61,14 +71,16 @@ def read_windows(
         quota = each.read(headers, since)
         if quota is not None:
             known = tightest.get((quota.kind, quota.window))
-            if known is None or _room(quota) < _room(known):
+            if known is None or _remaining(quota) < _remaining(known):
                 tightest[quota.kind, quota.window] = quota
     return tuple(tightest.values())
 
 
-def told_by_refill(quota: Quota) -> Quota:
-    """The quota with its real length, where the vendor uses one header for minutes and for days
-    and lets it refill evenly: what was used comes back in `reset`, so all of it in a window."""
+def with_window_from_refill(quota: Quota) -> Quota:
+    """Return the quota with its window, if the vendor uses one header for minutes and days.
+
+    The window refills evenly: what is used refills in `reset`, so the whole limit in one window.
+    """
     if not quota.limit or not quota.reset or quota.remaining in {None, quota.limit}:
         return quota
     used = quota.limit - (quota.remaining or 0)
@@ -77,13 +89,23 @@ def told_by_refill(quota: Quota) -> Quota:
 
 
 def _figure(text: str | None) -> int | None:
-    """A header's number, without what follows its point; None when it is none."""
+    """Return the whole part of a number in a header; None if it is no number."""
     number = _FIGURE.fullmatch(text) if text else None
     return None if number is None else int(number[1])
 
 
-def _room(quota: Quota) -> float:
+def _remaining(quota: Quota) -> float:
     return float("inf") if quota.remaining is None else quota.remaining
+
+
+class HeaderLimitedVendor(Vendor):
+    """A vendor that reports its rate limits in a fixed set of headers."""
+
+    windows: ClassVar[tuple[RateLimitHeaders, ...]]
+
+    def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
+        """Return what is left of each of `windows`."""
+        return read_windows(headers, now, self.windows)
 
 
 MODELS = frozenset({"models", "model"})

@@ -1,4 +1,4 @@
-"""DeepSeek: OpenAI-shaped chat and responses, Anthropic-shaped messages below `/anthropic`."""
+"""DeepSeek: OpenAI's chat and responses, and Anthropic's messages under `/anthropic`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from sidecar_vendors.common import CHAT, MESSAGES
 
 
 class DeepSeek(Vendor):
-    """DeepSeek."""
+    """The API of DeepSeek."""
 
     name = "deepseek"
     title = "DeepSeek"
     base_url = "https://api.deepseek.com/v1"
-    other_base_paths: ClassVar[tuple[str, ...]] = ("",)
+    other_base_paths = ("",)
     credential = "DEEPSEEK_API_KEY"
     price_list = "deepseek"
-    serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
+    serves = ("openai", "anthropic")
     dialects: ClassVar[Mapping[str, Serving]] = {
         # Responses since July 2026, for Codex (api-docs.deepseek.com/guides/responses_api).
         "openai": Serving(CHAT | {"responses"}),
@@ -36,11 +36,13 @@ class DeepSeek(Vendor):
         ),
     }
     # "1 English character ≈ 0.3 token" (its page on token usage).
-    bytes_per_token: ClassVar[float] = 3.3
+    bytes_per_token = 3.3
 
     def classify(self, answer: UpstreamResponse) -> Classification:
-        """An unknown model is a 400 here. A 429 is about concurrent calls of one model; nothing
-        tells how many are left."""
+        """Classify a 400 for an unknown model.
+
+        A 429 is a limit on concurrent calls of one model, for which there are no headers.
+        """
         classification = classify_by_status(answer)
         if answer.status == 400 and "Model Not Exist" in error_text(answer.body):
             return Classification(ErrorClass.MODEL_NOT_FOUND, "400 no such model")
@@ -49,5 +51,5 @@ class DeepSeek(Vendor):
 
 @hookimpl
 def sidecar_vendors() -> list[Vendor]:
-    """DeepSeek."""
+    """Return this vendor."""
     return [DeepSeek()]

@@ -1,4 +1,4 @@
-"""Groq: OpenAI-shaped, with usage in `x_groq` as well."""
+"""Groq: OpenAI's dialect, with usage in `x_groq` too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import ClassVar
 from sidecar import (
     Classification,
     ErrorClass,
-    Quota,
     QuotaKind,
     Serving,
     UpstreamResponse,
@@ -17,17 +16,12 @@ from sidecar import (
     hookimpl,
     retry_after,
 )
-from sidecar_vendors.common import CHAT_AND_RESPONSES, DAY, STORED, read_windows, window
-from sidecar_vendors.openai.limits import judge_limits
-
-_WINDOWS = (
-    window(QuotaKind.REQUESTS, "x-ratelimit-{}-requests", DAY),
-    window(QuotaKind.TOKENS, "x-ratelimit-{}-tokens"),
-)
+from sidecar_vendors.common import CHAT_AND_RESPONSES, DAY, STORED, HeaderLimitedVendor, window
+from sidecar_vendors.openai.limits import classify
 
 
-class Groq(Vendor):
-    """Groq."""
+class Groq(HeaderLimitedVendor):
+    """The API of Groq."""
 
     name = "groq"
     title = "Groq"
@@ -35,10 +29,15 @@ class Groq(Vendor):
     credential = "GROQ_API_KEY"
     price_list = "groq"
     streams_usage = True
-    serves: ClassVar[tuple[str, ...]] = ("openai",)
+    serves = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(CHAT_AND_RESPONSES | STORED | {"transcriptions", "speech"}),
     }
+    # Requests by the day, tokens by the minute (console.groq.com/docs/rate-limits).
+    windows = (
+        window(QuotaKind.REQUESTS, "x-ratelimit-{}-requests", DAY),
+        window(QuotaKind.TOKENS, "x-ratelimit-{}-tokens"),
+    )
 
     codes: ClassVar[Mapping[str, ErrorClass]] = {
         "blocked_api_access": ErrorClass.QUOTA_EXHAUSTED,  # its page on spend limits
@@ -47,23 +46,19 @@ class Groq(Vendor):
     }
 
     def classify(self, answer: UpstreamResponse) -> Classification:
-        """498 says that the flex tier has no room; the rest is worded as OpenAI's."""
+        """Classify 498, no capacity in the flex tier, as overloaded; the rest as OpenAI does."""
         if answer.status == 498:
             wait = retry_after(answer.headers)
             return Classification(ErrorClass.OVERLOADED, "498 capacity exceeded", wait)
-        return judge_limits(answer, self.codes)
+        return classify(answer, self.codes)
 
-    def counted(self, usage: Usage) -> tuple[int, int]:
-        """Cached tokens do not count towards limits (its page on rate limits)."""
+    def rate_limited_tokens(self, usage: Usage) -> tuple[int, int]:
+        """Leave out cached tokens (console.groq.com/docs/rate-limits)."""
         read = usage.cache_read_tokens or 0
         return max(0, (usage.input_tokens or 0) - read), usage.output_tokens or 0
-
-    def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """As OpenAI's, but requests are always those of a day, and tokens those of a minute."""
-        return read_windows(headers, now, _WINDOWS)
 
 
 @hookimpl
 def sidecar_vendors() -> list[Vendor]:
-    """Groq."""
+    """Return this vendor."""
     return [Groq()]

@@ -10,7 +10,7 @@ from sidecar_vendors.common import AUDIO, CHAT, CHAT_AND_RESPONSES, MESSAGES
 
 
 class _Server(NamedTuple):
-    """One server: its port and its endpoints in each dialect."""
+    """A server, its default port, and its endpoints in each dialect."""
 
     name: str
     title: str

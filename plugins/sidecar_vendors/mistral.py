@@ -1,4 +1,4 @@
-"""Mistral AI: OpenAI-shaped chat, usage in every stream without asking."""
+"""Mistral AI: OpenAI's dialect, with usage in every stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import ClassVar
 from sidecar import (
     Classification,
     ErrorClass,
-    Quota,
     QuotaKind,
     Serving,
     UpstreamResponse,
@@ -16,22 +15,18 @@ from sidecar import (
     classify_by_status,
     hookimpl,
 )
-from sidecar_vendors.common import CHAT_AND_RESPONSES, MONTH, STORED, read_windows, window
-
-# Its gateway counts in fixed windows: recorded resets are the rest of a minute, however much of it
-# was used. The last three are the older names.
-_WINDOWS = (
-    window(QuotaKind.REQUESTS, "x-ratelimit-{}-req-minute", at_once=True),
-    window(QuotaKind.TOKENS, "x-ratelimit-{}-tokens-minute", at_once=True),
-    window(QuotaKind.TOKENS, "x-ratelimit-{}-tokens-month", MONTH, at_once=True),
-    window(QuotaKind.TOKENS, "ratelimitbysize-{}", at_once=True),
-    window(QuotaKind.TOKENS, "x-ratelimitbysize-{}-minute", at_once=True),
-    window(QuotaKind.TOKENS, "x-ratelimitbysize-{}-month", MONTH, at_once=True),
+from sidecar_vendors.common import (
+    CHAT_AND_RESPONSES,
+    MONTH,
+    STORED,
+    HeaderLimitedVendor,
+    read_windows,
+    window,
 )
 
 
-class Mistral(Vendor):
-    """Mistral AI."""
+class Mistral(HeaderLimitedVendor):
+    """The API of Mistral AI."""
 
     name = "mistral"
     title = "Mistral"
@@ -39,7 +34,7 @@ class Mistral(Vendor):
     credential = "MISTRAL_API_KEY"
     price_list = "mistral"
     streams_usage = True
-    serves: ClassVar[tuple[str, ...]] = ("openai",)
+    serves = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(
             CHAT_AND_RESPONSES
@@ -47,6 +42,16 @@ class Mistral(Vendor):
             | {"embeddings", "moderations", "ocr", "transcriptions", "speech", "other"}
         ),
     }
+    # Fixed windows: recorded resets are the rest of a minute, however much was used. The last three
+    # are the older names.
+    windows = (
+        window(QuotaKind.REQUESTS, "x-ratelimit-{}-req-minute", at_once=True),
+        window(QuotaKind.TOKENS, "x-ratelimit-{}-tokens-minute", at_once=True),
+        window(QuotaKind.TOKENS, "x-ratelimit-{}-tokens-month", MONTH, at_once=True),
+        window(QuotaKind.TOKENS, "ratelimitbysize-{}", at_once=True),
+        window(QuotaKind.TOKENS, "x-ratelimitbysize-{}-minute", at_once=True),
+        window(QuotaKind.TOKENS, "x-ratelimitbysize-{}-month", MONTH, at_once=True),
+    )
 
     codes: ClassVar[Mapping[str, ErrorClass]] = {
         "3505": ErrorClass.OVERLOADED,
@@ -57,8 +62,10 @@ class Mistral(Vendor):
     }
 
     def classify(self, answer: UpstreamResponse) -> Classification:
-        """A limit of no requests at all means that the plan does not have the model; a month's
-        tokens are used up for long."""
+        """Classify an exhausted month as a quota, and so a limit of 0 requests.
+
+        A limit of 0 requests means that the plan lacks the model.
+        """
         classification = classify_by_status(answer, self.codes)
         if classification.error_class is not ErrorClass.RATE_LIMITED:
             return classification
@@ -66,19 +73,15 @@ class Mistral(Vendor):
             return Classification(ErrorClass.QUOTA_EXHAUSTED, "429 the model is not on the plan")
         if any(
             quota.window == MONTH and quota.remaining == 0
-            for quota in read_windows(answer.headers, 0.0, _WINDOWS)
+            for quota in read_windows(answer.headers, 0.0, self.windows)
         ):
             return Classification(
                 ErrorClass.QUOTA_EXHAUSTED, "429 the month's tokens are used up", None, True
             )
         return classification
 
-    def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """`x-ratelimit-{limit,remaining,reset}-{req-minute,tokens-minute,tokens-month}`."""
-        return read_windows(headers, now, _WINDOWS)
-
 
 @hookimpl
 def sidecar_vendors() -> list[Vendor]:
-    """Mistral."""
+    """Return this vendor."""
     return [Mistral()]

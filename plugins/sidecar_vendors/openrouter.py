@@ -1,4 +1,4 @@
-"""OpenRouter: many vendors behind OpenAI-shaped chat and Anthropic-shaped messages."""
+"""OpenRouter: many vendors behind OpenAI's dialect and Anthropic's messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import ClassVar
 from sidecar import (
     Classification,
     ErrorClass,
-    Quota,
     QuotaKind,
     Serving,
     UpstreamResponse,
@@ -23,18 +22,17 @@ from sidecar import (
     seconds_until,
     sent_at,
 )
-from sidecar_vendors.common import CHAT_AND_RESPONSES, MESSAGES, read_windows, window
+from sidecar_vendors.common import CHAT_AND_RESPONSES, MESSAGES, HeaderLimitedVendor, window
 
 _FREE = "free models"
 _IN_FLIGHT = "openrouter_in_flight_budget"
 _BUDGETS = frozenset(
     {"openrouter_guardrail_budget", "openrouter_workspace_budget", "openrouter_key_limit"}
 )
-_WINDOWS = (window(QuotaKind.REQUESTS, "x-ratelimit-{}", seconds=None, at_once=True),)
 
 
-class OpenRouter(Vendor):
-    """OpenRouter."""
+class OpenRouter(HeaderLimitedVendor):
+    """The API of OpenRouter."""
 
     name = "openrouter"
     title = "OpenRouter"
@@ -43,19 +41,24 @@ class OpenRouter(Vendor):
     price_list = "openrouter"
     streams_usage = True
     reports_cost = True
-    serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
+    serves = ("openai", "anthropic")
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(CHAT_AND_RESPONSES | {"embeddings", "rerank", "other"}),
         "anthropic": Serving(MESSAGES, strip="/v1"),
     }
+    # Its own limits, by the minute or the day; resets are milliseconds since the epoch.
+    windows = (window(QuotaKind.REQUESTS, "x-ratelimit-{}", seconds=None, at_once=True),)
     codes: ClassVar[Mapping[str, ErrorClass]] = {
         "provider_overloaded": ErrorClass.OVERLOADED,
         "provider_unavailable": ErrorClass.OVERLOADED,
     }
 
     def classify(self, answer: UpstreamResponse) -> Classification:
-        """By `metadata.limit_source`: a 402 may be a short hold for calls that still run, a 403 a
-        budget or the prompt (moderation). A 429 is one model's, but that of the free ones."""
+        """Classify by `metadata.limit_source` of the error.
+
+        A 402 may be a short reservation of calls in flight; a 403 a spent budget, or moderation of
+        the prompt. A 429 is a limit of one model, except that of the free models.
+        """
         classification = classify_by_status(answer, self.codes)
         metadata = as_mapping(error_object(answer.body).get("metadata"))
         text = error_text(answer.body)
@@ -63,7 +66,7 @@ class OpenRouter(Vendor):
             case 400 if "not a valid model" in text:
                 return Classification(ErrorClass.MODEL_NOT_FOUND, "400 no such model")
             case 402:
-                return _judge_money(answer, classification, metadata)
+                return _classify_402(answer, classification, metadata)
             case 403 if str(metadata.get("limit_source")) in _BUDGETS or "limit exceeded" in text:
                 return Classification(
                     ErrorClass.QUOTA_EXHAUSTED, "403 budget spent", whole_credential=True
@@ -72,31 +75,28 @@ class OpenRouter(Vendor):
                 return Classification(ErrorClass.CLIENT_ERROR, "403 moderation")
             case 429 if "free-models-per-day" in text:
                 return Classification(
-                    ErrorClass.QUOTA_EXHAUSTED, "429 free-models-per-day", _told(answer, metadata)
+                    ErrorClass.QUOTA_EXHAUSTED,
+                    "429 free-models-per-day",
+                    _wait_in_metadata(answer, metadata),
                 )
         if (
             classification.error_class in {ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED}
             and classification.wait is None
         ):
-            wait = _told(answer, metadata)
+            wait = _wait_in_metadata(answer, metadata)
             return Classification(classification.error_class, classification.reason, wait)
         return classification
 
     def classify_event(self, error: str) -> ErrorClass:
-        """Codes are HTTP statuses here; a 403 is about the prompt."""
+        """Classify by the HTTP status that is the code; 403 is moderation of the prompt."""
         return ErrorClass.CLIENT_ERROR if error == "403" else super().classify_event(error)
 
     def family(self, model: str) -> str:
-        """The free variants share one limit, of an account; every other model has its own."""
+        """Return one family for all free variants, which share the account's limit."""
         return _FREE if model.endswith(":free") else model
 
-    def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """`X-RateLimit-*` of its own limits, by the minute or the day; resets are milliseconds
-        since the epoch."""
-        return read_windows(headers, now, _WINDOWS)
 
-
-def _judge_money(
+def _classify_402(
     answer: UpstreamResponse, classification: Classification, metadata: Mapping[str, object]
 ) -> Classification:
     if metadata.get("reason") == "weight_exceeds_budget":
@@ -108,8 +108,8 @@ def _judge_money(
     return classification
 
 
-def _told(answer: UpstreamResponse, metadata: Mapping[str, object]) -> float | None:
-    """The wait that stands in the error: as seconds, or in the headers that it repeats."""
+def _wait_in_metadata(answer: UpstreamResponse, metadata: Mapping[str, object]) -> float | None:
+    """Return the wait in the error: seconds, or the headers that it repeats; None if none."""
     seconds = as_count(metadata.get("retry_after_seconds"))
     if seconds is not None:
         return float(seconds)
@@ -120,5 +120,5 @@ def _told(answer: UpstreamResponse, metadata: Mapping[str, object]) -> float | N
 
 @hookimpl
 def sidecar_vendors() -> list[Vendor]:
-    """OpenRouter."""
+    """Return this vendor."""
     return [OpenRouter()]

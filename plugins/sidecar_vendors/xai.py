@@ -1,4 +1,4 @@
-"""xAI: OpenAI-shaped, with errors and arithmetic of its own."""
+"""xAI: OpenAI's dialect, with its own errors and its own sum of output tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from sidecar import (
     Classification,
     Endpoint,
     ErrorClass,
-    Quota,
     QuotaKind,
     Serving,
     UpstreamResponse,
@@ -22,19 +21,14 @@ from sidecar import (
     error_text,
     hookimpl,
 )
-from sidecar_vendors.common import CHAT_AND_RESPONSES, STORED, read_windows, window
+from sidecar_vendors.common import CHAT_AND_RESPONSES, STORED, HeaderLimitedVendor, window
 
 _ALIAS = re.compile(r"(?:-\d{4}|-latest)+$", re.ASCII)
 _UNPAID = re.compile("(?:used all available|have any) credits|spending limit")
-_WINDOWS = (
-    # By the second or by the minute: its page on rate limits speaks of both.
-    window(QuotaKind.REQUESTS, "x-ratelimit-{}-requests", seconds=None),
-    window(QuotaKind.TOKENS, "x-ratelimit-{}-tokens"),
-)
 
 
-class XAI(Vendor):
-    """xAI. A wrong key is a 400, a blocked one a 403, and spent credits are a 429."""
+class XAI(HeaderLimitedVendor):
+    """The API of xAI. A wrong key is a 400, a blocked key a 403, spent credits are a 429."""
 
     name = "xai"
     title = "xAI"
@@ -42,13 +36,19 @@ class XAI(Vendor):
     credential = "XAI_API_KEY"
     price_list = "x-ai"
     reports_cost = True
-    serves: ClassVar[tuple[str, ...]] = ("openai",)
+    serves = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(CHAT_AND_RESPONSES | STORED | {"images", "videos", "other"}),
     }
+    # For each model; cached and reasoning tokens count.
+    windows = (
+        # Requests by the second or by the minute: its page on rate limits has both.
+        window(QuotaKind.REQUESTS, "x-ratelimit-{}-requests", seconds=None),
+        window(QuotaKind.TOKENS, "x-ratelimit-{}-tokens"),
+    )
 
     def classify(self, answer: UpstreamResponse) -> Classification:
-        """By the words of the error, which is a plain text here, and has no code."""
+        """Classify by the text of the error, which has no code."""
         text = error_text(answer.body)
         match answer.status:
             case 400 if "Incorrect API key" in text:
@@ -68,21 +68,17 @@ class XAI(Vendor):
         return classify_by_status(answer)
 
     def family(self, model: str) -> str:
-        """A model's aliases, by date or `latest`, are the same model."""
+        """Return the model without its date or `latest`, which are aliases."""
         return _ALIAS.sub("", model)
 
     def normalize(self, usage: Usage, endpoint: Endpoint) -> Usage:
-        """Chat counts reasoning beside the completion; elsewhere it is part of the output."""
+        """Add reasoning to the output of chat; elsewhere it is part of the output already."""
         if endpoint.name != "chat" or usage.output_tokens is None or not usage.reasoning_tokens:
             return usage
         return structs.replace(usage, output_tokens=usage.output_tokens + usage.reasoning_tokens)
 
-    def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """As OpenAI's, for each model; cached and reasoning tokens count as well."""
-        return read_windows(headers, now, _WINDOWS)
-
 
 @hookimpl
 def sidecar_vendors() -> list[Vendor]:
-    """xAI."""
+    """Return this vendor."""
     return [XAI()]

@@ -1,4 +1,4 @@
-"""Z.ai (GLM): OpenAI-shaped chat under `/v4`, Anthropic-shaped messages below `/api/anthropic`."""
+"""Z.ai (GLM): OpenAI's chat under `/v4`, and Anthropic's messages under `/api/anthropic`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _FAIR_USE = "1313"
 
 
 class Zai(Vendor):
-    """Z.ai. Its error codes are numbers in strings, and say more than the statuses do."""
+    """The API of Z.ai. Its error codes, numbers in strings, are more exact than the statuses."""
 
     name = "zai"
     title = "Z.ai"
     base_url = "https://api.z.ai/api/paas/v4"
     credential = "ZAI_API_KEY"
     price_list = "zai"
-    serves: ClassVar[tuple[str, ...]] = ("openai", "anthropic")
+    serves = ("openai", "anthropic")
     dialects: ClassVar[Mapping[str, Serving]] = {
         "openai": Serving(CHAT),
         "anthropic": Serving(MESSAGES, strip="/paas/v4", add="/anthropic"),
@@ -49,7 +49,7 @@ class Zai(Vendor):
              "1308", "1309", "1310"),  # the plan's hours, its end, its week or month
             ErrorClass.QUOTA_EXHAUSTED,
         )
-        | {"1301": ErrorClass.CLIENT_ERROR}  # what was asked is not allowed
+        | {"1301": ErrorClass.CLIENT_ERROR}  # content that is not allowed
         | dict.fromkeys(("1211", "1220", "1221", "1222"), ErrorClass.MODEL_NOT_FOUND)
         | dict.fromkeys(("1302", "1303", "1313"), ErrorClass.RATE_LIMITED)
         | dict.fromkeys(
@@ -60,8 +60,10 @@ class Zai(Vendor):
     )  # fmt: skip
 
     def classify(self, answer: UpstreamResponse) -> Classification:
-        """By the code, where there is one. Limits are a model's, but for money, plans and what is
-        held against fair use; 434 is a missing permission."""
+        """Classify by the code. 434 is a missing permission.
+
+        Limits are those of a model, except money, plans and fair use.
+        """
         classification = classify_by_status(answer, self.codes)
         code = error_code(answer.body)
         if answer.status >= 400 and code in {*_OF_A_MODEL, _FAIR_USE}:
@@ -73,5 +75,5 @@ class Zai(Vendor):
 
 @hookimpl
 def sidecar_vendors() -> list[Vendor]:
-    """Z.ai."""
+    """Return this vendor."""
     return [Zai()]

@@ -39,7 +39,7 @@ async def _reload(parts: Parts, _: ApiRequest) -> dict[str, Any]:
     loaded = await parts.configuration.reload()
     return {
         "accepted": loaded.accepted,
-        "digest": parts.configuration.standing.digest,
+        "digest": parts.configuration.status.digest,
         "problems": list(loaded.problems),
         "difference": list(loaded.difference),
     }

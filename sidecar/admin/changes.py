@@ -21,12 +21,12 @@ from sidecar.admin.edits import AnyEdit, Restore
 from sidecar.admin.introspect.dry_run import HypotheticalCall
 from sidecar.admin.introspect.explain import explain
 from sidecar.config.loader import difference
-from sidecar.config.manager import digest_of, understand
+from sidecar.config.manager import build_snapshot
 from sidecar.config.model import Snapshot
 from sidecar.config.patterns import matches_any
 from sidecar.config.yaml.nodes import compose_once, gc_paused
 from sidecar.errors import ConfigError, EditRefused, Problem
-from sidecar.files import replace_file
+from sidecar.files import content_digest, replace_file
 
 log = logging.getLogger("sidecar.admin.console")
 
@@ -73,10 +73,10 @@ async def _base(parts: Parts, edit: AnyEdit, seen: str | None) -> Base:
         raise ApiError(428, "if_match_missing", "say which file you have seen: If-Match: DIGEST")
     configuration = parts.configuration
     text = on_disk(parts)
-    if digest_of(text) != configuration.standing.digest:
+    if content_digest(text) != configuration.status.digest:
         await configuration.reload()
         text = on_disk(parts)
-    found, standing = digest_of(text), configuration.standing
+    found, standing = content_digest(text), configuration.status
     if found != standing.digest and not isinstance(edit, Restore):
         raise ApiError(
             409,
@@ -102,16 +102,16 @@ def _since(parts: Parts, seen: str) -> list[str] | None:
     if text is None:
         return None
     try:
-        old = understand(text, parts.configuration.file, parts.registry)
+        old = build_snapshot(text, parts.configuration.file, parts.registry)
     except ConfigError:
         return None
-    return difference(old, parts.snapshot) or ["nothing that matters: comments or order"]
+    return difference(old, parts.snapshot) or ["no effective change: comments or order"]
 
 
 async def _shown(parts: Parts, order: Order, base: Base) -> dict[str, Any]:
     made, meant = await asyncio.to_thread(_tried, parts, order.edit, base)
     shown: dict[str, Any] = {
-        "digest": digest_of(base.text),
+        "digest": content_digest(base.text),
         "diff": await asyncio.to_thread(diff, base.text, made.text),
         "problems": [],
         "difference": [],
@@ -147,7 +147,7 @@ async def _made(parts: Parts, edit: AnyEdit, base: Base) -> dict[str, Any]:
         except EditRefused as error:
             raise ApiError(409, "not_written", str(error)) from None
     loaded = await parts.configuration.reload(made.text, meant)
-    standing = parts.configuration.standing
+    standing = parts.configuration.status
     if standing.digest != meant.digest:
         raise ApiError(
             409,
@@ -167,7 +167,7 @@ async def _made(parts: Parts, edit: AnyEdit, base: Base) -> dict[str, Any]:
 
 def _way_back(base: Base, made: Made, before: Sequence[Any]) -> int | None:
     """The number of the version that undoes an edit; None when there is none."""
-    digest = digest_of(base.text)
+    digest = content_digest(base.text)
     if made.text == base.text or made.secret is not None:
         return None  # a key's text that was shown would be worth nothing
     return next((each.number for each in before if each.digest == digest), None)
@@ -182,7 +182,7 @@ def _tried(parts: Parts, edit: AnyEdit, base: Base) -> tuple[Made, Snapshot | Co
     except EditRefused as error:
         raise ApiError(422, "refused", str(error)) from None
     try:
-        return made, understand(made.text, parts.configuration.file, parts.registry)
+        return made, build_snapshot(made.text, parts.configuration.file, parts.registry)
     except ConfigError as error:
         return made, error
 

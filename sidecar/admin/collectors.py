@@ -11,7 +11,7 @@ from sidecar.config.model import Urgency
 from sidecar.http.body_memory import BodyMemory
 from sidecar.metrics.metrics import Metrics
 from sidecar.plugin_api.manager import Registry
-from sidecar.scheduling.limiter import LimitUnit, RetryBudget
+from sidecar.scheduling.limiter import LimitUnit
 from sidecar.scheduling.pauses import describe_target
 from sidecar.scheduling.scheduler import Scheduler
 from sidecar.scheduling.vendor_quota import VendorQuota, quota_name
@@ -50,7 +50,7 @@ def read_log(metrics: Metrics, dropped: Callable[[], int]) -> None:
     metrics.read("sidecar_log_lines_dropped_total", lambda: (((), dropped()),))
 
 
-def read_scheduler(metrics: Metrics, scheduler: Scheduler, retries: RetryBudget) -> None:
+def read_scheduler(metrics: Metrics, scheduler: Scheduler) -> None:
     """Have the metrics ask who waits, what is left and what is shut."""
     metrics.read("sidecar_calls_waiting", lambda: _waiting(scheduler))
     metrics.read("sidecar_leases_granted_total", lambda: iter([((), scheduler.granted)]))
@@ -69,12 +69,12 @@ def read_scheduler(metrics: Metrics, scheduler: Scheduler, retries: RetryBudget)
     metrics.read(
         "sidecar_paused", lambda: (((describe_target(h.target),), 1.0) for h in scheduler.pauses)
     )
-    metrics.read("sidecar_network_up", lambda: iter([((), not scheduler.network.is_offline)]))
-    metrics.read("sidecar_retry_budget_left", lambda: iter([((), retries.remaining)]))
+    metrics.read("sidecar_network_up", lambda: iter([((), not scheduler.is_offline)]))
+    metrics.read("sidecar_retry_budget_left", lambda: iter([((), scheduler.retries_remaining)]))
 
 
 def _waiting(scheduler: Scheduler) -> Figures:
-    counts = Counter(waiter.urgency for waiter in scheduler.admission)
+    counts = Counter(waiter.urgency for waiter in scheduler.waiting)
     return (((each.name.lower(),), counts[each]) for each in Urgency)
 
 
@@ -84,7 +84,7 @@ def _by_kind(counts: Counter[str]) -> Figures:
 
 def _ratios(scheduler: Scheduler) -> Figures:
     now = scheduler.now()
-    for name, window in scheduler.limits:
+    for name, window, _ in scheduler.limits:
         window.advance(now)
         # Of a budget what was spent: what is only reserved comes back.
         used = window.settled if window.unit is LimitUnit.MONEY else window.used
@@ -94,16 +94,15 @@ def _ratios(scheduler: Scheduler) -> Figures:
 
 def _buckets(scheduler: Scheduler) -> Iterator[tuple[tuple[str, ...], VendorQuota, float]]:
     now = scheduler.now()
-    for account in scheduler.upstreams:
-        for limit, bucket in account.quotas.items():
+    for health in scheduler.upstreams:
+        for limit, bucket in health.quotas.items():
             if bucket.is_known(now):
-                names = (account.provider, account.credential, account.family, quota_name(*limit))
+                names = (*health.key, quota_name(*limit))
                 yield names, bucket, now
 
 
 def _cooldowns(scheduler: Scheduler) -> Figures:
     now = scheduler.now()
-    for account in scheduler.upstreams:
-        if account.cooldown.is_active:
-            names = (account.provider, account.credential, account.family)
-            yield names, max(0.0, account.cooldown.until - now)
+    for health in scheduler.upstreams:
+        if health.cooldown.is_active:
+            yield health.key, max(0.0, health.cooldown.until - now)

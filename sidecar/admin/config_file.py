@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from sidecar.admin.context import ApiError, ApiRequest, Parts, on_disk
 from sidecar.config.history import Version
-from sidecar.config.manager import digest_of
 from sidecar.config.status import ReloadEvent
 from sidecar.config.yaml.redact import masked
+from sidecar.files import content_digest
 
 AROUND = 2
 """Unchanged lines that are shown around a change."""
@@ -106,12 +106,12 @@ _PLACE = re.compile(r":(\d+):(\d+): (.*)", re.DOTALL)
 
 async def config(parts: Parts, _: ApiRequest) -> dict[str, Any]:
     """The file of now, whether it is in force, and how it came to be so."""
-    standing = parts.configuration.standing
+    standing = parts.configuration.status
     text = on_disk(parts)
     versions = await asyncio.to_thread(parts.configuration.versions.listed)
     return {
         "file": str(parts.configuration.file.absolute()),
-        "digest": digest_of(text),
+        "digest": content_digest(text),
         "in_force": standing.digest,
         "text": masked(text.decode("utf-8", "replace")),
         "accepted_at": standing.accepted_at,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from sidecar import humanize
 from sidecar.config.editor import Draft, FieldPath, operations
 from sidecar.config.history import Versions
 from sidecar.config.model import Snapshot
@@ -15,6 +14,7 @@ from sidecar.config.schema import fields as declared
 from sidecar.config.schema import parsers
 from sidecar.config.yaml.writer import Value
 from sidecar.errors import EditRefused
+from sidecar.records import utc_text
 
 Fields: TypeAlias = dict[str, Any]
 _OTHERS = frozenset({"hash", "previous", "created", "enabled", "routes"})
@@ -79,7 +79,7 @@ def _fields(
 
 def _until(text: str, base: Base) -> str:
     try:
-        return humanize.utc(parsers.until(text, base.snapshot.timezone, base.now))
+        return utc_text(parsers.until(text, base.snapshot.timezone, base.now))
     except EditRefused as error:
         raise EditRefused(f"the end {error}") from None
 

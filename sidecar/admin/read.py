@@ -30,7 +30,7 @@ KEY_VARIABLE = key_variable("SIDECAR_KEY")
 
 async def status(parts: Parts, _: ApiRequest) -> views.View:
     """What is served where, and how the configuration stands."""
-    standing = parts.configuration.standing
+    standing = parts.configuration.status
     snapshot = parts.snapshot
     return {
         "version": __version__,

@@ -89,7 +89,7 @@ class Admin:
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def _healthz(self, _: web.BaseRequest) -> web.StreamResponse:
-        stale = bool(self.configuration.standing.problems)
+        stale = bool(self.configuration.status.problems)
         return web.json_response({"status": "ok", "config": "stale" if stale else "current"})
 
     async def _readyz(self, _: web.BaseRequest) -> web.StreamResponse:

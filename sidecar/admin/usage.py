@@ -175,9 +175,7 @@ def _budgets(parts: Parts) -> list[View]:
     """Every budget, with what was spent of it."""
     scheduler = parts.scheduler
     now = scheduler.now()
-    views = (
-        limit_view(window, scheduler.limits.written(name), now) for name, window in scheduler.limits
-    )
+    views = (limit_view(each.window, each.written, now) for each in scheduler.limits)
     return [each for each in views if each["unit"] == "usd"]
 
 

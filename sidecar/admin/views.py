@@ -159,9 +159,9 @@ def uses(scheduler: Scheduler) -> Uses:
     and budget with what counts in it now."""
     now = scheduler.now()
     found: Uses = {}
-    for name, window in scheduler.limits:
-        view = limit_view(window, scheduler.limits.written(name), now)
-        found.setdefault(name[:-2], []).append(view)
+    for limit_id, window, written in scheduler.limits:
+        view = limit_view(window, written, now)
+        found.setdefault(limit_id[:-2], []).append(view)
     return found
 
 
@@ -170,15 +170,15 @@ def provider_health(one: Provider, scheduler: Scheduler, wall: float, all_uses: 
     our own limits for it are."""
     now = scheduler.now()
     resting, quotas = [], []
-    for account in scheduler.upstreams:
-        if account.provider != one.name:
+    for health in scheduler.upstreams:
+        if health.key.provider != one.name:
             continue
-        whose = {"credential": account.credential, "family": account.family}
-        if account.cooldown.is_active:
-            resting.append(whose | cooldown_view(account.cooldown, now, wall))
+        whose = {"credential": health.key.credential, "family": health.key.family}
+        if health.cooldown.is_active:
+            resting.append(whose | cooldown_view(health.cooldown, now, wall))
         quotas += [
             whose | quota_view(bucket, now, quota_name(*limit))
-            for limit, bucket in account.quotas.items()
+            for limit, bucket in health.quotas.items()
             if bucket.is_known(now)
         ]
     own = [

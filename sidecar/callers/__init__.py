@@ -1,10 +1,10 @@
-"""Who called: the local process behind a connection, found beside the path of a call.
+"""Find the local process that opened a connection, without delaying its calls.
 
     first call on a connection ─▶ Callers ─▶ a thread ─▶ socket ─▶ process ─▶ program, repository
-                                     │                       (the operating system's own tables)
+                                     │                       (tables of the operating system)
     record of the call ◀─────────────┘
 
-It asks the operating system alone, about processes of this user alone, and sends nothing anywhere.
+Only processes of the same user are read, and nothing is sent over a network.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ __all__ = ["CallerLookup", "Callers", "Finder", "find_finder", "open_callers"]
 
 
 def open_callers(clock: Callable[[], float], *, on: bool) -> Callers:
-    """The looks of this process, to be entered; none is made when it is not `on`."""
+    """Return the lookups of this process as a context manager; disabled unless `on`.
+
+    `clock` returns monotonic seconds.
+    """
     return Callers(clock, find_finder() if on else None)
 
 
 def find_finder() -> Finder | None:
-    """How processes are found on this system; None where nobody knows how."""
+    """Return the finder for this operating system; None if it is not supported."""
     finders: dict[str, type[Finder]] = {"Linux": ProcFinder, "Darwin": LsofFinder}
     known = finders.get(platform.system())
     return None if known is None else known()

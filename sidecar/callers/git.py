@@ -1,7 +1,7 @@
-"""The git repository and branch of a directory, by git's files alone: no command is run.
+"""Read the git repository and branch of a directory from git's files; no command is run.
 
-A repository is called by the name of its own directory, also in its worktrees; its configuration
-is never read, since the address of a remote may hold a password.
+A repository has the name of its main directory, also in its worktrees. Its configuration is never
+read, because the address of a remote may hold a password.
 """
 
 from __future__ import annotations
@@ -15,17 +15,21 @@ from sidecar.files import read_start
 MAX_LEVELS = 64
 MAX_FILE_BYTES = 4096
 MAX_HEAD_CHARS = 1024
-SHORT = 7
-"""Characters of a commit's hash where there is no branch."""
+SHORT_HASH_CHARS = 7
+"""Characters of a commit's hash that are shown if there is no branch."""
 
 _HASH = re.compile(rb"(?:[0-9a-f]{40}|[0-9a-f]{64})")
 _ELSEWHERE = b"refs/heads/.invalid"
-"""What HEAD says in repositories that keep their branches in a table (`reftable`)."""
+"""The content of HEAD in repositories that store branches in a table (`reftable`)."""
 
 
 def find_repository(directory: str) -> tuple[str, str]:
-    """The repository that `directory` belongs to, and its branch, or the short hash of a commit
-    where there is none. ("", "") outside of any; the branch is "" where it cannot be read."""
+    """Return the name of the repository of `directory`, and its branch.
+
+    Returns:
+        The branch, or the short hash of a detached commit, or "" if it cannot be read. ("", "")
+        outside of a repository.
+    """
     top = PurePosixPath(directory)
     for level in (top, *top.parents)[:MAX_LEVELS]:
         git = f"{level}/.git"
@@ -40,19 +44,21 @@ def find_repository(directory: str) -> tuple[str, str]:
 
 
 def read_head(head: bytes) -> str | None:
-    """The branch that git's file HEAD names, "" for one that stands elsewhere, a short hash
-    without a branch; None when it is no such file."""
+    """Return the branch in the content of a HEAD file, or the short hash of a detached commit.
+
+    "" if the branch is stored elsewhere (`reftable`), None if the content is not that of HEAD.
+    """
     words = head.split()
     if len(words) == 2 and words[0] == b"ref:" and words[1].startswith(b"refs/"):
         ref = words[1]
         return "" if ref == _ELSEWHERE else os.fsdecode(ref.removeprefix(b"refs/heads/"))
     if len(words) == 1 and _HASH.fullmatch(words[0]):
-        return words[0][:SHORT].decode()
+        return words[0][:SHORT_HASH_CHARS].decode()
     return None
 
 
 def _target(level: PurePosixPath) -> str | None:
-    """Where a file `.git` (of a worktree or a submodule) points to."""
+    """Return the target of a `.git` file of a worktree or a submodule; None if there is none."""
     text = read_start(f"{level}/.git", MAX_FILE_BYTES).rstrip(b"\r\n")
     if not text.startswith(b"gitdir: ") or b"\0" in text or b"\n" in text:
         return None
@@ -60,7 +66,7 @@ def _target(level: PurePosixPath) -> str | None:
 
 
 def _name(level: PurePosixPath, target: str) -> str:
-    """By the repository that a worktree was made of; anything else by its own directory."""
+    """Return the name of the main repository of a worktree, else that of the directory."""
     common = os.fsdecode(read_start(f"{target}/commondir", MAX_FILE_BYTES).rstrip(b"\r\n"))
     if not common:
         return level.name

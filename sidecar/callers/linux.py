@@ -1,4 +1,7 @@
-"""Linux: find the process that holds the far end of a connection, by `/proc`."""
+"""Linux: find the process at the other end of a connection, by netlink and `/proc`.
+
+Source: sock_diag(7), proc(5).
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,15 @@ from sidecar.files import read_start
 from sidecar.records import Caller
 
 MAX_SEARCH_SECONDS = 0.5
-"""Seconds for the search among all processes; of 500 it takes 8 ms."""
+"""Limit of the search through all processes; through 500 of them it takes 8 ms."""
 MAX_RECENT = 32
-"""Processes that called lately, and are asked first."""
+"""Recent callers, which are searched first."""
 MAX_COMMAND_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A process that called lately: by which descriptor, what it was, and when that was read."""
+    """A recent caller: its descriptor, its description, and when that was read (monotonic)."""
 
     descriptor: str
     caller: Caller
@@ -32,8 +35,11 @@ class _Known:
 
 
 class ProcFinder:
-    """Finds callers by `/proc`. Who called lately is asked first: most connections are of few
-    processes, and one that opens a connection for each call gets the same descriptor again."""
+    """Find callers by `/proc`, recent callers first.
+
+    Most connections come from few processes, and a process that opens a connection for each call
+    gets the same descriptor again.
+    """
 
     fresh = 2.0
 
@@ -41,7 +47,7 @@ class ProcFinder:
         self._recent: dict[int, _Known] = {}
 
     def find(self, peer: SocketAddress, own: SocketAddress, gone: Gone) -> Caller:
-        """The process of this user whose socket is the far end of this connection."""
+        """Return the process of this user whose socket is the other end of the connection."""
         socket = find_socket(peer, own)
         if socket is None or socket.uid != os.geteuid():
             return Caller()
@@ -49,8 +55,10 @@ class ProcFinder:
         return Caller() if holder is None else self._describe(*holder)
 
     def _holders(self, link: str, gone: Gone) -> Iterator[tuple[int, str]]:
-        """The processes that hold `link`, and by which descriptor, the likely ones first. Where
-        several share it, one is as good as another: they are a family."""
+        """Yield process id and descriptor of those that hold `link`, the likely ones first.
+
+        If several processes share it, any of them will do: they are parent and children.
+        """
         for pid, known in reversed(self._recent.items()):
             if _link(f"/proc/{pid}/fd/{known.descriptor}") == link:
                 yield pid, known.descriptor
@@ -77,8 +85,10 @@ class ProcFinder:
 
 
 def _processes() -> list[int]:
-    """The youngest first: the short-lived are gone soonest. Their numbers rise, and begin again
-    when they are used up; the kernel tells which it gave out last."""
+    """Return all process ids, the youngest first, because short-lived processes end soonest.
+
+    Ids rise and wrap around; `/proc/loadavg` has the last one that the kernel assigned.
+    """
     pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
     _, _, last = read_start("/proc/loadavg", 128).strip().rpartition(b" ")
     turn = bisect_right(pids, int(last)) if last.isdigit() else 0
@@ -86,7 +96,7 @@ def _processes() -> list[int]:
 
 
 def _descriptors(pid: int) -> list[str]:
-    """The youngest first; [] of a process that has ended, or that is not ours to look at."""
+    """Return the descriptors of a process, the youngest first; [] if they cannot be read."""
     try:
         return os.listdir(f"/proc/{pid}/fd")[::-1]
     except OSError:
@@ -99,7 +109,7 @@ def _program(pid: int, directory: str) -> str:
 
 
 def _directory(pid: int) -> str:
-    """Where it stands, if that path means the same to us: in a container it need not."""
+    """Return the working directory; "" if the path is another directory here (a container)."""
     link = f"/proc/{pid}/cwd"
     path = _link(link)
     try:
@@ -116,9 +126,9 @@ def _link(path: str) -> str:
 
 
 SocketAddress = tuple[str, int]
-"""Host and port of one end of a connection."""
+"""Address and port of one end of a connection."""
 Gone = Callable[[], bool]
-"""Whether a connection has ended: then there is nobody at its far end any more."""
+"""Return whether the connection is closed, so that the search can stop."""
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 TIMEOUT_SECONDS = 1.0
@@ -138,15 +148,21 @@ _FOUND = struct.Struct("=BB2x48s12xII")  # struct inet_diag_msg: family, state, 
 
 @dataclass(frozen=True, slots=True)
 class Socket:
-    """A socket by its number in the kernel, and the user who made it."""
+    """A socket: its inode, and the id of the user that created it."""
 
     inode: int
     uid: int
 
 
 def find_socket(peer: SocketAddress, own: SocketAddress) -> Socket | None:
-    """The socket on this machine whose own end is `peer` and whose far end is `own`; None when
-    there is none, or none that a process still holds. May raise OSError."""
+    """Return the socket on this machine whose local end is `peer` and remote end is `own`.
+
+    None if no process holds one. Ask the kernel by netlink; where that is forbidden, search the
+    tables of `/proc/net`.
+
+    Raises:
+        OSError: The tables cannot be read.
+    """
     try:
         return _ask(peer, own)
     except OSError:
@@ -169,7 +185,7 @@ def _query(peer: SocketAddress, own: SocketAddress) -> bytes:
 
 
 def read_reply(reply: bytes) -> Socket | None:
-    """The socket that the kernel answers with; None for its error that there is none."""
+    """Return the socket in a netlink reply; None for an error or a listener."""
     if len(reply) < _HEADER.size + _FOUND.size or _HEADER.unpack_from(reply)[1] != _BY_FAMILY:
         return None
     _, state, _, uid, inode = _FOUND.unpack_from(reply, _HEADER.size)
@@ -185,8 +201,10 @@ def _search(peer: SocketAddress, own: SocketAddress) -> Socket | None:
 
 
 def read_table(table: bytes, peer: SocketAddress, own: SocketAddress) -> Socket | None:
-    """The socket between these ends by a table of `/proc/net`; IPv4 ends are also known as what
-    dual-stack programs make of them."""
+    """Return the socket between two ends from a table of `/proc/net`; None if it has none.
+
+    IPv4 ends are also searched as IPv4-mapped IPv6 addresses, which dual-stack programs use.
+    """
     for mapped in (False, True):
         ends = f" {_hex(peer, mapped=mapped)} {_hex(own, mapped=mapped)} ".encode()
         start = table.find(ends)
@@ -199,7 +217,7 @@ def read_table(table: bytes, peer: SocketAddress, own: SocketAddress) -> Socket 
 
 
 def _hex(end: SocketAddress, *, mapped: bool) -> str:
-    """An end as the kernel prints it: words of 32 bits in the machine's own order."""
+    """Return an end as the kernel prints it: 32-bit words in the machine's byte order."""
     packed = _packed(end[0])
     if mapped and len(packed) == 4:
         packed = bytes(10) + b"\xff\xff" + packed

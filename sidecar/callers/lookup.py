@@ -1,7 +1,7 @@
-"""Has somebody look who holds a connection, and gives each record its caller: no call waits.
+"""Look up the caller of each connection in a thread, and add it to the records of its calls.
 
-One thread looks, one connection at a time. A call is answered whether or not the look has ended;
-only its record is told a moment later when it has not. What is looked at stands elsewhere.
+The thread looks up one connection at a time. No call waits for it; only the record of a finished
+call does, for a moment.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from sidecar.callers.linux import Gone, SocketAddress
 from sidecar.records import Caller, CallRecord
 
 MAX_WAITING = 256
-"""Connections that wait for their look; the callers of more stay unknown, and are counted."""
+"""Connections in the queue. The caller of a further one stays unknown, which is counted."""
 CALLER_LOOKUP_TIMEOUT_SECONDS = 0.25
-"""Seconds that a finished call's record waits for the end of a look."""
+"""Seconds for which the record of a finished call waits for its lookup."""
 
 log = logging.getLogger("sidecar.callers")
 
@@ -33,20 +33,29 @@ OnAttributed = Callable[[CallRecord], None]
 
 
 class Finder(Protocol):
-    """How one operating system is asked. Used from one thread; may block and may raise."""
+    """Find processes on one operating system. Used from one thread; may block and may raise."""
 
     fresh: float
-    """Seconds for which a connection's caller is taken to be where it was: processes move between
-    directories, and branches change under them."""
+    """Seconds for which a lookup is reused for its connection. The directory of a process and its
+    branch may change."""
 
     def find(self, peer: SocketAddress, own: SocketAddress, gone: Gone) -> Caller:
-        """The process of this user at the far end of a connection; an empty `Caller` for none.
-        It may stop looking once the connection is `gone`."""
+        """Return the process of this user at the other end of a connection.
+
+        Args:
+            peer: The other end.
+            own: This end.
+            gone: Returns whether the connection is closed; the search may stop then.
+        Returns:
+            An empty `Caller` if there is none.
+        """
 
 
 class CallerLookup:
-    """One look at a connection. `caller` is what is known by now: until the look is `done`, what
-    an earlier one found, or None."""
+    """One lookup of a connection.
+
+    Until it is `done`, `caller` is the result of the lookup before; None if there was none.
+    """
 
     __slots__ = ("began", "caller", "done", "waiting")
 
@@ -67,16 +76,18 @@ _Job = tuple[CallerLookup, SocketAddress, SocketAddress, Gone]
 
 
 class Callers:
-    """The looks of one process; a context manager, entered and used in the event loop.
+    """The caller lookups of this process: a context manager, used in the event loop.
 
-    `clock` is monotonic. Without a `finder` nobody looks, and every caller is None.
+    Args:
+        clock: Returns monotonic seconds.
+        finder: None to disable lookups; every caller is None then.
     """
 
     def __init__(self, clock: Callable[[], float], finder: Finder | None) -> None:
         self._results = {"found": 0, "unknown": 0, "skipped": 0}
         self._clock = clock
         self._finder = finder
-        self._sightings: WeakKeyDictionary[ClientConnection, CallerLookup] = WeakKeyDictionary()
+        self._lookups: WeakKeyDictionary[ClientConnection, CallerLookup] = WeakKeyDictionary()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._held: dict[str, tuple[CallRecord, CallerLookup, OnAttributed]] = {}
         self._none_held = asyncio.Event()
@@ -84,10 +95,10 @@ class Callers:
         self._loop: asyncio.AbstractEventLoop
 
     def __enter__(self) -> Callers:
-        """Begin to look."""
+        """Start the thread."""
         self._loop = asyncio.get_running_loop()
         if self._finder is not None:
-            # A daemon: a look at a dead network disk must not keep the process from ending.
+            # A daemon, so that reading a dead network disk does not keep the process alive.
             args = (self._finder,)
             Thread(target=self._run, args=args, name="sidecar-callers", daemon=True).start()
         return self
@@ -98,7 +109,7 @@ class Callers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Look no longer; records that still wait are told as they are."""
+        """Stop the thread, and report waiting records without their caller."""
         with suppress(Empty):
             while True:
                 self._jobs.get_nowait()
@@ -108,21 +119,23 @@ class Callers:
 
     @property
     def held(self) -> int:
-        """How many records of finished calls wait for the end of a look."""
+        """The number of records that wait for their lookup."""
         return len(self._held)
 
     def results(self) -> Iterator[tuple[tuple[str], int]]:
-        """How many looks named a process, named none, and were not made because too many waited."""
+        """Yield the number of lookups by result: "found", "unknown", "skipped" (queue full)."""
         return (((result,), count) for result, count in self._results.items())
 
     def start_lookup(self, connection: ClientConnection) -> CallerLookup | None:
-        """What is known, or will be, of who holds the far end of a connection; None when nobody
-        looks. To be called as soon as the connection is made, since some are short, and with each
-        call."""
+        """Return the lookup of a connection, and queue one unless it is fresh.
+
+        Call it when the connection is accepted, because some are short, and with each call. None
+        if lookups are disabled.
+        """
         finder = self._finder
         if finder is None:
             return None
-        last = self._sightings.get(connection)
+        last = self._lookups.get(connection)
         now = self._clock()
         if last is not None and now - last.began < finder.fresh:
             return last
@@ -132,33 +145,33 @@ class Callers:
         if self._jobs.qsize() >= MAX_WAITING:
             self._results["skipped"] += 1
             return last
-        sighting = CallerLookup(now, None if last is None else last.caller)
-        self._sightings[connection] = sighting
-        self._jobs.put((sighting, peer, own, partial(_gone, connection)))
-        return sighting
+        lookup = CallerLookup(now, None if last is None else last.caller)
+        self._lookups[connection] = lookup
+        self._jobs.put((lookup, peer, own, partial(_gone, connection)))
+        return lookup
 
-    def complete(
-        self, record: CallRecord, sighting: CallerLookup | None, tell: OnAttributed
-    ) -> None:
-        """Have `record` told, once, with its caller: now, or as soon as the look has ended, or as
-        it is when that takes longer than `FETCH_TIMEOUT_SECONDS` or this process ends."""
-        if sighting is None or sighting.done:
-            tell(_attributed(record, sighting))
+    def complete(self, record: CallRecord, lookup: CallerLookup | None, tell: OnAttributed) -> None:
+        """Call `tell` once with the record and its caller.
+
+        At once if the lookup is done, else when it is; without the caller after
+        `CALLER_LOOKUP_TIMEOUT_SECONDS` or when this process ends.
+        """
+        if lookup is None or lookup.done:
+            tell(_attributed(record, lookup))
         else:
-            self._hold(record, sighting, tell)
+            self._hold(record, lookup, tell)
 
     async def settle(self) -> None:
-        """Wait until the records that are held at this moment are told: `FETCH_TIMEOUT_SECONDS` at
-        most."""
+        """Wait until no record waits, for at most `CALLER_LOOKUP_TIMEOUT_SECONDS`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CALLER_LOOKUP_TIMEOUT_SECONDS):
                 await self._none_held.wait()
 
-    def _hold(self, record: CallRecord, sighting: CallerLookup, tell: OnAttributed) -> None:
+    def _hold(self, record: CallRecord, lookup: CallerLookup, tell: OnAttributed) -> None:
         self._none_held.clear()
-        self._held[record.call_id] = (record, sighting, tell)
-        sighting.waiting.append(record.call_id)
-        if sighting.done:  # in this very moment: see `_run`
+        self._held[record.call_id] = (record, lookup, tell)
+        lookup.waiting.append(record.call_id)
+        if lookup.done:  # `_run` may have set it since: see there
             self._release(record.call_id)
         else:
             self._loop.call_later(CALLER_LOOKUP_TIMEOUT_SECONDS, self._release, record.call_id)
@@ -166,45 +179,45 @@ class Callers:
     def _release(self, call_id: str) -> None:
         held = self._held.pop(call_id, None)
         if held is not None:
-            record, sighting, tell = held
-            tell(_attributed(record, sighting))
+            record, lookup, tell = held
+            tell(_attributed(record, lookup))
         if not self._held:
             self._none_held.set()
 
     def _run(self, finder: Finder) -> None:
-        """The thread."""
+        """Look up queued connections until None comes: the body of the thread."""
         while (job := self._jobs.get()) is not None:
-            sighting, peer, own, gone = job
+            lookup, peer, own, gone = job
             caller = _find(finder, peer, own, gone)
             self._results["found" if caller.pid else "unknown"] += 1
-            if caller.pid or sighting.caller is None:
-                sighting.caller = caller
-            sighting.done = True
-            if sighting.waiting:  # after `done`, as `_hold` asks the other way round
-                self._wake(sighting)
+            if caller.pid or lookup.caller is None:
+                lookup.caller = caller
+            lookup.done = True
+            if lookup.waiting:  # after `done`: `_hold` appends first and then reads `done`
+                self._wake(lookup)
 
-    def _wake(self, sighting: CallerLookup) -> None:
-        # The loop may have ended; then everything was told.
+    def _wake(self, lookup: CallerLookup) -> None:
+        # A closed event loop has released every record.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._release_all, sighting)
+            self._loop.call_soon_threadsafe(self._release_all, lookup)
 
-    def _release_all(self, sighting: CallerLookup) -> None:
-        for call_id in sighting.waiting:
+    def _release_all(self, lookup: CallerLookup) -> None:
+        for call_id in lookup.waiting:
             self._release(call_id)
 
 
 def _find(finder: Finder, peer: SocketAddress, own: SocketAddress, gone: Gone) -> Caller:
     try:
         return Caller() if gone() else finder.find(peer, own, gone)
-    except Exception as error:  # noqa: BLE001 - the thread outlives whatever a system may say
-        log.debug("a caller could not be found: %s", error)
+    except Exception as error:  # noqa: BLE001 - the thread must survive every error
+        log.debug("caller lookup failed: %s", error)
         return Caller()
 
 
-def _attributed(record: CallRecord, sighting: CallerLookup | None) -> CallRecord:
-    if sighting is None or record.caller is sighting.caller:
+def _attributed(record: CallRecord, lookup: CallerLookup | None) -> CallRecord:
+    if lookup is None or record.caller is lookup.caller:
         return record
-    return replace(record, caller=sighting.caller)
+    return replace(record, caller=lookup.caller)
 
 
 def _gone(connection: ClientConnection) -> bool:
@@ -212,7 +225,7 @@ def _gone(connection: ClientConnection) -> bool:
 
 
 def _end(connection: ClientConnection, name: str) -> SocketAddress | None:
-    """`peername` or `sockname`, of TCP."""
+    """Return `peername` or `sockname`; None if the connection is closed or is not TCP."""
     transport = connection.transport
     address = None if transport is None else transport.get_extra_info(name)
     return (address[0], address[1]) if isinstance(address, tuple) else None

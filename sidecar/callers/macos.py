@@ -1,7 +1,7 @@
-"""macOS, as well as it can be done: `lsof`, which every Mac has, says which process it is.
+"""macOS: find the process at the other end of a connection by `lsof`, which every Mac has.
 
-Two runs of a few hundredths of a second each. An interpreter's script stays unknown: to learn it,
-all arguments would have to be read.
+It takes two runs of 30 to 80 ms. The script of an interpreter stays unknown, because `lsof` does
+not list arguments.
 """
 
 from __future__ import annotations
@@ -15,18 +15,22 @@ from sidecar.callers.process_name import describe
 from sidecar.records import Caller
 
 TIMEOUT_SECONDS = 2.0
-# Our own environment may hold credentials; another program needs none of it.
+# Sidecar's environment may hold credentials.
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "en_US.UTF-8"}
 
 
 class LsofFinder:
-    """Finds callers by `lsof`. It is dear: a caller is looked at less often."""
+    """Find callers by `lsof`, which is slow, so results are reused for longer."""
 
     fresh = 30.0
 
-    def find(self, peer: SocketAddress, own: SocketAddress, gone: Gone) -> Caller:  # noqa: ARG002 - it is soon told
-        """The process of this user whose socket is the far end of this connection. Raises OSError
-        when there is no `lsof`, or subprocess.TimeoutExpired when it hangs."""
+    def find(self, peer: SocketAddress, own: SocketAddress, gone: Gone) -> Caller:  # noqa: ARG002 - part of the protocol
+        """Return the process of this user whose socket is the other end of the connection.
+
+        Raises:
+            OSError: There is no `lsof`.
+            subprocess.TimeoutExpired: It takes longer than `TIMEOUT_SECONDS`.
+        """
         both_ends = _run("-u", str(os.geteuid()), f"-iTCP:{peer[1]}", "-Fpcn")
         name = f"{_written(peer)}->{_written(own)}"
         for pid, program, _ in (row for row in read_rows(both_ends) if row[2] == name):
@@ -36,7 +40,7 @@ class LsofFinder:
 
 
 def _run(*selection: str) -> str:
-    """All of the selection must hold (`-a`); numbers stay numbers, names whole, warnings away."""
+    """Return the files that match all options (`-a`): numeric, full names, without warnings."""
     command = ["lsof", "-a", "-nP", "-w", "+c0", *selection]
     done = subprocess.run(
         command, env=_ENVIRONMENT, timeout=TIMEOUT_SECONDS, check=False,
@@ -46,8 +50,7 @@ def _run(*selection: str) -> str:
 
 
 def read_rows(listing: str) -> Iterator[tuple[int, str, str]]:
-    """Process, program and name of each file of a listing, whose lines begin with the letter of
-    their field."""
+    """Yield process id, program and name of each file in the output of `lsof -Fpcn`."""
     pid, program = 0, ""
     for line in listing.splitlines():
         field, value = line[:1], line[1:]

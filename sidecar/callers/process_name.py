@@ -1,4 +1,4 @@
-"""Names a calling process: its program or script, cleaned up to fit a line."""
+"""The name of a calling process: its program, or the script of an interpreter, on one line."""
 
 from __future__ import annotations
 
@@ -15,21 +15,26 @@ _INTERPRETER = re.compile(
 )
 _MODULE = re.compile(r"\w+(\.\w+)*")
 _CODE = re.compile(r"-|-\w*c|-[ep]|--(eval|print)")
-"""What follows is code: there is no script."""
+"""Options after which code follows in place of a script."""
 _COMMON = frozenset({
     "__main__", "app", "bin", "build", "cli", "dist", "index", "lib", "main", "out", "run", "src",
 })  # fmt: skip
-"""Names that say nothing: the folder's says more."""
+"""Names that many programs share; the folder's name is used in their place."""
 MAX_ARGUMENTS = 32
 
 
 def program_name(command_line: bytes, executable: str, directory: str) -> str:
-    """The name of a process by its command line (as `/proc` has it: each argument ended by a zero
-    byte), the path of its executable and its working directory; "" when all of them are unknown."""
+    """Return the name of a process; "" if it is unknown.
+
+    Args:
+        command_line: The arguments, each one ended by a zero byte, as in `/proc/PID/cmdline`.
+        executable: The path of the executable; "" if unknown.
+        directory: The working directory; "" if unknown.
+    """
     first, *rest = [os.fsdecode(each) for each in command_line.split(b"\0")]
     name = first.rpartition("/")[2].removeprefix("-")  # a login shell
     if not name or " " in name or first == "/proc/self/exe":
-        # It gave itself a title, or called itself again.
+        # The process set its own title, or executed itself again.
         name = executable.removesuffix(" (deleted)").rpartition("/")[2]
     if _INTERPRETER.fullmatch(name):
         return _script(rest[:MAX_ARGUMENTS], directory) or name
@@ -47,12 +52,13 @@ def _script(arguments: list[str], directory: str) -> str:
             continue
         path = os.path.join(directory, argument)
         if os.path.isabs(path) and os.path.isfile(path):
-            return _telling(path)
+            return _distinctive(path)
     return ""
 
 
-def _telling(path: str) -> str:
-    """`agent.py`; but of `…/claude-code/dist/cli.js` the part that tells it from others."""
+def _distinctive(path: str) -> str:
+    """Return the distinctive part of a path: `agent.py`, but `claude-code` of
+    `…/claude-code/dist/cli.js`."""
     script = PurePosixPath(os.path.normpath(path))
     for part in (script, *script.parents):
         if part.stem not in _COMMON:
@@ -61,7 +67,7 @@ def _telling(path: str) -> str:
 
 
 def describe(pid: int, program: str, directory: str) -> Caller:
-    """The caller that this process is; `program` and `directory` are "" where unknown."""
+    """Return the caller of a process; `program` and `directory` are "" if unknown."""
     repo, branch = find_repository(directory) if directory else ("", "")
     return Caller(
         program=clean(program, 64),
@@ -73,6 +79,6 @@ def describe(pid: int, program: str, directory: str) -> Caller:
 
 
 def clean(text: str, longest: int) -> str:
-    """One printable line, and not too long."""
+    """Return at most `longest` characters of a text, "?" for each one that is not printable."""
     cut = text[:longest]
     return cut if cut.isprintable() else "".join(c if c.isprintable() else "?" for c in cut)

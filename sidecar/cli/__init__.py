@@ -5,7 +5,6 @@ Modules of the commands are imported when they are used, so that `sidecar --help
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 from importlib import import_module
@@ -51,10 +50,12 @@ class Suggesting(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            from sidecar.humanize import nearest  # slow to import, and commands can do without
+
+            near = nearest(args[0], self.list_commands(ctx))
             if not near:
                 raise
-            raise click.UsageError(f"{error.message} Did you mean '{near[0]}'?", ctx) from None
+            raise click.UsageError(f"{error.message} Did you mean '{near}'?", ctx) from None
 
 
 class Commands(Suggesting):

@@ -14,11 +14,11 @@ from sidecar.cli.client import LiveError, base_of, find_live
 from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.options import REFUSED, OpenedConfig, fail, need_file, note, open_config
 from sidecar.config.loader import difference
-from sidecar.config.manager import digest_of, understand
+from sidecar.config.manager import build_snapshot
 from sidecar.config.model import Key, Snapshot
 from sidecar.errors import ConfigError, EditRefused
-from sidecar.files import edit_lock, replace_file
-from sidecar.humanize import NEVER_USED
+from sidecar.files import content_digest, edit_lock, replace_file
+from sidecar.records import NEVER_USED
 
 NOT_TAKEN_OVER = 1
 """Exit status: the file is written, and the process that runs does not serve it."""
@@ -42,7 +42,7 @@ def open_to_change(config: Path, state: Path, *, asks: bool = False) -> OpenedCo
 
 def note_difference(old: Snapshot, new: Snapshot) -> None:
     """Say what an edit comes to."""
-    for line in difference(old, new) or ["nothing that matters changed"]:
+    for line in difference(old, new) or ["no effective change"]:
         note(line)
 
 
@@ -60,7 +60,7 @@ def put_in_place(opened: OpenedConfig, new: bytes, state: Path) -> Snapshot:
 def write(opened: OpenedConfig, new: bytes) -> Snapshot:
     """Write the new text, if it is right and nobody changed the file meanwhile; else status 2."""
     try:
-        snapshot = understand(new, opened.path, opened.registry)
+        snapshot = build_snapshot(new, opened.path, opened.registry)
         if new != opened.text:
             replace_file(opened.path, opened.text, new)
     except ConfigError as error:
@@ -81,7 +81,7 @@ def confirm(config: Path, text: bytes, state: Path) -> None:
             note(f"no process runs with {state}; this is in force when `sidecar serve` starts")
             return
         answer = live.post("api", "reload")
-        if answer["digest"] == digest_of(text):
+        if answer["digest"] == content_digest(text):
             return
         served = Path(live.get("/api/status")["config"]["file"])
     except LiveError as error:

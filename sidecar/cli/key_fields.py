@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sidecar.cli.client import LiveError, find_live
 from sidecar.config.model import Key
-from sidecar.humanize import iso, utc
 from sidecar.ledger.reader import read_times
-from sidecar.records import KeyTimes
+from sidecar.records import KeyTimes, utc_text
 
 
 def times_of(state: Path) -> dict[str, KeyTimes]:
@@ -33,9 +33,13 @@ def row(key: Key, times: KeyTimes, text: str | None = None) -> dict[str, Any]:
         "group": key.group.name,
         "vendor": key.group.vendor.name,
         "enabled": key.enabled,
-        "created": None if key.created is None else utc(key.created),
-        "expires": None if key.expires is None else utc(key.expires),
-        "last_seen": iso(times.last_seen),
-        "last_used": iso(times.last_used),
-        "last_refused": iso(times.last_refused),
+        "created": _utc(key.created),
+        "expires": _utc(key.expires),
+        "last_seen": _utc(times.last_seen),
+        "last_used": _utc(times.last_used),
+        "last_refused": _utc(times.last_refused),
     }
+
+
+def _utc(time: datetime | float | None) -> str | None:
+    return None if time is None else utc_text(time)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -13,9 +12,10 @@ import click
 
 from sidecar.config.credentials import Vault
 from sidecar.config.loader import plugin_paths
-from sidecar.config.manager import read_file, understand
+from sidecar.config.manager import build_snapshot, read_file
 from sidecar.config.model import Group, Key, Snapshot
 from sidecar.errors import ConfigError
+from sidecar.humanize import suggestion
 from sidecar.plugin_api.manager import Registry, discover
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -81,7 +81,7 @@ def open_config(config: Path) -> OpenedConfig:
     try:
         text = read_file(config)
         registry = registry_for(config, text)
-        return OpenedConfig(config, text, registry, understand(text, config, registry))
+        return OpenedConfig(config, text, registry, build_snapshot(text, config, registry))
     except ConfigError as error:
         note(str(error))
         raise SystemExit(REFUSED) from None
@@ -108,7 +108,7 @@ def fail(message: str, status: int = REFUSED) -> NoReturn:
 def the_key(snapshot: Snapshot, name: str) -> Key:
     """The key of that name, or status 2."""
     if name not in snapshot.keys:
-        hint = _hint(name, snapshot.keys)
+        hint = suggestion(name, snapshot.keys, otherwise="there is none yet")
         fail(f'there is no key "{name}"; {hint} (all of them: sidecar keys list)')
     return snapshot.keys[name]
 
@@ -116,14 +116,9 @@ def the_key(snapshot: Snapshot, name: str) -> Key:
 def the_group(snapshot: Snapshot, name: str) -> Group:
     """The group of that name, or status 2."""
     if name not in snapshot.groups:
-        fail(f'there is no group "{name}"; {_hint(name, snapshot.groups)}')
+        hint = suggestion(name, snapshot.groups, otherwise="there is none yet")
+        fail(f'there is no group "{name}"; {hint}')
     return snapshot.groups[name]
-
-
-def _hint(name: str, there: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, there, n=1)
-    known = ", ".join(list(there)[:10]) or "none yet"
-    return f'did you mean "{near[0]}"?' if near else f"there is: {known}"
 
 
 def note(message: str) -> None:

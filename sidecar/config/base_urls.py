@@ -1,6 +1,6 @@
-"""Tells a provider's base URL that does not look like its vendor's: the usual slips.
+"""Detect a provider's base URL that does not look like its vendor's.
 
-It never refuses one, since a proxy may serve a vendor's API below any path.
+Such a URL is never refused: a proxy may serve a vendor's API below any path.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ def base_url_slip(vendor: Vendor, base_url: str) -> str:
 
 
 def with_reason(classification: Classification, status: int, provider: Provider) -> Classification:
-    """Return the judgement with a reason: that of the vendor's plugin or the status, and after a
-    404 the slip in the base URL that may have caused it."""
+    """Return the classification with a reason: the vendor plugin's, else the status.
+
+    After a 404 the reason names the mistake in the base URL that may have caused it.
+    """
     reason = classification.reason or f"status {status}"
     if status == HTTPStatus.NOT_FOUND and "model_not_found" not in reason:
         slip = base_url_slip(provider.vendor, provider.base_url)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ssl
-import stat
-from pathlib import Path
 
 from sidecar.config.model import Snapshot
 from sidecar.errors import Problem
+from sidecar.files import NotRegularFile, open_regular
 
 
 def unusable_authorities(snapshot: Snapshot) -> tuple[Problem, ...]:
@@ -26,11 +25,13 @@ def unusable_authorities(snapshot: Snapshot) -> tuple[Problem, ...]:
 def why_unusable(ca_file: str) -> str:
     """Return why no certificates can be read from this file; "" when they can."""
     try:
-        if not stat.S_ISREG(Path(ca_file).stat().st_mode):  # a pipe would be waited for
-            return "is not a regular file"
+        with open_regular(ca_file):  # OpenSSL would wait for the writer of a pipe
+            pass
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=ca_file)
     except ssl.SSLError:
         return "holds no certificate in PEM form"
+    except NotRegularFile:
+        return "is not a regular file"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return ""

@@ -1,16 +1,12 @@
-"""Where the real credentials are: resolves references, and says why one cannot be had.
+"""Resolve the references to credentials, and report why one cannot be resolved.
 
-The texts live only here, as `Secret`s, and are revealed only to a vendor's `prepare` and `unfit`.
-A missing one is the trouble of its provider alone: it makes that provider unavailable and nothing
-else.
+The secrets stay here, as `Secret`s, and are revealed only to a vendor's `prepare` and `unfit`. A
+missing one makes its provider unavailable, and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import stat
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,83 +14,85 @@ from pathlib import Path
 
 from sidecar.api_keys import digest
 from sidecar.config.model import CredentialRef, Key, KeyHash, Provider, SecretSource, Snapshot
+from sidecar.files import NotRegularFile, read_regular
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.vendor import Secret
 
-log = logging.getLogger("sidecar.config.credentials")
-
 COMMAND_TIMEOUT_SECONDS = 15.0
-"""Seconds after which a `command:` counts as failed."""
+"""The time after which a `command:` counts as failed."""
 _READ_AFTER_401 = frozenset({SecretSource.COMMAND, SecretSource.FILE})
 MAX_SECRET_BYTES = 64 * 1024
 
 
 class MissingError(Exception):
-    """A credential cannot be had; the text says why, without any part of it."""
+    """A credential cannot be resolved; the text gives the reason without any part of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _Resolved:
     secret: Secret | None
     why_not: str
     stamp: tuple[int, ...] | None
-    taken: float
+    resolved_at: float
 
 
 class Vault:
-    """Holds what the references of a snapshot resolve to.
+    """The secrets of a snapshot's references.
 
-    `clock` is monotonic seconds. Reading is blocking (`load`, off the loop); looking up is not.
-    `on_replaced` are called on the loop with the references whose secret was replaced.
+    `clock` is monotonic seconds. Resolving blocks (`load`, off the loop); looking up does not.
+    `on_replaced` are called on the loop with the references whose secret changed.
     """
 
     def __init__(self, environ: Mapping[str, str], clock: Callable[[], float]) -> None:
         self._environ = environ
         self._clock = clock
-        self._held: dict[CredentialRef, _Held] = {}
+        self._resolved: dict[CredentialRef, _Resolved] = {}
         self._local: Mapping[bytes, tuple[Key, KeyHash]] = {}
-        self._standing: dict[str, tuple[tuple[CredentialRef, ...], str]] = {}
+        self._usable: dict[str, tuple[tuple[CredentialRef, ...], str]] = {}
         self._replaced: list[CredentialRef] = []
         self.on_replaced: list[Callable[[Sequence[CredentialRef]], None]] = []
 
     def load(self, snapshot: Snapshot) -> None:
-        """Resolve every reference of `snapshot` that is not held yet; forget the others'.
+        """Resolve every reference of `snapshot`; forget those of earlier snapshots.
 
-        Environment and files are always read again; commands only when new. Blocking; call
-        `announce` once `snapshot` is in force.
+        The environment and files are always read again; commands run only for new
+        references. Blocking; call `announce` once `snapshot` is in force.
         """
         self._local = snapshot.by_digest
         wanted = set(references(snapshot))
-        held = {ref: old for ref, old in self._held.items() if ref in wanted}
+        held = {ref: old for ref, old in self._resolved.items() if ref in wanted}
         for ref in wanted:
             if ref not in held or ref.source is not SecretSource.COMMAND:
                 held[ref] = self._resolve(ref)
         self._note_replaced(held)
-        self._held = held
-        self._standing = {}
+        self._resolved = held
+        self._usable = {}
 
     def secret(self, ref: CredentialRef) -> Secret | None:
-        """The credential's text; None when it has none or cannot be had (see `why_not`)."""
-        held = self._held.get(ref)
+        """Return the secret; None when there is none, or none can be resolved (see `why_not`)."""
+        held = self._resolved.get(ref)
         return None if held is None else held.secret
 
     def why_not(self, ref: CredentialRef) -> str:
-        """Why the credential cannot be had; "" when it can, or when none is needed."""
-        held = self._held.get(ref)
+        """Return why the credential cannot be resolved; "" when it can, or none is needed."""
+        held = self._resolved.get(ref)
         return "" if held is None else held.why_not
 
     def usable(self, provider: Provider) -> tuple[tuple[CredentialRef, ...], str]:
-        """The provider's credentials that can be had, in the order of the file; or none, and why
-        the provider cannot be used at all."""
-        standing = self._standing.get(provider.name)
-        if standing is None:
-            standing = self._standing[provider.name] = self._stand(provider)
-        return standing
+        """Return the provider's usable credentials in the order of the file, and why it has none.
+
+        The reason is "" when the provider can be used.
+        """
+        found = self._usable.get(provider.name)
+        if found is None:
+            found = self._usable[provider.name] = self._find_usable(provider)
+        return found
 
     def unavailable(self, provider: Provider) -> str:
-        """Why the provider cannot be used at all; "" when it can."""
+        """Return why the provider cannot be used; "" when it can."""
         return self.usable(provider)[1]
 
-    def _stand(self, provider: Provider) -> tuple[tuple[CredentialRef, ...], str]:
+    def _find_usable(self, provider: Provider) -> tuple[tuple[CredentialRef, ...], str]:
         reasons = [self.why_unusable(provider, ref) for ref in provider.credentials]
         if reasons and all(reasons):
             return (), "; ".join(reasons)
@@ -102,76 +100,86 @@ class Vault:
         return tuple(ref for ref, why_not in both if not why_not), ""
 
     def why_unusable(self, provider: Provider, ref: CredentialRef) -> str:
-        """Why the credential is no use at this provider: it cannot be had, or is none of its."""
+        """Return why the provider cannot use the credential; "" when it can.
+
+        It cannot be resolved, or the vendor's plugin rejects it.
+        """
         why_not, secret = self.why_not(ref), self.secret(ref)
         if why_not or secret is None:
             return why_not
-        try:
-            unfit = provider.vendor.unfit(secret)
-        except Exception as error:  # noqa: BLE001 - the guard around foreign code
-            name = provider.vendor.name
-            log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)
-            return ""
-        return f"{ref.name} {unfit}" if unfit else ""
+        with plugin_guard(provider.vendor, "unfit", "the credential is used unchecked"):
+            unfit = provider.vendor.credential_problem(secret)
+            return f"{ref.name} {unfit}" if unfit else ""
+        return ""
 
     def stale(self) -> list[CredentialRef]:
-        """References whose file changed or whose `refresh` is due. Blocking, but short."""
+        """Return references whose file changed or whose `refresh` is due. Blocking, but short."""
         now = self._clock()
         return [
             ref
-            for ref, held in self._held.items()
-            if (ref.refresh is not None and now - held.taken >= ref.refresh)
+            for ref, held in self._resolved.items()
+            if (ref.refresh is not None and now - held.resolved_at >= ref.refresh)
             or (ref.source is SecretSource.FILE and _stamp(ref.argument) != held.stamp)
         ]
 
     async def renew_stale(self) -> None:
-        """Resolve what is `stale` again, and announce what was replaced."""
+        """Resolve stale references again and announce the changed secrets."""
         stale = await asyncio.to_thread(self.stale)
         if stale:
             await asyncio.to_thread(self.renew, stale)
             self.announce()
 
     def renew(self, refs: Iterable[CredentialRef]) -> None:
-        """Resolve these again. A failed renewal of a command keeps the secret that still worked.
-        Blocking; call `announce` afterwards."""
+        """Resolve these references again. Blocking; call `announce` afterwards.
+
+        A command that fails keeps its last secret.
+        """
         for ref in refs:
-            old, new = self._held.get(ref), self._resolve(ref)
+            old, new = self._resolved.get(ref), self._resolve(ref)
             still_worked = old is not None and old.secret is not None and new.secret is None
             if old is not None and still_worked and ref.source is SecretSource.COMMAND:
-                new = _Held(old.secret, "", old.stamp, new.taken)
+                new = _Resolved(old.secret, "", old.stamp, new.resolved_at)
             self._note_replaced({ref: new})
-            self._held[ref] = new
-        self._standing = {}
+            self._resolved[ref] = new
+        self._usable = {}
 
     def announce(self) -> None:
-        """Tell `on_replaced` which secrets were replaced since the last time. On the loop."""
+        """Call `on_replaced` with the references whose secret changed since the last time.
+
+        Call it on the loop.
+        """
         replaced, self._replaced = self._replaced, []
         if replaced:
             for listener in self.on_replaced:
                 listener(replaced)
 
     async def rejected(self, ref: CredentialRef, secret: Secret | None) -> None:
-        """Resolve a reference again whose `secret` a vendor rejected, unless that one was replaced
-        meanwhile. What a reload alone can change stays as it is."""
+        """Resolve a reference again after a vendor rejected its `secret`.
+
+        Does nothing if the secret changed meanwhile, or if only a reload can change it.
+        """
         if ref.source in _READ_AFTER_401 and self.secret(ref) == secret:
             await asyncio.to_thread(self.renew, [ref])
             self.announce()
 
-    def _note_replaced(self, found: Mapping[CredentialRef, _Held]) -> None:
-        """Keep for `announce` what is another secret than before. One that was not held may have
-        been held earlier."""
+    def _note_replaced(self, found: Mapping[CredentialRef, _Resolved]) -> None:
+        """Keep the references whose secret changed for `announce`.
+
+        A reference that is new here may have been resolved earlier, so it counts as
+        changed.
+        """
         for ref, new in found.items():
-            old = self._held.get(ref)
+            old = self._resolved.get(ref)
             if old is None or old.secret != new.secret:
                 self._replaced.append(ref)
 
-    def _resolve(self, ref: CredentialRef) -> _Held:
+    def _resolve(self, ref: CredentialRef) -> _Resolved:
         stamp = _stamp(ref.argument) if ref.source is SecretSource.FILE else None
         try:
             text = self._read(ref)
         except MissingError as error:
-            return _Held(None, str(error), stamp, self._clock())
-        return _Held(None if text is None else Secret(text), "", stamp, self._clock())
+            return _Resolved(None, str(error), stamp, self._clock())
+        return _Resolved(None if text is None else Secret(text), "", stamp, self._clock())
 
     def _read(self, ref: CredentialRef) -> str | None:
         match ref.source:
@@ -194,7 +202,9 @@ class Vault:
             raise MissingError(f"{where} {empty}")
         if not text.isascii() or not text.isprintable():
             raise MissingError(f"{where} holds characters that no header can carry")
-        if own := self._local.get(digest(text)):  # `sidecar env`, in the shell that then serves
+        if own := self._local.get(
+            digest(text)
+        ):  # exported by `sidecar env` in the shell that serves
             raise MissingError(
                 f'{where} holds the local key "{own[0].name}", not a credential; '
                 "point agents at Sidecar in other shells than the one that serves"
@@ -203,23 +213,20 @@ class Vault:
 
 
 def references(snapshot: Snapshot) -> list[CredentialRef]:
-    """Every reference to a secret in a configuration."""
+    """Return every credential reference of a configuration."""
     refs = [ref for provider in snapshot.providers.values() for ref in provider.credentials]
     token = snapshot.server.metrics_token
     return refs if token is None else [*refs, token]
 
 
 def _read_file(name: str) -> str:
-    path = Path(name).expanduser()
     try:
-        # Not to hang on a pipe that somebody put there.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        content = read_regular(Path(name).expanduser(), MAX_SECRET_BYTES)
+    except NotRegularFile:
+        raise MissingError(f"{name} is not a regular file") from None
     except OSError as error:
         raise MissingError(f"the file {name} cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise MissingError(f"{name} is not a regular file")
-        return file.read(MAX_SECRET_BYTES).decode("utf-8", "replace")
+    return content.decode("utf-8", "replace")
 
 
 def _run(argv: tuple[str, ...]) -> str:

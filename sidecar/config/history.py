@@ -1,16 +1,15 @@
-"""The configurations that were in force, newest first: their texts, kept so that one can go back.
+"""The accepted texts of a configuration file, newest first, so that a user can go back.
 
-    STATE/versions/FILE/000042.yaml    what was accepted, byte for byte
-    STATE/versions/FILE/000042.json    when, and what it changed
+    STATE/versions/FILE/000042.yaml    the accepted text, byte for byte
+    STATE/versions/FILE/000042.json    its time and its effective changes
 
-FILE is a digest of the file's path: one state directory may be used with several files, and the
-keys of one must never come into force for another.
-All readable by their user alone. Accepted texts hold references to credentials and no credential.
+FILE is a digest of the file's path: one state directory may serve several files, and the keys of
+one must never come into force for another. All files are private. Accepted texts hold references
+to credentials and no credential.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -19,14 +18,18 @@ from pathlib import Path
 
 import msgspec
 
+from sidecar.files import content_digest, write_private
+
 KEPT_VERSIONS = 20
-"""How many there are at most; the oldest go first."""
+"""The most versions of a file; the oldest are removed first."""
 _NAME = re.compile(r"\d{6,}\.yaml")
 
 
 class Version(msgspec.Struct, frozen=True):
-    """One accepted text: its number, when it came into force (seconds since the epoch), the
-    SHA-256 of its bytes in hex, and what it changed, a line for each difference."""
+    """One accepted text: number, time (seconds since the epoch), SHA-256 in hex, and changes.
+
+    `difference` has a line for each effective change.
+    """
 
     number: int
     at: float
@@ -35,55 +38,59 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Versions:
-    """The accepted texts below one folder. Blocking; a broken disk costs history and no more."""
+    """The accepted texts below one folder. Blocking; a broken disk costs only the history."""
 
     @classmethod
     def of(cls, state: Path, file: Path) -> Versions:
-        """Those of one configuration file. Links are followed in its folder only: what an
-        orchestrator swaps is the file's own link."""
+        """Return the versions of one configuration file.
+
+        Links are resolved in its folder only: orchestrators swap the file's own link.
+        """
         path = file.parent.resolve() / file.name
-        return cls(state / "versions" / hashlib.sha256(os.fsencode(path)).hexdigest()[:16])
+        return cls(state / "versions" / content_digest(os.fsencode(path))[:16])
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._listed: list[Version] | None = None
 
     def listed(self) -> list[Version]:
-        """All of them, newest first."""
+        """Return all versions, newest first."""
         if self._listed is None:
             found = sorted((p.stem for p in _texts(self._folder)), key=int, reverse=True)
             self._listed = [self._read(int(stem)) for stem in found]
         return list(self._listed)
 
     def text(self, number: int) -> bytes | None:
-        """The text of a version; None when it is not kept any more."""
+        """Return the text of a version; None when it is not kept any more."""
         try:
             return self._path(number, "yaml").read_bytes()
         except OSError:
             return None
 
     def newest(self) -> bytes | None:
-        """The text that came into force last."""
+        """Return the text that was accepted last; None when none is kept."""
         return self.text(self.listed()[0].number) if self.listed() else None
 
     def with_digest(self, digest: str) -> bytes | None:
-        """The text of that digest; None when none is kept."""
+        """Return the text of that digest; None when none is kept."""
         found = next((each for each in self.listed() if each.digest == digest), None)
         return None if found is None else self.text(found.number)
 
     def keep(self, text: bytes, at: float, difference: Sequence[str]) -> None:
-        """A text has come into force. The one before, coming again at a start, is not kept twice.
-        Raises `OSError`, and then what was kept before still is."""
+        """Keep an accepted text, unless it is the newest one again without a change.
+
+        Raises `OSError`; the older versions are then still there.
+        """
         before = self.listed()
-        digest = hashlib.sha256(text).hexdigest()
+        digest = content_digest(text)
         if before and before[0].digest == digest and not difference:
             return
         number = before[0].number + 1 if before else 1
         version = Version(number, at, digest, tuple(difference))
         for folder in (self._folder.parent, self._folder):
             folder.mkdir(mode=0o700, exist_ok=True)
-        _put(self._path(number, "json"), msgspec.json.encode(version))
-        _put(self._path(number, "yaml"), text)
+        write_private(self._path(number, "json"), msgspec.json.encode(version))
+        write_private(self._path(number, "yaml"), text)
         self._listed = [version, *before][:KEPT_VERSIONS]
         for old in before[KEPT_VERSIONS - 1 :]:
             for kind in ("yaml", "json"):
@@ -94,9 +101,7 @@ class Versions:
             return msgspec.json.decode(self._path(number, "json").read_bytes(), type=Version)
         path = self._path(number, "yaml")
         with suppress(OSError):
-            return Version(
-                number, path.stat().st_mtime, hashlib.sha256(path.read_bytes()).hexdigest()
-            )
+            return Version(number, path.stat().st_mtime, content_digest(path.read_bytes()))
         return Version(number, 0.0, "")
 
     def _path(self, number: int, kind: str) -> Path:
@@ -107,14 +112,3 @@ def _texts(folder: Path) -> list[Path]:
     with suppress(OSError):
         return [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
     return []
-
-
-def _put(path: Path, content: bytes) -> None:
-    """A 0600 file in place, whole or not at all."""
-    new = path.with_suffix(".new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    new.replace(path)

@@ -1,17 +1,14 @@
-"""Holds the configuration in force, and replaces it whole when the file changes, or not at all.
+"""Hold the configuration in force, and replace it whole when the file changes.
 
-Watches the file's directory (editors replace files, orchestrators swap links) and looks at the
-file itself every second, in case no event comes. Parsing happens off the event loop. A refused
-edit leaves everything as it was and is hard to overlook.
+Watches the file's directory (editors replace files, orchestrators swap links) and checks the file
+every second, in case no event comes. Parsing runs off the event loop. A rejected edit changes
+nothing, and is logged, counted and shown.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import os
-import stat
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -26,17 +23,18 @@ from sidecar.config.history import Versions
 from sidecar.config.loader import difference, load, stays_in_force
 from sidecar.config.model import Snapshot
 from sidecar.config.status import ConfigStatus, ReloadEvent, ReloadResult, in_force
+from sidecar.config.yaml.source import MAX_FILE_BYTES
 from sidecar.errors import ConfigError, Problem, SourceLocation
+from sidecar.files import NotRegularFile, content_digest, read_regular
 from sidecar.plugin_api.manager import Registry
 
-POLL = 1.0
-"""Seconds between two looks at the file when no event comes."""
-SETTLE = 0.2
-"""Seconds that the content must stay the same: a half-written file can be valid, with keys
+POLL_SECONDS = 1.0
+"""The time between two checks of the file when no event comes."""
+SETTLE_SECONDS = 0.2
+"""The time that the content must stay the same: a half-written file can be valid, with keys
 missing."""
-MAXIMUM_SIZE = 4 << 20
-REMEMBERED = 50
-"""How many looks at a changed file are remembered."""
+MAX_RELOAD_EVENTS = 50
+"""The most reloads that `history` holds."""
 
 log = logging.getLogger("sidecar.config")
 
@@ -46,44 +44,47 @@ ConfigListener = Callable[[Snapshot], None]
 
 @dataclass(slots=True)
 class ConfigManager:
-    """The configuration in force and its file. `versions` keeps the accepted texts; `wall` is the
-    time of day; `told` hear whether each changed text was accepted, `listeners` of every accepted
-    snapshot, in order. `history` holds the latest looks at a changed file, oldest first."""
+    """The configuration in force and its file.
+
+    `versions` keeps the accepted texts; `wall` is seconds since the epoch. `on_result`
+    are called with whether each changed text was accepted, `listeners` with every accepted
+    snapshot, in order. `history` has the latest reloads, oldest first.
+    """
 
     file: Path
     versions: Versions
     registry: Registry
     vault: Vault
     wall: Callable[[], float]
-    told: list[Callable[[bool], None]] = field(default_factory=list)
+    on_result: list[Callable[[bool], None]] = field(default_factory=list)
     listeners: list[ConfigListener] = field(default_factory=list)
-    history: deque[ReloadEvent] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    history: deque[ReloadEvent] = field(default_factory=lambda: deque(maxlen=MAX_RELOAD_EVENTS))
     _current: Snapshot | None = None
-    _standing: ConfigStatus | None = None
+    _status: ConfigStatus | None = None
     _seen: bytes | None = None
     _text: bytes = b""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def current(self) -> Snapshot:
-        """The configuration in force."""
+        """Return the configuration in force."""
         if self._current is None:
             raise RuntimeError("no configuration was loaded yet")
         return self._current
 
     @property
     def text(self) -> bytes:
-        """The text in force."""
+        """The accepted text that is in force."""
         return self._text
 
     @property
-    def standing(self) -> ConfigStatus:
-        """How it stands."""
-        if self._standing is None:
+    def status(self) -> ConfigStatus:
+        """The status of the configuration."""
+        if self._status is None:
             raise RuntimeError("no configuration was loaded yet")
-        return self._standing
+        return self._status
 
     def start(self) -> None:
-        """Load the file, or else the newest version that was accepted, loudly. Blocking.
+        """Load the file, or else the newest accepted version, with errors in the log. Blocking.
 
         Raises `ConfigError` when neither can be used.
         """
@@ -111,41 +112,44 @@ class ConfigManager:
         self._refuse(refused, self._seen or b"")
 
     def _since_last_time(self, snapshot: Snapshot) -> Sequence[str]:
-        """What was changed while no process looked."""
+        """Return the effective changes made while no process ran."""
         before = self.versions.newest()
-        if before is None or digest_of(before) == snapshot.digest:
+        if before is None or content_digest(before) == snapshot.digest:
             return ()
         with suppress(ConfigError):
-            return difference(understand(before, self.file, self.registry), snapshot)
+            return difference(build_snapshot(before, self.file, self.registry), snapshot)
         return ()
 
     async def reload(
-        self, settled: bytes | None = None, understood: Snapshot | None = None
+        self, settled: bytes | None = None, built: Snapshot | None = None
     ) -> ReloadResult:
-        """Look at the file now, and take it over if it is good. Never raises. It need not come to
-        rest if it holds `settled`: that was written whole. `understood` is what that means, where
-        it was read already."""
+        """Read the file now, and accept it if it is valid. Never raises.
+
+        Waits until the content stays the same, unless it is `settled`: that was written
+        whole. `built` is the snapshot of `settled`, where the caller has built it
+        already.
+        """
         async with self._lock:
             try:
                 text = await self._settled(settled)
             except ConfigError as error:
                 return self._refused_once(error, None)
             if text == self._seen:
-                return ReloadResult(not self.standing.problems, self.standing.problems)
+                return ReloadResult(not self.status.problems, self.status.problems)
             try:
-                known = understood if text == settled else None
+                known = built if text == settled else None
                 snapshot = await asyncio.to_thread(self._build, text, known)
             except ConfigError as error:
                 return self._refused_once(error, text)
             changes = await asyncio.to_thread(difference, self.current(), snapshot)
             self._accept(snapshot, text, changes)
             await asyncio.to_thread(self._keep, text, changes)
-            for line in changes or ["nothing that matters changed"]:
+            for line in changes or ["no effective change"]:
                 log.info("%s: %s", self.file.name, line)
             return ReloadResult(accepted=True, difference=tuple(changes))
 
     async def watch(self) -> None:
-        """Take over every good edit, for ever."""
+        """Accept every valid edit, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             changed = asyncio.Event()
             tasks.create_task(self._notice(changed))
@@ -156,21 +160,23 @@ class ConfigManager:
                 await self.reload()
 
     async def _notice(self, changed: asyncio.Event) -> None:
-        """Set `changed` whenever anything happens in the directory: with no filter by name, since
-        a swapped link changes another name than the file's."""
+        """Set `changed` on every event in the directory.
+
+        No filter by name: a swapped link changes another name than the file's.
+        """
         while True:
             with suppress(OSError, RuntimeError):
                 async for _ in awatch(
                     self.file.parent, watch_filter=None, recursive=False, debounce=100, step=50
                 ):
                     changed.set()
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _poll(self, changed: asyncio.Event) -> None:
-        # No stamp yet: an edit made between the first load and this look must not be missed.
+        # None at first: an edit between the first load and the first check must not be missed.
         stamp: tuple[int, ...] | None = None
         while True:
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(POLL_SECONDS)
             now = _stamp(self.file)
             if now != stamp:
                 stamp = now
@@ -179,8 +185,8 @@ class ConfigManager:
 
     async def _settled(self, known: bytes | None) -> bytes:
         text = read_file(self.file)
-        while text not in (known, self._seen):  # what was seen before came to rest then
-            await asyncio.sleep(SETTLE)
+        while text not in (known, self._seen):  # these have stayed the same before
+            await asyncio.sleep(SETTLE_SECONDS)
             again = read_file(self.file)
             if again == text:
                 break
@@ -188,9 +194,9 @@ class ConfigManager:
         return text
 
     def _build(self, text: bytes, known: Snapshot | None = None) -> Snapshot:
-        snapshot = known or understand(text, self.file, self.registry)
+        snapshot = known or build_snapshot(text, self.file, self.registry)
         self.vault.load(snapshot)
-        # Not a reason to refuse the file: a key must be revocable whatever became of a certificate.
+        # Warnings, not errors: a key must be revocable without a usable certificate.
         unusable = (replace(each, warning=True) for each in unusable_authorities(snapshot))
         return replace(snapshot, warnings=(*snapshot.warnings, *unusable))
 
@@ -198,46 +204,46 @@ class ConfigManager:
         now = self.wall()
         self._current = snapshot
         self._seen = self._text = text
-        self._standing = ConfigStatus(snapshot.digest, now)
+        self._status = ConfigStatus(snapshot.digest, now)
         self.history.append(ReloadEvent(now, accepted=True, difference=tuple(changes)))
-        self._tell(accepted=True)
+        self._report_result(accepted=True)
         for warning in snapshot.warnings:
             log.warning("%s", warning)
         for listener in self.listeners:
             listener(snapshot)
         self.vault.announce()
 
-    def _tell(self, *, accepted: bool) -> None:
-        for tell in self.told:
-            tell(accepted)
+    def _report_result(self, *, accepted: bool) -> None:
+        for listener in self.on_result:
+            listener(accepted)
 
     def _keep(self, text: bytes, changes: Sequence[str]) -> None:
         with suppress(OSError):
-            self.versions.keep(text, self.standing.accepted_at, changes)
+            self.versions.keep(text, self.status.accepted_at, changes)
 
     def _refused_once(self, error: ConfigError, text: bytes | None) -> ReloadResult:
-        """Say so, unless this very content was refused before."""
-        again = text == self._seen and bool(self.standing.problems)
+        """Record a rejected text, unless the same text was rejected before."""
+        again = text == self._seen and bool(self.status.problems)
         self._seen = text
         if not again:
             self._refuse(error, text or b"")
-        return ReloadResult(accepted=False, problems=self.standing.problems)
+        return ReloadResult(accepted=False, problems=self.status.problems)
 
     def _refuse(self, error: ConfigError, text: bytes) -> None:
         now = self.wall()
         problems = tuple(map(str, error.problems))
         stays = tuple(stays_in_force(self.current(), text))
-        standing = self.standing
-        self._standing = ConfigStatus(standing.digest, standing.accepted_at, problems, now, stays)
+        before = self.status
+        self._status = ConfigStatus(before.digest, before.accepted_at, problems, now, stays)
         self.history.append(ReloadEvent(now, accepted=False, problems=problems))
-        self._tell(accepted=False)
+        self._report_result(accepted=False)
         for problem in problems:
             log.error("%s", problem)
-        log.error("%s", in_force(self.standing))
+        log.error("%s", in_force(self.status))
 
 
-def understand(text: bytes, file: Path, registry: Registry) -> Snapshot:
-    """What the text means, once no plugin vetoes it. Raises `ConfigError` with every problem."""
+def build_snapshot(text: bytes, file: Path, registry: Registry) -> Snapshot:
+    """Return the snapshot of a text. Raises `ConfigError` with every problem and plugin's veto."""
     snapshot = load(text, file=str(file), registry=registry)
     place = SourceLocation(str(file), 1)
     vetoes = tuple(Problem(place, veto) for veto in registry.check(snapshot))
@@ -247,24 +253,16 @@ def understand(text: bytes, file: Path, registry: Registry) -> Snapshot:
 
 
 def read_file(path: Path) -> bytes:
-    """The file's bytes. Raises `ConfigError` saying why it cannot be read."""
+    """Return the file's bytes. Raises `ConfigError` with the reason when it cannot be read."""
     try:
-        # A pipe must not block us; it is told apart after opening.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise _unreadable(path, "is not a regular file")
-            text = file.read(MAXIMUM_SIZE + 1)
+        text = read_regular(path, MAX_FILE_BYTES + 1)
+    except NotRegularFile:
+        raise _unreadable(path, "is not a regular file") from None
     except OSError as error:
         raise _unreadable(path, f"cannot be read: {error.strerror}") from None
-    if len(text) > MAXIMUM_SIZE:
-        raise _unreadable(path, f"is larger than {MAXIMUM_SIZE >> 20} MiB")
+    if len(text) > MAX_FILE_BYTES:
+        raise _unreadable(path, f"is larger than {MAX_FILE_BYTES >> 20} MiB")
     return text
-
-
-def digest_of(text: bytes) -> str:
-    """What a snapshot's `digest` is for this text."""
-    return hashlib.sha256(text).hexdigest()
 
 
 def _unreadable(path: Path, why: str) -> ConfigError:
@@ -276,5 +274,5 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
         found = path.stat()
     except OSError:
         return None
-    # The change time moves even when size and modification time were put back.
+    # The change time changes even when size and modification time were reset.
     return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino

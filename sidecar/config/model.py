@@ -1,7 +1,7 @@
 """One accepted configuration, frozen, with every name resolved to an object.
 
 `sidecar.config.loader` builds these values. They hold no YAML, no file, no environment variable, no
-default of a vendor, and nothing that happened (counts, last used).
+default of a vendor, and no counts or times of calls.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sidecar.plugin_api.vendor import Vendor
 
 
 class Urgency(IntEnum):
-    """Who goes first when calls must wait: lower goes first (compare RFC 9218)."""
+    """The order in which waiting calls are admitted: lower first. Compare RFC 9218."""
 
     INTERACTIVE = 0
     NORMAL = 1
@@ -27,7 +27,7 @@ class Urgency(IntEnum):
 
 
 class LimitKind(StrEnum):
-    """What a limit counts: requests or tokens per minute or day, or calls at one time."""
+    """The unit of a limit: requests or tokens per minute or day, or concurrent calls."""
 
     RPM = "rpm"
     RPD = "rpd"
@@ -40,7 +40,7 @@ class LimitKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A ceiling the user wrote, and where: 0 lets nothing pass. `models` narrows what it counts."""
+    """A ceiling from the file; 0 admits nothing. With `models` it counts matching calls only."""
 
     kind: LimitKind
     amount: int
@@ -49,7 +49,7 @@ class Limit:
 
 
 class Period(StrEnum):
-    """The calendar stretch that a budget spans."""
+    """The calendar period of a budget."""
 
     DAY = "day"
     WEEK = "week"
@@ -58,7 +58,7 @@ class Period(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A ceiling in US dollars per calendar period, and where it was written."""
+    """A ceiling in US dollars for each calendar period."""
 
     amount: Decimal
     period: Period
@@ -67,8 +67,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Everything that bounds one scope: its limits, its budgets and the share of each window
-    (0 to 1) kept free for calls more urgent than the named class."""
+    """The limits, budgets and headroom of one scope.
+
+    `headroom` maps a class to the share of each window (0 to 1) that is kept for more urgent
+    calls.
+    """
 
     limits: tuple[Limit, ...] = ()
     budgets: tuple[Budget, ...] = ()
@@ -79,7 +82,7 @@ UNBOUNDED = Allowance()
 
 
 class SecretSource(StrEnum):
-    """Where a credential's text comes from."""
+    """The kind of place that holds a credential."""
 
     ENV = "env"
     FILE = "file"
@@ -90,10 +93,11 @@ class SecretSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CredentialRef:
-    """A reference to a credential, never its text.
+    """A reference to a credential, without the secret.
 
-    `name` is what metrics, logs and the ledger call it: the reference itself. `argument` is the
-    variable, path or keyring entry; `argv` the words of a command; `refresh` seconds between runs.
+    `name` is the reference as metrics, logs and the ledger show it. `argument` is the variable,
+    path or keyring entry; `argv` the words of a command; `refresh` the seconds between two runs
+    of it.
     """
 
     source: SecretSource
@@ -104,13 +108,13 @@ class CredentialRef:
     refresh: float | None = None
 
     def __hash__(self) -> int:
-        """By the name alone: this is looked up for every call."""
+        """Return the hash of the name alone: each call looks references up."""
         return hash(self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds: to connect, to the first byte of an answer, and between two pieces of it."""
+    """Seconds to connect, to the first byte of a response, and between two of its pieces."""
 
     connect: float = 10.0
     first_byte: float = 600.0
@@ -119,9 +123,11 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A place that serves a vendor's API. `proxy` is a URL, "env" or None; `options` are the
-    vendor's own fields; `free` makes its cost zero and known; `priced_as` names the model whose
-    price its calls have."""
+    """A place that serves a vendor's API.
+
+    `proxy` is a URL, "env" or None. `options` are the vendor's own fields. `free` makes the
+    cost zero and known. `priced_as` names the model whose price its calls have.
+    """
 
     name: str
     vendor: Vendor
@@ -141,12 +147,12 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Rename:
-    """`as:`: the served name for the first pattern that matches the asked one."""
+    """`as:` of a route: pairs of an asked pattern and a served name; the first match applies."""
 
     names: tuple[tuple[Pattern, str], ...]
 
     def served(self, asked: str) -> str:
-        """The model that the provider is asked for."""
+        """Return the model that the provider is asked for."""
         for pattern, name in self.names:
             if pattern.matches(asked):
                 return pattern.fill(asked, name)
@@ -155,11 +161,11 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One provider that a key may use: for which models, in which place, under which limits.
+    """One provider that a key may use.
 
-    `at_least_once`: a request that may have been served is sent again all the same. `priority` is
-    always set: the list's order where the file gives no numbers. `inherited` is true
-    when the group's list is in force for the key.
+    `models` is None for all models. `priority` is the position in the list where the file gives
+    no numbers; lower first. `at_least_once` permits a repeat of a request that may have been
+    served.
     """
 
     provider: Provider
@@ -176,8 +182,7 @@ class Route:
 
     @property
     def price_name(self) -> str | None:
-        """The model whose price its calls have, where the file names one: here or on its
-        provider."""
+        """The model whose price its calls have; None where the file names none."""
         return self.priced_as or self.provider.priced_as
 
 
@@ -197,7 +202,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class KeyHash:
-    """The SHA-256 digest of a key's text; `until` ends an older text after a rotation."""
+    """The SHA-256 digest of a key's secret; `until` is the end of a secret before a rotation."""
 
     digest: bytes
     until: datetime | None = None
@@ -205,10 +210,11 @@ class KeyHash:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What an agent presents. `hashes` holds the current text's digest first.
+    """A local credential that agents present.
 
-    `routes` are the ones in force: its own, else its group's (`own_routes` says which). Times are
-    timezone-aware. `max_wait` and `sticky_wait` are seconds.
+    `hashes` has the current secret's digest first. `routes` are the ones in force: the key's
+    own if `own_routes`, else its group's. Times are timezone-aware. `max_wait` and
+    `sticky_wait` are seconds.
     """
 
     name: str
@@ -237,13 +243,13 @@ class Address:
     port: int
 
     def __str__(self) -> str:
-        """`host:port`, with brackets around an IPv6 host."""
+        """Return `host:port`, with brackets around an IPv6 host."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """How this process listens; a change needs a restart. Sizes in bytes, times in seconds."""
+    """The listeners of this process; a change needs a restart. Sizes in bytes, times in seconds."""
 
     listen: tuple[Address, ...] = (Address("127.0.0.1", 8787), Address("::1", 8787))
     admin: Address = Address("127.0.0.1", 8788)
@@ -259,8 +265,10 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """A price that overrides the list, in US dollars: tokens per million, the rest each. It is the
-    whole price of its models; `place` is where it was written."""
+    """A price from the file in US dollars: per million tokens, and for each other unit.
+
+    It replaces the whole price of the list for its models.
+    """
 
     per_million: Mapping[str, Decimal]
     each: Mapping[str, Decimal]

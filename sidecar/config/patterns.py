@@ -9,8 +9,11 @@ from functools import cached_property
 
 @dataclass(frozen=True)
 class Pattern:
-    """A model pattern: `*` matches any run, `?` one character, all else itself; the whole name,
-    case-sensitively (`[` is an ordinary character and there is no negation)."""
+    """A pattern of model names: `*` matches any run of characters, `?` one character.
+
+    It matches the whole name, case-sensitively. `[` is an ordinary character; there is no
+    negation.
+    """
 
     text: str
 
@@ -21,15 +24,15 @@ class Pattern:
 
     @property
     def literal(self) -> bool:
-        """Whether it names exactly one model."""
+        """True if it names exactly one model."""
         return not any(c in self.text for c in "*?")
 
     def matches(self, name: str) -> bool:
-        """Whether the whole `name` matches."""
+        """Return whether the pattern matches the whole `name`."""
         return self._regex.fullmatch(name) is not None
 
     def fill(self, name: str, template: str) -> str:
-        """`template` with its one `*` replaced by what this pattern's first `*` matched."""
+        """Return `template` with its one `*` replaced by the match of this pattern's first `*`."""
         match = self._regex.fullmatch(name)
         caught = match.group(1) if match is not None and self._regex.groups else ""
         return template.replace("*", caught, 1)
@@ -39,9 +42,10 @@ ALL = (Pattern("*"),)
 
 
 def covers(wide: Pattern, narrow: Pattern) -> bool:
-    """Whether every name that `narrow` matches, `wide` matches as well.
+    """Return whether `wide` matches every name that `narrow` matches.
 
-    Exact for patterns whose `*` do not have to share work; else it errs on the side of no.
+    Exact for patterns in which each `*` matches independently; otherwise it may return False
+    wrongly, never True.
     """
     pieces = {"*": ".*", "?": "[^\0]"}
     regex = "".join(pieces.get(c) or re.escape(c) for c in wide.text)
@@ -50,8 +54,10 @@ def covers(wide: Pattern, narrow: Pattern) -> bool:
 
 
 def both(one: tuple[Pattern, ...] | None, other: tuple[Pattern, ...] | None) -> tuple[Pattern, ...]:
-    """The patterns that both lists allow (None allows all), for a person to read: of two that
-    overlap only in part, the one of `one` stands for what they share."""
+    """Return the patterns that both lists allow (None allows all), for messages.
+
+    Where two patterns overlap in part, the one of `one` stands for the overlap.
+    """
     if one is None or other is None:
         return one or other or ALL
     within = [p for p in one if _in(p, other)]
@@ -62,19 +68,19 @@ def both(one: tuple[Pattern, ...] | None, other: tuple[Pattern, ...] | None) -> 
 
 
 def lost(old: tuple[Pattern, ...], new: tuple[Pattern, ...]) -> tuple[Pattern, ...]:
-    """The patterns of `old` that lie in none of `new`."""
+    """Return the patterns of `old` that no pattern of `new` covers."""
     return tuple(pattern for pattern in old if not _in(pattern, new))
 
 
 def listed(patterns: tuple[Pattern, ...]) -> str:
-    """For a message: `gpt-5*, o3`; `all models`; `nothing`."""
+    """Return patterns as text: `gpt-5*, o3`; `all models`; `nothing`."""
     if patterns == ALL:
         return "all models"
     return ", ".join(each.text for each in patterns) or "nothing"
 
 
 def _partly(pattern: Pattern, others: tuple[Pattern, ...]) -> bool:
-    """Whether a wild pattern may share names with others, none of which lies within it."""
+    """Return whether a wild pattern may overlap others, none of which lies within it."""
     inside = any(covers(pattern, other) for other in others)
     return not inside and any(not other.literal for other in others)
 
@@ -84,5 +90,5 @@ def _in(pattern: Pattern, others: tuple[Pattern, ...]) -> bool:
 
 
 def matches_any(patterns: tuple[Pattern, ...] | None, name: str) -> bool:
-    """Whether a list of patterns admits `name`; no list admits everything."""
+    """Return whether a list of patterns admits `name`; None admits every name."""
     return patterns is None or any(pattern.matches(name) for pattern in patterns)

@@ -1,4 +1,4 @@
-"""How the configuration stands, and what became of changed files. Values only."""
+"""The status of the configuration, and the result of each reload. Values only."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class ConfigStatus:
-    """How the configuration stands: the digest in force and since when (wall-clock seconds), and
-    what is wrong with a newer edit, if it was refused."""
+    """The configuration in force, and why a newer edit was rejected, if one was.
+
+    `digest` is that of the accepted text; times are seconds since the epoch. `stays` has a line
+    for each thing that the rejected file would have taken away.
+    """
 
     digest: str
     accepted_at: float
@@ -20,7 +23,7 @@ class ConfigStatus:
 
 @dataclass(frozen=True, slots=True)
 class ReloadResult:
-    """What a look at the file came to."""
+    """The result of one reload. `difference` has a line for each effective change."""
 
     accepted: bool
     problems: tuple[str, ...] = ()
@@ -29,8 +32,10 @@ class ReloadResult:
 
 @dataclass(frozen=True, slots=True)
 class ReloadEvent:
-    """A changed file that was taken over, or refused: when (wall-clock seconds), the problems of
-    a refused one, the effective differences of an accepted one."""
+    """A changed file that was accepted or rejected, at `at` (seconds since the epoch).
+
+    Has the problems of a rejected file, the effective changes of an accepted one.
+    """
 
     at: float
     accepted: bool
@@ -38,12 +43,12 @@ class ReloadEvent:
     difference: tuple[str, ...] = ()
 
 
-def in_force(standing: ConfigStatus) -> str:
-    """What a refused edit means for now: which file is in force, and what therefore stays."""
-    since = _time(standing.accepted_at)
-    stays = "".join(f"; {line}" for line in standing.stays)
+def in_force(status: ConfigStatus) -> str:
+    """Return a line for people: which file stays in force after a rejected edit, and what stays."""
+    since = _time(status.accepted_at)
+    stays = "".join(f"; {line}" for line in status.stays)
     return f"REFUSED: the file of {since} stays in force{stays}"
 
 
-def _time(moment: float) -> str:
-    return datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -60,7 +60,7 @@ class _Waiter:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """A file with the bytes as they came, and the decoded ones behind them where those differ."""
+    """A file with the received bytes, followed by the decoded ones where those differ."""
 
     file: IO[bytes]
     wire: int
@@ -93,10 +93,10 @@ class BodyMemory:
         return HeldBody(self)
 
     async def take(self, size: int, rank: int, max_wait: float, *, grows: bool) -> bool:
-        """Wait at most `patience` seconds for `size` bytes; return whether they are granted.
+        """Wait at most `max_wait` seconds for `size` bytes; return whether they are granted.
 
-        `rank` orders those who wait: 0 before 1 (interactive) before 2. `grows` is whether the
-        caller has memory already.
+        `rank` orders waiting calls: 0 before 1 (interactive) before 2. `grows` is whether the
+        caller holds memory already.
         """
         if not self._waiters and self._fits(size, rank):
             self._grant(size, grows=grows)
@@ -138,7 +138,7 @@ class BodyMemory:
         while self._waiters:
             waiter = self._waiters[0]
             if not self._fits(waiter.size, waiter.rank):
-                # Bodies that all wait to grow would wait for each other: the first goes on.
+                # Bodies that all wait to grow would block each other: admit the first.
                 growing = [each for each in self._waiters if each.grows]
                 if not growing or len(growing) < self._holders:
                     return
@@ -157,7 +157,7 @@ class HeldBody:
     bytes are gone. `waited` counts the seconds waited for memory.
     """
 
-    __slots__ = ("_file", "_memory", "_reserved", "patience", "plain", "rank", "size", "waited",
+    __slots__ = ("_file", "_memory", "_reserved", "max_wait", "plain", "rank", "size", "waited",
                  "wire")  # fmt: skip
 
     def __init__(self, memory: BodyMemory) -> None:
@@ -165,7 +165,7 @@ class HeldBody:
         self._reserved = 0
         self._file: _Stored | None = None
         self.rank = 2
-        self.patience = 0.0
+        self.max_wait = 0.0
         self.wire: bytes | None = None
         self.plain = b""
         self.size = 0
@@ -178,7 +178,7 @@ class HeldBody:
         clock = self._memory.clock
         began = clock()
         more, grows = size - self._reserved, self._reserved > 0
-        granted = await self._memory.take(more, self.rank, self.patience - self.waited, grows=grows)
+        granted = await self._memory.take(more, self.rank, self.max_wait - self.waited, grows=grows)
         self.waited += clock() - began
         if not granted:
             raise ProxyError(
@@ -196,7 +196,7 @@ class HeldBody:
         self._shrink(len(wire) + (0 if plain is wire else len(plain)))
 
     def release(self) -> None:
-        """Forget the bytes: nobody sends them any more."""
+        """Forget the bytes: the body is not sent again."""
         if self.wire is not None:
             self.wire = b""
         self.plain = b""
@@ -210,7 +210,7 @@ class HeldBody:
 
     @property
     def is_large(self) -> bool:
-        """Whether it is worth a file while its call waits."""
+        """Return whether the body is moved to a file while its call waits."""
         return self._reserved > FILE_BYTES
 
     async def store(self) -> None:

@@ -60,7 +60,7 @@ class Unpacking:
         self.lost = not self.known
 
     def feed(self, data: bytes) -> bytes:
-        """What can be told of the decoded bytes by now."""
+        """Return the bytes that can be decoded so far."""
         found = []
         while data and not self.lost and self._machine is not None and self._new is not None:
             try:

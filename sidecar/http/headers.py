@@ -24,7 +24,7 @@ TRIED = "x-sidecar-tried"
 URGENCY = "x-sidecar-urgency"
 
 _REQUEST = CONNECTION | CREDENTIAL_HEADERS | COOKIES | frozenset({
-    # Who calls and from where is nobody else's business.
+    # The caller and its address are private.
     "origin", "referer", "via", "forwarded", "x-real-ip",
     # These choose whose account is used; a provider sets its own.
     "openai-organization", "openai-project", "x-goog-user-project", "anthropic-workspace-id",
@@ -66,11 +66,11 @@ def for_upstream(
 def for_client(
     fields: Fields, urls: frozenset[str], relocate: Callable[[str], str | None]
 ) -> list[tuple[bytes, bytes]]:
-    """The response headers that pass to the client, in order and spelling.
+    """Return the response headers that pass to the client, in order and spelling.
 
-    Those named in `urls` (lower case) pass as `relocate` has them, or not at all where it says
-    None: an address at the vendor would lead the client, with its local key, past this process.
-    A `Retry-After` that says nothing usable is left out: clients sleep for it, or fail on it.
+    `urls` names fields (lower case) that hold a URL: they pass as `relocate` returns them, and are
+    dropped where it returns None, since a URL at the vendor would lead the client and its local key
+    past this process. An unusable `Retry-After` is dropped: clients sleep for it or fail on it.
     """
     gone = _nominated(fields)
     kept: list[tuple[bytes, bytes]] = []
@@ -89,7 +89,7 @@ def for_client(
 
 @lru_cache(maxsize=2048)
 def _sent(name: bytes) -> str | None:
-    """A request header's name in lower case; None when it does not go on."""
+    """Return a request header's name in lower case; None if it does not go to the provider."""
     lower = name.decode("latin-1").lower()
     return None if lower in _REQUEST or lower.startswith(_REQUEST_PREFIXES) else lower
 
@@ -104,10 +104,10 @@ def _answered(name: bytes) -> str | None:
 
 
 def relocated(url: str, base_url: str, own_base: str) -> str | None:
-    """A vendor's URL as one of ours; None when it is not below `base_url`'s origin.
+    """Return a vendor's URL as a URL of this process; None if it is not at `base_url`'s origin.
 
-    What lies below the whole base URL is moved below `own_base`, the base that the client used;
-    the rest of that origin keeps its path.
+    A path below the base URL is moved below `own_base`, the base that the client used; any other
+    path of that origin stays.
     """
     base, ours = urlsplit(base_url), urlsplit(own_base)
     try:
@@ -141,7 +141,7 @@ def encoded(pairs: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
 
 
 def text_of(value: bytes) -> str:
-    """A value as text, of which `encoded` makes the same bytes again."""
+    """Decode a field's value so that `encoded` restores the same bytes."""
     return value.decode("utf-8", "surrogateescape")
 
 
@@ -162,10 +162,10 @@ def lines_of(fields: Fields) -> bytes:
 
 
 def has(name: bytes, lines: bytes) -> bool:
-    """Whether one of the lines is of the field of that name (lower case)."""
+    """Return whether one of the lines is a field of that name (lower case)."""
     return b"\n%b:" % name in b"\n" + lines.lower()
 
 
 def head_of(first: str, lines: bytes) -> bytes:
-    """A whole head: its first line, its lines, and the empty one."""
+    """Join a start line and field lines to a head, with its blank line."""
     return b"%b\r\n%b\r\n" % (first.encode("utf-8", "surrogateescape"), lines)

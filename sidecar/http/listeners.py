@@ -44,7 +44,7 @@ class ServerProtocols(Protocol):
 
 
 class StartError(SidecarError):
-    """The process cannot start; the text says why and what to do."""
+    """The process cannot start. The message names the cause and the repair."""
 
 
 async def _nothing() -> None:
@@ -57,9 +57,9 @@ async def listening(
     addresses: Sequence[Address],
     drain: Callable[[], Awaitable[None]] = _nothing,
 ) -> AsyncIterator[list[str]]:
-    """Serve on `addresses`; yields their URLs. At the end: stop accepting, `drain`, close.
+    """Serve on `addresses` and yield their URLs. On exit: stop accepting, `drain`, close.
 
-    An IPv6 loopback that this machine does not have is left out. Raises `StartError`.
+    An IPv6 loopback address that this machine does not have is left out. Raises `StartError`.
     """
     sockets: list[asyncio.Server] = []
     try:
@@ -145,8 +145,8 @@ def overridden(server: Settings, listen: str | None, admin: str | None) -> Setti
 
 
 def make_private(directory: Path) -> None:
-    """A directory for this user alone; an open one is closed, and that is said. Raises
-    `StartError` when it cannot be made."""
+    """Create a directory for this user alone, or close an open one and log that. Raises
+    `StartError`."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if stat.S_IMODE(directory.stat().st_mode) & 0o077:
@@ -171,7 +171,7 @@ _LOCAL_HOSTS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - nothing
 
 
 def local_url(url: str) -> str:
-    """A server's address as a client on this machine finds it."""
+    """Return a listener's URL as a client on this machine reaches it."""
     for everywhere, here in _LOCAL_HOSTS.items():
         url = url.replace(f"//{everywhere}:", f"//{here}:")
     return url

@@ -27,10 +27,9 @@ _FORBIDDEN_METHODS = frozenset({"CONNECT", "TRACE"})
 
 @dataclass(frozen=True, slots=True)
 class RequestGuard:
-    """Which hosts and origins may come in; names without ports, since ports are forwarded.
+    """Allow only certain hosts and origins, by name and without ports, as ports may be forwarded.
 
-    The port adds nothing: what rebinding cannot forge is the name, and a page on another local
-    port is told apart by its Origin.
+    DNS rebinding cannot forge the host name; a page on another local port has an Origin of its own.
     """
 
     hosts: frozenset[str]
@@ -75,7 +74,8 @@ class RequestGuard:
         origin = headers.get("Origin")
         if origin is not None and origin in self.origins:
             return
-        # Node's fetch sends Sec-Fetch-Mode: cors and nothing else, so the mode "cors" says nothing.
+        # Node's fetch sends Sec-Fetch-Mode: cors and nothing else, so the mode "cors" proves
+        # nothing.
         foreign = (
             origin is not None
             or headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}
@@ -113,7 +113,7 @@ def check_target(target: str) -> None:
 
 
 def allowed_hosts(listen_hosts: list[str], extra: tuple[str, ...]) -> frozenset[str]:
-    """The names under which this process may be addressed: loopback, where it listens, and what
-    the user added. A wildcard address is nobody's name."""
+    """Return the host names that may address this process: loopback, where it listens, and those of
+    the configuration. A wildcard address adds none."""
     bound = {host.lower() for host in listen_hosts if host not in {"0.0.0.0", "::", ""}}  # noqa: S104
     return LOOPBACK | bound | {name.lower() for name in extra}

@@ -29,8 +29,8 @@ def refuse_upgrade(request: AgentRequest) -> None:
 
 
 def send_continue(request: AgentRequest) -> None:
-    """Tell a client that waits for it (`Expect: 100-continue`) to send its body; one of HTTP/1.0
-    knows no interim answer."""
+    """Send `100 Continue` to a client that waits for it before its body (`Expect`). HTTP/1.0 has no
+    interim responses."""
     if request.is_http10:
         return
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
@@ -38,14 +38,14 @@ def send_continue(request: AgentRequest) -> None:
 
 
 def plain(why: LocalReply) -> web.Response:
-    """Return a refusal of the admin side, in a shape that most clients can read."""
+    """Return a local reply of the admin side, in a shape that most clients can read."""
     response = web.json_response(_plain_error(why), status=why.kind.status)
     response.headers[headers.ERROR] = why.kind.name.lower()
     return response
 
 
 def plain_local(why: LocalReply) -> LocalResponse:
-    """Return a refusal of the agents' side that belongs to no dialect, in that shape."""
+    """Return a local reply of the agents' side that belongs to no dialect, in that shape."""
     body = json.dumps(_plain_error(why)).encode()
     error = {headers.ERROR: why.kind.name.lower()}
     return LocalResponse(body, status=why.kind.status, headers=error)

@@ -1,7 +1,7 @@
-"""The admin side's HTTP: aiohttp's low-level server, with its defaults set on purpose.
+"""The HTTP server of the admin side: aiohttp's low-level server with explicit limits.
 
-A request that cannot be parsed is answered without a word of what it said, and nothing of it is
-logged: a bad header line may hold a key. What a request means is not decided here.
+A request that cannot be parsed is answered and logged without any of its text, as a malformed
+header may hold a key.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ async def _unversioned() -> web.StreamResponse:
 
 
 class HttpServer(web.Server):
-    """Makes a protocol for every connection."""
+    """Create one protocol for each connection."""
 
     def __init__(self, handler: Handler) -> None:
         def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
@@ -45,7 +45,7 @@ class HttpServer(web.Server):
         super().__init__(handle, handler_cancellation=True)
 
     def __call__(self) -> AdminServerProtocol:
-        """A new connection."""
+        """Return the protocol of a new connection."""
         protocol = AdminServerProtocol(
             self,
             loop=self._loop,

@@ -17,7 +17,7 @@ from pathlib import Path
 from time import gmtime, strftime
 
 from sidecar.errors import SidecarError
-from sidecar.files import OTHERS, prepare
+from sidecar.files import OTHERS, create_private, prepare
 from sidecar.ledger import model, rollups
 from sidecar.ledger import rollups as counts
 from sidecar.ledger.anomalies import Spike, find_spikes
@@ -231,7 +231,7 @@ def _claim(path: Path) -> None:
     try:
         found = path.lstat()
     except FileNotFoundError:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        create_private(path, b"")
         return
     if not stat.S_ISREG(found.st_mode):
         raise ForeignDatabase("it is not a regular file")

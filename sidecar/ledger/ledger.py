@@ -38,7 +38,7 @@ from sidecar.ledger.model import (
 )
 from sidecar.ledger.reader import read_times
 from sidecar.ledger.writer import LedgerWriter
-from sidecar.records import CallRecord, KeyTimes, PeriodCount, later, program_of
+from sidecar.records import NEVER_USED, CallRecord, KeyTimes, PeriodCount, later, program_of
 
 __all__ = ["KeyTimes", "Ledger", "Owner", "program_of", "read_times"]
 
@@ -48,7 +48,6 @@ FLUSH_TIMEOUT_SECONDS = 5.0
 SAVE_SECONDS = 2.0
 """How long closing waits for what is unwritten to be saved for the next start."""
 MAX_ID_CHARS = 256
-NEVER_USED = KeyTimes()
 
 
 class Ledger:

@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.exposition import generate_latest
 
 from sidecar.config.model import Key, Snapshot
-from sidecar.humanize import NANO
 from sidecar.ledger.model import Claim, Owner
 from sidecar.metrics.definitions import TABLE
 from sidecar.metrics.registry import (
@@ -24,7 +23,7 @@ from sidecar.metrics.registry import (
     MetricsRegistry,
     Sample,
 )
-from sidecar.records import CallRecord, Cost, KeyTimes, Outcome, Usage, UsageState
+from sidecar.records import NANODOLLARS, CallRecord, Cost, KeyTimes, Outcome, Usage, UsageState
 
 __all__ = ["CONTENT_TYPE", "TABLE", "Metrics", "ModelNames"]
 
@@ -151,7 +150,7 @@ class Metrics:
             for kind, count in usage.items():
                 self._tokens.at(key, group, provider, of, kind).value += count
             if charged is not None:
-                self._cost.at(key, group, provider, of).value += charged / NANO
+                self._cost.at(key, group, provider, of).value += charged / NANODOLLARS
         self._count_faults(record, key, group, model)
 
     def usage_learned(self, owner: Owner, claim: Claim, usage: Usage, cost: Cost | None) -> None:
@@ -169,7 +168,7 @@ class Metrics:
                 self._tokens.at(key, group, owner.provider, model, kind).value += more
             if charged is not None:
                 more, paid = max(0, charged - paid), max(0, paid - charged)
-                self._cost.at(key, group, owner.provider, model).value += more / NANO
+                self._cost.at(key, group, owner.provider, model).value += more / NANODOLLARS
 
     def reloaded(self, ok: bool, when: float) -> None:  # noqa: FBT001 - the order of the sentence
         """A configuration was accepted or refused at wall-clock second `when`."""

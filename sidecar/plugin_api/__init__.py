@@ -1,1 +1,1 @@
-"""What plugins may use: contracts, hooks and helpers, exported as `sidecar`."""
+"""The plugin API: contracts, hooks and helpers, exported from `sidecar`."""

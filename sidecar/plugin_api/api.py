@@ -1,6 +1,6 @@
-"""The names behind the public door: what plugins import from `sidecar`, and nowhere else.
+"""The names that plugins import from `sidecar`.
 
-Apart from it because they take a while to load, and most commands need no plugin.
+They are in a module of their own because they load slowly and most commands need no plugin.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from sidecar.plugin_api.retry_after import (
     sent_at,
     wait_in_message,
 )
-from sidecar.plugin_api.sse_meter import SseMeter
+from sidecar.plugin_api.sse import SseMeter
 from sidecar.plugin_api.usage_meter import (
     BaseMeter,
-    Glance,
     JsonMeter,
     NoMeter,
+    ResponseFields,
     as_cost,
     as_count,
     as_mapping,
@@ -66,7 +66,7 @@ from sidecar.plugin_api.vendor import (
     Serving,
     UpstreamRequest,
     Vendor,
-    placed,
+    credential_headers,
 )
 from sidecar.records import CallRecord, Part, Usage
 
@@ -81,7 +81,6 @@ __all__ = [
     "ErrorKind",
     "Facts",
     "Field",
-    "Glance",
     "JsonMeter",
     "LocalReply",
     "LocalServer",
@@ -95,6 +94,7 @@ __all__ = [
     "ProxyError",
     "Quota",
     "QuotaKind",
+    "ResponseFields",
     "Secret",
     "Serving",
     "SseMeter",
@@ -108,6 +108,7 @@ __all__ = [
     "as_object",
     "classify_by_code",
     "classify_by_status",
+    "credential_headers",
     "cut_null",
     "duration",
     "error_code",
@@ -119,7 +120,6 @@ __all__ = [
     "mapping",
     "number",
     "peek",
-    "placed",
     "retry_after",
     "seconds_until",
     "sent_at",

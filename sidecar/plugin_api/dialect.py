@@ -1,8 +1,8 @@
-"""The contract of a dialect: the shape of the bytes, for one family of APIs.
+"""The contract of a dialect: the wire format of one family of APIs.
 
-Sans-I/O: values in, values out. A dialect never touches a socket, a clock or a metric, and its
-methods may be called from any thread. It reads copies; the bytes themselves pass untouched, but
-for what `asking` and `unasked` do where a group wants that.
+A dialect is sans-I/O: values in, values out. It uses no socket, clock or metric, and its methods
+may be called from any thread. It reads copies of the bytes. The bytes themselves pass unchanged,
+except through `inject_usage_option` and `strip_injected_usage` in a group with `usage: ask`.
 """
 
 from __future__ import annotations
@@ -29,26 +29,35 @@ class ModelAt(Enum):
     FORM = "form"
     """The `model` field of a multipart form."""
     PATH = "path"
+    """A segment of the path, whose offsets are `Located.model_span`."""
     QUERY = "query"
-    """The `model` parameter."""
+    """The `model` parameter of the query."""
     EACH = "each"
-    """In every item of a batch body; `Dialect.read` lists them all."""
+    """In every item of a batch; `Dialect.read` returns all of them."""
     NOWHERE = "nowhere"
+    """The request names no model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One operation of a dialect.
 
-    `name` is short and bounded, since it is a metric label ("chat", "messages", "models", "other").
-    `named` is false for a dialect's catch-all. `optional_model`: the model may be absent.
-    `starts_work`: what is posted to it may be paid work, so without a model it needs a route for
-    all models, and an answer without usage is *unknown*.
-    `counts`: the vendor bills tokens for it, so an answer without usage is *unknown*.
-    `free`: the vendor bills nothing for it, so it counts in no limit but that on calls at one time.
-    `creates` and `owned`: the kind of object whose id the answer gives, or that `Located.object_id`
-    names; a provider's ids mean nothing to another one. `refused`: administers an account, and is
-    never passed on. `lists_models`: is answered from what the key may use.
+    Attributes:
+        name: A metric label, so from a small fixed set: "chat", "messages", "models", "other".
+        model_at: Where the request names its model. `BODY` and `FORM` are told apart by the
+            content type of the request.
+        named: False for the dialect's catch-all endpoint.
+        optional_model: The model may be absent.
+        starts_work: A POST may start paid work. Without a model it needs a route for all models,
+            and the usage of a response that reports none is *unknown*, not zero.
+        counts: The vendor bills tokens. The usage of a response that reports none is *unknown*, and
+            so is that of an attempt that was sent and got no response.
+        free: The vendor bills nothing. Only concurrency limits apply, and a spent budget admits it.
+        creates: The kind of object that the response creates ("file", "batch"); its id stays with
+            the provider, the credential and the group.
+        owned: The kind of object that `Located.object_id` names.
+        refused: The endpoint administers an account and is never forwarded.
+        lists_models: Sidecar answers with the models that the key may use.
     """
 
     name: str
@@ -64,19 +73,20 @@ class Endpoint:
     lists_models: bool = False
 
     def bills(self, method: str) -> bool:
-        """Return whether a vendor may bill a call of that method: then it is not known what an
-        answer used that tells no usage."""
+        """Return whether the vendor may bill a call with this HTTP method."""
         return self.counts or (self.starts_work and method == "POST")
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A request path, understood.
+    """A parsed request path.
 
-    `path` is what follows a provider's base URL, byte for byte as the client wrote it behind the
-    prefix. `model_span` are the offsets in `path` of a model that stands there (percent-encoded);
-    `model` is that model, decoded. Where the model stands in the body or a form all the same, the
-    `model` of the path takes the place of that one.
+    Attributes:
+        endpoint: The operation.
+        path: What is appended to the provider's base URL: the client's bytes after the prefix.
+        model: The model in the path, percent-decoded. It replaces a model in the body or the form.
+        model_span: Start and end of the percent-encoded model in `path`.
+        object_id: The id of an existing object in the path (see `Endpoint.owned`).
     """
 
     endpoint: Endpoint
@@ -87,10 +97,14 @@ class Located:
 
 
 class Facts(Struct, frozen=True):
-    """What must be known of a request body in order to route it; everything else stays unread.
+    """The fields of a request body that routing needs.
 
-    `models` is the asked model, or every one of a batch; empty when none is named. `session` is
-    what the body says about the conversation it belongs to, for keeping it at one provider.
+    Attributes:
+        models: The requested model, or each model of a batch; empty if the body names none.
+        streaming: The client requests a stream.
+        max_output: The bound on output tokens that the client set.
+        session: The id of the conversation, for sticky routing.
+        previous_id: The id of the earlier response that this call continues.
     """
 
     models: tuple[str, ...] = ()
@@ -107,171 +121,216 @@ _PENDING = frozenset({
 
 
 def is_pending(status: object) -> bool:
-    """Return whether the `status` of a response, batch or interaction says that it is not done."""
+    """Return whether a response, batch or interaction with this `status` is unfinished."""
     return isinstance(status, str) and status.lower() in _PENDING
 
 
 class Meter(Protocol):
-    """Reads the usage off a copy of an answer's bytes; the same however they are cut.
+    """Read usage from a copy of one response.
 
-    It never raises on what an upstream sends, and never holds the bytes up.
+    The result does not depend on how the bytes are cut into pieces. A meter never raises, whatever
+    the upstream sends. Use `SseMeter`, `JsonMeter` or `NoMeter` as the base class.
     """
 
     @property
     def finished(self) -> bool:
-        """The dialect's own end of an answer was seen: closing after it is no loss."""
+        """True if the terminal event of the dialect was read."""
 
     @property
     def expects_end(self) -> bool:
-        """Whether an answer of this kind always has such an end, so that one without it was cut."""
+        """True if every complete response of this kind has a terminal event."""
 
     @property
     def pending(self) -> bool:
-        """The answer says that its work is not done: no figure in it is final."""
+        """True if the response reports unfinished work, so that its usage is not final."""
 
     @property
     def unfinished(self) -> bool:
-        """What came so far cannot be all of the answer: its own end is missing."""
+        """True if the bytes so far cannot be the complete response."""
 
     @property
     def unread(self) -> bool:
-        """Something could not be read that may have told figures, or the end: the figures that
-        there are may be less than all."""
+        """True if a part that may hold usage or the end was unreadable. Usage is then a lower
+        bound."""
 
     @property
     def at_boundary(self) -> bool:
-        """An event of our own may be written here without falling into one of the vendor's."""
+        """True if the bytes so far end between two events, so that one can be inserted."""
 
     @property
     def model(self) -> str | None:
-        """The model that answered, in the vendor's words."""
+        """The model that served the call, as the vendor names it."""
 
     @property
     def error(self) -> str | None:
-        """The vendor's own word for an error inside a successful stream, if there was one."""
+        """The vendor's code or type of an error in a 200 response; None if there is none."""
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Read the next bytes of the response."""
 
     def usage(self) -> Usage | None:
-        """What was reported so far; None when nothing was."""
+        """Return the usage reported so far; None if none was."""
 
     def created(self) -> tuple[str, ...]:
-        """The ids of what the answer says was created (see `Endpoint.creates`)."""
+        """Return the ids of the objects that the response creates (see `Endpoint.creates`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One row of a models list; `raw` is the vendor's own bytes for it, where there are any."""
+    """One row of a models list. `raw` is the vendor's JSON of the row; None for a literal name."""
 
     id: str
     raw: bytes | None = None
 
 
 class Dialect(ABC):
-    """The wire format of one family of APIs: its paths, bodies, streams and errors.
-
-    `name` is the family's ("openai"); `marks` are request headers, in lower case, that only
-    clients of this dialect send, to tell apart paths that several dialects claim.
-    """
+    """The wire format of one family of APIs: its paths, bodies, streams and errors."""
 
     name: ClassVar[str]
-    marks: ClassVar[frozenset[str]] = frozenset()
+    """The name of the family, such as "openai". Vendors refer to it in `Vendor.dialects`."""
+    client_headers: ClassVar[frozenset[str]] = frozenset()
+    """Request headers, in lower case, that only clients of this dialect send. They decide between
+    dialects that claim the same path."""
 
     @abstractmethod
     def locate(self, method: str, path: str) -> Located | None:
-        """Which endpoint `path` (raw, no query) is; None when it is not this dialect's.
+        """Return the endpoint and the upstream path of a request; None if it is of another dialect.
 
-        Tolerates what clients make of a base URL: a missing, doubled or foreign version prefix.
+        Accept what clients make of a base URL: a missing, doubled or foreign version prefix.
+
+        Args:
+            method: The HTTP method, in upper case.
+            path: The percent-encoded path with its leading "/", without the query.
         """
 
     @abstractmethod
     def read(self, endpoint: Endpoint, body: bytes) -> Facts:
-        """Peek into a decoded JSON body. Raises `ProxyError` when it cannot be routed."""
+        """Return the fields of a JSON body that routing needs.
+
+        Args:
+            endpoint: What `locate` returned.
+            body: The body after content decoding; b"" if there is none.
+        Raises:
+            ProxyError: The body cannot be routed (`ErrorKind.BAD_REQUEST`).
+        """
 
     @abstractmethod
     def meter(self, endpoint: Endpoint, content_type: str) -> Meter:
-        """A meter for one successful answer of that content type."""
+        """Return a new meter for one response with a status below 400.
+
+        Args:
+            endpoint: What `locate` returned.
+            content_type: The `Content-Type` of the response, in lower case; "" if there is none.
+        """
 
     @abstractmethod
-    def error(self, refusal: LocalReply, call_id: str) -> tuple[int, bytes]:
-        """Our own error as this dialect's clients expect it: status and JSON body."""
+    def error(self, reply: LocalReply, call_id: str) -> tuple[int, bytes]:
+        """Return the status (400 to 599) and the JSON body of a local reply.
+
+        `reply.message` must stand in the body, and the dialect's clients must be able to parse it.
+        """
 
     @abstractmethod
-    def error_event(self, endpoint: Endpoint, refusal: LocalReply, call_id: str) -> bytes:
-        """The event that ends a broken stream so that it looks broken; b"" to close without one."""
+    def error_event(self, endpoint: Endpoint, reply: LocalReply, call_id: str) -> bytes:
+        """Return the event after which the dialect's clients raise an error; b"" if there is none.
+
+        It ends a stream that broke off, and must end with a blank line.
+        """
 
     def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
-        """What may stand before the first event of a streamed answer, any number of times, and
-        means nothing to any client; None where there is no such thing."""
+        """Return an event that every client ignores before the first event of a stream.
+
+        Sent repeatedly while a call is queued. None if the dialect has no such event.
+
+        Args:
+            endpoint: What `locate` returned.
+            query: The raw query of the request, without "?".
+        """
         return None
 
-    def patience(self, headers: Mapping[str, str]) -> float | None:
-        """Seconds of silence after which this client is known to give up, by what it says itself;
-        None when it says nothing. Never raises."""
-        return _least(headers, self.timeout_headers)
+    def read_timeout(self, headers: Mapping[str, str]) -> float | None:
+        """Return after how many seconds without a byte this client gives up; None if unknown.
 
-    def deadline(self, headers: Mapping[str, str]) -> float | None:
-        """Seconds after which this client is known to give up whatever it is sent, by what it says
-        itself; None when it says nothing. Never raises."""
-        return _least(headers, self.deadline_headers)
+        Read from the request headers. Never raises.
+        """
+        return _shortest(headers, self.read_timeout_headers)
 
-    def curiosity(self, headers: Mapping[str, str]) -> float | None:
-        """Seconds after which this client should hear that its provider is in trouble: it shows
-        nothing while it waits, and asks again by itself once it was told. None for one that is
-        better kept. Never raises."""
+    def total_timeout(self, headers: Mapping[str, str]) -> float | None:
+        """Return after how many seconds this client gives up in any case; None if unknown.
+
+        Read from the request headers. Never raises.
+        """
+        return _shortest(headers, self.total_timeout_headers)
+
+    def error_timeout(self, headers: Mapping[str, str]) -> float | None:
+        """Return after how many seconds a waiting call of this client ends with an error.
+
+        For clients that show an error and retry by themselves, but show nothing while they wait.
+        None to let the call wait for its whole `max_wait`. Never raises.
+        """
         return None
 
     def inject_usage_option(self, endpoint: Endpoint, body: bytes) -> bytes | None:
-        """The decoded body of a streaming call with nothing changed but that it asks for usage in
-        the stream; None where it asks already, or usage comes without. Never raises."""
+        """Return the body of a streaming call with the option that makes the stream report usage.
+
+        No other byte may change (`splice_field`). None if the option is set already, or if the
+        stream reports usage without it. Never raises.
+        """
         return None
 
     def strip_injected_usage(self, endpoint: Endpoint, event: bytes) -> bytes:
-        """One event of the stream that answers such a body, with the blank line that ends it, as
-        it would have come without asking; b"" for one that would not have come. Never raises."""
+        """Return an event as it would be without the injected option (`cut_null`).
+
+        Args:
+            endpoint: What `locate` returned.
+            event: One whole event of the stream, with the blank line that ends it.
+        Returns:
+            The event with its blank line; b"" if the event exists only because of the option; the
+            event as it is if it cannot be parsed. Never raises.
+        """
         return event
 
     @abstractmethod
     def models(self, entries: list[ModelEntry]) -> bytes:
-        """A models list in the shape that this dialect's clients parse."""
+        """Return the JSON of a models list as this dialect's clients parse it."""
 
     @abstractmethod
     def list_models(self, body: bytes) -> list[ModelEntry]:
-        """The rows of a vendor's own models list; [] when it is not one."""
+        """Return the rows of a vendor's models list; [] if `body` is not one."""
 
     request_id_header: ClassVar[str] = "x-request-id"
-    """The response header in which this dialect's clients look for the id of a call."""
+    """The response header from which this dialect's clients read the id of a call."""
 
     session_headers: ClassVar[tuple[str, ...]] = (
         "session-id",
         "x-session-id",
         "x-session-affinity",
     )
-    """The request headers, in lower case and by preference, in which this dialect's clients name
-    the conversation that a call belongs to."""
+    """Request headers with the id of the conversation, in lower case, the preferred one first."""
 
-    timeout_headers: ClassVar[tuple[str, ...]] = ()
-    """The request headers, in lower case, in which this dialect's clients say after how many
-    seconds of silence they give up."""
-    deadline_headers: ClassVar[tuple[str, ...]] = ()
-    """The same for the whole of an answer."""
+    read_timeout_headers: ClassVar[tuple[str, ...]] = ()
+    """Request headers, in lower case, with the client's read timeout in seconds."""
+    total_timeout_headers: ClassVar[tuple[str, ...]] = ()
+    """Request headers, in lower case, with the client's timeout for the whole response in
+    seconds."""
 
     url_headers: ClassVar[frozenset[str]] = frozenset({"location", "content-location"})
-    """Response headers, in lower case, whose URL at the vendor must become one of ours."""
+    """Response headers, in lower case, whose URL is rewritten from the vendor's to Sidecar's."""
 
     probes: ClassVar[frozenset[str]] = frozenset()
-    """Paths that clients look at, without a key, just to see whether somebody is there."""
+    """Paths that clients request without a key as a connectivity check; Sidecar answers them."""
 
     models_request: ClassVar[Located]
-    """How a provider's own models list is asked for (GET)."""
+    """The GET request for a provider's models list."""
     models_query: ClassVar[str] = ""
+    """The query of that request, without "?"."""
     models_headers: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Further headers of that request."""
 
 
-def _least(headers: Mapping[str, str], names: tuple[str, ...]) -> float | None:
-    said = (_seconds(headers.get(name, "")) for name in names)
-    return min((each for each in said if each is not None), default=None)
+def _shortest(headers: Mapping[str, str], names: tuple[str, ...]) -> float | None:
+    found = (_seconds(headers.get(name, "")) for name in names)
+    return min((each for each in found if each is not None), default=None)
 
 
 def _seconds(text: str) -> float | None:
@@ -285,8 +344,11 @@ def _seconds(text: str) -> float | None:
 def locate(
     dialects: Sequence[Dialect], method: str, path: str, headers: Mapping[str, str]
 ) -> tuple[Dialect, Located] | None:
-    """Which dialect a path is in. Several may claim it: then a named endpoint goes before a
-    catch-all, a dialect whose clients' headers are there before others, and then the order."""
+    """Return the dialect and the endpoint of a request; None if no dialect claims its path.
+
+    Of several dialects that claim it, prefer one with a named endpoint, then one whose client
+    headers are present, then the first.
+    """
     found = []
     for order, dialect in enumerate(dialects):
         located = _claim(dialect, method, path)
@@ -296,7 +358,7 @@ def locate(
         found.sort(
             key=lambda each: (
                 not each[2].endpoint.named,
-                _likely(each[1], headers),
+                _header_rank(each[1], headers),
                 each[0],
             )
         )
@@ -305,12 +367,12 @@ def locate(
 
 @lru_cache(maxsize=2048)
 def _claim(dialect: Dialect, method: str, path: str) -> Located | None:
-    """What a dialect makes of a path: agents ask for the same few ones over and over."""
+    # Agents request the same few paths again and again.
     return dialect.locate(method, path)
 
 
-def _likely(dialect: Dialect, headers: Mapping[str, str]) -> int:
-    """0 when a client's mark is there, 1 for a dialect whose clients have none, else 2."""
-    if not dialect.marks:
+def _header_rank(dialect: Dialect, headers: Mapping[str, str]) -> int:
+    """Return 0 if a client header is present, 1 if the dialect has none, else 2."""
+    if not dialect.client_headers:
         return 1
-    return 0 if any(mark in headers for mark in dialect.marks) else 2
+    return 0 if any(mark in headers for mark in dialect.client_headers) else 2

@@ -1,6 +1,6 @@
-"""What an upstream's answer means: the verdicts, and how most vendors say them.
+"""The class of an upstream's response, and the usual classification by status and error code.
 
-Values in, values out; total over everything that a server may send.
+Nothing here raises, whatever a server sends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sidecar.plugin_api.usage_meter import as_mapping, as_object
 
 
 class UpstreamResponse(Struct, frozen=True):
-    """An upstream's answer: its status, its headers, and of an error the body's beginning."""
+    """A response to classify: status, headers, and the first 64 KiB of the body of an error."""
 
     status: int
     headers: Mapping[str, str]
@@ -25,28 +25,33 @@ class UpstreamResponse(Struct, frozen=True):
 
 
 class ErrorClass(StrEnum):
-    """What to do with an answer."""
+    """The handling of a response. The values are labels in metrics and in the ledger."""
 
     OK = "take"
-    """Pass it on."""
+    """A success: relay the response."""
     CLIENT_ERROR = "client"
-    """The request itself is wrong: pass it on, never repeat it, blame nobody."""
+    """The request is invalid: relay the response; no retry, no cooldown."""
     RATE_LIMITED = "slow_down"
-    """Throttled: leave this credential (or this model on it) alone for a while."""
+    """A rate limit that refills within minutes: cooldown; another candidate, or wait."""
     OVERLOADED = "overloaded"
-    """The vendor is in trouble: try another place, or later."""
+    """The vendor is out of capacity: cooldown; another candidate, or wait."""
     QUOTA_EXHAUSTED = "spent"
-    """Money or a long quota of this credential is used up: waiting seconds does not help."""
+    """Money, or a quota of hours or days, is used up: cooldown; another candidate, no waiting."""
     AUTH_FAILED = "credential"
-    """The vendor rejects our credential."""
+    """The vendor rejects the credential or the account: cooldown; another candidate."""
     MODEL_NOT_FOUND = "missing"
-    """This provider does not know the model; another one may."""
+    """The provider does not have the model: another candidate."""
 
 
 class Classification(Struct, frozen=True):
-    """A verdict, with the vendor's own hint in seconds and its own word for the reason.
+    """The class of a response, and what the vendor reports about it.
 
-    `whole_credential` is true when the limit spans all models of the credential.
+    Attributes:
+        error_class: What happens with the response.
+        reason: A code or fixed words for logs, such as "429 insufficient_quota". Never the
+            vendor's message, which may quote the prompt.
+        wait: The vendor's hint of how long to wait, in seconds; None if there is none.
+        whole_credential: The limit is one of all models of the credential, not of one model.
     """
 
     error_class: ErrorClass
@@ -78,13 +83,13 @@ _IN_STREAM: Mapping[str, ErrorClass] = MappingProxyType(
     | dict.fromkeys(("authentication_error", "invalid_api_key"), ErrorClass.AUTH_FAILED)
     | {"billing_error": ErrorClass.QUOTA_EXHAUSTED}
 )  # fmt: skip
-"""Errors inside a started stream that another place, or a later try, may not have."""
+"""Errors at the start of a stream that another provider, or a later attempt, may not have."""
 
-_CLIENT_WORD = re.compile(
+_CLIENT_CODE = re.compile(
     "invalid|bad_?request|not_?found|permission|too_large|too_long|unsupported|context_length"
     "|content_(filter|policy)|safety|max_length|failed_precondition|out_of_range"
 )
-"""Parts of the words for what the client did wrong."""
+"""Parts of error codes for which the client is responsible."""
 
 _WAITABLE = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED, ErrorClass.QUOTA_EXHAUSTED})
 _WHOLE = frozenset({ErrorClass.QUOTA_EXHAUSTED, ErrorClass.AUTH_FAILED})
@@ -95,64 +100,81 @@ _STATUS = re.compile(r"[1-5]\d\d", re.ASCII)
 def classify_by_status(
     answer: UpstreamResponse, codes: Mapping[str, ErrorClass] = NO_CODES
 ) -> Classification:
-    """What most vendors mean by a status, with the error's own code as the reason.
+    """Classify a response by its error code and its status, as most vendors use them.
 
-    `codes` are a vendor's own codes and types that say more than the status does. Spent money and
-    a rejected credential are taken to concern all models. The wait is the headers', else what the
-    error's message speaks of.
+    `QUOTA_EXHAUSTED` and `AUTH_FAILED` are taken to concern the whole credential. The wait is that
+    of `retry-after-ms` or `Retry-After`, else the one in the error's message.
+
+    Args:
+        answer: The response.
+        codes: The vendor's error codes and types that are more exact than the status.
+
+    Example: status 429 with `{"error": {"code": "insufficient_quota"}}` is `QUOTA_EXHAUSTED` with
+    the reason "429 insufficient_quota" if `codes` has that code, and `RATE_LIMITED` otherwise.
     """
     status = answer.status
     if status < 400:
         return Classification(ErrorClass.OK)
-    words = _error_words(error_object(answer.body))
+    words = _error_codes(error_object(answer.body))
     known = {**_USUAL, **codes}
     usual = ErrorClass.OVERLOADED if status >= 500 else ErrorClass.CLIENT_ERROR
     by_status = _BY_STATUS.get(status, usual)
-    verdict = next((known[word] for word in words if word in known), by_status)
+    error_class = next((known[word] for word in words if word in known), by_status)
     reason = " ".join(dict.fromkeys((str(status), *words[:1])))
-    wait = _wait(answer) if verdict in _WAITABLE else None
-    return Classification(verdict, reason, wait, verdict in _WHOLE)
+    wait = _wait(answer) if error_class in _WAITABLE else None
+    return Classification(error_class, reason, wait, error_class in _WHOLE)
 
 
 def classify_by_code(error: str, codes: Mapping[str, ErrorClass] = NO_CODES) -> ErrorClass:
-    """What an error inside a 200 answer means, by the vendor's word for it; a number of three
-    digits is an HTTP status. TAKE for what is not known."""
+    """Classify an error inside a 200 response by its code; `OK` if the code is unknown.
+
+    Args:
+        error: A code, a type, or an HTTP status as three digits.
+        codes: The vendor's error codes and types, which are looked up first.
+    """
     word = error.lower()
-    verdict = codes.get(error) or _IN_STREAM.get(word) or _USUAL.get(error)
-    if verdict is None and _STATUS.fullmatch(error):
+    error_class = codes.get(error) or _IN_STREAM.get(word) or _USUAL.get(error)
+    if error_class is None and _STATUS.fullmatch(error):
         return classify_by_status(UpstreamResponse(int(error), {})).error_class
-    if verdict is None and _CLIENT_WORD.search(word):
+    if error_class is None and _CLIENT_CODE.search(word):
         return ErrorClass.CLIENT_ERROR
-    return verdict or ErrorClass.OK
+    return error_class or ErrorClass.OK
 
 
 def error_code(body: bytes) -> str:
-    """The `code`, else the `type` or `status`, of the error in a JSON body; "" when there is none.
-    A number that only repeats the HTTP status is no code."""
-    return next(iter(_error_words(error_object(body))), "")
+    """Return the `code`, else the `type` or `status`, of the error in a JSON body; "" if none.
+
+    A number that only repeats an HTTP status is no code.
+    """
+    return next(iter(_error_codes(error_object(body))), "")
 
 
 def error_text(body: bytes) -> str:
-    """The message of the error in a JSON body, or "". It may quote what was sent: look words up in
-    it, and never pass it on."""
+    """Return the message of the error in a JSON body; "" if there is none.
+
+    It may quote the prompt: search it for fixed words, and never put it into a reason.
+    """
     error = error_object(body)
     texts = (error.get(name) for name in ("message", "error", "detail"))
     return next((text for text in texts if isinstance(text, str)), "")
 
 
 def error_object(body: bytes) -> Mapping[str, object]:
-    """The `error` of a JSON body, else the body itself; out of the list that some wrap it into."""
+    """Return the `error` object of a JSON body, else the body; {} if it is no JSON object.
+
+    A list around the body, which Gemini sends, is removed.
+    """
     whole = as_object(body.strip().removeprefix(b"[").removesuffix(b"]"))
     return as_mapping(whole.get("error")) or whole
 
 
-def _error_words(error: Mapping[str, object]) -> tuple[str, ...]:
+def _error_codes(error: Mapping[str, object]) -> tuple[str, ...]:
     found = (error.get(name) for name in ("code", "type", "status"))
-    return tuple(word for each in found if _says_more(each) and (word := code_word(each)))
+    return tuple(word for each in found if _is_specific(each) and (word := code_word(each)))
 
 
-def _says_more(value: object) -> bool:
-    """A number that only repeats the HTTP status says nothing."""
+def _is_specific(value: object) -> bool:
+    """Return whether a code is more than a repeated HTTP status."""
     return isinstance(value, str) or (type(value) is int and not 100 <= value <= 599)
 
 
@@ -162,7 +184,9 @@ def _wait(answer: UpstreamResponse) -> float | None:
 
 
 def code_word(value: object) -> str:
-    """A vendor's word for an error, if it is one word: a sentence might quote what was sent or
-    answered, and this goes into logs and books."""
+    """Return an error code if it is a single word, else "".
+
+    A sentence may quote the prompt, and the result goes into logs and the ledger.
+    """
     word = str(value)
     return word if _CODE.fullmatch(word) else ""

@@ -1,6 +1,6 @@
-"""The four hooks of a plugin, called at load time or after a call; never on a call's path.
+"""The four hooks of a plugin. They run when Sidecar starts or reloads, or after a call.
 
-Per-call work is a typed method of the objects that the first two hooks return.
+What runs within a call is a method of the objects that the first two hooks return.
 """
 
 from __future__ import annotations
@@ -25,25 +25,30 @@ hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
 
 @hookspec
 def sidecar_dialects() -> Iterable[Dialect]:
-    """Return the dialects that this plugin knows. Called once, at start."""
+    """Return the dialects of this plugin. Called once, at start."""
     return ()
 
 
 @hookspec
 def sidecar_vendors() -> Iterable[Vendor]:
-    """Return the vendors that this plugin knows. Called once, at start, after all dialects."""
+    """Return the vendors of this plugin. Called once, at start, after all dialects."""
     return ()
 
 
 @hookspec
 def sidecar_check_config(snapshot: Snapshot) -> Iterable[str]:
-    """Return what is wrong with a configuration that is about to be accepted.
+    """Return the problems of a configuration that is about to be accepted.
 
-    Any answer vetoes it: at a reload the one in force stays. Called off the event loop.
+    One problem rejects the configuration; at a reload the one in force stays. Called in a thread,
+    not in the event loop.
     """
     return ()
 
 
 @hookspec
 def sidecar_call_finished(record: CallRecord) -> None:
-    """Hear of a finished call, once. Must be quick; may change nothing; an error is counted."""
+    """Read the record of a finished call. Called once for each call, in the event loop.
+
+    Must return within microseconds and must not change the record. Errors are counted in
+    `sidecar_plugin_failures_total`.
+    """

@@ -13,7 +13,7 @@ import msgspec
 from sidecar.errors import ErrorKind, ProxyError
 
 MAX_SPLICE_TRIES = 16
-"""Occurrences of the field's name that are tried before the body is scanned as a whole."""
+"""Occurrences of the field's name that are tried before the whole body is scanned."""
 
 _SPACE = rb"[ \t\r\n]*"
 _TO_VALUE = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*")')
@@ -21,7 +21,7 @@ _BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]+)"|([^;\s]+))', re.IGNORECASE)
 _PARAMETER = re.compile(rb';\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))')
 
 
-# Numbers are stepped over, however long.
+# The values of numbers are not needed, and converting a very long one is slow.
 _JSON = json.JSONDecoder(parse_int=len, parse_float=len)
 
 
@@ -30,9 +30,14 @@ class _Model(msgspec.Struct):
 
 
 def splice_model(body: bytes, old: str, new: str) -> bytes:
-    """`body`, a JSON object, with the value of its top-level `model` replaced; itself when the
-    names are equal. Raises `ValueError` when there is no such field, `ProxyError` when the body is
-    nested too deeply to find it."""
+    """Return a JSON object with the value of its top-level `model` replaced.
+
+    Every other byte stays. The last of several such fields is replaced.
+
+    Raises:
+        ValueError: The body has no top-level `model`.
+        ProxyError: The body is nested too deeply to search.
+    """
     if old == new:
         return body
     value = json.dumps(new).encode()
@@ -49,9 +54,20 @@ def splice_model(body: bytes, old: str, new: str) -> bytes:
 
 
 def splice_field(body: bytes, name: str, value: bytes) -> bytes:
-    """`body`, a JSON object, with the value of its top-level field `name` replaced; with that field
-    at its end when there is none. Raises `ProxyError` or `RecursionError` on what cannot be
-    read."""
+    """Return a JSON object with the value of its top-level field `name` replaced or appended.
+
+    Every other byte stays.
+
+    Args:
+        body: The JSON object.
+        name: The name of the field, without quotes.
+        value: The JSON of the value.
+    Raises:
+        ProxyError: The body is no JSON object.
+        RecursionError: The body is nested too deeply.
+
+    Example: `splice_field(b'{"a":1}', "b", b"true")` returns `b'{"a":1,"b":true}'`.
+    """
     fields = _fields(body)
     if name not in fields:
         end = body.rindex(b"}")
@@ -71,8 +87,12 @@ def splice_field(body: bytes, name: str, value: bytes) -> bytes:
 
 
 def cut_null(body: bytes, name: str) -> bytes:
-    """`body`, a JSON object, without its top-level field `name`, whose value is null, and without
-    the comma that belongs to it; `body` itself when there is no such field, or it is not found."""
+    """Return a JSON object without its top-level field `name` if that is null.
+
+    Its comma is removed with it; every other byte stays. The body itself if there is no such field.
+
+    Example: `cut_null(b'{"a":1,"usage":null}', "usage")` returns `b'{"a":1}'`.
+    """
     field = _quoted(name)
     null = re.escape(field) + _SPACE + b":" + _SPACE + b"null"
     behind = re.compile(b"(," + _SPACE + null + b")(?=" + _SPACE + b"[,}])")
@@ -105,8 +125,7 @@ def _fields(body: bytes) -> dict[str, msgspec.Raw]:
 def _from_the_end(
     body: bytes, name: bytes, to_value: re.Pattern[bytes]
 ) -> Iterator[tuple[int, int]]:
-    """The spans of what may be the value of the field, the first `MAX_SPLICE_TRIES` from the
-    end."""
+    """Yield the spans of possible values of the field, `MAX_SPLICE_TRIES` of them from the end."""
     at = len(body)
     tried = 0
     while tried < MAX_SPLICE_TRIES and (at := body.rfind(name, 0, at)) >= 0:
@@ -124,9 +143,8 @@ def _read(body: bytes) -> str | None:
 
 
 def _scan(body: bytes, wanted: str) -> tuple[int, int]:
-    """The span of the last top-level value of the field, whatever escapes its name is written
-    with."""
-    # One character a byte: offsets stay, and what JSON is made of is ASCII anyway.
+    """Return the span of the last top-level value of the field, also if its name has escapes."""
+    # In Latin-1 each byte is one character, so offsets stay valid; JSON's syntax is ASCII.
     text = body.decode("latin-1")
     at = _skip(text, 0) + 1
     found: tuple[int, int] | None = None
@@ -150,8 +168,13 @@ def _skip(text: str, at: int) -> int:
 
 
 def form_model(body: bytes, content_type: str) -> tuple[str, tuple[int, int]] | None:
-    """The `model` field of a multipart form (RFC 7578) and the span of its value; None when there
-    is none. Raises `ProxyError` when there are two: which one counts is up to who reads it."""
+    """Return the `model` field of a multipart form and the span of its value; None if none.
+
+    Source: RFC 7578.
+
+    Raises:
+        ProxyError: The form has two such fields, of which parsers take either.
+    """
     found: tuple[str, tuple[int, int]] | None = None
     for head, start, end in _parts(body, content_type):
         if not _is_model(head):
@@ -163,7 +186,7 @@ def form_model(body: bytes, content_type: str) -> tuple[str, tuple[int, int]] | 
 
 
 def _parts(body: bytes, content_type: str) -> Iterator[tuple[bytes, int, int]]:
-    """The head of every part, and where its content begins and ends; none of a broken form."""
+    """Yield the head of each part and the span of its content; nothing of a malformed form."""
     match = _BOUNDARY.search(content_type)
     if match is None or not content_type.lower().startswith("multipart/form-data"):
         return
@@ -194,13 +217,22 @@ def _is_model(head: bytes) -> bool:
 T = TypeVar("T")
 
 ABSENT = msgspec.Raw()
+"""The default of a field that may be absent (see `peek`)."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 def peek(body: bytes, shape: type[T]) -> T:
-    """The fields of `shape` (a msgspec Struct) in a JSON object; a repeated field's last value
-    counts. Raises `ProxyError` (bad request) on what is no JSON object, or when a typed field is
-    wrong."""
+    """Return the fields of a JSON object that `shape` names; the rest is not decoded.
+
+    The last value of a repeated field is used.
+
+    Args:
+        body: The JSON object.
+        shape: A msgspec Struct. Give a field the type `msgspec.Raw` and the default `ABSENT` to
+            accept any value, and read it with `number`, `truth`, `text` or `mapping`.
+    Raises:
+        ProxyError: The body is no JSON object, or a field has another type than in `shape`.
+    """
     try:
         return _decode(body, shape)
     except msgspec.ValidationError as error:
@@ -221,43 +253,43 @@ def _decode(body: bytes, shape: type[T]) -> T:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        # Agents cut emoji in half. Half of one is valid JSON, which the library refuses even in
-        # texts that it skips; this copy is only looked at.
-        mended = _SURROGATE.sub(rb"\\ufffd", body)
-        if mended == body:
+        # Agents cut emoji in half. A lone surrogate is valid JSON, but msgspec rejects it even in
+        # strings that it skips. Only this copy is changed.
+        repaired = _SURROGATE.sub(rb"\\ufffd", body)
+        if repaired == body:
             raise
-        found = msgspec.json.decode(mended, type=shape)
+        found = msgspec.json.decode(repaired, type=shape)
         if "\ufffd" in (getattr(found, "model", None) or ""):
             raise  # a model's name cannot be half a character
         return found
 
 
 def number(raw: msgspec.Raw) -> int | None:
-    """A whole number that is not negative, or None."""
-    value = _loose(raw)
+    """Return a non-negative integer; None for any other value."""
+    value = _decode_or_none(raw)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         return None
     return value
 
 
 def truth(raw: msgspec.Raw) -> bool:
-    """Whether the field is exactly `true`."""
+    """Return whether the value is exactly `true`."""
     return bytes(raw) == b"true"
 
 
 def text(raw: msgspec.Raw) -> str | None:
-    """A string, or None."""
-    value = _loose(raw)
+    """Return a string; None for any other value."""
+    value = _decode_or_none(raw)
     return value if isinstance(value, str) else None
 
 
 def mapping(raw: msgspec.Raw) -> dict[str, object]:
-    """An object, or an empty one."""
-    value = _loose(raw)
+    """Return a JSON object; {} for any other value."""
+    value = _decode_or_none(raw)
     return value if isinstance(value, dict) else {}
 
 
-def _loose(raw: msgspec.Raw) -> object:
+def _decode_or_none(raw: msgspec.Raw) -> object:
     if not raw:
         return None
     try:

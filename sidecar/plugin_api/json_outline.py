@@ -1,8 +1,8 @@
-"""Reads JSON that was cut, that is too large to keep, or that is not quite JSON, as it comes.
+"""Parse JSON that is truncated, too large to keep, or slightly invalid, piece by piece.
 
-An *outline* holds what stands where, and leaves out what is deep or long. It tells strings from
-structure whatever they hold, so that nothing in a text is ever taken for a field; and it never
-takes a part of a value for the value: not half a number, and not half of the figures.
+An *outline* is the document without deeply nested and long values. Strings are recognized whatever
+they contain, so text is never taken for a field. A part of a value is never taken for the value:
+not a truncated number, and not a part of a usage object.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 import re
 
-MOST_LEVELS = 8
-"""Levels of nesting below which nothing is kept."""
-LONGEST_TEXT = 4096
-"""Bytes of a text from which on it is left out."""
-LONGEST_WORD = 64
-"""Bytes of a number, true, false or null."""
-MOST_PARTS = 200_000
-"""Names and values after which reading stops: it must not hold the event loop up."""
-KEPT_WHOLE = frozenset({"usage", "usageMetadata", "tool_usage", "error"})
-"""Names of objects of which a part would say something else than all of it."""
+BOM = b"\xef\xbb\xbf"
+"""The byte order mark that may precede a JSON text or a stream of events."""
+MAX_LEVELS = 8
+"""Levels of nesting; deeper values are left out."""
+MAX_TEXT_BYTES = 4096
+"""Longer strings are left out."""
+MAX_WORD_BYTES = 64
+"""Bytes of a number, true, false or null that are kept."""
+MAX_PARTS = 200_000
+"""Names and values after which parsing stops, so that it does not block the event loop."""
+ALL_OR_NOTHING = frozenset({"usage", "usageMetadata", "tool_usage", "error"})
+"""Objects that are left out unless they are complete, because a part of one is misleading."""
 
 _PART = re.compile(rb'["{}\[\],]|[^\s"{}\[\],:]+')
 _BRACKET = re.compile(rb'["{}\[\]]')
@@ -27,46 +29,45 @@ _QUOTE = re.compile(rb'(?<!\\)(?:\\\\)*"')
 
 
 class Outline:
-    """One JSON document, fed piece by piece; bytes after its end are passed over.
+    """One JSON document, fed piece by piece; bytes after its end are ignored.
 
-    `spoilt`: some figure is no number (`NaN`), and was left out.
+    `has_invalid_numbers` is true if a figure of a usage object is no number (`NaN`).
     """
 
     def __init__(self) -> None:
         self._root: object = None
         self._begun = False
-        self.spoilt = False
+        self.has_invalid_numbers = False
         self._open: list[tuple[dict[str, object] | list[object], str]] = []
         self._name: str | None = None
         self._deeper = 0
         self._text: bytearray | None = None
         self._rest = b""
-        self._left = MOST_PARTS
+        self._left = MAX_PARTS
 
     @property
-    def whole(self) -> bool | None:
-        """Whether all of it came; None for what nobody can tell."""
+    def complete(self) -> bool | None:
+        """True if the document is complete; None if parsing stopped before its end."""
         if self._left <= 0:
             return None
         return self._begun and not self.unfinished
 
     @property
     def unfinished(self) -> bool:
-        """Whether it began, and what came so far cannot be all."""
+        """True if the document began and is not complete."""
         inside = bool(self._open) or self._text is not None
         return self._left > 0 and inside
 
     def value(self) -> object:
-        """What is known of the document so far; a text, a number or a word that is the whole
-        document is left out."""
+        """Return the object or the list so far; None for a document that is neither."""
         return self._root
 
     def fields(self) -> dict[str, object]:
-        """The fields of the document, if it is an object."""
+        """Return the fields of the document if it is an object, else {}."""
         return self._root if isinstance(self._root, dict) else {}
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Parse the next bytes."""
         data = self._rest + data
         self._rest = b""
         at = 0
@@ -74,8 +75,8 @@ class Outline:
             at = self._step(data, at) if self._text is None else self._read_text(data, at)
 
     def _step(self, data: bytes, at: int) -> int:
-        """Read one part from `at` on; where the next one begins."""
-        # Of a list, and of what is too deep, only what has brackets or quotes matters.
+        """Parse one token from the offset `at`. Return the offset of the next one."""
+        # In lists and deep values, only brackets and quotes matter.
         skips = self._deeper or (self._open and isinstance(self._open[-1][0], list))
         found = (_BRACKET if skips else _PART).search(data, at)
         if found is None:
@@ -91,8 +92,8 @@ class Outline:
         elif part == b",":
             self._name = None
         elif found.end() == len(data):
-            # Half a number is another number.
-            self._rest = part[: LONGEST_WORD + 1]
+            # The number may continue in the next piece.
+            self._rest = part[: MAX_WORD_BYTES + 1]
             self._left += 1
             return len(data)
         else:
@@ -101,22 +102,22 @@ class Outline:
         return found.end()
 
     def _take_word(self, part: bytes) -> None:
-        """A number, true, false or null; anything else is none of them."""
+        """Keep a number, true, false or null; ignore anything else."""
         try:
-            self._put(json.loads(part[: LONGEST_WORD + 1], parse_constant=_refuse))
+            self._put(json.loads(part[: MAX_WORD_BYTES + 1], parse_constant=_refuse))
         except ValueError:
-            self.spoilt |= any(name in KEPT_WHOLE for _, name in self._open)
+            self.has_invalid_numbers |= any(name in ALL_OR_NOTHING for _, name in self._open)
             self._name = None
 
     def _enter(self, container: dict[str, object] | list[object]) -> None:
-        if self._deeper or len(self._open) >= MOST_LEVELS:
+        if self._deeper or len(self._open) >= MAX_LEVELS:
             self._deeper += 1
             return
         name = self._name or ""
         if not self._open:
             self._root = container if self._root is None else self._root
             self._begun = True
-        elif name not in KEPT_WHOLE:
+        elif name not in ALL_OR_NOTHING:
             self._put(container)
         self._open.append((container, name))
         self._name = None
@@ -127,12 +128,12 @@ class Outline:
         elif self._open:
             container, name = self._open.pop()
             self._name = name
-            if name in KEPT_WHOLE:
+            if name in ALL_OR_NOTHING:
                 self._put(container)
             self._name = None
 
     def _put(self, value: object) -> None:
-        """A value where it stands; within an object, its name came before it."""
+        """Add a value to the innermost open list or object."""
         if self._deeper or not self._open:
             return
         container, _ = self._open[-1]
@@ -152,12 +153,12 @@ class Outline:
             run = len(data) - at - len(data[at:].rstrip(b"\\"))
             end = len(data) - run % 2
             self._rest = data[end:]
-        if len(text) <= LONGEST_TEXT:
-            text += data[at : min(end, at + LONGEST_TEXT + 1)]
+        if len(text) <= MAX_TEXT_BYTES:
+            text += data[at : min(end, at + MAX_TEXT_BYTES + 1)]
         if not closed:
             return len(data)
         self._text = None
-        self._take_text(None if len(text) > LONGEST_TEXT else _unquoted(bytes(text)))
+        self._take_text(None if len(text) > MAX_TEXT_BYTES else _unquoted(bytes(text)))
         return end + 1
 
     def _take_text(self, text: str | None) -> None:
@@ -172,7 +173,7 @@ class Outline:
 
 
 def _end_of_text(data: bytes, at: int) -> int | None:
-    """Where the quote stands that ends a text which goes on at `at`; None when it is not there."""
+    """Return the offset of the quote that ends the string around `at`; None if it is missing."""
     quote = data.find(b'"', at)
     if quote > at and data[quote - 1 : quote] == b"\\":
         found = _QUOTE.search(data, at)
@@ -185,7 +186,7 @@ def _refuse(word: str) -> None:
 
 
 def _unquoted(text: bytes) -> str | None:
-    """A text from between its quotes; halves of characters and bytes that are none are replaced."""
+    """Return the string between two quotes; lone surrogates and invalid bytes are replaced."""
     try:
         found = json.loads(f'"{text.decode("utf-8", "replace")}"', strict=False)
     except ValueError:
@@ -194,7 +195,7 @@ def _unquoted(text: bytes) -> str | None:
 
 
 def outline(data: bytes) -> Outline:
-    """The outline of these bytes."""
+    """Return the outline of one document."""
     made = Outline()
     made.feed(data)
     return made

@@ -1,6 +1,6 @@
-"""Finds plugins, checks them and lists what they bring: name to dialect, name to vendor.
+"""Discover plugins, and keep the dialects and vendors that they provide.
 
-A broken plugin is named and left out; it never keeps the others, or a reload, from working.
+A broken plugin is reported and skipped; the others, and a reload, work without it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pluggy
 
 from sidecar.plugin_api import hookspecs
 from sidecar.plugin_api.dialect import Dialect
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.vendor import Vendor
 from sidecar.records import CallRecord
 
@@ -34,13 +35,18 @@ Observer = Callable[[Any], Any]
 # A module may also try to end the process as it is imported.
 _BROKEN = (Exception, SystemExit)
 
-log = logging.getLogger("sidecar.plugin_api.manager")
-
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """What the plugins bring. `sources` says where each vendor came from; `problems` what was left
-    out and why; `failures` counts errors of observers, by plugin."""
+    """The dialects and vendors of all plugins.
+
+    Attributes:
+        dialects: By name.
+        vendors: By name.
+        sources: The distribution and module, or the path, of each vendor, by its name.
+        problems: What was skipped and why, one sentence each.
+        failures: The number of errors that hooks raised, by plugin.
+    """
 
     dialects: Mapping[str, Dialect]
     vendors: Mapping[str, Vendor]
@@ -51,36 +57,36 @@ class Registry:
     _observers: tuple[tuple[str, Observer], ...] = ()
 
     def check(self, snapshot: Snapshot) -> list[str]:
-        """What plugins have against a configuration; an error in a plugin is no veto."""
+        """Return the problems that plugins find in a configuration. An error is no problem."""
         vetoes: list[str] = []
         for name, hook in self._checks:
-            try:
+            with self._guard(name, "sidecar_check_config") as guard:
                 found = hook(snapshot) or ()
                 vetoes += [
                     f"{name}: {veto}" for veto in ([found] if isinstance(found, str) else found)
                 ]
-            except Exception as error:  # noqa: BLE001 - the guard around foreign code
-                self._failed(name, error)
+            self._count(name, guard)
         return vetoes
 
     def finished(self, record: CallRecord) -> None:
-        """Tell every observer of a finished call."""
+        """Call `sidecar_call_finished` of every plugin."""
         for name, hook in self._observers:
-            try:
+            with self._guard(name, "sidecar_call_finished") as guard:
                 hook(record)
-            except Exception as error:  # noqa: BLE001 - the guard around foreign code
-                self._failed(name, error)
+            self._count(name, guard)
 
-    def _failed(self, name: str, error: Exception) -> None:
-        count = self.failures.get(name, 0)
-        self.failures[name] = count + 1
-        if count == 0:
-            what = type(error).__name__
-            log.warning("plugin %s failed: %s; further failures are only counted", name, what)
+    def _guard(self, name: str, hook: str) -> plugin_guard:
+        """Return a guard that logs a warning for the plugin's first failure only."""
+        level = logging.DEBUG if name in self.failures else logging.WARNING
+        return plugin_guard(f"plugin {name}", hook, "further failures are counted", level=level)
+
+    def _count(self, name: str, guard: plugin_guard) -> None:
+        if guard.error is not None:
+            self.failures[name] = self.failures.get(name, 0) + 1
 
 
 def discover(local: Sequence[Path] = ()) -> Registry:
-    """Every plugin: bundled and installed ones by entry point, and local files. Never raises."""
+    """Load the plugins of all entry points and of the `local` files. Never raises."""
     return _Discovery().run(local)
 
 
@@ -122,40 +128,42 @@ class _Discovery:
                 self._manager.unregister(name=source)
 
     def _collect_dialects(self) -> None:
-        for source, dialect in self._brought("sidecar_dialects", Dialect):
+        for source, dialect in self._returned_by("sidecar_dialects", Dialect):
             if dialect.name in self._dialects:
-                self._problems.append(f'{source}: there is a dialect "{dialect.name}" already')
+                self._problems.append(f'{source}: dialect "{dialect.name}" exists already')
             else:
                 self._dialects[dialect.name] = dialect
 
     def _collect_vendors(self) -> None:
-        for source, vendor in self._brought("sidecar_vendors", Vendor):
+        for source, vendor in self._returned_by("sidecar_vendors", Vendor):
             unknown = [name for name in vendor.dialects if name not in self._dialects]
             if vendor.name in self._vendors:
                 other = self._sources[vendor.name]
-                self._problems.append(f'{source}: vendor "{vendor.name}" comes from {other}')
+                self._problems.append(
+                    f'{source}: vendor "{vendor.name}" exists already, from {other}'
+                )
             elif unknown:
-                why = f"speaks {', '.join(unknown)}, which no plugin knows"
+                why = f"needs the dialect {', '.join(unknown)}, which no plugin provides"
                 self._problems.append(f'{source}: vendor "{vendor.name}" {why}')
             else:
                 self._vendors[vendor.name] = vendor
                 self._sources[vendor.name] = source
 
-    def _brought(self, hook: str, kind: Callable[..., T]) -> list[tuple[str, T]]:
+    def _returned_by(self, hook: str, kind: Callable[..., T]) -> list[tuple[str, T]]:
         found: list[tuple[str, T]] = []
         for impl in getattr(self._manager.hook, hook).get_hookimpls():
             source = impl.plugin_name
             try:
                 for each in impl.function():
                     if not isinstance(each, kind):  # type: ignore[arg-type]  # a class
-                        self._problems.append(f"{source}: {hook} gave a {type(each).__name__}")
+                        self._problems.append(f"{source}: {hook} returned a {type(each).__name__}")
                     elif not isinstance(getattr(each, "name", None), str):
                         what = type(each).__name__
-                        self._problems.append(f"{source}: {hook} gave a {what} without a name")
+                        self._problems.append(f"{source}: {hook} returned a {what} without a name")
                     else:
                         found.append((source, each))
             except _BROKEN as error:
-                self._problems.append(f"{source}: {hook} failed: {type(error).__name__}: {error}")
+                self._problems.append(f"{source}: {hook} raised {type(error).__name__}: {error}")
         return found
 
     def _bound(self, hook: str) -> tuple[tuple[str, Observer], ...]:
@@ -164,7 +172,7 @@ class _Discovery:
 
 
 def _call(impl: pluggy.HookImpl) -> Observer:
-    """A plugin may leave out the argument it does not need."""
+    """Return the hook as a function of one argument, which the plugin may leave out."""
     function = impl.function
     return function if impl.argnames else lambda _: function()
 
@@ -174,11 +182,11 @@ def _from(entry: EntryPoint) -> str:
 
 
 def _load_file(path: Path) -> ModuleType:
-    """A plugin in a local file, under a name of its own."""
+    """Import a local file as a module with a name of its own."""
     name = f"sidecar_local_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise FileNotFoundError(f"{path} is no Python file")
+        raise FileNotFoundError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     # Dataclasses and pickles look their module up by name.
     sys.modules[name] = module

@@ -1,7 +1,7 @@
-"""Reads how long a vendor says to wait, in every way in which vendors write it.
+"""Parse durations, dates and waits in every format that vendors use.
 
-All results are seconds from now, finite and never negative; what makes no sense is None. Nothing
-here raises, whatever a server sends.
+Waits are seconds from now, finite and not negative; None for an invalid text. Nothing here raises,
+whatever a server sends.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
 MAX_RETRY_AFTER_SECONDS = 31 * 86400.0
-"""Seconds beyond which a reset is not believed: no vendor's window is longer than a month."""
+"""Longer waits are ignored: no vendor's window is longer than a month."""
 
-_LONGEST_TEXT = 64
+_MAX_TEXT_CHARS = 64
 _EPOCH_SECONDS = 1e9
 _EPOCH_MILLISECONDS = 1e11
 _HINTS = {"retry-after-ms": 0.001, "retry-after": 1.0}
-"""Headers that say how long to wait, and their unit in seconds."""
+"""Headers with a wait, and their unit in seconds."""
 _UNITS = {"milliseconds": 0.001, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NUMBER = r"\d{1,15}(?:\.\d{1,15})?"
 _PART = rf"({_NUMBER})\s*(milliseconds|ms|s|m|h|d)"
@@ -28,20 +28,23 @@ _LONG_UNIT = r"(?:ec(?:ond)?s?|in(?:ute)?s?|ours?|ays?)?(?![a-z])"
 _PARTS = re.compile(_PART, re.IGNORECASE | re.ASCII)
 _SECONDS = re.compile(_NUMBER, re.ASCII)
 _DURATION = re.compile(rf"(?:{_PART})+", re.ASCII)
-_SAID = re.compile(
+_IN_MESSAGE = re.compile(
     rf"\b(?:again|retry)\s+(?:in|after)\s+((?:{_PART}{_LONG_UNIT}[\s,]{{0,3}})+)",
     re.IGNORECASE | re.ASCII,
 )
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by `retry-after-ms` or `Retry-After` (RFC 9110 section 10.2.3: seconds or a
-    date, which is taken relative to the answer's own `Date`). None when it says nothing usable."""
+    """Return the seconds to wait by `retry-after-ms` or `Retry-After`; None if neither is valid.
+
+    A date in `Retry-After` is taken relative to the response's own `Date`.
+    Source: RFC 9110 section 10.2.3.
+    """
     for name, unit in _HINTS.items():
         seconds = _number(headers.get(name, ""), unit)
         if seconds is not None:
             return seconds
-    until, since = _moment(headers.get("retry-after", "")), sent_at(headers)
+    until, since = _epoch_seconds(headers.get("retry-after", "")), sent_at(headers)
     return None if until is None or since is None else max(0.0, until - since)
 
 
@@ -51,29 +54,33 @@ def is_nonsense(name: str, value: str) -> bool:
     unit = _HINTS.get(name)
     if unit is None or _number(value, unit) is not None:
         return False
-    return name != "retry-after" or _moment(value.strip()) is None
+    return name != "retry-after" or _epoch_seconds(value.strip()) is None
 
 
 def _number(text: str, unit: float) -> float | None:
     text = text.strip()
-    if len(text) > _LONGEST_TEXT or not _SECONDS.fullmatch(text):
+    if len(text) > _MAX_TEXT_CHARS or not _SECONDS.fullmatch(text):
         return None
     seconds = float(text) * unit
     return seconds if seconds <= MAX_RETRY_AFTER_SECONDS else None
 
 
 def wait_in_message(message: str) -> float | None:
-    """The wait that an error's message speaks of: "try again in 1m30s", "retry after 20 seconds".
+    """Return the wait in an error message, in seconds; None if it has none.
 
-    Many vendors put it nowhere else.
+    Example: 90.0 for "Please try again in 1m30s", 20.0 for "retry after 20 seconds". Many vendors
+    give the wait nowhere else.
     """
-    said = _SAID.search(message)
-    return None if said is None else _sum(said[1])
+    found = _IN_MESSAGE.search(message)
+    return None if found is None else _sum(found[1])
 
 
 def duration(text: str) -> float | None:
-    """Plain seconds, or a duration like `6m0s`, `12ms` (Go's) or `1.5s` (protobuf's)."""
-    if len(text) > _LONGEST_TEXT:
+    """Return the seconds of a duration; None if the text is none.
+
+    Example: 30.0 for "30", 360.0 for "6m0s", 0.012 for "12ms" (Go), 1.5 for "1.5s" (protobuf).
+    """
+    if len(text) > _MAX_TEXT_CHARS:
         return None
     if _SECONDS.fullmatch(text):
         return float(text)
@@ -81,11 +88,15 @@ def duration(text: str) -> float | None:
 
 
 def seconds_until(text: str, since: float) -> float | None:
-    """How long it is, from `since` (epoch seconds), until what a reset header says: a duration, a
-    date (RFC 3339 or HTTP's), or seconds or milliseconds since the epoch."""
+    """Return the seconds from `since` until the time in a reset header; None if it is invalid.
+
+    Args:
+        text: A duration, a date (RFC 3339 or RFC 9110), or seconds or milliseconds since the epoch.
+        since: Epoch seconds: `sent_at` of the response, else the current time.
+    """
     seconds = duration(text)
     if seconds is None:
-        until = _moment(text)
+        until = _epoch_seconds(text)
         seconds = None if until is None else until - since
     elif seconds >= _EPOCH_MILLISECONDS:
         seconds = seconds / 1000 - since
@@ -95,9 +106,11 @@ def seconds_until(text: str, since: float) -> float | None:
 
 
 def sent_at(headers: Mapping[str, str]) -> float | None:
-    """When an answer was sent, in epoch seconds by the vendor's own clock: absolute resets are
-    relative to that, however wrong the clock of this machine is."""
-    return _moment(headers.get("date", ""))
+    """Return the `Date` of a response in epoch seconds; None if it is missing or invalid.
+
+    Take absolute resets relative to it: the clock of this machine may be wrong.
+    """
+    return _epoch_seconds(headers.get("date", ""))
 
 
 def _sum(parts: str) -> float:
@@ -105,13 +118,16 @@ def _sum(parts: str) -> float:
 
 
 @lru_cache(maxsize=256)
-def _moment(text: str) -> float | None:
-    """Epoch seconds of a date; one without a zone is UTC. Answers of one second share theirs, and
-    reading one costs more than all other figures of an answer."""
-    if len(text) > _LONGEST_TEXT:
+def _epoch_seconds(text: str) -> float | None:
+    """Return the epoch seconds of a date; one without a zone is UTC.
+
+    Cached: the responses of one second have the same date, and parsing it costs more than all
+    other headers.
+    """
+    if len(text) > _MAX_TEXT_CHARS:
         return None
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         with suppress(ValueError, TypeError, OverflowError):
-            moment = read(text)
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+            date = read(text)
+            return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     return None

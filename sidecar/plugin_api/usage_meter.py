@@ -1,12 +1,11 @@
-"""Reads usage off a copy of an answer's bytes: the same result however they are cut.
+"""Base classes of meters, and parsers of the figures in responses.
 
-Bytes that cannot hold what is looked for are never decoded. Nothing here raises on what an
-upstream sends, and giving up reading never holds the bytes themselves up.
+A meter reads a copy of a response, and its result does not depend on how the bytes are cut. Nothing
+here raises, whatever an upstream sends.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from fractions import Fraction
 from math import isfinite
@@ -14,23 +13,21 @@ from typing import Any
 
 import msgspec
 
-from sidecar.plugin_api.json_outline import Outline, outline
-from sidecar.plugin_api.sse import BOM
+from sidecar.plugin_api.guard import plugin_guard
+from sidecar.plugin_api.json_outline import BOM, Outline, outline
 from sidecar.records import Usage
 
 MAX_EVENT_BYTES = 8 << 20
-"""Bytes of one event beyond which only its outline is read."""
+"""Of a larger event, only the outline is read."""
 MAX_JSON_BYTES = 64 << 20
-"""Bytes of one JSON answer beyond which it is not read."""
+"""A larger JSON response is not read."""
 MAX_TOKENS = 1_000_000_000
 MAX_COST = 10**15
-"""A million dollars, in nano-dollars."""
-
-log = logging.getLogger("sidecar.plugin_api.usage_meter")
+"""Nano-dollars: a million US dollars."""
 
 
 def as_count(value: object) -> int | None:
-    """A figure as a count, at most a thousand million; None for what is none."""
+    """Return a number as a count from 0 to `MAX_TOKENS`; None for any other value."""
     if type(value) is int:
         return value if 0 <= value <= MAX_TOKENS else min(max(value, 0), MAX_TOKENS)
     if not isinstance(value, float) or value != value:  # noqa: PLR0124 - NaN
@@ -39,8 +36,12 @@ def as_count(value: object) -> int | None:
 
 
 def as_cost(value: object, per_dollar: int = 1) -> int | None:
-    """An amount of money in nano-dollars, at most a million dollars; None for what is none.
-    `per_dollar` is how many of the amount make a US dollar."""
+    """Return an amount of money in nano-dollars, from 0 to `MAX_COST`; None for any other value.
+
+    Args:
+        value: The amount.
+        per_dollar: How many of its unit are one US dollar.
+    """
     if isinstance(value, float):
         exact = Fraction(str(value)) if isfinite(value) else None
     else:
@@ -51,12 +52,12 @@ def as_cost(value: object, per_dollar: int = 1) -> int | None:
 
 
 def as_mapping(value: object) -> Mapping[str, object]:
-    """The value if it is a JSON object, else an empty one."""
+    """Return the value if it is a JSON object, else {}."""
     return value if isinstance(value, dict) else {}
 
 
-class Glance(msgspec.Struct):
-    """The fields of an answer that meters look at; the rest of it is never built."""
+class ResponseFields(msgspec.Struct):
+    """The fields of a JSON response that meters read; the rest is not decoded."""
 
     model: Any = None
     id: Any = None
@@ -67,15 +68,17 @@ class Glance(msgspec.Struct):
     status: Any = None
 
 
-_GLANCE = msgspec.json.Decoder(Glance)
-_DOCUMENT = msgspec.json.Decoder()
-_CHECK = msgspec.json.Decoder(msgspec.Raw)
+_FIELDS_DECODER = msgspec.json.Decoder(ResponseFields)
+_DOCUMENT_DECODER = msgspec.json.Decoder()
+_SYNTAX_DECODER = msgspec.json.Decoder(msgspec.Raw)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 
 def error_code_of(error: object) -> str | None:
-    """The shortest word of an `error` member for what went wrong: its code, its type, its status;
-    None when there is no error."""
+    """Return the code, else the type or the status, of an `error` value; "error" if it has none.
+
+    None if there is no error.
+    """
     if not error:
         return None
     fields = as_mapping(error)
@@ -84,7 +87,7 @@ def error_code_of(error: object) -> str | None:
 
 
 def as_object(data: bytes) -> Mapping[str, object]:
-    """A JSON object, or an empty one for anything else, even if that is nearly one."""
+    """Return a JSON object; {} for anything else, malformed JSON included."""
     try:
         value = msgspec.json.decode(data)
     except _UNREADABLE:
@@ -92,13 +95,8 @@ def as_object(data: bytes) -> Mapping[str, object]:
     return as_mapping(value)
 
 
-def report(meter: object, error: Exception) -> None:
-    """Say that a meter failed, and never what on."""
-    log.warning("%s failed on an answer: %s", type(meter).__qualname__, type(error).__name__)
-
-
 class BaseMeter:
-    """What every meter keeps; a subclass fills it as it reads."""
+    """The state of a meter (see `Meter`); a subclass sets it as it reads."""
 
     def __init__(self) -> None:
         self.finished = False
@@ -113,47 +111,54 @@ class BaseMeter:
 
     @property
     def unfinished(self) -> bool:
-        """What came so far cannot be all."""
+        """True if the bytes so far cannot be the complete response."""
         return self.expects_end and not self.finished
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Read the next bytes."""
 
     def usage(self) -> Usage | None:
-        """What was reported so far."""
+        """Return the usage so far."""
         return self._usage
 
     def created(self) -> tuple[str, ...]:
-        """The ids of what the answer says was created."""
+        """Return the ids of the objects that the response creates."""
         return self._created
 
 
 class NoMeter(BaseMeter):
-    """For answers that report nothing."""
+    """The meter of a response that reports no usage."""
 
 
 class JsonMeter(BaseMeter):
-    """Collects one JSON answer and reads it when asked; subclasses give `read_answer`, or
-    `read_bytes` where the answer is no object."""
+    """A meter of one JSON response, which it collects and parses when it is read.
+
+    Override `read_response`, or `read_bytes` if the response is no object.
+
+        class AcmeMeter(JsonMeter):
+            def read_response(self, answer):
+                usage = as_mapping(answer.usage)
+                self._usage = Usage(as_count(usage.get("in")), as_count(usage.get("out")))
+    """
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._size = 0
         self._size_read = 0
         self._outline: Outline | None = None
-        self._looked = True
+        self._is_decoded = True
         super().__init__()
 
     @property
     def unfinished(self) -> bool:
-        """A document began and did not come to its end."""
+        """True if the document began and is not complete."""
         self._read()
-        if not self._looked:
-            self._look(b"".join(self._pieces).removeprefix(BOM), _CHECK)
+        if not self._is_decoded:
+            self._decode(b"".join(self._pieces).removeprefix(BOM), _SYNTAX_DECODER)
         return self._outline is not None and self._outline.unfinished
 
     def feed(self, data: bytes) -> None:
-        """Keep a copy, up to a cap."""
+        """Keep a copy of the next bytes, up to `MAX_JSON_BYTES`."""
         self._size += len(data)
         if self._size <= MAX_JSON_BYTES:
             self._pieces.append(data)
@@ -162,43 +167,47 @@ class JsonMeter(BaseMeter):
             self.unread = True
 
     def usage(self) -> Usage | None:
-        """What the answer says as far as it came; None when it was too large."""
+        """Return the usage so far; None if the response is too large."""
         self._read()
         return self._usage
 
     def created(self) -> tuple[str, ...]:
-        """The ids in the answer."""
+        """Return the ids of the objects that the response creates."""
         self._read()
         return self._created
 
-    def read_answer(self, answer: Glance) -> None:
-        """Take usage, `model` and ids from what matters of the answer."""
+    def read_response(self, answer: ResponseFields) -> None:
+        """Set `_usage`, `model` and `_created` from the fields of the response."""
 
     def read_bytes(self, data: bytes) -> None:
-        """Read what has come of the answer."""
-        self.read_answer(self.glance(data))
+        """Read the bytes of the response so far, which may be truncated."""
+        self.read_response(self.response_fields(data))
 
-    def glance(self, data: bytes) -> Glance:
-        """What matters of a JSON object, which may be cut, or not quite JSON; nothing of anything
-        else."""
-        found = self._look(data, _GLANCE)
-        if isinstance(found, Glance):
+    def response_fields(self, data: bytes) -> ResponseFields:
+        """Return the fields of a JSON object, which may be truncated or malformed.
+
+        Of a truncated object, only complete values; all None for anything else.
+        """
+        found = self._decode(data, _FIELDS_DECODER)
+        if isinstance(found, ResponseFields):
             return found
         fields = as_mapping(found)
-        return Glance(**{name: fields.get(name) for name in Glance.__struct_fields__})
+        return ResponseFields(
+            **{name: fields.get(name) for name in ResponseFields.__struct_fields__}
+        )
 
     def document(self, data: bytes) -> object:
-        """The whole document, or its outline where it is cut, or not quite JSON."""
-        return self._look(data, _DOCUMENT)
+        """Return the decoded document; its outline if it is truncated or malformed."""
+        return self._decode(data, _DOCUMENT_DECODER)
 
-    def _look(self, data: bytes, decoder: msgspec.json.Decoder[Any]) -> object:
-        self._looked = True
+    def _decode(self, data: bytes, decoder: msgspec.json.Decoder[Any]) -> object:
+        self._is_decoded = True
         try:
             found: object = decoder.decode(data)
         except _UNREADABLE:
             if self._outline is None:
                 self._outline = outline(data)
-                self.unread = not self._outline.whole or self._outline.spoilt
+                self.unread = not self._outline.complete or self._outline.has_invalid_numbers
             return self._outline.value()
         return found
 
@@ -207,12 +216,10 @@ class JsonMeter(BaseMeter):
             return
         self._size_read = self._size
         if self._size > MAX_JSON_BYTES:
-            self._outline, self._looked = None, True
+            self._outline, self._is_decoded = None, True
             return
         data = b"".join(self._pieces)
         self._pieces = [data]
-        self._outline, self._looked, self.unread = None, False, False
-        try:
+        self._outline, self._is_decoded, self.unread = None, False, False
+        with plugin_guard(f"meter {type(self).__qualname__}", "read_bytes", "usage not counted"):
             self.read_bytes(data.removeprefix(BOM))
-        except Exception as error:  # noqa: BLE001 - accounting must never break traffic
-            report(self, error)

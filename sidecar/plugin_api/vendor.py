@@ -1,7 +1,7 @@
-"""The contract of a vendor: who serves an API, where, and how it speaks of credentials and limits.
+"""The contract of a vendor: where it serves an API, and its credentials, errors and rate limits.
 
-Sans-I/O, like a dialect: values in, values out. A vendor never touches a socket, a clock, a queue
-or a metric, and its methods may be called from any thread.
+A vendor is sans-I/O: values in, values out. It uses no socket, clock, queue or metric, and its
+methods may be called from any thread.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sidecar.records import Usage
 
 
 class Secret:
-    """A credential's text. It shows itself to `reveal()` alone: not to str, repr or pickle."""
+    """The text of a credential. Only `reveal()` returns it; str, repr and pickle do not."""
 
     __slots__ = ("_mask", "_text")
 
@@ -39,38 +39,45 @@ class Secret:
 
     @property
     def mask(self) -> CredentialMask:
-        """Masks this text in what comes back from whom it was sent to."""
+        """The mask that replaces this text in responses of the vendor that received it."""
         if self._mask is None:
             self._mask = CredentialMask(self._text)
         return self._mask
 
     def reveal(self) -> str:
-        """The text itself, to be put on the wire and nowhere else."""
+        """Return the text. Put it into a request header and nowhere else."""
         return self._text
 
     def __repr__(self) -> str:
-        """A fixed text, whatever the secret is."""
+        """Return a fixed text, whatever the secret is."""
         return "Secret(…)"
 
     def __eq__(self, other: object) -> bool:
-        """Equal texts are equal secrets."""
+        """Return whether both hold the same text."""
         return isinstance(other, Secret) and other._text == self._text
 
     def __hash__(self) -> int:
-        """Consistent with equality."""
+        """Return the hash of the text."""
         return hash(self._text)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Refuse to be written anywhere."""
+        """Raise TypeError: a secret is never serialized."""
         raise TypeError("a secret cannot be pickled")
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """How a vendor serves one dialect.
+    """The address, the endpoints and the credential header of one dialect at a vendor.
 
-    Its base URL is the provider's, less `strip` at its end, plus `add`. `endpoints` names those it
-    has; None means all of them. The credential goes, behind `scheme`, into `header`.
+    Attributes:
+        endpoints: The names of the endpoints that the vendor has; None for all of the dialect.
+        strip: Removed from the end of the provider's base URL for this dialect.
+        add: Appended to the base URL after that.
+        header: The request header for the credential.
+        scheme: The text before the credential in that header.
+
+    Example: `Serving(strip="/v1", add="/anthropic", header="x-api-key", scheme="")` sends
+    `/v1/messages` of `https://api.example/v1` to `https://api.example/anthropic/v1/messages`.
     """
 
     endpoints: frozenset[str] | None = None
@@ -80,17 +87,21 @@ class Serving:
     scheme: str = "Bearer "
 
     def base(self, base_url: str) -> str:
-        """The base URL for this dialect, without a trailing slash."""
+        """Return the base URL for this dialect, without a trailing slash."""
         return base_url.rstrip("/").removesuffix(self.strip) + self.add
 
     def has(self, endpoint: Endpoint) -> bool:
-        """Whether the vendor offers this endpoint in this dialect."""
+        """Return whether the vendor has this endpoint in this dialect."""
         return self.endpoints is None or endpoint.name in self.endpoints
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One YAML field of a vendor's providers; `type` may be a tuple of the allowed words."""
+    """One field that providers of a vendor have in the YAML file.
+
+    `type` is the type of the value, or a tuple of the allowed words. `help` is shown by
+    `sidecar plugins NAME` and in the JSON Schema. The value is in `UpstreamRequest.options`.
+    """
 
     name: str
     type: type[str] | type[int] | type[bool] | tuple[str, ...]
@@ -100,9 +111,19 @@ class Field:
 
 
 class UpstreamRequest(Struct, frozen=True):
-    """Everything a vendor may know to address one attempt.
+    """One attempt, as `Vendor.prepare` gets it.
 
-    `path` and `query` are raw; `base_url` is the one for `dialect`, without a trailing slash.
+    Attributes:
+        dialect: The name of the dialect that the client speaks.
+        serving: The vendor's `Serving` of that dialect.
+        endpoint: The operation.
+        method: The HTTP method, in upper case.
+        path: The percent-encoded path after the base URL, with its leading "/".
+        query: The raw query without "?"; "" if there is none.
+        model: The model for this provider, after a rename; None if the call names none.
+        base_url: The base URL for the dialect, without a trailing slash.
+        secret: The credential; None for a provider without one.
+        options: The values of the vendor's own YAML fields, by name.
     """
 
     dialect: str
@@ -118,14 +139,17 @@ class UpstreamRequest(Struct, frozen=True):
 
 
 class Prepared(Struct, frozen=True):
-    """Where an attempt goes: the whole URL, percent-encoded, and the headers to set."""
+    """The address of one attempt: the percent-encoded URL, and the headers to set in it.
+
+    The URL must be on the host of `UpstreamRequest.base_url` and keep the client's query.
+    """
 
     url: str
     headers: tuple[tuple[str, str], ...] = ()
 
 
 class QuotaKind(StrEnum):
-    """What a vendor's window counts."""
+    """The unit of a vendor's rate limit."""
 
     REQUESTS = "requests"
     TOKENS = "tokens"
@@ -135,12 +159,18 @@ class QuotaKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What a vendor's headers say is left of one window.
+    """The state of one rate limit, as the vendor's response headers report it.
 
-    `limit` is positive, `remaining` not negative and at most `limit`. `reset` is seconds from now
-    until the window is full again, finite and not negative; `window` is its length in seconds when
-    the vendor's format implies one. None is what the vendor does not say. A window refills evenly
-    until `reset` (a token bucket), unless `at_once`: then nothing comes back before it.
+    None is a value that the vendor does not report.
+
+    Attributes:
+        kind: What the limit counts.
+        limit: The size of the window, above 0. Leave out a limit that is reported as 0 or -1.
+        remaining: From 0 to `limit`.
+        reset: Seconds from now until the window is full again: finite, not negative.
+        window: Its length in seconds, if the format or the figures imply one.
+        at_once: The window is fixed: nothing is returned before `reset`. Otherwise it refills
+            evenly until then (a token bucket).
     """
 
     kind: QuotaKind
@@ -156,89 +186,135 @@ NO_DIALECTS: Mapping[str, Serving] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class LocalServer:
-    """A vendor that lives in this process: `start` serves on loopback and yields its base URL."""
+    """A vendor inside the Sidecar process. `start` serves on loopback and yields its base URL."""
 
     start: Callable[[], AbstractAsyncContextManager[str]] = field(repr=False)
 
 
 class Vendor:
-    """Who serves an API, and how it speaks about credentials and limits.
+    """A service with an API: its address, its credentials, its errors and its rate limits.
 
-    `serves` names the vendors whose groups it can serve besides its own. `credential` is the usual
-    environment variable (None: needs none); `base_url` is what the vendor's own SDK takes (None:
-    the YAML must give it). `dialects` maps a dialect's name to how it is served here, the vendor's
-    own one first. `also` lists further usual credential variables, tried in order.
+    Subclass it, set `name`, `title` and `dialects`, and override the methods whose default is
+    wrong for the vendor. Return an instance from the hook `sidecar_vendors`.
     """
 
     name: ClassVar[str]
+    """The name in the YAML file, such as "mistral"."""
     title: ClassVar[str]
+    """The name for people, such as "Mistral"."""
     base_url: ClassVar[str | None] = None
+    """The base URL that the vendor's own SDK takes; None if the YAML file must give one."""
     credential: ClassVar[str | None] = None
-    also: ClassVar[tuple[str, ...]] = ()
+    """The usual environment variable of the credential; None if the vendor needs none."""
+    other_credentials: ClassVar[tuple[str, ...]] = ()
+    """Further usual variables, tried in order after `credential`."""
     serves: ClassVar[tuple[str, ...]] = ()
+    """The vendors whose groups this one can serve besides its own."""
     dialects: ClassVar[Mapping[str, Serving]] = NO_DIALECTS
+    """How the vendor serves each dialect, by the name of the dialect; its own dialect first."""
     fields: ClassVar[tuple[Field, ...]] = ()
+    """The vendor's own YAML fields of a provider."""
     other_base_paths: ClassVar[tuple[str, ...]] = ()
-    """Paths that a base URL of this vendor may have besides that of `base_url`."""
+    """Paths that a base URL may have besides that of `base_url`, without a warning."""
     local_server: ClassVar[LocalServer | None] = None
+    """A server inside the Sidecar process, in place of a `base_url`."""
     codes: ClassVar[Mapping[str, ErrorClass]] = NO_CODES
-    """This vendor's error codes and types that say more than the HTTP status does."""
+    """The class of each error code or type that is more exact than the HTTP status."""
     bytes_per_token: ClassVar[float] = 4.0
-    """Bytes of a JSON request body to a token of input, as a rule of thumb."""
+    """The usual number of bytes of a JSON request body for one input token."""
     price_list: ClassVar[str | None] = None
-    """What the bundled list of prices calls this vendor; None: it is known there by its address, or
-    not at all."""
+    """The provider id in the bundled price list (genai-prices); None to find it by address."""
     reports_cost: ClassVar[bool] = False
-    """Whether what its answers say a call costs is what it charges, in US dollars."""
+    """True if the cost that responses report, in US dollars, is what the vendor charges."""
     streams_usage: ClassVar[bool] = False
-    """Whether its streams report usage without being asked, so that nobody needs to ask."""
+    """True if streams report usage without an option in the request."""
 
     def prepare(self, ask: UpstreamRequest) -> Prepared:
-        """Address one attempt. The only place where a secret is revealed."""
-        query = f"?{ask.query}" if ask.query else ""
-        return Prepared(f"{ask.base_url}{ask.path}{query}", placed(ask))
+        """Return the URL and the headers of one attempt.
 
-    def unfit(self, secret: Secret) -> str:
-        """Why a text cannot be a credential here, in words that do not quote it; "" where it may
-        be one. Never raises."""
+        The default joins base URL, path and query, and puts the credential where `Serving` has it.
+        This is the only method that may reveal a secret, and only into a header.
+        """
+        query = f"?{ask.query}" if ask.query else ""
+        return Prepared(f"{ask.base_url}{ask.path}{query}", credential_headers(ask))
+
+    def credential_problem(self, secret: Secret) -> str:
+        """Return why a text is no credential of this vendor; "" if it may be one.
+
+        The result completes the sentence "env:NAME …" and must not quote the text. Never raises.
+        """
         return ""
 
     def estimate(self, body_bytes: int, max_output: int | None) -> tuple[int, int | None]:
-        """Input and output tokens to reserve; the output is None when the request has no bound."""
+        """Return the input and output tokens to reserve for a call before it is sent.
+
+        Args:
+            body_bytes: The size of the request body.
+            max_output: The bound on output tokens in the request; None if it has none.
+        Returns:
+            Input tokens, and output tokens from 0 to `max_output`; None for the output if
+            `max_output` is None. The usage of the response replaces both.
+        """
         return int(body_bytes / self.bytes_per_token), max_output
 
     def classify(self, answer: UpstreamResponse) -> Classification:
-        """What to do with an answer. Total over every status, header and body; never raises."""
+        """Return the class of a response: pass it on, retry elsewhere, wait.
+
+        The default uses `codes`, then the status, and takes the wait from the headers or the error
+        message. Never raises, whatever status, headers and body are.
+        """
         return classify_by_status(answer, self.codes)
 
     def classify_event(self, error: str) -> ErrorClass:
-        """What to do with a 200 answer that begins with an error, by the vendor's own word for it.
-        CLIENT passes it on as it is. TAKE says that the word is not known: other providers are
-        tried, and where none serves, the answer is passed on as it is. Never raises."""
+        """Return the class of an error that is the first event of a 200 response.
+
+        Args:
+            error: The code, the type or the HTTP status of the error, as the meter found it.
+        Returns:
+            `CLIENT_ERROR` to pass the response on unchanged. `OK` for an unknown error: other
+            providers are tried, and if none serves the call, the response is passed on unchanged.
+            Never raises.
+        """
         return classify_by_code(error, self.codes)
 
     def family(self, model: str) -> str:
-        """The name under which this vendor counts a model's rate limits: models of one family
-        share them. The family of a family is itself; never raises."""
+        """Return the name under which the vendor counts the rate limits of a model.
+
+        Models with the same name share their limits, such as the dated snapshots of one model.
+        `family(family(model))` must equal `family(model)`. Never raises.
+        """
         return model
 
-    def counted(self, usage: Usage) -> tuple[int, int]:
-        """The input and output tokens of a usage that count against this vendor's rate limits:
-        never more than were reported, and 0 for what is unknown."""
+    def rate_limited_tokens(self, usage: Usage) -> tuple[int, int]:
+        """Return the input and output tokens that count against the vendor's rate limits.
+
+        At most what was reported, and 0 for an unknown figure.
+        """
         return usage.input_tokens or 0, usage.output_tokens or 0
 
     def normalize(self, usage: Usage, endpoint: Endpoint) -> Usage:
-        """What a dialect's meter read, where this vendor counts differently from its inventor."""
+        """Return the usage in the dialect's meaning, if this vendor counts differently.
+
+        Args:
+            usage: What the dialect's meter read.
+            endpoint: The operation.
+        """
         return usage
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """What the vendor says is left, at most once for each kind and window; `now` is epoch
-        seconds, for absolute resets. A header that makes no sense says nothing; never raises."""
+        """Return what is left of the vendor's rate limits, one `Quota` for each kind and window.
+
+        Leave out a header that is missing or invalid. Never raises.
+
+        Args:
+            headers: The response headers; names in any case.
+            now: Epoch seconds, for absolute resets of a response without a `Date`.
+        """
         return ()
 
 
-def placed(ask: UpstreamRequest) -> tuple[tuple[str, str], ...]:
-    """The header that carries the credential; none when there is no credential."""
+def credential_headers(ask: UpstreamRequest) -> tuple[tuple[str, str], ...]:
+    """Return the header with the credential, as `Serving` has it; () if there is none."""
     if ask.secret is None:
         return ()
     return ((ask.serving.header, ask.serving.scheme + ask.secret.reveal()),)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from sidecar.humanize import NANO
+from sidecar.records import NANODOLLARS
 
 REQUESTS = "requests"
 INPUT, OUTPUT = "input_tokens", "output_tokens"
@@ -122,7 +122,7 @@ def rounded(numerator: int, denominator: int) -> int:
 
 def _steps(rate: Rate, unit: PriceUnit) -> tuple[tuple[int, Fraction], ...]:
     pairs = ((0, rate),) if isinstance(rate, Decimal) else rate
-    return tuple((above, Fraction(dollars) * NANO / unit.per) for above, dollars in pairs)
+    return tuple((above, Fraction(dollars) * NANODOLLARS / unit.per) for above, dollars in pairs)
 
 
 def _is_token(name: str, units: Mapping[str, PriceUnit]) -> bool:

@@ -25,7 +25,6 @@ from sidecar.http.client import (
     Upstream,
     is_event_stream,
 )
-from sidecar.http.errors import plugin_fault
 from sidecar.http.headers import Fields
 from sidecar.http.wire.agent_messages import RelayedResponse
 from sidecar.plugin_api.dialect import Meter
@@ -35,7 +34,8 @@ from sidecar.plugin_api.error_class import (
     UpstreamResponse,
     classify_by_status,
 )
-from sidecar.plugin_api.vendor import Secret
+from sidecar.plugin_api.guard import plugin_guard
+from sidecar.plugin_api.vendor import Prepared, Secret, UpstreamRequest, Vendor
 from sidecar.proxy.attempt_usage import AttemptUsageReader
 from sidecar.proxy.in_flight import LiveCall
 from sidecar.proxy.relay import Relay
@@ -89,7 +89,7 @@ class AttemptResult(Struct, frozen=True):
 
     @property
     def error_class(self) -> ErrorClass:
-        """What is to be done with it."""
+        """The class of the failure, or OK."""
         return self.classification.error_class
 
     @property
@@ -104,7 +104,7 @@ class AttemptResult(Struct, frozen=True):
 
     @property
     def is_final(self) -> bool:
-        """Whether this is the answer, good or bad, that the client should get."""
+        """Whether the client should get this response, good or bad."""
         return self.error_class in _FINAL
 
     async def relay_through(self, relay: Relay, fields: Fields, meter: Meter) -> RelayedResponse:
@@ -194,7 +194,9 @@ class Attempts:
             return attempted
         hiding = None
         if rewriter.injects_usage_option(candidate) and is_event_stream(reply):
-            hiding = StreamFilter(partial(call.dialect.strip_injected_usage, call.endpoint))
+            hiding = StreamFilter(
+                partial(call.dialect.strip_injected_usage, call.endpoint), call.dialect
+            )
         masking = ErrorEventMask.of(call, reply)
         return structs.replace(attempted, stream_filter=hiding, masking=masking)
 
@@ -211,10 +213,7 @@ class Attempts:
     ) -> Reply:  # fmt: skip
         provider = candidate.provider
         ask = rewriter.upstream_request(candidate, base_url, secret)
-        try:
-            prepared = provider.vendor.prepare(ask)
-        except Exception as error:  # noqa: BLE001 - the guard around foreign code
-            raise plugin_fault(provider.vendor.name, error) from None
+        prepared = _prepared(provider.vendor, ask)
         outgoing = headers.for_upstream(
             call.headers,
             (*provider.set_headers, *prepared.headers),
@@ -283,14 +282,22 @@ class Attempts:
             reply.close()
         body = await error_masking.mask_error(body, reply)  # it may quote what was sent
         answer = UpstreamResponse(reply.status, reply.fields, body[:CLASSIFIED_BODY_BYTES])
-        try:
-            classification = candidate.provider.vendor.classify(answer)
-        except Exception as error:  # noqa: BLE001 - the guard around foreign code
-            plugin_fault(candidate.provider.vendor.name, error)
-            classification = classify_by_status(answer)
+        classification = _classified(candidate.provider.vendor, answer)
         classification = with_reason(classification, reply.status, candidate.provider)
         spent = self._attempt_usage.usage_from_response(call, candidate, reply, body, live.started)
         return AttemptResult(candidate, classification, base_url, reply, body, spent=spent)
+
+
+def _prepared(vendor: Vendor, ask: UpstreamRequest) -> Prepared:
+    with plugin_guard(vendor, "prepare", "the attempt fails") as guard:
+        return vendor.prepare(ask)
+    raise UpstreamError(Fault.PROTOCOL, guard.reason, sent=False)
+
+
+def _classified(vendor: Vendor, answer: UpstreamResponse) -> Classification:
+    with plugin_guard(vendor, "classify", "the response is classified by its status"):
+        return vendor.classify(answer)
+    return classify_by_status(answer)
 
 
 def _may_repeat(call: Call, candidate: Candidate) -> bool:

@@ -1,24 +1,21 @@
-"""What an attempt used that came to nothing, as far as its vendor said so before it failed.
+"""Usage of attempts that failed, as far as the vendor reported it.
 
-An answer with an error's status is the vendor's word that it did nothing, unless it tells usage.
-Whatever else was sent may have been served, and billed: also what began with 200 and an error.
+A response with an error status did no work unless it reports usage. Any other request that was sent
+may have been served and billed, also one whose stream began with status 200 and an error.
 """
 
 from __future__ import annotations
 
-import logging
 from http import HTTPStatus
 
 from sidecar.errors import ProxyError
 from sidecar.http.client import Reply, is_event_stream
-from sidecar.plugin_api.dialect import Meter
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.pricing.prices import Prices
 from sidecar.proxy.metering import is_lookup, meter_for
 from sidecar.records import AttemptUsage, Usage, UsageState
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
-
-log = logging.getLogger("sidecar.proxy.attempt_usage")
 
 
 class AttemptUsageReader:
@@ -30,21 +27,25 @@ class AttemptUsageReader:
     def usage_from_response(
         self, call: Call, candidate: Candidate, reply: Reply, data: bytes, started: float
     ) -> AttemptUsage | None:
-        """What an answer says was used in the `data` that came of it, all of it if it is no
-        stream; None when it says nothing of that. `started` is when the call began, in seconds
-        since the epoch."""
-        try:
+        """Return the usage that `data` of a response reports, the whole body unless it is a stream;
+        None if it reports none. `started` is when the call began, in seconds since the epoch."""
+        lost = f"usage of a failed attempt at {candidate.provider.name} is not counted"
+        usage: Usage | None = None
+        whole, model = False, None
+        with plugin_guard(call.dialect, "meter", lost) as guard:
             meter = meter_for(call, reply)
             meter.feed(data)
             if is_lookup(call, meter.created()):
-                return None  # what is only looked at again was counted when it was made
-            usage = _usage(meter, call, candidate)
+                return None  # a GET by id: counted when the response was created
+            usage = meter.usage()
             whole = meter.finished or not (meter.unfinished or is_event_stream(reply))
             whole, model = whole and not meter.unread, meter.model
-        except Exception as error:  # noqa: BLE001 - a plugin's accounting must never break traffic
-            log.warning("what %s said is lost: %s", candidate.provider.name, type(error).__name__)
+        if usage is None or guard.error is not None:
             return None
-        if usage is None:
+        vendor = candidate.provider.vendor
+        with plugin_guard(vendor, "normalize", lost) as guard:
+            usage = vendor.normalize(usage, call.endpoint)
+        if guard.error is not None:
             return None
         state = UsageState.REPORTED if whole else UsageState.PARTIAL
         return self._spent(state, usage, call, candidate, model, started)
@@ -53,9 +54,8 @@ class AttemptUsageReader:
         self, call: Call, candidate: Candidate, reply: Reply | None, error: BaseException,
         started: float, *, sent: bool,
     ) -> AttemptUsage | None:  # fmt: skip
-        """What an attempt used that was cut short from here, by the running task's `error`: what
-        its provider did until then may be billed, unless the request was not `sent` whole, or the
-        answer was an error."""
+        """Return the usage of an attempt that the running task's `error` cut short. It may be
+        billed unless the request was not sent completely or the response was an error."""
         if isinstance(error, ProxyError) or (reply is None and not sent):
             return None
         if reply is None:
@@ -68,8 +68,8 @@ class AttemptUsageReader:
     def unknown_usage(
         self, call: Call, candidate: Candidate, started: float
     ) -> AttemptUsage | None:
-        """What may have been used by something of which nothing came back; None at an endpoint
-        that uses none."""
+        """Return unknown usage for an attempt without a response; None at an endpoint that bills
+        nothing."""
         if not call.bills:
             return None
         return self._spent(UsageState.UNKNOWN, None, call, candidate, None, started)
@@ -82,8 +82,3 @@ class AttemptUsageReader:
         names = (priced_as, None, None) if priced_as else (model, candidate.model, call.model)
         cost = self._prices.spent(usage, candidate.provider, call.key.group, names, started)
         return AttemptUsage(state, usage, cost)
-
-
-def _usage(meter: Meter, call: Call, candidate: Candidate) -> Usage | None:
-    usage = meter.usage()
-    return None if usage is None else candidate.provider.vendor.normalize(usage, call.endpoint)

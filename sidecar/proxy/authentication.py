@@ -1,8 +1,8 @@
-"""Who is calling: finds the local key in a request, wherever that vendor's clients put it, and
-takes its text out of everything else that would go on.
+"""Authenticate a request by its local key, wherever the vendor's clients put it, and remove the key
+from everything else that goes on.
 
-Keys are looked up by the SHA-256 of their text, so no text is kept and no comparison of secrets
-can be timed: the 256 random bits of a key are hashed before anything is compared.
+Keys are looked up by their SHA-256: no key is stored, and as the hash of 256 random bits is
+compared, no comparison can be timed.
 """
 
 from __future__ import annotations

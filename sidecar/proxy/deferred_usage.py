@@ -1,9 +1,8 @@
-"""Usage that is told after its call: of background responses, batches and whatever else a vendor
-works on once it has answered.
+"""Usage that is reported after its call: background responses, batches and other deferred work.
 
-A call whose answer made an object and told no usage leaves a *claim* with the object, in the
-ledger. The first answer that tells the object's final usage settles it: for the key that made it,
-once, also after a restart.
+A call whose response created an object without reporting usage leaves a *claim* with the object in
+the ledger. The first response that reports the object's final usage settles the claim: for the key
+that created it, once, also after a restart.
 """
 
 from __future__ import annotations
@@ -22,15 +21,14 @@ from sidecar.routing.affinity import record_owner
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.limiter import Demand, LimitUnit, demand_of
-from sidecar.scheduling.limits import route_name
+from sidecar.scheduling.limits import CallScopes, route_name
 from sidecar.scheduling.scheduler import Scheduler
-from sidecar.scheduling.windows import CalendarWindow
 
 log = logging.getLogger("sidecar.proxy.deferred_usage")
 
 
 class Deferred:
-    """Leaves claims and settles them. Never raises on what a vendor or a plugin says."""
+    """Create and settle claims. Never raises on a vendor's or a plugin's data."""
 
     def __init__(
         self, ledger: Ledger, scheduler: Scheduler, prices: Prices, metrics: Metrics
@@ -44,12 +42,12 @@ class Deferred:
         self, call: Call, candidate: Candidate, meter: Meter, record: CallRecord,
         spent: AttemptUsage | None, counted: Demand | None,
     ) -> None:  # fmt: skip
-        """Remember what an answer made, with a claim while its usage is not known.
+        """Record what a response created, with a claim while its usage is unknown.
 
         Args:
-            record: What the books say of the answer itself.
-            spent: What attempts used that came to nothing; part of the call's books, too.
-            counted: What the limits count of it so far.
+            record: The ledger's record of the response itself.
+            spent: Usage of failed attempts, which is part of the call's record.
+            counted: What the limits have counted so far.
         """
         if call.endpoint.creates is None or is_lookup(call, meter.created()):
             return
@@ -59,7 +57,7 @@ class Deferred:
         record_owner(call, candidate, meter, self._ledger, claim)
 
     def told(self, call: Call, provider: Provider, meter: Meter, usage: Usage) -> None:
-        """Settle the claim on the object that a look tells of, if there is one."""
+        """Settle the claim on the object that a response describes, if there is one."""
         kind = call.endpoint.owned or call.endpoint.creates
         ids = meter.created() or (call.located.object_id or "",)
         if kind is None or len(ids) != 1:
@@ -86,15 +84,8 @@ class Deferred:
             made if usage.output_tokens is None else usage.output_tokens,
             money if cost is None else cost.charged,
         )
-        windows = self._scheduler.limits.windows(
-            claim.key, claim.route, owner.group, owner.provider, owner.credential,
-            claim.model_asked,
-        )  # fmt: skip
-        changed = [each for each in windows if isinstance(each, CalendarWindow)]
-        for window in changed:
-            window.correct(after[window.unit] - before[window.unit], claim.started)
-        if len(self._scheduler.admission):
-            self._scheduler.admission.recheck(changed)
+        scopes = CallScopes(claim.key, claim.route, owner.group, owner.provider, owner.credential)
+        self._scheduler.correct(scopes, claim.model_asked, before, after, claim.started)
 
 
 def _claim(

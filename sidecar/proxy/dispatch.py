@@ -21,8 +21,7 @@ from sidecar.routing.affinity import Affinity
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.routing.request_rewrite import Rewriter
-from sidecar.scheduling.lease import Lease, NotAdmitted
-from sidecar.scheduling.limiter import RetryBudget
+from sidecar.scheduling.lease import Lease, NotAdmitted, Waiter
 from sidecar.scheduling.scheduler import Scheduler
 
 _PASSING = frozenset({429, 503, 529})
@@ -41,7 +40,7 @@ class Served:
     nothing that counts."""
 
     attempted: AttemptResult
-    lease: Lease[Candidate] | None = None
+    lease: Lease | None = None
 
 
 @dataclass(slots=True)
@@ -58,7 +57,7 @@ class RetryState:
     failures: list[AttemptResult] = field(default_factory=list)
 
     def has_tried(self, candidate: Candidate) -> bool:
-        """Whether it failed at this candidate before."""
+        """Return whether this candidate has failed for the call."""
         return any(each.candidate is candidate for each in self.failures)
 
     def note(self, attempted: AttemptResult) -> None:
@@ -83,13 +82,12 @@ class Dispatcher:
     """Finds the answer of a call among its candidates. `clock` gives monotonic seconds."""
 
     def __init__(
-        self, attempts: Attempts, scheduler: Scheduler, affinity: Affinity, retries: RetryBudget,
+        self, attempts: Attempts, scheduler: Scheduler, affinity: Affinity,
         clock: Callable[[], float],
     ) -> None:  # fmt: skip
         self._attempts = attempts
         self._scheduler = scheduler
         self._affinity = affinity
-        self._retries = retries
         self._clock = clock
 
     async def send(
@@ -101,11 +99,10 @@ class Dispatcher:
         through in its time, no provider answered at all, or all of them rejected our credential.
         """
         errand = self._new_state(call, candidates, rewriter, live)
-        self._retries.record_call()
         while True:
             try:
                 lease = await self._wait(errand)
-            except TimeoutError:  # only what has failed is told of early
+            except TimeoutError:  # only failures are reported early
                 return Served(self._best(errand))
             except NotAdmitted as no_room:
                 if errand.failures:
@@ -139,33 +136,34 @@ class Dispatcher:
         # Without a word from the client, its program stands for the conversation.
         session = (key.name, live.session or live.program, call.model or "")
         ordered, at_home = self._affinity.prefer_pinned(session, candidates)
-        # Only who said which conversation it is would lose something by going elsewhere at once.
+        # Only a call that names its conversation loses a warm cache elsewhere.
         alone = key.sticky_wait if at_home and live.session else 0.0
         max_wait = max(0.0, key.max_wait - live.wait)
         if live.most_wait is not None:
             max_wait = min(max_wait, live.most_wait)
         return RetryState(call, live, rewriter, session, ordered, max_wait, alone)
 
-    async def _wait(self, errand: RetryState) -> Lease[Candidate]:
+    async def _wait(self, errand: RetryState) -> Lease:
         began = self._clock()
         live = errand.live
-        # A network that is gone costs no tries: they harm nobody.
-        again = bool(errand.failures) and not self._scheduler.network.is_offline
-        further = (self._retries,) if again else ()
-        waiter = self._scheduler.new_waiter(errand.call, errand.candidates, further)
-        live.waiter = waiter
+
+        def on_wait(waiter: Waiter) -> None:
+            live.waiter = waiter
+
         try:
             if errand.call.held.is_large:
                 errand.rewriter.forget_copies()
             tell_by = live.tell_by if errand.failures else None
             async with asyncio.timeout_at(tell_by), stored_while_waiting(errand.call.held):
-                return await self._scheduler.admission.acquire(
-                    waiter, errand.wait_left, alone=errand.sticky_wait
-                )
+                return await self._scheduler.acquire(
+                    errand.call, errand.candidates, errand.wait_left,
+                    sticky_wait=errand.sticky_wait, is_retry=bool(errand.failures),
+                    on_wait=on_wait,
+                )  # fmt: skip
         finally:
-            live.waiter = None
-            errand.sticky_wait = 0.0  # it is at home nowhere any more, or there already
-            if waiter.blocked_log:
+            waiter, live.waiter = live.waiter, None
+            errand.sticky_wait = 0.0  # only the first lease waits for the pinned upstream
+            if waiter is not None and waiter.blocked_log:
                 ended = self._clock()
                 live.wait += ended - began
                 waited = ended - began - waiter.parked(ended)
@@ -174,7 +172,7 @@ class Dispatcher:
                 for (at, name), until in zip(waiter.blocked_log, ends, strict=True):
                     _add_wait(live.waits, name, until - at)
 
-    async def _attempt(self, errand: RetryState, lease: Lease[Candidate]) -> AttemptResult:
+    async def _attempt(self, errand: RetryState, lease: Lease) -> AttemptResult:
         live = errand.live
         live.repeated = live.repeated or errand.has_tried(lease.candidate)
         try:
@@ -190,16 +188,14 @@ class Dispatcher:
             if reply is not None and (reply.status < 400 or slow):
                 # A vendor counts free calls by themselves, apart from paid ones.
                 fields = {} if errand.call.is_free else reply.fields
-                self._scheduler.read_quota(lease, fields, well=reply.status < 400)
+                self._scheduler.read_quota(lease, fields, ok=reply.status < 400)
         except BaseException:
             lease.keep()
             attempted.close()
             raise
         return attempted
 
-    def _succeed(
-        self, errand: RetryState, attempted: AttemptResult, lease: Lease[Candidate]
-    ) -> Served:
+    def _succeed(self, errand: RetryState, attempted: AttemptResult, lease: Lease) -> Served:
         self._scheduler.record_success(attempted.candidate)
         if attempted.error_class is ErrorClass.CLIENT_ERROR:
             self._release(errand, lease, attempted.spent, sent=True)
@@ -208,7 +204,7 @@ class Dispatcher:
         return Served(attempted, lease)
 
     def _release(
-        self, errand: RetryState, lease: Lease[Candidate], spent: AttemptUsage | None, *, sent: bool
+        self, errand: RetryState, lease: Lease, spent: AttemptUsage | None, *, sent: bool
     ) -> None:
         """End the lease of an attempt that came to nothing; what may be billed stays counted."""
         if spent is None:
@@ -216,7 +212,7 @@ class Dispatcher:
         else:
             whole = spent.state is UsageState.REPORTED
             self._scheduler.settle(
-                lease, errand.call, spent.usage, spent.cost, whole=whole, typical=False
+                lease, errand.call, spent.usage, spent.cost, complete=whole, typical=False
             )
 
     def _record_failure(self, attempted: AttemptResult) -> None:
@@ -232,31 +228,31 @@ class Dispatcher:
                 or attempted.error_class is ErrorClass.QUOTA_EXHAUSTED
             )
             self._scheduler.record_failure(
-                attempted.candidate, attempted.classification, passing=passing
+                attempted.candidate, attempted.classification, transient=passing
             )
 
     def _is_transient(self, attempted: AttemptResult) -> bool:
-        """Whether a failure is one of the moment, so that the same candidate may answer later.
+        """Return whether the failure may pass, so that the same candidate may answer later.
 
-        One that cannot be reached is waited for only if it answered before: it may just not run.
+        An unreachable provider is waited for only if it answered before: it may not run at all.
         """
         if attempted.error_class not in {ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED}:
             return False
         if attempted.reply is not None:
             if attempted.reply.fields.get("x-should-retry", "").strip().lower() == "false":
-                return False  # the vendor says that asking it again does not help
+                return False  # the vendor asks not to retry
             throttled = attempted.error_class is ErrorClass.RATE_LIMITED
             return throttled or attempted.reply.status in _PASSING
         if attempted.in_stream:
             return True
         unreachable = attempted.error is not None and attempted.error.fault is Fault.CONNECT
         return unreachable and (
-            self._scheduler.network.is_offline or self._scheduler.has_answered(attempted.candidate)
+            self._scheduler.is_offline or self._scheduler.has_answered(attempted.candidate)
         )
 
     def _best(self, errand: RetryState) -> AttemptResult:
         def may_run(candidate: Candidate) -> bool:
-            return self._scheduler.network.is_offline or self._scheduler.has_answered(candidate)
+            return self._scheduler.is_offline or self._scheduler.has_answered(candidate)
 
         return best_failure(errand.failures, may_run)
 

@@ -1,10 +1,9 @@
-"""THE PATH OF ONE CALL, readable from top to bottom.
+"""The path of one call, readable from top to bottom.
 
-    client ─ keys ─ intake ─▶ routing ─▶ dispatch ─▶ relay ─▶ client
-                       Call   candidates  lease, answer  usage ─▶ limits, ledger, metrics, plugins
+    client ─▶ request guard ─▶ authentication ─▶ routing ─▶ dispatch ─▶ relay ─▶ client
+                                     Call      candidates  lease, answer  usage ─▶ settle
 
-This is the only place that says what happens next. How each step works stands in its own module:
-no header, no vendor and no socket is spoken of here.
+This module decides what happens next; each step is a module of its own.
 """
 
 from __future__ import annotations
@@ -61,8 +60,11 @@ _NO_PROVIDER = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a proxy is made of. `current` gives the configuration in force, `draw` a random number
-    from 0 to 1, `wall` the time of day; `finished` hears of every record."""
+    """What the proxy is made of.
+
+    `current` returns the configuration in force, `draw` a random number from 0 to 1, `wall` seconds
+    since the epoch; `finished` is called with each record.
+    """
 
     current: Callable[[], Snapshot]
     door: RequestGuard
@@ -93,11 +95,11 @@ class Passage:
         self.call: Call | None = None
         self.meter: Meter | None = None
         self.candidate: Candidate | None = None
-        self.lease: Lease[Candidate] | None = None
+        self.lease: Lease | None = None
 
     @property
     def provider(self) -> Provider | None:
-        """Who gave the answer that is passed on."""
+        """The provider whose response is relayed."""
         return None if self.candidate is None else self.candidate.provider
 
     @property
@@ -165,7 +167,7 @@ class Proxy:
             attempted.close()
 
     async def _admit(self, passage: Passage) -> Call:
-        """Who is it, and what do they ask for?"""
+        """Authenticate the request and parse it."""
         parts, request, live = self._parts, passage.request, passage.live
         snapshot = parts.current()
         parts.door.check(request.method, request.raw_path, request.headers)
@@ -245,7 +247,7 @@ class Proxy:
         return None if found is None else found[0]
 
     def _close(self, passage: Passage) -> None:
-        """Settle: usage replaces every guess, and everybody hears of the call once."""
+        """Settle the call: reported usage replaces the estimate; record it once."""
         live, parts = passage.live, self._parts
         passage.held.release()
         live.first_byte = passage.relay.first_byte
@@ -269,7 +271,7 @@ class Proxy:
         parts.callers.complete(record, live.sighting, self._tell)
 
     def _read(self, passage: Passage) -> Usage | None:
-        """Read what the answer says; what it tells of an earlier call is returned."""
+        """Read the meter. Return the usage that the response reports of an earlier call, if any."""
         if passage.meter is None or passage.call is None:
             return None
         whole = passage.relay.end is RelayEnd.COMPLETE
@@ -278,7 +280,7 @@ class Proxy:
     def _note_objects(
         self, passage: Passage, record: CallRecord, counted: Demand | None, retold: Usage | None
     ) -> None:
-        """Remember what the answer made, or book what it tells of what was made before."""
+        """Record the objects that the response created, or the usage of one created before."""
         call, candidate, meter = passage.call, passage.candidate, passage.meter
         if call is None or candidate is None or meter is None:
             return
@@ -298,7 +300,7 @@ class Proxy:
         elif passage.lease is not None and passage.call is not None:
             whole = live.usage_state is UsageState.REPORTED
             return self._parts.scheduler.settle(
-                passage.lease, passage.call, live.usage, record.cost, whole=whole
+                passage.lease, passage.call, live.usage, record.cost, complete=whole
             )
         return None
 

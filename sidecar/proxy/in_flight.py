@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec import Struct, structs
 
@@ -84,7 +84,7 @@ class LiveCall(Struct, eq=False):
     refusal: ErrorKind | None = None
     urgency: Urgency = Urgency.NORMAL
     waits: list[Wait] = []
-    waiter: Waiter[Any] | None = None
+    waiter: Waiter | None = None
     """What stands in line for it, while it waits."""
     counts: bool = False
     """Whether the vendor bills tokens for it."""
@@ -172,7 +172,7 @@ class LiveCalls:
         self._numbers = itertools.count(secrets.randbits(40) << 20)
 
     def open(self, method: str, program: str) -> LiveCall:
-        """A new call, of the running task."""
+        """Register a new call of the running task."""
         call = LiveCall(
             call_id=f"call_{next(self._numbers):x}",
             method=method,
@@ -194,7 +194,7 @@ class LiveCalls:
         return iter(list(self._calls.values()))
 
     def __len__(self) -> int:
-        """How many run now."""
+        """Return the number of calls in flight."""
         return len(self._calls)
 
     def get(self, call_id: str) -> LiveCall | None:
@@ -209,9 +209,8 @@ class LiveCalls:
         return len(ended)
 
     async def drained(self, max_wait: float, stop_soon: asyncio.Event) -> None:
-        """Wait `patience` seconds for the calls of this moment, or until `stop_soon`; then end what
-        is left. What is parked ends at once: it waits for a person or the network, and better in
-        the next process, where its client soon asks again."""
+        """Wait `patience` seconds for the calls in flight, or until `stop_soon` is set, then end
+        the rest. Paused calls end at once: their clients retry at the next process."""
         why = LocalReply(ErrorKind.DRAINING, "Sidecar is shutting down")
         deadline = self._clock() + max_wait
         while self._calls and self._clock() < deadline and not stop_soon.is_set():
@@ -236,8 +235,8 @@ KILLED = "Sidecar was killed while it ran"
 async def watch_calls(
     live: LiveCalls, note: Callable[[CallRecord], None], clock: Callable[[], float]
 ) -> None:
-    """Tell `note` for ever, once of each call that a provider works for, what is to be said of it
-    if nothing more is heard. `clock` is monotonic seconds."""
+    """Call `note` forever, once for each long-running call, with the record it gets if the process
+    is killed. `clock` returns monotonic seconds."""
     while True:
         await asyncio.sleep(CHECKPOINT_SECONDS)
         now = clock()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote
@@ -11,14 +10,13 @@ from sidecar.config.model import Provider
 from sidecar.http.client import Reply
 from sidecar.http.content_coding import Unpacking
 from sidecar.masking import CredentialMask
-from sidecar.plugin_api.dialect import Meter
+from sidecar.plugin_api.dialect import Dialect, Meter
 from sidecar.plugin_api.error_class import code_word
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.usage_meter import NoMeter
 from sidecar.proxy.in_flight import LiveCall
 from sidecar.records import Outcome, Usage, UsageState
 from sidecar.routing.call import Call
-
-log = logging.getLogger("sidecar.proxy.metering")
 
 EVENTS, JSON = "text/event-stream", "application/json"
 _FIRST = re.compile(
@@ -30,26 +28,30 @@ _MOST_BLANK = 64
 
 
 def meter_for(call: Call, reply: Reply) -> Meter:
-    """A meter for the answer to a call."""
+    """Return the meter for the response to a call."""
     return ResponseMeter(
         lambda content_type: call.dialect.meter(call.endpoint, content_type),
         reply.fields.get("Content-Type", ""),
         reply.fields.get("Content-Encoding", ""),
         streaming=call.facts.streaming,
         mask=reply.mask,
+        plugin=call.dialect,
     )
 
 
 class ResponseMeter:
-    """Feeds a dialect's meter, which `make` gives for a content type: the one that the first bytes
-    show, where the label says something else. `streaming`: a stream was asked for. `mask` is that
-    of the credential that was sent: words of an answer go into logs and books."""
+    """Feed a dialect's meter, chosen by the first bytes where they contradict the content type.
+
+    `make` returns the meter for a content type. `streaming` is whether a stream was requested.
+    `mask` masks the credential in words that are logged and recorded.
+    """
 
     def __init__(
         self, make: Callable[[str], Meter], label: str, coding: str, *, streaming: bool,
-        mask: CredentialMask | None = None,
+        mask: CredentialMask | None = None, plugin: Dialect | str = "dialect plugin",
     ) -> None:  # fmt: skip
         self._make = make
+        self._plugin = plugin
         self._label = label.strip().lower()
         self._streaming = streaming
         self._mask = mask
@@ -75,11 +77,11 @@ class ResponseMeter:
                 self._choose()
 
     def usage(self) -> Usage | None:
-        """What was reported so far."""
+        """Return the usage reported so far."""
         return self._chosen.usage()
 
     def created(self) -> tuple[str, ...]:
-        """The ids of what the answer says was created."""
+        """Return the ids of the objects that the response created."""
         return self._chosen.created()
 
     @property
@@ -89,17 +91,18 @@ class ResponseMeter:
 
     @property
     def expects_end(self) -> bool:
-        """Whether an answer of this kind always has such an end."""
+        """Whether a response of this kind always has a terminal event."""
         return self._chosen.expects_end
 
     @property
     def pending(self) -> bool:
-        """The answer says that its work is not done."""
+        """Whether the response reports that its work is not done."""
         return self._chosen.pending
 
     @property
     def unfinished(self) -> bool:
-        """What came so far cannot be all; a text may begin like JSON, and be none."""
+        """Whether the response cannot be complete. A text may begin like JSON without being
+        JSON."""
         text = self._label.startswith("text/plain") and not self._chosen.expects_end
         return not text and not self._lost and self._chosen.unfinished
 
@@ -142,10 +145,8 @@ class ResponseMeter:
         found = _FIRST.match(head)
         kind = None if found is None else found.lastgroup
         if kind is not None and (shown := self._shown(kind)) != self._label:
-            try:
+            with plugin_guard(self._plugin, "meter", f"usage in {shown} is not counted"):
                 self._meter = self._make(shown)
-            except Exception as error:  # noqa: BLE001 - the guard around foreign code
-                log.warning("no meter for %s: %s", shown, type(error).__name__)
         self._meter.feed(head)
 
     def _shown(self, kind: str) -> str:
@@ -163,16 +164,15 @@ class ResponseMeter:
 def read_meter(
     live: LiveCall, call: Call, provider: Provider | None, meter: Meter, *, whole: bool
 ) -> Usage | None:
-    """Set what the call used, and return what its answer tells of an earlier call, if it is a look
-    at one and came to its end. `whole`: the answer's bytes are all there."""
+    """Set the call's usage. Return the usage that a complete response reports of an earlier call.
+    `whole` is whether all bytes of the response arrived."""
     usage, live.retold = _used(live, call, provider, meter)
     live.usage = None if live.retold else usage
     complete = whole
-    try:
+    unknown = f"whether the response of call {live.call_id} is complete is unknown"
+    with plugin_guard(call.dialect, "meter", unknown):
         ended = _read_end(live, meter)
         complete = (ended or (complete and not meter.unfinished)) and not meter.unread
-    except Exception as error:  # noqa: BLE001 - the guard around foreign code
-        log.warning("the end of call %s is not known: %s", live.call_id, type(error).__name__)
     if live.usage is not None:
         live.usage_state = UsageState.REPORTED if complete else UsageState.PARTIAL
     elif call.bills and not live.retold:
@@ -183,22 +183,23 @@ def read_meter(
 def _used(
     live: LiveCall, call: Call, provider: Provider | None, meter: Meter
 ) -> tuple[Usage | None, bool]:
-    """What an answer tells, and whether that is of an earlier call. Figures that may still grow
-    are none."""
+    """Return the reported usage, and whether it is that of an earlier call. Figures that are not
+    final count as none."""
     retold = call.method != "POST"
-    try:
+    lost = f"usage of call {live.call_id} is not counted"
+    usage: Usage | None = None
+    with plugin_guard(call.dialect, "meter", lost):
         retold = is_lookup(call, meter.created())
         usage = None if meter.pending else meter.usage()
-        if usage is not None and provider is not None:
-            usage = provider.vendor.normalize(usage, call.endpoint)
-    except Exception as error:  # noqa: BLE001 - a plugin's accounting must never break traffic
-        log.warning("the usage of call %s is lost: %s", live.call_id, type(error).__name__)
-        return None, retold
-    return usage, retold
+    if usage is None or provider is None:
+        return usage, retold
+    with plugin_guard(provider.vendor, "normalize", lost):
+        return provider.vendor.normalize(usage, call.endpoint), retold
+    return None, retold
 
 
 def _read_end(live: LiveCall, meter: Meter) -> bool:
-    """What an answer says of itself; whether its end was seen."""
+    """Set model, outcome and reason from the response. Return whether its end was seen."""
     live.model_served = meter.model or live.model_served
     if meter.finished and live.outcome is Outcome.CANCELLED:
         # Some clients close as soon as they have read the end.

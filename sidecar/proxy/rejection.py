@@ -1,4 +1,5 @@
-"""Says no when there was no room: which limit, which line of the file, and when to ask again."""
+"""Error replies for calls that were not admitted: which limit, which line of the file, when to
+retry."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ UNKNOWN_RETRY_AFTER_SECONDS = 2.0
 
 
 def to_proxy_error(no_room: NotAdmitted, max_wait: float, most: float | None = None) -> ProxyError:
-    """The answer to a call that was not let through. `patience` is how long it could have waited
-    in all, in seconds; `most` how long its client would have let it, if that is known."""
+    """Return the reply to a call that was not admitted. `max_wait` is how long it could have waited
+    in all, in seconds; `most` how long its client would have waited, if known."""
     if no_room.queue_full:
         return ProxyError(
             ErrorKind.OVERLOADED,
@@ -60,7 +61,7 @@ def _kind(limiter: Limiter) -> ErrorKind:
 
 
 def reasons(blocked: Sequence[Blocked]) -> str:
-    """What keeps a call, each thing once."""
+    """List the limiters that block a call, each once."""
     limiters = (limiter for each in blocked for limiter in (each.limiter, each.last_blocking))
     return "; ".join(dict.fromkeys(map(_reason, limiters)))
 
@@ -72,7 +73,7 @@ def _reason(limiter: Limiter) -> str:
 
 
 def when(soonest: Blocked, now: float) -> str:
-    """When there may be room; `now` is monotonic."""
+    """Describe when there may be room. `now` is monotonic seconds."""
     wait = soonest.available_at - now
     if isinstance(soonest.limiter, PauseLimiter):
         return "it goes on when that is resumed"
@@ -101,8 +102,11 @@ def _patience(waited: float, max_wait: float, most: float | None) -> str:
 
 
 def _figures(limiter: Limiter, wait: float, now: float) -> tuple[tuple[str, str], ...]:
-    """What is left of the limit that bound, for programs: the RateLimit fields of
-    draft-ietf-httpapi-ratelimit-headers (quota, window, remaining, reset in seconds)."""
+    """Return what remains of the limit that blocked the call as RateLimit fields: quota, window,
+    remaining, reset in seconds.
+
+    Source: draft-ietf-httpapi-ratelimit-headers.
+    """
     if not isinstance(limiter, CountingLimiter) or limiter.unit is LimitUnit.MONEY:
         return ()
     window = f";w={MINUTE_SECONDS:.0f}" if isinstance(limiter, SlidingWindow) else ""

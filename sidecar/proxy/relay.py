@@ -58,7 +58,7 @@ class Relay:
 
     @property
     def started(self) -> bool:
-        """Whether bytes of an answer may have gone out, so that no other one can follow."""
+        """Whether bytes of a response may have been sent, so that no other response can follow."""
         return self._response is not None
 
     async def send(
@@ -78,8 +78,8 @@ class Relay:
         return response
 
     async def begin(self, headers: Fields) -> None:
-        """Send the head of a stream before there is an answer: 200, whatever comes of it. `run`
-        then goes on with the answer, or `fail` with its failure."""
+        """Send the head of a stream before the provider has answered, always with status 200. `run`
+        continues with the response, `fail` with an error."""
         response = RelayedResponse(200, "OK", headers, None)
         self._response, self._headers = response, headers
         await response.prepare(self._request)
@@ -178,8 +178,7 @@ class Relay:
 
 
 def _ends_by_close(reply: Reply) -> bool:
-    """Whether nothing but the end of the connection says where a body ends (RFC 9112 section
-    6.3)."""
+    """Return whether only the end of the connection ends the body (RFC 9112 section 6.3)."""
     coding = reply.fields.get("Transfer-Encoding", "").lower()
     return reply.length is None and "chunked" not in coding
 

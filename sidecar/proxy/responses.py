@@ -44,7 +44,7 @@ _OF_THE_BODY = frozenset({b"content-type", b"content-encoding", b"content-langua
 
 
 def probe_response(door: RequestGuard, request: AgentRequest) -> LocalResponse:
-    """Somebody looks whether anybody is here: no key needed, nothing told, nothing recorded."""
+    """Answer a probe: no key is needed, and nothing is recorded."""
     try:
         door.check(request.method, request.raw_path, request.headers)
     except ProxyError as refused:
@@ -55,7 +55,7 @@ def probe_response(door: RequestGuard, request: AgentRequest) -> LocalResponse:
 def find_shape(
     dialects: Sequence[Dialect], request: AgentRequest
 ) -> tuple[Dialect, Located] | None:
-    """The dialect of a request whose key says nothing about it: by its path and headers."""
+    """Return the dialect of a request by its path and headers, where no key names it."""
     path = request.raw_path.partition("?")[0]
     return locate(dialects, request.method, path, request.headers)
 
@@ -63,7 +63,7 @@ def find_shape(
 def local_reply(
     request: AgentRequest, shape: Dialect | None, why: LocalReply, live: LiveCall
 ) -> LocalResponse:
-    """A refusal as this dialect's clients expect it. Sets the call's status."""
+    """Return an error reply in the dialect's shape and set the call's status."""
     if shape is None:
         response = plain_local(why)
     else:
@@ -87,7 +87,7 @@ def local_reply(
     if why.kind is ErrorKind.UPGRADE_REQUIRED:
         response.headers["Upgrade"] = "HTTP/1.1"
     if not request.content.is_complete:
-        # A body that is not going to be read must not be taken for the next request.
+        # An unread body must not be parsed as the next request.
         response.closes = True
     return response
 
@@ -110,14 +110,14 @@ def _tried(attempt: AttemptRecord) -> str:
 
 
 def _as_field(name: str) -> str:
-    """A client's own words as a header's value: nothing that could end it, and not too long."""
+    """Return text from the client as a header value: printable ASCII, at most `MAX_NAME_CHARS`."""
     if name.isascii() and name.isprintable():
         return name[:MAX_NAME_CHARS]
     return "".join(c if c.isascii() and c.isprintable() else "?" for c in name[:MAX_NAME_CHARS])
 
 
 def complete_response(body: bytes, live: LiveCall) -> LocalResponse:
-    """A successful JSON answer of our own."""
+    """Return a successful JSON response of our own."""
     return LocalResponse(body, headers=own_headers(live))
 
 
@@ -180,7 +180,7 @@ def in_shape(
 
 
 def excerpt(page: bytes) -> str:
-    """The beginning of what a page or a text says, without its markup, on one line."""
+    """Return the beginning of a page's or text's content, without markup, on one line."""
     text = page[: 64 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
     text = html.unescape(_MARKUP.sub(" ", text))
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -1,1 +1,1 @@
-"""What a call asks for, and the candidates that may serve it."""
+"""Parses a request into a call, and selects the candidates that may serve it."""

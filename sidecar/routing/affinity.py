@@ -16,11 +16,14 @@ from sidecar.routing.candidates import Candidate
 def restrict_to_owner(
     call: Call, candidates: Sequence[Candidate], ledger: Ledger
 ) -> Sequence[Candidate]:
-    """The candidates that know the id which this call names, if it names one that is remembered.
+    """Return the candidates at the provider that created the object which the call names.
 
-    Raises `ProxyError` (404) when the id is another group's, or its provider is no candidate now.
+    All candidates, if the call names none or its owner is not recorded.
+
+    Raises:
+        ProxyError: 404 if another group owns the object, 503 if its provider is no candidate.
     """
-    kind, object_id = _named(call)
+    kind, object_id = _named_object(call)
     if kind is None or object_id is None:
         return candidates
     owner = ledger.owner(kind, object_id)
@@ -32,7 +35,7 @@ def restrict_to_owner(
     if not same:
         raise ProxyError(
             ErrorKind.UNAVAILABLE,
-            f'{kind} {object_id[:80]} was made at provider "{owner.provider}", which this key '
+            f'{kind} {object_id[:80]} was created at provider "{owner.provider}", which this key '
             "cannot use now",
         )
     return [c for c in same if c.credential_name == owner.credential] or same
@@ -41,36 +44,38 @@ def restrict_to_owner(
 def record_owner(
     call: Call, candidate: Candidate, meter: Meter, ledger: Ledger, claim: Claim | None
 ) -> None:
-    """Note who made what an answer says was created, and what is to be booked for it later."""
+    """Record the owner of each object that a response reports as created.
+
+    `claim` is for usage that is reported later; it is recorded only if one object was created.
+    """
     kind = call.endpoint.creates
     if kind is None:
         return
     group = call.key.group.name
-    made = meter.created()
-    claim = claim if len(made) == 1 else None
+    created = meter.created()
+    claim = claim if len(created) == 1 else None
     owner = Owner(candidate.provider.name, candidate.credential_name, group, claim)
-    for object_id in made:
+    for object_id in created:
         ledger.remember(kind, object_id, owner)
 
 
-def _named(call: Call) -> tuple[str | None, str | None]:
+def _named_object(call: Call) -> tuple[str | None, str | None]:
     if call.facts.previous_id is not None:
         return call.endpoint.creates, call.facts.previous_id
     return call.endpoint.owned, call.located.object_id
 
 
 MAX_PINNED = 20_000
-"""Conversations that are remembered; the longest silent are forgotten."""
+"""Conversations that are pinned; the least recently served are dropped."""
 AFFINITY_TTL_SECONDS = 3600.0
-"""Seconds of silence after which a conversation is at home nowhere: no vendor's cache is kept for
-longer."""
+"""Seconds without a call after which a pin ends: no vendor keeps a prompt cache for longer."""
 
 ConversationKey = tuple[str, str, str]
-"""The key, the conversation in its client's words (else the client), and the model."""
+"""The key, the client's name of the conversation (else the client's program), the model."""
 
 
 class Affinity:
-    """Where conversations were served last. `clock` gives monotonic seconds."""
+    """The upstream that served each conversation last. `clock` returns monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -79,19 +84,18 @@ class Affinity:
     def prefer_pinned(
         self, session: ConversationKey, candidates: Sequence[Candidate]
     ) -> tuple[Sequence[Candidate], bool]:
-        """The candidates with the session's own one first, and whether it has one."""
-        home = self._pinned.get(session)
-        if home is None or self._clock() - home[2] > AFFINITY_TTL_SECONDS:
+        """Return the candidates, the pinned ones first, and whether there is a pinned one."""
+        pin = self._pinned.get(session)
+        if pin is None or self._clock() - pin[2] > AFFINITY_TTL_SECONDS:
             return candidates, False
-        own = [c for c in candidates if (c.provider.name, c.credential_name) == home[:2]]
-        if not own:
+        pinned = [c for c in candidates if (c.provider.name, c.credential_name) == pin[:2]]
+        if not pinned:
             return candidates, False
-        return [*own, *(c for c in candidates if c not in own)], True
+        return [*pinned, *(c for c in candidates if c not in pinned)], True
 
     def pin(self, session: ConversationKey, candidate: Candidate) -> None:
-        """This is where it is at home from now on."""
+        """Pin a conversation to the upstream of this candidate."""
         self._pinned.pop(session, None)
-        home = (candidate.provider.name, candidate.credential_name, self._clock())
-        self._pinned[session] = home
+        self._pinned[session] = candidate.provider.name, candidate.credential_name, self._clock()
         if len(self._pinned) > MAX_PINNED:
             self._pinned.popitem(last=False)

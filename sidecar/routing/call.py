@@ -1,7 +1,7 @@
-"""From an HTTP request to a `Call`: what is it, for which model, streaming or not.
+"""Parses an HTTP request into a `Call`: its dialect, endpoint, model, and whether it streams.
 
-Bodies are peeked at, never re-serialised: the bytes that arrived are the bytes that go on. Nothing
-here knows limits or providers.
+Bodies are read and never serialised again: the bytes that arrived are forwarded. Limits and
+providers play no part here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from hashlib import sha256
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
@@ -18,6 +17,7 @@ from msgspec import Struct, structs
 from sidecar.api_keys import holds_key
 from sidecar.config.model import Key, KeyHash, Snapshot, Urgency
 from sidecar.errors import ErrorKind, ProxyError
+from sidecar.files import content_digest
 from sidecar.http.body_memory import HeldBody
 from sidecar.http.body_reading import decoded_copy, read_body, too_large
 from sidecar.http.headers import URGENCY, Fields
@@ -26,14 +26,14 @@ from sidecar.plugin_api.dialect import Dialect, Endpoint, Facts, Located, ModelA
 from sidecar.plugin_api.json_body import form_model, splice_field
 from sidecar.plugin_api.vendor import Vendor
 
-STREAMED_FROM_BYTES = 1 << 20
-"""Bodies that need not be read to route are streamed through from this size on."""
+MIN_STREAMED_BYTES = 1 << 20
+"""Bodies of this size or more are streamed, if routing does not need to read them."""
 
-_LOOKS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
-MAX_MODEL_CHARACTERS = 512
-"""Longer than any vendor's name for a model; each is kept with its call, in memory and on disk."""
-MAX_SESSION_CHARACTERS = 256
-"""A longer name of a conversation is kept as its hash."""
+_FREE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+MAX_MODEL_CHARS = 512
+"""More than any vendor's model has. Each name is stored with its call, in memory and on disk."""
+MAX_SESSION_CHARS = 256
+"""The hash of a longer session name is stored in its place."""
 
 _URGENCIES = {each.name.lower(): each for each in Urgency}
 _NO_FACTS = Facts()
@@ -41,11 +41,15 @@ _READ = frozenset({ModelAt.BODY, ModelAt.FORM, ModelAt.EACH, ModelAt.PATH})
 
 
 class Call(Struct, frozen=True):
-    """One request of a known key, understood.
+    """One parsed request of an authenticated key.
 
-    `query` is raw, and like `headers` without any text of a local key. `encoding` is the request's
-    content coding. `held` is the body, whose decoded bytes `facts` were read from. `form_span` are
-    the offsets of the model in a multipart form. `urgency` is who goes first when calls must wait.
+    Attributes:
+        query: As sent, and like `headers` without local keys.
+        held: The body.
+        facts: The fields that were read from the decoded body.
+        encoding: The content coding of the body.
+        form_span: The offsets of the model in a multipart form.
+        urgency: The priority among waiting calls.
     """
 
     snapshot: Snapshot
@@ -63,7 +67,7 @@ class Call(Struct, frozen=True):
 
     @property
     def body(self) -> bytes | None:
-        """The bytes as they came; None when they are streamed through."""
+        """The body as sent; None if it is streamed."""
         return self.held.wire
 
     @property
@@ -73,28 +77,27 @@ class Call(Struct, frozen=True):
 
     @property
     def endpoint(self) -> Endpoint:
-        """The operation asked for."""
+        """The operation."""
         return self.located.endpoint
 
     @property
     def bills(self) -> bool:
-        """Whether a vendor may bill it, so that usage that nobody tells is unknown."""
+        """Return whether a vendor may bill it, so that usage that is not reported is unknown."""
         return self.endpoint.bills(self.method)
 
     @property
     def model(self) -> str | None:
-        """The one model asked for; None when there is none, or several."""
+        """The model that the request names; None if it names none, or several."""
         return self.facts.models[0] if len(self.facts.models) == 1 else None
 
     @property
     def is_free(self) -> bool:
-        """Whether the vendor bills nothing for it: what only looks or removes, and what its
-        endpoint says is free."""
-        return self.endpoint.free or self.method in _LOOKS
+        """Return whether it costs nothing: a read, a deletion, or an endpoint that is free."""
+        return self.endpoint.free or self.method in _FREE_METHODS
 
 
 def urgency_of(key: Key, asked: str | None) -> Urgency:
-    """The urgency of a call: its key's, or a lower one that the caller asks for by header."""
+    """Return the urgency of a call: its key's, or a lower one that its header asks for."""
     wanted = _URGENCIES.get((asked or "").strip().lower(), key.urgency)
     return max(key.urgency, wanted)
 
@@ -106,8 +109,11 @@ def find_dialect(
     path: str,
     headers: Mapping[str, str],
 ) -> tuple[Dialect, Located]:
-    """Which of the vendor's dialects this path is in. Raises `ProxyError` (404) when in none, or
-    when it is clearly an operation of another vendor's API."""
+    """Return the vendor's dialect that has this path, and the operation.
+
+    Raises:
+        ProxyError: 404 if none has it, or it clearly belongs to another vendor's API.
+    """
     own = [dialects[name] for name in vendor.dialects]
     found = locate(own, method, path, headers)
     if found is not None:
@@ -131,7 +137,7 @@ def find_dialect(
 
 
 def _check_slashes(located: Located) -> None:
-    """Refuse slashes that a vendor may read otherwise than we do, and so see another id."""
+    """Raise `ProxyError` for slashes that a vendor may parse in another way, to another id."""
     start, end = located.model_span or (0, 0)
     path = located.path[:start] + "_" + located.path[end:]  # a model may hold any slashes
     if "//" in path or "%2f" in path.lower():
@@ -150,13 +156,16 @@ async def read_call(
     held: HeldBody,
     accept_body: Callable[[], None],
 ) -> Call:
-    """Understand one request. `accept_body` is called once before a body is read, for clients
-    that wait to be told; the body is read into `held`. Raises `ProxyError`."""
+    """Parse a request, and read its body into `held` if routing needs it.
+
+    `accept_body` is called before the body is read, for clients that wait for `100 Continue`.
+    Raises `ProxyError` if the request is invalid, too large, or not for the key's vendor.
+    """
     key, query = caller.key, caller.query
     dialect, located = find_dialect(
         key.group.vendor, dialects, request.method, path, request.headers
     )
-    located = _by_content(located, request.headers)
+    located = _with_actual_place(located, request.headers)
     endpoint = located.endpoint
     if endpoint.refused:
         raise ProxyError(
@@ -170,16 +179,11 @@ async def read_call(
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     if not streamed:
         held.rank = 1 if urgency is Urgency.INTERACTIVE else 2
-        held.patience = key.max_wait
+        held.max_wait = key.max_wait
         await held.reserve(request.content_length or 0)
     accept_body()
     if not streamed:
-        body = await read_body(request.content, maximum, held)
-        read = bool(body) and endpoint.model_at in _READ
-        plain = await decoded_copy(body, encoding, maximum, held) if read else b""
-        if located.model is not None and body is plain:
-            body = plain = _named_as_in_path(located, plain, request.headers)
-        held.keep(body, plain)
+        await _read_body(request, located, encoding, maximum, held)
     facts, span = _read_facts(dialect, located, held.plain, query, request.headers)
     _check_names(facts)
     return Call(
@@ -188,8 +192,20 @@ async def read_call(
     )  # fmt: skip
 
 
-def _by_content(located: Located, headers: Mapping[str, str]) -> Located:
-    """Where the model stands in a body: that it is a form is said by its type alone."""
+async def _read_body(
+    request: AgentRequest, located: Located, encoding: str, maximum: int, held: HeldBody
+) -> None:
+    """Read a body into `held`, and decode it if routing needs it."""
+    body = await read_body(request.content, maximum, held)
+    is_read = bool(body) and located.endpoint.model_at in _READ
+    decoded = await decoded_copy(body, encoding, maximum, held) if is_read else b""
+    if located.model is not None and body is decoded:
+        body = decoded = _with_model_of_path(located, decoded, request.headers)
+    held.keep(body, decoded)
+
+
+def _with_actual_place(located: Located, headers: Mapping[str, str]) -> Located:
+    """Return the operation with the place of the model: only the content type tells a form."""
     at = located.endpoint.model_at
     if at not in {ModelAt.BODY, ModelAt.FORM}:
         return located
@@ -202,9 +218,9 @@ def _by_content(located: Located, headers: Mapping[str, str]) -> Located:
     )
 
 
-def _named_as_in_path(located: Located, body: bytes, headers: Mapping[str, str]) -> bytes:
-    """Return the body with the model that its path names: that one counts, and the path that goes
-    on is without it. The very body where both are equal, or the path keeps the model."""
+def _with_model_of_path(located: Located, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Return the body with the model that the path names, which counts: the forwarded path is
+    without it. The same object if both are equal, or if the path keeps the model."""
     model = located.model or ""
     match located.endpoint.model_at:
         case ModelAt.BODY if body:
@@ -219,7 +235,7 @@ def _is_streamed(request: AgentRequest, endpoint: Endpoint) -> bool:
     if endpoint.model_at in _READ or not request.body_exists:
         return False
     length = request.content_length
-    return length is None or length > STREAMED_FROM_BYTES
+    return length is None or length > MIN_STREAMED_BYTES
 
 
 def _check_length(request: AgentRequest, maximum: int) -> None:
@@ -228,7 +244,7 @@ def _check_length(request: AgentRequest, maximum: int) -> None:
 
 
 def _read_facts(
-    dialect: Dialect, located: Located, plain: bytes, query: str, headers: Mapping[str, str]
+    dialect: Dialect, located: Located, decoded: bytes, query: str, headers: Mapping[str, str]
 ) -> tuple[Facts, tuple[int, int] | None]:
     endpoint = located.endpoint
     match endpoint.model_at:
@@ -238,9 +254,9 @@ def _read_facts(
             model = query_value(query, "model")
             return (_NO_FACTS if model is None else Facts((model,))), None
         case ModelAt.FORM:
-            found = form_model(plain, headers.get("Content-Type", ""))
+            found = form_model(decoded, headers.get("Content-Type", ""))
             return (_NO_FACTS, None) if found is None else (Facts((found[0],)), found[1])
-    facts = dialect.read(endpoint, plain)
+    facts = dialect.read(endpoint, decoded)
     if endpoint.model_at is ModelAt.PATH and located.model is not None:
         facts = structs.replace(facts, models=(located.model,))
     if not facts.models and not endpoint.optional_model and endpoint.model_at is not ModelAt.PATH:
@@ -249,16 +265,16 @@ def _read_facts(
 
 
 def _check_names(facts: Facts) -> None:
-    """Raise `ProxyError` for a model whose name is too long to be kept with its call."""
-    if any(len(name) > MAX_MODEL_CHARACTERS for name in facts.models):
+    """Raise `ProxyError` for a model whose name is too long to be stored."""
+    if any(len(name) > MAX_MODEL_CHARS for name in facts.models):
         raise ProxyError(
             ErrorKind.BAD_REQUEST,
-            f"the name of the model is longer than {MAX_MODEL_CHARACTERS} characters",
+            f"the name of the model is longer than {MAX_MODEL_CHARS} characters",
         )
 
 
 def query_value(query: str, name: str) -> str | None:
-    """The first value of a query parameter, decoded; None when it is absent."""
+    """Return the first value of a query parameter, decoded; None if it is absent."""
     for parameter in query.split("&"):
         found, _, value = parameter.partition("=")
         if unquote_plus(found) == name:
@@ -269,10 +285,10 @@ def query_value(query: str, name: str) -> str | None:
 def find_session(
     call: Call, headers: Mapping[str, str], texts: Collection[bytes] = ()
 ) -> str | None:
-    """Return the conversation a call belongs to, as the client names it, or None; also where the
-    name holds a local key, such as one of `texts`, as it goes into the books.
+    """Return the client's name of the conversation, for the ledger; None without one.
 
-    A name of more than `MAX_SESSION_CHARACTERS` is returned as its hash.
+    Also None if the name contains a local key, such as one of `texts`. A name of more than
+    `MAX_SESSION_CHARS` is returned as its hash.
     """
     found = call.facts.session
     for name in call.dialect.session_headers:
@@ -281,14 +297,20 @@ def find_session(
             break
     if found is None or holds_key(found.encode("utf-8", "surrogatepass"), texts):
         return None
-    if len(found) <= MAX_SESSION_CHARACTERS:
+    if len(found) <= MAX_SESSION_CHARS:
         return found
-    return f"sha256:{sha256(found.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    return f"sha256:{content_digest(found.encode('utf-8', 'surrogatepass'))}"
 
 
 class Identified(NamedTuple):
-    """Who is calling, by which text of the key (`texts` are those that were presented), and the
-    request's header fields and query without any text of a local key, and without credentials."""
+    """The authenticated key of a request, and the request without credentials.
+
+    Attributes:
+        key_hash: The hash that matched.
+        texts: The key secrets that were presented.
+        fields: The header fields without local keys and credentials.
+        query: The query without them.
+    """
 
     key: Key
     key_hash: KeyHash

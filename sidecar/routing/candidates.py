@@ -1,11 +1,11 @@
-"""Where may a call go: ordered candidates, and the explanation of every one left out.
+"""The ordered candidates of a call, and the reason for each route that is skipped.
 
-Pure: no clock, no state, no waiting. What is available right now comes in as a function.
+Pure: no clock and no state. Availability is passed in as a function.
 """
 
 from __future__ import annotations
 
-import difflib
+import logging
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
@@ -14,17 +14,19 @@ from msgspec import Struct
 from sidecar.config.model import CredentialRef, Key, Provider, Route
 from sidecar.config.patterns import matches_any
 from sidecar.errors import ErrorKind, ProxyError
+from sidecar.humanize import nearest
 from sidecar.plugin_api.dialect import Dialect, Endpoint, ModelAt
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.vendor import Serving
 
 Usable = Callable[[Provider], tuple[tuple[CredentialRef, ...], str]]
-"""The credentials of a provider that can be had, or none and the reason."""
+"""Returns the usable credentials of a provider; or none, and the reason."""
 Draw = Callable[[], float]
-"""A random number from 0 to 1, for sharing calls by weight."""
+"""Returns a random number from 0 to 1, which decides between routes by weight."""
 
 
 class Candidate(Struct, frozen=True):
-    """One provider with one credential that may serve a call, and the model it would be asked for.
+    """One provider with one credential that may serve a call, and the model to ask it for.
 
     `credential` is None for a provider that needs none.
     """
@@ -41,13 +43,18 @@ class Candidate(Struct, frozen=True):
 
     @property
     def credential_name(self) -> str:
-        """What logs and metrics call the credential; "" for none."""
+        """The name of the credential for logs and metrics; "" for none."""
         return "" if self.credential is None else self.credential.name
 
 
 class Skipped(Struct, frozen=True):
-    """A route that cannot serve a call. `barred`: not for this model or endpoint at all, as
-    opposed to not at this moment; `large`: only because the request is too large for it."""
+    """A route that cannot serve a call.
+
+    Attributes:
+        why: The reason, for people.
+        barred: Whether the route never serves such a call; else it is unavailable now.
+        large: Whether it is barred only by the size of the request.
+    """
 
     provider: str
     why: str
@@ -56,7 +63,7 @@ class Skipped(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """Where a call may go, in order, and why not elsewhere."""
+    """The candidates of a call in order, and the routes that are skipped."""
 
     candidates: tuple[Candidate, ...]
     skipped: tuple[Skipped, ...]
@@ -71,8 +78,12 @@ def plan_candidates(
     draw: Draw,
     size: int = 0,
 ) -> Plan:
-    """Every way to serve a call of `key`, best first; `size` is that of its body in bytes. Never
-    raises; see `require`."""
+    """Return every candidate for a call of `key`, the most preferred first.
+
+    Args:
+        models: The models that the request names.
+        size: The bytes of the request's body.
+    """
     candidates: list[Candidate] = []
     skipped: list[Skipped] = []
     for route in in_order(key.routes, draw):
@@ -86,29 +97,33 @@ def plan_candidates(
             skipped.append(Skipped(route.provider.name, why_not, barred=False))
             continue
         serving = route.provider.vendor.dialects[dialect.name]
-        model = _served(route, models)
-        choices = _shared(credentials, draw) or (None,)
+        model = _renamed(route, models)
+        choices = _rotated(credentials, draw) or (None,)
         candidates += [Candidate(route, credential, serving, model) for credential in choices]
     return Plan(tuple(candidates), tuple(skipped))
 
 
 def require_candidates(found: Plan, key: Key, endpoint: Endpoint, models: Sequence[str]) -> None:
-    """Raise `ProxyError` when a plan has no candidate: 403 when the key may not, 503 when it may
-    but nothing is available."""
+    """Check that a plan has a candidate.
+
+    Raises:
+        ProxyError: 403 if the key may not use the model, 404 if no route has the endpoint, 413 if
+            the request is too large for every route, 503 if no provider is available now.
+    """
     if found.candidates:
         return
-    away = [skip for skip in found.skipped if not skip.barred]
-    if away:
-        reasons = "; ".join(f"{skip.provider}: {skip.why}" for skip in away)
+    unavailable = [skip for skip in found.skipped if not skip.barred]
+    if unavailable:
+        reasons = "; ".join(f"{skip.provider}: {skip.why}" for skip in unavailable)
         raise ProxyError(
             ErrorKind.UNAVAILABLE, f"no provider is available for this call: {reasons}"
         )
     large = [f"{skip.provider}: {skip.why}" for skip in found.skipped if skip.large]
     if large:
         raise ProxyError(ErrorKind.TOO_LARGE, f"the request is too large: {'; '.join(large)}")
-    wrong = [model for model in models if not may_use(key, model)]
-    if wrong:
-        raise ProxyError(ErrorKind.MODEL_NOT_ALLOWED, not_offered(key, wrong[0]))
+    refused = [model for model in models if not may_use(key, model)]
+    if refused:
+        raise ProxyError(ErrorKind.MODEL_NOT_ALLOWED, not_offered(key, refused[0]))
     if endpoint.starts_work and not models:
         raise ProxyError(
             ErrorKind.MODEL_NOT_ALLOWED,
@@ -122,7 +137,7 @@ def require_candidates(found: Plan, key: Key, endpoint: Endpoint, models: Sequen
 
 
 def in_order(routes: Sequence[Route], draw: Draw) -> list[Route]:
-    """Routes by priority; equal ones in a random order by weight (RFC 2782)."""
+    """Return the routes by priority; equal ones in a random order by weight (RFC 2782)."""
     if len(routes) == 1:
         return list(routes)
     ordered: list[Route] = []
@@ -134,8 +149,8 @@ def in_order(routes: Sequence[Route], draw: Draw) -> list[Route]:
     return ordered
 
 
-def _shared(credentials: tuple[CredentialRef, ...], draw: Draw) -> tuple[CredentialRef, ...]:
-    """Several credentials share the calls: each call begins with any of them."""
+def _rotated(credentials: tuple[CredentialRef, ...], draw: Draw) -> tuple[CredentialRef, ...]:
+    """Return the credentials from a random one on, so that each gets its part of the calls."""
     if len(credentials) < 2:
         return credentials
     first = int(draw() * len(credentials))
@@ -143,14 +158,14 @@ def _shared(credentials: tuple[CredentialRef, ...], draw: Draw) -> tuple[Credent
 
 
 def may_use(key: Key, model: str) -> bool:
-    """Whether any enabled route of the key allows the model, available or not."""
+    """Return whether an enabled route of the key allows the model, available or not."""
     return matches_any(key.models, model) and any(
         route.enabled and matches_any(route.models, model) for route in key.routes
     )
 
 
 def offered_models(key: Key) -> list[str]:
-    """The model patterns that the key may use, for messages; "*" when a route allows all."""
+    """Return the model patterns that the key may use, for people; "*" if a route allows all."""
     if key.models is not None:
         return [pattern.text for pattern in key.models]
     names: dict[str, None] = {}
@@ -163,10 +178,11 @@ def offered_models(key: Key) -> list[str]:
 
 
 def not_offered(key: Key, model: str) -> str:
-    """The refusal of a model: what it is near to, what the key may use, and which line says so."""
+    """Return the message for a model that the key may not use: the nearest name, the models that it
+    may use, and the line of the file."""
     names = offered_models(key)
-    near = difflib.get_close_matches(model, [name for name in names if "*" not in name], n=1)
-    hint = f'; did you mean "{near[0]}"?' if near else "."
+    near = nearest(model, [name for name in names if "*" not in name])
+    hint = f'; did you mean "{near}"?' if near else "."
     may = f"It may use {', '.join(names)}" if names else "It has no enabled route"
     return (
         f'model "{model[:128]}" is not offered to key "{key.name}"{hint} {may} ({key.place.short})'
@@ -176,6 +192,7 @@ def not_offered(key: Key, model: str) -> str:
 def _barred(
     key: Key, route: Route, dialect: Dialect, endpoint: Endpoint, models: Sequence[str]
 ) -> str | None:
+    """Return the reason that a route never serves such a call; None if it may."""
     if not route.enabled:
         return f"switched off ({route.place.short})"
     serving = route.provider.vendor.dialects.get(dialect.name)
@@ -195,20 +212,21 @@ def _barred(
 
 
 def _too_large(route: Route, size: int) -> str | None:
-    """Why a request is not for this route: by the provider's own estimate of its tokens."""
+    """Return the reason that a request is too large for a route, by the vendor's own estimate of
+    its tokens; None if it is not."""
     if route.max_input is None:
         return None
-    try:
+    tokens = size // 4
+    # The scheduler estimates the call once more, and logs what is raised then.
+    with plugin_guard(route.provider.vendor, "estimate", level=logging.DEBUG):
         tokens, _ = route.provider.vendor.estimate(size, None)
-    except Exception:  # noqa: BLE001 - the guard around foreign code
-        tokens = size // 4
     if tokens <= route.max_input:
         return None
     bound = f"its max_input of {route.max_input:,} ({route.place.short})"
     return f"about {tokens:,} tokens are more than {bound}"
 
 
-def _served(route: Route, models: Sequence[str]) -> str | None:
+def _renamed(route: Route, models: Sequence[str]) -> str | None:
     if len(models) != 1:
         return None
     return models[0] if route.rename is None else route.rename.served(models[0])
@@ -219,9 +237,9 @@ def _priority(route: Route) -> int:
 
 
 def _pick(routes: Sequence[Route], draw: Draw) -> int:
-    mark = draw() * sum(route.weight for route in routes)
+    point = draw() * sum(route.weight for route in routes)
     for index, route in enumerate(routes):
-        mark -= route.weight
-        if mark < 0:
+        point -= route.weight
+        if point < 0:
             return index
     return 0

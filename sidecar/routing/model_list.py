@@ -1,6 +1,6 @@
-"""What models there are: a provider's own list, fetched at first use and kept for a while.
+"""The models lists of providers, fetched at first use and cached.
 
-Only for showing: no call waits for it or is refused because of it.
+For display only: no call waits for a list or is rejected because of one.
 """
 
 from __future__ import annotations
@@ -22,26 +22,34 @@ from sidecar.plugin_api.dialect import Dialect, ModelEntry
 from sidecar.plugin_api.vendor import UpstreamRequest
 
 FRESH_SECONDS = 600.0
-"""Seconds a list is kept."""
+"""Seconds for which a list is cached."""
 FETCH_TIMEOUT_SECONDS = 2.0
-"""Seconds to wait for a vendor's list before going on without it."""
+"""Seconds to wait for a list before the cached one, or none, is used."""
 PROBE_TIMEOUT_SECONDS = 10.0
-"""Seconds to wait when a person asked whether a provider answers."""
+"""Seconds to wait when a user tests a provider."""
 MAX_LIST_BYTES = 8 << 20
+
+_INSTEAD = "the latest one is used, if any"
 
 log = logging.getLogger("sidecar.routing.model_list")
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _CachedList:
     entries: tuple[ModelEntry, ...]
-    until: float
+    fresh_until: float
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """How a provider answered when it was asked for its models: the status (None: not at all),
-    seconds, how many models it has, and why it cannot be used; "" when it can."""
+    """The result of a test of a provider.
+
+    Attributes:
+        status: The HTTP status; None without a response.
+        seconds: The time to the response.
+        models: The number of models in its list.
+        why_not: The reason that it cannot be used, for people; "" if it can.
+    """
 
     status: int | None
     seconds: float
@@ -50,7 +58,7 @@ class Probe:
 
 
 class ModelList:
-    """The models lists of all providers. `clock` is monotonic seconds."""
+    """The models lists of all providers. `clock` returns monotonic seconds."""
 
     def __init__(
         self,
@@ -65,85 +73,91 @@ class ModelList:
         self._dialects = dialects
         self._local = local
         self._clock = clock
-        self._known: dict[tuple[str, str], _Known] = {}
+        self._cached: dict[tuple[str, str], _CachedList] = {}
 
     async def offered(self, key: Key, dialect: Dialect) -> list[ModelEntry]:
-        """What `key` may use in this dialect: names its routes spell out, then what its providers
-        list, filtered by its patterns; each name once, in the order of the routes."""
+        """Return the models that `key` may use in this dialect, each once, in the order of routes.
+
+        These are the names that its routes spell out and those that its providers list, filtered
+        by its patterns.
+        """
         routes = [r for r in key.routes if r.enabled and dialect.name in r.provider.vendor.dialects]
         lists = await asyncio.gather(*(self._listed(r.provider, dialect) for r in routes))
         found: dict[str, ModelEntry] = {}
         for route, listed in zip(routes, lists, strict=True):
-            for entry in (*_literal(key, route), *_through(key, route, listed)):
+            for entry in (*_literal_names(key, route), *_askable_names(key, route, listed)):
                 if matches_any(key.models, entry.id) and matches_any(route.models, entry.id):
-                    known = found.get(entry.id)
-                    if known is None or known.raw is None:
+                    earlier = found.get(entry.id)
+                    if earlier is None or earlier.raw is None:
                         found[entry.id] = entry
         return list(found.values())
 
     def forget(self, _: object = None) -> None:
-        """Fetch every list again at its next use: another credential may see other models."""
-        self._known = {place: _Known(known.entries, 0.0) for place, known in self._known.items()}
+        """Fetch every list again at its next use: a replaced credential may have other models."""
+        self._cached = {
+            list_id: _CachedList(cached.entries, 0.0) for list_id, cached in self._cached.items()
+        }
 
     async def _listed(self, provider: Provider, dialect: Dialect) -> tuple[ModelEntry, ...]:
-        place = (provider.name, dialect.name)
-        known = self._known.get(place)
-        if known is not None and self._clock() < known.until:
-            return known.entries
+        list_id = (provider.name, dialect.name)
+        cached = self._cached.get(list_id)
+        if cached is not None and self._clock() < cached.fresh_until:
+            return cached.entries
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
                 entries = await self._fetch(provider, dialect)
         except TimeoutError:
-            log.info("provider %s gave no models list in time", provider.name)
-            entries = known.entries if known is not None else ()
+            log.info("provider %s: no models list within %g s; %s", provider.name,
+                     FETCH_TIMEOUT_SECONDS, _INSTEAD)  # fmt: skip
+            entries = cached.entries if cached is not None else ()
         except UpstreamError as error:
-            log.info("provider %s gave no models list: %s", provider.name, error)
-            entries = known.entries if known is not None else ()
-        self._known[place] = _Known(entries, self._clock() + FRESH_SECONDS)
+            log.info("provider %s: no models list: %s; %s", provider.name, error, _INSTEAD)
+            entries = cached.entries if cached is not None else ()
+        self._cached[list_id] = _CachedList(entries, self._clock() + FRESH_SECONDS)
         return entries
 
     def known(self, provider: Provider) -> list[str]:
-        """The names in a provider's lists as they were fetched last; asks nobody."""
-        lists = [self._known.get((provider.name, dialect)) for dialect in provider.vendor.dialects]
-        names = (entry.id for known in lists if known for entry in known.entries)
+        """Return the names in a provider's lists as they were fetched last, without a request."""
+        lists = [self._cached.get((provider.name, dialect)) for dialect in provider.vendor.dialects]
+        names = (entry.id for cached in lists if cached for entry in cached.entries)
         return list(dict.fromkeys(names))
 
     async def probe(self, provider: Provider) -> Probe:
-        """Ask a provider for its models now, which costs nothing: does it answer, and does it take
-        the credential? Never raises."""
+        """Test a provider and its credential by a request for its models, which vendors do not
+        bill."""
         began = self._clock()
         why_not = self._vault.usable(provider)[1]
-        dialect = next(filter(None, (self._asking(provider, name)
+        dialect = next(filter(None, (self._listing_dialect(provider, name)
                                      for name in provider.vendor.dialects)), None)  # fmt: skip
         if why_not or dialect is None:
             return Probe(None, 0.0, 0, why_not or "it has no list of models to ask for")
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
-                status, body = await self._ask(provider, dialect)
+                status, body = await self._request(provider, dialect)
         except TimeoutError:
             seconds = self._clock() - began
             return Probe(None, seconds, 0, f"no answer within {PROBE_TIMEOUT_SECONDS:.0f} seconds")
         except UpstreamError as error:
             return Probe(None, self._clock() - began, 0, str(error))
-        good = status == HTTPStatus.OK
-        count = len(dialect.list_models(body)) if good else 0
-        return Probe(status, self._clock() - began, count, "" if good else f"it answers {status}")
+        ok = status == HTTPStatus.OK
+        count = len(dialect.list_models(body)) if ok else 0
+        return Probe(status, self._clock() - began, count, "" if ok else f"it answers {status}")
 
     async def _fetch(self, provider: Provider, dialect: Dialect) -> tuple[ModelEntry, ...]:
-        if self._vault.usable(provider)[1] or self._asking(provider, dialect.name) is None:
+        if self._vault.usable(provider)[1] or self._listing_dialect(provider, dialect.name) is None:
             return ()
-        status, body = await self._ask(provider, dialect)
+        status, body = await self._request(provider, dialect)
         return tuple(dialect.list_models(body)) if status == HTTPStatus.OK else ()
 
-    def _asking(self, provider: Provider, name: str) -> Dialect | None:
-        """The dialect of that name, if the provider has a models list in it."""
+    def _listing_dialect(self, provider: Provider, name: str) -> Dialect | None:
+        """Return the dialect of this name if the provider has a models list in it."""
         dialect, serving = self._dialects.get(name), provider.vendor.dialects.get(name)
         if dialect is None or serving is None or not serving.has(dialect.models_request.endpoint):
             return None
         return dialect
 
-    async def _ask(self, provider: Provider, dialect: Dialect) -> tuple[int, bytes]:
-        """The status and the body of the answer; an empty body when it is too long."""
+    async def _request(self, provider: Provider, dialect: Dialect) -> tuple[int, bytes]:
+        """Return the status and the body of the response; an empty body if it is too large."""
         found = dialect.models_request
         serving = provider.vendor.dialects[dialect.name]
         credentials = self._vault.usable(provider)[0]
@@ -162,29 +176,29 @@ class ModelList:
             provider, "GET", prepared.url, pairs, None, SendState(), at_least_once=True
         )
         try:
-            body, whole = await reply.read_all(MAX_LIST_BYTES)
+            body, complete = await reply.read_all(MAX_LIST_BYTES)
         finally:
             reply.close()
-        return reply.status, body if whole else b""
+        return reply.status, body if complete else b""
 
 
-def _literal(key: Key, route: Route) -> Iterable[ModelEntry]:
-    """Models that the file names without any wildcard."""
+def _literal_names(key: Key, route: Route) -> Iterable[ModelEntry]:
+    """Return the models that the file names without a wildcard."""
     patterns = (*(route.models or ()), *(key.models or ()))
     return [ModelEntry(pattern.text) for pattern in patterns if pattern.literal]
 
 
-def _through(key: Key, route: Route, listed: Sequence[ModelEntry]) -> Iterable[ModelEntry]:
-    """The provider's own names; where the route renames, what may be asked for to get them."""
+def _askable_names(key: Key, route: Route, listed: Sequence[ModelEntry]) -> Iterable[ModelEntry]:
+    """Return the names to ask for to get a provider's models: its own, unless the route renames."""
     rename = route.rename
     if rename is None:
         return listed
-    narrower = (*(route.models or ()), *(key.models or ()))
+    patterns = (*(route.models or ()), *(key.models or ()))
     found: dict[str, None] = {}
     for pattern, served in rename.names:
         names = [entry.id for entry in listed] if "*" in served else [served]
         for name in names:
-            for each in (pattern, *narrower):
+            for each in (pattern, *patterns):
                 asked = askable(each, served, name)
                 if asked is not None and rename.served(asked) == name:
                     found[asked] = None
@@ -192,9 +206,12 @@ def _through(key: Key, route: Route, listed: Sequence[ModelEntry]) -> Iterable[M
 
 
 def askable(pattern: Pattern, served: str, name: str) -> str | None:
-    """A name that `pattern` matches and that becomes `name` by `served`, as good a one as can be
-    made: what the `*` of `served` stands for, else `name` itself, else `name` in place of the
-    pattern's `*`, else the pattern without its stars. None where there is none."""
+    """Return a name that `pattern` matches and that a rename to `served` turns into `name`.
+
+    The first that matches of: the pattern filled with the part of `name` that the `*` of `served`
+    stands for; `name`; the pattern filled with `name`; the pattern without its stars. None if none
+    does.
+    """
     if pattern.literal:
         return pattern.text
     if "*" in served:

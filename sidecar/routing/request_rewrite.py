@@ -1,109 +1,107 @@
-"""What of a request changes on its way to one candidate: the model's name, and nothing else, but
-where its group wants that, the question for usage.
+"""The request as one candidate gets it.
 
-When the names are equal and nothing is asked, the very bytes that came in go out.
+Only the model's name changes and, where the group wants it (`usage: ask`), the option that asks for
+usage. Without either, the bytes that the client sent are forwarded.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterable
 from urllib.parse import quote, unquote_plus
 
 from sidecar.http.wire.framing import IncomingBody
 from sidecar.plugin_api.dialect import ModelAt
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.json_body import splice_model
 from sidecar.plugin_api.vendor import Secret, UpstreamRequest
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 
-log = logging.getLogger("sidecar.routing.request_rewrite")
-
 
 class Rewriter:
-    """The request as a candidate gets it; a rename of the same name is worked out once."""
+    """Makes the request for each candidate of a call. An edited body is cached by its model."""
 
     def __init__(self, call: Call, stream: IncomingBody) -> None:
         self._call = call
         self._stream = stream
         self._bodies: dict[str, bytes] = {}
-        self._asking: dict[str | None, bytes | None] = {}
+        self._bodies_with_option: dict[str | None, bytes | None] = {}
         self._streamed = False
 
     @property
     def consumed(self) -> bool:
-        """Whether a body that is streamed through has begun to be read, and so cannot be sent
-        again."""
+        """Return whether a streamed body has begun to be read, so that it cannot be sent again."""
         return self._streamed
 
     @property
     def broken(self) -> bool:
-        """Whether a body that is streamed through turned out to be malformed on the way."""
+        """Return whether a streamed body turned out to be malformed."""
         return self._streamed and self._stream.error is not None
 
     def release(self) -> None:
-        """Forget the bodies: the answer has begun, and none is sent again."""
+        """Drop the bodies: the response has begun, so none is sent again."""
         self._call.held.release()
         self.forget_copies()
 
     def forget_copies(self) -> None:
-        """Forget the edited bodies; they are made again when they are needed."""
+        """Drop the edited bodies; they are made again on demand."""
         self._bodies.clear()
-        self._asking.clear()
+        self._bodies_with_option.clear()
 
     def edits(self, candidate: Candidate) -> bool:
         """Return whether this candidate gets an edited copy of the body."""
         in_body = self._call.endpoint.model_at in {ModelAt.BODY, ModelAt.FORM}
-        return (in_body and self.renames(candidate.model)) or self._may_ask(candidate)
+        return (in_body and self.renames(candidate.model)) or self._may_inject(candidate)
 
     def renames(self, model: str | None) -> bool:
-        """Whether this candidate knows the model by another name."""
+        """Return whether a candidate serves the call's model under this other name."""
         return model is not None and model != self._call.model
 
     def injects_usage_option(self, candidate: Candidate) -> bool:
-        """Whether this candidate is asked for usage that the client did not ask for."""
-        return self._with_question(candidate) is not None
+        """Return whether this candidate is asked for usage that the client did not ask for."""
+        return self._body_with_option(candidate) is not None
 
     def decodes(self, candidate: Candidate) -> bool:
-        """Whether the body goes without its content coding, as it had to be edited."""
+        """Return whether the body is sent without its content coding, because it was edited."""
         if self._call.encoding in {"", "identity"}:
             return False
         in_body = self._call.endpoint.model_at in {ModelAt.BODY, ModelAt.FORM}
         return (in_body and self.renames(candidate.model)) or self.injects_usage_option(candidate)
 
-    def _may_ask(self, candidate: Candidate) -> bool:
-        wanted = self._call.key.group.ask_usage and self._call.facts.streaming
-        return wanted and not candidate.provider.vendor.streams_usage
+    def _may_inject(self, candidate: Candidate) -> bool:
+        is_wanted = self._call.key.group.ask_usage and self._call.facts.streaming
+        return is_wanted and not candidate.provider.vendor.streams_usage
 
     def body(self, candidate: Candidate) -> bytes | AsyncIterable[bytes] | None:
-        """The body for a candidate; None when there is none."""
-        asking = self._with_question(candidate)
-        return self._named(candidate.model) if asking is None else asking
+        """Return the body for a candidate; None if the request has none."""
+        with_option = self._body_with_option(candidate)
+        return self._renamed(candidate.model) if with_option is None else with_option
 
-    def _with_question(self, candidate: Candidate) -> bytes | None:
+    def _body_with_option(self, candidate: Candidate) -> bytes | None:
         call, model = self._call, candidate.model
-        if not self._may_ask(candidate):
+        if not self._may_inject(candidate):
             return None
-        if model not in self._asking:
-            named = self._named(model) if self.renames(model) else call.decoded_body
-            self._asking[model] = self._asked(named) if isinstance(named, bytes) else None
-        return self._asking[model]
+        if model not in self._bodies_with_option:
+            body = self._renamed(model) if self.renames(model) else call.decoded_body
+            self._bodies_with_option[model] = (
+                self._inject_option(body) if isinstance(body, bytes) else None
+            )
+        return self._bodies_with_option[model]
 
-    def _asked(self, body: bytes) -> bytes | None:
-        try:
-            return self._call.dialect.inject_usage_option(self._call.endpoint, body)
-        except Exception as error:  # noqa: BLE001 - the guard around foreign code
-            log.warning("a dialect failed on a body: %s", type(error).__name__)
-            return None
+    def _inject_option(self, body: bytes) -> bytes | None:
+        dialect = self._call.dialect
+        with plugin_guard(dialect, "inject_usage_option", "the body is sent unchanged"):
+            return dialect.inject_usage_option(self._call.endpoint, body)
+        return None
 
-    def _named(self, model: str | None) -> bytes | AsyncIterable[bytes] | None:
+    def _renamed(self, model: str | None) -> bytes | AsyncIterable[bytes] | None:
         call = self._call
         if call.body is None:
             self._streamed = True
             return self._stream
         if model is not None and self.renames(model):
             if call.endpoint.model_at is ModelAt.BODY:
-                return self._edited(model, call.model or "")
+                return self._spliced(model, call.model or "")
             if call.endpoint.model_at is ModelAt.FORM and call.form_span is not None:
                 start, end = call.form_span
                 return call.decoded_body[:start] + model.encode() + call.decoded_body[end:]
@@ -112,7 +110,7 @@ class Rewriter:
     def upstream_request(
         self, candidate: Candidate, base_url: str, secret: Secret | None
     ) -> UpstreamRequest:
-        """What its vendor needs to know to address it."""
+        """Return the request for the vendor's `prepare`."""
         call = self._call
         return UpstreamRequest(
             dialect=call.dialect.name,
@@ -128,7 +126,7 @@ class Rewriter:
         )
 
     def path(self, model: str | None) -> str:
-        """The path for that candidate."""
+        """Return the path with this model in place of the call's."""
         located = self._call.located
         if model is None or located.model_span is None or not self.renames(model):
             return located.path
@@ -136,7 +134,7 @@ class Rewriter:
         return located.path[:start] + quote(model, safe="/:@") + located.path[end:]
 
     def query(self, model: str | None) -> str:
-        """The query for that candidate."""
+        """Return the query with this model in place of the call's."""
         call = self._call
         if model is None or call.endpoint.model_at is not ModelAt.QUERY or not self.renames(model):
             return call.query
@@ -146,7 +144,7 @@ class Rewriter:
             for name in [parameter.partition("=")[0]]
         )
 
-    def _edited(self, model: str, asked: str) -> bytes:
+    def _spliced(self, model: str, asked: str) -> bytes:
         if model not in self._bodies:
             self._bodies[model] = splice_model(self._call.decoded_body, asked, model)
         return self._bodies[model]

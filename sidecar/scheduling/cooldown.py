@@ -1,7 +1,8 @@
-"""Whether the network is there at all: when it is gone, calls to remote providers are parked.
+"""Cooldowns after failures: of one upstream, and of the network as a whole.
 
-One unreachable provider does not mean that. The network is gone when it was there before, nothing
-remote was heard for a while, and the operating system says that there is no way out.
+Calls to remote providers are paused while the network is offline. One unreachable provider does not
+mean that: a remote provider must have answered before, none for a while since, and the operating
+system must report that there is no route.
 """
 
 from __future__ import annotations
@@ -16,25 +17,38 @@ from sidecar.config.schema.addresses import is_loopback
 from sidecar.errors import UpstreamError
 from sidecar.plugin_api.error_class import Classification, ErrorClass
 from sidecar.scheduling.limiter import NEVER, Limiter, LimitUnit
-from sidecar.scheduling.vendor_quota import (
-    FIRST_COOLDOWN_SECONDS,
-    MAX_COOLDOWN_SECONDS,
-    MAX_DOUBLINGS,
-    MAX_QUOTA_AGE_SECONDS,
-    MIN_COOLDOWN_SECONDS,
-    PROBE_SECONDS,
-)
+from sidecar.scheduling.vendor_quota import MAX_COOLDOWN_SECONDS
 
+PROBE_SECONDS = 2.0
+"""Seconds for which a half-open probe runs alone: most failures come sooner."""
+FIRST_COOLDOWN_SECONDS = {
+    ErrorClass.RATE_LIMITED: 2.0,
+    ErrorClass.OVERLOADED: 0.5,
+    ErrorClass.QUOTA_EXHAUSTED: 30.0,
+}
+"""Seconds of a first cooldown without a hint; each further failure in a row doubles them."""
+MAX_DOUBLINGS = 5
+MAX_HINT_SECONDS = 86400.0
+"""Seconds of the longest hint that is followed, but for an exhausted quota: no rate limit spans
+more than a day. A hint of six days would cause cooldowns of `MAX_COOLDOWN_SECONDS`, which is worse
+than to ask again."""
+MIN_COOLDOWN_SECONDS = 0.1
+"""Seconds of the shortest first cooldown, whatever the vendor's hint."""
+JITTER_SHARE = 0.25
+"""The share of a cooldown that jitter adds at most."""
 OFFLINE_AFTER_SECONDS = 5.0
-"""Seconds without a word from anywhere remote before a failure can mean the whole network."""
+"""Seconds without an answer of any remote provider before a failure can mean the network."""
 MAX_OFFLINE_RETRY_SECONDS = 5.0
-"""Seconds between two tries at most."""
+"""Seconds between two probes of the network at most."""
 
 
 class Cooldown(Limiter):
-    """Shut for a while after a vendor said no; then one call tries, and the rest follow.
+    """Blocks calls for a while after a failure; then one probe goes before all others.
 
-    `reason` is the vendor's own word; `verdict` what it meant.
+    Attributes:
+        until: When it ends, in monotonic seconds; 0 if the last attempt succeeded.
+        reason: The vendor's own words.
+        error_class: The class of the latest failure.
     """
 
     __slots__ = ("_failures", "_probe_until", "error_class", "reason", "until")
@@ -49,43 +63,49 @@ class Cooldown(Limiter):
 
     @property
     def is_active(self) -> bool:
-        """Whether nothing good was heard since the last no."""
+        """Return whether no attempt has succeeded since the latest failure."""
         return self.until > 0
 
     def allows(self, amount: int, urgency: int, now: float) -> bool:
-        """After its end, one call at a time until one was answered well, or `PROBE_SECONDS` is
-        over."""
+        """Return whether the cooldown has ended and no probe runs alone."""
         return self.until <= now and self._probe_until <= now
 
     def available_at(self, amount: int, urgency: int, now: float) -> float:
-        """When the next one may try. Nobody waits for an account to be paid: he hears of it."""
+        """Return when the next attempt is allowed.
+
+        `NEVER` if the quota is exhausted: calls are rejected at once, as no wait within `max_wait`
+        makes a user top up the account.
+        """
         if self.error_class is ErrorClass.QUOTA_EXHAUSTED and now < self.until:
             return NEVER
         return max(self.until, self._probe_until, now)
 
     def acquire(self, amount: int, urgency: int, now: float) -> None:
-        """Somebody goes, and is alone while it is not known how it will go."""
+        """Start a half-open probe: no other call is admitted until it ends or `PROBE_SECONDS`
+        pass."""
         if self.until:
             self._probe_until = now + PROBE_SECONDS
 
-    def settle(self, mark: None, amount: int, now: float) -> None:
-        """How a call went is told by `good` and `bad`."""
+    def settle(self, reservation: None, amount: int, now: float) -> None:
+        """Do nothing: `record_success` and `record_failure` have the result."""
 
     def record_success(self) -> bool:
-        """The vendor answered; whether that was news."""
-        was = self.until > 0
+        """End the cooldown; return whether it was active."""
+        was_active = self.until > 0
         self.until = self._probe_until = 0.0
         self._failures = 0
-        return was
+        return was_active
 
     def record_failure(
-        self, classification: Classification, now: float, *, spread: float = 0.0, tolerated: int = 0
+        self, classification: Classification, now: float, *, jitter: float = 0.0, tolerated: int = 0
     ) -> float:
-        """The vendor said no: shut for as long as it asks, within bounds; for how many seconds.
+        """Start a cooldown of the seconds that the vendor asks for, within bounds; return them.
 
-        So many failures in a row are `tolerated`. `spread` (0 to 1) keeps several that failed
-        together from coming back together. What fails while it is shut already, because it had
-        been sent before, makes it no longer.
+        A failure during the cooldown, of a call that was sent before, does not extend it.
+
+        Args:
+            jitter: From 0 to 1; keeps upstreams that failed together from being retried together.
+            tolerated: Failures in a row that start no cooldown.
         """
         if now >= self.until:
             self._failures += 1
@@ -97,13 +117,12 @@ class Cooldown(Limiter):
         )
         hint = classification.wait
         if hint is None or (
-            hint > MAX_QUOTA_AGE_SECONDS
-            and classification.error_class is not ErrorClass.QUOTA_EXHAUSTED
+            hint > MAX_HINT_SECONDS and classification.error_class is not ErrorClass.QUOTA_EXHAUSTED
         ):
-            seconds = first * doubled * (1 + spread / 4)
-        else:  # a hint of nothing at all must not make a loop
+            seconds = first * doubled * (1 + jitter * JITTER_SHARE)
+        else:  # a hint of 0 must not cause a loop
             seconds = max(hint, MIN_COOLDOWN_SECONDS * doubled)
-            seconds += min(seconds, 1.0) * spread / 4
+            seconds += min(seconds, 1.0) * jitter * JITTER_SHARE
         seconds = min(seconds, MAX_COOLDOWN_SECONDS)
         self.until = max(self.until, now + seconds)
         self._probe_until = 0.0
@@ -112,62 +131,71 @@ class Cooldown(Limiter):
 
 
 class OfflineBreaker(Cooldown):
-    """Shut while the network is gone; one call at a time tries."""
+    """Blocks calls to remote providers while the network is offline, but for one probe at a
+    time."""
 
     __slots__ = ()
 
     is_pause = True
 
     def __init__(self) -> None:
-        super().__init__("the network", "the network is gone")
+        super().__init__("the network", "the network is offline")
 
 
 class Network:
-    """The way out of this machine. `clock` gives monotonic seconds."""
+    """The state of this machine's network.
+
+    Args:
+        clock: Returns monotonic seconds.
+        draw: Returns a random number from 0 to 1.
+    """
 
     def __init__(self, clock: Callable[[], float], draw: Callable[[], float]) -> None:
         self._clock = clock
         self._draw = draw
-        self._heard: float | None = None
+        self._last_success: float | None = None
         self._breaker: OfflineBreaker | None = None
 
     @property
     def is_offline(self) -> bool:
-        """Whether calls are parked because of it."""
+        """Return whether calls to remote providers are paused."""
         return self._breaker is not None
 
     @property
     def breaker(self) -> OfflineBreaker | None:
-        """What remote calls wait for; None while the network is there."""
+        """The limiter of calls to remote providers; None while the network is online."""
         return self._breaker
 
     def limiters(self) -> Iterator[Limiter]:
-        """What is in the way of a remote call."""
+        """Yield the limiters of a call to a remote provider."""
         if self._breaker is not None:
             yield self._breaker
 
     def check_offline(self) -> bool:
-        """Whether a failure that says so is to be believed."""
-        silent = self._heard is not None and self._clock() - self._heard >= OFFLINE_AFTER_SECONDS
+        """Return whether a failure that may mean "offline" does mean it."""
+        silent = (
+            self._last_success is not None
+            and self._clock() - self._last_success >= OFFLINE_AFTER_SECONDS
+        )
         return self.is_offline or silent
 
     def record_success(self) -> bool:
-        """Somebody remote answered; whether that is news."""
-        self._heard = self._clock()
-        was, self._breaker = self._breaker, None
-        return was is not None
+        """Record an answer of a remote provider; return whether the network was offline."""
+        self._last_success = self._clock()
+        breaker, self._breaker = self._breaker, None
+        return breaker is not None
 
     def record_failure(self) -> bool:
-        """A call found no way out; whether that is news."""
-        news = self._breaker is None
-        outage = self._breaker = self._breaker or OfflineBreaker()
-        wait = None if outage.until == 0 else MAX_OFFLINE_RETRY_SECONDS
-        outage.record_failure(
-            Classification(ErrorClass.OVERLOADED, "no way out", wait),
+        """Record an attempt without a route; return whether the network was online before."""
+        was_online = self._breaker is None
+        breaker = self._breaker = self._breaker or OfflineBreaker()
+        wait = None if breaker.until == 0 else MAX_OFFLINE_RETRY_SECONDS
+        breaker.record_failure(
+            Classification(ErrorClass.OVERLOADED, "no route", wait),
             self._clock(),
-            spread=self._draw(),
+            jitter=self._draw(),
         )
-        return news
+        return was_online
 
 
 @lru_cache(maxsize=256)
@@ -176,10 +204,10 @@ def _is_local(base_url: str) -> bool:
 
 
 def is_remote(provider: Provider) -> bool:
-    """Whether a provider is somewhere else than on this machine."""
+    """Return whether a provider is on another machine."""
     return bool(provider.base_url) and not _is_local(provider.base_url)
 
 
 def classify_connection_error(error: UpstreamError) -> Classification:
-    """What a failure below HTTP means for the place where it happened."""
+    """Return the class of a failure below HTTP."""
     return Classification(ErrorClass.OVERLOADED, str(error), whole_credential=True)

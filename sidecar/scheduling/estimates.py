@@ -1,4 +1,4 @@
-"""Estimates of tokens and money that a call will take, learnt from what calls took."""
+"""Estimates of the tokens and the money that a call will take, learnt from earlier calls."""
 
 from __future__ import annotations
 
@@ -9,30 +9,33 @@ from collections.abc import Iterator, Sequence
 from math import ceil, inf, sqrt
 from typing import Any, NamedTuple
 
-from sidecar.config.model import Key
+from sidecar.config.model import Key, Snapshot
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.pricing.prices import Prices
-from sidecar.records import Usage
+from sidecar.records import Cost, Usage
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
-from sidecar.scheduling.limiter import Limiter, LimitUnit
+from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, demand_of
 from sidecar.scheduling.vendor_quota import VendorQuota
-from sidecar.scheduling.windows import ConcurrencyLimit, CountingLimiter
+from sidecar.scheduling.windows import ConcurrencyLimit, CountingLimiter, reserved_by_others
 
 KEPT_SAMPLES = 64
-"""Answers of one key and model that are looked back on."""
+"""Samples that are kept of one key and model."""
 MIN_SAMPLES = 5
-"""Answers that must have been seen before they say anything."""
+"""Samples that an estimate needs at least."""
 MAX_PAIRS = 2000
-"""Keys and models of which answers are remembered; the longest unused are forgotten."""
+"""Pairs of key and model that have samples; the least recently used are dropped."""
 DEFAULT_OUTPUT_TOKENS = 4096
-"""Output tokens reserved at most for an answer when nothing like it was seen yet. Agents ask for
-bounds of 128,000 tokens and use a hundredth of that."""
+"""Output tokens reserved at most for a call without enough samples. Agents ask for bounds of
+128,000 tokens and use a hundredth of them."""
 HIGH_QUANTILE = 0.95
-"""The part of answers that a reservation covers."""
+"""The share of responses that a reservation covers."""
+
+log = logging.getLogger("sidecar.scheduling.estimates")
 
 
 class RecentValues:
-    """The latest figures of one kind, sorted; None while too few were seen."""
+    """The latest `KEPT_SAMPLES` values, sorted; statistics are None below `MIN_SAMPLES`."""
 
     __slots__ = ("_latest", "_sorted")
 
@@ -40,96 +43,110 @@ class RecentValues:
         self._latest: deque[float] = deque()
         self._sorted: list[float] = []
 
-    def add(self, figure: float) -> None:
-        """One more; the oldest is forgotten."""
+    def add(self, value: float) -> None:
+        """Add a value in place of the oldest."""
         if len(self._latest) == KEPT_SAMPLES:
             oldest = self._latest.popleft()
             del self._sorted[bisect_left(self._sorted, oldest)]
-        self._latest.append(figure)
-        insort(self._sorted, figure)
+        self._latest.append(value)
+        insort(self._sorted, value)
 
-    def typical(self) -> float | None:
-        """What few of them exceed: the 95th percentile."""
+    def high(self) -> float | None:
+        """Return the 95th percentile."""
         return self._quantile(HIGH_QUANTILE)
 
-    def middle(self) -> float | None:
-        """What half of them exceed."""
+    def median(self) -> float | None:
+        """Return the median."""
         return self._quantile(0.5)
 
     def mean(self) -> float:
-        """The average; 0 of nothing."""
+        """Return the mean; 0 without values."""
         return sum(self._sorted) / max(1, len(self._sorted))
 
     def spread(self) -> float:
-        """How far the highest lie above the middle: 1 when all are alike."""
-        middle = self.middle()
-        return (self.typical() or 0.0) / middle if middle else inf
+        """Return the ratio of the 95th percentile to the median; 1 if all values are equal."""
+        median = self.median()
+        return (self.high() or 0.0) / median if median else inf
 
-    def _quantile(self, part: float) -> float | None:
-        """By nearest rank."""
-        seen = len(self._sorted)
-        return self._sorted[ceil(part * seen) - 1] if seen >= MIN_SAMPLES else None
+    def _quantile(self, share: float) -> float | None:
+        """Return a quantile by nearest rank."""
+        count = len(self._sorted)
+        return self._sorted[ceil(share * count) - 1] if count >= MIN_SAMPLES else None
 
 
 class Estimates:
-    """What calls have needed, by key and model."""
+    """The tokens that calls took, by key and model."""
 
     def __init__(self) -> None:
         self._outputs: OrderedDict[tuple[str, str], RecentValues] = OrderedDict()
         self._inputs: OrderedDict[tuple[str, str], RecentValues] = OrderedDict()
         self._ratios: OrderedDict[tuple[str, str], RecentValues] = OrderedDict()
 
-    def output(self, key: str, model: str, asked: int | None) -> int:
-        """Return the output tokens to expect at most of an answer whose bound is `asked`: the
-        least of that bound and the 95th percentile, or `DEFAULT_OUTPUT_TOKENS` while too few were
-        seen."""
-        sample = self._outputs.get((key, model))
-        typical = None if sample is None else sample.typical()
-        most = DEFAULT_OUTPUT_TOKENS if typical is None else int(typical)
-        return most if asked is None else min(asked, most)
+    def output(self, key: str, model: str, max_output: int | None) -> int:
+        """Return an upper bound of output tokens.
 
-    def likely(self, key: str, model: str, at_most: int, running: int) -> int:
-        """Of these `output` tokens, those to hold room for where so many other calls share it.
-
-        Hardly ever do all take much together: what n answers take lies above their average by the
-        square root of n times what one does, so each adds a part of it that grows smaller.
+        The 95th percentile, or `DEFAULT_OUTPUT_TOKENS` without enough samples; at most
+        `max_output`, the bound of the request.
         """
         sample = self._outputs.get((key, model))
-        if sample is None or sample.typical() is None:
-            return at_most
-        mean = min(sample.mean(), at_most)
-        return ceil(mean + (at_most - mean) / sqrt(running + 1))
+        high = None if sample is None else sample.high()
+        bound = DEFAULT_OUTPUT_TOKENS if high is None else int(high)
+        return bound if max_output is None else min(max_output, bound)
+
+    def likely(self, key: str, model: str, upper_bound: int, running: int) -> int:
+        """Return the output tokens to reserve for a call beside `running` others.
+
+        Calls hardly ever reach their bounds together: the sum of n outputs exceeds n means by the
+        square root of n times the excess of one, so each further call adds a smaller part of it.
+        """
+        sample = self._outputs.get((key, model))
+        if sample is None or sample.high() is None:
+            return upper_bound
+        mean = min(sample.mean(), upper_bound)
+        return ceil(mean + (upper_bound - mean) / sqrt(running + 1))
 
     def has_learned(self, key: str, model: str) -> bool:
-        """Whether enough of its answers were seen to say what is typical."""
+        """Return whether there are enough samples for an estimate."""
         sample = self._outputs.get((key, model))
-        return sample is not None and sample.typical() is not None
+        return sample is not None and sample.high() is not None
 
-    def input(self, key: str, model: str, guessed: int) -> int:
-        """Tokens to reserve for a request that was `guessed` from its size, by what became of such
-        guesses: pictures and what is cached make it far less. Where the size says little, because
-        that differs from call to call, it goes by what calls came to, whatever their size.
+    def input(self, key: str, model: str, by_size: int) -> int:
+        """Return the input tokens to reserve, where the size of the request suggests `by_size`.
 
-        Half of the requests will be larger than this: the smaller half makes up for it, and no
-        room lies idle while they run.
+        The size is corrected by the median ratio of true tokens to it: images and cached text take
+        far fewer. Where that ratio varies more than the tokens themselves, their median counts.
+        Half of the calls take more than the median: the other half makes up for it, and no room
+        stays unused.
         """
         ratios, inputs = self._ratios.get((key, model)), self._inputs.get((key, model))
-        ratio = None if ratios is None else ratios.middle()
+        ratio = None if ratios is None else ratios.median()
         if ratio is None or ratios is None or inputs is None:
-            return guessed
+            return by_size
         if ratios.spread() <= inputs.spread():
-            return max(1, ceil(guessed * ratio))
-        return min(guessed, ceil(inputs.middle() or guessed))
+            return max(1, ceil(by_size * ratio))
+        return min(by_size, ceil(inputs.median() or by_size))
+
+    def tokens(
+        self, key: str, model: str, candidate: Candidate, size: int, max_output: int | None
+    ) -> tuple[int, int]:
+        """Return the expected input tokens and the upper bound of output tokens of a call.
+
+        Args:
+            size: The bytes of its request.
+            max_output: The bound of the request on its output.
+        """
+        by_size, bound = estimate_tokens(candidate, size, max_output)
+        return self.input(key, model, by_size), self.output(key, model, bound)
 
     def learn(
-        self, key: str, model: str, guessed: int, input_tokens: int, output_tokens: int
+        self, key: str, model: str, by_size: int, input_tokens: int, output_tokens: int
     ) -> None:
-        """A call came to this; only whole answers say what is typical."""
+        """Add the tokens of a complete call whose size suggested `by_size` input tokens."""
         pair = (key, model)
         _sample(self._outputs, pair).add(output_tokens)
-        if guessed > 0:
+        if by_size > 0:
             _sample(self._inputs, pair).add(input_tokens)
-            _sample(self._ratios, pair).add(input_tokens / guessed)
+            _sample(self._ratios, pair).add(input_tokens / by_size)
 
 
 def _sample(
@@ -144,44 +161,65 @@ def _sample(
     return sample
 
 
-log = logging.getLogger("sidecar.scheduling.estimates")
-
-
 def size_of(call: Call) -> int:
-    """The bytes of a request."""
+    """Return the bytes of a request."""
     return call.held.size
 
 
-def estimate_tokens(candidate: Candidate, size: int, bound: int | None) -> tuple[int, int | None]:
-    """Input and output tokens by the size of a request and the bound on its output; the output is
-    None when nothing is known of it."""
-    try:
-        return candidate.provider.vendor.estimate(size, bound)
-    except Exception as error:  # noqa: BLE001 - the guard around foreign code
-        _failed(candidate, error)
-        return size // 4, bound
+def estimate_tokens(
+    candidate: Candidate, size: int, max_output: int | None
+) -> tuple[int, int | None]:
+    """Return the vendor's estimate of input tokens and its bound of output tokens, by size.
+
+    The bound is None if none is known.
+    """
+    vendor = candidate.provider.vendor
+    with plugin_guard(vendor, "estimate", "4 bytes count as a token"):
+        return vendor.estimate(size, max_output)
+    return size // 4, max_output
 
 
 def counted_tokens(candidate: Candidate, usage: Usage) -> tuple[int, int]:
-    """The input and output tokens of a usage that count against limits, as the vendor has it."""
-    try:
-        return candidate.provider.vendor.counted(usage)
-    except Exception as error:  # noqa: BLE001 - the guard around foreign code
-        _failed(candidate, error)
-        return usage.input_tokens or 0, usage.output_tokens or 0
+    """Return the input and output tokens of a usage that count against the vendor's limits."""
+    vendor = candidate.provider.vendor
+    with plugin_guard(vendor, "rate_limited_tokens", "all tokens count against limits"):
+        return vendor.rate_limited_tokens(usage)
+    return usage.input_tokens or 0, usage.output_tokens or 0
+
+
+def used_demand(
+    candidate: Candidate, estimate: Demand, usage: Usage | None, cost: Cost | None,
+    *, complete: bool,
+) -> Demand:  # fmt: skip
+    """Return the amounts that a finished call counts for.
+
+    Args:
+        estimate: Its demand before it began, which stands where its usage is unknown: of output
+            the upper bound.
+        complete: Whether the usage is final; else it is a lower bound.
+    """
+    input_tokens, output_tokens = estimate[LimitUnit.INPUT], estimate[LimitUnit.OUTPUT_UPPER_BOUND]
+    money = settled_amount(estimate[LimitUnit.MONEY], None if cost is None else cost.charged)
+    if usage is not None:
+        counted_input, counted_output = counted_tokens(candidate, usage)
+        if usage.input_tokens is not None:
+            input_tokens = counted_input
+        if complete and usage.output_tokens is not None:
+            output_tokens = counted_output
+        else:
+            output_tokens = max(output_tokens, counted_output)
+    return demand_of(input_tokens, output_tokens, money)
 
 
 def binds_free_calls(limiter: Limiter) -> bool:
-    """Whether a call that costs nothing must pass it, too: limits on calls at one time, those that
-    admit nothing at all, and pauses and cooldowns. A vendor counts such calls by themselves."""
+    """Return whether a limiter also binds calls that cost nothing.
+
+    These are concurrency limits, limits of 0, pauses and cooldowns. Vendors count such calls apart
+    from paid ones.
+    """
     if isinstance(limiter, CountingLimiter) and limiter.unit is not LimitUnit.MONEY:
         return isinstance(limiter, ConcurrencyLimit) or limiter.limit <= 0
     return not isinstance(limiter, CountingLimiter | VendorQuota)
-
-
-def _failed(candidate: Candidate, error: Exception) -> None:
-    name = candidate.provider.vendor.name
-    log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)
 
 
 LEAST_NANO_DOLLARS = 1
@@ -207,19 +245,21 @@ class Pricing:
 
     def __init__(self, prices: Prices) -> None:
         self._prices = prices
+        self._refuse_unpriced = False
         self._logged: dict[tuple[str, str], None] = {}
-        self._met: dict[UnpricedModel, tuple[Key, str | None, Candidate]] = {}
+        self._unpriced: dict[UnpricedModel, tuple[Key, str | None, Candidate]] = {}
 
     @property
     def unpriced(self) -> Iterator[UnpricedModel]:
         """The models without a known price that were used since the configuration was read."""
-        for each, (key, model, at) in self._met.items():
+        for each, (key, model, at) in self._unpriced.items():
             if self.expected(key, model, at, 0, 0) is None:
                 yield each
 
-    def reconcile(self) -> None:
-        """Forget what was met under an earlier configuration, which may name prices now."""
-        self._met.clear()
+    def reconcile(self, snapshot: Snapshot) -> None:
+        """Follow a new configuration, which may have prices for models that had none."""
+        self._refuse_unpriced = snapshot.refuse_unpriced
+        self._unpriced.clear()
 
     def source(self, model: str | None, at: Candidate) -> str | None:
         """Return where the price of a call comes from, for people; None when it has none."""
@@ -235,12 +275,22 @@ class Pricing:
             at.route.price_name,
         )  # fmt: skip
 
+    def reservation(
+        self, key: Key, model: str | None, at: Candidate, input_tokens: int, output_tokens: int
+    ) -> int | None:
+        """Return the nano-dollars to reserve; None if the call is refused for want of a price."""
+        money = self.expected(key, model, at, input_tokens, output_tokens)
+        if money is None:
+            return None if self._refuse_unpriced else LEAST_NANO_DOLLARS
+        return money
+
     def note_unpriced(self, key: Key, model: str | None, at: Candidate) -> None:
         """Record that a call under a budget may have no known price; log it at its first use."""
         if self.source(model, at) is not None:
             return
-        self._met[UnpricedModel(key.name, _name(at, model), at.provider.name)] = (key, model, at)
-        _limit_size(self._met)
+        name = _model_name(at, model)
+        self._unpriced[UnpricedModel(key.name, name, at.provider.name)] = (key, model, at)
+        _limit_size(self._unpriced)
         pair = (key.name, model or "")
         if pair in self._logged:
             return
@@ -250,9 +300,26 @@ class Pricing:
             'key "%s": no price is known for %s at %s, so its calls spend no budget, and a spent '
             "budget refuses them; write priced_as: on the route, or a price under prices:",
             key.name,
-            _name(at, model),
+            name,
             at.provider.name,
         )
+
+
+def estimated_demand(
+    estimates: Estimates, pricing: Pricing, key: Key, model: str | None, candidate: Candidate,
+    limiters: Sequence[Limiter], tokens: tuple[int, int],
+) -> Demand | None:  # fmt: skip
+    """Return the demand of a call; None if it is refused for want of a price.
+
+    Args:
+        tokens: Expected input tokens and the upper bound of output tokens.
+    """
+    input_tokens, bound = tokens
+    likely = estimates.likely(key.name, model or "", bound, reserved_by_others(limiters))
+    if not any(limiter.unit is LimitUnit.MONEY for limiter in limiters):
+        return demand_of(input_tokens, likely, 0, bound)
+    money = pricing.reservation(key, model, candidate, input_tokens, bound)
+    return None if money is None else demand_of(input_tokens, likely, money, bound)
 
 
 def unpriced_at(candidates: Sequence[Candidate]) -> str:
@@ -261,8 +328,8 @@ def unpriced_at(candidates: Sequence[Candidate]) -> str:
 
 
 def settled_amount(estimate: int, charged: int | None) -> int:
-    """Return the nano-dollars that a finished call counts as: what it was charged; if that is not
-    known, its estimate; nothing of a call that never had a price."""
+    """Return the nano-dollars that a finished call counts as: its charge; if that is unknown, its
+    estimate; nothing if it never had a price."""
     if charged is not None:
         return charged
     return estimate if estimate > LEAST_NANO_DOLLARS else 0
@@ -273,5 +340,5 @@ def _limit_size(remembered: dict[Any, Any]) -> None:
         del remembered[next(iter(remembered))]
 
 
-def _name(at: Candidate, model: str | None) -> str:
+def _model_name(at: Candidate, model: str | None) -> str:
     return (at.route.price_name or at.model or model or "calls without a model")[:128]

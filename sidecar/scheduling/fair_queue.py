@@ -1,9 +1,10 @@
-"""Who goes next at one gate: by urgency, then fair between keys, then by arrival.
+"""The order of the calls that wait at one limiter: by urgency, then fair between keys.
 
-Between keys of one urgency the gate's room is shared by weight, in what the gate counts (calls,
-tokens, money): start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996). Nobody starves: of
-every `OLDEST_EVERY_N` calls let through while somebody has waited for `AGING_AFTER_SECONDS`
-seconds, one is the oldest.
+Keys of one urgency share the limiter's room by weight, in the unit that it counts (calls, tokens,
+money). Calls of one key go in order of arrival. Aging prevents starvation: while a call has waited
+for `AGING_AFTER_SECONDS`, one of every `OLDEST_EVERY_N` admitted calls is the oldest.
+
+Source: start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996).
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ from heapq import heappop, heappush
 from typing import Any, Protocol
 
 AGING_AFTER_SECONDS = 30.0
-"""Seconds of waiting after which a call takes part in the turns of the oldest."""
+"""Seconds of waiting after which a call may be admitted as the oldest."""
 OLDEST_EVERY_N = 10
-"""Of so many calls that pass, one is the oldest that waits, if it is of that age."""
+"""One of this many admitted calls is the oldest, if it has reached that age."""
 MAX_FLOWS = 1000
-"""Keys whose share is remembered at one gate while they do not wait there."""
+"""Flows that are kept although no call of theirs waits."""
 
 
 class QueueMember(Protocol):
-    """What a line must know of a call. `seq` grows with arrival and is nobody else's; `share` is
-    its key's weight; `since` when it began to wait, later than any moment if it does not."""
+    """The fields of a call that its order depends on.
+
+    Attributes:
+        seq: The order of arrival; unique.
+        share: The weight of its key.
+        since: When it began to wait, in monotonic seconds; `NEVER` if it does not wait.
+    """
 
     seq: int
     key: str
@@ -32,8 +38,8 @@ class QueueMember(Protocol):
 
 
 class _Flow:
-    """The calls of one key and urgency. `virtual` is how much of the gate they have had, by their
-    share."""
+    """The calls of one key and urgency. `virtual` is the amount that it was charged, divided by
+    its weight."""
 
     __slots__ = ("seqs", "virtual")
 
@@ -43,7 +49,7 @@ class _Flow:
 
 
 class FairQueue:
-    """The calls that wait at one gate. All operations are O(log n)."""
+    """The calls that wait at one limiter. All operations but `order` are O(log n)."""
 
     __slots__ = ("_admitted", "_flows", "_members", "_oldest", "_ready", "_starts")
 
@@ -58,94 +64,102 @@ class FairQueue:
     def __len__(self) -> int:
         return len(self._members)
 
-    def __contains__(self, waiting: QueueMember) -> bool:
-        return waiting.seq in self._members
+    def __contains__(self, member: QueueMember) -> bool:
+        return member.seq in self._members
 
-    def add(self, waiting: QueueMember) -> None:
-        """Somebody waits here from now on."""
-        seq = waiting.seq
-        flow = self._flow(waiting)
-        if not self._head(flow):
-            flow.virtual = max(flow.virtual, self._starts[waiting.urgency])
-        self._members[seq] = waiting
+    def add(self, member: QueueMember) -> None:
+        """Add a call. Its flow starts at the current virtual time if none of its calls waits."""
+        seq = member.seq
+        flow = self._flow(member)
+        if not self._flow_head(flow):
+            flow.virtual = max(flow.virtual, self._starts[member.urgency])
+        self._members[seq] = member
         heappush(flow.seqs, seq)
         heappush(self._oldest, seq)
         if flow.seqs[0] == seq:
-            heappush(self._ready[waiting.urgency], (flow.virtual, seq))
+            heappush(self._ready[member.urgency], (flow.virtual, seq))
 
-    def remove(self, waiting: QueueMember) -> None:
-        """Somebody waits here no longer."""
-        flow = self._flow(waiting)
-        was_head = self._head(flow) == waiting.seq
-        if self._members.pop(waiting.seq, None) is not None and was_head:
-            self._offer(waiting.urgency, flow)
+    def remove(self, member: QueueMember) -> None:
+        """Remove a call; does nothing if it does not wait here."""
+        flow = self._flow(member)
+        was_head = self._flow_head(flow) == member.seq
+        if self._members.pop(member.seq, None) is not None and was_head:
+            self._offer(member.urgency, flow)
 
     def head(self, now: float) -> QueueMember | None:
-        """Who goes next; None when nobody waits."""
-        turn = self._aged_head(now)
-        if turn is not None:
-            return turn
+        """Return the call that goes next; None if the queue is empty."""
+        aged = self._aged_head(now)
+        if aged is not None:
+            return aged
         for ready in self._ready:
             while ready:
                 virtual, seq = ready[0]
-                waiting = self._members.get(seq)
-                if waiting is not None and self._flow(waiting).virtual == virtual:
-                    return waiting
+                member = self._members.get(seq)
+                if member is not None and self._flow(member).virtual == virtual:
+                    return member
                 heappop(ready)
         return None
 
-    def is_aged_head(self, waiting: QueueMember, now: float) -> bool:
-        """Whether somebody, in the line or not, goes next because nobody in it has waited for
-        longer. That it does not depend on who stands where keeps a call that is old and waits
-        elsewhere from going back and forth."""
-        if self._admitted < OLDEST_EVERY_N - 1 or now - waiting.since < AGING_AFTER_SECONDS:
+    def is_aged_head(self, member: QueueMember, now: float) -> bool:
+        """Return whether aging puts this call first.
+
+        Independent of membership: else an old call that waits in several queues would move back
+        and forth between them.
+        """
+        if self._admitted < OLDEST_EVERY_N - 1 or now - member.since < AGING_AFTER_SECONDS:
             return False
         oldest = self._oldest_member()
-        return oldest is None or waiting.seq <= oldest.seq
+        return oldest is None or member.seq <= oldest.seq
 
-    def may_pass(self, waiting: QueueMember, now: float) -> bool:
-        """Whether somebody, in the line or not, goes before all others in it."""
-        if self.is_aged_head(waiting, now):
+    def may_pass(self, member: QueueMember, now: float) -> bool:
+        """Return whether this call, a member or not, goes before all others in the queue."""
+        if self.is_aged_head(member, now):
             return True
-        front = self.head(now)
-        if front is None or front.seq == waiting.seq:
+        head = self.head(now)
+        if head is None or head.seq == member.seq:
             return True
-        if self._aged_head(now) is front:
+        if self._aged_head(now) is head:
             return False
-        if waiting.urgency != front.urgency:
-            return waiting.urgency < front.urgency
-        mine, theirs = self._virtual(waiting), self._flow(front).virtual
-        return mine < theirs if mine != theirs else waiting.seq < front.seq
+        if member.urgency != head.urgency:
+            return member.urgency < head.urgency
+        mine, theirs = self._virtual(member), self._flow(head).virtual
+        return mine < theirs if mine != theirs else member.seq < head.seq
 
     def order(
-        self, takes: Callable[[Any], int], now: float, *also: QueueMember
+        self, amount_of: Callable[[Any], int], now: float, *also: QueueMember
     ) -> list[QueueMember]:
-        """Who goes when, if nobody else comes; `takes` says how much of the gate each one takes,
-        and `also` are others who would come now. For showing only: O(n log n)."""
-        tags: list[tuple[int, float, int, QueueMember]] = []
-        following: dict[tuple[int, str], float] = {}
-        turn = self._aged_head(now)
-        for each in sorted((*self._members.values(), *also), key=lambda one: one.seq):
-            if each is turn:
-                continue
-            name = (each.urgency, each.key)
-            begins = following.get(name, self._virtual(each))
-            following[name] = begins + max(takes(each), 1) / each.share
-            tags.append((each.urgency, begins, each.seq, each))
-        tags.sort()
-        return ([] if turn is None else [turn]) + [each for *_, each in tags]
+        """Return the calls in the order in which they go if no further call arrives.
 
-    def charge(self, waiting: QueueMember, amount: int, now: float) -> None:
-        """Somebody takes this much of the gate while others wait: it is charged for it."""
-        flow, starts, urgency = self._flow(waiting), self._starts, waiting.urgency
-        begins = max(flow.virtual, starts[urgency])
-        turn = self.is_aged_head(waiting, now)
-        if not turn:  # who goes out of turn says nothing of the others
-            starts[urgency] = begins
-        flow.virtual = begins + max(amount, 1) / waiting.share
+        For display only: O(n log n).
+
+        Args:
+            amount_of: Returns the amount that a call takes of the limiter.
+            also: Calls to include as if they arrived now.
+        """
+        tags: list[tuple[int, float, int, QueueMember]] = []
+        next_start: dict[tuple[int, str], float] = {}
+        aged = self._aged_head(now)
+        for each in sorted((*self._members.values(), *also), key=lambda one: one.seq):
+            if each is aged:
+                continue
+            flow_id = (each.urgency, each.key)
+            start = next_start.get(flow_id, self._virtual(each))
+            next_start[flow_id] = start + max(amount_of(each), 1) / each.share
+            tags.append((each.urgency, start, each.seq, each))
+        tags.sort()
+        return ([] if aged is None else [aged]) + [each for *_, each in tags]
+
+    def charge(self, member: QueueMember, amount: int, now: float) -> None:
+        """Charge a call, a member or not, for the amount that it takes while others wait."""
+        flow, starts, urgency = self._flow(member), self._starts, member.urgency
+        start = max(flow.virtual, starts[urgency])
+        is_aged = self.is_aged_head(member, now)
+        if not is_aged:  # an aged call goes out of order: its start is not the virtual time
+            starts[urgency] = start
+        flow.virtual = start + max(amount, 1) / member.share
         self._offer(urgency, flow)
         oldest = self._oldest_member()
-        if turn or (oldest is not None and waiting.seq <= oldest.seq):
+        if is_aged or (oldest is not None and member.seq <= oldest.seq):
             self._admitted = 0
         elif oldest is not None and now - oldest.since >= AGING_AFTER_SECONDS:
             self._admitted += 1
@@ -158,40 +172,42 @@ class FairQueue:
 
     def _oldest_member(self) -> QueueMember | None:
         while self._oldest:
-            waiting = self._members.get(self._oldest[0])
-            if waiting is not None:
-                return waiting
+            member = self._members.get(self._oldest[0])
+            if member is not None:
+                return member
             heappop(self._oldest)
         return None
 
-    def _flow(self, waiting: QueueMember) -> _Flow:
-        name = (waiting.urgency, waiting.key)
-        flow = self._flows.get(name)
+    def _flow(self, member: QueueMember) -> _Flow:
+        flow_id = (member.urgency, member.key)
+        flow = self._flows.get(flow_id)
         if flow is None:
             if len(self._flows) >= MAX_FLOWS:
                 self._forget_idle()
-            flow = self._flows[name] = _Flow()
-            flow.virtual = self._starts[waiting.urgency]
+            flow = self._flows[flow_id] = _Flow()
+            flow.virtual = self._starts[member.urgency]
         return flow
 
-    def _virtual(self, waiting: QueueMember) -> float:
-        flow = self._flows.get((waiting.urgency, waiting.key))
-        start = self._starts[waiting.urgency]
+    def _virtual(self, member: QueueMember) -> float:
+        flow = self._flows.get((member.urgency, member.key))
+        start = self._starts[member.urgency]
         return start if flow is None else max(flow.virtual, start)
 
-    def _head(self, flow: _Flow) -> int | None:
+    def _flow_head(self, flow: _Flow) -> int | None:
         while flow.seqs and flow.seqs[0] not in self._members:
             heappop(flow.seqs)
         return flow.seqs[0] if flow.seqs else None
 
     def _offer(self, urgency: int, flow: _Flow) -> None:
-        head = self._head(flow)
+        """Make the first call of a flow a candidate for the head of the queue."""
+        head = self._flow_head(flow)
         if head is not None:
             heappush(self._ready[urgency], (flow.virtual, head))
 
     def _forget_idle(self) -> None:
+        """Drop flows that are empty and not ahead of the virtual time: they start there anyway."""
         self._flows = {
-            name: flow
-            for name, flow in self._flows.items()
-            if self._head(flow) is not None or flow.virtual > self._starts[name[0]]
+            flow_id: flow
+            for flow_id, flow in self._flows.items()
+            if self._flow_head(flow) is not None or flow.virtual > self._starts[flow_id[0]]
         }

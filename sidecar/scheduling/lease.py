@@ -1,18 +1,21 @@
-"""What a call asks for and what it gets: options, the lease of one of them, or why there is none.
+"""The objects of admission: what a call asks for, and what it gets.
 
-Waiter ──Options──▶ admission ──▶ Lease (ends once: settle, keep or refund)
-                             └──▶ NoRoom (what kept each option shut)
+```
+Waiter ──AdmissionOptions──▶ Admission ──▶ Lease (ends once: settle, keep or refund)
+                                     └──▶ NotAdmitted (for each option, the limiter that blocks it)
+```
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
 from sidecar.errors import SidecarError
+from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.limiter import NEVER, Demand, Limiter
 from sidecar.scheduling.windows import ConcurrencyLimit
 
@@ -20,38 +23,37 @@ if TYPE_CHECKING:
     from sidecar.scheduling.fair_queue import FairQueue
 
 
-Place = TypeVar("Place")
-
 PARKED_RECHECK_SECONDS = 1.0
-"""Seconds at least between two looks at the patience of a call that is parked."""
+"""Seconds between two checks of the deadline of a paused call."""
 TIMER_SLACK_SECONDS = 0.001
-"""Seconds that a timer is set ahead at least, so that rounding never makes it spin."""
+"""Seconds by which a timer is set ahead at least, so that rounding cannot make it spin."""
 
 
-class AdmissionOption(Struct, Generic[Place], frozen=True, eq=False):
-    """One way to serve a call: where, past which gates (the narrowest first), for how much."""
+class AdmissionOption(Struct, frozen=True, eq=False):
+    """One way to serve a call: a candidate, its limiters (the narrowest first), its demand."""
 
-    candidate: Place
+    candidate: Candidate
     limiters: tuple[Limiter, ...]
     demand: Demand
 
     def available_at(self, urgency: int, now: float) -> float:
-        """No sooner than then can all of it be open, whoever else waits; `NEVER_USED` when it
-        can't.
+        """Return the earliest time at which every limiter may admit this option.
 
-        A hold ends when it ends: nobody gives up because of one, nor of what is full meanwhile.
+        Monotonic seconds; other waiting calls are ignored. `NEVER` if waiting cannot help. `now`
+        while a pause is active: a paused call waits without a deadline.
         """
         if any(
             limiter.is_pause and not limiter.allows(1, urgency, now) for limiter in self.limiters
         ):
             return now
-        return max((opens for opens, _ in self._blocking(urgency, now)), default=now)
+        return max((at for at, _ in self._blocking(urgency, now)), default=now)
 
     def blocked(self, limiter: Limiter, urgency: int, now: float) -> Blocked:
-        """What to say of it while it is `gate` that keeps it shut."""
-        opens = self.available_at(urgency, now)
-        later = (last for at, last in self._blocking(urgency, now) if at == opens > now)
-        return Blocked(self, limiter, opens, next(later, limiter))
+        """Return the reason that this option is blocked, where `limiter` is the first that blocks
+        it."""
+        available_at = self.available_at(urgency, now)
+        last = (each for at, each in self._blocking(urgency, now) if at == available_at > now)
+        return Blocked(self, limiter, available_at, next(last, limiter))
 
     def _blocking(self, urgency: int, now: float) -> Iterator[tuple[float, Limiter]]:
         for limiter in self.limiters:
@@ -61,20 +63,28 @@ class AdmissionOption(Struct, Generic[Place], frozen=True, eq=False):
 
 
 class Blocked(Struct, frozen=True):
-    """What keeps one option shut, and the soonest moment (monotonic) at which it may be open.
+    """The reason that one option is blocked.
 
-    `gate` is where its call stands, and `last` the one that is shut for longest.
+    Attributes:
+        limiter: The limiter in whose queue the call waits.
+        available_at: The earliest time (monotonic seconds) at which the option may be free.
+        last_blocking: The limiter that blocks it for longest.
     """
 
-    option: AdmissionOption[Any]
+    option: AdmissionOption
     limiter: Limiter
     available_at: float
     last_blocking: Limiter
 
 
 class NotAdmitted(SidecarError):
-    """A call was not let through within its patience. `full`: too many wait already. `waited` is
-    seconds; `now` the moment (monotonic) of the no."""
+    """Raised when a call is not admitted within its `max_wait`.
+
+    Attributes:
+        waited: Seconds that the call waited, without pauses.
+        now: When it was rejected, in monotonic seconds.
+        queue_full: Whether it was rejected because too many calls wait.
+    """
 
     def __init__(
         self, blocked: Sequence[Blocked], waited: float, now: float, *, full: bool = False
@@ -87,90 +97,106 @@ class NotAdmitted(SidecarError):
 
     @property
     def soonest(self) -> Blocked:
-        """The option that may open first."""
+        """The option that may be free first."""
         return min(self.blocked, key=lambda each: each.available_at)
 
 
 class Timer(Protocol):
-    """What `CallAt` gives."""
+    """A handle that `CallAt` returns."""
 
     def cancel(self) -> None:
-        """Do not ring."""
+        """Cancel the callback."""
 
 
 CallAt = Callable[..., Timer]
-"""As `asyncio.AbstractEventLoop.call_at`: a monotonic moment, a function, its arguments."""
-
-Renew = Callable[[], Sequence[AdmissionOption[Place]]]
-"""Makes the options of a call anew, as the configuration and the vendors have them now."""
-OnLeaseEnd = Callable[["Lease[Any]", Sequence[Any], Sequence[int]], None]
+"""As `asyncio.AbstractEventLoop.call_at`: monotonic seconds, a function, its arguments."""
 
 
-class Lease(Generic[Place]):
-    """Permission for one attempt: taken at every gate on its way, and given back exactly once."""
+class Sources(NamedTuple):
+    """The sources of time and chance.
+
+    Attributes:
+        clock: Returns monotonic seconds.
+        wall: Returns seconds since the epoch.
+        draw: Returns a random number from 0 to 1.
+        call_at: Sets a timer on `clock`.
+    """
+
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+    draw: Callable[[], float]
+    call_at: CallAt
+
+
+Renew = Callable[[], Sequence[AdmissionOption]]
+"""Returns the options of a call by the configuration and the vendors' state of now. May raise,
+which rejects the call."""
+OnLeaseEnd = Callable[["Lease", Sequence[Any], Sequence[int]], None]
+"""Called with the lease, its reservations and the amount to settle for each."""
+
+
+class Lease:
+    """Permission for one attempt: a reservation at every limiter of an option. Ends once."""
 
     __slots__ = ("_on_end", "_renew", "_reservations", "ended", "option")
 
     def __init__(
-        self,
-        option: AdmissionOption[Place],
-        marks: list[Any],
-        renew: Renew[Place],
-        take_back: OnLeaseEnd,
+        self, option: AdmissionOption, reservations: list[Any], renew: Renew, on_end: OnLeaseEnd
     ) -> None:
-        self._reservations = marks
+        self._reservations = reservations
         self._renew = renew
-        self._on_end = take_back
+        self._on_end = on_end
         self.option = option
         self.ended = False
 
     @property
-    def candidate(self) -> Place:
-        """Where the attempt may go."""
+    def candidate(self) -> Candidate:
+        """The candidate that the attempt may be sent to."""
         return self.option.candidate
 
     def settle(self, used: Demand) -> None:
-        """The attempt is over, and this is what it took."""
+        """End the lease with the amounts that the attempt took."""
         self._end([used[limiter.unit] for limiter in self.option.limiters])
 
     def keep(self) -> None:
-        """The attempt is over, and nobody knows what it took: the estimate stands."""
+        """End the lease of an attempt whose usage is unknown: its estimate counts."""
         self.settle(self.option.demand)
 
     def refund(self, *, sent: bool = False) -> None:
-        """The attempt came to nothing. What was `sent` still counts where the vendor counts it."""
-        need = self.option.demand
+        """End the lease of an attempt that failed. A request that was `sent` still counts at
+        limiters with `counts_sent`."""
+        demand = self.option.demand
         self._end(
             [
-                need[limiter.unit] if sent and limiter.counts_sent else 0
+                demand[limiter.unit] if sent and limiter.counts_sent else 0
                 for limiter in self.option.limiters
             ]
         )
 
     def reservation(self, limiter: Limiter) -> Any:
-        """What `gate` gave this lease; None when it is not on its way."""
-        for each, mark in zip(self.option.limiters, self._reservations, strict=True):
+        """Return the reservation of this lease at `limiter`; None if it has none there."""
+        for each, reservation in zip(self.option.limiters, self._reservations, strict=True):
             if each is limiter:
-                return mark
+                return reservation
         return None
 
     def join_new_limits(self, now: float) -> None:
-        """Take a slot at gates that count running calls and were not there when this began."""
+        """Take a slot at concurrency limits that the configuration gained since the grant."""
         try:
-            today = [option for option in self._renew() if option.candidate is self.candidate]
-        except Exception:  # noqa: BLE001 - its key is gone, and with it what it would count in
+            renewed = [option for option in self._renew() if option.candidate is self.candidate]
+        except Exception:  # noqa: BLE001 - its key was removed, and the key's limits with it
             return
         option = self.option
-        new = [
-            g
-            for o in today
-            for g in o.limiters
-            if isinstance(g, ConcurrencyLimit) and g not in option.limiters
+        added = [
+            limiter
+            for each in renewed
+            for limiter in each.limiters
+            if isinstance(limiter, ConcurrencyLimit) and limiter not in option.limiters
         ]
         self._reservations += [
-            limiter.acquire(option.demand[limiter.unit], 0, now) for limiter in new
+            limiter.acquire(option.demand[limiter.unit], 0, now) for limiter in added
         ]
-        self.option = AdmissionOption(option.candidate, (*option.limiters, *new), option.demand)
+        self.option = AdmissionOption(option.candidate, (*option.limiters, *added), option.demand)
 
     def _end(self, amounts: Sequence[int]) -> None:
         if self.ended:
@@ -179,13 +205,15 @@ class Lease(Generic[Place]):
         self._on_end(self, self._reservations, amounts)
 
 
-class Waiter(Generic[Place]):
-    """A call that asks to be let through: of a key with its `share`, at an urgency.
+class Waiter:
+    """A call that asks for a lease. Times are monotonic seconds; `max_wait` is seconds.
 
-    `every` are its options, by preference; while `alone`, only the first is wanted. `renew` makes
-    them anew when the configuration changes; it may raise, which ends the wait. `stands` are the
-    gates in whose lines it is, and `trail` when it came to stand behind what, in words. Times are
-    monotonic; `patience` is seconds.
+    Attributes:
+        share: The weight of its key.
+        all_options: Its options, by preference.
+        first_only: Whether it waits for the first option alone.
+        queued_at: The limiters in whose queues it waits, each with the option that it blocks.
+        blocked_log: Each time that it was blocked by another limiter, with the limiter's name.
     """
 
     __slots__ = (
@@ -208,86 +236,87 @@ class Waiter(Generic[Place]):
 
     def __init__(
         self, seq: int, key: str, share: float, urgency: int,
-        every: Sequence[AdmissionOption[Place]], renew: Renew[Place],
+        options: Sequence[AdmissionOption], renew: Renew,
     ) -> None:  # fmt: skip
         self.seq = seq
         self.key = key
         self.share = share
         self.urgency = urgency
-        self.all_options = every
+        self.all_options = options
         self.renew = renew
         self.first_only = False
         self.since, self.max_wait = NEVER, 0.0
         self._parked, self._parked_since = 0.0, NEVER
-        self.queued_at: dict[Limiter, AdmissionOption[Place]] = {}
+        self.queued_at: dict[Limiter, AdmissionOption] = {}
         self.blocked_log: list[tuple[float, str]] = []
-        self.future: asyncio.Future[Lease[Place]] | None = None
+        self.future: asyncio.Future[Lease] | None = None
         self.timers: list[Timer] = []
 
     @property
-    def options(self) -> Sequence[AdmissionOption[Place]]:
-        """The options that it would take now."""
+    def options(self) -> Sequence[AdmissionOption]:
+        """The options that it takes now."""
         return self.all_options[:1] if self.first_only else self.all_options
 
     def parked(self, now: float) -> float:
-        """Seconds for which all of its ways were shut on purpose: its patience stood still."""
+        """Return the seconds for which all of its options were paused, which its deadline does
+        not count."""
         return self._parked + max(0.0, now - self._parked_since)
 
     @property
     def is_parked(self) -> bool:
-        """Whether they are now."""
+        """Return whether all of its options are paused now."""
         return self._parked_since != NEVER
 
     @staticmethod
     def queue_option(
-        stands: dict[Limiter, AdmissionOption[Place]],
-        limiter: Limiter,
-        option: AdmissionOption[Place],
+        queued_at: dict[Limiter, AdmissionOption], limiter: Limiter, option: AdmissionOption
     ) -> None:
-        """Have an option wait at a gate: of several the one that asks least, as it opens first."""
-        other = stands.get(limiter)
+        """Queue an option at a limiter; of several, keep the one with the least demand, which is
+        free first."""
+        other = queued_at.get(limiter)
         if other is None or option.demand[limiter.unit] < other.demand[limiter.unit]:
-            stands[limiter] = option
+            queued_at[limiter] = option
 
     def record_blocked(self, now: float, limiter: Limiter) -> None:
-        """It came to stand behind this; standing behind the same again is no news."""
+        """Log that `limiter` blocks the call, unless it is the latest entry."""
         if not self.blocked_log or self.blocked_log[-1][1] != limiter.name:
             self.blocked_log.append((now, limiter.name))
 
     def park(self, now: float, *, parked: bool) -> None:
-        """Have its patience stand still from now on, or go on."""
+        """Stop the deadline, or resume it."""
         if parked != self.is_parked:
             self._parked = self.parked(now)
             self._parked_since = now if parked else NEVER
 
     def deadline(self, now: float) -> float:
-        """When its patience ends, if it is not parked from now on."""
+        """Return when `max_wait` ends, if the call is not parked from now on."""
         return self.since + self.max_wait + self.parked(now)
 
     def waited(self, now: float) -> float:
-        """Seconds of its patience that are gone."""
+        """Return the seconds of `max_wait` that have passed."""
         return now - self.since - self.parked(now)
 
     def next_check_at(self, now: float) -> float:
-        """When to look at its patience again; `now` when that is over."""
+        """Return when to check the deadline again; `now` if it has passed."""
         left = self.deadline(now) - now
         if self.is_parked:
             return now + max(left, PARKED_RECHECK_SECONDS)
         return now + left if left > TIMER_SLACK_SECONDS else now
 
-    def urgency_at(self, line: FairQueue | None, now: float) -> int:
-        """Its urgency in a line: the oldest one's turn counts as urgent, since headroom must not
-        make it hold others up."""
-        return 0 if line is not None and line.is_aged_head(self, now) else self.urgency
+    def urgency_at(self, queue: FairQueue | None, now: float) -> int:
+        """Return its urgency at a limiter with this queue.
+
+        An aged head counts as interactive: headroom must not block it, as it blocks others.
+        """
+        return 0 if queue is not None and queue.is_aged_head(self, now) else self.urgency
 
     def should_wait_for_first(self, seconds: float, now: float) -> bool:
-        """Whether to wait for the first option alone so long: it may open by itself (or sooner, as
-        calls there come to less than was thought), and there is more than that to wait for, and
-        longer."""
-        opens = self.all_options[0].available_at(self.urgency, now)
-        return len(self.all_options) > 1 and seconds < self.max_wait and opens != NEVER
+        """Return whether to wait `seconds` for the first option alone: time may free it, there are
+        other options, and `max_wait` is longer."""
+        available_at = self.all_options[0].available_at(self.urgency, now)
+        return len(self.all_options) > 1 and seconds < self.max_wait and available_at != NEVER
 
     def cannot_be_admitted(self, now: float) -> bool:
-        """Whether it is plain that none of its options opens within its patience."""
+        """Return whether no option can be free before the deadline."""
         deadline = self.deadline(now)
         return all(option.available_at(self.urgency, now) > deadline for option in self.all_options)

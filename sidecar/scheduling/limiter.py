@@ -1,4 +1,4 @@
-"""The limiter protocol, its units, and the budget of retries."""
+"""The limiter protocol, the units that limiters count in, and the retry budget."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 MINUTE_SECONDS = 60.0
 NEVER = math.inf
 ACTIVE_SECONDS = 60.0
-"""Seconds for which a served call keeps headroom in force for its like."""
+"""Seconds for which an admitted call keeps headroom in force against less urgent calls."""
 
 
 class LimitUnit(IntEnum):
-    """What a gate counts; the index of its amount in a `Demand`.
+    """The unit that a limiter counts in; the index of its amount in a `Demand`.
 
-    Of an answer that is not written yet, limits of the file count what it is likely to take, and
-    what a vendor said is left what it may take at most: a vendor does not carry over what exceeds.
+    For output that is not written yet, limits of the file count the expected tokens and vendor
+    quotas count the upper bound: a vendor does not carry an excess over to the next window.
     """
 
     CALLS = 0
@@ -34,14 +34,19 @@ class LimitUnit(IntEnum):
 
 
 Demand = Sequence[int]
-"""What a call takes of each unit, by `LimitUnit`; money in nano-dollars."""
+"""The amount that a call takes of each unit, indexed by `LimitUnit`; money in nano-dollars."""
 
 
 def demand_of(
-    input_tokens: int, output_tokens: int, money: int = 0, at_most: int | None = None
+    input_tokens: int, output_tokens: int, money: int = 0, upper_bound: int | None = None
 ) -> Demand:
-    """What one call takes; `at_most` is output, where that is a guess."""
-    most = output_tokens if at_most is None else at_most
+    """Return the demand of one call.
+
+    Args:
+        money: Nano-dollars.
+        upper_bound: The most output tokens that the call may take; `output_tokens` if None.
+    """
+    most = output_tokens if upper_bound is None else upper_bound
     return (
         1, input_tokens + output_tokens, input_tokens, output_tokens, money,
         input_tokens + most, most,
@@ -49,20 +54,27 @@ def demand_of(
 
 
 class Limiter:
-    """Something that a call must pass.
+    """A condition that a call must meet before it is admitted.
 
-    `name` says what it is and which line of the file made it, for people. `line` are those who
-    wait here. `timed` gates open by themselves at a time that `opens` knows. `keeps_sent`: what
-    was sent and failed still counts as a call here, as it does at the vendor.
+    Times are monotonic seconds. `urgency` is an `Urgency` as a number: lower goes first.
+
+    Attributes:
+        scope: The subject of the limiter, for people: `key "nightly"`.
+        kind: A code for metrics and JSON: `rpm`, `cooldown`.
+        name: The reason to wait, for people, with the line of the file if one sets it.
+        queue: The calls that wait here; None until a call has waited.
+        counts_sent: Whether a request that was sent and failed still counts, as it does at
+            the vendor.
     """
 
     __slots__ = ("counts_sent", "kind", "name", "queue", "scope", "timer", "unit", "wakeup_at")
 
     timed = True
+    """True if time alone may make room."""
     is_pause = False
-    """Whether it was shut on purpose: waiting here is nobody's failure."""
+    """True if a user or an outage blocks all calls: a call that waits here has no deadline."""
     spent = False
-    """Whether it is a budget that was reached by settled spend: no running call gives that back."""
+    """True if settled spend has reached the budget: no running call can make room."""
 
     def __init__(self, scope: str, kind: str, unit: LimitUnit, name: str) -> None:
         self.scope = scope
@@ -75,57 +87,68 @@ class Limiter:
         self.counts_sent = False
 
     def schedule_wakeup(
-        self, at: float, call_at: Callable[..., Any], told: Callable[[Any], None]
+        self, at: float, call_at: Callable[..., Any], callback: Callable[[Any], None]
     ) -> None:
-        """Have `told` called with this gate, in a list, at that moment and at no other."""
+        """Call `callback([self])` at `at`, in place of an earlier wakeup; `NEVER` changes nothing.
+
+        Args:
+            call_at: As `asyncio.AbstractEventLoop.call_at`.
+        """
         if at in {NEVER, self.wakeup_at}:
             return
         if self.timer is not None:
             self.timer.cancel()
         self.wakeup_at = at
-        self.timer = call_at(at, self._wake, told)
+        self.timer = call_at(at, self._wake, callback)
 
-    def _wake(self, told: Callable[[Any], None]) -> None:
+    def _wake(self, callback: Callable[[Any], None]) -> None:
         self.timer, self.wakeup_at = None, NEVER
-        told([self])
+        callback([self])
 
     def allows(self, amount: int, urgency: int, now: float) -> bool:
-        """Whether a call that takes `amount` may pass now."""
+        """Return whether a call that takes `amount` may be admitted now."""
         raise NotImplementedError
 
     def available_at(self, amount: int, urgency: int, now: float) -> float:
-        """No sooner than then will it fit: `now` when that may happen any moment, `NEVER_USED` when
-        it cannot."""
+        """Return the earliest time at which `amount` may fit.
+
+        `now` if an event may make room at any moment; `NEVER` if waiting cannot help.
+        """
         raise NotImplementedError
 
     def next_check_at(self, amount: int, urgency: int, now: float) -> float:
-        """When time alone may let it in, so that it is worth a look; `NEVER_USED` when only an
-        event can."""
+        """Return when time alone may make room; `NEVER` if only an event can."""
         return self.available_at(amount, urgency, now) if self.timed else NEVER
 
     def acquire(self, amount: int, urgency: int, now: float) -> Any:
-        """Count a call that passes; the mark is what `settle` wants to see again."""
+        """Count an admitted call; return the reservation to pass to `settle`."""
         raise NotImplementedError
 
-    def settle(self, mark: Any, amount: int, now: float) -> None:
-        """The call is over, and took this much: 0 when it took nothing. Once for each mark."""
+    def settle(self, reservation: Any, amount: int, now: float) -> None:
+        """Replace the reservation by the amount that the call took; 0 if it took nothing.
+
+        Called once for each reservation.
+        """
         raise NotImplementedError
 
 
 RETRY_SHARE = 0.2
-"""Further attempts that each call adds to the budget."""
+"""Retries that each call adds to the budget."""
 MIN_RETRIES_PER_SECOND = 0.5
-"""Further attempts that time alone adds, so that few calls can be helped, too."""
+"""Retries that time alone adds, so that a process with few calls can retry, too."""
 MAX_SAVED_RETRIES = 30.0
 
 
 class RetryBudget(Limiter):
-    """A bucket of further attempts. `clock` gives monotonic seconds."""
+    """A token bucket of retries: each call adds a share of one, as does time.
+
+    Compare Finagle's `RetryBudget`.
+    """
 
     __slots__ = ("_at", "_clock", "_remaining")
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        name = "more is being tried again than a share of the calls"
+        name = f"retries are limited to {RETRY_SHARE:.0%} of the calls"
         super().__init__("retries", "retries", LimitUnit.CALLS, name)
         self._clock = clock
         self._remaining = MAX_SAVED_RETRIES
@@ -133,30 +156,30 @@ class RetryBudget(Limiter):
 
     @property
     def remaining(self) -> float:
-        """Further attempts that may be made now."""
+        """The retries that are left now."""
         self._fill(self._clock())
         return self._remaining
 
     def record_call(self) -> None:
-        """A call makes its first attempt."""
+        """Record a call's first attempt, which adds to the budget."""
         self._remaining = min(MAX_SAVED_RETRIES, self._remaining + RETRY_SHARE)
 
     def allows(self, amount: int, urgency: int, now: float) -> bool:
-        """Whether there is one left."""
+        """Return whether a retry is left."""
         self._fill(now)
         return self._remaining >= 1
 
     def available_at(self, amount: int, urgency: int, now: float) -> float:
-        """When time alone will have added one."""
+        """Return when time alone will have added one retry."""
         self._fill(now)
         return now + max(0.0, 1 - self._remaining) / MIN_RETRIES_PER_SECOND
 
     def acquire(self, amount: int, urgency: int, now: float) -> None:
-        """A further attempt is made."""
+        """Take one retry."""
         self._remaining -= 1
 
-    def settle(self, mark: None, amount: int, now: float) -> None:
-        """However it went: it was made."""
+    def settle(self, reservation: None, amount: int, now: float) -> None:
+        """Do nothing: a retry counts whatever its result."""
 
     def _fill(self, now: float) -> None:
         self._remaining = min(

@@ -1,12 +1,13 @@
-"""The limits of a configuration as counters, kept by stable names: an edit never resets a count.
+"""The limits and budgets of the configuration as counters with stable names.
 
-Finds the windows that a call counts in; does not decide who may pass. Exact in one process.
+A reload never resets a count. Returns the counters of a call; does not decide who is admitted.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from sidecar.config.model import (
     UNBOUNDED,
@@ -21,8 +22,10 @@ from sidecar.config.model import (
     Snapshot,
     Urgency,
 )
-from sidecar.records import PeriodCount
-from sidecar.scheduling.limiter import LimitUnit
+from sidecar.errors import ErrorKind, ProxyError
+from sidecar.records import NANODOLLARS, PeriodCount
+from sidecar.routing.candidates import Candidate
+from sidecar.scheduling.limiter import Demand, LimitUnit
 from sidecar.scheduling.windows import (
     BudgetWindow,
     CalendarWindow,
@@ -32,9 +35,7 @@ from sidecar.scheduling.windows import (
 )
 
 WARN_AT_SHARE = 0.8
-"""The part of a budget, or of a daily limit, after which its using up is told once."""
-NANO = 1_000_000_000
-"""Money is counted in whole nano-dollars."""
+"""The share of a budget or daily limit whose use is logged, once a period."""
 _UNITS = {
     LimitKind.RPM: LimitUnit.CALLS,
     LimitKind.RPD: LimitUnit.CALLS,
@@ -49,86 +50,130 @@ _DAILY = frozenset({LimitKind.RPD, LimitKind.TPD})
 log = logging.getLogger("sidecar.scheduling.limits")
 
 LimitId = tuple[str, ...]
-"""A counter's stable name: the kind of its scope, the scope's own names, what it counts, and the
-pattern of models that it is narrowed to."""
+"""The stable name of a counter: the kind of its scope, the scope's names, its own kind, and the
+pattern of models that it is for ("" for all): `("key", "nightly", "rpm", "")`."""
 
 
 Headroom = Mapping[Urgency, float]
 
 
+class ConfiguredLimit(NamedTuple):
+    """A counter of the configuration in force, and the limit or budget that the file has for it."""
+
+    limit_id: LimitId
+    window: CountingLimiter
+    written: Limit | Budget
+
+
+class CallScopes(NamedTuple):
+    """The names of the scopes that a call counts in; see `route_name`."""
+
+    key: str
+    route: str
+    group: str
+    provider: str
+    credential: str
+
+    @classmethod
+    def of(cls, key: Key, candidate: Candidate, route: str = "") -> CallScopes:
+        """Return the scopes of a call of `key` to `candidate`."""
+        return cls(
+            key.name, route or route_name(key, candidate.route), key.group.name,
+            candidate.provider.name, candidate.credential_name,
+        )  # fmt: skip
+
+
 class Limits:
-    """Every counter of this process. `wall` gives seconds since the epoch; `keep` hears of each
-    change of a count that must outlive the process."""
+    """Every counter of this process.
+
+    Args:
+        wall: Returns seconds since the epoch.
+        keep: Called with each change of a count that must outlive the process.
+    """
 
     def __init__(self, wall: Callable[[], float], keep: Callable[[PeriodCount], None]) -> None:
         self._wall = wall
         self._keep = keep
         self._windows: dict[LimitId, CountingLimiter] = {}
         self._written: dict[LimitId, Limit | Budget] = {}
-        self._bounds: dict[LimitId, Allowance] = {}
+        self._allowances: dict[LimitId, Allowance] = {}
         self._snapshot: Snapshot | None = None
         self._kept: dict[LimitId, PeriodCount] = {}
         self._warned: dict[LimitId, float] = {}
 
-    def windows(
-        self, key: str, route: str, group: str, provider: str, credential: str, model: str | None
-    ) -> Iterator[CountingLimiter]:
-        """What a call counts in, by the names of its scopes (see `route_name`), the narrowest
-        first: a call that came in under an earlier configuration counts by today's."""
-        scopes: tuple[LimitId, ...] = (
-            ("key", key), ("route", key, route), ("group", group),
-            ("provider", provider, credential), ("all",),
+    def windows(self, scopes: CallScopes, model: str | None) -> Iterator[CountingLimiter]:
+        """Yield the counters of a call for `model`, the narrowest scope first.
+
+        By the configuration in force, also for a call that arrived under an earlier one.
+        """
+        scope_ids: tuple[LimitId, ...] = (
+            ("key", scopes.key), ("route", scopes.key, scopes.route), ("group", scopes.group),
+            ("provider", scopes.provider, scopes.credential), ("all",),
         )  # fmt: skip
-        for scope in scopes:
-            for limit in binding(self._bounds.get(scope, UNBOUNDED), model):
-                yield self._windows[(*scope, *_what(limit))]
+        for scope in scope_ids:
+            for limit in binding(self._allowances.get(scope, UNBOUNDED), model):
+                yield self._windows[(*scope, *_kind_and_models(limit))]
 
     def reconcile(self, snapshot: Snapshot) -> None:
-        """Take over the limits of a configuration; what was counted stays counted."""
+        """Follow a new configuration; every count is kept."""
         if self._snapshot is not None:
             self._follow_renames(self._snapshot, snapshot)
         self._snapshot = snapshot
-        self._bounds = dict(_scopes(snapshot))
+        self._allowances = dict(_scopes(snapshot))
         bounds: list[tuple[LimitId, Limit | Budget, Headroom]] = [
             (scope, limit, allowance.headroom)
-            for scope, allowance in self._bounds.items()
+            for scope, allowance in self._allowances.items()
             for limit in bounds_of(allowance)
         ]
-        self._written = {self._window(*bound): bound[1] for bound in bounds}
+        self._written = {self._update_window(*bound): bound[1] for bound in bounds}
         self._forget_idle()
 
+    def correct(
+        self, scopes: CallScopes, model: str | None, before: Demand, after: Demand, started: float
+    ) -> list[CalendarWindow]:
+        """Correct the calendar windows of an ended call; return them.
+
+        Args:
+            before: The amounts that it counted for.
+            after: The amounts that it took.
+            started: When it began, in seconds since the epoch.
+        """
+        windows = [each for each in self.windows(scopes, model) if isinstance(each, CalendarWindow)]
+        for window in windows:
+            window.correct(after[window.unit] - before[window.unit], started)
+        return windows
+
     def restore(self, kept: Iterable[PeriodCount]) -> None:
-        """Take back what an earlier process had counted."""
+        """Restore the counts of an earlier process."""
         for each in kept:
             self._kept[each.name] = each
             window = self._windows.get(each.name)
             if isinstance(window, CalendarWindow):
                 window.restore(each.begun, each.used)
 
-    def __iter__(self) -> Iterator[tuple[LimitId, CountingLimiter]]:
-        """The counters of the configuration in force, by name."""
+    def __iter__(self) -> Iterator[ConfiguredLimit]:
+        """Iterate over the counters of the configuration in force."""
         return (
-            (name, self._windows[name]) for name in list(self._windows) if name in self._written
+            ConfiguredLimit(name, self._windows[name], self._written[name])
+            for name in list(self._windows)
+            if name in self._written
         )
 
-    def written(self, name: LimitId) -> Limit | Budget:
-        """What the file says of a counter of the configuration in force."""
-        return self._written[name]
-
-    def _window(self, scope: LimitId, limit: Limit | Budget, headroom: Headroom) -> LimitId:
-        name = (*scope, *_what(limit))
+    def _update_window(self, scope: LimitId, limit: Limit | Budget, headroom: Headroom) -> LimitId:
+        """Have the counter of a limit follow the file, create it if need be; return its name."""
+        name = (*scope, *_kind_and_models(limit))
         window = self._windows.get(name)
         if window is None:
-            window = self._windows[name] = self._make(name, scope, limit)
+            window = self._windows[name] = self._new_window(name, scope, limit)
         window.limit = _amount(limit)
         window.headroom = headroom
-        window.name = f"{scope_text(scope)} is at {_words(limit)} ({limit.place.short})"
+        window.name = f"{scope_text(scope)} is at {_limit_text(limit)} ({limit.place.short})"
         if isinstance(window, CalendarWindow) and self._snapshot is not None:
             window.set_zone(self._snapshot.timezone)
         return name
 
-    def _make(self, name: LimitId, scope: LimitId, limit: Limit | Budget) -> CountingLimiter:
-        title, (kind, _) = scope_text(scope), _what(limit)
+    def _new_window(self, name: LimitId, scope: LimitId, limit: Limit | Budget) -> CountingLimiter:
+        title, (kind, _) = scope_text(scope), _kind_and_models(limit)
         window: CountingLimiter
         if isinstance(limit, Budget):
             window = self._calendar(BudgetWindow, name, title, kind, LimitUnit.MONEY, limit.period)
@@ -145,41 +190,45 @@ class Limits:
 
     def _calendar(
         self,
-        make: type[CalendarWindow],
+        window_class: type[CalendarWindow],
         name: LimitId,
         title: str,
         kind: str,
         unit: LimitUnit,
         period: Period,
     ) -> CalendarWindow:
-        def changed(calendar: CalendarWindow) -> None:
-            # With what is reserved: what runs when the process is killed may have been billed.
-            self._keep(PeriodCount(name, calendar.started_at, calendar.used))
+        def on_change(window: CalendarWindow) -> None:
+            # Reservations included: a call that runs when the process is killed may be billed.
+            self._keep(PeriodCount(name, window.started_at, window.used))
             written = self._written.get(name)
             if (
                 written is not None
-                and calendar.settled >= calendar.limit * WARN_AT_SHARE
-                and self._warned.get(name) != calendar.started_at
+                and window.settled >= window.limit * WARN_AT_SHARE
+                and self._warned.get(name) != window.started_at
             ):
-                self._warned[name] = calendar.started_at
-                _warn(calendar, written)
+                self._warned[name] = window.started_at
+                _warn(window, written)
 
-        calendar = make(title, kind, unit, "", 0, period, self._wall, changed)
+        window = window_class(title, kind, unit, "", 0, period, self._wall, on_change)
         if self._snapshot is not None:
-            calendar.set_zone(self._snapshot.timezone)
+            window.set_zone(self._snapshot.timezone)
         if name in self._kept:
             kept = self._kept[name]
-            calendar.restore(kept.begun, kept.used)
-        return calendar
+            window.restore(kept.begun, kept.used)
+        return window
 
     def _follow_renames(self, old: Snapshot, new: Snapshot) -> None:
-        """A key's counts follow its hash to its new name."""
+        """Move the counts of a key that has a new name in the file; its hash identifies it."""
         for name, key in new.keys.items():
             if name in old.keys:
                 continue
-            was = [old.by_digest[t.digest][0].name for t in key.hashes if t.digest in old.by_digest]
-            if was and was[0] not in new.keys:
-                self._rename(was[0], name)
+            names = [
+                old.by_digest[each.digest][0].name
+                for each in key.hashes
+                if each.digest in old.by_digest
+            ]
+            if names and names[0] not in new.keys:
+                self._rename(names[0], name)
 
     def _rename(self, old: str, new: str) -> None:
         for name in [n for n in self._windows if n[0] in {"key", "route"} and n[1] == old]:
@@ -191,43 +240,44 @@ class Limits:
                 self._keep(PeriodCount(renamed, window.started_at, window.used))
 
     def _forget_idle(self) -> None:
-        """Drop counters that no limit needs and that hold nothing. The others are kept, in case
-        that the limit comes back."""
+        """Drop empty counters without a limit; others are kept in case the limit returns."""
         for name in [n for n in self._windows if n not in self._written]:
             if self._windows[name].used <= 0:
                 del self._windows[name]
 
 
-def _warn(calendar: CalendarWindow, written: Limit | Budget) -> None:
-    if calendar.limit > 0:
-        used, bound = 100 * calendar.settled // calendar.limit, _words(written)
+def _warn(window: CalendarWindow, written: Limit | Budget) -> None:
+    if window.limit > 0:
+        used, limit = 100 * window.settled // window.limit, _limit_text(written)
         place = written.place.short
-        log.warning("%s has used %d %% of %s (%s)", calendar.scope, used, bound, place)
+        log.warning("%s has used %d %% of %s (%s)", window.scope, used, limit, place)
 
 
 def bounds_of(allowance: Allowance) -> Iterator[Limit | Budget]:
-    """Every limit and budget of one scope."""
+    """Yield every limit and budget of one scope."""
     yield from allowance.limits
     yield from allowance.budgets
 
 
 def binding(allowance: Allowance, model: str | None) -> Iterator[Limit | Budget]:
-    """What bounds a call for this model: everything unconditional and, in addition, the limits of
-    the first pattern that matches."""
+    """Yield the limits and budgets that bind a call for `model`.
+
+    These are all without a pattern of models, and those of the first pattern that matches.
+    """
     first: str | None = None
     for limit in allowance.limits:
         if limit.models is None:
             yield limit
             continue
-        fits = model is not None and limit.models.matches(model)
-        if fits and first in {None, limit.models.text}:
+        matches = model is not None and limit.models.matches(model)
+        if matches and first in {None, limit.models.text}:
             first = limit.models.text
             yield limit
     yield from allowance.budgets
 
 
 def scope_text(scope: LimitId) -> str:
-    """A scope in words."""
+    """Return the name of a scope, for people."""
     match scope:
         case ("route", key, provider):
             return f'the route of key "{key}" to {provider}'
@@ -252,28 +302,50 @@ def _scopes(snapshot: Snapshot) -> Iterator[tuple[LimitId, Allowance]]:
 
 
 def route_name(key: Key, route: Route) -> str:
-    """What one route of a key is called: by its provider, and by its number from the second on."""
+    """Return the name of a route of a key: its provider's, with a number from the second on."""
     same = [each for each in key.routes if each.provider.name == route.provider.name]
     number = next((n for n, each in enumerate(same, 1) if each is route), 1)
     return route.provider.name if number == 1 else f"{route.provider.name} #{number}"
 
 
+def current_key(snapshot: Snapshot | None, key: Key) -> Key:
+    """Return the key in the configuration in force, by its hash, else by its name.
+
+    Raises:
+        ProxyError: It was removed or disabled.
+    """
+    if snapshot is None or snapshot.keys.get(key.name) is key:
+        return key
+    found = [
+        snapshot.by_digest[each.digest][0]
+        for each in key.hashes
+        if each.digest in snapshot.by_digest
+    ]
+    current = found[0] if found else None if key.hashes else snapshot.keys.get(key.name)
+    if current is None or not current.enabled:
+        what = "removed" if current is None else f"disabled ({current.place.short})"
+        raise ProxyError(
+            ErrorKind.KEY_DISABLED, f'key "{key.name}" was {what} while its call waited'
+        )
+    return current
+
+
 def credentials_of(provider: Provider) -> list[str]:
-    """The names of a provider's credentials; one empty name when it needs none."""
+    """Return the names of a provider's credentials; one empty name if it needs none."""
     return [each.name for each in provider.credentials] or [""]
 
 
-def _what(limit: Limit | Budget) -> tuple[str, str]:
+def _kind_and_models(limit: Limit | Budget) -> tuple[str, str]:
     if isinstance(limit, Budget):
         return f"budget/{limit.period.value}", ""
     return limit.kind.value, "" if limit.models is None else limit.models.text
 
 
 def _amount(limit: Limit | Budget) -> int:
-    return int(limit.amount * NANO) if isinstance(limit, Budget) else limit.amount
+    return int(limit.amount * NANODOLLARS) if isinstance(limit, Budget) else limit.amount
 
 
-def _words(limit: Limit | Budget) -> str:
+def _limit_text(limit: Limit | Budget) -> str:
     if isinstance(limit, Budget):
         return f"its budget of ${limit.amount}/{limit.period.value}"
     models = "" if limit.models is None else f" for {limit.models.text}"

@@ -1,10 +1,8 @@
-"""Pauses of a key, a group, a provider or everything."""
+"""Pauses of a key, a group, a provider or everything, until a user resumes it."""
 
 from __future__ import annotations
 
-import difflib
 import logging
-import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -15,21 +13,29 @@ from msgspec import Struct, structs
 
 from sidecar.config.model import Snapshot
 from sidecar.errors import ErrorKind, ProxyError
+from sidecar.files import write_private
+from sidecar.humanize import suggestion
 from sidecar.scheduling.limiter import Limiter, LimitUnit
 
 EVERYTHING = ("all", "")
 PauseTarget = tuple[str, str]
-"""What is held: "key", "group" or "provider" and its name, or `EVERYTHING`."""
+"""What a pause is for: "key", "group" or "provider" with its name, or `EVERYTHING`."""
 COMMANDS, CONSOLE = "the command line", "the console"
-"""From where something is held."""
+"""The origin of a pause, for people."""
 FILE = "holds.json"
+"""The name of the file in the state directory."""
 
 log = logging.getLogger("sidecar.scheduling.pauses")
 
 
 class Pause(Struct, frozen=True):
-    """One hold as it is kept: since when (seconds since the epoch), by which hashes its key is
-    known under another name, and from where it was asked for."""
+    """One pause as it is stored.
+
+    Attributes:
+        since: Seconds since the epoch.
+        hashes: The hashes that identify a key under another name; hexadecimal.
+        by: The origin, for people.
+    """
 
     kind: str
     name: str
@@ -39,120 +45,125 @@ class Pause(Struct, frozen=True):
 
     @property
     def target(self) -> PauseTarget:
-        """What is held."""
+        """The target of the pause."""
         return self.kind, self.name
 
 
 class Pauses:
-    """All holds, kept in the state directory (0600). `wall` gives seconds since the epoch; `kept`
-    is false when the last change could not be written."""
+    """All pauses, stored in the state directory (mode 0600).
+
+    Args:
+        wall: Returns seconds since the epoch.
+
+    Attributes:
+        is_stored: Whether the latest change was written, so that it outlives the process.
+    """
 
     def __init__(self, state: Path, wall: Callable[[], float]) -> None:
         self._file = state / FILE
         self._wall = wall
-        self.pauses = True
+        self.is_stored = True
         self._all = {each.target: each for each in read_pauses(state)}
-        self._limiters = {held: _gate(held) for held in self._all}
+        self._limiters = {target: _new_limiter(target) for target in self._all}
 
     def __iter__(self) -> Iterator[Pause]:
-        """The oldest first."""
+        """Iterate over the pauses, the oldest first."""
         return iter(list(self._all.values()))
 
     def __len__(self) -> int:
         return len(self._all)
 
     def limiters(self, key: str, group: str, provider: str) -> Iterator[PauseLimiter]:
-        """The holds in the way of a call."""
-        for held in (("key", key), ("group", group), ("provider", provider), EVERYTHING):
-            if held in self._limiters:
-                yield self._limiters[held]
+        """Yield the pauses of a call as limiters."""
+        for target in (("key", key), ("group", group), ("provider", provider), EVERYTHING):
+            if target in self._limiters:
+                yield self._limiters[target]
 
-    def limiter(self, held: PauseTarget) -> PauseLimiter:
-        """Where the calls wait that are held by it."""
-        return self._limiters[held]
+    def limiter(self, target: PauseTarget) -> PauseLimiter:
+        """Return the limiter of an active pause."""
+        return self._limiters[target]
 
-    def pause(self, held: PauseTarget, hashes: tuple[str, ...] = (), by: str = "") -> bool:
-        """Hold it from now on; whether that is news. A key is known again by its `hashes`; `by`
-        says from where it is asked for."""
-        if held in self._all:
+    def pause(self, target: PauseTarget, hashes: tuple[str, ...] = (), by: str = "") -> bool:
+        """Start a pause; return whether it is new."""
+        if target in self._all:
             return False
-        self._all[held] = Pause(*held, self._wall(), hashes, by)
-        self._limiters[held] = _gate(held)
+        self._all[target] = Pause(*target, self._wall(), hashes, by)
+        self._limiters[target] = _new_limiter(target)
         self._write()
         return True
 
-    def resume(self, held: PauseTarget) -> bool:
-        """Let it go on; whether it was held. `EVERYTHING` ends every hold."""
-        gone = [each for each in self._all if held in {each, EVERYTHING}]
-        for each in gone:
+    def resume(self, target: PauseTarget) -> bool:
+        """End a pause; return whether it was active. `EVERYTHING` ends all of them."""
+        ended = [each for each in self._all if target in {each, EVERYTHING}]
+        for each in ended:
             del self._all[each], self._limiters[each]
-        if gone:
+        if ended:
             self._write()
-        return bool(gone)
+        return bool(ended)
 
     def reconcile(self, snapshot: Snapshot) -> None:
-        """Follow keys to their new names and to their new texts."""
-        now = [_followed(each, snapshot) for each in self._all.values()]
-        if now == list(self._all.values()):
+        """Follow paused keys to new names and new hashes."""
+        before = list(self._all.values())
+        after = [_followed(each, snapshot) for each in before]
+        if after == before:
             return
-        for old, new in zip(list(self._all.values()), now, strict=True):
+        for old, new in zip(before, after, strict=True):
             if old.target != new.target:
                 log.warning(
-                    "%s is %s now, and stays paused",
+                    "renamed: %s is now %s; it stays paused",
                     describe_target(old.target),
                     describe_target(new.target),
                 )
-        self._all = {each.target: each for each in now}
-        self._limiters = {held: self._limiters.get(held) or _gate(held) for held in self._all}
+        self._all = {each.target: each for each in after}
+        self._limiters = {
+            target: self._limiters.get(target) or _new_limiter(target) for target in self._all
+        }
         self._write()
 
     def _write(self) -> None:
         try:
-            new = self._file.with_suffix(".new")
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(list(self._all.values())))
-            new.replace(self._file)
-            self.pauses = True
+            content = msgspec.json.encode(list(self._all.values()))
+            write_private(self._file, content, durable=False)
+            self.is_stored = True
         except OSError as error:
-            self.pauses = False
-            log.warning("holds are not kept over a restart: %s: %s", self._file, error.strerror)
+            self.is_stored = False
+            log.warning("pauses will not outlive a restart: %s: %s", self._file, error.strerror)
 
 
-def describe_target(held: PauseTarget) -> str:
-    """What is held, in words."""
-    return "everything" if held == EVERYTHING else f'{held[0]} "{held[1]}"'
+def describe_target(target: PauseTarget) -> str:
+    """Return a target for people: `key "nightly"`."""
+    return "everything" if target == EVERYTHING else f'{target[0]} "{target[1]}"'
 
 
-def resume_command_for(held: PauseTarget) -> str:
-    """The command that lets it go on."""
-    what = "all" if held == EVERYTHING else f"--{held[0]} {shlex.quote(held[1])}"
+def resume_command_for(target: PauseTarget) -> str:
+    """Return the command that ends a pause."""
+    what = "all" if target == EVERYTHING else f"--{target[0]} {shlex.quote(target[1])}"
     return f"sidecar resume {what}"
 
 
-def hashes_of(held: PauseTarget, snapshot: Snapshot) -> tuple[str, ...]:
-    """By which hashes a held key is known; none for what is no key."""
-    key = snapshot.keys.get(held[1]) if held[0] == "key" else None
+def hashes_of(target: PauseTarget, snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the hashes of a paused key, hexadecimal; none for other targets."""
+    key = snapshot.keys.get(target[1]) if target[0] == "key" else None
     return () if key is None else tuple(each.digest.hex() for each in key.hashes)
 
 
-def _followed(paused: Pause, snapshot: Snapshot) -> Pause:
-    """A hold on a key that has another name now is on that name; one whose key is gone stays."""
-    name = paused.name
-    if paused.kind == "key" and name not in snapshot.keys:
-        known = {digest.hex(): key.name for digest, (key, _) in snapshot.by_digest.items()}
-        name = next((known[each] for each in paused.hashes if each in known), name)
-    hashes = hashes_of((paused.kind, name), snapshot) or paused.hashes
-    return structs.replace(paused, name=name, hashes=hashes)
+def _followed(pause: Pause, snapshot: Snapshot) -> Pause:
+    """Return the pause under its key's current name; unchanged if its key was removed."""
+    name = pause.name
+    if pause.kind == "key" and name not in snapshot.keys:
+        names = {digest.hex(): key.name for digest, (key, _) in snapshot.by_digest.items()}
+        name = next((names[each] for each in pause.hashes if each in names), name)
+    hashes = hashes_of((pause.kind, name), snapshot) or pause.hashes
+    return structs.replace(pause, name=name, hashes=hashes)
 
 
-def _gate(held: PauseTarget) -> PauseLimiter:
-    words = describe_target(held)
-    return PauseLimiter(words, f"{words} is paused ({resume_command_for(held)})")
+def _new_limiter(target: PauseTarget) -> PauseLimiter:
+    text = describe_target(target)
+    return PauseLimiter(text, f"{text} is paused ({resume_command_for(target)})")
 
 
 def read_pauses(state: Path) -> list[Pause]:
-    """What is kept in a state directory; nothing when there is none, or none that can be read."""
+    """Return the pauses stored in a state directory; none if the file is absent or unreadable."""
     with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
         return msgspec.json.decode((state / FILE).read_bytes(), type=list[Pause])
     return []
@@ -160,14 +171,17 @@ def read_pauses(state: Path) -> list[Pause]:
 
 KINDS = ("key", "group", "provider")
 ANY = "any"
-"""Stands for a kind: whatever has the name."""
+"""Stands for any kind of target."""
 ALL = "all"
-"""The name of everything."""
+"""The name of `EVERYTHING` on the command line."""
 
 
 def find(snapshot: Snapshot, kind: str, name: str) -> PauseTarget:
-    """What a name stands for, among keys, groups and providers. Raises `ProxyError`: 404 when
-    nothing has it, 400 when more than one thing does."""
+    """Return the target with this name among keys, groups and providers.
+
+    Raises:
+        ProxyError: 404 if none has the name, 400 if several have.
+    """
     if (kind, name) in {(ANY, ALL), EVERYTHING}:
         return EVERYTHING
     known = {"key": snapshot.keys, "group": snapshot.groups, "provider": snapshot.providers}
@@ -179,40 +193,42 @@ def find(snapshot: Snapshot, kind: str, name: str) -> PauseTarget:
     return _only(found, name)
 
 
-def find_paused(holds: Sequence[Pause], snapshot: Snapshot, kind: str, name: str) -> PauseTarget:
-    """What a name stands for, first of all among what is held, which the configuration may not
-    have any more. Raises `ProxyError` as `find` does."""
+def find_paused(pauses: Sequence[Pause], snapshot: Snapshot, kind: str, name: str) -> PauseTarget:
+    """Return the paused target with this name, which may be gone from the configuration; else as
+    `find`.
+
+    Raises:
+        ProxyError: As `find`.
+    """
     if (kind, name) in {(ANY, ALL), EVERYTHING}:
         return EVERYTHING
-    found = [each.kind for each in holds if each.name == name and kind in {each.kind, ANY}]
+    found = [each.kind for each in pauses if each.name == name and kind in {each.kind, ANY}]
     return _only(found, name) if found else find(snapshot, kind, name)
 
 
-def touches(hold: PauseTarget, held: PauseTarget, snapshot: Snapshot) -> bool:
-    """Whether a hold parks calls of what another one names: its group's hold those of a key, and a
-    hold on everything all of them."""
-    if EVERYTHING in {hold, held} or hold == held:
+def touches(pause: PauseTarget, target: PauseTarget, snapshot: Snapshot) -> bool:
+    """Return whether a pause stops calls of `target`: its own, its group's or everything's."""
+    if EVERYTHING in {pause, target} or pause == target:
         return True
-    key = snapshot.keys.get(held[1]) if held[0] == "key" else None
-    return key is not None and hold == ("group", key.group.name)
+    key = snapshot.keys.get(target[1]) if target[0] == "key" else None
+    return key is not None and pause == ("group", key.group.name)
 
 
 def _only(kinds: Sequence[str], name: str) -> PauseTarget:
     if len(kinds) > 1:
-        ways = " or ".join(f"--{kind}" for kind in kinds)
+        options = " or ".join(f"--{kind}" for kind in kinds)
         what = " and ".join(f"a {kind}" for kind in kinds)
-        raise ProxyError(ErrorKind.BAD_REQUEST, f'"{name}" is {what}; say which one with {ways}')
+        raise ProxyError(ErrorKind.BAD_REQUEST, f'"{name}" is {what}; say which one with {options}')
     return kinds[0], name
 
 
 def _unknown(what: str, name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f'did you mean "{near[0]}"?' if near else f"there is: {', '.join(names[:10]) or 'none'}"
+    hint = suggestion(name, names, otherwise="there is none yet")
     return f'there is no {what} "{name[:80]}"; {hint}'
 
 
 class PauseLimiter(Limiter):
-    """Shut on purpose, until somebody opens it: calls are parked here and do not fail."""
+    """Blocks all calls until a user resumes them: they wait without a deadline."""
 
     __slots__ = ()
 
@@ -223,13 +239,13 @@ class PauseLimiter(Limiter):
         super().__init__(scope, "hold", LimitUnit.CALLS, name)
 
     def allows(self, amount: int, urgency: int, now: float) -> bool:
-        """Never, while it is there."""
+        """Return False."""
         return False
 
     def available_at(self, amount: int, urgency: int, now: float) -> float:
-        """At any moment."""
+        """Return `now`: a user may resume at any moment."""
         return now
 
     def acquire(self, amount: int, urgency: int, now: float) -> None:
-        """Nobody passes."""
+        """Raise: a paused call is never admitted."""
         raise AssertionError(self.name)

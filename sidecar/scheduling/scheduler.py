@@ -1,18 +1,18 @@
-"""Who may go now, who waits, and what came of it: limits, holds and the vendors' word in one place.
+"""The only door to admission, limits, pauses, estimates and the state of upstreams.
 
-The path of a call asks for a lease over its candidates and tells how each attempt went; everything
-else (explain, the metrics, the console) only looks.
+A call gets a lease on one of its candidates, and the result of each attempt is recorded here; all
+other callers (dry runs, metrics, the console) only read.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-from sidecar.config.model import Key, Snapshot
+from sidecar.config.model import CredentialRef, Key, Snapshot
 from sidecar.errors import ErrorKind, Fault, ProxyError, UpstreamError
 from sidecar.plugin_api.error_class import Classification
 from sidecar.pricing.prices import Prices
@@ -20,295 +20,378 @@ from sidecar.records import Cost, PeriodCount, Usage
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.admission import Admission
-from sidecar.scheduling.cooldown import Network, classify_connection_error, is_remote
+from sidecar.scheduling.cooldown import (
+    Network,
+    OfflineBreaker,
+    classify_connection_error,
+    is_remote,
+)
 from sidecar.scheduling.estimates import (
     LEAST_NANO_DOLLARS,
     UNPRICED,
     Estimates,
     Pricing,
+    UnpricedModel,
     binds_free_calls,
-    counted_tokens,
     estimate_tokens,
-    settled_amount,
+    estimated_demand,
     size_of,
     unpriced_at,
+    used_demand,
 )
-from sidecar.scheduling.lease import AdmissionOption, CallAt, Lease, NotAdmitted, Waiter
-from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, demand_of
-from sidecar.scheduling.limits import Limits, route_name
-from sidecar.scheduling.pauses import Pauses, PauseTarget, describe_target
-from sidecar.scheduling.upstream_health import Upstreams
-from sidecar.scheduling.windows import reserved_by_others
+from sidecar.scheduling.lease import AdmissionOption, Blocked, Lease, NotAdmitted, Sources, Waiter
+from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, RetryBudget, demand_of
+from sidecar.scheduling.limits import CallScopes, ConfiguredLimit, Limits, current_key, route_name
+from sidecar.scheduling.pauses import Pause, PauseLimiter, Pauses, PauseTarget, describe_target
+from sidecar.scheduling.upstream_health import UpstreamHealth, UpstreamKey, Upstreams
 
-TOLERATED_FAILURES = 5
-"""Failures in a row that may lie in what was asked, before an account is left alone."""
 MAX_CACHED_LIMITERS = 8192
-"""Ways of calls whose gates are remembered; past it all are looked up anew."""
+"""Entries of the cache of limiters, which is cleared when it is full."""
 
 log = logging.getLogger("sidecar.scheduling")
 
 
-class Sources(NamedTuple):
-    """What the scheduler takes from outside: monotonic seconds, seconds since the epoch, a random
-    number from 0 to 1, and the loop's timers."""
-
-    clock: Callable[[], float]
-    wall: Callable[[], float]
-    draw: Callable[[], float]
-    call_at: CallAt
-
-
 class Scheduler:
-    """One for a process. `keep` hears of each count that must outlive it; `state` is where holds
-    are kept."""
+    """One for a process.
+
+    Args:
+        keep: Called with each change of a count that must outlive the process.
+        state: The directory that pauses are stored in.
+
+    Attributes:
+        waits: Calls that had to wait, by the kind of the limiter that blocked them first.
+        rejections: Calls that were not admitted, by the kind of the limiter, or "queue".
+    """
 
     def __init__(
         self, sources: Sources, prices: Prices, keep: Callable[[PeriodCount], None], state: Path
     ) -> None:
         self._clock = sources.clock
-        self.pricing = Pricing(prices)
-        self.limits = Limits(sources.wall, keep)
-        self.upstreams = Upstreams(
+        self._pricing = Pricing(prices)
+        self._limits = Limits(sources.wall, keep)
+        self._upstreams = Upstreams(
             sources.clock, sources.wall, sources.draw, self._limiters_changed
         )
-        self.admission = Admission(sources.clock, sources.call_at)
-        self.estimates = Estimates()
-        self.pauses = Pauses(state, sources.wall)
-        self.network = Network(sources.clock, sources.draw)
+        self._admission = Admission(sources.clock, sources.call_at)
+        self._estimates = Estimates()
+        self._pauses = Pauses(state, sources.wall)
+        self._network = Network(sources.clock, sources.draw)
+        self._retries = RetryBudget(sources.clock)
         self._cached_limiters: dict[tuple[object, ...], tuple[object, tuple[Limiter, ...]]] = {}
         self._snapshot: Snapshot | None = None
         self.waits: Counter[str] = Counter()
         self.rejections: Counter[str] = Counter()
-        self.admission.on_block = self._count_wait
+        self._admission.on_block = self._count_wait
 
-    def new_waiter(
-        self, call: Call, candidates: Sequence[Candidate], further: tuple[Limiter, ...] = ()
-    ) -> Waiter[Candidate]:
-        """A call that wants to go to one of the candidates, as `admission` takes it, past
-        `further` gates besides theirs. Raises `ProxyError`, now or when the configuration changes,
-        when its key is there no longer."""
+    async def acquire(
+        self, call: Call, candidates: Sequence[Candidate], max_wait: float, *,
+        sticky_wait: float = 0.0, is_retry: bool = False, on_wait: Callable[[Waiter], None],
+    ) -> Lease:  # fmt: skip
+        """Return a lease on the first candidate that is free, as soon as the call is next.
 
-        def options() -> Sequence[AdmissionOption[Candidate]]:
-            key = self._current_key(call.key)
-            found = [self._option(key, call, each, further) for each in candidates]
-            priced = [option for option in found if option is not None]
-            if not priced:
-                raise ProxyError(ErrorKind.FORBIDDEN, f"{UNPRICED}: {unpriced_at(candidates)}")
-            return priced
-
+        Args:
+            max_wait: Seconds to wait at most; pauses do not count.
+            sticky_wait: Seconds for which only the first candidate is waited for.
+            is_retry: Whether an attempt of this call failed. A retry takes from the retry budget,
+                but not while the network is offline: then it puts no load on a provider.
+            on_wait: Called at once with the object that waits for the call.
+        Raises:
+            NotAdmitted: After `max_wait`, or at once if no candidate can be free by then.
+            ProxyError: The key was removed or disabled, also while the call waits; or no price is
+                known and `unpriced: refuse` is set.
+        """
+        if not is_retry:
+            self._retries.record_call()
+        extra = (self._retries,) if is_retry and not self._network.is_offline else ()
+        options = partial(self._options, call, candidates, extra)
         key = call.key
-        return self.admission.new_waiter(key.name, key.share, call.urgency, options(), options)
+        waiter = self._admission.new_waiter(key.name, key.share, call.urgency, options(), options)
+        on_wait(waiter)
+        return await self._admission.acquire(waiter, max_wait, sticky_wait=sticky_wait)
 
-    def read_quota(
-        self, lease: Lease[Candidate], headers: Mapping[str, str], *, well: bool
-    ) -> None:
-        """An attempt was answered, well or badly; its headers may say what the vendor has left."""
-        at = lease.candidate
-        opened = self.upstreams.read_response(
-            at.provider, at.credential_name, at.model, lease, headers, well=well
-        )
-        if opened and len(self.admission):
-            self.admission.recheck(opened)
+    def read_quota(self, lease: Lease, headers: Mapping[str, str], *, ok: bool) -> None:
+        """Update the vendor's quotas from the headers of a response; `ok` if it is no error."""
+        opened = self._upstreams.read_response(lease, headers, ok=ok)
+        if opened and len(self._admission):
+            self._admission.recheck(opened)
 
     def record_success(self, candidate: Candidate) -> None:
-        """An attempt was taken: its account is well, and so is the network."""
-        at = candidate
-        opened = self.upstreams.record_success(at.provider, at.credential_name, at.model)
-        if is_remote(at.provider) and self.network.record_success():
-            log.warning("the network is back: calls go on")
+        """Record that an attempt was answered: its upstream and the network are healthy."""
+        opened = self._upstreams.record_success(UpstreamKey.of(candidate))
+        if is_remote(candidate.provider) and self._network.record_success():
+            log.warning("network online: calls to remote providers are resumed")
             self._reevaluate()
         if opened:
-            self.admission.recheck(opened)
+            self._admission.recheck(opened)
 
     def record_failure(
-        self, candidate: Candidate, classification: Classification, *, passing: bool = True
+        self, candidate: Candidate, classification: Classification, *, transient: bool = True
     ) -> None:
-        """An attempt was refused: leave its account alone for as long as the vendor says. What is
-        not `passing` may lie in what was asked, and says something of the account only when it
-        happens again and again."""
-        at = candidate
-        self.upstreams.record_failure(
-            at.provider, at.credential_name, at.model, classification,
-            tolerated=0 if passing else TOLERATED_FAILURES,
-        )  # fmt: skip
+        """Record a failed attempt, which may start a cooldown of its upstream.
+
+        One that is not `transient` may be due to the request: several in a row start a cooldown.
+        """
+        key = UpstreamKey.of(candidate)
+        self._upstreams.record_failure(key, classification, transient=transient)
 
     def record_connection_failure(self, candidate: Candidate, error: UpstreamError) -> None:
-        """An attempt did not get through. A network that is gone is nobody's fault: remote calls
-        are parked until one gets through."""
-        if error.offline and is_remote(candidate.provider) and self.network.check_offline():
-            if self.network.record_failure():
-                log.warning("the network is gone: calls to remote providers wait until it is back")
+        """Record an attempt that got no response.
+
+        If the network is offline, all calls to remote providers are paused and no upstream gets a
+        cooldown.
+        """
+        if error.offline and is_remote(candidate.provider) and self._network.check_offline():
+            if self._network.record_failure():
+                log.warning("network offline: calls to remote providers are queued")
                 self._reevaluate()
             return
         if error.fault is Fault.CONNECT and not self.has_answered(candidate):
-            return  # it may just not run: whoever asks hears so at once
-        passing = error.fault in {Fault.CONNECT, Fault.TIMEOUT}
-        self.record_failure(candidate, classify_connection_error(error), passing=passing)
+            return  # a server that may not run: the next call's error should be immediate, too
+        transient = error.fault in {Fault.CONNECT, Fault.TIMEOUT}
+        self.record_failure(candidate, classify_connection_error(error), transient=transient)
 
     def has_answered(self, candidate: Candidate) -> bool:
-        """Whether its account was well at any time since the start."""
-        return self.upstreams.has_answered(candidate.provider, candidate.credential_name)
+        """Return whether an attempt with this credential has succeeded since the start."""
+        return self._upstreams.has_answered(UpstreamKey.of(candidate))
 
     def settle(
-        self, lease: Lease[Candidate], call: Call, usage: Usage | None, cost: Cost | None,
-        *, whole: bool, typical: bool = True,
+        self, lease: Lease, call: Call, usage: Usage | None, cost: Cost | None,
+        *, complete: bool, typical: bool = True,
     ) -> Demand:  # fmt: skip
-        """An answer is over: count what it took and cost, and return that. `whole`: the figures are
-        final; what is not known stays as estimated. `typical`: its like is estimated by it."""
-        estimate = lease.option.demand
-        supposed, most = estimate[LimitUnit.INPUT], estimate[LimitUnit.OUTPUT_UPPER_BOUND]
-        money = settled_amount(estimate[LimitUnit.MONEY], None if cost is None else cost.charged)
-        if usage is None:
-            lease.settle(used := demand_of(supposed, most, money))
-            return used
-        read, made = counted_tokens(lease.candidate, usage)
-        read = supposed if usage.input_tokens is None else read
-        made = made if whole and usage.output_tokens is not None else max(made, most)
-        lease.settle(used := demand_of(read, made, money))
-        if whole and typical and call.model is not None:
-            guessed, _ = estimate_tokens(lease.candidate, size_of(call), call.facts.max_output)
-            self.estimates.learn(call.key.name, call.model, guessed, read, made)
+        """End the lease of a finished attempt; return the amounts that it counts for.
+
+        Args:
+            usage: None if unknown: the upper bound of the estimate counts.
+            complete: Whether the usage is final; else it is a lower bound.
+            typical: Whether later calls may be estimated by this one.
+        """
+        at, estimate = lease.candidate, lease.option.demand
+        lease.settle(used := used_demand(at, estimate, usage, cost, complete=complete))
+        if usage is not None and complete and typical and call.model is not None:
+            by_size, _ = estimate_tokens(at, size_of(call), call.facts.max_output)
+            input_tokens, output_tokens = used[LimitUnit.INPUT], used[LimitUnit.OUTPUT]
+            self._estimates.learn(call.key.name, call.model, by_size, input_tokens, output_tokens)
         return used
+
+    def correct(
+        self, scopes: CallScopes, model: str | None, before: Demand, after: Demand, started: float
+    ) -> None:
+        """Correct what calendar windows count of an ended call; see `Limits.correct`."""
+        corrected = self._limits.correct(scopes, model, before, after, started)
+        if len(self._admission):
+            self._admission.recheck(corrected)
+
+    def record_rejection(self, rejection: NotAdmitted) -> None:
+        """Count a call that was not admitted."""
+        kind = "queue" if rejection.queue_full else rejection.soonest.last_blocking.kind
+        self.rejections[kind] += 1
+
+    def pause(self, target: PauseTarget, hashes: tuple[str, ...] = (), by: str = "") -> bool:
+        """Pause a target; return whether it was not paused before.
+
+        `hashes` identify a paused key after a rename; `by` is the origin, for people.
+        """
+        changed = self._pauses.pause(target, hashes, by)
+        if changed:
+            log.warning("paused: %s", describe_target(target))
+            self._reevaluate()
+        return changed
+
+    def resume(self, target: PauseTarget) -> bool:
+        """End the pause of a target; return whether it was paused."""
+        changed = self._pauses.resume(target)
+        if changed:
+            log.warning("resumed: %s", describe_target(target))
+            self._reevaluate()
+        return changed
+
+    def forget(self, credentials: Iterable[CredentialRef]) -> None:
+        """Forget cooldowns and quotas of credentials whose secret was replaced."""
+        self._upstreams.forget(credentials)
+
+    def restore_counts(self, kept: Iterable[PeriodCount]) -> None:
+        """Restore the calendar counts of an earlier process."""
+        self._limits.restore(kept)
+
+    def reconcile(self, snapshot: Snapshot) -> None:
+        """Follow a new configuration: counts are kept, waiting calls get new options."""
+        self._snapshot = snapshot
+        self._pricing.reconcile(snapshot)
+        self._pauses.reconcile(snapshot)
+        self._limits.reconcile(snapshot)
+        self._upstreams.reconcile(snapshot.providers)
+        self._reevaluate()
+
+    def reconcile_limits(self, snapshot: Snapshot) -> None:
+        """Follow a configuration's limits alone, for a dry run: stored pauses stay untouched."""
+        self._limits.reconcile(snapshot)
+
+    def now(self) -> float:
+        """Return the time of all limiters, in monotonic seconds."""
+        return self._clock()
+
+    @property
+    def waiting(self) -> Collection[Waiter]:
+        """The calls that wait, in order of arrival."""
+        return self._admission.waiting
 
     @property
     def granted(self) -> int:
-        """How many attempts were let through."""
-        return self.admission.granted
+        """The number of leases since the start."""
+        return self._admission.granted
 
-    def now(self) -> float:
-        """This moment, as all gates know it."""
-        return self._clock()
+    @property
+    def limits(self) -> Iterator[ConfiguredLimit]:
+        """The limits and budgets in force."""
+        return iter(self._limits)
 
-    def record_rejection(self, no_room: NotAdmitted) -> None:
-        """A call was not let through in its time."""
-        self.rejections["queue" if no_room.queue_full else no_room.soonest.last_blocking.kind] += 1
+    @property
+    def pauses(self) -> list[Pause]:
+        """The active pauses, the oldest first."""
+        return list(self._pauses)
 
-    def pause(self, held: PauseTarget, hashes: tuple[str, ...] = (), by: str = "") -> bool:
-        """Park what is called from now on; whether that is news. A key is known again by its
-        `hashes`; `by` says from where it is asked for."""
-        news = self.pauses.pause(held, hashes, by)
-        if news:
-            log.warning("%s is paused", describe_target(held))
-            self._reevaluate()
-        return news
+    def pause_limiter(self, target: PauseTarget) -> PauseLimiter:
+        """Return the limiter of an active pause."""
+        return self._pauses.limiter(target)
 
-    def resume(self, held: PauseTarget) -> bool:
-        """Let it go on; whether it was held."""
-        news = self.pauses.resume(held)
-        if news:
-            log.warning("%s goes on", describe_target(held))
-            self._reevaluate()
-        return news
+    @property
+    def pauses_are_stored(self) -> bool:
+        """Return whether pauses outlive a restart: the latest change was written."""
+        return self._pauses.is_stored
 
-    def reconcile(self, snapshot: Snapshot) -> None:
-        """Follow the configuration: every count stays, every waiting call is judged anew."""
-        self._snapshot = snapshot
-        self.pricing.reconcile()
-        self.pauses.reconcile(snapshot)
-        self.limits.reconcile(snapshot)
-        self.upstreams.reconcile(snapshot.providers)
-        self._reevaluate()
+    @property
+    def upstreams(self) -> list[UpstreamHealth]:
+        """The health of every upstream that is known."""
+        return list(self._upstreams)
+
+    @property
+    def is_offline(self) -> bool:
+        """Return whether the network is offline, so that calls to remote providers are paused."""
+        return self._network.is_offline
+
+    @property
+    def offline_breaker(self) -> OfflineBreaker | None:
+        """The limiter of calls to remote providers; None while the network is online."""
+        return self._network.breaker
+
+    @property
+    def retries_remaining(self) -> float:
+        """The retries that are left in the retry budget."""
+        return self._retries.remaining
+
+    @property
+    def unpriced(self) -> Iterator[UnpricedModel]:
+        """The models that were used under a budget and have no known price."""
+        return self._pricing.unpriced
+
+    def price_source(self, model: str | None, candidate: Candidate) -> str | None:
+        """Return where the price of a call comes from, for people; None if it has none."""
+        return self._pricing.source(model, candidate)
+
+    def has_learned(self, key: str, model: str) -> bool:
+        """Return whether calls of this key and model are estimated from earlier ones."""
+        return self._estimates.has_learned(key, model)
+
+    def dry_run(
+        self, key: Key, model: str, candidates: Sequence[Candidate], size: int,
+        max_output: int | None,
+    ) -> tuple[Waiter, list[Blocked]]:  # fmt: skip
+        """Return a waiter for a hypothetical call, and the reason for each option that is blocked.
+
+        Nothing is reserved or queued. `queued_at` has the limiters that the call would wait at.
+
+        Args:
+            size: The bytes of the request.
+            max_output: Its bound on output tokens.
+        """
+        found = []
+        for each in candidates:
+            tokens = self._estimates.tokens(key.name, model, each, size, max_output)
+            limiters = self.limiters(key, each, model)
+            found.append(self._priced_option(key, model, each, limiters, tokens))
+        options = [option for option in found if option is not None]
+        waiter = self._admission.new_waiter(
+            key.name, key.share, key.urgency, options, lambda: options
+        )
+        blocked = self._admission.blocked(waiter, self._clock())
+        for reason in blocked:
+            waiter.queue_option(waiter.queued_at, reason.limiter, reason.option)
+        return waiter, blocked
 
     def limiters(
         self, key: Key, candidate: Candidate, model: str | None, route: str = ""
     ) -> tuple[Limiter, ...]:
-        """All that a call of a key for a model must pass on `route` to a candidate."""
-        provider, credential = candidate.provider, candidate.credential_name
-        route = route or route_name(key, candidate.route)
+        """Return all limiters of a call of `key` for `model` to a candidate, on `route`."""
+        provider = candidate.provider
+        scopes = CallScopes.of(key, candidate, route)
         return (
-            *self.pauses.limiters(key.name, key.group.name, provider.name),
-            *(self.network.limiters() if is_remote(provider) else ()),
-            *self.limits.windows(key.name, route, key.group.name, provider.name, credential, model),
-            *self.upstreams.limiters(provider, credential, candidate.model),
+            *self._pauses.limiters(key.name, key.group.name, provider.name),
+            *(self._network.limiters() if is_remote(provider) else ()),
+            *self._limits.windows(scopes, model),
+            *self._upstreams.limiters(UpstreamKey.of(candidate)),
         )
 
-    def tokens(self, call: Call, candidate: Candidate) -> tuple[int, int]:
-        """The input and output tokens that a call is likely to take at a candidate."""
-        if not call.endpoint.counts or call.model is None:
-            return 0, 0
-        bound = call.facts.max_output
-        return self._tokens(call.key.name, call.model, candidate, size_of(call), bound)
-
-    def hypothetical_option(
-        self, key: Key, model: str, candidate: Candidate, size: int, bound: int | None
-    ) -> AdmissionOption[Candidate] | None:
-        """The way of a call that nobody made, of so many bytes and with this bound on its output;
-        None as for any other."""
-        read, made = self._tokens(key.name, model, candidate, size, bound)
-        return self._priced(key, model, candidate, self.limiters(key, candidate, model), read, made)
+    def _options(
+        self, call: Call, candidates: Sequence[Candidate], extra: tuple[Limiter, ...]
+    ) -> Sequence[AdmissionOption]:
+        key = current_key(self._snapshot, call.key)
+        found = [self._option(key, call, each, extra) for each in candidates]
+        options = [option for option in found if option is not None]
+        if not options:
+            raise ProxyError(ErrorKind.FORBIDDEN, f"{UNPRICED}: {unpriced_at(candidates)}")
+        return options
 
     def _option(
-        self, key: Key, call: Call, candidate: Candidate, further: tuple[Limiter, ...]
-    ) -> AdmissionOption[Candidate] | None:
-        """The way to a candidate; None when its price is unknown and such calls are refused."""
-        read, made = self.tokens(call, candidate)
-        limiters = (*self._limiters(key, call, candidate), *further)
+        self, key: Key, call: Call, candidate: Candidate, extra: tuple[Limiter, ...]
+    ) -> AdmissionOption | None:
+        """Return a call's option at a candidate; None if it is refused for want of a price."""
+        limiters = (*self._call_limiters(key, call, candidate), *extra)
         if call.is_free:
             return AdmissionOption(candidate, limiters, demand_of(0, 0))
-        option = self._priced(key, call.model, candidate, limiters, read, made)
+        tokens, model = (0, 0), call.model
+        if call.endpoint.counts and model is not None:
+            tokens = self._estimates.tokens(
+                call.key.name, model, candidate, size_of(call), call.facts.max_output
+            )
+        option = self._priced_option(key, model, candidate, limiters, tokens)
         if option is not None and option.demand[LimitUnit.MONEY] == LEAST_NANO_DOLLARS:
-            self.pricing.note_unpriced(key, call.model, candidate)
+            self._pricing.note_unpriced(key, model, candidate)
         return option
 
-    def _priced(
+    def _priced_option(
         self, key: Key, model: str | None, candidate: Candidate, limiters: tuple[Limiter, ...],
-        read: int, made: int,
-    ) -> AdmissionOption[Candidate] | None:  # fmt: skip
-        likely = self.estimates.likely(key.name, model or "", made, reserved_by_others(limiters))
-        if not any(limiter.unit is LimitUnit.MONEY for limiter in limiters):
-            return AdmissionOption(candidate, limiters, demand_of(read, likely, 0, made))
-        money = self.pricing.expected(key, model, candidate, read, made)
-        if money is None and self._snapshot is not None and self._snapshot.refuse_unpriced:
-            return None
-        money = LEAST_NANO_DOLLARS if money is None else money
-        return AdmissionOption(candidate, limiters, demand_of(read, likely, money, made))
+        tokens: tuple[int, int],
+    ) -> AdmissionOption | None:  # fmt: skip
+        demand = estimated_demand(
+            self._estimates, self._pricing, key, model, candidate, limiters, tokens
+        )
+        return None if demand is None else AdmissionOption(candidate, limiters, demand)
 
-    def _tokens(
-        self, key: str, model: str, candidate: Candidate, size: int, bound: int | None
-    ) -> tuple[int, int]:
-        guessed, asked = estimate_tokens(candidate, size, bound)
-        return self.estimates.input(key, model, guessed), self.estimates.output(key, model, asked)
-
-    def _limiters(self, key: Key, call: Call, candidate: Candidate) -> tuple[Limiter, ...]:
+    def _call_limiters(self, key: Key, call: Call, candidate: Candidate) -> tuple[Limiter, ...]:
+        """Return the limiters of a call, cached by what they depend on."""
         route = candidate.route
         names = (call.model, candidate.model, call.is_free)
-        way = (key.name, id(route), candidate.credential_name, *names)
-        found = self._cached_limiters.get(way)
+        cache_key = (key.name, id(route), candidate.credential_name, *names)
+        found = self._cached_limiters.get(cache_key)
         if found is None:
             if len(self._cached_limiters) >= MAX_CACHED_LIMITERS:
                 self._cached_limiters.clear()
-            # The route is kept with it: its id must not become another's.
-            # By the key that it came in with: today's has no such route object.
+            # The entry keeps the route alive, so that no other route gets its id. The route's name
+            # is by the key that the call arrived with: a newer key has other route objects.
             name = route_name(call.key, route)
             limiters = self.limiters(key, candidate, call.model, name)
             limiters = tuple(filter(binds_free_calls, limiters)) if call.is_free else limiters
-            found = self._cached_limiters[way] = (route, limiters)
+            found = self._cached_limiters[cache_key] = (route, limiters)
         return found[1]
-
-    def _current_key(self, key: Key) -> Key:
-        """The key as the configuration in force has it, by its hash, else by its name."""
-        snapshot = self._snapshot
-        if snapshot is None or snapshot.keys.get(key.name) is key:
-            return key
-        found = [
-            snapshot.by_digest[t.digest][0] for t in key.hashes if t.digest in snapshot.by_digest
-        ]
-        today = found[0] if found else None if key.hashes else snapshot.keys.get(key.name)
-        if today is None or not today.enabled:
-            what = "removed" if today is None else f"disabled ({today.place.short})"
-            raise ProxyError(
-                ErrorKind.KEY_DISABLED, f'key "{key.name}" was {what} while its call waited'
-            )
-        return today
 
     def _count_wait(self, limiter: Limiter) -> None:
         self.waits[limiter.kind] += 1
 
     def _limiters_changed(self) -> None:
         self._cached_limiters.clear()
-        if len(self.admission):
-            self.admission.reevaluate()
+        if len(self._admission):
+            self._admission.reevaluate()
 
     def _reevaluate(self) -> None:
         self._cached_limiters.clear()
-        self.admission.reevaluate()
+        self._admission.reevaluate()

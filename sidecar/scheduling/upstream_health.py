@@ -1,7 +1,7 @@
-"""How each credential stands with its vendor: what is left by its headers, and what it refused.
+"""The health of each upstream: cooldowns after failures, and what the vendor says is left.
 
-Whatever is learned goes by (provider, credential), and where the vendor counts by model, by the
-family that the vendor's plugin names. Kept over reloads, by name; nothing here decides who goes.
+Recorded for each credential of a provider and, where the vendor counts by model, for each family of
+models that the vendor's plugin names. A reload keeps it.
 """
 
 from __future__ import annotations
@@ -9,147 +9,186 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import NamedTuple
 
 from sidecar.config.model import CredentialRef, Provider
 from sidecar.plugin_api.error_class import Classification, ErrorClass
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.vendor import Quota, QuotaKind, Vendor
+from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.cooldown import Cooldown
 from sidecar.scheduling.lease import Lease
 from sidecar.scheduling.limiter import Limiter
 from sidecar.scheduling.vendor_quota import VendorQuota, quota_name
 
-MAX_FAMILIES = 2000
-"""Families of models that are told apart at all providers together."""
-
+MAX_UPSTREAMS = 2000
+"""Upstreams that are kept, of all providers together."""
+MAX_FAMILY_CHARS = 128
 HEADER_READ_INTERVAL_SECONDS = 0.1
-"""Seconds for which the headers of one answer stand for those of the next, while much is left."""
+"""Seconds for which the headers of one response stand for those of the next, while plenty is
+left."""
 PLENTY_SHARE = 0.5
-"""The part of a limit that is much."""
+"""The share of a vendor's limit that is plenty."""
+TOLERATED_FAILURES = 5
+"""Failures in a row that may be due to the request before they start a cooldown."""
 
 log = logging.getLogger("sidecar.scheduling.upstream_health")
 
 
+class UpstreamKey(NamedTuple):
+    """One credential of a provider, for one family of models.
+
+    `credential` is "" for a provider that needs none; `family` is "" for all models together.
+    """
+
+    provider: str
+    credential: str
+    family: str = ""
+
+    @classmethod
+    def of(cls, candidate: Candidate) -> UpstreamKey:
+        """Return the upstream that serves this candidate's model."""
+        provider = candidate.provider
+        return cls(provider.name, candidate.credential_name, family_of(provider, candidate.model))
+
+    @property
+    def credential_key(self) -> UpstreamKey:
+        """The same credential for all models together."""
+        return self._replace(family="") if self.family else self
+
+    def __str__(self) -> str:
+        text = f"provider {self.provider}" + (f" ({self.credential})" if self.credential else "")
+        return f"{text} for {self.family}" if self.family else text
+
+
 class UpstreamHealth:
-    """One credential, for one family of models (or for all of them: "")."""
+    """The state of one upstream. `has_answered`: whether an attempt succeeded since the start."""
 
-    __slots__ = ("answered", "cooldown", "credential", "family", "provider", "quotas", "read_at")
+    __slots__ = ("cooldown", "has_answered", "key", "quotas", "read_at")
 
-    def __init__(self, provider: str, credential: str, family: str) -> None:
-        self.provider = provider
-        self.credential = credential
-        self.family = family
-        self.answered = False
+    def __init__(self, key: UpstreamKey) -> None:
+        self.key = key
+        self.has_answered = False
         self.read_at = -HEADER_READ_INTERVAL_SECONDS
-        whose = f"provider {provider}" + (f" ({credential})" if credential else "")
-        whose += f" for {family}" if family else ""
-        self.cooldown = Cooldown(whose, f"{whose} is cooling down")
+        self.cooldown = Cooldown(str(key), f"{key} is cooling down")
         self.quotas: dict[tuple[QuotaKind, float | None], VendorQuota] = {}
 
     def limiters(self) -> Iterator[Limiter]:
-        """What a call must pass here."""
+        """Yield the limiters of this upstream."""
         yield self.cooldown
         yield from self.quotas.values()
 
-    def forget(self) -> None:
-        """Start anew, as its credential did."""
+    def reset(self) -> None:
+        """Forget cooldown and quotas: the credential's secret was replaced."""
         self.cooldown.record_success()
         self.quotas.clear()
         self.read_at = -HEADER_READ_INTERVAL_SECONDS
 
     def has_plenty(self, now: float) -> bool:
-        """Whether what was read a moment ago says that there is plenty left: reading headers is
-        a twentieth of what a small call costs."""
+        """Return whether headers that were read just now leave plenty of every quota.
+
+        Reading the headers of a response is a twentieth of the work for a small call.
+        """
         if now - self.read_at >= HEADER_READ_INTERVAL_SECONDS:
             return False
         return all(
-            bucket.remaining(now) >= bucket.limit * PLENTY_SHARE for bucket in self.quotas.values()
+            quota.remaining(now) >= quota.limit * PLENTY_SHARE for quota in self.quotas.values()
         )
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing would be lost with it but what the vendor says again anyway. What spans
-        all models also says whether anybody ever answered; there are as many as credentials."""
+        """Return whether it may be dropped: the vendor's next response restores what is lost.
+
+        An entry for all models is kept, for its `has_answered`; there is one for each credential.
+        """
         return (
-            bool(self.family)
+            bool(self.key.family)
             and not self.cooldown.is_active
             and not any(limiter.queue for limiter in self.limiters())
         )
 
 
 class Upstreams:
-    """All of them. `clock` gives monotonic seconds, `wall` seconds since the epoch, `draw` a
-    random number from 0 to 1; `changed` is called when a gate came into being."""
+    """The health of all upstreams.
+
+    Args:
+        clock: Returns monotonic seconds.
+        wall: Returns seconds since the epoch.
+        draw: Returns a random number from 0 to 1.
+        on_change: Called when calls must look up their limiters again.
+        max_upstreams: Entries above which idle ones are dropped.
+    """
 
     def __init__(
         self, clock: Callable[[], float], wall: Callable[[], float], draw: Callable[[], float],
-        changed: Callable[[], None],
+        on_change: Callable[[], None], max_upstreams: int = MAX_UPSTREAMS,
     ) -> None:  # fmt: skip
         self._clock = clock
         self._wall = wall
         self._draw = draw
-        self._changed = changed
-        self._upstreams: dict[tuple[str, str, str], UpstreamHealth] = {}
+        self._on_change = on_change
+        self._max_upstreams = max_upstreams
+        self._upstreams: dict[UpstreamKey, UpstreamHealth] = {}
         self._forgetting = False
 
     def __iter__(self) -> Iterator[UpstreamHealth]:
         return iter(list(self._upstreams.values()))
 
-    def limiters(self, provider: Provider, credential: str, model: str | None) -> Iterator[Limiter]:
-        """What a call for this model must pass at this provider with this credential."""
-        yield from self._at(provider.name, credential, "").limiters()
-        family = family_of(provider, model)
-        if family:
-            yield from self._at(provider.name, credential, family).limiters()
+    def limiters(self, key: UpstreamKey) -> Iterator[Limiter]:
+        """Yield the limiters of a call to this upstream: the credential's, then the family's."""
+        yield from self._at(key.credential_key).limiters()
+        if key.family:
+            yield from self._at(key).limiters()
 
-    def read_response(
-        self, provider: Provider, credential: str, model: str | None, lease: Lease[Any],
-        headers: Mapping[str, str], *, well: bool,
-    ) -> list[Limiter]:  # fmt: skip
-        """The vendor answered an attempt, well or badly, with these headers. Returns the gates
-        that may have opened."""
-        account = self._at(provider.name, credential, family_of(provider, model))
+    def read_response(self, lease: Lease, headers: Mapping[str, str], *, ok: bool) -> list[Limiter]:
+        """Update the quotas of the upstream of a lease from the headers of its response.
+
+        Args:
+            ok: Whether the response is no error.
+        Returns:
+            The limiters that may have opened.
+        """
+        health = self._at(UpstreamKey.of(lease.candidate))
         now = self._clock()
-        if well and account.has_plenty(now):
+        if ok and health.has_plenty(now):
             return []
-        account.read_at = now
+        health.read_at = now
         opened: list[Limiter] = []
-        for quota in self._read(provider, headers):
-            limit = (quota.kind, quota.window)
-            bucket = account.quotas.get(limit)
-            if bucket is None:
-                scope = account.cooldown.scope
-                name = f"{scope} is at the vendor's limit on {quota_name(*limit)}"
-                bucket = account.quotas[limit] = VendorQuota(scope, name, quota.kind)
-                self._changed()
-            bucket.observe(quota, lease.reservation(bucket), now)
-            opened.append(bucket)
+        for reported in self._read_quota(lease.candidate.provider.vendor, headers):
+            quota_id = (reported.kind, reported.window)
+            quota = health.quotas.get(quota_id)
+            if quota is None:
+                name = f"{health.key} is at the vendor's limit on {quota_name(*quota_id)}"
+                quota = VendorQuota(str(health.key), name, reported.kind)
+                health.quotas[quota_id] = quota
+                self._on_change()
+            quota.observe(reported, lease.reservation(quota), now)
+            opened.append(quota)
         return opened
 
-    def record_success(
-        self, provider: Provider, credential: str, model: str | None
-    ) -> list[Limiter]:
-        """An attempt was taken: whatever was shut is open. Returns the gates that opened."""
-        self._at(provider.name, credential, "").answered = True
-        return [
-            account.cooldown
-            for family in {"", family_of(provider, model)}
-            if (account := self._at(provider.name, credential, family)).cooldown.record_success()
-        ]
+    def record_success(self, key: UpstreamKey) -> list[Limiter]:
+        """End the cooldowns of an upstream that answered; return the limiters that opened."""
+        credential = self._at(key.credential_key)
+        credential.has_answered = True
+        found = {credential.key: credential, key: self._at(key)}
+        return [each.cooldown for each in found.values() if each.cooldown.record_success()]
 
-    def has_answered(self, provider: Provider, credential: str) -> bool:
-        """Whether an attempt was ever taken there."""
-        return self._at(provider.name, credential, "").answered
+    def has_answered(self, key: UpstreamKey) -> bool:
+        """Return whether an attempt with this credential succeeded since the start."""
+        return self._at(key.credential_key).has_answered
 
     def record_failure(
-        self, provider: Provider, credential: str, model: str | None,
-        classification: Classification, *, tolerated: int = 0,
-    ) -> float:  # fmt: skip
-        """An attempt was refused or failed: shut for a while; for how many seconds. So many
-        failures in a row are `tolerated`.
+        self, key: UpstreamKey, classification: Classification, *, transient: bool = True
+    ) -> float:
+        """Start a cooldown after a failed attempt, and return its seconds.
 
-        A model that a provider does not know says nothing about its other calls, nor does a
-        request that is wrong; a credential that is rejected may be mended at any moment.
+        Only rate limits, overload and an exhausted quota start one. An unknown model or an invalid
+        request has no meaning for other calls, and a rejected credential may be replaced at any
+        moment.
+
+        Args:
+            transient: Whether the failure cannot be due to the request. Else the first
+                `TOLERATED_FAILURES` in a row start no cooldown.
         """
         if classification.error_class not in {
             ErrorClass.RATE_LIMITED,
@@ -157,71 +196,68 @@ class Upstreams:
             ErrorClass.QUOTA_EXHAUSTED,
         }:
             return 0.0
-        family = "" if classification.whole_credential else family_of(provider, model)
-        account = self._at(provider.name, credential, family)
-        seconds = account.cooldown.record_failure(
-            classification, self._clock(), spread=self._draw(), tolerated=tolerated
+        health = self._at(key.credential_key if classification.whole_credential else key)
+        seconds = health.cooldown.record_failure(
+            classification,
+            self._clock(),
+            jitter=self._draw(),
+            tolerated=0 if transient else TOLERATED_FAILURES,
         )
-        log.debug("%s for %.1f s: %s", account.cooldown.name, seconds, classification.reason)
+        log.debug("%s for %.1f s: %s", health.cooldown.name, seconds, classification.reason)
         return seconds
 
     def forget(self, credentials: Iterable[CredentialRef]) -> None:
-        """Forget the cooldowns and quotas of credentials whose secret was replaced, and have
-        waiting calls judged anew. That a provider answered before stays known."""
+        """Forget the cooldowns and quotas of credentials whose secret was replaced.
+
+        `has_answered` is kept. Waiting calls are reevaluated.
+        """
         names = {each.name for each in credentials}
-        affected = [account for account in self if account.credential in names]
-        for account in affected:
-            account.forget()
+        affected = [health for health in self if health.key.credential in names]
+        for health in affected:
+            health.reset()
         if affected:
-            self._changed()
+            self._on_change()
 
     def reconcile(self, providers: Mapping[str, Provider]) -> None:
-        """Follow the configuration: forget the providers that are gone."""
-        for name in [n for n in self._upstreams if n[0] not in providers]:
-            del self._upstreams[name]
+        """Drop the upstreams of providers that the configuration no longer has."""
+        for key in [each for each in self._upstreams if each.provider not in providers]:
+            del self._upstreams[key]
 
-    def _at(self, provider: str, credential: str, family: str) -> UpstreamHealth:
-        name = (provider, credential, family)
-        account = self._upstreams.get(name)
-        if account is None:
-            if len(self._upstreams) >= MAX_FAMILIES and not self._forgetting:
+    def _at(self, key: UpstreamKey) -> UpstreamHealth:
+        health = self._upstreams.get(key)
+        if health is None:
+            if len(self._upstreams) >= self._max_upstreams and not self._forgetting:
                 self._forget_idle()
-            account = self._upstreams[name] = UpstreamHealth(*name)
-        return account
+            health = self._upstreams[key] = UpstreamHealth(key)
+        return health
 
     def _forget_idle(self) -> None:
-        idle = [name for name, account in self._upstreams.items() if account.is_idle]
-        for name in idle[: MAX_FAMILIES // 2]:
-            del self._upstreams[name]
-        self._forgetting = (
-            True  # those that wait look theirs up again: that must not come back here
-        )
+        idle = [key for key, health in self._upstreams.items() if health.is_idle]
+        for key in idle[: self._max_upstreams // 2]:
+            del self._upstreams[key]
+        # Waiting calls look up their limiters again, which must not drop entries once more.
+        self._forgetting = True
         try:
-            self._changed()
+            self._on_change()
         finally:
             self._forgetting = False
 
-    def _read(self, provider: Provider, headers: Mapping[str, str]) -> tuple[Quota, ...]:
-        try:
-            found = tuple(provider.vendor.read_quota(headers, self._wall()))
+    def _read_quota(self, vendor: Vendor, headers: Mapping[str, str]) -> tuple[Quota, ...]:
+        with plugin_guard(vendor, "read_quota", "the response's quota is not read"):
+            found = tuple(vendor.read_quota(headers, self._wall()))
             if all(isinstance(each, Quota) for each in found):
                 return found
             raise TypeError
-        except Exception as error:  # noqa: BLE001 - the guard around foreign code
-            name = provider.vendor.name
-            log.warning("the plugin of vendor %s failed: %s", name, type(error).__name__)
-            return ()
+        return ()
 
 
 def family_of(provider: Provider, model: str | None) -> str:
-    """The name under which the vendor counts this model; "" for calls without one."""
+    """Return the family under which the vendor counts this model; "" for a call without one."""
     return "" if model is None else _family(provider.vendor, model)
 
 
 @lru_cache(maxsize=4096)
 def _family(vendor: Vendor, model: str) -> str:
-    try:
-        return vendor.family(model)[:128]
-    except Exception as error:  # noqa: BLE001 - the guard around foreign code
-        log.warning("the plugin of vendor %s failed: %s", vendor.name, type(error).__name__)
-        return model[:128]
+    with plugin_guard(vendor, "family", "the model's name is its family"):
+        return vendor.family(model)[:MAX_FAMILY_CHARS]
+    return model[:MAX_FAMILY_CHARS]

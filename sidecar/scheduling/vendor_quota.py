@@ -1,35 +1,19 @@
-"""Gates that the vendors set: what their rate headers say is left, and cooldowns after a no.
+"""Limiters that follow a vendor's rate-limit headers.
 
-One credential at a time, and where the vendor counts by model, one family of models. Whatever a
-vendor says, nothing stays shut for longer than `MAX_RETRY_AFTER_SECONDS` without being tried again.
+Whatever a vendor reports, a quota blocks calls for `MAX_COOLDOWN_SECONDS` at most before one is
+tried again.
 """
 
 from __future__ import annotations
 
-from sidecar.plugin_api.error_class import ErrorClass
 from sidecar.plugin_api.vendor import Quota, QuotaKind
 from sidecar.scheduling.limiter import MINUTE_SECONDS, NEVER, Limiter, LimitUnit
 
 MAX_COOLDOWN_SECONDS = 300.0
-"""Seconds after which a gate of a vendor's is tried again, whatever the vendor said."""
-PROBE_SECONDS = 2.0
-"""Seconds that the first call after a cooldown is alone: a no comes sooner than that."""
-FIRST_COOLDOWN_SECONDS = {
-    ErrorClass.RATE_LIMITED: 2.0,
-    ErrorClass.OVERLOADED: 0.5,
-    ErrorClass.QUOTA_EXHAUSTED: 30.0,
-}
-"""Seconds of a first cooldown without a hint; each further failure in a row doubles them."""
-MAX_DOUBLINGS = 5
-MAX_QUOTA_AGE_SECONDS = 86400.0
-"""Seconds of the longest hint that means anything where no money is missing: no limit spans more
-than a day. Shutting an account for five minutes because of one that says six days would be worse
-than asking again."""
-MIN_COOLDOWN_SECONDS = 0.1
-"""Seconds of the shortest first cooldown, whatever a vendor hints."""
-SAFETY_MARGIN = 0.03
-"""The part of a vendor's limit on tokens that is left alone: its figures are rounded and late, and
-what calls will take is a guess. It costs nothing, as such a limit fills up all the time."""
+"""Seconds after which an upstream is tried again, whatever the vendor reported."""
+SAFETY_MARGIN_SHARE = 0.03
+"""The share of a vendor's token limit that is not used: its figures are rounded and late, and the
+tokens of a call are an estimate. Costs no throughput, as such a limit refills all the time."""
 
 LIMIT_UNITS = {
     QuotaKind.REQUESTS: LimitUnit.CALLS,
@@ -38,12 +22,14 @@ LIMIT_UNITS = {
     QuotaKind.OUTPUT_TOKENS: LimitUnit.OUTPUT_UPPER_BOUND,
 }
 
-_LENGTHS = {1.0: "/second", MINUTE_SECONDS: "/minute", 86400.0: "/day", 30 * 86400.0: "/month"}
+_WINDOW_NAMES = {1.0: "/second", MINUTE_SECONDS: "/minute", 86400.0: "/day", 30 * 86400.0: "/month"}
 
 
 class QuotaReservation:
-    """What one call is thought to take of a vendor's bucket. `told`: the vendor's own figure
-    already includes it."""
+    """The amount that one call is expected to take of a quota.
+
+    `reported`: whether the vendor's own figure includes it.
+    """
 
     __slots__ = ("amount", "reported")
 
@@ -53,13 +39,16 @@ class QuotaReservation:
 
 
 class VendorQuota(Limiter):
-    """What a vendor says is left of one of its limits, and how fast it fills up again.
+    """The rest of one of a vendor's limits, by its headers, and the rate at which it refills.
 
-    Between two answers it is reckoned on: filled at the vendor's pace, less what was let through;
-    a window that comes back at once stays as it is until then. The next answer corrects it.
+    Between two responses it is extrapolated: refilled at the vendor's rate, less the calls that
+    were admitted. A fixed window refills at its end, all at once. The next response corrects it.
     """
 
-    __slots__ = ("_at", "_full", "_heard", "_level", "_pending", "_rate", "limit", "quota")
+    __slots__ = (
+        "_level", "_pending", "_rate", "_refilled_at", "_reported_at", "_updated_at", "limit",
+        "quota",
+    )  # fmt: skip
 
     def __init__(self, scope: str, name: str, quota: QuotaKind) -> None:
         super().__init__(scope, f"quota {quota.value}", LIMIT_UNITS[quota], name)
@@ -69,28 +58,32 @@ class VendorQuota(Limiter):
         self._level = 0.0
         self._rate = 0.0
         self._pending = 0
-        self._at = self._heard = -MAX_COOLDOWN_SECONDS
-        self._full = NEVER
+        self._updated_at = self._reported_at = -MAX_COOLDOWN_SECONDS
+        self._refilled_at = NEVER
 
     def remaining(self, now: float) -> float:
-        """What is thought to be left."""
-        if now >= self._full:
-            self._level, self._at, self._full = float(self.limit), self._full, NEVER
-            self._rate = self.limit / MINUTE_SECONDS
-        return min(float(self.limit), self._level + self._rate * (now - self._at))
+        """Return the amount that is expected to be left; below 0 when more was admitted."""
+        if now >= self._refilled_at:
+            self._level, self._updated_at = float(self.limit), self._refilled_at
+            self._refilled_at, self._rate = NEVER, self.limit / MINUTE_SECONDS
+        return min(float(self.limit), self._level + self._rate * (now - self._updated_at))
 
     def is_known(self, now: float) -> bool:
-        """Whether the vendor spoke of it lately."""
-        return now - self._heard < MAX_COOLDOWN_SECONDS
+        """Return whether the vendor reported it within `MAX_COOLDOWN_SECONDS`."""
+        return now - self._reported_at < MAX_COOLDOWN_SECONDS
 
-    def observe(self, quota: Quota, held: QuotaReservation | None, now: float) -> None:
-        """The vendor answered a call, which is the one of `held`, and said this."""
+    def observe(self, quota: Quota, reservation: QuotaReservation | None, now: float) -> None:
+        """Follow the quota that a response reports. `reservation` is the one of its call."""
         if quota.remaining is None:
             return
-        if held is not None and self.quota is not QuotaKind.OUTPUT_TOKENS and not held.reported:
-            # Output is counted by the vendor as it is made; all else when it begins.
-            held.reported = True
-            self._pending -= held.amount
+        if (
+            reservation is not None
+            and self.quota is not QuotaKind.OUTPUT_TOKENS
+            and not reservation.reported
+        ):
+            # Vendors count output as it is generated, and all else when the call begins.
+            reservation.reported = True
+            self._pending -= reservation.amount
         self.limit = max(quota.limit or 0, quota.remaining, 1)
         reset = min(quota.reset or quota.window or MINUTE_SECONDS, MAX_COOLDOWN_SECONDS)
         missing = self.limit - quota.remaining
@@ -99,48 +92,48 @@ class VendorQuota(Limiter):
             if missing
             else self.limit / (quota.window or MINUTE_SECONDS)
         )
-        self._full = NEVER
+        self._refilled_at = NEVER
         if quota.at_once and missing:
-            self._rate, self._full = 0.0, now + reset
+            self._rate, self._refilled_at = 0.0, now + reset
         self._level = float(quota.remaining - self._pending)
-        self._at = self._heard = now
+        self._updated_at = self._reported_at = now
 
     def allows(self, amount: int, urgency: int, now: float) -> bool:
-        """A full bucket takes any call, and so does one of which nothing was heard for long."""
+        """Return whether the amount fits, the quota is full, or its last report is too old."""
         left = self.remaining(now)
         return amount + self._margin <= left or left >= self.limit or not self.is_known(now)
 
     def available_at(self, amount: int, urgency: int, now: float) -> float:
-        """When it will have filled up far enough."""
+        """Return when enough will have been refilled."""
         missing = min(amount + self._margin, self.limit) - self.remaining(now)
         if missing <= 0:
             return now
-        filled = now + missing / self._rate if self._rate else self._full
-        return min(filled, self._heard + MAX_COOLDOWN_SECONDS)
+        refilled = now + missing / self._rate if self._rate else self._refilled_at
+        return min(refilled, self._reported_at + MAX_COOLDOWN_SECONDS)
 
     def acquire(self, amount: int, urgency: int, now: float) -> QuotaReservation:
-        """Reckon with it until the vendor tells."""
+        """Subtract the amount until the vendor reports it."""
         self._pending += amount
         self._draw(amount, now)
         return QuotaReservation(amount)
 
-    def settle(self, mark: QuotaReservation, amount: int, now: float) -> None:
-        """Put the truth in place of the estimate, unless the vendor's own figure has it."""
-        if not mark.reported:
-            mark.reported = True
-            self._pending -= mark.amount
-            self._draw(amount - mark.amount, now)
+    def settle(self, reservation: QuotaReservation, amount: int, now: float) -> None:
+        """Replace the estimate by the true amount, unless the vendor's figure includes it."""
+        if not reservation.reported:
+            reservation.reported = True
+            self._pending -= reservation.amount
+            self._draw(amount - reservation.amount, now)
 
     @property
     def _margin(self) -> float:
-        tokens_that_fill_up = self.unit is not LimitUnit.CALLS and self._rate > 0
-        return self.limit * SAFETY_MARGIN if tokens_that_fill_up else 0.0
+        has_margin = self.unit is not LimitUnit.CALLS and self._rate > 0
+        return self.limit * SAFETY_MARGIN_SHARE if has_margin else 0.0
 
     def _draw(self, amount: int, now: float) -> None:
         self._level = self.remaining(now) - amount
-        self._at = now
+        self._updated_at = now
 
 
 def quota_name(quota: QuotaKind, window: float | None) -> str:
-    """What a vendor's limit counts, and over how long if that is known: `tokens/minute`."""
-    return quota.value + _LENGTHS.get(window or 0.0, f"/{window:g}s" if window else "")
+    """Return the unit of a vendor's limit, and its window in seconds if known: `tokens/minute`."""
+    return quota.value + _WINDOW_NAMES.get(window or 0.0, f"/{window:g}s" if window else "")

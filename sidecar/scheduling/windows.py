@@ -1,7 +1,7 @@
-"""Counters by the calendar: days, weeks and months of a time zone, by the time of day.
+"""Limiters that count: in sixty seconds, in a calendar period, at one time, or in money.
 
-They outlive the process: `restore` takes back what was counted before. A clock that is set back
-finds what it had counted then; one that is set forward and back again loses nothing.
+Calendar counts outlive the process: `restore` adds those of an earlier one. The last periods are
+kept, so that a system clock that is set back, or forward and back again, loses no count.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from sidecar.config.model import Period, Urgency
 from sidecar.scheduling.limiter import ACTIVE_SECONDS, MINUTE_SECONDS, NEVER, Limiter, LimitUnit
 
 KEPT_PERIODS = 4
-"""Periods whose counts are kept, for clocks that are set."""
+"""Calendar periods whose counts are kept."""
 
 
-def period_bounds(period: Period, moment: float, zone: tzinfo | None) -> tuple[float, float]:
-    """When the period around `moment` began and when the next one begins, in seconds since the
-    epoch; `zone` None is the machine's."""
-    local = datetime.fromtimestamp(moment, zone)
+def period_bounds(period: Period, at: float, zone: tzinfo | None) -> tuple[float, float]:
+    """Return the start of the period of `at` and of the next one, all in seconds since the epoch.
+    A `zone` of None is the machine's."""
+    local = datetime.fromtimestamp(at, zone)
     day = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     if period is Period.WEEK:
         day -= timedelta(days=day.weekday())
@@ -33,12 +33,15 @@ def period_bounds(period: Period, moment: float, zone: tzinfo | None) -> tuple[f
 
 
 class CountingLimiter(Limiter):
-    """A gate that counts up to `limit` (0 lets nothing pass).
+    """A limiter that counts up to `limit`; 0 admits nothing.
 
-    `headroom` is the part of it, by urgency, that is kept free for more urgent calls while there
-    are any. What was used beyond an estimate is carried: it counts like anything else. `running`
-    are the calls that count by their estimates; `reserved` is the part of `used` that these make
-    up and may give back. A count of calls is never reserved: one that runs was made.
+    Attributes:
+        headroom: The share of the limit, by urgency, that is kept for more urgent calls while
+            there are any.
+        used: The amount that counts; an excess over an estimate included.
+        reserved: The part of `used` that running calls may return. Always 0 if calls are counted:
+            a running call was made.
+        running: The calls that count by their estimates.
     """
 
     __slots__ = ("_last_admitted", "headroom", "limit", "reserved", "running", "used")
@@ -52,34 +55,33 @@ class CountingLimiter(Limiter):
 
     @property
     def settled(self) -> int:
-        """The part of `used` that stays, whatever the running calls come to."""
+        """The part of `used` that running calls cannot return."""
         return self.used - self.reserved
 
     def ceiling(self, urgency: int, now: float) -> int:
-        """What calls of this urgency may use of the limit now."""
-        part = self.headroom.get(Urgency(urgency), 0.0) if urgency and self.headroom else 0.0
-        if part and now < self._headroom_until(urgency):
-            return self.limit - int(self.limit * part)
+        """Return the part of the limit that calls of this urgency may use now."""
+        share = self.headroom.get(Urgency(urgency), 0.0) if urgency and self.headroom else 0.0
+        if share and now < self._headroom_until(urgency):
+            return self.limit - int(self.limit * share)
         return self.limit
 
     def remaining(self, now: float) -> int:
-        """What is left of the limit; below zero when more was used than was let through for."""
+        """Return the rest of the limit; below 0 if calls took more than their estimates."""
         self.advance(now)
         return self.limit - self.used
 
     def advance(self, now: float) -> None:
-        """Let go of what is too old to count."""
+        """Drop amounts that are too old to count."""
 
     def allows(self, amount: int, urgency: int, now: float) -> bool:
-        """An empty window takes any call: one that alone exceeds it could never pass else."""
+        """Return whether the amount fits; an empty window admits any amount, however large."""
         self.advance(now)
         if self.used <= 0 or not amount:
             return self.limit > 0
         return self.used + amount <= (self.ceiling(urgency, now) if self.headroom else self.limit)
 
     def available_at(self, amount: int, urgency: int, now: float) -> float:
-        """Return `now` when the running calls may give back enough, else when enough of what
-        counts now is too old."""
+        """Return `now` if running calls may return enough, else when enough will be too old."""
         if self.limit > 0 and self.reserved > 0:
             self.advance(now)
             if self.settled <= max(self.ceiling(urgency, now) - amount, 0):
@@ -87,11 +89,11 @@ class CountingLimiter(Limiter):
         return self.next_check_at(amount, urgency, now)
 
     def clears(self, now: float) -> float:
-        """Return when all of it is free again, if no further call is admitted."""
+        """Return when the window is empty again if no further call is admitted."""
         return NEVER if self.limit <= 0 else self._drops_to(0, now)
 
     def next_check_at(self, amount: int, urgency: int, now: float) -> float:
-        """Return when enough of what counts now is too old, if no running call ends before."""
+        """Return when enough will be too old to count, if no running call ends before."""
         if self.limit <= 0:
             return NEVER
         self.advance(now)
@@ -102,11 +104,11 @@ class CountingLimiter(Limiter):
         return min(at, max(self._drops_to(self.limit - amount, now), self._headroom_until(urgency)))
 
     def _drops_to(self, most: int, now: float) -> float:
-        """When `used` will be at most this, or nothing, if nothing else happens."""
+        """Return when `used` will be at most `most`, or 0, by time alone."""
         raise NotImplementedError
 
     def _headroom_until(self, urgency: int) -> float:
-        """Until when the headroom binds calls of this urgency."""
+        """Return until when headroom binds calls of this urgency."""
         return max(self._last_admitted[:urgency]) + ACTIVE_SECONDS
 
     def _record_urgency(self, urgency: int, now: float) -> None:
@@ -115,22 +117,22 @@ class CountingLimiter(Limiter):
 
 
 class CalendarWindow(CountingLimiter):
-    """What passes within a day, a week or a month. `wall` gives seconds since the epoch, and
-    `changed` is called whenever `used` or `settled` changes, so that it can be kept."""
+    """Counts a day, a week or a month of a time zone. `wall` returns seconds since the epoch;
+    `on_change` is called when `used` or `settled` changes, so that the count can be stored."""
 
     __slots__ = (
-        "_amounts", "_begun", "_changed", "_ends", "_moved", "_reserved", "_wall", "_zone",
+        "_amounts", "_begun", "_ends", "_moved", "_on_change", "_reserved", "_wall", "_zone",
         "period",
     )  # fmt: skip
 
     def __init__(
         self, scope: str, kind: str, unit: LimitUnit, name: str, limit: int, period: Period,
-        wall: Callable[[], float], changed: Callable[[CalendarWindow], None],
+        wall: Callable[[], float], on_change: Callable[[CalendarWindow], None],
     ) -> None:  # fmt: skip
         super().__init__(scope, kind, unit, name, limit)
         self.period = period
         self._wall = wall
-        self._changed = changed
+        self._on_change = on_change
         self._zone: tzinfo | None = None
         self._amounts: dict[float, int] = {}
         self._reserved: dict[float, int] = {}
@@ -139,12 +141,12 @@ class CalendarWindow(CountingLimiter):
 
     @property
     def started_at(self) -> float:
-        """When the period that `used` counts began, in seconds since the epoch."""
+        """The start of the current period, in seconds since the epoch."""
         return self._begun
 
     def set_zone(self, zone: tzinfo | None) -> None:
-        """Follow this time zone from now on; what was counted since its period began stays, and
-        running calls are settled in the period that it has now."""
+        """Use another time zone. The current period keeps the count, and running calls are
+        settled in it."""
         if zone == self._zone:
             return
         begun, settled, reserved = self._begun, self.settled, self.reserved
@@ -156,29 +158,29 @@ class CalendarWindow(CountingLimiter):
             self._add(self._begun, settled - self.settled)
 
     def restore(self, begun: float, used: int) -> None:
-        """Take back what was counted in a period before this process began."""
+        """Restore the count of an earlier process in the period that began at `begun`."""
         reserved = self._reserved.get(begun, 0)
         self._amounts[begun] = max(self._amounts.get(begun, 0) - reserved, used) + reserved
         self._turn(self._wall())
 
     def advance(self, now: float) -> None:
-        """Follow the calendar."""
+        """Start a new period if it is time."""
         wall = self._wall()
         if not self._begun <= wall < self._ends:
             self._turn(wall)
 
     def acquire(self, amount: int, urgency: int, now: float) -> tuple[float, int]:
-        """Count it in the period of this moment."""
+        """Count a call in the current period; return its period and estimate."""
         self._record_urgency(urgency, now)
         self.advance(now)
         self._add(self._begun, amount, self._part_reserved(amount))
         self.running += 1
         return self._begun, amount
 
-    def settle(self, mark: tuple[float, int], amount: int, now: float) -> None:
-        """Put the truth in place of the estimate, in the period that the call began in."""
+    def settle(self, reservation: tuple[float, int], amount: int, now: float) -> None:
+        """Replace the estimate by the true amount, in the period that the call began in."""
         self.running -= 1
-        begun, estimate = mark
+        begun, estimate = reservation
         begun = self._moved.get(begun, begun)
         self._add(begun, amount - estimate, -self._part_reserved(estimate))
 
@@ -186,8 +188,8 @@ class CalendarWindow(CountingLimiter):
         return 0 if self.unit is LimitUnit.CALLS else estimate
 
     def correct(self, amount: int, started: float) -> None:
-        """Count so much more, or less, of a call that began at `started` (seconds since the
-        epoch); nothing in a period that is remembered no longer."""
+        """Add an amount, which may be negative, to the period of a call that began at `started`
+        (seconds since the epoch); does nothing if that period is no longer kept."""
         self.advance(0.0)
         begun, _ = period_bounds(self.period, started, self._zone)
         if begun in self._amounts:
@@ -203,14 +205,14 @@ class CalendarWindow(CountingLimiter):
         self._begun, self._ends = period_bounds(self.period, wall, self._zone)
         self.used = self._amounts.pop(self._begun, 0)
         self.reserved = self._reserved.get(self._begun, 0)
-        self._amounts[self._begun] = self.used  # the newest one is forgotten last
+        self._amounts[self._begun] = self.used  # the newest is dropped last
         while len(self._amounts) > KEPT_PERIODS:
             oldest = next(iter(self._amounts))
             del self._amounts[oldest]
             self._reserved.pop(oldest, None)
 
     def _move(self, begun: float, reserved: int) -> None:
-        """Carry what running calls have reserved in another zone's period into today's."""
+        """Move the reservations of running calls from another zone's period to the current."""
         now = self._begun
         self._moved = {
             at: now if to == begun else to for at, to in self._moved.items() if at != now
@@ -222,7 +224,7 @@ class CalendarWindow(CountingLimiter):
         self._add(now, reserved, reserved)
 
     def _add(self, begun: float, amount: int, reserved: int = 0) -> None:
-        """Change what is used in a period, and how much of it is reserved."""
+        """Add to what is used in a period, and to the part of it that is reserved."""
         if begun not in self._amounts:
             return
         self._amounts[begun] += amount
@@ -231,24 +233,23 @@ class CalendarWindow(CountingLimiter):
             self.used += amount
             self.reserved += reserved
             if amount or reserved:
-                self._changed(self)
+                self._on_change(self)
 
 
 class BudgetWindow(CalendarWindow):
-    """Money of a day, a week or a month.
+    """The money of a day, a week or a month, in nano-dollars.
 
-    It is *spent* once what was settled has reached it. From then on only a call that is known to
-    cost nothing (an amount of 0) is admitted. Until then a call is admitted if it fits beside what
-    running calls have reserved, or if none has reserved anything: so an estimate above what is left
-    does not lock up the rest. What is settled exceeds the budget by no more than the cost of the
-    calls that ran when it was reached.
+    A budget is *spent* once the settled amount reaches it; then only calls that are known to cost
+    nothing (an amount of 0) are admitted. Before, a call is admitted if it fits beside the
+    reservations of running calls, or if there are none: so an estimate above the rest does not lock
+    that up. The overshoot is at most the cost of the calls that ran when the budget was reached.
     """
 
     __slots__ = ("_name",)
 
     @property
     def name(self) -> str:
-        """What shuts it, for people: what was spent, or what running calls may still spend."""
+        """The reason to wait, for people: the budget is spent, or running calls may spend it."""
         if self.spent:
             return self._name
         return self._name.replace(" is at its ", " has running calls that may use up its ", 1)
@@ -259,11 +260,11 @@ class BudgetWindow(CalendarWindow):
 
     @property
     def spent(self) -> bool:  # type: ignore[override]
-        """Whether what was settled has reached the budget."""
+        """Return whether the settled amount has reached the budget."""
         return self.settled >= self.limit
 
     def allows(self, amount: int, urgency: int, now: float) -> bool:
-        """Return whether the budget is not spent and there is room beside the running calls."""
+        """Return whether the budget is not spent and the amount fits beside the running calls."""
         if not amount:
             return True
         self.advance(now)
@@ -273,7 +274,7 @@ class BudgetWindow(CalendarWindow):
         return self.reserved <= 0 or self.used + amount <= ceiling
 
     def available_at(self, amount: int, urgency: int, now: float) -> float:
-        """Return `now` while it is not spent: the running calls give back what they do not cost."""
+        """Return `now` while it is not spent: running calls return what they do not cost."""
         if not amount:
             return now
         self.advance(now)
@@ -293,7 +294,7 @@ class BudgetWindow(CalendarWindow):
 
 
 class ConcurrencyLimit(CountingLimiter):
-    """How many calls may run at one time."""
+    """Counts the calls that run at one time."""
 
     __slots__ = ()
     timed = False
@@ -304,23 +305,23 @@ class ConcurrencyLimit(CountingLimiter):
         self._record_urgency(urgency, now)
         return amount
 
-    def settle(self, mark: int, amount: int, now: float) -> None:
-        """Give the slot back, however the call went."""
-        self.used -= mark
+    def settle(self, reservation: int, amount: int, now: float) -> None:
+        """Return the slot, whatever the call took."""
+        self.used -= reservation
 
     def next_check_at(self, amount: int, urgency: int, now: float) -> float:
-        """When headroom lapses, if nothing but that keeps a free slot from it."""
+        """Return when headroom lapses, if only that blocks a free slot."""
         if not self.headroom or self.used + amount > self.limit:
             return NEVER
         return self._headroom_until(urgency)
 
     def available_at(self, amount: int, urgency: int, now: float) -> float:
-        """Return `now`: any call may end at any moment."""
+        """Return `now`: a running call may end at any moment."""
         return NEVER if self.limit <= 0 else now
 
 
 class WindowReservation:
-    """An amount in a sliding window; `reserved` is the part that a running call may give back."""
+    """An amount in a sliding window; `reserved` is the part that its running call may return."""
 
     __slots__ = ("amount", "at", "counts", "reserved")
 
@@ -332,11 +333,10 @@ class WindowReservation:
 
 
 class SlidingWindow(CountingLimiter):
-    """What passes within any sixty seconds, by an exact log.
+    """Counts any sixty seconds, by an exact log.
 
-    A call counts for a minute from when it was let through, by its estimate until the truth is
-    known. Less than the estimate is given back at once; what was used beyond it counts for a
-    minute from when that was learned.
+    A call counts for a minute from its admission, by its estimate until its usage is known. What it
+    does not use is returned at once; an excess counts for a minute from when it became known.
     """
 
     __slots__ = ("_log",)
@@ -346,7 +346,7 @@ class SlidingWindow(CountingLimiter):
         self._log: deque[WindowReservation] = deque()
 
     def advance(self, now: float) -> None:
-        """Let go of what is a minute old."""
+        """Drop amounts that are a minute old."""
         log = self._log
         while log and log[0].at + MINUTE_SECONDS <= now:
             entry = log.popleft()
@@ -355,7 +355,7 @@ class SlidingWindow(CountingLimiter):
             self.reserved -= entry.reserved
 
     def acquire(self, amount: int, urgency: int, now: float) -> WindowReservation:
-        """Count it from now on."""
+        """Count a call for a minute from now on."""
         self._record_urgency(urgency, now)
         entry = WindowReservation(now, amount, 0 if self.unit is LimitUnit.CALLS else amount)
         self._log.append(entry)
@@ -364,18 +364,18 @@ class SlidingWindow(CountingLimiter):
         self.running += 1
         return entry
 
-    def settle(self, mark: WindowReservation, amount: int, now: float) -> None:
-        """Put the truth in place of the estimate."""
+    def settle(self, reservation: WindowReservation, amount: int, now: float) -> None:
+        """Replace the estimate by the true amount."""
         self.running -= 1
-        self.reserved -= mark.reserved if mark.counts else 0
-        mark.reserved = 0
-        excess = amount - mark.amount
+        self.reserved -= reservation.reserved if reservation.counts else 0
+        reservation.reserved = 0
+        excess = amount - reservation.amount
         if excess > 0:
             self.advance(now)
             self._log.append(WindowReservation(now, excess))
             self.used += excess
-        elif excess < 0 and mark.counts:
-            mark.amount = amount
+        elif excess < 0 and reservation.counts:
+            reservation.amount = amount
             self.used += excess
 
     def _drops_to(self, most: int, now: float) -> float:
@@ -390,10 +390,10 @@ class SlidingWindow(CountingLimiter):
 
 
 def reserved_by_others(limiters: Iterable[Limiter]) -> int:
-    """How many calls run at the one of these limits on tokens where the fewest do: so many share
-    its room with another one. 0 where none is limited."""
+    """Return the calls that run at the token limit where the fewest do, which share its room with
+    another one; 0 without a token limit."""
     tokens = (LimitUnit.TOKENS, LimitUnit.OUTPUT)
     return min(
-        (g.running for g in limiters if isinstance(g, CountingLimiter) and g.unit in tokens),
+        (e.running for e in limiters if isinstance(e, CountingLimiter) and e.unit in tokens),
         default=0,
     )

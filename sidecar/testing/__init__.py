@@ -1,7 +1,14 @@
-"""The contract that every dialect and vendor keeps, as checks that anybody can run on a plugin.
+"""The testing kit for plugins: checks of the contract of every dialect and vendor.
 
-`problems(registry)` names every breach; `sidecar plugins check` prints them. `cut_problems` checks
-a meter on an answer that you have on record. Nothing is sent: all of it is values in, values out.
+`problems(registry)` returns every breach; `sidecar plugins check` prints them. `cut_problems`
+checks a meter with a recorded response. Nothing is sent. Each message names the plugin, the method,
+what is wrong and what to do.
+
+    from sidecar.plugin_api.manager import discover
+    from sidecar.testing import problems
+
+    def test_acme_keeps_the_contract():
+        assert problems(discover([Path("acme.py")])) == []
 """
 
 from __future__ import annotations
@@ -25,7 +32,7 @@ CHAT = Endpoint("chat", ModelAt.BODY, counts=True)
 
 
 def problems(registry: Registry) -> list[str]:
-    """Every way in which the registered plugins break the contract; [] when none does."""
+    """Return every breach of the contract by the plugins of a registry; [] if there is none."""
     found = list(registry.problems)
     for dialect in registry.dialects.values():
         who = f"dialect {dialect.name}"
@@ -40,9 +47,11 @@ def problems(registry: Registry) -> list[str]:
 
 
 def cut_problems(new_meter: Callable[[], Meter], answer: bytes) -> list[str]:
-    """How a meter's reading of `answer` depends on where its bytes are cut; [] when it does not.
+    """Return how the result of a meter depends on the cuts of a response; [] if it does not.
 
-    `new_meter` makes a fresh meter, like `lambda: dialect.meter(endpoint, content_type)`.
+    Args:
+        new_meter: Returns a new meter, such as `lambda: dialect.meter(endpoint, content_type)`.
+        answer: The body of a recorded response.
     """
     whole = _reading(new_meter(), [answer])
     found = []
@@ -50,7 +59,10 @@ def cut_problems(new_meter: Callable[[], Meter], answer: bytes) -> list[str]:
         pieces = [answer[at : at + size] for at in range(0, len(answer), size)]
         reading = _reading(new_meter(), pieces)
         if reading != whole:
-            found.append(f"reads {reading} in pieces of {size}, but {whole} as a whole")
+            found.append(
+                f"its meter reads {reading} in pieces of {size} bytes, but {whole} in one piece; "
+                "keep what is incomplete until its next bytes"
+            )
     return found
 
 
@@ -64,33 +76,33 @@ def _prefixed(who: str, breaches: Iterator[str], method: str = "it") -> list[str
     found: dict[str, None] = {}
     try:
         for breach in breaches:
-            found[f"{who}: {breach}"] = None  # each once, and what came before an error is kept
+            found[f"{who}: {breach}"] = None  # each one once, in order
     except Exception as error:  # noqa: BLE001 - foreign code is what is being checked
         frame = traceback.extract_tb(error.__traceback__)[-1]
         what = f"{method} raised {type(error).__name__}: {error}"
         where = f"({PurePath(frame.filename).name}:{frame.lineno})"
-        found[f"{who}: {what} {where}; catch it, since what it is given comes from outside"] = None
+        found[f"{who}: {what} {where}; catch it: its arguments come from outside"] = None
     return list(found)
 
 
 def _dialect_problems(dialect: Dialect) -> Iterator[str]:
     endpoint = CHAT
     for kind in ErrorKind:
-        refusal = LocalReply(kind, MESSAGE, 2.0 if kind is ErrorKind.RATE_LIMITED else None)
-        status, body = dialect.error(refusal, CALL)
+        reply = LocalReply(kind, MESSAGE, 2.0 if kind is ErrorKind.RATE_LIMITED else None)
+        status, body = dialect.error(reply, CALL)
         if not 400 <= status <= 599:
-            yield f"error({kind.name}) has status {status}"
+            yield f"error({kind.name}) returns the status {status}; return one from 400 to 599"
         if MESSAGE not in _texts(json.loads(body)):
-            yield f"error({kind.name}) does not carry the message"
-        event = dialect.error_event(endpoint, refusal, CALL)
+            yield f"error({kind.name}) omits the message; put `reply.message` into the body"
+        event = dialect.error_event(endpoint, reply, CALL)
         if event and not event.endswith((b"\n\n", b"\r\n\r\n")):
-            yield f"error_event({kind.name}) does not end its event"
+            yield f"error_event({kind.name}) has no end; end it with a blank line"
         yield from _own_event_problems(dialect, endpoint, event, kind)
     entries = [ModelEntry("a"), ModelEntry('b"\\')]
     page = dialect.models(entries)
     json.loads(page)
     if [entry.id for entry in dialect.list_models(page)] != [entry.id for entry in entries]:
-        yield "list_models does not read what models writes"
+        yield "list_models does not parse what models returns; return the same rows"
     yield from _totality(dialect, endpoint)
 
 
@@ -104,12 +116,15 @@ def _own_event_problems(
     meter.feed(event)
     ended = meter.at_boundary and meter.finished and meter.error
     if event and meter.expects_end and not ended:
-        yield f"its meter does not take error_event({kind.name}) for an error that ends a stream"
+        yield (
+            f"its meter does not report error_event({kind.name}) as an error that ends the stream; "
+            "set `error` and `finished`"
+        )
     yield from (f"error_event({kind.name}): {each}" for each in cut_problems(new_meter, event))
 
 
 def _texts(value: object) -> list[str]:
-    """Every text anywhere in a JSON value."""
+    """Return every string in a JSON value, at any depth."""
     if isinstance(value, dict):
         return [text for each in value.values() for text in _texts(each)]
     if isinstance(value, list):
@@ -127,10 +142,10 @@ def _totality(dialect: Dialect, endpoint: Endpoint) -> Iterator[str]:
     for path in ("/", "//", "/v1", "/v1/", "/%ff", "/v1/models/", "/a:b", "/v1/models/a%2Fb:c"):
         located = dialect.locate("POST", path)
         if located is not None and not located.path.startswith("/"):
-            yield f"locate({path!r}) gives the path {located.path!r}"
+            yield f"locate({path!r}) returns the path {located.path!r}; begin it with /"
         if located is not None and located.model_span is not None:
             start, end = located.model_span
             if not 0 <= start <= end <= len(located.path):
-                yield f"locate({path!r}) gives a span outside its path"
+                yield f"locate({path!r}) returns a model_span outside its path; correct it"
     for body in BODIES:
         dialect.list_models(body)

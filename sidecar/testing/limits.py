@@ -1,7 +1,6 @@
-"""What every vendor keeps when it speaks of limits, as checks: nothing that a server may send makes
-it raise, and what it says is always in range.
+"""Checks of a vendor: classification, rate limits and estimates.
 
-`checks` gives them for one vendor; `sidecar.testing` runs them for all.
+Nothing that a server may send makes a method raise, and every result is in range.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ BODIES = (
     b'"metadata":{"retry_after_seconds":1' + b"0" * 400 + b',"headers":[],'
     b'"limit_source":[],"reason":{}}}}',
 )  # fmt: skip
-"""Bodies that no vendor should send, and some will."""
+"""Malformed bodies, some of which vendors do send."""
 _QUOTING = tuple(body.replace(b"@", QUOTED.encode()) for body in (
     b'{"error":{"message":"@","code":"@","type":"@","status":"@"}}', b'{"error":"@"}',
     b'{"message":"@","code":"@","type":"@"}',
@@ -34,7 +33,7 @@ VALUES = (
     "2026-02-30T00:00:00Z", "Wed, 25 Nov 2026 10:00:00 GMT", "Fri, 99 Foo",
     "Wed, 25 Nov 2026 10:00:00 +99999999999999999999",
 )  # fmt: skip
-"""Values of headers, sane and insane."""
+"""Valid and invalid values of headers."""
 _STATUSES = (200, 400, 401, 402, 403, 404, 408, 412, 413, 422, 429, 434, 498, 499, 500, 503, 529)
 _WORDS = ("", "0", "99", "200", "401", "429", "503", "999", "-1", "x" * 80, "ü", "\ud800", "\x00")
 _MODELS = ("", "m", "a/b:c", "m:free", "ft:", "ft:m:x", "models/", "-2026-01-01", "m-latest-latest")
@@ -49,95 +48,98 @@ _USAGES = (
 
 
 class EveryHeader(Mapping[str, str]):
-    """Headers of an answer that has every header there is, each with the same value; so that a
-    vendor's own are among them, whatever they are called."""
+    """Response headers that have one value under every name.
+
+    So a vendor's own headers are among them, whatever their names are.
+    """
 
     def __init__(self, value: str) -> None:
         self._value = value
 
     def __getitem__(self, name: str) -> str:
-        """The value, under any name."""
+        """Return the value, whatever the name."""
         return self._value
 
     def __iter__(self) -> Iterator[str]:
-        """A few of the names."""
+        """Iterate over a few of the names."""
         return iter(("retry-after", "date", "x-ratelimit-limit-requests"))
 
     def __len__(self) -> int:
-        """As many as are iterated over."""
+        """Return the number of names that are iterated over."""
         return 3
 
 
 def checks(vendor: Vendor) -> dict[str, Callable[[], Iterator[str]]]:
-    """The checks of one vendor, by the method that they call; each yields what is wrong."""
+    """Return the checks of one vendor by the method that they call; each yields messages."""
     return {
-        "judge": lambda: _judging(vendor),
-        "judge_event": lambda: _judging_words(vendor),
+        "classify": lambda: _classification(vendor),
+        "classify_event": lambda: _event_classification(vendor),
         "read_quota": lambda: _quotas(vendor),
         "family": lambda: _families(vendor),
-        "counted": lambda: _counting(vendor),
-        "estimate": lambda: _estimating(vendor),
+        "rate_limited_tokens": lambda: _rate_limited_tokens(vendor),
+        "estimate": lambda: _estimates(vendor),
     }
 
 
 def quota_problems(quotas: object) -> Iterator[str]:
-    """What is wrong with what `read_quota` returned."""
+    """Yield what is wrong with a result of `read_quota`."""
     if not isinstance(quotas, tuple):
-        yield f"read_quota gives {type(quotas).__name__}, no tuple"
+        yield f"read_quota returns {type(quotas).__name__}; return a tuple"
         return
     for quota in quotas:
         if not isinstance(quota, Quota):
-            yield f"read_quota gives {quota!r}, which is no Quota"
+            yield f"read_quota returns {quota!r} in its tuple; return Quota objects only"
             return
         if quota.limit is not None and quota.limit <= 0:
-            yield f"read_quota gives the limit {quota.limit}"
+            yield f"read_quota returns the limit {quota.limit}; leave out a limit below 1"
         if quota.remaining is not None and not 0 <= quota.remaining <= (quota.limit or math.inf):
-            yield f"read_quota gives {quota.remaining} of {quota.limit} remaining"
+            left = f"{quota.remaining} of {quota.limit}"
+            yield f"read_quota returns {left} remaining; keep it from 0 to the limit"
         for name, seconds in (("reset", quota.reset), ("window", quota.window)):
             if seconds is not None and not 0 <= seconds < math.inf:
-                yield f"read_quota gives a {name} of {seconds} s"
+                yield f"read_quota returns a {name} of {seconds} s; return a finite one, or None"
     windows = [(quota.kind, quota.window) for quota in quotas]
     if len(set(windows)) < len(windows):
-        yield "read_quota gives two quotas of the same kind and window"
+        yield "read_quota returns two quotas of one kind and window; return the tighter one"
 
 
-def judgement_problems(classification: object, status: int) -> Iterator[str]:
-    """What is wrong with what `judge` made of an answer of that status."""
+def classification_problems(classification: object, status: int) -> Iterator[str]:
+    """Yield what is wrong with a result of `classify` for a response with this status."""
     if not isinstance(classification, Classification) or not isinstance(
         classification.error_class, ErrorClass
     ):
-        yield f"judge gives {classification!r}, which is no Judgement"
+        yield f"classify returns {classification!r}; return a Classification"
         return
     if status < 400 and classification.error_class is not ErrorClass.OK:
-        yield f"judges a plain {status} as {classification.error_class}"
+        yield f"classify returns {classification.error_class.name} for a plain {status}; return OK"
     if status >= 400 and classification.error_class is ErrorClass.OK:
-        yield f"takes a {status} for a good answer"
+        yield f"classify returns OK for a {status}; return the class of the error"
     if classification.wait is not None and not 0 <= classification.wait < math.inf:
-        yield f"judge says to wait {classification.wait} s"
+        yield f"classify returns a wait of {classification.wait} s; return a finite one, or None"
     if QUOTED in classification.reason:
-        yield "judge quotes an error's message as the reason, which goes into logs"
+        yield "classify returns the error's message as the reason; use a code: it goes into logs"
 
 
-def _judging(vendor: Vendor) -> Iterator[str]:
+def _classification(vendor: Vendor) -> Iterator[str]:
     answers = [UpstreamResponse(status, {}) for status in range(100, 600)]
     for status in _STATUSES:
         answers += [UpstreamResponse(status, {}, body) for body in (*BODIES, *_QUOTING)]
         answers += [UpstreamResponse(status, EveryHeader("5"), body) for body in BODIES]
         answers += [UpstreamResponse(status, EveryHeader(value), b"{}") for value in VALUES]
     for answer in answers:
-        yield from judgement_problems(vendor.classify(answer), answer.status)
+        yield from classification_problems(vendor.classify(answer), answer.status)
 
 
-def _judging_words(vendor: Vendor) -> Iterator[str]:
+def _event_classification(vendor: Vendor) -> Iterator[str]:
     for word in _WORDS:
-        verdict: object = vendor.classify_event(word)
-        if not isinstance(verdict, ErrorClass):
-            yield f"judges the event {word!r} as {verdict!r}, which is no Verdict"
+        found: object = vendor.classify_event(word)
+        if not isinstance(found, ErrorClass):
+            yield f"classify_event({word!r}) returns {found!r}; return an ErrorClass"
 
 
 def _quotas(vendor: Vendor) -> Iterator[str]:
     if vendor.read_quota({}, 0.0) != ():
-        yield "read_quota reads a quota out of no headers"
+        yield "read_quota returns a quota without headers; return ()"
     for value in VALUES:
         for now in (0.0, 1_788_600_000.0):
             yield from quota_problems(vendor.read_quota(EveryHeader(value), now))
@@ -147,26 +149,29 @@ def _families(vendor: Vendor) -> Iterator[str]:
     for model in _MODELS:
         family: object = vendor.family(model)
         if not isinstance(family, str):
-            yield f"family({model!r}) is {family!r}, no text"
+            yield f"family({model!r}) returns {family!r}; return a string"
         elif vendor.family(family) != family:
-            yield f"family({family!r}) is another one, though it is the family of {model!r}"
+            yield f"family({family!r}) differs from family({model!r}); return the same family"
 
 
-def _counting(vendor: Vendor) -> Iterator[str]:
+def _rate_limited_tokens(vendor: Vendor) -> Iterator[str]:
     for usage in _USAGES:
-        counted = vendor.counted(usage)
+        counted = vendor.rate_limited_tokens(usage)
         reported = (usage.input_tokens or 0, usage.output_tokens or 0)
         for each, most in zip(counted, reported, strict=True):
             if not 0 <= each <= most:
-                yield f"counts {each} of {most} reported tokens"
+                what = f"{each} of {most} reported tokens"
+                yield f"rate_limited_tokens returns {what}; return at most what was reported"
 
 
-def _estimating(vendor: Vendor) -> Iterator[str]:
+def _estimates(vendor: Vendor) -> Iterator[str]:
     for size in (0, 1, 1 << 30):
         tokens, output = vendor.estimate(size, None)
         if tokens < 0 or output is not None:
-            yield f"estimates {tokens} and {output} tokens for {size} bytes without a bound"
+            what = f"({tokens}, {output}) for {size} bytes without a bound"
+            yield f"estimate returns {what}; return input tokens from 0, and None"
         for bound in (0, 1, 1 << 40):
             tokens, output = vendor.estimate(size, bound)
             if tokens < 0 or output is None or not 0 <= output <= bound:
-                yield f"estimates {tokens} and {output} tokens for {size} bytes, at most {bound}"
+                what = f"({tokens}, {output}) for {size} bytes with the bound {bound}"
+                yield f"estimate returns {what}; return both from 0, the output at most the bound"

@@ -1,4 +1,4 @@
-"""What every vendor keeps when it addresses a call and describes itself, as checks."""
+"""Checks of a vendor: addresses, credentials, YAML fields and prices."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ SECRET = "canary-credential"
 
 
 def checks(vendor: Vendor, registry: Registry) -> dict[str, Callable[[], Iterator[str]]]:
-    """The checks of one vendor, by what they look at; each yields what is wrong."""
+    """Return the checks of one vendor by the member that they check; each yields messages."""
     return {
-        "prepare": lambda: _addressing(vendor, registry),
-        "normalise": lambda: _normalising(vendor),
+        "prepare": lambda: _addresses(vendor, registry),
+        "normalize": lambda: _normalization(vendor),
         "price_list": lambda: _prices(vendor),
-        "unfit": lambda: _credentials(vendor),
+        "credential_problem": lambda: _credentials(vendor),
         "fields": lambda: _fields(vendor.fields),
     }
 
 
-def _normalising(vendor: Vendor) -> Iterator[str]:
+def _normalization(vendor: Vendor) -> Iterator[str]:
     for name in ("chat", "messages", "other"):
         for usage in (Usage(), Usage(0, 0), Usage(5, None), Usage(5, 5, 9, 9, 9, 99)):
             found: object = vendor.normalize(usage, Endpoint(name))
             if not isinstance(found, Usage):
-                yield f"normalise gives {type(found).__name__} for {name}; give a Usage"
+                yield f"normalize returns {type(found).__name__} for {name}; return a Usage"
 
 
 def _credentials(vendor: Vendor) -> Iterator[str]:
-    found: object = vendor.unfit(Secret(SECRET))
+    found: object = vendor.credential_problem(Secret(SECRET))
     if not isinstance(found, str):
-        yield f"unfit gives {type(found).__name__}; give why not, or an empty text"
+        yield f'credential_problem returns {type(found).__name__}; return a reason, or ""'
     elif SECRET in found:
-        yield "unfit quotes the credential"
+        yield "credential_problem quotes the credential; describe it without its text"
 
 
 def _prices(vendor: Vendor) -> Iterator[str]:
     if vendor.price_list is not None and vendor.price_list not in load():
-        yield f"the list of prices knows no provider {vendor.price_list}"
+        yield f'price_list "{vendor.price_list}" is not in the price list; use an id of it'
 
 
 def _fields(fields: Sequence[Field]) -> Iterator[str]:
     for field in fields:
         if not field.help:
-            yield f"field {field.name} has no help"
+            yield f"field {field.name} has no help; describe its value"
         if [each.name for each in fields].count(field.name) > 1:
-            yield f"field {field.name} is there twice"
+            yield f"field {field.name} exists twice; remove one"
         allowed = field.type
         fits = (
             field.default in allowed
@@ -59,17 +59,17 @@ def _fields(fields: Sequence[Field]) -> Iterator[str]:
             else type(field.default) is allowed
         )
         if field.default is not None and not fits:
-            yield f"field {field.name} has a default of another type"
+            yield f"field {field.name} has a default of another type; use one of its type"
 
 
-def _addressing(vendor: Vendor, registry: Registry) -> Iterator[str]:
+def _addresses(vendor: Vendor, registry: Registry) -> Iterator[str]:
     if not vendor.dialects:
-        yield "speaks no dialect"
+        yield "dialects is empty; name at least one"
     if vendor.base_url is not None and urlsplit(vendor.base_url).scheme not in {"http", "https"}:
-        yield f"its base_url {vendor.base_url} is no http address"
+        yield f"base_url {vendor.base_url} is no HTTP address; begin it with https:// or http://"
     for name in vendor.serves:
         if name not in registry.vendors:
-            yield f"serves {name}, which no plugin knows"
+            yield f'serves "{name}", which is no vendor; correct the name'
     for name in vendor.dialects:
         yield from _address(vendor, registry.dialects[name])
 
@@ -92,13 +92,13 @@ def _address(vendor: Vendor, dialect: Dialect) -> Iterator[str]:
     )
     prepared = vendor.prepare(ask)
     if SECRET in prepared.url:
-        yield f"puts the credential into the address for {dialect.name}"
+        yield f"prepare puts the credential into the URL for {dialect.name}; put it into a header"
     if not any(SECRET in value for _, value in prepared.headers):
-        yield f"sends no credential for {dialect.name}"
+        yield f"prepare sends no credential for {dialect.name}; add its header"
     if urlsplit(prepared.url).netloc != urlsplit(base_url).netloc:
-        yield f"calls {prepared.url}, which is not the provider's host"
+        yield f"prepare calls {prepared.url}, another host; begin the URL with `ask.base_url`"
     if "a=b%2Fc" not in prepared.url:
-        yield f"changes the query for {dialect.name}"
+        yield f"prepare changes the query for {dialect.name}; append `ask.query` unchanged"
 
 
 def _value(field: Field) -> str | int | bool:

@@ -14,8 +14,8 @@ from sidecar.admin.agent_setup import AGENTS
 from sidecar.cli import HIDDEN, cli
 from sidecar.cli.key_fields import row
 from sidecar.config.loader import load
-from sidecar.humanize import NEVER_USED
 from sidecar.plugin_api.manager import discover
+from sidecar.records import NEVER_USED
 
 PAGE = (ROOT / "docs/cli.md").read_text()
 SECTIONS = {

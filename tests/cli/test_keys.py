@@ -171,7 +171,7 @@ def test_a_refused_change_leaves_the_file_alone_and_says_why(cli: Cli) -> None:
         (("rename", "first", "first\nsecond"), "control characters"),
         (("edit", "first"), "nothing to change was given"),
         (("edit", "nobody", "--group", "demo"), 'there is no key "nobody"; there is: first'),
-        (("rotate", "first", "--overlap", "1h"), "no text yet"),
+        (("rotate", "first", "--overlap", "1h"), "no secret yet"),
         (("delete", "first"), "add --yes"),
     ):
         done = cli.run("keys", *words)

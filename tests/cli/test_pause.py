@@ -51,7 +51,7 @@ def test_a_call_waits_until_it_is_resumed(cli: Cli) -> None:
             resumed = await asyncio.to_thread(cli.spawn, "resume", "k")
             assert (resumed.status, resumed.err) == (0, 'key "k" goes on\n')
             assert await call == 200
-            assert 'key "k" is paused' in served.log.read_text().replace("\\", "")
+            assert 'paused: key "k"' in served.log.read_text().replace("\\", "")
 
     asyncio.run(scene())
 
@@ -145,7 +145,7 @@ def test_json_tells_what_was_done(cli: Cli) -> None:
 
 
 def test_a_state_that_cannot_be_written_is_an_error(cli: Cli) -> None:
-    (cli.state / "holds.new").mkdir(parents=True)
+    (cli.state / "holds.json").mkdir(parents=True)
     done = cli.run("pause", "nightly")
     assert (done.status, "nothing was changed" in done.err) == (2, True)
 

@@ -11,7 +11,7 @@ from cli_runner import Cli
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.api_keys import LENGTH, PREFIX, find_keys, looks_like_key, mint
+from sidecar.api_keys import KEY_CHARS, PREFIX, find_keys, looks_like_key, mint
 from sidecar.cli.keys.scan import READ_CHUNK_BYTES
 
 KEY = mint()
@@ -57,7 +57,7 @@ def test_a_key_is_found_amid_any_bytes(before: bytes, after: bytes) -> None:
     assert list(find_keys(before + KEY.encode() + after)) == [KEY]
 
 
-@given(place=st.integers(0, LENGTH - 1), wrong=st.characters(max_codepoint=127))
+@given(place=st.integers(0, KEY_CHARS - 1), wrong=st.characters(max_codepoint=127))
 def test_a_text_with_one_wrong_character_is_no_key(place: int, wrong: str) -> None:
     text = KEY[:place] + wrong + KEY[place + 1 :]
     assert looks_like_key(text) is (text == KEY)
@@ -72,7 +72,7 @@ def test_a_key_is_not_itself_when_something_follows() -> None:
 def test_a_file_larger_than_a_piece_is_searched_whole(cli: Cli) -> None:
     large = cli.folder / "session.jsonl"
     first, cut = b"\n" * 7 + KEY.encode(), KEY.encode()
-    filler = b"x" * (READ_CHUNK_BYTES - len(first) - LENGTH // 2)
+    filler = b"x" * (READ_CHUNK_BYTES - len(first) - KEY_CHARS // 2)
     large.write_bytes(first + filler + cut + b"\n" + filler + b"\n" + KEY.encode())
     unknown = "a key that this file does not know"
     assert lines(cli, large) == [f"{large}:{line}: {unknown}" for line in (10, 8)]
@@ -166,6 +166,6 @@ def test_a_repository_runs_no_program_of_its_own(cli: Cli, project: Path) -> Non
 
 
 def test_a_very_long_line_in_history_is_searched_whole(cli: Cli, project: Path) -> None:
-    commit(project, "oops", env="x" * (READ_CHUNK_BYTES - LENGTH // 2) + KEY + "x" * 9)
+    commit(project, "oops", env="x" * (READ_CHUNK_BYTES - KEY_CHARS // 2) + KEY + "x" * 9)
     commit(project, "sorry", env="")
     assert len(lines(cli, project)) == 1

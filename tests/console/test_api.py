@@ -413,7 +413,7 @@ async def test_an_editor_that_saves_under_the_page_wins(api: Api) -> None:
     api.proxy.file.write_text(api.proxy.file.read_text() + "# saved by an editor\n")
     found = await api.send({"do": "delete_key", "name": "gpt"}, seen)
     assert (found.status, code(found)) == (412, "file_changed")
-    assert found.json()["error"]["changed"] == ["nothing that matters: comments or order"]
+    assert found.json()["error"]["changed"] == ["no effective change: comments or order"]
     assert "# saved by an editor" in api.proxy.file.read_text()
 
 
@@ -421,7 +421,7 @@ async def test_an_edit_waits_for_no_look_at_a_file_that_did_not_change(
     api: Api, monkeypatch: Any
 ) -> None:
     await api.change("edit_key", "gpt", fields={"description": "one"})
-    monkeypatch.setattr("sidecar.config.manager.SETTLE", 60)
+    monkeypatch.setattr("sidecar.config.manager.SETTLE_SECONDS", 60)
     async with asyncio.timeout(10):  # the first edit wakes whoever watches the file
         assert (await api.proxy.running.configuration.reload()).accepted
         await api.change("edit_key", "gpt", fields={"description": "two"})
@@ -458,7 +458,7 @@ async def test_no_edit_is_made_on_a_refused_file_but_going_back_is(api: Api) -> 
     number = (await api.get("config"))["versions"][0]["number"]
     await api.change("restore", str(number))
     assert api.proxy.file.read_bytes() == good
-    assert not api.proxy.running.configuration.standing.problems
+    assert not api.proxy.running.configuration.status.problems
 
 
 async def test_a_file_that_is_gone_is_brought_back(api: Api) -> None:

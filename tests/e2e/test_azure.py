@@ -1,5 +1,4 @@
-"""Clients that were written for Azure: the deployment in the path is the model, for routes, renames
-and prices."""
+"""Calls of Azure clients: the deployment in the path is the model for routes and prices."""
 
 from __future__ import annotations
 
@@ -72,7 +71,7 @@ async def test_azure_call_to_openai_names_the_deployment_as_its_model(
     assert (await proxy.record()).cost == COST
 
 
-async def test_azure_call_whose_answer_tells_nothing_is_unknown(
+async def test_azure_call_whose_answer_has_no_usage_is_recorded_as_unknown(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"{}"))

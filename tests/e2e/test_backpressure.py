@@ -1,4 +1,4 @@
-"""Everybody goes at the pace of who is slower, and nobody holds others up."""
+"""Backpressure: a slow client pauses its vendor, a slow vendor its client, without loss."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def comes_to_rest(count: list[int]) -> int:
     return before
 
 
-async def test_a_client_that_does_not_read_holds_its_vendor_up_and_loses_nothing(
+async def test_slow_client_pauses_its_vendor_and_gets_every_byte(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     sent = [0]
@@ -57,7 +57,7 @@ async def test_a_client_that_does_not_read_holds_its_vendor_up_and_loses_nothing
     assert (await proxy.record(2)).outcome == "ok"
 
 
-async def test_a_vendor_that_does_not_read_holds_its_client_up_and_loses_nothing(
+async def test_slow_vendor_pauses_its_client_and_gets_every_byte(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     limiter, sent, received = asyncio.Event(), [0], [0]

@@ -1,4 +1,4 @@
-"""A streamed answer is held until it has begun: until then the next provider may serve the call."""
+"""A stream is held until its first event; before that, the next provider may serve the call."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from property_tests import examples
 from raw_http_client import connected
 from running_sidecar import Raw, Sidecar, request, sidecar
 from scripted_vendor import (
@@ -150,7 +151,7 @@ async def test_stream_that_never_begins_is_an_error_where_no_provider_is_left(
 @pytest.mark.parametrize(
     "script", [stream(PING, events(UNKNOWN)), answer(UNKNOWN)], ids=["events", "JSON"]
 )
-async def test_error_of_an_unknown_word_passes_as_it_is_where_no_provider_is_left(
+async def test_error_of_an_unknown_type_passes_unchanged_where_no_provider_is_left(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor, script: Script
 ) -> None:
     vendor.play(script)
@@ -217,7 +218,7 @@ def asking(proxy: Sidecar) -> bytes:
         (b"audio/mpeg", b"\xff\xfb"),
     ],
 )
-async def test_first_event_goes_out_at_once_with_all_that_was_held(
+async def test_first_event_is_sent_at_once_with_all_held_bytes(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor, label: bytes, first: bytes
 ) -> None:
     """The vendor sends no more until the client has got it."""
@@ -232,7 +233,7 @@ async def test_first_event_goes_out_at_once_with_all_that_was_held(
         seen.set()
 
 
-async def test_beginning_that_says_nothing_goes_out_after_two_seconds(
+async def test_beginning_without_an_event_is_sent_after_two_seconds(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     seen = asyncio.Event()
@@ -248,7 +249,7 @@ async def test_beginning_that_says_nothing_goes_out_after_two_seconds(
     assert other.requests == []
 
 
-async def test_beginning_of_64_kib_that_says_nothing_goes_out_at_once(
+async def test_beginning_of_64_kib_without_an_event_is_sent_at_once(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     noise = b": " + b"x" * 1000 + b"\n\n"
@@ -269,12 +270,12 @@ NOISE = st.lists(
 ).map(b"".join)
 
 
-@settings(
-    max_examples=60, deadline=None, derandomize=True,
+@examples(
+    60,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
-)  # fmt: skip
+)
 @given(noise=NOISE, cuts=st.lists(st.integers(0, 400), max_size=8))
-async def test_stream_passes_byte_for_byte_wherever_its_bytes_are_cut(
+async def test_held_stream_passes_byte_for_byte_for_any_split(
     proxy: Sidecar, vendor: ScriptedVendor, noise: bytes, cuts: list[int]
 ) -> None:
     whole = noise + GOOD

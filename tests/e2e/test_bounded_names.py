@@ -1,4 +1,4 @@
-"""Names that a client chooses are bounded where they enter: they are kept with every call."""
+"""Names that a client or vendor chooses are recorded with a bounded length."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def chat(**fields: object) -> bytes:
 
 
 @pytest.mark.parametrize("target", ["body", "path", "form"])
-async def test_model_name_of_a_megabyte_is_refused_and_not_kept(
+async def test_model_name_of_a_megabyte_is_rejected_and_not_recorded(
     proxy: Sidecar, vendor: ScriptedVendor, target: str
 ) -> None:
     vendor.play(GOOD)
@@ -58,7 +58,7 @@ async def test_session_of_a_megabyte_is_kept_as_its_hash(
     assert found[3] == "s" * 256
 
 
-async def test_what_a_vendor_says_of_itself_is_kept_in_part(
+async def test_model_and_ids_of_a_vendor_are_recorded_truncated(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(json.dumps({"id": "c1", "model": "m" * LONG, "choices": []}).encode()))
@@ -66,6 +66,6 @@ async def test_what_a_vendor_says_of_itself_is_kept_in_part(
     assert len(repr(await proxy.record())) < 8000
 
 
-async def test_path_of_a_refused_call_is_kept_in_part(proxy: Sidecar) -> None:
+async def test_path_of_a_rejected_call_is_recorded_truncated(proxy: Sidecar) -> None:
     assert (await proxy.ask("/v1beta/" + "x" * 6000, b"{}")).status == 404
     assert len(repr(await proxy.record())) < 4000

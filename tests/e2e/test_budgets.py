@@ -1,4 +1,4 @@
-"""Money is a limit like any other: reserved by estimate, settled by what the vendor said."""
+"""Budgets: reserved by estimate, settled by the cost of the reported usage."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from sample_answers import CHAT, HELLO, body
 from scripted_vendor import ScriptedVendor, answer, cut
 from vendor_apis import until
 
+from sidecar.records import NANODOLLARS
 from sidecar.scheduling.estimates import MIN_SAMPLES
 from sidecar.scheduling.limiter import LimitUnit
-from sidecar.scheduling.limits import NANO
 
 YAML = """
 timezone: UTC{top}
@@ -57,8 +57,8 @@ async def ask(proxy: Sidecar, key: str = "day", model: str = "dear-1", most: int
 
 def spent(proxy: Sidecar) -> dict[str, Decimal]:
     return {
-        window.scope: Decimal(window.used) / NANO
-        for _, window in proxy.running.scheduler.limits
+        window.scope: Decimal(window.used) / NANODOLLARS
+        for _, window, _ in proxy.running.scheduler.limits
         if window.kind.startswith("budget")
     }
 
@@ -73,7 +73,7 @@ def spent(proxy: Sidecar) -> dict[str, Decimal]:
     ],
     ids=["top", "provider", "group", "key"],
 )
-async def test_a_budget_is_spent_by_what_calls_cost_and_then_says_so(
+async def test_budget_is_spent_by_the_cost_of_calls_and_then_rejects(
     tmp_path: Path, vendor: ScriptedVendor, caplog: pytest.LogCaptureFixture,
     where: str, budget: str, scope: str,
 ) -> None:  # fmt: skip
@@ -92,7 +92,7 @@ async def test_a_budget_is_spent_by_what_calls_cost_and_then_says_so(
         assert len(vendor.requests) == 2
         await proxy.record(3)
         cost = [record.cost.charged for record in proxy.records if record.cost]
-        assert cost == [NANO, NANO]
+        assert cost == [NANODOLLARS, NANODOLLARS]
         warned = [r.getMessage() for r in caplog.records if r.name == "sidecar.scheduling.limits"]
         assert len(warned) == 1
         assert f"{scope} has used 100 % of its budget of $2/" in warned[0]
@@ -118,7 +118,7 @@ async def test_budget_reserved_by_a_running_call_is_waited_for(
 async def test_budget_reserved_for_longer_than_max_wait_is_a_429_to_retry(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
-    """It is not spent: nothing says so, and SDKs may come again."""
+    """The budget is not spent: no message says so, and SDKs may retry."""
     limiter = VendorGate()
     vendor.play(limiter)
     async with shop(tmp_path, vendor, key=", max_wait: 50ms, budget: $1.5/day") as proxy:
@@ -137,7 +137,7 @@ async def test_budget_reserved_for_longer_than_max_wait_is_a_429_to_retry(
 
 
 @pytest.mark.parametrize("calls", [3, 10])
-async def test_small_budget_and_a_bound_of_128000_tokens_serves_every_call(
+async def test_small_budget_serves_every_call_with_an_output_limit_of_128000_tokens(
     tmp_path: Path, vendor: ScriptedVendor, calls: int
 ) -> None:
     """As an agent asks: one after the other, and at once. Each costs a hundredth of a dollar."""
@@ -152,7 +152,7 @@ async def test_small_budget_and_a_bound_of_128000_tokens_serves_every_call(
 async def test_waiting_call_is_refused_at_once_when_the_budget_is_spent_meanwhile(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
-    """What ran is not cut, though it cost more than was left."""
+    """A running call is not ended, although it costs more than was left."""
     limiter = VendorGate(CHAT | {"usage": {"prompt_tokens": 1000, "completion_tokens": 1000}})
     vendor.play(limiter)
     async with shop(tmp_path, vendor, key=", max_wait: 1h, budget: $1.2/day") as proxy:
@@ -170,7 +170,7 @@ async def test_waiting_call_is_refused_at_once_when_the_budget_is_spent_meanwhil
         assert len(vendor.requests) == 1
 
 
-async def test_nearly_nothing_left_of_a_budget_admits_calls_one_at_a_time(
+async def test_nearly_spent_budget_admits_one_call_at_a_time(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     """Their estimates are far above what is left, and they do not wait for the next day."""
@@ -185,7 +185,7 @@ async def test_nearly_nothing_left_of_a_budget_admits_calls_one_at_a_time(
         assert spent(proxy)['key "day"'] == Decimal("0.03")
 
 
-async def test_log_and_metrics_tell_of_spend_and_not_of_reservations(
+async def test_budget_log_and_metrics_show_spend_without_reservations(
     tmp_path: Path, vendor: ScriptedVendor, caplog: pytest.LogCaptureFixture
 ) -> None:
     limiter = VendorGate(CHAT | {"usage": {"prompt_tokens": 10, "completion_tokens": 5}})
@@ -202,7 +202,7 @@ async def test_log_and_metrics_tell_of_spend_and_not_of_reservations(
     assert not [r for r in caplog.records if r.name == "sidecar.scheduling.limits"]
 
 
-async def test_what_may_have_been_billed_stays_reserved_for(
+async def test_reservation_of_a_possibly_billed_call_is_kept(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(cut(b""))
@@ -214,7 +214,7 @@ async def test_what_may_have_been_billed_stays_reserved_for(
 
 
 @pytest.mark.parametrize("budget", ["", ", budget: $9/day"], ids=["without", "with a budget"])
-async def test_a_budget_and_a_vendors_quota_count_the_most_that_a_call_takes(
+async def test_budget_and_vendor_quota_reserve_the_largest_demand_of_a_call(
     tmp_path: Path, vendor: ScriptedVendor, budget: str
 ) -> None:
     """Limits of the file count what it is likely to take, beside another one that runs."""
@@ -223,14 +223,13 @@ async def test_a_budget_and_a_vendors_quota_count_the_most_that_a_call_takes(
     async with shop(tmp_path, vendor, key=", limits: {tpm: 1M}" + budget) as proxy:
         scheduler = proxy.running.scheduler
         for made in [100] * MIN_SAMPLES + [1000]:
-            scheduler.estimates.learn("day", "dear-1", 10, 10, made)
+            scheduler._estimates.learn("day", "dear-1", 10, 10, made)
         running = asyncio.create_task(ask(proxy))
         await until(lambda: limiter.at_once == 1)
-        (lease,) = scheduler.admission.leases
+        (lease,) = scheduler._admission.leases
         key = proxy.running.configuration.current().keys["day"]
-        option = scheduler.hypothetical_option(key, "dear-1", lease.candidate, 40, 1000)
-        assert option is not None
-        need = option.demand
+        waiter, _ = scheduler.dry_run(key, "dear-1", [lease.candidate], 40, 1000)
+        need = waiter.all_options[0].demand
         read = need[LimitUnit.INPUT]
         assert 250 < need[LimitUnit.OUTPUT] < need[LimitUnit.OUTPUT_UPPER_BOUND] == 1000
         assert need[LimitUnit.TOKENS] == read + need[LimitUnit.OUTPUT]
@@ -240,16 +239,14 @@ async def test_a_budget_and_a_vendors_quota_count_the_most_that_a_call_takes(
         await running
 
 
-async def test_a_budget_of_a_key_binds_that_key_alone(
-    tmp_path: Path, vendor: ScriptedVendor
-) -> None:
+async def test_budget_of_a_key_binds_that_key_alone(tmp_path: Path, vendor: ScriptedVendor) -> None:
     vendor.play(USED)
     async with shop(tmp_path, vendor, key=", budget: $1/day") as proxy:
         assert [(await ask(proxy)).status for _ in range(2)] == [200, 402]
         assert (await ask(proxy, key="other")).status == 200
 
 
-async def test_what_was_spent_survives_a_restart(tmp_path: Path, vendor: ScriptedVendor) -> None:
+async def test_budget_spend_survives_a_restart(tmp_path: Path, vendor: ScriptedVendor) -> None:
     vendor.play(USED)
     async with shop(tmp_path, vendor, key=", budget: $1/day") as proxy:
         assert (await ask(proxy)).status == 200
@@ -258,7 +255,7 @@ async def test_what_was_spent_survives_a_restart(tmp_path: Path, vendor: Scripte
         assert (await ask(proxy)).status == 402
 
 
-async def test_the_sdks_take_a_spent_budget_for_final(
+async def test_spent_budget_is_not_retried_by_the_sdks(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     async with shop(tmp_path, vendor, key=", budget: $0/day") as proxy:
@@ -313,7 +310,7 @@ async def test_spent_budget_refuses_a_model_without_a_price_and_admits_a_free_on
         assert spent(proxy)["everything together"] == 2
 
 
-async def test_spent_budget_refuses_a_model_that_nobody_ever_priced(
+async def test_spent_budget_rejects_a_model_that_never_had_a_price(
     tmp_path: Path, vendor: ScriptedVendor, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with renamed(tmp_path, vendor, served="who-knows") as proxy:
@@ -339,8 +336,8 @@ async def test_reported_model_prices_the_next_calls_of_an_alias(
         vendor.play(limiter)
         running = asyncio.create_task(ask(proxy, model="alias", most=1000))
         await until(lambda: limiter.at_once == 1)
-        (lease,) = proxy.running.scheduler.admission.leases
-        assert lease.option.demand[LimitUnit.MONEY] > 2 * NANO
+        (lease,) = proxy.running.scheduler._admission.leases
+        assert lease.option.demand[LimitUnit.MONEY] > 2 * NANODOLLARS
         limiter.let(1)
         await running
 
@@ -357,7 +354,7 @@ async def test_priced_as_gives_an_alias_its_price_before_the_first_answer(
         assert (await ask(proxy, model="alias")).json()["error"]["code"] == "insufficient_quota"
         record = await proxy.record()
         assert record.cost is not None
-        assert record.cost.charged == 2 * NANO
+        assert record.cost.charged == 2 * NANODOLLARS
     assert not [r for r in caplog.records if r.name == "sidecar.scheduling.estimates"]
 
 
@@ -375,7 +372,7 @@ keys:
 """
 
 
-async def test_counting_tokens_spends_no_limit_on_requests_and_passes_a_spent_budget(
+async def test_token_count_call_takes_no_request_limit_and_passes_a_spent_budget(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b'{"input_tokens":7}'))
@@ -390,7 +387,7 @@ async def test_counting_tokens_spends_no_limit_on_requests_and_passes_a_spent_bu
         assert (await proxy.ask(path, asked, key="shut")).status == 429, "0 admits nothing"
 
 
-async def test_a_call_without_a_price_spends_nothing_unless_such_are_refused(
+async def test_call_without_a_price_spends_nothing_unless_unpriced_calls_are_rejected(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(body(CHAT | {"model": "who-knows"})))

@@ -1,4 +1,4 @@
-"""The bytes are the user's: what a client sends and what a vendor answers pass unchanged."""
+"""The bytes of requests and responses pass unchanged in both directions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
+from property_tests import examples
 from raw_http_client import Got, connected, exchange
 from recorded_answers import (
     CHAT_USAGE,
@@ -26,14 +27,9 @@ from recorded_answers import chunk as chat_chunk
 from running_sidecar import CANARY, Sidecar, request
 from scripted_vendor import STREAM_HEAD, ScriptedVendor, answer, chunk, paced, raw, stream
 
-from sidecar.plugin_api.sse import BOM
+from sidecar.plugin_api.json_outline import BOM
 
-RANDOM = settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+RANDOM = examples(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 OURS = {"x-sidecar-call", "x-sidecar-provider", "x-sidecar-model", "x-sidecar-wait-ms"}
 FRAMING = {"host", "content-length", "transfer-encoding", "accept-encoding", "connection"}
 JSON = ("Content-Type", "application/json")
@@ -101,7 +97,7 @@ async def test_method_path_query_and_body_pass_unchanged(
         ("gemini", "/v1/models/g:generateContent"),
     ],
 )
-async def test_headers_pass_in_their_order_spelling_and_number(
+async def test_request_headers_keep_order_spelling_and_number(
     proxy: Sidecar, vendor: ScriptedVendor, key: str, target: str
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -128,7 +124,7 @@ async def test_headers_pass_in_their_order_spelling_and_number(
     assert vendor.last.get("host") == [f"127.0.0.1:{vendor.port}"]
 
 
-async def test_a_repeated_header_survives_another_spelling(
+async def test_repeated_header_of_another_spelling_keeps_every_value(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -137,7 +133,7 @@ async def test_a_repeated_header_survives_another_spelling(
     assert vendor.last.get("anthropic-beta") == ["a", "b"]
 
 
-async def test_nothing_is_added_that_a_client_left_out(
+async def test_request_gets_no_header_that_the_client_left_out(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -145,7 +141,9 @@ async def test_nothing_is_added_that_a_client_left_out(
     assert passed_on(vendor) == []
 
 
-async def test_headers_of_40_kib_pass_both_ways(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_headers_of_40_kib_pass_in_both_directions(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
     long = "x" * 40_000
     vendor.play(answer(b"{}", x_long=long))
     sent = [local_key(proxy, "gpt"), ("anthropic-beta", long)]
@@ -154,7 +152,7 @@ async def test_headers_of_40_kib_pass_both_ways(proxy: Sidecar, vendor: Scripted
     assert got.get("x-long") == [long]
 
 
-async def test_hop_by_hop_headers_and_those_that_connection_names_stay_behind(
+async def test_hop_by_hop_headers_and_those_named_by_connection_are_dropped(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"{}", Keep_Alive="timeout=5", X_Hop="1", Connection="keep-alive, X-Hop"))
@@ -206,7 +204,7 @@ def json_bodies(draw: st.DrawFn) -> bytes:
 @given(
     body=json_bodies(), points=st.lists(st.integers(0, 10_000), max_size=6), chunked=st.booleans()
 )
-async def test_any_body_however_it_arrives_reaches_the_vendor_unchanged(
+async def test_request_body_of_any_split_reaches_the_vendor_unchanged(
     proxy: Sidecar, vendor: ScriptedVendor, body: bytes, points: list[int], chunked: bool
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -238,7 +236,7 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("status", "content_type", "body"), ANSWERS, ids=lambda v: str(v)[:20])
-async def test_any_status_reason_type_and_body_pass_back_unchanged(
+async def test_response_status_reason_type_and_body_pass_unchanged(
     impatient: Sidecar, vendor: ScriptedVendor, status: str, content_type: str, body: bytes
 ) -> None:
     vendor.play(answer(body, status, content_type))
@@ -249,7 +247,7 @@ async def test_any_status_reason_type_and_body_pass_back_unchanged(
     assert (got.body, got.whole, got.rest) == (body, True, b"")
 
 
-async def test_the_vendors_headers_pass_back_in_their_order_and_spelling(
+async def test_response_headers_keep_order_and_spelling(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     kept = [
@@ -291,7 +289,7 @@ async def test_header_values_in_an_old_encoding_pass_unchanged(
     assert got.get("x-old") == ["caf\xe9"]
 
 
-async def test_nothing_but_a_date_is_added_to_a_bare_answer(
+async def test_response_without_headers_gets_a_date_alone(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"))
@@ -310,7 +308,7 @@ async def test_nothing_but_a_date_is_added_to_a_bare_answer(
         ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 77\r\n\r\n", ["77"]),
     ],
 )
-async def test_answers_without_a_body_pass(
+async def test_response_without_a_body_passes_unchanged(
     proxy: Sidecar, vendor: ScriptedVendor, method: str, head: bytes, length: list[str]
 ) -> None:
     vendor.play(raw(head))
@@ -322,7 +320,7 @@ async def test_answers_without_a_body_pass(
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "gzip, deflate", "made-up"])
 @pytest.mark.parametrize("content_type", ["application/json", "text/event-stream"])
-async def test_a_coded_answer_is_never_decoded(
+async def test_compressed_response_is_not_decoded(
     proxy: Sidecar, vendor: ScriptedVendor, coding: str, content_type: str
 ) -> None:
     # All but one of these headers lie, which is the vendor's business.
@@ -340,7 +338,7 @@ async def test_a_coded_answer_is_never_decoded(
     points=st.lists(st.integers(0, 10_000), max_size=6),
     framing=st.sampled_from(["length", "chunked", "close"]),
 )
-async def test_any_answer_however_it_is_cut_and_framed_reaches_the_client_unchanged(
+async def test_response_of_any_split_and_framing_reaches_the_client_unchanged(
     proxy: Sidecar, vendor: ScriptedVendor, body: bytes, points: list[int], framing: str
 ) -> None:
     # What begins like JSON, is none and has no end but its connection's was cut.
@@ -366,7 +364,7 @@ async def test_any_answer_however_it_is_cut_and_framed_reaches_the_client_unchan
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-async def test_an_answer_of_3_mib_passes_unchanged(
+async def test_response_of_3_mib_passes_unchanged(
     proxy: Sidecar, vendor: ScriptedVendor, framing: str
 ) -> None:
     body = json.dumps({"data": ["数🦊" * 50_000] * 3}).encode()
@@ -410,7 +408,7 @@ STREAMS = {
 @pytest.mark.parametrize("name", STREAMS)
 @RANDOM
 @given(points=st.lists(st.integers(0, 10_000), max_size=12))
-async def test_a_stream_cut_anywhere_reaches_the_client_unchanged(
+async def test_stream_of_any_split_reaches_the_client_unchanged(
     proxy: Sidecar, vendor: ScriptedVendor, name: str, points: list[int]
 ) -> None:
     key, target, events = STREAMS[name]
@@ -421,7 +419,7 @@ async def test_a_stream_cut_anywhere_reaches_the_client_unchanged(
 
 
 @pytest.mark.parametrize("name", STREAMS)
-async def test_a_stream_of_single_bytes_reaches_the_client_unchanged(
+async def test_stream_of_single_bytes_reaches_the_client_unchanged(
     proxy: Sidecar, vendor: ScriptedVendor, name: str
 ) -> None:
     key, target, events = STREAMS[name]
@@ -430,7 +428,9 @@ async def test_a_stream_of_single_bytes_reaches_the_client_unchanged(
     assert (got.body, got.whole) == (events, True)
 
 
-async def test_a_line_of_2_mib_passes_in_a_stream(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_stream_line_of_2_mib_passes_unchanged(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
     events = sse(chat_chunk(choices=[delta("x" * (2 << 20))]), "[DONE]")
     vendor.play(stream(events))
     sent = [local_key(proxy, "gpt")]
@@ -438,7 +438,7 @@ async def test_a_line_of_2_mib_passes_in_a_stream(proxy: Sidecar, vendor: Script
     assert (got.body, got.whole) == (events, True)
 
 
-async def test_the_head_and_each_event_are_passed_on_before_the_next_one_exists(
+async def test_stream_head_and_each_event_are_sent_before_the_next_one_exists(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     saw_head, saw_first = asyncio.Event(), asyncio.Event()

@@ -1,4 +1,4 @@
-"""Who called: real processes in real repositories call a real sidecar, and its books name them."""
+"""Caller lookup: real processes in real repositories call a sidecar, and the ledger names them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def caller(proxy: Sidecar, number: int = 1) -> Caller:
     return found
 
 
-async def test_a_record_names_program_process_directory_repository_and_branch(
+async def test_record_names_program_process_directory_repository_and_branch(
     proxy: Sidecar, vendor: ScriptedVendor, tmp_path: Path
 ) -> None:
     work = repository(tmp_path / "shop", "feature/basket") / "src"
@@ -92,7 +92,7 @@ async def test_a_record_names_program_process_directory_repository_and_branch(
     assert b"agent.py" not in sent
 
 
-async def test_a_worktree_is_its_repository_with_another_branch(
+async def test_worktree_is_its_repository_with_another_branch(
     proxy: Sidecar, vendor: ScriptedVendor, tmp_path: Path
 ) -> None:
     home = repository(tmp_path / "shop")
@@ -104,7 +104,7 @@ async def test_a_worktree_is_its_repository_with_another_branch(
     assert found.directory == str(tmp_path / "shop-fix")
 
 
-async def test_a_detached_head_is_a_short_hash(
+async def test_detached_head_is_a_short_hash(
     proxy: Sidecar, vendor: ScriptedVendor, tmp_path: Path
 ) -> None:
     home = repository(tmp_path / "shop")
@@ -115,7 +115,7 @@ async def test_a_detached_head_is_a_short_hash(
     assert (found.repo, found.branch) == ("shop", git(home, "rev-parse", "--short=7", "HEAD"))
 
 
-async def test_outside_of_a_repository_the_rest_is_known(
+async def test_caller_outside_a_repository_has_program_process_and_directory(
     proxy: Sidecar, vendor: ScriptedVendor, tmp_path: Path
 ) -> None:
     async with agent(proxy, tmp_path) as one:
@@ -123,7 +123,7 @@ async def test_outside_of_a_repository_the_rest_is_known(
         assert await caller(proxy) == Caller("agent.py", one.pid, str(tmp_path), "", "")
 
 
-async def test_two_at_once_are_told_apart(
+async def test_two_callers_at_once_are_distinguished(
     proxy: Sidecar, vendor: ScriptedVendor, tmp_path: Path
 ) -> None:
     limiter = asyncio.Event()
@@ -144,7 +144,7 @@ async def test_two_at_once_are_told_apart(
         }
 
 
-async def test_a_process_that_is_gone_with_its_answer_is_named(
+async def test_process_that_ends_with_its_response_is_recorded(
     proxy: Sidecar, vendor: ScriptedVendor, tmp_path: Path
 ) -> None:
     limiter = asyncio.Event()
@@ -158,10 +158,10 @@ async def test_a_process_that_is_gone_with_its_answer_is_named(
         assert (found.pid, found.repo) == (one.pid, "shop")
 
 
-async def test_a_process_that_does_not_wait_for_its_answer_does_no_harm(
+async def test_process_that_ends_before_its_response_causes_no_error(
     proxy: Sidecar, vendor: ScriptedVendor, tmp_path: Path
 ) -> None:
-    """Whether it is found depends on who was quicker; it is told once, and never as another."""
+    """The lookup may be too late; the call is recorded once, and never with another caller."""
     vendor.play(hang)
     async with agent(proxy, repository(tmp_path / "shop")) as one:
         await one.send(leave=True)
@@ -171,20 +171,20 @@ async def test_a_process_that_does_not_wait_for_its_answer_does_no_harm(
 
 
 async def looked(proxy: Sidecar) -> dict[str, float]:
-    """How the looks ended, once one has."""
+    """Return the results of the lookups, after the first has ended."""
     results = proxy.running.callers.results
     await until(lambda: any(count for _, count in results()), 20)
     return await figures(proxy.running, "sidecar_caller_lookups_total")
 
 
-async def test_the_look_begins_with_the_connection(proxy: Sidecar) -> None:
+async def test_caller_lookup_starts_when_the_connection_opens(proxy: Sidecar) -> None:
     """Some have gone by the time that their request was read."""
     async with dial(proxy.port, b""):
         assert await looked(proxy) == {'result="found"': 1}
     assert proxy.records == []
 
 
-async def test_a_refused_stranger_is_named(proxy: Sidecar) -> None:
+async def test_caller_of_a_rejected_call_is_recorded(proxy: Sidecar) -> None:
     async with dial(proxy.port, b"") as (reader, writer):
         await looked(proxy)
         writer.write(request("POST", CHAT, {"Authorization": "Bearer not-ours"}, BODY))
@@ -193,7 +193,7 @@ async def test_a_refused_stranger_is_named(proxy: Sidecar) -> None:
     assert (record.key, (await caller(proxy)).pid) == ("", os.getpid())
 
 
-async def test_a_branch_changes_under_an_open_connection(
+async def test_branch_change_during_a_connection_is_recorded(
     proxy: Sidecar, vendor: ScriptedVendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ProcFinder, "fresh", 0.0)
@@ -208,7 +208,7 @@ async def test_a_branch_changes_under_an_open_connection(
     assert vendor.connections == 1
 
 
-async def test_many_connections_of_one_process(
+async def test_connections_of_one_process_are_all_attributed(
     proxy: Sidecar, vendor: ScriptedVendor, tmp_path: Path
 ) -> None:
     async with agent(proxy, repository(tmp_path / "shop")) as one:
@@ -221,7 +221,7 @@ async def test_many_connections_of_one_process(
     assert set(counted) == {'result="found"'}
 
 
-async def test_one_look_is_enough_for_the_calls_of_a_connection(
+async def test_caller_lookup_runs_once_for_all_calls_of_a_connection(
     proxy: Sidecar, vendor: ScriptedVendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ProcFinder, "fresh", 600.0)
@@ -243,14 +243,14 @@ async def over_ipv6(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sid
         yield started
 
 
-async def test_over_ipv6(over_ipv6: Sidecar, tmp_path: Path) -> None:
+async def test_caller_over_ipv6_is_recorded(over_ipv6: Sidecar, tmp_path: Path) -> None:
     async with agent(over_ipv6, repository(tmp_path / "shop")) as one:
         assert await one.call(host="::1") == "200"
         found = await caller(over_ipv6)
         assert (found.pid, found.repo) == (one.pid, "shop")
 
 
-async def test_over_ipv4_by_a_program_that_speaks_both(
+async def test_caller_over_ipv4_from_a_dual_stack_socket_is_recorded(
     proxy: Sidecar, vendor: ScriptedVendor, tmp_path: Path
 ) -> None:
     """Java's sockets, for one, are of IPv6 always."""
@@ -259,7 +259,9 @@ async def test_over_ipv4_by_a_program_that_speaks_both(
         assert (await caller(proxy)).pid == one.pid
 
 
-async def test_nobody_looks_when_it_is_switched_off(tmp_path: Path, vendor: ScriptedVendor) -> None:
+async def test_caller_lookup_that_is_switched_off_does_not_run(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
     yaml = YAML.format(url=vendor.url) + "server: {callers: false}\n"
     async with start_sidecar(tmp_path, yaml, KEYS) as proxy:
         async with agent(proxy, repository(tmp_path / "shop")) as one:
@@ -271,7 +273,7 @@ async def test_nobody_looks_when_it_is_switched_off(tmp_path: Path, vendor: Scri
         assert [row[name] for name in ("caller_program", "caller_pid", "repo")] == [None] * 3
 
 
-async def test_another_users_process_is_not_named(
+async def test_process_of_another_user_is_not_recorded(
     proxy: Sidecar, vendor: ScriptedVendor, tmp_path: Path
 ) -> None:
     if os.geteuid() != 0:
@@ -334,7 +336,7 @@ async def ask_while_looked_at(proxy: Sidecar, held: Held) -> int:
         return parse(await reader.read()).status
 
 
-async def test_a_call_is_answered_while_the_look_goes_on_and_told_when_it_ends(
+async def test_call_is_answered_during_the_lookup_and_recorded_after_it(
     stuck: Sidecar, held: Held
 ) -> None:
     assert await ask_while_looked_at(stuck, held) == 200
@@ -345,7 +347,7 @@ async def test_a_call_is_answered_while_the_look_goes_on_and_told_when_it_ends(
     assert [row["caller_pid"] for row in rows(stuck.state)] == [7]
 
 
-async def test_who_needs_the_latest_record_can_wait_for_it(
+async def test_flush_waits_for_records_whose_lookup_runs(
     stuck: Sidecar, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sidecar.callers.lookup.CALLER_LOOKUP_TIMEOUT_SECONDS", 30.0)
@@ -359,7 +361,7 @@ async def test_who_needs_the_latest_record_can_wait_for_it(
     assert [record.caller for record in stuck.records] == [held.found]
 
 
-async def test_nobody_waits_long_for_a_look_without_an_end(
+async def test_flush_does_not_wait_for_a_lookup_that_never_ends(
     stuck: Sidecar, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sidecar.callers.lookup.CALLER_LOOKUP_TIMEOUT_SECONDS", 0.01)
@@ -369,7 +371,7 @@ async def test_nobody_waits_long_for_a_look_without_an_end(
     assert len(stuck.records) == 1
 
 
-async def test_what_was_known_of_a_connection_stays_known(
+async def test_caller_of_a_connection_stays_known_after_a_failed_lookup(
     stuck: Sidecar, held: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A later look may come when there is nothing left to be seen."""
@@ -383,7 +385,7 @@ async def test_what_was_known_of_a_connection_stays_known(
         assert await caller(stuck, 2) == Caller("found", 7)
 
 
-async def test_a_look_that_fails_finds_nobody_and_the_next_one_is_made(
+async def test_failed_lookup_records_no_caller_and_the_next_one_runs(
     stuck: Sidecar, held: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(held, "fresh", 0.0)
@@ -397,7 +399,7 @@ async def test_a_look_that_fails_finds_nobody_and_the_next_one_is_made(
         assert await caller(stuck, 2) == held.found
 
 
-async def test_a_look_without_an_end_is_given_up(
+async def test_lookup_that_never_ends_times_out(
     stuck: Sidecar, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sidecar.callers.lookup.CALLER_LOOKUP_TIMEOUT_SECONDS", 0.01)
@@ -409,7 +411,7 @@ async def test_a_look_without_an_end_is_given_up(
     assert len({record.call_id for record in stuck.records}) == 2
 
 
-async def test_what_waits_for_a_look_is_told_when_the_process_ends(
+async def test_records_that_wait_for_a_lookup_are_written_at_shutdown(
     tmp_path: Path, vendor: ScriptedVendor, held: Held
 ) -> None:
     async with start_sidecar(tmp_path, YAML.format(url=vendor.url), KEYS) as proxy:
@@ -420,7 +422,7 @@ async def test_what_waits_for_a_look_is_told_when_the_process_ends(
     assert [row["call_id"] for row in rows(tmp_path / "state")] == [told[0].call_id]
 
 
-async def test_when_too_many_wait_the_rest_is_not_looked_at_and_that_is_counted(
+async def test_lookups_beyond_the_queue_limit_are_dropped_and_counted(
     tmp_path: Path, vendor: ScriptedVendor, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sidecar.callers.lookup.MAX_WAITING", 2)

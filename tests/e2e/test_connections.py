@@ -1,4 +1,4 @@
-"""A vendor's connection is used again, and nothing of one call reaches another by it."""
+"""Upstream connections are reused, and nothing of one call reaches another through them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from property_tests import examples
 from raw_http_client import Got, connected, exchange
 from running_sidecar import Sidecar, request
 from running_sidecar import sidecar as start_sidecar
@@ -43,7 +44,7 @@ async def call(proxy: Sidecar, method: str = "POST", *extra: tuple[str, str]) ->
     return await exchange(proxy.port, request(method, target, pairs, body))
 
 
-async def test_a_trailer_is_no_header_of_the_next_answer(
+async def test_response_trailer_is_no_header_of_the_next_response(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     trailed = STREAM_HEAD + chunk(DONE) + b"0\r\nX-Of-Another: secret\r\n\r\n"
@@ -55,7 +56,7 @@ async def test_a_trailer_is_no_header_of_the_next_answer(
 
 
 @pytest.mark.parametrize("body", [b"Content-Length: 2\r\n\r\n{}", b"Content-Length: 0\r\n\r\n"])
-async def test_connection_of_an_http_1_0_answer_is_not_used_again(
+async def test_connection_of_an_http_1_0_response_is_not_reused(
     proxy: Sidecar, vendor: ScriptedVendor, body: bytes
 ) -> None:
     """Servers of HTTP/1.0 say keep-alive and then read no further request."""
@@ -66,7 +67,7 @@ async def test_connection_of_an_http_1_0_answer_is_not_used_again(
     assert vendor.connections == 2
 
 
-async def test_a_trailer_is_no_header_of_the_next_request(
+async def test_request_trailer_is_no_header_of_the_next_request(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -82,7 +83,7 @@ async def test_a_trailer_is_no_header_of_the_next_request(
     assert all(received.get("x-of-another") == [] for received in vendor.requests)
 
 
-async def test_the_beginning_of_another_answer_is_no_part_of_the_next(
+async def test_extra_response_on_a_connection_is_not_sent_to_the_next_call(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     unasked = b"HTTP/1.1 200 OK\r\nX-Of-Another: "
@@ -92,7 +93,7 @@ async def test_the_beginning_of_another_answer_is_no_part_of_the_next(
     assert second.get("x-of-another") == []
 
 
-async def test_the_beginning_of_what_comes_unasked_is_no_part_of_the_next(
+async def test_unrequested_bytes_on_a_connection_are_not_sent_to_the_next_call(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     unasked = asyncio.Event()
@@ -124,7 +125,7 @@ async def crossed() -> None:
     ids=["a byte", "part of a head", "an interim answer"],
 )
 @pytest.mark.parametrize("how", ["fin", "rst"])
-async def test_a_request_whose_answer_has_begun_is_not_sent_again(
+async def test_request_whose_response_has_begun_is_not_resent(
     proxy: Sidecar, vendor: ScriptedVendor, begun: bytes, how: str
 ) -> None:
     async def breaks_off(wire: Wire) -> None:
@@ -140,7 +141,7 @@ async def test_a_request_whose_answer_has_begun_is_not_sent_again(
     assert len(vendor.requests) == 2
 
 
-async def test_what_replaces_a_dead_connection_is_a_new_one(
+async def test_dead_connection_is_replaced_by_a_new_one(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     """A provider that restarts leaves many dead ones behind, and all are tried before they are
@@ -164,7 +165,7 @@ async def test_what_replaces_a_dead_connection_is_a_new_one(
     assert vendor.connections == 3
 
 
-async def test_an_answer_that_only_its_end_completes_is_not_whole_when_reset(
+async def test_close_delimited_response_is_truncated_when_reset(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     async def resets(wire: Wire) -> None:
@@ -181,7 +182,7 @@ async def test_an_answer_that_only_its_end_completes_is_not_whole_when_reset(
     ("framed", "body"),
     [("Content-Length : 2", b"{}"), ("Transfer-Encoding : chunked", chunk(b"{}") + b"0\r\n\r\n")],
 )
-async def test_a_space_before_the_colon_hides_no_framing(
+async def test_response_header_with_a_space_before_the_colon_keeps_its_framing(
     proxy: Sidecar, vendor: ScriptedVendor, framed: str, body: bytes
 ) -> None:
     vendor.play(raw(f"HTTP/1.1 200 OK\r\n{framed}\r\n\r\n".encode() + body))
@@ -193,7 +194,7 @@ async def test_a_space_before_the_colon_hides_no_framing(
 
 @pytest.mark.parametrize("length", [[], ["77"]])
 @pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
-async def test_the_length_of_what_head_does_not_get_is_the_vendors(
+async def test_head_response_keeps_the_vendors_content_length(
     impatient: Sidecar, vendor: ScriptedVendor, status: str, length: list[str]
 ) -> None:
     lines = [f"HTTP/1.1 {status}", *(f"Content-Length: {each}" for each in length), "", ""]
@@ -202,9 +203,7 @@ async def test_the_length_of_what_head_does_not_get_is_the_vendors(
     assert (got.get("content-length"), got.rest) == (length, b"")
 
 
-async def test_http_1_0_is_told_nothing_before_its_answer(
-    proxy: Sidecar, vendor: ScriptedVendor
-) -> None:
+async def test_http_1_0_client_gets_no_100_continue(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     vendor.play(answer(b"{}"))
     sent = asking(proxy, ("Expect", "100-continue")).replace(b"HTTP/1.1", b"HTTP/1.0")
     async with connected(proxy.port) as line:
@@ -216,7 +215,7 @@ async def test_http_1_0_is_told_nothing_before_its_answer(
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 @pytest.mark.parametrize("wish", ["close", "keep-alive", ""])
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-async def test_a_client_that_stays_gets_what_it_can_read(
+async def test_client_connection_is_kept_open_by_the_rules_of_its_version(
     proxy: Sidecar, vendor: ScriptedVendor, version: bytes, wish: str, framing: str
 ) -> None:
     body = b"{}" if framing == "length" else DONE
@@ -239,7 +238,7 @@ async def test_a_client_that_stays_gets_what_it_can_read(
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["between events", "in JSON"])
-async def test_a_cut_answer_that_nothing_frames_does_not_look_whole(
+async def test_truncated_response_to_http_1_0_ends_with_an_error_or_a_reset(
     proxy: Sidecar, vendor: ScriptedVendor, told: bool
 ) -> None:
     """To a client of HTTP/1.0, such as a reverse proxy may be, the end of the connection is the end
@@ -263,10 +262,8 @@ async def test_a_cut_answer_that_nothing_frames_does_not_look_whole(
     assert (b'"error"' in got.body, got.reset) == (told, not told)
 
 
-async def test_all_of_many_requests_at_once_are_answered(
-    proxy: Sidecar, vendor: ScriptedVendor
-) -> None:
-    """Also behind one whose body came after its head."""
+async def test_pipelined_requests_are_all_answered(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+    """Also after a request whose body came later than its head."""
     vendor.play(answer(b"{}"))
     first = asking(proxy)
     async with connected(proxy.port) as line:
@@ -280,7 +277,7 @@ async def test_all_of_many_requests_at_once_are_answered(
                 line.seen += await line.reader.read(65536)
 
 
-async def test_interim_answers_do_not_outlast_the_patience(
+async def test_interim_responses_do_not_extend_the_first_byte_timeout(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     async def endless(wire: Wire) -> None:
@@ -299,7 +296,7 @@ PIECE, MANY = b"=" * (1 << 20), 40
 
 
 async def write_all(writer: asyncio.StreamWriter, piece: bytes, stuck: asyncio.Event) -> None:
-    """Write a piece many times; tell when nobody has taken it for a while."""
+    """Write a piece many times; return when the peer has read nothing for a while."""
     for _ in range(MANY):
         writer.write(piece)
         drained = asyncio.ensure_future(writer.drain())
@@ -309,7 +306,7 @@ async def write_all(writer: asyncio.StreamWriter, piece: bytes, stuck: asyncio.E
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
-async def test_who_does_not_read_holds_up_the_vendor_and_then_gets_all_of_it(
+async def test_paused_client_pauses_the_vendor_and_gets_every_byte(
     proxy: Sidecar, vendor: ScriptedVendor, framing: str
 ) -> None:
     stuck = asyncio.Event()
@@ -336,7 +333,7 @@ async def test_who_does_not_read_holds_up_the_vendor_and_then_gets_all_of_it(
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-async def test_a_vendor_that_does_not_read_holds_up_the_client_and_then_gets_all_of_it(
+async def test_paused_vendor_pauses_the_client_and_gets_every_byte(
     proxy: Sidecar, vendor: ScriptedVendor, framing: str
 ) -> None:
     stuck = asyncio.Event()
@@ -370,12 +367,9 @@ LEGAL = st.lists(
 VALUES = st.lists(LEGAL, max_size=4).map(b" \t".join)
 
 
-@settings(
-    max_examples=25, deadline=None, derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)  # fmt: skip
+@examples(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(VALUES, max_size=6), reason=VALUES, method=st.sampled_from(["POST", "GET"]))
-async def test_any_values_of_headers_pass_both_ways_byte_for_byte(
+async def test_header_values_pass_in_both_directions_byte_for_byte(
     proxy: Sidecar, vendor: ScriptedVendor, values: list[bytes], reason: bytes, method: str
 ) -> None:
     pairs = [(f"X-{number}", value.decode("latin-1")) for number, value in enumerate(values)]

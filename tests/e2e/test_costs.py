@@ -1,4 +1,4 @@
-"""Every call knows what it cost, to the nano-dollar, wherever that is told."""
+"""The cost of each call is exact to the nano-dollar in ledger, metrics, log and headers."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def proxy(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sidecar
         yield started
 
 
-async def test_a_cost_is_told_to_the_books_the_metrics_and_the_log(
+async def test_cost_of_a_call_is_in_ledger_metrics_and_log(
     proxy: Sidecar, vendor: ScriptedVendor, tmp_path: Path
 ) -> None:
     vendor.play(answer(ANSWER))
@@ -84,7 +84,7 @@ async def test_a_cost_is_told_to_the_books_the_metrics_and_the_log(
     assert json.loads((tmp_path / "log").read_text())["cost_usd"] == 0.00512
 
 
-async def test_a_stream_is_charged_at_its_groups_rate(
+async def test_stream_is_priced_at_the_multiplier_of_its_group(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     events = sse(MESSAGE_START, MESSAGE_TEXT, MESSAGE_DELTA, MESSAGE_STOP, names=True)
@@ -95,7 +95,7 @@ async def test_a_stream_is_charged_at_its_groups_rate(
     assert record.cost == Cost(CLAUDE_COST, CLAUDE_COST * 9 // 10, price)
 
 
-async def test_an_answer_that_was_cut_costs_what_was_reported_until_then(
+async def test_truncated_response_costs_the_usage_reported_before(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(cut(STREAM_HEAD + chunk(sse(MESSAGE_START, MESSAGE_TEXT, names=True))))
@@ -106,9 +106,7 @@ async def test_an_answer_that_was_cut_costs_what_was_reported_until_then(
     assert record.cost.listed == CLAUDE_CUT
 
 
-async def test_what_nobody_knows_is_counted_and_never_zero(
-    proxy: Sidecar, vendor: ScriptedVendor
-) -> None:
+async def test_unknown_cost_is_counted_and_not_zero(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     vendor.play(
         answer(b'{"usage":{%s}}' % FIGURES),
         stream(b'data: {"choices":[{"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'),
@@ -125,7 +123,7 @@ async def test_what_nobody_knows_is_counted_and_never_zero(
     assert [row["cost_charged"] for row in rows(proxy.state)] == [None, None]
 
 
-async def test_a_call_that_failed_costs_what_its_vendor_said_that_it_used(
+async def test_failed_call_costs_the_usage_that_its_vendor_reported(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(
@@ -140,7 +138,7 @@ async def test_a_call_that_failed_costs_what_its_vendor_said_that_it_used(
     assert await figures(proxy.running, "sidecar_calls_unpriced_total") == {}
 
 
-async def test_prices_of_the_file_and_of_the_vendor_and_none_at_all(
+async def test_price_comes_from_file_then_vendor_then_is_unknown(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     figures_of = b'{"usage":{"prompt_tokens":1000,"completion_tokens":100%s}}'
@@ -165,7 +163,7 @@ async def test_prices_of_the_file_and_of_the_vendor_and_none_at_all(
     ]
 
 
-async def test_a_price_that_is_edited_while_a_call_runs_is_the_price_of_that_call(
+async def test_price_edit_during_a_call_does_not_change_its_price(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     edited = asyncio.Event()

@@ -64,7 +64,7 @@ COLUMNS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_to
            "reasoning_tokens")  # fmt: skip
 AT_ONCE = 24
 LOOK = " look "
-"""What the session of a look adds to that of the call whose answer made the object."""
+"""The session of a GET by id, after that of the call that created the object."""
 SECOND = 1.0
 LISTENING = re.compile(rb"on http://.*:(\d+), admin on http://.*:(\d+)\b")
 
@@ -218,7 +218,7 @@ async def scrape(play: Play) -> str:
 
 
 def allowed(plan: Plan) -> set[tuple[str, Figures | None]]:
-    """What the books may say of a call that the vendor saw, its failed tries included."""
+    """Return the usage that the ledger may have for a call, failed attempts included."""
     found = answered(plan)
     left = plan.leaves is not None or plan.early or plan.killed
     for told in plan.wasted:
@@ -231,7 +231,7 @@ def allowed(plan: Plan) -> set[tuple[str, Figures | None]]:
 def wasted(
     state: str, figures: Figures | None, told: Figures | None, plan: Plan
 ) -> tuple[str, Figures | None]:
-    """What is said of an answer, with a failed attempt before it."""
+    """Return the expected usage of an answer after a failed attempt."""
     if told is None:
         return ("unknown" if plan.form.counts else state), figures
     pairs = zip(figures or (None,) * 5, told, strict=True)
@@ -240,7 +240,7 @@ def wasted(
 
 
 def answered(plan: Plan) -> set[tuple[str, Figures | None]]:
-    """What they may say of its answer."""
+    """Return the usage that the ledger may have for its answer."""
     form = plan.form
     if not form.counts or plan.bad:
         return {("none", None)}
@@ -276,7 +276,7 @@ def _finished_states(form: Form) -> set[str]:
 
 
 def never_began(plan: Plan) -> bool:
-    """Whether the stream was cut inside its first event: both providers are then tried."""
+    """Return whether the stream was cut inside its first event: both providers are then tried."""
     first = plan.form.stages[0].data
     return plan.form.streams and plan.cut is not None and plan.cut < len(first)
 
@@ -321,7 +321,7 @@ def told_by(row: dict[str, Any]) -> Figures | None:
 
 @dataclass
 class Verdict:
-    """What came of the comparison."""
+    """The result of the comparison."""
 
     mismatches: list[str] = field(default_factory=list)
     states: Counter[str] = field(default_factory=Counter)
@@ -348,7 +348,7 @@ def compare(play: Play, books: list[dict[str, Any]]) -> Verdict:
             verdict.states[found[0]["usage_state"]] += 1
             verdict.mismatches += differences(plan, found[0], lost=lost)
         elif found:
-            verdict.mismatches.append(f"{plan.name} stands {len(found)} times in the books")
+            verdict.mismatches.append(f"{plan.name} is {len(found)} times in the ledger")
         elif lost and plan.killed:
             verdict.in_flight += 1
         elif lost:
@@ -476,7 +476,7 @@ async def check_reports(play: Play, books: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.timeout(900)
-async def test_the_vendors_books_and_ours_agree(
+async def test_ledger_of_thousands_of_calls_agrees_with_the_vendor_after_kill_9(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     calls = request.config.getoption("calls")

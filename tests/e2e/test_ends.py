@@ -1,4 +1,4 @@
-"""How an answer ended, as far as anybody can tell, and what of it is on the books."""
+"""The end of a response: complete, truncated or unknown, and the usage recorded for each."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def used(found: Usage | None) -> tuple[int | None, int | None]:
 
 
 @EVERY_API
-async def test_a_stream_that_ends_properly_without_its_last_event_passes_as_it_is(
+async def test_chunked_stream_without_its_last_event_passes_unchanged(
     proxy: Sidecar, vendor: ScriptedVendor, api: Api
 ) -> None:
     for begun in (api.begun, api.begun + api.ended[:20]):
@@ -51,7 +51,7 @@ async def test_a_stream_that_ends_properly_without_its_last_event_passes_as_it_i
 
 
 @EVERY_API
-async def test_a_stream_ended_by_close_without_its_last_event_is_cut(
+async def test_close_delimited_stream_without_its_last_event_is_truncated(
     proxy: Sidecar, vendor: ScriptedVendor, api: Api
 ) -> None:
     vendor.play(until_closed(api.begun))
@@ -66,7 +66,7 @@ async def test_a_stream_ended_by_close_without_its_last_event_is_cut(
 
 
 @EVERY_API
-async def test_a_stream_ended_by_close_behind_its_last_event_is_whole(
+async def test_close_delimited_stream_with_its_last_event_is_complete(
     proxy: Sidecar, vendor: ScriptedVendor, api: Api
 ) -> None:
     vendor.play(until_closed(api.begun + api.ended))
@@ -76,7 +76,7 @@ async def test_a_stream_ended_by_close_behind_its_last_event_is_whole(
     assert (await proxy.record()).usage_state is UsageState.REPORTED
 
 
-async def test_a_legacy_chat_stream_without_any_end_is_no_error_for_its_sdk(
+async def test_legacy_chat_stream_without_an_end_raises_no_error_in_its_sdk(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(stream(CHAT.begun, sse(chunk(choices=[], usage=CHAT_USAGE))))
@@ -91,7 +91,7 @@ async def test_a_legacy_chat_stream_without_any_end_is_no_error_for_its_sdk(
     assert await figures(proxy.running, "sidecar_usage_partial_total")
 
 
-async def test_a_second_choice_that_has_not_ended_leaves_the_answer_in_part(
+async def test_stream_whose_second_choice_has_not_ended_is_partial(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     second = {**delta("Hi"), "index": 1}
@@ -110,7 +110,7 @@ async def test_a_second_choice_that_has_not_ended_leaves_the_answer_in_part(
     ]
 
 
-async def test_nothing_that_came_before_a_break_is_lost(
+async def test_bytes_before_a_broken_connection_reach_the_client(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     body = sse(chunk(choices=[delta("x" * MAX_EVENT_BYTES)]), chunk(choices=[], usage=CHAT_USAGE))
@@ -134,7 +134,7 @@ JSON = {
 
 
 @EVERY_API
-async def test_a_json_answer_ended_by_close_in_its_middle_does_not_end_as_if_whole(
+async def test_json_response_closed_in_the_middle_ends_with_an_error(
     proxy: Sidecar, vendor: ScriptedVendor, api: Api
 ) -> None:
     body = JSON[api.name].encode()
@@ -152,7 +152,7 @@ async def test_a_json_answer_ended_by_close_in_its_middle_does_not_end_as_if_who
     assert cut.usage == whole.usage is not None
 
 
-async def test_a_json_answer_over_tls_without_a_goodbye_does_not_end_as_if_whole(
+async def test_json_response_over_tls_without_close_notify_ends_with_an_error(
     tmp_path: Path,
 ) -> None:
     body = JSON["chat"].encode()
@@ -185,7 +185,7 @@ async def test_a_json_answer_over_tls_without_a_goodbye_does_not_end_as_if_whole
         ("audio/mpeg", b'{"a'),
     ],
 )
-async def test_an_answer_of_which_nobody_can_tell_passes_as_it_is(
+async def test_response_of_unknown_completeness_passes_unchanged(
     proxy: Sidecar, vendor: ScriptedVendor, content_type: str, body: bytes
 ) -> None:
     vendor.play(until_closed(body, content_type))
@@ -221,7 +221,7 @@ BEHIND = {"messages": sse({"type": "message_stop"}, names=True)}
 @EVERY_API
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("close", [False, True], ids=["chunks", "close"])
-async def test_a_last_event_that_is_not_quite_json_ends_the_answer(
+async def test_last_event_of_malformed_json_completes_the_stream(
     proxy: Sidecar, vendor: ScriptedVendor, api: Api, odd: str, close: bool
 ) -> None:
     last = NAMES.get(api.name, b"") + b"data: " + LAST[api.name] % ODD[odd] + b"\n\n"
@@ -238,7 +238,7 @@ async def test_a_last_event_that_is_not_quite_json_ends_the_answer(
 
 @EVERY_API
 @pytest.mark.parametrize("at", ["stream", "event"])
-async def test_a_byte_order_mark_is_passed_over(
+async def test_byte_order_mark_before_a_stream_is_skipped(
     proxy: Sidecar, vendor: ScriptedVendor, api: Api, at: str
 ) -> None:
     whole = api.begun + api.ended
@@ -252,7 +252,7 @@ async def test_a_byte_order_mark_is_passed_over(
 
 
 @pytest.mark.parametrize("api", [RESPONSES, MESSAGES], ids=lambda api: api.name)
-async def test_an_end_that_cannot_be_read_is_known_by_its_name(
+async def test_unreadable_last_event_is_recognized_by_its_name(
     proxy: Sidecar, vendor: ScriptedVendor, api: Api
 ) -> None:
     name = b"response.completed" if api is RESPONSES else b"message_stop"
@@ -264,7 +264,7 @@ async def test_an_end_that_cannot_be_read_is_known_by_its_name(
     assert (await proxy.record()).outcome is Outcome.OK
 
 
-async def test_figures_that_cannot_be_read_leave_those_before_them_as_a_part(
+async def test_unreadable_usage_keeps_earlier_usage_as_partial(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     for last in (b'{"usage":{"output_tokens":NaN}}', b'{"usage":{"output_tokens":', b"?"):
@@ -278,7 +278,7 @@ async def test_figures_that_cannot_be_read_leave_those_before_them_as_a_part(
         assert used(record.usage) == (5312, 1)
 
 
-async def test_an_event_too_large_to_keep_hides_nothing_that_follows(
+async def test_event_over_the_size_limit_does_not_hide_later_usage(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     picture = b'event: image\ndata: {"type":"partial_image","b64":"%b"}\n\n' % (
@@ -304,7 +304,7 @@ async def test_an_event_too_large_to_keep_hides_nothing_that_follows(
     "label",
     ["Text/Event-Stream", "TEXT/EVENT-STREAM;charset=UTF-8", "application/json", "text/plain"],
 )
-async def test_a_stream_is_read_whatever_its_label_says(
+async def test_stream_with_another_content_type_is_metered(
     proxy: Sidecar, vendor: ScriptedVendor, api: Api, label: str
 ) -> None:
     vendor.play(until_closed(api.begun + api.ended, label))
@@ -318,7 +318,7 @@ async def test_a_stream_is_read_whatever_its_label_says(
     assert (await proxy.record(2)).outcome is Outcome.CUT
 
 
-async def test_an_answer_without_a_label_is_read_by_its_first_bytes(
+async def test_response_without_content_type_is_metered_by_its_first_bytes(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     body = CHAT.begun + CHAT.ended
@@ -336,7 +336,7 @@ async def test_an_answer_without_a_label_is_read_by_its_first_bytes(
 @EVERY_API
 @pytest.mark.parametrize("streaming", [False, True], ids=["json", "stream"])
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-async def test_an_answer_that_came_compressed_is_read_from_a_copy(
+async def test_compressed_response_is_metered_from_a_copy(
     proxy: Sidecar, vendor: ScriptedVendor, api: Api, streaming: bool, coding: str
 ) -> None:
     plain = api.begun + api.ended if streaming else JSON[api.name].encode()
@@ -351,7 +351,7 @@ async def test_an_answer_that_came_compressed_is_read_from_a_copy(
     assert (record.usage.output_tokens or 0) > 30
 
 
-async def test_a_compressed_stream_that_breaks_off_gets_nothing_added(
+async def test_truncated_compressed_stream_gets_no_error_event(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     body = gzip.compress(GEMINI.begun + GEMINI.ended)[:-20]
@@ -362,7 +362,7 @@ async def test_a_compressed_stream_that_breaks_off_gets_nothing_added(
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "snappy"])
-async def test_an_answer_that_is_not_in_its_coding_passes_with_unknown_usage(
+async def test_response_in_another_coding_than_declared_has_unknown_usage(
     proxy: Sidecar, vendor: ScriptedVendor, coding: str
 ) -> None:
     body = CHAT.begun + CHAT.ended

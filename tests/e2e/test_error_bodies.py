@@ -1,4 +1,4 @@
-"""What clients get of a vendor's error: its own bytes, unless they are nothing it reads."""
+"""Error responses of vendors reach the client unchanged, unless the client cannot parse them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ async def test_other_errors_pass_byte_for_byte(
     assert found.headers["content-type"] == "text/html"
 
 
-async def test_server_error_on_head_passes_as_it_is(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_server_error_on_head_passes_unchanged(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
     vendor.play(raw(b"HTTP/1.1 500 Oops\r\nContent-Type: text/html\r\nContent-Length: 99\r\n\r\n"))
     found = await proxy.ask("/v1/files", method="HEAD")
     assert (found.status, found.body) == (500, b"")
@@ -88,7 +90,7 @@ def test_excerpt_of_a_long_page_is_short_and_on_one_line() -> None:
     assert json.loads(json.dumps(text)) == text
 
 
-def test_excerpt_of_markup_that_never_ends_is_quick() -> None:
+def test_excerpt_of_unclosed_markup_takes_linear_time() -> None:
     for part in (b"<", b"<script ", b"<!--", b"<style></sty"):
         assert excerpt(part * 100_000) == ""
 
@@ -100,7 +102,7 @@ USABLE = ["0", "30", "1.5", "86400", "Wed, 21 Oct 2026 07:28:00 GMT"]
 
 
 @pytest.mark.parametrize("name", ["Retry-After", "retry-after-ms"])
-async def test_retry_hint_that_makes_no_sense_is_not_passed_on(
+async def test_invalid_retry_hint_is_not_relayed(
     proxy: Sidecar, vendor: ScriptedVendor, name: str
 ) -> None:
     for hint in NONSENSE:
@@ -112,7 +114,7 @@ async def test_retry_hint_that_makes_no_sense_is_not_passed_on(
 
 
 @pytest.mark.parametrize("hint", USABLE)
-async def test_retry_hint_that_makes_sense_passes_as_it_is(
+async def test_valid_retry_hint_is_relayed_unchanged(
     proxy: Sidecar, vendor: ScriptedVendor, hint: str
 ) -> None:
     vendor.play(answer(NO, "400 Bad", Retry_After=hint))
@@ -121,7 +123,7 @@ async def test_retry_hint_that_makes_sense_passes_as_it_is(
 
 @pytest.mark.parametrize("status", ["429 Slow", "529 Overloaded", "503 No"])
 @pytest.mark.parametrize("word", ["false", "False"])
-async def test_vendor_that_says_not_to_retry_is_not_asked_again(
+async def test_error_with_should_retry_false_is_not_retried(
     tmp_path: Path, vendor: ScriptedVendor, status: str, word: str
 ) -> None:
     vendor.play(says(status, retry_after_ms="10", x_should_retry=word), GOOD)
@@ -131,7 +133,7 @@ async def test_vendor_that_says_not_to_retry_is_not_asked_again(
         assert found.headers["x-should-retry"] == word
 
 
-async def test_vendor_that_says_not_to_retry_is_followed_by_the_next(
+async def test_error_with_should_retry_false_is_followed_by_the_next_provider(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     vendor.play(says("429 Slow", x_should_retry="false"))

@@ -1,4 +1,4 @@
-"""Answers of our own, and errors that are too large to be true."""
+"""Sidecar's own responses, and error responses over the size limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from scripted_vendor import ScriptedVendor, answer
 BODY = json.dumps({"model": "gpt-5", "messages": []}).encode()
 
 
-async def test_nothing_tells_which_library_serves(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_response_does_not_name_the_server_library(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
     vendor.play(answer(b"{}"))
     for headers, path in ((proxy.bearer("gpt"), "/v1/chat/completions"), ({}, "/v1/models")):
         found = parse(await talk(proxy.port, request("POST", path, headers, BODY)))
@@ -19,7 +21,7 @@ async def test_nothing_tells_which_library_serves(proxy: Sidecar, vendor: Script
         assert b"aiohttp" not in await talk(proxy.admin_port, line)
 
 
-async def test_an_error_answer_without_end_is_none(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_error_response_without_end_is_a_502(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     vendor.play(answer(b'{"error":"' + b"x" * (3 << 20) + b'"}', "400 Bad Request"))
     call = request("POST", "/v1/chat/completions", proxy.bearer("gpt"), BODY)
     found = parse(await talk(proxy.port, call))

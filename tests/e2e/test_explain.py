@@ -1,4 +1,4 @@
-"""What explain says of a call is what then happens to it."""
+"""The forecast of `explain` is compared with the call that follows."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Busy:
         await answer(USED)(wire)
 
 
-async def test_limits_are_told_with_what_is_used_and_left(proxy: Sidecar) -> None:
+async def test_explain_shows_limits_with_used_and_left(proxy: Sidecar) -> None:
     assert (await calling(proxy, "codex")).status == 200
     await settled(proxy.running)
     found = await explained(proxy, "codex", "gpt-5")
@@ -106,7 +106,7 @@ async def test_limits_are_told_with_what_is_used_and_left(proxy: Sidecar) -> Non
     assert [each["models"] for each in others["candidates"][0]["gates"]] == [None] * 3
 
 
-async def test_headroom_is_told_to_whom_it_binds(proxy: Sidecar) -> None:
+async def test_explain_shows_headroom_to_the_calls_it_binds(proxy: Sidecar) -> None:
     for _ in range(2):
         assert (await calling(proxy, "codex")).status == 200
     found = await explained(proxy, "nightly", "gpt-5")
@@ -118,14 +118,14 @@ async def test_headroom_is_told_to_whom_it_binds(proxy: Sidecar) -> None:
     assert (await explained(proxy, "codex", "gpt-5"))["now"]["outcome"] == "goes"
 
 
-async def test_who_waits_is_told_and_who_would_go_before(
+async def test_explain_shows_waiting_calls_and_the_calls_ahead(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     busy = Busy(vendor)
     running = calling(proxy, "one")
     await vendor.arrived.wait()
     waiting = [calling(proxy, "one") for _ in range(2)]
-    await until(lambda: len(proxy.running.scheduler.admission) == 2)
+    await until(lambda: len(proxy.running.scheduler.waiting) == 2)
     normal, urgent = await explained(proxy, "one", "m"), await explained(proxy, "two", "m")
     assert normal["candidates"][0]["behind"] == {
         "gate": "group One is at its limit of 1 concurrency (routes.yaml:13)",
@@ -141,12 +141,12 @@ async def test_who_waits_is_told_and_who_would_go_before(
     assert [(await each).status for each in (running, *waiting)] == [200] * 3
 
 
-async def test_looking_takes_nothing_and_nobodys_turn(
+async def test_explain_takes_no_capacity_and_no_turn(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     busy = Busy(vendor)
     running, waiting = calling(proxy, "one"), calling(proxy, "one")
-    await until(lambda: len(proxy.running.scheduler.admission) == 1)
+    await until(lambda: len(proxy.running.scheduler.waiting) == 1)
     before = await see(proxy, "live")
     for _ in range(3):
         await explained(proxy, "two", "m")
@@ -158,7 +158,7 @@ async def test_looking_takes_nothing_and_nobodys_turn(
     assert [(await each).status for each in (running, waiting)] == [200, 200]
 
 
-async def test_a_cooldown_is_told_with_its_reason_and_the_next_way_is_taken(
+async def test_explain_shows_a_cooldown_with_its_reason_and_the_next_candidate(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     error = b'{"error":{"code":"rate_limit_exceeded","message":"slow down"}}'
@@ -185,7 +185,9 @@ KIND = "requests/minute"
 """What the headers are about, by their vendor's own reckoning."""
 
 
-async def test_the_vendors_own_word_is_told(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_explain_shows_the_quota_that_the_vendor_reported(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
     headers = {
         "x_ratelimit_limit_requests": "100", "x_ratelimit_remaining_requests": "60",
         "x_ratelimit_reset_requests": "30s",
@@ -201,7 +203,9 @@ async def test_the_vendors_own_word_is_told(proxy: Sidecar, vendor: ScriptedVend
     assert (told["provider"], told["kind"], told["limit"]) == ("main", KIND, 100)
 
 
-async def test_a_conversation_goes_home_first(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_explain_puts_the_pinned_provider_of_a_session_first(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
     await order(proxy, "pause", "provider", "main")
     body = b'{"model":"gpt-5","prompt_cache_key":"abc"}'
     assert (await proxy.ask(CHAT, body, key="both")).status == 200
@@ -218,7 +222,7 @@ async def test_a_conversation_goes_home_first(proxy: Sidecar, vendor: ScriptedVe
     assert away["now"]["text"].startswith("It would wait up to 5 s for spare, where its conversa")
 
 
-async def test_what_a_call_would_reserve(proxy: Sidecar) -> None:
+async def test_explain_shows_the_reservation_of_a_call(proxy: Sidecar) -> None:
     (unknown,) = (await explained(proxy, "codex", "gpt-5"))["candidates"]
     assert unknown["reserves"] == {
         "input_tokens": None, "output_tokens": 4096, "usd": None, "learned": False,
@@ -233,7 +237,9 @@ async def test_what_a_call_would_reserve(proxy: Sidecar) -> None:
     assert (learned["output_tokens"], learned["learned"]) == (20, True)
 
 
-async def test_money_is_reserved_like_anything_else(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_explain_shows_the_budget_reservation_of_a_call(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
     found = await explained(proxy, "paid", "dear-1", size="4000", max_output="500")
     assert [each["reserves"]["usd"] for each in found["candidates"]] == [2.0, 2.0]
     budget = gate(found["candidates"][0], "budget/day")
@@ -248,7 +254,7 @@ async def test_money_is_reserved_like_anything_else(proxy: Sidecar, vendor: Scri
     assert (await calling(proxy, "paid", "who-knows")).status == 403
 
 
-async def test_spent_budget_is_shown_as_spent_and_its_calls_as_refused(
+async def test_explain_shows_a_spent_budget_and_its_calls_as_rejected(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     assert await proxy.rewrite(
@@ -273,7 +279,7 @@ async def test_spent_budget_is_shown_as_spent_and_its_calls_as_refused(
     ]
 
 
-async def test_what_a_provider_is_too_small_for_is_left_out(proxy: Sidecar) -> None:
+async def test_explain_leaves_out_a_provider_whose_limit_is_too_small(proxy: Sidecar) -> None:
     found = await explained(proxy, "paid", "dear-1", size="40000", max_output="10")
     assert [each["provider"] for each in found["candidates"]] == ["spare"]
     (skipped,) = found["skipped"]
@@ -281,7 +287,9 @@ async def test_what_a_provider_is_too_small_for_is_left_out(proxy: Sidecar) -> N
     assert "max_input of 2,000 (routes.yaml:15)" in skipped["why"]
 
 
-async def test_what_is_refused_at_once_is_told_so(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_explain_shows_a_call_that_is_rejected_at_once(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
     for key, status, says in (
         ("off", 403, 'key "off" is disabled (routes.yaml:23)'),
         ("old", 403, 'key "old" has expired (routes.yaml:24)'),
@@ -296,7 +304,7 @@ async def test_what_is_refused_at_once_is_told_so(proxy: Sidecar, vendor: Script
     assert vendor.requests == []
 
 
-async def test_what_would_outlast_its_patience_is_refused_at_once(
+async def test_explain_rejects_a_call_whose_wait_exceeds_max_wait(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"{}", "429 Too Many Requests", retry_after="200"))
@@ -306,14 +314,14 @@ async def test_what_would_outlast_its_patience_is_refused_at_once(
     assert "that is longer than its max_wait of 60 s" in found["text"]
 
 
-async def test_providers_of_one_priority_tell_their_shares(proxy: Sidecar) -> None:
+async def test_explain_shows_the_shares_of_providers_of_one_priority(proxy: Sidecar) -> None:
     found = await explained(proxy, "shared", "gpt-5")
     assert [(each["provider"], each["share"]) for each in found["candidates"]] == [
         ("main", 0.75), ("spare", 0.25),
     ]  # fmt: skip
 
 
-async def test_a_call_on_its_way_is_seen_as_far_as_it_is(
+async def test_explain_shows_a_running_call_and_its_attempts(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     gate, usage = asyncio.Event(), asyncio.Event()
@@ -357,10 +365,10 @@ async def test_a_call_on_its_way_is_seen_as_far_as_it_is(
     assert record.usage.output_tokens == 20
 
 
-async def test_a_name_of_a_mile_is_cut(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_explain_truncates_a_long_model_name(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     busy = Busy(vendor)
     calls = [calling(proxy, "one", "m" * 500) for _ in range(2)]
-    await until(lambda: len(proxy.running.scheduler.admission) == 1)
+    await until(lambda: len(proxy.running.scheduler.waiting) == 1)
     seen = await see(proxy, "live")
     assert [len(each["model"]) for each in (*seen["calls"], *seen["lines"])] == [256] * 3
     busy.gate.set()

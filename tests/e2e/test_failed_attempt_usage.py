@@ -1,5 +1,5 @@
-"""What attempts used that came to nothing: counted once where the vendor said it, unknown where it
-may have been billed and nothing was said, and nothing where nothing can have been billed."""
+"""Usage of failed attempts: counted once where the vendor reported it, unknown where the attempt
+may have been billed, and zero where it cannot have been."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def total(proxy: Sidecar, name: str) -> float:
 def output_counted(proxy: Sidecar) -> int:
     """Output tokens of the last minute, as the key's limit has them."""
     scheduler = proxy.running.scheduler
-    (window,) = [each for _, each in scheduler.limits if each.kind == "otpm"]
+    (window,) = [each.window for each in scheduler.limits if each.window.kind == "otpm"]
     return window.limit - window.remaining(scheduler.now())
 
 
@@ -116,7 +116,7 @@ def lost(how: str = "fin", data: bytes = b"") -> Script:
     ],
     ids=["in its event", "behind it", "and cut", "500", "429"],
 )  # fmt: skip
-async def test_what_an_abandoned_attempt_said_it_used_is_counted_once(
+async def test_usage_reported_by_a_failed_attempt_is_counted_once(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor,
     first: Script, spent: UsageState, kept: int,
 ) -> None:  # fmt: skip
@@ -138,7 +138,7 @@ async def test_what_an_abandoned_attempt_said_it_used_is_counted_once(
         assert await total(proxy, "sidecar_usage_unknown_total") == 0
 
 
-async def test_what_an_error_that_the_client_gets_says_of_usage_is_counted(
+async def test_usage_in_an_error_that_the_client_gets_is_counted(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"{%s,%s}" % (FAILED, TOLD), "400 Bad"))
@@ -151,7 +151,7 @@ async def test_what_an_error_that_the_client_gets_says_of_usage_is_counted(
         assert output_counted(proxy) == 20
 
 
-async def test_an_error_behind_the_first_event_passes_and_is_counted_once(
+async def test_error_after_the_first_event_passes_and_is_counted_once(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     start = {"model": "m", "usage": {"input_tokens": 12, "output_tokens": 1}}
@@ -167,7 +167,7 @@ async def test_an_error_behind_the_first_event_passes_and_is_counted_once(
         assert record.cost == Cost(32_000, 32_000, "routes.yaml:3")
 
 
-async def test_the_figures_of_every_attempt_add_up_where_all_of_them_failed(
+async def test_usage_of_all_attempts_is_summed_when_all_failed(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"{%s,%s}" % (FAILED, TOLD), "500 Oops"))
@@ -179,7 +179,7 @@ async def test_the_figures_of_every_attempt_add_up_where_all_of_them_failed(
         assert record.cost == Cost(600_000, 300_000, "routes.yaml:3")
 
 
-async def test_what_failed_attempts_took_says_nothing_of_what_answers_take(
+async def test_usage_of_failed_attempts_does_not_change_the_estimates(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"{%s,%s}" % (FAILED, TOLD), "400 Bad"))
@@ -187,10 +187,10 @@ async def test_what_failed_attempts_took_says_nothing_of_what_answers_take(
         for number in range(1, MIN_SAMPLES + 1):
             assert (await proxy.ask(CHAT, ASKED)).status == 400
             assert (await proxy.record(number)).usage == Usage(70, 20)
-        assert not proxy.running.scheduler.estimates.has_learned("gpt", "m")
+        assert not proxy.running.scheduler.has_learned("gpt", "m")
 
 
-async def test_what_an_error_says_of_an_answer_that_is_looked_at_again_is_not_counted_again(
+async def test_usage_in_the_error_of_a_get_by_id_is_not_counted(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"{%s,%s}" % (FAILED, TOLD), "400 Bad"))
@@ -213,7 +213,7 @@ async def test_what_an_error_says_of_an_answer_that_is_looked_at_again_is_not_co
     ids=["nonsense", "closed", "reset", "no answer in time", "no status", "first event",
          "empty stream", "cut stream"],
 )  # fmt: skip
-async def test_what_may_have_been_billed_and_was_not_told_is_unknown(
+async def test_usage_of_a_possibly_billed_attempt_without_a_report_is_unknown(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor, first: Script
 ) -> None:
     """The call is known to have used at least what its answer told."""
@@ -223,7 +223,7 @@ async def test_what_may_have_been_billed_and_was_not_told_is_unknown(
         assert (record.usage, record.usage_state) == (OWN, "unknown")
         assert record.cost == Cost(92_000, 46_000, "routes.yaml:3", whole=False)
         assert [each.spent for each in record.attempts] == [AttemptUsage(UsageState.UNKNOWN), None]
-        # What it was thought to take stays counted: nobody knows that it took less.
+        # What it was thought to take stays counted: a smaller amount is not proved.
         assert output_counted(proxy) == 900 + 4
         row = await told(proxy)
         assert (row["usage_state"], row["input_tokens"], row["cost_whole"]) == ("unknown", 30, 0)
@@ -244,7 +244,7 @@ async def test_what_may_have_been_billed_and_was_not_told_is_unknown(
     ],
     ids=["429", "529", "500", "no figures", "cut error", "closed port"],
 )  # fmt: skip
-async def test_what_cannot_have_been_billed_is_nothing(
+async def test_usage_of_an_attempt_that_cannot_be_billed_is_zero(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor, first: Script | None
 ) -> None:
     url = vendor.url
@@ -261,7 +261,7 @@ async def test_what_cannot_have_been_billed_is_nothing(
         assert output_counted(proxy) == 4
 
 
-async def test_an_answer_that_leads_elsewhere_used_nothing(
+async def test_usage_of_a_redirect_is_zero(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"", "301 Moved", location="https://elsewhere.example/v1"))
@@ -290,7 +290,7 @@ def told_then_hang(data: bytes, sent: asyncio.Event) -> Script:
     return script
 
 
-async def test_an_attempt_that_a_client_leaves_is_in_the_trail_of_its_call(
+async def test_attempt_that_its_client_left_is_in_the_trail_of_the_call(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     vendor.play(hang)
@@ -309,7 +309,7 @@ async def test_an_attempt_that_a_client_leaves_is_in_the_trail_of_its_call(
         }
 
 
-async def test_what_was_told_before_a_client_left_in_the_look_at_the_first_event_counts(
+async def test_usage_reported_before_a_client_left_a_held_stream_is_counted(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sidecar.proxy.stream.start.HELD_SECONDS", 30.0)
@@ -331,7 +331,7 @@ async def test_what_was_told_before_a_client_left_in_the_look_at_the_first_event
         assert (attempt.verdict, attempt.status) == ("cancelled", 200)
 
 
-async def test_a_client_that_leaves_while_an_error_is_read_used_nothing(
+async def test_usage_of_a_client_that_leaves_during_an_error_is_zero(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     sent = asyncio.Event()
@@ -362,7 +362,7 @@ async def wordless(reached: asyncio.Event) -> AsyncIterator[str]:
         yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def test_a_client_that_leaves_before_there_is_a_connection_used_nothing(
+async def test_usage_of_a_client_that_leaves_before_a_connection_is_zero(
     tmp_path: Path, other: ScriptedVendor
 ) -> None:
     reached = asyncio.Event()
@@ -375,7 +375,7 @@ async def test_a_client_that_leaves_before_there_is_a_connection_used_nothing(
         assert output_counted(proxy) == 0
 
 
-async def test_an_answer_that_is_late_for_want_of_a_connection_used_nothing(
+async def test_usage_of_a_timeout_before_a_connection_is_zero(
     tmp_path: Path, other: ScriptedVendor
 ) -> None:
     async with wordless(asyncio.Event()) as url, pair(tmp_path, url, other) as proxy:
@@ -395,7 +395,7 @@ ENDINGS: dict[str, Callable[[Sidecar], object]] = {
 
 
 @pytest.mark.parametrize("reason", ENDINGS)
-async def test_an_attempt_that_is_ended_from_here_says_why(
+async def test_attempt_that_sidecar_ends_has_its_reason_in_the_trail(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor, reason: str
 ) -> None:
     vendor.play(hang)

@@ -1,4 +1,4 @@
-"""A vendor's plugin that breaks its contract: its candidate fails, and nothing else does."""
+"""A plugin that breaks its contract: its candidate fails, other calls pass."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def files(folder: Path, url: str, method: str, routes: str = "broken, oa") -> st
     return YAML.format(url=url, routes=routes)
 
 
-async def test_a_vendor_that_cannot_address_a_call_is_passed_over(
+async def test_prepare_that_raises_fails_over_to_the_next_candidate(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(ANSWER))
@@ -52,36 +52,36 @@ async def test_a_vendor_that_cannot_address_a_call_is_passed_over(
     async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
         assert (await proxy.ask("/v1/chat/completions", ASK)).body == ANSWER
         first, second = (await proxy.record()).attempts
-        assert first.reason == "the plugin of vendor broken failed (ValueError)"
+        assert first.reason == "vendor plugin broken: prepare raised ValueError"
         assert second.provider == "oa"
 
 
-async def test_without_another_candidate_the_plugin_is_named(
+async def test_prepare_that_raises_without_another_candidate_names_the_plugin(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     yaml = files(tmp_path, vendor.url, "prepare(self, ask)", "broken")
     async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
         got = await proxy.ask("/v1/chat/completions", ASK)
         assert got.status == 502
-        assert "the plugin of vendor broken failed" in got.message
+        assert "vendor plugin broken: prepare raised ValueError" in got.message
         assert CANARY not in got.whole.decode()
 
 
-async def test_a_vendor_that_cannot_judge_is_judged_by_status(
+async def test_classify_that_raises_is_replaced_by_the_status(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"{}", "503 Busy"), answer(ANSWER))
-    yaml = files(tmp_path, vendor.url, "judge(self, answer)")
+    yaml = files(tmp_path, vendor.url, "classify(self, answer)")
     async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
         assert (await proxy.ask("/v1/chat/completions", ASK)).body == ANSWER
         assert [each.verdict for each in (await proxy.record()).attempts] == ["overloaded", "take"]
 
 
-async def test_a_vendor_that_cannot_count_costs_its_figures_only(
+async def test_normalize_that_raises_leaves_the_usage_unknown(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(ANSWER))
-    yaml = files(tmp_path, vendor.url, "normalise(self, usage, endpoint)")
+    yaml = files(tmp_path, vendor.url, "normalize(self, usage, endpoint)")
     async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
         assert (await proxy.ask("/v1/chat/completions", ASK)).body == ANSWER
         record = await proxy.record()
@@ -89,14 +89,14 @@ async def test_a_vendor_that_cannot_count_costs_its_figures_only(
         assert record.usage_state is UsageState.UNKNOWN
 
 
-async def test_a_stream_that_a_vendor_blames_on_the_client_passes(
+async def test_stream_classified_as_a_client_error_is_passed_on(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     events = b'data: {"error":{"message":"x","code":"too_long"}}\n\n'
     vendor.play(stream(events))
-    yaml = files(tmp_path, vendor.url, "judge_event(self, error)", "broken")
-    plugin = (tmp_path / "broken.py").read_text().replace("Serving, ", "Serving, Verdict, ")
-    plugin = plugin.replace("raise ValueError", "return Verdict.CLIENT  #")
+    yaml = files(tmp_path, vendor.url, "classify_event(self, error)", "broken")
+    plugin = (tmp_path / "broken.py").read_text().replace("Serving, ", "ErrorClass, Serving, ")
+    plugin = plugin.replace("raise ValueError", "return ErrorClass.CLIENT_ERROR  #")
     (tmp_path / "broken.py").write_text(plugin)
     async with start_sidecar(tmp_path, yaml, ("gpt",)) as proxy:
         got = await proxy.ask("/v1/chat/completions", b'{"model":"m","stream":true}')
@@ -114,7 +114,7 @@ def sidecar_call_finished(record):
 """
 
 
-async def test_an_observer_that_fails_is_counted_for_all_to_see(
+async def test_observer_that_raises_is_counted_in_the_metrics(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(ANSWER))
@@ -130,10 +130,10 @@ async def test_an_observer_that_fails_is_counted_for_all_to_see(
         assert f"sidecar_plugin_failures_total{{{source}}} 2" in text
 
 
-async def test_a_vendor_that_reads_nonsense_out_of_headers_holds_nothing_up(
+async def test_read_quota_of_another_type_releases_the_slot(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
-    """What was not a list of quotas once left the call's slot taken for good."""
+    """A result that was no list of quotas once kept the call's slot for good."""
     vendor.play(answer(ANSWER), answer(ANSWER))
     yaml = files(tmp_path, vendor.url, "read_quota(self, headers, wall)", "broken")
     plugin = (tmp_path / "broken.py").read_text().replace("raise ValueError", "return ")
@@ -185,7 +185,7 @@ def sidecar_vendors():
 """
 
 
-async def test_a_dialect_that_cannot_tell_the_end_leaves_no_slot_taken(
+async def test_meter_that_raises_at_the_end_releases_the_slot(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(ANSWER), answer(ANSWER))

@@ -1,4 +1,4 @@
-"""A vendor's bad minute is invisible: other candidates, waiting, cooldowns, homes and budgets."""
+"""Failover: other candidates, waiting, cooldowns, sticky sessions and the retry budget."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ async def ask(proxy: Sidecar, **headers: str) -> Raw:
 
 
 def cooling(proxy: Sidecar) -> dict[str, float]:
-    """What is shut, and for how much longer."""
+    """Return the upstreams in cooldown and their remaining seconds."""
     scheduler = proxy.running.scheduler
     return {
-        f"{account.provider} {account.family}".strip(): account.cooldown.until - scheduler.now()
+        f"{account.key.provider} {account.key.family}".strip(): account.cooldown.until
+        - scheduler.now()
         for account in scheduler.upstreams
         if account.cooldown.is_active
     }
 
 
 @pytest.mark.parametrize("no", [SLOW, BUSY, says("503 Unavailable")], ids=["429", "529", "503"])
-async def test_a_vendor_that_is_busy_for_a_moment_is_asked_again_and_nobody_notices(
+async def test_short_429_is_retried_without_the_client_noticing(
     tmp_path: Path, vendor: ScriptedVendor, no: Script
 ) -> None:
     vendor.play(no, no, GOOD)
@@ -52,7 +53,7 @@ async def test_a_vendor_that_is_busy_for_a_moment_is_asked_again_and_nobody_noti
         assert cooling(proxy) == {}
 
 
-async def test_both_sdks_see_one_good_answer_and_no_trouble(
+async def test_both_sdks_get_one_response_after_a_retry(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(SLOW, GOOD, BUSY, answer(body(MESSAGE)))
@@ -69,10 +70,10 @@ async def test_both_sdks_see_one_good_answer_and_no_trouble(
         *((hint, 200) for hint in ("518400", "-5", "soon", "1e999", "0")),
     ],
 )
-async def test_absurd_hints_shut_nothing_for_longer_than_five_minutes(
+async def test_retry_hint_beyond_five_minutes_is_capped(
     tmp_path: Path, vendor: ScriptedVendor, hint: str, status: int
 ) -> None:
-    """What is longer than the client's patience comes through at once, with all its headers."""
+    """A hint beyond the client's remaining wait is relayed at once, with all headers."""
     vendor.play(
         answer(NO, "429 Too Many Requests", retry_after=hint, x_ratelimit_limit_requests="9"), GOOD
     )
@@ -87,7 +88,7 @@ async def test_absurd_hints_shut_nothing_for_longer_than_five_minutes(
             assert len(vendor.requests) == 1
 
 
-async def test_without_patience_the_vendors_own_answer_comes_through_at_once(
+async def test_vendor_error_is_returned_at_once_with_max_wait_zero(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(SLOW, GOOD)
@@ -97,7 +98,7 @@ async def test_without_patience_the_vendors_own_answer_comes_through_at_once(
         assert "x-should-retry" not in found.headers
 
 
-async def test_when_our_own_tries_are_spent_the_client_is_told_not_to_add_its_own(
+async def test_client_gets_should_retry_false_after_all_retries(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(SLOW)
@@ -108,7 +109,7 @@ async def test_when_our_own_tries_are_spent_the_client_is_told_not_to_add_its_ow
         assert found.headers["x-should-retry"] == "false"
 
 
-async def test_what_failed_again_and_again_in_one_way_is_told_once(
+async def test_repeated_failure_is_named_once_in_the_error(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     """A call that is parked for long would else get an error of any length."""
@@ -128,7 +129,7 @@ async def test_what_failed_again_and_again_in_one_way_is_told_once(
     ],
     ids=["429", "529", "500", "503", "404", "closed", "nonsense", "in its stream"],
 )  # fmt: skip
-async def test_the_next_candidate_serves_at_once_when_the_first_cannot(
+async def test_next_candidate_serves_at_once_when_the_first_fails(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor, no: Script
 ) -> None:
     vendor.play(no)
@@ -144,7 +145,7 @@ async def test_the_next_candidate_serves_at_once_when_the_first_cannot(
         assert record.wait < 1
 
 
-async def test_an_account_that_cools_down_is_not_asked_while_another_serves(
+async def test_upstream_in_cooldown_is_skipped_while_another_serves(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     vendor.play(says("429 Too Many Requests", retry_after="30"))
@@ -157,7 +158,7 @@ async def test_an_account_that_cools_down_is_not_asked_while_another_serves(
         assert 'sidecar_cooldown_seconds{provider="one"' in text
 
 
-async def test_one_call_tries_after_a_cooldown_and_the_rest_follow_its_success(
+async def test_one_probe_follows_a_cooldown_and_its_success_admits_the_rest(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     """Ten wait for a vendor that cools down: it is asked once, not ten times."""
@@ -180,21 +181,21 @@ async def test_one_call_tries_after_a_cooldown_and_the_rest_follow_its_success(
         assert len(vendor.requests) == 11
 
 
-async def test_nobody_slips_through_in_the_moment_of_a_no(
+async def test_slot_of_a_429_is_released_only_after_its_cooldown_starts(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     """The slot of a refused attempt is free only once its account is known to cool down."""
     vendor.play(says("429 Too Many Requests", retry_after="30"))
     async with pair(tmp_path, vendor, wait="60s", limits=", limits: {concurrency: 1}") as proxy:
         calls = [asyncio.create_task(ask(proxy)) for _ in range(4)]
-        await until(lambda: len(proxy.running.scheduler.admission) == 4)
+        await until(lambda: len(proxy.running.scheduler.waiting) == 4)
         assert len(vendor.requests) == 1
         for call in calls:
             call.cancel()
 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "413 Too Large", "422 Unprocessable"])
-async def test_a_wrong_request_blames_nobody_and_is_not_repeated(
+async def test_client_error_starts_no_cooldown_and_no_retry(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor, status: str
 ) -> None:
     vendor.play(says(status))
@@ -205,7 +206,7 @@ async def test_a_wrong_request_blames_nobody_and_is_not_repeated(
         assert cooling(proxy) == {}
 
 
-async def test_a_server_error_is_not_asked_for_again_and_shuts_nothing_by_itself(
+async def test_server_error_is_not_retried_and_starts_no_cooldown(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(says("500 Oops"))
@@ -218,7 +219,7 @@ async def test_a_server_error_is_not_asked_for_again_and_shuts_nothing_by_itself
         assert list(cooling(proxy)) == ["one gpt-5"]
 
 
-async def test_an_account_without_money_is_told_apart_and_nobody_waits_for_it(
+async def test_exhausted_quota_is_distinguished_and_not_waited_for(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     broke = answer(
@@ -240,7 +241,7 @@ async def test_an_account_without_money_is_told_apart_and_nobody_waits_for_it(
         assert (await ask(proxy)).headers["x-sidecar-provider"] == "two"
 
 
-async def test_a_conversation_stays_where_it_was_served(
+async def test_session_stays_with_the_provider_that_served_it(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     vendor.play(GOOD)
@@ -258,7 +259,7 @@ async def test_a_conversation_stays_where_it_was_served(
         assert homes == {"one", "two"}  # and conversations share both, by weight
 
 
-async def test_several_credentials_share_the_conversations(
+async def test_sessions_are_spread_over_several_credentials(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(GOOD)
@@ -271,7 +272,7 @@ async def test_several_credentials_share_the_conversations(
         assert len(set(used)) == 2
 
 
-async def test_a_conversation_waits_a_little_for_its_home_and_then_moves(
+async def test_session_waits_sticky_wait_for_its_provider_and_then_moves(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     vendor.play(GOOD, says("429 Too Many Requests", retry_after="10"), GOOD)
@@ -290,7 +291,7 @@ async def test_a_conversation_waits_a_little_for_its_home_and_then_moves(
         )
 
 
-async def test_a_flapping_provider_loses_no_call(tmp_path: Path, vendor: ScriptedVendor) -> None:
+async def test_flapping_provider_loses_no_call(tmp_path: Path, vendor: ScriptedVendor) -> None:
     """Good, busy, throttled and closed by turns, for forty calls at once."""
     number = 0
 
@@ -306,12 +307,10 @@ async def test_a_flapping_provider_loses_no_call(tmp_path: Path, vendor: Scripte
         assert (await ask(proxy)).status == 200
         found = await asyncio.gather(*(ask(proxy) for _ in range(40)))
         assert {each.status for each in found} == {200}
-        assert not proxy.running.scheduler.admission.leases
+        assert not proxy.running.scheduler._admission.leases
 
 
-async def test_a_provider_that_stops_and_comes_back_is_waited_for(
-    tmp_path: Path, vendor: ScriptedVendor
-) -> None:
+async def test_restarting_provider_is_waited_for(tmp_path: Path, vendor: ScriptedVendor) -> None:
     """Its port is closed for a while; calls wait as long as they are patient."""
     vendor.play(GOOD)
     async with pair(tmp_path, vendor) as proxy:
@@ -337,31 +336,35 @@ async def _good(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def test_retries_are_a_share_of_the_calls(tmp_path: Path, vendor: ScriptedVendor) -> None:
+async def test_retries_are_limited_to_a_share_of_the_calls(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
     vendor.play(says("429 Too Many Requests", retry_after_ms="0"))
     async with pair(tmp_path, vendor, wait="1s") as proxy:
         text = (await proxy.admin("/metrics")).body.decode()
         assert "sidecar_retry_budget_left 30" in text
-        proxy.running.scheduler.upstreams.record_failure = lambda *_, **__: 0.0  # type: ignore[method-assign]
+        proxy.running.scheduler.record_failure = lambda *_, **__: 0.0  # type: ignore[method-assign]
         found = await ask(proxy)
         assert found.status == 429
         assert 30 <= len(vendor.requests) <= 34
 
 
-async def test_a_call_waits_for_a_retry_where_the_budget_is_spent(
+async def test_call_waits_for_a_retry_where_the_budget_is_spent(
     tmp_path: Path, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sidecar.scheduling.limiter.MAX_SAVED_RETRIES", 2.0)
     monkeypatch.setattr("sidecar.scheduling.limiter.MIN_RETRIES_PER_SECOND", 10.0)
     vendor.play(*[says("429 Too Many Requests", retry_after_ms="0")] * 5, GOOD)
     async with pair(tmp_path, vendor) as proxy:
-        proxy.running.scheduler.upstreams.record_failure = lambda *_, **__: 0.0  # type: ignore[method-assign]
+        proxy.running.scheduler.record_failure = lambda *_, **__: 0.0  # type: ignore[method-assign]
         assert (await ask(proxy)).status == 200
         waits = (await proxy.record()).waits
-        assert "more is being tried again" in waits[0].behind
+        assert "retries are limited to" in waits[0].behind
 
 
-async def test_the_vendors_own_figures_pace_us(tmp_path: Path, vendor: ScriptedVendor) -> None:
+async def test_quota_headers_of_the_vendor_delay_calls(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
     """It says that two requests are left: the third waits until one has grown back."""
     figures = {
         "x_ratelimit_limit_requests": "60", "x_ratelimit_remaining_requests": "2",
@@ -382,7 +385,7 @@ async def test_the_vendors_own_figures_pace_us(tmp_path: Path, vendor: ScriptedV
         assert "is at the vendor's limit on requests" in record.waits[0].behind
 
 
-async def test_a_slow_first_event_is_not_held_up_by_the_look_at_it(
+async def test_slow_first_event_is_relayed_without_delay(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     go = asyncio.Event()
@@ -406,7 +409,7 @@ async def test_a_slow_first_event_is_not_held_up_by_the_look_at_it(
         writer.close()
 
 
-async def test_an_error_deeper_in_a_stream_passes_as_it_is(
+async def test_error_later_in_a_stream_passes_unchanged(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     events = (b'data: {"id":"1"}\n\n', b'data: {"error":{"code":"server_error","message":"m"}}\n\n')
@@ -419,7 +422,7 @@ async def test_an_error_deeper_in_a_stream_passes_as_it_is(
         assert other.requests == []
 
 
-async def test_a_client_that_leaves_between_two_tries_is_not_tried_for_again(
+async def test_client_that_leaves_between_two_attempts_ends_the_retries(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(says("429 Too Many Requests", retry_after_ms="150"), GOOD)
@@ -432,5 +435,5 @@ async def test_a_client_that_leaves_between_two_tries_is_not_tried_for_again(
         assert record.outcome == "cancelled"
         await asyncio.sleep(0.3)
         assert len(vendor.requests) == 1
-        assert not proxy.running.scheduler.admission.leases
-        assert len(proxy.running.scheduler.admission) == 0
+        assert not proxy.running.scheduler._admission.leases
+        assert len(proxy.running.scheduler.waiting) == 0

@@ -1,4 +1,4 @@
-"""Noise on either side shows no bug of ours: no 500, no traceback, and the next call is served."""
+"""Random bytes from either side cause no 500 and no traceback, and the next call is served."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def spoilt(whole: bytes, draw: random.Random) -> bytes:
 
 
 async def exchange(port: int, data: bytes) -> bytes:
-    """What comes back within a moment; noise may well be the beginning of something longer."""
+    """Return the bytes that arrive within a moment; random bytes may begin a longer message."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     found = b""
     writer.write(data)
@@ -56,7 +56,7 @@ def told(caplog: pytest.LogCaptureFixture) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
-async def test_noise_from_clients(
+async def test_random_bytes_from_clients_cause_no_internal_error(
     proxy: Sidecar, vendor: ScriptedVendor, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -76,7 +76,7 @@ async def test_noise_from_clients(
 
 
 @pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
-async def test_noise_from_vendors(
+async def test_random_bytes_from_vendors_cause_no_internal_error(
     impatient: Sidecar, vendor: ScriptedVendor, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A broken answer is a 502, a cut one, or passes; whole it is only when it was whole."""
@@ -109,7 +109,7 @@ async def exchange_whole(proxy: Sidecar, api: Api) -> bytes:
 
 
 @pytest.mark.parametrize("spoilt_line", [b"X-A: a\rb", b"X-A: a\0b", b"X-A: \x7f"])
-async def test_a_header_that_must_not_be_passed_on_makes_the_answer_a_502(
+async def test_forbidden_header_in_a_response_makes_it_a_502(
     proxy: Sidecar, vendor: ScriptedVendor, spoilt_line: bytes
 ) -> None:
     vendor.play(raw(b"HTTP/1.1 200 OK\r\n" + spoilt_line + b"\r\nContent-Length: 2\r\n\r\n{}"))
@@ -118,7 +118,7 @@ async def test_a_header_that_must_not_be_passed_on_makes_the_answer_a_502(
     assert "its answer was not valid HTTP" in found.message
 
 
-async def test_a_request_line_without_a_version_is_refused(
+async def test_request_line_without_a_version_is_refused(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     good = APIS[0].request(proxy)

@@ -1,4 +1,4 @@
-"""Traps that proxies fall into: framing, shared connections, names in headers, hidden models."""
+"""Known faults of proxies: framing, shared connections, names in headers, hidden models."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def call(
 
 @pytest.mark.parametrize("size", [10, 300_000, 3_000_000])
 @pytest.mark.parametrize("target", [CHAT, FILES])
-async def test_a_body_keeps_its_length_whatever_its_size(
+async def test_body_of_any_size_keeps_its_content_length(
     proxy: Sidecar, vendor: ScriptedVendor, target: str, size: int
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -41,7 +41,7 @@ async def test_a_body_keeps_its_length_whatever_its_size(
     assert vendor.last.get("transfer-encoding") == []
 
 
-async def test_an_upload_in_chunks_stays_one(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_chunked_upload_stays_chunked(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     vendor.play(answer(b"{}"))
     head = request("POST", FILES, [*proxy.bearer("gpt").items(), ("Transfer-Encoding", "chunked")])
     # Trailers belong to the hop.
@@ -53,7 +53,7 @@ async def test_an_upload_in_chunks_stays_one(proxy: Sidecar, vendor: ScriptedVen
 
 
 @pytest.mark.parametrize("target", [CHAT, FILES])
-async def test_an_answer_that_comes_before_the_body_was_read_is_passed_on(
+async def test_response_before_the_end_of_the_body_is_relayed(
     proxy: Sidecar, vendor: ScriptedVendor, target: str
 ) -> None:
     async def at_once(wire: Wire) -> None:
@@ -67,7 +67,7 @@ async def test_an_answer_that_comes_before_the_body_was_read_is_passed_on(
 
 
 @pytest.mark.parametrize("head", ["Content-Length: 8388608", "Transfer-Encoding: chunked"])
-async def test_an_upload_that_its_client_leaves_never_looks_whole_to_the_vendor(
+async def test_upload_that_its_client_leaves_stays_incomplete_for_the_vendor(
     proxy: Sidecar, vendor: ScriptedVendor, head: str
 ) -> None:
     arrived = bytearray()
@@ -96,13 +96,15 @@ async def test_an_upload_that_its_client_leaves_never_looks_whole_to_the_vendor(
 UNASKED = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\nEVIL"
 
 
-async def test_bytes_behind_an_answer_reach_nobody(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_bytes_after_a_response_reach_no_client(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
     vendor.play(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" + UNASKED), answer(b"[]"))
     assert (await call(proxy)).body == b"{}"
     assert (await call(proxy)).body == b"[]"
 
 
-async def test_what_a_vendor_sends_unasked_is_nobodys_answer(
+async def test_unrequested_response_reaches_no_client(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     """Some servers say 408 on an idle connection before they close it."""
@@ -136,7 +138,7 @@ async def test_what_a_vendor_sends_unasked_is_nobodys_answer(
     ],
     ids=["json", "error", "stream", "no content", "interim"],
 )
-async def test_calls_one_after_the_other_share_a_connection(
+async def test_consecutive_calls_share_a_connection(
     proxy: Sidecar, vendor: ScriptedVendor, script: object
 ) -> None:
     vendor.play(script)  # type: ignore[arg-type]
@@ -145,7 +147,7 @@ async def test_calls_one_after_the_other_share_a_connection(
     assert vendor.connections == 1
 
 
-async def test_a_connection_whose_stream_was_left_is_not_used_again(
+async def test_connection_of_an_abandoned_stream_is_not_reused(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     async def endless(wire: Wire) -> None:
@@ -161,7 +163,7 @@ async def test_a_connection_whose_stream_was_left_is_not_used_again(
     assert vendor.connections == 2
 
 
-async def test_120_streams_run_side_by_side(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_streams_run_in_parallel_up_to_120(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     """More than the HTTP library would allow by itself; none ends before all have begun."""
     begun = asyncio.Event()
 
@@ -181,7 +183,7 @@ NAMES = ["a\r\nX-Evil: 1", "a\nb", "a\x00b", "a\x7fb", "a\tb", "数🦊", "x" * 
 
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
-async def test_no_models_name_breaks_an_answers_headers(
+async def test_model_name_with_control_characters_breaks_no_header(
     proxy: Sidecar, vendor: ScriptedVendor, name: str
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -232,7 +234,7 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("how", HIDDEN)
-async def test_a_key_of_few_models_cannot_hide_which_one_it_asks_for(
+async def test_key_of_few_models_cannot_hide_which_one_it_asks_for(
     proxy: Sidecar, vendor: ScriptedVendor, how: str
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -243,7 +245,7 @@ async def test_a_key_of_few_models_cannot_hide_which_one_it_asks_for(
 
 
 @pytest.mark.parametrize("offered", ["h2c", "TLS/1.3", "h2c, foo/2"])
-async def test_an_offer_of_another_protocol_is_passed_over(
+async def test_offer_of_another_protocol_is_ignored(
     proxy: Sidecar, vendor: ScriptedVendor, offered: str
 ) -> None:
     """Java's HTTP client offers h2c with every call."""
@@ -280,7 +282,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("name", WHOLE)
-async def test_every_vendors_way_of_ending_a_stream_is_known(
+async def test_last_event_of_every_vendor_is_recognized(
     proxy: Sidecar, vendor: ScriptedVendor, name: str
 ) -> None:
     key, target, events = WHOLE[name]
@@ -298,7 +300,7 @@ keys: {{gpt: {{group: GPT, hash: "{{gpt}}"}}}}
 """
 
 
-async def test_each_provider_gets_the_body_in_its_own_words(
+async def test_each_provider_gets_its_own_model_name_in_the_body(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     """The first one fails; what was done to the body for it does not reach the second."""

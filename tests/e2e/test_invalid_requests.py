@@ -1,4 +1,4 @@
-"""Wrong, odd and hostile requests: refused in words, never with a 5xx, and never passed on."""
+"""Invalid and hostile requests get an error with a reason, never a 5xx, and reach no vendor."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ UNROUTABLE = {
 
 
 @pytest.mark.parametrize("what", UNROUTABLE)
-async def test_a_body_that_names_no_readable_model_is_a_400_that_says_why(
+async def test_body_without_a_readable_model_is_a_400_with_the_reason(
     small: Sidecar, vendor: ScriptedVendor, what: str
 ) -> None:
     got = await post(small, UNROUTABLE[what])
@@ -94,7 +94,7 @@ PASSED_ON = {
 
 
 @pytest.mark.parametrize("what", PASSED_ON)
-async def test_what_does_not_matter_for_routing_is_the_vendors_to_judge(
+async def test_invalid_fields_that_routing_does_not_use_reach_the_vendor(
     small: Sidecar, vendor: ScriptedVendor, what: str
 ) -> None:
     got = await post(small, PASSED_ON[what])
@@ -102,7 +102,7 @@ async def test_what_does_not_matter_for_routing_is_the_vendors_to_judge(
     assert vendor.last.body == PASSED_ON[what]
 
 
-async def test_of_two_models_the_last_counts(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_body_with_two_models_uses_the_last(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     vendor.play(answer(b"{}"))
     target = "/v1/chat/completions"
     for body, status in (
@@ -111,9 +111,10 @@ async def test_of_two_models_the_last_counts(proxy: Sidecar, vendor: ScriptedVen
     ):
         sent = request("POST", target, [key(proxy, "mini")], body)
         assert (await exchange(proxy.port, sent)).status == status
+    assert [each.body for each in vendor.requests] == [body]
 
 
-async def test_an_upload_without_a_model_streams_through_above_the_cap(
+async def test_upload_without_a_model_streams_through_above_the_cap(
     small: Sidecar, vendor: ScriptedVendor
 ) -> None:
     body = bytes(range(256)) * 8192
@@ -121,7 +122,7 @@ async def test_an_upload_without_a_model_streams_through_above_the_cap(
     assert vendor.last.body == body
 
 
-async def test_a_stranger_is_refused_before_the_body(small: Sidecar) -> None:
+async def test_unknown_key_is_rejected_before_the_body_is_read(small: Sidecar) -> None:
     sent = request("POST", "/v1/messages", {"x-api-key": "no", "Content-Length": "60000000"})
     async with connected(small.port) as line:
         await line.send(sent)
@@ -142,7 +143,7 @@ CHAT = "/v1/chat/completions"
     ],
     ids=["unknown key", "foreign host", "too large"],
 )
-async def test_a_client_that_waits_in_vain_is_never_told_to_go_on(
+async def test_expect_continue_of_a_rejected_call_gets_no_100(
     small: Sidecar, headers: list[tuple[str, str] | None], status: int
 ) -> None:
     pairs = [key(small) if pair is None else pair for pair in headers]
@@ -159,6 +160,7 @@ async def test_a_client_that_waits_in_vain_is_never_told_to_go_on(
     ("target", "upstream"),
     [
         ("//v1/chat/completions", "/v1/chat/completions"),
+        ("/v1//chat/completions", "/v1/chat/completions"),
         ("/v1//v1/chat/completions", "/v1/chat/completions"),
         ("/v1/v1/chat/completions", "/v1/chat/completions"),
         ("/openai/v1/chat/completions", "/v1/chat/completions"),
@@ -167,7 +169,7 @@ async def test_a_client_that_waits_in_vain_is_never_told_to_go_on(
         ("//chat/completions", "/v1/chat/completions"),
     ],
 )
-async def test_what_users_make_of_a_base_url_finds_its_path(
+async def test_base_url_variants_reach_the_right_path(
     small: Sidecar, vendor: ScriptedVendor, target: str, upstream: str
 ) -> None:
     got = await post(small, GOOD, target)
@@ -193,7 +195,7 @@ async def test_what_users_make_of_a_base_url_finds_its_path(
         ("GET /v1beta/models/g:generateContent HTTP/1.1", 404),
     ],
 )
-async def test_a_target_that_is_not_served_is_refused_in_json(
+async def test_target_that_is_not_served_is_refused_in_json(
     small: Sidecar, vendor: ScriptedVendor, line: str, status: int
 ) -> None:
     _, rest = request("POST", "/", [key(small)], GOOD).split(b"\r\n", 1)
@@ -205,7 +207,7 @@ async def test_a_target_that_is_not_served_is_refused_in_json(
     await still_serves(small, vendor)
 
 
-async def test_a_refused_method_says_which_are_allowed(small: Sidecar) -> None:
+async def test_rejected_method_lists_the_allowed_ones(small: Sidecar) -> None:
     got = await exchange(small.port, request("TRACE", "/v1/x", [key(small)]))
     assert "POST" in got.get("allow")[0]
 
@@ -245,7 +247,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("side", ["agents", "admin"])
 @pytest.mark.parametrize("what", BROKEN)
-async def test_a_broken_head_is_refused_without_a_word_of_it(
+async def test_malformed_head_is_rejected_without_quoting_it(
     small: Sidecar,
     vendor: ScriptedVendor,
     caplog: pytest.LogCaptureFixture,
@@ -264,7 +266,7 @@ async def test_a_broken_head_is_refused_without_a_word_of_it(
     assert vendor.requests == []
 
 
-async def test_http_1_0_needs_a_host_too(small: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_http_1_0_without_a_host_is_rejected(small: Sidecar, vendor: ScriptedVendor) -> None:
     got = await exchange(small.port, b"GET /v1/files HTTP/1.0\r\n\r\n")
     assert got.status == 400
     assert "Host" in got.message
@@ -277,7 +279,7 @@ async def test_http_1_0_with_a_host_is_served(small: Sidecar, vendor: ScriptedVe
     assert (got.status, got.body) == (200, b"{}")
 
 
-async def test_the_body_of_a_refused_call_is_not_the_next_request(small: Sidecar) -> None:
+async def test_body_of_a_rejected_call_is_not_read_as_a_request(small: Sidecar) -> None:
     hidden = request("GET", "/v1/files", [key(small)])
     sent = request("POST", CHAT, {"x-api-key": "no"}, hidden).replace(b"Connection: close\r\n", b"")
     async with connected(small.port) as line:

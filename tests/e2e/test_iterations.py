@@ -1,4 +1,4 @@
-"""A call of which a vendor makes several requests is counted and priced by each of them."""
+"""A call of several model requests (iterations) is counted and priced by each of them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def message(usage: object, model: str = "claude-haiku-4-5-20251001") -> bytes:
     return json.dumps({"id": "m", "model": model, "usage": usage}).encode()
 
 
-async def test_an_advisor_is_priced_as_its_own_model_everywhere(
+async def test_advisor_iteration_is_priced_as_its_own_model(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(message(ADVISED)))
@@ -81,7 +81,9 @@ async def test_an_advisor_is_priced_as_its_own_model_everywhere(
         "claude-opus-4-7": ADVISOR_CHARGED / 1e9,
     }
     (spent,) = (
-        limiter.used for name, limiter in proxy.running.scheduler.limits if name[-2] == "budget/day"
+        limiter.used
+        for name, limiter, _ in proxy.running.scheduler.limits
+        if name[-2] == "budget/day"
     )
     assert spent == CHARGED
 
@@ -95,7 +97,7 @@ def by_model(series: dict[str, float], kind: str = "") -> dict[str, float]:
     }
 
 
-async def test_reports_and_the_story_of_a_call_show_its_parts(
+async def test_reports_and_call_details_show_iterations(
     proxy: Sidecar, vendor: ScriptedVendor, tmp_path: Path
 ) -> None:
     vendor.play(answer(message(ADVISED)))
@@ -125,7 +127,7 @@ async def test_reports_and_the_story_of_a_call_show_its_parts(
     assert [part["model"] for part in story["usage"]["parts"]] == [None, "claude-opus-4-7", None]
 
 
-async def test_a_compaction_costs_what_it_wrote_to_the_cache(
+async def test_compaction_is_priced_with_its_cache_writes(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     usage = {
@@ -150,7 +152,7 @@ async def test_a_compaction_costs_what_it_wrote_to_the_cache(
     assert record.usage.cache_write_tokens == 55_096
 
 
-async def test_parts_without_a_price_leave_the_cost_incomplete(
+async def test_iteration_without_a_price_leaves_the_cost_incomplete(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     unheard = json.loads(json.dumps(ADVISED).replace("claude-opus-4-7", "unheard-of"))
@@ -162,7 +164,7 @@ async def test_parts_without_a_price_leave_the_cost_incomplete(
     assert record.unpriced
 
 
-async def test_a_stream_cut_after_an_advisor_keeps_what_was_told(
+async def test_stream_cut_after_an_advisor_keeps_the_reported_usage(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     start = {"model": "claude-haiku-4-5", "usage": {"input_tokens": 412, "output_tokens": 1}}

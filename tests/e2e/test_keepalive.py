@@ -1,4 +1,4 @@
-"""Calls that wait keep their clients: by pings where they are borne, else by a timely answer."""
+"""Waiting calls keep their clients: by pings in streams, otherwise by an answer in time."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Occupied:
 
     @property
     def waiting(self) -> int:
-        return len(self.proxy.running.scheduler.admission)
+        return len(self.proxy.running.scheduler.waiting)
 
     async def first(self, wire: Wire) -> None:
         await self.leave.wait()
@@ -103,7 +103,7 @@ def without_pings(api: Api, body: bytes) -> bytes:
 
 
 @EVERY_API
-async def test_waiting_stream_has_head_and_pings_and_then_the_vendors_bytes(
+async def test_waiting_stream_gets_head_and_pings_before_the_vendors_bytes(
     tmp_path: Path, vendor: ScriptedVendor, api: Api
 ) -> None:
     async with occupied(tmp_path, vendor) as room:
@@ -125,7 +125,7 @@ async def test_waiting_stream_has_head_and_pings_and_then_the_vendors_bytes(
 
 
 @EVERY_API
-async def test_wait_in_vain_ends_with_an_error_event_and_cleanly(
+async def test_wait_beyond_max_wait_ends_the_stream_with_an_error_event(
     tmp_path: Path, vendor: ScriptedVendor, api: Api
 ) -> None:
     async with occupied(tmp_path, vendor, max_wait="400ms") as room:
@@ -167,7 +167,7 @@ async def test_error_answer_after_the_head_becomes_an_error_event(
         assert "vendor's own words" not in record.reason
 
 
-async def test_json_answer_after_the_head_is_told_and_counts_as_unknown(
+async def test_json_response_after_the_head_is_logged_and_counts_as_unknown(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     async with occupied(tmp_path, vendor) as room:
@@ -194,7 +194,7 @@ async def test_stream_that_breaks_after_the_head_is_cut_as_any_other(
 
 
 @EVERY_API
-async def test_client_that_leaves_while_it_is_kept_costs_no_upstream_call(
+async def test_client_that_leaves_during_keepalive_causes_no_upstream_call(
     tmp_path: Path, vendor: ScriptedVendor, api: Api
 ) -> None:
     async with occupied(tmp_path, vendor) as room:
@@ -208,7 +208,7 @@ async def test_client_that_leaves_while_it_is_kept_costs_no_upstream_call(
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in that moment", "before"])
-async def test_waiters_whose_clients_left_cost_no_upstream_call(
+async def test_waiters_whose_clients_left_cause_no_upstream_call(
     tmp_path: Path, vendor: ScriptedVendor, *, together: bool
 ) -> None:
     """Also where they leave in the very moment in which room comes."""
@@ -231,7 +231,7 @@ async def test_waiters_whose_clients_left_cost_no_upstream_call(
 async def test_call_that_has_not_waited_gets_no_head_of_ours(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
-    """What a vendor takes for its head, with what it says in it, is the vendor's own."""
+    """The time until the vendor's head, and the head itself, are the vendor's."""
 
     async def slow(wire: Wire) -> None:
         await asyncio.sleep(4 * SHORT)
@@ -252,7 +252,7 @@ async def test_call_that_has_not_waited_gets_no_head_of_ours(
     ],
     ids=lambda each: each.name if isinstance(each, Api) else str(each),
 )
-async def test_call_that_cannot_be_kept_is_answered_before_its_client_gives_up(
+async def test_call_without_keepalive_is_answered_before_its_client_times_out(
     tmp_path: Path, vendor: ScriptedVendor, api: Api, header: str
 ) -> None:
     async with occupied(tmp_path, vendor) as room:
@@ -280,13 +280,13 @@ async def test_client_with_a_deadline_is_answered_in_half_of_it_also_in_a_stream
         assert len(vendor.requests) == 1
 
 
-async def test_gemini_clis_patience_is_known_by_its_name() -> None:
+async def test_gemini_cli_timeout_is_recognized_by_its_user_agent() -> None:
     from sidecar.plugin_api.manager import discover
 
     dialect = discover().dialects["gemini"]
-    assert dialect.patience({"User-Agent": "GeminiCLI/0.61.0/gemini-3 (linux; x64)"}) == 60
-    assert dialect.patience({"User-Agent": "google-genai-sdk/3.6.1"}) is None
-    assert dialect.deadline({"x-server-timeout": "30"}) == 30
+    assert dialect.read_timeout({"User-Agent": "GeminiCLI/0.61.0/gemini-3 (linux; x64)"}) == 60
+    assert dialect.read_timeout({"User-Agent": "google-genai-sdk/3.6.1"}) is None
+    assert dialect.total_timeout({"x-server-timeout": "30"}) == 30
 
 
 async def test_array_stream_of_gemini_has_no_pings(tmp_path: Path, vendor: ScriptedVendor) -> None:
@@ -371,7 +371,7 @@ async def test_sdk_gets_its_stream_after_a_wait_longer_than_its_timeout(
 
 
 @SDKS
-async def test_sdk_raises_with_our_words_after_a_wait_in_vain(
+async def test_sdk_raises_with_our_message_after_a_wait_beyond_max_wait(
     tmp_path: Path, vendor: ScriptedVendor, use: Use, api: Api
 ) -> None:
     raised = (openai.APIError, anthropic.APIStatusError, genai_errors.APIError)
@@ -385,11 +385,11 @@ OVERLOADED = answer(b'{"error":{"message":"overloaded, says the vendor"}}', "529
 
 
 @pytest.mark.parametrize("program", ["codex_cli_rs/0.171.0 (Debian)", "codex_exec/0.171.0", "else"])
-async def test_codex_hears_of_an_endless_overload_and_others_wait(
+async def test_codex_gets_an_endless_overload_and_other_clients_wait(
     proxy: Sidecar, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     """It shows nothing until it is told, and then asks again by itself."""
-    monkeypatch.setattr("sidecar_vendors.openai.dialect._CODEX_WAITS", 0.4)
+    monkeypatch.setattr("sidecar_vendors.openai.dialect._CODEX_ERROR_SECONDS", 0.4)
     vendor.play(OVERLOADED)
     asked = RESPONSES.request(proxy, stream=True)
     asked = asked.replace(b"\r\n", f"\r\nUser-Agent: {program}\r\n".encode(), 1)

@@ -212,7 +212,7 @@ async def test_credential_echoed_in_a_coded_error_is_masked(
 
 
 @pytest.mark.parametrize("form", SPELLED, ids=IDS)
-async def test_what_a_model_wrote_passes_byte_for_byte(
+async def test_text_of_a_model_with_a_credential_passes_byte_for_byte(
     proxy: Sidecar, vendor: ScriptedVendor, form: str
 ) -> None:
     whole = f'{{"id":"c","choices":[{{"message":{{"content":"{form}"}}}}]}}'.encode()
@@ -230,7 +230,9 @@ async def test_what_a_model_wrote_passes_byte_for_byte(
             assert (await proxy.ask(target, ASKED, key=key)).body == event + event
 
 
-async def test_stream_of_known_length_keeps_it(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_masked_stream_of_known_length_keeps_it(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
     error = sse({"error": {"message": SECRET, "code": "x"}})
     body = BEGUN[CHAT] + error
     vendor.play(answer(body, content_type="text/event-stream"))
@@ -239,9 +241,7 @@ async def test_stream_of_known_length_keeps_it(proxy: Sidecar, vendor: ScriptedV
     assert found.body == BEGUN[CHAT] + error.replace(SECRET.encode(), MASKED.encode())
 
 
-async def test_word_that_is_a_placeholder_and_no_credential_is_not_masked(
-    proxy: Sidecar, vendor: ScriptedVendor
-) -> None:
+async def test_placeholder_credential_is_not_masked(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     body = b'{"error":{"message":"not ok","code":"ok"}}'
     vendor.play(answer(body, "400 Not ok", x_state="ok"))
     found = await proxy.ask(CHAT, PLAIN, key="tiny")
@@ -275,7 +275,7 @@ async def sent_on(proxy: Sidecar, vendor: ScriptedVendor, text: str, pairs: list
 
 
 @pytest.mark.parametrize(("name", "value"), HEADERS)
-async def test_header_with_the_text_of_a_key_does_not_go_on(
+async def test_header_with_a_key_secret_is_not_relayed(
     proxy: Sidecar, vendor: ScriptedVendor, name: str, value: str
 ) -> None:
     own, other = proxy.keys["gpt"], mint()
@@ -291,7 +291,7 @@ async def test_header_with_the_text_of_a_key_does_not_go_on(
 
 
 @pytest.mark.parametrize("query", QUERIES)
-async def test_parameter_with_the_text_of_a_key_does_not_go_on(
+async def test_query_parameter_with_a_key_secret_is_not_relayed(
     proxy: Sidecar, vendor: ScriptedVendor, query: str
 ) -> None:
     own, other = proxy.keys["gpt"], mint()
@@ -300,7 +300,7 @@ async def test_parameter_with_the_text_of_a_key_does_not_go_on(
         assert f"POST {CHAT}?keep=1&b=%20 HTTP/1.1".encode() in head
 
 
-async def test_key_whose_text_somebody_chose_does_not_go_on(
+async def test_key_secret_of_a_users_choice_is_not_relayed(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     pairs = [("X-Custom", f"Bearer {CHOSEN}"), ("X-Other", "my own keyboard"), ("X-Own", "my own")]
@@ -310,7 +310,7 @@ async def test_key_whose_text_somebody_chose_does_not_go_on(
     assert f"POST {CHAT}?keep=1&v=my+own&b=%20 HTTP/1.1".encode() in head
 
 
-async def test_body_with_the_text_of_a_key_goes_on_as_it_is(
+async def test_body_with_a_key_secret_is_relayed_unchanged(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     body = json.dumps({"model": "m", "messages": [{"content": proxy.keys["gpt"]}]}).encode()

@@ -1,4 +1,4 @@
-"""The way out: certificates are checked, and nothing of the machine's surroundings interferes."""
+"""Outgoing connections: certificates are checked, and the environment's proxies are ignored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def call(proxy: Sidecar) -> Got:
     return await exchange(proxy.port, sent)
 
 
-async def test_a_private_certificate_is_trusted_where_the_file_says_so(tmp_path: Path) -> None:
+async def test_private_certificate_is_trusted_with_a_ca_file(tmp_path: Path) -> None:
     ca = f"ca_file: {CERTIFICATES / 'here.pem'}"
     async with with_certificate("here") as vendor, serving(tmp_path, vendor.url, ca) as proxy:
         got = await call(proxy)
@@ -37,7 +37,7 @@ async def test_a_private_certificate_is_trusted_where_the_file_says_so(tmp_path:
     ],
     ids=["unknown", "expired", "of another host", "of another authority"],
 )
-async def test_a_certificate_that_does_not_hold_gets_no_credential(
+async def test_invalid_certificate_gets_no_credential(
     tmp_path: Path, name: str, ca: str | None
 ) -> None:
     more = PLAIN if ca is None else f"ca_file: {CERTIFICATES / ca}.pem"
@@ -48,7 +48,7 @@ async def test_a_certificate_that_does_not_hold_gets_no_credential(
         assert vendor.requests == []
 
 
-async def test_a_ca_file_that_is_gone_is_named(tmp_path: Path) -> None:
+async def test_missing_ca_file_is_named_in_the_error(tmp_path: Path) -> None:
     more = f"ca_file: {tmp_path / 'gone.pem'}"
     async with with_certificate("here") as vendor, serving(tmp_path, vendor.url, more) as proxy:
         got = await call(proxy)
@@ -56,7 +56,7 @@ async def test_a_ca_file_that_is_gone_is_named(tmp_path: Path) -> None:
         assert "gone.pem cannot be read" in got.message
 
 
-async def test_the_environments_proxies_are_ignored_unless_asked_for(
+async def test_environments_proxies_are_ignored_unless_asked_for(
     tmp_path: Path, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -67,7 +67,7 @@ async def test_the_environments_proxies_are_ignored_unless_asked_for(
 
 
 @pytest.mark.parametrize("named", ["env", "url"])
-async def test_a_proxy_that_was_asked_for_is_used(
+async def test_configured_proxy_is_used(
     tmp_path: Path, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     """The stand-in for a vendor plays the proxy here: it sees the whole address."""
@@ -80,7 +80,7 @@ async def test_a_proxy_that_was_asked_for_is_used(
         assert vendor.last.path == "http://vendor.example/v1/chat/completions"
 
 
-async def test_no_proxy_is_heeded(
+async def test_no_proxy_variable_is_applied(
     tmp_path: Path, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -90,7 +90,7 @@ async def test_no_proxy_is_heeded(
         assert (await call(proxy)).status == 200
 
 
-async def test_a_proxy_that_does_not_answer_is_a_502_that_says_so(tmp_path: Path) -> None:
+async def test_unreachable_proxy_is_a_502_that_names_it(tmp_path: Path) -> None:
     more = "allow_http: true, proxy: http://127.0.0.1:9"
     async with serving(tmp_path, "http://vendor.example", more) as proxy:
         got = await call(proxy)
@@ -98,7 +98,7 @@ async def test_a_proxy_that_does_not_answer_is_a_502_that_says_so(tmp_path: Path
         assert "the proxy cannot be reached" in got.message
 
 
-async def test_a_netrc_adds_no_credential(
+async def test_netrc_adds_no_credential(
     tmp_path: Path, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -111,7 +111,7 @@ async def test_a_netrc_adds_no_credential(
         assert vendor.last.get("authorization") == [f"Bearer {CANARY}"]
 
 
-async def test_no_cookie_is_kept_or_passed_on(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_cookie_is_neither_stored_nor_relayed(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     vendor.play(answer(b"{}", Set_Cookie="session=1; Path=/"))
     for _ in range(2):
         sent = [*proxy.bearer("gpt").items(), ("Cookie", "mine=1")]
@@ -120,7 +120,7 @@ async def test_no_cookie_is_kept_or_passed_on(proxy: Sidecar, vendor: ScriptedVe
         assert vendor.last.get("cookie") == []
 
 
-async def test_nothing_a_client_sends_chooses_the_host(
+async def test_client_headers_do_not_choose_the_upstream_host(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     """Neither body fields nor headers that other gateways have fallen for."""

@@ -1,5 +1,5 @@
-"""What a path and a body's type say about a call, end to end: who may send it, where its model
-stands, and what of its answer goes on the books."""
+"""Access by path and body type: who may send a call, where its model is read, and which usage is
+recorded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FORM = "multipart/form-data; boundary=B"
 
 
 @pytest.mark.parametrize("target", ["/v1/images/edits", "/v1/videos", "/v1/images/generations"])
-async def test_a_body_is_a_form_or_json_by_its_type(
+async def test_body_is_parsed_as_form_or_json_by_its_content_type(
     proxy: Sidecar, vendor: ScriptedVendor, target: str
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -45,7 +45,7 @@ async def test_a_body_is_a_form_or_json_by_its_type(
         assert got.status == status, got.body
 
 
-async def test_a_renamed_model_is_found_in_json_and_in_a_form(
+async def test_renamed_model_is_found_in_json_and_in_a_form(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -58,24 +58,26 @@ async def test_a_renamed_model_is_found_in_json_and_in_a_form(
 WITHOUT_A_MODEL = [
     "/v1/responses", "/v1/images/generations", "/v1/videos", "/v1/videos/v1/remix", "/v1/batches",
     "/v1/fine_tuning/jobs", "/v1/fine_tuning/jobs/f1/resume", "/v1/containers", "/v1/vector_stores",
-    "/v1/evals/e1/runs", "/v1/threads/t1/runs", "/v1/unheard/of",
+    "/v1/evals/e1/runs", "/v1/threads/t1/runs", "/v1/agents", "/v1/unheard/of",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("target", WITHOUT_A_MODEL)
-async def test_paid_work_without_a_model_needs_a_route_for_all_of_them(
+async def test_post_without_a_model_needs_a_route_for_all_models(
     proxy: Sidecar, vendor: ScriptedVendor, target: str
 ) -> None:
     vendor.play(answer(b"{}"))
     for body in (b"", b'{"prompt":"x"}', b"no json"):
+        sent = len(vendor.requests)
         assert (await send(proxy, target, body, "mini")).status == 403
+        assert len(vendor.requests) == sent
         assert (await send(proxy, target, body)).status == 200
 
 
 @pytest.mark.parametrize(
     "target", ["/v1beta/interactions", "/v1beta/cachedContents", "/v1beta/unheard/of"]
 )
-async def test_so_does_paid_work_in_gemini(
+async def test_gemini_post_without_a_model_needs_a_route_for_all_models(
     proxy: Sidecar, vendor: ScriptedVendor, target: str
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -88,7 +90,7 @@ async def test_so_does_paid_work_in_gemini(
         assert got.status == status, got.body
 
 
-async def test_an_answer_looked_at_again_is_not_counted_again(
+async def test_response_fetched_by_id_is_not_counted_again(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(json.dumps(RESPONSE).encode()))
@@ -126,7 +128,7 @@ UNREAD = [
 
 
 @pytest.mark.parametrize(("key", "method", "target", "state"), UNREAD)
-async def test_usage_that_no_answer_tells_is_unknown_where_it_may_be_paid_work(
+async def test_usage_of_a_possibly_paid_call_without_a_report_is_unknown(
     proxy: Sidecar, vendor: ScriptedVendor, key: str, method: str, target: str, state: UsageState
 ) -> None:
     vendor.play(answer(b'{"ok":true}'))
@@ -137,7 +139,7 @@ async def test_usage_that_no_answer_tells_is_unknown_where_it_may_be_paid_work(
     assert record.usage is None
 
 
-async def test_usage_on_an_unheard_endpoint_is_reported_where_the_answer_tells_it(
+async def test_usage_on_an_unknown_endpoint_is_read_from_the_response(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b'{"model":"gpt-5.5","usage":{"input_tokens":7,"output_tokens":2}}'))
@@ -147,7 +149,7 @@ async def test_usage_on_an_unheard_endpoint_is_reported_where_the_answer_tells_i
     assert record.usage_state is UsageState.REPORTED
 
 
-async def test_an_error_inside_of_a_successful_stream_is_on_record(
+async def test_error_in_a_successful_stream_is_recorded(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     failed = {"error": {"message": "busy", "code": "server_is_overloaded"}}
@@ -170,7 +172,7 @@ ENDS = [
 
 @pytest.mark.parametrize(("key", "target", "whole"), ENDS)
 @pytest.mark.parametrize("left", [0, 1])
-async def test_a_stream_whose_last_event_lacks_its_blank_line_is_whole(
+async def test_stream_whose_last_event_has_no_blank_line_is_complete(
     proxy: Sidecar, vendor: ScriptedVendor, key: str, target: str, whole: bytes, left: int
 ) -> None:
     sent = whole.rstrip(b"\r\n") + b"\n" * left
@@ -180,7 +182,9 @@ async def test_a_stream_whose_last_event_lacks_its_blank_line_is_whole(
     assert (await proxy.record()).outcome is Outcome.OK
 
 
-async def test_a_fine_tuned_model_is_no_verb(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_fine_tuned_model_name_with_a_colon_is_no_method(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
     vendor.play(answer(b"{}"))
     got = await send(proxy, "/v1/models/ft:gpt-4o:acme::7p4l", method="GET")
     assert got.status == 200, got.body

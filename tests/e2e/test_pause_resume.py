@@ -1,8 +1,9 @@
-"""Pausing and resuming: calls are parked, nobody fails, and it is said everywhere."""
+"""Pause and resume: paused calls wait, none fails, and the pause is shown everywhere."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -42,7 +43,7 @@ def calling(proxy: Sidecar, key: str) -> asyncio.Task[Raw]:
 
 
 async def parked(proxy: Sidecar, number: int) -> None:
-    await until(lambda: len(proxy.running.scheduler.admission) == number)
+    await until(lambda: len(proxy.running.scheduler.waiting) == number)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ async def parked(proxy: Sidecar, number: int) -> None:
         (("any", "all"), {"kind": "all", "name": ""}),
     ],
 )
-async def test_what_is_paused_waits_and_goes_on(
+async def test_paused_call_waits_and_is_sent_after_resume(
     proxy: Sidecar, vendor: ScriptedVendor, what: tuple[str, str], held: dict[str, str]
 ) -> None:
     done = await order(proxy, "pause", *what)
@@ -73,7 +74,7 @@ async def test_what_is_paused_waits_and_goes_on(
     assert ["is paused" in wait.behind for wait in record.waits] == [True]
 
 
-async def test_others_go_while_one_is_paused(proxy: Sidecar) -> None:
+async def test_pause_of_one_key_delays_no_other_key(proxy: Sidecar) -> None:
     await order(proxy, "pause", "key", "codex")
     call = calling(proxy, "codex")
     await parked(proxy, 1)
@@ -82,7 +83,15 @@ async def test_others_go_while_one_is_paused(proxy: Sidecar) -> None:
     assert (await call).status == 200
 
 
-async def test_the_patience_of_who_is_parked_does_not_run_out(
+async def test_call_whose_only_provider_is_paused_waits_for_the_resume(proxy: Sidecar) -> None:
+    await order(proxy, "pause", "provider", "second")
+    call = calling(proxy, "other one")
+    await parked(proxy, 1)
+    await order(proxy, "resume", "provider", "second")
+    assert (await call).status == 200
+
+
+async def test_paused_call_waits_beyond_max_wait(
     proxy: Sidecar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sidecar.scheduling.lease.PARKED_RECHECK_SECONDS", 0.02)
@@ -97,7 +106,9 @@ async def test_the_patience_of_who_is_parked_does_not_run_out(
     assert (await call).status == 200
 
 
-async def test_a_call_that_runs_goes_on(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_running_call_is_unaffected_by_a_pause(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
     limiter = asyncio.Event()
 
     async def held_back(wire: Wire) -> None:
@@ -120,7 +131,9 @@ async def test_a_call_that_runs_goes_on(proxy: Sidecar, vendor: ScriptedVendor) 
     assert (await waiting).status == 200
 
 
-async def test_a_call_goes_around_a_paused_provider(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_paused_provider_is_skipped_for_the_next_one(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
     await order(proxy, "pause", "any", "first")
     assert (await calling(proxy, "nightly")).status == 200
     assert vendor.last.path.startswith("/second/")
@@ -133,7 +146,7 @@ async def test_a_call_goes_around_a_paused_provider(proxy: Sidecar, vendor: Scri
     assert done["waiting"] == 0
 
 
-async def test_all_ends_every_pause_and_a_part_says_what_still_holds_it(proxy: Sidecar) -> None:
+async def test_resume_of_a_part_names_the_pause_that_remains(proxy: Sidecar) -> None:
     for what in (("key", "codex"), ("group", "GPT"), ("provider", "first")):
         await order(proxy, "pause", *what)
     done = await order(proxy, "resume", "key", "codex")
@@ -157,7 +170,7 @@ async def test_all_ends_every_pause_and_a_part_says_what_still_holds_it(proxy: S
         (("planet", "codex"), 404, "planet"),
     ],
 )  # fmt: skip
-async def test_what_nothing_or_more_than_one_thing_is_called(
+async def test_pause_of_an_unknown_or_ambiguous_name_is_rejected(
     proxy: Sidecar, verb: str, what: tuple[str, str], status: int, says: str
 ) -> None:
     raw = await ask(proxy, "POST", verb, *what)
@@ -166,18 +179,20 @@ async def test_what_nothing_or_more_than_one_thing_is_called(
     assert len(proxy.running.scheduler.pauses) == 0
 
 
-async def test_a_name_with_odd_characters(proxy: Sidecar) -> None:
+async def test_pause_of_a_name_with_special_characters_works(proxy: Sidecar) -> None:
     done = await order(proxy, "pause", "any", "other one")
     assert done["resume"] == "sidecar resume --key 'other one'"
     assert (await order(proxy, "resume", "any", "other one"))["news"] is True
 
 
-async def test_it_is_said_everywhere(proxy: Sidecar, caplog: pytest.LogCaptureFixture) -> None:
+async def test_pause_is_shown_in_log_metrics_status_and_headers(
+    proxy: Sidecar, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING, "sidecar"):
         await order(proxy, "pause", "group", "GPT")
     call = calling(proxy, "nightly")
     await parked(proxy, 1)
-    assert 'group "GPT" is paused' in caplog.text
+    assert 'paused: group "GPT"' in caplog.text
     assert await figures(proxy.running, "sidecar_paused") == {r'scope="group \"GPT\""': 1.0}
     assert await figures(proxy.running, "sidecar_calls_waiting") == {'urgency="normal"': 1.0}
     for path in ("status", "live"):
@@ -192,12 +207,12 @@ async def test_it_is_said_everywhere(proxy: Sidecar, caplog: pytest.LogCaptureFi
     assert found["candidates"][0]["gates"][0]["what"] == "hold"
     with caplog.at_level(logging.WARNING, "sidecar"):
         await order(proxy, "resume", "group", "GPT")
-    assert 'group "GPT" goes on' in caplog.text
+    assert 'resumed: group "GPT"' in caplog.text
     assert await figures(proxy.running, "sidecar_paused") == {}
     assert (await call).status == 200
 
 
-async def test_a_pause_holds_over_a_restart_and_over_another_name(
+async def test_pause_survives_a_restart_and_a_rename(
     tmp_path: Path, vendor: ScriptedVendor, caplog: pytest.LogCaptureFixture
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -209,7 +224,7 @@ async def test_a_pause_holds_over_a_restart_and_over_another_name(
         text = proxy.file.read_text()
         (hold,) = (await see(proxy, "status"))["holds"]
         assert (hold["name"], hold["since"]) == ("laptop", since)
-        assert 'key "codex" is key "laptop" now, and stays paused' in caplog.text
+        assert 'renamed: key "codex" is now key "laptop"; it stays paused' in caplog.text
         call = calling(proxy, "codex")
         await parked(proxy, 1)
         call.cancel()
@@ -223,9 +238,12 @@ async def test_a_pause_holds_over_a_restart_and_over_another_name(
         await parked(again, 1)
         await order(again, "resume", "any", "desktop")
         assert (await call).status == 200
+    file = tmp_path / "state" / "holds.json"
+    assert json.loads(file.read_text()) == []
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_pause_of_what_is_gone_can_be_ended(proxy: Sidecar) -> None:
+async def test_pause_of_a_removed_key_can_be_resumed(proxy: Sidecar) -> None:
     await order(proxy, "pause", "any", "codex")
     assert await proxy.rewrite(
         lambda text: "\n".join(line for line in text.splitlines() if "codex:" not in line)
@@ -233,19 +251,19 @@ async def test_a_pause_of_what_is_gone_can_be_ended(proxy: Sidecar) -> None:
     assert (await order(proxy, "resume", "any", "codex"))["news"] is True
 
 
-async def test_what_cannot_be_kept_says_so(
+async def test_pause_that_cannot_be_saved_is_reported(
     proxy: Sidecar, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (proxy.state / "holds.new").mkdir()
+    (proxy.state / "holds.json").mkdir()
     done = await order(proxy, "pause", "any", "codex")
     assert (done["news"], done["kept"]) == (True, False)
-    assert "holds are not kept over a restart" in caplog.text
-    (proxy.state / "holds.new").rmdir()
+    assert "pauses will not outlive a restart" in caplog.text
+    (proxy.state / "holds.json").rmdir()
     assert (await order(proxy, "pause", "any", "nightly"))["kept"] is True
 
 
 @pytest.mark.parametrize("text", ["", "{", "[[1]]", '[{"kind": "key"}]', "\xff"])
-async def test_a_file_of_holds_that_cannot_be_read_holds_nothing(
+async def test_unreadable_file_of_pauses_pauses_nothing(
     tmp_path: Path, vendor: ScriptedVendor, text: str
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -255,6 +273,6 @@ async def test_a_file_of_holds_that_cannot_be_read_holds_nothing(
         assert (await proxy.ask(CHAT, ASKED, key="codex")).status == 200
 
 
-async def test_only_the_unix_socket_steers(proxy: Sidecar) -> None:
+async def test_pause_over_tcp_is_rejected(proxy: Sidecar) -> None:
     assert (await proxy.admin("/api/live")).status == 404
     assert (await proxy.admin("/api/explain?key=codex&model=x")).status == 404

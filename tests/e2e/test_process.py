@@ -1,4 +1,4 @@
-"""`sidecar serve` as a process of its own: its start, its signals, its end."""
+"""`sidecar serve` as a separate process: its start, its signals, its end."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def is_served(running: Process, key: str) -> None:
 
 
 async def takes_no_more(running: Process) -> None:
-    """Wait until nobody listens for agents any more."""
+    """Wait until the agent port refuses connections."""
     async with asyncio.timeout(10):
         while True:
             try:
@@ -130,9 +130,7 @@ async def takes_no_more(running: Process) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_sigterm_lets_the_calls_of_the_moment_finish(
-    tmp_path: Path, vendor: ScriptedVendor
-) -> None:
+async def test_sigterm_lets_running_calls_finish(tmp_path: Path, vendor: ScriptedVendor) -> None:
     more = asyncio.Event()
     vendor.play(waiting(more))
     async with serving(tmp_path, vendor) as running:
@@ -149,7 +147,7 @@ async def test_sigterm_lets_the_calls_of_the_moment_finish(
     assert not (tmp_path / "state" / "admin.sock").exists()
 
 
-async def test_a_call_that_ran_when_the_process_was_killed_is_on_the_books(
+async def test_call_in_flight_at_a_kill_is_in_the_ledger(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(waiting(asyncio.Event()))
@@ -176,7 +174,7 @@ async def test_a_call_that_ran_when_the_process_was_killed_is_on_the_books(
     assert row["reason"] == "Sidecar was killed while it ran"
 
 
-async def test_an_idle_connection_does_not_hold_the_end_up(
+async def test_idle_connection_does_not_delay_the_stop(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(GOOD)
@@ -190,7 +188,7 @@ async def test_an_idle_connection_does_not_hold_the_end_up(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_second_signal_cuts_what_still_runs_visibly(
+async def test_second_signal_ends_running_streams_with_an_error(
     tmp_path: Path, vendor: ScriptedVendor, number: signal.Signals
 ) -> None:
     vendor.play(waiting(asyncio.Event()))
@@ -206,9 +204,7 @@ async def test_a_second_signal_cuts_what_still_runs_visibly(
         assert await running.ended() == 0
 
 
-async def test_a_paused_call_does_not_hold_the_end_up(
-    tmp_path: Path, vendor: ScriptedVendor
-) -> None:
+async def test_paused_call_does_not_delay_the_stop(tmp_path: Path, vendor: ScriptedVendor) -> None:
     async with serving(tmp_path, vendor, drain="1h") as running:
         pause = (sys.executable, "-m", "sidecar", "pause", "gpt", "--state", f"{tmp_path}/state")
         paused = await asyncio.create_subprocess_exec(*pause)
@@ -221,7 +217,7 @@ async def test_a_paused_call_does_not_hold_the_end_up(
         assert await running.ended() == 0
 
 
-async def test_the_drain_has_an_end(tmp_path: Path, vendor: ScriptedVendor) -> None:
+async def test_drain_ends_after_its_time(tmp_path: Path, vendor: ScriptedVendor) -> None:
     vendor.play(hang)
     async with serving(tmp_path, vendor, drain="1s") as running:
         async with dial(running.port, running.asked()) as (reader, _):
@@ -233,7 +229,7 @@ async def test_the_drain_has_an_end(tmp_path: Path, vendor: ScriptedVendor) -> N
     assert b"server.drain" in running.log
 
 
-async def test_sighup_reads_the_file_again(tmp_path: Path, vendor: ScriptedVendor) -> None:
+async def test_sighup_reloads_the_file(tmp_path: Path, vendor: ScriptedVendor) -> None:
     vendor.play(GOOD)
     async with serving(tmp_path, vendor) as running:
         assert await running.status() == 200
@@ -246,7 +242,7 @@ async def test_sighup_reads_the_file_again(tmp_path: Path, vendor: ScriptedVendo
         assert await running.ready() == 200
 
 
-async def test_killed_and_started_again_it_serves(tmp_path: Path, vendor: ScriptedVendor) -> None:
+async def test_restart_after_a_kill_serves_calls(tmp_path: Path, vendor: ScriptedVendor) -> None:
     vendor.play(GOOD)
     async with serving(tmp_path, vendor) as running:
         assert await running.status() == 200
@@ -256,7 +252,9 @@ async def test_killed_and_started_again_it_serves(tmp_path: Path, vendor: Script
         assert await running.status() == 200
 
 
-async def test_two_do_not_share_a_state(tmp_path: Path, vendor: ScriptedVendor) -> None:
+async def test_second_process_on_one_state_folder_is_rejected(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
     async with serving(tmp_path, vendor) as running:
         second = await start(tmp_path, running.file.read_text())
         _, log = await asyncio.wait_for(second.communicate(), 20)
@@ -265,7 +263,7 @@ async def test_two_do_not_share_a_state(tmp_path: Path, vendor: ScriptedVendor) 
         assert await running.ready() == 200
 
 
-async def test_a_file_that_cannot_be_used_ends_the_start_with_2(tmp_path: Path) -> None:
+async def test_start_with_an_invalid_file_exits_2(tmp_path: Path) -> None:
     process = await start(tmp_path, "keys: [")
     _, log = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 2
@@ -281,7 +279,7 @@ def resident(process: asyncio.subprocess.Process) -> int:
     return int(found[1]) // 1024
 
 
-async def test_memory_of_large_bodies_is_taken_once_and_given_back(
+async def test_memory_of_large_bodies_is_used_once_and_released(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(GOOD)

@@ -1,9 +1,8 @@
-"""Calls wait their turn: limits, urgency, holds and reloads, with real clients on real sockets."""
+"""Queueing: limits, urgency, pauses and reloads, with real clients on real sockets."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -58,7 +57,7 @@ async def test_twenty_sdk_clients_on_a_key_for_two_all_succeed_and_see_no_429(
     tmp_path: Path, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch, dialect: str
 ) -> None:
     """Also within a small rpm: the minute is shortened, what it does is not."""
-    monkeypatch.setattr("sidecar.scheduling.limiter.MINUTE_SECONDS", 0.2)
+    monkeypatch.setattr("sidecar.scheduling.windows.MINUTE_SECONDS", 0.2)
     most = [0, 0]
 
     async def script(wire: Wire) -> None:
@@ -101,7 +100,7 @@ async def test_twenty_sdk_clients_on_a_key_for_two_all_succeed_and_see_no_429(
         assert all(record.waits for record in proxy.records if record.wait > 0)
 
 
-async def test_the_urgent_go_first_and_callers_can_only_lower_their_own(
+async def test_urgent_calls_go_first_and_callers_can_only_lower_urgency(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     limiter = Gate()
@@ -132,7 +131,7 @@ async def test_the_urgent_go_first_and_callers_can_only_lower_their_own(
         assert "(routes.yaml:4)" in wait.behind
 
 
-async def test_nobody_is_held_up_by_who_waits_for_something_else(
+async def test_waiter_of_one_limit_delays_no_waiter_of_another(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     limiter = Gate()
@@ -146,7 +145,7 @@ async def test_nobody_is_held_up_by_who_waits_for_something_else(
         assert {each.status for each in await asyncio.gather(*calls)} == {200}
 
 
-async def test_a_client_that_leaves_the_line_is_never_sent_and_holds_nobody_up(
+async def test_client_that_leaves_the_queue_is_not_sent_and_delays_no_call(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     limiter = Gate()
@@ -170,7 +169,7 @@ async def test_a_client_that_leaves_the_line_is_never_sent_and_holds_nobody_up(
         assert left.wait > 0
 
 
-async def test_a_raised_limit_wakes_who_waits_and_a_lowered_one_binds_at_once(
+async def test_raised_limit_wakes_waiters_and_a_lowered_one_binds_at_once(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     limiter = Gate()
@@ -190,9 +189,7 @@ async def test_a_raised_limit_wakes_who_waits_and_a_lowered_one_binds_at_once(
         assert limiter.most == 4
 
 
-async def test_a_new_limit_counts_the_calls_that_run_already(
-    tmp_path: Path, vendor: ScriptedVendor
-) -> None:
+async def test_new_limit_counts_the_running_calls(tmp_path: Path, vendor: ScriptedVendor) -> None:
     limiter = Gate()
     vendor.play(limiter)
     async with waiting_room(tmp_path, vendor) as proxy:
@@ -219,7 +216,7 @@ async def test_a_new_limit_counts_the_calls_that_run_already(
     ],
     ids=["removed", "disabled"],
 )
-async def test_a_key_that_is_taken_away_is_refused_in_the_line(
+async def test_removed_key_is_rejected_in_the_queue(
     tmp_path: Path, vendor: ScriptedVendor, edit: object, words: str
 ) -> None:
     limiter = Gate()
@@ -237,7 +234,7 @@ async def test_a_key_that_is_taken_away_is_refused_in_the_line(
         assert (await first).status == 200
 
 
-async def test_a_renamed_key_goes_on_waiting_and_keeps_its_counts(
+async def test_renamed_key_keeps_waiting_and_its_counts(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     limiter = Gate()
@@ -252,46 +249,13 @@ async def test_a_renamed_key_goes_on_waiting_and_keeps_its_counts(
         assert limiter.most == 1
 
 
-@pytest.mark.parametrize(
-    "held", [("key", "day"), ("group", "GPT"), ("provider", "oa"), ("all", "")]
-)
-async def test_what_is_paused_is_parked_and_goes_on_when_it_is_resumed(
-    tmp_path: Path, vendor: ScriptedVendor, held: tuple[str, str]
-) -> None:
-    vendor.play(answer(body(CHAT)))
-    async with waiting_room(tmp_path, vendor, key=", max_wait: 50ms") as proxy:
-        scheduler = proxy.running.scheduler
-        assert scheduler.pause(held)
-        call = asyncio.create_task(ask(proxy, "day"))
-        await until(lambda: waiting(proxy) == 1)
-        await asyncio.sleep(0.1)  # longer than its patience, which a pause stops
-        assert waiting(proxy) == 1
-        text = (await proxy.admin("/metrics")).body.decode()
-        assert "\nsidecar_paused{" in text
-        assert scheduler.resume(held)
-        found = await call
-        assert found.status == 200
-        record = await proxy.record()
-        assert "is paused (sidecar resume" in record.waits[0].behind
-
-
-async def test_a_pause_outlives_the_process(tmp_path: Path, vendor: ScriptedVendor) -> None:
-    async with waiting_room(tmp_path, vendor) as proxy:
-        proxy.running.scheduler.pause(("key", "day"))
-    async with waiting_room(tmp_path, vendor) as proxy:
-        assert [each.target for each in proxy.running.scheduler.pauses] == [("key", "day")]
-        assert proxy.running.scheduler.resume(("all", ""))
-    assert json.loads((tmp_path / "state" / "holds.json").read_text()) == []
-    assert (tmp_path / "state" / "holds.json").stat().st_mode & 0o777 == 0o600
-
-
 async def refused(proxy: Sidecar, key: str = "day") -> Raw:
     found = await ask(proxy, key)
     assert found.status == 429
     return found
 
 
-async def test_a_refusal_names_the_limit_its_line_and_when_to_come_back(
+async def test_rejection_names_the_limit_its_line_and_retry_after(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(body(CHAT)))
@@ -313,7 +277,7 @@ async def test_a_refusal_names_the_limit_its_line_and_when_to_come_back(
         assert 'sidecar_limit_used_ratio{scope="key \\"day\\"",limit="rpm",models=""} 1' in text
 
 
-async def test_who_has_waited_long_enough_is_refused_with_what_kept_it(
+async def test_call_beyond_max_wait_is_rejected_with_its_limit(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     limiter = Gate()
@@ -330,7 +294,7 @@ async def test_who_has_waited_long_enough_is_refused_with_what_kept_it(
         assert (await first).status == 200
 
 
-async def test_a_limit_of_zero_lets_nothing_pass_and_asks_for_no_retry(
+async def test_limit_of_zero_rejects_every_call_without_retry_after(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     async with waiting_room(tmp_path, vendor, key=", limits: {rpm: 0}") as proxy:
@@ -341,7 +305,7 @@ async def test_a_limit_of_zero_lets_nothing_pass_and_asks_for_no_retry(
         assert vendor.requests == []
 
 
-async def test_both_sdks_raise_their_rate_limit_error_and_know_when_to_come_back(
+async def test_both_sdks_raise_their_rate_limit_error_with_retry_after(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(body(CHAT)), answer(body(MESSAGE)))
@@ -357,7 +321,7 @@ async def test_both_sdks_raise_their_rate_limit_error_and_know_when_to_come_back
         assert 0 < int(caught.value.response.headers["retry-after"]) <= 60
 
 
-async def test_tokens_are_reserved_by_estimate_and_settled_by_what_the_vendor_says(
+async def test_tokens_are_reserved_by_estimate_and_settled_by_reported_usage(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     usage = {"prompt_tokens": 30, "completion_tokens": 10, "total_tokens": 40}
@@ -379,7 +343,7 @@ async def test_tokens_are_reserved_by_estimate_and_settled_by_what_the_vendor_sa
 
 def _left(proxy: Sidecar, kind: str) -> int:
     scheduler = proxy.running.scheduler
-    [window] = [w for n, w in scheduler.limits if n[:2] == ("key", "day") and w.kind == kind]
+    [window] = [w for n, w, _ in scheduler.limits if n[:2] == ("key", "day") and w.kind == kind]
     return window.remaining(scheduler.now())
 
 
@@ -387,11 +351,11 @@ def _left(proxy: Sidecar, kind: str) -> int:
     ("script", "left"),
     [
         (answer(b'{"error":{"message":"no"}}', "400 Bad Request"), 1000),
-        (answer(b"{}"), 1000 - 3 - 500),  # taken, and nobody knows for how much
+        (answer(b"{}"), 1000 - 3 - 500),  # its usage is unknown
     ],
     ids=["a wrong request", "no usage"],
 )
-async def test_every_end_gives_back_what_it_did_not_take(
+async def test_every_outcome_releases_the_unused_reservation(
     tmp_path: Path, vendor: ScriptedVendor, script: Script, left: int
 ) -> None:
     vendor.play(script)
@@ -399,10 +363,10 @@ async def test_every_end_gives_back_what_it_did_not_take(
         await proxy.ask(PATH, b'{"model":"gpt-5","max_tokens":500}'[:-1] + b"}", key="day")
         await proxy.record()
         assert abs(_left(proxy, "tpm") - left) <= 6
-        assert not proxy.running.scheduler.admission.leases
+        assert not proxy.running.scheduler._admission.leases
 
 
-async def test_a_daily_limit_survives_a_restart(tmp_path: Path, vendor: ScriptedVendor) -> None:
+async def test_daily_limit_survives_a_restart(tmp_path: Path, vendor: ScriptedVendor) -> None:
     vendor.play(answer(body(CHAT)))
     limits = ", max_wait: 0s, limits: {rpd: 3}"
     async with waiting_room(tmp_path, vendor, key=limits) as proxy:
@@ -411,7 +375,7 @@ async def test_a_daily_limit_survives_a_restart(tmp_path: Path, vendor: Scripted
         assert [(await ask(proxy, "day")).status for _ in range(2)] == [200, 429]
 
 
-async def test_the_second_route_to_a_provider_keeps_its_own_limits_over_a_reload(
+async def test_second_route_to_a_provider_keeps_its_own_limits_after_a_reload(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     limiter = Gate()
@@ -432,7 +396,7 @@ async def test_the_second_route_to_a_provider_keeps_its_own_limits_over_a_reload
         assert {each.status for each in await asyncio.gather(first, second)} == {200}
 
 
-async def test_who_is_paused_is_parked_even_where_its_limit_is_used_up(
+async def test_paused_call_stays_queued_although_its_limit_is_used_up(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(body(CHAT)))

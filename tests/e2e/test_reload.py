@@ -1,4 +1,4 @@
-"""Edits of the file while it is served, starts with a bad one, and the end of the process."""
+"""Reload of the edited file, start with a broken file, and streams across an edit."""
 
 from __future__ import annotations
 
@@ -34,33 +34,33 @@ async def is_in_force(proxy: Sidecar) -> None:
     await until(lambda: "more" in proxy.running.snapshot.keys, SOON)
 
 
-async def test_an_edit_in_place_is_taken_over(proxy: Sidecar) -> None:
+async def test_edit_in_place_takes_effect(proxy: Sidecar) -> None:
     with proxy.file.open("a") as file:
         file.write(MORE)
     await is_in_force(proxy)
 
 
-async def test_a_file_renamed_over_it_is_taken_over(proxy: Sidecar) -> None:
+async def test_file_renamed_over_the_old_one_takes_effect(proxy: Sidecar) -> None:
     new = proxy.file.with_suffix(".tmp")
     new.write_text(proxy.file.read_text() + MORE)
     new.replace(proxy.file)
     await is_in_force(proxy)
 
 
-async def test_a_file_deleted_and_made_again_is_taken_over(
+async def test_file_deleted_and_created_again_takes_effect(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(GOOD)
     text = proxy.file.read_text()
     proxy.file.unlink()
-    await until(lambda: bool(proxy.running.configuration.standing.problems), SOON)
+    await until(lambda: bool(proxy.running.configuration.status.problems), SOON)
     assert (await CHAT.call(proxy)).status == 200
     proxy.file.write_text(text + MORE)
     await is_in_force(proxy)
-    assert proxy.running.configuration.standing.problems == ()
+    assert proxy.running.configuration.status.problems == ()
 
 
-async def test_a_swapped_link_is_taken_over(tmp_path: Path, vendor: ScriptedVendor) -> None:
+async def test_swapped_symlink_takes_effect(tmp_path: Path, vendor: ScriptedVendor) -> None:
     (tmp_path / "..first").mkdir()
     (tmp_path / "..data").symlink_to("..first")
     (tmp_path / "..first" / "routes.yaml").touch()
@@ -75,7 +75,7 @@ async def test_a_swapped_link_is_taken_over(tmp_path: Path, vendor: ScriptedVend
         await is_in_force(proxy)
 
 
-async def test_a_half_written_file_is_never_in_force(proxy: Sidecar) -> None:
+async def test_half_written_file_never_takes_effect(proxy: Sidecar) -> None:
     accepted: list[Snapshot] = []
     proxy.running.configuration.listeners.append(accepted.append)
     lines = (proxy.file.read_text() + MORE).splitlines(keepends=True)
@@ -88,12 +88,12 @@ async def test_a_half_written_file_is_never_in_force(proxy: Sidecar) -> None:
     assert [len(snapshot.keys) for snapshot in accepted] == [len(KEYS) + 1]
 
 
-async def test_an_edit_that_means_nothing_is_taken_over_too(proxy: Sidecar) -> None:
+async def test_edit_of_a_comment_takes_effect_without_changes(proxy: Sidecar) -> None:
     before = proxy.running.snapshot.digest
     with proxy.file.open("a") as file:
         file.write("# a comment\n")
     await until(lambda: proxy.running.snapshot.digest != before, SOON)
-    assert proxy.running.configuration.standing.problems == ()
+    assert proxy.running.configuration.status.problems == ()
 
 
 INVALID: dict[str, Callable[[str], str]] = {
@@ -123,7 +123,7 @@ INVALID: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize("change", INVALID.values(), ids=INVALID.keys())
-async def test_what_is_wrong_changes_nothing_and_says_so(
+async def test_invalid_file_changes_nothing_and_is_logged(
     proxy: Sidecar, vendor: ScriptedVendor, change: Callable[[str], str]
 ) -> None:
     vendor.play(GOOD)
@@ -131,27 +131,29 @@ async def test_what_is_wrong_changes_nothing_and_says_so(
     assert await successful(proxy) == 1
     assert not await proxy.rewrite(change)
     assert proxy.running.snapshot is in_force
-    assert proxy.running.configuration.standing.problems
+    assert proxy.running.configuration.status.problems
     assert await successful(proxy) == 0
     health = parse(await talk(proxy.admin_port, request("GET", "/healthz", {})))
     assert (health.status, json.loads(health.body)["config"]) == (200, "stale")
     assert (await CHAT.call(proxy)).status == 200
     assert await proxy.rewrite(lambda _: good)
     assert await successful(proxy) == 1
-    assert proxy.running.configuration.standing.problems == ()
+    assert proxy.running.configuration.status.problems == ()
 
 
 async def successful(proxy: Sidecar) -> float:
     return sum((await figures(proxy.running, "sidecar_config_last_reload_successful")).values())
 
 
-async def test_bytes_that_are_no_text_change_nothing(proxy: Sidecar) -> None:
+async def test_file_that_is_not_utf_8_changes_nothing(proxy: Sidecar) -> None:
     proxy.file.write_bytes(proxy.file.read_bytes() + b"# \xff\xfe\n")
     assert not (await proxy.running.configuration.reload()).accepted
     assert await successful(proxy) == 0
 
 
-async def test_what_is_no_file_changes_nothing(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_path_that_is_no_regular_file_changes_nothing(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
     vendor.play(GOOD)
     proxy.file.unlink()
     os.mkfifo(proxy.file)
@@ -181,7 +183,7 @@ async def a_stream(
         yield reader, more
 
 
-async def test_a_stream_outlives_the_key_that_an_edit_deletes(
+async def test_stream_continues_after_an_edit_deletes_its_key(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     async with a_stream(proxy, vendor) as (reader, more):
@@ -193,7 +195,7 @@ async def test_a_stream_outlives_the_key_that_an_edit_deletes(
     assert (await CHAT.call(proxy)).status == 401
 
 
-async def test_a_key_disabled_by_an_edit_is_refused(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_key_disabled_by_an_edit_is_refused(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     vendor.play(GOOD)
     assert (await CHAT.call(proxy)).status == 200
     assert await proxy.rewrite(lambda text: text.replace("gpt: {", "gpt: {enabled: false, ", 1))
@@ -202,7 +204,7 @@ async def test_a_key_disabled_by_an_edit_is_refused(proxy: Sidecar, vendor: Scri
     assert len(vendor.requests) == 1
 
 
-async def test_a_revoked_key_loses_its_open_stream_visibly(
+async def test_revoked_key_loses_its_open_stream_visibly(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     async with a_stream(proxy, vendor) as (reader, _):
@@ -217,7 +219,7 @@ async def test_a_revoked_key_loses_its_open_stream_visibly(
     assert await outcomes(proxy.running) == {"revoked": 1}
 
 
-async def test_a_revoked_key_loses_its_waiting_call(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_revoked_key_loses_its_waiting_call(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     vendor.play(hang)
     async with dial(proxy.port, CHAT.request(proxy)) as (reader, _):
         await vendor.arrived.wait()
@@ -227,7 +229,7 @@ async def test_a_revoked_key_loses_its_waiting_call(proxy: Sidecar, vendor: Scri
     await asyncio.wait_for(vendor.gone.wait(), 5)
 
 
-async def test_the_api_of_our_commands_is_not_served_over_tcp(proxy: Sidecar) -> None:
+async def test_command_api_is_not_served_over_tcp(proxy: Sidecar) -> None:
     for port in (proxy.admin_port, proxy.port):
         found = parse(await talk(port, request("POST", "/api/keys/gpt/revoke", {})))
         assert found.status in {401, 404}
@@ -246,7 +248,7 @@ async def again(before: Sidecar) -> AsyncIterator[Sidecar]:
         yield Sidecar(running, before.file, before.state, before.keys)
 
 
-async def test_a_start_with_a_broken_file_uses_the_last_accepted_one(
+async def test_start_with_a_broken_file_uses_the_last_accepted_one(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(GOOD)
@@ -255,7 +257,7 @@ async def test_a_start_with_a_broken_file_uses_the_last_accepted_one(
     before.file.write_text("keys: [")
     async with again(before) as proxy:
         assert (await CHAT.call(proxy)).status == 200
-        assert proxy.running.configuration.standing.problems
+        assert proxy.running.configuration.status.problems
         assert await successful(proxy) == 0
         before.file.write_text(good + MORE)
         await is_in_force(proxy)
@@ -275,7 +277,7 @@ async def test_start_with_a_broken_file_never_uses_the_copy_of_another_file(
 
 
 @pytest.mark.parametrize("text", ["keys: [", None], ids=["broken", "missing"])
-async def test_a_first_start_needs_a_good_file(tmp_path: Path, text: str | None) -> None:
+async def test_first_start_needs_a_good_file(tmp_path: Path, text: str | None) -> None:
     file = tmp_path / "routes.yaml"
     if text is not None:
         file.write_text(text)

@@ -1,4 +1,4 @@
-"""A credential that is replaced while the process runs: refusals of the old one end."""
+"""A credential that is replaced at run time leaves the cooldown of the old one."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def test_replaced_credential_after_a_429_is_used_at_once(
 
 @pytest.mark.parametrize("kind", ["file", "env", "command"])
 @pytest.mark.parametrize("no", [SLOW, NONE_LEFT], ids=["cooldown", "quota"])
-async def test_waiting_call_goes_with_the_replaced_credential_at_once(
+async def test_waiting_call_is_sent_with_the_replaced_credential_at_once(
     tmp_path: Path, vendor: ScriptedVendor, kind: str, no: Script
 ) -> None:
     where = place(kind, tmp_path)
@@ -115,7 +115,7 @@ async def test_waiting_call_goes_with_the_replaced_credential_at_once(
         if no is NONE_LEFT:
             await CHAT.call(proxy)
         call = asyncio.create_task(CHAT.call(proxy))
-        await until(lambda: len(proxy.running.scheduler.admission) == 1)
+        await until(lambda: len(proxy.running.scheduler.waiting) == 1)
         where.replace(proxy)
         assert (await asyncio.wait_for(call, SOON)).status == 200
     assert sent(vendor) == [OLD, NEW]
@@ -161,7 +161,7 @@ async def test_credential_renewed_after_a_401_leaves_the_cooldown_of_the_old_one
 
 
 @pytest.mark.parametrize("no", [SPENT, SLOW, REJECTED], ids=["spent", "slow", "rejected"])
-async def test_late_refusal_of_the_old_credential_says_nothing_of_the_new_one(
+async def test_late_401_of_the_old_credential_does_not_affect_the_new_one(
     tmp_path: Path, vendor: ScriptedVendor, no: Script
 ) -> None:
     where, go = place("file", tmp_path), asyncio.Event()

@@ -1,4 +1,4 @@
-"""A request is not sent twice once a provider may have served it, unless its route says so."""
+"""A request is not resent once a provider may have served it, unless its route allows it."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ async def test_replay_after_a_kept_connection_died_late_follows_retry_at_least_o
         assert (len(vendor.requests), len(other.requests)) == (3, 0)
 
 
-async def test_replay_of_a_get_is_free(
+async def test_replay_of_a_get_is_always_allowed(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     vendor.play(GOOD, late("fin"), GOOD)
@@ -138,7 +138,7 @@ async def test_replay_of_a_get_is_free(
         assert len(vendor.requests) == 3
 
 
-async def test_failover_after_an_earlier_429_and_a_lost_request_says_so(
+async def test_failover_after_a_429_and_a_lost_request_names_both(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     """The first one's 429 would have the client ask again, for what may have been served."""
@@ -151,7 +151,7 @@ async def test_failover_after_an_earlier_429_and_a_lost_request_says_so(
 
 
 @pytest.mark.parametrize("what", ["refused", "name", "tls"])
-async def test_failover_before_a_byte_was_written_goes_on(
+async def test_failover_before_a_byte_was_written_is_allowed(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor, what: str
 ) -> None:
     closed = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
@@ -169,7 +169,7 @@ async def test_failover_before_a_byte_was_written_goes_on(
 
 
 @pytest.mark.parametrize("status", ["429 Slow", "500 Oops", "503 No", "529 Overloaded"])
-async def test_failover_after_a_head_goes_on(
+async def test_failover_after_a_head_is_allowed(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor, status: str
 ) -> None:
     vendor.play(answer(b"{}", status))
@@ -177,7 +177,7 @@ async def test_failover_after_a_head_goes_on(
         assert (await ask(proxy)).headers["x-sidecar-provider"] == "two"
 
 
-async def test_failover_after_an_error_whose_body_breaks_off_goes_on(
+async def test_failover_after_an_error_with_a_truncated_body_is_allowed(
     tmp_path: Path, vendor: ScriptedVendor, other: ScriptedVendor
 ) -> None:
     vendor.play(raw(b"HTTP/1.1 500 No\r\nContent-Length: 99\r\n\r\n{", close=True))

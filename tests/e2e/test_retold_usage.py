@@ -1,4 +1,4 @@
-"""What a vendor tells again of a finished thing is booked once, also what only a look tells."""
+"""Usage that a vendor reports again is recorded once, also usage that only a GET by id reports."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ RETOLD = [
 
 
 @pytest.mark.parametrize(("key", "method", "path", "said"), RETOLD, ids=lambda each: str(each)[:40])
-async def test_usage_of_a_finished_thing_is_not_booked_again(
+async def test_usage_of_a_finished_object_is_not_recorded_again(
     proxy: Sidecar, vendor: ScriptedVendor, key: str, method: str, path: str, said: object
 ) -> None:
     vendor.play(answer(json.dumps(said).encode()))
@@ -96,13 +96,13 @@ async def test_usage_of_a_finished_thing_is_not_booked_again(
 def spent(proxy: Sidecar, key: str) -> int:
     (used,) = (
         limiter.used
-        for name, limiter in proxy.running.scheduler.limits
+        for name, limiter, _ in proxy.running.scheduler.limits
         if name[:2] == ("key", key) and name[2] == "budget/day"
     )
     return used
 
 
-async def test_usage_of_a_background_response_is_learnt_once_from_a_look_at_it(
+async def test_usage_of_a_background_response_is_recorded_once_from_a_get(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     queued = told(id="r_1", model="m-1", status="queued", usage=None)
@@ -130,7 +130,7 @@ async def test_usage_of_a_background_response_is_learnt_once_from_a_look_at_it(
     assert (spent(proxy, "gpt"), spent(proxy, "other")) == (COST, 0)
 
 
-async def test_usage_that_a_cancel_tells_first_is_learnt_from_it(
+async def test_usage_first_reported_by_a_cancel_is_recorded(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     queued = told(id="r_1", model="m-1", status="queued")
@@ -144,7 +144,7 @@ async def test_usage_that_a_cancel_tells_first_is_learnt_from_it(
     assert spent(proxy, "gpt") == COST
 
 
-async def test_usage_that_was_learnt_is_not_learnt_again_after_a_restart(
+async def test_usage_from_a_get_is_not_recorded_again_after_a_restart(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     yaml = YAML.format(url=vendor.url)
@@ -162,7 +162,7 @@ async def test_usage_that_was_learnt_is_not_learnt_again_after_a_restart(
             assert spent(proxy, "gpt") == COST
 
 
-async def test_a_stream_whose_client_left_is_completed_by_a_look_at_it(
+async def test_stream_whose_client_left_is_completed_by_a_get(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     created = {"type": "response.created", "response": {"id": "r_1", "model": "m-1"}}
@@ -180,7 +180,7 @@ async def test_a_stream_whose_client_left_is_completed_by_a_look_at_it(
     assert (made["input_tokens"], made["cost_charged"]) == (900, COST)
 
 
-async def test_usage_of_a_batch_is_learnt_in_the_tier_of_batches(
+async def test_usage_of_a_batch_is_recorded_in_the_batch_tier(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     none = {"input_tokens": 0, "output_tokens": 0}
@@ -201,7 +201,7 @@ async def test_usage_of_a_batch_is_learnt_in_the_tier_of_batches(
     assert made["cost_listed"] == 900_000 * 1250 + 100 * 7500
 
 
-async def test_usage_of_an_anthropic_batch_is_learnt_from_its_results(
+async def test_usage_of_an_anthropic_batch_is_recorded_from_its_results(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     def line(model: str, read: int, made: int) -> bytes:
@@ -230,7 +230,7 @@ async def test_usage_of_an_anthropic_batch_is_learnt_from_its_results(
     assert made["cost_listed"] == 301_000 * 500 + 11 * 2500 + 500 * 2500 + 5 * 12_500
 
 
-async def test_usage_of_an_interaction_is_learnt_from_a_look_at_it(
+async def test_usage_of_an_interaction_is_recorded_from_a_get(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     usage = {"total_input_tokens": 900, "total_output_tokens": 100, "total_tokens": 1000}
@@ -244,7 +244,7 @@ async def test_usage_of_an_interaction_is_learnt_from_a_look_at_it(
     assert (made["usage_state"], made["cost_charged"]) == ("reported", COST)
 
 
-async def test_a_look_at_what_was_booked_already_changes_nothing(
+async def test_get_of_a_recorded_object_changes_nothing(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     done = told(id="r_1", model="m-1", status="completed", usage=USAGE)
@@ -259,7 +259,7 @@ async def test_a_look_at_what_was_booked_already_changes_nothing(
     assert spent(proxy, "gpt") == COST
 
 
-async def test_an_answer_whose_id_is_a_word_of_its_path_is_booked(
+async def test_response_whose_id_is_a_word_of_its_path_is_recorded(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(told(id="completions", model="m-1", usage=CHAT_USAGE)))

@@ -247,7 +247,9 @@ async def in_thread(work: Callable[[], Iterator[object]]) -> list[object]:
     return await asyncio.to_thread(lambda: list(work()))
 
 
-async def test_blocking_clients_stream(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_blocking_sdk_clients_stream_responses(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
     def openai_text() -> Iterator[object]:
         with openai.OpenAI(base_url=f"{proxy.url}/v1", api_key=proxy.keys["gpt"]) as client:
             for part in client.chat.completions.create(model="m", messages=HELLO, stream=True):

@@ -61,7 +61,9 @@ def paid(vendor: ScriptedVendor) -> list[str]:
     return [v for name, v in vendor.last.headers if CANARY in v or "sk-sidecar" in v]
 
 
-async def test_openai_chat(gpt: openai.AsyncOpenAI, vendor: ScriptedVendor) -> None:
+async def test_openai_sdk_chat_completion_returns_content_and_usage(
+    gpt: openai.AsyncOpenAI, vendor: ScriptedVendor
+) -> None:
     vendor.play(answer(body(CHAT)))
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
     found = await gpt.chat.completions.create(model="gpt-5-mini", messages=HELLO, tools=tools)  # type: ignore[call-overload]
@@ -72,7 +74,7 @@ async def test_openai_chat(gpt: openai.AsyncOpenAI, vendor: ScriptedVendor) -> N
     assert paid(vendor) == [f"Bearer {CANARY}"]
 
 
-async def test_openai_chat_stream(
+async def test_openai_sdk_chat_stream_yields_every_chunk(
     gpt: openai.AsyncOpenAI, vendor: ScriptedVendor, proxy: Sidecar
 ) -> None:
     events = sse(chat_chunk(choices=[delta("H")]), chat_chunk(choices=[delta("i", "stop")]),
@@ -89,14 +91,18 @@ async def test_openai_chat_stream(
     assert proxy.running.ledger.times("gpt").last_used is not None
 
 
-async def test_openai_responses(gpt: openai.AsyncOpenAI, vendor: ScriptedVendor) -> None:
+async def test_openai_sdk_response_returns_text_and_usage(
+    gpt: openai.AsyncOpenAI, vendor: ScriptedVendor
+) -> None:
     vendor.play(answer(body(RESPONSE)))
     found = await gpt.responses.create(model="gpt-5", input="Hello")
     assert found.output_text == "Hi"
     assert vendor.last.path == "/v1/responses"
 
 
-async def test_openai_responses_stream(gpt: openai.AsyncOpenAI, vendor: ScriptedVendor) -> None:
+async def test_openai_sdk_response_stream_yields_every_event(
+    gpt: openai.AsyncOpenAI, vendor: ScriptedVendor
+) -> None:
     events = [
         {"type": "response.created", "sequence_number": 0, "response": {**RESPONSE, "usage": None}},
         {"type": "response.output_text.delta", "sequence_number": 1, "item_id": "m", "output_index": 0,
@@ -111,7 +117,9 @@ async def test_openai_responses_stream(gpt: openai.AsyncOpenAI, vendor: Scripted
     assert kinds == ["response.created", "response.output_text.delta", "response.completed"]
 
 
-async def test_openai_embeddings(gpt: openai.AsyncOpenAI, vendor: ScriptedVendor) -> None:
+async def test_openai_sdk_embeddings_return_vectors(
+    gpt: openai.AsyncOpenAI, vendor: ScriptedVendor
+) -> None:
     row = {"object": "embedding", "index": 0, "embedding": [0.5, 0.5]}
     vendor.play(
         answer(
@@ -129,7 +137,7 @@ async def test_openai_embeddings(gpt: openai.AsyncOpenAI, vendor: ScriptedVendor
     assert found.data[0].embedding == [0.5, 0.5]
 
 
-async def test_openai_files_and_audio_go_as_forms(
+async def test_openai_sdk_files_and_audio_are_sent_as_forms(
     gpt: openai.AsyncOpenAI, vendor: ScriptedVendor
 ) -> None:
     vendor.play(
@@ -143,7 +151,7 @@ async def test_openai_files_and_audio_go_as_forms(
     assert b"whisper-1" in vendor.last.body
 
 
-async def test_openai_models_are_what_the_key_may_use(
+async def test_openai_sdk_models_are_those_the_key_may_use(
     vendor: ScriptedVendor, proxy: Sidecar
 ) -> None:
     rows = [
@@ -155,7 +163,9 @@ async def test_openai_models_are_what_the_key_may_use(
         assert [each.id async for each in client.models.list()] == ["gpt-5-mini"]
 
 
-async def test_anthropic_messages(claude: anthropic.AsyncAnthropic, vendor: ScriptedVendor) -> None:
+async def test_anthropic_sdk_message_returns_text_and_usage(
+    claude: anthropic.AsyncAnthropic, vendor: ScriptedVendor
+) -> None:
     vendor.play(answer(body(MESSAGE)))
     found = await claude.messages.create(model="claude-x", max_tokens=9, messages=HELLO)  # type: ignore[arg-type]
     assert found.content[0].text == "Hi"  # type: ignore[union-attr]
@@ -164,7 +174,7 @@ async def test_anthropic_messages(claude: anthropic.AsyncAnthropic, vendor: Scri
     assert vendor.last.get("x-api-key") == [CANARY]
 
 
-async def test_anthropic_stream_with_tools(
+async def test_anthropic_sdk_stream_with_tools_yields_the_tool_call(
     claude: anthropic.AsyncAnthropic, vendor: ScriptedVendor
 ) -> None:
     start = {
@@ -184,7 +194,7 @@ async def test_anthropic_stream_with_tools(
     assert "🦊" in message.content[0].text  # type: ignore[union-attr]
 
 
-async def test_anthropic_counts_tokens_and_lists_models(
+async def test_anthropic_sdk_counts_tokens_and_lists_models(
     claude: anthropic.AsyncAnthropic, vendor: ScriptedVendor
 ) -> None:
     row = {
@@ -201,7 +211,9 @@ async def test_anthropic_counts_tokens_and_lists_models(
     assert [each.display_name async for each in claude.models.list()] == ["X"]
 
 
-async def test_anthropic_batches(claude: anthropic.AsyncAnthropic, vendor: ScriptedVendor) -> None:
+async def test_anthropic_sdk_batch_is_created_and_read(
+    claude: anthropic.AsyncAnthropic, vendor: ScriptedVendor
+) -> None:
     batch = {
         "id": "msgbatch_1", "type": "message_batch", "processing_status": "in_progress",
         "request_counts": {"processing": 1, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0},
@@ -215,7 +227,9 @@ async def test_anthropic_batches(claude: anthropic.AsyncAnthropic, vendor: Scrip
     assert vendor.last.path == "/v1/messages/batches/msgbatch_1"
 
 
-async def test_gemini_generates(gemini: genai.client.AsyncClient, vendor: ScriptedVendor) -> None:
+async def test_gemini_sdk_generates_text_and_usage(
+    gemini: genai.client.AsyncClient, vendor: ScriptedVendor
+) -> None:
     vendor.play(answer(body(generated(100, 30, 12, "STOP"))))
     found = await gemini.models.generate_content(model="gemini-3", contents="Hello")
     assert found.text == "é"
@@ -223,7 +237,9 @@ async def test_gemini_generates(gemini: genai.client.AsyncClient, vendor: Script
     assert vendor.last.get("x-goog-api-key") == [CANARY]
 
 
-async def test_gemini_streams(gemini: genai.client.AsyncClient, vendor: ScriptedVendor) -> None:
+async def test_gemini_sdk_stream_yields_every_chunk(
+    gemini: genai.client.AsyncClient, vendor: ScriptedVendor
+) -> None:
     vendor.play(
         stream(sse(generated(100, 1, None), generated(100, 30, 12, "STOP"), end="\r\n\r\n"))
     )
@@ -237,7 +253,7 @@ async def test_gemini_streams(gemini: genai.client.AsyncClient, vendor: Scripted
     assert "alt=sse" in vendor.last.path
 
 
-async def test_gemini_counts_embeds_and_lists(
+async def test_gemini_sdk_counts_embeds_and_lists(
     gemini: genai.client.AsyncClient, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b'{"totalTokens":4}'), answer(b'{"embeddings":[{"values":[0.5]}]}'),
@@ -258,7 +274,7 @@ async def test_gemini_counts_embeds_and_lists(
         ("", openai.AuthenticationError, "not a key of this Sidecar"),
     ],
 )
-async def test_our_refusals_are_openais_exceptions(
+async def test_rejections_are_exceptions_of_the_openai_sdk(
     proxy: Sidecar, key: str, kind: type[openai.APIStatusError], words: str
 ) -> None:
     text = proxy.keys.get(key, "sk-unknown")
@@ -270,14 +286,14 @@ async def test_our_refusals_are_openais_exceptions(
     assert caught.value.request_id
 
 
-async def test_our_refusals_are_anthropics_exceptions(proxy: Sidecar) -> None:
+async def test_rejections_are_exceptions_of_the_anthropic_sdk(proxy: Sidecar) -> None:
     async with anthropic.AsyncAnthropic(base_url=proxy.url, api_key="sk-unknown") as client:
         with pytest.raises(anthropic.AuthenticationError) as caught:
             await client.messages.create(model="m", max_tokens=1, messages=HELLO)  # type: ignore[arg-type]
     assert "not a key of this Sidecar" in caught.value.message
 
 
-async def test_our_refusals_are_googles_exceptions(proxy: Sidecar) -> None:
+async def test_rejections_are_exceptions_of_the_google_sdk(proxy: Sidecar) -> None:
     client = genai.Client(api_key="unknown", http_options={"base_url": proxy.url}).aio
     with pytest.raises(genai_errors.ClientError) as caught:
         await client.models.generate_content(model="m", contents="x")
@@ -285,14 +301,14 @@ async def test_our_refusals_are_googles_exceptions(proxy: Sidecar) -> None:
     assert (caught.value.code, caught.value.status) == (401, "UNAUTHENTICATED")
 
 
-async def test_a_group_speaks_one_api(proxy: Sidecar) -> None:
+async def test_group_serves_the_api_of_its_vendor_only(proxy: Sidecar) -> None:
     async with anthropic.AsyncAnthropic(base_url=proxy.url, api_key=proxy.keys["gpt"]) as client:
         with pytest.raises(anthropic.NotFoundError) as caught:
             await client.messages.create(model="m", max_tokens=1, messages=HELLO)  # type: ignore[arg-type]
     assert "belongs to the anthropic API" in caught.value.message
 
 
-async def test_a_vendors_own_error_comes_through_as_it_is(
+async def test_vendor_error_reaches_the_sdk_unchanged(
     claude: anthropic.AsyncAnthropic, vendor: ScriptedVendor
 ) -> None:
     error = (
@@ -305,7 +321,7 @@ async def test_a_vendors_own_error_comes_through_as_it_is(
     assert caught.value.response.content == error
 
 
-async def test_openais_tool_calls_arrive_in_a_stream_however_it_is_cut(
+async def test_openai_sdk_stream_of_any_split_yields_the_tool_calls(
     gpt: openai.AsyncOpenAI, vendor: ScriptedVendor
 ) -> None:
     def part(**call: object) -> dict[str, object]:
@@ -328,7 +344,9 @@ async def test_openais_tool_calls_arrive_in_a_stream_however_it_is_cut(
     assert json.loads(calls[0].function.arguments) == {"city": "東京"}
 
 
-async def test_openai_batches(gpt: openai.AsyncOpenAI, vendor: ScriptedVendor) -> None:
+async def test_openai_sdk_batch_is_created_and_read(
+    gpt: openai.AsyncOpenAI, vendor: ScriptedVendor
+) -> None:
     batch = {
         "id": "batch_1", "object": "batch", "endpoint": "/v1/chat/completions", "created_at": 1,
         "status": "validating", "input_file_id": "file_1", "completion_window": "24h",
@@ -345,7 +363,7 @@ async def test_openai_batches(gpt: openai.AsyncOpenAI, vendor: ScriptedVendor) -
     ]  # fmt: skip
 
 
-async def test_sixty_four_calls_at_once_each_get_their_own_answer(
+async def test_parallel_sdk_calls_each_get_their_own_response(
     gpt: openai.AsyncOpenAI, vendor: ScriptedVendor
 ) -> None:
     together = asyncio.Barrier(64)
@@ -366,7 +384,7 @@ async def test_sixty_four_calls_at_once_each_get_their_own_answer(
     assert await asyncio.gather(*map(one, range(64))) == [str(number) for number in range(64)]
 
 
-async def test_a_refused_stream_raises_as_any_other_call(proxy: Sidecar) -> None:
+async def test_rejected_stream_raises_like_any_other_call(proxy: Sidecar) -> None:
     async with openai.AsyncOpenAI(base_url=f"{proxy.url}/v1", api_key=proxy.keys["off"]) as client:
         with pytest.raises(openai.PermissionDeniedError, match='key "off" is disabled'):
             await client.responses.create(model="m", input="x", stream=True)

@@ -166,7 +166,7 @@ async def everything_tried(proxy: Sidecar, vendor: ScriptedVendor) -> list[bytes
     return got
 
 
-async def test_nothing_secret_is_ever_written_anywhere(
+async def test_secrets_appear_in_no_file_log_metric_or_error(
     proxy: Sidecar, vendor: ScriptedVendor, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     got = await everything_tried(proxy, vendor)
@@ -203,7 +203,7 @@ async def test_nothing_secret_is_ever_written_anywhere(
     assert any(b"bad credential: Bearer " + b"*" * len(CANARY) in each for each in got)
 
 
-async def test_the_lines_of_calls_hold_no_secret_either(
+async def test_secrets_appear_in_no_line_of_the_access_log(
     proxy: Sidecar, vendor: ScriptedVendor, tmp_path: Path
 ) -> None:
     await everything_tried(proxy, vendor)
@@ -218,7 +218,7 @@ async def test_the_lines_of_calls_hold_no_secret_either(
 
 
 @pytest.mark.usefixtures("restless")
-async def test_a_credential_is_not_read_out_of_a_broken_file(
+async def test_credential_in_a_broken_file_is_not_quoted(
     proxy: Sidecar, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A secret that was pasted where its place belongs is not repeated in the complaint."""
@@ -239,7 +239,7 @@ async def test_a_credential_is_not_read_out_of_a_broken_file(
     assert text not in caplog.text
 
 
-async def test_a_key_in_a_path_or_a_model_is_not_repeated_to_others(
+async def test_key_secret_in_a_path_or_model_is_not_shown_elsewhere(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     """Users paste keys everywhere; nothing of what a stranger sent becomes a label."""

@@ -1,4 +1,4 @@
-"""`usage: ask`: the vendor is asked for usage, and the client gets what it asked for itself."""
+"""`usage: ask`: usage is requested from the vendor and stripped for clients that did not ask."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def answering(key: str, piece: int = 7) -> Script:
 
 
 @pytest.mark.parametrize("key", ["asking", "azure", "vllm"])
-async def test_the_client_gets_the_bytes_of_a_stream_that_was_not_asked(
+async def test_stream_with_injected_usage_reaches_the_client_without_it(
     asking: Sidecar, vendor: ScriptedVendor, key: str
 ) -> None:
     vendor.play(answering(key))
@@ -90,7 +90,7 @@ async def test_the_client_gets_the_bytes_of_a_stream_that_was_not_asked(
 
 
 @pytest.mark.parametrize("key", ["asking", "azure", "vllm"])
-async def test_the_sdk_of_a_client_that_did_not_ask(
+async def test_sdk_that_did_not_ask_for_usage_gets_none(
     asking: Sidecar, vendor: ScriptedVendor, key: str
 ) -> None:
     vendor.play(answering(key))
@@ -110,9 +110,7 @@ async def test_the_sdk_of_a_client_that_did_not_ask(
     assert (await asking.record()).usage == CHAT
 
 
-async def test_the_sdk_of_a_client_that_asked_gets_everything(
-    asking: Sidecar, vendor: ScriptedVendor
-) -> None:
+async def test_sdk_that_asked_for_usage_gets_it(asking: Sidecar, vendor: ScriptedVendor) -> None:
     vendor.play(answering("asking"))
     url = f"{asking.url}/v1"
     async with openai.AsyncOpenAI(base_url=url, api_key=asking.keys["asking"]) as client:
@@ -126,10 +124,10 @@ async def test_the_sdk_of_a_client_that_asked_gets_everything(
 
 
 @pytest.mark.parametrize("key", ["as-is", "mistral"])
-async def test_where_nothing_is_asked_no_byte_changes(
+async def test_stream_without_usage_injection_is_unchanged(
     asking: Sidecar, vendor: ScriptedVendor, key: str
 ) -> None:
-    """Off by default, and useless where usage comes anyway. What nobody said is unknown."""
+    """Off by default, and without effect where usage comes anyway. Unreported usage is unknown."""
     vendor.play(answering(key))
     found = await asking.ask(TARGET, BODY, key=key)
     assert vendor.last.body == BODY
@@ -138,7 +136,7 @@ async def test_where_nothing_is_asked_no_byte_changes(
     assert (record.usage, record.usage_state) == (None, "unknown")
 
 
-async def test_a_client_that_said_no_is_one_that_did_not_ask(
+async def test_include_usage_false_counts_as_not_asked(
     asking: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answering("asking"))
@@ -148,7 +146,7 @@ async def test_a_client_that_said_no_is_one_that_did_not_ask(
     assert found.body == speaks("asking", asked=False)
 
 
-async def test_a_call_that_does_not_stream_is_left_alone(
+async def test_call_without_streaming_gets_no_usage_option(
     asking: Sidecar, vendor: ScriptedVendor
 ) -> None:
     whole = b'{"choices":[],"usage":null}'
@@ -158,7 +156,9 @@ async def test_a_call_that_does_not_stream_is_left_alone(
     assert vendor.last.body == body
 
 
-async def test_a_compressed_body_goes_decoded(asking: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_compressed_body_with_injected_usage_is_relayed_decoded(
+    asking: Sidecar, vendor: ScriptedVendor
+) -> None:
     vendor.play(answering("asking"))
     headers = [("Content-Encoding", "gzip")]
     found = await asking.ask(TARGET, gzip.compress(BODY), key="asking", headers=headers)
@@ -167,7 +167,7 @@ async def test_a_compressed_body_goes_decoded(asking: Sidecar, vendor: ScriptedV
     assert found.body == speaks("asking", asked=False)
 
 
-async def test_a_stream_with_a_length_loses_it_with_what_is_taken_out(
+async def test_stream_with_a_length_loses_it_when_usage_is_stripped(
     asking: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(speaks("asking", asked=True), content_type="text/event-stream"))
@@ -176,7 +176,7 @@ async def test_a_stream_with_a_length_loses_it_with_what_is_taken_out(
     assert found.ended
 
 
-async def test_a_json_answer_to_a_stream_passes_as_it_is(
+async def test_json_response_to_a_stream_passes_unchanged(
     asking: Sidecar, vendor: ScriptedVendor
 ) -> None:
     body = json.dumps({"choices": [], "usage": None}).encode()
@@ -184,7 +184,9 @@ async def test_a_json_answer_to_a_stream_passes_as_it_is(
     assert (await asking.ask(TARGET, BODY, key="asking")).body == body
 
 
-async def test_a_cut_stream_still_looks_cut(asking: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_truncated_stream_with_injected_usage_stays_truncated(
+    asking: Sidecar, vendor: ScriptedVendor
+) -> None:
     begun = sse(chunk(choices=[delta("Hi")], usage=None))
     vendor.play(cut(STREAM_HEAD + http_chunk(begun + b'data: {"choices":[],"us')))
     found = await asking.ask(TARGET, BODY, key="asking")

@@ -1,4 +1,4 @@
-"""How long anybody is waited for, and that nothing is left behind by those who left."""
+"""Timeouts of clients, and that calls whose clients left leave nothing behind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
-from raw_http_client import PATIENCE, connected, exchange
+from raw_http_client import TIMEOUT_SECONDS, connected, exchange
 from running_sidecar import Sidecar, request
 from scripted_vendor import STREAM_HEAD, ScriptedVendor, Wire, answer, chunk
 from vendor_apis import until
@@ -18,21 +18,21 @@ DONE = b"data: [DONE]\n\n"
 
 @pytest.mark.parametrize("side", ["agents", "admin"])
 @pytest.mark.parametrize("begun", [b"P", b"POST / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
-async def test_a_head_that_does_not_arrive_is_given_up(
+async def test_request_head_that_does_not_arrive_times_out(
     proxy: Sidecar, monkeypatch: pytest.MonkeyPatch, begun: bytes, side: str
 ) -> None:
     monkeypatch.setattr("sidecar.http.aiohttp_internals.HEAD_TIMEOUT_SECONDS", 0.05)
     async with connected(proxy.port if side == "agents" else proxy.admin_port) as line:
         await line.send(begun)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             assert await line.reader.read(-1) == b""
 
 
-async def test_a_head_that_arrives_drop_by_drop_is_given_up_too(
+async def test_request_head_that_arrives_slowly_times_out(
     proxy: Sidecar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sidecar.http.aiohttp_internals.HEAD_TIMEOUT_SECONDS", 0.1)
-    async with connected(proxy.port) as line, asyncio.timeout(PATIENCE):
+    async with connected(proxy.port) as line, asyncio.timeout(TIMEOUT_SECONDS):
         await line.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
         while not line.reader.at_eof():
             try:
@@ -43,7 +43,7 @@ async def test_a_head_that_arrives_drop_by_drop_is_given_up_too(
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 22", "Transfer-Encoding: chunked"])
-async def test_a_body_that_does_not_arrive_is_a_408(
+async def test_request_body_that_does_not_arrive_is_a_408(
     proxy: Sidecar, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch, framing: str
 ) -> None:
     monkeypatch.setattr("sidecar.http.body_reading.BODY_TIMEOUT_SECONDS", 0.05)
@@ -57,7 +57,7 @@ async def test_a_body_that_does_not_arrive_is_a_408(
     assert vendor.requests == []
 
 
-async def test_a_call_may_take_long_as_a_whole(
+async def test_long_call_has_no_total_timeout(
     proxy: Sidecar, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No limit of the server's on heads or bodies touches a call that is being answered."""
@@ -77,7 +77,7 @@ async def test_a_call_may_take_long_as_a_whole(
     assert (got.body, got.whole) == (b"data: {}\n\n" * 4 + DONE, True)
 
 
-async def test_nothing_is_left_of_calls_whose_clients_left_at_any_moment(
+async def test_calls_whose_clients_left_at_any_time_leave_nothing_behind(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     chance = random.Random(7)

@@ -1,4 +1,4 @@
-"""What is odd and still right must pass."""
+"""Unusual requests that are valid are served."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHAT = "/v1/chat/completions"
 
 
 @pytest.mark.parametrize("text", [r"\ud83e", r"\udd8a", r"\ud83e\udd8a", r"\\ud83e", r"\uD83E x"])
-async def test_half_an_emoji_passes_untouched(
+async def test_half_of_a_surrogate_pair_passes_unchanged(
     proxy: Sidecar, vendor: ScriptedVendor, text: str
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -26,7 +26,7 @@ async def test_half_an_emoji_passes_untouched(
 
 
 @pytest.mark.parametrize("name", ["key", "Key", "k%65y", "api-key", "access_token"])
-async def test_no_credential_in_the_query_goes_on(
+async def test_credential_in_the_query_is_not_relayed(
     proxy: Sidecar, vendor: ScriptedVendor, name: str
 ) -> None:
     vendor.play(answer(b"{}"))
@@ -36,7 +36,7 @@ async def test_no_credential_in_the_query_goes_on(
     assert vendor.last.path == f"{CHAT}?a=1&b=%2F"
 
 
-async def test_a_client_that_pauses_is_not_the_vendors_silence(
+async def test_client_that_pauses_does_not_count_as_vendor_idle(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     """The vendor has sent all; the client reads only after more than the idle time."""

@@ -1,4 +1,4 @@
-"""What the internet does to a call, and what its client then sees."""
+"""Failures of the network and of vendors, and the response that the client gets for each."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def no_tls() -> AsyncIterator[str]:
         yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def test_a_closed_port_is_a_502_that_says_so(tmp_path: Path) -> None:
+async def test_closed_port_is_a_502_with_the_reason(tmp_path: Path) -> None:
     async with one(tmp_path, f"http://127.0.0.1:{closed_port()}") as proxy:
         found = await CHAT.call(proxy)
         assert found.status == 502
@@ -121,7 +121,7 @@ async def test_a_closed_port_is_a_502_that_says_so(tmp_path: Path) -> None:
         assert await attempts(proxy.running) == {"a": "failed"}
 
 
-async def test_a_name_that_does_not_resolve_is_a_502_that_says_so(tmp_path: Path) -> None:
+async def test_unresolvable_host_is_a_502_with_the_reason(tmp_path: Path) -> None:
     async with one(tmp_path, "https://no-such-host.invalid") as proxy:
         found = await CHAT.call(proxy)
         assert found.status == 502
@@ -129,7 +129,7 @@ async def test_a_name_that_does_not_resolve_is_a_502_that_says_so(tmp_path: Path
         assert found.headers["x-should-retry"] == "false"
 
 
-async def test_what_does_not_speak_tls_is_a_502_that_says_so(tmp_path: Path) -> None:
+async def test_upstream_without_tls_is_a_502_with_the_reason(tmp_path: Path) -> None:
     async with no_tls() as url, one(tmp_path, url) as proxy:
         found = await CHAT.call(proxy)
         assert found.status == 502
@@ -137,7 +137,7 @@ async def test_what_does_not_speak_tls_is_a_502_that_says_so(tmp_path: Path) -> 
         assert found.headers["x-should-retry"] == "false"
 
 
-async def test_provider_that_answered_before_and_is_gone_may_be_asked_again(
+async def test_provider_that_stopped_between_calls_may_be_retried(
     tmp_path: Path,
 ) -> None:
     async with AsyncExitStack() as running:
@@ -152,7 +152,9 @@ async def test_provider_that_answered_before_and_is_gone_may_be_asked_again(
             assert "x-should-retry" not in found.headers
 
 
-async def test_silence_before_the_head_is_a_504(tmp_path: Path, vendor: ScriptedVendor) -> None:
+async def test_idle_upstream_before_the_head_is_a_504(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
     vendor.play(hang)
     async with one(tmp_path, vendor.url, first_byte="200ms") as proxy:
         found = await CHAT.call(proxy)
@@ -164,7 +166,7 @@ async def test_silence_before_the_head_is_a_504(tmp_path: Path, vendor: Scripted
         await asyncio.wait_for(vendor.gone.wait(), 5)
 
 
-async def test_silence_in_a_body_is_a_504(tmp_path: Path, vendor: ScriptedVendor) -> None:
+async def test_idle_upstream_in_a_body_is_a_504(tmp_path: Path, vendor: ScriptedVendor) -> None:
     vendor.play(
         held(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"id')
     )
@@ -175,7 +177,7 @@ async def test_silence_in_a_body_is_a_504(tmp_path: Path, vendor: ScriptedVendor
         await asyncio.wait_for(vendor.gone.wait(), 5)
 
 
-async def test_silence_in_a_stream_cuts_it_with_an_error_event(
+async def test_idle_upstream_in_a_stream_ends_it_with_an_error_event(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(held(STREAM_HEAD + chunk(CHAT.begun)))
@@ -198,7 +200,7 @@ async def reset(wire: Wire) -> None:
     wire.reset()
 
 
-async def test_a_reset_before_the_head_is_a_502_and_asked_once(
+async def test_reset_before_the_head_is_a_502_after_one_attempt(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(reset)
@@ -222,7 +224,7 @@ BROKEN = {
 
 
 @EVERY_API
-async def test_a_json_answer_that_breaks_off_is_a_clean_502_in_the_vendors_shape(
+async def test_truncated_json_response_is_a_502_in_the_vendors_shape(
     proxy: Sidecar, vendor: ScriptedVendor, api: Api
 ) -> None:
     vendor.play(raw(CUT_JSON, close=True))
@@ -235,7 +237,7 @@ async def test_a_json_answer_that_breaks_off_is_a_clean_502_in_the_vendors_shape
 
 
 @EVERY_API
-async def test_a_stream_cut_between_events_gets_an_error_event_and_no_end(
+async def test_stream_cut_between_events_gets_an_error_event_and_no_end(
     proxy: Sidecar, vendor: ScriptedVendor, api: Api
 ) -> None:
     vendor.play(stream(api.begun, end=b""))
@@ -263,7 +265,7 @@ async def is_cut_with_event(proxy: Sidecar, api: Api) -> None:
 
 
 @EVERY_API
-async def test_a_stream_cut_inside_an_event_gets_nothing_added_and_no_end(
+async def test_stream_cut_inside_an_event_gets_nothing_added_and_no_end(
     proxy: Sidecar, vendor: ScriptedVendor, api: Api
 ) -> None:
     begun = api.begun + api.ended[:20]
@@ -275,7 +277,7 @@ async def test_a_stream_cut_inside_an_event_gets_nothing_added_and_no_end(
 
 
 @EVERY_API
-async def test_a_whole_stream_passes_byte_for_byte_and_ends(
+async def test_complete_stream_passes_byte_for_byte_and_ends(
     proxy: Sidecar, vendor: ScriptedVendor, api: Api
 ) -> None:
     vendor.play(stream(api.begun, api.ended))
@@ -322,7 +324,7 @@ TROUBLE = pytest.mark.parametrize(
 
 
 @TROUBLE
-async def test_when_one_provider_is_in_trouble_the_next_one_serves(
+async def test_failing_provider_is_followed_by_the_next_one(
     two: Sidecar, vendor: ScriptedVendor, status: int, verdict: str
 ) -> None:
     vendor.by_path[A] = answer(OVERLOADED, f"{status} Trouble", **RETRY)
@@ -337,7 +339,7 @@ async def test_when_one_provider_is_in_trouble_the_next_one_serves(
 
 
 @TROUBLE
-async def test_without_a_next_one_the_vendors_own_answer_comes_through(
+async def test_failing_provider_without_a_next_one_passes_its_own_response(
     two: Sidecar, vendor: ScriptedVendor, status: int, verdict: str
 ) -> None:
     vendor.by_path[A] = answer(OVERLOADED, f"{status} Trouble", **RETRY)
@@ -349,7 +351,7 @@ async def test_without_a_next_one_the_vendors_own_answer_comes_through(
     assert await outcomes(two.running) == {"upstream_error": 1}
 
 
-async def test_when_all_are_in_trouble_the_most_preferred_one_is_heard(
+async def test_failure_of_all_providers_returns_the_error_of_the_first(
     two: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.by_path[A] = answer(OVERLOADED, "503 Trouble")
@@ -359,7 +361,7 @@ async def test_when_all_are_in_trouble_the_most_preferred_one_is_heard(
     assert await attempts(two.running) == {"a": "overloaded", "b": "overloaded"}
 
 
-async def test_a_dead_provider_is_followed_by_the_next_one(
+async def test_unreachable_provider_is_followed_by_the_next_one(
     two: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.by_path[A] = hang
@@ -368,9 +370,7 @@ async def test_a_dead_provider_is_followed_by_the_next_one(
     assert await attempts(two.running) == {"a": "failed", "b": "take"}
 
 
-async def test_what_the_client_did_wrong_is_not_repeated(
-    two: Sidecar, vendor: ScriptedVendor
-) -> None:
+async def test_client_error_is_not_retried(two: Sidecar, vendor: ScriptedVendor) -> None:
     vendor.by_path[A] = answer(b'{"error":{"message":"no"}}', "400 Bad Request")
     found = await CHAT.call(two)
     assert (found.status, found.body) == (400, b'{"error":{"message":"no"}}')
@@ -378,7 +378,7 @@ async def test_what_the_client_did_wrong_is_not_repeated(
     assert await outcomes(two.running) == {"client_error": 1}
 
 
-async def test_a_provider_without_its_credential_is_left_out(
+async def test_provider_without_its_credential_is_skipped(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:
     vendor.play(GOOD)
@@ -394,7 +394,7 @@ async def test_a_provider_without_its_credential_is_left_out(
 ECHOED = b'{"error":{"message":"Incorrect API key provided: %s","code":"invalid_api_key"}}'
 
 
-async def test_a_rejected_credential_sends_the_call_to_the_next_provider(
+async def test_rejected_credential_sends_the_call_to_the_next_provider(
     two: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.by_path[A] = answer(ECHOED % CANARY.encode(), "401 Unauthorized")
@@ -403,7 +403,7 @@ async def test_a_rejected_credential_sends_the_call_to_the_next_provider(
     assert await attempts(two.running) == {"a": "credential", "b": "take"}
 
 
-async def test_a_rejected_credential_is_ours_to_mend_and_is_never_shown(
+async def test_rejected_credential_is_a_502_that_does_not_show_it(
     two: Sidecar, vendor: ScriptedVendor, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
@@ -419,7 +419,7 @@ async def test_a_rejected_credential_is_ours_to_mend_and_is_never_shown(
     assert CANARY not in (await two.running.metrics.render()).decode()
 
 
-async def test_an_error_that_quotes_our_credential_passes_without_it(
+async def test_error_that_quotes_our_credential_passes_without_it(
     two: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.by_path[A] = answer(ECHOED % CANARY.encode(), "400 Bad Request", x_api_key=CANARY)
@@ -431,7 +431,7 @@ async def test_an_error_that_quotes_our_credential_passes_without_it(
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/elsewhere", "http://[nowhere"])
-async def test_a_redirect_elsewhere_is_not_followed(
+async def test_redirect_elsewhere_is_not_followed(
     two: Sidecar, vendor: ScriptedVendor, status: int, url: str
 ) -> None:
     vendor.by_path[A] = answer(b"", f"{status} Moved", location=url)
@@ -442,7 +442,7 @@ async def test_a_redirect_elsewhere_is_not_followed(
     assert [each.path for each in vendor.requests] == [A]
 
 
-async def test_a_location_at_the_vendor_becomes_one_here(
+async def test_location_at_the_vendor_is_rewritten_to_sidecar(
     two: Sidecar, vendor: ScriptedVendor
 ) -> None:
     made = answer(b"{}", "201 Created", location=f"{vendor.url}/a/videos/v1?x=1")
@@ -452,7 +452,7 @@ async def test_a_location_at_the_vendor_becomes_one_here(
     assert found.headers["location"] == "http://127.0.0.1/v1/videos/v1?x=1"
 
 
-async def test_a_location_at_a_strangers_is_dropped(two: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_location_at_another_origin_is_dropped(two: Sidecar, vendor: ScriptedVendor) -> None:
     vendor.by_path[A] = answer(b"{}", "201 Created", location="https://elsewhere.example/x")
     found = await CHAT.call(two)
     assert found.status == 201
@@ -472,7 +472,7 @@ INVALID = {
 
 
 @pytest.mark.parametrize("answered", INVALID.values(), ids=INVALID.keys())
-async def test_what_is_not_http_is_a_502(
+async def test_response_that_is_not_http_is_a_502(
     two: Sidecar, vendor: ScriptedVendor, answered: bytes
 ) -> None:
     vendor.play(raw(answered, close=True))
@@ -482,7 +482,7 @@ async def test_what_is_not_http_is_a_502(
     assert b"SSH" not in found.body
 
 
-async def test_chunks_that_stop_being_chunks_cut_the_stream(
+async def test_broken_chunk_of_a_stream_truncates_it(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     seen = asyncio.Event()
@@ -505,7 +505,7 @@ async def test_chunks_that_stop_being_chunks_cut_the_stream(
     assert await outcomes(proxy.running) == {"cut": 1}
 
 
-async def test_a_dead_connection_is_replaced_once_and_nobody_notices(
+async def test_dead_connection_is_replaced_once_without_an_error(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(GOOD, reset, GOOD)
@@ -516,16 +516,14 @@ async def test_a_dead_connection_is_replaced_once_and_nobody_notices(
     assert await outcomes(proxy.running) == {"ok": 2}
 
 
-async def test_a_connection_that_dies_twice_is_given_up(
-    proxy: Sidecar, vendor: ScriptedVendor
-) -> None:
+async def test_connection_that_dies_twice_is_a_502(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     vendor.play(GOOD, reset)
     assert (await CHAT.call(proxy)).status == 200
     assert (await CHAT.call(proxy)).status == 502
     assert len(vendor.requests) == 3
 
 
-async def test_a_compressed_answer_passes_untouched(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_compressed_response_passes_unchanged(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     squeezed = gzip.compress(b'{"id":"c1","choices":[]}')
     vendor.play(answer(squeezed, content_encoding="gzip"))
     found = await CHAT.call(proxy)
@@ -533,7 +531,7 @@ async def test_a_compressed_answer_passes_untouched(proxy: Sidecar, vendor: Scri
     assert found.headers["content-encoding"] == "gzip"
 
 
-async def test_a_compressed_stream_passes_untouched(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_compressed_stream_passes_unchanged(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     squeezed = gzip.compress(CHAT.begun + CHAT.ended)
     head = STREAM_HEAD.replace(b"Transfer", b"Content-Encoding: gzip\r\nTransfer")
     vendor.play(raw(head + chunk(squeezed[:30]) + chunk(squeezed[30:]) + b"0\r\n\r\n"))
@@ -543,7 +541,7 @@ async def test_a_compressed_stream_passes_untouched(proxy: Sidecar, vendor: Scri
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 3000000", b"Transfer-Encoding: chunked"])
-async def test_a_large_answer_that_breaks_off_is_never_ended(
+async def test_truncated_large_response_is_not_ended_cleanly(
     proxy: Sidecar, vendor: ScriptedVendor, framing: bytes
 ) -> None:
     large = b'{"id":"c1","x":"' + b"x" * 2_000_000
@@ -559,7 +557,7 @@ async def test_a_large_answer_that_breaks_off_is_never_ended(
     assert await outcomes(proxy.running) == {"cut": 1}
 
 
-async def test_an_error_that_breaks_off_sends_the_call_to_the_next_provider(
+async def test_truncated_error_sends_the_call_to_the_next_provider(
     two: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.by_path[A] = raw(b"HTTP/1.1 500 No\r\nContent-Length: 99\r\n\r\n{", close=True)
@@ -569,17 +567,13 @@ async def test_an_error_that_breaks_off_sends_the_call_to_the_next_provider(
     assert (await CHAT.call(two, key="alone")).status == 502
 
 
-async def test_an_answer_that_breaks_off_is_not_asked_for_again(
-    two: Sidecar, vendor: ScriptedVendor
-) -> None:
+async def test_truncated_response_is_not_retried(two: Sidecar, vendor: ScriptedVendor) -> None:
     vendor.by_path[A] = raw(CUT_JSON, close=True)
     assert (await CHAT.call(two)).status == 502
     assert [each.path for each in vendor.requests] == [A]
 
 
-async def test_when_every_provider_is_silent_it_is_a_504(
-    tmp_path: Path, vendor: ScriptedVendor
-) -> None:
+async def test_timeout_of_every_provider_is_a_504(tmp_path: Path, vendor: ScriptedVendor) -> None:
     vendor.play(hang)
     yaml = TWO.format(url=vendor.url, first="UPSTREAM_KEY")
     yaml = yaml.replace('/b", credential', '/b", timeouts: {first_byte: 300ms}, credential')

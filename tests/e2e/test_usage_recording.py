@@ -1,4 +1,4 @@
-"""Nothing is lost: each call is told once, and what a vendor reported stands in the books."""
+"""Each call is recorded once, and the usage that its vendor reported is in the ledger."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def body_for(recorded: Recorded) -> tuple[bytes, list[tuple[str, str]]]:
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda each: each.name)
-async def test_what_a_vendor_reports_is_counted_once(
+async def test_reported_usage_is_counted_once(
     proxy: Sidecar, vendor: ScriptedVendor, recorded: Recorded
 ) -> None:
     key, target = TARGETS[recorded.endpoint]
@@ -75,7 +75,7 @@ async def test_what_a_vendor_reports_is_counted_once(
     assert len(proxy.records) == 1
 
 
-async def test_every_request_is_told_once_however_it_ends(
+async def test_every_request_is_recorded_once_for_any_outcome(
     impatient: Sidecar, vendor: ScriptedVendor
 ) -> None:
     """Afterwards nothing is in flight, and the metrics hold as many calls as were made."""
@@ -88,9 +88,7 @@ async def test_every_request_is_told_once_however_it_ends(
     for script in scripts:
         vendor.play(script)
         await impatient.ask(CHAT, BODY)
-        impatient.running.scheduler.upstreams.forget(
-            impatient.running.snapshot.providers["oa"].credentials
-        )
+        impatient.running.scheduler.forget(impatient.running.snapshot.providers["oa"].credentials)
     for key, body in (("off", BODY), ("mini", b'{"model":"o9"}'), ("gpt", b"{"), ("gpt", b"")):
         await impatient.ask(CHAT, body, key=key)
     await talk(impatient.port, request("POST", CHAT, {}, BODY))
@@ -112,7 +110,7 @@ async def test_every_request_is_told_once_however_it_ends(
     assert all(record.duration >= 0 for record in impatient.records)
 
 
-async def test_a_look_whether_anybody_is_here_is_no_call(proxy: Sidecar) -> None:
+async def test_request_to_the_root_path_is_not_recorded(proxy: Sidecar) -> None:
     for method, target in (
         ("GET", "/"),
         ("HEAD", "/"),
@@ -124,7 +122,7 @@ async def test_a_look_whether_anybody_is_here_is_no_call(proxy: Sidecar) -> None
     assert await figures(proxy.running, "sidecar_calls_total") == {}
 
 
-async def test_a_models_name_becomes_a_label_once_a_vendor_served_it(
+async def test_model_becomes_a_label_after_a_vendor_served_it(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"{}", "404 Not Found"))
@@ -145,7 +143,7 @@ async def test_a_models_name_becomes_a_label_once_a_vendor_served_it(
     assert set(labels) == {'gpt-"5\\数🦊', "other"}
 
 
-async def test_an_edit_moves_no_figure_and_a_deleted_keys_series_go(
+async def test_edit_changes_no_counter_and_removes_series_of_deleted_keys(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b'{"usage":{"prompt_tokens":3,"completion_tokens":2}}'))
@@ -161,7 +159,7 @@ async def test_an_edit_moves_no_figure_and_a_deleted_keys_series_go(
     assert 'key="gpt"' not in (await proxy.running.metrics.render()).decode()
 
 
-async def test_a_failover_is_one_call_and_two_attempts(
+async def test_failover_is_one_call_and_two_attempts(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     line = next(row for row in proxy.file.read_text().splitlines() if row.startswith("  oa:"))
@@ -185,7 +183,7 @@ async def test_a_failover_is_one_call_and_two_attempts(
     ("key", "target", "state"),
     [("gpt", CHAT, "unknown"), ("claude", "/v1/messages/count_tokens", "none")],
 )
-async def test_what_a_vendor_did_for_a_client_that_left_is_unknown_and_not_nothing(
+async def test_usage_of_a_client_that_left_during_a_response_is_unknown(
     proxy: Sidecar, vendor: ScriptedVendor, key: str, target: str, state: str
 ) -> None:
     vendor.play(hang)
@@ -196,7 +194,7 @@ async def test_what_a_vendor_did_for_a_client_that_left_is_unknown_and_not_nothi
     assert (record.outcome, record.usage, record.usage_state) == ("cancelled", None, state)
 
 
-async def test_a_client_that_left_while_it_waited_used_nothing(
+async def test_usage_of_a_client_that_left_the_queue_is_zero(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     vendor.play(answer(b"{}", "429 Slow", retry_after="30"))
@@ -209,7 +207,7 @@ async def test_a_client_that_left_while_it_waited_used_nothing(
     assert (record.outcome, record.usage_state) == ("cancelled", "none")
 
 
-async def test_what_was_seen_before_a_client_left_is_kept_as_partial(
+async def test_usage_seen_before_a_client_left_is_partial(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     start = next(each for each in RECORDED if each.name == "messages stream cut after its start")

@@ -1,4 +1,4 @@
-"""What a vendor says of its limits, and what the sidecar then does: over real sockets."""
+"""Rate-limit headers of vendors delay, reroute or reject calls as they say."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def proxy(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sidecar
         yield started
 
 
-async def test_a_hold_for_running_calls_is_waited_for(
+async def test_quota_reserved_by_running_calls_is_waited_for(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     """Its status is one that means spent money elsewhere."""
@@ -54,14 +54,14 @@ async def test_a_hold_for_running_calls_is_waited_for(
     ]
 
 
-async def test_spent_money_is_not_waited_for(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+async def test_exhausted_balance_is_not_waited_for(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     spent = json.dumps(openrouter(402, "Insufficient credits")).encode()
     vendor.play(answer(spent, "402 Payment Required"))
     found = await proxy.ask(CHAT, b'{"model":"m"}', key="one")
     assert (found.status, found.body) == (402, spent)
 
 
-async def test_a_stream_that_opens_with_overload_goes_to_the_next_provider(
+async def test_stream_that_begins_with_overload_goes_to_the_next_provider(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     good = sse({"choices": [{"delta": {}, "finish_reason": "stop"}]}, "[DONE]")
@@ -74,7 +74,7 @@ async def test_a_stream_that_opens_with_overload_goes_to_the_next_provider(
     ]
 
 
-async def test_a_day_of_one_credential_is_no_day_of_the_other(
+async def test_daily_limit_of_one_credential_does_not_bind_the_other(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     daily = violations(("GenerateRequestsPerDayPerProjectPerModel-FreeTier", "250"))

@@ -1,4 +1,4 @@
-"""Each alert, by Prometheus' own rule tester: silent while all is well, raised when it is not."""
+"""Each alert in Prometheus' rule tester: silent in the normal case, raised in its case."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ CASES: dict[str, dict[str, tuple[str, str]]] = {
 
 
 def found_wrong(folder: Path, *tests: dict[str, Any]) -> str:
-    """What the rule tester has to say; nothing when all is as expected."""
+    """Return the output of the rule tester; empty when it passes."""
     file = folder / "alerts.test.yml"
     file.write_text(yaml.safe_dump({"rule_files": [str(each) for each in RULES], "tests": tests}))
     argv = ["promtool", "test", "rules", file]
@@ -115,17 +115,17 @@ def test_every_alert_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("ill", [False, True], ids=["well", "ill"])
-def test_alerts_are_raised_when_they_should_be(tmp_path: Path, ill: bool) -> None:
+def test_alert_is_raised_in_its_case_and_silent_otherwise(tmp_path: Path, ill: bool) -> None:
     assert found_wrong(tmp_path, *(case(alert, ill) for alert in CASES)) == ""
 
 
-def test_the_tester_would_tell(tmp_path: Path) -> None:
+def test_promtool_fails_on_a_missing_alert(tmp_path: Path) -> None:
     wrong = case("SidecarDown", ill=True)
     wrong["input_series"] = case("SidecarDown", ill=False)["input_series"]
     assert "SidecarDown" in found_wrong(tmp_path, wrong)
 
 
-def test_what_an_alert_says_is_a_sentence(tmp_path: Path) -> None:
+def test_alert_description_is_a_sentence(tmp_path: Path) -> None:
     (alert,) = [each for each in ALERTS if each["alert"] == "SidecarBudgetNearlySpent"]
     said = {
         "exp_labels": {**alert["labels"], "scope": "group GPT", "limit": "budget/day"},

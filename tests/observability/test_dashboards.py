@@ -1,4 +1,4 @@
-"""Dashboards, rules, documents and code speak of the same metrics, and of nothing else."""
+"""Dashboards, rules, documents and code use the same metrics."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stem(name: str) -> str:
     return re.sub(r"_(bucket|sum|count)$", "", name) if name not in TABLE else name
 
 
-def test_the_files_are_what_the_code_says() -> None:
+def test_dashboard_files_match_the_code() -> None:
     """Made with Grafana's own SDK: what is no dashboard by its schema cannot be made."""
     argv = [sys.executable, ROOT / "tools/dashboards.py", "--check"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
@@ -48,13 +48,13 @@ def test_the_files_are_what_the_code_says() -> None:
 
 
 @pytest.mark.parametrize("asked", queries(), ids=lambda each: each.where)
-def test_a_panel_asks_for_what_there_is(asked: Any) -> None:
+def test_panel_queries_use_existing_metrics(asked: Any) -> None:
     there = given(asked.expr, labels)
     assert set(re.findall(r"{{(\w+)}}", asked.legend)) <= there
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda each: each.get("alert") or each["record"])
-def test_a_rule_asks_for_what_there_is(rule: dict[str, Any]) -> None:
+def test_rule_queries_use_existing_metrics(rule: dict[str, Any]) -> None:
     there = given(rule["expr"], labels)
     assert set(re.findall(r"\$labels\.(\w+)", str(rule.get("annotations")))) <= there
     if "record" in rule:
@@ -64,17 +64,17 @@ def test_a_rule_asks_for_what_there_is(rule: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("expr", documented())
-def test_an_example_asks_for_what_there_is(expr: str) -> None:
+def test_example_queries_use_existing_metrics(expr: str) -> None:
     given(expr, labels)
 
 
-def test_every_metric_is_shown_or_said_not_to_be() -> None:
+def test_every_metric_has_a_panel_or_a_reason_for_none() -> None:
     shown = {stem(name) for asked in queries() for name in metrics(asked.expr)}
     assert set(TABLE) - shown == set(NOT_SHOWN)
 
 
 @pytest.mark.parametrize("panel", [panel for _, panel in panels()], ids=lambda each: each["title"])
-def test_a_panel_is_made_with_care(panel: dict[str, Any]) -> None:
+def test_panel_has_description_type_and_unit(panel: dict[str, Any]) -> None:
     assert panel["description"].endswith(".")
     assert panel["type"] in {"stat", "timeseries", "bargauge", "table", "state-timeline"}
     assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
@@ -85,7 +85,7 @@ def test_a_panel_is_made_with_care(panel: dict[str, Any]) -> None:
         assert target["instant"] == (panel["type"] in {"stat", "bargauge", "table"})
 
 
-def test_panels_stand_side_by_side_and_never_on_each_other() -> None:
+def test_panels_of_a_dashboard_do_not_overlap() -> None:
     seen: set[tuple[str, int, int]] = set()
     for title, panel in panels():
         at = panel["gridPos"]
@@ -100,7 +100,7 @@ def test_panels_stand_side_by_side_and_never_on_each_other() -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda each: str(each["alert"]))
-def test_an_alert_says_what_is_wrong_and_what_to_do(alert: dict[str, Any]) -> None:
+def test_alert_has_severity_summary_and_documented_runbook(alert: dict[str, Any]) -> None:
     assert re.fullmatch(r"Sidecar[A-Z]\w+", alert["alert"])
     assert alert["labels"]["severity"] in {"critical", "warning", "info"}
     assert set(alert["annotations"]) == {"summary", "runbook"}
@@ -113,12 +113,12 @@ def test_an_alert_says_what_is_wrong_and_what_to_do(alert: dict[str, Any]) -> No
         assert command in COMMANDS
 
 
-def test_every_recorded_figure_is_documented() -> None:
+def test_every_recording_rule_is_documented() -> None:
     for name in RECORDED:
         assert f"`{name}`" in DOCUMENT
 
 
-def test_prometheus_finds_the_rules_and_scrapes_where_sidecar_listens() -> None:
+def test_prometheus_configuration_loads_the_rules_and_scrapes_sidecar() -> None:
     config = yaml.safe_load(CONFIG.read_text())
     (pattern,) = config["rule_files"]
     assert sorted(CONFIG.parent.glob(pattern)) == RULES
@@ -127,7 +127,7 @@ def test_prometheus_finds_the_rules_and_scrapes_where_sidecar_listens() -> None:
     assert job["static_configs"] == [{"targets": ["127.0.0.1:8788"]}]
 
 
-def test_grafana_finds_prometheus_and_the_dashboards() -> None:
+def test_grafana_provisioning_names_prometheus_and_the_dashboards() -> None:
     """The compose file is read here, not run: that needs a container engine."""
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     assert set(compose) == {"sidecar", "prometheus", "grafana"}
@@ -159,7 +159,7 @@ def test_grafana_finds_prometheus_and_the_dashboards() -> None:
     shutil.which("docker-compose") is None,
     reason="there is no docker-compose here: docker-compose.yml was read, not checked by its own",
 )
-def test_the_compose_file_is_one() -> None:
+def test_compose_file_is_valid() -> None:
     """Checked, not run."""
     argv = ["docker-compose", "--file", ROOT / "docker-compose.yml", "config", "--quiet"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)

@@ -30,7 +30,7 @@ RAISED = {
 
 @dataclass
 class Seen:
-    """What Prometheus said in the end: results by expression, its rules and its targets."""
+    """The last answers of Prometheus: results by expression, rules by name, health by job."""
 
     calls: int = 0
     results: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
-    """One load and one Prometheus for all tests of this module; they only look."""
+    """Run one load and one Prometheus for all tests of this module, which only read."""
     return asyncio.run(look(tmp_path_factory.mktemp("prometheus")))
 
 
@@ -66,7 +66,7 @@ async def look(folder: Path) -> Seen:
 
 
 async def scraped(server: Prometheus, proxy: Sidecar) -> bool:
-    """Whether Prometheus knows of all that happened, and has done so for two scrapes."""
+    """Return whether two scrapes in a row contain every call."""
     known = await server.value("sum(min_over_time(sidecar_calls_total[2s]))")
     return known == len(proxy.records)
 
@@ -83,24 +83,24 @@ def raised(found: Seen) -> set[str]:
 
 
 @pytest.mark.parametrize("asked", queries(), ids=lambda each: each.where)
-def test_no_panel_is_empty(seen: Seen, asked: Any) -> None:
+def test_panel_query_returns_data(seen: Seen, asked: Any) -> None:
     values = [each["value"][1] for each in seen.results[asked.expr]]
     assert any(value != "NaN" for value in values), asked.expr
 
 
 @pytest.mark.parametrize("expr", documented())
-def test_every_example_is_answered(seen: Seen, expr: str) -> None:
+def test_example_query_returns_data(seen: Seen, expr: str) -> None:
     """Some ask for what is seldom so, as stale keys: those may well give nothing."""
     assert seen.results[expr] or re.search(r" (>|==) [\d *]+$", expr)
 
 
 @pytest.mark.parametrize("name", choices())
-def test_there_is_something_to_choose_from(seen: Seen, name: str) -> None:
+def test_dashboard_variable_has_values(seen: Seen, name: str) -> None:
     assert len(seen.results[choices()[name]]) >= 3
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_every_recorded_figure_has_data(seen: Seen, name: str) -> None:
+def test_every_recording_rule_has_data(seen: Seen, name: str) -> None:
     assert any(each["value"][1] != "NaN" for each in seen.results[name])
     assert (seen.rules[name]["health"], seen.rules[name].get("lastError")) == ("ok", None)
 
@@ -111,7 +111,7 @@ def test_every_alert_is_evaluated_without_an_error(seen: Seen, alert: dict[str, 
     assert (rule["health"], rule.get("lastError")) == ("ok", None)
 
 
-def test_the_alerts_that_this_load_deserves_are_raised(seen: Seen) -> None:
+def test_alerts_of_this_load_are_raised(seen: Seen) -> None:
     """Raised, or about to be when it lasts; no other, but what a busy machine may cause."""
     assert raised(seen) - {"SidecarLoopHeldUp", "SidecarDown"} == RAISED
 
@@ -126,18 +126,18 @@ SUMS = (
 
 
 @pytest.mark.parametrize("expr", SUMS, ids=["calls", "answers", "durations", "the counter itself"])
-def test_no_call_is_missing_from_a_difference(seen: Seen, expr: str) -> None:
+def test_increase_over_the_load_counts_every_call(seen: Seen, expr: str) -> None:
     """Also those before the first scrape, and the first of each key and model."""
     ((_, value),) = [each["value"] for each in seen.results[expr]]
     assert float(value) == seen.calls > 25
 
 
-def test_only_who_has_the_token_may_scrape(seen: Seen) -> None:
+def test_scrape_without_the_token_is_rejected(seen: Seen) -> None:
     assert seen.up == {"sidecar": "up", "stranger": "down"}
     assert "401" in seen.errors["stranger"]
 
 
-def test_the_page_is_clean(seen: Seen) -> None:
+def test_metrics_page_passes_promtool(seen: Seen) -> None:
     done = subprocess.run(
         ["promtool", "check", "metrics"], input=seen.page, capture_output=True, check=False
     )
@@ -147,6 +147,6 @@ def test_the_page_is_clean(seen: Seen) -> None:
 
 
 @pytest.mark.parametrize("argv", [["config", CONFIG], ["rules", *RULES]], ids=["config", "rules"])
-def test_the_files_are_clean(argv: list[Any]) -> None:
+def test_rules_and_configuration_pass_promtool(argv: list[Any]) -> None:
     done = subprocess.run(["promtool", "check", *argv], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b""), done.stdout

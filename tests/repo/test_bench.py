@@ -1,4 +1,4 @@
-"""The benchmark sees what it is there to see: bad answers, missing usage, a gateway too slow."""
+"""The benchmark detects bad answers, missing usage and a gateway that is too slow."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_answer_of_a_gateway_is_counted_and_checked(bench: Any) -> None:
     ("chunks", "extra", "fault"),
     [(0, "status=500", "bad"), (5, "status=500", "bad"), (5, "usage=0", "unmetered")],
 )
-def test_bad_answers_and_missing_usage_are_noticed(
+def test_bad_answers_and_missing_usage_are_reported(
     bench: Any, chunks: int, extra: str, fault: str
 ) -> None:
     load = bench("load").Load
@@ -56,7 +56,7 @@ def test_bad_answers_and_missing_usage_are_noticed(
 
 
 @pytest.mark.parametrize(("most", "status"), [("1000", 0), ("0", 1)], ids=["in time", "too slow"])
-def test_the_time_of_a_scrape_is_told_and_judged(most: str, status: int) -> None:
+def test_time_of_a_scrape_is_reported_and_gated(most: str, status: int) -> None:
     argv = [sys.executable, BENCH / "metrics_render.py", "--keys=3", "--models=2", "--scrapes=2"]
     done = subprocess.run([*argv, "--most", most], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (status, "")
@@ -83,7 +83,7 @@ def test_bodies_have_the_size_asked_for_and_the_model_where_asked(
         (True, [10, 10, 10], [17, 17, 1], False),
     ],
 )
-def test_the_gate_is_the_median_of_the_rounds_ratios(
+def test_gate_is_the_median_of_the_rounds_ratios(
     bench: Any, cost: bool, bare: list[float], ours: list[float], passed: bool
 ) -> None:
     smoke = bench("smoke")

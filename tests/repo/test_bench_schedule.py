@@ -1,4 +1,4 @@
-"""The simulated day: vendor and clients are as they are said to be, and Sidecar meets its aims."""
+"""The simulated day: vendor and clients behave as described, and the scheduler reaches its aims."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def played(name: str, *ways: str, seed: int = 1, hours: float = HALF) -> list[An
 
 
 @pytest.mark.parametrize("name", ["tight", "unwritten", "openai"])
-def test_nothing_fails_and_the_vendor_has_to_say_no_twenty_times_less(name: str) -> None:
+def test_simulated_day_has_no_failures_and_a_twentieth_of_the_429s(name: str) -> None:
     ours, none = played(name, "sidecar", "none")
     assert ours.failed == 0 < none.failed
     assert ours.throttled * 20 <= none.throttled
 
 
 @pytest.mark.parametrize("name", ["hints", "overload", "outage", "flapping"])
-def test_no_bad_minute_of_the_vendor_reaches_a_client(name: str) -> None:
+def test_vendor_outage_of_minutes_reaches_no_client(name: str) -> None:
     ours, fifo = played(name, "sidecar", "fifo")
     assert ours.failed == 0 < fifo.failed
     assert 0 < ours.troubled <= fifo.troubled
 
 
-def test_equal_keys_get_equal_parts_however_much_they_ask_for() -> None:
+def test_equal_keys_get_equal_shares_for_any_demand() -> None:
     ours, fifo = played("greedy", "sidecar", "fifo", hours=4 * HALF)
     assert ours.failed == 0
     assert fifo.fairness < 0.9
@@ -56,14 +56,14 @@ def test_equal_keys_get_equal_parts_however_much_they_ask_for() -> None:
     assert ours.waits["normal"][1] < fifo.waits["normal"][1] / 2
 
 
-def test_the_same_seed_gives_the_same_day_and_another_one_another() -> None:
+def test_simulated_day_is_determined_by_its_seed() -> None:
     first, again, other = (
         played("unwritten", "sidecar", seed=seed, hours=0.2) for seed in (1, 1, 2)
     )
     assert first == again != other
 
 
-def test_a_pool_gives_its_limit_and_what_has_filled_up() -> None:
+def test_token_bucket_gives_its_limit_and_its_refill() -> None:
     from day.account import Pool
 
     pool, draw, taken, now = Pool(600.0), random.Random(1), 0.0, 0.0
@@ -97,7 +97,7 @@ def test_a_pool_gives_its_limit_and_what_has_filled_up() -> None:
         ("Codex", 429, {"retry-after": "120"}, [120.0] * 4 + [None]),
     ],
 )
-def test_clients_come_back_as_they_were_found_to(
+def test_simulated_clients_retry_like_the_real_sdks(
     client: str, status: int, headers: dict[str, str], pauses: list[float | None]
 ) -> None:
     from day import clients
@@ -109,7 +109,7 @@ def test_clients_come_back_as_they_were_found_to(
     assert found == [pause if pause is None else pytest.approx(pause) for pause in pauses]
 
 
-def test_without_a_hint_the_sdks_wait_half_a_second_and_one() -> None:
+def test_simulated_sdks_without_a_hint_wait_half_a_second_and_one() -> None:
     from day.clients import Stainless
 
     draw = random.Random(1)
@@ -128,7 +128,7 @@ def ran(script: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_the_command_prints_every_figure() -> None:
+def test_schedule_command_prints_every_figure() -> None:
     (day,) = json.loads(ran("schedule.py", "--scenario", "calm", "--hours", "0.1", "--json"))
     assert list(day["ways"]) == ["sidecar", "fifo", "none"]
     assert {way["failed"] for way in day["ways"].values()} == {0}
@@ -137,7 +137,7 @@ def test_the_command_prints_every_figure() -> None:
     assert "no failed call: met (0)" in text
 
 
-def test_the_cost_of_a_lease_is_measured_whoever_waits() -> None:
+def test_lease_cost_is_measured_with_any_number_of_waiters() -> None:
     lines = ran("leases.py", "--times", "20").splitlines()
     assert [len(line.split()[-4:]) for line in lines[:4]] == [4] * 4
     assert all(float(cell) > 0 for line in lines[1:4] for cell in line.split()[-3:])

@@ -1,4 +1,4 @@
-"""What a machine cannot run is left out aloud; where nothing may be left out, that is a failure."""
+"""Tests whose program is missing are skipped with a reason, and fail where skips are forbidden."""
 
 from __future__ import annotations
 
@@ -28,20 +28,24 @@ def run(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_without_a_browser_its_tests_are_left_out_aloud(elsewhere: dict[str, str]) -> None:
+def test_browser_tests_without_a_browser_are_skipped_with_a_reason(
+    elsewhere: dict[str, str],
+) -> None:
     done = run(elsewhere)
     assert done.returncode == 0, done.stdout
     assert "SKIPPED" in done.stdout
     assert "no chromium here: the console was not driven in a browser" in done.stdout
 
 
-def test_where_nothing_may_be_left_out_that_fails(elsewhere: dict[str, str]) -> None:
+def test_browser_tests_without_a_browser_fail_where_skips_are_forbidden(
+    elsewhere: dict[str, str],
+) -> None:
     done = run(elsewhere | {NOTHING_LEFT_OUT: "1"})
     assert done.returncode == 1
     assert "left out, where nothing may be" in done.stdout
 
 
-def test_in_ci_nothing_may_be_left_out() -> None:
+def test_ci_script_forbids_skips() -> None:
     script = (ROOT / ".ci/run").read_text()
     assert f"export {NOTHING_LEFT_OUT}=1" in script
     assert "chromium" in script

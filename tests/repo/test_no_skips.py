@@ -1,3 +1,5 @@
+"""With `SIDECAR_NO_SKIPS=1` a skipped test or module fails; an expected failure does not."""
+
 from __future__ import annotations
 
 import os
@@ -29,7 +31,9 @@ MODULE = 'import pytest\npytest.skip("not even looked at", allow_module_level=Tr
     [("", "1 passed, 3 skipped, 1 xfailed"), ("1", "1 failed, 1 passed, 1 xfailed, 2 errors")],
     ids=["usually", "with SIDECAR_NO_SKIPS"],
 )
-def test_what_skips_fails_where_nothing_may_skip(tmp_path: Path, asked: str, counts: str) -> None:
+def test_skipped_test_fails_where_skips_are_forbidden(
+    tmp_path: Path, asked: str, counts: str
+) -> None:
     here = TESTS
     (tmp_path / "conftest.py").write_text((here / "conftest.py").read_text())
     (tmp_path / "test_some.py").write_text(SKIPPING)

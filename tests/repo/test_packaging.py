@@ -1,5 +1,5 @@
-"""What is shipped: the container's recipe and the distribution. Read here, not built: building
-needs a container engine, and the wheel is built and run by the continuous integration."""
+"""The container recipe and the distribution. They are read here, not built: building needs a
+container engine, and the wheel is built and run by the continuous integration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def instructions() -> list[tuple[str, str]]:
     return [(line.split()[0], line) for line in text.splitlines() if line.strip()]
 
 
-def test_every_line_of_the_recipe_is_an_instruction() -> None:
+def test_dockerfile_has_instructions_only() -> None:
     known = {
         "FROM",
         "WORKDIR",
@@ -35,21 +35,21 @@ def test_every_line_of_the_recipe_is_an_instruction() -> None:
     assert {name for name, _ in instructions()} <= known
 
 
-def test_it_is_built_in_one_stage_and_run_in_another() -> None:
+def test_dockerfile_builds_in_one_stage_and_runs_in_another() -> None:
     names = [name for name, _ in instructions()]
     assert names.count("FROM") == 2
     last = [line for _, line in instructions()][names.index("FROM", 1) :]
     assert not any("COPY . " in line for line in last)
 
 
-def test_it_runs_without_rights_and_says_whether_it_is_well() -> None:
+def test_container_runs_without_root_and_has_a_health_check() -> None:
     names = [name for name, _ in instructions()]
     assert names.index("USER") < names.index("CMD")
     assert "USER root" not in RECIPE
     assert "/readyz" in next(line for name, line in instructions() if name == "HEALTHCHECK")
 
 
-def test_directories_are_mounted_and_not_the_file() -> None:
+def test_container_mounts_directories_and_not_the_file() -> None:
     volume = next(line for name, line in instructions() if name == "VOLUME")
     assert volume == 'VOLUME ["/config", "/state"]'
     assert "SIDECAR_CONFIG=/config/routes.yaml" in RECIPE
@@ -60,11 +60,11 @@ def test_every_dependency_has_a_floor(line: str) -> None:
     assert ">=" in line
 
 
-def test_the_library_that_parses_requests_is_new_enough() -> None:
+def test_floor_of_aiohttp_has_the_fixes_of_its_parser() -> None:
     assert "aiohttp>=3.14.4,<3.15" in PYPROJECT["project"]["dependencies"]
 
 
-def test_what_runs_in_ci_is_what_the_readme_says() -> None:
+def test_ci_script_runs_the_commands_of_the_readme() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     assert "make test" in script
     assert "make test" in (ROOT / "README.md").read_text()
@@ -83,7 +83,7 @@ def test_license_is_apache_2_and_is_shipped() -> None:
 
 
 @pytest.mark.parametrize("page", ["SECURITY.md", "docs/security.md"])
-def test_links_of_the_security_pages_lead_somewhere(page: str) -> None:
+def test_links_of_the_security_pages_have_a_target(page: str) -> None:
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text())
     assert links
     assert all(((ROOT / page).parent / link).exists() for link in links)

@@ -1,11 +1,14 @@
-"""The README cannot lie: its YAML is loaded, its commands are run, its log lines are compared."""
+"""The README is exact: its YAML is loaded, its commands are run, its log lines are compared."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -17,9 +20,11 @@ import pytest
 from ledger_checks import call
 from msgspec import structs
 from project_paths import ROOT
+from sample_answers import CHAT
+from scripted_vendor import ScriptedVendor, answer
 
 from sidecar.access_log import Lines
-from sidecar.admin.agent_setup import AGENTS, agent_lines
+from sidecar.admin.agent_setup import AGENTS
 from sidecar.config.loader import load
 from sidecar.plugin_api.manager import discover
 from sidecar.pricing.price_list import load as load_prices
@@ -40,13 +45,22 @@ def after(mark: str) -> str:
     return match[1]
 
 
-COMMANDS = [
-    line
-    for block in blocks("sh")
-    for line in block.splitlines()
-    if line.startswith("sidecar ") and line.split()[1] not in {"serve", "init"}
-]
 YAML = blocks("yaml")
+FILE = """\
+groups:
+  Claude: {vendor: anthropic}
+  GPT: {vendor: openai}
+keys:
+  claude:
+    group: Claude
+    hash: sha256:0000000000000000000000000000000000000000000000000000000000000001
+  nightly:
+    group: GPT
+    models: gpt-5-mini
+    hash: sha256:0000000000000000000000000000000000000000000000000000000000000002
+"""
+SET_UP = ("make ", "pipx ")
+"""Commands of the page that set up a machine: this one is set up."""
 
 
 def environ(folder: Path) -> dict[str, str]:
@@ -64,7 +78,7 @@ def environ(folder: Path) -> dict[str, str]:
 def serving(folder: Path) -> Iterator[Path]:
     """A real process on the README's own file; yields its log."""
     config = folder / "routes.yaml"
-    config.write_text(YAML[0])
+    config.write_text(FILE)
     config.chmod(0o600)
     log = folder / "log"
     argv = [*SIDECAR, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
@@ -86,47 +100,97 @@ def wait_for(condition: object, seconds: float = 20) -> None:
 
 
 @pytest.mark.parametrize("text", YAML)
-def test_every_yaml_block_is_a_good_file(text: str) -> None:
+def test_yaml_blocks_of_the_readme_load_without_errors(text: str) -> None:
     assert load(text.encode(), file="README.md", registry=discover()).keys
 
 
-def test_every_command_works_as_it_stands(tmp_path: Path) -> None:
-    assert len(COMMANDS) >= 5
-    with serving(tmp_path):
-        for line in COMMANDS:
-            argv = [str(tmp_path / word[2:]) if word.startswith("~/") else word
-                    for word in shlex.split(line, comments=True)]  # fmt: skip
-            done = subprocess.run(
-                [*SIDECAR, *argv[1:]],
-                env=environ(tmp_path),
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, f"{line}\n{done.stderr}"
+def commands() -> list[str]:
+    """Every command of the page, in its order; one that goes on over lines is one."""
+    text = "\n".join(blocks("sh")).replace("\\\n", " ")
+    return [line for line in text.splitlines() if line and not line.startswith(SET_UP)]
 
 
-def test_init_writes_a_first_file(tmp_path: Path) -> None:
-    assert "sidecar init " in README
-    env = environ(tmp_path) | {"OPENAI_API_KEY": "sk-x"}
-    done = subprocess.run(
-        [*SIDECAR, "init", "--yes"], env=env, capture_output=True, text=True, check=True
+async def run(line: str, env: dict[str, str]) -> str:
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-c", line, env=env, cwd=env["HOME"], stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0, f"{line}\n{err.decode()}"
+    return out.decode() + err.decode()
+
+
+async def test_commands_of_the_page_work_in_their_order(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    """As a reader types them, on free ports, with a scripted vendor in the place of OpenAI."""
+    env = {"HOME": str(tmp_path), "BROWSER": "true", "TERM": "dumb"}
+    env["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    vendor.play(answer(json.dumps(CHAT).encode()))
+    ports = {"8787": str(unused_port()), "8788": str(unused_port())}
+    process, agent = None, env
+    try:
+        for line in commands():
+            if line.startswith("export "):
+                env |= dict(word.split("=", 1) for word in shlex.split(line, comments=True)[1:])
+            elif line == "sidecar serve":
+                process = await serve(tmp_path, env, ports, vendor.url)
+            else:
+                printed = await run(line, agent)
+            if line.startswith("sidecar init"):
+                (export,) = re.findall(r"^export (OPENAI_BASE_URL.*)$", printed, re.MULTILINE)
+                agent = env | dict(
+                    word.split("=", 1) for word in export.replace("8787", ports["8787"]).split()
+                )
+                for shown in after("output: init").replace("sk-sidecar-…", "").splitlines():
+                    assert shown in printed
+    finally:
+        if process is not None:
+            process.terminate()
+            await process.wait()
+    assert len(vendor.requests) == 1
+
+
+async def serve(
+    folder: Path, env: dict[str, str], ports: dict[str, str], vendor: str
+) -> asyncio.subprocess.Process:
+    """`sidecar serve`, with the file that `init` wrote, on these ports."""
+    file = folder / ".config/sidecar/routes.yaml"
+    listen = f'{{listen: "127.0.0.1:{ports["8787"]}", admin: "127.0.0.1:{ports["8788"]}"}}'
+    file.write_text(
+        file.read_text() + f"server: {listen}\nproviders: {{openai: {{base_url: '{vendor}/v1'}}}}\n"
     )
-    assert "sk-sidecar-" in done.stdout
-    assert (tmp_path / "routes.yaml").stat().st_mode & 0o777 == 0o600
+    log = folder / "serve.log"
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec("sidecar", "serve", env=env, stderr=out)
+    await asyncio.to_thread(wait_for, lambda: "serving agents" in log.read_text())
+    return process
 
 
-def test_the_two_commands_are_targets() -> None:
+def unused_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def test_vendors_of_the_page_are_those_of_the_plugins() -> None:
+    vendors = discover().vendors
+    for served in ("openai", "anthropic", "gemini"):
+        (row,) = re.findall(rf"^\| `{served}`.*\| (.*) \|$", README, re.MULTILINE)
+        serving_it = {name for name, each in vendors.items() if served in (name, *each.serves)}
+        assert set(row.split(", ")) == serving_it - {"echo"}
+
+
+def test_make_targets_of_the_readme_exist() -> None:
     for target in ("run", "test"):
         assert f"make {target} " in README
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, check=False)
         assert done.returncode == 0
 
 
-def test_the_agents_line_is_what_env_prints() -> None:
-    line = agent_lines(AGENTS["openai"], "http://127.0.0.1:8787", "$SIDECAR_KEY")
-    assert line in README
-    for agent in re.findall(r"`sidecar env ([\w-]+)`", README):
+def test_agents_of_the_page_are_those_of_env() -> None:
+    for agent in re.findall(r"`sidecar env ([a-z][\w-]+)`", README):
         assert agent in AGENTS
 
 
@@ -134,7 +198,7 @@ def logged(text: str) -> str:
     return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "<time>", text)
 
 
-def test_the_log_of_a_good_and_of_a_bad_edit(tmp_path: Path) -> None:
+def test_readme_log_of_a_valid_and_an_invalid_edit_is_exact(tmp_path: Path) -> None:
     with serving(tmp_path) as log:
         config = tmp_path / "routes.yaml"
         good = config.read_text().replace(
@@ -149,9 +213,9 @@ def test_the_log_of_a_good_and_of_a_bad_edit(tmp_path: Path) -> None:
             assert re.sub(r":\d+:\d+:", ":", line) in re.sub(r":\d+:\d+:", ":", said), said
 
 
-def test_the_line_of_a_call_says_what_it_cost() -> None:
+def test_readme_log_line_of_a_call_is_exact() -> None:
     """The very line, for a call of those tokens at today's list price."""
-    snapshot = load(YAML[0].encode(), file="routes.yaml", registry=discover())
+    snapshot = load(FILE.encode(), file="routes.yaml", registry=discover())
     codex = call(
         call_id="call_4be1f0", key="codex", model_asked="gpt-5-mini", model_served="gpt-5-mini",
         provider="openai", duration=0.812, usage=Usage(5200, 330), attempts=(), caller=None,
@@ -164,6 +228,6 @@ def test_the_line_of_a_call_says_what_it_cost() -> None:
     assert Lines(as_json=False).format(line).partition(" ")[2] == after("log: cost").strip()
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README))
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
 def test_every_link_leads_somewhere(link: str) -> None:
     assert link.startswith("http") or (ROOT / link).exists()

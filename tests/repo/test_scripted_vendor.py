@@ -1,4 +1,4 @@
-"""The stand-in for a vendor records and plays what it should: the other tests lean on it."""
+"""The scripted vendor, on which the other tests rely, records requests and plays answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from scripted_vendor import ScriptedVendor, answer, cut, hang, paced, raw, strea
 POST = request("POST", "/v1/x?a=%2F", [("X-b", "1"), ("x-B", "2"), ("Host", "h")], b"\x00{}")
 
 
-async def test_a_request_is_recorded_as_it_was_on_the_wire(vendor: ScriptedVendor) -> None:
+async def test_scripted_vendor_records_a_request_as_it_was_on_the_wire(
+    vendor: ScriptedVendor,
+) -> None:
     vendor.play(answer(b"{}", x_more="yes"))
     got = await exchange(vendor.port, POST.replace(b"Connection: close", b"Connection: x"), b"")
     assert vendor.last.line == "POST /v1/x?a=%2F HTTP/1.1"
@@ -36,14 +38,14 @@ def _vendor_closes(vendor: ScriptedVendor) -> None:
     vendor.play = play  # type: ignore[method-assign]
 
 
-async def test_a_chunked_request_is_put_together(vendor: ScriptedVendor) -> None:
+async def test_scripted_vendor_joins_a_chunked_request(vendor: ScriptedVendor) -> None:
     vendor.play(answer(b""))
     head = request("POST", "/", [("Transfer-Encoding", "chunked")])
     await exchange(vendor.port, head + b"3\r\nabc\r\n1\r\n!\r\n0\r\n\r\n")
     assert vendor.last.body == b"abc!"
 
 
-async def test_a_stream_is_whole_only_with_its_end(vendor: ScriptedVendor) -> None:
+async def test_scripted_vendor_stream_without_its_end_is_incomplete(vendor: ScriptedVendor) -> None:
     vendor.play(stream(b"data: 1\n\n", b"data: 2\n\n"))
     assert (await exchange(vendor.port, POST)).whole
     vendor.play(stream(b"data: 1\n\n", end=b""))
@@ -51,7 +53,7 @@ async def test_a_stream_is_whole_only_with_its_end(vendor: ScriptedVendor) -> No
     assert (got.body, got.whole) == (b"data: 1\n\n", False)
 
 
-async def test_a_paced_answer_waits_for_the_test(vendor: ScriptedVendor) -> None:
+async def test_scripted_vendor_paced_answer_waits_for_the_test(vendor: ScriptedVendor) -> None:
     more = asyncio.Event()
     vendor.play(paced(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na", more, b"b"))
     async with connected(vendor.port) as line:
@@ -62,19 +64,21 @@ async def test_a_paced_answer_waits_for_the_test(vendor: ScriptedVendor) -> None
 
 
 @pytest.mark.parametrize(("how", "reset"), [("fin", False), ("rst", True)])
-async def test_an_answer_can_break_off(vendor: ScriptedVendor, how: str, reset: bool) -> None:
+async def test_scripted_vendor_can_truncate_an_answer(
+    vendor: ScriptedVendor, how: str, reset: bool
+) -> None:
     vendor.play(cut(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", how))
     got = await exchange(vendor.port, POST)
     assert (got.body, got.whole, got.reset) == (b"abc", False, reset)
 
 
-async def test_an_answer_can_come_before_the_body(vendor: ScriptedVendor) -> None:
+async def test_scripted_vendor_can_answer_before_the_body(vendor: ScriptedVendor) -> None:
     vendor.early = raw(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n", close=True)
     got = await exchange(vendor.port, request("POST", "/", [("Content-Length", "10")]))
     assert (got.status, vendor.last.body) == (413, b"")
 
 
-async def test_it_notices_that_its_client_left(vendor: ScriptedVendor) -> None:
+async def test_scripted_vendor_notices_that_its_client_left(vendor: ScriptedVendor) -> None:
     vendor.play(hang)
     async with connected(vendor.port) as line:
         await line.send(POST)

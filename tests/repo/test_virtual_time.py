@@ -1,4 +1,4 @@
-"""Virtual time passes as real time would, in order, and costs none."""
+"""Virtual time keeps the order of real time and costs none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from virtual_time import Stuck, run
 
 
-def test_hours_pass_at_once_and_timers_ring_in_order() -> None:
+def test_virtual_hours_pass_at_once_and_timers_fire_in_order() -> None:
     async def day() -> list[tuple[str, float]]:
         clock = asyncio.get_running_loop().time
         rung: list[tuple[str, float]] = []
@@ -27,7 +27,7 @@ def test_hours_pass_at_once_and_timers_ring_in_order() -> None:
     assert [at for _, at in rung] == pytest.approx([0.0, 0.001, 3600.0, 86_400.0])
 
 
-def test_no_time_passes_while_anything_is_left_to_do() -> None:
+def test_virtual_time_stands_still_while_callbacks_are_ready() -> None:
     async def busy() -> float:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(1e-6, lambda: None)
@@ -39,7 +39,7 @@ def test_no_time_passes_while_anything_is_left_to_do() -> None:
     assert run(busy) == 0.0
 
 
-def test_a_timeout_ends_a_wait_and_a_cancelled_timer_moves_nothing() -> None:
+def test_virtual_timeout_ends_a_wait_and_a_cancelled_timer_is_ignored() -> None:
     async def impatient() -> float:
         loop = asyncio.get_running_loop()
         loop.call_later(5.0, lambda: None).cancel()
@@ -51,7 +51,7 @@ def test_a_timeout_ends_a_wait_and_a_cancelled_timer_moves_nothing() -> None:
     assert run(impatient) == pytest.approx(7.5)
 
 
-def test_a_wait_that_nothing_can_end_is_an_error() -> None:
+def test_virtual_wait_without_an_end_raises_an_error() -> None:
     async def forgotten() -> None:
         await asyncio.get_running_loop().create_future()
 

@@ -1,4 +1,4 @@
-"""The API of our own commands, over the unix socket of a sidecar that runs in the test."""
+"""A client of the command API, over the unix socket of a sidecar in the test."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ async def over_socket(proxy: Sidecar, method: str, target: str) -> Raw:
 
 
 async def see(proxy: Sidecar, *parts: str, **query: str) -> Any:
-    """What a GET answers."""
+    """Return the JSON of a GET."""
     raw = await ask(proxy, "GET", *parts, **query)
     assert raw.status == 200, raw.body
     return raw.json()
 
 
 async def explained(proxy: Sidecar, key: str, model: str, **query: str) -> Any:
-    """What would become of a call."""
+    """Return the forecast of a hypothetical call."""
     return await see(proxy, "explain", key=key, model=model, **query)
 
 
 async def order(proxy: Sidecar, *parts: str) -> Any:
-    """What a POST answers."""
+    """Return the JSON of a POST."""
     raw = await ask(proxy, "POST", *parts)
     assert raw.status == 200, raw.body
     return raw.json()

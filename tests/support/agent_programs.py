@@ -1,4 +1,4 @@
-"""Agents as processes of their own, in git repositories of their own."""
+"""Agents as separate processes, in git repositories of their own."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def agent(
 
 
 def git(folder: Path, *words: str) -> str:
-    """What git says, whatever this machine's own configuration is."""
+    """Return git's output, independent of the configuration of this machine."""
     names = {f"GIT_{who}_{what}": "a@b.c" for who in ("AUTHOR", "COMMITTER")
              for what in ("NAME", "EMAIL")}  # fmt: skip
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **names}

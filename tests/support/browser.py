@@ -1,4 +1,4 @@
-"""A real browser in front of a real sidecar. Debian's chromium; no other is looked for."""
+"""A real browser in front of a real sidecar: Debian's chromium, no other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPTIONS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update",
 ]  # fmt: skip
-PATIENCE = 15_000
+TIMEOUT_MILLISECONDS = 15_000
 AXE = "axe_playwright_python/axe.min.js"
 
 
@@ -51,7 +51,7 @@ class Tab:
     asked: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.set_default_timeout(PATIENCE)
+        self.page.set_default_timeout(TIMEOUT_MILLISECONDS)
         self.page.on("console", self._said)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
@@ -119,7 +119,7 @@ class Tab:
         return found
 
     async def violations(self) -> list[str]:
-        """What axe-core finds serious or critical on the page as it is now."""
+        """Return the serious and critical violations that axe-core finds on the page now."""
         import axe_playwright_python
 
         source = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text()

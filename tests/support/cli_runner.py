@@ -1,4 +1,4 @@
-"""The command line as a person has it: real processes, a real file, an environment of its own."""
+"""The command line as a user runs it: real processes, a real file, a clean environment."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ keys:
 
 @dataclass
 class Done:
-    """How a command ended."""
+    """The exit status and output of a command."""
 
     status: int
     out: str

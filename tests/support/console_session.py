@@ -1,4 +1,4 @@
-"""The console's API as a page asks it: over TCP, with a session's token."""
+"""A client of the console's API over TCP, with a session's token."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Api:
         return found.json()
 
     async def preview(self, do: str, name: str, *, question: Any = None, **fields: Any) -> Any:
-        """What an edit would do."""
+        """Return the preview of an edit."""
         edit = {"do": do, "name": name, **fields}
         found = await self.send(edit, preview=True, question=question)
         assert found.status == 200, found.body

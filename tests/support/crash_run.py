@@ -13,7 +13,7 @@ from recorded_answers import sse
 from scripted_vendor import STREAM_HEAD, Received, chunk, read_body, read_head
 
 Figures = tuple[int | None, int | None, int | None, int | None, int | None]
-"""Input, output, cache read, cache written, reasoning: as the books have them."""
+"""Input, output, cache read, cache written, reasoning tokens: as in the ledger."""
 MULTIPLIER = {"GPT": 10, "Asking": 9, "Claude": 9, "Gemini": 5}
 """Tenths of the list price."""
 NAME = "resp-n-000000"
@@ -32,7 +32,7 @@ UNREADABLE = (
     b'data: "usage":{ "error" "finish_reason":"\n\n',
     b"data: " + b"[" * 1500 + b'"usage":{' + b"\n\n",
 )
-"""Events in the middle of a stream that nobody can read."""
+"""Malformed events in the middle of a stream."""
 WASTE: Figures = (70, 20, None, None, None)
 """What a failed try says that it used, where it says anything."""
 
@@ -50,7 +50,7 @@ class Stage:
 
     @property
     def needed(self) -> int:
-        """How many of its bytes."""
+        """The number of its bytes."""
         return len(self.enough or self.data.rstrip())
 
 
@@ -427,7 +427,7 @@ def _named(form: Form, name: str) -> Form:
 
 
 def looked_at(plan: Plan, *, stream: bool) -> bytes:
-    """What the vendor says of a response that is done."""
+    """Return the vendor's body for a response that is done."""
     read, out, cached, _, thought = plan.form.late or (None,) * 5
     value = {
         "id": f"resp-{plan.name}", "model": "m", "status": "completed",

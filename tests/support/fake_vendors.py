@@ -1,4 +1,4 @@
-"""A few small vendors, so that tests of the configuration depend on no plugin's facts."""
+"""Small vendors, so that tests of the configuration depend on no real plugin."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Alpha(Vendor):
     title = "Alpha"
     base_url = "https://api.alpha.test/v1"
     credential = "ALPHA_KEY"
-    also = ("ALPHA_API_KEY",)
+    other_credentials = ("ALPHA_API_KEY",)
 
 
 class Beta(Vendor):

@@ -1,4 +1,4 @@
-"""A vendor whose answers wait until the test lets them go."""
+"""A vendor whose answers wait until the test releases them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scripted_vendor import Wire, answer
 
 
 class Gate:
-    """A vendor's answer that comes when the test says; `order` is who asked, by key."""
+    """A vendor's answer that the test releases; `order` are the keys of the calls, in order."""
 
     def __init__(self, reply: object = CHAT) -> None:
         self.order: list[str] = []
@@ -33,4 +33,4 @@ class Gate:
 
 
 def waiting(proxy: Sidecar) -> int:
-    return len(proxy.running.scheduler.admission)
+    return len(proxy.running.scheduler.waiting)

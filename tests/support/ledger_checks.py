@@ -1,4 +1,4 @@
-"""What the tests of ledger and metrics share: a clock to turn, a small configuration, a call."""
+"""Shared by the tests of ledger and metrics: a clock, a small configuration, a call."""
 
 from __future__ import annotations
 
@@ -97,14 +97,14 @@ def call(**changes: Any) -> CallRecord:
 
 
 def rows(state: Path, sql: str = "SELECT * FROM calls ORDER BY started") -> list[dict[str, Any]]:
-    """What the file says, read by another connection."""
+    """Return the rows of the file, read by another connection."""
     with closing(sqlite3.connect(state / "sidecar.db")) as connection:
         connection.row_factory = sqlite3.Row
         return [dict(row) for row in connection.execute(sql)]
 
 
 def assert_in_step(state: Path) -> None:
-    """The books by day hold what the calls add up to, as long as all of those are kept."""
+    """Assert that the rollups by day equal the sums of the calls, while all calls are kept."""
     names = ", ".join(DIMENSIONS)
     sums = ", ".join(f"sum({each}) AS {each}" for each in COUNTS + FIGURES)
     told = rows(

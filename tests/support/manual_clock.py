@@ -1,4 +1,4 @@
-"""A clock that a test turns by hand, and the timers that ring by it."""
+"""A clock that the test sets, and the timers that fire by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dashboards and rules as they are in the repository, taken apart for the tests."""
+"""The dashboards and rules of the repository, parsed for the tests."""
 
 from __future__ import annotations
 

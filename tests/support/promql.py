@@ -1,4 +1,4 @@
-"""Which labels an expression of Prometheus gives, and whether those that it uses are there."""
+"""The labels that a PromQL expression returns, and whether the labels that it uses exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two providers of one vendor, where the second stands by."""
+"""Two providers of one vendor, the second as a fallback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who stands in a line, where there is only the line."""
+"""The waiters of a single queue, in order."""
 
 from __future__ import annotations
 

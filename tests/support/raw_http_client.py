@@ -1,4 +1,4 @@
-"""A client on a raw socket: what it gets is told byte for byte, and so is how it ended."""
+"""A client on a raw socket, which records received bytes and how the connection ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-PATIENCE = 30.0
+TIMEOUT_SECONDS = 30.0
 """Seconds after which a test that waits for bytes has failed."""
 
 
@@ -35,7 +35,7 @@ class Got:
 
     @property
     def message(self) -> str:
-        """What an error of any dialect says."""
+        """Return the message of an error in any dialect."""
         return str(self.json()["error"]["message"])
 
 
@@ -56,7 +56,7 @@ class Line:
 
     async def until(self, mark: bytes) -> bytes:
         """Read on until `mark` has come; everything so far."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while mark not in self.seen:
                 piece = await self.reader.read(65536)
                 if not piece:
@@ -67,7 +67,7 @@ class Line:
     async def answer(self) -> Got:
         """Read until one answer is whole, by its own framing; the connection may stay open."""
         await self.until(b"\r\n\r\n")
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while not (got := parse(bytes(self.seen))).whole:
                 piece = await self.reader.read(65536)
                 if not piece:
@@ -78,7 +78,7 @@ class Line:
     async def to_the_end(self) -> Got:
         """Read until the other side closes."""
         reset = False
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             try:
                 while piece := await self.reader.read(65536):
                     self.seen += piece

@@ -1,4 +1,4 @@
-"""A real Prometheus of the test's own: on loopback, with a short interval, for one test's time."""
+"""A real Prometheus on loopback with a short interval, for one module of tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ needs_prometheus = pytest.mark.skipif(
     " only read, not run",
 )
 EVERY = "1s"
-PATIENCE = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Prometheus:
     async def until(self, what: str, holds: Callable[[], Awaitable[bool]]) -> None:
         """Wait until something is so."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 while not await holds():  # noqa: ASYNC110 - another process has no event
                     await asyncio.sleep(0.1)
         except TimeoutError:

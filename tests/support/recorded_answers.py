@@ -1,4 +1,4 @@
-"""Answers as vendors send them, with the usage that a person reads out of each."""
+"""Answers as vendors send them, with the usage that a reader finds in each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real application on real ports, with a file of the test's own."""
+"""The real application on real ports, with the test's own file."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _now() -> asyncio.Event:
 
 @dataclass
 class Raw:
-    """What came back on a raw socket. `ended` is whether it came to a proper end."""
+    """A response from a raw socket. `ended` is true if it is complete."""
 
     status: int
     headers: dict[str, str]
@@ -136,7 +136,7 @@ class Raw:
 
     @property
     def message(self) -> str:
-        """What an error of ours says."""
+        """Return the message of one of Sidecar's errors."""
         found: str = self.json()["error"]["message"]
         return found
 

@@ -1,4 +1,4 @@
-"""Answers and requests that many tests use, one a dialect."""
+"""Answers and requests that many tests use, one for each dialect."""
 
 from __future__ import annotations
 

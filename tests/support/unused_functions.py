@@ -145,7 +145,7 @@ class Sources:
 
 
 def _annotated(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    """Each name whose class this node says, and the expression that says it."""
+    """Yield each name whose class this node declares, and the expression that declares it."""
     if isinstance(node, ast.arg) and node.annotation is not None:
         yield node.arg, node.annotation
     elif isinstance(node, ast.AnnAssign):
@@ -190,7 +190,7 @@ def _last(node: ast.expr) -> str:
 
 
 def _is_public(node: ast.stmt) -> bool:
-    """Whether it is a function to be called by name: no command, hook or overload."""
+    """Return whether the function is called by name: it is no command, hook or overload."""
     if not isinstance(node, _Function):
         return False
     decorators = {_last(each) for each in node.decorator_list}
@@ -199,7 +199,7 @@ def _is_public(node: ast.stmt) -> bool:
 
 
 def _overrides_foreign(module: str, owner: str, name: str) -> bool:
-    """Whether a base class of another package has the method, and therefore calls it."""
+    """Return whether a base class of another package has the method, and therefore calls it."""
     found = getattr(importlib.import_module(module), owner, object)
     ours = module.partition(".")[0]
     return any(

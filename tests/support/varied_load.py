@@ -116,7 +116,7 @@ async def _answered(proxy: Sidecar, vendor: ScriptedVendor) -> None:
 
 
 async def _failing(proxy: Sidecar, vendor: ScriptedVendor) -> None:
-    """What vendors do wrong, a throttled credential last: it cools from then on."""
+    """Play failures of vendors, a throttled credential last: its cooldown lasts to the end."""
     vendor.play(answer(b'{"error":{"message":"no"}}', "400 Bad Request"))
     await CHAT.call(proxy)
     for api in (CHAT, MESSAGES):  # the second reports usage at its start, so that it is partial
@@ -130,7 +130,7 @@ async def _failing(proxy: Sidecar, vendor: ScriptedVendor) -> None:
 
 
 async def _refused(proxy: Sidecar) -> None:
-    """What Sidecar itself says no to: a stranger, a model, an empty purse, no provider."""
+    """Send calls that Sidecar rejects: unknown key, model, spent budget, no provider."""
     asked = json.dumps(CHAT.asked).encode()
     assert (await _ask(proxy, asked, key="poor")).status == 402
     assert (await _ask(proxy, asked, key="lost")).status == 503
@@ -156,7 +156,7 @@ async def _now(proxy: Sidecar, slow: ScriptedVendor) -> AsyncIterator[None]:
     await slow.arrived.wait()
     assert (await _ask(proxy, asked, key="hurried")).status == 429
     calls += [asyncio.create_task(_ask(proxy, asked, key=key)) for key in ("patient", "parked")]
-    await until(lambda: len(scheduler.admission) == 2)
+    await until(lambda: len(scheduler.waiting) == 2)
     try:
         yield
     finally:

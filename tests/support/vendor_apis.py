@@ -1,4 +1,4 @@
-"""One call of each API, as bytes: what is asked, how it streams, and how its errors look."""
+"""One call of each API as bytes: the request, its stream, and its errors."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ async def figures(running: Running, name: str) -> dict[str, float]:
 
 
 async def outcomes(running: Running) -> dict[str, float]:
-    """How many calls ended in which way."""
+    """Return the number of calls by outcome."""
     found: dict[str, float] = {}
     for labels, value in (await figures(running, "sidecar_calls_total")).items():
         outcome = labels.rpartition('outcome="')[2].rstrip('"')

@@ -1,4 +1,4 @@
-"""The vendors' own SDKs, as an agent has them."""
+"""The vendors' SDKs, configured as in an agent."""
 
 from __future__ import annotations
 

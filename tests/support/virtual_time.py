@@ -45,7 +45,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         self._passed = passed
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """What is ready now."""
+        """Return the callbacks that are ready now."""
         ready = super().select(0)
         if not ready:
             if timeout is None:
@@ -55,6 +55,6 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 def run(main: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-    """What `main` returns, run to its end in virtual time. What it left running is cancelled."""
+    """Run `main` to its end in virtual time and return its result; tasks it left are cancelled."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main())

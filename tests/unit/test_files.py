@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import EditRefused
-from sidecar.files import replace_file
+from sidecar.files import (
+    NotRegularFile,
+    create_private,
+    read_regular,
+    replace_file,
+    write_private,
+)
 
 
 def mode(path: Path) -> int:
@@ -29,7 +35,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_new_content_takes_the_place_of_the_old(file: Path) -> None:
+def test_replaced_file_has_the_new_content_mode_and_nothing_beside_it(file: Path) -> None:
     file.chmod(0o640)
     replace_file(file, b"old", b"new")
     assert file.read_bytes() == b"new"
@@ -37,14 +43,14 @@ def test_the_new_content_takes_the_place_of_the_old(file: Path) -> None:
     assert alone(file)
 
 
-def test_a_file_that_was_changed_meanwhile_is_left_alone(file: Path) -> None:
+def test_replace_of_a_file_that_changed_meanwhile_is_refused(file: Path) -> None:
     with pytest.raises(EditRefused, match="changed in the meantime"):
         replace_file(file, b"older", b"new")
     assert file.read_bytes() == b"old"
     assert alone(file)
 
 
-def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_replaced_file_that_is_new_is_private(tmp_path: Path) -> None:
     path = tmp_path / "routes.yaml"
     replace_file(path, b"", b"new")
     assert path.read_bytes() == b"new"
@@ -52,14 +58,14 @@ def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert alone(path)
 
 
-def test_a_file_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+def test_replace_of_a_removed_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "routes.yaml"
     with pytest.raises(EditRefused, match="changed in the meantime"):
         replace_file(path, b"old", b"new")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_link_keeps_pointing_to_its_target(tmp_path: Path) -> None:
+def test_replace_through_a_link_changes_its_target(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     target, link = tmp_path / "real" / "file.yaml", tmp_path / "routes.yaml"
     target.write_bytes(b"old")
@@ -69,7 +75,7 @@ def test_a_link_keeps_pointing_to_its_target(tmp_path: Path) -> None:
     assert target.read_bytes() == b"new"
 
 
-def test_a_pipe_is_refused_and_nobody_waits_for_it(tmp_path: Path) -> None:
+def test_replace_of_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     path = tmp_path / "routes.yaml"
     os.mkfifo(path)
     with pytest.raises(EditRefused, match="not a regular file"):
@@ -77,25 +83,25 @@ def test_a_pipe_is_refused_and_nobody_waits_for_it(tmp_path: Path) -> None:
     assert alone(path)
 
 
-def test_a_directory_is_refused(tmp_path: Path) -> None:
+def test_replace_of_a_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "routes.yaml").mkdir()
     with pytest.raises(EditRefused):
         replace_file(tmp_path / "routes.yaml", b"", b"new")
 
 
-def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+def test_replace_in_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EditRefused, match="was not changed: No such file"):
         replace_file(tmp_path / "nowhere" / "routes.yaml", b"", b"new")
 
 
-def test_a_link_to_itself_is_refused(tmp_path: Path) -> None:
+def test_replace_of_a_link_to_itself_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "routes.yaml"
     path.symlink_to(path)
     with pytest.raises(EditRefused):
         replace_file(path, b"", b"new")
 
 
-def test_of_edits_at_one_time_none_is_lost(file: Path) -> None:
+def test_concurrent_replaces_lose_no_edit(file: Path) -> None:
     """Eight writers add their letter, each again and again until it is in."""
     file.write_bytes(b"")
 
@@ -118,7 +124,55 @@ def test_of_edits_at_one_time_none_is_lost(file: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_the_owner_stays(file: Path) -> None:
+def test_replaced_file_keeps_its_owner(file: Path) -> None:
     os.chown(file, 1234, 1234)
     replace_file(file, b"old", b"new")
     assert (file.stat().st_uid, file.stat().st_gid) == (1234, 1234)
+
+
+# ── Reads and private files ──────────────────────────────────────────────────────────────────────
+
+
+def test_read_of_a_pipe_or_a_directory_raises_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(NotRegularFile, match="not a regular file"):
+            read_regular(path)
+
+
+def test_read_of_a_file_stops_at_its_bound(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789")
+    assert read_regular(tmp_path / "file", 4) == b"0123"
+    assert read_regular(tmp_path / "file") == b"0123456789"
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_private_file_is_replaced_whole_and_readable_by_its_owner_alone(
+    tmp_path: Path, durable: bool
+) -> None:
+    path, other = tmp_path / "file", tmp_path / "other"
+    other.write_bytes(b"untouched")
+    path.symlink_to(other)
+    for content in (b"one", b"2"):
+        write_private(path, content, durable=durable)
+        assert (path.read_bytes(), path.stat().st_mode & 0o777) == (content, 0o600)
+    assert (path.is_symlink(), other.read_bytes()) == (False, b"untouched")
+    assert sorted(tmp_path.iterdir()) == [path, other]
+
+
+def test_private_file_that_exists_is_not_created_again(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    create_private(path, b"one")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"one", 0o600)
+    with pytest.raises(FileExistsError):
+        create_private(path, b"two")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError):
+        create_private(tmp_path / "link", b"two")
+
+
+def test_private_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_private(tmp_path / "file", b"one")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "file"]

@@ -108,7 +108,7 @@ def test_log_queue_nonblocking_stream_waits_for_the_reader(pipe: list[int]) -> N
     assert queue.dropped == 0
 
 
-def test_log_queue_closed_while_stuck_returns_after_its_patience(pipe: list[int]) -> None:
+def test_log_queue_closed_while_stuck_returns_after_its_max_wait(pipe: list[int]) -> None:
     reader, writer = pipe
     fill(writer)
     queue = LogQueue(writer)

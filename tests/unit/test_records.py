@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from sidecar.records import (
     Usage,
     UsageState,
     together,
+    utc_text,
     with_spent,
 )
 
@@ -40,7 +43,7 @@ def plain(spent: AttemptUsage) -> object:
 
 
 @given(SPENT, SPENT, SPENT)
-def test_it_is_the_same_in_any_order(
+def test_usage_sum_is_the_same_in_any_order(
     one: AttemptUsage, two: AttemptUsage, three: AttemptUsage
 ) -> None:
     assert plain(together(one, two)) == plain(together(two, one))
@@ -49,7 +52,7 @@ def test_it_is_the_same_in_any_order(
 
 
 @given(SPENT)
-def test_what_used_nothing_adds_nothing(spent: AttemptUsage) -> None:
+def test_usage_of_nothing_adds_nothing(spent: AttemptUsage) -> None:
     assert plain(together(AttemptUsage(N), spent)) == plain(spent)
 
 
@@ -57,14 +60,14 @@ def test_what_used_nothing_adds_nothing(spent: AttemptUsage) -> None:
     ("one", "two", "both"),
     [(R, R, R), (R, P, P), (R, U, U), (P, U, U), (N, R, R), (N, U, U), (N, N, N)],
 )
-def test_as_much_is_known_as_of_what_least_is_known_of(
+def test_usage_sum_has_the_least_known_state(
     one: UsageState, two: UsageState, both: UsageState
 ) -> None:
     assert together(AttemptUsage(one), AttemptUsage(two)).state is both
     assert together(AttemptUsage(two), AttemptUsage(one)).state is both
 
 
-def test_a_figure_that_one_does_not_tell_is_the_others_and_not_lost() -> None:
+def test_usage_count_that_one_side_lacks_is_that_of_the_other() -> None:
     one = AttemptUsage(
         R, Usage(5, None, 2, units=(("images", 1),), service_tier="flex"), Cost(3, 2, "p")
     )
@@ -74,14 +77,14 @@ def test_a_figure_that_one_does_not_tell_is_the_others_and_not_lost() -> None:
     assert found.cost == Cost(3, 2, "p", whole=False)
 
 
-def test_a_call_has_it_besides_its_own() -> None:
+def test_call_record_with_spent_usage_has_both() -> None:
     record = call(usage=Usage(5, 6), cost=Cost(10, 9, "p"))
     found = with_spent(record, AttemptUsage(P, Usage(1, 1), Cost(4, 4, "q")))
     assert (found.usage, found.usage_state) == (Usage(6, 7), P)
     assert found.cost == Cost(14, 13, "p + q")
 
 
-async def test_of_an_endless_outage_the_beginning_and_the_end_are_told_and_all_is_counted() -> None:
+async def test_attempts_of_a_long_outage_keep_first_and_last_and_count_all() -> None:
     live = LiveCalls(lambda: 0.0, lambda: 0.0).open("POST", "")
     for number in range(2 * MAX_LOGGED_CALLS):
         spent = AttemptUsage(R, Usage(1, 1))
@@ -89,3 +92,18 @@ async def test_of_an_endless_outage_the_beginning_and_the_end_are_told_and_all_i
     reasons = [each.reason for each in live.attempts]
     assert reasons == [*map(str, range(MAX_LOGGED_CALLS)), str(2 * MAX_LOGGED_CALLS - 1)]
     assert live.spent == AttemptUsage(R, Usage(2 * MAX_LOGGED_CALLS, 2 * MAX_LOGGED_CALLS))
+
+
+@pytest.mark.parametrize(
+    ("time", "timespec", "text"),
+    [
+        (0.25, "seconds", "1970-01-01T00:00:00Z"),
+        (0.25, "auto", "1970-01-01T00:00:00.250000Z"),
+        (0.0, "auto", "1970-01-01T00:00:00Z"),
+        (datetime.fromisoformat("2026-12-31T20:00+02:00"), "seconds", "2026-12-31T18:00:00Z"),
+    ],
+)
+def test_utc_text_is_iso_8601_with_a_fraction_on_request(
+    time: datetime | float, timespec: str, text: str
+) -> None:
+    assert utc_text(time, timespec) == text

@@ -37,7 +37,7 @@ def hold(state: Path) -> subprocess.Popen[str]:
     return holder
 
 
-def test_the_state_is_made_for_its_user_alone(tmp_path: Path) -> None:
+def test_state_folder_is_created_private(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
         prepare(tmp_path / "state")
@@ -48,20 +48,20 @@ def test_the_state_is_made_for_its_user_alone(tmp_path: Path) -> None:
         os.umask(old)
 
 
-def test_a_state_that_others_may_enter_is_closed_to_them(tmp_path: Path) -> None:
+def test_state_folder_that_others_may_enter_is_made_private(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state").chmod(0o755)
     prepare(tmp_path / "state")
     assert mode(tmp_path / "state") == 0o700
 
 
-def test_a_directory_for_everybody_is_left_as_it_is(tmp_path: Path) -> None:
+def test_state_folder_with_the_sticky_bit_keeps_its_mode(tmp_path: Path) -> None:
     tmp_path.chmod(0o1777)
     prepare(tmp_path)
     assert mode(tmp_path) == 0o1777
 
 
-def test_a_second_process_is_refused_and_told_the_first_ones_id(tmp_path: Path) -> None:
+def test_state_lock_refuses_a_second_process_with_the_first_ones_id(tmp_path: Path) -> None:
     with hold(tmp_path) as holder:
         match = f"in use by process {holder.pid};"
         with pytest.raises(StateInUse, match=match) as refused, lock(tmp_path):
@@ -72,7 +72,7 @@ def test_a_second_process_is_refused_and_told_the_first_ones_id(tmp_path: Path) 
         assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
 
 
-def test_a_killed_process_leaves_no_lock_behind(tmp_path: Path) -> None:
+def test_state_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     with hold(tmp_path) as holder:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
@@ -80,7 +80,7 @@ def test_a_killed_process_leaves_no_lock_behind(tmp_path: Path) -> None:
             assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
 
 
-def test_where_nothing_can_be_written_the_process_runs_unlocked(
+def test_state_lock_that_cannot_be_written_lets_the_process_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("in the way")

@@ -1,4 +1,4 @@
-"""Reads what a batch of Anthropic used off its results: a message a line, each with its usage."""
+"""The meter of the results of Anthropic's batches: one message a line, with its usage."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sidecar import BaseMeter, Part, Usage, as_mapping, as_object
 from sidecar_vendors.anthropic.usage import read_usage
 
 LONG_CONTEXT_TOKENS = 200_000
-"""Input above which a request has a price of its own (its pricing of long contexts)."""
+"""Requests with more input have another price (Anthropic's pricing of long contexts)."""
 MAX_LINE_BYTES = 32 << 20
 MAX_MODELS = 32
-"""Models that are told apart; what further ones used has no price."""
+"""Models that are counted separately; the usage of further ones has no price."""
 _ADDED = (
     "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
     "cache_write_1h_tokens", "reasoning_tokens",
@@ -21,8 +21,10 @@ _ADDED = (
 
 
 class ResultsMeter(BaseMeter):
-    """The results of a batch, as lines of JSON. A batch has models, not a model: parts by model,
-    and by whether their requests have a long context."""
+    """A meter of JSON lines. A batch may use several models, so its usage has parts.
+
+    A part is a model with short or with long contexts.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +34,7 @@ class ResultsMeter(BaseMeter):
         self._skips = False
 
     def feed(self, data: bytes) -> None:
-        """Read the lines that have come; without one that is too long nothing is known."""
+        """Read the next lines. After a line that is too long, the usage is not final."""
         *lines, rest = data.split(b"\n")
         for line in lines:
             self._tail += line
@@ -43,7 +45,7 @@ class ResultsMeter(BaseMeter):
             self._tail.clear()
 
     def usage(self) -> Usage | None:
-        """What all requests used that have succeeded, also in a last line without its end."""
+        """Return the usage of all successful requests, also of a last line without its end."""
         if self._tail:
             self._line()
         parts = tuple(self._parts.values())

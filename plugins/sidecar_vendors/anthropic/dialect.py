@@ -1,6 +1,6 @@
-"""The Anthropic dialect and Anthropic itself.
+"""The Anthropic dialect, and the vendor Anthropic.
 
-Paths, events and figures as the vendor's Python SDK (2.12) has them.
+Source: Anthropic's Python SDK 2.12.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ _FILES = Endpoint("files", creates="file", free=True)
 _FILE = Endpoint("files", owned="file", free=True)
 _BATCH = Endpoint("batches", owned="batch", free=True)
 _RESULTS = Endpoint("batch_results", owned="batch", free=True)
-_BATCHES_MADE = Endpoint("batches", starts_work=True)  # all of an account's, whoever made them
+_BATCHES_MADE = Endpoint("batches", starts_work=True)  # those of the whole account
 _OTHER = Endpoint("other", named=False)
-# What nobody knows may be paid work: without a model in it, only a key of all models may start it.
+# An unknown POST may start paid work, so without a model it needs a route for all models.
 _OTHER_WORK = Endpoint("other", ModelAt.BODY, named=False, optional_model=True, starts_work=True)
 _ORGANIZATION = Endpoint("organization", refused=True)
 
@@ -72,7 +72,7 @@ _TYPES: Mapping[ErrorKind, tuple[int, str]] = {
     ErrorKind.NOT_FOUND: (404, "not_found_error"),
     ErrorKind.TOO_LARGE: (413, "request_too_large"),
     ErrorKind.RATE_LIMITED: (429, "rate_limit_error"),
-    # Anthropic's clients do not repeat a 402.
+    # Anthropic's clients do not retry a 402.
     ErrorKind.BUDGET_SPENT: (402, "billing_error"),
     ErrorKind.UPSTREAM_TIMEOUT: (504, "timeout_error"),
     ErrorKind.DRAINING: (529, "overloaded_error"),
@@ -83,8 +83,8 @@ _TYPES: Mapping[ErrorKind, tuple[int, str]] = {
 _NO_KEYS = {
     "sk-ant-oat": "is the login of a subscription (sk-ant-oat…), not an API key: it belongs to "
     "the program that signed in; make a key in the Anthropic console",
-    "sk-ant-ort": "is what renews a login (sk-ant-ort…), not an API key; make a key in the "
-    "Anthropic console",
+    "sk-ant-ort": "is the refresh token of a login (sk-ant-ort…), not an API key; make a key in "
+    "the Anthropic console",
     "sk-ant-admin": "is an administration key (sk-ant-admin…), which serves no models; make an "
     "API key in the Anthropic console",
 }
@@ -110,20 +110,20 @@ class _Batch(msgspec.Struct):
 
 
 class AnthropicDialect(Dialect):
-    """Anthropic's Messages API."""
+    """The wire format of Anthropic's Messages API."""
 
-    name: ClassVar[str] = "anthropic"
-    marks: ClassVar[frozenset[str]] = frozenset({"anthropic-version"})
-    request_id_header: ClassVar[str] = "request-id"
+    name = "anthropic"
+    client_headers = frozenset({"anthropic-version"})
+    request_id_header = "request-id"
     session_headers = ("x-claude-code-session-id", *Dialect.session_headers)
-    timeout_headers = ("x-stainless-read-timeout", "x-stainless-timeout")
-    probes: ClassVar[frozenset[str]] = frozenset({"/api/hello"})
+    read_timeout_headers = ("x-stainless-read-timeout", "x-stainless-timeout")
+    probes = frozenset({"/api/hello"})
     models_request = Located(MODELS, "/v1/models")
-    models_query: ClassVar[str] = "limit=1000"
-    models_headers: ClassVar[tuple[tuple[str, str], ...]] = (("anthropic-version", "2023-06-01"),)
+    models_query = "limit=1000"
+    models_headers = (("anthropic-version", "2023-06-01"),)
 
     def locate(self, method: str, path: str) -> Located | None:
-        """Paths with and without `/v1`, or with two of them."""
+        """Accept paths with `/v1`, without it, and with a doubled one."""
         rest, prefixed = _without_prefixes(path)
         own = f"/v1{rest}"
         parts = rest[1:].split("/")
@@ -155,7 +155,7 @@ class AnthropicDialect(Dialect):
         return Located(_OTHER_WORK if method == "POST" else _OTHER, own)
 
     def read(self, endpoint: Endpoint, body: bytes) -> Facts:
-        """Of a batch, the model of every request in it."""
+        """Read the model, the output bound and the conversation; of a batch, every model."""
         if endpoint.model_at is ModelAt.EACH:
             items = peek(body, _Batch).requests
             return Facts(tuple(dict.fromkeys(item.params.model for item in items)))
@@ -165,7 +165,7 @@ class AnthropicDialect(Dialect):
             found = peek(body, _Body)
         except ProxyError:
             if endpoint.optional_model:
-                return Facts()  # it can be routed, and the vendor explains it better
+                return Facts()  # routable; the vendor's own error is more exact
             raise
         return Facts(
             models=(found.model,) if found.model else (),
@@ -175,94 +175,96 @@ class AnthropicDialect(Dialect):
         )
 
     def meter(self, endpoint: Endpoint, content_type: str) -> Meter:
-        """By what the answer is."""
+        """Return the meter for the type of the response."""
         if endpoint is _RESULTS:
             return ResultsMeter()
         if content_type.startswith("text/event-stream"):
-            # The old completions stream has events of another kind.
+            # Streams of the old completions API have other events.
             return MessagesMeter() if endpoint.name == "messages" else NoMeter()
         return MessageMeter() if "json" in content_type else NoMeter()
 
-    def error(self, refusal: LocalReply, call_id: str) -> tuple[int, bytes]:
-        """`{"type": "error", "error": {type, message}, "request_id"}`."""
-        status, _ = _shape(refusal)
-        return status, _error(refusal, call_id)
+    def error(self, reply: LocalReply, call_id: str) -> tuple[int, bytes]:
+        """Return `{"type": "error", "error": {type, message}, "request_id"}`."""
+        status, _ = _shape(reply)
+        return status, _error(reply, call_id)
 
-    def error_event(self, endpoint: Endpoint, refusal: LocalReply, call_id: str) -> bytes:
-        """An `error` event, at which the SDKs raise."""
-        return b"event: error\ndata: " + _error(refusal, call_id) + b"\n\n"
+    def error_event(self, endpoint: Endpoint, reply: LocalReply, call_id: str) -> bytes:
+        """Return an `error` event, at which the SDKs raise."""
+        return b"event: error\ndata: " + _error(reply, call_id) + b"\n\n"
 
     def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
-        """The vendor's own `ping` event, which may stand anywhere in a stream of messages."""
+        """Return the vendor's `ping` event, which may stand anywhere in a messages stream."""
         return b'event: ping\ndata: {"type": "ping"}\n\n' if endpoint is MESSAGES else None
 
     def models(self, entries: list[ModelEntry]) -> bytes:
-        """One page with everything."""
+        """Return all entries as one page."""
         ids: list[str | None] = [entry.id for entry in entries] or [None]
         ends = json.dumps({"has_more": False, "first_id": ids[0], "last_id": ids[-1]})
         return b'{"data":[' + b",".join(map(as_row, entries)) + b"]," + ends[1:].encode()
 
     def list_models(self, body: bytes) -> list[ModelEntry]:
-        """The rows of `data`; those of servers that answer in OpenAI's shape whatever they are
-        asked become Anthropic's, with what they say of name and age."""
+        """Return the rows of `data` in Anthropic's shape.
+
+        Some servers answer in OpenAI's shape; their name and date are kept.
+        """
         return [in_shape(entry) for entry in rows(body, "data", "id")]
 
 
 class Anthropic(Vendor):
-    """Anthropic, which also answers OpenAI's chat."""
+    """The API of Anthropic, which also serves OpenAI's chat."""
 
     name = "anthropic"
     title = "Anthropic"
     base_url = "https://api.anthropic.com"
     credential = "ANTHROPIC_API_KEY"
     price_list = "anthropic"
-    serves: ClassVar[tuple[str, ...]] = ("openai",)
+    serves = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "anthropic": Serving(header="x-api-key", scheme=""),
         "openai": Serving(frozenset({"chat", "models", "model"}), add="/v1"),
     }
     codes: ClassVar[Mapping[str, ErrorClass]] = {"billing_error": ErrorClass.QUOTA_EXHAUSTED}
-    # Its newer tokenizer makes about 30 % more tokens of a text than the older one (its pricing).
-    bytes_per_token: ClassVar[float] = 3.0
+    # Its newer tokenizer yields about 30 % more tokens than the older one (its pricing page).
+    bytes_per_token = 3.0
 
-    def unfit(self, secret: Secret) -> str:
-        """Logins and administration keys look like API keys, and are answered with a bare 401."""
+    def credential_problem(self, secret: Secret) -> str:
+        """Recognize logins and administration keys, which the vendor rejects with a bare 401."""
         text = secret.reveal()
         found = (what for start, what in _NO_KEYS.items() if text.startswith(start))
         return next(found, "")
 
     def classify(self, answer: UpstreamResponse) -> Classification:
-        """Also tells spend limits and used-up subscriptions from throttling."""
-        return limits.judge_limits(answer, self.codes)
+        """Classify spend limits and exhausted subscriptions apart from rate limits."""
+        return limits.classify(answer, self.codes)
 
     def family(self, model: str) -> str:
-        """By classes of models."""
-        return limits.shared_by(model)
+        """Return the class of models that shares its limits."""
+        return limits.family(model)
 
-    def counted(self, usage: Usage) -> tuple[int, int]:
-        """Without what was read from the cache."""
-        return limits.counted(usage)
+    def rate_limited_tokens(self, usage: Usage) -> tuple[int, int]:
+        """Leave out tokens that were read from the cache."""
+        return limits.rate_limited_tokens(usage)
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """`anthropic-ratelimit-*`, with resets in RFC 3339, or in epoch seconds."""
-        return limits.read_limits(headers, now)
+        """Read `anthropic-ratelimit-*`, with resets in RFC 3339 or epoch seconds."""
+        return limits.read_quota(headers, now)
 
 
-def _shape(refusal: LocalReply) -> tuple[int, str]:
-    status = refusal.kind.status
+def _shape(reply: LocalReply) -> tuple[int, str]:
+    status = reply.kind.status
     default = "invalid_request_error" if status < 500 else "api_error"
-    status, kind = _TYPES.get(refusal.kind, (status, default))
-    return refusal.upstream_status or status, kind
+    status, kind = _TYPES.get(reply.kind, (status, default))
+    return reply.upstream_status or status, kind
 
 
-def _error(refusal: LocalReply, call_id: str) -> bytes:
-    _, kind = _shape(refusal)
-    error = {"type": kind, "message": refusal.message}
+def _error(reply: LocalReply, call_id: str) -> bytes:
+    _, kind = _shape(reply)
+    error = {"type": kind, "message": reply.message}
     return json.dumps({"type": "error", "error": error, "request_id": call_id}).encode()
 
 
 def _session(metadata: Mapping[str, object]) -> str | None:
-    """`metadata.user_id`, which some agents fill with JSON that holds a `session_id`."""
+    """Return `metadata.user_id`, or the `session_id` in the JSON that some agents put there."""
     user = metadata.get("user_id")
     if not isinstance(user, str):
         return None
@@ -283,11 +285,11 @@ def _without_prefixes(path: str) -> tuple[str, bool]:
 
 @hookimpl
 def sidecar_dialects() -> list[Dialect]:
-    """The Anthropic dialect."""
+    """Return this dialect."""
     return [AnthropicDialect()]
 
 
 @hookimpl
 def sidecar_vendors() -> list[Vendor]:
-    """Anthropic."""
+    """Return this vendor."""
     return [Anthropic()]

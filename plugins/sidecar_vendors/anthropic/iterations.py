@@ -1,10 +1,11 @@
-"""Reads `usage.iterations` of Anthropic: the requests that it made of one call.
+"""Parse `usage.iterations` of Anthropic: the requests that it makes within one call.
 
-A compaction and an advisor are in no figure at the top. Of the executor's own requests (`message`,
-`fallback_message`) the top has the sum, or of input and cache reads the first one's figures alone:
-"Use `usage.iterations` for a full per-iteration breakdown when building cost-tracking logic"
-(platform.claude.com, advisor tool, "Usage and billing"). So each figure of the executor is the
-larger of what the top says and what its requests add up to.
+The top-level figures leave out a compaction and an advisor. Of the executor's own requests
+(`message`, `fallback_message`) they are the sum, or, of input and cache reads, those of the first
+one. So each figure of the executor is the larger of the top-level one and the sum of its requests.
+
+Source: platform.claude.com, advisor tool, "Usage and billing": "Use `usage.iterations` for a full
+per-iteration breakdown when building cost-tracking logic".
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from msgspec import structs
 from sidecar import Part, Usage, as_count, as_mapping
 
 MAX_PARTS = 64
-"""Requests of one call that are told apart; what further ones used is a part without a price."""
+"""Requests of one call with parts of their own; the usage of further ones has no price."""
 MAX_NAME = 256
 _APART = frozenset({"compaction", "advisor_message"})
 _FIGURES = (
@@ -30,7 +31,7 @@ _FIGURES = (
 
 
 def read_figures(row: Mapping[str, object]) -> Usage:
-    """Return the tokens that a usage object, or one row of its iterations, tells."""
+    """Return the tokens of a usage object, or of one row of its iterations."""
     plain = as_count(row.get("input_tokens"))
     read = as_count(row.get("cache_read_input_tokens"))
     written = as_count(row.get("cache_creation_input_tokens"))
@@ -48,9 +49,9 @@ def with_iterations(whole: Usage, iterations: object, model: str | None) -> Usag
     """Return the usage of all requests of a call, as parts where there is more than one.
 
     Args:
-        whole: What stands at the top, the executor's alone.
+        whole: The top-level usage, which is that of the executor.
         iterations: The value of `usage.iterations`.
-        model: The model that the answer names.
+        model: The model that the response names.
     """
     rows = iterations if isinstance(iterations, list) else []
     parts = [part for row in rows if (part := _part(as_mapping(row), whole, model)) is not None]
@@ -59,7 +60,7 @@ def with_iterations(whole: Usage, iterations: object, model: str | None) -> Usag
         return whole
     rest = structs.replace(_rest(whole, own), units=whole.units, service_tier=whole.service_tier)
     if own and rest == Usage(units=whole.units, service_tier=whole.service_tier):
-        # What is not tokens, such as searches, is paid with the first request.
+        # Units other than tokens, such as searches, belong to the first request.
         at = parts.index(own[0])
         first = structs.replace(own[0].usage, units=whole.units)
         parts[at] = structs.replace(own[0], usage=first)
@@ -69,7 +70,7 @@ def with_iterations(whole: Usage, iterations: object, model: str | None) -> Usag
 
 
 def served_by(iterations: object) -> str | None:
-    """Return the model whose answer took the place of one that declined, if there was one."""
+    """Return the model that replaced one that declined; None if there was none."""
     rows = map(as_mapping, iterations if isinstance(iterations, list) else ())
     names = (row.get("model") for row in rows if row.get("type") == "fallback_message")
     return next((name for name in names if isinstance(name, str)), None)
@@ -82,7 +83,7 @@ def _part(row: Mapping[str, object], whole: Usage, model: str | None) -> Part | 
     kind, named = row.get("type"), row.get("model")
     kind = kind[:MAX_NAME] if isinstance(kind, str) else "message"
     other = named if isinstance(named, str) and not _is_same(named, model) else None
-    # Priority and fast mode are the executor's; of a batch, all is.
+    # Priority and fast mode are those of the executor; in a batch, every request has its tier.
     tier = whole.service_tier if kind != "advisor_message" or _is_batch(whole) else None
     return Part(kind, other and other[:MAX_NAME], structs.replace(figures, service_tier=tier))
 
@@ -92,7 +93,7 @@ def _is_batch(whole: Usage) -> bool:
 
 
 def _is_same(name: str, model: str | None) -> bool:
-    """Whether both name one model; either may be an alias, without its date."""
+    """Return whether both name one model; either may be an alias without its date."""
     if model is None:
         return False
     short, long = sorted((name, model), key=len)
@@ -109,9 +110,9 @@ def _sum(figures: Iterator[int | None]) -> int | None:
 
 
 def _rest(whole: Usage, own: Sequence[Part]) -> Usage:
-    """Return what the top tells of the executor beyond its requests; without a figure if none."""
-    told = _sums(own)
-    left = {name: (getattr(whole, name) or 0) - (told[name] or 0) for name in _FIGURES}
+    """Return the executor's top-level usage beyond its requests; an empty one if there is none."""
+    summed = _sums(own)
+    left = {name: (getattr(whole, name) or 0) - (summed[name] or 0) for name in _FIGURES}
     kept: dict[str, Any] = {
         name: max(count, 0) for name, count in left.items() if getattr(whole, name) is not None
     }

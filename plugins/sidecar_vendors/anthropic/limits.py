@@ -1,7 +1,7 @@
-"""How Anthropic speaks of limits: its headers, its errors, which models share, what counts.
+"""Rate limits and errors of Anthropic.
 
-Sources: Anthropic's pages on rate limits, errors and pricing (October 2026). The headers of
-subscriptions (`unified`) stand in no documentation; they are read as its own clients read them.
+Source: Anthropic's pages on rate limits, errors and pricing (October 2026). The headers of
+subscriptions (`unified`) are not documented; they are read as Anthropic's own clients read them.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ _SNAPSHOT = re.compile(r"(?:-\d{8}|-latest)+$", re.ASCII)
 _SHARED = re.compile(r"claude-(?:opus-4|sonnet-4|fable-5)(?=-|$)")
 
 
-def judge_limits(answer: UpstreamResponse, codes: Mapping[str, ErrorClass]) -> Classification:
-    """Also tells a reached spend limit, and the used-up hours or days of a subscription, which no
-    waiting of seconds cures, from throttling."""
+def classify(answer: UpstreamResponse, codes: Mapping[str, ErrorClass]) -> Classification:
+    """Classify by `codes` and status; a spend limit or an exhausted subscription is a quota."""
     classification = classify_by_status(answer, codes)
     if answer.status not in {400, 429}:
         return classification
@@ -57,51 +56,57 @@ def judge_limits(answer: UpstreamResponse, codes: Mapping[str, ErrorClass]) -> C
         sent = sent_at(answer.headers)
         wait = classification.wait
         if wait is None and sent is not None:
-            wait = _lifted(answer.headers, sent)
-        # "seven_day_opus" is about one class of models, "five_hour" and "seven_day" about all.
+            wait = _subscription_reset(answer.headers, sent)
+        # "seven_day_opus" is a limit of one class of models, "five_hour" and "seven_day" of all.
         whole = not claim.startswith("seven_day_")
         return Classification(ErrorClass.QUOTA_EXHAUSTED, "429 subscription used up", wait, whole)
     return classification
 
 
-def read_limits(headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-    """`anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-*`: token buckets that
-    refill all the time, with resets in RFC 3339; `tokens` is the tightest limit in force, over
-    input and output together. A subscription that is used up has no request left.
+def read_quota(headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
+    """Read `anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-*`.
 
-    `anthropic-priority-*` and `anthropic-fast-*` are not read: a call beyond the bought capacity
-    is served as an ordinary one, and only fast calls count against the limits of fast mode.
+    They are token buckets with resets in RFC 3339; `tokens` is the tightest limit in force, over
+    input and output together. An exhausted subscription has no request left.
+
+    `anthropic-priority-*` and `anthropic-fast-*` are ignored: a call beyond the bought capacity is
+    served as an ordinary one, and only fast calls count against the limits of fast mode.
     """
     found = read_windows(headers, now, _WINDOWS)
     sent = sent_at(headers)
-    reset = _lifted(headers, now if sent is None else sent) if _is_rejected(headers) else None
+    since = now if sent is None else sent
+    reset = _subscription_reset(headers, since) if _is_rejected(headers) else None
     if reset is None:
         return found
     others = tuple(quota for quota in found if quota.kind is not QuotaKind.REQUESTS)
     return (Quota(QuotaKind.REQUESTS, None, 0, reset, at_once=True), *others)
 
 
-def shared_by(model: str) -> str:
-    """The class of models with one common limit: all of Opus 4, of Sonnet 4, of Fable 5; every
-    other model, later ones included, has a limit of its own, whatever its snapshot."""
+def family(model: str) -> str:
+    """Return the class of models with a common limit: Opus 4, Sonnet 4, Fable 5.
+
+    Every other model, later ones included, has its own limit, which its snapshots share.
+    """
     name = _SNAPSHOT.sub("", model)
     shared = _SHARED.match(name)
     return name if shared is None else shared[0]
 
 
-def counted(usage: Usage) -> tuple[int, int]:
-    """Input that was read from the cache does not count (only Haiku 3.5 and older, all retired
-    here, counted it); what is written to it does, and so does output as it is produced."""
+def rate_limited_tokens(usage: Usage) -> tuple[int, int]:
+    """Return the tokens without cache reads, which count only for Haiku 3.5 and older (retired).
+
+    Cache writes count, and so does output.
+    """
     read = usage.cache_read_tokens or 0
     return max(0, (usage.input_tokens or 0) - read), usage.output_tokens or 0
 
 
 def _is_rejected(headers: Mapping[str, str]) -> bool:
-    """Whether a subscription's limits refuse calls: with `overage`, they go on, for money."""
+    """Return whether a subscription is exhausted, and calls are not billed as `overage` either."""
     overage = headers.get(f"{_UNIFIED}overage-status", "")
     return headers.get(f"{_UNIFIED}status") == "rejected" and not overage.startswith("allowed")
 
 
-def _lifted(headers: Mapping[str, str], since: float) -> float | None:
-    """Seconds until a subscription's limit is lifted."""
+def _subscription_reset(headers: Mapping[str, str], since: float) -> float | None:
+    """Return the seconds until the limit of a subscription resets; None if unknown."""
     return seconds_until(headers.get(f"{_UNIFIED}reset", ""), since)

@@ -1,8 +1,7 @@
-"""Reads Anthropic's usage figures.
+"""Meters of Anthropic's messages.
 
-`input_tokens` leaves out what was read from and written to caches, so the total is the sum of the
-three. In a stream, `message_delta` repeats figures cumulatively over `message_start`: per field the
-last one counts, and nothing is ever added up.
+`input_tokens` leaves out cache reads and writes, so the total is the sum of the three. In a stream,
+the figures of `message_delta` replace those of `message_start`; nothing is added up.
 """
 
 from __future__ import annotations
@@ -11,13 +10,15 @@ from collections.abc import Mapping
 
 from msgspec import structs
 
-from sidecar import Glance, JsonMeter, SseMeter, Usage, as_count, as_mapping, error_code_of
+from sidecar import JsonMeter, ResponseFields, SseMeter, Usage, as_count, as_mapping, error_code_of
 from sidecar_vendors.anthropic.iterations import read_figures, served_by, with_iterations
 
 
 def read_usage(usage: Mapping[str, object], model: str | None = None) -> Usage | None:
-    """The normalised figures of a `usage` object; None when it holds none. `model` is the one that
-    the answer names: what `iterations` tell of another one is priced as that one's."""
+    """Return the usage of a `usage` object; None if it has no figures.
+
+    `model` is the one that the response names; iterations of another model are parts of their own.
+    """
     figures = read_figures(usage)
     if as_count(usage.get("input_tokens")) is None and figures.output_tokens is None:
         return None
@@ -39,10 +40,10 @@ def _tool_uses(tools: Mapping[str, object]) -> tuple[tuple[str, int], ...]:
 
 
 class MessageMeter(JsonMeter):
-    """A message, a batch or a file as JSON."""
+    """A meter of a message, a batch or a file as JSON."""
 
-    def read_answer(self, answer: Glance) -> None:
-        """`usage`, `model` and `id` stand at the top."""
+    def read_response(self, answer: ResponseFields) -> None:
+        """Read `usage`, `model` and `id` of the top level."""
         reported = as_mapping(answer.usage)
         if isinstance(answer.model, str):
             self.model = served_by(reported.get("iterations")) or answer.model
@@ -53,7 +54,7 @@ class MessageMeter(JsonMeter):
 
 
 class MessagesMeter(SseMeter):
-    """A messages stream."""
+    """A meter of a messages stream."""
 
     wanted = (b"message_start", b"message_delta", b"message_stop", b"event: error", b'"error"')
 
@@ -62,7 +63,7 @@ class MessagesMeter(SseMeter):
         self._seen: dict[str, object] = {}
 
     def on_event(self, event: bytes, data: bytes) -> None:
-        """By the event's name, as the SDKs go by it."""
+        """Read an event by its name, as the SDKs do."""
         if event == b"message_stop":
             self.finished = self.is_complete(data)
         elif event == b"error":

@@ -1,6 +1,7 @@
-"""A small HTTP server that speaks the three dialects and says back what it was told.
+"""A small HTTP server that answers with the last message in the three dialects.
 
-One token is one word, so that usage can be checked by eye. Deterministic: no clock, no chance.
+One word is one token, so usage is easy to check. Responses are deterministic: no clock, no
+randomness.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _GEMINI = re.compile(r"models/(?P<model>[^:/]+):(?P<verb>\w+)")
 
 @asynccontextmanager
 async def serve_echo() -> AsyncIterator[str]:
-    """Serve on a free loopback port; yields the base URL."""
+    """Serve on a free loopback port; yield the base URL."""
     runner = web.AppRunner(_application(), access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     try:
@@ -34,7 +35,7 @@ async def serve_echo() -> AsyncIterator[str]:
 
 
 def _application() -> web.Application:
-    app = web.Application(client_max_size=128 << 20, middlewares=[_refuse_nonsense])
+    app = web.Application(client_max_size=128 << 20, middlewares=[_reject_invalid])
     app.add_routes(
         [
             web.post("/v1/chat/completions", _chat),
@@ -51,13 +52,13 @@ def _application() -> web.Application:
 
 
 @web.middleware
-async def _refuse_nonsense(
+async def _reject_invalid(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     try:
         return await handler(request)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return web.json_response(shapes.error(400, "this request makes no sense"), status=400)
+        return web.json_response(shapes.error(400, "the request is invalid"), status=400)
     except web.HTTPException as error:
         return web.json_response(shapes.error(error.status, error.reason), status=error.status)
 

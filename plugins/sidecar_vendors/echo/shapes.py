@@ -1,4 +1,4 @@
-"""What echo's answers look like, in each dialect: values in, values out."""
+"""The JSON of echo's responses in each dialect."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ SAID = "You said: "
 
 
 def last_words(messages: object) -> tuple[int, str]:
-    """The words of a conversation of messages, counted, and the answer to the last of them."""
+    """Return the number of words in a conversation, and the answer to its last message."""
     texts = [_text(each.get("content")) for each in _rows(messages)]
     return _count(" ".join(texts)), SAID + (texts[-1] if texts else "nothing")
 
 
 def last_parts(contents: object) -> tuple[int, str]:
-    """The same for Gemini's `contents`."""
+    """Return the same of Gemini's `contents`."""
     if isinstance(contents, str):
         return _count(contents), SAID + contents
     texts = [_text(each.get("parts")) for each in _rows(contents)]
@@ -46,7 +46,7 @@ def _pieces(answer: str) -> list[str]:
 
 
 def chat(model: str, prompt: int, answer: str) -> Shape:
-    """A chat completion."""
+    """Return a chat completion."""
     return {
         "id": "chatcmpl-echo", "object": "chat.completion", "created": 0, "model": model,
         "choices": [
@@ -69,7 +69,7 @@ def _chat_usage(prompt: int, answer: str) -> Shape:
 
 
 def chat_stream(model: str, prompt: int, answer: str, *, usage: bool) -> Iterator[Shape]:
-    """The chunks of a chat completion."""
+    """Yield the chunks of a chat completion."""
     base = {"id": "chatcmpl-echo", "object": "chat.completion.chunk", "created": 0, "model": model}
     extra: Shape = {"usage": None} if usage else {}
     deltas: list[Shape] = [{"role": "assistant", "content": ""}]
@@ -82,7 +82,7 @@ def chat_stream(model: str, prompt: int, answer: str, *, usage: bool) -> Iterato
 
 
 def response(model: str, prompt: int, answer: str) -> Shape:
-    """A response."""
+    """Return a response of the responses API."""
     output = _count(answer)
     return {
         "id": "resp_echo", "object": "response", "created_at": 0, "status": "completed",
@@ -107,7 +107,7 @@ def _response_item(answer: str) -> Shape:
 
 
 def response_stream(whole: Shape, answer: str) -> Iterator[Shape]:
-    """The events of a response."""
+    """Yield the events of a response."""
     begun = {**whole, "status": "in_progress", "output": [], "usage": None}
     place = {"item_id": "msg_echo", "output_index": 0, "content_index": 0}
     item = whole["output"][0]
@@ -129,7 +129,7 @@ def response_stream(whole: Shape, answer: str) -> Iterator[Shape]:
 
 
 def message(model: str, prompt: int, answer: str) -> Shape:
-    """A message."""
+    """Return a message."""
     return {
         "id": "msg_echo", "type": "message", "role": "assistant", "model": model,
         "content": [{"type": "text", "text": answer}],
@@ -142,7 +142,7 @@ def message(model: str, prompt: int, answer: str) -> Shape:
 
 
 def message_stream(whole: Shape, answer: str) -> Iterator[Shape]:
-    """The events of a message."""
+    """Yield the events of a message."""
     usage = whole["usage"]
     begun = {**whole, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
     yield {"type": "message_start", "message": begun}
@@ -159,7 +159,7 @@ def message_stream(whole: Shape, answer: str) -> Iterator[Shape]:
 
 
 def generated(model: str, prompt: int, answer: str, *, last: bool = True) -> Shape:
-    """One answer, or one chunk of it, of generateContent."""
+    """Return a response of generateContent, or one chunk of it."""
     output = _count(answer)
     candidate: Shape = {"index": 0, "content": {"role": "model", "parts": [{"text": answer}]}}
     if last:
@@ -175,7 +175,7 @@ def generated(model: str, prompt: int, answer: str, *, last: bool = True) -> Sha
 
 
 def generated_stream(model: str, prompt: int, answer: str) -> Iterator[Shape]:
-    """The chunks of streamGenerateContent, with cumulative figures."""
+    """Yield the chunks of streamGenerateContent, with cumulative figures."""
     pieces = _pieces(answer)
     for number, piece in enumerate(pieces, 1):
         chunk = generated(model, prompt, piece, last=number == len(pieces))
@@ -185,7 +185,7 @@ def generated_stream(model: str, prompt: int, answer: str) -> Iterator[Shape]:
 
 
 def embeddings(model: str, inputs: list[str], *, coded: bool) -> Shape:
-    """Vectors of length one; base64 as the SDK asks for it by default."""
+    """Return vectors of length one; in base64 if `coded`, the default of the SDK."""
     vector: object = [1.0, 0.0]
     if coded:
         vector = base64.b64encode(struct.pack("<2f", 1.0, 0.0)).decode()
@@ -201,12 +201,12 @@ def embeddings(model: str, inputs: list[str], *, coded: bool) -> Shape:
 
 
 def openai_model(name: str) -> Shape:
-    """A row of OpenAI's models list."""
+    """Return a row of OpenAI's models list."""
     return {"id": name, "object": "model", "created": 0, "owned_by": "echo"}
 
 
 def anthropic_models(name: str) -> Shape:
-    """Anthropic's models list."""
+    """Return Anthropic's models list."""
     row = {
         "type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z",
     }  # fmt: skip
@@ -214,13 +214,13 @@ def anthropic_models(name: str) -> Shape:
 
 
 def gemini_model(name: str) -> Shape:
-    """A row of Gemini's models list."""
+    """Return a row of Gemini's models list."""
     methods = ["generateContent", "streamGenerateContent", "countTokens"]
     return {"name": f"models/{name}", "displayName": name, "supportedGenerationMethods": methods}
 
 
 def error(status: int, message: str) -> Shape:
-    """An error that clients of all three dialects can read."""
+    """Return an error that clients of all three dialects can parse."""
     words = {400: ("invalid_request_error", "INVALID_ARGUMENT"), 404: ("not_found", "NOT_FOUND")}
     kind, name = words.get(status, ("api_error", "UNKNOWN"))
     return {

@@ -1,7 +1,7 @@
-"""The offline vendor: answers in every dialect with what it was told, over real HTTP.
+"""The offline vendor: it answers with the last message, in every dialect, over real HTTP.
 
-It lives in this process, on a loopback port of its own, and serves only groups of its own vendor:
-it can never stand in for a real one.
+It runs inside Sidecar on its own loopback port, and serves only groups of its own vendor, so it
+cannot replace a real one.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from sidecar import LocalServer, Serving, Vendor, hookimpl
 
 @asynccontextmanager
 async def serve() -> AsyncIterator[str]:
-    """Answer on a loopback port until the context ends; yields the base URL."""
-    # Imported when it serves: a third of the time of a command that only reads the file.
+    """Serve on a loopback port until the context ends; yield the base URL."""
+    # Imported late: it takes a third of the time of a command that only reads the file.
     from sidecar_vendors.echo.server import serve_echo
 
     async with serve_echo() as url:
@@ -24,7 +24,7 @@ async def serve() -> AsyncIterator[str]:
 
 
 class Echo(Vendor):
-    """Echo, which needs neither an account nor a network."""
+    """The echo server, which needs no account and no network."""
 
     name = "echo"
     title = "Echo"
@@ -42,5 +42,5 @@ class Echo(Vendor):
 
 @hookimpl
 def sidecar_vendors() -> list[Vendor]:
-    """Echo."""
+    """Return this vendor."""
     return [Echo()]

@@ -1,6 +1,6 @@
-"""The Gemini dialect and Google's Gemini API.
+"""The Gemini dialect, and the vendor Google Gemini.
 
-Paths and figures as the vendor's Python SDK (google-genai 3.4) has them.
+Source: Google's Python SDK google-genai 3.4.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ MODELS = Endpoint("models", lists_models=True)
 _MODEL = Endpoint("model", ModelAt.PATH)
 _OPERATION = Endpoint("operations", owned="operation", free=True)
 _UPLOADS = Endpoint("upload", creates="file", free=True)
-# An agent may stand in the place of a model.
+# A request may name an agent in place of a model.
 _INTERACTIONS = Endpoint("interactions", ModelAt.BODY, counts=True, creates="interaction",
                          optional_model=True, starts_work=True)  # fmt: skip
-# Its model is written "models/NAME": it is checked, but not renamed.
+# The body names its model "models/NAME", which is checked but not renamed.
 _CACHES = Endpoint("cached", ModelAt.EACH, creates="cache", optional_model=True, starts_work=True)
 _POST = {"interactions": _INTERACTIONS, "cachedContents": _CACHES}
 _OBJECTS = {
@@ -75,13 +75,13 @@ _OBJECTS = {
     "interactions": Endpoint("interactions", owned="interaction", free=True),
 }
 _KNOWN = frozenset({"tunedModels", "fileSearchStores", "auth_tokens"})
-# What nobody knows may be paid work: without a model in it, only a key of all models may start it.
+# An unknown POST may start paid work, so without a model it needs a route for all models.
 _OTHER = Endpoint("other", ModelAt.EACH, named=False, optional_model=True, starts_work=True)
 _READ_OTHER = Endpoint("other", named=False)
 
 _SSE = re.compile(r"(?:^|&)alt=sse(?:&|$)")
-_CLI_PATIENCE = 60.0
-"""Seconds without a head after which Gemini CLI asks again."""
+_CLI_TIMEOUT_SECONDS = 60.0
+"""Gemini CLI retries after this time without a head, which it does not send in a header."""
 
 
 class _Body(msgspec.Struct):
@@ -96,17 +96,17 @@ class _Interaction(msgspec.Struct):
 
 
 class GeminiDialect(Dialect):
-    """Google's generateContent API, in any version."""
+    """The wire format of Google's generateContent API, in any version."""
 
-    name: ClassVar[str] = "gemini"
-    marks: ClassVar[frozenset[str]] = frozenset({"x-goog-api-key", "x-goog-api-client"})
+    name = "gemini"
+    client_headers = frozenset({"x-goog-api-key", "x-goog-api-client"})
     url_headers = Dialect.url_headers | {"x-goog-upload-url", "x-goog-upload-control-url"}
     models_request = Located(MODELS, f"/{_DEFAULT_VERSION}/models")
-    models_query: ClassVar[str] = "pageSize=1000"
-    deadline_headers = ("x-server-timeout",)  # of all of a stream, in the asynchronous SDK
+    models_query = "pageSize=1000"
+    total_timeout_headers = ("x-server-timeout",)  # for the whole stream, in the asynchronous SDK
 
     def locate(self, method: str, path: str) -> Located | None:
-        """`/{version}/models/{model}:{verb}` and the rest; without a version, the usual one."""
+        """Accept `/{version}/models/{model}:{verb}` and others; add a missing version."""
         upload = _UPLOAD.match(path)
         if upload is not None:
             endpoint = _UPLOADS if upload[1] == "files" else _OTHER
@@ -129,7 +129,7 @@ class GeminiDialect(Dialect):
         return Located(_OTHER if method == "POST" else _READ_OTHER, own)
 
     def read(self, endpoint: Endpoint, body: bytes) -> Facts:
-        """The model mostly stands in the path; of the body only the output bound matters then."""
+        """Read the output bound; also the model for endpoints without one in the path."""
         streaming = endpoint.name == "stream"
         if not body:
             return Facts(streaming=streaming)
@@ -138,41 +138,43 @@ class GeminiDialect(Dialect):
                 return _named_in(body)
             found = peek(body, _Body)
         except ProxyError:
-            return Facts(streaming=streaming)  # it can be routed, and Google explains it better
+            return Facts(streaming=streaming)  # routable; Google's own error is more exact
         config = mapping(found.generationConfig) or mapping(found.generation_config)
         bound = as_count(config.get("maxOutputTokens", config.get("max_output_tokens")))
         return Facts(streaming=streaming, max_output=bound)
 
     def meter(self, endpoint: Endpoint, content_type: str) -> Meter:
-        """A stream is events with `alt=sse`, and one JSON array without."""
+        """Return the meter of a stream of events, which needs `alt=sse`, or of one JSON array."""
         if content_type.startswith("text/event-stream"):
             return StreamMeter()
         return GenerateMeter() if "json" in content_type else NoMeter()
 
-    def error(self, refusal: LocalReply, call_id: str) -> tuple[int, bytes]:
-        """`{"error": {code, message, status, details}}`."""
-        return status_of(refusal), error_body(refusal, call_id)
+    def error(self, reply: LocalReply, call_id: str) -> tuple[int, bytes]:
+        """Return `{"error": {code, message, status, details}}`."""
+        return status_of(reply), error_body(reply, call_id)
 
-    def error_event(self, endpoint: Endpoint, refusal: LocalReply, call_id: str) -> bytes:
-        """Data alone: any `event:` line or comment breaks Google's clients."""
-        return b"data: " + error_body(refusal, call_id) + b"\r\n\r\n"
+    def error_event(self, endpoint: Endpoint, reply: LocalReply, call_id: str) -> bytes:
+        """Return an event with data only: `event:` lines and comments break Google's clients."""
+        return b"data: " + error_body(reply, call_id) + b"\r\n\r\n"
 
     def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
-        """An empty event: comments and named events break Google's clients. Without `alt=sse` the
-        stream is a JSON array, for which there is none."""
+        """Return an empty event: comments and named events break Google's clients.
+
+        None without `alt=sse`, because the stream is a JSON array then.
+        """
         return b"\r\n\r\n" if endpoint.name == "stream" and _SSE.search(query) else None
 
-    def patience(self, headers: Mapping[str, str]) -> float | None:
-        """Gemini CLI gives up after a minute, and does not say so."""
+    def read_timeout(self, headers: Mapping[str, str]) -> float | None:
+        """Gemini CLI gives up after a minute; others send their timeout."""
         is_cli = headers.get("User-Agent", "").startswith("GeminiCLI")
-        return _CLI_PATIENCE if is_cli else super().patience(headers)
+        return _CLI_TIMEOUT_SECONDS if is_cli else super().read_timeout(headers)
 
     def models(self, entries: list[ModelEntry]) -> bytes:
-        """One page with everything."""
+        """Return all entries as one page."""
         return b'{"models":[' + b",".join(map(_row, entries)) + b"]}"
 
     def list_models(self, body: bytes) -> list[ModelEntry]:
-        """The rows of `models`, named without `models/`."""
+        """Return the rows of `models`, with names without `models/`."""
         found = rows(body, "models", "name")
         return [ModelEntry(entry.id.removeprefix("models/"), entry.raw) for entry in found]
 
@@ -181,7 +183,7 @@ def _model(method: str, own: str, first: str, tail: str) -> Located:
     if tail.split("/")[1:2] == ["operations"]:
         return Located(_OPERATION, own, object_id=f"{first}/{unquote(tail)}")
     start = len(own) - len(tail)
-    # Only what is posted has a verb; names of models may hold colons too.
+    # Only a POST has a verb; names of models may contain colons.
     colon = _COLON.search(tail) if method == "POST" else None
     end = len(own) if colon is None else start + colon.start()
     endpoint = _MODEL if colon is None else _VERBS.get(tail[colon.end() :], _OTHER_VERB)
@@ -199,15 +201,15 @@ def _named_in(body: bytes) -> Facts:
 
 
 class Gemini(Vendor):
-    """Google's Gemini API, which also answers OpenAI's chat."""
+    """Google's Gemini API, which also serves OpenAI's chat."""
 
     name = "gemini"
     title = "Google Gemini"
     base_url = "https://generativelanguage.googleapis.com"
     credential = "GEMINI_API_KEY"
-    also: ClassVar[tuple[str, ...]] = ("GOOGLE_API_KEY",)
+    other_credentials = ("GOOGLE_API_KEY",)
     price_list = "google"
-    serves: ClassVar[tuple[str, ...]] = ("openai",)
+    serves = ("openai",)
     dialects: ClassVar[Mapping[str, Serving]] = {
         "gemini": Serving(header="x-goog-api-key", scheme=""),
         "openai": Serving(
@@ -216,11 +218,11 @@ class Gemini(Vendor):
     }
 
     def classify(self, answer: UpstreamResponse) -> Classification:
-        """By the details of the error: a wrong key is a 400 here."""
-        return limits.judge_limits(answer)
+        """Classify by the details of the error; a wrong key is a 400."""
+        return limits.classify(answer)
 
     def family(self, model: str) -> str:
-        """Every model has limits of its own, per project; some write it with `models/`."""
+        """Return the model without `models/`; each model has its own limits, per project."""
         return model.rpartition("models/")[2]
 
 
@@ -237,11 +239,11 @@ def _row(entry: ModelEntry) -> bytes:
 
 @hookimpl
 def sidecar_dialects() -> list[Dialect]:
-    """The Gemini dialect."""
+    """Return this dialect."""
     return [GeminiDialect()]
 
 
 @hookimpl
 def sidecar_vendors() -> list[Vendor]:
-    """Google's Gemini API."""
+    """Return this vendor."""
     return [Gemini()]

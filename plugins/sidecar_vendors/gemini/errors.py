@@ -1,4 +1,4 @@
-"""Errors of our own in the shape of Google's."""
+"""Local replies in the shape of Google's errors."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _STATUS: Mapping[ErrorKind, tuple[int, str]] = {
     ErrorKind.MODEL_NOT_ALLOWED: (403, "PERMISSION_DENIED"),
     ErrorKind.NOT_FOUND: (404, "NOT_FOUND"),
     ErrorKind.RATE_LIMITED: (429, "RESOURCE_EXHAUSTED"),
-    # The clients read of this status alone that coming again is no use.
+    # From no other status do Google's clients conclude that a retry does not help.
     ErrorKind.BUDGET_SPENT: (429, "RESOURCE_EXHAUSTED"),
     ErrorKind.INTERNAL: (500, "INTERNAL"),
-    # Google answers nothing with 502; its clients know 503.
+    # Google does not use 502; its clients handle 503.
     ErrorKind.UPSTREAM_UNREACHABLE: (503, "UNAVAILABLE"),
     ErrorKind.UPSTREAM_INVALID: (503, "UNAVAILABLE"),
     ErrorKind.UNAVAILABLE: (503, "UNAVAILABLE"),
@@ -30,39 +30,44 @@ _STATUS: Mapping[ErrorKind, tuple[int, str]] = {
 }
 
 
-_LONG = 86_400
-"""Seconds of a delay that no client waits out: past five minutes they give up at once, and without
-a word about the delay they come again ten times."""
+_NO_RETRY_SECONDS = 86_400
+"""A delay that stops retries: clients give up at once above five minutes, and without any delay
+they retry ten times."""
 
 
-def status_of(refusal: LocalReply) -> int:
-    """The HTTP status of a refusal."""
-    return _shape(refusal)[0]
+def status_of(reply: LocalReply) -> int:
+    """Return the HTTP status of a local reply."""
+    return _shape(reply)[0]
 
 
-def _shape(refusal: LocalReply) -> tuple[int, str]:
-    status, word = _STATUS.get(refusal.kind, (refusal.kind.status, "INVALID_ARGUMENT"))
-    return refusal.upstream_status or status, word
+def _shape(reply: LocalReply) -> tuple[int, str]:
+    status, word = _STATUS.get(reply.kind, (reply.kind.status, "INVALID_ARGUMENT"))
+    return reply.upstream_status or status, word
 
 
-def error_body(refusal: LocalReply, call_id: str) -> bytes:
-    """`{"error": {code, message, status, details}}`, with who says so and when to come again."""
-    code, status = _shape(refusal)
-    info = {"reason": refusal.kind.name, "domain": "sidecar", "metadata": {"call": call_id}}
+def error_body(reply: LocalReply, call_id: str) -> bytes:
+    """Return `{"error": {code, message, status, details}}`.
+
+    The details name Sidecar as the domain, and the delay after which to retry.
+    """
+    code, status = _shape(reply)
+    info = {"reason": reply.kind.name, "domain": "sidecar", "metadata": {"call": call_id}}
     details: list[dict[str, object]] = [{"@type": f"{_RPC}ErrorInfo", **info}]
-    delay = _delay(refusal, code)
+    delay = _delay(reply, code)
     if delay is not None:
         seconds = f"{max(1, math.ceil(delay))}s"
         details.append({"@type": f"{_RPC}RetryInfo", "retryDelay": seconds})
-    error = {"code": code, "message": refusal.message, "status": status, "details": details}
+    error = {"code": code, "message": reply.message, "status": status, "details": details}
     return json.dumps({"error": error}).encode()
 
 
-def _delay(refusal: LocalReply, code: int) -> float | None:
-    """Seconds after which to come again: a long time where that would not help, as these clients
-    repeat every 429 and 5xx that says nothing."""
-    if refusal.retry_after is not None:
-        return refusal.retry_after
-    if refusal.retryable or (code < 500 and code != 429):
+def _delay(reply: LocalReply, code: int) -> float | None:
+    """Return the seconds after which to retry; a long time if a retry does not help.
+
+    Google's clients retry every 429 and 5xx without a delay.
+    """
+    if reply.retry_after is not None:
+        return reply.retry_after
+    if reply.retryable or (code < 500 and code != 429):
         return None
-    return _LONG if refusal.opens_in is None else refusal.opens_in
+    return _NO_RETRY_SECONDS if reply.opens_in is None else reply.opens_in

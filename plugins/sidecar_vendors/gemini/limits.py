@@ -1,9 +1,10 @@
-"""How Google speaks of limits: in the details of its errors alone, never in headers.
+"""Errors of Google, whose details are the only place with its rate limits; there are no headers.
 
-Sources: Google's pages on Gemini's rate limits, billing and errors (2026), and the definitions of
-`google.rpc.QuotaFailure`, `google.rpc.RetryInfo` and `google.api.ErrorReason`. Its limit on tokens
-by the minute counts input alone, cached or not; output is counted all the same, because limits that
-people write mean both.
+The limit on tokens by the minute counts input only, cached or not. Sidecar counts output too,
+because token limits in the YAML file mean both.
+
+Source: Google's pages on Gemini's rate limits, billing and errors (2026), and the definitions of
+`google.rpc.QuotaFailure`, `google.rpc.RetryInfo` and `google.api.ErrorReason`.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ _NOT_SERVED = re.compile(r"billing|location is not supported", re.IGNORECASE)
 _NO_QUOTA = re.compile(r"\blimit: 0(?![\d.])", re.ASCII)
 
 
-def judge_limits(answer: UpstreamResponse) -> Classification:
-    """A wrong key is a 400 here; a 429 may mean a minute, a day, spent money, or a model that the
-    plan does not have."""
+def classify(answer: UpstreamResponse) -> Classification:
+    """Classify a 400 for a wrong key, and the kinds of 429.
+
+    A 429 is a limit by the minute or the day, spent money, or a model that the plan lacks.
+    """
     classification = classify_by_status(answer)
     error = error_object(answer.body)
     details = _objects(error.get("details"))
@@ -48,11 +51,11 @@ def judge_limits(answer: UpstreamResponse) -> Classification:
                 ErrorClass.QUOTA_EXHAUSTED, classification.reason, whole_credential=True
             )
     if classification.error_class is ErrorClass.RATE_LIMITED:
-        return _judge_throttling(classification, details, text)
+        return _classify_429(classification, details, text)
     return classification
 
 
-def _judge_throttling(
+def _classify_429(
     classification: Classification, details: Sequence[Mapping[str, object]], text: str
 ) -> Classification:
     violations = [each for detail in details for each in _objects(detail.get("violations"))]
@@ -62,7 +65,7 @@ def _judge_throttling(
             ErrorClass.QUOTA_EXHAUSTED, f"{classification.reason}: the model is not on the plan"
         )
     if daily:
-        # It lasts until midnight in California; the delay that comes with it speaks of seconds.
+        # It lasts until midnight in California, although `retryDelay` is a few seconds.
         whole = not any("PerModel" in name for name in daily)
         return Classification(
             ErrorClass.QUOTA_EXHAUSTED, f"{classification.reason}: daily quota", None, whole
@@ -80,5 +83,5 @@ def _judge_throttling(
 
 
 def _objects(value: object) -> list[Mapping[str, object]]:
-    """The objects in a JSON list; none of anything else."""
+    """Return the objects in a JSON list; [] for any other value."""
     return [as_mapping(each) for each in value] if isinstance(value, list) else []

@@ -1,8 +1,8 @@
-"""Reads Gemini's usage figures: cumulative on every chunk, so the last ones count.
+"""Meters of Gemini's responses, whose chunks have cumulative figures, so the last ones count.
 
-`promptTokenCount` includes what was cached; thoughts and tool prompts stand apart from the visible
-answer and the prompt, and are billed with them. Searches are billed by the query since Gemini 3,
-and once for a prompt before (ai.google.dev, its page on Grounding with Google Search).
+`promptTokenCount` includes cached tokens. Thoughts and tool prompts are separate from the visible
+output and the prompt, and are billed with them. Searches are billed by the query since Gemini 3,
+and once for a prompt before. Source: ai.google.dev, "Grounding with Google Search".
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _BY_MODALITY = (
     ("toolUsePromptTokensDetails", "input_{}_tokens"),
     ("cacheTokensDetails", "cache_{}_read_tokens"),
     ("candidatesTokensDetails", "output_{}_tokens"),
-    # The same of an interaction.
+    # Those of an interaction.
     ("input_tokens_by_modality", "input_{}_tokens"),
     ("tool_use_tokens_by_modality", "input_{}_tokens"),
     ("cached_tokens_by_modality", "cache_{}_read_tokens"),
     ("output_tokens_by_modality", "output_{}_tokens"),
 )
 _PAID_BY_PROMPT = re.compile(r"gemini-(?:live-)?[12](?:\.|-|$)", re.ASCII)
-"""Models that search for one price a prompt, however many queries they make of it."""
+"""Models whose searches have one price for each prompt, however many queries they make."""
 
 
 def read_usage(usage: Mapping[str, object]) -> Usage | None:
-    """The normalised figures of a `usageMetadata` (or an interaction's `usage`)."""
+    """Return the usage of a `usageMetadata` or an interaction's `usage`; None if it has none."""
     prompt = as_count(usage.get("promptTokenCount", usage.get("total_input_tokens")))
     answer = as_count(
         usage.get(
@@ -47,10 +47,10 @@ def read_usage(usage: Mapping[str, object]) -> Usage | None:
     tools = as_count(usage.get("toolUsePromptTokenCount", usage.get("total_tool_use_tokens")))
     total = as_count(usage.get("totalTokenCount", usage.get("total_tokens")))
     if prompt is None and answer is None:
-        return None  # a total alone, as of a cache that was made, does not say what to pay for
+        return None  # a total alone, as that of a new cache, has no price
     output = None if answer is None and thoughts is None else (answer or 0) + (thoughts or 0)
     if total is not None and prompt is not None and output is not None:
-        # Some models' visible count holds the thoughts already: the total cannot be wrong.
+        # The visible output of some models includes the thoughts; the total is always right.
         output = max(0, total - prompt - (tools or 0))
     tier = usage.get("serviceTier", usage.get("service_tier"))
     return Usage(
@@ -67,7 +67,10 @@ def read_usage(usage: Mapping[str, object]) -> Usage | None:
 
 
 def _units(usage: Mapping[str, object]) -> tuple[tuple[str, int], ...]:
-    """Tokens of what is not text, which has its own prices. Documents are read as images."""
+    """Return the tokens of other media than text, which have their own prices.
+
+    Documents count as images.
+    """
     found: Counter[str] = Counter()
     for field, unit in _BY_MODALITY:
         rows = usage.get(field)
@@ -80,7 +83,7 @@ def _units(usage: Mapping[str, object]) -> tuple[tuple[str, int], ...]:
 
 
 def _queries(chunk: Mapping[str, object]) -> Iterator[str]:
-    """Yield what was searched for; an empty query is not billed, and neither is a repeated one."""
+    """Yield the search queries without empty ones; empty and repeated queries are not billed."""
     candidates = chunk.get("candidates")
     for candidate in map(as_mapping, candidates if isinstance(candidates, list) else ()):
         queries = as_mapping(candidate.get("groundingMetadata")).get("webSearchQueries")
@@ -90,7 +93,7 @@ def _queries(chunk: Mapping[str, object]) -> Iterator[str]:
 
 
 def _searches(usage: Mapping[str, object]) -> int:
-    """Return the number of searches that an interaction tells of."""
+    """Return the number of searches in the usage of an interaction."""
     rows = usage.get("grounding_tool_count")
     return sum(
         as_count(row.get("count")) or 0
@@ -100,7 +103,7 @@ def _searches(usage: Mapping[str, object]) -> int:
 
 
 class _Chunks:
-    """What chunks say, one after the other."""
+    """The state after the chunks so far."""
 
     def __init__(self) -> None:
         self._reported: Usage | None = None
@@ -114,7 +117,7 @@ class _Chunks:
 
     @property
     def usage(self) -> Usage | None:
-        """The last figures, and all searches."""
+        """The last figures, with the number of all searches."""
         usage, searches = self._reported, max(len(self._queries), self._searches)
         if usage is None or not searches:
             return usage
@@ -143,7 +146,7 @@ class _Chunks:
         self.error = error_code_of(chunk.get("error")) or self.error
 
     def note_end(self, chunk: Mapping[str, object], event: str = "") -> None:
-        """Whether a whole chunk ends the answer: with its last candidate, or without any."""
+        """Note whether a complete chunk ends the response, with or without candidates."""
         rows = chunk.get("candidates")
         rows = rows[:_MOST_CANDIDATES] if isinstance(rows, list) else []
         for row in map(as_mapping, rows):
@@ -157,10 +160,10 @@ class _Chunks:
 
 
 class GenerateMeter(JsonMeter):
-    """One answer, or the array of chunks that a stream without `alt=sse` is."""
+    """A meter of one response, or of the array of chunks of a stream without `alt=sse`."""
 
     def read_bytes(self, data: bytes) -> None:
-        """An object or a list of them; of a list that was cut, the last figures in it."""
+        """Read an object or a list of them; of a truncated list, its last figures."""
         chunks = _Chunks()
         value = self.document(data)
         for chunk in value if isinstance(value, list) else [value]:
@@ -174,7 +177,7 @@ class GenerateMeter(JsonMeter):
 
 
 class StreamMeter(SseMeter):
-    """Data-only events, without an end marker: a finish reason is the end of the answer."""
+    """A meter of a stream of events. It has no end marker: a finish reason is the end."""
 
     wanted = (
         b'"finishReason"', b'"error"', b'"blockReason"', b'"event_type"', b"interaction.complete",
@@ -187,7 +190,7 @@ class StreamMeter(SseMeter):
         self._chunks = _Chunks()
 
     def on_event(self, event: bytes, data: bytes) -> None:
-        """The figures are cumulative: the latest count."""
+        """Read the cumulative figures."""
         chunks = self._chunks
         chunk = self.read_object(data)
         chunks.take(chunk)

@@ -1,4 +1,4 @@
-"""Reads JSON answers whose figures are not those of a chat: embeddings, reranks and pages."""
+"""Meters of JSON responses whose usage differs from that of a chat: embeddings and OCR."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from sidecar import Glance, Usage, as_count, as_mapping
+from sidecar import ResponseFields, Usage, as_count, as_mapping
 from sidecar_vendors.openai.usage import AnswerMeter, with_tier
 
 
 class EmbeddingsMeter(AnswerMeter):
-    """A JSON answer of embeddings: all tokens are input, also where only their total is told, as
-    Voyage does."""
+    """A meter of embeddings: all tokens are input. Voyage reports only their total."""
 
-    def read_answer(self, answer: Glance) -> None:
-        """Read `total_tokens` where nothing else is told."""
-        super().read_answer(answer)
+    def read_response(self, answer: ResponseFields) -> None:
+        """Read `total_tokens` if the response has no other figure."""
+        super().read_response(answer)
         usage = as_mapping(answer.usage)
         if self._usage is None and (total := as_count(usage.get("total_tokens"))) is not None:
             self._usage = with_tier(Usage(input_tokens=total), answer.service_tier)
 
 
 class PagesMeter(AnswerMeter):
-    """A JSON answer of Mistral's OCR, which counts pages; annotated ones have their own price."""
+    """A meter of Mistral's OCR, which counts pages; annotated pages have their own price."""
 
     def read_bytes(self, data: bytes) -> None:
         """Read `usage_info.pages_processed`; `data` holds the pages."""

@@ -1,6 +1,6 @@
-"""The OpenAI dialect and OpenAI itself.
+"""The OpenAI dialect, and the vendor OpenAI.
 
-Paths and bodies follow OpenAI's published OpenAPI description and what its SDKs send.
+Source: OpenAI's OpenAPI description (August 2026) and the requests of its SDKs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from sidecar_vendors.openai import limits
 from sidecar_vendors.openai.answers import EmbeddingsMeter, PagesMeter
 from sidecar_vendors.openai.failed_events import failed_response
 from sidecar_vendors.openai.paths import MODELS, locate
-from sidecar_vendors.openai.stream_usage import ask_for_usage, hide_usage
+from sidecar_vendors.openai.stream_usage import inject_usage_option, strip_injected_usage
 from sidecar_vendors.openai.usage import (
     AnswerMeter,
     BatchMeter,
@@ -77,8 +77,8 @@ _METERS: Mapping[str, type[AnswerMeter]] = {
 }
 
 
-_CODEX_WAITS = 20.0
-"""Seconds: longer than the head of its stream takes, since of an error before it shows nothing."""
+_CODEX_ERROR_SECONDS = 20.0
+"""Longer than the head of a stream takes: Codex does not show an error before the head."""
 _STREAMS = frozenset({"chat", "completions", "responses"})
 
 
@@ -93,26 +93,25 @@ class _Body(msgspec.Struct):
 
 
 class OpenAIDialect(Dialect):
-    """OpenAI's API and what many others copied of it."""
+    """OpenAI's wire format, which many vendors share."""
 
-    name: ClassVar[str] = "openai"
+    name = "openai"
     models_request = Located(MODELS, "/models")
-    timeout_headers = ("x-stainless-read-timeout", "x-stainless-timeout")
+    read_timeout_headers = ("x-stainless-read-timeout", "x-stainless-timeout")
 
     def locate(self, method: str, path: str) -> Located | None:
-        """Paths under `/v1`, under none for those that are known, and under what users make of a
-        base URL: doubled, with `//`, with `/openai/v1`."""
+        """Accept paths under `/v1`, known paths without it, and doubled or foreign prefixes."""
         return locate(method, path)
 
     def read(self, endpoint: Endpoint, body: bytes) -> Facts:
-        """`model`, `stream`, the bound on the output, and what names the conversation."""
+        """Read `model`, `stream`, the output bound and the id of the conversation."""
         if not body:
             return Facts()
         try:
             found = peek(body, _Body)
         except ProxyError:
             if endpoint.optional_model:
-                return Facts()  # it can be routed, and the vendor explains it better
+                return Facts()  # routable; the vendor's own error is more exact
             raise
         bounds = (found.max_output_tokens, found.max_completion_tokens, found.max_tokens)
         return Facts(
@@ -124,7 +123,7 @@ class OpenAIDialect(Dialect):
         )
 
     def meter(self, endpoint: Endpoint, content_type: str) -> Meter:
-        """By what the answer is, not by what was asked."""
+        """Return the meter for the type of the response, whatever was requested."""
         if content_type.startswith("text/event-stream"):
             if endpoint.name in {"chat", "completions"}:
                 return ChatMeter()
@@ -134,44 +133,46 @@ class OpenAIDialect(Dialect):
         return _METERS.get(endpoint.name, AnswerMeter)()
 
     def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
-        """A comment, which its SDKs' parsers leave out, as do Codex and other agents."""
+        """Return a comment, which OpenAI's SDKs, Codex and other agents skip."""
         return b": waiting\n\n" if endpoint.name in _STREAMS else None
 
-    def curiosity(self, headers: Mapping[str, str]) -> float | None:
-        """Codex shows why it asks again, which it does five times, and else an empty screen."""
-        return _CODEX_WAITS if headers.get("User-Agent", "").startswith("codex") else None
+    def error_timeout(self, headers: Mapping[str, str]) -> float | None:
+        """Codex retries five times and shows why, but shows nothing while it waits."""
+        return _CODEX_ERROR_SECONDS if headers.get("User-Agent", "").startswith("codex") else None
 
     def inject_usage_option(self, endpoint: Endpoint, body: bytes) -> bytes | None:
-        """Streams of chat and completions report usage only where `stream_options` says so."""
-        return ask_for_usage(body) if endpoint.name in {"chat", "completions"} else None
+        """Set `stream_options`: streams of chat and completions report usage only with it."""
+        return inject_usage_option(body) if endpoint.name in {"chat", "completions"} else None
 
     def strip_injected_usage(self, endpoint: Endpoint, event: bytes) -> bytes:
-        """Without `"usage":null`, and without the chunk of the figures."""
-        return hide_usage(event)
+        """Remove `"usage":null`, and the chunk with the usage."""
+        return strip_injected_usage(event)
 
-    def error(self, refusal: LocalReply, call_id: str) -> tuple[int, bytes]:
-        """`{"error": {message, type, param, code}}`."""
-        return refusal.upstream_status or refusal.kind.status, _error(refusal)
+    def error(self, reply: LocalReply, call_id: str) -> tuple[int, bytes]:
+        """Return `{"error": {message, type, param, code}}`."""
+        return reply.upstream_status or reply.kind.status, _error(reply)
 
-    def error_event(self, endpoint: Endpoint, refusal: LocalReply, call_id: str) -> bytes:
-        """A data event whose `error` makes the SDKs raise. In the responses API it is also the end
-        of that response, which is where Codex looks for what to show."""
+    def error_event(self, endpoint: Endpoint, reply: LocalReply, call_id: str) -> bytes:
+        """Return a data event with an `error`, at which the SDKs raise.
+
+        In the responses API it is `response.failed`, whose message Codex shows.
+        """
         if endpoint.name == "responses":
-            return failed_response(refusal, _error(refusal), call_id)
-        return b"data: " + _error(refusal) + b"\n\n"
+            return failed_response(reply, _error(reply), call_id)
+        return b"data: " + _error(reply) + b"\n\n"
 
     def models(self, entries: list[ModelEntry]) -> bytes:
-        """An OpenAI list; `type` and `capabilities` are there for stricter clients."""
+        """Return a list object; strict clients need `type` and `capabilities`."""
         return b'{"object":"list","data":[' + b",".join(map(_row, entries)) + b"]}"
 
     def list_models(self, body: bytes) -> list[ModelEntry]:
-        """The rows of `data`, each with its own bytes, unless they are in another shape."""
+        """Return the rows of `data`, with their own bytes if they have OpenAI's shape."""
         found = rows(body, "data", "id")
         return [each if b'"object"' in (each.raw or b"") else ModelEntry(each.id) for each in found]
 
 
 def rows(body: bytes, field: str, name: str) -> list[ModelEntry]:
-    """The rows of a list in a JSON object, by their `name`, with the bytes they came in."""
+    """Return the rows of the list `field` in a JSON object, by their `name`, with their bytes."""
     try:
         table = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         found = msgspec.json.decode(table[field], type=list[msgspec.Raw])
@@ -191,15 +192,15 @@ def _row(entry: ModelEntry) -> bytes:
     return json.dumps(row).encode()
 
 
-def _error(refusal: LocalReply) -> bytes:
-    usual = "server_error" if refusal.kind.status >= 500 else "invalid_request_error"
-    kind, code = _TYPES.get(refusal.kind, (usual, refusal.kind.name.lower()))
-    error = {"message": refusal.message, "type": kind, "param": None, "code": code}
+def _error(reply: LocalReply) -> bytes:
+    usual = "server_error" if reply.kind.status >= 500 else "invalid_request_error"
+    kind, code = _TYPES.get(reply.kind, (usual, reply.kind.name.lower()))
+    error = {"message": reply.message, "type": kind, "param": None, "code": code}
     return json.dumps({"error": error}).encode()
 
 
 class OpenAI(Vendor):
-    """OpenAI."""
+    """The API of OpenAI."""
 
     name = "openai"
     title = "OpenAI"
@@ -210,26 +211,28 @@ class OpenAI(Vendor):
     codes: ClassVar[Mapping[str, ErrorClass]] = limits.CODES
 
     def classify(self, answer: UpstreamResponse) -> Classification:
-        """Tells money, a day's limit and a request that is too large from throttling."""
-        return limits.judge_limits(answer, self.codes)
+        """Classify money, daily limits and requests that are too large apart from rate limits."""
+        return limits.classify(answer, self.codes)
 
     def family(self, model: str) -> str:
-        """Snapshots and fine-tuned models share the limits of their model. That some models share
-        limits as well stands in no list, only in an account's own settings."""
-        return limits.shared_by(model)
+        """Return the model of a snapshot or a fine-tuned model, which share its limits.
+
+        Which other models share limits is published only in an account's settings.
+        """
+        return limits.family(model)
 
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-        """`x-ratelimit-{limit,remaining,reset}-{requests,tokens,project-tokens}`."""
-        return limits.read_limits(headers, now)
+        """Read `x-ratelimit-{limit,remaining,reset}-{requests,tokens,project-tokens}`."""
+        return limits.read_quota(headers, now)
 
 
 @hookimpl
 def sidecar_dialects() -> list[Dialect]:
-    """The OpenAI dialect."""
+    """Return this dialect."""
     return [OpenAIDialect()]
 
 
 @hookimpl
 def sidecar_vendors() -> list[Vendor]:
-    """OpenAI."""
+    """Return this vendor."""
     return [OpenAI()]

@@ -1,4 +1,4 @@
-"""How a stream of the responses API that we have to end says that it failed."""
+"""The event that ends a broken stream of the responses API."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import math
 from sidecar import ErrorKind, LocalReply
 
 _LATER = "rate_limit_exceeded"
-"""The code with which Codex reads "try again in 7s" out of the message, and does so."""
+"""The code with which Codex parses "try again in 7s" in the message and retries."""
 
 
-def failed_response(refusal: LocalReply, error: bytes, call_id: str) -> bytes:
-    """`response.failed` with our words in the response, where Codex reads them, and `error` (the
-    JSON body of our error) beside it, at which the SDKs raise.
+def failed_response(reply: LocalReply, error: bytes, call_id: str) -> bytes:
+    """Return a `response.failed` event.
 
-    The response's own code is none of those for which Codex has a sentence of its own, since that
-    would hide ours: `insufficient_quota`, `server_is_overloaded`, `slow_down`.
+    Codex reads the message in its `response`, the SDKs raise at its `error`, which is that of the
+    JSON body `error`. For the codes `insufficient_quota`, `server_is_overloaded` and `slow_down`,
+    Codex shows a text of its own in place of the message, so they are not used.
     """
-    code, message = refusal.kind.name.lower(), refusal.message
-    if refusal.retry_after is not None:
+    code, message = reply.kind.name.lower(), reply.message
+    if reply.retry_after is not None:
         code = _LATER
-        message = f"{message}; try again in {max(1, math.ceil(refusal.retry_after))}s"
-    elif refusal.kind is ErrorKind.RATE_LIMITED:
+        message = f"{message}; try again in {max(1, math.ceil(reply.retry_after))}s"
+    elif reply.kind is ErrorKind.RATE_LIMITED:
         code = _LATER
     response = {
         "id": f"resp_{call_id}", "object": "response", "created_at": 0, "status": "failed",

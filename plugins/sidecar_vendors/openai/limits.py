@@ -1,7 +1,6 @@
-"""How OpenAI, and those who took over its words, speak of limits.
+"""Rate limits and errors of OpenAI, which some other vendors share.
 
-Sources: OpenAI's guides to rate limits and to fine-tuning and its help centre's article on 429
-errors, all of 2026; the messages are those that its API sends.
+Source: OpenAI's guides to rate limits and fine-tuning, and its help article on 429 errors (2026).
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from sidecar import (
     classify_by_status,
     error_text,
 )
-from sidecar_vendors.common import MINUTE, read_windows, told_by_refill, window
+from sidecar_vendors.common import MINUTE, read_windows, window, with_window_from_refill
 
 CODES: Mapping[str, ErrorClass] = MappingProxyType(
-    # These 429s are about money, and do not pass with time.
+    # These 429s are about money: waiting does not help.
     dict.fromkeys(
         ("insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded",
          "project_spend_limit_exceeded", "organization_usage_limit_exceeded",
          "usage_limit_exceeded", "billing_hard_limit_reached", "billing_not_active"),
         ErrorClass.QUOTA_EXHAUSTED,
     )
-    # The vendor has no room, whatever the caller's own limits are.
+    # The vendor is out of capacity, whatever the caller's limits are.
     | dict.fromkeys(
         ("flex_unavailable", "server_is_overloaded", "server_overloaded"), ErrorClass.OVERLOADED
     )
@@ -46,10 +45,12 @@ _BY_DAY = re.compile(r"\bper day\b|\b[RT]PD\b", re.ASCII)
 _SNAPSHOT = re.compile(r"(?:-\d{4}-\d\d-\d\d|-\d{4})+$", re.ASCII)
 
 
-def judge_limits(answer: UpstreamResponse, codes: Mapping[str, ErrorClass]) -> Classification:
-    """As the status and `codes` say, but a 429 over a day's limit is mostly not cured by seconds
-    (a large one may give a call back in a few), and one over a request that is larger than the
-    whole limit is not cured at all."""
+def classify(answer: UpstreamResponse, codes: Mapping[str, ErrorClass]) -> Classification:
+    """Classify by `codes` and status, with two kinds of 429 apart.
+
+    A daily limit is a quota, unless the wait is at most a minute, as with large limits. A request
+    larger than the whole limit is a client error.
+    """
     classification = classify_by_status(answer, codes)
     if classification.error_class is not ErrorClass.RATE_LIMITED:
         return classification
@@ -63,14 +64,16 @@ def judge_limits(answer: UpstreamResponse, codes: Mapping[str, ErrorClass]) -> C
     return classification
 
 
-def read_limits(headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
-    """The project's own limit counts where it is tighter. All refill evenly, so that the figures
-    tell a limit on requests by the day from one by the minute."""
-    return tuple(map(told_by_refill, read_windows(headers, now, _WINDOWS)))
+def read_quota(headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
+    """Return the quotas; of the organization's and the project's tokens, the tighter one.
+
+    All refill evenly, so the figures show whether requests are limited by the day or the minute.
+    """
+    return tuple(map(with_window_from_refill, read_windows(headers, now, _WINDOWS)))
 
 
-def shared_by(model: str) -> str:
-    """The model whose limits a dated snapshot, or a fine-tuned model, draws from."""
+def family(model: str) -> str:
+    """Return the model whose limits a dated snapshot or a fine-tuned model shares."""
     kind, _, rest = model.partition(":")
     base = rest.partition(":")[0] if kind == "ft" and rest else model
     return _SNAPSHOT.sub("", base)

@@ -1,7 +1,7 @@
-"""Which operation of OpenAI's API a path is.
+"""The operations of OpenAI's API by path.
 
-The table follows OpenAI's published OpenAPI description. Only what changes how a call is routed,
-counted or allowed has a row of its own.
+Source: OpenAI's OpenAPI description (August 2026). An operation has a row of its own if it is
+routed, counted or allowed differently.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from urllib.parse import unquote
 from sidecar import Endpoint, Located, ModelAt
 
 _PREFIX = re.compile(r"/+(?:v1beta/openai|openai|v1)(?=/)")
-# How AzureOpenAI, a class of OpenAI's SDKs, writes the model of what it posts.
+# The class AzureOpenAI of OpenAI's SDKs puts the model into the path.
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)(?=/)")
 
 CHAT = Endpoint("chat", ModelAt.BODY, counts=True)
-# Without a model these fall back to one that the vendor picks.
+# Without a model, the vendor picks one.
 RESPONSES = Endpoint(
     "responses", ModelAt.BODY, optional_model=True, starts_work=True, counts=True,
     creates="response",
@@ -27,8 +27,8 @@ EMBEDDINGS = Endpoint("embeddings", ModelAt.BODY, counts=True)
 _RERANK = Endpoint("rerank", ModelAt.BODY, counts=True)
 _IMAGES = Endpoint("images", ModelAt.BODY, optional_model=True, starts_work=True, counts=True)
 _TRANSCRIPTIONS = Endpoint("transcriptions", ModelAt.FORM, counts=True)
-# Objects that a vendor keeps, by the first segment of their paths. What is posted below one of
-# those that work may be paid work.
+# Stored objects, by the first segment of their paths. A POST under one of `_WORKING` may start
+# paid work.
 _KEPT = {
     "responses": "response",
     "files": "file",
@@ -85,14 +85,14 @@ _POST: Mapping[str, Endpoint] = {
 }
 MODELS = Endpoint("models", lists_models=True)
 _MODEL = Endpoint("model", ModelAt.PATH)
-# What nobody knows may be paid work: without a model in it, only a key of all models may start it.
+# An unknown POST may start paid work, so without a model it needs a route for all models.
 _OTHER = Endpoint("other", ModelAt.BODY, named=False, optional_model=True, starts_work=True)
 _READ_OTHER = Endpoint("other", named=False)
 _ORGANIZATION = Endpoint("organization", refused=True)
 
 
 def locate(method: str, path: str) -> Located | None:
-    """The operation, and the path behind whatever version prefixes the client wrote."""
+    """Return the operation, and the path after the client's version prefixes."""
     rest, prefixed = _without_prefixes(path)
     deployment = _DEPLOYMENT.match(rest) if method == "POST" else None
     if deployment is not None and prefixed:
@@ -120,8 +120,10 @@ def _without_prefixes(path: str) -> tuple[str, bool]:
 
 
 def _deployed(rest: str, deployment: re.Match[str]) -> Located:
-    """Return the operation behind a deployment as if its name stood in the body; one that nobody
-    knows keeps the deployment in its path."""
+    """Return the operation after a deployment, with the deployment as its model.
+
+    An unknown operation keeps the deployment in its path.
+    """
     endpoint, name = _POST.get(rest[deployment.end() :]), unquote(deployment[1])
     if endpoint is None:
         at_path = replace(_OTHER, model_at=ModelAt.PATH)

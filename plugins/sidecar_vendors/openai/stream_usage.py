@@ -1,8 +1,8 @@
-"""Asks for usage in a stream whose client did not, and takes out of the answer what that adds.
+"""Inject the usage option into a request, and strip its effects from the stream.
 
-With `stream_options.include_usage` every chunk says `"usage":null`, and one more comes before
-`[DONE]`, which has no choices and the figures (OpenAPI description of OpenAI, August 2026). Clients
-that did not ask look at `choices[0]` of every chunk.
+With `stream_options.include_usage`, every chunk has `"usage":null`, and a further chunk before
+`[DONE]` has the usage and no choices. Clients that did not set the option read `choices[0]` of
+every chunk. Source: OpenAI's OpenAPI description (August 2026).
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ class _Chunk(Struct):
     usage: Raw = ABSENT
 
 
-def ask_for_usage(body: bytes) -> bytes | None:
-    """The body with `include_usage` set; None where it is set, or is something that the vendor is
-    going to complain about."""
+def inject_usage_option(body: bytes) -> bytes | None:
+    """Return the body with `include_usage`; None if it is set already or has an invalid value."""
     try:
         options = bytes(peek(body, _Body).stream_options)
         if options in {b"", b"null"}:
@@ -44,10 +43,12 @@ def ask_for_usage(body: bytes) -> bytes | None:
         return None
 
 
-def hide_usage(event: bytes) -> bytes:
-    """The event without its `"usage":null`; b"" for the chunk that has the figures and no choices.
-    A content filter's first chunk has no choices either, and stays. So do figures beside choices:
-    vendors that put them there do so unasked."""
+def strip_injected_usage(event: bytes) -> bytes:
+    """Return the event without its `"usage":null`; b"" for the chunk with usage and no choices.
+
+    A content filter's first chunk, without choices and usage, stays. So does usage beside choices,
+    which vendors send without the option.
+    """
     if b'"usage"' not in event:
         return event
     lines = list(_DATA.finditer(event))

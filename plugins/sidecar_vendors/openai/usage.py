@@ -1,7 +1,7 @@
-"""Reads OpenAI's usage figures, as they stand in JSON answers and in every kind of stream.
+"""Meters of OpenAI's JSON responses and streams.
 
-Prompt figures include what was read from caches, completion figures include reasoning (OpenAPI
-description of OpenAI, August 2026). A vendor that counts differently says so in `normalise`.
+Prompt tokens include cached tokens, completion tokens include reasoning. A vendor that counts
+differently overrides `Vendor.normalize`. Source: OpenAI's OpenAPI description (August 2026).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from sidecar import (
-    Glance,
     JsonMeter,
     Part,
+    ResponseFields,
     SseMeter,
     Usage,
     as_cost,
@@ -28,16 +28,18 @@ from sidecar import (
 _TERMINAL = (b"response.completed", b"response.incomplete", b"response.failed")
 _MOST_CHOICES = 128
 _TICKS = 10**10
-"""How many of xAI's ticks make a dollar."""
+"""xAI's ticks in a US dollar."""
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
-"""What DeepSeek, Moonshot and Mistral call cached tokens outside of the details."""
+"""The names of cached tokens outside of the details: DeepSeek, Moonshot, Mistral."""
 _XAI_TOOLS = "server_side_tool_usage_details"
 
 
 def read_usage(usage: Mapping[str, object], tools: object = None) -> Usage | None:
-    """The figures of chat, completions, embeddings, responses, images or audio; None if empty.
+    """Return the usage of any operation; None if the object has no figures.
 
-    `tools` is what a response says its server-side tools did (`tool_usage`).
+    Args:
+        usage: The `usage` object.
+        tools: The `tool_usage` of a response, with the uses of server-side tools.
     """
     if not usage:
         return None
@@ -62,8 +64,10 @@ def read_usage(usage: Mapping[str, object], tools: object = None) -> Usage | Non
 
 
 def _says_enough(usage: Usage) -> bool:
-    """Return whether there is a total to pay by; parts of totals that were not read, such as cached
-    tokens alone in the native answers of Cohere, are half of the figures."""
+    """Return whether the usage has a total with a price.
+
+    Cached tokens alone, as in Cohere's native responses, are only a part of one.
+    """
     totals = (usage.input_tokens, usage.output_tokens, usage.reported_cost)
     return any(total is not None for total in totals) or any(
         not name.endswith("_tokens") for name, _ in usage.units
@@ -106,7 +110,7 @@ def _units(
 
 
 def _seconds(usage: Mapping[str, object]) -> int | float | None:
-    """Return the length of what was heard, in whole seconds, the nearest."""
+    """Return the length of the audio in seconds, rounded."""
     for name in ("seconds", "prompt_audio_seconds"):
         figure = usage.get(name)
         if type(figure) is int or (isinstance(figure, float) and isfinite(figure)):
@@ -115,8 +119,7 @@ def _seconds(usage: Mapping[str, object]) -> int | float | None:
 
 
 def _web_searches(usage: Mapping[str, object], tools: object) -> int | None:
-    """Return how often the vendor searched: OpenAI says it beside the usage, OpenRouter, xAI and
-    Perplexity within."""
+    """Return the number of web searches, which OpenAI reports beside the usage, others in it."""
     places = (
         (as_mapping(as_mapping(tools).get("web_search")), "num_requests"),
         (as_mapping(usage.get("server_tool_use_details")), "web_search_requests"),
@@ -129,8 +132,10 @@ def _web_searches(usage: Mapping[str, object], tools: object) -> int | None:
 
 
 def _reported_cost(usage: Mapping[str, object]) -> int | None:
-    """OpenRouter's `cost` in dollars, or xAI's in ticks. Where a key of the caller's own paid the
-    vendor behind OpenRouter, `cost` is the fee alone."""
+    """Return the cost that OpenRouter reports in dollars, or xAI in ticks; None if none.
+
+    With a key of the caller's own at the vendor behind OpenRouter, `cost` is only the fee.
+    """
     if "cost_in_usd_ticks" in usage:
         return as_cost(usage["cost_in_usd_ticks"], _TICKS)
     cost = as_cost(usage.get("cost"))
@@ -141,14 +146,14 @@ def _reported_cost(usage: Mapping[str, object]) -> int | None:
 
 
 class AnswerMeter(JsonMeter):
-    """A JSON answer of any endpoint."""
+    """A meter of a JSON response of any endpoint."""
 
-    def read_answer(self, answer: Glance) -> None:
-        """`usage`, `model`, `service_tier` and `id` stand at the top."""
+    def read_response(self, answer: ResponseFields) -> None:
+        """Read `usage`, `model`, `service_tier` and `id` of the top level."""
         usage = read_usage(as_mapping(answer.usage), answer.tool_usage)
         self._usage = with_tier(usage, answer.service_tier)
         self.pending = is_pending(answer.status)
-        # Some vendors answer 200 with nothing but an error in it.
+        # Some vendors send an error with the status 200.
         self.error = error_code_of(answer.error)
         if isinstance(answer.model, str):
             self.model = answer.model
@@ -157,12 +162,11 @@ class AnswerMeter(JsonMeter):
 
 
 class BatchMeter(AnswerMeter):
-    """A batch: its `usage` is the sum of its requests, of which none is larger than usual as far as
-    anybody says."""
+    """A meter of a batch. Its `usage` is the sum of its requests, whose sizes are unknown."""
 
-    def read_answer(self, answer: Glance) -> None:
-        """As any answer, in the tier of batches."""
-        super().read_answer(answer)
+    def read_response(self, answer: ResponseFields) -> None:
+        """Read the usage in the service tier of batches."""
+        super().read_response(answer)
         if self._usage is not None:
             usage = structs.replace(self._usage, service_tier="batch")
             part = Part("batch", None, structs.replace(usage, reasoning_tokens=None), largest=0)
@@ -170,10 +174,10 @@ class BatchMeter(AnswerMeter):
 
 
 class ImagesMeter(AnswerMeter):
-    """A JSON answer of images, which are counted: few vendors say how many there are."""
+    """A meter of images. It counts them, because few vendors report their number."""
 
     def read_bytes(self, data: bytes) -> None:
-        """As any answer; `data` holds the images."""
+        """Read the usage, and count the images in `data`."""
         super().read_bytes(data)
         try:
             images = len(msgspec.json.decode(data, type=_Images).data)
@@ -190,10 +194,10 @@ class _Images(Struct):
 
 
 class ChatMeter(SseMeter):
-    """A chat or completions stream: data-only events, ended by `[DONE]` or a finish reason."""
+    """A meter of a chat or completions stream, which ends with `[DONE]` or a finish reason."""
 
-    # Every chunk says "finish_reason":null, and many "usage":null: those are not worth a look.
-    # Where there is a second choice (or a second tool call), it is not over with the first.
+    # Every chunk has "finish_reason":null, and many have "usage":null; they are not parsed. With a
+    # second choice (or tool call), the finish reason of the first is not the end.
     wanted = (
         b'"usage":{', b'"usage": {', b"[DONE]", b'"finish_reason":"', b'"finish_reason": "',
         b'"error"', b'"index":1', b'"index": 1',
@@ -205,7 +209,7 @@ class ChatMeter(SseMeter):
         self._ended: dict[int, bool] = {}
 
     def on_event(self, event: bytes, data: bytes) -> None:
-        """The last figures count: some vendors repeat them in every chunk."""
+        """Read the latest usage: some vendors repeat it in every chunk."""
         if data.strip() == b"[DONE]":
             self.finished = True
             return
@@ -224,8 +228,7 @@ class ChatMeter(SseMeter):
                 break
 
     def _note_ends(self, rows: list[Mapping[str, object]]) -> None:
-        """Most send [DONE] at the end; for a few compatible servers it is when every choice has
-        ended."""
+        """Note finished choices, which are the end for the few servers without [DONE]."""
         for row in rows[:_MOST_CHOICES]:
             index = min(as_count(row.get("index")) or 0, _MOST_CHOICES)
             self._ended[index] = bool(row.get("finish_reason")) or self._ended.get(index, False)
@@ -238,12 +241,12 @@ class ChatMeter(SseMeter):
 
 
 class ResponsesMeter(SseMeter):
-    """A responses stream: named events, the last of which holds the whole response."""
+    """A meter of a responses stream, whose last event has the whole response."""
 
     wanted = (b"response.created", *_TERMINAL, b'"error"', b"event: error")
 
     def on_event(self, event: bytes, data: bytes) -> None:
-        """`response.usage` of the terminal event is final."""
+        """Read `response.usage` of the terminal event, which is final."""
         head = data[:400]
         terminal = event in _TERMINAL or any(name in head for name in _TERMINAL)
         if not terminal and b"response.created" not in head and b'"error"' not in head:
@@ -267,7 +270,7 @@ class ResponsesMeter(SseMeter):
 
 
 class EventsMeter(SseMeter):
-    """Any other stream: images and audio put `usage` into their last event."""
+    """A meter of any other stream: images and audio have `usage` in their last event."""
 
     wanted = (b'"usage"', b'"error"')
 
@@ -276,7 +279,7 @@ class EventsMeter(SseMeter):
         self.expects_end = False
 
     def on_event(self, event: bytes, data: bytes) -> None:
-        """The last figures count. Mistral's events may stand in a `data` of their own."""
+        """Read the latest usage. Mistral wraps events in a further `data`."""
         outer = self.read_object(data)
         value = as_mapping(outer.get("data")) or outer
         self._usage = read_usage(as_mapping(value.get("usage"))) or self._usage
@@ -286,7 +289,7 @@ class EventsMeter(SseMeter):
 
 
 def with_tier(usage: Usage | None, tier: object) -> Usage | None:
-    """The usage with the service tier that was really used."""
+    """Return the usage with the service tier of the response."""
     if usage is None or not isinstance(tier, str):
         return usage
     return structs.replace(usage, service_tier=tier)

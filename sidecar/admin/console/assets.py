@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +11,7 @@ from importlib.resources.abc import Traversable
 from aiohttp import web
 
 from sidecar.errors import ErrorKind, ProxyError
+from sidecar.files import content_digest
 
 SHELL = "index.html"
 _TYPES = {
@@ -63,5 +63,5 @@ def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, Asset]]:
             kind = _TYPES[entry.name.rpartition(".")[2]]
             yield (
                 f"{prefix}{entry.name}",
-                Asset(content, kind, f'"{hashlib.sha256(content).hexdigest()[:20]}"'),
+                Asset(content, kind, f'"{content_digest(content)[:20]}"'),
             )

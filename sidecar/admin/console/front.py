@@ -175,7 +175,7 @@ class Console:
             await _line(response, {"event": "beat"})
 
     def _standing(self) -> dict[str, object]:
-        standing = self._parts.configuration.standing
+        standing = self._parts.configuration.status
         return {
             "event": "config",
             # Not the digest: gone and back within one line, it would tell of nothing.

@@ -7,12 +7,12 @@ a restart ends every session.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from sidecar.api_keys import digest
 from sidecar.errors import ErrorKind, ProxyError
 
 CODE_TTL_SECONDS = 300.0
@@ -59,14 +59,14 @@ class Sessions:
     def mint_code(self) -> str:
         """A new code, good for one exchange within `CODE_TTL_SECONDS`."""
         code = secrets.token_urlsafe(32)
-        self._codes[_digest(code)] = self._clock() + CODE_TTL_SECONDS
+        self._codes[digest(code)] = self._clock() + CODE_TTL_SECONDS
         while len(self._codes) > MAX_CODES:
             del self._codes[next(iter(self._codes))]
         return code
 
     def exchange(self, code: str) -> str:
         """The token of a new session, for a code. Raises `ProxyError` (401)."""
-        until = self._codes.pop(_digest(code), None)
+        until = self._codes.pop(digest(code), None)
         now = self._clock()
         if until is None or now > until:
             raise ProxyError(
@@ -76,14 +76,14 @@ class Sessions:
         self._sweep(now)
         while len(self._sessions) >= MAX_SESSIONS:
             self._end(min(self._sessions, key=lambda each: self._sessions[each].last_used))
-        self._sessions[_digest(token)] = Session(now, now)
+        self._sessions[digest(token)] = Session(now, now)
         return token
 
     def use(self, token: str) -> Session:
         """The session of a token, used now. Raises `ProxyError` (401)."""
         now = self._clock()
         self._sweep(now)
-        session = self._sessions.get(_digest(token)) if token else None
+        session = self._sessions.get(digest(token)) if token else None
         if session is None:
             raise ProxyError(ErrorKind.INVALID_KEY, f"no session, or it is over; {_AGAIN}")
         session.last_used = now
@@ -101,13 +101,13 @@ class Sessions:
 
     def end(self, token: str) -> None:
         """Sign out."""
-        self._end(_digest(token))
+        self._end(digest(token))
 
     def end_all(self) -> int:
         """End every session and code; how many sessions there were."""
         count = len(self._sessions)
-        for digest in list(self._sessions):
-            self._end(digest)
+        for key in list(self._sessions):
+            self._end(key)
         self._codes.clear()
         return count
 
@@ -116,15 +116,11 @@ class Sessions:
         self._sweep(self._clock())
 
     def _sweep(self, now: float) -> None:
-        for digest, session in list(self._sessions.items()):
+        for key, session in list(self._sessions.items()):
             if now > session.ends():
-                self._end(digest)
+                self._end(key)
 
-    def _end(self, digest: bytes) -> None:
-        session = self._sessions.pop(digest, None)
+    def _end(self, key: bytes) -> None:
+        session = self._sessions.pop(key, None)
         if session is not None:
             session.end()
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()

@@ -13,12 +13,12 @@ from sidecar.admin.introspect.limit_views import View, span
 from sidecar.admin.introspect.live import LiveView, places
 from sidecar.config.model import Key
 from sidecar.proxy.rejection import reasons, to_proxy_error, when
+from sidecar.records import NANODOLLARS
 from sidecar.routing.affinity import Affinity
 from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.estimates import LEAST_NANO_DOLLARS
 from sidecar.scheduling.lease import AdmissionOption, Blocked, NotAdmitted, Waiter
 from sidecar.scheduling.limiter import LimitUnit
-from sidecar.scheduling.limits import NANO
 from sidecar.scheduling.pauses import PauseLimiter
 
 
@@ -49,7 +49,7 @@ class CandidateForecast(NamedTuple):
     before (None when nobody can tell)."""
 
     candidate: Candidate
-    option: AdmissionOption[Candidate]
+    option: AdmissionOption
     blocked: Blocked | None
     before: int | None
 
@@ -69,7 +69,7 @@ class Forecaster(NamedTuple):
     @property
     def waiting(self) -> int | None:
         """How many calls wait in all."""
-        return len(self.board.scheduler.admission) if self.known else None
+        return len(self.board.scheduler.waiting) if self.known else None
 
     def at_home_first(
         self, call: HypotheticalCall, candidates: Sequence[Candidate]
@@ -84,24 +84,15 @@ class Forecaster(NamedTuple):
         self, call: HypotheticalCall, candidates: Sequence[Candidate]
     ) -> list[CandidateForecast]:
         """Each candidate, open or shut; those left out whose price would have to be known."""
-        scheduler, key = self.board.scheduler, call.key
-        found = [
-            scheduler.hypothetical_option(key, call.model, each, call.size or 0, call.max_output)
-            for each in candidates
-        ]
-        options = [each for each in found if each is not None]
-        waiter = scheduler.admission.new_waiter(
-            key.name, key.share, key.urgency, options, lambda: options
+        waiter, blocked = self.board.scheduler.dry_run(
+            call.key, call.model, candidates, call.size or 0, call.max_output
         )
-        blocked = scheduler.admission.blocked(waiter, scheduler.now())
         shut = {each.option: each for each in blocked}
-        for each in blocked:
-            waiter.queue_option(waiter.queued_at, each.limiter, each.option)
         return [
             CandidateForecast(
                 option.candidate, option, shut.get(option), self._before(waiter, shut.get(option))
             )
-            for option in options
+            for option in waiter.options
         ]
 
     def see(self, call: HypotheticalCall, way: CandidateForecast) -> View:
@@ -119,7 +110,7 @@ class Forecaster(NamedTuple):
                 "opens": span(blocked.available_at, now),
             },
             "reserves": self._reserves(call, way),
-            "price": self.board.scheduler.pricing.source(call.model, way.candidate),
+            "price": self.board.scheduler.price_source(call.model, way.candidate),
             "gates": [each for each in limiters if each is not None],
         }  # fmt: skip
 
@@ -164,7 +155,7 @@ class Forecaster(NamedTuple):
             text = f"It would wait until that is resumed: {reasons(no_room.blocked)}."
         return ending("waits", text, way.candidate, seconds=span(soonest.available_at, now))
 
-    def _before(self, waiter: Waiter[Candidate], blocked: Blocked | None) -> int | None:
+    def _before(self, waiter: Waiter, blocked: Blocked | None) -> int | None:
         if blocked is None:
             return 0
         return places(blocked.limiter, self.board.scheduler.now(), waiter).get(waiter.seq)
@@ -175,10 +166,10 @@ class Forecaster(NamedTuple):
         return {
             "input_tokens": None if call.size is None else need[LimitUnit.INPUT],
             "output_tokens": need[LimitUnit.OUTPUT],
-            "usd": need[LimitUnit.MONEY] / NANO
+            "usd": need[LimitUnit.MONEY] / NANODOLLARS
             if need[LimitUnit.MONEY] > LEAST_NANO_DOLLARS
             else None,
-            "learned": self.board.scheduler.estimates.has_learned(call.key.name, call.model),
+            "learned": self.board.scheduler.has_learned(call.key.name, call.model),
         }
 
 

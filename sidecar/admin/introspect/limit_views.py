@@ -9,9 +9,9 @@ import math
 from typing import Any
 
 from sidecar.config.model import Budget, Limit
+from sidecar.records import NANODOLLARS
 from sidecar.scheduling.cooldown import Cooldown, OfflineBreaker
 from sidecar.scheduling.limiter import NEVER, Limiter, LimitUnit
-from sidecar.scheduling.limits import NANO
 from sidecar.scheduling.pauses import Pause, PauseTarget, describe_target, resume_command_for
 from sidecar.scheduling.vendor_quota import VendorQuota
 from sidecar.scheduling.windows import CountingLimiter
@@ -143,4 +143,4 @@ def span(opens: float, now: float) -> float | None:
 
 
 def _amount(window: CountingLimiter, amount: int) -> float:
-    return amount / NANO if window.unit is LimitUnit.MONEY else amount
+    return amount / NANODOLLARS if window.unit is LimitUnit.MONEY else amount

@@ -6,6 +6,7 @@ console. Durations are seconds; null is not known. Times of day are seconds sinc
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,13 +24,12 @@ from sidecar.admin.introspect.limit_views import (
     span,
     waiting_at,
 )
-from sidecar.config.model import Urgency
+from sidecar.config.model import Budget, Limit, Urgency
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.proxy.in_flight import LiveCall, LiveCalls
-from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.cooldown import Cooldown, OfflineBreaker
 from sidecar.scheduling.lease import Waiter
-from sidecar.scheduling.limiter import MAX_SAVED_RETRIES, Limiter, RetryBudget
-from sidecar.scheduling.limits import LimitId
+from sidecar.scheduling.limiter import MAX_SAVED_RETRIES, Limiter
 from sidecar.scheduling.pauses import PauseLimiter
 from sidecar.scheduling.scheduler import Scheduler
 from sidecar.scheduling.upstream_health import UpstreamHealth
@@ -43,19 +43,21 @@ MAX_LABEL_CHARS = 256
 MAX_RANKED = 1000
 """Calls in a line up to which anybody's place in it is reckoned."""
 
+LimiterNames = dict[Limiter, Limit | Budget | str]
+"""What the file says of a counter, or the name of a vendor's limit."""
+
 
 class LiveView:
     """What there is to see of the calls of this process. `wall` gives seconds since the epoch;
     `known` is false where no process counts, and all there is to see is what is written."""
 
     def __init__(
-        self, scheduler: Scheduler, live: LiveCalls, retries: RetryBudget,
-        wall: Callable[[], float], *, known: bool = True,
+        self, scheduler: Scheduler, live: LiveCalls, wall: Callable[[], float], *,
+        known: bool = True,
     ) -> None:  # fmt: skip
         self.scheduler = scheduler
         self.known = known
         self._live = live
-        self._retries = retries
         self._wall = wall
         self._started = wall()
 
@@ -63,17 +65,17 @@ class LiveView:
         """In short: how many calls wait, what is paused, and whether the network is there."""
         scheduler = self.scheduler
         return {
-            "waiting": len(scheduler.admission),
+            "waiting": len(scheduler.waiting),
             "holds": self._holds(),
-            "network": outage_view(scheduler.network.breaker, scheduler.now()),
+            "network": outage_view(scheduler.offline_breaker, scheduler.now()),
         }
 
     def show(self) -> View:
         """All of it, as it is now."""
         scheduler, now = self.scheduler, self.scheduler.now()
         calls = list(self._live)
-        waiting = Counter(waiter.urgency for waiter in scheduler.admission)
-        accounts = list(scheduler.upstreams)
+        waiting = Counter(waiter.urgency for waiter in scheduler.waiting)
+        accounts = scheduler.upstreams
         return {
             "at": self._wall(),
             "pid": os.getpid(),
@@ -83,10 +85,7 @@ class LiveView:
             "granted": scheduler.granted,
             "calls": [call_view(each, now) for each in calls[:MAX_CALLS_SHOWN]],
             "lines": self._lines(calls, now),
-            "limits": [
-                limit_view(window, scheduler.limits.written(name), now)
-                for name, window in scheduler.limits
-            ],
+            "limits": [limit_view(each.window, each.written, now) for each in scheduler.limits],
             "quotas": [
                 _account(account) | quota_view(bucket, now, quota_name(*limit))
                 for account in accounts
@@ -98,29 +97,28 @@ class LiveView:
                 if account.cooldown.is_active
             ],
             "holds": self._holds(),
-            "network": outage_view(scheduler.network.breaker, now),
-            "unpriced": [each._asdict() for each in scheduler.pricing.unpriced],
-            "retries": {"left": int(self._retries.remaining), "most": int(MAX_SAVED_RETRIES)},
+            "network": outage_view(scheduler.offline_breaker, now),
+            "unpriced": [each._asdict() for each in scheduler.unpriced],
+            "retries": {"left": int(scheduler.retries_remaining), "most": int(MAX_SAVED_RETRIES)},
         }
 
-    def names(self) -> dict[Limiter, LimitId]:
-        """The counters of the configuration in force, and the vendors' limits, by what they are
-        called."""
-        found: dict[Limiter, LimitId] = {window: name for name, window in self.scheduler.limits}
-        for account in self.scheduler.upstreams:
-            found |= {bucket: (quota_name(*limit),) for limit, bucket in account.quotas.items()}
+    def names(self) -> LimiterNames:
+        """The counters of the configuration in force with what the file says of them, and the
+        vendors' limits with their names."""
+        found: LimiterNames = {each.window: each.written for each in self.scheduler.limits}
+        for health in self.scheduler.upstreams:
+            found |= {quota: quota_name(*limit) for limit, quota in health.quotas.items()}
         return found
 
-    def gate(self, limiter: Limiter, names: dict[Limiter, LimitId], urgency: int) -> View | None:
+    def gate(self, limiter: Limiter, names: LimiterNames, urgency: int) -> View | None:
         """One gate on the way of a call; None when it says nothing, such as an account that is
         well."""
         now = self.scheduler.now()
         match limiter:
-            case CountingLimiter() if limiter in names:
-                written = self.scheduler.limits.written(names[limiter])
+            case CountingLimiter() if isinstance(written := names.get(limiter), Limit | Budget):
                 return limit_view(limiter, written, now, urgency, known=self.known)
-            case VendorQuota() if limiter in names:
-                return quota_view(limiter, now, *names[limiter])
+            case VendorQuota() if isinstance(name := names.get(limiter), str):
+                return quota_view(limiter, now, name)
             case OfflineBreaker():
                 return outage_view(limiter, now)
             case Cooldown() if limiter.is_active:
@@ -130,8 +128,11 @@ class LiveView:
         return None
 
     def _holds(self) -> list[View]:
-        holds = self.scheduler.pauses
-        return [hold_view(each, waiting_at(holds.limiter(each.target))) for each in holds]
+        scheduler = self.scheduler
+        return [
+            hold_view(each, waiting_at(scheduler.pause_limiter(each.target)))
+            for each in scheduler.pauses
+        ]
 
     def _lines(self, calls: list[LiveCall], now: float) -> list[View]:
         """The calls that wait, each where it stands, by gate and by place."""
@@ -172,7 +173,7 @@ def call_view(call: LiveCall, now: float) -> View:
     }
 
 
-def places(limiter: Limiter, now: float, *also: Waiter[Any]) -> dict[int, int]:
+def places(limiter: Limiter, now: float, *also: Waiter) -> dict[int, int]:
     """How many go before each one who waits at a gate, by `seq`, if nobody else comes than `also`;
     empty when there are too many to tell."""
     line = limiter.queue
@@ -202,22 +203,22 @@ def _cut(name: str | None) -> str | None:
 def _usage(call: LiveCall) -> Any:
     """What the vendor said so far. Between two events only: a meter must not be asked for the
     figures of half a one."""
-    try:
+    # The error is logged once, when the call ends.
+    with plugin_guard("meter of a call in flight", "usage", level=logging.DEBUG):
         return call.meter.usage() if call.meter is not None and call.meter.at_boundary else None
-    except Exception:  # noqa: BLE001 - the guard around foreign code; the call's end tells of it
-        return None
+    return None
 
 
 def _account(account: UpstreamHealth) -> View:
     return {
-        "provider": account.provider,
-        "credential": account.credential or None,
-        "family": account.family or None,
+        "provider": account.key.provider,
+        "credential": account.key.credential or None,
+        "family": account.key.family or None,
     }
 
 
 def _waits(
-    call: LiveCall, waiter: Waiter[Candidate], orders: dict[Limiter, dict[int, int]], now: float
+    call: LiveCall, waiter: Waiter, orders: dict[Limiter, dict[int, int]], now: float
 ) -> View:
     parked = waiter.is_parked
     max_wait = waiter.deadline(now) - now
@@ -233,9 +234,7 @@ def _waits(
     }
 
 
-def _stands(
-    waiter: Waiter[Candidate], orders: dict[Limiter, dict[int, int]], now: float
-) -> Iterator[View]:
+def _stands(waiter: Waiter, orders: dict[Limiter, dict[int, int]], now: float) -> Iterator[View]:
     for limiter, option in waiter.queued_at.items():
         if limiter not in orders:
             orders[limiter] = places(limiter, now)

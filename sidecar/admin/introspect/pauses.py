@@ -50,7 +50,7 @@ class PauseControl:
     def resume(self, kind: str, name: str) -> View:
         """Let it go on; `still` is what keeps parts of it parked all the same. Raises `ProxyError`
         as `pause` does."""
-        snapshot, holds = self._current(), list(self._scheduler.pauses)
+        snapshot, holds = self._current(), self._scheduler.pauses
         held = find_paused(holds, snapshot, kind, name)
         news = self._scheduler.resume(held)
         still = [held_view(each.target) for each in self._scheduler.pauses
@@ -62,7 +62,7 @@ class PauseControl:
         kept over a restart."""
         mine = [call for call in self._live if _is_of(call, held)]
         waiting = sum(1 for call in mine if call.waiter is not None and call.waiter.queued_at)
-        kept = self._scheduler.pauses.pauses
+        kept = self._scheduler.pauses_are_stored
         return {"running": len(mine) - waiting, "waiting": waiting, "kept": kept}
 
 

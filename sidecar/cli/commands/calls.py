@@ -37,8 +37,8 @@ from sidecar.pricing import price_list
 from sidecar.pricing.prices import Prices
 from sidecar.proxy.in_flight import LiveCalls
 from sidecar.routing.affinity import Affinity
-from sidecar.scheduling.limiter import RetryBudget
-from sidecar.scheduling.scheduler import Scheduler, Sources
+from sidecar.scheduling.lease import Sources
+from sidecar.scheduling.scheduler import Scheduler
 
 LATEST = 20
 
@@ -168,9 +168,9 @@ def _outlook(snapshot: Snapshot, state: Path) -> Forecaster:
     prices.reconcile(snapshot)
     sources = Sources(clock, time.time, lambda: 0.0, _no_timer)
     scheduler = Scheduler(sources, prices, _forget, state)
-    scheduler.limits.reconcile(snapshot)
+    scheduler.reconcile_limits(snapshot)
     live = LiveCalls(clock, time.time)
-    board = LiveView(scheduler, live, RetryBudget(clock), time.time, known=False)
+    board = LiveView(scheduler, live, time.time, known=False)
     return Forecaster(board, Affinity(clock))
 
 

@@ -31,12 +31,12 @@ from sidecar.cli.options import (
 from sidecar.config.ca_files import unusable_authorities
 from sidecar.config.loader import describe
 from sidecar.config.loader.json_schema import schema
-from sidecar.config.manager import digest_of, read_file, understand
+from sidecar.config.manager import build_snapshot, read_file
 from sidecar.config.model import Allowance, Group, Key, Route, Snapshot
 from sidecar.config.patterns import Pattern, matches_any
 from sidecar.config.status import ConfigStatus, in_force
 from sidecar.errors import ConfigError, EditRefused, Problem, SourceLocation
-from sidecar.files import OTHERS, replace_file
+from sidecar.files import OTHERS, content_digest, create_private, replace_file
 from sidecar.humanize import plural
 from sidecar.pricing import price_list
 from sidecar.pricing.prices import Prices
@@ -114,7 +114,7 @@ def _note_standing(process: _Process, text: bytes) -> None:
     if config["error"]:
         stays = tuple(config["stays"])
         note(in_force(ConfigStatus(config["digest"], config["accepted_at"], stays=stays)))
-    elif config["digest"] == digest_of(text):
+    elif config["digest"] == content_digest(text):
         note(f"process {status['pid']} serves it")
 
 
@@ -200,9 +200,7 @@ def _copy_of(config: Path, text: bytes) -> Iterator[Path]:
     """A private copy beside the file. It stays only when it could not be put in place, since it
     then holds the only trace of what was typed."""
     copy = config.with_name(f".{config.name}.edit-{os.getpid()}{config.suffix}")
-    descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(text)
+    create_private(copy, text)
     try:
         yield copy
     except EditRefused as error:
@@ -225,7 +223,7 @@ def _edited(config: Path, copy: Path, before: bytes) -> tuple[bytes, Snapshot]:
             note("nothing was changed")
             raise SystemExit(0)
         try:
-            return after, understand(after, config, registry_for(config, after))
+            return after, build_snapshot(after, config, registry_for(config, after))
         except ConfigError as error:
             note(str(error))
         if not sys.stdin.isatty() or not click.confirm("edit it again?", default=True, err=True):
@@ -235,7 +233,7 @@ def _edited(config: Path, copy: Path, before: bytes) -> tuple[bytes, Snapshot]:
 
 def _show_difference(config: Path, before: bytes, after: Snapshot) -> None:
     try:
-        old = understand(before, config, registry_for(config, before))
+        old = build_snapshot(before, config, registry_for(config, before))
     except ConfigError:
         note("the file was wrong before; now it is good")
         return

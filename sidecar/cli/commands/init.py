@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,9 +26,10 @@ from sidecar.config.editor.operations import hash_of
 from sidecar.config.loader import load
 from sidecar.config.schema.addresses import is_loopback
 from sidecar.config.yaml.writer import Value, flow, scalar
-from sidecar.humanize import utc
+from sidecar.files import create_private, write_private
 from sidecar.plugin_api.manager import Registry, discover
 from sidecar.plugin_api.vendor import Vendor
+from sidecar.records import utc_text
 
 if TYPE_CHECKING:
     from sidecar.app import Running
@@ -88,7 +88,7 @@ def findings(registry: Registry, environ: Mapping[str, str]) -> list[FoundVendor
     """Every vendor whose credential is in the environment or whose server answers here."""
     found = []
     for vendor in registry.vendors.values():
-        variables = [name for name in (vendor.credential, *vendor.also) if name]
+        variables = [name for name in (vendor.credential, *vendor.other_credentials) if name]
         present = next((name for name in variables if _is_credential(environ.get(name))), None)
         if present is not None and vendor.base_url is not None:
             found.append(FoundVendor(vendor, f"${present}"))
@@ -136,7 +136,7 @@ def compose(found: list[FoundVendor], keys: Mapping[str, str], now: datetime) ->
         entry: dict[str, Value] = {
             "group": group_name(each.vendor),
             "hash": hash_of(keys[each.vendor.name]),
-            "created": utc(now),
+            "created": utc_text(now),
         }
         lines.append(f"  {each.vendor.name}: {flow(entry)}")
     return "\n".join(lines) + "\n"
@@ -149,11 +149,7 @@ def group_name(vendor: Vendor) -> str:
 
 def _write(config: Path, text: str) -> None:
     config.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
+    create_private(config, text.encode())
 
 
 DEMO = "demo"
@@ -173,8 +169,7 @@ def demo_command(directory: Path, example: Path, listen: str | None, admin: str 
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     config = directory / "routes.yaml"
     if not config.exists():
-        shutil.copyfile(example, config)
-        config.chmod(0o600)
+        create_private(config, example.read_bytes())
     registry = open_config(config).registry
     keys = {DEMO: _key(config, directory, DEMO, registry.vendors["echo"])}
     for found in findings(registry, os.environ):
@@ -202,9 +197,7 @@ def _key(config: Path, directory: Path, name: str, vendor: Vendor) -> str:
         text, group = _with_group(opened, vendor)
         new = operations.create_key(text, name, key, datetime.now(UTC), {"group": group})
     write(opened, new)
-    descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(key + "\n")
+    write_private(place, f"{key}\n".encode())
     return key
 
 

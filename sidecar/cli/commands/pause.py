@@ -101,7 +101,7 @@ def _pause_for_next(kind: str, name: str, config: Path, state: Path) -> View:
     with lock(state):
         holds = Pauses(state, time.time)
         news = holds.pause(held, hashes_of(held, snapshot), COMMANDS)
-    return held_view(held) | {"news": news, "running": 0, "waiting": 0, "kept": holds.pauses}
+    return held_view(held) | {"news": news, "running": 0, "waiting": 0, "kept": holds.is_stored}
 
 
 def _resume_for_next(kind: str, name: str, config: Path, state: Path) -> View:
@@ -111,7 +111,7 @@ def _resume_for_next(kind: str, name: str, config: Path, state: Path) -> View:
         held = find_paused(list(holds), snapshot, kind, name)
         news = holds.resume(held)
     still = [held_view(each.target) for each in holds if touches(each.target, held, snapshot)]
-    done = {"news": news, "still": still, "running": 0, "waiting": 0, "kept": holds.pauses}
+    done = {"news": news, "still": still, "running": 0, "waiting": 0, "kept": holds.is_stored}
     return held_view(held) | done
 
 

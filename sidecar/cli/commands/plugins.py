@@ -61,7 +61,7 @@ def _describe(registry: Registry, name: str) -> None:
 
 
 def _lines(vendor: Vendor, source: str) -> list[str]:
-    variables = " or ".join(each for each in (vendor.credential, *vendor.also) if each)
+    variables = " or ".join(each for each in (vendor.credential, *vendor.other_credentials) if each)
     lines = [
         f"{vendor.name}: {vendor.title}, from {source}",
         f"  base_url    {vendor.base_url or 'must be given in the file'}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -26,8 +25,8 @@ from sidecar.cli.options import (
     the_group,
 )
 from sidecar.cli.params import GROUP, KEY
-from sidecar.config.schema.parsers import InvalidValue, days, duration, moment
-from sidecar.humanize import when
+from sidecar.config.schema.parsers import InvalidValue, days, duration, timestamp
+from sidecar.humanize import nearest, when
 from sidecar.ledger.model import day_of
 from sidecar.ledger.reader import open_to_read
 from sidecar.ledger.reports.activity import today, zone
@@ -53,8 +52,8 @@ def _dimensions(
     found: dict[Dimension, None] = {}
     for word in (each.strip() for each in value.split(",") if each.strip()):
         if word not in list(Dimension):
-            near = difflib.get_close_matches(word, list(Dimension), n=1)
-            hint = f' Did you mean "{near[0]}"?' if near else ""
+            near = nearest(word, Dimension)
+            hint = f' Did you mean "{near}"?' if near else ""
             raise click.BadParameter(f'"{word}" is none of {", ".join(Dimension)}.{hint}')
         found[Dimension(word)] = None
     return tuple(found)
@@ -213,7 +212,7 @@ def _moment(option: str, text: str, zone: tzinfo | None) -> date | float:
     try:
         if len(text) == _DATE:
             return date.fromisoformat(text)
-        return moment(text, zone).timestamp()
+        return timestamp(text, zone).timestamp()
     except (InvalidValue, ValueError):
         fail(f"{option} is a date such as 2026-12-31, or a time such as 2026-12-31T18:00")
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from sidecar import humanize
 from sidecar.api_keys import mint
 from sidecar.cli import Suggesting
 from sidecar.cli.apply import (
@@ -39,7 +38,7 @@ from sidecar.config.editor import operations
 from sidecar.config.model import Snapshot
 from sidecar.config.yaml.nodes import compose_once, gc_paused
 from sidecar.config.yaml.writer import Value
-from sidecar.humanize import NEVER_USED
+from sidecar.records import NEVER_USED, utc_text
 from sidecar.scheduling.pauses import describe_target
 
 URGENCIES = click.Choice(["interactive", "normal", "background"])
@@ -115,7 +114,7 @@ def fields_of(
 
 
 def _end(expires: str, snapshot: Snapshot) -> str | None:
-    return humanize.utc(until("--expires", expires, snapshot.timezone)) if expires else None
+    return utc_text(until("--expires", expires, snapshot.timezone)) if expires else None
 
 
 @keys_command.command("show")
@@ -139,7 +138,7 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
     from sidecar.admin.introspect.explain import limits_of
     from sidecar.routing.candidates import offered_models
 
-    older = [humanize.utc(each.until) for each in key.hashes if each.until]
+    older = [utc_text(each.until) for each in key.hashes if each.until]
     limits = limits_of(key.allowance) + limits_of(key.group.allowance)
     fields |= {
         "enabled": "yes" if key.enabled else "no",

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import click
 
-from sidecar import humanize
 from sidecar.api_keys import mint
 from sidecar.cli.apply import (
     NOT_TAKEN_OVER,
@@ -38,8 +37,8 @@ from sidecar.cli.options import (
 from sidecar.cli.params import after, name_argument
 from sidecar.config.editor import operations
 from sidecar.config.model import Key
-from sidecar.humanize import NEVER_USED, ago
-from sidecar.records import KeyTimes
+from sidecar.humanize import ago
+from sidecar.records import NEVER_USED, KeyTimes, utc_text
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
@@ -132,7 +131,7 @@ def rotate(name: str, overlap: str | None, as_json: bool, config: Path, state: P
     snapshot = write(opened, new)
     show_new(snapshot.keys[name], snapshot, key, state, as_json=as_json)
     if old.hashes:
-        ends = "no longer accepted" if until is None else f"accepted until {humanize.utc(until)}"
+        ends = "no longer accepted" if until is None else f"accepted until {utc_text(until)}"
         note(f"the old text is {ends}")
     confirm(config, new, state)
 

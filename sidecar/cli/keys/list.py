@@ -18,14 +18,14 @@ from sidecar.cli.options import config_option, fail, json_option, note, open_con
 from sidecar.cli.render.tables import cost
 from sidecar.config.model import Key, status_of
 from sidecar.config.schema.parsers import InvalidValue, duration
-from sidecar.humanize import NEVER_USED, ago, as_dollars, count, curve
+from sidecar.humanize import ago, count, curve
 from sidecar.ledger.anomalies import Spike, find_spikes
 from sidecar.ledger.reader import NoLedger
 from sidecar.ledger.reports.activity import Program, Recent, programs, recent, today
 from sidecar.ledger.reports.export import as_json as to_json
 from sidecar.ledger.reports.export import figures
 from sidecar.ledger.reports.sums import Sums
-from sidecar.records import KeyTimes
+from sidecar.records import NEVER_USED, KeyTimes, as_dollars
 from sidecar.scheduling.pauses import EVERYTHING, PauseTarget, read_pauses
 
 

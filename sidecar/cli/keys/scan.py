@@ -16,9 +16,9 @@ from typing import IO
 
 import click
 
-from sidecar.api_keys import LENGTH, digest, find_keys
+from sidecar.api_keys import KEY_CHARS, digest, find_keys
 from sidecar.cli.options import config_option, note, registry_for
-from sidecar.config.manager import read_file, understand
+from sidecar.config.manager import build_snapshot, read_file
 from sidecar.config.model import Key, KeyHash
 from sidecar.errors import ConfigError
 
@@ -63,7 +63,7 @@ def known_keys(config: Path) -> Mapping[bytes, tuple[Key, KeyHash]]:
     """The file's keys by their hashes; none without a good file, which a search does not need."""
     try:
         text = read_file(config) if config.exists() else b""
-        known = understand(text, config, registry_for(config, text)).by_digest if text else {}
+        known = build_snapshot(text, config, registry_for(config, text)).by_digest if text else {}
     except ConfigError:
         known = {}
     if not known:
@@ -125,7 +125,7 @@ def _in_pieces(name: str, file: IO[bytes]) -> Iterator[Finding]:
         for key in find_keys(text):
             at = text.index(key.encode(), at) + 1
             yield f"{name}:{line + text.count(10, 0, at)}", key
-        rest = text[-(LENGTH - 1) :]  # the start of a key that goes on in the next piece
+        rest = text[-(KEY_CHARS - 1) :]  # the start of a key that goes on in the next piece
         line += text.count(10) - rest.count(10)
 
 
@@ -168,4 +168,4 @@ def _bounded_lines(log: IO[bytes]) -> Iterator[bytes]:
     while piece := log.readline(READ_CHUNK_BYTES):
         line = start + piece
         yield line
-        start = b"" if line.endswith(b"\n") else line[:1] + line[-(LENGTH - 1) :]
+        start = b"" if line.endswith(b"\n") else line[:1] + line[-(KEY_CHARS - 1) :]

@@ -1,9 +1,8 @@
-"""Changes the configuration file in place: every byte that an edit does not mean stays as it is.
+"""Edit the configuration file in place; every byte outside the edit stays as it is.
 
-    bytes ─ document ─▶ marks ─ splices ─▶ new bytes ─ read again: exactly the intended difference?
+    bytes ─ document ─▶ marks ─ splices ─▶ new bytes ─ parsed again: exactly the intended change?
 
-Knows YAML and nothing of keys or groups; whether the result is a good configuration is asked by
-who calls.
+Works on YAML without the meaning of keys or groups; the caller validates the result.
 """
 
 from sidecar.config.editor.draft import Draft, all_written, written

@@ -1,4 +1,4 @@
-"""A text being edited, re-read once after each edit."""
+"""A text that is edited step by step, parsed again after each edit."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sidecar.errors import EditRefused
 
 
 class Draft:
-    """Changes one text. An edit that raises `EditRefused` has changed nothing."""
+    """Edit one text. An edit that raises `EditRefused` changes nothing."""
 
     @gc_paused()
     def __init__(self, text: bytes) -> None:
-        """Read the text. Raises `EditRefused` when it cannot be."""
+        """Parse the text. Raises `EditRefused` when it is not valid YAML in UTF-8."""
         try:
             decoded = text.decode("utf-8")
         except UnicodeDecodeError:
@@ -28,31 +28,34 @@ class Draft:
 
     @property
     def text(self) -> bytes:
-        """As it is by now."""
+        """The text with all edits so far."""
         return self._document.text.encode()
 
     def written(self, path: FieldPath) -> Value | None:
-        """The value of the field at `path`, as `editing.written` has it."""
+        """Return the value at `path`, as `editor.written` does."""
         return written_in(self._document, path)
 
     @gc_paused()
     def set_value(self, path: FieldPath, value: Value) -> None:
-        """Set the field at `path`; what is missing on the way is added at the end of the mapping it
-        belongs to, in the style of its neighbours."""
+        """Set the field at `path`.
+
+        A missing field is added at the end of its mapping, in the style of its neighbours,
+        with the mappings that lead to it.
+        """
         document = self._reach(path)
         wanted = with_value(document.tree, path, value)
         self._document = checked(with_field(document, path, value), wanted, path)
 
     @gc_paused()
     def remove(self, path: FieldPath) -> None:
-        """Take the field at `path` away. Refused when there is none."""
+        """Remove the field at `path`. Raises `EditRefused` when there is none."""
         document = self._reach(path)
         wanted = without(document.tree, path)
         self._document = checked(without_field(document, path), wanted, path)
 
     @gc_paused()
     def rename(self, path: FieldPath, new_name: str) -> None:
-        """Give the field at `path` another name, in its place. Refused when it is taken."""
+        """Rename the field at `path` in its place. Raises `EditRefused` when the name is taken."""
         document = self._reach(path)
         new_text = with_name(document, path, new_name)
         self._document = checked(new_text, renamed(document.tree, path, new_name), path)
@@ -67,20 +70,22 @@ _MERGE = "<<"
 
 
 def written(text: bytes, path: FieldPath) -> Value | None:
-    """The value of the field at `path`, every word in it as text and merged mappings filled in;
-    None when it is not there or nothing is written behind its name. Raises `EditRefused`."""
+    """Return the value at `path`, with scalars as text and merged mappings filled in.
+
+    None when the field or its value is missing. Raises `EditRefused`.
+    """
     return all_written(text, path)[0]
 
 
 @gc_paused()
 def all_written(text: bytes, *paths: FieldPath) -> list[Value | None]:
-    """The same for several fields, in one reading of the text."""
+    """Return the values at several paths, parsing the text once. See `written`."""
     document = Document(text.decode("utf-8", "replace").removeprefix("\ufeff"))
     return [written_in(document, path) for path in paths]
 
 
 def written_in(document: Document, path: FieldPath) -> Value | None:
-    """The same of a text that was read."""
+    """Return the value at `path` of a parsed text. See `written`."""
     node = document.root
     for name in path:
         node = None if node is None else _fields(node).get(name)
@@ -96,7 +101,7 @@ def _value(node: Node) -> Value:
 
 
 def _fields(node: Node) -> dict[str, Node]:
-    """A mapping's fields, those of merged mappings behind its own."""
+    """Return a mapping's fields; its own ones override those of merged mappings."""
     if not isinstance(node, MappingNode):
         return {}
     found: dict[str, Node] = {}

@@ -1,4 +1,4 @@
-"""What a text should mean after an edit, and whether it does. Knows trees and no text."""
+"""The tree that a text must have after an edit. Works on trees alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FieldPath = tuple[str, ...]
 
 
 def checked(new_text: str, wanted: Tree, path: FieldPath) -> Document:
-    """The new text, read, if it means `wanted`; else the edit is refused."""
+    """Return the parsed new text if its tree is `wanted`; else raise `EditRefused`."""
     with suppress(EditRefused):
         found = Document(new_text)
         if found.tree == wanted:
@@ -25,7 +25,7 @@ def checked(new_text: str, wanted: Tree, path: FieldPath) -> Document:
 
 
 def with_value(tree: Tree, path: FieldPath, value: Value) -> Tree:
-    """The tree with the field at `path` set, added at the end where it is missing."""
+    """Return the tree with the field at `path` set, added at the end where it is missing."""
     if not path:
         return expected_value(value)
     name = ("text", path[0])
@@ -39,7 +39,7 @@ def with_value(tree: Tree, path: FieldPath, value: Value) -> Tree:
 
 
 def without(tree: Tree, path: FieldPath) -> Tree:
-    """The tree less the field at `path`."""
+    """Return the tree without the field at `path`."""
     name = ("text", path[0])
     if len(path) == 1:
         return ("map", *(pair for pair in _pairs(tree, path) if pair[0] != name))
@@ -47,7 +47,7 @@ def without(tree: Tree, path: FieldPath) -> Tree:
 
 
 def renamed(tree: Tree, path: FieldPath, new_name: str) -> Tree:
-    """The tree with another name for the field at `path`."""
+    """Return the tree with another name for the field at `path`."""
     if len(path) == 1:
         names = {("text", path[0]): ("text", new_name)}
         return ("map", *((names.get(key, key), inner) for key, inner in _pairs(tree, path)))
@@ -55,7 +55,7 @@ def renamed(tree: Tree, path: FieldPath, new_name: str) -> Tree:
 
 
 def expected_value(value: Value) -> Tree:
-    """What a value means when it is read back."""
+    """Return the tree of a value."""
     if isinstance(value, Mapping):
         return ("map", *((("text", name), expected_value(inner)) for name, inner in value.items()))
     if isinstance(value, bool):
@@ -66,7 +66,7 @@ def expected_value(value: Value) -> Tree:
 
 
 def shown(path: FieldPath) -> str:
-    """`keys: batch: limits`, for messages."""
+    """Return a path for messages: `keys: batch: limits`."""
     return ": ".join(path) or "the file"
 
 

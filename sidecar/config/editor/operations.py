@@ -1,7 +1,6 @@
-"""What a person does to the file, as changes of its text: bytes in, bytes out.
+"""Edits of keys, groups and providers, as changes of the file's text: bytes in, bytes out.
 
-Every byte that a change does not mean stays as it is. Nothing is written here, and whether the
-result is a good configuration is for the loader to say.
+Bytes outside the edit stay as they are. Nothing is written here; the loader validates the result.
 """
 
 from __future__ import annotations
@@ -15,31 +14,31 @@ from sidecar.config.editor import Draft, FieldPath
 from sidecar.config.model import Snapshot
 from sidecar.config.yaml.writer import Value
 from sidecar.errors import EditRefused
-from sidecar.humanize import utc
+from sidecar.records import utc_text
 
 
 def hash_of(text: str) -> str:
-    """A key's text as the file keeps it."""
+    """Return the hash of a key's secret as the file holds it: `sha256:` and 64 digits."""
     return f"sha256:{digest(text).hex()}"
 
 
 def create_key(
     text: bytes, name: str, key: str, now: datetime, fields: Mapping[str, Value]
 ) -> bytes:
-    """A new key `name` whose text is `key`; `fields` are what the file says of it."""
-    entry: dict[str, Value] = {**fields, "hash": hash_of(key), "created": utc(now)}
+    """Add a key `name` with the secret `key` and these fields; return the new text."""
+    entry: dict[str, Value] = {**fields, "hash": hash_of(key), "created": utc_text(now)}
     draft = Draft(text)
     draft.set_value(("keys", name), entry)
     return draft.text
 
 
 def edit_key(text: bytes, name: str, fields: Mapping[str, Value | None]) -> bytes:
-    """Set fields of a key; None takes one away."""
+    """Set fields of a key; None removes one. Return the new text."""
     return edit_fields(Draft(text), ("keys", name), fields)
 
 
 def edit_fields(draft: Draft, path: FieldPath, fields: Mapping[str, Value | None]) -> bytes:
-    """Set fields of what stands at `path`, or begin it; None takes one away."""
+    """Set fields of the entry at `path`, which is created if missing; None removes one."""
     for field, value in fields.items():
         place = (*path, field)
         if value is None:
@@ -50,7 +49,7 @@ def edit_fields(draft: Draft, path: FieldPath, fields: Mapping[str, Value | None
 
 
 def add(text: bytes, path: FieldPath, fields: Mapping[str, Value]) -> bytes:
-    """A new group or provider at `path`. Refused when there is one."""
+    """Add a group or provider at `path`. Raises `EditRefused` when there is one."""
     draft = Draft(text)
     if draft.written(path) is not None:
         raise EditRefused(f'there is already a "{path[-1]}" under {path[0]}')
@@ -59,8 +58,10 @@ def add(text: bytes, path: FieldPath, fields: Mapping[str, Value]) -> bytes:
 
 
 def set_routes(text: bytes, path: FieldPath, routes: Sequence[Value] | None) -> bytes:
-    """The list of routes of the key or group at `path`; None takes a key's own list away, so that
-    it follows its group again."""
+    """Set the routes of the key or group at `path`.
+
+    None removes a key's own list, so that it uses its group's again.
+    """
     draft, place = Draft(text), (*path, "routes")
     if routes is not None:
         draft.set_value(place, routes)
@@ -70,22 +71,25 @@ def set_routes(text: bytes, path: FieldPath, routes: Sequence[Value] | None) -> 
 
 
 def delete(text: bytes, path: FieldPath) -> bytes:
-    """What stands at `path` is gone."""
+    """Remove the entry at `path`; return the new text."""
     draft = Draft(text)
     draft.remove(path)
     return draft.text
 
 
 def rename_key(text: bytes, name: str, new_name: str) -> bytes:
-    """Another name; its counts and times follow by its hash."""
+    """Rename a key. Its counts and times follow it by its hash."""
     draft = Draft(text)
     draft.rename(("keys", name), new_name)
     return draft.text
 
 
 def switch_key(text: bytes, snapshot: Snapshot, name: str, *, enabled: bool) -> bytes:
-    """Enable or disable a key. Enabling takes the switch away again, or says `true` where a key
-    inherits it (`<<: *shared`) and has none of its own."""
+    """Enable or disable a key.
+
+    Enabling removes `enabled:`, or writes `true` where the key inherits `false` (`<<:
+    *shared`).
+    """
     if snapshot.keys[name].enabled is enabled:
         return text
     draft, path = Draft(text), ("keys", name, "enabled")
@@ -100,16 +104,16 @@ def switch_key(text: bytes, snapshot: Snapshot, name: str, *, enabled: bool) -> 
 def rotate_key(
     text: bytes, snapshot: Snapshot, name: str, key: str, until: datetime | None
 ) -> bytes:
-    """A new text for a key. The one before is accepted until `until`, or not at all."""
+    """Set a new secret for a key; the current one is accepted until `until`, or ends now."""
     current = snapshot.keys[name].hashes
     if until is not None and not current:
-        raise EditRefused(f'key "{name}" has no text yet, so there is nothing to overlap with')
+        raise EditRefused(f'key "{name}" has no secret yet, so there is nothing to overlap with')
     draft, previous = Draft(text), ("keys", name, "previous")
     draft.set_value(("keys", name, "hash"), hash_of(key))
     if until is not None:
         before: dict[str, Value] = {
             "hash": f"sha256:{current[0].digest.hex()}",
-            "until": utc(until),
+            "until": utc_text(until),
         }
         draft.set_value(previous, before)
     elif len(current) > 1:
@@ -118,5 +122,5 @@ def rotate_key(
 
 
 def delete_key(text: bytes, name: str) -> bytes:
-    """The key is gone."""
+    """Remove a key; return the new text."""
     return delete(text, ("keys", name))

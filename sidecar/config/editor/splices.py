@@ -1,6 +1,6 @@
-"""The cuts of the three edits: set a field, remove one, rename one. Each answers the new text.
+"""Splice the text for one edit: set, remove or rename a field. Each returns the new text.
 
-Whether that means what was intended is for `drafts` to find out.
+`Draft` checks that the new text has the intended content.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from sidecar.config.editor.expected import FieldPath, shown
 from sidecar.config.yaml.writer import Value, block, entry, flow, scalar
 from sidecar.errors import EditRefused
 
-_STEP = 2
+_INDENT_SPACES = 2
 
 
 def _locate(document: Document, path: FieldPath) -> tuple[Node, Item]:
-    """The mapping that holds the field at `path`, and the field."""
+    """Return the mapping that holds the field at `path`, and the field."""
     node = document.root
     for depth, name in enumerate(path, 1):
         item = None if node is None else document.find(node, name)
@@ -40,8 +40,11 @@ def _locate(document: Document, path: FieldPath) -> tuple[Node, Item]:
 
 
 def with_field(document: Document, path: FieldPath, value: Value) -> str:
-    """The field at `path` set; what is missing on the way is added at the end of the mapping it
-    belongs to, in the style of its neighbours."""
+    """Return the text with the field at `path` set.
+
+    A missing field is added at the end of its mapping, in the style of its neighbours, with the
+    mappings that lead to it.
+    """
     parent, holder = document.root, None
     for depth, name in enumerate(path):
         item = None if parent is None else document.find(parent, name)
@@ -55,7 +58,10 @@ def with_field(document: Document, path: FieldPath, value: Value) -> str:
 
 
 def with_name(document: Document, path: FieldPath, new_name: str) -> str:
-    """Another name for the field at `path`. Raises `EditRefused`, also when the name is taken."""
+    """Return the text with another name for the field at `path`.
+
+    Raises `EditRefused`, also when the name is taken.
+    """
     parent, item = _locate(document, path)
     if document.find(parent, new_name) is not None:
         raise EditRefused(f'there is already a "{new_name}" under {shown(path[:-1])}')
@@ -69,7 +75,7 @@ def _add(
     fields: Mapping[str, Value],
     levels: int,
 ) -> str:
-    """Add fields to a mapping, which may not be there yet; `levels` of them open up."""
+    """Add fields to a mapping that may be missing; write `levels` of them in block style."""
     if parent is None:
         return _append(document, fields, levels)
     if is_empty(parent):
@@ -89,14 +95,14 @@ def _append(document: Document, fields: Mapping[str, Value], levels: int) -> str
 
 
 def _fill(document: Document, holder: Item | None, fields: Mapping[str, Value], levels: int) -> str:
-    """Write the first fields of a mapping of which only the name is there."""
+    """Write the first fields of a mapping that has only its name."""
     if holder is None:
         return _append(document, fields, levels)
     place = document.colon_end(holder)
     before = document.text[document.line_start(place) : start(holder.key)]
-    if before.strip():  # inside of brackets, or behind a dash
+    if before.strip():  # inside brackets, or after a dash
         return _splice(document, place, place, f" {flow(fields)}")
-    lines = block(fields, " " * (column(holder.key) + _STEP), open_levels=levels)
+    lines = block(fields, " " * (column(holder.key) + _INDENT_SPACES), open_levels=levels)
     return _insert_lines(document, document.line_end(place), lines)
 
 
@@ -128,12 +134,12 @@ def _add_below(
 
 
 def _opened(value: Value) -> int:
-    """A mapping of several fields has a line for each; `limits: {rpm: 20}` stays on its line."""
+    """Return 1 for a mapping of several fields, which has a line for each; else 0."""
     return int(isinstance(value, Mapping) and len(value) > 1)
 
 
 def _is_spaced(document: Document, parent: MappingNode) -> bool:
-    """Whether an empty line separates the last two fields."""
+    """Return whether an empty line separates the last two fields."""
     if len(parent.value) < 2:
         return False
     previous, last = Item(*parent.value[-2]), Item(*parent.value[-1])
@@ -154,7 +160,7 @@ def _replace(document: Document, item: Item, value: Value) -> str:
 
 
 def _replace_block(document: Document, item: Item, value: Value) -> str:
-    """A value that has lines of its own: its lines go; a comment behind the name stays."""
+    """Replace a value that has lines of its own; a comment after the name stays."""
     old = item.value
     first, last = document.line_start(start(old)), document.content_end(old)
     if first <= end(item.key):
@@ -171,7 +177,7 @@ def _replace_block(document: Document, item: Item, value: Value) -> str:
 
 
 def without_field(document: Document, path: FieldPath) -> str:
-    """The field at `path` gone. Raises `EditRefused`, also when there is none."""
+    """Return the text without the field at `path`. Raises `EditRefused` when there is none."""
     parent, item = _locate(document, path)
     fields = list(items(parent))
     index = next(n for n, each in enumerate(fields) if each.key is item.key)
@@ -198,7 +204,7 @@ def _remove_in_brackets(
 
 def _remove_lines(document: Document, item: Item, following: Item | None) -> str:
     first = document.line_start(start(item.key))
-    if document.text[first : start(item.key)].strip():  # behind the dash of a list
+    if document.text[first : start(item.key)].strip():  # after the dash of a list
         if following is None:
             raise EditRefused("this is the only field of an entry of a list; remove it by hand")
         return _splice(document, start(item.key), start(following.key), "")

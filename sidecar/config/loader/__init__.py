@@ -1,8 +1,8 @@
-"""The configuration file: from YAML to one snapshot, or to every problem in it at once.
+"""Build one snapshot from the configuration file, or report every problem at once.
 
-    bytes ─ text ─▶ nodes ─ reader, kinds, fields ─▶ records ─ providers, groups, keys ─▶ snapshot
+    bytes ─ yaml.source ─▶ text ─ yaml.nodes ─▶ nodes ─ schema ─▶ records ─ groups, keys ─▶ snapshot
 
-It reads no other file, no environment and no clock, and starts nothing.
+Reads no other file, no environment and no clock, and starts nothing.
 """
 
 from sidecar.config.loader.diff import difference

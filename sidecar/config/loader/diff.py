@@ -1,4 +1,4 @@
-"""What an edit changed, as a person would say it: effective differences, one line each."""
+"""The effective differences between two snapshots, one line each."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ T = TypeVar("T")
 Models = dict[str, tuple[Pattern, ...]]
 _RESTART = ("server", "plugins")
 _ROUTE_OPTIONS = ("as", "limits", "max_input", "priced_as", "retry", "weight")
-_TOLD_APART = {"routes", "models", "hash", "previous", "enabled", "description"}
-"""Fields that have words of their own, or that change nothing."""
+_SEPARATE_FIELDS = {"routes", "models", "hash", "previous", "enabled", "description"}
+"""Fields with lines of their own, or without an effect."""
 
 
 @gc_paused()
 def difference(old: Snapshot, new: Snapshot) -> list[str]:
-    """One line for each effective difference; [] when both mean the same."""
+    """Return one line for each effective difference; [] when both snapshots are equal."""
     providers = _other(old.providers, new.providers)
     groups, keys = _other(old.groups, new.groups), _other(old.keys, new.keys)
     return [
@@ -41,55 +41,64 @@ def difference(old: Snapshot, new: Snapshot) -> list[str]:
 
 
 def _other(old: Mapping[str, T], new: Mapping[str, T]) -> dict[str, None]:
-    """The names of what is in both and differs, in order. To compare two keys is to compare their
-    groups and all of their providers."""
+    """Return the names that both have with different values, in order.
+
+    Comparing two keys compares their groups and providers too, so it is done once.
+    """
     return {name: None for name, value in new.items() if name in old and old[name] != value}
 
 
-def _sections(old: dump.Plain, new: dump.Plain) -> Iterator[str]:
+def _sections(old: dump.PlainConfig, new: dump.PlainConfig) -> Iterator[str]:
     for name in _RESTART:
         for field in _changed(_flat({name: old.get(name, [])}), _flat({name: new.get(name, [])})):
             yield f"{field} changed: needs a restart"
     yield from _fields("", _rest(old), _rest(new))
 
 
-def _rest(file: dump.Plain) -> Mapping[str, str]:
+def _rest(file: dump.PlainConfig) -> Mapping[str, str]:
     return _flat({name: value for name, value in file.items() if name not in _RESTART})
 
 
 def _named(
-    label: str, old: Mapping[str, T], new: Mapping[str, T], say: Callable[[T], dump.Plain],
+    label: str,
+    old: Mapping[str, T],
+    new: Mapping[str, T],
+    fields: Callable[[T], dump.PlainConfig],
     other: Collection[str],
-) -> Iterator[str]:  # fmt: skip
+) -> Iterator[str]:
     yield from (f"{label} {name} removed" for name in old if name not in new)
     for name, value in new.items():
         if name not in old:
             yield f"{label} {name} added"
         elif name in other:
-            yield from _fields(f"{label} {name}: ", _told(say(old[name])), _told(say(value)))
+            yield from _fields(
+                f"{label} {name}: ",
+                _other_fields(fields(old[name])),
+                _other_fields(fields(value)),
+            )
 
 
-def _told(noun: dump.Plain) -> Mapping[str, str]:
-    return _flat({name: value for name, value in noun.items() if name not in _TOLD_APART})
+def _other_fields(entry: dump.PlainConfig) -> Mapping[str, str]:
+    return _flat({name: value for name, value in entry.items() if name not in _SEPARATE_FIELDS})
 
 
 def _key(before: Key, after: Key) -> Iterator[str]:
     label = f"key {after.name}"
     if before.enabled != after.enabled:
         yield f"{label}: {'enabled' if after.enabled else 'disabled'}"
-    yield from _texts(label, before, after)
+    yield from _secrets(label, before, after)
     follows = not (before.own_routes or after.own_routes)
     if follows and before.models == after.models and before.group.name == after.group.name:
-        return  # what its group gained or lost is said once, of the group
+        return  # the lines of its group cover these changes
     yield from _routes(label, before, after)
 
 
-def _texts(label: str, old: Key, new: Key) -> Iterator[str]:
+def _secrets(label: str, old: Key, new: Key) -> Iterator[str]:
     if [h.digest for h in old.hashes[:1]] != [h.digest for h in new.hashes[:1]]:
-        yield f"{label}: has another text"
+        yield f"{label}: has a new secret"
     elif old.hashes != new.hashes:
-        until = [dump.moment(each.until) for each in new.hashes if each.until is not None]
-        yield f"{label}: its text before the rotation ends {until[0] if until else 'now'}"
+        until = [dump.timestamp(each.until) for each in new.hashes if each.until is not None]
+        yield f"{label}: its secret before the rotation ends {until[0] if until else 'now'}"
 
 
 def _routes(label: str, old: Group | Key, new: Group | Key) -> Iterator[str]:
@@ -119,7 +128,7 @@ def _patterns(
 
 
 def _models(owner: Group | Key) -> Models:
-    """What may be used at each provider, in the order in which they are tried."""
+    """Return the allowed patterns of each provider, in the order of the routes."""
     narrowed = owner.models if isinstance(owner, Key) else None
     found: Models = {}
     for route in _enabled(owner):
@@ -128,18 +137,18 @@ def _models(owner: Group | Key) -> Models:
     return found
 
 
-def _order(owner: Group | Key, among: list[str]) -> str:
-    """`openai, azure or ollama`: in which order, and which share."""
-    routes = [route for route in _enabled(owner) if route.provider.name in among]
+def _order(owner: Group | Key, providers: list[str]) -> str:
+    """Return `openai, azure or ollama`: the order of providers; "or" joins equal priorities."""
+    routes = [route for route in _enabled(owner) if route.provider.name in providers]
     ranks = groupby(routes, key=lambda each: each.priority)
     return ", ".join(" or ".join(r.provider.name for r in equals) for _, equals in ranks)
 
 
-def _options(owner: Group | Key, among: list[str]) -> dict[str, str]:
+def _options(owner: Group | Key, providers: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for route in _enabled(owner):
         name = route.provider.name
-        if name in among:
+        if name in providers:
             options = dump.route(route)[name]
             assert isinstance(options, dict)  # noqa: S101 - by its construction
             kept = {n: v for n, v in options.items() if n in _ROUTE_OPTIONS}
@@ -162,7 +171,7 @@ def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 
 
 def _flat(values: Mapping[str, Value], prefix: str = "") -> dict[str, str]:
-    """Fields and their texts: `budget`, `rpm`, `tpm for gpt-5*`, `server.listen`."""
+    """Return fields and their texts: `budget`, `rpm`, `tpm for gpt-5*`, `server.listen`."""
     found: dict[str, str] = {}
     for name, value in values.items():
         if name == "limits" and isinstance(value, Mapping):

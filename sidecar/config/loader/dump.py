@@ -1,9 +1,9 @@
-"""A snapshot as plain data or YAML, with every default filled in."""
+"""Dump a snapshot as plain data or YAML, with every default filled in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from decimal import Decimal
 
 from sidecar.config.model import (
@@ -24,15 +24,16 @@ from sidecar.config.model import (
 from sidecar.config.patterns import Pattern
 from sidecar.config.schema.addresses import is_clear_public
 from sidecar.config.yaml.writer import Value, block
+from sidecar.records import utc_text
 
-Plain = dict[str, Value]
+PlainConfig = dict[str, Value]
 _COUNTS = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
 _SIZES = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 _DURATIONS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
-def file(snapshot: Snapshot) -> Plain:
-    """The whole file."""
+def file(snapshot: Snapshot) -> PlainConfig:
+    """Return the whole file."""
     return settings(snapshot) | {
         "providers": {name: provider(each) for name, each in snapshot.providers.items()},
         "groups": {name: group(each) for name, each in snapshot.groups.items()},
@@ -40,9 +41,9 @@ def file(snapshot: Snapshot) -> Plain:
     }
 
 
-def settings(snapshot: Snapshot) -> Plain:
-    """What the file says of no provider, group or key."""
-    found: Plain = {} if snapshot.timezone is None else {"timezone": zone(snapshot.timezone)}
+def settings(snapshot: Snapshot) -> PlainConfig:
+    """Return the sections besides providers, groups and keys."""
+    found: PlainConfig = {} if snapshot.timezone is None else {"timezone": zone(snapshot.timezone)}
     return found | {
         **bounds(snapshot.allowance, headroom=False),
         "unpriced": "refuse" if snapshot.refuse_unpriced else "allow",
@@ -54,9 +55,9 @@ def settings(snapshot: Snapshot) -> Plain:
     }
 
 
-def provider(one: Provider) -> Plain:
-    """The fields of a provider, its vendor's own ones included."""
-    found: Plain = {"plugin": one.vendor.name}
+def provider(one: Provider) -> PlainConfig:
+    """Return the fields of a provider, with those of its vendor."""
+    found: PlainConfig = {"plugin": one.vendor.name}
     if one.base_url:
         found["base_url"] = one.base_url
         if is_clear_public(one.base_url):
@@ -74,8 +75,8 @@ def provider(one: Provider) -> Plain:
     return found | {"timeouts": timeouts(one.timeouts), **one.options}
 
 
-def group(one: Group) -> Plain:
-    """The fields of a group."""
+def group(one: Group) -> PlainConfig:
+    """Return the fields of a group."""
     return {
         "vendor": one.vendor.name,
         **_filled({"description": one.description}),
@@ -86,16 +87,16 @@ def group(one: Group) -> Plain:
     }
 
 
-def key(one: Key) -> Plain:
-    """The fields of a key; its routes only where it has its own."""
-    found: Plain = {"group": one.group.name, **_filled({"description": one.description})}
+def key(one: Key) -> PlainConfig:
+    """Return the fields of a key; routes only where it has its own."""
+    found: PlainConfig = {"group": one.group.name, **_filled({"description": one.description})}
     for each in one.hashes:
         if each.until is None:
             found["hash"] = f"sha256:{each.digest.hex()}"
         else:
             text = f"sha256:{each.digest.hex()}"
-            found["previous"] = {"hash": text, "until": moment(each.until)}
-    found |= _filled({"created": moment(one.created), "expires": moment(one.expires)})
+            found["previous"] = {"hash": text, "until": timestamp(each.until)}
+    found |= _filled({"created": timestamp(one.created), "expires": timestamp(one.expires)})
     found |= {"enabled": one.enabled, "urgency": urgency(one.urgency)}
     found |= _filled({"models": patterns(one.models)}) | bounds(one.allowance)
     found |= {"share": decimal(one.share)}
@@ -103,9 +104,9 @@ def key(one: Key) -> Plain:
     return found | ({"routes": [route(each) for each in one.routes]} if one.own_routes else {})
 
 
-def route(one: Route) -> Plain:
-    """A route, with its order as a number."""
-    options: Plain = {"enabled": one.enabled, **_filled({"models": patterns(one.models)})}
+def route(one: Route) -> PlainConfig:
+    """Return a route, with its position as `priority`."""
+    options: PlainConfig = {"enabled": one.enabled, **_filled({"models": patterns(one.models)})}
     if one.rename is not None:
         names = {pattern.text: served for pattern, served in one.rename.names}
         options["as"] = names["*"] if list(names) == ["*"] else names
@@ -117,9 +118,9 @@ def route(one: Route) -> Plain:
     return {one.provider.name: options | {"priority": one.priority, "weight": one.weight}}
 
 
-def server(one: ServerConfig) -> Plain:
-    """The fields of the server section."""
-    found: Plain = {
+def server(one: ServerConfig) -> PlainConfig:
+    """Return the fields of the server section."""
+    found: PlainConfig = {
         "listen": [str(address) for address in one.listen],
         "admin": str(one.admin),
         **_filled({"allow_hosts": one.allow_hosts, "allow_origins": one.allow_origins}),
@@ -134,26 +135,26 @@ def server(one: ServerConfig) -> Plain:
     return found if token is None else found | {"metrics_token": credential(token)}
 
 
-def bounds(allowance: Allowance, *, headroom: bool = True) -> Plain:
-    """Limits, budgets and, where the scope has a field for it, headroom."""
-    found: Plain = {"limits": limits(allowance.limits)}
+def bounds(allowance: Allowance, *, headroom: bool = True) -> PlainConfig:
+    """Return limits, budgets and, where the scope has the field, headroom."""
+    found: PlainConfig = {"limits": limits(allowance.limits)}
     if allowance.budgets:
         found["budget"] = [f"${amount(b.amount)}/{b.period}" for b in allowance.budgets]
     return found | ({"headroom": shares(allowance)} if headroom else {})
 
 
-def limits(all_limits: Iterable[Limit]) -> Plain:
-    """Limits by kind, and those of models below `models`."""
-    found: Plain = {}
-    by_model: dict[str, Plain] = {}
+def limits(all_limits: Iterable[Limit]) -> PlainConfig:
+    """Return limits by kind, and those of models below `models`."""
+    found: PlainConfig = {}
+    by_model: dict[str, PlainConfig] = {}
     for limit in all_limits:
         place = found if limit.models is None else by_model.setdefault(limit.models.text, {})
         place[limit.kind.value] = count(limit.amount)
     return found | ({"models": by_model} if by_model else {})
 
 
-def shares(allowance: Allowance) -> Plain:
-    """The headroom of each class."""
+def shares(allowance: Allowance) -> PlainConfig:
+    """Return the headroom of each class."""
     parts = allowance.headroom
     return {
         urgency(each): f"{decimal(float(Decimal(str(parts.get(each, 0.0))) * 100))}%"
@@ -162,45 +163,45 @@ def shares(allowance: Allowance) -> Plain:
 
 
 def credential(ref: CredentialRef) -> Value:
-    """A reference as it is written."""
+    """Return a reference as the file has it."""
     if ref.source is not SecretSource.COMMAND:
         return ref.name
-    found: Plain = {"command": list(ref.argv)}
+    found: PlainConfig = {"command": list(ref.argv)}
     return found if ref.refresh is None else found | {"refresh": duration(ref.refresh)}
 
 
-def price(one: Price) -> Plain:
-    """A price, in US dollars."""
+def price(one: Price) -> PlainConfig:
+    """Return a price in US dollars."""
     return {name: f"${amount(each)}" for name, each in {**one.per_million, **one.each}.items()}
 
 
-def timeouts(one: Timeouts) -> Plain:
-    """All three."""
+def timeouts(one: Timeouts) -> PlainConfig:
+    """Return the three timeouts."""
     return {name: duration(getattr(one, name)) for name in ("connect", "first_byte", "idle")}
 
 
 def patterns(some: tuple[Pattern, ...] | None) -> list[str]:
-    """Their texts; [] for all models."""
+    """Return the texts of patterns; [] for all models."""
     return [pattern.text for pattern in some or ()]
 
 
 def urgency(one: Urgency) -> str:
-    """Its name."""
+    """Return the name of a class."""
     return one.name.lower()
 
 
 def count(number: int) -> str:
-    """A whole number, with the largest unit that leaves it whole."""
+    """Return a whole number in the largest unit that leaves it whole."""
     return _in_units(number, _COUNTS) if number else "0"
 
 
 def size(number: int) -> str:
-    """Bytes, with the largest unit that leaves them whole."""
+    """Return bytes in the largest unit that leaves them whole."""
     return _in_units(number, _SIZES)
 
 
 def duration(seconds: float) -> str:
-    """Seconds, with the largest unit that leaves them whole."""
+    """Return seconds in the largest unit that leaves them whole."""
     if seconds and seconds == int(seconds):
         text = _in_units(int(seconds), _DURATIONS)
         return text if text[-1].isalpha() else f"{text}s"
@@ -208,24 +209,22 @@ def duration(seconds: float) -> str:
 
 
 def amount(number: Decimal) -> str:
-    """A number in plain digits."""
+    """Return a number in plain digits."""
     return format(number, "f")
 
 
 def decimal(number: float) -> str:
-    """A number in plain digits, without zeros at its end."""
+    """Return a number in plain digits, without zeros at its end."""
     return f"{number:.12f}".rstrip("0").rstrip(".")
 
 
-def moment(when: datetime | None) -> str:
-    """A time in UTC; "" for none."""
-    if when is None:
-        return ""
-    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def timestamp(when: datetime | None) -> str:
+    """Return a time in UTC; "" for None."""
+    return "" if when is None else utc_text(when, "auto")
 
 
 def zone(one: tzinfo) -> str:
-    """The name of a time zone."""
+    """Return the name of a time zone."""
     return getattr(one, "key", None) or "UTC"
 
 
@@ -236,7 +235,7 @@ def _in_units(number: int, units: tuple[tuple[int, str], ...]) -> str:
     return str(number)
 
 
-def _filled(values: Mapping[str, Value]) -> Plain:
+def _filled(values: Mapping[str, Value]) -> PlainConfig:
     return {name: value for name, value in values.items() if value}
 
 
@@ -244,8 +243,10 @@ _OPEN_LEVELS = 2
 
 
 def describe(snapshot: Snapshot) -> str:
-    """YAML text that means exactly what `snapshot` does: loading it gives an equal one, but for
-    places, digest and warnings. Holds references to credentials and no secret."""
+    """Return YAML text that loads to a snapshot equal to this one.
+
+    Locations, digest and warnings differ. Has references to credentials and no secret.
+    """
     lines = []
     for section, value in file(snapshot).items():
         levels = _OPEN_LEVELS if section in ("providers", "groups", "keys", "prices") else 1

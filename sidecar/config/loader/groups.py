@@ -1,6 +1,7 @@
-"""From the `groups` section to groups, and from lists of routes to routes.
+"""Build groups from the `groups` section, and routes from lists of routes.
 
-A route's provider must serve the group's vendor; whether a key may use a model is asked per call.
+A route's provider must serve the group's vendor. Whether a key may use a model is checked for each
+call.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sidecar.plugin_api.vendor import Vendor
 
 @dataclass(frozen=True)
 class Tier:
-    """A group, and what its keys take from it where they say nothing of their own."""
+    """A group, and the values that its keys inherit."""
 
     group: Group
     entries: tuple[RouteEntry, ...]
@@ -35,13 +36,13 @@ class Tier:
 
 @dataclass(frozen=True)
 class Router:
-    """Makes routes of one group's or key's entries."""
+    """Build the routes of groups and keys."""
 
     reader: Reader
     providers: Providers
 
     def group(self, entry: Named, defaults: Defaults) -> Tier | None:
-        """One group; None, with every problem noted."""
+        """Return one group; None, with the problems recorded, when it is invalid."""
         record: Record = entry.value
         if "vendor" not in record.values:
             return None
@@ -64,7 +65,7 @@ class Router:
         return Tier(group, entries, urgency, record.get("models"), record.at("models"))
 
     def key_routes(self, tier: Tier, entries: Sequence[RouteEntry]) -> tuple[Route, ...]:
-        """A key's own routes: what an entry does not say, the group's for that provider says."""
+        """Return a key's own routes; an entry inherits from the group's for its provider."""
         seen: Counter[str] = Counter()
         merged = []
         for entry in entries:
@@ -127,7 +128,7 @@ class Router:
         if len(rename.names) == 1 and rename.names[0][0] not in ALL:
             asked = shown(rename.names[0][0].text)
             what = f"this map is the route's list of models as well: it gets calls for {asked} only"
-            fix = f'say models: {asked} if that is meant, or models: "*" to pass on all others'
+            fix = f'write models: {asked} if that is intended, or models: "*" to pass on all others'
             self.reader.warn(options.at("as"), what, fix)
         return rename, tuple(pattern for pattern, _ in rename.names)
 
@@ -136,7 +137,7 @@ class Router:
         if without and len(without) < len(entries):
             name = shown(without[0].provider)
             what = f"route {name} has no priority, but others of this list have one"
-            self.reader.wrong(without[0].place, what, "give every entry a priority, or none")
+            self.reader.error(without[0].place, what, "give every entry a priority, or none")
 
     def _must_serve(
         self, vendor: Vendor, group_place: SourceLocation, provider: Provider, place: SourceLocation
@@ -149,12 +150,14 @@ class Router:
             f"of {vendor.name}, which its group speaks (line {group_place.line})"
         )
         serves = ", ".join(dict.fromkeys((own.name, *own.serves)))
-        self.reader.wrong(place, what, f"it serves: {serves}")
+        self.reader.error(place, what, f"it serves: {serves}")
 
 
 def _inherit(entry: RouteEntry, base: RouteEntry) -> RouteEntry:
-    """`entry` with the options of `base` that it does not set. A map in its `as` is its list of
-    models, so it then takes over no other."""
+    """Return `entry` with the options of `base` that it does not set.
+
+    A map in its `as` is its list of models, so it then inherits none.
+    """
     written = set(entry.options.places)
     if entry.options.get("as", (None, False))[1]:
         written.add("models")
@@ -174,7 +177,7 @@ def _inherit(entry: RouteEntry, base: RouteEntry) -> RouteEntry:
 
 
 def _in_order(entry: RouteEntry) -> RouteEntry:
-    """Without an inherited priority, which means nothing in a list that has not enough of them."""
+    """Return `entry` without an inherited priority, which has no meaning in another list."""
     options = entry.options
     values = {name: value for name, value in options.values.items() if name != "priority"}
     places = {name: place for name, place in options.places.items() if name != "priority"}

@@ -1,4 +1,4 @@
-"""The JSON Schema of the file, for editors: made from the declaration, plugins' fields included."""
+"""The JSON Schema of the file, for editors: made from the declared fields, plugins' included."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema(registry: Plugins) -> dict[str, Any]:
-    """The schema of a file that is read with these plugins. An editor that follows it knows every
-    field; what only loading can check (names, hashes, rules between fields) it does not."""
+    """Return the schema of a file that is read with these plugins.
+
+    It has every field. Only the loader checks names, hashes and rules between fields.
+    """
     blocks = {name: provider_block(vendor) for name, vendor in registry.vendors.items()}
     found = FILE.schema()
     providers: dict[str, Any] = found["properties"]["providers"]
@@ -26,7 +28,7 @@ def schema(registry: Plugins) -> dict[str, Any]:
 
 
 def _by_plugin(blocks: dict[str, Block]) -> dict[str, Any]:
-    """A provider that says which plugin drives it: that decides which fields it may have."""
+    """Return the schema of a provider with `plugin:`, which decides its fields."""
     choices = [
         {
             "if": {"required": ["plugin"], "properties": {"plugin": {"const": name}}},
@@ -38,7 +40,7 @@ def _by_plugin(blocks: dict[str, Block]) -> dict[str, Any]:
 
 
 def _own_name(name: str, by_plugin: dict[str, Any]) -> dict[str, Any]:
-    """A provider with a vendor's name: of that vendor, unless it says otherwise."""
+    """Return the schema of a provider with a vendor's name, which it may override."""
     return {
         "if": {"type": "object", "required": ["plugin"]},
         "then": by_plugin,

@@ -1,4 +1,4 @@
-"""From the `keys` section to keys, and to the table that finds one by the hash of its text."""
+"""Build keys from the `keys` section, and the index of keys by the hash of their secret."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Found = tuple[Key, KeyHash]
 
 @dataclass(frozen=True)
 class Waits:
-    """Seconds a call may wait, where its key does not say."""
+    """The default waits of a key, in seconds."""
 
     longest: float = 120.0
     sticky: float = 5.0
 
 
 class Keys:
-    """All keys of a file, by name and by hash."""
+    """The keys of a file, by name and by hash."""
 
     def __init__(
         self, reader: Reader, router: Router, tiers: Mapping[str, Tier | None], waits: Waits
@@ -39,7 +39,7 @@ class Keys:
         self.by_digest: dict[bytes, Found] = {}
 
     def enter(self, entry: Named) -> None:
-        """Take in one key, if it is right."""
+        """Add one key, if it is valid."""
         record: Record = entry.value
         tier = self._tier(record)
         if tier is None:
@@ -56,7 +56,7 @@ class Keys:
             return None
         if name not in self._tiers:
             fix = suggest(name, self._tiers, "define it under groups:")
-            self._reader.wrong(record.at("group"), f"group {shown(name)} is not defined", fix)
+            self._reader.error(record.at("group"), f"group {shown(name)} is not defined", fix)
         return self._tiers.get(name)
 
     def _build(self, entry: Named, record: Record, tier: Tier) -> Key:
@@ -84,7 +84,7 @@ class Keys:
         )
 
     def _models(self, record: Record, tier: Tier) -> tuple[Pattern, ...] | None:
-        """The key's own patterns, each of which must lie within one of the group's."""
+        """Return the key's own patterns, each of which must lie within one of the group's."""
         own: tuple[Pattern, ...] | None = record.get("models")
         if own is None or tier.models is None:
             return tier.models if own is None else own
@@ -96,7 +96,7 @@ class Keys:
                 )
                 allowed = ", ".join(shown(each.text) for each in tier.models)
                 fix = f"a key can only narrow: {allowed}"
-                self._reader.wrong(record.at("models"), what, fix)
+                self._reader.error(record.at("models"), what, fix)
         return own
 
     def _index(self, key: Key, key_hash: KeyHash, record: Record) -> None:
@@ -106,13 +106,13 @@ class Keys:
             whose = f"of key {shown(other.name)} (line {other.place.line})"
             what = f"this hash is also that {whose}"
             if other is not key or key_hash.until is not None:
-                fix = f"make a new text: sidecar keys rotate {_quoted(key.name)}"
-                self._reader.wrong(place, what, fix)
+                fix = f"create a new secret: sidecar keys rotate {_quoted(key.name)}"
+                self._reader.error(place, what, fix)
 
     def _check(self, key: Key, record: Record) -> None:
         if "hash" not in record.places:
-            what = f"key {shown(key.name)} has no hash, so nobody can present it"
-            fix = f"make a text for it: sidecar keys rotate {_quoted(key.name)}"
+            what = f"key {shown(key.name)} has no hash, so no agent can use it"
+            fix = f"create its secret: sidecar keys rotate {_quoted(key.name)}"
             self._reader.warn(key.place, what, fix)
         if key.created and key.expires and key.expires <= key.created:
             self._reader.warn(record.at("expires"), f"key {shown(key.name)} ends before it begins")

@@ -1,4 +1,4 @@
-"""From the fields of one scope to what bounds it. Reads nothing."""
+"""Build limits, budgets, headroom and timeouts from the fields of one scope."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NO_HEADROOM: Mapping[Urgency, float] = {}
 
 
 def allowance(record: Record, headroom: Mapping[Urgency, float] = NO_HEADROOM) -> Allowance:
-    """Limits, budgets and headroom as written; `headroom` where the scope says nothing of it."""
+    """Return the limits, budgets and headroom of a scope; `headroom` where it has none."""
     written = record.get("headroom")
     return Allowance(
         limits(record.get("limits")),
@@ -22,7 +22,7 @@ def allowance(record: Record, headroom: Mapping[Urgency, float] = NO_HEADROOM) -
 
 
 def limits(record: Record | None) -> tuple[Limit, ...]:
-    """Every limit, those of models after the others, in the order of the file."""
+    """Return every limit in the order of the file, those of models last."""
     if record is None:
         return ()
     found = _kinds(record, None)
@@ -32,9 +32,9 @@ def limits(record: Record | None) -> tuple[Limit, ...]:
 
 
 def headroom_of(record: Record) -> Mapping[Urgency, float]:
-    """The part kept free of each class, from 0 to 1.
+    """Return the part kept free of each class, from 0 to 1.
 
-    What is kept free of `normal` calls is kept free of `background` ones as well.
+    The part that is kept free of `normal` calls is kept free of `background` ones too.
     """
     normal = record.get("normal", 0.0)
     background = max(record.get("background", 0.0), normal)
@@ -43,7 +43,7 @@ def headroom_of(record: Record) -> Mapping[Urgency, float]:
 
 
 def timeouts(record: Record | None, otherwise: Timeouts) -> Timeouts:
-    """Timeouts as written; each that is not, as in `otherwise`."""
+    """Return the timeouts; each missing one as in `otherwise`."""
     if record is None:
         return otherwise
     return Timeouts(

@@ -1,11 +1,10 @@
-"""From the bytes of a file to one snapshot, or to every problem in it.
+"""Build one snapshot from the bytes of a file, or report every problem in it.
 
-First the shape (every field by itself), then the meaning (names, rules between fields).
+First each field by itself, then names and rules between fields.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import tzinfo
@@ -26,6 +25,7 @@ from sidecar.config.yaml.nodes import compose, gc_paused
 from sidecar.config.yaml.reader import Reader, Record
 from sidecar.config.yaml.source import decode
 from sidecar.errors import ConfigError, Problem
+from sidecar.files import content_digest
 
 KEEP_DAYS = 90
 KEEP_BYTES = 1 << 30
@@ -35,16 +35,16 @@ _SERVER = ServerConfig()
 
 @gc_paused()
 def load(text: bytes, *, file: str, registry: Plugins) -> Snapshot:
-    """The snapshot that the bytes of `file` describe.
+    """Return the snapshot of the bytes of `file`.
 
-    Raises `ConfigError` with every problem that can be found at once, in the order of the file.
-    Reads no other file, no environment and no clock.
+    Reads no other file, no environment and no clock. Raises `ConfigError` with every problem
+    that can be found at once, in the order of the file.
     """
     root = compose(decode(text, file), file)
     reader = Reader(file)
     reader.zone = _zone(root)
     record = FILE.read(reader, root)
-    snapshot = _build(reader, registry, record, hashlib.sha256(text).hexdigest())
+    snapshot = _build(reader, registry, record, content_digest(text))
     problems = _in_order(reader.problems)
     errors = tuple(problem for problem in problems if not problem.warning)
     if errors:
@@ -80,8 +80,10 @@ def _build(reader: Reader, registry: Plugins, record: Record, digest: str) -> Sn
 
 
 def _tiers(router: Router, record: Record, defaults: Defaults) -> dict[str, Tier | None]:
-    """Every group by its name; None for one that could not be built, so that its keys are not
-    blamed for it."""
+    """Return every group by its name.
+
+    None for an invalid one, so that its keys have no problem of their own.
+    """
     return {entry.name: router.group(entry, defaults) for entry in record.get("groups", ())}
 
 
@@ -125,13 +127,13 @@ def _check_listeners(reader: Reader, record: Record, server: ServerConfig) -> No
     for field, address in named:
         if not server.allow_remote and not is_loopback(address.host):
             what = f"{address} can be reached from other machines"
-            fix = "use 127.0.0.1, or say allow_remote: true if that is meant"
-            reader.wrong(record.at(field), what, fix)
+            fix = "use 127.0.0.1, or write allow_remote: true if that is intended"
+            reader.error(record.at(field), what, fix)
     taken = [address for _, address in named if address.port]
     for field, address in named:
         if taken.count(address) > 1:
             what = f"{address} is used twice"
-            reader.wrong(record.at(field), what, "give each listener its own port")
+            reader.error(record.at(field), what, "give each listener its own port")
             return
 
 
@@ -150,8 +152,10 @@ def _inner(record: Record, name: str) -> Record:
 
 
 def _zone(root: MappingNode) -> tzinfo | None:
-    """The file's time zone, ahead of all else since times depend on it. A wrong one is noted when
-    its turn comes."""
+    """Return the file's time zone before all else, since times depend on it.
+
+    An invalid one is recorded when its field is read.
+    """
     for key, value in root.value:
         if key.value == "timezone" and isinstance(value, ScalarNode):
             try:
@@ -162,5 +166,5 @@ def _zone(root: MappingNode) -> tzinfo | None:
 
 
 def _in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Each problem once: what is reached by several aliases stands in one place."""
+    """Return the problems in the order of the file, each once: aliases reach a node repeatedly."""
     return tuple(sorted(dict.fromkeys(problems), key=lambda p: (p.place.line, p.place.column)))

@@ -25,9 +25,9 @@ _PATHS = Many(Word(parsers.text, "a path", STRING))
 
 @gc_paused()
 def plugin_paths(text: bytes) -> tuple[str, ...]:
-    """The local plugins that a file names, as they are written; () when that cannot be read."""
+    """Return the local plugins of a file, as written; () when they cannot be read."""
     if b"plugins" not in text:
-        return ()  # nearly every file, which need not be read for that
+        return ()  # nearly every file: saves parsing it
     reader = Reader("")
     try:
         root = compose(decode(text, ""), "")
@@ -42,8 +42,11 @@ def plugin_paths(text: bytes) -> tuple[str, ...]:
 
 @gc_paused()
 def stays_in_force(current: Snapshot, refused: bytes) -> list[str]:
-    """What a refused file would have taken away from keys and groups, as far as it can be read:
-    one line for each thing that therefore stays as it is in `current`."""
+    """Return one line for each thing that a rejected file would have taken away.
+
+    Covers keys and groups, as far as the file can be read; each line says what stays as in
+    `current`.
+    """
     try:
         root, whole = _root(refused)
     except ConfigError:
@@ -66,7 +69,7 @@ def _records(reader: Reader, section: Node | None, block: Block) -> dict[str, Re
 
 
 def _root(refused: bytes) -> tuple[MappingNode | None, bool]:
-    """The document, and whether it is whole."""
+    """Return the document, and whether it is complete."""
     text = decode(refused, "")
     try:
         return compose(text, ""), True
@@ -90,16 +93,16 @@ def _kept(key: Key, record: Record | None) -> Iterator[str]:
     if key.enabled and record.get("enabled") is False:
         yield f"{label} stays ENABLED, the refused file disables it"
     if key.hashes and record.get("hash") not in (None, key.hashes[0].digest):
-        yield f"{label} keeps its text, the refused file gives it another"
+        yield f"{label} keeps its secret, the refused file gives it another"
     yield from _limits(label, key.allowance, record)
     expires = record.get("expires")
     if expires is not None and (key.expires is None or expires < key.expires):
-        until = dump.moment(key.expires) or "no end"
-        yield f"{label} keeps {until}, the refused file ends it {dump.moment(expires)}"
+        until = dump.timestamp(key.expires) or "no end"
+        yield f"{label} keeps {until}, the refused file ends it {dump.timestamp(expires)}"
 
 
 def _limits(label: str, current: Allowance, record: Record) -> Iterator[str]:
-    """The limits that the refused file would have lowered."""
+    """Yield a line for each limit that the rejected file would have lowered."""
     held = {(limit.kind, limit.models): limit.amount for limit in current.limits}
     for limit in limits(record.get("limits")):
         before = held.get((limit.kind, limit.models))
@@ -107,13 +110,13 @@ def _limits(label: str, current: Allowance, record: Record) -> Iterator[str]:
             name = limit.kind if limit.models is None else f"{limit.kind} for {limit.models.text}"
             kept = "no limit" if before is None else dump.count(before)
             wanted = dump.count(limit.amount)
-            yield f"{label} keeps {name} {kept}, the refused file says {wanted}"
+            yield f"{label} keeps {name} {kept}, the refused file sets {wanted}"
 
 
 def compose_beginning(text: str) -> MappingNode | None:
-    """The document up to where it cannot be read any more; None when that is no mapping.
+    """Return the document up to the first error; None when it is no mapping.
 
-    Aliases are left out. The last field may lack its value, which then is left out as well.
+    Aliases are left out, and the last field if it has no value.
     """
     root: list[Node] = []
     open_nodes: list[list[Node]] = [root]
@@ -138,7 +141,7 @@ def compose_beginning(text: str) -> MappingNode | None:
 
 
 def _node(event: yaml.NodeEvent) -> Node:
-    start: Any = event.start_mark  # the C parser's marks, which typeshed does not let into nodes
+    start: Any = event.start_mark  # the C parser's marks, which typeshed does not accept
     end: Any = event.end_mark
     if isinstance(event, yaml.MappingStartEvent):
         return MappingNode("", [], start, end)

@@ -1,4 +1,4 @@
-"""From the `providers` section to providers, also those that need no entry.
+"""Build providers from the `providers` section, and those that need no entry.
 
 A provider without an entry exists when a vendor has its name and something uses it.
 """
@@ -6,7 +6,7 @@ A provider without an entry exists when a vendor has its name and something uses
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ from sidecar.plugin_api.vendor import Field, Vendor
 
 
 class Plugins(Protocol):
-    """What loading needs to know of the plugins that were found."""
+    """The part of the plugin registry that the loader needs."""
 
     @property
     def vendors(self) -> Mapping[str, Vendor]:
@@ -36,7 +36,7 @@ class Plugins(Protocol):
 
 @dataclass(frozen=True)
 class Defaults:
-    """What holds for providers and groups that do not say."""
+    """The values of providers and groups that set none."""
 
     timeouts: Timeouts
     headroom: Mapping[Urgency, float]
@@ -47,13 +47,15 @@ _HEADER_PUNCTUATION = frozenset("!#$%&'*+-.^_`|~")
 
 
 def provider_block(vendor: Vendor) -> Block:
-    """The fields of a provider of this vendor: those of every provider, and its own."""
+    """Return the fields of a provider of this vendor: common and own ones."""
     own = tuple(_option(each) for each in vendor.fields)
-    return Block(f"a provider of {vendor.name}", (*PROVIDER.options, *own))
+    return replace(
+        PROVIDER, title=f"a provider of {vendor.name}", options=(*PROVIDER.options, *own)
+    )
 
 
 class Providers:
-    """All providers of a file, and the implicit ones as they are asked for."""
+    """The providers of a file, and the implicit ones as they are used."""
 
     def __init__(
         self, reader: Reader, plugins: Plugins, defaults: Defaults, entries: Iterable[Named]
@@ -68,18 +70,18 @@ class Providers:
 
     @property
     def found(self) -> dict[str, Provider]:
-        """Those with an entry in the order of the file, then those that were asked for."""
+        """The providers with an entry in the order of the file, then the implicit ones."""
         return self._found
 
     def find(self, name: str, place: SourceLocation) -> Provider | None:
-        """The provider of that name, used at `place`; None, with the problem noted once."""
+        """Return the provider that is used at `place`; None, with the problem recorded once."""
         known = self._found.get(name)
         if known is not None or name in self._failed:
             return known
         vendor = self._vendors.get(name)
         if vendor is None:
             names = [*self._found, *self._vendors]
-            self._reader.wrong(
+            self._reader.error(
                 place, f"provider {shown(name)} is not defined", suggest(name, names)
             )
             return None
@@ -87,11 +89,11 @@ class Providers:
         return self._found.get(name)
 
     def vendor(self, name: str, place: SourceLocation) -> Vendor | None:
-        """The vendor of that name; None, with the problem noted."""
+        """Return the vendor of that name; None, with the problem recorded."""
         vendor = self._vendors.get(name)
         if vendor is None:
             fix = suggest(name, self._vendors, "no plugin is installed; see: sidecar plugins")
-            self._reader.wrong(place, f"vendor {shown(name)} is not known", fix)
+            self._reader.error(place, f"vendor {shown(name)} is not known", fix)
         return vendor
 
     def _enter(self, entry: Named) -> None:
@@ -109,14 +111,14 @@ class Providers:
             self._found[name] = provider
 
     def _vendor_of(self, entry: Named) -> Vendor | None:
-        aside = Reader(self._reader.file)  # whatever is wrong there is noted with all its fields
+        aside = Reader(self._reader.file)  # its problems are recorded when all fields are read
         for name, _, value in aside.mapping(entry.value, "a provider") or ():
             if name == "plugin" and isinstance(value, ScalarNode) and value.value:
                 return self.vendor(value.value, self._reader.place(value))
         vendor = self._vendors.get(entry.name)
         if vendor is None:
             what = f"provider {shown(entry.name)} names no plugin, and no vendor has its name"
-            self._reader.wrong(
+            self._reader.error(
                 entry.place, what, f"write plugin: and one of {_listed(self._vendors)}"
             )
         return vendor
@@ -150,7 +152,7 @@ class Providers:
         if vendor.local_server is not None:
             if "base_url" in record.places:
                 what = f"{vendor.name} runs inside of this process and takes no base_url"
-                self._reader.wrong(record.at("base_url"), what, "remove it")
+                self._reader.error(record.at("base_url"), what, "remove it")
             return ""
         if url is None:
             if "base_url" not in record.places:
@@ -158,7 +160,7 @@ class Providers:
                     f"provider {shown(name)} has no base_url, and {vendor.title} has no usual one"
                 )
                 fix = f"write {name}: {{base_url: …}} under providers"
-                self._reader.wrong(record.place, what, fix)
+                self._reader.error(record.place, what, fix)
             return None
         if "base_url" in record.values and is_clear_public(url):
             self._clear_text(record)
@@ -173,15 +175,15 @@ class Providers:
         if record.get("allow_http"):
             self._reader.warn(record.at("base_url"), what)
         else:
-            fix = "use https://, or say allow_http: true"
-            self._reader.wrong(record.at("base_url"), what, fix)
+            fix = "use https://, or write allow_http: true"
+            self._reader.error(record.at("base_url"), what, fix)
 
     def _set_headers(self, headers: Record) -> tuple[tuple[str, str], ...]:
         found = []
         for entry in headers.get("set", ()):
             problem = _header_problem(entry.name, entry.value)
             if problem:
-                self._reader.wrong(entry.place, *problem)
+                self._reader.error(entry.place, *problem)
             else:
                 found.append((entry.name, entry.value))
         return tuple(found)
@@ -190,7 +192,7 @@ class Providers:
         names = frozenset(each.lower() for each in headers.get("remove", ()))
         if CODING in names:
             what = "without Content-Encoding a provider could not read a compressed body"
-            self._reader.wrong(headers.at("remove"), what, "remove it from the list")
+            self._reader.error(headers.at("remove"), what, "remove it from the list")
         return names
 
 
@@ -212,14 +214,13 @@ def _kind(declared: Field) -> FieldType:
 
 
 def _options(vendor: Vendor, record: Record) -> Mapping[str, Any]:
-    """The vendor's own fields with their defaults; one that is neither written nor has a default
-    is absent."""
+    """Return the vendor's own fields; one that is not set and has no default is absent."""
     options = {each.name: record.get(each.name, each.default) for each in vendor.fields}
     return {name: value for name, value in options.items() if value is not None}
 
 
 def _usual_credentials(vendor: Vendor, place: SourceLocation) -> tuple[CredentialRef, ...]:
-    names = () if vendor.credential is None else (vendor.credential, *vendor.also)
+    names = () if vendor.credential is None else (vendor.credential, *vendor.other_credentials)
     return tuple(CredentialRef(SecretSource.ENV, f"env:{n}", place, n) for n in names)
 
 

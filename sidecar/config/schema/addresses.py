@@ -15,12 +15,12 @@ _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]/@ ]+)):(\d{1,5})", re.AS
 _URL_TEXT = re.compile(r"[!-~]+")
 _HOME_SUFFIXES = (".local", ".lan", ".internal", ".home.arpa", ".test")
 _METADATA = frozenset({"metadata", "metadata.google.internal", "instance-data"})
-_HIGHEST_PORT = 65535
+_MAX_PORT = 65535
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def listen(word: str) -> tuple[Address, ...]:
-    """`127.0.0.1:8787`, `[::1]:8787`, or a bare port: both loopback addresses."""
+    """Parse `127.0.0.1:8787`, `[::1]:8787`, or a bare port, which means both loopback addresses."""
     if word.isascii() and word.isdigit() and len(word) < 6:
         port = _port(word)
         return Address("127.0.0.1", port), Address("::1", port)
@@ -36,12 +36,12 @@ def listen(word: str) -> tuple[Address, ...]:
 
 
 def one_address(word: str) -> Address:
-    """As `listen`, where only one address can be used; a bare port is on 127.0.0.1."""
+    """Parse an address as `listen` does; a bare port means 127.0.0.1."""
     return listen(word)[0]
 
 
 def base_url(word: str) -> str:
-    """A provider's base URL, without a slash at its end."""
+    """Parse a provider's base URL; return it without a slash at its end."""
     parts = _split(word, ("http", "https"), "a base URL", "https://api.example.com/v1")
     if parts.query or parts.fragment or "?" in word or "#" in word:
         raise InvalidValue("a base URL has no query and no fragment", "end it before the ? or #")
@@ -52,7 +52,7 @@ def base_url(word: str) -> str:
 
 
 def proxy(word: str) -> str:
-    """`env` (what HTTPS_PROXY and its kin say) or the URL of an HTTP proxy."""
+    """Parse `env` (HTTPS_PROXY and NO_PROXY apply) or the URL of an HTTP proxy."""
     if word == "env":
         return word
     parts = _split(word, ("http", "https"), "a proxy", "http://proxy.example.com:3128")
@@ -62,7 +62,7 @@ def proxy(word: str) -> str:
 
 
 def origin(word: str) -> str:
-    """The origin of a web page: `https://console.example.com`."""
+    """Parse the origin of a web page: `https://console.example.com`."""
     parts = _split(word, ("http", "https"), "an origin", "https://console.example.com")
     if parts.path or parts.query or parts.fragment:
         raise InvalidValue(
@@ -72,7 +72,7 @@ def origin(word: str) -> str:
 
 
 def host(word: str) -> str:
-    """A name (or name:port) that requests may use for this server."""
+    """Parse a host name (or name:port) that requests may use for this server."""
     bare = word.removeprefix("[").removesuffix("]")
     if _ip(bare) is not None:
         return word.lower()
@@ -83,7 +83,7 @@ def host(word: str) -> str:
 
 
 def is_clear_public(url: str) -> bool:
-    """Whether a credential sent to `url` can be read on its way through the public network."""
+    """Return whether requests to `url` cross a public network without encryption."""
     parts = urlsplit(url)
     return parts.scheme == "http" and not _is_near(parts.hostname or "")
 
@@ -110,12 +110,12 @@ def _refuse_link_local(name: str) -> None:
     mapped = getattr(address, "ipv4_mapped", None) or address
     if name.lower().rstrip(".") in _METADATA or (mapped is not None and mapped.is_link_local):
         raise InvalidValue(
-            "link-local addresses are refused: clouds hand out identities there",
+            "link-local addresses are refused: cloud services give out credentials there",
             "use the provider's own address",
         )
     last = name.rstrip(".").rpartition(".")[2].lower()
     if address is None and (last.isdigit() or last.startswith("0x")):
-        raise InvalidValue("this host is a number in disguise", "write the address as 10.0.0.7")
+        raise InvalidValue("this host is a number", "write the address as 10.0.0.7")
 
 
 def _is_near(name: str) -> bool:
@@ -133,8 +133,8 @@ def _ip(text: str) -> IP | None:
 
 
 def _port(digits: str) -> int:
-    if int(digits) > _HIGHEST_PORT:
-        raise InvalidValue(f"there is no port {digits}", f"write one up to {_HIGHEST_PORT}")
+    if int(digits) > _MAX_PORT:
+        raise InvalidValue(f"there is no port {digits}", f"write one up to {_MAX_PORT}")
     return int(digits)
 
 

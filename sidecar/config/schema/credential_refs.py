@@ -1,7 +1,7 @@
-"""References to credentials: where one is, never what it is.
+"""Parse references to credentials: the place of a secret, never the secret.
 
-Refuses a credential that was written into the file itself, says how to move it, and repeats no
-part of it.
+Rejects a credential that is written into the file itself, says how to move it, and repeats no part
+of it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from sidecar.errors import SourceLocation
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _BARE_VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", re.ASCII)
+_FOREIGN_VARIABLE = re.compile(r"(?:os\.environ/|env\.|\$)([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
+"""An environment variable as LiteLLM, Bifrost and shells write it."""
 _WORDS = "env:NAME, file:PATH, command:WORDS, keyring:SERVICE/USER or none"
 _MOVE = (
     "put the credential into an environment variable and write env:NAME, or into a file that only "
@@ -31,7 +33,7 @@ _MOVE = (
 
 
 def reference(word: str, place: SourceLocation) -> CredentialRef:
-    """`env:NAME`, `file:PATH`, `command:WORDS`, `keyring:SERVICE/USER` or `none`."""
+    """Parse `env:NAME`, `file:PATH`, `command:WORDS`, `keyring:SERVICE/USER` or `none`."""
     if word == "none":
         return CredentialRef(SecretSource.NONE, "none", place)
     scheme, colon, argument = word.partition(":")
@@ -48,7 +50,7 @@ def reference(word: str, place: SourceLocation) -> CredentialRef:
         case SecretSource.COMMAND:
             return command(_split(argument), place)
     if has_known_form(argument):
-        raise InvalidValue("a credential stands in the file itself (not shown)", _MOVE)
+        raise InvalidValue("the credential is written into the file itself (not shown)", _MOVE)
     if source is SecretSource.FILE:
         return CredentialRef(source, name, place, str(_beside(place.file, argument)))
     return CredentialRef(source, name, place, argument)
@@ -57,19 +59,23 @@ def reference(word: str, place: SourceLocation) -> CredentialRef:
 def command(
     argv: tuple[str, ...], place: SourceLocation, refresh: float | None = None
 ) -> CredentialRef:
-    """A command that prints the credential. Raises `InvalidValue` when the secret is in its
-    words."""
+    """Return the reference of a command that prints the credential.
+
+    Raises `InvalidValue` when its words hold the secret.
+    """
     if has_known_form(" ".join(argv)):
-        raise InvalidValue("a credential stands in a command's words (not shown)", _MOVE)
+        raise InvalidValue("the credential is written into a command's words (not shown)", _MOVE)
     name = f"command:{shlex.join(argv)}"
     return CredentialRef(SecretSource.COMMAND, name, place, "", argv, refresh)
 
 
 def _not_a_reference(word: str) -> InvalidValue:
-    if _BARE_VARIABLE.fullmatch(word) and not looks_secret(word):
+    foreign = _FOREIGN_VARIABLE.fullmatch(word)
+    variable = foreign.group(1) if foreign else word
+    if (foreign or _BARE_VARIABLE.fullmatch(word)) and not looks_secret(variable):
         return InvalidValue(
-            "this credential does not say where it is",
-            f'did you mean "env:{word}"? It can be {_WORDS}',
+            "this is not a reference to a credential",
+            f'did you mean "env:{variable}"? It can be {_WORDS}',
         )
     return InvalidValue(
         "this is not a reference to a credential (not shown: it may be the credential)", _MOVE
@@ -90,13 +96,13 @@ def _split(argument: str) -> tuple[str, ...]:
         return tuple(shlex.split(argument))
     except ValueError:
         raise InvalidValue(
-            "the words of this command cannot be told apart",
+            "this command cannot be split into words",
             "close its quotes, or write {command: [word, word]}",
         ) from None
 
 
 def _beside(file: str, path: str) -> Path:
-    """A relative path starts at the folder of the file that names it."""
+    """Return a path; a relative one starts at the folder of the file that names it."""
     return Path(path) if path.startswith("~") else Path(file).absolute().parent / path
 
 
@@ -107,13 +113,13 @@ _COMMAND = Block(
         OptionField(
             "command",
             Many(Word(parsers.text, "the words of a command", {"type": ["string", "number"]})),
-            "The command's words; what it prints is the credential.",
+            "The command's words; its output is the credential.",
             required=True,
         ),
         OptionField(
             "refresh",
             Word(parsers.positive_duration, "a duration", {"type": ["string", "number"]}),
-            "How often the command runs again, besides after a vendor's 401.",
+            "The time after which the command runs again, besides after a vendor's 401.",
             "never",
         ),
     ),
@@ -122,18 +128,18 @@ _COMMAND = Block(
 
 @dataclass(frozen=True)
 class Credential:
-    """One reference: a word, or the mapping form of a command."""
+    """The type of a field with one reference: a word, or the mapping form of a command."""
 
     words: str = _WORDS
 
     def read(self, reader: Reader, node: Node) -> CredentialRef | None:
-        """The reference; None, with the problem noted, when it is none."""
+        """Return the reference; None, with the problem recorded, when it is invalid."""
         if not isinstance(node, MappingNode):
             found: CredentialRef | None = ONE_REFERENCE.read(reader, node)
             return found
         first = node.value[0][0].value if node.value else ""
         if isinstance(first, str) and first in set(SecretSource) - {"command", "none"}:
-            reader.wrong(node, f"{first}: takes no space after its colon", f"write {first}:NAME")
+            reader.error(node, f"{first}: takes no space after its colon", f"write {first}:NAME")
             return None
         record = _COMMAND.read(reader, node)
         if not record.get("command"):
@@ -143,23 +149,23 @@ class Credential:
             argv = _split(argv[0]) if len(argv) == 1 else argv
             return replace(command(argv, record.place), refresh=record.get("refresh"))
         except InvalidValue as error:
-            reader.misread(record.at("command"), error)
+            reader.invalid(record.at("command"), error)
             return None
 
     def schema(self) -> Schema:
-        """A word of one of the known sources, or the mapping form."""
+        """Return the JSON Schema: a word of a known source, or the mapping form."""
         pattern = r"^(none|(env|file|command|keyring):.+)$"
         return {"anyOf": [{"type": "string", "pattern": pattern}, _COMMAND.schema()]}
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """`none`, one reference or several."""
+    """The type of a field with `none`, one reference or several."""
 
     words: str = f"{_WORDS}, or a list"
 
     def read(self, reader: Reader, node: Node) -> tuple[CredentialRef, ...] | None:
-        """The references, each once; () for `none`."""
+        """Return the references, each once; () for `none`."""
         found: tuple[CredentialRef, ...] | None = Many(Credential()).read(reader, node)
         if found is None:
             return None
@@ -168,10 +174,10 @@ class Credentials:
         for index, ref in enumerate(found):
             if ref in found[:index] and isinstance(node, SequenceNode):
                 what = f"the credential {shown(ref.name)} is listed twice"
-                reader.wrong(ref.place, what, "remove one")
+                reader.error(ref.place, what, "remove one")
         return found
 
     def schema(self) -> Schema:
-        """One, or an array."""
+        """Return the JSON Schema: one reference, or an array."""
         kind: FieldType = Many(Credential())
         return kind.schema()

@@ -1,6 +1,6 @@
-"""The reference of the file's fields as Markdown tables: made from the declaration.
+"""The file's fields as Markdown tables, made from their declaration.
 
-`python -m sidecar.config.schema.docs docs/configuration.md` writes those of the manual anew.
+`python -m sidecar.config.schema.docs docs/configuration.md` rewrites those of the manual.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ BLOCKS = {
     "prices": PRICE,
     "retention": RETENTION,
 }
-"""Every block of fields there is, by the name that the documentation gives it."""
+"""Every block of fields, by its name in the documentation."""
 
 _MARKED = re.compile(r"(?P<marker><!-- fields: (?P<name>\w+) -->)\n(?:[^\n]+\n)*")
 
 
 def table(block: Block) -> str:
-    """One row for each field: its name, what to write, what that means, and the default."""
+    """Return one row for each field: its name, value, meaning and default."""
     rows = ["| field | value | meaning | default |", "|---|---|---|---|"]
     for option in block.options:
         default = "required" if option.required else option.default or "none"
@@ -59,8 +59,10 @@ def table(block: Block) -> str:
 
 
 def refresh(text: str) -> str:
-    """A manual with its tables written anew: each stands below `<!-- fields: NAME -->`, up to the
-    next empty line."""
+    """Return a manual with its tables rewritten.
+
+    Each table stands below `<!-- fields: NAME -->`, up to the next empty line.
+    """
     return _MARKED.sub(lambda match: f"{match['marker']}\n{table(BLOCKS[match['name']])}\n", text)
 
 

@@ -1,13 +1,13 @@
-"""The declaration of the file: every section and field, once, with its kind, meaning and default.
+"""Every section and field of the file, with its type, help text and default.
 
-The loader, the JSON Schema and the documentation are all made from this table. It holds no rule
-that looks at two fields at once.
+The loader, the JSON Schema and the documentation are made from this table. Rules between two fields
+are the loader's.
 """
 
 from __future__ import annotations
 
 from sidecar.config.model import LimitKind
-from sidecar.config.schema import addresses, parsers
+from sidecar.config.schema import addresses, foreign_fields, parsers
 from sidecar.config.schema.credential_refs import Credential, Credentials
 from sidecar.config.schema.routes import As, RouteList
 from sidecar.config.schema.types import Block, Choice, Many, OptionField, Raw, Table, Word
@@ -22,16 +22,18 @@ from sidecar.config.schema.values import (
     integer,
     key_hash,
     models,
-    moment,
     money,
     name,
     number,
-    patience,
+    one_group,
+    one_vendor,
     percent,
+    positive_duration,
     retry,
     size,
     switch,
     text,
+    timestamp,
     urgency,
     weight,
 )
@@ -43,10 +45,10 @@ _LIMIT_HELP = {
     LimitKind.ITPM: "Input tokens per minute.",
     LimitKind.OTPM: "Output tokens per minute.",
     LimitKind.TPD: "Tokens per calendar day.",
-    LimitKind.CONCURRENCY: "Calls at one time.",
+    LimitKind.CONCURRENCY: "Concurrent calls.",
 }
 _LIMITS = tuple(OptionField(kind.value, count, meaning) for kind, meaning in _LIMIT_HELP.items())
-MODEL_LIMITS = Block("limits of a model", _LIMITS)
+MODEL_LIMITS = Block("limits of a model", _LIMITS, foreign=foreign_fields.OF_LIMITS)
 LIMITS = Block(
     "limits",
     (
@@ -54,27 +56,41 @@ LIMITS = Block(
         OptionField(
             "models",
             Table("limits", MODEL_LIMITS, parsers.pattern),
-            "Limits that count in addition for the models of a pattern; the first that matches.",
+            "Additional limits for the models of a pattern; the first match applies.",
         ),
     ),
+    foreign=foreign_fields.OF_LIMITS,
 )
 HEADROOM = Block(
     "headroom",
     (
-        OptionField("background", percent, "Kept free of `background` calls.", "0%"),
-        OptionField("normal", percent, "Kept free of `normal` and `background` calls.", "0%"),
+        OptionField(
+            "background",
+            percent,
+            "The part of each limit that `background` calls may not use.",
+            "0%",
+        ),
+        OptionField(
+            "normal", percent, "The part that `normal` and `background` calls may not use.", "0%"
+        ),
     ),
 )
 TIMEOUTS = Block(
     "timeouts",
     (
-        OptionField("connect", patience, "To connect to the provider.", "10s"),
-        OptionField("first_byte", patience, "Until an answer begins.", "10m"),
-        OptionField("idle", patience, "Between two pieces of an answer.", "5m"),
+        OptionField(
+            "connect", positive_duration, "The longest time to connect to the provider.", "10s"
+        ),
+        OptionField(
+            "first_byte", positive_duration, "The longest time until a response begins.", "10m"
+        ),
+        OptionField(
+            "idle", positive_duration, "The longest time between two pieces of a response.", "5m"
+        ),
     ),
 )
 _limits = OptionField(
-    "limits", LIMITS, "Ceilings on requests, tokens and calls at one time.", "none"
+    "limits", LIMITS, "Ceilings on requests, tokens and concurrent calls.", "none"
 )
 _budget = OptionField(
     "budget", budgets, "A ceiling in US dollars per calendar day, week or month.", "none"
@@ -82,56 +98,63 @@ _budget = OptionField(
 _headroom = OptionField(
     "headroom",
     HEADROOM,
-    "The part of each limit here that is kept free for more urgent calls, while there are any.",
+    "The part of each limit here that is kept for more urgent calls, while there are any.",
     "that of `defaults`",
 )
-_PRICED_AS = "The model whose price its calls have: what an alias or a deployment really is."
-_max_wait = OptionField("max_wait", duration, "How long a call may wait for room, in all.", "2m")
+_PRICED_AS = "The model whose price its calls have, where the name is an alias or a deployment."
+_max_wait = OptionField(
+    "max_wait", duration, "The longest time a call waits for limits, in all.", "2m"
+)
 _sticky_wait = OptionField(
-    "sticky_wait", duration, "How long a session waits for its own provider first.", "5s"
+    "sticky_wait",
+    duration,
+    "The longest time a session waits for its own provider before it moves.",
+    "5s",
 )
 
 HEADERS = Block(
     "headers",
     (
         OptionField("set", header_set, "Headers set on every request to this provider."),
-        OptionField("remove", Many(name), "Headers of the client that are not passed on."),
+        OptionField("remove", Many(name), "Headers of the client that are removed."),
     ),
 )
 PROVIDER = Block(
     "a provider",
     (
         OptionField(
-            "plugin", name, "The vendor's plugin that drives it.", "the provider's own name"
+            "plugin", name, "The vendor plugin of the provider.", "the provider's own name"
         ),
         OptionField(
             "base_url",
             Word(addresses.base_url, "a URL such as https://api.example.com/v1", STRING),
-            "What the vendor's own SDK takes as its base URL.",
+            "The base URL, as the vendor's own SDK takes it.",
             "the vendor's",
         ),
         OptionField(
             "credential",
             Credentials(),
-            "Where the real credential is, never the credential itself; several share the calls.",
+            "References to real credentials, never the credential itself; several share the calls.",
             "the vendor's usual environment variable",
         ),
         _limits,
         _budget,
         _headroom,
-        OptionField(
-            "price", Choice({"free": True}), "`free`: its cost is zero and known.", "by list"
-        ),
+        OptionField("price", Choice({"free": True}), "`free`: calls cost zero.", "by list"),
         OptionField("priced_as", name, _PRICED_AS, "the served model"),
         OptionField(
             "proxy",
             Word(addresses.proxy, "a URL or env", STRING),
-            "An HTTP proxy on the way to it; `env` takes HTTPS_PROXY and NO_PROXY.",
+            "An HTTP proxy to connect through; `env` uses HTTPS_PROXY and NO_PROXY.",
             "none",
         ),
-        OptionField("ca_file", text, "A PEM file of authorities to trust besides the usual ones."),
-        OptionField("headers", HEADERS, "Headers to set or to remove on the way to it."),
-        OptionField("timeouts", TIMEOUTS, "How long it may take.", "those of `defaults`"),
+        OptionField(
+            "ca_file",
+            text,
+            "A PEM file of certificate authorities to trust besides the usual ones.",
+        ),
+        OptionField("headers", HEADERS, "Request headers to set or to remove."),
+        OptionField("timeouts", TIMEOUTS, "The timeouts of its calls.", "those of `defaults`"),
         OptionField(
             "allow_http",
             switch,
@@ -139,30 +162,40 @@ PROVIDER = Block(
             "false",
         ),
     ),
+    foreign=foreign_fields.OF_PROVIDER,
 )
 ROUTE = Block(
     "a route",
     (
-        OptionField("enabled", switch, "Whether it may be used.", "true"),
-        OptionField("models", models, "The models that it may be used for.", "all"),
-        OptionField("as", As(), "The name that the provider knows the model by.", "the asked one"),
+        OptionField("enabled", switch, "False switches it off.", "true"),
+        OptionField("models", models, "The models that it serves.", "all"),
+        OptionField("as", As(), "The model name that is sent to the provider.", "the asked one"),
         _limits,
         OptionField("max_input", count, "The largest request, in estimated input tokens."),
         OptionField("priced_as", name, _PRICED_AS, "that of the provider"),
         OptionField(
-            "retry", retry, "`at-least-once` repeats what may have been served.", "if-unserved"
+            "retry",
+            retry,
+            "`at-least-once` repeats a request that may have been served.",
+            "if-unserved",
         ),
-        OptionField("priority", integer, "Lower goes first; on every entry or none.", "the order"),
-        OptionField("weight", count, "The part of calls among equal priorities.", "1"),
+        OptionField(
+            "priority",
+            integer,
+            "The position in the order, lower first; on every entry or none.",
+            "the order",
+        ),
+        OptionField("weight", count, "The share of calls among equal priorities.", "1"),
     ),
+    foreign=foreign_fields.OF_ROUTE,
 )
 _routes = RouteList(ROUTE)
 GROUP = Block(
     "a group",
     (
-        OptionField("vendor", name, "Whose API the group's agents speak.", required=True),
-        OptionField("description", text, "For people."),
-        OptionField("multiplier", number, "The group's rate: times the list price.", "1"),
+        OptionField("vendor", one_vendor, "The vendor whose API the agents use.", required=True),
+        OptionField("description", text, "A note for people."),
+        OptionField("multiplier", number, "The group's rate, multiplied with the list price.", "1"),
         _limits,
         _budget,
         _headroom,
@@ -170,60 +203,74 @@ GROUP = Block(
             "routes", _routes, "The providers to try, in order.", "the vendor's own provider"
         ),
         OptionField(
-            "urgency", urgency, "Who goes first; for keys that do not say.", "that of `defaults`"
+            "urgency",
+            urgency,
+            "The priority of waiting calls, for keys without one.",
+            "that of `defaults`",
         ),
         OptionField("models", models, "The models that its keys may use.", "all"),
         OptionField(
             "usage",
             Choice({"ask": True, "as-is": False}),
-            "`ask` makes clients' streams report usage where they did not ask for it.",
+            "`ask` requests usage in streams whose client did not request it.",
             "as-is",
         ),
     ),
+    foreign=foreign_fields.OF_GROUP,
 )
 PREVIOUS = Block(
     "previous",
     (
-        OptionField("hash", key_hash, "The hash of the older text.", required=True),
-        OptionField("until", moment, "When the older text ends.", required=True),
+        OptionField("hash", key_hash, "The hash of the older secret.", required=True),
+        OptionField("until", timestamp, "The end of the older secret.", required=True),
     ),
 )
 KEY = Block(
     "a key",
     (
-        OptionField("group", name, "The group that it belongs to.", required=True),
-        OptionField("description", text, "For people: which agent holds it."),
-        OptionField("hash", key_hash, "The hash of the key's text, written by `sidecar keys`."),
+        OptionField("group", one_group, "The group of the key.", required=True),
+        OptionField("description", text, "A note for people, such as the agent that uses it."),
+        OptionField("hash", key_hash, "The hash of the key's secret, written by `sidecar keys`."),
+        OptionField("previous", PREVIOUS, "The secret before a rotation, while it is accepted."),
+        OptionField("created", timestamp, "The time of its creation."),
         OptionField(
-            "previous", PREVIOUS, "The text before a rotation, while it is still accepted."
+            "expires", timestamp, "The end of the key; a date means its first second.", "never"
         ),
-        OptionField("created", moment, "When it was made."),
-        OptionField("expires", moment, "When it ends; a date ends as it begins.", "never"),
-        OptionField("enabled", switch, "Whether it may be used.", "true"),
-        OptionField("urgency", urgency, "Who goes first when calls must wait.", "the group's"),
+        OptionField("enabled", switch, "False switches it off.", "true"),
+        OptionField("urgency", urgency, "The priority of its waiting calls.", "the group's"),
         OptionField(
-            "models", models, "Narrows what the group and the routes allow.", "the group's"
+            "models",
+            models,
+            "The models that it may use, within those of the group and the routes.",
+            "the group's",
         ),
         _limits,
         _budget,
         _headroom,
-        OptionField("routes", _routes, "Replaces the group's list of routes.", "the group's"),
-        OptionField("share", weight, "Its part among keys of equal urgency that wait.", "1"),
+        OptionField(
+            "routes",
+            _routes,
+            "The providers to try, in order, in place of the group's.",
+            "the group's",
+        ),
+        OptionField("share", weight, "Its weight among waiting keys of equal urgency.", "1"),
         _max_wait,
         _sticky_wait,
     ),
+    foreign=foreign_fields.OF_KEY,
 )
 DEFAULTS = Block(
     "defaults",
     (
-        OptionField("urgency", urgency, "Of keys whose group does not say either.", "normal"),
+        OptionField("urgency", urgency, "For keys and groups without one.", "normal"),
         _max_wait,
         _sticky_wait,
-        OptionField("timeouts", TIMEOUTS, "Of every provider, where it does not say."),
+        OptionField("timeouts", TIMEOUTS, "For providers without them."),
         OptionField(
-            "headroom", HEADROOM, "Of providers, groups and the file's own limits.", "none"
+            "headroom", HEADROOM, "For providers, groups and the file's own limits.", "none"
         ),
     ),
+    foreign=foreign_fields.OF_DEFAULTS,
 )
 SERVER = Block(
     "server",
@@ -231,40 +278,47 @@ SERVER = Block(
         OptionField(
             "listen",
             Many(Word(addresses.listen, "HOST:PORT or a port", NUMERIC)),
-            "Where agents connect.",
+            "The addresses that agents connect to.",
             "127.0.0.1:8787 and [::1]:8787",
         ),
         OptionField(
             "admin",
             Word(addresses.one_address, "HOST:PORT or a port", NUMERIC),
-            "Where the console and the metrics are.",
+            "The address of the console and the metrics.",
             "127.0.0.1:8788",
         ),
         OptionField(
             "allow_hosts",
             Many(Word(addresses.host, "a host's name", STRING)),
-            "Further names that requests may use for this server.",
+            "Additional host names that requests may use for this server.",
             "localhost and loopback addresses",
         ),
         OptionField(
             "allow_origins",
             Many(Word(addresses.origin, "an origin such as https://app.example.com", STRING)),
-            "Web pages that may call this server.",
+            "Web origins that may call this server.",
             "none",
         ),
         OptionField("allow_remote", switch, "Permit listening beyond this machine.", "false"),
-        OptionField("drain", duration, "How long running calls may take after a stop.", "60s"),
+        OptionField("drain", duration, "The longest time for running calls after a stop.", "60s"),
         OptionField(
             "max_body", size, "The largest request body that must be read to route.", "64MiB"
         ),
         OptionField(
-            "body_memory", size, "Memory for all bodies together.", "a quarter, at most 1GiB"
+            "body_memory",
+            size,
+            "The memory for all request bodies together.",
+            "a quarter, at most 1GiB",
         ),
         OptionField(
-            "metrics_token", Credential(), "A bearer token that /metrics then asks for.", "none"
+            "metrics_token",
+            Credential(),
+            "A bearer token that requests to /metrics must have.",
+            "none",
         ),
-        OptionField("callers", switch, "Keep with each call which local process made it.", "true"),
+        OptionField("callers", switch, "Record which local process made each call.", "true"),
     ),
+    foreign=foreign_fields.OF_SERVER,
 )
 PER_MILLION = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
 EACH = ("request", "image", "minute", "web_search")
@@ -277,7 +331,7 @@ _PRICE_HELP = {
     "request": "One request.",
     "image": "One image.",
     "minute": "One minute of audio.",
-    "web_search": "One search that the vendor made.",
+    "web_search": "One web search by the vendor.",
 }
 PRICE = Block(
     "a price", tuple(OptionField(n, money, _PRICE_HELP[n]) for n in (*PER_MILLION, *EACH))
@@ -286,9 +340,9 @@ RETENTION = Block(
     "retention",
     (
         OptionField(
-            "days", days, "How long finished calls are kept; sums by day stay for 400.", "90d"
+            "days", days, "The days that calls are kept; daily sums are kept for 400.", "90d"
         ),
-        OptionField("size", size, "How much room they may take.", "1GiB"),
+        OptionField("size", size, "The disk space that they may take.", "1GiB"),
     ),
 )
 FILE = Block(
@@ -297,32 +351,37 @@ FILE = Block(
         OptionField(
             "providers",
             Table("providers", Raw("the fields of a provider")),
-            "Places that serve a vendor's API.",
+            "The servers of vendors' APIs.",
             "one for each vendor that is used",
         ),
         OptionField("groups", Table("groups", GROUP), "Rate tiers, each of one vendor."),
-        OptionField("keys", Table("keys", KEY), "What agents present, each in one group."),
-        OptionField("plugins", Many(text), "Python files with more vendors or dialects.", "none"),
-        OptionField("server", SERVER, "How this process listens; a change needs a restart."),
-        OptionField("defaults", DEFAULTS, "What holds where nothing else is said."),
+        OptionField("keys", Table("keys", KEY), "The local keys of agents, each in one group."),
         OptionField(
-            "prices", Table("prices", PRICE, parsers.pattern), "Prices in place of the list's."
+            "plugins", Many(text), "Python files with additional vendors or dialects.", "none"
+        ),
+        OptionField("server", SERVER, "The listeners of this process; a change needs a restart."),
+        OptionField("defaults", DEFAULTS, "The values of entries that set none."),
+        OptionField(
+            "prices",
+            Table("prices", PRICE, parsers.pattern),
+            "Prices that replace those of the list.",
         ),
         OptionField("budget", budgets, "A ceiling in US dollars for everything together.", "none"),
         OptionField("limits", LIMITS, "Ceilings for everything together.", "none"),
         OptionField(
             "timezone",
             Word(parsers.timezone, "a time zone such as Europe/Berlin", STRING),
-            "Whose days and months budgets and daily limits follow.",
+            "The time zone of days and months in budgets and daily limits.",
             "this machine's",
         ),
         OptionField(
             "unpriced",
             Choice({"allow": False, "refuse": True}),
-            "What to do with calls whose price is unknown.",
+            "`refuse` rejects calls whose price is unknown.",
             "allow",
         ),
-        OptionField("retention", RETENTION, "How long the books are kept."),
+        OptionField("retention", RETENTION, "How long finished calls are kept in the ledger."),
     ),
     ignored="x-",
+    foreign=foreign_fields.OF_FILE,
 )

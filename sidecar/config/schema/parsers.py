@@ -14,7 +14,7 @@ from sidecar.errors import EditRefused
 
 
 class InvalidValue(Exception):
-    """A text does not say what its field needs: `what` is wrong, and what to do `next`."""
+    """A text is not valid for its field: `what` is wrong, and what to do `next`."""
 
     def __init__(self, what: str, next_step: str = "") -> None:
         super().__init__(what)
@@ -36,7 +36,7 @@ _MILLISECONDS |= {"d": 86_400_000, "w": 604_800_000}
 
 
 def name(word: str) -> str:
-    """A name: free text without control characters, 1 to 128 characters, no space at an end."""
+    """Parse a name: 1 to 128 printable characters, without a space at either end."""
     if not word:
         raise InvalidValue("a name is empty", "write a name")
     if len(word) > MAX_NAME_CHARS:
@@ -57,12 +57,12 @@ MAX_NAME_CHARS = 128
 
 
 def text(word: str) -> str:
-    """Any text; line breaks inside become part of it."""
+    """Return any text, with its line breaks."""
     return word
 
 
 def switch(word: str) -> bool:
-    """`true` or `false`; also yes/no and on/off, as people write them."""
+    """Parse `true` or `false`, also written yes/no and on/off."""
     match word.lower():
         case "true" | "yes" | "on":
             return True
@@ -72,7 +72,7 @@ def switch(word: str) -> bool:
 
 
 def count(word: str) -> int:
-    """A whole number: `500`, `200k` (thousand), `1.5M` (million), `2G`, `200_000`."""
+    """Parse a whole number: `500`, `200k` (thousand), `1.5M` (million), `2G`, `200_000`."""
     match = _COUNT.fullmatch(word)
     if match is None:
         raise InvalidValue(f"{shown(word)} is not a number", "write one such as 500, 200k or 1.5M")
@@ -84,19 +84,19 @@ def count(word: str) -> int:
 
 
 def integer(word: str) -> int:
-    """A whole number that may be negative: an order, not an amount."""
+    """Parse a whole number that may be negative: a position, not an amount."""
     return -count(word[1:]) if word.startswith("-") else count(word)
 
 
 def number(word: str) -> Decimal:
-    """A plain number, not negative: `0.9`."""
+    """Parse a plain number that is not negative: `0.9`."""
     if _NUMBER.fullmatch(word) is None:
         raise InvalidValue(f"{shown(word)} is not a number", "write one such as 0.9")
     return Decimal(word)
 
 
 def share(word: str) -> float:
-    """A number above zero: `2` counts twice as much as `1`."""
+    """Parse a number above zero: `2` counts twice as much as `1`."""
     value = float(number(word))
     if value <= 0:
         raise InvalidValue("a share of 0 would never be served", "write a number above 0")
@@ -104,7 +104,7 @@ def share(word: str) -> float:
 
 
 def duration(word: str) -> float:
-    """Seconds: `90s`, `5m`, `2h`, `30d`, `250ms`; a plain number is seconds."""
+    """Parse a duration to seconds: `90s`, `5m`, `2h`, `30d`, `250ms`; a plain number is seconds."""
     match = _DURATION.fullmatch(word)
     if match is None:
         raise InvalidValue(
@@ -114,7 +114,7 @@ def duration(word: str) -> float:
 
 
 def positive_duration(word: str) -> float:
-    """A duration above zero."""
+    """Parse a duration above zero to seconds."""
     seconds = duration(word)
     if seconds <= 0:
         raise InvalidValue("a duration of 0 would never succeed", "write one such as 90s")
@@ -122,7 +122,7 @@ def positive_duration(word: str) -> float:
 
 
 def days(word: str) -> int:
-    """Whole days: `90d`; a plain number is days, too."""
+    """Parse whole days: `90d`; a plain number is days."""
     seconds = duration(word if word[-1:].isalpha() else f"{word}d")
     if seconds < 86400 or seconds % 86400:
         raise InvalidValue(f"{shown(word)} is not a number of days", "write one such as 90d")
@@ -130,7 +130,7 @@ def days(word: str) -> int:
 
 
 def size(word: str) -> int:
-    """Bytes: `64MiB`, `1GiB`, `500MB`; a plain number is bytes."""
+    """Parse a size to bytes: `64MiB`, `1GiB`, `500MB`; a plain number is bytes."""
     match = _SIZE.fullmatch(word)
     if match is None:
         raise InvalidValue(f"{shown(word)} is not a size", "write one such as 64MiB")
@@ -141,7 +141,7 @@ def size(word: str) -> int:
 
 
 def percent(word: str) -> float:
-    """A part of the whole, from 0 to 1: `30%`."""
+    """Parse `30%` to a part of the whole, from 0 to 1."""
     match = _PERCENT.fullmatch(word)
     if match is None or float(match.group(1)) > 100:
         raise InvalidValue(f"{shown(word)} is not a percentage", "write one from 0% to 100%")
@@ -149,7 +149,7 @@ def percent(word: str) -> float:
 
 
 def money(word: str) -> Decimal:
-    """US dollars: `$2.50`; the sign may be left out."""
+    """Parse US dollars: `$2.50`; the sign may be missing."""
     match = _MONEY.fullmatch(word)
     if match is None:
         raise InvalidValue(f"{shown(word)} is not a price", "write US dollars such as $2.50")
@@ -157,7 +157,7 @@ def money(word: str) -> Decimal:
 
 
 def budget(word: str) -> tuple[Decimal, Period]:
-    """US dollars per calendar day, week or month: `$10/day`."""
+    """Parse US dollars per calendar day, week or month: `$10/day`."""
     match = _BUDGET.fullmatch(word)
     if match is None:
         raise InvalidValue(
@@ -170,9 +170,11 @@ def budget(word: str) -> tuple[Decimal, Period]:
     return Decimal(match.group(1)), Period(match.group(2))
 
 
-def moment(word: str, zone: tzinfo | None) -> datetime:
-    """A point in time, in UTC: `2026-12-31` (its first second), `2026-12-31T18:00`, with `Z` or an
-    offset; without one, in `zone` (None: this machine's)."""
+def timestamp(word: str, zone: tzinfo | None) -> datetime:
+    """Parse a date or time to UTC; one without an offset is in `zone` (None: this machine's).
+
+    `2026-12-31` is the first second of the day; `2026-12-31T18:00` may have `Z` or an offset.
+    """
     try:
         day = date.fromisoformat(word) if len(word) == len("2026-12-31") else None
         found = datetime.combine(day, time()) if day else datetime.fromisoformat(word)
@@ -190,7 +192,7 @@ def moment(word: str, zone: tzinfo | None) -> datetime:
 
 
 def timezone(word: str) -> tzinfo:
-    """A time zone by its name in the tz database: `Europe/Berlin`, `UTC`."""
+    """Parse a time zone's name in the tz database: `Europe/Berlin`, `UTC`."""
     if word == "UTC":
         return UTC
     try:
@@ -202,7 +204,7 @@ def timezone(word: str) -> tzinfo:
 
 
 def pattern(word: str) -> Pattern:
-    """A model's name, in which `*` stands for any run of characters and `?` for one."""
+    """Parse a model's name, in which `*` stands for any run of characters and `?` for one."""
     if not word or not word.isprintable() or word != word.strip():
         raise InvalidValue("this is not a model's name or pattern", "write one such as gpt-5*")
     if word[0] in "!-^":
@@ -216,7 +218,7 @@ def pattern(word: str) -> Pattern:
 
 
 def key_hash(word: str) -> bytes:
-    """The SHA-256 of a key: `sha256:` and 64 hexadecimal digits."""
+    """Parse the SHA-256 of a key: `sha256:` and 64 hexadecimal digits."""
     match = _HASH.fullmatch(word)
     if match is None:
         raise InvalidValue(
@@ -229,7 +231,10 @@ MAX_TIME_AHEAD = timedelta(days=100 * 365)
 
 
 def after(text: str, now: datetime) -> datetime:
-    """So long from `now`: `90s`, `2h`, `30d`. A bare number says nothing: of what?"""
+    """Return the time that is a duration after `now`: `90s`, `2h`, `30d`.
+
+    Raises `EditRefused`, also for a number without a unit.
+    """
     try:
         return now + _length(text)
     except InvalidValue:
@@ -237,10 +242,13 @@ def after(text: str, now: datetime) -> datetime:
 
 
 def until(text: str, zone: tzinfo | None, now: datetime) -> datetime:
-    """A date or time, read in `zone` (None: this machine's), or so long from `now`."""
+    """Parse a future time: a date or time as `moment` does, or a duration from `now`.
+
+    Raises `EditRefused`.
+    """
     dated = "-" in text or text.isdecimal()
     try:
-        found = moment(text, zone) if dated else now + _length(text)
+        found = timestamp(text, zone) if dated else now + _length(text)
     except InvalidValue:
         raise EditRefused(
             "is a time such as 2h or 30d, or a date such as 2026-12-31T18:00"

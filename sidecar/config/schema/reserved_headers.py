@@ -1,11 +1,12 @@
-"""The request headers that belong to Sidecar on the way to a provider: one list for what is taken
-out of a client's request and for what the file may not set. Names in lower case.
+"""The request headers that Sidecar itself writes on the way to a provider, in lower case.
+
+One list for headers that are removed from a client's request and those that the file may not set.
 """
 
 from __future__ import annotations
 
 CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})
-"""Where clients put keys and vendors expect credentials."""
+"""The headers in which clients send keys and vendors expect credentials."""
 COOKIES = frozenset({"cookie", "cookie2"})
 HOP_BY_HOP = frozenset({
     "connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade",
@@ -14,9 +15,9 @@ HOP_BY_HOP = frozenset({
 """Fields of one connection. Source: RFC 9110 section 7.6.1."""
 _FRAMING = frozenset({"host", "content-length", "expect", "max-forwards", "accept-encoding"})
 CONNECTION = HOP_BY_HOP | _FRAMING
-"""What says how a request travels and how its answer may come: the upstream client writes it."""
+"""Transport and framing of the request and its response: the upstream client writes them."""
 CODING = "content-encoding"
-"""Says how the client's own bytes are to be read, so nobody but the client may say it."""
+"""The encoding of the client's own bytes, so only the client may set it."""
 
 
 def why_not_to_set(name: str) -> str:

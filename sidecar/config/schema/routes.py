@@ -1,6 +1,6 @@
-"""How a list of routes is written: providers by name, each with options or without.
+"""Parse a list of routes: providers by name, each with options or without.
 
-Reads the shape only; which provider a name means is found out later.
+The loader resolves the names.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ class RouteEntry:
 
 @dataclass(frozen=True)
 class RouteList:
-    """A list of providers' names, each alone or with the fields of a route."""
+    """The type of `routes`: providers' names, each alone or with the fields of a route."""
 
     block: Block
     words: str = "a list of providers, each alone or as name: {options}"
 
     def read(self, reader: Reader, node: Node) -> tuple[RouteEntry, ...] | None:
-        """The entries that are right; None when there is no list."""
+        """Return the valid entries; None when there is no list."""
         if not isinstance(node, SequenceNode) or not node.value:
-            reader.wrong(node, "routes are a list", "write [name, name], or one - name a line")
+            reader.error(node, "routes are a list", "write [name, name], or one - name a line")
             return None
         found = [self._entry(reader, item) for item in node.value]
         return tuple(entry for entry in found if entry is not None)
 
     def schema(self) -> Schema:
-        """An array of names or objects with one name."""
+        """Return the JSON Schema: an array of names or objects with one name."""
         one = {
             "type": "object",
             "minProperties": 1,
@@ -65,26 +65,26 @@ class RouteList:
         if len(items) > 1:
             what = "this entry of routes has several names"
             fix = "begin each provider with -, and put its options inside of it: name: {models: …}"
-            reader.wrong(items[1][1], what, fix)
+            reader.error(items[1][1], what, fix)
             return None
         text, key, value = items[0]
         options = self.block.read(reader, value)
         try:
             name = parsers.name(text)
         except InvalidValue as error:
-            reader.misread(key, error)
+            reader.invalid(key, error)
             return None
         return RouteEntry(name, place, options)
 
 
 @dataclass(frozen=True)
 class As:
-    """`as:`: the one name that every model gets, or a map from asked to served names."""
+    """The type of `as:`: one served name for every model, or a map from asked to served names."""
 
     words: str = "a name, or a map from asked to served names"
 
     def read(self, reader: Reader, node: Node) -> tuple[Rename, bool] | None:
-        """The rename, and whether its patterns are the route's list of models, too."""
+        """Return the rename, and whether its patterns are the route's list of models, too."""
         if not isinstance(node, MappingNode):
             served = _served(reader, node)
             return None if served is None else (Rename(((Pattern("*"), served),)), False)
@@ -92,14 +92,14 @@ class As:
         entries = table.read(reader, node)
         if not entries:
             if entries is not None and not node.value:
-                reader.wrong(node, "this map is empty", "write asked: served, or remove it")
+                reader.error(node, "this map is empty", "write asked: served, or remove it")
             return None
         for entry in entries:
             _check_star(reader, entry.place, entry.name, entry.value)
         return Rename(tuple((entry.name, entry.value) for entry in entries)), True
 
     def schema(self) -> Schema:
-        """A name, or an object of names."""
+        """Return the JSON Schema: a name, or an object of names."""
         one = {"type": "object", "minProperties": 1, "additionalProperties": TEXT}
         return {"anyOf": [TEXT, one]}
 
@@ -123,4 +123,4 @@ def _target(word: str) -> str:
 def _check_star(reader: Reader, place: SourceLocation, asked: Pattern, served: str) -> None:
     if "*" in served and "*" not in asked.text:
         what = "the served name has a *, but the asked one has none to fill it"
-        reader.wrong(place, what, "put a * into the asked name, or remove it from the served one")
+        reader.error(place, what, "put a * into the asked name, or remove it from the served one")

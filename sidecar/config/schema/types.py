@@ -1,19 +1,20 @@
-"""What kinds of fields there are: how one is read, how its JSON Schema looks, what words say it.
+"""The types of fields: how to read one, its JSON Schema, and what to write, in words.
 
-A kind answers None when the value is wrong and the problem has been noted. It knows the shape of
-a value and nothing of other parts of the file.
+A type's `read` returns None when the value is invalid, and records the problem. It checks the value
+alone, not other parts of the file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
 from yaml.nodes import Node, SequenceNode
 
 from sidecar.config.schema import parsers
+from sidecar.config.schema.foreign_fields import bare
 from sidecar.config.schema.parsers import InvalidValue
 from sidecar.config.yaml.nodes import is_empty
 from sidecar.config.yaml.reader import Reader, Record, suggest
@@ -25,120 +26,127 @@ TEXT: Schema = {"type": ["string", "number", "boolean"]}
 
 
 class FieldType(Protocol):
-    """A kind of value. `words` says in a few words what to write."""
+    """A type of field. `words` is a short text of what to write."""
 
     @property
     def words(self) -> str:
-        """What to write, as it stands in messages and in the documentation."""
+        """A short text of what to write, for messages and the documentation."""
 
     def read(self, reader: Reader, node: Node) -> Any:
-        """The value; None, with the problem noted, when it is wrong."""
+        """Return the value; None, with the problem recorded, when it is invalid."""
 
     def schema(self) -> Schema:
-        """Its JSON Schema."""
+        """Return the JSON Schema of the value."""
 
 
 @dataclass(frozen=True)
 class Word:
-    """One word or text that a function understands."""
+    """The type of a scalar that `parse` accepts.
+
+    `instead_of_list` is the error where a list stands: (what is wrong, what to write).
+    """
 
     parse: Callable[[str], Any]
     words: str
     json: Mapping[str, Any]
+    instead_of_list: tuple[str, str] | None = None
 
     def read(self, reader: Reader, node: Node) -> Any:
-        """What the function makes of the text."""
+        """Return what `parse` returns."""
+        if self.instead_of_list is not None and isinstance(node, SequenceNode):
+            reader.error(node, *self.instead_of_list)
+            return None
         word = reader.word(node, self.words)
         if word is None:
             return None
         try:
             return self.parse(word)
         except InvalidValue as error:
-            reader.misread(node, error)
+            reader.invalid(node, error)
             return None
 
     def schema(self) -> Schema:
-        """As declared."""
+        """Return the declared schema."""
         return dict(self.json)
 
 
 @dataclass(frozen=True)
 class Placed:
-    """As `Word`, for values that keep their place or depend on the file's time zone."""
+    """The type of a scalar whose value keeps its location or depends on the file's time zone."""
 
     parse: Callable[[str, SourceLocation, Reader], Any]
     words: str
     json: Mapping[str, Any]
 
     def read(self, reader: Reader, node: Node) -> Any:
-        """What the function makes of the text and its place."""
+        """Return what `parse` returns for the text, its location and the reader."""
         place = reader.place(node)
         return Word(lambda word: self.parse(word, place, reader), self.words, self.json).read(
             reader, node
         )
 
     def schema(self) -> Schema:
-        """As declared."""
+        """Return the declared schema."""
         return dict(self.json)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of a few words."""
+    """The type of a field with one of a few words."""
 
     values: Mapping[str, Any]
 
     @property
     def words(self) -> str:
-        """All of them."""
+        """The words, joined by "or"."""
         return " or ".join(self.values)
 
     def read(self, reader: Reader, node: Node) -> Any:
-        """The value that the word stands for."""
+        """Return the value of the word."""
         word = reader.word(node, self.words)
         if word is None:
             return None
         if word not in self.values:
-            reader.wrong(node, f"{shown(word)} is not known here", suggest(word, self.values))
+            reader.error(node, f"{shown(word)} is not known here", suggest(word, self.values))
             return None
         return self.values[word]
 
     def schema(self) -> Schema:
-        """An enumeration."""
+        """Return an enumeration."""
         return {"enum": list(self.values)}
 
 
 @dataclass(frozen=True)
 class Many:
-    """One value, or a list of at least one: always read as a tuple."""
+    """The type of one value or a list of at least one, read as a tuple."""
 
     kind: FieldType
 
     @property
     def words(self) -> str:
-        """Those of one, and that it may be several."""
+        """The words of one value, and that a list is possible."""
         return f"{self.kind.words}, or a list"
 
     def read(self, reader: Reader, node: Node) -> tuple[Any, ...] | None:
-        """All values, if all are right."""
+        """Return all values, if all are valid."""
         if not isinstance(node, SequenceNode):
             one = self.kind.read(reader, node)
             return None if one is None else (one,)
         if not node.value:
-            reader.wrong(node, "this list is empty", "write at least one, or remove the field")
+            reader.error(node, "this list is empty", "write at least one, or remove the field")
             return None
         found = [self.kind.read(reader, item) for item in node.value]
         return None if None in found else tuple(found)
 
     def schema(self) -> Schema:
-        """One, or an array."""
+        """Return one value or an array."""
         one = self.kind.schema()
         return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
 
 
 @dataclass(frozen=True)
 class Named:
-    """One entry of a table: its name, where that stands, and what it names."""
+    """One entry of a table: its name, the location of the name, and its value."""
 
     name: Any
     place: SourceLocation
@@ -147,7 +155,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Table:
-    """A mapping from names that the user chooses. The entries keep the order of the file."""
+    """The type of a mapping from names that the user chooses, in the order of the file."""
 
     title: str
     kind: FieldType
@@ -155,18 +163,18 @@ class Table:
 
     @property
     def words(self) -> str:
-        """That it is a mapping."""
+        """A short text of what to write: a mapping."""
         return f"a mapping from names to {self.title}"
 
     def read(self, reader: Reader, node: Node) -> list[Named] | None:
-        """The entries that are right."""
+        """Return the valid entries."""
         found = []
         items = reader.mapping(node, self.words)
         for text, key, value in items or ():
             try:
                 name = self.name(text)
             except InvalidValue as error:
-                reader.misread(key, error)
+                reader.invalid(key, error)
                 continue
             inner = self.kind.read(reader, value)
             if inner is not None:
@@ -174,13 +182,13 @@ class Table:
         return None if items is None else found
 
     def schema(self) -> Schema:
-        """An object of anything but names of our own."""
+        """Return an object with any names."""
         return {"type": ["object", "null"], "additionalProperties": self.kind.schema()}
 
 
 @dataclass(frozen=True)
 class OptionField:
-    """A field: the one place where its name, kind, meaning and default are written down."""
+    """A field: the only place of its name, type, help text and default."""
 
     name: str
     kind: FieldType
@@ -191,19 +199,24 @@ class OptionField:
 
 @dataclass(frozen=True)
 class Block:
-    """A mapping with fields that we declare. `ignored` is a prefix of names that are the user's."""
+    """The type of a mapping with declared fields.
+
+    Names that begin with `ignored` are the user's own. `foreign` has hints for the names that
+    other gateways use, by `foreign_fields.bare`.
+    """
 
     title: str
     options: tuple[OptionField, ...]
     ignored: str | None = None
+    foreign: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def words(self) -> str:
-        """That it is a mapping, and of what."""
+        """A short text of what to write: the fields of this block."""
         return f"the fields of {self.title}"
 
     def read(self, reader: Reader, node: Node) -> Record:
-        """All fields that are right; unknown and missing ones are noted."""
+        """Return the valid fields; record unknown and missing ones as problems."""
         record = Record(reader.place(node))
         items = reader.mapping(node, self.words)
         if items is None:
@@ -221,7 +234,7 @@ class Block:
         return record
 
     def schema(self) -> Schema:
-        """An object of exactly these properties."""
+        """Return an object with exactly these properties."""
         schema: Schema = {
             "type": ["object", "null"],
             "properties": {each.name: _described(each) for each in self.options},
@@ -242,28 +255,28 @@ class Block:
         if ":" in name and is_empty(value):
             fix = "put a space after the colon"
         else:
-            fix = suggest(name, (each.name for each in self.options))
-        reader.wrong(key, f"{self.title} has no field {shown(name)}", fix)
+            fix = self.foreign.get(bare(name)) or suggest(name, self._by_name)
+        reader.error(key, f"{self.title} has no field {shown(name)}", fix)
 
     def _require(self, reader: Reader, record: Record) -> None:
         for option in self.options:
             if option.required and option.name not in record.places:
                 fix = f"write {option.name}: and {option.kind.words}"
-                reader.wrong(record.place, f'{self.title} needs the field "{option.name}"', fix)
+                reader.error(record.place, f'{self.title} needs the field "{option.name}"', fix)
 
 
 @dataclass(frozen=True)
 class Raw:
-    """Any mapping, kept as it is until what it may hold is known."""
+    """The type of a mapping that the loader reads later, once its fields are known."""
 
     words: str
 
     def read(self, reader: Reader, node: Node) -> Node:  # noqa: ARG002 - as every kind
-        """The node itself."""
+        """Return the node itself."""
         return node
 
     def schema(self) -> Schema:
-        """Anything."""
+        """Return a schema that accepts anything."""
         return {}
 
 

@@ -1,6 +1,8 @@
-"""The kinds of single values: each a function of a word, the words that say it, and its schema."""
+"""The types of scalar fields: a parser, a short text of what to write, and a JSON Schema."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from sidecar.config.model import Urgency
 from sidecar.config.schema import parsers
@@ -26,7 +28,7 @@ number = Word(
 weight = Word(parsers.share, "a number above 0", number.json)
 _DURATION = {**NUMERIC, "minimum": 0, "pattern": r"^[0-9.]+(ms|s|m|h|d|w)?$"}
 duration = Word(parsers.duration, "a duration such as 90s, 5m or 2h", _DURATION)
-patience = Word(parsers.positive_duration, "a duration such as 90s, 5m or 2h", _DURATION)
+positive_duration = Word(parsers.positive_duration, "a duration such as 90s, 5m or 2h", _DURATION)
 days = Word(parsers.days, "a number of days such as 90d", _DURATION)
 size = Word(
     parsers.size,
@@ -46,8 +48,8 @@ budgets = Many(
         {**STRING, "pattern": r"^\$[0-9]+(\.[0-9]+)? ?/ ?(day|week|month)$"},
     )
 )
-moment = Placed(
-    lambda word, _, reader: parsers.moment(word, reader.zone),
+timestamp = Placed(
+    lambda word, _, reader: parsers.timestamp(word, reader.zone),
     "a date or time such as 2026-12-31 or 2026-12-31T18:00Z",
     {**STRING, "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"},
 )
@@ -58,3 +60,17 @@ key_hash = Word(
     parsers.key_hash, "sha256: and 64 digits", {**STRING, "pattern": "^sha256:[0-9a-fA-F]{64}$"}
 )
 header_set = Table("headers' values", text)
+one_vendor = replace(
+    name,
+    instead_of_list=(
+        "a group speaks the API of one vendor",
+        "write one group for each vendor; providers of several vendors can be its routes",
+    ),
+)
+one_group = replace(
+    name,
+    instead_of_list=(
+        "a key belongs to one group",
+        "write one key for each group; several providers are several routes of one group",
+    ),
+)

@@ -1,4 +1,4 @@
-"""Compose YAML text into bounded nodes, with Python's garbage collector paused."""
+"""Parse YAML text into bounded nodes, with Python's garbage collector paused."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from sidecar.errors import ConfigError, Problem, SourceLocation
 
 if TYPE_CHECKING:
     from yaml import BaseLoader as _Base
-else:  # the C parser where PyYAML was built with it: ten times as fast, same nodes
+else:  # the C parser where PyYAML has it: ten times as fast, same nodes
     _Base = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 MAX_DEPTH = 20
 MAX_REPEATED_NODES = 100_000
-"""Nodes that aliases may repeat, all together."""
+"""The most nodes that all aliases of a file may repeat."""
 _OWN_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))
 
 
 def compose(text: str, file: str) -> MappingNode:
-    """The root of the document. Raises `ConfigError`."""
+    """Return the root of the document. Raises `ConfigError`."""
     try:
         root = compose_document(text)
     except yaml.YAMLError as error:
@@ -39,7 +39,7 @@ def compose(text: str, file: str) -> MappingNode:
         ) from None
     if root is None or (isinstance(root, ScalarNode) and not root.value):
         fix = "write at least a group and a key; see config/routes.example.yaml"
-        raise ConfigError((Problem(SourceLocation(file, 1), "the file says nothing", fix),))
+        raise ConfigError((Problem(SourceLocation(file, 1), "the file is empty", fix),))
     if not isinstance(root, MappingNode):
         fix = "it begins with a section such as groups: or keys:"
         raise ConfigError((Problem(place_of(root, file), "the file is not a mapping", fix),))
@@ -50,18 +50,18 @@ def compose(text: str, file: str) -> MappingNode:
 
 
 def place_of(node: Node, file: str) -> SourceLocation:
-    """Where a node begins."""
+    """Return the location at which a node begins."""
     mark = node.start_mark
     return SourceLocation(file, mark.line + 1, mark.column + 1)
 
 
 def is_empty(node: Node) -> bool:
-    """Whether nothing was written: `groups:` and no more."""
+    """Return whether the node has no text: `groups:` and no more."""
     return isinstance(node, ScalarNode) and not node.value and node.style in (None, "")
 
 
 def _unreadable(error: yaml.YAMLError, text: str, file: str) -> tuple[Problem, ...]:
-    """Why the parser stopped; when a tab stopped it, every one that would."""
+    """Return the problem that stopped the parser; for a tab, every tab that would stop it."""
     problem = explain(error, text, file)
     indenting = tuple(tabs(text, file))
     lines = {each.place.line for each in indenting}
@@ -69,7 +69,7 @@ def _unreadable(error: yaml.YAMLError, text: str, file: str) -> tuple[Problem, .
 
 
 class _Census:
-    """Counts a tree, following every alias once."""
+    """Count the nodes of a tree, following each alias once."""
 
     def __init__(self, file: str) -> None:
         self._file = file
@@ -79,7 +79,7 @@ class _Census:
         self._problems: list[Problem] = []
 
     def problems(self, root: Node) -> Iterator[Problem]:
-        """What is wrong with the shape of the tree, in the order of the file."""
+        """Yield the problems with the shape of the tree, in the order of the file."""
         self._count(root, 1)
         if self._repeated > MAX_REPEATED_NODES:
             what = f"aliases repeat over {MAX_REPEATED_NODES:,} nodes of this file"
@@ -99,7 +99,7 @@ class _Census:
             self._wrong(node, f"this is nested more than {MAX_DEPTH} deep", "flatten it")
             return 1
         if id(node) in self._open:
-            self._wrong(node, "an alias stands inside of what it repeats", "write it out")
+            self._wrong(node, "an alias is inside the value that it repeats", "write it out")
             return 1
         self._open.add(id(node))
         size = 1 + sum(self._count(child, depth + 1) for child in _children(node))
@@ -133,8 +133,10 @@ def _children(node: Node) -> Iterator[Node]:
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """No collection until the block ends, unless somebody turned it on meanwhile; also usable as a
-    decorator. Blocks may overlap in threads: the collector always comes back."""
+    """Pause garbage collection until the block ends; also usable as a decorator.
+
+    Blocks may overlap in threads: collection is always on again after the last one.
+    """
     was_running = gc.isenabled()
     gc.disable()
     try:
@@ -151,25 +153,24 @@ _TAGS = {
 
 
 class Loader(_Base):
-    """Scalars are text and nothing else, so that what a node is needs no looking up: it would be
-    asked of every node of a large file."""
+    """A loader that resolves every scalar as text, without the lookup for each node."""
 
     def resolve(self, kind: Any, _value: Any, _implicit: Any) -> str:
-        """The tag of a node that has none of its own."""
+        """Return the tag of a node without a tag of its own."""
         return _TAGS[kind]
 
     def descend_resolver(self, _node: Any, _index: Any) -> None:
-        """No path means anything."""
+        """Do nothing: no tag depends on a path."""
 
     def ascend_resolver(self) -> None:
-        """As above."""
+        """Do nothing: no tag depends on a path."""
 
 
 _known: ContextVar[dict[str, Node | None] | None] = ContextVar("known", default=None)
 
 
 def compose_document(text: str) -> Node | None:
-    """The root of the document; None when there is none. Raises `yaml.YAMLError`."""
+    """Return the root of the document; None when it is empty. Raises `yaml.YAMLError`."""
     known = _known.get()
     if known is None:
         return yaml.compose(text, Loader=Loader)
@@ -180,8 +181,10 @@ def compose_document(text: str) -> Node | None:
 
 @contextmanager
 def compose_once() -> Iterator[None]:
-    """Until the block ends, the same text is composed once: an edit is read by who makes it and by
-    who checks what it means. Nobody changes the nodes. Also usable as a decorator."""
+    """Parse equal texts once until the block ends; also usable as a decorator.
+
+    An edit and its check parse the same text. The nodes are shared and must not be changed.
+    """
     token = _known.set({})
     try:
         yield

@@ -1,11 +1,10 @@
-"""Reads YAML nodes and collects every problem on the way, each with its place.
+"""Read YAML nodes and collect every problem with its location.
 
-It knows mappings, duplicates and merge keys; what a field means is the business of its kind.
+Handles mappings, duplicate names and merge keys; the field types interpret the values.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -18,31 +17,30 @@ from sidecar.config.yaml.nodes import is_empty, place_of
 from sidecar.config.yaml.redact import looks_secret, shown
 from sidecar.config.yaml.syntax_errors import expansion
 from sidecar.errors import Problem, SourceLocation
+from sidecar.humanize import suggestion
 
 MERGE = "<<"
-_MANY = 20
-"""Alternatives that a message lists before it says "…"."""
 
 
 @dataclass(slots=True)
 class Record:
-    """The fields of one mapping: `values` that were read, `places` of all that were written."""
+    """The fields of one mapping: `values` that are valid, `places` of all that are written."""
 
     place: SourceLocation
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[str, SourceLocation] = field(default_factory=dict)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A field's value; `default` when it is absent or could not be read."""
+        """Return a field's value; `default` when it is absent or invalid."""
         return self.values.get(name, default)
 
     def at(self, name: str) -> SourceLocation:
-        """Where a field's value stands; the mapping's own place when it is absent."""
+        """Return the location of a field's value; the mapping's own when it is absent."""
         return self.places.get(name, self.place)
 
 
 class Reader:
-    """Collects the problems of one file. `zone` is that of times without an offset."""
+    """Collect the problems of one file. `zone` is the time zone of times without an offset."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -50,29 +48,29 @@ class Reader:
         self.problems: list[Problem] = []
 
     def place(self, node: Node) -> SourceLocation:
-        """Where a node begins."""
+        """Return the location at which a node begins."""
         return place_of(node, self.file)
 
-    def wrong(self, at: Node | SourceLocation, what: str, next_step: str = "") -> None:
-        """Take note of an error."""
+    def error(self, at: Node | SourceLocation, what: str, next_step: str = "") -> None:
+        """Record an error."""
         self._note(at, what, next_step, warning=False)
 
     def warn(self, at: Node | SourceLocation, what: str, next_step: str = "") -> None:
-        """Take note of what works but is probably not meant."""
+        """Record a warning: valid, but probably not intended."""
         self._note(at, what, next_step, warning=True)
 
-    def misread(self, at: Node | SourceLocation, error: InvalidValue) -> None:
-        """Take note of a word that does not say what its field needs."""
-        self.wrong(at, error.what, error.next)
+    def invalid(self, at: Node | SourceLocation, error: InvalidValue) -> None:
+        """Record the error of an invalid value."""
+        self.error(at, error.what, error.next)
 
     def word(self, node: Node, expected: str) -> str | None:
-        """The text of a scalar; None, with a problem noted, when it is something else or empty."""
+        """Return the text of a scalar; None, with a problem recorded, for anything else."""
         if not isinstance(node, ScalarNode):
             kind = "a mapping" if isinstance(node, MappingNode) else "a list"
-            self.wrong(node, f"{kind} stands in place of one value", f"write {expected}")
+            self.error(node, f"{kind} is written in place of one value", f"write {expected}")
             return None
         if is_empty(node):
-            self.wrong(node, "a value is missing", f"write {expected}")
+            self.error(node, "a value is missing", f"write {expected}")
             return None
         plain = node.style in (None, "")
         if plain and "${" in node.value:
@@ -81,25 +79,29 @@ class Reader:
         return str(node.value)
 
     def mapping(self, node: Node, what: str) -> list[tuple[str, Node, Node]] | None:
-        """The (name, name's node, value) of a mapping; an empty value is an empty mapping."""
+        """Return (name, name's node, value's node) for each field of a mapping.
+
+        [] for an empty value; None, with a problem recorded, for another type. Fields of
+        merged mappings come last.
+        """
         if is_empty(node):
             return []
         if not isinstance(node, MappingNode):
             kind = "a list" if isinstance(node, SequenceNode) else "a single value"
-            self.wrong(node, f"{kind} stands in place of {what}", "write them as name: value")
+            self.error(node, f"{kind} is written in place of {what}", "write them as name: value")
             return None
         merged: dict[str, tuple[str, Node, Node]] = {}
         own: dict[str, Node] = {}
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
-                self.wrong(key, "a name must be one word or text", "a list or mapping is no name")
+                self.error(key, "a name must be one word or text", "a list or mapping is no name")
             elif key.value == MERGE and key.style in (None, ""):
                 for item in self._merge(value, what):
                     merged.setdefault(item[0], item)
             elif key.value in own:
                 first = self.place(own[key.value]).line
                 twice = f"{shown(key.value)} is given twice, first in line {first}"
-                self.wrong(key, twice, "remove one of them")
+                self.error(key, twice, "remove one of them")
             else:
                 own[key.value] = key
                 merged[key.value] = (key.value, key, value)
@@ -114,7 +116,7 @@ class Reader:
             if isinstance(source, MappingNode):
                 yield from self.mapping(source, what) or ()
             else:
-                self.wrong(
+                self.error(
                     source, "<< merges mappings only", "write <<: *name, where &name is a mapping"
                 )
 
@@ -124,15 +126,5 @@ class Reader:
 
 
 def suggest(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """`did you mean "x"?`, or what there is to choose from; `otherwise` when there is nothing.
-    Names no name that looks like a secret."""
-    names = [name for name in dict.fromkeys(known) if not looks_secret(name)]
-    near = difflib.get_close_matches(word, names, n=1) or [
-        name for name in names if name.lower() == word.lower()
-    ]
-    if near:
-        return f'did you mean "{near[0]}"?'
-    if not names:
-        return otherwise
-    listed = ", ".join(names[:_MANY]) + (", …" if len(names) > _MANY else "")
-    return f"there is: {listed}"
+    """Return `suggestion` for a word of the file, without names that look like a secret."""
+    return suggestion(word, (name for name in known if not looks_secret(name)), otherwise=otherwise)

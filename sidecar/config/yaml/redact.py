@@ -1,4 +1,4 @@
-"""Tells what looks like a secret, so that no message repeats it. Never keeps a text."""
+"""Detect texts that look like a secret, so that no message repeats them."""
 
 from __future__ import annotations
 
@@ -9,40 +9,42 @@ _PREFIX = re.compile(
     r"|github_pat_\w{6,}|AIza[\w-]{10,}|AKIA[0-9A-Z]{8,}|eyJ[\w-]{10,}|\bBearer\s+\S{8,}"
 )
 _RUN = re.compile(r"[A-Za-z0-9+=]+")
-_LONGEST_WORD = 20
+_MAX_NAME_CHARS = 20
 """Runs of letters and digits up to this length may be names; longer mixed ones are secrets."""
-_SHOWN = 60
+_MAX_SHOWN_CHARS = 60
 
 
 def has_known_form(text: str) -> bool:
-    """Whether a credential of a well-known form stands in `text`."""
+    """Return whether `text` contains a credential of a well-known form."""
     return _PREFIX.search(text) is not None
 
 
 def masked(text: str) -> str:
-    """`text` with every credential of a well-known form blotted out."""
+    """Return `text` with every credential of a well-known form masked."""
     return _PREFIX.sub("••••", text)
 
 
 def looks_secret(text: str) -> bool:
-    """Whether `text` has the look of a credential: a known form, or a long run in which letters
-    and digits mix. Errs on the side of yes."""
+    """Return whether `text` looks like a credential: a known form, or a long mixed run.
+
+    A mixed run has letters and digits. Returns True in case of doubt.
+    """
     return has_known_form(text) or any(map(_is_random, _RUN.findall(text)))
 
 
 def shown(text: str) -> str:
-    """`"text"` for a message, on one line and bounded; "this value" for what may be a secret."""
+    """Return `"text"` for a message, on one line and bounded; "this value" for a likely secret."""
     if looks_secret(text):
         return "this value (not shown: it looks like a secret)"
     line = "".join(c if c.isprintable() else "�" for c in text)
-    return f'"{line[:_SHOWN]}…"' if len(line) > _SHOWN else f'"{line}"'
+    return f'"{line[:_MAX_SHOWN_CHARS]}…"' if len(line) > _MAX_SHOWN_CHARS else f'"{line}"'
 
 
 def _is_random(run: str) -> bool:
-    if len(run) > 2 * _LONGEST_WORD:
+    if len(run) > 2 * _MAX_NAME_CHARS:
         return True
     return (
-        len(run) >= _LONGEST_WORD
+        len(run) >= _MAX_NAME_CHARS
         and any(c.isdigit() for c in run)
         and any(c.isalpha() for c in run)
     )

@@ -1,7 +1,7 @@
-"""From bytes to text, or what is wrong with the bytes. Knows nothing of YAML's grammar.
+"""Decode the file's bytes, or report what is wrong with them, before YAML is parsed.
 
-Refuses what an editor or a merge left behind (other encodings, byte order marks, conflict markers,
-control characters) before a parser trips over it somewhere else.
+Finds other encodings, byte order marks, conflict markers and control characters, which a parser
+would report elsewhere.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from sidecar.errors import ConfigError, Problem, SourceLocation
 
 MAX_FILE_BYTES = 4 << 20
-"""Bytes that a configuration file may have: 10,000 keys with everything set need half of it."""
+"""The largest configuration file: 10,000 keys with every field need half of it."""
 
 _CONFLICT = re.compile(r"^(?:(?:<{7}|\|{7}|>{7})(?= |\r?$)|={7}(?=\r?$))", re.MULTILINE)
 _TAB_INDENT = re.compile(r"^ *\t[ \t]*(?=[^\s#])", re.MULTILINE)
@@ -22,7 +22,7 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def decode(data: bytes, file: str) -> str:
-    """The file's text. Raises `ConfigError` when it cannot be YAML that a person meant to save."""
+    """Return the file's text. Raises `ConfigError` with every problem of the bytes."""
     text = _decoded(data, file)
     problems = [*_conflicts(text, file), *_controls(text, file)]
     if problems:
@@ -31,14 +31,17 @@ def decode(data: bytes, file: str) -> str:
 
 
 def place_at(text: str, index: int, file: str) -> SourceLocation:
-    """Where the character `index` of `text` stands."""
+    """Return the location of the character `index` of `text`."""
     start = text.rfind("\n", 0, index) + 1
     return SourceLocation(file, text.count("\n", 0, index) + 1, index - start + 1)
 
 
 def tabs(text: str, file: str) -> list[Problem]:
-    """Every tab that stands where a line is indented: wrong in most places, but not inside of a
-    text of several lines."""
+    """Return a problem for every tab in an indentation.
+
+    Such a tab is valid inside a text of several lines, so this is used only after the parser
+    failed.
+    """
     what = "a tab is used for indentation, which YAML does not allow"
     return [
         Problem(place_at(text, match.start() + match.group().index("\t"), file), what, "use spaces")

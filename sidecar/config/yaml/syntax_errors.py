@@ -1,6 +1,6 @@
-"""What a YAML parser could not read, told in words of a person who wants to mend the file.
+"""Explain the errors of the YAML parser in plain words, with a fix.
 
-Never repeats the line itself: there may be a secret in it.
+Never repeats the line itself: it may hold a secret.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STARTS = {
     "`": "a word may not begin with ` in YAML",
 }
 _COLON = (
-    'a ": " stands inside of a value, where it begins a new field',
+    'a ": " inside a value begins a new field',
     "put the value in quotes, or look for a wrong indentation or a missing colon just above",
 )
 _WORDS = (
@@ -50,7 +50,7 @@ _UNCLOSED = {
 
 
 def explain(error: yaml.YAMLError, text: str, file: str) -> Problem:
-    """What a parser's error means, at the place where it can be mended."""
+    """Return the problem behind a parser's error, at the place where it can be fixed."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return Problem(SourceLocation(file, 1), "the file cannot be read as YAML")
     at = min(error.problem_mark.index, len(text))
@@ -70,7 +70,7 @@ def explain(error: yaml.YAMLError, text: str, file: str) -> Problem:
 
 
 def expansion(place: SourceLocation) -> Problem:
-    """`${NAME}` was written where it has no meaning."""
+    """Return the problem that `${NAME}` is not expanded."""
     return Problem(
         place,
         "${…} is not expanded in this file",
@@ -86,7 +86,7 @@ def _bad_start(text: str, at: int, error: yaml.MarkedYAMLError, file: str) -> Pr
     if character in _STARTS:
         return Problem(place, _STARTS[character], _QUOTE.format(character))
     if character == "\t":
-        return Problem(place, "a tab stands where YAML allows only spaces", "use spaces")
+        return Problem(place, "a tab is in a place where YAML allows only spaces", "use spaces")
     return Problem(place, "a word may not begin with this character", "put it in quotes")
 
 
@@ -102,8 +102,8 @@ def _inside(error: yaml.MarkedYAMLError, text: str, at: int, file: str) -> Probl
         return Problem(found, f"this {text[at]} has no place here", "remove it, or open it first")
     if text[:at].rstrip(" ")[-1:] in ("'", '"'):
         fix = "quote all of it, and double a quote of the same kind inside"
-        return Problem(found, "text follows behind the end of a quoted text", fix)
-    return Problem(found, "this line does not fit to the lines above it", _indentation())
+        return Problem(found, "text follows the end of a quoted text", fix)
+    return Problem(found, "this line does not match the lines above it", _indentation())
 
 
 def _indentation() -> str:

@@ -1,5 +1,6 @@
-"""Writes values as YAML text that reads back as the same values. Keeps nothing of an older text;
-changing a file in place is the business of `sidecar.config.editor`.
+"""Write values as YAML text that parses to the same values.
+
+`sidecar.config.editor` changes a file in place.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 Value: TypeAlias = "str | int | bool | Sequence[Value] | Mapping[str, Value]"
-"""What can stand in the file."""
+"""A value of the file."""
 
-WIDTH = 100
+MAX_LINE_CHARS = 100
 _PLAIN = re.compile(
     r"[A-Za-z0-9$/.(][A-Za-z0-9$/.()@%+*_~^;=<>|!&-]*(?: [A-Za-z0-9$/.()%+*_~=-]+)*"
 )
@@ -25,7 +26,7 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
 
 
 def scalar(value: str | int | bool) -> str:  # noqa: FBT001 - one of the values there are
-    """One word or a quoted text, on one line, that may stand in flow and in block style."""
+    """Return one word or a quoted text, on one line, valid in flow and in block style."""
     if isinstance(value, bool):
         return "true" if value else "false"
     text = str(value)
@@ -36,7 +37,7 @@ def scalar(value: str | int | bool) -> str:  # noqa: FBT001 - one of the values 
 
 
 def flow(value: Value) -> str:
-    """A value on one line."""
+    """Return a value on one line."""
     if isinstance(value, Mapping):
         inner = ", ".join(f"{scalar(name)}: {flow(item)}" for name, item in value.items())
         return f"{{{inner}}}"
@@ -46,24 +47,26 @@ def flow(value: Value) -> str:
 
 
 def entry(value: Value) -> str:
-    """An entry of a list, behind its dash: `openai`, or `ollama: {models: qwen3*}` without
-    brackets of its own."""
+    """Return an entry of a list without its dash: `openai`, or `ollama: {models: qwen3*}`."""
     text = flow(value)
     return text[1:-1] if isinstance(value, Mapping) and len(value) == 1 else text
 
 
 def block(value: Mapping[str, Value], indent: str = "", *, open_levels: int = 0) -> list[str]:
-    """The lines of a mapping. Down to `open_levels`, and wherever a line would grow too long,
-    its mappings have a line for each field."""
+    """Return the lines of a mapping.
+
+    Its mappings have a line for each field down to `open_levels`, and wherever a line would be
+    longer than `MAX_LINE_CHARS`.
+    """
     lines = []
     for name, item in value.items():
         line = f"{indent}{scalar(name)}: {flow(item)}"
         if isinstance(item, str | int) or not item:
             lines.append(line)
-        elif isinstance(item, Mapping) and (open_levels > 0 or len(line) > WIDTH):
+        elif isinstance(item, Mapping) and (open_levels > 0 or len(line) > MAX_LINE_CHARS):
             lines.append(f"{indent}{scalar(name)}:")
             lines += block(item, indent + "  ", open_levels=open_levels - 1)
-        elif not isinstance(item, Mapping) and len(line) > WIDTH:
+        elif not isinstance(item, Mapping) and len(line) > MAX_LINE_CHARS:
             lines.append(f"{indent}{scalar(name)}:")
             lines += [f"{indent}  - {entry(each)}" for each in item]
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sidecar.ledger.model import day_of
@@ -86,8 +86,3 @@ def programs(connection: sqlite3.Connection, now: float) -> Mapping[str, list[Pr
         new = first > earliest and first > now - RECENT_DAYS * 86_400
         found.setdefault(key, []).append(Program(name, first, last, new))
     return found
-
-
-def moment(seconds: float) -> str:
-    """Seconds since the epoch as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

@@ -13,9 +13,9 @@ from decimal import Decimal
 
 import msgspec
 
-from sidecar.humanize import as_dollars
 from sidecar.ledger.reports.sums import Sums
 from sidecar.ledger.reports.usage import Dimension, UsageRow
+from sidecar.records import as_dollars
 
 COUNTED = (
     "calls",

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from sidecar.humanize import as_dollars
-from sidecar.ledger.reports.activity import moment
 from sidecar.ledger.reports.export import plain
+from sidecar.records import as_dollars, utc_text
 
 UNKNOWN = "unknown"
 
@@ -197,7 +196,8 @@ def latest(connection: sqlite3.Connection, count: int) -> list[dict[str, Any]]:
     found = []
     for values in connection.execute(_SUMMARY, (count,)):
         row = dict(zip(names, values, strict=True))
-        row["started"], row["cost_usd"] = moment(row["started"]), as_dollars(row["cost_usd"])
+        row["started"] = utc_text(row["started"], "auto")
+        row["cost_usd"] = as_dollars(row["cost_usd"])
         found.append(row)
     return found
 
@@ -228,7 +228,7 @@ def trace_of(connection: sqlite3.Connection, call_id: str) -> dict[str, Any] | N
         return None
     row = dict(zip((each[0] for each in cursor.description), values, strict=True))
     return {name: row[name] for name in _AS_WRITTEN} | {
-        "started": moment(row["started"]),
+        "started": utc_text(row["started"], "auto"),
         "group": row["group_name"],
         "caller": _caller_fields(row),
         "streaming": bool(row["streaming"]),

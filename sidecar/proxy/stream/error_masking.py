@@ -7,7 +7,6 @@ only the events that report an error are masked.
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable
 from functools import partial
@@ -20,15 +19,14 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from sidecar.http.client import Reply
 from sidecar.http.content_coding import Unpacking
 from sidecar.masking import CredentialMask
-from sidecar.plugin_api.dialect import Meter
+from sidecar.plugin_api.dialect import Dialect, Meter
 from sidecar.plugin_api.error_class import Classification
-from sidecar.plugin_api.json_outline import outline
-from sidecar.plugin_api.sse import BOM, END, LINE
+from sidecar.plugin_api.guard import plugin_guard
+from sidecar.plugin_api.json_outline import BOM, outline
+from sidecar.plugin_api.sse import END, LINE
 from sidecar.plugin_api.usage_meter import as_mapping, as_object
 from sidecar.plugin_api.vendor import Secret
 from sidecar.routing.call import Call
-
-log = logging.getLogger("sidecar.proxy.stream.error_masking")
 
 MASKED_BODY_BYTES = 64 * 1024
 """Bytes of an error's body in which every spelling is looked for; as it is, the credential is found
@@ -112,10 +110,12 @@ class ErrorEventMask:
     """
 
     def __init__(
-        self, mask: CredentialMask, meter: Callable[[], Meter], *, labelled: bool = True
-    ) -> None:
+        self, mask: CredentialMask, meter: Callable[[], Meter], *, labelled: bool = True,
+        plugin: Dialect | str = "dialect plugin",
+    ) -> None:  # fmt: skip
         self._mask = mask
         self._meter = meter
+        self._plugin = plugin
         self._is_told = labelled
         self._is_foreign = False
         self._event = bytearray()
@@ -135,7 +135,8 @@ class ErrorEventMask:
             return None
         label = reply.fields.get("Content-Type", "").strip().lower()
         meter = partial(call.dialect.meter, call.endpoint, _EVENTS)
-        return cls(reply.mask, meter, labelled=label.startswith(_EVENTS))
+        labelled = label.startswith(_EVENTS)
+        return cls(reply.mask, meter, labelled=labelled, plugin=call.dialect)
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes. Return those that may go on, of these and of the ones held back."""
@@ -157,7 +158,8 @@ class ErrorEventMask:
         return b"".join(passed)
 
     def _is_known(self, data: bytes) -> bool:
-        """Whether the first bytes of a stream may be events; none but blank ones tell nothing."""
+        """Return whether the first bytes of a stream may be events; blank lines alone decide
+        nothing."""
         start = bytes(self._event + data).removeprefix(BOM).lstrip()
         self._is_told = bool(start)
         self._is_foreign = not any(each[: len(start)] == start[: len(each)] for each in _FIELDS)
@@ -221,14 +223,12 @@ class ErrorEventMask:
             return True
         if as_mapping(fields.get("response")).get("error"):
             return True
-        try:
+        with plugin_guard(self._plugin, "meter", "the event is taken for no error"):
             meter = self._meter()
             meter.feed(event)
             meter.usage()
             return meter.error is not None
-        except Exception as error:  # noqa: BLE001 - the guard around foreign code
-            log.warning("a dialect's meter failed on an event: %s", type(error).__name__)
-            return False
+        return False
 
 
 def _read(event: bytes) -> tuple[bytes, bytes]:

@@ -1,18 +1,17 @@
-"""Takes out of a stream what only came because we asked for more than the client did.
+"""Remove from a stream what was requested by Sidecar and not by the client.
 
-Events are looked at one by one, as a dialect has them (`Dialect.strip_injected_usage`); whatever
-cannot be told passes untouched.
+The dialect edits each event (`Dialect.strip_injected_usage`); anything that cannot be parsed passes
+unchanged.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
+from sidecar.plugin_api.dialect import Dialect
+from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.sse import END
 from sidecar.plugin_api.usage_meter import MAX_EVENT_BYTES
-
-log = logging.getLogger("sidecar.proxy.stream.filter")
 
 
 class StreamFilter:
@@ -22,8 +21,11 @@ class StreamFilter:
     it: a larger one passes as it is.
     """
 
-    def __init__(self, unasked: Callable[[bytes], bytes]) -> None:
+    def __init__(
+        self, unasked: Callable[[bytes], bytes], plugin: Dialect | str = "dialect plugin"
+    ) -> None:
         self._unasked = unasked
+        self._plugin = plugin
         self._held = bytearray()
         self._given_up = False
         self._before: bytes | None = None
@@ -54,7 +56,8 @@ class StreamFilter:
         return b"".join(passed)
 
     def _size_in_large(self, before: bytes, data: bytes) -> int | None:
-        """How many of the next bytes belong to a large event; None when it goes on behind them."""
+        """Return how many of the next bytes belong to a large event; None if it continues after
+        them."""
         whole = before + data
         end = END.search(whole)
         if end is None or (end.end() == len(whole) and whole.endswith(b"\r")):
@@ -64,8 +67,8 @@ class StreamFilter:
         return end.end() - len(before)
 
     def rest(self) -> bytes:
-        """What is still held when the stream is over: an event that may lack no more than its
-        blank line."""
+        """Return what is still held at the end of the stream: an event that may lack only its blank
+        line."""
         return self._edited(self._take())
 
     def _take(self) -> bytes:
@@ -76,9 +79,7 @@ class StreamFilter:
     def _edited(self, event: bytes) -> bytes:
         if self._given_up:
             return event
-        try:
+        with plugin_guard(self._plugin, "strip_injected_usage", "the rest of the stream passes"):
             return self._unasked(event)
-        except Exception as error:  # noqa: BLE001 - the guard around foreign code
-            log.warning("a dialect failed on an event: %s", type(error).__name__)
-            self._given_up = True
-            return event
+        self._given_up = True
+        return event

@@ -46,7 +46,8 @@ _KINDS: Mapping[int, ErrorKind] = {
 
 
 def ping_of(request: AgentRequest, call: Call) -> bytes | None:
-    """What may go out again and again while this call waits; None where nothing may."""
+    """Return the bytes that may be sent repeatedly while this call waits; None if there are
+    none."""
     if not call.facts.streaming or request.is_http10:
         return None
     return call.dialect.ping(call.endpoint, call.query)
@@ -55,15 +56,15 @@ def ping_of(request: AgentRequest, call: Call) -> bytes | None:
 def most_wait(request: AgentRequest, call: Call) -> float | None:
     """Seconds that this call may wait, so that its client does not give up on it and come again;
     None where nothing is known of that."""
-    bounds = [call.dialect.deadline(request.headers)]
+    bounds = [call.dialect.total_timeout(request.headers)]
     if ping_of(request, call) is None:
-        bounds.append(call.dialect.patience(request.headers))
+        bounds.append(call.dialect.read_timeout(request.headers))
     return min((bound * SHARE for bound in bounds if bound is not None), default=None)
 
 
 def tell_by(request: AgentRequest, call: Call, began: float) -> float | None:
-    """When this call should end if its providers fail; None for one that may wait."""
-    seconds = call.dialect.curiosity(request.headers)
+    """Return when this call should end if its providers fail; None for a call that may wait."""
+    seconds = call.dialect.error_timeout(request.headers)
     if seconds is None or ping_of(request, call) is None:
         return None
     return began + seconds
@@ -88,7 +89,7 @@ class KeepAlive:
         """Look at the call in a while, if its client bears pings."""
         ping = ping_of(self._request, self._call)
         if ping is not None:
-            max_wait = self._call.dialect.patience(self._request.headers)
+            max_wait = self._call.dialect.read_timeout(self._request.headers)
             longest = FIRST if max_wait is None else min(FIRST, max_wait * SHARE)
             self._timer = self._call_later(longest, ping)
 
@@ -116,7 +117,7 @@ class KeepAlive:
 
     async def _keep(self, ping: bytes) -> None:
         loop, call, live = asyncio.get_running_loop(), self._call, self._live
-        max_wait = call.dialect.patience(self._request.headers)
+        max_wait = call.dialect.read_timeout(self._request.headers)
         every = EVERY if max_wait is None else min(EVERY, max_wait * SHARE)
         try:
             await self._relay.begin(_head(call, live, loop.time()))
@@ -147,8 +148,8 @@ async def fail(relay: Relay, call: Call, why: LocalReply, live: LiveCall) -> Rel
 
 
 def cannot_follow(attempted: AttemptResult, live: LiveCall) -> LocalReply | None:
-    """What to say in place of an answer that is no stream, where the head of one is out already;
-    None for an answer that can follow it. Sets what the call came to."""
+    """Return the error to send in place of a response that is no stream, after the head of one was
+    sent; None if the response can follow. Sets the call's outcome."""
     reply = attempted.reply
     assert reply is not None  # noqa: S101 - only answers are passed on
     if attempted.body is not None:

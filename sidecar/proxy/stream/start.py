@@ -1,12 +1,11 @@
-"""How a streamed answer begins: what is held until it is known to be one.
+"""The start of a streamed response, held until it is known to be one.
 
-Some vendors answer 200 and then that they cannot, or nothing at all. As long as the client has got
-nothing, another provider may still serve the call.
+Some vendors answer with status 200 and then an error, or nothing at all. Until the client has
+received a byte, another provider may serve the call.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 from http import HTTPStatus
 
@@ -14,13 +13,12 @@ from msgspec import Struct
 
 from sidecar.errors import Fault, UpstreamError
 from sidecar.http.client import Reply
-from sidecar.http.errors import plugin_fault
 from sidecar.plugin_api.error_class import Classification, ErrorClass, code_word
-from sidecar.plugin_api.sse import BOM, FirstEvent
+from sidecar.plugin_api.guard import plugin_guard
+from sidecar.plugin_api.json_outline import BOM
+from sidecar.plugin_api.sse import FirstEvent
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
-
-log = logging.getLogger("sidecar.proxy.stream.start")
 
 HELD_BYTES = 64 * 1024
 """Bytes of an answer that are held at most."""
@@ -40,8 +38,8 @@ WEB_PAGE = "its answer is a web page"
 
 
 class Beginning(Struct, frozen=True):
-    """What an answer means by how it begins. `known`: its vendor's plugin, or we, know the word of
-    its error; of one that is not known, the vendor's own bytes say the most."""
+    """How a response begins. `known`: the error's code is known to the vendor's plugin or to
+    Sidecar; an unknown error passes in the vendor's own bytes."""
 
     judgement: Classification = TAKEN
     known: bool = True
@@ -78,8 +76,8 @@ def _content_type(reply: Reply) -> str:
 
 
 class _Reader:
-    """Tells by the first bytes what an answer is, whatever its label says, and when enough of it
-    has come to judge it."""
+    """Decide by its first bytes what a response is, whatever its label, and when enough has arrived
+    to classify it."""
 
     def __init__(self, label: str) -> None:
         self._label = label
@@ -94,7 +92,7 @@ class _Reader:
             self._start = (self._start + data).removeprefix(BOM).lstrip()
         start = self._start
         if start.startswith(b"{"):
-            return False  # an object says what it is at its end
+            return False  # an object shows what it is at its end
         if start.startswith(b"["):
             name = _FIRST_NAME.match(start)
             return name is not None and name[1] != b"error"
@@ -124,19 +122,19 @@ class _Reader:
 
 def _judged(call: Call, candidate: Candidate, kind: str, data: bytes) -> Beginning:
     vendor = candidate.provider.vendor
-    try:
+    error: str | None = None
+    with plugin_guard(call.dialect, "meter", "the response is passed on"):
         meter = call.dialect.meter(call.endpoint, kind)
         meter.feed(data)
         meter.usage()  # one for JSON reads when it is asked
         error = meter.error
-        if error is None:
-            return Beginning()
-        verdict = vendor.classify_event(error)
-    except Exception as failure:  # noqa: BLE001 - the guard around foreign code
-        plugin_fault(vendor.name, failure)
+    if error is None:
         return Beginning()
+    verdict = ErrorClass.CLIENT_ERROR
+    with plugin_guard(vendor, "classify_event", "the response is passed on"):
+        verdict = vendor.classify_event(error)
     if verdict is ErrorClass.CLIENT_ERROR:
-        return Beginning()  # passed on: the answer that says so is this stream
+        return Beginning()  # passed on: this stream is the answer
     known = verdict is not ErrorClass.OK
     reason = f"in its stream: {code_word(error)}"
     return Beginning(Classification(verdict if known else ErrorClass.OVERLOADED, reason), known)

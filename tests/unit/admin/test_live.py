@@ -21,10 +21,10 @@ from sidecar.config.patterns import Pattern
 from sidecar.errors import SourceLocation
 from sidecar.plugin_api.error_class import Classification, ErrorClass
 from sidecar.plugin_api.vendor import Quota, QuotaKind
+from sidecar.records import NANODOLLARS
 from sidecar.scheduling.cooldown import Cooldown, Network
 from sidecar.scheduling.fair_queue import AGING_AFTER_SECONDS, OLDEST_EVERY_N, FairQueue
 from sidecar.scheduling.limiter import Limiter, LimitUnit
-from sidecar.scheduling.limits import NANO
 from sidecar.scheduling.vendor_quota import VendorQuota
 from sidecar.scheduling.windows import (
     BudgetWindow,
@@ -151,13 +151,13 @@ def test_a_limit_of_nothing_is_never_free() -> None:
 
 def test_money_is_shown_in_dollars_and_free_when_the_day_is_over() -> None:
     window = BudgetWindow(
-        "everything together", "budget/day", LimitUnit.MONEY, "", 10 * NANO, Period.DAY,
+        "everything together", "budget/day", LimitUnit.MONEY, "", 10 * NANODOLLARS, Period.DAY,
         lambda: 1_764_000_000.0, lambda _: None,
     )  # fmt: skip
-    mark = window.acquire(NANO, NORMAL, 0.0)
+    mark = window.acquire(NANODOLLARS, NORMAL, 0.0)
     view = limit_view(window, Budget(Decimal(10), Period.DAY, HERE), 0.0)
     assert (view["used"], view["reserved"], view["left"]) == (0.0, 1.0, 9.0)
-    window.settle(mark, NANO // 4, 0.0)
+    window.settle(mark, NANODOLLARS // 4, 0.0)
     view = limit_view(window, Budget(Decimal(10), Period.DAY, HERE), 0.0)
     assert (view["unit"], view["used"], view["left"], view["limit"]) == ("usd", 0.25, 9.75, 10.0)
     assert 0 < view["reset"] <= 86400

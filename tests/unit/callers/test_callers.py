@@ -74,7 +74,7 @@ HEAD = (
 
 
 @given(st.lists(st.tuples(ENDS, ENDS, NUMBERS, NUMBERS), unique_by=lambda row: row[:2], max_size=8))
-def test_a_table_has_each_of_its_sockets_and_no_other(rows: list[Row]) -> None:
+def test_socket_table_returns_each_of_its_sockets_and_no_other(rows: list[Row]) -> None:
     table = (HEAD + "".join(line(row, n) for n, row in enumerate(rows))).encode()
     for own, far, uid, inode in rows:
         assert read_table(table, own, far) == Socket(inode, uid)
@@ -83,7 +83,7 @@ def test_a_table_has_each_of_its_sockets_and_no_other(rows: list[Row]) -> None:
 
 
 @given(st.tuples(st.ip_addresses(v=4).map(str), PORTS), st.tuples(st.just("127.0.0.1"), PORTS))
-def test_a_table_has_ipv4_ends_in_the_clothes_of_ipv6(
+def test_socket_table_finds_ipv4_ends_mapped_to_ipv6(
     own: SocketAddress, far: SocketAddress
 ) -> None:
     table = line(((f"::ffff:{own[0]}", own[1]), (f"::ffff:{far[0]}", far[1]), 1000, 77)).encode()
@@ -91,7 +91,7 @@ def test_a_table_has_ipv4_ends_in_the_clothes_of_ipv6(
 
 
 @given(st.binary(max_size=200), ENDS, ENDS, st.integers(0, 200))
-def test_no_table_is_too_broken_to_be_read(
+def test_socket_table_that_is_malformed_never_raises(
     junk: bytes, own: SocketAddress, far: SocketAddress, cut: int
 ) -> None:
     row = line((own, far, 1000, 77)).encode()
@@ -104,7 +104,7 @@ def test_no_table_is_too_broken_to_be_read(
 
 
 @given(st.binary(max_size=100))
-def test_no_reply_is_too_broken_to_be_read(junk: bytes) -> None:
+def test_netlink_reply_that_is_malformed_never_raises(junk: bytes) -> None:
     found = read_reply(junk)
     assert found is None or found.inode
 
@@ -127,7 +127,7 @@ def connected(
 @pytest.mark.parametrize(
     ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
 )
-def test_both_ways_find_a_real_socket(
+def test_socket_is_found_by_netlink_and_by_the_tables(
     family: int, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with connected(family, host) as (inode, peer, own):
@@ -139,7 +139,7 @@ def test_both_ways_find_a_real_socket(
 
 
 @linux
-def test_what_is_not_on_this_machine_is_not_found() -> None:
+def test_socket_of_another_machine_is_not_found() -> None:
     assert find_socket(("192.0.2.1", 40_000), ("127.0.0.1", 8787)) is None
     with socket.create_server(("127.0.0.1", 0)) as listener:
         # The kernel would offer the listener of that port.
@@ -149,7 +149,7 @@ def test_what_is_not_on_this_machine_is_not_found() -> None:
 
 
 @linux
-def test_a_closed_connection_has_no_holder() -> None:
+def test_closed_connection_has_no_caller() -> None:
     with connected() as (_, peer, own):
         pass
     assert find_socket(peer, own) is None
@@ -159,7 +159,7 @@ def test_a_closed_connection_has_no_holder() -> None:
 
 
 @linux
-def test_a_process_is_found_again_by_what_is_known_of_it() -> None:
+def test_recent_caller_is_found_by_its_descriptor() -> None:
     finder = ProcFinder()
     with connected() as (_, peer, own), connected() as (_, other_peer, other_own):
         first = finder.find(peer, own, stays)
@@ -168,7 +168,7 @@ def test_a_process_is_found_again_by_what_is_known_of_it() -> None:
 
 
 @linux
-def test_the_search_stops_once_the_connection_is_gone() -> None:
+def test_process_search_stops_when_the_connection_is_closed() -> None:
     """Our own process is not the youngest: others are asked before it."""
     with connected() as (_, peer, own), subprocess.Popen(["sleep", "60"]) as younger:
         assert ProcFinder().find(peer, own, lambda: True) == Caller()
@@ -193,7 +193,7 @@ def ordinary_user() -> Iterator[None]:
 
 @linux
 @pytest.mark.parametrize(("mode", "readable"), [(0o755, True), (0o111, False)])
-def test_a_process_that_hides_from_its_own_user_is_not_named(mode: int, readable: bool) -> None:
+def test_process_hidden_from_its_user_is_not_named(mode: int, readable: bool) -> None:
     """A program that may be run but not read is closed to everybody but root."""
     user = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
     with (
@@ -212,7 +212,7 @@ def test_a_process_that_hides_from_its_own_user_is_not_named(mode: int, readable
 
 
 @linux
-def test_a_path_that_means_something_else_there_is_not_taken_for_ours(tmp_path: Path) -> None:
+def test_directory_of_another_mount_namespace_is_unknown(tmp_path: Path) -> None:
     """As in a container that shares this machine's network."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("only root may mount in a namespace of its own")
@@ -231,7 +231,7 @@ def test_a_path_that_means_something_else_there_is_not_taken_for_ours(tmp_path: 
 
 
 @linux
-def test_a_directory_that_was_removed_is_unknown(tmp_path: Path) -> None:
+def test_directory_that_was_removed_is_unknown(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         script = f"rmdir ../gone; exec 3<>/dev/tcp/127.0.0.1/{port}; read -r line <&3"
@@ -271,7 +271,7 @@ def test_a_directory_that_was_removed_is_unknown(tmp_path: Path) -> None:
         ("node", "/usr/bin/node", "node"),
     ],
 )  # fmt: skip
-def test_a_program_is_called_by_its_name_and_nothing_else_is_told(
+def test_program_name_has_nothing_of_the_other_arguments(
     tmp_path: Path, command: str, executable: str, name: str
 ) -> None:
     (tmp_path / "agent.py").touch()
@@ -281,13 +281,13 @@ def test_a_program_is_called_by_its_name_and_nothing_else_is_told(
     assert program_name(line.encode(), executable, str(tmp_path)) == name
 
 
-def test_a_title_is_not_taken_for_a_name() -> None:
+def test_program_with_a_title_is_named_by_its_executable() -> None:
     assert program_name(b"worker: sk-secret\0\0\0", "/usr/bin/agent", "/") == "agent"
     assert program_name(b"node sk-secret\0", "/usr/bin/node", "/") == "node"
 
 
 @given(st.lists(st.binary(min_size=1).filter(lambda word: b"\0" not in word)))
-def test_an_argument_that_is_no_file_is_never_told(arguments: list[bytes]) -> None:
+def test_argument_that_is_no_file_is_never_the_program_name(arguments: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as empty:
         words = [
             each for each in arguments if each != b"-m" and b"/" not in each and each[:1] != b"."
@@ -298,7 +298,7 @@ def test_an_argument_that_is_no_file_is_never_told(arguments: list[bytes]) -> No
 # Repositories
 
 
-def test_repositories_as_git_makes_them(tmp_path: Path) -> None:
+def test_repository_and_branch_of_every_kind_of_checkout(tmp_path: Path) -> None:
     home = repository(tmp_path / "shop", "feature/one")
     deep = home / "a" / "b"
     deep.mkdir(parents=True)
@@ -324,18 +324,18 @@ def test_repositories_as_git_makes_them(tmp_path: Path) -> None:
     assert find_repository(str(tmp_path / "split"))[0] == "split"
 
 
-def test_a_directory_outside_of_any_repository(tmp_path: Path) -> None:
+def test_directory_outside_of_a_repository_has_none(tmp_path: Path) -> None:
     assert find_repository(str(tmp_path)) == ("", "")
     assert find_repository("/") == ("", "")
 
 
-def test_a_folder_that_is_only_called_git_is_passed_over(tmp_path: Path) -> None:
+def test_folder_named_git_without_a_head_is_skipped(tmp_path: Path) -> None:
     home = repository(tmp_path / "shop")
     (home / "sub" / ".git").mkdir(parents=True)
     assert find_repository(str(home / "sub")) == ("shop", "main")
 
 
-def test_what_lies_in_the_way_holds_nobody_up(tmp_path: Path) -> None:
+def test_repository_lookup_ignores_fifo_loop_and_oversized_head(tmp_path: Path) -> None:
     home = repository(tmp_path / "shop")
     head = home / ".git" / "HEAD"
     head.unlink()
@@ -356,7 +356,7 @@ def test_what_lies_in_the_way_holds_nobody_up(tmp_path: Path) -> None:
     assert find_repository(str(deep)) == ("", "")
 
 
-def test_a_repository_behind_a_link_is_found(tmp_path: Path) -> None:
+def test_repository_behind_a_symlink_is_found(tmp_path: Path) -> None:
     home = repository(tmp_path / "shop")
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / ".git").symlink_to(home / ".git")
@@ -369,28 +369,28 @@ NAMES = st.text(
 
 
 @given(NAMES)
-def test_any_branch_is_read(name: str) -> None:
+def test_head_with_any_branch_returns_that_branch(name: str) -> None:
     assert read_head(f"ref: refs/heads/{name}\n".encode()) == name
 
 
 @given(st.binary(min_size=20, max_size=32).filter(lambda each: len(each) in {20, 32}))
-def test_any_commit_is_shortened(commit: bytes) -> None:
+def test_head_with_a_commit_returns_its_short_hash(commit: bytes) -> None:
     assert read_head(commit.hex().encode() + b"\n") == commit.hex()[:7]
 
 
 @given(st.binary(max_size=100))
-def test_no_head_is_too_broken_to_be_read(junk: bytes) -> None:
+def test_head_that_is_malformed_never_raises(junk: bytes) -> None:
     found = read_head(junk)
     assert found is None or junk.startswith((b"ref:", found.encode()[:7])) or junk[:1].isspace()
 
 
-def test_a_head_that_keeps_its_branches_elsewhere_has_none() -> None:
+def test_head_of_a_reftable_has_no_branch() -> None:
     assert read_head(b"ref: refs/heads/.invalid\n") == ""
     assert read_head(b"ref: refs/bisect/bad\n") == "refs/bisect/bad"
     assert read_head(b"root:x:0:0:root:/root:/bin/bash\n") is None
 
 
-def test_only_regular_files_are_read(tmp_path: Path) -> None:
+def test_read_start_reads_regular_files_only(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"12345")
     assert read_start(str(tmp_path / "file"), 3) == b"123"
     assert read_start(str(tmp_path), 3) == b""
@@ -398,7 +398,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
 
 
 @given(st.text())
-def test_a_name_is_one_printable_line(text: str) -> None:
+def test_clean_returns_one_printable_line(text: str) -> None:
     found = clean(text, 16)
     assert found.isprintable()
     assert len(found) == min(len(text), 16)
@@ -420,11 +420,11 @@ def test_lsof_finds_a_process(family: int, host: str) -> None:
 
 
 @given(st.text())
-def test_no_listing_is_too_broken_to_be_read(text: str) -> None:
+def test_lsof_output_that_is_malformed_never_raises(text: str) -> None:
     assert all(pid for pid, _, _ in read_rows(text))
 
 
-def test_a_listing_is_read_by_its_letters() -> None:
+def test_lsof_output_is_parsed_by_its_field_letters() -> None:
     listing = "p12\ncnode\nf3\nn127.0.0.1:5->127.0.0.1:8787\nf4\nnx\np13\nccurl\nf5\nny\n"
     assert list(read_rows(listing)) == [
         (12, "node", "127.0.0.1:5->127.0.0.1:8787"), (12, "node", "x"), (13, "curl", "y"),
@@ -443,7 +443,7 @@ def test_a_listing_is_read_by_its_letters() -> None:
         (None, ""),
     ],
 )
-def test_the_line_of_a_call_says_who(caller: Caller | None, words: str) -> None:
+def test_log_line_of_a_call_names_its_caller(caller: Caller | None, words: str) -> None:
     record = logging.LogRecord("sidecar.call", logging.INFO, "", 0, "call", (), None)
     record.call = call(caller=caller)
     human = Lines(as_json=False).format(record)

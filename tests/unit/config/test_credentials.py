@@ -62,17 +62,17 @@ def heard(vault: Vault) -> list[CredentialRef]:
     return replaced
 
 
-def test_a_variable_is_read_and_trimmed() -> None:
+def test_credential_in_a_variable_is_read_and_trimmed() -> None:
     variable = ref(SecretSource.ENV, "KEY")
     assert held(variable, environ={"KEY": " sk-1\n"}).secret(variable) == Secret("sk-1")
 
 
-def test_a_missing_variable_is_named() -> None:
+def test_credential_in_a_missing_variable_names_the_variable() -> None:
     variable = ref(SecretSource.ENV, "KEY")
     assert held(variable).why_not(variable) == "the environment variable KEY is not set"
 
 
-def test_a_local_key_in_place_of_a_credential_is_named_and_never_sent() -> None:
+def test_credential_that_is_a_local_key_is_named_and_never_sent() -> None:
     local = mint()
     variable = ref(SecretSource.ENV, "KEY")
     key_hash = KeyHash(digest(local))
@@ -90,7 +90,7 @@ def test_a_local_key_in_place_of_a_credential_is_named_and_never_sent() -> None:
     assert another.why_not(variable) == ""
 
 
-def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+def test_credential_in_a_file_is_read_again_when_the_file_changes(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("one")
     file = ref(SecretSource.FILE, str(path))
@@ -105,7 +105,7 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     assert vault.secret(file) == Secret("other")
 
 
-def test_a_pipe_in_place_of_a_file_does_not_hang(tmp_path: Path) -> None:
+def test_credential_file_that_is_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     file = ref(SecretSource.FILE, str(tmp_path / "pipe"))
     assert "not a regular file" in held(file).why_not(file)
@@ -116,19 +116,19 @@ def command(code: str, refresh: float | None = None) -> CredentialRef:
     return CredentialRef(SecretSource.COMMAND, "command:x", PLACE, "", argv, refresh)
 
 
-def test_a_commands_output_is_the_credential() -> None:
+def test_credential_of_a_command_is_its_output() -> None:
     run = command("print('tok')")
     assert held(run).secret(run) == Secret("tok")
 
 
-def test_a_failing_command_says_its_status_and_none_of_its_output() -> None:
+def test_credential_command_that_fails_reports_its_status_and_no_output() -> None:
     run = command("import sys; print('leak'); sys.exit(3)")
     why_not = held(run).why_not(run)
     assert why_not.endswith("failed with status 3")
     assert "leak" not in why_not
 
 
-async def test_a_rejected_command_is_run_again(tmp_path: Path) -> None:
+async def test_credential_command_runs_again_after_a_rejection(tmp_path: Path) -> None:
     counter = tmp_path / "n"
     counter.write_text("0")
     run = command(
@@ -145,7 +145,7 @@ async def test_a_rejected_command_is_run_again(tmp_path: Path) -> None:
     assert replaced == [run]
 
 
-def test_a_command_is_renewed_when_its_refresh_is_due_and_a_failure_keeps_what_worked(
+def test_credential_command_runs_again_after_refresh_and_a_failure_keeps_the_secret(
     tmp_path: Path,
 ) -> None:
     flag = tmp_path / "ok"
@@ -163,7 +163,7 @@ def test_a_command_is_renewed_when_its_refresh_is_due_and_a_failure_keeps_what_w
     assert vault.secret(run) == Secret("t")
 
 
-def test_one_usable_credential_makes_a_provider_available() -> None:
+def test_provider_with_one_usable_credential_is_available() -> None:
     bad, good = ref(SecretSource.ENV, "A"), ref(SecretSource.ENV, "B")
     vault = held(bad, good, environ={"B": "x"})
     provider = snapshot(bad, good).providers["p"]
@@ -171,14 +171,14 @@ def test_one_usable_credential_makes_a_provider_available() -> None:
     assert vault.usable(provider) == ((good,), "")
 
 
-def test_none_is_a_credential_that_is_always_there() -> None:
+def test_credential_none_is_always_usable() -> None:
     none = ref(SecretSource.NONE)
     vault = held(none)
     assert vault.why_not(none) == ""
     assert vault.secret(none) is None
 
 
-def test_a_text_that_no_header_can_carry_is_refused_unquoted() -> None:
+def test_credential_that_no_header_can_carry_is_refused_unquoted() -> None:
     variable = ref(SecretSource.ENV, "KEY")
     why_not = held(variable, environ={"KEY": "a\r\nX-Evil: 1"}).why_not(variable)
     assert "characters" in why_not
@@ -186,11 +186,11 @@ def test_a_text_that_no_header_can_carry_is_refused_unquoted() -> None:
 
 
 @pytest.mark.parametrize("show", [str, repr, "{}".format], ids=["str", "repr", "format"])
-def test_a_secret_never_shows_itself(show: object) -> None:
+def test_secret_has_no_text_form(show: object) -> None:
     assert "sk-1" not in show(Secret("sk-1"))  # type: ignore[operator]
 
 
-def test_a_reload_that_moves_a_reference_does_not_run_its_command_again(tmp_path: Path) -> None:
+def test_credential_command_does_not_run_again_when_its_line_moves(tmp_path: Path) -> None:
     log = tmp_path / "runs"
     run = command(f"open({str(log)!r},'a').write('x'); print('t')")
     vault = held(run)
@@ -203,13 +203,13 @@ def test_a_reload_that_moves_a_reference_does_not_run_its_command_again(tmp_path
 
 
 class Picky(Some):
-    def unfit(self, secret: Secret) -> str:
+    def credential_problem(self, secret: Secret) -> str:
         if secret.reveal() == "boom":
             raise RuntimeError(secret.reveal())
         return "is a login" if secret.reveal() == "login" else ""
 
 
-def test_text_that_the_vendor_cannot_use_makes_its_provider_unavailable() -> None:
+def test_credential_that_the_vendor_cannot_use_makes_its_provider_unavailable() -> None:
     first, second = ref(SecretSource.ENV, "ONE"), ref(SecretSource.ENV, "TWO")
     found = snapshot(first, second)
     provider = replace(found.providers["p"], vendor=Picky())

@@ -103,7 +103,7 @@ def changed(new: str, old: str = FILE) -> list[str]:
         (("server", "drain"), "5s", ["+server:", "+  drain: 5s"]),
     ],
 )
-def test_setting_a_value_touches_nothing_else(
+def test_editor_set_value_changes_nothing_else(
     path: tuple[str, ...], value: Value, lines: list[str]
 ) -> None:
     new = edit(Draft.set_value, path, value)
@@ -111,7 +111,7 @@ def test_setting_a_value_touches_nothing_else(
     assert gone == lines
 
 
-def test_a_new_key_stands_below_the_last_one_and_its_comments() -> None:
+def test_editor_new_key_is_added_below_the_last_one_and_its_comments() -> None:
     text = "keys:\n  a:\n    group: G\n    # limits: {}\n# the end\n"
     expected = (
         "keys:\n  a:\n    group: G\n    # limits: {}\n"
@@ -123,7 +123,7 @@ def test_a_new_key_stands_below_the_last_one_and_its_comments() -> None:
     )
 
 
-def test_neighbours_that_keep_a_distance_keep_it() -> None:
+def test_editor_new_entry_keeps_the_empty_lines_of_its_neighbours() -> None:
     text = "keys:\n  a:\n    group: G\n\n  b:\n    group: G\n"
     new = edit(Draft.set_value, ("keys", "c"), {"group": "G", "share": 2}, text=text)
     assert new == text + "\n  c:\n    group: G\n    share: 2\n"
@@ -154,7 +154,7 @@ def test_neighbours_that_keep_a_distance_keep_it() -> None:
         ("---\nx-a: é😀\n...\n", "---\nx-a: é😀\nkeys:\n  a: {group: G}\n...\n"),
     ],
 )
-def test_the_first_key_finds_its_place(text: str, expected: str) -> None:
+def test_editor_first_key_is_added_to_any_form_of_the_section(text: str, expected: str) -> None:
     assert edit(Draft.set_value, ("keys", "a"), {"group": "G"}, text=text) == expected
 
 
@@ -188,7 +188,7 @@ def test_the_first_key_finds_its_place(text: str, expected: str) -> None:
         ),
     ],
 )
-def test_removing_a_field_touches_nothing_else(path: tuple[str, ...], lines: list[str]) -> None:
+def test_editor_remove_changes_nothing_else(path: tuple[str, ...], lines: list[str]) -> None:
     assert changed(edit(Draft.remove, path)) == lines
 
 
@@ -204,11 +204,11 @@ def test_removing_a_field_touches_nothing_else(path: tuple[str, ...], lines: lis
         ("keys:\n  a: >\n    folded\n    text\n\n  b: 1\n", "keys:\n\n  b: 1\n"),
     ],
 )
-def test_a_removed_key_leaves_its_neighbours_alone(text: str, expected: str) -> None:
+def test_editor_removed_key_leaves_its_neighbours_unchanged(text: str, expected: str) -> None:
     assert edit(Draft.remove, ("keys", "a"), text=text) == expected
 
 
-def test_a_rename_changes_the_name_alone() -> None:
+def test_editor_rename_changes_only_the_name() -> None:
     assert changed(edit(Draft.rename, ("keys", "editor"), "my editor")) == [
         "-  editor:",
         "+  my editor:",
@@ -241,19 +241,19 @@ def test_a_rename_changes_the_name_alone() -> None:
         (Draft.set_value, (("keys", "a"), "y"), "keys: &x\n  a: [*x]\n"),
     ],
 )
-def test_what_cannot_be_done_exactly_is_refused(
+def test_editor_edit_that_cannot_be_exact_is_refused(
     change: Callable[..., None], arguments: tuple[object, ...], text: str
 ) -> None:
     with pytest.raises(EditRefused):
         edit(change, *arguments, text=text)
 
 
-def test_text_that_is_not_utf8_is_refused() -> None:
+def test_editor_text_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(EditRefused, match="UTF-8"):
         Draft(b"keys: \xff")
 
 
-def test_an_edit_that_is_refused_has_changed_nothing() -> None:
+def test_editor_refused_edit_changes_nothing() -> None:
     draft = Draft(FILE.encode())
     draft.set_value(("keys", "batch", "enabled"), False)
     before = draft.text
@@ -350,7 +350,7 @@ def replaced(old: str, new: str) -> tuple[int, int]:
 
 
 @given(files(), st.data())
-def test_any_file_changes_only_as_intended(
+def test_editor_edit_of_any_file_changes_only_its_field(
     file: tuple[str, list[str]], data: st.DataObject
 ) -> None:
     text, names = file

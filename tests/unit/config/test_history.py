@@ -15,7 +15,7 @@ def keep(versions: Versions, *texts: str) -> None:
         versions.keep(text.encode(), float(at), (f"now {text}",))
 
 
-def test_what_was_kept_is_found_again_by_another_start(tmp_path: Path) -> None:
+def test_history_is_read_again_by_the_next_start(tmp_path: Path) -> None:
     keep(Versions(tmp_path / "versions"), "one", "two")
     again = Versions(tmp_path / "versions")
     newest, oldest = again.listed()
@@ -27,7 +27,7 @@ def test_what_was_kept_is_found_again_by_another_start(tmp_path: Path) -> None:
     assert again.with_digest("none") is None
 
 
-def test_versions_of_one_file_are_not_those_of_another_in_the_same_state(tmp_path: Path) -> None:
+def test_history_is_separate_for_each_file_of_a_state(tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
     files = [tmp_path / "routes.yaml", tmp_path / "other.yaml", tmp_path / "two" / "routes.yaml"]
     for file in files:
@@ -37,7 +37,7 @@ def test_versions_of_one_file_are_not_those_of_another_in_the_same_state(tmp_pat
         assert (found.newest(), len(found.listed())) == (str(file).encode(), 1)
 
 
-def test_versions_of_a_file_are_found_by_a_relative_path_and_through_a_linked_folder(
+def test_history_is_found_by_a_relative_path_and_through_a_linked_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "real").mkdir()
@@ -48,7 +48,7 @@ def test_versions_of_a_file_are_found_by_a_relative_path_and_through_a_linked_fo
         assert Versions.of(tmp_path, path).newest() == b"one"
 
 
-def test_versions_of_a_swapped_link_stay_those_of_its_own_path(tmp_path: Path) -> None:
+def test_history_of_a_swapped_link_belongs_to_the_path_of_the_link(tmp_path: Path) -> None:
     file = tmp_path / "routes.yaml"
     for name in ("first", "second"):
         (tmp_path / name).write_text(name)
@@ -58,12 +58,12 @@ def test_versions_of_a_swapped_link_stay_those_of_its_own_path(tmp_path: Path) -
     assert len(Versions.of(tmp_path, file).listed()) == 2
 
 
-def test_nothing_is_there_before_the_first(tmp_path: Path) -> None:
+def test_history_is_empty_before_the_first_accepted_file(tmp_path: Path) -> None:
     versions = Versions(tmp_path / "versions")
     assert (versions.listed(), versions.newest(), versions.text(1)) == ([], None, None)
 
 
-def test_the_oldest_go(tmp_path: Path) -> None:
+def test_history_keeps_the_newest_20_versions(tmp_path: Path) -> None:
     versions = Versions(tmp_path / "versions")
     keep(versions, *map(str, range(KEPT_VERSIONS + 5)))
     for each in (versions, Versions(tmp_path / "versions")):
@@ -73,7 +73,7 @@ def test_the_oldest_go(tmp_path: Path) -> None:
     assert len(list((tmp_path / "versions").iterdir())) == 2 * KEPT_VERSIONS
 
 
-def test_a_start_with_the_same_text_is_no_new_version(tmp_path: Path) -> None:
+def test_history_has_no_new_version_for_the_same_text(tmp_path: Path) -> None:
     versions = Versions(tmp_path / "versions")
     versions.keep(b"one", 1.0, ())
     Versions(tmp_path / "versions").keep(b"one", 2.0, ())
@@ -83,13 +83,13 @@ def test_a_start_with_the_same_text_is_no_new_version(tmp_path: Path) -> None:
     assert [version.number for version in versions.listed()] == [3, 2, 1]
 
 
-def test_only_its_user_can_read_them(tmp_path: Path) -> None:
+def test_history_files_are_private(tmp_path: Path) -> None:
     keep(Versions(tmp_path / "versions"), "one")
     for path in (tmp_path / "versions", *(tmp_path / "versions").iterdir()):
         assert path.stat().st_mode & 0o077 == 0
 
 
-def test_a_version_without_its_note_still_serves(tmp_path: Path) -> None:
+def test_history_version_without_its_metadata_is_listed(tmp_path: Path) -> None:
     keep(Versions(tmp_path / "versions"), "one", "two")
     (tmp_path / "versions" / "000001.json").write_text("{torn")
     (tmp_path / "versions" / "000002.json").unlink()
@@ -98,10 +98,10 @@ def test_a_version_without_its_note_still_serves(tmp_path: Path) -> None:
     assert oldest.digest == hashlib.sha256(b"one").hexdigest()
 
 
-def test_what_was_kept_stays_when_the_disk_refuses(tmp_path: Path) -> None:
+def test_history_stays_unchanged_when_the_disk_refuses(tmp_path: Path) -> None:
     versions = Versions(tmp_path / "versions")
     keep(versions, "one")
-    (tmp_path / "versions" / "000002.new").mkdir()
-    with pytest.raises(OSError, match=r"000002\.new"):
+    (tmp_path / "versions" / "000002.json").mkdir()
+    with pytest.raises(OSError, match=r"000002\.json"):
         versions.keep(b"two", 2.0, ())
     assert versions.newest() == b"one"

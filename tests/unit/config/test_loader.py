@@ -46,14 +46,14 @@ def patterns(*texts: str) -> tuple[Pattern, ...]:
 # ── Words ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_words_stay_what_they_are() -> None:
+def test_loader_keeps_words_as_text() -> None:
     snapshot = read(good("words_stay_text"))
     assert list(snapshot.groups) == ["no", "0123", "12:30", "1.10", "2026-11-24", "null", "~"]
     assert snapshot.keys["on"].description == "yes"
     assert not snapshot.keys["on"].enabled
 
 
-def test_units_are_exact() -> None:
+def test_loader_reads_units_exactly() -> None:
     hosted = read(good("everything")).providers["hosted"]
     amounts = {limit.kind: limit.amount for limit in hosted.allowance.limits if not limit.models}
     assert amounts == {
@@ -85,7 +85,7 @@ def test_units_are_exact() -> None:
         ("2026-12-31 18:00-05:00", datetime(2026, 12, 31, 23, tzinfo=UTC)),
     ],
 )
-def test_times_without_an_offset_are_in_the_zone_of_the_file(written: str, meant: datetime) -> None:
+def test_time_without_an_offset_is_in_the_zone_of_the_file(written: str, meant: datetime) -> None:
     text = f"keys: {{k: {{group: G, expires: {written}}}}}\ngroups: {{G: {{vendor: alpha}}}}\n"
     assert read(text + "timezone: Europe/Berlin\n").keys["k"].expires == meant
 
@@ -93,7 +93,7 @@ def test_times_without_an_offset_are_in_the_zone_of_the_file(written: str, meant
 # ── Providers ────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_provider_without_an_entry_exists_when_it_is_used() -> None:
+def test_provider_without_an_entry_exists_when_used() -> None:
     snapshot = read("groups: {G: {vendor: alpha}, H: {vendor: alpha, routes: [local]}}\n")
     assert list(snapshot.providers) == ["alpha", "local"]
     alpha = snapshot.providers["alpha"]
@@ -103,15 +103,15 @@ def test_a_provider_without_an_entry_exists_when_it_is_used() -> None:
     assert alpha.place.line == 1
 
 
-def test_a_provider_that_nobody_uses_does_not_come_into_being() -> None:
+def test_provider_without_an_entry_and_use_does_not_exist() -> None:
     assert read("groups: {G: {vendor: beta}}").providers.keys() == {"beta"}
 
 
-def test_an_inner_server_has_no_base_url_yet() -> None:
+def test_provider_of_a_local_server_has_no_base_url() -> None:
     assert read("groups: {G: {vendor: inside}}").providers["inside"].base_url == ""
 
 
-def test_a_vendors_own_fields_are_typed() -> None:
+def test_vendor_fields_are_typed() -> None:
     options = read(good("everything")).providers["hosted"].options
     assert options == {
         "version": "v2",
@@ -128,7 +128,7 @@ def test_a_vendors_own_fields_are_typed() -> None:
     }
 
 
-def test_credentials_are_references() -> None:
+def test_credentials_are_loaded_as_references() -> None:
     refs = read(good("everything")).providers["hosted"].credentials
     assert [(ref.source, ref.argument) for ref in refs[:3]] == [
         (SecretSource.ENV, "HOSTED_KEY"),
@@ -139,7 +139,7 @@ def test_credentials_are_references() -> None:
     assert (refs[4].argv, refs[4].refresh) == (("print", "key"), 5400.0)
 
 
-def test_relative_paths_start_at_the_folder_of_the_file() -> None:
+def test_relative_path_starts_at_the_folder_of_the_file() -> None:
     text = "providers: {alpha: {credential: file:keys/alpha, ca_file: ca.pem}}"
     alpha = read(text, "/etc/sidecar/routes.yaml").providers["alpha"]
     assert alpha.credentials[0].argument == "/etc/sidecar/keys/alpha"
@@ -147,7 +147,7 @@ def test_relative_paths_start_at_the_folder_of_the_file() -> None:
     assert alpha.ca_file == "/etc/sidecar/ca.pem"
 
 
-def test_clear_text_beyond_private_networks_must_be_meant() -> None:
+def test_base_url_with_http_on_a_public_network_needs_allow_http() -> None:
     base = "providers: {alpha: {base_url: %s, allow_http: true}}"
     assert len(read(base % "http://api.public.example/v1").warnings) == 1
     for host in ("127.0.0.1:1", "[::1]:1", "10.0.0.7", "gpu.lan", "ollama:11434", "x.internal"):
@@ -158,24 +158,24 @@ def test_clear_text_beyond_private_networks_must_be_meant() -> None:
 # ── Groups, routes, keys ─────────────────────────────────────────────────────────────────────────
 
 
-def test_without_routes_calls_go_to_the_vendors_own_provider_alone() -> None:
+def test_group_without_routes_has_only_the_vendors_own_provider() -> None:
     group = read("groups: {G: {vendor: alpha}}").groups["G"]
     assert [route.provider.name for route in group.routes] == ["alpha"]
 
 
-def test_the_order_of_routes_is_their_priority() -> None:
+def test_routes_without_priority_have_that_of_their_order() -> None:
     group = read("groups: {G: {vendor: alpha, routes: [local, alpha]}}").groups["G"]
     assert [(r.provider.name, r.priority) for r in group.routes] == [("local", 0), ("alpha", 1)]
 
 
-def test_a_key_has_the_routes_of_its_group() -> None:
+def test_key_without_routes_has_those_of_its_group() -> None:
     snapshot = read(good("a_laptop"))
     editor = snapshot.keys["editor"]
     assert editor.routes == snapshot.groups["Alpha"].routes
     assert not editor.own_routes
 
 
-def test_a_keys_own_routes_inherit_what_they_do_not_set() -> None:
+def test_key_route_inherits_the_options_it_does_not_set() -> None:
     text = """
 groups:
   G:
@@ -207,7 +207,7 @@ keys:
         ("[local, alpha: {priority: 5}]", [("local", 2), ("alpha", 5)]),
     ],
 )
-def test_priorities_are_inherited_only_all_together(
+def test_key_routes_inherit_priorities_all_or_none(
     routes: str, order: list[tuple[str, int]]
 ) -> None:
     text = f"""
@@ -218,14 +218,14 @@ keys: {{k: {{group: G, routes: {routes}}}}}
     assert [(r.provider.name, r.priority) for r in read(text).keys["k"].routes] == order
 
 
-def test_a_map_of_names_is_the_list_of_models() -> None:
+def test_route_with_a_map_of_names_has_it_as_its_list_of_models() -> None:
     hosted = read(good("a_laptop")).groups["Alpha"].routes[1]
     assert hosted.models == patterns("one", "two-*")
     assert hosted.rename is not None
     assert hosted.rename.served("two-b") == "vendor/b"
 
 
-def test_urgency_goes_from_defaults_to_group_to_key() -> None:
+def test_urgency_is_inherited_from_defaults_to_group_to_key() -> None:
     text = """
 defaults: {urgency: background}
 groups: {A: {vendor: alpha}, B: {vendor: alpha, urgency: interactive}}
@@ -235,7 +235,7 @@ keys: {a: {group: A}, b: {group: B}, c: {group: B, urgency: normal}}
     assert found == [Urgency.BACKGROUND, Urgency.INTERACTIVE, Urgency.NORMAL]
 
 
-def test_headroom_of_the_defaults_is_that_of_providers_groups_and_the_file() -> None:
+def test_headroom_of_defaults_applies_to_providers_groups_and_the_file() -> None:
     text = """
 defaults: {headroom: {background: 20%}}
 limits: {rpm: 5}
@@ -254,7 +254,7 @@ keys: {a: {group: A}}
     assert snapshot.keys["a"].allowance.headroom == {}
 
 
-def test_a_key_may_only_narrow_the_models_of_its_group() -> None:
+def test_key_models_beyond_those_of_its_group_are_an_error() -> None:
     text = "groups: {G: {vendor: alpha, models: [a*, b]}}\nkeys: {k: {group: G}, l: {group: G%s}}"
     keys = read(text % ", models: [ab*, b]").keys
     assert keys["k"].models == patterns("a*", "b")
@@ -263,7 +263,7 @@ def test_a_key_may_only_narrow_the_models_of_its_group() -> None:
         read(text % ', models: "*"')
 
 
-def test_both_texts_of_a_rotated_key_find_it() -> None:
+def test_key_after_rotation_is_found_by_both_hashes() -> None:
     snapshot = read(good("a_laptop"))
     beta = snapshot.keys["beta"]
     found = [snapshot.by_digest[each.digest] for each in beta.hashes]
@@ -271,16 +271,16 @@ def test_both_texts_of_a_rotated_key_find_it() -> None:
     assert [each.until for _, each in found] == [None, datetime(2026, 11, 30, 22, tzinfo=UTC)]
 
 
-def test_a_key_without_a_hash_is_a_warning_that_says_what_to_do() -> None:
+def test_key_without_a_hash_is_a_warning_with_the_command() -> None:
     snapshot = read("groups: {G: {vendor: alpha}}\nkeys:\n  my key: {group: G}\n")
     assert [str(each) for each in snapshot.warnings] == [
-        'routes.yaml:3:3: warning: key "my key" has no hash, so nobody can present it; '
-        "make a text for it: sidecar keys rotate 'my key'"
+        'routes.yaml:3:3: warning: key "my key" has no hash, so no agent can use it; '
+        "create its secret: sidecar keys rotate 'my key'"
     ]
     assert snapshot.by_digest == {}
 
 
-def test_merge_keys_give_what_is_not_written() -> None:
+def test_merge_keys_add_only_missing_fields() -> None:
     keys = read(good("anchors")).keys
     assert [limit.amount for limit in keys["one"].allowance.limits] == [20, 200_000]
     assert keys["one"].urgency is Urgency.BACKGROUND
@@ -288,13 +288,13 @@ def test_merge_keys_give_what_is_not_written() -> None:
     assert [limit.amount for limit in keys["two"].allowance.limits] == [5]
 
 
-def test_a_bare_port_listens_on_both_loopback_addresses() -> None:
+def test_listen_with_a_bare_port_has_both_loopback_addresses() -> None:
     server = read("server: {listen: 9000}").server
     assert server.listen == (Address("127.0.0.1", 9000), Address("::1", 9000))
 
 
 @given(st.text("ab*?", max_size=6), st.text("ab*?", max_size=6), st.text("ab", max_size=6))
-def test_a_pattern_that_covers_another_matches_all_that_it_does(
+def test_pattern_that_covers_another_matches_all_of_its_names(
     wide: str, narrow: str, name: str
 ) -> None:
     if covers(Pattern(wide), Pattern(narrow)) and Pattern(narrow).matches(name):
@@ -304,7 +304,7 @@ def test_a_pattern_that_covers_another_matches_all_that_it_does(
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_pure_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pure_python_parser_gives_the_same_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [good(path.stem) for path in GOOD.glob("*.yaml")]
     fast = [read(text) for text in texts]
     monkeypatch.setattr(nodes, "Loader", yaml.BaseLoader)
@@ -314,13 +314,13 @@ def test_the_pure_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @given(st.binary(max_size=60) | st.text("kgG: {}[]*&!%@\"'|>-\n#,<$~\\", max_size=40))
-def test_any_bytes_load_or_are_refused_with_places(data: bytes | str) -> None:
+def test_loader_accepts_any_bytes_or_refuses_them_with_locations(data: bytes | str) -> None:
     raw = data if isinstance(data, bytes) else data.encode()
     assert all(each.place.line >= 1 and each.what for each in problems(raw))
 
 
 @given(st.integers(0, 400), st.integers(0, 400))
-def test_a_damaged_file_loads_or_is_refused(start: int, length: int) -> None:
+def test_loader_accepts_or_refuses_a_damaged_file(start: int, length: int) -> None:
     text = good("a_laptop")
     found = problems(text[:start] + text[start + length :])
     lines = [each.place.line for each in found]
@@ -328,17 +328,17 @@ def test_a_damaged_file_loads_or_is_refused(start: int, length: int) -> None:
     assert all(1 <= line <= text.count("\n") + 1 for line in lines)
 
 
-def test_a_tab_in_a_text_of_several_lines_is_part_of_it() -> None:
+def test_tab_in_a_text_of_several_lines_is_kept() -> None:
     text = "groups:\n  G:\n    vendor: alpha\n    description: |\n      one\n      \ttwo\n"
     assert read(text).groups["G"].description == "one\n\ttwo\n"
 
 
-def test_conflicts_are_found_in_files_with_windows_line_ends() -> None:
+def test_conflict_markers_are_found_with_windows_line_ends() -> None:
     found = problems("<<<<<<< HEAD\r\ngroups:\r\n=======\r\nkeys:\r\n>>>>>>> b\r\n")
     assert [each.place.line for each in found] == [1, 3, 5]
 
 
-def test_ten_thousand_keys_load_whole() -> None:
+def test_loader_reads_ten_thousand_keys() -> None:
     """No timed assertion: the figure is the benchmark's."""
     keys = "".join(
         f"  key-{n}: {{group: G, models: [a*], limits: {{rpm: 20}}, hash: sha256:{n:064x}}}\n"
@@ -348,7 +348,7 @@ def test_ten_thousand_keys_load_whole() -> None:
     assert len(snapshot.keys) == len(snapshot.by_digest) == 10_000
 
 
-def test_a_bomb_of_merge_keys_is_refused() -> None:
+def test_merge_key_bomb_is_refused() -> None:
     lines = ["x-0: &x0 {a: b}"]
     lines += [f"x-{n}: &x{n} {{<<: [{', '.join([f'*x{n - 1}'] * 9)}]}}" for n in range(1, 12)]
     with pytest.raises(ConfigError, match="aliases repeat"):
@@ -366,13 +366,13 @@ def test_a_bomb_of_merge_keys_is_refused() -> None:
         "eyJhbGciOiJIUzI1NiJ9.e30",
     ],
 )
-def test_what_looks_like_a_secret_is_not_shown(text: str) -> None:
+def test_text_that_looks_like_a_secret_is_not_shown(text: str) -> None:
     assert looks_secret(text)
     assert text not in shown(text)
 
 
 @pytest.mark.parametrize("path", sorted(GOOD.glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_secret_in_the_place_of_any_word_is_never_repeated(path: Path) -> None:
+def test_secret_in_place_of_any_word_is_never_repeated(path: Path) -> None:
     text, secret = path.read_text("utf-8"), "sk-hunter2-AbCdEf0123456789AbCdEf"
     for word in re.finditer(r"[\w./*$-]+", text):
         damaged = text[: word.start()] + secret + text[word.end() :]
@@ -384,7 +384,7 @@ def test_a_secret_in_the_place_of_any_word_is_never_repeated(path: Path) -> None
 @pytest.mark.parametrize(
     "name", ["claude-sonnet-4-5-20250929", "gpt-5-mini", "local dev", "azure-eu", "0.5/day"]
 )
-def test_names_are_shown(name: str) -> None:
+def test_ordinary_name_is_shown(name: str) -> None:
     assert shown(name) == f'"{name}"'
 
 
@@ -425,7 +425,7 @@ def test_names_are_shown(name: str) -> None:
         ("  Beta: {vendor: beta}", "  Beta: {vendor: beta}\n  New: {vendor: beta}", [
             "group New added",
         ]),
-        ("hash: " + HASH + "1", "hash: " + HASH + "9", ["key editor: has another text"]),
+        ("hash: " + HASH + "1", "hash: " + HASH + "9", ["key editor: has a new secret"]),
         ("description: the assistant in my editor\n    ", "", []),
         ("tpm: 200k", "tpm: 200_000", []),
         ("      - alpha\n      - hosted-eu: {", "      - hosted-eu: {enabled: true, ", [
@@ -434,13 +434,13 @@ def test_names_are_shown(name: str) -> None:
         ("limits: {rpm: 20}", "limits: {rpm: 30}", ["key local dev: rpm on alpha 20 -> 30"]),
     ],
 )  # fmt: skip
-def test_an_edit_is_told_by_its_effect(old: str, new: str, lines: list[str]) -> None:
+def test_difference_names_the_effect_of_an_edit(old: str, new: str, lines: list[str]) -> None:
     text = good("a_laptop")
     assert old in text
     assert difference(read(text), read(text.replace(old, new, 1))) == lines
 
 
-def test_another_order_is_told() -> None:
+def test_difference_names_a_new_order_of_routes() -> None:
     old = read("groups: {G: {vendor: alpha, routes: [alpha, local]}}")
     new = read("groups: {G: {vendor: alpha, routes: [local, alpha]}}")
     shared = read(
@@ -450,7 +450,7 @@ def test_another_order_is_told() -> None:
     assert difference(old, shared) == ["group G tries alpha or local"]
 
 
-def test_nothing_changed_is_no_line() -> None:
+def test_difference_of_equal_snapshots_is_empty() -> None:
     for path in GOOD.glob("*.yaml"):
         text = path.read_text("utf-8")
         assert difference(read(text), read(text + "\n# a comment\n")) == []
@@ -472,27 +472,27 @@ LAPTOP_KEY = "  editor:\n    group: Alpha\n"
         ("groups:\n  Alpha: {limits: {rpm: 600, models: {big-*: {rpm: 1}}}}\n", "group limit"),
     ],
 )
-def test_what_a_refused_file_would_have_taken_stays(refused: str, lines: str) -> None:
+def test_refused_file_is_reported_with_the_settings_that_stay(refused: str, lines: str) -> None:
     current = read(good("a_laptop"))
     expected = {
         "disables": 'key "editor" stays ENABLED, the refused file disables it',
         "ends": 'key "editor" keeps no end, the refused file ends it 2026-01-01T00:00:00Z',
-        "another": 'key "editor" keeps its text, the refused file gives it another',
-        "key limit": 'key "editor" keeps concurrency 4, the refused file says 2',
-        "group limit": 'group "Alpha" keeps rpm for big-* 10, the refused file says 1',
+        "another": 'key "editor" keeps its secret, the refused file gives it another',
+        "key limit": 'key "editor" keeps concurrency 4, the refused file sets 2',
+        "group limit": 'group "Alpha" keeps rpm for big-* 10, the refused file sets 1',
         "removes": 'key "editor" stays, the refused file removes it',
     }[lines]
     assert expected in stays_in_force(current, refused.encode())
 
 
-def test_what_a_broken_file_does_not_reach_is_not_called_removed() -> None:
+def test_broken_file_does_not_report_unread_keys_as_removed() -> None:
     current = read(good("a_laptop"))
     text = "keys:\n  beta: {group: Beta}\n  editor: {group: *x}\n"
     assert stays_in_force(current, text.encode()) == []
 
 
 @given(st.binary(max_size=60) | st.text("kgG: {}[]*&!%@\"'|>-\n#,<$~", max_size=40))
-def test_looking_at_a_refused_file_never_fails(data: bytes | str) -> None:
+def test_partial_parse_of_any_bytes_never_raises(data: bytes | str) -> None:
     raw = data if isinstance(data, bytes) else data.encode()
     assert isinstance(stays_in_force(read(good("a_laptop")), raw), list)
     assert isinstance(plugin_paths(raw), tuple)
@@ -509,11 +509,11 @@ def test_looking_at_a_refused_file_never_fails(data: bytes | str) -> None:
         ("", ()),
     ],
 )
-def test_plugins_are_found_before_the_file_is_understood(text: str, paths: tuple[str]) -> None:
+def test_plugin_paths_are_read_from_an_invalid_file(text: str, paths: tuple[str]) -> None:
     assert plugin_paths(text.encode()) == paths
 
 
-def test_a_file_without_vendors_says_so() -> None:
+def test_vendor_without_any_plugin_is_an_error_with_the_command() -> None:
     with pytest.raises(ConfigError, match="no plugin is installed"):
         load(b"groups: {G: {vendor: alpha}}", file="routes.yaml", registry=Plugins({}))
 

@@ -47,14 +47,14 @@ def errors(text: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("path", GOOD, ids=stem)
-def test_a_good_file_loads_without_a_warning(path: Path) -> None:
+def test_good_file_loads_without_a_warning(path: Path) -> None:
     warnings = [str(each) for each in read(path.read_bytes()).warnings]
     clear = [each for each in warnings if "in the clear" not in each]
     assert not clear
 
 
 @pytest.mark.parametrize("path", GOOD, ids=stem)
-def test_a_file_with_every_default_written_out_means_the_same(path: Path) -> None:
+def test_full_dump_of_a_file_loads_to_an_equal_snapshot(path: Path) -> None:
     snapshot = read(path.read_bytes())
     full = describe(snapshot)
     again = read(full)
@@ -64,17 +64,17 @@ def test_a_file_with_every_default_written_out_means_the_same(path: Path) -> Non
 
 
 @pytest.mark.parametrize("path", BAD, ids=stem)
-def test_a_bad_file_is_refused_in_these_words(path: Path) -> None:
+def test_bad_file_is_refused_with_the_recorded_messages(path: Path) -> None:
     assert errors(path.read_bytes()) == path.with_suffix(".txt").read_text().splitlines()
 
 
 @pytest.mark.parametrize("path", BAD, ids=stem)
-def test_no_message_repeats_a_secret(path: Path) -> None:
+def test_messages_repeat_no_secret(path: Path) -> None:
     assert "hunter2" not in path.with_suffix(".txt").read_text()
 
 
 @pytest.mark.parametrize("path", BAD, ids=stem)
-def test_every_message_says_what_next(path: Path) -> None:
+def test_messages_have_a_next_step(path: Path) -> None:
     for line in path.with_suffix(".txt").read_text().splitlines():
         assert "; " in line, line
 
@@ -92,11 +92,11 @@ def test_every_message_says_what_next(path: Path) -> None:
         (b"#" * ((4 << 20) + 1), "routes.yaml:1:1: the file has 4,194,305 bytes; at most"),
     ],
 )
-def test_bytes_that_are_no_text_are_refused(data: bytes, expected: str) -> None:
+def test_file_that_is_no_text_is_refused(data: bytes, expected: str) -> None:
     assert errors(data)[0].startswith(expected)
 
 
-def test_the_tour_loads_with_the_bundled_vendors() -> None:
+def test_example_file_loads_with_the_bundled_vendors() -> None:
     registry = discover()
     assert registry.problems == ()
     snapshot = load(EXAMPLE.read_bytes(), file=str(EXAMPLE), registry=registry)
@@ -106,7 +106,7 @@ def test_the_tour_loads_with_the_bundled_vendors() -> None:
     assert bare(again) == bare(snapshot)
 
 
-def test_the_tour_shows_every_field() -> None:
+def test_example_file_has_every_field() -> None:
     text = EXAMPLE.read_text()
     missing = [
         f"{block.title}: {option.name}"
@@ -123,17 +123,17 @@ def problems_of(text: bytes, registry: Any) -> list[str]:
     return [f"{list(each.absolute_path)}: {each.message}" for each in found]
 
 
-def test_the_schema_is_one() -> None:
+def test_json_schema_is_valid() -> None:
     Draft202012Validator.check_schema(schema(PLUGINS))
 
 
 @pytest.mark.parametrize("path", [p for p in GOOD if p.stem != "words_stay_text"], ids=stem)
-def test_the_schema_accepts_good_files(path: Path) -> None:
+def test_json_schema_accepts_good_files(path: Path) -> None:
     """All but the one with names that editors make numbers and booleans of."""
     assert problems_of(path.read_bytes(), PLUGINS) == []
 
 
-def test_the_schema_accepts_the_tour() -> None:
+def test_json_schema_accepts_the_example_file() -> None:
     assert problems_of(EXAMPLE.read_bytes(), discover()) == []
 
 
@@ -154,7 +154,7 @@ def test_the_schema_accepts_the_tour() -> None:
         "a_literal_credential",
     ],
 )
-def test_the_schema_refuses_wrong_fields_too(name: str) -> None:
+def test_json_schema_refuses_wrong_fields(name: str) -> None:
     assert problems_of((TESTS / "config" / "bad" / f"{name}.yaml").read_bytes(), PLUGINS)
 
 
@@ -169,7 +169,7 @@ def objects(part: Any) -> Iterator[dict[str, Any]]:
             yield from objects(inner)
 
 
-def test_schema_and_loader_know_the_same_fields() -> None:
+def test_json_schema_and_loader_have_the_same_fields() -> None:
     """Of every block: what one knows, the other does, in the same order."""
     found = {tuple(each["properties"]) for each in objects(schema(PLUGINS))}
     for name, block in BLOCKS.items():
@@ -178,13 +178,13 @@ def test_schema_and_loader_know_the_same_fields() -> None:
         assert names in found if exact else any(names == each[: len(names)] for each in found)
 
 
-def test_the_manual_explains_every_field() -> None:
+def test_manual_explains_every_field() -> None:
     text = MANUAL.read_text("utf-8")
     assert [name for name in BLOCKS if f"<!-- fields: {name} -->" not in text] == []
     assert refresh(text) == text, "python -m sidecar.config.schema.docs docs/configuration.md"
 
 
-def test_the_manual_has_a_chapter_for_every_section() -> None:
+def test_manual_has_a_chapter_for_every_section() -> None:
     text = MANUAL.read_text("utf-8")
     assert [o.name for o in FILE.options if f"`{o.name}`" not in headings(text)] == []
 
@@ -198,5 +198,5 @@ def examples(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("example", examples(MANUAL.read_text("utf-8")))
-def test_what_the_manual_shows_loads(example: str) -> None:
+def test_manual_examples_load(example: str) -> None:
     load(example.encode(), file="routes.yaml", registry=discover())

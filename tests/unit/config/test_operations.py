@@ -48,7 +48,7 @@ FILES = st.builds(
 
 
 @given(text=FILES, name=st.sampled_from(["new", "local dev", "no", "1:30", "# x", "é☕"]))
-def test_creating_and_deleting_leaves_the_file_as_it_was(text: bytes, name: str) -> None:
+def test_key_created_and_deleted_leaves_the_file_unchanged(text: bytes, name: str) -> None:
     made = operations.create_key(text, name, FIRST, NOW, {"group": "demo", "description": "a: b"})
     key = read(made).keys[name]
     assert (key.description, key.created) == ("a: b", NOW)
@@ -58,7 +58,7 @@ def test_creating_and_deleting_leaves_the_file_as_it_was(text: bytes, name: str)
 
 
 @given(text=FILES)
-def test_disabling_and_enabling_leaves_the_file_as_it_was(text: bytes) -> None:
+def test_key_disabled_and_enabled_leaves_the_file_unchanged(text: bytes) -> None:
     off = operations.switch_key(text, read(text), "key 0", enabled=False)
     assert read(off).keys["key 0"].enabled is False
     assert operations.switch_key(off, read(off), "key 0", enabled=False) == off
@@ -66,14 +66,14 @@ def test_disabling_and_enabling_leaves_the_file_as_it_was(text: bytes) -> None:
 
 
 @given(text=FILES)
-def test_renaming_there_and_back_leaves_the_file_as_it_was(text: bytes) -> None:
+def test_key_renamed_and_back_leaves_the_file_unchanged(text: bytes) -> None:
     renamed = operations.rename_key(text, "key 0", "another: name")
     assert read(renamed).keys["another: name"].hashes == read(text).keys["key 0"].hashes
     assert operations.rename_key(renamed, "another: name", "key 0") == text
 
 
 @given(text=FILES, data=st.data())
-def test_an_edit_leaves_every_other_line_alone(text: bytes, data: st.DataObject) -> None:
+def test_key_edit_leaves_every_other_line_unchanged(text: bytes, data: st.DataObject) -> None:
     names = list(read(text).keys)
     name = data.draw(st.sampled_from(names))
     edited = operations.edit_key(text, name, {"urgency": "background", "models": ["a*", "b"]})
@@ -88,7 +88,9 @@ def test_an_edit_leaves_every_other_line_alone(text: bytes, data: st.DataObject)
 
 
 @given(text=FILES, hours=st.integers(1, 999))
-def test_rotating_accepts_both_texts_until_the_end_of_the_overlap(text: bytes, hours: int) -> None:
+def test_key_rotated_is_accepted_by_both_secrets_until_the_overlap_ends(
+    text: bytes, hours: int
+) -> None:
     until = NOW + timedelta(hours=hours)
     once = operations.rotate_key(text, read(text), "key 0", FIRST, until)
     assert [each.until for each in read(once).keys["key 0"].hashes] == [None, until]
@@ -99,7 +101,7 @@ def test_rotating_accepts_both_texts_until_the_end_of_the_overlap(text: bytes, h
     assert len(re.findall(rb"previous", twice)) == 0
 
 
-def test_a_key_that_inherits_its_switch_can_be_enabled() -> None:
+def test_key_that_inherits_enabled_can_be_enabled() -> None:
     text = b"""x-off: &off {enabled: false}
 groups: {demo: {vendor: echo}}
 keys:
@@ -111,7 +113,7 @@ keys:
     assert [key.enabled for key in read(on).keys.values()] == [True, False]
 
 
-def test_what_cannot_be_done_is_refused() -> None:
+def test_operation_that_is_impossible_is_refused() -> None:
     text = b"groups: {demo: {vendor: echo}}\nkeys: {one: {group: demo}, two: {group: demo}}\n"
     with pytest.raises(EditRefused, match="nothing to overlap"):
         operations.rotate_key(text, read(text), "one", FIRST, NOW)

@@ -23,11 +23,11 @@ def spelt(node: yaml.Node | None) -> object:
 
 
 @pytest.mark.parametrize("text", [TEXT, "", "a", "- {}\n- []\n", "? !x a\n: ! b\n"])
-def test_nodes_are_those_of_a_loader_that_knows_no_types(text: str) -> None:
+def test_compose_gives_the_nodes_of_a_loader_without_types(text: str) -> None:
     assert spelt(compose_document(text)) == spelt(yaml.compose(text, yaml.BaseLoader))
 
 
-def test_a_text_is_composed_once_where_that_is_wanted_and_kept_no_longer() -> None:
+def test_compose_once_parses_a_text_once_and_then_forgets_it() -> None:
     with compose_once():
         first = compose_document(TEXT)
         assert compose_document(TEXT) is first

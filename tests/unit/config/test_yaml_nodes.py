@@ -10,13 +10,13 @@ import pytest
 from sidecar.config.yaml.nodes import gc_paused
 
 
-def test_the_collector_pauses_and_comes_back() -> None:
+def test_gc_is_paused_and_on_again() -> None:
     with gc_paused():
         assert not gc.isenabled()
     assert gc.isenabled()
 
 
-def test_it_comes_back_after_an_error() -> None:
+def test_gc_is_on_again_after_an_error() -> None:
     def fail() -> None:
         raise RuntimeError("work failed")
 
@@ -25,7 +25,7 @@ def test_it_comes_back_after_an_error() -> None:
     assert gc.isenabled()
 
 
-def test_blocks_may_overlap_in_threads() -> None:
+def test_gc_is_on_again_after_overlapping_blocks_in_threads() -> None:
     inside, leave = threading.Event(), threading.Event()
 
     @gc_paused()
@@ -42,7 +42,7 @@ def test_blocks_may_overlap_in_threads() -> None:
     assert gc.isenabled()
 
 
-def test_who_turned_it_off_finds_it_off() -> None:
+def test_gc_that_was_off_stays_off() -> None:
     gc.disable()
     try:
         with gc_paused():

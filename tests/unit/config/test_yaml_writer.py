@@ -28,7 +28,7 @@ def parse(text: str) -> Any:
 
 
 @given(TEXTS)
-def test_a_text_reads_back_in_flow_and_in_block_style(text: str) -> None:
+def test_writer_text_reads_back_in_flow_and_block_style(text: str) -> None:
     word = scalar(text)
     assert "\n" not in word
     assert parse(f"[{word}]") == [text]
@@ -37,17 +37,17 @@ def test_a_text_reads_back_in_flow_and_in_block_style(text: str) -> None:
 
 
 @given(VALUES)
-def test_a_value_reads_back(value: Value) -> None:
+def test_writer_value_reads_back(value: Value) -> None:
     assert parse(f"a: {flow(value)}\n") == {"a": value}
     assert parse(f"- {entry(value)}\n") == [value]
 
 
 @given(st.dictionaries(TEXTS, VALUES, min_size=1, max_size=4), st.integers(0, 3))
-def test_a_block_reads_back(value: dict[str, Value], levels: int) -> None:
+def test_writer_block_reads_back(value: dict[str, Value], levels: int) -> None:
     assert parse("\n".join(block(value, "  ", open_levels=levels))) == value
 
 
-def test_words_that_others_read_as_something_else_are_quoted() -> None:
+def test_writer_quotes_words_that_other_parsers_read_as_other_types() -> None:
     assert [scalar(word) for word in ("no", "Yes", "null", "~", "")] == [
         '"no"', '"Yes"', '"null"', '"~"', '""',
     ]  # fmt: skip
@@ -156,7 +156,9 @@ FILES = st.fixed_dictionaries(
 
 
 @given(FILES, st.data())
-def test_a_described_file_means_the_same(file: dict[str, Any], data: st.DataObject) -> None:
+def test_dump_of_any_file_loads_to_an_equal_snapshot(
+    file: dict[str, Any], data: st.DataObject
+) -> None:
     groups = st.sampled_from(list(file["groups"]))
     keys = data.draw(st.lists(KEY, max_size=3))
     file["keys"] = {

@@ -55,7 +55,7 @@ def memory(ceiling: int, folder: Path = Path()) -> BodyMemory:
 
 def body(bodies: BodyMemory, rank: int = 2, max_wait: float = 30.0) -> HeldBody:
     found = bodies.open()
-    found.rank, found.patience = rank, max_wait
+    found.rank, found.max_wait = rank, max_wait
     return found
 
 

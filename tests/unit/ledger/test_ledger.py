@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ledger_checks import CALL, Wall, assert_in_step, call, digest, rows, snapshot
 from msgspec.structs import replace
+from property_tests import examples
 
 from sidecar.errors import ErrorKind
 from sidecar.ledger.call_rows import call_row
@@ -341,6 +342,7 @@ async def test_a_call_told_twice_is_on_the_books_once(tmp_path: Path, wall: Wall
     assert len(rows(tmp_path)) == 1
 
 
+@examples(15)
 @given(st.text(), st.integers())
 async def test_no_value_of_a_vendor_or_client_holds_up_the_rows_behind_it(
     tmp_path_factory: pytest.TempPathFactory, text: str, count: int

@@ -25,7 +25,7 @@ from sidecar.ledger.reader import APPLICATION, NoLedger, open_to_read, read_time
 from sidecar.ledger.reports.usage import Dimension, UsageQuery, usage
 
 OWNER = Owner("acme", "env:ACME_KEY", "G")
-HERE = TESTS
+HERE = TESTS / "support"
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ async def test_a_disk_that_does_not_answer_holds_nobody_up(tmp_path: Path, wall:
 async def test_only_so_many_calls_wait_for_the_disk(
     tmp_path: Path, wall: Wall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "MOST_STEPS", 10)
+    monkeypatch.setattr(writer, "MAX_PENDING_STEPS", 10)
     (tmp_path / "file").write_text("in the way")
     async with Ledger(tmp_path / "file/state", wall=wall) as ledger:
         for number in range(25):

@@ -16,10 +16,11 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ledger_checks import CALL, Wall, assert_in_step, call, rows, snapshot
 from msgspec.structs import replace
+from property_tests import examples
 
 from sidecar.ledger import rollups
 from sidecar.ledger.call_rows import MAX_COST, MAX_TOKENS
@@ -184,7 +185,7 @@ def asked(state: Path, question: UsageQuery) -> dict[tuple[str, ...], Sums]:
 
 
 @given(OPERATIONS, st.sets(st.sampled_from(ALL)))
-@settings(max_examples=150, deadline=None)
+@examples(20)
 def test_rows_days_reports_and_csv_agree_whatever_happens(
     tmp_path_factory: pytest.TempPathFactory,
     operations: list[list[CallRecord | Renamed] | Keep | str],

@@ -35,7 +35,7 @@ bodies = st.dictionaries(
     ascii_only=st.booleans(),
     indent=st.sampled_from([None, 1]),
 )
-def test_only_the_models_bytes_change(
+def test_splice_model_changes_only_the_bytes_of_the_model(
     before: dict[str, object],
     after: dict[str, object],
     old: str,
@@ -68,31 +68,31 @@ def test_only_the_models_bytes_change(
     assert json.loads(removed) == old
 
 
-def test_the_last_of_two_models_counts() -> None:
+def test_splice_model_replaces_the_last_of_two_models() -> None:
     assert (
         splice_model(b'{"model":"a","x":1,"model":"a"}', "a", "b")
         == b'{"model":"a","x":1,"model":"b"}'
     )
 
 
-def test_an_escaped_name_is_found_by_scanning() -> None:
+def test_splice_model_finds_an_escaped_field_name() -> None:
     body = b'{ "mod\\u0065l" : "a" , "x": {"model": "a"}}'
     assert splice_model(body, "a", "b") == b'{ "mod\\u0065l" : "b" , "x": {"model": "a"}}'
 
 
-def test_many_decoys_do_not_hide_it() -> None:
+def test_splice_model_finds_the_field_behind_many_decoys() -> None:
     decoys = ",".join('{"model":"a"}' for _ in range(100))
     body = f'{{"model":"a","é":[{decoys}]}}'.encode()
     assert splice_model(body, "a", "bé") == body.replace(b'"a"', b'"b\\u00e9"', 1)
 
 
-def test_scanning_steps_over_whatever_else_there_is() -> None:
+def test_splice_model_scans_past_every_kind_of_value() -> None:
     for value in (b"9" * 5000, b"1e999", b'"\\u00e9 \xff"', b"[[[[]]]]", b'{"model":"a"}'):
         body = b'{"x":%s,"mod\\u0065l":"a","y":%s}' % (value, value)
         assert splice_model(body, "a", "b") == body.replace(b'u0065l":"a"', b'u0065l":"b"')
 
 
-def test_a_body_that_is_nested_too_deeply_is_refused() -> None:
+def test_splice_model_of_a_body_nested_too_deeply_is_rejected() -> None:
     body = b'{"x":' + b"[" * 50_000 + b"]" * 50_000 + b',"mod\\u0065l":"a"}'
     with pytest.raises(ProxyError, match="nested too deeply"):
         splice_model(body, "a", "b")
@@ -105,14 +105,14 @@ FORM = (
 )
 
 
-def test_the_model_field_of_a_form_is_found_with_its_span() -> None:
+def test_form_model_returns_the_model_and_its_span() -> None:
     found = form_model(FORM, "multipart/form-data; boundary=B")
     assert found is not None
     name, (start, end) = found
     assert (name, FORM[start:end]) == ("whisper-1", b"whisper-1")
 
 
-def test_a_form_without_a_model_and_a_body_that_is_none() -> None:
+def test_form_model_without_a_model_field_is_none() -> None:
     assert (
         form_model(
             FORM.replace(b'name="model"', b'name="modes"'), 'multipart/form-data; boundary="B"'
@@ -138,7 +138,7 @@ MODEL_FIELDS = [
 
 
 @pytest.mark.parametrize("head", MODEL_FIELDS)
-def test_a_model_field_in_any_spelling(head: str) -> None:
+def test_form_model_accepts_every_spelling_of_the_header(head: str) -> None:
     body = form(('form-data; name="file"; filename="a"', "RIFF"), (head, "whisper-1"))
     found = form_model(body, "multipart/form-data; charset=utf-8; boundary=B")
     assert found is not None
@@ -155,7 +155,7 @@ OTHER_FIELDS = [
 
 
 @pytest.mark.parametrize("head", OTHER_FIELDS)
-def test_what_only_looks_like_a_model_field_is_none(head: str) -> None:
+def test_form_model_ignores_fields_that_only_resemble_it(head: str) -> None:
     assert form_model(form((head, "whisper-1")), "multipart/form-data; boundary=B") is None
     both = form((head, "cheap"), ('form-data; name="model"', "dear"))
     assert form_model(both, "multipart/form-data; boundary=B") == (
@@ -163,7 +163,7 @@ def test_what_only_looks_like_a_model_field_is_none(head: str) -> None:
     )  # fmt: skip
 
 
-def test_of_two_models_in_a_form_none_is_believed() -> None:
+def test_form_model_with_two_models_is_rejected() -> None:
     twice = form(('form-data; name="model"', "cheap"), ("form-data; name=model", "dear"))
     with pytest.raises(ProxyError, match="twice"):
         form_model(twice, "multipart/form-data; boundary=B")
@@ -175,7 +175,7 @@ contents = st.text(st.sampled_from('ab-B\r\n"=;: '), max_size=20).filter(
 
 
 @given(contents, contents, names.filter(lambda text: "\r\n--B" not in f"\r\n{text}"))
-def test_the_span_of_a_form_is_the_models_value(before: str, after: str, name: str) -> None:
+def test_form_model_span_is_the_value_of_the_model(before: str, after: str, name: str) -> None:
     try:
         body = form(('form-data; name="a"', before), ('form-data; name="model"', name),
                     ('form-data; name="b"', after))  # fmt: skip
@@ -189,5 +189,5 @@ def test_the_span_of_a_form_is_the_models_value(before: str, after: str, name: s
 
 
 @given(st.binary(max_size=300), st.text(max_size=40))
-def test_no_form_raises(body: bytes, boundary: str) -> None:
+def test_form_model_never_raises_on_malformed_forms(body: bytes, boundary: str) -> None:
     form_model(body, f"multipart/form-data; boundary={boundary}")

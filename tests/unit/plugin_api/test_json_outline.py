@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.plugin_api.json_outline import (
-    KEPT_WHOLE,
-    LONGEST_TEXT,
-    MOST_LEVELS,
-    MOST_PARTS,
+    ALL_OR_NOTHING,
+    MAX_LEVELS,
+    MAX_PARTS,
+    MAX_TEXT_BYTES,
     Outline,
     outline,
 )
@@ -37,7 +37,7 @@ def kept(value: object) -> object:
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=5), st.booleans(), st.data())
-def test_an_outline_of_json_is_that_json_however_it_is_cut(
+def test_outline_of_json_equals_that_json_for_every_cut(
     value: dict[str, Any], ascii_only: bool, data: st.DataObject
 ) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only, indent=data.draw(st.sampled_from([None, 1])))
@@ -45,12 +45,12 @@ def test_an_outline_of_json_is_that_json_however_it_is_cut(
     found = Outline()
     size = data.draw(st.integers(1, 9))
     for at in range(0, len(body), size):
-        assert not found.whole
+        assert not found.complete
         found.feed(body[at : at + size])
-    assert found.whole
+    assert found.complete
     assert not found.unfinished
     assert found.fields() == outline(body).fields()
-    if _levels(value) <= MOST_LEVELS:
+    if _levels(value) <= MAX_LEVELS:
         assert found.fields() == json.loads(json.dumps(kept(value)))
 
 
@@ -60,21 +60,21 @@ def _levels(value: object) -> int:
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=5), st.data())
-def test_an_outline_of_a_part_holds_no_half_of_anything(
+def test_outline_of_truncated_json_holds_complete_values_only(
     value: dict[str, Any], data: st.DataObject
 ) -> None:
     body = json.dumps(value).encode()
     found = outline(body[: data.draw(st.integers(0, len(body) - 1))])
-    assert not found.whole
+    assert not found.complete
     _is_part(found.fields(), kept(value))
 
 
 def _is_part(part: object, whole: object, name: str = "") -> None:
-    if isinstance(part, dict) and name not in KEPT_WHOLE:
+    if isinstance(part, dict) and name not in ALL_OR_NOTHING:
         assert isinstance(whole, dict)
         for each, value in part.items():
             _is_part(value, whole[each], each)
-    elif isinstance(part, list) and name not in KEPT_WHOLE:
+    elif isinstance(part, list) and name not in ALL_OR_NOTHING:
         assert isinstance(whole, list)
         for value, other in zip(part, whole, strict=False):
             _is_part(value, other)
@@ -95,49 +95,47 @@ def _is_part(part: object, whole: object, name: str = "") -> None:
         (rb'{"a":"\x","b":1}', {"a": None, "b": 1}),
         (b'\xef\xbb\xbf{"b":1}', {"b": 1}),
         (b'{"a":' + b"[" * 5000 + b"]" * 5000 + b',"b":1}', {"b": 1}),
-        (b'{"a":"' + b"x" * (LONGEST_TEXT + 1) + b'","b":1}', {"a": None, "b": 1}),
+        (b'{"a":"' + b"x" * (MAX_TEXT_BYTES + 1) + b'","b":1}', {"a": None, "b": 1}),
         (b'{"a":' + b"9" * 5000 + b',"b":1}', {"b": 1}),
         (b'{"a":1}{"a":2}', {"a": 1}),
         (b'{"a":1}]]}', {"a": 1}),
         (b'{"usage":{"a":1},"usage":{"b":2}}', {"usage": {"b": 2}}),
     ],
 )
-def test_what_is_not_quite_json_is_read_all_the_same(
-    body: bytes, expected: dict[str, object]
-) -> None:
+def test_outline_reads_json_with_invalid_details(body: bytes, expected: dict[str, object]) -> None:
     found = outline(body)
-    assert found.whole
+    assert found.complete
     fields = found.fields()
     assert {name: fields.get(name) for name in expected} == expected
 
 
-@pytest.mark.parametrize("name", sorted(KEPT_WHOLE))
-def test_a_part_of_figures_is_none(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(ALL_OR_NOTHING))
+def test_outline_leaves_out_a_truncated_usage_object(name: str) -> None:
     assert outline(b'{"a":{"%b":{"x":1,"y":{"z":2}' % name.encode()).fields() == {"a": {}}
     assert outline(b'{"a":{"%b":{"x":1}' % name.encode()).fields() == {"a": {name: {"x": 1}}}
 
 
-def test_a_figure_that_is_none_is_noted_and_another_word_is_not() -> None:
-    assert outline(b'{"usage":{"details":{"tokens":NaN}}}').spoilt
-    assert not outline(b'{"logprob":-Infinity,"usage":{"tokens":1}}').spoilt
+def test_outline_marks_invalid_numbers_in_usage_only() -> None:
+    assert outline(b'{"usage":{"details":{"tokens":NaN}}}').has_invalid_numbers
+    assert not outline(b'{"logprob":-Infinity,"usage":{"tokens":1}}').has_invalid_numbers
 
 
 @pytest.mark.parametrize("body", [b"", b"  ", b"12", b"nothing"])
-def test_what_has_no_brackets_is_never_unfinished(body: bytes) -> None:
+def test_outline_without_brackets_is_never_unfinished(body: bytes) -> None:
     assert not outline(body).unfinished
     assert outline(body).fields() == {}
 
 
-def test_a_document_of_too_many_parts_is_left_open() -> None:
-    found = outline(b'{"a":1,' * (MOST_PARTS + 1))
-    assert found.whole is None
+def test_outline_of_too_many_parts_stops_reading() -> None:
+    found = outline(b'{"a":1,' * (MAX_PARTS + 1))
+    assert found.complete is None
     assert not found.unfinished
-    assert not found.spoilt
+    assert not found.has_invalid_numbers
 
 
 @given(st.lists(st.binary(max_size=20), max_size=6))
-def test_garbage_is_never_an_error(pieces: list[bytes]) -> None:
+def test_outline_never_raises_on_garbage(pieces: list[bytes]) -> None:
     found = Outline()
     for piece in pieces:
         found.feed(piece)
-    assert (found.fields(), found.unfinished, found.whole) is not None
+    assert (found.fields(), found.unfinished, found.complete) is not None

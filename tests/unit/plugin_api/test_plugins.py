@@ -1,4 +1,4 @@
-"""Discovery: three ways in, one contract, and a broken plugin that breaks nothing else."""
+"""Discovery of plugins, errors in plugins, and the checks of the contract."""
 
 from __future__ import annotations
 
@@ -50,13 +50,20 @@ def record() -> CallRecord:
     )  # fmt: skip
 
 
-def test_the_example_is_loaded_from_its_path_and_keeps_the_contract() -> None:
+def test_example_loads_from_its_path_and_keeps_the_contract() -> None:
     registry = discover([EXAMPLE])
     assert registry.sources["acme"] == str(EXAMPLE)
     assert problems(registry) == []
 
 
-def test_the_example_is_loaded_from_an_entry_point(tmp_path: Path) -> None:
+def test_first_example_of_the_documentation_keeps_the_contract(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    registry = with_file(tmp_path, page.partition("```python\n")[2].partition("```")[0])
+    assert "acme" in registry.vendors
+    assert problems(registry) == []
+
+
+def test_example_loads_from_an_entry_point(tmp_path: Path) -> None:
     shutil.copy(EXAMPLE, tmp_path / "sidecar_acme.py")
     info = tmp_path / "sidecar_acme-1.0.dist-info"
     info.mkdir()
@@ -83,16 +90,16 @@ HOOK = "from sidecar import hookimpl\n@hookimpl\n"
         ("this is no python", "SyntaxError"),
         (HOOK + "def sidecar_vendor(): return []", "unknown hook"),
         (HOOK + "def sidecar_vendors(x): return []", "x"),
-        (HOOK + "def sidecar_vendors(): return [1]", "gave a int"),
-        (HOOK + "def sidecar_vendors(): 1/0", "sidecar_vendors failed"),
-        (HOOK + "def sidecar_vendors(): return None", "sidecar_vendors failed"),
+        (HOOK + "def sidecar_vendors(): return [1]", "returned a int"),
+        (HOOK + "def sidecar_vendors(): 1/0", "sidecar_vendors raised ZeroDivisionError"),
+        (HOOK + "def sidecar_vendors(): return None", "sidecar_vendors raised TypeError"),
         (HOOK + "def sidecar_vendors(): raise SystemExit(3)", "SystemExit"),
         ("import sys; sys.exit(0)", "SystemExit"),
         ("from sidecar import Vendor\n" + HOOK + "def sidecar_vendors(): return [Vendor()]",
-         "gave a Vendor without a name"),
+         "returned a Vendor without a name"),
     ],
 )  # fmt: skip
-def test_a_broken_plugin_is_named_and_left_out(tmp_path: Path, code: str, complaint: str) -> None:
+def test_broken_plugin_is_named_and_skipped(tmp_path: Path, code: str, complaint: str) -> None:
     registry = with_file(tmp_path, code)
     assert len(registry.problems) == 1
     assert str(tmp_path / "extra.py") in registry.problems[0]
@@ -100,18 +107,18 @@ def test_a_broken_plugin_is_named_and_left_out(tmp_path: Path, code: str, compla
     assert "openai" in registry.vendors
 
 
-def test_a_broken_file_leaves_no_half_of_a_module_behind(tmp_path: Path) -> None:
+def test_broken_file_leaves_no_module_in_sys_modules(tmp_path: Path) -> None:
     with_file(tmp_path, "1/0", "half.py")
     assert "sidecar_local_half" not in sys.modules
 
 
-def test_a_file_that_is_named_twice_counts_once() -> None:
+def test_file_named_twice_is_loaded_once() -> None:
     registry = discover([EXAMPLE, EXAMPLE])
     assert registry.problems == (f"{EXAMPLE} is named twice",)
     assert "acme" in registry.vendors
 
 
-def test_two_files_of_one_name_in_two_folders_both_count(tmp_path: Path) -> None:
+def test_files_with_one_name_in_two_folders_are_both_loaded(tmp_path: Path) -> None:
     files = []
     for name in ("one", "two"):
         path = tmp_path / name / "mine.py"
@@ -123,7 +130,7 @@ def test_two_files_of_one_name_in_two_folders_both_count(tmp_path: Path) -> None
     assert {"one", "two"} <= registry.vendors.keys()
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     registry = discover([tmp_path / "none.py"])
     assert "none.py" in registry.problems[0]
 
@@ -139,20 +146,20 @@ def sidecar_vendors(): return [V()]
 """
 
 
-def test_two_vendors_of_one_name_name_both_sources(tmp_path: Path) -> None:
+def test_vendor_name_used_twice_names_both_sources(tmp_path: Path) -> None:
     registry = with_file(tmp_path, VENDOR.format(name="openai", dialect="openai"))
     assert "extra.py" in registry.problems[0]
-    assert "sidecar_vendors.openai.dialect" in registry.problems[0]
-    assert "sidecar_vendors.openai.dialect" in registry.sources["openai"]
+    assert "sidecar_vendors.openai" in registry.problems[0]
+    assert "sidecar_vendors.openai" in registry.sources["openai"]
 
 
-def test_a_dialect_that_nobody_knows_is_a_problem(tmp_path: Path) -> None:
+def test_vendor_with_an_unknown_dialect_is_skipped(tmp_path: Path) -> None:
     registry = with_file(tmp_path, VENDOR.format(name="new", dialect="klingon"))
     assert "klingon" in registry.problems[0]
     assert "new" not in registry.vendors
 
 
-def test_an_observers_error_is_counted_and_never_raised(tmp_path: Path) -> None:
+def test_observer_error_is_counted_and_not_raised(tmp_path: Path) -> None:
     code = (
         "from sidecar import hookimpl\nseen = []\n"
         "@hookimpl\ndef sidecar_call_finished(record):\n    seen.append(record); 1/0\n"
@@ -164,7 +171,7 @@ def test_an_observers_error_is_counted_and_never_raised(tmp_path: Path) -> None:
     assert len(sys.modules["sidecar_local_watcher"].seen) == 2
 
 
-def test_a_hook_may_leave_its_argument_out(tmp_path: Path) -> None:
+def test_hook_may_omit_its_argument(tmp_path: Path) -> None:
     code = (
         "from sidecar import hookimpl\n"
         "@hookimpl\ndef sidecar_check_config():\n    return ['not on a Friday']\n"
@@ -176,19 +183,21 @@ def test_a_hook_may_leave_its_argument_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("gives", "vetoes"), [("None", []), ("[]", []), ("'no'", ["no"]), ("('a', 'b')", ["a", "b"])]
 )
-def test_a_veto_is_any_text(tmp_path: Path, gives: str, vetoes: list[str]) -> None:
+def test_check_config_accepts_text_and_iterables(
+    tmp_path: Path, gives: str, vetoes: list[str]
+) -> None:
     registry = with_file(tmp_path, HOOK + f"def sidecar_check_config(snapshot): return {gives}")
     assert registry.check(None) == [f"{tmp_path / 'extra.py'}: {veto}" for veto in vetoes]  # type: ignore[arg-type]
 
 
-def test_an_error_in_a_check_is_counted_and_no_veto(tmp_path: Path) -> None:
+def test_check_config_error_is_counted_and_rejects_nothing(tmp_path: Path) -> None:
     registry = with_file(tmp_path, HOOK + "def sidecar_check_config(snapshot): 1/0")
     assert registry.check(None) == []  # type: ignore[arg-type]
     assert registry.failures == {str(tmp_path / "extra.py"): 1}
 
 
 class Leaky(Vendor):
-    """Breaks the contract in every way that can be seen from outside."""
+    """Breaks the contract of addresses, classes and estimates."""
 
     name = title = "leaky"
     base_url = "ftp://v.example"
@@ -209,7 +218,7 @@ class Leaky(Vendor):
 
 
 class Unsure(Leaky):
-    """Breaks the rest of it."""
+    """Breaks the contract of dialects, fields and quotas."""
 
     name = title = "unsure"
     dialects = {}
@@ -245,17 +254,20 @@ class Mumbling(type(discover().dialects["openai"])):  # type: ignore[misc]
         return Located(Endpoint("x"), "x", "m", (0, 99))
 
 
-def test_the_contract_suite_finds_every_breach() -> None:
+def test_contract_check_reports_every_breach() -> None:
     found = discover()
     vendors = {"leaky": Leaky(), "unsure": Unsure()}
     bad = Registry({**found.dialects, "mumbling": Mumbling()}, vendors, {}, ("not loaded",))
     report = "\n".join(problems(bad))
     for breach in (
-        "not loaded", "no http address", "into the address", "sends no credential",
-        "not the provider's host", "changes the query", "judges a plain 100", "raised KeyError",
-        "speaks no dialect", "estimates -1 and 5", "mumbling: error(BAD_REQUEST) has status 200",
-        "does not carry the message", "does not take error_event(INTERNAL)",
-        "in pieces of 1, but", "gives the path 'x'", "a span outside its path",
+        "not loaded", "base_url ftp://v.example is no HTTP address",
+        "puts the credential into the URL for openai; put it into a header",
+        "prepare sends no credential", "another host; begin the URL", "prepare changes the query",
+        "classify returns QUOTA_EXHAUSTED for a plain 100; return OK", "raised KeyError",
+        "dialects is empty", "estimate returns (-1, 5) for 0 bytes without a bound",
+        "mumbling: error(BAD_REQUEST) returns the status 200", "omits the message",
+        "does not report error_event(INTERNAL) as an error",
+        "in pieces of 1 bytes, but", "returns the path 'x'", "a model_span outside its path",
     ):  # fmt: skip
         assert breach in report, report
 
@@ -266,29 +278,29 @@ class Meddling(type(discover().dialects["openai"])):  # type: ignore[misc]
     def read(self, endpoint, body):  # type: ignore[no-untyped-def]
         return json.loads(body)
 
-    def asking(self, endpoint, body):  # type: ignore[no-untyped-def]
+    def inject_usage_option(self, endpoint, body):  # type: ignore[no-untyped-def]
         if b"stream_options" in body:
             return body
         return b'{"stream_options":{}}' if body.startswith(b'{"m') else None
 
-    def unasked(self, endpoint, event):  # type: ignore[no-untyped-def]
+    def strip_injected_usage(self, endpoint, event):  # type: ignore[no-untyped-def]
         return event.strip() if b"choices" in event else None
 
 
-def test_the_contract_suite_tries_how_usage_is_asked_for_and_hidden() -> None:
+def test_contract_check_covers_the_usage_option() -> None:
     dialects = {**discover().dialects, "meddling": Meddling()}
     report = "\n".join(problems(Registry(dialects, {}, {}, ())))
     for breach in (
-        "meddling: read gives dict for", "; give Facts",
+        "meddling: read returns dict for", "; return Facts",
         "meddling: read raised JSONDecodeError", "(decoder.py:", "; catch it",
-        "meddling: asking makes", "change nothing but stream_options",
-        "which asks already; give None for it", "meddling: unasked gives NoneType for",
-        "keep the blank line that ends it",
+        "meddling: inject_usage_option returns", "change only stream_options",
+        "which has the option; return None",
+        "meddling: strip_injected_usage returns NoneType for", "keep the blank line at its end",
     ):  # fmt: skip
         assert breach in report, report
 
 
-def test_the_contract_suite_tries_every_method_that_a_plugin_may_bring() -> None:
+def test_contract_check_calls_every_method_of_a_plugin() -> None:
     tried: set[str] = set()
     found = discover()
 
@@ -308,7 +320,7 @@ def test_the_contract_suite_tries_every_method_that_a_plugin_may_bring() -> None
 
 
 class Guessing(Vendor):
-    """Says impossible things about limits."""
+    """Returns impossible classes, quotas, families and estimates."""
 
     name = title = "guessing"
     base_url = "https://v.example"
@@ -330,7 +342,7 @@ class Guessing(Vendor):
     def family(self, model):  # type: ignore[no-untyped-def]
         return model + "+" if model else None
 
-    def counted(self, usage):  # type: ignore[no-untyped-def]
+    def rate_limited_tokens(self, usage):  # type: ignore[no-untyped-def]
         return (usage.input_tokens or 0) - (usage.cache_read_tokens or 0), 7
 
     def estimate(self, body_bytes, max_output):  # type: ignore[no-untyped-def]
@@ -345,27 +357,29 @@ class Guessing(Vendor):
         return {"many": [], "h": (1,)}.get(value, ())
 
 
-def test_the_contract_suite_holds_vendors_to_what_they_say_of_limits() -> None:
+def test_contract_check_covers_classes_and_quotas() -> None:
     vendors = {"guessing": Guessing()}
     report = "\n".join(problems(Registry(discover().dialects, vendors, {}, ())))
     for breach in (
-        "judge gives None, which is no Judgement", "takes a 402 for a good answer", "judge quotes",
-        "judge raised ValueError", "judges the event '' as 'overloaded'", "family('') is None",
-        "family('m+') is another one", "counts -4 of 5 reported tokens", "counts 7 of 0",
-        "and None tokens for 1 bytes, at most 1", "read_quota gives the limit 0",
-        "read_quota gives the limit -1", "read_quota gives 9 of 5 remaining", "a reset of nan s",
-        "two quotas of the same kind", "read_quota gives list, no tuple",
-        "read_quota gives 1, which",
+        "classify returns None; return a Classification", "classify returns OK for a 402",
+        "classify returns the error's message", "classify raised ValueError",
+        "classify_event('') returns 'overloaded'; return an ErrorClass",
+        "family('') returns None", "family('m+') differs from family('m')",
+        "rate_limited_tokens returns -4 of 5 reported", "rate_limited_tokens returns 7 of 0",
+        "estimate returns (1, None) for 1 bytes with the bound 1", "read_quota returns the limit 0",
+        "read_quota returns the limit -1", "read_quota returns 9 of 5 remaining",
+        "a reset of nan s", "two quotas of one kind", "read_quota returns list; return a tuple",
+        "read_quota returns 1 in its tuple",
     ):  # fmt: skip
         assert breach in report, report
 
 
-def test_the_contract_suite_looks_at_fields_and_names_too() -> None:
+def test_contract_check_covers_fields_and_names() -> None:
     class Odd(Unsure):
         price_list = "acme-prices"
         dialects = {"openai": Serving()}
         base_url = "https://v.example"
-        prepare, estimate, judge, read_quota = (  # type: ignore[assignment]
+        prepare, estimate, classify, read_quota = (  # type: ignore[assignment]
             Vendor.prepare,
             Vendor.estimate,
             Vendor.classify,
@@ -373,16 +387,16 @@ def test_the_contract_suite_looks_at_fields_and_names_too() -> None:
         )
 
     assert problems(Registry(discover().dialects, {"unsure": Odd()}, {}, ())) == [
-        "vendor unsure: serves opnai, which no plugin knows",
-        "vendor unsure: the list of prices knows no provider acme-prices",
-        "vendor unsure: field zone has no help",
-        "vendor unsure: field zone is there twice",
-        "vendor unsure: field zone has a default of another type",
+        'vendor unsure: serves "opnai", which is no vendor; correct the name',
+        'vendor unsure: price_list "acme-prices" is not in the price list; use an id of it',
+        "vendor unsure: field zone has no help; describe its value",
+        "vendor unsure: field zone exists twice; remove one",
+        "vendor unsure: field zone has a default of another type; use one of its type",
     ]
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda each: each.name)
-def test_cuts_of_what_is_on_record_are_checked_by_the_suite_as_well(recorded: Recorded) -> None:
+def test_cut_problems_finds_none_in_recorded_responses(recorded: Recorded) -> None:
     dialect = discover().dialects[recorded.dialect]
     endpoint = Endpoint(recorded.endpoint, counts=True)
     assert cut_problems(lambda: dialect.meter(endpoint, recorded.content_type), recorded.body) == []

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.plugin_api.sse import BOM, FirstEvent
+from sidecar.plugin_api.json_outline import BOM
+from sidecar.plugin_api.sse import FirstEvent
 
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 SAYING_NOTHING = st.sampled_from(
@@ -23,7 +24,7 @@ SAYING_NOTHING = st.sampled_from(
     rest=st.binary(max_size=40),
     cuts=st.lists(st.integers(0, 200), max_size=6),
 )
-def test_first_event_in_any_pieces_is_the_first_one_that_says_something(
+def test_first_event_in_any_pieces_is_the_first_one_with_content(
     start: bytes, end: bytes, before: list[bytes], data: bytes, rest: bytes, cuts: list[int]
 ) -> None:
     event = b"event: error" + end + b"data: " + data + end + end
@@ -49,7 +50,7 @@ def test_first_event_without_data_or_its_end_is_none(stream: bytes) -> None:
 
 
 @pytest.mark.parametrize("stream", SILENT)
-def test_rest_that_says_nothing_is_none(stream: bytes) -> None:
+def test_rest_without_content_is_empty(stream: bytes) -> None:
     finder = FirstEvent()
     finder.feed(stream)
     assert finder.rest() == b""

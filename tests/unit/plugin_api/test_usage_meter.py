@@ -19,7 +19,7 @@ from recorded_answers import (
 )
 from recorded_answers import RESPONSES as RESPONSES_USAGE
 
-from sidecar import Endpoint, Glance, JsonMeter, Meter, ModelAt, SseMeter, Usage, as_cost
+from sidecar import Endpoint, JsonMeter, Meter, ModelAt, ResponseFields, SseMeter, Usage, as_cost
 from sidecar.plugin_api.manager import discover
 from sidecar.plugin_api.usage_meter import MAX_COST, MAX_EVENT_BYTES
 
@@ -42,14 +42,14 @@ def check(recorded: Recorded, meter: Meter) -> None:
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda each: each.name)
-def test_usage_of_a_whole_answer(recorded: Recorded) -> None:
+def test_meter_reads_usage_of_a_complete_response(recorded: Recorded) -> None:
     meter = meter_for(recorded)
     meter.feed(recorded.body)
     check(recorded, meter)
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda each: each.name)
-def test_usage_of_an_answer_that_comes_byte_by_byte(recorded: Recorded) -> None:
+def test_meter_reads_usage_byte_by_byte(recorded: Recorded) -> None:
     meter = meter_for(recorded)
     for byte in recorded.body:
         meter.feed(bytes([byte]))
@@ -57,7 +57,7 @@ def test_usage_of_an_answer_that_comes_byte_by_byte(recorded: Recorded) -> None:
 
 
 @given(st.data())
-def test_usage_of_an_answer_cut_anywhere(data: st.DataObject) -> None:
+def test_meter_reads_the_same_usage_for_every_cut(data: st.DataObject) -> None:
     recorded = data.draw(st.sampled_from(RECORDED))
     cuts = data.draw(st.lists(st.integers(0, len(recorded.body)), max_size=8))
     meter = meter_for(recorded)
@@ -67,7 +67,7 @@ def test_usage_of_an_answer_cut_anywhere(data: st.DataObject) -> None:
 
 
 @given(st.lists(st.binary(max_size=60), max_size=8), st.sampled_from(RECORDED))
-def test_garbage_is_never_an_error(pieces: list[bytes], recorded: Recorded) -> None:
+def test_meter_never_raises_on_garbage(pieces: list[bytes], recorded: Recorded) -> None:
     meter = meter_for(recorded)
     for piece in pieces:
         meter.feed(piece)
@@ -76,7 +76,7 @@ def test_garbage_is_never_an_error(pieces: list[bytes], recorded: Recorded) -> N
 
 
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n"])
-def test_an_event_of_ours_fits_only_between_two_of_theirs(end: bytes) -> None:
+def test_meter_is_at_a_boundary_only_between_two_events(end: bytes) -> None:
     meter = SseMeter()
     assert meter.at_boundary
     meter.feed(b"data: half")
@@ -93,25 +93,32 @@ class Failing(SseMeter):
 
 
 class FailingJson(JsonMeter):
-    def read_answer(self, answer: Glance) -> None:
+    def read_response(self, answer: ResponseFields) -> None:
         raise KeyError("a prompt")
 
 
-@pytest.mark.parametrize("meter", [Failing(), FailingJson()], ids=["events", "json"])
-def test_a_meter_that_fails_is_named_and_disturbs_nobody(
-    meter: Meter, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("meter", "what"),
+    [
+        (Failing(), "on_event raised KeyError; usage not counted further"),
+        (FailingJson(), "read_bytes raised KeyError; usage not counted"),
+    ],
+    ids=["events", "json"],
+)
+def test_meter_that_raises_is_logged_once_and_reports_no_usage(
+    meter: Meter, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     meter.feed(b"data: x\n\n")
     meter.feed(b"data: x\n\n")
     assert meter.usage() is None
     assert not meter.expects_end
     assert [record.getMessage() for record in caplog.records] == [
-        f"{type(meter).__name__} failed on an answer: KeyError"
+        f"meter {type(meter).__name__}: {what}"
     ]
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda each: each.name)
-def test_looking_in_the_middle_changes_nothing(recorded: Recorded) -> None:
+def test_meter_read_in_the_middle_reports_the_same_at_the_end(recorded: Recorded) -> None:
     meter = meter_for(recorded)
     for start in range(0, len(recorded.body), 7):
         meter.feed(recorded.body[start : start + 7])
@@ -120,7 +127,7 @@ def test_looking_in_the_middle_changes_nothing(recorded: Recorded) -> None:
     check(recorded, meter)
 
 
-def test_of_repeated_figures_only_the_latest_are_read() -> None:
+def test_meter_parses_only_the_latest_of_repeated_events() -> None:
     meter = Repeating()
     for number in range(1000):
         meter.feed(b"data: figures %d\n\n" % number)
@@ -175,11 +182,13 @@ class Collector(SseMeter):
         ({}, 1, None),
     ],
 )
-def test_amounts_of_money(amount: object, per_dollar: int, nano: int | None) -> None:
+def test_as_cost_returns_exact_nano_dollars(
+    amount: object, per_dollar: int, nano: int | None
+) -> None:
     assert as_cost(amount, per_dollar) == nano
 
 
-def test_lines_of_one_event_are_joined_and_one_space_is_dropped() -> None:
+def test_sse_meter_joins_data_lines_and_drops_one_space() -> None:
     meter = Collector()
     meter.feed(b"event: a\ndata:  x\ndata:y\nid: 1\n: comment\n\ndata\n\ndata: z\n\n")
     assert meter.events == [(b"a", b" x\ny"), (b"", b"z")]
@@ -206,7 +215,7 @@ HUGE = {
 
 @pytest.mark.parametrize("name", HUGE)
 @pytest.mark.parametrize("size", [65_536, 1 << 24])
-def test_a_huge_event_is_read_in_outline_and_so_is_what_follows(name: str, size: int) -> None:
+def test_sse_meter_reads_a_huge_event_and_those_after_it(name: str, size: int) -> None:
     endpoint, body, usage = HUGE[name]
     meter = REGISTRY.dialects["openai"].meter(Endpoint(endpoint, counts=True), "text/event-stream")
     for start in range(0, len(body), size):
@@ -217,7 +226,7 @@ def test_a_huge_event_is_read_in_outline_and_so_is_what_follows(name: str, size:
     assert not meter.unread
 
 
-def test_a_huge_event_that_is_cut_leaves_the_stream_unfinished() -> None:
+def test_sse_meter_with_a_truncated_huge_event_is_unfinished() -> None:
     meter = REGISTRY.dialects["openai"].meter(Endpoint("responses"), "text/event-stream")
     body = HUGE["picture last"][1][:-9]
     for start in range(0, len(body), 65_536):

@@ -222,7 +222,7 @@ def test_what_readers_count_and_plugins_are_told_of_are_units_of_the_list() -> N
         reported = {} if recorded.usage is None else dict(recorded.usage.units)
         assert not reported.keys() - {*LIST.units, "web_fetches", "social_searches"}, recorded.name
     page = (ROOT / "docs/plugins.md").read_text()
-    told = page.partition("A `Usage` has everything")[2].partition("Other\nnames")[0]
+    told = page.partition("- `units` are further counts")[2].partition("Other names")[0]
     named = set(re.findall(r"`([a-z_]+)`", told)) - {"units"}
     assert len(named) > 8
     assert not named - LIST.units.keys()

@@ -1,5 +1,5 @@
-"""Any interleaving of arriving, being let through, streaming, settling, leaving, waiting too long,
-reloading and pausing: nothing is let through beyond a limit, nobody is lost, nobody jumps the line.
+"""Admission under any interleaving of arrivals, grants, settlements, cancellations, timeouts,
+reloads and pauses: no limit is exceeded, no call is lost, and none overtakes another.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from manual_clock import HandClock, turns
+from sample_candidates import candidate
 
 from sidecar.config.model import Urgency
 from sidecar.scheduling.admission import Admission
@@ -20,40 +21,40 @@ from sidecar.scheduling.limiter import Limiter, LimitUnit, demand_of
 from sidecar.scheduling.pauses import PauseLimiter
 from sidecar.scheduling.windows import ConcurrencyLimit, CountingLimiter, SlidingWindow
 
-KEYS, PLACES = ("a", "b", "c"), ("p", "q")
+KEYS, PROVIDERS = ("a", "b", "c"), ("p", "q")
 
 
-class Watched:
-    """Mixed into a window: what it lets through is checked in the moment in which it does."""
+class Checked:
+    """Mixed into a window: checks each grant against the limit when it is made."""
 
-    def take(self, amount: int, urgency: int, now: float) -> Any:
+    def acquire(self, amount: int, urgency: int, now: float) -> Any:
         assert isinstance(self, CountingLimiter)
         self.advance(now)
         assert self.limit > 0
         fits = not amount or self.used <= 0 or self.used + amount <= self.limit
         assert fits, "granted beyond the limit"
-        return super().take(amount, urgency, now)  # type: ignore[misc]
+        return super().acquire(amount, urgency, now)  # type: ignore[misc]
 
 
-class WatchedMinute(Watched, SlidingWindow):
+class CheckedWindow(Checked, SlidingWindow):
     pass
 
 
-class WatchedSlots(Watched, ConcurrencyLimit):
+class CheckedSlots(Checked, ConcurrencyLimit):
     pass
 
 
-def gate_set() -> dict[str, Limiter]:
+def new_limiters() -> dict[str, Limiter]:
     found: dict[str, Limiter] = {}
     for key in KEYS:
-        found[f"key {key}"] = WatchedMinute(key, "rpm", LimitUnit.CALLS, f"key {key}", 6)
-        found[f"slots {key}"] = WatchedSlots(key, "concurrency", LimitUnit.CALLS, f"slots {key}", 3)
-    for place in PLACES:
-        found[f"tokens {place}"] = WatchedMinute(
+        found[f"key {key}"] = CheckedWindow(key, "rpm", LimitUnit.CALLS, f"key {key}", 6)
+        found[f"slots {key}"] = CheckedSlots(key, "concurrency", LimitUnit.CALLS, f"slots {key}", 3)
+    for place in PROVIDERS:
+        found[f"tokens {place}"] = CheckedWindow(
             place, "tpm", LimitUnit.TOKENS, f"tokens {place}", 100
         )
-        found[f"slots {place}"] = WatchedSlots(place, "concurrency", LimitUnit.CALLS, place, 2)
-    found["all"] = WatchedMinute("all", "rpm", LimitUnit.CALLS, "all", 20)
+        found[f"slots {place}"] = CheckedSlots(place, "concurrency", LimitUnit.CALLS, place, 2)
+    found["all"] = CheckedWindow("all", "rpm", LimitUnit.CALLS, "all", 20)
     for name in ("tokens p", "slots q", "all"):
         limiter = found[name]
         assert isinstance(limiter, CountingLimiter)
@@ -67,21 +68,22 @@ class Machine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.clock = HandClock()
         self.admission = Admission(self.clock, self.clock.call_at)
-        self.gates = gate_set()
-        self.hold: PauseLimiter | None = None
-        self.tasks: list[asyncio.Task[Lease[str]]] = []
-        self.waiters: dict[asyncio.Task[Lease[str]], Waiter[str]] = {}
-        self.running: list[Lease[str]] = []
-        self.refused = 0
+        self.limiters = new_limiters()
+        self.pause: PauseLimiter | None = None
+        self.tasks: list[asyncio.Task[Lease]] = []
+        self.waiters: dict[asyncio.Task[Lease], Waiter] = {}
+        self.running: list[Lease] = []
+        self.rejected = 0
 
-    def options(self, key: str, places: Sequence[str], tokens: int) -> list[AdmissionOption[str]]:
-        held = () if self.hold is None else (self.hold,)
+    def options(self, key: str, places: Sequence[str], tokens: int) -> list[AdmissionOption]:
+        paused = () if self.pause is None else (self.pause,)
         return [
             AdmissionOption(
-                place,
+                candidate(place),
                 (
-                    *held, self.gates[f"key {key}"], self.gates[f"slots {key}"],
-                    self.gates[f"tokens {place}"], self.gates[f"slots {place}"], self.gates["all"],
+                    *paused, self.limiters[f"key {key}"], self.limiters[f"slots {key}"],
+                    self.limiters[f"tokens {place}"], self.limiters[f"slots {place}"],
+                    self.limiters["all"],
                 ),
                 demand_of(tokens, 0),
             )
@@ -89,7 +91,7 @@ class Machine(RuleBasedStateMachine):
         ]  # fmt: skip
 
     def settle_down(self) -> None:
-        """Let every task go as far as it can, and collect what came of it."""
+        """Run every task as far as it can go, and collect the results."""
         self.loop.run_until_complete(turns())
         for task in [task for task in self.tasks if task.done()]:
             self.tasks.remove(task)
@@ -100,22 +102,25 @@ class Machine(RuleBasedStateMachine):
                 self.running.append(task.result())
             else:
                 assert isinstance(error, NotAdmitted), error
-                self.refused += 1
+                self.rejected += 1
 
     @rule(
         key=st.sampled_from(KEYS), urgency=st.sampled_from(list(Urgency)),
         places=st.sampled_from([("p",), ("q",), ("p", "q"), ("q", "p")]),
-        tokens=st.integers(0, 130), max_wait=st.floats(0, 200), alone=st.sampled_from([0.0, 5.0]),
+        tokens=st.integers(0, 130), max_wait=st.floats(0, 200),
+        sticky_wait=st.sampled_from([0.0, 5.0]),
     )  # fmt: skip
     def arrive(
         self, key: str, urgency: Urgency, places: tuple[str, ...], tokens: int, max_wait: float,
-        alone: float,
+        sticky_wait: float,
     ) -> None:  # fmt: skip
-        def renew() -> list[AdmissionOption[str]]:
+        def renew() -> list[AdmissionOption]:
             return self.options(key, places, tokens)
 
         waiter = self.admission.new_waiter(key, 1.0, urgency, renew(), renew)
-        task = self.loop.create_task(self.admission.acquire(waiter, max_wait, alone=alone))
+        task = self.loop.create_task(
+            self.admission.acquire(waiter, max_wait, sticky_wait=sticky_wait)
+        )
         self.tasks.append(task)
         self.waiters[task] = waiter
         self.settle_down()
@@ -148,15 +153,15 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.tasks and self.running)
     @rule(number=st.integers(0, 99))
-    def leave_in_the_moment_of_being_let_through(self, number: int) -> None:
-        """Room comes, and before the task has heard of it its client leaves."""
+    def leave_when_a_lease_is_granted(self, number: int) -> None:
+        """A lease is granted, and the task is cancelled before it resumes."""
         self.running.pop().refund()
         self.tasks[number % len(self.tasks)].cancel()
         self.settle_down()
 
-    @rule(name=st.sampled_from(sorted(gate_set())), limit=st.sampled_from([0, 1, 3, 8, 150]))
+    @rule(name=st.sampled_from(sorted(new_limiters())), limit=st.sampled_from([0, 1, 3, 8, 150]))
     def reload(self, name: str, limit: int) -> None:
-        limiter = self.gates[name]
+        limiter = self.limiters[name]
         assert isinstance(limiter, CountingLimiter)
         limiter.limit = limit
         self.admission.reevaluate()
@@ -164,14 +169,14 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def pause_or_resume(self) -> None:
-        self.hold = PauseLimiter("all", "everything is paused") if self.hold is None else None
+        self.pause = PauseLimiter("all", "everything is paused") if self.pause is None else None
         self.admission.reevaluate()
         self.settle_down()
 
     @invariant()
-    def what_is_reserved_is_what_runs(self) -> None:
+    def reservations_are_those_of_running_calls(self) -> None:
         assert self.admission.leases == set(self.running)
-        for limiter in self.gates.values():
+        for limiter in self.limiters.values():
             if isinstance(limiter, ConcurrencyLimit):
                 assert limiter.used == sum(
                     limiter in lease.option.limiters for lease in self.running
@@ -180,39 +185,39 @@ class Machine(RuleBasedStateMachine):
             assert limiter.used >= 0
 
     @invariant()
-    def who_waits_is_known_and_stands_somewhere(self) -> None:
+    def waiting_calls_are_in_a_queue(self) -> None:
         assert {w.seq for w in self.admission} == {self.waiters[t].seq for t in self.tasks}
         for waiter in self.admission:
             assert waiter.queued_at
             assert all(limiter.queue and waiter in limiter.queue for limiter in waiter.queued_at)
-        for limiter in self.gates.values():
+        for limiter in self.limiters.values():
             members = sum(limiter in waiter.queued_at for waiter in self.admission)
             assert len(limiter.queue or ()) == members
 
     @invariant()
-    def who_is_first_in_a_line_has_no_room_there(self) -> None:
-        """So every waiting call waits for this very gate, or behind one that does."""
-        for limiter in self.gates.values():
+    def head_of_a_queue_has_no_room_there(self) -> None:
+        """So each waiting call waits for this very limiter, or behind a call that does."""
+        for limiter in self.limiters.values():
             front = limiter.queue.head(self.clock()) if limiter.queue else None
             if front is not None:
                 waiter = next(w for w in self.admission if w.seq == front.seq)
                 amount = waiter.queued_at[limiter].demand[limiter.unit]
                 assert limiter.queue is not None
-                turn = limiter.queue.is_aged_head(waiter, self.clock())
-                assert not limiter.allows(amount, 0 if turn else waiter.urgency, self.clock())
+                aged = limiter.queue.is_aged_head(waiter, self.clock())
+                assert not limiter.allows(amount, 0 if aged else waiter.urgency, self.clock())
 
     @invariant()
-    def no_open_option_is_left_waiting(self) -> None:
+    def no_free_option_waits(self) -> None:
         for waiter in self.admission:
             for option in waiter.options:
-                assert any(self.is_shut(limiter, waiter, option) for limiter in option.limiters)
+                assert any(self.is_blocked(limiter, waiter, option) for limiter in option.limiters)
 
-    def is_shut(self, limiter: Limiter, waiter: Waiter[str], option: AdmissionOption[str]) -> bool:
-        now, amount, line = self.clock(), option.demand[limiter.unit], limiter.queue
-        turn = line is not None and line.is_aged_head(waiter, now)
-        if not limiter.allows(amount, 0 if turn else waiter.urgency, now):
+    def is_blocked(self, limiter: Limiter, waiter: Waiter, option: AdmissionOption) -> bool:
+        now, amount, queue = self.clock(), option.demand[limiter.unit], limiter.queue
+        aged = queue is not None and queue.is_aged_head(waiter, now)
+        if not limiter.allows(amount, 0 if aged else waiter.urgency, now):
             return True
-        return bool(line) and line is not None and not line.may_pass(waiter, now)
+        return bool(queue) and queue is not None and not queue.may_pass(waiter, now)
 
     def teardown(self) -> None:
         for task in self.tasks:
@@ -221,9 +226,9 @@ class Machine(RuleBasedStateMachine):
         for lease in self.running:
             lease.keep()
         self.running.clear()
-        self.what_is_reserved_is_what_runs()
+        self.reservations_are_those_of_running_calls()
         assert len(self.admission) == 0
-        for limiter in self.gates.values():
+        for limiter in self.limiters.values():
             assert not limiter.queue
             assert isinstance(limiter, CountingLimiter)
             limiter.advance(self.clock() + 61)

@@ -41,7 +41,7 @@ class Spending(RuleBasedStateMachine):
 
     @rule(estimate=st.integers(0, 150), cost=st.integers(0, 200))
     def ask(self, estimate: int, cost: int) -> None:
-        reserved = sum(mark[1] for mark, _ in self.running)
+        reserved = sum(reservation[1] for reservation, _ in self.running)
         fits = self.window.allows(estimate, NORMAL, 0.0)
         room = self.settled + reserved + estimate <= self.LIMIT
         assert fits == (estimate == 0 or (self.settled < self.LIMIT and (room or reserved == 0)))
@@ -52,16 +52,16 @@ class Spending(RuleBasedStateMachine):
             assert opens == HALF_A_DAY, "what is spent comes back tomorrow"
         if fits:
             # A call that is known to cost nothing costs nothing.
-            mark = self.window.acquire(estimate, NORMAL, 0.0)
-            self.running.append((mark, cost if estimate else 0))
+            reservation = self.window.acquire(estimate, NORMAL, 0.0)
+            self.running.append((reservation, cost if estimate else 0))
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
         at = data.draw(st.integers(0, len(self.running) - 1))
         in_flight = sum(cost for _, cost in self.running)
-        mark, cost = self.running.pop(at)
-        self.window.settle(mark, cost, 0.0)
+        reservation, cost = self.running.pop(at)
+        self.window.settle(reservation, cost, 0.0)
         self.settled += cost
         if self.settled >= self.LIMIT and self.ran_when_spent is None:
             self.ran_when_spent = in_flight
@@ -69,7 +69,7 @@ class Spending(RuleBasedStateMachine):
     @invariant()
     def spend_is_what_was_settled(self) -> None:
         assert self.window.settled == self.settled
-        assert self.window.reserved == sum(mark[1] for mark, _ in self.running)
+        assert self.window.reserved == sum(reservation[1] for reservation, _ in self.running)
         assert self.window.spent == (self.settled >= self.LIMIT)
         kept = self.kept[-1] if self.kept else 0
         assert kept == self.window.used, "what a kill cuts short stays counted as it was estimated"
@@ -96,8 +96,8 @@ def test_budget_with_estimates_that_hold_is_overshot_by_one_call_at_most(
             assert window.used <= 100 or len(running) == 1
         elif running:
             window.settle(running[0][0], running.pop(0)[1], 0.0)
-    for mark, cost in running:
-        window.settle(mark, cost, 0.0)
+    for reservation, cost in running:
+        window.settle(reservation, cost, 0.0)
     assert window.settled < 100 + 40
 
 
@@ -105,11 +105,11 @@ def test_budget_with_less_left_than_an_estimate_admits_it_alone() -> None:
     window = budget(100)
     window.settle(window.acquire(10, NORMAL, 0.0), 99, 0.0)
     assert window.allows(5000, NORMAL, 0.0)
-    mark = window.acquire(5000, NORMAL, 0.0)
+    reservation = window.acquire(5000, NORMAL, 0.0)
     assert not window.allows(1, NORMAL, 0.0)
     assert window.available_at(1, NORMAL, 0.0) == 0.0
     assert window.next_check_at(1, NORMAL, 0.0) == HALF_A_DAY
-    window.settle(mark, 1, 0.0)
+    window.settle(reservation, 1, 0.0)
     assert not window.allows(1, NORMAL, 0.0)
     assert window.allows(0, NORMAL, 0.0)
 

@@ -1,4 +1,4 @@
-"""From a file's limits to counters that edits never reset."""
+"""The counters of a file's limits, which edits never reset."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from sidecar.config.loader import load
 from sidecar.config.model import Snapshot
 from sidecar.plugin_api.manager import discover
-from sidecar.records import PeriodCount
-from sidecar.scheduling.limits import NANO, Limits, route_name
+from sidecar.records import NANODOLLARS, PeriodCount
+from sidecar.scheduling.limits import CallScopes, Limits, route_name
 from sidecar.scheduling.windows import CountingLimiter
 
 HASHES = {name: f"sha256:{number:064x}" for number, name in enumerate("abc", 1)}
@@ -45,39 +45,38 @@ def limits(of: Snapshot) -> Limits:
 def windows(
     of: Limits, snap: Snapshot, key: str = "a", model: str = "gpt-5", credential: str = "env:A"
 ) -> list[CountingLimiter]:
-    who = snap.keys[key]
-    [route] = who.routes
-    return list(
-        of.windows(who.name, route_name(who, route), who.group.name, "openai", credential, model)
-    )
+    key_ = snap.keys[key]
+    [route] = key_.routes
+    scopes = CallScopes(key_.name, route_name(key_, route), key_.group.name, "openai", credential)
+    return list(of.windows(scopes, model))
 
 
-def told(found: list[CountingLimiter]) -> list[tuple[str, str, int]]:
+def described(found: list[CountingLimiter]) -> list[tuple[str, str, int]]:
     return [(w.scope, w.kind, w.limit) for w in found]
 
 
-def test_a_call_counts_in_every_scope_the_narrowest_first() -> None:
+def test_windows_of_a_call_cover_every_scope_the_narrowest_first() -> None:
     snap = snapshot()
-    assert told(windows(limits(snap), snap)) == [
+    assert described(windows(limits(snap), snap)) == [
         ('key "a"', "rpm", 10),
         ('key "a"', "rpd", 100),
         ('the route of key "a" to openai', "rpm", 5),
         ("group G", "rpm", 60),
-        ("group G", "budget/day", 2 * NANO),
+        ("group G", "budget/day", 2 * NANODOLLARS),
         ("provider openai (env:A)", "tpm", 1000),
         ("provider openai (env:A)", "tpm", 100),
         ("everything together", "concurrency", 50),
     ]
 
 
-def test_only_the_first_pattern_that_matches_counts_in_addition() -> None:
+def test_limits_by_model_apply_for_the_first_pattern_that_matches() -> None:
     snap = snapshot()
     found = windows(limits(snap), snap, key="b", model="o3")
     kinds = [(w.kind, w.limit) for w in found if w.scope.startswith("provider")]
     assert kinds == [("tpm", 1000), ("rpm", 7)]
 
 
-def test_keys_of_a_group_share_its_windows_and_credentials_have_their_own() -> None:
+def test_windows_are_shared_by_a_groups_keys_but_not_by_credentials() -> None:
     snap = snapshot()
     of = limits(snap)
     one, two = windows(of, snap, "a"), windows(of, snap, "b")
@@ -90,7 +89,7 @@ def test_keys_of_a_group_share_its_windows_and_credentials_have_their_own() -> N
     }
 
 
-def test_a_reload_keeps_every_count_and_binds_at_once() -> None:
+def test_reload_keeps_every_count_and_binds_at_once() -> None:
     snap = snapshot()
     of = limits(snap)
     [window] = [w for w in windows(of, snap) if (w.scope, w.kind) == ('key "a"', "rpm")]
@@ -101,11 +100,11 @@ def test_a_reload_keeps_every_count_and_binds_at_once() -> None:
     assert window in windows(of, lower)
     assert (window.limit, window.remaining(1.0)) == (3, -1)
     of.reconcile(snapshot(FILE.replace("rpm: 10,", "")))
-    of.reconcile(snap)  # it comes back, and knows what it had counted
+    of.reconcile(snap)  # the limit returns with its count
     assert window in windows(of, snap)
 
 
-def test_a_call_of_an_earlier_configuration_counts_by_todays() -> None:
+def test_call_of_an_earlier_configuration_counts_by_the_current_one() -> None:
     old, new = snapshot(), snapshot(FILE.replace("rpm: 60", "rpm: 6"))
     of = limits(old)
     of.reconcile(new)
@@ -113,7 +112,7 @@ def test_a_call_of_an_earlier_configuration_counts_by_todays() -> None:
     assert window.limit == 6
 
 
-def test_a_renamed_key_keeps_its_counts_and_its_days_are_kept_under_the_new_name() -> None:
+def test_renamed_key_keeps_its_counts_and_stores_them_under_the_new_name() -> None:
     kept: list[PeriodCount] = []
     of, old = Limits(lambda: 1_800_000_000.0, kept.append), snapshot()
     of.reconcile(old)
@@ -127,7 +126,7 @@ def test_a_renamed_key_keeps_its_counts_and_its_days_are_kept_under_the_new_name
     assert kept[-1].used == 1
 
 
-def test_days_and_budgets_are_taken_up_again_whenever_the_books_can_be_read() -> None:
+def test_calendar_counts_are_restored_before_or_after_the_configuration() -> None:
     kept: list[PeriodCount] = []
     of, snap = Limits(lambda: 1_800_000_000.0, kept.append), snapshot()
     of.reconcile(snap)
@@ -146,7 +145,7 @@ def test_days_and_budgets_are_taken_up_again_whenever_the_books_can_be_read() ->
         assert used == {"rpd": 3, "budget/day": 3}
 
 
-def test_the_same_provider_twice_in_a_keys_routes_is_two_routes() -> None:
+def test_provider_with_two_routes_of_a_key_has_two_route_names() -> None:
     text = FILE.replace(
         "routes: [openai: {{limits: {{rpm: 5}}}}]",
         "routes: [openai: {{models: a*, limits: {{rpm: 5}}}}, openai: {{limits: {{rpm: 6}}}}]",
@@ -157,9 +156,9 @@ def test_the_same_provider_twice_in_a_keys_routes_is_two_routes() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(Path("config").glob("*.yaml")), ids=lambda p: p.name)
-def test_every_limit_of_the_tour_has_its_counter(name: Path) -> None:
+def test_every_limit_of_the_example_file_has_a_counter(name: Path) -> None:
     snap = load(name.read_bytes(), file=str(name), registry=REGISTRY)
     of = limits(snap)
-    names = {window.name for _, window in of}
+    names = {each.window.name for each in of}
     assert any("$30/day" in each for each in names)
     assert all(str(name.name) in each for each in names)

@@ -1,4 +1,4 @@
-"""When the network is taken for gone, and how calls find out that it is back."""
+"""When the network counts as offline, and how it is probed."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def provider(base_url: str) -> Provider:
         ("http://localhost:1234", False), ("http://a.localhost", False), ("", False),
     ],
 )  # fmt: skip
-def test_what_lies_beyond_this_machine(base_url: str, remote: bool) -> None:
+def test_provider_is_remote_unless_its_address_is_loopback(base_url: str, remote: bool) -> None:
     assert is_remote(provider(base_url)) is remote
 
 
-def test_it_is_gone_only_if_it_was_there_and_nothing_was_heard_for_a_while() -> None:
+def test_network_is_offline_only_after_a_success_and_then_silence() -> None:
     clock = HandClock()
     network = Network(clock, lambda: 0.0)
-    assert not network.check_offline()  # nothing remote was ever reached: it may be the address
+    assert not network.check_offline()  # no remote provider ever answered: the address may be wrong
     network.record_success()
     clock.advance(OFFLINE_AFTER_SECONDS - 1)
-    assert not network.check_offline()  # somebody else was heard just now: it is that one place
+    assert not network.check_offline()  # another provider answered just now: only this one is down
     clock.advance(1)
     assert network.check_offline()
     assert network.record_failure()
@@ -61,7 +61,7 @@ def test_it_is_gone_only_if_it_was_there_and_nothing_was_heard_for_a_while() -> 
     assert not network.record_failure()
 
 
-def test_one_call_at_a_time_tries_soon_again_and_its_success_ends_it() -> None:
+def test_offline_network_is_probed_by_one_call_at_a_time_until_one_succeeds() -> None:
     clock = HandClock()
     network = Network(clock, lambda: 0.0)
     network.record_success()
@@ -100,24 +100,24 @@ async def both(path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sidecar]:
         yield running
 
 
-async def test_remote_calls_are_parked_beyond_their_patience_and_local_ones_go_on(
+async def test_offline_network_queues_remote_calls_beyond_max_wait_and_admits_local_ones(
     tmp_path: Path, vendor: ScriptedVendor, caplog: pytest.LogCaptureFixture
 ) -> None:
     vendor.play(answer(body(CHAT)))
     async with both(tmp_path, vendor) as proxy:
         scheduler = proxy.running.scheduler
-        network = scheduler.network
+        network = scheduler._network
         network.record_success()
-        network._heard = scheduler.now() - OFFLINE_AFTER_SECONDS  # it was there, some while ago
+        network._last_success = scheduler.now() - OFFLINE_AFTER_SECONDS  # online, some time ago
         network.record_failure()
         for limiter in network.limiters():
-            limiter.acquire(1, 1, scheduler.now())  # somebody is trying
+            limiter.acquire(1, 1, scheduler.now())  # a probe runs
         asked = b'{"model":"gpt-5"}'
         far = asyncio.create_task(proxy.ask("/v1/chat/completions", asked, key="far"))
-        await until(lambda: len(scheduler.admission) == 1)
+        await until(lambda: len(scheduler.waiting) == 1)
         assert (await proxy.ask("/v1/chat/completions", asked, key="near")).status == 200
         await asyncio.sleep(0.3)
-        assert len(scheduler.admission) == 1
+        assert len(scheduler.waiting) == 1
         text = (await proxy.admin("/metrics")).body.decode()
         assert "sidecar_network_up 0" in text
         far.cancel()

@@ -1,4 +1,4 @@
-"""Windows against a plain reading of the rules, for any order of events."""
+"""Windows against a simple model of the rules, for any order of events."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from sidecar.scheduling.windows import (
 INTERACTIVE, NORMAL, BACKGROUND = Urgency
 
 
-def minute(limit: int) -> SlidingWindow:
+def sliding_window(limit: int) -> SlidingWindow:
     return SlidingWindow("key", "tpm", LimitUnit.TOKENS, "", limit)
 
 
-class Plain:
-    """The rule in its plainest form: every amount with the moment it counts from."""
+class Model:
+    """The model: every amount with the time from which it counts."""
 
     def __init__(self) -> None:
         self.rows: list[list[float]] = []
@@ -48,48 +48,48 @@ STEPS = st.lists(
 
 
 @given(limit=st.integers(0, 150), steps=STEPS)
-def test_a_minute_counts_what_passed_in_any_sixty_seconds(
+def test_sliding_window_counts_any_sixty_seconds(
     limit: int, steps: list[tuple[str, float]]
 ) -> None:
-    window, plain, now = minute(limit), Plain(), 0.0
+    window, model, now = sliding_window(limit), Model(), 0.0
     running: list[tuple[object, list[float]]] = []
     for kind, figure in steps:
         if kind == "wait":
             now += figure
         elif kind == "take":
             amount = int(figure)
-            used = plain.used(now)
+            used = model.used(now)
             fits = limit > 0 and (used <= 0 or amount == 0 or used + amount <= limit)
             assert window.allows(amount, NORMAL, now) == fits
             if fits:
                 row = [now, amount]
-                plain.rows.append(row)
+                model.rows.append(row)
                 running.append((window.acquire(amount, NORMAL, now), row))
         elif running:
-            mark, row = running.pop()
+            reservation, row = running.pop()
             truth = int(figure)
-            window.settle(mark, truth, now)
+            window.settle(reservation, truth, now)
             if truth > row[1]:
-                plain.rows.append([now, truth - row[1]])
+                model.rows.append([now, truth - row[1]])
             else:
                 row[1] = truth
-        assert window.limit - window.remaining(now) == plain.used(now)
+        assert window.limit - window.remaining(now) == model.used(now)
 
 
 @given(
     limit=st.integers(1, 100),
-    taken=st.lists(st.tuples(st.floats(0, 10), st.integers(1, 60), st.booleans()), max_size=20),
+    admitted=st.lists(st.tuples(st.floats(0, 10), st.integers(1, 60), st.booleans()), max_size=20),
     amount=st.integers(1, 150),
 )
-def test_a_minute_opens_exactly_when_it_says(
-    limit: int, taken: list[tuple[float, int, bool]], amount: int
+def test_sliding_window_admits_exactly_from_its_next_check_on(
+    limit: int, admitted: list[tuple[float, int, bool]], amount: int
 ) -> None:
-    window, now = minute(limit), 0.0
-    for gap, each, ended in taken:
+    window, now = sliding_window(limit), 0.0
+    for gap, each, ended in admitted:
         now += gap
-        mark = window.acquire(each, NORMAL, now)
+        reservation = window.acquire(each, NORMAL, now)
         if ended:
-            window.settle(mark, each, now)
+            window.settle(reservation, each, now)
     if window.allows(amount, NORMAL, now):
         assert window.available_at(amount, NORMAL, now) == now
         return
@@ -102,17 +102,17 @@ def test_a_minute_opens_exactly_when_it_says(
     assert window.allows(amount, NORMAL, at)
 
 
-def test_a_call_larger_than_the_limit_passes_when_nothing_else_counts_and_is_carried() -> None:
-    window = minute(100)
-    mark = window.acquire(300, NORMAL, 0.0)
+def test_call_above_the_limit_is_admitted_to_an_empty_window_and_counts_on() -> None:
+    window = sliding_window(100)
+    reservation = window.acquire(300, NORMAL, 0.0)
     assert not window.allows(1, NORMAL, 59.9)
-    window.settle(mark, 350, 30.0)
-    assert not window.allows(51, NORMAL, 60.0)  # the 50 beyond the estimate count since they came
+    window.settle(reservation, 350, 30.0)
+    assert not window.allows(51, NORMAL, 60.0)  # the excess of 50 counts from when it became known
     assert window.allows(51, NORMAL, 90.0)
 
 
-def test_zero_lets_nothing_pass() -> None:
-    window = minute(0)
+def test_limit_of_zero_admits_nothing() -> None:
+    window = sliding_window(0)
     assert not window.allows(0, INTERACTIVE, 0.0)
     assert window.available_at(1, INTERACTIVE, 0.0) == NEVER
     slots = ConcurrencyLimit("key", "concurrency", LimitUnit.CALLS, "", 0)
@@ -120,7 +120,7 @@ def test_zero_lets_nothing_pass() -> None:
     assert slots.available_at(1, INTERACTIVE, 0.0) == NEVER
 
 
-def test_slots_are_given_back_however_a_call_went() -> None:
+def test_concurrency_slot_is_returned_whatever_the_call_took() -> None:
     slots = ConcurrencyLimit("key", "concurrency", LimitUnit.CALLS, "", 2)
     one, _ = slots.acquire(1, NORMAL, 0.0), slots.acquire(1, NORMAL, 0.0)
     assert not slots.allows(1, NORMAL, 1000.0)
@@ -134,9 +134,9 @@ def test_headroom_binds_only_while_there_are_more_urgent_calls(kind: type[Counti
     window.headroom = {NORMAL: 0.1, BACKGROUND: 0.3}
     for _ in range(8):
         window.acquire(1, BACKGROUND, 0.0)
-    assert window.allows(1, BACKGROUND, 0.0)  # nobody urgent was seen
-    mark = window.acquire(1, INTERACTIVE, 0.0)
-    window.settle(mark, 0, 0.0)
+    assert window.allows(1, BACKGROUND, 0.0)  # no urgent call was admitted
+    reservation = window.acquire(1, INTERACTIVE, 0.0)
+    window.settle(reservation, 0, 0.0)
     assert not window.allows(1, BACKGROUND, 59.0)
     assert window.allows(1, NORMAL, 59.0)
     assert window.allows(1, INTERACTIVE, 59.0)
@@ -145,16 +145,16 @@ def test_headroom_binds_only_while_there_are_more_urgent_calls(kind: type[Counti
     assert window.allows(1, INTERACTIVE, 59.0)
 
 
-def test_headroom_of_a_small_limit_never_keeps_all_of_it() -> None:
+def test_headroom_never_keeps_all_of_a_small_limit() -> None:
     slots = ConcurrencyLimit("p", "concurrency", LimitUnit.CALLS, "", 1)
     slots.headroom = {BACKGROUND: 0.9}
     slots.settle(slots.acquire(1, INTERACTIVE, 0.0), 1, 0.0)
     assert slots.allows(1, BACKGROUND, 1.0)
 
 
-def test_need_counts_every_unit() -> None:
+def test_demand_has_an_amount_of_every_unit() -> None:
     assert list(demand_of(3, 4, 5)) == [1, 7, 3, 4, 5, 7, 4]
-    assert list(demand_of(3, 4, 5, at_most=9)) == [1, 7, 3, 4, 5, 12, 9]
+    assert list(demand_of(3, 4, 5, upper_bound=9)) == [1, 7, 3, 4, 5, 12, 9]
 
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -180,7 +180,7 @@ def test_periods_follow_the_calendar(period: Period, moment: str, begins: str, e
 
 
 class Days:
-    """A calendar by the day, on a clock of the test's own."""
+    """A calendar window of a day, on a clock of the test."""
 
     def __init__(self, limit: int = 10) -> None:
         self.wall = at("2026-11-25T13:00")
@@ -196,7 +196,7 @@ class Days:
         return self.window.acquire(amount, NORMAL, 0.0)
 
 
-def test_a_day_ends_at_midnight_of_its_zone() -> None:
+def test_day_ends_at_midnight_of_its_zone() -> None:
     days = Days()
     for _ in range(10):
         days.take()
@@ -206,17 +206,17 @@ def test_a_day_ends_at_midnight_of_its_zone() -> None:
     assert days.window.allows(10, NORMAL, 0.0)
 
 
-def test_a_call_counts_in_the_day_in_which_it_was_let_through() -> None:
+def test_call_counts_in_the_day_of_its_admission() -> None:
     days = Days()
     days.wall = at("2026-11-25T23:59:59")
-    mark = days.take(4)
+    reservation = days.take(4)
     days.wall += 10
     days.take(3)
-    days.window.settle(mark, 9, 0.0)
+    days.window.settle(reservation, 9, 0.0)
     assert days.window.remaining(0.0) == 7
 
 
-def test_a_clock_that_is_set_neither_loses_nor_doubles_a_count() -> None:
+def test_calendar_count_survives_a_clock_that_is_set() -> None:
     days = Days()
     days.take(6)
     today = days.wall
@@ -226,7 +226,7 @@ def test_a_clock_that_is_set_neither_loses_nor_doubles_a_count() -> None:
     assert days.window.remaining(0.0) == 4
 
 
-def test_a_count_outlives_the_process() -> None:
+def test_calendar_count_outlives_the_process() -> None:
     days = Days()
     days.take(6)
     begun, used = days.kept[-1]
@@ -238,7 +238,7 @@ def test_a_count_outlives_the_process() -> None:
     assert yesterday.window.remaining(0.0) == 10
 
 
-def test_what_is_restored_late_does_not_lose_what_was_counted_meanwhile() -> None:
+def test_calendar_count_restored_late_keeps_what_was_counted_meanwhile() -> None:
     days = Days()
     days.take(6)
     days.window.restore(days.window.started_at, 3)
@@ -246,30 +246,32 @@ def test_what_is_restored_late_does_not_lose_what_was_counted_meanwhile() -> Non
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=30))
-def test_a_day_keeps_every_settlement(pairs: list[tuple[int, int]]) -> None:
+def test_calendar_count_is_the_sum_of_settlements(pairs: list[tuple[int, int]]) -> None:
     days = Days(limit=10_000)
-    marks = [(days.take(estimate), truth) for estimate, truth in pairs]
-    for mark, truth in marks:
-        days.window.settle(mark, truth, 0.0)
+    reservations = [(days.take(estimate), truth) for estimate, truth in pairs]
+    for reservation, truth in reservations:
+        days.window.settle(reservation, truth, 0.0)
     assert days.window.remaining(0.0) == 10_000 - sum(truth for _, truth in pairs)
     assert (days.kept[-1][1] if days.kept else 0) == sum(truth for _, truth in pairs)
 
 
-def test_room_is_shared_with_as_few_as_run_at_any_limit_on_tokens() -> None:
-    """A call that is alone at its key's limit shares it with nobody, whoever runs elsewhere."""
-    own, everyones = minute(1000), minute(9000)
+def test_token_room_is_shared_with_the_calls_of_the_least_used_limit() -> None:
+    """A call that is alone at its key's limit shares it with none, however many run elsewhere."""
+    own, shared = sliding_window(1000), sliding_window(9000)
     slots = ConcurrencyLimit("all", "concurrency", LimitUnit.CALLS, "", 9)
     day = CalendarWindow(
         "all", "tpd", LimitUnit.TOKENS, "", 10**6, Period.DAY, lambda: 0.0, lambda _: None
     )  # fmt: skip
     day.set_zone(BERLIN)
-    marks = [everyones.acquire(100, NORMAL, 0.0) for _ in range(3)]
+    reservations = [shared.acquire(100, NORMAL, 0.0) for _ in range(3)]
     spent = [day.acquire(100, NORMAL, 0.0) for _ in range(2)]
     slots.acquire(1, NORMAL, 0.0)
     assert reserved_by_others([slots]) == 0
-    assert reserved_by_others([slots, everyones]) == 3
-    assert reserved_by_others([slots, everyones, day]) == 2
-    assert reserved_by_others([slots, own, everyones, day]) == 0
-    everyones.settle(marks[0], 50, MINUTE_SECONDS * 2)  # over, though nothing of it counts any more
+    assert reserved_by_others([slots, shared]) == 3
+    assert reserved_by_others([slots, shared, day]) == 2
+    assert reserved_by_others([slots, own, shared, day]) == 0
+    shared.settle(
+        reservations[0], 50, MINUTE_SECONDS * 2
+    )  # ended, though nothing of it counts any more
     day.settle(spent[0], 100, 0.0)
-    assert (everyones.running, day.running) == (2, 1)
+    assert (shared.running, day.running) == (2, 1)

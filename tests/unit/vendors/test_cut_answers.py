@@ -130,7 +130,7 @@ def check(answer: Answer, meter: Meter) -> None:
 
 
 @EACH
-def test_a_whole_answer_that_speaks_of_figures_tells_its_own(answer: Answer) -> None:
+def test_meter_of_a_complete_response_ignores_usage_in_its_text(answer: Answer) -> None:
     meter = answer.meter()
     meter.feed(answer.body)
     assert meter.usage() == max(answer.usages, key=lambda each: each.output_tokens or 0)
@@ -140,7 +140,7 @@ def test_a_whole_answer_that_speaks_of_figures_tells_its_own(answer: Answer) -> 
 
 
 @EACH
-def test_an_answer_cut_at_any_byte_tells_what_stood_at_its_own_place(answer: Answer) -> None:
+def test_meter_of_a_response_cut_at_any_byte_ignores_usage_in_its_text(answer: Answer) -> None:
     for at in range(len(answer.body)):
         meter = answer.meter()
         meter.feed(answer.body[:at])
@@ -150,14 +150,14 @@ def test_an_answer_cut_at_any_byte_tells_what_stood_at_its_own_place(answer: Ans
 
 
 @EACH
-def test_figures_that_came_whole_before_the_cut_are_told(answer: Answer) -> None:
+def test_meter_reports_usage_that_is_complete_before_the_cut(answer: Answer) -> None:
     meter = answer.meter()
     meter.feed(answer.body[:-1])
     assert meter.usage() in answer.usages
 
 
 @given(st.data())
-def test_an_answer_cut_twice_reads_as_if_it_came_in_one_piece(data: st.DataObject) -> None:
+def test_meter_result_is_the_same_for_two_cuts(data: st.DataObject) -> None:
     answer = data.draw(st.sampled_from(ANSWERS))
     end = data.draw(st.integers(0, len(answer.body)))
     at = data.draw(st.integers(0, end))
@@ -173,7 +173,7 @@ def test_an_answer_cut_twice_reads_as_if_it_came_in_one_piece(data: st.DataObjec
 
 
 @given(st.data())
-def test_a_byte_that_went_wrong_books_nothing_that_a_model_wrote(data: st.DataObject) -> None:
+def test_meter_of_a_corrupted_response_ignores_usage_in_its_text(data: st.DataObject) -> None:
     answer = data.draw(st.sampled_from(ANSWERS))
     at = data.draw(st.integers(0, len(answer.body) - 1))
     spoilt = data.draw(st.sampled_from([b"\xff", b"\x01", b"\\ud83d", b"NaN"]))

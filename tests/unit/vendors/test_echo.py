@@ -61,13 +61,13 @@ async def settled(demo: Sidecar, usage: Usage | None) -> None:
 ASKED = [{"role": "user", "content": "one two three"}]
 
 
-async def test_chat(demo: Sidecar, gpt: openai.AsyncOpenAI) -> None:
+async def test_echo_answers_chat(demo: Sidecar, gpt: openai.AsyncOpenAI) -> None:
     found = await gpt.chat.completions.create(model="any", messages=ASKED)  # type: ignore[arg-type]
     assert found.choices[0].message.content == SAID
     await settled(demo, USED)
 
 
-async def test_chat_streams(demo: Sidecar, gpt: openai.AsyncOpenAI) -> None:
+async def test_echo_streams_chat(demo: Sidecar, gpt: openai.AsyncOpenAI) -> None:
     stream = await gpt.chat.completions.create(
         model="any",
         messages=ASKED,
@@ -80,31 +80,31 @@ async def test_chat_streams(demo: Sidecar, gpt: openai.AsyncOpenAI) -> None:
     await settled(demo, USED)
 
 
-async def test_responses(demo: Sidecar, gpt: openai.AsyncOpenAI) -> None:
+async def test_echo_answers_responses(demo: Sidecar, gpt: openai.AsyncOpenAI) -> None:
     found = await gpt.responses.create(model="any", input="one two three")
     assert found.output_text == SAID
     await settled(demo, USED)
 
 
-async def test_responses_stream(demo: Sidecar, gpt: openai.AsyncOpenAI) -> None:
+async def test_echo_streams_responses(demo: Sidecar, gpt: openai.AsyncOpenAI) -> None:
     async with gpt.responses.stream(model="any", input="one two three") as stream:
         found = await stream.get_final_response()
     assert found.output_text == SAID
     await settled(demo, USED)
 
 
-async def test_embeddings(demo: Sidecar, gpt: openai.AsyncOpenAI) -> None:
+async def test_echo_answers_embeddings(demo: Sidecar, gpt: openai.AsyncOpenAI) -> None:
     found = await gpt.embeddings.create(model="any", input=["one two", "three"])
     assert all(math.hypot(*each.embedding) == 1 for each in found.data)
     await settled(demo, Usage(3, None))
 
 
-async def test_openai_models(gpt: openai.AsyncOpenAI) -> None:
+async def test_echo_lists_models_for_openai(gpt: openai.AsyncOpenAI) -> None:
     assert [model.id async for model in gpt.models.list()] == ["echo"]
     assert (await gpt.models.retrieve("echo")).id == "echo"
 
 
-async def test_messages(demo: Sidecar, claude: anthropic.AsyncAnthropic) -> None:
+async def test_echo_answers_messages(demo: Sidecar, claude: anthropic.AsyncAnthropic) -> None:
     found = await claude.messages.create(model="any", max_tokens=9, messages=ASKED)  # type: ignore[arg-type]
     assert found.content[0].text == SAID  # type: ignore[union-attr]
     record = await demo.record()
@@ -112,7 +112,7 @@ async def test_messages(demo: Sidecar, claude: anthropic.AsyncAnthropic) -> None
     assert (record.usage.input_tokens, record.usage.output_tokens) == (3, 5)
 
 
-async def test_messages_stream(demo: Sidecar, claude: anthropic.AsyncAnthropic) -> None:
+async def test_echo_streams_messages(demo: Sidecar, claude: anthropic.AsyncAnthropic) -> None:
     async with claude.messages.stream(model="any", max_tokens=9, messages=ASKED) as stream:  # type: ignore[arg-type]
         text = "".join([piece async for piece in stream.text_stream])
     assert text == SAID
@@ -121,42 +121,46 @@ async def test_messages_stream(demo: Sidecar, claude: anthropic.AsyncAnthropic) 
     assert (record.usage.input_tokens, record.usage.output_tokens) == (3, 5)
 
 
-async def test_count_tokens(demo: Sidecar, claude: anthropic.AsyncAnthropic) -> None:
+async def test_echo_counts_tokens(demo: Sidecar, claude: anthropic.AsyncAnthropic) -> None:
     found = await claude.messages.count_tokens(model="any", messages=ASKED)  # type: ignore[arg-type]
     assert found.input_tokens == 3
     await settled(demo, None)
 
 
-async def test_anthropic_models(claude: anthropic.AsyncAnthropic) -> None:
+async def test_echo_lists_models_for_anthropic(claude: anthropic.AsyncAnthropic) -> None:
     assert [model.id async for model in claude.models.list()] == ["echo"]
     assert (await claude.models.retrieve("echo")).id == "echo"
 
 
-async def test_generate(demo: Sidecar, gemini: genai.client.AsyncClient) -> None:
+async def test_echo_answers_generate_content(
+    demo: Sidecar, gemini: genai.client.AsyncClient
+) -> None:
     found = await gemini.models.generate_content(model="any", contents="one two three")
     assert found.text == SAID
     await settled(demo, Usage(3, 5))
 
 
-async def test_generate_streams(demo: Sidecar, gemini: genai.client.AsyncClient) -> None:
+async def test_echo_streams_generate_content(
+    demo: Sidecar, gemini: genai.client.AsyncClient
+) -> None:
     stream = await gemini.models.generate_content_stream(model="any", contents="one two three")
     assert "".join([chunk.text or "" async for chunk in stream]) == SAID
     await settled(demo, Usage(3, 5))
 
 
-async def test_gemini_counts_and_embeds(gemini: genai.client.AsyncClient) -> None:
+async def test_echo_counts_and_embeds_for_gemini(gemini: genai.client.AsyncClient) -> None:
     counted = await gemini.models.count_tokens(model="any", contents="one two three")
     assert counted.total_tokens == 3
     vectors = await gemini.models.embed_content(model="any", contents=["one", "two"])
     assert len(vectors.embeddings or ()) == 2
 
 
-async def test_gemini_models(gemini: genai.client.AsyncClient) -> None:
+async def test_echo_lists_models_for_gemini(gemini: genai.client.AsyncClient) -> None:
     assert [model.name async for model in await gemini.models.list()] == ["models/echo"]
     assert (await gemini.models.get(model="echo")).name == "models/echo"
 
 
-async def test_a_stream_without_events_is_one_array(demo: Sidecar) -> None:
+async def test_echo_streams_a_json_array_without_alt_sse(demo: Sidecar) -> None:
     body = json.dumps({"contents": [{"parts": [{"text": "one two three"}]}]}).encode()
     got = await demo.ask("/v1beta/models/any:streamGenerateContent", body, key="demo")
     texts = [each["candidates"][0]["content"]["parts"][0]["text"] for each in got.json()]
@@ -173,7 +177,9 @@ NONSENSE = [
 
 
 @pytest.mark.parametrize(("target", "body"), NONSENSE)
-async def test_nonsense_is_the_clients_fault(demo: Sidecar, target: str, body: bytes) -> None:
+async def test_echo_answers_400_to_an_invalid_request(
+    demo: Sidecar, target: str, body: bytes
+) -> None:
     got = await demo.ask(target, body, key="demo")
     assert got.status == 400, got.body
     assert got.json()["error"]["message"]

@@ -21,25 +21,31 @@ from sidecar.plugin_api.retry_after import (
     seconds_until,
     wait_in_message,
 )
-from sidecar.testing.limits import BODIES, VALUES, EveryHeader, judgement_problems, quota_problems
+from sidecar.testing.limits import (
+    BODIES,
+    VALUES,
+    EveryHeader,
+    classification_problems,
+    quota_problems,
+)
 
 REGISTRY = discover()
 VENDORS = sorted(REGISTRY.vendors)
 
 
 @pytest.mark.parametrize("refused", REFUSALS, ids=lambda each: f"{each.vendor}: {each.name}")
-def test_what_a_refusal_means(refused: Refused) -> None:
+def test_classify_of_each_recorded_refusal(refused: Refused) -> None:
     assert REGISTRY.vendors[refused.vendor].classify(refused.answer) == refused.judgement
 
 
-def test_every_vendor_has_refusals_on_record() -> None:
+def test_recorded_refusals_cover_every_vendor() -> None:
     """Echo never refuses for a limit."""
     assert {refused.vendor for refused in REFUSALS} == set(VENDORS) - {"echo"}
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 304, 399])
 @pytest.mark.parametrize("refused", REFUSALS[::7], ids=lambda each: f"{each.vendor}: {each.name}")
-def test_a_good_status_is_taken_whatever_the_body(refused: Refused, status: int) -> None:
+def test_classify_of_a_success_is_ok_whatever_the_body(refused: Refused, status: int) -> None:
     answer = refused.answer
     judged = REGISTRY.vendors[refused.vendor].classify(
         UpstreamResponse(status, answer.headers, answer.body)
@@ -51,7 +57,7 @@ def test_a_good_status_is_taken_whatever_the_body(refused: Refused, status: int)
     ("vendor", "dialect", "endpoint", "start", "verdict"),
     EVENTS,
 )
-def test_what_an_error_means_that_opens_a_stream(
+def test_classify_event_of_each_error_code(
     vendor: str, dialect: str, endpoint: str, start: bytes, verdict: ErrorClass
 ) -> None:
     meter = REGISTRY.dialects[dialect].meter(Endpoint(endpoint, counts=True), "text/event-stream")
@@ -60,7 +66,7 @@ def test_what_an_error_means_that_opens_a_stream(
     assert REGISTRY.vendors[vendor].classify_event(meter.error) is verdict
 
 
-def test_an_answer_that_is_nothing_but_an_error_is_judged_as_well() -> None:
+def test_meter_reports_the_error_of_a_200_response() -> None:
     meter = REGISTRY.dialects["openai"].meter(Endpoint("chat", counts=True), "application/json")
     meter.feed(b'{"error":{"code":502,"message":"x"}}')
     meter.usage()
@@ -71,7 +77,7 @@ def test_an_answer_that_is_nothing_but_an_error_is_judged_as_well() -> None:
 @pytest.mark.parametrize(
     ("vendor", "name", "headers", "quotas"), QUOTAS, ids=[f"{row[0]}: {row[1]}" for row in QUOTAS]
 )
-def test_what_a_vendor_says_is_left(
+def test_read_quota_of_each_recorded_response(
     vendor: str, name: str, headers: dict[str, str], quotas: list[Quota]
 ) -> None:
     found = REGISTRY.vendors[vendor].read_quota(headers, SENT)
@@ -79,7 +85,7 @@ def test_what_a_vendor_says_is_left(
     assert list(quota_problems(found)) == []
 
 
-def test_a_wrong_clock_here_changes_no_reset() -> None:
+def test_read_quota_ignores_a_wrong_local_clock() -> None:
     headers = {
         "date": "Wed, 25 Nov 2026 10:00:00 GMT",
         "anthropic-ratelimit-requests-limit": "50",
@@ -126,7 +132,7 @@ FAMILIES = [
 
 
 @pytest.mark.parametrize(("vendor", "model", "family"), FAMILIES)
-def test_which_models_share_limits(vendor: str, model: str, family: str) -> None:
+def test_family_of_models_that_share_limits(vendor: str, model: str, family: str) -> None:
     assert REGISTRY.vendors[vendor].family(model) == family
 
 
@@ -134,23 +140,23 @@ def test_which_models_share_limits(vendor: str, model: str, family: str) -> None
     ("vendor", "counted"),
     [("anthropic", (312, 89)), ("groq", (312, 89)), ("openai", (5312, 89)), ("gemini", (5312, 89))],
 )
-def test_which_tokens_count_against_limits(vendor: str, counted: tuple[int, int]) -> None:
+def test_rate_limited_tokens_of_each_vendor(vendor: str, counted: tuple[int, int]) -> None:
     usage = Usage(5312, 89, cache_read_tokens=5000, cache_write_tokens=300, reasoning_tokens=40)
-    assert REGISTRY.vendors[vendor].counted(usage) == counted
+    assert REGISTRY.vendors[vendor].rate_limited_tokens(usage) == counted
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_unknown_figures_count_for_nothing(vendor: str) -> None:
+def test_rate_limited_tokens_of_unknown_usage_are_zero(vendor: str) -> None:
     found = REGISTRY.vendors[vendor]
-    assert found.counted(Usage()) == (0, 0)
-    assert found.counted(Usage(5, None, cache_read_tokens=9)) in {(0, 0), (5, 0)}
+    assert found.rate_limited_tokens(Usage()) == (0, 0)
+    assert found.rate_limited_tokens(Usage(5, None, cache_read_tokens=9)) in {(0, 0), (5, 0)}
 
 
 @pytest.mark.parametrize(
     ("vendor", "tokens"),
     [("openai", 250), ("anthropic", 333), ("deepseek", 303), ("moonshot", 285)],
 )
-def test_how_many_tokens_a_body_is_taken_for(vendor: str, tokens: int) -> None:
+def test_estimate_of_a_body_of_each_vendor(vendor: str, tokens: int) -> None:
     assert REGISTRY.vendors[vendor].estimate(1000, 64) == (tokens, 64)
     assert REGISTRY.vendors[vendor].estimate(1000, None) == (tokens, None)
 
@@ -171,7 +177,7 @@ REASONS = [
 
 
 @pytest.mark.parametrize(("body", "code"), REASONS)
-def test_an_errors_own_word_for_it(body: bytes, code: str) -> None:
+def test_error_code_of_each_error_shape(body: bytes, code: str) -> None:
     assert error_code(body) == code
 
 
@@ -187,7 +193,7 @@ def test_an_errors_own_word_for_it(body: bytes, code: str) -> None:
         (b"", ""),
     ],
 )
-def test_an_errors_message(body: bytes, text: str) -> None:
+def test_error_text_of_each_error_shape(body: bytes, text: str) -> None:
     assert error_text(body) == text
 
 
@@ -207,7 +213,7 @@ def test_an_errors_message(body: bytes, text: str) -> None:
         ("it took 5s, try it again", None),
     ],
 )
-def test_a_wait_in_words(message: str, seconds: float | None) -> None:
+def test_wait_in_message_of_each_wording(message: str, seconds: float | None) -> None:
     assert wait_in_message(message) == seconds
 
 
@@ -234,7 +240,7 @@ def test_a_wait_in_words(message: str, seconds: float | None) -> None:
         ("", None),
     ],
 )
-def test_a_reset_in_every_format(text: str, seconds: float | None) -> None:
+def test_seconds_until_parses_every_format(text: str, seconds: float | None) -> None:
     assert seconds_until(text, SENT) == seconds
 
 
@@ -282,17 +288,17 @@ STATUSES = (400, 402, 403, 404, 412, 429, 434, 498, 503)
 
 @given(status=st.integers(100, 599), body=BYTES, value=TEXTS, bare=st.booleans())
 @settings(max_examples=400)
-def test_judging_never_fails(status: int, body: bytes, value: str, bare: bool) -> None:
+def test_classify_never_raises(status: int, body: bytes, value: str, bare: bool) -> None:
     headers: Any = {} if bare else EveryHeader(value)
     for name, vendor in REGISTRY.vendors.items():
         for each in (status, *STATUSES):
             classification = vendor.classify(UpstreamResponse(each, headers, body))
-            assert list(judgement_problems(classification, each)) == [], name
+            assert list(classification_problems(classification, each)) == [], name
 
 
 @given(values=st.lists(TEXTS, min_size=1, max_size=5), now=st.floats(0, 4e9))
 @settings(max_examples=400)
-def test_reading_quotas_never_fails(values: list[str], now: float) -> None:
+def test_read_quota_never_raises(values: list[str], now: float) -> None:
     class Mixed(EveryHeader):
         """A value for each header, by its name."""
 
@@ -310,14 +316,14 @@ def test_reading_quotas_never_fails(values: list[str], now: float) -> None:
 
 @given(text=st.one_of(TEXTS, st.text(max_size=90)))
 @settings(max_examples=400)
-def test_words_and_models_never_fail(text: str) -> None:
+def test_classify_event_and_family_never_raise(text: str) -> None:
     for name, vendor in REGISTRY.vendors.items():
         assert vendor.classify_event(text) in set(ErrorClass), name
         assert vendor.family(vendor.family(text)) == vendor.family(text), name
 
 
 @given(text=TEXTS)
-def test_waits_are_finite_or_nothing(text: str) -> None:
+def test_waits_are_finite_or_none(text: str) -> None:
     """Whatever is written where a wait is expected."""
     found = (
         duration(text),

@@ -16,7 +16,7 @@ from sidecar.testing import problems
 REGISTRY = discover()
 
 
-def test_every_bundled_plugin_keeps_the_contract() -> None:
+def test_bundled_plugins_keep_the_contract() -> None:
     assert problems(REGISTRY) == []
 
 
@@ -77,7 +77,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize(("dialect", "method", "path", "endpoint", "rest", "model"), PATHS)
-def test_a_path_is_understood(
+def test_locate_returns_endpoint_path_and_model(
     dialect: str, method: str, path: str, endpoint: str, rest: str, model: str | None
 ) -> None:
     located = REGISTRY.dialects[dialect].locate(method, path)
@@ -103,7 +103,9 @@ IDS = [
 
 
 @pytest.mark.parametrize(("dialect", "path", "kind", "object_id"), IDS)
-def test_whose_id_a_path_names(dialect: str, path: str, kind: str, object_id: str | None) -> None:
+def test_locate_returns_kind_and_id_of_an_object(
+    dialect: str, path: str, kind: str, object_id: str | None
+) -> None:
     located = REGISTRY.dialects[dialect].locate("GET", path)
     assert located is not None
     assert (located.endpoint.owned, located.object_id) == (kind, object_id)
@@ -139,7 +141,7 @@ READ = [
 
 
 @pytest.mark.parametrize(("dialect", "what", "path", "body", "facts"), READ)
-def test_what_is_read_of_a_body(
+def test_read_returns_the_facts_of_a_body(
     dialect: str, what: str, path: str, body: bytes, facts: Facts
 ) -> None:
     spoken = REGISTRY.dialects[dialect]
@@ -161,7 +163,7 @@ def test_what_is_read_of_a_body(
         ("/v1/files", {"anthropic-version": "x"}, "anthropic"),
     ],
 )
-def test_a_path_of_several_dialects_goes_by_the_clients_headers(
+def test_locate_decides_between_dialects_by_client_headers(
     path: str, headers: dict[str, str], dialect: str
 ) -> None:
     method = "GET" if "models" in path and ":" not in path else "POST"
@@ -205,7 +207,7 @@ def ask(
 
 
 @pytest.mark.parametrize(("vendor", "dialect", "path", "url", "header"), ADDRESSES)
-def test_where_a_vendor_is_called_and_how_it_is_paid(
+def test_prepare_returns_url_and_credential_header(
     vendor: str, dialect: str, path: str, url: str, header: str
 ) -> None:
     prepared = REGISTRY.vendors[vendor].prepare(ask(vendor, dialect, path))
@@ -237,7 +239,7 @@ SERVED = [
 
 
 @pytest.mark.parametrize(("vendor", "dialect", "served", "missing"), SERVED)
-def test_endpoints_of_a_vendor_are_those_that_it_serves(
+def test_serving_has_the_endpoints_of_its_vendor(
     vendor: str, dialect: str, served: tuple[str, ...], missing: tuple[str, ...]
 ) -> None:
     serving = REGISTRY.vendors[vendor].dialects[dialect]
@@ -251,7 +253,7 @@ def test_endpoints_of_a_vendor_are_those_that_it_serves(
 @pytest.mark.parametrize(
     "base_url", ["https://x.openai.azure.com", "https://x.openai.azure.com/openai/v1/"]
 )
-def test_azure_by_its_v1_api(base_url: str) -> None:
+def test_azure_prepare_uses_the_v1_api(base_url: str) -> None:
     prepared = REGISTRY.vendors["azure"].prepare(
         ask("azure", "openai", "/chat/completions", base_url)
     )
@@ -259,7 +261,7 @@ def test_azure_by_its_v1_api(base_url: str) -> None:
     assert prepared.headers == (("api-key", "sk"),)
 
 
-def test_azure_by_deployments() -> None:
+def test_azure_prepare_with_a_dated_version_uses_deployments() -> None:
     classic = ask(
         "azure", "openai", "/chat/completions", "https://x.openai.azure.com",
         model="my gpt", query="a=1", options={"api_version": "2024-10-21"},
@@ -269,7 +271,7 @@ def test_azure_by_deployments() -> None:
     )
 
 
-def test_azure_for_a_client_of_the_classic_api() -> None:
+def test_azure_prepare_follows_the_api_version_of_the_client() -> None:
     for path, place in (
         ("/chat/completions", "deployments/d1/chat/completions"),
         ("/files", "files"),
@@ -291,9 +293,7 @@ def test_azure_for_a_client_of_the_classic_api() -> None:
 
 
 @pytest.mark.parametrize(("endpoint", "output"), [("chat", 30), ("responses", 20)])
-def test_xai_counts_reasoning_beside_the_completion_in_chat_alone(
-    endpoint: str, output: int
-) -> None:
+def test_xai_normalize_adds_reasoning_in_chat_only(endpoint: str, output: int) -> None:
     read = Usage(5, 20, reasoning_tokens=10)
     assert REGISTRY.vendors["xai"].normalize(read, Endpoint(endpoint)).output_tokens == output
     assert REGISTRY.vendors["openai"].normalize(read, Endpoint(endpoint)) == read
@@ -315,7 +315,7 @@ def test_xai_counts_reasoning_beside_the_completion_in_chat_alone(
         ("gemini", ErrorKind.UPSTREAM_TIMEOUT, 504, '"DEADLINE_EXCEEDED"'),
     ],
 )
-def test_our_own_errors_in_the_vendors_shape(
+def test_error_has_the_shape_of_the_vendor(
     dialect: str, kind: ErrorKind, status: int, word: str
 ) -> None:
     found, body = REGISTRY.dialects[dialect].error(LocalReply(kind, "why", 1.2), "call_1")
@@ -328,7 +328,7 @@ def test_our_own_errors_in_the_vendors_shape(
     ("dialect", "name"),
     [("openai", "chat"), ("openai", "responses"), ("anthropic", "messages"), ("gemini", "stream")],
 )
-def test_our_own_error_event_ends_a_stream_for_our_meter_too(
+def test_error_event_ends_the_stream_for_the_meter(
     dialect: str, name: str, kind: ErrorKind
 ) -> None:
     spoken = REGISTRY.dialects[dialect]
@@ -363,7 +363,7 @@ def details(refusal: LocalReply) -> dict[str, dict[str, Any]]:
     ],
     ids=lambda each: each.kind.name if isinstance(each, LocalReply) else str(each),
 )
-def test_gemini_error_says_when_to_come_again(refusal: LocalReply, delay: str | None) -> None:
+def test_gemini_error_has_the_retry_delay(refusal: LocalReply, delay: str | None) -> None:
     found = details(refusal)
     assert found.get("RetryInfo") == (None if delay is None else {"retryDelay": delay})
     assert found["ErrorInfo"] == {
@@ -393,7 +393,7 @@ def test_gemini_error_says_when_to_come_again(refusal: LocalReply, delay: str | 
     ],
     ids=lambda each: each.kind.name if isinstance(each, LocalReply) else None,
 )
-def test_responses_stream_of_ours_ends_with_response_failed(
+def test_responses_error_event_is_response_failed(
     refusal: LocalReply, code: str, message: str
 ) -> None:
     event = REGISTRY.dialects["openai"].error_event(Endpoint("responses"), refusal, "call_1")

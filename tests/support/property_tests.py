@@ -1,0 +1,19 @@
+"""The number of examples of slow property tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import settings
+
+MAX_EXAMPLES = 150
+"""Of each property test in `make explore`."""
+
+
+def examples(count: int, **options: Any) -> settings:
+    """Return settings with `count` examples, and with `MAX_EXAMPLES` in `make explore`.
+
+    The rest, such as the deadline, is that of the profile (tests/conftest.py).
+    """
+    explores = settings.get_current_profile_name() == "explore"
+    return settings(max_examples=MAX_EXAMPLES if explores else count, **options)
