@@ -34,6 +34,7 @@ from sidecar.config.manager import ConfigManager, read_file
 from sidecar.config.model import ServerConfig, Snapshot
 from sidecar.errors import ConfigError
 from sidecar.files import lock, socket_place
+from sidecar.http.aiohttp_internals import HttpServer
 from sidecar.http.body_memory import BodyMemory
 from sidecar.http.client import open_upstream
 from sidecar.http.listeners import (
@@ -46,7 +47,6 @@ from sidecar.http.listeners import (
 )
 from sidecar.http.request_guard import RequestGuard, allowed_hosts
 from sidecar.http.responses import refuse_message
-from sidecar.http.server import HttpServer
 from sidecar.http.wire.agent_protocol import AgentServer
 from sidecar.ledger.ledger import Ledger
 from sidecar.metrics.metrics import Metrics, watch_lag

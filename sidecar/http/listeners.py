@@ -20,7 +20,7 @@ from sidecar.config.schema.addresses import is_loopback
 from sidecar.config.schema.addresses import listen as listen_addresses
 from sidecar.config.schema.parsers import InvalidValue
 from sidecar.errors import SidecarError
-from sidecar.http.server import Handler, HttpServer
+from sidecar.http.aiohttp_internals import Handler, HttpServer
 
 BACKLOG = 128
 """Connections that the operating system holds until they are accepted."""

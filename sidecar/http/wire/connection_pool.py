@@ -23,7 +23,7 @@ KEEP_ALIVE_SECONDS = 20.0
 """Seconds an idle connection is kept: less than any vendor keeps it, so that few are found dead."""
 NAME_SECONDS = 60.0
 """Seconds that the addresses of a name are used without asking again."""
-MAX_NAMES = 1024
+MAX_NAMES = 256
 FALLBACK_SECONDS = 0.25
 """Seconds until the next address of a name is tried besides (RFC 8305 section 5)."""
 _NO_WAY_OUT = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH})

@@ -178,7 +178,7 @@ async def test_bytes_before_a_request_close_the_connection() -> None:
     assert shelf == []
 
 
-async def test_connection_is_not_read_while_nobody_reads_its_body() -> None:
+async def test_connection_with_much_unread_body_is_not_read_until_it_is_taken() -> None:
     made, transport = connection()
     made.send("POST", b"", b"")
     made.data_received(OK + b"\r\n" + b"x" * HELD_BODY_BYTES)

@@ -125,7 +125,7 @@ async def test_answers_of_any_framing_in_any_pieces_come_out_whole_one_after_the
             )
 
 
-async def test_answer_that_nobody_reads_is_held_up_to_a_bound_and_goes_on_when_read() -> None:
+async def test_unread_answer_is_held_up_to_a_bound_and_read_on_later() -> None:
     async def large(wire: Wire) -> None:
         await wire.send(STREAM_HEAD + chunk(b"x" * 16 * MEBIBYTE) + b"0\r\n\r\n")
 
