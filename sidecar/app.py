@@ -34,6 +34,7 @@ from sidecar.config.manager import ConfigManager, read_file
 from sidecar.config.model import ServerConfig, Snapshot
 from sidecar.errors import ConfigError
 from sidecar.files import lock, socket_place
+from sidecar.http.aiohttp_internals import HttpServer
 from sidecar.http.body_memory import BodyMemory
 from sidecar.http.client import open_upstream
 from sidecar.http.listeners import (
@@ -45,6 +46,8 @@ from sidecar.http.listeners import (
     warn_if_open,
 )
 from sidecar.http.request_guard import RequestGuard, allowed_hosts
+from sidecar.http.responses import refuse_message
+from sidecar.http.wire.agent_protocol import AgentServer
 from sidecar.ledger.ledger import Ledger
 from sidecar.metrics.metrics import Metrics, watch_lag
 from sidecar.plugin_api.manager import Registry, discover
@@ -229,16 +232,15 @@ async def _open_doors(
     socket = stack.enter_context(socket_place(state))
     await stack.enter_async_context(listening_unix(side.over_socket, socket))
     admin_urls = await stack.enter_async_context(
-        listening(side.over_tcp, (server.admin,), side.console.close)
+        listening(HttpServer(side.over_tcp), (server.admin,), side.console.close)
     )
 
     async def drain() -> None:
         parts.draining = True
         await parts.live.drained(server.drain, stop_soon)
 
-    urls = await stack.enter_async_context(
-        listening(proxy.handle, server.listen, drain, parts.callers.start_lookup)
-    )
+    agents = AgentServer(proxy.handle, refuse_message, parts.callers.start_lookup)
+    urls = await stack.enter_async_context(listening(agents, server.listen, drain))
     addresses.listen, addresses.admin = urls, admin_urls[0]
     addresses.console = local_url(admin_urls[0])
     clock = asyncio.get_running_loop().time

@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-from aiohttp import web
 from msgspec.structs import replace
 
 from sidecar.callers.linux import Gone, SocketAddress
@@ -67,6 +66,12 @@ class CallerLookup:
         self.waiting: list[str] = []
 
 
+class ClientConnection(Protocol):
+    """A connection that a client made; `transport` is None once it is closed."""
+
+    transport: asyncio.Transport | None
+
+
 _Job = tuple[CallerLookup, SocketAddress, SocketAddress, Gone]
 
 
@@ -82,7 +87,7 @@ class Callers:
         self._results = {"found": 0, "unknown": 0, "skipped": 0}
         self._clock = clock
         self._finder = finder
-        self._lookups: WeakKeyDictionary[web.RequestHandler, CallerLookup] = WeakKeyDictionary()
+        self._lookups: WeakKeyDictionary[ClientConnection, CallerLookup] = WeakKeyDictionary()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._held: dict[str, tuple[CallRecord, CallerLookup, OnAttributed]] = {}
         self._none_held = asyncio.Event()
@@ -121,7 +126,7 @@ class Callers:
         """Yield the number of lookups by result: "found", "unknown", "skipped" (queue full)."""
         return (((result,), count) for result, count in self._results.items())
 
-    def start_lookup(self, connection: web.RequestHandler) -> CallerLookup | None:
+    def start_lookup(self, connection: ClientConnection) -> CallerLookup | None:
         """Return the lookup of a connection, and queue one unless it is fresh.
 
         Call it when the connection is accepted, because some are short, and with each call. None
@@ -215,11 +220,11 @@ def _attributed(record: CallRecord, lookup: CallerLookup | None) -> CallRecord:
     return replace(record, caller=lookup.caller)
 
 
-def _gone(connection: web.RequestHandler) -> bool:
+def _gone(connection: ClientConnection) -> bool:
     return connection.transport is None
 
 
-def _end(connection: web.RequestHandler, name: str) -> SocketAddress | None:
+def _end(connection: ClientConnection, name: str) -> SocketAddress | None:
     """Return `peername` or `sockname`; None if the connection is closed or is not TCP."""
     transport = connection.transport
     address = None if transport is None else transport.get_extra_info(name)

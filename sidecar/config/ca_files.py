@@ -5,19 +5,8 @@ from __future__ import annotations
 import ssl
 
 from sidecar.config.model import Snapshot
-from sidecar.errors import Fault, Problem, UpstreamError
+from sidecar.errors import Problem
 from sidecar.files import NotRegularFile, open_regular
-
-
-def trusting(ca_file: str) -> ssl.SSLContext:
-    """Return a TLS context that trusts these authorities besides the usual ones.
-
-    Raises `UpstreamError` when the file cannot be used. Blocking.
-    """
-    why_not = why_unusable(ca_file)
-    if why_not:
-        raise UpstreamError(Fault.TLS, f"ca_file {ca_file} {why_not}", sent=False)
-    return ssl.create_default_context(cafile=ca_file)
 
 
 def unusable_authorities(snapshot: Snapshot) -> tuple[Problem, ...]:

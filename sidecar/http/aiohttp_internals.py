@@ -1,77 +1,26 @@
-"""Reading that stops while nobody takes what came, without a price for who never stops it."""
+"""The admin side's HTTP server: aiohttp's low-level server with explicit limits.
+
+The one module with private names of aiohttp. A request that cannot be parsed is answered and logged
+without any of its text, as a malformed header may hold a key.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
-from collections.abc import Callable
-from contextlib import suppress
-from contextvars import ContextVar
-from email.utils import formatdate
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
 
-import aiohttp
-from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import HttpResponseParser, HttpVersion11
+from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.web_protocol import _ErrInfo
-from yarl import URL
 
 from sidecar.errors import ErrorKind, LocalReply
-from sidecar.http.headers import Fields, has, head_of, lines_of
 from sidecar.http.responses import plain
 
 
-class Pausing(BaseProtocol):
-    """Has the library's parser look for held bytes only where it can hold any.
+class AdminServerProtocol(web.RequestHandler):
+    """One connection of the admin side."""
 
-    The library has it look after every read. But one that was paused once may hold bytes later,
-    when reading goes on: a pause between two pieces stops it only in the piece after them.
-    """
-
-    was_paused = False
-
-    def pause_reading(self) -> None:
-        """Take no more, until what came was read."""
-        self.was_paused = True
-        super().pause_reading()
-
-    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001 - the library's
-        """Go on, if ever it stopped."""
-        if self.was_paused:
-            super().resume_reading(resume_parser)
-
-
-Tls = ssl.SSLContext | bool
-"""True for the system's own certificates."""
-MAX_HEAD_BYTES = 64 * 1024
-INLINE_BODY_BYTES = 1 << 14
-"""Bodies up to this size are copied behind their head: one piece is written faster than two."""
-
-unrepeatable: ContextVar[bool | None] = ContextVar("unrepeatable", default=False)
-"""Whether the running task must not send its request again should it fail: its connection is a new
-one, or something came back. None until a new connection is there. Set beforehand, it has the task
-get a new one."""
-reused_at: ContextVar[float] = ContextVar("reused_at")
-"""When the running task's request began to be written to a connection that was kept, in seconds of
-the loop's clock."""
-
-
-class AgentServerProtocol(Pausing, web.RequestHandler):
-    """One connection."""
-
-    opened: OnOpened | None = None
     _head_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Also tell who wants to know."""
-        super().connection_made(transport)
-        if self.opened is not None:
-            self.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Also bound the time that a head may take."""
@@ -136,190 +85,55 @@ class AgentServerProtocol(Pausing, web.RequestHandler):
         return response
 
 
-class ReleasableConnection(Protocol):
-    """What an answer is read from, to be let go once: `release` to keep it, else `close`."""
-
-    def release(self) -> object:
-        """Give it back for the next request."""
-
-    def close(self) -> object:
-        """Cut it."""
-
-
-class Connection(Pausing, ResponseHandler):
-    """Also tells who reads a body that its chunks stopped being chunks, or that a reset ended what
-    only a proper end completes: the library does not. He would wait until `timeouts.idle`, or take
-    a part for the whole.
-
-    `begun`: it was lost when a part of a head had come.
-    """
-
-    begun = False
-
-    def set_exception(self, exc: Any, *cause: Any) -> None:
-        """The connection failed."""
-        body = self._payload
-        super().set_exception(exc, *cause)
-        if body is not None and not body.is_eof() and body.exception() is None:
-            body.set_exception(aiohttp.ClientPayloadError(), exc)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """It is gone; `exc` says why, unless the other side closed it properly."""
-        body = self._payload
-        if body is not None and not body.is_eof():
-            if exc is not None:
-                body.set_exception(aiohttp.ClientPayloadError(), exc)
-        elif self._parser is not None:
-            with suppress(Exception):  # the library's parser reads on where a head stops
-                self.begun = self._parser.feed_eof() is not None
-        super().connection_lost(exc)
-
-    def feed_data(self, data: Any, size: int = 0) -> None:
-        """Take the head of an answer. Keeping connections is an option of HTTP/1.0 that many of its
-        servers claim and do not have: the next request would wait for ever."""
-        if data[0].version < HttpVersion11:
-            self.force_close()
-        super().feed_data(data, size)
-
-    def expect(self, method: str) -> None:
-        """Read what comes as the answer to a request.
-
-        By a parser of its own: one that read an answer before has that one's trailers, which it
-        takes for fields of the next head, and the beginning of whatever came behind it.
-        """
-        self._skip_payload = without = method == "HEAD"
-        self.was_paused = False
-        self._parser = HttpResponseParser(
-            self, self._loop, self._read_bufsize, payload_exception=aiohttp.ClientPayloadError,
-            response_with_body=not without, read_until_eof=True, auto_decompress=False,
-            max_line_size=MAX_HEAD_BYTES, max_field_size=MAX_HEAD_BYTES,
-        )  # fmt: skip
-        if self._tail:
-            self._drain_tail()
-
-    def rest(self) -> None:
-        """Read nothing any longer: what comes unasked, however little, is then seen before the
-        connection is used again."""
-        self._parser = None
-
-    def give_up(self) -> None:
-        """Nobody waits for the head of an answer any longer, unless it came in this very moment."""
-        if not self._buffer:
-            self.set_exception(TimeoutError())
-
-
-class Connector(aiohttp.TCPConnector):
-    """Remembers, for the task that asked, whether its connection is a new one."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        made: Callable[..., ResponseHandler] = Connection
-        self._factory = partial(made, loop=self._loop)
-        self._targets: dict[tuple[URL, Tls], aiohttp.ClientRequest] = {}
-
-    def target(self, url: URL, tls: Tls) -> aiohttp.ClientRequest:
-        """What the library knows a connection to this origin by."""
-        known = (url.origin(), tls)
-        found = self._targets.get(known)
-        if found is None:
-            if len(self._targets) >= 1024:
-                self._targets.clear()
-            found = self._targets[known] = aiohttp.ClientRequest(
-                "GET", known[0], loop=self._loop, ssl=tls
-            )
-        return found
-
-    async def _get(self, *args: Any, **kwargs: Any) -> Any:
-        """A kept connection, but never one on which something came unasked (such as a 408 before
-        an idle close): it would be taken for the next call's answer."""
-        if unrepeatable.get():
-            return None
-        while kept := await super()._get(*args, **kwargs):
-            if kept.protocol is None or not kept.protocol.should_close:
-                break
-            kept.close()
-        if kept:
-            reused_at.set(self._loop.time())
-        return kept
-
-    def _release(self, key: Any, protocol: Any, **how: Any) -> None:
-        protocol.rest()
-        super()._release(key, protocol, **how)
-
-    async def _create_connection(self, *args: Any, **kwargs: Any) -> ResponseHandler:
-        unrepeatable.set(None)
-        made = await super()._create_connection(*args, **kwargs)
-        unrepeatable.set(True)
-        return made
-
-
-_WITHOUT_BODY = frozenset({*range(100, 200), 204, 304})
-
-
-class RelayedResponse(web.StreamResponse):
-    """An answer whose head is the upstream's, written by us: none of its fields changes, and none
-    is invented but `Date`, if missing, and what frames it.
-
-    `length` is that of its body; chunks frame one of unknown length. `ends_by_close`: nothing
-    does, for a client of HTTP/1.0, and only a reset tells it of a break.
-    """
-
-    ends_by_close = False
-
-    def __init__(self, status: int, reason: str, fields: Fields, length: int | None) -> None:
-        super().__init__(status=status, reason=reason or None)
-        self._fields = fields
-        self._length = length
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send the head, once."""
-        if self.prepared:
-            return self._payload_writer
-        head = self._begin(request)
-        writer = request.writer
-        await writer.write(head)
-        if self._chunked:
-            writer.enable_chunking()
-        return writer
-
-    async def send(self, request: web.BaseRequest, body: bytes) -> None:
-        """Send all of it, and little of it in one piece."""
-        head = self._begin(request)
-        write = request.writer.write
-        if len(body) <= INLINE_BODY_BYTES:
-            await write(head + body)
-        else:
-            await write(head)
-            await write(body)
-        await self.write_eof()
-
-    def _begin(self, request: web.BaseRequest) -> bytes:
-        """The head; from here on it counts as sent."""
-        self._req, self._payload_writer = request, request.writer
-        status, length, modern = self.status, self._length, request.version >= HttpVersion11
-        lines = lines_of(self._fields)
-        if not has(b"date", lines):
-            lines += b"Date: %b\r\n" % formatdate(usegmt=True).encode()
-        stays = request.keep_alive if self._keep_alive is None else self._keep_alive
-        if status in _WITHOUT_BODY:
-            pass
-        elif length is not None:
-            lines += b"Content-Length: %d\r\n" % length
-        elif request.method != "HEAD":
-            self._chunked = modern
-            self.ends_by_close = not modern
-            stays = stays and modern
-            lines += b"Transfer-Encoding: chunked\r\n" if modern else b""
-        self._keep_alive = stays
-        if stays != modern:
-            lines += b"Connection: keep-alive\r\n" if stays else b"Connection: close\r\n"
-        version = request.version
-        return head_of(f"HTTP/{version.major}.{version.minor} {status} {self.reason}", lines)
-
-
-OnOpened = Callable[[web.RequestHandler], object]
-
 HEAD_TIMEOUT_SECONDS = 15.0
 """Seconds for the head of a request to arrive, once it has begun."""
 
 log = logging.getLogger("sidecar.http.server")
+
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+KEEP_ALIVE_SECONDS = 90.0
+"""Seconds that an idle connection is kept."""
+MAX_HEAD_LINE_BYTES = 64 * 1024
+
+# A request line without a version is read as HTTP/0.9, which has neither headers nor bodies.
+_VERSIONS = frozenset({HttpVersion10, HttpVersion11})
+
+
+async def _unversioned() -> web.StreamResponse:
+    response = plain(
+        LocalReply(ErrorKind.BAD_REQUEST, "only HTTP/1.1 and HTTP/1.0 are served here")
+    )
+    response.force_close()
+    return response
+
+
+class HttpServer(web.Server):
+    """Create one protocol for each connection."""
+
+    def __init__(self, handler: Handler) -> None:
+        def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+            message = request._message  # noqa: SLF001
+            if message.chunked:
+                # The library takes trailers for fields of the next request on this connection.
+                request._message = message._replace(should_close=True)  # noqa: SLF001
+            return handler(request) if request.version in _VERSIONS else _unversioned()
+
+        super().__init__(handle, handler_cancellation=True)
+
+    def __call__(self) -> AdminServerProtocol:
+        """Return the protocol of a new connection."""
+        protocol = AdminServerProtocol(
+            self,
+            loop=self._loop,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            access_log=None,  # type: ignore[arg-type]  # None is what turns it off
+            auto_decompress=False,
+            max_line_size=MAX_HEAD_LINE_BYTES,
+            max_field_size=MAX_HEAD_LINE_BYTES,
+            lingering_time=2.0,
+        )
+        # The parser stops one request early where a body came after its head was taken. Who does
+        # not notice would leave the requests behind it unread.
+        protocol._max_msg_queue_size -= 1  # noqa: SLF001
+        return protocol

@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 from io import BytesIO
 
-from aiohttp import StreamReader, web
-
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.http.body_memory import STEP_BYTES, HeldBody
 from sidecar.http.content_coding import decoded
+from sidecar.http.wire.framing import FramingError, IncomingBody
 
 BODY_TIMEOUT_SECONDS = 30.0
 """Seconds without progress after which a body that does not arrive is given up."""
@@ -48,14 +47,14 @@ async def decoded_copy(body: bytes, encoding: str, maximum: int, held: HeldBody)
     return await decoded(body, encoding, maximum)
 
 
-async def read_body(content: StreamReader, maximum: int, held: HeldBody) -> bytes:
+async def read_body(content: IncomingBody, maximum: int, held: HeldBody) -> bytes:
     """Return the whole body, for which `held` reserves memory as it grows.
 
     Raises `ProxyError`: 413 above `maximum`, 408 when it stops arriving, 400 when its chunks are
     none, 503 when there is no memory in time."""
-    if content.is_eof() and content.exception() is None:
+    if content.is_complete:
         # Most bodies have arrived with their head: nothing to wait for, and no clock to set.
-        body = content.read_nowait()
+        body = content.take()
         if len(body) > maximum:
             raise too_large(maximum)
         await held.reserve(len(body))
@@ -67,7 +66,7 @@ async def read_body(content: StreamReader, maximum: int, held: HeldBody) -> byte
     began = clock()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_SECONDS) as max_wait:
-            while piece := await content.readany():
+            while piece := await content.read():
                 size += len(piece)
                 if size > maximum:
                     raise too_large(maximum)
@@ -85,6 +84,6 @@ async def read_body(content: StreamReader, maximum: int, held: HeldBody) -> byte
             ErrorKind.BODY_TIMEOUT,
             f"the request body stopped arriving for {BODY_TIMEOUT_SECONDS:.0f} s",
         ) from None
-    except web.RequestPayloadError:
+    except FramingError:
         raise malformed() from None
     return pieces.getvalue()

@@ -1,40 +1,41 @@
 """Sends one prepared request to a provider, and reads its answer.
 
-One shared session: no redirects, no cookies, no environment proxies, no netrc, no inflating, and
-addresses only from the configuration. No retries here, no vendor's name, and no waiting line.
+No redirects, no cookies, no environment proxies but where a provider asks for them, no netrc, no
+inflating, and addresses only from the configuration. No retries but of a connection that was closed
+before the request, no vendor's name, and no waiting line.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import Any
+from typing import NamedTuple
 from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from sidecar.config.ca_files import trusting
 from sidecar.config.model import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
-from sidecar.http import exchange
-from sidecar.http.aiohttp_internals import MAX_HEAD_BYTES, Connector, Tls, unrepeatable
-from sidecar.http.errors import failed_head, named
-from sidecar.http.exchange import Head, onward, send_request, was_sent
-from sidecar.http.headers import Fields, decoded, encoded, head_of, lines_of
+from sidecar.http.headers import Fields, decoded, has, head_of, lines_of
+from sidecar.http.wire.connection_pool import ConnectionPool, Destination, proxy_fields
+from sidecar.http.wire.tls import ResumingContext, client_context
+from sidecar.http.wire.upstream_protocol import ResponseHead, UpstreamConnection
 from sidecar.masking import CredentialMask
 
 Body = bytes | AsyncIterable[bytes] | None
 
-KEEP_ALIVE_SECONDS = 20.0
-"""Seconds an idle connection is kept: less than any vendor keeps it, so that few are found dead."""
-READ_CHUNK_BYTES = 1 << 18
-"""Larger bodies are written in pieces of this size, so that the loop is not held up."""
+REPLAY_SECONDS = 0.1
+"""A kept connection that closes within this time of the first write had been closed before: its
+request was not read. Later, it may have been served, and paid for."""
+MAX_INLINE_RESPONSE_BYTES = 1 << 20
+"""Answers up to this size are collected and written at once."""
+_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_ENDS_A_TARGET = re.compile(r"[\0- \x7f]")
 
 
 class Reply:
@@ -44,19 +45,19 @@ class Reply:
     `peeked` is what was looked at and not read yet. `mask` is that of the credential that was sent.
     """
 
-    def __init__(self, head: Head, timeouts: Timeouts) -> None:
-        self._held = head.held
-        self._body = head.body
+    def __init__(
+        self, head: ResponseHead, connection: UpstreamConnection, timeouts: Timeouts,
+        release: Callable[[UpstreamConnection], None],
+    ) -> None:  # fmt: skip
+        self._connection = connection
+        self._release: Callable[[UpstreamConnection], None] | None = release
         self._idle = timeouts.idle
-        self._loop = asyncio.get_running_loop()
-        self._waiting_since: float | None = None
-        self._watch: asyncio.TimerHandle | None = None
         self.peeked = b""
         self.mask: CredentialMask | None = None
         self.status = head.status
         self.reason = head.reason
-        self.fields = head.fields
-        self.headers: Fields = head.raw
+        self.headers: Fields = head.fields
+        self.fields = CIMultiDictProxy(CIMultiDict(decoded(head.fields)))
 
     @property
     def length(self) -> int | None:
@@ -69,32 +70,29 @@ class Reply:
         if self.peeked:
             peeked, self.peeked = self.peeked, b""
             return peeked
-        if not self._body.is_eof():
-            self._waiting_since = self._loop.time()
-            if self._watch is None:
-                self._watch = self._loop.call_later(self._idle, self._check_idle)
-        try:
-            return await onward(self._body)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise named(error, sent=True) from error
-        finally:
-            self._waiting_since = None
+        return await self._connection.read(self._idle)
 
     async def hold(self, enough: Callable[[bytes], bool], most: int, seconds: float) -> bool:
         """Read until `enough` is true of the next piece, about `most` bytes came or so many seconds
         passed; `read` gives all of it again. Return whether it ended. Raises `UpstreamError`."""
         held, left = [self.peeked], most - len(self.peeked)
-        timer = asyncio.timeout(seconds)
+        body = self._connection.body
         try:
-            async with timer:
-                while left > 0 and (piece := await self._body.readany()):
+            # Most often the beginning came with the head: no timer is needed then.
+            while left > 0 and body.is_ready and (piece := await body.read()):
+                held.append(piece)
+                left -= len(piece)
+                if enough(piece):
+                    return False
+            if left <= 0 or body.is_drained:
+                return left > 0
+            async with asyncio.timeout(seconds):
+                while left > 0 and (piece := await body.read()):
                     held.append(piece)
                     left -= len(piece)
                     if enough(piece):
                         return False
-        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-            if not timer.expired():
-                raise named(error, sent=True) from error
+        except TimeoutError:
             return False
         finally:
             self.peeked = b"".join(held)
@@ -102,9 +100,9 @@ class Reply:
 
     async def read_all(self, maximum: int) -> tuple[bytes, bool]:
         """The body up to about `maximum` bytes, and whether that is all of it."""
-        content = self._body
-        if content.is_eof() and content.exception() is None:
-            return self.peeked + content.read_nowait(), True  # all of it came with the head
+        body = self._connection.body
+        if body.is_complete:
+            return self.peeked + body.take(), True  # all of it came with the head
         pieces: list[bytes] = []
         size = 0
         while size <= maximum:
@@ -117,186 +115,163 @@ class Reply:
 
     def close(self) -> None:
         """Let go: the connection is kept if the body was read to its end, else cut at once."""
-        if self._watch is not None:
-            self._watch.cancel()
-        if self._body.at_eof():
-            self._held.release()
-        else:
-            self._held.close()
-
-    def _check_idle(self) -> None:
-        # Time in which nobody reads, because the client does not, is not the vendor's silence.
-        since = self._waiting_since
-        silent = 0.0 if since is None else self._loop.time() - since
-        if silent < self._idle:
-            self._watch = self._loop.call_later(self._idle - silent, self._check_idle)
-            return
-        self._body.set_exception(TimeoutError(f"silent for {self._idle:g} s (timeouts.idle)"))
+        release, self._release = self._release, None
+        if release is not None:
+            release(self._connection)
 
 
-class _Request(aiohttp.ClientRequest):
-    """One that the library writes, but for its header fields: of those it leaves out every byte
-    that is no UTF-8 (as it still does where nothing follows them, which only a proxy gets)."""
+class SendState:
+    """The progress of a request, for a caller that is cancelled while it waits.
 
-    async def write_bytes(self, writer: Any, *rest: Any) -> None:
-        """Write the body, and the head before it."""
-        first, _, _ = writer._headers_buf.partition(b"\r\n")  # noqa: SLF001
-        lines = lines_of(encoded(self.headers.items()))
-        writer._headers_buf = head_of(first.decode(), lines)  # noqa: SLF001
-        await super().write_bytes(writer, *rest)
+    `sent` is true while there is a connection, so that the provider may work on it.
+    """
+
+    __slots__ = ("sent",)
+
+    def __init__(self) -> None:
+        self.sent = False
 
 
 class Upstream:
-    """The one session that all attempts share."""
+    """The connections that all attempts share."""
 
-    def __init__(self, session: aiohttp.ClientSession, connector: Connector) -> None:
-        self._session = session
-        self._connector = connector
-        self._contexts: dict[str, ssl.SSLContext] = {}
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._contexts: dict[str | None, ResumingContext] = {}
 
     async def send(
-        self, provider: Provider, method: str, url: str,
-        headers: Fields, body: Body, *, at_least_once: bool = False,
+        self, provider: Provider, method: str, url: str, headers: Fields, body: Body,
+        state: SendState, *, at_least_once: bool = False,
     ) -> Reply:  # fmt: skip
         """One attempt, until the head of its answer; the caller closes it. Raises `UpstreamError`.
 
         A kept connection that closes at once (with `at_least_once`: at any time) before any byte
         came back is replaced once by a new one.
         """
-        unrepeatable.set(False)
         try:
-            return await self._head(provider, method, url, headers, body)
-        except UpstreamError as error:
-            closed = error.fault is Fault.CLOSED and (body is None or isinstance(body, bytes))
-            if not closed or not exchange.may_resend(at_least_once=at_least_once):
-                raise
-        unrepeatable.set(True)
-        return await self._head(provider, method, url, headers, body)
+            target = target_of(url)
+            endpoint = self._endpoint(provider, target)
+            head = request_head(method, target, headers, body, endpoint)
+        except ValueError as error:
+            raise UpstreamError(
+                Fault.PROTOCOL, f"the request cannot be written: {error}", sent=False
+            ) from None
+        kept = self._pool.take(endpoint)
+        if kept is not None:
+            try:
+                return await self._exchange(kept, endpoint, method, head, body, provider, state)
+            except UpstreamError as error:
+                again = error.fault is Fault.CLOSED and (body is None or isinstance(body, bytes))
+                if not (again and self._may_resend(kept, at_least_once=at_least_once)):
+                    raise
+        state.sent = False
+        timeouts = provider.timeouts
+        until = self._loop.time() + timeouts.first_byte
+        made = await self._pool.connect(endpoint, timeouts, until)
+        return await self._exchange(made, endpoint, method, head, body, provider, state, until)
 
-    async def _head(
-        self, provider: Provider, method: str, address: str,
-        headers: Fields, body: Body,
+    async def _exchange(
+        self, connection: UpstreamConnection, endpoint: Destination, method: str, head: bytes,
+        body: Body, provider: Provider, state: SendState, until: float | None = None,
     ) -> Reply:  # fmt: skip
         timeouts = provider.timeouts
-        url = _url(address)
-        proxy = _proxy(provider, url)
+        state.sent = True
         try:
-            tls = self._tls(provider)
-            at_hand = body or b""
-            if proxy is None and isinstance(at_hand, bytes) and len(at_hand) <= READ_CHUNK_BYTES:
-                head = await send_request(
-                    self._connector, tls, method, url, headers, at_hand,
-                    _limits(timeouts), timeouts.first_byte,
-                )  # fmt: skip
-            else:
-                head = await self._by_library(method, url, headers, body, tls, proxy, timeouts)
-        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            raise failed_head(error, timeouts, sent=was_sent()) from error
-        why = exchange.wrong(head)
-        if why:
-            head.held.close()
-            raise UpstreamError(Fault.PROTOCOL, why, sent=True)
-        return Reply(head, timeouts)
-
-    async def _by_library(
-        self, method: str, url: URL, headers: Fields, body: Body,
-        tls: Tls, proxy: str | None, timeouts: Timeouts,
-    ) -> Head:  # fmt: skip
-        """By a proxy, or with a body that arrives bit by bit: what the library is there for."""
-        async with asyncio.timeout(timeouts.first_byte):
-            found = await self._session.request(
-                method,
-                url,
-                headers=_framed(same_spelling(decoded(headers)), body),
-                data=_payload(body),
-                allow_redirects=False,
-                timeout=_limits(timeouts),
-                proxy=proxy,
-                ssl=tls,
+            connection.send(method, head, body or b"")
+            found = await connection.read_head(
+                until or self._loop.time() + timeouts.first_byte,
+                f"no answer within {timeouts.first_byte:g} s (timeouts.first_byte)",
             )
-        return Head(
-            found.status, found.reason or "", found.headers, found.raw_headers, found.content, found
-        )
+            return Reply(found, connection, timeouts, lambda done: self._pool.put(endpoint, done))
+        except BaseException:
+            connection.abort()
+            raise
 
-    def _tls(self, provider: Provider) -> Tls:
-        if provider.ca_file is None:
-            return True
-        context = self._contexts.get(provider.ca_file)
+    def _may_resend(self, connection: UpstreamConnection, *, at_least_once: bool) -> bool:
+        """Return whether a request may be sent again after its kept connection was closed: without
+        a byte of an answer, and soon enough that nothing can have been served."""
+        if connection.received:
+            return False
+        return at_least_once or self._loop.time() - connection.written_at <= REPLAY_SECONDS
+
+    def _endpoint(self, provider: Provider, target: Target) -> Destination:
+        tls = self._context(provider.ca_file) if target.is_tls else None
+        return Destination(target.host, target.port, tls, _proxy(provider, target))
+
+    def _context(self, ca_file: str | None) -> ResumingContext:
+        context = self._contexts.get(ca_file)
         if context is None:
-            context = self._contexts[provider.ca_file] = trusting(provider.ca_file)
+            context = self._contexts[ca_file] = client_context(ca_file)
         return context
 
 
 @asynccontextmanager
 async def open_upstream() -> AsyncIterator[Upstream]:
-    """The session, with every limit of the library set on purpose."""
-    connector = Connector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS, ttl_dns_cache=60)
-    async with aiohttp.ClientSession(
-        connector=connector,
-        request_class=_Request,
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
-        max_line_size=MAX_HEAD_BYTES,
-        max_field_size=MAX_HEAD_BYTES,
-        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-    ) as session:
-        yield Upstream(session, connector)
+    """The connections, cut at the end."""
+    pool = ConnectionPool()
+    try:
+        yield Upstream(pool)
+    finally:
+        await pool.close()
 
 
-def same_spelling(pairs: Sequence[tuple[str, str]]) -> CIMultiDict[str]:
-    """The pairs, each repeated name in its first spelling: aiohttp's client drops a repeated
-    header whose case differs."""
-    same = CIMultiDict(pairs)
-    if len(set(map(str.lower, same))) == len(same):
-        return same
-    spelling: dict[str, str] = {}
-    return CIMultiDict([(spelling.setdefault(name.lower(), name), value) for name, value in pairs])
+class Target(NamedTuple):
+    """An address as a request needs it: `place` is its `Host`, `path` what follows it."""
 
-
-def _framed(headers: CIMultiDict[str], body: Body) -> CIMultiDict[str]:
-    """With the length that a body written in pieces does not show: some vendors refuse chunks."""
-    if isinstance(body, bytes) and len(body) > READ_CHUNK_BYTES:
-        headers["Content-Length"] = str(len(body))
-    return headers
-
-
-def _payload(body: Body) -> bytes | AsyncIterable[bytes] | None:
-    if isinstance(body, bytes) and len(body) > READ_CHUNK_BYTES:
-        return _pieces(body)
-    return body
-
-
-async def _pieces(body: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(body), READ_CHUNK_BYTES):
-        yield body[start : start + READ_CHUNK_BYTES]
-
-
-def _proxy(provider: Provider, url: URL) -> str | None:
-    if provider.proxy != "env":
-        return provider.proxy
-    if url.host is None or proxy_bypass(url.host):
-        return None
-    return getproxies().get(url.scheme)
+    host: str
+    port: int
+    is_tls: bool
+    place: str
+    path: str
 
 
 @lru_cache(maxsize=1024)
-def _url(address: str) -> URL:
-    return URL(address, encoded=True)
+def target_of(address: str) -> Target:
+    """Return the parts of an address. Raises `ValueError` for one that no request can name."""
+    url = URL(address, encoded=True)
+    if url.host is None or url.port is None or url.scheme not in {"http", "https"}:
+        raise ValueError("an address has no host")
+    if _ENDS_A_TARGET.search(url.raw_path_qs):
+        raise ValueError("an address holds what would end it")
+    place = url.host_port_subcomponent or ""
+    return Target(url.raw_host or url.host, url.port, url.scheme == "https", place, url.raw_path_qs)
 
 
-@lru_cache(maxsize=64)
-def _limits(timeouts: Timeouts) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(
-        total=None, connect=timeouts.first_byte, sock_connect=timeouts.connect
-    )
+def _proxy(provider: Provider, target: Target) -> str | None:
+    if provider.proxy != "env":
+        return provider.proxy
+    if proxy_bypass(target.host):
+        return None
+    return getproxies().get("https" if target.is_tls else "http")
 
 
-MAX_INLINE_RESPONSE_BYTES = 1 << 20
-"""Answers up to this size are collected and written at once."""
+def request_head(
+    method: str, target: Target, headers: Fields, body: Body, endpoint: Destination
+) -> bytes:
+    """Return the head of a request, which frames its body.
+
+    Raises `ValueError` rather than write one that says something else than its fields.
+    """
+    if not _TOKEN.fullmatch(method):
+        raise ValueError("a method is one word")
+    lines = lines_of(headers)
+    if not has(b"host", lines):
+        lines = b"Host: %b\r\n%b" % (target.place.encode(), lines)
+    path = target.path
+    if endpoint.proxy is not None and endpoint.tls is None:
+        path = f"http://{target.place}{path}"  # RFC 9112 section 3.2.2
+        lines += lines_of(proxy_fields(URL(endpoint.proxy)))
+    if body is None or isinstance(body, bytes):
+        length = len(body or b"")
+        if length or method not in _WITHOUT_BODY:
+            lines += b"Content-Length: %d\r\n" % length
+    elif not has(b"content-length", lines):
+        lines += b"Transfer-Encoding: chunked\r\n"
+    return head_of(f"{method} {path} HTTP/1.1", lines)
 
 
 def is_event_stream(reply: Reply) -> bool:
-    """Whether an answer is server-sent events that can be read."""
+    """Return whether an answer is server-sent events that can be read."""
     content_type = reply.fields.get("Content-Type", "").partition(";")[0].strip().lower()
     return content_type == "text/event-stream" and "Content-Encoding" not in reply.fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import stat
@@ -9,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from aiohttp import web
 
@@ -18,13 +20,27 @@ from sidecar.config.schema.addresses import is_loopback
 from sidecar.config.schema.addresses import listen as listen_addresses
 from sidecar.config.schema.parsers import InvalidValue
 from sidecar.errors import SidecarError
-from sidecar.http.aiohttp_internals import OnOpened
-from sidecar.http.server import Handler, HttpServer
+from sidecar.http.aiohttp_internals import Handler, HttpServer
 
+BACKLOG = 128
+"""Connections that the operating system holds until they are accepted."""
 SHUTDOWN_SECONDS = 2.0
 """Seconds that connections get to close once their calls are over."""
 
 log = logging.getLogger("sidecar")
+
+
+class ServerProtocols(Protocol):
+    """Makes the protocol of each new connection, and closes all of them at the end."""
+
+    def __call__(self) -> asyncio.BaseProtocol:
+        """Return the protocol of a new connection."""
+
+    def pre_shutdown(self) -> None:
+        """Close connections that are idle."""
+
+    async def shutdown(self, seconds: float, /) -> None:
+        """Close every connection; what is in hand gets so many seconds to end."""
 
 
 class StartError(SidecarError):
@@ -37,38 +53,38 @@ async def _nothing() -> None:
 
 @asynccontextmanager
 async def listening(
-    handler: Handler,
+    server: ServerProtocols,
     addresses: Sequence[Address],
     drain: Callable[[], Awaitable[None]] = _nothing,
-    opened: OnOpened | None = None,
 ) -> AsyncIterator[list[str]]:
     """Serve on `addresses` and yield their URLs. On exit: stop accepting, `drain`, close.
 
-    `opened` is called with each new connection. An IPv6 loopback address that this machine does not
-    have is left out. Raises `StartError`.
+    An IPv6 loopback address that this machine does not have is left out. Raises `StartError`.
     """
-    server = HttpServer(handler, opened)
-    runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
-    await runner.setup()
+    sockets: list[asyncio.Server] = []
     try:
-        yield await _bind(runner, addresses)
-        for site in list(runner.sites):
-            await site.stop()
+        yield await _bind(server, addresses, sockets)
+        for each in sockets:
+            each.close()
         server.pre_shutdown()
         await drain()
     finally:
-        await runner.cleanup()
+        for each in sockets:
+            each.close()
+        await server.shutdown(SHUTDOWN_SECONDS)
 
 
-async def _bind(runner: web.ServerRunner, addresses: Sequence[Address]) -> list[str]:
+async def _bind(
+    server: ServerProtocols, addresses: Sequence[Address], sockets: list[asyncio.Server]
+) -> list[str]:
+    loop = asyncio.get_running_loop()
     urls: list[str] = []
     port = 0
     for address in addresses:
         # Port 0 means one free port, the same on every address.
         wanted = address.port or port
-        site = web.TCPSite(runner, address.host, wanted)
         try:
-            await site.start()
+            bound = await loop.create_server(server, address.host, wanted, backlog=BACKLOG)
         except OSError as error:
             if urls and address.host == "::1":
                 log.debug("no IPv6 loopback here: %s", error.strerror)
@@ -77,15 +93,10 @@ async def _bind(runner: web.ServerRunner, addresses: Sequence[Address]) -> list[
                 f"cannot listen on {address}: {error.strerror}; is another Sidecar running? "
                 "Choose another address with --listen or --admin"
             ) from None
-        port = _port(site)
+        sockets.append(bound)
+        port = bound.sockets[0].getsockname()[1]
         urls.append(f"http://{Address(address.host, port)}")
     return urls
-
-
-def _port(site: web.TCPSite) -> int:
-    sockets = site._server.sockets  # type: ignore[union-attr]  # noqa: SLF001 - started just now
-    found: int = sockets[0].getsockname()[1]
-    return found
 
 
 @asynccontextmanager

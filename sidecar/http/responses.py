@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from aiohttp import HttpVersion11, web
+import json
+
+from aiohttp import web
 
 from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.http import headers
+from sidecar.http.wire.agent_messages import AgentRequest, LocalResponse
 from sidecar.records import program_of
 
 
-def user_agent_of(request: web.BaseRequest) -> str:
+def user_agent_of(request: AgentRequest) -> str:
     """The client program, as it names itself; "" when it does not."""
     return program_of(request.headers.get("User-Agent", ""))
 
 
-def refuse_upgrade(request: web.BaseRequest) -> None:
+def refuse_upgrade(request: AgentRequest) -> None:
     """Raise `ProxyError` (426) on a request for a websocket, which clients answer by using plain
     HTTP at once. Any other upgrade is only an offer (Java's HTTP client makes one of h2c with every
     call), and passing it over is an answer too (RFC 9110 section 7.8)."""
@@ -25,19 +28,42 @@ def refuse_upgrade(request: web.BaseRequest) -> None:
         )
 
 
-def send_continue(request: web.BaseRequest) -> None:
+def send_continue(request: AgentRequest) -> None:
     """Send `100 Continue` to a client that waits for it before its body (`Expect`). HTTP/1.0 has no
     interim responses."""
-    if request.version < HttpVersion11:
+    if request.is_http10:
         return
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def plain(why: LocalReply) -> web.Response:
-    """Return a local reply that belongs to no dialect, in a shape that most clients can read."""
+    """Return a local reply of the admin side, in a shape that most clients can read."""
+    response = web.json_response(_plain_error(why), status=why.kind.status)
+    response.headers[headers.ERROR] = why.kind.name.lower()
+    return response
+
+
+def plain_local(why: LocalReply) -> LocalResponse:
+    """Return a local reply of the agents' side that belongs to no dialect, in that shape."""
+    body = json.dumps(_plain_error(why)).encode()
+    error = {headers.ERROR: why.kind.name.lower()}
+    return LocalResponse(body, status=why.kind.status, headers=error)
+
+
+def refuse_message(kind: ErrorKind | None) -> LocalResponse:
+    """Return the answer to a message that is no request, to an error of Sidecar's own, or (None) to
+    a version of HTTP that is not served."""
+    if kind is None:
+        why = LocalReply(ErrorKind.BAD_REQUEST, "only HTTP/1.1 and HTTP/1.0 are served here")
+    elif kind is ErrorKind.BAD_REQUEST:
+        why = LocalReply(kind, "the request is not valid HTTP/1.1")
+    else:
+        why = LocalReply(kind, "an error in Sidecar itself; its log tells more")
+    return plain_local(why)
+
+
+def _plain_error(why: LocalReply) -> dict[str, object]:
     code = why.kind.name.lower()
     error = {"type": code, "code": code, "message": why.message, "param": None}
-    response = web.json_response({"type": "error", "error": error}, status=why.kind.status)
-    response.headers[headers.ERROR] = code
-    return response
+    return {"type": "error", "error": error}

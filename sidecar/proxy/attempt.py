@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 
-from aiohttp import web
 from msgspec import Struct, structs
 
 from sidecar.config.base_urls import with_reason
@@ -19,8 +18,15 @@ from sidecar.config.credentials import Vault
 from sidecar.errors import ErrorKind, Fault, ProxyError, UpstreamError
 from sidecar.http import headers
 from sidecar.http.body_reading import malformed
-from sidecar.http.client import MAX_INLINE_RESPONSE_BYTES, Reply, Upstream, is_event_stream
+from sidecar.http.client import (
+    MAX_INLINE_RESPONSE_BYTES,
+    Reply,
+    SendState,
+    Upstream,
+    is_event_stream,
+)
 from sidecar.http.headers import Fields
+from sidecar.http.wire.agent_messages import RelayedResponse
 from sidecar.plugin_api.dialect import Meter
 from sidecar.plugin_api.error_class import (
     Classification,
@@ -101,7 +107,7 @@ class AttemptResult(Struct, frozen=True):
         """Whether the client should get this response, good or bad."""
         return self.error_class in _FINAL
 
-    async def relay_through(self, relay: Relay, fields: Fields, meter: Meter) -> web.StreamResponse:
+    async def relay_through(self, relay: Relay, fields: Fields, meter: Meter) -> RelayedResponse:
         """Pass the answer on. Raises `ProxyError` when it breaks off before any of it went out."""
         assert self.reply is not None  # noqa: S101 - only an answer is passed on
         try:
@@ -160,23 +166,23 @@ class Attempts:
         live.provider, live.credential = candidate.provider.name, candidate.credential_name
         live.model_served = candidate.model
         began = self._clock()
-        base_url, reply = "", None
+        base_url, reply, state = "", None, SendState()
         try:
             base_url = self._base_url(candidate)
-            reply = await self._send(call, candidate, rewriter, base_url, secret)
+            reply = await self._send(call, candidate, rewriter, base_url, secret, state)
             error_masking.mask_head(reply, secret)
             attempted = await self._judged(call, candidate, base_url, reply, live)
         except UpstreamError as error:
             used, since = self._attempt_usage, live.started
             spent = used.unknown_usage(call, candidate, since) if error.sent else None
             if reply is not None:
-                spent = used.usage_of_cancelled(call, candidate, reply, error, since)
+                spent = used.usage_of_cancelled(call, candidate, reply, error, since, sent=True)
             lost = reply is None and error.sent and not _may_repeat(call, candidate)
             attempted = _failed(candidate, base_url, error, spent, lost=lost)
         except BaseException as error:
             seconds = self._clock() - began
             spent = self._attempt_usage.usage_of_cancelled(
-                call, candidate, reply, error, live.started
+                call, candidate, reply, error, live.started, sent=state.sent
             )
             live.note(_record(candidate, reply, *_cut_short(live, error), seconds, spent))
             raise
@@ -203,7 +209,7 @@ class Attempts:
 
     async def _send(
         self, call: Call, candidate: Candidate, rewriter: Rewriter, base_url: str,
-        secret: Secret | None,
+        secret: Secret | None, state: SendState,
     ) -> Reply:  # fmt: skip
         provider = candidate.provider
         ask = rewriter.upstream_request(candidate, base_url, secret)
@@ -219,7 +225,7 @@ class Attempts:
             outgoing += [each for each in call.headers if each[0].lower() == b"content-length"]
         try:
             return await self._upstream.send(
-                provider, call.method, prepared.url, outgoing, rewriter.body(candidate),
+                provider, call.method, prepared.url, outgoing, rewriter.body(candidate), state,
                 at_least_once=_may_repeat(call, candidate),
             )  # fmt: skip
         except UpstreamError:

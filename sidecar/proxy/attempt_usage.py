@@ -10,7 +10,6 @@ from http import HTTPStatus
 
 from sidecar.errors import ProxyError
 from sidecar.http.client import Reply, is_event_stream
-from sidecar.http.exchange import was_sent
 from sidecar.plugin_api.guard import plugin_guard
 from sidecar.pricing.prices import Prices
 from sidecar.proxy.metering import is_lookup, meter_for
@@ -53,11 +52,11 @@ class AttemptUsageReader:
 
     def usage_of_cancelled(
         self, call: Call, candidate: Candidate, reply: Reply | None, error: BaseException,
-        started: float,
+        started: float, *, sent: bool,
     ) -> AttemptUsage | None:  # fmt: skip
         """Return the usage of an attempt that the running task's `error` cut short. It may be
         billed unless the request was not sent completely or the response was an error."""
-        if isinstance(error, ProxyError) or (reply is None and not was_sent()):
+        if isinstance(error, ProxyError) or (reply is None and not sent):
             return None
         if reply is None:
             return self.unknown_usage(call, candidate, started)

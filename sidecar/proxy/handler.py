@@ -13,7 +13,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aiohttp import web
 from msgspec import structs
 
 from sidecar.callers import Callers
@@ -22,6 +21,8 @@ from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.http import responses
 from sidecar.http.body_memory import SETTING, BodyMemory, HeldBody
 from sidecar.http.request_guard import RequestGuard
+from sidecar.http.wire.agent_messages import AgentRequest
+from sidecar.http.wire.agent_protocol import AgentResponse
 from sidecar.ledger.ledger import Ledger
 from sidecar.metrics.metrics import Metrics
 from sidecar.plugin_api.dialect import Dialect, Meter
@@ -86,7 +87,7 @@ class Parts:
 class Passage:
     """One request on its way through: the parts that are needed to end it well, as they appear."""
 
-    def __init__(self, request: web.BaseRequest, live: LiveCall, held: HeldBody) -> None:
+    def __init__(self, request: AgentRequest, live: LiveCall, held: HeldBody) -> None:
         self.request = request
         self.held = held
         self.live = live
@@ -116,13 +117,13 @@ class Proxy:
         self._dialects = tuple(parts.registry.dialects.values())
         self._probes = {"/"}.union(*(dialect.probes for dialect in self._dialects))
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: AgentRequest) -> AgentResponse:
         """Answer one request, whatever happens; its record is kept exactly once."""
         path = request.raw_path.partition("?")[0]
         if path in self._probes and request.method in {"GET", "HEAD"}:
             return proxy_responses.probe_response(self._parts.door, request)
         live = self._parts.live.open(request.method, responses.user_agent_of(request))
-        live.sighting = self._parts.callers.start_lookup(request.protocol)
+        live.sighting = self._parts.callers.start_lookup(request.connection)
         passage = Passage(request, live, self._parts.bodies.open())
         try:
             return await self._serve(passage)
@@ -145,7 +146,7 @@ class Proxy:
         finally:
             self._close(passage)
 
-    async def _serve(self, passage: Passage) -> web.StreamResponse:
+    async def _serve(self, passage: Passage) -> AgentResponse:
         call = await self._admit(passage)
         if call.endpoint.lists_models:
             return await self._list_models(passage, call)
@@ -192,7 +193,7 @@ class Proxy:
         live.tell_by = tell_by(request, call, live.began)
         return call
 
-    async def _list_models(self, passage: Passage, call: Call) -> web.StreamResponse:
+    async def _list_models(self, passage: Passage, call: Call) -> AgentResponse:
         entries = await self._parts.catalog.offered(call.key, call.dialect)
         live = passage.live
         live.outcome, live.status = Outcome.OK, 200
@@ -201,7 +202,7 @@ class Proxy:
 
     async def _pass_on(
         self, passage: Passage, call: Call, attempted: AttemptResult
-    ) -> web.StreamResponse:
+    ) -> AgentResponse:
         """Give the client the answer that was won, and read its usage on the way."""
         relay, live, reply = passage.relay, passage.live, attempted.reply
         assert reply is not None  # noqa: S101 - dispatch promises it
@@ -226,7 +227,7 @@ class Proxy:
         live.outcome = Outcome.OK
         return response
 
-    async def _refuse(self, passage: Passage, why: LocalReply) -> web.StreamResponse:
+    async def _refuse(self, passage: Passage, why: LocalReply) -> AgentResponse:
         """Our own no, in the shape of the call; into a started answer only as its broken end."""
         call, live = passage.call, passage.live
         live.reason, live.refusal = why.message, why.kind
@@ -241,7 +242,7 @@ class Proxy:
         shape = call.dialect if call is not None else self._shape(passage.request)
         return proxy_responses.local_reply(passage.request, shape, why, live)
 
-    def _shape(self, request: web.BaseRequest) -> Dialect | None:
+    def _shape(self, request: AgentRequest) -> Dialect | None:
         found = proxy_responses.find_shape(self._dialects, request)
         return None if found is None else found[0]
 

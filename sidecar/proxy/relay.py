@@ -14,12 +14,10 @@ import socket
 import struct
 from enum import Enum
 
-from aiohttp import web
-
 from sidecar.errors import LocalReply, UpstreamError
-from sidecar.http.aiohttp_internals import RelayedResponse
 from sidecar.http.client import MAX_INLINE_RESPONSE_BYTES, Reply
 from sidecar.http.headers import Fields
+from sidecar.http.wire.agent_messages import AgentRequest, RelayedResponse
 from sidecar.plugin_api.dialect import Dialect, Endpoint, Meter
 from sidecar.proxy.stream.error_masking import ErrorEventMask
 from sidecar.proxy.stream.filter import StreamFilter
@@ -46,7 +44,7 @@ class Relay:
     the bytes of the body so far.
     """
 
-    def __init__(self, request: web.BaseRequest) -> None:
+    def __init__(self, request: AgentRequest) -> None:
         self._request = request
         self._loop = asyncio.get_running_loop()
         self._response: RelayedResponse | None = None
@@ -66,7 +64,7 @@ class Relay:
     async def send(
         self, status: int, reason: str, headers: Fields, body: bytes,
         length: int | None = None,
-    ) -> web.StreamResponse:  # fmt: skip
+    ) -> RelayedResponse:  # fmt: skip
         """Send a whole answer in one write. `length` is what a body that is not sent (HEAD)
         would have had."""
         self.first_byte = self.first_byte or self._loop.time()
@@ -91,7 +89,7 @@ class Relay:
         assert self._response is not None  # noqa: S101 - it was begun
         await self._response.write(data)
 
-    async def fail(self, event: bytes) -> web.StreamResponse:
+    async def fail(self, event: bytes) -> RelayedResponse:
         """End a stream that was begun, and had nothing of an answer, with an error event."""
         assert self._response is not None  # noqa: S101 - it was begun
         await self._response.write(event)
@@ -102,7 +100,7 @@ class Relay:
     async def run(
         self, reply: Reply, headers: Fields, meter: Meter,
         hiding: StreamFilter | None = None, masking: ErrorEventMask | None = None,
-    ) -> web.StreamResponse:  # fmt: skip
+    ) -> RelayedResponse:  # fmt: skip
         """Pass `reply` on to its end, without what `hiding` takes out and `masking` masks. Raises
         `UpstreamError` only while nothing has gone out; afterwards a break is `end` CUT, and `cut`
         must follow."""
@@ -133,7 +131,7 @@ class Relay:
         self.end = RelayEnd.COMPLETE
         return response
 
-    async def _pump(self, reply: Reply, response: web.StreamResponse, meter: Meter) -> None:
+    async def _pump(self, reply: Reply, response: RelayedResponse, meter: Meter) -> None:
         write, hiding, masking = response.write, self._hiding, self._masking
         while data := await reply.read():
             if self.first_byte is None:
@@ -146,7 +144,7 @@ class Relay:
                 data = hiding.feed(data)
             await write(data)
 
-    async def _let_go(self, response: web.StreamResponse) -> None:
+    async def _let_go(self, response: RelayedResponse) -> None:
         """Send what was held of a stream that is over."""
         rest = b"" if self._masking is None else self._masking.rest()
         if self._hiding is not None:
@@ -155,7 +153,7 @@ class Relay:
             await response.write(rest)
 
     async def truncate(self, dialect: Dialect, endpoint: Endpoint, meter: Meter, why: LocalReply,
-                  call_id: str) -> web.StreamResponse:  # fmt: skip
+                  call_id: str) -> RelayedResponse:  # fmt: skip
         """End a started answer so that no client can take it for whole."""
         response = self._response
         transport = self._request.transport

@@ -11,13 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
-from aiohttp import web
-
 from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.http import headers
 from sidecar.http.headers import Fields, encoded
 from sidecar.http.request_guard import RequestGuard
-from sidecar.http.responses import plain
+from sidecar.http.responses import plain_local
+from sidecar.http.wire.agent_messages import AgentRequest, LocalResponse
 from sidecar.plugin_api.dialect import Dialect, Located, locate
 from sidecar.plugin_api.error_class import ErrorClass
 from sidecar.proxy.attempt import AttemptResult
@@ -44,17 +43,17 @@ _OF_THE_BODY = frozenset({b"content-type", b"content-encoding", b"content-langua
 """Headers that describe the body that was there."""
 
 
-def probe_response(door: RequestGuard, request: web.BaseRequest) -> web.StreamResponse:
+def probe_response(door: RequestGuard, request: AgentRequest) -> LocalResponse:
     """Answer a probe: no key is needed, and nothing is recorded."""
     try:
         door.check(request.method, request.raw_path, request.headers)
     except ProxyError as refused:
-        return plain(refused.reply)
-    return web.json_response({"service": "sidecar"})
+        return plain_local(refused.reply)
+    return LocalResponse(b'{"service": "sidecar"}')
 
 
 def find_shape(
-    dialects: Sequence[Dialect], request: web.BaseRequest
+    dialects: Sequence[Dialect], request: AgentRequest
 ) -> tuple[Dialect, Located] | None:
     """Return the dialect of a request by its path and headers, where no key names it."""
     path = request.raw_path.partition("?")[0]
@@ -62,14 +61,14 @@ def find_shape(
 
 
 def local_reply(
-    request: web.BaseRequest, shape: Dialect | None, why: LocalReply, live: LiveCall
-) -> web.Response:
+    request: AgentRequest, shape: Dialect | None, why: LocalReply, live: LiveCall
+) -> LocalResponse:
     """Return an error reply in the dialect's shape and set the call's status."""
     if shape is None:
-        response = plain(why)
+        response = plain_local(why)
     else:
         status, body = shape.error(why, live.call_id)
-        response = web.Response(status=status, body=body, content_type="application/json")
+        response = LocalResponse(body, status=status)
         response.headers[shape.request_id_header] = live.call_id
     live.status = response.status
     response.headers[headers.ERROR] = why.kind.name.lower()
@@ -87,9 +86,9 @@ def local_reply(
         response.headers["Allow"] = "GET, HEAD, POST, PUT, PATCH, DELETE"
     if why.kind is ErrorKind.UPGRADE_REQUIRED:
         response.headers["Upgrade"] = "HTTP/1.1"
-    if not request.content.at_eof():
+    if not request.content.is_complete:
         # An unread body must not be parsed as the next request.
-        response.force_close()
+        response.closes = True
     return response
 
 
@@ -117,13 +116,13 @@ def _as_field(name: str) -> str:
     return "".join(c if c.isascii() and c.isprintable() else "?" for c in name[:MAX_NAME_CHARS])
 
 
-def complete_response(body: bytes, live: LiveCall) -> web.Response:
+def complete_response(body: bytes, live: LiveCall) -> LocalResponse:
     """Return a successful JSON response of our own."""
-    return web.Response(body=body, content_type="application/json", headers=own_headers(live))
+    return LocalResponse(body, headers=own_headers(live))
 
 
 def relayed_headers(
-    request: web.BaseRequest, call: Call, attempted: AttemptResult, live: LiveCall
+    request: AgentRequest, call: Call, attempted: AttemptResult, live: LiveCall
 ) -> list[tuple[bytes, bytes]]:
     """The headers of an answer that is passed on, with ours after the vendor's."""
     reply = attempted.reply

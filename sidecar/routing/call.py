@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
-from aiohttp import web
 from msgspec import Struct, structs
 
 from sidecar.api_keys import holds_key
@@ -22,6 +21,7 @@ from sidecar.files import content_digest
 from sidecar.http.body_memory import HeldBody
 from sidecar.http.body_reading import decoded_copy, read_body, too_large
 from sidecar.http.headers import URGENCY, Fields
+from sidecar.http.wire.agent_messages import AgentRequest
 from sidecar.plugin_api.dialect import Dialect, Endpoint, Facts, Located, ModelAt, locate
 from sidecar.plugin_api.json_body import form_model, splice_field
 from sidecar.plugin_api.vendor import Vendor
@@ -147,7 +147,7 @@ def _check_slashes(located: Located) -> None:
 
 
 async def read_call(
-    request: web.BaseRequest,
+    request: AgentRequest,
     snapshot: Snapshot,
     caller: Identified,
     dialects: Mapping[str, Dialect],
@@ -193,7 +193,7 @@ async def read_call(
 
 
 async def _read_body(
-    request: web.BaseRequest, located: Located, encoding: str, maximum: int, held: HeldBody
+    request: AgentRequest, located: Located, encoding: str, maximum: int, held: HeldBody
 ) -> None:
     """Read a body into `held`, and decode it if routing needs it."""
     body = await read_body(request.content, maximum, held)
@@ -231,14 +231,14 @@ def _with_model_of_path(located: Located, body: bytes, headers: Mapping[str, str
     return body
 
 
-def _is_streamed(request: web.BaseRequest, endpoint: Endpoint) -> bool:
+def _is_streamed(request: AgentRequest, endpoint: Endpoint) -> bool:
     if endpoint.model_at in _READ or not request.body_exists:
         return False
     length = request.content_length
     return length is None or length > MIN_STREAMED_BYTES
 
 
-def _check_length(request: web.BaseRequest, maximum: int) -> None:
+def _check_length(request: AgentRequest, maximum: int) -> None:
     if (request.content_length or 0) > maximum:
         raise too_large(maximum)
 

@@ -16,7 +16,7 @@ from sidecar.config.model import Key, Provider, Route
 from sidecar.config.patterns import Pattern, matches_any
 from sidecar.errors import UpstreamError
 from sidecar.http import headers
-from sidecar.http.client import Upstream
+from sidecar.http.client import SendState, Upstream
 from sidecar.http.headers import encoded
 from sidecar.plugin_api.dialect import Dialect, ModelEntry
 from sidecar.plugin_api.vendor import UpstreamRequest
@@ -173,7 +173,7 @@ class ModelList:
             encoded(dialect.models_headers), (*provider.set_headers, *prepared.headers)
         )
         reply = await self._upstream.send(
-            provider, "GET", prepared.url, pairs, None, at_least_once=True
+            provider, "GET", prepared.url, pairs, None, SendState(), at_least_once=True
         )
         try:
             body, complete = await reply.read_all(MAX_LIST_BYTES)

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable
 from urllib.parse import quote, unquote_plus
 
-from aiohttp import StreamReader
-
+from sidecar.http.wire.framing import IncomingBody
 from sidecar.plugin_api.dialect import ModelAt
 from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.json_body import splice_model
@@ -22,7 +21,7 @@ from sidecar.routing.candidates import Candidate
 class Rewriter:
     """Makes the request for each candidate of a call. An edited body is cached by its model."""
 
-    def __init__(self, call: Call, stream: StreamReader) -> None:
+    def __init__(self, call: Call, stream: IncomingBody) -> None:
         self._call = call
         self._stream = stream
         self._bodies: dict[str, bytes] = {}
@@ -37,7 +36,7 @@ class Rewriter:
     @property
     def broken(self) -> bool:
         """Return whether a streamed body turned out to be malformed."""
-        return self._streamed and self._stream.exception() is not None
+        return self._streamed and self._stream.error is not None
 
     def release(self) -> None:
         """Drop the bodies: the response has begun, so none is sent again."""

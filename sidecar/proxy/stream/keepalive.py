@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from types import TracebackType
 
-from aiohttp import HttpVersion11, web
-
 from sidecar.errors import ErrorKind, LocalReply
 from sidecar.http.client import is_event_stream
 from sidecar.http.headers import WAIT, Fields, encoded
+from sidecar.http.wire.agent_messages import AgentRequest, RelayedResponse
 from sidecar.plugin_api.error_class import error_text
 from sidecar.proxy.attempt import AttemptResult
 from sidecar.proxy.in_flight import LiveCall
@@ -46,15 +45,15 @@ _KINDS: Mapping[int, ErrorKind] = {
 }
 
 
-def ping_of(request: web.BaseRequest, call: Call) -> bytes | None:
+def ping_of(request: AgentRequest, call: Call) -> bytes | None:
     """Return the bytes that may be sent repeatedly while this call waits; None if there are
     none."""
-    if not call.facts.streaming or request.version < HttpVersion11:
+    if not call.facts.streaming or request.is_http10:
         return None
     return call.dialect.ping(call.endpoint, call.query)
 
 
-def most_wait(request: web.BaseRequest, call: Call) -> float | None:
+def most_wait(request: AgentRequest, call: Call) -> float | None:
     """Seconds that this call may wait, so that its client does not give up on it and come again;
     None where nothing is known of that."""
     bounds = [call.dialect.total_timeout(request.headers)]
@@ -63,7 +62,7 @@ def most_wait(request: web.BaseRequest, call: Call) -> float | None:
     return min((bound * SHARE for bound in bounds if bound is not None), default=None)
 
 
-def tell_by(request: web.BaseRequest, call: Call, began: float) -> float | None:
+def tell_by(request: AgentRequest, call: Call, began: float) -> float | None:
     """Return when this call should end if its providers fail; None for a call that may wait."""
     seconds = call.dialect.error_timeout(request.headers)
     if seconds is None or ping_of(request, call) is None:
@@ -78,7 +77,7 @@ class KeepAlive:
     vendor's own.
     """
 
-    def __init__(self, request: web.BaseRequest, relay: Relay, call: Call, live: LiveCall) -> None:
+    def __init__(self, request: AgentRequest, relay: Relay, call: Call, live: LiveCall) -> None:
         self._request = request
         self._relay = relay
         self._call = call
@@ -141,7 +140,7 @@ def _head(call: Call, live: LiveCall, now: float) -> Fields:
     return encoded(fields.items())
 
 
-async def fail(relay: Relay, call: Call, why: LocalReply, live: LiveCall) -> web.StreamResponse:
+async def fail(relay: Relay, call: Call, why: LocalReply, live: LiveCall) -> RelayedResponse:
     """Say in a stream that was begun while its call waited why nothing comes of it. The call's
     status is the one that the refusal would have had."""
     live.status = call.dialect.error(why, live.call_id)[0]

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import aiohttp
 import pytest
-from aiohttp.client_reqrep import ConnectionKey
 from manual_clock import HandClock
 from running_sidecar import Sidecar, sidecar
 from sample_answers import CHAT, body
@@ -20,7 +16,6 @@ from vendor_apis import until
 
 from sidecar.config.model import Provider
 from sidecar.errors import SourceLocation
-from sidecar.http.errors import named
 from sidecar.plugin_api.vendor import Vendor
 from sidecar.scheduling.cooldown import (
     MAX_OFFLINE_RETRY_SECONDS,
@@ -50,29 +45,6 @@ def provider(base_url: str) -> Provider:
 )  # fmt: skip
 def test_provider_is_remote_unless_its_address_is_loopback(base_url: str, remote: bool) -> None:
     assert is_remote(provider(base_url)) is remote
-
-
-def connecting(number: int) -> aiohttp.ClientConnectorError:
-    key = ConnectionKey("h", 1, True, True, None, None, None)
-    return aiohttp.ClientConnectorError(key, OSError(number, "x"))
-
-
-@pytest.mark.parametrize(
-    ("error", "offline"),
-    [
-        (connecting(errno.ENETUNREACH), True), (connecting(errno.EHOSTUNREACH), True),
-        (connecting(errno.ENETDOWN), True), (connecting(errno.ECONNREFUSED), False),
-        (aiohttp.ClientConnectorDNSError(connecting(1)._conn_key,
-                                         OSError(socket.EAI_AGAIN, "x")), True),
-        (aiohttp.ClientConnectorDNSError(connecting(1)._conn_key,
-                                         OSError(socket.EAI_NONAME, "x")), False),
-        (aiohttp.ServerDisconnectedError(), False),
-    ],
-)  # fmt: skip
-def test_error_means_offline_only_if_the_operating_system_reports_no_route(
-    error: Exception, offline: bool
-) -> None:
-    assert named(error, sent=False).offline is offline
 
 
 def test_network_is_offline_only_after_a_success_and_then_silence() -> None:

@@ -1,0 +1,176 @@
+"""Requests of agents as they arrive, and responses as they are written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from email.utils import formatdate
+from functools import cached_property
+from http import HTTPStatus
+from typing import Protocol
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from sidecar.http.headers import Fields, decoded, encoded, has, head_of, lines_of
+from sidecar.http.wire.framing import INLINE_BODY_BYTES, LAST_CHUNK, IncomingBody, chunk_of
+
+_WITHOUT_BODY = frozenset({*range(100, 200), 204, 304})
+
+
+class ResponseSink(Protocol):
+    """A connection that responses are written to."""
+
+    transport: asyncio.Transport | None
+    is_full: bool
+
+    def send(self, *pieces: bytes) -> None:
+        """Write at once. Raises `ConnectionError` when the client is gone."""
+
+    async def drained(self) -> None:
+        """Wait until the client has read enough. Raises `ConnectionError` when it is gone."""
+
+
+class AgentRequest:
+    """A request whose head has arrived.
+
+    `raw_path` is its target and `raw_headers` its fields, as they were on the wire; `keep_alive`:
+    another request may follow on its connection. `response` is what has begun to be written.
+    """
+
+    def __init__(
+        self, connection: ResponseSink, method: str, raw_path: str, version: str, fields: Fields,
+        content: IncomingBody, *, keep_alive: bool,
+    ) -> None:  # fmt: skip
+        self.connection = connection
+        self.method = method
+        self.raw_path = raw_path
+        self.version = version
+        self.raw_headers = fields
+        self.headers = CIMultiDictProxy(CIMultiDict(decoded(fields)))
+        self.content = content
+        self.keep_alive = keep_alive
+        self.response: RelayedResponse | None = None
+
+    @property
+    def is_http10(self) -> bool:
+        """Return whether the client cannot read chunks, nor interim answers."""
+        return self.version == "1.0"
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """Return the client's connection; None once it is closed."""
+        return self.connection.transport
+
+    @cached_property
+    def content_length(self) -> int | None:
+        """Return the declared length of the body in bytes, if any."""
+        length = self.headers.get("Content-Length")
+        return None if length is None else int(length)
+
+    @property
+    def body_exists(self) -> bool:
+        """Return whether the head announces a body."""
+        return bool(self.content_length) or "Transfer-Encoding" in self.headers
+
+
+class RelayedResponse:
+    """A response whose head is the upstream's, written by us: none of its fields changes, and none
+    is invented but `Date`, if missing, and what frames it.
+
+    `length` is that of its body; chunks frame one of unknown length. `ends_by_close`: nothing
+    does, for a client of HTTP/1.0, and only a reset shows it a break. `is_complete`: it was written
+    to its end.
+    """
+
+    def __init__(self, status: int, reason: str, fields: Fields, length: int | None) -> None:
+        self.status = status
+        self.ends_by_close = False
+        self.is_complete = False
+        self._reason = reason or _reason_of(status)
+        self._fields = fields
+        self._length = length
+        self._chunked = False
+        self._connection: ResponseSink
+
+    async def prepare(self, request: AgentRequest) -> None:
+        """Send the head."""
+        self._begin(request)
+        self._connection.send(self._head)
+
+    async def send(self, request: AgentRequest, body: bytes) -> None:
+        """Send all of it; a small body in one piece with its head."""
+        self._begin(request)
+        data = b"%x\r\n%b\r\n%b" % (len(body), body, LAST_CHUNK) if self._chunked else body
+        if self._chunked and not body:
+            data = LAST_CHUNK
+        if len(data) <= INLINE_BODY_BYTES:
+            self._connection.send(self._head + data)
+        else:
+            self._connection.send(self._head, data)
+        if self._connection.is_full:
+            await self._connection.drained()
+        self.is_complete = True
+
+    async def write(self, data: bytes) -> None:
+        """Send the next bytes of the body, and wait for a client that reads slowly."""
+        if data:
+            self._connection.send(chunk_of(data) if self._chunked else data)
+            if self._connection.is_full:
+                await self._connection.drained()
+
+    async def write_eof(self) -> None:
+        """End the body."""
+        if self._chunked:
+            self._connection.send(LAST_CHUNK)
+        self.is_complete = True
+
+    def _begin(self, request: AgentRequest) -> None:
+        """Make the head; from here on it counts as sent."""
+        request.response, self._connection = self, request.connection
+        modern, stays = not request.is_http10, request.keep_alive
+        lines = lines_of(self._fields)
+        if not has(b"date", lines):
+            lines += b"Date: %b\r\n" % formatdate(usegmt=True).encode()
+        if self.status in _WITHOUT_BODY:
+            pass
+        elif self._length is not None:
+            lines += b"Content-Length: %d\r\n" % self._length
+        elif request.method != "HEAD":
+            self._chunked = modern
+            self.ends_by_close = not modern
+            stays = stays and modern
+            lines += b"Transfer-Encoding: chunked\r\n" if modern else b""
+        request.keep_alive = stays
+        if stays != modern:
+            lines += b"Connection: keep-alive\r\n" if stays else b"Connection: close\r\n"
+        version = "1.1" if modern else "1.0"
+        self._head = head_of(f"HTTP/{version} {self.status} {self._reason}", lines)
+
+
+class LocalResponse:
+    """A response of our own. `closes`: its connection ends with it."""
+
+    def __init__(
+        self, body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None,
+        closes: bool = False,
+    ) -> None:  # fmt: skip
+        self.body = body
+        self.status = status
+        self.headers = CIMultiDict({"Content-Type": "application/json", **(headers or {})})
+        self.closes = closes
+
+    async def send(self, request: AgentRequest) -> RelayedResponse:
+        """Write all of it."""
+        if self.closes:
+            request.keep_alive = False
+        fields = encoded([*self.headers.items(), ("Server", "sidecar")])
+        response = RelayedResponse(self.status, "", fields, len(self.body))
+        await response.send(request, b"" if request.method == "HEAD" else self.body)
+        return response
+
+
+def _reason_of(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

@@ -1,0 +1,192 @@
+"""Bounds, bodies as they arrive and writing with back-pressure, for both directions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import cast
+
+from httptools import HTTPProtocol
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Bytes of a head, of the trailers of a body, or of what frames a chunk."""
+INLINE_BODY_BYTES = 1 << 14
+"""Bodies up to this size are copied behind their head: one piece is written faster than two."""
+HELD_BODY_BYTES = 1 << 18
+"""Unread bytes of a body from which on its connection is not read any further."""
+
+
+class FramingError(ValueError):
+    """A message that breaks the rules of HTTP/1.1, in words for the other side."""
+
+
+class ParserEvents(HTTPProtocol):
+    """Pass over the events of the parser that one of the two directions does not need."""
+
+    def on_url(self, url: bytes) -> None:
+        """Pass over the target of a request."""
+
+    def on_status(self, status: bytes) -> None:
+        """Pass over the reason of an answer."""
+
+    def on_chunk_header(self) -> None:
+        """Pass over the beginning of a chunk."""
+
+    def on_chunk_complete(self) -> None:
+        """Pass over the end of a chunk."""
+
+
+class IncomingBody:
+    """The body of one message: fed by its connection, read by one task.
+
+    An error comes after the bytes that arrived before it.
+    """
+
+    __slots__ = ("_error", "_on_room", "_pieces", "_waiter", "is_complete", "size")
+
+    def __init__(self, on_room: Callable[[], None]) -> None:
+        self._on_room = on_room
+        self._pieces: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+        self.size = 0
+        self.is_complete = False
+
+    @property
+    def is_drained(self) -> bool:
+        """Return whether all of it arrived, and was read."""
+        return self.is_complete and not self._pieces
+
+    @property
+    def is_ready(self) -> bool:
+        """Return whether `read` returns without waiting."""
+        return bool(self._pieces) or self.is_complete or self._error is not None
+
+    @property
+    def error(self) -> Exception | None:
+        """Return why the rest never arrives; None while it may."""
+        return self._error
+
+    def feed(self, data: bytes) -> bool:
+        """Add the next bytes. Return whether too many are unread."""
+        self._pieces.append(data)
+        self.size += len(data)
+        self._wake()
+        return self.size > HELD_BODY_BYTES
+
+    def finish(self) -> None:
+        """Mark the end, in its proper place."""
+        self.is_complete = True
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """Mark that the rest never arrives. The first error stays."""
+        if not self.is_complete and self._error is None:
+            self._error = error
+            self._wake()
+
+    def take(self) -> bytes:
+        """Return what has arrived and was not read; b"" when that is nothing."""
+        pieces = self._pieces
+        if not pieces:
+            return b""
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        full, self.size = self.size > HELD_BODY_BYTES, 0
+        if full:
+            self._on_room()
+        return data
+
+    async def read(self) -> bytes:
+        """Return the next bytes as they arrive; b"" at the end. Raises the error it failed with."""
+        while not self._pieces:
+            if self.is_complete:
+                return b""
+            if self._error is not None:
+                raise self._error
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self.take()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while data := await self.read():
+            yield data
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+
+class WireProtocol(asyncio.Protocol):
+    """A connection that can be written to no faster than the other side reads."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.transport: asyncio.Transport | None = None
+        self._room: asyncio.Future[None] | None = None
+        self.is_full = False
+        self._is_reading_paused = False
+
+    @property
+    def is_closing(self) -> bool:
+        """Return whether nothing can be written any more."""
+        return self.transport is None or self.transport.is_closing()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - of asyncio
+        """Let a writer that waits find the connection closed."""
+        self.transport = None
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """Have `drained` wait."""
+        self.is_full = True
+
+    def resume_writing(self) -> None:
+        """Have `drained` return."""
+        self.is_full = False
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    async def drained(self) -> None:
+        """Wait until the other side has read enough. Raises `ConnectionError` once it is gone."""
+        while self.is_full and self.transport is not None:
+            if self._room is None:
+                self._room = self.loop.create_future()
+            await asyncio.shield(self._room)
+        if self.transport is None:
+            raise ConnectionResetError("the connection is closed")
+
+    def abort(self) -> None:
+        """Cut the connection; what was not written is lost."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def pause_body(self) -> None:
+        """Read no more until `resume_body`."""
+        if self.transport is not None and not self._is_reading_paused:
+            self._is_reading_paused = True
+            self.transport.pause_reading()
+
+    def resume_body(self) -> None:
+        """Read on, if `pause_body` stopped it."""
+        if self._is_reading_paused:
+            self._is_reading_paused = False
+            if self.transport is not None:
+                self.transport.resume_reading()
+
+
+def chunk_of(data: bytes) -> bytes:
+    """Return bytes as one chunk of a body (RFC 9112 section 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+LAST_CHUNK = b"0\r\n\r\n"

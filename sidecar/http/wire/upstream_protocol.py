@@ -1,0 +1,329 @@
+"""A connection to a provider or a proxy: one request at a time, and the answer to it.
+
+The parser is httptools' (llhttp). What it leaves to its user is decided here: where a body ends
+that only the end of the connection frames, that an answer to HEAD has none, how much a head may
+hold, and whether the connection can be used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable
+from typing import NamedTuple
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from sidecar.errors import Fault, UpstreamError
+from sidecar.http.wire.deadlines import NEVER, DeadlineSweep
+from sidecar.http.wire.framing import (
+    INLINE_BODY_BYTES,
+    LAST_CHUNK,
+    MAX_HEAD_BYTES,
+    IncomingBody,
+    ParserEvents,
+    WireProtocol,
+    chunk_of,
+)
+from sidecar.http.wire.tls import ResumingContext
+
+PIECE_BYTES = 1 << 18
+"""Larger bodies are written in pieces of this size, so that the loop is not held up."""
+INVALID = "its answer was not valid HTTP"
+_CONTROL = bytes({*range(0x20), 0x7F} - {0x09})
+_SWITCHING = 101
+
+
+class ResponseHead(NamedTuple):
+    """The head of an answer, its fields in the order and spelling of the wire."""
+
+    status: int
+    reason: str
+    fields: tuple[tuple[bytes, bytes], ...]
+
+
+class UpstreamConnection(WireProtocol, ParserEvents):
+    """Sends a request and reads its answer.
+
+    `tls` remembers the session once the first answer came. `received`: some of an answer came.
+    `written_at`: when the request began to be written, in
+    seconds of the loop's clock.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sweep: DeadlineSweep) -> None:
+        super().__init__(loop)
+        self._sweep = sweep
+        self.deadline = NEVER
+        self.expiry_reason = ""
+        self.tls: ResumingContext | None = None
+        self._shelf: list[UpstreamConnection] | None = None
+        self.written_at = 0.0
+        self._parser: HttpResponseParser | None = None
+        self._upload: asyncio.Task[None] | None = None
+        self._reset_answer("")
+
+    def _reset_answer(self, method: str) -> None:
+        self._method = method
+        self._status_text = b""
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._unframed_bytes = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._head: ResponseHead | None = None
+        self._failure: UpstreamError | None = None
+        self._ends_by_close = False
+        self._may_stay = False
+        self.received = False
+        self.body = IncomingBody(self.resume_body)
+
+    @property
+    def is_reusable(self) -> bool:
+        """Return whether another request may follow: the answer ended, and nothing came after."""
+        return self._may_stay and self.body.is_drained and not self.is_closing
+
+    def send(self, method: str, head: bytes, body: bytes | AsyncIterable[bytes]) -> None:
+        """Write a request. A large body, or one that is still to come, is written by a task;
+        `head` frames it: by its length, or as chunks."""
+        assert self.transport is not None  # noqa: S101 - a connection is made before it is given
+        self._reset_answer(method)
+        self._parser = HttpResponseParser(self)
+        self._shelf = None
+        self.written_at = self.loop.time()
+        if not isinstance(body, bytes) or len(body) > PIECE_BYTES:
+            self.transport.write(head)
+            self._upload = self.loop.create_task(self._send_body(head, body))
+        elif len(body) <= INLINE_BODY_BYTES:
+            self.transport.write(head + body)
+        else:
+            self.transport.writelines((head, body))
+
+    async def read_head(self, until: float, expiry_reason: str) -> ResponseHead:
+        """Wait for the head of the answer, at most `until` (seconds of the loop's clock).
+
+        Raises `UpstreamError`; its text is `expiry_reason` when the time is over.
+        """
+        self.expiry_reason = expiry_reason
+        self._sweep.set(self, until)
+        try:
+            while self._head is None:
+                if self._failure is not None:
+                    raise self._failure
+                self._waiter = self.loop.create_future()
+                await self._waiter
+        finally:
+            self._waiter = None
+            self.deadline = NEVER
+        return self._head
+
+    async def read(self, idle: float) -> bytes:
+        """Return the next bytes of the body; b"" at its end. Raises `UpstreamError`, also when none
+        come for `idle` seconds.
+
+        Time in which nothing is read, because the client does not read, is not the provider's
+        silence.
+        """
+        body = self.body
+        if body.is_ready:
+            return await body.read()
+        self.expiry_reason = f"silent for {idle:g} s (timeouts.idle)"
+        self._sweep.set(self, self.loop.time() + idle)
+        try:
+            return await body.read()
+        finally:
+            self.deadline = NEVER
+
+    def rest(self, shelf: list[UpstreamConnection], seconds: float) -> None:
+        """Wait on a shelf for the next request, at most so many seconds. What comes before it is an
+        answer to nothing."""
+        self._parser = None
+        self._upload = None
+        self._shelf = shelf
+        shelf.append(self)
+        self._sweep.set(self, self.loop.time() + seconds)
+
+    def expire(self) -> None:
+        """Give up what is waited for, or a connection that was kept for long."""
+        if self._shelf is None:
+            self._fail(UpstreamError(Fault.TIMEOUT, self.expiry_reason, sent=True))
+        self.abort()
+
+    def abort(self) -> None:
+        """Cut the connection, and what is still written to it."""
+        if self._upload is not None:
+            self._upload.cancel()
+        super().abort()
+
+    async def start_tls(self, context: object, server_name: str) -> None:
+        """Speak TLS from here on, to the other end of a tunnel. Raises `OSError`."""
+        assert self.transport is not None  # noqa: S101 - the tunnel was opened just now
+        self._parser = None
+        tunnel = await self.loop.start_tls(
+            self.transport, self, context, server_hostname=server_name  # type: ignore[arg-type]
+        )  # fmt: skip
+        self.transport = tunnel
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Watch the deadlines of this connection."""
+        super().connection_made(transport)
+        self._sweep.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on in the answer."""
+        if self._parser is None:  # it answers nothing: such as a 408 before an idle close
+            self._may_stay = False
+            self.abort()
+            return
+        self.received = True
+        self._unframed_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            self._may_stay = False
+            self._fail(UpstreamError(Fault.PROTOCOL, INVALID, sent=True))
+            self.abort()
+            return
+        # A head is bounded by its fields as well; this bounds what the parser holds.
+        if self._unframed_bytes > MAX_HEAD_BYTES and not self.body.is_complete:
+            self._fail(UpstreamError(Fault.PROTOCOL, INVALID, sent=True))
+            self.abort()
+
+    def eof_received(self) -> None:
+        """End a body that only this ends."""
+        self._end_of_input(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail what was waited for."""
+        self._end_of_input(exc)
+        self._sweep.discard(self)
+        if self._shelf is not None and self in self._shelf:
+            self._shelf.remove(self)
+        if self._upload is not None:
+            self._upload.cancel()
+        super().connection_lost(exc)
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        """Nothing may follow an answer before the next request."""
+        self._check_incomplete()
+
+    def on_status(self, text: bytes) -> None:
+        """Add to the reason."""
+        self._status_text += text
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Add a field of the head. Trailers are not passed on (RFC 9110 section 6.5.1)."""
+        if self._head is None:
+            self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Judge the head, unless it is an interim one."""
+        assert self._parser is not None  # noqa: S101 - it calls
+        self._check_incomplete()
+        status = self._parser.get_status_code()
+        fields, self._fields = self._fields, []
+        text, self._status_text = self._status_text, b""
+        if sum([len(name) + len(value) + 4 for name, value in fields]) > MAX_HEAD_BYTES:
+            raise ValueError(INVALID)
+        if 100 <= status < 200 and status != _SWITCHING:
+            self._unframed_bytes = 0
+            return
+        if not 200 <= status <= 599:
+            self._fail(UpstreamError(Fault.PROTOCOL, f"its status is {status}", sent=True))
+            raise ValueError(INVALID)
+        if len(text.translate(None, _CONTROL)) < len(text):
+            raise ValueError(INVALID)
+        self._unframed_bytes = 0
+        if self.tls is not None and self.transport is not None:
+            self.tls.remember(self.transport.get_extra_info("ssl_object"))
+            self.tls = None
+        self._frame(status, fields)
+        self._head = ResponseHead(status, text.decode("utf-8", "surrogateescape"), tuple(fields))
+        if self._method == "HEAD" or (self._method == "CONNECT" and status < 300):
+            self._complete()
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def on_body(self, data: bytes) -> None:
+        """Add to the body."""
+        if self.body.is_complete:
+            self._may_stay = False  # the answer to a HEAD has none
+            return
+        self._unframed_bytes = 0
+        if self.body.feed(data):
+            self.pause_body()
+
+    def on_message_complete(self) -> None:
+        """End the answer, unless it is an interim one, or ended before."""
+        if self._head is not None and not self.body.is_complete:
+            self._complete()
+
+    def _check_incomplete(self) -> None:
+        if self.body.is_complete:
+            raise ValueError("an answer to nothing")
+
+    def _frame(self, status: int, fields: list[tuple[bytes, bytes]]) -> None:
+        """Find what ends the body (RFC 9112 section 6.3), and whether the connection may stay.
+
+        Keeping connections is an option of HTTP/1.0 that many of its servers claim and do not have:
+        the next request would wait for ever.
+        """
+        assert self._parser is not None  # noqa: S101 - it calls
+        coding, has_length = b"", False
+        for name, value in fields:
+            if len(name) == 17 and name.lower() == b"transfer-encoding":
+                coding = value.lower()
+            elif len(name) == 14 and name.lower() == b"content-length":
+                has_length = True
+        chunked = coding.rpartition(b",")[2].strip() == b"chunked"
+        bodiless = status in {204, 304} or self._method == "HEAD"
+        self._ends_by_close = not (chunked or has_length or bodiless)
+        modern = self._parser.get_http_version() == "1.1"
+        self._may_stay = modern and self._parser.should_keep_alive() and not self._ends_by_close
+
+    def _complete(self) -> None:
+        self.body.finish()
+        if self._upload is not None and not self._upload.done():
+            self._may_stay = False  # the rest of the request would be taken for the next one
+
+    def _end_of_input(self, exc: Exception | None) -> None:
+        self._may_stay = False
+        if self._ends_by_close and exc is None:
+            self.body.finish()
+        elif self._head is not None:
+            self._fail(UpstreamError(Fault.CLOSED, "it broke off in its answer", sent=True))
+        else:
+            why = "it closed without an answer" if exc is None else "the connection was reset"
+            self._fail(UpstreamError(Fault.CLOSED, why, sent=True))
+
+    def _fail(self, error: UpstreamError) -> None:
+        self.body.fail(error)
+        if self._failure is None:
+            self._failure = error
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def _send_body(self, head: bytes, body: bytes | AsyncIterable[bytes]) -> None:
+        try:
+            if isinstance(body, bytes):
+                view = memoryview(body)
+                for start in range(0, len(body), PIECE_BYTES):
+                    await self._write(view[start : start + PIECE_BYTES])
+                return
+            chunked = b"\r\ntransfer-encoding: chunked\r\n" in head.lower()
+            async for piece in body:
+                await self._write(chunk_of(piece) if chunked else piece)
+            if chunked:
+                await self._write(LAST_CHUNK)
+        except ConnectionError:
+            pass  # what reads the answer finds the connection closed
+        except Exception:  # noqa: BLE001 - whatever kept the body from arriving
+            self._fail(UpstreamError(Fault.CLOSED, "the request body broke off", sent=True))
+            super().abort()
+
+    async def _write(self, data: bytes | memoryview) -> None:
+        await self.drained()
+        assert self.transport is not None  # noqa: S101 - checked by drained()
+        self.transport.write(data)
