@@ -32,6 +32,7 @@ from sidecar.config.history import Versions
 from sidecar.config.loader import plugin_paths
 from sidecar.config.manager import ConfigManager, read_file
 from sidecar.config.model import ServerConfig, Snapshot
+from sidecar.config.schema.addresses import local_url
 from sidecar.errors import ConfigError
 from sidecar.files import lock, socket_place
 from sidecar.http.aiohttp_internals import HttpServer
@@ -40,7 +41,6 @@ from sidecar.http.client import open_upstream
 from sidecar.http.listeners import (
     listening,
     listening_unix,
-    local_url,
     make_private,
     overridden,
     warn_if_open,

@@ -108,7 +108,7 @@ def _changes_since(context: AdminContext, seen: str) -> list[str] | None:
         old = build_snapshot(text, context.configuration.file, context.registry)
     except ConfigError:
         return None
-    return difference(old, context.snapshot) or ["nothing in force: comments or order"]
+    return difference(old, context.snapshot) or ["no effective change: comments or order"]
 
 
 async def _previewed(context: AdminContext, order: Order, base: EditBase) -> EditPreview:

@@ -38,8 +38,8 @@ from sidecar.admin.introspect.dry_run import HypotheticalCall
 from sidecar.admin.introspect.explain import explain
 from sidecar.config.editor import FieldPath, all_written
 from sidecar.config.model import Provider
+from sidecar.config.schema.addresses import local_url
 from sidecar.config.yaml.writer import Value
-from sidecar.http.listeners import local_url
 
 KEYS_PER_SLICE = 100
 """Keys that are listed before other tasks run."""

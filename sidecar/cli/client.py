@@ -15,14 +15,14 @@ import msgspec
 
 from sidecar.admin.api_types.config import ErrorResponse, ProcessStatus
 from sidecar.config.model import Snapshot
+from sidecar.config.schema.addresses import local_url
 from sidecar.errors import SidecarError
 from sidecar.files import is_held, socket_of
-from sidecar.http.listeners import local_url
 
 TIMEOUT_SECONDS = 10.0
 """Seconds for an answer: a reload waits until the file has settled, and reads all of it."""
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
-"""Nobody listens there."""
+"""Errors of a socket on which no process listens."""
 
 
 T = TypeVar("T")

@@ -297,7 +297,7 @@ class Snapshot:
 
 
 class KeyStatus(StrEnum):
-    """Whether a key can be used; `NO_SECRET`: none was made for it yet."""
+    """State of a key; `NO_SECRET`: no secret was created for it yet."""
 
     ENABLED = "enabled"
     DISABLED = "disabled"

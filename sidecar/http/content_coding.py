@@ -21,7 +21,7 @@ else:
 
 THREAD_FROM_BYTES = 64 * 1024
 """Compressed bytes from which on decoding would hold the event loop up noticeably."""
-MOST_UNPACKED = 64 << 20
+MAX_UNPACKED_BYTES = 64 << 20
 """Bytes of one answer, decoded, beyond which it is read no further."""
 
 
@@ -55,7 +55,7 @@ class Unpacking:
     def __init__(self, coding: str) -> None:
         self._new = _UNPACKERS.get(coding)
         self._machine = None if self._new is None else self._new()
-        self._left = MOST_UNPACKED
+        self._left = MAX_UNPACKED_BYTES
         self.known = self._machine is not None
         self.lost = not self.known
 

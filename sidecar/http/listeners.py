@@ -164,14 +164,3 @@ def warn_if_open(file: Path) -> None:
     with suppress(OSError):
         if stat.S_IMODE(file.stat().st_mode) & 0o077:
             log.warning("%s can be read by other users; repair it with: chmod 600 '%s'", file, file)
-
-
-_LOCAL_HOSTS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - nothing is bound to it
-"""Where a client on this machine finds a server that listens on every address."""
-
-
-def local_url(url: str) -> str:
-    """Return a listener's URL as a client on this machine reaches it."""
-    for everywhere, here in _LOCAL_HOSTS.items():
-        url = url.replace(f"//{everywhere}:", f"//{here}:")
-    return url

@@ -52,7 +52,7 @@ from sidecar.scheduling.cooldown import classify_connection_error
 log = logging.getLogger("sidecar.proxy.attempt")
 
 CLASSIFIED_BODY_BYTES = 64 * 1024
-"""How much of an error answer a vendor gets to see, in bytes."""
+"""Bytes of an error response that a vendor plugin reads."""
 _FINAL = frozenset({ErrorClass.OK, ErrorClass.CLIENT_ERROR})
 _OF_THE_SECRET = frozenset(
     {ErrorClass.AUTH_FAILED, ErrorClass.QUOTA_EXHAUSTED, ErrorClass.RATE_LIMITED}
@@ -63,15 +63,15 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class AttemptResult(Struct, frozen=True):
-    """What came of one candidate: an answer (`reply`), or a failure below HTTP (`error`).
+    """Result of one candidate: a response (`reply`), or a failure below HTTP (`error`).
 
-    `body` is the whole body of an error answer; None when it is still to be read. `base_url` is
-    where it came from. `in_stream`: it answered well, and then said in its stream that it cannot.
-    `hiding` takes out of a stream what the client did not ask for, and we did. `spent` is what was
-    used for an error, or may have been for a failure; None where that is nothing. `outdated`: the
-    vendor refused a secret that has been replaced since. `lost`: the
-    request was written and no head came back, and its route does not let it be sent again.
-    `masking` masks the credential in the errors of a stream.
+    `body` is the whole body of an error response; None when it is still to be read. `base_url` is
+    the base URL that was asked. `in_stream`: the status was a success and the stream began with an
+    error. `stream_filter` removes from a stream what Sidecar asked for and the client did not.
+    `spent` is the usage of an error, or the possible usage of a failure; None when there is none.
+    `outdated`: the vendor refused a secret that has been replaced since. `lost`: the request was
+    written, no head came back, and its route does not permit sending it again. `masking` masks the
+    credential in the errors of a stream.
     """
 
     candidate: Candidate
@@ -94,22 +94,22 @@ class AttemptResult(Struct, frozen=True):
 
     @property
     def reason(self) -> str:
-        """The vendor's word, or ours, for why it is no good."""
+        """Reason of the failure, from the vendor or from Sidecar."""
         return self.classification.reason
 
     @property
     def was_sent(self) -> bool:
-        """Whether the request may have reached the provider."""
+        """True when the request may have reached the provider."""
         return self.error is None or self.error.sent
 
     @property
     def is_final(self) -> bool:
-        """Whether the client should get this response, good or bad."""
+        """True when the client gets this response, success or error."""
         return self.error_class in _FINAL
 
     async def relay_through(self, relay: Relay, fields: Fields, meter: Meter) -> RelayedResponse:
-        """Pass the answer on. Raises `ProxyError` when it breaks off before any of it went out."""
-        assert self.reply is not None  # noqa: S101 - only an answer is passed on
+        """Relay the response. Raises `ProxyError` when it breaks off before any of it was sent."""
+        assert self.reply is not None  # noqa: S101 - only a response is relayed
         try:
             return await relay.run(self.reply, fields, meter, self.stream_filter, self.masking)
         except UpstreamError as error:
@@ -118,7 +118,7 @@ class AttemptResult(Struct, frozen=True):
             raise ProxyError(kind, f"{self.candidate.provider.name}: {error}") from error
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Release the connection."""
         if self.reply is not None:
             self.reply.close()
 

@@ -1,5 +1,5 @@
 """Authenticate a request by its local key, wherever the vendor's clients put it, and remove the key
-from everything else that goes on.
+from everything else that is forwarded.
 
 Keys are looked up by their SHA-256: no key is stored, and as the hash of 256 random bits is
 compared, no comparison can be timed.

@@ -25,19 +25,18 @@ from sidecar.scheduling.lease import Lease, NotAdmitted, Waiter
 from sidecar.scheduling.scheduler import Scheduler
 
 _PASSING = frozenset({429, 503, 529})
-"""Statuses that say of themselves that they will pass, as does a vendor's throttling under any
-other. After any other failure the same provider is not asked again: what was sent may have been
-served, and paid for."""
+"""Statuses of a temporary failure; a vendor's throttling under any other status is one too. After
+any other failure the same provider is not asked again: the request may have been served and
+billed."""
 
 
 _ABSENT = frozenset({Fault.CONNECT, Fault.TLS})
-"""Faults of a place where, for all that is known, nobody may be."""
+"""Faults of a provider that may be unreachable."""
 
 
 @dataclass(slots=True)
 class Served:
-    """The answer for the client. `lease` is to be settled when it is over; None when it took
-    nothing that counts."""
+    """The response for the client, and the `lease` to settle when it is over, if any."""
 
     attempted: AttemptResult
     lease: Lease | None = None

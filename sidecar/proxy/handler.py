@@ -55,12 +55,12 @@ _NO_PROVIDER = frozenset({
     ErrorKind.UPSTREAM_UNREACHABLE, ErrorKind.UPSTREAM_INVALID, ErrorKind.UPSTREAM_TIMEOUT,
     ErrorKind.CREDENTIAL_REJECTED, ErrorKind.UNAVAILABLE,
 })  # fmt: skip
-"""Answers of ours that are no refusal: the key and the call were right, and nobody could serve."""
+"""Errors of Sidecar where key and request were right and no provider could serve."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the proxy is made of.
+    """Parts of the proxy.
 
     `current` returns the configuration in force, `draw` a random number from 0 to 1, `wall` seconds
     since the epoch; `finished` is called with each record.

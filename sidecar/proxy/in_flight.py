@@ -85,19 +85,19 @@ class LiveCall(Struct, eq=False):
     urgency: Urgency = Urgency.NORMAL
     waits: list[Wait] = []
     waiter: Waiter | None = None
-    """What stands in line for it, while it waits."""
+    """Its place in the queue, while it waits."""
     counts: bool = False
-    """Whether the vendor bills tokens for it."""
+    """The vendor bills tokens for it."""
     retold: bool = False
-    """Whether its answer only tells of what an earlier call made, and used."""
+    """Its response repeats the usage of an earlier call."""
     noted: bool = False
-    """Whether it is on the books already, as one that has not ended."""
+    """It is recorded already, as a call that has not ended."""
     repeated: bool = False
-    """Whether a provider was asked for it more than once."""
+    """A provider was asked for it more than once."""
     passing: Passing | None = None
-    """Its answer, which may not have begun."""
+    """Its response, which may not have begun."""
     meter: Meter | None = None
-    """What reads the answer, once there is one."""
+    """The meter of its response, once there is one."""
     sighting: CallerLookup | None = None
 
     @property
@@ -202,14 +202,14 @@ class LiveCalls:
         return self._calls.get(call_id)
 
     def end(self, refusal: LocalReply, *, key: str | None = None) -> int:
-        """End every call (of one key, if given) now; how many there were."""
+        """End every call (of one key, if given) now; return their number."""
         ended = [call for call in self if key is None or (call.key and call.key.name == key)]
         for call in ended:
             call.end(refusal)
         return len(ended)
 
     async def drained(self, max_wait: float, stop_soon: asyncio.Event) -> None:
-        """Wait `patience` seconds for the calls in flight, or until `stop_soon` is set, then end
+        """Wait `max_wait` seconds for the calls in flight, or until `stop_soon` is set, then end
         the rest. Paused calls end at once: their clients retry at the next process."""
         why = LocalReply(ErrorKind.DRAINING, "Sidecar is shutting down")
         deadline = self._clock() + max_wait

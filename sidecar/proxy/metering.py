@@ -23,8 +23,8 @@ _FIRST = re.compile(
     rb"(?P<json>(?:\xef\xbb\xbf)?\s*[{\[])"
     rb"|(?P<events>(?:\xef\xbb\xbf)?[\r\n]*(?:(?:data|event|id|retry)?:|data[\r\n]))"
 )
-_MOST_BLANK = 64
-"""Bytes that must tell what an answer is."""
+_MAX_BLANK_BYTES = 64
+"""Bytes after which an answer that shows no kind is read as its Content-Type says."""
 
 
 def meter_for(call: Call, reply: Reply) -> Meter:
@@ -72,7 +72,7 @@ class ResponseMeter:
             if (
                 _FIRST.match(self._head)
                 or len(self._head.lstrip()) > len("event:")
-                or len(self._head) > _MOST_BLANK
+                or len(self._head) > _MAX_BLANK_BYTES
             ):
                 self._choose()
 
@@ -86,34 +86,36 @@ class ResponseMeter:
 
     @property
     def finished(self) -> bool:
-        """The dialect's own end was seen."""
+        """True once the terminal event came."""
         return self._chosen.finished
 
     @property
     def expects_end(self) -> bool:
-        """Whether a response of this kind always has a terminal event."""
+        """True when a response of this kind always has a terminal event."""
         return self._chosen.expects_end
 
     @property
     def pending(self) -> bool:
-        """Whether the response reports that its work is not done."""
+        """True when the response reports that its work is not done."""
         return self._chosen.pending
 
     @property
     def unfinished(self) -> bool:
-        """Whether the response cannot be complete. A text may begin like JSON without being
-        JSON."""
+        """True when the response cannot be complete.
+
+        A text may begin like JSON without being JSON.
+        """
         text = self._label.startswith("text/plain") and not self._chosen.expects_end
         return not text and not self._lost and self._chosen.unfinished
 
     @property
     def unread(self) -> bool:
-        """Something could not be read."""
+        """True when some of the response could not be read."""
         return self._chosen.unread or self._lost
 
     @property
     def at_boundary(self) -> bool:
-        """An event of our own may be written here: never among coded bytes."""
+        """True when an event of our own may be written here: never among compressed bytes."""
         return not self._coded and not self._head and self._meter.at_boundary
 
     @property
@@ -123,7 +125,7 @@ class ResponseMeter:
 
     @property
     def error(self) -> str | None:
-        """The vendor's own word for an error inside the answer."""
+        """The vendor's error code or message inside the response."""
         return self._masked(self._chosen.error)
 
     def _masked(self, word: str | None) -> str | None:

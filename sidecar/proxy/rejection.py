@@ -76,7 +76,7 @@ def when(soonest: Blocked, now: float) -> str:
     """Describe when there may be room. `now` is monotonic seconds."""
     wait = soonest.available_at - now
     if isinstance(soonest.limiter, PauseLimiter):
-        return "it goes on when that is resumed"
+        return "calls continue when it is resumed"
     if isinstance(soonest.last_blocking, Cooldown) and soonest.available_at == NEVER:
         return f"it is asked again in {span(soonest.last_blocking.until - now)}"
     if soonest.available_at == NEVER:

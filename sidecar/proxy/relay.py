@@ -27,21 +27,21 @@ LINGER_SECONDS = 5.0
 
 
 class RelayEnd(Enum):
-    """How a relayed answer ended."""
+    """End of a relayed response."""
 
     COMPLETE = "whole"
-    """The upstream ended it properly, and all of it was passed on."""
+    """The upstream completed it, and all of it was sent to the client."""
     TRUNCATED = "cut"
-    """The upstream broke off."""
+    """The upstream closed before the end."""
     CLIENT_LEFT = "left"
-    """It never came to its end: the client left, or the call was ended from here."""
+    """No end was reached: the client disconnected, or Sidecar ended the call."""
 
 
 class Relay:
-    """One answer on its way to one client.
+    """Relay of one response to one client.
 
-    `end` and `fault` tell afterwards how it went; `first_byte` is monotonic seconds, and `passed`
-    the bytes of the body so far.
+    `end` and `fault` hold the result; `first_byte` is in monotonic seconds, `passed` the bytes of
+    the body so far.
     """
 
     def __init__(self, request: AgentRequest) -> None:
@@ -58,7 +58,7 @@ class Relay:
 
     @property
     def started(self) -> bool:
-        """Whether bytes of a response may have been sent, so that no other response can follow."""
+        """True when bytes of a response may have been sent: no other response can follow."""
         return self._response is not None
 
     async def send(

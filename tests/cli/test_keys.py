@@ -361,7 +361,7 @@ def test_keys_list_shows_recent_activity(cli: Cli) -> None:
     ]
 
 
-def test_keys_that_nobody_used_are_stale(cli: Cli) -> None:
+def test_unused_keys_are_listed_as_stale(cli: Cli) -> None:
     for name in ("daily", "monthly", "never"):
         cli.create(name)
     now = time.time()

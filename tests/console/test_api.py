@@ -654,7 +654,7 @@ async def test_one_call_is_ended_in_the_shape_of_its_vendor(
     calls[1].cancel()
 
 
-async def test_the_stream_tells_of_the_calls_of_the_moment_to_whoever_asks(api: Api) -> None:
+async def test_event_stream_with_live_sends_the_calls_in_flight(api: Api) -> None:
     async with api.events("events?live") as lines:
         found = [await anext(lines) for _ in range(4)]
     assert {"config", "live"} <= {each["event"] for each in found}

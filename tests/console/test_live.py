@@ -426,7 +426,7 @@ async def test_live_pages_fit_a_phone(
         assert await tab.page.evaluate("document.documentElement.scrollWidth") <= width
         await proxy.rewrite(lambda text: f"{text}  {'no space ' * 9}end: {{group: GPT}}\n")
         await tab.press("Pause …")
-        await tab.says("New calls wait in line")
+        await tab.says("New calls wait until you resume")
         assert await tab.dialog.evaluate("it => it.scrollWidth - it.clientWidth") <= 0
         await tab.page.keyboard.press("Escape")
         await tab.page.locator("#past tbody button").first.click()

@@ -38,9 +38,9 @@ HELLO: Any = [{"role": "user", "content": "Hello"}]
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """The seconds are shortened, what happens after them is not."""
-    monkeypatch.setattr("sidecar.proxy.stream.keepalive.FIRST", SHORT)
-    monkeypatch.setattr("sidecar.proxy.stream.keepalive.EVERY", SHORT)
-    monkeypatch.setattr("sidecar.proxy.stream.keepalive.AGAIN", SHORT)
+    monkeypatch.setattr("sidecar.proxy.stream.keepalive.FIRST_PING_SECONDS", SHORT)
+    monkeypatch.setattr("sidecar.proxy.stream.keepalive.PING_INTERVAL_SECONDS", SHORT)
+    monkeypatch.setattr("sidecar.proxy.stream.keepalive.CHECK_INTERVAL_SECONDS", SHORT)
 
 
 class Occupied:

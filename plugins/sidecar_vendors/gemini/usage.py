@@ -17,7 +17,7 @@ from sidecar import JsonMeter, SseMeter, Usage, as_count, as_mapping, error_code
 
 _FIGURES = b'"usageMetadata"'
 _ENDS = frozenset({"interaction.complete", "interaction.completed"})
-_MOST_CANDIDATES = 128
+_MAX_CANDIDATES = 128
 _MODALITIES = {"AUDIO": "audio", "IMAGE": "image", "DOCUMENT": "image", "VIDEO": "video"}
 _BY_MODALITY = (
     ("promptTokensDetails", "input_{}_tokens"),
@@ -148,9 +148,9 @@ class _Chunks:
     def note_end(self, chunk: Mapping[str, object], event: str = "") -> None:
         """Note whether a complete chunk ends the response, with or without candidates."""
         rows = chunk.get("candidates")
-        rows = rows[:_MOST_CANDIDATES] if isinstance(rows, list) else []
+        rows = rows[:_MAX_CANDIDATES] if isinstance(rows, list) else []
         for row in map(as_mapping, rows):
-            index = min(as_count(row.get("index")) or 0, _MOST_CANDIDATES)
+            index = min(as_count(row.get("index")) or 0, _MAX_CANDIDATES)
             self._ended[index] = bool(row.get("finishReason")) or self._ended.get(index, False)
         if rows:
             self.finished = all(self._ended.values())

@@ -26,7 +26,7 @@ from sidecar import (
 )
 
 _TERMINAL = (b"response.completed", b"response.incomplete", b"response.failed")
-_MOST_CHOICES = 128
+_MAX_CHOICES = 128
 _TICKS = 10**10
 """xAI's ticks in a US dollar."""
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
@@ -229,8 +229,8 @@ class ChatMeter(SseMeter):
 
     def _note_ends(self, rows: list[Mapping[str, object]]) -> None:
         """Note finished choices, which are the end for the few servers without [DONE]."""
-        for row in rows[:_MOST_CHOICES]:
-            index = min(as_count(row.get("index")) or 0, _MOST_CHOICES)
+        for row in rows[:_MAX_CHOICES]:
+            index = min(as_count(row.get("index")) or 0, _MAX_CHOICES)
             self._ended[index] = bool(row.get("finish_reason")) or self._ended.get(index, False)
         if rows or self.error:
             self.finished = bool(self.error) or all(self._ended.values())

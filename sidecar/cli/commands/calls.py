@@ -14,33 +14,19 @@ import click
 import msgspec
 
 from sidecar.admin.api_types.live import Explanation
-from sidecar.admin.introspect.dry_run import Forecaster, HypotheticalCall
-from sidecar.admin.introspect.explain import explain
-from sidecar.admin.introspect.live import LiveView
 from sidecar.cli.client import find_process
 from sidecar.cli.commands.usage import open_ledger
 from sidecar.cli.options import (
     config_option,
     fail,
     json_option,
-    note,
-    open_config,
     state_option,
-    the_key,
-    vault_for,
 )
 from sidecar.cli.params import COUNT, KEY
 from sidecar.cli.render.explain import explanation_lines
-from sidecar.config.model import Snapshot
 from sidecar.humanize import UNKNOWN, ago, count, printable, when
 from sidecar.ledger.reports.export import as_json as to_json
 from sidecar.ledger.reports.trace import describe_call, in_dollars, latest, trace_of
-from sidecar.pricing import price_list
-from sidecar.pricing.prices import Prices
-from sidecar.proxy.in_flight import LiveCalls
-from sidecar.routing.affinity import Affinity
-from sidecar.scheduling.lease import Sources
-from sidecar.scheduling.scheduler import Scheduler
 
 LATEST = 20
 
@@ -141,7 +127,7 @@ def explain_command(
     asked = {field: str(value) for field, value in given.items() if value is not None}
     live = find_process(state)
     if live is None:
-        from sidecar.cli.commands.calls import explain_by_file
+        from sidecar.cli.dry_run import explain_by_file  # slow to import
 
         found = explain_by_file(name, asked, config, state)
     else:
@@ -151,34 +137,3 @@ def explain_command(
     else:
         for line in explanation_lines(found):
             click.echo(printable(line))
-
-
-def explain_by_file(name: str, asked: dict[str, str], config: Path, state: Path) -> Explanation:
-    """Return the explanation that a process started now would give."""
-    opened = open_config(config)
-    call = HypotheticalCall.from_query(the_key(opened.snapshot, name), asked)
-    usable = vault_for(opened.snapshot).usable
-    outlook = _forecaster(opened.snapshot, state)
-    note("no process runs: this is based on the file and this shell's environment")
-    return explain(call, opened.registry.dialects, usable, outlook)
-
-
-def _forecaster(snapshot: Snapshot, state: Path) -> Forecaster:
-    """Return a dry run without a process: the limits of the file, and what is paused."""
-    clock = time.monotonic
-    prices = Prices(price_list.load(), time.time)
-    prices.reconcile(snapshot)
-    sources = Sources(clock, time.time, lambda: 0.0, _no_timer)
-    scheduler = Scheduler(sources, prices, _forget, state)
-    scheduler.reconcile_limits(snapshot)
-    live = LiveCalls(clock, time.time)
-    board = LiveView(scheduler, live, time.time, known=False)
-    return Forecaster(board, Affinity(clock))
-
-
-def _forget(_: object) -> None:
-    """Ignore a count."""
-
-
-def _no_timer(*_: object) -> Any:
-    raise AssertionError("no call waits without a process")

@@ -37,7 +37,7 @@ from sidecar.config.model import Allowance, Group, Key, Route, Snapshot
 from sidecar.config.patterns import Pattern, matches_any
 from sidecar.config.status import ConfigStatus, in_force
 from sidecar.errors import ConfigError, EditRefused, Problem, SourceLocation
-from sidecar.files import OTHERS, content_digest, replace_file
+from sidecar.files import OTHERS, content_digest, create_private, replace_file
 from sidecar.humanize import plural
 from sidecar.pricing import price_list
 from sidecar.pricing.prices import Prices
@@ -210,9 +210,7 @@ def _copy_of(config: Path, text: bytes) -> Iterator[Path]:
     user's edit.
     """
     copy = config.with_name(f".{config.name}.edit-{os.getpid()}{config.suffix}")
-    descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(text)
+    create_private(copy, text)
     try:
         yield copy
     except EditRefused as error:

@@ -13,6 +13,7 @@ from sidecar.admin.api_types.config import ConsoleLink, SessionsEnded
 from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.commands.status import NOT_RUNNING
 from sidecar.cli.options import fail, note, state_option
+from sidecar.files import write_private
 
 PAGE = """<!doctype html>
 <meta charset="utf-8">
@@ -75,9 +76,6 @@ def show(url: str, state: Path) -> None:
     import webbrowser
 
     page = state / "open.html"
-    page.unlink(missing_ok=True)
-    descriptor = os.open(page, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(PAGE.format(url=url))
+    write_private(page, PAGE.format(url=url).encode())
     if not webbrowser.open(page.absolute().as_uri()):
         note("no browser could be started; open the link yourself")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,7 @@ from sidecar.cli.options import (
 )
 from sidecar.cli.params import GROUP, KEY
 from sidecar.config.schema.parsers import InvalidValue, days, duration, timestamp
-from sidecar.humanize import when
+from sidecar.humanize import nearest, when
 from sidecar.ledger.model import day_of
 from sidecar.ledger.reader import open_to_read
 from sidecar.ledger.reports.activity import today, zone
@@ -54,8 +53,8 @@ def _dimensions(
     found: dict[Dimension, None] = {}
     for word in (each.strip() for each in value.split(",") if each.strip()):
         if word not in list(Dimension):
-            near = difflib.get_close_matches(word, list(Dimension), n=1)
-            hint = f' Did you mean "{near[0]}"?' if near else ""
+            near = nearest(word, list(Dimension))
+            hint = f' Did you mean "{near}"?' if near else ""
             raise click.BadParameter(f'"{word}" is none of {", ".join(Dimension)}.{hint}')
         found[Dimension(word)] = None
     return tuple(found)

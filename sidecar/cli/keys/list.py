@@ -71,13 +71,13 @@ def list_keys(as_json: bool, config: Path, state: Path) -> None:
     """
     snapshot = open_config(config).snapshot
     now = time.time()
-    lately = _recent_activity(state, now)
+    activity = _recent_activity(state, now)
     times, holds = times_of(state), pauses_of(state)
     keys = list(snapshot.keys.values())
     if as_json:
         rows = [
             row(key, times.get(key.name, NEVER_USED)) | paused_field(key, holds)
-            | _fields(key.name, lately)
+            | _fields(key.name, activity)
             for key in keys
         ]  # fmt: skip
         click.echo(to_json(rows))
@@ -87,23 +87,23 @@ def list_keys(as_json: bool, config: Path, state: Path) -> None:
     print_table(
         ("name", "group", "vendor", "status", "last used", "by", "7 days", "calls", "cost",
          "description"),
-        [_cells(key, times.get(key.name, NEVER_USED), lately, now, holds) for key in keys],
+        [_cells(key, times.get(key.name, NEVER_USED), activity, now, holds) for key in keys],
         right={7, 8},
     )  # fmt: skip
-    for line in _notices(keys, lately, now):
+    for line in _notices(keys, activity, now):
         click.echo(line)
 
 
-def _fields(key: str, lately: RecentActivity) -> dict[str, Any]:
+def _fields(key: str, activity: RecentActivity) -> dict[str, Any]:
     """Return the fields that `--json` adds to a key."""
-    found = lately.recent.get(key)
-    spike = lately.spikes.get(key)
+    found = activity.recent.get(key)
+    spike = activity.spikes.get(key)
     return {
-        "recent": None if not lately.known else {
+        "recent": None if not activity.known else {
             "calls_by_day": [day.calls for day in found.days] if found else [0] * 7,
             **figures(found.all_days if found else Sums()),
         },
-        "new_programs": [each.name for each in lately.new_programs(key)],
+        "new_programs": [each.name for each in activity.new_programs(key)],
         "spike": None if spike is None else {
             "measure": spike.measure,
             "today": as_dollars(spike.amount) if spike.measure == "cost" else spike.amount,
@@ -113,14 +113,14 @@ def _fields(key: str, lately: RecentActivity) -> dict[str, Any]:
 
 
 def _cells(
-    key: Key, times: KeyTimes, lately: RecentActivity, now: float, holds: Sequence[PauseTarget]
+    key: Key, times: KeyTimes, activity: RecentActivity, now: float, holds: Sequence[PauseTarget]
 ) -> list[str]:
-    found = lately.recent.get(key.name)
+    found = activity.recent.get(key.name)
     used = ["", "", ""]
     if found is not None:
         used = [curve([day.calls for day in found.days]), count(found.all_days.calls),
                 cost(found.all_days)]  # fmt: skip
-    elif lately.known:
+    elif activity.known:
         used = ["", "0", ""]
     return [
         key.name, key.group.name, key.group.vendor.name,
@@ -129,21 +129,25 @@ def _cells(
     ]  # fmt: skip
 
 
-def _notices(keys: Sequence[Key], lately: RecentActivity, now: float) -> list[str]:
+def _notices(keys: Sequence[Key], activity: RecentActivity, now: float) -> list[str]:
     found = []
     for key in keys:
         found += [
             f'key "{key.name}": used from a new program, {each.name}, {ago(each.first_seen, now)}'
-            for each in lately.new_programs(key.name)
+            for each in activity.new_programs(key.name)
         ]
-        if key.name in lately.spikes:
-            found.append(f'key "{key.name}": {lately.spikes[key.name]}')
+        if key.name in activity.spikes:
+            found.append(f'key "{key.name}": {activity.spikes[key.name]}')
     return found
 
 
 @click.command("stale")
 @click.option(
-    "--unused", default="30d", show_default=True, metavar="30d", help="For how long nobody used it."
+    "--unused",
+    default="30d",
+    show_default=True,
+    metavar="30d",
+    help="Time without use.",
 )
 @json_option
 @config_option

@@ -8,9 +8,6 @@ from datetime import date
 from decimal import Decimal
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from sidecar.humanize import AT_LEAST, count, curve, money, printable, share
 from sidecar.ledger.reports.sums import Sums, total
@@ -164,6 +161,10 @@ def print_table(
 
     `right`: numbers of the columns of figures; `last`: a final row, set apart.
     """
+    from rich.console import Console  # slow to import, and most commands print no table
+    from rich.table import Table
+    from rich.text import Text
+
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 10_000  # one line a row for a pipe

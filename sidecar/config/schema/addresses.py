@@ -151,3 +151,14 @@ def is_loopback(host: str) -> bool:
         return name == "localhost" or name.endswith(".localhost")
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
+
+
+_LOCAL_HOSTS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - nothing is bound to it
+"""Where a client on this machine finds a server that listens on every address."""
+
+
+def local_url(url: str) -> str:
+    """Return a listener's URL as a client on this machine reaches it."""
+    for everywhere, here in _LOCAL_HOSTS.items():
+        url = url.replace(f"//{everywhere}:", f"//{here}:")
+    return url

@@ -66,7 +66,7 @@ def mask_body(body: bytes, mask: CredentialMask | None) -> bytes:
 
 async def mask_error(body: bytes, reply: Reply) -> bytes:
     """Return the body of an error answer with the credential masked. One in a content coding that
-    holds it goes on without that coding."""
+    contains it is returned decoded."""
     coding = reply.fields.get("Content-Encoding", "").strip().lower()
     if reply.mask is None or coding in {"", "identity"} or len(body) > MASKED_BODY_BYTES:
         return mask_body(body, reply.mask)

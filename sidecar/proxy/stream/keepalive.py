@@ -1,7 +1,7 @@
-"""Keeps the client of a call that waits: the head of its stream goes out, and then pings.
+"""Keeps a waiting client connected: sends the head of its stream, then pings.
 
-Many clients give up after a minute without a byte, come again, and what was done for them is thrown
-away. Once a head of ours is out, an answer can only follow as events: so can a failure.
+Many clients time out after a minute without a byte and retry, and the work done for them is lost.
+Once Sidecar has sent a head, a response can follow as events only, and so can an error.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from sidecar.routing.call import Call
 
 log = logging.getLogger("sidecar.proxy.stream.keepalive")
 
-FIRST = 15.0
-"""Seconds of a waiting call before its head goes out. Until then it may still become any answer,
-with its own status and headers."""
-EVERY = 15.0
+FIRST_PING_SECONDS = 15.0
+"""Seconds that a call waits before its head is sent. Until then any response can follow, with its
+own status and headers."""
+PING_INTERVAL_SECONDS = 15.0
 """Seconds between two pings."""
-SHARE = 0.5
-"""How much of a client's patience may pass in silence: what is left is for the answer."""
-AGAIN = 1.0
-"""Seconds until the next look at a call that has not had to wait so far."""
+TIMEOUT_SHARE = 0.5
+"""Share of a client's timeout that may pass without a byte; the rest is for the response."""
+CHECK_INTERVAL_SECONDS = 1.0
+"""Seconds between two checks of a call that has not waited so far."""
 _KINDS: Mapping[int, ErrorKind] = {
     HTTPStatus.UNAUTHORIZED: ErrorKind.FORBIDDEN,
     HTTPStatus.PAYMENT_REQUIRED: ErrorKind.BUDGET_SPENT,
@@ -46,20 +46,19 @@ _KINDS: Mapping[int, ErrorKind] = {
 
 
 def ping_of(request: AgentRequest, call: Call) -> bytes | None:
-    """Return the bytes that may be sent repeatedly while this call waits; None if there are
-    none."""
+    """Return the ping that may be sent while this call waits; None if its client accepts none."""
     if not call.facts.streaming or request.is_http10:
         return None
     return call.dialect.ping(call.endpoint, call.query)
 
 
 def most_wait(request: AgentRequest, call: Call) -> float | None:
-    """Seconds that this call may wait, so that its client does not give up on it and come again;
-    None where nothing is known of that."""
+    """Return the seconds that this call may wait before its client times out and retries; None when
+    the client's timeouts are unknown."""
     bounds = [call.dialect.total_timeout(request.headers)]
     if ping_of(request, call) is None:
         bounds.append(call.dialect.read_timeout(request.headers))
-    return min((bound * SHARE for bound in bounds if bound is not None), default=None)
+    return min((bound * TIMEOUT_SHARE for bound in bounds if bound is not None), default=None)
 
 
 def tell_by(request: AgentRequest, call: Call, began: float) -> float | None:
@@ -71,9 +70,9 @@ def tell_by(request: AgentRequest, call: Call, began: float) -> float | None:
 
 
 class KeepAlive:
-    """Around the time in which a call has no answer yet.
+    """Context of the time in which a call has no response yet.
 
-    Sends nothing to a call that has not had to wait: what a vendor takes for its head is the
+    Sends nothing to a call that has not waited for a limit: the time until a vendor's head is the
     vendor's own.
     """
 
@@ -86,23 +85,26 @@ class KeepAlive:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> None:
-        """Look at the call in a while, if its client bears pings."""
+        """Schedule the first check of the call, if its client accepts pings."""
         ping = ping_of(self._request, self._call)
         if ping is not None:
-            max_wait = self._call.dialect.read_timeout(self._request.headers)
-            longest = FIRST if max_wait is None else min(FIRST, max_wait * SHARE)
-            self._timer = self._call_later(longest, ping)
+            self._timer = self._call_later(self._within_timeout(FIRST_PING_SECONDS), ping)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        """From here on, others write."""
+        """Stop the pings: from now on the relay writes."""
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
+
+    def _within_timeout(self, seconds: float) -> float:
+        """Return `seconds`, or less where the client would time out earlier."""
+        timeout = self._call.dialect.read_timeout(self._request.headers)
+        return seconds if timeout is None else min(seconds, timeout * TIMEOUT_SHARE)
 
     def _call_later(self, seconds: float, ping: bytes) -> asyncio.TimerHandle:
         loop = asyncio.get_running_loop()
@@ -111,14 +113,13 @@ class KeepAlive:
     def _look(self, ping: bytes) -> None:
         live = self._live
         if live.waiter is None and not live.waits:
-            self._timer = self._call_later(AGAIN, ping)
+            self._timer = self._call_later(CHECK_INTERVAL_SECONDS, ping)
         else:
             self._task = asyncio.create_task(self._keep(ping))
 
     async def _keep(self, ping: bytes) -> None:
         loop, call, live = asyncio.get_running_loop(), self._call, self._live
-        max_wait = call.dialect.read_timeout(self._request.headers)
-        every = EVERY if max_wait is None else min(EVERY, max_wait * SHARE)
+        every = self._within_timeout(PING_INTERVAL_SECONDS)
         try:
             await self._relay.begin(_head(call, live, loop.time()))
             while True:
@@ -129,7 +130,7 @@ class KeepAlive:
 
 
 def _head(call: Call, live: LiveCall, now: float) -> Fields:
-    """All that is known of an answer which is still to come."""
+    """Return the head of a response that is still to come."""
     fields = {
         "Content-Type": "text/event-stream; charset=utf-8",
         "Cache-Control": "no-cache",

@@ -38,8 +38,11 @@ WEB_PAGE = "its answer is a web page"
 
 
 class Beginning(Struct, frozen=True):
-    """How a response begins. `known`: the error's code is known to the vendor's plugin or to
-    Sidecar; an unknown error passes in the vendor's own bytes."""
+    """First event of a response, classified.
+
+    `known`: the vendor's plugin or Sidecar recognizes the error's code; an unknown error is relayed
+    in the vendor's own bytes.
+    """
 
     judgement: Classification = TAKEN
     known: bool = True

@@ -241,7 +241,7 @@ async def test_call_over_the_ceiling_waits_and_is_served_when_there_is_room(
     ids=["chat", "messages", "gemini"],
 )
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_call_over_the_ceiling_beyond_its_patience_is_refused_in_its_dialect(
+async def test_call_over_the_ceiling_beyond_its_longest_wait_is_refused_in_its_dialect(
     small: Sidecar, vendor: ScriptedVendor, api: Api, key: str, status: int, *, chunked: bool
 ) -> None:
     async with occupied(small, vendor):

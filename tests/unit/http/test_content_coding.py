@@ -25,7 +25,7 @@ LIMIT = 1 << 20
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-async def test_what_was_compressed_is_read(coding: str) -> None:
+async def test_compressed_body_is_decoded(coding: str) -> None:
     body = b'{"model":"m"}' * 1000
     assert await decoded(CODINGS[coding](body), coding, LIMIT) == body
 
@@ -53,7 +53,7 @@ async def test_half_a_body_is_a_bad_request(coding: str) -> None:
     assert await kind_of(whole[: len(whole) // 2], coding) is ErrorKind.BAD_REQUEST
 
 
-async def test_a_coding_that_nobody_knows_is_named() -> None:
+async def test_unknown_coding_is_refused_as_unsupported() -> None:
     assert await kind_of(b"x", "snappy") is ErrorKind.UNSUPPORTED_MEDIA
 
 

@@ -22,7 +22,7 @@ def test_unknown_headers_keep_their_order_spelling_and_repetition() -> None:
     assert sent(*pairs) == [*pairs, ("Accept-Encoding", "identity"), ("x-api-key", "real")]
 
 
-def test_nothing_that_authenticates_the_caller_goes_on() -> None:
+def test_headers_that_authenticate_the_caller_are_removed() -> None:
     secrets = (
         "Authorization",
         "X-Api-Key",
@@ -34,7 +34,7 @@ def test_nothing_that_authenticates_the_caller_goes_on() -> None:
     assert sent(*((name, "local") for name in secrets)) == sent()
 
 
-def test_nothing_that_says_who_and_where_the_caller_is_goes_on() -> None:
+def test_headers_that_identify_the_caller_are_removed() -> None:
     names = (
         "X-Forwarded-For",
         "Forwarded",
@@ -76,7 +76,7 @@ def test_the_vendors_hints_and_ids_pass() -> None:
     assert received(*pairs) == pairs
 
 
-def test_what_would_act_on_the_wrong_host_stops_here() -> None:
+def test_response_headers_that_act_on_the_host_are_removed() -> None:
     names = (
         "Set-Cookie", "Alt-Svc", "Strict-Transport-Security", "Access-Control-Allow-Origin",
         "Clear-Site-Data", "Transfer-Encoding", "X-Api-Key", "x-sidecar-call", "Location",

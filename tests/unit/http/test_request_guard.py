@@ -64,7 +64,7 @@ def test_a_page_that_the_user_allowed_may_call() -> None:
     assert refusal(Origin="https://mine.example", Sec_Fetch_Site="cross-site") is None
 
 
-def test_what_node_sends_by_itself_is_no_web_page() -> None:
+def test_headers_that_node_adds_pass_as_no_web_page() -> None:
     assert refusal(Sec_Fetch_Mode="cors") is None
 
 

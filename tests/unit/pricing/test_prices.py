@@ -179,7 +179,9 @@ def units(**counts: int) -> tuple[tuple[str, int], ...]:
         ("openrouter", "qwen/qwen3-coder:free", Usage(1000, 100), 0),
     ],
 )  # fmt: skip
-def test_list_prices(shop: Shop, provider: str, model: str, usage: Usage, nano: int) -> None:
+def test_call_costs_the_list_price(
+    shop: Shop, provider: str, model: str, usage: Usage, nano: int
+) -> None:
     cost = shop.cost(provider, model, usage)
     assert cost is not None
     assert cost.listed == nano

@@ -91,7 +91,9 @@ def adds(event: bytes) -> bool:
 
 @pytest.mark.parametrize("stream", STREAMS)
 @given(data=st.data())
-def test_of_a_recorded_stream_only_the_figures_go(data: st.DataObject, stream: bytes) -> None:
+def test_recorded_stream_loses_its_injected_figures_only(
+    data: st.DataObject, stream: bytes
+) -> None:
     kept = [event for event in _events(stream) if not adds(event)]
     expected = b"".join(kept).replace(b"," + NULL, b"")
     assert hidden(*pieces_of(data, stream)) == expected
@@ -165,7 +167,7 @@ def test_stream_passes_unchanged_when_the_dialect_raises(caplog: pytest.LogCaptu
     ],
     ids=["figures", "spaced", "content filter", "deeper down", "alone", "error"],
 )  # fmt: skip
-def test_an_event(event: bytes, expected: bytes) -> None:
+def test_event_loses_its_injected_usage(event: bytes, expected: bytes) -> None:
     assert DIALECT.strip_injected_usage(CHAT, event) == expected
 
 
