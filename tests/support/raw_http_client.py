@@ -117,8 +117,10 @@ def parse(data: bytes) -> Got:
     status = int(code)
     if 100 <= status < 200:
         return parse(rest)
-    headers = [(name, value.strip()) for name, _, value in (row.partition(":") for row in rows)]
-    got = Got(status, reason.strip(), headers, rest, whole=True, head=head)
+    headers = [
+        (name, value.strip(" \t")) for name, _, value in (row.partition(":") for row in rows)
+    ]
+    got = Got(status, reason.strip(" \t"), headers, rest, whole=True, head=head)
     _take_body(got)
     return got
 

@@ -201,7 +201,9 @@ async def read_head(reader: asyncio.StreamReader) -> Received:
     """The next request, without its body."""
     head = await reader.readuntil(b"\r\n\r\n")
     line, *rows = head[:-4].decode("latin-1").split("\r\n")
-    headers = [(name, value.strip()) for name, _, value in (row.partition(":") for row in rows)]
+    headers = [
+        (name, value.strip(" \t")) for name, _, value in (row.partition(":") for row in rows)
+    ]
     return Received(line, headers, b"", head)
 
 

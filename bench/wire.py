@@ -1,0 +1,67 @@
+"""A proxy that is nothing but Sidecar's wire: no key, no limits, no usage, no ledger.
+
+What it costs against bare.py is the part of Sidecar's cost that framing, sockets and tasks take.
+Not started by smoke.py. Usage: python bench/wire.py PORT VENDOR_URL
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from sidecar.config.model import Provider
+from sidecar.errors import SourceLocation
+from sidecar.http.client import SendState, Upstream, open_upstream
+from sidecar.http.responses import refuse_message
+from sidecar.http.wire.agent_messages import AgentRequest, RelayedResponse
+from sidecar.http.wire.agent_protocol import AgentServer
+from sidecar.plugin_api.vendor import Vendor
+
+MAX_INLINE_BYTES = 1 << 20
+HOP_BY_HOP = {b"host", b"content-length", b"connection", b"transfer-encoding"}
+
+
+class Plain(Vendor):
+    name = "plain"
+    title = "Plain"
+
+
+PROVIDER = Provider("plain", Plain(), None, (), SourceLocation("wire.py", 1))
+
+
+async def relay(upstream: Upstream, url: str, request: AgentRequest) -> RelayedResponse:
+    body = b"".join([piece async for piece in request.content])
+    fields = [field for field in request.raw_headers if field[0].lower() not in HOP_BY_HOP]
+    target = url + request.raw_path
+    reply = await upstream.send(PROVIDER, request.method, target, fields, body, SendState())
+    passed = [field for field in reply.headers if field[0].lower() not in HOP_BY_HOP]
+    response = RelayedResponse(reply.status, reply.reason, passed, reply.length)
+    try:
+        if reply.length is not None:
+            whole, _ = await reply.read_all(MAX_INLINE_BYTES)
+            await response.send(request, whole)
+            return response
+        await response.prepare(request)
+        while piece := await reply.read():
+            await response.write(piece)
+        await response.write_eof()
+    finally:
+        reply.close()
+    return response
+
+
+async def main(port: int, url: str) -> None:
+    async with open_upstream() as upstream:
+        server = AgentServer(lambda request: relay(upstream, url, request), refuse_message)
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(server, "127.0.0.1", port, backlog=1024)
+        await listener.serve_forever()
+
+
+if __name__ == "__main__":
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
+    else:
+        uvloop.run(main(int(sys.argv[1]), sys.argv[2]))
