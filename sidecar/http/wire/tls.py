@@ -42,16 +42,15 @@ class ResumingContext(ssl.SSLContext):
 
 
 def client_context(ca_file: str | None) -> ResumingContext:
-    """Return a context that trusts the system's authorities, or those of `ca_file`.
+    """Return a context that trusts the system's authorities, and those of `ca_file`.
 
     Raises `UpstreamError` when that file cannot be used. Blocking.
     """
     context = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)  # which verifies certificates and names
     if sys.version_info >= (3, 13):  # as ssl.create_default_context()
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
-    if ca_file is None:
-        context.load_default_certs()
-    else:
+    context.load_default_certs()
+    if ca_file is not None:
         why_not = why_unusable(ca_file)
         if why_not:
             raise UpstreamError(Fault.TLS, f"ca_file {ca_file} {why_not}", sent=False)

@@ -31,6 +31,7 @@ from sidecar.http.client import (
 from sidecar.http.headers import encoded
 from sidecar.http.wire.connection_pool import Destination, connection_failure
 from sidecar.http.wire.framing import HELD_BODY_BYTES
+from sidecar.http.wire.tls import client_context
 from sidecar.plugin_api.vendor import Vendor
 
 MEBIBYTE = 1 << 20
@@ -463,3 +464,14 @@ async def test_plain_http_through_a_proxy_has_its_whole_address_and_the_proxys_l
         assert vendor.last.get("host") == ["vendor.example"]
         login = base64.b64encode(b"me:secret").decode()
         assert vendor.last.get("proxy-authorization") == [f"Basic {login}"]
+
+
+def test_ca_file_is_trusted_besides_the_systems_authorities(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATES / "here.pem"))
+    usual = client_context(None).get_ca_certs()
+    both = client_context(str(CERTIFICATES / "elsewhere.pem")).get_ca_certs()
+    assert len(usual) == 1
+    assert len(both) == 2
+    assert usual[0] in both
