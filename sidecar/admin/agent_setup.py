@@ -130,7 +130,7 @@ AGENTS = {agent.name: agent for agent in _AGENTS}
 def key_variable(name: str) -> str:
     """Return a shell expression for the key in a variable. An unset variable stops the shell,
     because with half of the lines an agent would bypass Sidecar or have no key."""
-    return f'"${{{name}:?set it to a local key}}"'
+    return f'"${{{name}:?set it to a local key, from: sidecar keys create NAME --group GROUP}}"'
 
 
 def agent_lines(agent: Agent, base: str, key: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from sidecar.config.credentials import Vault
 from sidecar.config.manager import ConfigManager, read_file
 from sidecar.config.model import Group, Key, Provider, Snapshot
 from sidecar.errors import ConfigError, ErrorKind, ProxyError, SidecarError
+from sidecar.humanize import suggestion
 from sidecar.ledger.ledger import Ledger
 from sidecar.plugin_api.manager import Registry
 from sidecar.pricing.prices import Prices
@@ -124,11 +125,16 @@ def json_response(answer: msgspec.Struct, *, status: int = 200) -> web.Response:
     return web.Response(body=body, status=status, content_type="application/json")
 
 
+def _not_found(kind: str, name: str, known: Iterable[str]) -> ProxyError:
+    hint = suggestion(name[:80], known, otherwise="there is none yet")
+    return ProxyError(ErrorKind.NOT_FOUND, f'there is no {kind} "{name[:80]}"; {hint}')
+
+
 def find_key(snapshot: Snapshot, name: str) -> Key:
     """Return the key of that name. Raises `ProxyError` (404)."""
     key = snapshot.keys.get(name)
     if key is None:
-        raise ProxyError(ErrorKind.NOT_FOUND, f'there is no key "{name[:80]}"')
+        raise _not_found("key", name, snapshot.keys)
     return key
 
 
@@ -136,7 +142,7 @@ def find_group(snapshot: Snapshot, name: str) -> Group:
     """Return the group of that name. Raises `ProxyError` (404)."""
     group = snapshot.groups.get(name)
     if group is None:
-        raise ProxyError(ErrorKind.NOT_FOUND, f'there is no group "{name[:80]}"')
+        raise _not_found("group", name, snapshot.groups)
     return group
 
 
@@ -144,7 +150,7 @@ def find_provider(snapshot: Snapshot, name: str) -> Provider:
     """Return the provider of that name. Raises `ProxyError` (404)."""
     provider = snapshot.providers.get(name)
     if provider is None:
-        raise ProxyError(ErrorKind.NOT_FOUND, f'there is no provider "{name[:80]}"')
+        raise _not_found("provider", name, snapshot.providers)
     return provider
 
 

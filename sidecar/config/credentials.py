@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidecar.api_keys import digest
+from sidecar.api_keys import digest, looks_like_key
 from sidecar.config.model import CredentialRef, Key, KeyHash, Provider, SecretSource, Snapshot
 from sidecar.files import NotRegularFile, read_regular
 from sidecar.plugin_api.guard import plugin_guard
@@ -22,6 +22,7 @@ COMMAND_TIMEOUT_SECONDS = 15.0
 """The time after which a `command:` counts as failed."""
 _READ_AFTER_401 = frozenset({SecretSource.COMMAND, SecretSource.FILE})
 MAX_SECRET_BYTES = 64 * 1024
+_OTHER_SHELL = "point agents at Sidecar in other shells than the one that serves"
 
 
 class MissingError(Exception):
@@ -102,11 +103,14 @@ class Vault:
     def why_unusable(self, provider: Provider, ref: CredentialRef) -> str:
         """Return why the provider cannot use the credential; "" when it can.
 
-        It cannot be resolved, or the vendor's plugin rejects it.
+        It cannot be resolved, it is a local key that would go to the vendor itself, or the vendor's
+        plugin rejects it. Another Sidecar, at a `base_url` of its own, may get a local key.
         """
         why_not, secret = self.why_not(ref), self.secret(ref)
         if why_not or secret is None:
             return why_not
+        if provider.base_url == provider.vendor.base_url and looks_like_key(secret.reveal()):
+            return f"{ref.name} holds a local key of a Sidecar, not a credential; {_OTHER_SHELL}"
         with plugin_guard(provider.vendor, "unfit", "the credential is used unchecked"):
             unfit = provider.vendor.credential_problem(secret)
             return f"{ref.name} {unfit}" if unfit else ""
@@ -206,8 +210,7 @@ class Vault:
             digest(text)
         ):  # exported by `sidecar env` in the shell that serves
             raise MissingError(
-                f'{where} holds the local key "{own[0].name}", not a credential; '
-                "point agents at Sidecar in other shells than the one that serves"
+                f'{where} holds the local key "{own[0].name}", not a credential; {_OTHER_SHELL}'
             )
         return text
 

@@ -1,1 +1,1 @@
-"""Both servers and the upstream client; nothing here knows about LLMs."""
+"""The two HTTP servers and the upstream client. Nothing here depends on the API of a vendor."""

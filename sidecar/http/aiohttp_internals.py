@@ -23,7 +23,7 @@ class AdminServerProtocol(web.RequestHandler):
     _head_timer: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Also bound the time that a head may take."""
+        """Also start the timer for the head of a request."""
         super().data_received(data)
         if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
             self._break_body()
@@ -35,7 +35,7 @@ class AdminServerProtocol(web.RequestHandler):
             self._head_timer = None
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Also forget the timer."""
+        """Also cancel the timer."""
         if self._head_timer is not None:
             self._head_timer.cancel()
         super().connection_lost(exc)
@@ -43,13 +43,13 @@ class AdminServerProtocol(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Also leave the library's name and version out of our own answers."""
+        """Also omit the library's name and version from responses."""
         if not resp.prepared:
             resp.headers.setdefault("Server", "sidecar")
         return await super().finish_response(request, resp, start_time)
 
     def _break_body(self) -> None:
-        """Tell who reads a body that its chunks stopped being chunks: the library does not."""
+        """Raise an error in the reader of a body with malformed chunks, as the library does not."""
         request = self._current_request
         if request is None or request.content.is_eof():
             return
@@ -70,7 +70,7 @@ class AdminServerProtocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - the library passes it
     ) -> web.StreamResponse:
-        """Answer in our own words; `exc` and `message` quote the request and go nowhere."""
+        """Answer without the texts of `exc` and `message`, which quote the request."""
         log.debug("a request could not be handled: %s", type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer was begun already")

@@ -1,8 +1,8 @@
-"""Bound the memory that all request bodies take together.
+"""Bounds the memory that all request bodies take together.
 
-A body that must be read to be routed is reserved before it is read. Over the ceiling calls wait:
-calls that go on after they waited for a lease first, then interactive ones, then by arrival. While
-a call waits for a lease, a large body lies in an unlinked file instead.
+Memory is reserved for a body before the body is read. If the ceiling is reached, calls wait: first
+in order are calls that have got a lease, then interactive ones, then the others by arrival. While a
+call waits for a lease, a large body is in an unlinked file.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ INTERACTIVE_SHARE = 0.25
 FILE_BYTES = 1 << 20
 """Bodies of more bytes go to a file while their call waits for a lease."""
 FILE_AFTER_SECONDS = 0.25
-"""How long a call waits for a lease before its body goes there."""
+"""Seconds that a call waits for a lease before its body is moved to a file."""
 STEP_BYTES = 1 << 18
-"""A body of unknown length is reserved in steps of so many bytes."""
+"""Bytes by which the reservation for a body of unknown length grows."""
 SETTING = "server.body_memory"
 RETRY_AFTER_SECONDS = 2.0
 CGROUP = Path("/sys/fs/cgroup")
@@ -54,7 +54,7 @@ class _Waiter:
 
     @property
     def order(self) -> tuple[int, bool]:
-        """Those first that are to be served first; who has a part already before who has none."""
+        """The sort key: by rank; of equal ranks, calls that hold memory already go first."""
         return self.rank, not self.grows
 
 
@@ -70,8 +70,8 @@ class _Stored:
 class BodyMemory:
     """The memory of all request bodies of one process.
 
-    `ceiling` bytes, or the default; `folder` is where bodies of waiting calls go; `clock` returns
-    monotonic seconds.
+    `ceiling` is in bytes; None is the default. `folder` has the bodies of waiting calls. `clock`
+    returns monotonic seconds.
     """
 
     def __init__(self, ceiling: int | None, folder: Path, clock: Callable[[], float]) -> None:
@@ -85,7 +85,7 @@ class BodyMemory:
 
     @property
     def waiting(self) -> int:
-        """The number of calls that wait for memory."""
+        """Return the number of calls that wait for memory."""
         return len(self._waiters)
 
     def open(self) -> HeldBody:
@@ -152,9 +152,11 @@ class BodyMemory:
 class HeldBody:
     """The body of one request: in memory, or in a file while its call waits for a lease.
 
-    `wire` holds the bytes as they came, None for a body that is streamed through; `plain` the
-    decoded ones. `size` is the length of what was decoded, else of what came, and stays when the
-    bytes are gone. `waited` counts the seconds waited for memory.
+    Attributes:
+        wire: The body as sent; None if it is streamed.
+        plain: The decoded body.
+        size: The length of the decoded body, else of the body as sent. It stays after `release`.
+        waited: Seconds that the call waited for memory.
     """
 
     __slots__ = ("_file", "_memory", "_reserved", "max_wait", "plain", "rank", "size", "waited",
@@ -172,7 +174,7 @@ class HeldBody:
         self.waited = 0.0
 
     async def reserve(self, size: int) -> None:
-        """Have memory for `size` bytes in all. Raises `ProxyError` when there is none in time."""
+        """Reserve memory for `size` bytes in all. Raises `ProxyError` if there is none in time."""
         if size <= self._reserved:
             return
         clock = self._memory.clock
@@ -205,7 +207,7 @@ class HeldBody:
 
     @property
     def reserved(self) -> int:
-        """The bytes of memory reserved for it."""
+        """The bytes of memory that are reserved for the body."""
         return self._reserved
 
     @property
@@ -229,10 +231,10 @@ class HeldBody:
         self._shrink(0)
 
     async def restore(self, *, copy: bool) -> None:
-        """Have the bytes in memory again, and room for an edited `copy` of them.
+        """Read the bytes back into memory; with `copy`, reserve memory for an edited copy.
 
-        For a call that has its lease, and so goes first. Raises `ProxyError` when there is no room
-        in time.
+        The call has its lease, so it goes before others. Raises `ProxyError` if there is no room in
+        time.
         """
         self.rank = 0
         await self._read_back()

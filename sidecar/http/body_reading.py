@@ -1,6 +1,6 @@
 """Read a request body into memory that was reserved for it, and decode a copy of a compressed one.
 
-It does not know what a body means.
+It does not parse the content of a body.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LIKELY_RATIO = 20
 
 
 def too_large(maximum: int) -> ProxyError:
-    """The refusal of a body above the cap."""
+    """Return the error for a body above the limit."""
     return ProxyError(
         ErrorKind.TOO_LARGE,
         f"the request body is larger than {maximum} bytes; raise server.max_body if that is meant",
@@ -28,7 +28,7 @@ def too_large(maximum: int) -> ProxyError:
 
 
 def malformed() -> ProxyError:
-    """The refusal of a body whose chunks are none."""
+    """Return the error for a body with malformed chunks."""
     return ProxyError(ErrorKind.BAD_REQUEST, "the request body is not valid HTTP/1.1")
 
 
@@ -50,8 +50,8 @@ async def decoded_copy(body: bytes, encoding: str, maximum: int, held: HeldBody)
 async def read_body(content: IncomingBody, maximum: int, held: HeldBody) -> bytes:
     """Return the whole body, for which `held` reserves memory as it grows.
 
-    Raises `ProxyError`: 413 above `maximum`, 408 when it stops arriving, 400 when its chunks are
-    none, 503 when there is no memory in time."""
+    Raises `ProxyError`: 413 above `maximum`, 408 if it stops arriving, 400 for malformed chunks,
+    503 if there is no memory in time."""
     if content.is_complete:
         # Most bodies have arrived with their head: nothing to wait for, and no clock to set.
         body = content.take()

@@ -1,8 +1,9 @@
-"""Sends one prepared request to a provider, and reads its answer.
+"""Sends one prepared request to a provider, and reads the response.
 
-No redirects, no cookies, no environment proxies but where a provider asks for them, no netrc, no
-inflating, and addresses only from the configuration. No retries but of a connection that was closed
-before the request, no vendor's name, and no waiting line.
+It follows no redirects, keeps no cookies, reads no netrc and decodes no response. It uses a proxy
+of the environment only if the provider's configuration requests one. It sends a request again only
+if a kept connection was closed before the request was read. It has no code for single vendors, and
+no queue.
 """
 
 from __future__ import annotations
@@ -29,20 +30,23 @@ from sidecar.masking import CredentialMask
 Body = bytes | AsyncIterable[bytes] | None
 
 REPLAY_SECONDS = 0.1
-"""A kept connection that closes within this time of the first write had been closed before: its
-request was not read. Later, it may have been served, and paid for."""
+"""If a kept connection closes within this time of the first write, the provider had closed it
+before and did not read the request. Later, the request may have been served and billed."""
 MAX_INLINE_RESPONSE_BYTES = 1 << 20
-"""Answers up to this size are collected and written at once."""
+"""Responses up to this size are relayed in one write."""
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _ENDS_A_TARGET = re.compile(r"[\0- \x7f]")
 
 
 class Reply:
-    """A provider's answer whose head has arrived; its body is read piece by piece.
+    """A provider's response whose head has arrived. Its body is read piece by piece.
 
-    `headers` are its fields in the order and spelling of the wire; `fields` finds them by name;
-    `peeked` is what was looked at and not read yet. `mask` is that of the credential that was sent.
+    Attributes:
+        headers: The header fields, in the order and spelling of the wire.
+        fields: The header fields by name.
+        peeked: Bytes of the body that were read ahead: `read` returns them first.
+        mask: Masks the credential that was sent; None if there is none.
     """
 
     def __init__(
@@ -61,20 +65,22 @@ class Reply:
 
     @property
     def length(self) -> int | None:
-        """The declared length of the body in bytes, if any."""
+        """The declared length of the body in bytes; None without one."""
         length = self.fields.get("Content-Length")
         return None if length is None else int(length)
 
     async def read(self) -> bytes:
-        """The next bytes as they arrive; b"" at a proper end. Raises `UpstreamError`."""
+        """Return the next bytes as they arrive; b"" at a proper end. Raises `UpstreamError`."""
         if self.peeked:
             peeked, self.peeked = self.peeked, b""
             return peeked
         return await self._connection.read(self._idle)
 
     async def hold(self, enough: Callable[[bytes], bool], most: int, seconds: float) -> bool:
-        """Read until `enough` is true of the next piece, about `most` bytes came or so many seconds
-        passed; `read` gives all of it again. Return whether it ended. Raises `UpstreamError`."""
+        """Read into `peeked` until `enough` is true of a piece; return whether the body has ended.
+
+        Stops after about `most` bytes, and after `seconds`. Raises `UpstreamError`.
+        """
         held, left = [self.peeked], most - len(self.peeked)
         body = self._connection.body
         try:
@@ -99,7 +105,7 @@ class Reply:
         return left > 0
 
     async def read_all(self, maximum: int) -> tuple[bytes, bool]:
-        """The body up to about `maximum` bytes, and whether that is all of it."""
+        """Return the body up to about `maximum` bytes, and whether that is all of it."""
         body = self._connection.body
         if body.is_complete:
             return self.peeked + body.take(), True  # all of it came with the head
@@ -114,16 +120,16 @@ class Reply:
         return b"".join(pieces), False
 
     def close(self) -> None:
-        """Let go: the connection is kept if the body was read to its end, else cut at once."""
+        """Release the connection: it is kept if the body was read to its end, else cut at once."""
         release, self._release = self._release, None
         if release is not None:
             release(self._connection)
 
 
 class SendState:
-    """The progress of a request, for a caller that is cancelled while it waits.
+    """The progress of a request, to be read after a cancellation.
 
-    `sent` is true while there is a connection, so that the provider may work on it.
+    `sent` is true if the provider may work on the request.
     """
 
     __slots__ = ("sent",)
@@ -144,10 +150,11 @@ class Upstream:
         self, provider: Provider, method: str, url: str, headers: Fields, body: Body,
         state: SendState, *, at_least_once: bool = False,
     ) -> Reply:  # fmt: skip
-        """One attempt, until the head of its answer; the caller closes it. Raises `UpstreamError`.
+        """Send a request; return the response when its head has arrived.
 
-        A kept connection that closes at once (with `at_least_once`: at any time) before any byte
-        came back is replaced once by a new one.
+        If a kept connection closes at once without a byte of a response, the request is sent again
+        on a new one, but once only. With `at_least_once` the time does not matter. The calling code
+        must close the response. Raises `UpstreamError`.
         """
         try:
             target = target_of(url)
@@ -217,7 +224,7 @@ async def open_upstream() -> AsyncIterator[Upstream]:
 
 
 class Target(NamedTuple):
-    """An address as a request needs it: `place` is its `Host`, `path` what follows it."""
+    """The parts of a URL for a request: `place` is the `Host`, `path` the rest of the URL."""
 
     host: str
     port: int

@@ -1,7 +1,7 @@
 """Decodes a capped copy of a compressed request body, so that its model can be read.
 
-The original bytes go on; this copy is thrown away (unless the model in it must be renamed). Large
-bodies are decoded in a thread. Of a compressed answer, too, only a copy is decoded, as it comes.
+The original bytes are forwarded and the copy is dropped, unless the body must be edited. Large
+bodies are decoded in a thread. Of a compressed response, too, only a copy is decoded.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ else:
     from backports import zstd
 
 THREAD_FROM_BYTES = 64 * 1024
-"""Compressed bytes from which on decoding would hold the event loop up noticeably."""
+"""Compressed bytes above which a body is decoded in a thread, as it would block the event loop."""
 MAX_UNPACKED_BYTES = 64 << 20
-"""Bytes of one answer, decoded, beyond which it is read no further."""
+"""Decoded bytes of a response after which decoding stops."""
 
 
 async def decoded(body: bytes, encoding: str, maximum: int) -> bytes:
-    """The body without its content coding; itself when it has none.
+    """Return the body without its content coding.
 
     Raises `ProxyError`: 415 for a coding that cannot be read, 413 above `maximum` decoded bytes,
     400 when the bytes are not in that coding.
@@ -48,8 +48,9 @@ async def decoded(body: bytes, encoding: str, maximum: int) -> bytes:
 class Unpacking:
     """Decodes a copy of an answer, piece by piece.
 
-    `known`: the coding can be read at all. `lost`: it stopped, at what is not in that coding or is
-    too much of it.
+    Attributes:
+        known: Whether the coding is supported.
+        lost: Whether decoding stopped, at malformed bytes or at `MAX_UNPACKED_BYTES`.
     """
 
     def __init__(self, coding: str) -> None:

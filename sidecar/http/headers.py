@@ -50,10 +50,13 @@ def for_upstream(
     remove: frozenset[str] = frozenset(),
     decoded: bool = False,
 ) -> list[tuple[bytes, bytes]]:
-    """The request headers that go on, in order, and then `own` in place of any of their names.
+    """Return the request headers for the provider: the client's in order, then `own`.
 
-    `remove` are further names in lower case; `decoded`: the body goes without its coding. A
-    plugin's header that belongs to the connection is left out.
+    `own` replaces the client's fields of the same names; its fields of the connection are dropped.
+
+    Args:
+        remove: Further names to remove, in lower case.
+        decoded: Whether the body is sent without its content coding.
     """
     own = [pair for pair in own if pair[0].lower() not in CONNECTION]
     gone = remove | {name.lower() for name, _ in own} | _nominated(fields)
@@ -66,11 +69,11 @@ def for_upstream(
 def for_client(
     fields: Fields, urls: frozenset[str], relocate: Callable[[str], str | None]
 ) -> list[tuple[bytes, bytes]]:
-    """Return the response headers that pass to the client, in order and spelling.
+    """Return the response headers for the client, in the vendor's order and spelling.
 
-    `urls` names fields (lower case) that hold a URL: they pass as `relocate` returns them, and are
-    dropped where it returns None, since a URL at the vendor would lead the client and its local key
-    past this process. An unusable `Retry-After` is dropped: clients sleep for it or fail on it.
+    `urls` has the names (lower case) of fields that hold a URL. `relocate` returns the URL to send
+    in its place, or None to drop the field: with a URL at the vendor, the client would send its
+    local key to the vendor. An unusable `Retry-After` is dropped: clients sleep for it or fail.
     """
     gone = _nominated(fields)
     kept: list[tuple[bytes, bytes]] = []
@@ -96,8 +99,11 @@ def _sent(name: bytes) -> str | None:
 
 @lru_cache(maxsize=2048)
 def _answered(name: bytes) -> str | None:
-    """The same of an answer's. A space before the colon, which the library reads over, hides no
-    name: who reads on may take it for another one than we did (RFC 9112 section 5.1)."""
+    """Return a response header's name in lower case; None if it does not go to the client.
+
+    None also for a name with a space before the colon, which the client may read as another name
+    (RFC 9112 section 5.1).
+    """
     lower = name.decode("latin-1").lower()
     stays = lower not in _RESPONSE and not lower.startswith(_RESPONSE_PREFIXES)
     return lower if stays and " " not in lower else None
@@ -123,7 +129,7 @@ def relocated(url: str, base_url: str, own_base: str) -> str | None:
 
 
 def _nominated(fields: Fields) -> frozenset[str]:
-    """The fields that `Connection` names: they belong to that hop alone."""
+    """Return the names of the fields that `Connection` lists: they are for one hop only."""
     lists = [value for name, value in fields if len(name) == 10 and name.lower() == b"connection"]
     if not lists:
         return _NOTHING
@@ -146,14 +152,13 @@ def text_of(value: bytes) -> str:
 
 
 def decoded(fields: Fields) -> list[tuple[str, str]]:
-    """The fields as text, in the sender's spelling: the library's own mapping of them has the usual
-    one of known names."""
+    """Return the fields as text, with names in the sender's spelling."""
     return [(name.decode("latin-1"), text_of(value)) for name, value in fields]
 
 
 def lines_of(fields: Fields) -> bytes:
-    """The fields as lines of a head. Raises `ValueError` rather than give more or other lines than
-    there are fields."""
+    """Return the fields as lines of a head. Raises `ValueError` if a field contains a line end or a
+    null byte."""
     lines = b"".join([b"%b: %b\r\n" % field for field in fields])
     many = len(fields)
     if lines.count(b"\n") != many or lines.count(b"\r") != many or b"\0" in lines:

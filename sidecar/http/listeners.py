@@ -1,4 +1,4 @@
-"""Opens and closes the listeners, and keeps private what must be: sockets, state, configuration."""
+"""Opens and closes the listeners, and restricts sockets, state and configuration to this user."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from sidecar.errors import SidecarError
 from sidecar.http.aiohttp_internals import Handler, HttpServer
 
 BACKLOG = 128
-"""Connections that the operating system holds until they are accepted."""
+"""The backlog: connections that the operating system holds until they are accepted."""
 SHUTDOWN_SECONDS = 2.0
-"""Seconds that connections get to close once their calls are over."""
+"""Seconds for connections to close after their calls have ended."""
 
 log = logging.getLogger("sidecar")
 
@@ -40,7 +40,7 @@ class ServerProtocols(Protocol):
         """Close connections that are idle."""
 
     async def shutdown(self, seconds: float, /) -> None:
-        """Close every connection; what is in hand gets so many seconds to end."""
+        """Close every connection; a running request has these seconds to end."""
 
 
 class StartError(SidecarError):

@@ -1,8 +1,8 @@
-"""The front door of both listeners: what is refused before anybody asks who is calling.
+"""The request guard of both listeners: rejects requests by host, origin, method and path.
 
-Loopback is no boundary: any web page can send requests to it, and DNS rebinding makes them look
-local. So the Host is matched against a list, foreign origins are turned away, and no answer ever
-carries a CORS header. Routing never trusts a URL rebuilt from the Host.
+It runs before authentication. Loopback does not protect a listener: any web page can send requests
+to it, and DNS rebinding makes them look local. So the Host must be in a list, foreign origins are
+rejected, and no response has a CORS header. Routing uses no URL that is built from the Host.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from sidecar.errors import ErrorKind, ProxyError
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::\d{1,5})?")
 _DOT_SEGMENT = re.compile(r"(?:^|/|%2f)(?:\.|%2e){1,2}(?:/|%2f|$)", re.IGNORECASE)
-# Letters, digits, `-`, `.` and `_`, which no client has a reason to encode (RFC 3986 section 2.3):
-# a vendor would read through it what was not recognised here.
+# Letters, digits, `-`, `.` and `_`, which no client needs to encode (RFC 3986 section 2.3). A
+# vendor would decode them, and serve a path that Sidecar has not recognised.
 _DISGUISED = re.compile(r"%(?:2[de]|3\d|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a])", re.IGNORECASE)
 _FORBIDDEN_METHODS = frozenset({"CONNECT", "TRACE"})
 
@@ -36,7 +36,7 @@ class RequestGuard:
     origins: frozenset[str] = frozenset()
 
     def check(self, method: str, target: str, headers: CIMultiDictProxy[str]) -> None:
-        """Raise `ProxyError` unless this request may be looked at any further."""
+        """Raise `ProxyError` unless the method, the path, the host and the origin are allowed."""
         if method in _FORBIDDEN_METHODS:
             raise ProxyError(ErrorKind.METHOD_NOT_ALLOWED, f"{method} is not served here")
         check_target(target)
@@ -46,8 +46,10 @@ class RequestGuard:
     def check_console(
         self, method: str, target: str, headers: CIMultiDictProxy[str], *, page: bool
     ) -> None:
-        """Raise `ProxyError` unless this is a request of the console's own pages, or of no page at
-        all. With `page`, it may also be a person who comes from elsewhere to look at the shell."""
+        """Raise `ProxyError` unless the request is from the console's own pages, or from no page.
+
+        With `page`, a browser may also come from another site to open the console.
+        """
         if method in _FORBIDDEN_METHODS:
             raise ProxyError(ErrorKind.METHOD_NOT_ALLOWED, f"{method} is not served here")
         check_target(target)
@@ -91,7 +93,7 @@ class RequestGuard:
 
 @lru_cache(maxsize=256)
 def _name_of(host: str) -> str | None:
-    """The name in a Host header, without its port; None when it is not a valid one."""
+    """Return the name in a Host header, without its port; None if it is not valid."""
     match = _HOST.fullmatch(host)
     return None if match is None else (match["six"] or match["name"]).lower()
 

@@ -13,7 +13,7 @@ from sidecar.records import program_of
 
 
 def user_agent_of(request: AgentRequest) -> str:
-    """The client program, as it names itself; "" when it does not."""
+    """Return the client's User-Agent; "" without one."""
     return program_of(request.headers.get("User-Agent", ""))
 
 

@@ -1,6 +1,6 @@
 """The ledger's SQLite file: open, migrate, write, tidy, and set a broken one aside.
 
-Blocking, for one thread. When to write and how to handle an error is the caller's business: every
+Blocking, for one thread. The calling code decides when to write and how to handle an error: every
 function may raise sqlite3.Error or OSError unless its docstring differs.
 """
 
@@ -43,11 +43,11 @@ BROKEN_CODES = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOT
 
 
 class NewerState(SidecarError):
-    """A later version of Sidecar wrote the file; it is left as it is."""
+    """Raised if a later version of Sidecar wrote the file, which stays unchanged."""
 
 
 class ForeignDatabase(SidecarError):
-    """The file is no ledger of Sidecar."""
+    """Raised if the file is no ledger of Sidecar."""
 
 
 def is_broken(error: Exception) -> bool:

@@ -1,9 +1,9 @@
-"""What happened: when each key was seen, used and refused, who owns what was created, every call.
+"""The ledger: the times of each key, the owners of created objects, and every finished call.
 
-Memory first: every answer comes from memory and every note returns at once; a thread keeps the
-file behind it. It counts no limits and knows no prices, and a broken disk never reaches a caller.
+All reads are from memory, and all writes return at once: a thread writes them to the file. The
+ledger counts no limits and computes no prices. An error of the disk never fails a call.
 
-    path of a call ──▶ Ledger (memory) ──▶ Store (a thread) ──▶ Database (sidecar.db)
+    path of a call ──▶ Ledger (memory) ──▶ LedgerWriter (a thread) ──▶ Database (sidecar.db)
 """
 
 from __future__ import annotations

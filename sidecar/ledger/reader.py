@@ -23,7 +23,7 @@ UNWRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 
 
 class NoLedger(SidecarError):
-    """There is no readable ledger; the text has the reason and what to do."""
+    """Raised if there is no readable ledger. The message has the reason and the repair."""
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The thread that keeps the ledger's file at most a second behind memory.
 
 The disk never holds up or fails a call: what cannot be written stays in memory, within a bound, and
-is written when the disk recovers. What is kept is decided elsewhere.
+is written when the disk recovers.
 """
 
 from __future__ import annotations

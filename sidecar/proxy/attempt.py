@@ -1,6 +1,7 @@
-"""One attempt of a call at one candidate: sent, and judged by its vendor.
+"""Makes one attempt: sends a call to one candidate, and classifies the response.
 
-Nothing goes to the client from here, and nothing is decided about what comes next.
+This module sends nothing to the client. `sidecar.proxy.dispatch` decides whether another attempt
+follows.
 """
 
 from __future__ import annotations
@@ -52,26 +53,28 @@ from sidecar.scheduling.cooldown import classify_connection_error
 log = logging.getLogger("sidecar.proxy.attempt")
 
 CLASSIFIED_BODY_BYTES = 64 * 1024
-"""Bytes of an error response that a vendor plugin reads."""
+"""Bytes of an error response that are passed to the vendor's plugin."""
 _FINAL = frozenset({ErrorClass.OK, ErrorClass.CLIENT_ERROR})
 _OF_THE_SECRET = frozenset(
     {ErrorClass.AUTH_FAILED, ErrorClass.QUOTA_EXHAUSTED, ErrorClass.RATE_LIMITED}
 )
-"""Refusals that another secret may not meet."""
+"""Error classes that a new secret may cure."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that only read (RFC 9110 section 9.2.1): sending one again starts no work."""
 
 
 class AttemptResult(Struct, frozen=True):
-    """Result of one candidate: a response (`reply`), or a failure below HTTP (`error`).
+    """The result of an attempt: a response (`reply`), or a failure below HTTP (`error`).
 
-    `body` is the whole body of an error response; None when it is still to be read. `base_url` is
-    the base URL that was asked. `in_stream`: the status was a success and the stream began with an
-    error. `stream_filter` removes from a stream what Sidecar asked for and the client did not.
-    `spent` is the usage of an error, or the possible usage of a failure; None when there is none.
-    `outdated`: the vendor refused a secret that has been replaced since. `lost`: the request was
-    written, no head came back, and its route does not permit sending it again. `masking` masks the
-    credential in the errors of a stream.
+    Attributes:
+        base_url: The base URL that the request was sent to.
+        body: The whole body of an error response; None if the body is still to be read.
+        in_stream: The status was a success, but the stream began with an error.
+        stream_filter: Removes the usage events that the client did not request.
+        spent: The usage of a failed attempt, known or possible; None if there is none.
+        outdated: The vendor rejected a secret that has been replaced since.
+        lost: The request was written, no head arrived, and the route forbids to send it again.
+        masking: Masks the credential in the error events of a stream.
     """
 
     candidate: Candidate
@@ -89,12 +92,12 @@ class AttemptResult(Struct, frozen=True):
 
     @property
     def error_class(self) -> ErrorClass:
-        """The class of the failure, or OK."""
+        """The error class: OK for a success."""
         return self.classification.error_class
 
     @property
     def reason(self) -> str:
-        """Reason of the failure, from the vendor or from Sidecar."""
+        """The reason of the failure, from the vendor or from Sidecar."""
         return self.classification.reason
 
     @property
@@ -108,7 +111,7 @@ class AttemptResult(Struct, frozen=True):
         return self.error_class in _FINAL
 
     async def relay_through(self, relay: Relay, fields: Fields, meter: Meter) -> RelayedResponse:
-        """Relay the response. Raises `ProxyError` when it breaks off before any of it was sent."""
+        """Relay the response. Raises `ProxyError` if it breaks off before the client got a byte."""
         assert self.reply is not None  # noqa: S101 - only a response is relayed
         try:
             return await relay.run(self.reply, fields, meter, self.stream_filter, self.masking)
@@ -124,9 +127,10 @@ class AttemptResult(Struct, frozen=True):
 
 
 class Attempts:
-    """Sends attempts and judges their answers.
+    """Sends requests to providers and classifies the responses.
 
-    `local` are the addresses of vendors that live in this process; `clock` is monotonic seconds.
+    `local` has the base URLs of vendors that this process serves itself; `clock` returns monotonic
+    seconds.
     """
 
     def __init__(
@@ -146,8 +150,8 @@ class Attempts:
     async def send(
         self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall
     ) -> AttemptResult:
-        """Send the call to one candidate; once more when the secret that the vendor refused was
-        replaced meanwhile. The caller must close the result."""
+        """Send the call to one candidate; send it again if the vendor rejected the secret and the
+        secret was replaced meanwhile. The calling code must close the result."""
         secret = self._secret(candidate)
         attempted = await self._try(call, candidate, secret, rewriter, live)
         if attempted.error_class is ErrorClass.AUTH_FAILED and candidate.credential is not None:
@@ -221,7 +225,7 @@ class Attempts:
             decoded=rewriter.decodes(candidate),
         )
         if call.body is None:
-            # What is streamed through is framed as it came.
+            # A body that is streamed keeps the client's framing.
             outgoing += [each for each in call.headers if each[0].lower() == b"content-length"]
         try:
             return await self._upstream.send(
@@ -237,8 +241,11 @@ class Attempts:
         self, call: Call, candidate: Candidate, base_url: str, reply: Reply,
         beginning: Beginning, live: LiveCall,
     ) -> AttemptResult:  # fmt: skip
-        """An answer of 200 that is an error. Of one whose word is not known the vendor's bytes are
-        kept, for a client whom no other provider serves."""
+        """Return the result for a response of status 200 that begins with an error.
+
+        If the error's code is unknown, the result keeps the vendor's bytes: the client gets them if
+        no other provider serves the call.
+        """
         classification = error_masking.masked_reason(beginning.judgement, reply)
         body = None
         if not beginning.known:
@@ -269,7 +276,7 @@ class Attempts:
                         call, candidate, base_url, reply, beginning, live
                     )
             except BaseException:
-                reply.close()  # the client left, or we failed: it must not be worked for any more
+                reply.close()  # the vendor must not work for it any more
                 raise
             return AttemptResult(candidate, classification, base_url, reply)
         try:
@@ -280,7 +287,7 @@ class Attempts:
             return _failed(candidate, base_url, error)
         finally:
             reply.close()
-        body = await error_masking.mask_error(body, reply)  # it may quote what was sent
+        body = await error_masking.mask_error(body, reply)  # it may quote the credential
         answer = UpstreamResponse(reply.status, reply.fields, body[:CLASSIFIED_BODY_BYTES])
         classification = _classified(candidate.provider.vendor, answer)
         classification = with_reason(classification, reply.status, candidate.provider)
@@ -301,7 +308,7 @@ def _classified(vendor: Vendor, answer: UpstreamResponse) -> Classification:
 
 
 def _may_repeat(call: Call, candidate: Candidate) -> bool:
-    """Return whether the request may be sent again although it may have been served."""
+    """Return whether the request may be sent again even if it may have been served."""
     return candidate.route.at_least_once or call.method in _SAFE_METHODS
 
 
@@ -324,7 +331,7 @@ def _record(
 
 
 def _cut_short(live: LiveCall, error: BaseException) -> tuple[str, str]:
-    """The verdict on an attempt that ended from here, and the reason."""
+    """Return the verdict and the reason for an attempt that Sidecar or the client ended."""
     if isinstance(error, asyncio.CancelledError):
         return "cancelled", live.ending.message if live.ending else "the client left"
     return "failed", str(error) if isinstance(error, ProxyError) else type(error).__name__

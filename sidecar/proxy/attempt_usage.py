@@ -1,7 +1,8 @@
-"""Usage of attempts that failed, as far as the vendor reported it.
+"""The usage of failed attempts.
 
-A response with an error status did no work unless it reports usage. Any other request that was sent
-may have been served and billed, also one whose stream began with status 200 and an error.
+A response with an error status used nothing unless it reports usage. Any other request that was
+sent may have been served and billed: its usage is unknown if the vendor did not report it. This
+includes a stream of status 200 that begins with an error.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sidecar.routing.candidates import Candidate
 
 
 class AttemptUsageReader:
-    """Reckons what attempts used that came to nothing, by the prices in force."""
+    """Reads the usage of failed attempts and computes its cost, by the prices in force."""
 
     def __init__(self, prices: Prices) -> None:
         self._prices = prices
@@ -27,8 +28,12 @@ class AttemptUsageReader:
     def usage_from_response(
         self, call: Call, candidate: Candidate, reply: Reply, data: bytes, started: float
     ) -> AttemptUsage | None:
-        """Return the usage that `data` of a response reports, the whole body unless it is a stream;
-        None if it reports none. `started` is when the call began, in seconds since the epoch."""
+        """Return the usage that a response reports; None if it reports none.
+
+        Args:
+            data: The whole body, or the beginning of a stream.
+            started: When the call began, in seconds since the epoch.
+        """
         lost = f"usage of a failed attempt at {candidate.provider.name} is not counted"
         usage: Usage | None = None
         whole, model = False, None
@@ -54,8 +59,8 @@ class AttemptUsageReader:
         self, call: Call, candidate: Candidate, reply: Reply | None, error: BaseException,
         started: float, *, sent: bool,
     ) -> AttemptUsage | None:  # fmt: skip
-        """Return the usage of an attempt that the running task's `error` cut short. It may be
-        billed unless the request was not sent completely or the response was an error."""
+        """Return the usage of an attempt that `error` ended, such as a cancellation; None if the
+        request was not `sent` or the response was an error, as neither is billed."""
         if isinstance(error, ProxyError) or (reply is None and not sent):
             return None
         if reply is None:
@@ -68,8 +73,7 @@ class AttemptUsageReader:
     def unknown_usage(
         self, call: Call, candidate: Candidate, started: float
     ) -> AttemptUsage | None:
-        """Return unknown usage for an attempt without a response; None at an endpoint that bills
-        nothing."""
+        """Return unknown usage; None at an endpoint that bills nothing."""
         if not call.bills:
             return None
         return self._spent(UsageState.UNKNOWN, None, call, candidate, None, started)

@@ -1,8 +1,8 @@
-"""Authenticate a request by its local key, wherever the vendor's clients put it, and remove the key
-from everything else that is forwarded.
+"""Authenticates a request by its local key, and removes the key from the request.
 
-Keys are looked up by their SHA-256: no key is stored, and as the hash of 256 random bits is
-compared, no comparison can be timed.
+The key is accepted in every header and query parameter that vendors' clients use for a credential.
+It is looked up by the SHA-256 of its secret: no secret is stored, and the time of the lookup
+reveals nothing about a secret.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ _BEARER = "bearer"
 def authenticate(
     snapshot: Snapshot, headers: CIMultiDictProxy[str], fields: Fields, query: str
 ) -> Identified:
-    """The key that this request presents. `headers` and `fields` are the same header.
+    """Return the local key of a request, also a disabled or expired one (see `check_enabled`).
 
-    Raises `ProxyError`: 401 for none or an unknown one, 400 for two different local keys. Foreign
-    credentials beside a local key are ignored. Whether the key is in force is another question.
+    `headers` and `fields` are the same header fields. Other credentials beside a local key are
+    ignored.
+
+    Raises:
+        ProxyError: 401 for no key or an unknown one, 400 for two different local keys.
     """
     presented, rest = _presented(headers, query)
     owners = {text: snapshot.by_digest.get(digest(text)) for text in presented if text}
@@ -56,7 +59,7 @@ def without_keys(
     for text in plain:
         kept = [field for field in kept if text not in field[1]]
     whole = b"\n".join(map(b"\n".join, kept))
-    # Usually nothing in what is left needs a closer look.
+    # Usually the rest has no encoded text, so the slow check is skipped.
     if b"%" in whole or PREFIX_BYTES in whole or len(plain) < len(texts):
         kept = [field for field in kept if not holds_key(b"\n".join(field), texts)]
     if query:
@@ -69,8 +72,10 @@ def without_keys(
 
 
 def check_enabled(key: Key, key_hash: KeyHash, wall: float) -> None:
-    """Raise `ProxyError` (403, saying which) when the key may not be used at `wall`, in seconds
-    since the epoch."""
+    """Raise `ProxyError` (403) if the key is disabled, expired or rotated out.
+
+    `wall` is the time of the check, in seconds since the epoch.
+    """
     if not key.enabled:
         raise ProxyError(
             ErrorKind.KEY_DISABLED,

@@ -28,7 +28,7 @@ log = logging.getLogger("sidecar.proxy.deferred_usage")
 
 
 class Deferred:
-    """Create and settle claims. Never raises on a vendor's or a plugin's data."""
+    """Creates claims and settles them."""
 
     def __init__(
         self, ledger: Ledger, scheduler: Scheduler, prices: Prices, metrics: Metrics
@@ -42,12 +42,12 @@ class Deferred:
         self, call: Call, candidate: Candidate, meter: Meter, record: CallRecord,
         spent: AttemptUsage | None, counted: Demand | None,
     ) -> None:  # fmt: skip
-        """Record what a response created, with a claim while its usage is unknown.
+        """Record the objects that a response created, with a claim if their usage is unknown.
 
         Args:
             record: The ledger's record of the response itself.
             spent: Usage of failed attempts, which is part of the call's record.
-            counted: What the limits have counted so far.
+            counted: The amounts that the limits count so far; None for nothing.
         """
         if call.endpoint.creates is None or is_lookup(call, meter.created()):
             return
@@ -57,7 +57,7 @@ class Deferred:
         record_owner(call, candidate, meter, self._ledger, claim)
 
     def told(self, call: Call, provider: Provider, meter: Meter, usage: Usage) -> None:
-        """Settle the claim on the object that a response describes, if there is one."""
+        """Settle the claim, if there is one, on the object whose usage a response reports."""
         kind = call.endpoint.owned or call.endpoint.creates
         ids = meter.created() or (call.located.object_id or "",)
         if kind is None or len(ids) != 1:
@@ -76,7 +76,7 @@ class Deferred:
                  kind, ids[0][:80], claim.call_id)  # fmt: skip
 
     def _correct(self, owner: Owner, claim: Claim, usage: Usage, cost: Cost | None) -> None:
-        """Put the truth in the place of what limits by the calendar counted."""
+        """Replace the amounts that calendar limits counted by those of the reported usage."""
         read, made, money = claim.counted
         before = demand_of(read, made, money)
         after = demand_of(

@@ -1,7 +1,8 @@
-"""Until one answers: a lease, an attempt, and what it teaches; else the best error there was.
+"""Tries the candidates of a call until one answers; else returns the best error response.
 
-Before the first byte of an answer another candidate may be tried, or the same one again when it is
-well; what the client did wrong is never repeated. Nothing goes to the client from here.
+Each try takes a lease, makes an attempt and records its result with the scheduler. After a failure
+another candidate is tried, or the same one after its cooldown. An error of the client is not
+retried. This module sends nothing to the client.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from sidecar.scheduling.lease import Lease, NotAdmitted, Waiter
 from sidecar.scheduling.scheduler import Scheduler
 
 _PASSING = frozenset({429, 503, 529})
-"""Statuses of a temporary failure; a vendor's throttling under any other status is one too. After
-any other failure the same provider is not asked again: the request may have been served and
+"""Statuses of a transient failure. A rate limit with any other status is transient, too. After any
+other failure the call is not sent to the same candidate again: it may have been served and
 billed."""
 
 
 _ABSENT = frozenset({Fault.CONNECT, Fault.TLS})
-"""Faults of a provider that may be unreachable."""
+"""Faults that may mean that a provider does not run."""
 
 
 @dataclass(slots=True)
 class Served:
-    """The response for the client, and the `lease` to settle when it is over, if any."""
+    """The response for the client. `lease` is to be settled after it; None if it has ended."""
 
     attempted: AttemptResult
     lease: Lease | None = None
@@ -44,7 +45,15 @@ class Served:
 
 @dataclass(slots=True)
 class RetryState:
-    """One call on its way: what is left to try, what failed, and how long it may still wait."""
+    """The state of a call between attempts.
+
+    Attributes:
+        session: The conversation that is pinned to an upstream.
+        candidates: The candidates that may still be tried.
+        wait_left: Seconds that the call may still wait for a lease.
+        sticky_wait: Seconds that the first lease waits for the pinned upstream.
+        failures: The latest failure of each candidate that was tried.
+    """
 
     call: Call
     live: LiveCall
@@ -60,7 +69,7 @@ class RetryState:
         return any(each.candidate is candidate for each in self.failures)
 
     def note(self, attempted: AttemptResult) -> None:
-        """It failed there: of each candidate the latest failure is what it has to say."""
+        """Record a failure in place of an earlier one of the same candidate."""
         for place, each in enumerate(self.failures):
             if each.candidate is attempted.candidate:
                 self.failures[place] = attempted
@@ -68,8 +77,8 @@ class RetryState:
         self.failures.append(attempted)
 
     def leave_out(self, attempted: AttemptResult) -> None:
-        """Do not try this candidate again; where a provider does not know the model, none of its
-        credentials does."""
+        """Remove the failed candidate; if its provider lacks the model, remove every candidate of
+        that provider."""
         failed = attempted.candidate
         if attempted.error_class is ErrorClass.MODEL_NOT_FOUND:
             self.candidates = [c for c in self.candidates if c.provider is not failed.provider]
@@ -78,7 +87,7 @@ class RetryState:
 
 
 class Dispatcher:
-    """Finds the answer of a call among its candidates. `clock` gives monotonic seconds."""
+    """Sends a call to its candidates, one after another. `clock` returns monotonic seconds."""
 
     def __init__(
         self, attempts: Attempts, scheduler: Scheduler, affinity: Affinity,
@@ -92,10 +101,14 @@ class Dispatcher:
     async def send(
         self, call: Call, candidates: Sequence[Candidate], rewriter: Rewriter, live: LiveCall
     ) -> Served:
-        """The first answer worth passing on; else the best error answer that came.
+        """Return the first final response; if there is none, the best error response.
 
-        The caller closes it and settles its lease. Raises `ProxyError` when the call was not let
-        through in its time, no provider answered at all, or all of them rejected our credential.
+        The calling code must close the response and settle its lease.
+
+        Raises:
+            ProxyError: The call was not admitted in time, no provider answered, all of them
+                rejected Sidecar's credential, or the request may have been served without a
+                response.
         """
         errand = self._new_state(call, candidates, rewriter, live)
         while True:
@@ -118,7 +131,7 @@ class Dispatcher:
                 return self._succeed(errand, attempted, lease)
             errand.note(attempted)
             try:
-                self._record_failure(attempted)  # before others get the room that this one had
+                self._record_failure(attempted)  # before the lease admits another call
             finally:
                 self._release(errand, lease, attempted.spent, sent=attempted.was_sent)
             if attempted.lost:
@@ -132,10 +145,10 @@ class Dispatcher:
         self, call: Call, candidates: Sequence[Candidate], rewriter: Rewriter, live: LiveCall
     ) -> RetryState:
         key = call.key
-        # Without a word from the client, its program stands for the conversation.
+        # If the client names no conversation, its program stands for it.
         session = (key.name, live.session or live.program, call.model or "")
         ordered, at_home = self._affinity.prefer_pinned(session, candidates)
-        # Only a call that names its conversation loses a warm cache elsewhere.
+        # Only a named conversation is likely to have a warm cache at its pinned upstream.
         alone = key.sticky_wait if at_home and live.session else 0.0
         max_wait = max(0.0, key.max_wait - live.wait)
         if live.most_wait is not None:
@@ -185,7 +198,7 @@ class Dispatcher:
             reply = attempted.reply
             slow = attempted.error_class is ErrorClass.RATE_LIMITED and not attempted.outdated
             if reply is not None and (reply.status < 400 or slow):
-                # A vendor counts free calls by themselves, apart from paid ones.
+                # Vendors have separate quotas for free calls.
                 fields = {} if errand.call.is_free else reply.fields
                 self._scheduler.read_quota(lease, fields, ok=reply.status < 400)
         except BaseException:
@@ -205,7 +218,7 @@ class Dispatcher:
     def _release(
         self, errand: RetryState, lease: Lease, spent: AttemptUsage | None, *, sent: bool
     ) -> None:
-        """End the lease of an attempt that came to nothing; what may be billed stays counted."""
+        """End the lease of a failed attempt; usage that may be billed stays counted."""
         if spent is None:
             lease.refund(sent=sent)
         else:
@@ -231,9 +244,10 @@ class Dispatcher:
             )
 
     def _is_transient(self, attempted: AttemptResult) -> bool:
-        """Return whether the failure may pass, so that the same candidate may answer later.
+        """Return whether the failure is transient, so that the same candidate is tried again.
 
-        An unreachable provider is waited for only if it answered before: it may not run at all.
+        An unreachable provider is tried again only if it has answered before, or if the network is
+        offline: else it may not run at all.
         """
         if attempted.error_class not in {ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED}:
             return False
@@ -257,7 +271,7 @@ class Dispatcher:
 
 
 def _add_wait(waits: list[Wait], behind: str, seconds: float) -> None:
-    """One more stretch; behind the same as before it is the same stretch."""
+    """Add a wait; extend the latest one if the same limiter blocked the call."""
     if waits and waits[-1].behind == behind:
         seconds += waits.pop().seconds
     waits.append(Wait(behind, seconds))
@@ -266,11 +280,16 @@ def _add_wait(waits: list[Wait], behind: str, seconds: float) -> None:
 def best_failure(
     failed: Sequence[AttemptResult], may_run: Callable[[Candidate], bool]
 ) -> AttemptResult:
-    """The last answer of the most preferred candidate that gave one, but for rejected credentials:
-    those are ours to mend, and the client must not think that its own key is wrong.
+    """Return the error response of the candidate that was tried first; else the first of any other.
 
-    Raises `ProxyError` when no provider answered, or all of them rejected our credential; as final
-    where none could be reached that `may_run`: agents would ask again for minutes, in silence."""
+    A response that rejects Sidecar's credential is never returned: the client would take its own
+    key for invalid.
+
+    Raises:
+        ProxyError: No provider answered, or all of them rejected Sidecar's credential. It is final
+            if all were unreachable and `may_run` is false for each: agents would retry for minutes
+            without a message.
+    """
     first = failed[0].candidate
     for attempted in [*(a for a in reversed(failed) if a.candidate is first), *failed]:
         if attempted.reply is not None and attempted.error_class is not ErrorClass.AUTH_FAILED:
@@ -295,8 +314,11 @@ def best_failure(
 
 
 def _lost(failed: Sequence[AttemptResult]) -> ProxyError:
-    """Return the refusal of a call whose last request may have been served: whatever others
-    answered before, a client that follows them would have it served twice."""
+    """Return the error for a call whose last request may have been served.
+
+    An earlier error response is not returned: it could make the client retry the call, which would
+    then be served twice.
+    """
     name = failed[-1].candidate.provider.name
     return ProxyError(
         _kind(failed[-1:]),

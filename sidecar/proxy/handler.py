@@ -1,9 +1,9 @@
-"""The path of one call, readable from top to bottom.
+"""The path of one call, from its request to its record.
 
     client ─▶ request guard ─▶ authentication ─▶ routing ─▶ dispatch ─▶ relay ─▶ client
                                      Call      candidates  lease, answer  usage ─▶ settle
 
-This module decides what happens next; each step is a module of its own.
+This module calls the steps in order. Each step is a module of its own.
 """
 
 from __future__ import annotations
@@ -55,15 +55,19 @@ _NO_PROVIDER = frozenset({
     ErrorKind.UPSTREAM_UNREACHABLE, ErrorKind.UPSTREAM_INVALID, ErrorKind.UPSTREAM_TIMEOUT,
     ErrorKind.CREDENTIAL_REJECTED, ErrorKind.UNAVAILABLE,
 })  # fmt: skip
-"""Errors of Sidecar where key and request were right and no provider could serve."""
+"""Local replies to a valid call that no provider could serve: its outcome is an upstream error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Parts of the proxy.
+    """The objects that the proxy uses.
 
-    `current` returns the configuration in force, `draw` a random number from 0 to 1, `wall` seconds
-    since the epoch; `finished` is called with each record.
+    Attributes:
+        current: Returns the configuration in force.
+        usable: Returns the usable credentials of a provider.
+        draw: Returns a random number from 0 to 1.
+        wall: Returns seconds since the epoch.
+        finished: Called with each record.
     """
 
     current: Callable[[], Snapshot]
@@ -85,7 +89,7 @@ class Parts:
 
 
 class Passage:
-    """One request on its way through: the parts that are needed to end it well, as they appear."""
+    """The state of one request. Each step sets its part; `Proxy._close` needs all of them."""
 
     def __init__(self, request: AgentRequest, live: LiveCall, held: HeldBody) -> None:
         self.request = request
@@ -99,17 +103,17 @@ class Passage:
 
     @property
     def provider(self) -> Provider | None:
-        """The provider whose response is relayed."""
+        """The provider whose response is relayed; None if there is none."""
         return None if self.candidate is None else self.candidate.provider
 
     @property
     def priced_as(self) -> str | None:
-        """The name by which the answer is priced, where the route or the provider gives one."""
+        """The model name in the price list, if the route or the provider sets one."""
         return None if self.candidate is None else self.candidate.route.price_name
 
 
 class Proxy:
-    """Serves the agents' listener."""
+    """Handles every request of the agents' listener."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -118,7 +122,10 @@ class Proxy:
         self._probes = {"/"}.union(*(dialect.probes for dialect in self._dialects))
 
     async def handle(self, request: AgentRequest) -> AgentResponse:
-        """Answer one request, whatever happens; its record is kept exactly once."""
+        """Answer one request and record it once, also if it fails or the client leaves.
+
+        Probes are answered without a record.
+        """
         path = request.raw_path.partition("?")[0]
         if path in self._probes and request.method in {"GET", "HEAD"}:
             return proxy_responses.probe_response(self._parts.door, request)
@@ -137,8 +144,8 @@ class Proxy:
             live.outcome = Outcome.REVOKED
             return await self._refuse(passage, live.ending)
         except ConnectionError:
-            raise  # the client left in the middle of a write
-        except Exception:  # a bug of ours must still be answered in the caller's shape
+            raise  # the client left while a response was written
+        except Exception:  # a bug in Sidecar: the client gets a local reply
             log.exception("call %s failed inside Sidecar", live.call_id)
             live.outcome = Outcome.REFUSED
             why = f"an error in Sidecar itself; its log tells more under {live.call_id}"
@@ -174,7 +181,7 @@ class Proxy:
         path, _, query = request.raw_path.partition("?")
         found = authentication.authenticate(snapshot, request.headers, request.raw_headers, query)
         key = found.key
-        live.key = key
+        live.key, live.urgency = key, key.urgency
         parts.ledger.seen(key.name, live.program)
         parts.metrics.call_started(key.name, key.group.name)
         authentication.check_enabled(key, found.key_hash, parts.wall())
@@ -203,7 +210,7 @@ class Proxy:
     async def _pass_on(
         self, passage: Passage, call: Call, attempted: AttemptResult
     ) -> AgentResponse:
-        """Give the client the answer that was won, and read its usage on the way."""
+        """Send the response of the last attempt to the client, and meter its usage."""
         relay, live, reply = passage.relay, passage.live, attempted.reply
         assert reply is not None  # noqa: S101 - dispatch promises it
         live.status = reply.status
@@ -228,7 +235,10 @@ class Proxy:
         return response
 
     async def _refuse(self, passage: Passage, why: LocalReply) -> AgentResponse:
-        """Our own no, in the shape of the call; into a started answer only as its broken end."""
+        """Send a local reply in the dialect's shape.
+
+        If a response has begun, end it with an error event or truncate it.
+        """
         call, live = passage.call, passage.live
         live.reason, live.refusal = why.message, why.kind
         if live.key is not None and live.outcome is not Outcome.UPSTREAM_ERROR:
@@ -247,7 +257,7 @@ class Proxy:
         return None if found is None else found[0]
 
     def _close(self, passage: Passage) -> None:
-        """Settle the call: reported usage replaces the estimate; record it once."""
+        """Settle the call: reported usage replaces the estimate. Then record the call."""
         live, parts = passage.live, self._parts
         passage.held.release()
         live.first_byte = passage.relay.first_byte
@@ -264,14 +274,14 @@ class Proxy:
         finally:
             lease = passage.lease
             if lease is not None and not lease.ended:
-                lease.keep()  # whatever broke, it gives back what it took
+                lease.keep()  # an error above must not leave the lease open
         if live.key is not None:
             parts.metrics.call_ended(live.key.name)
         parts.metrics.call_finished(record)
         parts.callers.complete(record, live.sighting, self._tell)
 
     def _read(self, passage: Passage) -> Usage | None:
-        """Read the meter. Return the usage that the response reports of an earlier call, if any."""
+        """Set the call's usage from its meter; return reported usage of an earlier call, if any."""
         if passage.meter is None or passage.call is None:
             return None
         whole = passage.relay.end is RelayEnd.COMPLETE
@@ -280,7 +290,7 @@ class Proxy:
     def _note_objects(
         self, passage: Passage, record: CallRecord, counted: Demand | None, retold: Usage | None
     ) -> None:
-        """Record the objects that the response created, or the usage of one created before."""
+        """Record the objects that the response created, or late usage of an earlier object."""
         call, candidate, meter = passage.call, passage.candidate, passage.meter
         if call is None or candidate is None or meter is None:
             return
@@ -296,7 +306,7 @@ class Proxy:
     def _settle(self, passage: Passage, record: CallRecord) -> Demand | None:
         live = passage.live
         if passage.lease is not None and passage.meter is None:
-            passage.lease.refund(sent=True)  # its answer led elsewhere, which is no service
+            passage.lease.refund(sent=True)  # the response was not relayed: it redirects elsewhere
         elif passage.lease is not None and passage.call is not None:
             whole = live.usage_state is UsageState.REPORTED
             return self._parts.scheduler.settle(

@@ -1,4 +1,4 @@
-"""Calls in flight, and checkpoints of long ones so that a kill loses none."""
+"""Calls in flight, and checkpoints of long ones, so that a killed process loses no record."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ from sidecar.scheduling.lease import Waiter
 log = logging.getLogger("sidecar")
 
 MAX_LOGGED_CALLS = 50
-"""Attempts of one call that its record tells."""
+"""Attempts in the record of a call: the first of them, and the latest one besides."""
 
 
 LEAST_WAIT_SECONDS = 0.001
 MAX_REASON_CHARACTERS = 2000
 MAX_NAME_CHARACTERS = 512
-"""What a vendor or a client says of a call, as far as it is kept with it."""
+"""Characters of a name, from a vendor or a client, that a record keeps."""
 
 
 class Passing(Protocol):
-    """An answer on its way: when it began (monotonic seconds), and its bytes so far."""
+    """A response in progress: the time of its first byte (monotonic seconds), its bytes so far."""
 
     first_byte: float | None
     passed: int
 
 
 class LiveCall(Struct, eq=False):
-    """One call while it runs. Times are monotonic seconds, but `started`, which is wall clock."""
+    """A call in flight. Times are monotonic seconds; `started` is seconds since the epoch."""
 
     call_id: str
     method: str
@@ -71,12 +71,12 @@ class LiveCall(Struct, eq=False):
     reason: str = ""
     attempts: list[AttemptRecord] = []
     spent: AttemptUsage | None = None
-    """What attempts used that came to nothing; `usage` is what the answer used."""
+    """The usage of failed attempts; `usage` is that of the response."""
     wait: float = 0.0
     most_wait: float | None = None
-    """Seconds that its client lets it wait, if that is known."""
+    """Seconds that it may wait before its client times out; None if unknown."""
     tell_by: float | None = None
-    """When its client should hear of its provider's trouble, on the clock of `began`."""
+    """The time (monotonic seconds) by which failures of its providers should be reported."""
     first_byte: float | None = None
     usage: Usage | None = None
     usage_state: UsageState = UsageState.NONE
@@ -85,15 +85,15 @@ class LiveCall(Struct, eq=False):
     urgency: Urgency = Urgency.NORMAL
     waits: list[Wait] = []
     waiter: Waiter | None = None
-    """Its place in the queue, while it waits."""
+    """Set while it waits for a lease."""
     counts: bool = False
-    """The vendor bills tokens for it."""
+    """True if the vendor may bill tokens for it."""
     retold: bool = False
-    """Its response repeats the usage of an earlier call."""
+    """True if its response reports the usage of an earlier call."""
     noted: bool = False
-    """It is recorded already, as a call that has not ended."""
+    """True once a checkpoint of it was recorded."""
     repeated: bool = False
-    """A provider was asked for it more than once."""
+    """True if a candidate was tried more than once."""
     passing: Passing | None = None
     """Its response, which may not have begun."""
     meter: Meter | None = None
@@ -102,31 +102,31 @@ class LiveCall(Struct, eq=False):
 
     @property
     def caller(self) -> Caller | None:
-        """The process that called, as far as it is known by now."""
+        """The caller; None until its lookup has a result."""
         return None if self.sighting is None else self.sighting.caller
 
     def note(self, attempt: AttemptRecord) -> None:
-        """An attempt is over, but for the answer that it may have brought."""
-        del self.attempts[MAX_LOGGED_CALLS:]  # of an endless outage, the beginning and the end
+        """Record an attempt, whose response may still be relayed."""
+        del self.attempts[MAX_LOGGED_CALLS:]  # in a long outage, keep the first ones and the latest
         self.attempts.append(attempt)
         if attempt.spent is not None:
             spent = self.spent
             self.spent = attempt.spent if spent is None else together(spent, attempt.spent)
 
     def note_wait(self, behind: str, seconds: float) -> None:
-        """Add a stretch of waiting, if there was any."""
+        """Record a wait of at least `LEAST_WAIT_SECONDS`; `behind` names the limiter."""
         if seconds >= LEAST_WAIT_SECONDS:
             self.wait += seconds
             self.waits.append(Wait(behind, seconds))
 
     def end(self, refusal: LocalReply) -> None:
-        """Have the call end now, wherever it is, with this reason."""
+        """Cancel the call's task; its client gets `refusal`."""
         self.ending = refusal
         if self.task is not None:
             self.task.cancel()
 
     def record(self, now: float) -> CallRecord:
-        """The finished call; `now` is monotonic."""
+        """Return the call's record as of `now`, in monotonic seconds."""
         key = self.key
         model_served = self.model_served and self.model_served[:MAX_NAME_CHARACTERS]
         return CallRecord(
@@ -162,7 +162,7 @@ class LiveCall(Struct, eq=False):
 
 
 class LiveCalls:
-    """All calls of this moment, by id."""
+    """All calls in flight, by id."""
 
     def __init__(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
         self._clock = clock
@@ -172,7 +172,7 @@ class LiveCalls:
         self._numbers = itertools.count(secrets.randbits(40) << 20)
 
     def open(self, method: str, program: str) -> LiveCall:
-        """Register a new call of the running task."""
+        """Register a new call, served by the running task."""
         call = LiveCall(
             call_id=f"call_{next(self._numbers):x}",
             method=method,
@@ -185,12 +185,12 @@ class LiveCalls:
         return call
 
     def close(self, call: LiveCall) -> CallRecord:
-        """The call is over."""
+        """Remove a finished call; return its record."""
         self._calls.pop(call.call_id, None)
         return call.record(self._clock())
 
     def __iter__(self) -> Iterator[LiveCall]:
-        """The calls that run now, oldest first."""
+        """Iterate over the calls in flight, oldest first."""
         return iter(list(self._calls.values()))
 
     def __len__(self) -> int:
@@ -198,7 +198,7 @@ class LiveCalls:
         return len(self._calls)
 
     def get(self, call_id: str) -> LiveCall | None:
-        """The call of that id, while it runs."""
+        """Return the call with this id; None if it is not in flight."""
         return self._calls.get(call_id)
 
     def end(self, refusal: LocalReply, *, key: str | None = None) -> int:
@@ -209,8 +209,9 @@ class LiveCalls:
         return len(ended)
 
     async def drained(self, max_wait: float, stop_soon: asyncio.Event) -> None:
-        """Wait `max_wait` seconds for the calls in flight, or until `stop_soon` is set, then end
-        the rest. Paused calls end at once: their clients retry at the next process."""
+        """Wait until all calls have ended, for at most `max_wait` seconds or until `stop_soon` is
+        set; then end the rest. Paused calls end at once: their clients retry at the next process.
+        """
         why = LocalReply(ErrorKind.DRAINING, "Sidecar is shutting down")
         deadline = self._clock() + max_wait
         while self._calls and self._clock() < deadline and not stop_soon.is_set():
@@ -226,17 +227,18 @@ class LiveCalls:
 
 
 CHECKPOINT_SECONDS = 0.25
-"""Seconds between two looks at the calls of the moment."""
+"""Seconds between two checks for calls that need a checkpoint."""
 CHECKPOINT_AFTER_SECONDS = 0.5
-"""Seconds after which a call is noted; with the looks and the ledger's gathering, one in all."""
+"""Seconds after which a call gets its checkpoint. With the interval of the checks and of the
+ledger's writes, the checkpoint is on disk within a second."""
 KILLED = "Sidecar was killed while it ran"
 
 
 async def watch_calls(
     live: LiveCalls, note: Callable[[CallRecord], None], clock: Callable[[], float]
 ) -> None:
-    """Call `note` forever, once for each long-running call, with the record it gets if the process
-    is killed. `clock` returns monotonic seconds."""
+    """Run forever; call `note` once for each long call, with its record for the case that the
+    process is killed. `clock` returns monotonic seconds."""
     while True:
         await asyncio.sleep(CHECKPOINT_SECONDS)
         now = clock()

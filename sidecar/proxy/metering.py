@@ -1,4 +1,4 @@
-"""The usage meter of one answer, and what a finished answer reports."""
+"""The usage meter of one response, and the usage of a call when its response has ended."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FIRST = re.compile(
     rb"|(?P<events>(?:\xef\xbb\xbf)?[\r\n]*(?:(?:data|event|id|retry)?:|data[\r\n]))"
 )
 _MAX_BLANK_BYTES = 64
-"""Bytes after which an answer that shows no kind is read as its Content-Type says."""
+"""Bytes of blank lines after which a response is metered by its Content-Type."""
 
 
 def meter_for(call: Call, reply: Reply) -> Meter:
@@ -40,10 +40,17 @@ def meter_for(call: Call, reply: Reply) -> Meter:
 
 
 class ResponseMeter:
-    """Feed a dialect's meter, chosen by the first bytes where they contradict the content type.
+    """A dialect's meter for a response, which is decoded for it.
 
-    `make` returns the meter for a content type. `streaming` is whether a stream was requested.
-    `mask` masks the credential in words that are logged and recorded.
+    The meter is chosen by the content type, or by the first bytes if they contradict it.
+
+    Args:
+        make: Returns the meter for a content type.
+        label: The Content-Type of the response.
+        coding: The Content-Encoding of the response.
+        streaming: Whether a stream was requested.
+        mask: Masks the credential in text that is logged and recorded.
+        plugin: The plugin that is named in the log if its meter fails.
     """
 
     def __init__(
@@ -62,7 +69,7 @@ class ResponseMeter:
         self._meter: Meter = make(self._label) if readable else NoMeter()
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes, as they came."""
+        """Take the next bytes, still in their content coding."""
         if self._unpacking is not None:
             data = self._unpacking.feed(data)
         if self._head is None:
@@ -86,41 +93,38 @@ class ResponseMeter:
 
     @property
     def finished(self) -> bool:
-        """True once the terminal event came."""
+        """True once the terminal event has arrived."""
         return self._chosen.finished
 
     @property
     def expects_end(self) -> bool:
-        """True when a response of this kind always has a terminal event."""
+        """True if a response of this kind always has a terminal event."""
         return self._chosen.expects_end
 
     @property
     def pending(self) -> bool:
-        """True when the response reports that its work is not done."""
+        """True if the response reports that its work is still in progress."""
         return self._chosen.pending
 
     @property
     def unfinished(self) -> bool:
-        """True when the response cannot be complete.
-
-        A text may begin like JSON without being JSON.
-        """
+        """True if the response is incomplete; False for plain text, which may look like JSON."""
         text = self._label.startswith("text/plain") and not self._chosen.expects_end
         return not text and not self._lost and self._chosen.unfinished
 
     @property
     def unread(self) -> bool:
-        """True when some of the response could not be read."""
+        """True if a part of the response could not be read."""
         return self._chosen.unread or self._lost
 
     @property
     def at_boundary(self) -> bool:
-        """True when an event of our own may be written here: never among compressed bytes."""
+        """True if an event may be written after these bytes; never in a compressed response."""
         return not self._coded and not self._head and self._meter.at_boundary
 
     @property
     def model(self) -> str | None:
-        """The model that answered."""
+        """The model that the response names."""
         return self._masked(self._chosen.model)
 
     @property
@@ -137,7 +141,7 @@ class ResponseMeter:
 
     @property
     def _chosen(self) -> Meter:
-        """The meter, with all that came."""
+        """The dialect's meter, fed with all bytes so far."""
         if self._head:
             self._choose()
         return self._meter
@@ -152,7 +156,7 @@ class ResponseMeter:
         self._meter.feed(head)
 
     def _shown(self, kind: str) -> str:
-        """The content type of an answer that begins like a stream, or like JSON."""
+        """Return the content type of a response whose first bytes are of this kind."""
         label = self._label
         vague = not label or label.startswith("text/")
         events, is_json = label.startswith(EVENTS), "json" in label
@@ -166,8 +170,10 @@ class ResponseMeter:
 def read_meter(
     live: LiveCall, call: Call, provider: Provider | None, meter: Meter, *, whole: bool
 ) -> Usage | None:
-    """Set the call's usage. Return the usage that a complete response reports of an earlier call.
-    `whole` is whether all bytes of the response arrived."""
+    """Set the call's usage; return that of an earlier call, if a complete response reports it.
+
+    `whole` is whether all bytes of the response arrived.
+    """
     usage, live.retold = _used(live, call, provider, meter)
     live.usage = None if live.retold else usage
     complete = whole
@@ -185,8 +191,8 @@ def read_meter(
 def _used(
     live: LiveCall, call: Call, provider: Provider | None, meter: Meter
 ) -> tuple[Usage | None, bool]:
-    """Return the reported usage, and whether it is that of an earlier call. Figures that are not
-    final count as none."""
+    """Return the reported usage, and whether it is that of an earlier call. Usage of work that is
+    still in progress is not returned."""
     retold = call.method != "POST"
     lost = f"usage of call {live.call_id} is not counted"
     usage: Usage | None = None
@@ -201,10 +207,10 @@ def _used(
 
 
 def _read_end(live: LiveCall, meter: Meter) -> bool:
-    """Set model, outcome and reason from the response. Return whether its end was seen."""
+    """Set model, outcome and reason from the response. Return whether its terminal event came."""
     live.model_served = meter.model or live.model_served
     if meter.finished and live.outcome is Outcome.CANCELLED:
-        # Some clients close as soon as they have read the end.
+        # Some clients disconnect as soon as they have read the terminal event.
         live.outcome = Outcome.OK
     if meter.error is not None and live.outcome is Outcome.OK:
         live.outcome = Outcome.UPSTREAM_ERROR
@@ -213,15 +219,17 @@ def _read_end(live: LiveCall, meter: Meter) -> bool:
 
 
 def is_lookup(call: Call, told_of: Iterable[str]) -> bool:
-    """Return whether a call did no work of its own. `told_of` are the ids in its answer: one that
-    stands in the request's path was made before."""
+    """Return whether a call did no billable work, such as a read of an object by its id.
+
+    `told_of` has the ids in the response: an id in the request's path was created earlier.
+    """
     if call.method != "POST":
         return True
     endpoint = call.endpoint
     if endpoint.owned is not None and endpoint.creates is None and not endpoint.starts_work:
         return True
     if endpoint.named and endpoint.owned is None:
-        return False  # its path has no id, whatever the answer calls itself
+        return False  # its path has no id, whatever id the response has
     path = unquote(call.located.path)
     return any(name and _stands_in(path, name) for name in told_of)
 

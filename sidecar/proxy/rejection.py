@@ -1,5 +1,5 @@
-"""Error replies for calls that were not admitted: which limit, which line of the file, when to
-retry."""
+"""Error replies to calls that were not admitted. They name the limit, its line of the file, and the
+time to retry."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from sidecar.scheduling.pauses import PauseLimiter
 from sidecar.scheduling.windows import CountingLimiter, SlidingWindow
 
 MAX_RETRY_AFTER_SECONDS = 60.0
-"""Seconds of the longest Retry-After: past two minutes, SDKs give up and some agents sleep."""
+"""Seconds of the longest Retry-After: past two minutes, SDKs fail and some agents sleep."""
 UNKNOWN_RETRY_AFTER_SECONDS = 2.0
-"""Seconds of Retry-After when room may come at any moment: some other call has to end."""
+"""Seconds of Retry-After if there is room as soon as another call ends."""
 
 
 def to_proxy_error(no_room: NotAdmitted, max_wait: float, most: float | None = None) -> ProxyError:
-    """Return the reply to a call that was not admitted. `max_wait` is how long it could have waited
-    in all, in seconds; `most` how long its client would have waited, if known."""
+    """Return the error for a call that was not admitted.
+
+    `max_wait` is the key's, in seconds; `most` is the wait that the client's timeout allows, if
+    known.
+    """
     if no_room.queue_full:
         return ProxyError(
             ErrorKind.OVERLOADED,
@@ -85,7 +88,7 @@ def when(soonest: Blocked, now: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """So long, in words; never less than it is."""
+    """Return a duration for people, rounded up."""
     if seconds < 120:
         return f"{max(1, math.ceil(seconds))} s"
     minutes = math.ceil(seconds / 60)
@@ -102,8 +105,8 @@ def _patience(waited: float, max_wait: float, most: float | None) -> str:
 
 
 def _figures(limiter: Limiter, wait: float, now: float) -> tuple[tuple[str, str], ...]:
-    """Return what remains of the limit that blocked the call as RateLimit fields: quota, window,
-    remaining, reset in seconds.
+    """Return RateLimit fields for the limit that blocked the call: quota, window, the part that
+    remains, and the seconds until it is reset.
 
     Source: draft-ietf-httpapi-ratelimit-headers.
     """

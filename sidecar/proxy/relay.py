@@ -1,10 +1,12 @@
-"""Passes an answer on as it arrives, while a copy feeds the meter.
+"""Relays a response to the client as it arrives, and feeds the same bytes to the meter.
 
-A JSON answer of known length goes out in one write; everything else piece by piece. A cut answer
-is never ended cleanly: it gets the dialect's error event where one may stand, and then the
-connection closes. What ended properly passes as it is, even if the dialect's own end is missing;
-only where closing the connection is all that ends it, that end must be there. No bytes of our own
-are put into a healthy stream.
+A response of known, small length is sent in one write, any other piece by piece. A truncated
+response is never ended cleanly: it gets an error event if the dialect has one and it fits there,
+and then the connection closes.
+
+A response that HTTP ended properly is complete, even without the dialect's terminal event. If only
+the close of the connection ends it (RFC 9112 section 6.3), the terminal event is required. Nothing
+is inserted between the bytes of a complete response.
 """
 
 from __future__ import annotations
@@ -23,25 +25,28 @@ from sidecar.proxy.stream.error_masking import ErrorEventMask
 from sidecar.proxy.stream.filter import StreamFilter
 
 LINGER_SECONDS = 5.0
-"""Seconds that a cut stream's last bytes get to reach a slow client."""
+"""Seconds for which a slow client may read the last bytes of a truncated response."""
 
 
 class RelayEnd(Enum):
-    """End of a relayed response."""
+    """The end of a relayed response."""
 
     COMPLETE = "whole"
     """The upstream completed it, and all of it was sent to the client."""
     TRUNCATED = "cut"
-    """The upstream closed before the end."""
+    """The upstream's response broke off."""
     CLIENT_LEFT = "left"
-    """No end was reached: the client disconnected, or Sidecar ended the call."""
+    """The response did not end: the client disconnected, or Sidecar ended the call."""
 
 
 class Relay:
-    """Relay of one response to one client.
+    """Relays one response to one client.
 
-    `end` and `fault` hold the result; `first_byte` is in monotonic seconds, `passed` the bytes of
-    the body so far.
+    Attributes:
+        end: How the response ended.
+        fault: The reason, if it was truncated; else "".
+        first_byte: The time of its first byte, in monotonic seconds.
+        passed: The bytes of the body that have arrived.
     """
 
     def __init__(self, request: AgentRequest) -> None:
@@ -58,15 +63,15 @@ class Relay:
 
     @property
     def started(self) -> bool:
-        """True when bytes of a response may have been sent: no other response can follow."""
+        """True if bytes of a response may have been sent, so that no other response can follow."""
         return self._response is not None
 
     async def send(
         self, status: int, reason: str, headers: Fields, body: bytes,
         length: int | None = None,
     ) -> RelayedResponse:  # fmt: skip
-        """Send a whole answer in one write. `length` is what a body that is not sent (HEAD)
-        would have had."""
+        """Send a whole response in one write. `length` is the declared length of a body that is not
+        sent (HEAD)."""
         self.first_byte = self.first_byte or self._loop.time()
         if length is None and self._request.method != "HEAD":
             length = len(body)
@@ -78,19 +83,19 @@ class Relay:
         return response
 
     async def begin(self, headers: Fields) -> None:
-        """Send the head of a stream before the provider has answered, always with status 200. `run`
-        continues with the response, `fail` with an error."""
+        """Send the head of a stream, with status 200, before a provider has answered. Then call
+        `run` for the response, or `fail` for an error."""
         response = RelayedResponse(200, "OK", headers, None)
         self._response, self._headers = response, headers
         await response.prepare(self._request)
 
     async def ping(self, data: bytes) -> None:
-        """Send something that means nothing, between the head and the answer."""
+        """Send a ping, which clients ignore, between the head and the response."""
         assert self._response is not None  # noqa: S101 - it was begun
         await self._response.write(data)
 
     async def fail(self, event: bytes) -> RelayedResponse:
-        """End a stream that was begun, and had nothing of an answer, with an error event."""
+        """End with an error event a stream that was begun and has no response."""
         assert self._response is not None  # noqa: S101 - it was begun
         await self._response.write(event)
         await self._response.write_eof()
@@ -101,11 +106,13 @@ class Relay:
         self, reply: Reply, headers: Fields, meter: Meter,
         hiding: StreamFilter | None = None, masking: ErrorEventMask | None = None,
     ) -> RelayedResponse:  # fmt: skip
-        """Pass `reply` on to its end, without what `hiding` takes out and `masking` masks. Raises
-        `UpstreamError` only while nothing has gone out; afterwards a break is `end` CUT, and `cut`
-        must follow."""
+        """Relay `reply` to its end, filtered by `hiding` and masked by `masking`.
+
+        Raises `UpstreamError` only if nothing was sent. Later, a response that breaks off sets
+        `end` to `TRUNCATED`; the calling code must then call `truncate`.
+        """
         self._hiding, self._masking = hiding, masking
-        # What is taken out changes how long it is.
+        # Removing events changes the length.
         length = reply.length if hiding is None else None
         if length is not None and length <= MAX_INLINE_RESPONSE_BYTES and not self.started:
             body, _ = await reply.read_all(MAX_INLINE_RESPONSE_BYTES)
@@ -145,7 +152,7 @@ class Relay:
             await write(data)
 
     async def _let_go(self, response: RelayedResponse) -> None:
-        """Send what was held of a stream that is over."""
+        """Send the bytes that the filters held, after the last byte of the stream."""
         rest = b"" if self._masking is None else self._masking.rest()
         if self._hiding is not None:
             rest = self._hiding.feed(rest) + self._hiding.rest()
@@ -154,7 +161,7 @@ class Relay:
 
     async def truncate(self, dialect: Dialect, endpoint: Endpoint, meter: Meter, why: LocalReply,
                   call_id: str) -> RelayedResponse:  # fmt: skip
-        """End a started answer so that no client can take it for whole."""
+        """End a response that has begun so that no client takes it for complete."""
         response = self._response
         transport = self._request.transport
         if response is None:
@@ -170,8 +177,8 @@ class Relay:
         if response.ends_by_close and not event:
             _reset(transport)
             return response
-        # close() sends what is buffered and then FIN, without the last chunk; abort() would lose
-        # it, so it is only for a client that does not read.
+        # close() sends the buffered bytes and then FIN, without the last chunk. abort() would drop
+        # those bytes, so it is only for a client that does not read.
         transport.close()
         self._loop.call_later(LINGER_SECONDS, transport.abort)
         return response
@@ -184,7 +191,7 @@ def _ends_by_close(reply: Reply) -> bool:
 
 
 def _reset(transport: asyncio.Transport) -> None:
-    """End a connection by RST, as FIN would say that all was well."""
+    """Reset a connection (RST): after FIN the client would take the response for complete."""
     transport.get_extra_info("socket").setsockopt(
         socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
     )

@@ -1,6 +1,6 @@
-"""Answers of our own: refusals in the shape that the caller's clients understand, and hellos.
+"""Local replies in the dialect's shape, answers to probes, and the headers of relayed responses.
 
-Every answer carries the id of its call; none is ever plain text or HTML.
+Every response but that to a probe has the id of its call. None is plain text or HTML.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from sidecar.records import AttemptRecord, Outcome
 from sidecar.routing.call import Call
 
 MAX_NAME_CHARS = 256
-"""Characters of a model's name that a header of ours repeats."""
+"""Characters of a model's name that a response header repeats."""
 
 EXCERPT_CHARACTERS = 200
-"""Characters of a page that an error of ours repeats."""
+"""Characters of a provider's page that a local reply repeats."""
 _MARKUP = re.compile(
     r"<!--(?:.*?-->|.*)|<(script|style)\b(?:.*?</\1\s*>|.*)|<[^>]*(?:>|$)",
     re.DOTALL | re.IGNORECASE,
 )
-"""Tags, comments, and what is no text; one that never ends takes all the rest with it."""
+"""Tags, comments, scripts and styles. One that is not closed extends to the end of the page."""
 _KINDS = {
     500: ErrorKind.INTERNAL, 503: ErrorKind.OVERLOADED,
     504: ErrorKind.UPSTREAM_TIMEOUT, 529: ErrorKind.OVERLOADED,
 }  # fmt: skip
-"""What a provider's own status is called in the shape of its dialect."""
+"""The kinds of local replies that stand for a provider's status."""
 _OF_THE_BODY = frozenset({b"content-type", b"content-encoding", b"content-language", b"etag"})
-"""Headers that describe the body that was there."""
+"""Headers that describe the provider's body, and are dropped with it."""
 
 
 def probe_response(door: RequestGuard, request: AgentRequest) -> LocalResponse:
@@ -55,7 +55,7 @@ def probe_response(door: RequestGuard, request: AgentRequest) -> LocalResponse:
 def find_shape(
     dialects: Sequence[Dialect], request: AgentRequest
 ) -> tuple[Dialect, Located] | None:
-    """Return the dialect of a request by its path and headers, where no key names it."""
+    """Return the dialect of a request without a known key, by its path and headers."""
     path = request.raw_path.partition("?")[0]
     return locate(dialects, request.method, path, request.headers)
 
@@ -87,13 +87,13 @@ def local_reply(
     if why.kind is ErrorKind.UPGRADE_REQUIRED:
         response.headers["Upgrade"] = "HTTP/1.1"
     if not request.content.is_complete:
-        # An unread body must not be parsed as the next request.
+        # The unread body must not be parsed as the next request.
         response.closes = True
     return response
 
 
 def own_headers(live: LiveCall) -> Mapping[str, str]:
-    """The headers of ours that every answer carries."""
+    """Return the headers that Sidecar adds to every response."""
     fields = {
         headers.CALL_ID: live.call_id,
         headers.PROVIDER: live.provider or "none",
@@ -124,7 +124,7 @@ def complete_response(body: bytes, live: LiveCall) -> LocalResponse:
 def relayed_headers(
     request: AgentRequest, call: Call, attempted: AttemptResult, live: LiveCall
 ) -> list[tuple[bytes, bytes]]:
-    """The headers of an answer that is passed on, with ours after the vendor's."""
+    """Return the headers of a relayed response: the vendor's, then those that Sidecar adds."""
     reply = attempted.reply
     assert reply is not None  # noqa: S101 - only answers have headers
 
@@ -137,7 +137,7 @@ def relayed_headers(
     if 300 <= reply.status < 400 and reply.status != HTTPStatus.NOT_MODIFIED:
         _check_redirect(fields)
     if attempted.body is not None and live.repeated:
-        # We have tried it again already; the client doing so as well would multiply that.
+        # Sidecar has retried the call; retries of the client would multiply the attempts.
         fields = [(n, v) for n, v in fields if n.lower() != b"x-should-retry"]
         fields.append((b"x-should-retry", b"false"))
     return fields + encoded(own_headers(live).items())
@@ -151,7 +151,7 @@ def _check_redirect(fields: Fields) -> None:
 
 
 def attribute_error(attempted: AttemptResult) -> tuple[Outcome, str]:
-    """Whose fault an error answer is, and why."""
+    """Return the outcome of a call that an error response ends, and the reason."""
     if attempted.error_class is ErrorClass.CLIENT_ERROR:
         return Outcome.CLIENT_ERROR, attempted.reason
     return Outcome.UPSTREAM_ERROR, attempted.reason
@@ -160,8 +160,11 @@ def attribute_error(attempted: AttemptResult) -> tuple[Outcome, str]:
 def in_shape(
     call: Call, attempted: AttemptResult, fields: list[tuple[bytes, bytes]], call_id: str
 ) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The headers and body of a vendor's error, as they are; a 5xx without a body, or with one
-    that is no JSON (a proxy's page), in the shape that the dialect's clients read."""
+    """Return the headers and the body of a vendor's error, unchanged if clients can read it.
+
+    A 5xx without a body, or with one that is not JSON (a proxy's page), gets a body in the
+    dialect's shape.
+    """
     reply, body = attempted.reply, attempted.body
     assert reply is not None and body is not None  # noqa: S101, PT018 - only errors come here
     coded = body and reply.fields.get("Content-Encoding", "identity") != "identity"

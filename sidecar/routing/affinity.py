@@ -1,4 +1,7 @@
-"""Pins calls to an upstream: warm prompt caches, and ids that a provider created."""
+"""Pins calls to an upstream: for its prompt cache, or because it created an object.
+
+An upstream is a provider with one credential.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ from sidecar.routing.candidates import Candidate
 def restrict_to_owner(
     call: Call, candidates: Sequence[Candidate], ledger: Ledger
 ) -> Sequence[Candidate]:
-    """Return the candidates at the provider that created the object which the call names.
+    """Return the candidates at the provider that created the object that the call names.
 
-    All candidates, if the call names none or its owner is not recorded.
+    Returns all candidates if the call names no object, or one whose owner is not recorded.
 
     Raises:
         ProxyError: 404 if another group owns the object, 503 if its provider is no candidate.
@@ -75,7 +78,7 @@ ConversationKey = tuple[str, str, str]
 
 
 class Affinity:
-    """The upstream that served each conversation last. `clock` returns monotonic seconds."""
+    """Keeps the upstream that each conversation used last. `clock` returns monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

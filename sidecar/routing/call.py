@@ -1,7 +1,7 @@
 """Parses an HTTP request into a `Call`: its dialect, endpoint, model, and whether it streams.
 
-Bodies are read and never serialised again: the bytes that arrived are forwarded. Limits and
-providers play no part here.
+A body is parsed but never serialised again: the bytes that arrived are forwarded. This module uses
+no limits and no providers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sidecar.plugin_api.json_body import form_model, splice_field
 from sidecar.plugin_api.vendor import Vendor
 
 MIN_STREAMED_BYTES = 1 << 20
-"""Bodies of this size or more are streamed, if routing does not need to read them."""
+"""Longer bodies, and those of unknown length, are streamed unless routing must read them."""
 
 _FREE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 MAX_MODEL_CHARS = 512
@@ -44,8 +44,8 @@ class Call(Struct, frozen=True):
     """One parsed request of an authenticated key.
 
     Attributes:
-        query: As sent, and like `headers` without local keys.
-        held: The body.
+        query: The query as sent, but without local keys, as are `headers`.
+        held: The body and the memory that is reserved for it.
         facts: The fields that were read from the decoded body.
         encoding: The content coding of the body.
         form_span: The offsets of the model in a multipart form.
@@ -72,17 +72,17 @@ class Call(Struct, frozen=True):
 
     @property
     def decoded_body(self) -> bytes:
-        """The decoded body."""
+        """The body without its content coding."""
         return self.held.plain
 
     @property
     def endpoint(self) -> Endpoint:
-        """The operation."""
+        """The endpoint that the path names."""
         return self.located.endpoint
 
     @property
     def bills(self) -> bool:
-        """Return whether a vendor may bill it, so that usage that is not reported is unknown."""
+        """True if a vendor may bill the call: usage that is not reported is then unknown."""
         return self.endpoint.bills(self.method)
 
     @property
@@ -92,7 +92,7 @@ class Call(Struct, frozen=True):
 
     @property
     def is_free(self) -> bool:
-        """Return whether it costs nothing: a read, a deletion, or an endpoint that is free."""
+        """True if the call costs nothing: a read, a deletion, or an endpoint that is free."""
         return self.endpoint.free or self.method in _FREE_METHODS
 
 
@@ -109,7 +109,7 @@ def find_dialect(
     path: str,
     headers: Mapping[str, str],
 ) -> tuple[Dialect, Located]:
-    """Return the vendor's dialect that has this path, and the operation.
+    """Return the vendor's dialect that has this path, and the endpoint with its place in the path.
 
     Raises:
         ProxyError: 404 if none has it, or it clearly belongs to another vendor's API.
@@ -137,7 +137,7 @@ def find_dialect(
 
 
 def _check_slashes(located: Located) -> None:
-    """Raise `ProxyError` for slashes that a vendor may parse in another way, to another id."""
+    """Raise `ProxyError` for slashes that a vendor may parse differently, and find another id."""
     start, end = located.model_span or (0, 0)
     path = located.path[:start] + "_" + located.path[end:]  # a model may hold any slashes
     if "//" in path or "%2f" in path.lower():
@@ -205,7 +205,7 @@ async def _read_body(
 
 
 def _with_actual_place(located: Located, headers: Mapping[str, str]) -> Located:
-    """Return the operation with the place of the model: only the content type tells a form."""
+    """Return `located` with the place of the model: a form is recognised by its content type."""
     at = located.endpoint.model_at
     if at not in {ModelAt.BODY, ModelAt.FORM}:
         return located
@@ -219,8 +219,8 @@ def _with_actual_place(located: Located, headers: Mapping[str, str]) -> Located:
 
 
 def _with_model_of_path(located: Located, body: bytes, headers: Mapping[str, str]) -> bytes:
-    """Return the body with the model that the path names, which counts: the forwarded path is
-    without it. The same object if both are equal, or if the path keeps the model."""
+    """Return the body with the model of the path, which takes precedence: the forwarded path has no
+    model. Returns `body` itself if nothing changes."""
     model = located.model or ""
     match located.endpoint.model_at:
         case ModelAt.BODY if body:

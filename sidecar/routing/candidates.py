@@ -1,6 +1,7 @@
 """The ordered candidates of a call, and the reason for each route that is skipped.
 
-Pure: no clock and no state. Availability is passed in as a function.
+Its functions use no clock and keep no state. The function that decides whether a provider is
+available is an argument.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ def in_order(routes: Sequence[Route], draw: Draw) -> list[Route]:
 
 
 def _rotated(credentials: tuple[CredentialRef, ...], draw: Draw) -> tuple[CredentialRef, ...]:
-    """Return the credentials from a random one on, so that each gets its part of the calls."""
+    """Return the credentials, rotated to begin with a random one, so that they share the calls."""
     if len(credentials) < 2:
         return credentials
     first = int(draw() * len(credentials))
@@ -217,7 +218,7 @@ def _too_large(route: Route, size: int) -> str | None:
     if route.max_input is None:
         return None
     tokens = size // 4
-    # The scheduler estimates the call once more, and logs what is raised then.
+    # The scheduler calls `estimate` again, and logs an exception then.
     with plugin_guard(route.provider.vendor, "estimate", level=logging.DEBUG):
         tokens, _ = route.provider.vendor.estimate(size, None)
     if tokens <= route.max_input:

@@ -1,6 +1,6 @@
 """The models lists of providers, fetched at first use and cached.
 
-For display only: no call waits for a list or is rejected because of one.
+The lists are for display only: no call is routed or rejected because of one.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def _literal_names(key: Key, route: Route) -> Iterable[ModelEntry]:
 
 
 def _askable_names(key: Key, route: Route, listed: Sequence[ModelEntry]) -> Iterable[ModelEntry]:
-    """Return the names to ask for to get a provider's models: its own, unless the route renames."""
+    """Return the names by which clients get a provider's models: its own, unless renamed."""
     rename = route.rename
     if rename is None:
         return listed

@@ -1,7 +1,7 @@
-"""The request as one candidate gets it.
+"""Rewrites the request of a call for each candidate.
 
-Only the model's name changes and, where the group wants it (`usage: ask`), the option that asks for
-usage. Without either, the bytes that the client sent are forwarded.
+Two things may change: the model's name, if the route renames it, and the option that requests
+usage, if the group has `usage: ask`. Else the bytes that the client sent are forwarded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sidecar.routing.candidates import Candidate
 
 
 class Rewriter:
-    """Makes the request for each candidate of a call. An edited body is cached by its model."""
+    """Makes the request for each candidate of a call. Caches edited bodies by model."""
 
     def __init__(self, call: Call, stream: IncomingBody) -> None:
         self._call = call
@@ -30,16 +30,16 @@ class Rewriter:
 
     @property
     def consumed(self) -> bool:
-        """Return whether a streamed body has begun to be read, so that it cannot be sent again."""
+        """True once the reading of a streamed body has begun: it cannot be sent again."""
         return self._streamed
 
     @property
     def broken(self) -> bool:
-        """Return whether a streamed body turned out to be malformed."""
+        """True if a streamed body is malformed."""
         return self._streamed and self._stream.error is not None
 
     def release(self) -> None:
-        """Drop the bodies: the response has begun, so none is sent again."""
+        """Release the bodies: the response has begun, so that none is sent again."""
         self._call.held.release()
         self.forget_copies()
 
@@ -54,11 +54,11 @@ class Rewriter:
         return (in_body and self.renames(candidate.model)) or self._may_inject(candidate)
 
     def renames(self, model: str | None) -> bool:
-        """Return whether a candidate serves the call's model under this other name."""
+        """Return whether `model`, a candidate's, differs from the call's model."""
         return model is not None and model != self._call.model
 
     def injects_usage_option(self, candidate: Candidate) -> bool:
-        """Return whether this candidate is asked for usage that the client did not ask for."""
+        """Return whether the body for this candidate requests usage that the client did not."""
         return self._body_with_option(candidate) is not None
 
     def decodes(self, candidate: Candidate) -> bool:

@@ -1,6 +1,7 @@
 """The limits and budgets of the configuration as counters with stable names.
 
-A reload never resets a count. Returns the counters of a call; does not decide who is admitted.
+A reload never resets a count. This module returns the counters of a call;
+`sidecar.scheduling.admission` admits the call.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The only door to admission, limits, pauses, estimates and the state of upstreams.
+"""The only interface to admission, limits, pauses, estimates and the state of upstreams.
 
 A call gets a lease on one of its candidates, and the result of each attempt is recorded here; all
-other callers (dry runs, metrics, the console) only read.
+other users (dry runs, metrics, the console) only read.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ log = logging.getLogger("sidecar.scheduling")
 
 
 class Scheduler:
-    """One for a process.
+    """Schedules all calls of a process.
 
     Args:
         keep: Called with each change of a count that must outlive the process.

@@ -166,7 +166,7 @@ def test_refused_change_leaves_the_file_unchanged_with_a_reason(cli: Cli) -> Non
             ("edit", "first", "--group", "z"),
             'sidecar: there is no group "z"; there is: demo, other',
         ),
-        (("create", "first", "--group", "demo"), 'key "first" exists already'),
+        (("create", "first", "--group", "demo"), 'key "first" is in the file, without a secret; '),
         (("create", "", "--group", "demo"), "a name is empty"),
         (("rename", "first", "first\nsecond"), "control characters"),
         (("edit", "first"), "nothing to change was given"),
@@ -416,3 +416,10 @@ def test_keys_created_at_once_queue_and_are_all_made(cli: Cli) -> None:
     assert [(status, err) for _, err, status in ended if status] == []
     made = {row["name"] for row in cli.run("keys", "list", "--json").json}
     assert {f"k{number}" for number in range(8)} < made
+
+
+def test_create_of_a_key_with_a_secret_suggests_to_rotate_it(cli: Cli) -> None:
+    cli.create("k")
+    again = cli.run("keys", "create", "k", "--group", "demo")
+    assert again.status == 2
+    assert 'key "k" exists already; give it a new secret with: sidecar keys rotate "k"' in again.err

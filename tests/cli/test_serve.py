@@ -122,6 +122,16 @@ def test_init_ignores_a_local_key_in_a_credential_variable(tmp_path: Path) -> No
     assert "vendor: openai" not in cli.config.read_text()
 
 
+def test_init_with_a_file_names_what_to_add_for_each_vendor_found(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, {"OPENAI_API_KEY": "sk-real"})
+    again = cli.run("init")
+    assert again.status == 2
+    assert "OpenAI is at $OPENAI_API_KEY; unless it has a group, add to groups: " in again.err
+    assert "`OpenAI: {vendor: openai}`, then: sidecar keys create NAME --group OpenAI" in again.err
+    assert "sk-real" not in again.err
+    assert cli.config.read_text() == FILE
+
+
 def test_init_never_overwrites(cli: Cli) -> None:
     done = cli.run("init", "--yes")
     assert done.status == 2
@@ -304,7 +314,10 @@ def test_edit_that_is_invalid_is_refused_or_edited_again(cli: Cli) -> None:
     assert refused.status == 2
     assert 'did you mean "echo"?' in refused.err
     assert cli.config.read_text() == FILE
-    assert leftovers(cli) == []
+    (kept,) = leftovers(cli)
+    assert f"your edit is in {kept}" in refused.err
+    assert kept.read_text() == FILE.replace("vendor: echo", "vendor: eccho", 1)
+    kept.unlink()
     again = cli.typed("y\n", "edit", **twice)
     assert again.status == 0, again.err
     assert cli.config.read_text() == FILE.replace("offline", "off-line")
@@ -357,7 +370,7 @@ def test_explain_and_models_ask_the_process_or_go_by_the_file(cli: Cli) -> None:
         assert {"id": "echo", "keys": ["first", "k"]} in models
         unknown = cli.run("explain", "--key", "nobody", "--model", "echo")
         assert unknown.status == 2
-        assert 'there is no key "nobody"' in unknown.err
+        assert 'there is no key "nobody"; there is: first, k' in unknown.err
 
 
 def test_env_lines_run_in_a_shell_and_hold_no_key(cli: Cli) -> None:

@@ -100,6 +100,15 @@ async def test_twenty_sdk_clients_on_a_key_for_two_all_succeed_and_see_no_429(
         assert all(record.waits for record in proxy.records if record.wait > 0)
 
 
+@pytest.mark.parametrize("body", [b"{}", b"no JSON"])
+async def test_call_that_is_refused_is_recorded_with_the_urgency_of_its_key(
+    tmp_path: Path, vendor: ScriptedVendor, body: bytes
+) -> None:
+    async with waiting_room(tmp_path, vendor) as proxy:
+        assert (await proxy.ask(PATH, body, key="now")).status == 400
+        assert (await proxy.record()).urgency == "interactive"
+
+
 async def test_urgent_calls_go_first_and_callers_can_only_lower_urgency(
     tmp_path: Path, vendor: ScriptedVendor
 ) -> None:

@@ -206,8 +206,8 @@ def edit_command(config: Path, state: Path) -> None:
 def _copy_of(config: Path, text: bytes) -> Iterator[Path]:
     """Make a private copy beside the file.
 
-    It is kept only when it could not replace the file, because it then has the only version of the
-    user's edit.
+    It is kept only when it did not replace the file: it is invalid, or the file changed meanwhile.
+    It then has the only version of the user's edit.
     """
     copy = config.with_name(f".{config.name}.edit-{os.getpid()}{config.suffix}")
     create_private(copy, text)
@@ -222,12 +222,12 @@ def _copy_of(config: Path, text: bytes) -> Iterator[Path]:
 
 
 def _edited(config: Path, copy: Path, before: bytes) -> tuple[bytes, Snapshot]:
-    """Return the edited text once it is valid. Ends the command when the user gives up."""
+    """Return the edited text once it is valid. Raises `EditRefused` when the user stops before."""
     while True:
         try:
             click.edit(filename=str(copy))
         except click.ClickException as error:
-            fail(f"{error.message}; nothing was changed")
+            fail(f"{error.message}; nothing was changed; $VISUAL or $EDITOR names another editor")
         after = read_file(copy)
         if after == before:
             note("nothing was changed")
@@ -237,8 +237,7 @@ def _edited(config: Path, copy: Path, before: bytes) -> tuple[bytes, Snapshot]:
         except ConfigError as error:
             note(str(error))
         if not sys.stdin.isatty() or not click.confirm("edit it again?", default=True, err=True):
-            note("nothing was changed")
-            raise SystemExit(REFUSED)
+            raise EditRefused("nothing was changed")
 
 
 def _show_difference(config: Path, before: bytes, after: Snapshot) -> None:

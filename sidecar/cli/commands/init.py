@@ -63,14 +63,16 @@ def init_command(yes: bool, config: Path) -> None:
 
     Exit status: 0 written; 2 the file exists already or cannot be written.
     """
-    if config.exists():
-        fail(f"{config} exists already and is not changed; edit it with: sidecar edit")
     registry = discover()
+    if config.exists():
+        for each in findings(registry, os.environ):
+            note(f"{each.vendor.title} is at {each.where}; {_to_add(each.vendor)}")
+        fail(f"{config} exists already and is not changed; edit it with: sidecar edit")
     yes = yes or not sys.stdin.isatty()
     found = [each for each in findings(registry, os.environ) if yes or _wanted(each)]
     if not found:
         note("no vendor was found or accepted; the group `demo` answers offline with an echo")
-        found = [FoundVendor(registry.vendors["echo"], "built in")]
+        found = [FoundVendor(registry.vendors["echo"], "")]
     keys = {each.vendor.name: mint() for each in found}
     text = compose(found, keys, datetime.now(UTC))
     snapshot = load(text.encode(), file=str(config), registry=registry)
@@ -78,7 +80,7 @@ def init_command(yes: bool, config: Path) -> None:
     note(f"{config} is written; serve it with: sidecar serve")
     note("each key is shown only now, in the line that points an agent at it:")
     for each in found:
-        note(f"{each.vendor.title}, found at {each.where}:")
+        note(f"{each.vendor.title}, found at {each.where}:" if each.where else "Echo, built in:")
         dialect = next(iter(each.vendor.dialects))
         click.echo(line_for(dialect, base_of(snapshot), keys[each.vendor.name]))
     note("what other agents need: sidecar env --help")
@@ -144,6 +146,15 @@ def compose(found: list[FoundVendor], keys: Mapping[str, str], now: datetime) ->
         }
         lines.append(f"  {each.vendor.name}: {flow(entry)}")
     return "\n".join(lines) + "\n"
+
+
+def _to_add(vendor: Vendor) -> str:
+    """Return how to add a vendor to a file that exists."""
+    name = scalar(group_name(vendor))
+    return (
+        f"unless it has a group, add to groups: `{name}: {{vendor: {vendor.name}}}`, "
+        f"then: sidecar keys create NAME --group {name}"
+    )
 
 
 def group_name(vendor: Vendor) -> str:

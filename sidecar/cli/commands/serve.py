@@ -19,6 +19,7 @@ import click
 from sidecar.access_log import CallLog, LogQueue, open_standard_streams, set_up_logging
 from sidecar.cli.options import config_option, need_file, state_option
 from sidecar.errors import ConfigError, SidecarError
+from sidecar.humanize import plural
 
 if TYPE_CHECKING:
     from sidecar.app import Running
@@ -134,8 +135,8 @@ def _greet(running: Running, state: Path) -> None:
     snapshot = running.snapshot
     log.info("serving agents on %s, admin on %s", running.url, running.admin_url)
     log.info(
-        "%s: %d keys, %d groups, %d providers", running.configuration.file,
-        len(snapshot.keys), len(snapshot.groups), len(snapshot.providers),
+        "%s: %s, %s, %s", running.configuration.file, plural(len(snapshot.keys), "key"),
+        plural(len(snapshot.groups), "group"), plural(len(snapshot.providers), "provider"),
     )  # fmt: skip
     for name, why_not in running.unavailable():
         log.warning("provider %s is unavailable: %s", name, why_not)

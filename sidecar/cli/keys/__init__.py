@@ -82,10 +82,9 @@ def create(
       sidecar keys create nightly --group GPT --models gpt-5-mini --expires 30d --json
     """
     opened = open_to_change(config, state)
-    if name in opened.snapshot.keys:
-        fail(
-            f'key "{name}" exists already; give it a new secret with: sidecar keys rotate "{name}"'
-        )
+    if (present := opened.snapshot.keys.get(name)) is not None:
+        state_of_it = "exists already" if present.hashes else "is in the file, without a secret"
+        fail(f'key "{name}" {state_of_it}; give it a new secret with: sidecar keys rotate "{name}"')
     given = fields_of(opened.snapshot, group, description, models, expires, urgency)
     fields = {field: value for field, value in given.items() if value is not None}
     key = mint()

@@ -33,8 +33,11 @@ class ResponseSink(Protocol):
 class AgentRequest:
     """A request whose head has arrived.
 
-    `raw_path` is its target and `raw_headers` its fields, as they were on the wire; `keep_alive`:
-    another request may follow on its connection. `response` is what has begun to be written.
+    Attributes:
+        raw_path: The request target, as on the wire.
+        raw_headers: The header fields, as on the wire.
+        keep_alive: Whether another request may follow on the connection.
+        response: The response that has begun; None before.
     """
 
     def __init__(
@@ -74,12 +77,15 @@ class AgentRequest:
 
 
 class RelayedResponse:
-    """A response whose head is the upstream's, written by us: none of its fields changes, and none
-    is invented but `Date`, if missing, and what frames it.
+    """A response with the upstream's header fields, unchanged.
 
-    `length` is that of its body; chunks frame one of unknown length. `ends_by_close`: nothing
-    does, for a client of HTTP/1.0, and only a reset shows it a break. `is_complete`: it was written
-    to its end.
+    Only the fields that frame the body are added, and `Date` if it is missing.
+
+    Attributes:
+        length: The length of the body; None for unknown, which is then sent in chunks.
+        ends_by_close: Whether only the close of the connection ends the body (HTTP/1.0). A reset
+            then marks it as truncated.
+        is_complete: Whether it was written to its end.
     """
 
     def __init__(self, status: int, reason: str, fields: Fields, length: int | None) -> None:

@@ -1,9 +1,9 @@
 """The agents' listener: one task for each request, one request at a time on a connection.
 
-The parser is httptools' (llhttp). What it leaves to its user is decided here: how much a head may
-hold, which versions are served, a body behind an offer to upgrade, and when a connection closes.
-A request that cannot be parsed is answered without a word of what it said, and nothing of it is
-logged: a bad header line may hold a key. What a request means is not decided here.
+The parser is httptools' (llhttp). This module adds what the parser does not decide: the size of a
+head, the versions that are served, the body of a request that offers an upgrade, and the end of a
+connection. No response and no log line quotes a request that cannot be parsed: a malformed header
+may hold a key.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ KEEP_ALIVE_SECONDS = 90.0
 HEAD_TIMEOUT_SECONDS = 15.0
 """Seconds for the head of a request to arrive, once it has begun."""
 LINGER_SECONDS = 2.0
-"""Seconds in which what a client still sends is read and thrown away, after an answer that closes:
-closing at once would reset the connection, and the answer with it (RFC 9112 section 9.6)."""
+"""Seconds for which the bytes of a client are read and dropped before its connection closes. An
+immediate close would reset the connection, and the client could lose the response (RFC 9112 section
+9.6)."""
 MAX_QUEUED_REQUESTS = 1
-"""Requests that wait behind the one in hand, from which on a connection is not read any further."""
+"""Pipelined requests that may wait behind the running one; more are not read."""
 
 AgentResponse = RelayedResponse | LocalResponse
 AgentHandler = Callable[[AgentRequest], Awaitable[AgentResponse]]
 Refuse = Callable[[ErrorKind | None], LocalResponse]
-"""Makes the answer to what is no request, to an error of Sidecar's own, or (None) to a version of
-HTTP that is not served. A request line without a version is read as HTTP/0.9."""
+"""Makes the response to a malformed request, to an internal error, or (None) to a version of HTTP
+that is not served. A request line without a version is read as HTTP/0.9."""
 _VERSIONS = frozenset({"1.0", "1.1"})
 
 log = logging.getLogger("sidecar.http.server")
@@ -74,7 +75,7 @@ class AgentServer:
             connection.close_soon()
 
     async def shutdown(self, seconds: float, /) -> None:
-        """Close every connection; what is in hand gets so many seconds to end."""
+        """Close every connection; a running request has these seconds to end."""
         self.pre_shutdown()
         tasks = {each.task for each in self.connections if each.task is not None}
         if tasks:
@@ -136,7 +137,7 @@ class AgentConnection(WireProtocol, ParserEvents):
         self._adjust_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel what is in hand: the client left."""
+        """Cancel the running request: the client left."""
         self._parser = None
         for each in (self._current, self._arriving):
             if each is not None:

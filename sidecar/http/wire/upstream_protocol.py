@@ -131,8 +131,8 @@ class UpstreamConnection(WireProtocol, ParserEvents):
             self.deadline = NEVER
 
     def rest(self, shelf: list[UpstreamConnection], seconds: float) -> None:
-        """Wait on a shelf for the next request, at most so many seconds. What comes before it is an
-        answer to nothing."""
+        """Stay idle until the next request, for at most these seconds. Bytes that arrive before it
+        belong to no request: they close the connection."""
         self._parser = None
         self._upload = None
         self._shelf = shelf

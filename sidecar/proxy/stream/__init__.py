@@ -1,1 +1,1 @@
-"""Filters on a streamed answer: its start, its pings, injected usage, masked errors."""
+"""Steps of a streamed response: its start, pings, the removal of injected usage, masked errors."""

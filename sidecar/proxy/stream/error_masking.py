@@ -1,7 +1,7 @@
-"""Masks the credential of an attempt in what came back: its head, its errors, nothing else.
+"""Masks the credential of an attempt in the head of its response and in its errors.
 
-A model may write any text, also this one: successful answers pass byte for byte, and of a stream
-only the events that report an error are masked.
+A successful response is relayed byte for byte, as a model may write any text. In a stream only the
+events that report an error are masked.
 """
 
 from __future__ import annotations
@@ -29,21 +29,23 @@ from sidecar.plugin_api.vendor import Secret
 from sidecar.routing.call import Call
 
 MASKED_BODY_BYTES = 64 * 1024
-"""Bytes of an error's body in which every spelling is looked for; as it is, the credential is found
-in all of it."""
+"""Bytes of an error's body in which every spelling of the credential is masked. After them only its
+plain spelling is."""
 MAX_HELD_BYTES = 64 * 1024
-"""Bytes of an event that are held back, and that are kept to tell whether it is an error."""
+"""Bytes of an event that are held back, and that are kept to find out whether it is an error."""
 _ERROR_FIRST = re.compile(rb'\s*\{\s*"error"\s*:\s*(?:"[^"]|\{\s*")')
 _EVENTS = "text/event-stream"
 _FIELDS = (b":", b"data", b"event", b"id", b"retry")
 _USUAL_ENDS = (b"\n\n", b"\r\n\r\n")
 _LINE_END_BYTES = 3
-"""The most bytes of a blank line that may stand before a cut."""
+"""Bytes of a blank line that may have arrived before its last byte, at most."""
 
 
 def mask_head(reply: Reply, secret: Secret | None) -> None:
-    """Mask the credential that was sent in the header fields and the reason of an answer, and let
-    its mask go along with it."""
+    """Mask the credential in the header fields and the reason phrase of a response.
+
+    Sets `reply.mask`, by which the body is masked later.
+    """
     if secret is None or secret.mask.is_empty:
         return
     mask = reply.mask = secret.mask
@@ -65,12 +67,12 @@ def mask_body(body: bytes, mask: CredentialMask | None) -> bytes:
 
 
 async def mask_error(body: bytes, reply: Reply) -> bytes:
-    """Return the body of an error answer with the credential masked. One in a content coding that
-    contains it is returned decoded."""
+    """Return the body of an error response with the credential masked. A compressed body that
+    contains the credential is returned decoded, and `reply` loses its Content-Encoding."""
     coding = reply.fields.get("Content-Encoding", "").strip().lower()
     if reply.mask is None or coding in {"", "identity"} or len(body) > MASKED_BODY_BYTES:
         return mask_body(body, reply.mask)
-    # A small body may become a large one, which would hold the event loop up.
+    # Decoding may yield a large body, which would block the event loop.
     plain = await asyncio.to_thread(Unpacking(coding).feed, body)
     masked = mask_body(plain, reply.mask)
     if masked == plain:
@@ -83,15 +85,17 @@ async def mask_error(body: bytes, reply: Reply) -> bytes:
 
 
 async def mask_redirect(reply: Reply) -> None:
-    """Mask the credential in the body of an answer that leads elsewhere: no success, and no error
-    that would be read whole. Raises `UpstreamError`."""
+    """Mask the credential in the body of a redirect, which is not read as an error's body is.
+
+    Raises `UpstreamError` if the body breaks off.
+    """
     if reply.mask is not None and reply.status >= HTTPStatus.MULTIPLE_CHOICES:
         body, _ = await reply.read_all(MASKED_BODY_BYTES)
         reply.peeked = mask_body(body, reply.mask)
 
 
 def masked_reason(classification: Classification, reply: Reply) -> Classification:
-    """Return the judgement on an answer without the credential in its reason."""
+    """Return the classification with the credential masked in its reason."""
     mask = reply.mask
     reason = classification.reason if mask is None else mask.mask_text(classification.reason)
     return (
@@ -102,11 +106,15 @@ def masked_reason(classification: Classification, reply: Reply) -> Classificatio
 
 
 class ErrorEventMask:
-    """One stream of server-sent events on its way.
+    """Masks the credential in the error events of one stream of server-sent events.
 
-    `meter` gives a meter of the stream's dialect, which tells whether an event is an error. Bytes
-    are held back only from where the credential may begin to the end of its event. `labelled`: the
-    answer says that it is such a stream; else its first bytes do, or it passes as it is.
+    Bytes are held back only from where the credential may begin to the end of the event.
+
+    Args:
+        meter: Makes a meter of the dialect, which finds out whether an event is an error.
+        labelled: Whether the Content-Type is that of events. If not, the first bytes decide: a body
+            that is no stream of events is relayed unchanged.
+        plugin: The plugin that is named in the log if its meter fails.
     """
 
     def __init__(
@@ -119,18 +127,18 @@ class ErrorEventMask:
         self._is_told = labelled
         self._is_foreign = False
         self._event = bytearray()
-        """The event that has not ended, less the middle of a large one."""
+        """The event that has not ended, without the middle of a large one."""
         self._passed = 0
-        """How many of its bytes have gone on."""
+        """The number of its bytes that were returned."""
         self._searched = 0
-        """In how many of them no end was found."""
+        """The number of its bytes that were searched for its end."""
         self._holding = False
         self._is_large_error = False
         self._is_given_up = False
 
     @classmethod
     def of(cls, call: Call, reply: Reply) -> ErrorEventMask | None:
-        """Return one for an answer that may be a stream; None where nothing is to be masked."""
+        """Return the mask for a response that may be a stream; None if it has nothing to mask."""
         if reply.mask is None or "Content-Encoding" in reply.fields:
             return None
         label = reply.fields.get("Content-Type", "").strip().lower()
@@ -139,7 +147,7 @@ class ErrorEventMask:
         return cls(reply.mask, meter, labelled=labelled, plugin=call.dialect)
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes. Return those that may go on, of these and of the ones held back."""
+        """Take the next bytes; return those to relay, of these and of the held ones."""
         event = self._event
         if self._is_foreign or not (self._is_told or self._is_known(data)):
             return data
@@ -148,7 +156,7 @@ class ErrorEventMask:
         event += data
         passed: list[bytes] = []
         begun = 0
-        # A line end may straddle the cut.
+        # A blank line may be split between two reads.
         for end in END.finditer(event, max(0, self._searched - _LINE_END_BYTES)):
             passed.append(self._ended(bytes(event[begun : end.end()]), cut=False))
             begun = end.end()
@@ -158,21 +166,20 @@ class ErrorEventMask:
         return b"".join(passed)
 
     def _is_known(self, data: bytes) -> bool:
-        """Return whether the first bytes of a stream may be events; blank lines alone decide
-        nothing."""
+        """Return whether the first bytes may be events. Blank lines decide nothing."""
         start = bytes(self._event + data).removeprefix(BOM).lstrip()
         self._is_told = bool(start)
         self._is_foreign = not any(each[: len(start)] == start[: len(each)] for each in _FIELDS)
         return not self._is_foreign
 
     def rest(self) -> bytes:
-        """Return what is still held back when the stream is over."""
+        """Return the held bytes at the end of the stream, masked if they are of an error."""
         event = bytes(self._event)
         self._event.clear()
         return self._ended(event, cut=True)
 
     def _ended(self, event: bytes, *, cut: bool) -> bytes:
-        """Return what of an event has not gone on yet, and begin a new one."""
+        """Return the rest of an event, masked if it is an error, and begin a new event."""
         left = event[self._passed :]
         is_error, given_up = self._is_large_error, self._is_given_up
         self._passed = self._searched = 0
@@ -181,12 +188,12 @@ class ErrorEventMask:
         masked = left if given_up else mask(left)
         if masked == left:
             return left
-        # What broke off is no event: it may well have been about to become an error.
+        # An event that broke off may have become an error.
         is_error = is_error or (cut and not _is_complete(event)) or self._is_error(event)
         return masked if is_error else left
 
     def _advance(self) -> bytes:
-        """Return what may go on of an event that has not ended."""
+        """Return the bytes to relay of an event that has not ended."""
         event, start = self._event, self._passed
         size = len(event)
         if self._holding and size - start > MAX_HELD_BYTES:
@@ -205,7 +212,7 @@ class ErrorEventMask:
         return bytes(event[start : self._passed])
 
     def _trim(self) -> None:
-        """Forget the middle of a large event."""
+        """Drop the middle of a large event."""
         spare = self._passed - _LINE_END_BYTES - MAX_HELD_BYTES
         if spare > MAX_HELD_BYTES:
             del self._event[MAX_HELD_BYTES : MAX_HELD_BYTES + spare]
@@ -217,7 +224,7 @@ class ErrorEventMask:
         if name == b"error":
             return True
         if _ERROR_FIRST.match(data):
-            return True  # also where the rest of it has not come
+            return True  # also if the rest of it has not arrived
         fields = as_object(data) or outline(data).fields()
         if fields.get("error") or fields.get("type") == "error":
             return True
@@ -232,7 +239,7 @@ class ErrorEventMask:
 
 
 def _read(event: bytes) -> tuple[bytes, bytes]:
-    """The name of an event, and its data."""
+    """Return the name of an event, and its data."""
     name, data = b"", []
     for line in LINE.split(event):
         field, _, value = line.partition(b":")
@@ -244,7 +251,7 @@ def _read(event: bytes) -> tuple[bytes, bytes]:
 
 
 def _is_complete(event: bytes) -> bool:
-    """Return whether an event lacks no more than its blank line, or is none at all."""
+    """Return whether an event lacks its blank line at most, or has neither name nor data."""
     name, data = _read(event)
     if not name and not data:
         return True

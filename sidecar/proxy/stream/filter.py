@@ -1,7 +1,7 @@
-"""Remove from a stream what was requested by Sidecar and not by the client.
+"""Removes from a stream the usage that Sidecar requested and the client did not.
 
-The dialect edits each event (`Dialect.strip_injected_usage`); anything that cannot be parsed passes
-unchanged.
+The dialect edits each event (`Dialect.strip_injected_usage`). An event that it cannot parse is
+relayed unchanged.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from sidecar.plugin_api.usage_meter import MAX_EVENT_BYTES
 
 
 class StreamFilter:
-    """One stream on its way. `unasked` gives an event as the client is to have it.
+    """Edits the events of one stream. `unasked` returns an event without the injected usage.
 
-    Only an event that has not come to its end is held, and no more than `MAX_EVENT_BYTES` bytes of
-    it: a larger one passes as it is.
+    An event is held until it is complete. One larger than `MAX_EVENT_BYTES` is relayed unchanged.
     """
 
     def __init__(
@@ -29,16 +28,16 @@ class StreamFilter:
         self._held = bytearray()
         self._given_up = False
         self._before: bytes | None = None
-        """The last bytes of a large event that passes, and None within any other."""
+        """The last bytes relayed of a large event; None outside one."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes; what of it, and of what was held, may go on."""
+        """Take the next bytes; return those to relay, of these and of the held ones."""
         if self._given_up:
             return data
         if self._before is not None:
             size = self._size_in_large(self._before, data)
             return data if size is None else data[:size] + self.feed(data[size:])
-        # A line end may straddle the cut: look again from three bytes before it.
+        # A blank line may be split between two reads: search from three bytes before the new ones.
         start = max(0, len(self._held) - 3)
         self._held += data
         passed = []
@@ -46,7 +45,7 @@ class StreamFilter:
         for match in END.finditer(self._held, start):
             end = match.end()
             if end == len(self._held) and self._held.endswith(b"\n\r"):
-                break  # the other half of that line end is still to come
+                break  # the second half of this line end is still to arrive
             passed.append(self._edited(bytes(self._held[begun:end])))
             begun = end
         del self._held[:begun]
@@ -61,14 +60,14 @@ class StreamFilter:
         whole = before + data
         end = END.search(whole)
         if end is None or (end.end() == len(whole) and whole.endswith(b"\r")):
-            self._before = whole[-3:]  # the other half of a line end may still come
+            self._before = whole[-3:]  # a blank line may be split here
             return None
         self._before = None
         return end.end() - len(before)
 
     def rest(self) -> bytes:
-        """Return what is still held at the end of the stream: an event that may lack only its blank
-        line."""
+        """Return the held bytes at the end of the stream, edited: it may be an event that lacks its
+        blank line."""
         return self._edited(self._take())
 
     def _take(self) -> bytes:

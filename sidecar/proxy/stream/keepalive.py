@@ -1,7 +1,7 @@
-"""Keeps a waiting client connected: sends the head of its stream, then pings.
+"""Keeps the client of a waiting call connected: sends the head of its stream, then pings.
 
-Many clients time out after a minute without a byte and retry, and the work done for them is lost.
-Once Sidecar has sent a head, a response can follow as events only, and so can an error.
+Many clients time out after a minute without a byte and retry: the call then loses its place in the
+queue. Once the head is sent, only events can follow, for a response and for an error alike.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ own status and headers."""
 PING_INTERVAL_SECONDS = 15.0
 """Seconds between two pings."""
 TIMEOUT_SHARE = 0.5
-"""Share of a client's timeout that may pass without a byte; the rest is for the response."""
+"""Share of a client's timeout that the wait may use; the rest is for the response."""
 CHECK_INTERVAL_SECONDS = 1.0
-"""Seconds between two checks of a call that has not waited so far."""
+"""Seconds between two checks whether a call waits, while it does not."""
 _KINDS: Mapping[int, ErrorKind] = {
     HTTPStatus.UNAUTHORIZED: ErrorKind.FORBIDDEN,
     HTTPStatus.PAYMENT_REQUIRED: ErrorKind.BUDGET_SPENT,
@@ -62,7 +62,10 @@ def most_wait(request: AgentRequest, call: Call) -> float | None:
 
 
 def tell_by(request: AgentRequest, call: Call, began: float) -> float | None:
-    """Return when this call should end if its providers fail; None for a call that may wait."""
+    """Return the time by which failures of its providers are to be reported to the client.
+
+    None if the client sets no such time, or accepts no pings.
+    """
     seconds = call.dialect.error_timeout(request.headers)
     if seconds is None or ping_of(request, call) is None:
         return None
@@ -70,10 +73,9 @@ def tell_by(request: AgentRequest, call: Call, began: float) -> float | None:
 
 
 class KeepAlive:
-    """Context of the time in which a call has no response yet.
+    """Context manager for the time in which a call has no response yet.
 
-    Sends nothing to a call that has not waited for a limit: the time until a vendor's head is the
-    vendor's own.
+    Sends nothing for a call that has not waited at a limiter: the vendor's own delay needs no ping.
     """
 
     def __init__(self, request: AgentRequest, relay: Relay, call: Call, live: LiveCall) -> None:
@@ -94,7 +96,7 @@ class KeepAlive:
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        """Stop the pings: from now on the relay writes."""
+        """Stop the pings: the relay writes from now on."""
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
@@ -142,15 +144,19 @@ def _head(call: Call, live: LiveCall, now: float) -> Fields:
 
 
 async def fail(relay: Relay, call: Call, why: LocalReply, live: LiveCall) -> RelayedResponse:
-    """Say in a stream that was begun while its call waited why nothing comes of it. The call's
-    status is the one that the refusal would have had."""
+    """End a stream that was begun while its call waited with an error event.
+
+    Sets the call's status to the one that the local reply would have had.
+    """
     live.status = call.dialect.error(why, live.call_id)[0]
     return await relay.fail(call.dialect.error_event(call.endpoint, why, live.call_id))
 
 
 def cannot_follow(attempted: AttemptResult, live: LiveCall) -> LocalReply | None:
-    """Return the error to send in place of a response that is no stream, after the head of one was
-    sent; None if the response can follow. Sets the call's outcome."""
+    """Return the error to send instead of a response that cannot follow the head of a stream.
+
+    None if the response can follow. Else sets the call's outcome, too.
+    """
     reply = attempted.reply
     assert reply is not None  # noqa: S101 - only answers are passed on
     if attempted.body is not None:

@@ -1,7 +1,7 @@
-"""The start of a streamed response, held until it is known to be one.
+"""Holds the start of a streamed response until its first event is classified.
 
-Some vendors answer with status 200 and then an error, or nothing at all. Until the client has
-received a byte, another provider may serve the call.
+Some vendors answer with status 200 and then an error, or with an empty stream. While the client has
+received no byte, another provider may serve the call.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 
 HELD_BYTES = 64 * 1024
-"""Bytes of an answer that are held at most."""
+"""Bytes of a response that are held at most."""
 HELD_SECONDS = 2.0
-"""Seconds for which they are held at most."""
+"""Seconds for which a response is held at most."""
 _TELLING_BYTES = 512
-"""Bytes that tell what an answer is."""
+"""Bytes by which the kind of a response is recognised: events, JSON or a page."""
 TAKEN = Classification(ErrorClass.OK)
 _EVENTS, _JSON = "text/event-stream", "application/json"
 _HELD_TYPES = frozenset({"", _EVENTS, _JSON, "text/plain", "text/html"})
-"""Content types of answers that are read to see how they begin; audio, for one, is not."""
+"""Content types of responses whose start is held; others, such as audio, are relayed at once."""
 _FIELDS = (b":", b"data", b"event", b"id", b"retry")
 _FIRST_NAME = re.compile(rb'\[\s*\{\s*"([^"]*)"')
 _EMPTY_ARRAY = re.compile(rb"\[\s*\]")
@@ -38,10 +38,9 @@ WEB_PAGE = "its answer is a web page"
 
 
 class Beginning(Struct, frozen=True):
-    """First event of a response, classified.
+    """The classification of a response by its first event.
 
-    `known`: the vendor's plugin or Sidecar recognizes the error's code; an unknown error is relayed
-    in the vendor's own bytes.
+    `known` is false for an error whose code neither the vendor's plugin nor Sidecar recognises.
     """
 
     judgement: Classification = TAKEN
@@ -49,8 +48,11 @@ class Beginning(Struct, frozen=True):
 
 
 async def read_beginning(call: Call, candidate: Candidate, reply: Reply) -> Beginning:
-    """Hold a streamed answer until its first event, `HELD_BYTES` or `HELD_SECONDS`, and judge it by
-    that event; `reply` gives the bytes again. Raises `UpstreamError` when it ends before."""
+    """Hold a streamed response until its first event, and classify it by that event.
+
+    It is held for at most `HELD_BYTES` and `HELD_SECONDS`; `reply.read` returns the held bytes
+    again. Raises `UpstreamError` if the stream breaks off, is empty or is a web page.
+    """
     if not call.facts.streaming or not _is_held(reply):
         return Beginning()
     reader = _Reader(_content_type(reply))
@@ -79,8 +81,7 @@ def _content_type(reply: Reply) -> str:
 
 
 class _Reader:
-    """Decide by its first bytes what a response is, whatever its label, and when enough has arrived
-    to classify it."""
+    """Finds the first event of a response; recognises its kind by its bytes, not by its label."""
 
     def __init__(self, label: str) -> None:
         self._label = label
@@ -90,12 +91,12 @@ class _Reader:
         self.is_page = False
 
     def feed(self, data: bytes) -> bool:
-        """Take the next bytes; return whether enough has come."""
+        """Take the next bytes; return whether enough have arrived to classify the response."""
         if len(self._start) < _TELLING_BYTES:
             self._start = (self._start + data).removeprefix(BOM).lstrip()
         start = self._start
         if start.startswith(b"{"):
-            return False  # an object shows what it is at its end
+            return False  # an object is classified when it is complete
         if start.startswith(b"["):
             name = _FIRST_NAME.match(start)
             return name is not None and name[1] != b"error"
@@ -104,20 +105,20 @@ class _Reader:
         return bool(self._event) or self.is_page or self._is_foreign(start)
 
     def is_empty(self, body: bytes) -> bool:
-        """Return whether an answer that has ended held nothing."""
+        """Return whether a response that has ended has no event and no JSON value."""
         body = body.removeprefix(BOM).strip()
         if body.startswith((b"{", b"[")):
             return bool(_EMPTY_ARRAY.fullmatch(body))
         return not self._event and not self._events.rest() and not self._is_foreign(body)
 
     def answer(self, body: bytes, *, ended: bool) -> tuple[str, bytes]:
-        """Return the kind and the bytes of what may be an error; b"" for what cannot."""
+        """Return the content type and the bytes of a possible error; b"" if it cannot be one."""
         if self._start.startswith((b"{", b"[")):
             return _JSON, body.removeprefix(BOM) if ended else b""
         return _EVENTS, self._event or (self._events.rest() if ended else b"")
 
     def _is_foreign(self, start: bytes) -> bool:
-        """Return whether it cannot be events, and nothing says that it is."""
+        """Return whether the bytes cannot be events, and the label is not that of events."""
         if self._label == _EVENTS or not start:
             return False
         return not any(start.startswith(each) or each.startswith(start) for each in _FIELDS)
@@ -129,7 +130,7 @@ def _judged(call: Call, candidate: Candidate, kind: str, data: bytes) -> Beginni
     with plugin_guard(call.dialect, "meter", "the response is passed on"):
         meter = call.dialect.meter(call.endpoint, kind)
         meter.feed(data)
-        meter.usage()  # one for JSON reads when it is asked
+        meter.usage()  # a meter for JSON parses its input here
         error = meter.error
     if error is None:
         return Beginning()
@@ -137,7 +138,7 @@ def _judged(call: Call, candidate: Candidate, kind: str, data: bytes) -> Beginni
     with plugin_guard(vendor, "classify_event", "the response is passed on"):
         verdict = vendor.classify_event(error)
     if verdict is ErrorClass.CLIENT_ERROR:
-        return Beginning()  # passed on: this stream is the answer
+        return Beginning()  # the client's error: the stream is relayed
     known = verdict is not ErrorClass.OK
     reason = f"in its stream: {code_word(error)}"
     return Beginning(Classification(verdict if known else ErrorClass.OVERLOADED, reason), known)

@@ -222,3 +222,23 @@ def test_credential_that_the_vendor_cannot_use_makes_its_provider_unavailable() 
         vault = Vault({"ONE": one, "TWO": two}, Clock())
         vault.load(found)
         assert vault.usable(provider) == (usable, why_not)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "sent"), [("https://v.example", False), ("https://sidecar.lan", True)]
+)
+def test_local_key_of_any_sidecar_is_never_a_credential_for_the_vendor_itself(
+    base_url: str, *, sent: bool
+) -> None:
+    class Hosted(Vendor):
+        name = title = "hosted"
+        base_url = "https://v.example"
+
+    variable, local = ref(SecretSource.ENV, "KEY"), mint()
+    provider = Provider("p", Hosted(), base_url, (variable,), PLACE)
+    vault = Vault({"KEY": local}, Clock())
+    vault.load(Snapshot("routes.yaml", "", {"p": provider}, {}, {}, {}))
+    credentials, why_not = vault.usable(provider)
+    assert (credentials == (variable,)) is sent
+    assert ("holds a local key of a Sidecar" in why_not) is not sent
+    assert local not in why_not
