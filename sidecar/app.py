@@ -139,7 +139,7 @@ class _Assembly:
     scheduler: Scheduler
     dispatch: Dispatcher
     outlook: Forecaster
-    catalog: ModelList
+    model_list: ModelList
     events: Events
     log_line: Callable[[CallRecord], None]
     draining: bool = False
@@ -225,10 +225,10 @@ async def _open_doors(
     stop_soon: asyncio.Event,
 ) -> Running:
     hosts = allowed_hosts([a.host for a in (*server.listen, server.admin)], server.allow_hosts)
-    door = RequestGuard(hosts, frozenset(server.allow_origins))
+    guard = RequestGuard(hosts, frozenset(server.allow_origins))
     addresses = Addresses()
-    side = _admin_side(parts, door, addresses, state)
-    proxy = Proxy(_proxy_parts(parts, door))
+    side = _admin_side(parts, guard, addresses, state)
+    proxy = Proxy(_proxy_parts(parts, guard))
     socket = stack.enter_context(socket_place(state))
     await stack.enter_async_context(listening_unix(side.over_socket, socket))
     admin_urls = await stack.enter_async_context(
@@ -256,14 +256,14 @@ async def _open_doors(
     )  # fmt: skip
 
 
-def _proxy_parts(parts: _Assembly, door: RequestGuard) -> Parts:
+def _proxy_parts(parts: _Assembly, guard: RequestGuard) -> Parts:
     return Parts(
         current=parts.configuration.current,
-        door=door,
+        guard=guard,
         registry=parts.registry,
         dispatch=parts.dispatch,
         scheduler=parts.scheduler,
-        catalog=parts.catalog,
+        model_list=parts.model_list,
         usable=parts.vault.usable,
         prices=parts.prices,
         ledger=parts.ledger,
@@ -277,7 +277,7 @@ def _proxy_parts(parts: _Assembly, door: RequestGuard) -> Parts:
     )
 
 
-def _admin_side(parts: _Assembly, door: RequestGuard, addresses: Addresses, state: Path) -> Admin:
+def _admin_side(parts: _Assembly, guard: RequestGuard, addresses: Addresses, state: Path) -> Admin:
     context = AdminContext(
         configuration=parts.configuration,
         vault=parts.vault,
@@ -288,7 +288,7 @@ def _admin_side(parts: _Assembly, door: RequestGuard, addresses: Addresses, stat
         callers=parts.callers,
         outlook=parts.outlook,
         steering=PauseControl(parts.configuration.current, parts.scheduler, parts.live),
-        catalog=parts.catalog,
+        model_list=parts.model_list,
         usable=parts.vault.usable,
         sessions=Sessions(asyncio.get_running_loop().time),
         events=parts.events,
@@ -298,12 +298,12 @@ def _admin_side(parts: _Assembly, door: RequestGuard, addresses: Addresses, stat
         addresses=addresses,
     )
     return Admin(
-        console=Console(context, door),
+        console=Console(context, guard),
         configuration=parts.configuration,
         vault=parts.vault,
         metrics=parts.metrics,
         draining=lambda: parts.draining,
-        door=door,
+        guard=guard,
     )
 
 

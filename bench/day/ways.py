@@ -83,7 +83,7 @@ class Sidecar:
         reply: Any = served.attempted.reply
         if served.attempted.body is not None:
             # As `answers.relayed_headers` has it: what was tried again here is not multiplied.
-            never = {"x-should-retry": "false"} if live.repeated else {}
+            never = {"x-should-retry": "false"} if live.asked_again else {}
             return Answer(reply.status, {**reply.fields, **never})
         assert served.lease is not None
         await self._account.finish(job, reply.answer)

@@ -197,7 +197,7 @@ def _matches(context: AdminContext, snapshot: Snapshot, name: str) -> list[list[
     found = []
     for route in key.routes:
         literal = [p.text for p in (*(route.models or ()), *(key.models or ())) if p.literal]
-        names = dict.fromkeys((*literal, *context.catalog.known(route.provider)))
+        names = dict.fromkeys((*literal, *context.model_list.known(route.provider)))
         fitting = [
             each
             for each in names

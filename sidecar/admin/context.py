@@ -55,7 +55,7 @@ class AdminContext:
     callers: Callers
     outlook: Forecaster
     steering: PauseControl
-    catalog: ModelList
+    model_list: ModelList
     usable: candidates.Usable
     sessions: Sessions
     events: Events

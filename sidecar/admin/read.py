@@ -157,7 +157,7 @@ async def provider(context: AdminContext, asked: ApiRequest) -> ProviderPage:
 async def probe(context: AdminContext, asked: ApiRequest) -> ProbeResult:
     """Ask a provider for its models now."""
     one = find_provider(context.snapshot, asked.query.get("name", ""))
-    found = await context.catalog.probe(one)
+    found = await context.model_list.probe(one)
     return ProbeResult(
         status=found.status,
         ms=round(found.seconds * 1000),
@@ -186,7 +186,7 @@ async def models(context: AdminContext, asked: ApiRequest) -> ModelUses:
     for one in chosen:
         await asyncio.sleep(0)  # let calls proceed
         for dialect in one.group.vendor.dialects:
-            for entry in await context.catalog.offered(one, context.registry.dialects[dialect]):
+            for entry in await context.model_list.offered(one, context.registry.dialects[dialect]):
                 found.setdefault(entry.id, {})[one.name] = None
     return ModelUses(
         models=[ModelUse(id=model, keys=list(users)) for model, users in found.items()]

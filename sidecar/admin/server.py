@@ -37,7 +37,7 @@ class Admin:
     vault: Vault
     metrics: Metrics
     draining: Callable[[], bool]
-    door: RequestGuard
+    guard: RequestGuard
 
     async def over_tcp(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve metrics, health checks and the console."""
@@ -45,7 +45,7 @@ class Admin:
         if self.console.serves(path):
             return await self.console.over_tcp(request, path)
         try:
-            self.door.check(request.method, request.raw_path, request.headers)
+            self.guard.check(request.method, request.raw_path, request.headers)
             return await self._open(request, path)
         except ProxyError as refused:
             return responses.plain(refused.reply)

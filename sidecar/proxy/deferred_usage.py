@@ -38,7 +38,7 @@ class Deferred:
         self._prices = prices
         self._metrics = metrics
 
-    def made(
+    def claim(
         self, call: Call, candidate: Candidate, meter: Meter, record: CallRecord,
         spent: AttemptUsage | None, counted: Demand | None,
     ) -> None:  # fmt: skip
@@ -56,7 +56,7 @@ class Deferred:
             claim = _claim(call, candidate, record, spent, counted or demand_of(0, 0))
         record_owner(call, candidate, meter, self._ledger, claim)
 
-    def told(self, call: Call, provider: Provider, meter: Meter, usage: Usage) -> None:
+    def settle(self, call: Call, provider: Provider, meter: Meter, usage: Usage) -> None:
         """Settle the claim, if there is one, on the object whose usage a response reports."""
         kind = call.endpoint.owned or call.endpoint.creates
         ids = meter.created() or (call.located.object_id or "",)

@@ -25,7 +25,7 @@ from sidecar.routing.request_rewrite import Rewriter
 from sidecar.scheduling.lease import Lease, NotAdmitted, Waiter
 from sidecar.scheduling.scheduler import Scheduler
 
-_PASSING = frozenset({429, 503, 529})
+_TEMPORARY_STATUSES = frozenset({429, 503, 529})
 """Statuses of a transient failure. A rate limit with any other status is transient, too. After any
 other failure the call is not sent to the same candidate again: it may have been served and
 billed."""
@@ -110,36 +110,36 @@ class Dispatcher:
                 rejected Sidecar's credential, or the request may have been served without a
                 response.
         """
-        errand = self._new_state(call, candidates, rewriter, live)
+        retry = self._new_state(call, candidates, rewriter, live)
         while True:
             try:
-                lease = await self._wait(errand)
+                lease = await self._wait(retry)
             except TimeoutError:  # only failures are reported early
-                return Served(self._best(errand))
+                return Served(self._best(retry))
             except NotAdmitted as no_room:
-                if errand.failures:
-                    return Served(self._best(errand))
+                if retry.failures:
+                    return Served(self._best(retry))
                 self._scheduler.record_rejection(no_room)
-                raise to_proxy_error(no_room, call.key.max_wait, live.most_wait) from None
+                raise to_proxy_error(no_room, call.key.max_wait, live.client_max_wait) from None
             try:
                 await call.held.restore(copy=rewriter.edits(lease.candidate))
             except BaseException:
                 lease.refund(sent=False)
                 raise
-            attempted = await self._attempt(errand, lease)
+            attempted = await self._attempt(retry, lease)
             if attempted.is_final:
-                return self._succeed(errand, attempted, lease)
-            errand.note(attempted)
+                return self._succeed(retry, attempted, lease)
+            retry.note(attempted)
             try:
                 self._record_failure(attempted)  # before the lease admits another call
             finally:
-                self._release(errand, lease, attempted.spent, sent=attempted.was_sent)
+                self._release(retry, lease, attempted.spent, sent=attempted.was_sent)
             if attempted.lost:
-                raise _lost(errand.failures)
+                raise _lost(retry.failures)
             if not self._is_transient(attempted):
-                errand.leave_out(attempted)
-            if errand.rewriter.consumed or not errand.candidates:
-                return Served(self._best(errand))
+                retry.leave_out(attempted)
+            if retry.rewriter.consumed or not retry.candidates:
+                return Served(self._best(retry))
 
     def _new_state(
         self, call: Call, candidates: Sequence[Candidate], rewriter: Rewriter, live: LiveCall
@@ -147,59 +147,57 @@ class Dispatcher:
         key = call.key
         # If the client names no conversation, its program stands for it.
         session = (key.name, live.session or live.program, call.model or "")
-        ordered, at_home = self._affinity.prefer_pinned(session, candidates)
+        ordered, pinned = self._affinity.prefer_pinned(session, candidates)
         # Only a named conversation is likely to have a warm cache at its pinned upstream.
-        alone = key.sticky_wait if at_home and live.session else 0.0
+        alone = key.sticky_wait if pinned and live.session else 0.0
         max_wait = max(0.0, key.max_wait - live.wait)
-        if live.most_wait is not None:
-            max_wait = min(max_wait, live.most_wait)
+        if live.client_max_wait is not None:
+            max_wait = min(max_wait, live.client_max_wait)
         return RetryState(call, live, rewriter, session, ordered, max_wait, alone)
 
-    async def _wait(self, errand: RetryState) -> Lease:
+    async def _wait(self, retry: RetryState) -> Lease:
         began = self._clock()
-        live = errand.live
+        live = retry.live
 
         def on_wait(waiter: Waiter) -> None:
             live.waiter = waiter
 
         try:
-            if errand.call.held.is_large:
-                errand.rewriter.forget_copies()
-            tell_by = live.tell_by if errand.failures else None
-            async with asyncio.timeout_at(tell_by), stored_while_waiting(errand.call.held):
+            if retry.call.held.is_large:
+                retry.rewriter.forget_copies()
+            error_deadline = live.error_deadline if retry.failures else None
+            async with asyncio.timeout_at(error_deadline), stored_while_waiting(retry.call.held):
                 return await self._scheduler.acquire(
-                    errand.call, errand.candidates, errand.wait_left,
-                    sticky_wait=errand.sticky_wait, is_retry=bool(errand.failures),
+                    retry.call, retry.candidates, retry.wait_left,
+                    sticky_wait=retry.sticky_wait, is_retry=bool(retry.failures),
                     on_wait=on_wait,
                 )  # fmt: skip
         finally:
             waiter, live.waiter = live.waiter, None
-            errand.sticky_wait = 0.0  # only the first lease waits for the pinned upstream
+            retry.sticky_wait = 0.0  # only the first lease waits for the pinned upstream
             if waiter is not None and waiter.blocked_log:
                 ended = self._clock()
                 live.wait += ended - began
                 waited = ended - began - waiter.parked(ended)
-                errand.wait_left = max(0.0, errand.wait_left - waited)
+                retry.wait_left = max(0.0, retry.wait_left - waited)
                 ends = [at for at, _ in waiter.blocked_log[1:]] + [ended]
                 for (at, name), until in zip(waiter.blocked_log, ends, strict=True):
                     _add_wait(live.waits, name, until - at)
 
-    async def _attempt(self, errand: RetryState, lease: Lease) -> AttemptResult:
-        live = errand.live
-        live.repeated = live.repeated or errand.has_tried(lease.candidate)
+    async def _attempt(self, retry: RetryState, lease: Lease) -> AttemptResult:
+        live = retry.live
+        live.asked_again = live.asked_again or retry.has_tried(lease.candidate)
         try:
-            attempted = await self._attempts.send(
-                errand.call, lease.candidate, errand.rewriter, live
-            )
+            attempted = await self._attempts.send(retry.call, lease.candidate, retry.rewriter, live)
         except BaseException:  # the client left, or we failed
-            self._release(errand, lease, live.attempts[-1].spent, sent=True)
+            self._release(retry, lease, live.attempts[-1].spent, sent=True)
             raise
         try:
             reply = attempted.reply
             slow = attempted.error_class is ErrorClass.RATE_LIMITED and not attempted.outdated
             if reply is not None and (reply.status < 400 or slow):
                 # Vendors have separate quotas for free calls.
-                fields = {} if errand.call.is_free else reply.fields
+                fields = {} if retry.call.is_free else reply.fields
                 self._scheduler.read_quota(lease, fields, ok=reply.status < 400)
         except BaseException:
             lease.keep()
@@ -207,16 +205,16 @@ class Dispatcher:
             raise
         return attempted
 
-    def _succeed(self, errand: RetryState, attempted: AttemptResult, lease: Lease) -> Served:
+    def _succeed(self, retry: RetryState, attempted: AttemptResult, lease: Lease) -> Served:
         self._scheduler.record_success(attempted.candidate)
         if attempted.error_class is ErrorClass.CLIENT_ERROR:
-            self._release(errand, lease, attempted.spent, sent=True)
+            self._release(retry, lease, attempted.spent, sent=True)
             return Served(attempted)
-        self._affinity.pin(errand.session, attempted.candidate)
+        self._affinity.pin(retry.session, attempted.candidate)
         return Served(attempted, lease)
 
     def _release(
-        self, errand: RetryState, lease: Lease, spent: AttemptUsage | None, *, sent: bool
+        self, retry: RetryState, lease: Lease, spent: AttemptUsage | None, *, sent: bool
     ) -> None:
         """End the lease of a failed attempt; usage that may be billed stays counted."""
         if spent is None:
@@ -224,7 +222,7 @@ class Dispatcher:
         else:
             whole = spent.state is UsageState.REPORTED
             self._scheduler.settle(
-                lease, errand.call, spent.usage, spent.cost, complete=whole, typical=False
+                lease, retry.call, spent.usage, spent.cost, complete=whole, typical=False
             )
 
     def _record_failure(self, attempted: AttemptResult) -> None:
@@ -236,7 +234,7 @@ class Dispatcher:
             reply = attempted.reply
             passing = (
                 reply is None
-                or reply.status in _PASSING
+                or reply.status in _TEMPORARY_STATUSES
                 or attempted.error_class is ErrorClass.QUOTA_EXHAUSTED
             )
             self._scheduler.record_failure(
@@ -255,7 +253,7 @@ class Dispatcher:
             if attempted.reply.fields.get("x-should-retry", "").strip().lower() == "false":
                 return False  # the vendor asks not to retry
             throttled = attempted.error_class is ErrorClass.RATE_LIMITED
-            return throttled or attempted.reply.status in _PASSING
+            return throttled or attempted.reply.status in _TEMPORARY_STATUSES
         if attempted.in_stream:
             return True
         unreachable = attempted.error is not None and attempted.error.fault is Fault.CONNECT
@@ -263,11 +261,11 @@ class Dispatcher:
             self._scheduler.is_offline or self._scheduler.has_answered(attempted.candidate)
         )
 
-    def _best(self, errand: RetryState) -> AttemptResult:
+    def _best(self, retry: RetryState) -> AttemptResult:
         def may_run(candidate: Candidate) -> bool:
             return self._scheduler.is_offline or self._scheduler.has_answered(candidate)
 
-        return best_failure(errand.failures, may_run)
+        return best_failure(retry.failures, may_run)
 
 
 def _add_wait(waits: list[Wait], behind: str, seconds: float) -> None:

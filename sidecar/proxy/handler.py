@@ -37,7 +37,13 @@ from sidecar.proxy.dispatch import Dispatcher
 from sidecar.proxy.in_flight import LiveCall, LiveCalls
 from sidecar.proxy.metering import meter_for, read_meter
 from sidecar.proxy.relay import Relay, RelayEnd
-from sidecar.proxy.stream.keepalive import KeepAlive, cannot_follow, fail, most_wait, tell_by
+from sidecar.proxy.stream.keepalive import (
+    KeepAlive,
+    cannot_follow,
+    client_max_wait,
+    error_deadline,
+    fail,
+)
 from sidecar.records import CallRecord, Outcome, Usage, UsageState, with_spent
 from sidecar.routing import affinity
 from sidecar.routing import candidates as routing
@@ -71,11 +77,11 @@ class Parts:
     """
 
     current: Callable[[], Snapshot]
-    door: RequestGuard
+    guard: RequestGuard
     registry: Registry
     dispatch: Dispatcher
     scheduler: Scheduler
-    catalog: ModelList
+    model_list: ModelList
     usable: routing.Usable
     prices: Prices
     ledger: Ledger
@@ -128,9 +134,9 @@ class Proxy:
         """
         path = request.raw_path.partition("?")[0]
         if path in self._probes and request.method in {"GET", "HEAD"}:
-            return proxy_responses.probe_response(self._parts.door, request)
+            return proxy_responses.probe_response(self._parts.guard, request)
         live = self._parts.live.open(request.method, responses.user_agent_of(request))
-        live.sighting = self._parts.callers.start_lookup(request.connection)
+        live.caller_lookup = self._parts.callers.start_lookup(request.connection)
         passage = Passage(request, live, self._parts.bodies.open())
         try:
             return await self._serve(passage)
@@ -154,7 +160,7 @@ class Proxy:
             self._close(passage)
 
     async def _serve(self, passage: Passage) -> AgentResponse:
-        call = await self._admit(passage)
+        call = await self._read_request(passage)
         if call.endpoint.lists_models:
             return await self._list_models(passage, call)
         found = routing.plan_candidates(
@@ -173,11 +179,11 @@ class Proxy:
         finally:
             attempted.close()
 
-    async def _admit(self, passage: Passage) -> Call:
+    async def _read_request(self, passage: Passage) -> Call:
         """Authenticate the request and parse it."""
         parts, request, live = self._parts, passage.request, passage.live
         snapshot = parts.current()
-        parts.door.check(request.method, request.raw_path, request.headers)
+        parts.guard.check(request.method, request.raw_path, request.headers)
         path, _, query = request.raw_path.partition("?")
         found = authentication.authenticate(snapshot, request.headers, request.raw_headers, query)
         key = found.key
@@ -192,16 +198,16 @@ class Proxy:
         )  # fmt: skip
         live.note_wait(f"memory for request bodies ({SETTING})", passage.held.waited)
         live.dialect, live.endpoint = call.dialect.name, call.endpoint.name
-        live.counts = call.bills
+        live.billed = call.bills
         live.model_asked, live.streaming = call.model, call.facts.streaming
         live.urgency = call.urgency
         live.session = find_session(call, request.headers, found.texts)
-        live.most_wait = most_wait(request, call)
-        live.tell_by = tell_by(request, call, live.began)
+        live.client_max_wait = client_max_wait(request, call)
+        live.error_deadline = error_deadline(request, call, live.began)
         return call
 
     async def _list_models(self, passage: Passage, call: Call) -> AgentResponse:
-        entries = await self._parts.catalog.offered(call.key, call.dialect)
+        entries = await self._parts.model_list.offered(call.key, call.dialect)
         live = passage.live
         live.outcome, live.status = Outcome.OK, 200
         self._parts.ledger.used(call.key.name, live.program)
@@ -265,7 +271,7 @@ class Proxy:
             retold = self._read(passage)
             record = parts.live.close(live)
             provider = passage.provider
-            if live.key is not None and provider is not None and not live.retold:
+            if live.key is not None and provider is not None and not live.repeats_usage:
                 cost = parts.prices.cost(record, provider, live.key.group, passage.priced_as)
                 record = structs.replace(record, cost=cost)
             self._note_objects(passage, record, self._settle(passage, record), retold)
@@ -278,7 +284,7 @@ class Proxy:
         if live.key is not None:
             parts.metrics.call_ended(live.key.name)
         parts.metrics.call_finished(record)
-        parts.callers.complete(record, live.sighting, self._tell)
+        parts.callers.complete(record, live.caller_lookup, self._publish)
 
     def _read(self, passage: Passage) -> Usage | None:
         """Set the call's usage from its meter; return reported usage of an earlier call, if any."""
@@ -296,10 +302,10 @@ class Proxy:
             return
         try:
             if retold is not None:
-                self._deferred.told(call, candidate.provider, meter, retold)
+                self._deferred.settle(call, candidate.provider, meter, retold)
             else:
                 spent = passage.live.spent
-                self._deferred.made(call, candidate, meter, record, spent, counted)
+                self._deferred.claim(call, candidate, meter, record, spent, counted)
         except Exception:
             log.exception("what call %s made is not remembered", record.call_id)
 
@@ -314,6 +320,6 @@ class Proxy:
             )
         return None
 
-    def _tell(self, record: CallRecord) -> None:
+    def _publish(self, record: CallRecord) -> None:
         self._parts.ledger.finished(record)
         self._parts.finished(record)

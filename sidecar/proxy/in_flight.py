@@ -31,7 +31,7 @@ from sidecar.scheduling.lease import Waiter
 
 log = logging.getLogger("sidecar")
 
-MAX_LOGGED_CALLS = 50
+MAX_LOGGED_ATTEMPTS = 50
 """Attempts in the record of a call: the first of them, and the latest one besides."""
 
 
@@ -73,9 +73,9 @@ class LiveCall(Struct, eq=False):
     spent: AttemptUsage | None = None
     """The usage of failed attempts; `usage` is that of the response."""
     wait: float = 0.0
-    most_wait: float | None = None
+    client_max_wait: float | None = None
     """Seconds that it may wait before its client times out; None if unknown."""
-    tell_by: float | None = None
+    error_deadline: float | None = None
     """The time (monotonic seconds) by which failures of its providers should be reported."""
     first_byte: float | None = None
     usage: Usage | None = None
@@ -86,28 +86,30 @@ class LiveCall(Struct, eq=False):
     waits: list[Wait] = []
     waiter: Waiter | None = None
     """Set while it waits for a lease."""
-    counts: bool = False
+    billed: bool = False
     """True if the vendor may bill tokens for it."""
-    retold: bool = False
+    repeats_usage: bool = False
     """True if its response reports the usage of an earlier call."""
-    noted: bool = False
+    recorded: bool = False
     """True once a checkpoint of it was recorded."""
-    repeated: bool = False
+    asked_again: bool = False
     """True if a candidate was tried more than once."""
     passing: Passing | None = None
     """Its response, which may not have begun."""
     meter: Meter | None = None
     """The meter of its response, once there is one."""
-    sighting: CallerLookup | None = None
+    caller_lookup: CallerLookup | None = None
 
     @property
     def caller(self) -> Caller | None:
         """The caller; None until its lookup has a result."""
-        return None if self.sighting is None else self.sighting.caller
+        return None if self.caller_lookup is None else self.caller_lookup.caller
 
     def note(self, attempt: AttemptRecord) -> None:
         """Record an attempt, whose response may still be relayed."""
-        del self.attempts[MAX_LOGGED_CALLS:]  # in a long outage, keep the first ones and the latest
+        del self.attempts[
+            MAX_LOGGED_ATTEMPTS:
+        ]  # in a long outage, keep the first ones and the latest
         self.attempts.append(attempt)
         if attempt.spent is not None:
             spent = self.spent
@@ -243,13 +245,13 @@ async def watch_calls(
         await asyncio.sleep(CHECKPOINT_SECONDS)
         now = clock()
         for call in live:
-            if call.provider and not call.noted and now - call.began >= CHECKPOINT_AFTER_SECONDS:
-                call.noted = True
+            if call.provider and not call.recorded and now - call.began >= CHECKPOINT_AFTER_SECONDS:
+                call.recorded = True
                 note(_unended(call, now))
 
 
 def _unended(call: LiveCall, now: float) -> CallRecord:
-    state = UsageState.UNKNOWN if call.counts else UsageState.NONE
+    state = UsageState.UNKNOWN if call.billed else UsageState.NONE
     return structs.replace(
         call.record(now), outcome=Outcome.CUT, reason=KILLED, usage=None, usage_state=state
     )

@@ -174,8 +174,8 @@ def read_meter(
 
     `whole` is whether all bytes of the response arrived.
     """
-    usage, live.retold = _used(live, call, provider, meter)
-    live.usage = None if live.retold else usage
+    usage, live.repeats_usage = _used(live, call, provider, meter)
+    live.usage = None if live.repeats_usage else usage
     complete = whole
     unknown = f"whether the response of call {live.call_id} is complete is unknown"
     with plugin_guard(call.dialect, "meter", unknown):
@@ -183,9 +183,9 @@ def read_meter(
         complete = (ended or (complete and not meter.unfinished)) and not meter.unread
     if live.usage is not None:
         live.usage_state = UsageState.REPORTED if complete else UsageState.PARTIAL
-    elif call.bills and not live.retold:
+    elif call.bills and not live.repeats_usage:
         live.usage_state = UsageState.UNKNOWN
-    return usage if live.retold and complete else None
+    return usage if live.repeats_usage and complete else None
 
 
 def _used(
@@ -218,10 +218,10 @@ def _read_end(live: LiveCall, meter: Meter) -> bool:
     return meter.finished
 
 
-def is_lookup(call: Call, told_of: Iterable[str]) -> bool:
+def is_lookup(call: Call, created_ids: Iterable[str]) -> bool:
     """Return whether a call did no billable work, such as a read of an object by its id.
 
-    `told_of` has the ids in the response: an id in the request's path was created earlier.
+    `created_ids` has the ids in the response: an id in the request's path was created earlier.
     """
     if call.method != "POST":
         return True
@@ -231,7 +231,7 @@ def is_lookup(call: Call, told_of: Iterable[str]) -> bool:
     if endpoint.named and endpoint.owned is None:
         return False  # its path has no id, whatever id the response has
     path = unquote(call.located.path)
-    return any(name and _stands_in(path, name) for name in told_of)
+    return any(name and _stands_in(path, name) for name in created_ids)
 
 
 def _stands_in(path: str, name: str) -> bool:

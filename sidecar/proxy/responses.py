@@ -43,10 +43,10 @@ _OF_THE_BODY = frozenset({b"content-type", b"content-encoding", b"content-langua
 """Headers that describe the provider's body, and are dropped with it."""
 
 
-def probe_response(door: RequestGuard, request: AgentRequest) -> LocalResponse:
+def probe_response(guard: RequestGuard, request: AgentRequest) -> LocalResponse:
     """Answer a probe: no key is needed, and nothing is recorded."""
     try:
-        door.check(request.method, request.raw_path, request.headers)
+        guard.check(request.method, request.raw_path, request.headers)
     except ProxyError as refused:
         return plain_local(refused.reply)
     return LocalResponse(b'{"service": "sidecar"}')
@@ -136,7 +136,7 @@ def relayed_headers(
     fields = headers.for_client(reply.headers, call.dialect.url_headers, relocate)
     if 300 <= reply.status < 400 and reply.status != HTTPStatus.NOT_MODIFIED:
         _check_redirect(fields)
-    if attempted.body is not None and live.repeated:
+    if attempted.body is not None and live.asked_again:
         # Sidecar has retried the call; retries of the client would multiply the attempts.
         fields = [(n, v) for n, v in fields if n.lower() != b"x-should-retry"]
         fields.append((b"x-should-retry", b"false"))

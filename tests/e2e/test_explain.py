@@ -212,10 +212,10 @@ async def test_explain_puts_the_pinned_provider_of_a_session_first(
     body = b'{"model":"gpt-5","prompt_cache_key":"abc"}'
     assert (await proxy.ask(CHAT, body, key="both")).status == 200
     await order(proxy, "resume", "provider", "main")
-    at_home = await explained(proxy, "both", "gpt-5", session="abc")
-    assert at_home["home"] == "spare"
-    assert [each["provider"] for each in at_home["candidates"]] == ["spare", "main"]
-    assert at_home["now"]["text"] == "It would go to spare now."
+    pinned = await explained(proxy, "both", "gpt-5", session="abc")
+    assert pinned["home"] == "spare"
+    assert [each["provider"] for each in pinned["candidates"]] == ["spare", "main"]
+    assert pinned["now"]["text"] == "It would go to spare now."
     stranger = await explained(proxy, "both", "gpt-5", session="another")
     assert (stranger["home"], stranger["now"]["provider"]) == (None, "main")
     await order(proxy, "pause", "provider", "spare")

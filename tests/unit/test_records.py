@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ledger_checks import call
 
-from sidecar.proxy.in_flight import MAX_LOGGED_CALLS, LiveCalls
+from sidecar.proxy.in_flight import MAX_LOGGED_ATTEMPTS, LiveCalls
 from sidecar.records import (
     AttemptRecord,
     AttemptUsage,
@@ -86,12 +86,12 @@ def test_call_record_with_spent_usage_has_both() -> None:
 
 async def test_attempts_of_a_long_outage_keep_first_and_last_and_count_all() -> None:
     live = LiveCalls(lambda: 0.0, lambda: 0.0).open("POST", "")
-    for number in range(2 * MAX_LOGGED_CALLS):
+    for number in range(2 * MAX_LOGGED_ATTEMPTS):
         spent = AttemptUsage(R, Usage(1, 1))
         live.note(AttemptRecord("acme", "", "m", "overloaded", 503, str(number), 0.1, spent))
     reasons = [each.reason for each in live.attempts]
-    assert reasons == [*map(str, range(MAX_LOGGED_CALLS)), str(2 * MAX_LOGGED_CALLS - 1)]
-    assert live.spent == AttemptUsage(R, Usage(2 * MAX_LOGGED_CALLS, 2 * MAX_LOGGED_CALLS))
+    assert reasons == [*map(str, range(MAX_LOGGED_ATTEMPTS)), str(2 * MAX_LOGGED_ATTEMPTS - 1)]
+    assert live.spent == AttemptUsage(R, Usage(2 * MAX_LOGGED_ATTEMPTS, 2 * MAX_LOGGED_ATTEMPTS))
 
 
 @pytest.mark.parametrize(

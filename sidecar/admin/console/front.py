@@ -62,9 +62,9 @@ log = logging.getLogger("sidecar.admin.console")
 class Console:
     """The console's API, over TCP and over the socket, and its pages."""
 
-    def __init__(self, context: AdminContext, door: RequestGuard) -> None:
+    def __init__(self, context: AdminContext, guard: RequestGuard) -> None:
         self._context = context
-        self._door = door
+        self._door = guard
 
     @staticmethod
     def serves(path: str) -> bool:

@@ -124,7 +124,7 @@ class ErrorEventMask:
         self._mask = mask
         self._meter = meter
         self._plugin = plugin
-        self._is_told = labelled
+        self._is_labelled = labelled
         self._is_foreign = False
         self._event = bytearray()
         """The event that has not ended, without the middle of a large one."""
@@ -149,7 +149,7 @@ class ErrorEventMask:
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes; return those to relay, of these and of the held ones."""
         event = self._event
-        if self._is_foreign or not (self._is_told or self._is_known(data)):
+        if self._is_foreign or not (self._is_labelled or self._is_known(data)):
             return data
         if not event and data.endswith(_USUAL_ENDS) and not self._mask.has_opening(data):
             return data
@@ -168,7 +168,7 @@ class ErrorEventMask:
     def _is_known(self, data: bytes) -> bool:
         """Return whether the first bytes may be events. Blank lines decide nothing."""
         start = bytes(self._event + data).removeprefix(BOM).lstrip()
-        self._is_told = bool(start)
+        self._is_labelled = bool(start)
         self._is_foreign = not any(each[: len(start)] == start[: len(each)] for each in _FIELDS)
         return not self._is_foreign
 

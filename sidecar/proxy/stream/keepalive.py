@@ -52,7 +52,7 @@ def ping_of(request: AgentRequest, call: Call) -> bytes | None:
     return call.dialect.ping(call.endpoint, call.query)
 
 
-def most_wait(request: AgentRequest, call: Call) -> float | None:
+def client_max_wait(request: AgentRequest, call: Call) -> float | None:
     """Return the seconds that this call may wait before its client times out and retries; None when
     the client's timeouts are unknown."""
     bounds = [call.dialect.total_timeout(request.headers)]
@@ -61,7 +61,7 @@ def most_wait(request: AgentRequest, call: Call) -> float | None:
     return min((bound * TIMEOUT_SHARE for bound in bounds if bound is not None), default=None)
 
 
-def tell_by(request: AgentRequest, call: Call, began: float) -> float | None:
+def error_deadline(request: AgentRequest, call: Call, began: float) -> float | None:
     """Return the time by which failures of its providers are to be reported to the client.
 
     None if the client sets no such time, or accepts no pings.

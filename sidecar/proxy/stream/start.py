@@ -24,7 +24,7 @@ HELD_BYTES = 64 * 1024
 """Bytes of a response that are held at most."""
 HELD_SECONDS = 2.0
 """Seconds for which a response is held at most."""
-_TELLING_BYTES = 512
+_SAMPLE_BYTES = 512
 """Bytes by which the kind of a response is recognised: events, JSON or a page."""
 TAKEN = Classification(ErrorClass.OK)
 _EVENTS, _JSON = "text/event-stream", "application/json"
@@ -92,7 +92,7 @@ class _Reader:
 
     def feed(self, data: bytes) -> bool:
         """Take the next bytes; return whether enough have arrived to classify the response."""
-        if len(self._start) < _TELLING_BYTES:
+        if len(self._start) < _SAMPLE_BYTES:
             self._start = (self._start + data).removeprefix(BOM).lstrip()
         start = self._start
         if start.startswith(b"{"):

@@ -1,4 +1,4 @@
-"""The front door: what is refused before anybody asks who is calling."""
+"""Requests that are refused before authentication."""
 
 from __future__ import annotations
 
