@@ -22,6 +22,9 @@ _DOT_SEGMENT = re.compile(r"(?:^|/|%2f)(?:\.|%2e){1,2}(?:/|%2f|$)", re.IGNORECAS
 # Letters, digits, `-`, `.` and `_`, which no client needs to encode (RFC 3986 section 2.3). A
 # vendor would decode them, and serve a path that Sidecar has not recognised.
 _DISGUISED = re.compile(r"%(?:2[de]|3\d|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a])", re.IGNORECASE)
+MAX_KEPT_CHARACTERS = 512
+"""Characters of a target whose check is cached. Requests without a key could fill a cache of longer
+ones."""
 _FORBIDDEN_METHODS = frozenset({"CONNECT", "TRACE"})
 
 
@@ -98,9 +101,15 @@ def _name_of(host: str) -> str | None:
     return None if match is None else (match["six"] or match["name"]).lower()
 
 
-@lru_cache(maxsize=1024)  # the same few targets come again and again; a refusal is not kept
 def check_target(target: str) -> None:
     """Raise `ProxyError` on a request target that two readers could understand differently."""
+    if len(target) <= MAX_KEPT_CHARACTERS:
+        _check_kept(target)
+    else:
+        _check(target)
+
+
+def _check(target: str) -> None:
     path = target.partition("?")[0]
     if not target.startswith("/") or "#" in target or "\\" in target or not target.isascii():
         raise ProxyError(
@@ -112,6 +121,9 @@ def check_target(target: str) -> None:
         raise ProxyError(
             ErrorKind.BAD_REQUEST, "the path must not percent-encode letters and digits"
         )
+
+
+_check_kept = lru_cache(maxsize=1024)(_check)  # the same few come again; a refusal is not kept
 
 
 def allowed_hosts(listen_hosts: list[str], extra: tuple[str, ...]) -> frozenset[str]:

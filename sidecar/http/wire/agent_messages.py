@@ -133,7 +133,9 @@ class RelayedResponse:
     def _begin(self, request: AgentRequest) -> None:
         """Make the head; from here on it counts as sent."""
         request.response, self._connection = self, request.connection
-        modern, stays = not request.is_http10, request.keep_alive
+        modern = not request.is_http10
+        # The unread rest of a body would be parsed as the next request (RFC 9112 section 9.6).
+        stays = request.keep_alive and request.content.is_complete
         lines = lines_of(self._fields)
         if not has(b"date", lines):
             lines += b"Date: %b\r\n" % formatdate(usegmt=True).encode()

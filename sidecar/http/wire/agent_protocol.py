@@ -36,8 +36,10 @@ LINGER_SECONDS = 2.0
 """Seconds for which the bytes of a client are read and dropped before its connection closes. An
 immediate close would reset the connection, and the client could lose the response (RFC 9112 section
 9.6)."""
-MAX_QUEUED_REQUESTS = 1
-"""Pipelined requests that may wait behind the running one; more are not read."""
+QUEUED_REQUEST_BYTES = 1 << 10
+"""Bytes that a pipelined request counts for besides its body. Reading continues behind the running
+request until `HELD_BODY_BYTES` are queued: only a connection that is read shows that its client
+left."""
 
 AgentResponse = RelayedResponse | LocalResponse
 AgentHandler = Callable[[AgentRequest], Awaitable[AgentResponse]]
@@ -194,7 +196,8 @@ class AgentConnection(WireProtocol, ParserEvents):
         parser = self._parser
         assert parser is not None  # noqa: S101 - it calls
         fields, self._in_head, self._unframed_bytes = self._fields, False, 0
-        if sum([len(name) + len(value) + 4 for name, value in fields]) > MAX_HEAD_BYTES:
+        size = sum([len(name) + len(value) + 4 for name, value in fields])
+        if len(self._target) + size > MAX_HEAD_BYTES:
             raise FramingError("the head is too large")
         _check_fields(fields, parser.get_http_version())
         self._arriving = request = AgentRequest(
@@ -250,6 +253,8 @@ class AgentConnection(WireProtocol, ParserEvents):
             for field in request.raw_headers
             if field[0].lower() in {b"content-length", b"transfer-encoding"}
         ]
+        if request.keep_alive and request.is_http10:
+            framing.append(b"Connection: keep-alive\r\n")
         self._parser = HttpRequestParser(self)
         self._replayed_head = True
         self._parser.feed_data(
@@ -350,7 +355,9 @@ class AgentConnection(WireProtocol, ParserEvents):
         """Stop reading while many requests wait, or much of a body is unread."""
         arriving = self._arriving
         unread = 0 if arriving is None else arriving.content.size
-        if len(self._queue) > MAX_QUEUED_REQUESTS or unread > HELD_BODY_BYTES:
+        waiting = len(self._queue) * QUEUED_REQUEST_BYTES
+        waiting += sum([each.content.size for each in self._queue if each is not None])
+        if waiting > HELD_BODY_BYTES or unread > HELD_BODY_BYTES:
             self.pause_body()
         else:
             self.resume_body()
@@ -363,9 +370,9 @@ def _check_fields(fields: list[tuple[bytes, bytes]], version: str) -> None:
     for name, value in fields:
         if len(name) == 4 and name.lower() == b"host":
             hosts += 1
-        elif len(name) == 17 and name.lower() == b"transfer-encoding":
-            coding = value.lower().rpartition(b",")[2].strip()
-            if coding != b"chunked" or version != "1.1":
-                raise FramingError("an unknown transfer coding")
+        elif name.lower() == b"transfer-encoding" and (
+            value.lower().strip() != b"chunked" or version != "1.1"
+        ):
+            raise FramingError("an unknown transfer coding")
     if hosts > 1:
         raise FramingError("two hosts")

@@ -289,7 +289,7 @@ class UpstreamConnection(WireProtocol, ParserEvents):
 
     def _end_of_input(self, exc: Exception | None) -> None:
         self._may_stay = False
-        if self._ends_by_close and exc is None:
+        if self._ends_by_close and exc is None and self._failure is None:
             self.body.finish()
         elif self._head is not None:
             self._fail(UpstreamError(Fault.CLOSED, "it broke off in its answer", sent=True))
@@ -324,6 +324,9 @@ class UpstreamConnection(WireProtocol, ParserEvents):
             super().abort()
 
     async def _write(self, data: bytes | memoryview) -> None:
+        # Let the loop read first: a failing write closes the transport, and a response that came
+        # already, such as a 413 before a reset, would be lost.
+        await asyncio.sleep(0)
         await self.drained()
         assert self.transport is not None  # noqa: S101 - checked by drained()
         self.transport.write(data)
