@@ -26,7 +26,7 @@ from sidecar.admin.introspect.dry_run import Forecaster
 from sidecar.admin.introspect.live import LiveView
 from sidecar.admin.introspect.pauses import PauseControl
 from sidecar.admin.server import Admin
-from sidecar.callers import Callers, open_callers
+from sidecar.callers import open_callers
 from sidecar.config.credentials import Vault
 from sidecar.config.history import Versions
 from sidecar.config.loader import plugin_paths
@@ -56,8 +56,9 @@ from sidecar.pricing.prices import Prices
 from sidecar.proxy.attempt import Attempts
 from sidecar.proxy.attempt_usage import AttemptUsageReader
 from sidecar.proxy.dispatch import Dispatcher
-from sidecar.proxy.handler import Parts, Proxy
+from sidecar.proxy.handler import Proxy
 from sidecar.proxy.in_flight import LiveCalls, watch_calls
+from sidecar.proxy.services import Services
 from sidecar.records import CallRecord
 from sidecar.routing.affinity import Affinity
 from sidecar.routing.model_list import ModelList
@@ -75,22 +76,17 @@ class Running:
 
     url: str
     admin_url: str
-    configuration: ConfigManager
-    live: LiveCalls
-    callers: Callers
-    ledger: Ledger
-    metrics: Metrics
-    scheduler: Scheduler
+    services: Services
     console: Console
 
     @property
     def snapshot(self) -> Snapshot:
         """The configuration in force."""
-        return self.configuration.current()
+        return self.services.snapshot
 
     def unavailable(self) -> list[tuple[str, str]]:
         """The providers that cannot be used, and why."""
-        vault = self.configuration.vault
+        vault = self.services.vault
         each = [(p.name, vault.unavailable(p)) for p in self.snapshot.providers.values()]
         return [(name, why_not) for name, why_not in each if why_not]
 
@@ -117,47 +113,18 @@ async def serve(
         make_private(state)
         stack.enter_context(lock(state))
         environ = os.environ if environ is None else environ
-        parts = await _assemble(stack, config, state, environ, log_line)
-        read_log(parts.metrics, log_lines_dropped)
-        server = overridden(parts.configuration.current().server, listen, admin)
-        yield await _open_doors(stack, parts, server, state, stop_soon or asyncio.Event())
+        events = Events()
+        services = await _make_services(stack, config, state, environ, events, log_line)
+        read_log(services.metrics, log_lines_dropped)
+        server = overridden(services.snapshot.server, listen, admin)
+        stop_soon = stop_soon or asyncio.Event()
+        yield await _open_listeners(stack, services, events, server, state, stop_soon)
 
 
-@dataclass(slots=True)
-class _Assembly:
-    """The parts, once made."""
-
-    configuration: ConfigManager
-    vault: Vault
-    registry: Registry
-    ledger: Ledger
-    metrics: Metrics
-    prices: Prices
-    live: LiveCalls
-    callers: Callers
-    bodies: BodyMemory
-    scheduler: Scheduler
-    dispatch: Dispatcher
-    outlook: Forecaster
-    model_list: ModelList
-    events: Events
-    log_line: Callable[[CallRecord], None]
-    draining: bool = False
-
-    def finished(self, record: CallRecord) -> None:
-        """Tell the log, the plugins and who listens."""
-        self.log_line(record)
-        self.registry.finished(record)
-        self.events.call_finished(record)
-
-
-async def _assemble(
-    stack: AsyncExitStack,
-    config: Path,
-    state: Path,
-    environ: Mapping[str, str],
-    log_line: Callable[[CallRecord], None],
-) -> _Assembly:
+async def _make_services(
+    stack: AsyncExitStack, config: Path, state: Path, environ: Mapping[str, str],
+    events: Events, log_line: Callable[[CallRecord], None],
+) -> Services:  # fmt: skip
     # The loop's clock is the monotonic one; a call's times are all taken from it.
     clock = asyncio.get_running_loop().time
     registry = _find_plugins(config)
@@ -165,7 +132,6 @@ async def _assemble(
     ledger = await stack.enter_async_context(Ledger(state, wall=time.time))
     metrics = Metrics(version=__version__, ledger=ledger)
     prices = Prices(price_list.load(), time.time)
-    events = Events()
     configuration = ConfigManager(config, Versions.of(state, config), registry, vault, time.time)
     configuration.on_result += [lambda ok: metrics.reloaded(ok, time.time()), events.reloaded]
     sources = Sources(clock, time.time, draw, asyncio.get_running_loop().call_at)
@@ -181,20 +147,28 @@ async def _assemble(
     upstream = await stack.enter_async_context(open_upstream())
     local = await _local_servers(stack, registry)
     attempts = Attempts(upstream, vault, local, clock, AttemptUsageReader(prices))
-    affinity = Affinity(clock)
-    dispatch = Dispatcher(attempts, scheduler, affinity, clock)
-    catalog = ModelList(upstream, vault, registry.dialects, local, clock)
-    vault.on_replaced += [scheduler.forget, catalog.forget]
+    dispatch = Dispatcher(attempts, scheduler, Affinity(clock), clock)
+    model_list = ModelList(upstream, vault, registry.dialects, local, clock)
+    vault.on_replaced += [scheduler.forget, model_list.forget]
     live = LiveCalls(clock, time.time)
     callers = stack.enter_context(open_callers(clock, on=configuration.current().server.callers))
     metrics.read("sidecar_caller_lookups_total", callers.results)
     bodies = BodyMemory(configuration.current().server.body_memory, state, clock)
     read_bodies(metrics, bodies)
-    outlook = Forecaster(LiveView(scheduler, live, time.time), affinity)
-    return _Assembly(
-        configuration, vault, registry, ledger, metrics, prices, live, callers, bodies, scheduler,
-        dispatch, outlook, catalog, events, log_line,
+    return Services(
+        configuration=configuration, vault=vault, registry=registry, scheduler=scheduler,
+        dispatch=dispatch, model_list=model_list, live=live, callers=callers, bodies=bodies,
+        ledger=ledger, metrics=metrics, prices=prices, wall=time.time, draw=draw,
+        finished=_all_of(log_line, registry.finished, events.call_finished),
     )  # fmt: skip
+
+
+def _all_of(*listeners: Callable[[CallRecord], None]) -> Callable[[CallRecord], None]:
+    def finished(record: CallRecord) -> None:
+        for listener in listeners:
+            listener(record)
+
+    return finished
 
 
 async def _local_servers(stack: AsyncExitStack, registry: Registry) -> dict[str, str]:
@@ -217,18 +191,15 @@ def _find_plugins(config: Path) -> Registry:
     return registry
 
 
-async def _open_doors(
-    stack: AsyncExitStack,
-    parts: _Assembly,
-    server: ServerConfig,
-    state: Path,
+async def _open_listeners(
+    stack: AsyncExitStack, services: Services, events: Events, server: ServerConfig, state: Path,
     stop_soon: asyncio.Event,
-) -> Running:
+) -> Running:  # fmt: skip
     hosts = allowed_hosts([a.host for a in (*server.listen, server.admin)], server.allow_hosts)
     guard = RequestGuard(hosts, frozenset(server.allow_origins))
-    addresses = Addresses()
-    side = _admin_side(parts, guard, addresses, state)
-    proxy = Proxy(_proxy_parts(parts, guard))
+    addresses, draining = Addresses(), asyncio.Event()
+    context = _admin_context(services, events, state, addresses)
+    side = Admin(Console(context, guard), services, guard, draining.is_set)
     socket = stack.enter_context(socket_place(state))
     await stack.enter_async_context(listening_unix(side.over_socket, socket))
     admin_urls = await stack.enter_async_context(
@@ -236,74 +207,37 @@ async def _open_doors(
     )
 
     async def drain() -> None:
-        parts.draining = True
-        await parts.live.drained(server.drain, stop_soon)
+        draining.set()
+        await services.live.drained(server.drain, stop_soon)
 
-    agents = AgentServer(proxy.handle, refuse_message, parts.callers.start_lookup)
+    proxy = Proxy(services, guard)
+    agents = AgentServer(proxy.handle, refuse_message, services.callers.start_lookup)
     urls = await stack.enter_async_context(listening(agents, server.listen, drain))
     addresses.listen, addresses.admin = urls, admin_urls[0]
     addresses.console = local_url(admin_urls[0])
     clock = asyncio.get_running_loop().time
     for endless in (
-        parts.configuration.watch(), watch_lag(parts.metrics.loop_late),
-        watch_calls(parts.live, parts.ledger.checkpoint, clock),
+        services.configuration.watch(), watch_lag(services.metrics.loop_late),
+        watch_calls(services.live, services.ledger.checkpoint, clock),
     ):  # fmt: skip
         stack.push_async_callback(_cancelled, asyncio.create_task(endless))
-    return Running(
-        urls[0], admin_urls[0], parts.configuration, parts.live, parts.callers, parts.ledger,
-        parts.metrics, parts.scheduler,
-        side.console,
-    )  # fmt: skip
+    return Running(urls[0], admin_urls[0], services, side.console)
 
 
-def _proxy_parts(parts: _Assembly, guard: RequestGuard) -> Parts:
-    return Parts(
-        current=parts.configuration.current,
-        guard=guard,
-        registry=parts.registry,
-        dispatch=parts.dispatch,
-        scheduler=parts.scheduler,
-        model_list=parts.model_list,
-        usable=parts.vault.usable,
-        prices=parts.prices,
-        ledger=parts.ledger,
-        metrics=parts.metrics,
-        live=parts.live,
-        callers=parts.callers,
-        bodies=parts.bodies,
-        draw=draw,
-        wall=time.time,
-        finished=parts.finished,
-    )
-
-
-def _admin_side(parts: _Assembly, guard: RequestGuard, addresses: Addresses, state: Path) -> Admin:
-    context = AdminContext(
-        configuration=parts.configuration,
-        vault=parts.vault,
-        registry=parts.registry,
-        ledger=parts.ledger,
-        prices=parts.prices,
-        live=parts.live,
-        callers=parts.callers,
-        outlook=parts.outlook,
-        steering=PauseControl(parts.configuration.current, parts.scheduler, parts.live),
-        model_list=parts.model_list,
-        usable=parts.vault.usable,
+def _admin_context(
+    services: Services, events: Events, state: Path, addresses: Addresses
+) -> AdminContext:
+    current, scheduler, live = services.configuration.current, services.scheduler, services.live
+    view = LiveView(scheduler, live, services.wall)
+    return AdminContext(
+        services=services,
+        outlook=Forecaster(view, services.dispatch.affinity),
+        steering=PauseControl(current, scheduler, live),
         sessions=Sessions(asyncio.get_running_loop().time),
-        events=parts.events,
+        events=events,
         state=state,
-        wall=time.time,
-        started=time.time(),
+        started=services.wall(),
         addresses=addresses,
-    )
-    return Admin(
-        console=Console(context, guard),
-        configuration=parts.configuration,
-        vault=parts.vault,
-        metrics=parts.metrics,
-        draining=lambda: parts.draining,
-        guard=guard,
     )
 
 

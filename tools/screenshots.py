@@ -199,7 +199,7 @@ def some_history(proxy: Sidecar) -> None:
                       cache_read_tokens=int(read * dice.uniform(0.3, 0.95)),
                       reasoning_tokens=dice.randint(0, 900))  # fmt: skip
         cost = int(read * 1_400 * dice.uniform(0.5, 1.6))
-        proxy.running.ledger.finished(replace(
+        proxy.running.services.ledger.finished(replace(
             CALL, call_id=f"call_{number}", started=began, key=key, usage=usage,
             group="Claude" if claude else "GPT", provider="anthropic" if claude else "openai",
             model_asked=dice.choice(models[key]), duration=dice.uniform(1, 40),

@@ -44,10 +44,10 @@ class ApiEndpoint(NamedTuple):
 
 
 async def _reload(context: AdminContext, _: ApiRequest) -> ReloadReport:
-    loaded = await context.configuration.reload()
+    loaded = await context.services.configuration.reload()
     return ReloadReport(
         accepted=loaded.accepted,
-        digest=context.configuration.status.digest,
+        digest=context.services.configuration.status.digest,
         problems=list(loaded.problems),
         difference=list(loaded.difference),
     )
@@ -56,12 +56,14 @@ async def _reload(context: AdminContext, _: ApiRequest) -> ReloadReport:
 async def _revoke(context: AdminContext, asked: ApiRequest) -> EndedCalls:
     name = asked.names[0]
     why = f'key "{name}" was revoked'
-    return EndedCalls(cut=context.live.end(LocalReply(ErrorKind.KEY_DISABLED, why), key=name))
+    return EndedCalls(
+        cut=context.services.live.end(LocalReply(ErrorKind.KEY_DISABLED, why), key=name)
+    )
 
 
 async def _flush(context: AdminContext, _: ApiRequest) -> FlushReport:
-    await context.callers.settle()  # a record may wait for the lookup of its caller
-    return FlushReport(written=await context.ledger.flush())
+    await context.services.callers.settle()  # a record may wait for the lookup of its caller
+    return FlushReport(written=await context.services.ledger.flush())
 
 
 async def _pause(context: AdminContext, asked: ApiRequest) -> PauseResult:
@@ -78,7 +80,7 @@ async def _resume(context: AdminContext, asked: ApiRequest) -> ResumeResult:
 
 
 async def _end(context: AdminContext, asked: ApiRequest) -> CallEnded:
-    call = context.live.get(asked.names[0])
+    call = context.services.live.get(asked.names[0])
     if call is None:
         raise ProxyError(ErrorKind.NOT_FOUND, "that call is over")
     why = "this call was ended by hand by the operator of Sidecar"

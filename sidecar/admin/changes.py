@@ -74,7 +74,7 @@ async def _base(context: AdminContext, edit: AnyEdit, seen: str | None) -> EditB
     """Return the file as it is now, if it is the one that the caller has seen."""
     if seen is None:
         raise ApiError(428, "if_match_missing", "say which file you have seen: If-Match: DIGEST")
-    configuration = context.configuration
+    configuration = context.services.configuration
     text = on_disk(context)
     if content_digest(text) != configuration.status.digest:
         await configuration.reload()
@@ -95,17 +95,17 @@ async def _base(context: AdminContext, edit: AnyEdit, seen: str | None) -> EditB
             digest=found,
             changed=await asyncio.to_thread(_changes_since, context, seen),
         )
-    now = datetime.fromtimestamp(context.wall(), UTC)
+    now = datetime.fromtimestamp(context.services.wall(), UTC)
     return EditBase(text, context.snapshot, now, configuration.versions)
 
 
 def _changes_since(context: AdminContext, seen: str) -> list[str] | None:
     """Return what changed since a version of the file; None when that is unknown."""
-    text = context.configuration.versions.with_digest(seen)
+    text = context.services.configuration.versions.with_digest(seen)
     if text is None:
         return None
     try:
-        old = build_snapshot(text, context.configuration.file, context.registry)
+        old = build_snapshot(text, context.services.configuration.file, context.services.registry)
     except ConfigError:
         return None
     return difference(old, context.snapshot) or ["no effective change: comments or order"]
@@ -127,7 +127,7 @@ async def _previewed(context: AdminContext, order: Order, base: EditBase) -> Edi
     call = HypotheticalCall(find_key(loaded, order.question.key), order.question.model)
     return structs.replace(
         preview,
-        question=explain(call, context.registry.dialects, context.usable),
+        question=explain(call, context.services.registry.dialects, context.services.vault.usable),
         matches=_matches(context, loaded, order.question.key),
     )
 
@@ -141,7 +141,7 @@ async def _made(context: AdminContext, edit: AnyEdit, base: EditBase) -> EditRes
             "the file would not be valid with this; nothing was written",
             problems=problems_of(loaded.problems),
         )
-    configuration = context.configuration
+    configuration = context.services.configuration
     before = configuration.versions.listed()
     if made.text != base.text:
         log.info("console: %s %s", edit.__struct_config__.tag, edit.name)
@@ -186,7 +186,9 @@ def _tried(
     except EditRefused as error:
         raise ApiError(422, "refused", str(error)) from None
     try:
-        return made, build_snapshot(made.text, context.configuration.file, context.registry)
+        return made, build_snapshot(
+            made.text, context.services.configuration.file, context.services.registry
+        )
     except ConfigError as error:
         return made, error
 
@@ -197,7 +199,7 @@ def _matches(context: AdminContext, snapshot: Snapshot, name: str) -> list[list[
     found = []
     for route in key.routes:
         literal = [p.text for p in (*(route.models or ()), *(key.models or ())) if p.literal]
-        names = dict.fromkeys((*literal, *context.model_list.known(route.provider)))
+        names = dict.fromkeys((*literal, *context.services.model_list.known(route.provider)))
         fitting = [
             each
             for each in names

@@ -113,7 +113,7 @@ _PLACE = re.compile(r":(\d+):(\d+): (.*)", re.DOTALL)
 
 async def config(context: AdminContext, _: ApiRequest) -> FilePage:
     """Return the file as it is now, whether it is in force, and its history."""
-    configuration = context.configuration
+    configuration = context.services.configuration
     standing, text = configuration.status, on_disk(context)
     versions = await asyncio.to_thread(configuration.versions.listed)
     return FilePage(
@@ -135,7 +135,7 @@ async def version(context: AdminContext, asked: ApiRequest) -> VersionPage:
     """Return an older version, and how it differs from the file of now."""
     wanted = asked.query.get("number", "")
     number = int(wanted) if wanted.isdecimal() else 0
-    text = await asyncio.to_thread(context.configuration.versions.text, number)
+    text = await asyncio.to_thread(context.services.configuration.versions.text, number)
     if text is None:
         raise ApiError(404, "not_found", "that version is not kept any more")
     return VersionPage(

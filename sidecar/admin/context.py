@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,18 +16,11 @@ from sidecar.admin.console.events import Events
 from sidecar.admin.console.sessions import Sessions
 from sidecar.admin.introspect.dry_run import Forecaster
 from sidecar.admin.introspect.pauses import PauseControl
-from sidecar.callers import Callers
-from sidecar.config.credentials import Vault
-from sidecar.config.manager import ConfigManager, read_file
+from sidecar.config.manager import read_file
 from sidecar.config.model import Group, Key, Provider, Snapshot
 from sidecar.errors import ConfigError, ErrorKind, ProxyError, SidecarError
 from sidecar.humanize import suggestion
-from sidecar.ledger.ledger import Ledger
-from sidecar.plugin_api.manager import Registry
-from sidecar.pricing.prices import Prices
-from sidecar.proxy.in_flight import LiveCalls
-from sidecar.routing import candidates
-from sidecar.routing.model_list import ModelList
+from sidecar.proxy.services import Services
 from sidecar.scheduling.pauses import CONSOLE
 from sidecar.scheduling.scheduler import Scheduler
 
@@ -43,24 +36,15 @@ class Addresses:
 
 @dataclass(slots=True)
 class AdminContext:
-    """The parts of the process that the admin API uses. `wall` and `started` are seconds since the
-    epoch; `state` is the state directory; `editing` is held while the file is edited."""
+    """The services of the process, and what the admin API has besides. `started` is in seconds
+    since the epoch; `state` is the state directory; `editing` is held while the file is edited."""
 
-    configuration: ConfigManager
-    vault: Vault
-    registry: Registry
-    ledger: Ledger
-    prices: Prices
-    live: LiveCalls
-    callers: Callers
+    services: Services
     outlook: Forecaster
     steering: PauseControl
-    model_list: ModelList
-    usable: candidates.Usable
     sessions: Sessions
     events: Events
     state: Path
-    wall: Callable[[], float]
     started: float
     addresses: Addresses = field(default_factory=Addresses)
     editing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -68,12 +52,12 @@ class AdminContext:
     @property
     def scheduler(self) -> Scheduler:
         """The scheduler of the process."""
-        return self.outlook.board.scheduler
+        return self.services.scheduler
 
     @property
     def snapshot(self) -> Snapshot:
         """The configuration in force."""
-        return self.configuration.current()
+        return self.services.snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +141,6 @@ def find_provider(snapshot: Snapshot, name: str) -> Provider:
 def on_disk(context: AdminContext) -> bytes:
     """Return the file as it is now; empty when it cannot be read."""
     try:
-        return read_file(context.configuration.file)
+        return read_file(context.services.configuration.file)
     except ConfigError:
         return b""

@@ -60,19 +60,21 @@ async def status(context: AdminContext, _: ApiRequest) -> ProcessStatus:
         config=_file_state(context),
         providers=[_summary(context, each) for each in context.snapshot.providers.values()],
         keys=len(context.snapshot.keys),
-        prices=context.prices.source,
-        in_flight=len(context.live),
+        prices=context.services.prices.source,
+        in_flight=len(context.services.live),
         waiting=board.queued,
         holds=board.pauses(),
         network=board.network(),
-        plugin_problems=list(context.registry.problems),
-        ledger=LedgerState(healthy=context.ledger.healthy, failures=context.ledger.failures),
+        plugin_problems=list(context.services.registry.problems),
+        ledger=LedgerState(
+            healthy=context.services.ledger.healthy, failures=context.services.ledger.failures
+        ),
     )
 
 
 async def keys(context: AdminContext, _: ApiRequest) -> KeyList:
     """Return every key, in the order of the file."""
-    now = context.wall()
+    now = context.services.wall()
     snapshot = context.snapshot
     rows = []
     for count, one in enumerate(snapshot.keys.values()):
@@ -84,7 +86,9 @@ async def keys(context: AdminContext, _: ApiRequest) -> KeyList:
 
 async def key_times(context: AdminContext, _: ApiRequest) -> KeyTimesList:
     """Return when each key was seen, used and refused."""
-    return KeyTimesList(keys={name: context.ledger.times(name) for name in context.snapshot.keys})
+    return KeyTimesList(
+        keys={name: context.services.ledger.times(name) for name in context.snapshot.keys}
+    )
 
 
 async def key(context: AdminContext, asked: ApiRequest) -> KeyPage:
@@ -96,14 +100,16 @@ async def key(context: AdminContext, asked: ApiRequest) -> KeyPage:
     own_routes = own.get("routes")
     return KeyPage(
         digest=snapshot.digest,
-        key=views.key_info(context, one, context.wall()),
+        key=views.key_info(context, one, context.services.wall()),
         written=dict(own),
         inherited=InheritedFields(urgency=group.get("urgency"), models=group.get("models")),
         routes=views.route_fields(own_routes, one.routes) if one.own_routes else of_group,
         group_routes=of_group,
         providers=_providers_of(context, one.group.vendor.name),
         uses=views.limits_by_scope(context.scheduler).get(("key", one.name), []),
-        in_flight=sum(1 for call in context.live if call.key and call.key.name == one.name),
+        in_flight=sum(
+            1 for call in context.services.live if call.key and call.key.name == one.name
+        ),
     )
 
 
@@ -121,7 +127,9 @@ async def groups(context: AdminContext, _: ApiRequest) -> GroupList:
         providers=[views.provider_info(context, one, used) for one in snapshot.providers.values()],
         vendors=[
             NamedTitle(name=vendor.name, title=vendor.title)
-            for vendor in sorted(context.registry.vendors.values(), key=lambda each: each.title)
+            for vendor in sorted(
+                context.services.registry.vendors.values(), key=lambda each: each.title
+            )
         ],
     )
 
@@ -157,7 +165,7 @@ async def provider(context: AdminContext, asked: ApiRequest) -> ProviderPage:
 async def probe(context: AdminContext, asked: ApiRequest) -> ProbeResult:
     """Ask a provider for its models now."""
     one = find_provider(context.snapshot, asked.query.get("name", ""))
-    found = await context.model_list.probe(one)
+    found = await context.services.model_list.probe(one)
     return ProbeResult(
         status=found.status,
         ms=round(found.seconds * 1000),
@@ -186,7 +194,9 @@ async def models(context: AdminContext, asked: ApiRequest) -> ModelUses:
     for one in chosen:
         await asyncio.sleep(0)  # let calls proceed
         for dialect in one.group.vendor.dialects:
-            for entry in await context.model_list.offered(one, context.registry.dialects[dialect]):
+            for entry in await context.services.model_list.offered(
+                one, context.services.registry.dialects[dialect]
+            ):
                 found.setdefault(entry.id, {})[one.name] = None
     return ModelUses(
         models=[ModelUse(id=model, keys=list(users)) for model, users in found.items()]
@@ -197,7 +207,9 @@ async def explained(context: AdminContext, asked: ApiRequest) -> Explanation:
     """Return what would become of a call of `?key=` for `?model=` now."""
     one = find_key(context.snapshot, asked.query.get("key", ""))
     call = HypotheticalCall.from_query(one, asked.query)
-    return explain(call, context.registry.dialects, context.usable, context.outlook)
+    return explain(
+        call, context.services.registry.dialects, context.services.vault.usable, context.outlook
+    )
 
 
 async def live(context: AdminContext, _: ApiRequest) -> LiveState:
@@ -209,7 +221,7 @@ async def agents(context: AdminContext, asked: ApiRequest) -> AgentList:
     """Return the lines that point each agent or SDK here; those that speak the dialects of
     `?vendor=` first."""
     base = local_url(context.addresses.listen[0])
-    vendor = context.registry.vendors.get(asked.query.get("vendor", ""))
+    vendor = context.services.registry.vendors.get(asked.query.get("vendor", ""))
     dialects = [] if vendor is None else list(vendor.dialects)
     fitting = [each for name in dialects for each in AGENTS.values() if each.dialect == name]
     others = [each for each in AGENTS.values() if each.dialect not in dialects]
@@ -229,9 +241,9 @@ async def agents(context: AdminContext, asked: ApiRequest) -> AgentList:
 
 
 def _file_state(context: AdminContext) -> FileState:
-    standing = context.configuration.status
+    standing = context.services.configuration.status
     return FileState(
-        file=str(context.configuration.file.absolute()),
+        file=str(context.services.configuration.file.absolute()),
         digest=standing.digest,
         accepted_at=standing.accepted_at,
         error="\n".join(standing.problems) or None,
@@ -241,25 +253,27 @@ def _file_state(context: AdminContext) -> FileState:
 
 
 def _summary(context: AdminContext, one: Provider) -> ProviderSummary:
-    unavailable = context.vault.unavailable(one)
+    unavailable = context.services.vault.unavailable(one)
     return ProviderSummary(
         name=one.name,
         vendor=one.vendor.name,
         available=not unavailable,
         reason=unavailable,
-        credentials={ref.name: context.vault.why_unusable(one, ref) for ref in one.credentials},
+        credentials={
+            ref.name: context.services.vault.why_unusable(one, ref) for ref in one.credentials
+        },
     )
 
 
 def _calls_by_group(context: AdminContext) -> Counter[str]:
-    return Counter(call.key.group.name for call in context.live if call.key is not None)
+    return Counter(call.key.group.name for call in context.services.live if call.key is not None)
 
 
 def _providers_of(context: AdminContext, vendor: str) -> list[NamedTitle]:
     """Return the providers that a route of a group of that vendor may name: those of the file, and
     the vendors' own, which need no entry."""
     found = {one.name: one.vendor for one in context.snapshot.providers.values()}
-    for each in context.registry.vendors.values():
+    for each in context.services.registry.vendors.values():
         if each.base_url is not None or each.local_server is not None:
             found.setdefault(each.name, each)
     return [
@@ -271,7 +285,7 @@ def _providers_of(context: AdminContext, vendor: str) -> list[NamedTitle]:
 
 async def _written(context: AdminContext, *paths: FieldPath) -> list[dict[str, Value]]:
     """Return the fields that the file has at each path."""
-    found = await asyncio.to_thread(_all_written, context.configuration.text, *paths)
+    found = await asyncio.to_thread(_all_written, context.services.configuration.text, *paths)
     return [dict(each) if isinstance(each, dict) else {} for each in found]
 
 

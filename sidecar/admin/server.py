@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from sidecar.admin.console.front import Console
-from sidecar.config.credentials import Vault
-from sidecar.config.manager import ConfigManager
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.http import responses
 from sidecar.http.request_guard import RequestGuard
-from sidecar.metrics.metrics import CONTENT_TYPE, Metrics
+from sidecar.metrics.metrics import CONTENT_TYPE
+from sidecar.proxy.services import Services
 
 API = "/api/"
 SCRAPES = "X-Prometheus-Scrape-Timeout-Seconds"
@@ -33,11 +32,9 @@ class Admin:
     """The handlers of the admin listener and of the unix socket."""
 
     console: Console
-    configuration: ConfigManager
-    vault: Vault
-    metrics: Metrics
-    draining: Callable[[], bool]
+    services: Services
     guard: RequestGuard
+    draining: Callable[[], bool]
 
     async def over_tcp(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve metrics, health checks and the console."""
@@ -76,20 +73,20 @@ class Admin:
         return await answer(request)
 
     async def _metrics(self, request: web.BaseRequest) -> web.StreamResponse:
-        token = self.configuration.current().server.metrics_token
+        token = self.services.configuration.current().server.metrics_token
         if token is not None:
-            secret = self.vault.secret(token)
+            secret = self.services.vault.secret(token)
             sent = request.headers.get("Authorization", "")
             wanted = "" if secret is None else f"Bearer {secret.reveal()}"
             if not wanted or not hmac.compare_digest(sent.encode(), wanted.encode()):
                 raise ProxyError(
                     ErrorKind.INVALID_KEY, "/metrics needs the token of server.metrics_token"
                 )
-        body = await self.metrics.render(from_zero=SCRAPES in request.headers)
+        body = await self.services.metrics.render(from_zero=SCRAPES in request.headers)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def _healthz(self, _: web.BaseRequest) -> web.StreamResponse:
-        stale = bool(self.configuration.status.problems)
+        stale = bool(self.services.configuration.status.problems)
         return web.json_response({"status": "ok", "config": "stale" if stale else "current"})
 
     async def _readyz(self, _: web.BaseRequest) -> web.StreamResponse:

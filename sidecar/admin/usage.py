@@ -71,7 +71,7 @@ async def sheet(context: AdminContext, asked: ApiRequest) -> UsageSheet:
     by = tuple(dict.fromkeys((Dimension.DAY, *question.by)))
 
     def read(ledger: sqlite3.Connection) -> str:
-        window = _window(ledger, days, context.wall())
+        window = _window(ledger, days, context.services.wall())
         lines = usage(ledger, replace(question, by=by, window=window))
         return as_csv([row(by, line) for line in lines], columns(by))
 
@@ -81,11 +81,11 @@ async def sheet(context: AdminContext, asked: ApiRequest) -> UsageSheet:
 
 async def recent_usage(context: AdminContext, _: ApiRequest) -> RecentUsage:
     """Return the last days of each key, the oldest first; keys without calls are left out."""
-    spikes = {name: _spike(each) for name, each in context.ledger.spikes.items()}
+    spikes = {name: _spike(each) for name, each in context.services.ledger.spikes.items()}
 
     def read(ledger: sqlite3.Connection) -> RecentUsage:
-        day = today(ledger, context.wall())
-        known = programs(ledger, context.wall())
+        day = today(ledger, context.services.wall())
+        known = programs(ledger, context.services.wall())
         return RecentUsage(
             days=[each.isoformat() for each in recent_days(day)],
             keys={
@@ -147,7 +147,7 @@ def _used(
     context: AdminContext,
     budgets: list[LimitState],
 ) -> UsageOverview:
-    window = _window(ledger, days, context.wall())
+    window = _window(ledger, days, context.services.wall())
     assert window.first is not None  # noqa: S101 - `_window` sets it
     asked = replace(question, window=window)
     by_day = asked.by == (Dimension.DAY,)
@@ -224,7 +224,7 @@ def _float(amount: Any) -> float | None:
 
 async def _read(context: AdminContext, work: Callable[[sqlite3.Connection], T]) -> T:
     """Return what `work` reads from the ledger. Raises `ApiError` (503)."""
-    await context.ledger.flush()
+    await context.services.ledger.flush()
     try:
         return await asyncio.to_thread(_with_ledger, context.state, work)
     except NoLedger as error:

@@ -71,7 +71,7 @@ def key_info(context: AdminContext, key: Key, now: float) -> KeyInfo:
         models=offered_models(key),
         own_routes=key.own_routes,
         line=key.place.line,
-        times=context.ledger.times(key.name),
+        times=context.services.ledger.times(key.name),
         limits=bounds.limits,
         budget=bounds.budget,
         paused=_pauses(context.scheduler, ("key", key.name), ("group", key.group.name)),
@@ -110,7 +110,7 @@ def group_info(
 
 def provider_info(context: AdminContext, provider: Provider, used: LimitsByScope) -> ProviderInfo:
     """Return a provider: its address, its credentials, its health and its limits."""
-    vault, name = context.vault, provider.name
+    vault, name = context.services.vault, provider.name
     unavailable, bounds = vault.unavailable(provider), _bounds(provider.allowance)
     return ProviderInfo(
         name=name,
@@ -223,7 +223,7 @@ def _upstreams(scheduler: Scheduler, provider: str) -> Iterator[UpstreamHealth]:
 
 
 def _cooldowns(context: AdminContext, provider: str) -> list[UpstreamCooldown]:
-    now, wall = context.scheduler.now(), context.wall()
+    now, wall = context.scheduler.now(), context.services.wall()
     return [
         upstream_cooldown(each, now, wall)
         for each in _upstreams(context.scheduler, provider)

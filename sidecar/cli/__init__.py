@@ -36,7 +36,7 @@ COMMANDS = {
     "completion": "commands.env",
     "demo": "commands.init",
 }
-"""Each command and the module that defines it, in the order of the help."""
+"""Each command and the module that defines it as `NAME_command`, in the order of the help."""
 HIDDEN = frozenset({"demo"})
 
 

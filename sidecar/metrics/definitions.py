@@ -1,6 +1,6 @@
 """Every metric of Sidecar in one table: name, type, help, labels and buckets.
 
-`sidecar.metrics.metrics` does the counting.
+`sidecar.metrics.metrics` counts; `sidecar.admin.collectors` reads gauges when scraped.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class Dispatcher:
     ) -> None:  # fmt: skip
         self._attempts = attempts
         self._scheduler = scheduler
-        self._affinity = affinity
+        self.affinity = affinity
         self._clock = clock
 
     async def send(
@@ -147,7 +147,7 @@ class Dispatcher:
         key = call.key
         # If the client names no conversation, its program stands for it.
         session = (key.name, live.session or live.program, call.model or "")
-        ordered, pinned = self._affinity.prefer_pinned(session, candidates)
+        ordered, pinned = self.affinity.prefer_pinned(session, candidates)
         # Only a named conversation is likely to have a warm cache at its pinned upstream.
         alone = key.sticky_wait if pinned and live.session else 0.0
         max_wait = max(0.0, key.max_wait - live.wait)
@@ -210,7 +210,7 @@ class Dispatcher:
         if attempted.error_class is ErrorClass.CLIENT_ERROR:
             self._release(retry, lease, attempted.spent, sent=True)
             return Served(attempted)
-        self._affinity.pin(retry.session, attempted.candidate)
+        self.affinity.pin(retry.session, attempted.candidate)
         return Served(attempted, lease)
 
     def _release(

@@ -10,33 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from msgspec import structs
 
-from sidecar.callers import Callers
-from sidecar.config.model import Provider, Snapshot
+from sidecar.config.model import Provider
 from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.http import responses
-from sidecar.http.body_memory import SETTING, BodyMemory, HeldBody
+from sidecar.http.body_memory import SETTING, HeldBody
 from sidecar.http.request_guard import RequestGuard
 from sidecar.http.wire.agent_messages import AgentRequest
 from sidecar.http.wire.agent_protocol import AgentResponse
-from sidecar.ledger.ledger import Ledger
-from sidecar.metrics.metrics import Metrics
 from sidecar.plugin_api.dialect import Dialect, Meter
-from sidecar.plugin_api.manager import Registry
 from sidecar.plugin_api.usage_meter import NoMeter
-from sidecar.pricing.prices import Prices
 from sidecar.proxy import authentication
 from sidecar.proxy import responses as proxy_responses
 from sidecar.proxy.attempt import AttemptResult
 from sidecar.proxy.deferred_usage import Deferred
-from sidecar.proxy.dispatch import Dispatcher
-from sidecar.proxy.in_flight import LiveCall, LiveCalls
+from sidecar.proxy.in_flight import LiveCall
 from sidecar.proxy.metering import meter_for, read_meter
 from sidecar.proxy.relay import Relay, RelayEnd
+from sidecar.proxy.services import Services
 from sidecar.proxy.stream.keepalive import (
     KeepAlive,
     cannot_follow,
@@ -49,11 +42,9 @@ from sidecar.routing import affinity
 from sidecar.routing import candidates as routing
 from sidecar.routing.call import Call, find_session, read_call
 from sidecar.routing.candidates import Candidate
-from sidecar.routing.model_list import ModelList
 from sidecar.routing.request_rewrite import Rewriter
 from sidecar.scheduling.lease import Lease
 from sidecar.scheduling.limiter import Demand
-from sidecar.scheduling.scheduler import Scheduler
 
 log = logging.getLogger("sidecar.proxy")
 
@@ -62,36 +53,6 @@ _NO_PROVIDER = frozenset({
     ErrorKind.CREDENTIAL_REJECTED, ErrorKind.UNAVAILABLE,
 })  # fmt: skip
 """Local replies to a valid call that no provider could serve: its outcome is an upstream error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The objects that the proxy uses.
-
-    Attributes:
-        current: Returns the configuration in force.
-        usable: Returns the usable credentials of a provider.
-        draw: Returns a random number from 0 to 1.
-        wall: Returns seconds since the epoch.
-        finished: Called with each record.
-    """
-
-    current: Callable[[], Snapshot]
-    guard: RequestGuard
-    registry: Registry
-    dispatch: Dispatcher
-    scheduler: Scheduler
-    model_list: ModelList
-    usable: routing.Usable
-    prices: Prices
-    ledger: Ledger
-    metrics: Metrics
-    live: LiveCalls
-    callers: Callers
-    bodies: BodyMemory
-    draw: Callable[[], float]
-    wall: Callable[[], float]
-    finished: Callable[[CallRecord], None]
 
 
 class Passage:
@@ -121,10 +82,13 @@ class Passage:
 class Proxy:
     """Handles every request of the agents' listener."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._deferred = Deferred(parts.ledger, parts.scheduler, parts.prices, parts.metrics)
-        self._dialects = tuple(parts.registry.dialects.values())
+    def __init__(self, services: Services, guard: RequestGuard) -> None:
+        self._services = services
+        self._guard = guard
+        self._deferred = Deferred(
+            services.ledger, services.scheduler, services.prices, services.metrics
+        )
+        self._dialects = tuple(services.registry.dialects.values())
         self._probes = {"/"}.union(*(dialect.probes for dialect in self._dialects))
 
     async def handle(self, request: AgentRequest) -> AgentResponse:
@@ -134,10 +98,10 @@ class Proxy:
         """
         path = request.raw_path.partition("?")[0]
         if path in self._probes and request.method in {"GET", "HEAD"}:
-            return proxy_responses.probe_response(self._parts.guard, request)
-        live = self._parts.live.open(request.method, responses.user_agent_of(request))
-        live.caller_lookup = self._parts.callers.start_lookup(request.connection)
-        passage = Passage(request, live, self._parts.bodies.open())
+            return proxy_responses.probe_response(self._guard, request)
+        live = self._services.live.open(request.method, responses.user_agent_of(request))
+        live.caller_lookup = self._services.callers.start_lookup(request.connection)
+        passage = Passage(request, live, self._services.bodies.open())
         try:
             return await self._serve(passage)
         except ProxyError as refused:
@@ -165,13 +129,13 @@ class Proxy:
             return await self._list_models(passage, call)
         found = routing.plan_candidates(
             call.key, call.dialect, call.endpoint, call.facts.models,
-            self._parts.usable, self._parts.draw, call.held.size,
+            self._services.vault.usable, self._services.draw, call.held.size,
         )  # fmt: skip
         routing.require_candidates(found, call.key, call.endpoint, call.facts.models)
-        candidates = affinity.restrict_to_owner(call, found.candidates, self._parts.ledger)
+        candidates = affinity.restrict_to_owner(call, found.candidates, self._services.ledger)
         rewriter = Rewriter(call, passage.request.content)
         async with KeepAlive(passage.request, passage.relay, call, passage.live):
-            served = await self._parts.dispatch.send(call, candidates, rewriter, passage.live)
+            served = await self._services.dispatch.send(call, candidates, rewriter, passage.live)
         rewriter.release()
         passage.lease, attempted = served.lease, served.attempted
         try:
@@ -181,19 +145,19 @@ class Proxy:
 
     async def _read_request(self, passage: Passage) -> Call:
         """Authenticate the request and parse it."""
-        parts, request, live = self._parts, passage.request, passage.live
-        snapshot = parts.current()
-        parts.guard.check(request.method, request.raw_path, request.headers)
+        services, request, live = self._services, passage.request, passage.live
+        snapshot = services.snapshot
+        self._guard.check(request.method, request.raw_path, request.headers)
         path, _, query = request.raw_path.partition("?")
         found = authentication.authenticate(snapshot, request.headers, request.raw_headers, query)
         key = found.key
         live.key, live.urgency = key, key.urgency
-        parts.ledger.seen(key.name, live.program)
-        parts.metrics.call_started(key.name, key.group.name)
-        authentication.check_enabled(key, found.key_hash, parts.wall())
+        services.ledger.seen(key.name, live.program)
+        services.metrics.call_started(key.name, key.group.name)
+        authentication.check_enabled(key, found.key_hash, services.wall())
         responses.refuse_upgrade(request)
         call = passage.call = await read_call(
-            request, snapshot, found, parts.registry.dialects, path,
+            request, snapshot, found, services.registry.dialects, path,
             held=passage.held, accept_body=lambda: responses.send_continue(request),
         )  # fmt: skip
         live.note_wait(f"memory for request bodies ({SETTING})", passage.held.waited)
@@ -207,10 +171,10 @@ class Proxy:
         return call
 
     async def _list_models(self, passage: Passage, call: Call) -> AgentResponse:
-        entries = await self._parts.model_list.offered(call.key, call.dialect)
+        entries = await self._services.model_list.offered(call.key, call.dialect)
         live = passage.live
         live.outcome, live.status = Outcome.OK, 200
-        self._parts.ledger.used(call.key.name, live.program)
+        self._services.ledger.used(call.key.name, live.program)
         return proxy_responses.complete_response(call.dialect.models(entries), live)
 
     async def _pass_on(
@@ -229,7 +193,7 @@ class Proxy:
             fields, body = proxy_responses.in_shape(call, attempted, fields, live.call_id)
             length = None if body else reply.length
             return await relay.send(reply.status, reply.reason, fields, body, length)
-        self._parts.ledger.used(call.key.name, live.program)
+        self._services.ledger.used(call.key.name, live.program)
         passage.candidate = attempted.candidate
         meter = passage.meter = live.meter = meter_for(call, reply)
         response = await attempted.relay_through(relay, fields, meter)
@@ -248,7 +212,7 @@ class Proxy:
         call, live = passage.call, passage.live
         live.reason, live.refusal = why.message, why.kind
         if live.key is not None and live.outcome is not Outcome.UPSTREAM_ERROR:
-            self._parts.ledger.refused(live.key.name)
+            self._services.ledger.refused(live.key.name)
         if passage.relay.started and call is not None and passage.meter is None:
             return await fail(passage.relay, call, why, live)
         if passage.relay.started and call is not None and passage.meter is not None:
@@ -264,15 +228,15 @@ class Proxy:
 
     def _close(self, passage: Passage) -> None:
         """Settle the call: reported usage replaces the estimate. Then record the call."""
-        live, parts = passage.live, self._parts
+        live, services = passage.live, self._services
         passage.held.release()
         live.first_byte = passage.relay.first_byte
         try:
             retold = self._read(passage)
-            record = parts.live.close(live)
+            record = services.live.close(live)
             provider = passage.provider
             if live.key is not None and provider is not None and not live.repeats_usage:
-                cost = parts.prices.cost(record, provider, live.key.group, passage.priced_as)
+                cost = services.prices.cost(record, provider, live.key.group, passage.priced_as)
                 record = structs.replace(record, cost=cost)
             self._note_objects(passage, record, self._settle(passage, record), retold)
             if live.spent is not None:
@@ -282,9 +246,9 @@ class Proxy:
             if lease is not None and not lease.ended:
                 lease.keep()  # an error above must not leave the lease open
         if live.key is not None:
-            parts.metrics.call_ended(live.key.name)
-        parts.metrics.call_finished(record)
-        parts.callers.complete(record, live.caller_lookup, self._publish)
+            services.metrics.call_ended(live.key.name)
+        services.metrics.call_finished(record)
+        services.callers.complete(record, live.caller_lookup, self._publish)
 
     def _read(self, passage: Passage) -> Usage | None:
         """Set the call's usage from its meter; return reported usage of an earlier call, if any."""
@@ -315,11 +279,11 @@ class Proxy:
             passage.lease.refund(sent=True)  # the response was not relayed: it redirects elsewhere
         elif passage.lease is not None and passage.call is not None:
             whole = live.usage_state is UsageState.REPORTED
-            return self._parts.scheduler.settle(
+            return self._services.scheduler.settle(
                 passage.lease, passage.call, live.usage, record.cost, complete=whole
             )
         return None
 
     def _publish(self, record: CallRecord) -> None:
-        self._parts.ledger.finished(record)
-        self._parts.finished(record)
+        self._services.ledger.finished(record)
+        self._services.finished(record)

@@ -147,7 +147,7 @@ async def test_statusline_counts_waiting_calls_and_why_names_the_limit(
             asyncio.create_task(proxy.ask("/v1/chat/completions", b'{"model":"gpt-5-mini"}'))
             for _ in range(3)
         ]
-        live = proxy.running.live
+        live = proxy.running.services.live
         await until(lambda: sum(call.waiter is not None for call in live) == 2)
         assert await typed(proxy.state, "statusline") == "2 waiting\n"
         go_on.set()

@@ -423,7 +423,7 @@ async def test_an_edit_waits_for_no_look_at_a_file_that_did_not_change(
     await api.change("edit_key", "gpt", fields={"description": "one"})
     monkeypatch.setattr("sidecar.config.manager.SETTLE_SECONDS", 60)
     async with asyncio.timeout(10):  # the first edit wakes whoever watches the file
-        assert (await api.proxy.running.configuration.reload()).accepted
+        assert (await api.proxy.running.services.configuration.reload()).accepted
         await api.change("edit_key", "gpt", fields={"description": "two"})
 
 
@@ -458,13 +458,13 @@ async def test_no_edit_is_made_on_a_refused_file_but_going_back_is(api: Api) -> 
     number = (await api.get("config"))["versions"][0]["number"]
     await api.change("restore", str(number))
     assert api.proxy.file.read_bytes() == good
-    assert not api.proxy.running.configuration.status.problems
+    assert not api.proxy.running.services.configuration.status.problems
 
 
 async def test_a_file_that_is_gone_is_brought_back(api: Api) -> None:
     good = api.proxy.file.read_bytes()
     api.proxy.file.unlink()
-    await api.proxy.running.configuration.reload()
+    await api.proxy.running.services.configuration.reload()
     await api.change("restore", "1")
     assert api.proxy.file.read_bytes() == good
 
@@ -543,11 +543,11 @@ async def test_edit_without_a_process_is_in_the_history_of_the_next_start(
 ) -> None:
     yaml = YAML.format(url=vendor.url)
     async with start_sidecar(tmp_path, yaml, ("gpt", "num", "own")) as it:
-        assert it.running.configuration.history[0].difference == ()
+        assert it.running.services.configuration.history[0].difference == ()
     async with start_sidecar(
         tmp_path, yaml.replace("multiplier: 0.9", "multiplier: 0.5"), ("gpt", "num", "own")
     ) as it:
-        found = it.running.configuration.history[0].difference
+        found = it.running.services.configuration.history[0].difference
         assert "group GPT: multiplier 0.9 -> 0.5" in found
 
 

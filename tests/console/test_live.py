@@ -141,14 +141,16 @@ async def test_one_thing_is_chosen_to_pause_and_resume_without_a_pointer(tab: Ta
     await expect(tab.dialog.get_by_role("button", name='Pause key "nightly"')).to_be_focused()
     await keyboard.press("Enter")
     await tab.says('Paused: key "nightly"')
-    assert [each.target for each in tab.proxy.running.scheduler.pauses] == [("key", "nightly")]
+    assert [each.target for each in tab.proxy.running.services.scheduler.pauses] == [
+        ("key", "nightly")
+    ]
     await expect(tab.button("Pause …")).to_be_focused()
     await keyboard.press("Enter")
     await expect(rows.first).to_contain_text("nightly")  # what is paused stands first
     await expect(rows.first).to_contain_text("paused just now by the console")
     await rows.first.get_by_role("button", name='Resume key "nightly"').click()
     await tab.says('Resumed: key "nightly"')
-    assert not list(tab.proxy.running.scheduler.pauses)
+    assert not list(tab.proxy.running.services.scheduler.pauses)
 
 
 async def test_pause_button_pressed_as_its_dialog_closes_opens_it_again(tab: Tab) -> None:
@@ -199,7 +201,7 @@ async def test_one_thing_is_paused_on_its_page(tab: Tab, place: str, heading: st
     await tab.says("Paused:")
     call = calling(tab.proxy, "nightly")
     await expect(tab.page.locator("main .status.warn").first).to_have_text("paused")
-    assert len(tab.proxy.running.scheduler.pauses) == 1
+    assert len(tab.proxy.running.services.scheduler.pauses) == 1
     await tab.page.locator("main").get_by_role("button", name="Resume").click()
     assert (await call).status == 200
     await expect(tab.page.locator("main .status.warn")).to_have_count(0)

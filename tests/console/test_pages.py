@@ -13,6 +13,7 @@ from admin_client import over_socket
 from browser import Tab, a_window, served
 from console_session import code_of
 from playwright.async_api import Browser, BrowserContext, expect
+from project_paths import STATIC
 from running_sidecar import Sidecar
 from running_sidecar import sidecar as start_sidecar
 from scripted_vendor import ScriptedVendor, answer
@@ -705,6 +706,15 @@ PLACES = {
     "groups/GPT": "GPT", "providers": "Providers", "providers/main": "main",
     "live": "Live", "usage": "Usage", "config": "Configuration",
 }  # fmt: skip
+
+
+async def test_places_hold_every_page_of_the_console() -> None:
+    pages = (STATIC / "pages.js").read_text()
+    paths = set(re.findall(r'{ path: "([^"]+)"', pages))
+    names = {"keys": "editor", "groups": "GPT", "providers": "main"}
+    assert {path.replace("{}", names.get(path.partition("/")[0], "")) for path in paths} == set(
+        PLACES
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -58,7 +58,7 @@ async def ask(proxy: Sidecar, key: str = "day", model: str = "dear-1", most: int
 def spent(proxy: Sidecar) -> dict[str, Decimal]:
     return {
         window.scope: Decimal(window.used) / NANODOLLARS
-        for _, window, _ in proxy.running.scheduler.limits
+        for _, window, _ in proxy.running.services.scheduler.limits
         if window.kind.startswith("budget")
     }
 
@@ -221,13 +221,13 @@ async def test_budget_and_vendor_quota_reserve_the_largest_demand_of_a_call(
     limiter = VendorGate(CHAT)
     vendor.play(limiter)
     async with shop(tmp_path, vendor, key=", limits: {tpm: 1M}" + budget) as proxy:
-        scheduler = proxy.running.scheduler
+        scheduler = proxy.running.services.scheduler
         for made in [100] * MIN_SAMPLES + [1000]:
             scheduler._estimates.learn("day", "dear-1", 10, 10, made)
         running = asyncio.create_task(ask(proxy))
         await until(lambda: limiter.at_once == 1)
         (lease,) = scheduler._admission.leases
-        key = proxy.running.configuration.current().keys["day"]
+        key = proxy.running.services.configuration.current().keys["day"]
         waiter, _ = scheduler.dry_run(key, "dear-1", [lease.candidate], 40, 1000)
         need = waiter.all_options[0].demand
         read = need[LimitUnit.INPUT]
@@ -336,7 +336,7 @@ async def test_reported_model_prices_the_next_calls_of_an_alias(
         vendor.play(limiter)
         running = asyncio.create_task(ask(proxy, model="alias", most=1000))
         await until(lambda: limiter.at_once == 1)
-        (lease,) = proxy.running.scheduler._admission.leases
+        (lease,) = proxy.running.services.scheduler._admission.leases
         assert lease.option.demand[LimitUnit.MONEY] > 2 * NANODOLLARS
         limiter.let(1)
         await running

@@ -54,7 +54,7 @@ def gated(limiter: asyncio.Event) -> Script:
 
 async def everybody_known(proxy: Sidecar, calls: int) -> None:
     """Wait until so many calls run and the process behind each is known."""
-    live = proxy.running.live
+    live = proxy.running.services.live
     await until(lambda: len(live) == calls and all(call.caller for call in live), 20)
 
 
@@ -75,7 +75,7 @@ async def test_record_names_program_process_directory_repository_and_branch(
         assert found == Caller("agent.py", one.pid, str(work), "shop", "feature/basket")
     record = await proxy.record()
     assert record.program == "mine/1.0"
-    assert await proxy.running.ledger.flush()
+    assert await proxy.running.services.ledger.flush()
     [row] = rows(proxy.state)
     assert (row["program"], row["caller_program"], row["caller_pid"]) == (
         "mine/1.0", "agent.py", one.pid,
@@ -83,7 +83,7 @@ async def test_record_names_program_process_directory_repository_and_branch(
     assert (row["caller_directory"], row["repo"], row["branch"]) == (
         str(work), "shop", "feature/basket",
     )  # fmt: skip
-    metrics = (await proxy.running.metrics.render()).decode()
+    metrics = (await proxy.running.services.metrics.render()).decode()
     assert "shop" not in metrics
     assert "basket" not in metrics
     assert await figures(proxy.running, "sidecar_caller_lookups_total") == {'result="found"': 1}
@@ -172,7 +172,7 @@ async def test_process_that_ends_before_its_response_causes_no_error(
 
 async def looked(proxy: Sidecar) -> dict[str, float]:
     """Return the results of the lookups, after the first has ended."""
-    results = proxy.running.callers.results
+    results = proxy.running.services.callers.results
     await until(lambda: any(count for _, count in results()), 20)
     return await figures(proxy.running, "sidecar_caller_lookups_total")
 
@@ -268,7 +268,7 @@ async def test_caller_lookup_that_is_switched_off_does_not_run(
             assert await one.call() == "200"
         assert (await proxy.record()).caller is None
         assert await figures(proxy.running, "sidecar_caller_lookups_total") == {}
-        assert await proxy.running.ledger.flush()
+        assert await proxy.running.services.ledger.flush()
         [row] = rows(proxy.state)
         assert [row[name] for name in ("caller_program", "caller_pid", "repo")] == [None] * 3
 
@@ -343,7 +343,7 @@ async def test_call_is_answered_during_the_lookup_and_recorded_after_it(
     assert stuck.records == []
     held.go.set()
     assert await caller(stuck) == held.found
-    assert await stuck.running.ledger.flush()
+    assert await stuck.running.services.ledger.flush()
     assert [row["caller_pid"] for row in rows(stuck.state)] == [7]
 
 
@@ -351,9 +351,9 @@ async def test_flush_waits_for_records_whose_lookup_runs(
     stuck: Sidecar, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sidecar.callers.lookup.CALLER_LOOKUP_TIMEOUT_SECONDS", 30.0)
-    await stuck.running.callers.settle()  # of none
+    await stuck.running.services.callers.settle()  # of none
     assert await ask_while_looked_at(stuck, held) == 200
-    settled = asyncio.create_task(stuck.running.callers.settle())
+    settled = asyncio.create_task(stuck.running.services.callers.settle())
     await asyncio.sleep(0)
     assert not settled.done()
     held.go.set()
@@ -366,7 +366,7 @@ async def test_flush_does_not_wait_for_a_lookup_that_never_ends(
 ) -> None:
     monkeypatch.setattr("sidecar.callers.lookup.CALLER_LOOKUP_TIMEOUT_SECONDS", 0.01)
     assert await ask_while_looked_at(stuck, held) == 200
-    await stuck.running.callers.settle()
+    await stuck.running.services.callers.settle()
     assert not held.go.is_set()
     assert len(stuck.records) == 1
 

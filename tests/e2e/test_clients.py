@@ -103,7 +103,7 @@ async def test_client_that_leaves_mid_body_reaches_no_vendor(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     async with dial(proxy.port, CHAT.request(proxy)[:-5]):
-        await until(lambda: len(proxy.running.live) == 1)
+        await until(lambda: len(proxy.running.services.live) == 1)
     await settled(proxy.running)
     assert vendor.requests == []
 
@@ -194,7 +194,7 @@ async def test_chunked_body_with_a_broken_chunk_is_rejected(
 ) -> None:
     head = request("POST", CHAT.path, {**proxy.bearer("gpt"), "Transfer-Encoding": "chunked"})
     async with dial(proxy.port, head + chunk(b'{"model":')) as (reader, writer):
-        await until(lambda: len(proxy.running.live) == 1)
+        await until(lambda: len(proxy.running.services.live) == 1)
         writer.write(b"zz\r\nxx\r\n")
         assert b" 400 " in (await reader.read(-1)).partition(b"\r\n")[0]
     await settled(proxy.running)
@@ -298,7 +298,7 @@ async def test_incomplete_request_head_is_not_recorded_as_a_call(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
     assert await talk(proxy.port, CHAT.request(proxy)[:40], half=True) == b""
-    assert len(proxy.running.live) == 0
+    assert len(proxy.running.services.live) == 0
     assert vendor.requests == []
 
 
@@ -388,7 +388,9 @@ async def test_client_that_leaves_mid_upload_frees_the_vendor(
     asked = upload(proxy, ("Content-Length", "4000000"))
     async with dial(proxy.port, asked + b"x" * 2_000_000) as (_, writer):
         await writer.drain()
-        await until(lambda: any(live.attempts or live.provider for live in proxy.running.live))
+        await until(
+            lambda: any(live.attempts or live.provider for live in proxy.running.services.live)
+        )
     await vendor_hears_of_it(proxy, vendor)
     assert vendor.requests == []
     assert await outcomes(proxy.running) == {"cancelled": 1}
@@ -400,7 +402,7 @@ async def test_upload_with_a_broken_chunk_ends_at_once(
     vendor.play(GOOD)
     asked = upload(proxy, ("Transfer-Encoding", "chunked"))
     async with dial(proxy.port, asked + chunk(b"x" * 100_000)) as (reader, writer):
-        await until(lambda: any(live.provider for live in proxy.running.live))
+        await until(lambda: any(live.provider for live in proxy.running.services.live))
         writer.write(b"zz\r\nxx\r\n")
         assert b" 400 " in (await reader.read(-1)).partition(b"\r\n")[0]
     await vendor_hears_of_it(proxy, vendor)

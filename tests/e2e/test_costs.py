@@ -74,7 +74,7 @@ async def test_cost_of_a_call_is_in_ledger_metrics_and_log(
     assert (sorted(cost[0].strip("{}").split(",")), cost[1]) == (labels.split(","), 0.00512)
     assert await figures(proxy.running, "sidecar_calls_unpriced_total") == {}
     await settled(proxy.running)
-    await proxy.running.ledger.flush()
+    await proxy.running.services.ledger.flush()
     (row,) = rows(proxy.state)
     assert (row["cost_listed"], row["cost_charged"], row["price"]) == (COST, COST, LISTED)
     with (tmp_path / "log").open("w") as file:
@@ -119,7 +119,7 @@ async def test_unknown_cost_is_counted_and_not_zero(proxy: Sidecar, vendor: Scri
         (count,) = (await figures(proxy.running, name)).values()
         assert count == 1, name
     assert await figures(proxy.running, "sidecar_cost_dollars_total") == {}
-    await proxy.running.ledger.flush()
+    await proxy.running.services.ledger.flush()
     assert [row["cost_charged"] for row in rows(proxy.state)] == [None, None]
 
 

@@ -40,7 +40,7 @@ def is_off(proxy: Sidecar) -> bool:
 
 async def look(proxy: Sidecar) -> bool:
     """Have the file looked at; whether it is good."""
-    return (await proxy.running.configuration.reload()).accepted
+    return (await proxy.running.services.configuration.reload()).accepted
 
 
 # ways of writing a file
@@ -93,7 +93,7 @@ async def test_invalid_edit_is_rejected_whole_and_shown_everywhere(
     assert spoilt != before
     proxy.file.write_bytes(spoilt)
     with caplog.at_level(logging.INFO, "sidecar"):
-        found = await proxy.running.configuration.reload()
+        found = await proxy.running.services.configuration.reload()
     assert not found.accepted
     assert all("routes.yaml:" in problem for problem in found.problems)
     assert "stays in force" in caplog.text
@@ -116,7 +116,7 @@ async def test_rejected_edit_logs_the_configuration_that_stays_in_force(
 ) -> None:
     proxy.file.write_text(disabled(proxy.file.read_text()) + "\nnonsense: 1\n")
     assert not await look(proxy)
-    stays = proxy.running.configuration.status.stays
+    stays = proxy.running.services.configuration.status.stays
     assert any('"gpt"' in line and "ENABLED" in line for line in stays)
     assert stays[0] in caplog.text
     assert (await proxy.ask(CHAT, BODY)).status == 200
@@ -160,7 +160,7 @@ async def test_stream_in_flight_is_unaffected_by_an_edit(
                     chat_chunk(choices=[], usage=CHAT_USAGE), "[DONE]")  # fmt: skip
     vendor.play(paced(STREAM_HEAD, begun, limiter, rest, b"0\r\n\r\n"), answer(b"{}"))
     call = asyncio.create_task(proxy.ask(CHAT, BODY))
-    await until(lambda: any(each.provider for each in proxy.running.live))
+    await until(lambda: any(each.provider for each in proxy.running.services.live))
     assert await proxy.rewrite(lambda text: disabled(text).replace("oa:", "moved:", 1)
                                .replace("[oa]", "[moved]").replace("[oa:", "[moved:"))  # fmt: skip
     assert (await proxy.ask(CHAT, BODY)).status == 403
@@ -243,7 +243,7 @@ async def test_start_with_a_broken_file_and_no_copy_reports_every_problem(tmp_pa
 @RESTLESS
 async def test_key_times_survive_a_rename(proxy: Sidecar) -> None:
     await proxy.ask(CHAT, BODY)
-    used = proxy.running.ledger.times("gpt").last_used
+    used = proxy.running.services.ledger.times("gpt").last_used
     assert used is not None
     assert await proxy.rewrite(lambda text: text.replace("  gpt:", "  renamed key:", 1))
-    assert proxy.running.ledger.times("renamed key").last_used == used
+    assert proxy.running.services.ledger.times("renamed key").last_used == used

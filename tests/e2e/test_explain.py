@@ -127,7 +127,7 @@ async def test_explain_shows_waiting_calls_and_the_calls_ahead(
     running = calling(proxy, "one")
     await vendor.arrived.wait()
     waiting = [calling(proxy, "one") for _ in range(2)]
-    await until(lambda: len(proxy.running.scheduler.waiting) == 2)
+    await until(lambda: len(proxy.running.services.scheduler.waiting) == 2)
     normal, urgent = await explained(proxy, "one", "m"), await explained(proxy, "two", "m")
     assert normal["candidates"][0]["behind"] == {
         "gate": "group One is at its limit of 1 concurrency (routes.yaml:13)",
@@ -148,7 +148,7 @@ async def test_explain_takes_no_capacity_and_no_turn(
 ) -> None:
     busy = Busy(vendor)
     running, waiting = calling(proxy, "one"), calling(proxy, "one")
-    await until(lambda: len(proxy.running.scheduler.waiting) == 1)
+    await until(lambda: len(proxy.running.services.scheduler.waiting) == 1)
     before = await see(proxy, "live")
     for _ in range(3):
         await explained(proxy, "two", "m")
@@ -372,7 +372,7 @@ async def test_explain_shows_a_running_call_and_its_attempts(
 async def test_explain_truncates_a_long_model_name(proxy: Sidecar, vendor: ScriptedVendor) -> None:
     busy = Busy(vendor)
     calls = [calling(proxy, "one", "m" * 500) for _ in range(2)]
-    await until(lambda: len(proxy.running.scheduler.waiting) == 1)
+    await until(lambda: len(proxy.running.services.scheduler.waiting) == 1)
     seen = await see(proxy, "live")
     assert [len(each["model"]) for each in (*seen["calls"], *seen["lines"])] == [256] * 3
     busy.gate.set()

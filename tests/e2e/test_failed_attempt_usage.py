@@ -82,7 +82,7 @@ async def served(proxy: Sidecar) -> CallRecord:
 
 async def told(proxy: Sidecar) -> dict[str, Any]:
     """The row, once it is written; its attempts read."""
-    assert await proxy.running.ledger.flush()
+    assert await proxy.running.services.ledger.flush()
     (row,) = rows(proxy.state)
     return row | {"attempts": json.loads(row["attempts"])}
 
@@ -93,7 +93,7 @@ async def total(proxy: Sidecar, name: str) -> float:
 
 def output_counted(proxy: Sidecar) -> int:
     """Output tokens of the last minute, as the key's limit has them."""
-    scheduler = proxy.running.scheduler
+    scheduler = proxy.running.services.scheduler
     (window,) = [each.window for each in scheduler.limits if each.window.kind == "otpm"]
     return window.limit - window.remaining(scheduler.now())
 
@@ -187,7 +187,7 @@ async def test_usage_of_failed_attempts_does_not_change_the_estimates(
         for number in range(1, MIN_SAMPLES + 1):
             assert (await proxy.ask(CHAT, ASKED)).status == 400
             assert (await proxy.record(number)).usage == Usage(70, 20)
-        assert not proxy.running.scheduler.has_learned("gpt", "m")
+        assert not proxy.running.services.scheduler.has_learned("gpt", "m")
 
 
 async def test_usage_in_the_error_of_a_get_by_id_is_not_counted(
@@ -385,10 +385,10 @@ async def test_usage_of_a_timeout_before_a_connection_is_zero(
 
 
 ENDINGS: dict[str, Callable[[Sidecar], object]] = {
-    "Sidecar is shutting down": lambda proxy: proxy.running.live.end(
+    "Sidecar is shutting down": lambda proxy: proxy.running.services.live.end(
         LocalReply(ErrorKind.DRAINING, "Sidecar is shutting down")
     ),
-    "revoked": lambda proxy: proxy.running.live.end(
+    "revoked": lambda proxy: proxy.running.services.live.end(
         LocalReply(ErrorKind.KEY_DISABLED, "revoked"), key="gpt"
     ),
 }

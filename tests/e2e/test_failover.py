@@ -28,7 +28,7 @@ async def ask(proxy: Sidecar, **headers: str) -> Raw:
 
 def cooling(proxy: Sidecar) -> dict[str, float]:
     """Return the upstreams in cooldown and their remaining seconds."""
-    scheduler = proxy.running.scheduler
+    scheduler = proxy.running.services.scheduler
     return {
         f"{account.key.provider} {account.key.family}".strip(): account.cooldown.until
         - scheduler.now()
@@ -188,7 +188,7 @@ async def test_slot_of_a_429_is_released_only_after_its_cooldown_starts(
     vendor.play(says("429 Too Many Requests", retry_after="30"))
     async with pair(tmp_path, vendor, wait="60s", limits=", limits: {concurrency: 1}") as proxy:
         calls = [asyncio.create_task(ask(proxy)) for _ in range(4)]
-        await until(lambda: len(proxy.running.scheduler.waiting) == 4)
+        await until(lambda: len(proxy.running.services.scheduler.waiting) == 4)
         assert len(vendor.requests) == 1
         for call in calls:
             call.cancel()
@@ -307,7 +307,7 @@ async def test_flapping_provider_loses_no_call(tmp_path: Path, vendor: ScriptedV
         assert (await ask(proxy)).status == 200
         found = await asyncio.gather(*(ask(proxy) for _ in range(40)))
         assert {each.status for each in found} == {200}
-        assert not proxy.running.scheduler._admission.leases
+        assert not proxy.running.services.scheduler._admission.leases
 
 
 async def test_restarting_provider_is_waited_for(tmp_path: Path, vendor: ScriptedVendor) -> None:
@@ -343,7 +343,7 @@ async def test_retries_are_limited_to_a_share_of_the_calls(
     async with pair(tmp_path, vendor, wait="1s") as proxy:
         text = (await proxy.admin("/metrics")).body.decode()
         assert "sidecar_retry_budget_left 30" in text
-        proxy.running.scheduler.record_failure = lambda *_, **__: 0.0  # type: ignore[method-assign]
+        proxy.running.services.scheduler.record_failure = lambda *_, **__: 0.0  # type: ignore[method-assign]
         found = await ask(proxy)
         assert found.status == 429
         assert 30 <= len(vendor.requests) <= 34
@@ -356,7 +356,7 @@ async def test_call_waits_for_a_retry_where_the_budget_is_spent(
     monkeypatch.setattr("sidecar.scheduling.limiter.MIN_RETRIES_PER_SECOND", 10.0)
     vendor.play(*[says("429 Too Many Requests", retry_after_ms="0")] * 5, GOOD)
     async with pair(tmp_path, vendor) as proxy:
-        proxy.running.scheduler.record_failure = lambda *_, **__: 0.0  # type: ignore[method-assign]
+        proxy.running.services.scheduler.record_failure = lambda *_, **__: 0.0  # type: ignore[method-assign]
         assert (await ask(proxy)).status == 200
         waits = (await proxy.record()).waits
         assert "retries are limited to" in waits[0].behind
@@ -435,5 +435,5 @@ async def test_client_that_leaves_between_two_attempts_ends_the_retries(
         assert record.outcome == "cancelled"
         await asyncio.sleep(0.3)
         assert len(vendor.requests) == 1
-        assert not proxy.running.scheduler._admission.leases
-        assert len(proxy.running.scheduler.waiting) == 0
+        assert not proxy.running.services.scheduler._admission.leases
+        assert len(proxy.running.services.scheduler.waiting) == 0

@@ -89,7 +89,7 @@ async def test_random_bytes_from_vendors_cause_no_internal_error(
         data = spoilt(draw.choice(wholes), draw)
         vendor.play(raw(data, close=True))
         found = await exchange_whole(impatient, api)
-        for account in impatient.running.scheduler.upstreams:
+        for account in impatient.running.services.scheduler.upstreams:
             account.cooldown.record_success()  # each answer is met as if it were the first
         assert found.startswith(b"HTTP/1.1 "), (number, data)
         assert b"HTTP/1.1 500" not in found[:12], (number, data, found)

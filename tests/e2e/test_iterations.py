@@ -67,7 +67,7 @@ async def test_advisor_iteration_is_priced_as_its_own_model(
     assert (record.cost.listed, record.cost.charged) == (LISTED, CHARGED)
     assert record.cost.whole
     await settled(proxy.running)
-    await proxy.running.ledger.flush()
+    await proxy.running.services.ledger.flush()
     (row,) = rows(proxy.state)
     assert (row["input_tokens"], row["output_tokens"]) == (412 + 823 + 1760, 2143)
     assert (row["cost_listed"], row["cost_charged"]) == (LISTED, CHARGED)
@@ -82,7 +82,7 @@ async def test_advisor_iteration_is_priced_as_its_own_model(
     }
     (spent,) = (
         limiter.used
-        for name, limiter, _ in proxy.running.scheduler.limits
+        for name, limiter, _ in proxy.running.services.scheduler.limits
         if name[-2] == "budget/day"
     )
     assert spent == CHARGED
@@ -104,7 +104,7 @@ async def test_reports_and_call_details_show_iterations(
     await proxy.ask(MESSAGES, ASKED, key="claude")
     record = await proxy.record()
     await settled(proxy.running)
-    await proxy.running.ledger.flush()
+    await proxy.running.services.ledger.flush()
     cli = Cli(tmp_path, text="")
     for more in ((), ("--since", "2h")):  # by the days, and by the calls themselves
         sheet = cli.run("usage", "--by", "model", "--csv", *more).out

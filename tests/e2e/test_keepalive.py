@@ -53,7 +53,7 @@ class Occupied:
 
     @property
     def waiting(self) -> int:
-        return len(self.proxy.running.scheduler.waiting)
+        return len(self.proxy.running.services.scheduler.waiting)
 
     async def first(self, wire: Wire) -> None:
         await self.leave.wait()

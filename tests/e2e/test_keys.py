@@ -167,7 +167,7 @@ async def test_rotated_key_serves_until_its_end_and_is_then_rejected(
     before = before.replace(hashed, _hash(fresh), 1)
     for until, status in [("2999-01-01T00:00:00Z", 200), ("2020-01-01T00:00:00Z", 403)]:
         rotated(until)
-        assert (await two.running.configuration.reload()).accepted
+        assert (await two.running.services.configuration.reload()).accepted
         assert (await two.ask(CHAT, BODY, key="one")).status == status
         assert (await present(two, CHAT, [("x-api-key", fresh)])).status == 200
     assert "rotated out on 2020-01-01" in (await two.ask(CHAT, BODY, key="one")).message
@@ -182,7 +182,7 @@ def _hash(text: str) -> str:
 async def test_key_times_distinguish_seen_used_and_refused(
     two: Sidecar, vendor: ScriptedVendor
 ) -> None:
-    ledger = two.running.ledger
+    ledger = two.running.services.ledger
     vendor.play(answer(b"{}", "500 Oops"), answer(b"{}", "500 Oops"), answer(b"{}"))
     await two.ask(CHAT, BODY, key="one")
     failed = ledger.times("one")

@@ -43,7 +43,7 @@ def calling(proxy: Sidecar, key: str) -> asyncio.Task[Raw]:
 
 
 async def parked(proxy: Sidecar, number: int) -> None:
-    await until(lambda: len(proxy.running.scheduler.waiting) == number)
+    await until(lambda: len(proxy.running.services.scheduler.waiting) == number)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ async def test_resume_of_a_part_names_the_pause_that_remains(proxy: Sidecar) -> 
     await parked(proxy, 1)
     assert (await order(proxy, "resume", "any", "all"))["still"] == []
     assert (await call).status == 200
-    assert len(proxy.running.scheduler.pauses) == 0
+    assert len(proxy.running.services.scheduler.pauses) == 0
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume"])
@@ -176,7 +176,7 @@ async def test_pause_of_an_unknown_or_ambiguous_name_is_rejected(
     raw = await ask(proxy, "POST", verb, *what)
     assert raw.status == status
     assert says in raw.message
-    assert len(proxy.running.scheduler.pauses) == 0
+    assert len(proxy.running.services.scheduler.pauses) == 0
 
 
 async def test_pause_of_a_name_with_special_characters_works(proxy: Sidecar) -> None:

@@ -351,7 +351,7 @@ async def test_tokens_are_reserved_by_estimate_and_settled_by_reported_usage(
 
 
 def _left(proxy: Sidecar, kind: str) -> int:
-    scheduler = proxy.running.scheduler
+    scheduler = proxy.running.services.scheduler
     [window] = [w for n, w, _ in scheduler.limits if n[:2] == ("key", "day") and w.kind == kind]
     return window.remaining(scheduler.now())
 
@@ -372,7 +372,7 @@ async def test_every_outcome_releases_the_unused_reservation(
         await proxy.ask(PATH, b'{"model":"gpt-5","max_tokens":500}'[:-1] + b"}", key="day")
         await proxy.record()
         assert abs(_left(proxy, "tpm") - left) <= 6
-        assert not proxy.running.scheduler._admission.leases
+        assert not proxy.running.services.scheduler._admission.leases
 
 
 async def test_daily_limit_survives_a_restart(tmp_path: Path, vendor: ScriptedVendor) -> None:
@@ -412,10 +412,10 @@ async def test_paused_call_stays_queued_although_its_limit_is_used_up(
     limits = ", max_wait: 100ms, limits: {rpm: 1}"
     async with waiting_room(tmp_path, vendor, key=limits) as proxy:
         assert (await ask(proxy, "day")).status == 200
-        proxy.running.scheduler.pause(("key", "day"))
+        proxy.running.services.scheduler.pause(("key", "day"))
         parked = asyncio.create_task(ask(proxy, "day"))
         await until(lambda: waiting(proxy) == 1)
-        proxy.running.scheduler.resume(("key", "day"))
+        proxy.running.services.scheduler.resume(("key", "day"))
         assert (await parked).status == 429
 
 

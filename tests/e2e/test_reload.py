@@ -53,11 +53,11 @@ async def test_file_deleted_and_created_again_takes_effect(
     vendor.play(GOOD)
     text = proxy.file.read_text()
     proxy.file.unlink()
-    await until(lambda: bool(proxy.running.configuration.status.problems), SOON)
+    await until(lambda: bool(proxy.running.services.configuration.status.problems), SOON)
     assert (await CHAT.call(proxy)).status == 200
     proxy.file.write_text(text + MORE)
     await is_in_force(proxy)
-    assert proxy.running.configuration.status.problems == ()
+    assert proxy.running.services.configuration.status.problems == ()
 
 
 async def test_swapped_symlink_takes_effect(tmp_path: Path, vendor: ScriptedVendor) -> None:
@@ -77,7 +77,7 @@ async def test_swapped_symlink_takes_effect(tmp_path: Path, vendor: ScriptedVend
 
 async def test_half_written_file_never_takes_effect(proxy: Sidecar) -> None:
     accepted: list[Snapshot] = []
-    proxy.running.configuration.listeners.append(accepted.append)
+    proxy.running.services.configuration.listeners.append(accepted.append)
     lines = (proxy.file.read_text() + MORE).splitlines(keepends=True)
     with proxy.file.open("w") as file:
         for line in lines:
@@ -93,7 +93,7 @@ async def test_edit_of_a_comment_takes_effect_without_changes(proxy: Sidecar) ->
     with proxy.file.open("a") as file:
         file.write("# a comment\n")
     await until(lambda: proxy.running.snapshot.digest != before, SOON)
-    assert proxy.running.configuration.status.problems == ()
+    assert proxy.running.services.configuration.status.problems == ()
 
 
 INVALID: dict[str, Callable[[str], str]] = {
@@ -131,14 +131,14 @@ async def test_invalid_file_changes_nothing_and_is_logged(
     assert await successful(proxy) == 1
     assert not await proxy.rewrite(change)
     assert proxy.running.snapshot is in_force
-    assert proxy.running.configuration.status.problems
+    assert proxy.running.services.configuration.status.problems
     assert await successful(proxy) == 0
     health = parse(await talk(proxy.admin_port, request("GET", "/healthz", {})))
     assert (health.status, json.loads(health.body)["config"]) == (200, "stale")
     assert (await CHAT.call(proxy)).status == 200
     assert await proxy.rewrite(lambda _: good)
     assert await successful(proxy) == 1
-    assert proxy.running.configuration.status.problems == ()
+    assert proxy.running.services.configuration.status.problems == ()
 
 
 async def successful(proxy: Sidecar) -> float:
@@ -147,7 +147,7 @@ async def successful(proxy: Sidecar) -> float:
 
 async def test_file_that_is_not_utf_8_changes_nothing(proxy: Sidecar) -> None:
     proxy.file.write_bytes(proxy.file.read_bytes() + b"# \xff\xfe\n")
-    assert not (await proxy.running.configuration.reload()).accepted
+    assert not (await proxy.running.services.configuration.reload()).accepted
     assert await successful(proxy) == 0
 
 
@@ -157,7 +157,7 @@ async def test_path_that_is_no_regular_file_changes_nothing(
     vendor.play(GOOD)
     proxy.file.unlink()
     os.mkfifo(proxy.file)
-    assert not (await proxy.running.configuration.reload()).accepted
+    assert not (await proxy.running.services.configuration.reload()).accepted
     assert (await CHAT.call(proxy)).status == 200
 
 
@@ -257,7 +257,7 @@ async def test_start_with_a_broken_file_uses_the_last_accepted_one(
     before.file.write_text("keys: [")
     async with again(before) as proxy:
         assert (await CHAT.call(proxy)).status == 200
-        assert proxy.running.configuration.status.problems
+        assert proxy.running.services.configuration.status.problems
         assert await successful(proxy) == 0
         before.file.write_text(good + MORE)
         await is_in_force(proxy)

@@ -84,7 +84,7 @@ def sent(vendor: ScriptedVendor) -> list[str]:
 
 
 def is_cooling(proxy: Sidecar) -> bool:
-    return any(account.cooldown.is_active for account in proxy.running.scheduler.upstreams)
+    return any(account.cooldown.is_active for account in proxy.running.services.scheduler.upstreams)
 
 
 @pytest.mark.parametrize("kind", ["file", "env", "command", "several"])
@@ -115,7 +115,7 @@ async def test_waiting_call_is_sent_with_the_replaced_credential_at_once(
         if no is NONE_LEFT:
             await CHAT.call(proxy)
         call = asyncio.create_task(CHAT.call(proxy))
-        await until(lambda: len(proxy.running.scheduler.waiting) == 1)
+        await until(lambda: len(proxy.running.services.scheduler.waiting) == 1)
         where.replace(proxy)
         assert (await asyncio.wait_for(call, SOON)).status == 200
     assert sent(vendor) == [OLD, NEW]
@@ -171,7 +171,7 @@ async def test_late_401_of_the_old_credential_does_not_affect_the_new_one(
         await vendor.arrived.wait()
         where.replace(proxy)
         provider = proxy.running.snapshot.providers["oa"]
-        vault = proxy.running.configuration.vault
+        vault = proxy.running.services.configuration.vault
         ref = provider.credentials[0]
         await until(lambda: str(vault.secret(ref).reveal()) == NEW, SOON)  # type: ignore[union-attr]
         go.set()

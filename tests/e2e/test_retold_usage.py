@@ -52,7 +52,7 @@ def told(**fields: object) -> bytes:
 
 async def books(proxy: Sidecar) -> list[dict[str, object]]:
     await settled(proxy.running)
-    await proxy.running.ledger.flush()
+    await proxy.running.services.ledger.flush()
     assert_in_step(proxy.state)
     return rows(proxy.state)
 
@@ -96,7 +96,7 @@ async def test_usage_of_a_finished_object_is_not_recorded_again(
 def spent(proxy: Sidecar, key: str) -> int:
     (used,) = (
         limiter.used
-        for name, limiter, _ in proxy.running.scheduler.limits
+        for name, limiter, _ in proxy.running.services.scheduler.limits
         if name[:2] == ("key", key) and name[2] == "budget/day"
     )
     return used

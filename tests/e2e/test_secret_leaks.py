@@ -132,7 +132,7 @@ async def everything_tried(proxy: Sidecar, vendor: ScriptedVendor) -> list[bytes
     got = []
     for script in scripts:
         vendor.play(script)
-        for account in proxy.running.scheduler.upstreams:
+        for account in proxy.running.services.scheduler.upstreams:
             account.cooldown.record_success()
         for name in ("gpt", "all", "filed"):
             headers = [("Cookie", f"t={FOREIGN}"), ("Session-Id", "s1")]
@@ -229,12 +229,12 @@ async def test_credential_in_a_broken_file_is_not_quoted(
     ):
         before = proxy.file.read_text()
         proxy.file.write_text(before.replace("credential: env:UPSTREAM_KEY", spoilt, 1))
-        await proxy.running.configuration.reload()
+        await proxy.running.services.configuration.reload()
         proxy.file.write_text(before)
-        await proxy.running.configuration.reload()
+        await proxy.running.services.configuration.reload()
     text = proxy.keys["gpt"]
     proxy.file.write_text(before.replace('hash: "sha256:', f'hash: "{text}', 1))
-    assert not (await proxy.running.configuration.reload()).accepted
+    assert not (await proxy.running.services.configuration.reload()).accepted
     assert FOREIGN not in caplog.text
     assert text not in caplog.text
 

@@ -110,7 +110,7 @@ async def test_calls_whose_clients_left_at_any_time_leave_nothing_behind(
                 line.writer.transport.abort()
 
     async def quiet() -> None:
-        await until(lambda: not len(proxy.running.live))
+        await until(lambda: not len(proxy.running.services.live))
         await asyncio.sleep(0.05)
 
     at_once = 20

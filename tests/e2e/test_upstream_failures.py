@@ -416,7 +416,7 @@ async def test_rejected_credential_is_a_502_that_does_not_show_it(
     assert found.headers["x-should-retry"] == "false"
     assert CANARY.encode() not in found.whole
     assert CANARY not in caplog.text
-    assert CANARY not in (await two.running.metrics.render()).decode()
+    assert CANARY not in (await two.running.services.metrics.render()).decode()
 
 
 async def test_error_that_quotes_our_credential_passes_without_it(

@@ -88,7 +88,9 @@ async def test_every_request_is_recorded_once_for_any_outcome(
     for script in scripts:
         vendor.play(script)
         await impatient.ask(CHAT, BODY)
-        impatient.running.scheduler.forget(impatient.running.snapshot.providers["oa"].credentials)
+        impatient.running.services.scheduler.forget(
+            impatient.running.snapshot.providers["oa"].credentials
+        )
     for key, body in (("off", BODY), ("mini", b'{"model":"o9"}'), ("gpt", b"{"), ("gpt", b"")):
         await impatient.ask(CHAT, body, key=key)
     await talk(impatient.port, request("POST", CHAT, {}, BODY))
@@ -128,12 +130,12 @@ async def test_model_becomes_a_label_after_a_vendor_served_it(
     vendor.play(answer(b"{}", "404 Not Found"))
     for number in range(20):
         await proxy.ask(CHAT, f'{{"model":"made-up-{number}"}}'.encode())
-    assert b"made-up" not in await proxy.running.metrics.render()
+    assert b"made-up" not in await proxy.running.services.metrics.render()
     vendor.play(answer(b"{}"))
     await proxy.ask(CHAT, '{"model":"gpt-\\"5\\\\数🦊"}'.encode())
     await proxy.ask(CHAT, b'{"model":"with a\\nline"}')
     await proxy.record(22)
-    text = (await proxy.running.metrics.render()).decode()
+    text = (await proxy.running.services.metrics.render()).decode()
     labels = [
         sample.labels["model"]
         for family in text_string_to_metric_families(text)
@@ -156,7 +158,7 @@ async def test_edit_changes_no_counter_and_removes_series_of_deleted_keys(
     assert await proxy.rewrite(
         lambda text: "\n".join(line for line in text.splitlines() if "  gpt:" not in line)
     )
-    assert 'key="gpt"' not in (await proxy.running.metrics.render()).decode()
+    assert 'key="gpt"' not in (await proxy.running.services.metrics.render()).decode()
 
 
 async def test_failover_is_one_call_and_two_attempts(
@@ -200,7 +202,7 @@ async def test_usage_of_a_client_that_left_the_queue_is_zero(
     vendor.play(answer(b"{}", "429 Slow", retry_after="30"))
     leaving = asyncio.create_task(proxy.ask(CHAT, BODY))
     async with asyncio.timeout(10):
-        while not any(call.waiter for call in proxy.running.live):  # noqa: ASYNC110 - no event
+        while not any(call.waiter for call in proxy.running.services.live):  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.005)
     leaving.cancel()
     record = await proxy.record()

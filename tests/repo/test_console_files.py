@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from project_paths import CONSOLE_MODULES, STATIC, below_root
 
+from sidecar.config.model import LimitKind
+
 UNSAFE = re.compile(
     r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|Function\(|DOMParser"
     r"|localStorage|document\.cookie|https?://"
@@ -40,3 +42,9 @@ def test_shell_has_no_inline_script_or_style() -> None:
     assert set(re.findall(r"(?:src|href)=\"([^\"#]+)\"", shell)) <= {
         f"/console/{p.relative_to(STATIC)}" for p in STATIC.rglob("*")
     }
+
+
+def test_forms_offer_every_kind_of_limit() -> None:
+    found = re.search(r"const KINDS = \[(.*?)\]", (STATIC / "forms.js").read_text())
+    assert found is not None
+    assert set(re.findall(r'"(\w+)"', found[1])) == {str(kind) for kind in LimitKind}

@@ -33,4 +33,4 @@ class Gate:
 
 
 def waiting(proxy: Sidecar) -> int:
-    return len(proxy.running.scheduler.waiting)
+    return len(proxy.running.services.scheduler.waiting)

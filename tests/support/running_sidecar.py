@@ -73,7 +73,7 @@ class Sidecar:
     async def rewrite(self, change: Callable[[str], str]) -> bool:
         """Change the file and have it read; whether it was accepted."""
         self.file.write_text(change(self.file.read_text()))
-        return (await self.running.configuration.reload()).accepted
+        return (await self.running.services.configuration.reload()).accepted
 
 
 @asynccontextmanager

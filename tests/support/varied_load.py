@@ -150,7 +150,7 @@ async def _now(proxy: Sidecar, slow: ScriptedVendor) -> AsyncIterator[None]:
     go = asyncio.Event()
     slow.play(_held(go))
     asked = json.dumps(CHAT.asked).encode()
-    scheduler = proxy.running.scheduler
+    scheduler = proxy.running.services.scheduler
     scheduler.pause(("key", "parked"))
     calls = [asyncio.create_task(_ask(proxy, asked, key="patient"))]
     await slow.arrived.wait()

@@ -123,12 +123,12 @@ async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
 
 async def settled(running: Running) -> None:
     """Wait until no call runs and the records of all are kept."""
-    await until(lambda: not len(running.live) and not running.callers.held)
+    await until(lambda: not len(running.services.live) and not running.services.callers.held)
 
 
 async def figures(running: Running, name: str) -> dict[str, float]:
     """The series of one metric that are not 0, by their labels as the text has them."""
-    text = (await running.metrics.render()).decode()
+    text = (await running.services.metrics.render()).decode()
     found = re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", text, re.MULTILINE)
     return {labels: float(value) for labels, value in found if float(value)}
 

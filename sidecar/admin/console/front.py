@@ -176,14 +176,14 @@ class Console:
         if news.config:
             await _line(response, self._config_event())
         if news.keys:
-            known, ledger = self._context.snapshot.keys, self._context.ledger
+            known, ledger = self._context.snapshot.keys, self._context.services.ledger
             times = {name: ledger.times(name) for name in news.keys if name in known}
             await _line(response, KeysEvent(keys=times))
         if not news.config and not news.keys:
             await _line(response, BeatEvent())
 
     def _config_event(self) -> ConfigEvent:
-        standing = self._context.configuration.status
+        standing = self._context.services.configuration.status
         pauses = self._context.scheduler.pauses
         return ConfigEvent(
             # Not the digest: of an edit and its reversal in one line nothing would be left.

@@ -236,12 +236,12 @@ def _greet(running: Running, keys: dict[str, str], state: Path) -> None:
             click.echo(f"{vendor.title}: {line_for(dialect, base, key)}\n")
     places = {
         "PATH": f"{quote(str(Path(sys.executable).parent))}:$PATH",
-        "SIDECAR_CONFIG": quote(str(running.configuration.file.absolute())),
+        "SIDECAR_CONFIG": quote(str(running.services.configuration.file.absolute())),
         "SIDECAR_STATE": quote(str(state.absolute())),
     }
     click.echo("and this, for sidecar open, top, usage and all other commands there:\n")
     click.echo(f"export {' '.join(f'{name}={place}' for name, place in places.items())}\n")
-    note(f"edit {running.configuration.file} and watch this log; Ctrl-C ends it")
+    note(f"edit {running.services.configuration.file} and watch this log; Ctrl-C ends it")
 
 
 def curl_lines(base: str, key: str) -> list[str]:

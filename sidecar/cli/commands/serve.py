@@ -93,7 +93,7 @@ async def _serve_until_stopped(
         reloads: set[asyncio.Task[object]] = set()
 
         def reload() -> None:
-            task: asyncio.Task[object] = loop.create_task(running.configuration.reload())
+            task: asyncio.Task[object] = loop.create_task(running.services.configuration.reload())
             reloads.add(task)
             task.add_done_callback(reloads.discard)
 
@@ -104,7 +104,7 @@ async def _serve_until_stopped(
         if greet is not None:
             greet(running)
         await stop.wait()
-        log.info("draining %d calls; a second signal stops at once", len(running.live))
+        log.info("draining %d calls; a second signal stops at once", len(running.services.live))
     calls.flush()
 
 
@@ -135,7 +135,7 @@ def _greet(running: Running, state: Path) -> None:
     snapshot = running.snapshot
     log.info("serving agents on %s, admin on %s", running.url, running.admin_url)
     log.info(
-        "%s: %s, %s, %s", running.configuration.file, plural(len(snapshot.keys), "key"),
+        "%s: %s, %s, %s", running.services.configuration.file, plural(len(snapshot.keys), "key"),
         plural(len(snapshot.groups), "group"), plural(len(snapshot.providers), "provider"),
     )  # fmt: skip
     for name, why_not in running.unavailable():

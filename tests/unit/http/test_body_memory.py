@@ -186,7 +186,7 @@ def gated(more: asyncio.Event) -> Script:
 
 
 async def metric(proxy: Sidecar, name: str) -> float:
-    text = (await proxy.running.metrics.render()).decode()
+    text = (await proxy.running.services.metrics.render()).decode()
     found = re.search(rf"^sidecar_{re.escape(name)} (\S+)$", text, re.MULTILINE)
     assert found is not None, name
     return float(found[1])

@@ -304,7 +304,7 @@ async def test_process_and_python_metrics_are_exposed() -> None:
 async def test_exposition_has_every_metric_of_the_table(
     proxy: Sidecar,
 ) -> None:
-    text = (await proxy.running.metrics.render()).decode()
+    text = (await proxy.running.services.metrics.render()).decode()
     for metric in TABLE.values():
         assert text.count(f"# TYPE {metric.name} {metric.type}\n") == 1
         assert f"# HELP {metric.name} " in text

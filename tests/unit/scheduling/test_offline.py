@@ -105,7 +105,7 @@ async def test_offline_network_queues_remote_calls_beyond_max_wait_and_admits_lo
 ) -> None:
     vendor.play(answer(body(CHAT)))
     async with both(tmp_path, vendor) as proxy:
-        scheduler = proxy.running.scheduler
+        scheduler = proxy.running.services.scheduler
         network = scheduler._network
         network.record_success()
         network._last_success = scheduler.now() - OFFLINE_AFTER_SECONDS  # online, some time ago
