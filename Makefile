@@ -10,12 +10,12 @@ READY := $(VENV)/.ready
 run: $(READY)
 	@$(BIN)/sidecar demo --directory .sidecar
 
-# TESTS names what to run, such as one package or one test; WORKERS runs it in several processes:
+# TESTS names what to run, such as one package or one test; WORKERS is the number of processes:
 #   make test TESTS=tests/unit/scheduling
 #   make test TESTS='tests/e2e/test_failover.py -k cooldown'
-#   make test WORKERS=2
+#   make test WORKERS=1
 TESTS ?=
-WORKERS ?=
+WORKERS ?= 2
 
 test: $(READY)
 	$(BIN)/python -m pytest $(if $(WORKERS),-n $(WORKERS) --dist loadfile) $(TESTS)
