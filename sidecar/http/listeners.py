@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import stat
@@ -89,9 +90,10 @@ async def _bind(
             if urls and address.host == "::1":
                 log.debug("no IPv6 loopback here: %s", error.strerror)
                 continue
+            why = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
             raise StartError(
-                f"cannot listen on {address}: {error.strerror}; is another Sidecar running? "
-                "Choose another address with --listen or --admin"
+                f"cannot listen on {address}: {why}; is another Sidecar running? Choose another "
+                "address with --listen or --admin, or in the file with server: {listen, admin}"
             ) from None
         sockets.append(bound)
         port = bound.sockets[0].getsockname()[1]

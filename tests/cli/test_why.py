@@ -108,8 +108,12 @@ def test_why_prints_who_rejected_a_call_and_the_reason(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("changes", "used", "cost"),
     [
-        ({"usage": None, "usage_state": UsageState.UNKNOWN, "cost": None},
+        ({"usage": None, "usage_state": UsageState.UNKNOWN, "cost": None, "streaming": False},
          "unknown: the vendor did not report it", "unknown: the usage is unknown"),
+        ({"usage": None, "usage_state": UsageState.UNKNOWN, "cost": None, "streaming": True},
+         "unknown: the vendor did not report it; `usage: ask` on the group asks chat streams for "
+         "it",
+         "unknown: the usage is unknown"),
         ({"cost": None, "usage": Usage(5)}, "5 input, unknown output",
          "unknown: no price is known for it"),
         ({"usage_state": UsageState.PARTIAL, "usage": Usage(5, 6), "cost": Cost(7, 7, "p")},
@@ -119,7 +123,7 @@ def test_why_prints_who_rejected_a_call_and_the_reason(cli: Cli) -> None:
          "5 input, 6 output, attempts of unknown usage not included",
          "$0.000000007 by p, parts of unknown cost not included"),
     ],
-    ids=["unknown", "unpriced", "partial", "free", "partly unknown"],
+    ids=["unknown", "unknown stream", "unpriced", "partial", "free", "partly unknown"],
 )  # fmt: skip
 def test_why_tells_unknown_from_nothing(
     cli: Cli, changes: dict[str, Any], used: str, cost: str

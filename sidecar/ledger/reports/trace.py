@@ -96,13 +96,12 @@ def _took(story: dict[str, Any]) -> str:
 
 def _used(story: dict[str, Any]) -> str:
     usage = story["usage"]
-    if usage is None:
-        return (
-            "nothing"
-            if story["usage_state"] == "none"
-            else f"{UNKNOWN}: the vendor did not report it"
-        )
-    return _figures(story)
+    if usage is not None:
+        return _figures(story)
+    if story["usage_state"] == "none":
+        return "nothing"
+    hint = "; `usage: ask` on the group asks chat streams for it" if story["streaming"] else ""
+    return f"{UNKNOWN}: the vendor did not report it{hint}"
 
 
 def _figures(story: dict[str, Any]) -> str:
