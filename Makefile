@@ -10,12 +10,13 @@ READY := $(VENV)/.ready
 run: $(READY)
 	@$(BIN)/sidecar demo --directory .sidecar
 
-# TESTS names what to run, such as one package or one test; WORKERS is the number of processes:
+# TESTS names what to run, such as one package or one test. WORKERS runs it in several processes, which is
+# quicker; on a machine with few cores a test of the last second before a kill may then fail:
 #   make test TESTS=tests/unit/scheduling
 #   make test TESTS='tests/e2e/test_failover.py -k cooldown'
-#   make test WORKERS=1
+#   make test WORKERS=2
 TESTS ?=
-WORKERS ?= 2
+WORKERS ?=
 
 test: $(READY)
 	$(BIN)/python -m pytest $(if $(WORKERS),-n $(WORKERS) --dist loadfile) $(TESTS)

@@ -184,7 +184,9 @@ async def test_secrets_appear_in_no_file_log_metric_or_error(
     kept = {path: path.read_bytes() for path in proxy.state.rglob("*") if path.is_file()}
     assert any(b"SQLite" in each for each in kept.values())
     run = proxy.running
-    shown = repr((run, run.snapshot, run.configuration, proxy.records, list(run.live)))
+    shown = repr(
+        (run, run.snapshot, run.services.configuration, proxy.records, list(run.services.live))
+    )
     for secret in secrets(proxy):
         assert not [line for line in logged if secret in line]
         assert not [path for path, each in kept.items() if secret.encode() in each]
