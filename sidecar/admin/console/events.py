@@ -17,9 +17,9 @@ from sidecar.records import CallRecord
 HEARTBEAT_SECONDS = 15.0
 """A line is sent this often although nothing happened, so that a lost connection is noticed."""
 BATCH_SECONDS = 0.25
-"""How long changes are collected."""
+"""Seconds for which changes are collected."""
 LIVE_INTERVAL_SECONDS = 1.0
-"""How often a tab that shows the live view gets it."""
+"""Seconds between two updates of a tab that shows the live view."""
 MAX_LISTENERS = 32
 
 
@@ -37,7 +37,7 @@ class Listener:
     keys: set[str] = field(default_factory=set)
     config: bool = False
     live: bool = False
-    """Whether the tab shows the live view."""
+    """True when the tab shows the live view."""
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def news(self) -> News:

@@ -370,8 +370,10 @@ def _check_fields(fields: list[tuple[bytes, bytes]], version: str) -> None:
     for name, value in fields:
         if len(name) == 4 and name.lower() == b"host":
             hosts += 1
-        elif name.lower() == b"transfer-encoding" and (
-            value.lower().strip() != b"chunked" or version != "1.1"
+        elif (
+            len(name) == 17
+            and name.lower() == b"transfer-encoding"
+            and (value.lower().strip() != b"chunked" or version != "1.1")
         ):
             raise FramingError("an unknown transfer coding")
     if hosts > 1:
