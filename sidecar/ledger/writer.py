@@ -42,8 +42,9 @@ from sidecar.records import CallRecord, PeriodCount
 LOG = logging.getLogger("sidecar.ledger")
 UNWRITTEN_FILE = "unwritten.db"
 """Changes that could not be written before a stop, in a small ledger of its own."""
-BATCH_SECONDS = 0.25
-"""Seconds that changes are gathered before they are written together."""
+BATCH_SECONDS = 0.1
+"""Seconds that changes are gathered before they are written together. A record may have waited for
+its caller before, and a busy machine wakes the thread late: their sum stays below a second."""
 RETRY_SECONDS = 1.0
 """Seconds between tries while the file cannot be written."""
 STUCK_AFTER_SECONDS = 10.0
