@@ -1,4 +1,4 @@
-"""The number of examples of slow property tests."""
+"""The number of examples of slow property tests, and of random messages."""
 
 from __future__ import annotations
 
@@ -15,5 +15,13 @@ def examples(count: int, **options: Any) -> settings:
 
     The rest, such as the deadline, is that of the profile (tests/conftest.py).
     """
-    explores = settings.get_current_profile_name() == "explore"
-    return settings(max_examples=MAX_EXAMPLES if explores else count, **options)
+    return settings(max_examples=MAX_EXAMPLES if _explores() else count, **options)
+
+
+def messages(few: int, many: int) -> int:
+    """Return `few`, and `many` in `make explore`, which runs the tests marked `hypothesis`."""
+    return many if _explores() else few
+
+
+def _explores() -> bool:
+    return settings.get_current_profile_name() == "explore"

@@ -337,9 +337,12 @@ async def test_reopened_file_keeps_calls_in_flight_of_this_process(
         ledger.checkpoint(UNENDED)
         await ledger.flush()
         with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
-            other.execute("BEGIN EXCLUSIVE")
+            other.execute(
+                "CREATE TRIGGER refuse BEFORE INSERT ON keys BEGIN SELECT RAISE(ABORT, ''); END"
+            )
             ledger.used("nightly")
             assert not await ledger.flush()
+            other.execute("DROP TRIGGER refuse")
         ledger.used("nightly")
         assert await ledger.flush()
         assert rows(tmp_path) == []
