@@ -1,0 +1,293 @@
+"""Translate a request to another protocol, and the answer back.
+
+translated = translate_request("anthropic", "openai_chat", body, model="gpt-5.5")
+...                                   # send translated.body to translated.path
+answer = ResponseTranslator(translated.context, status=200, content_type="text/event-stream")
+for piece in pieces:
+    send(answer.feed(piece))
+send(answer.end(complete=True))
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from sidecar_transforms.translation.events import (
+    AnswerCollector,
+    AnswerEvent,
+    Failed,
+    Finished,
+    PartStarted,
+    Stopped,
+    events_of,
+)
+from sidecar_transforms.translation.formats import FORMATS
+from sidecar_transforms.translation.losses import Loss, LossLog
+from sidecar_transforms.translation.model import (
+    DocumentPart,
+    Failure,
+    ImagePart,
+    JsonObject,
+    ModelRequest,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolResultPart,
+    TranslationError,
+    TurnPart,
+)
+from sidecar_transforms.translation.wire_format import WireFormat, read_json
+
+_TOKEN_CHARACTERS = 3.5
+_MEDIA_TOKENS = 1600
+"""About what an image of the usual size takes."""
+_CUT = Failure("server", "The provider's answer broke off before its end.", "upstream_cut")
+
+
+@dataclass(frozen=True, slots=True)
+class TranslationContext:
+    """The facts of a request that its answer's translation needs."""
+
+    source: WireFormat
+    target: WireFormat
+    model: str
+    streaming: bool
+    stream_usage: bool
+    tool_names: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A translated request.
+
+    Attributes:
+        body: What is sent to the provider.
+        path: Where, below the provider's base URL, as the target's dialect has it.
+        streaming: The client wants a stream, and so does `body`.
+        notes: The codes of what was lost (see `Loss`).
+        context: For `ResponseTranslator` and `translate_error`.
+    """
+
+    body: bytes
+    path: str
+    streaming: bool
+    notes: tuple[str, ...]
+    context: TranslationContext
+
+
+def lost_between(source: str, target: str) -> frozenset[Loss]:
+    """Return what a request from one protocol to another can lose."""
+    reader = _format(source)
+    return (reader.has & _format(target).lacks) | reader.drops
+
+
+def translate_request(
+    source: str, target: str, body: bytes, *, model: str, streaming: bool | None = None
+) -> Translated:
+    """Return the request in the target's protocol.
+
+    Args:
+        source: The client's protocol: "anthropic" or "openai_chat".
+        target: The provider's protocol.
+        body: The client's body, after content decoding.
+        model: The name of the model at the provider.
+        streaming: Whether the client wants a stream, if its body does not contain it.
+    Raises:
+        TranslationError: The request cannot be translated.
+    """
+    reader, writer = _format(source), _format(target)
+    try:
+        losses = LossLog()
+        request = reader.read_request(read_json(body), losses)
+        if streaming is not None:
+            request.streaming = streaming
+        names = _shorten_tool_names(request, writer.max_tool_name)
+        sent = msgspec.json.encode(writer.write_request(request, model, losses))
+    except TranslationError as error:
+        raise TranslationError(f"This request cannot go to {target}: {error}.") from None
+    except RecursionError:
+        raise TranslationError("This request is nested too deeply to be translated.") from None
+    path = writer.path(model, streaming=request.streaming)
+    context = TranslationContext(
+        reader, writer, model, request.streaming, request.stream_usage, names
+    )
+    return Translated(sent, path, request.streaming, losses.codes(), context)
+
+
+def translate_error(context: TranslationContext, status: int, body: bytes) -> tuple[int, bytes]:
+    """Return the status and the body of a provider's error in the client's shape.
+
+    The status may differ, so that the client's SDK retries what can be retried, and nothing else.
+    """
+    failure = context.target.read_error(status, _object_or_empty(body))
+    status, found = context.source.write_error(failure)
+    return status, msgspec.json.encode(found)
+
+
+def estimate_tokens(source: str, body: bytes) -> bytes:
+    """Return an estimate as the answer to a request of this protocol that counts tokens.
+
+    Raises:
+        TranslationError: The request cannot be read, or the protocol has no such request.
+    """
+    reader = _format(source)
+    request = reader.read_request(read_json(body), LossLog())
+    size = sum(_size(part) for part in request.system)
+    size += sum(_size(part) for turn in request.turns for part in turn.parts)
+    for tool in request.tools:
+        size += len(tool.name) + len(tool.description) + len(msgspec.json.encode(tool.parameters))
+    return msgspec.json.encode(reader.write_count(int(size / _TOKEN_CHARACTERS) + 1))
+
+
+def _format(name: str) -> WireFormat:
+    found = FORMATS.get(name)
+    if found is None:
+        raise TranslationError(f"there is no protocol {name!r}; there are {', '.join(FORMATS)}")
+    return found
+
+
+def _shorten_tool_names(request: ModelRequest, most: int) -> Mapping[str, str]:
+    """Replace names of tools that are too long for the target. Return the long one of each.
+
+    A short name follows from the long one, so that earlier calls in the conversation match.
+    """
+    long = {each.name for each in request.tools if len(each.name) > most}
+    if not long:
+        return {}
+    short = {name: f"{name[: most - 9]}_{_digest(name)}" for name in long}
+    for tool in request.tools:
+        tool.name = short.get(tool.name, tool.name)
+    for turn in request.turns:
+        for part in turn.parts:
+            if isinstance(part, ToolCallPart):
+                part.name = short.get(part.name, part.name)
+    choice = request.tool_choice
+    request.tool_choice = msgspec.structs.replace(
+        choice,
+        name=short.get(choice.name, choice.name),
+        allowed=choice.allowed and tuple(short.get(name, name) for name in choice.allowed),
+    )
+    return {new: old for old, new in short.items()}
+
+
+def _digest(name: str) -> str:
+    return hashlib.blake2s(name.encode(), digest_size=4).hexdigest()
+
+
+def _object_or_empty(body: bytes) -> JsonObject:
+    try:
+        return read_json(body)
+    except TranslationError:
+        return {}
+
+
+def _size(part: TurnPart) -> float:
+    match part:
+        case TextPart(text=text):
+            return len(text)
+        case ToolCallPart(name=name, arguments=arguments):
+            return len(name) + len(arguments)
+        case ToolResultPart(content=content):
+            return sum(_size(each) for each in content)
+        case ImagePart() | DocumentPart():
+            return _MEDIA_TOKENS * _TOKEN_CHARACTERS
+        case ThinkingPart():
+            return 0  # thinking of earlier turns is not counted
+
+
+class ResponseTranslator:
+    """Translate one answer with a status below 400.
+
+    What is returned does not depend on how the answer is cut into pieces.
+
+    Attributes:
+        content_type: The type of what is returned.
+        status: The client's status. After `end`, that of the failure if a JSON answer failed.
+        failed: The answer ended with an error in the client's shape.
+    """
+
+    def __init__(self, context: TranslationContext, *, status: int, content_type: str) -> None:
+        self._context = context
+        self._reader = (
+            context.target.reader(context.model)
+            if content_type.lower().startswith("text/event-stream")
+            else None
+        )
+        self._writer = (
+            context.source.writer(stream_usage=context.stream_usage) if context.streaming else None
+        )
+        self._collector = AnswerCollector()
+        self._whole = bytearray()
+        self._stopped = self._ended = False
+        self.failed = False
+        self.status = status
+        self.content_type = (
+            "text/event-stream; charset=utf-8" if context.streaming else "application/json"
+        )
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what these bytes add to the client's answer; b"" for a JSON answer until `end`."""
+        if self._reader is None:
+            self._whole += data
+            return b""
+        return self._take(self._reader.feed, data)
+
+    def end(self, complete: bool) -> bytes:  # noqa: FBT001
+        """Return the rest of the client's answer.
+
+        An answer that broke off ends with an error, so that no client takes it for a whole one.
+
+        Args:
+            complete: The provider's answer ended properly, as far as HTTP shows.
+        """
+        if self._reader is None:
+            out = self._take(self._events_of_json, bytes(self._whole))
+        else:
+            out = self._take(lambda _: self._reader.end() if self._reader else [], b"")
+        if not self._ended:
+            out += self._write(Finished() if complete and self._stopped else Failed(_CUT))
+        if self._writer is None and not self.failed:
+            answer = self._context.source.write_answer(self._collector.answer)
+            return msgspec.json.encode(answer)
+        return out
+
+    def _take(self, read: Callable[[bytes], Iterable[AnswerEvent]], data: bytes) -> bytes:
+        if self._ended:
+            return b""
+        try:
+            events = read(data)
+        except TranslationError as error:
+            events = [Failed(Failure("server", f"The provider's answer is unreadable: {error}."))]
+        return b"".join([self._write(event) for event in events])
+
+    def _events_of_json(self, data: bytes) -> Iterable[AnswerEvent]:
+        body = read_json(data)
+        if body.get("error"):
+            return [Failed(self._context.target.read_error(self.status, body))]
+        return events_of(self._context.target.read_answer(body, self._context.model))
+
+    def _write(self, event: AnswerEvent) -> bytes:
+        if self._ended:
+            return b""
+        match event:
+            case PartStarted(kind="tool_call", name=name):
+                event.name = self._context.tool_names.get(name, name)
+            case Stopped():
+                self._stopped = True
+            case Finished() | Failed():
+                self._ended = True
+            case _:
+                pass
+        if isinstance(event, Failed):
+            self.failed = True
+        if self._writer is not None:
+            return self._writer.write(event)
+        self._collector.add(event)
+        if isinstance(event, Failed):
+            self.status, body = self._context.source.write_error(event.failure)
+            return msgspec.json.encode(body)
+        return b""
