@@ -96,10 +96,10 @@ def count(amount: int | None, *, whole: bool = True) -> str:
 
 
 def share(part: float | None) -> str:
-    """Return a part of 1 as `12 %`; "" for None."""
+    """Return a part of 1 as `12%`; "" for None."""
     if part is None:
         return ""
-    return "<1 %" if 0 < part < 0.01 else f"{part:.0%}".replace("%", " %")
+    return "<1%" if 0 < part < 0.01 else f"{part:.0%}"
 
 
 def curve(days: Sequence[int | None]) -> str:

@@ -167,7 +167,7 @@ def _waiting(sheet: Sheet) -> None:
         lines("Running now, by key", "Calls being served, waiting ones included.",
               Query(f"sum by (key) (sidecar_calls_in_flight{{{BY_KEY}}})", "{{key}}"),
               stacked=True),
-        lines("How long calls waited", "95 % of calls waited no longer, by urgency.",
+        lines("How long calls waited", "95% of calls waited no longer, by urgency.",
               Query(quantile(0.95, "wait_seconds", "urgency", 'group=~"$group"'), "{{urgency}}"),
               unit=SECONDS),
         lines("What kept calls", "Calls a minute that had to wait, by what kept them at first: a"
@@ -220,9 +220,9 @@ def _speed(sheet: Sheet) -> None:
     sheet.add(
         lines("First byte, by provider", "Half of the answers began within this, waiting included.",
               Query(quantile(0.5, first, "provider", BY_PROVIDER), "{{provider}}"), unit=SECONDS),
-        lines("First byte, by model, 95 %", "95 % of the answers began within this.",
+        lines("First byte, by model, 95%", "95% of the answers began within this.",
               Query(quantile(0.95, first, "model", BY_PROVIDER), "{{model}}"), unit=SECONDS),
-        lines("Whole call, by model, 95 %", "95 % of the calls were over within this.",
+        lines("Whole call, by model, 95%", "95% of the calls were over within this.",
               Query(quantile(0.95, whole, "model", BY_PROVIDER), "{{model}}"), unit=SECONDS),
         width=8, height=8,
     )  # fmt: skip
@@ -278,7 +278,7 @@ def _machine(sheet: Sheet) -> None:
         lines("Event loop", "How late the event loop was for a timer: what every running call was"
               " held up.",
               Query(f"histogram_quantile(0.5, {lag})", "half"),
-              Query(f"histogram_quantile(0.99, {lag})", "99 %"), unit=SECONDS),
+              Query(f"histogram_quantile(0.99, {lag})", "99%"), unit=SECONDS),
         lines("A scrape", "How long Prometheus waited for the metrics.",
               Query(f"scrape_duration_seconds{{{ITSELF}}}", "took"), unit=SECONDS),
         lines("Series", "How many series a scrape brings.",

@@ -1,6 +1,6 @@
 """Pictures of every page of the console, and how quick it is: `make screenshots`.
 
-Not a test: somebody looks at the pictures, and reads the figures.
+Not a test: a person looks at the pictures, and reads the figures.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ async def some_traffic(proxy: Sidecar, vendor: ScriptedVendor) -> None:
 
 
 def some_history(proxy: Sidecar) -> None:
-    """Months of use, told to the books at once."""
+    """Months of use, written into the ledger at once."""
     dice = Random(7)
     models = {"claude-code": ("claude-sonnet-4-5", "claude-opus-4-5"), "codex": ("gpt-5", "o5"),
               "evals": ("gpt-5-mini",), "nightly batch": ("gpt-5-mini",)}  # fmt: skip
@@ -220,7 +220,7 @@ async def running_calls(proxy: Sidecar, vendor: ScriptedVendor) -> AsyncIterator
     await over_socket(proxy, "POST", "/api/pause/key/nightly%20batch")
     asked = [CALLS[0], CALLS[0], CALLS[1], CALLS[2],
              ("nightly batch", "/v1/responses", b'{"model":"gpt-5-mini","input":"x"}', "batch/2"),
-             *[CALLS[0]] * 3]  # fmt: skip
+             *[CALLS[0]] * 6]  # fmt: skip
     writers = []
     for key, target, body, agent in asked:
         _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
@@ -286,7 +286,7 @@ async def figures(browser: Browser, proxy: Sidecar) -> None:
         "config",
         "models",
         "live",
-        "lately",
+        "recent",
         "calls",
         "usage?days=30",
     ):

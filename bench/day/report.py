@@ -62,7 +62,7 @@ class Result:
                 f"{ours.throttled} for {none.throttled}",
             ),
             Aim(
-                "97 % of the quota used",
+                "97% of the quota used",
                 None if (used := self.used("sidecar")) is None else used >= 0.97,
                 _percent(used),
             ),

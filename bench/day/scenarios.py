@@ -46,7 +46,7 @@ SCENARIOS = (
         widths=(4, 6, 8, 12, 16, 24), rest=False, max_wait=300.0, part=0.25,
     ),
     Scenario(
-        "hints", "0.5 % of calls get a 429 with an absurd retry-after", 0.8,
+        "hints", "0.5% of calls get a 429 with an absurd retry-after", 0.8,
         trouble=Hints(0.005, ABSURD),
     ),
     Scenario(

@@ -251,7 +251,7 @@ def _warn(window: CalendarWindow, written: Limit | Budget) -> None:
     if window.limit > 0:
         used, limit = 100 * window.settled // window.limit, _limit_text(written)
         place = written.place.short
-        log.warning("%s has used %d %% of %s (%s)", window.scope, used, limit, place)
+        log.warning("%s has used %d%% of %s (%s)", window.scope, used, limit, place)
 
 
 def bounds_of(allowance: Allowance) -> Iterator[Limit | Budget]:

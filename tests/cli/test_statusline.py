@@ -59,19 +59,19 @@ def test_statusline_shows_the_agents_own_session(cli: Cli) -> None:
         used(5, 999, "s-2", started=time.time() - 2 * DAY_SECONDS),
     )  # fmt: skip
     told = json.dumps({"session_id": "s-2", "workspace": {"current_dir": "/home/me/app"}})
-    assert line(cli, told=told.encode()) == "$0.5000 today · 80 % cached"
-    assert line(cli) == "$3.57 today · 80 % cached"
-    assert line(cli, "--key", "other") == "$0.0700 today · 80 % cached"
-    assert line(cli, "--session", "s-1", told=told.encode()) == "$3.07 today · 80 % cached"
+    assert line(cli, told=told.encode()) == "$0.5000 today · 80% cached"
+    assert line(cli) == "$3.57 today · 80% cached"
+    assert line(cli, "--key", "other") == "$0.0700 today · 80% cached"
+    assert line(cli, "--session", "s-1", told=told.encode()) == "$3.07 today · 80% cached"
     assert line(cli, told=b'{"session_id": "s-9"}') == ""
 
 
 def test_statusline_shows_unknown_cost_as_unknown(cli: Cli) -> None:
     write(cli, used(1, None), used(2, None, "s-2", usage=None, usage_state=UsageState.UNKNOWN))
-    assert line(cli, "--session", "s-1") == "cost unknown · 80 % cached"
+    assert line(cli, "--session", "s-1") == "cost unknown · 80% cached"
     assert line(cli, "--session", "s-2") == "cost unknown"
     write(cli, used(3, 5))
-    assert line(cli, "--session", "s-1") == "$0.0500+ today · 80 % cached"
+    assert line(cli, "--session", "s-1") == "$0.0500+ today · 80% cached"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_statusline_shows_unknown_cost_as_unknown(cli: Cli) -> None:
 )
 def test_statusline_ignores_invalid_input(cli: Cli, told: bytes) -> None:
     write(cli, used(1, 300))
-    assert line(cli, told=told) in {"", "$3.00 today · 80 % cached"}
+    assert line(cli, told=told) in {"", "$3.00 today · 80% cached"}
 
 
 def test_statusline_without_a_ledger_is_empty(cli: Cli) -> None:
@@ -100,7 +100,7 @@ def test_statusline_does_not_wait_for_an_open_input(cli: Cli) -> None:
     finally:
         os.close(theirs)
         os.close(ours)
-    assert done.out == "$3.00 today · 80 % cached\n"
+    assert done.out == "$3.00 today · 80% cached\n"
 
 
 def test_statusline_reads_no_configuration_and_loads_no_plugin(cli: Cli) -> None:
@@ -110,7 +110,7 @@ def test_statusline_reads_no_configuration_and_loads_no_plugin(cli: Cli) -> None
         [SIDECAR[0], "-X", "importtime", *SIDECAR[1:], "statusline"], env=cli.env,
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=True,
     )  # fmt: skip
-    assert found.stdout == "$3.00 today · 80 % cached\n"
+    assert found.stdout == "$3.00 today · 80% cached\n"
     loaded = {row.rpartition("|")[2].strip() for row in found.stderr.splitlines()}
     assert "sidecar.ledger.reader" in loaded
     assert not loaded & {

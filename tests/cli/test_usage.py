@@ -121,10 +121,10 @@ def test_usage_table_has_totals_shares_and_a_curve(cli: Cli) -> None:
         "key", "calls", "input", "cached", "output", "reasoning", "cost",
         "share", "of", "cost", "cost", "over", "time",
     ]  # fmt: skip
-    assert codex.split() == ["codex", "4", "400", "20", "%", "200", "40", "$0.0045", "80", "%",
+    assert codex.split() == ["codex", "4", "400", "20%", "200", "40", "$0.0045", "80%",
                              "▁▁▁▁▁▃█"]  # fmt: skip
-    assert nightly.split()[-3:] == ["20", "%", "█▁▁▁▁▁▁"]
-    assert total.split() == ["total", "5", "500", "20", "%", "250", "50", "$0.0056", "100", "%",
+    assert nightly.split()[-2:] == ["20%", "█▁▁▁▁▁▁"]
+    assert total.split() == ["total", "5", "500", "20%", "250", "50", "$0.0056", "100%",
                              "▃▁▁▁▁▃█"]  # fmt: skip
 
 
@@ -136,10 +136,10 @@ def test_usage_prints_unknown_figures_and_marks_incomplete_sums(cli: Cli) -> Non
     )  # fmt: skip
     done = cli.run("usage")
     lines = {line.split()[0]: line.split() for line in done.out.splitlines()}
-    assert lines["codex"][1:] == ["3", "200+", "20", "%", "100+", "20+", "1", "1", "$0.0011+",
-                                  "100", "%", "▁▁▁▁▁▁█"]  # fmt: skip
+    assert lines["codex"][1:] == ["3", "200+", "20%", "100+", "20+", "1", "1", "$0.0011+",
+                                  "100%", "▁▁▁▁▁▁█"]  # fmt: skip
     assert lines["dark"][1:] == ["1", *["unknown"] * 3, "1", "0", "unknown", "▁▁▁▁▁▁?"]
-    assert lines["idle"][1:] == ["1", "0", "0", "0", "0", "0", "$0.00", "0", "%", "▁▁▁▁▁▁▁"]
+    assert lines["idle"][1:] == ["1", "0", "0", "0", "0", "0", "$0.00", "0%", "▁▁▁▁▁▁▁"]
     assert "2 calls used an unknown number of tokens" in done.out
     assert "1 call without a price" in done.out
 
@@ -319,7 +319,7 @@ def test_humanized_figures_have_units_and_separators() -> None:
     ]  # fmt: skip
     assert money(1_234_567_890_000, whole=False) == "$1,234.57+"
     assert [share(each) for each in (None, 0.0, 0.001, 0.5, 1.0)] == [
-        "", "0 %", "<1 %", "50 %", "100 %",
+        "", "0%", "<1%", "50%", "100%",
     ]  # fmt: skip
     assert curve([0, 1, 7, None]) == "▁▂█?"
     assert curve([]) == ""

@@ -37,6 +37,9 @@ USAGE = (
 COUNTED = answer(b'{"choices":[],' + USAGE + b"}")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 SPOKEN = chunk(b'data: {"choices":[{"delta":{"content":"x"}}],' + USAGE + b"}\n\n")
+CALL_ROWS = "#calls tbody tr:not(.part)"
+REASONS = "#calls tbody tr.part"
+"""What the calls below wait for."""
 MARKUP = "<img src=x onerror=alert(1)>"
 
 
@@ -58,7 +61,7 @@ async def test_a_call_is_watched_from_its_line_to_its_last_byte(
     vendor.play(paced(HEAD + SPOKEN, end, b"0\r\n\r\n"), COUNTED)
     await tab.go("live", "Live")
     await tab.says("Nothing runs")
-    rows = tab.page.locator("#calls tbody tr")
+    rows = tab.page.locator(CALL_ROWS)
     first = calling(tab.proxy, body=b'{"model":"gpt-5","messages":[],"stream":true}')
     await expect(rows).to_have_count(1)
     for words in ("editor", "codex_cli_rs/0.63.0", "gpt-5", "main", "answering", "first byte"):
@@ -68,13 +71,43 @@ async def test_a_call_is_watched_from_its_line_to_its_last_byte(
     await expect(tab.page.locator(".meter", has_text="concurrency")).to_contain_text("1 of 1")
     second = calling(tab.proxy)
     waiting = rows.filter(has_text="waiting")
-    await expect(waiting).to_contain_text(re.compile(r'1 of 1, key "editor" is at .*concurrency'))
-    await expect(waiting).to_contain_text("waits")
+    await expect(waiting).to_contain_text(re.compile("1 of 1, .* at most"))
+    reason = re.compile(r'^Behind: key "editor" is at .*concurrency')
+    await expect(tab.page.locator(REASONS)).to_have_text(reason)
     end.set()
     assert [(await each).status for each in (first, second)] == [200, 200]
     await tab.says("Nothing runs")
     await expect(tab.page.locator("#past tbody tr")).to_have_count(2)
     await expect(tab.page.locator("#past tbody tr").first).to_contain_text("900 in, 100 out")
+
+
+async def test_calls_that_wait_for_one_limit_stand_below_it_in_order(
+    tab: Tab, vendor: ScriptedVendor
+) -> None:
+    vendor.play(hang)
+    await tab.go("live", "Live")
+    calls = [calling(tab.proxy)]
+    await expect(tab.page.locator(CALL_ROWS)).to_have_count(1)
+    calls += [calling(tab.proxy), calling(tab.proxy)]
+    await expect(tab.page.locator(CALL_ROWS)).to_have_count(3)
+    await expect(tab.page.locator(REASONS)).to_have_count(1)
+    rows = tab.page.locator("#calls tbody tr")
+    await expect(rows.nth(1)).to_contain_text("Behind: ")
+    await expect(rows.nth(2)).to_contain_text("1 of 2")
+    await expect(rows.nth(3)).to_contain_text("2 of 2")
+    for call in calls:
+        call.cancel()
+
+
+async def test_limits_are_folded_and_stay_unfolded(tab: Tab) -> None:
+    await tab.go("live", "Live")
+    await calling(tab.proxy)
+    limits = tab.page.locator("details.card", has_text="Limits and budgets")
+    await expect(limits.locator(".meter").first).to_be_hidden()
+    await limits.locator("summary").click()
+    await calling(tab.proxy)
+    await expect(tab.page.locator("#past tbody tr")).to_have_count(2)
+    await expect(limits.locator(".meter").first).to_be_visible()
 
 
 async def test_why_tells_the_story_of_a_call(tab: Tab, vendor: ScriptedVendor) -> None:
@@ -91,17 +124,17 @@ async def test_one_call_is_ended_and_its_client_is_told(tab: Tab, vendor: Script
     vendor.play(hang)
     await tab.go("live", "Live")
     call, other = calling(tab.proxy), calling(tab.proxy, "nightly")
-    row = tab.page.locator("#calls tbody tr", has_text="editor")
-    await row.get_by_role("button", name="End the call of editor").click()
+    row = tab.page.locator(CALL_ROWS, has_text="editor")
+    await row.get_by_role("button", name="Cancel the call of editor").click()
     await expect(tab.dialog).to_contain_text("told not to try again")
-    await tab.confirm("Cancel")
+    await tab.confirm("Let it run")
     assert not call.done()
-    await row.get_by_role("button", name="End the call of editor").click()
-    await tab.confirm("End it")
+    await row.get_by_role("button", name="Cancel the call of editor").click()
+    await tab.confirm("Cancel it")
     found = await call
     assert (found.status, found.json()["error"]["type"]) == (403, "permission_error")
-    await tab.says("The call was ended")
-    await expect(tab.page.locator("#calls tbody tr")).to_have_count(1)
+    await tab.says("The call was cancelled")
+    await expect(tab.page.locator(CALL_ROWS)).to_have_count(1)
     await expect(tab.page.locator("#past tbody tr")).to_contain_text("revoked")
     other.cancel()
 
@@ -113,7 +146,7 @@ async def test_everything_is_paused_and_goes_on(tab: Tab) -> None:
     await tab.says("Paused: everything")
     await tab.says("by the console")
     call = calling(tab.proxy)
-    await expect(tab.page.locator("#calls tbody tr")).to_contain_text("is paused")
+    await expect(tab.page.locator(REASONS)).to_contain_text("is paused")
     await tab.says("1 call waits here")
     await tab.go("keys", "API keys")
     await tab.says("Calls wait there and do not fail")
@@ -228,8 +261,8 @@ async def test_a_vendors_no_and_what_it_says_is_left_are_shown(
     await expect(tab.page.locator(".meter", has_text="requests/minute")).to_contain_text("of 500")
     call = calling(tab.proxy, "nightly")
     await tab.says("cools down")
-    await expect(tab.page.locator("#calls tbody tr")).to_contain_text("background")
-    await expect(tab.page.locator("#calls tbody tr")).to_contain_text("waiting")
+    await expect(tab.page.locator(CALL_ROWS)).to_contain_text("background")
+    await expect(tab.page.locator(CALL_ROWS)).to_contain_text("waiting")
     call.cancel()
 
 
@@ -239,13 +272,13 @@ async def test_live_page_keeps_focus_and_rows_while_it_updates(
     vendor.play(hang)
     await tab.go("live", "Live")
     calls = [calling(tab.proxy), calling(tab.proxy, "nightly")]
-    row = tab.page.locator("#calls tbody tr", has_text="nightly")
+    row = tab.page.locator(CALL_ROWS, has_text="nightly")
     button = row.get_by_role("button")
     await button.focus()
     await row.evaluate("row => (row.mine = true)")
     await tab.page.evaluate("scrollTo(0, 40)")
     calls[0].cancel()
-    await expect(tab.page.locator("#calls tbody tr")).to_have_count(1)
+    await expect(tab.page.locator(CALL_ROWS)).to_have_count(1)
     age = row.locator("[data-head=Age]")
     before = await age.inner_text()
     await expect(age).not_to_have_text(before)
@@ -288,12 +321,12 @@ async def test_usage_is_told_apart_narrowed_and_kept_in_the_address(
     await tab.go("usage", "Usage")
     rows = tab.page.locator("#usage tbody tr")
     editor, nightly = rows.filter(has_text="editor"), rows.filter(has_text="nightly")
-    for words in ("900", "100", "33 % cached", "$0.00"):
+    for words in ("900", "100", "33% cached", "$0.00"):
         await expect(editor).to_contain_text(words)
-    await expect(editor).to_contain_text("50 %")
-    await expect(nightly).to_contain_text("900+")
+    await expect(editor).to_contain_text("50%")
+    await expect(nightly).to_contain_text("900")
     await expect(nightly).to_contain_text("1 call of unknown use")
-    await expect(tab.page.locator(".tiles")).to_contain_text("1.8K+")
+    await expect(tab.page.locator(".tiles")).to_contain_text("1.8K")
     await expect(tab.page.locator(".bars")).to_have_attribute("aria-label", re.compile("7 days"))
     await expect(tab.page.locator(".meter", has_text="everything")).to_contain_text("of $5.00")
     await nightly.get_by_role("button", name="nightly").click()
@@ -316,6 +349,14 @@ async def test_usage_grows_while_it_is_looked_at(tab: Tab) -> None:
     for by in ("group", "model", "provider", "day", "program", "session", "repo"):
         await tab.page.get_by_label("Tell apart by").select_option(by)
         await expect(tab.page.locator("#usage tbody tr")).to_have_count(1)
+
+
+async def test_usage_line_without_a_name_says_what_it_is(tab: Tab) -> None:
+    await calling(tab.proxy)
+    await tab.go("usage?by=session", "Usage")
+    row = tab.page.locator("#usage tbody tr")
+    await expect(row).to_contain_text("unknown")
+    await expect(row).to_contain_text("calls that name no session")
 
 
 async def test_unknown_usage_is_shown_as_unknown(tab: Tab, vendor: ScriptedVendor) -> None:
@@ -391,9 +432,9 @@ async def test_live_pages_have_no_accessibility_violations(
         calls = [calling(proxy), calling(proxy), calling(proxy, "nightly")]
         await over_socket(proxy, "POST", "/api/pause/key/nightly")
         await tab.go("live", "Live")
-        await expect(tab.page.locator("#calls tbody tr")).to_have_count(3)
+        await expect(tab.page.locator(CALL_ROWS)).to_have_count(3)
         found = {"live": await tab.violations()}
-        for button in ("Pause …", "End the call of nightly"):
+        for button in ("Pause …", "Cancel the call of nightly"):
             await tab.page.locator("main").get_by_role("button", name=button).click()
             await tab.dialog.wait_for()
             found[button] = await tab.violations()
@@ -424,7 +465,7 @@ async def test_live_pages_fit_a_phone(
         long = json.dumps({"model": "m" * 200, "messages": []}).encode()
         calls = [calling(proxy, body=long), calling(proxy, body=long)]
         await tab.go("live", "Live")
-        await expect(tab.page.locator("#calls tbody tr")).to_have_count(2)
+        await expect(tab.page.locator(CALL_ROWS)).to_have_count(2)
         assert await tab.page.evaluate("document.documentElement.scrollWidth") <= width
         await proxy.rewrite(lambda text: f"{text}  {'no space ' * 9}end: {{group: GPT}}\n")
         await tab.press("Pause …")

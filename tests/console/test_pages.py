@@ -197,7 +197,7 @@ async def test_a_key_is_created_shown_once_and_works(tab: Tab, vendor: ScriptedV
     await tab.choose("Group", "GPT")
     await tab.type("Description", "made here")
     await tab.choose("Urgency", "interactive")
-    await tab.type("Ends", "30d")
+    await tab.type("Expires", "30d")
     await tab.type("Models", "gpt-5*")
     await tab.type("Budget", "$2/day")
     await tab.press("Add a limit")
@@ -232,6 +232,60 @@ async def test_a_key_is_created_shown_once_and_works(tab: Tab, vendor: ScriptedV
     assert tab.proxy.file.read_text().startswith("# Mine. Nothing here may be lost.")
 
 
+@pytest.mark.parametrize(("width", "most"), [(390, 1), (1280, 3)])
+async def test_notices_do_not_pile_up(tab: Tab, width: int, most: int) -> None:
+    await tab.page.set_viewport_size({"width": width, "height": 844})
+    switch = tab.page.get_by_role("switch", name="Enabled: editor")
+    for on in ("false", "true", "false", "true"):
+        await switch.click()
+        await expect(switch).to_have_attribute("aria-checked", on)
+    await expect(tab.page.locator(".toast")).to_have_count(most)
+    await expect(tab.page.locator(".toast").last).to_contain_text("enabled")
+
+
+async def test_declined_key_without_a_use_names_no_user(tab: Tab) -> None:
+    agent = [("User-Agent", "codex_cli_rs/0.63.0")]
+    found = await tab.proxy.ask("/v1/chat/completions", CHAT, key="nightly", headers=agent)
+    assert found.status == 403
+    row = tab.page.locator("tbody tr", has_text="nightly")
+    await expect(row).to_contain_text("never")
+    await expect(row).to_contain_text("declined just now, from codex_cli_rs/0.63.0")
+
+
+async def test_how_calls_wait_is_edited_on_the_page_of_a_key(tab: Tab) -> None:
+    await tab.go("keys/editor", "editor")
+    await tab.type("Share", "2.5")
+    await tab.type("Longest wait of a session", "20s")
+    await tab.type("Headroom: kept from background calls", "30%")
+    await tab.press("Review changes")
+    await tab.confirm("Save")
+    await expect(tab.page.locator("dialog")).to_have_count(0)
+    key = keys(tab.proxy)["editor"]
+    assert (key.share, key.sticky_wait) == (2.5, 20.0)
+    assert "headroom: {background: 30%}" in tab.proxy.file.read_text()
+    await expect(tab.page.get_by_label("Share")).to_have_value("2.5")
+
+
+@pytest.mark.parametrize(("place", "heading"), [("groups/GPT", "GPT"), ("providers/main", "main")])
+async def test_headroom_is_edited_where_limits_are(tab: Tab, place: str, heading: str) -> None:
+    await tab.go(place, heading)
+    await tab.type("Headroom: kept from background calls", "30%")
+    await tab.type("Headroom: kept from normal calls", "10%")
+    await tab.press("Review changes")
+    await tab.confirm("Save")
+    await expect(tab.page.locator("dialog")).to_have_count(0)
+    text = tab.proxy.file.read_text()
+    assert re.search(r"headroom:\s*\{?\s*background: 30%,?\s*normal: 10%", text), text
+
+
+async def test_names_of_credentials_stay_on_one_line(tab: Tab) -> None:
+    await tab.page.set_viewport_size({"width": 1280, "height": 800})
+    await tab.go("providers", "Providers")
+    name = tab.page.locator("td.credential .mono", has_text="env:UPSTREAM_KEY")
+    lines = await name.evaluate("each => each.getClientRects().length")
+    assert lines == 1
+
+
 async def test_the_text_of_a_key_is_copied(tab: Tab, window: BrowserContext) -> None:
     await window.grant_permissions(["clipboard-read", "clipboard-write"], origin=tab.url)
     await tab.press("Create a key")
@@ -252,10 +306,10 @@ async def test_a_mistake_is_told_in_the_form_and_nothing_is_lost(tab: Tab) -> No
     await expect(alert).to_contain_text('there is a key "editor" already')
     await expect(alert).to_be_focused()
     await tab.type("Name", "another")
-    await tab.type("Ends", "soon")
+    await tab.type("Expires", "soon")
     await tab.confirm("Create")
     await expect(alert).to_contain_text("the end is a time such as 2h or 30d, or a date such as")
-    await tab.type("Ends", "")
+    await tab.type("Expires", "")
     await tab.type("Budget", "lots")
     await tab.press("Create")
     await expect(alert).to_contain_text('"lots" is not a budget')
@@ -338,7 +392,7 @@ async def test_a_key_is_rotated_with_an_overlap(tab: Tab) -> None:
     await tab.says("Copy it now")
     text = await tab.dialog.get_by_label("The text of key editor").inner_text()
     await tab.press("I have copied it")
-    await expect(tab.page.locator(".facts").first).to_contain_text("Old text ends")
+    await expect(tab.page.locator(".facts").first).to_contain_text("Old secret expires")
     held = [each.digest for each in keys(tab.proxy)["editor"].hashes]
     assert held == [digest(text), digest(tab.proxy.keys["editor"])]
 
@@ -441,7 +495,7 @@ async def test_models_limits_and_weights_of_a_route(tab: Tab) -> None:
     await tab.type("Asked for as", "exact = other")
     await tab.press("Done")
     await tab.says("matches exact, gpt-5-mini")
-    await tab.page.get_by_label("with the one above").check()
+    await tab.page.get_by_label("same priority as above").check()
     await tab.press("Review and save")
     await tab.confirm("Save")
     await tab.button("Follow the group").wait_for()
@@ -450,7 +504,7 @@ async def test_models_limits_and_weights_of_a_route(tab: Tab) -> None:
     assert main.allowance.limits[0].amount == 20
     assert (main.priority, main.weight, spare.priority) == (1, 3, 1)
     assert main.rename.served("exact") == "other"
-    assert await tab.page.get_by_label("with the one above").is_checked()
+    assert await tab.page.get_by_label("same priority as above").is_checked()
 
 
 async def test_a_provider_is_added_and_taken_away(tab: Tab) -> None:

@@ -95,7 +95,7 @@ async def test_budget_is_spent_by_the_cost_of_calls_and_then_rejects(
         assert cost == [NANODOLLARS, NANODOLLARS]
         warned = [r.getMessage() for r in caplog.records if r.name == "sidecar.scheduling.limits"]
         assert len(warned) == 1
-        assert f"{scope} has used 100 % of its budget of $2/" in warned[0]
+        assert f"{scope} has used 100% of its budget of $2/" in warned[0]
 
 
 async def test_budget_reserved_by_a_running_call_is_waited_for(

@@ -151,7 +151,7 @@ class Providers:
         url: str | None = record.get("base_url", vendor.base_url)
         if vendor.local_server is not None:
             if "base_url" in record.places:
-                what = f"{vendor.name} runs inside of this process and takes no base_url"
+                what = f"{vendor.name} runs inside this process and takes no base_url"
                 self._reader.error(record.at("base_url"), what, "remove it")
             return ""
         if url is None:

@@ -64,7 +64,7 @@ class RouteList:
             return None
         if len(items) > 1:
             what = "this entry of routes has several names"
-            fix = "begin each provider with -, and put its options inside of it: name: {models: …}"
+            fix = "begin each provider with -, and put its options inside it: name: {models: …}"
             reader.error(items[1][1], what, fix)
             return None
         text, key, value = items[0]

@@ -150,6 +150,8 @@ def _cost(story: dict[str, Any]) -> str:
     listed, charged = found["listed_usd"], found["charged_usd"]
     factor = f" × {_ratio(listed, charged)} = {in_dollars(charged)}" if listed != charged else ""
     more = "" if found["whole"] else ", parts of unknown cost not included"
+    if found["price"] == "free":
+        return "nothing: the provider's price is free" + more
     return f"{in_dollars(listed)} by {found['price']}{factor}{more}"
 
 

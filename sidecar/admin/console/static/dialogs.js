@@ -4,6 +4,8 @@ import { fill, h, unique } from "./dom.js";
 
 const SHORT = 6000; // milliseconds that a notice stays
 const LONG = 15000; // … one with something to press
+const MOST = 3; // notices at one time; one on a phone, which the newest replaces
+const PHONE = matchMedia("(max-width: 760px)");
 
 /**
  * A dialog. `build(close, body)` answers its content; `close(value)` ends it. Answers a promise of
@@ -61,7 +63,7 @@ export function sure(
   content,
   label,
   deed,
-  /** @type {Record<string, any>} */ { kind = "primary", wide = false, ...props } = {},
+  /** @type {Record<string, any>} */ { kind = "primary", wide = false, keep = "Cancel", ...props } = {},
 ) {
   return dialog(
     title,
@@ -72,7 +74,7 @@ export function sure(
         content,
         failed,
         actions(
-          button("Cancel", () => close()),
+          button(keep, () => close()),
           button(label, work, kind, props),
         ),
       ];
@@ -118,7 +120,9 @@ export function toast(text, press) {
     node.append(button(label, pressed, "plain"));
   }
   node.append(h("button", { class: "plain icon", "aria-label": "Dismiss", onclick: gone }, "×"));
-  document.getElementById("toasts").append(node);
+  const place = document.getElementById("toasts");
+  while (place.children.length >= (PHONE.matches ? 1 : MOST)) place.firstElementChild.remove();
+  place.append(node);
   let timer = setTimeout(gone, press ? LONG : SHORT);
   node.addEventListener("pointerenter", () => clearTimeout(timer));
   node.addEventListener("focusin", () => clearTimeout(timer));

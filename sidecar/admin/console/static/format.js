@@ -79,22 +79,22 @@ export function span(seconds) {
   return `${Math.ceil(seconds / 86400)} d`;
 }
 
-/** `$12.30`, `$0.0042`, "unknown"; with a `+` when it is not the whole of it. */
-export function money(dollars, whole = true) {
+/** `$12.30`, `$0.0042`, "unknown". */
+export function money(dollars) {
   if (dollars === null || dollars === undefined) return "unknown";
   if (dollars > 0 && dollars < 0.0001) return "<$0.0001";
-  return `$${dollars >= 1 || !dollars ? EXACT.format(dollars) : dollars.toFixed(4)}${whole ? "" : "+"}`;
+  return `$${dollars >= 1 || !dollars ? EXACT.format(dollars) : dollars.toFixed(4)}`;
 }
 
-/** `1.2M`, "unknown"; with a `+` when it is not the whole of it. */
-export function tokens(number, whole = true) {
-  return number === null || number === undefined ? "unknown" : `${short(number)}${whole ? "" : "+"}`;
+/** `1.2M`, "unknown". */
+export function tokens(number) {
+  return number === null || number === undefined ? "unknown" : short(number);
 }
 
-/** `12 %`, "<1 %"; "" for null. */
+/** `12%`, "<1%"; "" for null. */
 export function percent(part) {
   if (part === null || part === undefined) return "";
-  return part > 0 && part < 0.01 ? "<1 %" : `${Math.round(part * 100)} %`;
+  return part > 0 && part < 0.01 ? "<1%" : `${Math.round(part * 100)}%`;
 }
 
 /** `Nov 24` of `2026-11-24`. */

@@ -219,6 +219,23 @@ function joined(rows) {
   return Object.keys(byModel).length ? { ...found, models: byModel } : found;
 }
 
+/** Headroom: the parts of each limit that are kept from less urgent calls. */
+export function headroom(value) {
+  const part = (name, help) =>
+    text(`Headroom: kept from ${name} calls`, value?.[name], { placeholder: "as the defaults say", help });
+  const background = part("background", "The part of each limit here, such as 30%.");
+  const normal = part("normal", "And from background ones.");
+  const parts = { background, normal };
+  return {
+    node: [background.node, normal.node],
+    read: () => {
+      const found = Object.entries(parts).filter(([, each]) => each.read());
+      return found.length ? Object.fromEntries(found.map(([name, each]) => [name, each.read()])) : null;
+    },
+    changed: () => background.changed() || normal.changed(),
+  };
+}
+
 /** A form, which is `touched` once something in it was changed, and `dirty` while it must not be
  * drawn anew: its fields, and a button that hands the changed ones to `save(fields)`; what the
  * process declines is shown in it. */

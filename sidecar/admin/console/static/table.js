@@ -8,11 +8,12 @@ const MOST = 300; // rows that are drawn until all are asked for
  * A table. `columns` are { name, head, cell(row), sort(row)?, wide? }; the first column heads its
  * row. `update(rows)` shows other rows; `empty()` answers what is shown when there are none. The order is kept.
  * With `keyOf(row)`, rows are found again, and what says the same is left alone: for tables that move.
+ * `partOf(row)` answers null, or an identity and words: rows of one identity stand below these words.
  */
 export function table(
   caption,
   columns,
-  { empty = () => null, sorted = null, id = "table", keyOf = null, most = MOST } = {},
+  { empty = () => null, sorted = null, id = "table", keyOf = null, partOf = (_) => null, most = MOST } = {},
 ) {
   let rows = [];
   let all = false;
@@ -69,9 +70,18 @@ export function table(
       : rows;
     more.hidden = all || shown.length <= most;
     more.textContent = `Show all ${shown.length}`;
+    let last = null;
+    function part(row) {
+      const found = partOf(row);
+      if (!found || found[0] === last) return null;
+      last = found[0];
+      const span = { colspan: columns.length, scope: "rowgroup" };
+      return h("tr", { class: "part", "data-key": `part-${last}` }, h("th", span, found[1]));
+    }
     put(
       body,
-      (all ? shown : shown.slice(0, most)).map((row) =>
+      (all ? shown : shown.slice(0, most)).map((row) => [
+        part(row),
         h(
           "tr",
           { "data-key": keyOf?.(row) },
@@ -87,7 +97,7 @@ export function table(
             ),
           ),
         ),
-      ),
+      ]),
     );
     fill(none, rows.length ? null : empty());
     none.hidden = rows.length > 0;

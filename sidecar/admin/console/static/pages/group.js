@@ -2,7 +2,7 @@
 
 import { button } from "../dialogs.js";
 import { facts, h, lead, title } from "../dom.js";
-import { limits, list, text, urgency } from "../forms.js";
+import { headroom, limits, list, text, urgency } from "../forms.js";
 import { uses } from "../meters.js";
 import { link } from "../pages.js";
 import { pausedMark, pauser } from "../steering.js";
@@ -64,6 +64,7 @@ function fields({ written: own }) {
       rows: 1,
       help: "One a line: $20/day, $300/month.",
     }),
+    headroom: headroom(own.headroom),
     urgency: urgency(own.urgency, "as the defaults say", { help: "Of its keys that do not say." }),
     models: list("Models", own.models, {
       placeholder: "all",

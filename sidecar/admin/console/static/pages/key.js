@@ -5,7 +5,7 @@ import { button, dialog, sure, toast } from "../dialogs.js";
 import { facts, h, keepingFocus, lead, title } from "../dom.js";
 import { effects, make, makeOrSay, shownDigest } from "../editing.js";
 import { ago, bounds, counted, day, moment } from "../format.js";
-import { choice, form, limits, list, text, urgency } from "../forms.js";
+import { choice, form, headroom, limits, list, text, urgency } from "../forms.js";
 import { uses } from "../meters.js";
 import { address, link } from "../pages.js";
 import { pausedMark, pauser } from "../steering.js";
@@ -71,8 +71,8 @@ export async function show(main, [name]) {
       ["Cost today", [costToday(used, name), spike(used, name)]],
       ["Last 7 days", days(used, name)],
       ["Created", h("span", { title: moment(key.created) }, day(key.created) || "not known")],
-      ["Ends", key.expires ? `${ago(key.expires)} (${moment(key.expires)})` : "never"],
-      key.previous_until ? ["Old text ends", ago(key.previous_until)] : null,
+      ["Expires", key.expires ? `${ago(key.expires)} (${moment(key.expires)})` : "never"],
+      key.previous_until ? ["Old secret expires", ago(key.previous_until)] : null,
     ].filter(Boolean);
   }
 
@@ -86,7 +86,7 @@ export async function show(main, [name]) {
       ),
       description: text("Description", own.description),
       urgency: urgency(own.urgency, `as the group says (${inherited.urgency ?? "normal"})`),
-      expires: text("Ends", own.expires, {
+      expires: text("Expires", own.expires, {
         placeholder: "never",
         help: "2h, 30d, or a date such as 2026-12-31.",
       }),
@@ -104,6 +104,15 @@ export async function show(main, [name]) {
         placeholder: "2m",
         help: "How long a call may wait for room, in all.",
       }),
+      sticky_wait: text("Longest wait of a session", own.sticky_wait, {
+        placeholder: "5s",
+        help: "For the provider that it used last, before it moves to another.",
+      }),
+      share: text("Share", own.share, {
+        placeholder: "1",
+        help: "2 gets twice the calls of 1 while both wait at the same urgency.",
+      }),
+      headroom: headroom(own.headroom),
     };
   }
 

@@ -204,7 +204,7 @@ function columns(used) {
       sort: (key) => -(key.times.last_used ?? 0),
       cell: (key) => [
         h("time", { title: moment(key.times.last_used) }, ago(key.times.last_used)),
-        key.times.program ? under(`by ${key.times.program}`) : null,
+        key.times.last_used ? by(key.times) : refused(key.times),
       ],
     },
     { name: "switch", head: "", say: "Switch", class: "switch", cell: toggle },
@@ -215,7 +215,11 @@ function columns(used) {
 export function costToday(used, name) {
   if (!used) return quiet("unknown");
   const found = used.keys[name]?.today;
-  return found?.calls ? money(found.cost_usd, found.costs_all) : quiet("–");
+  if (!found?.calls) return quiet("–");
+  const cost = money(found.cost_usd);
+  return found.costs_all
+    ? cost
+    : h("span", { title: "At least: not every call’s cost is known" }, `${cost}+`);
 }
 
 /** That a key is used far above its habit; null when it is not. */
@@ -239,7 +243,7 @@ export function days(used, name) {
   if (!found) return quiet(used ? "–" : "unknown");
   return spark(
     found.tokens,
-    `${tokens(sum(found.tokens), !found.tokens.includes(null))} tokens in ${found.tokens.length} days, ${tokens(found.tokens.at(-1))} today`,
+    `${found.tokens.includes(null) ? "at least " : ""}${tokens(sum(found.tokens))} tokens in ${found.tokens.length} days, ${tokens(found.tokens.at(-1))} today`,
   );
 }
 
@@ -254,8 +258,18 @@ export function status(key) {
 }
 
 function until(key) {
-  if (key.previous_until) return under(`old text ends ${ago(key.previous_until)}`);
-  return key.expires && key.status !== "expired" ? under(`ends ${ago(key.expires)}`) : null;
+  if (key.previous_until) return under(`old secret expires ${ago(key.previous_until)}`);
+  return key.expires && key.status !== "expired" ? under(`expires ${ago(key.expires)}`) : null;
+}
+
+function by(times) {
+  return times.program ? under(`by ${times.program}`) : null;
+}
+
+/** That a key without a use was presented, and declined. */
+function refused(times) {
+  if (!times.last_refused) return null;
+  return under(`declined ${ago(times.last_refused)}${times.program ? `, from ${times.program}` : ""}`);
 }
 
 function toggle(key) {

@@ -21,11 +21,13 @@ export async function show(main) {
   const rows = table("Calls", COLUMNS, {
     id: "calls",
     keyOf: (each) => each.call,
+    partOf: (each) => each.line && reason(each.line.behind[0]),
+    most: 40,
     empty: () => [h("h2", {}, "Nothing runs"), h("p", {}, "A call shows up the moment it arrives.")],
   });
   const past = table("Latest calls", PAST, {
     id: "past",
-    most: 12,
+    most: 8,
     keyOf: (each) => each.call_id,
     empty: () => h("p", {}, "No call is recorded yet."),
   });
@@ -35,7 +37,7 @@ export async function show(main) {
     blend(head, h("div", {}, facts(figures(view, waiting), "facts tight")));
     blend(held, h("div", {}, alarms(view)));
     const lines = new Map(view.lines.map((each) => [each.call, each]));
-    rows.update(view.calls.map((each) => ({ ...each, line: lines.get(each.call) })));
+    rows.update(parted(view.calls.map((each) => ({ ...each, line: lines.get(each.call) }))));
     blend(bars, h("div", {}, gauges(view)));
   }
 
@@ -48,14 +50,14 @@ export async function show(main) {
   fill(
     main,
     title("Live", button("Pause …", choose, "", { id: "pause" })),
-    lead("The calls of this moment, as they happen. The most urgent go first."),
+    lead("The calls of this moment, as they happen. Those that wait stand below what they wait for."),
     held,
     head,
     h("h2", { class: "over" }, "Calls"),
     rows.node,
-    bars,
     h("h2", { class: "over" }, "Latest"),
     past.node,
+    bars,
   );
   draw();
   past.update(latest);
@@ -171,14 +173,14 @@ const COLUMNS = [
   },
   { name: "tokens", head: "Tokens", class: "figure", cell: (each) => came(each) },
   {
-    name: "end",
+    name: "cancel",
     head: "",
-    say: "End",
+    say: "Cancel",
     class: "switch",
     cell: (each) =>
-      button("End", () => end(each.call), "small", {
-        id: `end-${each.call}`,
-        "aria-label": `End the call of ${each.key ?? "an unknown key"}`,
+      button("Cancel", () => cancel(each.call), "small", {
+        id: `cancel-${each.call}`,
+        "aria-label": `Cancel the call of ${each.key ?? "an unknown key"}`,
       }),
   },
 ];
@@ -195,14 +197,36 @@ function at(call) {
   return `${call.provider}${served}${call.attempts > 1 ? `, try ${call.attempts}` : ""}`;
 }
 
-/** Where a call stands in line, and behind what. */
+/** The place of a call in its queue. */
 function place(call) {
   if (!call.line) return null;
   const [first, ...others] = call.line.behind;
-  const where = first.before === null ? "" : `${first.before + 1} of ${first.waiting}, `;
-  const soon = first.opens && first.kind !== "hold" ? `, opens in ${span(first.opens)}` : "";
-  const most = call.line.remaining_wait === null ? "" : `; waits ${span(call.line.remaining_wait)} at most`;
-  return under(`${where}${first.gate}${soon}${others.length ? `, or ${others.length} more` : ""}${most}`);
+  return under(
+    [
+      first.before === null ? "" : `${first.before + 1} of ${first.waiting}`,
+      call.line.remaining_wait === null ? "" : `${span(call.line.remaining_wait)} at most`,
+      others.length ? `or ${counted(others.length, "other route")}` : "",
+    ]
+      .filter(Boolean)
+      .join(", "),
+  );
+}
+
+/** The calls that run, then those that wait, by what they wait for and in the order of its queue. */
+function parted(calls) {
+  const order = (each) => each.line.behind[0].before ?? Number.MAX_SAFE_INTEGER;
+  const parts = new Map();
+  for (const each of calls.filter((each) => each.line)) {
+    const gate = each.line.behind[0].gate;
+    parts.set(gate, [...(parts.get(gate) ?? []), each]);
+  }
+  const waiting = [...parts.values()].flatMap((part) => part.sort((a, b) => order(a) - order(b)));
+  return [...calls.filter((each) => !each.line), ...waiting];
+}
+
+/** What a queue waits for: an identity, and the words that stand once above its calls. */
+function reason({ gate, kind, opens }) {
+  return [gate, `Behind: ${gate}${opens && kind !== "hold" ? `, opens in ${span(opens)}` : ""}`];
 }
 
 /** Returns the tokens that the vendor reported so far, else the bytes. */
@@ -212,24 +236,24 @@ function came(call) {
   return [`${tokens(call.output_tokens)} out`, under(`${tokens(call.input_tokens)} in`)];
 }
 
-function end(id) {
+function cancel(id) {
   return sure(
-    "End this call?",
+    "Cancel this call?",
     h(
       "p",
       {},
       "Its client gets an error in its vendor’s shape that says so, and is told not to try again. What the vendor made until now may still be billed.",
     ),
-    "End it",
+    "Cancel it",
     async () => {
       await ask("POST", `calls/${encodeURIComponent(id)}/end`, {});
-      toast("The call was ended");
+      toast("The call was cancelled");
     },
-    { kind: "danger" },
+    { kind: "danger", keep: "Let it run" },
   );
 }
 
-/** Limits that are used or waited for, the fullest first; and what the vendors say is left. */
+/** Limits that are used or waited for, the fullest first; and what the vendors say is left: folded. */
 function gauges(view) {
   const used = view.limits
     .filter((each) => each.used || each.waiting || each.limit <= 0)
@@ -238,20 +262,28 @@ function gauges(view) {
   return [
     card(
       "Limits and budgets, used now",
+      full(used, "full"),
       scoped(used),
       view.limits.length
         ? "None of the limits is used at the moment."
         : "The file sets no limit and no budget.",
     ),
-    told.length ? card("What the vendors say is left", quotas(told, { named: true })) : null,
+    told.length
+      ? card("What the vendors say is left", full(told, "used up"), quotas(told, { named: true }))
+      : null,
   ];
 }
 
-function card(title, shown, otherwise) {
+function full(rows, word) {
+  const count = rows.filter((each) => fullness(each) >= 1).length;
+  return count ? ` ${count} of ${rows.length} ${word}` : ` ${rows.length}, none ${word}`;
+}
+
+function card(title, note, shown, otherwise) {
   return h(
-    "section",
+    "details",
     { class: "card", "data-key": title },
-    h("h2", {}, title),
+    h("summary", {}, h("h2", {}, title), quiet(note)),
     shown ?? h("p", { class: "quiet" }, otherwise),
   );
 }
@@ -282,7 +314,7 @@ const PAST = [
     head: "Model",
     cell: (each) => [h("span", { class: "wrap" }, each.model ?? "–"), under(each.provider || "no provider")],
   },
-  { name: "outcome", head: "ForecastOutcome", cell: (each) => [ending(each), " ", quiet(each.status || "")] },
+  { name: "outcome", head: "Outcome", cell: (each) => [ending(each), " ", quiet(each.status || "")] },
   { name: "took", head: "Took", class: "figure lesser", cell: (each) => span(each.duration) },
   {
     name: "tokens",

@@ -19,7 +19,7 @@ export async function create() {
     ),
     description: text("Description", "", { placeholder: "the assistant in my editor" }),
     urgency: urgency("", "as the group says", { help: "Who goes first when calls must wait." }),
-    expires: text("Ends", "", { placeholder: "never", help: "2h, 30d, or a date such as 2026-12-31." }),
+    expires: text("Expires", "", { placeholder: "never", help: "2h, 30d, or a date such as 2026-12-31." }),
     models: list("Models", [], {
       placeholder: "all that the group allows",
       help: "Patterns such as gpt-5*, one a line. They narrow what the group allows.",

@@ -1,7 +1,7 @@
 // One provider: its address, its credential's place, its limits, and whether it answers.
 
 import { facts, h, title } from "../dom.js";
-import { limits, list, text } from "../forms.js";
+import { headroom, limits, list, text } from "../forms.js";
 import { quotas, uses } from "../meters.js";
 import { link } from "../pages.js";
 import { pauser } from "../steering.js";
@@ -22,7 +22,7 @@ function head({ provider: each }, page) {
       facts([
         ["State", available(each)],
         ["Vendor", `${each.vendor_title}; serves ${each.serves.join(", ")}`],
-        ["Address", h("span", { class: "mono" }, each.base_url || "inside of this process")],
+        ["Address", h("span", { class: "mono" }, each.base_url || "none: it runs within this process")],
         ["Credential", credentials(each)],
         [
           "Used by",
@@ -54,8 +54,9 @@ function fields({ provider, written: own }) {
           }),
         }
       : {}),
-    limits: limits("Limits", own.limits, { help: "For everybody together." }),
+    limits: limits("Limits", own.limits, { help: "For all keys together." }),
     budget: list("Budget", own.budget, { placeholder: "$25/day", rows: 1 }),
+    headroom: headroom(own.headroom),
   };
 }
 

@@ -31,9 +31,10 @@ export async function show(main) {
         name: "url",
         head: "Address",
         class: "lesser address",
-        cell: (each) => h("span", { class: "mono small" }, each.base_url || "inside of this process"),
+        cell: (each) =>
+          h("span", { class: "mono small" }, each.base_url || "none: it runs within this process"),
       },
-      { name: "credential", head: "Credential", cell: credentials },
+      { name: "credential", head: "Credential", class: "credential", cell: credentials },
       {
         name: "limits",
         head: "Limits, used now",

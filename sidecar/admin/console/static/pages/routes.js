@@ -132,7 +132,7 @@ export function editor(node, found, owner) {
                   checked: each.beside,
                   onchange: (event) => change(() => (each.beside = event.target.checked)),
                 }),
-                "with the one above",
+                "same priority as above",
               )
             : null,
           h(

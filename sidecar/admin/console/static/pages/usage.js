@@ -25,8 +25,20 @@ const BY = {
   branch: "Branch",
   session: "Session",
 };
+/** What the line without a name is. */
+const UNNAMED = {
+  key: "calls without a valid key",
+  group: "calls without a valid key",
+  model: "calls that name no model",
+  provider: "calls that reached no provider",
+  program: "the client named no program",
+  repo: "not called from within a repository",
+  branch: "not called from within a repository",
+  session: "calls that name no session",
+};
+const LEAST = "The cost and the tokens are at least this much: not all of them are known.";
 const PAUSE = 2000; // milliseconds between two looks while calls end
-/** @type {[string, (sums: Api.UsageSums) => number | null, (value: number, whole?: boolean) => string][]} */
+/** @type {[string, (sums: Api.UsageSums) => number | null, (value: number) => string][]} */
 const MEASURES = [
   // of which the first that is known gives shares and bars
   ["cost", (sums) => sums.cost_usd, money],
@@ -137,7 +149,7 @@ export async function show(main) {
           head: BY[asked.by],
           class: "name",
           sort: (each) => each.name,
-          cell: (each) =>
+          cell: (each) => [
             h(
               "button",
               {
@@ -148,6 +160,8 @@ export async function show(main) {
               },
               called(each.name),
             ),
+            each.name ? null : under(UNNAMED[asked.by]),
+          ],
         },
         {
           name: "calls",
@@ -162,7 +176,7 @@ export async function show(main) {
           class: "figure",
           sort: (each) => each.input_tokens,
           cell: (each) => [
-            tokens(each.input_tokens, each.counts_all),
+            tokens(each.input_tokens),
             each.cached === null ? null : under(`${percent(each.cached)} cached`),
           ],
         },
@@ -172,7 +186,7 @@ export async function show(main) {
           class: "figure",
           sort: (each) => each.output_tokens,
           cell: (each) => [
-            tokens(each.output_tokens, each.counts_all),
+            tokens(each.output_tokens),
             each.reasoning_tokens ? under(`${tokens(each.reasoning_tokens)} reasoning`) : null,
           ],
         },
@@ -188,7 +202,7 @@ export async function show(main) {
           head: "Cost",
           class: "figure",
           sort: (each) => each.cost_usd,
-          cell: (each) => [money(each.cost_usd, each.costs_all), doubts(each)],
+          cell: (each) => [money(each.cost_usd), doubts(each)],
         },
         {
           name: "share",
@@ -226,9 +240,6 @@ export async function show(main) {
             `Single calls are recorded since ${date(new Date(found.kept_since * 1000).toISOString().slice(0, 10))}; older ones are known by day only.`,
           )
         : null,
-      found.total.costs_all && found.total.counts_all
-        ? null
-        : h("p", { class: "quiet" }, "A + means at least: not all is known."),
     ];
   }
 
@@ -304,15 +315,15 @@ function totals(sums) {
     "dl",
     { class: "tiles" },
     [
-      ["Cost", money(sums.cost_usd, sums.costs_all), doubts(sums)],
+      ["Cost", money(sums.cost_usd), doubts(sums)],
       [
         "Input tokens",
-        tokens(sums.input_tokens, sums.counts_all),
+        tokens(sums.input_tokens),
         sums.cached === null ? null : `${percent(sums.cached)} from the cache`,
       ],
       [
         "Output tokens",
-        tokens(sums.output_tokens, sums.counts_all),
+        tokens(sums.output_tokens),
         sums.reasoning_tokens ? `${tokens(sums.reasoning_tokens)} reasoning` : null,
       ],
       ["Calls", sums.calls.toLocaleString(), null],
@@ -335,7 +346,8 @@ function doubts(sums) {
     sums.partial_calls && `${counted(sums.partial_calls, "call")} known in part`,
     sums.unpriced_calls && `${counted(sums.unpriced_calls, "call")} without a price`,
   ].filter(Boolean);
-  return words.length ? h("div", { class: "under doubt" }, `${words.join(", ")}`) : null;
+  if (!words.length) return null;
+  return h("div", { class: "under doubt", title: LEAST }, words.join(", "));
 }
 
 function part(one, whole) {
