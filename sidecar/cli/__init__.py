@@ -32,6 +32,7 @@ COMMANDS = {
     "models": "commands.status",
     "plugins": "commands.plugins",
     "schema": "commands.config",
+    "import": "support.imports",
     "env": "commands.env",
     "completion": "commands.env",
     "demo": "commands.init",

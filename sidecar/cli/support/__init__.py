@@ -1,0 +1,1 @@
+"""Commands that find out what is wrong, and that help to move here from another gateway."""
