@@ -114,15 +114,19 @@ class Wait(Struct, frozen=True):
     seconds: float
 
 
+SUBSCRIPTION = "subscription"
+"""Begins the `price` of a call that its caller's own subscription pays."""
+
+
 class Cost(Struct, frozen=True):
     """The cost of a call in nano-dollars: whole numbers, so that sums are exact.
 
     `listed` is list price times usage; `charged` is that times the group's multiplier. `price`
     is the source of the price: the list, its version and its name for the model (`genai-prices
     0.2.3 openai/gpt-5.5`), a line of the file (`routes.yaml:14`), `reported` (by the vendor) or
-    `free`; several are joined by ` + `. `whole` is False where the cost of some attempt or part
-    is unknown. `parts` are the costs of the usage's parts in their order, None for an unknown
-    price; () where they are not priced one by one.
+    `free`; several are joined by ` + `. After `subscription` nothing is charged. `whole` is False
+    where the cost of some attempt or part is unknown. `parts` are the costs of the usage's parts in
+    their order, None for an unknown price; () where they are not priced one by one.
     """
 
     listed: int

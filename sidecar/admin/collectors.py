@@ -14,6 +14,7 @@ from sidecar.plugin_api.manager import Registry
 from sidecar.scheduling.limiter import LimitUnit
 from sidecar.scheduling.pauses import describe_target
 from sidecar.scheduling.scheduler import Scheduler
+from sidecar.scheduling.upstream_health import UpstreamHealth
 from sidecar.scheduling.vendor_quota import VendorQuota, quota_name
 
 Figures = Iterator[tuple[tuple[str, ...], float]]
@@ -94,15 +95,25 @@ def _ratios(scheduler: Scheduler) -> Figures:
 
 def _buckets(scheduler: Scheduler) -> Iterator[tuple[tuple[str, ...], VendorQuota, float]]:
     now = scheduler.now()
-    for health in scheduler.upstreams:
+    for health in _of_credentials(scheduler):
         for limit, bucket in health.quotas.items():
             if bucket.is_known(now):
-                names = (*health.key, quota_name(*limit))
+                names = (*_labels(health), quota_name(*limit))
                 yield names, bucket, now
 
 
 def _cooldowns(scheduler: Scheduler) -> Figures:
     now = scheduler.now()
-    for health in scheduler.upstreams:
+    for health in _of_credentials(scheduler):
         if health.cooldown.is_active:
-            yield health.key, max(0.0, health.cooldown.until - now)
+            yield _labels(health), max(0.0, health.cooldown.until - now)
+
+
+def _of_credentials(scheduler: Scheduler) -> Iterator[UpstreamHealth]:
+    """Yield the upstreams of the file's credentials. Those of callers' logins have no name that
+    could be a label."""
+    return (health for health in scheduler.upstreams if not health.key.account)
+
+
+def _labels(health: UpstreamHealth) -> tuple[str, ...]:
+    return health.key.provider, health.key.credential, health.key.family

@@ -187,7 +187,7 @@ class Vault:
 
     def _read(self, ref: CredentialRef) -> str | None:
         match ref.source:
-            case SecretSource.NONE:
+            case SecretSource.NONE | SecretSource.CALLER:
                 return None
             case SecretSource.ENV:
                 text = self._environ.get(ref.argument, "")

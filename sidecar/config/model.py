@@ -88,6 +88,7 @@ class SecretSource(StrEnum):
     FILE = "file"
     COMMAND = "command"
     KEYRING = "keyring"
+    CALLER = "caller"
     NONE = "none"
 
 
@@ -143,6 +144,11 @@ class Provider:
     proxy: str | None = None
     ca_file: str | None = None
     timeouts: Timeouts = Timeouts()
+
+    @property
+    def takes_login(self) -> bool:
+        """True with `credential: caller`: each call is sent with its caller's own vendor login."""
+        return bool(self.credentials) and self.credentials[0].source is SecretSource.CALLER
 
 
 @dataclass(frozen=True, slots=True)

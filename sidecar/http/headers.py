@@ -7,6 +7,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit, urlunsplit
 
 from sidecar.config.schema.reserved_headers import (
+    ACCOUNT_HEADERS,
     CODING,
     CONNECTION,
     COOKIES,
@@ -23,12 +24,9 @@ ERROR = "x-sidecar-error"
 TRIED = "x-sidecar-tried"
 URGENCY = "x-sidecar-urgency"
 
-_REQUEST = CONNECTION | CREDENTIAL_HEADERS | COOKIES | frozenset({
+_REQUEST = CONNECTION | CREDENTIAL_HEADERS | ACCOUNT_HEADERS | COOKIES | frozenset({
     # The caller and its address are private.
-    "origin", "referer", "via", "forwarded", "x-real-ip",
-    # These choose whose account is used; a provider sets its own.
-    "openai-organization", "openai-project", "x-goog-user-project", "anthropic-workspace-id",
-    URGENCY,
+    "origin", "referer", "via", "forwarded", "x-real-ip", URGENCY,
 })  # fmt: skip
 _REQUEST_PREFIXES = ("x-forwarded-", "sec-", "proxy-", "x-sidecar-")
 

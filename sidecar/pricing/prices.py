@@ -19,7 +19,7 @@ from sidecar.config.model import Group, Price, Provider, Snapshot
 from sidecar.config.patterns import Pattern
 from sidecar.pricing.price_list import PriceList
 from sidecar.pricing.rates import INPUT, OUTPUT, REQUESTS, PriceUnit, Rate, Rates, rounded
-from sidecar.records import CallRecord, Cost, Part, Usage
+from sidecar.records import SUBSCRIPTION, CallRecord, Cost, Part, Usage
 
 MAX_MODELS = 2000
 """Prices that are cached; the oldest are dropped and looked up again."""
@@ -118,7 +118,7 @@ class Prices:
         Without a report only a free provider has a known cost. `names` are the model as served,
         sent and asked for.
         """
-        if usage is None and not _is_free(provider):
+        if usage is None and not (_is_free(provider) or provider.takes_login):
             return None
         return self._cost(usage or Usage(), provider, group, names, started)
 
@@ -128,6 +128,15 @@ class Prices:
     ) -> Cost | None:  # fmt: skip
         if _is_free(provider):
             return Cost(0, 0, FREE, parts=(Cost(0, 0, FREE),) * len(usage.parts))
+        if not provider.takes_login:
+            return self._priced(usage, provider, group, names, started)
+        would = self._priced(usage, provider, group, names, started)
+        return Cost(0, 0, SUBSCRIPTION) if would is None else _paid_otherwise(would)
+
+    def _priced(
+        self, usage: Usage, provider: Provider, group: Group,
+        names: tuple[str | None, str | None, str | None], started: float,
+    ) -> Cost | None:  # fmt: skip
         tariff = self._find(provider, *names)
         said = usage.reported_cost if provider.vendor.reports_cost else None
         if said is not None and not (tariff is not None and tariff.written):
@@ -173,7 +182,7 @@ class Prices:
         cached; of images, requests and minutes one is counted. Where neither name has a price, that
         of the model counts which the provider reported last.
         """
-        if _is_free(provider):
+        if _is_free(provider) or provider.takes_login:
             return 0
         tariff = self._expected(provider, asked, sent, priced_as)
         if tariff is None:
@@ -190,6 +199,8 @@ class Prices:
         """Return the source of the price of a future call, for people; None when it has none."""
         if _is_free(provider):
             return FREE
+        if provider.takes_login:
+            return SUBSCRIPTION
         tariff = self._expected(provider, asked, sent, priced_as)
         if tariff is None and provider.vendor.reports_cost:
             return REPORTED
@@ -249,6 +260,18 @@ class Prices:
 def _is_free(provider: Provider) -> bool:
     """Return whether the file declares the provider free, or it is part of this process."""
     return provider.free or provider.vendor.local_server is not None
+
+
+def _paid_otherwise(cost: Cost) -> Cost:
+    """Return the cost of a call that the caller's own subscription pays: the list price stays
+    visible, and nothing is charged."""
+    return Cost(
+        cost.listed,
+        0,
+        f"{SUBSCRIPTION}, {cost.price}",
+        cost.whole,
+        tuple(each and _paid_otherwise(each) for each in cost.parts),
+    )
 
 
 def _tariff(price: Price, units: Mapping[str, PriceUnit]) -> Tariff:

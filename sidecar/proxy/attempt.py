@@ -205,6 +205,8 @@ class Attempts:
         return structs.replace(attempted, stream_filter=hiding, masking=masking)
 
     def _secret(self, candidate: Candidate) -> Secret | None:
+        if candidate.login is not None:
+            return candidate.login.secret
         return None if candidate.credential is None else self._vault.secret(candidate.credential)
 
     def _base_url(self, candidate: Candidate) -> str:
@@ -215,12 +217,13 @@ class Attempts:
         self, call: Call, candidate: Candidate, rewriter: Rewriter, base_url: str,
         secret: Secret | None, state: SendState,
     ) -> Reply:  # fmt: skip
-        provider = candidate.provider
-        ask = rewriter.upstream_request(candidate, base_url, secret)
+        provider, login = candidate.provider, candidate.login
+        own = None if login is not None else secret
+        ask = rewriter.upstream_request(candidate, base_url, own)
         prepared = _prepared(provider.vendor, ask)
         outgoing = headers.for_upstream(
             call.headers,
-            (*provider.set_headers, *prepared.headers),
+            (*provider.set_headers, *prepared.headers, *(login.headers() if login else ())),
             remove=provider.remove_headers,
             decoded=rewriter.decodes(candidate),
         )
@@ -291,6 +294,9 @@ class Attempts:
         answer = UpstreamResponse(reply.status, reply.fields, body[:CLASSIFIED_BODY_BYTES])
         classification = _classified(candidate.provider.vendor, answer)
         classification = with_reason(classification, reply.status, candidate.provider)
+        if candidate.login is not None and classification.error_class is ErrorClass.AUTH_FAILED:
+            # The agent renews its login when it sees the vendor's own answer.
+            classification = structs.replace(classification, error_class=ErrorClass.CLIENT_ERROR)
         spent = self._attempt_usage.usage_from_response(call, candidate, reply, body, live.started)
         return AttemptResult(candidate, classification, base_url, reply, body, spent=spent)
 

@@ -15,13 +15,14 @@ from multidict import CIMultiDictProxy
 
 from sidecar.api_keys import PREFIX, PREFIX_BYTES, SHORT_KEY_CHARS, digest, holds_key
 from sidecar.config.model import Key, KeyHash, Snapshot
-from sidecar.config.schema.reserved_headers import CREDENTIAL_HEADERS
+from sidecar.config.schema.reserved_headers import CREDENTIAL_HEADERS, KEY_HEADER
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.http.headers import Fields
 from sidecar.routing.call import Identified
+from sidecar.routing.caller_login import find_login, is_personal, login_without_key, without_scheme
 
 CREDENTIAL_PARAMETERS = frozenset({"key", "api-key", "access_token"})
-_BEARER = "bearer"
+_KEY_HEADERS = (*CREDENTIAL_HEADERS, KEY_HEADER)
 
 
 def authenticate(
@@ -29,8 +30,8 @@ def authenticate(
 ) -> Identified:
     """Return the local key of a request, also a disabled or expired one (see `check_enabled`).
 
-    `headers` and `fields` are the same header fields. Other credentials beside a local key are
-    ignored.
+    `headers` and `fields` are the same header fields. Another credential beside a local key is the
+    caller's login, which only a provider with `credential: caller` gets.
 
     Raises:
         ProxyError: 401 for no key or an unknown one, 400 for two different local keys.
@@ -43,10 +44,12 @@ def authenticate(
             ErrorKind.BAD_REQUEST, "two different local keys were sent; send one: " + _names(known)
         )
     if not known:
-        raise ProxyError(ErrorKind.INVALID_KEY, _unknown(bool(owners)))
+        raise ProxyError(ErrorKind.INVALID_KEY, _unknown(owners))
     key, key_hash = next(iter(known.values()))
     texts = tuple(text.encode("utf-8", "surrogateescape") for text, own in owners.items() if own)
-    return Identified(key, key_hash, texts, *without_keys(fields, rest, texts))
+    kept, query = without_keys(fields, rest, texts)
+    login = find_login(kept) if len(owners) > 1 else None
+    return Identified(key, key_hash, texts, kept, query, login)
 
 
 def without_keys(
@@ -96,9 +99,9 @@ def check_enabled(key: Key, key_hash: KeyHash, wall: float) -> None:
 
 def _presented(headers: CIMultiDictProxy[str], query: str) -> tuple[dict[str, None], str]:
     texts: dict[str, None] = {}
-    for name in CREDENTIAL_HEADERS:
+    for name in _KEY_HEADERS:
         for value in headers.getall(name, ()):
-            texts[_strip_scheme(value)] = None
+            texts[without_scheme(value)] = None
     if query:
         kept = []
         for parameter in query.split("&"):
@@ -111,13 +114,10 @@ def _presented(headers: CIMultiDictProxy[str], query: str) -> tuple[dict[str, No
     return texts, query
 
 
-def _strip_scheme(value: str) -> str:
-    scheme, _, text = value.strip().partition(" ")
-    return text.strip() if scheme.lower() == _BEARER else value.strip()
-
-
-def _unknown(anything: bool) -> str:  # noqa: FBT001 - private
-    if anything:
+def _unknown(presented: Collection[str]) -> str:
+    if any(map(is_personal, presented)):
+        return login_without_key()
+    if presented:
         return (
             f"this is not a key of this Sidecar; local keys begin with {PREFIX} and are made with: "
             "sidecar keys create NAME --group GROUP"

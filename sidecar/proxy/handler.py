@@ -41,6 +41,7 @@ from sidecar.records import CallRecord, Outcome, Usage, UsageState, with_spent
 from sidecar.routing import affinity
 from sidecar.routing import candidates as routing
 from sidecar.routing.call import Call, find_session, read_call
+from sidecar.routing.caller_login import check_login
 from sidecar.routing.candidates import Candidate
 from sidecar.routing.request_rewrite import Rewriter
 from sidecar.scheduling.lease import Lease
@@ -131,6 +132,7 @@ class Proxy:
             call.key, call.dialect, call.endpoint, call.facts.models,
             self._services.vault.usable, self._services.draw, call.held.size,
         )  # fmt: skip
+        found = routing.with_login(found, call.login)
         routing.require_candidates(found, call.key, call.endpoint, call.facts.models)
         candidates = affinity.restrict_to_owner(call, found.candidates, self._services.ledger)
         rewriter = Rewriter(call, passage.request.content)
@@ -155,6 +157,7 @@ class Proxy:
         services.ledger.seen(key.name, live.program)
         services.metrics.call_started(key.name, key.group.name)
         authentication.check_enabled(key, found.key_hash, services.wall())
+        check_login(key, found.login)
         responses.refuse_upgrade(request)
         call = passage.call = await read_call(
             request, snapshot, found, services.registry.dialects, path,

@@ -25,6 +25,7 @@ from sidecar.http.wire.agent_messages import AgentRequest
 from sidecar.plugin_api.dialect import Dialect, Endpoint, Facts, Located, ModelAt, locate
 from sidecar.plugin_api.json_body import form_model, splice_field
 from sidecar.plugin_api.vendor import Vendor
+from sidecar.routing.caller_login import CallerLogin
 
 MIN_STREAMED_BYTES = 1 << 20
 """Longer bodies, and those of unknown length, are streamed unless routing must read them."""
@@ -50,6 +51,7 @@ class Call(Struct, frozen=True):
         encoding: The content coding of the body.
         form_span: The offsets of the model in a multipart form.
         urgency: The priority among waiting calls.
+        login: The vendor credential that the client sent besides its local key.
     """
 
     snapshot: Snapshot
@@ -64,6 +66,7 @@ class Call(Struct, frozen=True):
     encoding: str
     form_span: tuple[int, int] | None = None
     urgency: Urgency = Urgency.NORMAL
+    login: CallerLogin | None = None
 
     @property
     def body(self) -> bytes | None:
@@ -188,7 +191,7 @@ async def read_call(
     _check_names(facts)
     return Call(
         snapshot, key, dialect, located, request.method, query, caller.fields,
-        held, facts, encoding, span, urgency,
+        held, facts, encoding, span, urgency, caller.login,
     )  # fmt: skip
 
 
@@ -308,8 +311,9 @@ class Identified(NamedTuple):
     Attributes:
         key_hash: The hash that matched.
         texts: The key secrets that were presented.
-        fields: The header fields without local keys and credentials.
-        query: The query without them.
+        fields: The header fields without local keys.
+        query: The query without local keys and credentials.
+        login: The vendor credential that came with the key.
     """
 
     key: Key
@@ -317,3 +321,4 @@ class Identified(NamedTuple):
     texts: tuple[bytes, ...]
     fields: Fields
     query: str
+    login: CallerLogin | None = None

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from sidecar.config.model import CredentialRef, Key, Provider, Route
 from sidecar.config.patterns import matches_any
@@ -19,6 +19,7 @@ from sidecar.humanize import nearest
 from sidecar.plugin_api.dialect import Dialect, Endpoint, ModelAt
 from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.vendor import Serving
+from sidecar.routing.caller_login import CallerLogin, missing_login
 
 Usable = Callable[[Provider], tuple[tuple[CredentialRef, ...], str]]
 """Returns the usable credentials of a provider; or none, and the reason."""
@@ -29,13 +30,15 @@ Draw = Callable[[], float]
 class Candidate(Struct, frozen=True):
     """One provider with one credential that may serve a call, and the model to ask it for.
 
-    `credential` is None for a provider that needs none.
+    `credential` is None for a provider that needs none. `login` is the caller's, at a provider with
+    `credential: caller`; no other candidate has it.
     """
 
     route: Route
     credential: CredentialRef | None
     serving: Serving
     model: str | None
+    login: CallerLogin | None = None
 
     @property
     def provider(self) -> Provider:
@@ -47,6 +50,11 @@ class Candidate(Struct, frozen=True):
         """The name of the credential for logs and metrics; "" for none."""
         return "" if self.credential is None else self.credential.name
 
+    @property
+    def account(self) -> str:
+        """The fingerprint of the caller's login; "" without one."""
+        return "" if self.login is None else self.login.account
+
 
 class Skipped(Struct, frozen=True):
     """A route that cannot serve a call.
@@ -55,12 +63,14 @@ class Skipped(Struct, frozen=True):
         why: The reason, for people.
         barred: Whether the route never serves such a call; else it is unavailable now.
         large: Whether it is barred only by the size of the request.
+        needs_login: Whether it is barred only because the call carries no vendor login.
     """
 
     provider: str
     why: str
     barred: bool
     large: bool = False
+    needs_login: bool = False
 
 
 class Plan(Struct, frozen=True):
@@ -104,15 +114,36 @@ def plan_candidates(
     return Plan(tuple(candidates), tuple(skipped))
 
 
+def with_login(found: Plan, login: CallerLogin | None) -> Plan:
+    """Return the plan with the caller's login at the candidates that take it; without a login they
+    are skipped."""
+    takers = {each.provider.name: None for each in found.candidates if each.provider.takes_login}
+    if not takers:
+        return found
+    if login is None:
+        skipped = [Skipped(name, missing_login(name), True, needs_login=True) for name in takers]
+        kept = tuple(each for each in found.candidates if each.provider.name not in takers)
+        return Plan(kept, (*found.skipped, *skipped))
+    candidates = tuple(
+        structs.replace(each, login=login) if each.provider.takes_login else each
+        for each in found.candidates
+    )
+    return Plan(candidates, found.skipped)
+
+
 def require_candidates(found: Plan, key: Key, endpoint: Endpoint, models: Sequence[str]) -> None:
     """Check that a plan has a candidate.
 
     Raises:
-        ProxyError: 403 if the key may not use the model, 404 if no route has the endpoint, 413 if
-            the request is too large for every route, 503 if no provider is available now.
+        ProxyError: 401 if the call lacks a vendor login, 403 if the key may not use the model, 404
+            if no route has the endpoint, 413 if the request is too large for every route, 503 if no
+            provider is available now.
     """
     if found.candidates:
         return
+    logins = [skip.why for skip in found.skipped if skip.needs_login]
+    if logins:
+        raise ProxyError(ErrorKind.INVALID_KEY, "; ".join(logins))
     unavailable = [skip for skip in found.skipped if not skip.barred]
     if unavailable:
         reasons = "; ".join(f"{skip.provider}: {skip.why}" for skip in unavailable)

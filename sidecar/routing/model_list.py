@@ -127,6 +127,8 @@ class ModelList:
         bill."""
         began = self._clock()
         why_not = self._vault.usable(provider)[1]
+        if provider.takes_login:
+            why_not = "its calls carry their callers' own logins, and there is no other to test"
         dialect = next(filter(None, (self._listing_dialect(provider, name)
                                      for name in provider.vendor.dialects)), None)  # fmt: skip
         if why_not or dialect is None:
@@ -145,6 +147,8 @@ class ModelList:
 
     async def _fetch(self, provider: Provider, dialect: Dialect) -> tuple[ModelEntry, ...]:
         if self._vault.usable(provider)[1] or self._listing_dialect(provider, dialect.name) is None:
+            return ()
+        if provider.takes_login:
             return ()
         status, body = await self._request(provider, dialect)
         return tuple(dialect.list_models(body)) if status == HTTPStatus.OK else ()

@@ -371,7 +371,7 @@ class Scheduler:
         """Return the limiters of a call, cached by what they depend on."""
         route = candidate.route
         names = (call.model, candidate.model, call.is_free)
-        cache_key = (key.name, id(route), candidate.credential_name, *names)
+        cache_key = (key.name, id(route), candidate.credential_name, candidate.account, *names)
         found = self._cached_limiters.get(cache_key)
         if found is None:
             if len(self._cached_limiters) >= MAX_CACHED_LIMITERS:

@@ -39,17 +39,21 @@ class UpstreamKey(NamedTuple):
     """One credential of a provider, for one family of models.
 
     `credential` is "" for a provider that needs none; `family` is "" for all models together.
+    `account` is the fingerprint of a caller's login, "" for a credential of the file: it is no part
+    of any text.
     """
 
     provider: str
     credential: str
     family: str = ""
+    account: str = ""
 
     @classmethod
     def of(cls, candidate: Candidate) -> UpstreamKey:
         """Return the upstream that serves this candidate's model."""
         provider = candidate.provider
-        return cls(provider.name, candidate.credential_name, family_of(provider, candidate.model))
+        family = family_of(provider, candidate.model)
+        return cls(provider.name, candidate.credential_name, family, candidate.account)
 
     @property
     def credential_key(self) -> UpstreamKey:
@@ -100,12 +104,12 @@ class UpstreamHealth:
         """Return whether it may be dropped: the vendor's next response restores what is lost.
 
         An entry for all models is kept, for its `has_answered`; there is one for each credential.
+        Logins of callers have no such bound, so theirs may be dropped, in a cooldown, too.
         """
-        return (
-            bool(self.key.family)
-            and not self.cooldown.is_active
-            and not any(limiter.queue for limiter in self.limiters())
+        is_dropped = bool(self.key.account) or (
+            bool(self.key.family) and not self.cooldown.is_active
         )
+        return is_dropped and not any(limiter.queue for limiter in self.limiters())
 
 
 class Upstreams:

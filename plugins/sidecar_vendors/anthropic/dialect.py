@@ -82,7 +82,7 @@ _TYPES: Mapping[ErrorKind, tuple[int, str]] = {
 
 _NO_KEYS = {
     "sk-ant-oat": "is the login of a subscription (sk-ant-oat…), not an API key: it belongs to "
-    "the program that signed in; make a key in the Anthropic console",
+    "the program that signed in; write credential: caller, or make a key in the Anthropic console",
     "sk-ant-ort": "is the refresh token of a login (sk-ant-ort…), not an API key; make a key in "
     "the Anthropic console",
     "sk-ant-admin": "is an administration key (sk-ant-admin…), which serves no models; make an "

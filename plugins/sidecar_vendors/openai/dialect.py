@@ -205,6 +205,7 @@ class OpenAI(Vendor):
     name = "openai"
     title = "OpenAI"
     base_url = "https://api.openai.com/v1"
+    other_base_paths = ("/backend-api/codex",)
     credential = "OPENAI_API_KEY"
     price_list = "openai"
     dialects: ClassVar[Mapping[str, Serving]] = {"openai": Serving()}

@@ -62,7 +62,8 @@ def provider(one: Provider) -> PlainConfig:
         found["base_url"] = one.base_url
         if is_clear_public(one.base_url):
             found["allow_http"] = True
-    found["credential"] = [credential(ref) for ref in one.credentials] or "none"
+    refs = [credential(ref) for ref in one.credentials] or "none"
+    found["credential"] = "caller" if one.takes_login else refs
     found |= bounds(one.allowance)
     if one.free:
         found["price"] = "free"

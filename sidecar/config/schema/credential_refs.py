@@ -11,7 +11,7 @@ import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from yaml.nodes import MappingNode, Node, SequenceNode
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sidecar.config.model import CredentialRef, SecretSource
 from sidecar.config.schema import parsers
@@ -26,6 +26,7 @@ _BARE_VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", re.ASCII)
 _FOREIGN_VARIABLE = re.compile(r"(?:os\.environ/|env\.|\$)([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 """An environment variable as LiteLLM, Bifrost and shells write it."""
 _WORDS = "env:NAME, file:PATH, command:WORDS, keyring:SERVICE/USER or none"
+_WITHOUT_ARGUMENT = frozenset({SecretSource.CALLER, SecretSource.NONE})
 _MOVE = (
     "put the credential into an environment variable and write env:NAME, or into a file that only "
     "you may read and write file:PATH"
@@ -36,8 +37,13 @@ def reference(word: str, place: SourceLocation) -> CredentialRef:
     """Parse `env:NAME`, `file:PATH`, `command:WORDS`, `keyring:SERVICE/USER` or `none`."""
     if word == "none":
         return CredentialRef(SecretSource.NONE, "none", place)
+    if word == SecretSource.CALLER:
+        raise InvalidValue(
+            "caller stands alone, as the one credential of a provider",
+            "write credential: caller, and a second provider for other credentials",
+        )
     scheme, colon, argument = word.partition(":")
-    if not colon or scheme not in set(SecretSource) - {"none"}:
+    if not colon or scheme not in set(SecretSource) - _WITHOUT_ARGUMENT:
         raise _not_a_reference(word)
     if not argument.strip():
         raise InvalidValue(f"nothing follows {scheme}:", f"write {_WORDS}")
@@ -138,7 +144,7 @@ class Credential:
             found: CredentialRef | None = ONE_REFERENCE.read(reader, node)
             return found
         first = node.value[0][0].value if node.value else ""
-        if isinstance(first, str) and first in set(SecretSource) - {"command", "none"}:
+        if isinstance(first, str) and first in set(SecretSource) - {"command", *_WITHOUT_ARGUMENT}:
             reader.error(node, f"{first}: takes no space after its colon", f"write {first}:NAME")
             return None
         record = _COMMAND.read(reader, node)
@@ -162,10 +168,12 @@ class Credential:
 class Credentials:
     """The type of a field with `none`, one reference or several."""
 
-    words: str = f"{_WORDS}, or a list"
+    words: str = f"{_WORDS}, a list of these, or caller"
 
     def read(self, reader: Reader, node: Node) -> tuple[CredentialRef, ...] | None:
         """Return the references, each once; () for `none`."""
+        if isinstance(node, ScalarNode) and node.value == SecretSource.CALLER:
+            return (CredentialRef(SecretSource.CALLER, "caller", reader.place(node)),)
         found: tuple[CredentialRef, ...] | None = Many(Credential()).read(reader, node)
         if found is None:
             return None
@@ -180,4 +188,4 @@ class Credentials:
     def schema(self) -> Schema:
         """Return the JSON Schema: one reference, or an array."""
         kind: FieldType = Many(Credential())
-        return kind.schema()
+        return {"anyOf": [{"const": SecretSource.CALLER.value}, kind.schema()]}

@@ -7,6 +7,13 @@ from __future__ import annotations
 
 CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})
 """The headers in which clients send keys and vendors expect credentials."""
+KEY_HEADER = "x-sidecar-key"
+"""The header of a local key that leaves the credential's header to a login of the caller's own."""
+ACCOUNT_HEADERS = frozenset({
+    "openai-organization", "openai-project", "chatgpt-account-id", "x-goog-user-project",
+    "anthropic-workspace-id",
+})  # fmt: skip
+"""The headers that choose the account of a credential: sent on with the caller's login alone."""
 COOKIES = frozenset({"cookie", "cookie2"})
 HOP_BY_HOP = frozenset({
     "connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade",

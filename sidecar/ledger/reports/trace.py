@@ -10,7 +10,7 @@ from typing import Any
 
 from sidecar.humanize import error_class
 from sidecar.ledger.reports.export import decimal_text
-from sidecar.records import as_dollars, utc_text
+from sidecar.records import SUBSCRIPTION, as_dollars, utc_text
 
 UNKNOWN = "unknown"
 
@@ -148,6 +148,9 @@ def _cost(story: dict[str, Any]) -> str:
         known = story["usage"] is not None
         return f"{UNKNOWN}: " + ("no price is known for it" if known else "the usage is unknown")
     listed, charged = found["listed_usd"], found["charged_usd"]
+    if found["price"].startswith(SUBSCRIPTION):
+        would = f"; it would cost {in_dollars(listed)} by list" if listed else ""
+        return f"nothing: the caller's {found['price']}{would}"
     factor = f" × {_ratio(listed, charged)} = {in_dollars(charged)}" if listed != charged else ""
     more = "" if found["whole"] else ", parts of unknown cost not included"
     if found["price"] == "free":

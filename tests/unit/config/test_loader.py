@@ -139,6 +139,17 @@ def test_credentials_are_loaded_as_references() -> None:
     assert (refs[4].argv, refs[4].refresh) == (("print", "key"), 5400.0)
 
 
+def test_logins_of_callers_stand_alone_as_a_credential() -> None:
+    snapshot = read("providers: {alpha: {credential: caller}}\n")
+    alpha = snapshot.providers["alpha"]
+    assert alpha.takes_login
+    assert [ref.name for ref in alpha.credentials] == ["caller"]
+    assert not read("groups: {G: {vendor: alpha}}\n").providers["alpha"].takes_login
+    for other in ("[caller, env:ALPHA_KEY]", "[caller]"):
+        with pytest.raises(ConfigError, match="caller stands alone"):
+            read(f"providers: {{alpha: {{credential: {other}}}}}\n")
+
+
 def test_relative_path_starts_at_the_folder_of_the_file() -> None:
     text = "providers: {alpha: {credential: file:keys/alpha, ca_file: ca.pem}}"
     alpha = read(text, "/etc/sidecar/routes.yaml").providers["alpha"]

@@ -50,7 +50,7 @@ function fields({ provider, written: own }) {
           credential: list("Credential", own.credential, {
             rows: 1,
             placeholder: provider.credentials.map((one) => one.reference).join("\n"),
-            help: "env:NAME, file:PATH, command:…, keyring:SERVICE/USER or none; several share the calls. Never the secret itself.",
+            help: "env:NAME, file:PATH, command:…, keyring:SERVICE/USER or none; several share the calls. caller stands alone: the agent’s own vendor login. Never the secret itself.",
           }),
         }
       : {}),

@@ -82,6 +82,7 @@ function ready(each) {
 /** Where its credentials come from, and whether they are there. */
 export function credentials(each) {
   if (!each.credentials.length) return quiet("needs none");
+  if (each.credentials[0].reference === "caller") return quiet("each caller’s own login");
   return each.credentials.map((one) =>
     h(
       "div",
@@ -131,7 +132,7 @@ export function tester(each, kind = "") {
   return [test, outcome];
 }
 
-const CREDENTIAL = "env:NAME, file:PATH, command:…, keyring:SERVICE/USER or none. Never the secret itself.";
+const CREDENTIAL = "env:NAME, file:PATH, command:…, keyring:SERVICE/USER, none, or caller for the agent’s own vendor login. Never the secret itself.";
 
 async function create(vendors) {
   const fields = {
