@@ -10,8 +10,8 @@ import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from importlib.metadata import EntryPoint, entry_points
+from functools import lru_cache, partial
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -178,7 +178,12 @@ def _call(impl: pluggy.HookImpl) -> Observer:
 
 
 def _from(entry: EntryPoint) -> str:
-    return f"{entry.dist.name}: {entry.value}" if entry.dist is not None else entry.value
+    return f"{_name(entry.dist)}: {entry.value}" if entry.dist is not None else entry.value
+
+
+@lru_cache(maxsize=8)
+def _name(distribution: Distribution) -> str:
+    return distribution.name  # parses the whole metadata each time
 
 
 def _load_file(path: Path) -> ModuleType:
