@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -16,13 +17,19 @@ from house_checks import (
 from project_paths import MODULES, ROOT, below_root
 
 INTERNALS = ROOT / "sidecar/http/aiohttp_internals.py"
-OWN = own_private_names(map(Source.read, MODULES))
 OTHERS = [path for path in MODULES if path != INTERNALS and path.stem != "__main__"]
+
+
+@cache
+def own() -> set[str]:
+    """Return the private names of this project; only the process that runs these tests needs
+    them."""
+    return own_private_names(map(Source.read, MODULES))
 
 
 @pytest.mark.parametrize("path", OTHERS, ids=below_root)
 def test_module_uses_no_private_name_of_a_library(path: Path) -> None:
-    assert foreign_private_names(Source.read(path), OWN) == []
+    assert foreign_private_names(Source.read(path), own()) == []
 
 
 @pytest.mark.parametrize("path", OTHERS, ids=below_root)
