@@ -10,16 +10,18 @@ READY := $(VENV)/.ready
 run: $(READY)
 	@$(BIN)/sidecar demo --directory .sidecar
 
-# TESTS names what to run, such as one package or one test. WORKERS runs it in several processes, which is
-# quicker; on a machine with few cores a test of the last second before a kill may then fail:
+# TESTS names what to run, such as one package or one test; that runs in one process. All tests run in a
+# process for each core, four at most; WORKERS is their number:
 #   make test TESTS=tests/unit/scheduling
 #   make test TESTS='tests/e2e/test_failover.py -k cooldown'
-#   make test WORKERS=2
+#   make test WORKERS=1
 TESTS ?=
-WORKERS ?=
+WORKERS ?= $(if $(TESTS),1,$(shell $(PYTHON) -c 'import os; print(min(os.cpu_count() or 1, 4))'))
 
+# The tests start Python several hundred times: let it keep its bytecode, whatever the environment has.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY)
-	$(BIN)/python -m pytest $(if $(WORKERS),-n $(WORKERS) --dist loadfile) $(TESTS)
+	$(BIN)/python -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadfile) $(TESTS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
