@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from sidecar.config.editor import Draft, FieldPath, operations
+from sidecar.config.editor import Draft, FieldPath, operations, written
 from sidecar.config.history import Versions
 from sidecar.config.model import Snapshot
 from sidecar.config.schema import fields as declared
@@ -47,8 +48,7 @@ def edited(
 ) -> bytes:
     """Return the text with these fields at `path` set or, where null, removed. Only fields that
     differ are written. `known` are the fields that may be edited (None: all)."""
-    draft = Draft(base.text)
-    before = draft.written(path)
+    before = written(base.text, path)
     before = before if isinstance(before, Mapping) else {}
     wanted = _fields(fields, known, base, before)
     touched = {
@@ -56,7 +56,23 @@ def edited(
         for name, value in wanted.items()
         if (name in before if value is None else before.get(name) != value)
     }
-    return operations.edit_fields(draft, path, touched)
+    text = base.text
+    for name, value in touched.items():
+        text = _with_field(text, (*path, name), before.get(name), value)
+    return text
+
+
+def _with_field(text: bytes, path: FieldPath, before: Value | None, value: Value | None) -> bytes:
+    """Return the text with a field set or, where None, removed.
+
+    Of a mapping only the fields that differ are written, so that its comments stay. It is written
+    as a whole where that is impossible, such as for fields that it inherits.
+    """
+    if isinstance(before, Mapping) and isinstance(value, Mapping):
+        names = [name for name in {**before, **value} if before.get(name) != value.get(name)]
+        with suppress(EditRefused):
+            return operations.edit_fields(Draft(text), path, {n: value.get(n) for n in names})
+    return operations.edit_fields(Draft(text), path[:-1], {path[-1]: value})
 
 
 def whole(base: EditBase, fields: EditedFields, known: frozenset[str] | None) -> dict[str, Value]:

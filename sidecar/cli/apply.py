@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from sidecar.admin.agent_setup import line_for
+from sidecar.admin.agent_setup import key_variable, line_for
 from sidecar.admin.api_types.config import ProcessStatus, ReloadReport
 from sidecar.cli.client import ProcessError, base_of, find_process
 from sidecar.cli.key_fields import row, times_of
@@ -114,8 +115,13 @@ def show_new(key: Key, snapshot: Snapshot, text: str, state: Path, *, as_json: b
     click.echo(text)
     note(f'key "{key.name}" of group "{key.group.name}"; its secret is shown only now')
     dialect = next(iter(key.group.vendor.dialects))
-    line = line_for(dialect, base_of(snapshot, state), "…")
-    note(f"for an agent, with that secret in place of …:  {line}")
+    if sys.stdout.isatty() and sys.stderr.isatty():
+        note("for an agent:")
+        shown = text
+    else:  # the secret goes to where standard output goes, and to no other place
+        note("for an agent, with that secret in the variable SIDECAR_KEY:")
+        shown = key_variable("SIDECAR_KEY")
+    note(line_for(dialect, base_of(snapshot, state), shown))
 
 
 def show_done(told: str, fields: dict[str, Any], *, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from sidecar.admin.api_types.config import ErrorResponse, ProcessStatus
-from sidecar.config.model import Snapshot
+from sidecar.config.model import ServerConfig, Snapshot
 from sidecar.config.schema.addresses import local_url
 from sidecar.errors import SidecarError
 from sidecar.files import is_held, socket_of
@@ -45,10 +45,13 @@ class RunningProcess:
         target = f"{path}?{urlencode(query)}" if query else path
         return self._ask("GET", target, answer, timeout)
 
-    def post(self, answer: type[T], *parts: str) -> T:
-        """Return the JSON answer to a POST. Raises `ProcessError`."""
+    def post(
+        self, answer: type[T], *parts: str, timeout: float = TIMEOUT_SECONDS, **query: str
+    ) -> T:
+        """Return the JSON answer to a POST within `timeout` seconds. Raises `ProcessError`."""
         target = "/" + "/".join(quote(part, safe="") for part in parts)
-        return self._ask("POST", target, answer, TIMEOUT_SECONDS)
+        target += f"?{urlencode(query)}" if query else ""
+        return self._ask("POST", target, answer, timeout)
 
     def _ask(self, method: str, target: str, answer: type[T], timeout: float) -> T:
         connection = _Connection(self.path, timeout)
@@ -91,10 +94,11 @@ def find_process(state: Path) -> RunningProcess | None:
     return RunningProcess(path)
 
 
-def base_of(snapshot: Snapshot, state: Path | None = None) -> str:
+def base_of(snapshot: Snapshot | None, state: Path | None = None) -> str:
     """Return the base URL for agents: that of the process with this state, else that of the
-    file."""
-    base = f"http://{snapshot.server.listen[0]}"
+    file, else the usual one."""
+    server = ServerConfig() if snapshot is None else snapshot.server
+    base = f"http://{server.listen[0]}"
     with suppress(ProcessError):
         live = None if state is None else find_process(state)
         if live is not None:

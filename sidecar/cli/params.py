@@ -63,6 +63,7 @@ def _read(config: Path) -> Snapshot:
 
 KEY = Name("keys")
 GROUP = Name("groups")
+PROVIDER = Name("providers")
 name_argument = click.argument("name", type=KEY)
 
 
@@ -82,6 +83,36 @@ class NonNegativeInt(click.ParamType):  # type: ignore[type-arg]  # generic in t
 
 
 COUNT = NonNegativeInt()
+
+
+class FieldText(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """The text of a field of the file, which `parser` of `schema.parsers` accepts, or "".
+
+    With `many` several are separated by commas.
+    """
+
+    name = "text"
+
+    def __init__(self, parser: str, *, many: bool = False) -> None:
+        self._parser = parser
+        self._many = many
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | list[str]:
+        """Return the text as it was typed, or the list of several; a budget gets its `$`."""
+        from sidecar.config.schema import parsers
+
+        words = [word.strip() for word in value.split(",")] if self._many else [value.strip()]
+        words = [word for word in words if word]
+        if self._parser == "budget":  # a shell takes an unquoted $5 away
+            words = [word if word.startswith("$") else f"${word}" for word in words]
+        for word in words:
+            try:
+                getattr(parsers, self._parser)(word)
+            except parsers.InvalidValue as wrong:
+                self.fail(str(wrong), param, ctx)
+        return words if len(words) > 1 else "".join(words)
 
 
 def after(option: str, text: str) -> datetime:

@@ -114,6 +114,12 @@ def test_env_prints_an_address_that_local_clients_can_use(cli: Cli, listen: str,
     assert found["ANTHROPIC_BASE_URL"] == base
 
 
+def test_env_without_a_configuration_prints_the_usual_address(tmp_path: Path) -> None:
+    done = Cli(tmp_path, text="").spawn("env", "openai")
+    assert (done.status, done.err) == (0, "")
+    assert "OPENAI_BASE_URL=http://127.0.0.1:8787/v1" in done.out
+
+
 def test_env_with_an_unknown_agent_lists_the_known_ones(cli: Cli) -> None:
     done = cli.run("env", "claude")
     assert done.status == 2

@@ -34,7 +34,7 @@ def env_command(agent: str, key_env: str, config: Path, state: Path) -> None:
       eval "$(sidecar env claude-code)"
       eval "$(sidecar env codex)"
     """
-    base = base_of(open_config(config).snapshot, state)
+    base = base_of(open_config(config).snapshot if config.exists() else None, state)
     click.echo(agent_lines(AGENTS[agent], base, key_variable(key_env)))
     click.echo(PROXY_NOTE)
 

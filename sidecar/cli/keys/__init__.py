@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
+from sidecar.admin import edit_fields
+from sidecar.admin.edit_fields import EditedFields
 from sidecar.api_keys import mint
 from sidecar.cli import SuggestingGroup
 from sidecar.cli.apply import (
@@ -20,11 +22,23 @@ from sidecar.cli.apply import (
     show_new,
     write,
 )
+from sidecar.cli.entities.edits import (
+    MODELS,
+    URGENCIES,
+    base_of_edit,
+    changed,
+    limit_options,
+    new_entry,
+    route_option,
+    typed_fields,
+)
 from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.keys.access import delete, disable, enable, revoke, rotate
 from sidecar.cli.keys.list import list_keys, paused_field, pauses_of, pauses_on, stale
 from sidecar.cli.keys.scan import scan
 from sidecar.cli.options import (
+    F,
+    OpenedConfig,
     config_option,
     fail,
     json_option,
@@ -33,15 +47,11 @@ from sidecar.cli.options import (
     the_group,
     the_key,
 )
-from sidecar.cli.params import GROUP, KEY, name_argument, until
-from sidecar.config.editor import operations
-from sidecar.config.model import Snapshot
+from sidecar.cli.params import GROUP, KEY, FieldText, name_argument, until
+from sidecar.config.editor import operations, written
 from sidecar.config.yaml.nodes import compose_once, gc_paused
-from sidecar.config.yaml.writer import Value
 from sidecar.records import NEVER_USED, utc_text
 from sidecar.scheduling.pauses import describe_target
-
-URGENCIES = click.Choice(["interactive", "normal", "background"])
 
 
 @click.group("keys", cls=SuggestingGroup)
@@ -58,64 +68,71 @@ def keys_command(context: click.Context) -> None:
         context.with_resource(each)
 
 
+def key_options(function: F) -> F:
+    """Add the fields of a key that `create` and `edit` set."""
+    for option in (
+        click.option("--max-wait", type=FieldText("duration"), metavar="2m",
+                     help="The longest time that its calls wait for room."),
+        click.option("--share", type=FieldText("share"), metavar="N",
+                     help="Its part among waiting keys of equal urgency; 1 if it has none."),
+        route_option,
+        limit_options,
+        click.option("--urgency", type=URGENCIES, help="Which calls go first when calls must "
+                     "wait."),
+        click.option("--expires", metavar="2h|DATE", help="Expiry time."),
+        click.option("--models", type=MODELS, metavar="PATTERN,…",
+                     help="Models that it is narrowed to, separated by commas."),
+        click.option("--description", help="What it is for."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
 @keys_command.command("create")
 @name_argument
 @click.option(
     "--group", type=GROUP, required=True, help="The group whose vendor, routes and limits it gets."
 )
-@click.option("--description", help="What it is for.")
-@click.option("--models", help="Model patterns it is narrowed to, separated by commas.")
-@click.option("--expires", metavar="2h|DATE", help="Expiry time.")
-@click.option("--urgency", type=URGENCIES, help="Which calls go first when calls must wait.")
+@key_options
 @json_option
 @config_option
 @state_option
-def create(
-    name: str, group: str, description: str | None, models: str | None, expires: str | None,
-    urgency: str | None, as_json: bool, config: Path, state: Path,
-) -> None:  # fmt: skip
+def create(name: str, as_json: bool, config: Path, state: Path, **typed: Any) -> None:
     """Create a key and print its secret, once; the file stores only a hash.
 
     \b
     Examples:
-      sidecar keys create codex --group GPT --urgency interactive
+      sidecar keys create codex --group GPT --urgency interactive --budget 5/day
       sidecar keys create nightly --group GPT --models gpt-5-mini --expires 30d --json
     """
     opened = open_to_change(config, state)
     if (present := opened.snapshot.keys.get(name)) is not None:
         state_of_it = "exists already" if present.hashes else "is in the file, without a secret"
         fail(f'key "{name}" {state_of_it}; give it a new secret with: sidecar keys rotate "{name}"')
-    given = fields_of(opened.snapshot, group, description, models, expires, urgency)
-    fields = {field: value for field, value in given.items() if value is not None}
-    key = mint()
-    new = edited(lambda: operations.create_key(opened.text, name, key, datetime.now(UTC), fields))
+    routes = typed.pop("routes")
+    fields = _fields(opened, name, typed)
+    key, base = mint(), base_of_edit(opened, state)
+    of_group = written(opened.text, ("groups", str(fields["group"]), "routes"))
+    new = edited(
+        lambda: operations.create_key(
+            opened.text, name, key, base.now,
+            new_entry(base, fields, edit_fields.KEY, routes, of_group),
+        )
+    )  # fmt: skip
     snapshot = write(opened, new)
     show_new(snapshot.keys[name], snapshot, key, state, as_json=as_json)
     confirm(config, new, state)
 
 
-def fields_of(
-    snapshot: Snapshot, group: str | None, description: str | None, models: str | None,
-    expires: str | None, urgency: str | None,
-) -> dict[str, Value | None]:  # fmt: skip
-    """Return the typed fields as the file has them; None for an empty text."""
-    given: dict[str, Value | None] = {}
-    if group is not None:
-        given["group"] = the_group(snapshot, group).name
-    if description is not None:
-        given["description"] = description or None
-    if urgency is not None:
-        given["urgency"] = urgency
-    if models is not None:
-        patterns: list[Value] = [each.strip() for each in models.split(",") if each.strip()]
-        given["models"] = (patterns[0] if len(patterns) == 1 else patterns) if patterns else None
-    if expires is not None:
-        given["expires"] = _end(expires, snapshot)
-    return given
-
-
-def _end(expires: str, snapshot: Snapshot) -> str | None:
-    return utc_text(until("--expires", expires, snapshot.timezone)) if expires else None
+def _fields(opened: OpenedConfig, name: str, typed: dict[str, Any]) -> EditedFields:
+    """Return the typed fields of the key `name`."""
+    fields = typed_fields(opened, ("keys", name), typed)
+    if "group" in fields:
+        fields["group"] = the_group(opened.snapshot, str(fields["group"])).name
+    if expires := fields.get("expires"):
+        zone = opened.snapshot.timezone
+        fields["expires"] = utc_text(until("--expires", str(expires), zone))
+    return fields
 
 
 @keys_command.command("show")
@@ -161,33 +178,30 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
 @keys_command.command("edit")
 @name_argument
 @click.option("--group", type=GROUP, help="Move it to another group.")
-@click.option("--description", help='What it is for; "" takes it away.')
-@click.option("--models", help='Model patterns, separated by commas; "" for all.')
-@click.option("--expires", metavar="2h|DATE", help='When it ends; "" for never.')
-@click.option("--urgency", type=URGENCIES, help="Which calls go first when calls must wait.")
+@key_options
 @json_option
 @config_option
 @state_option
-def edit(
-    name: str, group: str | None, description: str | None, models: str | None,
-    expires: str | None, urgency: str | None, as_json: bool, config: Path, state: Path,
-) -> None:  # fmt: skip
-    """Change fields of a key in the file, and nothing else in it.
+def edit(name: str, as_json: bool, config: Path, state: Path, **typed: Any) -> None:
+    """Change fields of a key in the file, and nothing else in it. "" removes a field.
 
     \b
     Examples:
       sidecar keys edit nightly --models 'gpt-5-mini,gpt-5-nano' --urgency background
+      sidecar keys edit nightly --budget 5/day,100/month --rpm 60 --max-wait 10m
+      sidecar keys edit nightly --route openrouter --route openai
       sidecar keys edit nightly --expires ''
     """
     opened = open_to_change(config, state)
     key = the_key(opened.snapshot, name)
-    given = fields_of(opened.snapshot, group, description, models, expires, urgency)
-    if not given:
+    routes = typed.pop("routes")
+    fields = _fields(opened, name, typed)
+    if not fields and not routes:
         fail("nothing to change was given; see: sidecar keys edit --help")
-    absent = {"description": not key.description, "models": key.models is None,
-              "expires": key.expires is None}  # fmt: skip
-    fields = {f: v for f, v in given.items() if v is not None or not absent.get(f, False)}
-    new = edited(lambda: operations.edit_key(opened.text, name, fields))
+    of_group = written(opened.text, ("groups", str(fields.get("group", key.group.name)), "routes"))
+    base = base_of_edit(opened, state)
+    path = ("keys", name)
+    new = edited(lambda: changed(base, path, fields, edit_fields.KEY, routes, of_group))
     snapshot = put_in_place(opened, new, state)
     note_difference(opened.snapshot, snapshot)
     now = row(snapshot.keys[name], times_of(state).get(name, NEVER_USED))

@@ -155,8 +155,8 @@ def _notices(keys: Sequence[Key], activity: RecentActivity, now: float) -> list[
 def stale(unused: str, as_json: bool, config: Path, state: Path) -> None:
     """List the keys that were not used for some time, or never.
 
-    Used means that a provider answered successfully. A key can be disabled, and enabled again:
-    sidecar keys disable NAME.
+    Used means that a provider answered successfully. A key that was created within that time is
+    not listed. A key can be disabled, and enabled again: sidecar keys disable NAME.
 
     \b
     Example:
@@ -172,15 +172,19 @@ def stale(unused: str, as_json: bool, config: Path, state: Path) -> None:
     found = [
         (key, each)
         for key in snapshot.keys.values()
-        if ((each := times.get(key.name, NEVER_USED)).last_used or 0.0) < before
+        if ((each := times.get(key.name, NEVER_USED)).last_used or _created(key)) < before
     ]
     if as_json:
         click.echo(to_json([row(key, each) for key, each in found]))
         return
     if not found:
-        click.echo(f"every key was used within {unused}")
+        click.echo(f"every key was used or created within {unused}")
         return
     _show_stale(found)
+
+
+def _created(key: Key) -> float:
+    return 0.0 if key.created is None else key.created.timestamp()
 
 
 def _show_stale(found: Sequence[tuple[Key, KeyTimes]]) -> None:
