@@ -32,11 +32,6 @@ def create_key(
     return draft.text
 
 
-def edit_key(text: bytes, name: str, fields: Mapping[str, Value | None]) -> bytes:
-    """Set fields of a key; None removes one. Return the new text."""
-    return edit_fields(Draft(text), ("keys", name), fields)
-
-
 def edit_fields(draft: Draft, path: FieldPath, fields: Mapping[str, Value | None]) -> bytes:
     """Set fields of the entry at `path`, which is created if missing; None removes one."""
     for field, value in fields.items():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.api_keys import digest, mint
-from sidecar.config.editor import operations
+from sidecar.config.editor import Draft, operations
 from sidecar.config.loader import load
 from sidecar.config.model import Snapshot
 from sidecar.errors import EditRefused
@@ -76,7 +76,9 @@ def test_key_renamed_and_back_leaves_the_file_unchanged(text: bytes) -> None:
 def test_key_edit_leaves_every_other_line_unchanged(text: bytes, data: st.DataObject) -> None:
     names = list(read(text).keys)
     name = data.draw(st.sampled_from(names))
-    edited = operations.edit_key(text, name, {"urgency": "background", "models": ["a*", "b"]})
+    edited = operations.edit_fields(
+        Draft(text), ("keys", name), {"urgency": "background", "models": ["a*", "b"]}
+    )
     assert [p.text for p in read(edited).keys[name].models or ()] == ["a*", "b"]
     others = [line for line in text.splitlines(keepends=True) if f"{name}".encode() not in line]
     kept = edited.splitlines(keepends=True)
