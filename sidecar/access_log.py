@@ -36,13 +36,13 @@ def log_call(record: CallRecord) -> None:
 class CallLog:
     """Write the lines of finished calls to a stream.
 
-    On a terminal each at once; else together every `BATCH_SECONDS`, since one system call for
-    each line costs a tenth of a small call.
+    Lines for people each at once; JSON together every `BATCH_SECONDS`, since one system call for
+    each line costs a tenth of a small call. `as_json` is by default whether it is no terminal.
     """
 
-    def __init__(self, stream: TextIO | LogQueue) -> None:
+    def __init__(self, stream: TextIO | LogQueue, *, as_json: bool | None = None) -> None:
         self._stream = stream
-        self._human = stream.isatty()
+        self._human = stream.isatty() if as_json is None else not as_json
         self._lines: list[str] = []
 
     def __call__(self, record: CallRecord) -> None:
@@ -184,11 +184,10 @@ class _NoQuotes(logging.Filter):
         return record.levelno >= logging.WARNING
 
 
-def set_up_logging(stream: TextIO | None = None, level: int = logging.INFO) -> None:
-    """Log to `stream` (stderr): lines for people on a terminal, JSON objects otherwise."""
-    stream = stream or sys.stderr
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(Lines(as_json=not stream.isatty()))
+def set_up_logging(level: int, *, as_json: bool) -> None:
+    """Log to stderr: lines for people, or JSON objects."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Lines(as_json=as_json))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
@@ -209,13 +208,17 @@ class LogQueue(io.TextIOBase):
     """A text stream over the file descriptor `handle`, whose `write` never blocks or raises.
 
     `handle` is left open. `max_bytes` bounds what waits, besides the piece being written.
+    `as_json` is the form of its own lines, by default whether it is no terminal.
     """
 
-    def __init__(self, handle: int, max_bytes: int = MAX_QUEUE_BYTES) -> None:
+    def __init__(
+        self, handle: int, max_bytes: int = MAX_QUEUE_BYTES, *, as_json: bool | None = None
+    ) -> None:
         super().__init__()
         self._handle = handle
         self._max_bytes = max_bytes
         self._is_terminal = _is_terminal(handle)
+        self.as_json = not self._is_terminal if as_json is None else as_json
         self._pieces: deque[bytes] = deque()
         self._bytes = 0
         self._writing = False
@@ -304,7 +307,7 @@ class LogQueue(io.TextIOBase):
             return
         self._reported = self._dropped
         text = f"{missing} log lines were dropped, because its reader was too slow"
-        if self._is_terminal:
+        if not self.as_json:
             line = f"{time.strftime('%H:%M:%S')} warning: {text}"
         else:
             stamp = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())

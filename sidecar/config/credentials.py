@@ -7,6 +7,7 @@ missing one makes its provider unavailable, and nothing else.
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from sidecar.config.model import CredentialRef, Key, KeyHash, Provider, SecretSo
 from sidecar.files import NotRegularFile, read_regular
 from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.vendor import Secret
+
+log = logging.getLogger("sidecar.config.credentials")
 
 COMMAND_TIMEOUT_SECONDS = 15.0
 """The time after which a `command:` counts as failed."""
@@ -51,6 +54,7 @@ class Vault:
         self._local: Mapping[bytes, tuple[Key, KeyHash]] = {}
         self._usable: dict[str, tuple[tuple[CredentialRef, ...], str]] = {}
         self._replaced: list[CredentialRef] = []
+        self._rejected: dict[CredentialRef, Secret | None] = {}
         self.on_replaced: list[Callable[[Sequence[CredentialRef]], None]] = []
 
     def load(self, snapshot: Snapshot) -> None:
@@ -67,6 +71,7 @@ class Vault:
                 held[ref] = self._resolve(ref)
         self._note_replaced(held)
         self._resolved = held
+        self._rejected = {ref: old for ref, old in self._rejected.items() if ref in wanted}
         self._usable = {}
 
     def secret(self, ref: CredentialRef) -> Secret | None:
@@ -158,13 +163,17 @@ class Vault:
                 listener(replaced)
 
     async def rejected(self, ref: CredentialRef, secret: Secret | None) -> None:
-        """Resolve a reference again after a vendor rejected its `secret`.
-
-        Does nothing if the secret changed meanwhile, or if only a reload can change it.
-        """
+        """Resolve a reference again after a vendor rejected its `secret`, if it is still that one
+        and more than a reload can change it. A secret that stays is logged, once."""
         if ref.source in _READ_AFTER_401 and self.secret(ref) == secret:
             await asyncio.to_thread(self.renew, [ref])
             self.announce()
+        if self.secret(ref) == secret and self._rejected.get(ref) != secret:
+            self._rejected[ref] = secret
+            log.warning(
+                "the vendor rejects the credential %s (%s); this is logged once until it changes",
+                ref.name, ref.place.short,
+            )  # fmt: skip
 
     def _note_replaced(self, found: Mapping[CredentialRef, _Resolved]) -> None:
         """Keep the references whose secret changed for `announce`.

@@ -7,6 +7,7 @@ many small calls do not drift. No sums are kept here.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,8 +22,12 @@ from sidecar.pricing.price_list import PriceList
 from sidecar.pricing.rates import INPUT, OUTPUT, REQUESTS, PriceUnit, Rate, Rates, rounded
 from sidecar.records import SUBSCRIPTION, CallRecord, Cost, Part, Usage
 
+log = logging.getLogger("sidecar.pricing")
+
 MAX_MODELS = 2000
 """Prices that are cached; the oldest are dropped and looked up again."""
+MAX_LOGGED_PAIRS = 2000
+"""Keys and models without a price that are remembered as logged."""
 MAX_NAME_CHARS = 256
 """Longer names of models, which any client may send, have no price."""
 FREE = "free"
@@ -74,6 +79,7 @@ class Prices:
         self._written: tuple[tuple[Pattern, Tariff], ...] = ()
         self._cached: dict[tuple[str | None, ...], Tariff | None] = {}
         self._reported: dict[tuple[str, str, str], str] = {}
+        self._logged: dict[tuple[str, str], None] = {}
 
     @property
     def source(self) -> str:
@@ -90,6 +96,22 @@ class Prices:
         for provider in snapshot.providers.values():
             for seller in self._list.sellers(self._listed_as(provider)):
                 self._list.models(seller)  # decoded now, and not while a call waits
+
+    def log_unpriced(
+        self, key: str, model: str | None, served: str | None, provider: str, so: str
+    ) -> None:
+        """Log that no price is known, once for each key and model; `so` is what follows from it."""
+        pair = (key, model or "")
+        if pair in self._logged:
+            return
+        if len(self._logged) >= MAX_LOGGED_PAIRS:
+            del self._logged[next(iter(self._logged))]
+        self._logged[pair] = None
+        log.warning(
+            'key "%s": no price is known for %s at %s, so %s; write priced_as: on the route, or a '
+            "price under prices:",
+            key, served, provider, so,
+        )  # fmt: skip
 
     def cost(
         self, record: CallRecord, provider: Provider, group: Group, priced_as: str | None = None

@@ -8,6 +8,7 @@ retried. This module sends nothing to the client.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +25,8 @@ from sidecar.routing.candidates import Candidate
 from sidecar.routing.request_rewrite import Rewriter
 from sidecar.scheduling.lease import Lease, NotAdmitted, Waiter
 from sidecar.scheduling.scheduler import Scheduler
+
+log = logging.getLogger("sidecar.proxy.dispatch")
 
 _TEMPORARY_STATUSES = frozenset({429, 503, 529})
 """Statuses of a transient failure. A rate limit with any other status is transient, too. After any
@@ -53,6 +56,7 @@ class RetryState:
         wait_left: Seconds that the call may still wait for a lease.
         sticky_wait: Seconds that the first lease waits for the pinned upstream.
         failures: The latest failure of each candidate that was tried.
+        latest: The latest of all failures.
     """
 
     call: Call
@@ -63,6 +67,7 @@ class RetryState:
     wait_left: float
     sticky_wait: float
     failures: list[AttemptResult] = field(default_factory=list)
+    latest: AttemptResult | None = None
 
     def has_tried(self, candidate: Candidate) -> bool:
         """Return whether this candidate has failed for the call."""
@@ -70,11 +75,21 @@ class RetryState:
 
     def note(self, attempted: AttemptResult) -> None:
         """Record a failure in place of an earlier one of the same candidate."""
+        self.latest = attempted
         for place, each in enumerate(self.failures):
             if each.candidate is attempted.candidate:
                 self.failures[place] = attempted
                 return
         self.failures.append(attempted)
+
+    def log_failover(self, candidate: Candidate) -> None:
+        """Log that the call goes to another candidate than the one that failed, and why."""
+        failed = self.latest
+        if failed is not None and failed.candidate is not candidate:
+            log.warning(
+                'call %s of key "%s" goes from %s to %s, because: %s', self.live.call_id,
+                self.call.key.name, _label(failed.candidate), _label(candidate), _cause(failed),
+            )  # fmt: skip
 
     def leave_out(self, attempted: AttemptResult) -> None:
         """Remove the failed candidate; if its provider lacks the model, remove every candidate of
@@ -186,6 +201,7 @@ class Dispatcher:
 
     async def _attempt(self, retry: RetryState, lease: Lease) -> AttemptResult:
         live = retry.live
+        retry.log_failover(lease.candidate)
         live.asked_again = live.asked_again or retry.has_tried(lease.candidate)
         try:
             attempted = await self._attempts.send(retry.call, lease.candidate, retry.rewriter, live)
@@ -332,6 +348,18 @@ def _kind(failed: Sequence[AttemptResult]) -> ErrorKind:
         frozenset({Fault.TIMEOUT}): ErrorKind.UPSTREAM_TIMEOUT,
         frozenset({Fault.PROTOCOL}): ErrorKind.UPSTREAM_INVALID,
     }.get(frozenset(faults), ErrorKind.UPSTREAM_UNREACHABLE)
+
+
+def _label(candidate: Candidate) -> str:
+    name, credential = candidate.provider.name, candidate.credential_name
+    return f"{name} ({credential})" if credential else name
+
+
+def _cause(failed: AttemptResult) -> str:
+    """Return why an attempt failed, without the vendor's text, which may quote a request."""
+    if failed.reply is not None:
+        return f"it answered {failed.reply.status} ({failed.error_class.value})"
+    return failed.error_class.value if failed.in_stream else failed.reason
 
 
 def _tried(failed: Sequence[AttemptResult]) -> str:

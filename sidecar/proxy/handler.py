@@ -241,6 +241,11 @@ class Proxy:
             if live.key is not None and provider is not None and not live.repeats_usage:
                 cost = services.prices.cost(record, provider, live.key.group, passage.priced_as)
                 record = structs.replace(record, cost=cost)
+                if cost is None and record.unpriced:
+                    services.prices.log_unpriced(
+                        live.key.name, live.model_asked, live.model_served or live.model_asked,
+                        provider.name, "the cost of its calls is unknown",
+                    )  # fmt: skip
             self._note_objects(passage, record, self._settle(passage, record), retold)
             if live.spent is not None:
                 record = with_spent(record, live.spent)

@@ -92,6 +92,8 @@ class LiveCall(Struct, eq=False):
     """True if its response reports the usage of an earlier call."""
     recorded: bool = False
     """True once a checkpoint of it was recorded."""
+    wait_logged: bool = False
+    """True once the log has a line of its wait."""
     asked_again: bool = False
     """True if a candidate was tried more than once."""
     passing: Passing | None = None
@@ -234,6 +236,8 @@ CHECKPOINT_AFTER_SECONDS = 0.5
 """Seconds after which a call gets its checkpoint. With the interval of the checks and of the
 ledger's writes, the checkpoint is on disk after 0.7 s. The rest of the second is for a busy
 machine."""
+LOGGED_WAIT_SECONDS = 5.0
+"""Seconds of a wait after which the log has a line of it."""
 KILLED = "Sidecar was killed while it ran"
 
 
@@ -241,7 +245,7 @@ async def watch_calls(
     live: LiveCalls, note: Callable[[CallRecord], None], clock: Callable[[], float]
 ) -> None:
     """Run forever; call `note` once for each long call, with its record for the case that the
-    process is killed. `clock` returns monotonic seconds."""
+    process is killed, and log each long wait once. `clock` returns monotonic seconds."""
     while True:
         await asyncio.sleep(CHECKPOINT_SECONDS)
         now = clock()
@@ -249,6 +253,18 @@ async def watch_calls(
             if call.provider and not call.recorded and now - call.began >= CHECKPOINT_AFTER_SECONDS:
                 call.recorded = True
                 note(_unended(call, now))
+            if call.waiter is not None and not call.wait_logged:
+                _log_long_wait(call, call.waiter, now)
+
+
+def _log_long_wait(call: LiveCall, waiter: Waiter, now: float) -> None:
+    blocked = waiter.blocked_log
+    if blocked and call.key is not None and now - blocked[0][0] >= LOGGED_WAIT_SECONDS:
+        call.wait_logged = True
+        log.info(
+            'call %s of key "%s" has waited for %.0f s: %s; see: sidecar top',
+            call.call_id, call.key.name, now - blocked[0][0], blocked[-1][1],
+        )  # fmt: skip
 
 
 def _unended(call: LiveCall, now: float) -> CallRecord:

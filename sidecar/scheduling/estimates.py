@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
@@ -30,8 +29,6 @@ DEFAULT_OUTPUT_TOKENS = 4096
 128,000 tokens and use a hundredth of them."""
 HIGH_QUANTILE = 0.95
 """The share of responses that a reservation covers."""
-
-log = logging.getLogger("sidecar.scheduling.estimates")
 
 
 class RecentValues:
@@ -225,7 +222,7 @@ def binds_free_calls(limiter: Limiter) -> bool:
 LEAST_NANO_DOLLARS = 1
 """Reserved for a call without a known price: a spent budget admits only an amount of 0."""
 MAX_REPORTED_PAIRS = 2000
-"""Keys and models without a price that are remembered as logged."""
+"""Keys and models without a price that are kept for display."""
 UNPRICED = (
     "no price is known, and calls without one are refused while there is a budget (unpriced: "
     "refuse); add one under prices:"
@@ -246,7 +243,6 @@ class Pricing:
     def __init__(self, prices: Prices) -> None:
         self._prices = prices
         self._refuse_unpriced = False
-        self._logged: dict[tuple[str, str], None] = {}
         self._unpriced: dict[UnpricedModel, tuple[Key, str | None, Candidate]] = {}
 
     @property
@@ -291,18 +287,10 @@ class Pricing:
         name = _model_name(at, model)
         self._unpriced[UnpricedModel(key.name, name, at.provider.name)] = (key, model, at)
         _limit_size(self._unpriced)
-        pair = (key.name, model or "")
-        if pair in self._logged:
-            return
-        self._logged[pair] = None
-        _limit_size(self._logged)
-        log.warning(
-            'key "%s": no price is known for %s at %s, so its calls spend no budget, and a spent '
-            "budget refuses them; write priced_as: on the route, or a price under prices:",
-            key.name,
-            name,
-            at.provider.name,
-        )
+        self._prices.log_unpriced(
+            key.name, model, name, at.provider.name,
+            "its calls spend no budget, and a spent budget refuses them",
+        )  # fmt: skip
 
 
 def estimated_demand(

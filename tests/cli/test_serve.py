@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_runner import FILE, Cli
+from cli_runner import FILE, SIDECAR, Cli, Served
 from project_paths import ROOT
 
 from sidecar.api_keys import find_keys, mint
@@ -36,7 +36,7 @@ def test_commands_without_a_file_exit_2_and_name_init(tmp_path: Path) -> None:
     for words in (
         ("serve",), ("check",), ("edit",), ("keys", "list"),
         ("keys", "create", "x", "--group", "g"), ("explain", "--key", "x", "--model", "m"),
-        ("models",), ("env", "codex"),
+        ("models",), ("groups", "list"), ("providers", "list"),
     ):  # fmt: skip
         done = cli.run(*words)
         assert done.status == 2, words
@@ -159,6 +159,37 @@ def test_check_strict_counts_warnings_and_full_prints_a_file_that_means_the_same
     again = cli.folder / "full.yaml"
     again.write_text(full.out)
     assert cli.run("check", again).status == 0
+
+
+def test_log_has_the_chosen_level_and_format(cli: Cli) -> None:
+    cli.config.write_text(FILE.replace("vendor: echo ", "vendor: openai "))
+    address = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+    with cli.serving("serve", *address, "--log-format", "human") as served:
+        assert served.call(cli.create("k")) == 200
+    text = served.log.read_text()
+    assert re.search(r"^\d\d:\d\d:\d\d 200  k  chat echo  via echo", text, re.MULTILINE)
+    assert re.search(r" warning: 1 provider cannot be used: openai \(the environment", text)
+    assert not re.search(r"^\{", text, re.MULTILINE)
+
+
+def test_log_of_warnings_alone_has_no_line_of_a_call(cli: Cli) -> None:
+    cli.config.write_text(FILE.replace("vendor: echo ", "vendor: openai "))
+    key = cli.create("k")
+    words = ("serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-level", "warning")
+    log = cli.folder / "quiet.log"
+    with log.open("w") as stderr:
+        process = subprocess.Popen([*SIDECAR, *words], cwd=cli.folder, env=cli.env, stderr=stderr)
+    try:
+        while (status := cli.run("status", "--json")).status == 3:  # it prints no line of its start
+            assert process.poll() is None
+        served = Served(status.json["listen"][0], log, log, process)
+        assert served.call(key) == 200
+    finally:
+        process.terminate()
+    assert process.wait(20) == 0
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {line["level"] for line in lines} == {"warning"}
+    assert "openai (the environment variable OPENAI_API_KEY is not set)" in lines[-1]["message"]
 
 
 def test_plugin_veto_prevents_a_change(cli: Cli) -> None:

@@ -317,7 +317,7 @@ async def test_spent_budget_rejects_a_model_that_never_had_a_price(
         text = "$0.01/day"
         assert [(await ask(proxy, model="alias")).status for _ in range(2)] == [200, 200]
         assert spent(proxy)["everything together"] == 0
-        told = [r.getMessage() for r in caplog.records if r.name == "sidecar.scheduling.estimates"]
+        told = [r.getMessage() for r in caplog.records if r.name == "sidecar.pricing"]
         assert len(told) == 1, "once for each key and model"
         assert 'key "day": no price is known for deployment at oa' in told[0]
         assert "priced_as" in told[0]

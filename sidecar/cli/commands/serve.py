@@ -23,6 +23,7 @@ from sidecar.humanize import plural
 
 if TYPE_CHECKING:
     from sidecar.app import Running
+    from sidecar.records import CallRecord
 
 log = logging.getLogger("sidecar")
 
@@ -40,16 +41,20 @@ def run(
     listen: str | None = None,
     admin: str | None = None,
     greet: Callable[[Running], None] | None = None,
+    *,
+    log_level: int = logging.INFO,
+    log_as_json: bool | None = None,
 ) -> int:
     """Serve until a signal stops it, and return the exit status.
 
-    Problems are printed, not raised. `greet` is called once the process serves.
+    Problems are printed, not raised. `greet` is called once the process serves. `log_as_json` is by
+    default whether stderr is no terminal.
     """
     catch_signals()
     open_standard_streams()
-    lines = LogQueue(sys.stderr.fileno())
+    lines = LogQueue(sys.stderr.fileno(), as_json=log_as_json)
     with redirect_stderr(lines):  # for the output of warnings and libraries, too
-        set_up_logging()
+        set_up_logging(log_level, as_json=lines.as_json)
         try:
             with asyncio.Runner(loop_factory=_fast_loop()) as runner:
                 runner.run(_serve_until_stopped(config, state, listen, admin, greet, lines))
@@ -84,9 +89,10 @@ async def _serve_until_stopped(
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, on_stop_signal)
     loop.add_signal_handler(signal.SIGHUP, hung_up.set)
-    calls = CallLog(lines)
+    calls = CallLog(lines, as_json=lines.as_json)
+    log_line = calls if log.isEnabledFor(logging.INFO) else _log_no_call
     async with serve(
-        config, state, listen=listen, admin=admin, stop_soon=stop_soon, log_line=calls,
+        config, state, listen=listen, admin=admin, stop_soon=stop_soon, log_line=log_line,
         log_lines_dropped=lambda: lines.dropped,
     ) as running:  # fmt: skip
         tune_memory()
@@ -106,6 +112,10 @@ async def _serve_until_stopped(
         await stop.wait()
         log.info("draining %d calls; a second signal stops at once", len(running.services.live))
     calls.flush()
+
+
+def _log_no_call(_: CallRecord) -> None:
+    """Write no line: the log is limited to warnings."""
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -138,8 +148,9 @@ def _greet(running: Running, state: Path) -> None:
         "%s: %s, %s, %s", running.services.configuration.file, plural(len(snapshot.keys), "key"),
         plural(len(snapshot.groups), "group"), plural(len(snapshot.providers), "provider"),
     )  # fmt: skip
-    for name, why_not in running.unavailable():
-        log.warning("provider %s is unavailable: %s", name, why_not)
+    if missing := running.unavailable():
+        reasons = "; ".join(f"{name} ({why_not})" for name, why_not in missing)
+        log.warning("%s cannot be used: %s", plural(len(missing), "provider"), reasons)
     if sys.stderr.isatty():  # a link is a secret and must not be stored in a file
         print(f"console: {running.console.link()} (once, within 5 minutes)", file=sys.stderr)  # noqa: T201
     else:
@@ -153,7 +164,15 @@ def _greet(running: Running, state: Path) -> None:
 @state_option
 @click.option("--listen", metavar="HOST:PORT", help="Where agents connect; overrides the file.")
 @click.option("--admin", metavar="HOST:PORT", help="Metrics and health; overrides the file.")
-def serve_command(config: Path, state: Path, listen: str | None, admin: str | None) -> None:
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
+              default="info", show_default=True,
+              help="The least important lines that are logged; calls are info.")  # fmt: skip
+@click.option("--log-format", type=click.Choice(["human", "json"]),
+              help="For people, or JSON  [default: human on a terminal, else json]")  # fmt: skip
+def serve_command(
+    config: Path, state: Path, listen: str | None, admin: str | None, log_level: str,
+    log_format: str | None,
+) -> None:  # fmt: skip
     """Serve the configuration in the foreground, and reload each valid edit of it.
 
     Agents connect to 127.0.0.1:8787 (and [::1] if available); /metrics, /healthz and /readyz are
@@ -164,12 +183,15 @@ def serve_command(config: Path, state: Path, listen: str | None, admin: str | No
     Examples:
       sidecar serve
       sidecar serve --config ~/work/routes.yaml --listen 127.0.0.1:9000
+      sidecar serve --log-level warning --log-format json
 
     Exit status: 0 after a signal; 2 when the file is missing or wrong, or an address is taken.
     """
     catch_signals()  # before the slow imports
     need_file(config)
-    raise SystemExit(run(config, state, listen, admin))
+    level = logging.getLevelNamesMapping()[log_level.upper()]
+    as_json = None if log_format is None else log_format == "json"
+    raise SystemExit(run(config, state, listen, admin, log_level=level, log_as_json=as_json))
 
 
 IGNORED_SIGNALS = (

@@ -1,0 +1,40 @@
+"""The log line of a call that waits for long."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from virtual_time import run
+
+from sidecar.config.loader import load
+from sidecar.plugin_api.manager import discover
+from sidecar.proxy.in_flight import LiveCalls, watch_calls
+from sidecar.scheduling.lease import Waiter
+from sidecar.scheduling.limiter import Limiter, LimitUnit
+
+TEXT = b"groups: {demo: {vendor: echo}}\nkeys: {codex: {group: demo}}\n"
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(4.5, 0), (30.0, 1)])
+def test_long_wait_is_logged_once_after_five_seconds(
+    caplog: pytest.LogCaptureFixture, seconds: float, count: int
+) -> None:
+    caplog.set_level("INFO", "sidecar")
+
+    async def scenario() -> str:
+        loop = asyncio.get_running_loop()
+        live = LiveCalls(loop.time, loop.time)
+        call = live.open("POST", "curl")
+        call.key = load(TEXT, file="routes.yaml", registry=discover()).keys["codex"]
+        call.waiter = Waiter(0, "codex", 1.0, 0, (), lambda: ())
+        call.waiter.record_blocked(loop.time(), Limiter("all", "rpm", LimitUnit.CALLS, "rpm 60"))
+        watching = loop.create_task(watch_calls(live, lambda _: None, loop.time))
+        await asyncio.sleep(seconds)
+        watching.cancel()
+        return call.call_id
+
+    call_id = run(scenario)
+    told = [each.getMessage() for each in caplog.records]
+    line = f'call {call_id} of key "codex" has waited for 5 s: rpm 60; see: sidecar top'
+    assert told == [line] * count
