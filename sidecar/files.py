@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import logging
 import os
@@ -15,6 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sidecar.errors import EditRefused, SidecarError
+
+try:
+    import fcntl
+except ImportError:  # Windows: its commands end before they lock anything
+    fcntl = None  # type: ignore[assignment]
 
 OTHERS = 0o077
 """The permission bits of the group and of others."""
@@ -136,7 +140,7 @@ def _locked(folder: Path) -> Iterator[int]:
     """Lock the folder against other edits of Sidecar; yield its descriptor."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _flock(descriptor, wait=True)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -270,7 +274,7 @@ def is_held(state: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        _flock(handle, shared=True)
     except BlockingIOError:
         return True
     finally:
@@ -283,11 +287,17 @@ def _open_lock(state: Path, name: str) -> int:
     return os.open(state / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, PRIVATE)
 
 
+def _flock(handle: int, *, shared: bool = False, wait: bool = False) -> None:
+    """Lock an open file. Raises `BlockingIOError`, and `OSError` where locks are missing."""
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    fcntl.flock(handle, kind if wait else kind | fcntl.LOCK_NB)
+
+
 def _wait_for(handle: int) -> None:
     deadline = time.monotonic() + EDIT_QUEUE_SECONDS
     while time.monotonic() < deadline:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(handle)
         except BlockingIOError:
             time.sleep(EDIT_POLL_SECONDS)
         except OSError:  # a file system without locks
@@ -299,7 +309,7 @@ def _wait_for(handle: int) -> None:
 def _acquire(handle: int, state: Path) -> None:
     """Lock an open file and write this process's id into it."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _flock(handle)
     except BlockingIOError:
         raise StateInUse(state, _written_pid(handle)) from None
     except OSError as error:  # a file system without locks

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from importlib import import_module
 from typing import IO
 
@@ -117,4 +118,6 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command that was typed."""
+    if sys.platform == "win32":
+        raise SystemExit("sidecar: this system is not supported; run Sidecar in WSL 2")
     cli()
