@@ -54,6 +54,15 @@ class ProcFinder:
         holder = next(self._holders(f"socket:[{socket.inode}]", gone), None)
         return Caller() if holder is None else self._describe(*holder)
 
+    def listener(self, port: int) -> Caller:
+        """Return the process of this user that listens on a port; empty if there is none."""
+        for path in TABLES:
+            for inode in listening_sockets(path.read_bytes(), port):
+                holder = next(self._holders(f"socket:[{inode}]", lambda: False), None)
+                if holder is not None:
+                    return self._describe(*holder)
+        return Caller()
+
     def _holders(self, link: str, gone: Gone) -> Iterator[tuple[int, str]]:
         """Yield process id and descriptor of those that hold `link`, the likely ones first.
 
@@ -214,6 +223,15 @@ def read_table(table: bytes, peer: SocketAddress, own: SocketAddress) -> Socket 
             if len(line) >= 9 and line[6].isdigit() and line[8].isdigit() and int(line[8]):
                 return Socket(int(line[8]), int(line[6]))
     return None
+
+
+def listening_sockets(table: bytes, port: int) -> Iterator[int]:
+    """Yield the inodes of the listeners on a port in a table of `/proc/net`."""
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        is_listener = len(fields) >= 10 and int(fields[3], 16) == _LISTEN
+        if is_listener and int(fields[1].rpartition(b":")[2], 16) == port:
+            yield int(fields[9])
 
 
 def _hex(end: SocketAddress, *, mapped: bool) -> str:

@@ -50,6 +50,9 @@ class Finder(Protocol):
             An empty `Caller` if there is none.
         """
 
+    def listener(self, port: int) -> Caller:
+        """Return the process of this user that listens on a port; an empty `Caller` if none."""
+
 
 class CallerLookup:
     """One lookup of a connection.

@@ -38,6 +38,12 @@ class LsofFinder:
             return describe(pid, program, next((path for _, _, path in directories), ""))
         return Caller()
 
+    def listener(self, port: int) -> Caller:
+        """Return the process of this user that listens on a port; empty if there is none."""
+        rows = read_rows(_run(f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpcn"))
+        found = next(rows, None)
+        return Caller() if found is None else describe(found[0], found[1], "")
+
 
 def _run(*selection: str) -> str:
     """Return the files that match all options (`-a`): numeric, full names, without warnings."""

@@ -22,6 +22,7 @@ COMMANDS = {
     "check": "commands.config",
     "edit": "commands.config",
     "status": "commands.status",
+    "doctor": "support.doctor",
     "keys": "keys",
     "groups": "entities.groups",
     "providers": "entities.providers",

@@ -24,6 +24,11 @@ def masked(text: str) -> str:
     return _PREFIX.sub("••••", text)
 
 
+def masked_runs(text: str) -> str:
+    """Return `text` with every long mixed run masked, whatever it is: also digests and ids."""
+    return _RUN.sub(lambda run: "••••" if _is_random(run[0]) else run[0], text)
+
+
 def looks_secret(text: str) -> bool:
     """Return whether `text` looks like a credential: a known form, or a long mixed run.
 
