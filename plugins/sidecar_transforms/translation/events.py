@@ -24,14 +24,14 @@ from sidecar_transforms.translation.model import (
 )
 
 
-class Started(Struct):
+class Started(Struct, gc=False):
     """The provider began to answer."""
 
     id: str
     model: str
 
 
-class PartStarted(Struct):
+class PartStarted(Struct, gc=False):
     """A part began; a tool call has its id and name."""
 
     kind: Literal["text", "tool_call", "thinking", "hidden_thinking"]
@@ -39,52 +39,52 @@ class PartStarted(Struct):
     name: str = ""
 
 
-class TextDelta(Struct):
+class TextDelta(Struct, gc=False):
     """More text of the part."""
 
     text: str
 
 
-class ArgumentsDelta(Struct):
+class ArgumentsDelta(Struct, gc=False):
     """More JSON text of a tool call's arguments."""
 
     text: str
 
 
-class ThinkingDelta(Struct):
+class ThinkingDelta(Struct, gc=False):
     """More thinking of the part."""
 
     text: str
 
 
-class Signed(Struct):
+class Signed(Struct, gc=False):
     """The signature of a thinking part."""
 
     signature: Signature
 
 
-class PartEnded(Struct):
+class PartEnded(Struct, gc=False):
     """The part is complete."""
 
 
-class Stopped(Struct):
+class Stopped(Struct, gc=False):
     """The reason why the model stopped."""
 
     reason: StopReason
     sequence: str | None = None
 
 
-class Finished(Struct):
+class Finished(Struct, gc=False):
     """Nothing follows."""
 
 
-class Failed(Struct):
+class Failed(Struct, gc=False):
     """The provider failed after it began to answer."""
 
     failure: Failure
 
 
-class KeptAlive(Struct):
+class KeptAlive(Struct, gc=False):
     """The provider showed that it still works."""
 
 

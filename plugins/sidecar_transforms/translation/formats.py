@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sidecar_transforms.translation.anthropic import AnthropicFormat
+from sidecar_transforms.translation.openai_chat import OpenAIChatFormat
 from sidecar_transforms.translation.wire_format import WireFormat
 
-FORMATS: Mapping[str, WireFormat] = {each.name: each for each in (AnthropicFormat(),)}
+_ALL: tuple[WireFormat, ...] = (AnthropicFormat(), OpenAIChatFormat())
+FORMATS: Mapping[str, WireFormat] = {each.name: each for each in _ALL}

@@ -40,7 +40,7 @@ from sidecar_transforms.translation.model import (
     TranslationError,
     TurnPart,
 )
-from sidecar_transforms.translation.wire_format import WireFormat, read_json
+from sidecar_transforms.translation.wire_format import EventReader, WireFormat, read_json
 
 _TOKEN_CHARACTERS = 3.5
 _MEDIA_TOKENS = 1600
@@ -199,6 +199,18 @@ def _size(part: TurnPart) -> float:
             return 0  # thinking of earlier turns is not counted
 
 
+def _rest_of(reader: EventReader) -> Callable[[bytes], list[AnswerEvent]]:
+    """Return a reading of the last event, which was cut if it is unreadable."""
+
+    def read(_: bytes) -> list[AnswerEvent]:
+        try:
+            return reader.end()
+        except TranslationError:
+            return []
+
+    return read
+
+
 class ResponseTranslator:
     """Translate one answer with a status below 400.
 
@@ -247,7 +259,7 @@ class ResponseTranslator:
         if self._reader is None:
             out = self._take(self._events_of_json, bytes(self._whole))
         else:
-            out = self._take(lambda _: self._reader.end() if self._reader else [], b"")
+            out = self._take(_rest_of(self._reader), b"")
         if not self._ended:
             out += self._write(Finished() if complete and self._stopped else Failed(_CUT))
         if self._writer is None and not self.failed:

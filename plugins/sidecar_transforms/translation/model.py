@@ -2,6 +2,7 @@
 
 Every protocol is read into these values and written from them, so that a protocol needs one module
 pair and not one for each other protocol. Values are plain data. Nothing here names a protocol.
+A conversation has thousands of parts and no cycles, so the garbage collector need not visit them.
 """
 
 from __future__ import annotations
@@ -46,14 +47,14 @@ class Signature(Struct, frozen=True):
         return self.origin == origin and self.model in {"", model}
 
 
-class TextPart(Struct):
+class TextPart(Struct, gc=False):
     """A text."""
 
     text: str
     cache: CacheMark | None = None
 
 
-class ImagePart(Struct):
+class ImagePart(Struct, gc=False):
     """An image: base64 `data` of a media type, or a `url`."""
 
     media_type: str = ""
@@ -62,7 +63,7 @@ class ImagePart(Struct):
     cache: CacheMark | None = None
 
 
-class DocumentPart(Struct):
+class DocumentPart(Struct, gc=False):
     """A document: base64 `data` of a media type, or a `url`. A plain text is a `TextPart`."""
 
     media_type: str = ""
@@ -72,7 +73,7 @@ class DocumentPart(Struct):
     cache: CacheMark | None = None
 
 
-class ToolCallPart(Struct):
+class ToolCallPart(Struct, gc=False):
     """A call of a tool by the model. `arguments` is JSON text, as the model wrote it.
 
     Where a protocol signs a tool call, a `ThinkingPart` without text precedes it.
@@ -84,7 +85,7 @@ class ToolCallPart(Struct):
     cache: CacheMark | None = None
 
 
-class ToolResultPart(Struct):
+class ToolResultPart(Struct, gc=False):
     """The result of a tool call, whose `content` is text, images and documents."""
 
     id: str
@@ -93,7 +94,7 @@ class ToolResultPart(Struct):
     cache: CacheMark | None = None
 
 
-class ThinkingPart(Struct):
+class ThinkingPart(Struct, gc=False):
     """Thinking of the model. A hidden one has no text; its signature is the encrypted thinking."""
 
     text: str
@@ -106,14 +107,14 @@ TurnPart: TypeAlias = (
 )
 
 
-class Turn(Struct):
+class Turn(Struct, gc=False):
     """One message. Results of tools stand in the turn of the user that follows the calls."""
 
     role: Literal["user", "assistant", "system"]
     parts: list[TurnPart]
 
 
-class ToolSpec(Struct):
+class ToolSpec(Struct, gc=False):
     """A tool that the client runs."""
 
     name: str

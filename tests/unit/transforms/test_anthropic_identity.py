@@ -55,9 +55,9 @@ def test_request_through_the_neutral_form_keeps_its_content() -> None:
     translated = translate_request("anthropic", "anthropic", body, model="claude-opus-5-5")
     assert (translated.path, translated.streaming, translated.notes) == ("/v1/messages", True, ())
     sent = json.loads(translated.body)
-    assert sent["messages"][1] == REQUEST["messages"][1]  # type: ignore[index]
+    assert sent["messages"][1] == REQUEST["messages"][1]
     assert sent["tools"] == REQUEST["tools"]
-    assert sent["system"] == REQUEST["system"][1:]  # type: ignore[index]
+    assert sent["system"] == REQUEST["system"][1:]
     results = sent["messages"][2]["content"]
     assert [each["tool_use_id"] for each in results] == ["toolu_1", "toolu_2"]
     assert [each.get("is_error") for each in results] == [None, True]

@@ -163,7 +163,7 @@ class MessageWriter(EventWriter):
             case TokenCounts():
                 self._counts = event
                 # The figures of the input stand in the first event where they come first.
-                return b"" if self._opened or event.output > 1 else self._message_start()
+                return self._message_start()
             case Stopped():
                 self._stop = event
                 return b""
@@ -177,7 +177,7 @@ class MessageWriter(EventWriter):
             case Failed(failure=failure):
                 return _event("error", write_error(failure)[1])
             case KeptAlive():
-                return self._message_start() + _event("ping", {"type": "ping"})
+                return _event("ping", {"type": "ping"})
             case _:
                 return b""
 

@@ -1,0 +1,191 @@
+"""Read and write whole answers and errors of OpenAI's chat completions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sidecar_transforms.translation.model import (
+    KIND_OF_STATUS,
+    Failure,
+    FailureKind,
+    JsonObject,
+    ModelAnswer,
+    Signature,
+    StopReason,
+    TextPart,
+    ThinkingPart,
+    TokenCounts,
+    ToolCallPart,
+    TranslationError,
+)
+from sidecar_transforms.translation.openai_chat.thinking import read_details, write_detail
+from sidecar_transforms.translation.wire_format import as_dict, as_dicts, as_integer, as_text
+
+STOPS: Mapping[str, StopReason] = {
+    "stop": "end", "length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls",
+    "content_filter": "refusal", "max_tokens": "length", "error": "end", "eos": "end",
+}  # fmt: skip
+STOP_NAMES: Mapping[StopReason, str] = {
+    "end": "stop", "stop_sequence": "stop", "length": "length", "context_full": "length",
+    "tool_calls": "tool_calls", "refusal": "content_filter", "pause": "stop",
+}  # fmt: skip
+_SPENT = frozenset({
+    "insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded",
+    "project_spend_limit_exceeded", "organization_usage_limit_exceeded",
+    "billing_hard_limit_reached",
+})  # fmt: skip
+_CODES: Mapping[str, FailureKind] = {
+    "invalid_api_key": "authentication", "model_not_found": "not_found",
+    "rate_limit_exceeded": "rate_limit", "slow_down": "rate_limit",
+    "server_is_overloaded": "overloaded", "server_error": "server",
+    "request_too_large": "too_large", "service_unavailable_error": "overloaded",
+}  # fmt: skip
+_WRITTEN: Mapping[FailureKind, tuple[int, str, str | None]] = {
+    "invalid_request": (400, "invalid_request_error", None),
+    "authentication": (401, "invalid_request_error", "invalid_api_key"),
+    # A 402 ends the tries of every client, where a 429 with this code would not.
+    "billing": (402, "insufficient_quota", "insufficient_quota"),
+    "permission": (403, "permission_error", None),
+    "not_found": (404, "invalid_request_error", "model_not_found"),
+    "conflict": (409, "invalid_request_error", "conflict"),
+    "too_large": (413, "invalid_request_error", "request_too_large"),
+    "rate_limit": (429, "requests", "rate_limit_exceeded"),
+    "server": (500, "server_error", None),
+    "overloaded": (503, "service_unavailable_error", "server_is_overloaded"),
+    "timeout": (504, "server_error", "timeout"),
+}
+
+
+def completion_id(ident: str) -> str:
+    """Return an answer's id with the prefix of chat completions."""
+    return ident if ident.startswith("chatcmpl-") else f"chatcmpl-{ident.removeprefix('msg_')}"
+
+
+def read_answer(body: JsonObject, model: str) -> ModelAnswer:
+    """Return the first choice."""
+    choices = as_dicts(body.get("choices"))
+    if not choices:
+        raise TranslationError("it has no `choices`")
+    made_by = as_text(body.get("model")) or model
+    message = as_dict(choices[0].get("message"))
+    parts: list[TextPart | ToolCallPart | ThinkingPart] = [*read_details(message, model)]
+    thinking = reasoning_text(message)
+    if thinking and not parts:
+        parts.append(ThinkingPart(thinking, Signature("openai_chat", "", model)))
+    refusal = as_text(message.get("refusal"))
+    text = as_text(message.get("content")) or refusal
+    if text:
+        parts.append(TextPart(text))
+    for call in as_dicts(message.get("tool_calls")):
+        function = as_dict(call.get("function"))
+        name, arguments = as_text(function.get("name")), as_text(function.get("arguments"))
+        parts.append(ToolCallPart(as_text(call.get("id")), name, arguments))
+    stop = STOPS.get(as_text(choices[0].get("finish_reason")), "end")
+    called = any(isinstance(part, ToolCallPart) for part in parts)
+    counts = read_counts(as_dict(body.get("usage")))
+    ident = as_text(body.get("id"))
+    return ModelAnswer(ident, made_by, parts, counts, stop_reason(stop, called, bool(refusal)))
+
+
+def stop_reason(stop: StopReason, called: bool, refused: bool) -> StopReason:  # noqa: FBT001
+    """Return the reason that the parts show; some servers send "stop" after tool calls."""
+    if stop == "end" and called:
+        return "tool_calls"
+    return "refusal" if stop == "end" and refused else stop
+
+
+def reasoning_text(message: JsonObject) -> str:
+    """Return the thinking in a message or a delta, under either of its names."""
+    return as_text(message.get("reasoning_content")) or as_text(message.get("reasoning"))
+
+
+def read_counts(usage: JsonObject) -> TokenCounts | None:
+    """Return the figures; None if there are none."""
+    if not usage:
+        return None
+    given, made = (
+        as_dict(usage.get(f"{each}_tokens_details")) for each in ("prompt", "completion")
+    )
+    read = as_integer(given.get("cached_tokens"))
+    if read is None:
+        read = as_integer(usage.get("prompt_cache_hit_tokens"))  # DeepSeek's name
+    return TokenCounts(
+        as_integer(usage.get("prompt_tokens")) or 0,
+        as_integer(usage.get("completion_tokens")) or 0,
+        read,
+        as_integer(given.get("cache_write_tokens")),
+        None,
+        as_integer(made.get("reasoning_tokens")),
+    )
+
+
+def write_counts(counts: TokenCounts) -> JsonObject:
+    """Return `usage`, whose input includes the cache."""
+    prompt: JsonObject = {"cached_tokens": counts.cache_read or 0}
+    if counts.cache_write:
+        prompt["cache_write_tokens"] = counts.cache_write
+    return {
+        "prompt_tokens": counts.input,
+        "completion_tokens": counts.output,
+        "total_tokens": counts.input + counts.output,
+        "prompt_tokens_details": prompt,
+        "completion_tokens_details": {"reasoning_tokens": counts.reasoning or 0},
+    }
+
+
+def write_answer(answer: ModelAnswer) -> JsonObject:
+    """Return a completion with one choice."""
+    texts: list[str] = []
+    thinking: list[str] = []
+    calls: list[JsonObject] = []
+    details: list[JsonObject] = []
+    for part in answer.parts:
+        match part:
+            case TextPart(text=text):
+                texts.append(text)
+            case ToolCallPart(id=ident, name=name, arguments=arguments):
+                function = {"name": name, "arguments": arguments or "{}"}
+                calls.append({"id": ident, "type": "function", "function": function})
+            case ThinkingPart(text=text):
+                thinking.append(text)
+                details.append(write_detail(part, len(details)))
+    message: JsonObject = {
+        "role": "assistant",
+        "content": "".join(texts) if texts else None,
+        "refusal": None,
+    }
+    if calls:
+        message["tool_calls"] = calls
+    if details:
+        message |= {"reasoning_content": "".join(thinking), "reasoning_details": details}
+    choice = {
+        "index": 0, "message": message, "logprobs": None,
+        "finish_reason": STOP_NAMES[answer.stop],
+    }  # fmt: skip
+    return {
+        "id": completion_id(answer.id), "object": "chat.completion", "created": 0,
+        "model": answer.model, "choices": [choice],
+        "usage": write_counts(answer.counts or TokenCounts()),
+    }  # fmt: skip
+
+
+def read_error(status: int, body: JsonObject) -> Failure:
+    """Return the failure by the error's code, then its type, then the status."""
+    given = body.get("error")
+    error = as_dict(given)
+    message = as_text(given) or as_text(error.get("message"))
+    codes = [as_text(error.get("code")), as_text(error.get("type"))]
+    number = as_integer(error.get("code"))  # OpenRouter's code is a status
+    kind = KIND_OF_STATUS.get(number or status, "server")
+    kind = next((_CODES[each] for each in codes if each in _CODES), kind)
+    if any(each in _SPENT for each in codes):
+        kind = "billing"
+    message = message or f"The provider answered with status {status}."
+    return Failure(kind, message, next(filter(None, codes), ""), status)
+
+
+def write_error(failure: Failure) -> tuple[int, JsonObject]:
+    """Return the error. Of the statuses, OpenAI's SDKs retry 409, 429 and those from 500."""
+    status, name, code = _WRITTEN[failure.kind]
+    error = {"message": failure.message, "type": name, "param": None, "code": code}
+    return status, {"error": error}

@@ -1,0 +1,274 @@
+"""Write a request of OpenAI's chat completions."""
+
+from __future__ import annotations
+
+import re
+
+from sidecar_transforms.translation.losses import Loss, LossLog
+from sidecar_transforms.translation.model import (
+    DocumentPart,
+    ImagePart,
+    JsonObject,
+    ModelRequest,
+    OutputFormat,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolResultPart,
+    ToolSpec,
+    TranslationError,
+    Turn,
+    TurnPart,
+)
+from sidecar_transforms.translation.wire_format import as_dict
+
+_OPENAI = re.compile(r"(?:^|/)(?:gpt-(?!oss)|o\d|chatgpt|codex)")
+"""Models of OpenAI. Servers of other models often reject its newer fields."""
+_NEVER_REASONS = re.compile(r"(?:^|/)(?:gpt-[34]|chatgpt)")
+_OTHER_EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high"}
+_MAX_STOPS = 4
+_MAX_CACHE_KEY = 64
+_BUDGET_EFFORTS = ((4096, "low"), (16384, "medium"))
+"""The effort of a budget up to so many tokens; a larger one is high."""
+_REJECTED = {"temperature": Loss.TEMPERATURE, "top_p": Loss.TOP_P}
+"""What OpenAI's reasoning models accept as 1 only, which is their own value."""
+_FAILED = "Error: "
+
+
+def write_request(request: ModelRequest, model: str, losses: LossLog) -> JsonObject:
+    """Return the body; a stream always asks for its usage."""
+    openai = _OPENAI.search(model) is not None
+    messages: list[JsonObject] = []
+    if request.system:
+        messages.append({"role": "system", "content": losses.texts(request.system)})
+    for turn in request.turns:
+        messages += _turn(turn, model, losses)
+    body: JsonObject = {"model": model, "messages": messages}
+    _write_tools(body, request, losses)
+    if request.max_output is not None:
+        body["max_completion_tokens" if openai else "max_tokens"] = request.max_output
+    _write_effort(body, request, model, losses)
+    _write_sampling(body, request, losses, reasons=openai and not _NEVER_REASONS.search(model))
+    if request.output is not None:
+        body["response_format"] = _output(request.output)
+    _write_identity(body, request, losses, openai=openai)
+    if request.streaming:
+        body["stream"] = True
+        body["stream_options"] = {"include_usage": True}
+    return body
+
+
+def _write_identity(
+    body: JsonObject, request: ModelRequest, losses: LossLog, *, openai: bool
+) -> None:
+    """Write the user and the cache key, which only OpenAI's own servers are sure to take."""
+    losses.marks(request.cache)
+    if not (request.user or request.cache_key):
+        return
+    if not openai:
+        losses.add(Loss.USER)
+        return
+    # Calls of one conversation share the key, so that they reach the machine with the prefix.
+    body["prompt_cache_key"] = (request.cache_key or request.user)[-_MAX_CACHE_KEY:]
+
+
+def _turn(turn: Turn, model: str, losses: LossLog) -> list[JsonObject]:
+    if turn.role == "system":
+        texts = [part for part in turn.parts if isinstance(part, TextPart)]
+        return [{"role": "system", "content": losses.texts(texts)}]
+    if turn.role == "assistant":
+        return [_answer(turn.parts, model, losses)]
+    found: list[JsonObject] = []
+    content: list[TurnPart] = []
+    for part in turn.parts:
+        if isinstance(part, ToolResultPart):
+            message, media = _result(part, losses)
+            found.append(message)
+            content += media
+        else:
+            content.append(part)
+    if content:
+        found.append({"role": "user", "content": _content(content, losses)})
+    return found
+
+
+def _result(part: ToolResultPart, losses: LossLog) -> tuple[JsonObject, list[TurnPart]]:
+    """Return the message of a tool, and what only a user's message may hold."""
+    texts = [each for each in part.content if isinstance(each, TextPart)]
+    media: list[TurnPart] = [each for each in part.content if not isinstance(each, TextPart)]
+    losses.marks(part.cache)
+    text = losses.texts(texts)
+    if part.error:
+        losses.add(Loss.TOOL_ERROR)
+        text = _FAILED + text
+    if media:
+        losses.add(Loss.TOOL_MEDIA)
+        text = text or "The result follows in the next message."
+        media.insert(0, TextPart(f"From the result of the tool call {part.id}:"))
+    return {"role": "tool", "tool_call_id": part.id, "content": text}, media
+
+
+def _content(parts: list[TurnPart], losses: LossLog) -> str | list[JsonObject]:
+    if all(isinstance(part, TextPart) for part in parts) and len(parts) == 1:
+        return losses.texts([part for part in parts if isinstance(part, TextPart)])
+    return [_part(part, losses) for part in parts]
+
+
+def _part(part: TurnPart, losses: LossLog) -> JsonObject:
+    match part:
+        case TextPart(text=text, cache=cache):
+            losses.marks(cache)
+            return {"type": "text", "text": text}
+        case ImagePart(media_type=media_type, data=data, url=url, cache=cache):
+            losses.marks(cache)
+            found = url or f"data:{media_type};base64,{data}"
+            return {"type": "image_url", "image_url": {"url": found}}
+        case DocumentPart(cache=cache):
+            losses.marks(cache)
+            return _file(part)
+        case _:
+            raise TranslationError("a message of the user holds a part of the model's")
+
+
+def _file(part: DocumentPart) -> JsonObject:
+    if part.url:
+        raise TranslationError("chat takes no document by its URL; send its bytes instead")
+    name = part.name or "document.pdf"
+    data = f"data:{part.media_type};base64,{part.data}"
+    return {"type": "file", "file": {"filename": name, "file_data": data}}
+
+
+def _answer(parts: list[TurnPart], model: str, losses: LossLog) -> JsonObject:
+    texts: list[str] = []
+    thinking: list[str] = []
+    calls: list[JsonObject] = []
+    for part in parts:
+        match part:
+            case TextPart(text=text, cache=cache):
+                losses.marks(cache)
+                if calls:
+                    losses.add(Loss.PART_ORDER)
+                texts.append(text)
+            case ToolCallPart(id=ident, name=name, arguments=arguments, cache=cache):
+                losses.marks(cache)
+                function = {"name": name, "arguments": arguments or "{}"}
+                calls.append({"id": ident, "type": "function", "function": function})
+            case ThinkingPart(text=text, signature=signature):
+                if signature is not None and text and signature.fits("openai_chat", model):
+                    thinking.append(text)
+                else:
+                    losses.add(Loss.THINKING)
+            case _:
+                raise TranslationError("a message of the model holds a part of the user's")
+    message: JsonObject = {"role": "assistant", "content": "".join(texts) if texts else None}
+    if calls:
+        message["tool_calls"] = calls
+    elif not texts:
+        message["content"] = ""
+    if thinking:
+        message["reasoning_content"] = "".join(thinking)
+    return message
+
+
+def _write_tools(body: JsonObject, request: ModelRequest, losses: LossLog) -> None:
+    if not request.tools:
+        return
+    losses.marks(*(tool.cache for tool in request.tools))
+    body["tools"] = [_tool(tool) for tool in request.tools]
+    choice = request.tool_choice
+    if choice.mode == "tool":
+        body["tool_choice"] = _function(choice.name)
+    elif choice.allowed is not None:
+        functions = [_function(name) for name in choice.allowed]
+        allowed = {"mode": choice.mode, "tools": functions}
+        body["tool_choice"] = {"type": "allowed_tools", "allowed_tools": allowed}
+    elif choice.mode != "auto":
+        body["tool_choice"] = choice.mode
+    if not choice.parallel:
+        body["parallel_tool_calls"] = False
+
+
+def _function(name: str) -> JsonObject:
+    return {"type": "function", "function": {"name": name}}
+
+
+def _tool(tool: ToolSpec) -> JsonObject:
+    function: JsonObject = {"name": tool.name}
+    if tool.description:
+        function["description"] = tool.description
+    function["parameters"] = tool.parameters or {"type": "object", "properties": {}}
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    return {"type": "function", "function": function}
+
+
+def _write_effort(body: JsonObject, request: ModelRequest, model: str, losses: LossLog) -> None:
+    reasoning = request.reasoning
+    if reasoning.enabled is False:
+        losses.add(Loss.THINKING_OFF)
+        return
+    effort: str | None = reasoning.effort
+    if effort is None and reasoning.budget is not None:
+        found = (name for most, name in _BUDGET_EFFORTS if reasoning.budget <= most)
+        effort = next(found, "high")
+    if effort is None:
+        return
+    if _NEVER_REASONS.search(model):
+        losses.add(Loss.EFFORT)
+        return
+    if _OPENAI.search(model) is None and effort in _OTHER_EFFORTS:
+        losses.add(Loss.EFFORT)
+        effort = _OTHER_EFFORTS[effort]
+    body["reasoning_effort"] = effort
+
+
+def _write_sampling(
+    body: JsonObject, request: ModelRequest, losses: LossLog, *, reasons: bool
+) -> None:
+    """Write the sampling; OpenAI's reasoning models reject most of it."""
+    sampling = request.sampling
+    if sampling.top_k is not None:
+        losses.add(Loss.TOP_K)
+    given = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed,
+        "frequency_penalty": sampling.frequency_penalty,
+        "presence_penalty": sampling.presence_penalty,
+    }
+    stop = request.stop[: 0 if reasons else _MAX_STOPS]
+    if len(stop) < len(request.stop):
+        losses.add(Loss.STOP_SEQUENCES)
+    if stop:
+        body["stop"] = stop
+    for name, loss in _REJECTED.items() if reasons else ():
+        if given[name] not in {None, 1}:
+            losses.add(loss)
+        given[name] = None
+    body.update({name: value for name, value in given.items() if value is not None})
+
+
+def _output(output: OutputFormat) -> JsonObject:
+    if output.schema is None:
+        return {"type": "json_object"}
+    strict = output.strict
+    if strict is None:
+        strict = _fits_strict(output.schema)
+    form = {"name": output.name or "answer", "schema": output.schema, "strict": strict}
+    return {"type": "json_schema", "json_schema": form}
+
+
+def _fits_strict(schema: object) -> bool:
+    """Return whether every object of the schema is closed and requires all of its properties."""
+    if isinstance(schema, list):
+        return all(map(_fits_strict, schema))
+    if not isinstance(schema, dict):
+        return True
+    if "properties" in schema:
+        names = set(as_dict(schema["properties"]))
+        required = schema.get("required")
+        if schema.get("additionalProperties") is not False or not isinstance(required, list):
+            return False
+        if set(required) != names:
+            return False
+    return all(map(_fits_strict, schema.values()))
