@@ -19,10 +19,15 @@ import msgspec
 from sidecar_transforms.translation.events import (
     AnswerCollector,
     AnswerEvent,
+    ArgumentsDelta,
     Failed,
     Finished,
+    PartEnded,
     PartStarted,
+    Signed,
     Stopped,
+    TextDelta,
+    ThinkingDelta,
     events_of,
 )
 from sidecar_transforms.translation.formats import FORMATS
@@ -46,6 +51,8 @@ _TOKEN_CHARACTERS = 3.5
 _MEDIA_TOKENS = 1600
 """About what an image of the usual size takes."""
 _CUT = Failure("server", "The provider's answer broke off before its end.", "upstream_cut")
+
+_OUT_OF_ORDER = Failure("server", "The provider's events are out of order.", "upstream_invalid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +241,7 @@ class ResponseTranslator:
         )
         self._collector = AnswerCollector()
         self._whole = bytearray()
-        self._stopped = self._ended = False
+        self._stopped = self._ended = self._open = False
         self.failed = False
         self.status = status
         self.content_type = (
@@ -285,15 +292,7 @@ class ResponseTranslator:
     def _write(self, event: AnswerEvent) -> bytes:
         if self._ended:
             return b""
-        match event:
-            case PartStarted(kind="tool_call", name=name):
-                event.name = self._context.tool_names.get(name, name)
-            case Stopped():
-                self._stopped = True
-            case Finished() | Failed():
-                self._ended = True
-            case _:
-                pass
+        event = self._in_order(event)
         if isinstance(event, Failed):
             self.failed = True
         if self._writer is not None:
@@ -303,3 +302,27 @@ class ResponseTranslator:
             self.status, body = self._context.source.write_error(event.failure)
             return msgspec.json.encode(body)
         return b""
+
+    def _in_order(self, event: AnswerEvent) -> AnswerEvent:
+        """Return the event with the client's name of its tool; a failure if it is out of order."""
+        match event:
+            case TextDelta() | ArgumentsDelta() | ThinkingDelta() | Signed():
+                if self._open:
+                    return event
+                self._ended = True
+                return Failed(_OUT_OF_ORDER)
+            case PartStarted() | PartEnded() if self._open is isinstance(event, PartStarted):
+                self._ended = True
+                return Failed(_OUT_OF_ORDER)
+            case PartStarted(name=name):
+                self._open = True
+                event.name = self._context.tool_names.get(name, name)
+            case PartEnded():
+                self._open = False
+            case Stopped():
+                self._stopped = True
+            case Finished() | Failed():
+                self._ended = True
+            case _:
+                pass
+        return event

@@ -32,6 +32,7 @@ class Loss(Enum):
     CACHE_KEY = "cache_key", "the cache key is left out; the last message is marked instead"
     TOOL_ERROR = "tool_error", "a failed tool's result starts with `Error:` instead of a flag"
     TOOL_MEDIA = "tool_media", "images and documents of a tool's result follow as a user message"
+    PREFILL = "prefill", "an answer that the request begins is not continued; a new one begins"
     PART_ORDER = "part_order", "text after a tool call in one message stands before the call"
     THINKING = "thinking", "thinking that this model did not write is left out"
     EFFORT = "effort", "the reasoning effort is changed to one that the model has, or left out"

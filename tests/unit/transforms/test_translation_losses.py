@@ -41,10 +41,11 @@ FROM_ANTHROPIC: list[tuple[dict[str, Any], Loss]] = [
     ({"messages": result("x", is_error=True)}, Loss.TOOL_ERROR),
     ({"messages": result([{"type": "image", "source": PNG}])}, Loss.TOOL_MEDIA),
     (
-        {"messages": [*ASK, {"role": "assistant", "content": [CALL, ANSWER]}]},
+        {"messages": [*ASK, {"role": "assistant", "content": [CALL, ANSWER]}, *ASK]},
         Loss.PART_ORDER,
     ),
     ({"messages": thought("c2ln")}, Loss.THINKING),
+    ({"messages": [*ASK, {"role": "assistant", "content": "The answer is"}]}, Loss.PREFILL),
     ({"thinking": {"type": "disabled"}}, Loss.THINKING_OFF),
     ({"context_management": {"edits": []}}, Loss.FIELDS),
     ({"tools": [{**TOOL, "input_examples": [{}]}]}, Loss.TOOL_HINTS),

@@ -22,7 +22,7 @@ class AnthropicFormat(WireFormat):
     name = "anthropic"
     has: ClassVar[frozenset[Loss]] = frozenset({
         Loss.TOP_K, Loss.TEMPERATURE, Loss.TOP_P, Loss.STOP_SEQUENCES, Loss.CACHE_MARKS,
-        Loss.TOOL_ERROR, Loss.TOOL_MEDIA, Loss.PART_ORDER, Loss.THINKING, Loss.EFFORT,
+        Loss.TOOL_ERROR, Loss.TOOL_MEDIA, Loss.PART_ORDER, Loss.PREFILL, Loss.THINKING, Loss.EFFORT,
         Loss.THINKING_OFF, Loss.SYSTEM_ORDER, Loss.USER,
     })  # fmt: skip
     lacks: ClassVar[frozenset[Loss]] = frozenset({

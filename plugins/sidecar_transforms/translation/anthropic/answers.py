@@ -154,13 +154,22 @@ def _block(part: TextPart | ToolCallPart | ThinkingPart) -> JsonObject:
         case TextPart(text=text):
             return {"type": "text", "text": text}
         case ToolCallPart(id=ident, name=name, arguments=arguments):
-            inputs = read_json(arguments.encode()) if arguments.strip() else {}
-            return {"type": "tool_use", "id": ident, "name": name, "input": inputs}
+            return {"type": "tool_use", "id": ident, "name": name, "input": read_input(arguments)}
         case ThinkingPart(text=text, signature=signature, hidden=hidden):
             value = wrap_signature(signature, "anthropic")
             if hidden:
                 return {"type": "redacted_thinking", "data": value}
             return {"type": "thinking", "thinking": text, "signature": value}
+
+
+def read_input(arguments: str) -> JsonObject:
+    """Return a tool call's arguments as an object; malformed text stands in `arguments`."""
+    if not arguments.strip():
+        return {}
+    try:
+        return read_json(arguments.encode())
+    except TranslationError:
+        return {"arguments": arguments}
 
 
 def read_error(status: int, body: JsonObject) -> Failure:

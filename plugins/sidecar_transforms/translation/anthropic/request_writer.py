@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import msgspec
-
+from sidecar_transforms.translation.anthropic.answers import read_input
 from sidecar_transforms.translation.losses import Loss, LossLog
 from sidecar_transforms.translation.model import (
     CacheMark,
@@ -131,8 +130,9 @@ def _block(part: TurnPart, model: str, losses: LossLog) -> JsonObject | None:
             return _document(part)
         case ToolCallPart(id=ident, name=name):
             arguments = _arguments(part.arguments, losses)
-            block = {"type": "tool_use", "id": _id(ident), "name": name, "input": arguments}
-            return _marked(block, part.cache)
+            return _marked(
+                {"type": "tool_use", "id": _id(ident), "name": name, "input": arguments}, part.cache
+            )
         case ToolResultPart():
             return _tool_result(part, model, losses)
         case ThinkingPart():
@@ -143,17 +143,11 @@ def _id(ident: str) -> str:
     return _BAD_IN_ID.sub("_", ident)
 
 
-def _arguments(text: str, losses: LossLog) -> object:
-    if not text.strip():
-        return {}
-    try:
-        found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        found = None
-    if isinstance(found, dict):
-        return found
-    losses.add(Loss.ARGUMENTS)
-    return {"arguments": text}
+def _arguments(text: str, losses: LossLog) -> JsonObject:
+    found = read_input(text)
+    if found.get("arguments") == text:
+        losses.add(Loss.ARGUMENTS)
+    return found
 
 
 def _source(media_type: str, data: str, url: str) -> JsonObject:

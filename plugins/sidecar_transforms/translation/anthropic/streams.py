@@ -90,7 +90,9 @@ class MessageReader(EventReader):
                 text = as_text(block.get("text"))
                 return [PartStarted("text"), *([TextDelta(text)] if text else [])]
             case "tool_use":
-                found = PartStarted("tool_call", as_text(block.get("id")), as_text(block["name"]))
+                found = PartStarted(
+                    "tool_call", as_text(block.get("id")), as_text(block.get("name"))
+                )
                 given = as_dict(block.get("input"))
                 return [found, *([_whole_arguments(given)] if given else [])]
             case "thinking":

@@ -28,7 +28,7 @@ class OpenAIChatFormat(WireFormat):
     })  # fmt: skip
     lacks: ClassVar[frozenset[Loss]] = frozenset({
         Loss.TOP_K, Loss.TEMPERATURE, Loss.TOP_P, Loss.STOP_SEQUENCES, Loss.CACHE_MARKS,
-        Loss.TOOL_ERROR, Loss.TOOL_MEDIA, Loss.PART_ORDER, Loss.THINKING, Loss.EFFORT,
+        Loss.TOOL_ERROR, Loss.TOOL_MEDIA, Loss.PART_ORDER, Loss.PREFILL, Loss.THINKING, Loss.EFFORT,
         Loss.THINKING_OFF, Loss.USER,
     })  # fmt: skip
     drops: ClassVar[frozenset[Loss]] = frozenset({Loss.FIELDS, Loss.IMAGE_DETAIL})

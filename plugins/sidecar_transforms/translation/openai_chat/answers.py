@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sidecar_transforms.translation.events import Stopped
 from sidecar_transforms.translation.model import (
     KIND_OF_STATUS,
     Failure,
@@ -21,7 +22,7 @@ from sidecar_transforms.translation.model import (
 from sidecar_transforms.translation.openai_chat.thinking import read_details, write_detail
 from sidecar_transforms.translation.wire_format import as_dict, as_dicts, as_integer, as_text
 
-STOPS: Mapping[str, StopReason] = {
+_STOPS: Mapping[str, StopReason] = {
     "stop": "end", "length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls",
     "content_filter": "refusal", "max_tokens": "length", "error": "end", "eos": "end",
 }  # fmt: skip
@@ -80,18 +81,23 @@ def read_answer(body: JsonObject, model: str) -> ModelAnswer:
         function = as_dict(call.get("function"))
         name, arguments = as_text(function.get("name")), as_text(function.get("arguments"))
         parts.append(ToolCallPart(as_text(call.get("id")), name, arguments))
-    stop = STOPS.get(as_text(choices[0].get("finish_reason")), "end")
     called = any(isinstance(part, ToolCallPart) for part in parts)
+    stop = read_stop(choices[0], called=called, refused=bool(refusal))
     counts = read_counts(as_dict(body.get("usage")))
-    ident = as_text(body.get("id"))
-    return ModelAnswer(ident, made_by, parts, counts, stop_reason(stop, called, bool(refusal)))
+    return ModelAnswer(as_text(body.get("id")), made_by, parts, counts, stop.reason, stop.sequence)
 
 
-def stop_reason(stop: StopReason, called: bool, refused: bool) -> StopReason:  # noqa: FBT001
-    """Return the reason that the parts show; some servers send "stop" after tool calls."""
-    if stop == "end" and called:
-        return "tool_calls"
-    return "refusal" if stop == "end" and refused else stop
+def read_stop(choice: JsonObject, *, called: bool, refused: bool) -> Stopped:
+    """Return why the model stopped; some servers send "stop" after tool calls."""
+    reason = _STOPS.get(as_text(choice.get("finish_reason")), "end")
+    if reason != "end":
+        return Stopped(reason)
+    if called:
+        return Stopped("tool_calls")
+    if refused:
+        return Stopped("refusal")
+    sequence = as_text(choice.get("stop_reason"))  # vLLM's name
+    return Stopped("stop_sequence", sequence) if sequence else Stopped("end")
 
 
 def reasoning_text(message: JsonObject) -> str:
@@ -109,9 +115,13 @@ def read_counts(usage: JsonObject) -> TokenCounts | None:
     read = as_integer(given.get("cached_tokens"))
     if read is None:
         read = as_integer(usage.get("prompt_cache_hit_tokens"))  # DeepSeek's name
+    prompt = as_integer(usage.get("prompt_tokens")) or 0
+    output = as_integer(usage.get("completion_tokens")) or 0
+    # xAI's output excludes the reasoning, which only the total shows.
+    output = max(output, (as_integer(usage.get("total_tokens")) or 0) - prompt)
     return TokenCounts(
-        as_integer(usage.get("prompt_tokens")) or 0,
-        as_integer(usage.get("completion_tokens")) or 0,
+        prompt,
+        output,
         read,
         as_integer(given.get("cache_write_tokens")),
         None,

@@ -43,6 +43,8 @@ def write_request(request: ModelRequest, model: str, losses: LossLog) -> JsonObj
         messages.append({"role": "system", "content": losses.texts(request.system)})
     for turn in request.turns:
         messages += _turn(turn, model, losses)
+    if request.turns and request.turns[-1].role == "assistant":
+        losses.add(Loss.PREFILL)
     body: JsonObject = {"model": model, "messages": messages}
     _write_tools(body, request, losses)
     if request.max_output is not None:

@@ -29,12 +29,11 @@ from sidecar_transforms.translation.model import (
 )
 from sidecar_transforms.translation.openai_chat.answers import (
     STOP_NAMES,
-    STOPS,
     completion_id,
     read_counts,
     read_error,
+    read_stop,
     reasoning_text,
-    stop_reason,
     write_counts,
     write_error,
 )
@@ -78,7 +77,8 @@ class ChunkReader(EventReader):
             self._begun_answer = True
             made_by = as_text(body.get("model")) or self._model
             found.append(Started(as_text(body.get("id")), made_by))
-        counts = read_counts(as_dict(body.get("usage")))
+        usage = as_dict(body.get("usage")) or as_dict(choices[0].get("usage") if choices else None)
+        counts = read_counts(usage)
         if counts is not None:
             found.append(counts)
         if choices and (as_integer(choices[0].get("index")) or 0) == 0:
@@ -100,8 +100,7 @@ class ChunkReader(EventReader):
         if reason:
             self._switch("", found)
             called = self._call is not None
-            stop = stop_reason(STOPS.get(reason, "end"), called, self._refused)
-            found.append(Stopped(stop))
+            found.append(read_stop(choice, called=called, refused=self._refused))
 
     def _thinking(self, delta: JsonObject, found: list[AnswerEvent]) -> None:
         details = read_details(delta, self._model)
