@@ -77,6 +77,7 @@ class Translated:
         streaming: The client wants a stream, and so does `body`.
         notes: The codes of what was lost (see `Loss`).
         context: For `ResponseTranslator` and `translate_error`.
+        headers: Header fields that the target's protocol needs, besides the credential's.
     """
 
     body: bytes
@@ -84,6 +85,7 @@ class Translated:
     streaming: bool
     notes: tuple[str, ...]
     context: TranslationContext
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def lost_between(source: str, target: str) -> frozenset[Loss]:
@@ -122,7 +124,7 @@ def translate_request(
     context = TranslationContext(
         reader, writer, model, request.streaming, request.stream_usage, names
     )
-    return Translated(sent, path, request.streaming, losses.codes(), context)
+    return Translated(sent, path, request.streaming, losses.codes(), context, writer.headers)
 
 
 def translate_error(context: TranslationContext, status: int, body: bytes) -> tuple[int, bytes]:

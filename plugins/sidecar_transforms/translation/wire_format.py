@@ -102,6 +102,9 @@ class WireFormat(ABC):
     max_tool_name: ClassVar[int] = 128
     """Characters of a tool's name. A longer name is replaced by a short one, and comes back."""
 
+    headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
+    """Header fields that every request of this protocol needs, besides the credential's."""
+
     @abstractmethod
     def path(self, model: str, *, streaming: bool) -> str:
         """Return the request's path below the provider's base URL, with its query."""

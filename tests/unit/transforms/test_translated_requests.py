@@ -229,6 +229,32 @@ def test_signature_comes_back_from_a_client_that_returns_the_details() -> None:
     assert other == [{"type": "text", "text": "Hi."}]
 
 
+def test_tools_of_earlier_calls_are_declared_where_none_is_sent() -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        *ASK, {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": "x"},
+    ]  # fmt: skip
+    found = to_anthropic({"messages": messages})
+    assert found["tools"] == [{"name": "f", "input_schema": {"type": "object"}}]
+    assert found["tool_choice"] == {"type": "none"}
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "headers"),
+    [
+        ("openai_chat", "/chat/completions", ()),
+        ("anthropic", "/v1/messages", ((b"anthropic-version", b"2023-06-01"),)),
+    ],
+)
+def test_request_has_the_path_and_the_headers_of_its_target(
+    target: str, path: str, headers: tuple[tuple[bytes, bytes], ...]
+) -> None:
+    body = json.dumps({"max_tokens": 9, "messages": ASK}).encode()
+    found = translate_request("anthropic", target, body, model="m")
+    assert (found.path, found.headers) == (path, headers)
+
+
 def test_ids_of_calls_that_anthropic_rejects_are_changed_alike() -> None:
     call = {"id": "functions.f:0", "type": "function", "function": {"name": "f", "arguments": ""}}
     messages = [

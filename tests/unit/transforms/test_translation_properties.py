@@ -70,7 +70,8 @@ def test_conversation_there_and_back_keeps_texts_calls_ids_and_order(
     found = json.loads(back.body)
     assert found["messages"] == messages
     assert found["system"] == request["system"]
-    assert found.get("tools", []) == request["tools"]
+    if request["tools"]:
+        assert found["tools"] == request["tools"]
     assert found["max_tokens"] == 100
 
 

@@ -20,6 +20,7 @@ class AnthropicFormat(WireFormat):
     """The protocol "anthropic"."""
 
     name = "anthropic"
+    headers = ((b"anthropic-version", b"2023-06-01"),)
     has: ClassVar[frozenset[Loss]] = frozenset({
         Loss.TOP_K, Loss.TEMPERATURE, Loss.TOP_P, Loss.STOP_SEQUENCES, Loss.CACHE_MARKS,
         Loss.TOOL_ERROR, Loss.TOOL_MEDIA, Loss.PART_ORDER, Loss.PREFILL, Loss.THINKING, Loss.EFFORT,

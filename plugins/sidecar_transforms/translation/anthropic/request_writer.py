@@ -194,6 +194,7 @@ def _write_tools(body: JsonObject, request: ModelRequest) -> None:
     if choice.allowed is not None:
         tools = [tool for tool in tools if tool.name in choice.allowed]
     if not tools:
+        _write_tools_of_history(body, request.turns)
         return
     body["tools"] = [_tool(tool) for tool in tools]
     found: JsonObject = {"type": "any" if choice.mode == "required" else choice.mode}
@@ -203,6 +204,15 @@ def _write_tools(body: JsonObject, request: ModelRequest) -> None:
         found["disable_parallel_tool_use"] = True
     if found != {"type": "auto"}:
         body["tool_choice"] = found
+
+
+def _write_tools_of_history(body: JsonObject, turns: list[Turn]) -> None:
+    """Declare the tools of earlier calls, which Anthropic requires, and allow none of them."""
+    parts = [part for turn in turns for part in turn.parts]
+    names = dict.fromkeys(part.name for part in parts if isinstance(part, ToolCallPart))
+    if names:
+        body["tools"] = [_tool(ToolSpec(name, "", {})) for name in names]
+        body["tool_choice"] = {"type": "none"}
 
 
 def _tool(tool: ToolSpec) -> JsonObject:
