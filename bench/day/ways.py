@@ -117,6 +117,9 @@ class _Reply:
     reason: str = ""
     mask: None = None
     peeked: bytes = b""
+    content_type: str = "application/json"
+    media_type: str = "application/json"
+    coding: str = ""
 
     @property
     def status(self) -> int:

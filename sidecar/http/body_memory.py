@@ -98,8 +98,7 @@ class BodyMemory:
         `rank` orders waiting calls: 0 before 1 (interactive) before 2. `grows` is whether the
         caller holds memory already.
         """
-        if not self._waiters and self._fits(size, rank):
-            self._grant(size, grows=grows)
+        if self.take_at_once(size, rank, grows=grows):
             return True
         waiter = _Waiter(size, rank, grows, asyncio.get_running_loop().create_future())
         place = sum(each.order <= waiter.order for each in self._waiters)
@@ -118,6 +117,13 @@ class BodyMemory:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
                 self._serve_waiters()
+        return True
+
+    def take_at_once(self, size: int, rank: int, *, grows: bool) -> bool:
+        """Take `size` bytes if they are free and no call waits; return whether they were."""
+        if self._waiters or not self._fits(size, rank):
+            return False
+        self._grant(size, grows=grows)
         return True
 
     def give_back(self, size: int, *, last: bool) -> None:
@@ -176,6 +182,9 @@ class HeldBody:
     async def reserve(self, size: int) -> None:
         """Reserve memory for `size` bytes in all. Raises `ProxyError` if there is none in time."""
         if size <= self._reserved:
+            return
+        if self._memory.take_at_once(size - self._reserved, self.rank, grows=self._reserved > 0):
+            self._reserved = size
             return
         clock = self._memory.clock
         began = clock()
@@ -237,15 +246,13 @@ class HeldBody:
         time.
         """
         self.rank = 0
-        await self._read_back()
+        if self._file is not None:
+            await self._read_back(self._file)
         if copy and self.wire:
             own = len(self.wire) + (0 if self.plain is self.wire else len(self.plain))
             await self.reserve(own + self.size)
 
-    async def _read_back(self) -> None:
-        file = self._file
-        if file is None:
-            return
+    async def _read_back(self, file: _Stored) -> None:
         await self.reserve(file.wire + file.plain)
         wire, plain = await asyncio.to_thread(_read, file)
         self._drop_file()

@@ -21,7 +21,7 @@ from yarl import URL
 
 from sidecar.config.model import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
-from sidecar.http.headers import Fields, decoded, has, head_of, lines_of
+from sidecar.http.headers import Fields, decoded, has, head_of, lines_of, text_of
 from sidecar.http.wire.connection_pool import ConnectionPool, Destination, proxy_fields
 from sidecar.http.wire.tls import ResumingContext, client_context
 from sidecar.http.wire.upstream_protocol import ResponseHead, UpstreamConnection
@@ -43,8 +43,11 @@ class Reply:
     """A provider's response whose head has arrived. Its body is read piece by piece.
 
     Attributes:
-        headers: The header fields, in the order and spelling of the wire.
-        fields: The header fields by name.
+        content_type: The Content-Type in lower case; "" for none.
+        media_type: The same without parameters.
+        coding: The content coding, in lower case; "" for none.
+        length: The declared length of the body in bytes; None without one.
+        is_chunked: Whether chunks frame the body.
         peeked: Bytes of the body that were read ahead: `read` returns them first.
         mask: Masks the credential that was sent; None if there is none.
     """
@@ -60,14 +63,39 @@ class Reply:
         self.mask: CredentialMask | None = None
         self.status = head.status
         self.reason = head.reason
-        self.headers: Fields = head.fields
-        self.fields = CIMultiDictProxy(CIMultiDict(decoded(head.fields)))
+        self.headers = head.fields
 
     @property
-    def length(self) -> int | None:
-        """The declared length of the body in bytes; None without one."""
-        length = self.fields.get("Content-Length")
-        return None if length is None else int(length)
+    def headers(self) -> Fields:
+        """The header fields, in the order and spelling of the wire."""
+        return self._headers
+
+    @headers.setter
+    def headers(self, headers: Fields) -> None:
+        self._headers = headers
+        self._fields: CIMultiDictProxy[str] | None = None
+        self.content_type = self.media_type = self.coding = ""
+        self.length: int | None = None
+        self.is_chunked = False
+        for name, value in headers:
+            match len(name):  # few names are compared
+                case 12 if name.lower() == b"content-type" and not self.content_type:
+                    self.content_type = text_of(value).strip().lower()
+                    self.media_type = self.content_type.partition(";")[0].rstrip()
+                case 14 if name.lower() == b"content-length" and self.length is None:
+                    self.length = int(value)
+                case 16 if name.lower() == b"content-encoding" and not self.coding:
+                    self.coding = text_of(value).strip().lower()
+                case 17 if name.lower() == b"transfer-encoding":
+                    self.is_chunked = b"chunked" in value.lower()
+
+    @property
+    def fields(self) -> CIMultiDictProxy[str]:
+        """The header fields by name. They are decoded when they are first read, as few calls need
+        them."""
+        if self._fields is None:
+            self._fields = CIMultiDictProxy(CIMultiDict(decoded(self._headers)))
+        return self._fields
 
     async def read(self) -> bytes:
         """Return the next bytes as they arrive; b"" at a proper end. Raises `UpstreamError`."""
@@ -280,5 +308,4 @@ def request_head(
 
 def is_event_stream(reply: Reply) -> bool:
     """Return whether an answer is server-sent events that can be read."""
-    content_type = reply.fields.get("Content-Type", "").partition(";")[0].strip().lower()
-    return content_type == "text/event-stream" and "Content-Encoding" not in reply.fields
+    return reply.media_type == "text/event-stream" and not reply.coding

@@ -21,6 +21,8 @@ else:
 
 THREAD_FROM_BYTES = 64 * 1024
 """Compressed bytes above which a body is decoded in a thread, as it would block the event loop."""
+PLAIN_CODINGS = frozenset({"", "identity"})
+"""Values of Content-Encoding, in lower case, that change nothing."""
 MAX_UNPACKED_BYTES = 64 << 20
 """Decoded bytes of a response after which decoding stops."""
 
@@ -31,7 +33,7 @@ async def decoded(body: bytes, encoding: str, maximum: int) -> bytes:
     Raises `ProxyError`: 415 for a coding that cannot be read, 413 above `maximum` decoded bytes,
     400 when the bytes are not in that coding.
     """
-    if encoding in {"", "identity"}:
+    if encoding in PLAIN_CODINGS:
         return body
     decode = _DECODERS.get(encoding)
     if decode is None:

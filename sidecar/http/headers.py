@@ -14,7 +14,7 @@ from sidecar.config.schema.reserved_headers import (
     CREDENTIAL_HEADERS,
     HOP_BY_HOP,
 )
-from sidecar.plugin_api.retry_after import is_nonsense
+from sidecar.plugin_api.retry_after import WAIT_HEADERS, is_nonsense
 
 CALL_ID = "x-sidecar-call"
 PROVIDER = "x-sidecar-provider"
@@ -77,13 +77,13 @@ def for_client(
     kept: list[tuple[bytes, bytes]] = []
     for field in fields:
         name = _answered(field[0])
-        if name is None or name in gone or is_nonsense(name, text_of(field[1])):
+        if name is None or name in gone:
             continue
         if name in urls:
             moved = relocate(text_of(field[1]))
             if moved is not None:
                 kept.append((field[0], moved.encode("utf-8", "surrogateescape")))
-        else:
+        elif name not in WAIT_HEADERS or not is_nonsense(name, text_of(field[1])):
             kept.append(field)
     return kept
 
@@ -151,7 +151,9 @@ def text_of(value: bytes) -> str:
 
 def decoded(fields: Fields) -> list[tuple[str, str]]:
     """Return the fields as text, with names in the sender's spelling."""
-    return [(name.decode("latin-1"), text_of(value)) for name, value in fields]
+    return [
+        (name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in fields
+    ]
 
 
 def lines_of(fields: Fields) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import generate_latest
@@ -33,6 +33,8 @@ MAX_MODELS = 200
 MAX_MODEL_CHARS = 128
 MAX_TOKENS = 1 << 53
 """Tokens counted of one call at most; a float is exact up to here."""
+MAX_CACHED_SERIES = 4096
+"""Sets of labels whose series are cached; the cache is cleared when it is full."""
 SERVED = {Outcome.OK, Outcome.CUT, Outcome.CANCELLED, Outcome.REVOKED}
 
 
@@ -63,6 +65,21 @@ class ModelNames:
         return model
 
 
+class _CallSeries(NamedTuple):
+    """The series that every call with the same labels counts in.
+
+    `labels` are key, group, provider and model; `served` is whether an upstream served the call.
+    """
+
+    labels: tuple[str, str, str, str]
+    served: bool
+    calls: Sample
+    answers: Sample
+    duration: HistogramSeries
+    wait: HistogramSeries
+    first_byte: HistogramSeries | None
+
+
 class LedgerStats(Protocol):
     """The ledger's figures that each scrape reads."""
 
@@ -91,6 +108,7 @@ class Metrics:
         self._registry = MetricsRegistry(most_series)
         self._models = ModelNames()
         self._running: Counter[str] = Counter()
+        self._series: dict[tuple[object, ...], _CallSeries] = {}
         self._snapshot: Snapshot | None = None
         self._machine = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._machine)
@@ -133,25 +151,56 @@ class Metrics:
 
     def call_finished(self, record: CallRecord) -> None:
         """Count a finished call, once."""
-        key, group = self._configured(record)
-        provider, outcome = record.provider, record.outcome
-        served = outcome in SERVED and 200 <= record.status < 300 and provider != ""
-        model = self._models.admit(record.model_asked, ok=served)
-        self._calls.at(key, group, provider, model, outcome.value).value += 1
-        self._answers.at(record.vendor, provider, record.endpoint, str(record.status)).value += 1
-        self._duration.at(provider, model).observe(record.duration)
-        self._wait.at(group, record.urgency or "normal").observe(record.wait)
-        if record.first_byte is not None:
-            self._first_byte.at(provider, model).observe(record.first_byte)
+        series = self._series_of(record)
+        series.calls.value += 1
+        series.answers.value += 1
+        series.duration.observe(record.duration)
+        series.wait.observe(record.wait)
+        if record.first_byte is not None and series.first_byte is not None:
+            series.first_byte.observe(record.first_byte)
         for attempt in record.attempts:
             self._attempts.at(attempt.provider, attempt.credential, attempt.verdict).value += 1
+        key, group, provider, model = series.labels
         for name, usage, charged in by_model(record.usage, record.cost):
-            of = model if name is None else self._models.admit(name or None, ok=served)
+            of = model if name is None else self._models.admit(name or None, ok=series.served)
             for kind, count in usage.items():
                 self._tokens.at(key, group, provider, of, kind).value += count
             if charged is not None:
                 self._cost.at(key, group, provider, of).value += charged / NANODOLLARS
         self._count_faults(record, key, group, model)
+
+    def _series_of(self, record: CallRecord) -> _CallSeries:
+        """Return the series that a call counts in, cached by what chooses them."""
+        cache_key = (
+            record.key, record.group, record.vendor, record.provider, record.endpoint,
+            record.model_asked, record.outcome, record.status, record.urgency,
+            record.first_byte is None,
+        )  # fmt: skip
+        found = self._series.get(cache_key)
+        if found is None:
+            found = self._find_series(record)
+            # A model without a label may get one later, and folded labels are counted each time.
+            if found.labels[3] != OVERFLOW and not any(f.folded for f in self._registry.families):
+                if len(self._series) >= MAX_CACHED_SERIES:
+                    self._series.clear()
+                self._series[cache_key] = found
+        return found
+
+    def _find_series(self, record: CallRecord) -> _CallSeries:
+        key, group = self._named(record.key, record.group)
+        provider, outcome = record.provider, record.outcome
+        served = outcome in SERVED and 200 <= record.status < 300 and provider != ""
+        model = self._models.admit(record.model_asked, ok=served)
+        answered = record.first_byte is not None
+        return _CallSeries(
+            labels=(key, group, provider, model),
+            served=served,
+            calls=self._calls.at(key, group, provider, model, outcome.value),
+            answers=self._answers.at(record.vendor, provider, record.endpoint, str(record.status)),
+            duration=self._duration.at(provider, model),
+            wait=self._wait.at(group, record.urgency or "normal"),
+            first_byte=self._first_byte.at(provider, model) if answered else None,
+        )
 
     def usage_learned(self, owner: Owner, claim: Claim, usage: Usage, cost: Cost | None) -> None:
         """Count usage of an object that became known later, beyond what its call already
@@ -190,6 +239,7 @@ class Metrics:
         """
         self._snapshot = snapshot
         keys = {*snapshot.keys, "", OVERFLOW}
+        self._series.clear()
         for family in self._registry.families:
             family.keep_only("key", keys)
 
@@ -210,12 +260,9 @@ class Metrics:
     def _histograms(self, name: str) -> Family[HistogramSeries]:
         return self._registry.histograms(TABLE[f"sidecar_{name}"])
 
-    def _configured(self, record: CallRecord) -> tuple[str, str]:
+    def _named(self, key: str, group: str) -> tuple[str, str]:
         """Return the labels for key and group: names that the configuration still has, or
         "other"."""
-        return self._named(record.key, record.group)
-
-    def _named(self, key: str, group: str) -> tuple[str, str]:
         snapshot = self._snapshot
         if snapshot is None or not key or key in snapshot.keys:
             return key, group
@@ -277,9 +324,12 @@ def by_model(
     Parts of another model come with its name, the rest with None. The amounts add up to the call's;
     money is None where no price is known.
     """
-    rest = Counter(dict(disjoint(usage)) if usage is not None else {})
     charged = None if cost is None else cost.charged
-    for number, part in enumerate(usage.parts if usage is not None else ()):
+    if usage is None or not usage.parts:
+        yield None, {} if usage is None else dict(disjoint(usage)), charged
+        return
+    rest = Counter(dict(disjoint(usage)))
+    for number, part in enumerate(usage.parts):
         if part.model is None:
             continue
         tokens = dict(disjoint(part.usage))

@@ -21,6 +21,7 @@ _EPOCH_SECONDS = 1e9
 _EPOCH_MILLISECONDS = 1e11
 _HINTS = {"retry-after-ms": 0.001, "retry-after": 1.0}
 """Headers with a wait, and their unit in seconds."""
+WAIT_HEADERS = frozenset(_HINTS)
 _UNITS = {"milliseconds": 0.001, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NUMBER = r"\d{1,15}(?:\.\d{1,15})?"
 _PART = rf"({_NUMBER})\s*(milliseconds|ms|s|m|h|d)"

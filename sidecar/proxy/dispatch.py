@@ -128,7 +128,7 @@ class Dispatcher:
         retry = self._new_state(call, candidates, rewriter, live)
         while True:
             try:
-                lease = await self._wait(retry)
+                lease = await self._lease(retry)
             except TimeoutError:  # only failures are reported early
                 return Served(self._best(retry))
             except NotAdmitted as no_room:
@@ -170,27 +170,29 @@ class Dispatcher:
             max_wait = min(max_wait, live.client_max_wait)
         return RetryState(call, live, rewriter, session, ordered, max_wait, alone)
 
-    async def _wait(self, retry: RetryState) -> Lease:
+    async def _lease(self, retry: RetryState) -> Lease:
+        """Return a lease on a candidate: at once if one is free, else after a wait."""
+        waiter = self._scheduler.new_waiter(
+            retry.call, retry.candidates, is_retry=bool(retry.failures)
+        )
+        # Only the first lease waits for the pinned upstream.
+        sticky_wait, retry.sticky_wait = retry.sticky_wait, 0.0
+        lease = self._scheduler.try_lease(waiter, first_only=sticky_wait > 0)
+        return await self._wait(retry, waiter, sticky_wait) if lease is None else lease
+
+    async def _wait(self, retry: RetryState, waiter: Waiter, sticky_wait: float) -> Lease:
         began = self._clock()
         live = retry.live
-
-        def on_wait(waiter: Waiter) -> None:
-            live.waiter = waiter
-
+        live.waiter = waiter
         try:
             if retry.call.held.is_large:
                 retry.rewriter.forget_copies()
             error_deadline = live.error_deadline if retry.failures else None
             async with asyncio.timeout_at(error_deadline), stored_while_waiting(retry.call.held):
-                return await self._scheduler.acquire(
-                    retry.call, retry.candidates, retry.wait_left,
-                    sticky_wait=retry.sticky_wait, is_retry=bool(retry.failures),
-                    on_wait=on_wait,
-                )  # fmt: skip
+                return await self._scheduler.wait(waiter, retry.wait_left, sticky_wait=sticky_wait)
         finally:
-            waiter, live.waiter = live.waiter, None
-            retry.sticky_wait = 0.0  # only the first lease waits for the pinned upstream
-            if waiter is not None and waiter.blocked_log:
+            live.waiter = None
+            if waiter.blocked_log:
                 ended = self._clock()
                 live.wait += ended - began
                 waited = ended - began - waiter.parked(ended)
@@ -209,17 +211,21 @@ class Dispatcher:
             self._release(retry, lease, live.attempts[-1].spent, sent=True)
             raise
         try:
-            reply = attempted.reply
-            slow = attempted.error_class is ErrorClass.RATE_LIMITED and not attempted.outdated
-            if reply is not None and (reply.status < 400 or slow):
-                # Vendors have separate quotas for free calls.
-                fields = {} if retry.call.is_free else reply.fields
-                self._scheduler.read_quota(lease, fields, ok=reply.status < 400)
+            self._read_quota(retry.call, attempted, lease)
         except BaseException:
             lease.keep()
             attempted.close()
             raise
         return attempted
+
+    def _read_quota(self, call: Call, attempted: AttemptResult, lease: Lease) -> None:
+        reply = attempted.reply
+        if reply is None or call.is_free:  # vendors have separate quotas for free calls
+            return
+        is_ok = reply.status < 400
+        slow = attempted.error_class is ErrorClass.RATE_LIMITED and not attempted.outdated
+        if is_ok or slow:
+            self._scheduler.read_quota(lease, lambda: reply.fields, ok=is_ok)
 
     def _succeed(self, retry: RetryState, attempted: AttemptResult, lease: Lease) -> Served:
         self._scheduler.record_success(attempted.candidate)

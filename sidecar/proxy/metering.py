@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from sidecar.config.model import Provider
 from sidecar.http.client import Reply
-from sidecar.http.content_coding import Unpacking
+from sidecar.http.content_coding import PLAIN_CODINGS, Unpacking
 from sidecar.masking import CredentialMask
 from sidecar.plugin_api.dialect import Dialect, Meter
 from sidecar.plugin_api.error_class import code_word
@@ -31,8 +31,8 @@ def meter_for(call: Call, reply: Reply) -> Meter:
     """Return the meter for the response to a call."""
     return ResponseMeter(
         lambda content_type: call.dialect.meter(call.endpoint, content_type),
-        reply.fields.get("Content-Type", ""),
-        reply.fields.get("Content-Encoding", ""),
+        reply.content_type,
+        reply.coding,
         streaming=call.facts.streaming,
         mask=reply.mask,
         plugin=call.dialect,
@@ -46,8 +46,8 @@ class ResponseMeter:
 
     Args:
         make: Returns the meter for a content type.
-        label: The Content-Type of the response.
-        coding: The Content-Encoding of the response.
+        label: The Content-Type of the response, in lower case.
+        coding: The Content-Encoding of the response, in lower case.
         streaming: Whether a stream was requested.
         mask: Masks the credential in text that is logged and recorded.
         plugin: The plugin that is named in the log if its meter fails.
@@ -59,11 +59,11 @@ class ResponseMeter:
     ) -> None:  # fmt: skip
         self._make = make
         self._plugin = plugin
-        self._label = label.strip().lower()
+        self._label = label
         self._streaming = streaming
         self._mask = mask
-        self._coded = coding.strip().lower() not in {"", "identity"}
-        self._unpacking = Unpacking(coding.strip().lower()) if self._coded else None
+        self._coded = coding not in PLAIN_CODINGS
+        self._unpacking = Unpacking(coding) if self._coded else None
         self._head: bytes | None = b""
         readable = self._unpacking is None or self._unpacking.known
         self._meter: Meter = make(self._label) if readable else NoMeter()

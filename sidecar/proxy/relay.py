@@ -186,8 +186,7 @@ class Relay:
 
 def _ends_by_close(reply: Reply) -> bool:
     """Return whether only the end of the connection ends the body (RFC 9112 section 6.3)."""
-    coding = reply.fields.get("Transfer-Encoding", "").lower()
-    return reply.length is None and "chunked" not in coding
+    return reply.length is None and not reply.is_chunked
 
 
 def _reset(transport: asyncio.Transport) -> None:

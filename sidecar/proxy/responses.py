@@ -13,6 +13,7 @@ from http import HTTPStatus
 
 from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.http import headers
+from sidecar.http.content_coding import PLAIN_CODINGS
 from sidecar.http.headers import Fields, encoded
 from sidecar.http.request_guard import RequestGuard
 from sidecar.http.responses import plain_local
@@ -167,7 +168,7 @@ def in_shape(
     """
     reply, body = attempted.reply, attempted.body
     assert reply is not None and body is not None  # noqa: S101, PT018 - only errors come here
-    coded = body and reply.fields.get("Content-Encoding", "identity") != "identity"
+    coded = body and reply.coding not in PLAIN_CODINGS
     if reply.status < 500 or call.method == "HEAD" or coded or body.lstrip()[:1] in {b"{", b"["}:
         return fields, body
     name = attempted.candidate.provider.name

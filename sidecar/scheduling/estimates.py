@@ -34,11 +34,13 @@ HIGH_QUANTILE = 0.95
 class RecentValues:
     """The latest `KEPT_SAMPLES` values, sorted; statistics are None below `MIN_SAMPLES`."""
 
-    __slots__ = ("_latest", "_sorted")
+    __slots__ = ("_high", "_latest", "_median", "_sorted")
 
     def __init__(self) -> None:
         self._latest: deque[float] = deque()
         self._sorted: list[float] = []
+        self._high: float | None = None
+        self._median: float | None = None
 
     def add(self, value: float) -> None:
         """Add a value in place of the oldest."""
@@ -47,14 +49,15 @@ class RecentValues:
             del self._sorted[bisect_left(self._sorted, oldest)]
         self._latest.append(value)
         insort(self._sorted, value)
+        self._high, self._median = self._quantile(HIGH_QUANTILE), self._quantile(0.5)
 
     def high(self) -> float | None:
         """Return the 95th percentile."""
-        return self._quantile(HIGH_QUANTILE)
+        return self._high
 
     def median(self) -> float | None:
         """Return the median."""
-        return self._quantile(0.5)
+        return self._median
 
     def mean(self) -> float:
         """Return the mean; 0 without values."""
@@ -62,8 +65,8 @@ class RecentValues:
 
     def spread(self) -> float:
         """Return the ratio of the 95th percentile to the median; 1 if all values are equal."""
-        median = self.median()
-        return (self.high() or 0.0) / median if median else inf
+        median = self._median
+        return (self._high or 0.0) / median if median else inf
 
     def _quantile(self, share: float) -> float | None:
         """Return a quantile by nearest rank."""

@@ -83,37 +83,42 @@ class Scheduler:
         self.rejections: Counter[str] = Counter()
         self._admission.on_block = self._count_wait
 
-    async def acquire(
-        self, call: Call, candidates: Sequence[Candidate], max_wait: float, *,
-        sticky_wait: float = 0.0, is_retry: bool = False, on_wait: Callable[[Waiter], None],
-    ) -> Lease:  # fmt: skip
-        """Return a lease on the first candidate that is free, as soon as the call is next.
+    def new_waiter(
+        self, call: Call, candidates: Sequence[Candidate], *, is_retry: bool = False
+    ) -> Waiter:
+        """Return an object that asks for a lease of a call on one of its candidates.
 
-        Args:
-            max_wait: Seconds to wait at most; pauses do not count.
-            sticky_wait: Seconds for which only the first candidate is waited for.
-            is_retry: Whether an attempt of this call failed. A retry takes from the retry budget,
-                but not while the network is offline: then it puts no load on a provider.
-            on_wait: Called at once with the object that waits for the call.
-        Raises:
-            NotAdmitted: After `max_wait`, or at once if no candidate can be free by then.
-            ProxyError: The key was removed or disabled, also while the call waits; or no price is
-                known and `unpriced: refuse` is set.
+        A retry (`is_retry`) takes from the retry budget, but not while the network is offline: then
+        it puts no load on a provider. Raises `ProxyError` if the key was removed or disabled, or if
+        no price is known and `unpriced: refuse` is set.
         """
         if not is_retry:
             self._retries.record_call()
         extra = (self._retries,) if is_retry and not self._network.is_offline else ()
         options = partial(self._options, call, candidates, extra)
-        key = call.key
-        waiter = self._admission.new_waiter(key.name, key.share, call.urgency, options(), options)
-        on_wait(waiter)
+        name, share = call.key.name, call.key.share
+        return self._admission.new_waiter(name, share, call.urgency, options(), options)
+
+    def try_lease(self, waiter: Waiter, *, first_only: bool = False) -> Lease | None:
+        """Return a lease on the first candidate that is free now (`first_only`: on the first of
+        all); None if the call has to wait."""
+        waiter.first_only = first_only
+        return self._admission.try_lease(waiter)
+
+    async def wait(self, waiter: Waiter, max_wait: float, *, sticky_wait: float = 0.0) -> Lease:
+        """Return a lease on the first candidate that is free, as soon as the call is next.
+
+        `max_wait` is in seconds, without pauses; only the first candidate is waited for until
+        `sticky_wait` seconds have passed. Raises `NotAdmitted` after `max_wait`, or at once if no
+        candidate can be free by then, and `ProxyError` as `new_waiter`.
+        """
         return await self._admission.acquire(waiter, max_wait, sticky_wait=sticky_wait)
 
-    def read_quota(self, lease: Lease, headers: Mapping[str, str], *, ok: bool) -> None:
+    def read_quota(
+        self, lease: Lease, headers: Callable[[], Mapping[str, str]], *, ok: bool
+    ) -> None:
         """Update the vendor's quotas from the headers of a response; `ok` if it is no error."""
-        opened = self._upstreams.read_response(lease, headers, ok=ok)
-        if opened and len(self._admission):
-            self._admission.recheck(opened)
+        self._recheck(self._upstreams.read_response(lease, headers, ok=ok))
 
     def record_success(self, candidate: Candidate) -> None:
         """Record that an attempt was answered: its upstream and the network are healthy."""
@@ -121,8 +126,7 @@ class Scheduler:
         if is_remote(candidate.provider) and self._network.record_success():
             log.warning("network online: calls to remote providers are resumed")
             self._reevaluate()
-        if opened:
-            self._admission.recheck(opened)
+        self._recheck(opened)
 
     def record_failure(
         self, candidate: Candidate, classification: Classification, *, transient: bool = True
@@ -177,9 +181,7 @@ class Scheduler:
         self, scopes: CallScopes, model: str | None, before: Demand, after: Demand, started: float
     ) -> None:
         """Correct what calendar windows count of an ended call; see `Limits.correct`."""
-        corrected = self._limits.correct(scopes, model, before, after, started)
-        if len(self._admission):
-            self._admission.recheck(corrected)
+        self._recheck(self._limits.correct(scopes, model, before, after, started))
 
     def record_rejection(self, rejection: NotAdmitted) -> None:
         """Count a call that was not admitted."""
@@ -299,10 +301,7 @@ class Scheduler:
         """Return a waiter for a hypothetical call, and the reason for each option that is blocked.
 
         Nothing is reserved or queued. `queued_at` has the limiters that the call would wait at.
-
-        Args:
-            size: The bytes of the request.
-            max_output: Its bound on output tokens.
+        `size` is the bytes of the request, `max_output` its bound on output tokens.
         """
         found = []
         for each in candidates:
@@ -369,8 +368,7 @@ class Scheduler:
 
     def _call_limiters(self, key: Key, call: Call, candidate: Candidate) -> tuple[Limiter, ...]:
         """Return the limiters of a call, cached by what they depend on."""
-        route = candidate.route
-        names = (call.model, candidate.model, call.is_free)
+        route, names = candidate.route, (call.model, candidate.model, call.is_free)
         cache_key = (key.name, id(route), candidate.credential_name, candidate.account, *names)
         found = self._cached_limiters.get(cache_key)
         if found is None:
@@ -386,6 +384,10 @@ class Scheduler:
 
     def _count_wait(self, limiter: Limiter) -> None:
         self.waits[limiter.kind] += 1
+
+    def _recheck(self, opened: Collection[Limiter]) -> None:
+        if opened and len(self._admission):
+            self._admission.recheck(opened)
 
     def _limiters_changed(self) -> None:
         self._cached_limiters.clear()

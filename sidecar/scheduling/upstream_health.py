@@ -144,10 +144,13 @@ class Upstreams:
         if key.family:
             yield from self._at(key).limiters()
 
-    def read_response(self, lease: Lease, headers: Mapping[str, str], *, ok: bool) -> list[Limiter]:
+    def read_response(
+        self, lease: Lease, headers: Callable[[], Mapping[str, str]], *, ok: bool
+    ) -> list[Limiter]:
         """Update the quotas of the upstream of a lease from the headers of its response.
 
         Args:
+            headers: Returns them by name: decoding them costs more than all else here.
             ok: Whether the response is no error.
         Returns:
             The limiters that may have opened.
@@ -158,7 +161,7 @@ class Upstreams:
             return []
         health.read_at = now
         opened: list[Limiter] = []
-        for reported in self._read_quota(lease.candidate.provider.vendor, headers):
+        for reported in self._read_quota(lease.candidate.provider.vendor, headers()):
             quota_id = (reported.kind, reported.window)
             quota = health.quotas.get(quota_id)
             if quota is None:

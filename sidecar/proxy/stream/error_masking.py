@@ -14,10 +14,9 @@ from http import HTTPStatus
 
 import msgspec
 from msgspec import structs
-from multidict import CIMultiDict, CIMultiDictProxy
 
 from sidecar.http.client import Reply
-from sidecar.http.content_coding import Unpacking
+from sidecar.http.content_coding import PLAIN_CODINGS, Unpacking
 from sidecar.masking import CredentialMask
 from sidecar.plugin_api.dialect import Dialect, Meter
 from sidecar.plugin_api.error_class import Classification
@@ -53,9 +52,6 @@ def mask_head(reply: Reply, secret: Secret | None) -> None:
     if not mask.may_hold(b"".join(map(b"".join, reply.headers))):
         return
     reply.headers = [(mask.mask(name), mask.mask(value)) for name, value in reply.headers]
-    reply.fields = CIMultiDictProxy(
-        CIMultiDict([(mask.mask_text(k), mask.mask_text(v)) for k, v in reply.fields.items()])
-    )
 
 
 def mask_body(body: bytes, mask: CredentialMask | None) -> bytes:
@@ -69,8 +65,8 @@ def mask_body(body: bytes, mask: CredentialMask | None) -> bytes:
 async def mask_error(body: bytes, reply: Reply) -> bytes:
     """Return the body of an error response with the credential masked. A compressed body that
     contains the credential is returned decoded, and `reply` loses its Content-Encoding."""
-    coding = reply.fields.get("Content-Encoding", "").strip().lower()
-    if reply.mask is None or coding in {"", "identity"} or len(body) > MASKED_BODY_BYTES:
+    coding = reply.coding
+    if reply.mask is None or coding in PLAIN_CODINGS or len(body) > MASKED_BODY_BYTES:
         return mask_body(body, reply.mask)
     # Decoding may yield a large body, which would block the event loop.
     plain = await asyncio.to_thread(Unpacking(coding).feed, body)
@@ -78,9 +74,6 @@ async def mask_error(body: bytes, reply: Reply) -> bytes:
     if masked == plain:
         return mask_body(body, reply.mask)
     reply.headers = [field for field in reply.headers if field[0].lower() != b"content-encoding"]
-    fields = CIMultiDict(reply.fields)
-    del fields["Content-Encoding"]
-    reply.fields = CIMultiDictProxy(fields)
     return masked
 
 
@@ -139,11 +132,10 @@ class ErrorEventMask:
     @classmethod
     def of(cls, call: Call, reply: Reply) -> ErrorEventMask | None:
         """Return the mask for a response that may be a stream; None if it has nothing to mask."""
-        if reply.mask is None or "Content-Encoding" in reply.fields:
+        if reply.mask is None or reply.coding:
             return None
-        label = reply.fields.get("Content-Type", "").strip().lower()
         meter = partial(call.dialect.meter, call.endpoint, _EVENTS)
-        labelled = label.startswith(_EVENTS)
+        labelled = reply.content_type.startswith(_EVENTS)
         return cls(reply.mask, meter, labelled=labelled, plugin=call.dialect)
 
     def feed(self, data: bytes) -> bytes:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from sidecar.errors import Fault, UpstreamError
 from sidecar.http.client import Reply
+from sidecar.http.content_coding import PLAIN_CODINGS
 from sidecar.plugin_api.error_class import Classification, ErrorClass, code_word
 from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.json_outline import BOM
@@ -55,7 +56,7 @@ async def read_beginning(call: Call, candidate: Candidate, reply: Reply) -> Begi
     """
     if not call.facts.streaming or not _is_held(reply):
         return Beginning()
-    reader = _Reader(_content_type(reply))
+    reader = _Reader(reply.media_type)
     ended = await reply.hold(reader.feed, HELD_BYTES, HELD_SECONDS)
     if reader.is_page:
         raise UpstreamError(Fault.PROTOCOL, WEB_PAGE, sent=True)
@@ -67,17 +68,12 @@ async def read_beginning(call: Call, candidate: Candidate, reply: Reply) -> Begi
 
 def _is_held(reply: Reply) -> bool:
     told = HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES
-    coded = reply.fields.get("Content-Encoding", "identity") != "identity"
     return (
         told
-        and not coded
+        and reply.coding in PLAIN_CODINGS
         and reply.status != HTTPStatus.NO_CONTENT
-        and _content_type(reply) in _HELD_TYPES
+        and reply.media_type in _HELD_TYPES
     )
-
-
-def _content_type(reply: Reply) -> str:
-    return reply.fields.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
 class _Reader:

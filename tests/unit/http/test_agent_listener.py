@@ -116,9 +116,12 @@ async def test_client_that_leaves_cancels_its_request_within_a_tenth_of_a_second
 
 
 async def test_body_is_held_up_to_a_bound_and_goes_on_when_read() -> None:
-    go_on, sizes = asyncio.Event(), []
+    full, go_on, sizes = asyncio.Event(), asyncio.Event(), []
 
     async def late(request: AgentRequest) -> LocalResponse:
+        while request.content.size <= HELD_BODY_BYTES:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+        full.set()
         await go_on.wait()
         sizes.append(request.content.size)
         return await echo(request)
@@ -126,7 +129,8 @@ async def test_body_is_held_up_to_a_bound_and_goes_on_when_read() -> None:
     body = b"x" * 16 * MEBIBYTE
     async with listening(late) as here, connected(here.port) as line:
         sending = asyncio.create_task(line.send(post(body)))
-        await asyncio.sleep(0.1)
+        await full.wait()
+        await asyncio.sleep(0.05)
         assert not sending.done()
         go_on.set()
         assert (await line.answer()).body == b"%d:xxxxxxxx" % len(body)
