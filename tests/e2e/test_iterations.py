@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -105,9 +107,9 @@ async def test_reports_and_call_details_show_iterations(
     record = await proxy.record()
     await settled(proxy.running)
     await proxy.running.services.ledger.flush()
-    cli = Cli(tmp_path, text="")
+    run = partial(asyncio.to_thread, Cli(tmp_path, text="").run)  # the process answers meanwhile
     for more in ((), ("--since", "2h")):  # by the days, and by the calls themselves
-        sheet = cli.run("usage", "--by", "model", "--csv", *more).out
+        sheet = (await run("usage", "--by", "model", "--csv", *more)).out
         lines = {line["model"]: line for line in csv.DictReader(io.StringIO(sheet))}
         assert {name: line["calls"] for name, line in lines.items()} == {
             "claude-haiku-4-5": "1", "claude-opus-4-7": "0",
@@ -117,13 +119,13 @@ async def test_reports_and_call_details_show_iterations(
         assert lines["claude-haiku-4-5"]["input_tokens"] == "2172"
         assert lines["claude-haiku-4-5"]["cache_read_tokens"] == "412"
         assert lines["claude-haiku-4-5"]["cost_usd"] == "0.02201058"
-    text = cli.run("why", record.call_id).out
+    text = (await run("why", record.call_id)).out
     assert "1. message: 412 input, 89 output, 2 web searches, $0.0187713 by genai-prices" in text
     assert (
         "2. advisor message of claude-opus-4-7: 823 input, 1,612 output, $0.0399735 by genai-prices"
         in text
     )
-    story = json.loads(cli.run("why", record.call_id, "--json").out)
+    story = json.loads((await run("why", record.call_id, "--json")).out)
     assert [part["model"] for part in story["usage"]["parts"]] == [None, "claude-opus-4-7", None]
 
 
