@@ -17,7 +17,8 @@ from sidecar.plugin_api.usage_meter import MAX_EVENT_BYTES, BaseMeter, as_mappin
 from sidecar.records import Usage
 
 # Two line ends in a row; \r\n is one.
-END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+_LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
+END = re.compile(_LINE_END + _LINE_END)  # with {2}, a search does not skip what is no line end
 LINE = re.compile(rb"\r\n|\n|\r")
 _PINGS = frozenset({b"ping", b"keepalive", b"keep-alive", b"heartbeat"})
 _PING = re.compile(rb'\{\s*"type"\s*:\s*"(?:ping|keepalive|keep-alive|heartbeat)"')
