@@ -9,6 +9,7 @@ from scripted_vendor import STREAM_HEAD, ScriptedVendor, Wire, answer, chunk
 from vendor_apis import CHAT
 
 MEBIBYTE = 1 << 20
+PIECE = MEBIBYTE // 16
 WHOLE = 96 * MEBIBYTE
 """Far more than the kernel's buffers on both sides of Sidecar take."""
 MOST = 40 * MEBIBYTE
@@ -31,10 +32,10 @@ async def test_slow_client_pauses_its_vendor_and_gets_every_byte(
 
     async def script(wire: Wire) -> None:
         await wire.send(STREAM_HEAD)
-        piece = b": " + b"x" * (MEBIBYTE - 4) + b"\n\n"
+        piece = b": " + b"x" * (PIECE - 4) + b"\n\n"
         while sent[0] < WHOLE:
             await wire.send(chunk(piece))
-            sent[0] += MEBIBYTE
+            sent[0] += PIECE
         await wire.send(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
 
     vendor.play(script, answer(b"{}"))

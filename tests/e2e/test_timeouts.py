@@ -16,22 +16,27 @@ CHAT, ASKED = "/v1/chat/completions", b'{"model":"gpt-5-mini"}'
 DONE = b"data: [DONE]\n\n"
 
 
+@pytest.fixture
+def hasty_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the wait for a request head, on the agents' side and on the admin side."""
+    monkeypatch.setattr("sidecar.http.wire.agent_protocol.HEAD_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("sidecar.http.aiohttp_internals.HEAD_TIMEOUT_SECONDS", 0.1)
+
+
+@pytest.mark.usefixtures("hasty_heads")
 @pytest.mark.parametrize("side", ["agents", "admin"])
 @pytest.mark.parametrize("begun", [b"P", b"POST / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
 async def test_request_head_that_does_not_arrive_times_out(
-    proxy: Sidecar, monkeypatch: pytest.MonkeyPatch, begun: bytes, side: str
+    proxy: Sidecar, begun: bytes, side: str
 ) -> None:
-    monkeypatch.setattr("sidecar.http.aiohttp_internals.HEAD_TIMEOUT_SECONDS", 0.05)
     async with connected(proxy.port if side == "agents" else proxy.admin_port) as line:
         await line.send(begun)
         async with asyncio.timeout(TIMEOUT_SECONDS):
             assert await line.reader.read(-1) == b""
 
 
-async def test_request_head_that_arrives_slowly_times_out(
-    proxy: Sidecar, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sidecar.http.aiohttp_internals.HEAD_TIMEOUT_SECONDS", 0.1)
+@pytest.mark.usefixtures("hasty_heads")
+async def test_request_head_that_arrives_slowly_times_out(proxy: Sidecar) -> None:
     async with connected(proxy.port) as line, asyncio.timeout(TIMEOUT_SECONDS):
         await line.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
         while not line.reader.at_eof():
