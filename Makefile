@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint lint-js check explore conserve bench-smoke bench-schedule prices format-js console-types dashboards screenshots wheel clean
+.PHONY: run test lint lint-js check explore conserve bench-smoke bench-schedule prices format-js console-types dashboards screenshots pictures wheel clean
 
 run: $(READY)
 	@$(BIN)/sidecar demo --directory .sidecar
@@ -70,6 +70,10 @@ prices: $(READY)
 # A picture of every page of the console, for review; needs chromium.
 screenshots: $(READY)
 	PYTHONPATH=tests/support $(BIN)/python tools/screenshots.py .screenshots
+
+# The pictures of README and docs, of the pages and of `sidecar top` as they are now; needs chromium.
+pictures: $(READY)
+	PYTHONPATH=tests/support $(BIN)/python tools/pictures.py docs/pictures
 
 # Write the dashboards of Grafana from tools/dashboards.py: change that, then run this.
 dashboards: $(READY)

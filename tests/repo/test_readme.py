@@ -189,6 +189,14 @@ def test_make_targets_of_the_readme_exist() -> None:
         assert done.returncode == 0
 
 
+def test_pictures_are_small_and_load_nothing() -> None:
+    pictures = list((ROOT / "docs/pictures").iterdir())
+    assert sum(each.stat().st_size for each in pictures) < 600_000
+    assert {each.name for each in pictures} == {"keys.png", "live.png", "top.svg", "usage.png"}
+    drawing = (ROOT / "docs/pictures/top.svg").read_text()
+    assert re.search(r"url\(.?http|<script|href=.http", drawing) is None
+
+
 def test_agents_of_the_page_are_those_of_env() -> None:
     for agent in re.findall(r"`sidecar env ([a-z][\w-]+)`", README):
         assert agent in AGENTS
