@@ -22,6 +22,7 @@ ENV SIDECAR_CONFIG=/config/routes.yaml SIDECAR_STATE=/state
 EXPOSE 8787 8788
 HEALTHCHECK --interval=15s --timeout=3s --start-period=5s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8788/readyz', timeout=2)"]
-# Inside a container the listener must be open to be forwarded; the file says so on purpose:
+# Inside a container the listener must be open to be forwarded; the file says so on purpose, as
+# `sidecar init --listen 0.0.0.0:8787` writes it:
 #   server: {listen: "0.0.0.0:8787", allow_remote: true}
 CMD ["sidecar", "serve"]

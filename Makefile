@@ -7,8 +7,11 @@ READY := $(VENV)/.ready
 
 .PHONY: run test lint lint-js check explore conserve bench-smoke bench-schedule prices format-js console-types dashboards screenshots pictures wheel clean
 
+# make run PORT=9000 takes the ports 9000 and 9001 in place of 8787 and 8788.
+PORT ?=
+
 run: $(READY)
-	@$(BIN)/sidecar demo --directory .sidecar
+	@$(BIN)/sidecar demo --directory .sidecar $(if $(PORT),--listen 127.0.0.1:$(PORT) --admin 127.0.0.1:$(shell expr $(PORT) + 1))
 
 # TESTS names what to run, such as one package or one test; that runs in one process. All tests run in a
 # process for each core, four at most; WORKERS is their number:

@@ -122,21 +122,58 @@ def test_init_ignores_a_local_key_in_a_credential_variable(tmp_path: Path) -> No
     assert "vendor: openai" not in cli.config.read_text()
 
 
-def test_init_with_a_file_names_what_to_add_for_each_vendor_found(tmp_path: Path) -> None:
+def test_init_with_a_file_adds_the_vendors_without_a_group(tmp_path: Path) -> None:
     cli = Cli(tmp_path, {"OPENAI_API_KEY": "sk-real"})
-    again = cli.run("init")
-    assert again.status == 2
-    assert "OpenAI is at $OPENAI_API_KEY; unless it has a group, add to groups: " in again.err
-    assert "`OpenAI: {vendor: openai}`, then: sidecar keys create NAME --group OpenAI" in again.err
-    assert "sk-real" not in again.err
-    assert cli.config.read_text() == FILE
+    done = cli.spawn("init")
+    assert done.status == 0, done.err
+    assert len(list(find_keys(done.out.encode()))) == 1
+    assert "sk-real" not in done.out + done.err + cli.config.read_text()
+    text = cli.config.read_text()
+    assert "  OpenAI: {vendor: openai}" in text
+    assert [line for line in FILE.splitlines() if line not in text.splitlines()] == []
+    assert cli.run("keys", "show", "openai", "--json").json["group"] == "OpenAI"
+    again = cli.run("init", "--yes")
+    assert (again.status, "there is no vendor to add" in again.err) == (0, True)
+    assert cli.config.read_text() == text
 
 
-def test_init_never_overwrites(cli: Cli) -> None:
-    done = cli.run("init", "--yes")
-    assert done.status == 2
-    assert "is not changed" in done.err
+def test_init_never_changes_a_file_without_a_new_vendor_or_with_a_mistake(cli: Cli) -> None:
+    assert cli.run("init", "--yes").status == 0
     assert cli.config.read_text() == FILE
+    cli.config.write_text(BAD)
+    assert cli.run("init", "--yes").status == 2
+    assert cli.config.read_text() == BAD
+
+
+def test_init_names_the_file_that_was_typed_in_its_next_step(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, text="")
+    typed = cli.run("init", "--yes", "--config", "other file.yaml")
+    assert "serve it with: sidecar serve --config 'other file.yaml'\n" in typed.err
+    assert "serve it with: sidecar serve\n" in cli.run("init", "--yes").err
+
+
+def test_file_of_init_begins_with_the_line_of_a_schema_that_exists(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, text="")
+    assert cli.run("init", "--yes").status == 0
+    first = cli.config.read_text().splitlines()[0]
+    assert first == f"# yaml-language-server: $schema=file://{cli.state}/schema.json"
+    written = json.loads((cli.state / "schema.json").read_text())
+    assert written == cli.run("schema").json
+    (cli.state / "schema.json").unlink()
+    assert cli.run("schema", "--write").out == f"{first}\n"
+    assert mode(cli.state / "schema.json") == 0o600
+
+
+@pytest.mark.parametrize(("listen", "remote"), [("0.0.0.0:8787", True), ("9000", False)])
+def test_init_lets_other_machines_in_only_where_asked(
+    tmp_path: Path, listen: str, remote: bool
+) -> None:
+    cli = Cli(tmp_path, text="")
+    assert cli.run("init", "--yes", "--listen", listen).status == 0
+    assert ("allow_remote: true" in cli.config.read_text()) is remote
+    assert cli.run("check").status == 0
+    wrong = cli.run("init", "--yes", "--listen", "here")
+    assert (wrong.status, "--listen: this is not an address" in wrong.err) == (2, True)
 
 
 def test_check_names_every_problem_with_its_place(cli: Cli) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from cli_runner import address_in
 from observability import (
     ALERTS,
     CONFIG,
@@ -25,6 +27,7 @@ from observability import (
 )
 from promql import given, metrics
 
+from sidecar.api_keys import find_keys
 from sidecar.cli import COMMANDS
 from sidecar.metrics.definitions import TABLE
 
@@ -153,6 +156,34 @@ def test_grafana_provisioning_names_prometheus_and_the_dashboards() -> None:
     home = compose["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert Path(home).parent == Path(provider["options"]["path"])
     assert (ROOT / "config/grafana/dashboards" / Path(home).name).exists()
+
+
+def test_first_start_of_the_container_writes_keys_and_serves(tmp_path: Path) -> None:
+    """Its command, on this machine: the volume is a folder, and the port a free one of loopback."""
+    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["sidecar"]
+    *shell, script = service["command"]
+    script = script.replace("/config", str(tmp_path))
+    script = script.replace("0.0.0.0:8787", "127.0.0.1:0").replace(
+        "sidecar serve", "sidecar serve --admin 127.0.0.1:0"
+    )
+    env = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SIDECAR_CONFIG": f"{tmp_path}/routes.yaml",
+        "SIDECAR_STATE": service["environment"]["SIDECAR_STATE"].replace("/config", str(tmp_path)),
+    }
+    logs = []
+    for number in range(2):  # the second start finds the file
+        log = tmp_path / f"log-{number}"
+        with log.open("w") as out:
+            process = subprocess.Popen([*shell, script], env=env, stdout=out, stderr=out)
+        served = address_in(log, process)
+        process.terminate()
+        assert (process.wait(20), served.startswith("http://127.0.0.1:")) == (0, True)
+        logs.append(log.read_text())
+    (key,) = find_keys((tmp_path / "first-keys").read_bytes())
+    assert (tmp_path / "first-keys").stat().st_mode & 0o777 == 0o600
+    assert key not in "".join(logs)
+    assert ["is written" in log for log in logs] == [True, False]
 
 
 @pytest.mark.skipif(

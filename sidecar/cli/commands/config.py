@@ -29,6 +29,7 @@ from sidecar.cli.options import (
     state_option,
     vault_for,
 )
+from sidecar.cli.schema_file import schema_line, write_schema
 from sidecar.config.ca_files import unusable_authorities
 from sidecar.config.loader import describe
 from sidecar.config.loader.json_schema import schema
@@ -163,18 +164,25 @@ def _unavailable(snapshot: Snapshot, process: _Process) -> list[str]:
 
 
 @click.command("schema")
+@click.option("--write", is_flag=True, help="Write it to the state directory, and print the line "
+              "that lets your editor find it.")  # fmt: skip
 @config_option
-def schema_command(config: Path) -> None:
-    """Print the JSON Schema of the configuration, for editors. It includes the fields of the
-    plugins that your file names.
+@state_option
+def schema_command(write: bool, config: Path, state: Path) -> None:
+    """Print the JSON Schema of the configuration, for editors. It includes the vendors and fields
+    of the plugins that your file names.
 
     \b
-    Example (the first line of the file then helps your editor):
-      sidecar schema > ~/.config/sidecar/schema.json
-      # yaml-language-server: $schema=schema.json
+    Examples (a file that `sidecar init` wrote has the line already):
+      sidecar schema
+      sidecar schema --write
     """
     registry = registry_for(config, read_file(config) if config.exists() else b"")
-    click.echo(json.dumps(schema(registry), indent=2))
+    if write:
+        click.echo(schema_line(write_schema(state, registry)))
+        note(f"put this line first into {config}")
+    else:
+        click.echo(json.dumps(schema(registry), indent=2))
 
 
 @click.command("edit")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,17 +15,20 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
+from click.core import ParameterSource
 
 from sidecar.admin.agent_setup import line_for
 from sidecar.api_keys import digest, looks_like_key, mint
-from sidecar.cli.apply import write
+from sidecar.cli.apply import confirm, note_difference, open_to_change, write
 from sidecar.cli.client import base_of
 from sidecar.cli.commands.serve import catch_signals, run
-from sidecar.cli.options import OpenedConfig, config_option, fail, note, open_config
+from sidecar.cli.options import OpenedConfig, config_option, fail, note, open_config, state_option
+from sidecar.cli.schema_file import schema_line, write_schema
 from sidecar.config.editor import operations
 from sidecar.config.editor.operations import hash_of
 from sidecar.config.loader import load
-from sidecar.config.schema.addresses import is_loopback
+from sidecar.config.schema.addresses import is_loopback, one_address
+from sidecar.config.schema.parsers import InvalidValue
 from sidecar.config.yaml.writer import Value, flow, scalar
 from sidecar.files import create_private, write_private
 from sidecar.plugin_api.manager import Registry, discover
@@ -49,40 +53,96 @@ class FoundVendor:
 
 @click.command("init")
 @click.option("--yes", is_flag=True, help="Accept everything that is found; ask nothing.")
+@click.option("--listen", metavar="HOST:PORT", help="Where a new file lets agents connect; other "
+              "machines may reach it if it is no loopback address.")  # fmt: skip
 @config_option
-def init_command(yes: bool, config: Path) -> None:
+@state_option
+@click.pass_context
+def init_command(
+    context: click.Context, yes: bool, listen: str | None, config: Path, state: Path
+) -> None:
     """Write a first configuration: a group and a key for each vendor that is found.
 
     Looks for vendors' credentials in the environment and for local model servers, and asks about
-    each on a terminal. Prints each key once, with the line for its agent. Never overwrites a file.
+    each on a terminal. Prints each key once, with the line for its agent. With a file it adds the
+    vendors that have no group yet, and changes nothing else.
 
     \b
     Examples:
       sidecar init
       sidecar init --yes --config ./routes.yaml
 
-    Exit status: 0 written; 2 the file exists already or cannot be written.
+    Exit status: 0 written, or nothing to add; 1 added but not taken over; 2 refused.
     """
-    registry = discover()
-    if config.exists():
-        for each in findings(registry, os.environ):
-            note(f"{each.vendor.title} is at {each.where}; {_to_add(each.vendor)}")
-        fail(f"{config} exists already and is not changed; edit it with: sidecar edit")
     yes = yes or not sys.stdin.isatty()
+    server = None if listen is None else _server(listen)
+    if config.exists():
+        _add_vendors(config, state, yes=yes)
+        return
+    registry = discover()
     found = [each for each in findings(registry, os.environ) if yes or _wanted(each)]
     if not found:
         note("no vendor was found or accepted; the group `demo` answers offline with an echo")
         found = [FoundVendor(registry.vendors["echo"], "")]
     keys = {each.vendor.name: mint() for each in found}
-    text = compose(found, keys, datetime.now(UTC))
+    text = compose(found, keys, datetime.now(UTC), server)
     snapshot = load(text.encode(), file=str(config), registry=registry)
-    _write(config, text)
-    note(f"{config} is written; serve it with: sidecar serve")
+    config.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    text = f"{schema_line(write_schema(state, registry))}\n{text}"
+    create_private(config, text.encode())
+    typed = context.get_parameter_source("config") is ParameterSource.COMMANDLINE
+    serve = f"sidecar serve --config {quote(str(config))}" if typed else "sidecar serve"
+    note(f"{config} is written; serve it with: {serve}")
+    _show_keys(found, keys, base_of(snapshot))
+
+
+def _server(listen: str) -> dict[str, Value]:
+    """Return the fields of `server` for this address, or stop with status 2."""
+    try:
+        host = one_address(listen).host
+    except InvalidValue as error:
+        fail(f"--listen: {error}")
+    return {"listen": listen} if is_loopback(host) else {"listen": listen, "allow_remote": True}
+
+
+def _add_vendors(config: Path, state: Path, *, yes: bool) -> None:
+    """Add a group and a key for each vendor that is found and has no group yet."""
+    opened = open_config(config)
+    present = {group.vendor.name for group in opened.snapshot.groups.values()}
+    found = [
+        each
+        for each in findings(opened.registry, os.environ)
+        if each.vendor.name not in present and (yes or _wanted(each))
+    ]
+    if not found:
+        note(f"{config} exists already, and there is no vendor to add; edit it with: sidecar edit")
+        return
+    opened = open_to_change(config, state)
+    keys = {each.vendor.name: mint() for each in found}
+    text, now = opened.text, datetime.now(UTC)
+    for each in found:
+        group = _unused(group_name(each.vendor), opened.snapshot.groups)
+        name = _unused(each.vendor.name, opened.snapshot.keys)
+        text = operations.add(text, ("groups", group), {"vendor": each.vendor.name})
+        text = operations.create_key(text, name, keys[each.vendor.name], now, {"group": group})
+    snapshot = write(opened, text)
+    note_difference(opened.snapshot, snapshot)
+    _show_keys(found, keys, base_of(snapshot, state))
+    confirm(config, text, state)
+
+
+def _unused(name: str, present: Container[str]) -> str:
+    """Return the name, with a number where it is taken."""
+    numbered = (f"{name} {number}" for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if each not in present)
+
+
+def _show_keys(found: list[FoundVendor], keys: Mapping[str, str], base: str) -> None:
     note("each key is shown only now, in the line that points an agent at it:")
     for each in found:
         note(f"{each.vendor.title}, found at {each.where}:" if each.where else "Echo, built in:")
         dialect = next(iter(each.vendor.dialects))
-        click.echo(line_for(dialect, base_of(snapshot), keys[each.vendor.name]))
+        click.echo(line_for(dialect, base, keys[each.vendor.name]))
     note("what other agents need: sidecar env --help")
 
 
@@ -127,13 +187,15 @@ def _wanted(found: FoundVendor) -> bool:
     return click.confirm(question, default=True, err=True)
 
 
-def compose(found: list[FoundVendor], keys: Mapping[str, str], now: datetime) -> str:
+def compose(
+    found: list[FoundVendor], keys: Mapping[str, str], now: datetime,
+    server: Mapping[str, Value] | None = None,
+) -> str:  # fmt: skip
     """Return the text of the file."""
-    lines = [
-        "# Keys, groups and what they may use. A valid save takes effect at once.",
-        "",
-        "groups:",
-    ]
+    lines = ["# Keys, groups and what they may use. A valid save takes effect at once.", ""]
+    if server is not None:
+        lines += [f"server: {flow(server)}", ""]
+    lines.append("groups:")
     lines += [
         f"  {scalar(group_name(each.vendor))}: {{vendor: {each.vendor.name}}}" for each in found
     ]
@@ -148,23 +210,9 @@ def compose(found: list[FoundVendor], keys: Mapping[str, str], now: datetime) ->
     return "\n".join(lines) + "\n"
 
 
-def _to_add(vendor: Vendor) -> str:
-    """Return how to add a vendor to a file that exists."""
-    name = scalar(group_name(vendor))
-    return (
-        f"unless it has a group, add to groups: `{name}: {{vendor: {vendor.name}}}`, "
-        f"then: sidecar keys create NAME --group {name}"
-    )
-
-
 def group_name(vendor: Vendor) -> str:
     """Return the name of the first group of a vendor."""
     return "demo" if vendor.local_server is not None else vendor.title
-
-
-def _write(config: Path, text: str) -> None:
-    config.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    create_private(config, text.encode())
 
 
 DEMO = "demo"

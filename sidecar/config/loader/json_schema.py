@@ -22,9 +22,22 @@ def schema(registry: Plugins) -> dict[str, Any]:
     by_plugin = _by_plugin(blocks)
     providers["properties"] = {name: _own_name(name, by_plugin) for name in blocks}
     providers["additionalProperties"] = {"type": "object", "required": ["plugin"], **by_plugin}
+    _name_vendors(found["properties"], list(blocks))
     definitions = {name: block.schema() for name, block in blocks.items()}
     title = "Sidecar's configuration file"
     return {"$schema": DIALECT, "title": title, **found, "$defs": definitions}
+
+
+def _name_vendors(sections: dict[str, Any], vendors: list[str]) -> None:
+    """Let editors complete the names of vendors: a group's, of which no other is known, and those
+    of the providers that need no entry."""
+    for section in ("groups", "keys"):
+        fields = sections[section]["additionalProperties"]["properties"]
+        if "vendor" in fields:
+            fields["vendor"] = {
+                "enum": vendors, "description": fields["vendor"]["description"]
+            }  # fmt: skip
+        fields["routes"]["items"]["anyOf"].insert(0, {"enum": vendors})
 
 
 def _by_plugin(blocks: dict[str, Block]) -> dict[str, Any]:

@@ -158,6 +158,16 @@ def test_json_schema_refuses_wrong_fields(name: str) -> None:
     assert problems_of((TESTS / "config" / "bad" / f"{name}.yaml").read_bytes(), PLUGINS)
 
 
+def test_json_schema_completes_vendors_and_flags_unknown_ones() -> None:
+    properties = schema(discover())["properties"]
+    group = properties["groups"]["additionalProperties"]["properties"]
+    assert {"openai", "anthropic"} <= set(group["vendor"]["enum"])
+    assert "openrouter" in group["routes"]["items"]["anyOf"][0]["enum"]
+    assert problems_of(b"groups: {G: {vendor: opnai}}", discover())
+    own = b"groups: {G: {vendor: openai, routes: [mine, openai]}}"
+    assert problems_of(own, discover()) == []
+
+
 def objects(part: Any) -> Iterator[dict[str, Any]]:
     if isinstance(part, dict):
         if "properties" in part and "additionalProperties" in part:
