@@ -64,16 +64,16 @@ class Rig:
     def __init__(self, loop: str = "own") -> None:
         self._stack = ExitStack()
         self._loop = loop
-        self._key = mint()
+        self.key = mint()
         self.vendor = free_port()
 
     def __enter__(self) -> Rig:
         enter = self._stack.enter_context
-        self._folder = Path(enter(tempfile.TemporaryDirectory()))
-        log = self._folder / "vendor.log"
+        self.folder = Path(enter(tempfile.TemporaryDirectory()))
+        log = self.folder / "vendor.log"
         vendor = enter(running(HERE / "upstream.py", self.vendor, core=REST, log=log))
         wait_for(self.vendor, vendor, log)
-        log = self._folder / "load.log"
+        log = self.folder / "load.log"
         self._client = enter(running(HERE / "load.py", core=REST, log=log, pipes=True))
         return self
 
@@ -91,18 +91,21 @@ class Rig:
         argv = (HERE / "bare.py", port, f"http://127.0.0.1:{self.vendor}")
         return self._start(name, port, [*argv, *(["--uvloop"] if self._loop == "uvloop" else [])])
 
-    def sidecar(self, name: str = "sidecar") -> Gateway:
-        """Start Sidecar as anybody would: `sidecar serve`, one provider, one key."""
+    def sidecar(self, name: str = "sidecar", argv: Sequence[object] = ()) -> Gateway:
+        """Start Sidecar as anybody would: `sidecar serve`, one provider, one key.
+
+        `argv` starts another program in place of `sidecar`, which gets the same arguments.
+        """
         port, admin = free_port(), free_port()
-        config = self._folder / f"{name}.yaml"
+        config = self.folder / f"{name}.yaml"
         config.touch(0o600)
-        config.write_text(CONFIG.format(port=self.vendor, hash=digest(self._key).hex()))
+        config.write_text(CONFIG.format(port=self.vendor, hash=digest(self.key).hex()))
         command = ["-c", WITHOUT_UVLOOP] if self._loop == "asyncio" else ["-m", "sidecar"]
         arguments = [
-            "serve", "--config", config, "--state", self._folder / f"{name}-state",
+            "serve", "--config", config, "--state", self.folder / f"{name}-state",
             "--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}",
         ]  # fmt: skip
-        return self._start(name, port, [*command, *arguments], admin)
+        return self._start(name, port, [*(argv or command), *arguments], admin)
 
     def stop(self, gateway: Gateway) -> None:
         """End a gateway before the rest."""
@@ -112,11 +115,11 @@ class Rig:
         """Have the client play `load` against a port."""
         assert self._client.stdin is not None
         assert self._client.stdout is not None
-        self._client.stdin.write(json.dumps(asdict(replace(load, port=port, key=self._key))) + "\n")
+        self._client.stdin.write(json.dumps(asdict(replace(load, port=port, key=self.key))) + "\n")
         self._client.stdin.flush()
         line = self._client.stdout.readline()
         if not line:
-            raise SystemExit(f"the client failed:\n{(self._folder / 'load.log').read_text()}")
+            raise SystemExit(f"the client failed:\n{(self.folder / 'load.log').read_text()}")
         return Outcome(**json.loads(line))
 
     def measure(self, gateway: Gateway, load: Load) -> tuple[float, Outcome]:
@@ -151,7 +154,7 @@ class Rig:
             page.read()
 
     def _start(self, name: str, port: int, argv: list[object], admin: int = 0) -> Gateway:
-        log = self._folder / f"{name}.log"
+        log = self.folder / f"{name}.log"
         environ = {"BENCH_KEY": "sk-bench-upstream"}
         began = time.monotonic()
         process = self._stack.enter_context(running(*argv, core=GATEWAY, log=log, environ=environ))

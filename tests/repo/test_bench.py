@@ -42,6 +42,18 @@ def test_every_answer_of_a_gateway_is_counted_and_checked(bench: Any) -> None:
         assert 0 < streamed.delay[0] < streamed.whole[1] * 10
 
 
+def test_warm_call_is_counted_by_module() -> None:
+    found = subprocess.run(
+        [sys.executable, BENCH / "warm_call.py", "--all"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    counts = [line.split(maxsplit=1) for line in found.stdout.splitlines()]
+    by_module = {name: float(count) for count, name in counts}
+    assert by_module["sidecar/proxy/handler.py"] > 5
+    assert 100 < by_module["calls of own functions"] < 1000
+    assert 10 < by_module["modules"] < by_module["switches between modules"]
+
+
 @pytest.mark.parametrize(
     ("chunks", "extra", "fault"),
     [(0, "status=500", "bad"), (5, "status=500", "bad"), (5, "usage=0", "unmetered")],
