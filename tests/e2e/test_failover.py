@@ -67,7 +67,7 @@ async def test_both_sdks_get_one_response_after_a_retry(
     [
         ("600", 429),
         ("86400", 429),
-        *((hint, 200) for hint in ("518400", "-5", "soon", "1e999", "0")),
+        *((hint, 200) for hint in ("518400", "soon", "0")),
     ],
 )
 async def test_retry_hint_beyond_five_minutes_is_capped(
