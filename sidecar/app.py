@@ -146,7 +146,9 @@ async def _make_services(
     configuration.start()
     upstream = await stack.enter_async_context(open_upstream())
     local = await _local_servers(stack, registry)
-    attempts = Attempts(upstream, vault, local, clock, AttemptUsageReader(prices))
+    attempts = Attempts(
+        upstream, vault, local, clock, AttemptUsageReader(prices), registry.dialects
+    )
     dispatch = Dispatcher(attempts, scheduler, Affinity(clock), clock)
     model_list = ModelList(upstream, vault, registry.dialects, local, clock)
     vault.on_replaced += [scheduler.forget, model_list.forget]
@@ -231,7 +233,7 @@ def _admin_context(
     view = LiveView(scheduler, live, services.wall)
     return AdminContext(
         services=services,
-        outlook=Forecaster(view, services.dispatch.affinity),
+        outlook=Forecaster(view, services.dispatch.affinity, services.dispatch.notes),
         steering=PauseControl(current, scheduler, live),
         sessions=Sessions(asyncio.get_running_loop().time),
         events=events,

@@ -165,7 +165,7 @@ class CallRecord(Struct, frozen=True):
     the epoch; durations are seconds of the monotonic clock. `key` is "" when the caller was not
     identified. `refusal` is the kind of a local reply. `usage` and `cost` are those of all
     attempts; `cost` is None when the price or the usage is unknown. `caller` is None when no
-    lookup finished in time.
+    lookup finished in time. `transform` names the transforms that changed the call, in order.
     """
 
     call_id: str
@@ -197,6 +197,7 @@ class CallRecord(Struct, frozen=True):
     waits: tuple[Wait, ...] = ()
     cost: Cost | None = None
     caller: Caller | None = None
+    transform: str = ""
 
     @property
     def unpriced(self) -> bool:

@@ -60,7 +60,9 @@ class Sidecar:
         self._account = account
         clock = laptop.clock
         wire: Any = _Wire(account)
-        attempts = Attempts(wire, Vault({}, clock), {}, clock, AttemptUsageReader(laptop.prices))
+        attempts = Attempts(
+            wire, Vault({}, clock), {}, clock, AttemptUsageReader(laptop.prices), {}
+        )
         self._live = LiveCalls(clock, laptop.wall)
         self._dispatch = Dispatcher(attempts, laptop.scheduler, Affinity(clock), clock)
 

@@ -15,6 +15,7 @@ from sidecar.config.model import Snapshot
 from sidecar.pricing import price_list
 from sidecar.pricing.prices import Prices
 from sidecar.proxy.in_flight import LiveCalls
+from sidecar.proxy.stream.transforming import TransformNotes
 from sidecar.routing.affinity import Affinity
 from sidecar.scheduling.lease import Sources
 from sidecar.scheduling.scheduler import Scheduler
@@ -40,7 +41,7 @@ def _forecaster(snapshot: Snapshot, state: Path) -> Forecaster:
     scheduler.reconcile_limits(snapshot)
     live = LiveCalls(clock, time.time)
     board = LiveView(scheduler, live, time.time, known=False)
-    return Forecaster(board, Affinity(clock))
+    return Forecaster(board, Affinity(clock), TransformNotes())
 
 
 def _forget(_: object) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from sidecar.config.patterns import Pattern
 from sidecar.errors import Problem, SourceLocation
+from sidecar.plugin_api.transform import Transform
 from sidecar.plugin_api.vendor import Vendor
 
 
@@ -166,12 +167,21 @@ class Rename:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedTransform:
+    """A transform that a route or a key names, with its options as the file has them."""
+
+    name: str
+    options: Mapping[str, tuple[str, ...]]
+    transform: Transform = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One provider that a key may use.
 
     `models` is None for all models. `priority` is the position in the list where the file gives
     no numbers; lower first. `at_least_once` permits a repeat of a request that may have been
-    served.
+    served. `transforms` change its calls in this order, after those of the key.
     """
 
     provider: Provider
@@ -183,6 +193,7 @@ class Route:
     max_input: int | None = None
     priced_as: str | None = None
     at_least_once: bool = False
+    transforms: tuple[NamedTransform, ...] = ()
     priority: int = 0
     weight: int = 1
 
@@ -239,6 +250,7 @@ class Key:
     share: float = 1.0
     max_wait: float = 120.0
     sticky_wait: float = 5.0
+    transforms: tuple[NamedTransform, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ MODEL = "x-sidecar-model"
 WAIT = "x-sidecar-wait-ms"
 ERROR = "x-sidecar-error"
 TRIED = "x-sidecar-tried"
+TRANSFORM = "x-sidecar-transform"
 URGENCY = "x-sidecar-urgency"
 
 _REQUEST = CONNECTION | CREDENTIAL_HEADERS | ACCOUNT_HEADERS | COOKIES | frozenset({

@@ -37,7 +37,7 @@ def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[SqlValue, ...]:
         _json(record.waits), *_cost(record), *_caller(record),
         record.urgency, day_of(record.started, zone).isoformat(),
         record.cost is None or record.cost.whole,
-        _json(parts_of(record.usage, record.cost)),
+        _json(parts_of(record.usage, record.cost)), record.transform,
     )  # fmt: skip
     return tuple(map(sql_value, row))
 

@@ -308,6 +308,10 @@ MIGRATIONS = (
     UPDATE calls SET attempts = {_RENAMED_CLASSES} WHERE attempts <> '[]';
     UPDATE under_way SET attempts = {_RENAMED_CLASSES} WHERE attempts <> '[]';
     """,  # noqa: S608 - constants
+    """
+    ALTER TABLE calls ADD COLUMN transform TEXT NOT NULL DEFAULT '';
+    ALTER TABLE under_way ADD COLUMN transform TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 VERSION = len(MIGRATIONS)

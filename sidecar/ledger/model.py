@@ -21,7 +21,7 @@ MAX_OBJECTS = 50_000
 """Days for which, and number up to which, created objects are remembered; the oldest are deleted
 first."""
 
-_ROW = ", ".join("?" * 45)
+_ROW = ", ".join("?" * 46)
 INSERT_CALL = f"INSERT OR IGNORE INTO calls VALUES ({_ROW})"  # noqa: S608 - "?" alone
 """A call that has a row already keeps it: nothing is counted twice."""
 INSERT_UNDER_WAY = f"INSERT OR REPLACE INTO under_way VALUES ({_ROW})"  # noqa: S608 - "?" alone

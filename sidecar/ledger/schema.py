@@ -78,7 +78,8 @@ SCHEMA = """
         urgency TEXT NOT NULL,
         day TEXT NOT NULL,
         cost_whole INTEGER NOT NULL,
-        parts TEXT NOT NULL
+        parts TEXT NOT NULL,
+        transform TEXT NOT NULL
     );
     CREATE INDEX calls_by_time ON calls (started);
     CREATE INDEX calls_by_key ON calls (key, started);

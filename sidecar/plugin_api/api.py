@@ -27,7 +27,7 @@ from sidecar.plugin_api.error_class import (
     error_text,
 )
 from sidecar.plugin_api.hookspecs import hookimpl
-from sidecar.plugin_api.json_body import (
+from sidecar.plugin_api.json.body import (
     ABSENT,
     cut_null,
     mapping,
@@ -45,6 +45,15 @@ from sidecar.plugin_api.retry_after import (
     wait_in_message,
 )
 from sidecar.plugin_api.sse import SseMeter
+from sidecar.plugin_api.transform import (
+    ANY_ENDPOINT,
+    ResponseTransform,
+    Transform,
+    TransformCall,
+    TransformedRequest,
+    TransformRefused,
+    TransformTarget,
+)
 from sidecar.plugin_api.usage_meter import (
     BaseMeter,
     JsonMeter,
@@ -72,6 +81,7 @@ from sidecar.records import CallRecord, Part, Usage
 
 __all__ = [
     "ABSENT",
+    "ANY_ENDPOINT",
     "BaseMeter",
     "CallRecord",
     "Classification",
@@ -95,9 +105,15 @@ __all__ = [
     "Quota",
     "QuotaKind",
     "ResponseFields",
+    "ResponseTransform",
     "Secret",
     "Serving",
     "SseMeter",
+    "Transform",
+    "TransformCall",
+    "TransformRefused",
+    "TransformTarget",
+    "TransformedRequest",
     "UpstreamRequest",
     "UpstreamResponse",
     "Usage",

@@ -1,6 +1,6 @@
-"""The four hooks of a plugin. They run when Sidecar starts or reloads, or after a call.
+"""The five hooks of a plugin. They run when Sidecar starts or reloads, or after a call.
 
-What runs within a call is a method of the objects that the first two hooks return.
+What runs within a call is a method of the objects that the first three hooks return.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from sidecar.plugin_api.dialect import Dialect
+from sidecar.plugin_api.transform import Transform
 from sidecar.plugin_api.vendor import Vendor
 from sidecar.records import CallRecord
 
@@ -32,6 +33,12 @@ def sidecar_dialects() -> Iterable[Dialect]:
 @hookspec
 def sidecar_vendors() -> Iterable[Vendor]:
     """Return the vendors of this plugin. Called once, at start, after all dialects."""
+    return ()
+
+
+@hookspec
+def sidecar_transforms() -> Iterable[Transform]:
+    """Return the transforms of this plugin. Called once, at start."""
     return ()
 
 

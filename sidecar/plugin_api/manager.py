@@ -1,4 +1,4 @@
-"""Discover plugins, and keep the dialects and vendors that they provide.
+"""Discover plugins, and keep the dialects, vendors and transforms that they provide.
 
 A broken plugin is reported and skipped; the others, and a reload, work without it.
 """
@@ -21,6 +21,7 @@ import pluggy
 from sidecar.plugin_api import hookspecs
 from sidecar.plugin_api.dialect import Dialect
 from sidecar.plugin_api.guard import plugin_guard
+from sidecar.plugin_api.transform import Transform
 from sidecar.plugin_api.vendor import Vendor
 from sidecar.records import CallRecord
 
@@ -38,7 +39,7 @@ _BROKEN = (Exception, SystemExit)
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The dialects and vendors of all plugins.
+    """The dialects, vendors and transforms of all plugins.
 
     Attributes:
         dialects: By name.
@@ -46,6 +47,7 @@ class Registry:
         sources: The distribution and module, or the path, of each vendor, by its name.
         problems: What was skipped and why, one sentence each.
         failures: The number of errors that hooks raised, by plugin.
+        transforms: By name.
     """
 
     dialects: Mapping[str, Dialect]
@@ -53,6 +55,7 @@ class Registry:
     sources: Mapping[str, str]
     problems: tuple[str, ...]
     failures: dict[str, int] = field(default_factory=dict)
+    transforms: Mapping[str, Transform] = field(default_factory=dict)
     _checks: tuple[tuple[str, Observer], ...] = ()
     _observers: tuple[tuple[str, Observer], ...] = ()
 
@@ -97,6 +100,7 @@ class _Discovery:
         self._problems: list[str] = []
         self._dialects: dict[str, Dialect] = {}
         self._vendors: dict[str, Vendor] = {}
+        self._transforms: dict[str, Transform] = {}
         self._sources: dict[str, str] = {}
 
     def run(self, local: Sequence[Path]) -> Registry:
@@ -106,11 +110,13 @@ class _Discovery:
             self._register(str(path), partial(_load_file, path))
         self._collect_dialects()
         self._collect_vendors()
+        self._collect_transforms()
         return Registry(
             self._dialects,
             self._vendors,
             self._sources,
             tuple(self._problems),
+            transforms=self._transforms,
             _checks=self._bound("sidecar_check_config"),
             _observers=self._bound("sidecar_call_finished"),
         )
@@ -148,6 +154,13 @@ class _Discovery:
             else:
                 self._vendors[vendor.name] = vendor
                 self._sources[vendor.name] = source
+
+    def _collect_transforms(self) -> None:
+        for source, transform in self._returned_by("sidecar_transforms", Transform):
+            if transform.name in self._transforms:
+                self._problems.append(f'{source}: transform "{transform.name}" exists already')
+            else:
+                self._transforms[transform.name] = transform
 
     def _returned_by(self, hook: str, kind: Callable[..., T]) -> list[tuple[str, T]]:
         found: list[tuple[str, T]] = []

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from sidecar.plugin_api.guard import plugin_guard
-from sidecar.plugin_api.json_outline import BOM, Outline, outline
+from sidecar.plugin_api.json.outline import BOM, Outline, outline
 from sidecar.plugin_api.usage_meter import MAX_EVENT_BYTES, BaseMeter, as_mapping
 from sidecar.records import Usage
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from sidecar.plugin_api.guard import plugin_guard
-from sidecar.plugin_api.json_outline import BOM, Outline, outline
+from sidecar.plugin_api.json.outline import BOM, Outline, outline
 from sidecar.records import Usage
 
 MAX_EVENT_BYTES = 8 << 20

@@ -28,7 +28,7 @@ from sidecar.http.client import (
 )
 from sidecar.http.headers import Fields
 from sidecar.http.wire.agent_messages import RelayedResponse
-from sidecar.plugin_api.dialect import Meter
+from sidecar.plugin_api.dialect import Dialect, Meter
 from sidecar.plugin_api.error_class import (
     Classification,
     ErrorClass,
@@ -44,6 +44,12 @@ from sidecar.proxy.stream import error_masking
 from sidecar.proxy.stream.error_masking import ErrorEventMask
 from sidecar.proxy.stream.filter import StreamFilter
 from sidecar.proxy.stream.start import HELD_BYTES, HELD_SECONDS, Beginning, read_beginning
+from sidecar.proxy.stream.transforming import (
+    Outgoing,
+    ResponseTransforms,
+    TransformNotes,
+    transformed_call,
+)
 from sidecar.records import AttemptRecord, AttemptUsage
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
@@ -75,6 +81,9 @@ class AttemptResult(Struct, frozen=True):
         outdated: The vendor rejected a secret that has been replaced since.
         lost: The request was written, no head arrived, and the route forbids to send it again.
         masking: Masks the credential in the error events of a stream.
+        sent: The call as the provider got it: in the provider's dialect, if it was transformed.
+        transforms: Make the response one to the client's call; None if the call was not changed.
+        refusal: Why a transform did not let the call be sent.
     """
 
     candidate: Candidate
@@ -89,6 +98,9 @@ class AttemptResult(Struct, frozen=True):
     outdated: bool = False
     lost: bool = False
     masking: ErrorEventMask | None = None
+    sent: Call | None = None
+    transforms: ResponseTransforms | None = None
+    refusal: ProxyError | None = None
 
     @property
     def error_class(self) -> ErrorClass:
@@ -103,7 +115,7 @@ class AttemptResult(Struct, frozen=True):
     @property
     def was_sent(self) -> bool:
         """True when the request may have reached the provider."""
-        return self.error is None or self.error.sent
+        return self.refusal is None and (self.error is None or self.error.sent)
 
     @property
     def is_final(self) -> bool:
@@ -114,7 +126,9 @@ class AttemptResult(Struct, frozen=True):
         """Relay the response. Raises `ProxyError` if it breaks off before the client got a byte."""
         assert self.reply is not None  # noqa: S101 - only a response is relayed
         try:
-            return await relay.run(self.reply, fields, meter, self.stream_filter, self.masking)
+            return await relay.run(
+                self.reply, fields, meter, self.stream_filter, self.masking, self.transforms
+            )
         except UpstreamError as error:
             timed_out = error.fault is Fault.TIMEOUT
             kind = ErrorKind.UPSTREAM_TIMEOUT if timed_out else ErrorKind.UPSTREAM_INVALID
@@ -140,12 +154,15 @@ class Attempts:
         local: Mapping[str, str],
         clock: Callable[[], float],
         abandoned: AttemptUsageReader,
+        dialects: Mapping[str, Dialect],
     ) -> None:
         self._upstream = upstream
         self._vault = vault
         self._local = local
         self._clock = clock
         self._attempt_usage = abandoned
+        self._dialects = dialects
+        self.notes = TransformNotes()
 
     async def send(
         self, call: Call, candidate: Candidate, rewriter: Rewriter, live: LiveCall
@@ -168,7 +185,25 @@ class Attempts:
         live: LiveCall,
     ) -> AttemptResult:  # fmt: skip
         live.provider, live.credential = candidate.provider.name, candidate.credential_name
-        live.model_served = candidate.model
+        live.model_served, live.transform = candidate.model, ""
+        if not candidate.steps:
+            return await self._sent(call, candidate, secret, rewriter, live)
+        try:
+            outgoing = transformed_call(call, candidate, self._dialects)
+        except ProxyError as refusal:
+            return _refused(candidate, refusal, live)
+        if not outgoing.applied:
+            return await self._sent(call, candidate, secret, rewriter, live)
+        self.notes.add(call.key.name, outgoing.notes)
+        live.transform = outgoing.names
+        changed = Rewriter(outgoing.call, None)
+        attempted = await self._sent(outgoing.call, candidate, secret, changed, live)
+        return _to_client(attempted, outgoing)
+
+    async def _sent(
+        self, call: Call, candidate: Candidate, secret: Secret | None, rewriter: Rewriter,
+        live: LiveCall,
+    ) -> AttemptResult:  # fmt: skip
         began = self._clock()
         base_url, reply, state = "", None, SendState()
         try:
@@ -299,6 +334,27 @@ class Attempts:
             classification = structs.replace(classification, error_class=ErrorClass.CLIENT_ERROR)
         spent = self._attempt_usage.usage_from_response(call, candidate, reply, body, live.started)
         return AttemptResult(candidate, classification, base_url, reply, body, spent=spent)
+
+
+def _to_client(attempted: AttemptResult, outgoing: Outgoing) -> AttemptResult:
+    """Return the result with what makes its response one to the client's call."""
+    # The response may take minutes: the request is not kept meanwhile.
+    sent = structs.replace(outgoing.call, edited=b"")
+    reply = attempted.reply
+    if reply is None or HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.BAD_REQUEST:
+        return structs.replace(attempted, sent=sent)
+    try:
+        transforms = ResponseTransforms(outgoing.applied, reply)
+    except UpstreamError as error:
+        attempted.close()
+        raise ProxyError(ErrorKind.INTERNAL, str(error), final=True) from None
+    return structs.replace(attempted, sent=sent, transforms=transforms)
+
+
+def _refused(candidate: Candidate, refusal: ProxyError, live: LiveCall) -> AttemptResult:
+    why = Classification(ErrorClass.MODEL_NOT_FOUND, refusal.reply.message)
+    live.note(_record(candidate, None, "failed", why.reason, 0.0, None))
+    return AttemptResult(candidate, why, refusal=refusal)
 
 
 def _prepared(vendor: Vendor, ask: UpstreamRequest) -> Prepared:

@@ -95,7 +95,7 @@ class RetryState:
         """Remove the failed candidate; if its provider lacks the model, remove every candidate of
         that provider."""
         failed = attempted.candidate
-        if attempted.error_class is ErrorClass.MODEL_NOT_FOUND:
+        if attempted.error_class is ErrorClass.MODEL_NOT_FOUND and attempted.refusal is None:
             self.candidates = [c for c in self.candidates if c.provider is not failed.provider]
         else:
             self.candidates = [c for c in self.candidates if c is not failed]
@@ -111,6 +111,7 @@ class Dispatcher:
         self._attempts = attempts
         self._scheduler = scheduler
         self.affinity = affinity
+        self.notes = attempts.notes
         self._clock = clock
 
     async def send(
@@ -248,8 +249,8 @@ class Dispatcher:
             )
 
     def _record_failure(self, attempted: AttemptResult) -> None:
-        if attempted.outdated:
-            return
+        if attempted.outdated or attempted.refusal is not None:
+            return  # it is no failure of the provider's
         if attempted.error is not None and attempted.reply is None and not attempted.in_stream:
             self._scheduler.record_connection_failure(attempted.candidate, attempted.error)
         else:
@@ -314,6 +315,9 @@ def best_failure(
     for attempted in [*(a for a in reversed(failed) if a.candidate is first), *failed]:
         if attempted.reply is not None and attempted.error_class is not ErrorClass.AUTH_FAILED:
             return attempted
+    refusals = [each.refusal for each in failed if each.refusal is not None]
+    if len(refusals) == len(failed):
+        raise refusals[0]
     tried = _tried(failed)
     rejected = [each for each in failed if each.error_class is ErrorClass.AUTH_FAILED]
     if rejected:

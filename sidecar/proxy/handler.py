@@ -57,7 +57,10 @@ _NO_PROVIDER = frozenset({
 
 
 class Passage:
-    """The state of one request. Each step sets its part; `Proxy._close` needs all of them."""
+    """The state of one request. Each step sets its part; `Proxy._close` needs all of them.
+
+    `sent` is the call as a transform changed it for the provider; None if none did.
+    """
 
     def __init__(self, request: AgentRequest, live: LiveCall, held: HeldBody) -> None:
         self.request = request
@@ -65,6 +68,7 @@ class Passage:
         self.live = live
         self.relay = live.passing = Relay(request)
         self.call: Call | None = None
+        self.sent: Call | None = None
         self.meter: Meter | None = None
         self.candidate: Candidate | None = None
         self.lease: Lease | None = None
@@ -193,13 +197,18 @@ class Proxy:
         fields = proxy_responses.relayed_headers(passage.request, call, attempted, live)
         if attempted.body is not None:
             live.outcome, live.reason = proxy_responses.attribute_error(attempted)
-            fields, body = proxy_responses.in_shape(call, attempted, fields, live.call_id)
+            live.status, fields, body = proxy_responses.in_shape(
+                call, attempted, fields, live.call_id
+            )
             length = None if body else reply.length
-            return await relay.send(reply.status, reply.reason, fields, body, length)
+            reason = reply.reason if live.status == reply.status else ""
+            return await relay.send(live.status, reason, fields, body, length)
         self._services.ledger.used(call.key.name, live.program)
         passage.candidate = attempted.candidate
-        meter = passage.meter = live.meter = meter_for(call, reply)
+        passage.sent = attempted.sent
+        meter = passage.meter = live.meter = meter_for(attempted.sent or call, reply)
         response = await attempted.relay_through(relay, fields, meter)
+        live.status = response.status
         if relay.end is RelayEnd.TRUNCATED:
             live.outcome, live.reason = Outcome.CUT, relay.fault
             why = LocalReply(ErrorKind.UPSTREAM_UNREACHABLE, f"{live.provider}: {relay.fault}")
@@ -262,8 +271,8 @@ class Proxy:
         """Set the call's usage from its meter; return reported usage of an earlier call, if any."""
         if passage.meter is None or passage.call is None:
             return None
-        whole = passage.relay.end is RelayEnd.COMPLETE
-        return read_meter(passage.live, passage.call, passage.provider, passage.meter, whole=whole)
+        whole, call = passage.relay.end is RelayEnd.COMPLETE, passage.sent or passage.call
+        return read_meter(passage.live, call, passage.provider, passage.meter, whole=whole)
 
     def _note_objects(
         self, passage: Passage, record: CallRecord, counted: Demand | None, retold: Usage | None

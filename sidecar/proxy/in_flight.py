@@ -101,6 +101,8 @@ class LiveCall(Struct, eq=False):
     meter: Meter | None = None
     """The meter of its response, once there is one."""
     caller_lookup: CallerLookup | None = None
+    transform: str = ""
+    """The transforms that changed its latest request, in order."""
 
     @property
     def caller(self) -> Caller | None:
@@ -162,6 +164,7 @@ class LiveCall(Struct, eq=False):
             urgency="" if key is None else self.urgency.name.lower(),
             waits=tuple(self.waits),
             caller=self.caller,
+            transform=self.transform,
         )
 
 

@@ -14,16 +14,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 from enum import Enum
 
-from sidecar.errors import LocalReply, UpstreamError
-from sidecar.http.client import MAX_INLINE_RESPONSE_BYTES, Reply
+from sidecar.errors import Fault, LocalReply, UpstreamError
+from sidecar.http.client import MAX_INLINE_RESPONSE_BYTES, Reply, is_event_stream
 from sidecar.http.headers import Fields
 from sidecar.http.wire.agent_messages import AgentRequest, RelayedResponse
 from sidecar.plugin_api.dialect import Dialect, Endpoint, Meter
 from sidecar.proxy.stream.error_masking import ErrorEventMask
 from sidecar.proxy.stream.filter import StreamFilter
+from sidecar.proxy.stream.transforming import ResponseTransforms
 
+MAX_TRANSFORMED_BYTES = 64 << 20
+"""Bytes of a response other than a stream that are read before it is transformed."""
 LINGER_SECONDS = 5.0
 """Seconds for which a slow client may read the last bytes of a truncated response."""
 
@@ -56,6 +60,7 @@ class Relay:
         self._headers: Fields = ()
         self._hiding: StreamFilter | None = None
         self._masking: ErrorEventMask | None = None
+        self._transforms: ResponseTransforms | None = None
         self.end = RelayEnd.CLIENT_LEFT
         self.fault = ""
         self.first_byte: float | None = None
@@ -105,15 +110,20 @@ class Relay:
     async def run(
         self, reply: Reply, headers: Fields, meter: Meter,
         hiding: StreamFilter | None = None, masking: ErrorEventMask | None = None,
+        transforms: ResponseTransforms | None = None,
     ) -> RelayedResponse:  # fmt: skip
-        """Relay `reply` to its end, filtered by `hiding` and masked by `masking`.
+        """Relay `reply` to its end, filtered by `hiding`, masked by `masking` and changed by
+        `transforms`.
 
         Raises `UpstreamError` only if nothing was sent. Later, a response that breaks off sets
         `end` to `TRUNCATED`; the calling code must then call `truncate`.
         """
         self._hiding, self._masking = hiding, masking
-        # Removing events changes the length.
-        length = reply.length if hiding is None else None
+        if transforms is not None and not is_event_stream(reply):
+            return await self._send_transformed(reply, headers, meter, transforms)
+        self._transforms = transforms
+        # Removing and changing events changes the length.
+        length = reply.length if hiding is None and transforms is None else None
         if length is not None and length <= MAX_INLINE_RESPONSE_BYTES and not self.started:
             body, _ = await reply.read_all(MAX_INLINE_RESPONSE_BYTES)
             meter.feed(body)
@@ -133,13 +143,30 @@ class Relay:
         if _ends_by_close(reply) and meter.unfinished:
             self.end, self.fault = RelayEnd.TRUNCATED, "its stream ended before its answer did"
             return response
-        await self._let_go(response)
+        try:
+            await self._let_go(response, complete=True)
+        except UpstreamError as error:
+            self.end, self.fault = RelayEnd.TRUNCATED, str(error)
+            return response
         await response.write_eof()
         self.end = RelayEnd.COMPLETE
         return response
 
+    async def _send_transformed(
+        self, reply: Reply, headers: Fields, meter: Meter, transforms: ResponseTransforms
+    ) -> RelayedResponse:
+        """Send a response that is no stream: whole, so that a failure is a local reply."""
+        body, whole = await reply.read_all(MAX_TRANSFORMED_BYTES)
+        meter.feed(body)
+        if not whole:
+            raise UpstreamError(Fault.PROTOCOL, "its answer is too large to transform", sent=True)
+        body = transforms.feed(body) + transforms.end(complete=True)
+        reason = reply.reason if transforms.status == reply.status else ""
+        return await self.send(transforms.status, reason, headers, body)
+
     async def _pump(self, reply: Reply, response: RelayedResponse, meter: Meter) -> None:
         write, hiding, masking = response.write, self._hiding, self._masking
+        transforms = self._transforms
         while data := await reply.read():
             if self.first_byte is None:
                 self.first_byte = self._loop.time()
@@ -149,13 +176,17 @@ class Relay:
                 data = masking.feed(data)
             if hiding is not None:
                 data = hiding.feed(data)
+            if transforms is not None:
+                data = transforms.feed(data)
             await write(data)
 
-    async def _let_go(self, response: RelayedResponse) -> None:
+    async def _let_go(self, response: RelayedResponse, *, complete: bool) -> None:
         """Send the bytes that the filters held, after the last byte of the stream."""
         rest = b"" if self._masking is None else self._masking.rest()
         if self._hiding is not None:
             rest = self._hiding.feed(rest) + self._hiding.rest()
+        if self._transforms is not None:
+            rest = self._transforms.feed(rest) + self._transforms.end(complete=complete)
         if rest:
             await response.write(rest)
 
@@ -168,9 +199,10 @@ class Relay:
             raise RuntimeError("nothing was started that could be cut")
         if transport is None or transport.is_closing():
             return response
-        await self._let_go(response)
+        with suppress(UpstreamError):  # a transform that failed has no rest
+            await self._let_go(response, complete=False)
         event = b""
-        if meter.at_boundary:
+        if meter.at_boundary or self._transforms is not None:
             event = dialect.error_event(endpoint, why, call_id)
             if event:
                 await response.write(event)

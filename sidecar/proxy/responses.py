@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
-from sidecar.errors import ErrorKind, LocalReply, ProxyError
+from sidecar.errors import ErrorKind, LocalReply, ProxyError, UpstreamError
 from sidecar.http import headers
 from sidecar.http.content_coding import PLAIN_CODINGS
 from sidecar.http.headers import Fields, encoded
@@ -22,6 +22,7 @@ from sidecar.plugin_api.dialect import Dialect, Located, locate
 from sidecar.plugin_api.error_class import ErrorClass
 from sidecar.proxy.attempt import AttemptResult
 from sidecar.proxy.in_flight import LiveCall
+from sidecar.proxy.stream.transforming import ResponseTransforms
 from sidecar.records import AttemptRecord, Outcome
 from sidecar.routing.call import Call
 
@@ -40,7 +41,10 @@ _KINDS = {
     504: ErrorKind.UPSTREAM_TIMEOUT, 529: ErrorKind.OVERLOADED,
 }  # fmt: skip
 """The kinds of local replies that stand for a provider's status."""
-_OF_THE_BODY = frozenset({b"content-type", b"content-encoding", b"content-language", b"etag"})
+_OF_THE_BODY = frozenset({
+    b"content-type", b"content-encoding", b"content-language", b"content-md5", b"digest", b"etag",
+    b"repr-digest", b"content-digest",
+})  # fmt: skip
 """Headers that describe the provider's body, and are dropped with it."""
 
 
@@ -101,6 +105,8 @@ def own_headers(live: LiveCall) -> Mapping[str, str]:
         headers.MODEL: _as_field(live.model_served or "none"),
         headers.WAIT: str(round(live.wait * 1000)),
     }
+    if live.transform:
+        fields[headers.TRANSFORM] = live.transform
     if len(live.attempts) > 1:
         fields[headers.TRIED] = _as_field("; ".join(map(_tried, live.attempts)))
     return fields
@@ -137,11 +143,19 @@ def relayed_headers(
     fields = headers.for_client(reply.headers, call.dialect.url_headers, relocate)
     if 300 <= reply.status < 400 and reply.status != HTTPStatus.NOT_MODIFIED:
         _check_redirect(fields)
+    if attempted.transforms is not None and reply.status < HTTPStatus.MULTIPLE_CHOICES:
+        fields = _of_another_body(fields, attempted.transforms.content_type)
     if attempted.body is not None and live.asked_again:
         # Sidecar has retried the call; retries of the client would multiply the attempts.
         fields = [(n, v) for n, v in fields if n.lower() != b"x-should-retry"]
         fields.append((b"x-should-retry", b"false"))
     return fields + encoded(own_headers(live).items())
+
+
+def _of_another_body(fields: Fields, content_type: str) -> list[tuple[bytes, bytes]]:
+    """Return a provider's header fields for a body that replaces the provider's."""
+    kept = [field for field in fields if field[0].lower() not in _OF_THE_BODY]
+    return [*kept, (b"Content-Type", content_type.encode())]
 
 
 def _check_redirect(fields: Fields) -> None:
@@ -160,27 +174,45 @@ def attribute_error(attempted: AttemptResult) -> tuple[Outcome, str]:
 
 def in_shape(
     call: Call, attempted: AttemptResult, fields: list[tuple[bytes, bytes]], call_id: str
-) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Return the headers and the body of a vendor's error, unchanged if clients can read it.
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Return the status, the headers and the body of a vendor's error, unchanged if clients can
+    read it.
 
     A 5xx without a body, or with one that is not JSON (a proxy's page), gets a body in the
-    dialect's shape.
+    dialect's shape; so does every such error of a call that was transformed.
     """
     reply, body = attempted.reply, attempted.body
     assert reply is not None and body is not None  # noqa: S101, PT018 - only errors come here
     coded = body and reply.coding not in PLAIN_CODINGS
-    if reply.status < 500 or call.method == "HEAD" or coded or body.lstrip()[:1] in {b"{", b"["}:
-        return fields, body
+    is_json, transforms = body.lstrip()[:1] in {b"{", b"["}, attempted.transforms
+    if transforms is not None and (is_json or reply.status < 400) and not coded:
+        return _transformed_error(transforms, reply.status, fields, body)
+    if transforms is None and (reply.status < 500 or call.method == "HEAD" or coded or is_json):
+        return reply.status, fields, body
     name = attempted.candidate.provider.name
-    said = excerpt(body)
+    said = "" if coded else excerpt(body)
     message = f"{name} answered {reply.status} " + (
         f"and said: {said}" if said else "without a word"
     )
     kind = _KINDS.get(reply.status, ErrorKind.UPSTREAM_INVALID)
     local_reply = LocalReply(kind, message, upstream_status=reply.status)
     _, body = call.dialect.error(local_reply, call_id)
-    kept = [field for field in fields if field[0].lower() not in _OF_THE_BODY]
-    return [*kept, (b"Content-Type", b"application/json")], body
+    return reply.status, _of_another_body(fields, "application/json"), body
+
+
+def _transformed_error(
+    transforms: ResponseTransforms, status: int, fields: Fields, body: bytes
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Return an error that is one to the client's call. With status 200 it is a stream that begins
+    with an error. Raises `ProxyError` if a transform fails."""
+    try:
+        if status < HTTPStatus.BAD_REQUEST:
+            body = transforms.feed(body) + transforms.end(complete=True)
+            return status, list(fields), body
+        status, body = transforms.error(status, body)
+    except UpstreamError as error:
+        raise ProxyError(ErrorKind.UPSTREAM_INVALID, str(error)) from error
+    return status, _of_another_body(fields, "application/json"), body
 
 
 def excerpt(page: bytes) -> str:

@@ -23,7 +23,7 @@ from sidecar.http.body_reading import decoded_copy, read_body, too_large
 from sidecar.http.headers import URGENCY, Fields
 from sidecar.http.wire.agent_messages import AgentRequest
 from sidecar.plugin_api.dialect import Dialect, Endpoint, Facts, Located, ModelAt, locate
-from sidecar.plugin_api.json_body import form_model, splice_field
+from sidecar.plugin_api.json.body import form_model, splice_field
 from sidecar.plugin_api.vendor import Vendor
 from sidecar.routing.caller_login import CallerLogin
 
@@ -52,6 +52,7 @@ class Call(Struct, frozen=True):
         form_span: The offsets of the model in a multipart form.
         urgency: The priority among waiting calls.
         login: The vendor credential that the client sent besides its local key.
+        edited: The body that a transform made for one candidate; None for the client's own.
     """
 
     snapshot: Snapshot
@@ -67,16 +68,17 @@ class Call(Struct, frozen=True):
     form_span: tuple[int, int] | None = None
     urgency: Urgency = Urgency.NORMAL
     login: CallerLogin | None = None
+    edited: bytes | None = None
 
     @property
     def body(self) -> bytes | None:
         """The body as sent; None if it is streamed."""
-        return self.held.wire
+        return self.held.wire if self.edited is None else self.edited
 
     @property
     def decoded_body(self) -> bytes:
         """The body without its content coding."""
-        return self.held.plain
+        return self.held.plain if self.edited is None else self.edited
 
     @property
     def endpoint(self) -> Endpoint:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 from msgspec import Struct, structs
 
@@ -18,6 +19,7 @@ from sidecar.errors import ErrorKind, ProxyError
 from sidecar.humanize import nearest
 from sidecar.plugin_api.dialect import Dialect, Endpoint, ModelAt
 from sidecar.plugin_api.guard import plugin_guard
+from sidecar.plugin_api.transform import Transform, TransformTarget
 from sidecar.plugin_api.vendor import Serving
 from sidecar.routing.caller_login import CallerLogin, missing_login
 
@@ -27,11 +29,19 @@ Draw = Callable[[], float]
 """Returns a random number from 0 to 1, which decides between routes by weight."""
 
 
+class TransformStep(NamedTuple):
+    """A transform that changes a candidate's calls, and how the provider is called after it."""
+
+    transform: Transform
+    target: TransformTarget
+
+
 class Candidate(Struct, frozen=True):
     """One provider with one credential that may serve a call, and the model to ask it for.
 
     `credential` is None for a provider that needs none. `login` is the caller's, at a provider with
-    `credential: caller`; no other candidate has it.
+    `credential: caller`; no other candidate has it. `serving` is that of the dialect in which
+    the provider is called, which is the client's unless one of `steps` changes it.
     """
 
     route: Route
@@ -39,6 +49,7 @@ class Candidate(Struct, frozen=True):
     serving: Serving
     model: str | None
     login: CallerLogin | None = None
+    steps: tuple[TransformStep, ...] = ()
 
     @property
     def provider(self) -> Provider:
@@ -107,10 +118,13 @@ def plan_candidates(
         if why_not:
             skipped.append(Skipped(route.provider.name, why_not, barred=False))
             continue
-        serving = route.provider.vendor.dialects[dialect.name]
+        steps, target = transform_steps(key, route, dialect.name, endpoint.name)
+        serving = route.provider.vendor.dialects[target.dialect]
         model = _renamed(route, models)
         choices = _rotated(credentials, draw) or (None,)
-        candidates += [Candidate(route, credential, serving, model) for credential in choices]
+        candidates += [
+            Candidate(route, credential, serving, model, steps=steps) for credential in choices
+        ]
     return Plan(tuple(candidates), tuple(skipped))
 
 
@@ -227,9 +241,8 @@ def _barred(
     """Return the reason that a route never serves such a call; None if it may."""
     if not route.enabled:
         return f"switched off ({route.place.short})"
-    serving = route.provider.vendor.dialects.get(dialect.name)
-    if serving is None or not serving.has(endpoint):
-        return f"does not serve {dialect.name} {endpoint.name}"
+    if unserved := _unserved(key, route, dialect, endpoint):
+        return unserved
     for model in models:
         if not (matches_any(key.models, model) and matches_any(route.models, model)):
             return f'model "{model[:128]}" is not among its models ({route.place.short})'
@@ -240,6 +253,38 @@ def _barred(
     restricted = key.models is not None or route.models is not None
     if not models and endpoint.starts_work and restricted:
         return f"allows only some models ({route.place.short})"
+    return None
+
+
+def transform_steps(
+    key: Key, route: Route, dialect: str, endpoint: str
+) -> tuple[tuple[TransformStep, ...], TransformTarget]:
+    """Return the transforms that apply to an endpoint on a route, in order, and how its provider is
+    called after the last of them."""
+    target = TransformTarget(dialect, endpoint)
+    if not key.transforms and not route.transforms:
+        return (), target
+    steps: list[TransformStep] = []
+    for named in (*key.transforms, *route.transforms):
+        found: TransformTarget | None = target
+        with plugin_guard(f"transform {named.name}", "target", "it gets the call as it is"):
+            found = named.transform.target(*target, route.provider.vendor)
+        if found is not None:
+            steps.append(TransformStep(named.transform, found))
+            target = found
+    return tuple(steps), target
+
+
+def _unserved(key: Key, route: Route, dialect: Dialect, endpoint: Endpoint) -> str | None:
+    """Return the reason that the provider does not serve an endpoint; None if it does."""
+    provider = route.provider
+    _, target = transform_steps(key, route, dialect.name, endpoint.name)
+    serving = provider.vendor.dialects.get(target.dialect)
+    same = target.endpoint == endpoint.name
+    if serving is None or not serving.has(endpoint if same else Endpoint(target.endpoint)):
+        return f"does not serve {dialect.name} {endpoint.name}"
+    if target.dialect != dialect.name and provider.takes_login:
+        return "gets the caller's login, which another vendor issued: give it a credential"
     return None
 
 

@@ -19,7 +19,9 @@ from sidecar.http import headers
 from sidecar.http.client import SendState, Upstream
 from sidecar.http.headers import encoded
 from sidecar.plugin_api.dialect import Dialect, ModelEntry
+from sidecar.plugin_api.transform import ANY_ENDPOINT
 from sidecar.plugin_api.vendor import UpstreamRequest
+from sidecar.routing.candidates import transform_steps
 
 FRESH_SECONDS = 600.0
 """Seconds for which a list is cached."""
@@ -81,16 +83,30 @@ class ModelList:
         These are the names that its routes spell out and those that its providers list, filtered
         by its patterns.
         """
-        routes = [r for r in key.routes if r.enabled and dialect.name in r.provider.vendor.dialects]
-        lists = await asyncio.gather(*(self._listed(r.provider, dialect) for r in routes))
+        routes = [
+            (route, target)
+            for route in key.routes
+            if route.enabled and (target := self._asked_in(key, route, dialect)) is not None
+        ]
+        lists = await asyncio.gather(*(self._listed(r.provider, target) for r, target in routes))
         found: dict[str, ModelEntry] = {}
-        for route, listed in zip(routes, lists, strict=True):
+        for (route, target), rows in zip(routes, lists, strict=True):
+            # A row in another dialect has fields that this one's clients cannot read.
+            listed = rows if target is dialect else [ModelEntry(entry.id) for entry in rows]
             for entry in (*_literal_names(key, route), *_askable_names(key, route, listed)):
                 if matches_any(key.models, entry.id) and matches_any(route.models, entry.id):
                     earlier = found.get(entry.id)
                     if earlier is None or earlier.raw is None:
                         found[entry.id] = entry
         return list(found.values())
+
+    def _asked_in(self, key: Key, route: Route, dialect: Dialect) -> Dialect | None:
+        """Return the dialect in which the route's provider is called for clients of `dialect`."""
+        if dialect.name in route.provider.vendor.dialects:
+            return dialect
+        target = transform_steps(key, route, dialect.name, ANY_ENDPOINT)[1]
+        is_served = target.dialect in route.provider.vendor.dialects
+        return self._dialects.get(target.dialect) if is_served else None
 
     def forget(self, _: object = None) -> None:
         """Fetch every list again at its next use: a replaced credential may have other models."""

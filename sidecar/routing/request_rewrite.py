@@ -1,7 +1,8 @@
 """Rewrites the request of a call for each candidate.
 
 Two things may change: the model's name, if the route renames it, and the option that requests
-usage, if the group has `usage: ask`. Else the bytes that the client sent are forwarded.
+usage, if the group has `usage: ask`. Else the bytes of the call are forwarded: the client's, or
+those that transforms made of them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from urllib.parse import quote, unquote_plus
 from sidecar.http.wire.framing import IncomingBody
 from sidecar.plugin_api.dialect import ModelAt
 from sidecar.plugin_api.guard import plugin_guard
-from sidecar.plugin_api.json_body import splice_model
+from sidecar.plugin_api.json.body import splice_model
 from sidecar.plugin_api.vendor import Secret, UpstreamRequest
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
@@ -21,7 +22,7 @@ from sidecar.routing.candidates import Candidate
 class Rewriter:
     """Makes the request for each candidate of a call. Caches edited bodies by model."""
 
-    def __init__(self, call: Call, stream: IncomingBody) -> None:
+    def __init__(self, call: Call, stream: IncomingBody | None) -> None:
         self._call = call
         self._stream = stream
         self._bodies: dict[str, bytes] = {}
@@ -36,7 +37,7 @@ class Rewriter:
     @property
     def broken(self) -> bool:
         """True if a streamed body is malformed."""
-        return self._streamed and self._stream.error is not None
+        return self._streamed and self._stream is not None and self._stream.error is not None
 
     def release(self) -> None:
         """Release the bodies: the response has begun, so that none is sent again."""
@@ -50,6 +51,8 @@ class Rewriter:
 
     def edits(self, candidate: Candidate) -> bool:
         """Return whether this candidate gets an edited copy of the body."""
+        if candidate.steps:
+            return True
         in_body = self._call.endpoint.model_at in {ModelAt.BODY, ModelAt.FORM}
         return (in_body and self.renames(candidate.model)) or self._may_inject(candidate)
 

@@ -27,7 +27,7 @@ from recorded_answers import chunk as chat_chunk
 from running_sidecar import CANARY, Sidecar, request
 from scripted_vendor import STREAM_HEAD, ScriptedVendor, answer, chunk, paced, raw, stream
 
-from sidecar.plugin_api.json_outline import BOM
+from sidecar.plugin_api.json.outline import BOM
 
 RANDOM = examples(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 OURS = {"x-sidecar-call", "x-sidecar-provider", "x-sidecar-model", "x-sidecar-wait-ms"}

@@ -15,7 +15,7 @@ from project_paths import CORE_MODULES, MODULES, PLUGIN_MODULES, ROOT, below_roo
 import sidecar
 from sidecar.plugin_api.manager import discover
 
-VENDORS = ROOT / "plugins/sidecar_vendors"
+PLUGINS = ROOT / "plugins"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -54,12 +54,12 @@ def test_plugin_imports_the_public_api_alone(path: Path) -> None:
             assert {alias.name for alias in node.names} <= set(sidecar.__all__)
 
 
-def test_every_bundled_vendor_has_an_entry_point() -> None:
+def test_every_bundled_plugin_has_an_entry_point() -> None:
     declared = set(PYPROJECT["project"]["entry-points"]["sidecar"].values())
     pattern = re.compile(r"@hookimpl", re.MULTILINE)
     plugins = {
-        f"sidecar_vendors.{path.relative_to(VENDORS).parts[0].removesuffix('.py')}"
-        for path in VENDORS.glob("**/*.py")
+        ".".join(path.relative_to(PLUGINS).parts[:2]).removesuffix(".py")
+        for path in PLUGINS.glob("**/*.py")
         if pattern.search(path.read_text())
     }
     assert plugins == declared
@@ -76,7 +76,7 @@ def test_every_hook_is_documented_with_its_arguments() -> None:
 
 
 @pytest.mark.parametrize(
-    "contract", [sidecar.Vendor, sidecar.Dialect], ids=lambda each: each.__name__
+    "contract", [sidecar.Vendor, sidecar.Dialect, sidecar.Transform], ids=lambda each: each.__name__
 )
 def test_every_member_of_a_plugin_contract_is_documented(contract: type) -> None:
     documentation = (ROOT / "docs/plugins.md").read_text()

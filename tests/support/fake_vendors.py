@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from sidecar.config.loader import load
 from sidecar.config.model import Snapshot
 from sidecar.errors import SourceLocation
+from sidecar.plugin_api.transform import Transform
 from sidecar.plugin_api.vendor import Field, LocalServer, Vendor
 
 
@@ -64,6 +65,7 @@ class Inside(Vendor):
 @dataclass(frozen=True)
 class Plugins:
     vendors: Mapping[str, Vendor]
+    transforms: Mapping[str, Transform] = field(default_factory=dict)
 
 
 PLUGINS = Plugins({each.name: each() for each in (Alpha, Beta, Hosted, Local, Inside)})
@@ -82,7 +84,7 @@ def bare(value: Any) -> Any:
         inner = {f.name: getattr(value, f.name) for f in fields(value)}
         return {n: bare(v) for n, v in inner.items() if n not in ("file", "digest", "warnings")}
     if is_dataclass(value) and not isinstance(value, type):
-        return (type(value), *(bare(getattr(value, f.name)) for f in fields(value)))
+        return (type(value), *(bare(getattr(value, f.name)) for f in fields(value) if f.compare))
     if isinstance(value, dict):
         return [(key, bare(inner)) for key, inner in value.items()]
     return tuple(map(bare, value)) if isinstance(value, tuple | list) else value

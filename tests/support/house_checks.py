@@ -18,7 +18,7 @@ from types import ModuleType
 
 from project_paths import ROOT
 
-OWN_PACKAGES = {"sidecar", "sidecar_vendors"}
+OWN_PACKAGES = {"sidecar", "sidecar_transforms", "sidecar_vendors"}
 DOCUMENTED_AIOHTTP = {"aiohttp", "aiohttp.web", "aiohttp.abc", "aiohttp.hdrs", "aiohttp.typedefs"}
 """The modules of aiohttp that its reference describes."""
 

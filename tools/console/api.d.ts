@@ -36,6 +36,7 @@ declare namespace Api {
     base_url: string;
     line: string;
     share: number;
+    transforms: TransformState[];
     goes?: boolean | null;
     behind?: Obstacle | null;
     reserves?: Reservation;
@@ -114,6 +115,7 @@ declare namespace Api {
     candidates: CandidateState[];
     skipped: SkippedRoute[];
     now: ForecastOutcome | null;
+    notes: string[];
   }
   interface FileEvent {
     at: number;
@@ -553,6 +555,11 @@ declare namespace Api {
   interface SkippedRoute {
     provider: string;
     why: string;
+  }
+  interface TransformState {
+    name: string;
+    to: string | null;
+    losses: string[];
   }
   interface UnpricedUse {
     key: string;

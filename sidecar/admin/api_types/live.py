@@ -143,6 +143,15 @@ class SkippedRoute(Struct, frozen=True, kw_only=True):
     why: str
 
 
+class TransformState(Struct, frozen=True, kw_only=True):
+    """A transform that changes the calls of a candidate: `to` is the dialect and the endpoint in
+    which the provider is called (null: those of the client); `losses` is what may get lost."""
+
+    name: str
+    to: str | None
+    losses: list[str]
+
+
 class CandidateState(Struct, frozen=True, kw_only=True):
     """A candidate in its order. `goes` is whether it would be admitted now (null: unknown);
     `behind` is what stops it; `price` is where its price comes from (null: no price is known).
@@ -154,6 +163,7 @@ class CandidateState(Struct, frozen=True, kw_only=True):
     base_url: str
     line: str
     share: float
+    transforms: list[TransformState]
     goes: bool | UnsetType | None = UNSET
     behind: Obstacle | UnsetType | None = UNSET
     reserves: Reservation | UnsetType = UNSET
@@ -163,7 +173,8 @@ class CandidateState(Struct, frozen=True, kw_only=True):
 
 class Explanation(Struct, frozen=True, kw_only=True):
     """Where a call of a key for a model would go. `live` is whether a running process was asked;
-    `home` is the provider that its conversation is pinned to; `waiting` counts all queued calls."""
+    `home` is the provider that its conversation is pinned to; `waiting` counts all queued calls;
+    `notes` is what transforms reported of earlier calls of the key."""
 
     key: str
     group: str
@@ -178,3 +189,4 @@ class Explanation(Struct, frozen=True, kw_only=True):
     candidates: list[CandidateState]
     skipped: list[SkippedRoute]
     now: ForecastOutcome | None
+    notes: list[str]

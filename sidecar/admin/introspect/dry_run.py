@@ -15,6 +15,7 @@ from sidecar.admin.introspect.limit_states import seconds_until
 from sidecar.admin.introspect.live import LiveView, queue_places
 from sidecar.config.model import Key
 from sidecar.proxy.rejection import reasons, to_proxy_error, when
+from sidecar.proxy.stream.transforming import TransformNotes
 from sidecar.records import NANODOLLARS
 from sidecar.routing.affinity import Affinity
 from sidecar.routing.candidates import Candidate
@@ -67,10 +68,12 @@ class CandidateOutlook(NamedTuple):
 
 
 class Forecaster(NamedTuple):
-    """Makes forecasts from the live view and the pinned sessions."""
+    """Makes forecasts from the live view and the pinned sessions. `notes` has what transforms
+    reported of earlier calls."""
 
     board: LiveView
     affinity: Affinity
+    notes: TransformNotes
 
     @property
     def known(self) -> bool:

@@ -9,7 +9,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sidecar.admin.api_types.live import CandidateState, Explanation, ForecastOutcome, SkippedRoute
+from sidecar.admin.api_types.live import (
+    CandidateState,
+    Explanation,
+    ForecastOutcome,
+    SkippedRoute,
+    TransformState,
+)
 from sidecar.admin.introspect.dry_run import (
     CandidateOutlook,
     Forecaster,
@@ -19,12 +25,12 @@ from sidecar.admin.introspect.dry_run import (
 from sidecar.config.model import Allowance, Key
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.plugin_api.dialect import Dialect, Endpoint, ModelAt
+from sidecar.plugin_api.transform import ANY_ENDPOINT, TransformTarget
 from sidecar.routing import candidates as routing
 from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.estimates import UNPRICED
 
-ANY_ENDPOINT = Endpoint("any", ModelAt.BODY)
-"""Stands for a dialect's main endpoints."""
+_ANY = Endpoint(ANY_ENDPOINT, ModelAt.BODY)
 
 
 class PlannedCandidates(NamedTuple):
@@ -68,11 +74,12 @@ def explain(
         home=plan.candidates[0].provider.name if plan.pinned else None,
         waiting=None if forecaster is None else forecaster.waiting,
         candidates=[
-            _candidate(each, plan.candidates, outlook)
+            _candidate(each, plan.candidates, outlook, TransformTarget(dialect.name, endpoint.name))
             for each, outlook in zip(plan.candidates, plan.outlooks, strict=True)
         ],
         skipped=skipped,
         now=_rejection(key, model, endpoint, found) or plan.now,
+        notes=[] if forecaster is None else forecaster.notes.of(key.name),
     )
 
 
@@ -106,12 +113,13 @@ def _main_endpoint(key: Key, dialect: Dialect) -> Endpoint:
         serving = route.provider.vendor.dialects.get(dialect.name)
         found.update(serving.endpoints or () if serving is not None else ())
     name = min(found, key=lambda each: (-found[each], each), default=None)
-    return ANY_ENDPOINT if name is None else Endpoint(name, ModelAt.BODY)
+    return _ANY if name is None else Endpoint(name, ModelAt.BODY)
 
 
 def _candidate(
-    one: Candidate, candidates: Sequence[Candidate], outlook: CandidateOutlook | None
-) -> CandidateState:
+    one: Candidate, candidates: Sequence[Candidate], outlook: CandidateOutlook | None,
+    asked: TransformTarget,
+) -> CandidateState:  # fmt: skip
     route = one.route
     equals = {id(c.route): c.route for c in candidates if c.route.priority == route.priority}
     return CandidateState(
@@ -120,9 +128,20 @@ def _candidate(
         model=one.model,
         base_url=one.serving.base(one.provider.base_url),
         line=route.place.short,
+        transforms=_transforms(one, asked),
         share=round(route.weight / sum(each.weight for each in equals.values()), 3),
         **({} if outlook is None else outlook._asdict()),
     )
+
+
+def _transforms(one: Candidate, asked: TransformTarget) -> list[TransformState]:
+    found = []
+    for transform, target in one.steps:
+        to = f"{target.dialect} {target.endpoint}" if target != asked else None
+        losses = list(transform.losses(*asked, target))
+        found.append(TransformState(name=transform.name, to=to, losses=losses))
+        asked = target
+    return found
 
 
 def _rejection(

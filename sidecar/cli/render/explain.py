@@ -41,8 +41,11 @@ def explanation_lines(found: Explanation) -> Iterator[str]:
         is_budgeted = any(limiter.unit == "usd" for limiter in _limits(_gates_of(each)))
         if is_budgeted and each.price is None:
             yield f"{INDENT}{NO_PRICE}"
+        yield from (INDENT + line for line in _transforms(each))
         own = [limiter for limiter in _gates_of(each) if _name(limiter) not in map(_name, shared)]
         yield from _gates(own)
+    if found.notes:
+        yield from ("", "what its calls lost so far", *(INDENT + note for note in found.notes))
     if found.skipped:
         yield from ("", "skipped")
         yield from (f"{INDENT}{skip.provider}: {skip.why}" for skip in found.skipped)
@@ -94,6 +97,12 @@ def _candidate(number: int, one: CandidateState, model: str) -> str:
     place = f"{number}. {one.provider}{renamed}{credential} ({one.line}{share})"
     standing = _standing(one)
     return f"{place}: {standing}" if standing else place
+
+
+def _transforms(one: CandidateState) -> Iterator[str]:
+    for each in one.transforms:
+        yield f"changed by {each.name}" + (f": called as {each.to}" if each.to else "")
+        yield from (f"{INDENT}{loss}" for loss in each.losses)
 
 
 def _standing(one: CandidateState) -> str:

@@ -12,6 +12,7 @@ from sidecar.config.model import (
     Group,
     Key,
     Limit,
+    NamedTransform,
     Price,
     Provider,
     Route,
@@ -100,6 +101,7 @@ def key(one: Key) -> PlainConfig:
     found |= _filled({"created": timestamp(one.created), "expires": timestamp(one.expires)})
     found |= {"enabled": one.enabled, "urgency": urgency(one.urgency)}
     found |= _filled({"models": patterns(one.models)}) | bounds(one.allowance)
+    found |= _filled({"transforms": transforms(one.transforms)})
     found |= {"share": decimal(one.share)}
     found |= {"max_wait": duration(one.max_wait), "sticky_wait": duration(one.sticky_wait)}
     return found | ({"routes": [route(each) for each in one.routes]} if one.own_routes else {})
@@ -115,8 +117,14 @@ def route(one: Route) -> PlainConfig:
     if one.max_input is not None:
         options["max_input"] = count(one.max_input)
     options |= _filled({"priced_as": one.priced_as or ""})
+    options |= _filled({"transforms": transforms(one.transforms)})
     options["retry"] = "at-least-once" if one.at_least_once else "if-unserved"
     return {one.provider.name: options | {"priority": one.priority, "weight": one.weight}}
+
+
+def transforms(some: Iterable[NamedTransform]) -> PlainConfig:
+    """Return transforms by name, each with its options."""
+    return {each.name: {name: list(words) for name, words in each.options.items()} for each in some}
 
 
 def server(one: ServerConfig) -> PlainConfig:

@@ -1,7 +1,7 @@
 """Build groups from the `groups` section, and routes from lists of routes.
 
-A route's provider must serve the group's vendor. Whether a key may use a model is checked for each
-call.
+A route's provider must serve the group's vendor, by itself or through a transform. Whether a key
+may use a model is checked for each call.
 """
 
 from __future__ import annotations
@@ -13,11 +13,19 @@ from decimal import Decimal
 
 from sidecar.config.loader.limits import allowance, limits
 from sidecar.config.loader.providers import Defaults, Providers
-from sidecar.config.model import Allowance, Group, Provider, Rename, Route, Urgency
+from sidecar.config.model import (
+    Allowance,
+    Group,
+    NamedTransform,
+    Provider,
+    Rename,
+    Route,
+    Urgency,
+)
 from sidecar.config.patterns import ALL, Pattern
 from sidecar.config.schema.routes import RouteEntry
 from sidecar.config.schema.types import Named
-from sidecar.config.yaml.reader import Reader, Record
+from sidecar.config.yaml.reader import Reader, Record, suggest
 from sidecar.config.yaml.redact import shown
 from sidecar.errors import SourceLocation
 from sidecar.plugin_api.vendor import Vendor
@@ -78,6 +86,33 @@ class Router:
             merged = [_in_order(each) for each in merged]
         return self._routes(tier.group.vendor, tier.group.place, merged)
 
+    def transforms(self, record: Record) -> tuple[NamedTransform, ...]:
+        """Return the transforms that a route or a key names, in the order in which they apply."""
+        wanted: list[tuple[str, SourceLocation, dict[str, tuple[str, ...]]]] = []
+        if "redact" in record.values:
+            wanted.append(("redact", record.at("redact"), {"find": record.get("redact")}))
+        for entry in record.get("transforms", ()):
+            options = {option.name: option.value for option in entry.value}
+            wanted.append((entry.name, entry.place, options))
+        if record.get("translate"):
+            wanted.append(("translate", record.at("translate"), {}))
+        found = (self._transform(*each) for each in wanted)
+        return tuple(each for each in found if each is not None)
+
+    def _transform(
+        self, name: str, place: SourceLocation, options: dict[str, tuple[str, ...]]
+    ) -> NamedTransform | None:
+        transform = self.providers.transforms.get(name)
+        if transform is None:
+            what = f"no plugin has a transform {shown(name)}"
+            self.reader.error(place, what, suggest(name, self.providers.transforms))
+            return None
+        try:
+            return NamedTransform(name, options, transform.configured(options))
+        except ValueError as error:
+            self.reader.error(place, str(error))
+            return None
+
     def _group_routes(
         self, vendor: Vendor, record: Record, entries: tuple[RouteEntry, ...]
     ) -> tuple[Route, ...]:
@@ -87,7 +122,7 @@ class Router:
         if provider is None:
             return ()
         place = record.at("vendor")
-        self._must_serve(vendor, place, provider, place)
+        self._must_serve(vendor, place, Route(provider, place))
         return (Route(provider, place),)
 
     def _routes(
@@ -99,8 +134,9 @@ class Router:
             provider = self.providers.find(entry.provider, entry.place)
             if provider is None:
                 continue
-            self._must_serve(vendor, group_place, provider, entry.place)
-            found.append(self._route(entry, provider, order))
+            route = self._route(entry, provider, order)
+            self._must_serve(vendor, group_place, route)
+            found.append(route)
         return tuple(found)
 
     def _route(self, entry: RouteEntry, provider: Provider, order: int) -> Route:
@@ -116,6 +152,7 @@ class Router:
             max_input=options.get("max_input"),
             priced_as=options.get("priced_as"),
             at_least_once=options.get("retry", False),
+            transforms=self.transforms(options),
             priority=options.get("priority", order),
             weight=options.get("weight", 1),
         )
@@ -139,18 +176,21 @@ class Router:
             what = f"route {name} has no priority, but others of this list have one"
             self.reader.error(without[0].place, what, "give every entry a priority, or none")
 
-    def _must_serve(
-        self, vendor: Vendor, group_place: SourceLocation, provider: Provider, place: SourceLocation
-    ) -> None:
-        own = provider.vendor
+    def _must_serve(self, vendor: Vendor, group_place: SourceLocation, route: Route) -> None:
+        provider, own = route.provider, route.provider.vendor
         if vendor.name == own.name or vendor.name in own.serves:
+            return
+        if any(each.transform.connects(vendor, own) for each in route.transforms):
             return
         what = (
             f"provider {shown(provider.name)} (line {provider.place.line}) does not serve the API "
             f"of {vendor.name}, which its group speaks (line {group_place.line})"
         )
-        serves = ", ".join(dict.fromkeys((own.name, *own.serves)))
-        self.reader.error(place, what, f"it serves: {serves}")
+        fix = f"it serves: {', '.join(dict.fromkeys((own.name, *own.serves)))}"
+        translate = self.providers.transforms.get("translate")
+        if translate is not None and translate.connects(vendor, own):
+            fix += "; write translate: true at this route to translate its calls"
+        self.reader.error(route.place, what, fix)
 
 
 def _inherit(entry: RouteEntry, base: RouteEntry) -> RouteEntry:

@@ -81,6 +81,7 @@ class Keys:
             share=record.get("share", 1.0),
             max_wait=record.get("max_wait", self._waits.longest),
             sticky_wait=record.get("sticky_wait", self._waits.sticky),
+            transforms=self._router.transforms(record),
         )
 
     def _models(self, record: Record, tier: Tier) -> tuple[Pattern, ...] | None:

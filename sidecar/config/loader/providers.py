@@ -23,6 +23,7 @@ from sidecar.config.schema.values import count, switch, text
 from sidecar.config.yaml.reader import Reader, Record, suggest
 from sidecar.config.yaml.redact import has_known_form, shown
 from sidecar.errors import SourceLocation
+from sidecar.plugin_api.transform import Transform
 from sidecar.plugin_api.vendor import Field, Vendor
 
 
@@ -32,6 +33,10 @@ class Plugins(Protocol):
     @property
     def vendors(self) -> Mapping[str, Vendor]:
         """Every vendor by its name."""
+
+    @property
+    def transforms(self) -> Mapping[str, Transform]:
+        """Every transform by its name."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class Providers:
     ) -> None:
         self._reader = reader
         self._vendors = plugins.vendors
+        self.transforms = plugins.transforms
         self._defaults = defaults
         self._failed: set[str] = set()
         self._found: dict[str, Provider] = {}

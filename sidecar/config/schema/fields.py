@@ -29,11 +29,13 @@ from sidecar.config.schema.values import (
     one_vendor,
     percent,
     positive_duration,
+    redactions,
     retry,
     size,
     switch,
     text,
     timestamp,
+    transforms,
     urgency,
     weight,
 )
@@ -111,6 +113,10 @@ _sticky_wait = OptionField(
     "The longest time a session waits for its own provider before it moves.",
     "5s",
 )
+_redact = OptionField(
+    "redact", redactions, "What is replaced in the text of requests, and put back in answers."
+)
+_transforms = OptionField("transforms", transforms, "Further transforms of its calls, by name.")
 
 HEADERS = Block(
     "headers",
@@ -185,6 +191,9 @@ ROUTE = Block(
             "The position in the order, lower first; on every entry or none.",
             "the order",
         ),
+        OptionField("translate", switch, "Translate to an API that the provider has.", "false"),
+        _redact,
+        _transforms,
         OptionField("weight", count, "The share of calls among equal priorities.", "1"),
     ),
     foreign=foreign_fields.OF_ROUTE,
@@ -254,6 +263,8 @@ KEY = Block(
             "the group's",
         ),
         OptionField("share", weight, "Its weight among waiting keys of equal urgency.", "1"),
+        _redact,
+        _transforms,
         _max_wait,
         _sticky_wait,
     ),

@@ -59,6 +59,8 @@ models = Many(Word(parsers.pattern, "a model's name or a pattern such as gpt-5*"
 key_hash = Word(
     parsers.key_hash, "sha256: and 64 digits", {**STRING, "pattern": "^sha256:[0-9a-fA-F]{64}$"}
 )
+transforms = Table("transforms", Table("options", Many(text)))
+redactions = Many(Word(parsers.text, "a detector such as email, or a /pattern/", STRING))
 header_set = Table("headers' values", text)
 one_vendor = replace(
     name,

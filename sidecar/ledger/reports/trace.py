@@ -32,6 +32,8 @@ def describe_call(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "tried", f"{number}. {_attempt(attempt)}"
     if not story["attempts"]:
         yield "tried", "no provider"
+    if story["transform"]:
+        yield "changed", f"by {story['transform']}"
     yield "answered", _answered(story)
     if story["reason"]:
         yield "because", story["reason"]
@@ -221,7 +223,7 @@ def latest(connection: sqlite3.Connection, count: int) -> list[dict[str, Any]]:
 _AS_WRITTEN = (
     "call_id", "day", "key", "vendor", "urgency", "session", "program", "dialect", "endpoint",
     "method", "model_asked", "wait", "provider", "credential", "model_served", "status", "outcome",
-    "refusal", "reason", "first_byte", "duration", "usage_state",
+    "refusal", "reason", "first_byte", "duration", "usage_state", "transform",
 )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from sidecar.masking import CredentialMask
 from sidecar.plugin_api.dialect import Dialect, Meter
 from sidecar.plugin_api.error_class import Classification
 from sidecar.plugin_api.guard import plugin_guard
-from sidecar.plugin_api.json_outline import BOM, outline
+from sidecar.plugin_api.json.outline import BOM, outline
 from sidecar.plugin_api.sse import END, LINE
 from sidecar.plugin_api.usage_meter import as_mapping, as_object
 from sidecar.plugin_api.vendor import Secret

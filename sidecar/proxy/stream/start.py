@@ -16,7 +16,7 @@ from sidecar.http.client import Reply
 from sidecar.http.content_coding import PLAIN_CODINGS
 from sidecar.plugin_api.error_class import Classification, ErrorClass, code_word
 from sidecar.plugin_api.guard import plugin_guard
-from sidecar.plugin_api.json_outline import BOM
+from sidecar.plugin_api.json.outline import BOM
 from sidecar.plugin_api.sse import FirstEvent
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate

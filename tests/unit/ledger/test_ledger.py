@@ -240,7 +240,7 @@ async def test_finished_call_is_one_row_without_its_contents(tmp_path: Path, wal
         "cost_listed": 1_250_000, "cost_charged": 1_125_000, "price": "list 2026-11-01",
         "caller_program": "codex", "caller_pid": 4711, "caller_directory": "/home/me/app",
         "repo": "app", "branch": "main", "urgency": "background", "day": "2027-01-15",
-        "cost_whole": 1, "parts": "[]",
+        "cost_whole": 1, "parts": "[]", "transform": "",
     }  # fmt: skip
 
 

@@ -150,6 +150,24 @@ async def test_ledger_of_version_6_gets_partial_calls_for_calls_and_days(
     assert rows(tmp_path, "SELECT sum(partial_calls) AS n FROM call_figures") == [{"n": 3}]
 
 
+async def test_ledger_of_version_9_keeps_calls_without_a_transform(
+    tmp_path: Path, wall: Wall
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "sidecar.db")) as old:
+        for step in MIGRATIONS[:9]:
+            old.executescript(step)
+        old.execute(f"PRAGMA application_id = {APPLICATION}")
+        old.execute("PRAGMA user_version = 9")
+        for table, name in (("calls", "call_0"), ("under_way", "call_u")):
+            row = call_row(replace(CALL, call_id=name), None)[:45]
+            old.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * 45)})", row)
+        old.commit()
+    async with Ledger(tmp_path, wall=wall) as ledger:
+        ledger.finished(replace(CALL, call_id="call_1", transform="redact, translate"))
+    found = {row["call_id"]: row["transform"] for row in rows(tmp_path)}
+    assert found == {"call_0": "", "call_u": "", "call_1": "redact, translate"}
+
+
 async def test_ledger_of_version_7_gets_parts_for_new_calls(tmp_path: Path, wall: Wall) -> None:
     with closing(sqlite3.connect(tmp_path / "sidecar.db")) as old:
         for step in MIGRATIONS[:7]:

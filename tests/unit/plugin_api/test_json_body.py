@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar import ProxyError
-from sidecar.plugin_api.json_body import form_model, splice_model
+from sidecar.plugin_api.json.body import form_model, splice_model
 
 names = st.text(min_size=1, max_size=30)
 # Bodies in which "model" turns up wherever it can: as a name deeper down, and inside texts.

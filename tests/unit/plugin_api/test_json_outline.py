@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.plugin_api.json_outline import (
+from sidecar.plugin_api.json.outline import (
     ALL_OR_NOTHING,
     MAX_LEVELS,
     MAX_PARTS,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.plugin_api.json_outline import BOM
+from sidecar.plugin_api.json.outline import BOM
 from sidecar.plugin_api.sse import FirstEvent
 
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])

@@ -1,0 +1,102 @@
+"""What is redacted: named detectors, and the patterns of the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+DetectionCheck = Callable[[str], bool]
+
+
+class Detector(NamedTuple):
+    """A pattern of texts to redact. `label` stands in their placeholders."""
+
+    label: str
+    pattern: re.Pattern[str]
+    accepts: DetectionCheck = bool
+
+
+class Detection(NamedTuple):
+    """A text to redact, by its offsets."""
+
+    start: int
+    end: int
+    label: str
+
+
+def passes_luhn(text: str) -> bool:
+    """Return whether the digits of a card number have the right check digit (ISO/IEC 7812)."""
+    digits = [int(each) for each in text if each.isdigit()]
+    doubled = (sum(divmod(2 * each, 10)) for each in digits[-2::-2])
+    return 13 <= len(digits) <= 19 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+NAMED = {
+    "keys": Detector(
+        "KEY",
+        re.compile(
+            r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----"
+            r"|\b(?:sk|rk|pk)[-_][A-Za-z0-9_-]{20,}"
+            r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
+            r"|\bAIza[A-Za-z0-9_-]{35}"
+            r"|\bgsk_[A-Za-z0-9]{20,}"
+            r"|\bsidecar_[A-Za-z0-9_-]{20,}",
+            re.DOTALL,
+        ),
+    ),
+    "tokens": Detector(
+        "TOKEN",
+        re.compile(
+            r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"
+            r"|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|npm_|pypi-)[A-Za-z0-9_-]{16,}"
+            r"|(?<=[Bb]earer )[A-Za-z0-9._~+/-]{20,}=*"
+        ),
+    ),
+    "email": Detector(
+        "EMAIL",
+        re.compile(r"\b[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b"),
+    ),
+    "cards": Detector(
+        "CARD", re.compile(r"(?<![\w-])[0-9](?:[ -]?[0-9]){12,18}(?![\w-])"), passes_luhn
+    ),
+}
+"""The detectors that the file may name."""
+
+
+def detector_of(word: str) -> Detector:
+    """Return the detector that a word of the file names: one of `NAMED`, or a /pattern/.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if word in NAMED:
+        return NAMED[word]
+    if len(word) < 3 or not word.startswith("/") or not word.endswith("/"):
+        known = ", ".join(NAMED)
+        raise ValueError(f"redact has no such detector; write one of {known}, or a /pattern/")
+    try:
+        pattern = re.compile(word[1:-1])
+    except re.error as error:
+        raise ValueError(f"this pattern is no regular expression: {error.msg}") from None
+    if pattern.match(""):
+        raise ValueError("this pattern matches an empty text; make it match what is secret")
+    return Detector("TEXT", pattern)
+
+
+def find(text: str, detectors: tuple[Detector, ...]) -> list[Detection]:
+    """Return the texts to redact, in order. Of two that overlap, the first; the longer one of two
+    that begin together."""
+    every = sorted(_all(text, detectors), key=lambda each: (each.start, -each.end))
+    kept: list[Detection] = []
+    for each in every:
+        if not kept or each.start >= kept[-1].end:
+            kept.append(each)
+    return kept
+
+
+def _all(text: str, detectors: tuple[Detector, ...]) -> Iterator[Detection]:
+    for detector in detectors:
+        for match in detector.pattern.finditer(text):
+            if detector.accepts(match[0]):
+                yield Detection(match.start(), match.end(), detector.label)

@@ -1,0 +1,72 @@
+"""The transform `redact`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import msgspec
+
+from sidecar import (
+    ResponseTransform,
+    Transform,
+    TransformCall,
+    TransformedRequest,
+    TransformRefused,
+    hookimpl,
+)
+from sidecar_transforms.redact.answers import EventAnswer, JsonAnswer
+from sidecar_transforms.redact.detectors import NAMED, Detector, detector_of
+from sidecar_transforms.redact.placeholders import Placeholders
+from sidecar_transforms.redact.requests import changed_texts
+
+
+class Redact(Transform):
+    """Replaces secrets in the text of requests, and puts them back in the text of answers."""
+
+    name = "redact"
+    title = "Secrets in the text of requests become placeholders"
+
+    def __init__(self, detectors: tuple[Detector, ...] = tuple(NAMED.values())) -> None:
+        self._detectors = detectors
+
+    def configured(self, options: Mapping[str, tuple[str, ...]]) -> Redact:
+        """Return the transform with the detectors of `find`; with all named ones if it is empty."""
+        if options.keys() - {"find"}:
+            raise ValueError("redact has the option find alone: a list of detectors and /patterns/")
+        return Redact(tuple(detector_of(word) for word in options.get("find", tuple(NAMED))))
+
+    def request(self, call: TransformCall) -> TransformedRequest | None:
+        """Return the request with placeholders; None if it has no secret."""
+        if not call.readable:
+            raise TransformRefused("the body of this endpoint is sent on unread")
+        if not call.body:
+            return None
+        try:
+            body = msgspec.json.decode(call.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise TransformRefused(
+                "the body is not JSON, so that its text cannot be read"
+            ) from None
+        placeholders = Placeholders()
+        changed = changed_texts(body, partial(placeholders.redacted, detectors=self._detectors))
+        if not placeholders:
+            return None
+        return TransformedRequest(msgspec.json.encode(changed), context=placeholders)
+
+    def response(
+        self, request: TransformedRequest, status: int, content_type: str
+    ) -> ResponseTransform:
+        """Return what restores the secrets of this request."""
+        placeholders = request.context
+        if not isinstance(placeholders, Placeholders):
+            raise TypeError("the request was not made by redact")
+        if content_type.startswith("text/event-stream"):
+            return EventAnswer(placeholders, status, content_type)
+        return JsonAnswer(placeholders, status, content_type)
+
+
+@hookimpl
+def sidecar_transforms() -> list[Transform]:
+    """Return the transform."""
+    return [Redact()]

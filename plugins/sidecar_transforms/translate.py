@@ -1,0 +1,151 @@
+"""The transform `translate`: a provider serves clients of another API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sidecar import (
+    ANY_ENDPOINT,
+    Transform,
+    TransformCall,
+    TransformedRequest,
+    TransformRefused,
+    TransformTarget,
+    Vendor,
+    hookimpl,
+)
+from sidecar_transforms.translation import (
+    Loss,
+    ResponseTranslator,
+    TranslationContext,
+    TranslationError,
+    lost_between,
+    translate_error,
+    translate_request,
+)
+from sidecar_transforms.translation.formats import FORMATS
+
+_PROTOCOLS: Mapping[TransformTarget, str] = {
+    TransformTarget("anthropic", "messages"): "anthropic",
+    TransformTarget("openai", "chat"): "openai_chat",
+    TransformTarget("openai", "responses"): "openai_responses",
+    TransformTarget("gemini", "generate"): "gemini",
+    TransformTarget("gemini", "stream"): "gemini",
+}
+"""The protocol of each endpoint; of those of one dialect, the preferred one first."""
+_LOSSES = {str(each.value): each.text for each in Loss}
+_KEPT_HEADERS = frozenset({b"accept", b"user-agent"})
+
+
+class Translate(Transform):
+    """Translates each call to an API that the provider has, and the answer back."""
+
+    name = "translate"
+    title = "Calls are translated to an API that the provider has"
+
+    def connects(self, vendor: Vendor, upstream: Vendor) -> bool:
+        """Return whether there is a protocol for the one vendor's clients and the other's API."""
+        found = (self.target(name, ANY_ENDPOINT, upstream) for name in vendor.dialects)
+        return any(each is not None for each in found)
+
+    def target(self, dialect: str, endpoint: str, vendor: Vendor) -> TransformTarget | None:
+        """Return the first protocol that the vendor serves; None if it serves the call's own."""
+        own = vendor.dialects.get(dialect)
+        source = _protocol(dialect, endpoint)
+        if source is None or (own is not None and _has(own.endpoints, endpoint)):
+            return None
+        for name, serving in vendor.dialects.items():
+            for target, protocol in _PROTOCOLS.items():
+                usable = protocol in FORMATS and protocol != source
+                if usable and target.dialect == name and _has(serving.endpoints, target.endpoint):
+                    return target
+        return None
+
+    def losses(self, dialect: str, endpoint: str, target: TransformTarget) -> tuple[str, ...]:
+        """Return what the pair of protocols may lose."""
+        source = _protocol(dialect, endpoint)
+        if source is None:
+            return ()
+        found = lost_between(source, _PROTOCOLS[target])
+        return tuple(sorted(each.text for each in found))
+
+    def request(self, call: TransformCall) -> TransformedRequest | None:
+        """Return the request in the provider's protocol."""
+        source = _protocol(call.dialect, call.endpoint)
+        if source is None or not call.readable or call.model is None:
+            raise TransformRefused("this endpoint cannot be translated")
+        try:
+            made = translate_request(
+                source, _PROTOCOLS[call.target], call.body,
+                model=call.model, streaming=call.streaming,
+            )  # fmt: skip
+        except TranslationError as error:
+            raise TransformRefused(str(error)) from None
+        path, _, query = made.path.partition("?")
+        kept = tuple(field for field in call.headers if field[0].lower() in _KEPT_HEADERS)
+        return TransformedRequest(
+            made.body,
+            path=path,
+            query=query,
+            headers=(*kept, *made.headers, (b"Content-Type", b"application/json")),
+            notes=tuple(_LOSSES[code] for code in made.notes),
+            context=made.context,
+        )
+
+    def response(
+        self, request: TransformedRequest, status: int, content_type: str
+    ) -> TranslatedAnswer:
+        """Return what translates the response of this request."""
+        return TranslatedAnswer(_context(request), status, content_type)
+
+    def error(self, request: TransformedRequest, status: int, body: bytes) -> tuple[int, bytes]:
+        """Return the error as the client's API has it."""
+        return translate_error(_context(request), status, body)
+
+
+class TranslatedAnswer:
+    """The translation of one response."""
+
+    def __init__(self, context: TranslationContext, status: int, content_type: str) -> None:
+        self._translator = ResponseTranslator(context, status=status, content_type=content_type)
+
+    @property
+    def content_type(self) -> str:
+        """The content type of the translated response."""
+        return self._translator.content_type
+
+    @property
+    def status(self) -> int:
+        """The status of the translated response."""
+        return self._translator.status
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what the next bytes add to the client's response."""
+        return self._translator.feed(data)
+
+    def end(self, *, complete: bool) -> bytes:
+        """Return the rest; nothing for a truncated response, which Sidecar ends itself."""
+        return self._translator.end(complete=True) if complete else b""
+
+
+def _protocol(dialect: str, endpoint: str) -> str | None:
+    for target, protocol in _PROTOCOLS.items():
+        if target.dialect == dialect and endpoint in {target.endpoint, ANY_ENDPOINT}:
+            return protocol if protocol in FORMATS else None
+    return None
+
+
+def _has(endpoints: frozenset[str] | None, name: str) -> bool:
+    return endpoints is None or name in endpoints or name == ANY_ENDPOINT
+
+
+def _context(request: TransformedRequest) -> TranslationContext:
+    if not isinstance(request.context, TranslationContext):
+        raise TypeError("the request was not made by translate")
+    return request.context
+
+
+@hookimpl
+def sidecar_transforms() -> list[Transform]:
+    """Return the transform."""
+    return [Translate()]
