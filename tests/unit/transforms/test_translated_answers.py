@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from property_tests import examples
 from translation_samples import CHAT_USAGE, SSE, chat_stream, events, message_stream
 
-from sidecar_transforms.translation import ResponseTranslator, translate_error, translate_request
+from sidecar_transforms.translation import (
+    ResponseTranslator,
+    TranslationError,
+    translate_error,
+    translate_request,
+)
 
 Shape = dict[str, Any]
 REQUEST = json.dumps(
@@ -182,9 +187,12 @@ def test_malformed_arguments_in_a_whole_answer_are_kept_as_text() -> None:
 
 NAMES = [
     "type", "delta", "text", "content_block", "index", "tool_use", "text_delta", "choices", "id",
-    "content_block_start", "content_block_delta", "content_block_stop", "message_start", "message",
-    "message_delta", "message_stop", "usage", "tool_calls", "function", "arguments", "content",
-    "finish_reason", "stop", "error", "thinking", "signature_delta", "name", "reasoning_details",
+    "content_block_start", "content_block_delta", "content_block_stop", "message_start",
+    "message", "message_delta", "message_stop", "usage", "tool_calls", "function", "arguments",
+    "content", "finish_reason", "stop", "role", "messages", "user", "assistant", "tool", "system",
+    "tools", "image_url", "file", "source", "tool_result", "input", "modalities", "n", "url",
+    "data:", "thinking", "enabled", "budget_tokens", "max_tokens", "temperature", "base64",
+    "error", "signature_delta", "name", "reasoning_details",
 ]  # fmt: skip
 junk = st.recursive(
     st.none() | st.booleans() | st.integers() | st.sampled_from(NAMES),
@@ -205,3 +213,17 @@ def test_stream_of_any_json_becomes_bytes_and_an_end(
     )
     out = play(source, target, data(*rows), complete=more.draw(st.booleans()))
     assert out.endswith(b"\n\n")
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), junk, max_size=6), st.lists(junk, max_size=4))
+@examples(200)
+def test_request_of_any_json_is_translated_or_refused(body: Shape, content: list[object]) -> None:
+    roles = ("user", "assistant", "tool", "system")
+    messages = [{"role": roles[n % 4], "content": each} for n, each in enumerate(content)]
+    for whole in (body, {**body, "messages": messages}, {**body, "messages": content}):
+        for source, target in (("anthropic", "openai_chat"), ("openai_chat", "anthropic")):
+            try:
+                found = translate_request(source, target, json.dumps(whole).encode(), model="m")
+            except TranslationError:
+                continue
+            assert json.loads(found.body)["model"] == "m"

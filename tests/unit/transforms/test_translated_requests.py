@@ -131,7 +131,10 @@ def test_thinking_of_anthropic_becomes_an_effort(
          {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}),
         ("medium", "claude-haiku-4-5-20251001",
          {"thinking": {"type": "enabled", "budget_tokens": 8192}}),
+        ("medium", "anthropic/claude-sonnet-4.5",
+         {"thinking": {"type": "enabled", "budget_tokens": 8192}}),
         ("high", "claude-3-haiku-20240307", {}),
+        ("low", "glm-5", {"thinking": {"type": "enabled", "budget_tokens": 2048}}),
     ],
 )  # fmt: skip
 def test_effort_becomes_the_thinking_that_the_claude_model_has(
@@ -267,7 +270,12 @@ def test_ids_of_calls_that_anthropic_rejects_are_changed_alike() -> None:
 
 @pytest.mark.parametrize(
     ("model", "bound"),
-    [("claude-opus-5-5", 32000), ("claude-3-5-haiku-latest", 8192), ("claude-3-haiku-1", 4096)],
+    [
+        ("claude-opus-5-5", 32000),
+        ("claude-3-5-haiku-latest", 8192),
+        ("claude-3-haiku-1", 4096),
+        ("glm-5", 8192),
+    ],
 )
 def test_bound_that_anthropic_requires_is_added_for_the_model(model: str, bound: int) -> None:
     assert to_anthropic({"max_tokens": None}, model)["max_tokens"] == bound

@@ -104,7 +104,7 @@ def _system(value: object) -> list[TextPart]:
 
 def _turn(message: JsonObject, losses: LossLog) -> Turn:
     role = message.get("role")
-    if role not in {"user", "assistant", "system"}:
+    if role not in ("user", "assistant", "system"):
         raise TranslationError(f"a message has the unknown role {role!r}")
     content = message.get("content")
     parts = [TextPart(content)] if isinstance(content, str) else _parts(content, losses)
@@ -216,7 +216,7 @@ _NESTED: Mapping[str, Callable[[JsonObject, LossLog], list[TurnPart]]] = {
 
 def _tool(tool: JsonObject) -> ToolSpec:
     kind, name = tool.get("type"), as_text(tool.get("name"))
-    if kind not in {None, "custom"}:
+    if kind not in (None, "custom"):
         raise TranslationError(
             f"the tool `{kind}` is Anthropic's own; only tools with an `input_schema` translate"
         )

@@ -26,10 +26,11 @@ from sidecar_transforms.translation.model import (
 from sidecar_transforms.translation.signatures import wrap_signature
 from sidecar_transforms.translation.wire_format import as_dict, as_dicts
 
-_OLD = re.compile(r"claude-(?:[23]|instant|(?:opus|sonnet|haiku)-4(?:-[0135]\b|-20|@|$))")
+_CLAUDE = re.compile(r"claude", re.IGNORECASE)
+_OLD = re.compile(r"claude-(?:[23]|instant|(?:opus|sonnet|haiku)-4(?:[-.][0135]\b|-20|@|$))")
 """Models that think within a budget of tokens; later ones decide by an effort."""
 _SMALL = re.compile(r"claude-(?:2|instant|3-(?:opus|sonnet|haiku))")
-_MIDDLE = re.compile(r"claude-3-[57]")
+_MIDDLE = re.compile(r"claude-3[-.][57]")
 _BUDGETS: dict[str, int] = {
     "minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 24576, "max": 31999,
 }  # fmt: skip
@@ -74,7 +75,7 @@ def write_request(request: ModelRequest, model: str, losses: LossLog) -> JsonObj
 def _max_output(model: str) -> int:
     if _SMALL.search(model):
         return 4096
-    return 8192 if _MIDDLE.search(model) else 32000
+    return 32000 if _CLAUDE.search(model) and not _MIDDLE.search(model) else 8192
 
 
 def _mark(cache: CacheMark) -> JsonObject:
@@ -235,7 +236,8 @@ def _write_thinking(body: JsonObject, request: ModelRequest, model: str, losses:
     if request.tool_choice.mode in {"required", "tool"} and request.tools:
         losses.add(Loss.EFFORT)  # a forced tool call excludes thinking
         return
-    if not _OLD.search(model):
+    # Other models with this protocol have it as it was before efforts.
+    if _CLAUDE.search(model) and not _OLD.search(model):
         body["thinking"] = {"type": "adaptive"}
         if effort is not None:
             body["output_config"] = {"effort": _EFFORTS.get(effort, effort)}

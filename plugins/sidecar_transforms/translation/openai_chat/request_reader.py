@@ -82,9 +82,9 @@ def _refuse(body: JsonObject) -> None:
     for name, why in _REFUSED.items():
         if body.get(name):
             raise TranslationError(why)
-    if body.get("n") not in {None, 1}:
+    if body.get("n") not in (None, 1):
         raise TranslationError("`n` asks for several answers, and other providers give one")
-    if set(_list(body.get("modalities"))) - {"text"}:
+    if any(each != "text" for each in _list(body.get("modalities"))):
         raise TranslationError("`modalities` other than text are OpenAI's own")
 
 
@@ -125,7 +125,7 @@ def _conversation(messages: list[JsonObject], losses: LossLog) -> tuple[list[Tex
         elif role == "assistant":
             turns.append(Turn("assistant", _answer(message, losses)))
             results = None
-        elif role in {"system", "developer"}:
+        elif role in ("system", "developer"):
             texts = _texts(message.get("content"), losses)
             if turns:
                 turns.append(Turn("system", cast("list[TurnPart]", texts)))
@@ -160,7 +160,7 @@ def _part(part: JsonObject, losses: LossLog) -> TurnPart:
             return TextPart(as_text(part.get("refusal")))
         case "image_url":
             image = as_dict(part.get("image_url"))
-            if image.get("detail") not in {None, "auto"}:
+            if image.get("detail") not in (None, "auto"):
                 losses.add(Loss.IMAGE_DETAIL)
             media_type, data, url = _source(as_text(image.get("url")))
             return ImagePart(media_type, data, url, _cache(part))

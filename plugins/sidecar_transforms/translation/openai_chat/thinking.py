@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sidecar_transforms.translation.model import JsonObject, Signature, ThinkingPart
 from sidecar_transforms.translation.signatures import unwrap_signature, wrap_signature
-from sidecar_transforms.translation.wire_format import as_dicts, as_text
+from sidecar_transforms.translation.wire_format import as_dicts, as_integer, as_text
 
 _TEXT = "reasoning.text"
 _HIDDEN = "reasoning.encrypted"
@@ -17,10 +17,11 @@ _HIDDEN = "reasoning.encrypted"
 
 def read_details(message: JsonObject, model: str) -> list[ThinkingPart]:
     """Return the thinking in `reasoning_details`; pieces of one index are one part."""
-    found: dict[object, ThinkingPart] = {}
+    found: dict[int, ThinkingPart] = {}
     for number, each in enumerate(as_dicts(message.get("reasoning_details"))):
         hidden = each.get("type") == _HIDDEN
-        key = each.get("index", number)
+        index = as_integer(each.get("index"))
+        key = number if index is None else index
         part = found.setdefault(key, ThinkingPart("", hidden=hidden))
         part.text += as_text(each.get("text"))
         value = as_text(each.get("data" if hidden else "signature"))
