@@ -18,13 +18,17 @@ _VARIABLE = re.compile(
 )
 _FIELD = re.compile(r"(?i)(?:openai_|anthropic_)?(?:base_?url|api_?base)")
 _SETTING = re.compile(
-    r"""(?P<name>[A-Za-z_]\w*)["']?(?:\s*[:=]\s*|\s+)["']?(?P<url>https?://[^\s"',;}\])]+)"""
+    r"""(?P<name>[A-Za-z_]\w*)["']?(?:\s*[:=]\s*|\s+)["']?(?P<url>https?://(?:\[[\da-fA-F:.]+\])?[^\s"',;}\])]*)"""
 )
 _COMMENT = re.compile(r"\s*(?:#|//)")
 _PROFILES = (
     ".profile", ".bash_profile", ".bashrc", ".zshenv", ".zprofile", ".zshrc",
     ".config/fish/config.fish",
 )  # fmt: skip
+_PROJECT_FILES = (
+    ".env", ".claude/settings.json", ".claude/settings.local.json", "opencode.json",
+)  # fmt: skip
+"""What agents read in the folder in which they start."""
 _AGENT_FILES = (
     ".claude/settings.json", ".claude/settings.local.json", ".claude.json",
     ".config/opencode/opencode.json", ".config/opencode/opencode.jsonc",
@@ -48,16 +52,16 @@ def check_base_urls(at: Installation) -> Iterator[CheckResult]:
 
 
 def _base_url(at: Installation, place: str, name: str, url: str) -> CheckResult:
-    parts = urlsplit(url)
+    repair = "remove it, or write the address that `sidecar env AGENT` prints"
     try:
+        parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
-        host, port = "", 0
+        return CheckResult("base URLs", Level.WARN, f"{place}: {name} is no URL", repair)
     bare = f"{parts.scheme}://{host}:{port}"
     if at.is_ours(host, port):
         return CheckResult("base URLs", Level.PASS, f"{place}: {name} leads to this Sidecar")
     what = f"{place}: {name} leads to {bare}, past this Sidecar"
-    repair = "remove it, or write the address that `sidecar env AGENT` prints"
     return CheckResult("base URLs", Level.WARN, what, repair)
 
 
@@ -67,10 +71,19 @@ def _settings(at: Installation) -> Iterator[tuple[str, str, str]]:
         if _VARIABLE.fullmatch(name) and value:
             yield "environment", name, value
     for name in _PROFILES:
-        yield from _in_file(at.home / name, variables_only=True)
+        yield from _in_file(_below_home(at, name), variables_only=True)
     codex = Path(at.environ.get("CODEX_HOME") or at.home / ".codex")
-    for path in (*(at.home / name for name in _AGENT_FILES), codex / "config.toml"):
+    agents = (*(_below_home(at, name) for name in _AGENT_FILES), codex / "config.toml")
+    project = (at.folder / name for name in _PROJECT_FILES)
+    for path in dict.fromkeys((*agents, *project)):
         yield from _in_file(path, variables_only=False)
+
+
+def _below_home(at: Installation, name: str) -> Path:
+    """Return a path below the home directory; what begins with `.config/`, where XDG has it."""
+    xdg = at.environ.get("XDG_CONFIG_HOME")
+    below = name.removeprefix(".config/")
+    return Path(xdg) / below if xdg and below != name else at.home / name
 
 
 def _in_file(path: Path, *, variables_only: bool) -> Iterator[tuple[str, str, str]]:

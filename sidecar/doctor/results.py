@@ -42,13 +42,15 @@ class Installation:
     """The parts of an installation that the checks look at.
 
     `status` is that of the process with this state; None when none runs. `snapshot` is None for an
-    invalid file, whose `problems` are then given. `home` is the user's home directory.
+    invalid file, whose `problems` are then given. `home` is the user's home directory,
+    `folder` the working directory.
     """
 
     config: Path
     state: Path
     environ: Mapping[str, str]
     home: Path
+    folder: Path
     status: ProcessStatus | None
     registry: Registry
     snapshot: Snapshot | None
@@ -78,7 +80,7 @@ class Installation:
 
 
 def look_at(
-    config: Path, state: Path, environ: Mapping[str, str], home: Path, status: ProcessStatus | None
+    config: Path, state: Path, environ: Mapping[str, str], status: ProcessStatus | None
 ) -> Installation:
     """Read the file and resolve its credentials, as a process started in this environment would."""
     registry, snapshot = discover(), None
@@ -92,7 +94,7 @@ def look_at(
     except ConfigError as error:
         problems = tuple(map(str, error.problems))
     return Installation(
-        config, state, environ, home, status, registry, snapshot, problems, vault
+        config, state, environ, Path.home(), Path.cwd(), status, registry, snapshot, problems, vault
     )  # fmt: skip
 
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from sidecar.config.schema import addresses
 from sidecar.config.schema.parsers import InvalidValue
 from sidecar.config.yaml.redact import shown
 from sidecar.importing.draft import Deployment, ImportDraft, UpstreamDraft
 from sidecar.importing.items import ForeignValue, milliseconds, whole_number
-from sidecar.importing.vendors import VendorFinder, base_url_for
+from sidecar.importing.vendors import VendorFinder, base_url_for, split_url
 
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?", re.ASCII)
 _DEFAULT_THRESHOLD_TOKENS = 60_000
@@ -53,7 +52,7 @@ class ClaudeCodeRouterReader:
 
     def _provider(self, entry: ForeignValue, proxy: str) -> None:
         name, url = entry.word("name"), entry.word("api_base_url")
-        shape = "messages" if urlsplit(url).path.endswith("/messages") else ""
+        shape = "messages" if split_url(url).path.endswith("/messages") else ""
         vendor = self.finder.by_address(url) or self.finder.by_name(shape)
         try:
             if vendor is None:
@@ -68,7 +67,7 @@ class ClaudeCodeRouterReader:
         self._upstreams[name] = upstream
         if self.draft.api not in {vendor.name, *vendor.serves}:
             what = f"provider {shown(name)} does not serve the API that Claude Code speaks"
-            step = "Sidecar translates nothing: agents that speak OpenAI's API can use it"
+            step = "write translate: true on a route to it in the group of Claude Code"
             self.draft.note(entry.line, what, step)
         models = entry.take("models")
         for model in models.items if models else ():

@@ -16,7 +16,7 @@ from sidecar.config.patterns import Pattern
 from sidecar.config.schema import parsers
 from sidecar.config.schema.addresses import is_clear_public
 from sidecar.config.schema.parsers import MAX_NAME_CHARS, InvalidValue
-from sidecar.config.yaml.redact import has_known_form, looks_secret
+from sidecar.config.yaml.redact import has_known_form, looks_secret, shown
 from sidecar.config.yaml.writer import Value, block
 from sidecar.errors import Problem, SourceLocation
 from sidecar.plugin_api.vendor import Vendor
@@ -171,6 +171,12 @@ class ImportDraft:
         refs = [variables.reference(each, usual or name) for each in upstream.credentials]
         if refs and refs != [f"env:{upstream.vendor.credential}"]:
             entry["credential"] = refs[0] if len(refs) == 1 else refs
+        elif not refs and _is_elsewhere(upstream):
+            entry["credential"] = "none"
+            line = next(each.line for each in self.deployments if each.upstream == upstream)
+            what = f"no credential stands here, so provider {shown(name)} gets none"
+            usual = f"write credential: env:{upstream.vendor.credential} if it needs one"
+            self.note(line, what, usual)
         entry |= dict(upstream.fields)
         if upstream.first_byte:
             entry["timeouts"] = {"first_byte": upstream.first_byte}
@@ -294,6 +300,12 @@ def _shares_models(routes: list[list[Deployment]]) -> bool:
             return len(routes) > 1
         seen |= asked
     return False
+
+
+def _is_elsewhere(upstream: UpstreamDraft) -> bool:
+    """Return whether a usual credential of the vendor would go to another host than its own."""
+    vendor = upstream.vendor
+    return None not in (upstream.base_url, vendor.base_url, vendor.credential)
 
 
 def _serves(vendor: Vendor, api: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -54,9 +54,17 @@ class VendorFinder:
 
     def by_address(self, url: str) -> Vendor | None:
         """Return the vendor whose own address is on the host of `url`."""
-        host = urlsplit(url).hostname
+        host = split_url(url).hostname
         at_home = (each for each in self.known.values() if each.base_url and each.credential)
         return next((each for each in at_home if urlsplit(each.base_url).hostname == host), None)
+
+
+def split_url(url: str) -> SplitResult:
+    """Return the parts of a URL; empty ones if it is none."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def base_url_for(vendor: Vendor, url: str, *, add_version: bool) -> str | None:

@@ -234,6 +234,7 @@ def test_base_urls_are_found_with_place_and_line(cli: Cli) -> None:
         path = cli.folder / "home" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    (cli.folder / ".env").write_text("OPENAI_API_BASE=http://[::1]:8799/v1\n")
     found = of(findings(cli, GROQ_BASE_URL="https://api.groq.com"), "base URLs")
     home = cli.folder / "home"
     assert [(each["level"], each["what"]) for each in found] == [
@@ -246,6 +247,7 @@ def test_base_urls_are_found_with_place_and_line(cli: Cli) -> None:
         ("warn", f"{home}/.config/opencode/opencode.json:1: baseURL leads to "
                  "https://elsewhere.example:443, past this Sidecar"),
         ("pass", f"{home}/.codex/config.toml:2: base_url leads to this Sidecar"),
+        ("pass", f"{cli.folder}/.env:1: OPENAI_API_BASE leads to this Sidecar"),
     ]  # fmt: skip
 
 
@@ -284,6 +286,13 @@ def test_package_with_a_known_advisory_fails(
         advisories
     )
     assert len(found) == max(1, len(advisories))
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://h:99999", "no url", "http://\x00"])
+def test_base_url_that_is_none_is_reported(cli: Cli, url: str) -> None:
+    (cli.folder / ".env").write_text(f"OPENAI_BASE_URL={url}\n")
+    found = of(findings(cli), "base URLs")
+    assert [each["level"] for each in found] == ["pass" if url == "no url" else "warn"]
 
 
 def test_installed_versions_have_sidecar_python_and_dependencies() -> None:

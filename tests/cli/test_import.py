@@ -207,6 +207,15 @@ def test_literal_credential_gets_another_variable_than_a_named_one(cli: Cli) -> 
     assert "OPENAI_API_KEY_2=…" in done.err
 
 
+def test_server_elsewhere_without_a_credential_gets_no_credential_of_the_vendor(cli: Cli) -> None:
+    entry = "{model_name: m, litellm_params: {model: openai/m, api_base: https://llm.example/v1}}"
+    done, made = imported(cli, f"model_list: [{entry}]")
+    assert made["providers"] == {
+        "openai": {"base_url": "https://llm.example/v1", "credential": "none"}
+    }
+    assert "write credential: env:OPENAI_API_KEY if it needs one" in done.err
+
+
 def test_claude_code_router_becomes_a_group_of_claude_code(cli: Cli) -> None:
     done, made = imported(cli, CCR)
     proxy = {"proxy": "http://proxy.example.com:3128"}
@@ -319,6 +328,7 @@ def test_file_that_cannot_be_imported_is_refused_with_a_reason(
 ODD = st.sampled_from(
     ["", "*", "a*b*", " x ", "-1", "0", "1e-30", "1e300", "NaN", "openai/gpt-4o", "gpt-4o", "yes",
      "https://api.openai.com/v1", "http://example.com", "http://user:pass@h", "os.environ/A",
+     "http://[::1", "https://h:99999/v1",
      "os.environ/aB3aB3aB3aB3aB3aB3aB3aB3", SECRET, "a, b", "ollama/x", "{}", "a:\n- b", "#", "0.5",
      "anthropic/claude-*", "azure/x", "é🙂", "x" * 300, "\x07", "default", "14", "3", "!a"]
 )  # fmt: skip

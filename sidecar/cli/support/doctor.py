@@ -51,7 +51,7 @@ def doctor_command(
         status = None if live is None else live.get("/api/status", ProcessStatus)
     except ProcessError as error:
         problem = CheckResult("process", Level.FAIL, str(error), "stop it, and start it again")
-    at = look_at(config, state, os.environ, Path.home(), status)
+    at = look_at(config, state, os.environ, status)
     redaction = Redaction(at)
     found = asyncio.run(examine(at, call=call))
     findings = [redaction.finding(each) for each in (*((problem,) if problem else ()), *found)]
