@@ -27,6 +27,7 @@ from sidecar.admin.introspect.live import LiveView
 from sidecar.admin.introspect.pauses import PauseControl
 from sidecar.admin.server import Admin
 from sidecar.callers import open_callers
+from sidecar.child_keys import ChildKeys
 from sidecar.config.credentials import Vault
 from sidecar.config.history import Versions
 from sidecar.config.loader import plugin_paths
@@ -134,6 +135,10 @@ async def _make_services(
     prices = Prices(price_list.load(), time.time)
     configuration = ConfigManager(config, Versions.of(state, config), registry, vault, time.time)
     configuration.on_result += [lambda ok: metrics.reloaded(ok, time.time()), events.reloaded]
+    child_keys = ChildKeys(state, clock, time.time, configuration.announce)
+    child_keys.restore()
+    stack.callback(child_keys.keep)
+    configuration.with_children = child_keys.add_to
     sources = Sources(clock, time.time, draw, asyncio.get_running_loop().call_at)
     scheduler = Scheduler(sources, prices, ledger.count, state)
     ledger.restore_counts(scheduler.restore_counts)
@@ -160,6 +165,7 @@ async def _make_services(
     return Services(
         configuration=configuration, vault=vault, registry=registry, scheduler=scheduler,
         dispatch=dispatch, model_list=model_list, live=live, callers=callers, bodies=bodies,
+        child_keys=child_keys,
         ledger=ledger, metrics=metrics, prices=prices, wall=time.time, draw=draw,
         finished=_all_of(log_line, registry.finished, events.call_finished),
     )  # fmt: skip
@@ -219,7 +225,8 @@ async def _open_listeners(
     addresses.console = local_url(admin_urls[0])
     clock = asyncio.get_running_loop().time
     for endless in (
-        services.configuration.watch(), watch_lag(services.metrics.loop_late),
+        services.configuration.watch(), services.child_keys.watch(),
+        watch_lag(services.metrics.loop_late),
         watch_calls(services.live, services.ledger.checkpoint, clock),
     ):  # fmt: skip
         stack.push_async_callback(_cancelled, asyncio.create_task(endless))

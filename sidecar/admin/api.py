@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 from aiohttp import web
 
-from sidecar.admin import changes, config_file, read, usage
+from sidecar.admin import changes, children, config_file, read, usage
 from sidecar.admin.api_types.config import (
     CallEnded,
     EndedCalls,
@@ -94,6 +94,9 @@ ROUTES = (
     ApiEndpoint("GET", "times", read.key_times),
     ApiEndpoint("GET", "key", read.key),
     ApiEndpoint("POST", "keys/{}/revoke", _revoke),
+    ApiEndpoint("GET", "child-keys", children.listed),
+    ApiEndpoint("POST", "child-keys", children.renew),
+    ApiEndpoint("POST", "child-keys/{}/end", children.end),
     ApiEndpoint("GET", "groups", read.groups),
     ApiEndpoint("GET", "group", read.group),
     ApiEndpoint("GET", "provider", read.provider),

@@ -9,7 +9,6 @@ from functools import lru_cache
 
 from sidecar import __version__
 from sidecar.admin import views
-from sidecar.admin.agent_setup import AGENTS, PROXY_NOTE, agent_lines, key_variable
 from sidecar.admin.api_types.config import (
     FileState,
     LedgerState,
@@ -36,6 +35,8 @@ from sidecar.admin.api_types.live import Explanation, LiveState
 from sidecar.admin.context import AdminContext, ApiRequest, find_group, find_key, find_provider
 from sidecar.admin.introspect.dry_run import HypotheticalCall
 from sidecar.admin.introspect.explain import explain
+from sidecar.agents.shells import PROXY_NOTE, agent_lines, key_variable
+from sidecar.agents.table import AGENTS
 from sidecar.config.editor import FieldPath, all_written
 from sidecar.config.model import Provider
 from sidecar.config.schema.addresses import local_url

@@ -16,7 +16,9 @@ import click
 from sidecar.errors import SidecarError
 
 COMMANDS = {
+    "run": "agents.run",
     "serve": "commands.serve",
+    "stop": "agents.service",
     "open": "commands.open",
     "init": "commands.init",
     "check": "commands.config",
@@ -38,8 +40,8 @@ COMMANDS = {
     "plugins": "commands.plugins",
     "schema": "commands.config",
     "import": "support.imports",
-    "env": "commands.env",
-    "completion": "commands.env",
+    "env": "agents.env",
+    "completion": "agents.env",
     "demo": "commands.init",
 }
 """Each command and the module that defines it as `NAME_command`, in the order of the help."""

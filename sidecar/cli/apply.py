@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from sidecar.admin.agent_setup import key_variable, line_for
 from sidecar.admin.api_types.config import ProcessStatus, ReloadReport
+from sidecar.agents.shells import key_variable, line_for
 from sidecar.cli.client import ProcessError, base_of, find_process
 from sidecar.cli.key_fields import row, times_of
 from sidecar.cli.options import REFUSED, OpenedConfig, fail, need_file, note, open_config

@@ -53,15 +53,21 @@ class RunningProcess:
         target += f"?{urlencode(query)}" if query else ""
         return self._ask("POST", target, answer, timeout)
 
-    def _ask(self, method: str, target: str, answer: type[T], timeout: float) -> T:
+    def send(self, path: str, body: msgspec.Struct, answer: type[T]) -> T:
+        """Return the JSON answer to a POST with a body. Raises `ProcessError`."""
+        return self._ask("POST", path, answer, TIMEOUT_SECONDS, msgspec.json.encode(body))
+
+    def _ask(
+        self, method: str, target: str, answer: type[T], timeout: float, body: bytes | None = None
+    ) -> T:
         connection = _Connection(self.path, timeout)
         try:
-            connection.request(method, target)
+            connection.request(method, target, body)
             response = connection.getresponse()
-            body = response.read()
+            content = response.read()
             if response.status == http.HTTPStatus.OK:
-                return msgspec.json.decode(body, type=answer)
-            message = msgspec.json.decode(body, type=ErrorResponse).error.message
+                return msgspec.json.decode(content, type=answer)
+            message = msgspec.json.decode(content, type=ErrorResponse).error.message
         except (OSError, http.client.HTTPException, msgspec.MsgspecError) as error:
             raise ProcessError(f"the process at {self.path} does not answer: {error}") from None
         finally:

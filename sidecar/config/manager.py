@@ -48,7 +48,8 @@ class ConfigManager:
 
     `versions` keeps the accepted texts; `wall` is seconds since the epoch. `on_result`
     are called with whether each changed text was accepted, `listeners` with every accepted
-    snapshot, in order. `history` has the latest reloads, oldest first.
+    snapshot, in order. `with_children` adds the child keys, which no file has, to a snapshot.
+    `history` has the latest reloads, oldest first.
     """
 
     file: Path
@@ -58,8 +59,10 @@ class ConfigManager:
     wall: Callable[[], float]
     on_result: list[Callable[[bool], None]] = field(default_factory=list)
     listeners: list[ConfigListener] = field(default_factory=list)
+    with_children: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot
     history: deque[ReloadEvent] = field(default_factory=lambda: deque(maxlen=MAX_RELOAD_EVENTS))
     _current: Snapshot | None = None
+    _accepted: Snapshot | None = None
     _status: ConfigStatus | None = None
     _seen: bytes | None = None
     _text: bytes = b""
@@ -202,16 +205,23 @@ class ConfigManager:
 
     def _accept(self, snapshot: Snapshot, text: bytes, changes: Sequence[str]) -> None:
         now = self.wall()
-        self._current = snapshot
+        self._accepted = snapshot
         self._seen = self._text = text
         self._status = ConfigStatus(snapshot.digest, now)
         self.history.append(ReloadEvent(now, accepted=True, difference=tuple(changes)))
         self._report_result(accepted=True)
         for warning in snapshot.warnings:
             log.warning("%s", warning)
-        for listener in self.listeners:
-            listener(snapshot)
+        self.announce()
         self.vault.announce()
+
+    def announce(self) -> None:
+        """Put the accepted configuration in force with the child keys of now."""
+        if self._accepted is None:
+            raise RuntimeError("no configuration was loaded yet")
+        self._current = self.with_children(self._accepted)
+        for listener in self.listeners:
+            listener(self._current)
 
     def _report_result(self, *, accepted: bool) -> None:
         for listener in self.on_result:

@@ -231,7 +231,8 @@ class Key:
 
     `hashes` has the current secret's digest first. `routes` are the ones in force: the key's
     own if `own_routes`, else its group's. Times are timezone-aware. `max_wait` and
-    `sticky_wait` are seconds.
+    `sticky_wait` are seconds. A child key has all this of its parent, the name too, and `child`
+    and `child_allowance` of its own.
     """
 
     name: str
@@ -251,6 +252,8 @@ class Key:
     max_wait: float = 120.0
     sticky_wait: float = 5.0
     transforms: tuple[NamedTransform, ...] = ()
+    child: str = ""
+    child_allowance: Allowance = UNBOUNDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +298,11 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One accepted configuration. `digest` is the SHA-256 of the file's bytes, in hex."""
+    """One accepted configuration. `digest` is the SHA-256 of the file's bytes, in hex.
+
+    `children` are the child keys in force, by their own names; the file holds none. `runs` has the
+    parent of those that a group has, by the group's name.
+    """
 
     file: str
     digest: str
@@ -312,6 +319,13 @@ class Snapshot:
     keep_days: int = 90
     keep_bytes: int = 1 << 30
     warnings: tuple[Problem, ...] = ()
+    runs: Mapping[str, Key] = field(default_factory=dict)
+    children: Mapping[str, Key] = field(default_factory=dict)
+
+    @property
+    def key_names(self) -> set[str]:
+        """The names that calls are counted under: of each key, and of each group's runs."""
+        return {*self.keys, *(each.name for each in self.runs.values())}
 
 
 class KeyStatus(StrEnum):

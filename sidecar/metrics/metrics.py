@@ -110,6 +110,7 @@ class Metrics:
         self._running: Counter[str] = Counter()
         self._series: dict[tuple[object, ...], _CallSeries] = {}
         self._snapshot: Snapshot | None = None
+        self._key_names: set[str] = set()
         self._machine = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._machine)
         PlatformCollector(registry=self._machine)
@@ -238,7 +239,8 @@ class Metrics:
         A renamed key begins new series; a call of a deleted key counts under "other".
         """
         self._snapshot = snapshot
-        keys = {*snapshot.keys, "", OVERFLOW}
+        self._key_names = snapshot.key_names
+        keys = {*self._key_names, "", OVERFLOW}
         self._series.clear()
         for family in self._registry.families:
             family.keep_only("key", keys)
@@ -264,7 +266,7 @@ class Metrics:
         """Return the labels for key and group: names that the configuration still has, or
         "other"."""
         snapshot = self._snapshot
-        if snapshot is None or not key or key in snapshot.keys:
+        if snapshot is None or not key or key in self._key_names:
             return key, group
         return OVERFLOW, group if group in snapshot.groups else OVERFLOW
 

@@ -264,6 +264,7 @@ class Proxy:
                 lease.keep()  # an error above must not leave the lease open
         if live.key is not None:
             services.metrics.call_ended(live.key.name)
+            services.child_keys.count(live.key.child, record)
         services.metrics.call_finished(record)
         services.callers.complete(record, live.caller_lookup, self._publish)
 

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -210,7 +210,13 @@ class LiveCalls:
 
     def end(self, refusal: LocalReply, *, key: str | None = None) -> int:
         """End every call (of one key, if given) now; return their number."""
-        ended = [call for call in self if key is None or (call.key and call.key.name == key)]
+        return self._end([each for each in self if key is None or _is_of(each, key)], refusal)
+
+    def end_child(self, refusal: LocalReply, child: str) -> int:
+        """End every call of a child key now; return their number."""
+        return self._end([call for call in self if call.key and call.key.child == child], refusal)
+
+    def _end(self, ended: Sequence[LiveCall], refusal: LocalReply) -> int:
         for call in ended:
             call.end(refusal)
         return len(ended)
@@ -231,6 +237,10 @@ class LiveCalls:
         if left:
             log.warning("%d calls were cut at the end of the drain (server.drain)", left)
             await asyncio.sleep(0.1)
+
+
+def _is_of(call: LiveCall, key: str) -> bool:
+    return call.key is not None and call.key.name == key
 
 
 CHECKPOINT_SECONDS = 0.1

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sidecar.callers import Callers
+from sidecar.child_keys import ChildKeys
 from sidecar.config.credentials import Vault
 from sidecar.config.manager import ConfigManager
 from sidecar.config.model import Snapshot
@@ -33,6 +34,7 @@ class Services:
         dispatch: Sends a call to its candidates.
         model_list: Models that providers list.
         live: Calls in flight.
+        child_keys: Keys of runs, which the file does not have.
         callers: Finds the program of a connection.
         bodies: Memory of request bodies.
         ledger: Records of calls, and when keys were used.
@@ -48,6 +50,7 @@ class Services:
     dispatch: Dispatcher
     model_list: ModelList
     live: LiveCalls
+    child_keys: ChildKeys
     callers: Callers
     bodies: BodyMemory
     ledger: Ledger

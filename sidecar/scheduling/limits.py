@@ -74,13 +74,14 @@ class CallScopes(NamedTuple):
     group: str
     provider: str
     credential: str
+    child: str = ""
 
     @classmethod
     def of(cls, key: Key, candidate: Candidate, route: str = "") -> CallScopes:
         """Return the scopes of a call of `key` to `candidate`."""
         return cls(
             key.name, route or route_name(key, candidate.route), key.group.name,
-            candidate.provider.name, candidate.credential_name,
+            candidate.provider.name, candidate.credential_name, key.child,
         )  # fmt: skip
 
 
@@ -108,7 +109,8 @@ class Limits:
         By the configuration in force, also for a call that arrived under an earlier one.
         """
         scope_ids: tuple[LimitId, ...] = (
-            ("key", scopes.key), ("route", scopes.key, scopes.route), ("group", scopes.group),
+            ("child", scopes.child), ("key", scopes.key), ("route", scopes.key, scopes.route),
+            ("group", scopes.group),
             ("provider", scopes.provider, scopes.credential), ("all",),
         )  # fmt: skip
         for scope in scope_ids:
@@ -286,6 +288,8 @@ def scope_text(scope: LimitId) -> str:
             return f"provider {provider} ({credential})"
         case ("all",):
             return "everything together"
+        case ("child", name):
+            return f'child key "{name}"'
     return f'{scope[0]} "{scope[1]}"' if scope[0] == "key" else f"{scope[0]} {scope[1]}"
 
 
@@ -296,10 +300,12 @@ def _scopes(snapshot: Snapshot) -> Iterator[tuple[LimitId, Allowance]]:
             yield ("provider", provider.name, credential), provider.allowance
     for group in snapshot.groups.values():
         yield ("group", group.name), group.allowance
-    for key in snapshot.keys.values():
+    for key in (*snapshot.keys.values(), *snapshot.runs.values()):
         yield ("key", key.name), key.allowance
         for route in key.routes:
             yield ("route", key.name, route_name(key, route)), route.allowance
+    for child in snapshot.children.values():
+        yield ("child", child.child), child.child_allowance
 
 
 def route_name(key: Key, route: Route) -> str:

@@ -368,7 +368,7 @@ class Scheduler:
 
     def _call_limiters(self, key: Key, call: Call, candidate: Candidate) -> tuple[Limiter, ...]:
         """Return the limiters of a call, cached by what they depend on."""
-        route, names = candidate.route, (call.model, candidate.model, call.is_free)
+        route, names = candidate.route, (key.child, call.model, candidate.model, call.is_free)
         cache_key = (key.name, id(route), candidate.credential_name, candidate.account, *names)
         found = self._cached_limiters.get(cache_key)
         if found is None:

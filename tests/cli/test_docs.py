@@ -10,7 +10,7 @@ import click
 import pytest
 from project_paths import ROOT
 
-from sidecar.admin.agent_setup import AGENTS
+from sidecar.agents.table import AGENTS
 from sidecar.cli import HIDDEN, cli
 from sidecar.cli.key_fields import row
 from sidecar.config.loader import load

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_runner import FILE, Cli
 
-from sidecar.admin.agent_setup import AGENTS
+from sidecar.agents.table import AGENTS
 
 BASE = "http://127.0.0.1:8787"
 EXPORTS = {
@@ -19,6 +19,9 @@ EXPORTS = {
     "codex": {"SIDECAR_KEY": None},
     "gemini-cli": {"GOOGLE_GEMINI_BASE_URL": "", "GEMINI_API_KEY": None},
     "google-genai": {"GOOGLE_GEMINI_BASE_URL": "", "GEMINI_API_KEY": None},
+    "copilot-cli": {"COPILOT_PROVIDER_BASE_URL": "/v1", "COPILOT_PROVIDER_API_KEY": None},
+    "crush": {"OPENAI_API_ENDPOINT": "/v1", "OPENAI_API_KEY": None, "ANTHROPIC_API_ENDPOINT": ""},
+    "goose": {"OPENAI_HOST": "", "OPENAI_API_KEY": None},
     "groq": {"GROQ_BASE_URL": "", "GROQ_API_KEY": None},
     "llm": {"OPENAI_BASE_URL": "/v1", "OPENAI_API_KEY": None},
     "openai": {"OPENAI_BASE_URL": "/v1", "OPENAI_API_KEY": None},
@@ -121,6 +124,26 @@ def test_env_without_a_configuration_prints_the_usual_address(tmp_path: Path) ->
 
 
 def test_env_with_an_unknown_agent_lists_the_known_ones(cli: Cli) -> None:
-    done = cli.run("env", "claude")
+    done = cli.run("env", "cloud")
     assert done.status == 2
     assert "'claude-code'" in done.err
+
+
+def test_env_takes_the_name_of_an_agents_program(cli: Cli) -> None:
+    assert cli.run("env", "claude").out == cli.run("env", "claude-code").out
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_env_lines_for_fish_and_powershell_hold_every_variable_and_no_key(
+    cli: Cli, agent: str
+) -> None:
+    fish = cli.run("env", agent, "--shell", "fish", "--key-env", "MY_KEY").out
+    power = cli.run("env", agent, "--shell", "powershell", "--key-env", "MY_KEY").out
+    for name, path in EXPORTS.get(agent, {"SIDECAR_KEY": None}).items():
+        value = "$MY_KEY" if path is None else f"'{BASE}{path}'"
+        assert f"  set -gx {name} {value}\n" in fish
+        value = "$env:MY_KEY" if path is None else f"'{BASE}{path}'"
+        assert f"$env:{name} = {value}\n" in power
+    assert "export" not in fish.partition("NO_PROXY")[0] + power.partition("NO_PROXY")[0]
+    assert "MY_KEY: set it to a local key" in fish
+    assert "throw 'MY_KEY: set it to a local key" in power

@@ -442,7 +442,7 @@ def test_explain_and_models_ask_the_process_or_go_by_the_file(cli: Cli) -> None:
 
 
 def test_env_lines_run_in_a_shell_and_hold_no_key(cli: Cli) -> None:
-    from sidecar.admin.agent_setup import AGENTS
+    from sidecar.agents.table import AGENTS
 
     helped = cli.run("env", "--help").out
     for agent in AGENTS:

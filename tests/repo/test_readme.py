@@ -24,7 +24,7 @@ from sample_answers import CHAT
 from scripted_vendor import ScriptedVendor, answer
 
 from sidecar.access_log import Lines
-from sidecar.admin.agent_setup import AGENTS
+from sidecar.agents.table import AGENTS
 from sidecar.config.loader import load
 from sidecar.plugin_api.manager import discover
 from sidecar.pricing.price_list import load as load_prices

@@ -43,6 +43,30 @@ declare namespace Api {
     price?: string | null;
     gates?: (LimitState | QuotaState | CooldownState | PauseState | NetworkState)[];
   }
+  interface ChildKeyInfo {
+    name: string;
+    parent: string;
+    group: string;
+    agent: string;
+    begun: number;
+    expires: number;
+    models: string[];
+    budget: string[];
+    urgency: string | null;
+    totals: ChildTotals;
+  }
+  interface ChildKeyList {
+    children: ChildKeyInfo[];
+  }
+  interface ChildTotals {
+    calls: number;
+    input_tokens: number;
+    output_tokens: number;
+    cache_read_tokens: number;
+    charged: number;
+    unknown: number;
+    waited: number;
+  }
   interface ConfigEvent {
     event: "config";
     since: number;
@@ -262,6 +286,7 @@ declare namespace Api {
     call: string;
     state: string;
     key: string | null;
+    child: string | null;
     group: string | null;
     urgency: string | null;
     program: string | null;
@@ -661,6 +686,7 @@ declare namespace Api {
     "keys": KeyList;
     "times": KeyTimesList;
     "key": KeyPage;
+    "child-keys": ChildKeyList;
     "groups": GroupList;
     "group": GroupPage;
     "provider": ProviderPage;
@@ -679,6 +705,8 @@ declare namespace Api {
   }
   interface Post {
     "keys/{}/revoke": EndedCalls;
+    "child-keys": ChildKeyInfo;
+    "child-keys/{}/end": ChildKeyInfo;
     "probe": ProbeResult;
     "changes": EditPreview | EditResult;
     "calls/{}/end": CallEnded;

@@ -13,6 +13,7 @@ from sidecar.admin.api_types.limits import (
     UpstreamCooldown,
     UpstreamQuota,
 )
+from sidecar.child_keys import ChildTotals
 from sidecar.config.model import KeyStatus
 from sidecar.records import KeyTimes
 
@@ -49,6 +50,28 @@ class KeyList(Struct, frozen=True, kw_only=True):
 
     digest: str
     keys: list[KeyInfo]
+
+
+class ChildKeyInfo(Struct, frozen=True, kw_only=True):
+    """A child key of a run. `parent` is the name that its calls are counted under. `urgency` is
+    null where it is the parent's."""
+
+    name: str
+    parent: str
+    group: str
+    agent: str
+    begun: float
+    expires: float
+    models: list[str]
+    budget: list[str]
+    urgency: str | None
+    totals: ChildTotals
+
+
+class ChildKeyList(Struct, frozen=True, kw_only=True):
+    """Every child key, the oldest first."""
+
+    children: list[ChildKeyInfo]
 
 
 class KeyTimesList(Struct, frozen=True, kw_only=True):

@@ -162,6 +162,7 @@ def call_state(call: LiveCall, now: float) -> LiveCallState:
         call=call.call_id,
         state=_state(call, begun),
         key=None if key is None else key.name,
+        child=(key and key.child) or None,
         group=None if key is None else key.group.name,
         urgency=None if key is None else call.urgency.name.lower(),
         program=call.program[:MAX_LABEL_CHARS] or None,

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
-from sidecar.admin.agent_setup import line_for
+from sidecar.agents.shells import line_for
 from sidecar.api_keys import digest, looks_like_key, mint
 from sidecar.cli.apply import confirm, note_difference, open_to_change, write
 from sidecar.cli.client import base_of

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from sidecar.admin.api_types.config import ProcessStatus
+from sidecar.admin.api_types.entities import ChildKeyInfo, ChildKeyList
 from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.commands.usage import open_ledger
 from sidecar.cli.key_fields import row, times_of
@@ -19,7 +21,7 @@ from sidecar.cli.options import config_option, fail, json_option, note, open_con
 from sidecar.cli.render.tables import cost
 from sidecar.config.model import Key, KeyStatus, status_of
 from sidecar.config.schema.parsers import InvalidValue, duration
-from sidecar.humanize import ago, count, curve
+from sidecar.humanize import ago, count, curve, money
 from sidecar.ledger.anomalies import Spike, find_spikes
 from sidecar.ledger.reader import NoLedger
 from sidecar.ledger.reports.activity import Program, Recent, programs, recent, today
@@ -72,12 +74,13 @@ def list_keys(as_json: bool, config: Path, state: Path) -> None:
     snapshot = open_config(config).snapshot
     now = time.time()
     activity = _recent_activity(state, now)
-    times, holds = times_of(state), pauses_of(state)
+    times, holds, children = times_of(state), pauses_of(state), children_of(state)
     keys = list(snapshot.keys.values())
     if as_json:
         rows = [
             row(key, times.get(key.name, NEVER_USED)) | paused_field(key, holds)
             | _fields(key.name, activity)
+            | {"children": [msgspec.to_builtins(each) for each in children.pop(key.name, ())]}
             for key in keys
         ]  # fmt: skip
         click.echo(to_json(rows))
@@ -87,11 +90,46 @@ def list_keys(as_json: bool, config: Path, state: Path) -> None:
     print_table(
         ("name", "group", "vendor", "status", "last used", "by", "7 days", "calls", "cost",
          "description"),
-        [_cells(key, times.get(key.name, NEVER_USED), activity, now, holds) for key in keys],
+        _rows(keys, times, activity, now, holds, children),
         right={7, 8},
     )  # fmt: skip
     for line in _notices(keys, activity, now):
         click.echo(line)
+
+
+def _rows(
+    keys: Sequence[Key], times: Mapping[str, KeyTimes], activity: RecentActivity, now: float,
+    holds: Sequence[PauseTarget], children: dict[str, list[ChildKeyInfo]],
+) -> list[list[str]]:  # fmt: skip
+    """Return the rows of the table: each key with its children below, then those of groups."""
+    rows = []
+    for key in keys:
+        rows.append(_cells(key, times.get(key.name, NEVER_USED), activity, now, holds))
+        rows += [_child_cells(each, key, now) for each in children.pop(key.name, ())]
+    return rows + [_child_cells(each, None, now) for more in children.values() for each in more]
+
+
+def _child_cells(child: ChildKeyInfo, key: Key | None, now: float) -> list[str]:
+    totals = child.totals
+    charged = money(totals.charged, whole=not totals.unknown)
+    return [
+        f"{child.parent} › {child.name}", child.group, "" if key is None else key.group.vendor.name,
+        "enabled", "", child.agent, "", count(totals.calls), charged,
+        f"a run that began {ago(child.begun, now)}",
+    ]  # fmt: skip
+
+
+def children_of(state: Path) -> dict[str, list[ChildKeyInfo]]:
+    """Return the child keys of the running process by the names of their parents."""
+    found: dict[str, list[ChildKeyInfo]] = {}
+    try:
+        live = find_process(state)
+        rows = [] if live is None else live.get("/api/child-keys", ChildKeyList).children
+    except ProcessError:
+        rows = []
+    for each in rows:
+        found.setdefault(each.parent, []).append(each)
+    return found
 
 
 def _fields(key: str, activity: RecentActivity) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def _running(call: LiveCallState, wide: bool) -> ScreenRow:
     urgency = call.urgency or ""
     return (
         f"{_MARKS[call.state][not has_blocks()]} {_id(call, wide)}",
-        call.key or "?",
+        f"{call.key} › {call.child}" if call.child else call.key or "?",
         Text(urgency, _URGENT.get(urgency, "")),
         call.provider or "",
         call.model or call.endpoint or "",

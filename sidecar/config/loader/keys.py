@@ -50,6 +50,19 @@ class Keys:
             self._index(key, each, record)
         self._check(key, record)
 
+    def of_runs(self, tier: Tier) -> Key:
+        """Return the parent of a group's own child keys: all that the group gives to a key."""
+        return Key(
+            name=f"{tier.group.name} (run)",
+            group=tier.group,
+            routes=tier.group.routes,
+            place=tier.group.place,
+            urgency=tier.urgency,
+            models=tier.models,
+            max_wait=self._waits.longest,
+            sticky_wait=self._waits.sticky,
+        )
+
     def _tier(self, record: Record) -> Tier | None:
         name = record.get("group")
         if name is None:

@@ -76,6 +76,7 @@ def _build(reader: Reader, registry: Plugins, record: Record, digest: str) -> Sn
         refuse_unpriced=record.get("unpriced", False),
         keep_days=retention.get("days", KEEP_DAYS),
         keep_bytes=retention.get("size", KEEP_BYTES),
+        runs={name: keys.of_runs(tier) for name, tier in tiers.items() if tier is not None},
     )
 
 

@@ -6,25 +6,48 @@ from pathlib import Path
 
 import click
 
-from sidecar.admin.agent_setup import AGENTS, PROXY_NOTE, agent_lines, key_variable
+from sidecar.agents.shells import PROXY_NOTES, Shell, lines_for
+from sidecar.agents.table import AGENTS, KEY_VARIABLE, agent_for
 from sidecar.cli.client import base_of
 from sidecar.cli.options import config_option, open_config, state_option
 
 
+class AgentName(click.Choice[str]):
+    """The name of an agent or SDK; an agent may also be named by its program."""
+
+    name = "agent"
+
+    def __init__(self) -> None:
+        super().__init__(sorted(AGENTS))
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name. Fails for an unknown one, with the known ones."""
+        agent = None if value in AGENTS else agent_for(value)
+        return super().convert(value if agent is None else agent.name, param, ctx)
+
+
 @click.command("env")
-@click.argument("agent", type=click.Choice(sorted(AGENTS)), metavar="AGENT|SDK")
-@click.option("--key-env", default="SIDECAR_KEY", show_default=True, metavar="NAME",
+@click.argument("agent", type=AgentName(), metavar="AGENT|SDK")
+@click.option(
+    "--shell",
+    type=click.Choice([each.value for each in Shell]),
+    default="bash",
+    show_default=True,
+    help="The shell that reads the lines; bash is any POSIX shell.",
+)
+@click.option("--key-env", default=KEY_VARIABLE, show_default=True, metavar="NAME",
               help="The variable that holds the local key.")  # fmt: skip
 @config_option
 @state_option
-def env_command(agent: str, key_env: str, config: Path, state: Path) -> None:
+def env_command(agent: str, shell: str, key_env: str, config: Path, state: Path) -> None:
     """Print the lines that point an agent or an SDK at Sidecar.
 
     The key itself is not printed: the lines read it from an environment variable, and stop with an
     error when it is not set.
 
     \b
-    Agents: aider, claude-code, cline, codex, continue, gemini-cli, opencode, qwen-code
+    Agents: aider, claude-code, cline, codex, continue, copilot-cli, crush, gemini-cli, goose,
+            opencode, qwen-code
     SDKs:   anthropic, google-genai, groq, langchain, litellm, llamaindex, llm, mistral, openai,
             openai-agents, pydantic-ai, vercel-ai
 
@@ -33,10 +56,14 @@ def env_command(agent: str, key_env: str, config: Path, state: Path) -> None:
       export SIDECAR_KEY=sk-sidecar-…
       eval "$(sidecar env claude-code)"
       eval "$(sidecar env codex)"
+      sidecar env codex --shell fish
+
+    In fish, pipe the lines to source; in PowerShell, through Out-String to Invoke-Expression.
     """
     base = base_of(open_config(config).snapshot if config.exists() else None, state)
-    click.echo(agent_lines(AGENTS[agent], base, key_variable(key_env)))
-    click.echo(PROXY_NOTE)
+    kind = Shell(shell)
+    click.echo(lines_for(kind, AGENTS[agent], base, key_env))
+    click.echo(PROXY_NOTES[kind])
 
 
 @click.command("completion")

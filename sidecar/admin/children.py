@@ -1,0 +1,87 @@
+"""Child keys in the admin API. Only commands, over the unix socket, make and end them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from sidecar.admin.api_types.entities import ChildKeyInfo, ChildKeyList
+from sidecar.admin.context import AdminContext, ApiRequest
+from sidecar.child_keys import ChildKey, ChildOrder
+from sidecar.errors import ErrorKind, LocalReply, ProxyError
+from sidecar.scheduling.pauses import COMMANDS
+
+LAST_CALLS_SECONDS = 2.0
+"""Seconds that the calls of an ended agent have to be counted: its connections are closed."""
+_POLL_SECONDS = 0.02
+
+
+async def listed(context: AdminContext, _: ApiRequest) -> ChildKeyList:
+    """Return every child key, the oldest first."""
+    return ChildKeyList(children=child_key_infos(context))
+
+
+async def renew(context: AdminContext, asked: ApiRequest) -> ChildKeyInfo:
+    """Create the child key of a run, or note its heartbeat."""
+    _only_for_commands(asked)
+    try:
+        order = msgspec.json.decode(asked.body, type=ChildOrder)
+    except msgspec.MsgspecError as error:
+        why = f"this is no order of a child key: {error}"
+        raise ProxyError(ErrorKind.BAD_REQUEST, why) from None
+    child = context.services.child_keys.renew(order, context.snapshot)
+    return _info(child)
+
+
+async def end(context: AdminContext, asked: ApiRequest) -> ChildKeyInfo:
+    """End a child key and its calls; return what its calls took."""
+    _only_for_commands(asked)
+    name = asked.names[0]
+    keys, live = context.services.child_keys, context.services.live
+    keys.get(name)
+    if not await _counted(context, name):
+        live.end_child(LocalReply(ErrorKind.KEY_DISABLED, "its run has ended"), name)
+        await _counted(context, name)
+    return _info(keys.end(name))
+
+
+async def _counted(context: AdminContext, name: str) -> bool:
+    """Wait until no call of the child key is in flight; return whether that came in time."""
+    try:
+        async with asyncio.timeout(LAST_CALLS_SECONDS):
+            while _is_used(context, name):  # noqa: ASYNC110 - calls end in many ways
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _is_used(context: AdminContext, name: str) -> bool:
+    return any(call.key and call.key.child == name for call in context.services.live)
+
+
+def child_key_infos(context: AdminContext) -> list[ChildKeyInfo]:
+    """Return every child key as a list shows it."""
+    return [_info(each) for each in context.services.child_keys]
+
+
+def _info(child: ChildKey) -> ChildKeyInfo:
+    order = child.order
+    return ChildKeyInfo(
+        name=order.name,
+        parent=child.parent,
+        group=child.group,
+        agent=order.agent,
+        begun=child.begun,
+        expires=child.expires,
+        models=order.models,
+        budget=order.budgets,
+        urgency=order.urgency,
+        totals=child.totals,
+    )
+
+
+def _only_for_commands(asked: ApiRequest) -> None:
+    if asked.by != COMMANDS:
+        raise ProxyError(ErrorKind.FORBIDDEN, "child keys are made with: sidecar run AGENT")

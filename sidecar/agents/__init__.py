@@ -1,0 +1,1 @@
+"""Agents and SDKs: what points each at Sidecar."""

@@ -1,0 +1,103 @@
+"""What an agent is started with: its arguments, its environment, its file for one run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidecar.agents.places import AgentFile, dumped, laid_over, read_content, with_values
+from sidecar.agents.table import FOREIGN_VARIABLES, KEY_VARIABLE, Agent, filled
+from sidecar.api_keys import find_keys
+from sidecar.files import create_private
+
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_LOOPBACK = "127.0.0.1,localhost,::1"
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """The aim of an agent: the base URL, the secret of its key, the model if one is named."""
+
+    base: str
+    key: str
+    model: str | None = None
+
+    @property
+    def values(self) -> dict[str, str]:
+        """The values of the names in the table's texts."""
+        return {"base": self.base, "key": self.key, "model": self.model or ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """The arguments, with the program, and the whole environment of an agent."""
+
+    argv: list[str]
+    environ: dict[str, str]
+
+
+def launch(
+    agent: Agent, words: Sequence[str], aim: Aim, environ: Mapping[str, str],
+    credentials: Collection[str], folder: Path,
+) -> Launch:  # fmt: skip
+    """Return how to start an agent. The key is in the environment or in a private file, never in
+    an argument.
+
+    Args:
+        words: The program and the user's own arguments.
+        environ: The user's environment.
+        credentials: The variables that hold credentials of vendors.
+        folder: A private folder for the agent's file, which lasts as long as the run.
+    """
+    removed = FOREIGN_VARIABLES.union(credentials)
+    found = {k: v for k, v in environ.items() if k not in removed and not _holds_key(v)}
+    found |= _filled(agent.environment, aim) | {KEY_VARIABLE: aim.key}
+    flags = list(agent.flags)
+    if aim.model is not None:
+        found |= _filled(agent.model_environment, aim)
+        flags += agent.model_flags
+    if agent.extra is not None:
+        variables, more = _extra(agent.extra, aim, environ, folder)
+        found |= variables
+        flags += more
+    found |= _past_proxies(found)
+    arguments = [filled(each, base=aim.base, model=aim.model or "") for each in flags]
+    return Launch([words[0], *arguments, *words[1:]], found)
+
+
+def _filled(variables: Mapping[str, str], aim: Aim) -> dict[str, str]:
+    return {name: filled(text, **aim.values) for name, text in variables.items()}
+
+
+def _holds_key(value: str) -> bool:
+    return any(find_keys(value.encode("utf-8", "surrogateescape")))
+
+
+def _extra(
+    extra: AgentFile, aim: Aim, environ: Mapping[str, str], folder: Path
+) -> tuple[dict[str, str], list[str]]:
+    """Return the variables and the arguments that hand a file to the agent; write it."""
+    content = with_values(extra.content, aim.values)
+    if not extra.path:
+        return {extra.variable: json.dumps(content)}, []
+    beside = environ.get(extra.variable) if extra.variable else None
+    under = Path(beside or extra.beside.replace("~", environ.get("HOME", "~"), 1)).expanduser()
+    place = folder / extra.path
+    text = dumped(laid_over(read_content(under, extra.format), content), extra.format)
+    create_private(place, text.encode())
+    if extra.flag:
+        return {}, [extra.flag, str(place)]
+    return {extra.variable: str(place)}, []
+
+
+def _past_proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that keep calls to this machine from a proxy, where one is set."""
+    names = {name for proxy in _PROXIES for name in (proxy, proxy.lower())}
+    if not names & environ.keys():
+        return {}
+    return {
+        name: f"{environ[name]},{_LOOPBACK}" if environ.get(name) else _LOOPBACK
+        for name in ("NO_PROXY", "no_proxy")
+    }

@@ -1,0 +1,114 @@
+"""Files of agents: where they are, and what belongs into them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sidecar.errors import SidecarError
+
+
+class Format(StrEnum):
+    """The format of an agent's configuration."""
+
+    JSON = "json"
+    TOML = "toml"
+    YAML = "yaml"
+
+
+class AgentFileError(SidecarError):
+    """A file of an agent cannot be read as what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFile:
+    """A file of an agent, and what Sidecar adds to it.
+
+    Attributes:
+        path: Below the user's home; of a file for one run, its name.
+        directory: The variable that moves the first folder of `path` elsewhere.
+        content: What is laid over the file.
+        variable: The variable that names a file for one run; it holds the content itself where
+            `path` is empty.
+        flag: The argument that names it instead.
+        beside: The file that the one for a run starts from, since it stands in its place.
+        uses_env: True if the key stays in `$SIDECAR_KEY` or the agent's own variables.
+    """
+
+    path: str
+    format: Format
+    content: Mapping[str, Any]
+    directory: str = ""
+    variable: str = ""
+    flag: str = ""
+    beside: str = ""
+    uses_env: bool = False
+
+    def place(self, environ: Mapping[str, str]) -> Path:
+        """Return where the agent reads it."""
+        moved = environ.get(self.directory, "") if self.directory else ""
+        if moved:
+            return Path(moved) / self.path.partition("/")[2]
+        return Path(environ.get("HOME") or Path.home()) / self.path
+
+
+def laid_over(under: Any, over: Any) -> Any:
+    """Return `over` laid over `under`: objects are merged, lists have the new items first."""
+    if isinstance(under, Mapping) and isinstance(over, Mapping):
+        merged = {name: laid_over(under.get(name), value) for name, value in over.items()}
+        return {**under, **merged}
+    if isinstance(under, list) and isinstance(over, list):
+        return [*over, *(each for each in under if each not in over)]
+    return over
+
+
+def with_values(content: Any, values: Mapping[str, str]) -> Any:
+    """Return the content of the table with values in place of their names in braces."""
+    if isinstance(content, str):
+        for name, value in values.items():
+            content = content.replace("{" + name + "}", value)
+        return content
+    if isinstance(content, Mapping):
+        return {name: with_values(value, values) for name, value in content.items()}
+    if isinstance(content, list):
+        return [with_values(each, values) for each in content]
+    return content
+
+
+def read_content(path: Path, kind: Format) -> dict[str, Any]:
+    """Return the object in a file; {} where there is none. Raises `AgentFileError`."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise AgentFileError(f"{path} cannot be read: {error}") from None
+    return parsed(path, text, kind)
+
+
+def parsed(path: Path, text: str, kind: Format) -> dict[str, Any]:
+    """Return the object in a text. Raises `AgentFileError`."""
+    try:
+        found = json.loads(text or "{}") if kind is Format.JSON else yaml.safe_load(text or "{}")
+    except (ValueError, yaml.YAMLError) as error:
+        raise AgentFileError(
+            f"{path} is no {kind.value.upper()} that can be changed safely: {error}; nothing was "
+            "changed"
+        ) from None
+    if not isinstance(found, dict):
+        raise AgentFileError(f"{path} holds no object; nothing was changed")
+    return found
+
+
+def dumped(content: Mapping[str, Any], kind: Format) -> str:
+    """Return the content as a text."""
+    if kind is Format.JSON:
+        return json.dumps(content, indent=2, ensure_ascii=False) + os.linesep
+    return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)

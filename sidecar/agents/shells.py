@@ -1,0 +1,102 @@
+"""The lines that point an agent or an SDK at Sidecar, for each shell."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+
+from sidecar.agents.table import AGENTS, Agent, filled
+
+_NO_PROXY = "NO_PROXY=127.0.0.1,localhost"
+
+
+class Shell(StrEnum):
+    """A family of shells; `BASH` is every POSIX shell."""
+
+    BASH = "bash"
+    FISH = "fish"
+    POWERSHELL = "powershell"
+
+
+PROXY_NOTES = {
+    Shell.BASH: f"# behind a corporate proxy also: export {_NO_PROXY}",
+    Shell.FISH: "# behind a corporate proxy also: set -gx NO_PROXY 127.0.0.1,localhost",
+    Shell.POWERSHELL: "# behind a corporate proxy also: $env:NO_PROXY = '127.0.0.1,localhost'",
+}
+PROXY_NOTE = PROXY_NOTES[Shell.BASH]
+
+
+def key_variable(name: str) -> str:
+    """Return a shell expression for the key in a variable. An unset variable stops the shell,
+    because with half of the lines an agent would bypass Sidecar or have no key."""
+    return f'"${{{name}:?{_missing()}}}"'
+
+
+def agent_lines(agent: Agent, base: str, key: str) -> str:
+    """Return the lines for a POSIX shell; `key` is a word of it."""
+    words = [f"{name}={filled(text, base=base, key=key)}" for name, text in _variables(agent)]
+    lines = [f"export {' '.join(words)}", *_notes(agent, base)]
+    if agent.flags:
+        flags = " ".join(shlex.quote(filled(each, base=base)) for each in agent.flags)
+        lines.append(f'{agent.program}() {{ command {agent.program} {flags} "$@"; }}')
+    return "\n".join(lines)
+
+
+def lines_for(shell: Shell, agent: Agent, base: str, variable: str) -> str:
+    """Return the lines for a shell, with the key from the variable of this name."""
+    render: dict[Shell, Callable[[Agent, str, str], str]] = {
+        Shell.BASH: lambda agent, base, name: agent_lines(agent, base, key_variable(name)),
+        Shell.FISH: _fish,
+        Shell.POWERSHELL: _powershell,
+    }
+    return render[shell](agent, base, variable)
+
+
+def line_for(dialect: str, base: str, key: str) -> str:
+    """Return the line for the SDKs of a dialect, in a POSIX shell."""
+    found = (each for each in AGENTS.values() if each.dialect == dialect)
+    return agent_lines(next(found, next(iter(AGENTS.values()))), base, key)
+
+
+def _fish(agent: Agent, base: str, variable: str) -> str:
+    """Return lines for `sidecar env AGENT --shell fish | source`; without the key they set
+    nothing."""
+    lines = [f'if test -z "${variable}"', f"  echo '{variable}: {_missing()}' >&2", "else"]
+    for name, text in _variables(agent):
+        value = f"${variable}" if text == "{key}" else _fish_quoted(filled(text, base=base))
+        lines.append(f"  set -gx {name} {value}")
+    if agent.flags:
+        flags = " ".join(_fish_quoted(filled(each, base=base)) for each in agent.flags)
+        lines.append(f"  function {agent.program}; command {agent.program} {flags} $argv; end")
+    return "\n".join([*lines, "end", *_notes(agent, base)])
+
+
+def _fish_quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _powershell(agent: Agent, base: str, variable: str) -> str:
+    """Return lines for `sidecar env AGENT --shell powershell | Out-String | Invoke-Expression`."""
+    lines = [f"if (-not $env:{variable}) {{ throw '{variable}: {_missing()}' }}"]
+    for name, text in _variables(agent):
+        value = f"$env:{variable}" if text == "{key}" else f"'{filled(text, base=base)}'"
+        lines.append(f"$env:{name} = {value}")
+    if agent.flags:
+        flags = " ".join(f"'{filled(each, base=base)}'" for each in agent.flags)
+        program = f"(Get-Command {agent.program} -CommandType Application)[0]"
+        lines.append(f"function {agent.program} {{ & {program} {flags} @args }}")
+    return "\n".join([*lines, *_notes(agent, base)])
+
+
+def _variables(agent: Agent) -> list[tuple[str, str]]:
+    return list(agent.environment.items())
+
+
+def _notes(agent: Agent, base: str) -> Iterator[str]:
+    for note in agent.notes:
+        yield f"# {filled(note, base=base)}"
+
+
+def _missing() -> str:
+    return "set it to a local key, from: sidecar keys create NAME --group GROUP"

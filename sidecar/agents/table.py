@@ -1,0 +1,300 @@
+"""The table of agents and SDKs. `env`, `run`, `setup` and the console all read it.
+
+As observed with real clients in November 2026. In texts, `{base}` stands for `http://host:port`,
+`{key}` for the key and `{model}` for a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sidecar.agents.places import AgentFile, Format
+
+KEY_VARIABLE = "SIDECAR_KEY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """One agent, or an SDK, which has no `program`.
+
+    Attributes:
+        dialect: The dialect that it speaks; also the vendor whose groups it takes first.
+        environment: Variables for every start.
+        model_environment: Further ones where a model is named.
+        flags: Arguments before the user's own.
+        model_flags: Further ones where a model is named.
+        needs_model: Whether it cannot start without a named model.
+        extra: A file for one run, laid over the agent's own configuration.
+        own: The agent's own configuration, and what `setup` writes into it.
+        cannot_run: Why no variable and no argument can point it here.
+        notes: What `env` adds as comments.
+        switched_off: What an address of another maker switches off, and what brings it back.
+    """
+
+    name: str
+    dialect: str
+    program: str = ""
+    aliases: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    model_environment: Mapping[str, str] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    model_flags: tuple[str, ...] = ()
+    needs_model: bool = False
+    extra: AgentFile | None = None
+    own: AgentFile | None = None
+    cannot_run: str = ""
+    notes: tuple[str, ...] = ()
+    switched_off: tuple[str, ...] = ()
+
+
+_OPENAI = {"OPENAI_BASE_URL": "{base}/v1", "OPENAI_API_KEY": "{key}"}
+_ANTHROPIC = {"ANTHROPIC_BASE_URL": "{base}", "ANTHROPIC_API_KEY": "{key}"}
+_GOOGLE = {"GOOGLE_GEMINI_BASE_URL": "{base}", "GEMINI_API_KEY": "{key}"}
+_GROQ = {"GROQ_BASE_URL": "{base}", "GROQ_API_KEY": "{key}"}
+_AIDER = {"OPENAI_API_BASE": "{base}/v1", "OPENAI_API_KEY": "{key}", **_ANTHROPIC}
+_KEY = {KEY_VARIABLE: "{key}"}
+_CODEX_PROVIDER = (
+    '{name="sidecar", base_url="{base}/v1", env_key="SIDECAR_KEY", wire_api="responses"}'
+)
+_GEMINI_LOGIN: dict[str, Any] = {"security": {"auth": {"selectedType": "gemini-api-key"}}}
+_BASE_URL_NOTE = 'in Python: base_url="{base}/v1" for OpenAI, "{base}" for Anthropic and Google'
+
+
+def _opencode(key: str) -> dict[str, Any]:
+    paths = {"anthropic": "{base}/v1", "google": "{base}/v1beta", "openai": "{base}/v1"}
+    return {
+        "provider": {
+            name: {"options": {"baseURL": address, "apiKey": key}}
+            for name, address in paths.items()
+        }
+    }
+
+
+GENERIC = Agent(
+    name="a command",
+    dialect="",
+    environment={
+        **_KEY, **_OPENAI, "OPENAI_API_BASE": "{base}/v1", **_ANTHROPIC, **_GOOGLE, **_GROQ,
+        "OPENAI_AGENTS_DISABLE_TRACING": "1",
+    },
+    model_environment={"OPENAI_MODEL": "{model}", "ANTHROPIC_MODEL": "{model}"},
+)  # fmt: skip
+"""What a command gets that the table does not have: the variables of every SDK."""
+
+_PROGRAMS = (
+    Agent(
+        name="claude-code", dialect="anthropic", program="claude",
+        environment={
+            "ANTHROPIC_BASE_URL": "{base}", "ANTHROPIC_AUTH_TOKEN": "{key}",
+            "ENABLE_TOOL_SEARCH": "true",
+        },
+        model_environment={"ANTHROPIC_MODEL": "{model}"},
+        own=AgentFile(
+            ".claude/settings.json", Format.JSON, directory="CLAUDE_CONFIG_DIR",
+            content={
+                "env": {
+                    "ANTHROPIC_BASE_URL": "{base}", "ANTHROPIC_AUTH_TOKEN": "{key}",
+                    "ENABLE_TOOL_SEARCH": "true",
+                },
+                "statusLine": {"type": "command", "command": "sidecar statusline"},
+            },
+        ),
+        notes=(
+            "if every route of the key ends at Anthropic itself, for the 1M context:",
+            "  _CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL=1",
+        ),
+        switched_off=(
+            "the search of MCP tools, which ENABLE_TOOL_SEARCH=true (set here) brings back",
+            "the 1M context; _CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL=1 brings it back, where "
+            "every route of the key ends at Anthropic itself",
+        ),
+    ),
+    Agent(
+        name="codex", dialect="openai", program="codex",
+        environment=_KEY,
+        flags=("-c", "model_provider=sidecar", "-c", f"model_providers.sidecar={_CODEX_PROVIDER}"),
+        model_flags=("-c", "model={model}"),
+        own=AgentFile(
+            ".codex/config.toml", Format.TOML, directory="CODEX_HOME",
+            content={
+                "model_provider": "sidecar",
+                "model_providers.sidecar": {
+                    "name": "sidecar", "base_url": "{base}/v1", "env_key": KEY_VARIABLE,
+                    "wire_api": "responses",
+                },
+            },
+        ),
+        notes=(
+            "Codex ignores OPENAI_BASE_URL, and what is appended to ~/.codex/config.toml may fall",
+            "into the table before it; what its command line says comes first",
+        ),
+        switched_off=("the websocket of Codex's own provider; it uses streams over HTTP instead",),
+    ),
+    Agent(
+        name="gemini-cli", dialect="gemini", program="gemini",
+        environment=_GOOGLE,
+        model_environment={"GEMINI_MODEL": "{model}"},
+        extra=AgentFile(
+            "settings.json", Format.JSON, variable="GEMINI_CLI_SYSTEM_SETTINGS_PATH",
+            beside="/etc/gemini-cli/settings.json", content=_GEMINI_LOGIN,
+        ),
+        own=AgentFile(".gemini/settings.json", Format.JSON, content=_GEMINI_LOGIN, uses_env=True),
+        notes=(
+            "in ~/.gemini/settings.json:",
+            '  "security": {"auth": {"selectedType": "gemini-api-key"}}',
+            "without a terminal: gemini --skip-trust -p …",
+        ),
+        switched_off=("the login with Google, and what comes with it",),
+    ),
+    Agent(
+        name="opencode", dialect="openai", program="opencode",
+        environment=_KEY,
+        model_flags=("--model", "{model}"),
+        extra=AgentFile("", Format.JSON, variable="OPENCODE_CONFIG_CONTENT",
+                        content=_opencode("{key}")),
+        own=AgentFile(
+            ".config/opencode/opencode.json", Format.JSON, content=_opencode("{env:SIDECAR_KEY}"),
+            uses_env=True,
+        ),
+        notes=(
+            "in opencode.json:",
+            '  "provider": {"openai": {"options": '
+            '{"baseURL": "{base}/v1", "apiKey": "{env:SIDECAR_KEY}"}}}',
+            'likewise "anthropic" with "{base}/v1" and "google" with "{base}/v1beta"',
+        ),
+    ),
+    Agent(
+        name="qwen-code", dialect="openai", program="qwen",
+        environment=_OPENAI,
+        model_environment={"OPENAI_MODEL": "{model}"},
+        flags=("--auth-type", "openai"),
+        notes=("and OPENAI_MODEL=MODEL",),
+    ),
+    Agent(
+        name="cline", dialect="openai", program="cline",
+        environment=_KEY,
+        cannot_run="it takes its address from its own configuration alone",
+        notes=('cline auth -p openai-compatible -k "$SIDECAR_KEY" -m MODEL -b {base}/v1',),
+    ),
+    Agent(
+        name="continue", dialect="openai", program="cn",
+        environment=_KEY,
+        needs_model=True,
+        extra=AgentFile(
+            "config.yaml", Format.YAML, flag="--config", beside="~/.continue/config.yaml",
+            content={
+                "name": "Sidecar", "version": "1.0.0", "schema": "v1",
+                "models": [{
+                    "name": "{model} by Sidecar", "provider": "openai", "model": "{model}",
+                    "apiBase": "{base}/v1", "apiKey": "${{ secrets.SIDECAR_KEY }}",
+                }],
+            },
+        ),
+        notes=(
+            "in ~/.continue/config.yaml, for the model:",
+            "  provider: openai",
+            "  apiBase: {base}/v1",
+            "  apiKey: ${{ secrets.SIDECAR_KEY }}",
+            "its editors read that from ~/.continue/.env: SIDECAR_KEY=…",
+        ),
+    ),
+    Agent(
+        name="aider", dialect="openai", program="aider",
+        environment=_AIDER,
+        model_flags=("--model", "openai/{model}"),
+        notes=("then: aider --model openai/MODEL",),
+    ),
+    Agent(
+        name="goose", dialect="openai", program="goose",
+        environment={
+            "GOOSE_PROVIDER": "openai", "OPENAI_HOST": "{base}", "OPENAI_API_KEY": "{key}",
+            "OPENAI_BASE_PATH": "v1/chat/completions",
+        },
+        model_environment={"GOOSE_MODEL": "{model}"},
+        notes=("and GOOSE_MODEL=MODEL",),
+    ),
+    Agent(
+        name="crush", dialect="openai", program="crush",
+        environment={
+            "OPENAI_API_ENDPOINT": "{base}/v1", "OPENAI_API_KEY": "{key}",
+            "ANTHROPIC_API_ENDPOINT": "{base}", "ANTHROPIC_API_KEY": "{key}",
+            "GEMINI_API_ENDPOINT": "{base}", "GEMINI_API_KEY": "{key}",
+        },
+    ),
+    Agent(
+        name="copilot-cli", dialect="openai", program="copilot", aliases=("github-copilot",),
+        environment={
+            "COPILOT_PROVIDER_BASE_URL": "{base}/v1", "COPILOT_PROVIDER_TYPE": "openai",
+            "COPILOT_PROVIDER_API_KEY": "{key}",
+        },
+        model_environment={"COPILOT_MODEL": "{model}"},
+        needs_model=True,
+        notes=("and COPILOT_MODEL=MODEL",),
+        switched_off=("the models of GitHub Copilot itself",),
+    ),
+)  # fmt: skip
+
+_SDKS = (
+    Agent(name="openai", dialect="openai", environment=_OPENAI),
+    Agent(name="anthropic", dialect="anthropic", environment=_ANTHROPIC),
+    Agent(name="google-genai", dialect="gemini", environment=_GOOGLE),
+    Agent(
+        name="openai-agents", dialect="openai",
+        environment={**_OPENAI, "OPENAI_AGENTS_DISABLE_TRACING": "1"},
+        notes=("its tracing goes to OpenAI, with this key, past every base URL; it is off here",),
+    ),
+    Agent(name="groq", dialect="openai", environment=_GROQ),
+    Agent(
+        name="mistral", dialect="openai", environment=_KEY,
+        notes=('in Python: Mistral(api_key=os.environ["SIDECAR_KEY"], server_url="{base}")',),
+    ),
+    Agent(
+        name="litellm", dialect="openai", environment=_KEY,
+        notes=(
+            'in Python: completion("openai/MODEL", api_base="{base}/v1", '
+            'api_key=os.environ["SIDECAR_KEY"])',
+            'anthropic/MODEL takes api_base="{base}", gemini/MODEL "{base}/v1beta"',
+        ),
+    ),
+    Agent(name="langchain", dialect="openai", environment=_KEY, notes=(_BASE_URL_NOTE,)),
+    Agent(name="pydantic-ai", dialect="openai", environment=_KEY, notes=(_BASE_URL_NOTE,)),
+    Agent(
+        name="llamaindex", dialect="openai", environment=_KEY,
+        notes=(_BASE_URL_NOTE.replace("base_url", "api_base"),),
+    ),
+    Agent(name="llm", dialect="openai", environment=_OPENAI),
+    Agent(
+        name="vercel-ai", dialect="openai", environment=_KEY,
+        notes=(
+            'in JavaScript: createOpenAI({baseURL: "{base}/v1", apiKey: process.env.SIDECAR_KEY}),',
+            'createAnthropic with "{base}/v1", createGoogleGenerativeAI with "{base}/v1beta"',
+        ),
+    ),
+)  # fmt: skip
+AGENTS = {agent.name: agent for agent in (*_SDKS[:3], *_PROGRAMS, *_SDKS[3:])}
+
+FOREIGN_VARIABLES = frozenset({
+    "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ANTHROPIC_BEDROCK_BASE_URL",
+    "ANTHROPIC_CUSTOM_HEADERS", "ANTHROPIC_VERTEX_BASE_URL", "AWS_BEARER_TOKEN_BEDROCK",
+    "AZURE_OPENAI_ENDPOINT", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_FOUNDRY", "CLAUDE_CODE_USE_VERTEX", "CODEX_API_KEY",
+    "COPILOT_PROVIDER_BEARER_TOKEN", "GOOGLE_API_KEY", "GOOGLE_GENAI_USE_GCA",
+    "GOOGLE_GENAI_USE_VERTEXAI", "OPENAI_API_BASE", "OPENAI_BASE_URL", "OPENAI_ORG_ID",
+    "OPENAI_ORGANIZATION", "OPENAI_PROJECT_ID",
+})  # fmt: skip
+"""Variables that would give an agent another login or another address than Sidecar's; the
+credentials of vendors are removed besides."""
+
+
+def agent_for(word: str) -> Agent | None:
+    """Return the agent of this name, alias or program; None for an unknown command."""
+    return next((a for a in _PROGRAMS if word in (a.name, a.program, *a.aliases)), None)
+
+
+def filled(text: str, **values: str) -> str:
+    """Return a text of the table with the values in place of their names in braces."""
+    for name, value in values.items():
+        text = text.replace("{" + name + "}", value)
+    return text

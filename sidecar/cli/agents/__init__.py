@@ -1,0 +1,1 @@
+"""Commands that start agents, and that point them here."""

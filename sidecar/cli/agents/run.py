@@ -1,0 +1,167 @@
+"""`sidecar run`: an agent, with a key of its own, through Sidecar."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from sidecar.admin.api_types.config import ProcessStatus
+from sidecar.admin.api_types.entities import ChildKeyInfo
+from sidecar.agents.launch import Aim, launch
+from sidecar.agents.table import AGENTS, GENERIC, Agent, agent_for
+from sidecar.api_keys import digest, mint
+from sidecar.child_keys import ChildOrder, ChildTotals
+from sidecar.cli.agents.process import Heartbeat, run_agent
+from sidecar.cli.agents.service import running_or_started
+from sidecar.cli.client import ProcessError, find_process
+from sidecar.cli.options import config_option, fail, note, open_config, state_option
+from sidecar.cli.params import GROUP, KEY
+from sidecar.config.model import SecretSource, Urgency
+from sidecar.config.schema.addresses import local_url
+from sidecar.humanize import count, money, plural, share, span
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The order of a user: the agent, its words, and the key that it gets."""
+
+    agent: Agent
+    words: tuple[str, ...]
+    order: ChildOrder
+    secret: str
+    model: str | None
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False})
+@click.option("--key", type=KEY, help="The parent of the agent's key.")
+@click.option("--group", type=GROUP, help="The group that the agent's key belongs to.")
+@click.option("--model", metavar="NAME", help="The model that the agent asks for.")
+@click.option("--models", multiple=True, metavar="PATTERN", help="The models that it may use.")
+@click.option("--budget", multiple=True, metavar="$5/day", help="A budget of its own.")
+@click.option("--urgency", type=click.Choice([each.name.lower() for each in Urgency]),
+              help="Which waiting calls go first; by default as the parent's.")  # fmt: skip
+@config_option
+@state_option
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED,
+                metavar="AGENT|COMMAND [ARGS]…")  # fmt: skip
+@click.pass_context
+def run_command(
+    ctx: click.Context, words: tuple[str, ...], key: str | None, group: str | None,
+    model: str | None, models: tuple[str, ...], budget: tuple[str, ...], urgency: str | None,
+    config: Path, state: Path,
+) -> None:  # fmt: skip
+    """Run an agent through Sidecar, with a key that ends with it.
+
+    Starts the service if none runs. The agent gets a key of its own, its address and what else it
+    needs; vendors' credentials are taken from its environment. Its own configuration, login and
+    history stay. At the end one line has its calls, tokens and cost.
+
+    The key has the routes, limits and budget of its parent: --key, else --group, else the only
+    group that fits the agent. A command that is no agent gets the variables of every SDK.
+
+    \b
+    Agents: aider, claude-code, codex, continue, copilot-cli, crush, gemini-cli, goose, opencode,
+            qwen-code, by these names or by those of their programs
+
+    \b
+    Examples:
+      sidecar run claude
+      sidecar run --budget '$5/day' --urgency background codex exec "fix the tests"
+      sidecar run --group GPT -- python my_agent.py
+
+    Exit status: that of the agent; 2 when it was not started, 127 when it is not installed.
+    """
+    if not config.exists():
+        _write_first_file(ctx, config)
+    agent = agent_for(words[0]) or GENERIC
+    if agent.cannot_run:
+        fail(f"{agent.name} cannot be run: {agent.cannot_run}; see: sidecar env {agent.name}")
+    if agent.needs_model and model is None:
+        fail(f"{agent.name} needs a model: sidecar run --model NAME {words[0]}")
+    if words[0] in AGENTS or words[0] in agent.aliases:
+        words = (agent.program, *words[1:])
+    secret = mint()
+    label = agent.name if agent is not GENERIC else Path(words[0]).name[:40]
+    order = ChildOrder(
+        name=f"{label}-{secrets.token_hex(4)}", digest=digest(secret).hex(), agent=label, key=key,
+        group=group, vendor=agent.dialect or None, dialect=agent.dialect or None,
+        models=list(models), budgets=list(budget), urgency=urgency,
+    )  # fmt: skip
+    raise SystemExit(_run(Wanted(agent, words, order, secret, model), config, state))
+
+
+def _write_first_file(ctx: click.Context, config: Path) -> None:
+    """Run `sidecar init`; standard output is the agent's alone."""
+    from sidecar.cli.commands.init import init_command
+
+    note(f"there is no configuration at {config}; a first one is written")
+    with redirect_stdout(sys.stderr):
+        ctx.invoke(init_command, yes=False, config=config)
+
+
+def _run(wanted: Wanted, config: Path, state: Path) -> int:
+    credentials = _credential_variables(config)
+    live = running_or_started(config, state)
+    base = local_url(live.get("/api/status", ProcessStatus).listen[0])
+    live.send("/api/child-keys", wanted.order, ChildKeyInfo)
+    heartbeat = Heartbeat(state, wanted.order)
+    try:
+        with tempfile.TemporaryDirectory(prefix="sidecar-run-") as folder:
+            aim = Aim(base, wanted.secret, wanted.model)
+            prepared = launch(
+                wanted.agent, wanted.words, aim, os.environ, credentials, Path(folder)
+            )
+            return run_agent(prepared, heartbeat)
+    finally:
+        heartbeat.stop()
+        _end(state, wanted.order.name)
+
+
+def _credential_variables(config: Path) -> set[str]:
+    """Return the variables that hold credentials, by the plugins and by the file."""
+    opened = open_config(config)
+    vendors = opened.registry.vendors.values()
+    found = {name for each in vendors for name in (each.credential, *each.other_credentials)}
+    providers = opened.snapshot.providers.values()
+    references = (reference for each in providers for reference in each.credentials)
+    found |= {each.argument for each in references if each.source is SecretSource.ENV}
+    return {name for name in found if name}
+
+
+def _end(state: Path, name: str) -> None:
+    """End the child key, and print what its calls took."""
+    try:
+        live = find_process(state)
+        if live is None:
+            note("the service has ended; its calls are in: sidecar usage")
+            return
+        note(
+            f"sidecar: {summary(live.post(ChildKeyInfo, 'api', 'child-keys', name, 'end').totals)}"
+        )
+    except ProcessError as error:
+        note(f"what the run took is not known: {error}")
+
+
+def summary(totals: ChildTotals) -> str:
+    """Return calls, tokens, cached share, cost and waits in one line."""
+    if not totals.calls:
+        return "no call was made"
+    whole = not totals.unknown
+    tokens = totals.input_tokens + totals.output_tokens
+    cached = share(totals.cache_read_tokens / totals.input_tokens) if totals.input_tokens else ""
+    parts: Sequence[str] = (
+        plural(totals.calls, "call"),
+        f"{count(tokens, whole=whole)} tokens",
+        f"{cached} of the input cached" if cached else "",
+        money(totals.charged, whole=whole),
+        f"waited {span(totals.waited)}" if totals.waited >= 1 else "no waiting",
+    )
+    return " · ".join(part for part in parts if part)
