@@ -18,7 +18,10 @@ from sidecar.errors import SidecarError
 class Format(StrEnum):
     """The format of an agent's configuration."""
 
+    ENV = "env"
     JSON = "json"
+    SETTINGS = "settings"
+    """YAML with a setting in each line."""
     TOML = "toml"
     YAML = "yaml"
 
@@ -39,7 +42,8 @@ class AgentFile:
             `path` is empty.
         flag: The argument that names it instead.
         beside: The file that the one for a run starts from, since it stands in its place.
-        uses_env: True if the key stays in `$SIDECAR_KEY` or the agent's own variables.
+        uses_env: True if the key stays in the environment.
+        only_missing: The fields that a user's own value keeps.
     """
 
     path: str
@@ -50,6 +54,7 @@ class AgentFile:
     flag: str = ""
     beside: str = ""
     uses_env: bool = False
+    only_missing: tuple[str, ...] = ()
 
     def place(self, environ: Mapping[str, str]) -> Path:
         """Return where the agent reads it."""

@@ -27,7 +27,7 @@ class Agent:
         model_flags: Further ones where a model is named.
         needs_model: Whether it cannot start without a named model.
         extra: A file for one run, laid over the agent's own configuration.
-        own: The agent's own configuration, and what `setup` writes into it.
+        own: The files of the agent's own configuration, and what `setup` writes into it.
         cannot_run: Why no variable and no argument can point it here.
         notes: What `env` adds as comments.
         switched_off: What an address of another maker switches off, and what brings it back.
@@ -43,7 +43,7 @@ class Agent:
     model_flags: tuple[str, ...] = ()
     needs_model: bool = False
     extra: AgentFile | None = None
-    own: AgentFile | None = None
+    own: tuple[AgentFile, ...] = ()
     cannot_run: str = ""
     notes: tuple[str, ...] = ()
     switched_off: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ _PROGRAMS = (
             "ENABLE_TOOL_SEARCH": "true",
         },
         model_environment={"ANTHROPIC_MODEL": "{model}"},
-        own=AgentFile(
+        own=(AgentFile(
             ".claude/settings.json", Format.JSON, directory="CLAUDE_CONFIG_DIR",
             content={
                 "env": {
@@ -100,7 +100,8 @@ _PROGRAMS = (
                 },
                 "statusLine": {"type": "command", "command": "sidecar statusline"},
             },
-        ),
+            only_missing=("statusLine",),
+        ),),
         notes=(
             "if every route of the key ends at Anthropic itself, for the 1M context:",
             "  _CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL=1",
@@ -116,8 +117,8 @@ _PROGRAMS = (
         environment=_KEY,
         flags=("-c", "model_provider=sidecar", "-c", f"model_providers.sidecar={_CODEX_PROVIDER}"),
         model_flags=("-c", "model={model}"),
-        own=AgentFile(
-            ".codex/config.toml", Format.TOML, directory="CODEX_HOME",
+        own=(AgentFile(
+            ".codex/config.toml", Format.TOML, directory="CODEX_HOME", uses_env=True,
             content={
                 "model_provider": "sidecar",
                 "model_providers.sidecar": {
@@ -125,7 +126,7 @@ _PROGRAMS = (
                     "wire_api": "responses",
                 },
             },
-        ),
+        ),),
         notes=(
             "Codex ignores OPENAI_BASE_URL, and what is appended to ~/.codex/config.toml may fall",
             "into the table before it; what its command line says comes first",
@@ -140,7 +141,10 @@ _PROGRAMS = (
             "settings.json", Format.JSON, variable="GEMINI_CLI_SYSTEM_SETTINGS_PATH",
             beside="/etc/gemini-cli/settings.json", content=_GEMINI_LOGIN,
         ),
-        own=AgentFile(".gemini/settings.json", Format.JSON, content=_GEMINI_LOGIN, uses_env=True),
+        own=(
+            AgentFile(".gemini/settings.json", Format.JSON, content=_GEMINI_LOGIN),
+            AgentFile(".gemini/.env", Format.ENV, content=_GOOGLE),
+        ),
         notes=(
             "in ~/.gemini/settings.json:",
             '  "security": {"auth": {"selectedType": "gemini-api-key"}}',
@@ -154,10 +158,10 @@ _PROGRAMS = (
         model_flags=("--model", "{model}"),
         extra=AgentFile("", Format.JSON, variable="OPENCODE_CONFIG_CONTENT",
                         content=_opencode("{key}")),
-        own=AgentFile(
+        own=(AgentFile(
             ".config/opencode/opencode.json", Format.JSON, content=_opencode("{env:SIDECAR_KEY}"),
-            uses_env=True,
-        ),
+            directory="XDG_CONFIG_HOME", uses_env=True,
+        ),),
         notes=(
             "in opencode.json:",
             '  "provider": {"openai": {"options": '
@@ -170,6 +174,11 @@ _PROGRAMS = (
         environment=_OPENAI,
         model_environment={"OPENAI_MODEL": "{model}"},
         flags=("--auth-type", "openai"),
+        own=(
+            AgentFile(".qwen/settings.json", Format.JSON,
+                      content={"security": {"auth": {"selectedType": "openai"}}}),
+            AgentFile(".qwen/.env", Format.ENV, content=_OPENAI),
+        ),
         notes=("and OPENAI_MODEL=MODEL",),
     ),
     Agent(
@@ -204,6 +213,9 @@ _PROGRAMS = (
         name="aider", dialect="openai", program="aider",
         environment=_AIDER,
         model_flags=("--model", "openai/{model}"),
+        own=(AgentFile(".aider.conf.yml", Format.SETTINGS, content={
+            "openai-api-base": "{base}/v1", "openai-api-key": "{key}",
+        }),),
         notes=("then: aider --model openai/MODEL",),
     ),
     Agent(
@@ -213,6 +225,14 @@ _PROGRAMS = (
             "OPENAI_BASE_PATH": "v1/chat/completions",
         },
         model_environment={"GOOSE_MODEL": "{model}"},
+        own=(AgentFile(
+            ".config/goose/config.yaml", Format.SETTINGS, directory="XDG_CONFIG_HOME",
+            content={
+                "GOOSE_PROVIDER": "openai", "OPENAI_HOST": "{base}",
+                "OPENAI_BASE_PATH": "v1/chat/completions",
+            },
+            uses_env=True,
+        ),),
         notes=("and GOOSE_MODEL=MODEL",),
     ),
     Agent(
@@ -222,6 +242,13 @@ _PROGRAMS = (
             "ANTHROPIC_API_ENDPOINT": "{base}", "ANTHROPIC_API_KEY": "{key}",
             "GEMINI_API_ENDPOINT": "{base}", "GEMINI_API_KEY": "{key}",
         },
+        own=(AgentFile(
+            ".config/crush/crush.json", Format.JSON, directory="XDG_CONFIG_HOME", uses_env=True,
+            content={"providers": {
+                "openai": {"base_url": "{base}/v1", "api_key": "$SIDECAR_KEY"},
+                "anthropic": {"base_url": "{base}", "api_key": "$SIDECAR_KEY"},
+            }},
+        ),),
     ),
     Agent(
         name="copilot-cli", dialect="openai", program="copilot", aliases=("github-copilot",),

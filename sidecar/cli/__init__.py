@@ -41,6 +41,7 @@ COMMANDS = {
     "schema": "commands.config",
     "import": "support.imports",
     "env": "agents.env",
+    "setup": "agents.setup",
     "completion": "agents.env",
     "demo": "commands.init",
 }

@@ -109,7 +109,7 @@ async def test_run_starts_the_service_and_ends_with_what_the_agent_took(
     assert "end it with: sidecar stop" in done.err
     last = done.err.splitlines()[-1]
     assert re.fullmatch(
-        r"sidecar: 1 call · 1,540 tokens · 85 % of the input cached · \$\S+ · no waiting", last
+        r"sidecar: 1 call · 1,540 tokens · 85% of the input cached · \$\S+ · no waiting", last
     ), last
     assert vendor.last.get("authorization") == [f"Bearer {CANARY}"]
     assert shop.children() == []
