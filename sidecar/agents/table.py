@@ -48,6 +48,11 @@ class Agent:
     notes: tuple[str, ...] = ()
     switched_off: tuple[str, ...] = ()
 
+    @property
+    def takes_model(self) -> bool:
+        """True if a run can name its model."""
+        return bool(self.model_environment or self.model_flags or self.needs_model)
+
 
 _OPENAI = {"OPENAI_BASE_URL": "{base}/v1", "OPENAI_API_KEY": "{key}"}
 _ANTHROPIC = {"ANTHROPIC_BASE_URL": "{base}", "ANTHROPIC_API_KEY": "{key}"}

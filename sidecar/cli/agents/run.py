@@ -86,6 +86,8 @@ def run_command(
         fail(f"{agent.name} cannot be run: {agent.cannot_run}; see: sidecar env {agent.name}")
     if agent.needs_model and model is None:
         fail(f"{agent.name} needs a model: sidecar run --model NAME {words[0]}")
+    if model is not None and not agent.takes_model:
+        fail(f"{agent.name} takes its model from its own configuration; leave --model out")
     if words[0] in AGENTS or words[0] in agent.aliases:
         words = (agent.program, *words[1:])
     secret = mint()

@@ -148,6 +148,7 @@ const COLUMNS = [
     class: "name",
     cell: (each) => [
       each.key ? link("keys", each.key, { id: `call-${each.call}` }) : "no key yet",
+      each.child ? under(`run ${each.child}`) : null,
       under(from(each)),
     ],
   },
