@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -20,8 +21,8 @@ from sidecar.cli.options import note
 HEARTBEAT_SECONDS = 60.0
 NOT_INSTALLED, NOT_EXECUTABLE = 127, 126
 """Exit statuses of shells."""
-_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-_FROM_THE_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
+_PASSED_ON = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+_FROM_THE_TERMINAL = ("SIGINT", "SIGQUIT")
 
 
 class Heartbeat:
@@ -78,11 +79,11 @@ def run_agent(prepared: Launch, heartbeat: Heartbeat) -> int:
         if not _in_foreground():  # else the terminal has sent it to the agent, too
             pass_on(number, frame)
 
-    for number in _PASSED_ON:
-        signal.signal(number, pass_on)
-    for number in _FROM_THE_TERMINAL:
-        signal.signal(number, from_the_terminal)
-    signal.signal(signal.SIGCONT, lambda *_: heartbeat.now())
+    for name in _PASSED_ON:
+        _handle(name, pass_on)
+    for name in _FROM_THE_TERMINAL:
+        _handle(name, from_the_terminal)
+    _handle("SIGCONT", lambda *_: heartbeat.now())
     try:
         process = subprocess.Popen(prepared.argv, env=prepared.environ)
     except FileNotFoundError:
@@ -95,6 +96,12 @@ def run_agent(prepared: Launch, heartbeat: Heartbeat) -> int:
     heartbeat.start()
     status = process.wait()
     return status if status >= 0 else 128 - status
+
+
+def _handle(name: str, handler: Callable[[int, FrameType | None], None]) -> None:
+    number = getattr(signal, name, None)  # some systems lack some of them
+    if number is not None:
+        signal.signal(number, handler)
 
 
 def _in_foreground() -> bool:
