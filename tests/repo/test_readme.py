@@ -59,8 +59,9 @@ keys:
     models: gpt-5-mini
     hash: sha256:0000000000000000000000000000000000000000000000000000000000000002
 """
-SET_UP = ("make ", "pipx ")
-"""Commands of the page that set up a machine: this one is set up."""
+SET_UP = ("make ", "pipx ", "sidecar run claude")
+"""Commands of the page that set up a machine, which this one is, or need an agent that it lacks:
+tests/cli/test_run.py has one."""
 
 
 def environ(folder: Path) -> dict[str, str]:
