@@ -135,10 +135,7 @@ async def _make_services(
     prices = Prices(price_list.load(), time.time)
     configuration = ConfigManager(config, Versions.of(state, config), registry, vault, time.time)
     configuration.on_result += [lambda ok: metrics.reloaded(ok, time.time()), events.reloaded]
-    child_keys = ChildKeys(state, clock, time.time, configuration.announce)
-    child_keys.restore()
-    stack.callback(child_keys.keep)
-    configuration.with_children = child_keys.add_to
+    child_keys = _child_keys(stack, state, clock, configuration)
     sources = Sources(clock, time.time, draw, asyncio.get_running_loop().call_at)
     scheduler = Scheduler(sources, prices, ledger.count, state)
     ledger.restore_counts(scheduler.restore_counts)
@@ -169,6 +166,17 @@ async def _make_services(
         ledger=ledger, metrics=metrics, prices=prices, wall=time.time, draw=draw,
         finished=_all_of(log_line, registry.finished, events.call_finished),
     )  # fmt: skip
+
+
+def _child_keys(
+    stack: AsyncExitStack, state: Path, clock: Callable[[], float], configuration: ConfigManager
+) -> ChildKeys:
+    """The child keys of earlier processes and of this one, in force with the configuration."""
+    child_keys = ChildKeys(state, clock, time.time, configuration.announce)
+    child_keys.restore()
+    stack.callback(child_keys.keep)
+    configuration.with_children = child_keys.add_to
+    return child_keys
 
 
 def _all_of(*listeners: Callable[[CallRecord], None]) -> Callable[[CallRecord], None]:
