@@ -10,6 +10,7 @@ from typing import ClassVar
 from sidecar import Quota, QuotaKind, Vendor, seconds_until, sent_at
 
 MINUTE, DAY, MONTH = 60.0, 86400.0, 30 * 86400.0
+_AMOUNT = re.compile(r"\d{1,6}(?:\.\d{1,15})?", re.ASCII)
 _FIGURE = re.compile(r"(-?\d{1,15})(?:\.\d{1,15})?", re.ASCII)
 
 
@@ -92,6 +93,11 @@ def _figure(text: str | None) -> int | None:
     """Return the whole part of a number in a header; None if it is no number."""
     number = _FIGURE.fullmatch(text) if text else None
     return None if number is None else int(number[1])
+
+
+def amount(text: str | None) -> float | None:
+    """Return a number in a header that is not negative; None if it is none."""
+    return None if text is None or _AMOUNT.fullmatch(text) is None else float(text)
 
 
 def _remaining(quota: Quota) -> float:

@@ -66,6 +66,7 @@ async def status(context: AdminContext, _: ApiRequest) -> ProcessStatus:
         waiting=board.queued,
         holds=board.pauses(),
         network=board.network(),
+        subscriptions=board.subscriptions(),
         plugin_problems=list(context.services.registry.problems),
         ledger=LedgerState(
             healthy=context.services.ledger.healthy, failures=context.services.ledger.failures

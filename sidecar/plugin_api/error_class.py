@@ -52,12 +52,15 @@ class Classification(Struct, frozen=True):
             vendor's message, which may quote the prompt.
         wait: The vendor's hint of how long to wait, in seconds; None if there is none.
         whole_credential: The limit is one of all models of the credential, not of one model.
+        resets: An exhausted quota is full again after `wait`: calls wait for it within their
+            `max_wait`.
     """
 
     error_class: ErrorClass
     reason: str = ""
     wait: float | None = None
     whole_credential: bool = False
+    resets: bool = False
 
 
 NO_CODES: Mapping[str, ErrorClass] = MappingProxyType({})

@@ -181,6 +181,21 @@ class Quota:
     at_once: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SubscriptionWindow:
+    """One window of a subscription, as the vendor's response headers report it.
+
+    Attributes:
+        name: Its length, such as "5h" or "7d".
+        used: The used share of it: from 0, and above 1 where more is bought.
+        reset: Seconds from now until it begins anew; None if unknown.
+    """
+
+    name: str
+    used: float
+    reset: float | None = None
+
+
 NO_DIALECTS: Mapping[str, Serving] = MappingProxyType({})
 
 
@@ -309,6 +324,15 @@ class Vendor:
         Args:
             headers: The response headers; names in any case.
             now: Epoch seconds, for absolute resets of a response without a `Date`.
+        """
+        return ()
+
+    def read_subscription(
+        self, headers: Mapping[str, str], now: float
+    ) -> tuple[SubscriptionWindow, ...]:
+        """Return the windows of the caller's subscription, for `credential: caller`.
+
+        The arguments are those of `read_quota`. Never raises.
         """
         return ()
 

@@ -19,7 +19,13 @@ from sidecar.config.schema.reserved_headers import CREDENTIAL_HEADERS, KEY_HEADE
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.http.headers import Fields
 from sidecar.routing.call import Identified
-from sidecar.routing.caller_login import find_login, is_personal, login_without_key, without_scheme
+from sidecar.routing.caller_login import (
+    find_login,
+    is_personal,
+    login_without_key,
+    without_login,
+    without_scheme,
+)
 
 CREDENTIAL_PARAMETERS = frozenset({"key", "api-key", "access_token"})
 _KEY_HEADERS = (*CREDENTIAL_HEADERS, KEY_HEADER)
@@ -48,8 +54,9 @@ def authenticate(
     key, key_hash = next(iter(known.values()))
     texts = tuple(text.encode("utf-8", "surrogateescape") for text, own in owners.items() if own)
     kept, query = without_keys(fields, rest, texts)
-    login = find_login(kept) if len(owners) > 1 else None
-    return Identified(key, key_hash, texts, kept, query, login)
+    if len(owners) == 1:
+        return Identified(key, key_hash, texts, kept, query)
+    return Identified(key, key_hash, texts, without_login(kept), query, find_login(kept))
 
 
 def without_keys(

@@ -225,8 +225,9 @@ class Dispatcher:
             return
         is_ok = reply.status < 400
         slow = attempted.error_class is ErrorClass.RATE_LIMITED and not attempted.outdated
-        if is_ok or slow:
-            self._scheduler.read_quota(lease, lambda: reply.fields, ok=is_ok)
+        if is_ok or slow or attempted.classification.resets:
+            key = call.key.name
+            self._scheduler.read_quota(lease, lambda: reply.fields, ok=is_ok, key=key)
 
     def _succeed(self, retry: RetryState, attempted: AttemptResult, lease: Lease) -> Served:
         self._scheduler.record_success(attempted.candidate)
@@ -270,6 +271,8 @@ class Dispatcher:
         An unreachable provider is tried again only if it has answered before, or if the network is
         offline: else it may not run at all.
         """
+        if attempted.classification.resets:
+            return True
         if attempted.error_class not in {ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED}:
             return False
         if attempted.reply is not None:

@@ -78,6 +78,13 @@ def find_login(fields: Fields) -> CallerLogin | None:
     return None if header is None else CallerLogin(header, selectors)
 
 
+def without_login(fields: Fields) -> list[tuple[bytes, bytes]]:
+    """Return the header fields without credentials and the headers that choose their account: what
+    plugins get to see."""
+    gone = CREDENTIAL_HEADERS | ACCOUNT_HEADERS
+    return [field for field in fields if field[0].decode("latin-1").lower() not in gone]
+
+
 def without_scheme(value: str) -> str:
     """Return the credential in a header's value, without `Bearer`."""
     scheme, _, text = value.strip().partition(" ")

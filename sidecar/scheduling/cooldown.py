@@ -49,15 +49,17 @@ class Cooldown(Limiter):
         until: When it ends, in monotonic seconds; 0 if the last attempt succeeded.
         reason: The vendor's own words.
         error_class: The class of the latest failure.
+        resets_at: When an exhausted quota is full again, by its vendor; `NEVER` if unknown.
     """
 
-    __slots__ = ("_failures", "_probe_until", "error_class", "reason", "until")
+    __slots__ = ("_failures", "_probe_until", "error_class", "reason", "resets_at", "until")
 
     def __init__(self, scope: str, name: str) -> None:
         super().__init__(scope, "cooldown", LimitUnit.CALLS, name)
         self.until = 0.0
         self.reason = ""
         self.error_class = ErrorClass.OK
+        self.resets_at = NEVER
         self._probe_until = 0.0
         self._failures = 0
 
@@ -73,11 +75,17 @@ class Cooldown(Limiter):
     def available_at(self, amount: int, urgency: int, now: float) -> float:
         """Return when the next attempt is allowed.
 
-        `NEVER` if the quota is exhausted: calls are rejected at once, as no wait within `max_wait`
-        makes a user top up the account.
+        `NEVER` if the quota is exhausted and does not reset: calls are rejected at once, as no wait
+        within `max_wait` makes a user top up the account.
         """
         if self.error_class is ErrorClass.QUOTA_EXHAUSTED and now < self.until:
-            return NEVER
+            return self.resets_at
+        return max(self.until, self._probe_until, now)
+
+    def next_check_at(self, amount: int, urgency: int, now: float) -> float:
+        """Return when the next attempt is allowed: sooner than a late reset, which may be wrong."""
+        if self.resets_at == NEVER:
+            return self.available_at(amount, urgency, now)
         return max(self.until, self._probe_until, now)
 
     def acquire(self, amount: int, urgency: int, now: float) -> None:
@@ -127,6 +135,7 @@ class Cooldown(Limiter):
         self.until = max(self.until, now + seconds)
         self._probe_until = 0.0
         self.reason, self.error_class = classification.reason, classification.error_class
+        self.resets_at = now + hint if hint is not None and classification.resets else NEVER
         return seconds
 
 

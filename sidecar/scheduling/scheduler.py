@@ -115,10 +115,10 @@ class Scheduler:
         return await self._admission.acquire(waiter, max_wait, sticky_wait=sticky_wait)
 
     def read_quota(
-        self, lease: Lease, headers: Callable[[], Mapping[str, str]], *, ok: bool
+        self, lease: Lease, headers: Callable[[], Mapping[str, str]], *, ok: bool, key: str
     ) -> None:
-        """Update the vendor's quotas from the headers of a response; `ok` if it is no error."""
-        self._recheck(self._upstreams.read_response(lease, headers, ok=ok))
+        """Update the vendor's quotas from a response to `key`; `ok` if it is no error."""
+        self._recheck(self._upstreams.read_response(lease, headers, ok=ok, key=key))
 
     def record_success(self, candidate: Candidate) -> None:
         """Record that an attempt was answered: its upstream and the network are healthy."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sidecar.config.model import CredentialRef, Provider
 from sidecar.plugin_api.error_class import Classification, ErrorClass
 from sidecar.plugin_api.guard import plugin_guard
-from sidecar.plugin_api.vendor import Quota, QuotaKind, Vendor
+from sidecar.plugin_api.vendor import Quota, QuotaKind, SubscriptionWindow, Vendor
 from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.cooldown import Cooldown
 from sidecar.scheduling.lease import Lease
@@ -65,10 +65,31 @@ class UpstreamKey(NamedTuple):
         return f"{text} for {self.family}" if self.family else text
 
 
-class UpstreamHealth:
-    """The state of one upstream. `has_answered`: whether an attempt succeeded since the start."""
+class Subscription(NamedTuple):
+    """The windows of a caller's subscription, as reported `at` (monotonic seconds) to a call of
+    the local key `used_by`."""
 
-    __slots__ = ("cooldown", "has_answered", "key", "quotas", "read_at")
+    used_by: str
+    at: float
+    windows: tuple[SubscriptionWindow, ...]
+
+    def remaining(self, now: float) -> Iterator[SubscriptionWindow]:
+        """Yield each window as of `now`; one that has ended since is empty."""
+        for each in self.windows:
+            reset = None if each.reset is None else each.reset - (now - self.at)
+            ended = reset is not None and reset <= 0
+            used = 0.0 if ended else each.used
+            yield SubscriptionWindow(each.name, used, None if ended else reset)
+
+
+class UpstreamHealth:
+    """The state of one upstream.
+
+    `has_answered`: whether an attempt succeeded since the start. `subscription` is that of a
+    caller's login, if the vendor reported one.
+    """
+
+    __slots__ = ("cooldown", "has_answered", "key", "quotas", "read_at", "subscription")
 
     def __init__(self, key: UpstreamKey) -> None:
         self.key = key
@@ -76,6 +97,7 @@ class UpstreamHealth:
         self.read_at = -HEADER_READ_INTERVAL_SECONDS
         self.cooldown = Cooldown(str(key), f"{key} is cooling down")
         self.quotas: dict[tuple[QuotaKind, float | None], VendorQuota] = {}
+        self.subscription: Subscription | None = None
 
     def limiters(self) -> Iterator[Limiter]:
         """Yield the limiters of this upstream."""
@@ -145,18 +167,21 @@ class Upstreams:
             yield from self._at(key).limiters()
 
     def read_response(
-        self, lease: Lease, headers: Callable[[], Mapping[str, str]], *, ok: bool
+        self, lease: Lease, headers: Callable[[], Mapping[str, str]], *, ok: bool, key: str
     ) -> list[Limiter]:
         """Update the quotas of the upstream of a lease from the headers of its response.
 
         Args:
             headers: Returns them by name: decoding them costs more than all else here.
             ok: Whether the response is no error.
+            key: The local key of the call.
         Returns:
             The limiters that may have opened.
         """
         health = self._at(UpstreamKey.of(lease.candidate))
         now = self._clock()
+        if health.key.account:
+            self._read_subscription(lease.candidate.provider.vendor, health.key, headers(), key)
         if ok and health.has_plenty(now):
             return []
         health.read_at = now
@@ -248,6 +273,17 @@ class Upstreams:
             self._on_change()
         finally:
             self._forgetting = False
+
+    def _read_subscription(
+        self, vendor: Vendor, key: UpstreamKey, headers: Mapping[str, str], used_by: str
+    ) -> None:
+        with plugin_guard(vendor, "read_subscription", "the subscription's windows are unknown"):
+            found = tuple(vendor.read_subscription(headers, self._wall()))
+            if not all(isinstance(each, SubscriptionWindow) for each in found):
+                raise TypeError
+            if found:
+                health = self._at(key.credential_key)
+                health.subscription = Subscription(used_by, self._clock(), found)
 
     def _read_quota(self, vendor: Vendor, headers: Mapping[str, str]) -> tuple[Quota, ...]:
         with plugin_guard(vendor, "read_quota", "the response's quota is not read"):

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 
 from sidecar.plugin_api.error_class import Classification, ErrorClass, UpstreamResponse
-from sidecar.plugin_api.vendor import Quota, Vendor
+from sidecar.plugin_api.vendor import Quota, SubscriptionWindow, Vendor
 from sidecar.records import Usage
 
 QUOTED = "a sentence that was sent"
@@ -75,6 +75,7 @@ def checks(vendor: Vendor) -> dict[str, Callable[[], Iterator[str]]]:
         "classify": lambda: _classification(vendor),
         "classify_event": lambda: _event_classification(vendor),
         "read_quota": lambda: _quotas(vendor),
+        "read_subscription": lambda: _subscriptions(vendor),
         "family": lambda: _families(vendor),
         "rate_limited_tokens": lambda: _rate_limited_tokens(vendor),
         "estimate": lambda: _estimates(vendor),
@@ -135,6 +136,31 @@ def _event_classification(vendor: Vendor) -> Iterator[str]:
         found: object = vendor.classify_event(word)
         if not isinstance(found, ErrorClass):
             yield f"classify_event({word!r}) returns {found!r}; return an ErrorClass"
+
+
+def subscription_problems(windows: object) -> Iterator[str]:
+    """Yield what is wrong with a result of `read_subscription`."""
+    if not isinstance(windows, tuple) or not all(
+        isinstance(each, SubscriptionWindow) for each in windows
+    ):
+        yield f"read_subscription returns {windows!r}; return a tuple of SubscriptionWindow objects"
+        return
+    for window in windows:
+        if not 0 <= window.used < math.inf:
+            yield f"read_subscription returns a used share of {window.used}; return a finite one"
+        if window.reset is not None and not 0 <= window.reset < math.inf:
+            yield (
+                f"read_subscription returns a reset of {window.reset} s; return a finite one, or "
+                "None"
+            )
+
+
+def _subscriptions(vendor: Vendor) -> Iterator[str]:
+    if vendor.read_subscription({}, 0.0) != ():
+        yield "read_subscription returns a window without headers; return ()"
+    for value in VALUES:
+        for now in (0.0, 1_788_600_000.0):
+            yield from subscription_problems(vendor.read_subscription(EveryHeader(value), now))
 
 
 def _quotas(vendor: Vendor) -> Iterator[str]:

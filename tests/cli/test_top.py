@@ -240,6 +240,7 @@ def view_of(counts: list[int], *, up: bool = True) -> dict[str, Any]:
         "limits": [gate(n, "limit") for n in range(1, limits + 1)],
         "quotas": [gate(n, "quota") for n in range(quotas)],
         "cooldowns": [gate(n, "cooldown") for n in range(cooldowns)],
+        "subscriptions": [],
         "holds": [], "network": {"what": "network", "up": up, "seconds": 2.0, "waiting": 0},
         "retries": {"left": 3, "most": 30}, "unpriced": [],
     }  # fmt: skip
@@ -296,6 +297,9 @@ def test_frame_escapes_control_characters_of_clients() -> None:
         "calls": [call(0) | {"model": evil, "provider": evil}],
         "lines": [line(0) | {"model": evil}],
         "cooldowns": [gate(0, "cooldown") | {"family": evil}],
+        "subscriptions": [
+            {"provider": evil, "key": evil, "window": evil, "used": 0.5, "reset": 60.0}
+        ],
         "holds": [],
     }
     text = "\n".join(drawn(view, ScreenSize(120)))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import re
+import subprocess
+import time
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 from pathlib import Path
 
 import anthropic
 import openai
 import pytest
+from cli_runner import SIDECAR
 from running_sidecar import CANARY, Sidecar, parse, request, sidecar, talk, talk_inside
 from scripted_vendor import Script, ScriptedVendor, Wire, answer
 from vendor_apis import settled
@@ -149,6 +155,52 @@ async def test_vendors_401_reaches_the_client_and_no_other_provider_is_tried(
     assert [each.path for each in vendor.requests] == ["/plan/v1/messages"]
 
 
+SPYING = """
+from sidecar import Transform, TransformedRequest, hookimpl
+
+
+class Spying(Transform):
+    name = "spying"
+    title = "Sends what it sees"
+
+    def request(self, call):
+        seen = [(b"x-saw", name + b"=" + value) for name, value in call.headers]
+        return TransformedRequest(call.body, headers=(*call.headers, *seen))
+
+    def response(self, request, status, content_type):
+        return self
+
+    def feed(self, data):
+        return data
+
+    def end(self, *, complete):
+        return b""
+
+
+@hookimpl
+def sidecar_transforms():
+    return [Spying()]
+"""
+
+
+async def test_transform_of_a_plugin_sees_no_login(tmp_path: Path, vendor: ScriptedVendor) -> None:
+    (tmp_path / "spying.py").write_text(SPYING)
+    yaml = YAML.format(url=vendor.url).replace(
+        "routes: [plan], budget", "routes: [plan: {transforms: {spying: {}}}], budget"
+    )
+    vendor.play(HELLO)
+    async with sidecar(tmp_path, f"plugins: [spying.py]\n{yaml}", KEYS) as proxy:
+        pairs = [("Authorization", f"Bearer {LOGIN}"), ("x-sidecar-key", proxy.keys["plan"])]
+        pairs += [("anthropic-workspace-id", ACCOUNT), ("x-other", "seen")]
+        assert (await send(proxy, *pairs))[0] == 200
+    assert vendor.last.get("authorization") == [f"Bearer {LOGIN}"]
+    assert vendor.last.get("anthropic-workspace-id") == [ACCOUNT]
+    saw = " ".join(vendor.last.get("x-saw"))
+    assert "x-other=seen" in saw
+    assert LOGIN not in saw
+    assert ACCOUNT not in saw
+
+
 async def test_call_without_a_login_is_told_to_log_in(
     proxy: Sidecar, vendor: ScriptedVendor
 ) -> None:
@@ -234,6 +286,105 @@ async def test_call_of_a_subscription_spends_no_budget_and_keeps_its_list_price(
     assert cost.charged == 0
     assert cost.listed > 10**9
     assert cost.price.startswith("subscription, ")
+
+
+def anthropic_windows(reset: float, status: str = "allowed") -> dict[str, str]:
+    start = "anthropic_ratelimit_unified_"
+    return {
+        f"{start}status": status, f"{start}reset": f"{time.time() + reset:.0f}",
+        "date": formatdate(usegmt=True),
+        f"{start}representative_claim": "five_hour",
+        f"{start}5h_utilization": "0.42", f"{start}5h_reset": f"{time.time() + 7200:.0f}",
+        f"{start}7d_utilization": "0.1", f"{start}7d_reset": f"{time.time() + 86400:.0f}",
+    }  # fmt: skip
+
+
+async def views(proxy: Sidecar, key: str) -> list[list[dict[str, object]]]:
+    paths = ("status", "live", f"explain?key={key}&model={MODEL}")
+    found = [parse(await talk_inside(proxy, "GET", f"/api/{each}")) for each in paths]
+    return [json.loads(each.body)["subscriptions"] for each in found]
+
+
+async def test_windows_of_a_subscription_are_shown_where_its_key_is(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(json.dumps(MESSAGE).encode(), **anthropic_windows(7200)))
+    async with claude(proxy, "plan") as client:
+        await ask(client)
+    status, live, explained = await views(proxy, "plan")
+    shown = [(each["provider"], each["key"], each["window"], each["used"]) for each in status]
+    assert shown == [("plan", "plan", "5h", 0.42), ("plan", "plan", "7d", 0.1)]
+    assert (
+        [each["window"] for each in live] == [each["window"] for each in explained] == ["5h", "7d"]
+    )
+    assert (await views(proxy, "both"))[2] == []
+    line = await asyncio.to_thread(
+        subprocess.run, [*SIDECAR, "statusline", "--state", str(proxy.state), "--key", "plan"],
+        input=b"{}", capture_output=True, check=True,
+    )  # fmt: skip
+    assert b"42% of 5h \xc2\xb7 10% of 7d" in line.stdout
+    top = await asyncio.to_thread(
+        subprocess.run, [*SIDECAR, "top", "--once", "--state", str(proxy.state)],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    assert re.search(rb"plan +5h .*42%", top.stdout)
+
+
+async def test_windows_of_a_chatgpt_login_are_shown(proxy: Sidecar, vendor: ScriptedVendor) -> None:
+    windows = {
+        "x_codex_primary_used_percent": "12.5", "x_codex_primary_window_minutes": "300",
+        "x_codex_primary_reset_after_seconds": "60", "x_codex_secondary_used_percent": "80",
+        "x_codex_secondary_window_minutes": "10080",
+    }  # fmt: skip
+    vendor.play(answer(json.dumps(RESPONSE).encode(), **windows))
+    pairs = [("Authorization", f"Bearer {CHATGPT}"), ("x-sidecar-key", proxy.keys["codex"])]
+    body = b'{"model":"gpt-5","input":"hi"}'
+    found = parse(await talk(proxy.port, request("POST", "/v1/responses", pairs, body)))
+    assert found.headers["x-codex-primary-used-percent"] == "12.5"
+    status = (await views(proxy, "codex"))[0]
+    assert [(each["window"], each["used"]) for each in status] == [("5h", 0.125), ("7d", 0.8)]
+    assert status[1]["reset"] is None
+
+
+async def test_subscription_that_resets_within_max_wait_is_waited_for(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    assert await proxy.rewrite(lambda text: text.replace("max_wait: 0s", "max_wait: 30s"))
+    full = answer(b"{}", "429 Too Many Requests", **anthropic_windows(1, "rejected"))
+    vendor.play(full, HELLO)
+    async with claude(proxy, "plan") as client:
+        await ask(client)
+    waits = (await proxy.record()).waits
+    assert [each.behind for each in waits] == ["provider plan (caller) is cooling down"]
+
+
+async def test_subscription_that_resets_later_passes_the_vendors_answer_on(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    assert await proxy.rewrite(lambda text: text.replace("max_wait: 0s", "max_wait: 30s"))
+    body = b'{"type":"error","error":{"type":"rate_limit_error","message":"used up"}}'
+    vendor.play(answer(body, "429 Too Many Requests", **anthropic_windows(7100, "rejected")))
+    async with claude(proxy, "plan") as client:
+        with pytest.raises(anthropic.RateLimitError) as raised:
+            await ask(client)
+        assert raised.value.response.content == body
+        assert raised.value.response.headers["anthropic-ratelimit-unified-status"] == "rejected"
+        with pytest.raises(anthropic.APIStatusError, match="room in 119 min") as later:
+            await ask(client)
+    assert later.value.status_code == 402
+    assert len(vendor.requests) == 1
+    assert (await views(proxy, "plan"))[0][0]["used"] == 0.42
+
+
+async def test_other_provider_serves_while_the_subscription_is_used_up(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    full = answer(b"{}", "429 Too Many Requests", **anthropic_windows(7100, "rejected"))
+    vendor.play(full, HELLO)
+    async with claude(proxy, "both") as client:
+        await ask(client)
+        await ask(client)
+    assert [each.path.split("/")[1] for each in vendor.requests] == ["plan", "api", "api"]
 
 
 async def test_login_appears_in_no_file_log_metric_error_or_view(

@@ -38,6 +38,7 @@ class Refused:
     wait: float | None = None
     whole: bool = False
     headers: dict[str, str] = field(default_factory=dict)
+    resets: bool = False
 
     @property
     def answer(self) -> UpstreamResponse:
@@ -46,7 +47,7 @@ class Refused:
 
     @property
     def judgement(self) -> Classification:
-        return Classification(self.verdict, self.reason, self.wait, self.whole)
+        return Classification(self.verdict, self.reason, self.wait, self.whole, self.resets)
 
 
 def openai(message: str, kind: str, code: str | None = None) -> dict[str, object]:
@@ -110,6 +111,14 @@ REFUSALS = [
     *(Refused("openai", code, 429, openai("x", "insufficient_quota", code), _SPENT, f"429 {code}", whole=True)
       for code in ("credit_balance_exhausted", "organization_spend_limit_exceeded", "project_spend_limit_exceeded",
                    "organization_usage_limit_exceeded", "billing_hard_limit_reached", "billing_not_active")),
+    Refused("openai", "a ChatGPT login's window, by seconds", 429,
+            {"error": {"type": "usage_limit_reached", "plan_type": "plus", "resets_in_seconds": 90}},
+            _SPENT, "429 subscription used up", 90.0, whole=True, resets=True),
+    Refused("openai", "a ChatGPT login's window, by time", 429,
+            {"error": {"type": "usage_limit_reached", "resets_at": SENT + 60}},
+            _SPENT, "429 subscription used up", 60.0, whole=True, headers={"date": DATE}, resets=True),
+    Refused("openai", "a ChatGPT login's window of unknown end", 429, {"error": {"type": "usage_limit_reached"}},
+            _SPENT, "429 subscription used up", whole=True),
     Refused("openai", "no room in the flex tier", 429, openai("x", "server_error", "flex_unavailable"),
             _LOAD, "429 flex_unavailable"),
     Refused("openai", "too sudden", 503, openai("x", "server_error", "slow_down"), _SLOW, "503 slow_down", 30.0,
@@ -156,11 +165,11 @@ REFUSALS = [
     Refused("anthropic", "five hours of a subscription", 429, anthropic("rate_limit_error", "Error"),
             _SPENT, "429 subscription used up", 3600.0, whole=True,
             headers={"date": DATE, f"{UNIFIED}status": "rejected", f"{UNIFIED}reset": str(SENT + 3600),
-                     f"{UNIFIED}representative-claim": "five_hour"}),
+                     f"{UNIFIED}representative-claim": "five_hour"}, resets=True),
     Refused("anthropic", "a week of one class of models", 429, anthropic("rate_limit_error", "Error"),
             _SPENT, "429 subscription used up", 7.0,
             headers={"retry-after": "7", f"{UNIFIED}status": "rejected",
-                     f"{UNIFIED}representative-claim": "seven_day_opus"}),
+                     f"{UNIFIED}representative-claim": "seven_day_opus"}, resets=True),
     Refused("anthropic", "a subscription with overage", 429, anthropic("rate_limit_error", "Error"),
             _SLOW, "429 rate_limit_error",
             headers={f"{UNIFIED}status": "rejected", f"{UNIFIED}overage-status": "allowed_warning"}),

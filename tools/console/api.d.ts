@@ -138,6 +138,7 @@ declare namespace Api {
     waiting: number | null;
     candidates: CandidateState[];
     skipped: SkippedRoute[];
+    subscriptions: SubscriptionState[];
     now: ForecastOutcome | null;
     notes: string[];
   }
@@ -318,6 +319,7 @@ declare namespace Api {
     limits: LimitState[];
     quotas: UpstreamQuota[];
     cooldowns: UpstreamCooldown[];
+    subscriptions: SubscriptionState[];
     holds: PauseState[];
     network: NetworkState;
     unpriced: UnpricedUse[];
@@ -335,6 +337,7 @@ declare namespace Api {
     limits: LimitState[];
     quotas: UpstreamQuota[];
     cooldowns: UpstreamCooldown[];
+    subscriptions: SubscriptionState[];
     holds: PauseState[];
     network: NetworkState;
     unpriced: UnpricedUse[];
@@ -425,6 +428,7 @@ declare namespace Api {
     waiting: number;
     holds: PauseState[];
     network: NetworkState;
+    subscriptions: SubscriptionState[];
     plugin_problems: string[];
     ledger: LedgerState;
   }
@@ -580,6 +584,13 @@ declare namespace Api {
   interface SkippedRoute {
     provider: string;
     why: string;
+  }
+  interface SubscriptionState {
+    provider: string;
+    key: string;
+    window: string;
+    used: number;
+    reset: number | null;
   }
   interface TransformState {
     name: string;

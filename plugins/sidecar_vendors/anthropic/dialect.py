@@ -31,6 +31,7 @@ from sidecar import (
     Quota,
     Secret,
     Serving,
+    SubscriptionWindow,
     UpstreamResponse,
     Usage,
     Vendor,
@@ -248,6 +249,12 @@ class Anthropic(Vendor):
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
         """Read `anthropic-ratelimit-*`, with resets in RFC 3339 or epoch seconds."""
         return limits.read_quota(headers, now)
+
+    def read_subscription(
+        self, headers: Mapping[str, str], now: float
+    ) -> tuple[SubscriptionWindow, ...]:
+        """Read the windows of five hours and seven days."""
+        return limits.read_subscription(headers, now)
 
 
 def _shape(reply: LocalReply) -> tuple[int, str]:

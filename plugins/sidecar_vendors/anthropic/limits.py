@@ -14,6 +14,7 @@ from sidecar import (
     ErrorClass,
     Quota,
     QuotaKind,
+    SubscriptionWindow,
     UpstreamResponse,
     Usage,
     as_mapping,
@@ -23,7 +24,7 @@ from sidecar import (
     seconds_until,
     sent_at,
 )
-from sidecar_vendors.common import read_windows, window
+from sidecar_vendors.common import amount, read_windows, window
 
 _WINDOWS = (
     window(QuotaKind.REQUESTS, "anthropic-ratelimit-requests-{}"),
@@ -32,6 +33,7 @@ _WINDOWS = (
     window(QuotaKind.OUTPUT_TOKENS, "anthropic-ratelimit-output-tokens-{}"),
 )
 _UNIFIED = "anthropic-ratelimit-unified-"
+_SUBSCRIPTION = ("5h", "7d")
 _SPENT = re.compile(
     r"You have reached your (?:specified )?(?:workspace )?API usage limits"
     r"|Your credit balance is too low"
@@ -59,7 +61,9 @@ def classify(answer: UpstreamResponse, codes: Mapping[str, ErrorClass]) -> Class
             wait = _subscription_reset(answer.headers, sent)
         # "seven_day_opus" is a limit of one class of models, "five_hour" and "seven_day" of all.
         whole = not claim.startswith("seven_day_")
-        return Classification(ErrorClass.QUOTA_EXHAUSTED, "429 subscription used up", wait, whole)
+        return Classification(
+            ErrorClass.QUOTA_EXHAUSTED, "429 subscription used up", wait, whole, wait is not None
+        )
     return classification
 
 
@@ -80,6 +84,19 @@ def read_quota(headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
         return found
     others = tuple(quota for quota in found if quota.kind is not QuotaKind.REQUESTS)
     return (Quota(QuotaKind.REQUESTS, None, 0, reset, at_once=True), *others)
+
+
+def read_subscription(headers: Mapping[str, str], now: float) -> tuple[SubscriptionWindow, ...]:
+    """Read `anthropic-ratelimit-unified-{5h,7d}-{utilization,reset}`."""
+    sent = sent_at(headers)
+    since = now if sent is None else sent
+    found = []
+    for name in _SUBSCRIPTION:
+        used = amount(headers.get(f"{_UNIFIED}{name}-utilization"))
+        if used is not None:
+            reset = seconds_until(headers.get(f"{_UNIFIED}{name}-reset", ""), since)
+            found.append(SubscriptionWindow(name, used, reset))
+    return tuple(found)
 
 
 def family(model: str) -> str:

@@ -27,6 +27,7 @@ from sidecar import (
     ProxyError,
     Quota,
     Serving,
+    SubscriptionWindow,
     UpstreamResponse,
     Vendor,
     as_object,
@@ -225,6 +226,12 @@ class OpenAI(Vendor):
     def read_quota(self, headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
         """Read `x-ratelimit-{limit,remaining,reset}-{requests,tokens,project-tokens}`."""
         return limits.read_quota(headers, now)
+
+    def read_subscription(
+        self, headers: Mapping[str, str], now: float
+    ) -> tuple[SubscriptionWindow, ...]:
+        """Read the windows of a ChatGPT login."""
+        return limits.read_subscription(headers, now)
 
 
 @hookimpl

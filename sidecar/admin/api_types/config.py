@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
 
-from sidecar.admin.api_types.limits import NetworkState, PauseState
+from sidecar.admin.api_types.limits import NetworkState, PauseState, SubscriptionState
 from sidecar.admin.api_types.live import Explanation, LiveState
 from sidecar.config.history import Version
 from sidecar.records import KeyTimes
@@ -59,6 +59,7 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
     waiting: int
     holds: list[PauseState]
     network: NetworkState
+    subscriptions: list[SubscriptionState]
     plugin_problems: list[str]
     ledger: LedgerState
 

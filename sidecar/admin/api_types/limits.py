@@ -100,6 +100,18 @@ class NetworkState(Struct, frozen=True, kw_only=True, tag_field="what", tag="net
     waiting: int
 
 
+class SubscriptionState(Struct, frozen=True, kw_only=True):
+    """A window of the subscription of a caller's login, as the vendor last reported it: `window` is
+    its length, `used` a share, `reset` the seconds until it begins anew (null: unknown), `key` the
+    local key that used the login last."""
+
+    provider: str
+    key: str
+    window: str
+    used: float
+    reset: float | None
+
+
 LimiterState: TypeAlias = LimitState | QuotaState | CooldownState | PauseState | NetworkState
 
 

@@ -9,6 +9,7 @@ from sidecar.admin.api_types.limits import (
     LimitState,
     NetworkState,
     PauseState,
+    SubscriptionState,
     UpstreamCooldown,
     UpstreamQuota,
 )
@@ -99,6 +100,7 @@ class LiveState(Struct, frozen=True, kw_only=True):
     limits: list[LimitState]
     quotas: list[UpstreamQuota]
     cooldowns: list[UpstreamCooldown]
+    subscriptions: list[SubscriptionState]
     holds: list[PauseState]
     network: NetworkState
     unpriced: list[UnpricedUse]
@@ -175,7 +177,8 @@ class CandidateState(Struct, frozen=True, kw_only=True):
 class Explanation(Struct, frozen=True, kw_only=True):
     """Where a call of a key for a model would go. `live` is whether a running process was asked;
     `home` is the provider that its conversation is pinned to; `waiting` counts all queued calls;
-    `notes` is what transforms reported of earlier calls of the key."""
+    `subscriptions` are those that the key used; `notes` is what transforms reported of its earlier
+    calls."""
 
     key: str
     group: str
@@ -189,5 +192,6 @@ class Explanation(Struct, frozen=True, kw_only=True):
     waiting: int | None
     candidates: list[CandidateState]
     skipped: list[SkippedRoute]
+    subscriptions: list[SubscriptionState]
     now: ForecastOutcome | None
     notes: list[str]

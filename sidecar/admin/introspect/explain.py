@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from sidecar.admin.api_types.limits import SubscriptionState
 from sidecar.admin.api_types.live import (
     CandidateState,
     Explanation,
@@ -78,9 +79,21 @@ def explain(
             for each, outlook in zip(plan.candidates, plan.outlooks, strict=True)
         ],
         skipped=skipped,
+        subscriptions=_subscriptions(key, plan.candidates, forecaster),
         now=_rejection(key, model, endpoint, found) or plan.now,
         notes=[] if forecaster is None else forecaster.notes.of(key.name),
     )
+
+
+def _subscriptions(
+    key: Key, candidates: Sequence[Candidate], forecaster: Forecaster | None
+) -> list[SubscriptionState]:
+    """Return the windows of the subscriptions that calls of this key used at the candidates."""
+    if forecaster is None:
+        return []
+    names = {each.provider.name for each in candidates}
+    known = forecaster.board.subscriptions()
+    return [each for each in known if each.key == key.name and each.provider in names]
 
 
 def _plan(

@@ -10,7 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sidecar.admin.api_types.limits import LimiterState, NetworkState, PauseState
+from sidecar.admin.api_types.limits import (
+    LimiterState,
+    NetworkState,
+    PauseState,
+    SubscriptionState,
+)
 from sidecar.admin.api_types.live import (
     LiveCallState,
     LiveState,
@@ -38,6 +43,7 @@ from sidecar.scheduling.lease import Waiter
 from sidecar.scheduling.limiter import MAX_SAVED_RETRIES, Limiter
 from sidecar.scheduling.pauses import PauseLimiter
 from sidecar.scheduling.scheduler import Scheduler
+from sidecar.scheduling.upstream_health import Subscription
 from sidecar.scheduling.vendor_quota import VendorQuota, quota_name
 from sidecar.scheduling.windows import CountingLimiter
 
@@ -87,6 +93,29 @@ class LiveView:
             pause_state(each, queue_length(limiter(each.target))) for each in self.scheduler.pauses
         ]
 
+    def subscriptions(self) -> list[SubscriptionState]:
+        """Return the windows of callers' subscriptions, the one that was reported last first.
+
+        Of several logins at one provider with one key, the latest: a renewed login is another one.
+        """
+        now = self.scheduler.now()
+        known = [
+            (each.key.provider, each.subscription)
+            for each in self.scheduler.upstreams
+            if each.subscription is not None
+        ]
+        latest: dict[tuple[str, str], Subscription] = {}
+        for provider, found in sorted(known, key=lambda each: each[1].at, reverse=True):
+            latest.setdefault((provider, found.used_by), found)
+        return [
+            SubscriptionState(
+                provider=provider, key=key, window=window.name, used=window.used,
+                reset=None if window.reset is None else round(window.reset, 3),
+            )
+            for (provider, key), found in latest.items()
+            for window in found.remaining(now)
+        ]  # fmt: skip
+
     def show(self) -> LiveState:
         """Return the state of this moment."""
         scheduler, now, wall = self.scheduler, self.scheduler.now(), self._wall()
@@ -110,6 +139,7 @@ class LiveView:
             cooldowns=[
                 upstream_cooldown(each, now, wall) for each in upstreams if each.cooldown.is_active
             ],
+            subscriptions=self.subscriptions(),
             holds=self.pauses(),
             network=self.network(),
             unpriced=[UnpricedUse(**each._asdict()) for each in scheduler.unpriced],

@@ -22,7 +22,7 @@ from sidecar.cli.options import (
     the_key,
 )
 from sidecar.cli.params import KEY
-from sidecar.cli.render.limiters import network_text, pause_text
+from sidecar.cli.render.limiters import network_text, pause_text, subscription_text
 from sidecar.humanize import when
 
 NOT_RUNNING = 3
@@ -71,6 +71,8 @@ def _show(status: ProcessStatus) -> None:
         click.echo(f"paused    {pause_text(hold, now)}")
     if not status.network.up:
         click.echo(f"network   {network_text(status.network)}")
+    for window in status.subscriptions:
+        click.echo(f"plan      {subscription_text(window)} (key {window.key})")
     click.echo(f"prices    {status.prices}")
     for provider in status.providers:
         if not provider.available:

@@ -31,7 +31,8 @@ MAX_INPUT_BYTES = 1 << 20
 @click.option("--session", metavar="ID", help="Today's calls of this session.")
 @state_option
 def statusline_command(key: str | None, session: str | None, state: Path) -> None:
-    """Print one line for a status bar: today's cost, cached share of the input, waiting calls.
+    """Print one line for a status bar: today's cost, cached share of the input, the used part of a
+    subscription, waiting calls.
 
     It covers one session, which Claude Code names on standard input; one key; or everything. The
     line is empty when nothing is known. The command never fails.
@@ -42,7 +43,7 @@ def statusline_command(key: str | None, session: str | None, state: Path) -> Non
       sidecar statusline --key codex
     """
     try:
-        parts = [*_used(state, key, session), _waiting(state)]
+        parts = [*_used(state, key, session), *_of_the_process(state, key)]
         click.echo(" · ".join(part for part in parts if part))
     except Exception:  # noqa: BLE001 - an agent's status bar shows no errors
         click.echo()
@@ -51,7 +52,7 @@ def statusline_command(key: str | None, session: str | None, state: Path) -> Non
 def _used(state: Path, key: str | None, session: str | None) -> list[str]:
     """Return today's cost and cache share."""
     from sidecar.cli.render.tables import cost
-    from sidecar.humanize import share
+    from sidecar.humanize import money, share
     from sidecar.ledger.reader import NoLedger, open_to_read
     from sidecar.ledger.reports.activity import today
     from sidecar.ledger.reports.sums import total
@@ -72,21 +73,32 @@ def _used(state: Path, key: str | None, session: str | None) -> list[str]:
     sums = total(line.sums for line in lines)
     cached = share(sums.cached)
     spent = "cost unknown" if sums.charged is None else f"{cost(sums)} today"
+    if sums.charged == 0 and sums.listed:
+        spent = f"would cost {money(sums.listed)} today"
     return [spent, f"{cached} cached" if cached else ""]
 
 
-def _waiting(state: Path) -> str:
-    """Return the number of waiting calls, if a process runs and some wait."""
+def _of_the_process(state: Path, key: str | None) -> list[str]:
+    """Return the windows of the subscription that was used last (by this key, if one is given), and
+    the number of waiting calls, if a process runs and some wait."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(STATUSLINE_TIMEOUT_SECONDS)
             connection.connect(str(socket_of(state) or state))
             connection.sendall(b"GET /api/status HTTP/1.0\r\nHost: localhost\r\n\r\n")
             answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
-        count = json.loads(answer.partition(b"\r\n\r\n")[2]).get("waiting")
+        status = json.loads(answer.partition(b"\r\n\r\n")[2])
     except (OSError, ValueError):
-        return ""
-    return f"{count} waiting" if count else ""
+        return []
+    known = [each for each in status["subscriptions"] if key in {None, each["key"]}]
+    same = [each for each in known if _place(each) == _place(known[0])]
+    windows = {each["window"]: f"{each['used']:.0%} of {each['window']}" for each in same}
+    count = status["waiting"]
+    return [*windows.values(), f"{count} waiting" if count else ""]
+
+
+def _place(window: dict[str, Any]) -> tuple[str, str]:
+    return window["provider"], window["key"]
 
 
 def _read_agent() -> dict[str, Any]:

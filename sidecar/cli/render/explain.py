@@ -21,6 +21,7 @@ from sidecar.cli.render.limiters import (
     limit_text,
     network_text,
     pause_text,
+    subscription_text,
 )
 
 INDENT = "   "
@@ -46,6 +47,9 @@ def explanation_lines(found: Explanation) -> Iterator[str]:
         yield from _gates(own)
     if found.notes:
         yield from ("", "what its calls lost so far", *(INDENT + note for note in found.notes))
+    if found.subscriptions:
+        yield from ("", "subscription")
+        yield from (f"{INDENT}{subscription_text(each)}" for each in found.subscriptions)
     if found.skipped:
         yield from ("", "skipped")
         yield from (f"{INDENT}{skip.provider}: {skip.why}" for skip in found.skipped)

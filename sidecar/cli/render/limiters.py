@@ -9,6 +9,7 @@ from sidecar.admin.api_types.limits import (
     NetworkState,
     PauseState,
     QuotaState,
+    SubscriptionState,
 )
 
 
@@ -40,6 +41,12 @@ def cooldown_text(cooldown: CooldownState) -> str:
     seconds = cooldown.seconds
     until = f"for {humanize.span(seconds)} more" if seconds else "until the next call got through"
     return f"{cooldown.scope} is left alone {until}: {cooldown.reason or cooldown.verdict}"
+
+
+def subscription_text(window: SubscriptionState) -> str:
+    """Return how much of a subscription's window is used, and when it begins anew."""
+    reset = f", begins anew in {humanize.span(window.reset)}" if window.reset else ""
+    return f"{window.provider}: {window.used:.0%} of its {window.window} used{reset}"
 
 
 def network_text(network: NetworkState) -> str:

@@ -14,6 +14,7 @@ from sidecar import humanize
 from sidecar.admin.api_types.limits import (
     LimitState,
     QuotaState,
+    SubscriptionState,
     UpstreamCooldown,
     UpstreamQuota,
 )
@@ -148,6 +149,12 @@ def _sections(view: LiveState, width: int) -> Iterator[Section]:
         yielding=names | {5},
     )
     yield Section(
+        ("subscription", "window", "", "used", "anew in", "key"),
+        [_subscription(each) for each in view.subscriptions],
+        right=frozenset({3, 4}),
+        yielding=names | {5},
+    )
+    yield Section(
         ("cooldown", "for", "because", "credential"),
         [_cooling(each) for each in view.cooldowns],
         right=frozenset({1}),
@@ -215,6 +222,12 @@ def _limit(limiter: LimitState | QuotaState, scope: str, place: str) -> ScreenRo
         humanize.span(limiter.reset) if limiter.reset else "",
         place,
     )
+
+
+def _subscription(window: SubscriptionState) -> ScreenRow:
+    reset = humanize.span(window.reset) if window.reset else ""
+    used = f"{window.used:.0%}"
+    return (window.provider, window.window, bar(window.used), used, reset, window.key)
 
 
 def _cooling(limiter: UpstreamCooldown) -> ScreenRow:
