@@ -168,6 +168,7 @@ class Spying(Transform):
         return TransformedRequest(call.body, headers=(*call.headers, *seen))
 
     def response(self, request, status, content_type):
+        self.status, self.content_type = status, content_type
         return self
 
     def feed(self, data):
