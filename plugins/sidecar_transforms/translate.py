@@ -77,7 +77,7 @@ class Translate(Transform):
         try:
             made = translate_request(
                 source, _PROTOCOLS[call.target], call.body,
-                model=call.model, streaming=call.streaming,
+                model=call.model, streaming=call.streaming, query=call.query,
             )  # fmt: skip
         except TranslationError as error:
             raise TransformRefused(str(error)) from None

@@ -68,6 +68,35 @@ def message_stream(*blocks: Shape, stop: str = "end_turn", usage: Shape | None =
     return "".join(lines).encode()
 
 
+GEMINI_USAGE = {
+    "promptTokenCount": 1200, "cachedContentTokenCount": 1024, "candidatesTokenCount": 140,
+    "thoughtsTokenCount": 200, "totalTokenCount": 1540,
+    "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 1200}],
+}  # fmt: skip
+"""The same figures; Google's have none of writes to the cache."""
+
+
+def generated(*parts: Shape, finish: str = "STOP", usage: Shape | None = None) -> Shape:
+    """Return a whole response as Google sends it."""
+    content = {"parts": list(parts), "role": "model"}
+    return {
+        "candidates": [{"content": content, "finishReason": finish, "index": 0}],
+        "usageMetadata": usage or GEMINI_USAGE,
+        "modelVersion": "gemini-x", "responseId": "r9",
+    }  # fmt: skip
+
+
+def generate_stream(
+    *chunks: list[Shape], finish: str = "STOP", usage: Shape | None = None
+) -> bytes:
+    """Return the responses of a stream, one for each list of parts, as Google sends them."""
+    rows = [generated(*parts, finish=finish, usage=usage) for parts in chunks]
+    for row in rows[:-1]:
+        del row["candidates"][0]["finishReason"]
+        row["usageMetadata"] = {"promptTokenCount": 1200, "totalTokenCount": 1200}
+    return b"".join(b"data: " + json.dumps(row).encode() + b"\r\n\r\n" for row in rows)
+
+
 def _pieces(block: Shape) -> tuple[Shape, list[Shape]]:
     match block["type"]:
         case "text":

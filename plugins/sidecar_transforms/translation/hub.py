@@ -11,6 +11,7 @@ send(answer.end(complete=True))
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -45,8 +46,15 @@ from sidecar_transforms.translation.model import (
     TranslationError,
     TurnPart,
 )
-from sidecar_transforms.translation.wire_format import EventReader, WireFormat, read_json
+from sidecar_transforms.translation.wire_format import (
+    EventReader,
+    EventWriter,
+    WireFormat,
+    read_json,
+)
 
+_NOT_IN_NAMES = re.compile(r"^(?![a-zA-Z_])|[^a-zA-Z0-9_-]")
+"""What some protocol rejects in a tool's name."""
 _TOKEN_CHARACTERS = 3.5
 _MEDIA_TOKENS = 1600
 """About what an image of the usual size takes."""
@@ -65,6 +73,7 @@ class TranslationContext:
     streaming: bool
     stream_usage: bool
     tool_names: Mapping[str, str] = field(default_factory=dict)
+    array: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +104,23 @@ def lost_between(source: str, target: str) -> frozenset[Loss]:
 
 
 def translate_request(
-    source: str, target: str, body: bytes, *, model: str, streaming: bool | None = None
+    source: str,
+    target: str,
+    body: bytes,
+    *,
+    model: str,
+    streaming: bool | None = None,
+    query: str = "",
 ) -> Translated:
     """Return the request in the target's protocol.
 
     Args:
-        source: The client's protocol: "anthropic" or "openai_chat".
+        source: The client's protocol, such as "anthropic".
         target: The provider's protocol.
         body: The client's body, after content decoding.
         model: The name of the model at the provider.
         streaming: Whether the client wants a stream, if its body does not contain it.
+        query: The client's raw query; Gemini's names the form of the stream.
     Raises:
         TranslationError: The request cannot be translated.
     """
@@ -114,7 +130,7 @@ def translate_request(
         request = reader.read_request(read_json(body), losses)
         if streaming is not None:
             request.streaming = streaming
-        names = _shorten_tool_names(request, writer.max_tool_name)
+        names = _replace_tool_names(request, writer)
         sent = msgspec.json.encode(writer.write_request(request, model, losses))
     except TranslationError as error:
         raise TranslationError(f"This request cannot go to {target}: {error}.") from None
@@ -122,8 +138,9 @@ def translate_request(
         raise TranslationError("This request is nested too deeply to be translated.") from None
     path = writer.path(model, streaming=request.streaming)
     context = TranslationContext(
-        reader, writer, model, request.streaming, request.stream_usage, names
-    )
+        reader, writer, model, request.streaming, request.stream_usage, names,
+        array=reader.streams_array(query),
+    )  # fmt: skip
     return Translated(sent, path, request.streaming, losses.codes(), context, writer.headers)
 
 
@@ -159,15 +176,22 @@ def _format(name: str) -> WireFormat:
     return found
 
 
-def _shorten_tool_names(request: ModelRequest, most: int) -> Mapping[str, str]:
-    """Replace names of tools that are too long for the target. Return the long one of each.
+def _replace_tool_names(request: ModelRequest, target: WireFormat) -> Mapping[str, str]:
+    """Replace names of tools that the target rejects. Return the own one of each.
 
-    A short name follows from the long one, so that earlier calls in the conversation match.
+    A new name follows from the own one, so that earlier calls in the conversation match.
     """
-    long = {each.name for each in request.tools if len(each.name) > most}
-    if not long:
+    most = target.max_tool_name
+    rejected = {
+        tool.name
+        for tool in request.tools
+        if tool.name and (len(tool.name) > most or not target.tool_name.fullmatch(tool.name))
+    }
+    if not rejected:
         return {}
-    short = {name: f"{name[: most - 9]}_{_digest(name)}" for name in long}
+    short = {
+        name: f"{_NOT_IN_NAMES.sub('_', name)[: most - 9]}_{_digest(name)}" for name in rejected
+    }
     for tool in request.tools:
         tool.name = short.get(tool.name, tool.name)
     for turn in request.turns:
@@ -208,6 +232,12 @@ def _size(part: TurnPart) -> float:
             return 0  # thinking of earlier turns is not counted
 
 
+def _writer(context: TranslationContext) -> EventWriter:
+    if context.array:
+        return context.source.array_writer()
+    return context.source.writer(stream_usage=context.stream_usage)
+
+
 def _rest_of(reader: EventReader) -> Callable[[bytes], list[AnswerEvent]]:
     """Return a reading of the last event, which was cut if it is unreadable."""
 
@@ -238,16 +268,16 @@ class ResponseTranslator:
             if content_type.lower().startswith("text/event-stream")
             else None
         )
-        self._writer = (
-            context.source.writer(stream_usage=context.stream_usage) if context.streaming else None
-        )
+        self._writer = _writer(context) if context.streaming else None
         self._collector = AnswerCollector()
         self._whole = bytearray()
         self._stopped = self._ended = self._open = False
         self.failed = False
         self.status = status
         self.content_type = (
-            "text/event-stream; charset=utf-8" if context.streaming else "application/json"
+            "text/event-stream; charset=utf-8"
+            if context.streaming and not context.array
+            else "application/json"
         )
 
     def feed(self, data: bytes) -> bytes:

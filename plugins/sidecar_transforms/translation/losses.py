@@ -27,9 +27,12 @@ class Loss(Enum):
     PENALTIES = "penalties", "the frequency and presence penalties are left out"
     TEMPERATURE = "temperature", "the temperature is reduced to 1, or left out while thinking"
     TOP_P = "top_p", "`top_p` is left out beside a temperature, or while thinking"
-    STOP_SEQUENCES = "stop_sequences", "only the first four stop sequences are sent"
+    STOP_SEQUENCES = (
+        "stop_sequences",
+        "only the first stop sequences are sent: as many as the provider takes",
+    )
     CACHE_MARKS = "cache_marks", "cache marks are left out; the provider caches by itself"
-    CACHE_KEY = "cache_key", "the cache key is left out; the last message is marked instead"
+    CACHE_KEY = "cache_key", "the cache key is left out; the provider finds its cache by the prompt"
     TOOL_ERROR = "tool_error", "a failed tool's result starts with `Error:` instead of a flag"
     TOOL_MEDIA = "tool_media", "images and documents of a tool's result follow as a user message"
     PREFILL = "prefill", "an answer that the request begins is not continued; a new one begins"
@@ -39,11 +42,18 @@ class Loss(Enum):
     THINKING_OFF = "thinking_off", "the wish for no thinking is left out; the model decides"
     SYSTEM_ORDER = "system_order", "a system message in the conversation is sent as the user's"
     JSON_OBJECT = "json_object", "any JSON object: asked for in the system prompt, not enforced"
-    MAX_OUTPUT = "max_output", "a bound on the output is added, which the provider requires"
+    MAX_OUTPUT = (
+        "max_output",
+        "the bound on the output is added or reduced, as the provider requires",
+    )
     ARGUMENTS = "arguments", "a tool call's malformed arguments are sent as a JSON string"
     USER = "user", "the user's id is left out"
     IMAGE_DETAIL = "image_detail", "the detail of an image is left out"
     CITATIONS = "citations", "citations of documents are not asked for"
+    PARALLEL = "parallel", "the wish for one tool call at a time is left out"
+    STRICT = "strict", "the strict schema of a tool is sent as a usual one"
+    SCHEMA = "schema", "keywords of JSON Schema that the provider rejects are left out"
+    SAFETY = "safety", "settings of Google's safety filters are left out"
     TOOL_HINTS = "tool_hints", "further fields of tools, such as examples, are left out"
     FIELDS = "fields", "further fields of the request are left out"
 

@@ -101,6 +101,8 @@ class WireFormat(ABC):
     """Losses that a request of this protocol suffers at every target."""
     max_tool_name: ClassVar[int] = 128
     """Characters of a tool's name. A longer name is replaced by a short one, and comes back."""
+    tool_name: ClassVar[re.Pattern[str]] = re.compile(r"[a-zA-Z0-9_-]+")
+    """What a tool's name must match. Another name is replaced in the same way."""
 
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     """Header fields that every request of this protocol needs, besides the credential's."""
@@ -145,6 +147,18 @@ class WireFormat(ABC):
     def writer(self, *, stream_usage: bool) -> EventWriter:
         """Return a writer for one stream. `stream_usage`: the client wants its usage."""
 
+    def streams_array(self, query: str) -> bool:
+        """Return whether a stream to the client of this query is a JSON array, not events."""
+        return False
+
+    def array_writer(self) -> EventWriter:
+        """Return a writer for one stream that is a JSON array.
+
+        Raises:
+            TranslationError: The protocol has no such stream.
+        """
+        raise TranslationError(f"{self.name} has no stream that is a JSON array")
+
     @abstractmethod
     def read_error(self, status: int, body: JsonObject) -> Failure:
         """Return the failure of an error response; `body` is {} if it is no JSON object."""
@@ -171,6 +185,16 @@ def read_json(data: bytes) -> JsonObject:
     if not isinstance(found, dict):
         raise TranslationError("it is no JSON object")
     return cast("JsonObject", found)
+
+
+def read_arguments(arguments: str) -> JsonObject:
+    """Return a tool call's arguments as an object; malformed text stands in `arguments`."""
+    if not arguments.strip():
+        return {}
+    try:
+        return read_json(arguments.encode())
+    except TranslationError:
+        return {"arguments": arguments}
 
 
 def as_dict(value: object) -> JsonObject:

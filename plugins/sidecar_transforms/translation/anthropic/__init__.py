@@ -24,7 +24,8 @@ class AnthropicFormat(WireFormat):
     has: ClassVar[frozenset[Loss]] = frozenset({
         Loss.TOP_K, Loss.TEMPERATURE, Loss.TOP_P, Loss.STOP_SEQUENCES, Loss.CACHE_MARKS,
         Loss.TOOL_ERROR, Loss.TOOL_MEDIA, Loss.PART_ORDER, Loss.PREFILL, Loss.THINKING, Loss.EFFORT,
-        Loss.THINKING_OFF, Loss.SYSTEM_ORDER, Loss.USER,
+        Loss.THINKING_OFF, Loss.SYSTEM_ORDER, Loss.USER, Loss.MAX_OUTPUT, Loss.PARALLEL,
+        Loss.STRICT, Loss.SCHEMA,
     })  # fmt: skip
     lacks: ClassVar[frozenset[Loss]] = frozenset({
         Loss.SEED, Loss.PENALTIES, Loss.TOP_K, Loss.TEMPERATURE, Loss.TOP_P, Loss.THINKING,

@@ -26,7 +26,7 @@ from sidecar_transforms.translation.wire_format import (
     as_dicts,
     as_integer,
     as_text,
-    read_json,
+    read_arguments,
 )
 
 STOPS: Mapping[str, StopReason] = {
@@ -154,22 +154,17 @@ def _block(part: TextPart | ToolCallPart | ThinkingPart) -> JsonObject:
         case TextPart(text=text):
             return {"type": "text", "text": text}
         case ToolCallPart(id=ident, name=name, arguments=arguments):
-            return {"type": "tool_use", "id": ident, "name": name, "input": read_input(arguments)}
+            return {
+                "type": "tool_use",
+                "id": ident,
+                "name": name,
+                "input": read_arguments(arguments),
+            }
         case ThinkingPart(text=text, signature=signature, hidden=hidden):
             value = wrap_signature(signature, "anthropic")
             if hidden:
                 return {"type": "redacted_thinking", "data": value}
             return {"type": "thinking", "thinking": text, "signature": value}
-
-
-def read_input(arguments: str) -> JsonObject:
-    """Return a tool call's arguments as an object; malformed text stands in `arguments`."""
-    if not arguments.strip():
-        return {}
-    try:
-        return read_json(arguments.encode())
-    except TranslationError:
-        return {"arguments": arguments}
 
 
 def read_error(status: int, body: JsonObject) -> Failure:

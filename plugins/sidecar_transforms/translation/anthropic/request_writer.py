@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sidecar_transforms.translation.anthropic.answers import read_input
 from sidecar_transforms.translation.losses import Loss, LossLog
 from sidecar_transforms.translation.model import (
     CacheMark,
@@ -24,7 +23,7 @@ from sidecar_transforms.translation.model import (
     TurnPart,
 )
 from sidecar_transforms.translation.signatures import wrap_signature
-from sidecar_transforms.translation.wire_format import as_dict, as_dicts
+from sidecar_transforms.translation.wire_format import as_dict, as_dicts, read_arguments
 
 _CLAUDE = re.compile(r"claude", re.IGNORECASE)
 _OLD = re.compile(r"claude-(?:[23]|instant|(?:opus|sonnet|haiku)-4(?:[-.][0135]\b|-20|@|$))")
@@ -37,7 +36,7 @@ _BUDGETS: dict[str, int] = {
 _EFFORTS: dict[Effort, Effort] = {"minimal": "low"}
 _MIN_BUDGET_TOKENS = 1024
 _BAD_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")
-_JSON_ONLY = "ModelAnswer with one JSON object and nothing else."
+_JSON_ONLY = "Answer with one JSON object and nothing else."
 
 
 def write_request(request: ModelRequest, model: str, losses: LossLog) -> JsonObject:
@@ -145,7 +144,7 @@ def _id(ident: str) -> str:
 
 
 def _arguments(text: str, losses: LossLog) -> JsonObject:
-    found = read_input(text)
+    found = read_arguments(text)
     if found.get("arguments") == text:
         losses.add(Loss.ARGUMENTS)
     return found

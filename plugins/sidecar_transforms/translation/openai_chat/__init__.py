@@ -25,6 +25,7 @@ class OpenAIChatFormat(WireFormat):
         Loss.TOP_K, Loss.SEED, Loss.PENALTIES, Loss.TEMPERATURE, Loss.TOP_P, Loss.STOP_SEQUENCES,
         Loss.CACHE_MARKS, Loss.CACHE_KEY, Loss.TOOL_MEDIA, Loss.THINKING, Loss.EFFORT,
         Loss.SYSTEM_ORDER, Loss.JSON_OBJECT, Loss.MAX_OUTPUT, Loss.ARGUMENTS, Loss.USER,
+        Loss.PREFILL, Loss.THINKING_OFF, Loss.PARALLEL, Loss.STRICT, Loss.SCHEMA,
     })  # fmt: skip
     lacks: ClassVar[frozenset[Loss]] = frozenset({
         Loss.TOP_K, Loss.TEMPERATURE, Loss.TOP_P, Loss.STOP_SEQUENCES, Loss.CACHE_MARKS,
