@@ -100,24 +100,25 @@ def generate_stream(
 def _pieces(block: Shape) -> tuple[Shape, list[Shape]]:
     match block["type"]:
         case "text":
-            texts = _halves(block["text"])
+            texts = halves(block["text"])
             return {"type": "text", "text": ""}, [
                 {"type": "text_delta", "text": text} for text in texts
             ]
         case "tool_use":
-            texts = ["", *_halves(json.dumps(block["input"]))]
+            texts = ["", *halves(json.dumps(block["input"]))]
             return {**block, "input": {}}, [
                 {"type": "input_json_delta", "partial_json": text} for text in texts
             ]
         case "thinking":
-            deltas = [{"type": "thinking_delta", "thinking": t} for t in _halves(block["thinking"])]
+            deltas = [{"type": "thinking_delta", "thinking": t} for t in halves(block["thinking"])]
             signature = {"type": "signature_delta", "signature": block["signature"]}
             return {"type": "thinking", "thinking": "", "signature": ""}, [*deltas, signature]
         case _:
             return block, []
 
 
-def _halves(text: str) -> list[str]:
+def halves(text: str) -> list[str]:
+    """Return a text in two pieces, or in one if it is that short."""
     middle = len(text) // 2
     return [text[:middle], text[middle:]] if middle else [text]
 

@@ -138,7 +138,7 @@ def translate_request(
         raise TranslationError("This request is nested too deeply to be translated.") from None
     path = writer.path(model, streaming=request.streaming)
     context = TranslationContext(
-        reader, writer, model, request.streaming, request.stream_usage, names,
+        reader.answering(request), writer, model, request.streaming, request.stream_usage, names,
         array=reader.streams_array(query),
     )  # fmt: skip
     return Translated(sent, path, request.streaming, losses.codes(), context, writer.headers)

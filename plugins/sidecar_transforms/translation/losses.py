@@ -44,7 +44,7 @@ class Loss(Enum):
     JSON_OBJECT = "json_object", "any JSON object: asked for in the system prompt, not enforced"
     MAX_OUTPUT = (
         "max_output",
-        "the bound on the output is added or reduced, as the provider requires",
+        "the bound on the output is added or changed, as the provider requires",
     )
     ARGUMENTS = "arguments", "a tool call's malformed arguments are sent as a JSON string"
     USER = "user", "the user's id is left out"
@@ -55,6 +55,9 @@ class Loss(Enum):
     SCHEMA = "schema", "keywords of JSON Schema that the provider rejects are left out"
     SAFETY = "safety", "settings of Google's safety filters are left out"
     TOOL_HINTS = "tool_hints", "further fields of tools, such as examples, are left out"
+    VERBOSITY = "verbosity", "the wish for a shorter or longer answer is left out"
+    SERVER_TOOLS = "server_tools", "web search and other tools that run at the vendor are left out"
+    GRAMMAR = "grammar", "a custom tool's grammar is shown to the model, and not enforced"
     FIELDS = "fields", "further fields of the request are left out"
 
 

@@ -143,12 +143,14 @@ class ToolChoice(Struct, frozen=True):
 class Reasoning(Struct, frozen=True):
     """The thinking before an answer; `budget` is in tokens.
 
-    `enabled` is None if only the effort is set.
+    `enabled` is None if only the effort is set. `shown` is whether the client wants to see it; None
+    for the vendor's usual.
     """
 
     effort: Effort | None = None
     budget: int | None = None
     enabled: bool | None = None
+    shown: bool | None = None
 
 
 class OutputFormat(Struct):
@@ -179,6 +181,8 @@ class ModelRequest(Struct):
         user: A stable, opaque name of the end user, or of the conversation.
         cache_key: The name under which a vendor may find the cached prefix.
         cache: A mark for the whole prompt.
+        verbosity: How long the answer should be: "low", "medium", "high", or "" for the usual.
+        echo: What the client's protocol repeats in the answer (see `WireFormat.answering`).
     """
 
     turns: list[Turn]
@@ -195,6 +199,8 @@ class ModelRequest(Struct):
     user: str = ""
     cache_key: str = ""
     cache: CacheMark | None = None
+    verbosity: str = ""
+    echo: JsonObject = field(default_factory=dict)
 
 
 class TokenCounts(Struct, frozen=True):

@@ -119,6 +119,10 @@ class WireFormat(ABC):
             TranslationError: It has something that no other protocol has.
         """
 
+    def answering(self, request: ModelRequest) -> WireFormat:
+        """Return the format of the answers to this request; they may depend on it."""
+        return self
+
     @abstractmethod
     def write_request(self, request: ModelRequest, model: str, losses: LossLog) -> JsonObject:
         """Return the body of a request to this model, and record what it loses.

@@ -30,7 +30,7 @@ class AnthropicFormat(WireFormat):
     lacks: ClassVar[frozenset[Loss]] = frozenset({
         Loss.SEED, Loss.PENALTIES, Loss.TOP_K, Loss.TEMPERATURE, Loss.TOP_P, Loss.THINKING,
         Loss.EFFORT, Loss.SYSTEM_ORDER, Loss.JSON_OBJECT, Loss.MAX_OUTPUT, Loss.ARGUMENTS,
-        Loss.CACHE_KEY,
+        Loss.CACHE_KEY, Loss.VERBOSITY,
     })  # fmt: skip
     drops: ClassVar[frozenset[Loss]] = frozenset({Loss.FIELDS, Loss.TOOL_HINTS, Loss.CITATIONS})
 

@@ -47,6 +47,7 @@ _REFUSED: Mapping[str, str] = {
     "container": "a `container` is kept at Anthropic, and no other provider has it",
 }
 _TOOL_FIELDS = frozenset({"name", "description", "input_schema", "type", "strict", "cache_control"})
+_SHOWN = {"summarized": True, "omitted": False}
 _BILLING_HEADER = "x-anthropic-billing-header:"
 
 
@@ -245,13 +246,14 @@ def _tool_choice(choice: JsonObject) -> ToolChoice:
 
 def _reasoning(thinking: JsonObject, effort: object) -> Reasoning:
     known = cast("Effort", effort) if effort in get_args(Effort) else None
+    shown = _SHOWN.get(as_text(thinking.get("display")))
     match thinking.get("type"):
         case None:
             return Reasoning(known)
         case "disabled":
             return Reasoning(known, enabled=False)
         case _:
-            return Reasoning(known, as_integer(thinking.get("budget_tokens")), enabled=True)
+            return Reasoning(known, as_integer(thinking.get("budget_tokens")), True, shown)
 
 
 def _output(output: JsonObject) -> OutputFormat | None:

@@ -54,6 +54,8 @@ def write_request(request: ModelRequest, model: str, losses: LossLog) -> JsonObj
     _write_tools(body, request)
     _write_thinking(body, request, model, losses)
     _write_sampling(body, request, losses)
+    if request.verbosity:
+        losses.add(Loss.VERBOSITY)
     if request.stop:
         body["stop_sequences"] = request.stop
     if request.output is not None and request.output.schema is not None:
@@ -238,6 +240,8 @@ def _write_thinking(body: JsonObject, request: ModelRequest, model: str, losses:
     # Other models with this protocol have it as it was before efforts.
     if _CLAUDE.search(model) and not _OLD.search(model):
         body["thinking"] = {"type": "adaptive"}
+        if reasoning.shown:
+            body["thinking"] = {"type": "adaptive", "display": "summarized"}
         if effort is not None:
             body["output_config"] = {"effort": _EFFORTS.get(effort, effort)}
         return

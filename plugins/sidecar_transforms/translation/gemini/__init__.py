@@ -34,6 +34,7 @@ class GeminiFormat(WireFormat):
         Loss.STOP_SEQUENCES, Loss.CACHE_MARKS, Loss.CACHE_KEY, Loss.TOOL_MEDIA, Loss.PREFILL,
         Loss.THINKING, Loss.EFFORT, Loss.THINKING_OFF, Loss.SYSTEM_ORDER, Loss.MAX_OUTPUT,
         Loss.ARGUMENTS, Loss.USER, Loss.PARALLEL, Loss.STRICT, Loss.SCHEMA,
+        Loss.VERBOSITY,
     })  # fmt: skip
     drops: ClassVar[frozenset[Loss]] = frozenset({
         Loss.FIELDS, Loss.SAFETY, Loss.IMAGE_DETAIL, Loss.TOOL_HINTS,

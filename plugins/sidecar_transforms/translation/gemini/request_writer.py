@@ -57,6 +57,8 @@ def write_request(request: ModelRequest, model: str, losses: LossLog) -> JsonObj
         body["generationConfig"] = config
     if request.cache_key:
         losses.add(Loss.CACHE_KEY)
+    if request.verbosity:
+        losses.add(Loss.VERBOSITY)
     if request.user:
         losses.add(Loss.USER)
     return body

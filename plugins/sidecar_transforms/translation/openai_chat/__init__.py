@@ -13,6 +13,7 @@ from sidecar_transforms.translation.openai_chat import answers
 from sidecar_transforms.translation.openai_chat.request_reader import read_request
 from sidecar_transforms.translation.openai_chat.request_writer import write_request
 from sidecar_transforms.translation.openai_chat.streams import ChunkReader, ChunkWriter
+from sidecar_transforms.translation.openai_shared import read_error, write_error
 from sidecar_transforms.translation.wire_format import EventReader, EventWriter, WireFormat
 
 
@@ -25,12 +26,12 @@ class OpenAIChatFormat(WireFormat):
         Loss.TOP_K, Loss.SEED, Loss.PENALTIES, Loss.TEMPERATURE, Loss.TOP_P, Loss.STOP_SEQUENCES,
         Loss.CACHE_MARKS, Loss.CACHE_KEY, Loss.TOOL_MEDIA, Loss.THINKING, Loss.EFFORT,
         Loss.SYSTEM_ORDER, Loss.JSON_OBJECT, Loss.MAX_OUTPUT, Loss.ARGUMENTS, Loss.USER,
-        Loss.PREFILL, Loss.THINKING_OFF, Loss.PARALLEL, Loss.STRICT, Loss.SCHEMA,
+        Loss.PREFILL, Loss.THINKING_OFF, Loss.PARALLEL, Loss.STRICT, Loss.SCHEMA, Loss.VERBOSITY,
     })  # fmt: skip
     lacks: ClassVar[frozenset[Loss]] = frozenset({
         Loss.TOP_K, Loss.TEMPERATURE, Loss.TOP_P, Loss.STOP_SEQUENCES, Loss.CACHE_MARKS,
         Loss.TOOL_ERROR, Loss.TOOL_MEDIA, Loss.PART_ORDER, Loss.PREFILL, Loss.THINKING, Loss.EFFORT,
-        Loss.THINKING_OFF, Loss.USER,
+        Loss.THINKING_OFF, Loss.USER, Loss.VERBOSITY,
     })  # fmt: skip
     drops: ClassVar[frozenset[Loss]] = frozenset({Loss.FIELDS, Loss.IMAGE_DETAIL})
 
@@ -64,8 +65,8 @@ class OpenAIChatFormat(WireFormat):
 
     def read_error(self, status: int, body: JsonObject) -> Failure:
         """Return the failure by the error's code, then its type, then the status."""
-        return answers.read_error(status, body)
+        return read_error(status, body)
 
     def write_error(self, failure: Failure) -> tuple[int, JsonObject]:
         """Return `{"error": {message, type, param, code}}`."""
-        return answers.write_error(failure)
+        return write_error(failure)

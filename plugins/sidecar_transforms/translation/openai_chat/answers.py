@@ -6,9 +6,6 @@ from collections.abc import Mapping
 
 from sidecar_transforms.translation.events import Stopped
 from sidecar_transforms.translation.model import (
-    KIND_OF_STATUS,
-    Failure,
-    FailureKind,
     JsonObject,
     ModelAnswer,
     Signature,
@@ -30,31 +27,6 @@ STOP_NAMES: Mapping[StopReason, str] = {
     "end": "stop", "stop_sequence": "stop", "length": "length", "context_full": "length",
     "tool_calls": "tool_calls", "refusal": "content_filter", "pause": "stop",
 }  # fmt: skip
-_SPENT = frozenset({
-    "insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded",
-    "project_spend_limit_exceeded", "organization_usage_limit_exceeded",
-    "billing_hard_limit_reached",
-})  # fmt: skip
-_CODES: Mapping[str, FailureKind] = {
-    "invalid_api_key": "authentication", "model_not_found": "not_found",
-    "rate_limit_exceeded": "rate_limit", "slow_down": "rate_limit",
-    "server_is_overloaded": "overloaded", "server_error": "server",
-    "request_too_large": "too_large", "service_unavailable_error": "overloaded",
-}  # fmt: skip
-_WRITTEN: Mapping[FailureKind, tuple[int, str, str | None]] = {
-    "invalid_request": (400, "invalid_request_error", None),
-    "authentication": (401, "invalid_request_error", "invalid_api_key"),
-    # A 402 ends the tries of every client, where a 429 with this code would not.
-    "billing": (402, "insufficient_quota", "insufficient_quota"),
-    "permission": (403, "permission_error", None),
-    "not_found": (404, "invalid_request_error", "model_not_found"),
-    "conflict": (409, "invalid_request_error", "conflict"),
-    "too_large": (413, "invalid_request_error", "request_too_large"),
-    "rate_limit": (429, "requests", "rate_limit_exceeded"),
-    "server": (500, "server_error", None),
-    "overloaded": (503, "service_unavailable_error", "server_is_overloaded"),
-    "timeout": (504, "server_error", "timeout"),
-}
 
 
 def completion_id(ident: str) -> str:
@@ -177,25 +149,3 @@ def write_answer(answer: ModelAnswer) -> JsonObject:
         "model": answer.model, "choices": [choice],
         "usage": write_counts(answer.counts or TokenCounts()),
     }  # fmt: skip
-
-
-def read_error(status: int, body: JsonObject) -> Failure:
-    """Return the failure by the error's code, then its type, then the status."""
-    given = body.get("error")
-    error = as_dict(given)
-    message = as_text(given) or as_text(error.get("message"))
-    codes = [as_text(error.get("code")), as_text(error.get("type"))]
-    number = as_integer(error.get("code"))  # OpenRouter's code is a status
-    kind = KIND_OF_STATUS.get(number or status, "server")
-    kind = next((_CODES[each] for each in codes if each in _CODES), kind)
-    if any(each in _SPENT for each in codes):
-        kind = "billing"
-    message = message or f"The provider answered with status {status}."
-    return Failure(kind, message, next(filter(None, codes), ""), status)
-
-
-def write_error(failure: Failure) -> tuple[int, JsonObject]:
-    """Return the error. Of the statuses, OpenAI's SDKs retry 409, 429 and those from 500."""
-    status, name, code = _WRITTEN[failure.kind]
-    error = {"message": failure.message, "type": name, "param": None, "code": code}
-    return status, {"error": error}

@@ -28,6 +28,7 @@ from sidecar_transforms.translation.model import (
     TurnPart,
 )
 from sidecar_transforms.translation.openai_chat.thinking import read_details
+from sidecar_transforms.translation.openai_shared import read_data_url
 from sidecar_transforms.translation.wire_format import (
     as_dict,
     as_dicts,
@@ -41,7 +42,7 @@ _READ = frozenset({
     "max_completion_tokens", "temperature", "top_p", "top_k", "seed", "frequency_penalty",
     "presence_penalty", "stop", "stream", "stream_options", "reasoning_effort", "response_format",
     "user", "safety_identifier", "prompt_cache_key", "n", "modalities",
-    "prompt_cache_retention", "prompt_cache_options",
+    "prompt_cache_retention", "prompt_cache_options", "verbosity",
 })  # fmt: skip
 _REFUSED: Mapping[str, str] = {
     "functions": "`functions` are obsolete; send `tools`",
@@ -75,6 +76,7 @@ def read_request(body: JsonObject, losses: LossLog) -> ModelRequest:
         stream_usage=options.get("include_usage") is True,
         user=as_text(body.get("safety_identifier")) or as_text(body.get("user")),
         cache_key=as_text(body.get("prompt_cache_key")),
+        verbosity=as_text(body.get("verbosity")),
     )
 
 
@@ -162,7 +164,7 @@ def _part(part: JsonObject, losses: LossLog) -> TurnPart:
             image = as_dict(part.get("image_url"))
             if image.get("detail") not in (None, "auto"):
                 losses.add(Loss.IMAGE_DETAIL)
-            media_type, data, url = _source(as_text(image.get("url")))
+            media_type, data, url = read_data_url(as_text(image.get("url")))
             return ImagePart(media_type, data, url, _cache(part))
         case "file":
             return _file(as_dict(part.get("file")), _cache(part))
@@ -170,20 +172,10 @@ def _part(part: JsonObject, losses: LossLog) -> TurnPart:
             raise TranslationError(f"the content part `{kind}` is OpenAI's own, or is unknown")
 
 
-def _source(url: str) -> tuple[str, str, str]:
-    """Return the media type and base64 of a `data:` URL, or the URL."""
-    if not url.startswith("data:"):
-        return "", "", url
-    head, _, data = url[5:].partition(",")
-    if not head.endswith(";base64"):
-        raise TranslationError("a `data:` URL is not in base64")
-    return head.partition(";")[0], data, ""
-
-
 def _file(file: JsonObject, cache: CacheMark | None) -> DocumentPart:
     if file.get("file_id"):
         raise TranslationError("an uploaded file is kept at OpenAI; send its bytes instead")
-    media_type, data, url = _source(as_text(file.get("file_data")))
+    media_type, data, url = read_data_url(as_text(file.get("file_data")))
     return DocumentPart(media_type, data, url, as_text(file.get("filename")), cache)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from sidecar_transforms.translation.losses import Loss, LossLog
 from sidecar_transforms.translation.model import (
     DocumentPart,
@@ -20,16 +18,16 @@ from sidecar_transforms.translation.model import (
     Turn,
     TurnPart,
 )
-from sidecar_transforms.translation.wire_format import as_dict
+from sidecar_transforms.translation.openai_shared import (
+    MAX_CACHE_KEY,
+    effort_of,
+    fits_strict,
+    is_openai,
+    may_reason,
+    write_verbosity,
+)
 
-_OPENAI = re.compile(r"(?:^|/)(?:gpt-(?!oss)|o\d|chatgpt|codex)")
-"""Models of OpenAI. Servers of other models often reject its newer fields."""
-_NEVER_REASONS = re.compile(r"(?:^|/)(?:gpt-[34]|chatgpt)")
-_OTHER_EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high"}
 _MAX_STOPS = 4
-_MAX_CACHE_KEY = 64
-_BUDGET_EFFORTS = ((4096, "low"), (16384, "medium"))
-"""The effort of a budget up to so many tokens; a larger one is high."""
 _REJECTED = {"temperature": Loss.TEMPERATURE, "top_p": Loss.TOP_P}
 """What OpenAI's reasoning models accept as 1 only, which is their own value."""
 _FAILED = "Error: "
@@ -37,7 +35,7 @@ _FAILED = "Error: "
 
 def write_request(request: ModelRequest, model: str, losses: LossLog) -> JsonObject:
     """Return the body; a stream always asks for its usage."""
-    openai = _OPENAI.search(model) is not None
+    openai = is_openai(model)
     messages: list[JsonObject] = []
     if request.system:
         messages.append({"role": "system", "content": losses.texts(request.system)})
@@ -49,8 +47,13 @@ def write_request(request: ModelRequest, model: str, losses: LossLog) -> JsonObj
     _write_tools(body, request, losses)
     if request.max_output is not None:
         body["max_completion_tokens" if openai else "max_tokens"] = request.max_output
-    _write_effort(body, request, model, losses)
-    _write_sampling(body, request, losses, reasons=openai and not _NEVER_REASONS.search(model))
+    effort = effort_of(request.reasoning, model, losses)
+    if effort is not None:
+        body["reasoning_effort"] = effort
+    verbosity = write_verbosity(request.verbosity, model, losses)
+    if verbosity:
+        body["verbosity"] = verbosity
+    _write_sampling(body, request, losses, reasons=openai and may_reason(model))
     if request.output is not None:
         body["response_format"] = _output(request.output)
     _write_identity(body, request, losses, openai=openai)
@@ -71,7 +74,7 @@ def _write_identity(
         losses.add(Loss.USER)
         return
     # Calls of one conversation share the key, so that they reach the machine with the prefix.
-    body["prompt_cache_key"] = (request.cache_key or request.user)[-_MAX_CACHE_KEY:]
+    body["prompt_cache_key"] = (request.cache_key or request.user)[-MAX_CACHE_KEY:]
 
 
 def _turn(turn: Turn, model: str, losses: LossLog) -> list[JsonObject]:
@@ -204,26 +207,6 @@ def _tool(tool: ToolSpec) -> JsonObject:
     return {"type": "function", "function": function}
 
 
-def _write_effort(body: JsonObject, request: ModelRequest, model: str, losses: LossLog) -> None:
-    reasoning = request.reasoning
-    if reasoning.enabled is False:
-        losses.add(Loss.THINKING_OFF)
-        return
-    effort: str | None = reasoning.effort
-    if effort is None and reasoning.budget is not None:
-        found = (name for most, name in _BUDGET_EFFORTS if reasoning.budget <= most)
-        effort = next(found, "high")
-    if effort is None:
-        return
-    if _NEVER_REASONS.search(model):
-        losses.add(Loss.EFFORT)
-        return
-    if _OPENAI.search(model) is None and effort in _OTHER_EFFORTS:
-        losses.add(Loss.EFFORT)
-        effort = _OTHER_EFFORTS[effort]
-    body["reasoning_effort"] = effort
-
-
 def _write_sampling(
     body: JsonObject, request: ModelRequest, losses: LossLog, *, reasons: bool
 ) -> None:
@@ -255,22 +238,6 @@ def _output(output: OutputFormat) -> JsonObject:
         return {"type": "json_object"}
     strict = output.strict
     if strict is None:
-        strict = _fits_strict(output.schema)
+        strict = fits_strict(output.schema)
     form = {"name": output.name or "answer", "schema": output.schema, "strict": strict}
     return {"type": "json_schema", "json_schema": form}
-
-
-def _fits_strict(schema: object) -> bool:
-    """Return whether every object of the schema is closed and requires all of its properties."""
-    if isinstance(schema, list):
-        return all(map(_fits_strict, schema))
-    if not isinstance(schema, dict):
-        return True
-    if "properties" in schema:
-        names = set(as_dict(schema["properties"]))
-        required = schema.get("required")
-        if schema.get("additionalProperties") is not False or not isinstance(required, list):
-            return False
-        if set(required) != names:
-            return False
-    return all(map(_fits_strict, schema.values()))

@@ -31,13 +31,12 @@ from sidecar_transforms.translation.openai_chat.answers import (
     STOP_NAMES,
     completion_id,
     read_counts,
-    read_error,
     read_stop,
     reasoning_text,
     write_counts,
-    write_error,
 )
 from sidecar_transforms.translation.openai_chat.thinking import read_details, write_detail
+from sidecar_transforms.translation.openai_shared import read_error, write_error
 from sidecar_transforms.translation.wire_format import (
     EventReader,
     EventWriter,

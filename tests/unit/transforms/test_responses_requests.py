@@ -1,0 +1,149 @@
+"""Requests of the Responses API, and its custom tools, which other protocols lack."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from property_tests import examples
+from responses_samples import (
+    CODEX,
+    GRAMMAR,
+    sent,
+    translated,
+    uses,
+)
+from translation_samples import (
+    call_deltas,
+    chat_stream,
+    events,
+    message_stream,
+)
+
+from sidecar_transforms.translation import (
+    TranslationError,
+    translate_request,
+)
+
+Shape = dict[str, Any]
+
+
+def test_request_of_codex_has_functions_at_another_provider() -> None:
+    made = translate_request(
+        "openai_responses", "anthropic", json.dumps(CODEX).encode(), model="claude-opus-5-5"
+    )
+    assert made.notes == ("grammar", "server_tools", "max_output", "cache_key")
+    body = json.loads(made.body)
+    assert [block["text"] for block in body["system"]] == ["You are a coding agent.", "Ask first."]
+    tools = {tool["name"]: tool for tool in body["tools"]}
+    assert list(tools) == ["apply_patch", "exec", "mcp__notes__find", "local_shell"]
+    assert GRAMMAR["definition"] in tools["apply_patch"]["description"]
+    assert tools["apply_patch"]["input_schema"]["required"] == ["input"]
+    assert (body["thinking"], body["output_config"]) == (
+        {"type": "adaptive", "display": "summarized"}, {"effort": "medium"},
+    )  # fmt: skip
+
+
+def test_calls_of_every_shape_come_back_as_the_model_wrote_them() -> None:
+    provider = message_stream(
+        {"type": "thinking", "thinking": "", "signature": "c2ln"},
+        {"type": "redacted_thinking", "data": "ZGF0YQ"}, *uses(), stop="tool_use",
+    )  # fmt: skip
+    last = events(b"".join(translated("openai_responses", "anthropic", CODEX, provider)))[-1]
+    output = [{k: v for k, v in item.items() if k != "id"} for item in last["response"]["output"]]
+    results = [
+        {"type": item["type"] + "_output", "call_id": item["call_id"], "output": "ok"}
+        for item in output if "call_id" in item
+    ]  # fmt: skip
+    request = {**CODEX, "input": [*CODEX["input"], *output, *results]}
+    _, answer, answered = sent("openai_responses", "anthropic", request)["messages"]
+    assert answer["content"] == [
+        {"type": "thinking", "thinking": "", "signature": "c2ln"},
+        {"type": "redacted_thinking", "data": "ZGF0YQ"}, *uses(),
+    ]  # fmt: skip
+    assert [block["tool_use_id"] for block in answered["content"]] == [u["id"] for u in uses()]
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=60), st.lists(st.integers(1, 9)), st.data())
+@examples(80)
+def test_text_of_a_custom_tool_arrives_however_its_json_is_cut(
+    text: str, sizes: list[int], data: st.DataObject
+) -> None:
+    raw = json.dumps({"input": text}, ensure_ascii=data.draw(st.booleans()))
+    pieces, at = [], 0
+    for size in sizes:
+        pieces.append(raw[at : at + size])
+        at += size
+    provider = chat_stream(
+        *call_deltas(0, "call_a", "apply_patch", *filter(None, pieces), raw[at:] or " "),
+        finish="tool_calls",
+    )
+    found = events(b"".join(translated("openai_responses", "openai_chat", CODEX, provider)))
+    deltas = [each["delta"] for each in found if each["type"].endswith("input.delta")]
+    assert "".join(deltas) == text
+    assert found[-1]["response"]["output"][0]["input"] == text
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("*** Begin Patch\n", "*** Begin Patch\n"),
+        ('{"input": "cut off', "cut off"),
+        ('{"input": "a\nb"}', "a\nb"),
+        ('{"input": "a\\d"}', "a\\d"),
+        ('{"patch": "x"}', '{"patch": "x"}'),
+        ('{"input": "\\ud83d"}', "?"),
+        ("", ""),
+    ],
+)
+def test_custom_tool_takes_what_a_model_meant(written: str, meant: str) -> None:
+    deltas = call_deltas(0, "call_a", "apply_patch", *filter(None, [written]))
+    provider = chat_stream(*deltas, finish="tool_calls")
+    found = events(b"".join(translated("openai_responses", "openai_chat", CODEX, provider)))
+    assert found[-1]["response"]["output"][0]["input"] == meant
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"previous_response_id": "resp_1"}, "send the whole conversation"),
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"prompt": {"id": "p"}}, "prompt"),
+        ({"background": True}, "background"),
+        ({"tools": [{"type": "mcp", "server_label": "s"}]}, "mcp"),
+        ({"tools": [{"type": "computer_use_preview"}]}, "computer"),
+        ({"tools": [{"type": "file_search"}]}, "file_search"),
+        ({"tool_choice": {"type": "web_search"}}, "web_search"),
+        ({"input": [{"type": "compaction", "encrypted_content": "x"}]}, "compaction"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "item_reference"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]},
+            "uploaded file",
+        ),
+    ],
+)
+def test_request_that_only_openai_has_is_refused_by_name(change: Shape, named: str) -> None:
+    body = json.dumps(CODEX | change).encode()
+    with pytest.raises(TranslationError, match=named):
+        translate_request("openai_responses", "anthropic", body, model="claude-opus-5-5")
+
+
+def test_request_for_a_responses_provider_keeps_no_state_there() -> None:
+    request = {
+        "system": "Short.", "max_tokens": 4, "thinking": {"type": "adaptive"},
+        "output_config": {"effort": "high"}, "tools": [{"name": "f", "input_schema": {}}],
+        "messages": [{"role": "user", "content": "?"}], "metadata": {"user_id": "u"},
+    }  # fmt: skip
+    assert sent("anthropic", "openai_responses", request, "gpt-6") == {
+        "model": "gpt-6", "store": False, "instructions": "Short.",
+        "input": [
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "?"}]}
+        ],
+        "tools": [{"type": "function", "name": "f", "strict": False,
+                   "parameters": {"type": "object", "properties": {}}}],
+        "max_output_tokens": 16, "include": ["reasoning.encrypted_content"],
+        "reasoning": {"effort": "high", "summary": "auto"}, "prompt_cache_key": "u",
+    }  # fmt: skip
