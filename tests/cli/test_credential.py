@@ -79,7 +79,7 @@ def test_running_process_uses_a_new_credential(cli: Cli) -> None:
     [
         ("", ("openai",), "no credential was given"),
         ("two\nlines", ("openai",), "one line"),
-        (mint(), ("openai",), "a local key of Sidecar"),
+        pytest.param(mint(), ("openai",), "a local key of Sidecar", id="local key"),
         (SECRET, ("opnai",), 'no provider "opnai"'),
         (SECRET, ("openai", "--in", "env:NAME"), "a place that can be written"),
         (SECRET, ("openai", "--in", "somewhere"), "not a reference"),
