@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint lint-js check explore conserve bench-smoke bench-schedule prices format-js console-types dashboards screenshots pictures wheel clean
+.PHONY: run test acceptance lint lint-js check explore conserve bench-smoke bench-schedule prices format-js console-types dashboards screenshots pictures wheel clean
 
 # make run PORT=9000 takes the ports 9000 and 9001 in place of 8787 and 8788.
 PORT ?=
@@ -25,6 +25,10 @@ WORKERS ?= $(if $(TESTS),1,$(shell $(PYTHON) -c 'import os; print(min(os.cpu_cou
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY)
 	$(BIN)/python -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadfile) $(TESTS)
+
+# The newest real agents and SDKs, each in front of a scripted vendor; needs npm and the registries.
+acceptance: $(READY)
+	$(BIN)/python -m pytest -v tests/acceptance
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
