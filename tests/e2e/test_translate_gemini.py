@@ -19,11 +19,11 @@ providers:
   ge: {{plugin: gemini, base_url: "{url}", credential: env:UPSTREAM_KEY}}
   an: {{plugin: anthropic, base_url: "{url}", credential: env:UPSTREAM_KEY}}
 groups:
-  Claude: {{vendor: anthropic, max_wait: 0s, routes: [ge: {{as: gemini-3-flash, translate: true}}]}}
-  Google: {{vendor: gemini, max_wait: 0s, routes: [an: {{as: claude-5, translate: true}}]}}
+  Claude: {{vendor: anthropic, routes: [ge: {{as: gemini-3-flash, translate: true}}]}}
+  Google: {{vendor: gemini, routes: [an: {{as: claude-5, translate: true}}]}}
 keys:
-  claude: {{group: Claude, hash: "{{claude}}"}}
-  google: {{group: Google, hash: "{{google}}"}}
+  claude: {{group: Claude, max_wait: 0s, hash: "{{claude}}"}}
+  google: {{group: Google, max_wait: 0s, hash: "{{google}}"}}
 """
 
 
