@@ -31,7 +31,10 @@ _OPENAPI_NAMES = {"defs": "$defs", "ref": "$ref"}
 
 def camel(value: object) -> JsonObject:
     """Return an object with its names in camel case; Google takes both spellings."""
-    return {_camel(name): each for name, each in as_dict(value).items()}
+    found = as_dict(value)
+    if not any("_" in name for name in found):
+        return found
+    return {_camel(name): each for name, each in found.items()}
 
 
 def _camel(name: str) -> str:

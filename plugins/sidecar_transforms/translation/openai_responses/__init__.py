@@ -27,8 +27,8 @@ class OpenAIResponsesFormat(WireFormat):
     has: ClassVar[frozenset[Loss]] = frozenset({
         Loss.TEMPERATURE, Loss.TOP_P, Loss.CACHE_MARKS, Loss.CACHE_KEY, Loss.TOOL_MEDIA,
         Loss.PREFILL, Loss.PART_ORDER, Loss.THINKING, Loss.EFFORT, Loss.SYSTEM_ORDER,
-        Loss.JSON_OBJECT, Loss.MAX_OUTPUT, Loss.ARGUMENTS, Loss.USER, Loss.VERBOSITY,
-        Loss.PARALLEL, Loss.STRICT, Loss.SCHEMA,
+        Loss.THINKING_OFF, Loss.JSON_OBJECT, Loss.MAX_OUTPUT, Loss.ARGUMENTS, Loss.USER,
+        Loss.VERBOSITY, Loss.PARALLEL, Loss.STRICT, Loss.SCHEMA,
     })  # fmt: skip
     lacks: ClassVar[frozenset[Loss]] = frozenset({
         Loss.TOP_K, Loss.SEED, Loss.PENALTIES, Loss.STOP_SEQUENCES, Loss.TEMPERATURE, Loss.TOP_P,

@@ -314,7 +314,7 @@ candidates = st.lists(
         | st.fixed_dictionaries({"candidates": candidates}),
         max_size=6,
     ),
-    st.sampled_from(["anthropic", "openai_chat", "gemini"]),
+    st.sampled_from(["anthropic", "openai_chat", "openai_responses", "gemini"]),
     st.booleans(),
 )
 @examples(150)

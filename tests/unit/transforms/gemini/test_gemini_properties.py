@@ -51,7 +51,7 @@ def conversations(draw: st.DrawFn) -> list[Shape]:
     return contents
 
 
-@pytest.mark.parametrize("middle", ["anthropic", "openai_chat"])
+@pytest.mark.parametrize("middle", ["anthropic", "openai_chat", "openai_responses"])
 @given(contents=conversations(), tools=st.lists(names, max_size=4, unique=True))
 @examples(40)
 def test_conversation_there_and_back_keeps_texts_calls_ids_and_order(
@@ -129,7 +129,7 @@ def joined(stream: bytes) -> list[Shape]:
     return found
 
 
-@pytest.mark.parametrize("middle", ["anthropic", "openai_chat"])
+@pytest.mark.parametrize("middle", ["anthropic", "openai_chat", "openai_responses"])
 @given(chunks=answers(), cuts=places)
 @examples(40)
 def test_stream_there_and_back_keeps_its_parts_however_it_is_cut(
