@@ -16,6 +16,7 @@ from sidecar.config.loader import load
 from sidecar.config.model import Snapshot
 from sidecar.errors import LocalReply
 from sidecar.http.body_memory import BodyMemory
+from sidecar.http.headers import RequestFields
 from sidecar.plugin_api.dialect import Facts
 from sidecar.plugin_api.manager import Registry, discover
 from sidecar.pricing import price_list
@@ -70,7 +71,7 @@ class Laptop:
         held = self._bodies.open()
         held.keep(body, body)
         call = Call(
-            self._snapshot, key, self._dialect, self._located, "POST", "", (), held,
+            self._snapshot, key, self._dialect, self._located, "POST", "", RequestFields(()), held,
             Facts((MODEL,), max_output=job.bound), "", None, job.urgency,
         )  # fmt: skip
         return call, self._candidates[job.agent]

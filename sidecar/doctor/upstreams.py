@@ -98,7 +98,7 @@ async def _reach(at: Installation, upstream: Upstream, provider: Provider) -> li
     place = urlsplit(provider.base_url).netloc
     try:
         async with asyncio.timeout(NETWORK_TIMEOUT_SECONDS):
-            reply = await upstream.send(probed, "HEAD", provider.base_url, [], None, SendState())
+            reply = await upstream.send(probed, "HEAD", provider.base_url, b"", None, SendState())
     except TimeoutError:
         why = f"no answer within {NETWORK_TIMEOUT_SECONDS:.0f} s"
         return [_unreachable(provider, place, why, _REPAIRS[Fault.TIMEOUT])]

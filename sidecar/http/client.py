@@ -175,10 +175,11 @@ class Upstream:
         self._contexts: dict[str | None, ResumingContext] = {}
 
     async def send(
-        self, provider: Provider, method: str, url: str, headers: Fields, body: Body,
+        self, provider: Provider, method: str, url: str, lines: bytes, body: Body,
         state: SendState, *, at_least_once: bool = False,
     ) -> Reply:  # fmt: skip
-        """Send a request; return the response when its head has arrived.
+        """Send a request with these lines of header fields; return the response when its head has
+        arrived.
 
         If a kept connection closes at once without a byte of a response, the request is sent again
         on a new one, but once only. With `at_least_once` the time does not matter. The calling code
@@ -187,11 +188,9 @@ class Upstream:
         try:
             target = target_of(url)
             endpoint = self._endpoint(provider, target)
-            head = request_head(method, target, headers, body, endpoint)
+            head = request_head(method, target, lines, body, endpoint)
         except ValueError as error:
-            raise UpstreamError(
-                Fault.PROTOCOL, f"the request cannot be written: {error}", sent=False
-            ) from None
+            raise cannot_be_written(error) from None
         kept = self._pool.take(endpoint)
         if kept is not None:
             try:
@@ -282,7 +281,7 @@ def _proxy(provider: Provider, target: Target) -> str | None:
 
 
 def request_head(
-    method: str, target: Target, headers: Fields, body: Body, endpoint: Destination
+    method: str, target: Target, lines: bytes, body: Body, endpoint: Destination
 ) -> bytes:
     """Return the head of a request, which frames its body.
 
@@ -290,7 +289,6 @@ def request_head(
     """
     if not _TOKEN.fullmatch(method):
         raise ValueError("a method is one word")
-    lines = lines_of(headers)
     if not has(b"host", lines):
         lines = b"Host: %b\r\n%b" % (target.place.encode(), lines)
     path = target.path
@@ -304,6 +302,11 @@ def request_head(
     elif not has(b"content-length", lines):
         lines += b"Transfer-Encoding: chunked\r\n"
     return head_of(f"{method} {path} HTTP/1.1", lines)
+
+
+def cannot_be_written(why: ValueError) -> UpstreamError:
+    """Return the error for a request that would say something else than its parts."""
+    return UpstreamError(Fault.PROTOCOL, f"the request cannot be written: {why}", sent=False)
 
 
 def is_event_stream(reply: Reply) -> bool:

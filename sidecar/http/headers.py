@@ -89,6 +89,32 @@ def for_client(
     return kept
 
 
+class RequestFields:
+    """The header fields of a client's request, and their lines for the provider of the last one.
+
+    The requests of a connection mostly have the same fields and go to one provider.
+    """
+
+    __slots__ = ("_lines", "_made_for", "fields")
+
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
+        self._made_for: object = None
+        self._lines = b""
+
+    def lines(
+        self, own: tuple[tuple[str, str], ...], *, remove: frozenset[str] = frozenset(),
+        decoded: bool = False,
+    ) -> bytes:  # fmt: skip
+        """Return the fields of `for_upstream` as lines of a head. Raises `ValueError` as
+        `lines_of`."""
+        made_for = (own, remove, decoded)
+        if made_for != self._made_for:
+            made = for_upstream(self.fields, own, remove=remove, decoded=decoded)
+            self._lines, self._made_for = lines_of(made), made_for
+        return self._lines
+
+
 @lru_cache(maxsize=2048)
 def _sent(name: bytes) -> str | None:
     """Return a request header's name in lower case; None if it does not go to the provider."""

@@ -17,13 +17,13 @@ from msgspec import Struct, structs
 from sidecar.config.base_urls import with_reason
 from sidecar.config.credentials import Vault
 from sidecar.errors import ErrorKind, Fault, ProxyError, UpstreamError
-from sidecar.http import headers
 from sidecar.http.body_reading import malformed
 from sidecar.http.client import (
     MAX_INLINE_RESPONSE_BYTES,
     Reply,
     SendState,
     Upstream,
+    cannot_be_written,
     is_event_stream,
 )
 from sidecar.http.headers import Fields
@@ -256,18 +256,18 @@ class Attempts:
         own = None if login is not None else secret
         ask = rewriter.upstream_request(candidate, base_url, own)
         prepared = _prepared(provider.vendor, ask)
-        outgoing = headers.for_upstream(
-            call.headers,
-            (*provider.set_headers, *prepared.headers, *(login.headers() if login else ())),
-            remove=provider.remove_headers,
-            decoded=rewriter.decodes(candidate),
-        )
-        if call.body is None:
+        fields = (*provider.set_headers, *prepared.headers, *(login.headers() if login else ()))
+        remove, decodes = provider.remove_headers, rewriter.decodes(candidate)
+        try:
+            lines = call.headers.lines(fields, remove=remove, decoded=decodes)
+        except ValueError as error:
+            raise cannot_be_written(error) from None
+        if rewriter.declared_length is not None:
             # A body that is streamed keeps the client's framing.
-            outgoing += [each for each in call.headers if each[0].lower() == b"content-length"]
+            lines += b"Content-Length: %d\r\n" % rewriter.declared_length
         try:
             return await self._upstream.send(
-                provider, call.method, prepared.url, outgoing, rewriter.body(candidate), state,
+                provider, call.method, prepared.url, lines, rewriter.body(candidate), state,
                 at_least_once=_may_repeat(call, candidate),
             )  # fmt: skip
         except UpstreamError:

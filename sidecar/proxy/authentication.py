@@ -17,7 +17,8 @@ from sidecar.api_keys import PREFIX, PREFIX_BYTES, SHORT_KEY_CHARS, digest, hold
 from sidecar.config.model import Key, KeyHash, Snapshot
 from sidecar.config.schema.reserved_headers import CREDENTIAL_HEADERS, KEY_HEADER
 from sidecar.errors import ErrorKind, ProxyError
-from sidecar.http.headers import Fields
+from sidecar.http.headers import Fields, RequestFields
+from sidecar.http.wire.agent_messages import RequestHead
 from sidecar.routing.call import Identified
 from sidecar.routing.caller_login import (
     find_login,
@@ -31,32 +32,37 @@ CREDENTIAL_PARAMETERS = frozenset({"key", "api-key", "access_token"})
 _KEY_HEADERS = (*CREDENTIAL_HEADERS, KEY_HEADER)
 
 
-def authenticate(
-    snapshot: Snapshot, headers: CIMultiDictProxy[str], fields: Fields, query: str
-) -> Identified:
+def authenticate(snapshot: Snapshot, head: RequestHead, query: str) -> Identified:
     """Return the local key of a request, also a disabled or expired one (see `check_enabled`).
 
-    `headers` and `fields` are the same header fields. Another credential beside a local key is the
-    caller's login, which only a provider with `credential: caller` gets.
+    Another credential beside a local key is the caller's login, which only a provider with
+    `credential: caller` gets. The result is kept with the head, for the next request that has the
+    same fields.
 
     Raises:
         ProxyError: 401 for no key or an unknown one, 400 for two different local keys.
     """
-    presented, rest = _presented(headers, query)
+    known = head.caller
+    if isinstance(known, Identified) and known.snapshot is snapshot and known.asked == query:
+        return known
+    presented, rest = _presented(head.headers, query)
     owners = {text: snapshot.by_digest.get(digest(text)) for text in presented if text}
-    known = {found[0].name: found for found in owners.values() if found}
-    if len(known) > 1:
+    keys = {found[0].name: found for found in owners.values() if found}
+    if len(keys) > 1:
         raise ProxyError(
-            ErrorKind.BAD_REQUEST, "two different local keys were sent; send one: " + _names(known)
+            ErrorKind.BAD_REQUEST, "two different local keys were sent; send one: " + _names(keys)
         )
-    if not known:
+    if not keys:
         raise ProxyError(ErrorKind.INVALID_KEY, _unknown(owners))
-    key, key_hash = next(iter(known.values()))
+    key, key_hash = next(iter(keys.values()))
     texts = tuple(text.encode("utf-8", "surrogateescape") for text, own in owners.items() if own)
-    kept, query = without_keys(fields, rest, texts)
-    if len(owners) == 1:
-        return Identified(key, key_hash, texts, kept, query)
-    return Identified(key, key_hash, texts, without_login(kept), query, find_login(kept))
+    kept, rest = without_keys(head.fields, rest, texts)
+    login = None
+    if len(owners) > 1:
+        kept, login = without_login(kept), find_login(kept)
+    found = Identified(snapshot, query, key, key_hash, texts, RequestFields(kept), rest, login)
+    head.caller = found
+    return found
 
 
 def without_keys(

@@ -155,7 +155,7 @@ class Proxy:
         snapshot = services.snapshot
         self._guard.check(request.method, request.raw_path, request.headers)
         path, _, query = request.raw_path.partition("?")
-        found = authentication.authenticate(snapshot, request.headers, request.raw_headers, query)
+        found = authentication.authenticate(snapshot, request.head, query)
         key = found.key
         live.key, live.urgency = key, key.urgency
         services.ledger.seen(key.name, live.program)

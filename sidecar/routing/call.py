@@ -20,7 +20,7 @@ from sidecar.errors import ErrorKind, ProxyError
 from sidecar.files import content_digest
 from sidecar.http.body_memory import HeldBody
 from sidecar.http.body_reading import decoded_copy, read_body, too_large
-from sidecar.http.headers import URGENCY, Fields
+from sidecar.http.headers import URGENCY, RequestFields
 from sidecar.http.wire.agent_messages import AgentRequest
 from sidecar.plugin_api.dialect import Dialect, Endpoint, Facts, Located, ModelAt, locate
 from sidecar.plugin_api.json.body import form_model, splice_field
@@ -61,7 +61,7 @@ class Call(Struct, frozen=True):
     located: Located
     method: str
     query: str
-    headers: Fields
+    headers: RequestFields
     held: HeldBody
     facts: Facts
     encoding: str
@@ -311,6 +311,8 @@ class Identified(NamedTuple):
     """The authenticated key of a request, and the request without credentials.
 
     Attributes:
+        snapshot: The configuration that has the key.
+        asked: The query as it came.
         key_hash: The hash that matched.
         texts: The key secrets that were presented.
         fields: The header fields without local keys.
@@ -318,9 +320,11 @@ class Identified(NamedTuple):
         login: The vendor credential that came with the key.
     """
 
+    snapshot: Snapshot
+    asked: str
     key: Key
     key_hash: KeyHash
     texts: tuple[bytes, ...]
-    fields: Fields
+    fields: RequestFields
     query: str
     login: CallerLogin | None = None

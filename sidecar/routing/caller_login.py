@@ -1,6 +1,7 @@
 """The login of a caller: the credential of a vendor that the agent itself presents.
 
-It goes to providers with `credential: caller` and to no other place. It lives as long as its call;
+It goes to providers with `credential: caller` and to no other place. It lives as long as its call
+and, while its connection stays, until the next request with other fields;
 what is remembered about its account is found by a fingerprint.
 """
 

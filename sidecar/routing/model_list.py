@@ -15,9 +15,8 @@ from sidecar.config.credentials import Vault
 from sidecar.config.model import Key, Provider, Route
 from sidecar.config.patterns import Pattern, matches_any
 from sidecar.errors import UpstreamError
-from sidecar.http import headers
 from sidecar.http.client import SendState, Upstream
-from sidecar.http.headers import encoded
+from sidecar.http.headers import RequestFields, encoded
 from sidecar.plugin_api.dialect import Dialect, ModelEntry
 from sidecar.plugin_api.transform import ANY_ENDPOINT
 from sidecar.plugin_api.vendor import UpstreamRequest
@@ -189,11 +188,10 @@ class ModelList:
                 None, base_url, secret, provider.options,
             )
         )  # fmt: skip
-        pairs = headers.for_upstream(
-            encoded(dialect.models_headers), (*provider.set_headers, *prepared.headers)
-        )
+        fields = RequestFields(encoded(dialect.models_headers))
+        lines = fields.lines((*provider.set_headers, *prepared.headers))
         reply = await self._upstream.send(
-            provider, "GET", prepared.url, pairs, None, SendState(), at_least_once=True
+            provider, "GET", prepared.url, lines, None, SendState(), at_least_once=True
         )
         try:
             body, complete = await reply.read_all(MAX_LIST_BYTES)

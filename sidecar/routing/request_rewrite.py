@@ -35,6 +35,13 @@ class Rewriter:
         return self._streamed
 
     @property
+    def declared_length(self) -> int | None:
+        """The declared length of a streamed body; None for a body in memory, or in chunks."""
+        if self._call.body is not None or self._stream is None:
+            return None
+        return self._stream.length
+
+    @property
     def broken(self) -> bool:
         """True if a streamed body is malformed."""
         return self._streamed and self._stream is not None and self._stream.error is not None

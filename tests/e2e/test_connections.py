@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,39 @@ async def test_request_trailer_is_no_header_of_the_next_request(
     assert (got.body, got.get("connection"), second.body) == (b"{}", [], b"{}")
     assert len(vendor.requests) == 2
     assert all(received.get("x-of-another") == [] for received in vendor.requests)
+
+
+async def test_requests_of_a_connection_have_their_own_fields_and_lengths(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    """What is derived from equal fields is shared by the requests of a connection."""
+    vendor.play(*(answer(b"{}") for _ in range(4)))
+    longer = b'{"model":"gpt-5-mini","user":"b"}'
+    asked = [
+        ((), ASKED), ((), longer), ((("X-Of-One", "1"),), ASKED), ((("X-Of-One", "2"),), longer),
+    ]  # fmt: skip
+    async with connected(proxy.port) as line:
+        for extra, body in asked:
+            line.seen.clear()
+            await line.send(asking(proxy, *extra, body=body))
+            assert (await line.answer()).status == 200
+    received = [(tuple(each.get("x-of-one")), each.body) for each in vendor.requests]
+    assert received == [((), ASKED), ((), longer), (("1",), ASKED), (("2",), longer)]
+    lengths = [each.get("content-length") for each in vendor.requests]
+    assert lengths == [[str(len(body))] for _, body in asked]
+
+
+async def test_key_that_is_removed_is_refused_on_a_kept_connection(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(b"{}"))
+    async with connected(proxy.port) as line:
+        await line.send(asking(proxy))
+        assert (await line.answer()).status == 200
+        assert await proxy.rewrite(lambda text: re.sub(r"(?m)^  gpt: .*\n", "", text))
+        line.seen.clear()
+        await line.send(asking(proxy))
+        assert (await line.answer()).status == 401
 
 
 async def test_extra_response_on_a_connection_is_not_sent_to_the_next_call(

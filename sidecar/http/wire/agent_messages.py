@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from email.utils import formatdate
-from functools import cached_property
 from http import HTTPStatus
 from typing import Protocol
 
@@ -30,26 +29,55 @@ class ResponseSink(Protocol):
         """Wait until the client has read enough. Raises `ConnectionError` when it is gone."""
 
 
+class RequestHead:
+    """The header fields of a request but for its `Content-Length`, and what is derived from them.
+
+    Clients send the same fields with request after request. Their connection keeps the latest
+    head, and requests with equal fields share it.
+
+    Attributes:
+        fields: The fields, as on the wire.
+        headers: The fields by name.
+        version: The version of HTTP.
+        size: The bytes that the fields take.
+        caller: What the proxy derived from the fields; None before.
+    """
+
+    __slots__ = ("caller", "fields", "headers", "size", "version")
+
+    def __init__(self, version: str, fields: Fields) -> None:
+        self.version = version
+        self.fields = fields
+        self.headers = CIMultiDictProxy(CIMultiDict(decoded(fields)))
+        self.size = sum([len(name) + len(value) + 4 for name, value in fields])
+        self.caller: object = None
+
+
 class AgentRequest:
     """A request whose head has arrived.
 
     Attributes:
         raw_path: The request target, as on the wire.
-        raw_headers: The header fields, as on the wire.
+        headers: The header fields by name, but for `Content-Length`.
         keep_alive: Whether another request may follow on the connection.
         response: The response that has begun; None before.
     """
 
+    __slots__ = (
+        "connection", "content", "head", "headers", "keep_alive", "method", "raw_path", "response",
+        "version",
+    )  # fmt: skip
+
     def __init__(
-        self, connection: ResponseSink, method: str, raw_path: str, version: str, fields: Fields,
+        self, connection: ResponseSink, method: str, raw_path: str, head: RequestHead,
         content: IncomingBody, *, keep_alive: bool,
     ) -> None:  # fmt: skip
         self.connection = connection
         self.method = method
         self.raw_path = raw_path
-        self.version = version
-        self.raw_headers = fields
-        self.headers = CIMultiDictProxy(CIMultiDict(decoded(fields)))
+        self.head = head
+        self.headers = head.headers
+        self.version = head.version
         self.content = content
         self.keep_alive = keep_alive
         self.response: RelayedResponse | None = None
@@ -64,11 +92,10 @@ class AgentRequest:
         """Return the client's connection; None once it is closed."""
         return self.connection.transport
 
-    @cached_property
+    @property
     def content_length(self) -> int | None:
         """Return the declared length of the body in bytes, if any."""
-        length = self.headers.get("Content-Length")
-        return None if length is None else int(length)
+        return self.content.length
 
     @property
     def body_exists(self) -> bool:

@@ -17,7 +17,12 @@ from contextlib import suppress
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from sidecar.errors import ErrorKind
-from sidecar.http.wire.agent_messages import AgentRequest, LocalResponse, RelayedResponse
+from sidecar.http.wire.agent_messages import (
+    AgentRequest,
+    LocalResponse,
+    RelayedResponse,
+    RequestHead,
+)
 from sidecar.http.wire.deadlines import NEVER, DeadlineSweep
 from sidecar.http.wire.framing import (
     HELD_BODY_BYTES,
@@ -101,6 +106,7 @@ class AgentConnection(WireProtocol, ParserEvents):
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
+        self._head = RequestHead("", [])
         self._unframed_bytes = 0
         self._in_head = False
         self._replayed_head = False
@@ -196,14 +202,15 @@ class AgentConnection(WireProtocol, ParserEvents):
         parser = self._parser
         assert parser is not None  # noqa: S101 - it calls
         fields, self._in_head, self._unframed_bytes = self._fields, False, 0
-        size = sum([len(name) + len(value) + 4 for name, value in fields])
-        if len(self._target) + size > MAX_HEAD_BYTES:
+        length, version = _take_length(fields), parser.get_http_version()
+        if fields != self._head.fields or version != self._head.version:
+            self._head = RequestHead(version, fields)
+            _check_fields(fields, version)
+        if len(self._target) + self._head.size > MAX_HEAD_BYTES:
             raise FramingError("the head is too large")
-        _check_fields(fields, parser.get_http_version())
         self._arriving = request = AgentRequest(
-            self, parser.get_method().decode(), self._target.decode("latin-1"),
-            parser.get_http_version(), fields, IncomingBody(self._adjust_reading),
-            keep_alive=parser.should_keep_alive(),
+            self, parser.get_method().decode(), self._target.decode("latin-1"), self._head,
+            IncomingBody(self._adjust_reading, length), keep_alive=parser.should_keep_alive(),
         )  # fmt: skip
         self._queue.append(request)
 
@@ -250,9 +257,11 @@ class AgentConnection(WireProtocol, ParserEvents):
             return
         framing = [
             b"%b: %b\r\n" % field
-            for field in request.raw_headers
-            if field[0].lower() in {b"content-length", b"transfer-encoding"}
+            for field in request.head.fields
+            if field[0].lower() == b"transfer-encoding"
         ]
+        if request.content_length is not None:
+            framing.append(b"Content-Length: %d\r\n" % request.content_length)
         if request.keep_alive and request.is_http10:
             framing.append(b"Connection: keep-alive\r\n")
         self._parser = HttpRequestParser(self)
@@ -307,7 +316,7 @@ class AgentConnection(WireProtocol, ParserEvents):
 
     async def _answer_nonsense(self) -> bool:
         body = IncomingBody(self._adjust_reading)
-        broken = AgentRequest(self, "", "", "1.1", [], body, keep_alive=False)
+        broken = AgentRequest(self, "", "", RequestHead("1.1", []), body, keep_alive=False)
         await self._server.refuse(ErrorKind.BAD_REQUEST).send(broken)
         return False
 
@@ -361,6 +370,15 @@ class AgentConnection(WireProtocol, ParserEvents):
             self.pause_body()
         else:
             self.resume_body()
+
+
+def _take_length(fields: list[tuple[bytes, bytes]]) -> int | None:
+    """Remove the `Content-Length`, of which the parser admits one, and return it."""
+    for at, (name, value) in enumerate(fields):
+        if len(name) == 14 and name.lower() == b"content-length":
+            del fields[at]
+            return int(value)
+    return None
 
 
 def _check_fields(fields: list[tuple[bytes, bytes]], version: str) -> None:

@@ -39,12 +39,14 @@ class ParserEvents(HTTPProtocol):
 class IncomingBody:
     """The body of one message: fed by its connection, read by one task.
 
-    An error comes after the bytes that arrived before it.
+    An error comes after the bytes that arrived before it. `length` is the declared one in bytes;
+    None without a declaration.
     """
 
-    __slots__ = ("_error", "_on_room", "_pieces", "_waiter", "is_complete", "size")
+    __slots__ = ("_error", "_on_room", "_pieces", "_waiter", "is_complete", "length", "size")
 
-    def __init__(self, on_room: Callable[[], None]) -> None:
+    def __init__(self, on_room: Callable[[], None], length: int | None = None) -> None:
+        self.length = length
         self._on_room = on_room
         self._pieces: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None

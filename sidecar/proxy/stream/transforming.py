@@ -16,6 +16,7 @@ from msgspec import structs
 
 from sidecar.errors import ErrorKind, Fault, ProxyError, UpstreamError
 from sidecar.http.client import Reply
+from sidecar.http.headers import RequestFields
 from sidecar.plugin_api.dialect import Dialect
 from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.transform import (
@@ -81,7 +82,7 @@ def _requested(step: TransformStep, call: Call, candidate: Candidate) -> Transfo
         method=call.method,
         path=call.located.path,
         query=call.query,
-        headers=tuple(call.headers),
+        headers=tuple(call.headers.fields),
         body=body,
         readable=call.body is not None and bool(body or not call.body),
         model=candidate.model,
@@ -114,14 +115,14 @@ def _changed(
             found,
             structs.replace(facts, models=tuple(filter(None, [candidate.model]))),
         )
-    fields = call.headers if made.headers is None else made.headers
+    fields = call.headers.fields if made.headers is None else made.headers
     return structs.replace(
         call,
         dialect=dialect,
         located=located,
         facts=facts,
         query=call.query if made.query is None else made.query,
-        headers=[field for field in fields if field[0].lower() not in _OF_THE_BODY],
+        headers=RequestFields([field for field in fields if field[0].lower() not in _OF_THE_BODY]),
         encoding="",
         edited=made.body,
     )

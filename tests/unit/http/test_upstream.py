@@ -28,7 +28,7 @@ from sidecar.http.client import (
     request_head,
     target_of,
 )
-from sidecar.http.headers import encoded
+from sidecar.http.headers import encoded, lines_of
 from sidecar.http.wire.connection_pool import Destination, connection_failure
 from sidecar.http.wire.framing import HELD_BODY_BYTES
 from sidecar.http.wire.tls import client_context
@@ -55,7 +55,7 @@ async def send(
     upstream: Upstream, url: str, method: str = "POST", body: Body = b"{}",
     to: Provider | None = None, headers: tuple[tuple[bytes, bytes], ...] = ((b"X-A", b"b"),),
 ) -> Reply:  # fmt: skip
-    return await upstream.send(to or provider(), method, url, headers, body, SendState())
+    return await upstream.send(to or provider(), method, url, lines_of(headers), body, SendState())
 
 
 async def rest_of(reply: Reply) -> bytes:
@@ -287,7 +287,7 @@ async def test_request_without_a_connection_is_not_sent_whichever_time_is_shorte
     to, state = provider(timeouts=Timeouts(connect, first_byte, 5)), SendState()
     async with nobody_accepts() as url, open_upstream() as upstream:
         with pytest.raises(UpstreamError, match=r"within 0.2 s") as caught:
-            await upstream.send(to, "POST", url, [], b"{}", state)
+            await upstream.send(to, "POST", url, b"", b"{}", state)
         assert (caught.value.fault, caught.value.sent, state.sent) == (Fault.TIMEOUT, False, False)
 
 
@@ -308,8 +308,9 @@ async def test_request_without_a_connection_is_not_sent_whichever_time_is_shorte
 def test_head_that_would_say_something_else_is_not_written(
     url: str, method: str, pairs: list[tuple[str, str]]
 ) -> None:
+    to = Destination("a", 80, None, None)
     with pytest.raises(ValueError, match=r"end it|one word"):
-        request_head(method, target_of(url), encoded(pairs), b"", Destination("a", 80, None, None))
+        request_head(method, target_of(url), lines_of(encoded(pairs)), b"", to)
 
 
 @pytest.mark.parametrize(
