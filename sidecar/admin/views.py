@@ -36,7 +36,7 @@ from sidecar.admin.introspect.limit_states import (
 from sidecar.config.loader import dump
 from sidecar.config.model import Allowance, Group, Key, Provider, Route, Snapshot, status_of
 from sidecar.config.yaml.writer import Value
-from sidecar.routing.candidates import offered_models
+from sidecar.routing.allowed_models import offered_models
 from sidecar.scheduling.pauses import EVERYTHING, PauseTarget
 from sidecar.scheduling.scheduler import Scheduler
 from sidecar.scheduling.upstream_health import UpstreamHealth

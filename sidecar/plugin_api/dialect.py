@@ -24,6 +24,8 @@ from sidecar.records import Usage
 class ModelAt(Enum):
     """Where a request names its model."""
 
+    __hash__ = object.__hash__  # of the member itself: that of `Enum` is a call of its own
+
     BODY = "body"
     """The top-level `model` of a JSON body."""
     FORM = "form"

@@ -53,8 +53,8 @@ class RetryState:
     Attributes:
         session: The conversation that is pinned to an upstream.
         candidates: The candidates that may still be tried.
-        wait_left: Seconds that the call may still wait for a lease.
         sticky_wait: Seconds that the first lease waits for the pinned upstream.
+        wait_left: Seconds that the call may still wait for a lease; None before it waits.
         failures: The latest failure of each candidate that was tried.
         latest: The latest of all failures.
     """
@@ -64,8 +64,8 @@ class RetryState:
     rewriter: Rewriter
     session: tuple[str, str, str]
     candidates: Sequence[Candidate]
-    wait_left: float
     sticky_wait: float
+    wait_left: float | None = None
     failures: list[AttemptResult] = field(default_factory=list)
     latest: AttemptResult | None = None
 
@@ -136,7 +136,9 @@ class Dispatcher:
                 if retry.failures:
                     return Served(self._best(retry))
                 self._scheduler.record_rejection(no_room)
-                raise to_proxy_error(no_room, call.key.max_wait, live.client_max_wait) from None
+                raise to_proxy_error(
+                    no_room, call.key.max_wait, live.client_timeouts().max_wait
+                ) from None
             try:
                 await call.held.restore(copy=rewriter.edits(lease.candidate))
             except BaseException:
@@ -166,10 +168,7 @@ class Dispatcher:
         ordered, pinned = self.affinity.prefer_pinned(session, candidates)
         # Only a named conversation is likely to have a warm cache at its pinned upstream.
         alone = key.sticky_wait if pinned and live.session else 0.0
-        max_wait = max(0.0, key.max_wait - live.wait)
-        if live.client_max_wait is not None:
-            max_wait = min(max_wait, live.client_max_wait)
-        return RetryState(call, live, rewriter, session, ordered, max_wait, alone)
+        return RetryState(call, live, rewriter, session, ordered, alone)
 
     async def _lease(self, retry: RetryState) -> Lease:
         """Return a lease on a candidate: at once if one is free, else after a wait."""
@@ -182,22 +181,22 @@ class Dispatcher:
         return await self._wait(retry, waiter, sticky_wait) if lease is None else lease
 
     async def _wait(self, retry: RetryState, waiter: Waiter, sticky_wait: float) -> Lease:
-        began = self._clock()
-        live = retry.live
+        began, live = self._clock(), retry.live
+        wait_left = _max_wait(retry) if retry.wait_left is None else retry.wait_left
+        error_deadline = live.client_timeouts().error_deadline if retry.failures else None
         live.waiter = waiter
         try:
             if retry.call.held.is_large:
                 retry.rewriter.forget_copies()
-            error_deadline = live.error_deadline if retry.failures else None
             async with asyncio.timeout_at(error_deadline), stored_while_waiting(retry.call.held):
-                return await self._scheduler.wait(waiter, retry.wait_left, sticky_wait=sticky_wait)
+                return await self._scheduler.wait(waiter, wait_left, sticky_wait=sticky_wait)
         finally:
             live.waiter = None
             if waiter.blocked_log:
                 ended = self._clock()
                 live.wait += ended - began
                 waited = ended - began - waiter.parked(ended)
-                retry.wait_left = max(0.0, retry.wait_left - waited)
+                retry.wait_left = max(0.0, wait_left - waited)
                 ends = [at for at, _ in waiter.blocked_log[1:]] + [ended]
                 for (at, name), until in zip(waiter.blocked_log, ends, strict=True):
                     _add_wait(live.waits, name, until - at)
@@ -292,6 +291,12 @@ class Dispatcher:
             return self._scheduler.is_offline or self._scheduler.has_answered(candidate)
 
         return best_failure(retry.failures, may_run)
+
+
+def _max_wait(retry: RetryState) -> float:
+    """Return the seconds that a call may wait for a lease: at most what its client waits."""
+    left, bound = retry.call.key.max_wait - retry.live.wait, retry.live.client_timeouts().max_wait
+    return max(0.0, left if bound is None else min(left, bound))
 
 
 def _add_wait(waits: list[Wait], behind: str, seconds: float) -> None:

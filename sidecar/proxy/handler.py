@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 from msgspec import structs
 
@@ -33,8 +34,7 @@ from sidecar.proxy.services import Services
 from sidecar.proxy.stream.keepalive import (
     KeepAlive,
     cannot_follow,
-    client_max_wait,
-    error_deadline,
+    client_timeouts,
     fail,
 )
 from sidecar.records import CallRecord, Outcome, Usage, UsageState, with_spent
@@ -90,6 +90,7 @@ class Proxy:
     def __init__(self, services: Services, guard: RequestGuard) -> None:
         self._services = services
         self._guard = guard
+        self._plans = routing.Plans(services.vault.usable, services.draw)
         self._deferred = Deferred(
             services.ledger, services.scheduler, services.prices, services.metrics
         )
@@ -132,10 +133,9 @@ class Proxy:
         call = await self._read_request(passage)
         if call.endpoint.lists_models:
             return await self._list_models(passage, call)
-        found = routing.plan_candidates(
-            call.key, call.dialect, call.endpoint, call.facts.models,
-            self._services.vault.usable, self._services.draw, call.held.size,
-        )  # fmt: skip
+        found = self._plans.find(
+            call.snapshot, call.key, call.dialect, call.endpoint, call.facts.models, call.held.size
+        )
         found = routing.with_login(found, call.login)
         routing.require_candidates(found, call.key, call.endpoint, call.facts.models)
         candidates = affinity.restrict_to_owner(call, found.candidates, self._services.ledger)
@@ -173,8 +173,7 @@ class Proxy:
         live.model_asked, live.streaming = call.model, call.facts.streaming
         live.urgency = call.urgency
         live.session = find_session(call, request.headers, found.texts)
-        live.client_max_wait = client_max_wait(request, call)
-        live.error_deadline = error_deadline(request, call, live.began)
+        live.client_timeouts = partial(client_timeouts, request, call, live.began)
         return call
 
     async def _list_models(self, passage: Passage, call: Call) -> AgentResponse:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import NamedTuple
 from urllib.parse import unquote_plus
 
 from msgspec import Struct, structs
@@ -166,35 +165,43 @@ async def read_call(
     `accept_body` is called before the body is read, for clients that wait for `100 Continue`.
     Raises `ProxyError` if the request is invalid, too large, or not for the key's vendor.
     """
-    key, query = caller.key, caller.query
-    dialect, located = find_dialect(
-        key.group.vendor, dialects, request.method, path, request.headers
-    )
-    located = _with_actual_place(located, request.headers)
-    endpoint = located.endpoint
-    if endpoint.refused:
+    form = caller.form
+    if form is None or form.path != path or form.method != request.method:
+        form = caller.form = _read_form(request, caller.key, dialects, path)
+    key, located, length = caller.key, form.located, request.content_length
+    streamed = _is_streamed(request, located.endpoint)
+    maximum = snapshot.server.max_body
+    if not streamed:
+        if length is not None and length > maximum:
+            raise too_large(maximum)
+        held.rank = 1 if form.urgency is Urgency.INTERACTIVE else 2
+        held.max_wait = key.max_wait
+        await held.reserve(length or 0)
+    accept_body()
+    if not streamed:
+        await _read_body(request, located, form.encoding, maximum, held)
+    facts, span = _read_facts(form.dialect, located, held.plain, caller.query, request.headers)
+    _check_names(facts)
+    return Call(
+        snapshot, key, form.dialect, located, form.method, caller.query, caller.fields,
+        held, facts, form.encoding, span, form.urgency, caller.login,
+    )  # fmt: skip
+
+
+def _read_form(
+    request: AgentRequest, key: Key, dialects: Mapping[str, Dialect], path: str
+) -> RequestForm:
+    """Return the form of a request. Raises `ProxyError` if it is not for the key's vendor."""
+    headers = request.headers
+    dialect, located = find_dialect(key.group.vendor, dialects, request.method, path, headers)
+    located = _with_actual_place(located, headers)
+    if located.endpoint.refused:
         raise ProxyError(
             ErrorKind.FORBIDDEN, f"{path} administers an account and is not offered to agents"
         )
-    maximum = snapshot.server.max_body
-    streamed = _is_streamed(request, endpoint)
-    if not streamed:
-        _check_length(request, maximum)
-    urgency = urgency_of(key, request.headers.get(URGENCY))
-    encoding = request.headers.get("Content-Encoding", "").strip().lower()
-    if not streamed:
-        held.rank = 1 if urgency is Urgency.INTERACTIVE else 2
-        held.max_wait = key.max_wait
-        await held.reserve(request.content_length or 0)
-    accept_body()
-    if not streamed:
-        await _read_body(request, located, encoding, maximum, held)
-    facts, span = _read_facts(dialect, located, held.plain, query, request.headers)
-    _check_names(facts)
-    return Call(
-        snapshot, key, dialect, located, request.method, query, caller.fields,
-        held, facts, encoding, span, urgency, caller.login,
-    )  # fmt: skip
+    encoding = headers.get("Content-Encoding", "").strip().lower()
+    urgency = urgency_of(key, headers.get(URGENCY))
+    return RequestForm(request.method, path, dialect, located, encoding, urgency)
 
 
 async def _read_body(
@@ -243,11 +250,6 @@ def _is_streamed(request: AgentRequest, endpoint: Endpoint) -> bool:
     return length is None or length > MIN_STREAMED_BYTES
 
 
-def _check_length(request: AgentRequest, maximum: int) -> None:
-    if (request.content_length or 0) > maximum:
-        raise too_large(maximum)
-
-
 def _read_facts(
     dialect: Dialect, located: Located, decoded: bytes, query: str, headers: Mapping[str, str]
 ) -> tuple[Facts, tuple[int, int] | None]:
@@ -271,11 +273,12 @@ def _read_facts(
 
 def _check_names(facts: Facts) -> None:
     """Raise `ProxyError` for a model whose name is too long to be stored."""
-    if any(len(name) > MAX_MODEL_CHARS for name in facts.models):
-        raise ProxyError(
-            ErrorKind.BAD_REQUEST,
-            f"the name of the model is longer than {MAX_MODEL_CHARS} characters",
-        )
+    for name in facts.models:
+        if len(name) > MAX_MODEL_CHARS:
+            raise ProxyError(
+                ErrorKind.BAD_REQUEST,
+                f"the name of the model is longer than {MAX_MODEL_CHARS} characters",
+            )
 
 
 def query_value(query: str, name: str) -> str | None:
@@ -307,7 +310,23 @@ def find_session(
     return f"sha256:{content_digest(found.encode('utf-8', 'surrogatepass'))}"
 
 
-class Identified(NamedTuple):
+class RequestForm(Struct, frozen=True):
+    """The parts of a call that method, path and header fields tell, before its body is read.
+
+    Attributes:
+        encoding: The content coding of the body.
+        urgency: The priority among waiting calls.
+    """
+
+    method: str
+    path: str
+    dialect: Dialect
+    located: Located
+    encoding: str
+    urgency: Urgency
+
+
+class Identified(Struct, eq=False):
     """The authenticated key of a request, and the request without credentials.
 
     Attributes:
@@ -318,6 +337,7 @@ class Identified(NamedTuple):
         fields: The header fields without local keys.
         query: The query without local keys and credentials.
         login: The vendor credential that came with the key.
+        form: The form of the latest request; None before the first.
     """
 
     snapshot: Snapshot
@@ -328,3 +348,4 @@ class Identified(NamedTuple):
     fields: RequestFields
     query: str
     login: CallerLogin | None = None
+    form: RequestForm | None = None

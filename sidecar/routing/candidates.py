@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import groupby
 from typing import NamedTuple
 
 from msgspec import Struct, structs
 
-from sidecar.config.model import CredentialRef, Key, Provider, Route
+from sidecar.config.model import CredentialRef, Key, Provider, Route, Snapshot
 from sidecar.config.patterns import matches_any
 from sidecar.errors import ErrorKind, ProxyError
-from sidecar.humanize import nearest
 from sidecar.plugin_api.dialect import Dialect, Endpoint, ModelAt
 from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.transform import Transform, TransformTarget
 from sidecar.plugin_api.vendor import Serving
+from sidecar.routing.allowed_models import may_use, not_offered
 from sidecar.routing.caller_login import CallerLogin, missing_login
 
 Usable = Callable[[Provider], tuple[tuple[CredentialRef, ...], str]]
 """Returns the usable credentials of a provider; or none, and the reason."""
 Draw = Callable[[], float]
 """Returns a random number from 0 to 1, which decides between routes by weight."""
+
+
+MAX_PLANS = 4096
+"""Plans that are kept; all are made again when there are more."""
 
 
 class TransformStep(NamedTuple):
@@ -36,7 +41,7 @@ class TransformStep(NamedTuple):
     target: TransformTarget
 
 
-class Candidate(Struct, frozen=True):
+class Candidate(Struct, frozen=True, dict=True):
     """One provider with one credential that may serve a call, and the model to ask it for.
 
     `credential` is None for a provider that needs none. `login` is the caller's, at a provider with
@@ -51,17 +56,17 @@ class Candidate(Struct, frozen=True):
     login: CallerLogin | None = None
     steps: tuple[TransformStep, ...] = ()
 
-    @property
+    @cached_property
     def provider(self) -> Provider:
         """The provider of the route."""
         return self.route.provider
 
-    @property
+    @cached_property
     def credential_name(self) -> str:
         """The name of the credential for logs and metrics; "" for none."""
         return "" if self.credential is None else self.credential.name
 
-    @property
+    @cached_property
     def account(self) -> str:
         """The fingerprint of the caller's login; "" without one."""
         return "" if self.login is None else self.login.account
@@ -84,11 +89,94 @@ class Skipped(Struct, frozen=True):
     needs_login: bool = False
 
 
-class Plan(Struct, frozen=True):
+class Plan(Struct, frozen=True, dict=True):
     """The candidates of a call in order, and the routes that are skipped."""
 
     candidates: tuple[Candidate, ...]
     skipped: tuple[Skipped, ...]
+
+    @cached_property
+    def login_takers(self) -> tuple[str, ...]:
+        """The providers that take the caller's login."""
+        takers = (each.provider for each in self.candidates if each.provider.takes_login)
+        return tuple(dict.fromkeys(provider.name for provider in takers))
+
+
+class _Choice(NamedTuple):
+    """A route of a key, and what it makes of the calls to one endpoint for one model.
+
+    `barred` is why it never serves them; None if it may.
+    """
+
+    route: Route
+    barred: str | None
+    serving: Serving | None
+    model: str | None
+    steps: tuple[TransformStep, ...]
+
+
+class Plans:
+    """The plans of calls: made at the first call of a key to an endpoint for a model.
+
+    A plan holds for one configuration, while the same credentials are usable. Where chance or the
+    size of the request decides, only the choices are kept.
+
+    Args:
+        usable: Returns the credentials that a provider can use now.
+        draw: Returns a random number from 0 to 1.
+    """
+
+    def __init__(self, usable: Usable, draw: Draw) -> None:
+        self._usable = usable
+        self._draw = draw
+        self._snapshot: Snapshot | None = None
+        self._kept: dict[tuple[object, ...], _KeptPlan] = {}
+
+    def find(
+        self, snapshot: Snapshot, key: Key, dialect: Dialect, endpoint: Endpoint,
+        models: tuple[str, ...], size: int,
+    ) -> Plan:  # fmt: skip
+        """Return the plan for a call; the arguments are those of `plan_candidates`."""
+        if snapshot is not self._snapshot:
+            self._kept.clear()
+            self._snapshot = snapshot
+        asked = (id(key), dialect.name, id(endpoint), models)
+        kept = self._kept.get(asked)
+        if kept is None:
+            if len(self._kept) >= MAX_PLANS:
+                self._kept.clear()
+            kept = self._kept[asked] = _kept(key, dialect, endpoint, models)
+        if not kept.is_fixed:
+            return _plan(kept.choices, self._usable, self._draw, size)
+        usable = [self._usable(each.route.provider) for each in kept.choices]
+        if kept.plan is None or usable != kept.usable:
+            kept.usable = usable
+            kept.plan = _plan(kept.choices, self._usable, self._draw, size)
+        return kept.plan
+
+
+class _KeptPlan(Struct, eq=False):
+    """The choices for a kind of call, and their plan while `usable` are the credentials.
+
+    `key` and `endpoint` are those that the entry is found by, so they must live as long.
+    `is_fixed` is whether neither chance nor the size of a request decides.
+    """
+
+    key: Key
+    endpoint: Endpoint
+    choices: tuple[_Choice, ...]
+    is_fixed: bool
+    plan: Plan | None = None
+    usable: list[tuple[tuple[CredentialRef, ...], str]] = []
+
+
+def _kept(key: Key, dialect: Dialect, endpoint: Endpoint, models: tuple[str, ...]) -> _KeptPlan:
+    fixed = (
+        len({route.priority for route in key.routes}) == len(key.routes)
+        and all(route.max_input is None for route in key.routes)
+        and all(len(route.provider.credentials) < 2 for route in key.routes)
+    )
+    return _KeptPlan(key, endpoint, _choices(key, dialect, endpoint, models), fixed)
 
 
 def plan_candidates(
@@ -106,24 +194,39 @@ def plan_candidates(
         models: The models that the request names.
         size: The bytes of the request's body.
     """
+    return _plan(_choices(key, dialect, endpoint, models), usable, draw, size)
+
+
+def _choices(
+    key: Key, dialect: Dialect, endpoint: Endpoint, models: Sequence[str]
+) -> tuple[_Choice, ...]:
+    """Return what each route of a key makes of such calls, whatever their number and time."""
+    found = []
+    for route in key.routes:
+        steps, target = transform_steps(key, route, dialect.name, endpoint.name)
+        barred = _barred(key, route, dialect, endpoint, models)
+        serving = route.provider.vendor.dialects.get(target.dialect)
+        found.append(_Choice(route, barred, serving, _renamed(route, models), steps))
+    return tuple(found)
+
+
+def _plan(choices: Sequence[_Choice], usable: Usable, draw: Draw, size: int) -> Plan:
     candidates: list[Candidate] = []
     skipped: list[Skipped] = []
-    for route in in_order(key.routes, draw):
-        barred = _barred(key, route, dialect, endpoint, models)
+    by_route = {id(each.route): each for each in choices}
+    for route in in_order([each.route for each in choices], draw):
+        _, barred, serving, model, steps = by_route[id(route)]
         large = None if barred else _too_large(route, size)
         if why := barred or large:
             skipped.append(Skipped(route.provider.name, why, barred=True, large=bool(large)))
             continue
         credentials, why_not = usable(route.provider)
-        if why_not:
+        if why_not or serving is None:
             skipped.append(Skipped(route.provider.name, why_not, barred=False))
             continue
-        steps, target = transform_steps(key, route, dialect.name, endpoint.name)
-        serving = route.provider.vendor.dialects[target.dialect]
-        model = _renamed(route, models)
-        choices = _rotated(credentials, draw) or (None,)
         candidates += [
-            Candidate(route, credential, serving, model, steps=steps) for credential in choices
+            Candidate(route, credential, serving, model, steps=steps)
+            for credential in _rotated(credentials, draw) or (None,)
         ]
     return Plan(tuple(candidates), tuple(skipped))
 
@@ -131,7 +234,7 @@ def plan_candidates(
 def with_login(found: Plan, login: CallerLogin | None) -> Plan:
     """Return the plan with the caller's login at the candidates that take it; without a login they
     are skipped."""
-    takers = {each.provider.name: None for each in found.candidates if each.provider.takes_login}
+    takers = found.login_takers
     if not takers:
         return found
     if login is None:
@@ -201,38 +304,6 @@ def _rotated(credentials: tuple[CredentialRef, ...], draw: Draw) -> tuple[Creden
         return credentials
     first = int(draw() * len(credentials))
     return (*credentials[first:], *credentials[:first])
-
-
-def may_use(key: Key, model: str) -> bool:
-    """Return whether an enabled route of the key allows the model, available or not."""
-    return matches_any(key.models, model) and any(
-        route.enabled and matches_any(route.models, model) for route in key.routes
-    )
-
-
-def offered_models(key: Key) -> list[str]:
-    """Return the model patterns that the key may use, for people; "*" if a route allows all."""
-    if key.models is not None:
-        return [pattern.text for pattern in key.models]
-    names: dict[str, None] = {}
-    for route in key.routes:
-        if route.enabled:
-            names.update(
-                dict.fromkeys(p.text for p in route.models) if route.models else {"*": None}
-            )
-    return list(names)
-
-
-def not_offered(key: Key, model: str) -> str:
-    """Return the message for a model that the key may not use: the nearest name, the models that it
-    may use, and the line of the file."""
-    names = offered_models(key)
-    near = nearest(model, [name for name in names if "*" not in name])
-    hint = f'; did you mean "{near}"?' if near else "."
-    may = f"It may use {', '.join(names)}" if names else "It has no enabled route"
-    return (
-        f'model "{model[:128]}" is not offered to key "{key.name}"{hint} {may} ({key.place.short})'
-    )
 
 
 def _barred(

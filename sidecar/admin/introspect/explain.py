@@ -28,6 +28,7 @@ from sidecar.errors import ErrorKind, ProxyError
 from sidecar.plugin_api.dialect import Dialect, Endpoint, ModelAt
 from sidecar.plugin_api.transform import ANY_ENDPOINT, TransformTarget
 from sidecar.routing import candidates as routing
+from sidecar.routing.allowed_models import may_use
 from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.estimates import UNPRICED
 
@@ -67,7 +68,7 @@ def explain(
         key=key.name,
         group=key.group.name,
         model=model,
-        allowed=routing.may_use(key, model),
+        allowed=may_use(key, model),
         enabled=key.enabled,
         urgency=key.urgency.name.lower(),
         max_wait=key.max_wait,

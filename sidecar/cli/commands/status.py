@@ -116,7 +116,7 @@ def models_command(name: str | None, as_json: bool, config: Path, state: Path) -
 
 
 def _by_file(config: Path, name: str | None) -> list[ModelUse]:
-    from sidecar.routing.candidates import offered_models
+    from sidecar.routing.allowed_models import offered_models
 
     snapshot = open_config(config).snapshot
     keys = list(snapshot.keys.values()) if name is None else [the_key(snapshot, name)]

@@ -154,7 +154,7 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
         click.echo(json.dumps(fields))
         return
     from sidecar.admin.introspect.explain import limits_of
-    from sidecar.routing.candidates import offered_models
+    from sidecar.routing.allowed_models import offered_models
 
     older = [utc_text(each.until) for each in key.hashes if each.until]
     limits = limits_of(key.allowance) + limits_of(key.group.allowance)

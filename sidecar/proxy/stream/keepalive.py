@@ -18,7 +18,7 @@ from sidecar.http.headers import WAIT, Fields, encoded
 from sidecar.http.wire.agent_messages import AgentRequest, RelayedResponse
 from sidecar.plugin_api.error_class import error_text
 from sidecar.proxy.attempt import AttemptResult
-from sidecar.proxy.in_flight import LiveCall
+from sidecar.proxy.in_flight import ClientTimeouts, LiveCall
 from sidecar.proxy.relay import Relay
 from sidecar.proxy.responses import attribute_error, own_headers
 from sidecar.records import Outcome
@@ -52,24 +52,19 @@ def ping_of(request: AgentRequest, call: Call) -> bytes | None:
     return call.dialect.ping(call.endpoint, call.query)
 
 
-def client_max_wait(request: AgentRequest, call: Call) -> float | None:
-    """Return the seconds that this call may wait before its client times out and retries; None when
-    the client's timeouts are unknown."""
-    bounds = [call.dialect.total_timeout(request.headers)]
-    if ping_of(request, call) is None:
-        bounds.append(call.dialect.read_timeout(request.headers))
-    return min((bound * TIMEOUT_SHARE for bound in bounds if bound is not None), default=None)
+def client_timeouts(request: AgentRequest, call: Call, began: float) -> ClientTimeouts:
+    """Return how long the client of this call waits; `began` is the time of the request.
 
-
-def error_deadline(request: AgentRequest, call: Call, began: float) -> float | None:
-    """Return the time by which failures of its providers are to be reported to the client.
-
-    None if the client sets no such time, or accepts no pings.
+    Only a client that accepts pings is told of failures before its own time is over.
     """
-    seconds = call.dialect.error_timeout(request.headers)
-    if seconds is None or ping_of(request, call) is None:
-        return None
-    return began + seconds
+    headers = request.headers
+    bounds, seconds = [call.dialect.total_timeout(headers)], None
+    if ping_of(request, call) is None:
+        bounds.append(call.dialect.read_timeout(headers))
+    else:
+        seconds = call.dialect.error_timeout(headers)
+    max_wait = min((bound * TIMEOUT_SHARE for bound in bounds if bound is not None), default=None)
+    return ClientTimeouts(max_wait, None if seconds is None else began + seconds)
 
 
 class KeepAlive:

@@ -8,12 +8,22 @@ from collections.abc import Sequence
 
 import pytest
 
-from sidecar.config.model import CredentialRef, Group, Key, Provider, Rename, Route, SecretSource
+from sidecar.config.model import (
+    CredentialRef,
+    Group,
+    Key,
+    Provider,
+    Rename,
+    Route,
+    SecretSource,
+    Snapshot,
+)
 from sidecar.config.patterns import Pattern
 from sidecar.errors import ErrorKind, ProxyError, SourceLocation
 from sidecar.plugin_api.dialect import Dialect, Endpoint, ModelAt
 from sidecar.plugin_api.vendor import Serving, Vendor
-from sidecar.routing.candidates import Plan, in_order, may_use, plan_candidates, require_candidates
+from sidecar.routing.allowed_models import may_use
+from sidecar.routing.candidates import Plan, Plans, in_order, plan_candidates, require_candidates
 
 PLACE = SourceLocation("routes.yaml", 7)
 CHAT = Endpoint("chat", ModelAt.BODY)
@@ -211,3 +221,38 @@ def test_route_of_weight_zero_goes_last() -> None:
     never, always = Route(provider("n"), PLACE, weight=0), Route(provider("a"), PLACE, weight=1)
     draw = random.Random(2).random
     assert {in_order([never, always], draw)[0].provider.name for _ in range(100)} == {"a"}
+
+
+def test_plan_is_kept_while_the_configuration_and_the_credentials_stay() -> None:
+    first, second = provider("a", "ONE"), provider("b", "TWO")
+    key_ = key(Route(first, PLACE), Route(second, PLACE, priority=1))
+    missing: set[str] = set()
+    plans = Plans(
+        lambda which: ((), "it is not set") if which.name in missing else (which.credentials, ""),
+        lambda: 0.0,
+    )
+    snapshots = [Snapshot("f", text, {}, {}, {}, {}) for text in ("1", "2")]
+
+    def find(number: int, *models: str) -> Plan:
+        return plans.find(snapshots[number], key_, DIALECT, CHAT, models, 0)
+
+    kept = find(0, "m")
+    assert (names(kept), find(0, "m") is kept) == (["a", "b"], True)
+    assert find(0, "n") is not kept
+    missing.add("a")
+    assert names(find(0, "m")) == ["b"]
+    missing.clear()
+    assert names(find(0, "m")) == ["a", "b"]
+    assert find(1, "m") is not find(0, "m")
+
+
+def test_plan_that_chance_or_size_decides_is_made_for_each_call() -> None:
+    equal = key(Route(provider("a"), PLACE), Route(provider("b"), PLACE))
+    small = key(Route(provider("a"), PLACE, max_input=10))
+    draws = iter([0.0, 0.99])
+    plans = Plans(lambda which: (which.credentials, ""), lambda: next(draws))
+    snapshot = Snapshot("f", "1", {}, {}, {}, {})
+    orders = [names(plans.find(snapshot, equal, DIALECT, CHAT, ("m",), 0)) for _ in range(2)]
+    assert orders == [["a", "b"], ["b", "a"]]
+    sizes = [names(plans.find(snapshot, small, DIALECT, CHAT, ("m",), size)) for size in (4, 4000)]
+    assert sizes == [["a"], []]
