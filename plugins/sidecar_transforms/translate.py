@@ -1,4 +1,4 @@
-"""The transform `translate`: a provider serves clients of another API."""
+"""The transforms `translate` and `count_tokens`: a provider serves clients of another API."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from sidecar_transforms.translation import (
     ResponseTranslator,
     TranslationContext,
     TranslationError,
+    estimate_tokens,
     lost_between,
     translate_error,
     translate_request,
@@ -33,12 +34,45 @@ _PROTOCOLS: Mapping[TransformTarget, str] = {
     TransformTarget("gemini", "stream"): "gemini",
 }
 """The protocol of each endpoint; of those of one dialect, the preferred one first."""
+_COUNTED: Mapping[tuple[str, str], str] = {
+    ("anthropic", "count_tokens"): "anthropic",
+    ("gemini", "count_tokens"): "gemini",
+}
+"""The protocol of each endpoint that counts tokens, by dialect and endpoint."""
 _LOSSES = {str(each.value): each.text for each in Loss}
 _KEPT_HEADERS = frozenset({b"accept", b"user-agent"})
 
 
-class Translate(Transform):
-    """Translates each call to an API that the provider has, and the answer back."""
+class CountTokens(Transform):
+    """Answers requests that count tokens with an estimate where the provider has no such endpoint.
+
+    Clients use the figure to shorten a conversation in time. It costs nothing.
+    """
+
+    name = "count_tokens"
+    title = "Tokens are estimated where the provider does not count them"
+
+    def target(self, dialect: str, endpoint: str, vendor: Vendor) -> TransformTarget | None:
+        """Return a local target if the endpoint counts tokens and the vendor lacks it."""
+        serving = vendor.dialects.get(dialect)
+        is_served = serving is not None and _has(serving.endpoints, endpoint)
+        if is_served or _COUNTED.get((dialect, endpoint)) not in FORMATS:
+            return None
+        return TransformTarget(dialect, endpoint, local=True)
+
+    def answer(self, call: TransformCall) -> bytes:
+        """Return the estimate."""
+        try:
+            return estimate_tokens(_COUNTED[call.dialect, call.endpoint], call.body)
+        except TranslationError as error:
+            raise TransformRefused(str(error)) from None
+
+
+class Translate(CountTokens):
+    """Translates each call to an API that the provider has, and the answer back.
+
+    Requests that count tokens are answered with an estimate.
+    """
 
     name = "translate"
     title = "Calls are translated to an API that the provider has"
@@ -52,7 +86,9 @@ class Translate(Transform):
         """Return the first protocol that the vendor serves; None if it serves the call's own."""
         own = vendor.dialects.get(dialect)
         source = _protocol(dialect, endpoint)
-        if source is None or (own is not None and _has(own.endpoints, endpoint)):
+        if source is None:
+            return super().target(dialect, endpoint, vendor)
+        if own is not None and _has(own.endpoints, endpoint):
             return None
         for name, serving in vendor.dialects.items():
             for target, protocol in _PROTOCOLS.items():
@@ -147,5 +183,5 @@ def _context(request: TransformedRequest) -> TranslationContext:
 
 @hookimpl
 def sidecar_transforms() -> list[Transform]:
-    """Return the transform."""
-    return [Translate()]
+    """Return the transforms."""
+    return [CountTokens(), Translate()]

@@ -168,7 +168,7 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class NamedTransform:
-    """A transform that a route or a key names, with its options as the file has them."""
+    """A transform that a route, a key or a group names, with its options as the file has them."""
 
     name: str
     options: Mapping[str, tuple[str, ...]]
@@ -205,7 +205,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A rate tier of exactly one vendor, shared by its keys."""
+    """A rate tier of exactly one vendor, shared by its keys.
+
+    `transforms` change its calls on every route, after those of the route.
+    """
 
     name: str
     vendor: Vendor
@@ -215,6 +218,7 @@ class Group:
     allowance: Allowance = UNBOUNDED
     ask_usage: bool = False
     description: str = ""
+    transforms: tuple[NamedTransform, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ in the event loop, so each must return within milliseconds.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -20,10 +19,14 @@ HeaderFields = tuple[tuple[bytes, bytes], ...]
 
 
 class TransformTarget(NamedTuple):
-    """The dialect and the endpoint, by name, in which a provider is called."""
+    """The dialect and the endpoint, by name, in which a provider is called.
+
+    With `local` no provider is called: `Transform.answer` answers the call.
+    """
 
     dialect: str
     endpoint: str
+    local: bool = False
 
 
 class TransformRefused(Exception):
@@ -111,7 +114,22 @@ class ResponseTransform(Protocol):
         """Return the rest. Of a truncated response nothing that makes it look complete."""
 
 
-class Transform(ABC):
+class UnchangedResponse:
+    """Passes a response on as it is."""
+
+    def __init__(self, status: int, content_type: str) -> None:
+        self.status, self.content_type = status, content_type
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the bytes."""
+        return data
+
+    def end(self, *, complete: bool) -> bytes:
+        """Return nothing: no byte was held."""
+        return b""
+
+
+class Transform:
     """Changes the requests and responses of calls on the routes that name it."""
 
     name: ClassVar[str]
@@ -136,7 +154,8 @@ class Transform(ABC):
     def target(self, dialect: str, endpoint: str, vendor: Vendor) -> TransformTarget | None:
         """Return how a provider of `vendor` is called for this endpoint; None to change nothing.
 
-        The endpoint `ANY_ENDPOINT` stands for the main one of the dialect.
+        The endpoint `ANY_ENDPOINT` stands for the main one of the dialect. A `local` target must
+        have the dialect and the endpoint of the call, and other transforms do not see the call.
         """
         return TransformTarget(dialect, endpoint)
 
@@ -144,15 +163,22 @@ class Transform(ABC):
         """Return what any call may lose on the way to `target`, one short sentence each."""
         return ()
 
-    @abstractmethod
+    def answer(self, call: TransformCall) -> bytes:
+        """Return the JSON body of the answer to a call whose target is `local`. It costs nothing.
+
+        Raises:
+            TransformRefused: The call cannot be answered.
+        """
+        raise TransformRefused("it answers no calls")
+
     def request(self, call: TransformCall) -> TransformedRequest | None:
         """Return what to send; None if the call and its response stay as they are.
 
         Raises:
             TransformRefused: The call cannot be transformed.
         """
+        return None
 
-    @abstractmethod
     def response(
         self, request: TransformedRequest, status: int, content_type: str
     ) -> ResponseTransform:
@@ -163,6 +189,7 @@ class Transform(ABC):
             status: The status, below 400.
             content_type: The content type of the provider's response, in lower case.
         """
+        return UnchangedResponse(status, content_type)
 
     def error(self, request: TransformedRequest, status: int, body: bytes) -> tuple[int, bytes]:
         """Return the status and the JSON body of an error response of 400 or above."""

@@ -36,7 +36,7 @@ from sidecar.plugin_api.error_class import (
     classify_by_status,
 )
 from sidecar.plugin_api.guard import plugin_guard
-from sidecar.plugin_api.vendor import Prepared, Secret, UpstreamRequest, Vendor
+from sidecar.plugin_api.vendor import Secret, Vendor
 from sidecar.proxy.attempt_usage import AttemptUsageReader
 from sidecar.proxy.in_flight import LiveCall
 from sidecar.proxy.relay import Relay
@@ -48,6 +48,7 @@ from sidecar.proxy.stream.transforming import (
     Outgoing,
     ResponseTransforms,
     TransformNotes,
+    local_answer,
     transformed_call,
 )
 from sidecar.records import AttemptRecord, AttemptUsage
@@ -65,8 +66,6 @@ _OF_THE_SECRET = frozenset(
     {ErrorClass.AUTH_FAILED, ErrorClass.QUOTA_EXHAUSTED, ErrorClass.RATE_LIMITED}
 )
 """Error classes that a new secret may cure."""
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Methods that only read (RFC 9110 section 9.2.1): sending one again starts no work."""
 
 
 class AttemptResult(Struct, frozen=True):
@@ -84,6 +83,7 @@ class AttemptResult(Struct, frozen=True):
         sent: The call as the provider got it: in the provider's dialect, if it was transformed.
         transforms: Make the response one to the client's call; None if the call was not changed.
         refusal: Why a transform did not let the call be sent.
+        answer: The answer that a transform gives itself; nothing is sent then.
     """
 
     candidate: Candidate
@@ -101,6 +101,7 @@ class AttemptResult(Struct, frozen=True):
     sent: Call | None = None
     transforms: ResponseTransforms | None = None
     refusal: ProxyError | None = None
+    answer: bytes | None = None
 
     @property
     def error_class(self) -> ErrorClass:
@@ -189,6 +190,8 @@ class Attempts:
         if not candidate.steps:
             return await self._sent(call, candidate, secret, rewriter, live)
         try:
+            if candidate.is_local:
+                return _answered(local_answer(call, candidate), candidate, live)
             outgoing = transformed_call(call, candidate, self._dialects)
         except ProxyError as refusal:
             return _refused(candidate, refusal, live)
@@ -216,7 +219,7 @@ class Attempts:
             spent = used.unknown_usage(call, candidate, since) if error.sent else None
             if reply is not None:
                 spent = used.usage_of_cancelled(call, candidate, reply, error, since, sent=True)
-            lost = reply is None and error.sent and not _may_repeat(call, candidate)
+            lost = reply is None and error.sent and not call.may_repeat(candidate.route)
             attempted = _failed(candidate, base_url, error, spent, lost=lost)
         except BaseException as error:
             seconds = self._clock() - began
@@ -254,8 +257,7 @@ class Attempts:
     ) -> Reply:  # fmt: skip
         provider, login = candidate.provider, candidate.login
         own = None if login is not None else secret
-        ask = rewriter.upstream_request(candidate, base_url, own)
-        prepared = _prepared(provider.vendor, ask)
+        prepared = rewriter.prepared(candidate, base_url, own)
         fields = (*provider.set_headers, *prepared.headers, *(login.headers() if login else ()))
         remove, decodes = provider.remove_headers, rewriter.decodes(candidate)
         try:
@@ -268,7 +270,7 @@ class Attempts:
         try:
             return await self._upstream.send(
                 provider, call.method, prepared.url, lines, rewriter.body(candidate), state,
-                at_least_once=_may_repeat(call, candidate),
+                at_least_once=call.may_repeat(candidate.route),
             )  # fmt: skip
         except UpstreamError:
             if rewriter.broken:
@@ -351,27 +353,22 @@ def _to_client(attempted: AttemptResult, outgoing: Outgoing) -> AttemptResult:
     return structs.replace(attempted, sent=sent, transforms=transforms)
 
 
+def _answered(answer: bytes, candidate: Candidate, live: LiveCall) -> AttemptResult:
+    live.provider = live.credential = ""  # no provider was called
+    live.model_served, live.transform = None, candidate.steps[-1].transform.name
+    return AttemptResult(candidate, Classification(ErrorClass.OK), answer=answer)
+
+
 def _refused(candidate: Candidate, refusal: ProxyError, live: LiveCall) -> AttemptResult:
     why = Classification(ErrorClass.MODEL_NOT_FOUND, refusal.reply.message)
     live.note(_record(candidate, None, "failed", why.reason, 0.0, None))
     return AttemptResult(candidate, why, refusal=refusal)
 
 
-def _prepared(vendor: Vendor, ask: UpstreamRequest) -> Prepared:
-    with plugin_guard(vendor, "prepare", "the attempt fails") as guard:
-        return vendor.prepare(ask)
-    raise UpstreamError(Fault.PROTOCOL, guard.reason, sent=False)
-
-
 def _classified(vendor: Vendor, answer: UpstreamResponse) -> Classification:
     with plugin_guard(vendor, "classify", "the response is classified by its status"):
         return vendor.classify(answer)
     return classify_by_status(answer)
-
-
-def _may_repeat(call: Call, candidate: Candidate) -> bool:
-    """Return whether the request may be sent again even if it may have been served."""
-    return candidate.route.at_least_once or call.method in _SAFE_METHODS
 
 
 def _failed(

@@ -229,6 +229,9 @@ class Dispatcher:
             self._scheduler.read_quota(lease, lambda: reply.fields, ok=is_ok, key=key)
 
     def _succeed(self, retry: RetryState, attempted: AttemptResult, lease: Lease) -> Served:
+        if attempted.answer is not None:
+            lease.refund(sent=False)  # a transform has answered
+            return Served(attempted)
         self._scheduler.record_success(attempted.candidate)
         if attempted.error_class is ErrorClass.CLIENT_ERROR:
             self._release(retry, lease, attempted.spent, sent=True)

@@ -178,16 +178,25 @@ class Proxy:
 
     async def _list_models(self, passage: Passage, call: Call) -> AgentResponse:
         entries = await self._services.model_list.offered(call.key, call.dialect)
+        return self._answer(passage, call, call.dialect.models(entries))
+
+    def _answer(self, passage: Passage, call: Call, body: bytes) -> AgentResponse:
+        """Return a successful answer of Sidecar's own."""
         live = passage.live
         live.outcome, live.status = Outcome.OK, 200
         self._services.ledger.used(call.key.name, live.program)
-        return proxy_responses.complete_response(call.dialect.models(entries), live)
+        return proxy_responses.complete_response(body, live)
 
     async def _pass_on(
         self, passage: Passage, call: Call, attempted: AttemptResult
     ) -> AgentResponse:
         """Send the response of the last attempt to the client, and meter its usage."""
         relay, live, reply = passage.relay, passage.live, attempted.reply
+        if attempted.answer is not None and relay.started:
+            no_stream = f"{live.transform} answers a call for a stream with JSON"
+            return await fail(relay, call, LocalReply(ErrorKind.INTERNAL, no_stream), live)
+        if attempted.answer is not None:
+            return self._answer(passage, call, attempted.answer)
         assert reply is not None  # noqa: S101 - dispatch promises it
         live.status = reply.status
         if relay.started and (why := cannot_follow(attempted, live)):

@@ -14,7 +14,7 @@ from urllib.parse import unquote_plus
 from msgspec import Struct, structs
 
 from sidecar.api_keys import holds_key
-from sidecar.config.model import Key, KeyHash, Snapshot, Urgency
+from sidecar.config.model import Key, KeyHash, Route, Snapshot, Urgency
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.files import content_digest
 from sidecar.http.body_memory import HeldBody
@@ -29,7 +29,9 @@ from sidecar.routing.caller_login import CallerLogin
 MIN_STREAMED_BYTES = 1 << 20
 """Longer bodies, and those of unknown length, are streamed unless routing must read them."""
 
-_FREE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that only read (RFC 9110 section 9.2.1): sending one again starts no work."""
+_FREE_METHODS = _SAFE_METHODS | {"DELETE"}
 MAX_MODEL_CHARS = 512
 """More than any vendor's model has. Each name is stored with its call, in memory and on disk."""
 MAX_SESSION_CHARS = 256
@@ -93,6 +95,10 @@ class Call(Struct, frozen=True):
     def model(self) -> str | None:
         """The model that the request names; None if it names none, or several."""
         return self.facts.models[0] if len(self.facts.models) == 1 else None
+
+    def may_repeat(self, route: Route) -> bool:
+        """Return whether the request may be sent again even if it may have been served."""
+        return route.at_least_once or self.method in _SAFE_METHODS
 
     @property
     def is_free(self) -> bool:

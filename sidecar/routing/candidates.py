@@ -26,6 +26,8 @@ from sidecar.routing.caller_login import CallerLogin, missing_login
 
 Usable = Callable[[Provider], tuple[tuple[CredentialRef, ...], str]]
 """Returns the usable credentials of a provider; or none, and the reason."""
+_UNCALLED = Serving(frozenset())
+"""What a provider serves that is not called: a transform answers."""
 Draw = Callable[[], float]
 """Returns a random number from 0 to 1, which decides between routes by weight."""
 
@@ -55,6 +57,11 @@ class Candidate(Struct, frozen=True, dict=True):
     model: str | None
     login: CallerLogin | None = None
     steps: tuple[TransformStep, ...] = ()
+
+    @property
+    def is_local(self) -> bool:
+        """True when a transform answers, and the provider is not called."""
+        return bool(self.steps) and self.steps[-1].target.local
 
     @cached_property
     def provider(self) -> Provider:
@@ -206,6 +213,7 @@ def _choices(
         steps, target = transform_steps(key, route, dialect.name, endpoint.name)
         barred = _barred(key, route, dialect, endpoint, models)
         serving = route.provider.vendor.dialects.get(target.dialect)
+        serving = _UNCALLED if target.local else serving
         found.append(_Choice(route, barred, serving, _renamed(route, models), steps))
     return tuple(found)
 
@@ -331,15 +339,17 @@ def transform_steps(
     key: Key, route: Route, dialect: str, endpoint: str
 ) -> tuple[tuple[TransformStep, ...], TransformTarget]:
     """Return the transforms that apply to an endpoint on a route, in order, and how its provider is
-    called after the last of them."""
+    called after the last of them. One that answers the call itself is the only one."""
     target = TransformTarget(dialect, endpoint)
-    if not key.transforms and not route.transforms:
+    if not key.transforms and not route.transforms and not key.group.transforms:
         return (), target
     steps: list[TransformStep] = []
-    for named in (*key.transforms, *route.transforms):
+    for named in (*key.transforms, *route.transforms, *key.group.transforms):
         found: TransformTarget | None = target
         with plugin_guard(f"transform {named.name}", "target", "it gets the call as it is"):
-            found = named.transform.target(*target, route.provider.vendor)
+            found = named.transform.target(*target[:2], route.provider.vendor)
+        if found is not None and found.local:
+            return (TransformStep(named.transform, found),), found
         if found is not None:
             steps.append(TransformStep(named.transform, found))
             target = found
@@ -350,6 +360,8 @@ def _unserved(key: Key, route: Route, dialect: Dialect, endpoint: Endpoint) -> s
     """Return the reason that the provider does not serve an endpoint; None if it does."""
     provider = route.provider
     _, target = transform_steps(key, route, dialect.name, endpoint.name)
+    if target.local:
+        return None
     serving = provider.vendor.dialects.get(target.dialect)
     same = target.endpoint == endpoint.name
     if serving is None or not serving.has(endpoint if same else Endpoint(target.endpoint)):

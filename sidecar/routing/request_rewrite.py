@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterable
 from urllib.parse import quote, unquote_plus
 
+from sidecar.errors import Fault, UpstreamError
 from sidecar.http.wire.framing import IncomingBody
 from sidecar.plugin_api.dialect import ModelAt
 from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.json.body import splice_model
-from sidecar.plugin_api.vendor import Secret, UpstreamRequest
+from sidecar.plugin_api.vendor import Prepared, Secret, UpstreamRequest
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 
@@ -117,12 +118,10 @@ class Rewriter:
                 return call.decoded_body[:start] + model.encode() + call.decoded_body[end:]
         return call.body or None
 
-    def upstream_request(
-        self, candidate: Candidate, base_url: str, secret: Secret | None
-    ) -> UpstreamRequest:
-        """Return the request for the vendor's `prepare`."""
-        call = self._call
-        return UpstreamRequest(
+    def prepared(self, candidate: Candidate, base_url: str, secret: Secret | None) -> Prepared:
+        """Return the URL and the headers of an attempt. Raises `UpstreamError`."""
+        call, vendor = self._call, candidate.provider.vendor
+        ask = UpstreamRequest(
             dialect=call.dialect.name,
             serving=candidate.serving,
             endpoint=call.endpoint,
@@ -134,6 +133,9 @@ class Rewriter:
             secret=secret,
             options=candidate.provider.options,
         )
+        with plugin_guard(vendor, "prepare", "the attempt fails") as guard:
+            return vendor.prepare(ask)
+        raise UpstreamError(Fault.PROTOCOL, guard.reason, sent=False)
 
     def path(self, model: str | None) -> str:
         """Return the path with this model in place of the call's."""

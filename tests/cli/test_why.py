@@ -213,6 +213,20 @@ def test_why_without_an_id_lists_the_latest_calls(cli: Cli) -> None:
     assert found[0]["cost_usd"] == Decimal("0.001125")
 
 
+def test_why_names_the_transforms_of_a_call(cli: Cli) -> None:
+    told = story(cli, call(transform="redact, translate"))
+    assert told["changed"] == ["by redact, translate"]
+    assert told["answered"][0].startswith("by acme")
+
+
+def test_why_of_an_estimate_names_no_provider(cli: Cli) -> None:
+    nothing = {"usage": None, "usage_state": UsageState.NONE, "cost": None, "attempts": ()}
+    told = story(cli, call(transform="count_tokens", provider="", model_served=None, **nothing))
+    assert "changed" not in told
+    assert told["answered"] == ["by Sidecar itself, with count_tokens, status 200, ok"]
+    assert (told["used"], told["cost"]) == (["nothing"], ["nothing"])
+
+
 def test_why_of_an_unknown_call_exits_2(cli: Cli) -> None:
     write(cli, FAILED_OVER)
     done = cli.run("why", "call_\x1b9")

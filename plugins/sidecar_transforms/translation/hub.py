@@ -158,15 +158,23 @@ def estimate_tokens(source: str, body: bytes) -> bytes:
     """Return an estimate as the answer to a request of this protocol that counts tokens.
 
     Raises:
-        TranslationError: The request cannot be read, or the protocol has no such request.
+        TranslationError: The request is no JSON object, or the protocol has no such request.
     """
-    reader = _format(source)
-    request = reader.read_request(read_json(body), LossLog())
+    reader, document = _format(source), read_json(body)
+    try:
+        size = _text_size(reader.read_request(document, LossLog()))
+    except TranslationError:  # such as a tool that only the vendor has
+        size = len(body)
+    return msgspec.json.encode(reader.write_count(int(size / _TOKEN_CHARACTERS) + 1))
+
+
+def _text_size(request: ModelRequest) -> float:
+    """Return the characters of a request that a model reads."""
     size = sum(_size(part) for part in request.system)
     size += sum(_size(part) for turn in request.turns for part in turn.parts)
     for tool in request.tools:
         size += len(tool.name) + len(tool.description) + len(msgspec.json.encode(tool.parameters))
-    return msgspec.json.encode(reader.write_count(int(size / _TOKEN_CHARACTERS) + 1))
+    return size
 
 
 def _format(name: str) -> WireFormat:

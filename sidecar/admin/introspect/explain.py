@@ -152,7 +152,7 @@ def _transforms(one: Candidate, asked: TransformTarget) -> list[TransformState]:
     found = []
     for transform, target in one.steps:
         to = f"{target.dialect} {target.endpoint}" if target != asked else None
-        losses = list(transform.losses(*asked, target))
+        losses = list(transform.losses(*asked[:2], target))
         found.append(TransformState(name=transform.name, to=to, losses=losses))
         asked = target
     return found

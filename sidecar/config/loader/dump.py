@@ -85,6 +85,7 @@ def group(one: Group) -> PlainConfig:
         "multiplier": amount(one.multiplier),
         **bounds(one.allowance),
         "usage": "ask" if one.ask_usage else "as-is",
+        "count_tokens": "estimate" if one.transforms else "as-is",
         "routes": [route(each) for each in one.routes],
     }
 

@@ -68,6 +68,7 @@ class Router:
             allowance=allowance(record, defaults.headroom),
             ask_usage=record.get("usage", False),
             description=record.get("description", ""),
+            transforms=self.transforms(record),
         )
         urgency = record.get("urgency", defaults.urgency)
         return Tier(group, entries, urgency, record.get("models"), record.at("models"))
@@ -87,7 +88,8 @@ class Router:
         return self._routes(tier.group.vendor, tier.group.place, merged)
 
     def transforms(self, record: Record) -> tuple[NamedTransform, ...]:
-        """Return the transforms that a route or a key names, in the order in which they apply."""
+        """Return the transforms that a route, a key or a group names, in the order in which they
+        apply."""
         wanted: list[tuple[str, SourceLocation, dict[str, tuple[str, ...]]]] = []
         if "redact" in record.values:
             wanted.append(("redact", record.at("redact"), {"find": record.get("redact")}))
@@ -96,6 +98,8 @@ class Router:
             wanted.append((entry.name, entry.place, options))
         if record.get("translate"):
             wanted.append(("translate", record.at("translate"), {}))
+        if record.get("count_tokens"):
+            wanted.append(("count_tokens", record.at("count_tokens"), {}))
         found = (self._transform(*each) for each in wanted)
         return tuple(each for each in found if each is not None)
 

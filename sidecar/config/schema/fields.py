@@ -224,6 +224,12 @@ GROUP = Block(
             "`ask` requests usage in streams whose client did not request it.",
             "as-is",
         ),
+        OptionField(
+            "count_tokens",
+            Choice({"estimate": True, "as-is": False}),
+            "`estimate` answers requests that count tokens where a provider cannot.",
+            "as-is",
+        ),
     ),
     foreign=foreign_fields.OF_GROUP,
 )

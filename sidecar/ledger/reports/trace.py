@@ -32,7 +32,7 @@ def describe_call(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "tried", f"{number}. {_attempt(attempt)}"
     if not story["attempts"]:
         yield "tried", "no provider"
-    if story["transform"]:
+    if story["transform"] and story["provider"]:
         yield "changed", f"by {story['transform']}"
     yield "answered", _answered(story)
     if story["reason"]:
@@ -85,6 +85,8 @@ def _spent(spent: dict[str, Any]) -> str:
 def _answered(story: dict[str, Any]) -> str:
     refused = story["refusal"] is not None
     by = "by Sidecar itself" if refused or not story["provider"] else f"by {story['provider']}"
+    if story["transform"] and not story["provider"]:
+        by += f", with {story['transform']}"
     model = "" if refused else story["model_served"] or ""
     kind = story["refusal"] or ""
     return _joined(by, model, f"status {story['status']}", story["outcome"], kind)

@@ -8,9 +8,9 @@ masked before they are transformed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec import structs
 
@@ -30,6 +30,7 @@ from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate, TransformStep
 
 log = logging.getLogger("sidecar.proxy.transforms")
+T = TypeVar("T")
 
 MAX_NOTES = 100
 """Notes that are remembered of one key."""
@@ -66,14 +67,25 @@ def transformed_call(call: Call, candidate: Candidate, dialects: Mapping[str, Di
     """Return the call for a candidate. Raises `ProxyError` if a transform refuses it, or fails."""
     applied: list[Applied] = []
     for step in candidate.steps:
-        made = _requested(step, call, candidate)
+        made = _result_of("request", step.transform.request, step, call, candidate)
         if made is not None:
             call = _changed(call, step, made, candidate, dialects)
             applied.append(Applied(step.transform, structs.replace(made, body=b"")))
     return Outgoing(call, tuple(applied))
 
 
-def _requested(step: TransformStep, call: Call, candidate: Candidate) -> TransformedRequest | None:
+def local_answer(call: Call, candidate: Candidate) -> bytes:
+    """Return the answer of a candidate that calls no provider. Raises `ProxyError` if the transform
+    refuses the call, or fails."""
+    step = candidate.steps[-1]
+    return _result_of("answer", step.transform.answer, step, call, candidate)
+
+
+def _result_of(
+    method: str, made_by: Callable[[TransformCall], T], step: TransformStep, call: Call,
+    candidate: Candidate,
+) -> T:  # fmt: skip
+    """Return what a method of a transform makes of the call. Raises `ProxyError`."""
     name, body, reason = step.transform.name, call.decoded_body, ""
     ask = TransformCall(
         dialect=call.dialect.name,
@@ -88,9 +100,9 @@ def _requested(step: TransformStep, call: Call, candidate: Candidate) -> Transfo
         model=candidate.model,
         streaming=call.facts.streaming,
     )
-    with plugin_guard(f"transform {name}", "request", "the call is not sent") as guard:
+    with plugin_guard(f"transform {name}", method, "the call is not sent") as guard:
         try:
-            return step.transform.request(ask)
+            return made_by(ask)
         except TransformRefused as refused:
             reason = refused.reason
     if guard.error is not None:
