@@ -44,7 +44,7 @@ from sidecar.plugin_api.retry_after import (
     sent_at,
     wait_in_message,
 )
-from sidecar.plugin_api.sse import SseMeter
+from sidecar.plugin_api.sse import EventSplitter, SseMeter
 from sidecar.plugin_api.transform import (
     ANY_ENDPOINT,
     ResponseTransform,
@@ -90,6 +90,7 @@ __all__ = [
     "Endpoint",
     "ErrorClass",
     "ErrorKind",
+    "EventSplitter",
     "Facts",
     "Field",
     "JsonMeter",

@@ -45,6 +45,7 @@ class Registry:
         dialects: By name.
         vendors: By name.
         sources: The distribution and module, or the path, of each vendor, by its name.
+        transform_sources: The same of each transform.
         problems: What was skipped and why, one sentence each.
         failures: The number of errors that hooks raised, by plugin.
         transforms: By name.
@@ -56,6 +57,7 @@ class Registry:
     problems: tuple[str, ...]
     failures: dict[str, int] = field(default_factory=dict)
     transforms: Mapping[str, Transform] = field(default_factory=dict)
+    transform_sources: Mapping[str, str] = field(default_factory=dict)
     _checks: tuple[tuple[str, Observer], ...] = ()
     _observers: tuple[tuple[str, Observer], ...] = ()
 
@@ -102,6 +104,7 @@ class _Discovery:
         self._vendors: dict[str, Vendor] = {}
         self._transforms: dict[str, Transform] = {}
         self._sources: dict[str, str] = {}
+        self._transform_sources: dict[str, str] = {}
 
     def run(self, local: Sequence[Path]) -> Registry:
         for entry in sorted(entry_points(group=GROUP), key=lambda each: each.name):
@@ -117,6 +120,7 @@ class _Discovery:
             self._sources,
             tuple(self._problems),
             transforms=self._transforms,
+            transform_sources=self._transform_sources,
             _checks=self._bound("sidecar_check_config"),
             _observers=self._bound("sidecar_call_finished"),
         )
@@ -158,9 +162,13 @@ class _Discovery:
     def _collect_transforms(self) -> None:
         for source, transform in self._returned_by("sidecar_transforms", Transform):
             if transform.name in self._transforms:
-                self._problems.append(f'{source}: transform "{transform.name}" exists already')
+                other = self._transform_sources[transform.name]
+                self._problems.append(
+                    f'{source}: transform "{transform.name}" exists already, from {other}'
+                )
             else:
                 self._transforms[transform.name] = transform
+                self._transform_sources[transform.name] = source
 
     def _returned_by(self, hook: str, kind: Callable[..., T]) -> list[tuple[str, T]]:
         found: list[tuple[str, T]] = []

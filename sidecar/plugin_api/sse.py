@@ -24,6 +24,44 @@ _PINGS = frozenset({b"ping", b"keepalive", b"keep-alive", b"heartbeat"})
 _PING = re.compile(rb'\{\s*"type"\s*:\s*"(?:ping|keepalive|keep-alive|heartbeat)"')
 
 
+MAX_HELD_BYTES = 64 << 20
+"""A larger event is an error for what needs whole events: it would take the memory of other calls.
+"""
+
+
+class EventSplitter:
+    """Cuts a stream into whole events, however its bytes arrive."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the events that these bytes complete, each with its blank line.
+
+        Raises:
+            ValueError: An event is larger than 64 MiB.
+        """
+        # A blank line may be split between two pieces: search from three bytes before the new ones.
+        start, begun = max(0, len(self._held) - 3), 0
+        self._held += data
+        found: list[bytes] = []
+        for match in END.finditer(self._held, start):
+            if match.end() == len(self._held) and self._held.endswith(b"\r"):
+                break  # the second half of this line end may still arrive
+            found.append(bytes(self._held[begun : match.end()]))
+            begun = match.end()
+        del self._held[:begun]
+        if len(self._held) > MAX_HELD_BYTES:
+            raise ValueError("an event is larger than 64 MiB")
+        return found
+
+    def rest(self) -> bytes:
+        """Return the bytes after the last event, and forget them."""
+        held = bytes(self._held)
+        self._held.clear()
+        return held
+
+
 class FirstEvent:
     """Find the first event with content in a stream, however it is cut.
 

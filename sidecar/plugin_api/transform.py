@@ -11,6 +11,7 @@ from typing import ClassVar, NamedTuple, Protocol
 
 from msgspec import Struct
 
+from sidecar.plugin_api.sse import EventSplitter
 from sidecar.plugin_api.vendor import Vendor
 
 ANY_ENDPOINT = "any"
@@ -115,18 +116,19 @@ class ResponseTransform(Protocol):
 
 
 class UnchangedResponse:
-    """Passes a response on as it is."""
+    """Passes a response on as it is; a stream in whole events."""
 
     def __init__(self, status: int, content_type: str) -> None:
+        self._events = EventSplitter() if content_type.startswith("text/event-stream") else None
         self.status, self.content_type = status, content_type
 
     def feed(self, data: bytes) -> bytes:
-        """Return the bytes."""
-        return data
+        """Return the bytes; of a stream, those of the events that are complete."""
+        return data if self._events is None else b"".join(self._events.feed(data))
 
     def end(self, *, complete: bool) -> bytes:
-        """Return nothing: no byte was held."""
-        return b""
+        """Return the rest of a stream that is complete."""
+        return self._events.rest() if complete and self._events is not None else b""
 
 
 class Transform:
@@ -136,15 +138,15 @@ class Transform:
     """The name in the YAML file, such as "redact"."""
     title: ClassVar[str]
     """What it does, in a few words for people."""
+    options: ClassVar[Mapping[str, str]] = {}
+    """Its options in the YAML file, each with a help for people. Each is a list of words."""
 
     def configured(self, options: Mapping[str, tuple[str, ...]]) -> Transform:
-        """Return the transform with the options of one route.
+        """Return the transform with the options of one route: only those in `Transform.options`.
 
         Raises:
             ValueError: The options are invalid; its text says what to write.
         """
-        if options:
-            raise ValueError(f"{self.name} has no options")
         return self
 
     def connects(self, vendor: Vendor, upstream: Vendor) -> bool:

@@ -1,4 +1,4 @@
-"""The testing kit for plugins: checks of the contract of every dialect and vendor.
+"""The testing kit for plugins: checks of the contract of every dialect, vendor and transform.
 
 `problems(registry)` returns every breach; `sidecar plugins check` prints them. `cut_problems`
 checks a meter with a recorded response. Nothing is sent. Each message names the plugin, the method,
@@ -23,6 +23,7 @@ from sidecar.plugin_api.dialect import Dialect, Endpoint, Meter, ModelAt, ModelE
 from sidecar.plugin_api.manager import Registry
 from sidecar.testing import dialect as testing_dialect
 from sidecar.testing import limits
+from sidecar.testing import transform as testing_transform
 from sidecar.testing import vendor as testing_vendor
 from sidecar.testing.limits import BODIES
 
@@ -43,6 +44,9 @@ def problems(registry: Registry) -> list[str]:
         every = testing_vendor.checks(vendor, registry) | limits.checks(vendor)
         for method, check in every.items():
             found += _prefixed(f"vendor {vendor.name}", check(), method)
+    for transform in registry.transforms.values():
+        for method, check in testing_transform.checks(transform, registry).items():
+            found += _prefixed(f"transform {transform.name}", check(), method)
     return found
 
 

@@ -462,8 +462,9 @@ def test_env_lines_run_in_a_shell_and_hold_no_key(cli: Cli) -> None:
 def test_schema_is_json_and_plugins_are_listed(cli: Cli) -> None:
     assert "properties" in cli.run("schema").json
     listed = cli.run("plugins").out
-    for vendor in ("openai", "anthropic", "gemini", "echo", "azure"):
-        assert f"\n{vendor} " in listed
+    for name in ("openai", "anthropic", "gemini", "echo", "azure", "redact", "translate"):
+        assert f"\n{name} " in listed
+    assert "option find (a list): what is a secret: keys" in cli.run("plugins", "redact").out
     azure = cli.run("plugins", "azure").out
     assert "AZURE_OPENAI_API_KEY" in azure
     assert "api_version" in azure

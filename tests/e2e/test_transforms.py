@@ -25,6 +25,7 @@ from sidecar import Transform, TransformedRequest, TransformRefused, hookimpl
 class Broken(Transform):
     name = "broken"
     title = "Fails where its option says"
+    options = {"where": "the method that fails"}
 
     def __init__(self, where=""):
         self.where = where
@@ -167,6 +168,7 @@ async def test_refused_call_goes_to_the_next_route_without_the_transform(
     ("written", "problem"),
     [
         ("{broken: {where: [nowhere]}}", "write where: and a method"),
+        ("{broken: {were: [refusal]}}", 'broken has no option "were"; did you mean "where"?'),
         ("{politer: {}}", 'no plugin has a transform "politer"; did you mean "polite"?'),
     ],
 )

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from sidecar import EventSplitter
 from sidecar_transforms.redact.placeholders import Placeholders
 
 _INSIDE = frozenset({
@@ -29,7 +30,6 @@ _OTHER = re.compile("tool|call|reason|thinking")
 _PLACES = ("index", "output_index", "content_index")
 _SUSPECT = re.compile(rb'\[["A-Z]|\\u005[bB]')
 """What an event with a placeholder has, or with the beginning of one."""
-_EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _LINE = re.compile(rb"\r\n|\n|\r")
 
 Json = dict[str, Any]
@@ -144,22 +144,18 @@ class EventAnswer:
 
     def __init__(self, placeholders: Placeholders, status: int, content_type: str) -> None:
         self._pieces = _Pieces(placeholders)
-        self._buffer = b""
+        self._events = EventSplitter()
         self._lines: list[bytes] = []
         self.status, self.content_type = status, content_type
 
     def feed(self, data: bytes) -> bytes:
         """Return the events that are complete."""
-        buffer, start, found = self._buffer + data, 0, []
-        for match in _EVENT_END.finditer(buffer):
-            found.append(self._event(buffer[start : match.end()]))
-            start = match.end()
-        self._buffer = buffer[start:]
-        return b"".join(found)
+        return b"".join([self._event(each) for each in self._events.feed(data)])
 
     def end(self, *, complete: bool) -> bytes:
         """Return the held text, and the rest of the stream if it ended properly."""
-        rest = self._event(self._buffer) if complete and self._buffer else b""
+        rest = self._events.rest()
+        rest = self._event(rest) if complete and rest else b""
         return rest + self._flushed(list(self._pieces.held))
 
     def _event(self, event: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import ClassVar
 
 import msgspec
 
@@ -26,14 +27,15 @@ class Redact(Transform):
 
     name = "redact"
     title = "Secrets in the text of requests become placeholders"
+    options: ClassVar[Mapping[str, str]] = {
+        "find": f"what is a secret: {', '.join(NAMED)}, or a /pattern/; all that have a name",
+    }
 
     def __init__(self, detectors: tuple[Detector, ...] = tuple(NAMED.values())) -> None:
         self._detectors = detectors
 
     def configured(self, options: Mapping[str, tuple[str, ...]]) -> Redact:
         """Return the transform with the detectors of `find`; with all named ones if it is empty."""
-        if options.keys() - {"find"}:
-            raise ValueError("redact has the option find alone: a list of detectors and /patterns/")
         return Redact(tuple(detector_of(word) for word in options.get("find", tuple(NAMED))))
 
     def request(self, call: TransformCall) -> TransformedRequest | None:

@@ -16,12 +16,13 @@ from sidecar.plugin_api.vendor import Vendor
 @click.argument("name", required=False, metavar="[NAME|check]")
 @config_option
 def plugins_command(name: str | None, config: Path) -> None:
-    """List the vendors, show one, or check that every plugin keeps its contract.
+    """List the vendors and transforms, show one, or check that every plugin keeps its contract.
 
     \b
     Examples:
       sidecar plugins
       sidecar plugins azure
+      sidecar plugins redact
       sidecar plugins check
 
     Exit status: 0; 2 when a plugin could not be loaded or breaks the contract.
@@ -49,15 +50,31 @@ def _list(registry: Registry) -> None:
             for vendor in registry.vendors.values()
         ],
     )  # fmt: skip
+    click.echo()
+    print_table(
+        ("transform", "what it does", "options", "from"),
+        [
+            (
+                transform.name, transform.title, ", ".join(transform.options) or "-",
+                registry.transform_sources[transform.name].partition(": ")[0],
+            )
+            for transform in registry.transforms.values()
+        ],
+    )  # fmt: skip
     _fail_on(registry.problems)
 
 
 def _describe(registry: Registry, name: str) -> None:
-    vendor = registry.vendors.get(name)
-    if vendor is None:
-        fail(f'there is no vendor "{name}"; there is: {", ".join(registry.vendors)}')
-    for line in _lines(vendor, registry.sources[name]):
+    vendor, transform = registry.vendors.get(name), registry.transforms.get(name)
+    if vendor is None and transform is None:
+        names = ", ".join((*registry.vendors, *registry.transforms))
+        fail(f'there is no vendor or transform "{name}"; there is: {names}')
+    for line in [] if vendor is None else _lines(vendor, registry.sources[name]):
         click.echo(line)
+    if transform is not None:
+        click.echo(f"{name}: {transform.title}, from {registry.transform_sources[name]}")
+        for option, text in transform.options.items():
+            click.echo(f"  option {option} (a list): {text}")
 
 
 def _lines(vendor: Vendor, source: str) -> list[str]:
@@ -82,7 +99,13 @@ def _check(registry: Registry) -> None:
     from sidecar.testing import problems
 
     _fail_on(problems(registry))
-    click.echo(f"{len(registry.vendors)} vendors and {len(registry.dialects)} dialects: all good")
+    kinds = {
+        "vendors": registry.vendors,
+        "dialects": registry.dialects,
+        "transforms": registry.transforms,
+    }
+    counts = [f"{len(found)} {kind}" for kind, found in kinds.items()]
+    click.echo(f"{', '.join(counts)}: all good")
 
 
 def _fail_on(found: list[str] | tuple[str, ...]) -> None:

@@ -111,6 +111,10 @@ class Router:
             what = f"no plugin has a transform {shown(name)}"
             self.reader.error(place, what, suggest(name, self.providers.transforms))
             return None
+        for option in sorted(options.keys() - transform.options.keys()):
+            what = f"{name} has no option {shown(option)}"
+            self.reader.error(place, what, suggest(option, transform.options, "remove it"))
+            return None
         try:
             return NamedTransform(name, options, transform.configured(options))
         except ValueError as error:

@@ -16,6 +16,7 @@ from sidecar.config.schema.values import (
     STRING,
     budgets,
     count,
+    counting,
     days,
     duration,
     header_set,
@@ -224,12 +225,7 @@ GROUP = Block(
             "`ask` requests usage in streams whose client did not request it.",
             "as-is",
         ),
-        OptionField(
-            "count_tokens",
-            Choice({"estimate": True, "as-is": False}),
-            "`estimate` answers requests that count tokens where a provider cannot.",
-            "as-is",
-        ),
+        OptionField("count_tokens", counting, "`estimate` where a provider has no count.", "as-is"),
     ),
     foreign=foreign_fields.OF_GROUP,
 )

@@ -54,6 +54,7 @@ timestamp = Placed(
     {**STRING, "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"},
 )
 urgency = Choice({each.name.lower(): each for each in Urgency})
+counting = Choice({"estimate": True, "as-is": False})
 retry = Choice({"if-unserved": False, "at-least-once": True})
 models = Many(Word(parsers.pattern, "a model's name or a pattern such as gpt-5*", TEXT))
 key_hash = Word(
