@@ -37,6 +37,7 @@ _PROTOCOLS: Mapping[TransformTarget, str] = {
 _COUNTED: Mapping[tuple[str, str], str] = {
     ("anthropic", "count_tokens"): "anthropic",
     ("gemini", "count_tokens"): "gemini",
+    ("openai", "input_tokens"): "openai_responses",
 }
 """The protocol of each endpoint that counts tokens, by dialect and endpoint."""
 _LOSSES = {str(each.value): each.text for each in Loss}

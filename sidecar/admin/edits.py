@@ -23,6 +23,7 @@ from sidecar.config.editor import operations, written
 from sidecar.config.yaml.writer import Value
 from sidecar.errors import EditRefused
 
+WrittenTransforms: TypeAlias = dict[str, dict[str, str | list[str]]]
 WrittenLimits: TypeAlias = dict[str, str | int | dict[str, str | int]]
 
 
@@ -204,6 +205,9 @@ class RouteEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_input: str | None = None
     priced_as: str | None = None
     retry: str | None = None
+    translate: bool = False
+    redact: list[str] = []
+    transforms: WrittenTransforms = {}
     weight: str | None = None
     beside: bool = False
 
@@ -242,6 +246,12 @@ def _options(entry: RouteEdit) -> dict[str, Value]:
         options["priced_as"] = entry.priced_as
     if entry.retry:
         options["retry"] = entry.retry
+    if entry.translate:
+        options["translate"] = True
+    if entry.redact:
+        options["redact"] = entry.redact[0] if len(entry.redact) == 1 else list(entry.redact)
+    if entry.transforms:
+        options["transforms"] = entry.transforms
     return options
 
 

@@ -273,16 +273,20 @@ def _calls_by_group(context: AdminContext) -> Counter[str]:
 
 def _providers_of(context: AdminContext, vendor: str) -> list[NamedTitle]:
     """Return the providers that a route of a group of that vendor may name: those of the file, and
-    the vendors' own, which need no entry."""
+    the vendors' own, which need no entry. Those that `translate` connects are the last."""
     found = {one.name: one.vendor for one in context.snapshot.providers.values()}
     for each in context.services.registry.vendors.values():
         if each.base_url is not None or each.local_server is not None:
             found.setdefault(each.name, each)
-    return [
-        NamedTitle(name=name, title=each.title)
-        for name, each in found.items()
-        if vendor == each.name or vendor in each.serves
-    ]
+    registry = context.services.registry
+    translate, of_group = registry.transforms.get("translate"), registry.vendors[vendor]
+    native, translated = [], []
+    for name, each in found.items():
+        if vendor == each.name or vendor in each.serves:
+            native.append(NamedTitle(name=name, title=each.title))
+        elif translate is not None and translate.connects(of_group, each):
+            translated.append(NamedTitle(name=name, title=each.title, translate=True))
+    return native + translated
 
 
 async def _written(context: AdminContext, *paths: FieldPath) -> list[dict[str, Value]]:

@@ -172,23 +172,30 @@ def route_fields(routes: Value | None, in_force: Sequence[Route]) -> list[RouteF
 
 def _route_fields(entry: Value, *, beside: bool) -> RouteFields:
     name, options = _name_and_options(entry)
-    models = options.get("models", [])
+    translate = str(options.get("translate", "false")).lower()
     enabled = str(options.get("enabled", "true")).lower()
     return msgspec.convert(
         {
             "provider": name,
             "enabled": enabled not in {"false", "no", "off"},
-            "models": [models] if isinstance(models, str) else models,
+            "models": _listed(options.get("models", [])),
             "as": options.get("as"),
             "limits": options.get("limits") or {},
             "max_input": options.get("max_input"),
             "priced_as": options.get("priced_as"),
             "retry": options.get("retry"),
+            "translate": translate in {"true", "yes", "on"},
+            "redact": _listed(options.get("redact", [])),
+            "transforms": options.get("transforms") or {},
             "weight": options.get("weight"),
             "beside": beside,
         },
         RouteFields,
     )
+
+
+def _listed(value: Value) -> Value:
+    return [value] if isinstance(value, str) else value
 
 
 def _name_and_options(entry: Value) -> tuple[str, Mapping[str, Value]]:

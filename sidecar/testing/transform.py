@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from sidecar.plugin_api.manager import Registry
 from sidecar.plugin_api.transform import (
+    ANY_ENDPOINT,
     Transform,
     TransformCall,
     TransformedRequest,
@@ -22,7 +23,7 @@ _ASKED = [{"role": "user", "content": f"{QUOTED}, for ada@example.com"}]
 _CHUNK = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"Hi"}%s}]}\n\n'
 
 
-class Sample(NamedTuple):
+class SampleCall(NamedTuple):
     """A call of one endpoint, and its response, whole and as a stream."""
 
     path: str
@@ -32,14 +33,14 @@ class Sample(NamedTuple):
 
 
 _SAMPLES = {
-    ("openai", "chat"): Sample(
+    ("openai", "chat"): SampleCall(
         "/chat/completions",
         {"model": "m", "messages": _ASKED},
         b'{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,'
         b'"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}',
         _CHUNK % b"" + _CHUNK % b',"finish_reason":"stop"' + b"data: [DONE]\n\n",
     ),
-    ("anthropic", "messages"): Sample(
+    ("anthropic", "messages"): SampleCall(
         "/v1/messages",
         {"model": "m", "max_tokens": 9, "messages": _ASKED},
         b'{"id":"m","type":"message","role":"assistant","model":"m","content":[{"type":"text",'
@@ -63,7 +64,7 @@ _UNUSUAL = (
     b'{"model":"m","messages":[],"tools":[{}],"stop":5,"tool_choice":7}',
 )  # fmt: skip
 """Bodies of calls that pass the dialect, and that vendors may reject."""
-_UNKNOWN = Sample("/unknown", {"model": "m"}, b"{}", b"data: {}\n\n")
+_UNKNOWN = SampleCall("/unknown", {"model": "m"}, b"{}", b"data: {}\n\n")
 
 
 def checks(transform: Transform, registry: Registry) -> dict[str, Callable[[], Iterator[str]]]:
@@ -104,7 +105,8 @@ def _every_target(
     for name, vendor in product(registry.dialects, registry.vendors.values()):
         served = vendor.dialects.get(name)
         names = {endpoint for dialect, endpoint in _SAMPLES if dialect == name}
-        names |= {"any", "other", "count_tokens"} | (served.endpoints or set() if served else set())
+        names |= {ANY_ENDPOINT, "other", "count_tokens"}
+        names |= served.endpoints or set() if served else set()
         for endpoint in sorted(names):
             yield name, endpoint, transform.target(name, endpoint, vendor)
 
@@ -137,6 +139,8 @@ def _target_problems(transform: Transform, registry: Registry) -> Iterator[str]:
 def _calls(targets: _Targets, *, streaming: bool = False) -> Iterator[TransformCall]:
     """Yield a valid call of each endpoint with a sample, unusual ones, and those of others."""
     for (dialect, endpoint), target in targets.items():
+        if endpoint == ANY_ENDPOINT:
+            continue
         sample = _SAMPLES.get((dialect, endpoint), _UNKNOWN)
         body = json.dumps(sample.body | ({"stream": True} if streaming else {})).encode()
         unusual = _UNUSUAL if sample is not _UNKNOWN else (b"", b"\xff", b"[]")

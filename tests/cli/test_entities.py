@@ -84,6 +84,13 @@ def test_routes_are_set_in_the_typed_order_and_keep_their_options(cli: Cli) -> N
     assert done.status == 0, done.err
     routes = [{"openrouter": {"models": "gpt-5*"}}, "openai"]
     assert field(cli, "groups", "GPT", "routes") == routes
+    claude = ["groups", "add", "Claude", "--vendor", "anthropic", "--route"]
+    refused = cli.run(*claude, "openai")
+    assert (refused.status, "translate: true" in refused.err) == (2, True)
+    assert cli.run(*claude, "openai:translate").status == 0
+    assert field(cli, "groups", "Claude", "routes") == [{"openai": {"translate": "true"}}]
+    assert cli.run("groups", "edit", "Claude", "--route", "openai").status == 0
+    assert field(cli, "groups", "Claude", "routes") == [{"openai": {"translate": "true"}}]
     assert cli.run(*edit, "--route", "").status == 0
     assert field(cli, "groups", "GPT", "routes") is None
     refused = cli.run(*edit, "--route", "opnrouter")

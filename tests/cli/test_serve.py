@@ -115,6 +115,27 @@ def test_init_on_a_terminal_asks_and_takes_no_for_an_answer(tmp_path: Path) -> N
     assert "vendor: echo" in cli.config.read_text()
 
 
+def test_init_on_a_terminal_offers_other_agents_by_translation(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, {"OPENAI_API_KEY": "sk-real"}, text="")
+    done = cli.typed("y\ny\nn\n", "init")
+    assert (done.status, "agents such as Claude Code on OpenAI by translation" in done.err) == (
+        0,
+        True,
+    )
+    text = cli.config.read_text()
+    group = "Anthropic on OpenAI"
+    assert f"  {group}: {{vendor: anthropic, routes: [{{openai: {{translate: true}}}}]}}" in text
+    assert "vendor: gemini" not in text
+    assert cli.run("keys", "show", "anthropic", "--json").json["group"] == group
+    assert "ANTHROPIC_BASE_URL" in done.out
+
+
+def test_init_without_questions_translates_nothing(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, {"OPENAI_API_KEY": "sk-real"}, text="")
+    assert cli.run("init", "--yes").status == 0
+    assert "translate" not in cli.config.read_text()
+
+
 def test_init_ignores_a_local_key_in_a_credential_variable(tmp_path: Path) -> None:
     cli = Cli(tmp_path, {"OPENAI_API_KEY": mint(), "ANTHROPIC_API_KEY": "sk-real"}, text="")
     assert cli.run("init", "--yes").status == 0

@@ -343,6 +343,24 @@ async def test_routes_are_copied_ordered_and_given_back(api: Api) -> None:
     assert not api.proxy.running.snapshot.keys["gpt"].own_routes
 
 
+async def test_transforms_of_a_route_are_offered_and_kept_by_an_edit(api: Api) -> None:
+    await api.change(
+        "create_group", "Claude", fields={"vendor": "anthropic", "count_tokens": "estimate"}
+    )
+    page = await api.get("group?name=Claude")
+    offered = {each["name"]: each["translate"] for each in page["providers"]}
+    assert (offered["anthropic"], offered["oa"]) == (False, True)
+    route = {"provider": "oa", "translate": True, "redact": ["email", "/A-[0-9]{1,9}/"],
+             "transforms": {"redact": {"find": ["keys"]}}}  # fmt: skip
+    await api.change("set_routes", "Claude", of="group", routes=[route])
+    for _ in range(2):
+        rows = (await api.get("group?name=Claude"))["routes"]
+        assert rows[0].items() >= route.items()
+        await api.change("set_routes", "Claude", of="group", routes=rows)
+    (found,) = api.proxy.running.snapshot.groups["Claude"].routes
+    assert [each.name for each in found.transforms] == ["redact", "redact", "translate"]
+
+
 async def test_rows_beside_each_other_share_by_weight(api: Api) -> None:
     routes = [
         {"provider": "spare", "weight": "3", "priced_as": "gpt-5"},

@@ -22,15 +22,19 @@ groups:
   Claude: {{vendor: anthropic, routes: [oa: {{as: gpt-5, translate: true, redact: email}}]}}
   Estimating: {{vendor: anthropic, count_tokens: estimate, routes: [router]}}
   Bare: {{vendor: anthropic, routes: [router]}}
+  Gemini: {{vendor: gemini, routes: [oa: {{as: gpt-5, translate: true}}]}}
+  GPT: {{vendor: openai, routes: [an: {{as: claude-5, translate: true}}]}}
   Both: {{vendor: anthropic, count_tokens: estimate, routes: [an, router]}}
 keys:
   claude: {{group: Claude, hash: "{{claude}}", budget: $0.000001/day, limits: {{rpm: 1}}}}
   shut: {{group: Claude, hash: "{{shut}}", max_wait: 0s, limits: {{concurrency: 0}}}}
   estimating: {{group: Estimating, hash: "{{estimating}}"}}
   bare: {{group: Bare, hash: "{{bare}}"}}
+  gemini: {{group: Gemini, hash: "{{gemini}}"}}
+  gpt: {{group: GPT, hash: "{{gpt}}"}}
   both: {{group: Both, hash: "{{both}}"}}
 """
-KEYS = ("claude", "shut", "estimating", "bare", "both")
+KEYS = ("gemini", "gpt", "claude", "shut", "estimating", "bare", "both")
 COUNT = "/v1/messages/count_tokens"
 TEXT = "x" * 3500
 SEARCH = {"type": "web_search_20250305", "name": "web_search"}
@@ -75,6 +79,27 @@ async def test_sdk_reads_an_estimate_of_its_tools_and_images(counting: Sidecar) 
         )
     assert plain.input_tokens < 10
     assert 1000 < shown.input_tokens < 3000, "not by the length of its base64"
+
+
+@pytest.mark.parametrize(
+    ("key", "path", "field"),
+    [
+        ("gemini", "/v1beta/models/gemini-3:countTokens", "totalTokens"),
+        ("gpt", "/v1/responses/input_tokens", "input_tokens"),
+    ],
+)
+async def test_count_of_each_api_has_its_shape(
+    counting: Sidecar, vendor: ScriptedVendor, key: str, path: str, field: str
+) -> None:
+    contents = [{"role": "user", "parts": [{"text": TEXT}]}]
+    bodies = [{"contents": contents}, {"generateContentRequest": {"contents": contents}}]
+    if key == "gpt":
+        bodies = [{"model": "gpt-5", "input": TEXT}]
+    for each in bodies:
+        got = await counting.ask(path, json.dumps(each).encode(), key=key)
+        assert got.status == 200
+        assert 1000 < got.json()[field] < 1100
+    assert not vendor.requests
 
 
 async def test_count_of_a_provider_that_counts_is_the_providers(

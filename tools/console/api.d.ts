@@ -353,6 +353,7 @@ declare namespace Api {
   interface NamedTitle {
     name: string;
     title: string;
+    translate: boolean;
   }
   interface NetworkState {
     what: "network";
@@ -573,6 +574,9 @@ declare namespace Api {
     max_input: string | number | boolean | null;
     priced_as: string | number | boolean | null;
     retry: string | number | boolean | null;
+    translate: boolean;
+    redact: (string | number | boolean | null)[];
+    transforms: Record<string, any>;
     weight: string | number | boolean | null;
     beside: boolean;
   }

@@ -99,15 +99,19 @@ class RouteFields(Struct, frozen=True, kw_only=True):
     max_input: Scalar
     priced_as: Scalar
     retry: Scalar
+    translate: bool
+    redact: list[Scalar]
+    transforms: Fields
     weight: Scalar
     beside: bool
 
 
 class NamedTitle(Struct, frozen=True, kw_only=True):
-    """A vendor, or a provider with its vendor's title."""
+    """A vendor, or a provider with its vendor's title. `translate`: its routes need this switch."""
 
     name: str
     title: str
+    translate: bool = False
 
 
 class InheritedFields(Struct, frozen=True, kw_only=True):

@@ -39,16 +39,35 @@ if TYPE_CHECKING:
     from sidecar.app import Running
 
 
+AGENTS = {"anthropic": "Claude Code", "openai": "Codex", "gemini": "Gemini CLI"}
+"""A known agent of each vendor whose API many agents speak."""
 PROBE_TIMEOUT_SECONDS = 0.3
 """Seconds that a local server has to answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundVendor:
-    """A vendor that could be used, and where it was found."""
+    """A vendor that could be used, and where it was found. `by` is the vendor that serves its API
+    in its place."""
 
     vendor: Vendor
     where: str
+    by: Vendor | None = None
+
+    @property
+    def group(self) -> str:
+        """The name of its first group."""
+        name = "demo" if self.vendor.local_server is not None else self.vendor.title
+        return name if self.by is None else f"{name} on {self.by.title}"
+
+    @property
+    def fields(self) -> dict[str, Value]:
+        """The fields of its group."""
+        if self.by is None:
+            return {"vendor": self.vendor.name}
+        is_native = self.vendor.name in self.by.serves
+        route: Value = self.by.name if is_native else {self.by.name: {"translate": True}}
+        return {"vendor": self.vendor.name, "routes": [route]}
 
 
 @click.command("init")
@@ -64,8 +83,9 @@ def init_command(
     """Write a first configuration: a group and a key for each vendor that is found.
 
     Looks for vendors' credentials in the environment and for local model servers, and asks about
-    each on a terminal. Prints each key once, with the line for its agent. With a file it adds the
-    vendors that have no group yet, and changes nothing else.
+    each on a terminal, and whether agents of other APIs use them, too, by translation. Prints each
+    key once, with the line for its agent. With a file it adds the vendors that have no group yet,
+    and changes nothing else.
 
     \b
     Examples:
@@ -81,6 +101,8 @@ def init_command(
         return
     registry = discover()
     found = [each for each in findings(registry, os.environ) if yes or _wanted(each)]
+    if not yes:
+        found += [each for each in served_by(found, registry, set()) if _wanted(each)]
     if not found:
         note("no vendor was found or accepted; the group `demo` answers offline with an echo")
         found = [FoundVendor(registry.vendors["echo"], "")]
@@ -114,6 +136,8 @@ def _add_vendors(config: Path, state: Path, *, yes: bool) -> None:
         for each in findings(opened.registry, os.environ)
         if each.vendor.name not in present and (yes or _wanted(each))
     ]
+    if not yes:
+        found += [each for each in served_by(found, opened.registry, present) if _wanted(each)]
     if not found:
         note(f"{config} exists already, and there is no vendor to add; edit it with: sidecar edit")
         return
@@ -121,9 +145,9 @@ def _add_vendors(config: Path, state: Path, *, yes: bool) -> None:
     keys = {each.vendor.name: mint() for each in found}
     text, now = opened.text, datetime.now(UTC)
     for each in found:
-        group = _unused(group_name(each.vendor), opened.snapshot.groups)
+        group = _unused(each.group, opened.snapshot.groups)
         name = _unused(each.vendor.name, opened.snapshot.keys)
-        text = operations.add(text, ("groups", group), {"vendor": each.vendor.name})
+        text = operations.add(text, ("groups", group), each.fields)
         text = operations.create_key(text, name, keys[each.vendor.name], now, {"group": group})
     snapshot = write(opened, text)
     note_difference(opened.snapshot, snapshot)
@@ -141,6 +165,8 @@ def _show_keys(found: list[FoundVendor], keys: Mapping[str, str], base: str) -> 
     note("each key is shown only now, in the line that points an agent at it:")
     for each in found:
         note(f"{each.vendor.title}, found at {each.where}:" if each.where else "Echo, built in:")
+        if each.by is not None:
+            note(f"ask for models of {each.by.title} by name, or write as: MODEL at its route")
         dialect = next(iter(each.vendor.dialects))
         click.echo(line_for(dialect, base, keys[each.vendor.name]))
     note("what other agents need: sidecar env --help")
@@ -157,6 +183,23 @@ def findings(registry: Registry, environ: Mapping[str, str]) -> list[FoundVendor
         elif not variables and vendor.base_url is not None and answers(vendor.base_url):
             found.append(FoundVendor(vendor, vendor.base_url))
     return found
+
+
+def served_by(
+    found: list[FoundVendor], registry: Registry, present: Container[str]
+) -> list[FoundVendor]:
+    """Return the vendors that are not found, and whose agents could use one that is."""
+    translate = registry.transforms.get("translate")
+    names = {each.vendor.name for each in found}
+    wanted = [name for name in AGENTS if name not in names and name not in present]
+    served = []
+    for vendor in (registry.vendors[name] for name in wanted):
+        by = [each.vendor for each in found if vendor.name in each.vendor.serves]
+        if translate is not None:
+            by += [each.vendor for each in found if translate.connects(vendor, each.vendor)]
+        if by:
+            served.append(FoundVendor(vendor, f"{by[0].title}, which serves its API", by[0]))
+    return served
 
 
 def _is_credential(value: str | None) -> bool:
@@ -184,7 +227,11 @@ def answers(base_url: str) -> bool:
 
 def _wanted(found: FoundVendor) -> bool:
     question = f"{found.vendor.title} ({found.where}): make a group and a key for it?"
-    return click.confirm(question, default=True, err=True)
+    if found.by is not None:
+        how = "" if found.vendor.name in found.by.serves else " by translation"
+        agent = AGENTS[found.vendor.name]
+        question = f"Make a key for agents such as {agent} on {found.by.title}{how}, too?"
+    return click.confirm(question, default=found.by is None, err=True)
 
 
 def compose(
@@ -196,23 +243,16 @@ def compose(
     if server is not None:
         lines += [f"server: {flow(server)}", ""]
     lines.append("groups:")
-    lines += [
-        f"  {scalar(group_name(each.vendor))}: {{vendor: {each.vendor.name}}}" for each in found
-    ]
+    lines += [f"  {scalar(each.group)}: {flow(each.fields)}" for each in found]
     lines += ["", "keys:"]
     for each in found:
         entry: dict[str, Value] = {
-            "group": group_name(each.vendor),
+            "group": each.group,
             "hash": hash_of(keys[each.vendor.name]),
             "created": utc_text(now),
         }
         lines.append(f"  {each.vendor.name}: {flow(entry)}")
     return "\n".join(lines) + "\n"
-
-
-def group_name(vendor: Vendor) -> str:
-    """Return the name of the first group of a vendor."""
-    return "demo" if vendor.local_server is not None else vendor.title
 
 
 DEMO = "demo"

@@ -42,9 +42,12 @@ def limit_options(function: F) -> F:
     return function
 
 
+TRANSLATED = ":translate"
+"""What follows the name of a provider whose route translates."""
 route_option = click.option(
     "--route", "routes", multiple=True, metavar="PROVIDER",
-    help="A provider to try; repeat it for the next one, in order.",
+    help="A provider to try; repeat it for the next one, in order. PROVIDER:translate for one of "
+    "another API.",
 )  # fmt: skip
 
 
@@ -88,7 +91,7 @@ def new_entry(
     """Return the fields of a new entry."""
     found = whole(base, fields, known)
     if any(routes):
-        found["routes"] = as_written([RouteEdit(name) for name in routes if name], of_group)
+        found["routes"] = as_written([_edit(name, {}) for name in routes if name], of_group)
     return found
 
 
@@ -103,15 +106,18 @@ def _routes(
     for each in present if isinstance(present, list) else ():
         for name, inner in each.items() if isinstance(each, Mapping) else ():
             options.setdefault(name, inner if isinstance(inner, Mapping) else {})
-    edits = [_edit(name, options.get(name, {})) for name in names if name]
+    edits = [_edit(name, options.get(name.removesuffix(TRANSLATED), {})) for name in names if name]
     return as_written(edits, of_group)
 
 
 def _edit(name: str, options: Mapping[str, Value]) -> RouteEdit:
-    fields: dict[str, Any] = {**options, "provider": name}
+    fields: dict[str, Any] = {**options, "provider": name.removesuffix(TRANSLATED)}
+    if name.endswith(TRANSLATED):
+        fields["translate"] = True
     fields.pop("priority", None)  # the typed order replaces it
-    if isinstance(fields.get("models"), str):
-        fields["models"] = [fields["models"]]
+    for listed in ("models", "redact"):
+        if isinstance(fields.get(listed), str):
+            fields[listed] = [fields[listed]]
     return msgspec.convert(fields, RouteEdit, strict=False)
 
 

@@ -118,6 +118,7 @@ def add(name: str, as_json: bool, config: Path, state: Path, **typed: Any) -> No
     Examples:
       sidecar groups add GPT --vendor openai --budget 20/day
       sidecar groups add Claude --vendor anthropic --route anthropic --route openrouter
+      sidecar groups add "Claude on GPT" --vendor anthropic --route openai:translate
     """
     opened = open_to_change(config, state)
     routes = typed.pop("routes")

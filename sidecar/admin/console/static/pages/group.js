@@ -2,7 +2,7 @@
 
 import { button } from "../dialogs.js";
 import { facts, h, lead, title } from "../dom.js";
-import { headroom, limits, list, text, urgency } from "../forms.js";
+import { choice, headroom, limits, list, text, urgency } from "../forms.js";
 import { uses } from "../meters.js";
 import { link } from "../pages.js";
 import { pausedMark, pauser } from "../steering.js";
@@ -70,5 +70,9 @@ function fields({ written: own }) {
       placeholder: "all",
       help: "The models that its keys may use: patterns, one a line.",
     }),
+    count_tokens: choice("Requests that count tokens", own.count_tokens, [
+      ["", "as the provider answers"],
+      ["estimate", "an estimate where it has no count"],
+    ]),
   };
 }

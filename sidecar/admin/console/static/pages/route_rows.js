@@ -25,6 +25,9 @@ export function sent(each) {
     max_input: text(each.max_input),
     priced_as: text(each.priced_as),
     retry: each.retry,
+    translate: each.translate,
+    redact: each.redact,
+    transforms: each.transforms,
     weight: text(each.weight),
     beside: each.beside,
   };
@@ -34,6 +37,8 @@ export function sent(each) {
 export function words(each) {
   const parts = [each.models.length ? each.models.join(", ") : "all models"];
   if (each.as) parts.push(`as ${asLines(each.as).join(", ")}`);
+  if (each.translate) parts.push("translated");
+  if (each.redact?.length) parts.push(`redacts ${each.redact.join(", ")}`);
   const limits = bounds(each);
   if (limits) parts.push(limits);
   if (each.max_input) parts.push(`up to ${each.max_input} input tokens`);

@@ -198,6 +198,14 @@ export function editor(node, found, owner) {
         each.retry ?? "",
         ["", "if-unserved", "at-least-once"].map((x) => [x, x]),
       ),
+      translate: choice("Translate", each.translate ? "true" : "", [
+        ["", "no: calls stay byte for byte"],
+        ["true", "yes: to an API that the provider has"],
+      ]),
+      redact: list("Redact", each.redact, {
+        placeholder: "nothing",
+        help: "keys, tokens, email, cards or a /pattern/, one a line.",
+      }),
       weight: text("Weight", each.weight, { placeholder: "1", help: "Its part among equals." }),
     };
     const done = await dialog(
@@ -216,6 +224,8 @@ export function editor(node, found, owner) {
           Object.assign(each, {
             ...done,
             models: done.models ?? [],
+            translate: done.translate === "true",
+            redact: done.redact ?? [],
             limits: done.limits ?? {},
             as: asMap(done.as),
           }),
@@ -327,13 +337,15 @@ export function editor(node, found, owner) {
       id: `${id}-add`,
       "aria-label": "Add a provider",
       onchange: () => {
-        const name = add.value;
+        const chosen = found.providers.find((each) => each.name === add.value);
         add.value = "";
-        if (name)
+        if (chosen) {
+          const { name: provider, translate } = chosen;
           change(
-            () => rows.push(row({ provider: name, enabled: true, models: [], limits: {} }, rows.length)),
+            () => rows.push(row({ provider, translate, enabled: true, models: [], limits: {} }, rows.length)),
             `${id}-add`,
           );
+        }
       },
     },
     h("option", { value: "" }, "Add a provider …"),
@@ -341,7 +353,10 @@ export function editor(node, found, owner) {
       h(
         "option",
         { value: each.name },
-        each.name === each.title.toLowerCase() ? each.name : `${each.name} (${each.title})`,
+        [
+          each.name === each.title.toLowerCase() ? each.name : `${each.name} (${each.title})`,
+          each.translate ? ", translated" : "",
+        ],
       ),
     ),
   );
