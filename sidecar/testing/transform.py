@@ -33,14 +33,14 @@ class SampleCall(NamedTuple):
 
 
 _SAMPLES = {
-    ("openai", "chat"): SampleCall(
+    "chat": SampleCall(
         "/chat/completions",
         {"model": "m", "messages": _ASKED},
         b'{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,'
         b'"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}',
         _CHUNK % b"" + _CHUNK % b',"finish_reason":"stop"' + b"data: [DONE]\n\n",
     ),
-    ("anthropic", "messages"): SampleCall(
+    "messages": SampleCall(
         "/v1/messages",
         {"model": "m", "max_tokens": 9, "messages": _ASKED},
         b'{"id":"m","type":"message","role":"assistant","model":"m","content":[{"type":"text",'
@@ -57,7 +57,7 @@ _SAMPLES = {
         b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
     ),
 }
-"""Of the endpoints that most agents use, by dialect and endpoint."""
+"""Of the endpoints that most agents use, by the name of the endpoint."""
 _UNUSUAL = (
     b'{"model":"m"}', b'{"model":"m","messages":null}', b'{"model":"m","messages":[1,{}]}',
     b'{"model":"m","messages":[{"role":"user","content":[{"type":"new"},5,null]}],"x":1e999}',
@@ -104,8 +104,7 @@ def _every_target(
 ) -> Iterator[tuple[str, str, TransformTarget | None]]:
     for name, vendor in product(registry.dialects, registry.vendors.values()):
         served = vendor.dialects.get(name)
-        names = {endpoint for dialect, endpoint in _SAMPLES if dialect == name}
-        names |= {ANY_ENDPOINT, "other", "count_tokens"}
+        names = {ANY_ENDPOINT, "other", "count_tokens", *_SAMPLES}
         names |= served.endpoints or set() if served else set()
         for endpoint in sorted(names):
             yield name, endpoint, transform.target(name, endpoint, vendor)
@@ -141,7 +140,7 @@ def _calls(targets: _Targets, *, streaming: bool = False) -> Iterator[TransformC
     for (dialect, endpoint), target in targets.items():
         if endpoint == ANY_ENDPOINT:
             continue
-        sample = _SAMPLES.get((dialect, endpoint), _UNKNOWN)
+        sample = _SAMPLES.get(endpoint, _UNKNOWN)
         body = json.dumps(sample.body | ({"stream": True} if streaming else {})).encode()
         unusual = _UNUSUAL if sample is not _UNKNOWN else (b"", b"\xff", b"[]")
         for each, readable in ((body, True), *((one, True) for one in unusual), (b"", False)):
@@ -225,7 +224,7 @@ def _responses(transform: Transform, targets: _Targets) -> Iterator[str]:
     for streaming in (False, True):
         content_type = "text/event-stream" if streaming else "application/json"
         for call, made in _made(transform, targets, streaming=streaming):
-            sample = _SAMPLES.get(call.target[:2], _UNKNOWN)
+            sample = _SAMPLES.get(call.target.endpoint, _UNKNOWN)
             answer = sample.stream if streaming else sample.answer
             whole = _fed(transform, made, content_type, [answer])
             for size in _CUTS:
