@@ -19,10 +19,10 @@ from sidecar.config.patterns import matches_any
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.plugin_api.dialect import Dialect, Endpoint, ModelAt
 from sidecar.plugin_api.guard import plugin_guard
-from sidecar.plugin_api.transform import Transform, TransformTarget
 from sidecar.plugin_api.vendor import Serving
 from sidecar.routing.allowed_models import may_use, not_offered
 from sidecar.routing.caller_login import CallerLogin, missing_login
+from sidecar.routing.transform_steps import TransformStep, transform_steps
 
 Usable = Callable[[Provider], tuple[tuple[CredentialRef, ...], str]]
 """Returns the usable credentials of a provider; or none, and the reason."""
@@ -34,13 +34,6 @@ Draw = Callable[[], float]
 
 MAX_PLANS = 4096
 """Plans that are kept; all are made again when there are more."""
-
-
-class TransformStep(NamedTuple):
-    """A transform that changes a candidate's calls, and how the provider is called after it."""
-
-    transform: Transform
-    target: TransformTarget
 
 
 class Candidate(Struct, frozen=True, dict=True):
@@ -333,27 +326,6 @@ def _barred(
     if not models and endpoint.starts_work and restricted:
         return f"allows only some models ({route.place.short})"
     return None
-
-
-def transform_steps(
-    key: Key, route: Route, dialect: str, endpoint: str
-) -> tuple[tuple[TransformStep, ...], TransformTarget]:
-    """Return the transforms that apply to an endpoint on a route, in order, and how its provider is
-    called after the last of them. One that answers the call itself is the only one."""
-    target = TransformTarget(dialect, endpoint)
-    if not key.transforms and not route.transforms and not key.group.transforms:
-        return (), target
-    steps: list[TransformStep] = []
-    for named in (*key.transforms, *route.transforms, *key.group.transforms):
-        found: TransformTarget | None = target
-        with plugin_guard(f"transform {named.name}", "target", "it gets the call as it is"):
-            found = named.transform.target(*target[:2], route.provider.vendor)
-        if found is not None and found.local:
-            return (TransformStep(named.transform, found),), found
-        if found is not None:
-            steps.append(TransformStep(named.transform, found))
-            target = found
-    return tuple(steps), target
 
 
 def _unserved(key: Key, route: Route, dialect: Dialect, endpoint: Endpoint) -> str | None:

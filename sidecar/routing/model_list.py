@@ -20,7 +20,7 @@ from sidecar.http.headers import RequestFields, encoded
 from sidecar.plugin_api.dialect import Dialect, ModelEntry
 from sidecar.plugin_api.transform import ANY_ENDPOINT
 from sidecar.plugin_api.vendor import UpstreamRequest
-from sidecar.routing.candidates import transform_steps
+from sidecar.routing.transform_steps import transform_steps
 
 FRESH_SECONDS = 600.0
 """Seconds for which a list is cached."""

@@ -27,7 +27,8 @@ from sidecar.plugin_api.transform import (
     TransformRefused,
 )
 from sidecar.routing.call import Call
-from sidecar.routing.candidates import Candidate, TransformStep
+from sidecar.routing.candidates import Candidate
+from sidecar.routing.transform_steps import TransformStep
 
 log = logging.getLogger("sidecar.proxy.transforms")
 T = TypeVar("T")
