@@ -127,7 +127,7 @@ def events(stream: bytes) -> list[Shape]:
     """Return the JSON of each event of a stream, with its name under `event`."""
     found = []
     for block in stream.decode().split("\n\n"):
-        lines = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
+        lines = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line)
         data = lines.get("data", "")
         if data and data != "[DONE]":
             found.append(

@@ -24,7 +24,10 @@ from translation_samples import (
 )
 
 from sidecar_transforms.translation import (
+    Loss,
     TranslationError,
+    estimate_tokens,
+    lost_between,
     translate_request,
 )
 
@@ -147,3 +150,93 @@ def test_request_for_a_responses_provider_keeps_no_state_there() -> None:
         "max_output_tokens": 16, "include": ["reasoning.encrypted_content"],
         "reasoning": {"effort": "high", "summary": "auto"}, "prompt_cache_key": "u",
     }  # fmt: skip
+
+
+ASK: Shape = {"role": "user", "content": "?"}
+READ: Shape = {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{bro"}
+LOST: list[tuple[Shape, Loss]] = [
+    ({"temperature": 1.5}, Loss.TEMPERATURE),
+    ({"temperature": 1, "top_p": 0.5}, Loss.TOP_P),
+    ({"prompt_cache_key": "k"}, Loss.CACHE_KEY),
+    (
+        {"input": [ASK, {"type": "reasoning", "id": "rs_1", "encrypted_content": "g",
+                         "summary": []}, ASK]},
+        Loss.THINKING,
+    ),
+    ({"input": [ASK, {"role": "developer", "content": "now"}]}, Loss.SYSTEM_ORDER),
+    ({"text": {"format": {"type": "json_object"}}}, Loss.JSON_OBJECT),
+    ({"max_output_tokens": None}, Loss.MAX_OUTPUT),
+    ({"input": [ASK, READ]}, Loss.ARGUMENTS),
+    ({"text": {"verbosity": "low"}}, Loss.VERBOSITY),
+    ({"tools": [{"type": "web_search"}]}, Loss.SERVER_TOOLS),
+    ({"input": [ASK, {"type": "web_search_call", "id": "ws_1"}]}, Loss.SERVER_TOOLS),
+    (
+        {"tools": [{"type": "custom", "name": "p", "format": GRAMMAR}]},
+        Loss.GRAMMAR,
+    ),
+    (
+        {"input": [{"role": "user", "content": [
+            {"type": "input_image", "image_url": "https://x/a.png", "detail": "low"}]}]},
+        Loss.IMAGE_DETAIL,
+    ),
+    ({"service_tier": "flex"}, Loss.FIELDS),
+    ({"store": True}, Loss.FIELDS),
+    ({"truncation": "auto"}, Loss.FIELDS),
+    ({"metadata": {"a": "b"}}, Loss.FIELDS),
+    ({"include": ["message.output_text.logprobs"]}, Loss.FIELDS),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "loss"), LOST, ids=map(str, range(len(LOST))))
+def test_loss_from_responses_to_anthropic_is_noted(change: Shape, loss: Loss) -> None:
+    request = {"input": [ASK], "max_output_tokens": 99} | change
+    found = translate_request(
+        "openai_responses", "anthropic", json.dumps(request).encode(), model="claude-opus-5-5"
+    )
+    assert found.notes == (loss.value,)
+    assert loss in lost_between("openai_responses", "anthropic")
+
+
+@pytest.mark.parametrize(
+    ("change", "loss"),
+    [
+        ({"seed": 4}, Loss.SEED),
+        ({"top_k": 4}, Loss.TOP_K),
+        ({"presence_penalty": 1}, Loss.PENALTIES),
+        ({"stop": ["x"]}, Loss.STOP_SEQUENCES),
+        ({"temperature": 0.5}, Loss.TEMPERATURE),
+        ({"max_tokens": 1}, Loss.MAX_OUTPUT),
+        ({"messages": [ASK, {"role": "assistant", "content": "So"}]}, Loss.PREFILL),
+    ],
+)
+def test_loss_from_chat_to_responses_is_noted(change: Shape, loss: Loss) -> None:
+    body = json.dumps({"messages": [ASK]} | change).encode()
+    found = translate_request("openai_chat", "openai_responses", body, model="gpt-6")
+    assert found.notes == (loss.value,)
+    assert loss in lost_between("openai_chat", "openai_responses")
+
+
+def test_media_reaches_responses_and_comes_back() -> None:
+    content = [
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aQ=="}},
+        {"type": "image", "source": {"type": "url", "url": "https://x/a.png"}},
+        {"type": "document", "title": "a.pdf", "source": {
+            "type": "base64", "media_type": "application/pdf", "data": "JVBERg=="}},
+        {"type": "document", "source": {"type": "url", "url": "https://x/a.pdf"}},
+    ]  # fmt: skip
+    call = {"type": "tool_use", "id": "t1", "name": "see", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": content}
+    messages = [
+        {"role": "user", "content": content},
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [result]},
+    ]
+    request = {"max_tokens": 99, "messages": messages}
+    there = sent("anthropic", "openai_responses", request)
+    assert sent("openai_responses", "anthropic", there)["messages"] == messages
+
+
+def test_tokens_of_a_request_are_estimated() -> None:
+    found = json.loads(estimate_tokens("openai_responses", json.dumps(CODEX).encode()))
+    assert found["object"] == "response.input_tokens"
+    assert found["input_tokens"] > 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from property_tests import examples
@@ -13,6 +14,8 @@ from translation_samples import CHAT_USAGE, SSE, call_deltas, chat_stream, messa
 from sidecar_transforms.translation import ResponseTranslator, translate_request
 
 Shape = dict[str, Any]
+OTHERS = ["openai_chat", "openai_responses"]
+"""Protocols that keep all of a message of Anthropic's."""
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(str.strip)
 names = st.from_regex(r"[a-zA-Z0-9_-]{1,80}", fullmatch=True)
 idents = st.from_regex(r"[a-zA-Z0-9_-]{1,30}", fullmatch=True)
@@ -52,21 +55,20 @@ def text(value: str) -> Shape:
     return {"type": "text", "text": value}
 
 
+@pytest.mark.parametrize("other", OTHERS)
 @given(conversations(), st.lists(names, max_size=4, unique=True))
-@examples(60)
+@examples(40)
 def test_conversation_there_and_back_keeps_texts_calls_ids_and_order(
-    messages: list[Shape], tools: list[str]
+    other: str, messages: list[Shape], tools: list[str]
 ) -> None:
     request = {
         "model": "claude-x", "max_tokens": 100, "system": [text("Be short.")],
         "messages": messages,
         "tools": [{"name": n, "input_schema": {"type": "object"}} for n in tools if len(n) <= 64],
     }  # fmt: skip
-    there = translate_request(
-        "anthropic", "openai_chat", json.dumps(request).encode(), model="other"
-    )
+    there = translate_request("anthropic", other, json.dumps(request).encode(), model="other")
     assert there.notes == ()
-    back = translate_request("openai_chat", "anthropic", there.body, model="claude-x")
+    back = translate_request(other, "anthropic", there.body, model="claude-x")
     found = json.loads(back.body)
     assert found["messages"] == messages
     assert found["system"] == request["system"]
@@ -112,17 +114,18 @@ def play(source: str, target: str, provider: bytes, cuts: list[int]) -> tuple[by
 cuts = st.lists(st.integers(0, 1 << 16), max_size=30)
 
 
+@pytest.mark.parametrize("other", OTHERS)
 @given(blocks(), cuts)
-@examples(60)
+@examples(40)
 def test_stream_there_and_back_keeps_its_blocks_however_it_is_cut(
-    content: list[Shape], places: list[int]
+    other: str, content: list[Shape], places: list[int]
 ) -> None:
     provider = message_stream(*content, stop="end_turn")
-    whole, _ = play("openai_chat", "anthropic", provider, [])
-    assert play("openai_chat", "anthropic", provider, places)[0] == whole
-    back, _ = play("anthropic", "openai_chat", whole, [])
-    assert play("anthropic", "openai_chat", whole, places)[0] == back
-    assert _blocks(back) == [_without_whole_input(block) for block in content]
+    whole, _ = play(other, "anthropic", provider, [])
+    assert play(other, "anthropic", provider, places)[0] == whole
+    back, _ = play("anthropic", other, whole, [])
+    assert play("anthropic", other, whole, places)[0] == back
+    assert _blocks(back) == content
 
 
 def _blocks(stream: bytes) -> list[Shape]:
@@ -148,10 +151,6 @@ def _blocks(stream: bytes) -> list[Shape]:
             block["input"] = json.loads(whole or "{}")
         block.pop("citations", None)
     return found
-
-
-def _without_whole_input(block: Shape) -> Shape:
-    return block
 
 
 @given(cuts)
