@@ -1,7 +1,8 @@
 """The contract of a transform: it may change the bytes of a call, on a route that names it.
 
 A transform is sans-I/O: values in, values out. It uses no socket, clock or metric. Its methods run
-in the event loop, so each must return within milliseconds.
+in the event loop, so each must return within milliseconds; `request` runs in a thread for a body of
+256 KiB or more.
 """
 
 from __future__ import annotations

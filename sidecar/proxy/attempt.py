@@ -192,7 +192,7 @@ class Attempts:
         try:
             if candidate.is_local:
                 return _answered(local_answer(call, candidate), candidate, live)
-            outgoing = transformed_call(call, candidate, self._dialects)
+            outgoing = await transformed_call(call, candidate, self._dialects)
         except ProxyError as refusal:
             return _refused(candidate, refusal, live)
         if not outgoing.applied:

@@ -23,7 +23,7 @@ providers:
   an: {{plugin: anthropic, base_url: "{url}", credential: env:UPSTREAM_KEY}}
 groups:
   GPT: {{vendor: openai, routes: [oa]}}
-  Claude: {{vendor: anthropic, routes: [an: {{redact: [email, keys, "/PROJ-[0-9]+/"]}}]}}
+  Claude: {{vendor: anthropic, routes: [an: {{redact: [email, keys, "/PROJ-[0-9]{{1,9}}/"]}}]}}
 keys:
   gpt: {{group: GPT, hash: "{{gpt}}", redact: [email, cards]}}
   claude: {{group: Claude, hash: "{{claude}}"}}
@@ -104,6 +104,19 @@ async def test_redact_of_a_key_sends_placeholders_and_returns_the_text(
     assert record.transform == "redact"
     assert record.usage is not None
     assert record.usage.input_tokens == 9
+
+
+async def test_redact_of_a_large_body_sends_placeholders(
+    redacting: Sidecar, vendor: ScriptedVendor
+) -> None:
+    vendor.play(echoing())
+    content = f"{'a line of a file ' * 30_000}{EMAIL}"
+    body = {"model": "gpt-5", "messages": [{"role": "user", "content": content}]}
+    got = await redacting.ask("/v1/chat/completions", json.dumps(body).encode())
+    assert got.json()["choices"][0]["message"]["content"] == f"to {EMAIL}."
+    assert vendor.last.json()["messages"][0]["content"] == content.replace(  # type: ignore[index]
+        EMAIL, placeholder_in(vendor)
+    )
 
 
 async def test_redact_without_a_secret_forwards_every_byte(

@@ -36,7 +36,8 @@ NAMED = {
     "keys": Detector(
         "KEY",
         re.compile(
-            r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----"
+            r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----(?:[^-]|-(?!-)){0,16384}"
+            r"-----END [A-Z ]{0,32}PRIVATE KEY-----"
             r"|\b(?:sk|rk|pk)[-_][A-Za-z0-9_-]{20,}"
             r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
             r"|\bAIza[A-Za-z0-9_-]{35}"
@@ -48,7 +49,7 @@ NAMED = {
     "tokens": Detector(
         "TOKEN",
         re.compile(
-            r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"
+            r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"
             r"|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|npm_|pypi-)[A-Za-z0-9_-]{16,}"
             r"|(?<=[Bb]earer )[A-Za-z0-9._~+/-]{20,}=*"
         ),
@@ -64,6 +65,46 @@ NAMED = {
 """The detectors that the file may name."""
 
 
+_MAX_WAYS = 512
+_TOKEN = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?(?:<?[=!]|:)|\(\?|\{[0-9]*,?[0-9]*\}[?+]?|[*+?][?+]?|.",
+    re.DOTALL,
+)
+"""The parts of a regular expression: escapes, sets, beginnings of groups, repetitions, others."""
+_BOUNDED = re.compile(r"\{([0-9]*)(,?)([0-9]*)\}")
+
+
+def check_cost(pattern: str) -> None:
+    """Check that a pattern of the file cannot take long on any text: it runs in the event loop.
+
+    At each character of a text a match tries at most as many ways as the product of the lengths
+    that its repetitions may have.
+
+    Raises:
+        ValueError: It repeats a group, repeats without a bound, or may match in too many ways.
+    """
+    ways, before = 1, ""
+    for part in _TOKEN.findall(pattern):
+        if part == "(?" or re.fullmatch(r"\\[1-9]", part):
+            raise ValueError(
+                "this pattern has a named group, a flag or a back reference: remove it"
+            )
+        if part[0] in "*+" or re.match(r"\{[0-9]*,\}", part):
+            raise ValueError(f"this pattern repeats without a bound: write {{1,64}} for {part[:8]}")
+        if part == "|" or part[0] == "?":
+            ways *= 2
+        elif found := _BOUNDED.match(part):
+            if before == ")":
+                raise ValueError("this pattern repeats a group: write the repetition out")
+            least = int(found[1] or 0)
+            ways *= int(found[3] or 0) - least + 1 if found[2] else 1
+        before = part
+    if not 0 < ways <= _MAX_WAYS:
+        raise ValueError(
+            f"this pattern may match in {ways} ways: lower its bounds to {_MAX_WAYS} in all"
+        )
+
+
 def detector_of(word: str) -> Detector:
     """Return the detector that a word of the file names: one of `NAMED`, or a /pattern/.
 
@@ -75,6 +116,7 @@ def detector_of(word: str) -> Detector:
     if len(word) < 3 or not word.startswith("/") or not word.endswith("/"):
         known = ", ".join(NAMED)
         raise ValueError(f"redact has no such detector; write one of {known}, or a /pattern/")
+    check_cost(word[1:-1])
     try:
         pattern = re.compile(word[1:-1])
     except re.error as error:

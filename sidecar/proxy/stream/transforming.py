@@ -7,6 +7,7 @@ masked before they are transformed.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -33,6 +34,8 @@ from sidecar.routing.transform_steps import TransformStep
 log = logging.getLogger("sidecar.proxy.transforms")
 T = TypeVar("T")
 
+THREADED_BYTES = 256 << 10
+"""Larger bodies are transformed in a thread, so that other calls go on meanwhile."""
 MAX_NOTES = 100
 """Notes that are remembered of one key."""
 _OF_THE_BODY = frozenset({b"content-encoding", b"content-length", b"content-md5", b"digest"})
@@ -64,8 +67,16 @@ class Outgoing(NamedTuple):
         ]
 
 
-def transformed_call(call: Call, candidate: Candidate, dialects: Mapping[str, Dialect]) -> Outgoing:
+async def transformed_call(
+    call: Call, candidate: Candidate, dialects: Mapping[str, Dialect]
+) -> Outgoing:
     """Return the call for a candidate. Raises `ProxyError` if a transform refuses it, or fails."""
+    if len(call.decoded_body) < THREADED_BYTES:
+        return _transformed(call, candidate, dialects)
+    return await asyncio.to_thread(_transformed, call, candidate, dialects)
+
+
+def _transformed(call: Call, candidate: Candidate, dialects: Mapping[str, Dialect]) -> Outgoing:
     applied: list[Applied] = []
     for step in candidate.steps:
         made = _result_of("request", step.transform.request, step, call, candidate)
