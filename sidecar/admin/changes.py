@@ -16,13 +16,14 @@ from msgspec import structs
 
 from sidecar.admin.api_types.config import EditPreview, EditProblem, EditResult
 from sidecar.admin.config_file import diff, problem_at_its_line
-from sidecar.admin.context import AdminContext, ApiError, ApiRequest, find_key, on_disk
+from sidecar.admin.context import AdminContext, ApiError, ApiRequest, on_disk
 from sidecar.admin.edit_fields import EditBase, EditedText
 from sidecar.admin.edits import AnyEdit, Restore
 from sidecar.admin.introspect.dry_run import HypotheticalCall
 from sidecar.admin.introspect.explain import explain
 from sidecar.config.history import Version
 from sidecar.config.loader import difference
+from sidecar.config.lookup import find_key
 from sidecar.config.manager import build_snapshot
 from sidecar.config.model import Snapshot
 from sidecar.config.patterns import matches_any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,9 +17,8 @@ from sidecar.admin.console.sessions import Sessions
 from sidecar.admin.introspect.dry_run import Forecaster
 from sidecar.admin.introspect.pauses import PauseControl
 from sidecar.config.manager import read_file
-from sidecar.config.model import Group, Key, Provider, Snapshot
-from sidecar.errors import ConfigError, ErrorKind, ProxyError, SidecarError
-from sidecar.humanize import suggestion
+from sidecar.config.model import Snapshot
+from sidecar.errors import ConfigError, SidecarError
 from sidecar.proxy.services import Services
 from sidecar.scheduling.pauses import CONSOLE
 from sidecar.scheduling.scheduler import Scheduler
@@ -107,35 +106,6 @@ def json_response(answer: msgspec.Struct, *, status: int = 200) -> web.Response:
     """Return an answer as JSON."""
     body = msgspec.json.encode(answer)
     return web.Response(body=body, status=status, content_type="application/json")
-
-
-def _not_found(kind: str, name: str, known: Iterable[str]) -> ProxyError:
-    hint = suggestion(name[:80], known, otherwise="there is none yet")
-    return ProxyError(ErrorKind.NOT_FOUND, f'there is no {kind} "{name[:80]}"; {hint}')
-
-
-def find_key(snapshot: Snapshot, name: str) -> Key:
-    """Return the key of that name. Raises `ProxyError` (404)."""
-    key = snapshot.keys.get(name)
-    if key is None:
-        raise _not_found("key", name, snapshot.keys)
-    return key
-
-
-def find_group(snapshot: Snapshot, name: str) -> Group:
-    """Return the group of that name. Raises `ProxyError` (404)."""
-    group = snapshot.groups.get(name)
-    if group is None:
-        raise _not_found("group", name, snapshot.groups)
-    return group
-
-
-def find_provider(snapshot: Snapshot, name: str) -> Provider:
-    """Return the provider of that name. Raises `ProxyError` (404)."""
-    provider = snapshot.providers.get(name)
-    if provider is None:
-        raise _not_found("provider", name, snapshot.providers)
-    return provider
 
 
 def on_disk(context: AdminContext) -> bytes:

@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 import msgspec
 
-from sidecar.admin.context import find_group, find_key
 from sidecar.admin.edit_fields import (
     GROUP,
     KEY,
@@ -20,6 +19,7 @@ from sidecar.admin.edit_fields import (
 )
 from sidecar.api_keys import mint
 from sidecar.config.editor import operations, written
+from sidecar.config.lookup import find_group, find_key
 from sidecar.config.yaml.writer import Value
 from sidecar.errors import EditRefused
 

@@ -32,12 +32,13 @@ from sidecar.admin.api_types.entities import (
 )
 from sidecar.admin.api_types.limits import PauseChoices
 from sidecar.admin.api_types.live import Explanation, LiveState
-from sidecar.admin.context import AdminContext, ApiRequest, find_group, find_key, find_provider
+from sidecar.admin.context import AdminContext, ApiRequest
 from sidecar.admin.introspect.dry_run import HypotheticalCall
 from sidecar.admin.introspect.explain import explain
 from sidecar.agents.shells import PROXY_NOTE, agent_lines, key_variable
 from sidecar.agents.table import AGENTS
 from sidecar.config.editor import FieldPath, all_written
+from sidecar.config.lookup import find_group, find_key, find_provider
 from sidecar.config.model import Provider
 from sidecar.config.schema.addresses import local_url
 from sidecar.config.yaml.writer import Value

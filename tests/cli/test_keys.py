@@ -137,7 +137,8 @@ def test_expiry_can_be_a_date_and_nonsense_is_refused(cli: Cli) -> None:
 
 def test_json_has_the_same_fields_everywhere_and_the_key_only_when_made(cli: Cli) -> None:
     cli.create("k")
-    assert list(listed(cli, "k")) == [*FIELDS, "paused", "recent", "new_programs", "spike"]
+    of_use = ["paused", "recent", "new_programs", "spike", "children"]
+    assert list(listed(cli, "k")) == [*FIELDS, *of_use]
     assert list(cli.run("keys", "show", "k", "--json").json) == [*FIELDS, "paused"]
     assert list(cli.run("keys", "edit", "k", "--urgency", "normal", "--json").json) == FIELDS
     for command in ("disable", "enable", "revoke"):

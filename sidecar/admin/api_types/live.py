@@ -23,7 +23,7 @@ class LiveCallState(Struct, frozen=True, kw_only=True):
     call: str
     state: str
     key: str | None
-    child: str | None
+    child: str | None = None
     group: str | None
     urgency: str | None
     program: str | None

@@ -35,11 +35,28 @@ _DURATIONS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 def file(snapshot: Snapshot) -> PlainConfig:
     """Return the whole file."""
+    runs = snapshot.runs
     return settings(snapshot) | {
+        "defaults": {"headroom": shares(snapshot.allowance), **_waits_of_runs(runs.values())},
         "providers": {name: provider(each) for name, each in snapshot.providers.items()},
-        "groups": {name: group(each) for name, each in snapshot.groups.items()},
+        "groups": {
+            name: group(each) | (_inherited(runs[name]) if name in runs else {})
+            for name, each in snapshot.groups.items()
+        },
         "keys": {name: key(each) for name, each in snapshot.keys.items()},
     }
+
+
+def _inherited(run: Key) -> PlainConfig:
+    """Return the fields of a group that its keys inherit, by what its runs have of them."""
+    return {"urgency": urgency(run.urgency), **_filled({"models": patterns(run.models)})}
+
+
+def _waits_of_runs(runs: Iterable[Key]) -> PlainConfig:
+    """Return the waits of `defaults`, which are those of every run."""
+    for run in runs:
+        return {"max_wait": duration(run.max_wait), "sticky_wait": duration(run.sticky_wait)}
+    return {}
 
 
 def settings(snapshot: Snapshot) -> PlainConfig:
