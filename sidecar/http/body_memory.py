@@ -211,8 +211,10 @@ class HeldBody:
         if self.wire is not None:
             self.wire = b""
         self.plain = b""
-        self._shrink(0)
-        self._drop_file()
+        if self._reserved:
+            self._shrink(0)
+        if self._file is not None:
+            self._drop_file()
 
     @property
     def reserved(self) -> int:

@@ -61,7 +61,21 @@ class plugin_guard:  # noqa: N801 - a context manager that reads like `contextli
     @property
     def reason(self) -> str:
         """Return the plugin, the hook and the type of the error, for logs and for users."""
-        return f"{_subject(self._plugin)}: {self._hook} raised {type(self.error).__name__}"
+        return _reason(self.error, self._plugin, self._hook)
+
+
+def log_plugin_error(
+    error: Exception, plugin: Vendor | Dialect | str, hook: str, consequence: str
+) -> None:
+    """Log what plugin code raised, as `plugin_guard` does.
+
+    For an `except` on the path of each call, where the context manager costs more than the hook.
+    """
+    log.warning("%s; %s", _reason(error, plugin, hook), consequence)
+
+
+def _reason(error: Exception | None, plugin: Vendor | Dialect | str, hook: str) -> str:
+    return f"{_subject(plugin)}: {hook} raised {type(error).__name__}"
 
 
 def _subject(plugin: Vendor | Dialect | str) -> str:

@@ -19,7 +19,7 @@ from msgspec import structs
 from sidecar.config.model import Group, Price, Provider, Snapshot
 from sidecar.config.patterns import Pattern
 from sidecar.pricing.price_list import PriceList
-from sidecar.pricing.rates import INPUT, OUTPUT, REQUESTS, PriceUnit, Rate, Rates, rounded
+from sidecar.pricing.rates import INPUT, OUTPUT, REQUESTS, Exact, PriceUnit, Rate, Rates, rounded
 from sidecar.records import SUBSCRIPTION, CallRecord, Cost, Part, Usage
 
 log = logging.getLogger("sidecar.pricing")
@@ -309,7 +309,9 @@ def _tariff(price: Price, units: Mapping[str, PriceUnit]) -> Tariff:
     return Tariff(price.place.short, lambda at, tier: made, written=True)  # noqa: ARG005
 
 
-def _charged(listed: Fraction, group: Group, name: str) -> Cost:
+def _charged(listed: Exact, group: Group, name: str) -> Cost:
+    if isinstance(listed, int) and group.multiplier == 1:
+        return Cost(listed, listed, name)
     times = _fraction(group.multiplier)
     above, below = listed.numerator, listed.denominator
     return Cost(
@@ -334,7 +336,7 @@ def _names(*some: str | None) -> Names:
 
 def _exact(
     tariff: Tariff | None, usage: Usage, started: float, requests: int = 1, size: int | None = None
-) -> tuple[Fraction, str] | None:
+) -> tuple[Exact, str] | None:
     """Return the exact nano-dollars before the multiplier, and the name of the price; None when
     unknown."""
     if tariff is None:

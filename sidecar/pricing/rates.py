@@ -24,6 +24,8 @@ CONTEXT = "context_tokens"
 Rate = Decimal | tuple[tuple[int, Decimal], ...]
 """Dollars for `PriceUnit.per` of a unit; or pairs of (input tokens above which it applies,
 dollars), the lowest first: the pair that is reached counts for all tokens of the call."""
+Exact = int | Fraction
+"""Exact nano-dollars: mostly a whole number, as most rates are for one token."""
 UnitCounts = Mapping[str, int]
 """How much of each unit was used; a unit without a report is absent."""
 
@@ -73,7 +75,7 @@ class Rates:
             if tokens and total not in rates
         )
 
-    def cost(self, counts: UnitCounts, size: int | None = None) -> Fraction | None:
+    def cost(self, counts: UnitCounts, size: int | None = None) -> Exact | None:
         """Return the exact nano-dollars.
 
         None when a unit with a rate has no reported amount, or tokens were used that have no rate.
@@ -87,7 +89,7 @@ class Rates:
                 return None
         return self._sum(counts, own, size)
 
-    def estimate(self, counts: UnitCounts) -> Fraction | None:
+    def estimate(self, counts: UnitCounts) -> Exact | None:
         """Return the same for estimated counts: a unit without a rate costs nothing; None when none
         has one."""
         return self._sum(counts, self._own(counts)) if self._lines else None
@@ -105,7 +107,7 @@ class Rates:
             own.append(max(count, 0))
         return own
 
-    def _sum(self, counts: UnitCounts, own: list[int], size: int | None = None) -> Fraction:
+    def _sum(self, counts: UnitCounts, own: list[int], size: int | None = None) -> Exact:
         total = 0
         if size is None:
             size = counts.get(CONTEXT, counts.get(INPUT, 0))
@@ -115,7 +117,7 @@ class Rates:
                 for above, higher in line.steps[1:]:
                     rate = higher if size > above else rate
                 total += count * rate
-        return Fraction(total, self._denominator)
+        return total if self._denominator == 1 else Fraction(total, self._denominator)
 
 
 def rounded(numerator: int, denominator: int) -> int:

@@ -12,8 +12,9 @@ from sidecar.http.content_coding import PLAIN_CODINGS, Unpacking
 from sidecar.masking import CredentialMask
 from sidecar.plugin_api.dialect import Dialect, Meter
 from sidecar.plugin_api.error_class import code_word
-from sidecar.plugin_api.guard import plugin_guard
+from sidecar.plugin_api.guard import log_plugin_error, plugin_guard
 from sidecar.plugin_api.usage_meter import NoMeter
+from sidecar.plugin_api.vendor import Vendor
 from sidecar.proxy.in_flight import LiveCall
 from sidecar.records import Outcome, Usage, UsageState
 from sidecar.routing.call import Call
@@ -177,10 +178,12 @@ def read_meter(
     usage, live.repeats_usage = _used(live, call, provider, meter)
     live.usage = None if live.repeats_usage else usage
     complete = whole
-    unknown = f"whether the response of call {live.call_id} is complete is unknown"
-    with plugin_guard(call.dialect, "meter", unknown):
+    try:
         ended = _read_end(live, meter)
         complete = (ended or (complete and not meter.unfinished)) and not meter.unread
+    except Exception as error:  # noqa: BLE001 - of a plugin
+        unknown = f"whether the response of call {live.call_id} is complete is unknown"
+        log_plugin_error(error, call.dialect, "meter", unknown)
     if live.usage is not None:
         live.usage_state = UsageState.REPORTED if complete else UsageState.PARTIAL
     elif call.bills and not live.repeats_usage:
@@ -194,28 +197,32 @@ def _used(
     """Return the reported usage, and whether it is that of an earlier call. Usage of work that is
     still in progress is not returned."""
     retold = call.method != "POST"
-    lost = f"usage of call {live.call_id} is not counted"
     usage: Usage | None = None
-    with plugin_guard(call.dialect, "meter", lost):
+    plugin: Dialect | Vendor = call.dialect
+    try:
         retold = is_lookup(call, meter.created())
         usage = None if meter.pending else meter.usage()
-    if usage is None or provider is None:
-        return usage, retold
-    with plugin_guard(provider.vendor, "normalize", lost):
-        return provider.vendor.normalize(usage, call.endpoint), retold
-    return None, retold
+        if usage is not None and provider is not None:
+            plugin = provider.vendor
+            usage = plugin.normalize(usage, call.endpoint)
+    except Exception as error:  # noqa: BLE001 - of a plugin
+        hook = "meter" if plugin is call.dialect else "normalize"
+        log_plugin_error(error, plugin, hook, f"usage of call {live.call_id} is not counted")
+        usage = None
+    return usage, retold
 
 
 def _read_end(live: LiveCall, meter: Meter) -> bool:
     """Set model, outcome and reason from the response. Return whether its terminal event came."""
     live.model_served = meter.model or live.model_served
-    if meter.finished and live.outcome is Outcome.CANCELLED:
+    finished, error = meter.finished, meter.error
+    if finished and live.outcome is Outcome.CANCELLED:
         # Some clients disconnect as soon as they have read the terminal event.
         live.outcome = Outcome.OK
-    if meter.error is not None and live.outcome is Outcome.OK:
+    if error is not None and live.outcome is Outcome.OK:
         live.outcome = Outcome.UPSTREAM_ERROR
-        live.reason = f"in its answer: {code_word(meter.error)}"
-    return meter.finished
+        live.reason = f"in its answer: {code_word(error)}"
+    return finished
 
 
 def is_lookup(call: Call, created_ids: Iterable[str]) -> bool:

@@ -9,7 +9,7 @@ from math import ceil, inf, sqrt
 from typing import Any, NamedTuple
 
 from sidecar.config.model import Key, Snapshot
-from sidecar.plugin_api.guard import plugin_guard
+from sidecar.plugin_api.guard import log_plugin_error
 from sidecar.pricing.prices import Prices
 from sidecar.records import Cost, Usage
 from sidecar.routing.call import Call
@@ -49,7 +49,10 @@ class RecentValues:
             del self._sorted[bisect_left(self._sorted, oldest)]
         self._latest.append(value)
         insort(self._sorted, value)
-        self._high, self._median = self._quantile(HIGH_QUANTILE), self._quantile(0.5)
+        count = len(self._sorted)
+        if count >= MIN_SAMPLES:  # by nearest rank
+            self._high = self._sorted[ceil(HIGH_QUANTILE * count) - 1]
+            self._median = self._sorted[ceil(0.5 * count) - 1]
 
     def high(self) -> float | None:
         """Return the 95th percentile."""
@@ -67,11 +70,6 @@ class RecentValues:
         """Return the ratio of the 95th percentile to the median; 1 if all values are equal."""
         median = self._median
         return (self._high or 0.0) / median if median else inf
-
-    def _quantile(self, share: float) -> float | None:
-        """Return a quantile by nearest rank."""
-        count = len(self._sorted)
-        return self._sorted[ceil(share * count) - 1] if count >= MIN_SAMPLES else None
 
 
 class Estimates:
@@ -174,17 +172,21 @@ def estimate_tokens(
     The bound is None if none is known.
     """
     vendor = candidate.provider.vendor
-    with plugin_guard(vendor, "estimate", "4 bytes count as a token"):
+    try:
         return vendor.estimate(size, max_output)
-    return size // 4, max_output
+    except Exception as error:  # noqa: BLE001 - of a plugin
+        log_plugin_error(error, vendor, "estimate", "4 bytes count as a token")
+        return size // 4, max_output
 
 
 def counted_tokens(candidate: Candidate, usage: Usage) -> tuple[int, int]:
     """Return the input and output tokens of a usage that count against the vendor's limits."""
     vendor = candidate.provider.vendor
-    with plugin_guard(vendor, "rate_limited_tokens", "all tokens count against limits"):
+    try:
         return vendor.rate_limited_tokens(usage)
-    return usage.input_tokens or 0, usage.output_tokens or 0
+    except Exception as error:  # noqa: BLE001 - of a plugin
+        log_plugin_error(error, vendor, "rate_limited_tokens", "all tokens count against limits")
+        return usage.input_tokens or 0, usage.output_tokens or 0
 
 
 def used_demand(

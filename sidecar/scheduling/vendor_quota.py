@@ -122,7 +122,8 @@ class VendorQuota(Limiter):
         if not reservation.reported:
             reservation.reported = True
             self._pending -= reservation.amount
-            self._draw(amount - reservation.amount, now)
+            if amount != reservation.amount:
+                self._draw(amount - reservation.amount, now)
 
     @property
     def _margin(self) -> float:

@@ -29,9 +29,15 @@ _TERMINAL = (b"response.completed", b"response.incomplete", b"response.failed")
 _MAX_CHOICES = 128
 _TICKS = 10**10
 """xAI's ticks in a US dollar."""
-_CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
+_CACHED_IN_ORDER = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
 """The names of cached tokens outside of the details: DeepSeek, Moonshot, Mistral."""
+_CACHED = frozenset(_CACHED_IN_ORDER)
 _XAI_TOOLS = "server_side_tool_usage_details"
+_BESIDES = frozenset({
+    "seconds", "prompt_audio_seconds", "server_tool_use_details", "server_tool_use", _XAI_TOOLS,
+    "num_search_queries", "cost", "cost_in_usd_ticks", "context_details",
+})  # fmt: skip
+"""The fields beside tokens that are read: most vendors have none of them."""
 
 
 def read_usage(usage: Mapping[str, object], tools: object = None) -> Usage | None:
@@ -48,17 +54,20 @@ def read_usage(usage: Mapping[str, object], tools: object = None) -> Usage | Non
     read_out = _details(usage, "completion_tokens_details", "output_tokens_details",
                         "output_token_details")  # fmt: skip
     cached = as_count(read_in.get("cached_tokens"))
-    if cached is None:
-        cached = _first_count(usage, *_CACHED)
+    if cached is None and not _CACHED.isdisjoint(usage):
+        cached = _first_count(usage, *_CACHED_IN_ORDER)
+    is_plain = tools is None and _BESIDES.isdisjoint(usage)
     found = Usage(
         input_tokens=as_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
         output_tokens=as_count(usage.get("completion_tokens", usage.get("output_tokens"))),
         cache_read_tokens=cached,
         cache_write_tokens=as_count(read_in.get("cache_write_tokens")),
         reasoning_tokens=as_count(read_out.get("reasoning_tokens")),
-        units=_units(usage, read_in, read_out, tools),
-        reported_cost=_reported_cost(usage),
-        context_tokens=as_count(as_mapping(usage.get("context_details")).get("input_tokens")),
+        units=_units(read_in, read_out) + (() if is_plain else _units_besides(usage, tools)),
+        reported_cost=None if is_plain else _reported_cost(usage),
+        context_tokens=None
+        if is_plain
+        else as_count(as_mapping(usage.get("context_details")).get("input_tokens")),
     )
     return found if _says_enough(found) else None
 
@@ -68,8 +77,9 @@ def _says_enough(usage: Usage) -> bool:
 
     Cached tokens alone, as in Cohere's native responses, are only a part of one.
     """
-    totals = (usage.input_tokens, usage.output_tokens, usage.reported_cost)
-    return any(total is not None for total in totals) or any(
+    if usage.input_tokens is not None or usage.output_tokens is not None:
+        return True
+    return usage.reported_cost is not None or any(
         not name.endswith("_tokens") for name, _ in usage.units
     )
 
@@ -87,23 +97,32 @@ def _details(usage: Mapping[str, object], *names: str) -> Mapping[str, object]:
 
 
 def _units(
-    usage: Mapping[str, object],
-    read_in: Mapping[str, object],
-    read_out: Mapping[str, object],
-    tools: object,
+    read_in: Mapping[str, object], read_out: Mapping[str, object]
 ) -> tuple[tuple[str, int], ...]:
+    """Return the tokens at other prices, by the details."""
+    if not read_in and not read_out:
+        return ()
     cached = as_mapping(read_in.get("cached_tokens_details"))
-    figures = (
-        ("audio_seconds", _seconds(usage)),
+    return _counted(
         ("input_audio_tokens", read_in.get("audio_tokens")),
         ("input_image_tokens", read_in.get("image_tokens")),
         ("cache_audio_read_tokens", cached.get("audio_tokens")),
         ("cache_image_read_tokens", cached.get("image_tokens")),
         ("output_audio_tokens", read_out.get("audio_tokens")),
         ("output_image_tokens", read_out.get("image_tokens")),
+    )
+
+
+def _units_besides(usage: Mapping[str, object], tools: object) -> tuple[tuple[str, int], ...]:
+    """Return what else has a price: seconds of audio and searches."""
+    return _counted(
+        ("audio_seconds", _seconds(usage)),
         ("web_searches", _web_searches(usage, tools)),
         ("social_searches", as_mapping(usage.get(_XAI_TOOLS)).get("x_search_calls")),
     )
+
+
+def _counted(*figures: tuple[str, object]) -> tuple[tuple[str, int], ...]:
     return tuple(
         [(name, count) for name, figure in figures if figure and (count := as_count(figure))]
     )

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from sidecar.plugin_api.dialect import Dialect
-from sidecar.plugin_api.guard import plugin_guard
+from sidecar.plugin_api.guard import log_plugin_error, plugin_guard
 from sidecar.plugin_api.vendor import Vendor
 from sidecar_vendors.openai.dialect import OpenAI, OpenAIDialect
 
@@ -32,6 +32,14 @@ def test_guard_logs_subject_hook_error_and_consequence(
     assert [(each.levelno, each.getMessage()) for each in caplog.records] == [
         (logging.WARNING, f"{subject}: read_quota raised KeyError; its quota is unknown")
     ]
+
+
+def test_plugin_error_is_logged_as_the_guard_logs_it(caplog: pytest.LogCaptureFixture) -> None:
+    with plugin_guard(OpenAI(), "estimate", "4 bytes count as a token"):
+        raise KeyError("a prompt")
+    log_plugin_error(KeyError("a prompt"), OpenAI(), "estimate", "4 bytes count as a token")
+    first, second = caplog.records
+    assert (first.levelno, first.getMessage()) == (second.levelno, second.getMessage())
 
 
 def test_guard_without_an_error_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
