@@ -13,6 +13,7 @@ from typing import Any
 from sidecar.agents.places import AgentFile, Format
 
 KEY_VARIABLE = "SIDECAR_KEY"
+URL_VARIABLE = "SIDECAR_URL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,7 @@ class Agent:
 _OPENAI = {"OPENAI_BASE_URL": "{base}/v1", "OPENAI_API_KEY": "{key}"}
 _ANTHROPIC = {"ANTHROPIC_BASE_URL": "{base}", "ANTHROPIC_API_KEY": "{key}"}
 _GOOGLE = {"GOOGLE_GEMINI_BASE_URL": "{base}", "GEMINI_API_KEY": "{key}"}
+_GOOGLE_SDK = {**_GOOGLE, "GOOGLE_API_KEY": "{key}"}  # which its SDK prefers
 _GROQ = {"GROQ_BASE_URL": "{base}", "GROQ_API_KEY": "{key}"}
 _AIDER = {"OPENAI_API_BASE": "{base}/v1", "OPENAI_API_KEY": "{key}", **_ANTHROPIC}
 _KEY = {KEY_VARIABLE: "{key}"}
@@ -64,7 +66,13 @@ _CODEX_PROVIDER = (
     '{name="sidecar", base_url="{base}/v1", env_key="SIDECAR_KEY", wire_api="responses"}'
 )
 _GEMINI_LOGIN: dict[str, Any] = {"security": {"auth": {"selectedType": "gemini-api-key"}}}
-_BASE_URL_NOTE = 'in Python: base_url="{base}/v1" for OpenAI, "{base}" for Anthropic and Google'
+_EVERY_SDK = {
+    **_KEY, URL_VARIABLE: "{base}", **_OPENAI, "OPENAI_API_BASE": "{base}/v1", **_ANTHROPIC,
+    **_GOOGLE_SDK, "GEMINI_API_BASE": "{base}/v1beta", **_GROQ,
+    "GROQ_API_BASE": "{base}/openai/v1", "MISTRAL_API_KEY": "{key}",
+    "MISTRAL_API_BASE": "{base}/v1", "OPENAI_AGENTS_DISABLE_TRACING": "1",
+}  # fmt: skip
+"""The variables of every SDK; those that end in `_API_BASE` are LiteLLM's and LlamaIndex's."""
 
 
 def _opencode(key: str) -> dict[str, Any]:
@@ -80,12 +88,9 @@ def _opencode(key: str) -> dict[str, Any]:
 GENERIC = Agent(
     name="a command",
     dialect="",
-    environment={
-        **_KEY, **_OPENAI, "OPENAI_API_BASE": "{base}/v1", **_ANTHROPIC, **_GOOGLE, **_GROQ,
-        "OPENAI_AGENTS_DISABLE_TRACING": "1",
-    },
+    environment=_EVERY_SDK,
     model_environment={"OPENAI_MODEL": "{model}", "ANTHROPIC_MODEL": "{model}"},
-)  # fmt: skip
+)
 """What a command gets that the table does not have: the variables of every SDK."""
 
 _PROGRAMS = (
@@ -271,7 +276,7 @@ _PROGRAMS = (
 _SDKS = (
     Agent(name="openai", dialect="openai", environment=_OPENAI),
     Agent(name="anthropic", dialect="anthropic", environment=_ANTHROPIC),
-    Agent(name="google-genai", dialect="gemini", environment=_GOOGLE),
+    Agent(name="google-genai", dialect="gemini", environment=_GOOGLE_SDK),
     Agent(
         name="openai-agents", dialect="openai",
         environment={**_OPENAI, "OPENAI_AGENTS_DISABLE_TRACING": "1"},
@@ -279,23 +284,14 @@ _SDKS = (
     ),
     Agent(name="groq", dialect="openai", environment=_GROQ),
     Agent(
-        name="mistral", dialect="openai", environment=_KEY,
-        notes=('in Python: Mistral(api_key=os.environ["SIDECAR_KEY"], server_url="{base}")',),
+        name="mistral", dialect="openai",
+        environment={**_KEY, URL_VARIABLE: "{base}", "MISTRAL_API_KEY": "{key}"},
+        notes=('in Python: Mistral(server_url=os.environ["SIDECAR_URL"]), as no variable has it',),
     ),
-    Agent(
-        name="litellm", dialect="openai", environment=_KEY,
-        notes=(
-            'in Python: completion("openai/MODEL", api_base="{base}/v1", '
-            'api_key=os.environ["SIDECAR_KEY"])',
-            'anthropic/MODEL takes api_base="{base}", gemini/MODEL "{base}/v1beta"',
-        ),
-    ),
-    Agent(name="langchain", dialect="openai", environment=_KEY, notes=(_BASE_URL_NOTE,)),
-    Agent(name="pydantic-ai", dialect="openai", environment=_KEY, notes=(_BASE_URL_NOTE,)),
-    Agent(
-        name="llamaindex", dialect="openai", environment=_KEY,
-        notes=(_BASE_URL_NOTE.replace("base_url", "api_base"),),
-    ),
+    Agent(name="litellm", dialect="openai", environment=_EVERY_SDK),
+    Agent(name="langchain", dialect="openai", environment=_EVERY_SDK),
+    Agent(name="pydantic-ai", dialect="openai", environment=_EVERY_SDK),
+    Agent(name="llamaindex", dialect="openai", environment=_EVERY_SDK),
     Agent(name="llm", dialect="openai", environment=_OPENAI),
     Agent(
         name="vercel-ai", dialect="openai", environment=_KEY,

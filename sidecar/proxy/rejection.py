@@ -16,6 +16,8 @@ from sidecar.scheduling.windows import CountingLimiter, SlidingWindow
 
 MAX_RETRY_AFTER_SECONDS = 60.0
 """Seconds of the longest Retry-After: past two minutes, SDKs fail and some agents sleep."""
+MAX_RETRIED_WAIT_SECONDS = 600.0
+"""Seconds to the next room after which no retry of a client arrives; it would only sleep."""
 UNKNOWN_RETRY_AFTER_SECONDS = 2.0
 """Seconds of Retry-After if there is room as soon as another call ends."""
 
@@ -35,10 +37,12 @@ def to_proxy_error(no_room: NotAdmitted, max_wait: float, most: float | None = N
     soonest = no_room.soonest
     limiter = soonest.last_blocking
     wait = soonest.available_at - no_room.now
-    parts = reasons(no_room.blocked), when(soonest, no_room.now)
-    why = "; ".join((*parts, _patience(no_room.waited, max_wait, most)))
+    parts: tuple[str, ...] = reasons(no_room.blocked), when(soonest, no_room.now)
+    if soonest.available_at != NEVER:
+        parts += (_patience(no_room.waited, max_wait, most),)
+    why = "; ".join(parts)
     kind = _kind(limiter)
-    if kind is ErrorKind.BUDGET_SPENT or soonest.available_at == NEVER:
+    if kind is ErrorKind.BUDGET_SPENT or wait > MAX_RETRIED_WAIT_SECONDS:
         figures = _figures(limiter, wait, no_room.now)
         opens_in = None if soonest.available_at == NEVER else wait
         return ProxyError(kind, why, headers=figures, final=True, opens_in=opens_in)

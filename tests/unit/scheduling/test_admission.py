@@ -18,7 +18,7 @@ from sidecar.scheduling.fair_queue import AGING_AFTER_SECONDS, OLDEST_EVERY_N
 from sidecar.scheduling.lease import AdmissionOption, Lease, NotAdmitted, Waiter
 from sidecar.scheduling.limiter import ACTIVE_SECONDS, Limiter, LimitUnit, demand_of
 from sidecar.scheduling.pauses import PauseLimiter
-from sidecar.scheduling.windows import BudgetWindow, ConcurrencyLimit, SlidingWindow
+from sidecar.scheduling.windows import BudgetWindow, CalendarWindow, ConcurrencyLimit, SlidingWindow
 
 
 def test_room_at_the_very_end_of_max_wait_is_taken() -> None:
@@ -262,3 +262,26 @@ def test_rejection_names_the_limit_that_blocks_for_longest() -> None:
     why = run(scenario)
     assert (why.kind, why.retry_after) == (ErrorKind.BUDGET_SPENT, None)
     assert "group is at its budget" in why.message
+
+
+def test_rejection_with_room_hours_away_asks_for_no_retry() -> None:
+    """SDKs sleep for `Retry-After` and come again, twice, where that cannot help."""
+
+    async def scenario() -> LocalReply:
+        loop = asyncio.get_running_loop()
+        admission = Admission(loop.time, loop.call_at)
+        daily = CalendarWindow(
+            "key", "rpd", LimitUnit.CALLS, "key at its rpd", 1, Period.DAY,
+            lambda: 1_764_000_000.0, lambda _: None,
+        )  # fmt: skip
+        daily.acquire(1, 0, loop.time())
+        every = [AdmissionOption(candidate("p"), (daily,), demand_of(1, 1, 5))]
+        waiter = admission.new_waiter("a", 1.0, Urgency.NORMAL, every, lambda: every)
+        with pytest.raises(NotAdmitted) as no_room:
+            await admission.acquire(waiter, 120.0)
+        return to_proxy_error(no_room.value, 120.0).reply
+
+    why = run(scenario)
+    assert (why.kind, why.retryable, why.retry_after) == (ErrorKind.RATE_LIMITED, False, None)
+    assert why.opens_in is not None
+    assert why.opens_in > 3600
