@@ -10,7 +10,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from sidecar.admin.introspect.dry_run import Forecaster
 from sidecar.admin.introspect.live import LiveView
 from sidecar.admin.introspect.pauses import PauseControl
 from sidecar.admin.server import Admin
-from sidecar.callers import open_callers
+from sidecar.callers import Callers, open_callers
 from sidecar.child_keys import ChildKeys
 from sidecar.config.credentials import Vault
 from sidecar.config.history import Versions
@@ -58,7 +58,7 @@ from sidecar.proxy.attempt import Attempts
 from sidecar.proxy.attempt_usage import AttemptUsageReader
 from sidecar.proxy.dispatch import Dispatcher
 from sidecar.proxy.handler import Proxy
-from sidecar.proxy.in_flight import LiveCalls, watch_calls
+from sidecar.proxy.in_flight import FinishedCalls, LiveCalls, watch_calls
 from sidecar.proxy.services import Services
 from sidecar.records import CallRecord
 from sidecar.routing.affinity import Affinity
@@ -157,6 +157,7 @@ async def _make_services(
     live = LiveCalls(clock, time.time)
     callers = stack.enter_context(open_callers(clock, on=configuration.current().server.callers))
     metrics.read("sidecar_caller_lookups_total", callers.results)
+    published = (ledger.finished, log_line, registry.finished, events.call_finished)
     bodies = BodyMemory(configuration.current().server.body_memory, state, clock)
     read_bodies(metrics, bodies)
     return Services(
@@ -164,8 +165,18 @@ async def _make_services(
         dispatch=dispatch, model_list=model_list, live=live, callers=callers, bodies=bodies,
         child_keys=child_keys,
         ledger=ledger, metrics=metrics, prices=prices, wall=time.time, draw=draw,
-        finished=_all_of(log_line, registry.finished, events.call_finished),
+        finished=_finished_calls(stack, callers, ledger, metrics, published),
     )  # fmt: skip
+
+
+def _finished_calls(
+    stack: AsyncExitStack, callers: Callers, ledger: Ledger, metrics: Metrics,
+    published: Sequence[Callable[[CallRecord], None]],
+) -> FinishedCalls:  # fmt: skip
+    """The records on their way, which are passed on before they are read and at the stop."""
+    finished = stack.enter_context(FinishedCalls(callers, metrics.call_finished, published))
+    ledger.before_flush = metrics.before_render = finished.flush
+    return finished
 
 
 def _child_keys(
@@ -177,14 +188,6 @@ def _child_keys(
     stack.callback(child_keys.keep)
     configuration.with_children = child_keys.add_to
     return child_keys
-
-
-def _all_of(*listeners: Callable[[CallRecord], None]) -> Callable[[CallRecord], None]:
-    def finished(record: CallRecord) -> None:
-        for listener in listeners:
-            listener(record)
-
-    return finished
 
 
 async def _local_servers(stack: AsyncExitStack, registry: Registry) -> dict[str, str]:

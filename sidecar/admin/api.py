@@ -62,7 +62,7 @@ async def _revoke(context: AdminContext, asked: ApiRequest) -> EndedCalls:
 
 
 async def _flush(context: AdminContext, _: ApiRequest) -> FlushReport:
-    await context.services.callers.settle()  # a record may wait for the lookup of its caller
+    await context.services.finished.settle()  # a record may wait for the lookup of its caller
     return FlushReport(written=await context.services.ledger.flush())
 
 

@@ -38,6 +38,7 @@ class Admin:
 
     async def over_tcp(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve metrics, health checks and the console."""
+        self.services.finished.flush()
         path = request.raw_path.partition("?")[0]
         if self.console.serves(path):
             return await self.console.over_tcp(request, path)
@@ -49,6 +50,7 @@ class Admin:
 
     async def over_socket(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve metrics, health checks and the API."""
+        self.services.finished.flush()
         path = request.raw_path.partition("?")[0]
         if path.startswith(API):
             return await self.console.over_socket(request, path.removeprefix(API))

@@ -56,10 +56,12 @@ class Ledger:
     All methods are called from the event loop between `open` and `close`. Only these two and
     `flush` wait, and none raises because of the disk.
 
-    `wall` returns seconds since the epoch.
+    `wall` returns seconds since the epoch. `before_flush` is called before what is pending is
+    written.
     """
 
     def __init__(self, state: Path, *, wall: Callable[[], float] = time.time) -> None:
+        self.before_flush: Callable[[], None] = lambda: None
         self._wall = wall
         self._keys: dict[str, KeyState] = {}
         self._objects: Objects = {}
@@ -100,6 +102,7 @@ class Ledger:
 
     async def flush(self) -> bool:
         """Write what is pending now. Returns whether all of it is on disk."""
+        self.before_flush()
         return await _wait_for(self._store.flush())
 
     @property

@@ -100,12 +100,16 @@ class LedgerStats(Protocol):
 
 
 class Metrics:
-    """The metrics of this process since its start. Used from the event loop only."""
+    """The metrics of this process since its start. Used from the event loop only.
+
+    `before_render` is called before each exposition.
+    """
 
     def __init__(
         self, *, version: str = "", ledger: LedgerStats | None = None, most_series: int = MAX_SERIES
     ) -> None:
         self._registry = MetricsRegistry(most_series)
+        self.before_render: Callable[[], None] = lambda: None
         self._models = ModelNames()
         self._running: Counter[str] = Counter()
         self._series: dict[tuple[object, ...], _CallSeries] = {}
@@ -254,6 +258,7 @@ class Metrics:
 
         `from_zero`: expose each new counter as 0 once before its value.
         """
+        self.before_render()
         return await self._registry.text(from_zero=from_zero) + generate_latest(self._machine)
 
     def _samples(self, name: str) -> Family[Sample]:

@@ -273,8 +273,7 @@ class Proxy:
         if live.key is not None:
             services.metrics.call_ended(live.key.name)
             services.child_keys.count(live.key.child, record)
-        services.metrics.call_finished(record)
-        services.callers.complete(record, live.caller_lookup, self._publish)
+        services.finished.add(record, live.caller_lookup)
 
     def _read(self, passage: Passage) -> Usage | None:
         """Set the call's usage from its meter; return reported usage of an earlier call, if any."""
@@ -309,7 +308,3 @@ class Proxy:
                 passage.lease, passage.call, live.usage, record.cost, complete=whole
             )
         return None
-
-    def _publish(self, record: CallRecord) -> None:
-        self._services.ledger.finished(record)
-        self._services.finished(record)

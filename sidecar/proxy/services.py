@@ -16,8 +16,7 @@ from sidecar.metrics.metrics import Metrics
 from sidecar.plugin_api.manager import Registry
 from sidecar.pricing.prices import Prices
 from sidecar.proxy.dispatch import Dispatcher
-from sidecar.proxy.in_flight import LiveCalls
-from sidecar.records import CallRecord
+from sidecar.proxy.in_flight import FinishedCalls, LiveCalls
 from sidecar.routing.model_list import ModelList
 from sidecar.scheduling.scheduler import Scheduler
 
@@ -40,7 +39,7 @@ class Services:
         ledger: Records of calls, and when keys were used.
         wall: Returns seconds since the epoch.
         draw: Returns a random number from 0 to 1.
-        finished: Called with the record of each finished call.
+        finished: Records of finished calls, on their way to ledger, metrics, log and plugins.
     """
 
     configuration: ConfigManager
@@ -58,7 +57,7 @@ class Services:
     prices: Prices
     wall: Callable[[], float]
     draw: Callable[[], float]
-    finished: Callable[[CallRecord], None]
+    finished: FinishedCalls
 
     @property
     def snapshot(self) -> Snapshot:

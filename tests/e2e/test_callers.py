@@ -351,9 +351,9 @@ async def test_flush_waits_for_records_whose_lookup_runs(
     stuck: Sidecar, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sidecar.callers.lookup.CALLER_LOOKUP_TIMEOUT_SECONDS", 30.0)
-    await stuck.running.services.callers.settle()  # of none
+    await stuck.running.services.finished.settle()  # of none
     assert await ask_while_looked_at(stuck, held) == 200
-    settled = asyncio.create_task(stuck.running.services.callers.settle())
+    settled = asyncio.create_task(stuck.running.services.finished.settle())
     await asyncio.sleep(0)
     assert not settled.done()
     held.go.set()
@@ -366,7 +366,7 @@ async def test_flush_does_not_wait_for_a_lookup_that_never_ends(
 ) -> None:
     monkeypatch.setattr("sidecar.callers.lookup.CALLER_LOOKUP_TIMEOUT_SECONDS", 0.01)
     assert await ask_while_looked_at(stuck, held) == 200
-    await stuck.running.services.callers.settle()
+    await stuck.running.services.finished.settle()
     assert not held.go.is_set()
     assert len(stuck.records) == 1
 
