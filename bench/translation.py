@@ -15,6 +15,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests/support"))
 
+from responses_samples import message_item, response_stream
 from translation_samples import CHAT_USAGE, chat_stream, message_stream
 
 from sidecar_transforms.translation import (
@@ -84,6 +85,7 @@ def chunk_streams() -> dict[str, bytes]:
     return {
         "openai_chat": chat_stream(*({"content": word} for word in words), usage=CHAT_USAGE),
         "anthropic": message_stream(*({"type": "text", "text": word} for word in words)),
+        "openai_responses": response_stream(*map(message_item, words)),
     }
 
 
