@@ -38,6 +38,11 @@ def test_recipe_is_accepted_by_check(tmp_path: Path, text: str) -> None:
     assert "good; " in done.err
 
 
+def test_example_file_of_make_run_is_accepted_by_check(tmp_path: Path) -> None:
+    done = Cli(tmp_path, text=(ROOT / "config/routes.example.yaml").read_text()).run("check")
+    assert done.status == 0, done.err
+
+
 def served_here(text: str, vendor: str) -> str:
     """Return a recipe whose providers are all at `vendor`, under the paths of their own APIs."""
     snapshot = load(text.encode(), file="recipes.md", registry=discover())
