@@ -1,10 +1,11 @@
 """The reference: the shortest honest aiohttp proxy. No keys, no metrics, nothing looked at.
 
-python bench/bare.py PORT UPSTREAM_URL [--uvloop]
+python bench/bare.py PORT UPSTREAM_URL [--uvloop] [--ca FILE]
 """
 
 from __future__ import annotations
 
+import ssl
 import sys
 from collections.abc import AsyncIterator
 
@@ -13,6 +14,7 @@ from aiohttp import web
 
 SESSION = web.AppKey("session", aiohttp.ClientSession)
 UPSTREAM = web.AppKey("upstream", str)
+CA = web.AppKey("ca", str)
 SKIP = {"host", "content-length", "transfer-encoding", "connection"}
 
 
@@ -35,14 +37,15 @@ async def handle(request: web.Request) -> web.StreamResponse:
 
 
 async def session(app: web.Application) -> AsyncIterator[None]:
-    connector = aiohttp.TCPConnector(limit=0)
+    trusted = ssl.create_default_context(cafile=app[CA]) if app[CA] else True
+    connector = aiohttp.TCPConnector(limit=0, ssl=trusted)
     async with aiohttp.ClientSession(connector=connector) as app[SESSION]:
         yield
 
 
-def main(port: int, upstream: str) -> None:
+def main(port: int, upstream: str, ca: str = "") -> None:
     app = web.Application(client_max_size=1 << 30)
-    app[UPSTREAM] = upstream
+    app[UPSTREAM], app[CA] = upstream, ca
     app.cleanup_ctx.append(session)
     app.router.add_route("*", "/{path:.*}", handle)
     web.run_app(app, host="127.0.0.1", port=port, access_log=None, print=None)
@@ -53,4 +56,4 @@ if __name__ == "__main__":
         import uvloop
 
         uvloop.install()
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[-1] if "--ca" in sys.argv else "")

@@ -44,6 +44,30 @@ def throughput(rig: Rig, gateway: Gateway, connections: int, body: int) -> Row:
     return {"requests per CPU-s": outcome.requests / used, "p50 ms": outcome.whole[0]}
 
 
+def starts(rig: Rig, gateway: Gateway, count: int) -> Row:
+    """Streams that all begin at once: when each gets its first byte."""
+    load = Load(count, 1 << 10, chunks=5, pace=20, together=True)
+    direct = rig.play(rig.vendor, load)
+    _, outcome = rig.measure(gateway, load)
+    check(gateway, outcome.bad + outcome.unmetered)
+    return {
+        "first byte added ms": outcome.first[0] - direct.first[0],
+        "first byte p99 ms": outcome.first[1],
+    }
+
+
+def memory(rig: Rig, gateway: Gateway, calls: int) -> Row:
+    """Memory after a tenth of the calls, and after all of them."""
+    done, early = 0, 0.0
+    while done < calls:
+        outcome = rig.play(gateway.port, Load(32, 1 << 10, seconds=1.0))
+        check(gateway, outcome.bad)
+        done += outcome.requests
+        if not early and done >= calls / 10:
+            early = memory_mib(gateway.pid)
+    return {"memory early MiB": early, "memory MiB": memory_mib(gateway.pid)}
+
+
 def streams(rig: Rig, gateway: Gateway, count: int, scrape: bool = False) -> Row:  # noqa: FBT001
     """Paced streams, 50 chunks a second each; with `scrape`, metrics are read meanwhile."""
     load = Load(count, 1 << 10, chunks=150, pace=20)
@@ -97,6 +121,8 @@ SCENARIOS: dict[str, Callable[[Rig, Gateway], Row]] = {
     "1 stream": lambda rig, gateway: streams(rig, gateway, 1),
     "32 streams": lambda rig, gateway: streams(rig, gateway, 32),
     "256 streams": lambda rig, gateway: streams(rig, gateway, 256),
+    "1000 streams": lambda rig, gateway: streams(rig, gateway, 1000),
+    "32 starts at once": lambda rig, gateway: starts(rig, gateway, 32),
     "32 streams, scraped": lambda rig, gateway: streams(rig, gateway, 32, scrape=True),
 }
 
@@ -117,7 +143,7 @@ def median(rows: list[Row]) -> Row:
 
 def run(options: argparse.Namespace) -> dict[str, dict[str, Row]]:
     found: dict[str, dict[str, Row]] = {}
-    with Rig(options.loop) as rig:
+    with Rig(options.loop, tls=options.tls) as rig:
         found["start-up"] = {
             name: start_up(rig, make, name, options.rounds)
             for name, make in (("bare", rig.bare), ("sidecar", rig.sidecar))
@@ -133,6 +159,10 @@ def run(options: argparse.Namespace) -> dict[str, dict[str, Row]]:
                 for gateway in gateways if number % 2 else gateways[::-1]:
                     rows[gateway.name].append(scenario(rig, gateway))
             found[name] = {gateway: median(each) for gateway, each in rows.items()}
+        if options.calls:
+            found[f"{options.calls:,} calls"] = {
+                gateway.name: memory(rig, gateway, options.calls) for gateway in gateways
+            }
     return found
 
 
@@ -152,6 +182,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="of each scenario (5)")
     parser.add_argument("--only", default="", help="scenarios whose name holds this text")
+    parser.add_argument(
+        "--tls", action="store_true", help="TLS between the gateways and the vendor"
+    )
+    parser.add_argument("--calls", type=int, default=0, help="then so many calls each, for memory")
     parser.add_argument("--json", action="store_true", help="print JSON")
     loops = "; ".join(f"{name}: {what}" for name, what in LOOPS.items())
     parser.add_argument("--loop", choices=LOOPS, default="own", help=loops)

@@ -33,7 +33,7 @@ _OWN_EVENTS = 3
 @dataclass(frozen=True, slots=True)
 class Load:
     """`connections` clients of `port`: for `seconds`, or for one stream each of `chunks` chunks,
-    `pace` milliseconds apart. `extra` is appended to the query."""
+    `pace` milliseconds apart. `extra` is appended to the query. `together`: all begin at once."""
 
     connections: int
     body: int
@@ -41,6 +41,7 @@ class Load:
     chunks: int = 0
     pace: int = 20
     extra: str = ""
+    together: bool = False
     port: int = 0
     key: str = ""
 
@@ -99,7 +100,8 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's are transports in all but their base class.
         self.transport = cast("asyncio.Transport", transport)
-        self.send()
+        if not self.load.together:
+            self.send()
 
     def send(self) -> None:
         assert self.transport is not None
@@ -170,9 +172,11 @@ async def play(load: Load) -> Outcome:
             lambda: Client(load, tally, until), "127.0.0.1", load.port
         )
         clients.append(client)
-        if load.chunks:
+        if load.chunks and not load.together:
             # Streams that run in step would be served in batches, which real ones are not.
             await asyncio.sleep(load.pace / 1000 / load.connections)
+    for client in clients if load.together else ():
+        client.send()
     async with asyncio.timeout(load.seconds + load.chunks * load.pace / 1000 + 30):
         await asyncio.gather(*(client.done for client in clients))
     for client in clients:

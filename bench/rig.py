@@ -22,9 +22,10 @@ from machine import GATEWAY, REST, cpu_seconds, end, free_port, running, settle,
 from sidecar.api_keys import digest, mint
 
 HERE = Path(__file__).parent
+CERTIFICATE = HERE.parent / "tests/certificates/here.pem"
 CONFIG = """\
 providers:
-  vendor: {{plugin: openai, base_url: "http://127.0.0.1:{port}/v1", credential: env:BENCH_KEY}}
+  vendor: {{plugin: openai, base_url: "{url}/v1", credential: env:BENCH_KEY{more}}}
 groups:
   bench: {{vendor: openai, routes: [vendor]}}
 keys:
@@ -58,20 +59,23 @@ class Gateway:
 class Rig:
     """A vendor and a client, and gateways that are started on demand. A context manager.
 
-    `loop` is the event loop of the gateways: one of `LOOPS`.
+    `loop` is the event loop of the gateways: one of `LOOPS`. With `tls`, gateways reach the vendor
+    over TLS; the client speaks plain HTTP.
     """
 
-    def __init__(self, loop: str = "own") -> None:
+    def __init__(self, loop: str = "own", *, tls: bool = False) -> None:
         self._stack = ExitStack()
         self._loop = loop
         self.key = mint()
         self.vendor = free_port()
+        self._tls = free_port() if tls else 0
 
     def __enter__(self) -> Rig:
         enter = self._stack.enter_context
         self.folder = Path(enter(tempfile.TemporaryDirectory()))
         log = self.folder / "vendor.log"
-        vendor = enter(running(HERE / "upstream.py", self.vendor, core=REST, log=log))
+        tls = (self._tls, CERTIFICATE) if self._tls else ()
+        vendor = enter(running(HERE / "upstream.py", self.vendor, *tls, core=REST, log=log))
         wait_for(self.vendor, vendor, log)
         log = self.folder / "load.log"
         self._client = enter(running(HERE / "load.py", core=REST, log=log, pipes=True))
@@ -85,11 +89,16 @@ class Rig:
     ) -> None:
         self._stack.close()
 
+    @property
+    def _vendor_url(self) -> str:
+        return f"https://127.0.0.1:{self._tls}" if self._tls else f"http://127.0.0.1:{self.vendor}"
+
     def bare(self, name: str = "bare") -> Gateway:
         """Start the reference."""
         port = free_port()
-        argv = (HERE / "bare.py", port, f"http://127.0.0.1:{self.vendor}")
-        return self._start(name, port, [*argv, *(["--uvloop"] if self._loop == "uvloop" else [])])
+        argv: list[object] = [HERE / "bare.py", port, self._vendor_url]
+        argv += ["--uvloop"] if self._loop == "uvloop" else []
+        return self._start(name, port, [*argv, *(["--ca", CERTIFICATE] if self._tls else [])])
 
     def sidecar(self, name: str = "sidecar", argv: Sequence[object] = ()) -> Gateway:
         """Start Sidecar as anybody would: `sidecar serve`, one provider, one key.
@@ -99,7 +108,9 @@ class Rig:
         port, admin = free_port(), free_port()
         config = self.folder / f"{name}.yaml"
         config.touch(0o600)
-        config.write_text(CONFIG.format(port=self.vendor, hash=digest(self.key).hex()))
+        more = f", ca_file: {CERTIFICATE}" if self._tls else ""
+        text = CONFIG.format(url=self._vendor_url, more=more, hash=digest(self.key).hex())
+        config.write_text(text)
         command = ["-c", WITHOUT_UVLOOP] if self._loop == "asyncio" else ["-m", "sidecar"]
         arguments = [
             "serve", "--config", config, "--state", self.folder / f"{name}-state",

@@ -1,6 +1,6 @@
 """A vendor that costs next to nothing: it counts a request's bytes and writes what it made before.
 
-    python bench/upstream.py PORT
+    python bench/upstream.py PORT [TLS_PORT CERTIFICATE]
 
 The query says what to answer: nothing special gives 1 KiB of JSON, `?chunks=150&pace=20` that many
 events of a stream, so many milliseconds apart, with the time of writing in each. `&status=500` and
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 import sys
 import time
 from dataclasses import dataclass
@@ -168,10 +169,15 @@ class Vendor(asyncio.Protocol):
         self.loop.call_at(when, self.go_on, asked, began, sent + 1)
 
 
-async def main(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Vendor, "127.0.0.1", port, backlog=1024)
+async def main(port: int, tls_port: int = 0, certificate: str = "") -> None:
+    loop = asyncio.get_running_loop()
+    if tls_port:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        await loop.create_server(Vendor, "127.0.0.1", tls_port, ssl=context, backlog=1024)
+    server = await loop.create_server(Vendor, "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    run_fast(main(int(sys.argv[1])))
+    run_fast(main(int(sys.argv[1]), *map(int, sys.argv[2:3]), *sys.argv[3:]))
