@@ -146,7 +146,7 @@ class ChildKeys:
         derived = [
             _derived(child, parent)
             for child in self._children.values()
-            if (parent := _parent_of(child.order, snapshot)) is not None
+            if (parent := parent_of(child.order, snapshot)) is not None
         ]
         found = {each.hashes[0].digest: (each, each.hashes[0]) for each in derived}
         children = {each.child: each for each in derived}
@@ -155,7 +155,7 @@ class ChildKeys:
     def renew(self, order: ChildOrder, snapshot: Snapshot) -> ChildKey:
         """Create the child key, or move its expiry. Raises `ProxyError` (403, 404, 409)."""
         order = _settled(_checked(order), snapshot)
-        parent = _parent_of(order, snapshot)
+        parent = parent_of(order, snapshot)
         assert parent is not None  # noqa: S101 - settled
         known = self._children.get(order.name)
         if known is None and len(self._children) >= MAX_CHILDREN:
@@ -249,7 +249,9 @@ def _no_parent(why: str, option: str, names: Iterable[str]) -> ProxyError:
     return ProxyError(ErrorKind.NOT_FOUND, f"{why}choose one with {option}: {listed or 'none'}")
 
 
-def _parent_of(order: ChildOrder, snapshot: Snapshot) -> Key | None:
+def parent_of(order: ChildOrder, snapshot: Snapshot) -> Key | None:
+    """Return the key that a child is derived from: its parent, or that of its parent group's
+    runs."""
     if order.key is not None:
         return snapshot.keys.get(order.key)
     return snapshot.runs.get(order.group or "")

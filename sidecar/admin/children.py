@@ -8,7 +8,8 @@ import msgspec
 
 from sidecar.admin.api_types.entities import ChildKeyInfo, ChildKeyList
 from sidecar.admin.context import AdminContext, ApiRequest
-from sidecar.child_keys import ChildKey, ChildOrder
+from sidecar.child_keys import ChildKey, ChildOrder, parent_of
+from sidecar.config.model import Snapshot
 from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.scheduling.pauses import COMMANDS
 
@@ -31,7 +32,7 @@ async def renew(context: AdminContext, asked: ApiRequest) -> ChildKeyInfo:
         why = f"this is no order of a child key: {error}"
         raise ProxyError(ErrorKind.BAD_REQUEST, why) from None
     child = context.services.child_keys.renew(order, context.snapshot)
-    return _info(child)
+    return _info(child, context.snapshot)
 
 
 async def end(context: AdminContext, asked: ApiRequest) -> ChildKeyInfo:
@@ -43,7 +44,7 @@ async def end(context: AdminContext, asked: ApiRequest) -> ChildKeyInfo:
     if not await _counted(context, name):
         live.end_child(LocalReply(ErrorKind.KEY_DISABLED, "its run has ended"), name)
         await _counted(context, name)
-    return _info(keys.end(name))
+    return _info(keys.end(name), context.snapshot)
 
 
 async def _counted(context: AdminContext, name: str) -> bool:
@@ -63,11 +64,13 @@ def _is_used(context: AdminContext, name: str) -> bool:
 
 def child_key_infos(context: AdminContext) -> list[ChildKeyInfo]:
     """Return every child key as a list shows it."""
-    return [_info(each) for each in context.services.child_keys]
+    return [_info(each, context.snapshot) for each in context.services.child_keys]
 
 
-def _info(child: ChildKey) -> ChildKeyInfo:
+def _info(child: ChildKey, snapshot: Snapshot) -> ChildKeyInfo:
     order = child.order
+    parent = parent_of(order, snapshot)
+    routes = [each for each in parent.routes if each.enabled] if parent else []
     return ChildKeyInfo(
         name=order.name,
         parent=child.parent,
@@ -78,6 +81,7 @@ def _info(child: ChildKey) -> ChildKeyInfo:
         models=order.models,
         budget=order.budgets,
         urgency=order.urgency,
+        takes_login=any(each.provider.takes_login for each in routes),
         totals=child.totals,
     )
 

@@ -18,11 +18,13 @@ _LOOPBACK = "127.0.0.1,localhost,::1"
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """The aim of an agent: the base URL, the secret of its key, the model if one is named."""
+    """The aim of an agent: the base URL, the secret of its key, the model if one is named, and
+    whether a provider of the key takes the agent's own login."""
 
     base: str
     key: str
     model: str | None = None
+    takes_login: bool = False
 
     @property
     def values(self) -> dict[str, str]:
@@ -51,10 +53,11 @@ def launch(
         credentials: The variables that hold credentials of vendors.
         folder: A private folder for the agent's file, which lasts as long as the run.
     """
-    removed = FOREIGN_VARIABLES.union(credentials)
+    login = agent.login if aim.takes_login else None
+    removed = FOREIGN_VARIABLES.union(credentials).difference(login.kept if login else ())
     found = {k: v for k, v in environ.items() if k not in removed and not _holds_key(v)}
-    found |= _filled(agent.environment, aim) | {KEY_VARIABLE: aim.key}
-    flags = list(agent.flags)
+    found |= _filled((login or agent).environment, aim) | {KEY_VARIABLE: aim.key}
+    flags = list((login or agent).flags)
     if aim.model is not None:
         found |= _filled(agent.model_environment, aim)
         flags += agent.model_flags

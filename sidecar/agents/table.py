@@ -17,6 +17,21 @@ URL_VARIABLE = "SIDECAR_URL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """How an agent sends its own login at the vendor, and the local key beside it.
+
+    Attributes:
+        environment: In place of that of the agent.
+        flags: In place of those of the agent.
+        kept: Variables that hold the login.
+    """
+
+    environment: Mapping[str, str]
+    flags: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
     """One agent, or an SDK, which has no `program`.
 
@@ -27,6 +42,7 @@ class Agent:
         flags: Arguments before the user's own.
         model_flags: Further ones where a model is named.
         needs_model: Whether it cannot start without a named model.
+        login: How it uses a login of its own; None if it can send no key beside one.
         extra: A file for one run, laid over the agent's own configuration.
         own: The files of the agent's own configuration, and what `setup` writes into it.
         cannot_run: Why no variable and no argument can point it here.
@@ -43,6 +59,7 @@ class Agent:
     flags: tuple[str, ...] = ()
     model_flags: tuple[str, ...] = ()
     needs_model: bool = False
+    login: Login | None = None
     extra: AgentFile | None = None
     own: tuple[AgentFile, ...] = ()
     cannot_run: str = ""
@@ -64,6 +81,10 @@ _AIDER = {"OPENAI_API_BASE": "{base}/v1", "OPENAI_API_KEY": "{key}", **_ANTHROPI
 _KEY = {KEY_VARIABLE: "{key}"}
 _CODEX_PROVIDER = (
     '{name="sidecar", base_url="{base}/v1", env_key="SIDECAR_KEY", wire_api="responses"}'
+)
+_CODEX_LOGIN = (
+    '{name="sidecar", base_url="{base}/v1", requires_openai_auth=true, wire_api="responses", '
+    'env_http_headers={"x-sidecar-key"="SIDECAR_KEY"}}'
 )
 _GEMINI_LOGIN: dict[str, Any] = {"security": {"auth": {"selectedType": "gemini-api-key"}}}
 _EVERY_SDK = {
@@ -101,6 +122,13 @@ _PROGRAMS = (
             "ENABLE_TOOL_SEARCH": "true",
         },
         model_environment={"ANTHROPIC_MODEL": "{model}"},
+        login=Login(
+            environment={
+                "ANTHROPIC_BASE_URL": "{base}", "ANTHROPIC_CUSTOM_HEADERS": "x-sidecar-key: {key}",
+                "ENABLE_TOOL_SEARCH": "true",
+            },
+            kept=("CLAUDE_CODE_OAUTH_TOKEN",),
+        ),
         own=(AgentFile(
             ".claude/settings.json", Format.JSON, directory="CLAUDE_CONFIG_DIR",
             content={
@@ -126,6 +154,10 @@ _PROGRAMS = (
         name="codex", dialect="openai", program="codex",
         environment=_KEY,
         flags=("-c", "model_provider=sidecar", "-c", f"model_providers.sidecar={_CODEX_PROVIDER}"),
+        login=Login(
+            environment=_KEY,
+            flags=("-c", "model_provider=sidecar", "-c", f"model_providers.sidecar={_CODEX_LOGIN}"),
+        ),
         model_flags=("-c", "model={model}"),
         own=(AgentFile(
             ".codex/config.toml", Format.TOML, directory="CODEX_HOME", uses_env=True,

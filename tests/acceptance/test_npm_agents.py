@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from answering_vendor import AnsweringVendor, Turn
+from npm_agents import AGENTS, NpmAgent, install
 from running_sidecar import CANARY
 from scripted_vendor import ScriptedVendor
 from user_machine import UserMachine
@@ -25,73 +22,18 @@ SAID = "The answer is 42."
 LINE = "echo made > made.txt"
 
 
-@dataclass(frozen=True)
-class NpmAgent:
-    """An agent: its package, its words for one question without a terminal, the call of its tool
-    for a line of shell, and the options of `sidecar run`."""
-
-    name: str
-    package: str
-    words: str
-    tool: tuple[str, Callable[[str], dict[str, Any] | str]]
-    options: str = ""
-
-    @property
-    def line(self) -> str:
-        return f"sidecar run {self.options} {self.words} 'What is the answer?'"
-
-
-def _described(line: str) -> dict[str, Any]:
-    return {"command": line, "description": "Run it", "is_background": False}
-
-
-AGENTS = [
-    NpmAgent(
-        "claude-code", "@anthropic-ai/claude-code", "claude --allowedTools Bash -p --",
-        ("Bash", lambda line: {"command": line, "description": "Run it"}),
-    ),
-    NpmAgent(
-        "codex", "@openai/codex",
-        "codex exec --skip-git-repo-check --dangerously-bypass-approvals-and-sandbox",
-        ("exec", lambda line: f'text(await tools.exec_command({{cmd: "{line}"}}))'),
-    ),
-    NpmAgent(
-        "gemini-cli", "@google/gemini-cli", "gemini --skip-trust --yolo -p",
-        ("run_shell_command", _described),
-    ),
-    NpmAgent(
-        "opencode", "opencode-ai", "opencode run", ("bash", _described), "--model openai/gpt-5"
-    ),
-    NpmAgent(
-        "qwen-code", "@qwen-code/qwen-code", "qwen --yolo -p", ("run_shell_command", _described),
-        "--model gpt-5",
-    ),
-    NpmAgent(
-        "continue", "@continuedev/cli", "cn --auto -p",
-        ("Bash", lambda line: {"command": line}), "--model gpt-5",
-    ),
-]  # fmt: skip
-
-
 @pytest.fixture(scope="module", params=AGENTS, ids=lambda each: each.name)
 def agent(request: pytest.FixtureRequest, clients: Path) -> NpmAgent:
     """An agent, which npm installs."""
     found: NpmAgent = request.param
-    folder = clients / found.name
-    if not folder.exists():
-        folder.mkdir()
-        subprocess.run(
-            ["npm", "install", "--prefix", str(folder), "--cache", str(clients / "cache"),
-             "--silent", "--no-fund", "--no-audit", f"{found.package}@latest"],
-            check=True, timeout=250,
-        )  # fmt: skip
+    install(found, clients)
     return found
 
 
 @pytest.fixture
 def user(machine: UserMachine, agent: NpmAgent, clients: Path) -> UserMachine:
     """A machine that has the agent, and nothing of it in its home."""
-    machine.path.append(str(clients / agent.name / "node_modules" / ".bin"))
+    machine.path.append(install(agent, clients))
     return machine
 
 

@@ -16,12 +16,15 @@ BASE, SECRET = "http://127.0.0.1:9000", mint()
 PROGRAMS = [each for each in AGENTS.values() if each.program and not each.cannot_run]
 
 
-def launched(agent: Agent, tmp_path: Path, model: str | None = "m-1", **environ: str) -> Launch:
+def launched(
+    agent: Agent, tmp_path: Path, model: str | None = "m-1", takes_login: bool = False,
+    **environ: str,
+) -> Launch:  # fmt: skip
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
     words = [agent.program or "tool", "--own", "flag"]
     return launch(
-        agent, words, Aim(BASE, SECRET, model), {"HOME": str(home), **environ},
+        agent, words, Aim(BASE, SECRET, model, takes_login), {"HOME": str(home), **environ},
         {"VENDOR_KEY"}, tmp_path,
     )  # fmt: skip
 
@@ -55,6 +58,20 @@ def test_environment_of_an_agent_loses_vendors_logins_and_other_local_keys(tmp_p
             "MINE"}  # fmt: skip
     assert not gone & found.keys()
     assert (found["EDITOR"], found["SIDECAR_KEY"]) == ("vi", SECRET)
+
+
+def test_login_of_an_agent_stays_where_a_provider_takes_it(tmp_path: Path) -> None:
+    own = {"CLAUDE_CODE_OAUTH_TOKEN": "t", "ANTHROPIC_AUTH_TOKEN": "other", "VENDOR_KEY": "v"}
+    found = launched(AGENTS["claude-code"], tmp_path, takes_login=True, **own).environ
+    assert found["ANTHROPIC_CUSTOM_HEADERS"] == f"x-sidecar-key: {SECRET}"
+    assert found["CLAUDE_CODE_OAUTH_TOKEN"] == "t"
+    assert not {"ANTHROPIC_AUTH_TOKEN", "VENDOR_KEY"} & found.keys()
+    codex = launched(AGENTS["codex"], tmp_path, takes_login=True)
+    assert "requires_openai_auth=true" in codex.argv[4]
+    assert not any(SECRET in word for word in codex.argv)
+    assert "ANTHROPIC_CUSTOM_HEADERS" not in codex.environ
+    gemini = launched(AGENTS["gemini-cli"], tmp_path, takes_login=True)
+    assert gemini.environ["GEMINI_API_KEY"] == SECRET
 
 
 def test_login_of_gemini_is_laid_over_the_system_settings(tmp_path: Path) -> None:

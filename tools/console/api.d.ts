@@ -53,6 +53,7 @@ declare namespace Api {
     models: string[];
     budget: string[];
     urgency: string | null;
+    takes_login: boolean;
     totals: ChildTotals;
   }
   interface ChildKeyList {

@@ -54,7 +54,8 @@ class KeyList(Struct, frozen=True, kw_only=True):
 
 class ChildKeyInfo(Struct, frozen=True, kw_only=True):
     """A child key of a run. `parent` is the name that its calls are counted under. `urgency` is
-    null where it is the parent's."""
+    null where it is the parent's. `takes_login` is true if one of its providers has
+    `credential: caller`."""
 
     name: str
     parent: str
@@ -65,6 +66,7 @@ class ChildKeyInfo(Struct, frozen=True, kw_only=True):
     models: list[str]
     budget: list[str]
     urgency: str | None
+    takes_login: bool
     totals: ChildTotals
 
 

@@ -113,11 +113,11 @@ def _run(wanted: Wanted, config: Path, state: Path) -> int:
     credentials = _credential_variables(config)
     live = running_or_started(config, state)
     base = local_url(live.get("/api/status", ProcessStatus).listen[0])
-    live.send("/api/child-keys", wanted.order, ChildKeyInfo)
+    child = live.send("/api/child-keys", wanted.order, ChildKeyInfo)
     heartbeat = Heartbeat(state, wanted.order)
     try:
         with tempfile.TemporaryDirectory(prefix="sidecar-run-") as folder:
-            aim = Aim(base, wanted.secret, wanted.model)
+            aim = Aim(base, wanted.secret, wanted.model, child.takes_login)
             prepared = launch(
                 wanted.agent, wanted.words, aim, os.environ, credentials, Path(folder)
             )
