@@ -18,7 +18,7 @@ URL_VARIABLE = "SIDECAR_URL"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """How an agent sends its own login at the vendor, and the local key beside it.
+    """The way for an agent to send its own login at the vendor, and the local key beside it.
 
     Attributes:
         environment: In place of that of the agent.

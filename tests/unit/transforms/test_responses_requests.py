@@ -50,6 +50,23 @@ def test_request_of_codex_has_functions_at_another_provider() -> None:
     )  # fmt: skip
 
 
+def test_tools_declared_in_an_item_of_the_input_translate_as_those_of_the_field() -> None:
+    item = {"type": "additional_tools", "role": "developer", "tools": CODEX["tools"]}
+    moved = {**CODEX, "tools": [], "input": [item, *CODEX["input"]]}
+    made, usual = (
+        translate_request("openai_responses", "anthropic", json.dumps(each).encode(), model="m")
+        for each in (moved, CODEX)
+    )
+    assert (json.loads(made.body), made.notes) == (json.loads(usual.body), usual.notes)
+    provider = message_stream(*uses(), stop="tool_use")
+    kinds = [
+        [item["type"] for item in events(b"".join(answer))[-1]["response"]["output"]]
+        for each in (moved, CODEX)
+        if (answer := translated("openai_responses", "anthropic", each, provider))
+    ]
+    assert kinds[0] == kinds[1]
+
+
 def test_calls_of_every_shape_come_back_as_the_model_wrote_them() -> None:
     provider = message_stream(
         {"type": "thinking", "thinking": "", "signature": "c2ln"},

@@ -65,6 +65,8 @@ _ECHOED = (
     "user",
 )  # fmt: skip
 _ENCRYPTED = "reasoning.encrypted_content"
+_MORE_TOOLS = "additional_tools"
+"""An item that declares tools, as Codex sends them, beside or instead of the field."""
 _CALLS = frozenset({"function_call", "custom_tool_call", "local_shell_call"})
 
 
@@ -84,10 +86,11 @@ def read_request(body: JsonObject, losses: LossLog) -> ModelRequest:
     for item in as_dicts(given):
         conversation.add(item)
     text = as_dict(body.get("text"))
+    tools = _declared(body)
     return ModelRequest(
         turns=conversation.turns,
         system=conversation.system,
-        tools=read_tools(body.get("tools"), losses),
+        tools=read_tools(tools, losses),
         tool_choice=read_tool_choice(body),
         max_output=as_integer(body.get("max_output_tokens")),
         sampling=Sampling(as_number(body.get("temperature")), as_number(body.get("top_p"))),
@@ -97,8 +100,15 @@ def read_request(body: JsonObject, losses: LossLog) -> ModelRequest:
         user=as_text(body.get("safety_identifier")) or as_text(body.get("user")),
         cache_key=as_text(body.get("prompt_cache_key")),
         verbosity=as_text(text.get("verbosity")),
-        echo={name: body[name] for name in _ECHOED if body.get(name) is not None},
+        echo={name: body[name] for name in _ECHOED if body.get(name) is not None}
+        | ({"tools": tools} if tools else {}),
     )
+
+
+def _declared(body: JsonObject) -> list[JsonObject]:
+    """Return the tools of the field and of the items that declare more."""
+    more = [each for each in as_dicts(body.get("input")) if each.get("type") == _MORE_TOOLS]
+    return [tool for each in (body, *more) for tool in as_dicts(each.get("tools"))]
 
 
 def _note_fields(body: JsonObject, losses: LossLog) -> None:
@@ -150,6 +160,8 @@ class _Conversation:
             self._answer([_call(item, kind)])
         elif kind.removesuffix("_output") in _CALLS:
             self._result(item)
+        elif kind == _MORE_TOOLS:
+            pass
         elif is_left_out(kind):
             self._losses.add(Loss.SERVER_TOOLS)
         else:
