@@ -15,38 +15,53 @@ import click
 
 from sidecar.errors import SidecarError
 
-COMMANDS = {
-    "run": "agents.run",
-    "serve": "commands.serve",
-    "stop": "agents.service",
-    "open": "commands.open",
-    "init": "commands.init",
-    "check": "commands.config",
-    "edit": "commands.config",
-    "status": "commands.status",
-    "doctor": "support.doctor",
-    "keys": "keys",
-    "groups": "entities.groups",
-    "providers": "entities.providers",
-    "credential": "entities.credential",
-    "usage": "commands.usage",
-    "why": "commands.calls",
-    "statusline": "commands.statusline",
-    "explain": "commands.calls",
-    "top": "commands.top",
-    "pause": "commands.pause",
-    "resume": "commands.pause",
-    "models": "commands.status",
-    "plugins": "commands.plugins",
-    "schema": "commands.config",
-    "import": "support.imports",
-    "env": "agents.env",
-    "setup": "agents.setup",
-    "completion": "agents.env",
-    "demo": "commands.init",
+SECTIONS = {
+    "Start and stop": {
+        "run": "agents.run",
+        "init": "commands.init",
+        "import": "support.imports",
+        "serve": "commands.serve",
+        "stop": "agents.service",
+    },
+    "Connect agents": {
+        "env": "agents.env",
+        "setup": "agents.setup",
+        "models": "commands.status",
+    },
+    "Keys, groups and providers": {
+        "keys": "keys",
+        "groups": "entities.groups",
+        "providers": "entities.providers",
+        "credential": "entities.credential",
+    },
+    "See what happens": {
+        "status": "commands.status",
+        "top": "commands.top",
+        "open": "commands.open",
+        "usage": "commands.usage",
+        "why": "commands.calls",
+        "explain": "commands.calls",
+        "statusline": "commands.statusline",
+    },
+    "Hold calls back": {
+        "pause": "commands.pause",
+        "resume": "commands.pause",
+    },
+    "The configuration, and repairs": {
+        "check": "commands.config",
+        "edit": "commands.config",
+        "doctor": "support.doctor",
+        "schema": "commands.config",
+        "plugins": "commands.plugins",
+        "completion": "agents.env",
+    },
 }
-"""Each command and the module that defines it as `NAME_command`, in the order of the help."""
-HIDDEN = frozenset({"demo"})
+"""The headings of the help, and under each its commands. A command's module defines it as
+`NAME_command`."""
+COMMANDS = {
+    **{name: module for commands in SECTIONS.values() for name, module in commands.items()},
+    "demo": "commands.init",  # for `make run` alone: the help does not list it
+}
 
 
 class SuggestingGroup(click.Group):
@@ -72,7 +87,21 @@ class LazyCommands(SuggestingGroup):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names that the help shows."""
-        return [name for name in COMMANDS if name not in HIDDEN]
+        return [name for commands in SECTIONS.values() for name in commands]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands under their headings, with one column for all names."""
+        found = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        widest = max(map(len, found))
+        limit = formatter.width - 6 - widest
+        for heading, names in SECTIONS.items():
+            rows = [
+                (f"{name:{widest}}", command.get_short_help_str(limit))
+                for name in names
+                if (command := found[name]) is not None
+            ]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Return the command of that name."""
@@ -110,10 +139,12 @@ class CommandFailed(click.ClickException):
 @click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="sidecar-llm", prog_name="sidecar")
 def cli() -> None:
-    """A small proxy beside your agents: local keys, one YAML file, every byte untouched.
+    """A gateway on your machine between your agents and the models: local keys, limits, budgets.
 
     \b
     Start here:
+      sidecar run claude           an agent, with all that it needs
+    or step by step:
       sidecar init                 write a first configuration
       sidecar serve                serve it
       sidecar keys create codex --group GPT

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 
 import click
 import pytest
+from click.testing import CliRunner
 from project_paths import ROOT
 
 from sidecar.agents.table import AGENTS
-from sidecar.cli import HIDDEN, cli
+from sidecar.cli import SECTIONS as HEADINGS
+from sidecar.cli import cli
 from sidecar.cli.key_fields import row
 from sidecar.config.loader import load
 from sidecar.plugin_api.manager import discover
@@ -74,7 +76,6 @@ def parse(line: str) -> None:
 
 def test_cli_page_has_one_section_for_each_command() -> None:
     assert sorted(SECTIONS) == sorted(COMMANDS)
-    assert not HIDDEN & {name.split()[0] for name in SECTIONS}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -102,6 +103,15 @@ def test_help_of_a_command_has_valid_examples(name: str) -> None:
     assert [line for line in lines if line.startswith(name)]
     for line in lines:
         parse(line)
+
+
+def test_help_lists_each_command_once_under_a_heading_in_one_whole_line() -> None:
+    shown = CliRunner().invoke(cli, ["--help"], terminal_width=80).output
+    for commands in HEADINGS.values():
+        for name in commands:
+            assert len(re.findall(rf"^  {name} +[A-Z].*\.$", shown, re.MULTILINE)) == 1, name
+    assert all(f"\n{heading}:\n" in shown for heading in HEADINGS)
+    assert "..." not in shown.partition("ARGS]...")[2]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

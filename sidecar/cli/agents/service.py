@@ -81,9 +81,10 @@ def _end_of(log: Path) -> str:
 @click.command("stop")
 @state_option
 def stop_command(state: Path) -> None:
-    """Stop the service: running calls end first, for at most `server.drain`.
+    """Stop the service, after its running calls.
 
-    It stops the process that serves with this state, also one that `sidecar serve` started.
+    Running calls get at most `server.drain`. It stops the process that serves with this state, also
+    one that `sidecar serve` started.
 
     \b
     Example:

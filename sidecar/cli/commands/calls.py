@@ -36,10 +36,10 @@ LATEST = 20
 @json_option
 @state_option
 def why_command(call_id: str | None, as_json: bool, state: Path) -> None:
-    """Show everything recorded about a call: caller, waits, attempts, usage and cost.
+    """Show what is recorded about a call.
 
-    CALL_ID is in the header x-sidecar-call of the answer and in the log. Without one, the latest
-    calls are listed.
+    That is its caller, waits, attempts, usage and cost. CALL_ID is in the header x-sidecar-call of
+    the answer and in the log. Without one, the latest calls are listed.
 
     \b
     Examples:
@@ -113,10 +113,10 @@ def explain_command(
     name: str, model: str, session: str | None, size: int | None, max_output: int | None,
     as_json: bool, config: Path, state: Path,
 ) -> None:  # fmt: skip
-    """Dry run of a call: the candidates, in order, and the limits that apply to each.
+    """Show where a call would go, without making it.
 
-    Asks the running process. Without one it uses the file and this shell's environment, and
-    present usage is unknown.
+    Lists the candidates, in order, and the limits that apply to each. Asks the running process.
+    Without one it uses the file and this shell's environment, and present usage is unknown.
 
     \b
     Examples:

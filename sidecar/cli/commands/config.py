@@ -51,8 +51,9 @@ from sidecar.pricing.prices import Prices
 @config_option
 @state_option
 def check_command(file: Path | None, full: bool, strict: bool, config: Path, state: Path) -> None:
-    """Check a configuration: print every problem with its place, and the state of the process
-    that serves it.
+    """Check a configuration, and print each problem with its place.
+
+    Prints the state of the process that serves it, too.
 
     \b
     Examples:

@@ -80,8 +80,9 @@ class FoundVendor:
 def init_command(
     context: click.Context, yes: bool, listen: str | None, config: Path, state: Path
 ) -> None:
-    """Write a first configuration: a group and a key for each vendor that is found.
+    """Write a first configuration, for the vendors found here.
 
+    Each vendor gets a group and a key.
     Looks for vendors' credentials in the environment and for local model servers, and asks about
     each on a terminal, and whether agents of other APIs use them, too, by translation. Prints each
     key once, with the line for its agent. With a file it adds the vendors that have no group yet,

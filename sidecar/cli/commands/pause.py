@@ -55,8 +55,10 @@ def what(function: F) -> F:
 @click.command("pause")
 @what
 def pause_command(as_json: bool, config: Path, state: Path, **given: str | None) -> None:
-    """Pause a key, a group, a provider, or everything: new calls wait, and do not fail, until it is
-    resumed, also across restarts. Running calls continue.
+    """Pause a key, a group, a provider, or everything.
+
+    New calls wait, and do not fail, until it is resumed, also across restarts. Running calls
+    continue.
 
     \b
     Examples:
@@ -75,7 +77,9 @@ def pause_command(as_json: bool, config: Path, state: Path, **given: str | None)
 @click.command("resume")
 @what
 def resume_command(as_json: bool, config: Path, state: Path, **given: str | None) -> None:
-    """Resume what was paused; its waiting calls continue in their order. `all` ends every pause.
+    """Resume what was paused; its waiting calls continue.
+
+    They go on in their order. `all` ends every pause.
 
     \b
     Examples:

@@ -16,7 +16,9 @@ from sidecar.plugin_api.vendor import Vendor
 @click.argument("name", required=False, metavar="[NAME|check]")
 @config_option
 def plugins_command(name: str | None, config: Path) -> None:
-    """List the vendors and transforms, show one, or check that every plugin keeps its contract.
+    """List vendors and transforms, show one, or check plugins.
+
+    A check shows whether every plugin keeps its contract.
 
     \b
     Examples:

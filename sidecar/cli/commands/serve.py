@@ -173,8 +173,9 @@ def serve_command(
     config: Path, state: Path, listen: str | None, admin: str | None, log_level: str,
     log_format: str | None,
 ) -> None:  # fmt: skip
-    """Serve the configuration in the foreground, and reload each valid edit of it.
+    """Serve the configuration in the foreground.
 
+    Each valid edit of the file is reloaded.
     Agents connect to 127.0.0.1:8787 (and [::1] if available); /metrics, /healthz and /readyz are
     on 127.0.0.1:8788. SIGHUP reloads the file. SIGTERM drains and stops; a second one stops at
     once.

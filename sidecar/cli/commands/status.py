@@ -35,7 +35,9 @@ STATUS_TIMEOUT_SECONDS = 30.0
 @json_option
 @state_option
 def status_command(as_json: bool, state: Path) -> None:
-    """Show what the running process serves, and which version of the file is in force.
+    """Show what the running process serves.
+
+    Shows which version of the file is in force, too.
 
     \b
     Example:

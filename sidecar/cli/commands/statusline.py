@@ -31,11 +31,11 @@ MAX_INPUT_BYTES = 1 << 20
 @click.option("--session", metavar="ID", help="Today's calls of this session.")
 @state_option
 def statusline_command(key: str | None, session: str | None, state: Path) -> None:
-    """Print one line for a status bar: today's cost, cached share of the input, the used part of a
-    subscription, waiting calls.
+    """Print one line for a status bar.
 
-    It covers one session, which Claude Code names on standard input; one key; or everything. The
-    line is empty when nothing is known. The command never fails.
+    The line has today's cost, the cached share of the input, the used part of a subscription, and
+    waiting calls. It covers one session, which Claude Code names on standard input; one key; or
+    everything. The line is empty when nothing is known. The command never fails.
 
     \b
     Examples:

@@ -23,7 +23,7 @@ NOT_RUNNING = 3
 @json_option
 @state_option
 def top_command(once: bool, as_json: bool, state: Path) -> None:
-    """Watch running and waiting calls, limits, vendors' quotas and cooldowns.
+    """Watch calls, limits, vendors' quotas and cooldowns.
 
     Redrawn each second; q or Ctrl-C ends it. Without a terminal one frame is printed, as with
     --once; --json prints the data of a frame.

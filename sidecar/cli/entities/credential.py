@@ -47,7 +47,10 @@ TEST_TIMEOUT_SECONDS = 30.0
 
 @click.group("credential", cls=SuggestingGroup)
 def credential_command() -> None:
-    """Store a provider's credential in the keyring or in a private file, and test it."""
+    """Store a provider's credential, and test it.
+
+    It is kept in the keyring or in a private file.
+    """
 
 
 @credential_command.command("set")

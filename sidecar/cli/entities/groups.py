@@ -41,7 +41,9 @@ group_argument = click.argument("name", type=GROUP)
 
 @click.group("groups", cls=SuggestingGroup)
 def groups_command() -> None:
-    """List, add, edit and remove groups: rate tiers of a vendor that keys share.
+    """List, add, edit and remove groups.
+
+    A group is a rate tier of a vendor, which keys share.
 
     Exit status: 0 done; 1 written but not taken over; 2 refused, nothing was changed.
     """

@@ -41,8 +41,9 @@ provider_argument = click.argument("name", type=PROVIDER)
 
 @click.group("providers", cls=SuggestingGroup)
 def providers_command() -> None:
-    """List, add, edit and remove providers: the places that serve a vendor's API.
+    """List, add, edit and remove providers.
 
+    A provider is a place that serves a vendor's API.
     A provider with a vendor's own name needs no entry in the file; an entry changes its address,
     its credential or its limits.
 

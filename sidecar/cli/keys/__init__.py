@@ -57,7 +57,7 @@ from sidecar.scheduling.pauses import describe_target
 @click.group("keys", cls=SuggestingGroup)
 @click.pass_context
 def keys_command(context: click.Context) -> None:
-    """Create, list, edit, enable, disable, rotate, revoke and delete local keys.
+    """Create, list, change and delete local keys.
 
     Each change edits the configuration in place, keeps all other bytes, and returns once the
     running process serves it. A key's secret is printed once, on standard output.

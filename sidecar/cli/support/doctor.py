@@ -32,7 +32,7 @@ from sidecar.doctor.results import CheckResult, Level, look_at
 def doctor_command(
     call: bool, bundle: Path | None, strict: bool, as_json: bool, config: Path, state: Path
 ) -> None:
-    """Check the installation, and print what is wrong with its repair.
+    """Check the installation, and print a repair for each fault.
 
     Looks at the file, permissions, ports, file watching, credentials, the way to each provider,
     what points agents elsewhere, proxies, the clock and known weaknesses of installed packages.
