@@ -30,7 +30,7 @@ from sidecar.config.patterns import Pattern, covers
 from sidecar.config.schema.parsers import InvalidValue, budget, pattern
 from sidecar.errors import ErrorKind, ProxyError, SourceLocation
 from sidecar.files import write_private
-from sidecar.records import CallRecord, Usage, UsageState
+from sidecar.records import CallRecord, Outcome, Usage, UsageState
 
 LIFETIME_SECONDS = 300.0
 """How long a child key outlives the last heartbeat of its run."""
@@ -63,10 +63,12 @@ class ChildOrder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ChildTotals(Struct, frozen=True):
-    """The use of a child key by its calls. `charged` is nano-dollars; `unknown` counts the calls
-    whose usage or cost is unknown; `waited` is seconds."""
+    """The use of a child key by its calls. `failed` counts those without a whole answer; `charged`
+    is nano-dollars; `unknown` counts the calls whose usage or cost is unknown; `waited` is
+    seconds."""
 
     calls: int = 0
+    failed: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cache_read_tokens: int = 0
@@ -79,6 +81,7 @@ class ChildTotals(Struct, frozen=True):
         usage = record.usage or Usage()
         return ChildTotals(
             self.calls + 1,
+            self.failed + (record.outcome not in _ENDS_WITHOUT_FAULT),
             self.input_tokens + (usage.input_tokens or 0),
             self.output_tokens + (usage.output_tokens or 0),
             self.cache_read_tokens + (usage.cache_read_tokens or 0),
@@ -88,6 +91,7 @@ class ChildTotals(Struct, frozen=True):
         )
 
 
+_ENDS_WITHOUT_FAULT = frozenset({Outcome.OK, Outcome.CANCELLED})
 _UNSURE = frozenset({UsageState.UNKNOWN, UsageState.PARTIAL})
 
 
@@ -237,10 +241,15 @@ def _settled(order: ChildOrder, snapshot: Snapshot) -> ChildOrder:
     groups = list(snapshot.groups.values())
     own = [each for each in groups if each.vendor.name == order.vendor]
     fitting = own or [each for each in groups if order.dialect in (None, *each.vendor.dialects)]
+    if not fitting and order.vendor:
+        raise ProxyError(
+            ErrorKind.NOT_FOUND,
+            f"no group has {order.agent}'s API ({order.dialect}); add one, with your provider: "
+            f"sidecar groups add NAME --vendor {order.vendor} --route PROVIDER:translate",
+        )
     if len(fitting) != 1:
-        agent = order.agent or "this command"
-        why = f"{len(fitting)} groups fit {agent}: " if fitting else f"no group fits {agent}; "
-        raise _no_parent(why, "--group", [each.name for each in fitting] or snapshot.groups)
+        why = f"{len(fitting)} groups fit {order.agent or 'this command'}: "
+        raise _no_parent(why, "--group", [each.name for each in fitting])
     return structs.replace(order, group=fitting[0].name)
 
 

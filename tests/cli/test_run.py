@@ -139,6 +139,15 @@ async def test_run_of_claude_takes_the_only_group_of_its_vendor(
     assert "Claude (run)" in usage.out
 
 
+async def test_run_whose_call_fails_ends_with_the_count_and_the_command_that_explains_it(
+    shop: Shop, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(b'{"error": {"message": "no such model"}}', "404 Not Found"))
+    agent = shop.script("agent.py", OPENAI_AGENT)
+    done = await shop.go("run", "--key", "mine", "--", sys.executable, agent, "gpt-5-mini", "3")
+    assert "sidecar: 1 call · 1 failed (see: sidecar why) · " in done.err
+
+
 async def test_run_of_a_command_that_fits_two_groups_lists_them(shop: Shop) -> None:
     done = await shop.go("run", "true")
     assert done.status == 2

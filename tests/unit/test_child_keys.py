@@ -102,7 +102,7 @@ def test_parent_is_the_only_group_of_the_vendor_else_of_the_dialect(keys: ChildK
     assert keys.renew(asked, SNAPSHOT).parent == "C (run)"
     with pytest.raises(ProxyError, match=r'2 groups fit this command: .*--group: "G", "C"'):
         keys.renew(order("c-2", key=None), SNAPSHOT)
-    with pytest.raises(ProxyError, match=r"no group fits .*--group"):
+    with pytest.raises(ProxyError, match=r"groups add NAME --vendor gemini --route PROVIDER:tr"):
         keys.renew(order("c-2", key=None, vendor="gemini", dialect="gemini"), SNAPSHOT)
 
 

@@ -61,6 +61,7 @@ declare namespace Api {
   }
   interface ChildTotals {
     calls: number;
+    failed: number;
     input_tokens: number;
     output_tokens: number;
     cache_read_tokens: number;

@@ -153,7 +153,7 @@ def _end(state: Path, name: str) -> None:
 
 
 def summary(totals: ChildTotals) -> str:
-    """Return calls, tokens, cached share, cost and waits in one line."""
+    """Return calls, failures, tokens, cached share, cost and waits in one line."""
     if not totals.calls:
         return "no call was made"
     whole = not totals.unknown
@@ -161,6 +161,7 @@ def summary(totals: ChildTotals) -> str:
     cached = share(totals.cache_read_tokens / totals.input_tokens) if totals.input_tokens else ""
     parts: Sequence[str] = (
         plural(totals.calls, "call"),
+        f"{totals.failed} failed (see: sidecar why)" if totals.failed else "",
         f"{count(tokens, whole=whole)} tokens",
         f"{cached} of the input cached" if cached else "",
         money(totals.charged, whole=whole),
