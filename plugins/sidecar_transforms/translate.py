@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from sidecar import (
     ANY_ENDPOINT,
@@ -34,6 +35,13 @@ _PROTOCOLS: Mapping[TransformTarget, str] = {
     TransformTarget("gemini", "stream"): "gemini",
 }
 """The protocol of each endpoint; of those of one dialect, the preferred one first."""
+_APIS: Mapping[str, str] = {
+    "messages": "anthropic",
+    "chat": "openai_chat",
+    "responses": "openai_responses",
+    "generate": "gemini",
+}
+"""The protocol of each API that the option `api` names."""
 _COUNTED: Mapping[tuple[str, str], str] = {
     ("anthropic", "count_tokens"): "anthropic",
     ("gemini", "count_tokens"): "gemini",
@@ -77,6 +85,20 @@ class Translate(CountTokens):
 
     name = "translate"
     title = "Calls are translated to an API that the provider has"
+    options: ClassVar[Mapping[str, str]] = {
+        "api": f"the API of a provider that has several: {', '.join(_APIS)}",
+    }
+
+    def __init__(self, protocols: frozenset[str] = frozenset(_APIS.values())) -> None:
+        self._allowed = protocols & FORMATS.keys()
+
+    def configured(self, options: Mapping[str, tuple[str, ...]]) -> Translate:
+        """Return the transform that uses these APIs of the provider alone."""
+        named = options.get("api", tuple(_APIS))
+        for name in named:
+            if name not in _APIS:
+                raise ValueError(f"api of translate is one of: {', '.join(_APIS)}")
+        return Translate(frozenset(_APIS[name] for name in named))
 
     def connects(self, vendor: Vendor, upstream: Vendor) -> bool:
         """Return whether there is a protocol for the one vendor's clients and the other's API."""
@@ -93,7 +115,7 @@ class Translate(CountTokens):
             return None
         for name, serving in vendor.dialects.items():
             for target, protocol in _PROTOCOLS.items():
-                usable = protocol in FORMATS and protocol != source
+                usable = protocol in self._allowed and protocol != source
                 if usable and target.dialect == name and _has(serving.endpoints, target.endpoint):
                     return target
         return None

@@ -165,3 +165,10 @@ def test_provider_of_another_api_is_refused_and_the_switch_is_named() -> None:
     text = b"groups: {Claude: {vendor: anthropic, routes: [groq]}}"
     with pytest.raises(ConfigError, match="write translate: true at this route"):
         load(text, file="routes.yaml", registry=discover())
+
+
+def test_api_that_translate_does_not_have_is_an_error_that_names_the_others() -> None:
+    route = b"openai: {transforms: {translate: {api: soap}}}"
+    text = b"groups: {Claude: {vendor: anthropic, routes: [%s]}}" % route
+    with pytest.raises(ConfigError, match="api of translate is one of: messages, chat, responses"):
+        load(text, file="routes.yaml", registry=discover())
