@@ -139,7 +139,8 @@ async def test_commands_of_the_page_work_in_their_order(
             else:
                 printed = await run(line, agent)
             if line.startswith("sidecar init"):
-                (export,) = re.findall(r"^export (OPENAI_BASE_URL.*)$", printed, re.MULTILINE)
+                # A model server of this machine may have a line of its own.
+                (export,) = re.findall(r"^OpenAI, .*\nexport (OPENAI_BASE_URL.*)$", printed, re.M)
                 agent = env | dict(
                     word.split("=", 1) for word in export.replace("8787", ports["8787"]).split()
                 )

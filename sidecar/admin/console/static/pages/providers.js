@@ -132,7 +132,8 @@ export function tester(each, kind = "") {
   return [test, outcome];
 }
 
-const CREDENTIAL = "env:NAME, file:PATH, command:…, keyring:SERVICE/USER, none, or caller for the agent’s own vendor login. Never the secret itself.";
+const CREDENTIAL =
+  "env:NAME, file:PATH, command:…, keyring:SERVICE/USER, none, or caller for the agent’s own vendor login. Never the secret itself.";
 
 async function create(vendors) {
   const fields = {

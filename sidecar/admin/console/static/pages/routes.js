@@ -350,14 +350,10 @@ export function editor(node, found, owner) {
     },
     h("option", { value: "" }, "Add a provider …"),
     found.providers.map((each) =>
-      h(
-        "option",
-        { value: each.name },
-        [
-          each.name === each.title.toLowerCase() ? each.name : `${each.name} (${each.title})`,
-          each.translate ? ", translated" : "",
-        ],
-      ),
+      h("option", { value: each.name }, [
+        each.name === each.title.toLowerCase() ? each.name : `${each.name} (${each.title})`,
+        each.translate ? ", translated" : "",
+      ]),
     ),
   );
 
