@@ -40,6 +40,7 @@ from sidecar.http.aiohttp_internals import HttpServer
 from sidecar.http.body_memory import BodyMemory
 from sidecar.http.client import open_upstream
 from sidecar.http.listeners import (
+    StartError,
     listening,
     listening_unix,
     make_private,
@@ -65,6 +66,7 @@ from sidecar.routing.affinity import Affinity
 from sidecar.routing.model_list import ModelList
 from sidecar.scheduling.lease import Sources
 from sidecar.scheduling.scheduler import Scheduler
+from sidecar.shared.engine import EngineError, open_engine
 
 draw = random.Random().random  # noqa: S311 - shares calls out; nothing that could be guessed is kept by it
 
@@ -146,6 +148,7 @@ async def _make_services(
     read_scheduler(metrics, scheduler)
     warn_if_open(config)
     configuration.start()
+    await _share(stack, configuration.current(), vault, scheduler, clock)
     upstream = await stack.enter_async_context(open_upstream())
     local = await _local_servers(stack, registry)
     attempts = Attempts(
@@ -163,10 +166,32 @@ async def _make_services(
     return Services(
         configuration=configuration, vault=vault, registry=registry, scheduler=scheduler,
         dispatch=dispatch, model_list=model_list, live=live, callers=callers, bodies=bodies,
-        child_keys=child_keys,
-        ledger=ledger, metrics=metrics, prices=prices, wall=time.time, draw=draw,
-        finished=_finished_calls(stack, callers, ledger, metrics, published),
+        child_keys=child_keys, ledger=ledger, metrics=metrics, prices=prices, wall=time.time,
+        draw=draw, finished=_finished_calls(stack, callers, ledger, metrics, published),
     )  # fmt: skip
+
+
+async def _share(
+    stack: AsyncExitStack, snapshot: Snapshot, vault: Vault, scheduler: Scheduler,
+    clock: Callable[[], float],
+) -> None:  # fmt: skip
+    """Join the other processes, if the file names a server of shared state."""
+    shared = snapshot.shared
+    if shared is None:
+        return
+    url: str | None
+    if isinstance(shared.server, str):
+        url, name = shared.server, shared.server
+    else:
+        secret, name = vault.secret(shared.server), shared.server.name
+        url = None if secret is None else secret.reveal()
+        if url is None:
+            raise StartError(f"state.shared: {vault.why_not(shared.server)}")
+    try:
+        engine = await stack.enter_async_context(open_engine(url, shared.namespace, clock))
+    except EngineError as error:
+        raise StartError(f"state.shared ({name}): {error}") from None
+    scheduler.share(engine)
 
 
 def _finished_calls(

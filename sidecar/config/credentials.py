@@ -1,7 +1,8 @@
 """Resolve the references to credentials, and report why one cannot be resolved.
 
-The secrets stay here, as `Secret`s, and are revealed only to a vendor's `prepare` and `unfit`. A
-missing one makes its provider unavailable, and nothing else.
+The secrets stay here, as `Secret`s, and are revealed only to a vendor's `prepare` and `unfit`, and
+to the client of the server of shared state. A missing one makes its provider unavailable, and
+nothing else.
 """
 
 from __future__ import annotations
@@ -227,8 +228,9 @@ class Vault:
 def references(snapshot: Snapshot) -> list[CredentialRef]:
     """Return every credential reference of a configuration."""
     refs = [ref for provider in snapshot.providers.values() for ref in provider.credentials]
-    token = snapshot.server.metrics_token
-    return refs if token is None else [*refs, token]
+    shared = None if snapshot.shared is None else snapshot.shared.server
+    others = (snapshot.server.metrics_token, shared)
+    return [*refs, *(each for each in others if isinstance(each, CredentialRef))]
 
 
 def _read_file(name: str) -> str:

@@ -289,6 +289,17 @@ class ServerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedState:
+    """The server where several processes share what limits count; a change needs a restart.
+
+    `server` is its URL, or the reference to a credential that has the URL.
+    """
+
+    server: str | CredentialRef
+    namespace: str = "sidecar"
+
+
+@dataclass(frozen=True, slots=True)
 class Price:
     """A price from the file in US dollars: per million tokens, and for each other unit.
 
@@ -315,6 +326,7 @@ class Snapshot:
     keys: Mapping[str, Key]
     by_digest: Mapping[bytes, tuple[Key, KeyHash]]
     server: ServerConfig = ServerConfig()
+    shared: SharedState | None = None
     plugins: tuple[str, ...] = ()
     allowance: Allowance = UNBOUNDED
     timezone: tzinfo | None = None

@@ -177,7 +177,7 @@ class Dispatcher:
         )
         # Only the first lease waits for the pinned upstream.
         sticky_wait, retry.sticky_wait = retry.sticky_wait, 0.0
-        lease = self._scheduler.try_lease(waiter, first_only=sticky_wait > 0)
+        lease = await self._scheduler.try_lease(waiter, first_only=sticky_wait > 0)
         return await self._wait(retry, waiter, sticky_wait) if lease is None else lease
 
     async def _wait(self, retry: RetryState, waiter: Waiter, sticky_wait: float) -> Lease:

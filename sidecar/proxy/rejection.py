@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.plugin_api.error_class import ErrorClass
 from sidecar.scheduling.cooldown import Cooldown
+from sidecar.scheduling.fleet.gate import Gate
 from sidecar.scheduling.lease import Blocked, NotAdmitted
 from sidecar.scheduling.limiter import MINUTE_SECONDS, NEVER, Limiter, LimitUnit
 from sidecar.scheduling.pauses import PauseLimiter
@@ -114,14 +115,16 @@ def _figures(limiter: Limiter, wait: float, now: float) -> tuple[tuple[str, str]
 
     Source: draft-ietf-httpapi-ratelimit-headers.
     """
-    if not isinstance(limiter, CountingLimiter) or limiter.unit is LimitUnit.MONEY:
+    counter = limiter.window if isinstance(limiter, Gate) else limiter
+    if not isinstance(counter, CountingLimiter) or counter.unit is LimitUnit.MONEY:
         return ()
-    window = f";w={MINUTE_SECONDS:.0f}" if isinstance(limiter, SlidingWindow) else ""
+    assert isinstance(limiter, Gate | CountingLimiter)  # noqa: S101 - its counter is one
+    window = f";w={MINUTE_SECONDS:.0f}" if isinstance(counter, SlidingWindow) else ""
     left, reset = (
         max(0, limiter.remaining(now)),
         "" if wait in {0, NEVER} else f";t={math.ceil(wait)}",
     )
     return (
-        ("RateLimit-Policy", f'"{limiter.kind}";q={limiter.limit}{window}'),
+        ("RateLimit-Policy", f'"{limiter.kind}";q={counter.limit}{window}'),
         ("RateLimit", f'"{limiter.kind}";r={left}{reset}'),
     )

@@ -25,7 +25,7 @@ from sidecar.scheduling.lease import (
     Renew,
     Waiter,
 )
-from sidecar.scheduling.limiter import Limiter
+from sidecar.scheduling.limiter import NEVER, Limiter
 
 log = logging.getLogger("sidecar.scheduling.admission")
 
@@ -157,18 +157,20 @@ class Admission:
 
     def _enter(self, waiter: Waiter, max_wait: float, sticky_wait: float) -> None:
         now = self._clock()
-        waiter.since, waiter.max_wait = now, max_wait
+        again = waiter.since != NEVER  # it was admitted here, and not by other processes
+        if not again:
+            waiter.since, waiter.max_wait = now, max_wait
         waiter.first_only = waiter.first_only and waiter.should_wait_for_first(sticky_wait, now)
         full = len(self._waiters) >= MAX_WAITING
         if full or waiter.cannot_be_admitted(now):
-            raise NotAdmitted(self.blocked(waiter, now), 0.0, now, full=full)
+            raise NotAdmitted(self.blocked(waiter, now), waiter.waited(now), now, full=full)
         self._waiters[waiter.seq] = waiter
-        waiter.timers.append(self._call_at(now + max_wait, self._expire, waiter))
+        waiter.timers.append(self._call_at(waiter.next_check_at(now), self._expire, waiter))
         if waiter.first_only:
             waiter.timers.append(
                 self._call_at(now + sticky_wait, self._stop_waiting_for_first, waiter)
             )
-        if not self._admit_or_queue(waiter, now):
+        if not self._admit_or_queue(waiter, now) and not again:
             self.on_block(next(iter(waiter.queued_at)))
         self._drain()
 

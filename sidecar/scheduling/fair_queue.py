@@ -108,7 +108,7 @@ class FairQueue:
         """
         if self._admitted < OLDEST_EVERY_N - 1 or now - member.since < AGING_AFTER_SECONDS:
             return False
-        oldest = self._oldest_member()
+        oldest = self.oldest()
         return oldest is None or member.seq <= oldest.seq
 
     def may_pass(self, member: QueueMember, now: float) -> bool:
@@ -158,19 +158,26 @@ class FairQueue:
             starts[urgency] = start
         flow.virtual = start + max(amount, 1) / member.share
         self._offer(urgency, flow)
-        oldest = self._oldest_member()
+        oldest = self.oldest()
         if is_aged or (oldest is not None and member.seq <= oldest.seq):
             self._admitted = 0
         elif oldest is not None and now - oldest.since >= AGING_AFTER_SECONDS:
             self._admitted += 1
 
+    def take_back(self, member: QueueMember, amount: int) -> None:
+        """Take back what a call was charged that was not admitted after all."""
+        flow = self._flow(member)
+        flow.virtual -= max(amount, 1) / member.share
+        self._offer(member.urgency, flow)
+
     def _aged_head(self, now: float) -> QueueMember | None:
         if self._admitted < OLDEST_EVERY_N - 1:
             return None
-        oldest = self._oldest_member()
+        oldest = self.oldest()
         return oldest if oldest is not None and now - oldest.since >= AGING_AFTER_SECONDS else None
 
-    def _oldest_member(self) -> QueueMember | None:
+    def oldest(self) -> QueueMember | None:
+        """Return the call that arrived first; None if the queue is empty."""
         while self._oldest:
             member = self._members.get(self._oldest[0])
             if member is not None:

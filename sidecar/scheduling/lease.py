@@ -136,9 +136,14 @@ OnLeaseEnd = Callable[["Lease", Sequence[Any], Sequence[int]], None]
 
 
 class Lease:
-    """Permission for one attempt: a reservation at every limiter of an option. Ends once."""
+    """Permission for one attempt: a reservation at every limiter of an option. Ends once.
 
-    __slots__ = ("_on_end", "_renew", "_reservations", "ended", "option")
+    Attributes:
+        on_settled: Called with the amounts of all limiters when it ends, if it holds room that
+            other processes share.
+    """
+
+    __slots__ = ("_on_end", "_renew", "_reservations", "ended", "on_settled", "option")
 
     def __init__(
         self, option: AdmissionOption, reservations: list[Any], renew: Renew, on_end: OnLeaseEnd
@@ -148,6 +153,7 @@ class Lease:
         self._on_end = on_end
         self.option = option
         self.ended = False
+        self.on_settled: Callable[[Sequence[int]], None] | None = None
 
     @property
     def candidate(self) -> Candidate:
@@ -202,6 +208,8 @@ class Lease:
         if self.ended:
             raise AssertionError("a lease ends once")
         self.ended = True
+        if self.on_settled is not None:
+            self.on_settled(amounts)
         self._on_end(self, self._reservations, amounts)
 
 

@@ -164,6 +164,10 @@ class RetryBudget(Limiter):
         """Record a call's first attempt, which adds to the budget."""
         self._remaining = min(MAX_SAVED_RETRIES, self._remaining + RETRY_SHARE)
 
+    def give_back(self) -> None:
+        """Give back a retry that was not made."""
+        self._remaining += 1
+
     def allows(self, amount: int, urgency: int, now: float) -> bool:
         """Return whether a retry is left."""
         self._fill(now)

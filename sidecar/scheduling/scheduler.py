@@ -31,7 +31,6 @@ from sidecar.scheduling.estimates import (
     UNPRICED,
     Estimates,
     Pricing,
-    UnpricedModel,
     binds_free_calls,
     estimate_tokens,
     estimated_demand,
@@ -39,11 +38,13 @@ from sidecar.scheduling.estimates import (
     unpriced_at,
     used_demand,
 )
+from sidecar.scheduling.fleet.leases import Leases, LocalLeases, SharedLeases
 from sidecar.scheduling.lease import AdmissionOption, Blocked, Lease, NotAdmitted, Sources, Waiter
 from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, RetryBudget, demand_of
 from sidecar.scheduling.limits import CallScopes, ConfiguredLimit, Limits, current_key, route_name
 from sidecar.scheduling.pauses import Pause, PauseLimiter, Pauses, PauseTarget, describe_target
 from sidecar.scheduling.upstream_health import UpstreamHealth, UpstreamKey, Upstreams
+from sidecar.shared.engine import Engine
 
 MAX_CACHED_LIMITERS = 8192
 """Entries of the cache of limiters, which is cleared when it is full."""
@@ -60,6 +61,7 @@ class Scheduler:
 
     Attributes:
         waits: Calls that had to wait, by the kind of the limiter that blocked them first.
+        pricing: The prices that budgets count by.
         rejections: Calls that were not admitted, by the kind of the limiter, or "queue".
     """
 
@@ -67,12 +69,13 @@ class Scheduler:
         self, sources: Sources, prices: Prices, keep: Callable[[PeriodCount], None], state: Path
     ) -> None:
         self._clock = sources.clock
-        self._pricing = Pricing(prices)
+        self.pricing = Pricing(prices)
         self._limits = Limits(sources.wall, keep)
         self._upstreams = Upstreams(
             sources.clock, sources.wall, sources.draw, self._limiters_changed
         )
         self._admission = Admission(sources.clock, sources.call_at)
+        self._leases: Leases = LocalLeases(self._admission)
         self._estimates = Estimates()
         self._pauses = Pauses(state, sources.wall)
         self._network = Network(sources.clock, sources.draw)
@@ -99,20 +102,26 @@ class Scheduler:
         name, share = call.key.name, call.key.share
         return self._admission.new_waiter(name, share, call.urgency, options(), options)
 
-    def try_lease(self, waiter: Waiter, *, first_only: bool = False) -> Lease | None:
+    def share(self, engine: Engine) -> None:
+        """From now on take room on `engine`, too, for limits that other processes share."""
+        self._leases = SharedLeases(self._admission, self._limits, engine, self._clock)
+        self._cached_limiters.clear()
+
+    async def try_lease(self, waiter: Waiter, *, first_only: bool = False) -> Lease | None:
         """Return a lease on the first candidate that is free now (`first_only`: on the first of
-        all); None if the call has to wait."""
+        all); None if the call has to wait. Raises `ProxyError` if shared limits cannot be read."""
         waiter.first_only = first_only
-        return self._admission.try_lease(waiter)
+        return await self._leases.try_lease(waiter)
 
     async def wait(self, waiter: Waiter, max_wait: float, *, sticky_wait: float = 0.0) -> Lease:
         """Return a lease on the first candidate that is free, as soon as the call is next.
 
         `max_wait` is in seconds, without pauses; only the first candidate is waited for until
         `sticky_wait` seconds have passed. Raises `NotAdmitted` after `max_wait`, or at once if no
-        candidate can be free by then, and `ProxyError` as `new_waiter`.
+        candidate can be free by then, and `ProxyError` as `new_waiter` and
+        `try_lease`.
         """
-        return await self._admission.acquire(waiter, max_wait, sticky_wait=sticky_wait)
+        return await self._leases.acquire(waiter, max_wait, sticky_wait=sticky_wait)
 
     def read_quota(
         self, lease: Lease, headers: Callable[[], Mapping[str, str]], *, ok: bool, key: str
@@ -181,7 +190,9 @@ class Scheduler:
         self, scopes: CallScopes, model: str | None, before: Demand, after: Demand, started: float
     ) -> None:
         """Correct what calendar windows count of an ended call; see `Limits.correct`."""
-        self._recheck(self._limits.correct(scopes, model, before, after, started))
+        windows = self._limits.correct(scopes, model, before, after, started)
+        self._leases.correct(windows, before, after, started)
+        self._recheck(windows)
 
     def record_rejection(self, rejection: NotAdmitted) -> None:
         """Count a call that was not admitted."""
@@ -193,19 +204,11 @@ class Scheduler:
 
         `hashes` identify a paused key after a rename; `by` is the origin, for people.
         """
-        changed = self._pauses.pause(target, hashes, by)
-        if changed:
-            log.warning("paused: %s", describe_target(target))
-            self._reevaluate()
-        return changed
+        return self._changed_pause("paused", target, changed=self._pauses.pause(target, hashes, by))
 
     def resume(self, target: PauseTarget) -> bool:
         """End the pause of a target; return whether it was paused."""
-        changed = self._pauses.resume(target)
-        if changed:
-            log.warning("resumed: %s", describe_target(target))
-            self._reevaluate()
-        return changed
+        return self._changed_pause("resumed", target, changed=self._pauses.resume(target))
 
     def forget(self, credentials: Iterable[CredentialRef]) -> None:
         """Forget cooldowns and quotas of credentials whose secret was replaced."""
@@ -218,9 +221,10 @@ class Scheduler:
     def reconcile(self, snapshot: Snapshot) -> None:
         """Follow a new configuration: counts are kept, waiting calls get new options."""
         self._snapshot = snapshot
-        self._pricing.reconcile(snapshot)
+        self.pricing.reconcile(snapshot)
         self._pauses.reconcile(snapshot)
         self._limits.reconcile(snapshot)
+        self._leases.reconcile()
         self._upstreams.reconcile(snapshot.providers)
         self._reevaluate()
 
@@ -281,15 +285,6 @@ class Scheduler:
         """The retries that are left in the retry budget."""
         return self._retries.remaining
 
-    @property
-    def unpriced(self) -> Iterator[UnpricedModel]:
-        """The models that were used under a budget and have no known price."""
-        return self._pricing.unpriced
-
-    def price_source(self, model: str | None, candidate: Candidate) -> str | None:
-        """Return where the price of a call comes from, for people; None if it has none."""
-        return self._pricing.source(model, candidate)
-
     def has_learned(self, key: str, model: str) -> bool:
         """Return whether calls of this key and model are estimated from earlier ones."""
         return self._estimates.has_learned(key, model)
@@ -306,7 +301,7 @@ class Scheduler:
         found = []
         for each in candidates:
             tokens = self._estimates.tokens(key.name, model, each, size, max_output)
-            limiters = self.limiters(key, each, model)
+            limiters = self._leases.with_gates(self.limiters(key, each, model))
             found.append(self._priced_option(key, model, each, limiters, tokens))
         options = [option for option in found if option is not None]
         waiter = self._admission.new_waiter(
@@ -354,7 +349,7 @@ class Scheduler:
             )
         option = self._priced_option(key, model, candidate, limiters, tokens)
         if option is not None and option.demand[LimitUnit.MONEY] == LEAST_NANO_DOLLARS:
-            self._pricing.note_unpriced(key, model, candidate)
+            self.pricing.note_unpriced(key, model, candidate)
         return option
 
     def _priced_option(
@@ -362,7 +357,7 @@ class Scheduler:
         tokens: tuple[int, int],
     ) -> AdmissionOption | None:  # fmt: skip
         demand = estimated_demand(
-            self._estimates, self._pricing, key, model, candidate, limiters, tokens
+            self._estimates, self.pricing, key, model, candidate, limiters, tokens
         )
         return None if demand is None else AdmissionOption(candidate, limiters, demand)
 
@@ -379,8 +374,14 @@ class Scheduler:
             name = route_name(call.key, route)
             limiters = self.limiters(key, candidate, call.model, name)
             limiters = tuple(filter(binds_free_calls, limiters)) if call.is_free else limiters
-            found = self._cached_limiters[cache_key] = (route, limiters)
+            found = self._cached_limiters[cache_key] = (route, self._leases.with_gates(limiters))
         return found[1]
+
+    def _changed_pause(self, what: str, target: PauseTarget, *, changed: bool) -> bool:
+        if changed:
+            log.warning("%s: %s", what, describe_target(target))
+            self._reevaluate()
+        return changed
 
     def _count_wait(self, limiter: Limiter) -> None:
         self.waits[limiter.kind] += 1

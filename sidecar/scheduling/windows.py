@@ -121,8 +121,8 @@ class CalendarWindow(CountingLimiter):
     `on_change` is called when `used` or `settled` changes, so that the count can be stored."""
 
     __slots__ = (
-        "_amounts", "_begun", "_ends", "_moved", "_on_change", "_reserved", "_wall", "_zone",
-        "period",
+        "_amounts", "_begun", "_ends", "_moved", "_on_change", "_reserved", "_wall", "period",
+        "zone",
     )  # fmt: skip
 
     def __init__(
@@ -133,7 +133,7 @@ class CalendarWindow(CountingLimiter):
         self.period = period
         self._wall = wall
         self._on_change = on_change
-        self._zone: tzinfo | None = None
+        self.zone: tzinfo | None = None
         self._amounts: dict[float, int] = {}
         self._reserved: dict[float, int] = {}
         self._moved: dict[float, float] = {}
@@ -147,10 +147,10 @@ class CalendarWindow(CountingLimiter):
     def set_zone(self, zone: tzinfo | None) -> None:
         """Use another time zone. The current period keeps the count, and running calls are
         settled in it."""
-        if zone == self._zone:
+        if zone == self.zone:
             return
         begun, settled, reserved = self._begun, self.settled, self.reserved
-        self._zone = zone
+        self.zone = zone
         self._turn(self._wall())
         if reserved and begun != self._begun:
             self._move(begun, reserved)
@@ -191,7 +191,7 @@ class CalendarWindow(CountingLimiter):
         """Add an amount, which may be negative, to the period of a call that began at `started`
         (seconds since the epoch); does nothing if that period is no longer kept."""
         self.advance(0.0)
-        begun, _ = period_bounds(self.period, started, self._zone)
+        begun, _ = period_bounds(self.period, started, self.zone)
         if begun in self._amounts:
             self._add(begun, amount)
 
@@ -202,7 +202,7 @@ class CalendarWindow(CountingLimiter):
         return now + max(0.0, self._ends - self._wall())
 
     def _turn(self, wall: float) -> None:
-        self._begun, self._ends = period_bounds(self.period, wall, self._zone)
+        self._begun, self._ends = period_bounds(self.period, wall, self.zone)
         self.used = self._amounts.pop(self._begun, 0)
         self.reserved = self._reserved.get(self._begun, 0)
         self._amounts[self._begun] = self.used  # the newest is dropped last

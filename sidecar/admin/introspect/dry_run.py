@@ -123,7 +123,7 @@ class Forecaster(NamedTuple):
             goes=blocked is None if self.known or blocked else None,
             behind=None if blocked is None else self._obstacle(blocked, forecast.before),
             reserves=self._reserves(call, forecast),
-            price=self.board.scheduler.price_source(call.model, forecast.candidate),
+            price=self.board.scheduler.pricing.source(call.model, forecast.candidate),
             gates=[each for each in limiters if each is not None],
         )
 

@@ -39,6 +39,7 @@ from sidecar.config.model import Budget, Limit, Urgency
 from sidecar.proxy.in_flight import LiveCall, LiveCalls
 from sidecar.records import Usage
 from sidecar.scheduling.cooldown import Cooldown, OfflineBreaker
+from sidecar.scheduling.fleet.gate import Gate
 from sidecar.scheduling.lease import Waiter
 from sidecar.scheduling.limiter import MAX_SAVED_RETRIES, Limiter
 from sidecar.scheduling.pauses import PauseLimiter
@@ -142,7 +143,7 @@ class LiveView:
             subscriptions=self.subscriptions(),
             holds=self.pauses(),
             network=self.network(),
-            unpriced=[UnpricedUse(**each._asdict()) for each in scheduler.unpriced],
+            unpriced=[UnpricedUse(**each._asdict()) for each in scheduler.pricing.unpriced],
             retries=RetriesLeft(left=int(scheduler.retries_remaining), most=int(MAX_SAVED_RETRIES)),
         )
 
@@ -160,6 +161,7 @@ class LiveView:
         """Return the state of a limiter for a call of this urgency; None when there is nothing to
         show, such as an upstream without a cooldown."""
         now = self.scheduler.now()
+        limiter = limiter.window if isinstance(limiter, Gate) else limiter
         match limiter:
             case CountingLimiter() if isinstance(written := names.get(limiter), Limit | Budget):
                 return limit_state(limiter, written, now, urgency, known=self.known)

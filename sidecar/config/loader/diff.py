@@ -15,7 +15,7 @@ from sidecar.config.yaml.writer import Value, flow
 
 T = TypeVar("T")
 Models = dict[str, tuple[Pattern, ...]]
-_RESTART = ("server", "plugins")
+_RESTART = ("server", "state", "plugins")
 _ROUTE_OPTIONS = ("as", "limits", "max_input", "priced_as", "retry", "weight")
 _SEPARATE_FIELDS = {"routes", "models", "hash", "previous", "enabled", "description"}
 """Fields with lines of their own, or without an effect."""

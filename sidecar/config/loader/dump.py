@@ -18,6 +18,7 @@ from sidecar.config.model import (
     Route,
     SecretSource,
     ServerConfig,
+    SharedState,
     Snapshot,
     Timeouts,
     Urgency,
@@ -69,6 +70,7 @@ def settings(snapshot: Snapshot) -> PlainConfig:
         "retention": {"days": f"{snapshot.keep_days}d", "size": size(snapshot.keep_bytes)},
         "defaults": {"headroom": shares(snapshot.allowance)},
         "server": server(snapshot.server),
+        **_filled({"state": shared(snapshot.shared)}),
         **_filled({"plugins": snapshot.plugins}),
     }
 
@@ -160,6 +162,14 @@ def server(one: ServerConfig) -> PlainConfig:
         found["body_memory"] = size(one.body_memory)
     token = one.metrics_token
     return found if token is None else found | {"metrics_token": credential(token)}
+
+
+def shared(one: SharedState | None) -> PlainConfig:
+    """Return the fields of the state section; none without a server."""
+    if one is None:
+        return {}
+    place = one.server if isinstance(one.server, str) else credential(one.server)
+    return {"shared": place, "namespace": one.namespace}
 
 
 def bounds(allowance: Allowance, *, headroom: bool = True) -> PlainConfig:

@@ -15,7 +15,16 @@ from sidecar.config.loader.groups import Router, Tier
 from sidecar.config.loader.keys import Keys, Waits
 from sidecar.config.loader.limits import NO_HEADROOM, allowance, headroom_of, timeouts
 from sidecar.config.loader.providers import Defaults, Plugins, Providers
-from sidecar.config.model import Price, ServerConfig, Snapshot, Timeouts, Urgency
+from sidecar.config.model import (
+    CredentialRef,
+    Price,
+    SecretSource,
+    ServerConfig,
+    SharedState,
+    Snapshot,
+    Timeouts,
+    Urgency,
+)
 from sidecar.config.patterns import Pattern
 from sidecar.config.schema.addresses import is_loopback
 from sidecar.config.schema.fields import EACH, FILE, PER_MILLION
@@ -69,6 +78,7 @@ def _build(reader: Reader, registry: Plugins, record: Record, digest: str) -> Sn
         keys=keys.by_name,
         by_digest=keys.by_digest,
         server=_server(reader, _inner(record, "server")),
+        shared=_shared(reader, record),
         plugins=record.get("plugins", ()),
         allowance=allowance(record, defaults.headroom),
         timezone=record.get("timezone"),
@@ -121,6 +131,20 @@ def _server(reader: Reader, record: Record) -> ServerConfig:
     )
     _check_listeners(reader, record, server)
     return server
+
+
+def _shared(reader: Reader, record: Record) -> SharedState | None:
+    written = _inner(record, "state")
+    server = written.get("shared")
+    if server is None:
+        return None
+    if isinstance(server, CredentialRef) and server.source is SecretSource.NONE:
+        reader.error(written.at("shared"), "state.shared names no server", "remove the section")
+        return None
+    if record.get("timezone") is None:
+        what = "each process counts days by the time zone of its own machine"
+        reader.warn(written.at("shared"), what, "write timezone: UTC, or your own")
+    return SharedState(server, written.get("namespace", "sidecar"))
 
 
 def _check_listeners(reader: Reader, record: Record, server: ServerConfig) -> None:

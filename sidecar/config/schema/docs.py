@@ -25,6 +25,7 @@ from sidecar.config.schema.fields import (
     SERVER,
     TIMEOUTS,
 )
+from sidecar.config.schema.state import STATE
 from sidecar.config.schema.types import Block
 
 BLOCKS = {
@@ -39,6 +40,7 @@ BLOCKS = {
     "timeouts": TIMEOUTS,
     "headers": HEADERS,
     "server": SERVER,
+    "state": STATE,
     "defaults": DEFAULTS,
     "prices": PRICE,
     "retention": RETENTION,

@@ -10,6 +10,7 @@ from sidecar.config.model import LimitKind
 from sidecar.config.schema import addresses, foreign_fields, parsers
 from sidecar.config.schema.credential_refs import Credential, Credentials
 from sidecar.config.schema.routes import As, RouteList
+from sidecar.config.schema.state import STATE
 from sidecar.config.schema.types import Block, Choice, Many, OptionField, Raw, Table, Word
 from sidecar.config.schema.values import (
     NUMERIC,
@@ -68,10 +69,7 @@ HEADROOM = Block(
     "headroom",
     (
         OptionField(
-            "background",
-            percent,
-            "The part of each limit that `background` calls may not use.",
-            "0%",
+            "background", percent, "What `background` calls may not use of each limit.", "0%"
         ),
         OptionField(
             "normal", percent, "The part that `normal` and `background` calls may not use.", "0%"
@@ -373,6 +371,7 @@ FILE = Block(
             "plugins", Many(text), "Python files with additional vendors or dialects.", "none"
         ),
         OptionField("server", SERVER, "The listeners of this process; a change needs a restart."),
+        OptionField("state", STATE, "What several processes share; a change needs a restart."),
         OptionField("defaults", DEFAULTS, "The values of entries that set none."),
         OptionField(
             "prices",

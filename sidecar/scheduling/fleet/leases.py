@@ -1,0 +1,289 @@
+"""The two ways to lease: by the counts of this process alone, or also on the shared engine.
+
+A call first gets a lease from this process, whose own counts are a part of what all nodes count.
+Then, in one round trip, the engine takes room in every shared limit or names one that has none. In
+that case the lease of this process is refunded, and the call waits at the gate of that limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Protocol
+from urllib.parse import quote
+
+from sidecar.config.model import Urgency
+from sidecar.errors import ErrorKind, ProxyError
+from sidecar.scheduling.admission import Admission
+from sidecar.scheduling.fleet.gate import Gate
+from sidecar.scheduling.lease import Lease, Waiter
+from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, RetryBudget
+from sidecar.scheduling.limits import LimitId, Limits
+from sidecar.scheduling.windows import (
+    BudgetWindow,
+    CalendarWindow,
+    ConcurrencyLimit,
+    CountingLimiter,
+    period_bounds,
+)
+from sidecar.shared.engine import NEVER, CalendarPeriod, Denied, Engine, EngineError, Scope, Ticket
+
+RETRY_AFTER_SECONDS = 2.0
+
+
+class Leases(Protocol):
+    """A way to lease."""
+
+    def with_gates(self, limiters: tuple[Limiter, ...]) -> tuple[Limiter, ...]:
+        """Return the limiters of a call with the gates of those that are shared."""
+
+    async def try_lease(self, waiter: Waiter) -> Lease | None:
+        """Return a lease on the first option that is free now; None if none is."""
+
+    async def acquire(self, waiter: Waiter, max_wait: float, *, sticky_wait: float = 0.0) -> Lease:
+        """Return a lease as soon as an option is free; see `Admission.acquire`."""
+
+    def correct(
+        self, windows: Iterable[CalendarWindow], before: Demand, after: Demand, started: float
+    ) -> None:
+        """Correct what calendar windows count of an ended call, where others share it."""
+
+    def reconcile(self) -> None:
+        """Follow a new configuration of the limits."""
+
+
+class LocalLeases:
+    """Leases by the counts of this process."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self.acquire = admission.acquire
+
+    def with_gates(self, limiters: tuple[Limiter, ...]) -> tuple[Limiter, ...]:
+        """Return the limiters: none is shared."""
+        return limiters
+
+    async def try_lease(self, waiter: Waiter) -> Lease | None:
+        """Return a lease on the first option that is free now; None if none is."""
+        return self._admission.try_lease(waiter)
+
+    def correct(
+        self, windows: Iterable[CalendarWindow], before: Demand, after: Demand, started: float
+    ) -> None:
+        """Do nothing: this process's own windows are corrected already."""
+
+    def reconcile(self) -> None:
+        """Do nothing: nothing is kept here."""
+
+
+class SharedLeases:
+    """Leases by the counts of all nodes of an engine.
+
+    Args:
+        clock: Returns monotonic seconds.
+    """
+
+    def __init__(
+        self, admission: Admission, limits: Limits, engine: Engine, clock: Callable[[], float]
+    ) -> None:
+        self._admission = admission
+        self._limits = limits
+        self._engine = engine
+        self._clock = clock
+        self._names: dict[CountingLimiter, str] = {}
+        self._gates: dict[CountingLimiter, Gate] = {}
+        self._by_id: dict[str, Gate] = {}
+        self._closed: set[Gate] = set()
+        self._asking = 0
+        engine.on_wake = self._wake
+        self.reconcile()
+
+    def with_gates(self, limiters: tuple[Limiter, ...]) -> tuple[Limiter, ...]:
+        """Return the limiters, each shared one followed by its gate."""
+        found: list[Limiter] = []
+        for each in limiters:
+            found.append(each)
+            if isinstance(each, CountingLimiter):
+                found.append(self._gate(each))
+        return tuple(found)
+
+    async def try_lease(self, waiter: Waiter) -> Lease | None:
+        """Return a lease on the first option that is free now, here and on the engine; None if
+        none is. Raises `ProxyError` if the engine fails."""
+        lease = self._admission.try_lease(waiter)
+        while lease is not None and not await self._confirm(lease, waiter):
+            lease = self._admission.try_lease(waiter)
+        return lease
+
+    async def acquire(self, waiter: Waiter, max_wait: float, *, sticky_wait: float = 0.0) -> Lease:
+        """Return a lease as soon as an option is free, here and on the engine.
+
+        Raises `NotAdmitted` as `Admission.acquire`, and `ProxyError` if the engine fails.
+        """
+        sticky_until = self._clock() + sticky_wait
+        try:
+            while True:
+                sticky_wait = max(0.0, sticky_until - self._clock())
+                lease = await self._admission.acquire(waiter, max_wait, sticky_wait=sticky_wait)
+                if await self._confirm(lease, waiter):
+                    return lease
+        finally:
+            self._leave_queues()
+
+    def correct(
+        self, windows: Iterable[CalendarWindow], before: Demand, after: Demand, started: float
+    ) -> None:
+        """Correct what all nodes count of an ended call."""
+        changes = [
+            (self._names[each], _period(each, started), after[each.unit] - before[each.unit])
+            for each in windows
+        ]
+        changes = [change for change in changes if change[2]]
+        if changes:
+            self._engine.correct(changes)
+
+    def reconcile(self) -> None:
+        """Follow a new configuration of the limits; a limit that was renamed counts anew."""
+        self._names = {each.window: _engine_name(each.limit_id) for each in self._limits}
+        self._gates = {known: gate for known, gate in self._gates.items() if known in self._names}
+        for window, gate in self._gates.items():
+            gate.limit_id = self._names[window]
+        self._by_id = {gate.limit_id: gate for gate in self._gates.values()}
+
+    async def _confirm(self, lease: Lease, waiter: Waiter) -> bool:
+        """Take the room of a lease on the engine; if there is none, refund the lease."""
+        limiters, demand = lease.option.limiters, lease.option.demand
+        places = [
+            place for place, each in enumerate(limiters)
+            if isinstance(each, Gate) and demand[each.unit]
+        ]  # fmt: skip
+        if not places:
+            return True
+        gates = [gate for gate in map(limiters.__getitem__, places) if isinstance(gate, Gate)]
+        now, lease_id = self._clock(), self._engine.new_id()
+        arrival = now if waiter.since == NEVER else waiter.since
+        scopes = [self._scope(gate, demand[gate.unit], waiter, now) for gate in gates]
+        self._asking += 1
+        try:
+            denied = await self._engine.lease(lease_id, waiter.urgency, arrival, scopes)
+        except BaseException as error:
+            self._engine.give_up(lease_id)
+            lease.refund()
+            if isinstance(error, EngineError):
+                raise _unavailable(error) from None
+            raise
+        finally:
+            self._asking -= 1
+        if denied is not None:
+            self._deny(lease, gates[denied.at], waiter, denied)
+            return False
+        lease.on_settled = partial(self._settle, lease_id, gates, places)
+        for gate in gates:
+            gate.open(lease.reservation(gate))
+        self._admission.recheck(gates)
+        return True
+
+    def _deny(self, lease: Lease, gate: Gate, waiter: Waiter, denied: Denied) -> None:
+        gate.close(denied, waiter.urgency, self._clock())
+        self._closed.add(gate)
+        for limiter in lease.option.limiters:
+            if limiter.queue:
+                limiter.queue.take_back(waiter, lease.option.demand[limiter.unit])
+            if isinstance(limiter, RetryBudget):
+                limiter.give_back()
+        lease.refund()
+
+    def _settle(
+        self, lease_id: str, gates: Sequence[Gate], places: Sequence[int], amounts: Sequence[int]
+    ) -> None:
+        now = self._clock()
+        tickets = [(gate.limit_id, _ticket(gate, now)) for gate in gates if gate.window.queue]
+        self._engine.queue([(name, ticket) for name, ticket in tickets if ticket is not None])
+        self._engine.settle(lease_id, [amounts[place] for place in places])
+
+    def _wake(self, limit_id: str, number: int) -> None:
+        """Let calls ask again at one gate, or at all of them if messages may have been lost."""
+        gates = list(self._closed)
+        if limit_id:
+            gates = [self._by_id[limit_id]] if limit_id in self._by_id else []
+        for gate in gates:
+            gate.wake(number)
+        self._admission.recheck(gates)
+        self._leave_queues()
+        # The denial that this message follows may still be on its way.
+        if limit_id and not self._asking and all(gate.is_idle for gate in gates):
+            self._engine.leave([limit_id])
+
+    def _leave_queues(self) -> None:
+        """Give up this node's tickets at gates where no call waits any longer."""
+        idle = [each for each in self._closed if each.is_idle]
+        left = [each.limit_id for each in idle if each.is_closed]
+        for gate in idle:
+            gate.is_closed = False
+            self._closed.discard(gate)
+        if left:
+            self._engine.leave(left)
+
+    def _gate(self, window: CountingLimiter) -> Gate:
+        gate = self._gates.get(window)
+        if gate is None:
+            gate = self._gates[window] = Gate(self._names[window], window)
+            self._by_id[gate.limit_id] = gate
+        return gate
+
+    def _scope(self, gate: Gate, amount: int, waiter: Waiter, now: float) -> Scope:
+        window, urgency = gate.window, waiter.urgency
+        kept = window.headroom.get(Urgency(urgency), 0.0) if urgency else 0.0
+        is_calendar = isinstance(window, CalendarWindow)
+        return Scope(
+            gate.limit_id, _kind(window), window.limit, window.limit - int(window.limit * kept),
+            amount, window.unit is not LimitUnit.CALLS, bool(window.headroom),
+            _ticket(gate, now), self._periods(window) if is_calendar else None,
+        )  # fmt: skip
+
+    def _periods(self, window: CountingLimiter) -> tuple[CalendarPeriod, CalendarPeriod]:
+        assert isinstance(window, CalendarWindow)  # noqa: S101 - checked by its caller
+        first = _period(window, self._engine.server_time())
+        return first, _period(window, first.ends)
+
+
+def _ticket(gate: Gate, now: float) -> Ticket | None:
+    """Return the order of the calls of this process that wait at a limit: for running calls of
+    its own, or for other processes."""
+    found = [
+        Ticket(head.urgency, head.since, oldest.since)
+        for queue in (gate.queue, gate.window.queue)
+        if queue and (head := queue.head(now)) and (oldest := queue.oldest())
+    ]
+    if not found:
+        return None
+    first = min(found)
+    return first._replace(oldest=min(each.oldest for each in found))
+
+
+def _kind(window: CountingLimiter) -> str:
+    if isinstance(window, BudgetWindow):
+        return "budget"
+    if isinstance(window, CalendarWindow):
+        return "calendar"
+    return "slots" if isinstance(window, ConcurrencyLimit) else "window"
+
+
+def _period(window: CalendarWindow, at: float) -> CalendarPeriod:
+    """Return the calendar period of a time. Its label is the local date that it begins on: so
+    another time zone continues the count."""
+    begun, ends = period_bounds(window.period, at, window.zone)
+    return CalendarPeriod(f"{datetime.fromtimestamp(begun, window.zone):%Y%m%d}", ends)
+
+
+def _engine_name(limit_id: LimitId) -> str:
+    return "/".join(quote(part, safe="*-.") for part in limit_id)
+
+
+def _unavailable(error: EngineError) -> ProxyError:
+    return ProxyError(
+        ErrorKind.OVERLOADED,
+        f"the server of state.shared {error}, so that the limits cannot be checked",
+        retry_after=RETRY_AFTER_SECONDS,
+    )

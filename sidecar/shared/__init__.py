@@ -1,0 +1,1 @@
+"""Counts that several Sidecar processes share on a Redis or Valkey server."""

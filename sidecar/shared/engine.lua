@@ -1,0 +1,417 @@
+-- The shared state of one namespace: what every limit counts, who waits for it, which nodes live.
+-- One script with several operations. Every key begins with KEYS[1], a hash tag, so all of them
+-- lie in one slot of a cluster. Times are microseconds of this server's clock.
+--
+--   h:ID[:PERIOD]  hash    what counts: s settled, r reserved, u0 u1 when a call of an urgency was
+--                          last admitted, g grants since the oldest ticket had its turn
+--   w:ID           zset    the entries of a minute, by time: LEASE|AMOUNT|RESERVED
+--   q:ID           zset    the nodes whose calls wait here, by the urgency and arrival of the first
+--   o:ID           zset    the same nodes, by the arrival of the oldest of their calls
+--   n:NODE         hash    the leases of a node
+--   nodes          zset    the nodes, by when they were last heard of
+--   lapsed         hash    the leases of dead nodes, for a day: a late settlement corrects them
+--   x:LEASE        string  a lease that was given up before this server heard of it
+--   seq            counter of operations, which orders replies and wake messages
+local base, op, node = KEYS[1] .. ':', ARGV[1], ARGV[2]
+local MINUTE, DEAD, AGED, TURN, DAY = 60e6, 15e6, 30e3, 10, 86400
+local URGENCY = 1e13 -- a ticket's score is its urgency times this, plus its arrival in milliseconds
+
+local function whole(number) return string.format('%.0f', number) end
+
+local now = tonumber(ARGV[3])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1e6 + time[2]
+end
+local seq = redis.call('INCR', base .. 'seq')
+
+-- Amounts may exceed 2^53, beyond which a Lua number is not exact. They are kept by HINCRBY, read
+-- as text, and compared by their difference, which is exact wherever it is small.
+local function halves(text)
+  local sign, digits = 1, text
+  if text:sub(1, 1) == '-' then sign, digits = -1, text:sub(2) end
+  return sign * (tonumber(digits:sub(1, -10)) or 0), sign * (tonumber(digits:sub(-9)) or 0)
+end
+
+local NEVER = math.huge
+
+local function rest(limit, settled, reserved)
+  local high, low = halves(limit)
+  for _, text in ipairs({settled, reserved}) do
+    local h, l = halves(text)
+    high, low = high - h, low - l
+  end
+  return high * 1e9 + low
+end
+
+local function lives(other)
+  return tonumber(redis.call('ZSCORE', base .. 'nodes', other) or 0) > now - DEAD
+end
+
+-- The first node of a queue that lives, other than `except`; tickets of the dead are dropped.
+local function first_in(queue, except)
+  local at = 0
+  while true do
+    local found = redis.call('ZRANGE', queue, at, at, 'WITHSCORES')
+    if not found[1] then return nil end
+    if found[1] == except then at = at + 1
+    elseif lives(found[1]) then return found[1], tonumber(found[2])
+    else redis.call('ZREM', queue, found[1]) end
+  end
+end
+
+-- The node whose call has waited longest, when that began, and whether it has its turn as the oldest.
+local function oldest_at(id)
+  local oldest, since = first_in(base .. 'o:' .. id)
+  if not oldest or now / 1e3 - since < AGED then return oldest, since, false, false end
+  local grants = tonumber(redis.call('HGET', base .. 'h:' .. id .. ':turn', 'g') or 0)
+  return oldest, since, true, grants >= TURN - 1
+end
+
+local function wake(id)
+  local first = first_in(base .. 'q:' .. id)
+  if not first then return end
+  local oldest, _, _, turn = oldest_at(id)
+  if turn then first = oldest end
+  redis.call('PUBLISH', base .. 'wake:' .. first, whole(seq) .. ' ' .. id)
+end
+
+local function counts_key(scope)
+  return base .. 'h:' .. scope.id .. (scope.period == '' and '' or ':' .. scope.period)
+end
+
+local function count(scope, settled, reserved)
+  local key = counts_key(scope)
+  if settled ~= 0 then redis.call('HINCRBY', key, 's', whole(settled)) end
+  if reserved ~= 0 then redis.call('HINCRBY', key, 'r', whole(reserved)) end
+  if scope.kind == 'window' then
+    redis.call('EXPIRE', key, 120)
+    redis.call('EXPIRE', base .. 'w:' .. scope.id, 120)
+  else
+    redis.call('EXPIRE', key, scope.keep)
+  end
+end
+
+local function entry(lease, amount, reserved)
+  return lease .. '|' .. whole(amount) .. '|' .. whole(reserved)
+end
+
+local function amounts_of(member)
+  local amount, reserved = member:match('|(%d+)|(%d+)$')
+  return tonumber(amount), tonumber(reserved)
+end
+
+local function drop_old(scope)
+  local log, until_ = base .. 'w:' .. scope.id, whole(now - MINUTE)
+  local settled, reserved = 0, 0
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', log, '-inf', until_)) do
+    local amount, held = amounts_of(member)
+    settled, reserved = settled + amount - held, reserved + held
+  end
+  if settled + reserved > 0 then count(scope, -settled, -reserved) end
+  redis.call('ZREMRANGEBYSCORE', log, '-inf', until_)
+end
+
+local function read(scope)
+  if scope.kind == 'window' then drop_old(scope) end
+  local found = redis.call('HMGET', counts_key(scope), 's', 'r', 'u0', 'u1')
+  scope.settled, scope.reserved = found[1] or '0', found[2] or '0'
+  scope.last = {tonumber(found[3] or 0), tonumber(found[4] or 0)}
+end
+
+-- The part of the limit that calls of this urgency may use, and until when headroom binds them.
+local function ceiling(scope, urgency)
+  if urgency == 0 or scope.ceiling == scope.limit then return scope.limit, now end
+  local binds = scope.last[1]
+  if urgency == 2 and scope.last[2] > binds then binds = scope.last[2] end
+  if now < binds + MINUTE then return scope.ceiling, binds + MINUTE end
+  return scope.limit, now
+end
+
+-- When what counts will be at most `limit` less the call's amount, or nothing, by time alone.
+local function drops_to(scope, limit)
+  local over = scope.amount - rest(limit, scope.settled, scope.reserved)
+  local used = -rest('0', scope.settled, scope.reserved)
+  if over > used then over = used end
+  if over <= 0 then return now end
+  if scope.kind == 'calendar' then return scope.ends end
+  local log, first, at = base .. 'w:' .. scope.id, 0, now
+  while over > 0 do
+    local members = redis.call('ZRANGE', log, first, first + 99, 'WITHSCORES')
+    if #members == 0 then break end
+    for i = 1, #members, 2 do
+      over, at = over - amounts_of(members[i]), tonumber(members[i + 1]) + MINUTE
+      if over <= 0 then break end
+    end
+    first = first + 100
+  end
+  return at
+end
+
+local check = {}
+
+-- Whether the amount fits, when it may at the earliest, and when time alone makes room.
+local function counted(scope, urgency)
+  local most, binds = ceiling(scope, urgency)
+  local used = -rest('0', scope.settled, scope.reserved)
+  local room = rest(most, scope.settled, scope.reserved)
+  if scope.limit == '0' then return false, NEVER, NEVER end
+  if used <= 0 or scope.amount <= room then return true end
+  if scope.kind == 'slots' then
+    if scope.amount > rest(scope.limit, scope.settled, scope.reserved) then return false, now, NEVER end
+    return false, now, binds
+  end
+  local at = drops_to(scope, most)
+  if most ~= scope.limit then at = math.min(at, math.max(drops_to(scope, scope.limit), binds)) end
+  local settled = -rest('0', scope.settled, '0')
+  local fits_then = rest(most, scope.settled, '0') >= scope.amount or settled <= 0
+  if scope.reserved ~= '0' and fits_then then return false, now, at end
+  return false, at, at
+end
+
+check.window, check.calendar, check.slots = counted, counted, counted
+
+function check.budget(scope, urgency)
+  local most, binds = ceiling(scope, urgency)
+  if rest(most, scope.settled, '0') > 0 then
+    local fits = scope.reserved == '0' or scope.amount <= rest(most, scope.settled, scope.reserved)
+    return fits, now, scope.ends
+  end
+  if scope.limit == '0' then return false, NEVER, NEVER end
+  if rest(scope.limit, scope.settled, '0') > 0 then
+    local at = math.min(scope.ends, math.max(now, binds))
+    return false, at, at
+  end
+  return false, scope.ends, scope.ends
+end
+
+-- Whether a ticket of another node goes before this call, and the urgency that it has here.
+local function order(scope, urgency, arrival)
+  local score = urgency * URGENCY + arrival
+  local first, first_score = first_in(base .. 'q:' .. scope.id, node)
+  local oldest, since, aged, turn = oldest_at(scope.id)
+  scope.waited, scope.since, scope.aged = oldest ~= nil, since, aged
+  if turn and arrival <= since then return false, 0 end
+  if turn and oldest ~= node then return true, urgency end
+  return first ~= nil and first_score < score, urgency
+end
+
+local WORDS = 12
+
+local function scope_at(at)
+  local flags = ARGV[at + 5]
+  local scope = {
+    id = ARGV[at], kind = ARGV[at + 1], limit = ARGV[at + 2], ceiling = ARGV[at + 3],
+    amount = tonumber(ARGV[at + 4]), holds = flags:find('h'), urgent = flags:find('u'),
+    following = tonumber(ARGV[at + 6]), eldest = tonumber(ARGV[at + 7]),
+    period = ARGV[at + 8], keep = 30 * DAY,
+  }
+  if scope.period ~= '' then
+    scope.ends = ARGV[at + 9] * 1e6
+    if now >= scope.ends then scope.period, scope.ends = ARGV[at + 10], ARGV[at + 11] * 1e6 end
+    scope.keep = math.ceil((scope.ends - now) / 1e6) + 8 * DAY
+  end
+  return scope
+end
+
+-- Puts this node's ticket into the queue of a scope; without a score, takes it out.
+local function put_ticket(scope, score, since)
+  local queue, ages = base .. 'q:' .. scope.id, base .. 'o:' .. scope.id
+  if score then
+    redis.call('ZADD', queue, whole(score), node)
+    redis.call('ZADD', ages, whole(since), node)
+    redis.call('EXPIRE', queue, DAY)
+    redis.call('EXPIRE', ages, DAY)
+  else
+    redis.call('ZREM', queue, node)
+    redis.call('ZREM', ages, node)
+  end
+end
+
+local function take(scope, lease, urgency, arrival)
+  local held = scope.holds and scope.amount or 0
+  if scope.kind == 'window' then
+    redis.call('ZADD', base .. 'w:' .. scope.id, whole(now), entry(lease, scope.amount, held))
+  end
+  if scope.urgent and urgency < 2 then
+    redis.call('HSET', counts_key(scope), 'u' .. whole(urgency), whole(now))
+  end
+  count(scope, scope.amount - held, held)
+  if scope.waited then
+    local turn = base .. 'h:' .. scope.id .. ':turn'
+    if arrival <= scope.since then redis.call('DEL', turn)
+    elseif scope.aged then
+      redis.call('HINCRBY', turn, 'g', 1)
+      redis.call('EXPIRE', turn, DAY)
+    end
+    local had = tonumber(redis.call('ZSCORE', base .. 'q:' .. scope.id, node) or 'inf')
+    -- A ticket before this call's place is that of a call denied since the node sent this one.
+    if scope.following or had >= urgency * URGENCY + arrival then
+      put_ticket(scope, scope.following, scope.eldest)
+    end
+    if had < NEVER then wake(scope.id) end
+  elseif scope.following then
+    put_ticket(scope, scope.following, scope.eldest)
+  end
+  return {scope.id, scope.kind, scope.period, scope.keep, whole(scope.amount), whole(held)}
+end
+
+local function reply(at, ...)
+  local function time(value) return value == NEVER and '-1' or whole(value) end
+  local found = {whole(now), whole(seq), at}
+  for _, value in ipairs({...}) do
+    found[#found + 1] = type(value) == 'number' and time(value) or value
+  end
+  return found
+end
+
+-- ARGV: lease, urgency, arrival; then twelve words for each scope. Reply: time, number, 0 if granted,
+-- else the place of the scope to wait at, when it may open at the earliest, when time alone opens it,
+-- and what is settled and reserved there.
+local function lease()
+  local id, urgency, arrival = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+  redis.call('ZADD', base .. 'nodes', whole(now), node)
+  if redis.call('HEXISTS', base .. 'n:' .. node, id) == 1 then return reply(0) end
+  if redis.call('EXISTS', base .. 'x:' .. id) == 1 then return redis.error_reply('GIVENUP') end
+  local scopes, worst = {}, nil
+  for at = 7, #ARGV, WORDS do
+    local scope = scope_at(at)
+    scopes[#scopes + 1] = scope
+    read(scope)
+    local behind, by = order(scope, urgency, arrival)
+    local fits, opens, timed = check[scope.kind](scope, by)
+    if fits and behind then
+      opens, timed = now, NEVER
+      wake(scope.id)
+    end
+    if (behind or not fits) and (not worst or opens > worst.opens) then
+      worst = {at = #scopes, scope = scope, opens = opens, timed = timed}
+    end
+  end
+  if worst then
+    local scope = worst.scope
+    local score = math.min(scope.following or NEVER, urgency * URGENCY + arrival)
+    put_ticket(scope, score, math.min(scope.eldest or NEVER, arrival))
+    return reply(worst.at, worst.opens, worst.timed, scope.settled, scope.reserved)
+  end
+  local taken = {}
+  for at, scope in ipairs(scopes) do taken[at] = take(scope, id, urgency, arrival) end
+  redis.call('HSET', base .. 'n:' .. node, id, cjson.encode(taken))
+  return reply(0)
+end
+
+local function settle_window(scope, lease_id, estimate, held, amount)
+  local log = base .. 'w:' .. scope.id
+  drop_old(scope)
+  local old = entry(lease_id, estimate, held)
+  local at = redis.call('ZSCORE', log, old)
+  local kept = math.min(amount, estimate)
+  if at then
+    redis.call('ZREM', log, old)
+    if kept > 0 then redis.call('ZADD', log, whole(tonumber(at)), entry(lease_id, kept, 0)) end
+    count(scope, kept - (estimate - held), -held)
+  end
+  if amount > estimate then
+    redis.call('ZADD', log, whole(now), entry(lease_id .. '+', amount - estimate, 0))
+    count(scope, amount - estimate, 0)
+  end
+end
+
+-- Replaces the estimates of a lease by amounts; without amounts the estimates stand.
+local function settle_lease(lease_id, record, amounts)
+  for i, one in ipairs(cjson.decode(record)) do
+    local scope = {id = one[1], kind = one[2], period = one[3], keep = one[4]}
+    local estimate, held = tonumber(one[5]), tonumber(one[6])
+    local amount = amounts and amounts[i] or estimate
+    if scope.kind == 'slots' then count(scope, -estimate, 0)
+    elseif scope.kind == 'window' then settle_window(scope, lease_id, estimate, held, amount)
+    else count(scope, amount - (estimate - held), -held) end
+    wake(scope.id)
+  end
+end
+
+local function correct_lapsed(record, amounts)
+  for i, one in ipairs(cjson.decode(record)) do
+    if one[3] ~= '' then
+      count({id = one[1], kind = one[2], period = one[3], keep = one[4]}, amounts[i] - tonumber(one[5]), 0)
+    end
+  end
+end
+
+-- ARGV: for each lease its name, the number of its amounts (0: it was given up), the amounts.
+local function settle()
+  local at = 4
+  while at <= #ARGV do
+    local id, number, amounts = ARGV[at], tonumber(ARGV[at + 1]), {}
+    for i = 1, number do amounts[i] = tonumber(ARGV[at + 1 + i]) end
+    local record = redis.call('HGET', base .. 'n:' .. node, id)
+    local lapsed = not record and redis.call('HGET', base .. 'lapsed', id)
+    local found = record or lapsed
+    if number == 0 and found then
+      for i = 1, #cjson.decode(found) do amounts[i] = 0 end
+    end
+    if record then
+      redis.call('HDEL', base .. 'n:' .. node, id)
+      settle_lease(id, record, amounts)
+    elseif lapsed then
+      redis.call('HDEL', base .. 'lapsed', id)
+      correct_lapsed(lapsed, amounts)
+    elseif number == 0 then
+      redis.call('SET', base .. 'x:' .. id, '', 'EX', 60)
+    end
+    at = at + 2 + number
+  end
+  return reply(0)
+end
+
+-- ARGV: a name of the correction, which is made once; then for each count its limit, its period, the
+-- seconds to keep it, and what to add.
+local function correct()
+  if not redis.call('SET', base .. 'x:' .. ARGV[4], '', 'EX', 600, 'NX') then return reply(0) end
+  for at = 5, #ARGV, 4 do
+    local scope = {id = ARGV[at], period = ARGV[at + 1], keep = tonumber(ARGV[at + 2]), kind = 'calendar'}
+    if redis.call('EXISTS', counts_key(scope)) == 1 then
+      redis.call('HINCRBY', counts_key(scope), 's', ARGV[at + 3])
+      wake(scope.id)
+    end
+  end
+  return reply(0)
+end
+
+-- The node lives. The leases of nodes that no longer do lapse: their slots are free, and what they
+-- may have spent counts by its estimate.
+local function beat()
+  redis.call('ZADD', base .. 'nodes', whole(now), node)
+  for _, dead in ipairs(redis.call('ZRANGEBYSCORE', base .. 'nodes', '-inf', whole(now - DEAD))) do
+    redis.call('ZREM', base .. 'nodes', dead)
+    local leases = redis.call('HGETALL', base .. 'n:' .. dead)
+    for i = 1, #leases, 2 do
+      settle_lease(leases[i], leases[i + 1], nil)
+      redis.call('HSET', base .. 'lapsed', leases[i], leases[i + 1])
+      redis.call('EXPIRE', base .. 'lapsed', DAY)
+    end
+    redis.call('DEL', base .. 'n:' .. dead)
+  end
+  return reply(0)
+end
+
+-- ARGV: the limits at which no call of this node waits any longer.
+local function leave()
+  for at = 4, #ARGV do
+    put_ticket({id = ARGV[at]}, nil, nil)
+    wake(ARGV[at])
+  end
+  return reply(0)
+end
+
+-- ARGV: the limits at which calls of this node wait for its own running calls, each with the score
+-- and the arrival of a ticket.
+local function queue()
+  for at = 4, #ARGV, 3 do
+    put_ticket({id = ARGV[at]}, tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]))
+  end
+  return reply(0)
+end
+
+local operations = {lease = lease, queue = queue, settle = settle, correct = correct, beat = beat, leave = leave}
+return operations[op]()

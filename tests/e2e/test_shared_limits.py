@@ -1,0 +1,169 @@
+"""Two `sidecar serve` processes and one Redis: a limit holds for both together."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from held_vendor import Gate
+from real_redis import needs_redis, redis_server
+from running_sidecar import CANARY, Raw, parse, request
+from sample_answers import CHAT, body
+from scripted_vendor import ScriptedVendor, answer
+from vendor_apis import until
+
+from sidecar.api_keys import digest, mint
+
+pytestmark = needs_redis
+YAML = """
+timezone: UTC
+state: {{shared: "{server}", namespace: team}}
+prices: {{dear: {{input: 1000, output: 1000}}, "*": {{input: 1, output: 1}}}}
+providers:
+  oa: {{plugin: openai, base_url: "{url}/v1", credential: env:UPSTREAM_KEY}}
+groups: {{GPT: {{vendor: openai, routes: [oa]{limit}}}}}
+keys: {{gpt: {{group: GPT, hash: "sha256:{hash}", max_wait: {max_wait}}}}}
+"""
+PATH = "/v1/chat/completions"
+DOLLAR = answer(body(CHAT | {"usage": {"prompt_tokens": 500, "completion_tokens": 500}}))
+"""At the price of `dear`."""
+
+
+@dataclass
+class Node:
+    """A serving process."""
+
+    process: asyncio.subprocess.Process
+    port: int
+    admin_port: int
+    key: str
+
+    async def ask(self, model: str = "gpt-5") -> Raw:
+        asked = json.dumps({"model": model, "max_tokens": 100}).encode()
+        headers = {"Authorization": f"Bearer {self.key}"}
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(request("POST", PATH, headers, asked))
+        try:
+            return parse(await reader.read(-1))
+        finally:
+            writer.close()
+
+
+def written(folder: Path, yaml: str) -> Path:
+    folder.mkdir()
+    file = folder / "routes.yaml"
+    file.write_text(yaml)
+    file.chmod(0o600)
+    return file
+
+
+@asynccontextmanager
+async def node(folder: Path, yaml: str, key: str) -> AsyncIterator[Node]:
+    file = written(folder, yaml)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sidecar", "serve", "--config", str(file),
+        "--state", str(folder / "state"), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+        env={**os.environ, "UPSTREAM_KEY": CANARY}, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    log = b""
+    try:
+        async with asyncio.timeout(30):
+            while not (found := re.search(rb"on http://.*:(\d+), admin on http://.*:(\d+)\b", log)):
+                line = await process.stderr.readline()
+                assert line, log.decode()
+                log += line
+        reading = asyncio.create_task(process.stderr.read(-1))
+        yield Node(process, int(found[1]), int(found[2]), key)
+        reading.cancel()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def fleet(
+    folder: Path, vendor: ScriptedVendor, limit: str, max_wait: str = "0s"
+) -> AsyncIterator[list[Node]]:
+    """Two processes with one file."""
+    key = mint()
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(redis_server())
+        yaml = YAML.format(
+            url=vendor.url, server=server, limit=f", {limit}", max_wait=max_wait,
+            hash=digest(key).hex(),
+        )  # fmt: skip
+        yield [
+            await stack.enter_async_context(node(folder / name, yaml, key)) for name in ("a", "b")
+        ]
+
+
+async def test_requests_a_minute_are_counted_over_both_processes(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(body(CHAT)))
+    async with fleet(tmp_path, vendor, "limits: {rpm: 10}") as nodes:
+        replies = await asyncio.gather(*(each.ask() for each in nodes * 12))
+    assert Counter(each.status for each in replies) == {200: 10, 429: 14}
+    assert len(vendor.requests) == 10
+    rejected = next(each for each in replies if each.status == 429)
+    assert "limit of 10 rpm" in rejected.message
+    assert 1 <= int(rejected.headers["retry-after"]) <= 60
+
+
+async def test_concurrency_is_kept_over_both_processes_and_every_call_is_served(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    gate = Gate()
+    vendor.play(gate)
+    async with fleet(tmp_path, vendor, "limits: {concurrency: 3}", "60s") as nodes:
+        calls = [asyncio.create_task(each.ask()) for each in nodes * 15]
+        for served in range(30):
+            await until(lambda served=served: len(gate.order) > served, 20)  # type: ignore[misc]
+            gate.let(1)
+        replies = await asyncio.gather(*calls)
+    assert {each.status for each in replies} == {200}
+    assert gate.most == 3
+
+
+async def test_budget_is_spent_once_over_both_processes(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(DOLLAR)
+    async with fleet(tmp_path, vendor, "budget: $4/day") as (one, other):
+        for each in (one, other, other, one):
+            assert (await each.ask("dear")).status == 200
+        spent = [await each.ask("dear") for each in (one, other)]
+    assert len(vendor.requests) == 4
+    for each in spent:
+        assert each.status == 402
+        assert each.json()["error"]["type"] == "insufficient_quota"
+        assert "budget of $4/day" in each.message
+
+
+async def test_slots_of_a_killed_process_are_free_again(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    gate = Gate()
+    vendor.play(gate)
+    async with fleet(tmp_path, vendor, "limits: {concurrency: 1}", "60s") as (one, other):
+        held = asyncio.create_task(one.ask())
+        await until(lambda: len(gate.order) == 1, 10)
+        waits = asyncio.create_task(other.ask())
+        await asyncio.sleep(0.5)
+        assert len(gate.order) == 1
+        one.process.kill()
+        await until(lambda: len(gate.order) == 2, 30)
+        gate.let(2)
+        assert (await waits).status == 200
+        held.cancel()
+        await asyncio.gather(held, return_exceptions=True)
