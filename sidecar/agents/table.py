@@ -201,8 +201,12 @@ _PROGRAMS = (
         extra=AgentFile("", Format.JSON, variable="OPENCODE_CONFIG_CONTENT",
                         content=_opencode("{key}")),
         own=(AgentFile(
-            ".config/opencode/opencode.json", Format.JSON, content=_opencode("{env:SIDECAR_KEY}"),
-            directory="XDG_CONFIG_HOME", uses_env=True,
+            ".config/opencode/opencode.json", Format.JSON,
+            # opencode itself writes a missing $schema into the file, which would prevent an undo
+            content={
+                "$schema": "https://opencode.ai/config.json", **_opencode("{env:SIDECAR_KEY}")
+            },
+            directory="XDG_CONFIG_HOME", uses_env=True, only_missing=("$schema",),
         ),),
         notes=(
             "in opencode.json:",
