@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 _NAMES = frozenset({
@@ -13,7 +14,11 @@ _NAMES = frozenset({
 _SIGNED = frozenset({"thinking", "redacted_thinking", "reasoning"})
 """Types of blocks that the provider checks: a change would make it reject the request."""
 _FREE = frozenset({"args", "response", "arguments"})
-"""Fields with the arguments or the result of a tool: the names inside mean nothing here."""
+"""Fields with the arguments or the result of a tool: the names inside are texts, too."""
+_FILE_URL = re.compile(
+    r"data:[\w.+-]+/[\w.+-]+(?:;[\w-]+=[\w.-]+)*;base64,[A-Za-z0-9+/_-]*=*", re.ASCII
+)
+"""A file as one URL. Other texts that begin with `data:`, such as events of a stream, are texts."""
 _OF_FILES = ("media_type", "mimeType", "mime_type", "format")
 
 
@@ -24,14 +29,18 @@ def changed_texts(value: object, change: Callable[[str], str], *, free: bool = F
     """
     match value:
         case str():
-            return value if value.startswith("data:") else change(value)
+            return value if _FILE_URL.fullmatch(value) else change(value)
         case list():
             items = [changed_texts(each, change, free=free) for each in value]
             is_same = all(one is other for one, other in zip(items, value, strict=True))
             return value if is_same else items
         case dict() if free or not _is_signed(value):
-            fields = {k: _field(value, k, v, change, free=free) for k, v in value.items()}
-            return value if all(fields[name] is value[name] for name in fields) else fields
+            fields = {
+                change(k) if free else k: _field(value, k, v, change, free=free)
+                for k, v in value.items()
+            }
+            is_same = all(k in fields and fields[k] is v for k, v in value.items())
+            return value if is_same else fields
     return value
 
 

@@ -317,11 +317,14 @@ class ResponseTranslator:
     def _take(self, read: Callable[[bytes], Iterable[AnswerEvent]], data: bytes) -> bytes:
         if self._ended:
             return b""
+        written = []
         try:
-            events = read(data)
+            for event in read(data):
+                written.append(self._write(event))  # noqa: PERF401 - kept if the next one fails
         except TranslationError as error:
-            events = [Failed(Failure("server", f"The provider's answer is unreadable: {error}."))]
-        return b"".join([self._write(event) for event in events])
+            failure = Failure("server", f"The provider's answer is unreadable: {error}.")
+            written.append(self._write(Failed(failure)))
+        return b"".join(written)
 
     def _events_of_json(self, data: bytes) -> Iterable[AnswerEvent]:
         body = read_json(data)

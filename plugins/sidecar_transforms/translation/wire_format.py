@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, cast
 
 import msgspec
@@ -33,8 +33,8 @@ class EventReader(ABC):
         self._rest = bytearray()
         self._begun = False
 
-    def feed(self, data: bytes) -> list[AnswerEvent]:
-        """Return the events that these bytes complete."""
+    def feed(self, data: bytes) -> Iterator[AnswerEvent]:
+        """Yield the events that these bytes complete, those before an unreadable one included."""
         # The cut may be within a line end, so search from three bytes before it.
         start = max(0, len(self._rest) - 3)
         self._rest += data
@@ -42,15 +42,15 @@ class EventReader(ABC):
             self._begun, start = True, 0
             if self._rest.startswith(_BOM):
                 del self._rest[: len(_BOM)]
-        found: list[AnswerEvent] = []
-        begun = 0
+        begun, whole = 0, []
         for end in _EVENT_END.finditer(self._rest, start):
-            found += self._read(bytes(self._rest[begun : end.start()]))
+            whole.append(bytes(self._rest[begun : end.start()]))
             begun = end.end()
         del self._rest[:begun]
+        for raw in whole:
+            yield from self._read(raw)
         if len(self._rest) > MAX_EVENT_BYTES:
             raise TranslationError("the provider sent an event of over 64 MiB")
-        return found
 
     def end(self) -> list[AnswerEvent]:
         """Return the events of a last one that lacks its blank line."""

@@ -131,6 +131,27 @@ def test_arguments_of_tools_and_thinking_keep_their_placeholders(dialect: str) -
         assert json.loads(whole.end(complete=True)) == event
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": f'data: {{"to": "{EMAIL}"}}'},
+        {"content": f"data:image/png;base64,iVBORw0KGgo= of {EMAIL}"},
+        {"content": f"data:text/plain,{EMAIL}"},
+        {"parts": [{"functionResponse": {"response": {EMAIL: {EMAIL: None}}}}]},
+        {"content": [{"type": "tool_use", "id": "c", "name": "f", "input": {EMAIL: []}}]},
+    ],
+)
+def test_text_that_looks_like_a_file_or_a_name_is_redacted(message: dict[str, Any]) -> None:
+    made, _ = redacted({"messages": [{"role": "user", **message}]})
+    assert EMAIL.encode() not in made.body
+
+
+def test_file_in_a_url_is_untouched() -> None:
+    url = "data:application/pdf;name=a.pdf;base64,AKIAABCDEFGHIJKLMNOP+/=="
+    _, document = redacted({"messages": [{"role": "user", "content": [EMAIL, {"url": url}]}]})
+    assert document["messages"][0]["content"][1] == {"url": url}
+
+
 def test_signed_thinking_of_a_request_is_untouched() -> None:
     signed = [
         {"type": "thinking", "thinking": EMAIL, "signature": EMAIL},

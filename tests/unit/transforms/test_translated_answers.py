@@ -185,6 +185,21 @@ def test_malformed_arguments_in_a_whole_answer_are_kept_as_text() -> None:
     assert block["input"] == {"arguments": '{"bro'}
 
 
+@pytest.mark.parametrize("bad", [b'"text"', b"[" * 9000, b"{"])
+def test_text_before_an_unreadable_event_is_kept_however_it_is_cut(bad: bytes) -> None:
+    stream = data({"choices": [{"index": 0, "delta": {"content": "kept"}}]})
+    stream += b"data: " + bad + b"\n\n"
+    context = translate_request("anthropic", "openai_chat", REQUEST, model="m").context
+    found = []
+    for size in (1, len(stream)):
+        answer = ResponseTranslator(context, status=200, content_type=SSE)
+        cut = [stream[at : at + size] for at in range(0, len(stream), size)]
+        found.append(events(b"".join([*map(answer.feed, cut), answer.end(complete=True)])))
+    assert [each["type"] for each in found[0]] == [each["type"] for each in found[1]]
+    assert found[1][-1]["type"] == "error"
+    assert any(each.get("delta") == {"type": "text_delta", "text": "kept"} for each in found[1])
+
+
 NAMES = [
     "type", "delta", "text", "content_block", "index", "tool_use", "text_delta", "choices", "id",
     "content_block_start", "content_block_delta", "content_block_stop", "message_start",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from typing import Literal
 
@@ -33,6 +34,33 @@ _ROLES: Mapping[object, Literal["user", "assistant"]] = {
 _TEXT_TYPES = ("text/", "application/json")
 _AT_GOOGLE = ("gs://", "files/", "https://generativelanguage.googleapis.com/")
 _RESULT_NAMES = ("output", "result")
+_ANY = ("any", "")
+
+
+class _PendingCalls:
+    """The calls of a turn that have no result yet. A turn may have thousands, so none is searched
+    for."""
+
+    def __init__(self) -> None:
+        self._waiting: defaultdict[tuple[str, str], deque[ToolCallPart]] = defaultdict(deque)
+        self._taken: set[int] = set()
+
+    def add(self, call: ToolCallPart) -> None:
+        """Add the next call."""
+        for place in (("id", call.id), ("name", call.name), _ANY):
+            self._waiting[place].append(call)
+
+    def take(self, ident: str, name: str) -> ToolCallPart | None:
+        """Remove and return the first call of this id; without an id the first of this name, else
+        the first of all."""
+        for place in (("id", ident),) if ident else (("name", name), _ANY):
+            waiting = self._waiting.get(place, deque())
+            while waiting:
+                call = waiting.popleft()
+                if id(call) not in self._taken:
+                    self._taken.add(id(call))
+                    return call
+        return None
 
 
 class Conversation:
@@ -42,7 +70,7 @@ class Conversation:
         self._losses = losses
         self._turns: list[Turn] = []
         self._calls = 0
-        self._pending: list[ToolCallPart] = []
+        self._pending = _PendingCalls()
         self._carrying: set[int] = set()
 
     def add(self, value: JsonObject) -> None:
@@ -54,7 +82,7 @@ class Conversation:
         if not self._turns or self._turns[-1].role != role:
             self._turns.append(Turn(role, []))
             if role == "assistant":
-                self._pending = []
+                self._pending = _PendingCalls()
         parts = self._turns[-1].parts
         for part in map(camel, as_dicts(content.get("parts"))):
             if role == "assistant":
@@ -103,18 +131,14 @@ class Conversation:
         self._calls += 1
         arguments = msgspec.json.encode(as_dict(call.get("args"))).decode()
         found = ToolCallPart(ident, as_text(call.get("name")), arguments)
-        self._pending.append(found)
+        self._pending.add(found)
         return found
 
     def _result(self, given: JsonObject) -> ToolResultPart:
         ident, name = as_text(given.get("id")), as_text(given.get("name"))
-        if ident:
-            matches = [call for call in self._pending if call.id == ident]
-        else:
-            matches = [call for call in self._pending if call.name == name] or self._pending
-        if matches:
-            ident = matches[0].id
-            self._pending = [call for call in self._pending if call is not matches[0]]
+        call = self._pending.take(ident, name)
+        if call is not None:
+            ident = call.id
         elif not ident:
             raise TranslationError(f"the result of the function `{name}` follows no call of it")
         text, failed = _response(as_dict(given.get("response")))

@@ -442,3 +442,16 @@ def test_tokens_are_counted_in_geminis_shape(*, wrapped: bool) -> None:
     if wrapped:
         body = {"generateContentRequest": {"model": "models/m", **body}}
     assert json.loads(estimate_tokens("gemini", json.dumps(body).encode())) == {"totalTokens": 101}
+
+
+def test_thousands_of_calls_in_one_turn_get_their_results_in_bounded_time() -> None:
+    calls = [{"functionCall": {"name": f"f{n % 7}", "args": {}}} for n in range(20_000)]
+    results = [
+        {"functionResponse": {"name": each["functionCall"]["name"], "response": {"output": str(n)}}}
+        for n, each in reversed(list(enumerate(calls)))
+    ]
+    contents = [{"role": "model", "parts": calls}, {"role": "user", "parts": results}]
+    found = from_gemini({"contents": contents})["messages"]
+    assert {each["id"] for each in found[-2]["content"]} == {
+        each["tool_use_id"] for each in found[-1]["content"]
+    }
