@@ -114,11 +114,11 @@ def commands() -> list[str]:
 async def run(line: str, env: dict[str, str]) -> str:
     process = await asyncio.create_subprocess_exec(
         "bash", "-c", line, env=env, cwd=env["HOME"], stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(), 30)
-    assert process.returncode == 0, f"{line}\n{err.decode()}"
-    return out.decode() + err.decode()
+    printed, _ = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0, f"{line}\n{printed.decode()}"
+    return printed.decode()
 
 
 async def test_commands_of_the_page_work_in_their_order(
