@@ -21,7 +21,7 @@ from sidecar.admin.api_types.config import (
 )
 from sidecar.admin.context import AdminContext, ApiError, ApiRequest, on_disk
 from sidecar.config.status import ReloadEvent
-from sidecar.config.yaml.redact import masked
+from sidecar.config.yaml.secret_forms import masked
 from sidecar.files import content_digest
 
 CONTEXT_LINES = 2

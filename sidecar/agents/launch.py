@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidecar.agents.places import AgentFile, dumped, laid_over, read_content, with_values
+from sidecar.agents.files import AgentFile, dumped, laid_over, read_content, with_values
 from sidecar.agents.table import FOREIGN_VARIABLES, KEY_VARIABLE, Agent, filled
 from sidecar.api_keys import find_keys
 from sidecar.files import create_private
@@ -17,9 +17,9 @@ _LOOPBACK = "127.0.0.1,localhost,::1"
 
 
 @dataclass(frozen=True, slots=True)
-class Aim:
-    """The aim of an agent: the base URL, the secret of its key, the model if one is named, and
-    whether a provider of the key takes the agent's own login."""
+class AgentTarget:
+    """Where an agent is pointed: the base URL, the secret of its key, and the model if one is named.
+    `takes_login` is True where a provider of the key takes the agent's own login."""
 
     base: str
     key: str
@@ -41,7 +41,7 @@ class Launch:
 
 
 def launch(
-    agent: Agent, words: Sequence[str], aim: Aim, environ: Mapping[str, str],
+    agent: Agent, words: Sequence[str], target: AgentTarget, environ: Mapping[str, str],
     credentials: Collection[str], folder: Path,
 ) -> Launch:  # fmt: skip
     """Return how to start an agent. The key is in the environment or in a private file, never in
@@ -53,25 +53,25 @@ def launch(
         credentials: The variables that hold credentials of vendors.
         folder: A private folder for the agent's file, which lasts as long as the run.
     """
-    login = agent.login if aim.takes_login else None
+    login = agent.login if target.takes_login else None
     removed = FOREIGN_VARIABLES.union(credentials).difference(login.kept if login else ())
     found = {k: v for k, v in environ.items() if k not in removed and not _holds_key(v)}
-    found |= _filled((login or agent).environment, aim) | {KEY_VARIABLE: aim.key}
+    found |= _filled((login or agent).environment, target) | {KEY_VARIABLE: target.key}
     flags = list((login or agent).flags)
-    if aim.model is not None:
-        found |= _filled(agent.model_environment, aim)
+    if target.model is not None:
+        found |= _filled(agent.model_environment, target)
         flags += agent.model_flags
     if agent.extra is not None:
-        variables, more = _extra(agent.extra, aim, environ, folder)
+        variables, more = _extra(agent.extra, target, environ, folder)
         found |= variables
         flags += more
     found |= _past_proxies(found)
-    arguments = [filled(each, base=aim.base, model=aim.model or "") for each in flags]
+    arguments = [filled(each, base=target.base, model=target.model or "") for each in flags]
     return Launch([words[0], *arguments, *words[1:]], found)
 
 
-def _filled(variables: Mapping[str, str], aim: Aim) -> dict[str, str]:
-    return {name: filled(text, **aim.values) for name, text in variables.items()}
+def _filled(variables: Mapping[str, str], target: AgentTarget) -> dict[str, str]:
+    return {name: filled(text, **target.values) for name, text in variables.items()}
 
 
 def _holds_key(value: str) -> bool:
@@ -79,10 +79,10 @@ def _holds_key(value: str) -> bool:
 
 
 def _extra(
-    extra: AgentFile, aim: Aim, environ: Mapping[str, str], folder: Path
+    extra: AgentFile, target: AgentTarget, environ: Mapping[str, str], folder: Path
 ) -> tuple[dict[str, str], list[str]]:
     """Return the variables and the arguments that hand a file to the agent; write it."""
-    content = with_values(extra.content, aim.values)
+    content = with_values(extra.content, target.values)
     if not extra.path:
         return {extra.variable: json.dumps(content)}, []
     beside = environ.get(extra.variable) if extra.variable else None

@@ -16,8 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from sidecar.agents.launch import Aim
-from sidecar.agents.places import (
+from sidecar.agents.files import (
     AgentFile,
     AgentFileError,
     Format,
@@ -25,6 +24,7 @@ from sidecar.agents.places import (
     parsed,
     with_values,
 )
+from sidecar.agents.launch import AgentTarget
 from sidecar.agents.table import Agent
 from sidecar.files import PRIVATE, content_digest, prepare, replace_file, write_private
 
@@ -58,17 +58,19 @@ class SetupChange(Struct, frozen=True):
         return self.now != self.after
 
 
-def plan(agent: Agent, aim: Aim, environ: Mapping[str, str], state: Path) -> list[SetupChange]:
+def plan(
+    agent: Agent, target: AgentTarget, environ: Mapping[str, str], state: Path
+) -> list[SetupChange]:
     """Return the changes that set an agent up. Raises `AgentFileError`.
 
     A file that still is as Sidecar wrote it is planned from what it was before.
     """
     kept = {each.path: each for each in backups(agent, state)}
-    return [_planned(each, aim, environ, kept) for each in agent.own]
+    return [_planned(each, target, environ, kept) for each in agent.own]
 
 
 def _planned(
-    own: AgentFile, aim: Aim, environ: Mapping[str, str], kept: Mapping[str, Backup]
+    own: AgentFile, target: AgentTarget, environ: Mapping[str, str], kept: Mapping[str, Backup]
 ) -> SetupChange:
     path = own.place(environ)
     now, mode = _content(path)
@@ -78,12 +80,12 @@ def _planned(
     else:
         before = now
     text = (before or b"").decode()
-    content = with_values(own.content, aim.values)
+    content = with_values(own.content, target.values)
     after = _WRITERS[own.format](path, text, content, own).encode()
     backup = Backup(str(path), before, mode, content_digest(after))
     if earlier is not None and now == after:
         backup = earlier
-    holds_key = bool(aim.key) and aim.key.encode() in after
+    holds_key = bool(target.key) and target.key.encode() in after
     return SetupChange(path, now, after, backup, holds_key)
 
 

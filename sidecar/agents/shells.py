@@ -35,7 +35,9 @@ def key_variable(name: str) -> str:
 
 def agent_lines(agent: Agent, base: str, key: str) -> str:
     """Return the lines for a POSIX shell; `key` is a word of it."""
-    words = [f"{name}={filled(text, base=base, key=key)}" for name, text in _variables(agent)]
+    words = [
+        f"{name}={filled(text, base=base, key=key)}" for name, text in agent.environment.items()
+    ]
     lines = [f"export {' '.join(words)}", *_notes(agent, base)]
     if agent.flags:
         flags = " ".join(shlex.quote(filled(each, base=base)) for each in agent.flags)
@@ -63,7 +65,7 @@ def _fish(agent: Agent, base: str, variable: str) -> str:
     """Return lines for `sidecar env AGENT --shell fish | source`; without the key they set
     nothing."""
     lines = [f'if test -z "${variable}"', f"  echo '{variable}: {_missing()}' >&2", "else"]
-    for name, text in _variables(agent):
+    for name, text in agent.environment.items():
         value = f"${variable}" if text == "{key}" else _fish_quoted(filled(text, base=base))
         lines.append(f"  set -gx {name} {value}")
     if agent.flags:
@@ -79,7 +81,7 @@ def _fish_quoted(text: str) -> str:
 def _powershell(agent: Agent, base: str, variable: str) -> str:
     """Return lines for `sidecar env AGENT --shell powershell | Out-String | Invoke-Expression`."""
     lines = [f"if (-not $env:{variable}) {{ throw '{variable}: {_missing()}' }}"]
-    for name, text in _variables(agent):
+    for name, text in agent.environment.items():
         value = f"$env:{variable}" if text == "{key}" else f"'{filled(text, base=base)}'"
         lines.append(f"$env:{name} = {value}")
     if agent.flags:
@@ -87,10 +89,6 @@ def _powershell(agent: Agent, base: str, variable: str) -> str:
         program = f"(Get-Command {agent.program} -CommandType Application)[0]"
         lines.append(f"function {agent.program} {{ & {program} {flags} @args }}")
     return "\n".join([*lines, *_notes(agent, base)])
-
-
-def _variables(agent: Agent) -> list[tuple[str, str]]:
-    return list(agent.environment.items())
 
 
 def _notes(agent: Agent, base: str) -> Iterator[str]:

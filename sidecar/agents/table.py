@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sidecar.agents.places import AgentFile, Format
+from sidecar.agents.files import AgentFile, Format
 
 KEY_VARIABLE = "SIDECAR_KEY"
 URL_VARIABLE = "SIDECAR_URL"

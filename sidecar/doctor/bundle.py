@@ -18,7 +18,7 @@ import msgspec
 
 from sidecar.config.credentials import references
 from sidecar.config.loader import dump
-from sidecar.config.yaml.redact import masked, masked_runs
+from sidecar.config.yaml.secret_forms import masked, masked_runs
 from sidecar.config.yaml.writer import block
 from sidecar.doctor.results import CheckResult, Installation
 from sidecar.doctor.versions import installed_versions
@@ -31,7 +31,7 @@ _USER_OF_URL = re.compile(r"(?<=://)[^/@\s\"']+@")
 _PRIVATE_FIELDS = frozenset({"description", "hash", "set"})
 
 
-class Redaction:
+class SecretMasks:
     """Masks every secret that is at hand: resolved credentials, and variables with such a name."""
 
     def __init__(self, at: Installation) -> None:
@@ -57,7 +57,7 @@ class Redaction:
 
 
 def write_bundle(
-    file: Path, at: Installation, findings: Sequence[CheckResult], redaction: Redaction
+    file: Path, at: Installation, findings: Sequence[CheckResult], masks: SecretMasks
 ) -> None:
     """Write the support file: a private tar.gz. Raises `OSError`."""
     parts = {
@@ -69,7 +69,7 @@ def write_bundle(
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as archive:
         for name, text in parts.items():
-            data = masked_runs(redaction.text(text)).encode("utf-8", "replace")
+            data = masked_runs(masks.text(text)).encode("utf-8", "replace")
             entry = tarfile.TarInfo(f"sidecar-support/{name}")
             entry.size, entry.mtime = len(data), int(at.wall())
             archive.addfile(entry, io.BytesIO(data))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sidecar.config.schema.parsers import InvalidValue
-from sidecar.config.yaml.redact import shown
+from sidecar.config.yaml.secret_forms import shown
 from sidecar.errors import ConfigError
 from sidecar.importing.draft import Deployment, ImportDraft, UpstreamDraft
 from sidecar.importing.items import ForeignValue, decimal, read_items, whole_number

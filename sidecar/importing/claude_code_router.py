@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sidecar.config.schema import addresses
 from sidecar.config.schema.parsers import InvalidValue
-from sidecar.config.yaml.redact import shown
+from sidecar.config.yaml.secret_forms import shown
 from sidecar.importing.draft import Deployment, ImportDraft, UpstreamDraft
 from sidecar.importing.items import ForeignValue, milliseconds, whole_number
 from sidecar.importing.vendors import VendorFinder, base_url_for, split_url

@@ -16,7 +16,7 @@ from sidecar.config.patterns import Pattern
 from sidecar.config.schema import parsers
 from sidecar.config.schema.addresses import is_clear_public
 from sidecar.config.schema.parsers import MAX_NAME_CHARS, InvalidValue
-from sidecar.config.yaml.redact import has_known_form, looks_secret, shown
+from sidecar.config.yaml.secret_forms import has_known_form, looks_secret, shown
 from sidecar.config.yaml.writer import Value, block
 from sidecar.errors import Problem, SourceLocation
 from sidecar.plugin_api.vendor import Vendor

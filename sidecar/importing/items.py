@@ -17,7 +17,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from sidecar.config.schema.foreign_fields import OF_FILE, OF_PROVIDER, OF_SERVER, bare
 from sidecar.config.yaml.nodes import MAX_DEPTH, compose_document
 from sidecar.config.yaml.reader import MERGE
-from sidecar.config.yaml.redact import shown
+from sidecar.config.yaml.secret_forms import shown
 from sidecar.config.yaml.source import decode
 from sidecar.config.yaml.syntax_errors import explain
 from sidecar.errors import ConfigError, Problem, SourceLocation

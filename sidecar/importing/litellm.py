@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sidecar.config.schema.parsers import InvalidValue
-from sidecar.config.yaml.redact import shown
+from sidecar.config.yaml.secret_forms import shown
 from sidecar.config.yaml.writer import Value
 from sidecar.importing.draft import Deployment, ImportDraft, UpstreamDraft
 from sidecar.importing.items import ForeignValue, decimal, milliseconds, use_all, whole_number

@@ -1,8 +1,8 @@
 """The login of a caller: the credential of a vendor that the agent itself presents.
 
-It goes to providers with `credential: caller` and to no other place. It lives as long as its call
-and, while its connection stays, until the next request with other fields;
-what is remembered about its account is found by a fingerprint.
+It goes to providers with `credential: caller` and to no other place. It lives as long as its call,
+and on a connection that stays, until a request with other fields comes. What is remembered about
+its account is found by a fingerprint.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class CallerLogin:
         self._header = (header[0], Secret(header[1]))
         self._selectors = tuple((name, Secret(value)) for name, value in selectors)
         self.secret = Secret(text)
-        self.is_personal = _LOGIN.fullmatch(text) is not None
+        self.is_personal = is_personal(text)
         chosen = "\n".join(sorted(f"{name.lower()}:{value}" for name, value in selectors))
         seen = f"{text}\n{chosen}".encode("utf-8", "surrogateescape")
         digest = hmac.new(_PROCESS_KEY, seen, hashlib.sha256).hexdigest()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sidecar.agents.launch import Aim, Launch, launch
+from sidecar.agents.launch import AgentTarget, Launch, launch
 from sidecar.agents.table import AGENTS, GENERIC, Agent, agent_for
 from sidecar.api_keys import mint
 
@@ -24,7 +24,7 @@ def launched(
     home.mkdir(exist_ok=True)
     words = [agent.program or "tool", "--own", "flag"]
     return launch(
-        agent, words, Aim(BASE, SECRET, model, takes_login), {"HOME": str(home), **environ},
+        agent, words, AgentTarget(BASE, SECRET, model, takes_login), {"HOME": str(home), **environ},
         {"VENDOR_KEY"}, tmp_path,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ import click
 
 from sidecar.admin.api_types.config import ProcessStatus
 from sidecar.admin.api_types.entities import ChildKeyInfo
-from sidecar.agents.launch import Aim, launch
+from sidecar.agents.launch import AgentTarget, launch
 from sidecar.agents.table import AGENTS, GENERIC, Agent, agent_for
 from sidecar.api_keys import digest, mint
 from sidecar.child_keys import ChildOrder, ChildTotals
@@ -117,9 +117,9 @@ def _run(wanted: Wanted, config: Path, state: Path) -> int:
     heartbeat = Heartbeat(state, wanted.order)
     try:
         with tempfile.TemporaryDirectory(prefix="sidecar-run-") as folder:
-            aim = Aim(base, wanted.secret, wanted.model, child.takes_login)
+            target = AgentTarget(base, wanted.secret, wanted.model, child.takes_login)
             prepared = launch(
-                wanted.agent, wanted.words, aim, os.environ, credentials, Path(folder)
+                wanted.agent, wanted.words, target, os.environ, credentials, Path(folder)
             )
             return run_agent(prepared, heartbeat)
     finally:

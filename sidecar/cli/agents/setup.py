@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from sidecar.agents.launch import Aim
+from sidecar.agents.launch import AgentTarget
 from sidecar.agents.setup import SetupChange, backups, plan, undo, write
 from sidecar.agents.table import AGENTS, KEY_VARIABLE, Agent
 from sidecar.api_keys import find_keys
@@ -53,8 +53,8 @@ def setup_command(
     key = os.environ.get(key_env, "")
     if not key and any(not each.uses_env for each in chosen.own):
         fail(f"set {key_env} to a local key, from: sidecar keys create NAME --group GROUP")
-    aim = Aim(base_of(open_config(config).snapshot, state), key)
-    changes = plan(chosen, aim, os.environ, state)
+    target = AgentTarget(base_of(open_config(config).snapshot, state), key)
+    changes = plan(chosen, target, os.environ, state)
     needed = [each for each in changes if each.is_needed]
     if not needed:
         note(f"{agent} is set up already; nothing was changed")

@@ -16,7 +16,7 @@ from sidecar.admin.api_types.config import ProcessStatus
 from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.options import config_option, json_option, note, state_option
 from sidecar.doctor import examine
-from sidecar.doctor.bundle import Redaction, write_bundle
+from sidecar.doctor.bundle import SecretMasks, write_bundle
 from sidecar.doctor.results import CheckResult, Level, look_at
 
 
@@ -52,15 +52,15 @@ def doctor_command(
     except ProcessError as error:
         problem = CheckResult("process", Level.FAIL, str(error), "stop it, and start it again")
     at = look_at(config, state, os.environ, status)
-    redaction = Redaction(at)
+    masks = SecretMasks(at)
     found = asyncio.run(examine(at, call=call))
-    findings = [redaction.finding(each) for each in (*((problem,) if problem else ()), *found)]
+    findings = [masks.finding(each) for each in (*((problem,) if problem else ()), *found)]
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(findings), indent=2))
     else:
         _show(findings)
     if bundle is not None:
-        write_bundle(bundle, at, findings, redaction)
+        write_bundle(bundle, at, findings, masks)
         note(f"{bundle} is written, without secrets; look at it before you send it")
     bad = {Level.FAIL, Level.WARN} if strict else {Level.FAIL}
     raise SystemExit(int(any(each.level in bad for each in findings)))

@@ -10,6 +10,6 @@ from sidecar.config.loader.dump import describe
 from sidecar.config.loader.json_schema import schema
 from sidecar.config.loader.load import load
 from sidecar.config.loader.partial import plugin_paths, stays_in_force
-from sidecar.config.yaml.redact import masked
+from sidecar.config.yaml.secret_forms import masked
 
 __all__ = ["describe", "difference", "load", "masked", "plugin_paths", "schema", "stays_in_force"]

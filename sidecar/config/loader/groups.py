@@ -26,7 +26,7 @@ from sidecar.config.patterns import ALL, Pattern
 from sidecar.config.schema.routes import RouteEntry
 from sidecar.config.schema.types import Named
 from sidecar.config.yaml.reader import Reader, Record, suggest
-from sidecar.config.yaml.redact import shown
+from sidecar.config.yaml.secret_forms import shown
 from sidecar.errors import SourceLocation
 from sidecar.plugin_api.vendor import Vendor
 

@@ -12,7 +12,7 @@ from sidecar.config.model import Key, KeyHash
 from sidecar.config.patterns import Pattern, covers
 from sidecar.config.schema.types import Named
 from sidecar.config.yaml.reader import Reader, Record, suggest
-from sidecar.config.yaml.redact import shown
+from sidecar.config.yaml.secret_forms import shown
 
 Found = tuple[Key, KeyHash]
 

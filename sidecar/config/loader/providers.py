@@ -21,7 +21,7 @@ from sidecar.config.schema.reserved_headers import CODING, why_not_to_set
 from sidecar.config.schema.types import Block, Choice, FieldType, Named, OptionField
 from sidecar.config.schema.values import count, switch, text
 from sidecar.config.yaml.reader import Reader, Record, suggest
-from sidecar.config.yaml.redact import has_known_form, shown
+from sidecar.config.yaml.secret_forms import has_known_form, shown
 from sidecar.errors import SourceLocation
 from sidecar.plugin_api.transform import Transform
 from sidecar.plugin_api.vendor import Field, Vendor

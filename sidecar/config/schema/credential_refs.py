@@ -18,7 +18,7 @@ from sidecar.config.schema import parsers
 from sidecar.config.schema.parsers import InvalidValue
 from sidecar.config.schema.types import Block, FieldType, Many, OptionField, Placed, Schema, Word
 from sidecar.config.yaml.reader import Reader
-from sidecar.config.yaml.redact import has_known_form, looks_secret, shown
+from sidecar.config.yaml.secret_forms import has_known_form, looks_secret, shown
 from sidecar.errors import SourceLocation
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)

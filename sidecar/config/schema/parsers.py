@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from sidecar.config.model import Period
 from sidecar.config.patterns import Pattern
-from sidecar.config.yaml.redact import shown
+from sidecar.config.yaml.secret_forms import shown
 from sidecar.errors import EditRefused
 
 

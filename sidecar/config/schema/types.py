@@ -18,7 +18,7 @@ from sidecar.config.schema.foreign_fields import bare
 from sidecar.config.schema.parsers import InvalidValue
 from sidecar.config.yaml.nodes import is_empty
 from sidecar.config.yaml.reader import Reader, Record, suggest
-from sidecar.config.yaml.redact import shown
+from sidecar.config.yaml.secret_forms import shown
 from sidecar.errors import SourceLocation
 
 Schema = dict[str, Any]

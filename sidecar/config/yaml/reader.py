@@ -14,7 +14,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sidecar.config.schema.parsers import InvalidValue
 from sidecar.config.yaml.nodes import is_empty, place_of
-from sidecar.config.yaml.redact import looks_secret, shown
+from sidecar.config.yaml.secret_forms import looks_secret, shown
 from sidecar.config.yaml.syntax_errors import expansion
 from sidecar.errors import Problem, SourceLocation
 from sidecar.humanize import suggestion

@@ -19,7 +19,7 @@ from sidecar.config.loader import difference, load, plugin_paths, stays_in_force
 from sidecar.config.model import Address, LimitKind, Period, SecretSource, Timeouts, Urgency
 from sidecar.config.patterns import Pattern, covers
 from sidecar.config.yaml import nodes
-from sidecar.config.yaml.redact import looks_secret, shown
+from sidecar.config.yaml.secret_forms import looks_secret, shown
 from sidecar.errors import ConfigError, Problem
 
 GOOD = TESTS / "config" / "good"
