@@ -59,7 +59,6 @@ _TOKEN_CHARACTERS = 3.5
 _MEDIA_TOKENS = 1600
 """About what an image of the usual size takes."""
 _CUT = Failure("server", "The provider's answer broke off before its end.", "upstream_cut")
-
 _OUT_OF_ORDER = Failure("server", "The provider's events are out of order.", "upstream_invalid")
 
 
@@ -83,7 +82,6 @@ class Translated:
     Attributes:
         body: What is sent to the provider.
         path: Where, below the provider's base URL, as the target's dialect has it.
-        streaming: The client wants a stream, and so does `body`.
         notes: The codes of what was lost (see `Loss`).
         context: For `ResponseTranslator` and `translate_error`.
         headers: Header fields that the target's protocol needs, besides the credential's.
@@ -91,7 +89,6 @@ class Translated:
 
     body: bytes
     path: str
-    streaming: bool
     notes: tuple[str, ...]
     context: TranslationContext
     headers: tuple[tuple[bytes, bytes], ...] = ()
@@ -141,7 +138,7 @@ def translate_request(
         reader.answering(request), writer, model, request.streaming, request.stream_usage, names,
         array=reader.streams_array(query),
     )  # fmt: skip
-    return Translated(sent, path, request.streaming, losses.codes(), context, writer.headers)
+    return Translated(sent, path, losses.codes(), context, writer.headers)
 
 
 def translate_error(context: TranslationContext, status: int, body: bytes) -> tuple[int, bytes]:

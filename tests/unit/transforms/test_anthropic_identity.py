@@ -53,7 +53,11 @@ REQUEST = {
 def test_request_through_the_neutral_form_keeps_its_content() -> None:
     body = json.dumps(REQUEST).encode()
     translated = translate_request("anthropic", "anthropic", body, model="claude-opus-5-5")
-    assert (translated.path, translated.streaming, translated.notes) == ("/v1/messages", True, ())
+    assert (translated.path, translated.context.streaming, translated.notes) == (
+        "/v1/messages",
+        True,
+        (),
+    )
     sent = json.loads(translated.body)
     assert sent["messages"][1] == REQUEST["messages"][1]
     assert sent["tools"] == REQUEST["tools"]

@@ -53,7 +53,7 @@ def test_path_has_the_model_and_the_method(*, streaming: bool, path: str) -> Non
     body = {"max_tokens": 9, "messages": MESSAGES, "stream": streaming}
     for model in ("gemini-3-flash", "models/gemini-3-flash"):
         found = translate_request("anthropic", "gemini", json.dumps(body).encode(), model=model)
-        assert (found.path, found.streaming) == (path, streaming)
+        assert (found.path, found.context.streaming) == (path, streaming)
 
 
 def test_request_of_claude_code_has_geminis_shape() -> None:
