@@ -18,7 +18,7 @@ _LOOPBACK = "127.0.0.1,localhost,::1"
 
 @dataclass(frozen=True, slots=True)
 class AgentTarget:
-    """Where an agent is pointed: the base URL, the secret of its key, and the model if one is named.
+    """Where an agent is pointed: the base URL, the secret of its key, the model if one is named.
     `takes_login` is True where a provider of the key takes the agent's own login."""
 
     base: str
