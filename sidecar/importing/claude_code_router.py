@@ -65,14 +65,10 @@ class ClaudeCodeRouterReader:
         fields = (("proxy", proxy),) if proxy else ()
         upstream = UpstreamDraft(vendor, name, base_url, self._credentials(entry), fields)
         self._upstreams[name] = upstream
-        if self.draft.api not in {vendor.name, *vendor.serves}:
-            what = f"provider {shown(name)} does not serve the API that Claude Code speaks"
-            step = "write translate: true on a route to it in the group of Claude Code"
-            self.draft.note(entry.line, what, step)
         models = entry.take("models")
         for model in models.items if models else ():
             asked = model.text.strip()
-            self.draft.add(Deployment(upstream, asked, asked, model.line))
+            self.draft.add(Deployment(upstream, asked, asked, model.line, translate=True))
 
     def _credentials(self, entry: ForeignValue) -> tuple[str, ...]:
         found = entry.take("api_key")
@@ -97,13 +93,11 @@ class ClaudeCodeRouterReader:
         upstream = self._upstreams.get(name.strip())
         if upstream is None or not model.strip():
             self.draft.note(found.line, f"Router.{rule} names no provider and model of this file")
-        elif self.draft.api not in {upstream.vendor.name, *upstream.vendor.serves}:
-            what = f"Router.{rule} is left out: its provider does not serve Claude Code's API"
-            self.draft.note(found.line, what)
         else:
             self.draft.add(
                 Deployment(
-                    upstream, asked, model.strip(), found.line, rank=rank, max_input=most
+                    upstream, asked, model.strip(), found.line, rank=rank, max_input=most,
+                    translate=True,
                 )
             )  # fmt: skip
 

@@ -47,7 +47,8 @@ class Deployment:
     """A model that an upstream serves: `asked` by clients, `served` by the vendor.
 
     `rank` orders routes, lower first; equal ones share calls by `weight`. `limits` are those of
-    the deployment.
+    the deployment. `translate` is whether clients of the other gateway's API get it by translation
+    where its vendor does not serve that API.
     """
 
     upstream: UpstreamDraft
@@ -61,6 +62,7 @@ class Deployment:
     limits: Mapping[str, int] = field(default_factory=dict)
     max_input: int | None = None
     priced_as: str = ""
+    translate: bool = False
 
 
 @dataclass(slots=True)
@@ -206,13 +208,17 @@ class ImportDraft:
             within = [each for each in self.deployments if each.group == group]
             own = [next(iter(each.upstream.vendor.dialects)) for each in within]
             for api in dict.fromkeys([self.api, *own]):
-                served = [each for each in within if _serves(each.upstream.vendor, api)]
+                served = [
+                    each
+                    for each in within
+                    if _serves(each.upstream.vendor, api) or (each.translate and api == self.api)
+                ]
                 if served:
                     yield (f"{group} {api}" if group else api), api, served
 
     def _groups(self, names: Mapping[UpstreamDraft, str]) -> dict[str, Value]:
         return {
-            name: {"vendor": api, "routes": _routes(served, names)}
+            name: {"vendor": api, "routes": _routes(served, names, api)}
             for name, api, served in self._tiers()
         }
 
@@ -246,7 +252,9 @@ class _Variables:
         return found
 
 
-def _routes(deployments: list[Deployment], names: Mapping[UpstreamDraft, str]) -> list[Value]:
+def _routes(
+    deployments: list[Deployment], names: Mapping[UpstreamDraft, str], api: str
+) -> list[Value]:
     ranks = {rank: n for n, rank in enumerate(sorted({each.rank for each in deployments}), 1)}
     scale = 1 if all(each.weight == int(each.weight) for each in deployments) else 100
     ordered = sorted(deployments, key=lambda each: ranks[each.rank])
@@ -274,6 +282,8 @@ def _routes(deployments: list[Deployment], names: Mapping[UpstreamDraft, str]) -
             options["max_input"] = first.max_input
         if first.priced_as:
             options["priced_as"] = first.priced_as
+        if not _serves(first.upstream.vendor, api):
+            options["translate"] = True
         name = names[first.upstream]
         found.append({name: options} if options else name)
     return found

@@ -229,6 +229,7 @@ def test_claude_code_router_becomes_a_group_of_claude_code(cli: Cli) -> None:
     assert routes_of(made, "anthropic") == [
         {"deep seek": {"models": ["deepseek-chat", "deepseek-reasoner"], "priority": 1}},
         {"openrouter": {"models": "google/gemini-2.5-pro", "priority": 1}},
+        {"elsewhere": {"models": "some-model", "priority": 1, "translate": True}},
         {"openrouter": {"models": "*haiku*", "as": "google/gemini-2.5-pro", "priority": 2}},
         {"deep seek": {"models": "*", "as": "deepseek-chat", "priority": 3, "max_input": 50000}},
         {"openrouter": {"models": "*", "as": "google/gemini-2.5-pro", "priority": 4}},
@@ -238,10 +239,24 @@ def test_claude_code_router_becomes_a_group_of_claude_code(cli: Cli) -> None:
     for what in (
         "Providers.transformer has no counterpart",
         "Router.think has no counterpart",
-        'provider "elsewhere" does not serve the API that Claude Code speaks',
         "APIKEY has no counterpart",
     ):
         assert what in done.err
+
+
+def test_claude_code_router_on_openai_alone_becomes_a_group_that_translates(cli: Cli) -> None:
+    provider = {"name": "openai", "api_base_url": "https://api.openai.com/v1/chat/completions",
+                "api_key": "$OPENAI_API_KEY", "models": ["gpt-5"]}  # fmt: skip
+    router = {"background": "openai,gpt-5-mini", "default": "openai,gpt-5"}
+    done, made = imported(cli, {"Providers": [provider], "Router": router})
+    assert "without a counterpart" not in done.err
+    assert made["groups"]["anthropic"]["vendor"] == "anthropic"
+    assert routes_of(made, "anthropic") == [
+        {"openai": {"models": "gpt-5", "priority": 1, "translate": True}},
+        {"openai": {"models": "*haiku*", "as": "gpt-5-mini", "priority": 2, "translate": True}},
+        {"openai": {"models": "*", "as": "gpt-5", "priority": 3, "translate": True}},
+    ]
+    assert all("translate" not in str(each) for each in routes_of(made, "openai"))
 
 
 def test_channels_become_providers_of_their_groups(cli: Cli) -> None:
