@@ -86,18 +86,19 @@ class Translate(CountTokens):
     name = "translate"
     title = "Calls are translated to an API that the provider has"
     options: ClassVar[Mapping[str, str]] = {
-        "api": f"the API of a provider that has several: {', '.join(_APIS)}",
+        "api": f"translate to this API, also where the provider has the client's: "
+        f"{', '.join(_APIS)}",
     }
 
-    def __init__(self, protocols: frozenset[str] = frozenset(_APIS.values())) -> None:
-        self._allowed = protocols & FORMATS.keys()
+    def __init__(self, named: frozenset[str] = frozenset()) -> None:
+        self._named = named
+        self._allowed = (named or frozenset(_APIS.values())) & FORMATS.keys()
 
     def configured(self, options: Mapping[str, tuple[str, ...]]) -> Translate:
         """Return the transform that uses these APIs of the provider alone."""
-        named = options.get("api", tuple(_APIS))
-        for name in named:
-            if name not in _APIS:
-                raise ValueError(f"api of translate is one of: {', '.join(_APIS)}")
+        named = options.get("api", ())
+        if not _APIS.keys() >= set(named):
+            raise ValueError(f"api of translate is one of: {', '.join(_APIS)}")
         return Translate(frozenset(_APIS[name] for name in named))
 
     def connects(self, vendor: Vendor, upstream: Vendor) -> bool:
@@ -106,12 +107,14 @@ class Translate(CountTokens):
         return any(each is not None for each in found)
 
     def target(self, dialect: str, endpoint: str, vendor: Vendor) -> TransformTarget | None:
-        """Return the first protocol that the vendor serves; None if it serves the call's own."""
+        """Return the first protocol that the vendor serves; None if it serves the call's own, and
+        no other is named."""
         own = vendor.dialects.get(dialect)
         source = _protocol(dialect, endpoint)
         if source is None:
             return super().target(dialect, endpoint, vendor)
-        if own is not None and _has(own.endpoints, endpoint):
+        stays = not self._named or source in self._named
+        if stays and own is not None and _has(own.endpoints, endpoint):
             return None
         for name, serving in vendor.dialects.items():
             for target, protocol in _PROTOCOLS.items():
