@@ -1,4 +1,4 @@
-"""Agents of the vendors' SDKs that call two tools a round, and models that answer them.
+"""Run agents of the vendors' SDKs that call two tools a round, and models that answer them.
 
 Each agent sends an image, returns every part of an answer as its SDK gives it, and has the results
 of both calls in its next request.
@@ -96,7 +96,7 @@ def generate_round(number: int) -> bytes:
 
 
 class Sent(NamedTuple):
-    """What a provider got: the numbers of calls, results as text, images, signatures."""
+    """The numbers of the calls that a provider got, results as text, images and signatures."""
 
     calls: list[int]
     results: list[str]
