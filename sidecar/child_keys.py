@@ -37,6 +37,7 @@ LIFETIME_SECONDS = 300.0
 SWEEP_SECONDS = 1.0
 """The time between two searches for expired child keys."""
 MAX_CHILDREN = 1000
+MAX_NAME_CHARS = 80
 _FILE = "child-keys.json"
 _PLACE = SourceLocation("sidecar run", 1)
 
@@ -125,6 +126,7 @@ class ChildKeys:
     changed: Callable[[], None] = lambda: None
     _children: dict[str, ChildKey] = field(default_factory=dict)
     _deadlines: dict[str, float] = field(default_factory=dict)
+    _closed: set[str] = field(default_factory=set)
 
     def restore(self) -> None:
         """Read the keys of an earlier process, without those that have expired."""
@@ -137,7 +139,7 @@ class ChildKeys:
             return
         for child in kept:
             remaining = min(child.expires - self.wall(), LIFETIME_SECONDS)
-            if remaining > 0:
+            if remaining > 0 and _is_valid(child.order):
                 self._children[child.order.name] = child
                 self._deadlines[child.order.name] = self.clock() + remaining
 
@@ -149,23 +151,26 @@ class ChildKeys:
         """Return the configuration with the child keys whose parents it has."""
         derived = [
             _derived(child, parent)
-            for child in self._children.values()
-            if (parent := parent_of(child.order, snapshot)) is not None
+            for name, child in self._children.items()
+            if name not in self._closed and (parent := parent_of(child.order, snapshot)) is not None
         ]
         found = {each.hashes[0].digest: (each, each.hashes[0]) for each in derived}
         children = {each.child: each for each in derived}
         return replace(snapshot, children=children, by_digest={**found, **snapshot.by_digest})
 
     def renew(self, order: ChildOrder, snapshot: Snapshot) -> ChildKey:
-        """Create the child key, or move its expiry. Raises `ProxyError` (403, 404, 409)."""
-        order = _settled(_checked(order), snapshot)
-        parent = parent_of(order, snapshot)
-        assert parent is not None  # noqa: S101 - settled
+        """Create the child key, or move its expiry: its parent and limits stay as they were
+        created. Raises `ProxyError` (400, 403, 404)."""
         known = self._children.get(order.name)
         if known is None and len(self._children) >= MAX_CHILDREN:
             raise ProxyError(ErrorKind.FORBIDDEN, f"{MAX_CHILDREN} runs have a key; end some")
         if known is not None and known.order.digest != order.digest:
             raise ProxyError(ErrorKind.FORBIDDEN, f'another run has the name "{order.name}"')
+        if order.name in self._closed:
+            raise ProxyError(ErrorKind.FORBIDDEN, f'the run "{order.name}" has ended')
+        order = _settled(_checked(order) if known is None else known.order, snapshot)
+        parent = parent_of(order, snapshot)
+        assert parent is not None  # noqa: S101 - settled
         now = self.wall()
         self._children[order.name] = child = ChildKey(
             order=order, parent=parent.name, group=parent.group.name,
@@ -191,6 +196,12 @@ class ChildKeys:
             raise ProxyError(ErrorKind.NOT_FOUND, f'there is no child key "{name[:80]}"')
         return self._children[name]
 
+    def close(self, name: str) -> None:
+        """Let no new call in; calls are counted until `end`. Raises `ProxyError` (404)."""
+        self.get(name)
+        self._closed.add(name)
+        self.changed()
+
     def end(self, name: str) -> ChildKey:
         """Remove a child key; return it. Raises `ProxyError` (404)."""
         child = self.get(name)
@@ -215,6 +226,7 @@ class ChildKeys:
     def _remove(self, names: list[str]) -> None:
         for name in names:
             del self._children[name], self._deadlines[name]
+            self._closed.discard(name)
         self.keep()
         self.changed()
 
@@ -283,6 +295,11 @@ def _derived(child: ChildKey, parent: Key) -> Key:
 
 def _checked(order: ChildOrder) -> ChildOrder:
     """Return the order. Raises `ProxyError` (400) when a field of it is wrong."""
+    if not 0 < len(order.name) <= MAX_NAME_CHARS or not (order.name + order.agent).isprintable():
+        raise ProxyError(
+            ErrorKind.BAD_REQUEST,
+            f"the name of a run has 1 to {MAX_NAME_CHARS} printable characters",
+        )
     try:
         for each in order.models:
             pattern(each)
@@ -296,6 +313,15 @@ def _checked(order: ChildOrder) -> ChildOrder:
     if re.fullmatch("[0-9a-f]{64}", order.digest) is None:
         raise ProxyError(ErrorKind.BAD_REQUEST, "a digest is the SHA-256 of a secret in hex")
     return order
+
+
+def _is_valid(order: ChildOrder) -> bool:
+    try:
+        _checked(order)
+    except ProxyError as error:
+        log.warning("a run in %s has no key: %s", _FILE, error.reply.message)
+        return False
+    return True
 
 
 def _narrowed(

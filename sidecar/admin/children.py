@@ -40,7 +40,7 @@ async def end(context: AdminContext, asked: ApiRequest) -> ChildKeyInfo:
     _only_for_commands(asked)
     name = asked.names[0]
     keys, live = context.services.child_keys, context.services.live
-    keys.get(name)
+    keys.close(name)  # an agent that still calls must not outlive its run
     if not await _counted(context, name):
         live.end_child(LocalReply(ErrorKind.KEY_DISABLED, "its run has ended"), name)
         await _counted(context, name)

@@ -13,6 +13,9 @@ from typing import Any
 import yaml
 
 from sidecar.errors import SidecarError
+from sidecar.files import read_regular
+
+MAX_FILE_BYTES = 4 << 20
 
 
 class Format(StrEnum):
@@ -89,27 +92,52 @@ def with_values(content: Any, values: Mapping[str, str]) -> Any:
 
 def read_content(path: Path, kind: Format) -> dict[str, Any]:
     """Return the object in a file; {} where there is none. Raises `AgentFileError`."""
+    content = read_agent_file(path)
+    return {} if content is None else parsed(path, text_of(path, content), kind)
+
+
+def read_agent_file(path: Path) -> bytes | None:
+    """Return the content of a file; None for no file. Raises `AgentFileError`."""
     try:
-        text = path.read_text()
+        content = read_regular(path, MAX_FILE_BYTES + 1)
     except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise AgentFileError(f"{path} cannot be read: {error}") from None
-    return parsed(path, text, kind)
+        return None
+    except OSError as error:
+        raise AgentFileError(f"{path} cannot be read: {error.strerror}") from None
+    if len(content) > MAX_FILE_BYTES:
+        raise AgentFileError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB")
+    return content
+
+
+def text_of(path: Path, content: bytes) -> str:
+    """Return the content of a file as a text. Raises `AgentFileError`."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise AgentFileError(f"{path} is no UTF-8 text; nothing was changed") from None
 
 
 def parsed(path: Path, text: str, kind: Format) -> dict[str, Any]:
     """Return the object in a text. Raises `AgentFileError`."""
     try:
         found = json.loads(text or "{}") if kind is Format.JSON else yaml.safe_load(text or "{}")
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise AgentFileError(
-            f"{path} is no {kind.value.upper()} that can be changed safely: {error}; nothing was "
-            "changed"
+            f"{path} is no {kind.value.upper()} that can be changed safely: {_why(error)}; nothing "
+            "was changed"
         ) from None
     if not isinstance(found, dict):
         raise AgentFileError(f"{path} holds no object; nothing was changed")
     return found
+
+
+def _why(error: Exception) -> str:
+    """Return what is wrong, without the line of the file, which may hold a secret."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem}, line {error.problem_mark.line + 1}"
+    if isinstance(error, json.JSONDecodeError):
+        return str(error)
+    return "it is nested too deeply" if isinstance(error, RecursionError) else "it is malformed"
 
 
 def dumped(content: Mapping[str, Any], kind: Format) -> str:

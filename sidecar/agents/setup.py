@@ -6,6 +6,7 @@ What a file was before is kept in the state directory, so that an undo restores 
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 import tomllib
@@ -22,6 +23,8 @@ from sidecar.agents.files import (
     Format,
     laid_over,
     parsed,
+    read_agent_file,
+    text_of,
     with_values,
 )
 from sidecar.agents.launch import AgentTarget
@@ -79,7 +82,7 @@ def _planned(
         before, mode = earlier.before, earlier.mode
     else:
         before = now
-    text = (before or b"").decode()
+    text = text_of(path, before or b"")
     content = with_values(own.content, target.values)
     after = _WRITERS[own.format](path, text, content, own).encode()
     backup = Backup(str(path), before, mode, content_digest(after))
@@ -90,11 +93,15 @@ def _planned(
 
 
 def write(changes: list[SetupChange], agent: Agent, state: Path) -> None:
-    """Make the changes; the backups are on the disk before. Raises `EditRefused`, `OSError`."""
+    """Make the changes; the backups are on the disk before. Raises `EditRefused`, `OSError`.
+
+    A file that an earlier setup changed elsewhere keeps its backup.
+    """
     prepare(state)
     place = _place(agent, state)
     place.parent.mkdir(mode=0o700, exist_ok=True)
-    write_private(place, msgspec.json.encode([each.backup for each in changes]))
+    kept = {each.path: each for each in (*backups(agent, state), *(c.backup for c in changes))}
+    write_private(place, msgspec.json.encode(list(kept.values())))
     for each in changes:
         each.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if each.private and each.now is not None:
@@ -103,11 +110,18 @@ def write(changes: list[SetupChange], agent: Agent, state: Path) -> None:
 
 
 def backups(agent: Agent, state: Path) -> list[Backup]:
-    """Return what the files of an agent were before; [] if it is not set up."""
+    """Return what the files of an agent were before; [] if it is not set up. Raises
+    `AgentFileError`."""
+    place = _place(agent, state)
     try:
-        return msgspec.json.decode(_place(agent, state).read_bytes(), type=list[Backup])
+        return msgspec.json.decode(place.read_bytes(), type=list[Backup])
     except FileNotFoundError:
         return []
+    except msgspec.MsgspecError:
+        raise AgentFileError(
+            f"{place} is damaged, so what the files of {agent.name} were before is lost; nothing "
+            "was changed. Remove it to set the agent up without them"
+        ) from None
 
 
 def undo(agent: Agent, state: Path) -> Iterator[Path]:
@@ -131,7 +145,7 @@ def _restore(backup: Backup) -> None:
     path = Path(backup.path)
     now, _ = _content(path)
     if backup.before is None:
-        path.unlink(missing_ok=True)
+        Path(os.path.realpath(path)).unlink(missing_ok=True)  # a link of the user's stays
         return
     replace_file(path, now or b"", backup.before)
     path.chmod(backup.mode)
@@ -143,10 +157,8 @@ def _place(agent: Agent, state: Path) -> Path:
 
 def _content(path: Path) -> tuple[bytes | None, int]:
     """Return the content of a file, None for no file, and its mode."""
-    try:
-        return path.read_bytes(), stat.S_IMODE(path.stat().st_mode)
-    except FileNotFoundError:
-        return None, PRIVATE
+    content = read_agent_file(path)
+    return content, PRIVATE if content is None else stat.S_IMODE(path.stat().st_mode)
 
 
 def _json(path: Path, text: str, content: Mapping[str, Any], own: AgentFile) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from pathlib import Path
 
@@ -145,6 +146,72 @@ def test_setup_of_a_file_with_comments_changes_nothing(cli: Cli) -> None:
     assert done.status == 2
     assert "is no JSON that can be changed safely" in done.err
     assert place.read_text() == "{ // mine\n}"
+
+
+def test_files_of_two_homes_of_an_agent_are_both_restored(cli: Cli) -> None:
+    places = [cli.folder / name / "config.toml" for name in ("one", "two")]
+    for place in places:
+        place.parent.mkdir()
+        place.write_text(f'model = "{place.parent.name}"\n')
+        assert cli.run("setup", "codex", CODEX_HOME=str(place.parent)).status == 0
+    assert cli.run("setup", "codex", "--undo").status == 0
+    assert [each.read_text() for each in places] == ['model = "one"\n', 'model = "two"\n']
+
+
+def test_undo_removes_the_target_of_a_link_and_keeps_the_link(cli: Cli) -> None:
+    place, target = cli.folder / "home/.claude/settings.json", cli.folder / "settings.json"
+    place.parent.mkdir()
+    place.symlink_to(target)
+    assert cli.run("setup", "claude-code", **KEY).status == 0
+    assert SECRET in target.read_text()
+    assert cli.run("setup", "claude-code", "--undo").status == 0
+    assert place.is_symlink()
+    assert not target.exists()
+
+
+def test_difference_has_no_credential_and_nothing_that_a_terminal_obeys(cli: Cli) -> None:
+    place = cli.folder / "home/.claude/settings.json"
+    place.parent.mkdir()
+    token, odd = "sk-ant-oat01-abcdefghijklmnopqrstuvwxyz", "f00dcafe" * 4
+    env = {"ANTHROPIC_AUTH_TOKEN": token, "OTHER": odd, "X": "\x9b2J\u202e"}
+    place.write_text(json.dumps({"env": env}, ensure_ascii=False))
+    done = cli.run("setup", "claude-code", **KEY)
+    assert done.status == 0
+    assert "ANTHROPIC_AUTH_TOKEN" in done.out
+    assert not any(each in done.out for each in (token, odd, SECRET, "\x9b", "\u202e"))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"\xff\xfe", "is no UTF-8 text"),
+        (b'{"a":' * 5000, "nested too deeply"),
+        (None, "is not a regular file"),
+    ],
+)
+def test_setup_of_a_file_that_cannot_be_read_changes_nothing(
+    cli: Cli, content: bytes | None, why: str
+) -> None:
+    place = cli.folder / "home/.claude/settings.json"
+    place.parent.mkdir()
+    os.mkfifo(place) if content is None else place.write_bytes(content)
+    done = cli.run("setup", "claude-code", **KEY)
+    assert done.status == 2
+    assert why in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("words", [(), ("--undo",)])
+def test_damaged_backup_is_named_and_nothing_changes(cli: Cli, words: tuple[str, ...]) -> None:
+    prepare(cli, "claude-code")
+    assert cli.run("setup", "claude-code", **KEY).status == 0
+    (place,) = own_files(cli, "claude-code")
+    written = place.read_bytes()
+    (kept,) = cli.folder.rglob("setup/claude-code.json")
+    kept.write_text("{")
+    done = cli.run("setup", "claude-code", *words, **KEY)
+    assert (done.status, place.read_bytes()) == (2, written)
+    assert f"{kept} is damaged" in done.err
 
 
 def test_setup_without_the_key_names_its_variable(cli: Cli) -> None:

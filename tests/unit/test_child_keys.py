@@ -11,6 +11,7 @@ from sidecar.config.loader import load
 from sidecar.config.model import Snapshot, Urgency
 from sidecar.errors import ProxyError
 from sidecar.plugin_api.manager import discover
+from sidecar.records import CallRecord, Outcome, UsageState
 from sidecar.scheduling.limits import CallScopes, Limits
 
 FILE = b"""
@@ -22,6 +23,12 @@ keys:
 """
 DIGEST = "ab" * 32
 SNAPSHOT = load(FILE, file="routes.yaml", registry=discover())
+
+
+RECORD = CallRecord(
+    "c", 0.0, "a", "G", "v", "d", "e", "POST", "m", False, "p", "", "m", 200, Outcome.OK, "",
+    (), 0.0, None, 1.0, None, UsageState.UNKNOWN, None, "",
+)  # fmt: skip
 
 
 class Clock:
@@ -45,7 +52,7 @@ def keys(tmp_path: Path, clock: Clock) -> ChildKeys:
 
 
 def order(name: str = "c-1", **fields: object) -> ChildOrder:
-    return ChildOrder(name=name, digest=DIGEST, **({"key": "a"} | fields))  # type: ignore[arg-type]
+    return ChildOrder(**({"name": name, "digest": DIGEST, "key": "a"} | fields))  # type: ignore[arg-type]
 
 
 def snapshot_with(keys: ChildKeys, asked: ChildOrder) -> Snapshot:
@@ -114,6 +121,9 @@ def test_parent_is_the_only_group_of_the_vendor_else_of_the_dialect(keys: ChildK
         ({"budgets": ["5"]}, "is not a budget"),
         ({"urgency": "soon"}, "an urgency is one of interactive"),
         ({"models": ["!x"]}, "!"),
+        ({"name": ""}, "1 to 80 printable characters"),
+        ({"name": "c\x1b[2J"}, "1 to 80 printable characters"),
+        ({"agent": "a\n"}, "1 to 80 printable characters"),
     ],
 )
 def test_order_with_a_wrong_field_is_refused(
@@ -127,6 +137,41 @@ def test_name_of_another_run_is_refused(keys: ChildKeys) -> None:
     keys.renew(order(), SNAPSHOT)
     with pytest.raises(ProxyError, match="another run has the name"):
         keys.renew(ChildOrder(name="c-1", digest="cd" * 32, key="a"), SNAPSHOT)
+
+
+def test_heartbeat_keeps_the_parent_and_the_limits_of_its_child(keys: ChildKeys) -> None:
+    one = load(b"groups: {C: {vendor: anthropic}}", file="r", registry=discover())
+    two = load(b"groups: {C: {vendor: anthropic}, D: {vendor: anthropic}}", file="r",
+               registry=discover())  # fmt: skip
+    asked = order(key=None, vendor="anthropic", budgets=["$1/day"])
+    keys.renew(asked, one)
+    assert keys.renew(asked, two).parent == "C (run)"
+    keys.renew(order(key=None, group="D"), two)
+    child = keys.add_to(two).children["c-1"]
+    assert (child.name, len(child.child_allowance.budgets)) == ("C (run)", 1)
+
+
+def test_closed_child_lets_no_call_in_and_still_counts(keys: ChildKeys) -> None:
+    keys.renew(order(), SNAPSHOT)
+    keys.close("c-1")
+    assert not keys.add_to(SNAPSHOT).children
+    with pytest.raises(ProxyError, match='the run "c-1" has ended'):
+        keys.renew(order(), SNAPSHOT)
+    keys.count("c-1", RECORD)
+    assert keys.end("c-1").totals.calls == 1
+    assert keys.renew(order(), SNAPSHOT).totals.calls == 0
+
+
+def test_invalid_order_in_the_state_is_left_out_at_the_start(
+    keys: ChildKeys, tmp_path: Path
+) -> None:
+    keys.renew(order(), SNAPSHOT)
+    keys.renew(order("c-2"), SNAPSHOT)
+    place = tmp_path / "child-keys.json"
+    place.write_text(place.read_text().replace(DIGEST, "no digest", 1))
+    again = ChildKeys(tmp_path, keys.clock, keys.wall)
+    again.restore()
+    assert list(again.add_to(SNAPSHOT).children) == ["c-2"]
 
 
 def test_child_expires_five_minutes_after_its_last_heartbeat(keys: ChildKeys, clock: Clock) -> None:

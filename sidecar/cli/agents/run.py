@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from msgspec import structs
 
 from sidecar.admin.api_types.config import ProcessStatus
 from sidecar.admin.api_types.entities import ChildKeyInfo
@@ -26,7 +27,7 @@ from sidecar.cli.options import config_option, fail, note, open_config, state_op
 from sidecar.cli.params import GROUP, KEY
 from sidecar.config.model import SecretSource, Urgency
 from sidecar.config.schema.addresses import local_url
-from sidecar.humanize import count, money, plural, share, span
+from sidecar.humanize import count, money, plural, printable, share, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def run_command(
     if words[0] in AGENTS or words[0] in agent.aliases:
         words = (agent.program, *words[1:])
     secret = mint()
-    label = agent.name if agent is not GENERIC else Path(words[0]).name[:40]
+    label = agent.name if agent is not GENERIC else printable(Path(words[0]).name)[:40]
     order = ChildOrder(
         name=f"{label}-{secrets.token_hex(4)}", digest=digest(secret).hex(), agent=label, key=key,
         group=group, vendor=agent.dialect or None, dialect=agent.dialect or None,
@@ -114,7 +115,9 @@ def _run(wanted: Wanted, config: Path, state: Path) -> int:
     live = running_or_started(config, state)
     base = local_url(live.get("/api/status", ProcessStatus).listen[0])
     child = live.send("/api/child-keys", wanted.order, ChildKeyInfo)
-    heartbeat = Heartbeat(state, wanted.order)
+    # A group that is added later must leave the choice of the parent as it is.
+    group = child.group if wanted.order.key is None else None
+    heartbeat = Heartbeat(state, structs.replace(wanted.order, group=group))
     try:
         with tempfile.TemporaryDirectory(prefix="sidecar-run-") as folder:
             target = AgentTarget(base, wanted.secret, wanted.model, child.takes_login)

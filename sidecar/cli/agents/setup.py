@@ -12,10 +12,11 @@ import click
 from sidecar.agents.launch import AgentTarget
 from sidecar.agents.setup import SetupChange, backups, plan, undo, write
 from sidecar.agents.table import AGENTS, KEY_VARIABLE, Agent
-from sidecar.api_keys import find_keys
 from sidecar.cli.agents.env import AgentName
 from sidecar.cli.client import base_of
 from sidecar.cli.options import REFUSED, config_option, fail, note, open_config, state_option
+from sidecar.config.yaml.secret_forms import masked, masked_runs
+from sidecar.humanize import printable
 
 
 @click.command("setup")
@@ -77,15 +78,23 @@ def _undo(agent: Agent, state: Path) -> None:
 
 
 def _difference(change: SetupChange, secret: str) -> str:
-    """Return the change as a unified difference, without any key."""
-    before, after = ((each or b"").decode() for each in (change.now, change.after))
-    for key in {secret, *find_keys(before.encode()), *find_keys(after.encode())} - {""}:
-        before, after = (each.replace(key, "sk-sidecar-…") for each in (before, after))
+    """Return the change as a unified difference, without any credential: the file may hold those of
+    vendors."""
+    before, after = (
+        (each or b"").decode("utf-8", "replace") for each in (change.now, change.after)
+    )
     lines = difflib.unified_diff(
         before.splitlines(keepends=True), after.splitlines(keepends=True), str(change.path),
         str(change.path),
     )  # fmt: skip
-    return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
+    return "".join(f"{_shown(line.rstrip(), secret)}\n" for line in lines)
+
+
+def _shown(line: str, secret: str) -> str:
+    """Return a line of an agent's file for the terminal, which must not act on it."""
+    if secret:
+        line = line.replace(secret, "••••")
+    return "\t".join(map(printable, masked_runs(masked(line)).split("\t")))
 
 
 def _show_done(agent: Agent) -> None:
