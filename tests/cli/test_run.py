@@ -148,6 +148,23 @@ async def test_run_whose_call_fails_ends_with_the_count_and_the_command_that_exp
     assert "sidecar: 1 call · 1 failed (see: sidecar why) · " in done.err
 
 
+async def test_run_of_claude_on_a_provider_with_other_models_names_the_option(
+    shop: Shop, vendor: ScriptedVendor
+) -> None:
+    shop.config.write_text(
+        f"providers: {{ollama: {{base_url: '{vendor.url}/v1'}}}}\n"
+        "server: {listen: '127.0.0.1:0', admin: '127.0.0.1:0'}\ngroups: {Local: {vendor: ollama}}\n"
+    )
+    vendor.play(answer(body(MESSAGE)), answer(body(MESSAGE)))
+    shop.script("claude", CLAUDE.format(python=sys.executable))
+    path = f"{shop.folder}:{os.environ['PATH']}"
+    done = await shop.go("run", "claude", PATH=path)
+    assert "claude-code asks for models by its own names, and no route of group" in done.err
+    named = await shop.go("run", "--model", "claude-x", "claude", PATH=path)
+    assert (done.status, named.status) == (0, 0)
+    assert "its own names" not in named.err
+
+
 async def test_run_of_a_command_that_fits_two_groups_lists_them(shop: Shop) -> None:
     done = await shop.go("run", "true")
     assert done.status == 2

@@ -23,9 +23,16 @@ from sidecar.child_keys import ChildOrder, ChildTotals
 from sidecar.cli.agents.process import Heartbeat, run_agent
 from sidecar.cli.agents.service import running_or_started
 from sidecar.cli.client import ProcessError, find_process
-from sidecar.cli.options import config_option, fail, note, open_config, state_option
+from sidecar.cli.options import (
+    OpenedConfig,
+    config_option,
+    fail,
+    note,
+    open_config,
+    state_option,
+)
 from sidecar.cli.params import GROUP, KEY
-from sidecar.config.model import SecretSource, Urgency
+from sidecar.config.model import Group, SecretSource, Urgency
 from sidecar.config.schema.addresses import local_url
 from sidecar.humanize import count, money, plural, printable, share, span
 
@@ -111,10 +118,12 @@ def _write_first_file(ctx: click.Context, config: Path) -> None:
 
 
 def _run(wanted: Wanted, config: Path, state: Path) -> int:
-    credentials = _credential_variables(config)
+    opened = open_config(config)
+    credentials = _credential_variables(opened)
     live = running_or_started(config, state)
     base = local_url(live.get("/api/status", ProcessStatus).listen[0])
     child = live.send("/api/child-keys", wanted.order, ChildKeyInfo)
+    _note_other_models(wanted, opened.snapshot.groups.get(child.group))
     # A group that is added later must leave the choice of the parent as it is.
     group = child.group if wanted.order.key is None else None
     heartbeat = Heartbeat(state, structs.replace(wanted.order, group=group))
@@ -130,9 +139,27 @@ def _run(wanted: Wanted, config: Path, state: Path) -> int:
         _end(state, wanted.order.name)
 
 
-def _credential_variables(config: Path) -> set[str]:
+def _note_other_models(wanted: Wanted, group: Group | None) -> None:
+    """Name `--model` where a group with the agent's API has neither its own vendor nor a rename."""
+    agent = wanted.agent
+    if (
+        group is not None
+        and wanted.model is None
+        and agent.takes_model
+        and agent.dialect in group.vendor.dialects
+        and all(
+            route.rename is None and route.provider.vendor.name != agent.dialect
+            for route in group.routes
+        )
+    ):
+        note(
+            f"{agent.name} asks for models by its own names, and no route of group "
+            f'"{group.name}" renames them; choose one of `sidecar models` with: --model NAME'
+        )
+
+
+def _credential_variables(opened: OpenedConfig) -> set[str]:
     """Return the variables that hold credentials, by the plugins and by the file."""
-    opened = open_config(config)
     vendors = opened.registry.vendors.values()
     found = {name for each in vendors for name in (each.credential, *each.other_credentials)}
     providers = opened.snapshot.providers.values()
