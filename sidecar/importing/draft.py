@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -18,9 +18,11 @@ from sidecar.config.schema.addresses import is_clear_public
 from sidecar.config.schema.parsers import MAX_NAME_CHARS, InvalidValue
 from sidecar.config.yaml.secret_forms import has_known_form, looks_secret, shown
 from sidecar.config.yaml.writer import Value, block
-from sidecar.errors import Problem, SourceLocation
+from sidecar.errors import ConfigError, Problem, SourceLocation
 from sidecar.plugin_api.vendor import Vendor
 
+MAX_DEPLOYMENTS = 50_000
+"""The most routes of one file; a list of fallbacks makes one for each pair of models."""
 _LITERAL = "literal:"
 _VARIABLE = re.compile(r"[^A-Z0-9]+")
 _PLACEHOLDERS = frozenset({"none", "empty", "dummy", "no-key", "not-needed"})
@@ -107,6 +109,10 @@ class ImportDraft:
             what = "this model is left out: its served name is a pattern that no name fills"
             self.note(deployment.line, what)
             return False
+        if len(self.deployments) == MAX_DEPLOYMENTS:
+            what = f"the file makes more than {MAX_DEPLOYMENTS:,} routes"
+            problem = Problem(SourceLocation(self.file, deployment.line), what, "divide it")
+            raise ConfigError((problem,))
         group = _valid_name(deployment.group) or ("default" if deployment.group else "")
         self.deployments.append(replace(deployment, group=group))
         return True
@@ -133,15 +139,17 @@ class ImportDraft:
 
     def _provider_names(self) -> dict[UpstreamDraft, str]:
         names: dict[UpstreamDraft, str] = {}
+        numbers: Counter[str] = Counter()
+        taken: set[str] = set()
         vendors = {each.upstream.vendor.name for each in self.deployments}
         for upstream in dict.fromkeys(each.upstream for each in self.deployments):
             wish = _valid_name(upstream.name) or upstream.vendor.name
             foreign = wish in vendors and wish != upstream.vendor.name
-            taken = {*names.values(), *({wish} if foreign else ())}
-            number, name = 1, wish
-            while name in taken:
-                number += 1
-                name = f"{wish}-{number}"
+            name = wish
+            while name in taken or (foreign and name == wish):
+                numbers[wish] += 1
+                name = f"{wish}-{numbers[wish] + 1}"
+            taken.add(name)
             names[upstream] = name
         return names
 
@@ -150,8 +158,11 @@ class ImportDraft:
         used = {ref.removeprefix("env:") for each in names for ref in each.credentials}
         used |= {each.vendor.credential or "" for each in names if not each.credentials}
         variables = _Variables(used)
+        served: defaultdict[UpstreamDraft, list[Deployment]] = defaultdict(list)
+        for each in self.deployments:
+            served[each.upstream].append(each)
         for upstream, name in names.items():
-            entry = self._provider(upstream, name, variables)
+            entry = self._provider(upstream, name, variables, served[upstream])
             if entry or name != upstream.vendor.name:
                 found[name] = entry
         self.exports = {
@@ -160,7 +171,7 @@ class ImportDraft:
         return found
 
     def _provider(
-        self, upstream: UpstreamDraft, name: str, variables: _Variables
+        self, upstream: UpstreamDraft, name: str, variables: _Variables, served: list[Deployment]
     ) -> dict[str, Value]:
         entry: dict[str, Value] = {}
         if name != upstream.vendor.name:
@@ -175,21 +186,20 @@ class ImportDraft:
             entry["credential"] = refs[0] if len(refs) == 1 else refs
         elif not refs and _is_elsewhere(upstream):
             entry["credential"] = "none"
-            line = next(each.line for each in self.deployments if each.upstream == upstream)
             what = f"no credential stands here, so provider {shown(name)} gets none"
             usual = f"write credential: env:{upstream.vendor.credential} if it needs one"
-            self.note(line, what, usual)
+            self.note(served[0].line, what, usual)
         entry |= dict(upstream.fields)
         if upstream.first_byte:
             entry["timeouts"] = {"first_byte": upstream.first_byte}
-        if limits := self._limits(upstream):
+        if limits := self._limits(served):
             entry["limits"] = {"models": limits}
         return entry
 
-    def _limits(self, upstream: UpstreamDraft) -> dict[str, Value]:
+    def _limits(self, served: list[Deployment]) -> dict[str, Value]:
         found: dict[str, Value] = {}
-        for each in self.deployments:
-            if each.upstream != upstream or not each.limits:
+        for each in served:
+            if not each.limits:
                 continue
             if found.setdefault(each.asked, dict(each.limits)) != dict(each.limits):
                 self.note(each.line, "these limits have no counterpart: another deployment of the "
@@ -204,8 +214,10 @@ class ImportDraft:
         There is one for each API that a group of the other gateway needs: first that of its
         clients, then that of each vendor with an API of its own.
         """
-        for group in dict.fromkeys(each.group for each in self.deployments):
-            within = [each for each in self.deployments if each.group == group]
+        groups: defaultdict[str, list[Deployment]] = defaultdict(list)
+        for each in self.deployments:
+            groups[each.group].append(each)
+        for group, within in groups.items():
             own = [next(iter(each.upstream.vendor.dialects)) for each in within]
             for api in dict.fromkeys([self.api, *own]):
                 served = [
@@ -228,6 +240,7 @@ class _Variables:
 
     def __init__(self, used: set[str]) -> None:
         self._used = used
+        self._numbers: Counter[str] = Counter()
         self.made: dict[str, str] = {}
 
     def reference(self, credential: str, name: str) -> str:
@@ -244,10 +257,10 @@ class _Variables:
             base = f"{base}_API_KEY".lstrip("_")
         if base[0].isdigit() or looks_secret(base):
             base = "PROVIDER_API_KEY"
-        number, found = 1, base
+        found = base
         while found in self._used:
-            number += 1
-            found = f"{base}_{number}"
+            self._numbers[base] += 1
+            found = f"{base}_{self._numbers[base] + 1}"
         self._used.add(found)
         return found
 

@@ -152,33 +152,43 @@ class LiteLLMReader:
 
     def _aliases(self, section: ForeignValue) -> None:
         table = section.take("model_group_alias")
+        served: dict[str, list[Deployment]] = {}
+        for each in self.draft.deployments:
+            served.setdefault(each.asked, []).append(each)
         for alias, target in table.every() if table else ():
             name = target.word("model") or target.text.strip()
             target.used.add("hidden")
-            same = [each for each in self.draft.deployments if each.asked == name]
+            same = list(served.get(name, ()))
             if not same:
                 self.draft.note(target.line, f"alias {shown(alias)} names no model of model_list")
             for each in same:
                 if each.limits:
                     what = f"calls for {shown(alias)} count against no limits of {shown(name)}"
                     self.draft.note(target.line, what)
-                self.draft.add(replace(each, asked=alias, line=target.line, limits={}))
+                if self.draft.add(replace(each, asked=alias, line=target.line, limits={})):
+                    served.setdefault(alias, []).append(self.draft.deployments[-1])
 
     def _fallbacks(self, section: ForeignValue) -> None:
+        own: dict[str, list[Deployment]] = {}
+        for each in self.draft.deployments:
+            if each.rank[0] == 0:
+                own.setdefault(each.asked, []).append(each)
         found = section.take("fallbacks")
         for entry in found.items if found else ():
             for asked, targets in entry.every():
-                self._fall_back(asked, targets)
+                self._fall_back(own, asked, targets)
         found = section.take("default_fallbacks")
         if found is not None:
             for asked in dict.fromkeys(each.asked for each in self.draft.deployments):
-                self._fall_back(asked, found, _FALLBACK_RANK + 100)
+                self._fall_back(own, asked, found, _FALLBACK_RANK + 100)
 
-    def _fall_back(self, asked: str, targets: ForeignValue, rank: int = _FALLBACK_RANK) -> None:
+    def _fall_back(
+        self, own: Mapping[str, list[Deployment]], asked: str, targets: ForeignValue,
+        rank: int = _FALLBACK_RANK,
+    ) -> None:  # fmt: skip
         for number, target in enumerate(targets.items):
             name = target.text.strip()
-            same = [each for each in self.draft.deployments
-                    if each.asked == name and each.rank[0] == 0]  # fmt: skip
+            same = own.get(name, [])
             if name != asked and not same:
                 self.draft.note(target.line, f"fallback {shown(name)} names no model of model_list")
             for each in same:

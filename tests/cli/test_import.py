@@ -302,6 +302,14 @@ def test_import_of_one_file_is_the_same_each_time(content: str) -> None:
     assert first == second
 
 
+def test_fallbacks_of_every_model_to_every_model_are_refused_in_bounded_time() -> None:
+    names = [f"m{n}" for n in range(2000)]
+    models = [{"model_name": n, "litellm_params": {"model": f"openai/{n}"}} for n in names]
+    content = {"model_list": models, "litellm_settings": {"default_fallbacks": names}}
+    with pytest.raises(ConfigError, match="more than 50,000 routes; divide it"):
+        convert(json.dumps(content).encode(), "c.json", discover(), {})
+
+
 def test_output_is_private_and_replaces_nothing_without_force(cli: Cli) -> None:
     source, made = cli.folder / "other.yaml", cli.folder / "new" / "routes.yaml"
     source.write_text(LITELLM)

@@ -32,6 +32,8 @@ _SUSPECT = re.compile(rb'\[["A-Z]|\\u005[bB]')
 """What an event with a placeholder has, or with the beginning of one."""
 _LINE = re.compile(rb"\r\n|\n|\r")
 
+MAX_HELD = 64
+"""Texts of one stream whose ends wait at a time; that of a further one passes as it is."""
 Json = dict[str, Any]
 TextPlace = tuple[object, ...]
 
@@ -92,7 +94,8 @@ class _Pieces:
             has_piece = has_piece or slot.is_piece
             before = self.held.pop(slot.place, ("",))[0] if _goes_on(slot) else ""
             text = self._placeholders.restored(before + slot.owner[slot.field])
-            cut = self._placeholders.cut(text) if slot.is_piece else len(text)
+            may_wait = slot.is_piece and len(self.held) < MAX_HELD
+            cut = self._placeholders.cut(text) if may_wait else len(text)
             slot.owner[slot.field] = text[:cut]
             if cut < len(text):
                 self.held[slot.place] = (text[cut:], slot, event)

@@ -6,6 +6,7 @@ import hmac
 import re
 import secrets
 from base64 import b32encode
+from bisect import bisect_left
 
 from sidecar_transforms.redact.detectors import Detector, find
 
@@ -20,6 +21,7 @@ class Placeholders:
 
     def __init__(self) -> None:
         self._secrets: dict[str, str] = {}
+        self._names: list[str] = []
 
     def __bool__(self) -> bool:
         """Return whether anything was redacted."""
@@ -48,9 +50,14 @@ class Placeholders:
         """Return where the beginning of a placeholder stands at the end of a text; its length if
         there is none."""
         match = _BEGINNING.search(text)
-        if match is None or not any(name.startswith(match[0]) for name in self._secrets):
-            return len(text)
-        return match.start()
+        return match.start() if match is not None and self._begins(match[0]) else len(text)
+
+    def _begins(self, beginning: str) -> bool:
+        """Return whether a placeholder begins so. A request may have thousands."""
+        if len(self._names) != len(self._secrets):
+            self._names = sorted(self._secrets)
+        at = bisect_left(self._names, beginning)
+        return at < len(self._names) and self._names[at].startswith(beginning)
 
 
 def _placeholder(label: str, secret: str) -> str:

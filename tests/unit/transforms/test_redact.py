@@ -84,6 +84,25 @@ def test_text_of_a_stream_is_the_same_for_every_cut(
     assert choices[-1]["finish_reason"] == "stop"
 
 
+def test_ends_of_texts_wait_in_a_bounded_number_of_places() -> None:
+    made, name = placeholder()
+    answer = Redact().response(made, 200, "text/event-stream")
+    deltas = [{"choices": [{"index": n, "delta": {"content": name[:9]}}]} for n in range(200)]
+    fed = [answer.feed(b"data: " + json.dumps(each).encode() + b"\n\n") for each in deltas]
+    shown = [each["choices"][0]["delta"]["content"] for each in events_of(b"".join(fed))]
+    assert shown == [""] * 64 + [name[:9]] * 136
+
+
+def test_placeholder_of_thousands_is_restored_from_pieces() -> None:
+    emails = [f"u{n}@example.com" for n in range(3000)]
+    made, document = redacted({"messages": [{"role": "user", "content": " ".join(emails)}]})
+    name = document["messages"][0]["content"].split()[-1]
+    deltas = [{"choices": [{"index": 0, "delta": {"content": each}}]} for each in ("[Z", *name)]
+    data = b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in deltas)
+    found = [each["choices"][0]["delta"]["content"] for each in events_of(answered(made, [data]))]
+    assert "".join(found) == f"[Z{emails[-1]}"
+
+
 def argument_events(name: str) -> Mapping[str, list[dict[str, Any]]]:
     """Events with the arguments of a tool and with thinking, of each dialect."""
     item = {"type": "function_call", "arguments": name, "name": "f", "call_id": "c"}
