@@ -23,6 +23,7 @@ from sidecar.config.yaml.writer import block
 from sidecar.doctor.results import CheckResult, Installation
 from sidecar.doctor.versions import installed_versions
 from sidecar.files import write_private
+from sidecar.humanize import printable
 from sidecar.masking import CredentialMask
 
 MASKED = "••••"
@@ -50,10 +51,10 @@ class SecretMasks:
         return masked(_USER_OF_URL.sub(f"{MASKED}@", text))
 
     def finding(self, finding: CheckResult) -> CheckResult:
-        """Return a finding without secrets."""
-        return msgspec.structs.replace(
-            finding, what=self.text(finding.what), repair=self.text(finding.repair)
-        )
+        """Return a finding without secrets, and without what a terminal obeys: files of a foreign
+        project are quoted."""
+        what, repair = (printable(self.text(text)) for text in (finding.what, finding.repair))
+        return msgspec.structs.replace(finding, what=what, repair=repair)
 
 
 def write_bundle(

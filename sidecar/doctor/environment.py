@@ -18,8 +18,10 @@ _VARIABLE = re.compile(
 )
 _FIELD = re.compile(r"(?i)(?:openai_|anthropic_)?(?:base_?url|api_?base)")
 _SETTING = re.compile(
-    r"""(?P<name>[A-Za-z_]\w*)["']?(?:\s*[:=]\s*|\s+)["']?(?P<url>https?://(?:\[[\da-fA-F:.]+\])?[^\s"',;}\])]*)"""
+    r"""(?<!\w)(?P<name>[A-Za-z_]\w{0,63}+)["']?(?:\s*+[:=]\s*+|\s++)["']?"""
+    r"""(?P<url>https?://(?:\[[\da-fA-F:.]+\])?[^\s"',;}\])]*)"""
 )
+"""A setting in a line, which may be long: each character is tried once."""
 _COMMENT = re.compile(r"\s*(?:#|//)")
 _PROFILES = (
     ".profile", ".bash_profile", ".bashrc", ".zshenv", ".zprofile", ".zshrc",

@@ -381,3 +381,12 @@ def test_bundle_of_an_invalid_file_leaves_its_text_out(full: Cli) -> None:
     assert literal not in "".join(parts.values())
     assert "configuration" in parts["findings.json"]
     assert "left out" in parts["configuration.yaml"]
+
+
+def test_file_of_a_foreign_project_neither_slows_doctor_nor_reaches_the_terminal(cli: Cli) -> None:
+    url = "OPENAI_BASE_URL=http://a\x1bc\x9b31m\u202e.example"
+    (cli.folder / ".env").write_text(f"{'a' * 500_000}\n{'a' + ' ' * 200_000}\n{url}\n")
+    done = cli.run("doctor")
+    assert ".env:3: OPENAI_BASE_URL leads to" in done.out
+    assert "a\\x1bc\\x9b31m" in done.out
+    assert all(each.isprintable() or each == "\n" for each in done.out)
