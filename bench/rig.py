@@ -100,20 +100,23 @@ class Rig:
         argv += ["--uvloop"] if self._loop == "uvloop" else []
         return self._start(name, port, [*argv, *(["--ca", CERTIFICATE] if self._tls else [])])
 
-    def sidecar(self, name: str = "sidecar", argv: Sequence[object] = ()) -> Gateway:
+    def sidecar(
+        self, name: str = "sidecar", argv: Sequence[object] = (), *, config: str = ""
+    ) -> Gateway:
         """Start Sidecar as anybody would: `sidecar serve`, one provider, one key.
 
-        `argv` starts another program in place of `sidecar`, which gets the same arguments.
+        `argv` starts another program in place of `sidecar`, which gets the same arguments. `config`
+        is the text of another file, with `Rig.key` in it.
         """
         port, admin = free_port(), free_port()
-        config = self.folder / f"{name}.yaml"
-        config.touch(0o600)
+        file = self.folder / f"{name}.yaml"
+        file.touch(0o600)
         more = f", ca_file: {CERTIFICATE}" if self._tls else ""
-        text = CONFIG.format(url=self._vendor_url, more=more, hash=digest(self.key).hex())
-        config.write_text(text)
+        text = config or CONFIG.format(url=self._vendor_url, more=more, hash=digest(self.key).hex())
+        file.write_text(text)
         command = ["-c", WITHOUT_UVLOOP] if self._loop == "asyncio" else ["-m", "sidecar"]
         arguments = [
-            "serve", "--config", config, "--state", self.folder / f"{name}-state",
+            "serve", "--config", file, "--state", self.folder / f"{name}-state",
             "--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}",
         ]  # fmt: skip
         return self._start(name, port, [*(argv or command), *arguments], admin)

@@ -16,7 +16,13 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests/support"))
 
 from responses_samples import message_item, response_stream
-from translation_samples import CHAT_USAGE, chat_stream, message_stream
+from translation_samples import (
+    CHAT_USAGE,
+    GEMINI_USAGE,
+    chat_stream,
+    generate_stream,
+    message_stream,
+)
 
 from sidecar_transforms.translation import (
     ResponseTranslator,
@@ -69,7 +75,8 @@ def best(work: Callable[[], object], rounds: int = ROUNDS) -> float:
 
 
 def per_chunk(context: TranslationContext, provider: bytes) -> float:
-    pieces = [piece + b"\n\n" for piece in provider.split(b"\n\n") if piece]
+    events = provider.replace(b"\r\n", b"\n").split(b"\n\n")
+    pieces = [piece + b"\n\n" for piece in events if piece]
 
     def play() -> None:
         answer = ResponseTranslator(context, status=200, content_type="text/event-stream")
@@ -86,6 +93,7 @@ def chunk_streams() -> dict[str, bytes]:
         "openai_chat": chat_stream(*({"content": word} for word in words), usage=CHAT_USAGE),
         "anthropic": message_stream(*({"type": "text", "text": word} for word in words)),
         "openai_responses": response_stream(*map(message_item, words)),
+        "gemini": generate_stream(*([{"text": word}] for word in words), usage=GEMINI_USAGE),
     }
 
 

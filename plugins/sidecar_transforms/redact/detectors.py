@@ -10,11 +10,16 @@ DetectionCheck = Callable[[str], bool]
 
 
 class Detector(NamedTuple):
-    """A pattern of texts to redact. `label` stands in their placeholders."""
+    """A pattern of texts to redact. `label` stands in their placeholders.
+
+    Each match has one of the texts `parts`. A text without them is not searched by the pattern,
+    which takes far longer.
+    """
 
     label: str
     pattern: re.Pattern[str]
     accepts: DetectionCheck = bool
+    parts: tuple[str, ...] = ()
 
 
 class Detection(NamedTuple):
@@ -45,6 +50,19 @@ NAMED = {
             r"|\bsidecar_[A-Za-z0-9_-]{20,}",
             re.DOTALL,
         ),
+        parts=(
+            "-----BEGIN ",
+            "sk-",
+            "sk_",
+            "rk-",
+            "rk_",
+            "pk-",
+            "pk_",
+            "AKIA",
+            "ASIA",
+            "AIza",
+            "sidecar_",
+        ),
     ),
     "tokens": Detector(
         "TOKEN",
@@ -53,13 +71,28 @@ NAMED = {
             r"|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|npm_|pypi-)[A-Za-z0-9_-]{16,}"
             r"|(?<=[Bb]earer )[A-Za-z0-9._~+/-]{20,}=*"
         ),
+        parts=(
+            "eyJ",
+            "ghp_",
+            "gho_",
+            "ghu_",
+            "ghs_",
+            "ghr_",
+            "github_pat_",
+            "glpat-",
+            "xox",
+            "npm_",
+            "pypi-",
+            "earer ",
+        ),
     ),
     "email": Detector(
         "EMAIL",
         re.compile(r"\b[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b"),
+        parts=("@",),
     ),
     "cards": Detector(
-        "CARD", re.compile(r"(?<![\w-])[0-9](?:[ -]?[0-9]){12,18}(?![\w-])"), passes_luhn
+        "CARD", re.compile(r"[0-9](?<![\w-][0-9])(?:[ -]?[0-9]){12,18}(?![\w-])"), passes_luhn
     ),
 }
 """The detectors that the file may name."""
@@ -139,6 +172,8 @@ def find(text: str, detectors: tuple[Detector, ...]) -> list[Detection]:
 
 def _all(text: str, detectors: tuple[Detector, ...]) -> Iterator[Detection]:
     for detector in detectors:
+        if detector.parts and not any(part in text for part in detector.parts):
+            continue
         for match in detector.pattern.finditer(text):
             if detector.accepts(match[0]):
                 yield Detection(match.start(), match.end(), detector.label)
