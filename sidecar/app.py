@@ -66,7 +66,8 @@ from sidecar.routing.affinity import Affinity
 from sidecar.routing.model_list import ModelList
 from sidecar.scheduling.lease import Sources
 from sidecar.scheduling.scheduler import Scheduler
-from sidecar.shared.engine import EngineError, open_engine
+from sidecar.shared.engine import open_engine
+from sidecar.shared.server import EngineError
 
 draw = random.Random().random  # noqa: S311 - shares calls out; nothing that could be guessed is kept by it
 
@@ -191,7 +192,7 @@ async def _share(
         engine = await stack.enter_async_context(open_engine(url, shared.namespace, clock))
     except EngineError as error:
         raise StartError(f"state.shared ({name}): {error}") from None
-    scheduler.share(engine)
+    scheduler.share(engine, refuses=shared.refuses)
 
 
 def _finished_calls(

@@ -292,11 +292,13 @@ class ServerConfig:
 class SharedState:
     """The server where several processes share what limits count; a change needs a restart.
 
-    `server` is its URL, or the reference to a credential that has the URL.
+    `server` is its URL, or the reference to a credential that has the URL. While it fails, calls
+    with limits are rejected if it `refuses`, else each process admits by its part.
     """
 
     server: str | CredentialRef
     namespace: str = "sidecar"
+    refuses: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,7 @@ class Limits:
         self._snapshot: Snapshot | None = None
         self._kept: dict[LimitId, PeriodCount] = {}
         self._warned: dict[LimitId, float] = {}
+        self._parts = 1
 
     def windows(self, scopes: CallScopes, model: str | None) -> Iterator[CountingLimiter]:
         """Yield the counters of a call for `model`, the narrowest scope first.
@@ -130,6 +131,13 @@ class Limits:
         ]
         self._written = {self._update_window(*bound): bound[1] for bound in bounds}
         self._forget_idle()
+
+    def divide(self, parts: int) -> None:
+        """Admit one of so many equal parts of each limit, at least 1: other processes have the
+        rest. Limits of child keys stay whole."""
+        self._parts = parts
+        for name, limit in self._written.items():
+            self._bound(name, limit)
 
     def correct(
         self, scopes: CallScopes, model: str | None, before: Demand, after: Demand, started: float
@@ -168,12 +176,20 @@ class Limits:
         window = self._windows.get(name)
         if window is None:
             window = self._windows[name] = self._new_window(name, scope, limit)
-        window.limit = _amount(limit)
         window.headroom = headroom
-        window.name = f"{scope_text(scope)} is at {_limit_text(limit)} ({limit.place.short})"
+        self._bound(name, limit)
         if isinstance(window, CalendarWindow) and self._snapshot is not None:
             window.set_zone(self._snapshot.timezone)
         return name
+
+    def _bound(self, name: LimitId, limit: Limit | Budget) -> None:
+        """Set a counter's limit, or this process's part of it, and its name."""
+        window, scope, text = self._windows[name], name[:-2], _limit_text(limit)
+        window.limit = _amount(limit)
+        if self._parts > 1 and scope[0] != "child" and window.limit:
+            window.limit = max(1, window.limit // self._parts)
+            text += f", of which this process has 1/{self._parts}"
+        window.name = f"{scope_text(scope)} is at {text} ({limit.place.short})"
 
     def _new_window(self, name: LimitId, scope: LimitId, limit: Limit | Budget) -> CountingLimiter:
         title, (kind, _) = scope_text(scope), _kind_and_models(limit)
@@ -206,7 +222,7 @@ class Limits:
             written = self._written.get(name)
             if (
                 written is not None
-                and window.settled >= window.limit * WARN_AT_SHARE
+                and window.settled >= _amount(written) * WARN_AT_SHARE
                 and self._warned.get(name) != window.started_at
             ):
                 self._warned[name] = window.started_at
@@ -250,8 +266,8 @@ class Limits:
 
 
 def _warn(window: CalendarWindow, written: Limit | Budget) -> None:
-    if window.limit > 0:
-        used, limit = 100 * window.settled // window.limit, _limit_text(written)
+    if (amount := _amount(written)) > 0:
+        used, limit = 100 * window.settled // amount, _limit_text(written)
         place = written.place.short
         log.warning("%s has used %d%% of %s (%s)", window.scope, used, limit, place)
 

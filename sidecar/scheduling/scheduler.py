@@ -102,9 +102,10 @@ class Scheduler:
         name, share = call.key.name, call.key.share
         return self._admission.new_waiter(name, share, call.urgency, options(), options)
 
-    def share(self, engine: Engine) -> None:
-        """From now on take room on `engine`, too, for limits that other processes share."""
-        self._leases = SharedLeases(self._admission, self._limits, engine, self._clock)
+    def share(self, engine: Engine, *, refuses: bool) -> None:
+        """From now on take room on `engine`, too; `refuses` calls with limits while it fails."""
+        parts = (self._admission, self._limits, engine, self._clock)
+        self._leases = SharedLeases(*parts, refuses=refuses)
         self._cached_limiters.clear()
 
     async def try_lease(self, waiter: Waiter, *, first_only: bool = False) -> Lease | None:
@@ -118,8 +119,7 @@ class Scheduler:
 
         `max_wait` is in seconds, without pauses; only the first candidate is waited for until
         `sticky_wait` seconds have passed. Raises `NotAdmitted` after `max_wait`, or at once if no
-        candidate can be free by then, and `ProxyError` as `new_waiter` and
-        `try_lease`.
+        candidate can be free by then, and `ProxyError` as `new_waiter` and `try_lease`.
         """
         return await self._leases.acquire(waiter, max_wait, sticky_wait=sticky_wait)
 

@@ -12,6 +12,7 @@
 --   lapsed         hash    the leases of dead nodes, for a day: a late settlement corrects them
 --   x:LEASE        string  a lease that was given up before this server heard of it
 --   seq            counter of operations, which orders replies and wake messages
+--   epoch          a name that is made once: another one shows that the data was lost
 local base, op, node = KEYS[1] .. ':', ARGV[1], ARGV[2]
 local MINUTE, DEAD, AGED, TURN, DAY = 60e6, 15e6, 30e3, 10, 86400
 local URGENCY = 1e13 -- a ticket's score is its urgency times this, plus its arrival in milliseconds
@@ -24,6 +25,11 @@ if not now then
   now = time[1] * 1e6 + time[2]
 end
 local seq = redis.call('INCR', base .. 'seq')
+local epoch = redis.call('GET', base .. 'epoch')
+if not epoch then
+  epoch = table.concat(redis.call('TIME'), '.') .. '-' .. node
+  redis.call('SET', base .. 'epoch', epoch)
+end
 
 -- Amounts may exceed 2^53, beyond which a Lua number is not exact. They are kept by HINCRBY, read
 -- as text, and compared by their difference, which is exact wherever it is small.
@@ -258,14 +264,14 @@ end
 
 local function reply(at, ...)
   local function time(value) return value == NEVER and '-1' or whole(value) end
-  local found = {whole(now), whole(seq), at}
+  local found = {whole(now), whole(seq), epoch, at}
   for _, value in ipairs({...}) do
     found[#found + 1] = type(value) == 'number' and time(value) or value
   end
   return found
 end
 
--- ARGV: lease, urgency, arrival; then twelve words for each scope. Reply: time, number, 0 if granted,
+-- ARGV: lease, urgency, arrival; then twelve words for each scope. Reply: time, number, epoch, 0 if granted,
 -- else the place of the scope to wait at, when it may open at the earliest, when time alone opens it,
 -- and what is settled and reserved there.
 local function lease()
@@ -365,15 +371,55 @@ local function settle()
 end
 
 -- ARGV: a name of the correction, which is made once; then for each count its limit, its period, the
--- seconds to keep it, and what to add.
+-- seconds to keep it, and what to add. A count that does not exist is made only for what is owed.
 local function correct()
   if not redis.call('SET', base .. 'x:' .. ARGV[4], '', 'EX', 600, 'NX') then return reply(0) end
   for at = 5, #ARGV, 4 do
     local scope = {id = ARGV[at], period = ARGV[at + 1], keep = tonumber(ARGV[at + 2]), kind = 'calendar'}
-    if redis.call('EXISTS', counts_key(scope)) == 1 then
+    if op == 'owe' or redis.call('EXISTS', counts_key(scope)) == 1 then
       redis.call('HINCRBY', counts_key(scope), 's', ARGV[at + 3])
+      count(scope, 0, 0)
       wake(scope.id)
     end
+  end
+  return reply(0)
+end
+
+local function restore_lease(id, began, runs, taken)
+  local leases = base .. 'n:' .. node
+  if redis.call('HEXISTS', leases, id) == 1 then return end
+  local lapsed = redis.call('HEXISTS', base .. 'lapsed', id) == 1
+  if lapsed and not runs then return end
+  if not lapsed and not redis.call('SET', base .. 'x:' .. id, '', 'EX', 600, 'NX') then return end
+  redis.call('HDEL', base .. 'lapsed', id)
+  for _, one in ipairs(taken) do
+    local scope = {id = one[1], kind = one[2], period = one[3], keep = tonumber(one[4])}
+    if lapsed then one[6] = '0' end -- what it may have spent was counted when it lapsed
+    local amount, held = tonumber(one[5]), tonumber(one[6])
+    if scope.kind == 'slots' then
+      if runs then count(scope, amount, 0) end
+    elseif lapsed then
+    elseif scope.kind ~= 'window' then count(scope, amount - held, held)
+    elseif began > now - MINUTE then
+      redis.call('ZADD', base .. 'w:' .. scope.id, whole(began), entry(id, amount, held))
+      count(scope, amount - held, held)
+    end
+  end
+  if runs then redis.call('HSET', leases, id, cjson.encode(taken)) end
+end
+
+-- Counts leases that this server does not have, each once. ARGV: for each lease its name, its time,
+-- whether it runs, the number of its scopes; then the six words of each scope, as `take` returns them.
+local function restore()
+  local at = 4
+  while at <= #ARGV do
+    local first, taken = at, {}
+    at = at + 4
+    for i = 1, tonumber(ARGV[first + 3]) do
+      taken[i] = {ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]}
+      at = at + 6
+    end
+    restore_lease(ARGV[first], tonumber(ARGV[first + 1]), ARGV[first + 2] == '1', taken)
   end
   return reply(0)
 end
@@ -392,7 +438,7 @@ local function beat()
     end
     redis.call('DEL', base .. 'n:' .. dead)
   end
-  return reply(0)
+  return reply(0, whole(redis.call('ZCARD', base .. 'nodes')))
 end
 
 -- ARGV: the limits at which no call of this node waits any longer.
@@ -413,5 +459,6 @@ local function queue()
   return reply(0)
 end
 
-local operations = {lease = lease, queue = queue, settle = settle, correct = correct, beat = beat, leave = leave}
+local operations = {lease = lease, queue = queue, settle = settle, correct = correct, beat = beat, leave = leave,
+  owe = correct, restore = restore}
 return operations[op]()

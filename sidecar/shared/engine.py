@@ -8,134 +8,76 @@ effect once. Nothing here decides what happens to a call when the server cannot 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
-import logging
+import random
 import secrets
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import cache
-from importlib import resources
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from sidecar.errors import SidecarError
+from sidecar.shared.journal import MICROSECONDS, Change, Journal
+from sidecar.shared.scopes import NEVER, Denied, Scope, Ticket
+from sidecar.shared.server import EngineError, Server, open_server
 
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-log = logging.getLogger("sidecar.shared")
-
-TIMEOUT_SECONDS = 0.5
-"""Seconds after which an operation counts as failed."""
-MAX_CONNECTIONS = 16
 BEAT_SECONDS = 3.0
 """Seconds between two signs of life; the leases of a node lapse after fifteen without one."""
-RETRY_SECONDS = 1.0
+RETRY_SECONDS = 0.25
+"""Seconds until a server that failed is tried again; doubled each time."""
+MAX_RETRY_SECONDS = 5.0
 SILENCE_SECONDS = 15.0
 """Seconds without a message after which the connection for messages is tested."""
 MAX_LEASES_AT_ONCE = 100
 """Leases that one message settles."""
 FLUSH_SECONDS = 2.0
 """Seconds for which settlements are still sent when the process ends."""
-MICROSECONDS = 1_000_000
-NEVER = float("inf")
-
-
-class EngineError(SidecarError):
-    """The engine cannot be used; the text gives the reason without a secret."""
-
-
-class Ticket(NamedTuple):
-    """The order of the calls that wait at a limit: the first one's urgency and arrival, and the
-    arrival of the oldest. Arrivals are monotonic seconds."""
-
-    urgency: int
-    arrival: float
-    oldest: float
-
-
-class CalendarPeriod(NamedTuple):
-    """A calendar period; `ends` is seconds since the epoch."""
-
-    label: str
-    ends: float
-
-
-class Scope(NamedTuple):
-    """The amount that one lease takes of one limit.
-
-    Attributes:
-        kind: `window` (sixty seconds), `slots`, `calendar` or `budget`.
-        ceiling: The part of the limit that calls of its urgency may use while headroom binds them.
-        holds: Whether the amount is an estimate, of which a part may be returned.
-        has_headroom: Whether a part is kept for more urgent calls.
-        waiting: The other calls of this node that wait here; None if there are none.
-        periods: The current calendar period and the next.
-    """
-
-    id: str
-    kind: str
-    limit: int
-    ceiling: int
-    amount: int
-    holds: bool = False
-    has_headroom: bool = False
-    waiting: Ticket | None = None
-    periods: tuple[CalendarPeriod, CalendarPeriod] | None = None
-
-
-class Denied(NamedTuple):
-    """The reason that a lease was denied. Times are monotonic seconds.
-
-    Attributes:
-        at: The position of the scope that may open last.
-        opens_at: The earliest time at which it may; `NEVER` if waiting cannot help.
-        timed_at: When time alone opens it; `NEVER` if only an event can.
-        settled, reserved: What counts there.
-        number: The order of this answer among the wake messages.
-    """
-
-    at: int
-    opens_at: float
-    timed_at: float
-    settled: int
-    reserved: int
-    number: int
-
 
 Operation = tuple[str, list[str]]
 OnWake = Callable[[str, int], None]
 """Called with the name of a limit at which a call of this node may go now, and the number of the
 message. An empty name means that messages may have been lost."""
+_jitter = random.Random().uniform  # noqa: S311 - so that nodes do not come back at one moment
 
 
 class Engine:
     """One node's view of a namespace. Use `open_engine`.
 
     Args:
-        commands: The client for scripts.
-        messages: The client for wake messages.
         clock: Returns monotonic seconds.
         server_time: Replaces the server's own clock, in seconds since the epoch.
+
+    Attributes:
+        node: The name of this node.
+        nodes: The nodes that lived at the last sign of life, this one included.
+        is_reached: Whether the server works, and counts all that this node does.
+        failure: The reason that it does not.
+        on_change: Called when `is_reached` has changed.
+        journal: What is restored after an outage.
     """
 
     def __init__(
-        self, commands: Redis, messages: Redis, namespace: str, clock: Callable[[], float],
+        self, server: Server, namespace: str, clock: Callable[[], float],
         server_time: Callable[[], float] | None = None,
     ) -> None:  # fmt: skip
-        self._commands = commands
-        self._messages = messages
+        self._server = server
         self._base = f"{{{namespace}}}"
         self._clock = clock
         self._server_time = server_time
-        self._offset = 0.0
+        self._offset = (server_time or time.time)() - clock()
+        self._epoch: str | None = None
         self._numbers = itertools.count()
         self._unsent: deque[Operation] = deque()
         self._has_unsent = asyncio.Event()
-        self._is_reached = True
+        self._beating = asyncio.Lock()
+        self._failed = asyncio.Event()
         self.node = secrets.token_hex(8)
+        self.nodes = 1
+        self.is_reached = True
+        self.failure = ""
+        self.journal = Journal(clock, self.server_time)
         self.on_wake: OnWake = lambda _, __: None
+        self.on_change: Callable[[], None] = lambda: None
 
     def new_id(self) -> str:
         """Return a name for a lease, unique among all nodes."""
@@ -156,8 +98,9 @@ class Engine:
         words = [lease_id, str(urgency), self._millis(arrival)]
         for scope in scopes:
             words += self._words(scope)
-        _, number, at, *rest = await self._run("lease", words)
+        _, number, _, at, *rest = await self._run("lease", words)
         if not at:
+            self.journal.add(lease_id, scopes, granted=True)
             return None
         opens, timed, settled, reserved = rest
         return Denied(
@@ -165,21 +108,25 @@ class Engine:
             int(number),
         )  # fmt: skip
 
+    def lease_alone(self, lease_id: str, scopes: Sequence[Scope]) -> None:
+        """Take every scope without the engine, which counts them when it works again."""
+        self.journal.add(lease_id, scopes, granted=False)
+
     def settle(self, lease_id: str, amounts: Sequence[int]) -> None:
         """Replace the estimates of a lease by amounts, in the order of its scopes."""
-        self._send("settle", [lease_id, str(len(amounts)), *map(str, amounts)])
+        if self.journal.end(lease_id, amounts):
+            self._send("settle", [lease_id, str(len(amounts)), *map(str, amounts)])
 
     def give_up(self, lease_id: str) -> None:
         """End a lease that the server may or may not have granted; it counts for nothing."""
         self._send("settle", [lease_id, "0"])
 
-    def correct(self, changes: Iterable[tuple[str, CalendarPeriod, int]]) -> None:
+    def correct(self, changes: Iterable[Change]) -> None:
         """Add amounts, which may be negative, to calendar counts that still exist."""
-        words = [self.new_id()]
-        for limit_id, period, amount in changes:
-            kept = max(1, int(period.ends - self.server_time()) + 8 * 86400)
-            words += [limit_id, period.label, str(kept), str(amount)]
-        self._send("correct", words)
+        if self.is_reached:
+            self._send("correct", self._changes(changes))
+        else:
+            self.journal.owe(changes)
 
     def queue(self, tickets: Iterable[tuple[str, Ticket]]) -> None:
         """Take places in the queues of limits, before the settlements that are sent next."""
@@ -189,19 +136,30 @@ class Engine:
 
     def leave(self, limit_ids: Iterable[str]) -> None:
         """Give up the place in the queues of limits at which no call of this node waits."""
-        self._send("leave", list(limit_ids))
+        if words := list(limit_ids):
+            self._send("leave", words)
 
     async def stop(self) -> None:
         """Send the last settlements, for as long as `FLUSH_SECONDS`."""
         with suppress(EngineError, TimeoutError):
             async with asyncio.timeout(FLUSH_SECONDS):
+                if not self.is_reached:
+                    await self.beat()
                 while self._unsent:
                     await self._send_some()
 
     async def keep_alive(self) -> None:
-        """Send signs of life, for ever."""
+        """Send signs of life, for ever; after a failure sooner, at growing distances."""
+        wait = RETRY_SECONDS
         while True:
-            await asyncio.sleep(BEAT_SECONDS)
+            if self.is_reached:
+                wait = RETRY_SECONDS
+                self._failed.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._failed.wait(), BEAT_SECONDS)
+            if not self.is_reached:
+                await asyncio.sleep(wait * _jitter(0.5, 1.5))
+                wait = min(2 * wait, MAX_RETRY_SECONDS)
             with suppress(EngineError):
                 await self.beat()
 
@@ -210,8 +168,13 @@ class Engine:
         while True:
             await self._has_unsent.wait()
             try:
-                await self._send_some()
+                async with self._beating:
+                    if self.is_reached and self._unsent:
+                        await self._send_some()
+                        continue
             except EngineError:
+                pass
+            if self._unsent:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def listen(self) -> None:
@@ -221,10 +184,10 @@ class Engine:
         while True:
             with suppress(RedisError, OSError, TimeoutError):
                 await self._listen_once()
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(_jitter(0.5, 1.5))
 
     async def _listen_once(self) -> None:
-        pubsub: Any = self._messages.pubsub()
+        pubsub: Any = self._server.messages.pubsub()
         try:
             await pubsub.subscribe(f"{self._base}:wake:{self.node}")
             silent = False
@@ -246,8 +209,32 @@ class Engine:
             await pubsub.aclose()
 
     async def beat(self) -> None:
-        """Send a sign of life. Raises `EngineError`."""
-        await self._run("beat", [])
+        """Send a sign of life; after an outage, restore what the server lacks. Raises
+        `EngineError`."""
+        async with self._beating:
+            *_, nodes = await self._run("beat", [])
+            self.nodes = max(1, int(nodes))
+            if self.is_reached:
+                return
+            await self._restore()
+            self.is_reached, self.failure = True, ""
+            self.on_change()
+
+    async def _restore(self) -> None:
+        epoch = self._epoch
+        while True:
+            if missing := self.journal.missing():
+                words = [word for each in missing for word in self.journal.words(each)]
+                await self._run("restore", words)
+                for each in missing:
+                    each.missing = self._epoch != epoch
+            elif self._unsent:
+                await self._send_some()
+            elif owed := self.journal.take_owed():
+                self._unsent.append(("owe", self._changes(owed)))
+            elif self._epoch == epoch:
+                return
+            epoch = self._epoch
 
     def _send(self, operation: str, words: list[str]) -> None:
         self._unsent.append((operation, words))
@@ -264,42 +251,43 @@ class Engine:
                     break
                 words += more
                 number += 1
+        sent = list(itertools.islice(self._unsent, number))
         await self._run(name, words)
-        for _ in range(number):
-            self._unsent.popleft()
+        for each in sent:
+            if self._unsent and self._unsent[0] is each:  # else the server has lost its data
+                self._unsent.popleft()
         if not self._unsent:
             self._has_unsent.clear()
 
     async def _run(self, operation: str, words: list[str]) -> list[Any]:
         """Run an operation of the script. Raises `EngineError`."""
-        from redis.exceptions import NoScriptError, RedisError
-
         now = "" if self._server_time is None else str(round(self._server_time() * MICROSECONDS))
-        text, digest = _script()
-        words = [self._base, operation, self.node, now, *words]
-        run: Callable[..., Awaitable[Any]] = self._commands.execute_command
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                try:
-                    found: list[Any] = await run("EVALSHA", digest, 1, *words)
-                except NoScriptError:
-                    found = await run("EVAL", text, 1, *words)
-        except (RedisError, OSError, TimeoutError) as error:
-            reason = _reason(error)
-            self._note(reached=False, reason=reason)
-            raise EngineError(reason) from None
-        self._note(reached=True)
+            found = await self._server.run([self._base, operation, self.node, now, *words])
+        except EngineError as error:
+            self._fail(str(error))
+            raise
         self._offset = int(found[0]) / MICROSECONDS - self._clock()
+        before, self._epoch = self._epoch, found[2]
+        if before not in {None, self._epoch}:
+            self._unsent = deque(each for each in self._unsent if each[0] == "settle")
+            self.journal.lose()
+            self._fail("has lost its data")
         return found
 
-    def _note(self, *, reached: bool, reason: str = "") -> None:
-        """Log that the engine fails or works again, once each."""
-        if reached != self._is_reached:
-            self._is_reached = reached
-            if reached:
-                log.warning("shared state: the server answers again")
-            else:
-                log.error("shared state: the server %s; calls with limits are rejected", reason)
+    def _fail(self, reason: str) -> None:
+        self.failure = reason
+        if self.is_reached:
+            self.is_reached = False
+            self.journal.check_running()
+            self._failed.set()
+            self.on_change()
+
+    def _changes(self, changes: Iterable[Change]) -> list[str]:
+        words = [self.new_id()]
+        for limit_id, period, amount in changes:
+            words += [limit_id, period.label, self.journal.keep(period), str(amount)]
+        return words
 
     def _words(self, scope: Scope) -> list[str]:
         ticket, periods = scope.waiting, scope.periods
@@ -331,35 +319,12 @@ async def open_engine(
 ) -> AsyncIterator[Engine]:  # fmt: skip
     """Join the nodes of a namespace on the server at `url`.
 
-    Raises `EngineError` if the client is not installed, or for a URL that it cannot use. A server
-    that does not answer is tried again.
+    Raises `EngineError` as `open_server`. A server that does not answer is tried again.
     """
-    try:
-        from redis.asyncio import BlockingConnectionPool, Redis
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
-    except ImportError:
-        raise EngineError(
-            "state.shared needs the redis client; install it with pip install 'sidecar-llm[shared]'"
-        ) from None
-    options: dict[str, Any] = {
-        "decode_responses": True, "retry": Retry(NoBackoff(), 0), "client_name": "sidecar",
-        "socket_connect_timeout": TIMEOUT_SECONDS, "max_connections": MAX_CONNECTIONS,
-        "timeout": TIMEOUT_SECONDS,
-    }  # fmt: skip
     async with AsyncExitStack() as stack:
-
-        def client(timeout: float | None) -> Redis:
-            try:
-                pool = BlockingConnectionPool.from_url(url, socket_timeout=timeout, **options)
-            except ValueError:  # its text may quote the URL
-                raise EngineError("is not the URL of a server (not shown)") from None
-            found = Redis.from_pool(pool)
-            stack.push_async_callback(found.aclose)
-            return found
-
-        engine = Engine(client(TIMEOUT_SECONDS), client(None), namespace, clock, server_time)
-        with suppress(EngineError):  # logged: calls are rejected until it answers
+        server = await stack.enter_async_context(open_server(url))
+        engine = Engine(server, namespace, clock, server_time)
+        with suppress(EngineError):  # it is tried again
             await engine.beat()
         stack.push_async_callback(engine.stop)
         for endless in (engine.keep_alive(), engine.send(), engine.listen()):
@@ -371,29 +336,3 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
     while not task.done():  # the client may swallow a cancellation that meets a timeout
         task.cancel()
         await asyncio.wait([task], timeout=0.1)
-
-
-@cache
-def _script() -> tuple[str, str]:
-    text = resources.files("sidecar.shared").joinpath("engine.lua").read_text("utf-8")
-    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def _reason(error: Exception) -> str:
-    """Return why an operation failed, without the text of the server, which may quote words."""
-    from redis import exceptions
-
-    reasons: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
-        (exceptions.AuthenticationError, "rejects the user or password"),
-        (exceptions.NoPermissionError, "does not permit this user to run scripts"),
-        (exceptions.ReadOnlyError, "is a read-only replica"),
-        (exceptions.OutOfMemoryError, "has no memory left"),
-        (exceptions.BusyLoadingError, "is still loading its data"),
-        ((exceptions.TimeoutError, TimeoutError), f"did not answer within {TIMEOUT_SECONDS:g} s"),
-        ((exceptions.ConnectionError, OSError), "cannot be reached"),
-    )
-    for kinds, reason in reasons:
-        # The client wraps an error of its handshake.
-        if any(isinstance(each, kinds) for each in (error, error.__cause__, error.__context__)):
-            return reason
-    return f"refuses the script ({type(error).__name__})"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
@@ -55,7 +55,8 @@ class Process(NamedTuple):
 class Room:
     """Processes of one file; `clock` is the one of all of them and of the server."""
 
-    def __init__(self, of: Snapshot) -> None:
+    def __init__(self, of: Snapshot, *, refuses: bool = False) -> None:
+        self.refuses = refuses
         self.clock = HandClock()
         self.processes: list[Process] = []
         self.file = of
@@ -71,7 +72,7 @@ class Room:
         limits.reconcile(self.file)
         leases: Leases = LocalLeases(admission)
         if engine is not None:
-            leases = SharedLeases(admission, limits, engine, self.clock)
+            leases = SharedLeases(admission, limits, engine, self.clock, refuses=self.refuses)
         process = Process(admission, limits, leases, engine)
         self.processes.append(process)
         self._turns = itertools.cycle(self.processes)
@@ -162,7 +163,7 @@ def _is_busy(process: Process) -> bool:
     leases, engine = process.leases, process.engine
     assert isinstance(leases, SharedLeases)
     assert engine is not None
-    return bool(leases._asking or engine._unsent)
+    return bool(leases._asking or (engine.is_reached and engine._unsent))
 
 
 def _drop(_: object) -> None:
@@ -179,12 +180,15 @@ async def local_room(of: Snapshot) -> AsyncIterator[Room]:
 
 
 @asynccontextmanager
-async def shared_room(of: Snapshot, server: str, number: int = 3) -> AsyncIterator[Room]:
-    """A room of several processes on one server, in a namespace of its own."""
-    room, namespace = Room(of), f"n{next(_namespaces)}"
+async def shared_room(
+    of: Snapshot, server: str, number: int = 3, *, refuses: bool = False, by: Sequence[str] = ()
+) -> AsyncIterator[Room]:
+    """A room of several processes on one server, in a namespace of its own; the last ones reach it
+    `by` other addresses."""
+    room, namespace = Room(of, refuses=refuses), f"n{next(_namespaces)}"
     async with AsyncExitStack() as stack:
-        for _ in range(number):
-            opened = open_engine(server, namespace, room.clock, room.wall)
+        for address in (*[server] * (number - len(by)), *by):
+            opened = open_engine(address, namespace, room.clock, room.wall)
             room.add(await stack.enter_async_context(opened))
         await room.quiet()
         yield room

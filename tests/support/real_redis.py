@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -21,22 +22,48 @@ needs_redis = pytest.mark.skipif(
 )
 
 
+class RealRedis:
+    """A server that a test stops, kills and starts."""
+
+    def __init__(self, folder: str, options: tuple[str, ...]) -> None:
+        self.path = Path(folder) / "s"
+        self.url = f"unix://{self.path}"
+        self._command = [
+            "redis-server", "--port", "0", "--unixsocket", str(self.path), "--save", "",
+            "--dir", folder, "--appendonly", "no", *options,
+        ]  # fmt: skip
+        self._process: subprocess.Popen[bytes]
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        _until_open(self.path)
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def real_redis(*options: str) -> Iterator[RealRedis]:
+    """Run a server. Its folder's name is short, as the path of a socket must be."""
+    with tempfile.TemporaryDirectory(prefix="redis") as folder:
+        server = RealRedis(folder, options)
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
 @contextmanager
 def redis_server(*options: str) -> Iterator[str]:
-    """Run a server; its URL. The folder is short, as the path of a socket must be."""
-    with tempfile.TemporaryDirectory(prefix="redis") as folder:
-        path = Path(folder) / "s"
-        process = subprocess.Popen(
-            ["redis-server", "--port", "0", "--unixsocket", str(path), "--save", "",
-             "--dir", folder, "--appendonly", "no", *options],
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            _until_open(path)
-            yield f"unix://{path}"
-        finally:
-            process.kill()
-            process.wait()
+    """Run a server; its URL."""
+    with real_redis(*options) as server:
+        yield server.url
 
 
 def _until_open(path: Path) -> None:

@@ -169,7 +169,8 @@ def shared(one: SharedState | None) -> PlainConfig:
     if one is None:
         return {}
     place = one.server if isinstance(one.server, str) else credential(one.server)
-    return {"shared": place, "namespace": one.namespace}
+    outage = "refuse" if one.refuses else "local"
+    return {"shared": place, "namespace": one.namespace, "on_outage": outage}
 
 
 def bounds(allowance: Allowance, *, headroom: bool = True) -> PlainConfig:

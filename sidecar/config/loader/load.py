@@ -144,7 +144,9 @@ def _shared(reader: Reader, record: Record) -> SharedState | None:
     if record.get("timezone") is None:
         what = "each process counts days by the time zone of its own machine"
         reader.warn(written.at("shared"), what, "write timezone: UTC, or your own")
-    return SharedState(server, written.get("namespace", "sidecar"))
+    return SharedState(
+        server, written.get("namespace", "sidecar"), refuses=written.get("on_outage", False)
+    )
 
 
 def _check_listeners(reader: Reader, record: Record, server: ServerConfig) -> None:

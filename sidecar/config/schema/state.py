@@ -11,7 +11,7 @@ from yaml.nodes import Node, ScalarNode
 from sidecar.config.model import CredentialRef
 from sidecar.config.schema.credential_refs import Credential
 from sidecar.config.schema.parsers import InvalidValue
-from sidecar.config.schema.types import Block, OptionField, Schema, Word
+from sidecar.config.schema.types import Block, Choice, OptionField, Schema, Word
 from sidecar.config.schema.values import STRING
 from sidecar.config.yaml.reader import Reader
 
@@ -86,6 +86,13 @@ STATE = Block(
             Word(_namespace, "a name", STRING),
             "The name under which they share; other names on the server are apart.",
             "sidecar",
+        ),
+        OptionField(
+            "on_outage",
+            Choice({"local": False, "refuse": True}),
+            "While the server fails: `local` admits by this process's part of each limit;"
+            " `refuse` rejects calls that have limits.",
+            "local",
         ),
     ),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from sidecar.scheduling.limiter import NEVER, Limiter, LimitUnit
 from sidecar.scheduling.windows import CountingLimiter
-from sidecar.shared.engine import Denied
+from sidecar.shared.scopes import Denied
 
 RECHECK_SECONDS = 2.0
 """Seconds after which a call that waits for an event asks again, as wake messages may be lost."""
@@ -104,10 +104,15 @@ class Gate(Limiter):
     def open(self, reservation: object | None) -> None:
         """Record that the engine granted a lease to the call with this reservation."""
         if reservation is not None and reservation is self._asking:
-            self._asking = None
-            self._retry_at = [0.0, 0.0, 0.0]
-            self._settled = self._used = 0
+            self.reset()
             self.is_closed = bool(self.queue)
+
+    def reset(self) -> None:
+        """Forget the last denial."""
+        self._asking = None
+        self._retry_at = [0.0, 0.0, 0.0]
+        self._settled = self._used = 0
+        self.is_closed = False
 
     def close(self, denied: Denied, urgency: int, now: float) -> None:
         """Record that the engine denied a lease to a call of this urgency.

@@ -3,11 +3,15 @@
 A call first gets a lease from this process, whose own counts are a part of what all nodes count.
 Then, in one round trip, the engine takes room in every shared limit or names one that has none. In
 that case the lease of this process is refunded, and the call waits at the gate of that limit.
+
+While the engine fails, calls are rejected, or each process admits its part of every limit alone
+and counts what it admitted on the engine later. Limits of child keys are of one process, always.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Protocol
@@ -27,7 +31,12 @@ from sidecar.scheduling.windows import (
     CountingLimiter,
     period_bounds,
 )
-from sidecar.shared.engine import NEVER, CalendarPeriod, Denied, Engine, EngineError, Scope, Ticket
+from sidecar.shared.engine import Engine
+from sidecar.shared.journal import Change
+from sidecar.shared.scopes import NEVER, CalendarPeriod, Denied, Scope, Ticket
+from sidecar.shared.server import EngineError
+
+log = logging.getLogger("sidecar.shared")
 
 RETRY_AFTER_SECONDS = 2.0
 
@@ -82,29 +91,36 @@ class SharedLeases:
 
     Args:
         clock: Returns monotonic seconds.
+        refuses: Whether calls with limits are rejected while the engine fails.
     """
 
     def __init__(
-        self, admission: Admission, limits: Limits, engine: Engine, clock: Callable[[], float]
-    ) -> None:
+        self, admission: Admission, limits: Limits, engine: Engine, clock: Callable[[], float],
+        *, refuses: bool,
+    ) -> None:  # fmt: skip
         self._admission = admission
         self._limits = limits
         self._engine = engine
         self._clock = clock
+        self._refuses = refuses
         self._names: dict[CountingLimiter, str] = {}
         self._gates: dict[CountingLimiter, Gate] = {}
         self._by_id: dict[str, Gate] = {}
         self._closed: set[Gate] = set()
         self._asking = 0
         engine.on_wake = self._wake
+        engine.on_change = self._follow_engine
+        engine.journal.own_counts = self._own_counts
         self.reconcile()
+        if not engine.is_reached:
+            self._follow_engine()
 
     def with_gates(self, limiters: tuple[Limiter, ...]) -> tuple[Limiter, ...]:
         """Return the limiters, each shared one followed by its gate."""
         found: list[Limiter] = []
         for each in limiters:
             found.append(each)
-            if isinstance(each, CountingLimiter):
+            if isinstance(each, CountingLimiter) and each in self._names:
                 found.append(self._gate(each))
         return tuple(found)
 
@@ -138,6 +154,7 @@ class SharedLeases:
         changes = [
             (self._names[each], _period(each, started), after[each.unit] - before[each.unit])
             for each in windows
+            if each in self._names
         ]
         changes = [change for change in changes if change[2]]
         if changes:
@@ -145,7 +162,11 @@ class SharedLeases:
 
     def reconcile(self) -> None:
         """Follow a new configuration of the limits; a limit that was renamed counts anew."""
-        self._names = {each.window: _engine_name(each.limit_id) for each in self._limits}
+        self._names = {
+            each.window: _engine_name(each.limit_id)
+            for each in self._limits
+            if each.limit_id[0] != "child"
+        }
         self._gates = {known: gate for known, gate in self._gates.items() if known in self._names}
         for window, gate in self._gates.items():
             gate.limit_id = self._names[window]
@@ -161,18 +182,20 @@ class SharedLeases:
         if not places:
             return True
         gates = [gate for gate in map(limiters.__getitem__, places) if isinstance(gate, Gate)]
-        now, lease_id = self._clock(), self._engine.new_id()
+        now = self._clock()
         arrival = now if waiter.since == NEVER else waiter.since
         scopes = [self._scope(gate, demand[gate.unit], waiter, now) for gate in gates]
+        lease_id = self._engine.new_id()
         self._asking += 1
         try:
-            denied = await self._engine.lease(lease_id, waiter.urgency, arrival, scopes)
+            denied = await self._ask(lease_id, waiter.urgency, arrival, scopes)
         except BaseException as error:
-            self._engine.give_up(lease_id)
-            lease.refund()
-            if isinstance(error, EngineError):
+            self._undo(lease, waiter)
+            if not isinstance(error, EngineError):
+                raise
+            if self._refuses:
                 raise _unavailable(error) from None
-            raise
+            return False
         finally:
             self._asking -= 1
         if denied is not None:
@@ -184,9 +207,55 @@ class SharedLeases:
         self._admission.recheck(gates)
         return True
 
+    async def _ask(
+        self, lease_id: str, urgency: int, arrival: float, scopes: Sequence[Scope]
+    ) -> Denied | None:
+        """Ask the engine for a lease, if it works."""
+        if self._engine.is_reached:
+            try:
+                return await self._engine.lease(lease_id, urgency, arrival, scopes)
+            except BaseException:
+                self._engine.give_up(lease_id)
+                raise
+        if self._refuses:
+            raise EngineError(self._engine.failure)
+        self._engine.lease_alone(lease_id, scopes)
+        return None
+
+    def _follow_engine(self) -> None:
+        """Admit by this process's part while the engine fails, and by the whole when it works."""
+        engine = self._engine
+        if engine.is_reached:
+            log.warning("shared state: the server answers again; limits hold for all processes")
+            self._limits.divide(1)
+            self._wake("", 0)
+        elif self._refuses:
+            log.error("shared state: the server %s; calls with limits are rejected", engine.failure)
+        else:
+            log.error(
+                "shared state: the server %s; this process has 1/%d of each limit",
+                engine.failure, engine.nodes,
+            )  # fmt: skip
+            self._limits.divide(engine.nodes)
+            engine.leave([gate.limit_id for gate in self._closed])
+            for gate in self._closed:
+                gate.reset()
+            self._closed.clear()
+        self._admission.reevaluate()
+
+    def _own_counts(self) -> Iterator[Change]:
+        now = self._clock()
+        for window, name in self._names.items():
+            if isinstance(window, CalendarWindow):
+                window.advance(now)
+                yield name, _period(window, self._engine.server_time()), window.used
+
     def _deny(self, lease: Lease, gate: Gate, waiter: Waiter, denied: Denied) -> None:
         gate.close(denied, waiter.urgency, self._clock())
         self._closed.add(gate)
+        self._undo(lease, waiter)
+
+    def _undo(self, lease: Lease, waiter: Waiter) -> None:
         for limiter in lease.option.limiters:
             if limiter.queue:
                 limiter.queue.take_back(waiter, lease.option.demand[limiter.unit])
@@ -198,8 +267,9 @@ class SharedLeases:
         self, lease_id: str, gates: Sequence[Gate], places: Sequence[int], amounts: Sequence[int]
     ) -> None:
         now = self._clock()
-        tickets = [(gate.limit_id, _ticket(gate, now)) for gate in gates if gate.window.queue]
-        self._engine.queue([(name, ticket) for name, ticket in tickets if ticket is not None])
+        if self._engine.is_reached:
+            tickets = [(gate.limit_id, _ticket(gate, now)) for gate in gates if gate.window.queue]
+            self._engine.queue([(name, ticket) for name, ticket in tickets if ticket is not None])
         self._engine.settle(lease_id, [amounts[place] for place in places])
 
     def _wake(self, limit_id: str, number: int) -> None:

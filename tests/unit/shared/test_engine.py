@@ -15,7 +15,9 @@ from sidecar.config.model import Urgency
 from sidecar.errors import ProxyError
 from sidecar.records import NANODOLLARS
 from sidecar.scheduling.limiter import demand_of
-from sidecar.shared.engine import Denied, Engine, EngineError, Scope, open_engine
+from sidecar.shared.engine import Engine, open_engine
+from sidecar.shared.scopes import Denied, Scope
+from sidecar.shared.server import EngineError
 
 pytestmark = needs_redis
 DOLLAR = demand_of(1, 1, NANODOLLARS)
@@ -110,8 +112,8 @@ async def test_correction_that_is_sent_twice_counts_once(server: str) -> None:
         engine._unsent.append(engine._unsent[0])
         await room.quiet()
         [counts] = [
-            await engine._commands.hgetall(key)  # type: ignore[misc]
-            for key in await engine._commands.keys(f"{engine._base}:h:*budget*")
+            await engine._server.commands.hgetall(key)  # type: ignore[misc]
+            for key in await engine._server.commands.keys(f"{engine._base}:h:*budget*")
         ]
         assert counts["s"] == str(NANODOLLARS // 2)
 
@@ -119,7 +121,7 @@ async def test_correction_that_is_sent_twice_counts_once(server: str) -> None:
 async def test_lease_without_contention_is_one_round_trip(server: str) -> None:
     limits = "limits: {rpm: 9, tpm: 900, concurrency: 3, rpd: 9}, budget: $9/day"
     async with shared_room(snapshot(limits, limits), server, 1) as room:
-        commands = engine_of(room, 0)._commands
+        commands = engine_of(room, 0)._server.commands
 
         async def number() -> int:
             stats = await commands.info("commandstats")
@@ -133,7 +135,7 @@ async def test_lease_without_contention_is_one_round_trip(server: str) -> None:
 async def test_server_that_lost_the_script_gets_it_again(server: str) -> None:
     async with shared_room(snapshot(), server, 1) as room:
         engine = engine_of(room, 0)
-        await engine._commands.script_flush()
+        await engine._server.commands.script_flush()
         assert await take(engine) is None
 
 
@@ -147,9 +149,9 @@ async def test_namespaces_are_apart(server: str) -> None:
 
 async def test_stopped_server_rejects_calls_and_counts_nothing_twice() -> None:
     with redis_server() as url:
-        async with shared_room(snapshot("limits: {rpm: 1}"), url, 1) as room:
+        async with shared_room(snapshot("limits: {rpm: 1}"), url, 1, refuses=True) as room:
             engine = engine_of(room, 0)
-            pid = (await engine._commands.info("server"))["process_id"]
+            pid = (await engine._server.commands.info("server"))["process_id"]
             os.kill(pid, signal.SIGSTOP)
             try:
                 with pytest.raises(ProxyError) as rejected:
@@ -158,7 +160,8 @@ async def test_stopped_server_rejects_calls_and_counts_nothing_twice() -> None:
                 os.kill(pid, signal.SIGCONT)
             assert "did not answer within 0.5 s" in str(rejected.value)
             async with asyncio.timeout(10):
-                await room.quiet()
+                while not engine.is_reached:
+                    await asyncio.gather(engine.beat(), return_exceptions=True)
             assert await room.lease()
             assert await room.lease() is None
 

@@ -1,0 +1,65 @@
+"""What a lease asks the shared engine for, and its answer."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+NEVER = float("inf")
+
+
+class Ticket(NamedTuple):
+    """The order of the calls that wait at a limit: the first one's urgency and arrival, and the
+    arrival of the oldest. Arrivals are monotonic seconds."""
+
+    urgency: int
+    arrival: float
+    oldest: float
+
+
+class CalendarPeriod(NamedTuple):
+    """A calendar period; `ends` is seconds since the epoch."""
+
+    label: str
+    ends: float
+
+
+class Scope(NamedTuple):
+    """The amount that one lease takes of one limit.
+
+    Attributes:
+        kind: `window` (sixty seconds), `slots`, `calendar` or `budget`.
+        ceiling: The part of the limit that calls of its urgency may use while headroom binds them.
+        holds: Whether the amount is an estimate, of which a part may be returned.
+        has_headroom: Whether a part is kept for more urgent calls.
+        waiting: The other calls of this node that wait here; None if there are none.
+        periods: The current calendar period and the next.
+    """
+
+    id: str
+    kind: str
+    limit: int
+    ceiling: int
+    amount: int
+    holds: bool = False
+    has_headroom: bool = False
+    waiting: Ticket | None = None
+    periods: tuple[CalendarPeriod, CalendarPeriod] | None = None
+
+
+class Denied(NamedTuple):
+    """The reason that a lease was denied. Times are monotonic seconds.
+
+    Attributes:
+        at: The position of the scope that may open last.
+        opens_at: The earliest time at which it may; `NEVER` if waiting cannot help.
+        timed_at: When time alone opens it; `NEVER` if only an event can.
+        settled, reserved: What counts there.
+        number: The order of this answer among the wake messages.
+    """
+
+    at: int
+    opens_at: float
+    timed_at: float
+    settled: int
+    reserved: int
+    number: int
