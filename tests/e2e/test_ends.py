@@ -46,7 +46,7 @@ async def test_chunked_stream_without_its_last_event_passes_unchanged(
         assert found.body == begun
         assert found.ended
     assert await outcomes(proxy.running) == {"ok": 2}
-    state = proxy.records[0].usage_state
+    state = (await proxy.record()).usage_state
     assert state is (UsageState.UNKNOWN if api in (CHAT, RESPONSES) else UsageState.PARTIAL)
 
 
@@ -103,6 +103,7 @@ async def test_stream_whose_second_choice_has_not_ended_is_partial(
     assert not (await CHAT.call(proxy, stream=True)).ended
     vendor.play(until_closed(begun + sse(chunk(choices=[{**second, "finish_reason": "stop"}]))))
     assert (await CHAT.call(proxy, stream=True)).ended
+    await proxy.record(2)
     states = [(record.outcome, record.usage_state) for record in proxy.records]
     assert states == [
         (Outcome.CUT, UsageState.PARTIAL),
@@ -147,7 +148,7 @@ async def test_json_response_closed_in_the_middle_ends_with_an_error(
     assert found.body == body
     assert found.ended
     assert await outcomes(proxy.running) == {"cut": 1, "ok": 1}
-    cut, whole = proxy.records
+    cut, whole = await proxy.record(), await proxy.record(2)
     assert (cut.usage_state, whole.usage_state) == (UsageState.PARTIAL, UsageState.REPORTED)
     assert cut.usage == whole.usage is not None
 
@@ -329,6 +330,7 @@ async def test_response_without_content_type_is_metered_by_its_first_bytes(
     await CHAT.call(proxy)
     vendor.play(answer(whole, content_type=SSE))
     await CHAT.call(proxy, stream=True)
+    await proxy.record(3)
     assert [used(record.usage) for record in proxy.records] == [(1200, 340)] * 3
     assert {record.usage_state for record in proxy.records} == {UsageState.REPORTED}
 

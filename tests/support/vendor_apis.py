@@ -123,7 +123,9 @@ async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
 
 async def settled(running: Running) -> None:
     """Wait until no call runs and the records of all are kept."""
-    await until(lambda: not len(running.services.live) and not running.services.callers.held)
+    await until(lambda: not len(running.services.live))
+    await running.services.finished.settle()
+    await until(lambda: not running.services.callers.held)
 
 
 async def figures(running: Running, name: str) -> dict[str, float]:

@@ -217,6 +217,7 @@ def test_every_kind_of_limiter_has_a_state_in_the_api() -> None:
     assert kinds == {
         "CountingLimiter", "ConcurrencyLimit", "SlidingWindow", "CalendarWindow", "BudgetWindow",
         "VendorQuota", "Cooldown", "OfflineBreaker", "PauseLimiter",
+        "Gate",  # of a shared limit, whose window has a state
         "RetryBudget",  # the live view shows what is left of it
     }  # fmt: skip
 
