@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import ceil, inf, sqrt
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, demand_of
 from sidecar.scheduling.vendor_quota import VendorQuota
-from sidecar.scheduling.windows import ConcurrencyLimit, CountingLimiter, reserved_by_others
+from sidecar.scheduling.windows import ConcurrencyLimit, CountingLimiter
 
 KEPT_SAMPLES = 64
 """Samples that are kept of one key and model."""
@@ -29,18 +29,23 @@ DEFAULT_OUTPUT_TOKENS = 4096
 128,000 tokens and use a hundredth of them."""
 HIGH_QUANTILE = 0.95
 """The share of responses that a reservation covers."""
+_RANKS = [(ceil(HIGH_QUANTILE * n) - 1, ceil(0.5 * n) - 1) for n in range(KEPT_SAMPLES + 1)]
+"""The places of the 95th percentile and of the median among n values, by nearest rank."""
 
 
 class RecentValues:
-    """The latest `KEPT_SAMPLES` values, sorted; statistics are None below `MIN_SAMPLES`."""
+    """The latest `KEPT_SAMPLES` values, sorted.
 
-    __slots__ = ("_high", "_latest", "_median", "_sorted")
+    `high` is the 95th percentile; it and the median are None below `MIN_SAMPLES`.
+    """
+
+    __slots__ = ("_latest", "_sorted", "high", "median")
 
     def __init__(self) -> None:
         self._latest: deque[float] = deque()
         self._sorted: list[float] = []
-        self._high: float | None = None
-        self._median: float | None = None
+        self.high: float | None = None
+        self.median: float | None = None
 
     def add(self, value: float) -> None:
         """Add a value in place of the oldest."""
@@ -50,17 +55,9 @@ class RecentValues:
         self._latest.append(value)
         insort(self._sorted, value)
         count = len(self._sorted)
-        if count >= MIN_SAMPLES:  # by nearest rank
-            self._high = self._sorted[ceil(HIGH_QUANTILE * count) - 1]
-            self._median = self._sorted[ceil(0.5 * count) - 1]
-
-    def high(self) -> float | None:
-        """Return the 95th percentile."""
-        return self._high
-
-    def median(self) -> float | None:
-        """Return the median."""
-        return self._median
+        if count >= MIN_SAMPLES:
+            high, middle = _RANKS[count]
+            self.high, self.median = self._sorted[high], self._sorted[middle]
 
     def mean(self) -> float:
         """Return the mean; 0 without values."""
@@ -68,17 +65,28 @@ class RecentValues:
 
     def spread(self) -> float:
         """Return the ratio of the 95th percentile to the median; 1 if all values are equal."""
-        median = self._median
-        return (self._high or 0.0) / median if median else inf
+        return (self.high or 0.0) / self.median if self.median else inf
+
+
+class Samples:
+    """The tokens that recent calls of one key and model took.
+
+    `ratios` has the true input tokens by those that the size of the request suggested.
+    """
+
+    __slots__ = ("inputs", "outputs", "ratios")
+
+    def __init__(self) -> None:
+        self.outputs = RecentValues()
+        self.inputs = RecentValues()
+        self.ratios = RecentValues()
 
 
 class Estimates:
     """The tokens that calls took, by key and model."""
 
     def __init__(self) -> None:
-        self._outputs: OrderedDict[tuple[str, str], RecentValues] = OrderedDict()
-        self._inputs: OrderedDict[tuple[str, str], RecentValues] = OrderedDict()
-        self._ratios: OrderedDict[tuple[str, str], RecentValues] = OrderedDict()
+        self._samples: OrderedDict[tuple[str, str], Samples] = OrderedDict()
 
     def output(self, key: str, model: str, max_output: int | None) -> int:
         """Return an upper bound of output tokens.
@@ -86,8 +94,8 @@ class Estimates:
         The 95th percentile, or `DEFAULT_OUTPUT_TOKENS` without enough samples; at most
         `max_output`, the bound of the request.
         """
-        sample = self._outputs.get((key, model))
-        high = None if sample is None else sample.high()
+        samples = self._samples.get((key, model))
+        high = None if samples is None else samples.outputs.high
         bound = DEFAULT_OUTPUT_TOKENS if high is None else int(high)
         return bound if max_output is None else min(max_output, bound)
 
@@ -97,16 +105,16 @@ class Estimates:
         Calls hardly ever reach their bounds together: the sum of n outputs exceeds n means by the
         square root of n times the excess of one, so each further call adds a smaller part of it.
         """
-        sample = self._outputs.get((key, model))
-        if sample is None or sample.high() is None:
+        samples = self._samples.get((key, model))
+        if samples is None or samples.outputs.high is None:
             return upper_bound
-        mean = min(sample.mean(), upper_bound)
+        mean = min(samples.outputs.mean(), upper_bound)
         return ceil(mean + (upper_bound - mean) / sqrt(running + 1))
 
     def has_learned(self, key: str, model: str) -> bool:
         """Return whether there are enough samples for an estimate."""
-        sample = self._outputs.get((key, model))
-        return sample is not None and sample.high() is not None
+        samples = self._samples.get((key, model))
+        return samples is not None and samples.outputs.high is not None
 
     def input(self, key: str, model: str, by_size: int) -> int:
         """Return the input tokens to reserve, where the size of the request suggests `by_size`.
@@ -116,13 +124,13 @@ class Estimates:
         Half of the calls take more than the median: the other half makes up for it, and no room
         stays unused.
         """
-        ratios, inputs = self._ratios.get((key, model)), self._inputs.get((key, model))
-        ratio = None if ratios is None else ratios.median()
-        if ratio is None or ratios is None or inputs is None:
+        samples = self._samples.get((key, model))
+        ratio = None if samples is None else samples.ratios.median
+        if samples is None or ratio is None:
             return by_size
-        if ratios.spread() <= inputs.spread():
+        if samples.ratios.spread() <= samples.inputs.spread():
             return max(1, ceil(by_size * ratio))
-        return min(by_size, ceil(inputs.median() or by_size))
+        return min(by_size, ceil(samples.inputs.median or by_size))
 
     def tokens(
         self, key: str, model: str, candidate: Candidate, size: int, max_output: int | None
@@ -141,22 +149,35 @@ class Estimates:
     ) -> None:
         """Add the tokens of a complete call whose size suggested `by_size` input tokens."""
         pair = (key, model)
-        _sample(self._outputs, pair).add(output_tokens)
+        samples = self._samples.get(pair)
+        if samples is None:
+            samples = self._samples[pair] = Samples()
+            if len(self._samples) > MAX_PAIRS:
+                self._samples.popitem(last=False)
+        self._samples.move_to_end(pair)
+        samples.outputs.add(output_tokens)
         if by_size > 0:
-            _sample(self._inputs, pair).add(input_tokens)
-            _sample(self._ratios, pair).add(input_tokens / by_size)
+            samples.inputs.add(input_tokens)
+            samples.ratios.add(input_tokens / by_size)
 
 
-def _sample(
-    samples: OrderedDict[tuple[str, str], RecentValues], pair: tuple[str, str]
-) -> RecentValues:
-    sample = samples.get(pair)
-    if sample is None:
-        sample = samples[pair] = RecentValues()
-        if len(samples) > MAX_PAIRS:
-            samples.popitem(last=False)
-    samples.move_to_end(pair)
-    return sample
+class CallLimiters:
+    """The limiters of a call, and those of them that its estimate needs."""
+
+    __slots__ = ("_token_limits", "all", "has_budget")
+
+    def __init__(self, limiters: Iterable[Limiter]) -> None:
+        tokens = (LimitUnit.TOKENS, LimitUnit.OUTPUT)
+        self.all = tuple(limiters)
+        self.has_budget = any(each.unit is LimitUnit.MONEY for each in self.all)
+        self._token_limits = [
+            each for each in self.all if isinstance(each, CountingLimiter) and each.unit in tokens
+        ]
+
+    def running(self) -> int:
+        """Return the calls that run at the token limit where the fewest do, which share its room
+        with another one; 0 without a token limit."""
+        return min([each.running for each in self._token_limits], default=0)
 
 
 def size_of(call: Call) -> int:
@@ -300,7 +321,7 @@ class Pricing:
 
 def estimated_demand(
     estimates: Estimates, pricing: Pricing, key: Key, model: str | None, candidate: Candidate,
-    limiters: Sequence[Limiter], tokens: tuple[int, int],
+    limiters: CallLimiters, tokens: tuple[int, int],
 ) -> Demand | None:  # fmt: skip
     """Return the demand of a call; None if it is refused for want of a price.
 
@@ -308,8 +329,8 @@ def estimated_demand(
         tokens: Expected input tokens and the upper bound of output tokens.
     """
     input_tokens, bound = tokens
-    likely = estimates.likely(key.name, model or "", bound, reserved_by_others(limiters))
-    if not any(limiter.unit is LimitUnit.MONEY for limiter in limiters):
+    likely = estimates.likely(key.name, model or "", bound, limiters.running())
+    if not limiters.has_budget:
         return demand_of(input_tokens, likely, 0, bound)
     money = pricing.reservation(key, model, candidate, input_tokens, bound)
     return None if money is None else demand_of(input_tokens, likely, money, bound)

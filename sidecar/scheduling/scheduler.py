@@ -29,6 +29,7 @@ from sidecar.scheduling.cooldown import (
 from sidecar.scheduling.estimates import (
     LEAST_NANO_DOLLARS,
     UNPRICED,
+    CallLimiters,
     Estimates,
     Pricing,
     binds_free_calls,
@@ -80,7 +81,7 @@ class Scheduler:
         self._pauses = Pauses(state, sources.wall)
         self._network = Network(sources.clock, sources.draw)
         self._retries = RetryBudget(sources.clock)
-        self._cached_limiters: dict[tuple[object, ...], tuple[object, tuple[Limiter, ...]]] = {}
+        self._cached_limiters: dict[tuple[object, ...], tuple[object, CallLimiters]] = {}
         self._snapshot: Snapshot | None = None
         self.waits: Counter[str] = Counter()
         self.rejections: Counter[str] = Counter()
@@ -150,8 +151,7 @@ class Scheduler:
     def record_connection_failure(self, candidate: Candidate, error: UpstreamError) -> None:
         """Record an attempt that got no response.
 
-        If the network is offline, all calls to remote providers are paused and no upstream gets a
-        cooldown.
+        If the network is offline, calls to remote providers are paused and no upstream cools down.
         """
         if error.offline and is_remote(candidate.provider) and self._network.check_offline():
             if self._network.record_failure():
@@ -301,8 +301,8 @@ class Scheduler:
         found = []
         for each in candidates:
             tokens = self._estimates.tokens(key.name, model, each, size, max_output)
-            limiters = self._leases.with_gates(self.limiters(key, each, model))
-            found.append(self._priced_option(key, model, each, limiters, tokens))
+            limiters = CallLimiters(self._leases.with_gates(self.limiters(key, each, model)))
+            found.append(self._priced_option(key, model, each, limiters, (), tokens))
         options = [option for option in found if option is not None]
         waiter = self._admission.new_waiter(
             key.name, key.share, key.urgency, options, lambda: options
@@ -339,29 +339,29 @@ class Scheduler:
         self, key: Key, call: Call, candidate: Candidate, extra: tuple[Limiter, ...]
     ) -> AdmissionOption | None:
         """Return a call's option at a candidate; None if it is refused for want of a price."""
-        limiters = (*self._call_limiters(key, call, candidate), *extra)
+        limiters = self._call_limiters(key, call, candidate)
         if call.is_free:
-            return AdmissionOption(candidate, limiters, demand_of(0, 0))
+            return AdmissionOption(candidate, limiters.all + extra, demand_of(0, 0))
         tokens, model = (0, 0), call.model
         if call.endpoint.counts and model is not None:
             tokens = self._estimates.tokens(
                 call.key.name, model, candidate, size_of(call), call.facts.max_output
             )
-        option = self._priced_option(key, model, candidate, limiters, tokens)
+        option = self._priced_option(key, model, candidate, limiters, extra, tokens)
         if option is not None and option.demand[LimitUnit.MONEY] == LEAST_NANO_DOLLARS:
             self.pricing.note_unpriced(key, model, candidate)
         return option
 
     def _priced_option(
-        self, key: Key, model: str | None, candidate: Candidate, limiters: tuple[Limiter, ...],
-        tokens: tuple[int, int],
+        self, key: Key, model: str | None, at: Candidate, limiters: CallLimiters,
+        extra: tuple[Limiter, ...], tokens: tuple[int, int],
     ) -> AdmissionOption | None:  # fmt: skip
-        demand = estimated_demand(
-            self._estimates, self.pricing, key, model, candidate, limiters, tokens
-        )
-        return None if demand is None else AdmissionOption(candidate, limiters, demand)
+        demand = estimated_demand(self._estimates, self.pricing, key, model, at, limiters, tokens)
+        if demand is None:
+            return None
+        return AdmissionOption(at, limiters.all + extra, demand)
 
-    def _call_limiters(self, key: Key, call: Call, candidate: Candidate) -> tuple[Limiter, ...]:
+    def _call_limiters(self, key: Key, call: Call, candidate: Candidate) -> CallLimiters:
         """Return the limiters of a call, cached by what they depend on."""
         route, names = candidate.route, (key.child, call.model, candidate.model, call.is_free)
         cache_key = (key.name, id(route), candidate.credential_name, candidate.account, *names)
@@ -371,10 +371,10 @@ class Scheduler:
                 self._cached_limiters.clear()
             # The entry keeps the route alive, so that no other route gets its id. The route's name
             # is by the key that the call arrived with: a newer key has other route objects.
-            name = route_name(call.key, route)
-            limiters = self.limiters(key, candidate, call.model, name)
+            limiters = self.limiters(key, candidate, call.model, route_name(call.key, route))
             limiters = tuple(filter(binds_free_calls, limiters)) if call.is_free else limiters
-            found = self._cached_limiters[cache_key] = (route, self._leases.with_gates(limiters))
+            gated = CallLimiters(self._leases.with_gates(limiters))
+            found = self._cached_limiters[cache_key] = (route, gated)
         return found[1]
 
     def _changed_pause(self, what: str, target: PauseTarget, *, changed: bool) -> bool:

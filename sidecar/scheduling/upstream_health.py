@@ -27,8 +27,6 @@ MAX_FAMILY_CHARS = 128
 HEADER_READ_INTERVAL_SECONDS = 0.1
 """Seconds for which the headers of one response stand for those of the next, while plenty is
 left."""
-PLENTY_SHARE = 0.5
-"""The share of a vendor's limit that is plenty."""
 TOLERATED_FAILURES = 5
 """Failures in a row that may be due to the request before they start a cooldown."""
 
@@ -58,7 +56,9 @@ class UpstreamKey(NamedTuple):
     @property
     def credential_key(self) -> UpstreamKey:
         """The same credential for all models together."""
-        return self._replace(family="") if self.family else self
+        if not self.family:
+            return self
+        return UpstreamKey(self.provider, self.credential, "", self.account)
 
     def __str__(self) -> str:
         text = f"provider {self.provider}" + (f" ({self.credential})" if self.credential else "")
@@ -117,9 +117,7 @@ class UpstreamHealth:
         """
         if now - self.read_at >= HEADER_READ_INTERVAL_SECONDS:
             return False
-        return all(
-            quota.remaining(now) >= quota.limit * PLENTY_SHARE for quota in self.quotas.values()
-        )
+        return all(map(VendorQuota.has_plenty, self.quotas.values()))
 
     @property
     def is_idle(self) -> bool:

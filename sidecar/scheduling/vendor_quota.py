@@ -14,6 +14,8 @@ MAX_COOLDOWN_SECONDS = 300.0
 SAFETY_MARGIN_SHARE = 0.03
 """The share of a vendor's token limit that is not used: its figures are rounded and late, and the
 tokens of a call are an estimate. Costs no throughput, as such a limit refills all the time."""
+PLENTY_SHARE = 0.5
+"""The share of a vendor's limit that is plenty."""
 
 LIMIT_UNITS = {
     QuotaKind.REQUESTS: LimitUnit.CALLS,
@@ -46,8 +48,8 @@ class VendorQuota(Limiter):
     """
 
     __slots__ = (
-        "_level", "_pending", "_rate", "_refilled_at", "_reported_at", "_updated_at", "limit",
-        "quota",
+        "_level", "_margin", "_pending", "_rate", "_refilled_at", "_reported_at", "_updated_at",
+        "limit", "quota",
     )  # fmt: skip
 
     def __init__(self, scope: str, name: str, quota: QuotaKind) -> None:
@@ -57,6 +59,7 @@ class VendorQuota(Limiter):
         self.limit = 0
         self._level = 0.0
         self._rate = 0.0
+        self._margin = 0.0
         self._pending = 0
         self._updated_at = self._reported_at = -MAX_COOLDOWN_SECONDS
         self._refilled_at = NEVER
@@ -65,8 +68,14 @@ class VendorQuota(Limiter):
         """Return the amount that is expected to be left; below 0 when more was admitted."""
         if now >= self._refilled_at:
             self._level, self._updated_at = float(self.limit), self._refilled_at
-            self._refilled_at, self._rate = NEVER, self.limit / MINUTE_SECONDS
+            self._refilled_at = NEVER
+            self._set_rate(self.limit / MINUTE_SECONDS)
         return min(float(self.limit), self._level + self._rate * (now - self._updated_at))
+
+    def has_plenty(self) -> bool:
+        """Return whether `PLENTY_SHARE` of the limit was left when it last changed, as is since: it
+        only refills."""
+        return self._level >= self.limit * PLENTY_SHARE
 
     def is_known(self, now: float) -> bool:
         """Return whether the vendor reported it within `MAX_COOLDOWN_SECONDS`."""
@@ -87,14 +96,14 @@ class VendorQuota(Limiter):
         self.limit = max(quota.limit or 0, quota.remaining, 1)
         reset = min(quota.reset or quota.window or MINUTE_SECONDS, MAX_COOLDOWN_SECONDS)
         missing = self.limit - quota.remaining
-        self._rate = (
-            missing / max(reset, 0.001)
-            if missing
-            else self.limit / (quota.window or MINUTE_SECONDS)
-        )
         self._refilled_at = NEVER
-        if quota.at_once and missing:
-            self._rate, self._refilled_at = 0.0, now + reset
+        if not missing:
+            self._set_rate(self.limit / (quota.window or MINUTE_SECONDS))
+        elif quota.at_once:
+            self._set_rate(0.0)
+            self._refilled_at = now + reset
+        else:
+            self._set_rate(missing / max(reset, 0.001))
         self._level = float(quota.remaining - self._pending)
         self._updated_at = self._reported_at = now
 
@@ -114,7 +123,8 @@ class VendorQuota(Limiter):
     def acquire(self, amount: int, urgency: int, now: float) -> QuotaReservation:
         """Subtract the amount until the vendor reports it."""
         self._pending += amount
-        self._draw(amount, now)
+        self._level = self.remaining(now) - amount
+        self._updated_at = now
         return QuotaReservation(amount)
 
     def settle(self, reservation: QuotaReservation, amount: int, now: float) -> None:
@@ -123,16 +133,14 @@ class VendorQuota(Limiter):
             reservation.reported = True
             self._pending -= reservation.amount
             if amount != reservation.amount:
-                self._draw(amount - reservation.amount, now)
+                self._level = self.remaining(now) - (amount - reservation.amount)
+                self._updated_at = now
 
-    @property
-    def _margin(self) -> float:
-        has_margin = self.unit is not LimitUnit.CALLS and self._rate > 0
-        return self.limit * SAFETY_MARGIN_SHARE if has_margin else 0.0
-
-    def _draw(self, amount: int, now: float) -> None:
-        self._level = self.remaining(now) - amount
-        self._updated_at = now
+    def _set_rate(self, rate: float) -> None:
+        """Set the amount that refills a second. A call leaves a margin of a limit that refills."""
+        self._rate = rate
+        has_margin = self.unit is not LimitUnit.CALLS and rate > 0
+        self._margin = self.limit * SAFETY_MARGIN_SHARE if has_margin else 0.0
 
 
 def quota_name(quota: QuotaKind, window: float | None) -> str:

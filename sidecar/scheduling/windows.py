@@ -7,7 +7,7 @@ kept, so that a system clock that is set back, or forward and back again, loses 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, tzinfo
 
 from sidecar.config.model import Period, Urgency
@@ -387,13 +387,3 @@ class SlidingWindow(CountingLimiter):
             left -= entry.amount
             at = entry.at + MINUTE_SECONDS
         return at
-
-
-def reserved_by_others(limiters: Iterable[Limiter]) -> int:
-    """Return the calls that run at the token limit where the fewest do, which share its room with
-    another one; 0 without a token limit."""
-    tokens = (LimitUnit.TOKENS, LimitUnit.OUTPUT)
-    return min(
-        (e.running for e in limiters if isinstance(e, CountingLimiter) and e.unit in tokens),
-        default=0,
-    )

@@ -23,7 +23,7 @@ def test_recent_values_return_the_95th_percentile_of_the_latest(values: list[int
     for value in values:
         sample.add(value)
     latest = sorted(values[-KEPT_SAMPLES:])
-    high = sample.high()
+    high = sample.high
     if len(latest) < MIN_SAMPLES:
         assert high is None
         return
@@ -135,4 +135,4 @@ def test_estimates_keep_a_bounded_number_of_pairs() -> None:
     estimates = Estimates()
     for number in range(MAX_PAIRS + 100):
         estimates.learn("k", f"m{number}", 1, 1, 1)
-    assert len(estimates._outputs) == len(estimates._inputs) == len(estimates._ratios) == MAX_PAIRS
+    assert len(estimates._samples) == MAX_PAIRS

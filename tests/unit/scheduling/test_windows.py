@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.config.model import Period, Urgency
+from sidecar.scheduling.estimates import CallLimiters
 from sidecar.scheduling.limiter import MINUTE_SECONDS, NEVER, LimitUnit, demand_of
 from sidecar.scheduling.windows import (
     CalendarWindow,
@@ -17,7 +18,6 @@ from sidecar.scheduling.windows import (
     CountingLimiter,
     SlidingWindow,
     period_bounds,
-    reserved_by_others,
 )
 
 INTERACTIVE, NORMAL, BACKGROUND = Urgency
@@ -266,10 +266,10 @@ def test_token_room_is_shared_with_the_calls_of_the_least_used_limit() -> None:
     reservations = [shared.acquire(100, NORMAL, 0.0) for _ in range(3)]
     spent = [day.acquire(100, NORMAL, 0.0) for _ in range(2)]
     slots.acquire(1, NORMAL, 0.0)
-    assert reserved_by_others([slots]) == 0
-    assert reserved_by_others([slots, shared]) == 3
-    assert reserved_by_others([slots, shared, day]) == 2
-    assert reserved_by_others([slots, own, shared, day]) == 0
+    assert CallLimiters([slots]).running() == 0
+    assert CallLimiters([slots, shared]).running() == 3
+    assert CallLimiters([slots, shared, day]).running() == 2
+    assert CallLimiters([slots, own, shared, day]).running() == 0
     shared.settle(
         reservations[0], 50, MINUTE_SECONDS * 2
     )  # ended, though nothing of it counts any more
