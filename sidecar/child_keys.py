@@ -21,6 +21,7 @@ from msgspec import Struct, structs
 from sidecar.config.model import (
     Allowance,
     Budget,
+    Group,
     Key,
     KeyHash,
     Snapshot,
@@ -244,11 +245,13 @@ def _settled(order: ChildOrder, snapshot: Snapshot) -> ChildOrder:
     if order.key is not None:
         if order.key not in snapshot.keys:
             raise _no_parent(f'there is no key "{order.key[:80]}"; ', "--key", snapshot.keys)
+        _check_api(order, snapshot.keys[order.key].group)
         return order
     if order.group is not None:
         if order.group not in snapshot.groups:
             why = f'there is no group "{order.group[:80]}"; '
             raise _no_parent(why, "--group", snapshot.groups)
+        _check_api(order, snapshot.groups[order.group])
         return order
     groups = list(snapshot.groups.values())
     own = [each for each in groups if each.vendor.name == order.vendor]
@@ -256,13 +259,29 @@ def _settled(order: ChildOrder, snapshot: Snapshot) -> ChildOrder:
     if not fitting and order.vendor:
         raise ProxyError(
             ErrorKind.NOT_FOUND,
-            f"no group has {order.agent}'s API ({order.dialect}); add one, with your provider: "
-            f"sidecar groups add NAME --vendor {order.vendor} --route PROVIDER:translate",
+            f"no group has {order.agent}'s API ({order.dialect}); {_add_group(order)}",
         )
     if len(fitting) != 1:
         why = f"{len(fitting)} groups fit {order.agent or 'this command'}: "
         raise _no_parent(why, "--group", [each.name for each in fitting])
     return structs.replace(order, group=fitting[0].name)
+
+
+def _check_api(order: ChildOrder, group: Group) -> None:
+    """Raise `ProxyError` (400) for a parent of another API: each call would get 404."""
+    if order.dialect not in (None, *group.vendor.dialects):
+        raise ProxyError(
+            ErrorKind.BAD_REQUEST,
+            f"{order.agent or 'this agent'} speaks the {order.dialect} API, and group "
+            f'"{group.name}" is of vendor {group.vendor.name}; {_add_group(order)}',
+        )
+
+
+def _add_group(order: ChildOrder) -> str:
+    return (
+        "add one, with your provider: "
+        f"sidecar groups add NAME --vendor {order.vendor} --route PROVIDER:translate"
+    )
 
 
 def _no_parent(why: str, option: str, names: Iterable[str]) -> ProxyError:

@@ -121,7 +121,10 @@ _PROGRAMS = (
             "ANTHROPIC_BASE_URL": "{base}", "ANTHROPIC_AUTH_TOKEN": "{key}",
             "ENABLE_TOOL_SEARCH": "true",
         },
-        model_environment={"ANTHROPIC_MODEL": "{model}"},
+        model_environment={
+            # Claude Code asks for its small model under a name of its own, beside the chosen one.
+            "ANTHROPIC_MODEL": "{model}", "ANTHROPIC_DEFAULT_HAIKU_MODEL": "{model}",
+        },
         login=Login(
             environment={
                 "ANTHROPIC_BASE_URL": "{base}", "ANTHROPIC_CUSTOM_HEADERS": "x-sidecar-key: {key}",

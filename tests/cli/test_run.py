@@ -133,6 +133,7 @@ async def test_run_of_claude_takes_the_only_group_of_its_vendor(
     said = json.loads(done.out.splitlines()[0])
     assert said["argv"] == ["-p", "--key", "x"]
     assert said["env"]["ANTHROPIC_MODEL"] == "claude-x"
+    assert said["env"]["ANTHROPIC_DEFAULT_HAIKU_MODEL"] == "claude-x"
     assert said["env"]["NO_PROXY"] == "127.0.0.1,localhost,::1"
     assert "sidecar: 1 call" in done.err
     usage = await shop.go("usage", "--by", "key", "--json")

@@ -118,6 +118,8 @@ def test_parent_is_the_only_group_of_the_vendor_else_of_the_dialect(keys: ChildK
     [
         ({"key": "b"}, 'there is no key "b"'),
         ({"key": None, "group": "X"}, 'there is no group "X"'),
+        ({"key": None, "group": "C", "dialect": "gemini"}, 'group "C" is of vendor anthropic'),
+        ({"key": "a", "dialect": "anthropic"}, 'group "G" is of vendor openai; add one'),
         ({"budgets": ["5"]}, "is not a budget"),
         ({"urgency": "soon"}, "an urgency is one of interactive"),
         ({"models": ["!x"]}, "!"),
