@@ -289,7 +289,7 @@ def request_head(
     """
     if not _TOKEN.fullmatch(method):
         raise ValueError("a method is one word")
-    if not has(b"host", lines):
+    if not (lines.startswith(b"Host: ") or has(b"host", lines)):
         lines = b"Host: %b\r\n%b" % (target.place.encode(), lines)
     path = target.path
     if endpoint.proxy is not None and endpoint.tls is None:

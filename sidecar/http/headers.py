@@ -104,13 +104,17 @@ class RequestFields:
 
     def lines(
         self, own: tuple[tuple[str, str], ...], *, remove: frozenset[str] = frozenset(),
-        decoded: bool = False,
+        decoded: bool = False, host: str = "",
     ) -> bytes:  # fmt: skip
-        """Return the fields of `for_upstream` as lines of a head. Raises `ValueError` as
-        `lines_of`."""
-        made_for = (own, remove, decoded)
+        """Return the fields of `for_upstream` as lines of a head, after `host` if `own` has none.
+
+        Raises `ValueError` as `lines_of`.
+        """
+        made_for = (own, remove, decoded, host)
         if made_for != self._made_for:
             made = for_upstream(self.fields, own, remove=remove, decoded=decoded)
+            if host and not any(name.lower() == b"host" for name, _ in made):
+                made.insert(0, (b"Host", host.encode()))
             self._lines, self._made_for = lines_of(made), made_for
         return self._lines
 

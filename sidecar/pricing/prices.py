@@ -241,8 +241,7 @@ class Prices:
 
     def _learn(self, provider: Provider, sent: str | None, served: str | None) -> None:
         """Record which model answers to a name that was sent."""
-        sent, served = _short(sent), _short(served)
-        if sent and served and sent != served:
+        if sent != served and (sent := _short(sent)) and (served := _short(served)):
             if len(self._reported) >= MAX_MODELS:
                 del self._reported[next(iter(self._reported))]
             self._reported[(provider.name, provider.base_url, sent)] = served

@@ -25,6 +25,7 @@ from sidecar.http.client import (
     Upstream,
     cannot_be_written,
     is_event_stream,
+    target_of,
 )
 from sidecar.http.headers import Fields
 from sidecar.http.wire.agent_messages import RelayedResponse
@@ -172,10 +173,12 @@ class Attempts:
         secret was replaced meanwhile. The calling code must close the result."""
         secret = self._secret(candidate)
         attempted = await self._try(call, candidate, secret, rewriter, live)
+        if attempted.error_class not in _OF_THE_SECRET:
+            return attempted
         if attempted.error_class is ErrorClass.AUTH_FAILED and candidate.credential is not None:
             await self._vault.rejected(candidate.credential, secret)
         replacement = self._secret(candidate)
-        if replacement == secret or attempted.error_class not in _OF_THE_SECRET:
+        if replacement == secret:
             return attempted
         if rewriter.consumed:
             return structs.replace(attempted, outdated=True)
@@ -261,7 +264,8 @@ class Attempts:
         fields = (*provider.set_headers, *prepared.headers, *(login.headers() if login else ()))
         remove, decodes = provider.remove_headers, rewriter.decodes(candidate)
         try:
-            lines = call.headers.lines(fields, remove=remove, decoded=decodes)
+            host = target_of(prepared.url).place
+            lines = call.headers.lines(fields, remove=remove, decoded=decodes, host=host)
         except ValueError as error:
             raise cannot_be_written(error) from None
         if rewriter.declared_length is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from urllib.parse import unquote
 
 from sidecar.config.model import Provider
@@ -31,7 +32,7 @@ _MAX_BLANK_BYTES = 64
 def meter_for(call: Call, reply: Reply) -> Meter:
     """Return the meter for the response to a call."""
     return ResponseMeter(
-        lambda content_type: call.dialect.meter(call.endpoint, content_type),
+        partial(call.dialect.meter, call.endpoint),
         reply.content_type,
         reply.coding,
         streaming=call.facts.streaming,

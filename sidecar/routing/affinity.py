@@ -92,8 +92,8 @@ class Affinity:
         if pin is None or self._clock() - pin[2] > AFFINITY_TTL_SECONDS:
             return candidates, False
         pinned = [c for c in candidates if (c.provider.name, c.credential_name) == pin[:2]]
-        if not pinned:
-            return candidates, False
+        if not pinned or len(pinned) == len(candidates):
+            return candidates, bool(pinned)
         return [*pinned, *(c for c in candidates if c not in pinned)], True
 
     def pin(self, session: ConversationKey, candidate: Candidate) -> None:

@@ -200,8 +200,8 @@ class Upstreams:
         """End the cooldowns of an upstream that answered; return the limiters that opened."""
         credential = self._at(key.credential_key)
         credential.has_answered = True
-        found = {credential.key: credential, key: self._at(key)}
-        return [each.cooldown for each in found.values() if each.cooldown.record_success()]
+        found = (credential.cooldown, self._at(key).cooldown)  # without a family, one twice
+        return [cooldown for cooldown in found if cooldown.record_success()]
 
     def has_answered(self, key: UpstreamKey) -> bool:
         """Return whether an attempt with this credential succeeded since the start."""

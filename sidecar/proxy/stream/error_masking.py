@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
+from itertools import chain
 
 import msgspec
 from msgspec import structs
@@ -48,9 +49,10 @@ def mask_head(reply: Reply, secret: Secret | None) -> None:
     if secret is None or secret.mask.is_empty:
         return
     mask = reply.mask = secret.mask
-    reply.reason = mask.mask_text(reply.reason)
-    if not mask.may_hold(b"".join(map(b"".join, reply.headers))):
+    reason = reply.reason.encode("utf-8", "surrogatepass")
+    if not mask.may_hold(b"".join([reason, *chain.from_iterable(reply.headers)])):
         return
+    reply.reason = mask.mask_text(reply.reason)
     reply.headers = [(mask.mask(name), mask.mask(value)) for name, value in reply.headers]
 
 
