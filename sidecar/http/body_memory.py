@@ -130,7 +130,8 @@ class BodyMemory:
         """Release `size` bytes; `last` is whether their holder has none left."""
         self.held -= size
         self._holders -= last
-        self._serve_waiters()
+        if self._waiters:
+            self._serve_waiters()
 
     def _fits(self, size: int, rank: int) -> bool:
         share = 1.0 if rank < 2 else 1.0 - INTERACTIVE_SHARE

@@ -66,12 +66,14 @@ class plugin_guard:  # noqa: N801 - a context manager that reads like `contextli
 
 def log_plugin_error(
     error: Exception, plugin: Vendor | Dialect | str, hook: str, consequence: str
-) -> None:
-    """Log what plugin code raised, as `plugin_guard` does.
+) -> str:
+    """Log what plugin code raised, as `plugin_guard` does. Return its `reason`.
 
     For an `except` on the path of each call, where the context manager costs more than the hook.
     """
-    log.warning("%s; %s", _reason(error, plugin, hook), consequence)
+    reason = _reason(error, plugin, hook)
+    log.warning("%s; %s", reason, consequence)
+    return reason
 
 
 def _reason(error: Exception | None, plugin: Vendor | Dialect | str, hook: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.plugin_api.guard import plugin_guard
+from sidecar.plugin_api.guard import log_plugin_error
 from sidecar.plugin_api.json.outline import BOM, Outline, outline
 from sidecar.records import Usage
 
@@ -221,5 +221,8 @@ class JsonMeter(BaseMeter):
         data = b"".join(self._pieces)
         self._pieces = [data]
         self._outline, self._is_decoded, self.unread = None, False, False
-        with plugin_guard(f"meter {type(self).__qualname__}", "read_bytes", "usage not counted"):
+        try:
             self.read_bytes(data.removeprefix(BOM))
+        except Exception as error:  # noqa: BLE001 - of a plugin
+            meter = f"meter {type(self).__qualname__}"
+            log_plugin_error(error, meter, "read_bytes", "usage not counted")

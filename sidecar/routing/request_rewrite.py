@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote_plus
 from sidecar.errors import Fault, UpstreamError
 from sidecar.http.wire.framing import IncomingBody
 from sidecar.plugin_api.dialect import ModelAt
-from sidecar.plugin_api.guard import plugin_guard
+from sidecar.plugin_api.guard import log_plugin_error, plugin_guard
 from sidecar.plugin_api.json.body import splice_model
 from sidecar.plugin_api.vendor import Prepared, Secret, UpstreamRequest
 from sidecar.routing.call import Call
@@ -133,9 +133,11 @@ class Rewriter:
             secret=secret,
             options=candidate.provider.options,
         )
-        with plugin_guard(vendor, "prepare", "the attempt fails") as guard:
+        try:
             return vendor.prepare(ask)
-        raise UpstreamError(Fault.PROTOCOL, guard.reason, sent=False)
+        except Exception as error:  # noqa: BLE001 - of a plugin
+            reason = log_plugin_error(error, vendor, "prepare", "the attempt fails")
+        raise UpstreamError(Fault.PROTOCOL, reason, sent=False)
 
     def path(self, model: str | None) -> str:
         """Return the path with this model in place of the call's."""

@@ -86,7 +86,8 @@ class Admission:
         for option in waiter.options:
             if self._first_blocking(waiter, option, now) is None:
                 lease = self._grant(waiter, option, now)
-                self._drain()
+                if self._to_check:
+                    self._drain()
                 return lease
         return None
 
