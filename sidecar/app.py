@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import random
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -67,6 +68,7 @@ from sidecar.routing.model_list import ModelList
 from sidecar.scheduling.lease import Sources
 from sidecar.scheduling.scheduler import Scheduler
 from sidecar.shared.engine import open_engine
+from sidecar.shared.scopes import Node
 from sidecar.shared.server import EngineError
 
 draw = random.Random().random  # noqa: S311 - shares calls out; nothing that could be guessed is kept by it
@@ -149,7 +151,7 @@ async def _make_services(
     read_scheduler(metrics, scheduler)
     warn_if_open(config)
     configuration.start()
-    await _share(stack, configuration.current(), vault, scheduler, clock)
+    await _share(stack, configuration, vault, scheduler, clock)
     upstream = await stack.enter_async_context(open_upstream())
     local = await _local_servers(stack, registry)
     attempts = Attempts(
@@ -173,14 +175,14 @@ async def _make_services(
 
 
 async def _share(
-    stack: AsyncExitStack, snapshot: Snapshot, vault: Vault, scheduler: Scheduler,
+    stack: AsyncExitStack, configuration: ConfigManager, vault: Vault, scheduler: Scheduler,
     clock: Callable[[], float],
 ) -> None:  # fmt: skip
     """Join the other processes, if the file names a server of shared state."""
-    shared = snapshot.shared
+    shared = configuration.current().shared
     if shared is None:
         return
-    url: str | None
+    host, url = socket.gethostname().replace(" ", "-"), None
     if isinstance(shared.server, str):
         url, name = shared.server, shared.server
     else:
@@ -189,7 +191,14 @@ async def _share(
         if url is None:
             raise StartError(f"state.shared: {vault.why_not(shared.server)}")
     try:
-        engine = await stack.enter_async_context(open_engine(url, shared.namespace, clock))
+        engine = await stack.enter_async_context(
+            open_engine(
+                url,
+                shared.namespace,
+                clock,
+                about=lambda: Node(host, __version__, configuration.current().digest),
+            )
+        )
     except EngineError as error:
         raise StartError(f"state.shared ({name}): {error}") from None
     scheduler.share(engine, refuses=shared.refuses)

@@ -210,6 +210,15 @@ def _vendors(sheet: Sheet) -> None:
         lines("Retry budget", "Attempts beyond a call's first that may be made now: near 0, calls"
               " are no longer tried elsewhere.",
               Query("sidecar_retry_budget_left", "left"), unit="short"),
+        lines("Shared limits", "Outages of the server of shared state, the processes that share,"
+              " and what it denied a second.",
+              Query("1 - sidecar_shared_up", "out"),
+              Query("sidecar_shared_processes", "processes"),
+              Query("rate(sidecar_shared_outage_seconds_total[$__rate_interval])", "time out"),
+              Query("rate(sidecar_shared_denials_total[$__rate_interval])", "denied"),
+              unit="short"),
+        lines("Shared leases", "Time that the server of shared state takes for a lease, averaged.",
+              Query("sidecar_shared_lease_seconds", "a lease"), unit=SECONDS),
         width=8, height=8,
     )  # fmt: skip
 

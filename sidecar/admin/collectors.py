@@ -16,6 +16,7 @@ from sidecar.scheduling.pauses import describe_target
 from sidecar.scheduling.scheduler import Scheduler
 from sidecar.scheduling.upstream_health import UpstreamHealth
 from sidecar.scheduling.vendor_quota import VendorQuota, quota_name
+from sidecar.shared.engine import Engine
 
 Figures = Iterator[tuple[tuple[str, ...], float]]
 
@@ -71,7 +72,24 @@ def read_scheduler(metrics: Metrics, scheduler: Scheduler) -> None:
         "sidecar_paused", lambda: (((describe_target(h.target),), 1.0) for h in scheduler.pauses)
     )
     metrics.read("sidecar_network_up", lambda: iter([((), not scheduler.is_offline)]))
+    _read_engine(metrics, scheduler)
     metrics.read("sidecar_retry_budget_left", lambda: iter([((), scheduler.retries_remaining)]))
+
+
+def _read_engine(metrics: Metrics, scheduler: Scheduler) -> None:
+    """Register the collectors of the server of shared state; without one they have no value."""
+
+    def read(name: str, figure: Callable[[Engine], float]) -> None:
+        metrics.read(
+            name,
+            lambda: () if (engine := scheduler.engine) is None else (((), figure(engine)),),
+        )
+
+    read("sidecar_shared_up", lambda found: found.is_reached)
+    read("sidecar_shared_processes", lambda found: found.nodes)
+    read("sidecar_shared_lease_seconds", lambda found: found.latency)
+    read("sidecar_shared_denials_total", lambda found: found.denied)
+    read("sidecar_shared_outage_seconds_total", lambda found: found.outages)
 
 
 def _waiting(scheduler: Scheduler) -> Figures:

@@ -30,7 +30,7 @@ from sidecar.admin.api_types.entities import (
     ProbeResult,
     ProviderPage,
 )
-from sidecar.admin.api_types.limits import PauseChoices
+from sidecar.admin.api_types.limits import PauseChoices, SharedNode
 from sidecar.admin.api_types.live import Explanation, LiveState
 from sidecar.admin.context import AdminContext, ApiRequest
 from sidecar.admin.introspect.dry_run import HypotheticalCall
@@ -52,6 +52,7 @@ KEY_VARIABLE = key_variable("SIDECAR_KEY")
 async def status(context: AdminContext, _: ApiRequest) -> ProcessStatus:
     """Return what the process serves where, and the status of its parts."""
     board, addresses = context.outlook.board, context.addresses
+    engine = context.services.scheduler.engine
     return ProcessStatus(
         version=__version__,
         pid=os.getpid(),
@@ -67,6 +68,8 @@ async def status(context: AdminContext, _: ApiRequest) -> ProcessStatus:
         waiting=board.queued,
         holds=board.pauses(),
         network=board.network(),
+        shared=board.shared(),
+        nodes=[SharedNode(**each._asdict()) for each in await engine.living()] if engine else [],
         subscriptions=board.subscriptions(),
         plugin_problems=list(context.services.registry.problems),
         ledger=LedgerState(

@@ -12,6 +12,7 @@ from shlex import quote
 
 from watchfiles import awatch
 
+from sidecar.admin.api_types.config import ProcessStatus
 from sidecar.callers import find_finder
 from sidecar.config.ca_files import unusable_authorities
 from sidecar.config.credentials import references
@@ -59,12 +60,26 @@ def check_process(at: Installation) -> Iterator[CheckResult]:
     if not status.ledger.healthy:
         repair = f"free some space on the disk of {at.state}, or repair its permissions"
         yield CheckResult("process", Level.FAIL, "the ledger cannot be written", repair)
+    yield from _shared(status)
     serves = Path(status.config.file)
     if serves.resolve() != at.config.resolve():
         what = f"process {status.pid} serves another file: {serves}"
         yield CheckResult("process", Level.WARN, what, "name that file with --config, or stop it")
     else:
         yield CheckResult("process", Level.PASS, f"process {status.pid} serves this file")
+
+
+def _shared(status: ProcessStatus) -> Iterator[CheckResult]:
+    """Find whether the server of shared state works, and whether all processes have one file."""
+    if status.shared is None:
+        return
+    if not status.shared.up:
+        what = f"the server of state.shared {status.shared.failure}"
+        yield CheckResult("process", Level.FAIL, what, "repair it: Sidecar tries again by itself")
+    for node in status.nodes:
+        if node.digest != status.config.digest:
+            what = f"a process on {node.host} shares limits but has another file"
+            yield CheckResult("process", Level.WARN, what, "give all processes the same file")
 
 
 def check_permissions(at: Installation) -> Iterator[CheckResult]:

@@ -63,6 +63,7 @@ class Scheduler:
     Attributes:
         waits: Calls that had to wait, by the kind of the limiter that blocked them first.
         pricing: The prices that budgets count by.
+        engine: The shared engine; None if nothing is shared.
         rejections: Calls that were not admitted, by the kind of the limiter, or "queue".
     """
 
@@ -83,8 +84,8 @@ class Scheduler:
         self._retries = RetryBudget(sources.clock)
         self._cached_limiters: dict[tuple[object, ...], tuple[object, CallLimiters]] = {}
         self._snapshot: Snapshot | None = None
-        self.waits: Counter[str] = Counter()
-        self.rejections: Counter[str] = Counter()
+        self.engine: Engine | None = None
+        self.waits, self.rejections = Counter[str](), Counter[str]()
         self._admission.on_block = self._count_wait
 
     def new_waiter(
@@ -105,7 +106,7 @@ class Scheduler:
 
     def share(self, engine: Engine, *, refuses: bool) -> None:
         """From now on take room on `engine`, too; `refuses` calls with limits while it fails."""
-        parts = (self._admission, self._limits, engine, self._clock)
+        self.engine, parts = engine, (self._admission, self._limits, engine, self._clock)
         self._leases = SharedLeases(*parts, refuses=refuses)
         self._cached_limiters.clear()
 
@@ -307,8 +308,7 @@ class Scheduler:
         waiter = self._admission.new_waiter(
             key.name, key.share, key.urgency, options, lambda: options
         )
-        blocked = self._admission.blocked(waiter, self._clock())
-        for reason in blocked:
+        for reason in (blocked := self._admission.blocked(waiter, self._clock())):
             waiter.queue_option(waiter.queued_at, reason.limiter, reason.option)
         return waiter, blocked
 

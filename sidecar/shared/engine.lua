@@ -9,6 +9,7 @@
 --   o:ID           zset    the same nodes, by the arrival of the oldest of their calls
 --   n:NODE         hash    the leases of a node
 --   nodes          zset    the nodes, by when they were last heard of
+--   about          hash    what each node states of itself
 --   lapsed         hash    the leases of dead nodes, for a day: a late settlement corrects them
 --   x:LEASE        string  a lease that was given up before this server heard of it
 --   seq            counter of operations, which orders replies and wake messages
@@ -426,10 +427,13 @@ end
 
 -- The node lives. The leases of nodes that no longer do lapse: their slots are free, and what they
 -- may have spent counts by its estimate.
+-- ARGV: what this node states of itself. Reply: the number of nodes.
 local function beat()
   redis.call('ZADD', base .. 'nodes', whole(now), node)
+  redis.call('HSET', base .. 'about', node, ARGV[4])
   for _, dead in ipairs(redis.call('ZRANGEBYSCORE', base .. 'nodes', '-inf', whole(now - DEAD))) do
     redis.call('ZREM', base .. 'nodes', dead)
+    redis.call('HDEL', base .. 'about', dead)
     local leases = redis.call('HGETALL', base .. 'n:' .. dead)
     for i = 1, #leases, 2 do
       settle_lease(leases[i], leases[i + 1], nil)
@@ -459,6 +463,9 @@ local function queue()
   return reply(0)
 end
 
-local operations = {lease = lease, queue = queue, settle = settle, correct = correct, beat = beat, leave = leave,
+-- Reply: every node and what it states of itself.
+local function nodes() return reply(0, unpack(redis.call('HGETALL', base .. 'about'))) end
+
+local operations = {nodes = nodes, lease = lease, queue = queue, settle = settle, correct = correct, beat = beat, leave = leave,
   owe = correct, restore = restore}
 return operations[op]()

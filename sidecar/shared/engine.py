@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from sidecar.shared.journal import MICROSECONDS, Change, Journal
-from sidecar.shared.scopes import NEVER, Denied, Scope, Ticket
+from sidecar.shared.scopes import NEVER, Denied, Node, Scope, Ticket
 from sidecar.shared.server import EngineError, Server, open_server
 
 BEAT_SECONDS = 3.0
@@ -34,6 +34,7 @@ FLUSH_SECONDS = 2.0
 """Seconds for which settlements are still sent when the process ends."""
 
 Operation = tuple[str, list[str]]
+About = Callable[[], Node]
 OnWake = Callable[[str, int], None]
 """Called with the name of a limit at which a call of this node may go now, and the number of the
 message. An empty name means that messages may have been lost."""
@@ -54,6 +55,9 @@ class Engine:
         failure: The reason that it does not.
         on_change: Called when `is_reached` has changed.
         journal: What is restored after an outage.
+        about: Returns what this node states of itself.
+        latency: Seconds that a lease takes, averaged.
+        denied: Leases that were denied.
     """
 
     def __init__(
@@ -75,6 +79,10 @@ class Engine:
         self.nodes = 1
         self.is_reached = True
         self.failure = ""
+        self.latency = 0.0
+        self.denied = 0
+        self._failed_at, self._outages = 0.0, 0.0
+        self.about: About = lambda: Node("", "", "")
         self.journal = Journal(clock, self.server_time)
         self.on_wake: OnWake = lambda _, __: None
         self.on_change: Callable[[], None] = lambda: None
@@ -98,10 +106,13 @@ class Engine:
         words = [lease_id, str(urgency), self._millis(arrival)]
         for scope in scopes:
             words += self._words(scope)
+        asked = self._clock()
         _, number, _, at, *rest = await self._run("lease", words)
+        self.latency += (self._clock() - asked - self.latency) / 16
         if not at:
             self.journal.add(lease_id, scopes, granted=True)
             return None
+        self.denied += 1
         opens, timed, settled, reserved = rest
         return Denied(
             at - 1, self._local(opens), self._local(timed), int(settled), int(reserved),
@@ -208,15 +219,39 @@ class Engine:
         finally:
             await pubsub.aclose()
 
+    @property
+    def outage(self) -> float:
+        """The seconds of the present outage; 0 while the server works."""
+        return 0.0 if self.is_reached else self._clock() - self._failed_at
+
+    @property
+    def outages(self) -> float:
+        """The seconds of all outages."""
+        return self._outages + self.outage
+
+    async def living(self) -> list[Node]:
+        """Return the nodes that live; none while the server fails."""
+        try:
+            found = await self._run("nodes", []) if self.is_reached else []
+        except EngineError:
+            return []
+        about = (each.split(" ", 2) for each in found[5::2])
+        named = zip(found[4::2], about, strict=True)
+        return sorted(
+            Node(host, version, digest, is_this=name == self.node)
+            for name, (host, version, digest) in named
+        )
+
     async def beat(self) -> None:
         """Send a sign of life; after an outage, restore what the server lacks. Raises
         `EngineError`."""
         async with self._beating:
-            *_, nodes = await self._run("beat", [])
+            *_, nodes = await self._run("beat", [" ".join(self.about()[:3])])
             self.nodes = max(1, int(nodes))
             if self.is_reached:
                 return
             await self._restore()
+            self._outages += self.outage
             self.is_reached, self.failure = True, ""
             self.on_change()
 
@@ -278,7 +313,7 @@ class Engine:
     def _fail(self, reason: str) -> None:
         self.failure = reason
         if self.is_reached:
-            self.is_reached = False
+            self.is_reached, self._failed_at = False, self._clock()
             self.journal.check_running()
             self._failed.set()
             self.on_change()
@@ -315,15 +350,17 @@ class Engine:
 @asynccontextmanager
 async def open_engine(
     url: str, namespace: str, clock: Callable[[], float],
-    server_time: Callable[[], float] | None = None,
+    server_time: Callable[[], float] | None = None, *, about: About = lambda: Node("", "", ""),
 ) -> AsyncIterator[Engine]:  # fmt: skip
-    """Join the nodes of a namespace on the server at `url`.
+    """Join the nodes of a namespace on the server at `url`; `about` returns what this one states
+    of itself.
 
     Raises `EngineError` as `open_server`. A server that does not answer is tried again.
     """
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(open_server(url))
         engine = Engine(server, namespace, clock, server_time)
+        engine.about = about
         with suppress(EngineError):  # it is tried again
             await engine.beat()
         stack.push_async_callback(engine.stop)

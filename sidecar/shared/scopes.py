@@ -63,3 +63,13 @@ class Denied(NamedTuple):
     settled: int
     reserved: int
     number: int
+
+
+class Node(NamedTuple):
+    """One process among those that share, as it states itself: its machine, the version of Sidecar,
+    and the digest of its file."""
+
+    host: str
+    version: str
+    digest: str
+    is_this: bool = False

@@ -167,3 +167,41 @@ async def test_slots_of_a_killed_process_are_free_again(
         assert (await waits).status == 200
         held.cancel()
         await asyncio.gather(held, return_exceptions=True)
+
+
+async def test_status_shows_the_processes_and_the_one_with_another_file(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    async with fleet(tmp_path, vendor, "limits: {rpm: 10}") as (one, _):
+        file = tmp_path / "b" / "routes.yaml"
+        file.write_text(file.read_text().replace("rpm: 10", "rpm: 11"))
+        await printed(tmp_path / "b", 0)
+        shown = ""
+        async with asyncio.timeout(20):
+            while not {"ANOTHER", "(2),"} <= set(shown.split()):
+                shown = await printed(tmp_path / "a", 0)
+        assert "limits hold for all processes (2)" in shown
+        assert shown.count(", this one: version") == 1
+        assert shown.count("ANOTHER FILE") == 1
+        metrics = await scraped(one)
+        assert "sidecar_shared_up 1" in metrics
+        assert "sidecar_shared_processes 2" in metrics
+
+
+async def printed(folder: Path, code: int) -> str:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sidecar", "status", "--state", str(folder / "state"),
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    assert process.returncode == code
+    return out.decode()
+
+
+async def scraped(one: Node) -> str:
+    reader, writer = await asyncio.open_connection("127.0.0.1", one.admin_port)
+    writer.write(request("GET", "/metrics", {}, b""))
+    try:
+        return (await reader.read(-1)).decode()
+    finally:
+        writer.close()

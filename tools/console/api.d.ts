@@ -324,6 +324,7 @@ declare namespace Api {
     subscriptions: SubscriptionState[];
     holds: PauseState[];
     network: NetworkState;
+    shared: SharedServerState | null;
     unpriced: UnpricedUse[];
     retries: RetriesLeft;
   }
@@ -342,6 +343,7 @@ declare namespace Api {
     subscriptions: SubscriptionState[];
     holds: PauseState[];
     network: NetworkState;
+    shared: SharedServerState | null;
     unpriced: UnpricedUse[];
     retries: RetriesLeft;
   }
@@ -431,6 +433,8 @@ declare namespace Api {
     waiting: number;
     holds: PauseState[];
     network: NetworkState;
+    shared: SharedServerState | null;
+    nodes: SharedNode[];
     subscriptions: SubscriptionState[];
     plugin_problems: string[];
     ledger: LedgerState;
@@ -586,6 +590,19 @@ declare namespace Api {
     provider: string;
     enabled: boolean;
     models: string[];
+  }
+  interface SharedNode {
+    host: string;
+    version: string;
+    digest: string;
+    is_this: boolean;
+  }
+  interface SharedServerState {
+    up: boolean;
+    failure: string;
+    seconds: number;
+    processes: number;
+    latency: number;
   }
   interface SkippedRoute {
     provider: string;

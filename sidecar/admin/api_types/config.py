@@ -6,7 +6,13 @@ from typing import TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
 
-from sidecar.admin.api_types.limits import NetworkState, PauseState, SubscriptionState
+from sidecar.admin.api_types.limits import (
+    NetworkState,
+    PauseState,
+    SharedNode,
+    SharedServerState,
+    SubscriptionState,
+)
 from sidecar.admin.api_types.live import Explanation, LiveState
 from sidecar.config.history import Version
 from sidecar.records import KeyTimes
@@ -59,6 +65,8 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
     waiting: int
     holds: list[PauseState]
     network: NetworkState
+    shared: SharedServerState | None
+    nodes: list[SharedNode]
     subscriptions: list[SubscriptionState]
     plugin_problems: list[str]
     ledger: LedgerState

@@ -100,6 +100,26 @@ class NetworkState(Struct, frozen=True, kw_only=True, tag_field="what", tag="net
     waiting: int
 
 
+class SharedNode(Struct, frozen=True, kw_only=True):
+    """A process among those that share limits, with the digest of its file."""
+
+    host: str
+    version: str
+    digest: str
+    is_this: bool
+
+
+class SharedServerState(Struct, frozen=True, kw_only=True):
+    """The server of shared state: whether it is `up`, else the `failure` and its `seconds`; the
+    number of `processes` at the last sign of life, and the seconds a lease took (`latency`)."""
+
+    up: bool
+    failure: str
+    seconds: float
+    processes: int
+    latency: float
+
+
 class SubscriptionState(Struct, frozen=True, kw_only=True):
     """A window of the subscription of a caller's login, as the vendor last reported it: `window` is
     its length, `used` a share, `reset` the seconds until it begins anew (null: unknown), `key` the

@@ -9,6 +9,7 @@ from sidecar.admin.api_types.limits import (
     LimitState,
     NetworkState,
     PauseState,
+    SharedServerState,
     SubscriptionState,
     UpstreamCooldown,
     UpstreamQuota,
@@ -103,6 +104,7 @@ class LiveState(Struct, frozen=True, kw_only=True):
     subscriptions: list[SubscriptionState]
     holds: list[PauseState]
     network: NetworkState
+    shared: SharedServerState | None = None
     unpriced: list[UnpricedUse]
     retries: RetriesLeft
 

@@ -14,6 +14,7 @@ from sidecar.admin.api_types.limits import (
     LimiterState,
     NetworkState,
     PauseState,
+    SharedServerState,
     SubscriptionState,
 )
 from sidecar.admin.api_types.live import (
@@ -87,6 +88,16 @@ class LiveView:
         """Return whether the network is up."""
         return network_state(self.scheduler.offline_breaker, self.scheduler.now())
 
+    def shared(self) -> SharedServerState | None:
+        """Return whether the server of shared state works; None if nothing is shared."""
+        engine = self.scheduler.engine
+        if engine is None:
+            return None
+        return SharedServerState(
+            up=engine.is_reached, failure=engine.failure, seconds=engine.outage,
+            processes=engine.nodes, latency=engine.latency,
+        )  # fmt: skip
+
     def pauses(self) -> list[PauseState]:
         """Return every pause, and how many calls each keeps waiting."""
         limiter = self.scheduler.pause_limiter
@@ -143,6 +154,7 @@ class LiveView:
             subscriptions=self.subscriptions(),
             holds=self.pauses(),
             network=self.network(),
+            shared=self.shared(),
             unpriced=[UnpricedUse(**each._asdict()) for each in scheduler.pricing.unpriced],
             retries=RetriesLeft(left=int(scheduler.retries_remaining), most=int(MAX_SAVED_RETRIES)),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -23,7 +24,7 @@ from sidecar.cli.options import (
 )
 from sidecar.cli.params import KEY
 from sidecar.cli.render.limiters import network_text, pause_text, subscription_text
-from sidecar.humanize import when
+from sidecar.humanize import span, when
 
 NOT_RUNNING = 3
 """Exit status of `sidecar status`: no process runs."""
@@ -73,6 +74,7 @@ def _show(status: ProcessStatus) -> None:
         click.echo(f"paused    {pause_text(hold, now)}")
     if not status.network.up:
         click.echo(f"network   {network_text(status.network)}")
+    click.echo("".join(map("{}\n".format, _shared_lines(status))), nl=False)
     for window in status.subscriptions:
         click.echo(f"plan      {subscription_text(window)} (key {window.key})")
     click.echo(f"prices    {status.prices}")
@@ -87,6 +89,22 @@ def _show(status: ProcessStatus) -> None:
         click.echo(f"REFUSED   the edit of {when(config.error_at or 0, now)} is not in force:")
         for line in [*config.error.splitlines(), *config.stays]:
             click.echo(f"          {line}")
+
+
+def _shared_lines(status: ProcessStatus) -> Iterator[str]:
+    """Yield the state of the server of shared state, and the processes that have another file."""
+    shared = status.shared
+    if shared is None:
+        return
+    if not shared.up:
+        yield f"shared    DOWN for {span(shared.seconds)}: the server {shared.failure}"
+        return
+    took = f"{shared.latency * 1000:.1f} ms a lease"
+    yield f"shared    limits hold for all processes ({shared.processes}), {took}"
+    for node in status.nodes:
+        this = ", this one" if node.is_this else ""
+        other = "" if node.digest == status.config.digest else ", ANOTHER FILE"
+        yield f"          {node.host}{this}: version {node.version}, file {node.digest[:12]}{other}"
 
 
 @click.command("models")

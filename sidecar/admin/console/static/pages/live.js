@@ -89,12 +89,13 @@ function figures(view, waiting) {
     ["Waiting", [waiting, by.length ? h("span", { class: "under" }, ` ${by.join(", ")}`) : null]],
     ["Let through", view.granted.toLocaleString()],
     ["Network", view.network.up ? "up" : h("span", { class: "status bad" }, "gone")],
+    ...(view.shared ? [["Shared", view.shared.failure || "up"]] : []),
     ["Retries left", `${view.retries.left} of ${view.retries.most}`],
     ["Running since", ago(view.started, view.at)],
   ];
 }
 
-/** What keeps calls from going on: a pause, a vendor's no, the network. */
+/** What stops calls. */
 function alarms(view) {
   return [
     ...view.holds.map((each) =>
