@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 from observability import ALERTS, CONFIG, RECORDED, RULES, choices, documented, queries
 from real_prometheus import Prometheus, needs_prometheus, prometheus
+from real_redis import needs_redis
 from running_sidecar import Sidecar, parse, request, talk
 from varied_load import KEYS, TOKEN, loaded
 
-pytestmark = [needs_prometheus, pytest.mark.timeout(240)]
+pytestmark = [needs_prometheus, needs_redis, pytest.mark.timeout(240)]
 DAY = "[1d]"
 RAISED = {
     "SidecarBudgetSpent", "SidecarCallsUnpriced", "SidecarUsageUnknown", "SidecarPausedLong",

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from real_redis import redis_server
 from recorded_answers import RECORDED
 from running_sidecar import Raw, Sidecar, sidecar
 from scripted_vendor import (
@@ -33,6 +34,7 @@ YAML = """
 server: {{metrics_token: "file:{folder}/token"}}
 plugins: [grumbling.py]
 timezone: UTC
+state: {{shared: "{shared}", namespace: load}}
 budget: $100/day
 defaults: {{max_wait: 60s}}
 providers:
@@ -87,8 +89,11 @@ async def loaded(folder: Path) -> AsyncIterator[Sidecar]:
     (folder / "token").write_text(TOKEN)
     (folder / "token").chmod(0o600)
     (folder / "grumbling.py").write_text(PLUGIN)
-    async with scripted_vendor() as vendor, scripted_vendor() as slow:
-        text = YAML.format(url=vendor.url, slow=slow.url, folder=folder)
+    async with AsyncExitStack() as stack:
+        shared = stack.enter_context(redis_server())
+        vendor = await stack.enter_async_context(scripted_vendor())
+        slow = await stack.enter_async_context(scripted_vendor())
+        text = YAML.format(url=vendor.url, slow=slow.url, folder=folder, shared=shared)
         async with sidecar(folder, text, KEYS) as proxy:
             for _ in range(2):
                 await _answered(proxy, vendor)
