@@ -10,17 +10,15 @@ import anthropic
 import openai
 import pytest
 from responses_samples import PATCH, TOOLS, message_item, response_stream
-from scripted_vendor import STREAM_HEAD, Script, Wire, chunk, scripted_vendor
+from scripted_vendor import scripted_vendor
+from translating_vendor import translating
 from translation_samples import (
     CHAT_USAGE,
-    SSE,
     call_deltas,
     chat_stream,
     generate_stream,
     message_stream,
 )
-
-from sidecar_transforms.translation import ResponseTranslator, translate_request
 
 Shape = dict[str, Any]
 ROUNDS = 5
@@ -100,24 +98,6 @@ def response_model(request: Shape) -> bytes:
             for k in (0, 1)
         ),
     )  # fmt: skip
-
-
-def translating(source: str, target: str, model: Callable[[Shape], bytes], name: str) -> Script:
-    """Answer a request with the translated answer of a model that speaks `target`."""
-
-    async def script(wire: Wire) -> None:
-        sent = translate_request(source, target, wire.request.body, model=name)
-        answer = ResponseTranslator(sent.context, status=200, content_type=SSE)
-        await wire.send(STREAM_HEAD)
-        provider = model(json.loads(sent.body))
-        for at in range(0, len(provider), 64):
-            if piece := answer.feed(provider[at : at + 64]):
-                await wire.send(chunk(piece))
-        if rest := answer.end(complete=True):
-            await wire.send(chunk(rest))
-        await wire.send(b"0\r\n\r\n")
-
-    return script
 
 
 @pytest.mark.parametrize(

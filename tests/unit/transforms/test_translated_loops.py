@@ -7,10 +7,9 @@ from typing import Any
 
 import anthropic
 import openai
-from scripted_vendor import STREAM_HEAD, Script, Wire, chunk, scripted_vendor
-from translation_samples import CHAT_USAGE, SSE, call_deltas, chat_stream, message_stream
-
-from sidecar_transforms.translation import ResponseTranslator, translate_request
+from scripted_vendor import scripted_vendor
+from translating_vendor import translating
+from translation_samples import CHAT_USAGE, call_deltas, chat_stream, message_stream
 
 Shape = dict[str, Any]
 ROUNDS = 5
@@ -52,29 +51,11 @@ def message_model(request: Shape) -> bytes:
     return message_stream({"type": "text", "text": f"Round {n // 2}."}, *uses, stop="tool_use")
 
 
-def translating(source: str, target: str, model: Any) -> Script:
-    """Answer a request with the translated answer of a model that speaks `target`."""
-
-    async def script(wire: Wire) -> None:
-        sent = translate_request(source, target, wire.request.body, model="claude-opus-5-5")
-        answer = ResponseTranslator(sent.context, status=200, content_type=SSE)
-        await wire.send(STREAM_HEAD)
-        provider = model(json.loads(sent.body))
-        for at in range(0, len(provider), 64):
-            if piece := answer.feed(provider[at : at + 64]):
-                await wire.send(chunk(piece))
-        if rest := answer.end(complete=True):
-            await wire.send(chunk(rest))
-        await wire.send(b"0\r\n\r\n")
-
-    return script
-
-
 async def test_agent_of_anthropic_loops_five_rounds_on_a_model_of_chat() -> None:
     tools = [{"name": "count", "description": "Count.", "input_schema": SCHEMA}]
     messages: list[Shape] = [{"role": "user", "content": "Count."}]
     async with scripted_vendor() as vendor:
-        vendor.play(translating("anthropic", "openai_chat", chat_model))
+        vendor.play(translating("anthropic", "openai_chat", chat_model, "claude-opus-5-5"))
         async with anthropic.AsyncAnthropic(base_url=vendor.url, api_key="k") as client:
             for _ in range(ROUNDS):
                 async with client.messages.stream(
@@ -101,7 +82,7 @@ async def test_agent_of_chat_loops_five_rounds_on_a_model_of_anthropic() -> None
     tools = [{"type": "function", "function": {"name": "count", "parameters": SCHEMA}}]
     messages: list[Shape] = [{"role": "user", "content": "Count."}]
     async with scripted_vendor() as vendor:
-        vendor.play(translating("openai_chat", "anthropic", message_model))
+        vendor.play(translating("openai_chat", "anthropic", message_model, "claude-opus-5-5"))
         async with openai.AsyncOpenAI(base_url=vendor.url, api_key="k") as client:
             for _ in range(ROUNDS):
                 async with client.chat.completions.stream(

@@ -10,7 +10,8 @@ import openai
 import pytest
 from google import genai
 from google.genai import types
-from scripted_vendor import STREAM_HEAD, Script, Wire, chunk, scripted_vendor
+from scripted_vendor import Wire, scripted_vendor
+from translating_vendor import translating
 from translation_samples import (
     CHAT_USAGE,
     SSE,
@@ -92,32 +93,11 @@ def chat_model(request: Shape) -> bytes:
     )
 
 
-def translating(source: str, target: str, model: Any) -> Script:
-    """Answer a request with the translated answer of a model that speaks `target`."""
-
-    async def script(wire: Wire) -> None:
-        query = wire.request.path.partition("?")[2]
-        sent = translate_request(
-            source, target, wire.request.body, model="gemini-3-pro", streaming=True, query=query
-        )
-        answer = ResponseTranslator(sent.context, status=200, content_type=SSE)
-        await wire.send(STREAM_HEAD)
-        provider = model(json.loads(sent.body))
-        for at in range(0, len(provider), 64):
-            if piece := answer.feed(provider[at : at + 64]):
-                await wire.send(chunk(piece))
-        if rest := answer.end(complete=True):
-            await wire.send(chunk(rest))
-        await wire.send(b"0\r\n\r\n")
-
-    return script
-
-
 async def test_agent_of_anthropic_loops_five_rounds_on_gemini() -> None:
     tools = [{"name": "count", "description": "Count.", "input_schema": SCHEMA}]
     messages: list[Shape] = [{"role": "user", "content": "Count."}]
     async with scripted_vendor() as vendor:
-        vendor.play(translating("anthropic", "gemini", gemini_model))
+        vendor.play(translating("anthropic", "gemini", gemini_model, "gemini-3-pro"))
         async with anthropic.AsyncAnthropic(base_url=vendor.url, api_key="k") as client:
             for n in range(ROUNDS + 1):
                 async with client.messages.stream(
@@ -143,7 +123,7 @@ async def test_agent_of_chat_loops_five_rounds_on_gemini() -> None:
     tools = [{"type": "function", "function": {"name": "count", "parameters": SCHEMA}}]
     messages: list[Any] = [{"role": "user", "content": "Count."}]
     async with scripted_vendor() as vendor:
-        vendor.play(translating("openai_chat", "gemini", gemini_model))
+        vendor.play(translating("openai_chat", "gemini", gemini_model, "gemini-3-pro"))
         async with openai.AsyncOpenAI(base_url=vendor.url, api_key="k") as client:
             for n in range(ROUNDS + 1):
                 async with client.chat.completions.stream(
@@ -172,7 +152,7 @@ async def test_google_agent_that_drops_thoughts_loops_five_rounds(target: str, m
     )
     contents = [types.Content(role="user", parts=[types.Part(text="Count.")])]
     async with scripted_vendor() as vendor:
-        vendor.play(translating("gemini", target, model))
+        vendor.play(translating("gemini", target, model, "gemini-3-pro"))
         options = types.HttpOptions(base_url=vendor.url)
         client = genai.Client(api_key="k", http_options=options)
         for n in range(ROUNDS + 1):
@@ -206,7 +186,7 @@ async def test_chat_of_the_genai_sdk_keeps_its_history(*, streaming: bool) -> No
 
     async def script(wire: Wire) -> None:
         if streaming:
-            await translating("gemini", "anthropic", model)(wire)
+            await translating("gemini", "anthropic", model, "gemini-3-pro")(wire)
             return
         sent = translate_request("gemini", "anthropic", wire.request.body, model="m")
         answer = ResponseTranslator(sent.context, status=200, content_type=SSE)
