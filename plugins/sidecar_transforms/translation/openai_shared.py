@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from sidecar_transforms.translation.losses import Loss, LossLog
 from sidecar_transforms.translation.model import (
@@ -11,7 +11,10 @@ from sidecar_transforms.translation.model import (
     Failure,
     FailureKind,
     JsonObject,
+    ModelRequest,
+    OutputFormat,
     Reasoning,
+    ToolSpec,
     TranslationError,
 )
 from sidecar_transforms.translation.wire_format import as_dict, as_integer, as_text
@@ -119,6 +122,54 @@ def write_error(failure: Failure) -> tuple[int, JsonObject]:
     status, name, code = _WRITTEN[failure.kind]
     error = {"message": failure.message, "type": name, "param": None, "code": code}
     return status, {"error": error}
+
+
+Typed = Callable[[str, JsonObject], JsonObject]
+"""Returns the fields as an object of a type: chat nests them below the type's name."""
+
+
+def write_tools(
+    body: JsonObject, request: ModelRequest, losses: LossLog, typed: Typed,
+    *, strict: bool | None = None,
+) -> None:  # fmt: skip
+    """Write the tools, and which of them the model may or must call.
+
+    `strict` is that of a tool without a value of its own; None leaves it out.
+    """
+    if not request.tools:
+        return
+    losses.marks(*(tool.cache for tool in request.tools))
+    body["tools"] = [_tool(tool, typed, strict=strict) for tool in request.tools]
+    choice = request.tool_choice
+    if choice.mode == "tool":
+        body["tool_choice"] = typed("function", {"name": choice.name})
+    elif choice.allowed is not None:
+        tools = [typed("function", {"name": name}) for name in choice.allowed]
+        body["tool_choice"] = typed("allowed_tools", {"mode": choice.mode, "tools": tools})
+    elif choice.mode != "auto":
+        body["tool_choice"] = choice.mode
+    if not choice.parallel:
+        body["parallel_tool_calls"] = False
+
+
+def _tool(tool: ToolSpec, typed: Typed, *, strict: bool | None) -> JsonObject:
+    function: JsonObject = {"name": tool.name}
+    if tool.description:
+        function["description"] = tool.description
+    function["parameters"] = tool.parameters or {"type": "object", "properties": {}}
+    strict = strict if tool.strict is None else tool.strict
+    if strict is not None:
+        function["strict"] = strict
+    return typed("function", function)
+
+
+def write_output(output: OutputFormat, typed: Typed) -> JsonObject:
+    """Return the format of structured output."""
+    if output.schema is None:
+        return {"type": "json_object"}
+    strict = fits_strict(output.schema) if output.strict is None else output.strict
+    form = {"name": output.name or "answer", "schema": output.schema, "strict": strict}
+    return typed("json_schema", form)
 
 
 def fits_strict(schema: object) -> bool:

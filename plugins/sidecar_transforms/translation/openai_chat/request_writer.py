@@ -8,12 +8,10 @@ from sidecar_transforms.translation.model import (
     ImagePart,
     JsonObject,
     ModelRequest,
-    OutputFormat,
     TextPart,
     ThinkingPart,
     ToolCallPart,
     ToolResultPart,
-    ToolSpec,
     TranslationError,
     Turn,
     TurnPart,
@@ -21,9 +19,10 @@ from sidecar_transforms.translation.model import (
 from sidecar_transforms.translation.openai_shared import (
     MAX_CACHE_KEY,
     effort_of,
-    fits_strict,
     is_openai,
     may_reason,
+    write_output,
+    write_tools,
     write_verbosity,
 )
 
@@ -44,7 +43,7 @@ def write_request(request: ModelRequest, model: str, losses: LossLog) -> JsonObj
     if request.turns and request.turns[-1].role == "assistant":
         losses.add(Loss.PREFILL)
     body: JsonObject = {"model": model, "messages": messages}
-    _write_tools(body, request, losses)
+    write_tools(body, request, losses, _typed)
     if request.max_output is not None:
         body["max_completion_tokens" if openai else "max_tokens"] = request.max_output
     effort = effort_of(request.reasoning, model, losses)
@@ -55,7 +54,7 @@ def write_request(request: ModelRequest, model: str, losses: LossLog) -> JsonObj
         body["verbosity"] = verbosity
     _write_sampling(body, request, losses, reasons=openai and may_reason(model))
     if request.output is not None:
-        body["response_format"] = _output(request.output)
+        body["response_format"] = write_output(request.output, _typed)
     _write_identity(body, request, losses, openai=openai)
     if request.streaming:
         body["stream"] = True
@@ -175,38 +174,6 @@ def _answer(parts: list[TurnPart], model: str, losses: LossLog) -> JsonObject:
     return message
 
 
-def _write_tools(body: JsonObject, request: ModelRequest, losses: LossLog) -> None:
-    if not request.tools:
-        return
-    losses.marks(*(tool.cache for tool in request.tools))
-    body["tools"] = [_tool(tool) for tool in request.tools]
-    choice = request.tool_choice
-    if choice.mode == "tool":
-        body["tool_choice"] = _function(choice.name)
-    elif choice.allowed is not None:
-        functions = [_function(name) for name in choice.allowed]
-        allowed = {"mode": choice.mode, "tools": functions}
-        body["tool_choice"] = {"type": "allowed_tools", "allowed_tools": allowed}
-    elif choice.mode != "auto":
-        body["tool_choice"] = choice.mode
-    if not choice.parallel:
-        body["parallel_tool_calls"] = False
-
-
-def _function(name: str) -> JsonObject:
-    return {"type": "function", "function": {"name": name}}
-
-
-def _tool(tool: ToolSpec) -> JsonObject:
-    function: JsonObject = {"name": tool.name}
-    if tool.description:
-        function["description"] = tool.description
-    function["parameters"] = tool.parameters or {"type": "object", "properties": {}}
-    if tool.strict is not None:
-        function["strict"] = tool.strict
-    return {"type": "function", "function": function}
-
-
 def _write_sampling(
     body: JsonObject, request: ModelRequest, losses: LossLog, *, reasons: bool
 ) -> None:
@@ -233,11 +200,5 @@ def _write_sampling(
     body.update({name: value for name, value in given.items() if value is not None})
 
 
-def _output(output: OutputFormat) -> JsonObject:
-    if output.schema is None:
-        return {"type": "json_object"}
-    strict = output.strict
-    if strict is None:
-        strict = fits_strict(output.schema)
-    form = {"name": output.name or "answer", "schema": output.schema, "strict": strict}
-    return {"type": "json_schema", "json_schema": form}
+def _typed(kind: str, fields: JsonObject) -> JsonObject:
+    return {"type": kind, kind: fields}

@@ -8,22 +8,21 @@ from sidecar_transforms.translation.model import (
     ImagePart,
     JsonObject,
     ModelRequest,
-    OutputFormat,
     Reasoning,
     TextPart,
     ThinkingPart,
     ToolCallPart,
     ToolResultPart,
-    ToolSpec,
     Turn,
 )
 from sidecar_transforms.translation.openai_responses.reasoning import write_reasoning
 from sidecar_transforms.translation.openai_shared import (
     MAX_CACHE_KEY,
     effort_of,
-    fits_strict,
     is_openai,
     may_reason,
+    write_output,
+    write_tools,
     write_verbosity,
 )
 from sidecar_transforms.translation.wire_format import as_text
@@ -41,7 +40,8 @@ def write_request(request: ModelRequest, model: str, losses: LossLog) -> JsonObj
     body["input"] = [item for turn in request.turns for item in _turn(turn, model, losses)]
     if request.turns and request.turns[-1].role == "assistant":
         losses.add(Loss.PREFILL)
-    _write_tools(body, request, losses)
+    # A tool is strict where that is left out.
+    write_tools(body, request, losses, _typed, strict=False)
     if request.max_output is not None:
         if request.max_output < _MIN_OUTPUT:
             losses.add(Loss.MAX_OUTPUT)
@@ -121,36 +121,6 @@ def _result(part: ToolResultPart, losses: LossLog) -> JsonObject:
     return {"type": "function_call_output", "call_id": part.id, "output": output}
 
 
-def _write_tools(body: JsonObject, request: ModelRequest, losses: LossLog) -> None:
-    if not request.tools:
-        return
-    losses.marks(*(tool.cache for tool in request.tools))
-    body["tools"] = [_tool(tool) for tool in request.tools]
-    choice = request.tool_choice
-    if choice.mode == "tool":
-        body["tool_choice"] = _function(choice.name)
-    elif choice.allowed is not None:
-        tools = [_function(name) for name in choice.allowed]
-        body["tool_choice"] = {"type": "allowed_tools", "mode": choice.mode, "tools": tools}
-    elif choice.mode != "auto":
-        body["tool_choice"] = choice.mode
-    if not choice.parallel:
-        body["parallel_tool_calls"] = False
-
-
-def _function(name: str) -> JsonObject:
-    return {"type": "function", "name": name}
-
-
-def _tool(tool: ToolSpec) -> JsonObject:
-    found: JsonObject = {"type": "function", "name": tool.name}
-    if tool.description:
-        found["description"] = tool.description
-    found["parameters"] = tool.parameters or {"type": "object", "properties": {}}
-    found["strict"] = tool.strict or False  # it is true where it is left out
-    return found
-
-
 def _write_reasoning(body: JsonObject, reasoning: Reasoning, model: str, losses: LossLog) -> None:
     if may_reason(model):
         body["include"] = ["reasoning.encrypted_content"]
@@ -168,22 +138,12 @@ def _write_reasoning(body: JsonObject, reasoning: Reasoning, model: str, losses:
 def _write_text(body: JsonObject, request: ModelRequest, model: str, losses: LossLog) -> None:
     found: JsonObject = {}
     if request.output is not None:
-        found["format"] = _output(request.output)
+        found["format"] = write_output(request.output, _typed)
     verbosity = write_verbosity(request.verbosity, model, losses)
     if verbosity:
         found["verbosity"] = verbosity
     if found:
         body["text"] = found
-
-
-def _output(output: OutputFormat) -> JsonObject:
-    if output.schema is None:
-        return {"type": "json_object"}
-    strict = output.strict
-    if strict is None:
-        strict = fits_strict(output.schema)
-    name = output.name or "answer"
-    return {"type": "json_schema", "name": name, "schema": output.schema, "strict": strict}
 
 
 def _write_sampling(body: JsonObject, request: ModelRequest, model: str, losses: LossLog) -> None:
@@ -204,3 +164,7 @@ def _write_sampling(body: JsonObject, request: ModelRequest, model: str, losses:
         if is_lost:
             losses.add(loss)
     body.update({name: value for name, value in given.items() if value is not None})
+
+
+def _typed(kind: str, fields: JsonObject) -> JsonObject:
+    return {"type": kind, **fields}
