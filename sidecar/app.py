@@ -251,9 +251,9 @@ async def _open_listeners(
 ) -> Running:  # fmt: skip
     hosts = allowed_hosts([a.host for a in (*server.listen, server.admin)], server.allow_hosts)
     guard = RequestGuard(hosts, frozenset(server.allow_origins))
-    addresses, draining = Addresses(), asyncio.Event()
+    addresses, opened, draining = Addresses(), asyncio.Event(), asyncio.Event()
     context = _admin_context(services, events, state, addresses)
-    side = Admin(Console(context, guard), services, guard, draining.is_set)
+    side = Admin(Console(context, guard), services, guard, opened, draining)
     socket = stack.enter_context(socket_place(state))
     await stack.enter_async_context(listening_unix(side.over_socket, socket))
     admin_urls = await stack.enter_async_context(
@@ -266,9 +266,12 @@ async def _open_listeners(
 
     proxy = Proxy(services, guard)
     agents = AgentServer(proxy.handle, refuse_message, services.callers.start_lookup)
-    urls = await stack.enter_async_context(listening(agents, server.listen, drain))
-    addresses.listen, addresses.admin = urls, admin_urls[0]
-    addresses.console = local_url(admin_urls[0])
+    try:
+        urls = await stack.enter_async_context(listening(agents, server.listen, drain))
+        addresses.listen, addresses.admin = urls, admin_urls[0]
+        addresses.console = local_url(admin_urls[0])
+    finally:
+        opened.set()  # also after a failure, so that no request delays the end
     clock = asyncio.get_running_loop().time
     for endless in (
         services.configuration.watch(), services.child_keys.watch(),

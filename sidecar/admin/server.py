@@ -7,6 +7,7 @@ session's token. No response has a CORS header.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -29,15 +30,21 @@ Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 @dataclass(slots=True)
 class Admin:
-    """The handlers of the admin listener and of the unix socket."""
+    """The handlers of the admin listener and of the unix socket.
+
+    Both open before the agents' listener does, so that they can watch it drain. A request that
+    comes before `opened` is set waits for it, so that an answer means that calls are served.
+    """
 
     console: Console
     services: Services
     guard: RequestGuard
-    draining: Callable[[], bool]
+    opened: asyncio.Event
+    draining: asyncio.Event
 
     async def over_tcp(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve metrics, health checks and the console."""
+        await self.opened.wait()
         self.services.finished.flush()
         path = request.raw_path.partition("?")[0]
         if self.console.serves(path):
@@ -50,6 +57,7 @@ class Admin:
 
     async def over_socket(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve metrics, health checks and the API."""
+        await self.opened.wait()
         self.services.finished.flush()
         path = request.raw_path.partition("?")[0]
         if path.startswith(API):
@@ -92,6 +100,6 @@ class Admin:
         return web.json_response({"status": "ok", "config": "stale" if stale else "current"})
 
     async def _readyz(self, _: web.BaseRequest) -> web.StreamResponse:
-        if self.draining():
+        if self.draining.is_set():
             raise ProxyError(ErrorKind.DRAINING, "shutting down")
         return web.json_response({"status": "ready"})

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_runner import FILE, SIDECAR, Cli, Served
+from cli_runner import FILE, PATIENCE, SIDECAR, Cli, Served
 from project_paths import ROOT
 
 from sidecar.api_keys import find_keys, mint
@@ -244,7 +244,8 @@ def test_log_of_warnings_alone_has_no_line_of_a_call(cli: Cli) -> None:
         assert served.call(key) == 200
     finally:
         process.terminate()
-    assert process.wait(20) == 0
+        ended = process.wait(PATIENCE)
+    assert ended == 0
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert {line["level"] for line in lines} == {"warning"}
     assert "openai (the environment variable OPENAI_API_KEY is not set)" in lines[-1]["message"]

@@ -16,11 +16,16 @@ from pathlib import Path
 import pytest
 from conftest import KEYS, YAML
 from ledger_checks import rows
-from running_sidecar import CANARY, parse, request, talk
+from running_sidecar import CANARY, Sidecar, parse, request, talk
 from scripted_vendor import STREAM_HEAD, Script, ScriptedVendor, Wire, answer, chunk, hang
 from vendor_apis import CHAT, dial
 
+from sidecar.admin.server import Admin
 from sidecar.api_keys import digest, mint
+from sidecar.config.model import Address
+from sidecar.http.aiohttp_internals import HttpServer
+from sidecar.http.listeners import listening
+from sidecar.http.request_guard import RequestGuard
 
 GOOD = answer(b'{"id":"c1","model":"gpt-5-mini","choices":[]}')
 ADDRESSES = re.compile(rb"agents on http://\S+:(\d+), admin on http://\S+:(\d+)\b")
@@ -296,3 +301,19 @@ async def test_memory_of_large_bodies_is_used_once_and_released(
         asked = request("POST", CHAT.path, CHAT.headers(running.key), refused)
         assert parse(await talk(running.port, asked)).status == 400
         assert resident(running.process) - before < 16
+
+
+async def test_admin_request_during_the_start_waits_until_calls_are_served(
+    proxy: Sidecar,
+) -> None:
+    opened, draining = asyncio.Event(), asyncio.Event()
+    guard = RequestGuard(frozenset({"127.0.0.1"}), frozenset())
+    side = Admin(proxy.running.console, proxy.running.services, guard, opened, draining)
+    address = (Address("127.0.0.1", 0),)
+    async with listening(HttpServer(side.over_tcp), address) as urls:
+        port = int(urls[0].rpartition(":")[2])
+        asked = asyncio.create_task(talk(port, request("GET", "/readyz", {})))
+        done, _ = await asyncio.wait({asked}, timeout=0.1)
+        assert not done
+        opened.set()
+        assert parse(await asked).status == 200
