@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
@@ -38,6 +39,8 @@ LIFETIME_SECONDS = 300.0
 SWEEP_SECONDS = 1.0
 """The time between two searches for expired child keys."""
 MAX_CHILDREN = 1000
+MAX_ENDED = 100
+"""How many ended keys are kept, so that an agent that still sends one learns why it is rejected."""
 MAX_NAME_CHARS = 80
 _FILE = "child-keys.json"
 _PLACE = SourceLocation("sidecar run", 1)
@@ -99,7 +102,7 @@ _UNSURE = frozenset({UsageState.UNKNOWN, UsageState.PARTIAL})
 
 class ChildKey(Struct, frozen=True, kw_only=True):
     """A child key. `begun` and `expires` are seconds since the epoch; `group` is its parent
-    group, or that of its parent key."""
+    group, or that of its parent key; `ended` is True once its run has ended."""
 
     order: ChildOrder
     parent: str
@@ -107,6 +110,20 @@ class ChildKey(Struct, frozen=True, kw_only=True):
     begun: float
     expires: float
     totals: ChildTotals = ChildTotals()
+    ended: bool = False
+
+    @property
+    def rejection(self) -> str:
+        """Why calls with the key of a run that is over are rejected, and what to do."""
+        if self.ended:
+            why = "the run that this key was made for has ended"
+        else:
+            when = datetime.fromtimestamp(self.expires).astimezone()
+            why = (
+                f"the key of this run expired on {when:%Y-%m-%d %H:%M %Z}, as its `sidecar run` "
+                "sent no heartbeat"
+            )
+        return f"{why}; start the agent again with: sidecar run {self.order.agent}".rstrip()
 
 
 @dataclass(slots=True)
@@ -128,9 +145,12 @@ class ChildKeys:
     _children: dict[str, ChildKey] = field(default_factory=dict)
     _deadlines: dict[str, float] = field(default_factory=dict)
     _closed: set[str] = field(default_factory=set)
+    _ended: dict[str, ChildKey] = field(default_factory=dict)
+    """Keys of runs that are over, by digest; the oldest first."""
 
     def restore(self) -> None:
-        """Read the keys of an earlier process, without those that have expired."""
+        """Read the keys of an earlier process; those that have expired are rejected with the
+        reason."""
         try:
             kept = msgspec.json.decode((self.state / _FILE).read_bytes(), type=list[ChildKey])
         except FileNotFoundError:
@@ -140,7 +160,11 @@ class ChildKeys:
             return
         for child in kept:
             remaining = min(child.expires - self.wall(), LIFETIME_SECONDS)
-            if remaining > 0 and _is_valid(child.order):
+            if not _is_valid(child.order):
+                continue
+            if child.ended or remaining <= 0:
+                self._keep_ended(child)
+            else:
                 self._children[child.order.name] = child
                 self._deadlines[child.order.name] = self.clock() + remaining
 
@@ -157,7 +181,10 @@ class ChildKeys:
         ]
         found = {each.hashes[0].digest: (each, each.hashes[0]) for each in derived}
         children = {each.child: each for each in derived}
-        return replace(snapshot, children=children, by_digest={**found, **snapshot.by_digest})
+        over = [*self._ended.values(), *(self._over(name) for name in self._closed)]
+        ended = {bytes.fromhex(each.order.digest): each.rejection for each in over}
+        by_digest = {**found, **snapshot.by_digest}
+        return replace(snapshot, children=children, by_digest=by_digest, ended_runs=ended)
 
     def renew(self, order: ChildOrder, snapshot: Snapshot) -> ChildKey:
         """Create the child key, or move its expiry: its parent and limits stay as they were
@@ -179,6 +206,7 @@ class ChildKeys:
             totals=ChildTotals() if known is None else known.totals,
         )  # fmt: skip
         self._deadlines[order.name] = self.clock() + LIFETIME_SECONDS
+        self._ended.pop(order.digest, None)
         self.keep()
         if known is None:
             log.info('child key "%s" of %s: created', order.name, parent.name)
@@ -206,6 +234,7 @@ class ChildKeys:
     def end(self, name: str) -> ChildKey:
         """Remove a child key; return it. Raises `ProxyError` (404)."""
         child = self.get(name)
+        self._closed.add(name)
         self._remove([name])
         return child
 
@@ -226,14 +255,23 @@ class ChildKeys:
 
     def _remove(self, names: list[str]) -> None:
         for name in names:
+            self._keep_ended(self._over(name))
             del self._children[name], self._deadlines[name]
             self._closed.discard(name)
         self.keep()
         self.changed()
 
+    def _over(self, name: str) -> ChildKey:
+        return structs.replace(self._children[name], ended=name in self._closed)
+
+    def _keep_ended(self, child: ChildKey) -> None:
+        self._ended[child.order.digest] = child
+        if len(self._ended) > MAX_ENDED:
+            del self._ended[next(iter(self._ended))]
+
     def keep(self) -> None:
         """Write every key and what its calls took to the state directory."""
-        content = msgspec.json.encode(list(self._children.values()))
+        content = msgspec.json.encode([*self._ended.values(), *self._children.values()])
         try:
             write_private(self.state / _FILE, content, durable=False)
         except OSError as error:

@@ -318,7 +318,8 @@ class Snapshot:
     """One accepted configuration. `digest` is the SHA-256 of the file's bytes, in hex.
 
     `children` are the child keys in force, by their own names; the file holds none. `runs` has the
-    parent of those that a group has, by the group's name.
+    parent of those that a group has, by the group's name. `ended_runs` has the reason why the key
+    of a run that is over is rejected, by its digest.
     """
 
     file: str
@@ -339,6 +340,7 @@ class Snapshot:
     warnings: tuple[Problem, ...] = ()
     runs: Mapping[str, Key] = field(default_factory=dict)
     children: Mapping[str, Key] = field(default_factory=dict)
+    ended_runs: Mapping[bytes, str] = field(default_factory=dict)
 
     @property
     def key_names(self) -> set[str]:

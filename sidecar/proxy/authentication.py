@@ -40,7 +40,8 @@ def authenticate(snapshot: Snapshot, head: RequestHead, query: str) -> Identifie
     same fields.
 
     Raises:
-        ProxyError: 401 for no key or an unknown one, 400 for two different local keys.
+        ProxyError: 401 for no key or an unknown one, 403 for that of a run that is over, 400 for
+            two different local keys.
     """
     known = head.caller
     if isinstance(known, Identified) and known.snapshot is snapshot and known.asked == query:
@@ -53,7 +54,7 @@ def authenticate(snapshot: Snapshot, head: RequestHead, query: str) -> Identifie
             ErrorKind.BAD_REQUEST, "two different local keys were sent; send one: " + _names(keys)
         )
     if not keys:
-        raise ProxyError(ErrorKind.INVALID_KEY, _unknown(owners))
+        raise _no_key(owners, snapshot)
     key, key_hash = next(iter(keys.values()))
     texts = tuple(text.encode("utf-8", "surrogateescape") for text, own in owners.items() if own)
     kept, rest = without_keys(head.fields, rest, texts)
@@ -125,6 +126,14 @@ def _presented(headers: CIMultiDictProxy[str], query: str) -> tuple[dict[str, No
                 kept.append(parameter)
         query = "&".join(kept)
     return texts, query
+
+
+def _no_key(presented: Collection[str], snapshot: Snapshot) -> ProxyError:
+    for text in presented if snapshot.ended_runs else ():
+        ended = snapshot.ended_runs.get(digest(text))
+        if ended is not None:
+            return ProxyError(ErrorKind.KEY_DISABLED, ended)
+    return ProxyError(ErrorKind.INVALID_KEY, _unknown(presented))
 
 
 def _unknown(presented: Collection[str]) -> str:

@@ -9,18 +9,22 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 from cli_runner import PATIENCE, SIDECAR, Cli, Done
+from msgspec import structs
 from running_sidecar import CANARY
 from sample_answers import CHAT, MESSAGE, body
 from scripted_vendor import ScriptedVendor, answer
 
-from sidecar.api_keys import find_keys
+from sidecar.api_keys import digest, find_keys, mint
+from sidecar.child_keys import ChildKey
 
 FILE = """
 server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0"}}
@@ -76,10 +80,10 @@ class Shop(Cli):
         path.chmod(0o755)
         return str(path)
 
-    def children(self) -> list[dict[str, object]]:
-        found = json.loads((self.state / "child-keys.json").read_bytes())
-        assert isinstance(found, list)
-        return found
+    def children(self) -> list[ChildKey]:
+        kept = (self.state / "child-keys.json").read_bytes()
+        found = msgspec.json.decode(kept, type=list[ChildKey])
+        return [each for each in found if not each.ended and each.expires > time.time()]
 
 
 @pytest.fixture
@@ -232,13 +236,21 @@ async def test_killed_run_leaves_a_key_that_expires_also_over_a_restart(shop: Sh
     with started(shop) as process:
         process.kill()
     [child] = shop.children()
-    assert isinstance(child["expires"], float)
     assert (await shop.go("stop")).status == 0
     place = shop.state / "child-keys.json"
     assert place.stat().st_mode & 0o777 == 0o600
-    child["expires"] = 1.0
-    place.write_text(json.dumps([child]))
-    assert (await shop.go("run", "--key", "mine", "true")).status == 0
+    secret = mint()
+    expired = structs.replace(
+        child, expires=1.0, order=structs.replace(child.order, digest=digest(secret).hex())
+    )
+    place.write_bytes(msgspec.json.encode([expired]))
+    agent = shop.script(
+        "agent.py", f"import os\nos.environ['OPENAI_API_KEY'] = {secret!r}\n" + OPENAI_AGENT
+    )
+    done = await shop.go("run", "--key", "mine", "--", sys.executable, agent, "gpt-5-mini", "3")
+    assert "Error code: 403" in done.err
+    assert "the key of this run expired on 19" in done.err
+    assert "start the agent again with: sidecar run python" in done.err
     assert shop.children() == []
 
 

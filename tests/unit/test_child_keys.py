@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.child_keys import LIFETIME_SECONDS, ChildKeys, ChildOrder
+from sidecar.child_keys import LIFETIME_SECONDS, MAX_ENDED, ChildKeys, ChildOrder
 from sidecar.config.loader import load
 from sidecar.config.model import Snapshot, Urgency
 from sidecar.errors import ProxyError
@@ -186,7 +186,33 @@ def test_child_expires_five_minutes_after_its_last_heartbeat(keys: ChildKeys, cl
     clock.now += 1
     keys.sweep()
     assert not keys.add_to(SNAPSHOT).children
-    assert bytes.fromhex(DIGEST) not in keys.add_to(SNAPSHOT).by_digest
+    over = keys.add_to(SNAPSHOT)
+    assert bytes.fromhex(DIGEST) not in over.by_digest
+    assert over.ended_runs[bytes.fromhex(DIGEST)].startswith("the key of this run expired on 20")
+    keys.renew(order(), SNAPSHOT)  # a run that was stopped for a while
+    assert not keys.add_to(SNAPSHOT).ended_runs
+
+
+def test_key_of_an_ended_run_is_rejected_with_the_reason_also_after_a_restart(
+    keys: ChildKeys, clock: Clock, tmp_path: Path
+) -> None:
+    why = "the run that this key was made for has ended; start the agent again with: sidecar run"
+    keys.renew(order(), SNAPSHOT)
+    keys.close("c-1")
+    assert keys.add_to(SNAPSHOT).ended_runs == {bytes.fromhex(DIGEST): why}
+    keys.end("c-1")
+    again = ChildKeys(tmp_path, clock, clock)
+    again.restore()
+    assert not list(again)
+    assert again.add_to(SNAPSHOT).ended_runs == {bytes.fromhex(DIGEST): why}
+
+
+def test_only_the_newest_ended_keys_are_kept(keys: ChildKeys) -> None:
+    for number in range(MAX_ENDED + 1):
+        keys.renew(order(f"c-{number}", digest=f"{number:064x}"), SNAPSHOT)
+        keys.end(f"c-{number}")
+    ended = keys.add_to(SNAPSHOT).ended_runs
+    assert [int.from_bytes(each) for each in ended] == list(range(1, MAX_ENDED + 1))
 
 
 def test_child_outlives_a_restart_until_its_expiry(
