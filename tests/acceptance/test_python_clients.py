@@ -60,12 +60,13 @@ _LANGCHAIN = ("langchain", "langchain-openai", "langchain-anthropic", "langchain
 _LLAMA_INDEX = ("llama-index-core", "llama-index-llms-openai")
 _PYDANTIC_AI = ("pydantic-ai-slim[openai,anthropic,google]",)
 CLIENTS = [
-    PythonClient("openai", ("openai",), "openai_chat", "openai"),
+    PythonClient("openai", ("openai",), "chat_completions", "openai",
+                 argument="openai:OpenAI"),
     PythonClient("openai, responses", ("openai",), "openai_responses", "openai"),
     PythonClient("anthropic", ("anthropic",), "anthropic_messages", "anthropic", "anthropic"),
     PythonClient("google-genai", ("google-genai",), "google_genai", "google-genai", "gemini"),
     PythonClient("mistralai", ("mistralai",), "mistral", "mistral", "mistral"),
-    PythonClient("groq", ("groq",), "groq_chat", "groq", "groq"),
+    PythonClient("groq", ("groq",), "chat_completions", "groq", "groq", "groq:Groq"),
     PythonClient("litellm", ("litellm",), "litellm_completion", "litellm", prefix="openai/"),
     PythonClient("litellm, anthropic", ("litellm",), "litellm_completion", "litellm", "anthropic",
                  prefix="anthropic/"),

@@ -1,28 +1,31 @@
-"""Groq's SDK."""
+"""Chat completions by a client class, such as `openai:OpenAI`; Groq's SDK has the same methods."""
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from typing import Any
 
-import groq
 from orders import ADD, HELLO, add, obey
 
+MODULE, _, NAME = sys.argv[1].partition(":")
+CLIENT: Any = getattr(importlib.import_module(MODULE), NAME)
 ASKED: list[Any] = [{"role": "user", "content": HELLO}]
 
 
 def chat(model: str) -> Any:
-    made = groq.Groq().chat.completions.create(model=model, messages=ASKED)
+    made = CLIENT().chat.completions.create(model=model, messages=ASKED)
     return made.choices[0].message.content
 
 
 def stream(model: str) -> str:
-    events = groq.Groq().chat.completions.create(model=model, messages=ASKED, stream=True)
+    events = CLIENT().chat.completions.create(model=model, messages=ASKED, stream=True)
     return "".join(each.choices[0].delta.content or "" for each in events if each.choices)
 
 
 def tools(model: str) -> Any:
-    client = groq.Groq()
+    client = CLIENT()
     messages = list(ASKED)
     while True:
         made = client.chat.completions.create(
@@ -38,7 +41,7 @@ def tools(model: str) -> Any:
 
 
 def cancel(model: str) -> str:
-    with groq.Groq().chat.completions.create(model=model, messages=ASKED, stream=True) as events:
+    with CLIENT().chat.completions.create(model=model, messages=ASKED, stream=True) as events:
         return next(
             each.choices[0].delta.content
             for each in events
