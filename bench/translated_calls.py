@@ -1,21 +1,26 @@
 """Measure the CPU time that a translation adds to a call, beside the same native call.
 
 Run: `python bench/translated_calls.py`. Each figure is of the whole process of the gateway: the
-translation, and what the core does for it. Every call is streamed; the chunks of its stream are a
-figure of their own, and not in those of the request.
+translation, and what the core does for it. All groups take turns in each round, and a figure is the
+least of the rounds: what else the machine does only adds to it.
 """
 
 from __future__ import annotations
 
 import http.client
+import os
 import sys
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests/support"))
 
+import msgspec
 from machine import cpu_seconds, settle
 from responses_samples import response_stream
 from rig import Gateway, Rig
@@ -30,6 +35,8 @@ from translation_samples import (
 
 from sidecar.api_keys import digest, mint
 from sidecar_transforms.translation import translate_request
+from sidecar_transforms.translation.formats import FORMATS
+from sidecar_transforms.translation.model import ModelAnswer, TextPart, TokenCounts
 
 PROVIDERS = """\
 providers:
@@ -46,13 +53,31 @@ GROUPS = {
     "redact": "an: {redact: [keys, tokens, email, cards]}",
 }
 """The route of each group whose calls are measured."""
-PIECES = (20, 220)
-"""The chunks of the two streams whose difference is what a chunk takes."""
-ROUNDS = 3
+PATHS = {
+    "/v1/messages": "anthropic",
+    "/v1/chat/completions": "openai_chat",
+    "/v1/responses": "openai_responses",
+}
+"""The protocol of each path; of all others, it is Gemini's."""
+ROUNDS = 5
+
+
+class Exchange(NamedTuple):
+    """A kind of call: the size of its request, the deltas of its answer (0: JSON), and how many are
+    made in a round."""
+
+    size: int
+    pieces: int
+    calls: int
+
+
+SMALL, LARGE = Exchange(1 << 10, 0, 200), Exchange(200 << 10, 0, 60)
+SHORT, LONG = Exchange(1 << 10, 20, 100), Exchange(1 << 10, 220, 20)
+"""The two streams whose difference is what a chunk takes."""
 
 
 def streams(pieces: int) -> dict[str, bytes]:
-    """Return the stream of each path, with so many deltas of text."""
+    """Return the stream of each protocol, with so many deltas of text."""
     words = [f"word {n} " for n in range(pieces)]
     items = [
         {"type": "message", "role": "assistant", "content": [
@@ -61,28 +86,47 @@ def streams(pieces: int) -> dict[str, bytes]:
     ]  # fmt: skip
     blocks = ({"type": "text", "text": word} for word in words[: pieces // 4])
     return {
-        "/v1/messages": message_stream(*blocks),
-        "/v1/chat/completions": chat_stream(*({"content": w} for w in words), usage=CHAT_USAGE),
-        "/v1/responses": response_stream(*items),
+        "anthropic": message_stream(*blocks),
+        "openai_chat": chat_stream(*({"content": w} for w in words), usage=CHAT_USAGE),
+        "openai_responses": response_stream(*items),
         "gemini": generate_stream(*([{"text": word}] for word in words), usage=GEMINI_USAGE),
     }
 
 
+def answers(pieces: int) -> dict[str, list[bytes]]:
+    """Return the answer of each protocol in the pieces that the vendor sends, each an event; a
+    short JSON answer for no pieces."""
+    if not pieces:
+        short = ModelAnswer("1", "m", [TextPart("All files are read.")], TokenCounts(1200, 340))
+        return {
+            name: [msgspec.json.encode(each.write_answer(short))] for name, each in FORMATS.items()
+        }
+    found = {name: whole.replace(b"\r\n", b"\n") for name, whole in streams(pieces).items()}
+    return {
+        name: [each + b"\n\n" for each in whole.split(b"\n\n") if each]
+        for name, whole in found.items()
+    }
+
+
+ANSWERS = {each: answers(each.pieces) for each in (SMALL, LARGE, SHORT, LONG)}
+
+
 class Vendor(BaseHTTPRequestHandler):
-    """Answers with the stream of the path, one event a chunk."""
+    """Answers in the protocol of the path, one event a chunk."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    pieces: dict[str, list[bytes]]
+    exchange = SMALL
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        path = self.path.partition("?")[0]
+        pieces = ANSWERS[self.exchange][PATHS.get(self.path.partition("?")[0], "gemini")]
+        kind = "text/event-stream" if self.exchange.pieces else "application/json"
         self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Content-Type", kind)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for piece in self.pieces.get(path) or self.pieces["gemini"]:
+        for piece in pieces:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
         self.wfile.write(b"0\r\n\r\n")
 
@@ -90,14 +134,10 @@ class Vendor(BaseHTTPRequestHandler):
         return
 
 
-def play(pieces: int) -> dict[str, int]:
-    """Have the vendor answer with streams of so many events; return how many each has."""
-    found = {path: whole.replace(b"\r\n", b"\n") for path, whole in streams(pieces).items()}
-    Vendor.pieces = {
-        path: [each + b"\n\n" for each in whole.split(b"\n\n") if each]
-        for path, whole in found.items()
-    }
-    return {path: len(each) for path, each in Vendor.pieces.items()}
+def body_of(exchange: Exchange) -> bytes:
+    """Return the client's request."""
+    asked = translate_request("anthropic", "anthropic", request(exchange.size), model="m").body
+    return asked if exchange.pieces else asked.replace(b'"stream":true', b'"stream":false')
 
 
 def per_call(gateway: Gateway, key: str, body: bytes, calls: int) -> float:
@@ -110,7 +150,7 @@ def per_call(gateway: Gateway, key: str, body: bytes, calls: int) -> float:
         line.request("POST", "/v1/messages", body, headers)
         answer = line.getresponse()
         text = answer.read()
-        if answer.status != 200 or b"message_stop" not in text:
+        if answer.status != 200 or b"end_turn" not in text:
             sys.exit(f"the gateway answered {answer.status}: {text[-300:]!r}")
     settle(gateway.pid)
     line.close()
@@ -128,38 +168,57 @@ def config_of(rig: Rig, url: str, keys: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def measured(gateway: Gateway, keys: dict[str, str]) -> dict[tuple[str, Exchange], list[float]]:
+    """Return the microseconds of a call in each round, by group and exchange."""
+    bodies = {each: body_of(each) for each in ANSWERS}
+    found: dict[tuple[str, Exchange], list[float]] = {each: [] for each in product(GROUPS, ANSWERS)}
+    for _ in range(ROUNDS):
+        for exchange, body in bodies.items():
+            Vendor.exchange = exchange
+            for name, key in keys.items():
+                found[name, exchange].append(per_call(gateway, key, body, exchange.calls))
+    return found
+
+
+def figures(name: str, of: dict[Exchange, float]) -> tuple[float, ...]:
+    """Return what a row shows of the microseconds of each exchange. A chunk is one event of the
+    provider, and not in the figure of its stream."""
+    protocol = name if name in FORMATS else "anthropic"
+    few, many = (len(ANSWERS[each][protocol]) for each in (SHORT, LONG))
+    chunk = (of[LONG] - of[SHORT]) / (many - few)
+    return of[SMALL], of[SHORT] - chunk * few, of[LARGE], chunk
+
+
+def rows(found: dict[tuple[str, Exchange], list[float]]) -> Iterator[str]:
+    """Yield the table: native calls, then what each group adds, by the least and the median."""
+    heads = ("1 KiB, JSON", "1 KiB, stream", "200 KiB, JSON", "a chunk")
+    yield f"{'CPU µs, minimum (median)':32}" + "".join(f"{each:>18}" for each in heads)
+    columns = []
+    for name in GROUPS:
+        least, middle = (
+            figures(name, {each: pick(found[name, each]) for each in ANSWERS})
+            for pick in (min, median)
+        )
+        columns.append((least, middle))
+        added = ((0.0,) * len(heads),) * 2 if name == "native" else columns[0]
+        cells = [
+            f"{a - c:.1f} ({b - d:.1f})" for a, b, c, d in zip(least, middle, *added, strict=True)
+        ]
+        label = name if name in {"native", "redact"} else f"anthropic → {name}"
+        label += "" if name == "native" else ", added"
+        yield f"{label:32}" + "".join(f"{cell:>18}" for cell in cells)
+
+
 def main() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Vendor)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}"
-    small, large = (
-        translate_request("anthropic", "anthropic", request(size), model="m").body
-        for size in (1 << 10, 200 << 10)
-    )
-    paths = ("/v1/messages", "/v1/chat/completions", "/v1/responses", "gemini", "/v1/messages")
     with Rig("asyncio") as rig:
         keys = {name: mint() for name in GROUPS}
         gateway = rig.sidecar(config=config_of(rig, url, keys))
-        found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in GROUPS}
-        for _ in range(ROUNDS):
-            for name, path in zip(GROUPS, paths, strict=True):
-                few = play(PIECES[0])[path]
-                at_small = per_call(gateway, keys[name], small, 200)
-                at_large = per_call(gateway, keys[name], large, 60)
-                many = play(PIECES[1])[path]
-                long = per_call(gateway, keys[name], small, 30)
-                chunk = (long - at_small) / (many - few)
-                stream = chunk * few
-                found[name].append((at_small - stream, at_large - stream, chunk))
-    print(f"{'CPU µs of a streamed call':32}{'1 KiB':>10}{'200 KiB':>10}{'chunk':>10}")
-    native = [median(column) for column in zip(*found["native"], strict=True)]
-    for name in GROUPS:
-        figures = [median(column) for column in zip(*found[name], strict=True)]
-        added = [a - b for a, b in zip(figures, native, strict=True)]
-        label = name if name in {"native", "redact"} else f"anthropic → {name}"
-        label += "" if name == "native" else ", added"
-        shown = figures if name == "native" else added
-        print(f"{label:32}" + "".join(f"{each:10.1f}" for each in shown))
+        found = measured(gateway, keys)
+    print(*rows(found), sep="\n")
+    print(f"load of the machine: {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
 
 
 if __name__ == "__main__":
