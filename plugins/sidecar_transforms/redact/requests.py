@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from typing import Any, NamedTuple
 
 _NAMES = frozenset({
     "model", "id", "type", "role", "name", "tool_use_id", "tool_call_id", "call_id", "item_id",
@@ -22,41 +22,66 @@ _FILE_URL = re.compile(
 _OF_FILES = ("media_type", "mimeType", "mime_type", "format")
 
 
-def changed_texts(value: object, change: Callable[[str], str], *, free: bool = False) -> object:
-    """Return a JSON value with `change` applied to its texts; the same object if none changed.
+class RequestText(NamedTuple):
+    """A text of a request: `owner[place]`; the name `place` itself if `is_name`."""
 
-    `free` is whether the value is the arguments or the result of a tool.
-    """
-    match value:
-        case str():
-            return value if _FILE_URL.fullmatch(value) else change(value)
-        case list():
-            items = [changed_texts(each, change, free=free) for each in value]
-            is_same = all(one is other for one, other in zip(items, value, strict=True))
-            return value if is_same else items
-        case dict() if free or not _is_signed(value):
-            fields = {
-                change(k) if free else k: _field(value, k, v, change, free=free)
-                for k, v in value.items()
-            }
-            is_same = all(k in fields and fields[k] is v for k, v in value.items())
-            return value if is_same else fields
-    return value
+    owner: Any
+    place: str | int
+    text: str
+    is_name: bool = False
+
+    def replace(self, text: str) -> None:
+        """Put another text in its place. A name is the last text of its object to be replaced."""
+        if not self.is_name:
+            self.owner[self.place] = text
+            return
+        fields = [(text if name == self.place else name, self.owner[name]) for name in self.owner]
+        self.owner.clear()
+        self.owner.update(fields)
 
 
-def _field(
-    owner: dict[str, object], name: str, value: object, change: Callable[[str], str], *, free: bool
-) -> object:
-    if free:
-        return changed_texts(value, change, free=True)
-    if name in _NAMES and isinstance(value, str):
-        return value
-    if name == "data" and any(each in owner for each in _OF_FILES):
-        is_text = owner.get("type") == "text"
-        return changed_texts(value, change) if is_text else value
-    is_tool = name == "input" and str(owner.get("type")).endswith("tool_use")
-    return changed_texts(value, change, free=name in _FREE or is_tool)
+def texts_of(document: object) -> list[RequestText]:
+    """Return the texts of a JSON object or list, in the order in which they may be replaced."""
+    found: list[RequestText] = []
+    _add_texts(document, found)
+    return found
+
+
+def _add_texts(owner: object, found: list[RequestText], *, free: bool = False) -> None:
+    """Add the texts in an object or a list. `free` is whether it belongs to the arguments or the
+    result of a tool."""
+    if isinstance(owner, list):
+        for number, value in enumerate(owner):
+            _add(owner, number, value, found, free=free)
+    elif isinstance(owner, dict) and free:
+        for name, value in owner.items():
+            _add(owner, name, value, found, free=True)
+        found += [RequestText(owner, name, name, is_name=True) for name in owner]
+    elif isinstance(owner, dict) and not _is_signed(owner):
+        for name, value in owner.items():
+            if name in _NAMES and isinstance(value, str):
+                continue
+            if name == "data" and _is_file(owner):
+                continue
+            _add(owner, name, value, found, free=name in _FREE or _is_input(owner, name))
+
+
+def _add(
+    owner: object, place: str | int, value: object, found: list[RequestText], *, free: bool
+) -> None:
+    if not isinstance(value, str):
+        _add_texts(value, found, free=free)
+    elif not _FILE_URL.fullmatch(value):
+        found.append(RequestText(owner, place, value))
 
 
 def _is_signed(block: dict[str, object]) -> bool:
     return block.get("type") in _SIGNED or block.get("thought") is True
+
+
+def _is_file(block: dict[str, object]) -> bool:
+    return block.get("type") != "text" and any(each in block for each in _OF_FILES)
+
+
+def _is_input(block: dict[str, object], name: str) -> bool:
+    return name == "input" and str(block.get("type")).endswith("tool_use")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import ClassVar
 
 import msgspec
@@ -17,9 +16,9 @@ from sidecar import (
     hookimpl,
 )
 from sidecar_transforms.redact.answers import EventAnswer, JsonAnswer
-from sidecar_transforms.redact.detectors import NAMED, Detector, detector_of
+from sidecar_transforms.redact.detectors import NAMED, Detector, detector_of, hinted
 from sidecar_transforms.redact.placeholders import Placeholders
-from sidecar_transforms.redact.requests import changed_texts
+from sidecar_transforms.redact.requests import texts_of
 
 
 class Redact(Transform):
@@ -50,11 +49,15 @@ class Redact(Transform):
             raise TransformRefused(
                 "the body is not JSON, so that its text cannot be read"
             ) from None
-        placeholders = Placeholders()
-        changed = changed_texts(body, partial(placeholders.redacted, detectors=self._detectors))
+        texts, placeholders = texts_of(body), Placeholders()
+        detectors = hinted([each.text for each in texts], self._detectors)
+        for each in texts if detectors else ():
+            redacted = placeholders.redacted(each.text, detectors)
+            if redacted != each.text:
+                each.replace(redacted)
         if not placeholders:
             return None
-        return TransformedRequest(msgspec.json.encode(changed), context=placeholders)
+        return TransformedRequest(msgspec.json.encode(body), context=placeholders)
 
     def response(
         self, request: TransformedRequest, status: int, content_type: str

@@ -207,3 +207,40 @@ def test_private_key_with_headers_is_found_whole() -> None:
     )
     (found,) = find(f"a {key} b", (NAMED["keys"],))
     assert found[:2] == (2, 2 + len(key))
+
+
+SECRETS = [
+    ("keys", "sk-" + "a" * 20), ("keys", "rk_" + "A1" * 10), ("keys", "pk-" + "_a" * 10),
+    ("keys", "AKIA" + "A1" * 8), ("keys", "ASIA" + "B2" * 8), ("keys", "AIza" + "a-_9x" * 7),
+    ("keys", "gsk_" + "a1" * 10), ("keys", "sidecar_" + "a-" * 10),
+    ("tokens", "eyJ" + ".".join(["abcdefgh"] * 3)), ("tokens", "github_pat_" + "a" * 16),
+    *[("tokens", f"gh{each}_" + "a1" * 8) for each in "pousr"],
+    *[("tokens", f"xox{each}-" + "a-" * 8) for each in "abprs"],
+    ("tokens", "glpat-" + "a" * 16), ("tokens", "npm_" + "a" * 16), ("tokens", "pypi-" + "a" * 16),
+    ("email", EMAIL), ("email", "a@b.c-d.example"), ("cards", "4111 1111-1111 1111"),
+    ("cards", "4222222222222"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "secret"), SECRETS)
+@pytest.mark.parametrize("before", ["", "key = ", "ключ\n"])
+def test_secret_is_found_whole_in_any_text(name: str, secret: str, before: str) -> None:
+    (found,) = find(f"{before}{secret}", (NAMED[name],))
+    assert found[:2] == (len(before), len(before + secret))
+
+
+@pytest.mark.parametrize("word", ["Bearer", "bearer"])
+def test_bearer_token_is_found_without_its_word(word: str) -> None:
+    (found,) = find(f"{word} " + "a/" * 10, (NAMED["tokens"],))
+    assert found[:2] == (7, 27)
+
+
+def test_names_in_the_arguments_of_a_tool_are_redacted_in_place() -> None:
+    arguments = {"a": 1, EMAIL: {EMAIL: EMAIL}, "z": 2}
+    name = placeholder()[1]
+    _, document = redacted({"messages": [{"type": "tool_use", "input": arguments}]})
+    assert list(document["messages"][0]["input"].items()) == [
+        ("a", 1),
+        (name, {name: name}),
+        ("z", 2),
+    ]
