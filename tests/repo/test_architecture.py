@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from house_checks import Source, found_in
 from project_paths import CORE_MODULES, MODULES, PLUGIN_MODULES, ROOT, below_root
 
 import sidecar
@@ -25,9 +26,8 @@ def test_layers_of_import_linter_hold() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("path", MODULES, ids=below_root)
-def test_module_has_a_docstring(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+def test_module_has_a_docstring() -> None:
+    assert [str(path) for path in MODULES if not ast.get_docstring(Source.read(path).tree)] == []
 
 
 def test_core_modules_name_no_vendor() -> None:
@@ -38,20 +38,38 @@ def test_core_modules_name_no_vendor() -> None:
     found = [
         f"{below_root(path)}:{node.lineno}: {node.value}"
         for path in core
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(Source.read(path).tree)
         if isinstance(node, ast.Constant) and str(node.value).lower() in vendors
     ]
     assert not found
 
 
-@pytest.mark.parametrize("path", [*PLUGIN_MODULES, *ROOT.glob("examples/*.py")], ids=below_root)
-def test_plugin_imports_the_public_api_alone(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            assert not any(alias.name.split(".")[0] == "sidecar" for alias in node.names)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sidecar":
-            assert node.module == "sidecar"
-            assert {alias.name for alias in node.names} <= set(sidecar.__all__)
+def private_imports(source: Source) -> list[str]:
+    """Find imports from `sidecar` that are not of its public names."""
+    found = []
+    for node in ast.walk(source.tree):
+        match node:
+            case ast.Import(names=names):
+                inner = [each.name for each in names if each.name.split(".")[0] == "sidecar"]
+            case ast.ImportFrom(module="sidecar", names=names):
+                inner = [each.name for each in names if each.name not in sidecar.__all__]
+            case ast.ImportFrom(module=str(module)) if module.split(".")[0] == "sidecar":
+                inner = [module]
+            case _:
+                continue
+        found += [source.at(node, name) for name in inner]
+    return found
+
+
+def test_plugin_imports_the_public_api_alone() -> None:
+    assert found_in([*PLUGIN_MODULES, *ROOT.glob("examples/*.py")], private_imports) == []
+
+
+@pytest.mark.parametrize(
+    "line", ["import sidecar.errors", "from sidecar.errors import Kind", "from sidecar import _x"]
+)
+def test_plugin_import_check_reports_a_private_name(line: str) -> None:
+    assert len(private_imports(Source("plugins/a.py", f"import os\n{line}\n"))) == 1
 
 
 def test_every_bundled_plugin_has_an_entry_point() -> None:

@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 import importlib
-from functools import cache
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 from house_checks import (
     Source,
     foreign_private_names,
+    found_in,
     inherited_private_names,
     own_private_names,
 )
-from project_paths import MODULES, ROOT, below_root
+from project_paths import MODULES, ROOT
 
 INTERNALS = ROOT / "sidecar/http/aiohttp_internals.py"
 OTHERS = [path for path in MODULES if path != INTERNALS and path.stem != "__main__"]
 
 
-@cache
-def own() -> set[str]:
-    """Return the private names of this project; only the process that runs these tests needs
-    them."""
-    return own_private_names(map(Source.read, MODULES))
+def inherited(source: Source) -> list[str]:
+    return inherited_private_names(source, importlib.import_module(source.module))
 
 
-@pytest.mark.parametrize("path", OTHERS, ids=below_root)
-def test_module_uses_no_private_name_of_a_library(path: Path) -> None:
-    assert foreign_private_names(Source.read(path), own()) == []
+def test_module_uses_no_private_name_of_a_library() -> None:
+    own = own_private_names(map(Source.read, MODULES))
+    assert found_in(OTHERS, foreign_private_names, own) == []
 
 
-@pytest.mark.parametrize("path", OTHERS, ids=below_root)
-def test_class_overrides_no_private_name_of_a_library(path: Path) -> None:
-    source = Source.read(path)
-    assert inherited_private_names(source, importlib.import_module(source.module)) == []
+def test_class_overrides_no_private_name_of_a_library() -> None:
+    assert found_in(OTHERS, inherited) == []
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from house_checks import Source, forbidden_words, vague_docstrings
-from project_paths import CONSOLE_MODULES, DOCUMENTS, MODULES, TEST_HELPERS, below_root
+from house_checks import Source, forbidden_words, found_in, vague_docstrings
+from project_paths import CONSOLE_MODULES, DOCUMENTS, MODULES, TEST_HELPERS
 
 
-@pytest.mark.parametrize("path", [*MODULES, *TEST_HELPERS], ids=below_root)
-def test_docstring_starts_with_a_verb_or_a_noun(path: Path) -> None:
-    assert vague_docstrings(Source.read(path)) == []
+def test_docstring_starts_with_a_verb_or_a_noun() -> None:
+    assert found_in([*MODULES, *TEST_HELPERS], vague_docstrings) == []
 
 
-@pytest.mark.parametrize("path", [*MODULES, *CONSOLE_MODULES, *DOCUMENTS], ids=below_root)
-def test_text_uses_the_words_of_the_glossary(path: Path) -> None:
-    assert forbidden_words(Source.read(path)) == []
+def test_text_uses_the_words_of_the_glossary() -> None:
+    assert found_in([*MODULES, *CONSOLE_MODULES, *DOCUMENTS], forbidden_words) == []
 
 
 @pytest.mark.parametrize(

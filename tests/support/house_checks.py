@@ -10,9 +10,9 @@ import inspect
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
 
@@ -50,9 +50,11 @@ class Source:
     path: str
     text: str
 
-    @classmethod
-    def read(cls, path: Path) -> Source:
-        return cls(str(path.relative_to(ROOT)), path.read_text())
+    @staticmethod
+    @cache
+    def read(path: Path) -> Source:
+        """Read a file, once for all the checks of a process."""
+        return Source(str(path.relative_to(ROOT)), path.read_text())
 
     @cached_property
     def tree(self) -> ast.Module:
@@ -72,6 +74,13 @@ class Source:
 
     def functions(self) -> Iterator[_Function]:
         return (node for node in ast.walk(self.tree) if isinstance(node, _Function))
+
+
+def found_in(
+    paths: Iterable[Path], check: Callable[..., list[str]], *arguments: object
+) -> list[str]:
+    """Return what a check finds in each of the files."""
+    return [each for path in paths for each in check(Source.read(path), *arguments)]
 
 
 # Sizes
