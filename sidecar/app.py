@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import random
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -25,6 +24,7 @@ from sidecar.admin.console.sessions import Sessions
 from sidecar.admin.context import Addresses, AdminContext
 from sidecar.admin.introspect.dry_run import Forecaster
 from sidecar.admin.introspect.live import LiveView
+from sidecar.admin.introspect.nodes import own_days
 from sidecar.admin.introspect.pauses import PauseControl
 from sidecar.admin.server import Admin
 from sidecar.callers import Callers, open_callers
@@ -70,6 +70,7 @@ from sidecar.scheduling.scheduler import Scheduler
 from sidecar.shared.engine import open_engine
 from sidecar.shared.scopes import Node
 from sidecar.shared.server import EngineError
+from sidecar.shared.usage import ReadOwn, this_host
 
 draw = random.Random().random  # noqa: S311 - shares calls out; nothing that could be guessed is kept by it
 
@@ -151,7 +152,7 @@ async def _make_services(
     read_scheduler(metrics, scheduler)
     warn_if_open(config)
     configuration.start()
-    await _share(stack, configuration, vault, scheduler, clock)
+    await _share(stack, configuration, vault, scheduler, own_days(ledger, state, time.time), clock)
     upstream = await stack.enter_async_context(open_upstream())
     local = await _local_servers(stack, registry)
     attempts = Attempts(
@@ -176,13 +177,13 @@ async def _make_services(
 
 async def _share(
     stack: AsyncExitStack, configuration: ConfigManager, vault: Vault, scheduler: Scheduler,
-    clock: Callable[[], float],
+    read_own: ReadOwn, clock: Callable[[], float],
 ) -> None:  # fmt: skip
     """Join the other processes, if the file names a server of shared state."""
     shared = configuration.current().shared
     if shared is None:
         return
-    host, url = socket.gethostname().replace(" ", "-"), None
+    url = None
     if isinstance(shared.server, str):
         url, name = shared.server, shared.server
     else:
@@ -196,11 +197,12 @@ async def _share(
                 url,
                 shared.namespace,
                 clock,
-                about=lambda: Node(host, __version__, configuration.current().digest),
+                about=lambda: Node(this_host(), __version__, configuration.current().digest),
             )
         )
     except EngineError as error:
         raise StartError(f"state.shared ({name}): {error}") from None
+    engine.usage.read_own = read_own
     scheduler.share(engine, refuses=shared.refuses)
 
 

@@ -111,6 +111,7 @@ ROUTES = (
     ApiEndpoint("GET", "pause", read.pause_choices),
     ApiEndpoint("GET", "usage", usage.used),
     ApiEndpoint("GET", "usage/csv", usage.sheet),
+    ApiEndpoint("GET", "usage/nodes", usage.nodes_usage),
     ApiEndpoint("GET", "recent", usage.recent_usage),
     ApiEndpoint("GET", "calls", usage.calls),
     ApiEndpoint("GET", "call", usage.call),

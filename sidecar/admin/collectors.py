@@ -90,6 +90,7 @@ def _read_engine(metrics: Metrics, scheduler: Scheduler) -> None:
     read("sidecar_shared_lease_seconds", lambda found: found.latency)
     read("sidecar_shared_denials_total", lambda found: found.denied)
     read("sidecar_shared_outage_seconds_total", lambda found: found.outages)
+    read("sidecar_shared_usage_pushed_timestamp_seconds", lambda found: found.usage.pushed_at)
 
 
 def _waiting(scheduler: Scheduler) -> Figures:

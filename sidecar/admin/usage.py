@@ -21,6 +21,7 @@ from msgspec import structs
 from sidecar.admin.api_types.limits import LimitState
 from sidecar.admin.api_types.usage import (
     CallTrace,
+    NodesUsage,
     RecentUsage,
     RecentUse,
     RecordedCall,
@@ -33,10 +34,12 @@ from sidecar.admin.api_types.usage import (
 )
 from sidecar.admin.context import AdminContext, ApiError, ApiRequest
 from sidecar.admin.introspect.limit_states import limit_state
+from sidecar.admin.introspect.nodes import THIS_NODE, ShownNodes, read_nodes, shown_nodes
 from sidecar.ledger.anomalies import Spike
 from sidecar.ledger.reader import NoLedger, open_to_read
 from sidecar.ledger.reports.activity import programs, recent, recent_days, today
 from sidecar.ledger.reports.export import as_csv, columns, row
+from sidecar.ledger.reports.nodes import ALL_NODES, merged
 from sidecar.ledger.reports.sums import Sums, total
 from sidecar.ledger.reports.trace import describe_call, latest, trace_of
 from sidecar.ledger.reports.usage import (
@@ -62,7 +65,11 @@ async def used(context: AdminContext, asked: ApiRequest) -> UsageOverview:
     and the budgets."""
     question, days = _question(asked)
     budgets = _budgets(context)
-    return await _read(context, lambda ledger: _used(ledger, question, days, context, budgets))
+    nodes = await shown_nodes(context, question, days)
+    answer = await _read(
+        context, lambda ledger: _used(ledger, question, days, context, budgets), nodes
+    )
+    return structs.replace(answer, nodes=nodes.nodes, only_this=nodes.only_this)
 
 
 async def sheet(context: AdminContext, asked: ApiRequest) -> UsageSheet:
@@ -76,7 +83,17 @@ async def sheet(context: AdminContext, asked: ApiRequest) -> UsageSheet:
         return as_csv([row(by, line) for line in lines], columns(by))
 
     name = _NOT_IN_NAMES.sub("-", f"usage-by-{question.by[0]}-{days}-days")
-    return UsageSheet(name=f"{name}.csv", csv=await _read(context, read))
+    nodes = await shown_nodes(context, question, days)
+    return UsageSheet(name=f"{name}.csv", csv=await _read(context, read, nodes))
+
+
+async def nodes_usage(context: AdminContext, asked: ApiRequest) -> NodesUsage:
+    """Return the usage of other nodes from the day `?since=` to `?until=`."""
+    try:
+        since, until = (date.fromisoformat(asked.query[each]) for each in ("since", "until"))
+    except (KeyError, ValueError):
+        raise ApiError(400, "bad_request", "since and until are dates") from None
+    return await read_nodes(context, since, until)
 
 
 async def recent_usage(context: AdminContext, _: ApiRequest) -> RecentUsage:
@@ -167,6 +184,8 @@ def _used(
         kept_since=kept_since(ledger, asked),
         by=str(question.by[0]),
         budgets=budgets,
+        nodes=[],
+        only_this="",
     )
 
 
@@ -208,6 +227,8 @@ def _question(asked: ApiRequest) -> tuple[UsageQuery, int]:
     if not (days.isdecimal() and len(days) < 4 and 1 <= int(days) <= MAX_DAYS):
         raise ApiError(400, "bad_request", f"days is a number from 1 to {MAX_DAYS}")
     where = {each: (query[each],) for each in Dimension if each in query}
+    if where.get(Dimension.NODE) == (ALL_NODES,):
+        del where[Dimension.NODE]
     return UsageQuery((Dimension(by),), where=where), int(days)
 
 
@@ -222,15 +243,21 @@ def _float(amount: Any) -> float | None:
     return None if amount is None else float(amount)
 
 
-async def _read(context: AdminContext, work: Callable[[sqlite3.Connection], T]) -> T:
-    """Return what `work` reads from the ledger. Raises `ApiError` (503)."""
+async def _read(
+    context: AdminContext, work: Callable[[sqlite3.Connection], T], nodes: ShownNodes = THIS_NODE
+) -> T:
+    """Return what `work` reads from the ledger, or from those of several nodes. Raises `ApiError`
+    (503)."""
     await context.services.ledger.flush()
     try:
-        return await asyncio.to_thread(_with_ledger, context.state, work)
+        return await asyncio.to_thread(_with_ledger, context.state, work, nodes)
     except NoLedger as error:
         raise ApiError(503, "no_books", str(error)) from None
 
 
-def _with_ledger(state: Path, work: Callable[[sqlite3.Connection], T]) -> T:
+def _with_ledger(state: Path, work: Callable[[sqlite3.Connection], T], nodes: ShownNodes) -> T:
     with open_to_read(state) as ledger:
-        return work(ledger)
+        if nodes.days is None:
+            return work(ledger)
+        with merged(ledger, nodes.this, nodes.days, nodes.window) as together:
+            return work(together)

@@ -220,6 +220,7 @@ def open_file(path: Path) -> Database:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA journal_size_limit = 16777216")
+        connection.execute(rollups.NAME_NODE)
         database = Database(connection, path)
         database.load()  # detects damage while the file can still be set aside
     except BaseException:

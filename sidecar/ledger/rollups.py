@@ -79,6 +79,10 @@ ADD_PROGRAMS = f"""
     WHERE key <> '' AND program <> '' GROUP BY key, program {_MEET}
 """  # noqa: S608 - constants
 SET_TIMEZONE = "INSERT OR REPLACE INTO settings (name, value) VALUES ('timezone', ?)"
+NAME_NODE = (
+    "INSERT OR IGNORE INTO settings (name, value) VALUES ('node', lower(hex(randomblob(8))))"
+)
+"""Give the ledger its lasting name, by which others tell its sums from those of other ledgers."""
 
 RENAME = (
     "UPDATE calls SET key = :new WHERE key = :old",

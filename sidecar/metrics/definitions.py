@@ -109,6 +109,8 @@ TABLE: dict[str, Metric] = {
                 "Leases that the server of shared state denied."),
         _metric("shared_outage_seconds_total", COUNTER,
                 "Time in which the server of shared state could not be used."),
+        _metric("shared_usage_pushed_timestamp_seconds", GAUGE,
+                "Time at which this process last wrote its usage for others; 0 for never."),
         _metric("retry_budget_left", GAUGE,
                 "Attempts beyond a call's first that may be made now."),
         _metric("config_reloads_total", COUNTER,

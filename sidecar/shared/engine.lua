@@ -14,6 +14,7 @@
 --   x:LEASE        string  a lease that was given up before this server heard of it
 --   seq            counter of operations, which orders replies and wake messages
 --   epoch          a name that is made once: another one shows that the data was lost
+--   usage, usage:  what each node used by day: usage.py has them, no operation here
 local base, op, node = KEYS[1] .. ':', ARGV[1], ARGV[2]
 local MINUTE, DEAD, AGED, TURN, DAY = 60e6, 15e6, 30e3, 10, 86400
 local URGENCY = 1e13 -- a ticket's score is its urgency times this, plus its arrival in milliseconds

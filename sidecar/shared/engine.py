@@ -20,6 +20,7 @@ from typing import Any
 from sidecar.shared.journal import MICROSECONDS, Change, Journal
 from sidecar.shared.scopes import NEVER, Denied, Node, Scope, Ticket
 from sidecar.shared.server import EngineError, Server, open_server
+from sidecar.shared.usage import SharedUsage
 
 BEAT_SECONDS = 3.0
 """Seconds between two signs of life; the leases of a node lapse after fifteen without one."""
@@ -55,6 +56,7 @@ class Engine:
         failure: The reason that it does not.
         on_change: Called when `is_reached` has changed.
         journal: What is restored after an outage.
+        usage: The usage of all nodes.
         about: Returns what this node states of itself.
         latency: Seconds that a lease takes, averaged.
         denied: Leases that were denied.
@@ -84,6 +86,7 @@ class Engine:
         self._failed_at, self._outages = 0.0, 0.0
         self.about: About = lambda: Node("", "", "")
         self.journal = Journal(clock, self.server_time)
+        self.usage = SharedUsage(server, namespace, self.server_time, lambda: self.is_reached)
         self.on_wake: OnWake = lambda _, __: None
         self.on_change: Callable[[], None] = lambda: None
 
@@ -364,7 +367,10 @@ async def open_engine(
         with suppress(EngineError):  # it is tried again
             await engine.beat()
         stack.push_async_callback(engine.stop)
-        for endless in (engine.keep_alive(), engine.send(), engine.listen()):
+        stack.push_async_callback(engine.usage.push_last)
+        for endless in (
+            engine.keep_alive(), engine.send(), engine.listen(), engine.usage.keep_pushed(),
+        ):  # fmt: skip
             stack.push_async_callback(_cancelled, asyncio.create_task(endless))
         yield engine
 

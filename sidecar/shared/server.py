@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
@@ -38,19 +38,37 @@ class Server:
 
     async def run(self, words: Sequence[str]) -> list[Any]:
         """Run the script with one key and arguments. Raises `EngineError`."""
-        from redis.exceptions import NoScriptError, RedisError
+        from redis.exceptions import NoScriptError
 
         text, digest = _script()
-        run: Callable[..., Awaitable[Any]] = self.commands.execute_command
-        try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                try:
-                    found: list[Any] = await run("EVALSHA", digest, 1, *words)
-                except NoScriptError:
-                    found = await run("EVAL", text, 1, *words)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise EngineError(_reason(error)) from None
-        return found
+        run: Callable[..., Awaitable[list[Any]]] = self.commands.execute_command
+        async with _errors_named():
+            try:
+                return await run("EVALSHA", digest, 1, *words)
+            except NoScriptError:
+                return await run("EVAL", text, 1, *words)
+
+    async def send(self, commands: Iterable[Sequence[str]]) -> list[Any]:
+        """Run commands in their order, in one round trip; return their answers. Raises
+        `EngineError`."""
+        async with _errors_named():
+            pipeline: Any = self.commands.pipeline(transaction=False)
+            for words in commands:
+                pipeline.execute_command(*words)
+            answers: list[Any] = await pipeline.execute()
+        return answers
+
+
+@asynccontextmanager
+async def _errors_named() -> AsyncIterator[None]:
+    """Raise `EngineError` for what fails within, or is not done in `TIMEOUT_SECONDS`."""
+    from redis.exceptions import RedisError
+
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise EngineError(_reason(error)) from None
 
 
 @asynccontextmanager
@@ -96,7 +114,7 @@ def _reason(error: Exception) -> str:
 
     reasons: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
         (exceptions.AuthenticationError, "rejects the user or password"),
-        (exceptions.NoPermissionError, "does not permit this user to run scripts"),
+        (exceptions.NoPermissionError, "does not permit this user the commands that Sidecar needs"),
         (exceptions.ReadOnlyError, "is a read-only replica"),
         (exceptions.OutOfMemoryError, "has no memory left"),
         (exceptions.BusyLoadingError, "is still loading its data"),

@@ -365,6 +365,13 @@ declare namespace Api {
     seconds: number | null;
     waiting: number;
   }
+  interface NodesUsage {
+    is_shared: boolean;
+    nodes: UsageNode[];
+    failure: string;
+    left_out: number;
+    days: Record<string, Record<string, string>>;
+  }
   interface Obstacle {
     gate: string;
     scope: string;
@@ -668,6 +675,11 @@ declare namespace Api {
     cached: number | null;
     name: string;
   }
+  interface UsageNode {
+    name: string;
+    written: number | null;
+    is_this: boolean;
+  }
   interface UsageOverview {
     days: string[];
     daily: UsageSums[];
@@ -677,6 +689,8 @@ declare namespace Api {
     kept_since: number | null;
     by: string;
     budgets: LimitState[];
+    nodes: UsageNode[];
+    only_this: string;
   }
   interface UsageSheet {
     name: string;
@@ -733,6 +747,7 @@ declare namespace Api {
     "pause": PauseChoices;
     "usage": UsageOverview;
     "usage/csv": UsageSheet;
+    "usage/nodes": NodesUsage;
     "recent": RecentUsage;
     "calls": RecordedCalls;
     "call": CallTrace;

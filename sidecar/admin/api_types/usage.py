@@ -33,6 +33,27 @@ class UsageLine(UsageSums, frozen=True, kw_only=True):
     name: str
 
 
+class UsageNode(Struct, frozen=True, kw_only=True):
+    """A process among those that share; `written` is when its usage last came, null for this
+    one."""
+
+    name: str
+    written: float | None
+    is_this: bool
+
+
+class NodesUsage(Struct, frozen=True, kw_only=True):
+    """The usage of other processes: the days of each by its name, as `sidecar.ledger.reports.nodes`
+    reads them. `nodes` has this process, too; `failure` is why others are missing; `left_out`
+    counts those that are too many."""
+
+    is_shared: bool
+    nodes: list[UsageNode]
+    failure: str
+    left_out: int
+    days: dict[str, dict[str, str]]
+
+
 class UsageOverview(Struct, frozen=True, kw_only=True):
     """Usage of the last days, by one dimension. `days` are ISO dates, the oldest first, as in
     `daily`; `left_out` counts lines that only the CSV file has; single calls are recorded since
@@ -46,6 +67,8 @@ class UsageOverview(Struct, frozen=True, kw_only=True):
     kept_since: float | None
     by: str
     budgets: list[LimitState]
+    nodes: list[UsageNode]
+    only_this: str
 
 
 class UsageSheet(Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ import click
 
 from sidecar.admin.api_types.config import FlushReport
 from sidecar.cli.client import ProcessError, find_process
+from sidecar.cli.node_usage import over_nodes
 from sidecar.cli.options import (
     F,
     config_option,
@@ -63,10 +64,12 @@ def _dimensions(
 def _filters(function: F) -> F:
     """Add an option for each dimension but the day, which has `--since` and `--until`."""
     types = {Dimension.KEY: KEY, Dimension.GROUP: GROUP}
+    more = {Dimension.NODE: ' "all" is every one.'}
     for dimension in reversed([each for each in Dimension if each is not Dimension.DAY]):
         function = click.option(
             f"--{dimension}", dimension.value, multiple=True, metavar="NAME",
-            type=types.get(dimension), help=f"Only this {dimension}, or those of a pattern.",
+            type=types.get(dimension),
+            help=f"Only this {dimension}, or those of a pattern.{more.get(dimension, '')}",
         )(function)  # fmt: skip
     return function
 
@@ -95,12 +98,14 @@ def usage_command(
 ) -> None:  # fmt: skip
     """Show usage and cost by key, model, day, session and so on.
 
-    Names may be patterns such as gpt-5*; an option given twice matches either.
+    Names may be patterns such as gpt-5*; an option given twice matches either. Where processes
+    share their state, the usage of all of them is shown, unless --node names one.
 
     \b
     Examples:
       sidecar usage
       sidecar usage --by day,model --since 30d --key codex
+      sidecar usage --by node,key
       sidecar usage --by session --since 6h --json
       sidecar usage --by repo,branch --since 2026-11-01 --until 2026-11-30 --csv
     """
@@ -110,16 +115,16 @@ def usage_command(
     if as_if is not None:
         multiplier = the_group(open_config(config).snapshot, as_if).multiplier
     matches = {Dimension(name): names for name, names in where.items() if names}
-    with open_ledger(state) as books:
-        span = window(since, until, zone(books), time.time())
-        question = UsageQuery(by, span, matches)
-        lines = usage(books, question)
-        _tell_reach(books, question)
-        if as_json or as_sheet:
-            _print(by, lines, multiplier, as_sheet=as_sheet)
-            return
-        days = [] if Dimension.DAY in by else _days(span, today(books, time.time()))
-        apart = usage_by_day(books, question) if days else {}
+    with open_ledger(state) as own:
+        span = window(since, until, zone(own), time.time())
+        with over_nodes(own, state, UsageQuery(by, span, matches)) as (books, question):
+            lines = usage(books, question)
+            _tell_reach(books, question)
+            if as_json or as_sheet:
+                _print(by, lines, multiplier, as_sheet=as_sheet)
+                return
+            days = [] if Dimension.DAY in by else _days(span, today(books, time.time()))
+            apart = usage_by_day(books, question) if days else {}
     from sidecar.cli.render.tables import UsageReport, show
 
     named = None if as_if is None or multiplier is None else (as_if, multiplier)

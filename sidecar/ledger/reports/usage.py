@@ -32,6 +32,8 @@ class Dimension(StrEnum):
     program."""
     REPO = "repo"
     BRANCH = "branch"
+    NODE = "node"
+    """The process, where several share their usage: see `sidecar.ledger.reports.nodes`."""
 
     @property
     def column(self) -> str:
@@ -71,7 +73,7 @@ class UsageQuery:
     def fits_daily_sums(self) -> bool:
         """Return whether the daily sums can answer it."""
         asked = {each.column for each in chain(self.by, self.where)}
-        return isinstance(self.window, Days) and asked <= set(DIMENSIONS)
+        return isinstance(self.window, Days) and asked <= {*DIMENSIONS, "node"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from sidecar.records import Caller, CallRecord, Cost, Usage, UsageState
 
 NOW = 1_800_000_000.0
 ZONE = ZoneInfo("Pacific/Apia")  # as far from Greenwich as a day can be
-ALL = tuple(Dimension)
+ALL = tuple(each for each in Dimension if each is not Dimension.NODE)
 BY_DAY = tuple(each for each in ALL if each is not Dimension.SESSION)
 
 
