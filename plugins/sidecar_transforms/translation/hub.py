@@ -237,6 +237,10 @@ def _size(part: TurnPart) -> float:
             return 0  # thinking of earlier turns is not counted
 
 
+def _unreadable(error: TranslationError) -> Failure:
+    return Failure("server", f"The provider's answer is unreadable: {error}.")
+
+
 def _writer(context: TranslationContext) -> EventWriter:
     if context.array:
         return context.source.array_writer()
@@ -300,6 +304,8 @@ class ResponseTranslator:
         Args:
             complete: The provider's answer ended properly, as far as HTTP shows.
         """
+        if self._reader is None and self._writer is None:
+            return self._answer_of_json(bytes(self._whole))
         if self._reader is None:
             out = self._take(self._events_of_json, bytes(self._whole))
         else:
@@ -319,9 +325,26 @@ class ResponseTranslator:
             for event in read(data):
                 written.append(self._write(event))  # noqa: PERF401 - kept if the next one fails
         except TranslationError as error:
-            failure = Failure("server", f"The provider's answer is unreadable: {error}.")
-            written.append(self._write(Failed(failure)))
+            written.append(self._write(Failed(_unreadable(error))))
         return b"".join(written)
+
+    def _answer_of_json(self, data: bytes) -> bytes:
+        """Return the JSON answer to a JSON answer, which needs no events."""
+        context = self._context
+        try:
+            body = read_json(data)
+            if not body.get("error"):
+                answer = context.target.read_answer(body, context.model)
+                for part in answer.parts:
+                    if isinstance(part, ToolCallPart):
+                        part.name = context.tool_names.get(part.name, part.name)
+                return msgspec.json.encode(context.source.write_answer(answer))
+            failure = context.target.read_error(self.status, body)
+        except TranslationError as error:
+            failure = _unreadable(error)
+        self.failed = True
+        self.status, body = context.source.write_error(failure)
+        return msgspec.json.encode(body)
 
     def _events_of_json(self, data: bytes) -> Iterable[AnswerEvent]:
         body = read_json(data)

@@ -8,11 +8,12 @@ A conversation has thousands of parts and no cycles, so the garbage collector ne
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct, field
 
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+EFFORTS = frozenset(get_args(Effort))
 StopReason: TypeAlias = Literal[
     "end", "length", "tool_calls", "stop_sequence", "refusal", "context_full", "pause"
 ]

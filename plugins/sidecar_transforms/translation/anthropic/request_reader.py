@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import cast, get_args
+from typing import cast
 
 import msgspec
 
 from sidecar_transforms.translation.losses import Loss, LossLog
 from sidecar_transforms.translation.model import (
+    EFFORTS,
     CacheMark,
     DocumentPart,
     Effort,
@@ -57,15 +58,12 @@ def read_request(body: JsonObject, losses: LossLog) -> ModelRequest:
         if body.get(name):
             raise TranslationError(why)
     output = as_dict(body.get("output_config"))
-    tools = [_tool(each) for each in as_dicts(body.get("tools"))]
-    if any(value is not None and name not in _READ for name, value in body.items()):
+    if any(body[name] is not None for name in body.keys() - _READ):
         losses.add(Loss.FIELDS)
-    if any(set(each) - _TOOL_FIELDS for each in as_dicts(body.get("tools"))):
-        losses.add(Loss.TOOL_HINTS)
     return ModelRequest(
         turns=[_turn(each, losses) for each in as_dicts(body.get("messages"))],
         system=_system(body.get("system")),
-        tools=tools,
+        tools=[_tool(each, losses) for each in as_dicts(body.get("tools"))],
         tool_choice=_tool_choice(as_dict(body.get("tool_choice"))),
         max_output=as_integer(body.get("max_tokens")),
         sampling=Sampling(
@@ -116,25 +114,22 @@ def _parts(content: object, losses: LossLog) -> list[TurnPart]:
     found: list[TurnPart] = []
     for block in as_dicts(content):
         kind = as_text(block.get("type"))
-        read, read_nested = _BLOCKS.get(kind), _NESTED.get(kind)
-        if read is not None:
-            found += read(block)
-        elif read_nested is not None:
-            found += read_nested(block, losses)
-        else:
+        read = _BLOCKS.get(kind)
+        if read is None:
             raise TranslationError(
                 f"the content block `{kind}` belongs to Anthropic's own tools, or is unknown"
             )
-        if as_dict(block.get("citations")).get("enabled"):
+        found += read(block, losses)
+        if "citations" in block and as_dict(block["citations"]).get("enabled"):
             losses.add(Loss.CITATIONS)
     return found
 
 
-def _text(block: JsonObject) -> list[TurnPart]:
+def _text(block: JsonObject, _: LossLog) -> list[TurnPart]:
     return [TextPart(as_text(block.get("text")), _cache(block))]
 
 
-def _image(block: JsonObject) -> list[TurnPart]:
+def _image(block: JsonObject, _: LossLog) -> list[TurnPart]:
     kind, data, url = _source(block)
     return [ImagePart(kind, data, url, _cache(block))]
 
@@ -168,17 +163,17 @@ def _document(block: JsonObject, losses: LossLog) -> list[TurnPart]:
     return [*before, DocumentPart(media_type or "application/pdf", data, url, title, cache)]
 
 
-def _thinking(block: JsonObject) -> list[TurnPart]:
+def _thinking(block: JsonObject, _: LossLog) -> list[TurnPart]:
     signature = unwrap_signature(as_text(block.get("signature")), "anthropic")
     return [ThinkingPart(as_text(block.get("thinking")), signature)]
 
 
-def _redacted(block: JsonObject) -> list[TurnPart]:
+def _redacted(block: JsonObject, _: LossLog) -> list[TurnPart]:
     signature = unwrap_signature(as_text(block.get("data")), "anthropic")
     return [ThinkingPart("", signature, hidden=True)]
 
 
-def _tool_use(block: JsonObject) -> list[TurnPart]:
+def _tool_use(block: JsonObject, _: LossLog) -> list[TurnPart]:
     arguments = msgspec.json.encode(block.get("input", {})).decode()
     return [
         ToolCallPart(as_text(block.get("id")), as_text(block.get("name")), arguments, _cache(block))
@@ -201,21 +196,21 @@ def _search_result(block: JsonObject, losses: LossLog) -> list[TurnPart]:
     return [*head, *_parts(block.get("content"), losses)]
 
 
-_BLOCKS: Mapping[str, Callable[[JsonObject], list[TurnPart]]] = {
+_BLOCKS: Mapping[str, Callable[[JsonObject, LossLog], list[TurnPart]]] = {
     "text": _text,
     "image": _image,
     "thinking": _thinking,
     "redacted_thinking": _redacted,
     "tool_use": _tool_use,
-}
-_NESTED: Mapping[str, Callable[[JsonObject, LossLog], list[TurnPart]]] = {
     "document": _document,
     "search_result": _search_result,
     "tool_result": _tool_result,
 }
 
 
-def _tool(tool: JsonObject) -> ToolSpec:
+def _tool(tool: JsonObject, losses: LossLog) -> ToolSpec:
+    if not tool.keys() <= _TOOL_FIELDS:
+        losses.add(Loss.TOOL_HINTS)
     kind, name = tool.get("type"), as_text(tool.get("name"))
     if kind not in (None, "custom"):
         raise TranslationError(
@@ -245,7 +240,7 @@ def _tool_choice(choice: JsonObject) -> ToolChoice:
 
 
 def _reasoning(thinking: JsonObject, effort: object) -> Reasoning:
-    known = cast("Effort", effort) if effort in get_args(Effort) else None
+    known = cast("Effort", effort) if as_text(effort) in EFFORTS else None
     shown = _SHOWN.get(as_text(thinking.get("display")))
     match thinking.get("type"):
         case None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast, get_args
+from typing import cast
 
 from sidecar_transforms.translation.losses import Loss, LossLog
 from sidecar_transforms.translation.model import (
+    EFFORTS,
     CacheMark,
     DocumentPart,
     Effort,
@@ -70,7 +71,7 @@ def read_request(body: JsonObject, losses: LossLog) -> ModelRequest:
         max_output=next((n for n in map(as_integer, bounds) if n is not None), None),
         sampling=_sampling(body),
         stop=[stop] if isinstance(stop, str) else [as_text(s) for s in _list(stop) if s],
-        reasoning=Reasoning(cast("Effort", effort) if effort in get_args(Effort) else None),
+        reasoning=Reasoning(cast("Effort", effort) if as_text(effort) in EFFORTS else None),
         output=_output(as_dict(body.get("response_format"))),
         streaming=body.get("stream") is True,
         stream_usage=options.get("include_usage") is True,

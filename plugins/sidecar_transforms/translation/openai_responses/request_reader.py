@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast, get_args
+from typing import cast
 
 from sidecar_transforms.translation.losses import Loss, LossLog
 from sidecar_transforms.translation.model import (
+    EFFORTS,
     CacheMark,
     DocumentPart,
     Effort,
@@ -121,7 +122,7 @@ def _note_fields(body: JsonObject, losses: LossLog) -> None:
 
 def _reasoning(given: JsonObject) -> Reasoning:
     effort, summary = given.get("effort"), given.get("summary", given.get("generate_summary"))
-    known = cast("Effort", effort) if effort in get_args(Effort) else None
+    known = cast("Effort", effort) if as_text(effort) in EFFORTS else None
     return Reasoning(known, shown=bool(summary) if given else None)
 
 
