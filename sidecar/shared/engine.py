@@ -129,7 +129,7 @@ class Engine:
     def settle(self, lease_id: str, amounts: Sequence[int]) -> None:
         """Replace the estimates of a lease by amounts, in the order of its scopes."""
         if self.journal.end(lease_id, amounts):
-            self._send("settle", [lease_id, str(len(amounts)), *map(str, amounts)])
+            self._send_end(lease_id, amounts)
 
     def give_up(self, lease_id: str) -> None:
         """End a lease that the server may or may not have granted; it counts for nothing."""
@@ -201,12 +201,11 @@ class Engine:
             await asyncio.sleep(_jitter(0.5, 1.5))
 
     async def _listen_once(self) -> None:
-        pubsub: Any = self._server.messages.pubsub()
-        try:
+        async with self._server.messages() as pubsub:
             await pubsub.subscribe(f"{self._base}:wake:{self.node}")
             silent = False
             while True:
-                message = await pubsub.get_message(timeout=SILENCE_SECONDS)
+                message: Any = await pubsub.get_message(timeout=SILENCE_SECONDS)
                 if message is None:
                     if silent:
                         return
@@ -219,8 +218,6 @@ class Engine:
                 elif message["type"] == "message":
                     number, _, limit_id = message["data"].partition(" ")
                     self.on_wake(limit_id, int(number))
-        finally:
-            await pubsub.aclose()
 
     @property
     def outage(self) -> float:
@@ -274,6 +271,9 @@ class Engine:
                 return
             epoch = self._epoch
 
+    def _send_end(self, lease_id: str, amounts: Sequence[int]) -> None:
+        self._send("settle", [lease_id, str(len(amounts)), *map(str, amounts)])
+
     def _send(self, operation: str, words: list[str]) -> None:
         self._unsent.append((operation, words))
         self._has_unsent.set()
@@ -318,6 +318,8 @@ class Engine:
         if self.is_reached:
             self.is_reached, self._failed_at = False, self._clock()
             self.journal.check_running()
+            for lease_id, amounts in self.journal.settled():
+                self._send_end(lease_id, amounts)
             self._failed.set()
             self.on_change()
 

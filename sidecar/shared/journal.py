@@ -98,6 +98,15 @@ class Journal:
         for entry in self._entries.values():
             entry.missing = entry.missing or entry.amounts is None
 
+    def settled(self) -> list[tuple[str, Sequence[int]]]:
+        """Return the leases that the engine had and that ended, with what they took: a replica
+        that took its place may lack their end."""
+        return [
+            (each.name, each.amounts)
+            for each in self._entries.values()
+            if each.sent and each.amounts is not None
+        ]
+
     def lose(self) -> None:
         """Have everything sent again: the server lost its data."""
         self._owed.clear()

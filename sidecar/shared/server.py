@@ -1,66 +1,142 @@
-"""The server of the shared engine: its clients, its script and its failures."""
+"""The server of the shared engine: its connection, its script and its failures."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from sidecar.errors import SidecarError
+from sidecar.shared.addresses import ServerAddresses
+from sidecar.shared.pipe import Pipe, open_pipe
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from redis.asyncio import ConnectionPool
+    from redis.asyncio.client import PubSub
 
 TIMEOUT_SECONDS = 0.5
 """Seconds after which an operation counts as failed."""
-MAX_CONNECTIONS = 16
+MAX_REDIRECTIONS = 4
 
 
 class EngineError(SidecarError):
     """The engine cannot be used; the text gives the reason without a secret."""
 
 
+class Line:
+    """A pipe to where the server is, which is opened when it is needed."""
+
+    def __init__(
+        self, addresses: ServerAddresses, connections: Callable[[str], ConnectionPool]
+    ) -> None:
+        self._addresses = addresses
+        self._connections = connections
+        self._pipe: Pipe | None = None
+        self._opening = asyncio.Lock()
+
+    async def run(self, commands: Sequence[Sequence[str]]) -> list[Any]:
+        """Return the answers to commands, from the node that serves the namespace. Raises the
+        errors of redis-py."""
+        from redis.exceptions import MovedError, NoScriptError, RedisError
+
+        pipe = self._pipe
+        try:
+            for _ in range(MAX_REDIRECTIONS):
+                pipe = await self._opened()
+                try:
+                    return await pipe.run(commands)
+                except MovedError as moved:
+                    await self._follow(pipe, moved.host, moved.port)
+        except NoScriptError:
+            raise
+        except (RedisError, OSError):
+            if pipe is self._pipe:
+                await self.leave()
+            raise
+        raise EngineError("is a cluster whose nodes name one another")
+
+    async def leave(self) -> None:
+        """Give up the pipe and its address; the next command looks for another."""
+        self._addresses.fail()
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection."""
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            await pipe.close()
+
+    async def _opened(self) -> Pipe:
+        async with self._opening:
+            if self._pipe is None or not self._pipe.is_open:
+                pool: Any = self._connections(await self._addresses.find())
+                self._pipe = await open_pipe(pool.make_connection())
+            return self._pipe
+
+    async def _follow(self, pipe: Pipe, host: str, port: int) -> None:
+        """Use the node that serves the namespace; each command gets its own redirection."""
+        if pipe is self._pipe:
+            self._pipe = None
+            self._addresses.follow(host, port)
+        if pipe.is_idle:
+            await pipe.close()
+
+
 class Server:
     """A server that runs the script. Use `open_server`.
 
     Args:
-        commands: The client for scripts.
-        messages: The client for wake messages.
+        connections: Returns the pool of connections to an address; they connect when used.
     """
 
-    def __init__(self, commands: Redis, messages: Redis) -> None:
-        self.commands = commands
-        self.messages = messages
+    def __init__(
+        self, addresses: ServerAddresses, connections: Callable[[str], ConnectionPool]
+    ) -> None:
+        self._addresses = addresses
+        self._connections = connections
+        self._script = Line(addresses, connections)
+        self._rest = Line(addresses, connections)  # so that no lease waits behind a long text
 
     async def run(self, words: Sequence[str]) -> list[Any]:
         """Run the script with one key and arguments. Raises `EngineError`."""
         from redis.exceptions import NoScriptError
 
         text, digest = _script()
-        run: Callable[..., Awaitable[list[Any]]] = self.commands.execute_command
-        async with _errors_named():
+        async with _errors_named(self._script):
             try:
-                return await run("EVALSHA", digest, 1, *words)
+                [found] = await self._script.run([("EVALSHA", digest, "1", *words)])
             except NoScriptError:
-                return await run("EVAL", text, 1, *words)
+                [found] = await self._script.run([("EVAL", text, "1", *words)])
+        answer: list[Any] = found
+        return answer
 
     async def send(self, commands: Iterable[Sequence[str]]) -> list[Any]:
         """Run commands in their order, in one round trip; return their answers. Raises
         `EngineError`."""
-        async with _errors_named():
-            pipeline: Any = self.commands.pipeline(transaction=False)
-            for words in commands:
-                pipeline.execute_command(*words)
-            answers: list[Any] = await pipeline.execute()
-        return answers
+        async with _errors_named(self._rest):
+            return await self._rest.run(list(commands))
+
+    @asynccontextmanager
+    async def messages(self) -> AsyncIterator[PubSub]:
+        """Open a connection for wake messages. Raises the errors of redis-py."""
+        from redis.asyncio import Redis
+
+        pool = self._connections(await self._addresses.find())
+        async with Redis.from_pool(pool) as client, client.pubsub() as messages:
+            yield messages
+
+    async def close(self) -> None:
+        """End the connections."""
+        await self._script.close()
+        await self._rest.close()
 
 
 @asynccontextmanager
-async def _errors_named() -> AsyncIterator[None]:
+async def _errors_named(line: Line) -> AsyncIterator[None]:
     """Raise `EngineError` for what fails within, or is not done in `TIMEOUT_SECONDS`."""
     from redis.exceptions import RedisError
 
@@ -68,38 +144,42 @@ async def _errors_named() -> AsyncIterator[None]:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             yield
     except (RedisError, OSError, TimeoutError) as error:
+        if type(error) is TimeoutError:  # else the line has given up its pipe already
+            await line.leave()
         raise EngineError(_reason(error)) from None
 
 
 @asynccontextmanager
 async def open_server(url: str) -> AsyncIterator[Server]:
-    """Make the clients of a server, which connect when they are used.
+    """Make the client of a server, which connects when it is used.
 
-    Raises `EngineError` if the client is not installed, or for a URL that it cannot use.
+    Raises `EngineError` if redis-py is not installed, or for a URL that it cannot use.
     """
     try:
-        from redis.asyncio import BlockingConnectionPool, Redis
+        from redis.asyncio import ConnectionPool
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
     except ImportError:
         raise EngineError(
             "state.shared needs the redis client; install it with pip install 'sidecar-llm[shared]'"
         ) from None
-    options: dict[str, Any] = {
-        "decode_responses": True, "retry": Retry(NoBackoff(), 0), "client_name": "sidecar",
-        "socket_connect_timeout": TIMEOUT_SECONDS, "max_connections": MAX_CONNECTIONS,
-        "timeout": TIMEOUT_SECONDS,
-    }  # fmt: skip
 
-    def client(timeout: float | None) -> Redis:
-        try:
-            pool = BlockingConnectionPool.from_url(url, socket_timeout=timeout, **options)
-        except ValueError:  # its text may quote the URL
-            raise EngineError("is not the URL of a server (not shown)") from None
-        return Redis.from_pool(pool)
+    def connections(address: str) -> ConnectionPool:
+        return ConnectionPool.from_url(
+            address, decode_responses=True, retry=Retry(NoBackoff(), 0), client_name="sidecar",
+            socket_timeout=None, socket_connect_timeout=TIMEOUT_SECONDS,
+        )  # fmt: skip
 
-    async with client(TIMEOUT_SECONDS) as commands, client(None) as messages:
-        yield Server(commands, messages)
+    try:
+        addresses = ServerAddresses(url)
+        connections(addresses.any)
+    except ValueError:  # its text may quote the URL
+        raise EngineError("is not the URL of a server (not shown)") from None
+    server = Server(addresses, connections)
+    try:
+        yield server
+    finally:
+        await server.close()
 
 
 @cache
@@ -117,6 +197,8 @@ def _reason(error: Exception) -> str:
         (exceptions.NoPermissionError, "does not permit this user the commands that Sidecar needs"),
         (exceptions.ReadOnlyError, "is a read-only replica"),
         (exceptions.OutOfMemoryError, "has no memory left"),
+        (exceptions.AskError, "moves the namespace to another node of its cluster"),
+        (exceptions.ClusterDownError, "is part of a cluster that is down"),
         (exceptions.BusyLoadingError, "is still loading its data"),
         ((exceptions.TimeoutError, TimeoutError), f"did not answer within {TIMEOUT_SECONDS:g} s"),
         ((exceptions.ConnectionError, OSError), "cannot be reached"),

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from manual_clock import HandClock
 from sample_candidates import candidate
@@ -23,6 +23,9 @@ from sidecar.scheduling.lease import AdmissionOption, Lease, Waiter
 from sidecar.scheduling.limiter import Demand, demand_of
 from sidecar.scheduling.limits import CallScopes, Limits, route_name
 from sidecar.shared.engine import Engine, open_engine
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 NOON = 1_800_014_400.0  # 2027-01-15 12:00 UTC
 REGISTRY = discover()
@@ -53,7 +56,10 @@ class Process(NamedTuple):
 
 
 class Room:
-    """Processes of one file; `clock` is the one of all of them and of the server."""
+    """Processes of one file; `clock` is the one of all of them and of the server, which a test
+    asks by `redis`."""
+
+    redis: Redis
 
     def __init__(self, of: Snapshot, *, refuses: bool = False) -> None:
         self.refuses = refuses
@@ -185,8 +191,13 @@ async def shared_room(
 ) -> AsyncIterator[Room]:
     """A room of several processes on one server, in a namespace of its own; the last ones reach it
     `by` other addresses."""
+    from redis.asyncio import Redis
+
     room, namespace = Room(of, refuses=refuses), f"n{next(_namespaces)}"
     async with AsyncExitStack() as stack:
+        if "," not in server and "+" not in server:
+            client = Redis.from_url(server, decode_responses=True)
+            room.redis = await stack.enter_async_context(client)
         for address in (*[server] * (number - len(by)), *by):
             opened = open_engine(address, namespace, room.clock, room.wall)
             room.add(await stack.enter_async_context(opened))

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
 needs_redis = pytest.mark.skipif(
-    shutil.which("redis-server") is None or find_spec("redis") is None,
+    PROGRAM is None or find_spec("redis") is None,
     reason="there is no redis-server here (apt-get install redis-server), or no client of it (pip"
     " install redis): nothing was shared",
 )
@@ -25,13 +26,15 @@ needs_redis = pytest.mark.skipif(
 class RealRedis:
     """A server that a test stops, kills and starts."""
 
-    def __init__(self, folder: str, options: tuple[str, ...]) -> None:
+    def __init__(self, folder: str, options: tuple[str, ...], file: tuple[str, ...] = ()) -> None:
         self.path = Path(folder) / "s"
         self.url = f"unix://{self.path}"
         self._command = [
-            "redis-server", "--port", "0", "--unixsocket", str(self.path), "--save", "",
-            "--dir", folder, "--appendonly", "no", *options,
+            PROGRAM or "", *file, "--port", "0", "--unixsocket", str(self.path), "--dir", folder,
         ]  # fmt: skip
+        if "--sentinel" not in options:
+            self._command += ["--save", "", "--appendonly", "no"]
+        self._command += options
         self._process: subprocess.Popen[bytes]
         self.start()
 
@@ -49,10 +52,10 @@ class RealRedis:
 
 
 @contextmanager
-def real_redis(*options: str) -> Iterator[RealRedis]:
+def real_redis(*options: str, file: str = "") -> Iterator[RealRedis]:
     """Run a server. Its folder's name is short, as the path of a socket must be."""
     with tempfile.TemporaryDirectory(prefix="redis") as folder:
-        server = RealRedis(folder, options)
+        server = RealRedis(folder, options, (file,) if file else ())
         try:
             yield server
         finally:

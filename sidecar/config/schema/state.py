@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from yaml.nodes import Node, ScalarNode
 
@@ -15,9 +15,12 @@ from sidecar.config.schema.types import Block, Choice, OptionField, Schema, Word
 from sidecar.config.schema.values import STRING
 from sidecar.config.yaml.reader import Reader
 
-_URL = re.compile(r"(rediss?|unix)://[!-~]+", re.ASCII)
+_URL = re.compile(r"(rediss?(\+sentinel)?|unix)://[!-~]+", re.ASCII)
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
-_WORDS = "redis://HOST:PORT, rediss://HOST:PORT, unix:///PATH, or a credential that has such a URL"
+_WORDS = (
+    "redis://HOST:PORT, redis+sentinel://HOST:PORT/SERVICE, rediss for TLS, unix:///PATH, or a"
+    " credential that has such a URL"
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class ServerUrl:
 
     def schema(self) -> Schema:
         """Return the JSON Schema: a URL, or a credential."""
-        url = {"type": "string", "pattern": "^(rediss?|unix)://[^@?]+$"}
+        url = {"type": "string", "pattern": r"^(rediss?(\+sentinel)?|unix)://[^@?]+$"}
         return {"anyOf": [url, Credential().schema()]}
 
 
@@ -48,11 +51,9 @@ def server_url(word: str) -> str:
     if _URL.fullmatch(word) is None:
         raise InvalidValue("this is not the URL of a server (not shown)", f"write {_WORDS}")
     try:
-        parts = urlsplit(word)
-        named = parts.path if parts.scheme == "unix" else parts.hostname
-        _ = parts.port
+        named = _names_a_server(urlsplit(word))
     except ValueError:
-        named = None
+        named = False
     if "@" in word or "?" in word:
         raise InvalidValue(
             "this URL may hold a user or a password, which the file may not (not shown)",
@@ -61,6 +62,14 @@ def server_url(word: str) -> str:
     if not named:
         raise InvalidValue("this is not the URL of a server (not shown)", f"write {_WORDS}")
     return word
+
+
+def _names_a_server(parts: SplitResult) -> bool:
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    places = [urlsplit(f"//{each}") for each in parts.netloc.split(",")]
+    has_service = parts.path.strip("/") or not parts.scheme.endswith("+sentinel")
+    return bool(has_service) and all(each.hostname and each.port != 0 for each in places)
 
 
 def _namespace(word: str) -> str:

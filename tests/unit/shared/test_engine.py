@@ -112,8 +112,8 @@ async def test_correction_that_is_sent_twice_counts_once(server: str) -> None:
         engine._unsent.append(engine._unsent[0])
         await room.quiet()
         [counts] = [
-            await engine._server.commands.hgetall(key)  # type: ignore[misc]
-            for key in await engine._server.commands.keys(f"{engine._base}:h:*budget*")
+            await room.redis.hgetall(key)  # type: ignore[misc]
+            for key in await room.redis.keys(f"{engine._base}:h:*budget*")
         ]
         assert counts["s"] == str(NANODOLLARS // 2)
 
@@ -121,7 +121,7 @@ async def test_correction_that_is_sent_twice_counts_once(server: str) -> None:
 async def test_lease_without_contention_is_one_round_trip(server: str) -> None:
     limits = "limits: {rpm: 9, tpm: 900, concurrency: 3, rpd: 9}, budget: $9/day"
     async with shared_room(snapshot(limits, limits), server, 1) as room:
-        commands = engine_of(room, 0)._server.commands
+        commands = room.redis
 
         async def number() -> int:
             stats = await commands.info("commandstats")
@@ -135,7 +135,7 @@ async def test_lease_without_contention_is_one_round_trip(server: str) -> None:
 async def test_server_that_lost_the_script_gets_it_again(server: str) -> None:
     async with shared_room(snapshot(), server, 1) as room:
         engine = engine_of(room, 0)
-        await engine._server.commands.script_flush()
+        await room.redis.script_flush()
         assert await take(engine) is None
 
 
@@ -151,7 +151,7 @@ async def test_stopped_server_rejects_calls_and_counts_nothing_twice() -> None:
     with redis_server() as url:
         async with shared_room(snapshot("limits: {rpm: 1}"), url, 1, refuses=True) as room:
             engine = engine_of(room, 0)
-            pid = (await engine._server.commands.info("server"))["process_id"]
+            pid = (await room.redis.info("server"))["process_id"]
             os.kill(pid, signal.SIGSTOP)
             try:
                 with pytest.raises(ProxyError) as rejected:

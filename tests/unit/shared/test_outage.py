@@ -58,7 +58,7 @@ async def recovered(room: Room) -> None:
 
 
 async def number_of(room: Room, *words: str) -> object:
-    return await engines(room)[0]._server.commands.execute_command(*words)
+    return await room.redis.execute_command(*words)
 
 
 async def beats(room: Room) -> None:
@@ -124,8 +124,8 @@ async def test_calls_of_an_outage_count_for_all_after_it_and_once(
         for lease in (before[1], *during[1:]):
             assert lease
             await room.end(lease, demand_of(1, 1, NANODOLLARS // 2))
-        names = await engines(room)[0]._server.commands.keys("*:h:group*")
-        counts = {name: await engines(room)[0]._server.commands.hgetall(name) for name in names}  # type: ignore[misc]
+        names = await room.redis.keys("*:h:group*")
+        counts = {name: await room.redis.hgetall(name) for name in names}  # type: ignore[misc]
         [spent] = [found["s"] for name, found in counts.items() if "budget" in name]
         [slots] = [found["s"] for name, found in counts.items() if "concurrency" in name]
         assert (spent, slots) == (str(2 * NANODOLLARS + 3 * NANODOLLARS // 2), "0")
@@ -173,8 +173,8 @@ async def test_server_that_lost_its_data_gets_it_back(server: RealRedis, loss: s
             assert lease
             await room.end(lease, demand_of(1, 1, NANODOLLARS // 2))
         await room.quiet()
-        found = await engines(room)[0]._server.commands.hgetall(  # type: ignore[misc]
-            next(iter(await engines(room)[0]._server.commands.keys("*:h:group*budget*")))
+        found = await room.redis.hgetall(  # type: ignore[misc]
+            next(iter(await room.redis.keys("*:h:group*budget*")))
         )
         assert found["s"] == str(3 * NANODOLLARS)
         assert len(await taken(room, 1)) == 2
@@ -223,8 +223,8 @@ async def test_bad_link_holds_no_call_and_counts_each_once(server: RealRedis, fa
         link.cut()
         await recovered(room)
         assert len(await taken(room, 0)) == 4
-        [name] = await engines(room)[0]._server.commands.keys("*:w:group*")
-        assert await engines(room)[0]._server.commands.zcard(name) == 6
+        [name] = await room.redis.keys("*:w:group*")
+        assert await room.redis.zcard(name) == 6
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ async def test_server_that_cannot_count_is_out_until_it_can(
         assert await room.lease()
         await number_of(room, *begin.split(" "))
         if not end:
-            await engines(room)[0]._server.commands.connection_pool.disconnect()
+            await engines(room)[0]._server.close()
         await failed(room)
         assert reason in caplog.text
         assert "canary" not in caplog.text
