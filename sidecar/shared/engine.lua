@@ -12,6 +12,10 @@
 --   about          hash    what each node states of itself
 --   lapsed         hash    the leases of dead nodes, for a day: a late settlement corrects them
 --   x:LEASE        string  a lease that was given up before this server heard of it
+--   f              hash    the facts: the node that changed each last, and its value ('': withdrawn)
+--   f:order        zset    the same facts, by the number of their last change
+--   f:ends         zset    the same facts, by when they lapse
+--   f:number       counter of changes to facts
 --   seq            counter of operations, which orders replies and wake messages
 --   epoch          a name that is made once: another one shows that the data was lost
 --   usage, usage:  what each node used by day: usage.py has them, no operation here
@@ -428,7 +432,7 @@ end
 
 -- The node lives. The leases of nodes that no longer do lapse: their slots are free, and what they
 -- may have spent counts by its estimate.
--- ARGV: what this node states of itself. Reply: the number of nodes.
+-- ARGV: what this node states of itself. Reply: the number of nodes, and that of changes to facts.
 local function beat()
   redis.call('ZADD', base .. 'nodes', whole(now), node)
   redis.call('HSET', base .. 'about', node, ARGV[4])
@@ -443,7 +447,7 @@ local function beat()
     end
     redis.call('DEL', base .. 'n:' .. dead)
   end
-  return reply(0, whole(redis.call('ZCARD', base .. 'nodes')))
+  return reply(0, whole(redis.call('ZCARD', base .. 'nodes')), redis.call('GET', base .. 'f:number') or '0')
 end
 
 -- ARGV: the limits at which no call of this node waits any longer.
@@ -464,9 +468,61 @@ local function queue()
   return reply(0)
 end
 
+local PAGE, KEEP = 200, 400 * DAY
+
+local function drop_lapsed()
+  local lapsed = redis.call('ZRANGEBYSCORE', base .. 'f:ends', '-inf', whole(now), 'LIMIT', 0, PAGE)
+  for _, name in ipairs(lapsed) do
+    redis.call('HDEL', base .. 'f', name)
+    redis.call('ZREM', base .. 'f:order', name)
+    redis.call('ZREM', base .. 'f:ends', name)
+  end
+end
+
+-- Makes one change to a fact, unless its mode keeps what is there; returns whether it did.
+local function change_fact(name, value, ends, mode)
+  local old = tonumber(redis.call('ZSCORE', base .. 'f:ends', name) or 0)
+  if old > now then
+    local is_withdrawn = redis.call('HGET', base .. 'f', name):match(' (.*)$') == ''
+    if mode == 'absent' or (mode == 'longest' and not is_withdrawn and old >= ends) then return false end
+    if value == '' then ends = old end -- so long may a node that was cut off believe it
+  end
+  if ends <= now then return false end
+  redis.call('HSET', base .. 'f', name, node .. ' ' .. value)
+  redis.call('ZADD', base .. 'f:order', redis.call('INCR', base .. 'f:number'), name)
+  redis.call('ZADD', base .. 'f:ends', whole(ends), name)
+  return true
+end
+
+-- ARGV: the number of the last change that the node has read; then for each of its own changes the
+-- name, the value, the milliseconds for which it holds, and the mode. Reply: 1 if there may be more to read, the
+-- number up to which the node has read now, and for each fact that changed its name, its entry and when it lapses.
+local function facts()
+  local number, changed = base .. 'f:number', false
+  drop_lapsed()
+  for at = 5, #ARGV, 4 do
+    local made = change_fact(ARGV[at], ARGV[at + 1], now + ARGV[at + 2] * 1000, ARGV[at + 3])
+    changed = changed or made
+  end
+  if changed then
+    for _, key in ipairs({'f', 'f:order', 'f:ends', 'f:number'}) do redis.call('EXPIRE', base .. key, KEEP) end
+    redis.call('PUBLISH', base .. 'facts', redis.call('GET', number))
+  end
+  local names = redis.call('ZRANGEBYSCORE', base .. 'f:order', '(' .. ARGV[4], '+inf', 'LIMIT', 0, PAGE)
+  local found = {redis.call('GET', number) or '0'}
+  if #names == PAGE then found[1] = redis.call('ZSCORE', base .. 'f:order', names[PAGE]) end
+  for _, name in ipairs(names) do
+    local ends = redis.call('ZSCORE', base .. 'f:ends', name)
+    if tonumber(ends) > now then
+      found[#found + 1], found[#found + 2], found[#found + 3] = name, redis.call('HGET', base .. 'f', name), ends
+    end
+  end
+  return reply(#names == PAGE and 1 or 0, unpack(found))
+end
+
 -- Reply: every node and what it states of itself.
 local function nodes() return reply(0, unpack(redis.call('HGETALL', base .. 'about'))) end
 
 local operations = {nodes = nodes, lease = lease, queue = queue, settle = settle, correct = correct, beat = beat, leave = leave,
-  owe = correct, restore = restore}
+  owe = correct, restore = restore, facts = facts}
 return operations[op]()

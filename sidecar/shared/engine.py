@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
+from sidecar.shared.facts import SharedFacts
 from sidecar.shared.journal import MICROSECONDS, Change, Journal
 from sidecar.shared.scopes import NEVER, Denied, Node, Scope, Ticket
 from sidecar.shared.server import EngineError, Server, open_server
@@ -57,6 +58,7 @@ class Engine:
         on_change: Called when `is_reached` has changed.
         journal: What is restored after an outage.
         usage: The usage of all nodes.
+        facts: What all nodes have found out.
         about: Returns what this node states of itself.
         latency: Seconds that a lease takes, averaged.
         denied: Leases that were denied.
@@ -87,6 +89,7 @@ class Engine:
         self.about: About = lambda: Node("", "", "")
         self.journal = Journal(clock, self.server_time)
         self.usage = SharedUsage(server, namespace, self.server_time, lambda: self.is_reached)
+        self.facts = SharedFacts(self.node, self._run, clock, self._local)
         self.on_wake: OnWake = lambda _, __: None
         self.on_change: Callable[[], None] = lambda: None
 
@@ -161,6 +164,8 @@ class Engine:
                     await self.beat()
                 while self._unsent:
                     await self._send_some()
+                if self.facts.has_unsent:
+                    await self.facts.sync()
 
     async def keep_alive(self) -> None:
         """Send signs of life, for ever; after a failure sooner, at growing distances."""
@@ -192,7 +197,7 @@ class Engine:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def listen(self) -> None:
-        """Receive wake messages, for ever."""
+        """Receive messages, for ever."""
         from redis.exceptions import RedisError
 
         while True:
@@ -201,8 +206,9 @@ class Engine:
             await asyncio.sleep(_jitter(0.5, 1.5))
 
     async def _listen_once(self) -> None:
+        news = f"{self._base}:facts"
         async with self._server.messages() as pubsub:
-            await pubsub.subscribe(f"{self._base}:wake:{self.node}")
+            await pubsub.subscribe(f"{self._base}:wake:{self.node}", news)
             silent = False
             while True:
                 message: Any = await pubsub.get_message(timeout=SILENCE_SECONDS)
@@ -215,6 +221,9 @@ class Engine:
                 silent = False
                 if message["type"] == "subscribe":
                     self.on_wake("", 0)
+                    self.facts.check()
+                elif message["channel"] == news:
+                    self.facts.note(int(message["data"]))
                 elif message["type"] == "message":
                     number, _, limit_id = message["data"].partition(" ")
                     self.on_wake(limit_id, int(number))
@@ -246,14 +255,14 @@ class Engine:
         """Send a sign of life; after an outage, restore what the server lacks. Raises
         `EngineError`."""
         async with self._beating:
-            *_, nodes = await self._run("beat", [" ".join(self.about()[:3])])
+            *_, nodes, number = await self._run("beat", [" ".join(self.about()[:3])])
             self.nodes = max(1, int(nodes))
-            if self.is_reached:
-                return
-            await self._restore()
-            self._outages += self.outage
-            self.is_reached, self.failure = True, ""
-            self.on_change()
+            if not self.is_reached:
+                await self._restore()
+                self._outages += self.outage
+                self.is_reached, self.failure = True, ""
+                self.on_change()
+            self.facts.note(int(number))
 
     async def _restore(self) -> None:
         epoch = self._epoch
@@ -310,6 +319,7 @@ class Engine:
         if before not in {None, self._epoch}:
             self._unsent = deque(each for each in self._unsent if each[0] == "settle")
             self.journal.lose()
+            self.facts.lose()
             self._fail("has lost its data")
         return found
 
@@ -368,10 +378,12 @@ async def open_engine(
         engine.about = about
         with suppress(EngineError):  # it is tried again
             await engine.beat()
+            await engine.facts.sync()
         stack.push_async_callback(engine.stop)
         stack.push_async_callback(engine.usage.push_last)
+        in_sync = engine.facts.keep_in_sync(lambda: engine.is_reached)
         for endless in (
-            engine.keep_alive(), engine.send(), engine.listen(), engine.usage.keep_pushed(),
+            engine.keep_alive(), engine.send(), engine.listen(), in_sync, engine.usage.keep_pushed(),
         ):  # fmt: skip
             stack.push_async_callback(_cancelled, asyncio.create_task(endless))
         yield engine
