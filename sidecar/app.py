@@ -203,7 +203,7 @@ async def _share(
     except EngineError as error:
         raise StartError(f"state.shared ({name}): {error}") from None
     engine.usage.read_own = read_own
-    scheduler.share(engine, refuses=shared.refuses)
+    scheduler.share(engine, vault.secret, refuses=shared.refuses)
 
 
 def _finished_calls(

@@ -52,7 +52,9 @@ class Cooldown(Limiter):
         resets_at: When an exhausted quota is full again, by its vendor; `NEVER` if unknown.
     """
 
-    __slots__ = ("_failures", "_probe_until", "error_class", "reason", "resets_at", "until")
+    __slots__ = (
+        "_failures", "_is_adopted", "_probe_until", "error_class", "reason", "resets_at", "until",
+    )  # fmt: skip
 
     def __init__(self, scope: str, name: str) -> None:
         super().__init__(scope, "cooldown", LimitUnit.CALLS, name)
@@ -62,6 +64,7 @@ class Cooldown(Limiter):
         self.resets_at = NEVER
         self._probe_until = 0.0
         self._failures = 0
+        self._is_adopted = False
 
     @property
     def is_active(self) -> bool:
@@ -97,8 +100,14 @@ class Cooldown(Limiter):
     def settle(self, reservation: None, amount: int, now: float) -> None:
         """Do nothing: `record_success` and `record_failure` have the result."""
 
-    def record_success(self) -> bool:
-        """End the cooldown; return whether it was active."""
+    def record_success(self, now: float = NEVER) -> bool:
+        """End the cooldown; return whether it was active.
+
+        One that another process began lasts until its end: a call that succeeds before was sent
+        before.
+        """
+        if self._is_adopted and now < self.until:
+            return False
         was_active = self.until > 0
         self.until = self._probe_until = 0.0
         self._failures = 0
@@ -132,11 +141,18 @@ class Cooldown(Limiter):
             seconds = max(hint, MIN_COOLDOWN_SECONDS * doubled)
             seconds += min(seconds, 1.0) * jitter * JITTER_SHARE
         seconds = min(seconds, MAX_COOLDOWN_SECONDS)
+        self._is_adopted = self._is_adopted and self.until >= now + seconds
         self.until = max(self.until, now + seconds)
         self._probe_until = 0.0
         self.reason, self.error_class = classification.reason, classification.error_class
         self.resets_at = now + hint if hint is not None and classification.resets else NEVER
         return seconds
+
+    def adopt(self, until: float, error_class: ErrorClass, reason: str, resets_at: float) -> None:
+        """Follow a cooldown that another process began, if it ends later than this one."""
+        if until > self.until:
+            self.until, self.error_class, self._is_adopted = until, error_class, True
+            self.reason, self.resets_at = reason, resets_at
 
 
 class OfflineBreaker(Cooldown):

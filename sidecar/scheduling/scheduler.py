@@ -39,7 +39,9 @@ from sidecar.scheduling.estimates import (
     unpriced_at,
     used_demand,
 )
+from sidecar.scheduling.fleet.identity import Identities, SecretOf
 from sidecar.scheduling.fleet.leases import Leases, LocalLeases, SharedLeases
+from sidecar.scheduling.fleet.upstream_facts import UpstreamFacts
 from sidecar.scheduling.lease import AdmissionOption, Blocked, Lease, NotAdmitted, Sources, Waiter
 from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, RetryBudget, demand_of
 from sidecar.scheduling.limits import CallScopes, ConfiguredLimit, Limits, current_key, route_name
@@ -86,7 +88,7 @@ class Scheduler:
         self._snapshot: Snapshot | None = None
         self.engine: Engine | None = None
         self.waits, self.rejections = Counter[str](), Counter[str]()
-        self._admission.on_block = self._count_wait
+        self._admission.on_block = lambda limiter: self.waits.update([limiter.kind])
 
     def new_waiter(
         self, call: Call, candidates: Sequence[Candidate], *, is_retry: bool = False
@@ -104,10 +106,11 @@ class Scheduler:
         name, share = call.key.name, call.key.share
         return self._admission.new_waiter(name, share, call.urgency, options(), options)
 
-    def share(self, engine: Engine, *, refuses: bool) -> None:
-        """From now on take room on `engine`, too; `refuses` calls with limits while it fails."""
+    def share(self, engine: Engine, secret_of: SecretOf, *, refuses: bool) -> None:
+        """Take room on `engine`, too, and share what upstreams answer. See `SharedLeases`."""
         self.engine, parts = engine, (self._admission, self._limits, engine, self._clock)
         self._leases = SharedLeases(*parts, refuses=refuses)
+        UpstreamFacts(engine, self._upstreams, Identities(secret_of), self._clock, self._recheck)
         self._cached_limiters.clear()
 
     async def try_lease(self, waiter: Waiter, *, first_only: bool = False) -> Lease | None:
@@ -162,7 +165,8 @@ class Scheduler:
         if error.fault is Fault.CONNECT and not self.has_answered(candidate):
             return  # a server that may not run: the next call's error should be immediate, too
         transient = error.fault in {Fault.CONNECT, Fault.TIMEOUT}
-        self.record_failure(candidate, classify_connection_error(error), transient=transient)
+        key, found = UpstreamKey.of(candidate), classify_connection_error(error)
+        self._upstreams.record_failure(key, found, transient=transient, answered=False)
 
     def has_answered(self, candidate: Candidate) -> bool:
         """Return whether an attempt with this credential has succeeded since the start."""
@@ -329,9 +333,8 @@ class Scheduler:
         self, call: Call, candidates: Sequence[Candidate], extra: tuple[Limiter, ...]
     ) -> Sequence[AdmissionOption]:
         key = current_key(self._snapshot, call.key)
-        found = [self._option(key, call, each, extra) for each in candidates]
-        options = [option for option in found if option is not None]
-        if not options:
+        found = (self._option(key, call, each, extra) for each in candidates)
+        if not (options := [option for option in found if option is not None]):
             raise ProxyError(ErrorKind.FORBIDDEN, f"{UNPRICED}: {unpriced_at(candidates)}")
         return options
 
@@ -382,9 +385,6 @@ class Scheduler:
             log.warning("%s: %s", what, describe_target(target))
             self._reevaluate()
         return changed
-
-    def _count_wait(self, limiter: Limiter) -> None:
-        self.waits[limiter.kind] += 1
 
     def _recheck(self, opened: Collection[Limiter]) -> None:
         if opened and len(self._admission):

@@ -141,6 +141,13 @@ class Upstreams:
         draw: Returns a random number from 0 to 1.
         on_change: Called when calls must look up their limiters again.
         max_upstreams: Entries above which idle ones are dropped.
+
+    Attributes:
+        on_cooldown: Called when an answer of the vendor began a cooldown, and when a call that
+            was admitted after it was answered.
+        on_quota: Called with each quota that a vendor reports.
+        on_providers: Called when providers or their secrets may have changed.
+        providers: Those of the configuration.
     """
 
     def __init__(
@@ -154,6 +161,10 @@ class Upstreams:
         self._max_upstreams = max_upstreams
         self._upstreams: dict[UpstreamKey, UpstreamHealth] = {}
         self._forgetting = False
+        self.on_cooldown: Callable[[UpstreamHealth], None] = lambda _: None
+        self.on_quota: Callable[[UpstreamKey, Quota], None] = lambda _, __: None
+        self.on_providers: Callable[[], None] = lambda: None
+        self.providers: Mapping[str, Provider] = {}
 
     def __iter__(self) -> Iterator[UpstreamHealth]:
         return iter(list(self._upstreams.values()))
@@ -185,31 +196,46 @@ class Upstreams:
         health.read_at = now
         opened: list[Limiter] = []
         for reported in self._read_quota(lease.candidate.provider.vendor, headers()):
-            quota_id = (reported.kind, reported.window)
-            quota = health.quotas.get(quota_id)
-            if quota is None:
-                name = f"{health.key} is at the vendor's limit on {quota_name(*quota_id)}"
-                quota = VendorQuota(str(health.key), name, reported.kind)
-                health.quotas[quota_id] = quota
-                self._on_change()
+            quota = self._quota(health, reported)
             quota.observe(reported, lease.reservation(quota), now)
             opened.append(quota)
+            self.on_quota(health.key, reported)
         return opened
+
+    def adopt_quota(self, key: UpstreamKey, reported: Quota, at: float) -> list[Limiter]:
+        """Follow a quota that the vendor reported to another process at that time (monotonic
+        seconds); return the limiters that may have opened."""
+        quota = self._quota(self._at(key), reported)
+        if quota.is_newer_than(at):
+            return []
+        quota.observe(reported, None, at)
+        return [quota]
+
+    def cooldown(self, key: UpstreamKey) -> Cooldown:
+        """Return the cooldown of an upstream."""
+        return self._at(key).cooldown
 
     def record_success(self, key: UpstreamKey) -> list[Limiter]:
         """End the cooldowns of an upstream that answered; return the limiters that opened."""
         credential = self._at(key.credential_key)
         credential.has_answered = True
-        found = (credential.cooldown, self._at(key).cooldown)  # without a family, one twice
-        return [cooldown for cooldown in found if cooldown.record_success()]
+        opened, now = list[Limiter](), self._clock()
+        for health in (credential, self._at(key)):  # without a family, one twice
+            tried = health.cooldown.until <= now
+            if health.cooldown.record_success(now):
+                opened.append(health.cooldown)
+                if tried:
+                    self.on_cooldown(health)
+        return opened
 
     def has_answered(self, key: UpstreamKey) -> bool:
         """Return whether an attempt with this credential succeeded since the start."""
         return self._at(key.credential_key).has_answered
 
     def record_failure(
-        self, key: UpstreamKey, classification: Classification, *, transient: bool = True
-    ) -> float:
+        self, key: UpstreamKey, classification: Classification, *, transient: bool = True,
+        answered: bool = True,
+    ) -> float:  # fmt: skip
         """Start a cooldown after a failed attempt, and return its seconds.
 
         Only rate limits, overload and an exhausted quota start one. An unknown model or an invalid
@@ -219,6 +245,7 @@ class Upstreams:
         Args:
             transient: Whether the failure cannot be due to the request. Else the first
                 `TOLERATED_FAILURES` in a row start no cooldown.
+            answered: Whether the vendor answered; else the cause may be this machine.
         """
         if classification.error_class not in {
             ErrorClass.RATE_LIMITED,
@@ -234,6 +261,8 @@ class Upstreams:
             tolerated=0 if transient else TOLERATED_FAILURES,
         )
         log.debug("%s for %.1f s: %s", health.cooldown.name, seconds, classification.reason)
+        if answered and seconds:
+            self.on_cooldown(health)
         return seconds
 
     def forget(self, credentials: Iterable[CredentialRef]) -> None:
@@ -245,13 +274,16 @@ class Upstreams:
         affected = [health for health in self if health.key.credential in names]
         for health in affected:
             health.reset()
+        self.on_providers()
         if affected:
             self._on_change()
 
     def reconcile(self, providers: Mapping[str, Provider]) -> None:
         """Drop the upstreams of providers that the configuration no longer has."""
+        self.providers = providers
         for key in [each for each in self._upstreams if each.provider not in providers]:
             del self._upstreams[key]
+        self.on_providers()
 
     def _at(self, key: UpstreamKey) -> UpstreamHealth:
         health = self._upstreams.get(key)
@@ -260,6 +292,15 @@ class Upstreams:
                 self._forget_idle()
             health = self._upstreams[key] = UpstreamHealth(key)
         return health
+
+    def _quota(self, health: UpstreamHealth, reported: Quota) -> VendorQuota:
+        quota_id = (reported.kind, reported.window)
+        quota = health.quotas.get(quota_id)
+        if quota is None:
+            name = f"{health.key} is at the vendor's limit on {quota_name(*quota_id)}"
+            quota = health.quotas[quota_id] = VendorQuota(str(health.key), name, reported.kind)
+            self._on_change()
+        return quota
 
     def _forget_idle(self) -> None:
         idle = [key for key, health in self._upstreams.items() if health.is_idle]

@@ -81,6 +81,10 @@ class VendorQuota(Limiter):
         """Return whether the vendor reported it within `MAX_COOLDOWN_SECONDS`."""
         return now - self._reported_at < MAX_COOLDOWN_SECONDS
 
+    def is_newer_than(self, at: float) -> bool:
+        """Return whether the vendor reported it after that time."""
+        return self._reported_at > at
+
     def observe(self, quota: Quota, reservation: QuotaReservation | None, now: float) -> None:
         """Follow the quota that a response reports. `reservation` is the one of its call."""
         if quota.remaining is None:

@@ -9,11 +9,16 @@ holds, everywhere.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+from msgspec import MsgspecError
+
 from sidecar.shared.server import EngineError
+
+log = logging.getLogger("sidecar.shared")
 
 MAX_SECONDS = 400 * 86400.0
 """Seconds for which a fact holds at most."""
@@ -26,8 +31,7 @@ there or was withdrawn."""
 
 
 class Fact(NamedTuple):
-    """What is known about a name. `value` is "" after a withdrawal; `until`, when it lapses, is
-    monotonic seconds."""
+    """A value under a name, "" after a withdrawal. It lapses at `until`, in monotonic seconds."""
 
     kind: str
     name: str
@@ -89,10 +93,11 @@ class SharedFacts:
 
     def follow(self, kind: str, apply: Callable[[Fact], None]) -> None:
         """Call `apply` with each fact of a kind that holds, and then with each change that another
-        node makes. It is not called when a fact lapses."""
+        node makes. It is not called when a fact lapses, and raises `ValueError` or `MsgspecError`
+        for a fact that it cannot read."""
         self._followers[kind] = apply
         for fact in list(self.known(kind)):
-            apply(fact)
+            self._pass_on(fact)
 
     def known(self, kind: str) -> Iterator[Fact]:
         """Yield the facts of a kind that hold."""
@@ -172,8 +177,14 @@ class SharedFacts:
                 self._known[kind, name] = fact
             else:
                 self._known.pop((kind, name), None)
-            if kind in self._followers:
-                self._followers[kind](fact)
+            self._pass_on(fact)
+
+    def _pass_on(self, fact: Fact) -> None:
+        try:
+            if fact.kind in self._followers:
+                self._followers[fact.kind](fact)
+        except (ValueError, MsgspecError):  # other nodes may have another version
+            log.warning("shared state: a %s of another process cannot be read", fact.kind)
 
     def _send(self, key: tuple[str, str], change: FactChange) -> None:
         old = self._unsent.get(key)
