@@ -122,6 +122,7 @@ async def serve(
         environ = os.environ if environ is None else environ
         events = Events()
         services = await _make_services(stack, config, state, environ, events, log_line)
+        services.scheduler.pauses.on_adopted = events.steered
         read_log(services.metrics, log_lines_dropped)
         server = overridden(services.snapshot.server, listen, admin)
         stop_soon = stop_soon or asyncio.Event()

@@ -68,13 +68,13 @@ async def _flush(context: AdminContext, _: ApiRequest) -> FlushReport:
 
 async def _pause(context: AdminContext, asked: ApiRequest) -> PauseResult:
     kind, name = asked.names
-    done = context.steering.pause(kind, name, asked.by)
+    done = context.steering.pause(kind, name, asked.by, here=bool(asked.query.get("here")))
     context.events.steered()
     return done
 
 
 async def _resume(context: AdminContext, asked: ApiRequest) -> ResumeResult:
-    done = context.steering.resume(*asked.names)
+    done = context.steering.resume(*asked.names, here=bool(asked.query.get("here")))
     context.events.steered()
     return done
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct, structs
@@ -15,13 +16,16 @@ from sidecar.config.model import Snapshot
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.files import write_private
 from sidecar.humanize import suggestion
-from sidecar.scheduling.limiter import Limiter, LimitUnit
+from sidecar.scheduling.limiter import NEVER, Limiter, LimitUnit
+from sidecar.shared.facts import Fact, SharedFacts
 
 EVERYTHING = ("all", "")
 PauseTarget = tuple[str, str]
 """What a pause is for: "key", "group" or "provider" with its name, or `EVERYTHING`."""
 COMMANDS, CONSOLE = "the command line", "the console"
 """The origin of a pause, for people."""
+FACT = "pause"
+"""The kind of the fact that a pause in all processes is."""
 FILE = "holds.json"
 """The name of the file in the state directory."""
 
@@ -35,6 +39,7 @@ class Pause(Struct, frozen=True):
         since: Seconds since the epoch.
         hashes: The hashes that identify a key under another name; hexadecimal.
         by: The origin, for people.
+        fact: The name under which all processes share it; "" if it is of this process alone.
     """
 
     kind: str
@@ -42,6 +47,7 @@ class Pause(Struct, frozen=True):
     since: float
     hashes: tuple[str, ...] = ()
     by: str = ""
+    fact: str = ""
 
     @property
     def target(self) -> PauseTarget:
@@ -54,15 +60,24 @@ class Pauses:
 
     Args:
         wall: Returns seconds since the epoch.
+        on_change: Called when a pause began or ended.
 
     Attributes:
         is_stored: Whether the latest change was written, so that it outlives the process.
+        on_adopted: Called when another process paused or resumed something.
     """
 
-    def __init__(self, state: Path, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, state: Path, wall: Callable[[], float], on_change: Callable[[], None] = lambda: None
+    ) -> None:
         self._file = state / FILE
         self._wall = wall
+        self._on_change = on_change
         self.is_stored = True
+        self._facts: SharedFacts | None = None
+        self._host = ""
+        self.on_adopted: Callable[[], None] = lambda: None
+        self._snapshot: Snapshot | None = None
         self._all = {each.target: each for each in read_pauses(state)}
         self._limiters = {target: _new_limiter(target) for target in self._all}
 
@@ -83,26 +98,84 @@ class Pauses:
         """Return the limiter of an active pause."""
         return self._limiters[target]
 
-    def pause(self, target: PauseTarget, hashes: tuple[str, ...] = (), by: str = "") -> bool:
-        """Start a pause; return whether it is new."""
-        if target in self._all:
+    def pause(
+        self, target: PauseTarget, hashes: tuple[str, ...] = (), by: str = "", *, here: bool = False
+    ) -> bool:
+        """Start a pause; return whether it is new. If processes share pauses it holds in all of
+        them, unless it is to hold `here` alone.
+
+        `hashes` identify a paused key after a rename; `by` is the origin, for people.
+        """
+        old, fact = self._all.get(target), ""
+        if self._facts is not None and not here:
+            by, fact = f"{by} at {self._host}", "/".join(map(quote, target))
+        if old is not None and (old.fact or not fact):
             return False
-        self._all[target] = Pause(*target, self._wall(), hashes, by)
-        self._limiters[target] = _new_limiter(target)
-        self._write()
+        self._put(pause := Pause(*target, self._wall(), hashes, by, fact))
+        log.warning("paused: %s", describe_target(target))
+        if self._facts is not None and fact:
+            self._facts.publish(FACT, fact, _encoded(pause), NEVER)
         return True
 
-    def resume(self, target: PauseTarget) -> bool:
-        """End a pause; return whether it was active. `EVERYTHING` ends all of them."""
-        ended = [each for each in self._all if target in {each, EVERYTHING}]
-        for each in ended:
-            del self._all[each], self._limiters[each]
+    def resume(self, target: PauseTarget, *, here: bool = False) -> bool:
+        """End a pause; return whether it was active. `EVERYTHING` ends all of them; with `here`,
+        those of this process alone."""
+        ended = [each for each in self if target in {each.target, EVERYTHING}]
+        ended = [each for each in ended if not (here and each.fact)]
+        self._drop(ended)
         if ended:
-            self._write()
+            log.warning("resumed: %s", describe_target(target))
+        for each in ended:
+            if self._facts is not None and each.fact:
+                self._facts.withdraw(FACT, each.fact)
         return bool(ended)
+
+    def share(self, facts: SharedFacts, host: str) -> None:
+        """Share pauses with other processes; `host` is the name of this machine.
+
+        A stored pause that was ended elsewhere while this process did not run ends now. One of
+        which the server has no trace is published again.
+        """
+        self._facts, self._host = facts, host
+        facts.follow(FACT, self._adopt)
+        for each in self:
+            if each.fact and facts.get(FACT, each.fact) is None:
+                facts.publish(FACT, each.fact, _encoded(each), NEVER, absent=True)
+
+    def _adopt(self, fact: Fact) -> None:
+        """Follow what another process paused or resumed."""
+        old = next((each for each in self if each.fact == fact.name), None)
+        if fact.value and old is None:
+            pause = structs.replace(msgspec.json.decode(fact.value, type=Pause), fact=fact.name)
+            if self._snapshot is not None:
+                pause = _followed(pause, self._snapshot)
+            self._put(pause)
+            log.warning("paused: %s by %s", describe_target(pause.target), pause.by)
+        elif old is not None and not fact.value:
+            self._drop([old])
+            log.warning("resumed by another process: %s", describe_target(old.target))
+        else:
+            return
+        self.on_adopted()
+
+    def _put(self, pause: Pause) -> None:
+        self._all[pause.target] = pause
+        self._limiters.setdefault(pause.target, _new_limiter(pause.target))
+        self._changed()
+
+    def _drop(self, ended: Sequence[Pause]) -> None:
+        for each in ended:
+            del self._all[each.target], self._limiters[each.target]
+        if ended:
+            self._changed()
+
+    def _changed(self) -> None:
+        self._write()
+        self._on_change()
 
     def reconcile(self, snapshot: Snapshot) -> None:
         """Follow paused keys to new names and new hashes."""
+        self._snapshot = snapshot
         before = list(self._all.values())
         after = [_followed(each, snapshot) for each in before]
         if after == before:
@@ -128,6 +201,10 @@ class Pauses:
         except OSError as error:
             self.is_stored = False
             log.warning("pauses will not outlive a restart: %s: %s", self._file, error.strerror)
+
+
+def _encoded(pause: Pause) -> str:
+    return msgspec.json.encode(pause).decode()
 
 
 def describe_target(target: PauseTarget) -> str:

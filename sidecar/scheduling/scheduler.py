@@ -45,7 +45,7 @@ from sidecar.scheduling.fleet.upstream_facts import UpstreamFacts
 from sidecar.scheduling.lease import AdmissionOption, Blocked, Lease, NotAdmitted, Sources, Waiter
 from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, RetryBudget, demand_of
 from sidecar.scheduling.limits import CallScopes, ConfiguredLimit, Limits, current_key, route_name
-from sidecar.scheduling.pauses import Pause, PauseLimiter, Pauses, PauseTarget, describe_target
+from sidecar.scheduling.pauses import Pauses
 from sidecar.scheduling.upstream_health import UpstreamHealth, UpstreamKey, Upstreams
 from sidecar.shared.engine import Engine
 
@@ -64,6 +64,7 @@ class Scheduler:
 
     Attributes:
         waits: Calls that had to wait, by the kind of the limiter that blocked them first.
+        pauses: The active pauses.
         pricing: The prices that budgets count by.
         engine: The shared engine; None if nothing is shared.
         rejections: Calls that were not admitted, by the kind of the limiter, or "queue".
@@ -81,7 +82,7 @@ class Scheduler:
         self._admission = Admission(sources.clock, sources.call_at)
         self._leases: Leases = LocalLeases(self._admission)
         self._estimates = Estimates()
-        self._pauses = Pauses(state, sources.wall)
+        self.pauses = Pauses(state, sources.wall, self._reevaluate)
         self._network = Network(sources.clock, sources.draw)
         self._retries = RetryBudget(sources.clock)
         self._cached_limiters: dict[tuple[object, ...], tuple[object, CallLimiters]] = {}
@@ -107,10 +108,12 @@ class Scheduler:
         return self._admission.new_waiter(name, share, call.urgency, options(), options)
 
     def share(self, engine: Engine, secret_of: SecretOf, *, refuses: bool) -> None:
-        """Take room on `engine`, too, and share what upstreams answer. See `SharedLeases`."""
+        """Take room on `engine`, too, and share pauses and what upstreams answer. See
+        `SharedLeases`."""
         self.engine, parts = engine, (self._admission, self._limits, engine, self._clock)
         self._leases = SharedLeases(*parts, refuses=refuses)
         UpstreamFacts(engine, self._upstreams, Identities(secret_of), self._clock, self._recheck)
+        self.pauses.share(engine.facts, engine.about().host)
         self._cached_limiters.clear()
 
     async def try_lease(self, waiter: Waiter, *, first_only: bool = False) -> Lease | None:
@@ -204,17 +207,6 @@ class Scheduler:
         kind = "queue" if rejection.queue_full else rejection.soonest.last_blocking.kind
         self.rejections[kind] += 1
 
-    def pause(self, target: PauseTarget, hashes: tuple[str, ...] = (), by: str = "") -> bool:
-        """Pause a target; return whether it was not paused before.
-
-        `hashes` identify a paused key after a rename; `by` is the origin, for people.
-        """
-        return self._changed_pause("paused", target, changed=self._pauses.pause(target, hashes, by))
-
-    def resume(self, target: PauseTarget) -> bool:
-        """End the pause of a target; return whether it was paused."""
-        return self._changed_pause("resumed", target, changed=self._pauses.resume(target))
-
     def forget(self, credentials: Iterable[CredentialRef]) -> None:
         """Forget cooldowns and quotas of credentials whose secret was replaced."""
         self._upstreams.forget(credentials)
@@ -227,7 +219,7 @@ class Scheduler:
         """Follow a new configuration: counts are kept, waiting calls get new options."""
         self._snapshot = snapshot
         self.pricing.reconcile(snapshot)
-        self._pauses.reconcile(snapshot)
+        self.pauses.reconcile(snapshot)
         self._limits.reconcile(snapshot)
         self._leases.reconcile()
         self._upstreams.reconcile(snapshot.providers)
@@ -255,20 +247,6 @@ class Scheduler:
     def limits(self) -> Iterator[ConfiguredLimit]:
         """The limits and budgets in force."""
         return iter(self._limits)
-
-    @property
-    def pauses(self) -> list[Pause]:
-        """The active pauses, the oldest first."""
-        return list(self._pauses)
-
-    def pause_limiter(self, target: PauseTarget) -> PauseLimiter:
-        """Return the limiter of an active pause."""
-        return self._pauses.limiter(target)
-
-    @property
-    def pauses_are_stored(self) -> bool:
-        """Return whether pauses outlive a restart: the latest change was written."""
-        return self._pauses.is_stored
 
     @property
     def upstreams(self) -> list[UpstreamHealth]:
@@ -323,7 +301,7 @@ class Scheduler:
         provider = candidate.provider
         scopes = CallScopes.of(key, candidate, route)
         return (
-            *self._pauses.limiters(key.name, key.group.name, provider.name),
+            *self.pauses.limiters(key.name, key.group.name, provider.name),
             *(self._network.limiters() if is_remote(provider) else ()),
             *self._limits.windows(scopes, model),
             *self._upstreams.limiters(UpstreamKey.of(candidate)),
@@ -379,12 +357,6 @@ class Scheduler:
             gated = CallLimiters(self._leases.with_gates(limiters))
             found = self._cached_limiters[cache_key] = (route, gated)
         return found[1]
-
-    def _changed_pause(self, what: str, target: PauseTarget, *, changed: bool) -> bool:
-        if changed:
-            log.warning("%s: %s", what, describe_target(target))
-            self._reevaluate()
-        return changed
 
     def _recheck(self, opened: Collection[Limiter]) -> None:
         if opened and len(self._admission):

@@ -382,9 +382,8 @@ async def open_engine(
         stack.push_async_callback(engine.stop)
         stack.push_async_callback(engine.usage.push_last)
         in_sync = engine.facts.keep_in_sync(lambda: engine.is_reached)
-        for endless in (
-            engine.keep_alive(), engine.send(), engine.listen(), in_sync, engine.usage.keep_pushed(),
-        ):  # fmt: skip
+        pushed = engine.usage.keep_pushed()
+        for endless in (engine.keep_alive(), engine.send(), engine.listen(), in_sync, pushed):
             stack.push_async_callback(_cancelled, asyncio.create_task(endless))
         yield engine
 

@@ -74,40 +74,47 @@ class SharedFacts:
         self._syncing = asyncio.Lock()
 
     def publish(
-        self, kind: str, name: str, value: str, seconds: float, *, longest: bool = False
-    ) -> None:
-        """Let all nodes have a fact; `longest` leaves one that lapses later as it is."""
+        self, kind: str, name: str, value: str, seconds: float, *, longest: bool = False,
+        absent: bool = False,
+    ) -> None:  # fmt: skip
+        """Let all nodes have a fact; `longest` leaves one that lapses later as it is, and `absent`
+        one that is there or was withdrawn."""
         until = self._clock() + min(seconds, MAX_SECONDS)
         old = self.get(kind, name)
         if longest and old is not None and old.until >= until:
             return
         self._known[kind, name] = Fact(kind, name, value, until)
-        self._send((kind, name), FactChange(value, until, LONGEST if longest else SET))
+        mode = LONGEST if longest else ABSENT if absent else SET
+        self._send((kind, name), FactChange(value, until, mode))
 
     def withdraw(self, kind: str, name: str) -> None:
         """Take a fact from all nodes, if this one has it."""
         old = self.get(kind, name)
         if old is not None:
-            del self._known[kind, name]
+            self._known[kind, name] = old._replace(value="")
             self._send((kind, name), FactChange("", old.until, SET))
 
     def follow(self, kind: str, apply: Callable[[Fact], None]) -> None:
-        """Call `apply` with each fact of a kind that holds, and then with each change that another
-        node makes. It is not called when a fact lapses, and raises `ValueError` or `MsgspecError`
-        for a fact that it cannot read."""
+        """Call `apply` with each fact of a kind that holds or was withdrawn, and then with each
+        change that another node makes. It is not called when a fact lapses, and raises `ValueError`
+        or `MsgspecError` for a fact that it cannot read."""
         self._followers[kind] = apply
-        for fact in list(self.known(kind)):
-            self._pass_on(fact)
+        now = self._clock()
+        for fact in [each for each in self._known.values() if each.kind == kind]:
+            if fact.until > now:
+                self._pass_on(fact)
 
     def known(self, kind: str) -> Iterator[Fact]:
         """Yield the facts of a kind that hold."""
         now = self._clock()
-        return (each for each in self._known.values() if each.kind == kind and each.until > now)
+        for each in self._known.values():
+            if each.kind == kind and each.value and each.until > now:
+                yield each
 
     def get(self, kind: str, name: str) -> Fact | None:
         """Return a fact, if it holds."""
         fact = self._known.get((kind, name))
-        return fact if fact is not None and fact.until > self._clock() else None
+        return fact if fact and fact.value and fact.until > self._clock() else None
 
     @property
     def has_unsent(self) -> bool:
@@ -173,10 +180,7 @@ class SharedFacts:
             if node == self._node or (unsent is not None and _replaces(unsent, fact)):
                 continue
             self._unsent.pop((kind, name), None)
-            if value:
-                self._known[kind, name] = fact
-            else:
-                self._known.pop((kind, name), None)
+            self._known[kind, name] = fact
             self._pass_on(fact)
 
     def _pass_on(self, fact: Fact) -> None:

@@ -138,7 +138,8 @@ def test_keys_list_and_show_report_a_pause(cli: Cli) -> None:
 
 
 def test_pause_json_reports_the_result(cli: Cli) -> None:
-    fields = {"kind", "name", "scope", "resume", "news", "running", "waiting", "kept", "live"}
+    fields = {"kind", "name", "scope", "resume", "news", "running", "waiting", "kept", "shared"}
+    fields.add("live")
     alone = cli.run("pause", "nightly", "--json").json
     assert (set(alone), alone["live"]) == (fields, False)
     with cli.serving():

@@ -412,10 +412,10 @@ async def test_paused_call_stays_queued_although_its_limit_is_used_up(
     limits = ", max_wait: 100ms, limits: {rpm: 1}"
     async with waiting_room(tmp_path, vendor, key=limits) as proxy:
         assert (await ask(proxy, "day")).status == 200
-        proxy.running.services.scheduler.pause(("key", "day"))
+        proxy.running.services.scheduler.pauses.pause(("key", "day"))
         parked = asyncio.create_task(ask(proxy, "day"))
         await until(lambda: waiting(proxy) == 1)
-        proxy.running.services.scheduler.resume(("key", "day"))
+        proxy.running.services.scheduler.pauses.resume(("key", "day"))
         assert (await parked).status == 429
 
 

@@ -1,4 +1,4 @@
-"""Two `sidecar serve` processes and one Redis: a limit holds for both together."""
+"""Two `sidecar serve` processes and one Redis: what one counts and finds out holds for both."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -188,10 +189,36 @@ async def test_status_shows_the_processes_and_the_one_with_another_file(
         assert "sidecar_shared_processes 2" in metrics
 
 
-async def printed(folder: Path, code: int) -> str:
+async def test_cooldown_and_pause_of_one_process_hold_in_the_other(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(b"{}", "429 Slow", Retry_After="40"), answer(body(CHAT)))
+    async with fleet(tmp_path, vendor, "limits: {rpm: 10}") as (one, other):
+        assert (await one.ask()).status == 429
+        async with asyncio.timeout(10):
+            while "sidecar_cooldown_seconds{" not in await scraped(other):
+                pass
+        rejected = await other.ask()
+        assert rejected.status == 429
+        assert 30 <= int(rejected.headers["retry-after"]) <= 41
+        assert f"at {socket.gethostname()}" in rejected.message
+        assert len(vendor.requests) == 1
+        said = await printed(tmp_path / "a", 0, "pause", "gpt", "--config", config(tmp_path / "a"))
+        assert 'paused: key "gpt" in all processes' in said
+        by = f"by the command line at {socket.gethostname()}, in all processes"
+        async with asyncio.timeout(10):
+            while by not in (shown := await printed(tmp_path / "b", 0)):
+                assert "paused" not in shown
+
+
+def config(folder: Path) -> str:
+    return str(folder / "routes.yaml")
+
+
+async def printed(folder: Path, code: int, command: str = "status", *more: str) -> str:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sidecar", "status", "--state", str(folder / "state"),
-        stdout=asyncio.subprocess.PIPE,
+        sys.executable, "-m", "sidecar", command, "--state", str(folder / "state"), *more,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     out, _ = await process.communicate()
     assert process.returncode == code

@@ -156,7 +156,7 @@ async def _now(proxy: Sidecar, slow: ScriptedVendor) -> AsyncIterator[None]:
     slow.play(_held(go))
     asked = json.dumps(CHAT.asked).encode()
     scheduler = proxy.running.services.scheduler
-    scheduler.pause(("key", "parked"))
+    scheduler.pauses.pause(("key", "parked"))
     calls = [asyncio.create_task(_ask(proxy, asked, key="patient"))]
     await slow.arrived.wait()
     assert (await _ask(proxy, asked, key="hurried")).status == 429
@@ -166,7 +166,7 @@ async def _now(proxy: Sidecar, slow: ScriptedVendor) -> AsyncIterator[None]:
         yield
     finally:
         go.set()
-        scheduler.resume(("key", "parked"))
+        scheduler.pauses.resume(("key", "parked"))
         answers = await asyncio.gather(*calls)
     assert [each.status for each in answers] == [200, 200, 200]
 

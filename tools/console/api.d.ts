@@ -392,6 +392,7 @@ declare namespace Api {
     scope: string;
     since: number;
     by: string | null;
+    shared: boolean;
   }
   interface PauseResult {
     kind: string;
@@ -402,6 +403,7 @@ declare namespace Api {
     running: number;
     waiting: number;
     kept: boolean;
+    shared: boolean;
   }
   interface PauseState {
     what: "hold";
@@ -410,6 +412,7 @@ declare namespace Api {
     name: string;
     since: number;
     by: string | null;
+    shared: boolean;
     resume: string;
     waiting: number;
   }
@@ -572,6 +575,7 @@ declare namespace Api {
     running: number;
     waiting: number;
     kept: boolean;
+    shared: boolean;
     still: PausedScope[];
   }
   interface RetriesLeft {

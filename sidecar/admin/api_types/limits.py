@@ -81,13 +81,15 @@ class UpstreamCooldown(CooldownState, frozen=True, kw_only=True, tag_field="what
 
 
 class PauseState(Struct, frozen=True, kw_only=True, tag_field="what", tag="hold"):
-    """A pause: of what, since when, from where (null: unknown), and the command that resumes it."""
+    """A pause: of what, since when, from where (null: unknown), whether in all processes that share
+    state, and the command that resumes it."""
 
     scope: str
     kind: str
     name: str
     since: float
     by: str | None
+    shared: bool
     resume: str
     waiting: int
 
@@ -143,6 +145,7 @@ class PauseMark(Struct, frozen=True, kw_only=True):
     scope: str
     since: float
     by: str | None
+    shared: bool
 
 
 class PausedScope(Struct, frozen=True, kw_only=True):
@@ -156,12 +159,14 @@ class PausedScope(Struct, frozen=True, kw_only=True):
 
 class PauseResult(PausedScope, frozen=True, kw_only=True):
     """A pause or a resume that was made. `news` is false when it was so before; `running` and
-    `waiting` count the calls it concerns; `kept` is whether it survives a restart."""
+    `waiting` count the calls it concerns; `kept` is whether it survives a restart, `shared` whether
+    it is one in all processes that share state."""
 
     news: bool
     running: int
     waiting: int
     kept: bool
+    shared: bool
 
 
 class ResumeResult(PauseResult, frozen=True, kw_only=True):

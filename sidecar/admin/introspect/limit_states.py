@@ -141,7 +141,8 @@ def pause_state(pause: Pause, waiting: int) -> PauseState:
         kind=pause.kind,
         name=pause.name,
         since=pause.since,
-        by=pause.by or None,
+        by=_origin(pause),
+        shared=bool(pause.fact),
         resume=resume_command_for(pause.target),
         waiting=waiting,
     )
@@ -154,8 +155,13 @@ def pause_mark(pause: Pause) -> PauseMark:
         name=pause.name,
         scope=describe_target(pause.target),
         since=pause.since,
-        by=pause.by or None,
+        by=_origin(pause),
+        shared=bool(pause.fact),
     )
+
+
+def _origin(pause: Pause) -> str | None:
+    return f"{pause.by}, in all processes" if pause.fact else pause.by or None
 
 
 def paused_scope(target: PauseTarget) -> PausedScope:

@@ -100,7 +100,7 @@ class LiveView:
 
     def pauses(self) -> list[PauseState]:
         """Return every pause, and how many calls each keeps waiting."""
-        limiter = self.scheduler.pause_limiter
+        limiter = self.scheduler.pauses.limiter
         return [
             pause_state(each, queue_length(limiter(each.target))) for each in self.scheduler.pauses
         ]

@@ -42,42 +42,47 @@ class PauseControl:
         self, current: Callable[[], Snapshot], scheduler: Scheduler, live: LiveCalls
     ) -> None:
         self._current = current
-        self._scheduler = scheduler
+        self._pauses = scheduler.pauses
         self._live = live
-        for each in scheduler.pauses:
+        for each in self._pauses:
             log.warning(
                 "%s is still paused (%s)",
                 describe_target(each.target),
                 resume_command_for(each.target),
             )
 
-    def pause(self, kind: str, name: str, by: str) -> PauseResult:
-        """Pause what has this name; `by` is from where. Raises `ProxyError` when nothing has the
-        name, or more than one thing."""
+    def pause(self, kind: str, name: str, by: str, *, here: bool = False) -> PauseResult:
+        """Pause what has this name; `by` is from where, `here` in this process alone. Raises
+        `ProxyError` when nothing has the name, or more than one thing."""
         snapshot = self._current()
         target = find(snapshot, kind, name)
-        news = self._scheduler.pause(target, hashes_of(target, snapshot), by)
+        news = self._pauses.pause(target, hashes_of(target, snapshot), by, here=here)
         scope = structs.asdict(paused_scope(target))
-        return PauseResult(**scope, news=news, **self._concerned(target)._asdict())
+        shared = any(each.fact for each in self._pauses if each.target == target)
+        concerned = self._concerned(target)._asdict()
+        return PauseResult(**scope, news=news, shared=shared, **concerned)
 
-    def resume(self, kind: str, name: str) -> ResumeResult:
-        """Resume what has this name. Raises `ProxyError` as `pause` does."""
-        snapshot, pauses = self._current(), list(self._scheduler.pauses)
-        target = find_paused(pauses, snapshot, kind, name)
-        news = self._scheduler.resume(target)
+    def resume(self, kind: str, name: str, *, here: bool = False) -> ResumeResult:
+        """Resume what has this name, or end the pauses of this process alone. Raises `ProxyError`
+        as `pause` does."""
+        snapshot = self._current()
+        target = find_paused(list(self._pauses), snapshot, kind, name)
+        before = [each for each in self._pauses if target in {each.target, EVERYTHING}]
+        news = self._pauses.resume(target, here=here)
         still = [
             paused_scope(each.target)
-            for each in self._scheduler.pauses
+            for each in self._pauses
             if touches(each.target, target, snapshot)
         ]
         scope = structs.asdict(paused_scope(target))
         concerned = self._concerned(target)._asdict()
-        return ResumeResult(**scope, news=news, still=still, **concerned)
+        shared = not here and any(each.fact for each in before)
+        return ResumeResult(**scope, news=news, shared=shared, still=still, **concerned)
 
     def _concerned(self, target: PauseTarget) -> ConcernedCalls:
         mine = [call for call in self._live if _is_of(call, target)]
         waiting = sum(1 for call in mine if call.waiter is not None and call.waiter.queued_at)
-        return ConcernedCalls(len(mine) - waiting, waiting, self._scheduler.pauses_are_stored)
+        return ConcernedCalls(len(mine) - waiting, waiting, self._pauses.is_stored)
 
 
 def _is_of(call: LiveCall, target: PauseTarget) -> bool:

@@ -34,6 +34,8 @@ from sidecar.scheduling.pauses import (
     touches,
 )
 
+HERE = "this process"
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -44,6 +46,7 @@ def what(function: F) -> F:
         click.option("--key", type=KEY, help="A key, where something else has its name, too."),
         click.option("--group", type=GROUP, help="A group, likewise."),
         click.option("--provider", type=Name("providers"), help="A provider, likewise."),
+        click.option("--here", is_flag=True, help="This process alone, not all that share state."),
         json_option,
         config_option,
         state_option,
@@ -54,11 +57,13 @@ def what(function: F) -> F:
 
 @click.command("pause")
 @what
-def pause_command(as_json: bool, config: Path, state: Path, **given: str | None) -> None:
+def pause_command(
+    here: bool, as_json: bool, config: Path, state: Path, **given: str | None
+) -> None:
     """Pause a key, a group, a provider, or everything.
 
     New calls wait, and do not fail, until it is resumed, also across restarts. Running calls
-    continue.
+    continue. With state.shared it holds in all processes.
 
     \b
     Examples:
@@ -69,17 +74,19 @@ def pause_command(as_json: bool, config: Path, state: Path, **given: str | None)
     kind, name = _named(given)
     live = find_process(state)
     done = _pause_for_next(kind, name, config, state) if live is None else live.post(
-        PauseResult, "api", "pause", kind, name
+        PauseResult, "api", "pause", kind, name, here=HERE if here else ""
     )  # fmt: skip
     _show(done, _paused(done), running=live is not None, as_json=as_json)
 
 
 @click.command("resume")
 @what
-def resume_command(as_json: bool, config: Path, state: Path, **given: str | None) -> None:
+def resume_command(
+    here: bool, as_json: bool, config: Path, state: Path, **given: str | None
+) -> None:
     """Resume what was paused; its waiting calls continue.
 
-    They go on in their order. `all` ends every pause.
+    They go on in their order. `all` ends every pause, `--here` one that was made so.
 
     \b
     Examples:
@@ -89,9 +96,9 @@ def resume_command(as_json: bool, config: Path, state: Path, **given: str | None
     kind, name = _named(given)
     live = find_process(state)
     done = _resume_for_next(kind, name, config, state) if live is None else live.post(
-        ResumeResult, "api", "resume", kind, name
+        ResumeResult, "api", "resume", kind, name, here=HERE if here else ""
     )  # fmt: skip
-    _show(done, _resumed(done), running=live is not None, as_json=as_json)
+    _show(done, _resumed(done, here=here), running=live is not None, as_json=as_json)
 
 
 def _named(given: dict[str, str | None]) -> tuple[str, str]:
@@ -108,8 +115,11 @@ def _pause_for_next(kind: str, name: str, config: Path, state: Path) -> PauseRes
     with lock(state):
         pauses = Pauses(state, time.time)
         news = pauses.pause(target, hashes_of(target, snapshot), COMMANDS)
+    shared = any(each.fact for each in pauses if each.target == target)
     scope = structs.asdict(paused_scope(target))
-    return PauseResult(**scope, news=news, running=0, waiting=0, kept=pauses.is_stored)
+    return PauseResult(
+        **scope, news=news, running=0, waiting=0, kept=pauses.is_stored, shared=shared
+    )
 
 
 def _resume_for_next(kind: str, name: str, config: Path, state: Path) -> ResumeResult:
@@ -117,11 +127,12 @@ def _resume_for_next(kind: str, name: str, config: Path, state: Path) -> ResumeR
     with lock(state):
         pauses = Pauses(state, time.time)
         target = find_paused(list(pauses), snapshot, kind, name)
-        news = pauses.resume(target)
+        # What is paused in all processes is resumed by one that runs and can let them have it.
+        news = pauses.resume(target, here=snapshot.shared is not None)
     still = [paused_scope(each.target) for each in pauses if touches(each.target, target, snapshot)]
     scope = structs.asdict(paused_scope(target))
     return ResumeResult(
-        **scope, news=news, still=still, running=0, waiting=0, kept=pauses.is_stored
+        **scope, news=news, still=still, running=0, waiting=0, kept=pauses.is_stored, shared=False
     )
 
 
@@ -140,18 +151,23 @@ def _show(done: PauseResult, told: str, *, running: bool, as_json: bool) -> None
 
 
 def _paused(done: PauseResult) -> str:
-    begun = ("paused: " if done.news else "already paused: ") + done.scope
+    begun = ("paused: " if done.news else "already paused: ") + done.scope + _everywhere(done)
     running, waiting = done.running, done.waiting
     calls = f", {humanize.plural(running, 'call')} still running" if running else ""
     calls += f", {humanize.plural(waiting, 'call')} waiting" if waiting else ""
     return f"{begun}{calls} ({done.resume})"
 
 
-def _resumed(done: ResumeResult) -> str:
+def _resumed(done: ResumeResult, *, here: bool) -> str:
     not_paused = (
         "nothing is paused" if done.kind == EVERYTHING[0] else f"{done.scope} is not paused"
     )
-    text = f"resumed: {done.scope}" if done.news else not_paused
+    not_paused += " in this process alone" if here else ""
+    text = f"resumed: {done.scope}{_everywhere(done)}" if done.news else not_paused
     for each in done.still:
         text += f"; but {each.scope} is still paused ({each.resume})"
     return text
+
+
+def _everywhere(done: PauseResult) -> str:
+    return " in all processes" if done.shared else ""

@@ -97,7 +97,7 @@ async def test_joining_node_reads_every_page_of_what_holds(server: str) -> None:
         await one.sync()
         late = await found.join()
         assert late.values() == {f"{each}": "v" for each in range(2 * PAGE) if each != 7}
-        assert len(late.told) == 2 * PAGE - 1
+        assert late.told.count(("7", "")) == 1
 
 
 async def test_withdrawal_reaches_the_others_and_a_node_that_was_away(server: str) -> None:
