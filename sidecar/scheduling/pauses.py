@@ -148,7 +148,7 @@ class Pauses:
         if fact.value and old is None:
             pause = structs.replace(msgspec.json.decode(fact.value, type=Pause), fact=fact.name)
             if self._snapshot is not None:
-                pause = _followed(pause, self._snapshot)
+                pause = structs.replace(pause, hashes=hashes_of(pause.target, self._snapshot))
             self._put(pause)
             log.warning("paused: %s by %s", describe_target(pause.target), pause.by)
         elif old is not None and not fact.value:
@@ -204,7 +204,8 @@ class Pauses:
 
 
 def _encoded(pause: Pause) -> str:
-    return msgspec.json.encode(pause).decode()
+    """Return a pause for other processes, without the hashes of its key."""
+    return msgspec.json.encode(structs.replace(pause, hashes=())).decode()
 
 
 def describe_target(target: PauseTarget) -> str:

@@ -259,6 +259,7 @@ class Engine:
             self.nodes = max(1, int(nodes))
             if not self.is_reached:
                 await self._restore()
+                self.facts.start_over()  # a replica that was promoted may lack the latest
                 self._outages += self.outage
                 self.is_reached, self.failure = True, ""
                 self.on_change()
@@ -319,7 +320,7 @@ class Engine:
         if before not in {None, self._epoch}:
             self._unsent = deque(each for each in self._unsent if each[0] == "settle")
             self.journal.lose()
-            self.facts.lose()
+            self.facts.start_over()
             self._fail("has lost its data")
         return found
 

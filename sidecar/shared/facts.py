@@ -130,8 +130,8 @@ class SharedFacts:
         """Ask the server for changes: messages may have been lost."""
         self._wanted.set()
 
-    def lose(self) -> None:
-        """Have everything read and sent again: the server lost its data."""
+    def start_over(self) -> None:
+        """Have everything read and sent again: the server may have lost some of it."""
         self._read = 0
         for key, fact in self._known.items():
             self._unsent.setdefault(key, FactChange(fact.value, fact.until, ABSENT))

@@ -59,7 +59,7 @@ class UpstreamFacts:
         self._recheck = recheck
         self._identity: dict[tuple[str, str], str] = {}
         self._credentials: dict[tuple[str, str], list[str]] = {}
-        self._published: dict[str, tuple[float, bool]] = {}
+        self._published: dict[tuple[object, ...], tuple[float, bool]] = {}
         upstreams.on_cooldown = self._publish_cooldown
         upstreams.on_quota = self._publish_quota
         upstreams.on_providers = self._reconcile
@@ -92,14 +92,17 @@ class UpstreamFacts:
         self._facts.publish(COOLDOWN, name, _encoded(found), seconds, longest=True)
 
     def _publish_quota(self, key: UpstreamKey, reported: Quota) -> None:
-        name = self._name(key, reported.kind.value, f"{reported.window or ''}")
         limit, remaining, now = reported.limit, reported.remaining, self._clock()
-        if name is None or remaining is None or remaining >= (limit or 1) * PLENTY_SHARE:
+        if remaining is None or remaining >= (limit or 1) * PLENTY_SHARE:
             return
-        before, had_run_out = self._published.get(name, (-QUOTA_INTERVAL_SECONDS, False))
+        quota_id = (key, reported.kind, reported.window)
+        before, had_run_out = self._published.get(quota_id, (-QUOTA_INTERVAL_SECONDS, False))
         if now - before < QUOTA_INTERVAL_SECONDS and (remaining or had_run_out):
             return
-        self._published[name] = now, not remaining
+        name = self._name(key, reported.kind.value, f"{reported.window or ''}")
+        if name is None:
+            return
+        self._published[quota_id] = now, not remaining
         seconds = min(reported.reset or reported.window or MINUTE_SECONDS, MAX_COOLDOWN_SECONDS)
         found = [limit, remaining, seconds, reported.window, reported.at_once]
         self._facts.publish(QUOTA, name, _encoded(found), seconds)

@@ -104,14 +104,19 @@ async def test_stored_pause_is_published_again_where_the_server_lost_it(
         assert await restarted.sync() == await other.sync() == {KEY: SHARED_BY}
 
 
-async def test_pause_follows_a_key_that_another_file_names_otherwise(
+async def test_pause_of_a_key_that_one_process_renames_is_resumed_in_all(
     server: str, tmp_path: Path
 ) -> None:
     async with namespace(server) as found:
         one, other = [await join(found, tmp_path / name) for name in "ab"]
-        other.pauses.reconcile(snapshot("new"))
+        other.pauses.reconcile(snapshot("old"))
         one.pauses.pause(("key", "old"), hashes_of(("key", "old"), snapshot("old")), COMMANDS)
         await one.sync()
+        fact = one.engine.facts.get("pause", "key/old")
+        assert fact
+        assert f"{1:064x}" not in fact.value
+        await other.sync()
+        other.pauses.reconcile(snapshot("new"))
         assert await other.sync() == {("key", "new"): SHARED_BY}
         other.pauses.resume(("key", "new"))
         assert await other.sync() == await one.sync() == {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from manual_clock import HandClock
-from real_redis import needs_redis, redis_server
+from namespaces import Namespace, namespace
+from real_redis import needs_redis, real_redis, redis_server
+from vendor_apis import until
 
 from sidecar.config.loader import load
 from sidecar.config.model import CredentialRef, Provider, Route
@@ -22,8 +23,7 @@ from sidecar.scheduling.fleet.upstream_facts import UpstreamFacts
 from sidecar.scheduling.lease import AdmissionOption
 from sidecar.scheduling.limiter import Limiter, demand_of
 from sidecar.scheduling.upstream_health import UpstreamKey, Upstreams
-from sidecar.shared.engine import Engine, open_engine
-from sidecar.shared.scopes import Node
+from sidecar.shared.engine import Engine
 
 pytestmark = needs_redis
 REGISTRY = discover()
@@ -36,7 +36,6 @@ EMPTY = {
     "x-ratelimit-reset-requests": "60s",
 }
 HALF = {**EMPTY, "x-ratelimit-remaining-requests": "30", "x-ratelimit-reset-requests": "30s"}
-_namespaces = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -92,52 +91,27 @@ class Process:
         return self.waits()
 
 
-class Fleet:
-    """Processes of one namespace. The clock of each began at another moment."""
-
-    def __init__(self, server: str, stack: AsyncExitStack) -> None:
-        self.clock = HandClock()
-        self.clock.advance(5000.0)
-        self.server, self._stack = server, stack
-        self.namespace = f"u{next(_namespaces)}"
-        self._began = itertools.count(0, 1000.0)
-
-    async def join(
-        self, url: str = REMOTE, secret: str = SECRET, reference: str = "env:K"
-    ) -> Process:
-        began = next(self._began)
-
-        def clock() -> float:
-            return self.clock.now - began
-
-        opened = open_engine(
-            self.server, self.namespace, clock, lambda: 1.8e9 + self.clock.now,
-            about=lambda: Node(f"host{began:.0f}", "", ""),
-        )  # fmt: skip
-        engine = await self._stack.enter_async_context(opened)
-        return Process(engine, clock, provider_at(url, reference), secret)
-
-
-@asynccontextmanager
-async def fleet(server: str) -> AsyncIterator[Fleet]:
-    async with AsyncExitStack() as stack:
-        yield Fleet(server, stack)
+async def join(
+    to: Namespace, url: str = REMOTE, secret: str = SECRET, reference: str = "env:K"
+) -> Process:
+    engine, clock = await to.join()
+    return Process(engine, clock, provider_at(url, reference), secret)
 
 
 async def test_cooldown_holds_in_every_process_and_in_one_that_joins(server: str) -> None:
-    async with fleet(server) as found:
-        one, other = await found.join(), await found.join(reference="env:OTHER_NAME")
+    async with namespace(server) as found:
+        one, other = await join(found), await join(found, reference="env:OTHER_NAME")
         one.fail()
         await one.sync()
         found.clock.advance(5.0)
-        for each in (other, await found.join()):
+        for each in (other, await join(found)):
             assert await each.sync() == pytest.approx(15.0, abs=0.01)
             assert each.upstreams.cooldown(each.key).reason == "429 rate_limited at host0"
 
 
 async def test_probe_that_succeeds_ends_the_cooldown_in_every_process(server: str) -> None:
-    async with fleet(server) as found:
-        one, other = await found.join(), await found.join()
+    async with namespace(server) as found:
+        one, other = await join(found), await join(found)
         one.fail()
         await one.sync()
         await other.sync()
@@ -153,8 +127,8 @@ async def test_probe_that_succeeds_ends_the_cooldown_in_every_process(server: st
 
 
 async def test_exhausted_quota_resets_at_the_same_time_in_every_process(server: str) -> None:
-    async with fleet(server) as found:
-        one, other = await found.join(), await found.join()
+    async with namespace(server) as found:
+        one, other = await join(found), await join(found)
         one.fail(Classification(ErrorClass.QUOTA_EXHAUSTED, "402", 3000.0, resets=True))
         waits = await one.sync()
         assert waits == 3000.0
@@ -164,8 +138,8 @@ async def test_exhausted_quota_resets_at_the_same_time_in_every_process(server: 
 async def test_quota_of_headers_holds_in_every_process_as_of_when_it_was_reported(
     server: str,
 ) -> None:
-    async with fleet(server) as found:
-        one, other = await found.join(), await found.join()
+    async with namespace(server) as found:
+        one, other = await join(found), await join(found)
         one.read(EMPTY)
         await one.sync()
         found.clock.advance(0.5)
@@ -184,8 +158,8 @@ async def test_quota_of_headers_holds_in_every_process_as_of_when_it_was_reporte
 async def test_upstream_with_another_identity_is_left_alone(
     server: str, url: str, secret: str
 ) -> None:
-    async with fleet(server) as found:
-        one, other = await found.join(), await found.join(url, secret)
+    async with namespace(server) as found:
+        one, other = await join(found), await join(found, url, secret)
         one.fail()
         one.read(EMPTY)
         await one.sync()
@@ -193,8 +167,8 @@ async def test_upstream_with_another_identity_is_left_alone(
 
 
 async def test_new_secret_gets_what_others_learnt_about_it(server: str) -> None:
-    async with fleet(server) as found:
-        one, other = await found.join(secret="new"), await found.join()
+    async with namespace(server) as found:
+        one, other = await join(found, secret="new"), await join(found)
         one.fail()
         await one.sync()
         assert await other.sync() == 0.0
@@ -204,31 +178,45 @@ async def test_new_secret_gets_what_others_learnt_about_it(server: str) -> None:
 
 
 async def test_failure_without_an_answer_is_of_one_process(server: str) -> None:
-    async with fleet(server) as found:
-        one, other = await found.join(), await found.join()
+    async with namespace(server) as found:
+        one, other = await join(found), await join(found)
         one.fail(answered=False)
         assert await one.sync() == 20.0
         assert await other.sync() == 0.0
 
 
 async def test_server_gets_no_secret(server: str) -> None:
-    async with fleet(server) as found:
-        one = await found.join()
+    async with namespace(server) as found:
+        one = await join(found)
         one.fail()
         one.read(EMPTY)
         await one.sync()
-        commands = one.engine._server.commands
-        entries = await commands.hgetall(f"{one.engine._base}:f")  # type: ignore[misc]
+        [entries] = await one.engine._server.send([("HGETALL", f"{one.engine._base}:f")])
         assert len(entries) == 2
-        assert not any(SECRET in each for entry in entries.items() for each in entry)
+        assert SECRET not in str(entries)
 
 
 async def test_process_sends_what_holds_after_the_server_lost_its_data(server: str) -> None:
-    async with fleet(server) as found:
-        one = await found.join()
+    async with namespace(server) as found:
+        one = await join(found)
         one.fail()
         await one.sync()
-        await one.engine._server.commands.flushall()
+        await one.engine._server.send([("FLUSHALL",)])
         await one.engine.beat()
         await one.sync()
-        assert (await found.join()).waits() == pytest.approx(20.0, abs=0.01)
+        assert (await join(found)).waits() == pytest.approx(20.0, abs=0.01)
+
+
+async def test_cooldown_of_an_outage_is_sent_after_it() -> None:
+    with real_redis() as stopped:
+        async with namespace(stopped.url) as found:
+            one, other = await join(found), await join(found)
+            stopped.kill()
+            for each in (one, other):
+                await asyncio.gather(each.engine.beat(), return_exceptions=True)
+            one.fail()
+            assert (one.waits(), other.waits()) == (20.0, 0.0)
+            stopped.start()
+            for each in (one, other):
+                await each.engine.beat()
+            await until(lambda: other.waits() > 19.0)

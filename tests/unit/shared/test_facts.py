@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Iterator
 
 import pytest
-from manual_clock import HandClock
+from namespaces import Namespace, namespace
 from real_redis import needs_redis, redis_server
 from vendor_apis import until
 
-from sidecar.shared.engine import Engine, open_engine
+from sidecar.shared.engine import Engine
 from sidecar.shared.facts import PAGE, Fact
 
 pytestmark = needs_redis
-_namespaces = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -25,18 +22,12 @@ def server() -> Iterator[str]:
 
 
 class Node:
-    """A node whose own clock began at another moment than that of the server."""
+    """What one node has."""
 
-    def __init__(self, clock: HandClock, began: float) -> None:
-        self._clock, self._began = clock, began
-        self.engine: Engine
+    def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
+        self.engine, self.clock = engine, clock
         self.told: list[tuple[str, str]] = []
-
-    def clock(self) -> float:
-        return self._clock.now - self._began
-
-    def follow(self) -> None:
-        self.engine.facts.follow("k", lambda fact: self.told.append((fact.name, fact.value)))
+        engine.facts.follow("k", lambda fact: self.told.append((fact.name, fact.value)))
 
     async def sync(self) -> dict[str, str]:
         await self.engine.facts.sync()
@@ -51,58 +42,39 @@ class Node:
         return found
 
 
-class Fleet:
-    def __init__(self, server: str, stack: AsyncExitStack) -> None:
-        self.clock = HandClock()
-        self._server, self._stack = server, stack
-        self._namespace = f"f{next(_namespaces)}"
-        self._began = itertools.count(0, 1000.0)
-
-    async def join(self) -> Node:
-        node = Node(self.clock, next(self._began))
-        opened = open_engine(
-            self._server, self._namespace, node.clock, lambda: 1.8e9 + self.clock()
-        )
-        node.engine = await self._stack.enter_async_context(opened)
-        node.follow()
-        return node
-
-
-@asynccontextmanager
-async def fleet(server: str) -> AsyncIterator[Fleet]:
-    async with AsyncExitStack() as stack:
-        yield Fleet(server, stack)
+async def join(to: Namespace) -> Node:
+    return Node(*await to.join())
 
 
 async def test_fact_is_pushed_to_the_others_and_lapses_by_the_clock_of_the_server(
     server: str,
 ) -> None:
-    async with fleet(server) as found:
-        one, other = await found.join(), await found.join()
+    async with namespace(server) as found:
+        one, other = await join(found), await join(found)
         one.engine.facts.publish("k", "a", "x y", 20.0)
         await until(lambda: other.values() == {"a": "x y"})
         assert other.fact("a").until == pytest.approx(other.clock() + 20.0, abs=0.01)
         assert (one.told, other.told) == ([], [("a", "x y")])
         found.clock.advance(20.1)
-        late = await found.join()
+        late = await join(found)
         assert (one.values(), other.values(), late.values()) == ({}, {}, {})
 
 
 async def test_joining_node_reads_every_page_of_what_holds(server: str) -> None:
-    async with fleet(server) as found:
-        one = await found.join()
+    async with namespace(server) as found:
+        one = await join(found)
         for each in range(2 * PAGE):
             one.engine.facts.publish("k", f"{each}", "v", 60.0)
         one.engine.facts.withdraw("k", "7")
         await one.sync()
-        late = await found.join()
+        late = await join(found)
         assert late.values() == {f"{each}": "v" for each in range(2 * PAGE) if each != 7}
         assert late.told.count(("7", "")) == 1
 
 
 async def test_withdrawal_reaches_the_others_and_a_node_that_was_away(server: str) -> None:
-    async with fleet(server) as found:
-        one, other, away = [await found.join() for _ in range(3)]
+    async with namespace(server) as found:
+        one, other, away = [await join(found) for _ in range(3)]
         one.engine.facts.publish("k", "a", "x", 1e9)
         for each in (one, other, away):
             await each.sync()
@@ -114,8 +86,8 @@ async def test_withdrawal_reaches_the_others_and_a_node_that_was_away(server: st
 
 
 async def test_fact_that_lapses_last_stays_among_longest_ones(server: str) -> None:
-    async with fleet(server) as found:
-        one, other = await found.join(), await found.join()
+    async with namespace(server) as found:
+        one, other = await join(found), await join(found)
         one.engine.facts.publish("k", "a", "long", 60.0, longest=True)
         other.engine.facts.publish("k", "a", "short", 5.0, longest=True)  # before it hears of it
         await one.sync()
@@ -127,8 +99,8 @@ async def test_fact_that_lapses_last_stays_among_longest_ones(server: str) -> No
 
 
 async def test_change_that_is_not_sent_yet_holds_over_what_is_read(server: str) -> None:
-    async with fleet(server) as found:
-        one, other = await found.join(), await found.join()
+    async with namespace(server) as found:
+        one, other = await join(found), await join(found)
         one.engine.facts.publish("k", "a", "first", 60.0)
         await one.sync()
         other.engine.facts.publish("k", "a", "second", 60.0)
@@ -137,9 +109,9 @@ async def test_change_that_is_not_sent_yet_holds_over_what_is_read(server: str) 
 
 
 async def test_lost_message_is_made_good_by_the_next_sign_of_life(server: str) -> None:
-    async with fleet(server) as found:
-        one, other = await found.join(), await found.join()
-        await one.engine._server.commands.client_kill_filter(_type="pubsub")
+    async with namespace(server) as found:
+        one, other = await join(found), await join(found)
+        await one.engine._server.send([("CLIENT", "KILL", "TYPE", "pubsub")])
         one.engine.facts.publish("k", "a", "x", 60.0)
         await one.sync()
         await other.engine.beat()
@@ -149,16 +121,16 @@ async def test_lost_message_is_made_good_by_the_next_sign_of_life(server: str) -
 async def test_server_that_lost_its_data_gets_what_holds_but_nothing_that_was_changed_since(
     server: str,
 ) -> None:
-    async with fleet(server) as found:
-        one, other = await found.join(), await found.join()
+    async with namespace(server) as found:
+        one, other = await join(found), await join(found)
         for name in ("a", "b"):
             one.engine.facts.publish("k", name, "old", 60.0)
         await one.sync()
         await other.sync()
-        await one.engine._server.commands.flushall()
+        await one.engine._server.send([("FLUSHALL",)])
         other.engine.facts.publish("k", "b", "new", 60.0)
         for each in (other, one, other):
             await each.engine.beat()
             await each.sync()
-        late = await found.join()
+        late = await join(found)
         assert one.values() == other.values() == late.values() == {"a": "old", "b": "new"}
