@@ -239,6 +239,14 @@ class Dialect(ABC):
         It ends a stream that broke off, and must end with a blank line.
         """
 
+    def has_failed_end(self, endpoint: Endpoint) -> bool:
+        """Return whether every client takes `error_event` for the end of a stream that failed.
+
+        The body of a truncated response then ends properly. Otherwise the connection closes before
+        the last chunk, so that no client takes the response for complete.
+        """
+        return False
+
     def ping(self, endpoint: Endpoint, query: str) -> bytes | None:
         """Return an event that every client ignores before the first event of a stream.
 

@@ -206,10 +206,12 @@ class Relay:
             event = dialect.error_event(endpoint, why, call_id)
             if event:
                 await response.write(event)
+                if dialect.has_failed_end(endpoint):
+                    await response.write_eof()
         if response.ends_by_close and not event:
             _reset(transport)
             return response
-        # close() sends the buffered bytes and then FIN, without the last chunk. abort() would drop
+        # close() sends the buffered bytes and then FIN, without a last chunk. abort() would drop
         # those bytes, so it is only for a client that does not read.
         transport.close()
         self._loop.call_later(LINGER_SECONDS, transport.abort)

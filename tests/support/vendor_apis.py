@@ -28,7 +28,8 @@ from sidecar.app import Running
 
 @dataclass(frozen=True)
 class Api:
-    """`begun` are whole events of a stream, `ended` those that end it."""
+    """`begun` are whole events of a stream, `ended` those that end it; after an error event of ours
+    the body ends properly where `has_failed_end`."""
 
     name: str
     key: str
@@ -41,6 +42,7 @@ class Api:
     code: Callable[[dict[str, dict[str, object]]], object]
     stream_path: str = ""
     event: bytes = b"data: "
+    has_failed_end: bool = False
 
     def headers(self, text: str) -> dict[str, str]:
         return {self.header: self.scheme + text, "Content-Type": "application/json"}
@@ -83,7 +85,7 @@ RESPONSES = Api(
     {"model": "gpt-5", "input": "Hello"},
     sse({"type": "response.created", "response": {**RESPONSE, "usage": None}}, names=True),
     sse({"type": "response.completed", "response": RESPONSE}, names=True),
-    _message, event=b"event: response.failed\ndata: ",
+    _message, event=b"event: response.failed\ndata: ", has_failed_end=True,
 )  # fmt: skip
 MESSAGES = Api(
     "messages", "claude", "/v1/messages", "x-api-key", "",

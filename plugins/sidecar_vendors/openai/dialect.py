@@ -162,6 +162,11 @@ class OpenAIDialect(Dialect):
             return failed_response(reply, _error(reply), call_id)
         return b"data: " + _error(reply) + b"\n\n"
 
+    def has_failed_end(self, endpoint: Endpoint) -> bool:
+        """Return whether the event is `response.failed`. Without the end of the body, Codex shows
+        the broken connection in place of its message."""
+        return endpoint.name == "responses"
+
     def models(self, entries: list[ModelEntry]) -> bytes:
         """Return a list object; strict clients need `type` and `capabilities`."""
         return b'{"object":"list","data":[' + b",".join(map(_row, entries)) + b"]}"
