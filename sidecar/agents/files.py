@@ -41,12 +41,14 @@ class AgentFile:
         path: Below the user's home; of a file for one run, its name.
         directory: The variable that moves the first folder of `path` elsewhere.
         content: What is laid over the file.
-        variable: The variable that names a file for one run; it holds the content itself where
-            `path` is empty.
+        variable: The variable that names a file for one run.
         flag: The argument that names it instead.
         beside: The file that the one for a run starts from, since it stands in its place.
+        links: True if the variable moves the agent's whole folder: what else is in the user's is
+            linked into the one for a run.
         uses_env: True if the key stays in the environment.
         only_missing: The fields that a user's own value keeps.
+        rewritten: The fields of JSON, at any depth, that the agent itself writes at each start.
     """
 
     path: str
@@ -56,8 +58,10 @@ class AgentFile:
     variable: str = ""
     flag: str = ""
     beside: str = ""
+    links: bool = False
     uses_env: bool = False
     only_missing: tuple[str, ...] = ()
+    rewritten: tuple[str, ...] = ()
 
     def place(self, environ: Mapping[str, str]) -> Path:
         """Return where the agent reads it."""

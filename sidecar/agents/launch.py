@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,16 +83,44 @@ def _extra(
 ) -> tuple[dict[str, str], list[str]]:
     """Return the variables and the arguments that hand a file to the agent; write it."""
     content = with_values(extra.content, target.values)
-    if not extra.path:
-        return {extra.variable: json.dumps(content)}, []
-    beside = environ.get(extra.variable) if extra.variable else None
-    under = Path(beside or extra.beside.replace("~", environ.get("HOME", "~"), 1)).expanduser()
-    place = folder / extra.path
+    under, place = _beside(extra, environ), folder / extra.path
     text = dumped(laid_over(read_content(under, extra.format), content), extra.format)
+    place.parent.mkdir(mode=0o700, exist_ok=True)
     create_private(place, text.encode())
+    if extra.links:
+        _link_others(under, place.parent)
     if extra.flag:
         return {}, [extra.flag, str(place)]
-    return {extra.variable: str(place)}, []
+    return {extra.variable: str(folder if extra.links else place)}, []
+
+
+def _beside(extra: AgentFile, environ: Mapping[str, str]) -> Path:
+    """Return the user's own file."""
+    own = environ.get(extra.variable) if extra.variable else None
+    if own and extra.links:
+        return Path(own) / extra.path
+    return Path(own or extra.beside.replace("~", environ.get("HOME", "~"), 1)).expanduser()
+
+
+def _link_others(under: Path, folder: Path) -> None:
+    """Link what is beside the user's file."""
+    if under.parent.is_dir():
+        for each in under.parent.iterdir():
+            if each.name != under.name:
+                (folder / each.name).symlink_to(each)
+
+
+def keep_new_files(agent: Agent, environ: Mapping[str, str], folder: Path) -> None:
+    """Move what the agent wrote beside its file for one run into the user's folder."""
+    extra = agent.extra
+    if extra is None or not extra.links:
+        return
+    under = _beside(extra, environ)
+    for each in (folder / extra.path).parent.iterdir():
+        own = under.parent / each.name
+        if each.name != under.name and not each.is_symlink() and not own.is_dir():
+            under.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.move(each, own)
 
 
 def _past_proxies(environ: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,8 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ _TABLE = re.compile(r"^\s*\[", re.MULTILINE)
 
 
 class Backup(Struct, frozen=True):
-    """A file before it was set up: its content, None for no file, and its mode; and the digest of
-    what was written."""
+    """A file before it was set up: its content, None for no file, and its mode; and the fingerprint
+    of what was written."""
 
     path: str
     before: bytes | None
@@ -78,14 +79,16 @@ def _planned(
     path = own.place(environ)
     now, mode = _content(path)
     earlier = kept.get(str(path))
-    if earlier is not None and now is not None and content_digest(now) == earlier.written:
+    if earlier is not None and now is not None and _fingerprint(now, own) == earlier.written:
         before, mode = earlier.before, earlier.mode
     else:
         before = now
     text = text_of(path, before or b"")
     content = with_values(own.content, target.values)
     after = _WRITERS[own.format](path, text, content, own).encode()
-    backup = Backup(str(path), before, mode, content_digest(after))
+    backup = Backup(str(path), before, mode, _fingerprint(after, own))
+    if own.rewritten and now is not None and _fingerprint(now, own) == backup.written:
+        after = now
     if earlier is not None and now == after:
         backup = earlier
     holds_key = bool(target.key) and target.key.encode() in after
@@ -130,7 +133,8 @@ def undo(agent: Agent, state: Path) -> Iterator[Path]:
     kept = backups(agent, state)
     for each in kept:
         now, _ = _content(Path(each.path))
-        if now != each.before and (now is None or content_digest(now) != each.written):
+        own = next((own for own in agent.own if Path(own.path).name == Path(each.path).name), None)
+        if now != each.before and (now is None or _fingerprint(now, own) != each.written):
             raise AgentFileError(
                 f"{each.path} was changed since; nothing was restored. Take Sidecar's settings out "
                 f"by hand, then remove {_place(agent, state)}, which has the file as it was before"
@@ -149,6 +153,22 @@ def _restore(backup: Backup) -> None:
         return
     replace_file(path, now or b"", backup.before)
     path.chmod(backup.mode)
+
+
+def _fingerprint(content: bytes, own: AgentFile | None) -> str:
+    """Return the digest of a file, without the fields that the agent itself writes."""
+    if own is None or not own.rewritten:
+        return content_digest(content)
+    with suppress(ValueError, RecursionError):
+        found = _without(json.loads(content), own.rewritten)
+        content = json.dumps(found, sort_keys=True).encode()
+    return content_digest(content)
+
+
+def _without(found: Any, names: Collection[str]) -> Any:
+    if isinstance(found, dict):
+        return {k: _without(v, names) for k, v in found.items() if k not in names}
+    return [_without(each, names) for each in found] if isinstance(found, list) else found
 
 
 def _place(agent: Agent, state: Path) -> Path:

@@ -36,9 +36,11 @@ def key_variable(name: str) -> str:
 def agent_lines(agent: Agent, base: str, key: str) -> str:
     """Return the lines for a POSIX shell; `key` is a word of it."""
     words = [
-        f"{name}={filled(text, base=base, key=key)}" for name, text in agent.environment.items()
+        f"{name}={_joined(text, base, key, shlex.quote)}"
+        for name, text in agent.environment.items()
     ]
-    lines = [f"export {' '.join(words)}", *_notes(agent, base)]
+    unset = [f"unset {' '.join(agent.removed)}"] if agent.removed else []
+    lines = [*unset, f"export {' '.join(words)}", *_notes(agent, base)]
     if agent.flags:
         flags = " ".join(shlex.quote(filled(each, base=base)) for each in agent.flags)
         lines.append(f'{agent.program}() {{ command {agent.program} {flags} "$@"; }}')
@@ -66,8 +68,9 @@ def _fish(agent: Agent, base: str, variable: str) -> str:
     nothing."""
     lines = [f'if test -z "${variable}"', f"  echo '{variable}: {_missing()}' >&2", "else"]
     for name, text in agent.environment.items():
-        value = f"${variable}" if text == "{key}" else _fish_quoted(filled(text, base=base))
+        value = _joined(text, base, f"${variable}", _fish_quoted)
         lines.append(f"  set -gx {name} {value}")
+    lines += [f"  set -e {name}" for name in agent.removed]
     if agent.flags:
         flags = " ".join(_fish_quoted(filled(each, base=base)) for each in agent.flags)
         lines.append(f"  function {agent.program}; command {agent.program} {flags} $argv; end")
@@ -82,13 +85,21 @@ def _powershell(agent: Agent, base: str, variable: str) -> str:
     """Return lines for `sidecar env AGENT --shell powershell | Out-String | Invoke-Expression`."""
     lines = [f"if (-not $env:{variable}) {{ throw '{variable}: {_missing()}' }}"]
     for name, text in agent.environment.items():
-        value = f"$env:{variable}" if text == "{key}" else f"'{filled(text, base=base)}'"
+        value = _joined(text, base, f"$env:{variable}", "'{}'".format, " + ")
         lines.append(f"$env:{name} = {value}")
+    lines += [f"Remove-Item Env:{name} -ErrorAction Ignore" for name in agent.removed]
     if agent.flags:
         flags = " ".join(f"'{filled(each, base=base)}'" for each in agent.flags)
         program = f"(Get-Command {agent.program} -CommandType Application)[0]"
         lines.append(f"function {agent.program} {{ & {program} {flags} @args }}")
     return "\n".join([*lines, *_notes(agent, base)])
+
+
+def _joined(text: str, base: str, key: str, quoted: Callable[[str], str], glue: str = "") -> str:
+    """Return a value of the table as a shell's expression, with `key` in the place of the key."""
+    parts = [quoted(each) if each else "" for each in filled(text, base=base).split("{key}")]
+    pieces = [piece for part in parts for piece in (key, part)][1:]
+    return glue.join(piece for piece in pieces if piece)
 
 
 def _notes(agent: Agent, base: str) -> Iterator[str]:

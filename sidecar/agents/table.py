@@ -6,8 +6,9 @@ As observed with real clients in November 2026. In texts, `{base}` stands for `h
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sidecar.agents.files import AgentFile, Format
@@ -24,11 +25,13 @@ class Login:
         environment: In place of that of the agent.
         flags: In place of those of the agent.
         kept: Variables that hold the login.
+        removed: Variables that the agent would prefer to the login.
     """
 
     environment: Mapping[str, str]
     flags: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,7 @@ class Agent:
     Attributes:
         dialect: The dialect that it speaks; also the vendor whose groups it takes first.
         environment: Variables for every start.
+        removed: Variables that must not be set; a run removes every foreign one.
         model_environment: Further ones where a model is named.
         flags: Arguments before the user's own.
         model_flags: Further ones where a model is named.
@@ -45,7 +49,6 @@ class Agent:
         login: How it uses a login of its own; None if it can send no key beside one.
         extra: A file for one run, laid over the agent's own configuration.
         own: The files of the agent's own configuration, and what `setup` writes into it.
-        cannot_run: Why no variable and no argument can point it here.
         notes: What `env` adds as comments.
         switched_off: What an address of another maker switches off, and what brings it back.
     """
@@ -55,6 +58,7 @@ class Agent:
     program: str = ""
     aliases: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
     model_environment: Mapping[str, str] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     model_flags: tuple[str, ...] = ()
@@ -62,9 +66,14 @@ class Agent:
     login: Login | None = None
     extra: AgentFile | None = None
     own: tuple[AgentFile, ...] = ()
-    cannot_run: str = ""
     notes: tuple[str, ...] = ()
     switched_off: tuple[str, ...] = ()
+
+    def with_login(self, login: Login) -> Agent:
+        """Return the agent as it uses a login of its own."""
+        return replace(
+            self, environment=login.environment, removed=login.removed, flags=login.flags, notes=()
+        )
 
     @property
     def takes_model(self) -> bool:
@@ -106,6 +115,17 @@ def _opencode(key: str) -> dict[str, Any]:
     }
 
 
+_CLINE = {
+    "version": 1,
+    "lastUsedProvider": "openai-compatible",
+    "providers": {"openai-compatible": {
+        "settings": {
+            "provider": "openai-compatible", "apiKey": "{key}", "baseUrl": "{base}/v1",
+        },
+        # without a time the entry is ignored
+        "updatedAt": "2026-01-01T00:00:00.000Z", "tokenSource": "manual",
+    }},
+}  # fmt: skip
 GENERIC = Agent(
     name="a command",
     dialect="",
@@ -131,6 +151,7 @@ _PROGRAMS = (
                 "ENABLE_TOOL_SEARCH": "true",
             },
             kept=("CLAUDE_CODE_OAUTH_TOKEN",),
+            removed=("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"),
         ),
         own=(AgentFile(
             ".claude/settings.json", Format.JSON, directory="CLAUDE_CONFIG_DIR",
@@ -182,9 +203,10 @@ _PROGRAMS = (
         name="gemini-cli", dialect="gemini", program="gemini",
         environment=_GOOGLE,
         model_environment={"GEMINI_MODEL": "{model}"},
+        # its file of the system counts only where root owns it and every folder above
         extra=AgentFile(
-            "settings.json", Format.JSON, variable="GEMINI_CLI_SYSTEM_SETTINGS_PATH",
-            beside="/etc/gemini-cli/settings.json", content=_GEMINI_LOGIN,
+            ".gemini/settings.json", Format.JSON, variable="GEMINI_CLI_HOME", links=True,
+            beside="~/.gemini/settings.json", content=_GEMINI_LOGIN,
         ),
         own=(
             AgentFile(".gemini/settings.json", Format.JSON, content=_GEMINI_LOGIN),
@@ -199,10 +221,10 @@ _PROGRAMS = (
     ),
     Agent(
         name="opencode", dialect="openai", program="opencode",
-        environment=_KEY,
+        environment={
+            **_KEY, "OPENCODE_CONFIG_CONTENT": json.dumps(_opencode("{env:SIDECAR_KEY}")),
+        },
         model_flags=("--model", "{model}"),
-        extra=AgentFile("", Format.JSON, variable="OPENCODE_CONFIG_CONTENT",
-                        content=_opencode("{key}")),
         own=(AgentFile(
             ".config/opencode/opencode.json", Format.JSON,
             # opencode itself writes a missing $schema into the file, which would prevent an undo
@@ -211,12 +233,6 @@ _PROGRAMS = (
             },
             directory="XDG_CONFIG_HOME", uses_env=True, only_missing=("$schema",),
         ),),
-        notes=(
-            "in opencode.json:",
-            '  "provider": {"openai": {"options": '
-            '{"baseURL": "{base}/v1", "apiKey": "{env:SIDECAR_KEY}"}}}',
-            'likewise "anthropic" with "{base}/v1" and "google" with "{base}/v1beta"',
-        ),
     ),
     Agent(
         name="qwen-code", dialect="openai", program="qwen",
@@ -232,9 +248,23 @@ _PROGRAMS = (
     ),
     Agent(
         name="cline", dialect="openai", program="cline",
-        environment=_KEY,
-        cannot_run="it takes its address from its own configuration alone",
-        notes=('cline auth -p openai-compatible -k "$SIDECAR_KEY" -m MODEL -b {base}/v1',),
+        # else it leaves a process behind, which keeps the address and the key of this run
+        environment={**_KEY, "CLINE_SESSION_BACKEND_MODE": "local"},
+        flags=("-P", "openai-compatible"),
+        model_flags=("-m", "{model}"),
+        needs_model=True,
+        extra=AgentFile(
+            "providers.json", Format.JSON, variable="CLINE_PROVIDER_SETTINGS_PATH",
+            beside="~/.cline/data/settings/providers.json", content=_CLINE,
+        ),
+        own=(AgentFile(
+            ".cline/data/settings/providers.json", Format.JSON, directory="CLINE_DIR",
+            content=_CLINE, rewritten=("modes", "model", "updatedAt"),
+        ),),
+        notes=(
+            "no variable has its address, {base}/v1; run it with: sidecar run --model MODEL cline",
+            "or write the address into its file with: sidecar setup cline",
+        ),
     ),
     Agent(
         name="continue", dialect="openai", program="cn",

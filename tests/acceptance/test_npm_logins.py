@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from answering_vendor import AnsweringVendor, Turn
-from npm_agents import CLAUDE, CODEX, install
+from npm_agents import CLAUDE, CODEX, QUESTION, NpmAgent, install
 from running_sidecar import CANARY
 from scripted_vendor import ScriptedVendor
 from user_machine import UserMachine
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.timeout(300)
 SAID = "The answer is 42."
 LOGIN = "sk-ant-oat01-" + "login0canary1" * 7 + "-AA"
 ACCOUNT = "11111111-2222-3333-4444-555555555555"
+ENDS = ("/messages", "/responses")
 PLANS = """
 server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0"}}
 providers:
@@ -46,6 +47,18 @@ def planned(machine: UserMachine, vendor: ScriptedVendor) -> UserMachine:
     """A machine whose providers take the logins of their callers."""
     machine.config.write_text(PLANS.format(url=vendor.url))
     return machine
+
+
+def log_in_to_codex(planned: UserMachine) -> None:
+    """Write the login as Codex keeps it."""
+    tokens = {"id_token": token(), "access_token": token(), "refresh_token": "r",
+              "account_id": ACCOUNT}  # fmt: skip
+    own = planned.home / ".codex" / "auth.json"
+    own.parent.mkdir()
+    own.write_text(json.dumps({
+        "auth_mode": "chatgpt", "OPENAI_API_KEY": None, "tokens": tokens,
+        "last_refresh": "2099-01-01T00:00:00Z",
+    }))  # fmt: skip
 
 
 @pytest.mark.parametrize("place", ["variable", "file"])
@@ -81,18 +94,32 @@ async def test_run_of_codex_sends_its_login_and_the_key_in_a_header(
     planned: UserMachine, clients: Path, answering: AnsweringVendor, vendor: ScriptedVendor
 ) -> None:
     planned.path.append(install(CODEX, clients))
-    tokens = {"id_token": token(), "access_token": token(), "refresh_token": "r",
-              "account_id": ACCOUNT}  # fmt: skip
-    own = planned.home / ".codex" / "auth.json"
-    own.parent.mkdir()
-    own.write_text(json.dumps({
-        "auth_mode": "chatgpt", "OPENAI_API_KEY": None, "tokens": tokens,
-        "last_refresh": "2099-01-01T00:00:00Z",
-    }))  # fmt: skip
+    log_in_to_codex(planned)
     answering.play(Turn(SAID))
     done = await planned.type(CODEX.line)
     assert (done.status, SAID in done.out) == (0, True), done
     [asked] = [each for each in vendor.requests if "/responses" in each.path]
     assert asked.get("authorization") == [f"Bearer {token()}"]
     assert asked.get("chatgpt-account-id") == [ACCOUNT]
+    assert not any(PREFIX_BYTES in each.head + each.body for each in vendor.requests)
+
+
+@pytest.mark.parametrize(("agent", "group"), [(CLAUDE, "Claude"), (CODEX, "GPT")], ids=str)
+async def test_lines_of_env_for_a_login_send_it_and_the_key_in_a_header(
+    planned: UserMachine, clients: Path, answering: AnsweringVendor, vendor: ScriptedVendor,
+    agent: NpmAgent, group: str,
+) -> None:  # fmt: skip
+    planned.path.append(install(agent, clients))
+    log_in_to_codex(planned)
+    await planned.type(f"sidecar run --group {group} true")
+    key = (await planned.type(f"sidecar keys create mine --group {group}")).out.strip()
+    answering.play(Turn(SAID))
+    done = await planned.type(
+        f'eval "$(sidecar env --login {agent.name})" && {agent.words} \'{QUESTION}\'',
+        SIDECAR_KEY=key, CLAUDE_CODE_OAUTH_TOKEN=LOGIN, ANTHROPIC_API_KEY="sk-ant-api-canary",
+    )  # fmt: skip
+    assert (done.status, SAID in done.out) == (0, True), done
+    [asked] = [each for each in vendor.requests if each.path.partition("?")[0].endswith(ENDS)]
+    login = LOGIN if agent is CLAUDE else token()
+    assert asked.get("authorization") == [f"Bearer {login}"]
     assert not any(PREFIX_BYTES in each.head + each.body for each in vendor.requests)

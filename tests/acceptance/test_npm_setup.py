@@ -1,7 +1,8 @@
-"""Real agents by `sidecar setup` alone, and what its undo leaves of their files."""
+"""Real agents by `sidecar setup`, and what its undo leaves of their files; and by `sidecar env`."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,11 @@ OWN = {
     "codex": {".codex/config.toml": '# mine\n[profiles.fast]\nmodel = "gpt-5.1-codex"'},
     "gemini-cli": {".gemini/settings.json": '{"ui": {"hideTips": true}}\n', ".gemini/.env": "A=1"},
     "opencode": {".config/opencode/opencode.json": '{"theme": "system"}'},
+    "cline": {".cline/data/settings/providers.json": '{"version": 1, "providers": {}}\n'},
     "qwen-code": {".qwen/settings.json": '{ "$version": 7 }', ".qwen/.env": "OPENAI_MODEL=gpt-5\n"},
 }
 """The files of a user before, written by hand, by agent."""
-WORDS = {"opencode": "opencode run --model openai/gpt-5"}
+WORDS = {"opencode": "opencode run --model openai/gpt-5", "cline": "cline -m gpt-5"}
 GROUPS = {"claude-code": "Claude", "gemini-cli": "Gemini"}
 
 
@@ -48,3 +50,46 @@ async def test_agent_that_was_set_up_answers_and_undo_restores_its_files(
     assert done.status == 0, done
     found = {name: (machine.home / name).read_text() for name in OWN[agent.name]}
     assert found == OWN[agent.name]
+
+
+CONTINUE = """name: Mine
+version: 1.0.0
+schema: v1
+models:
+  - name: one
+    provider: openai
+    apiBase: {base}/v1
+    apiKey: ${{ secrets.SIDECAR_KEY }}
+    model: gpt-5
+"""
+NOTED = {
+    "gemini-cli": (".gemini/settings.json", json.dumps(
+        {"security": {"auth": {"selectedType": "gemini-api-key"}}}
+    )),
+    "continue": (".continue/config.yaml", CONTINUE),
+}  # fmt: skip
+"""The file that the comments of an agent's lines ask for."""
+MODELS = {"qwen-code": {"OPENAI_MODEL": "gpt-5"}, "copilot-cli": {"COPILOT_MODEL": "gpt-5"}}
+
+
+@pytest.mark.parametrize("agent", [each for each in AGENTS if each.name != "cline"], ids=str)
+async def test_agent_answers_by_the_lines_of_env(
+    machine: UserMachine, clients: Path, answering: AnsweringVendor, vendor: ScriptedVendor,
+    agent: NpmAgent,
+) -> None:  # fmt: skip
+    machine.path.append(install(agent, clients))
+    group = GROUPS.get(agent.name, "GPT")
+    await machine.type(f"sidecar run --group {group} true")
+    key = (await machine.type(f"sidecar keys create mine --group {group}")).out.strip()
+    if agent.name in NOTED:
+        base = await machine.type("sidecar env openai-agents", SIDECAR_KEY=key)
+        name, text = NOTED[agent.name]
+        (machine.home / name).parent.mkdir()
+        address = base.out.partition("OPENAI_BASE_URL=")[2].partition("/v1")[0]
+        (machine.home / name).write_text(text.replace("{base}", address))
+    answering.play(Turn(SAID))
+    line = f"{WORDS.get(agent.name, agent.words)} '{QUESTION}'"
+    environ = {"SIDECAR_KEY": key, **MODELS.get(agent.name, {})}
+    done = await machine.type(f'eval "$(sidecar env {agent.name})" && {line}', **environ)
+    assert (done.status, SAID in done.out) == (0, True), done
+    assert answering.main

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
@@ -16,6 +13,7 @@ from pathlib import Path
 import pytest
 from answering_vendor import AnsweringVendor, Turn
 from project_paths import ROOT
+from python_agents import installed
 from running_sidecar import Sidecar
 from running_sidecar import sidecar as start_sidecar
 from scripted_vendor import ScriptedVendor
@@ -24,7 +22,6 @@ from user_machine import UserMachine
 pytestmark = pytest.mark.timeout(600)
 PROGRAMS = Path(__file__).with_name("python_clients")
 SECONDS = 90
-DAY_SECONDS = 86400
 TEXT = "PONG-7"
 TOOL = Turn(tools=(("add", {"a": 2, "b": 3}),))
 VENDORS = {
@@ -88,19 +85,6 @@ CLIENTS = [
                  prefix="google:"),
     PythonClient("openai-agents", ("openai-agents",), "openai_agents", "openai-agents"),
 ]  # fmt: skip
-
-
-def installed(clients: Path, packages: tuple[str, ...]) -> Path:
-    """Return the Python of a virtual environment with the newest of these packages; one that is
-    kept is renewed after a day."""
-    folder = clients / "venvs" / packages[0].partition("[")[0]
-    ready, python = folder / ".ready", folder / "bin/python"
-    if not ready.exists() or time.time() - ready.stat().st_mtime > DAY_SECONDS:
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--upgrade", *packages], check=True)
-        ready.touch()
-    return python
 
 
 @dataclass
@@ -200,7 +184,7 @@ async def running(
     client: PythonClient, clients: Path, machine: UserMachine, environ: dict[str, str], *before: str
 ) -> AsyncIterator[Program]:
     """The program of a client; `before` is what its line begins with."""
-    python = installed(clients, client.packages)
+    python = installed(clients, client.packages) / "python"
     with (machine.folder / "program.err").open("wb") as errors:
         process = await asyncio.create_subprocess_exec(
             *before, python, PROGRAMS / f"{client.program}.py", client.argument, cwd=machine.work,

@@ -36,11 +36,11 @@ def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path)
 
 
-def exported(lines: str, cli: Cli) -> dict[str, str]:
+def exported(lines: str, cli: Cli, **before: str) -> dict[str, str]:
     """The variables after a shell has read the lines; it must read them without complaint."""
     done = subprocess.run(
         ["/bin/sh", "-euc", f"{lines}\nenv"], capture_output=True, text=True, check=True,
-        env={"PATH": cli.env["PATH"], "MY_KEY": "the key; with $(odd) 'characters'"},
+        env={"PATH": cli.env["PATH"], "MY_KEY": "the key; with $(odd) 'characters'", **before},
     )  # fmt: skip
     assert done.stderr == ""
     return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
@@ -55,6 +55,25 @@ def test_env_lines_of_every_agent_run_in_a_shell(cli: Cli, agent: str) -> None:
     assert BASE in lines
     assert "NO_PROXY=127.0.0.1,localhost" in lines
     assert "{{" not in lines.replace("${{ secrets.SIDECAR_KEY }}", "")
+
+
+def test_env_lines_for_a_login_put_the_key_beside_it(cli: Cli) -> None:
+    lines = cli.run("env", "--login", "claude", "--key-env", "MY_KEY").out
+    found = exported(lines, cli, ANTHROPIC_API_KEY="of the vendor")
+    assert found["ANTHROPIC_BASE_URL"] == BASE
+    assert found["ANTHROPIC_CUSTOM_HEADERS"] == "x-sidecar-key: the key; with $(odd) 'characters'"
+    assert not {"ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"} & found.keys()
+    fish, powershell = (
+        cli.run("env", "--login", "claude", "--shell", each).out for each in ("fish", "powershell")
+    )
+    assert "set -gx ANTHROPIC_CUSTOM_HEADERS 'x-sidecar-key: '$SIDECAR_KEY\n" in fish
+    assert "set -e ANTHROPIC_API_KEY\n" in fish
+    assert "$env:ANTHROPIC_CUSTOM_HEADERS = 'x-sidecar-key: ' + $env:SIDECAR_KEY\n" in powershell
+    assert "Remove-Item Env:ANTHROPIC_API_KEY -ErrorAction Ignore\n" in powershell
+    assert "requires_openai_auth=true" in cli.run("env", "--login", "codex").out
+    refused = cli.run("env", "--login", "gemini")
+    assert refused.status == 2
+    assert "these can: claude-code, codex" in refused.err
 
 
 @pytest.mark.parametrize("agent", AGENTS)

@@ -23,6 +23,7 @@ BEFORE = {
     ".gemini/settings.json": '{"security": {"auth": {"selectedType": "oauth-personal"}}}\n',
     ".gemini/.env": "GEMINI_API_KEY=old\nOTHER=1",
     ".config/opencode/opencode.json": '{\n\t"provider": {"openai": {"options": {"a": 5}}}\n}\n',
+    ".cline/data/settings/providers.json": '{"version": 1, "providers": {}}',
     ".aider.conf.yml": "# mine\ndark-mode: true\nopenai-api-base: elsewhere\n",
 }
 
@@ -73,6 +74,26 @@ def test_second_setup_changes_nothing_and_keeps_the_way_back(cli: Cli, agent: st
     cli.run("setup", agent, SIDECAR_KEY=mint())
     assert cli.run("setup", agent, "--undo").status == 0
     assert {each: each.read_bytes() for each in before} == before
+
+
+@pytest.mark.parametrize("theirs", [False, True], ids=["its own fields", "a field of the user"])
+def test_undo_of_a_file_that_its_agent_rewrote_keeps_the_users_changes(
+    cli: Cli, theirs: bool
+) -> None:
+    [(place, text)] = prepare(cli, "cline").items()
+    assert cli.run("setup", "cline", **KEY).status == 0
+    found = json.loads(place.read_bytes())
+    ours = found["providers"]["openai-compatible"]
+    ours["settings"]["model"], ours["updatedAt"] = "gpt-5", "2026-11-29T18:00:00.000Z"
+    if theirs:
+        found["providers"]["mine"] = {}
+    place.write_text(json.dumps({"modes": {}, **found}))
+    written = place.read_bytes()
+    again = cli.run("setup", "cline", **KEY)
+    assert ("is set up already" in again.err, place.read_bytes() == written) == (True, True)
+    done = cli.run("setup", "cline", "--undo")
+    assert done.status == (2 if theirs else 0), done.err
+    assert place.read_bytes() == (written if theirs else text)
 
 
 @pytest.mark.parametrize("agent", WITH_FILES)
@@ -228,7 +249,7 @@ def test_setup_on_a_terminal_asks_after_the_difference(cli: Cli) -> None:
     assert not (cli.folder / "home/.codex/config.toml").exists()
 
 
-@pytest.mark.parametrize("agent", ["cline", "copilot-cli", "openai"])
+@pytest.mark.parametrize("agent", ["continue", "copilot-cli", "openai"])
 def test_setup_of_an_agent_without_a_file_names_env(cli: Cli, agent: str) -> None:
     done = cli.run("setup", agent, **KEY)
     assert done.status == 2

@@ -61,6 +61,14 @@ AGENTS = [
         "continue", "@continuedev/cli", "cn --auto -p",
         ("Bash", lambda line: {"command": line}), "--model gpt-5",
     ),
+    NpmAgent(
+        "cline", "cline", "cline", ("run_commands", lambda line: {"commands": [line]}),
+        "--model gpt-5",
+    ),
+    NpmAgent(
+        "copilot-cli", "@github/copilot", "copilot --allow-all-tools -s -p",
+        ("bash", lambda line: {"command": line, "description": "Run it"}), "--model gpt-5",
+    ),
 ]  # fmt: skip
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sidecar.agents.launch import AgentTarget, Launch, launch
+from sidecar.agents.launch import AgentTarget, Launch, keep_new_files, launch
 from sidecar.agents.table import AGENTS, GENERIC, Agent, agent_for
 from sidecar.api_keys import mint
 
 BASE, SECRET = "http://127.0.0.1:9000", mint()
-PROGRAMS = [each for each in AGENTS.values() if each.program and not each.cannot_run]
+PROGRAMS = [each for each in AGENTS.values() if each.program]
 
 
 def launched(
@@ -38,7 +38,8 @@ def test_secret_of_a_launch_is_in_no_argument(tmp_path: Path, agent: Agent) -> N
     texts = [*found.argv, *found.environ.values(), *files(tmp_path)]
     assert any("m-1" in text for text in texts) == agent.takes_model
     assert found.argv[-2:] == ["--own", "flag"]
-    assert "{" not in "".join(found.environ.values()).replace('{"', "").replace(": {", "")
+    values = "".join(found.environ.values()).replace("{env:SIDECAR_KEY}", "")
+    assert "{" not in values.replace('{"', "").replace(": {", "")
 
 
 def files(folder: Path) -> list[str]:
@@ -74,16 +75,32 @@ def test_login_of_an_agent_stays_where_a_provider_takes_it(tmp_path: Path) -> No
     assert gemini.environ["GEMINI_API_KEY"] == SECRET
 
 
-def test_login_of_gemini_is_laid_over_the_system_settings(tmp_path: Path) -> None:
-    system = tmp_path / "home" / "system.json"
-    system.parent.mkdir()
-    system.write_text('{"security": {"auth": {"enforced": 1}}, "ui": {"theme": "x"}}')
-    place = "GEMINI_CLI_SYSTEM_SETTINGS_PATH"
-    found = launched(AGENTS["gemini-cli"], tmp_path, **{place: str(system)}).environ
-    assert json.loads(Path(found[place]).read_text()) == {
-        "security": {"auth": {"enforced": 1, "selectedType": "gemini-api-key"}},
-        "ui": {"theme": "x"},
-    }
+@pytest.mark.parametrize("variable", ["", "GEMINI_CLI_HOME"])
+def test_login_of_gemini_is_laid_over_the_settings_beside_the_users_other_files(
+    tmp_path: Path, variable: str
+) -> None:
+    agent, home = AGENTS["gemini-cli"], tmp_path / (variable or "home")
+    own = home / ".gemini"
+    own.mkdir(parents=True)
+    (own / "settings.json").write_text(
+        '{"security": {"auth": {"enforced": 1}}, "ui": {"theme": 1}}'
+    )
+    (own / "history").mkdir()
+    (own / "login.json").write_text("old")
+    environ = {variable: str(home)} if variable else {}
+    run = Path(launched(agent, tmp_path, **environ).environ["GEMINI_CLI_HOME"]) / ".gemini"
+    assert json.loads((run / "settings.json").read_text()) == {
+        "security": {"auth": {"enforced": 1, "selectedType": "gemini-api-key"}}, "ui": {"theme": 1},
+    }  # fmt: skip
+    (run / "history" / "new").write_text("asked")
+    (run / "memory").mkdir()
+    (run / "login.json").unlink()
+    (run / "login.json").write_text("new")
+    keep_new_files(agent, {"HOME": str(tmp_path / "home"), **environ}, run.parent)
+    assert (own / "history" / "new").read_text() == "asked"
+    assert (own / "memory").is_dir()
+    assert (own / "login.json").read_text() == "new"
+    assert "selectedType" not in (own / "settings.json").read_text()
 
 
 def test_models_of_the_user_stay_behind_that_of_a_run_of_continue(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import click
 from sidecar.agents.shells import PROXY_NOTES, Shell, lines_for
 from sidecar.agents.table import AGENTS, KEY_VARIABLE, agent_for
 from sidecar.cli.client import base_of
-from sidecar.cli.options import config_option, open_config, state_option
+from sidecar.cli.options import config_option, fail, open_config, state_option
 
 
 class AgentName(click.Choice[str]):
@@ -37,9 +37,13 @@ class AgentName(click.Choice[str]):
 )
 @click.option("--key-env", default=KEY_VARIABLE, show_default=True, metavar="NAME",
               help="The variable that holds the local key.")  # fmt: skip
+@click.option("--login", is_flag=True, help="Keep the agent's own login, for providers with "
+              "credential: caller; the key goes beside it.")  # fmt: skip
 @config_option
 @state_option
-def env_command(agent: str, shell: str, key_env: str, config: Path, state: Path) -> None:
+def env_command(
+    agent: str, shell: str, key_env: str, login: bool, config: Path, state: Path
+) -> None:
     """Print the lines that point an agent or an SDK at Sidecar.
 
     The key itself is not printed: the lines read it from an environment variable, and stop with an
@@ -57,12 +61,18 @@ def env_command(agent: str, shell: str, key_env: str, config: Path, state: Path)
       eval "$(sidecar env claude-code)"
       eval "$(sidecar env codex)"
       sidecar env codex --shell fish
+      eval "$(sidecar env --login claude-code)"
 
     In fish, pipe the lines to source; in PowerShell, through Out-String to Invoke-Expression.
     """
     base = base_of(open_config(config).snapshot if config.exists() else None, state)
-    kind = Shell(shell)
-    click.echo(lines_for(kind, AGENTS[agent], base, key_env))
+    kind, chosen = Shell(shell), AGENTS[agent]
+    if login:
+        if chosen.login is None:
+            able = ", ".join(each.name for each in AGENTS.values() if each.login is not None)
+            fail(f"{agent} cannot send a key beside a login of its own; these can: {able}")
+        chosen = chosen.with_login(chosen.login)
+    click.echo(lines_for(kind, chosen, base, key_env))
     click.echo(PROXY_NOTES[kind])
 
 

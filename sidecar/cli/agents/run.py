@@ -16,8 +16,8 @@ from msgspec import structs
 
 from sidecar.admin.api_types.config import ProcessStatus
 from sidecar.admin.api_types.entities import ChildKeyInfo
-from sidecar.agents.launch import AgentTarget, launch
-from sidecar.agents.table import AGENTS, GENERIC, Agent, agent_for
+from sidecar.agents.launch import AgentTarget, keep_new_files, launch
+from sidecar.agents.table import GENERIC, Agent, agent_for
 from sidecar.api_keys import digest, mint
 from sidecar.child_keys import ChildOrder, ChildTotals
 from sidecar.cli.agents.process import Heartbeat, run_agent
@@ -76,8 +76,8 @@ def run_command(
     group that fits the agent. A command that is no agent gets the variables of every SDK.
 
     \b
-    Agents: aider, claude-code, codex, continue, copilot-cli, crush, gemini-cli, goose, opencode,
-            qwen-code, by these names or by those of their programs
+    Agents: aider, claude-code, cline, codex, continue, copilot-cli, crush, gemini-cli, goose,
+            opencode, qwen-code, by these names or by those of their programs
 
     \b
     Examples:
@@ -90,13 +90,11 @@ def run_command(
     if not config.exists():
         _write_first_file(ctx, config)
     agent = agent_for(words[0]) or GENERIC
-    if agent.cannot_run:
-        fail(f"{agent.name} cannot be run: {agent.cannot_run}; see: sidecar env {agent.name}")
     if agent.needs_model and model is None:
         fail(f"{agent.name} needs a model: sidecar run --model NAME {words[0]}")
     if model is not None and not agent.takes_model:
         fail(f"{agent.name} takes its model from its own configuration; leave --model out")
-    if words[0] in AGENTS or words[0] in agent.aliases:
+    if words[0] in (agent.name, *agent.aliases):
         words = (agent.program, *words[1:])
     secret = mint()
     label = agent.name if agent is not GENERIC else printable(Path(words[0]).name)[:40]
@@ -133,7 +131,9 @@ def _run(wanted: Wanted, config: Path, state: Path) -> int:
             prepared = launch(
                 wanted.agent, wanted.words, target, os.environ, credentials, Path(folder)
             )
-            return run_agent(prepared, heartbeat)
+            status = run_agent(prepared, heartbeat)
+            keep_new_files(wanted.agent, os.environ, Path(folder))
+            return status
     finally:
         heartbeat.stop()
         _end(state, wanted.order.name)

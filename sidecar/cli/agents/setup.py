@@ -36,7 +36,7 @@ def setup_command(
     --undo restores it byte for byte. A second setup changes nothing, or only what is new.
 
     \b
-    Agents: aider, claude-code, codex, crush, gemini-cli, goose, opencode, qwen-code
+    Agents: aider, claude-code, cline, codex, crush, gemini-cli, goose, opencode, qwen-code
 
     \b
     Examples:
