@@ -22,6 +22,9 @@ class NpmAgent:
     tool: tuple[str, Callable[[str], dict[str, Any] | str]]
     options: str = ""
 
+    def __str__(self) -> str:
+        return self.name
+
     @property
     def line(self) -> str:
         return f"sidecar run {self.options} {self.words} '{QUESTION}'"
