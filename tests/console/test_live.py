@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
 from admin_client import over_socket
 from browser import Tab, a_window, served
 from playwright.async_api import Browser, expect
-from running_sidecar import Raw, Sidecar
+from real_redis import needs_redis, redis_server
+from running_sidecar import Raw, Sidecar, sidecar
 from scripted_vendor import ScriptedVendor, answer, chunk, hang, paced
+from shared_usage import write_node
 from vendor_apis import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -483,3 +486,39 @@ async def test_live_pages_fit_a_phone(
             assert await tab.page.evaluate("document.documentElement.scrollWidth") <= width
         for call in calls:
             call.cancel()
+
+
+# ── usage of several processes ──────────────────────────────────────────────────────────────────
+
+
+@needs_redis
+async def test_usage_of_all_processes_is_shown_and_narrowed_to_one(
+    browser: Browser, tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    with redis_server() as server:
+        yaml = f'timezone: UTC\nstate: {{shared: "{server}"}}\n' + YAML.replace("URL", vendor.url)
+        async with sidecar(tmp_path, yaml, NAMES) as proxy, a_window(browser) as context:
+            await write_node(proxy, "laptop", [("nightly", 7)])
+            await write_node(proxy, "ci", [("editor", 2), ("nightly", 1)], time.time() - 7200)
+            await calling(proxy)
+            await proxy.record()
+            tab = await Tab(await context.new_page(), proxy).sign_in()
+            await tab.go("usage", "Usage")
+            rows = tab.page.locator("#usage tbody tr")
+            tiles = tab.page.locator(".tiles")
+            await expect(tiles).to_contain_text("Calls11")
+            await expect(tab.page.locator("main")).to_contain_text("ci as of 2 hours ago")
+            await tab.page.get_by_label("Process", exact=True).select_option("laptop")
+            await expect(tiles).to_contain_text("Calls7")
+            assert "node=laptop" in tab.page.url
+            assert await tab.violations() == []
+            await tab.page.get_by_label("Tell apart by").select_option("session")
+            await tab.says("Only the usage of this process: that of others is known by day")
+            await expect(tiles).to_contain_text("Calls1")
+            await expect(tab.page.get_by_label("Process", exact=True)).to_have_value("")
+            await tab.page.get_by_label("Tell apart by").select_option("node")
+            await expect(rows).to_have_count(3)
+            await rows.get_by_role("button", name="ci").click()
+            await expect(tab.page.get_by_label("Process", exact=True)).to_have_value("ci")
+            await expect(tiles).to_contain_text("Calls3")
+            assert tab.complaints == []

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from running_sidecar import Sidecar
 
 from sidecar.ledger.reports.nodes import COLUMNS
+from sidecar.ledger.rollups import FIGURES
 
 
 async def write_node(
@@ -33,4 +34,4 @@ def _row(key: str, calls: int) -> list[str | int | None]:
         "input_tokens": 900 * calls, "output_tokens": 100 * calls,
         "cost_charged": 5 * 10**8 * calls,
     }  # fmt: skip
-    return [found.get(name, None if "tokens" in name or "cost" in name else 0) for name in COLUMNS]
+    return [found.get(name, None if name in FIGURES else 0) for name in COLUMNS]

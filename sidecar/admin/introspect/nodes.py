@@ -87,21 +87,19 @@ async def shown_nodes(context: AdminContext, question: UsageQuery, days: int) ->
     names_nodes = Dimension.NODE in question.by or Dimension.NODE in question.where
     if context.scheduler.engine is None and not names_nodes:
         return THIS_NODE
-    if not covers(question):
-        if names_nodes:
-            raise ApiError(
-                400, "bad_request", f"only the usage of this node can be shown: {NOT_COVERED}"
-            )
-        return ShownNodes(nodes=[_this()], only_this=NOT_COVERED)
+    if names_nodes and not covers(question):
+        why = f"only the usage of this node can be shown: {NOT_COVERED}"
+        raise ApiError(400, "bad_request", why)
     now = datetime.fromtimestamp(context.services.wall(), UTC).date()
-    window = Days(now - timedelta(days), now + timedelta(1))  # a day more, for every time zone
-    assert window.first is not None  # noqa: S101 - set above
-    assert window.last is not None  # noqa: S101 - set above
-    found = await read_nodes(context, window.first, window.last)
+    first, last = now - timedelta(days), now + timedelta(1)  # a day more, for every time zone
+    if not covers(question):
+        others = await read_nodes(context, first, first - timedelta(1))
+        return ShownNodes(nodes=others.nodes, only_this=NOT_COVERED)
+    found = await read_nodes(context, first, last)
     return ShownNodes(
         [NamedDays(name, each) for name, each in found.days.items()],
         next(each.name for each in found.nodes if each.is_this),
-        window,
+        Days(first, last),
         found.nodes if found.is_shared else [],
         found.failure,
     )

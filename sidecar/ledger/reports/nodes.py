@@ -42,7 +42,8 @@ COVERED = frozenset(
 Cell = str | int | None
 NodeRow = tuple[Any, ...]
 """The cells of a row, in the order of `COLUMNS`."""
-_FIRST_FIGURE = len(NAMES) + len(COUNTS)
+MAX_AMOUNT = 10**17
+"""The largest amount of a cell, so that sums fit into a column."""
 
 
 class NamedDays(NamedTuple):
@@ -95,9 +96,8 @@ def merged(
             together.executemany(add, ((name, day, *row) for row in rows))
         for other in others:
             for day, text in other.days.items():
-                together.executemany(
-                    add, ((other.name, day, *row) for row in _read(other.name, day, text))
-                )
+                rows = _read(other.name, day, text)
+                together.executemany(add, ((other.name, day, *row) for row in rows))
         yield together
 
 
@@ -124,15 +124,27 @@ def _bounded(rows: Sequence[NodeRow]) -> Sequence[NodeRow]:
     return [*kept, (*[FOLDED] * len(NAMES), *(reduce(add_known, each) for each in amounts))]
 
 
-def _read(node: str, day: str, text: str) -> Iterator[NodeRow]:
-    """Yield the rows of a text, in the order of `COLUMNS`."""
+def _read(node: str, day: str, text: str) -> list[NodeRow]:
+    """Return the rows of a text; none, with a warning, if it is not what a node writes."""
     try:
         columns, *rows = msgspec.json.decode(text, type=list[list[Cell]])
+        return [_row(dict(zip(columns, row, strict=True))) for row in rows]
     except (msgspec.DecodeError, ValueError):
         LOG.warning("the usage of node %s on %s cannot be read and is left out", node, day)
-        return
-    for row in rows:
-        found = dict(zip(columns, row, strict=False))
-        yield tuple(
-            found.get(name, None if at >= _FIRST_FIGURE else 0) for at, name in enumerate(COLUMNS)
-        )
+        return []
+
+
+def _row(cells: Mapping[Cell, Cell]) -> NodeRow:
+    """Return the cells in the order of `COLUMNS`. Raises `ValueError` for one of another type."""
+    found = (
+        *(cells.get(name, "") for name in NAMES),
+        *(cells.get(name, 0) for name in COUNTS),
+        *(cells.get(name) for name in FIGURES),
+    )
+    for name, cell in zip(COLUMNS, found, strict=True):
+        fits = isinstance(cell, str) if name in NAMES else isinstance(cell, int)
+        if not fits and (cell is not None or name not in FIGURES):
+            raise ValueError(f"{name} is no value of its column")
+        if isinstance(cell, int) and abs(cell) > MAX_AMOUNT:
+            raise ValueError(f"{name} is more than a day can have")
+    return found

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -238,18 +238,34 @@ async def test_rows_of_a_day_are_bounded_and_still_add_up(
         assert total(found.values()) == total(summed(other).values())
 
 
-def test_days_of_another_version_are_read_by_the_names_of_their_columns(tmp_path: Path) -> None:
-    text = '[["key","later","model","calls","cost_charged"],["a",1,"m",2,5]]'
-    day = date(2027, 1, 15)
-    days = [NamedDays("n", {day.isoformat(): text}), NamedDays("x", {day.isoformat(): "[[1"})]
+def read_by_node(**days: str) -> dict[str, Sums]:
+    """What a report reads of the days that nodes wrote."""
+    others = [NamedDays(name, {TODAY.isoformat(): text}) for name, text in days.items()]
+    columns = ", ".join(("day", "key", "group_name", "provider", "model", *COUNTS, *FIGURES))
     with closing(sqlite3.connect(":memory:")) as own:
-        columns = ", ".join(("day", "key", "group_name", "provider", "model", *COUNTS, *FIGURES))
         own.execute(f"CREATE TABLE days ({columns})")
         own.execute("CREATE TABLE settings (name, value)")
-        with merged(own, "own", days, Days()) as together:
-            [line] = usage(together, UsageQuery((Dimension.NODE, Dimension.KEY)))
-    assert line.names == ("n", "a")
-    assert (line.sums.calls, line.sums.charged, line.sums.input_tokens) == (2, 5, None)
+        with merged(own, "own", others, Days()) as together:
+            return {
+                each.names[0]: each.sums for each in usage(together, UsageQuery((Dimension.NODE,)))
+            }
+
+
+def test_day_of_another_version_is_read_by_the_names_of_its_columns() -> None:
+    found = read_by_node(new='[["key","later","calls","cost_charged"],["a",1,2,5],["b",1,1,null]]')
+    assert (found["new"].calls, found["new"].charged, found["new"].input_tokens) == (3, 5, None)
+
+
+def test_day_that_no_node_writes_is_left_out_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bad = {
+        "cut": '[["calls"],[1', "none": "[]", "text": '[["calls"],["1"]]',
+        "null": '[["calls"],[2],[null]]', "big": f'[["calls"],[{1 << 70}]]',
+        "short": '[["key","calls"],["a"]]', "number": '[["key"],[1]]',
+    }  # fmt: skip
+    assert list(read_by_node(good='[["calls"],[1]]', **bad)) == ["good"]
+    assert len(caplog.records) == len(bad)
 
 
 def test_nodes_of_one_machine_are_told_apart_by_their_lasting_names() -> None:

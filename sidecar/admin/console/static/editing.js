@@ -3,7 +3,7 @@
 
 import { Declined, get, send } from "./api.js";
 import { actions, button, dialog, toast, trouble, trying } from "./dialogs.js";
-import { h } from "./dom.js";
+import { h, quiet } from "./dom.js";
 import { counted } from "./format.js";
 
 const KINDS = { "+": "added", "-": "removed" };
@@ -170,7 +170,7 @@ async function again(edit, error, more = {}) {
           { class: "effects" },
           changed.map((line) => h("li", {}, line)),
         )
-      : h("p", { class: "quiet" }, "It is not known what changed: the version that you saw is not kept."),
+      : quiet("It is not known what changed: the version that you saw is not kept."),
     h(
       "p",
       {},

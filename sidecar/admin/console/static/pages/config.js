@@ -240,7 +240,7 @@ export async function show(main) {
     await dialog(
       `From ${moment(version.at)} to now`,
       (close) => [
-        older.diff.length ? diff(older.diff) : h("p", { class: "quiet" }, "The same, byte for byte."),
+        older.diff.length ? diff(older.diff) : quiet("The same, byte for byte."),
         actions(
           button("Close", () => close()),
           button("Go back to it", () => leave(close), "primary"),

@@ -1,7 +1,7 @@
 // One group: its rate, its limits, its routes, and the keys that share it.
 
 import { button } from "../dialogs.js";
-import { facts, h, lead, title } from "../dom.js";
+import { facts, h, lead, quiet, title } from "../dom.js";
 import { choice, headroom, limits, list, text, urgency } from "../forms.js";
 import { uses } from "../meters.js";
 import { link } from "../pages.js";
@@ -46,7 +46,7 @@ function head({ group }, page) {
         ],
       ]),
       h("h3", {}, "Limits, used now"),
-      uses(group.uses) ?? h("p", { class: "quiet" }, "No limit and no budget."),
+      uses(group.uses) ?? quiet("No limit and no budget."),
     ),
   ];
 }

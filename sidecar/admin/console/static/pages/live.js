@@ -286,7 +286,7 @@ function card(title, note, shown, otherwise) {
     "details",
     { class: "card", "data-key": title },
     h("summary", {}, h("h2", {}, title), quiet(note)),
-    shown ?? h("p", { class: "quiet" }, otherwise),
+    shown ?? quiet(otherwise),
   );
 }
 

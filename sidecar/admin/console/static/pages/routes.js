@@ -365,7 +365,7 @@ export function editor(node, found, owner) {
       h("h2", { id: "routes" }, "Model routes"),
       owner.kind === "key" && own ? button("Follow the group", follow, "small") : null,
     ),
-    h("p", { class: "quiet" }, "Tried from the top; the next one is tried when one fails or is full."),
+    quiet("Tried from the top; the next one is tried when one fails or is full."),
     banner,
     body,
     h("div", { class: "row tools" }, add, owner.kind === "key" ? [model, names] : null),

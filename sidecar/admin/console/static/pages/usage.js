@@ -3,8 +3,8 @@
 import { get } from "../api.js";
 import { bars, share } from "../charts.js";
 import { button, toast } from "../dialogs.js";
-import { fill, h, keepingFocus, lead, title, under } from "../dom.js";
-import { counted, date, money, percent, tokens } from "../format.js";
+import { fill, h, keepingFocus, lead, quiet, title, under } from "../dom.js";
+import { ago, counted, date, day, money, percent, tokens } from "../format.js";
 import { scoped } from "../meters.js";
 import { table } from "../table.js";
 
@@ -24,7 +24,11 @@ const BY = {
   repo: "Repository",
   branch: "Branch",
   session: "Session",
+  node: "Process",
 };
+/** What only the process itself knows of its usage. */
+const OWN = ["program", "repo", "branch", "session"];
+const MOST_NODES = 8;
 /** What the line without a name is. */
 const UNNAMED = {
   key: "calls without a valid key",
@@ -53,14 +57,19 @@ export async function show(main) {
   const tools = h("div", { class: "tools" });
   const shown = h("div", { class: "stack" });
 
+  const nodes = () => (found?.nodes ?? []).map((each) => each.name);
+
   async function load() {
+    const before = nodes();
     found = await get("usage", query(asked));
+    if (String(nodes()) !== String(before)) drawTools(); // else an open list would close
     keepingFocus(draw);
   }
 
   /** Another question; its address can be kept. */
   async function turn(change) {
     Object.assign(asked, change);
+    if (OWN.includes(asked.by)) delete asked.where.node;
     history.replaceState(null, "", `#/usage?${new URLSearchParams(query(asked))}`);
     keepingFocus(drawTools);
     try {
@@ -77,18 +86,24 @@ export async function show(main) {
         "Since",
         SPANS.map(([days, label]) => [`days-${days}`, label, asked.days === days, () => turn({ days })]),
       ),
-      h(
-        "span",
-        { class: "by" },
-        h("span", { "aria-hidden": "true" }, "by"),
-        h(
-          "select",
-          { id: "by", "aria-label": "Tell apart by", onchange: (event) => turn({ by: event.target.value }) },
-          Object.entries(BY).map(([value, label]) =>
-            h("option", { value, selected: asked.by === value }, label),
-          ),
-        ),
+      choice(
+        "by",
+        "Tell apart by",
+        Object.entries(BY)
+          .filter(([by]) => by !== "node" || nodes().length)
+          .map(([by, label]) => [by, `by ${label.toLowerCase()}`]),
+        asked.by,
+        (by) => turn({ by }),
       ),
+      nodes().length
+        ? choice(
+            "node",
+            "Process",
+            [["", "all processes"], ...nodes().map((name) => [name, name])],
+            asked.where.node,
+            (node) => turn(node ? { by: "key", where: { node } } : { where: {} }),
+          )
+        : null,
       Object.entries(asked.where).map(([dimension, name]) =>
         h(
           "button",
@@ -163,54 +178,39 @@ export async function show(main) {
             each.name ? null : under(UNNAMED[asked.by]),
           ],
         },
-        {
-          name: "calls",
-          head: "Calls",
-          class: "figure",
-          sort: (each) => each.calls,
-          cell: (each) => each.calls.toLocaleString(),
-        },
-        {
-          name: "input",
-          head: "Input",
-          class: "figure",
-          sort: (each) => each.input_tokens,
-          cell: (each) => [
+        figure(
+          "Calls",
+          (each) => each.calls,
+          (each) => each.calls.toLocaleString(),
+        ),
+        figure(
+          "Input",
+          (each) => each.input_tokens,
+          (each) => [
             tokens(each.input_tokens),
             each.cached === null ? null : under(`${percent(each.cached)} cached`),
           ],
-        },
-        {
-          name: "output",
-          head: "Output",
-          class: "figure",
-          sort: (each) => each.output_tokens,
-          cell: (each) => [
+        ),
+        figure(
+          "Output",
+          (each) => each.output_tokens,
+          (each) => [
             tokens(each.output_tokens),
             each.reasoning_tokens ? under(`${tokens(each.reasoning_tokens)} reasoning`) : null,
           ],
-        },
-        {
-          name: "written",
-          head: "Cache written",
-          class: "figure lesser",
-          sort: (each) => each.cache_write_tokens,
-          cell: (each) => tokens(each.cache_write_tokens),
-        },
-        {
-          name: "cost",
-          head: "Cost",
-          class: "figure",
-          sort: (each) => each.cost_usd,
-          cell: (each) => [money(each.cost_usd), doubts(each)],
-        },
-        {
-          name: "share",
-          head: `Share of ${measured}`,
-          class: "figure",
-          sort: of,
-          cell: (each) => part(of(each), whole),
-        },
+        ),
+        figure(
+          "Cache written",
+          (each) => each.cache_write_tokens,
+          (each) => tokens(each.cache_write_tokens),
+          "lesser",
+        ),
+        figure(
+          "Cost",
+          (each) => each.cost_usd,
+          (each) => [money(each.cost_usd), doubts(each)],
+        ),
+        figure(`Share of ${measured}`, of, (each) => part(of(each), whole)),
       ],
       { id: "usage", empty: () => [h("h2", {}, "No calls"), h("p", {}, "Nothing was used in this time.")] },
     );
@@ -229,18 +229,19 @@ export async function show(main) {
   }
 
   function notes() {
+    const others = found.only_this ? [] : found.nodes.slice(1);
+    const more = others.length - MOST_NODES;
     return [
-      found.left_out
-        ? h("p", { class: "quiet" }, `${found.left_out} more lines stand in the CSV file.`)
-        : null,
-      found.kept_since
-        ? h(
-            "p",
-            { class: "quiet" },
-            `Single calls are recorded since ${date(new Date(found.kept_since * 1000).toISOString().slice(0, 10))}; older ones are known by day only.`,
-          )
-        : null,
-    ];
+      found.left_out && `${found.left_out} more lines stand in the CSV file.`,
+      found.kept_since &&
+        `Single calls are recorded since ${day(found.kept_since)}; older ones are known by day only.`,
+      found.only_this && `Only the usage of this process: ${found.only_this}.`,
+      others.length &&
+        `Other processes: ${others
+          .slice(0, MOST_NODES)
+          .map((each) => `${each.name} as of ${ago(each.written)}`)
+          .join(", ")}${more > 0 ? `, ${more} more` : ""}.`,
+    ].map((words) => (words ? quiet(words) : null));
   }
 
   async function save() {
@@ -300,6 +301,14 @@ function query(asked) {
   return { by: asked.by, days: asked.days, ...asked.where };
 }
 
+function choice(id, label, choices, chosen, deed) {
+  return h(
+    "select",
+    { id, "aria-label": label, onchange: (event) => deed(event.target.value) },
+    choices.map(([value, words]) => h("option", { value, selected: value === (chosen ?? "") }, words)),
+  );
+}
+
 function chips(label, choices) {
   return h(
     "div",
@@ -308,6 +317,10 @@ function chips(label, choices) {
       h("button", { id, class: "chip", "aria-pressed": String(on), onclick: deed }, words),
     ),
   );
+}
+
+function figure(head, sort, cell, more = "") {
+  return { name: head, head, class: `figure ${more}`, sort, cell };
 }
 
 function totals(sums) {
