@@ -48,6 +48,13 @@ _COUNTED: Mapping[tuple[str, str], str] = {
     ("openai", "input_tokens"): "openai_responses",
 }
 """The protocol of each endpoint that counts tokens, by dialect and endpoint."""
+_COMPACT = ("openai", "compact")
+_BESIDE = {**_COUNTED, _COMPACT: "openai_responses"}
+"""The protocol to which an endpoint belongs that no other protocol has."""
+_NO_COMPACTING = (
+    "only the vendor that compacts a conversation can read it again; have the client summarise it "
+    "with a request to /responses, or use a route that does not translate"
+)
 _LOSSES = {str(each.value): each.text for each in Loss}
 _KEPT_HEADERS = frozenset({b"accept", b"user-agent"})
 
@@ -112,7 +119,7 @@ class Translate(CountTokens):
         own = vendor.dialects.get(dialect)
         source = _protocol(dialect, endpoint)
         if source is None:
-            return super().target(dialect, endpoint, vendor)
+            return self._beside(dialect, endpoint, vendor)
         stays = not self._named or source in self._named
         if stays and own is not None and _has(own.endpoints, endpoint):
             return None
@@ -122,6 +129,21 @@ class Translate(CountTokens):
                 if usable and target.dialect == name and _has(serving.endpoints, target.endpoint):
                     return target
         return None
+
+    def _beside(self, dialect: str, endpoint: str, vendor: Vendor) -> TransformTarget | None:
+        """Return a local target for an endpoint beside one that is translated."""
+        local = TransformTarget(dialect, endpoint, local=True)
+        found = (each for each, name in _PROTOCOLS.items() if name == _BESIDE.get(local[:2]))
+        main = next(found, None)
+        if main is not None and self.target(*main[:2], vendor) is not None:
+            return local
+        return super().target(dialect, endpoint, vendor)
+
+    def answer(self, call: TransformCall) -> bytes:
+        """Return the estimate of a request that counts tokens."""
+        if (call.dialect, call.endpoint) == _COMPACT:
+            raise TransformRefused(_NO_COMPACTING)
+        return super().answer(call)
 
     def losses(self, dialect: str, endpoint: str, target: TransformTarget) -> tuple[str, ...]:
         """Return what the pair of protocols may lose."""
@@ -170,6 +192,7 @@ class TranslatedAnswer:
 
     def __init__(self, context: TranslationContext, status: int, content_type: str) -> None:
         self._translator = ResponseTranslator(context, status=status, content_type=content_type)
+        self._target = context.target.name
 
     @property
     def content_type(self) -> str:
@@ -183,11 +206,25 @@ class TranslatedAnswer:
 
     def feed(self, data: bytes) -> bytes:
         """Return what the next bytes add to the client's response."""
-        return self._translator.feed(data)
+        try:
+            return self._translator.feed(data)
+        except TranslationError as error:
+            raise self._unreadable(error) from None
 
     def end(self, *, complete: bool) -> bytes:
         """Return the rest; nothing for a truncated response, which Sidecar ends itself."""
-        return self._translator.end(complete=True) if complete else b""
+        if not complete:
+            return b""
+        try:
+            return self._translator.end(complete=True)
+        except TranslationError as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: TranslationError) -> TransformRefused:
+        return TransformRefused(
+            f"cannot read its answer as one of {self._target}: {error}; check the base_url of this "
+            "provider, and which API it serves"
+        )
 
 
 def _protocol(dialect: str, endpoint: str) -> str | None:

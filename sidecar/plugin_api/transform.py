@@ -34,7 +34,9 @@ class TransformTarget(NamedTuple):
 class TransformRefused(Exception):
     """The call cannot be transformed for this route; the client gets `reason` with status 400.
 
-    `reason` must not quote the request. Another route may still serve the call.
+    `reason` must not quote the request. Another route may still serve the call. Of a response, it
+    means that the provider's answer is invalid: the client gets `reason` with status 502, or as an
+    error event.
     """
 
     def __init__(self, reason: str) -> None:
@@ -98,7 +100,7 @@ class ResponseTransform(Protocol):
 
     The result must not depend on how the bytes are cut. Of a stream of events only whole events are
     returned, so that an error event can follow at any time. A malformed response passes unchanged
-    or raises: the client then gets an error.
+    or raises `TransformRefused`: the client then gets an error.
     """
 
     @property

@@ -350,7 +350,7 @@ def _to_client(attempted: AttemptResult, outgoing: Outgoing) -> AttemptResult:
     if reply is None or HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.BAD_REQUEST:
         return structs.replace(attempted, sent=sent)
     try:
-        transforms = ResponseTransforms(outgoing.applied, reply)
+        transforms = ResponseTransforms(outgoing.applied, reply, streaming=sent.facts.streaming)
     except UpstreamError as error:
         attempted.close()
         raise ProxyError(ErrorKind.INTERNAL, str(error), final=True) from None

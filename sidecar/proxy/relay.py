@@ -18,7 +18,7 @@ from contextlib import suppress
 from enum import Enum
 
 from sidecar.errors import Fault, LocalReply, UpstreamError
-from sidecar.http.client import MAX_INLINE_RESPONSE_BYTES, Reply, is_event_stream
+from sidecar.http.client import MAX_INLINE_RESPONSE_BYTES, Reply
 from sidecar.http.headers import Fields
 from sidecar.http.wire.agent_messages import AgentRequest, RelayedResponse
 from sidecar.plugin_api.dialect import Dialect, Endpoint, Meter
@@ -61,6 +61,7 @@ class Relay:
         self._hiding: StreamFilter | None = None
         self._masking: ErrorEventMask | None = None
         self._transforms: ResponseTransforms | None = None
+        self._parts: tuple[ErrorEventMask | StreamFilter | ResponseTransforms, ...] = ()
         self.end = RelayEnd.CLIENT_LEFT
         self.fault = ""
         self.first_byte: float | None = None
@@ -119,9 +120,10 @@ class Relay:
         `end` to `TRUNCATED`; the calling code must then call `truncate`.
         """
         self._hiding, self._masking = hiding, masking
-        if transforms is not None and not is_event_stream(reply):
+        if transforms is not None and transforms.is_whole:
             return await self._send_transformed(reply, headers, meter, transforms)
         self._transforms = transforms
+        self._parts = tuple(filter(None, (masking, hiding, transforms)))
         # Removing and changing events changes the length.
         length = reply.length if hiding is None and transforms is None else None
         if length is not None and length <= MAX_INLINE_RESPONSE_BYTES and not self.started:
@@ -130,13 +132,10 @@ class Relay:
             if masking is not None:
                 body = masking.feed(body) + masking.rest()
             return await self.send(reply.status, reply.reason, headers, body, length)
-        response = self._response
-        if response is None:
-            response = RelayedResponse(reply.status, reply.reason, headers, length)
-            self._response, self._headers = response, headers
-            await response.prepare(self._request)
+        response = self._response or await self._start(reply, headers, meter, length)
         try:
-            await self._pump(reply, response, meter)
+            while data := await reply.read():
+                await response.write(self._changed(data, meter))
         except UpstreamError as error:
             self.end, self.fault = RelayEnd.TRUNCATED, str(error)
             return response
@@ -152,6 +151,19 @@ class Relay:
         self.end = RelayEnd.COMPLETE
         return response
 
+    async def _start(
+        self, reply: Reply, headers: Fields, meter: Meter, length: int | None
+    ) -> RelayedResponse:
+        """Send the head. Raises `UpstreamError` if the transforms fail at the first bytes."""
+        begun = b""
+        if self._transforms is not None:
+            begun = self._changed(await reply.read(), meter)
+        response = RelayedResponse(reply.status, reply.reason, headers, length)
+        self._response, self._headers = response, headers
+        await response.prepare(self._request)
+        await response.write(begun)
+        return response
+
     async def _send_transformed(
         self, reply: Reply, headers: Fields, meter: Meter, transforms: ResponseTransforms
     ) -> RelayedResponse:
@@ -160,25 +172,23 @@ class Relay:
         meter.feed(body)
         if not whole:
             raise UpstreamError(Fault.PROTOCOL, "its answer is too large to transform", sent=True)
-        body = transforms.feed(body) + transforms.end(complete=True)
+        if self._masking is not None:
+            body = self._masking.feed(body) + self._masking.rest()
+        if self._hiding is not None:
+            body = self._hiding.feed(body) + self._hiding.rest()
+        body = await transforms.whole(body)
         reason = reply.reason if transforms.status == reply.status else ""
         return await self.send(transforms.status, reason, headers, body)
 
-    async def _pump(self, reply: Reply, response: RelayedResponse, meter: Meter) -> None:
-        write, hiding, masking = response.write, self._hiding, self._masking
-        transforms = self._transforms
-        while data := await reply.read():
-            if self.first_byte is None:
-                self.first_byte = self._loop.time()
-            self.passed += len(data)
-            meter.feed(data)
-            if masking is not None:
-                data = masking.feed(data)
-            if hiding is not None:
-                data = hiding.feed(data)
-            if transforms is not None:
-                data = transforms.feed(data)
-            await write(data)
+    def _changed(self, data: bytes, meter: Meter) -> bytes:
+        """Meter the next bytes; return what they are for the client."""
+        if self.first_byte is None:
+            self.first_byte = self._loop.time()
+        self.passed += len(data)
+        meter.feed(data)
+        for part in self._parts:
+            data = part.feed(data)
+        return data
 
     async def _let_go(self, response: RelayedResponse, *, complete: bool) -> None:
         """Send the bytes that the filters held, after the last byte of the stream."""

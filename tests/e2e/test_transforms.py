@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 from admin_client import explained
 from project_paths import ROOT
 from recorded_answers import chunk, delta, sse
-from running_sidecar import Sidecar
+from running_sidecar import Sidecar, parse, request
 from running_sidecar import sidecar as start_sidecar
-from scripted_vendor import ScriptedVendor, answer, stream
+from scripted_vendor import STREAM_HEAD, ScriptedVendor, Wire, answer
+from scripted_vendor import chunk as framed
 
 from sidecar.admin.api_types.live import Explanation, TransformState
 from sidecar.cli.render.explain import explanation_lines
@@ -146,8 +148,20 @@ async def test_transform_that_fails_in_a_stream_ends_it_with_an_error_event(
     changing: Sidecar, vendor: ScriptedVendor
 ) -> None:
     first, second = (sse(chunk(choices=[delta(text)])) for text in ("one", "two"))
-    vendor.play(stream(first, second))
-    got = await changing.ask(CHAT, STREAMED, key="later")
+    arrived = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await wire.send(STREAM_HEAD + framed(first))
+        await arrived.wait()
+        await wire.send(framed(second))
+
+    vendor.play(script)
+    reader, writer = await asyncio.open_connection("127.0.0.1", changing.port)
+    writer.write(request("POST", CHAT, changing.bearer("later"), STREAMED))
+    begun = await reader.readuntil(first)
+    arrived.set()
+    got = parse(begun + await reader.read())
+    writer.close()
     events = got.body.split(b"\n\n")
     assert not got.ended
     assert b"transform broken: feed raised KeyError" in events[-2]

@@ -13,7 +13,7 @@ from recorded_answers import CHAT_USAGE, chunk, delta, sse
 from running_sidecar import CANARY, Sidecar
 from running_sidecar import sidecar as start_sidecar
 from sample_answers import CHAT, HELLO, MESSAGE, body
-from scripted_vendor import ScriptedVendor, answer, stream
+from scripted_vendor import Script, ScriptedVendor, answer, stream
 
 from sidecar.config.loader import load
 from sidecar.errors import ConfigError
@@ -25,9 +25,11 @@ providers:
   an: {{plugin: anthropic, base_url: "{url}/native", credential: env:UPSTREAM_KEY}}
 groups:
   Claude: {{vendor: anthropic, routes: [oa: {{as: gpt-5, translate: true, redact: email}}]}}
+  GPT: {{vendor: openai, routes: [an: {{as: claude-5, translate: true}}]}}
 keys:
   claude: {{group: Claude, hash: "{{claude}}"}}
   both: {{group: Claude, hash: "{{both}}", routes: [an, oa]}}
+  gpt: {{group: GPT, hash: "{{gpt}}"}}
 """
 EMAIL = "ada@example.com"
 
@@ -35,7 +37,7 @@ EMAIL = "ada@example.com"
 @pytest.fixture
 async def translating(tmp_path: Path, vendor: ScriptedVendor) -> AsyncIterator[Sidecar]:
     yaml = YAML.format(url=vendor.url)
-    async with start_sidecar(tmp_path, yaml, ("claude", "both")) as started:
+    async with start_sidecar(tmp_path, yaml, ("claude", "both", "gpt")) as started:
         yield started
 
 
@@ -110,6 +112,49 @@ async def test_error_of_the_provider_has_the_clients_shape(
     found = caught.value.body  # type: ignore[attr-defined]
     assert found["type"] == "error"
     assert "told so" in found["error"]["message"]
+
+
+PAGE = answer(b"<html>Sign in</html>", content_type="text/html")
+FOREIGN = sse({"type": "message_start", "message": {"id": "msg_1"}}, {"type": "message_stop"})
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    "script", [PAGE, answer(body(MESSAGE)), answer(b'{"ok": true}'), stream(FOREIGN)],
+    ids=["page", "other JSON", "no answer", "other stream"],
+)  # fmt: skip
+async def test_answer_of_another_api_is_a_502_of_the_client(
+    translating: Sidecar, vendor: ScriptedVendor, script: Script, *, streaming: bool
+) -> None:
+    vendor.play(script)
+    asked = {"model": "claude-5", "max_tokens": 9, "messages": HELLO, "stream": streaming}
+    got = await translating.ask("/v1/messages", body(asked), key="claude")
+    assert (got.status, got.json()["type"]) == (502, "error")
+    assert ": oa: its answer is a web page" in got.message or (
+        got.message.startswith("oa: translate cannot read its answer as one of openai_chat: ")
+        and got.message.endswith("; check the base_url of this provider, and which API it serves")
+    )
+
+
+async def test_stream_for_a_client_that_asked_for_none_is_one_answer(
+    translating: Sidecar, vendor: ScriptedVendor
+) -> None:
+    vendor.play(stream(sse(chunk(choices=[delta("H")])), sse(chunk(choices=[delta("i", "stop")]))))
+    async with client_of(translating) as claude:
+        message = await claude.messages.create(model="claude-5", max_tokens=9, messages=HELLO)
+    assert message.content[0].text == "Hi"  # type: ignore[union-attr]
+
+
+async def test_compacting_on_a_translated_route_is_refused_with_a_way_out(
+    translating: Sidecar, vendor: ScriptedVendor
+) -> None:
+    asked = body({"model": "gpt-5", "input": "Hello"})
+    got = await translating.ask("/v1/responses/compact", asked, key="gpt")
+    assert (got.status, got.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert "have the client summarise it with a request to /responses" in got.message
+    counted = await translating.ask("/v1/responses/input_tokens", asked, key="gpt")
+    assert counted.json() == {"object": "response.input_tokens", "input_tokens": 2}
+    assert not vendor.requests
 
 
 async def test_truncated_stream_ends_with_an_error_event_of_the_client(

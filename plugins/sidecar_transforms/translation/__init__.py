@@ -1,10 +1,10 @@
 """Translation between the protocols of models. [The page](docs/translation.md) has what is lost."""
 
+from sidecar_transforms.translation.estimates import estimate_tokens
 from sidecar_transforms.translation.hub import (
     ResponseTranslator,
     Translated,
     TranslationContext,
-    estimate_tokens,
     lost_between,
     translate_error,
     translate_request,

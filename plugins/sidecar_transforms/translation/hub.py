@@ -14,6 +14,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
@@ -31,20 +32,16 @@ from sidecar_transforms.translation.events import (
     ThinkingDelta,
     events_of,
 )
-from sidecar_transforms.translation.formats import FORMATS
+from sidecar_transforms.translation.formats import format_named
 from sidecar_transforms.translation.losses import Loss, LossLog
 from sidecar_transforms.translation.model import (
-    DocumentPart,
+    AnswerFailed,
     Failure,
-    ImagePart,
     JsonObject,
+    ModelAnswer,
     ModelRequest,
-    TextPart,
-    ThinkingPart,
     ToolCallPart,
-    ToolResultPart,
     TranslationError,
-    TurnPart,
 )
 from sidecar_transforms.translation.wire_format import (
     EventReader,
@@ -55,11 +52,10 @@ from sidecar_transforms.translation.wire_format import (
 
 _NOT_IN_NAMES = re.compile(r"^(?![a-zA-Z_])|[^a-zA-Z0-9_-]")
 """What some protocol rejects in a tool's name."""
-_TOKEN_CHARACTERS = 3.5
-_MEDIA_TOKENS = 1600
-"""About what an image of the usual size takes."""
 _CUT = Failure("server", "The provider's answer broke off before its end.", "upstream_cut")
-_OUT_OF_ORDER = Failure("server", "The provider's events are out of order.", "upstream_invalid")
+MAX_ANSWER_BYTES = 16 << 20
+"""A longer answer in JSON fails: models write less, and to translate it takes many times the
+memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +92,8 @@ class Translated:
 
 def lost_between(source: str, target: str) -> frozenset[Loss]:
     """Return what a request from one protocol to another can lose."""
-    reader = _format(source)
-    return (reader.has & _format(target).lacks) | reader.drops
+    reader = format_named(source)
+    return (reader.has & format_named(target).lacks) | reader.drops
 
 
 def translate_request(
@@ -121,7 +117,7 @@ def translate_request(
     Raises:
         TranslationError: The request cannot be translated.
     """
-    reader, writer = _format(source), _format(target)
+    reader, writer = format_named(source), format_named(target)
     try:
         losses = LossLog()
         request = reader.read_request(read_json(body), losses)
@@ -149,36 +145,6 @@ def translate_error(context: TranslationContext, status: int, body: bytes) -> tu
     failure = context.target.read_error(status, _object_or_empty(body))
     status, found = context.source.write_error(failure)
     return status, msgspec.json.encode(found)
-
-
-def estimate_tokens(source: str, body: bytes) -> bytes:
-    """Return an estimate as the answer to a request of this protocol that counts tokens.
-
-    Raises:
-        TranslationError: The request is no JSON object, or the protocol has no such request.
-    """
-    reader, document = _format(source), read_json(body)
-    try:
-        size = _text_size(reader.read_request(document, LossLog()))
-    except TranslationError:  # such as a tool that only the vendor has
-        size = len(body)
-    return msgspec.json.encode(reader.write_count(int(size / _TOKEN_CHARACTERS) + 1))
-
-
-def _text_size(request: ModelRequest) -> float:
-    """Return the characters of a request that a model reads."""
-    size = sum(_size(part) for part in request.system)
-    size += sum(_size(part) for turn in request.turns for part in turn.parts)
-    for tool in request.tools:
-        size += len(tool.name) + len(tool.description) + len(msgspec.json.encode(tool.parameters))
-    return size
-
-
-def _format(name: str) -> WireFormat:
-    found = FORMATS.get(name)
-    if found is None:
-        raise TranslationError(f"there is no protocol {name!r}; there are {', '.join(FORMATS)}")
-    return found
 
 
 def _replace_tool_names(request: ModelRequest, target: WireFormat) -> Mapping[str, str]:
@@ -223,34 +189,16 @@ def _object_or_empty(body: bytes) -> JsonObject:
         return {}
 
 
-def _size(part: TurnPart) -> float:
-    match part:
-        case TextPart(text=text):
-            return len(text)
-        case ToolCallPart(name=name, arguments=arguments):
-            return len(name) + len(arguments)
-        case ToolResultPart(content=content):
-            return sum(_size(each) for each in content)
-        case ImagePart() | DocumentPart():
-            return _MEDIA_TOKENS * _TOKEN_CHARACTERS
-        case ThinkingPart():
-            return 0  # thinking of earlier turns is not counted
-
-
-def _unreadable(error: TranslationError) -> Failure:
-    return Failure("server", f"The provider's answer is unreadable: {error}.")
-
-
 def _writer(context: TranslationContext) -> EventWriter:
     if context.array:
         return context.source.array_writer()
     return context.source.writer(stream_usage=context.stream_usage)
 
 
-def _rest_of(reader: EventReader) -> Callable[[bytes], list[AnswerEvent]]:
+def _rest_of(reader: EventReader) -> Callable[[], list[AnswerEvent]]:
     """Return a reading of the last event, which was cut if it is unreadable."""
 
-    def read(_: bytes) -> list[AnswerEvent]:
+    def read() -> list[AnswerEvent]:
         try:
             return reader.end()
         except TranslationError:
@@ -259,10 +207,16 @@ def _rest_of(reader: EventReader) -> Callable[[bytes], list[AnswerEvent]]:
     return read
 
 
+def _unreadable(error: TranslationError) -> Failure:
+    return Failure("server", f"The provider's answer is unreadable: {error}.")
+
+
 class ResponseTranslator:
     """Translate one answer with a status below 400.
 
-    What is returned does not depend on how the answer is cut into pieces.
+    What is returned does not depend on how the answer is cut into pieces. `feed` and `end` raise
+    `TranslationError` if the answer is none of the target's, and nothing was returned before. Later
+    it becomes an error in the client's shape.
 
     Attributes:
         content_type: The type of what is returned.
@@ -280,7 +234,7 @@ class ResponseTranslator:
         self._writer = _writer(context) if context.streaming else None
         self._collector = AnswerCollector()
         self._whole = bytearray()
-        self._stopped = self._ended = self._open = False
+        self._stopped = self._ended = self._open = self._begun = False
         self.failed = False
         self.status = status
         self.content_type = (
@@ -291,10 +245,12 @@ class ResponseTranslator:
 
     def feed(self, data: bytes) -> bytes:
         """Return what these bytes add to the client's answer; b"" for a JSON answer until `end`."""
-        if self._reader is None:
-            self._whole += data
-            return b""
-        return self._take(self._reader.feed, data)
+        if self._reader is not None:
+            return self._take(partial(self._reader.feed, data))
+        self._whole += data
+        if len(self._whole) > MAX_ANSWER_BYTES:
+            raise TranslationError(f"it is larger than {MAX_ANSWER_BYTES >> 20} MiB")
+        return b""
 
     def end(self, complete: bool) -> bytes:  # noqa: FBT001
         """Return the rest of the client's answer.
@@ -305,78 +261,90 @@ class ResponseTranslator:
             complete: The provider's answer ended properly, as far as HTTP shows.
         """
         if self._reader is None and self._writer is None:
-            return self._answer_of_json(bytes(self._whole))
+            return self._answer_of_json()
         if self._reader is None:
-            out = self._take(self._events_of_json, bytes(self._whole))
+            out = self._take(self._events_of_json)
         else:
-            out = self._take(_rest_of(self._reader), b"")
+            out = self._take(_rest_of(self._reader))
         if not self._ended:
-            out += self._write(Finished() if complete and self._stopped else Failed(_CUT))
+            out += self._write(self._last(complete=complete))
         if self._writer is None and not self.failed:
             answer = self._context.source.write_answer(self._collector.answer)
             return msgspec.json.encode(answer)
         return out
 
-    def _take(self, read: Callable[[bytes], Iterable[AnswerEvent]], data: bytes) -> bytes:
+    def _take(self, read: Callable[[], Iterable[AnswerEvent]]) -> bytes:
         if self._ended:
             return b""
         written = []
         try:
-            for event in read(data):
+            for event in read():
                 written.append(self._write(event))  # noqa: PERF401 - kept if the next one fails
         except TranslationError as error:
+            if not self._begun:
+                raise
             written.append(self._write(Failed(_unreadable(error))))
         return b"".join(written)
 
-    def _answer_of_json(self, data: bytes) -> bytes:
-        """Return the JSON answer to a JSON answer, which needs no events."""
-        context = self._context
-        try:
-            body = read_json(data)
-            if not body.get("error"):
-                answer = context.target.read_answer(body, context.model)
-                for part in answer.parts:
-                    if isinstance(part, ToolCallPart):
-                        part.name = context.tool_names.get(part.name, part.name)
-                return msgspec.json.encode(context.source.write_answer(answer))
-            failure = context.target.read_error(self.status, body)
-        except TranslationError as error:
-            failure = _unreadable(error)
-        self.failed = True
-        self.status, body = context.source.write_error(failure)
-        return msgspec.json.encode(body)
+    def _last(self, *, complete: bool) -> AnswerEvent:
+        if complete and self._stopped:
+            return Finished()
+        if complete and not self._begun:
+            raise TranslationError("it has no end")
+        return Failed(_CUT)
 
-    def _events_of_json(self, data: bytes) -> Iterable[AnswerEvent]:
-        body = read_json(data)
+    def _answer_of_json(self) -> bytes:
+        """Return the JSON answer to a JSON answer, which needs no events."""
+        context, found = self._context, self._read_json()
+        if isinstance(found, Failure):
+            self.failed = True
+            self.status, body = context.source.write_error(found)
+            return msgspec.json.encode(body)
+        for part in found.parts:
+            if isinstance(part, ToolCallPart):
+                part.name = context.tool_names.get(part.name, part.name)
+        return msgspec.json.encode(context.source.write_answer(found))
+
+    def _events_of_json(self) -> Iterable[AnswerEvent]:
+        found = self._read_json()
+        return [Failed(found)] if isinstance(found, Failure) else events_of(found)
+
+    def _read_json(self) -> ModelAnswer | Failure:
+        body = read_json(self._whole)
+        self._whole = bytearray()
         if body.get("error"):
-            return [Failed(self._context.target.read_error(self.status, body))]
-        return events_of(self._context.target.read_answer(body, self._context.model))
+            return self._context.target.read_error(self.status, body)
+        try:
+            return self._context.target.read_answer(body, self._context.model)
+        except AnswerFailed as failed:
+            return failed.failure
 
     def _write(self, event: AnswerEvent) -> bytes:
         if self._ended:
             return b""
-        event = self._in_order(event)
-        if isinstance(event, Failed):
-            self.failed = True
+        self._note(event)
         if self._writer is not None:
-            return self._writer.write(event)
+            written = self._writer.write(event)
+            self._begun = self._begun or bool(written)
+            return written
         self._collector.add(event)
         if isinstance(event, Failed):
             self.status, body = self._context.source.write_error(event.failure)
             return msgspec.json.encode(body)
         return b""
 
-    def _in_order(self, event: AnswerEvent) -> AnswerEvent:
-        """Return the event with the client's name of its tool; a failure if it is out of order."""
+    def _note(self, event: AnswerEvent) -> None:
+        """Follow the order of the events, and give a tool the client's name of it.
+
+        Raises:
+            TranslationError: The event is out of order.
+        """
         match event:
             case TextDelta() | ArgumentsDelta() | ThinkingDelta() | Signed():
-                if self._open:
-                    return event
-                self._ended = True
-                return Failed(_OUT_OF_ORDER)
+                if not self._open:
+                    raise TranslationError("its events are out of order")
             case PartStarted() | PartEnded() if self._open is isinstance(event, PartStarted):
-                self._ended = True
-                return Failed(_OUT_OF_ORDER)
+                raise TranslationError("its events are out of order")
             case PartStarted(name=name):
                 self._open = True
                 event.name = self._context.tool_names.get(name, name)
@@ -385,7 +353,6 @@ class ResponseTranslator:
             case Stopped():
                 self._stopped = True
             case Finished() | Failed():
-                self._ended = True
+                self._ended, self.failed = True, isinstance(event, Failed)
             case _:
                 pass
-        return event

@@ -24,6 +24,14 @@ class TranslationError(Exception):
     """A request or an answer that cannot be translated; its text is for the client."""
 
 
+class AnswerFailed(TranslationError):
+    """A whole answer that is the provider's own failure."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
 class CacheMark(Struct, frozen=True):
     """The end of a prefix that the client wants cached; `ttl` such as "1h", "" for the usual."""
 

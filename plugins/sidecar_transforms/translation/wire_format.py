@@ -19,7 +19,7 @@ from sidecar_transforms.translation.model import (
     TranslationError,
 )
 
-MAX_EVENT_BYTES = 64 << 20
+MAX_EVENT_BYTES = 16 << 20
 """An answer with a larger event fails: it would take the memory of other calls."""
 _EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
@@ -31,7 +31,7 @@ class EventReader(ABC):
 
     def __init__(self) -> None:
         self._rest = bytearray()
-        self._begun = False
+        self._begun = self._known = False
 
     def feed(self, data: bytes) -> Iterator[AnswerEvent]:
         """Yield the events that these bytes complete, those before an unreadable one included."""
@@ -50,7 +50,7 @@ class EventReader(ABC):
         for raw in whole:
             yield from self._read(raw)
         if len(self._rest) > MAX_EVENT_BYTES:
-            raise TranslationError("the provider sent an event of over 64 MiB")
+            raise TranslationError("the provider sent an event of over 16 MiB")
 
     def end(self) -> list[AnswerEvent]:
         """Return the events of a last one that lacks its blank line."""
@@ -66,7 +66,18 @@ class EventReader(ABC):
                 data.append(value.removeprefix(b" "))
             elif field == b"event":
                 name = value.strip()
-        return self.on_event(name.decode("latin-1"), b"\n".join(data))
+        joined = b"\n".join(data)
+        found = self.on_event(name.decode("latin-1"), joined)
+        if joined and not self._known:
+            found = list(found)
+            self._known = self.recognises(found, joined)
+            if not self._known:
+                raise TranslationError("its first event is none of this API")
+        return found
+
+    def recognises(self, found: list[AnswerEvent], data: bytes) -> bool:
+        """Return whether the first event of a stream, with this meaning, is of the protocol."""
+        return bool(found)
 
     @abstractmethod
     def on_event(self, name: str, data: bytes) -> Iterable[AnswerEvent]:
@@ -180,7 +191,7 @@ class WireFormat(ABC):
         raise TranslationError(f"{self.name} has no request that counts tokens")
 
 
-def read_json(data: bytes) -> JsonObject:
+def read_json(data: bytes | bytearray) -> JsonObject:
     """Return the JSON object; raise `TranslationError` if it is none."""
     try:
         found = msgspec.json.decode(data)

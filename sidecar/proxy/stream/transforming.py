@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 from msgspec import structs
 
 from sidecar.errors import ErrorKind, Fault, ProxyError, UpstreamError
-from sidecar.http.client import Reply
+from sidecar.http.client import Reply, is_event_stream
 from sidecar.http.headers import RequestFields
 from sidecar.plugin_api.dialect import Dialect
 from sidecar.plugin_api.guard import plugin_guard
@@ -156,9 +156,16 @@ class ResponseTransforms:
     """The transforms of one response: those of the request, the last one first.
 
     Raises `UpstreamError` where a transform fails; from then on nothing is returned.
+
+    Attributes:
+        status: The status for the client.
+        content_type: The content type for the client.
+        is_whole: The client gets the response in one piece: it asked for no stream.
     """
 
-    def __init__(self, applied: tuple[Applied, ...], reply: Reply) -> None:
+    def __init__(
+        self, applied: tuple[Applied, ...], reply: Reply, *, streaming: bool = True
+    ) -> None:
         self._applied = applied
         self._parts: list[tuple[str, ResponseTransform]] = []
         self._failed = False
@@ -168,8 +175,16 @@ class ResponseTransforms:
                 part = each.transform.response(each.request, self.status, kind)
                 kind = part.content_type
                 self._parts.append((each.transform.name, part))
-            self._check(guard)
+            self._check(each.transform.name, guard)
         self.content_type = kind
+        stays = streaming or kind.startswith("text/event-stream")
+        self.is_whole = not is_event_stream(reply) or not stays
+
+    async def whole(self, body: bytes) -> bytes:
+        """Return a whole response for the client, made in a thread if it is large."""
+        if len(body) < THREADED_BYTES:
+            return self.feed(body) + self.end(complete=True)
+        return await asyncio.to_thread(lambda: self.feed(body) + self.end(complete=True))
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of the provider; return those for the client."""
@@ -178,7 +193,7 @@ class ResponseTransforms:
                 return b""
             with self._guard(name, "feed") as guard:
                 data = part.feed(data)
-            self._check(guard)
+            self._check(name, guard)
         return data
 
     def end(self, *, complete: bool) -> bytes:
@@ -190,7 +205,7 @@ class ResponseTransforms:
             with self._guard(name, "end") as guard:
                 rest = (part.feed(rest) if rest else b"") + part.end(complete=complete)
                 self.status = part.status
-            self._check(guard)
+            self._check(name, guard)
         return rest
 
     def error(self, status: int, body: bytes) -> tuple[int, bytes]:
@@ -198,17 +213,22 @@ class ResponseTransforms:
         for each in reversed(self._applied):
             with self._guard(each.transform.name, "error") as guard:
                 status, body = each.transform.error(each.request, status, body)
-            self._check(guard)
+            self._check(each.transform.name, guard)
         return status, body
 
     @staticmethod
     def _guard(name: str, method: str) -> plugin_guard:
         return plugin_guard(f"transform {name}", method, "the client gets an error")
 
-    def _check(self, guard: plugin_guard) -> None:
+    def _check(self, name: str, guard: plugin_guard) -> None:
         if guard.error is not None:
             self._failed = True
-            raise UpstreamError(Fault.PROTOCOL, guard.reason, sent=True)
+            raise UpstreamError(Fault.PROTOCOL, _shown(name, guard), sent=True)
+
+
+def _shown(name: str, guard: plugin_guard) -> str:
+    refused = guard.error
+    return f"{name} {refused.reason}" if isinstance(refused, TransformRefused) else guard.reason
 
 
 class TransformNotes:

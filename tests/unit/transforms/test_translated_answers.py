@@ -17,6 +17,7 @@ from sidecar_transforms.translation import (
     translate_error,
     translate_request,
 )
+from sidecar_transforms.translation.hub import MAX_ANSWER_BYTES
 
 Shape = dict[str, Any]
 REQUEST = json.dumps(
@@ -174,6 +175,13 @@ def test_error_in_a_whole_answer_has_the_status_of_a_failure() -> None:
     assert (answer.status, answer.failed) == (429, True)
 
 
+def test_answer_that_is_too_large_is_rejected_before_it_is_read() -> None:
+    context = translate_request("anthropic", "openai_chat", REQUEST, model="m").context
+    answer = ResponseTranslator(context, status=200, content_type="application/json")
+    with pytest.raises(TranslationError, match="it is larger than 16 MiB"):
+        answer.feed(bytes(MAX_ANSWER_BYTES + 1))
+
+
 def test_malformed_arguments_in_a_whole_answer_are_kept_as_text() -> None:
     request = json.dumps({"max_tokens": 9, "messages": []}).encode()
     context = translate_request("anthropic", "openai_chat", request, model="m").context
@@ -209,6 +217,11 @@ NAMES = [
     "data:", "thinking", "enabled", "budget_tokens", "max_tokens", "temperature", "base64",
     "error", "signature_delta", "name", "reasoning_details",
 ]  # fmt: skip
+BEGUN: dict[str, Shape] = {
+    "openai_chat": {"id": "1", "choices": [{"index": 0, "delta": {"content": "a"}}]},
+    "anthropic": {"type": "message_start", "message": {"id": "1"}},
+}
+"""The first event of a stream. Without it, a stream is no answer."""
 junk = st.recursive(
     st.none() | st.booleans() | st.integers() | st.sampled_from(NAMES),
     lambda inner: (
@@ -226,7 +239,7 @@ def test_stream_of_any_json_becomes_bytes_and_an_end(
     source, target = more.draw(
         st.sampled_from([("anthropic", "openai_chat"), ("openai_chat", "anthropic")])
     )
-    out = play(source, target, data(*rows), complete=more.draw(st.booleans()))
+    out = play(source, target, data(BEGUN[target], *rows), complete=more.draw(st.booleans()))
     assert out.endswith(b"\n\n")
 
 

@@ -23,6 +23,7 @@ from sidecar_transforms.translation.events import (
 )
 from sidecar_transforms.translation.gemini.answers import STOPS, read_counts, read_error
 from sidecar_transforms.translation.model import (
+    AnswerFailed,
     Failure,
     JsonObject,
     ModelAnswer,
@@ -36,6 +37,11 @@ from sidecar_transforms.translation.wire_format import (
     as_text,
     read_json,
 )
+
+_FIELDS = frozenset({
+    "candidates", "promptFeedback", "usageMetadata", "modelVersion", "responseId",
+})  # fmt: skip
+"""The fields of a response; it has at least one."""
 
 
 class GenerateReader(EventReader):
@@ -71,6 +77,8 @@ class GenerateReader(EventReader):
         if body.get("error"):
             return [Failed(read_error(200, body))]
         found: list[AnswerEvent] = []
+        if self._id is None and not _FIELDS & body.keys():
+            return found
         if self._id is None:
             self._id = as_text(body.get("responseId"))
             found.append(Started(self._id, as_text(body.get("modelVersion")) or self._model))
@@ -152,6 +160,6 @@ def read_answer(body: JsonObject, model: str) -> ModelAnswer:
         raise TranslationError("it has no `candidates`")
     for event in (*reader.on_response(body), *reader.end()):
         if isinstance(event, Failed):
-            raise TranslationError(event.failure.message.removesuffix("."))
+            raise AnswerFailed(event.failure)
         collector.add(event)
     return collector.answer

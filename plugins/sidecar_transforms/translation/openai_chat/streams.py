@@ -84,6 +84,10 @@ class ChunkReader(EventReader):
             self._choice(choices[0], found)
         return found
 
+    def recognises(self, found: list[AnswerEvent], data: bytes) -> bool:
+        """Accept the first chunk of Azure, which has no choice yet."""
+        return bool(found) or b'"choices"' in data
+
     def _choice(self, choice: JsonObject, found: list[AnswerEvent]) -> None:
         delta = as_dict(choice.get("delta"))
         self._thinking(delta, found)

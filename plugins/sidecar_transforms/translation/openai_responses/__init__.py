@@ -64,7 +64,7 @@ class OpenAIResponsesFormat(WireFormat):
 
     def write_answer(self, answer: ModelAnswer) -> JsonObject:
         """Return the response with which a stream of this answer ends."""
-        writer = ResponseWriter(self._echo)
+        writer = ResponseWriter(self._echo, streams=False)
         for event in events_of(answer):
             writer.write(event)
         return writer.response

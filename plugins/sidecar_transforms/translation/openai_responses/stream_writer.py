@@ -38,11 +38,14 @@ _SHOWN_CODES = frozenset({"rate_limit_exceeded", "invalid_prompt", "context_leng
 class ResponseWriter(EventWriter):
     """Write one response as a stream, with the events and indices of OpenAI's own.
 
+    With `streams` false only the response is made: each text stands in four events of a stream.
+
     Attributes:
         response: The response as it is now; whole after the last event.
     """
 
-    def __init__(self, echo: JsonObject) -> None:
+    def __init__(self, echo: JsonObject, *, streams: bool = True) -> None:
+        self._streams = streams
         self._shapes = shapes_of(echo.get("tools"))
         self._sequence = -1
         self._begun = False
@@ -150,6 +153,8 @@ class ResponseWriter(EventWriter):
         return b"".join([self._event(name, **fields) for name, fields in found])
 
     def _event(self, name: str, /, **fields: object) -> bytes:
+        if not self._streams:
+            return b""
         self._sequence += 1
         body = {"type": name, "sequence_number": self._sequence, **fields}
         return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(body))

@@ -323,7 +323,8 @@ def test_stream_of_any_json_becomes_bytes_and_an_end(
     source: str,
     complete: bool,
 ) -> None:
-    out, _ = play(source, "gemini", data(*rows), complete=complete)
+    begun = {"candidates": [{"content": {"parts": [{"text": "a"}]}}]}
+    out, _ = play(source, "gemini", data(begun, *rows), complete=complete)
     assert out.endswith((b"\n\n", b"\r\n\r\n"))
 
 
