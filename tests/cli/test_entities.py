@@ -91,6 +91,11 @@ def test_routes_are_set_in_the_typed_order_and_keep_their_options(cli: Cli) -> N
     assert field(cli, "groups", "Claude", "routes") == [{"openai": {"translate": "true"}}]
     assert cli.run("groups", "edit", "Claude", "--route", "openai").status == 0
     assert field(cli, "groups", "Claude", "routes") == [{"openai": {"translate": "true"}}]
+    changed = ("groups", "edit", "Claude", "--route", "openai:translate=responses")
+    assert cli.run(*changed).status == 0
+    assert field(cli, "groups", "Claude", "routes") == [
+        {"openai": {"transforms": {"translate": {"api": "responses"}}}}
+    ]
     assert cli.run(*edit, "--route", "").status == 0
     assert field(cli, "groups", "GPT", "routes") is None
     refused = cli.run(*edit, "--route", "opnrouter")

@@ -43,7 +43,7 @@ def limit_options(function: F) -> F:
 
 
 TRANSLATED = ":translate"
-"""What follows the name of a provider whose route translates."""
+"""What follows the name of a provider whose route translates; then `=API`, if one is named."""
 route_option = click.option(
     "--route", "routes", multiple=True, metavar="PROVIDER",
     help="A provider to try; repeat it for the next one, in order. PROVIDER:translate for one of "
@@ -106,13 +106,18 @@ def _routes(
     for each in present if isinstance(present, list) else ():
         for name, inner in each.items() if isinstance(each, Mapping) else ():
             options.setdefault(name, inner if isinstance(inner, Mapping) else {})
-    edits = [_edit(name, options.get(name.removesuffix(TRANSLATED), {})) for name in names if name]
+    edits = [_edit(name, options.get(name.partition(TRANSLATED)[0], {})) for name in names if name]
     return as_written(edits, of_group)
 
 
 def _edit(name: str, options: Mapping[str, Value]) -> RouteEdit:
-    fields: dict[str, Any] = {**options, "provider": name.removesuffix(TRANSLATED)}
-    if name.endswith(TRANSLATED):
+    provider, translated, api = name.partition(TRANSLATED)
+    fields: dict[str, Any] = {**options, "provider": provider}
+    if api.startswith("="):
+        fields.pop("translate", None)
+        named = {"translate": {"api": api.removeprefix("=")}}
+        fields["transforms"] = {**fields.get("transforms", {}), **named}
+    elif translated:
         fields["translate"] = True
     fields.pop("priority", None)  # the typed order replaces it
     for listed in ("models", "redact"):
