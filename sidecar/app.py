@@ -13,10 +13,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sidecar import __version__
 from sidecar.access_log import log_call
+from sidecar.admin.children import LAST_CALLS_SECONDS
 from sidecar.admin.collectors import read_bodies, read_log, read_parts, read_scheduler
 from sidecar.admin.console.events import Events
 from sidecar.admin.console.front import Console
@@ -35,7 +37,7 @@ from sidecar.config.loader import plugin_paths
 from sidecar.config.manager import ConfigManager, read_file
 from sidecar.config.model import ServerConfig, Snapshot
 from sidecar.config.schema.addresses import local_url
-from sidecar.errors import ConfigError
+from sidecar.errors import ConfigError, ErrorKind, LocalReply
 from sidecar.files import lock, socket_place
 from sidecar.http.aiohttp_internals import HttpServer
 from sidecar.http.body_memory import BodyMemory
@@ -67,7 +69,7 @@ from sidecar.routing.affinity import Affinity
 from sidecar.routing.model_list import ModelList
 from sidecar.scheduling.lease import Sources
 from sidecar.scheduling.scheduler import Scheduler
-from sidecar.shared.engine import open_engine
+from sidecar.shared.engine import Engine, open_engine
 from sidecar.shared.scopes import Node
 from sidecar.shared.server import EngineError
 from sidecar.shared.usage import ReadOwn, this_host
@@ -162,7 +164,7 @@ async def _make_services(
     dispatch = Dispatcher(attempts, scheduler, Affinity(clock), clock)
     model_list = ModelList(upstream, vault, registry.dialects, local, clock)
     vault.on_replaced += [scheduler.forget, model_list.forget]
-    live = LiveCalls(clock, time.time)
+    live = _live_calls(clock, scheduler.engine, child_keys)
     callers = stack.enter_context(open_callers(clock, on=configuration.current().server.callers))
     metrics.read("sidecar_caller_lookups_total", callers.results)
     published = (ledger.finished, log_line, registry.finished, events.call_finished)
@@ -205,6 +207,19 @@ async def _share(
         raise StartError(f"state.shared ({name}): {error}") from None
     engine.usage.read_own = read_own
     scheduler.share(engine, vault.secret, refuses=shared.refuses)
+
+
+def _live_calls(
+    clock: Callable[[], float], engine: Engine | None, child_keys: ChildKeys
+) -> LiveCalls:
+    """The calls in flight, also those with child keys of other processes, which may end them."""
+    live = LiveCalls(clock, time.time)
+    if engine is not None:
+        ended = LocalReply(ErrorKind.KEY_DISABLED, "its run has ended")
+        end_later = partial(asyncio.get_running_loop().call_later, LAST_CALLS_SECONDS)
+        child_keys.on_revoked = partial(end_later, live.end_child, ended)
+        child_keys.share(engine.facts, engine.about().host)
+    return live
 
 
 def _finished_calls(

@@ -83,6 +83,7 @@ def _info(child: ChildKey, snapshot: Snapshot) -> ChildKeyInfo:
         urgency=order.urgency,
         takes_login=any(each.provider.takes_login for each in routes),
         totals=child.totals,
+        at=child.at,
     )
 
 

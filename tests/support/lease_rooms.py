@@ -105,7 +105,8 @@ class Room:
     def scopes(self, key: str) -> CallScopes:
         found = self.file.keys[key]
         [route] = found.routes
-        return CallScopes(key, route_name(found, route), "G", "openai", "")
+        child = next(iter(self.file.children), "")
+        return CallScopes(key, route_name(found, route), "G", "openai", "", child=child)
 
     async def lease(
         self, key: str = "a", demand: Demand = ONE_CALL, urgency: Urgency = Urgency.NORMAL,

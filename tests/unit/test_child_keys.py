@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.child_keys import LIFETIME_SECONDS, MAX_ENDED, ChildKeys, ChildOrder
+from sidecar.child_keys import LIFETIME_SECONDS, ChildKeys, ChildOrder
+from sidecar.child_keys.keys import MAX_ENDED
 from sidecar.config.loader import load
 from sidecar.config.model import Snapshot, Urgency
 from sidecar.errors import ProxyError

@@ -55,6 +55,7 @@ declare namespace Api {
     urgency: string | null;
     takes_login: boolean;
     totals: ChildTotals;
+    at: string;
   }
   interface ChildKeyList {
     children: ChildKeyInfo[];

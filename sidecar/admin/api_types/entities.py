@@ -55,7 +55,7 @@ class KeyList(Struct, frozen=True, kw_only=True):
 class ChildKeyInfo(Struct, frozen=True, kw_only=True):
     """A child key of a run. `parent` is the name that its calls are counted under. `urgency` is
     null where it is the parent's. `takes_login` is true if one of its providers has
-    `credential: caller`."""
+    `credential: caller`. `at` is the machine of another process that made it, else empty."""
 
     name: str
     parent: str
@@ -68,6 +68,7 @@ class ChildKeyInfo(Struct, frozen=True, kw_only=True):
     urgency: str | None
     takes_login: bool
     totals: ChildTotals
+    at: str
 
 
 class ChildKeyList(Struct, frozen=True, kw_only=True):

@@ -115,7 +115,7 @@ def _child_cells(child: ChildKeyInfo, key: Key | None, now: float) -> list[str]:
     return [
         f"{child.parent} › {child.name}", child.group, "" if key is None else key.group.vendor.name,
         "enabled", "", child.agent, "", count(totals.calls), charged,
-        f"a run that began {ago(child.begun, now)}",
+        f"a run that began {ago(child.begun, now)}{f' on {child.at}' if child.at else ''}",
     ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ Then, in one round trip, the engine takes room in every shared limit or names on
 that case the lease of this process is refunded, and the call waits at the gate of that limit.
 
 While the engine fails, calls are rejected, or each process admits its part of every limit alone
-and counts what it admitted on the engine later. Limits of child keys are of one process, always.
+and counts what it admitted on the engine later.
 """
 
 from __future__ import annotations
@@ -162,11 +162,7 @@ class SharedLeases:
 
     def reconcile(self) -> None:
         """Follow a new configuration of the limits; a limit that was renamed counts anew."""
-        self._names = {
-            each.window: _engine_name(each.limit_id)
-            for each in self._limits
-            if each.limit_id[0] != "child"
-        }
+        self._names = {each.window: _engine_name(each.limit_id) for each in self._limits}
         self._gates = {known: gate for known, gate in self._gates.items() if known in self._names}
         for window, gate in self._gates.items():
             gate.limit_id = self._names[window]

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 import pytest
-from lease_rooms import Room, local_room, shared_room, snapshot
+from lease_rooms import NOON, Room, local_room, shared_room, snapshot
 from real_redis import needs_redis, redis_server
 
+from sidecar.child_keys import ChildKeys, ChildOrder
 from sidecar.config.model import Snapshot, Urgency
 from sidecar.records import NANODOLLARS
 from sidecar.scheduling.lease import Lease, NotAdmitted
@@ -212,6 +214,18 @@ async def test_budget_is_spent_by_settled_cost_alone(rooms: Rooms) -> None:
             await granted(await room.wait(demand=dollar, max_wait=60.0))
         assert spent.value.soonest.last_blocking.spent
         assert await room.lease(demand=demand_of(1, 1))  # known to cost nothing
+
+
+async def test_budget_of_a_child_key_holds_for_all_processes(rooms: Rooms, tmp_path: Path) -> None:
+    dollar, of = demand_of(1, 1, NANODOLLARS), snapshot()
+    children = ChildKeys(tmp_path, lambda: NOON, lambda: NOON)
+    children.renew(ChildOrder(name="c", digest="ab" * 32, key="a", budgets=["$2/day"]), of)
+    async with rooms(children.add_to(of)) as room:
+        for _ in range(2):
+            lease = await room.lease(demand=dollar)
+            assert lease
+            await room.end(lease)
+        assert await room.lease(demand=dollar) is None
 
 
 async def test_money_above_two_to_the_53_is_counted_to_the_nano_dollar(rooms: Rooms) -> None:

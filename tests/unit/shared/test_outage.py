@@ -15,8 +15,7 @@ from real_redis import RealRedis, needs_redis, real_redis
 from sidecar.errors import ProxyError
 from sidecar.records import NANODOLLARS
 from sidecar.scheduling.lease import Lease
-from sidecar.scheduling.limiter import LimitUnit, demand_of
-from sidecar.scheduling.windows import SlidingWindow
+from sidecar.scheduling.limiter import demand_of
 from sidecar.shared.engine import Engine
 
 pytestmark = needs_redis
@@ -270,10 +269,3 @@ async def test_server_that_is_down_at_the_start_gets_what_was_counted() -> None:
             await recovered(room)
             await room.end(other)
             assert len(await taken(room, 0)) == 2
-
-
-async def test_limits_of_a_child_key_are_of_its_process(server: RealRedis) -> None:
-    async with shared_room(snapshot("limits: {rpm: 9}"), server.url, 1) as room:
-        [process] = room.processes
-        own = SlidingWindow("child", "rpm", LimitUnit.CALLS, "", 1)
-        assert process.leases.with_gates((own,)) == (own,)

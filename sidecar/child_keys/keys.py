@@ -1,38 +1,33 @@
-"""Child keys: what `sidecar run` gives an agent, under a parent that is a key or a group.
-
-A child has its parent's routes, limits and windows, and limits of its own beside them. It is kept
-in the state directory, never in the file, and lives as long as its run renews it. The secret is
-made by the run; only its SHA-256 comes here.
-"""
+"""Every child key of a process: created, renewed, expired, and shared with other processes."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct, structs
 
-from sidecar.config.model import (
-    Allowance,
-    Budget,
-    Group,
-    Key,
-    KeyHash,
-    Snapshot,
-    Urgency,
+from sidecar.child_keys.orders import (
+    MAX_NAME_CHARS,
+    ChildOrder,
+    checked,
+    derived,
+    parent_of,
+    settled,
 )
-from sidecar.config.patterns import Pattern, covers
-from sidecar.config.schema.parsers import InvalidValue, budget, pattern
-from sidecar.errors import ErrorKind, ProxyError, SourceLocation
+from sidecar.config.model import Snapshot
+from sidecar.errors import ErrorKind, ProxyError
 from sidecar.files import write_private
 from sidecar.records import CallRecord, Outcome, Usage, UsageState
+
+if TYPE_CHECKING:
+    from sidecar.shared.facts import Fact, SharedFacts
 
 LIFETIME_SECONDS = 300.0
 """How long a child key outlives the last heartbeat of its run."""
@@ -41,30 +36,12 @@ SWEEP_SECONDS = 1.0
 MAX_CHILDREN = 1000
 MAX_ENDED = 100
 """How many ended keys are kept, so that an agent that still sends one learns why it is rejected."""
-MAX_NAME_CHARS = 80
+FACT_KIND = "child"
+"""The kind of the facts by which processes have each other's child keys."""
+MAX_FACT_CHARS = 2000
 _FILE = "child-keys.json"
-_PLACE = SourceLocation("sidecar run", 1)
 
 log = logging.getLogger("sidecar.child_keys")
-
-
-class ChildOrder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The order of a run for its key, repeated with each heartbeat.
-
-    `digest` is the SHA-256 of the secret in hex. Without `key` and `group` the parent is the
-    only group of `vendor`, else the only one that speaks `dialect`.
-    """
-
-    name: str
-    digest: str
-    agent: str = ""
-    key: str | None = None
-    group: str | None = None
-    vendor: str | None = None
-    dialect: str | None = None
-    models: list[str] = []
-    budgets: list[str] = []
-    urgency: str | None = None
 
 
 class ChildTotals(Struct, frozen=True):
@@ -102,7 +79,8 @@ _UNSURE = frozenset({UsageState.UNKNOWN, UsageState.PARTIAL})
 
 class ChildKey(Struct, frozen=True, kw_only=True):
     """A child key. `begun` and `expires` are seconds since the epoch; `group` is its parent
-    group, or that of its parent key; `ended` is True once its run has ended."""
+    group, or that of its parent key; `ended` is True once its run has ended. `at` is the machine of
+    another process that made it; empty for this process."""
 
     order: ChildOrder
     parent: str
@@ -110,6 +88,7 @@ class ChildKey(Struct, frozen=True, kw_only=True):
     begun: float
     expires: float
     totals: ChildTotals = ChildTotals()
+    at: str = ""
     ended: bool = False
 
     @property
@@ -136,12 +115,18 @@ class ChildKeys:
             are suspended, too.
         wall: Returns seconds since the epoch.
         changed: Called when a key was added or removed.
+
+    Attributes:
+        on_revoked: Called with the name of a key that its own process has ended.
     """
 
     state: Path
     clock: Callable[[], float]
     wall: Callable[[], float]
     changed: Callable[[], None] = lambda: None
+    on_revoked: Callable[[str], object] = lambda _: None
+    _facts: SharedFacts | None = None
+    _host: str = ""
     _children: dict[str, ChildKey] = field(default_factory=dict)
     _deadlines: dict[str, float] = field(default_factory=dict)
     _closed: set[str] = field(default_factory=set)
@@ -168,19 +153,26 @@ class ChildKeys:
                 self._children[child.order.name] = child
                 self._deadlines[child.order.name] = self.clock() + remaining
 
+    def share(self, facts: SharedFacts, host: str) -> None:
+        """Have the keys of all processes from now on; `host` is the name of this machine."""
+        self._facts, self._host = facts, host
+        for child in self:
+            self._publish(child)
+        facts.follow(FACT_KIND, self._follow)
+
     def __iter__(self) -> Iterator[ChildKey]:
         """Iterate over the child keys, the oldest first."""
         return iter(list(self._children.values()))
 
     def add_to(self, snapshot: Snapshot) -> Snapshot:
         """Return the configuration with the child keys whose parents it has."""
-        derived = [
-            _derived(child, parent)
+        added = [
+            derived(child.order, parent)
             for name, child in self._children.items()
             if name not in self._closed and (parent := parent_of(child.order, snapshot)) is not None
         ]
-        found = {each.hashes[0].digest: (each, each.hashes[0]) for each in derived}
-        children = {each.child: each for each in derived}
+        found = {each.hashes[0].digest: (each, each.hashes[0]) for each in added}
+        children = {each.child: each for each in added}
         over = [*self._ended.values(), *(self._over(name) for name in self._closed)]
         ended = {bytes.fromhex(each.order.digest): each.rejection for each in over}
         by_digest = {**found, **snapshot.by_digest}
@@ -196,7 +188,7 @@ class ChildKeys:
             raise ProxyError(ErrorKind.FORBIDDEN, f'another run has the name "{order.name}"')
         if order.name in self._closed:
             raise ProxyError(ErrorKind.FORBIDDEN, f'the run "{order.name}" has ended')
-        order = _settled(_checked(order) if known is None else known.order, snapshot)
+        order = settled(checked(order) if known is None else known.order, snapshot)
         parent = parent_of(order, snapshot)
         assert parent is not None  # noqa: S101 - settled
         now = self.wall()
@@ -208,6 +200,7 @@ class ChildKeys:
         self._deadlines[order.name] = self.clock() + LIFETIME_SECONDS
         self._ended.pop(order.digest, None)
         self.keep()
+        self._publish(child)
         if known is None:
             log.info('child key "%s" of %s: created', order.name, parent.name)
             self.changed()
@@ -229,6 +222,8 @@ class ChildKeys:
         """Let no new call in; calls are counted until `end`. Raises `ProxyError` (404)."""
         self.get(name)
         self._closed.add(name)
+        if self._facts is not None:
+            self._facts.withdraw(FACT_KIND, name)
         self.changed()
 
     def end(self, name: str) -> ChildKey:
@@ -269,124 +264,66 @@ class ChildKeys:
         if len(self._ended) > MAX_ENDED:
             del self._ended[next(iter(self._ended))]
 
+    def _publish(self, child: ChildKey) -> None:
+        if self._facts is None:
+            return
+        shared = structs.replace(child, totals=ChildTotals(), at=self._host)
+        text = msgspec.json.encode(shared).decode()
+        if len(text) > MAX_FACT_CHARS:
+            log.warning('child key "%s" has too many models to be shared', child.order.name)
+            return
+        remaining = self._deadlines[child.order.name] - self.clock()
+        self._facts.publish(FACT_KIND, child.order.name, text, remaining)
+
+    def _follow(self, fact: Fact) -> None:
+        """Follow what another process states of one of its keys."""
+        known = self._children.get(fact.name)
+        if not fact.value:
+            if known is not None:
+                log.info('child key "%s": ended by its process', fact.name)
+                self._closed.add(fact.name)
+                self._remove([fact.name])
+                self.on_revoked(fact.name)
+            return
+        child = _read(fact)
+        if child is None or (known is None and len(self._children) >= MAX_CHILDREN):
+            return
+        if known is not None and (known.order.digest != child.order.digest or not known.at):
+            return  # this process made it, or renews it now
+        self._children[fact.name] = structs.replace(
+            child, expires=self.wall() + fact.until - self.clock(),
+            totals=ChildTotals() if known is None else known.totals,
+        )  # fmt: skip
+        self._deadlines[fact.name] = fact.until
+        self._ended.pop(child.order.digest, None)
+        if known is None:
+            self.changed()
+
     def keep(self) -> None:
-        """Write every key and what its calls took to the state directory."""
-        content = msgspec.json.encode([*self._ended.values(), *self._children.values()])
+        """Write every key of this process and what its calls took to the state directory."""
+        content = msgspec.json.encode(
+            [*self._ended.values(), *(each for each in self if not each.at)]
+        )
         try:
             write_private(self.state / _FILE, content, durable=False)
         except OSError as error:
             log.warning("%s cannot be written, so a restart ends every run's key: %s", _FILE, error)
 
 
-def _settled(order: ChildOrder, snapshot: Snapshot) -> ChildOrder:
-    """Return the order with its parent named."""
-    if order.key is not None:
-        if order.key not in snapshot.keys:
-            raise _no_parent(f'there is no key "{order.key[:80]}"; ', "--key", snapshot.keys)
-        _check_api(order, snapshot.keys[order.key].group)
-        return order
-    if order.group is not None:
-        if order.group not in snapshot.groups:
-            why = f'there is no group "{order.group[:80]}"; '
-            raise _no_parent(why, "--group", snapshot.groups)
-        _check_api(order, snapshot.groups[order.group])
-        return order
-    groups = list(snapshot.groups.values())
-    own = [each for each in groups if each.vendor.name == order.vendor]
-    fitting = own or [each for each in groups if order.dialect in (None, *each.vendor.dialects)]
-    if not fitting and order.vendor:
-        raise ProxyError(
-            ErrorKind.NOT_FOUND,
-            f"no group has {order.agent}'s API ({order.dialect}); {_add_group(order)}",
-        )
-    if len(fitting) != 1:
-        why = f"{len(fitting)} groups fit {order.agent or 'this command'}: "
-        raise _no_parent(why, "--group", [each.name for each in fitting])
-    return structs.replace(order, group=fitting[0].name)
-
-
-def _check_api(order: ChildOrder, group: Group) -> None:
-    """Raise `ProxyError` (400) for a parent of another API: each call would get 404."""
-    if order.dialect not in (None, *group.vendor.dialects):
-        raise ProxyError(
-            ErrorKind.BAD_REQUEST,
-            f"{order.agent or 'this agent'} speaks the {order.dialect} API, and group "
-            f'"{group.name}" is of vendor {group.vendor.name}; {_add_group(order)}',
-        )
-
-
-def _add_group(order: ChildOrder) -> str:
-    return (
-        "add one, with your provider: "
-        f"sidecar groups add NAME --vendor {order.vendor} --route PROVIDER:translate"
-    )
-
-
-def _no_parent(why: str, option: str, names: Iterable[str]) -> ProxyError:
-    listed = ", ".join(f'"{name}"' for name in islice(names, 20))
-    return ProxyError(ErrorKind.NOT_FOUND, f"{why}choose one with {option}: {listed or 'none'}")
-
-
-def parent_of(order: ChildOrder, snapshot: Snapshot) -> Key | None:
-    """Return the key that a child is derived from: its parent, or that of its parent group's
-    runs."""
-    if order.key is not None:
-        return snapshot.keys.get(order.key)
-    return snapshot.runs.get(order.group or "")
-
-
-def _derived(child: ChildKey, parent: Key) -> Key:
-    """Return the key that calls of a child are served with."""
-    order = child.order
-    return replace(
-        parent,
-        child=order.name,
-        child_allowance=Allowance(
-            budgets=tuple(Budget(*budget(each), _PLACE) for each in order.budgets)
-        ),
-        hashes=(KeyHash(bytes.fromhex(order.digest)),),
-        models=_narrowed(tuple(map(Pattern, order.models)), parent.models),
-        urgency=Urgency[order.urgency.upper()] if order.urgency else parent.urgency,
-    )
-
-
-def _checked(order: ChildOrder) -> ChildOrder:
-    """Return the order. Raises `ProxyError` (400) when a field of it is wrong."""
-    if not 0 < len(order.name) <= MAX_NAME_CHARS or not (order.name + order.agent).isprintable():
-        raise ProxyError(
-            ErrorKind.BAD_REQUEST,
-            f"the name of a run has 1 to {MAX_NAME_CHARS} printable characters",
-        )
+def _read(fact: Fact) -> ChildKey | None:
+    """Return the key that a fact describes; None if it is not valid."""
     try:
-        for each in order.models:
-            pattern(each)
-        for each in order.budgets:
-            budget(each)
-    except InvalidValue as error:
-        raise ProxyError(ErrorKind.BAD_REQUEST, f"{error.what}; {error.next}") from None
-    if order.urgency is not None and order.urgency.upper() not in Urgency.__members__:
-        known = ", ".join(each.name.lower() for each in Urgency)
-        raise ProxyError(ErrorKind.BAD_REQUEST, f"an urgency is one of {known}")
-    if re.fullmatch("[0-9a-f]{64}", order.digest) is None:
-        raise ProxyError(ErrorKind.BAD_REQUEST, "a digest is the SHA-256 of a secret in hex")
-    return order
+        child = msgspec.json.decode(fact.value, type=ChildKey)
+    except msgspec.MsgspecError:
+        log.warning('child key "%s" of another process cannot be read', fact.name)
+        return None
+    return child if child.order.name == fact.name and _is_valid(child.order) else None
 
 
 def _is_valid(order: ChildOrder) -> bool:
     try:
-        _checked(order)
+        checked(order)
     except ProxyError as error:
-        log.warning("a run in %s has no key: %s", _FILE, error.reply.message)
+        log.warning('run "%s" has no key: %s', order.name[:MAX_NAME_CHARS], error.reply.message)
         return False
     return True
-
-
-def _narrowed(
-    own: tuple[Pattern, ...], parent: tuple[Pattern, ...] | None
-) -> tuple[Pattern, ...] | None:
-    """Return patterns that lie within both lists; an overlap in part is left out."""
-    if not own or parent is None:
-        return own or parent
-    within = [each for each in own if any(covers(wide, each) for wide in parent)]
-    wider = [each for each in parent if any(covers(wide, each) for wide in own)]
-    return tuple(dict.fromkeys((*within, *wider)))
