@@ -67,6 +67,7 @@ from sidecar.proxy.services import Services
 from sidecar.records import CallRecord
 from sidecar.routing.affinity import Affinity
 from sidecar.routing.model_list import ModelList
+from sidecar.routing.owners import Owners
 from sidecar.scheduling.lease import Sources
 from sidecar.scheduling.scheduler import Scheduler
 from sidecar.shared.engine import Engine, open_engine
@@ -166,15 +167,15 @@ async def _make_services(
     vault.on_replaced += [scheduler.forget, model_list.forget]
     live = _live_calls(clock, scheduler.engine, child_keys)
     callers = stack.enter_context(open_callers(clock, on=configuration.current().server.callers))
-    metrics.read("sidecar_caller_lookups_total", callers.results)
     published = (ledger.finished, log_line, registry.finished, events.call_finished)
     bodies = BodyMemory(configuration.current().server.body_memory, state, clock)
     read_bodies(metrics, bodies)
     return Services(
         configuration=configuration, vault=vault, registry=registry, scheduler=scheduler,
         dispatch=dispatch, model_list=model_list, live=live, callers=callers, bodies=bodies,
-        child_keys=child_keys, ledger=ledger, metrics=metrics, prices=prices, wall=time.time,
-        draw=draw, finished=_finished_calls(stack, callers, ledger, metrics, published),
+        child_keys=child_keys, ledger=ledger, owners=Owners(ledger, scheduler.engine),
+        metrics=metrics, prices=prices, wall=time.time, draw=draw,
+        finished=_finished_calls(stack, callers, ledger, metrics, published),
     )  # fmt: skip
 
 
@@ -229,6 +230,7 @@ def _finished_calls(
     """The records on their way, which are passed on before they are read and at the stop."""
     finished = stack.enter_context(FinishedCalls(callers, metrics.call_finished, published))
     ledger.before_flush = metrics.before_render = finished.flush
+    metrics.read("sidecar_caller_lookups_total", callers.results)
     return finished
 
 

@@ -17,9 +17,9 @@ from sidecar.plugin_api.dialect import Meter
 from sidecar.pricing.prices import Prices
 from sidecar.proxy.metering import is_lookup
 from sidecar.records import AttemptUsage, CallRecord, Cost, Usage, UsageState, together
-from sidecar.routing.affinity import record_owner
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
+from sidecar.routing.owners import Owners
 from sidecar.scheduling.limiter import Demand, LimitUnit, demand_of
 from sidecar.scheduling.limits import CallScopes, route_name
 from sidecar.scheduling.scheduler import Scheduler
@@ -31,9 +31,11 @@ class Deferred:
     """Creates claims and settles them."""
 
     def __init__(
-        self, ledger: Ledger, scheduler: Scheduler, prices: Prices, metrics: Metrics
-    ) -> None:
+        self, ledger: Ledger, owners: Owners, scheduler: Scheduler, prices: Prices,
+        metrics: Metrics,
+    ) -> None:  # fmt: skip
         self._ledger = ledger
+        self._owners = owners
         self._scheduler = scheduler
         self._prices = prices
         self._metrics = metrics
@@ -54,7 +56,7 @@ class Deferred:
         claim = None
         if record.usage_state is not UsageState.REPORTED:
             claim = _claim(call, candidate, record, spent, counted or demand_of(0, 0))
-        record_owner(call, candidate, meter, self._ledger, claim)
+        self._owners.record(call, candidate, meter, claim)
 
     def settle(self, call: Call, provider: Provider, meter: Meter, usage: Usage) -> None:
         """Settle the claim, if there is one, on the object whose usage a response reports."""

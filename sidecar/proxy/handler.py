@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from functools import partial
 
 from msgspec import structs
@@ -38,11 +39,11 @@ from sidecar.proxy.stream.keepalive import (
     fail,
 )
 from sidecar.records import CallRecord, Outcome, Usage, UsageState, with_spent
-from sidecar.routing import affinity
 from sidecar.routing import candidates as routing
 from sidecar.routing.call import Call, find_session, read_call
 from sidecar.routing.caller_login import check_login
 from sidecar.routing.candidates import Candidate
+from sidecar.routing.owners import named_object
 from sidecar.routing.request_rewrite import Rewriter
 from sidecar.scheduling.lease import Lease
 from sidecar.scheduling.limiter import Demand
@@ -92,7 +93,7 @@ class Proxy:
         self._guard = guard
         self._plans = routing.Plans(services.vault.usable, services.draw)
         self._deferred = Deferred(
-            services.ledger, services.scheduler, services.prices, services.metrics
+            services.ledger, services.owners, services.scheduler, services.prices, services.metrics
         )
         self._dialects = tuple(services.registry.dialects.values())
         self._probes = {"/"}.union(*(dialect.probes for dialect in self._dialects))
@@ -138,7 +139,9 @@ class Proxy:
         )
         found = routing.with_login(found, call.login)
         routing.require_candidates(found, call.key, call.endpoint, call.facts.models)
-        candidates = affinity.restrict_to_owner(call, found.candidates, self._services.ledger)
+        candidates: Sequence[Candidate] = found.candidates
+        if (named := named_object(call)) is not None:
+            candidates = await self._services.owners.restrict(call, named, candidates)
         rewriter = Rewriter(call, passage.request.content)
         async with KeepAlive(passage.request, passage.relay, call, passage.live):
             served = await self._services.dispatch.send(call, candidates, rewriter, passage.live)

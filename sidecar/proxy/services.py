@@ -18,6 +18,7 @@ from sidecar.pricing.prices import Prices
 from sidecar.proxy.dispatch import Dispatcher
 from sidecar.proxy.in_flight import FinishedCalls, LiveCalls
 from sidecar.routing.model_list import ModelList
+from sidecar.routing.owners import Owners
 from sidecar.scheduling.scheduler import Scheduler
 
 
@@ -37,6 +38,7 @@ class Services:
         callers: Finds the program of a connection.
         bodies: Memory of request bodies.
         ledger: Records of calls, and when keys were used.
+        owners: Which upstream created an object.
         wall: Returns seconds since the epoch.
         draw: Returns a random number from 0 to 1.
         finished: Records of finished calls, on their way to ledger, metrics, log and plugins.
@@ -53,6 +55,7 @@ class Services:
     callers: Callers
     bodies: BodyMemory
     ledger: Ledger
+    owners: Owners
     metrics: Metrics
     prices: Prices
     wall: Callable[[], float]

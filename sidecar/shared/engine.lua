@@ -16,6 +16,8 @@
 --   f:order        zset    the same facts, by the number of their last change
 --   f:ends         zset    the same facts, by when they lapse
 --   f:number       counter of changes to facts
+--   i              hash    the owners of objects, by a digest of each object's id
+--   i:order        zset    the same digests, by when they were sent
 --   seq            counter of operations, which orders replies and wake messages
 --   epoch          a name that is made once: another one shows that the data was lost
 --   usage, usage:  what each node used by day: usage.py has them, no operation here
@@ -520,9 +522,36 @@ local function facts()
   return reply(#names == PAGE and 1 or 0, unpack(found))
 end
 
+local MAX_OBJECTS, OBJECT_DAYS = 50000, 90
+
+local function drop_objects(digests)
+  for _, digest in ipairs(digests) do
+    redis.call('HDEL', base .. 'i', digest)
+    redis.call('ZREM', base .. 'i:order', digest)
+  end
+end
+
+-- ARGV: for each object its digest and its owner.
+local function own()
+  local order = base .. 'i:order'
+  for at = 4, #ARGV, 2 do
+    redis.call('HSET', base .. 'i', ARGV[at], ARGV[at + 1])
+    redis.call('ZADD', order, whole(now), ARGV[at])
+  end
+  local old = whole(now - OBJECT_DAYS * DAY * 1e6)
+  drop_objects(redis.call('ZRANGEBYSCORE', order, '-inf', old, 'LIMIT', 0, PAGE))
+  local surplus = redis.call('ZCARD', order) - MAX_OBJECTS
+  if surplus > 0 then drop_objects(redis.call('ZRANGE', order, 0, surplus - 1)) end
+  for _, key in ipairs({'i', 'i:order'}) do redis.call('EXPIRE', base .. key, OBJECT_DAYS * DAY) end
+  return reply(0)
+end
+
+-- ARGV: the digest of an object. Reply: its owner, '' if it is unknown.
+local function owner() return reply(0, redis.call('HGET', base .. 'i', ARGV[4]) or '') end
+
 -- Reply: every node and what it states of itself.
 local function nodes() return reply(0, unpack(redis.call('HGETALL', base .. 'about'))) end
 
 local operations = {nodes = nodes, lease = lease, queue = queue, settle = settle, correct = correct, beat = beat, leave = leave,
-  owe = correct, restore = restore, facts = facts}
+  owe = correct, restore = restore, facts = facts, own = own, owner = owner}
 return operations[op]()

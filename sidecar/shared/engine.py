@@ -19,6 +19,7 @@ from typing import Any
 
 from sidecar.shared.facts import SharedFacts
 from sidecar.shared.journal import MICROSECONDS, Change, Journal
+from sidecar.shared.object_ids import ObjectIds
 from sidecar.shared.scopes import NEVER, Denied, Node, Scope, Ticket
 from sidecar.shared.server import EngineError, Server, open_server
 from sidecar.shared.usage import SharedUsage
@@ -59,6 +60,7 @@ class Engine:
         journal: What is restored after an outage.
         usage: The usage of all nodes.
         facts: What all nodes have found out.
+        object_ids: The owners of objects.
         about: Returns what this node states of itself.
         latency: Seconds that a lease takes, averaged.
         denied: Leases that were denied.
@@ -90,6 +92,7 @@ class Engine:
         self.journal = Journal(clock, self.server_time)
         self.usage = SharedUsage(server, namespace, self.server_time, lambda: self.is_reached)
         self.facts = SharedFacts(self.node, self._run, clock, self._local)
+        self.object_ids = ObjectIds(self._run, lambda: self.is_reached)
         self.on_wake: OnWake = lambda _, __: None
         self.on_change: Callable[[], None] = lambda: None
 
@@ -166,6 +169,8 @@ class Engine:
                     await self._send_some()
                 if self.facts.has_unsent:
                     await self.facts.sync()
+                while self.object_ids.has_unsent:
+                    await self.object_ids.send()
 
     async def keep_alive(self) -> None:
         """Send signs of life, for ever; after a failure sooner, at growing distances."""
@@ -264,6 +269,7 @@ class Engine:
                 self.is_reached, self.failure = True, ""
                 self.on_change()
             self.facts.note(int(number))
+            self.object_ids.resume()
 
     async def _restore(self) -> None:
         epoch = self._epoch
@@ -321,6 +327,7 @@ class Engine:
             self._unsent = deque(each for each in self._unsent if each[0] == "settle")
             self.journal.lose()
             self.facts.start_over()
+            self.object_ids.lose()
             self._fail("has lost its data")
         return found
 
@@ -383,8 +390,8 @@ async def open_engine(
         stack.push_async_callback(engine.stop)
         stack.push_async_callback(engine.usage.push_last)
         in_sync = engine.facts.keep_in_sync(lambda: engine.is_reached)
-        pushed = engine.usage.keep_pushed()
-        for endless in (engine.keep_alive(), engine.send(), engine.listen(), in_sync, pushed):
+        pushed, owned = engine.usage.keep_pushed(), engine.object_ids.keep_sending()
+        for endless in (engine.keep_alive(), engine.send(), engine.listen(), in_sync, pushed, owned):
             stack.push_async_callback(_cancelled, asyncio.create_task(endless))
         yield engine
 

@@ -22,10 +22,17 @@ timezone: UTC
 state: {{shared: "{server}", namespace: team}}
 prices: {{"*": {{input: 1000, output: 1000}}}}
 providers:
-  oa: {{plugin: openai, base_url: "{url}/v1", credential: env:UPSTREAM_KEY}}
-groups: {{GPT: {{vendor: openai, routes: [oa]}}}}
-keys: {{gpt: {{group: GPT, hash: "{{gpt}}"}}}}
+  a: {{plugin: openai, base_url: "{url}/a/v1", credential: env:UPSTREAM_KEY}}
+  b: {{plugin: openai, base_url: "{url}/b/v1", credential: env:UPSTREAM_KEY}}
+groups:
+  GPT: {{vendor: openai, routes: [a, b]}}
+  Other: {{vendor: openai, routes: [b, a]}}
+keys:
+  gpt: {{group: GPT, hash: "{{gpt}}"}}
+  swapped: {{group: GPT, hash: "{{swapped}}", routes: [b, a]}}
+  foreign: {{group: Other, hash: "{{foreign}}"}}
 """
+KEYS = ("gpt", "swapped", "foreign")
 CHAT_CALL = json.dumps({"model": "gpt-5", "max_tokens": 100}).encode()
 
 
@@ -36,8 +43,8 @@ async def pair(folder: Path, vendor: ScriptedVendor) -> AsyncIterator[tuple[Side
     async with AsyncExitStack() as stack:
         server = stack.enter_context(redis_server())
         yaml = YAML.format(url=vendor.url, server=server)
-        one = await stack.enter_async_context(sidecar(folder / "one", yaml, ("gpt",)))
-        two = await stack.enter_async_context(sidecar(folder / "two", yaml, ("gpt",)))
+        one = await stack.enter_async_context(sidecar(folder / "one", yaml, KEYS))
+        two = await stack.enter_async_context(sidecar(folder / "two", yaml, KEYS))
         yield one, two
 
 
@@ -60,3 +67,24 @@ async def test_child_key_of_one_instance_is_served_by_both_within_its_budget_unt
         late = await two.ask("/v1/chat/completions", CHAT_CALL, key="child")
         assert late.status == 403
         assert "has ended" in late.message
+
+
+async def test_object_that_one_instance_created_is_fetched_by_the_other_from_its_provider(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(b'{"id":"file-1","object":"file"}'))
+    async with pair(tmp_path, vendor) as (one, two):
+        await one.ask("/v1/files", b"x" * 9, key="gpt")
+        await until(lambda: not has_unsent(one), 10)
+        await two.ask("/v1/files/file-2", key="swapped", method="GET")
+        assert vendor.last.path == "/b/v1/files/file-2"
+        found = await two.ask("/v1/files/file-1", key="swapped", method="GET")
+        assert (found.status, vendor.last.path) == (200, "/a/v1/files/file-1")
+        foreign = await two.ask("/v1/files/file-1", key="foreign", method="GET")
+        assert (foreign.status, len(vendor.requests)) == (404, 3)
+
+
+def has_unsent(one: Sidecar) -> bool:
+    engine = one.running.services.scheduler.engine
+    assert engine is not None
+    return engine.object_ids.has_unsent
