@@ -54,6 +54,7 @@ from sidecar.http.request_guard import RequestGuard, allowed_hosts
 from sidecar.http.responses import refuse_message
 from sidecar.http.wire.agent_protocol import AgentServer
 from sidecar.ledger.ledger import Ledger
+from sidecar.ledger.shared_times import SharedTimes
 from sidecar.metrics.metrics import Metrics, watch_lag
 from sidecar.plugin_api.manager import Registry, discover
 from sidecar.pricing import price_list
@@ -165,7 +166,7 @@ async def _make_services(
     dispatch = Dispatcher(attempts, scheduler, Affinity(clock), clock)
     model_list = ModelList(upstream, vault, registry.dialects, local, clock)
     vault.on_replaced += [scheduler.forget, model_list.forget]
-    live = _live_calls(clock, scheduler.engine, child_keys)
+    live = _live_calls(clock, scheduler.engine, child_keys, ledger)
     callers = stack.enter_context(open_callers(clock, on=configuration.current().server.callers))
     published = (ledger.finished, log_line, registry.finished, events.call_finished)
     bodies = BodyMemory(configuration.current().server.body_memory, state, clock)
@@ -211,15 +212,17 @@ async def _share(
 
 
 def _live_calls(
-    clock: Callable[[], float], engine: Engine | None, child_keys: ChildKeys
+    clock: Callable[[], float], engine: Engine | None, child_keys: ChildKeys, ledger: Ledger
 ) -> LiveCalls:
-    """The calls in flight, also those with child keys of other processes, which may end them."""
+    """The calls in flight. Keys have from now on what other processes state of them; those may
+    end calls with child keys."""
     live = LiveCalls(clock, time.time)
     if engine is not None:
-        ended = LocalReply(ErrorKind.KEY_DISABLED, "its run has ended")
+        host, ended = engine.about().host, LocalReply(ErrorKind.KEY_DISABLED, "its run has ended")
         end_later = partial(asyncio.get_running_loop().call_later, LAST_CALLS_SECONDS)
         child_keys.on_revoked = partial(end_later, live.end_child, ended)
-        child_keys.share(engine.facts, engine.about().host)
+        child_keys.share(engine.facts, host)
+        ledger.share(SharedTimes(engine.facts, host, time.time))
     return live
 
 

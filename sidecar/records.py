@@ -300,13 +300,15 @@ class KeyTimes:
     """The times of a key: last presented, last served by an upstream, last refused by Sidecar.
 
     Seconds since the epoch that never move back; None for never. `program` is the client that
-    was served last, or, for a key that never was, the one that presented it last.
+    was served last, or, for a key that never was, the one that presented it last. `host` is the
+    machine of the process that served it last; empty for this process.
     """
 
     last_seen: float | None = None
     last_used: float | None = None
     last_refused: float | None = None
     program: str = ""
+    host: str = ""
 
 
 def later(one: float | None, other: float | None) -> float | None:

@@ -93,7 +93,7 @@ async def keys(context: AdminContext, _: ApiRequest) -> KeyList:
 async def key_times(context: AdminContext, _: ApiRequest) -> KeyTimesList:
     """Return when each key was seen, used and refused."""
     return KeyTimesList(
-        keys={name: context.services.ledger.times(name) for name in context.snapshot.keys}
+        keys={name: context.services.ledger.times_of_all(name) for name in context.snapshot.keys}
     )
 
 

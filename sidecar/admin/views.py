@@ -71,7 +71,7 @@ def key_info(context: AdminContext, key: Key, now: float) -> KeyInfo:
         models=offered_models(key),
         own_routes=key.own_routes,
         line=key.place.line,
-        times=context.services.ledger.times(key.name),
+        times=context.services.ledger.times_of_all(key.name),
         limits=bounds.limits,
         budget=bounds.budget,
         paused=_pauses(context.scheduler, ("key", key.name), ("group", key.group.name)),

@@ -9,6 +9,7 @@ from typing import Any
 from sidecar.admin.api_types.entities import KeyTimesList
 from sidecar.cli.client import ProcessError, find_process
 from sidecar.config.model import Key
+from sidecar.humanize import ago
 from sidecar.ledger.reader import read_times
 from sidecar.records import KeyTimes, utc_text
 
@@ -36,8 +37,14 @@ def row(key: Key, times: KeyTimes, text: str | None = None) -> dict[str, Any]:
         "expires": _utc(key.expires),
         "last_seen": _utc(times.last_seen),
         "last_used": _utc(times.last_used),
+        "last_used_on": times.host or None,
         "last_refused": _utc(times.last_refused),
     }
+
+
+def last_use(times: KeyTimes, now: float) -> str:
+    """Return when a key was last used, and on which machine if another process served it."""
+    return f"{ago(times.last_used, now)}{f' on {times.host}' if times.host else ''}"
 
 
 def _utc(time: datetime | float | None) -> str | None:

@@ -37,6 +37,7 @@ from sidecar.ledger.model import (
     Renamed,
 )
 from sidecar.ledger.reader import read_times
+from sidecar.ledger.shared_times import SharedTimes
 from sidecar.ledger.writer import LedgerWriter
 from sidecar.records import NEVER_USED, CallRecord, KeyTimes, PeriodCount, later, program_of
 
@@ -71,6 +72,7 @@ class Ledger:
         self._restore: Callable[[Iterable[PeriodCount]], None] = lambda _: None
         self._counts: tuple[PeriodCount, ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._shared: SharedTimes | None = None
         self._store = LedgerWriter(state, wall=wall, opened=self._opened)
 
     async def __aenter__(self) -> Ledger:
@@ -146,6 +148,8 @@ class Ledger:
         state.program = program_of(program) or state.program
         state.last_used = later(state.last_used, self._wall())
         self._store.key(key, state)
+        if self._shared is not None:
+            self._shared.publish(key, state.times())
 
     def refused(self, key: str) -> None:
         """Record that a call with this key was rejected by Sidecar."""
@@ -157,6 +161,17 @@ class Ledger:
         """Return when this key was last seen, used and refused; all None for an unknown key."""
         state = self._keys.get(key)
         return NEVER_USED if state is None else state.times()
+
+    def times_of_all(self, key: str) -> KeyTimes:
+        """Return the times of a key as `times`, with its latest use by any process."""
+        own = self.times(key)
+        return own if self._shared is None else self._shared.latest(key, own)
+
+    def share(self, shared: SharedTimes) -> None:
+        """Have the latest use of each key by any process from now on."""
+        self._shared = shared
+        for key, state in self._keys.items():
+            shared.publish(key, state.times())
 
     def finished(self, record: CallRecord) -> None:
         """Record a finished call in one row; the same call a second time changes nothing."""
@@ -239,6 +254,8 @@ class Ledger:
                 state = self._state(name)
                 state.merge(self._keys.pop(old))
                 self._store.key(name, state)
+                if self._shared is not None:
+                    self._shared.publish(name, state.times())
                 self._store.step(Renamed(old, name))
                 self._rename_claims(old, name)
 

@@ -123,10 +123,8 @@ class Engine:
             return None
         self.denied += 1
         opens, timed, settled, reserved = rest
-        return Denied(
-            at - 1, self._local(opens), self._local(timed), int(settled), int(reserved),
-            int(number),
-        )  # fmt: skip
+        times = self._local(opens), self._local(timed)
+        return Denied(at - 1, *times, int(settled), int(reserved), int(number))
 
     def lease_alone(self, lease_id: str, scopes: Sequence[Scope]) -> None:
         """Take every scope without the engine, which counts them when it works again."""
@@ -169,8 +167,7 @@ class Engine:
                     await self._send_some()
                 if self.facts.has_unsent:
                     await self.facts.sync()
-                while self.object_ids.has_unsent:
-                    await self.object_ids.send()
+                await self.object_ids.send()
 
     async def keep_alive(self) -> None:
         """Send signs of life, for ever; after a failure sooner, at growing distances."""
@@ -390,9 +387,10 @@ async def open_engine(
         stack.push_async_callback(engine.stop)
         stack.push_async_callback(engine.usage.push_last)
         in_sync = engine.facts.keep_in_sync(lambda: engine.is_reached)
-        pushed, owned = engine.usage.keep_pushed(), engine.object_ids.keep_sending()
-        for endless in (engine.keep_alive(), engine.send(), engine.listen(), in_sync, pushed, owned):
-            stack.push_async_callback(_cancelled, asyncio.create_task(endless))
+        endless = [engine.keep_alive(), engine.send(), engine.listen(), in_sync]
+        endless += [engine.usage.keep_pushed(), engine.object_ids.keep_sending()]
+        for each in endless:
+            stack.push_async_callback(_cancelled, asyncio.create_task(each))
         yield engine
 
 

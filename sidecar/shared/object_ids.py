@@ -60,11 +60,6 @@ class ObjectIds:
             return ""
         return found
 
-    @property
-    def has_unsent(self) -> bool:
-        """Return whether the server has not got all owners."""
-        return bool(self._unsent)
-
     def resume(self) -> None:
         """Send what is unsent: the server answers."""
         if self._unsent:
@@ -80,14 +75,14 @@ class ObjectIds:
             await self._wanted.wait()
             self._wanted.clear()
             try:
-                while self._unsent and self._is_reached():
-                    await self.send()
+                await self.send()
             except EngineError:
                 continue
 
     async def send(self) -> None:
-        """Send a limited number of owners. Raises `EngineError`."""
-        sent = list(islice(self._unsent, PAGE))
-        await self._run("own", [word for each in sent for word in (each, self._own[each])])
-        for each in sent:
-            self._unsent.pop(each, None)
+        """Send all owners, if the server works. Raises `EngineError`."""
+        while self._unsent and self._is_reached():
+            sent = list(islice(self._unsent, PAGE))
+            await self._run("own", [word for each in sent for word in (each, self._own[each])])
+            for each in sent:
+                self._unsent.pop(each, None)

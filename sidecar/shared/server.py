@@ -73,6 +73,7 @@ class Line:
     async def _opened(self) -> Pipe:
         async with self._opening:
             if self._pipe is None or not self._pipe.is_open:
+                await self.close()  # one that the server has ended
                 pool: Any = self._connections(await self._addresses.find())
                 self._pipe = await open_pipe(pool.make_connection())
             return self._pipe

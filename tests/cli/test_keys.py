@@ -22,7 +22,7 @@ DOLLAR = 10**9
 
 FIELDS = [
     "name", "group", "vendor", "enabled", "created", "expires",
-    "last_seen", "last_used", "last_refused",
+    "last_seen", "last_used", "last_used_on", "last_refused",
 ]  # fmt: skip
 
 

@@ -58,7 +58,7 @@ async def test_keys_are_listed_with_all_that_a_list_shows(api: Api) -> None:
     assert (first["group"], first["vendor_title"], first["status"]) == ("GPT", "OpenAI", "enabled")
     assert first["limits"] == {"tpm": "200k"}
     assert first["times"] == {
-        "last_seen": None, "last_used": None, "last_refused": None, "program": "",
+        "last_seen": None, "last_used": None, "last_refused": None, "program": "", "host": "",
     }  # fmt: skip
     assert [key["own_routes"] for key in found["keys"]] == [False, False, True]
 

@@ -87,4 +87,4 @@ async def test_object_that_one_instance_created_is_fetched_by_the_other_from_its
 def has_unsent(one: Sidecar) -> bool:
     engine = one.running.services.scheduler.engine
     assert engine is not None
-    return engine.object_ids.has_unsent
+    return bool(engine.object_ids._unsent)

@@ -259,6 +259,7 @@ declare namespace Api {
     last_used: number | null;
     last_refused: number | null;
     program: string;
+    host: string;
   }
   interface KeyTimesList {
     keys: Record<string, KeyTimes>;

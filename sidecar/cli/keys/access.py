@@ -24,7 +24,7 @@ from sidecar.cli.apply import (
     write,
 )
 from sidecar.cli.client import ProcessError, find_process
-from sidecar.cli.key_fields import row, times_of
+from sidecar.cli.key_fields import last_use, row, times_of
 from sidecar.cli.options import (
     REFUSED,
     OpenedConfig,
@@ -38,7 +38,6 @@ from sidecar.cli.options import (
 from sidecar.cli.params import after, name_argument
 from sidecar.config.editor import operations
 from sidecar.config.model import Key
-from sidecar.humanize import ago
 from sidecar.records import NEVER_USED, KeyTimes, utc_text
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -194,4 +193,4 @@ def breaks(key: Key, times: KeyTimes, now: float) -> str:
     who = f" by {times.program}" if times.program else ""
     if times.last_used is None:
         return f'key "{key.name}" was never used'
-    return f'key "{key.name}" was used {ago(times.last_used, now)}{who}'
+    return f'key "{key.name}" was used {last_use(times, now)}{who}'

@@ -16,7 +16,7 @@ from sidecar.admin.api_types.config import ProcessStatus
 from sidecar.admin.api_types.entities import ChildKeyInfo, ChildKeyList
 from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.commands.usage import open_ledger
-from sidecar.cli.key_fields import row, times_of
+from sidecar.cli.key_fields import last_use, row, times_of
 from sidecar.cli.options import config_option, fail, json_option, note, open_config, state_option
 from sidecar.cli.render.tables import cost
 from sidecar.config.model import Key, KeyStatus, status_of
@@ -163,7 +163,7 @@ def _cells(
     return [
         key.name, key.group.name, key.group.vendor.name,
         with_pause(status_text(key, now), key, holds),
-        ago(times.last_used, now), times.program, *used, key.description,
+        last_use(times, now), times.program, *used, key.description,
     ]  # fmt: skip
 
 
@@ -233,7 +233,7 @@ def _show_stale(found: Sequence[tuple[Key, KeyTimes]]) -> None:
         ("name", "group", "status", "last used", "by", "created", "description"),
         [
             [
-                key.name, key.group.name, status_text(key, now), ago(each.last_used, now),
+                key.name, key.group.name, status_text(key, now), last_use(each, now),
                 each.program,
                 "unknown" if key.created is None else ago(key.created.timestamp(), now),
                 key.description,

@@ -37,7 +37,7 @@ async def recovered(*engines: Engine) -> None:
 
 
 async def sent(engine: Engine) -> None:
-    await until(lambda: not engine.object_ids.has_unsent, 10)
+    await until(lambda: not engine.object_ids._unsent, 10)
 
 
 async def test_owner_that_one_node_publishes_is_found_by_another_for_ninety_days() -> None:

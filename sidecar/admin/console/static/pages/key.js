@@ -9,7 +9,7 @@ import { choice, form, headroom, limits, list, text, urgency } from "../forms.js
 import { uses } from "../meters.js";
 import { address, link } from "../pages.js";
 import { pausedMark, pauser } from "../steering.js";
-import { costToday, days, recentUsage, spike, status } from "./keys.js";
+import { by, costToday, days, recentUsage, spike, status } from "./keys.js";
 import { connect, rotate } from "./newkey.js";
 import { one } from "./one.js";
 
@@ -64,7 +64,7 @@ export async function show(main, [name]) {
           "span",
           { title: moment(times.last_used) },
           ago(times.last_used),
-          times.last_used && times.program ? ` by ${times.program}` : "",
+          times.last_used ? by(times) : "",
         ),
       ],
       ["Last refused", h("span", { title: moment(times.last_refused) }, ago(times.last_refused))],
@@ -152,9 +152,8 @@ async function enable(key, again) {
 
 /** What taking a key away breaks, in a sentence. */
 function breaks(key) {
-  const { last_used: used, program } = key.times;
-  if (!used) return "It was never used.";
-  return `It was used ${ago(used)}${program ? ` by ${program}` : ""}.`;
+  const used = key.times.last_used;
+  return used ? `It was used ${ago(used)}${by(key.times)}.` : "It was never used.";
 }
 
 async function disable(key, running, again) {

@@ -204,7 +204,7 @@ function columns(used) {
       sort: (key) => -(key.times.last_used ?? 0),
       cell: (key) => [
         h("time", { title: moment(key.times.last_used) }, ago(key.times.last_used)),
-        key.times.last_used ? by(key.times) : refused(key.times),
+        key.times.last_used ? under(by(key.times)) : refused(key.times),
       ],
     },
     { name: "switch", head: "", say: "Switch", class: "switch", cell: toggle },
@@ -262,8 +262,8 @@ function until(key) {
   return key.expires && key.status !== "expired" ? under(`expires ${ago(key.expires)}`) : null;
 }
 
-function by(times) {
-  return times.program ? under(`by ${times.program}`) : null;
+export function by({ program, host }) {
+  return `${program && ` by ${program}`}${host && ` on ${host}`}`;
 }
 
 /** That a key without a use was presented, and declined. */
