@@ -40,8 +40,8 @@ def test_piped_credential_is_in_a_private_file_and_nowhere_else(cli: Cli) -> Non
     assert SECRET not in done.stdout + done.stderr + cli.config.read_text()
     others = [each for each in cli.folder.rglob("*") if each.is_file() and each != place]
     assert not [each for each in others if SECRET.encode() in each.read_bytes()]
-    again = piped(cli, "another-credential", "openai", "--json")
-    assert again.stdout == '{"provider": "openai", "credential": "file:openai.credential"}\n'
+    again = cli.run("credential", "set", "openai", "--json", piped="another-credential")
+    assert again.out == '{"provider": "openai", "credential": "file:openai.credential"}\n'
     assert place.read_text() == "another-credential\n"
 
 
@@ -68,7 +68,7 @@ def test_running_process_uses_a_new_credential(cli: Cli) -> None:
     with cli.serving() as served:
         rows = {row["name"]: row for row in cli.run("providers", "list", "--json").json}
         assert "OPENAI_API_KEY is not set" in rows["openai"]["unavailable"]
-        assert piped(cli, SECRET, "openai").returncode == 0
+        assert cli.run("credential", "set", "openai", piped=SECRET).status == 0
         rows = {row["name"]: row for row in cli.run("providers", "list", "--json").json}
         assert rows["openai"]["unavailable"] is None
         assert SECRET not in served.log.read_text()
@@ -89,8 +89,8 @@ def test_running_process_uses_a_new_credential(cli: Cli) -> None:
 def test_credential_that_cannot_be_stored_is_refused(
     cli: Cli, secret: str, words: tuple[str, ...], why: str
 ) -> None:
-    done = piped(cli, secret, *words)
-    assert (done.returncode, why in done.stderr) == (2, True), done.stderr
+    done = cli.run("credential", "set", *words, piped=secret)
+    assert (done.status, why in done.err) == (2, True), done.err
     assert cli.config.read_text() == FILE
     assert not list(cli.folder.glob("*.credential"))
 
@@ -98,17 +98,18 @@ def test_credential_that_cannot_be_stored_is_refused(
 def test_one_of_several_credentials_must_be_named(cli: Cli) -> None:
     text = f"{FILE}providers: {{openai: {{credential: [file:one, file:two]}}}}\n"
     cli.config.write_text(text)
-    assert "name the place of one with --in" in piped(cli, SECRET, "openai").stderr
-    assert piped(cli, SECRET, "openai", "--in", "file:two").returncode == 0
+    unnamed = cli.run("credential", "set", "openai", piped=SECRET)
+    assert "name the place of one with --in" in unnamed.err
+    assert cli.run("credential", "set", "openai", "--in", "file:two", piped=SECRET).status == 0
     assert (cli.folder / "two").read_text() == f"{SECRET}\n"
     assert cli.config.read_text() == text
 
 
 def test_credential_test_reports_what_the_provider_answers(cli: Cli) -> None:
-    alone = cli.spawn("credential", "test", "echo", "--json")
+    alone = cli.run("credential", "test", "echo", "--json")
     assert (alone.status, alone.json["status"], alone.json["why_not"]) == (0, 200, "")
     with cli.serving():
-        assert "echo: it works, 1 model" in cli.spawn("credential", "test", "echo").out
-        missing = cli.spawn("credential", "test", "openai")
+        assert "echo: it works, 1 model" in cli.run("credential", "test", "echo").out
+        missing = cli.run("credential", "test", "openai")
         assert (missing.status, "OPENAI_API_KEY is not set" in missing.out) == (1, True)
-        assert cli.spawn("credential", "test", "opnai").status == 2
+        assert cli.run("credential", "test", "opnai").status == 2

@@ -40,6 +40,12 @@ SOON = 5.0
 """Seconds until a replaced credential must be in use, on a busy machine."""
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the time between two checks for a replaced credential."""
+    monkeypatch.setattr("sidecar.config.manager.POLL_SECONDS", 0.05)
+
+
 @dataclass
 class Place:
     """Where a credential is kept: how the file names it, and how it is replaced."""

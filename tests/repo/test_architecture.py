@@ -38,7 +38,7 @@ def test_core_modules_name_no_vendor() -> None:
     found = [
         f"{below_root(path)}:{node.lineno}: {node.value}"
         for path in core
-        for node in ast.walk(Source.read(path).tree)
+        for node in Source.read(path).nodes
         if isinstance(node, ast.Constant) and str(node.value).lower() in vendors
     ]
     assert not found
@@ -47,7 +47,7 @@ def test_core_modules_name_no_vendor() -> None:
 def private_imports(source: Source) -> list[str]:
     """Find imports from `sidecar` that are not of its public names."""
     found = []
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         match node:
             case ast.Import(names=names):
                 inner = [each.name for each in names if each.name.split(".")[0] == "sidecar"]

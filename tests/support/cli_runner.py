@@ -80,13 +80,14 @@ class Cli:
             **self.environ,
         }
 
-    def run(self, *words: str | Path, **environ: str) -> Done:
+    def run(self, *words: str | Path, piped: str | None = None, **environ: str) -> Done:
         """Type a command, which runs in this process: the same code in a third of the time."""
         gone: dict[str, str | None] = dict.fromkeys(os.environ)
         with chdir(self.folder):
             done = CliRunner().invoke(
-                cli, [*map(str, words)], prog_name="sidecar", env=gone | self.env | environ
-            )
+                cli, [*map(str, words)], input=piped, prog_name="sidecar",
+                env=gone | self.env | environ,
+            )  # fmt: skip
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         return Done(done.exit_code, done.stdout, done.stderr)

@@ -60,6 +60,11 @@ class Source:
     def tree(self) -> ast.Module:
         return ast.parse(self.text)
 
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Every node of the tree."""
+        return list(ast.walk(self.tree))
+
     @property
     def module(self) -> str:
         """The name to import it by: that of its package for `__init__.py`."""
@@ -73,7 +78,7 @@ class Source:
         return f"{self.path}:{node.lineno}: {problem}"
 
     def functions(self) -> Iterator[_Function]:
-        return (node for node in ast.walk(self.tree) if isinstance(node, _Function))
+        return (node for node in self.nodes if isinstance(node, _Function))
 
 
 def found_in(
@@ -111,7 +116,7 @@ def small_modules_of_one_importer(
     sources = list(sources)
     importers = defaultdict(set)
     for source in sources:
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if isinstance(node, ast.ImportFrom) and node.module:
                 importers[node.module].add(source.path)
                 for alias in node.names:
@@ -209,7 +214,7 @@ def vague_docstrings(source: Source) -> list[str]:
     """Find docstrings of classes and functions that do not open with what is done."""
     return [
         source.at(node, text.splitlines()[0])
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.ClassDef | _Function)
         and (text := ast.get_docstring(node))
         and _VAGUE_SUMMARY.match(text)
@@ -231,7 +236,7 @@ def own_private_names(sources: Iterable[Source]) -> set[str]:
     """Return every name with a leading underscore that the sources define themselves."""
     found: set[str] = set()
     for source in sources:
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             match node:
                 case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                     found.add(name)
@@ -247,7 +252,7 @@ def own_private_names(sources: Iterable[Source]) -> set[str]:
 def foreign_private_names(source: Source, own: Set[str]) -> list[str]:
     """Find private names and undocumented modules of a library that the source uses."""
     found = []
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         match node:
             case ast.Attribute(attr=name) if _is_private(name) and name not in own:
                 found.append(source.at(node, name))

@@ -28,7 +28,6 @@ class Sidecar:
     state: Path
     keys: dict[str, str] = field(default_factory=dict)
     records: list[CallRecord] = field(default_factory=list)
-    told: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
@@ -46,11 +45,11 @@ class Sidecar:
         return {"Authorization": f"Bearer {self.keys[name]}"}
 
     async def record(self, number: int = 1) -> CallRecord:
-        """The record of the `number`th finished call, as soon as there is one."""
+        """The record of the `number`th finished call, as soon as there is one: batches are cut."""
         async with asyncio.timeout(10):
             while len(self.records) < number:
-                self.told.clear()
-                await self.told.wait()
+                self.running.services.finished.flush()
+                await asyncio.sleep(0.002)
         return self.records[number - 1]
 
     async def ask(
@@ -95,12 +94,10 @@ async def sidecar(
     environ = {} if environ is None else environ  # the caller may change it later
     environ.setdefault("UPSTREAM_KEY", CANARY)
     records: list[CallRecord] = []
-    told = asyncio.Event()
 
     def log_line(record: CallRecord) -> None:
         log_call(record)
         records.append(record)
-        told.set()
 
     async with serve(
         file,
@@ -111,7 +108,7 @@ async def sidecar(
         stop_soon=_now(),
         log_line=log_line,
     ) as running:
-        yield Sidecar(running, file, state, texts, records, told)
+        yield Sidecar(running, file, state, texts, records)
 
 
 def _now() -> asyncio.Event:

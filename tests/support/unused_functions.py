@@ -168,10 +168,15 @@ def _handed_on(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
         yield node.optional_vars, node.context_expr
 
 
-def _within_classes(tree: ast.AST, owner: str = "") -> Iterator[tuple[str, ast.AST]]:
-    for node in ast.iter_child_nodes(tree):
-        yield owner, node
-        yield from _within_classes(node, node.name if isinstance(node, ast.ClassDef) else owner)
+def _within_classes(tree: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """Each node of a tree, with the innermost class around it."""
+    left: list[tuple[str, ast.AST]] = [("", tree)]
+    while left:
+        owner, parent = left.pop()
+        owner = parent.name if isinstance(parent, ast.ClassDef) else owner
+        found = [(owner, node) for node in ast.iter_child_nodes(parent)]
+        yield from found
+        left += found
 
 
 def _last(node: ast.expr) -> str:

@@ -7,8 +7,9 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_tests import examples
 from recorded_limits import EVENTS, MINUTE, QUOTAS, REFUSALS, SENT, Refused
 
 from sidecar import Endpoint, ErrorClass, Quota, QuotaKind, UpstreamResponse, Usage, error_code
@@ -287,7 +288,7 @@ STATUSES = (400, 402, 403, 404, 412, 429, 434, 498, 503)
 
 
 @given(status=st.integers(100, 599), body=BYTES, value=TEXTS, bare=st.booleans())
-@settings(max_examples=400)
+@examples(60)
 def test_classify_never_raises(status: int, body: bytes, value: str, bare: bool) -> None:
     headers: Any = {} if bare else EveryHeader(value)
     for name, vendor in REGISTRY.vendors.items():
@@ -297,7 +298,7 @@ def test_classify_never_raises(status: int, body: bytes, value: str, bare: bool)
 
 
 @given(values=st.lists(TEXTS, min_size=1, max_size=5), now=st.floats(0, 4e9))
-@settings(max_examples=400)
+@examples(60)
 def test_read_quota_never_raises(values: list[str], now: float) -> None:
     class Mixed(EveryHeader):
         """A value for each header, by its name."""
@@ -315,7 +316,7 @@ def test_read_quota_never_raises(values: list[str], now: float) -> None:
 
 
 @given(text=st.one_of(TEXTS, st.text(max_size=90)))
-@settings(max_examples=400)
+@examples(60)
 def test_classify_event_and_family_never_raise(text: str) -> None:
     for name, vendor in REGISTRY.vendors.items():
         assert vendor.classify_event(text) in set(ErrorClass), name
