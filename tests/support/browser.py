@@ -1,4 +1,4 @@
-"""A real browser in front of a real sidecar: Debian's chromium, no other."""
+"""A real browser in front of a real sidecar: Debian's chromium, best its shell without windows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from playwright.async_api import Browser, BrowserContext, Dialog, Locator, Page,
 from running_sidecar import Sidecar, sidecar
 from scripted_vendor import Script, ScriptedVendor, scripted_vendor
 
-CHROMIUM = os.environ.get("SIDECAR_CHROMIUM") or shutil.which("chromium") or ""
+CHROMIUM = (
+    os.environ.get("SIDECAR_CHROMIUM")
+    or shutil.which("chromium-headless-shell")  # the same engine, in half the processor time
+    or shutil.which("chromium")
+    or ""
+)
 MISSING = (
     "no chromium here: the console was not driven in a browser (apt-get install chromium, or name "
     "one in SIDECAR_CHROMIUM)"
