@@ -17,17 +17,26 @@ def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path)
 
 
+def typing(line: str) -> dict[str, str]:
+    """The environment in which bash asks for the last word of a line."""
+    words = f"sidecar {line}"
+    place = str(len(words.split(" ")) - 1)
+    return {"COMP_WORDS": words, "COMP_CWORD": place, "_SIDECAR_COMPLETE": "bash_complete"}
+
+
 def completed(cli: Cli, line: str) -> list[str]:
     """What bash is offered for the last word of a line."""
-    words = f"sidecar {line}"
-    typing = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+    done = cli.run(**typing(line))
+    assert (done.status, done.err) == (0, "")
+    return [item.partition(",")[2] for item in done.out.split()]
+
+
+def test_completion_works_in_the_installed_command(cli: Cli) -> None:
     done = subprocess.run(
-        [Path(sys.executable).with_name("sidecar")],
-        env=cli.env | typing | {"_SIDECAR_COMPLETE": "bash_complete"},
+        [Path(sys.executable).with_name("sidecar")], env=cli.env | typing("keys show "),
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert done.stderr == ""
-    return [item.partition(",")[2] for item in done.stdout.split()]
+    assert (done.stdout, done.stderr) == ("plain,first\n", "")
 
 
 def test_completion_offers_commands_options_keys_groups_and_agents(cli: Cli) -> None:

@@ -17,6 +17,7 @@ from google import genai
 from google.genai import errors as genai_errors
 from google.genai import types
 from loop_agents import MODELS, openai_client
+from property_tests import messages
 from raw_http_client import connected
 from running_sidecar import Sidecar, parse, request, talk
 from running_sidecar import sidecar as start_sidecar
@@ -104,7 +105,7 @@ async def responses_read(proxy: Sidecar, retries: int = 0) -> str:
 
 
 async def gemini_reads(proxy: Sidecar, retries: int = 0) -> str:
-    again = types.HttpRetryOptions(attempts=1 + retries, initial_delay=1.5, jitter=0)
+    again = types.HttpRetryOptions(attempts=1 + retries, initial_delay=0.3, jitter=0)
     options = types.HttpOptions(base_url=proxy.url, retry_options=again)
     client = genai.Client(api_key=proxy.keys["gemini"], http_options=options)
 
@@ -153,12 +154,13 @@ def _whole(answer_of: object) -> tuple[bytes, ...]:
 
 
 @EVERY_READER
+@pytest.mark.hypothesis  # more places in `make explore`
 async def test_stream_cut_anywhere_is_an_error_of_the_sdk_and_no_short_answer(
     translating: Sidecar, vendor: ScriptedVendor, client: str
 ) -> None:
     whole = MODELS[ROUND[client]](0)
     end = whole.rindex(b"data: {")  # what follows is the end alone
-    places = [*range(40, end, max(1, end // 14)), end]
+    places = [*range(40, end, max(1, end // messages(7, 28))), end]
     await translating.rewrite(lambda text: text.replace("max_wait: 5s", "max_wait: 0s"))
     for at in places:
         asked = len(vendor.requests)
@@ -290,7 +292,7 @@ async def test_limit_of_the_provider_is_an_error_that_the_sdk_tries_again(
     translating: Sidecar, vendor: ScriptedVendor, client: str, status: str
 ) -> None:
     await translating.rewrite(lambda text: text.replace("max_wait: 5s", "max_wait: 0s"))
-    vendor.play(limited(status, retry_after="1"), stream(MODELS[ROUND[client]](5)))
+    vendor.play(limited(status, retry_after_ms="50"), stream(MODELS[ROUND[client]](5)))
     assert await READERS[client](translating, retries=2) == "Done."
     assert len(vendor.requests) == 2
 

@@ -19,7 +19,7 @@ CODINGS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
     "zstd": zstd.compress,
-    "br": brotli.compress,
+    "br": lambda data: brotli.compress(data, quality=1),
 }
 LIMIT = 1 << 20
 
