@@ -13,9 +13,11 @@ import collections
 import importlib
 import io
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from house_checks import Source
 
 _STANDARD = (
     dict, list, set, frozenset, str, bytes, bytearray, tuple, int, float, collections.deque,
@@ -41,18 +43,18 @@ class Public:
 
 
 class Sources:
-    """Python sources by module name: those that are checked, and others that may use them."""
+    """Python sources: those that are checked, and others that may use them."""
 
-    def __init__(self, checked: Mapping[str, str], others: Iterable[str] = ()) -> None:
-        self._checked = {module: ast.parse(text) for module, text in checked.items()}
-        self._trees = [*self._checked.values(), *map(ast.parse, others)]
+    def __init__(self, checked: Iterable[Source], others: Iterable[Source] = ()) -> None:
+        self._checked = list(checked)
+        self._all = [*self._checked, *others]
         self._bases: dict[str, set[str]] = {}
         self._types: dict[str, set[str]] = {}
         self._protocols: dict[str, set[str]] = {}
         self._variables: set[str] = set()
         self._aliases: list[tuple[str, str]] = []
-        for tree in self._trees:
-            self._learn(tree)
+        for source in self._all:
+            self._learn(source.nodes)
         for target, value in self._aliases:
             self._types.setdefault(target, set()).update({value, *self._types.get(value, ())})
         self._uses: dict[str, list[tuple[ast.AST, set[str] | None]]] = {}
@@ -67,9 +69,9 @@ class Sources:
             if not any(self._is_use(each, receivers) for receivers in uses):
                 yield each
 
-    def _learn(self, tree: ast.Module) -> None:
+    def _learn(self, nodes: Iterable[ast.AST]) -> None:
         """Note the bases of each class, and which names and attributes are of which classes."""
-        for node in ast.walk(tree):
+        for node in nodes:
             if isinstance(node, ast.ClassDef):
                 bases = set(map(_last, node.bases))
                 self._bases.setdefault(node.name, set()).update(bases)
@@ -93,8 +95,9 @@ class Sources:
         self._types.setdefault(name, set()).update(found)
 
     def _public(self) -> Iterator[Public]:
-        for module, tree in self._checked.items():
-            for node in tree.body:
+        for source in self._checked:
+            module = source.module
+            for node in source.tree.body:
                 if isinstance(node, _Function) and _is_public(node):
                     yield Public(module, "", node.name, node)
                 if isinstance(node, ast.ClassDef) and node.name not in self._protocols:
@@ -105,8 +108,8 @@ class Sources:
 
     def _every_use(self) -> Iterator[tuple[ast.AST, str, set[str] | None]]:
         """Each use: its node, the name, and the classes its receiver may be of; None for a name."""
-        for tree in self._trees:
-            for owner, node in _within_classes(tree):
+        for source in self._all:
+            for owner, node in _within_classes(source.tree):
                 if isinstance(node, ast.Name):
                     yield node, node.id, None
                 elif isinstance(node, ast.alias):
