@@ -73,12 +73,13 @@ class LossLog:
 
     def marks(self, *marks: CacheMark | None) -> None:
         """Record the loss of cache marks, if there are any."""
-        if any(mark is not None for mark in marks):
-            self.add(Loss.CACHE_MARKS)
+        for mark in marks:
+            if mark is not None:
+                self.add(Loss.CACHE_MARKS)
 
     def texts(self, parts: list[TextPart]) -> str:
         """Return texts as one, and record the loss of their cache marks."""
-        self.marks(*(part.cache for part in parts))
+        self.marks(*[part.cache for part in parts])
         return "\n\n".join(part.text for part in parts)
 
     def codes(self) -> tuple[str, ...]:

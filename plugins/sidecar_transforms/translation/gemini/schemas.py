@@ -6,6 +6,7 @@ Google has two forms: a subset of OpenAPI with types in capitals, and a subset o
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from sidecar_transforms.translation.losses import Loss, LossLog
@@ -23,6 +24,7 @@ _RENAMED = {"oneOf": "anyOf", "definitions": "$defs"}
 _MAPS = frozenset({"properties", "$defs"})
 _LISTS = frozenset({"anyOf", "prefixItems"})
 _ONE = frozenset({"items", "additionalProperties"})
+_NESTED = _MAPS | _LISTS | _ONE
 _COUNTS = frozenset({
     "minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties",
 })  # fmt: skip
@@ -45,14 +47,15 @@ def _camel(name: str) -> str:
 def write_schema(schema: JsonObject, losses: LossLog) -> JsonObject:
     """Return the part of a JSON Schema that Google takes."""
     found: JsonObject = {}
+    write = partial(write_schema, losses=losses)
     for given, value in schema.items():
         name = _RENAMED.get(given, given)
         if name == "const":
             found["enum"] = [value]
         elif name == "allOf" and isinstance(value, list) and len(value) == 1:
-            found = {**write_schema(as_dict(value[0]), losses), **found}
+            found = {**write(as_dict(value[0])), **found}
         elif name in _KEPT:
-            found[name] = _inner(name, value, lambda inner: write_schema(inner, losses))
+            found[name] = _inner(name, value, write) if name in _NESTED else value
         elif name not in _SILENT:
             losses.add(Loss.SCHEMA)
     reference = as_text(found.get("$ref"))
