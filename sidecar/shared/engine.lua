@@ -22,7 +22,7 @@
 --   epoch          a name that is made once: another one shows that the data was lost
 --   usage, usage:  what each node used by day: usage.py has them, no operation here
 local base, op, node = KEYS[1] .. ':', ARGV[1], ARGV[2]
-local MINUTE, DEAD, AGED, TURN, DAY = 60e6, 15e6, 30e3, 10, 86400
+local MINUTE, DEAD, SILENT, AGED, TURN, DAY = 60e6, 15e6, 4e6, 30e3, 10, 86400
 local URGENCY = 1e13 -- a ticket's score is its urgency times this, plus its arrival in milliseconds
 
 local function whole(number) return string.format('%.0f', number) end
@@ -56,6 +56,20 @@ local function rest(limit, settled, reserved)
     high, low = high - h, low - l
   end
   return high * 1e9 + low
+end
+
+-- This node was heard of now. While none was heard of, this server was out, or all were cut off: that
+-- time counts against no node, so that no other one gets their slots.
+local function heard()
+  local nodes = base .. 'nodes'
+  local _, latest = unpack(redis.call('ZREVRANGE', nodes, 0, 0, 'WITHSCORES'))
+  local silence = now - (tonumber(latest) or now)
+  if silence > SILENT then
+    for _, each in ipairs(redis.call('ZRANGE', nodes, 0, -1)) do
+      redis.call('ZINCRBY', nodes, whole(silence), each)
+    end
+  end
+  redis.call('ZADD', nodes, whole(now), node)
 end
 
 local function lives(other)
@@ -284,7 +298,7 @@ end
 -- and what is settled and reserved there.
 local function lease()
   local id, urgency, arrival = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
-  redis.call('ZADD', base .. 'nodes', whole(now), node)
+  heard()
   if redis.call('HEXISTS', base .. 'n:' .. node, id) == 1 then return reply(0) end
   if redis.call('EXISTS', base .. 'x:' .. id) == 1 then return redis.error_reply('GIVENUP') end
   local scopes, worst = {}, nil
@@ -436,7 +450,7 @@ end
 -- may have spent counts by its estimate.
 -- ARGV: what this node states of itself. Reply: the number of nodes, and that of changes to facts.
 local function beat()
-  redis.call('ZADD', base .. 'nodes', whole(now), node)
+  heard()
   redis.call('HSET', base .. 'about', node, ARGV[4])
   for _, dead in ipairs(redis.call('ZRANGEBYSCORE', base .. 'nodes', '-inf', whole(now - DEAD))) do
     redis.call('ZREM', base .. 'nodes', dead)

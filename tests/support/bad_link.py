@@ -10,18 +10,19 @@ from pathlib import Path
 
 class BadLink:
     """A link. `delay` is seconds; what is sent is lost while `loses_requests`, what is answered
-    while `loses_answers`."""
+    while `loses_answers`; no connection is accepted while it `is_down`."""
 
-    def __init__(self, to: Path) -> None:
+    def __init__(self, to: Path, name: str) -> None:
         self.to = to
-        self.path = to.with_name("link")
+        self.path = to.with_name(name)
         self.url = f"unix://{self.path}"
         self.delay = 0.0
-        self.loses_requests = self.loses_answers = False
+        self.loses_requests = self.loses_answers = self.is_down = False
         self._writers: list[asyncio.StreamWriter] = []
 
     def mend(self) -> None:
-        self.delay, self.loses_requests, self.loses_answers = 0.0, False, False
+        self.delay = 0.0
+        self.loses_requests = self.loses_answers = self.is_down = False
 
     def cut(self) -> None:
         """End all connections."""
@@ -30,7 +31,13 @@ class BadLink:
         self._writers.clear()
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_unix_connection(str(self.to))
+        try:
+            if self.is_down:
+                raise ConnectionRefusedError
+            there, back = await asyncio.open_unix_connection(str(self.to))
+        except OSError:
+            writer.transport.abort()
+            return
         self._writers += [writer, back]
         with suppress(OSError):
             async with asyncio.TaskGroup() as group:
@@ -49,9 +56,9 @@ class BadLink:
 
 
 @asynccontextmanager
-async def bad_link(to: Path) -> AsyncIterator[BadLink]:
+async def bad_link(to: Path, name: str = "link") -> AsyncIterator[BadLink]:
     """Open a link to the server at a socket."""
-    link = BadLink(to)
+    link = BadLink(to, name)
     server = await asyncio.start_unix_server(link.connected, str(link.path))
     try:
         yield link

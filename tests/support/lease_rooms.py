@@ -141,7 +141,7 @@ class Room:
         """Let time pass, in which all processes live but those that are `dead`."""
         engines = [each.engine for at, each in enumerate(self.processes) if at not in dead]
         while seconds > 0:
-            step = min(seconds, 10.0)
+            step = min(seconds, 3.0 if dead else 10.0)
             seconds -= step
             self.clock.advance(step)
             for engine in engines:

@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from lease_rooms import Room, shared_room, snapshot
+from property_tests import examples
 from real_redis import needs_redis, redis_server
 
 from sidecar.scheduling.lease import Lease
@@ -106,9 +106,10 @@ class SharedLimits(RuleBasedStateMachine):
 
 
 @needs_redis
-@pytest.mark.timeout(300)
+@pytest.mark.hypothesis
+@pytest.mark.timeout(1800)
 def test_limits_over_several_clients_are_those_of_the_model() -> None:
     with redis_server() as url:
         machine = type("Machine", (SharedLimits,), {"url": url}).TestCase
-        machine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+        machine.settings = examples(12, stateful_step_count=40)
         machine().runTest()

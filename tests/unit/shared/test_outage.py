@@ -201,6 +201,26 @@ async def test_slots_of_a_parted_process_are_its_own_again(server: RealRedis) ->
         assert len(await taken(room, 0)) == 1
 
 
+async def test_slots_of_a_long_outage_are_not_given_to_the_process_that_returns_first(
+    server: RealRedis,
+) -> None:
+    limit = snapshot("limits: {concurrency: 2}")
+    async with shared_room(limit, server.url, 2, refuses=True) as room:
+        held = await taken(room, 1)
+        server.send(signal.SIGSTOP)
+        await failed(room)
+        room.clock.advance(20)
+        server.send(signal.SIGCONT)
+        async with asyncio.timeout(20):
+            while not engines(room)[0].is_reached:
+                await asyncio.gather(engines(room)[0].beat(), return_exceptions=True)
+        assert await taken(room, 0) == []
+        await recovered(room)
+        for lease in held:
+            await room.end(lease)
+        assert len(await taken(room, 0)) == 2
+
+
 @pytest.mark.parametrize("fault", ["slow", "requests", "answers", "cut"])
 async def test_bad_link_holds_no_call_and_counts_each_once(server: RealRedis, fault: str) -> None:
     async with (
