@@ -57,9 +57,10 @@ tools/console/node_modules/.ready: tools/console/package-lock.json
 explore: $(READY)
 	$(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=explore
 
-# 10,000 calls and a kill -9: the ledger is compared with the vendor's records.
+# 10,000 calls and a kill -9, for one process and for three that share limits: the ledgers are compared with the
+# vendor's records.
 conserve: $(READY)
-	$(BIN)/python -m pytest -q -s tests/e2e/test_crash_consistency.py --calls 10000
+	$(BIN)/python -m pytest -q -s tests/e2e/test_crash_consistency.py tests/conservation --calls 10000
 
 # Calls per second against a bare proxy; see docs/decisions/0003-speed.md.
 bench-smoke: $(READY)

@@ -3,109 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import re
 import socket
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from fleet_nodes import Node, fleet
 from held_vendor import Gate
-from real_redis import needs_redis, redis_server
-from running_sidecar import CANARY, Raw, parse, request
+from real_redis import needs_redis
+from running_sidecar import request
 from sample_answers import CHAT, body
 from scripted_vendor import ScriptedVendor, answer
 from vendor_apis import until
 
-from sidecar.api_keys import digest, mint
-
 pytestmark = needs_redis
-YAML = """
-timezone: UTC
-state: {{shared: "{server}", namespace: team}}
-prices: {{dear: {{input: 1000, output: 1000}}, "*": {{input: 1, output: 1}}}}
-providers:
-  oa: {{plugin: openai, base_url: "{url}/v1", credential: env:UPSTREAM_KEY}}
-groups: {{GPT: {{vendor: openai, routes: [oa]{limit}}}}}
-keys: {{gpt: {{group: GPT, hash: "sha256:{hash}", max_wait: {max_wait}}}}}
-"""
-PATH = "/v1/chat/completions"
 DOLLAR = answer(body(CHAT | {"usage": {"prompt_tokens": 500, "completion_tokens": 500}}))
 """At the price of `dear`."""
-
-
-@dataclass
-class Node:
-    """A serving process."""
-
-    process: asyncio.subprocess.Process
-    port: int
-    admin_port: int
-    key: str
-
-    async def ask(self, model: str = "gpt-5") -> Raw:
-        asked = json.dumps({"model": model, "max_tokens": 100}).encode()
-        headers = {"Authorization": f"Bearer {self.key}"}
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(request("POST", PATH, headers, asked))
-        try:
-            return parse(await reader.read(-1))
-        finally:
-            writer.close()
-
-
-def written(folder: Path, yaml: str) -> Path:
-    folder.mkdir()
-    file = folder / "routes.yaml"
-    file.write_text(yaml)
-    file.chmod(0o600)
-    return file
-
-
-@asynccontextmanager
-async def node(folder: Path, yaml: str, key: str) -> AsyncIterator[Node]:
-    file = written(folder, yaml)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sidecar", "serve", "--config", str(file),
-        "--state", str(folder / "state"), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
-        env={**os.environ, "UPSTREAM_KEY": CANARY}, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stderr is not None
-    log = b""
-    try:
-        async with asyncio.timeout(30):
-            while not (found := re.search(rb"on http://.*:(\d+), admin on http://.*:(\d+)\b", log)):
-                line = await process.stderr.readline()
-                assert line, log.decode()
-                log += line
-        reading = asyncio.create_task(process.stderr.read(-1))
-        yield Node(process, int(found[1]), int(found[2]), key)
-        reading.cancel()
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-@asynccontextmanager
-async def fleet(
-    folder: Path, vendor: ScriptedVendor, limit: str, max_wait: str = "0s"
-) -> AsyncIterator[list[Node]]:
-    """Two processes with one file."""
-    key = mint()
-    async with AsyncExitStack() as stack:
-        server = stack.enter_context(redis_server())
-        yaml = YAML.format(
-            url=vendor.url, server=server, limit=f", {limit}", max_wait=max_wait,
-            hash=digest(key).hex(),
-        )  # fmt: skip
-        yield [
-            await stack.enter_async_context(node(folder / name, yaml, key)) for name in ("a", "b")
-        ]
 
 
 async def test_requests_a_minute_are_counted_over_both_processes(

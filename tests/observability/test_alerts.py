@@ -78,6 +78,7 @@ CASES: dict[str, dict[str, tuple[str, str]]] = {
         'sidecar_key_enabled{key="k",group="G"}': (flat(1), flat(1)),
     },
     "SidecarLedgerUnhealthy": both("sidecar_ledger_healthy", 1, 0),
+    "SidecarSharedLimitsOut": both("sidecar_shared_up", 1, 0),
     "SidecarLoopHeldUp": {
         'sidecar_loop_lag_seconds_bucket{le="0.25"}': (rising(100), rising(98)),
         'sidecar_loop_lag_seconds_bucket{le="1.0"}': (rising(100), rising(100)),
