@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import tzinfo
+from functools import lru_cache
+from operator import attrgetter
 
 import msgspec
 
@@ -19,12 +21,16 @@ MAX_TOKENS, MAX_COST = 1 << 40, 1 << 46
 vendor must not make a sum exceed what SQLite can add."""
 
 
+_COUNTS = attrgetter(*TOKENS)
+_NO_USAGE = Usage()
+
+
 def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[SqlValue, ...]:
     """Return the parameters of `INSERT_CALL`. The call belongs to the day in `zone` on which it
-    began."""
-    usage = record.usage or Usage()
+    began. SQLite may reject a value: see `sql_value`."""
+    usage = record.usage or _NO_USAGE
     refusal = None if record.refusal is None else record.refusal.name.lower()
-    row: tuple[SqlValue, ...] = (
+    return (
         record.call_id, record.started, record.key, record.group, record.vendor, record.dialect,
         record.endpoint, record.method, record.model_asked, record.model_served, record.streaming,
         record.provider, record.credential, record.status, record.outcome.value,
@@ -35,17 +41,17 @@ def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[SqlValue, ...]:
         usage.service_tier, record.usage_state.value,
         record.session, record.program,
         _json(record.waits), *_cost(record), *_caller(record),
-        record.urgency, day_of(record.started, zone).isoformat(),
+        record.urgency, _day(int(record.started // 60), zone),
         record.cost is None or record.cost.whole,
         _json(parts_of(record.usage, record.cost)), record.transform,
     )  # fmt: skip
-    return tuple(map(sql_value, row))
 
 
 def tokens_of(usage: Usage) -> tuple[int | None, ...]:
     """Return the figures of `TOKENS`, each at most `MAX_TOKENS`."""
-    counts = (getattr(usage, name) for name in TOKENS)
-    return tuple(None if count is None else min(count, MAX_TOKENS) for count in counts)
+    return tuple(
+        [count if count is None or count <= MAX_TOKENS else MAX_TOKENS for count in _COUNTS(usage)]
+    )
 
 
 def parts_of(usage: Usage | None, cost: Cost | None) -> list[dict[str, object]]:
@@ -82,5 +88,11 @@ def _caller(record: CallRecord) -> tuple[SqlValue, ...]:
     return (who.program, who.pid, who.directory, who.repo, who.branch)
 
 
+@lru_cache(maxsize=64)
+def _day(minute: int, zone: tzinfo | None) -> str:
+    """Return the day of a minute since the epoch: every day begins with a minute."""
+    return day_of(minute * 60, zone).isoformat()
+
+
 def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+    return msgspec.json.encode(value).decode() if value else "[]"

@@ -10,9 +10,10 @@ import logging
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date, tzinfo
+from itertools import groupby
 from pathlib import Path
 from time import gmtime, strftime
 
@@ -82,8 +83,7 @@ class Database:
                 return []
             self._note_zone(str(keep.zone or ""))
             before = _last_call(connection)
-            for step in batch.steps:  # after the keys: a step may delete one
-                _write_step(connection, step, keep.zone, before)
+            _write_steps(connection, batch.steps, keep.zone, before)  # a step may delete a key
             return _roll_up(connection, before)
 
     def load_all(self) -> tuple[Contents, list[Row], list[Row]]:
@@ -276,14 +276,34 @@ def _write_states(connection: sqlite3.Connection, batch: Batch) -> None:
     connection.executemany(counts.UPSERT, map(counts.to_row, batch.counts.values()))
 
 
+def _write_steps(
+    connection: sqlite3.Connection, steps: Sequence[model.Step], zone: tzinfo | None, before: int
+) -> None:
+    """Write the steps in their order; finished calls that follow one another, together."""
+    for kind, group in groupby(steps, type):
+        if kind is CallRecord:
+            calls = [call_row(step, zone) for step in group if isinstance(step, CallRecord)]
+            _write_rows(connection, model.INSERT_CALL, calls)
+        else:
+            for step in group:
+                _write_step(connection, step, zone, before)
+
+
+def _write_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[Row]) -> None:
+    """Write rows of calls. Rows with a value that SQLite rejects are few: only then are all of them
+    made acceptable, and written again, as the statement allows."""
+    try:
+        connection.executemany(statement, rows)
+    except (OverflowError, UnicodeEncodeError):
+        connection.executemany(statement, [tuple(map(model.sql_value, row)) for row in rows])
+
+
 def _write_step(
     connection: sqlite3.Connection, step: model.Step, zone: tzinfo | None, before: int
 ) -> None:
     match step:
-        case CallRecord():
-            connection.execute(model.INSERT_CALL, call_row(step, zone))
         case model.Checkpoint(record):
-            connection.execute(model.INSERT_UNDER_WAY, call_row(record, zone))
+            _write_rows(connection, model.INSERT_UNDER_WAY, [call_row(record, zone)])
         case model.Renamed(old, new):
             names = {"old": model.sql_value(old), "new": model.sql_value(new)}
             for statement in rollups.RENAME:
