@@ -109,7 +109,9 @@ class Rig:
         is the text of another file, with `Rig.key` in it.
         """
         port, admin = free_port(), free_port()
-        file = self.folder / f"{name}.yaml"
+        # In a directory of its own, as usual: Sidecar watches it, and logs lie in this one.
+        file = self.folder / f"{name}-config" / "routes.yaml"
+        file.parent.mkdir()
         file.touch(0o600)
         more = f", ca_file: {CERTIFICATE}" if self._tls else ""
         text = config or CONFIG.format(url=self._vendor_url, more=more, hash=digest(self.key).hex())

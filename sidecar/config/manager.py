@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from watchfiles import awatch
 
@@ -30,6 +31,9 @@ from sidecar.plugin_api.manager import Registry
 
 POLL_SECONDS = 1.0
 """The time between two checks of the file when no event comes."""
+_RECENT_SECONDS = 1.0
+"""A file that changed before this many seconds and looks as it did has the same content: the clock
+of a file system may not advance between two writes that follow at once."""
 SETTLE_SECONDS = 0.2
 """The time that the content must stay the same: a half-written file can be valid, with keys
 missing."""
@@ -163,21 +167,25 @@ class ConfigManager:
                 await self.reload()
 
     async def _notice(self, changed: asyncio.Event) -> None:
-        """Set `changed` on every event in the directory.
+        """Set `changed` on every event in the directory after which the file may be another.
 
         No filter by name: a swapped link changes another name than the file's.
         """
+        stamp: Stamp | None = None
         while True:
             with suppress(OSError, RuntimeError):
                 async for _ in awatch(
                     self.file.parent, watch_filter=None, recursive=False, debounce=100, step=50
                 ):
-                    changed.set()
+                    now = _stamp(self.file)
+                    if now is None or now != stamp or self.wall() - now.changed < _RECENT_SECONDS:
+                        changed.set()
+                    stamp = now
             await asyncio.sleep(POLL_SECONDS)
 
     async def _poll(self, changed: asyncio.Event) -> None:
         # None at first: an edit between the first load and the first check must not be missed.
-        stamp: tuple[int, ...] | None = None
+        stamp: Stamp | None = None
         while True:
             await asyncio.sleep(POLL_SECONDS)
             now = _stamp(self.file)
@@ -279,10 +287,22 @@ def _unreadable(path: Path, why: str) -> ConfigError:
     return ConfigError((Problem(SourceLocation(str(path), 1), f"the file {why}"),))
 
 
-def _stamp(path: Path) -> tuple[int, ...] | None:
+class Stamp(NamedTuple):
+    """The times (seconds since the epoch, nanoseconds), size and number of a file.
+
+    The change time changes even when size and modification time were reset.
+    """
+
+    changed: float
+    changed_ns: int
+    modified_ns: int
+    size: int
+    inode: int
+
+
+def _stamp(path: Path) -> Stamp | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    # The change time changes even when size and modification time were reset.
-    return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino
+    return Stamp(found.st_ctime, found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino)
