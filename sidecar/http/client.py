@@ -23,6 +23,7 @@ from sidecar.config.model import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
 from sidecar.http.headers import Fields, decoded, has, head_of, lines_of, text_of
 from sidecar.http.wire.connection_pool import ConnectionPool, Destination, proxy_fields
+from sidecar.http.wire.framing import Sink
 from sidecar.http.wire.tls import ResumingContext, client_context
 from sidecar.http.wire.upstream_protocol import ResponseHead, UpstreamConnection
 from sidecar.masking import CredentialMask
@@ -103,6 +104,15 @@ class Reply:
             peeked, self.peeked = self.peeked, b""
             return peeked
         return await self._connection.read(self._idle)
+
+    async def pass_on(self, sink: Sink) -> bool:
+        """Call `sink` with the bytes as they arrive. Return True at a proper end, and False once
+        `sink` returned False. Raises `UpstreamError`, and what `sink` raises."""
+        if self.peeked:
+            peeked, self.peeked = self.peeked, b""
+            if not sink(peeked):
+                return False
+        return await self._connection.pass_on(sink, self._idle)
 
     async def hold(self, enough: Callable[[bytes], bool], most: int, seconds: float) -> bool:
         """Read into `peeked` until `enough` is true of a piece; return whether the body has ended.

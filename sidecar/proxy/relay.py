@@ -134,8 +134,8 @@ class Relay:
             return await self.send(reply.status, reply.reason, headers, body, length)
         response = self._response or await self._start(reply, headers, meter, length)
         try:
-            while data := await reply.read():
-                await response.write(self._changed(data, meter))
+            while not await reply.pass_on(lambda data: response.put(self._changed(data, meter))):
+                await response.drained()
         except UpstreamError as error:
             self.end, self.fault = RelayEnd.TRUNCATED, str(error)
             return response

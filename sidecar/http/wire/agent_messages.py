@@ -146,10 +146,19 @@ class RelayedResponse:
 
     async def write(self, data: bytes) -> None:
         """Send the next bytes of the body, and wait for a client that reads slowly."""
+        if not self.put(data):
+            await self.drained()
+
+    def put(self, data: bytes) -> bool:
+        """Send the next bytes of the body. Return False if the client reads slowly: await `drained`
+        then. Raises `ConnectionError` when the client is gone."""
         if data:
             self._connection.send(chunk_of(data) if self._chunked else data)
-            if self._connection.is_full:
-                await self._connection.drained()
+        return not self._connection.is_full
+
+    async def drained(self) -> None:
+        """Wait until the client has read enough. Raises `ConnectionError` when it is gone."""
+        await self._connection.drained()
 
     async def write_eof(self) -> None:
         """End the body."""

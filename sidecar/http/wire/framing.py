@@ -21,7 +21,8 @@ class FramingError(ValueError):
 
 
 class ParserEvents(HTTPProtocol):
-    """Pass over the events of the parser that one of the two directions does not need."""
+    """Pass over the events of the parser that one of the two directions does not need. The parser
+    calls nothing for those that are None."""
 
     def on_url(self, url: bytes) -> None:
         """Pass over the target of a request."""
@@ -29,11 +30,11 @@ class ParserEvents(HTTPProtocol):
     def on_status(self, status: bytes) -> None:
         """Pass over the reason of an answer."""
 
-    def on_chunk_header(self) -> None:
-        """Pass over the beginning of a chunk."""
+    on_chunk_header = on_chunk_complete = None  # type: ignore[assignment]
 
-    def on_chunk_complete(self) -> None:
-        """Pass over the end of a chunk."""
+
+Sink = Callable[[bytes], bool]
+"""Takes the next bytes of a body. Returns False to take no more for now."""
 
 
 class IncomingBody:
@@ -43,13 +44,16 @@ class IncomingBody:
     None without a declaration.
     """
 
-    __slots__ = ("_error", "_on_room", "_pieces", "_waiter", "is_complete", "length", "size")
+    __slots__ = (
+        "_error", "_on_room", "_pieces", "_sink", "_waiter", "is_complete", "length", "size",
+    )  # fmt: skip
 
     def __init__(self, on_room: Callable[[], None], length: int | None = None) -> None:
         self.length = length
         self._on_room = on_room
         self._pieces: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
+        self._sink: Sink | None = None
         self._error: Exception | None = None
         self.size = 0
         self.is_complete = False
@@ -70,11 +74,27 @@ class IncomingBody:
         return self._error
 
     def feed(self, data: bytes) -> bool:
-        """Add the next bytes. Return whether too many are unread."""
+        """Add the next bytes, unless it has failed. Return whether too many are unread."""
+        if self._error is not None:
+            return False
         self._pieces.append(data)
         self.size += len(data)
-        self._wake()
+        if self._sink is None:
+            self._wake()
         return self.size > HELD_BODY_BYTES
+
+    def deliver(self) -> None:
+        """Give the sink of `pass_on` what has arrived. The connection calls this once for each
+        read, so that pieces which came together are passed on together."""
+        if self._sink is None or not self._pieces:
+            return
+        try:
+            if self._sink(self.take()):
+                return
+        except Exception as error:  # noqa: BLE001 - `pass_on` raises it
+            self._error = error
+        self._sink = None
+        self._wake()
 
     def finish(self) -> None:
         """Mark the end, in its proper place."""
@@ -106,16 +126,41 @@ class IncomingBody:
                 return b""
             if self._error is not None:
                 raise self._error
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            await self._wait()
         return self.take()
+
+    async def pass_on(self, sink: Sink) -> bool:
+        """Call `sink` with the next bytes as they arrive, each time in the event that brings them:
+        waking a task for each piece of a stream would cost a third of passing it on.
+
+        Returns:
+            True at the end; False once `sink` returned False.
+
+        Raises the error that the body failed with, or that `sink` raised.
+        """
+        self._sink = sink
+        try:
+            while True:
+                if self._pieces and not sink(self.take()):
+                    return False
+                if self._error is not None:
+                    raise self._error
+                if self.is_complete or self._sink is None:
+                    return self.is_complete
+                await self._wait()
+        finally:
+            self._sink = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while data := await self.read():
             yield data
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
 
     def _wake(self) -> None:
         waiter = self._waiter

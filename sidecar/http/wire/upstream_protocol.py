@@ -21,6 +21,7 @@ from sidecar.http.wire.framing import (
     MAX_HEAD_BYTES,
     IncomingBody,
     ParserEvents,
+    Sink,
     WireProtocol,
     chunk_of,
 )
@@ -54,6 +55,7 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         self._sweep = sweep
         self.deadline = NEVER
         self.expiry_reason = ""
+        self._idle = NEVER
         self.tls: ResumingContext | None = None
         self._shelf: list[UpstreamConnection] | None = None
         self.written_at = 0.0
@@ -113,6 +115,16 @@ class UpstreamConnection(WireProtocol, ParserEvents):
             self.deadline = NEVER
         return self._head
 
+    async def pass_on(self, sink: Sink, idle: float) -> bool:
+        """Call `sink` with the bytes of the body as they arrive (`IncomingBody.pass_on`). Raises
+        `UpstreamError`, also when none come for `idle` seconds, and what `sink` raises."""
+        self.expiry_reason, self._idle = _silent_for(idle), idle
+        self._sweep.set(self, self.loop.time() + idle)
+        try:
+            return await self.body.pass_on(sink)
+        finally:
+            self.deadline = self._idle = NEVER
+
     async def read(self, idle: float) -> bytes:
         """Return the next bytes of the body; b"" at its end. Raises `UpstreamError`, also when none
         come for `idle` seconds.
@@ -123,7 +135,7 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         body = self.body
         if body.is_ready:
             return await body.read()
-        self.expiry_reason = f"silent for {idle:g} s (timeouts.idle)"
+        self.expiry_reason = _silent_for(idle)
         self._sweep.set(self, self.loop.time() + idle)
         try:
             return await body.read()
@@ -182,6 +194,9 @@ class UpstreamConnection(WireProtocol, ParserEvents):
             self._fail(UpstreamError(Fault.PROTOCOL, INVALID, sent=True))
             self.abort()
             return
+        if self._idle is not NEVER:
+            self.deadline = self.loop.time() + self._idle
+            self.body.deliver()
         # A head is bounded by its fields as well; this bounds what the parser holds.
         if self._unframed_bytes > MAX_HEAD_BYTES and not self.body.is_complete:
             self._fail(UpstreamError(Fault.PROTOCOL, INVALID, sent=True))
@@ -330,3 +345,7 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         await self.drained()
         assert self.transport is not None  # noqa: S101 - checked by drained()
         self.transport.write(data)
+
+
+def _silent_for(seconds: float) -> str:
+    return f"silent for {seconds:g} s (timeouts.idle)"

@@ -1,0 +1,95 @@
+"""The body of a message: passed on as it arrives, however it is cut and refused."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.errors import Fault, UpstreamError
+from sidecar.http.wire.framing import IncomingBody
+
+READS = st.lists(st.lists(st.binary(min_size=1, max_size=5), min_size=1, max_size=3), max_size=8)
+"""What each read of a connection brings: the pieces that the parser cuts it into."""
+BROKEN = UpstreamError(Fault.CLOSED, "it broke off", sent=True)
+
+
+async def passed_on(
+    reads: list[list[bytes]], accepts: list[bool], error: Exception | None
+) -> list[bytes]:
+    """Return the calls of the sink. It refuses to take more where `accepts` is false."""
+    body, calls, left = IncomingBody(lambda: None), [], list(accepts)
+
+    def sink(data: bytes) -> bool:
+        calls.append(data)
+        return left.pop() if left else True
+
+    async def pass_on() -> None:
+        while not await body.pass_on(sink):
+            pass
+
+    task = asyncio.create_task(pass_on())
+    await asyncio.sleep(0)
+    for pieces in reads:
+        for piece in pieces:
+            body.feed(piece)
+        body.deliver()
+        await asyncio.sleep(0)
+    body.fail(error) if error is not None else body.finish()
+    await task
+    return calls
+
+
+@given(READS, st.lists(st.booleans(), max_size=8))
+def test_body_is_passed_on_in_order_also_to_a_sink_that_refuses(
+    reads: list[list[bytes]], accepts: list[bool]
+) -> None:
+    calls = asyncio.run(passed_on(reads, accepts, None))
+    assert b"".join(calls) == b"".join(map(b"".join, reads))
+
+
+def test_pieces_of_one_read_are_passed_on_together() -> None:
+    calls = asyncio.run(passed_on([[b"a", b"b"], [b"c"]], [], None))
+    assert calls == [b"ab", b"c"]
+
+
+def test_failed_body_raises_after_its_last_piece() -> None:
+    async def failing() -> None:
+        body, calls = IncomingBody(lambda: None), []
+
+        def sink(data: bytes) -> bool:
+            calls.append(data)
+            return True
+
+        task = asyncio.create_task(body.pass_on(sink))
+        await asyncio.sleep(0)
+        body.feed(b"a")
+        body.fail(BROKEN)
+        with pytest.raises(UpstreamError, match="it broke off"):
+            await task
+        assert calls == [b"a"]
+
+    asyncio.run(failing())
+
+
+def test_error_of_a_sink_is_raised_to_the_task_and_ends_the_body() -> None:
+    async def failing() -> None:
+        body, calls = IncomingBody(lambda: None), []
+
+        def sink(data: bytes) -> bool:
+            calls.append(data)
+            raise ConnectionResetError("the client left")
+
+        task = asyncio.create_task(body.pass_on(sink))
+        await asyncio.sleep(0)
+        body.feed(b"a")
+        body.deliver()
+        body.feed(b"b")
+        body.deliver()
+        with pytest.raises(ConnectionResetError):
+            await task
+        assert calls == [b"a"]
+
+    asyncio.run(failing())
