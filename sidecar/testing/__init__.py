@@ -101,6 +101,8 @@ def _dialect_problems(dialect: Dialect) -> Iterator[str]:
         event = dialect.error_event(endpoint, reply, CALL)
         if event and not event.endswith((b"\n\n", b"\r\n\r\n")):
             yield f"error_event({kind.name}) has no end; end it with a blank line"
+        if dialect.has_failed_end(endpoint) and not event:
+            yield f"has_failed_end is true without error_event({kind.name}); return an event for it"
         yield from _own_event_problems(dialect, endpoint, event, kind)
     entries = [ModelEntry("a"), ModelEntry('b"\\')]
     page = dialect.models(entries)

@@ -58,6 +58,8 @@ class Broken(Transform):
         return data
 
     def end(self, *, complete):
+        if self.where == "end":
+            raise KeyError("secret-of-the-prompt")
         return b""
 
 
@@ -76,7 +78,7 @@ groups:
 keys:
   gpt: {{group: GPT, hash: "{{gpt}}"}}
 """
-WHERE = ("refusal", "request", "response", "feed", "later")
+WHERE = ("refusal", "request", "response", "feed", "later", "end")
 for _name in WHERE:
     YAML += (
         f'  {_name}: {{{{group: Bare, hash: "{{{{{_name}}}}}", '
@@ -167,6 +169,33 @@ async def test_transform_that_fails_in_a_stream_ends_it_with_an_error_event(
     assert b"transform broken: feed raised KeyError" in events[-2]
     record = await changing.record()
     assert record.outcome.value == "cut"
+
+
+async def test_transform_that_fails_in_the_first_bytes_of_a_stream_is_a_local_reply(
+    changing: Sidecar, vendor: ScriptedVendor
+) -> None:
+    async def script(wire: Wire) -> None:
+        await wire.send(STREAM_HEAD + framed(sse(chunk(choices=[delta("one")]))))
+        await wire.until_gone()
+
+    vendor.play(script)
+    got = await changing.ask(CHAT, STREAMED, key="feed")
+    assert (got.status, got.headers["content-type"]) == (502, "application/json")
+    assert "transform broken: feed raised KeyError" in got.message
+    await vendor.gone.wait()  # the provider does not work for it any more
+    assert (await changing.record()).outcome.value == "upstream_error"
+
+
+async def test_transform_that_fails_at_the_end_of_a_stream_leaves_it_truncated(
+    changing: Sidecar, vendor: ScriptedVendor
+) -> None:
+    body = sse(chunk(choices=[delta("one")])) + b"data: [DONE]\n\n"
+    vendor.play(answer(body, content_type="text/event-stream"))
+    got = await changing.ask(CHAT, STREAMED, key="end")
+    assert got.body.startswith(body)
+    assert b"transform broken: end raised KeyError" in got.body
+    assert not got.ended
+    assert (await changing.record()).outcome.value == "cut"
 
 
 async def test_refused_call_goes_to_the_next_route_without_the_transform(

@@ -286,6 +286,12 @@ class Meddling(type(discover().dialects["openai"])):  # type: ignore[misc]
     def strip_injected_usage(self, endpoint, event):  # type: ignore[no-untyped-def]
         return event.strip() if b"choices" in event else None
 
+    def error_event(self, endpoint, reply, call_id):  # type: ignore[no-untyped-def]
+        return b""
+
+    def has_failed_end(self, endpoint):  # type: ignore[no-untyped-def]
+        return True
+
 
 def test_contract_check_covers_the_usage_option() -> None:
     dialects = {**discover().dialects, "meddling": Meddling()}
@@ -296,6 +302,7 @@ def test_contract_check_covers_the_usage_option() -> None:
         "meddling: inject_usage_option returns", "change only stream_options",
         "which has the option; return None",
         "meddling: strip_injected_usage returns NoneType for", "keep the blank line at its end",
+        "meddling: has_failed_end is true without error_event(INTERNAL)",
     ):  # fmt: skip
         assert breach in report, report
 
