@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sidecar.agents.agent import Agent, filled
 from sidecar.agents.files import AgentFile, dumped, laid_over, read_content, with_values
-from sidecar.agents.table import FOREIGN_VARIABLES, KEY_VARIABLE, Agent, filled
+from sidecar.agents.table import FOREIGN_VARIABLES, KEY_VARIABLE
 from sidecar.api_keys import find_keys
 from sidecar.files import create_private
 

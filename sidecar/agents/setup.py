@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from sidecar.agents.agent import Agent
 from sidecar.agents.files import (
     AgentFile,
     AgentFileError,
@@ -29,7 +30,6 @@ from sidecar.agents.files import (
     with_values,
 )
 from sidecar.agents.launch import AgentTarget
-from sidecar.agents.table import Agent
 from sidecar.files import PRIVATE, content_digest, prepare, replace_file, write_private
 
 _FOLDER = "setup"

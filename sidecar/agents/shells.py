@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 
-from sidecar.agents.table import AGENTS, Agent, filled
+from sidecar.agents.agent import Agent, filled
+from sidecar.agents.table import AGENTS
 
 _NO_PROXY = "NO_PROXY=127.0.0.1,localhost"
 

@@ -1,85 +1,18 @@
 """The table of agents and SDKs. `env`, `run`, `setup` and the console all read it.
 
-As observed with real clients in November 2026. In texts, `{base}` stands for `http://host:port`,
-`{key}` for the key and `{model}` for a model.
+As observed with real clients in November 2026.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sidecar.agents.agent import Agent, Login
 from sidecar.agents.files import AgentFile, Format
 
 KEY_VARIABLE = "SIDECAR_KEY"
 URL_VARIABLE = "SIDECAR_URL"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
-    """The way for an agent to send its own login at the vendor, and the local key beside it.
-
-    Attributes:
-        environment: In place of that of the agent.
-        flags: In place of those of the agent.
-        kept: Variables that hold the login.
-        removed: Variables that the agent would prefer to the login.
-    """
-
-    environment: Mapping[str, str]
-    flags: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agent:
-    """One agent, or an SDK, which has no `program`.
-
-    Attributes:
-        dialect: The dialect that it speaks; also the vendor whose groups it takes first.
-        environment: Variables for every start.
-        removed: Variables that must not be set; a run removes every foreign one.
-        model_environment: Further ones where a model is named.
-        flags: Arguments before the user's own.
-        model_flags: Further ones where a model is named.
-        needs_model: Whether it cannot start without a named model.
-        login: How it uses a login of its own; None if it can send no key beside one.
-        extra: A file for one run, laid over the agent's own configuration.
-        own: The files of the agent's own configuration, and what `setup` writes into it.
-        notes: What `env` adds as comments.
-        switched_off: What an address of another maker switches off, and what brings it back.
-    """
-
-    name: str
-    dialect: str
-    program: str = ""
-    aliases: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    removed: tuple[str, ...] = ()
-    model_environment: Mapping[str, str] = field(default_factory=dict)
-    flags: tuple[str, ...] = ()
-    model_flags: tuple[str, ...] = ()
-    needs_model: bool = False
-    login: Login | None = None
-    extra: AgentFile | None = None
-    own: tuple[AgentFile, ...] = ()
-    notes: tuple[str, ...] = ()
-    switched_off: tuple[str, ...] = ()
-
-    def with_login(self, login: Login) -> Agent:
-        """Return the agent as it uses a login of its own."""
-        return replace(
-            self, environment=login.environment, removed=login.removed, flags=login.flags, notes=()
-        )
-
-    @property
-    def takes_model(self) -> bool:
-        """True if a run can name its model."""
-        return bool(self.model_environment or self.model_flags or self.needs_model)
-
 
 _OPENAI = {"OPENAI_BASE_URL": "{base}/v1", "OPENAI_API_KEY": "{key}"}
 _ANTHROPIC = {"ANTHROPIC_BASE_URL": "{base}", "ANTHROPIC_API_KEY": "{key}"}
@@ -265,6 +198,7 @@ _PROGRAMS = (
             "no variable has its address, {base}/v1; run it with: sidecar run --model MODEL cline",
             "or write the address into its file with: sidecar setup cline",
         ),
+        to_set="CLINE_SESSION_BACKEND_MODE=local; a process of Cline keeps the key without it",
     ),
     Agent(
         name="continue", dialect="openai", program="cn",
@@ -388,10 +322,3 @@ credentials of vendors are removed besides."""
 def agent_for(word: str) -> Agent | None:
     """Return the agent of this name, alias or program; None for an unknown command."""
     return next((a for a in _PROGRAMS if word in (a.name, a.program, *a.aliases)), None)
-
-
-def filled(text: str, **values: str) -> str:
-    """Return a text of the table with the values in place of their names in braces."""
-    for name, value in values.items():
-        text = text.replace("{" + name + "}", value)
-    return text

@@ -81,7 +81,9 @@ def test_undo_of_a_file_that_its_agent_rewrote_keeps_the_users_changes(
     cli: Cli, theirs: bool
 ) -> None:
     [(place, text)] = prepare(cli, "cline").items()
-    assert cli.run("setup", "cline", **KEY).status == 0
+    first = cli.run("setup", "cline", **KEY)
+    assert first.status == 0
+    assert "set in your shell as well: CLINE_SESSION_BACKEND_MODE=local" in first.err
     found = json.loads(place.read_bytes())
     ours = found["providers"]["openai-compatible"]
     ours["settings"]["model"], ours["updatedAt"] = "gpt-5", "2026-11-29T18:00:00.000Z"

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sidecar.agents.agent import Agent
 from sidecar.agents.launch import AgentTarget, Launch, keep_new_files, launch
-from sidecar.agents.table import AGENTS, GENERIC, Agent, agent_for
+from sidecar.agents.table import AGENTS, GENERIC, agent_for
 from sidecar.api_keys import mint
 
 BASE, SECRET = "http://127.0.0.1:9000", mint()

@@ -16,8 +16,9 @@ from msgspec import structs
 
 from sidecar.admin.api_types.config import ProcessStatus
 from sidecar.admin.api_types.entities import ChildKeyInfo
+from sidecar.agents.agent import Agent
 from sidecar.agents.launch import AgentTarget, keep_new_files, launch
-from sidecar.agents.table import GENERIC, Agent, agent_for
+from sidecar.agents.table import GENERIC, agent_for
 from sidecar.api_keys import digest, mint
 from sidecar.child_keys import ChildOrder, ChildTotals
 from sidecar.cli.agents.process import Heartbeat, run_agent

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
+from sidecar.agents.agent import Agent
 from sidecar.agents.launch import AgentTarget
 from sidecar.agents.setup import SetupChange, backups, plan, undo, write
-from sidecar.agents.table import AGENTS, KEY_VARIABLE, Agent
+from sidecar.agents.table import AGENTS, KEY_VARIABLE
 from sidecar.cli.agents.env import AgentName
 from sidecar.cli.client import base_of
 from sidecar.cli.options import REFUSED, config_option, fail, note, open_config, state_option
@@ -101,5 +102,7 @@ def _show_done(agent: Agent) -> None:
     note(f"{agent.name} is set up; undo it with: sidecar setup {agent.name} --undo")
     if any(each.uses_env for each in agent.own):
         note(f'it takes the key from the environment: eval "$(sidecar env {agent.name})"')
+    if agent.to_set:
+        note(f"set in your shell as well: {agent.to_set}")
     for each in agent.switched_off:
         note(f"another address than the vendor's switches off {each}")
