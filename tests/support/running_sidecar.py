@@ -45,10 +45,16 @@ class Sidecar:
         return {"Authorization": f"Bearer {self.keys[name]}"}
 
     async def record(self, number: int = 1) -> CallRecord:
-        """The record of the `number`th finished call, as soon as there is one: batches are cut."""
+        """The record of the `number`th finished call, as soon as there is one.
+
+        A batch is passed on early only if no caller of it is looked up: records keep their order.
+        """
+        services = self.running.services
         async with asyncio.timeout(10):
             while len(self.records) < number:
-                self.running.services.finished.flush()
+                lookups = [lookup for _, lookup in services.finished._waiting]
+                if not services.callers.held and all(each is None or each.done for each in lookups):
+                    services.finished.flush()
                 await asyncio.sleep(0.002)
         return self.records[number - 1]
 
