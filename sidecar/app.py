@@ -69,6 +69,7 @@ from sidecar.records import CallRecord
 from sidecar.routing.affinity import Affinity
 from sidecar.routing.model_list import ModelList
 from sidecar.routing.owners import Owners
+from sidecar.routing.shared_pins import SharedPins
 from sidecar.scheduling.lease import Sources
 from sidecar.scheduling.scheduler import Scheduler
 from sidecar.shared.engine import Engine, open_engine
@@ -163,7 +164,7 @@ async def _make_services(
     attempts = Attempts(
         upstream, vault, local, clock, AttemptUsageReader(prices), registry.dialects
     )
-    dispatch = Dispatcher(attempts, scheduler, Affinity(clock), clock)
+    dispatch = Dispatcher(attempts, scheduler, _affinity(clock, configuration, scheduler), clock)
     model_list = ModelList(upstream, vault, registry.dialects, local, clock)
     vault.on_replaced += [scheduler.forget, model_list.forget]
     live = _live_calls(clock, scheduler.engine, child_keys, ledger)
@@ -209,6 +210,22 @@ async def _share(
         raise StartError(f"state.shared ({name}): {error}") from None
     engine.usage.read_own = read_own
     scheduler.share(engine, vault.secret, refuses=shared.refuses)
+
+
+def _affinity(
+    clock: Callable[[], float], configuration: ConfigManager, scheduler: Scheduler
+) -> Affinity:
+    """The upstreams that conversations are pinned to, in all processes that share state."""
+    affinity = Affinity(clock)
+    if scheduler.engine is not None:
+
+        def digest_of(name: str) -> bytes:
+            key = configuration.current().keys.get(name)
+            return key.hashes[0].digest if key is not None and key.hashes else b""
+
+        facts = scheduler.engine.facts
+        affinity.share(SharedPins(facts, scheduler.identity_of, digest_of, clock))
+    return affinity
 
 
 def _live_calls(

@@ -251,7 +251,8 @@ def process() -> Dashboard:
 
 def _standing(sheet: Sheet) -> None:
     good: Steps = {0: "red", 1: "green"}
-    stale = "count(time() - sidecar_key_last_used_timestamp_seconds > 30 * 86400) or vector(0)"
+    latest = "max by (key, group) (sidecar_key_last_used_timestamp_seconds)"
+    stale = f"count(time() - {latest} > 30 * 86400) or vector(0)"
     sheet.add(
         figure("Scraped", "Whether Prometheus gets an answer.",
                Query(f"up{{{ITSELF}}}"), steps=good, words={"0": "no", "1": "yes"}),

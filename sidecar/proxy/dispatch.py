@@ -19,7 +19,7 @@ from sidecar.proxy.attempt import AttemptResult, Attempts
 from sidecar.proxy.in_flight import LiveCall
 from sidecar.proxy.rejection import to_proxy_error
 from sidecar.records import AttemptUsage, UsageState, Wait
-from sidecar.routing.affinity import Affinity
+from sidecar.routing.affinity import Affinity, ConversationKey
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.routing.request_rewrite import Rewriter
@@ -51,8 +51,9 @@ class RetryState:
     """The state of a call between attempts.
 
     Attributes:
-        session: The conversation that is pinned to an upstream.
+        conversation: What is pinned to an upstream.
         candidates: The candidates that may still be tried.
+        had_choice: True if there was more than one at first.
         sticky_wait: Seconds that the first lease waits for the pinned upstream.
         wait_left: Seconds that the call may still wait for a lease; None before it waits.
         failures: The latest failure of each candidate that was tried.
@@ -62,8 +63,9 @@ class RetryState:
     call: Call
     live: LiveCall
     rewriter: Rewriter
-    session: tuple[str, str, str]
+    conversation: ConversationKey
     candidates: Sequence[Candidate]
+    had_choice: bool
     sticky_wait: float
     wait_left: float | None = None
     failures: list[AttemptResult] = field(default_factory=list)
@@ -162,13 +164,13 @@ class Dispatcher:
     def _new_state(
         self, call: Call, candidates: Sequence[Candidate], rewriter: Rewriter, live: LiveCall
     ) -> RetryState:
-        key = call.key
-        # If the client names no conversation, its program stands for it.
-        session = (key.name, live.session or live.program, call.model or "")
-        ordered, pinned = self.affinity.prefer_pinned(session, candidates)
+        key, name = call.key, live.session or live.program
+        conversation = ConversationKey(key.name, name, call.model or "", bool(live.session))
+        ordered, pinned = self.affinity.prefer_pinned(conversation, candidates)
         # Only a named conversation is likely to have a warm cache at its pinned upstream.
-        alone = key.sticky_wait if pinned and live.session else 0.0
-        return RetryState(call, live, rewriter, session, ordered, alone)
+        alone = key.sticky_wait if pinned and conversation.is_named else 0.0
+        had_choice = len(candidates) > 1
+        return RetryState(call, live, rewriter, conversation, ordered, had_choice, alone)
 
     async def _lease(self, retry: RetryState) -> Lease:
         """Return a lease on a candidate: at once if one is free, else after a wait."""
@@ -236,7 +238,7 @@ class Dispatcher:
         if attempted.error_class is ErrorClass.CLIENT_ERROR:
             self._release(retry, lease, attempted.spent, sent=True)
             return Served(attempted)
-        self.affinity.pin(retry.session, attempted.candidate)
+        self.affinity.pin(retry.conversation, attempted.candidate, had_choice=retry.had_choice)
         return Served(attempted, lease)
 
     def _release(

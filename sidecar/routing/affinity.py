@@ -7,16 +7,25 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from sidecar.routing.candidates import Candidate
+from sidecar.routing.shared_pins import SharedPins
 
 MAX_PINNED = 20_000
 """Conversations that are pinned; the least recently served are dropped."""
 AFFINITY_TTL_SECONDS = 3600.0
 """Seconds without a call after which a pin ends: no vendor keeps a prompt cache for longer."""
 
-ConversationKey = tuple[str, str, str]
-"""The key, the client's name of the conversation (else the client's program), the model."""
+
+class ConversationKey(NamedTuple):
+    """The key and the model of a conversation, and the session that its client names; without
+    one (not `is_named`), the client's program stands for it."""
+
+    key: str
+    session: str
+    model: str
+    is_named: bool = True
 
 
 class Affinity:
@@ -25,22 +34,41 @@ class Affinity:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._pinned: OrderedDict[ConversationKey, tuple[str, str, float]] = OrderedDict()
+        self._shared: SharedPins | None = None
+
+    def share(self, shared: SharedPins) -> None:
+        """Have the pins of named conversations in common with other processes from now on."""
+        self._shared = shared
 
     def prefer_pinned(
-        self, session: ConversationKey, candidates: Sequence[Candidate]
+        self, conversation: ConversationKey, candidates: Sequence[Candidate]
     ) -> tuple[Sequence[Candidate], bool]:
         """Return the candidates, the pinned ones first, and whether there is a pinned one."""
-        pin = self._pinned.get(session)
-        if pin is None or self._clock() - pin[2] > AFFINITY_TTL_SECONDS:
-            return candidates, False
-        pinned = [c for c in candidates if (c.provider.name, c.credential_name) == pin[:2]]
+        pinned = self._find(conversation, candidates)
         if not pinned or len(pinned) == len(candidates):
             return candidates, bool(pinned)
         return [*pinned, *(c for c in candidates if c not in pinned)], True
 
-    def pin(self, session: ConversationKey, candidate: Candidate) -> None:
-        """Pin a conversation to the upstream of this candidate."""
-        self._pinned.pop(session, None)
-        self._pinned[session] = candidate.provider.name, candidate.credential_name, self._clock()
+    def pin(self, conversation: ConversationKey, candidate: Candidate, *, had_choice: bool) -> None:
+        """Pin a conversation to the upstream of this candidate; `had_choice` if the call had
+        others, too."""
+        self._pinned.pop(conversation, None)
+        upstream = candidate.provider.name, candidate.credential_name
+        self._pinned[conversation] = *upstream, self._clock()
         if len(self._pinned) > MAX_PINNED:
             self._pinned.popitem(last=False)
+        if self._shared is not None and had_choice and conversation.is_named:
+            self._shared.publish(conversation, candidate, AFFINITY_TTL_SECONDS)
+
+    def _find(
+        self, conversation: ConversationKey, candidates: Sequence[Candidate]
+    ) -> Sequence[Candidate]:
+        """Return the candidates that a conversation is pinned to."""
+        if self._shared is not None and conversation.is_named and len(candidates) > 1:
+            found = self._shared.find(conversation, candidates)
+            if found:
+                return found
+        pin = self._pinned.get(conversation)
+        if pin is None or self._clock() - pin[2] > AFFINITY_TTL_SECONDS:
+            return ()
+        return [c for c in candidates if (c.provider.name, c.credential_name) == pin[:2]]

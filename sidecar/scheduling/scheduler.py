@@ -88,6 +88,7 @@ class Scheduler:
         self._cached_limiters: dict[tuple[object, ...], tuple[object, CallLimiters]] = {}
         self._snapshot: Snapshot | None = None
         self.engine: Engine | None = None
+        self._upstream_facts: UpstreamFacts | None = None
         self.waits, self.rejections = Counter[str](), Counter[str]()
         self._admission.on_block = lambda limiter: self.waits.update([limiter.kind])
 
@@ -112,9 +113,16 @@ class Scheduler:
         `SharedLeases`."""
         self.engine, parts = engine, (self._admission, self._limits, engine, self._clock)
         self._leases = SharedLeases(*parts, refuses=refuses)
-        UpstreamFacts(engine, self._upstreams, Identities(secret_of), self._clock, self._recheck)
+        self._upstream_facts = UpstreamFacts(
+            engine, self._upstreams, Identities(secret_of), self._clock, self._recheck
+        )
         self.pauses.share(engine.facts, engine.about().host)
         self._cached_limiters.clear()
+
+    def identity_of(self, provider: str, credential: str) -> str | None:
+        """Return the identity of an upstream; None for one that is not shared."""
+        facts = self._upstream_facts
+        return None if facts is None else facts.identity_of(provider, credential)
 
     async def try_lease(self, waiter: Waiter, *, first_only: bool = False) -> Lease | None:
         """Return a lease on the first candidate that is free now (`first_only`: on the first of

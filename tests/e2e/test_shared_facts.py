@@ -15,6 +15,7 @@ from vendor_apis import until
 
 from sidecar.api_keys import digest, mint
 from sidecar.child_keys import ChildOrder
+from sidecar.shared.engine import Engine
 
 pytestmark = needs_redis
 YAML = """
@@ -31,21 +32,29 @@ keys:
   gpt: {{group: GPT, hash: "{{gpt}}"}}
   swapped: {{group: GPT, hash: "{{swapped}}", routes: [b, a]}}
   foreign: {{group: Other, hash: "{{foreign}}"}}
+  turned: {{group: GPT, hash: "sha256:{turned}", routes: [{order}]}}
 """
 KEYS = ("gpt", "swapped", "foreign")
+TURNED = mint()
+"""A key that both instances accept, as replicas do, with its routes in another order."""
 CHAT_CALL = json.dumps({"model": "gpt-5", "max_tokens": 100}).encode()
 
 
 @asynccontextmanager
 async def pair(folder: Path, vendor: ScriptedVendor) -> AsyncIterator[tuple[Sidecar, Sidecar]]:
-    (folder / "one").mkdir()
-    (folder / "two").mkdir()
     async with AsyncExitStack() as stack:
         server = stack.enter_context(redis_server())
-        yaml = YAML.format(url=vendor.url, server=server)
-        one = await stack.enter_async_context(sidecar(folder / "one", yaml, KEYS))
-        two = await stack.enter_async_context(sidecar(folder / "two", yaml, KEYS))
-        yield one, two
+
+        async def started(name: str, order: str) -> Sidecar:
+            (folder / name).mkdir()
+            yaml = YAML.format(
+                url=vendor.url, server=server, order=order, turned=digest(TURNED).hex()
+            )
+            found = await stack.enter_async_context(sidecar(folder / name, yaml, KEYS))
+            found.keys["turned"] = TURNED
+            return found
+
+        yield await started("one", "a, b"), await started("two", "b, a")
 
 
 async def test_child_key_of_one_instance_is_served_by_both_within_its_budget_until_its_run_ends(
@@ -84,7 +93,25 @@ async def test_object_that_one_instance_created_is_fetched_by_the_other_from_its
         assert (foreign.status, len(vendor.requests)) == (404, 3)
 
 
-def has_unsent(one: Sidecar) -> bool:
+async def test_conversation_that_one_instance_served_goes_to_its_provider_at_the_other(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(body(CHAT)))
+    async with pair(tmp_path, vendor) as (one, two):
+        call = json.dumps({"model": "gpt-5", "prompt_cache_key": "talk"}).encode()
+        await one.ask("/v1/chat/completions", call, key="turned")
+        await until(lambda: list(engine_of(two).facts.known("pin")), 10)
+        await two.ask("/v1/chat/completions", call, key="turned")
+        await two.ask("/v1/chat/completions", CHAT_CALL, key="turned")
+        paths = [each.path for each in vendor.requests]
+        assert [each[:3] for each in paths] == ["/a/", "/a/", "/b/"]
+
+
+def engine_of(one: Sidecar) -> Engine:
     engine = one.running.services.scheduler.engine
     assert engine is not None
-    return bool(engine.object_ids._unsent)
+    return engine
+
+
+def has_unsent(one: Sidecar) -> bool:
+    return bool(engine_of(one).object_ids._unsent)

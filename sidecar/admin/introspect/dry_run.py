@@ -17,7 +17,7 @@ from sidecar.config.model import Key
 from sidecar.proxy.rejection import reasons, to_proxy_error, when
 from sidecar.proxy.stream.transforming import TransformNotes
 from sidecar.records import NANODOLLARS
-from sidecar.routing.affinity import Affinity
+from sidecar.routing.affinity import Affinity, ConversationKey
 from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.estimates import LEAST_NANO_DOLLARS
 from sidecar.scheduling.lease import AdmissionOption, Blocked, NotAdmitted, Waiter
@@ -91,7 +91,8 @@ class Forecaster(NamedTuple):
         """Return the candidates with the pinned one first, and whether the session is pinned."""
         if call.session is None:
             return candidates, False
-        return self.affinity.prefer_pinned((call.key.name, call.session, call.model), candidates)
+        conversation = ConversationKey(call.key.name, call.session, call.model)
+        return self.affinity.prefer_pinned(conversation, candidates)
 
     def forecast(
         self, call: HypotheticalCall, candidates: Sequence[Candidate]

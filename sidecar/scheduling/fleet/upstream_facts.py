@@ -65,6 +65,10 @@ class UpstreamFacts:
         upstreams.on_providers = self._reconcile
         self._reconcile()
 
+    def identity_of(self, provider: str, credential: str) -> str | None:
+        """Return the identity of an upstream; None for one that is not shared."""
+        return self._identity.get((provider, credential))
+
     def _reconcile(self) -> None:
         """Follow new providers and secrets, and apply what holds for them."""
         self._identity.clear()
@@ -133,7 +137,7 @@ class UpstreamFacts:
 
     def _name(self, key: UpstreamKey, *more: str) -> str | None:
         """Return the name of a fact about an upstream; None for one that is not shared."""
-        identity = self._identity.get((key.provider, key.credential))
+        identity = self.identity_of(key.provider, key.credential)
         if identity is None or key.account:
             return None
         return "/".join(
