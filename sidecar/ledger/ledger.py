@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -225,6 +225,12 @@ class Ledger:
         """Return the owner of this object; None when it is unknown."""
         owner, created = self._objects.get((kind, object_id), (None, 0.0))
         return owner if self._wall() - created < OBJECT_DAYS * DAY_SECONDS else None
+
+    def claimed(self) -> Iterator[ObjectKey]:
+        """Yield the objects whose usage is still to come."""
+        for named, (owner, _) in self._objects.items():
+            if owner.claim is not None:
+                yield named
 
     def reconcile(self, snapshot: Snapshot) -> None:
         """Follow the configuration: a key's state follows its name, else its hash."""

@@ -2,16 +2,18 @@
 
 A call whose response created an object without reporting usage leaves a *claim* with the object in
 the ledger. The first response that reports the object's final usage settles the claim: for the key
-that created it, once, also after a restart.
+that created it, once, also after a restart. Where processes share state, that response may be at
+another process: the one with the claim settles it.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
-from sidecar.config.model import Provider
+from sidecar.config.model import Group, Provider, Snapshot
 from sidecar.ledger.ledger import Ledger
-from sidecar.ledger.model import Claim, Learned, Owner
+from sidecar.ledger.model import Claim, Learned, ObjectKey, Owner
 from sidecar.metrics.metrics import Metrics
 from sidecar.plugin_api.dialect import Meter
 from sidecar.pricing.prices import Prices
@@ -19,7 +21,7 @@ from sidecar.proxy.metering import is_lookup
 from sidecar.records import AttemptUsage, CallRecord, Cost, Usage, UsageState, together
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
-from sidecar.routing.owners import Owners
+from sidecar.routing.owners import Owners, Report
 from sidecar.scheduling.limiter import Demand, LimitUnit, demand_of
 from sidecar.scheduling.limits import CallScopes, route_name
 from sidecar.scheduling.scheduler import Scheduler
@@ -28,17 +30,19 @@ log = logging.getLogger("sidecar.proxy.deferred_usage")
 
 
 class Deferred:
-    """Creates claims and settles them."""
+    """Creates claims and settles them. `current` returns the configuration in force."""
 
     def __init__(
         self, ledger: Ledger, owners: Owners, scheduler: Scheduler, prices: Prices,
-        metrics: Metrics,
+        metrics: Metrics, current: Callable[[], Snapshot],
     ) -> None:  # fmt: skip
         self._ledger = ledger
         self._owners = owners
         self._scheduler = scheduler
         self._prices = prices
         self._metrics = metrics
+        self._current = current
+        owners.follow(self._adopt)
 
     def claim(
         self, call: Call, candidate: Candidate, meter: Meter, record: CallRecord,
@@ -59,23 +63,43 @@ class Deferred:
         self._owners.record(call, candidate, meter, claim)
 
     def settle(self, call: Call, provider: Provider, meter: Meter, usage: Usage) -> None:
-        """Settle the claim, if there is one, on the object whose usage a response reports."""
-        kind = call.endpoint.owned or call.endpoint.creates
+        """Settle the claim, if there is one, on the object whose usage a response reports; if
+        another process has it, let that one settle it."""
+        kind, group = call.endpoint.owned or call.endpoint.creates, call.key.group
         ids = meter.created() or (call.located.object_id or "",)
         if kind is None or len(ids) != 1:
             return
-        owner = self._ledger.owner(kind, ids[0])
-        if owner is None or owner.claim is None or owner.group != call.key.group.name:
+        named, report = (kind, ids[0]), Report(usage, meter.model)
+        owner = self._ledger.owner(*named)
+        if owner is None:
+            self._owners.report(named, group.name, report)
+        elif owner.claim is not None and owner.group == group.name:
+            self._count(named, owner, owner.claim, report, provider, group)
+
+    def _adopt(self, named: ObjectKey, report: Report) -> None:
+        """Settle the claim on an object whose usage another process reports."""
+        owner, snapshot = self._ledger.owner(*named), self._current()
+        if owner is None or owner.claim is None:
             return
-        claim = owner.claim
-        named = (meter.model, claim.model_sent, claim.model_asked)
-        names = (claim.priced_as, None, None) if claim.priced_as else named
-        cost = self._prices.spent(usage, provider, call.key.group, names, claim.started)
-        self._ledger.learned(kind, ids[0], Learned(claim, usage, cost, meter.model))
+        provider = snapshot.providers.get(owner.provider)
+        group = snapshot.groups.get(owner.group)
+        if provider is not None and group is not None:
+            self._count(named, owner, owner.claim, report, provider, group)
+
+    def _count(
+        self, named: ObjectKey, owner: Owner, claim: Claim, report: Report, provider: Provider,
+        group: Group,
+    ) -> None:  # fmt: skip
+        usage, model = report.usage, report.model
+        as_served = (model, claim.model_sent, claim.model_asked)
+        names = (claim.priced_as, None, None) if claim.priced_as else as_served
+        cost = self._prices.spent(usage, provider, group, names, claim.started)
+        self._ledger.learned(*named, Learned(claim, usage, cost, model))
         self._metrics.usage_learned(owner, claim, usage, cost)
         self._correct(owner, claim, usage, cost)
+        self._owners.counted(named, owner)
         log.info("what %s %s used is known: it is booked for call %s",
-                 kind, ids[0][:80], claim.call_id)  # fmt: skip
+                 named[0], named[1][:80], claim.call_id)  # fmt: skip
 
     def _correct(self, owner: Owner, claim: Claim, usage: Usage, cost: Cost | None) -> None:
         """Replace the amounts that calendar limits counted by those of the reported usage."""

@@ -93,8 +93,9 @@ class Proxy:
         self._guard = guard
         self._plans = routing.Plans(services.vault.usable, services.draw)
         self._deferred = Deferred(
-            services.ledger, services.owners, services.scheduler, services.prices, services.metrics
-        )
+            services.ledger, services.owners, services.scheduler, services.prices,
+            services.metrics, services.configuration.current,
+        )  # fmt: skip
         self._dialects = tuple(services.registry.dialects.values())
         self._probes = {"/"}.union(*(dialect.probes for dialect in self._dialects))
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+from ledger_checks import rows
 from real_redis import needs_redis, redis_server
 from running_sidecar import Sidecar, sidecar
 from sample_answers import CHAT, body
 from scripted_vendor import ScriptedVendor, answer
-from vendor_apis import until
+from vendor_apis import figures, settled, until
 
 from sidecar.api_keys import digest, mint
 from sidecar.child_keys import ChildOrder
@@ -40,21 +41,29 @@ TURNED = mint()
 CHAT_CALL = json.dumps({"model": "gpt-5", "max_tokens": 100}).encode()
 
 
+def existing(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@asynccontextmanager
+async def instance(
+    folder: Path, server: str, vendor: ScriptedVendor, order: str = "a, b"
+) -> AsyncIterator[Sidecar]:
+    yaml = YAML.format(url=vendor.url, server=server, order=order, turned=digest(TURNED).hex())
+    async with sidecar(existing(folder), yaml, KEYS) as found:
+        found.keys["turned"] = TURNED
+        yield found
+
+
 @asynccontextmanager
 async def pair(folder: Path, vendor: ScriptedVendor) -> AsyncIterator[tuple[Sidecar, Sidecar]]:
-    async with AsyncExitStack() as stack:
-        server = stack.enter_context(redis_server())
-
-        async def started(name: str, order: str) -> Sidecar:
-            (folder / name).mkdir()
-            yaml = YAML.format(
-                url=vendor.url, server=server, order=order, turned=digest(TURNED).hex()
-            )
-            found = await stack.enter_async_context(sidecar(folder / name, yaml, KEYS))
-            found.keys["turned"] = TURNED
-            return found
-
-        yield await started("one", "a, b"), await started("two", "b, a")
+    with redis_server() as server:
+        async with (
+            instance(folder / "one", server, vendor) as one,
+            instance(folder / "two", server, vendor, "b, a") as two,
+        ):
+            yield one, two
 
 
 async def test_child_key_of_one_instance_is_served_by_both_within_its_budget_until_its_run_ends(
@@ -105,6 +114,66 @@ async def test_conversation_that_one_instance_served_goes_to_its_provider_at_the
         await two.ask("/v1/chat/completions", CHAT_CALL, key="turned")
         paths = [each.path for each in vendor.requests]
         assert [each[:3] for each in paths] == ["/a/", "/a/", "/b/"]
+
+
+QUEUED = answer(b'{"id":"r_1","model":"m-1","status":"queued"}')
+USED = {"input_tokens": 900, "output_tokens": 100}
+DONE = answer(body({"id": "r_1", "model": "m-1", "status": "completed", "usage": USED}))
+COST = 1000 * 1_000_000
+
+
+async def create(one: Sidecar) -> None:
+    """Start a background response, whose owner is then on the server."""
+    await one.ask("/v1/responses", b'{"model":"m","background":true}', key="gpt")
+    await until(lambda: not has_unsent(one), 10)
+
+
+async def look(at: Sidecar) -> None:
+    got = await at.ask("/v1/responses/r_1", method="GET", key="swapped")
+    assert got.status == 200, got.body
+
+
+async def booked(one: Sidecar) -> list[tuple[object, ...]]:
+    """The calls in its ledger that have usage, with their key, tokens and cost."""
+    await settled(one.running)
+    await one.running.services.ledger.flush()
+    names = ("key", "usage_state", "input_tokens", "output_tokens", "cost_charged")
+    return [tuple(row[name] for name in names) for row in rows(one.state) if row["input_tokens"]]
+
+
+async def test_usage_that_one_instance_learns_is_counted_once_by_the_one_that_began_the_work(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(QUEUED, QUEUED, DONE)
+    async with pair(tmp_path, vendor) as (one, two):
+        await create(one)
+        for _ in range(3):
+            await look(two)
+        claims = one.running.services.ledger.claimed
+        await until(lambda: not list(claims()), 10)
+        await look(one)
+        assert await booked(one) == [("gpt", "reported", 900, 100, COST)]
+        assert await booked(two) == []
+        tokens = await figures(one.running, "sidecar_tokens_total")
+        assert sorted(tokens.values()) == [100, 900]
+        assert await figures(two.running, "sidecar_tokens_total") == {}
+
+
+async def test_usage_that_was_learnt_while_its_instance_was_down_is_counted_once_after_restarts(
+    tmp_path: Path, vendor: ScriptedVendor
+) -> None:
+    vendor.play(QUEUED, DONE)
+    with redis_server() as server:
+        async with instance(tmp_path / "two", server, vendor) as two:
+            async with instance(tmp_path / "one", server, vendor) as one:
+                await create(one)
+            await look(two)
+            for _ in range(2):
+                async with instance(tmp_path / "one", server, vendor) as one:
+                    assert await booked(one) == [("gpt", "reported", 900, 100, COST)]
+                    await look(two)
+                    await look(one)
+            assert await booked(two) == []
 
 
 def engine_of(one: Sidecar) -> Engine:
