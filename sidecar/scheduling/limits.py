@@ -171,13 +171,15 @@ class Limits:
         )
 
     def _update_window(self, scope: LimitId, limit: Limit | Budget, headroom: Headroom) -> LimitId:
-        """Have the counter of a limit follow the file, create it if need be; return its name."""
+        """Have the counter of a limit follow the file, create it if need be; return its name. Most
+        limits are as they were: only for others are the amount and the text made anew."""
         name = (*scope, *_kind_and_models(limit))
         window = self._windows.get(name)
         if window is None:
             window = self._windows[name] = self._new_window(name, scope, limit)
         window.headroom = headroom
-        self._bound(name, limit)
+        if self._written.get(name) != limit:
+            self._bound(name, limit)
         if isinstance(window, CalendarWindow) and self._snapshot is not None:
             window.set_zone(self._snapshot.timezone)
         return name
@@ -319,7 +321,8 @@ def _scopes(snapshot: Snapshot) -> Iterator[tuple[LimitId, Allowance]]:
     for key in (*snapshot.keys.values(), *snapshot.runs.values()):
         yield ("key", key.name), key.allowance
         for route in key.routes:
-            yield ("route", key.name, route_name(key, route)), route.allowance
+            if route.allowance != UNBOUNDED:  # few have limits of their own
+                yield ("route", key.name, route_name(key, route)), route.allowance
     for child in snapshot.children.values():
         yield ("child", child.child), child.child_allowance
 
