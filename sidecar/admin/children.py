@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import msgspec
 
 from sidecar.admin.api_types.entities import ChildKeyInfo, ChildKeyList
 from sidecar.admin.context import AdminContext, ApiRequest
-from sidecar.child_keys import ChildKey, ChildOrder, parent_of
-from sidecar.config.model import Snapshot
+from sidecar.child_keys import ChildOrder, parent_of
 from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.scheduling.pauses import COMMANDS
+from sidecar.shared.server import EngineError
 
 LAST_CALLS_SECONDS = 2.0
 """Seconds that the calls of an ended agent have to be counted: its connections are closed."""
+LAST_FACTS_SECONDS = 0.5
+"""Seconds that the server of shared state has to send what other processes counted."""
 _POLL_SECONDS = 0.02
 
 
@@ -31,8 +34,8 @@ async def renew(context: AdminContext, asked: ApiRequest) -> ChildKeyInfo:
     except msgspec.MsgspecError as error:
         why = f"this is no order of a child key: {error}"
         raise ProxyError(ErrorKind.BAD_REQUEST, why) from None
-    child = context.services.child_keys.renew(order, context.snapshot)
-    return _info(child, context.snapshot)
+    context.services.child_keys.renew(order, context.snapshot)
+    return _info(context, order.name)
 
 
 async def end(context: AdminContext, asked: ApiRequest) -> ChildKeyInfo:
@@ -44,7 +47,10 @@ async def end(context: AdminContext, asked: ApiRequest) -> ChildKeyInfo:
     if not await _counted(context, name):
         live.end_child(LocalReply(ErrorKind.KEY_DISABLED, "its run has ended"), name)
         await _counted(context, name)
-    return _info(keys.end(name), context.snapshot)
+    await _counted_elsewhere(context)
+    info = _info(context, name)
+    keys.end(name)
+    return info
 
 
 async def _counted(context: AdminContext, name: str) -> bool:
@@ -58,18 +64,30 @@ async def _counted(context: AdminContext, name: str) -> bool:
     return True
 
 
+async def _counted_elsewhere(context: AdminContext) -> None:
+    """Have what other processes have counted so far, if the server answers in time."""
+    engine = context.services.scheduler.engine
+    if engine is None or not engine.is_reached:
+        return
+    with suppress(EngineError, TimeoutError):
+        async with asyncio.timeout(LAST_FACTS_SECONDS):
+            await engine.facts.sync()
+
+
 def _is_used(context: AdminContext, name: str) -> bool:
     return any(call.key and call.key.child == name for call in context.services.live)
 
 
 def child_key_infos(context: AdminContext) -> list[ChildKeyInfo]:
     """Return every child key as a list shows it."""
-    return [_info(each, context.snapshot) for each in context.services.child_keys]
+    return [_info(context, each.order.name) for each in context.services.child_keys]
 
 
-def _info(child: ChildKey, snapshot: Snapshot) -> ChildKeyInfo:
+def _info(context: AdminContext, name: str) -> ChildKeyInfo:
+    keys = context.services.child_keys
+    child = keys.get(name)
     order = child.order
-    parent = parent_of(order, snapshot)
+    parent = parent_of(order, context.snapshot)
     routes = [each for each in parent.routes if each.enabled] if parent else []
     return ChildKeyInfo(
         name=order.name,
@@ -82,7 +100,7 @@ def _info(child: ChildKey, snapshot: Snapshot) -> ChildKeyInfo:
         budget=order.budgets,
         urgency=order.urgency,
         takes_login=any(each.provider.takes_login for each in routes),
-        totals=child.totals,
+        totals=keys.totals(name),
         at=child.at,
     )
 

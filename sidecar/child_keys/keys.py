@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -38,6 +39,9 @@ MAX_ENDED = 100
 """How many ended keys are kept, so that an agent that still sends one learns why it is rejected."""
 FACT_KIND = "child"
 """The kind of the facts by which processes have each other's child keys."""
+TOTALS_KIND = "run"
+"""The kind of the facts about the use of child keys at processes that did not make them."""
+TOTALS_SECONDS = 86400.0
 MAX_FACT_CHARS = 2000
 _FILE = "child-keys.json"
 
@@ -71,6 +75,11 @@ class ChildTotals(Struct, frozen=True):
             self.unknown + record.unpriced + (record.usage_state in _UNSURE),
             self.waited + record.wait,
         )
+
+    def __add__(self, other: ChildTotals) -> ChildTotals:
+        """Return the sums."""
+        figures = zip(structs.astuple(self), structs.astuple(other), strict=True)
+        return ChildTotals(*(one + another for one, another in figures))
 
 
 _ENDS_WITHOUT_FAULT = frozenset({Outcome.OK, Outcome.CANCELLED})
@@ -127,6 +136,10 @@ class ChildKeys:
     on_revoked: Callable[[str], object] = lambda _: None
     _facts: SharedFacts | None = None
     _host: str = ""
+    _token: str = field(default_factory=lambda: secrets.token_hex(8))
+    """The name of this process in its facts about use."""
+    _elsewhere: dict[str, dict[str, ChildTotals]] = field(default_factory=dict)
+    """The use of child keys at other processes."""
     _children: dict[str, ChildKey] = field(default_factory=dict)
     _deadlines: dict[str, float] = field(default_factory=dict)
     _closed: set[str] = field(default_factory=set)
@@ -159,6 +172,7 @@ class ChildKeys:
         for child in self:
             self._publish(child)
         facts.follow(FACT_KIND, self._follow)
+        facts.follow(TOTALS_KIND, self._follow_totals)
 
     def __iter__(self) -> Iterator[ChildKey]:
         """Iterate over the child keys, the oldest first."""
@@ -209,8 +223,17 @@ class ChildKeys:
     def count(self, name: str, record: CallRecord) -> None:
         """Add a finished call to the totals of a child key."""
         child = self._children.get(name)
-        if child is not None:
-            self._children[name] = structs.replace(child, totals=child.totals.plus(record))
+        if child is None:
+            return
+        totals = child.totals.plus(record)
+        self._children[name] = structs.replace(child, totals=totals)
+        if child.at and self._facts is not None:
+            text = msgspec.json.encode(totals).decode()
+            self._facts.publish(TOTALS_KIND, f"{self._token}/{name}", text, TOTALS_SECONDS)
+
+    def totals(self, name: str) -> ChildTotals:
+        """Return the use of a child key at all processes. Raises `ProxyError` (404)."""
+        return sum(self._elsewhere.get(name, {}).values(), self.get(name).totals)
 
     def get(self, name: str) -> ChildKey:
         """Return a child key. Raises `ProxyError` (404)."""
@@ -252,6 +275,7 @@ class ChildKeys:
         for name in names:
             self._keep_ended(self._over(name))
             del self._children[name], self._deadlines[name]
+            self._elsewhere.pop(name, None)
             self._closed.discard(name)
         self.keep()
         self.changed()
@@ -298,6 +322,13 @@ class ChildKeys:
         self._ended.pop(child.order.digest, None)
         if known is None:
             self.changed()
+
+    def _follow_totals(self, fact: Fact) -> None:
+        """Follow what another process counts of a key."""
+        token, _, name = fact.name.partition("/")
+        if name in self._children and fact.value:
+            totals = msgspec.json.decode(fact.value, type=ChildTotals)
+            self._elsewhere.setdefault(name, {})[token] = totals
 
     def keep(self) -> None:
         """Write every key of this process and what its calls took to the state directory."""

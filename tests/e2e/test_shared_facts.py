@@ -80,6 +80,7 @@ async def test_child_key_of_one_instance_is_served_by_both_within_its_budget_unt
                  for each in (two, one, two)]  # fmt: skip
         assert [each.status for each in asked] == [200, 200, 402]
         assert "child key" in asked[2].message
+        await until(lambda: keys.totals("c-1").calls == 3, 10)
         keys.close("c-1")
         await until(lambda: not list(known), 10)
         late = await two.ask("/v1/chat/completions", CHAT_CALL, key="child")

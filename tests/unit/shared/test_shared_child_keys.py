@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import pytest
 from lease_rooms import NOON, snapshot
+from ledger_checks import call
 from manual_clock import HandClock
 from real_redis import RealRedis, needs_redis, real_redis
 
 from sidecar.child_keys import LIFETIME_SECONDS, ChildKeys, ChildOrder
 from sidecar.config.model import Key
 from sidecar.errors import ProxyError
+from sidecar.records import Cost, Usage
 from sidecar.shared.engine import Engine, open_engine
 
 pytestmark = needs_redis
@@ -147,6 +149,29 @@ async def test_end_of_a_child_key_reaches_the_calls_of_all_processes(
         assert two.revoked == ["c-1"]
         one.keys.end("c-1")
         assert one.revoked == []
+
+
+async def test_use_of_a_child_key_is_the_sum_of_all_processes_also_after_a_restart(
+    redis: RealRedis, tmp_path: Path
+) -> None:
+    async with fleet(redis, tmp_path) as both:
+        one, two = both.processes
+        one.keys.renew(ORDER, FILE)
+        await both.sync()
+        taken = call(usage=Usage(10, 5), cost=Cost(7, 7, "p"))
+        for each in (one, two, two):
+            each.keys.count("c-1", taken)
+        await both.sync()
+        used = one.keys.totals("c-1")
+        assert (used.calls, used.input_tokens, used.charged) == (3, 30, 21)
+        one.keys.keep()
+        again = ChildKeys(tmp_path / "one", both.clock, one.keys.wall)
+        again.restore()
+        again.share(one.engine.facts, "one")
+        assert again.totals("c-1") == used
+        two.engine.facts.publish("run", "x/c-1", "no totals", 100.0)
+        await both.sync()
+        assert again.totals("c-1") == used
 
 
 async def test_child_key_of_another_process_outlives_no_restart_without_that_process(
