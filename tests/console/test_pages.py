@@ -19,6 +19,7 @@ from running_sidecar import sidecar as start_sidecar
 from scripted_vendor import ScriptedVendor, answer
 
 from sidecar.api_keys import digest, looks_like_key
+from sidecar_transforms.translate import Translate
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -505,6 +506,22 @@ async def test_models_limits_and_weights_of_a_route(tab: Tab) -> None:
     assert (main.priority, main.weight, spare.priority) == (1, 3, 1)
     assert main.rename.served("exact") == "other"
     assert await tab.page.get_by_label("same priority as above").is_checked()
+
+
+async def test_route_translates_to_the_chosen_api(tab: Tab) -> None:
+    await tab.go("keys/editor", "editor")
+    await tab.press("Edit main")
+    offered = tab.dialog.get_by_label("Translate").locator("option")
+    apis = await offered.evaluate_all("all => all.slice(2).map(each => each.value)")
+    assert Translate.options["api"].endswith(": " + ", ".join(apis))
+    await tab.choose("Translate", "responses")
+    await tab.press("Done")
+    await tab.says("translated to responses")
+    await tab.press("Review and save")
+    await tab.confirm("Save")
+    await tab.button("Follow the group").wait_for()
+    written = re.sub(r"\s+", " ", tab.proxy.file.read_text())
+    assert re.search(r"main: \{?.*?translate: \{? ?api: responses", written)
 
 
 async def test_a_provider_is_added_and_taken_away(tab: Tab) -> None:

@@ -1,6 +1,6 @@
 // Dialogs and notices. The browser’s own <dialog> keeps the focus inside.
 
-import { fill, h, unique } from "./dom.js";
+import { fill, h, points, unique } from "./dom.js";
 
 const SHORT = 6000; // milliseconds that a notice stays
 const LONG = 15000; // … one with something to press
@@ -33,7 +33,7 @@ export function dialog(title, build, { wide = false } = {}) {
         "header",
         {},
         h("h2", { id }, title),
-        h("button", { class: "plain icon", "aria-label": "Close", onclick: () => close() }, "×"),
+        icon("×", "Close", () => close()),
       ),
       body,
     );
@@ -107,6 +107,23 @@ export function button(label, deed, kind = "", props = {}) {
   return h("button", { class: kind, onclick, ...props }, label);
 }
 
+/** A button with a sign in place of words. */
+export function icon(sign, label, onclick, props = {}) {
+  return h("button", { class: "plain icon", "aria-label": label, onclick, ...props }, sign);
+}
+
+/** A switch, which is on or off. */
+export function switcher(id, label, on, onclick) {
+  return h("button", {
+    role: "switch",
+    class: "toggle",
+    id,
+    "aria-checked": String(on),
+    "aria-label": label,
+    onclick,
+  });
+}
+
 /** Says something in passing; `press` is the label and the deed of a button. */
 export function toast(text, press) {
   const node = h("div", { class: "toast" }, h("span", {}, text));
@@ -119,7 +136,7 @@ export function toast(text, press) {
     };
     node.append(button(label, pressed, "plain"));
   }
-  node.append(h("button", { class: "plain icon", "aria-label": "Dismiss", onclick: gone }, "×"));
+  node.append(icon("×", "Dismiss", gone));
   const place = document.getElementById("toasts");
   while (place.children.length >= (PHONE.matches ? 1 : MOST)) place.firstElementChild.remove();
   place.append(node);
@@ -136,13 +153,7 @@ export function trouble(error) {
     "div",
     { class: "trouble", role: "alert", tabindex: "-1" },
     h("strong", {}, error.message),
-    lines.length
-      ? h(
-          "ul",
-          {},
-          lines.map((line) => h("li", {}, line)),
-        )
-      : null,
+    lines.length ? points(lines) : null,
   );
   queueMicrotask(() => box.focus());
   return box;

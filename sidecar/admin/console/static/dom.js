@@ -31,6 +31,19 @@ function built(node, props, children) {
   return node;
 }
 
+/** A field to search by. */
+export function searchBox(words, oninput, props = {}) {
+  return h("input", {
+    type: "search",
+    id: "search",
+    placeholder: words,
+    "aria-label": words,
+    autocomplete: "off",
+    oninput,
+    ...props,
+  });
+}
+
 /** Words of less weight, in a line. */
 export function quiet(...words) {
   return h("span", { class: "quiet" }, words);
@@ -39,6 +52,15 @@ export function quiet(...words) {
 /** Words of less weight, below others. */
 export function under(...words) {
   return h("div", { class: "under" }, words);
+}
+
+/** A list of texts or nodes. */
+export function points(lines, kind = "") {
+  return h(
+    "ul",
+    { class: kind },
+    lines.map((line) => h("li", {}, line)),
+  );
 }
 
 /** The heading of a page, with what stands beside it. */

@@ -3,7 +3,7 @@
 
 import { Declined, get, send } from "./api.js";
 import { actions, button, dialog, toast, trouble, trying } from "./dialogs.js";
-import { h, quiet } from "./dom.js";
+import { h, points, quiet } from "./dom.js";
 import { counted } from "./format.js";
 
 const KINDS = { "+": "added", "-": "removed" };
@@ -111,11 +111,7 @@ export function effects(preview) {
   const lines = preview.difference;
   return [
     lines.length
-      ? h(
-          "ul",
-          { class: "effects" },
-          lines.map((line) => h("li", {}, line)),
-        )
+      ? points(lines, "effects")
       : h(
           "p",
           { class: "quiet" },
@@ -165,11 +161,7 @@ async function again(edit, error, more = {}) {
   const wanted = await dialog("The file was changed meanwhile", (close) => [
     h("p", {}, "It was saved after this page read it. Nothing of yours was written. Since then:"),
     changed
-      ? h(
-          "ul",
-          { class: "effects" },
-          changed.map((line) => h("li", {}, line)),
-        )
+      ? points(changed, "effects")
       : quiet("It is not known what changed: the version that you saw is not kept."),
     h(
       "p",

@@ -1,7 +1,7 @@
 // Fields of forms. Each is { node, read(), changed() }: `read` gives the value as the file would
 // have it, and null for nothing; `changed` says whether a person touched it.
 
-import { button, toast, trying } from "./dialogs.js";
+import { button, dialog, icon, toast, trying } from "./dialogs.js";
 import { fill, h, unique } from "./dom.js";
 
 const KINDS = ["rpm", "rpd", "tpm", "itpm", "otpm", "tpd", "concurrency"];
@@ -191,7 +191,7 @@ function limitRow(entry, index, remove, onchange) {
       "aria-label": `Models of ${of}`,
       oninput: (event) => set("models", event.target.value.trim()),
     }),
-    h("button", { class: "plain icon", "aria-label": `Remove ${of}`, onclick: remove }, "×"),
+    icon("×", `Remove ${of}`, remove),
   );
 }
 
@@ -268,4 +268,17 @@ export function form(
   }
   const touched = () => Object.values(fields).some((each) => each.changed());
   return { node, touched, dirty: () => touched() || node.contains(document.activeElement) };
+}
+
+/** A dialog with a form of all fields below `above`; `save(values, close, body)` closes it. */
+export function formDialog(heading, fields, options, ...above) {
+  return dialog(heading, (close, body) => [
+    above,
+    form(fields, {
+      all: true,
+      cancel: () => close(),
+      ...options,
+      save: (values) => options.save(values, close, body),
+    }).node,
+  ]);
 }

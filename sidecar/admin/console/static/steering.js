@@ -2,7 +2,7 @@
 
 import { ask, get } from "./api.js";
 import { button, dialog, toast, trying } from "./dialogs.js";
-import { fill, h, quiet, under } from "./dom.js";
+import { fill, h, quiet, searchBox, under } from "./dom.js";
 import { ago, counted } from "./format.js";
 
 const ALL = "everything";
@@ -65,13 +65,7 @@ export async function choose() {
     const failed = h("div");
     const said = h("p", { class: "help", role: "status" });
     const rows = h("ul", { class: "versions" });
-    const search = h("input", {
-      type: "search",
-      placeholder: "Name of a key, a group or a provider",
-      "aria-label": "Name",
-      autocomplete: "off",
-      oninput: draw,
-    });
+    const search = searchBox("Name of a key, a group or a provider", draw, { id: null });
 
     function draw() {
       const words = search.value.trim().toLowerCase();

@@ -5,7 +5,7 @@ import { blend, fill, h, keepingFocus } from "./dom.js";
 const MOST = 300; // rows that are drawn until all are asked for
 
 /**
- * A table. `columns` are { name, head, cell(row), sort(row)?, wide? }; the first column heads its
+ * A table. `columns` are { head, cell(row), sort(row)?, class? }; the first column heads its
  * row. `update(rows)` shows other rows; `empty()` answers what is shown when there are none. The order is kept.
  * With `keyOf(row)`, rows are found again, and what says the same is left alone: for tables that move.
  * `partOf(row)` answers null, or an identity and words: rows of one identity stand below these words.
@@ -13,12 +13,12 @@ const MOST = 300; // rows that are drawn until all are asked for
 export function table(
   caption,
   columns,
-  { empty = () => null, sorted = null, id = "table", keyOf = null, partOf = (_) => null, most = MOST } = {},
+  { empty = () => null, id = "table", keyOf = null, partOf = (_) => null, most = MOST } = {},
 ) {
   let rows = [];
   let all = false;
   const more = h("button", { class: "plain more", hidden: true, onclick: showAll });
-  let order = sorted ?? { name: null, down: false };
+  let order = { head: null, down: false };
   const head = h("tr");
   const body = h("tbody");
   const none = h("div", { class: "empty", hidden: true });
@@ -30,7 +30,7 @@ export function table(
     put(
       head,
       columns.map((column) => {
-        const active = order.name === column.name;
+        const active = order.head === column.head;
         const way = active ? (order.down ? "descending" : "ascending") : null;
         if (!column.sort)
           return h(
@@ -43,7 +43,7 @@ export function table(
           { scope: "col", "aria-sort": way, class: column.class },
           h(
             "button",
-            { id: `${id}-sort-${column.name}`, class: "sort", onclick: () => sortBy(column.name) },
+            { id: `${id}-sort-${column.head}`, class: "sort", onclick: () => sortBy(column.head) },
             column.head,
             h("span", { class: "way", "aria-hidden": "true" }, active ? (order.down ? "↓" : "↑") : ""),
           ),
@@ -57,14 +57,14 @@ export function table(
     draw();
   }
 
-  function sortBy(name) {
-    order = { name, down: order.name === name ? !order.down : false };
+  function sortBy(head) {
+    order = { head, down: order.head === head && !order.down };
     keepingFocus(draw);
   }
 
   function draw() {
     drawHead();
-    const column = columns.find((each) => each.name === order.name);
+    const column = columns.find((each) => each.head === order.head);
     const shown = column
       ? [...rows].sort((a, b) => compare(column.sort(a), column.sort(b)) * (order.down ? -1 : 1))
       : rows;

@@ -3,7 +3,7 @@
 
 import { get } from "../api.js";
 import { actions, button, dialog, trouble } from "../dialogs.js";
-import { fill, h, lead, quiet, title } from "../dom.js";
+import { fill, h, lead, points, quiet, title } from "../dom.js";
 import { diff, review, showing } from "../editing.js";
 import { ago, counted, moment } from "../format.js";
 
@@ -63,16 +63,7 @@ export async function show(main) {
                 ),
               ),
             ),
-            found.stays.length
-              ? [
-                  h("p", {}, "Until it is mended:"),
-                  h(
-                    "ul",
-                    {},
-                    found.stays.map((line) => h("li", {}, line)),
-                  ),
-                ]
-              : null,
+            found.stays.length ? [h("p", {}, "Until it is mended:"), points(found.stays)] : null,
             found.versions.length
               ? h(
                   "div",
@@ -89,11 +80,7 @@ export async function show(main) {
             "section",
             { class: "card" },
             h("h2", {}, "Worth a look"),
-            h(
-              "ul",
-              {},
-              found.warnings.map((each) => h("li", {}, each.line ? `line ${each.line}: ` : "", each.text)),
-            ),
+            points(found.warnings.map((each) => [each.line ? `line ${each.line}: ` : "", each.text])),
           )
         : null,
     );
@@ -132,19 +119,10 @@ export async function show(main) {
     return h(
       "li",
       {},
-      h(
-        "div",
-        {},
-        h("strong", {}, moment(each.at)),
-        " ",
-        quiet(ago(each.at)),
-        " ",
+      past(
+        each,
         each.index === now ? h("span", { class: "tag good" }, "in force") : null,
-        h(
-          "ul",
-          { class: "effects" },
-          each.difference.length ? each.difference.map((line) => h("li", {}, line)) : h("li", {}, none),
-        ),
+        each.difference.length ? each.difference : [none],
       ),
       each.digest === found.digest
         ? null
@@ -164,24 +142,11 @@ export async function show(main) {
   }
 
   function refusal(each) {
-    return h(
-      "li",
-      {},
-      h(
-        "div",
-        {},
-        h("strong", {}, moment(each.at)),
-        " ",
-        quiet(ago(each.at)),
-        " ",
-        h("span", { class: "tag bad" }, "refused"),
-        h(
-          "ul",
-          { class: "effects" },
-          each.lines.map((line) => h("li", {}, line)),
-        ),
-      ),
-    );
+    return h("li", {}, past(each, h("span", { class: "tag bad" }, "refused"), each.lines));
+  }
+
+  function past({ at }, tag, lines) {
+    return h("div", {}, h("strong", {}, moment(at)), " ", quiet(ago(at)), " ", tag, points(lines, "effects"));
   }
 
   function drawFile() {

@@ -1,10 +1,10 @@
 // Groups: rate tiers, each of one vendor.
 
-import { button, dialog, sure } from "../dialogs.js";
+import { button, sure } from "../dialogs.js";
 import { fill, h, lead, quiet, title, under } from "../dom.js";
 import { look, make } from "../editing.js";
 import { counted } from "../format.js";
-import { choice, form, text } from "../forms.js";
+import { choice, formDialog, text } from "../forms.js";
 import { uses } from "../meters.js";
 import { address, link } from "../pages.js";
 import { pausedMark } from "../steering.js";
@@ -16,7 +16,6 @@ export async function show(main) {
     "Groups",
     [
       {
-        name: "name",
         head: "Name",
         class: "name",
         sort: (each) => each.name,
@@ -28,21 +27,18 @@ export async function show(main) {
         ],
       },
       {
-        name: "vendor",
         head: "Vendor",
         sort: (each) => each.vendor_title,
         cell: (each) => each.vendor_title,
       },
       {
-        name: "rate",
         head: "Group (rate)",
         class: "figure",
         sort: (each) => Number(each.multiplier),
         cell: (each) => h("span", { title: "times the list price" }, `× ${each.multiplier}`),
       },
-      { name: "limits", head: "Limits, used now", cell: (each) => uses(each.uses) ?? quiet("none") },
+      { head: "Limits, used now", cell: (each) => uses(each.uses) ?? quiet("none") },
       {
-        name: "routes",
         head: "Tried in order",
         cell: (each) =>
           each.providers.map((one, index) => [
@@ -51,7 +47,6 @@ export async function show(main) {
           ]),
       },
       {
-        name: "keys",
         head: "Shared by",
         sort: (each) => -each.keys.length,
         cell: (each) => [
@@ -103,19 +98,12 @@ async function create(vendors) {
     multiplier: text("Rate", "", { placeholder: "1", help: "Times the list price: 0.9 is ten percent off." }),
     description: text("Description", ""),
   };
-  const made = await dialog(
-    "Create a group",
-    (close) =>
-      form(fields, {
-        label: "Create",
-        all: true,
-        cancel: () => close(),
-        save: async ({ name, ...rest }) => {
-          if (await make({ do: "create_group", name, fields: rest }, `Group ${name} was created`))
-            close(name);
-        },
-      }).node,
-  );
+  const made = await formDialog("Create a group", fields, {
+    label: "Create",
+    save: async ({ name, ...rest }, close) => {
+      if (await make({ do: "create_group", name, fields: rest }, `Group ${name} was created`)) close(name);
+    },
+  });
   if (made) location.hash = address("groups", made);
 }
 

@@ -1,11 +1,11 @@
 // One key: what it is, its settings, its routes, and how to take it away.
 
 import { ask, get, send } from "../api.js";
-import { button, dialog, sure, toast } from "../dialogs.js";
+import { button, sure, toast } from "../dialogs.js";
 import { facts, h, keepingFocus, lead, title } from "../dom.js";
 import { effects, make, makeOrSay, shownDigest } from "../editing.js";
 import { ago, bounds, counted, day, moment } from "../format.js";
-import { choice, form, headroom, limits, list, text, urgency } from "../forms.js";
+import { choice, formDialog, headroom, limits, list, text, urgency } from "../forms.js";
 import { uses } from "../meters.js";
 import { address, link } from "../pages.js";
 import { pausedMark, pauser } from "../steering.js";
@@ -60,12 +60,7 @@ export async function show(main, [name]) {
       ["May use", key.models.includes("*") ? "every model" : key.models.join(", ") || "nothing"],
       [
         "Last used",
-        h(
-          "span",
-          { title: moment(times.last_used) },
-          ago(times.last_used),
-          times.last_used ? by(times) : "",
-        ),
+        h("span", { title: moment(times.last_used) }, ago(times.last_used), times.last_used ? by(times) : ""),
       ],
       ["Last refused", h("span", { title: moment(times.last_refused) }, ago(times.last_refused))],
       ["Cost today", [costToday(used, name), spike(used, name)]],
@@ -124,24 +119,19 @@ export async function show(main, [name]) {
 
 async function rename(key) {
   const field = text("New name", key.name, { required: true });
-  const made = await dialog(
+  const made = await formDialog(
     "Rename the key",
-    (close) =>
-      form(
-        { field },
-        {
-          label: "Rename",
-          all: true,
-          cancel: () => close(),
-          save: async (values) => {
-            const done = await make(
-              { do: "rename_key", name: key.name, new_name: values.field },
-              `Key ${key.name} is now ${values.field}`,
-            );
-            if (done) close(values.field);
-          },
-        },
-      ).node,
+    { field },
+    {
+      label: "Rename",
+      save: async (values, close) => {
+        const done = await make(
+          { do: "rename_key", name: key.name, new_name: values.field },
+          `Key ${key.name} is now ${values.field}`,
+        );
+        if (done) close(values.field);
+      },
+    },
   );
   if (made) location.hash = address("keys", made);
 }

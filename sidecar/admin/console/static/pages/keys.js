@@ -2,8 +2,8 @@
 
 import { get } from "../api.js";
 import { spark } from "../charts.js";
-import { button, toast } from "../dialogs.js";
-import { fill, h, lead, quiet, title, under } from "../dom.js";
+import { button, switcher, toast } from "../dialogs.js";
+import { fill, h, lead, quiet, searchBox, title, under } from "../dom.js";
 import { look, makeOrSay } from "../editing.js";
 import { ago, bounds, counted, day, moment, money, tokens } from "../format.js";
 import { link } from "../pages.js";
@@ -41,16 +41,9 @@ export async function show(main) {
   let timely = null;
   let words = "";
   let filter = "all";
-  const search = h("input", {
-    type: "search",
-    id: "search",
-    placeholder: "Search keys",
-    "aria-label": "Search keys",
-    autocomplete: "off",
-    oninput: () => {
-      words = search.value.toLowerCase();
-      draw();
-    },
+  const search = searchBox("Search keys", () => {
+    words = search.value.toLowerCase();
+    draw();
   });
   const filters = h("div", { class: "filters", role: "group", "aria-label": "Show" });
   const found = h("p", { class: "quiet count", role: "status" });
@@ -157,7 +150,6 @@ function matches(key, words) {
 function columns(used) {
   return [
     {
-      name: "name",
       head: "Name",
       sort: (key) => key.name,
       class: "name",
@@ -167,20 +159,17 @@ function columns(used) {
       ],
     },
     {
-      name: "group",
       head: "Group",
       class: "of",
       sort: (key) => key.group,
       cell: (key) => [link("groups", key.group, { class: "calm" }), under(key.vendor_title)],
     },
     {
-      name: "status",
       head: "Status",
       sort: (key) => key.status,
       cell: (key) => [status(key), " ", pausedMark(key), until(key)],
     },
     {
-      name: "recent",
       head: "Last 7 days",
       class: "figure",
       sort: (key) => -sum(used()?.keys[key.name]?.tokens),
@@ -190,16 +179,14 @@ function columns(used) {
         spike(used(), key.name),
       ],
     },
-    { name: "limits", head: "Limits", class: "lesser", cell: (key) => bounds(key) || quiet("the group’s") },
+    { head: "Limits", class: "lesser", cell: (key) => bounds(key) || quiet("the group’s") },
     {
-      name: "created",
       head: "Created",
       class: "lesser",
       sort: (key) => key.created,
       cell: (key) => h("time", { title: moment(key.created) }, day(key.created) || "–"),
     },
     {
-      name: "used",
       head: "Last used",
       sort: (key) => -(key.times.last_used ?? 0),
       cell: (key) => [
@@ -207,7 +194,7 @@ function columns(used) {
         key.times.last_used ? under(by(key.times)) : refused(key.times),
       ],
     },
-    { name: "switch", head: "", say: "Switch", class: "switch", cell: toggle },
+    { head: "", say: "Switch", class: "switch", cell: toggle },
   ];
 }
 
@@ -274,17 +261,11 @@ function refused(times) {
 
 function toggle(key) {
   const on = key.status !== "disabled";
-  return h("button", {
-    role: "switch",
-    id: `switch-${key.name}`,
-    class: "toggle",
-    "aria-checked": String(on),
-    "aria-label": `Enabled: ${key.name}`,
-    onclick: async (event) => {
-      event.currentTarget.disabled = true;
-      const made = await makeOrSay({ do: "switch_key", name: key.name, enabled: !on });
-      if (!made) document.getElementById(`switch-${key.name}`)?.removeAttribute("disabled");
-      else if (!made.difference.length) toast(`Key ${key.name} is as it was`);
-    },
+  const id = `switch-${key.name}`;
+  return switcher(id, `Enabled: ${key.name}`, on, async (event) => {
+    event.currentTarget.disabled = true;
+    const made = await makeOrSay({ do: "switch_key", name: key.name, enabled: !on });
+    if (!made) document.getElementById(id)?.removeAttribute("disabled");
+    else if (!made.difference.length) toast(`Key ${key.name} is as it was`);
   });
 }

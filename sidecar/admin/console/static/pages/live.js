@@ -144,7 +144,6 @@ function alarms(view) {
 
 const COLUMNS = [
   {
-    name: "key",
     head: "Key",
     class: "name",
     cell: (each) => [
@@ -154,18 +153,15 @@ const COLUMNS = [
     ],
   },
   {
-    name: "model",
     head: "Model",
     cell: (each) => [h("span", { class: "wrap" }, each.model ?? each.endpoint ?? "–"), under(at(each))],
   },
-  { name: "urgency", head: "Urgency", class: "lesser", cell: (each) => each.urgency ?? "" },
+  { head: "Urgency", class: "lesser", cell: (each) => each.urgency ?? "" },
   {
-    name: "state",
     head: "State",
     cell: (each) => [h("span", { class: `status ${STATES[each.state]}` }, each.state), place(each)],
   },
   {
-    name: "age",
     head: "Age",
     class: "figure",
     cell: (each) => [
@@ -173,9 +169,8 @@ const COLUMNS = [
       each.first_byte === null ? null : under(`first byte ${span(each.first_byte)}`),
     ],
   },
-  { name: "tokens", head: "Tokens", class: "figure", cell: (each) => came(each) },
+  { head: "Tokens", class: "figure", cell: (each) => came(each) },
   {
-    name: "cancel",
     head: "",
     say: "Cancel",
     class: "switch",
@@ -292,7 +287,6 @@ function card(title, note, shown, otherwise) {
 
 const PAST = [
   {
-    name: "began",
     head: "Began",
     class: "figure",
     cell: (each) => {
@@ -310,16 +304,14 @@ const PAST = [
       );
     },
   },
-  { name: "key", head: "Key", cell: (each) => each.key || quiet("no known key") },
+  { head: "Key", cell: (each) => each.key || quiet("no known key") },
   {
-    name: "model",
     head: "Model",
     cell: (each) => [h("span", { class: "wrap" }, each.model ?? "–"), under(each.provider || "no provider")],
   },
-  { name: "outcome", head: "Outcome", cell: (each) => [ending(each), " ", quiet(each.status || "")] },
-  { name: "took", head: "Took", class: "figure lesser", cell: (each) => span(each.duration) },
+  { head: "Outcome", cell: (each) => [ending(each), " ", quiet(each.status || "")] },
+  { head: "Took", class: "figure lesser", cell: (each) => span(each.duration) },
   {
-    name: "tokens",
     head: "Tokens",
     class: "figure",
     cell: (each) =>
@@ -330,7 +322,6 @@ const PAST = [
           : `${tokens(each.input_tokens)} in, ${tokens(each.output_tokens)} out`,
   },
   {
-    name: "cost",
     head: "Cost",
     class: "figure",
     cell: (each) => (each.usage === "none" ? quiet("none") : money(each.cost_usd)),

@@ -1,7 +1,7 @@
 // Models: all that keys may use, and which keys.
 
 import { get } from "../api.js";
-import { fill, h, lead, title } from "../dom.js";
+import { fill, h, lead, searchBox, title } from "../dom.js";
 import { counted } from "../format.js";
 import { link } from "../pages.js";
 import { table } from "../table.js";
@@ -11,34 +11,25 @@ const FEW = 6;
 export async function show(main) {
   let models = [];
   let keys = [];
-  const search = h("input", {
-    type: "search",
-    id: "search",
-    placeholder: "Search models",
-    "aria-label": "Search models",
-    autocomplete: "off",
-    oninput: () => draw(),
-  });
+  const search = searchBox("Search models", () => draw());
   const who = h("select", { id: "who", "aria-label": "Only what this key may use", onchange: () => draw() });
   const found = h("p", { class: "quiet count", role: "status" });
   const rows = table(
     "Models",
     [
       {
-        name: "model",
         head: "Model",
         sort: (each) => each.id,
         class: "name",
         cell: (each) => h("span", { class: "mono" }, each.id),
       },
       {
-        name: "count",
         head: "Keys",
         class: "short",
         sort: (each) => -each.keys.length,
         cell: (each) => String(each.keys.length),
       },
-      { name: "keys", head: "May be used by", cell: (each) => holders(each) },
+      { head: "May be used by", cell: (each) => holders(each) },
     ],
     {
       id: "models",

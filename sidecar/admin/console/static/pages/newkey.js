@@ -4,7 +4,7 @@ import { ask, get } from "../api.js";
 import { actions, button, copyable, dialog } from "../dialogs.js";
 import { fill, h, quiet } from "../dom.js";
 import { make } from "../editing.js";
-import { choice, form, limits, list, text, urgency } from "../forms.js";
+import { choice, formDialog, limits, list, text, urgency } from "../forms.js";
 
 /** Asks for a new key and shows its text. */
 export async function create() {
@@ -32,24 +32,22 @@ export async function create() {
     placeholder: "codex on my laptop",
     help: "What you will know it by: one key for each agent.",
   });
-  return dialog("Create a key", (close, body) => {
-    const shown = form(
-      { name, ...fields },
-      {
-        label: "Create",
-        cancel: () => close(),
-        save: async ({ name: chosen, ...rest }) => {
-          const sent = { group: fields.group.read(), ...rest };
-          const made = await make(
-            { do: "create_key", name: chosen, fields: sent },
-            `Key ${chosen} was created`,
-          );
-          if (made) await reveal(body, close, chosen, made.secret, vendorOf(groups, fields.group.read()));
-        },
+  return formDialog(
+    "Create a key",
+    { name, ...fields },
+    {
+      label: "Create",
+      all: false,
+      save: async ({ name: chosen, ...rest }, close, body) => {
+        const sent = { group: fields.group.read(), ...rest };
+        const made = await make(
+          { do: "create_key", name: chosen, fields: sent },
+          `Key ${chosen} was created`,
+        );
+        if (made) await reveal(body, close, chosen, made.secret, vendorOf(groups, fields.group.read()));
       },
-    );
-    return shown.node;
-  });
+    },
+  );
 }
 
 function toGroups(close) {
@@ -79,24 +77,21 @@ export function rotate(key) {
     ["1d", "is accepted for one more day"],
     ["7d", "is accepted for seven more days"],
   ]);
-  return dialog(`A new text for ${key.name}`, (close, body) => {
-    const shown = form(
-      { overlap },
-      {
-        label: "Rotate",
-        all: true,
-        cancel: () => close(),
-        save: async ({ overlap: chosen }) => {
-          const made = await make(
-            { do: "rotate_key", name: key.name, overlap: chosen ?? "" },
-            `Key ${key.name} has a new text`,
-          );
-          if (made) await reveal(body, close, key.name, made.secret, key.vendor);
-        },
+  return formDialog(
+    `A new text for ${key.name}`,
+    { overlap },
+    {
+      label: "Rotate",
+      save: async ({ overlap: chosen }, close, body) => {
+        const made = await make(
+          { do: "rotate_key", name: key.name, overlap: chosen ?? "" },
+          `Key ${key.name} has a new text`,
+        );
+        if (made) await reveal(body, close, key.name, made.secret, key.vendor);
       },
-    );
-    return [h("p", {}, "Agents that hold the old text must be given the new one."), shown.node];
-  });
+    },
+    h("p", {}, "Agents that hold the old text must be given the new one."),
+  );
 }
 
 async function reveal(body, close, name, secret, vendor) {

@@ -1,11 +1,11 @@
 // Providers: the places that serve a vendor's API. Their credentials are named here, never shown.
 
 import { ask } from "../api.js";
-import { button, dialog } from "../dialogs.js";
+import { button } from "../dialogs.js";
 import { fill, h, lead, quiet, title, under } from "../dom.js";
 import { look, make } from "../editing.js";
 import { counted } from "../format.js";
-import { choice, form, text } from "../forms.js";
+import { choice, formDialog, text } from "../forms.js";
 import { resting, uses } from "../meters.js";
 import { address, link } from "../pages.js";
 import { pausedMark } from "../steering.js";
@@ -17,7 +17,6 @@ export async function show(main) {
     "Providers",
     [
       {
-        name: "name",
         head: "Name",
         class: "name",
         sort: (each) => each.name,
@@ -26,23 +25,21 @@ export async function show(main) {
           under(each.vendor_title),
         ],
       },
-      { name: "state", head: "State", sort: (each) => (each.available ? 1 : 0), cell: available },
+      { head: "State", sort: (each) => (each.available ? 1 : 0), cell: available },
       {
-        name: "url",
         head: "Address",
         class: "lesser address",
         cell: (each) =>
           h("span", { class: "mono small" }, each.base_url || "none: it runs within this process"),
       },
-      { name: "credential", head: "Credential", class: "credential", cell: credentials },
+      { head: "Credential", class: "credential", cell: credentials },
       {
-        name: "limits",
         head: "Limits, used now",
         class: "lesser",
         cell: (each) => uses(each.uses) ?? quiet("none"),
       },
-      { name: "groups", head: "Used by", cell: (each) => each.groups.join(", ") || quiet("no group") },
-      { name: "test", head: "", say: "Test", class: "switch", cell: (each) => tester(each, "small") },
+      { head: "Used by", cell: (each) => each.groups.join(", ") || quiet("no group") },
+      { head: "", say: "Test", class: "switch", cell: (each) => tester(each, "small") },
     ],
     { id: "providers", empty: () => h("p", {}, "No provider is in use yet: create a group.") },
   );
@@ -155,18 +152,12 @@ async function create(vendors) {
       mono: true,
     }),
   };
-  const made = await dialog(
-    "Add a provider",
-    (close) =>
-      form(fields, {
-        label: "Add",
-        all: true,
-        cancel: () => close(),
-        save: async ({ name, ...rest }) => {
-          if (await make({ do: "create_provider", name, fields: rest }, `Provider ${name} was added`))
-            close(name);
-        },
-      }).node,
-  );
+  const made = await formDialog("Add a provider", fields, {
+    label: "Add",
+    save: async ({ name, ...rest }, close) => {
+      if (await make({ do: "create_provider", name, fields: rest }, `Provider ${name} was added`))
+        close(name);
+    },
+  });
   if (made) location.hash = address("providers", made);
 }

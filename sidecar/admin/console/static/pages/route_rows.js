@@ -3,6 +3,7 @@
 import { bounds, counted } from "../format.js";
 
 export const NO_MATCH = "matches no model that is known now";
+const APIS = ["messages", "chat", "responses", "generate"];
 const SHOWN = 4; // models that are named where more match
 
 let marks = 0;
@@ -15,29 +16,17 @@ export function row(entry, index) {
 
 /** Returns a row as an edit has it. */
 export function sent(each) {
-  const text = (value) => (value === null || value === undefined ? null : String(value));
-  return {
-    provider: each.provider,
-    enabled: each.enabled,
-    models: each.models,
-    as: each.as ?? null,
-    limits: each.limits,
-    max_input: text(each.max_input),
-    priced_as: text(each.priced_as),
-    retry: each.retry,
-    translate: each.translate,
-    redact: each.redact,
-    transforms: each.transforms,
-    weight: text(each.weight),
-    beside: each.beside,
-  };
+  const { mark, matches, ...fields } = each;
+  for (const name of ["max_input", "priced_as", "weight"]) fields[name] = fields[name]?.toString() ?? null;
+  return fields;
 }
 
 /** Returns what a row says beside its provider. */
 export function words(each) {
   const parts = [each.models.length ? each.models.join(", ") : "all models"];
   if (each.as) parts.push(`as ${asLines(each.as).join(", ")}`);
-  if (each.translate) parts.push("translated");
+  const api = translation(each);
+  if (api) parts.push(api === "true" ? "translated" : `translated to ${api}`);
   if (each.redact?.length) parts.push(`redacts ${each.redact.join(", ")}`);
   const limits = bounds(each);
   if (limits) parts.push(limits);
@@ -46,6 +35,28 @@ export function words(each) {
   if (each.retry) parts.push(`retry ${each.retry}`);
   if (each.weight) parts.push(`weight ${each.weight}`);
   return parts.join(" · ");
+}
+
+/** Returns what a row translates to: "" for nothing, "true", or the API that it names. */
+export function translation({ translate, transforms }) {
+  const named = transforms?.translate;
+  return [named?.api ?? ""].flat().join(", ") || (translate || named ? "true" : "");
+}
+
+/** Returns the fields of a row that translates to what was chosen; as they are if it does already. */
+export function translated(each, chosen) {
+  if (chosen === translation(each)) return { translate: each.translate };
+  const transforms = { ...each.transforms };
+  delete transforms.translate;
+  const translate = chosen === "true";
+  if (chosen && !translate) transforms.translate = { api: chosen };
+  return { translate, transforms };
+}
+
+/** Returns the choices of a translation, with the words of each; `now` is one of them. */
+export function translations(now) {
+  const words = { "": "no: calls stay byte for byte", true: "yes: to an API that the provider has" };
+  return [...new Set(["", "true", ...APIS, now])].map((each) => [each, words[each] ?? `only to ${each}`]);
 }
 
 /** Returns which models a row matches, as text. */

@@ -2,11 +2,22 @@
 // the lines of the file, what changes by it, and where a call would then go.
 
 import { send } from "../api.js";
-import { button, dialog, toast, trouble, trying } from "../dialogs.js";
-import { fill, h, keepingFocus, quiet, under, unique } from "../dom.js";
+import { button, icon, switcher, toast, trouble, trying } from "../dialogs.js";
+import { fill, h, keepingFocus, points, quiet, under, unique } from "../dom.js";
 import { effects, review, shownDigest } from "../editing.js";
-import { choice, form, limits, list, text } from "../forms.js";
-import { asLines, asMap, matched, NO_MATCH, row, sent, words } from "./route_rows.js";
+import { choice, formDialog, limits, list, text } from "../forms.js";
+import {
+  asLines,
+  asMap,
+  matched,
+  NO_MATCH,
+  row,
+  sent,
+  translated,
+  translation,
+  translations,
+  words,
+} from "./route_rows.js";
 
 const PAUSE = 250; // milliseconds after the last change
 
@@ -53,18 +64,14 @@ export function editor(node, found, owner) {
 
   function move(index, by) {
     const other = index + by;
-    change(
-      () => {
-        [rows[index], rows[other]] = [rows[other], rows[index]];
-        rows[0].beside = false;
-      },
-      `${id}-${rows[index].mark}-${by < 0 ? "up" : "down"}`,
-    );
-    const moved = /** @type {HTMLButtonElement} */ (
-      document.getElementById(`${id}-${rows[other].mark}-${by < 0 ? "up" : "down"}`)
-    );
-    if (moved?.disabled)
-      document.getElementById(`${id}-${rows[other].mark}-${by < 0 ? "down" : "up"}`)?.focus();
+    const at = `${id}-${rows[index].mark}-`;
+    const [way, back] = by < 0 ? ["up", "down"] : ["down", "up"];
+    change(() => {
+      [rows[index], rows[other]] = [rows[other], rows[index]];
+      rows[0].beside = false;
+    }, at + way);
+    const moved = /** @type {HTMLButtonElement} */ (document.getElementById(at + way));
+    if (moved?.disabled) document.getElementById(at + back)?.focus();
     toast(`${rows[other].provider} is now number ${other + 1}`);
   }
 
@@ -98,20 +105,20 @@ export function editor(node, found, owner) {
   function line(each, index) {
     const at = `${id}-${each.mark}`;
     const label = each.provider;
+    const arrow = (sign, way, by, last) =>
+      icon(sign, `Move ${label} ${way}`, () => move(index, by), {
+        id: `${at}-${way}`,
+        disabled: index === last,
+      });
     return h(
       "li",
       { class: each.enabled ? "" : "off" },
       h(
         "div",
         { class: "route" },
-        h("button", {
-          role: "switch",
-          class: "toggle",
-          id: `${at}-on`,
-          "aria-checked": String(each.enabled),
-          "aria-label": `Use ${label}`,
-          onclick: () => change(() => (each.enabled = !each.enabled)),
-        }),
+        switcher(`${at}-on`, `Use ${label}`, each.enabled, () =>
+          change(() => (each.enabled = !each.enabled)),
+        ),
         h(
           "div",
           { class: "what" },
@@ -135,46 +142,20 @@ export function editor(node, found, owner) {
                 "same priority as above",
               )
             : null,
-          h(
-            "button",
-            {
-              class: "plain icon",
-              id: `${at}-up`,
-              disabled: index === 0,
-              "aria-label": `Move ${label} up`,
-              onclick: () => move(index, -1),
-            },
-            "↑",
-          ),
-          h(
-            "button",
-            {
-              class: "plain icon",
-              id: `${at}-down`,
-              disabled: index === rows.length - 1,
-              "aria-label": `Move ${label} down`,
-              onclick: () => move(index, 1),
-            },
-            "↓",
-          ),
+          arrow("↑", "up", -1, 0),
+          arrow("↓", "down", 1, rows.length - 1),
           button("Edit", () => options(each), "small", { id: `${at}-edit`, "aria-label": `Edit ${label}` }),
-          h(
-            "button",
-            {
-              class: "plain icon",
-              id: `${at}-remove`,
-              disabled: rows.length === 1,
-              "aria-label": `Remove ${label}`,
-              onclick: () => change(() => rows.splice(index, 1), `${id}-add`),
-            },
-            "×",
-          ),
+          icon("×", `Remove ${label}`, () => change(() => rows.splice(index, 1), `${id}-add`), {
+            id: `${at}-remove`,
+            disabled: rows.length === 1,
+          }),
         ),
       ),
     );
   }
 
   async function options(each) {
+    const api = translation(each);
     const fields = {
       models: list("Models", each.models, {
         placeholder: "all",
@@ -198,33 +179,24 @@ export function editor(node, found, owner) {
         each.retry ?? "",
         ["", "if-unserved", "at-least-once"].map((x) => [x, x]),
       ),
-      translate: choice("Translate", each.translate ? "true" : "", [
-        ["", "no: calls stay byte for byte"],
-        ["true", "yes: to an API that the provider has"],
-      ]),
+      translate: choice("Translate", api, translations(api)),
       redact: list("Redact", each.redact, {
         placeholder: "nothing",
         help: "keys, tokens, email, cards or a /pattern/, one a line.",
       }),
       weight: text("Weight", each.weight, { placeholder: "1", help: "Its part among equals." }),
     };
-    const done = await dialog(
-      `${each.provider}: models, limits, weight`,
-      (close) =>
-        form(fields, {
-          label: "Done",
-          all: true,
-          cancel: () => close(),
-          save: (values) => close(values),
-        }).node,
-    );
+    const done = await formDialog(`${each.provider}: models, limits, weight`, fields, {
+      label: "Done",
+      save: (values, close) => close(values),
+    });
     if (done)
       change(
         () =>
           Object.assign(each, {
             ...done,
             models: done.models ?? [],
-            translate: done.translate === "true",
+            ...translated(each, done.translate ?? ""),
             redact: done.redact ?? [],
             limits: done.limits ?? {},
             as: asMap(done.as),
@@ -295,10 +267,9 @@ export function editor(node, found, owner) {
           )
         : h("p", { class: "bad" }, "no provider: it is refused."),
       answer.skipped.length
-        ? h(
-            "ul",
-            { class: "quiet" },
-            answer.skipped.map((each) => h("li", {}, `not to ${each.provider}: ${each.why}`)),
+        ? points(
+            answer.skipped.map((each) => `not to ${each.provider}: ${each.why}`),
+            "quiet",
           )
         : null,
     );

@@ -160,7 +160,6 @@ export async function show(main) {
       `Usage by ${asked.by}`,
       [
         {
-          name: "name",
           head: BY[asked.by],
           class: "name",
           sort: (each) => each.name,
@@ -320,7 +319,7 @@ function chips(label, choices) {
 }
 
 function figure(head, sort, cell, more = "") {
-  return { name: head, head, class: `figure ${more}`, sort, cell };
+  return { head, class: `figure ${more}`, sort, cell };
 }
 
 function totals(sums) {
