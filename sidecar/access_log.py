@@ -155,7 +155,7 @@ def _caller(call: CallRecord) -> str:
 def _call_text(call: CallRecord) -> str:
     fields = call_fields(call)
     words = [
-        str(fields["status"]),
+        str(fields["status"] or "-"),
         call.key or "-",
         f"{call.endpoint or call.method} {fields['model'] or ''}".strip(),
         f"via {call.provider}" if call.provider else "",

@@ -43,7 +43,10 @@ def row(key: Key, times: KeyTimes, text: str | None = None) -> dict[str, Any]:
 
 
 def last_use(times: KeyTimes, now: float) -> str:
-    """Return when a key was last used, and on which machine if another process served it."""
+    """Return when a key was last used, and on which machine if another process served it; of one
+    that no provider has served yet, when it was tried."""
+    if times.last_used is None and times.last_seen is not None:
+        return f"never, tried {ago(times.last_seen, now)}"
     return f"{ago(times.last_used, now)}{f' on {times.host}' if times.host else ''}"
 
 

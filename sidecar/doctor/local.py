@@ -25,6 +25,7 @@ WATCH_TIMEOUT_SECONDS = 3.0
 """The time in which a change of the file must be noticed."""
 MAX_CLOCK_DIFFERENCE_SECONDS = 60.0
 _CHANGE_BY_OTHERS = 0o022
+_SHARED_REPAIR = "start it, or correct its URL and restart; Sidecar connects again by itself"
 
 
 def check_file(at: Installation) -> Iterator[CheckResult]:
@@ -75,7 +76,7 @@ def _shared(status: ProcessStatus) -> Iterator[CheckResult]:
         return
     if not status.shared.up:
         what = f"the server of state.shared {status.shared.failure}"
-        yield CheckResult("process", Level.FAIL, what, "repair it: Sidecar tries again by itself")
+        yield CheckResult("process", Level.FAIL, what, _SHARED_REPAIR)
     for node in status.nodes:
         if node.digest != status.config.digest:
             what = f"a process on {node.host} shares limits but has another file"
@@ -120,9 +121,16 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def check_ports(at: Installation) -> Iterator[CheckResult]:
-    """Find ports of the file that are in use by another process."""
+    """Find ports of the file that are in use by another process. A process that `--listen` and
+    `--admin` put elsewhere needs none of them."""
     server = at.snapshot.server if at.snapshot is not None else ServerConfig()
-    for address in (*server.listen, server.admin):
+    addresses = (*server.listen, server.admin)
+    if at.status is not None and not any(_is_listener(at, at.status, each) for each in addresses):
+        for url in (*at.status.listen, at.status.admin):
+            what = f"process {at.status.pid} listens on {_host(url)}"
+            yield CheckResult("ports", Level.PASS, what)
+        return
+    for address in addresses:
         if address.port:
             yield _port(at, address)
 
@@ -131,10 +139,8 @@ def _port(at: Installation, address: Address) -> CheckResult:
     why_not = _why_taken(address)
     if not why_not:
         return CheckResult("ports", Level.PASS, f"{address} is free")
-    if at.status is not None:
-        admin = at.status.admin.partition("://")[2].rstrip("/")
-        if at.is_ours(address.host, address.port) or admin == str(address):
-            return CheckResult("ports", Level.PASS, f"process {at.status.pid} listens on {address}")
+    if at.status is not None and _is_listener(at, at.status, address):
+        return CheckResult("ports", Level.PASS, f"process {at.status.pid} listens on {address}")
     finder = find_finder()
     holder = None if finder is None else finder.listener(address.port)
     if why_not != os.strerror(errno.EADDRINUSE):
@@ -149,6 +155,14 @@ def _port(at: Installation, address: Address) -> CheckResult:
         who = f"process {holder.pid} ({holder.program or 'unknown program'})"
     repair = "stop that process, or write another address under server:"
     return CheckResult("ports", Level.FAIL, f"{address} is in use by {who}", repair)
+
+
+def _is_listener(at: Installation, status: ProcessStatus, address: Address) -> bool:
+    return at.is_ours(address.host, address.port) or _host(status.admin) == str(address)
+
+
+def _host(url: str) -> str:
+    return url.partition("://")[2].rstrip("/")
 
 
 def _why_taken(address: Address) -> str:

@@ -126,6 +126,16 @@ def test_port_of_the_running_process_passes(cli: Cli) -> None:
     assert f"listens on 127.0.0.1:{port}" in found["what"]
 
 
+def test_ports_of_a_process_that_listens_elsewhere_are_those_of_the_process(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        cli.config.write_text(ECHO.replace("127.0.0.1:0,", f"127.0.0.1:{port},"))
+        with cli.serving() as served:
+            found = of(findings(cli), "ports")
+    assert [each["level"] for each in found] == ["pass", "pass"]
+    assert found[0]["what"].endswith(f" listens on {served.url.removeprefix('http://')}")
+
+
 def test_key_without_a_usable_credential_fails(cli: Cli) -> None:
     cli.config.write_text(with_provider("credential: env:GONE, base_url: http://127.0.0.1:1/v1"))
     found = of(findings(cli), "credentials")

@@ -141,6 +141,8 @@ def test_unknown_group_or_provider_is_refused_with_a_suggestion(cli: Cli) -> Non
     for command in ("edit", "remove"):
         done = cli.run("providers", command, "ech")
         assert (done.status, 'did you mean "echo"' in done.err) == (2, True)
+    absent = cli.run("providers", "edit", "openai", "--rpm", "5").err
+    assert "has no entry yet; add one with: sidecar providers add openai" in absent
     for words in (("groups", "edit", "demo"), ("providers", "edit", "echo")):
         assert "nothing to change was given" in cli.run(*words).err
 

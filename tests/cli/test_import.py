@@ -170,6 +170,7 @@ def test_litellm_models_become_providers_and_routes(cli: Cli) -> None:
 
 def test_litellm_parts_without_counterpart_are_listed_with_their_lines(cli: Cli) -> None:
     done, _ = imported(cli, LITELLM)
+    assert f"other.yaml --output {cli.config}" in done.err
     where = {line.split(": ", 1)[1]: line for line in done.err.splitlines() if ": " in line}
     lines = LITELLM.splitlines()
     for name, what in (

@@ -54,7 +54,7 @@ def test_key_lifecycle_is_confirmed_by_the_process_at_every_step(cli: Cli) -> No
         rotated = cli.run("keys", "rotate", "codex", "--overlap", "1h")
         second = rotated.out.strip()
         shown = cli.run("keys", "show", "codex").out
-        ends = next(line.split()[-1] for line in shown.splitlines() if "old text ends" in line)
+        ends = next(line.split()[-1] for line in shown.splitlines() if "old secret ends" in line)
         assert f"the old secret is accepted until {ends}\n" in rotated.err
         assert [served.call(key), served.call(second)] == [200, 200]
         again = cli.run("keys", "rotate", "codex", "--json")
@@ -398,7 +398,7 @@ def test_unused_keys_are_listed_as_stale(cli: Cli) -> None:
     assert row["created"]
     lines = [line.split() for line in cli.run("keys", "stale").out.splitlines()]
     assert lines[2][:7] == ["monthly", "demo", "enabled", "45", "days", "ago", "curl"]
-    assert lines[3][:4] == ["never", "demo", "enabled", "never"]
+    assert lines[3][:7] == ["never", "demo", "enabled", "never,", "tried", "just", "now"]
     assert lines[3][-1] == "ago"
     for wrong in ("30", "soon", "", "9999999999w"):
         assert cli.run("keys", "stale", "--unused", wrong).status == 2, wrong

@@ -30,6 +30,14 @@ def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path, text=FILE)
 
 
+def test_pause_while_the_shared_server_is_gone_names_when_the_others_follow(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, text=f"state: {{shared: 'redis://127.0.0.1:1', namespace: n}}\n{FILE}")
+    with cli.serving():
+        done = cli.run("pause", "nightly")
+    here = 'paused: key "nightly" here; the other processes follow once the server of shared state'
+    assert here in done.err
+
+
 def test_paused_call_waits_until_it_is_resumed(cli: Cli) -> None:
     key = cli.create("k")
 

@@ -186,6 +186,22 @@ async def test_run_of_claude_on_a_provider_with_other_models_names_the_option(
     assert "its own names" not in named.err
 
 
+async def test_run_in_a_shell_with_a_variable_that_the_process_lacks_names_it(shop: Shop) -> None:
+    note = "was started without UPSTREAM_KEY, which this shell has; end it with sidecar stop"
+    words = ("run", "--group", "GPT", "true")
+    assert note not in (await shop.go(*words, UPSTREAM_KEY="")).err
+    assert note in (await shop.go(*words)).err
+
+
+async def test_run_in_the_group_without_a_vendor_names_init(shop: Shop) -> None:
+    shop.config.write_text(
+        "server: {listen: '127.0.0.1:0', admin: '127.0.0.1:0'}\ngroups: {demo: {vendor: echo}}\n"
+    )
+    done = await shop.go("run", "true")
+    assert 'group "demo" answers offline with an echo' in done.err
+    assert "and run: sidecar init" in done.err
+
+
 async def test_run_of_a_command_that_fits_two_groups_lists_them(shop: Shop) -> None:
     done = await shop.go("run", "true")
     assert done.status == 2

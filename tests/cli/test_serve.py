@@ -158,6 +158,14 @@ def test_init_with_a_file_adds_the_vendors_without_a_group(tmp_path: Path) -> No
     assert cli.config.read_text() == text
 
 
+def test_init_beside_a_process_without_the_new_variable_names_the_restart(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    with cli.serving():
+        done = cli.run("init", OPENAI_API_KEY="sk-real")
+    assert done.status == 0, done.err
+    assert "was started without OPENAI_API_KEY, which this shell has; end it with" in done.err
+
+
 def test_init_never_changes_a_file_without_a_new_vendor_or_with_a_mistake(cli: Cli) -> None:
     assert cli.run("init", "--yes").status == 0
     assert cli.config.read_text() == FILE

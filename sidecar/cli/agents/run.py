@@ -22,7 +22,7 @@ from sidecar.agents.table import GENERIC, agent_for
 from sidecar.api_keys import digest, mint
 from sidecar.child_keys import ChildOrder, ChildTotals
 from sidecar.cli.agents.process import Heartbeat, run_agent
-from sidecar.cli.agents.service import running_or_started
+from sidecar.cli.agents.service import note_unseen_variables, running_or_started
 from sidecar.cli.client import ProcessError, find_process
 from sidecar.cli.options import (
     OpenedConfig,
@@ -120,9 +120,13 @@ def _run(wanted: Wanted, config: Path, state: Path) -> int:
     opened = open_config(config)
     credentials = _credential_variables(opened)
     live = running_or_started(config, state)
-    base = local_url(live.get("/api/status", ProcessStatus).listen[0])
+    status = live.get("/api/status", ProcessStatus)
+    base = local_url(status.listen[0])
     child = live.send("/api/child-keys", wanted.order, ChildKeyInfo)
-    _note_other_models(wanted, opened.snapshot.groups.get(child.group))
+    parent = opened.snapshot.groups.get(child.group)
+    if parent is not None:
+        _note_other_models(wanted, parent)
+        note_unseen_variables(status, {each.provider.name for each in parent.routes}, state)
     # A group that is added later must leave the choice of the parent as it is.
     group = child.group if wanted.order.key is None else None
     heartbeat = Heartbeat(state, structs.replace(wanted.order, group=group))
@@ -132,20 +136,25 @@ def _run(wanted: Wanted, config: Path, state: Path) -> int:
             prepared = launch(
                 wanted.agent, wanted.words, target, os.environ, credentials, Path(folder)
             )
-            status = run_agent(prepared, heartbeat)
+            ended = run_agent(prepared, heartbeat)
             keep_new_files(wanted.agent, os.environ, Path(folder))
-            return status
+            return ended
     finally:
         heartbeat.stop()
         _end(state, wanted.order.name)
 
 
-def _note_other_models(wanted: Wanted, group: Group | None) -> None:
-    """Name `--model` where a group with the agent's API has neither its own vendor nor a rename."""
+def _note_other_models(wanted: Wanted, group: Group) -> None:
+    """Note what answers in place of a vendor. Name `--model` where a group with the agent's API has
+    neither its own vendor nor a rename."""
     agent = wanted.agent
-    if (
-        group is not None
-        and wanted.model is None
+    if all(route.provider.vendor.local_server is not None for route in group.routes):
+        note(
+            f'group "{group.name}" answers offline with an echo; for a vendor, set its variable, '
+            "such as ANTHROPIC_API_KEY, and run: sidecar init"
+        )
+    elif (
+        wanted.model is None
         and agent.takes_model
         and agent.dialect in group.vendor.dialects
         and all(

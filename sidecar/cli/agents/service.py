@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,6 +51,23 @@ def running_or_started(config: Path, state: Path) -> RunningProcess:
         fail(f"the service did not start; the end of {log}:\n{_end_of(log)}")
     note(f"the service was started and stays (log: {log}); end it with: {stopped_by(state)}")
     return live
+
+
+def note_unseen_variables(status: ProcessStatus, providers: Container[str], state: Path) -> None:
+    """Name the variables of this shell without which the running process cannot use these
+    providers: it has the environment of its start."""
+    missing = {
+        reference.removeprefix("env:")
+        for each in status.providers
+        if each.name in providers and not each.available
+        for reference, why_not in each.credentials.items()
+        if why_not and reference.startswith("env:")
+    }
+    if found := sorted(name for name in missing if os.environ.get(name)):
+        note(
+            f"the running process was started without {', '.join(found)}, which this shell has; "
+            f"end it with {stopped_by(state)}, and start it again from here"
+        )
 
 
 def stopped_by(state: Path) -> str:

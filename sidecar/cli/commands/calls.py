@@ -77,7 +77,7 @@ def _list(calls: list[dict[str, Any]]) -> None:
                 call["key"] or "-",
                 printable(call["model"] or "-"),
                 call["provider"] or "-",
-                str(call["status"]),
+                str(call["status"] or "-"),
                 call["outcome"],
                 _in_and_out(call),
                 "-" if call["usage"] == "none" else in_dollars(call["cost_usd"]),

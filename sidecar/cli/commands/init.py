@@ -17,10 +17,12 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
+from sidecar.admin.api_types.config import ProcessStatus
 from sidecar.agents.shells import line_for
 from sidecar.api_keys import digest, looks_like_key, mint
+from sidecar.cli.agents.service import note_unseen_variables
 from sidecar.cli.apply import confirm, note_difference, open_to_change, write
-from sidecar.cli.client import base_of
+from sidecar.cli.client import base_of, find_process
 from sidecar.cli.commands.serve import catch_signals, run
 from sidecar.cli.options import OpenedConfig, config_option, fail, note, open_config, state_option
 from sidecar.cli.schema_file import schema_line, write_schema
@@ -106,6 +108,7 @@ def init_command(
         found += [each for each in served_by(found, registry, set()) if _wanted(each)]
     if not found:
         note("no vendor was found or accepted; the group `demo` answers offline with an echo")
+        note("for a vendor, set its variable, such as OPENAI_API_KEY, and run this again")
         found = [FoundVendor(registry.vendors["echo"], "")]
     keys = {each.vendor.name: mint() for each in found}
     text = compose(found, keys, datetime.now(UTC), server)
@@ -154,6 +157,10 @@ def _add_vendors(config: Path, state: Path, *, yes: bool) -> None:
     note_difference(opened.snapshot, snapshot)
     _show_keys(found, keys, base_of(snapshot, state))
     confirm(config, text, state)
+    live = find_process(state)
+    if live is not None:
+        names = {each.vendor.name if each.by is None else each.by.name for each in found}
+        note_unseen_variables(live.get("/api/status", ProcessStatus), names, state)
 
 
 def _unused(name: str, present: Container[str]) -> str:

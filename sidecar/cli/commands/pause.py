@@ -17,9 +17,10 @@ import msgspec
 from msgspec import structs
 
 from sidecar import humanize
+from sidecar.admin.api_types.config import ProcessStatus
 from sidecar.admin.api_types.limits import PauseResult, ResumeResult
 from sidecar.admin.introspect.limit_states import paused_scope
-from sidecar.cli.client import find_process
+from sidecar.cli.client import RunningProcess, find_process
 from sidecar.cli.options import config_option, fail, json_option, note, open_config, state_option
 from sidecar.cli.params import GROUP, KEY, Name
 from sidecar.files import lock
@@ -76,7 +77,7 @@ def pause_command(
     done = _pause_for_next(kind, name, config, state) if live is None else live.post(
         PauseResult, "api", "pause", kind, name, here=HERE if here else ""
     )  # fmt: skip
-    _show(done, _paused(done), running=live is not None, as_json=as_json)
+    _show(done, _paused(done, live), running=live is not None, as_json=as_json)
 
 
 @click.command("resume")
@@ -86,7 +87,7 @@ def resume_command(
 ) -> None:
     """Resume what was paused; its waiting calls continue.
 
-    They go on in their order. `all` ends every pause, `--here` one that was made so.
+    They continue in their order. `all` ends every pause, `--here` one that was made so.
 
     \b
     Examples:
@@ -98,7 +99,7 @@ def resume_command(
     done = _resume_for_next(kind, name, config, state) if live is None else live.post(
         ResumeResult, "api", "resume", kind, name, here=HERE if here else ""
     )  # fmt: skip
-    _show(done, _resumed(done, here=here), running=live is not None, as_json=as_json)
+    _show(done, _resumed(done, live, here=here), running=live is not None, as_json=as_json)
 
 
 def _named(given: dict[str, str | None]) -> tuple[str, str]:
@@ -150,24 +151,30 @@ def _show(done: PauseResult, told: str, *, running: bool, as_json: bool) -> None
         note("no process runs: it applies when the next one starts")
 
 
-def _paused(done: PauseResult) -> str:
-    begun = ("paused: " if done.news else "already paused: ") + done.scope + _everywhere(done)
+def _paused(done: PauseResult, live: RunningProcess | None) -> str:
+    begun = ("paused: " if done.news else "already paused: ") + done.scope + _where(done, live)
     running, waiting = done.running, done.waiting
     calls = f", {humanize.plural(running, 'call')} still running" if running else ""
     calls += f", {humanize.plural(waiting, 'call')} waiting" if waiting else ""
     return f"{begun}{calls} ({done.resume})"
 
 
-def _resumed(done: ResumeResult, *, here: bool) -> str:
+def _resumed(done: ResumeResult, live: RunningProcess | None, *, here: bool) -> str:
     not_paused = (
         "nothing is paused" if done.kind == EVERYTHING[0] else f"{done.scope} is not paused"
     )
     not_paused += " in this process alone" if here else ""
-    text = f"resumed: {done.scope}{_everywhere(done)}" if done.news else not_paused
+    text = f"resumed: {done.scope}{_where(done, live)}" if done.news else not_paused
     for each in done.still:
         text += f"; but {each.scope} is still paused ({each.resume})"
     return text
 
 
-def _everywhere(done: PauseResult) -> str:
-    return " in all processes" if done.shared else ""
+def _where(done: PauseResult, live: RunningProcess | None) -> str:
+    """Return in which processes it holds: the others learn of it by the server of shared state."""
+    if not done.shared:
+        return ""
+    server = None if live is None else live.get("/api/status", ProcessStatus).shared
+    if server is None or server.up:
+        return " in all processes"
+    return " here; the other processes follow once the server of shared state answers again"

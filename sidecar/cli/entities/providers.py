@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -150,7 +151,10 @@ def add(name: str, as_json: bool, config: Path, state: Path, **typed: Any) -> No
         lambda: operations.add(opened.text, ("providers", name), new_entry(base, fields, None))
     )
     snapshot = put_in_place(opened, new, state)
-    told = f'provider "{name}": added; let a group use it: sidecar groups edit GROUP --route …'
+    told = f'provider "{name}": added'
+    routes = (route for group in snapshot.groups.values() for route in group.routes)
+    if all(route.provider.name != name for route in routes):
+        told += f"; let a group use it: sidecar groups edit GROUP --route {quote(name)}"
     show_done(told, _row(snapshot.providers[name]), as_json=as_json)
 
 
@@ -169,6 +173,8 @@ def edit(name: str, as_json: bool, config: Path, state: Path, **typed: Any) -> N
       sidecar providers edit openai --credential keyring:sidecar/openai
     """
     opened = open_to_change(config, state)
+    if name not in opened.snapshot.providers and name in opened.registry.vendors:
+        fail(f'provider "{name}" has no entry yet; add one with: sidecar providers add {name}')
     the_provider(opened.snapshot, name)
     fields = typed_fields(opened, ("providers", name), _typed(typed))
     if not fields:

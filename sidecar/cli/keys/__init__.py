@@ -161,7 +161,7 @@ def show(name: str, as_json: bool, config: Path, state: Path) -> None:
     fields |= {
         "enabled": "yes" if key.enabled else "no",
         "paused": ", ".join(describe_target(each) for each in pauses_on(key, pauses)) or "no",
-        "old text ends": older[0] if older else None,
+        "old secret ends": older[0] if older else None,
         "description": key.description or None,
         "urgency": key.urgency.name.lower(),
         "may use": ", ".join(offered_models(key)) or "nothing",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import click
 
-from sidecar.cli.options import REFUSED, fail, note
+from sidecar.cli.options import REFUSED, default_config, fail, note
 from sidecar.config.manager import read_file
 from sidecar.errors import ConfigError
 from sidecar.files import create_private, write_private
@@ -60,5 +61,10 @@ def _report(file: Path, output: Path | None, found: Imported) -> None:
     note(f"{count} without a counterpart" if found.problems else "everything has a counterpart")
     if output is not None:
         note(f"{output} is written; look at it with: sidecar check '{output}'")
+    elif found.groups:
+        usual = Path(os.environ.get("SIDECAR_CONFIG") or default_config())
+        place = Path("imported.yaml") if usual.exists() else usual
+        words = shlex.join(["sidecar", "import", str(file), "--output", str(place)])
+        note(f"write it to a file with: {words}")
     for group in found.groups:
         note(f"make a key: sidecar keys create NAME --group '{group}'")

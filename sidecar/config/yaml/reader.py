@@ -101,7 +101,9 @@ class Reader:
             elif key.value in own:
                 first = self.place(own[key.value]).line
                 twice = f"{shown(key.value)} is given twice, first in line {first}"
-                self.error(key, twice, "remove one of them")
+                is_section = self.place(key).column == 1 and isinstance(value, MappingNode)
+                repair = "move its entries there" if is_section else "remove one of them"
+                self.error(key, twice, repair)
             else:
                 own[key.value] = key
                 merged[key.value] = (key.value, key, value)

@@ -229,8 +229,8 @@ class SharedLeases:
             log.error("shared state: the server %s; calls with limits are rejected", engine.failure)
         else:
             log.error(
-                "shared state: the server %s; this process has 1/%d of each limit",
-                engine.failure, engine.nodes,
+                "shared state: the server %s; this process has %s of each limit",
+                engine.failure, "the whole" if engine.nodes == 1 else f"1/{engine.nodes}",
             )  # fmt: skip
             self._limits.divide(engine.nodes)
             engine.leave([gate.limit_id for gate in self._closed])
