@@ -189,7 +189,8 @@ class ConfigManager:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             now = _stamp(self.file)
-            if now != stamp:
+            # A file that could not be read may be readable again without a change.
+            if now != stamp or self._seen is None:
                 stamp = now
                 changed.set()
             await self.vault.renew_stale()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import resource
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -58,6 +59,27 @@ async def test_file_deleted_and_created_again_takes_effect(
     proxy.file.write_text(text + MORE)
     await is_in_force(proxy)
     assert proxy.running.services.configuration.status.problems == ()
+
+
+async def test_edit_that_could_not_be_read_at_first_takes_effect(
+    proxy: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.config.manager.POLL_SECONDS", 0.05)
+    manager, looked = proxy.running.services.configuration, asyncio.Event()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with proxy.file.open("a") as file:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, most[1]))
+        try:
+            file.write(MORE)
+            file.flush()
+            await until(lambda: bool(manager.status.problems), SOON)
+            assert "Too many open files" in manager.status.problems[0]
+            look = asyncio.create_task(manager._poll(looked))
+            await looked.wait()
+            look.cancel()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, most)
+    await is_in_force(proxy)
 
 
 async def test_swapped_symlink_takes_effect(tmp_path: Path, vendor: ScriptedVendor) -> None:
