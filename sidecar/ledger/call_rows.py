@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import tzinfo
 from functools import lru_cache
 from operator import attrgetter
@@ -95,4 +96,10 @@ def _day(minute: int, zone: tzinfo | None) -> str:
 
 
 def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode() if value else "[]"
+    if not value:
+        return "[]"
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # as `sql_value`: this row must not hold up others
+        text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
+        return text.encode("utf-8", "replace").decode()

@@ -16,7 +16,7 @@ from sidecar.errors import ErrorKind
 from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.model import MAX_OBJECTS, Claim, KeyState, Learned, Owner
 from sidecar.ledger.reader import read_times
-from sidecar.records import Cost, KeyTimes, Outcome, Usage, UsageState, program_of
+from sidecar.records import AttemptRecord, Cost, KeyTimes, Outcome, Usage, UsageState, program_of
 
 DAY = 86_400.0
 OWNER = Owner("acme", "env:ACME_KEY", "G")
@@ -289,7 +289,9 @@ async def test_odd_values_of_a_call_do_not_block_later_rows(
         surrogate = text + "\ud800"
         ledger.seen(surrogate, surrogate)
         ledger.remember(surrogate, surrogate, OWNER)
-        ledger.finished(call(model_asked=surrogate, usage=Usage(input_tokens=count * 10**18)))
+        tried = AttemptRecord("p", "c", surrogate, "ok", 200, surrogate, 0.1)
+        odd = Usage(input_tokens=count * 10**18, units=((surrogate, 1),))
+        ledger.finished(call(model_asked=surrogate, attempts=(tried,), usage=odd))
         ledger.finished(call(call_id="call_2"))
         assert await ledger.flush()
         assert (ledger.failures, ledger.dropped) == (0, 0)
