@@ -315,7 +315,8 @@ class ChildKeys:
         if known is not None and (known.order.digest != child.order.digest or not known.at):
             return  # this process made it, or renews it now
         self._children[fact.name] = structs.replace(
-            child, expires=self.wall() + fact.until - self.clock(),
+            child, begun=min(child.begun, self.wall()),
+            expires=self.wall() + fact.until - self.clock(),
             totals=ChildTotals() if known is None else known.totals,
         )  # fmt: skip
         self._deadlines[fact.name] = fact.until
@@ -348,7 +349,9 @@ def _read(fact: Fact) -> ChildKey | None:
     except msgspec.MsgspecError:
         log.warning('child key "%s" of another process cannot be read', fact.name)
         return None
-    return child if child.order.name == fact.name and _is_valid(child.order) else None
+    if child.order.name != fact.name or not (child.parent + child.group + child.at).isprintable():
+        return None
+    return child if _is_valid(child.order) else None
 
 
 def _is_valid(order: ChildOrder) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from sidecar.humanize import printable
 from sidecar.records import KeyTimes
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class SharedTimes:
             use = msgspec.json.decode(fact.value, type=LastUse)
         except msgspec.MsgspecError:  # of another version
             return own
-        if use.at <= (own.last_used or 0.0):
+        at = min(use.at, self._wall())  # the clock of the other machine may be ahead
+        if at <= (own.last_used or 0.0):
             return own
-        return replace(own, last_used=use.at, program=use.program, host=use.host)
+        return replace(own, last_used=at, program=use.program, host=printable(use.host))

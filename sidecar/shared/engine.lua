@@ -498,8 +498,9 @@ end
 -- Makes one change to a fact, unless its mode keeps what is there; returns whether it did.
 local function change_fact(name, value, ends, mode)
   local old = tonumber(redis.call('ZSCORE', base .. 'f:ends', name) or 0)
-  if old > now then
-    local is_withdrawn = redis.call('HGET', base .. 'f', name):match(' (.*)$') == ''
+  local entry = redis.call('HGET', base .. 'f', name) -- a server that evicts keys may lack one of the two
+  if entry and old > now then
+    local is_withdrawn = entry:match(' (.*)$') == ''
     if mode == 'absent' or (mode == 'longest' and not is_withdrawn and old >= ends) then return false end
     if value == '' then ends = old end -- so long may a node that was cut off believe it
   end
@@ -528,9 +529,9 @@ local function facts()
   local found = {redis.call('GET', number) or '0'}
   if #names == PAGE then found[1] = redis.call('ZSCORE', base .. 'f:order', names[PAGE]) end
   for _, name in ipairs(names) do
-    local ends = redis.call('ZSCORE', base .. 'f:ends', name)
-    if tonumber(ends) > now then
-      found[#found + 1], found[#found + 2], found[#found + 3] = name, redis.call('HGET', base .. 'f', name), ends
+    local entry, ends = redis.call('HGET', base .. 'f', name), redis.call('ZSCORE', base .. 'f:ends', name)
+    if entry and tonumber(ends or 0) > now then
+      found[#found + 1], found[#found + 2], found[#found + 3] = name, entry, ends
     end
   end
   return reply(#names == PAGE and 1 or 0, unpack(found))

@@ -20,7 +20,7 @@ from typing import Any
 from sidecar.shared.facts import SharedFacts
 from sidecar.shared.journal import MICROSECONDS, Change, Journal
 from sidecar.shared.object_ids import ObjectIds
-from sidecar.shared.scopes import NEVER, Denied, Node, Scope, Ticket
+from sidecar.shared.scopes import NEVER, Denied, Node, Scope, Ticket, nodes_of
 from sidecar.shared.server import EngineError, Server, open_server
 from sidecar.shared.usage import SharedUsage
 
@@ -123,8 +123,12 @@ class Engine:
             return None
         self.denied += 1
         opens, timed, settled, reserved = rest
-        times = self._local(opens), self._local(timed)
-        return Denied(at - 1, *times, int(settled), int(reserved), int(number))
+        try:
+            times = self._local(opens), self._local(timed)
+            return Denied(at - 1, *times, int(settled), int(reserved), int(number))
+        except ValueError:
+            self._fail("has counts that are no numbers")
+            raise EngineError(self.failure) from None
 
     def lease_alone(self, lease_id: str, scopes: Sequence[Scope]) -> None:
         """Take every scope without the engine, which counts them when it works again."""
@@ -203,7 +207,7 @@ class Engine:
         from redis.exceptions import RedisError
 
         while True:
-            with suppress(RedisError, OSError, TimeoutError):
+            with suppress(RedisError, OSError, TimeoutError, ValueError):  # a number that is none
                 await self._listen_once()
             await asyncio.sleep(_jitter(0.5, 1.5))
 
@@ -225,10 +229,11 @@ class Engine:
                     self.on_wake("", 0)
                     self.facts.check()
                 elif message["channel"] == news:
-                    self.facts.note(int(message["data"]))
+                    self.facts.note(message["data"])
                 elif message["type"] == "message":
                     number, _, limit_id = message["data"].partition(" ")
-                    self.on_wake(limit_id, int(number))
+                    if number.isdecimal():
+                        self.on_wake(limit_id, int(number))
 
     @property
     def outage(self) -> float:
@@ -246,12 +251,7 @@ class Engine:
             found = await self._run("nodes", []) if self.is_reached else []
         except EngineError:
             return []
-        about = (each.split(" ", 2) for each in found[5::2])
-        named = zip(found[4::2], about, strict=True)
-        return sorted(
-            Node(host, version, digest, is_this=name == self.node)
-            for name, (host, version, digest) in named
-        )
+        return nodes_of(found[4:], self.node)
 
     async def beat(self) -> None:
         """Send a sign of life; after an outage, restore what the server lacks. Raises
@@ -265,7 +265,7 @@ class Engine:
                 self._outages += self.outage
                 self.is_reached, self.failure = True, ""
                 self.on_change()
-            self.facts.note(int(number))
+            self.facts.note(number)
             self.object_ids.resume()
 
     async def _restore(self) -> None:

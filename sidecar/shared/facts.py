@@ -22,6 +22,10 @@ log = logging.getLogger("sidecar.shared")
 
 MAX_SECONDS = 400 * 86400.0
 """Seconds for which a fact holds at most."""
+MAX_FACTS = 20_000
+"""Facts of other nodes that a node keeps at most: more are not what Sidecar writes."""
+MAX_VALUE_CHARS = 4000
+"""Characters of a fact of another node that is read."""
 PAGE = 200
 SWEEP_SECONDS = 60.0
 """Seconds between two looks for lapsed facts."""
@@ -54,7 +58,8 @@ class SharedFacts:
         node: The name of this node.
         run: Runs an operation of the script. Raises `EngineError`.
         clock: Returns monotonic seconds.
-        local: Turns microseconds of the server's clock into monotonic seconds.
+        local: Turns microseconds of the server's clock into monotonic seconds. Raises `ValueError`
+            for another text.
     """
 
     def __init__(
@@ -68,7 +73,7 @@ class SharedFacts:
         self._known: dict[tuple[str, str], Fact] = {}
         self._unsent: dict[tuple[str, str], FactChange] = {}
         self._followers: dict[str, Callable[[Fact], None]] = {}
-        self._read = 0
+        self._read = "0"
         self._swept = clock()
         self._wanted = asyncio.Event()
         self._syncing = asyncio.Lock()
@@ -121,7 +126,7 @@ class SharedFacts:
         """Return whether the server has not got all changes."""
         return bool(self._unsent)
 
-    def note(self, number: int) -> None:
+    def note(self, number: str) -> None:
         """Follow the number of the latest change on the server."""
         if number != self._read or self._unsent:
             self.check()
@@ -132,7 +137,7 @@ class SharedFacts:
 
     def start_over(self) -> None:
         """Have everything read and sent again: the server may have lost some of it."""
-        self._read = 0
+        self._read = "0"
         for key, fact in self._known.items():
             self._unsent.setdefault(key, FactChange(fact.value, fact.until, ABSENT))
 
@@ -157,7 +162,7 @@ class SharedFacts:
         """Send and read a limited number of changes; return whether there are more to read."""
         self._sweep()
         read, sent = self._read, list(islice(self._unsent.items(), PAGE))
-        words = [str(read)]
+        words = [read]
         for (kind, name), change in sent:
             left = max(0, round((change.until - self._clock()) * 1000))
             words += [f"{kind}/{name}", change.value, str(left), change.mode]
@@ -168,26 +173,37 @@ class SharedFacts:
         if self._read != read:  # the server lost its data meanwhile
             return True
         self._apply(entries)
-        self._read = int(number)
+        self._read = number
         return bool(is_full)
 
     def _apply(self, entries: Sequence[str]) -> None:
         for full_name, text, ends in zip(*[iter(entries)] * 3, strict=True):
             kind, _, name = full_name.partition("/")
             node, _, value = text.partition(" ")
-            fact = Fact(kind, name, value, self._local(ends))
+            if node == self._node or not self._is_kept(kind, name, value):
+                continue
+            try:
+                until = min(self._local(ends), self._clock() + MAX_SECONDS)
+            except ValueError:
+                continue
+            fact = Fact(kind, name, value, until)
             unsent = self._unsent.get((kind, name))
-            if node == self._node or (unsent is not None and _replaces(unsent, fact)):
+            if unsent is not None and _replaces(unsent, fact):
                 continue
             self._unsent.pop((kind, name), None)
             self._known[kind, name] = fact
             self._pass_on(fact)
 
+    def _is_kept(self, kind: str, name: str, value: str) -> bool:
+        """Return whether a fact of another node is one that nodes write, and there is room."""
+        has_room = len(self._known) < MAX_FACTS or (kind, name) in self._known
+        return has_room and len(name) + len(value) <= MAX_VALUE_CHARS
+
     def _pass_on(self, fact: Fact) -> None:
         try:
             if fact.kind in self._followers:
                 self._followers[fact.kind](fact)
-        except (ValueError, MsgspecError):  # other nodes may have another version
+        except (ValueError, ArithmeticError, MsgspecError):  # other nodes may have another version
             log.warning("shared state: a %s of another process cannot be read", fact.kind)
 
     def _send(self, key: tuple[str, str], change: FactChange) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from sidecar.humanize import printable
 
 NEVER = float("inf")
 
@@ -73,3 +76,15 @@ class Node(NamedTuple):
     version: str
     digest: str
     is_this: bool = False
+
+
+def nodes_of(about: Sequence[str], own: str) -> list[Node]:
+    """Return the nodes by the name of each and what it states of itself, one after the other; what
+    no node states is left out."""
+    found = []
+    for name, text in zip(about[::2], about[1::2], strict=True):
+        words = printable(text).split(" ", 2)
+        if len(words) == 3:
+            host, version, digest = words
+            found.append(Node(host, version, digest, is_this=name == own))
+    return sorted(found)

@@ -167,7 +167,8 @@ async def open_server(url: str) -> AsyncIterator[Server]:
 
     def connections(address: str) -> ConnectionPool:
         return ConnectionPool.from_url(
-            address, decode_responses=True, retry=Retry(NoBackoff(), 0), client_name="sidecar",
+            address, decode_responses=True, encoding_errors="replace",
+            retry=Retry(NoBackoff(), 0), client_name="sidecar",
             socket_timeout=None, socket_connect_timeout=TIMEOUT_SECONDS,
         )  # fmt: skip
 

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from datetime import date, timedelta
 from typing import NamedTuple, TypeVar
 
+from sidecar.humanize import printable
 from sidecar.shared.server import EngineError, Server
 
 T = TypeVar("T")
@@ -36,6 +37,8 @@ MAX_NODES = 1000
 """Nodes that are read, those that wrote last."""
 SENT_CHARS = 1 << 18
 """Text that one command sends, about."""
+MAX_WRITTEN_SECONDS = 4e9
+"""The latest time that is shown, in seconds since the epoch: others are not what a node writes."""
 DAYS_AT_ONCE = 31
 NODES_AT_ONCE = 20
 
@@ -151,7 +154,7 @@ class SharedUsage:
                 each |= {d: text for d, text in zip(part, texts, strict=True) if text is not None}
         heads = await self._server.send(("HMGET", key, "host", "written") for key in keys)
         return [
-            NodeDays(name, host, float(written), each)
+            NodeDays(name, printable(host), _seconds(written), each)
             for name, (host, written), each in zip(names, heads, days, strict=True)
             if host is not None  # else it has just expired
         ]
@@ -211,6 +214,15 @@ def display_names(hosts: Mapping[str, str]) -> dict[str, str]:
     return {
         node: host if counts[host] == 1 else f"{host}-{node[:4]}" for node, host in hosts.items()
     }
+
+
+def _seconds(text: str | None) -> float:
+    """Return a time that a node wrote; 0 for a text that no node writes."""
+    try:
+        found = float(text or 0)
+    except ValueError:
+        return 0.0
+    return found if 0 <= found <= MAX_WRITTEN_SECONDS else 0.0
 
 
 def _digest(text: str) -> bytes:

@@ -10,7 +10,7 @@ from real_redis import needs_redis, redis_server
 from vendor_apis import until
 
 from sidecar.shared.engine import Engine
-from sidecar.shared.facts import PAGE, Fact
+from sidecar.shared.facts import MAX_VALUE_CHARS, PAGE, Fact
 
 pytestmark = needs_redis
 
@@ -134,3 +134,58 @@ async def test_server_that_lost_its_data_gets_what_holds_but_nothing_that_was_ch
             await each.sync()
         late = await join(found)
         assert one.values() == other.values() == late.values() == {"a": "old", "b": "new"}
+
+
+BROKEN: tuple[tuple[str, bytes, float], ...] = (
+    ("k/endless", b"x v", float("inf")),
+    ("k/far", b"x v", 1e300),
+    ("k/bytes", b"x \xff", 1.9e15),
+    ("k/long", b"x " + b"v" * (MAX_VALUE_CHARS + 1), 1.9e15),
+    ("k/alone", b"", 1.9e15),
+)
+
+
+async def test_facts_that_no_node_writes_hold_up_none_of_the_others(server: str) -> None:
+    from redis.asyncio import Redis
+
+    async with namespace(server) as found, Redis.from_url(server) as writer:
+        one, other = await join(found), await join(found)
+        base = one.engine._base
+        for name, entry, ends in BROKEN:
+            await writer.hset(f"{base}:f", name, entry)
+            await writer.zadd(f"{base}:f:order", {name: await writer.incr(f"{base}:f:number")})
+            await writer.zadd(f"{base}:f:ends", {name: ends})
+        await writer.zadd(f"{base}:f:order", {"k/evicted": await writer.incr(f"{base}:f:number")})
+        await writer.hset(f"{base}:about", "x", "host-alone")
+        for channel in (":facts", f":wake:{other.engine.node}"):
+            await writer.publish(f"{base}{channel}", b"\xff")
+        one.engine.facts.publish("k", "a", "x", 60.0)
+        await until(lambda: other.values().get("a") == "x")
+        assert other.values() == {"a": "x", "bytes": "\ufffd"}
+        assert [each.host for each in await one.engine.living()] == ["host0", "host1"]
+
+
+@pytest.mark.parametrize("key", ["f", "f:ends"])
+async def test_fact_whose_entry_the_server_evicted_is_written_anew(server: str, key: str) -> None:
+    async with namespace(server) as found:
+        one, other = await join(found), await join(found)
+        one.engine.facts.publish("k", "a", "x", 60.0)
+        await one.sync()
+        await one.engine._server.send([("DEL", f"{one.engine._base}:{key}")])
+        one.engine.facts.publish("k", "a", "y", 90.0, longest=True)
+        await one.sync()
+        assert await other.sync() == {"a": "y"}
+        assert one.engine.is_reached
+
+
+async def test_facts_of_others_are_bounded(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.shared.facts.MAX_FACTS", 3)
+    async with namespace(server) as found:
+        one, other = await join(found), await join(found)
+        for each in range(5):
+            one.engine.facts.publish("k", f"{each}", "v", 60.0)
+        await one.sync()
+        assert len(await other.sync()) == 3
+        one.engine.facts.publish("k", "0", "w", 60.0)
+        await one.sync()
+        assert (await other.sync())["0"] == "w"

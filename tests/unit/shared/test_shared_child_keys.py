@@ -214,6 +214,8 @@ async def test_child_key_ended_in_an_outage_ends_for_all_after_it(
         '{"order":{"name":"c-3","digest":"12"},"parent":"a","group":"G","begun":1,"expires":1}',
         '{"order":{"name":"c-4","digest":"%s"},"parent":"a","group":"G","begun":1,"expires":1}'
         % ("12" * 32),
+        '{"order":{"name":"c-3","digest":"%s"},"parent":"a","group":"G","begun":1,"expires":1,"at":"\\u001b[2J"}'
+        % ("12" * 32),
     ],
 )
 async def test_fact_that_is_no_child_key_is_ignored(

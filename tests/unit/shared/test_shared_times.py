@@ -93,3 +93,13 @@ async def test_use_of_a_busy_key_is_sent_every_thirty_seconds_alone(tmp_path: Pa
             seen.add(b.times_of_all("k").last_used)
             both.clock.advance(PUBLISH_SECONDS / 3)
         assert seen == {NOON, NOON + PUBLISH_SECONDS}
+
+
+async def test_use_on_a_machine_whose_clock_is_ahead_is_shown_as_now(tmp_path: Path) -> None:
+    async with pair(tmp_path) as both:
+        both.share()
+        text = '{"at": 1e300, "program": "p", "host": "h\\u001b[2J"}'
+        both.engines[0].facts.publish("used", "k", text, 60.0)
+        await both.sync()
+        found = both.ledgers[1].times_of_all("k")
+        assert (found.last_used, found.host) == (both.wall(), "h\\x1b[2J")

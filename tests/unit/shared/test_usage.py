@@ -251,6 +251,19 @@ def read_by_node(**days: str) -> dict[str, Sums]:
             }
 
 
+@pytest.mark.parametrize("written", ["", "soon", "nan", "1e300"])
+async def test_node_without_a_time_that_nodes_write_is_shown(
+    tmp_path: Path, server: RealRedis, written: str
+) -> None:
+    async with node(tmp_path, server, tmp_path.name) as own:
+        head = ["host", "h\x1b[2J", *(["written", written] if written else [])]
+        usage, key = own.engine.usage, own.engine.usage._key
+        await usage._server.send([("HSET", f"{key}:x", *head), ("ZADD", key, "1e10", "x")])
+        [found] = (await usage.read_others("own", TODAY, TODAY)).nodes
+        assert found.host == "h\\x1b[2J"
+        assert 0 <= found.written < 1e10
+
+
 def test_day_of_another_version_is_read_by_the_names_of_its_columns() -> None:
     found = read_by_node(new='[["key","later","calls","cost_charged"],["a",1,2,5],["b",1,1,null]]')
     assert (found["new"].calls, found["new"].charged, found["new"].input_tokens) == (3, 5, None)
