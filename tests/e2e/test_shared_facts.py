@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from ledger_checks import rows
 from real_redis import needs_redis, redis_server
 from running_sidecar import Sidecar, sidecar
@@ -16,6 +18,7 @@ from vendor_apis import figures, settled, until
 
 from sidecar.api_keys import digest, mint
 from sidecar.child_keys import ChildOrder
+from sidecar.routing.owners import COUNTED_SECONDS
 from sidecar.shared.engine import Engine
 
 pytestmark = needs_redis
@@ -143,18 +146,26 @@ async def booked(one: Sidecar) -> list[tuple[object, ...]]:
 
 
 async def test_usage_that_one_instance_learns_is_counted_once_by_the_one_that_began_the_work(
-    tmp_path: Path, vendor: ScriptedVendor
+    tmp_path: Path, vendor: ScriptedVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vendor.play(QUEUED, QUEUED, DONE)
     async with pair(tmp_path, vendor) as (one, two):
         await create(one)
-        for _ in range(3):
+        await look(two)
+        with monkeypatch.context() as full:
+            full.setattr("sidecar.routing.owners.MAX_REPORTS", 0)
+            await look(two)
+            await settled(two.running)
+        assert list(engine_of(two).facts.known("usage")) == []
+        for _ in range(2):
             await look(two)
         claims = one.running.services.ledger.claimed
         await until(lambda: not list(claims()), 10)
         await look(one)
         assert await booked(one) == [("gpt", "reported", 900, 100, COST)]
         assert await booked(two) == []
+        [fact] = engine_of(one).facts.known("usage")
+        assert fact.until <= asyncio.get_running_loop().time() + COUNTED_SECONDS
         tokens = await figures(one.running, "sidecar_tokens_total")
         assert sorted(tokens.values()) == [100, 900]
         assert await figures(two.running, "sidecar_tokens_total") == {}
