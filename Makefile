@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test acceptance lint lint-js check explore conserve bench-smoke bench-schedule prices format-js console-types dashboards screenshots pictures wheel clean
+.PHONY: run test acceptance lint lint-js check explore conserve bench-smoke bench-schedule bench-fleet prices format-js console-types dashboards screenshots pictures wheel clean
 
 # make run PORT=9000 takes the ports 9000 and 9001 in place of 8787 and 8788.
 PORT ?=
@@ -70,6 +70,10 @@ bench-smoke: $(READY)
 bench-schedule: $(READY)
 	$(BIN)/python bench/schedule.py
 	$(BIN)/python bench/leases.py
+
+# Two hundred processes that share one account through a real redis-server, in virtual time.
+bench-fleet: $(READY)
+	$(BIN)/python bench/fleet.py
 
 # Write the price list from the genai-prices pinned in pyproject.toml: raise that, then run this.
 prices: $(READY)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from manual_clock import HandClock
+from real_redis import all_answered
 from sample_candidates import candidate
 
 from sidecar.config.loader import load
@@ -19,7 +20,7 @@ from sidecar.config.model import Snapshot, Urgency
 from sidecar.plugin_api.manager import discover
 from sidecar.scheduling.admission import Admission
 from sidecar.scheduling.fleet.leases import Leases, LocalLeases, SharedLeases
-from sidecar.scheduling.lease import AdmissionOption, Lease, Waiter
+from sidecar.scheduling.lease import AdmissionOption, CallAt, Lease, Waiter
 from sidecar.scheduling.limiter import Demand, demand_of
 from sidecar.scheduling.limits import CallScopes, Limits, route_name
 from sidecar.shared.engine import Engine, open_engine
@@ -54,12 +55,32 @@ class Process(NamedTuple):
     leases: Leases
     engine: Engine | None
 
+    def call(self, file: Snapshot, key: str, demand: Demand, urgency: Urgency) -> Waiter:
+        """A call that asks for a lease here."""
+        windows = tuple(self.limits.windows(scopes(file, key), "gpt-5"))
+        options = [AdmissionOption(candidate("p"), self.leases.with_gates(windows), demand)]
+        return self.admission.new_waiter(key, 1.0, urgency, options, lambda: options)
+
+
+def open_process(
+    of: Snapshot, clock: Callable[[], float], wall: Callable[[], float], call_at: CallAt,
+    engine: Engine | None, *, refuses: bool = False,
+) -> Process:  # fmt: skip
+    """A process with the limits of a file, alone or on an engine."""
+    admission, limits = Admission(clock, call_at), Limits(wall, _drop)
+    limits.reconcile(of)
+    leases: Leases = LocalLeases(admission)
+    if engine is not None:
+        leases = SharedLeases(admission, limits, engine, clock, refuses=refuses)
+    return Process(admission, limits, leases, engine)
+
 
 class Room:
     """Processes of one file; `clock` is the one of all of them and of the server, which a test
-    asks by `redis`."""
+    asks by `redis`. `receive` waits for all that the server sends now."""
 
     redis: Redis
+    receive: Callable[[], None] | None = None
 
     def __init__(self, of: Snapshot, *, refuses: bool = False) -> None:
         self.refuses = refuses
@@ -74,12 +95,9 @@ class Room:
 
     def add(self, engine: Engine | None = None) -> Process:
         """Another process."""
-        admission, limits = Admission(self.clock, self.clock.call_at), Limits(self.wall, _drop)
-        limits.reconcile(self.file)
-        leases: Leases = LocalLeases(admission)
-        if engine is not None:
-            leases = SharedLeases(admission, limits, engine, self.clock, refuses=self.refuses)
-        process = Process(admission, limits, leases, engine)
+        process = open_process(
+            self.file, self.clock, self.wall, self.clock.call_at, engine, refuses=self.refuses
+        )
         self.processes.append(process)
         self._turns = itertools.cycle(self.processes)
         return process
@@ -96,17 +114,10 @@ class Room:
     ) -> tuple[Process, Waiter]:  # fmt: skip
         """A call at the next process, or at that one."""
         process = next(self._turns) if at is None else self.processes[at]
-        limiters = process.leases.with_gates(
-            tuple(process.limits.windows(self.scopes(key), "gpt-5"))
-        )
-        options = [AdmissionOption(candidate("p"), limiters, demand)]
-        return process, process.admission.new_waiter(key, 1.0, urgency, options, lambda: options)
+        return process, process.call(self.file, key, demand, urgency)
 
     def scopes(self, key: str) -> CallScopes:
-        found = self.file.keys[key]
-        [route] = found.routes
-        child = next(iter(self.file.children), "")
-        return CallScopes(key, route_name(found, route), "G", "openai", "", child=child)
+        return scopes(self.file, key)
 
     async def lease(
         self, key: str = "a", demand: Demand = ONE_CALL, urgency: Urgency = Urgency.NORMAL,
@@ -157,7 +168,12 @@ class Room:
             return
         calm = 0
         while calm < 6:
-            await asyncio.sleep(0.003)
+            if self.receive is None:
+                await asyncio.sleep(0.003)
+            else:
+                self.receive()
+                for _ in range(10):
+                    await asyncio.sleep(0)
             calm = 0 if any(map(_is_busy, self.processes)) else calm + 1
 
     async def close(self) -> None:
@@ -171,6 +187,13 @@ def _is_busy(process: Process) -> bool:
     assert isinstance(leases, SharedLeases)
     assert engine is not None
     return bool(leases._asking or (engine.is_reached and engine._unsent))
+
+
+def scopes(file: Snapshot, key: str) -> CallScopes:
+    found = file.keys[key]
+    [route] = found.routes
+    child = next(iter(file.children), "")
+    return CallScopes(key, route_name(found, route), "G", "openai", "", child=child)
 
 
 def _drop(_: object) -> None:
@@ -188,10 +211,11 @@ async def local_room(of: Snapshot) -> AsyncIterator[Room]:
 
 @asynccontextmanager
 async def shared_room(
-    of: Snapshot, server: str, number: int = 3, *, refuses: bool = False, by: Sequence[str] = ()
-) -> AsyncIterator[Room]:
+    of: Snapshot, server: str, number: int = 3, *, refuses: bool = False, by: Sequence[str] = (),
+    steady: bool = False,
+) -> AsyncIterator[Room]:  # fmt: skip
     """A room of several processes on one server, in a namespace of its own; the last ones reach it
-    `by` other addresses."""
+    `by` other addresses. A `steady` server, on a socket, is never stopped."""
     from redis.asyncio import Redis
 
     room, namespace = Room(of, refuses=refuses), f"n{next(_namespaces)}"
@@ -199,6 +223,8 @@ async def shared_room(
         if "," not in server and "+" not in server:
             client = Redis.from_url(server, decode_responses=True)
             room.redis = await stack.enter_async_context(client)
+        if steady:
+            room.receive = stack.enter_context(all_answered(server))
         for address in (*[server] * (number - len(by)), *by):
             opened = open_engine(address, namespace, room.clock, room.wall)
             room.add(await stack.enter_async_context(opened))

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,6 +60,21 @@ def real_redis(*options: str, file: str = "") -> Iterator[RealRedis]:
             yield server
         finally:
             server.kill()
+
+
+@contextmanager
+def all_answered(url: str) -> Iterator[Callable[[], None]]:
+    """Return a function that waits until the server, on a socket, has answered all that was sent to
+    it before, and has sent the messages that follow."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(url.removeprefix("unix://"))
+
+        def receive() -> None:
+            for _ in range(3):  # it reads all clients, then writes to all, in each turn of its loop
+                client.sendall(b"PING\r\n")
+                assert client.recv(7) == b"+PONG\r\n"
+
+        yield receive
 
 
 @contextmanager

@@ -34,7 +34,7 @@ class Rooms:
         self.server = server
 
     def __call__(self, of: Snapshot) -> AbstractAsyncContextManager[Room]:
-        return local_room(of) if self.server is None else shared_room(of, self.server)
+        return local_room(of) if self.server is None else shared_room(of, self.server, steady=True)
 
 
 @pytest.fixture(params=["local", pytest.param("shared", marks=needs_redis)])

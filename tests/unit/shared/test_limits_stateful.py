@@ -48,8 +48,8 @@ class SharedLimits(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        opened = self.stack.enter_async_context(shared_room(snapshot(LIMITS), self.url, NODES))
-        self.room: Room = self.runner.run(opened)
+        room = shared_room(snapshot(LIMITS), self.url, NODES, steady=True)
+        self.room: Room = self.runner.run(self.stack.enter_async_context(room))
 
     @rule(at=nodes, amount=tokens, cost=money)
     def ask(self, at: int, amount: int, cost: int) -> None:
