@@ -21,7 +21,7 @@ from sidecar.shared.facts import SharedFacts
 from sidecar.shared.journal import MICROSECONDS, Change, Journal
 from sidecar.shared.object_ids import ObjectIds
 from sidecar.shared.scopes import NEVER, Denied, Node, Scope, Ticket, nodes_of
-from sidecar.shared.server import EngineError, Server, open_server
+from sidecar.shared.server import BESIDE, EngineError, ScriptRefused, Server, open_server
 from sidecar.shared.usage import SharedUsage
 
 BEAT_SECONDS = 3.0
@@ -122,10 +122,9 @@ class Engine:
             self.journal.add(lease_id, scopes, granted=True)
             return None
         self.denied += 1
-        opens, timed, settled, reserved = rest
         try:
-            times = self._local(opens), self._local(timed)
-            return Denied(at - 1, *times, int(settled), int(reserved), int(number))
+            times = self._local(rest[0]), self._local(rest[1])
+            return Denied(at - 1, *times, int(rest[2]), int(rest[3]), int(number))
         except ValueError:
             self._fail("has counts that are no numbers")
             raise EngineError(self.failure) from None
@@ -316,7 +315,8 @@ class Engine:
         try:
             found = await self._server.run([self._base, operation, self.node, now, *words])
         except EngineError as error:
-            self._fail(str(error))
+            if operation not in BESIDE or not isinstance(error, ScriptRefused):
+                self._fail(str(error))
             raise
         self._offset = int(found[0]) / MICROSECONDS - self._clock()
         before, self._epoch = self._epoch, found[2]

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from msgspec import MsgspecError
 
-from sidecar.shared.server import EngineError
+from sidecar.shared.server import EngineError, ScriptRefused
 
 log = logging.getLogger("sidecar.shared")
 
@@ -74,6 +74,7 @@ class SharedFacts:
         self._unsent: dict[tuple[str, str], FactChange] = {}
         self._followers: dict[str, Callable[[Fact], None]] = {}
         self._read = "0"
+        self._refused = ""
         self._swept = clock()
         self._wanted = asyncio.Event()
         self._syncing = asyncio.Lock()
@@ -149,6 +150,9 @@ class SharedFacts:
             if is_reached():
                 try:
                     await self.sync()
+                    self._refused = ""
+                except ScriptRefused as error:
+                    self._warn(str(error))
                 except EngineError:
                     continue
 
@@ -212,6 +216,12 @@ class SharedFacts:
             change = change._replace(mode=SET)
         self._unsent[key] = change
         self.check()
+
+    def _warn(self, refused: str) -> None:
+        """Log once that the server refuses facts, while it counts limits."""
+        if refused != self._refused:
+            log.warning("shared state: what processes find out is not shared: it %s", refused)
+        self._refused = refused
 
     def _sweep(self) -> None:
         now = self._clock()

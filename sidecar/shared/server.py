@@ -21,10 +21,17 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 0.5
 """Seconds after which an operation counts as failed."""
 MAX_REDIRECTIONS = 4
+REFUSES = "refuses the script"
+BESIDE = frozenset({"facts", "own", "owner", "nodes"})
+"""Operations that count nothing: limits hold although the script refuses one of them."""
 
 
 class EngineError(SidecarError):
     """The engine cannot be used; the text gives the reason without a secret."""
+
+
+class ScriptRefused(EngineError):
+    """The server runs, and refuses an operation: its data are not what the script expects."""
 
 
 class Line:
@@ -147,7 +154,9 @@ async def _errors_named(line: Line) -> AsyncIterator[None]:
     except (RedisError, OSError, TimeoutError) as error:
         if type(error) is TimeoutError:  # else the line has given up its pipe already
             await line.leave()
-        raise EngineError(_reason(error)) from None
+        reason = _reason(error)
+        refused = reason.startswith(REFUSES)
+        raise (ScriptRefused if refused else EngineError)(reason) from None
 
 
 @asynccontextmanager
@@ -209,4 +218,4 @@ def _reason(error: Exception) -> str:
         # The client wraps an error of its handshake.
         if any(isinstance(each, kinds) for each in (error, error.__cause__, error.__context__)):
             return reason
-    return f"refuses the script ({type(error).__name__})"
+    return f"{REFUSES} ({type(error).__name__})"

@@ -189,3 +189,20 @@ async def test_facts_of_others_are_bounded(server: str, monkeypatch: pytest.Monk
         one.engine.facts.publish("k", "0", "w", 60.0)
         await one.sync()
         assert (await other.sync())["0"] == "w"
+
+
+async def test_server_that_refuses_facts_still_counts_limits_and_takes_them_later(
+    server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with namespace(server) as found:
+        one, other = await join(found), await join(found)
+        broken = f"{one.engine._base}:f"
+        await one.engine._server.send([("SET", broken, "of another version")])
+        one.engine.facts.publish("k", "a", "x", 60.0)
+        await until(lambda: "is not shared" in caplog.text)
+        await one.engine.beat()
+        assert one.engine.is_reached
+        await one.engine._server.send([("DEL", broken)])
+        for each in (one, other):
+            await each.sync()
+        assert other.values() == {"a": "x"}
