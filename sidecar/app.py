@@ -196,7 +196,9 @@ async def _share(
         secret, name = vault.secret(shared.server), shared.server.name
         url = None if secret is None else secret.reveal()
         if url is None:
-            raise StartError(f"state.shared: {vault.why_not(shared.server)}")
+            raise StartError(
+                f"state.shared: {vault.why_not(shared.server)}; set it to the server's URL"
+            )
     try:
         engine = await stack.enter_async_context(
             open_engine(

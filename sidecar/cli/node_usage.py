@@ -85,7 +85,8 @@ def _narrowed(question: UsageQuery, wanted: Sequence[str], found: NodesUsage) ->
         if name != ALL_NODES and not any(
             fnmatchcase(each, name.replace("[", "[[]")) for each in names
         ):
-            fail(f'no node "{name}" is known; there is: {printable(", ".join(names))}')
+            why = f", as {found.failure}" if found.failure else ""
+            fail(f'no node "{name}" is known{why}; there is: {printable(", ".join(names))}')
     where: dict[Dimension, Sequence[str]] = {
         each: names for each, names in question.where.items() if each is not Dimension.NODE
     }

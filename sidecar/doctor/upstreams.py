@@ -64,7 +64,7 @@ def _credential(provider: Provider, ref: CredentialRef, why_not: str) -> CheckRe
     if not why_not:
         what = f"provider {provider.name}: {shown_reference(ref)} is there"
         return CheckResult("credentials", Level.PASS, what)
-    repair = "set it where sidecar serve runs, and start that again"
+    repair = "set it in a shell, and start Sidecar again from there; a running one: sidecar stop"
     return CheckResult("credentials", Level.WARN, f"provider {provider.name}: {why_not}", repair)
 
 

@@ -266,7 +266,8 @@ def require_candidates(found: Plan, key: Key, endpoint: Endpoint, models: Sequen
     if unavailable:
         reasons = "; ".join(f"{skip.provider}: {skip.why}" for skip in unavailable)
         raise ProxyError(
-            ErrorKind.UNAVAILABLE, f"no provider is available for this call: {reasons}"
+            ErrorKind.UNAVAILABLE,
+            f"no provider is available for this call: {reasons}; see: sidecar doctor",
         )
     large = [f"{skip.provider}: {skip.why}" for skip in found.skipped if skip.large]
     if large:

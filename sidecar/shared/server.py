@@ -185,7 +185,10 @@ async def open_server(url: str) -> AsyncIterator[Server]:
         addresses = ServerAddresses(url)
         connections(addresses.any)
     except ValueError:  # its text may quote the URL
-        raise EngineError("is not the URL of a server (not shown)") from None
+        raise EngineError(
+            "this is not the URL of a server (not shown); write redis://:PASSWORD@HOST:6379, with "
+            "signs such as / and # of the password as %2F and %23"
+        ) from None
     server = Server(addresses, connections)
     try:
         yield server

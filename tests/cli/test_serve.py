@@ -158,6 +158,19 @@ def test_init_with_a_file_adds_the_vendors_without_a_group(tmp_path: Path) -> No
     assert cli.config.read_text() == text
 
 
+@pytest.mark.parametrize(
+    ("url", "repair"),
+    [("", "SHARED is not set; set it to the server's URL"), ("a:6379", "write redis://:PASSWORD@")],
+)
+def test_serve_without_a_usable_url_of_shared_state_has_status_2_and_the_repair(
+    tmp_path: Path, url: str, repair: str
+) -> None:
+    cli = Cli(tmp_path, text=f"state: {{shared: env:SHARED, namespace: n}}\n{FILE}")
+    done = cli.spawn("serve", SHARED=url)
+    assert done.status == 2
+    assert repair in done.err
+
+
 def test_init_beside_a_process_without_the_new_variable_names_the_restart(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
     with cli.serving():

@@ -137,6 +137,8 @@ async def test_own_usage_is_shown_in_an_outage_with_a_line_on_the_others(
             done = await printed(one, "--json")
             assert [each["calls"] for each in done.json] == [1]
             assert "only the usage of this node: the server of shared state cannot" in done.err
+        unknown = (await printed(one, "--node", "ci")).err
+        assert 'no node "ci" is known, as the server of shared state cannot be reached' in unknown
 
 
 async def test_usage_without_shared_state_is_of_this_node(
