@@ -41,7 +41,7 @@ FACT_KIND = "child"
 """The kind of the facts by which processes have each other's child keys."""
 TOTALS_KIND = "run"
 """The kind of the facts about the use of child keys at processes that did not make them."""
-TOTALS_SECONDS = 86400.0
+TOTALS_SECONDS = 3600.0
 MAX_FACT_CHARS = 2000
 _FILE = "child-keys.json"
 

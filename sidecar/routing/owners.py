@@ -37,9 +37,9 @@ KEPT_SECONDS = 7 * 86400.0
 COUNTED_SECONDS = 3600.0
 """Seconds for which a fact is kept once its usage is counted: for a restart before the ledger has
 written it."""
-MAX_REPORTS = 10_000
+MAX_REPORTS = 2_000
 """Facts about usage that hold at one time."""
-MAX_REPORT_CHARACTERS = 16_000
+MAX_REPORT_CHARACTERS = 3_900
 
 
 class SharedOwner(Struct, frozen=True, array_like=True):

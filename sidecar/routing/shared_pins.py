@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sidecar.routing.affinity import ConversationKey
 
 FACT_KIND = "pin"
-MAX_SHARED_PINS = 32_768
+MAX_SHARED_PINS = 8_192
 """Names of facts: that of a conversation is chosen by its digest, so another one may replace it.
 This bounds the memory of each process and of the server."""
 
