@@ -310,7 +310,9 @@ class ChildKeys:
                 self.on_revoked(fact.name)
             return
         child = _read(fact)
-        if child is None or (known is None and len(self._children) >= MAX_CHILDREN):
+        if child is None or self._withdrew(child):
+            return
+        if known is None and len(self._children) >= MAX_CHILDREN:
             return
         if known is not None and (known.order.digest != child.order.digest or not known.at):
             return  # this process made it, or renews it now
@@ -330,6 +332,18 @@ class ChildKeys:
         if name in self._children and fact.value:
             totals = msgspec.json.decode(fact.value, type=ChildTotals)
             self._elsewhere.setdefault(name, {})[token] = totals
+
+    def _withdrew(self, child: ChildKey) -> bool:
+        """Withdraw a key that this process has ended: the server may have lost the withdrawal, and
+        then had the key from a process that was cut off."""
+        name = child.order.name
+        over = self._over(name) if name in self._closed else self._ended.get(child.order.digest)
+        if self._facts is None or over is None or over.order.digest != child.order.digest:
+            return False
+        if over.at or not over.ended:
+            return False
+        self._facts.withdraw(FACT_KIND, name)
+        return True
 
     def keep(self) -> None:
         """Write every key of this process and what its calls took to the state directory."""

@@ -207,6 +207,25 @@ async def test_child_key_ended_in_an_outage_ends_for_all_after_it(
             assert [each.order.name for each in two.keys] == ["c-2"]
 
 
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_ended_child_key_ends_again_when_the_server_has_it_from_a_process_that_was_cut_off(
+    redis: RealRedis, tmp_path: Path, *, is_over: bool
+) -> None:
+    async with fleet(redis, tmp_path) as both:
+        one, two = both.processes
+        one.keys.renew(ORDER, FILE)
+        await both.sync()
+        before = two.engine.facts.get("child", "c-1")
+        assert before is not None
+        one.keys.close("c-1")
+        if is_over:
+            one.keys.end("c-1")
+        await both.sync()
+        two.engine.facts.publish("child", "c-1", before.value, 100.0)
+        await both.sync()
+        assert [each.engine.facts.get("child", "c-1") for each in both.processes] == [None, None]
+
+
 @pytest.mark.parametrize(
     "text",
     [
