@@ -48,19 +48,17 @@ class Line:
     async def run(self, commands: Sequence[Sequence[str]]) -> list[Any]:
         """Return the answers to commands, from the node that serves the namespace. Raises the
         errors of redis-py."""
-        from redis.exceptions import MovedError, NoScriptError, RedisError
-
         pipe = self._pipe
         try:
             for _ in range(MAX_REDIRECTIONS):
                 pipe = await self._opened()
                 try:
                     return await pipe.run(commands)
-                except MovedError as moved:
+                except _client_errors().MovedError as moved:
                     await self._follow(pipe, moved.host, moved.port)
-        except NoScriptError:
+        except _client_errors().NoScriptError:
             raise
-        except (RedisError, OSError):
+        except (_client_errors().RedisError, OSError):
             if pipe is self._pipe:
                 await self.leave()
             raise
@@ -111,22 +109,18 @@ class Server:
 
     async def run(self, words: Sequence[str]) -> list[Any]:
         """Run the script with one key and arguments. Raises `EngineError`."""
-        from redis.exceptions import NoScriptError
-
         text, digest = _script()
-        async with _errors_named(self._script):
-            try:
-                [found] = await self._script.run([("EVALSHA", digest, "1", *words)])
-            except NoScriptError:
-                [found] = await self._script.run([("EVAL", text, "1", *words)])
+        try:
+            [found] = await _answers(self._script, [("EVALSHA", digest, "1", *words)])
+        except _client_errors().NoScriptError:
+            [found] = await _answers(self._script, [("EVAL", text, "1", *words)])
         answer: list[Any] = found
         return answer
 
     async def send(self, commands: Iterable[Sequence[str]]) -> list[Any]:
         """Run commands in their order, in one round trip; return their answers. Raises
         `EngineError`."""
-        async with _errors_named(self._rest):
-            return await self._rest.run(list(commands))
+        return await _answers(self._rest, list(commands))
 
     @asynccontextmanager
     async def messages(self) -> AsyncIterator[PubSub]:
@@ -143,20 +137,31 @@ class Server:
         await self._rest.close()
 
 
-@asynccontextmanager
-async def _errors_named(line: Line) -> AsyncIterator[None]:
-    """Raise `EngineError` for what fails within, or is not done in `TIMEOUT_SECONDS`."""
-    from redis.exceptions import RedisError
+async def _answers(line: Line, commands: Sequence[Sequence[str]]) -> list[Any]:
+    """Return the answers to commands. Raises `EngineError` for what fails or is not done in
+    `TIMEOUT_SECONDS`, and redis-py's `NoScriptError`.
 
+    A plain function, and errors that are named only when one is raised: every lease passes here.
+    """
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            yield
-    except (RedisError, OSError, TimeoutError) as error:
+            return await line.run(commands)
+    except _client_errors().NoScriptError:
+        raise
+    except (_client_errors().RedisError, OSError, TimeoutError) as error:
         if type(error) is TimeoutError:  # else the line has given up its pipe already
             await line.leave()
         reason = _reason(error)
         refused = reason.startswith(REFUSES)
         raise (ScriptRefused if refused else EngineError)(reason) from None
+
+
+@cache
+def _client_errors() -> Any:
+    """Return the exceptions of redis-py, an extra, which is imported when it is used."""
+    from redis import exceptions
+
+    return exceptions
 
 
 @asynccontextmanager
