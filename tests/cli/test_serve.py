@@ -111,6 +111,7 @@ def test_init_on_a_terminal_asks_and_takes_no_for_an_answer(tmp_path: Path) -> N
     done = cli.typed("n\n" * 9, "init")
     assert done.status == 0
     assert "OPENAI_API_KEY" in done.err
+    assert "such as OPENAI_API_KEY, and run: sidecar init" in done.err
     assert "vendor: openai" not in cli.config.read_text()
     assert "vendor: echo" in cli.config.read_text()
 

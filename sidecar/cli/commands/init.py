@@ -108,7 +108,7 @@ def init_command(
         found += [each for each in served_by(found, registry, set()) if _wanted(each)]
     if not found:
         note("no vendor was found or accepted; the group `demo` answers offline with an echo")
-        note("for a vendor, set its variable, such as OPENAI_API_KEY, and run this again")
+        note("for a vendor, set its variable, such as OPENAI_API_KEY, and run: sidecar init")
         found = [FoundVendor(registry.vendors["echo"], "")]
     keys = {each.vendor.name: mint() for each in found}
     text = compose(found, keys, datetime.now(UTC), server)

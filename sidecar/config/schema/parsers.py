@@ -75,7 +75,8 @@ def count(word: str) -> int:
     """Parse a whole number: `500`, `200k` (thousand), `1.5M` (million), `2G`, `200_000`."""
     match = _COUNT.fullmatch(word)
     if match is None:
-        raise InvalidValue(f"{shown(word)} is not a number", "write one such as 500, 200k or 1.5M")
+        what = "a number of 0 or more" if _COUNT.fullmatch(word.removeprefix("-")) else "a number"
+        raise InvalidValue(f"{shown(word)} is not {what}", "write one such as 500, 200k or 1.5M")
     whole, fraction, unit = match.group(1), match.group(2) or "", match.group(3)
     amount = Decimal(f"{whole.replace('_', '')}.{fraction}0").scaleb(_THOUSANDS[unit])
     if amount != int(amount):
