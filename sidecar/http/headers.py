@@ -92,15 +92,23 @@ def for_client(
 class RequestFields:
     """The header fields of a client's request, and their lines for the provider of the last one.
 
-    The requests of a connection mostly have the same fields and go to one provider.
+    The requests of a connection mostly have the same fields and go to one provider. A transform
+    that replaces them mostly returns the same fields, too.
     """
 
-    __slots__ = ("_lines", "_made_for", "fields")
+    __slots__ = ("_lines", "_made_for", "_replaced", "fields")
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
         self._made_for: object = None
         self._lines = b""
+        self._replaced: RequestFields | None = None
+
+    def replaced(self, fields: Fields) -> RequestFields:
+        """Return the fields that replace these; the ones of the last call, if they are equal."""
+        if self._replaced is None or self._replaced.fields != fields:
+            self._replaced = RequestFields(fields)
+        return self._replaced
 
     def lines(
         self, own: tuple[tuple[str, str], ...], *, remove: frozenset[str] = frozenset(),

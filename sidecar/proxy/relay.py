@@ -154,14 +154,14 @@ class Relay:
     async def _start(
         self, reply: Reply, headers: Fields, meter: Meter, length: int | None
     ) -> RelayedResponse:
-        """Send the head. Raises `UpstreamError` if the transforms fail at the first bytes."""
+        """Send the head, with the bytes that were held. Raises `UpstreamError` if the transforms
+        fail at the first bytes."""
         begun = b""
-        if self._transforms is not None:
+        if self._transforms is not None or reply.peeked:
             begun = self._changed(await reply.read(), meter)
         response = RelayedResponse(reply.status, reply.reason, headers, length)
         self._response, self._headers = response, headers
-        await response.prepare(self._request)
-        await response.write(begun)
+        await response.prepare(self._request, begun)
         return response
 
     async def _send_transformed(

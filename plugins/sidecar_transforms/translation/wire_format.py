@@ -59,15 +59,8 @@ class EventReader(ABC):
         return list(self._read(rest)) if rest.strip() else []
 
     def _read(self, raw: bytes) -> Iterable[AnswerEvent]:
-        name, data = b"", []
-        for line in _LINE_END.split(raw):
-            field, _, value = line.partition(b":")
-            if field == b"data":
-                data.append(value.removeprefix(b" "))
-            elif field == b"event":
-                name = value.strip()
-        joined = b"\n".join(data)
-        found = self.on_event(name.decode("latin-1"), joined)
+        name, joined = _fields_of(raw)
+        found = self.on_event(name, joined)
         if joined and not self._known:
             found = list(found)
             self._known = self.recognises(found, joined)
@@ -97,6 +90,20 @@ class EventWriter(ABC):
 
         Only what the protocol sends later, such as the reason of the stop, is held back.
         """
+
+
+def _fields_of(raw: bytes) -> tuple[str, bytes]:
+    """Return the name and the data of an event."""
+    if raw.startswith(b"data: ") and b"\n" not in raw and b"\r" not in raw:
+        return "", raw[6:]  # as most events of most providers are
+    name, data = b"", []
+    for line in _LINE_END.split(raw):
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            data.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.strip()
+    return name.decode("latin-1"), b"\n".join(data)
 
 
 class WireFormat(ABC):

@@ -125,10 +125,11 @@ class RelayedResponse:
         self._chunked = False
         self._connection: ResponseSink
 
-    async def prepare(self, request: AgentRequest) -> None:
-        """Send the head."""
+    async def prepare(self, request: AgentRequest, begun: bytes = b"") -> None:
+        """Send the head; in one piece with the bytes of the body that are there already."""
         self._begin(request)
-        self._connection.send(self._head)
+        data = chunk_of(begun) if self._chunked and begun else begun
+        await self._send_with_head(data)
 
     async def send(self, request: AgentRequest, body: bytes) -> None:
         """Send all of it; a small body in one piece with its head."""
@@ -136,12 +137,7 @@ class RelayedResponse:
         data = b"%x\r\n%b\r\n%b" % (len(body), body, LAST_CHUNK) if self._chunked else body
         if self._chunked and not body:
             data = LAST_CHUNK
-        if len(data) <= INLINE_BODY_BYTES:
-            self._connection.send(self._head + data)
-        else:
-            self._connection.send(self._head, data)
-        if self._connection.is_full:
-            await self._connection.drained()
+        await self._send_with_head(data)
         self.is_complete = True
 
     async def write(self, data: bytes) -> None:
@@ -165,6 +161,14 @@ class RelayedResponse:
         if self._chunked:
             self._connection.send(LAST_CHUNK)
         self.is_complete = True
+
+    async def _send_with_head(self, data: bytes) -> None:
+        if len(data) <= INLINE_BODY_BYTES:
+            self._connection.send(self._head + data)
+        else:
+            self._connection.send(self._head, data)
+        if self._connection.is_full:
+            await self._connection.drained()
 
     def _begin(self, request: AgentRequest) -> None:
         """Make the head; from here on it counts as sent."""

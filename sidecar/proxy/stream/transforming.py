@@ -17,7 +17,6 @@ from msgspec import structs
 
 from sidecar.errors import ErrorKind, Fault, ProxyError, UpstreamError
 from sidecar.http.client import Reply, is_event_stream
-from sidecar.http.headers import RequestFields
 from sidecar.plugin_api.dialect import Dialect
 from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.transform import (
@@ -146,7 +145,9 @@ def _changed(
         located=located,
         facts=facts,
         query=call.query if made.query is None else made.query,
-        headers=RequestFields([field for field in fields if field[0].lower() not in _OF_THE_BODY]),
+        headers=call.headers.replaced(
+            [each for each in fields if each[0].lower() not in _OF_THE_BODY]
+        ),
         encoding="",
         edited=made.body,
     )
@@ -169,7 +170,7 @@ class ResponseTransforms:
         self._applied = applied
         self._parts: list[tuple[str, ResponseTransform]] = []
         self._failed = False
-        kind, self.status = reply.fields.get("Content-Type", "").strip().lower(), reply.status
+        kind, self.status = reply.content_type, reply.status
         for each in reversed(applied if reply.status < HTTPStatus.BAD_REQUEST else ()):
             with self._guard(each.transform.name, "response") as guard:
                 part = each.transform.response(each.request, self.status, kind)

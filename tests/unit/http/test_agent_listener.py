@@ -203,6 +203,25 @@ async def test_response_is_framed_for_the_version_of_its_client(
         assert b"X-A: \xe9\r\n" in got.head
 
 
+async def test_first_bytes_of_a_stream_are_sent_with_its_head() -> None:
+    gone = asyncio.Event()
+
+    async def stream(request: AgentRequest) -> RelayedResponse:
+        response = RelayedResponse(200, "", [], None)
+        await response.prepare(request, b"one")
+        await gone.wait()
+        await response.write_eof()
+        return response
+
+    async with listening(stream) as here:
+        reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
+        writer.write(post())
+        assert (await reader.read(MEBIBYTE)).endswith(b"\r\n\r\n" + chunk(b"one"))
+        gone.set()
+        assert await reader.readexactly(5) == b"0\r\n\r\n"
+        writer.close()
+
+
 async def test_answer_to_head_has_a_length_and_no_body() -> None:
     async def handle(request: AgentRequest) -> LocalResponse:
         return LocalResponse(b"hello")

@@ -8,7 +8,7 @@ from sidecar.config.loader import load
 from sidecar.config.schema.reserved_headers import CODING, CONNECTION, COOKIES, CREDENTIAL_HEADERS
 from sidecar.errors import ConfigError
 from sidecar.http import headers
-from sidecar.http.headers import decoded, encoded
+from sidecar.http.headers import RequestFields, decoded, encoded
 from sidecar.plugin_api.manager import discover
 
 
@@ -120,3 +120,11 @@ def test_coding_of_the_body_cannot_be_removed_by_the_file() -> None:
 def test_header_of_the_connection_from_a_plugin_is_left_out(name: str) -> None:
     fields = headers.for_upstream([], [(name.title(), "theirs"), ("x-team", "1")])
     assert decoded(fields) == [("Accept-Encoding", "identity"), ("x-team", "1")]
+
+
+def test_equal_fields_in_place_of_a_clients_keep_their_lines() -> None:
+    client = RequestFields(encoded([("Accept", "*/*"), ("X-A", "1")]))
+    first = client.replaced(encoded([("Accept", "*/*")]))
+    assert client.replaced(encoded([("Accept", "*/*")])) is first
+    other = client.replaced(encoded([("Accept", "text/html")]))
+    assert other.lines(()) == b"Accept: text/html\r\nAccept-Encoding: identity\r\n"

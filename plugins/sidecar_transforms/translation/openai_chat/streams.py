@@ -35,7 +35,11 @@ from sidecar_transforms.translation.openai_chat.answers import (
     reasoning_text,
     write_counts,
 )
-from sidecar_transforms.translation.openai_chat.thinking import read_details, write_detail
+from sidecar_transforms.translation.openai_chat.thinking import (
+    THINKING_FIELDS,
+    read_details,
+    write_detail,
+)
 from sidecar_transforms.translation.openai_shared import read_error, write_error
 from sidecar_transforms.translation.wire_format import (
     EventReader,
@@ -90,7 +94,8 @@ class ChunkReader(EventReader):
 
     def _choice(self, choice: JsonObject, found: list[AnswerEvent]) -> None:
         delta = as_dict(choice.get("delta"))
-        self._thinking(delta, found)
+        if not delta.keys().isdisjoint(THINKING_FIELDS):
+            self._thinking(delta, found)
         refusal = as_text(delta.get("refusal"))
         text = as_text(delta.get("content")) or refusal
         if text:

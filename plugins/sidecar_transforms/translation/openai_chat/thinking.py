@@ -11,6 +11,8 @@ from sidecar_transforms.translation.model import JsonObject, Signature, Thinking
 from sidecar_transforms.translation.signatures import unwrap_signature, wrap_signature
 from sidecar_transforms.translation.wire_format import as_dicts, as_integer, as_text
 
+THINKING_FIELDS = frozenset({"reasoning_details", "reasoning_content", "reasoning"})
+"""The fields of a message or of a delta that hold thinking."""
 _TEXT = "reasoning.text"
 _HIDDEN = "reasoning.encrypted"
 
