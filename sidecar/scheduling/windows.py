@@ -251,12 +251,17 @@ class BudgetWindow(CalendarWindow):
     def name(self) -> str:
         """The reason to wait, for people: the budget is spent, or running calls may spend it."""
         if self.spent:
-            return self._name
+            return self.spent_name
         return self._name.replace(" is at its ", " has running calls that may use up its ", 1)
 
     @name.setter
     def name(self, name: str) -> None:
         self._name = name
+
+    @property
+    def spent_name(self) -> str:
+        """The reason once it is spent."""
+        return self._name
 
     @property
     def spent(self) -> bool:  # type: ignore[override]

@@ -9,7 +9,7 @@ the rest follow its success, as after a cooldown.
 from __future__ import annotations
 
 from sidecar.scheduling.limiter import NEVER, Limiter, LimitUnit
-from sidecar.scheduling.windows import CountingLimiter
+from sidecar.scheduling.windows import BudgetWindow, CountingLimiter
 from sidecar.shared.scopes import Denied
 
 RECHECK_SECONDS = 2.0
@@ -44,7 +44,10 @@ class Gate(Limiter):
     @property
     def name(self) -> str:
         """The reason to wait, for people."""
-        return f"{self.window.name}, which other processes share"
+        name = self.window.name
+        if isinstance(self.window, BudgetWindow) and self.spent:  # by all of them together
+            name = self.window.spent_name
+        return f"{name}, which other processes share"
 
     @name.setter
     def name(self, _: str) -> None:

@@ -212,7 +212,9 @@ async def test_budget_is_spent_by_settled_cost_alone(rooms: Rooms) -> None:
         await room.end(waits.result())
         with pytest.raises(NotAdmitted) as spent:
             await granted(await room.wait(demand=dollar, max_wait=60.0))
-        assert spent.value.soonest.last_blocking.spent
+        blocking = spent.value.soonest.last_blocking
+        assert blocking.spent
+        assert "is at its budget" in blocking.name
         assert await room.lease(demand=demand_of(1, 1))  # known to cost nothing
 
 
