@@ -34,13 +34,14 @@ def write_contents(
         losses: What is lost.
         signs_calls: The model rejects a call without a signature, and takes media in results.
     """
-    calls = [part for turn in turns for part in turn.parts if isinstance(part, ToolCallPart)]
-    names = {call.id: call.name for call in calls}
+    names: dict[str, str] = {}
     found: list[tuple[str, list[JsonObject]]] = []
     for turn in turns:
         if turn.role == "system":
             losses.add(Loss.SYSTEM_ORDER)
         if turn.role == "assistant":
+            # A later call may have the id of an earlier one.
+            names |= {p.id: p.name for p in turn.parts if isinstance(p, ToolCallPart)}
             role, parts = "model", _answer(turn.parts, model, losses, signs_calls=signs_calls)
         else:
             role, parts = "user", _user(turn.parts, names, losses, media_in_results=signs_calls)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from property_tests import examples
 from translation_samples import SSE, generate_stream, message_stream
@@ -51,7 +51,19 @@ def conversations(draw: st.DrawFn) -> list[Shape]:
     return contents
 
 
+def rounds(*calls: tuple[str, str]) -> list[Shape]:
+    """Return a conversation with a call (id, name) and its result in each round."""
+    contents: list[Shape] = [{"role": "user", "parts": [{"text": "Go."}]}]
+    for ident, name in calls:
+        call = {"id": ident, "name": name, "args": {}}
+        result = {"id": ident, "name": name, "response": {"output": "done"}}
+        contents.append({"role": "model", "parts": [{"functionCall": call}]})
+        contents.append({"role": "user", "parts": [{"functionResponse": result}]})
+    return contents
+
+
 @pytest.mark.parametrize("middle", ["anthropic", "openai_chat", "openai_responses"])
+@example(contents=rounds(("0", "read"), ("0", "write")), tools=[])  # an id that comes again
 @given(contents=conversations(), tools=st.lists(names, max_size=4, unique=True))
 @examples(40)
 def test_conversation_there_and_back_keeps_texts_calls_ids_and_order(
