@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
-import httpx
 import openai
 import pytest
 from conftest import KEYS, YAML
@@ -303,14 +302,17 @@ async def test_array_stream_of_gemini_has_no_pings(tmp_path: Path, vendor: Scrip
 # What the vendors' own SDKs bear, with a timeout that is shorter than the wait.
 
 TIMEOUT_SECONDS = 0.6
-TIMEOUT = httpx.Timeout(30.0, read=TIMEOUT_SECONDS)
-"""Only for reading: the first connection of a process takes its time."""
+PATIENCE = 30.0
+"""Seconds to connect and to write: the first call of a process takes its time."""
 Use = Callable[[Sidecar], Awaitable[list[object]]]
 
 
 async def chat(proxy: Sidecar) -> list[object]:
     async with openai.AsyncOpenAI(
-        base_url=f"{proxy.url}/v1", api_key=proxy.keys["gpt"], max_retries=0, timeout=TIMEOUT
+        base_url=f"{proxy.url}/v1",
+        api_key=proxy.keys["gpt"],
+        max_retries=0,
+        timeout=openai.Timeout(PATIENCE, read=TIMEOUT_SECONDS),
     ) as client:
         parts = await client.chat.completions.create(model="m", messages=HELLO, stream=True)
         return [choice.delta.content async for part in parts for choice in part.choices]
@@ -318,7 +320,10 @@ async def chat(proxy: Sidecar) -> list[object]:
 
 async def responses(proxy: Sidecar) -> list[object]:
     async with openai.AsyncOpenAI(
-        base_url=f"{proxy.url}/v1", api_key=proxy.keys["gpt"], max_retries=0, timeout=TIMEOUT
+        base_url=f"{proxy.url}/v1",
+        api_key=proxy.keys["gpt"],
+        max_retries=0,
+        timeout=openai.Timeout(PATIENCE, read=TIMEOUT_SECONDS),
     ) as client:
         events = await client.responses.create(model="m", input="x", stream=True)
         return [event.type async for event in events]
@@ -326,7 +331,10 @@ async def responses(proxy: Sidecar) -> list[object]:
 
 async def messages(proxy: Sidecar) -> list[object]:
     async with anthropic.AsyncAnthropic(
-        base_url=proxy.url, api_key=proxy.keys["claude"], max_retries=0, timeout=TIMEOUT
+        base_url=proxy.url,
+        api_key=proxy.keys["claude"],
+        max_retries=0,
+        timeout=anthropic.Timeout(PATIENCE, read=TIMEOUT_SECONDS),
     ) as client:
         events = await client.messages.create(model="m", max_tokens=9, messages=HELLO, stream=True)
         return [event.type async for event in events]
