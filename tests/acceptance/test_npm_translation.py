@@ -18,21 +18,38 @@ server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0"}}
 providers:
   oa: {{plugin: openai, base_url: "{url}/v1", credential: env:UPSTREAM_KEY}}
   an: {{plugin: anthropic, base_url: "{url}", credential: env:UPSTREAM_KEY}}
+  ge: {{plugin: gemini, base_url: "{url}", credential: env:UPSTREAM_KEY}}
 groups:
-  Claude: {{vendor: anthropic, routes: [oa: {{translate: true, as: {{"*": gpt-5}}}}]}}
-  GPT: {{vendor: openai, routes: [an: {{translate: true, as: {{"*": claude-opus-5-5}}}}]}}
+  agents: {{vendor: {vendor}, routes: [{route}]}}
 """
+CHAT = 'oa: {translate: true, as: {"*": gpt-5}}'
+RESPONSES = 'oa: {transforms: {translate: {api: responses}}, as: {"*": gpt-5}}'
+GEMINI = 'ge: {translate: true, as: {"*": gemini-2.5-pro}}'
+MESSAGES = 'an: {translate: true, as: {"*": claude-opus-5-5}}'
 
 
 @pytest.mark.parametrize(
-    ("agent", "path"), [(CLAUDE, "/v1/chat/completions"), (CODEX, "/v1/messages")], ids=str
-)
+    ("agent", "route", "path"),
+    [
+        (CLAUDE, CHAT, "/v1/chat/completions"),
+        (CLAUDE, RESPONSES, "/v1/responses"),
+        (CLAUDE, GEMINI, "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse"),
+        (CODEX, MESSAGES, "/v1/messages"),
+        (CODEX, GEMINI, "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse"),
+    ],
+    ids=["Claude Code on chat", "Claude Code on Responses", "Claude Code on Gemini",
+         "Codex on Messages", "Codex on Gemini"],
+)  # fmt: skip
 async def test_five_rounds_of_parallel_calls_pass_a_translation(
     machine: UserMachine, clients: Path, answering: AnsweringVendor, vendor: ScriptedVendor,
-    agent: NpmAgent, path: str,
+    agent: NpmAgent, route: str, path: str,
 ) -> None:  # fmt: skip
     machine.path.append(install(agent, clients))
-    machine.config.write_text(FILE.format(url=vendor.url))
+    machine.config.write_text(
+        FILE.format(
+            url=vendor.url, vendor="anthropic" if agent is CLAUDE else "openai", route=route
+        )
+    )
     rounds = [[f"{number}-{at}" for at in range(2)] for number in range(5)]
     turns = [
         Turn("On it.", tools=tuple(_call(agent, f"echo {word} >> made.txt") for word in words))

@@ -118,6 +118,7 @@ async def test_correction_that_is_sent_twice_counts_once(server: str) -> None:
         assert counts["s"] == str(NANODOLLARS // 2)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_lease_without_contention_is_one_round_trip(server: str) -> None:
     limits = "limits: {rpm: 9, tpm: 900, concurrency: 3, rpd: 9}, budget: $9/day"
     async with shared_room(snapshot(limits, limits), server, 1) as room:
