@@ -29,7 +29,7 @@ _OTHER = re.compile("tool|call|reason|thinking")
 """Types of blocks and events that hold no text to restore."""
 _PLACES = ("index", "output_index", "content_index")
 _SUSPECT = re.compile(rb'\[["A-Z]|\\u005[bB]')
-"""What an event with a placeholder has, or with the beginning of one."""
+"""Found in every event with a placeholder, or with the beginning of one."""
 _LINE = re.compile(rb"\r\n|\n|\r")
 
 MAX_HELD = 64

@@ -1,4 +1,4 @@
-"""What is redacted: named detectors, and the patterns of the file."""
+"""Find what `redact` replaces: by named detectors, and by the patterns of the file."""
 
 from __future__ import annotations
 

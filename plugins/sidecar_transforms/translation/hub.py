@@ -51,7 +51,7 @@ from sidecar_transforms.translation.wire_format import (
 )
 
 _NOT_IN_NAMES = re.compile(r"^(?![a-zA-Z_])|[^a-zA-Z0-9_-]")
-"""What some protocol rejects in a tool's name."""
+"""Matches characters that some protocol rejects in the name of a tool."""
 _CUT = Failure("server", "The provider's answer broke off before its end.", "upstream_cut")
 MAX_ANSWER_BYTES = 16 << 20
 """A longer answer in JSON fails: models write less, and to translate it takes many times the

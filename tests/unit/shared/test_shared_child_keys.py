@@ -100,97 +100,90 @@ def states(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
 
 
-async def test_child_key_of_one_process_is_served_by_all_with_its_own_bounds(
-    redis: RealRedis, tmp_path: Path
-) -> None:
-    async with fleet(redis, tmp_path) as both:
-        one, two = both.processes
-        one.keys.renew(ORDER, FILE)
-        await both.sync()
-        key = two.key()
-        assert key is not None
-        assert (key.name, key.child) == ("a", "c-1")
-        assert key.models is not None
-        assert [each.text for each in key.models] == ["gpt-5*"]
-        assert key.child_allowance == one.keys.add_to(FILE).children["c-1"].child_allowance
-        assert [each.at for each in two.keys] == ["one"]
-        assert [each.at for each in one.keys] == [""]
+@pytest.fixture
+async def both(redis: RealRedis, tmp_path: Path) -> AsyncIterator[Fleet]:
+    async with fleet(redis, tmp_path) as found:
+        yield found
 
 
-async def test_child_key_of_another_process_lapses_without_its_heartbeats(
-    redis: RealRedis, tmp_path: Path
-) -> None:
-    async with fleet(redis, tmp_path) as both:
-        one, two = both.processes
-        one.keys.renew(ORDER, FILE)
-        both.clock.advance(LIFETIME_SECONDS - 1)
-        one.keys.renew(ORDER, FILE)
-        await both.sync()
-        both.clock.advance(LIFETIME_SECONDS - 1)
-        two.keys.sweep()
-        assert two.key() is not None
-        both.clock.advance(2)
-        two.keys.sweep()
-        assert two.key() is None
+async def test_child_key_of_one_process_is_served_by_all_with_its_own_bounds(both: Fleet) -> None:
+    one, two = both.processes
+    one.keys.renew(ORDER, FILE)
+    await both.sync()
+    key = two.key()
+    assert key is not None
+    assert (key.name, key.child) == ("a", "c-1")
+    assert key.models is not None
+    assert [each.text for each in key.models] == ["gpt-5*"]
+    assert key.child_allowance == one.keys.add_to(FILE).children["c-1"].child_allowance
+    assert [each.at for each in two.keys] == ["one"]
+    assert [each.at for each in one.keys] == [""]
 
 
-async def test_end_of_a_child_key_reaches_the_calls_of_all_processes(
-    redis: RealRedis, tmp_path: Path
-) -> None:
-    async with fleet(redis, tmp_path) as both:
-        one, two = both.processes
-        one.keys.renew(ORDER, FILE)
-        await both.sync()
-        one.keys.close("c-1")
-        await both.sync()
-        assert two.key() is None
-        [why] = two.keys.add_to(FILE).ended_runs.values()
-        assert why.startswith("the run that this key was made for has ended")
-        assert two.revoked == ["c-1"]
-        one.keys.end("c-1")
-        assert one.revoked == []
+async def test_child_key_of_another_process_lapses_without_its_heartbeats(both: Fleet) -> None:
+    one, two = both.processes
+    one.keys.renew(ORDER, FILE)
+    both.clock.advance(LIFETIME_SECONDS - 1)
+    one.keys.renew(ORDER, FILE)
+    await both.sync()
+    both.clock.advance(LIFETIME_SECONDS - 1)
+    two.keys.sweep()
+    assert two.key() is not None
+    both.clock.advance(2)
+    two.keys.sweep()
+    assert two.key() is None
+
+
+async def test_end_of_a_child_key_reaches_the_calls_of_all_processes(both: Fleet) -> None:
+    one, two = both.processes
+    one.keys.renew(ORDER, FILE)
+    await both.sync()
+    one.keys.close("c-1")
+    await both.sync()
+    assert two.key() is None
+    [why] = two.keys.add_to(FILE).ended_runs.values()
+    assert why.startswith("the run that this key was made for has ended")
+    assert two.revoked == ["c-1"]
+    one.keys.end("c-1")
+    assert one.revoked == []
 
 
 async def test_use_of_a_child_key_is_the_sum_of_all_processes_also_after_a_restart(
-    redis: RealRedis, tmp_path: Path
+    both: Fleet, tmp_path: Path
 ) -> None:
-    async with fleet(redis, tmp_path) as both:
-        one, two = both.processes
-        one.keys.renew(ORDER, FILE)
-        await both.sync()
-        taken = call(usage=Usage(10, 5), cost=Cost(7, 7, "p"))
-        for each in (one, two, two):
-            each.keys.count("c-1", taken)
-        await both.sync()
-        used = one.keys.totals("c-1")
-        assert (used.calls, used.input_tokens, used.charged) == (3, 30, 21)
-        one.keys.keep()
-        again = ChildKeys(tmp_path / "one", both.clock, one.keys.wall)
-        again.restore()
-        again.share(one.engine.facts, "one")
-        assert again.totals("c-1") == used
-        two.engine.facts.publish("run", "x/c-1", "no totals", 100.0)
-        await both.sync()
-        assert again.totals("c-1") == used
+    one, two = both.processes
+    one.keys.renew(ORDER, FILE)
+    await both.sync()
+    taken = call(usage=Usage(10, 5), cost=Cost(7, 7, "p"))
+    for each in (one, two, two):
+        each.keys.count("c-1", taken)
+    await both.sync()
+    used = one.keys.totals("c-1")
+    assert (used.calls, used.input_tokens, used.charged) == (3, 30, 21)
+    one.keys.keep()
+    again = ChildKeys(tmp_path / "one", both.clock, one.keys.wall)
+    again.restore()
+    again.share(one.engine.facts, "one")
+    assert again.totals("c-1") == used
+    two.engine.facts.publish("run", "x/c-1", "no totals", 100.0)
+    await both.sync()
+    assert again.totals("c-1") == used
 
 
 async def test_child_key_of_another_process_outlives_no_restart_without_that_process(
-    redis: RealRedis, tmp_path: Path
+    both: Fleet, tmp_path: Path
 ) -> None:
-    async with fleet(redis, tmp_path) as both:
-        one, two = both.processes
-        one.keys.renew(ORDER, FILE)
-        await both.sync()
-        two.keys.keep()
-        assert len(list(two.keys)) == 1
-        alone = ChildKeys(tmp_path / "two", both.clock, two.keys.wall)
-        alone.restore()
-        assert list(alone) == []
+    one, two = both.processes
+    one.keys.renew(ORDER, FILE)
+    await both.sync()
+    two.keys.keep()
+    assert len(list(two.keys)) == 1
+    alone = ChildKeys(tmp_path / "two", both.clock, two.keys.wall)
+    alone.restore()
+    assert list(alone) == []
 
 
-async def test_child_key_ended_in_an_outage_ends_for_all_after_it(
-    redis: RealRedis, tmp_path: Path
-) -> None:
+async def test_child_key_ended_in_an_outage_ends_for_all_after_it(tmp_path: Path) -> None:
     with real_redis() as own:
         async with fleet(own, tmp_path) as both:
             one, two = both.processes
@@ -209,21 +202,20 @@ async def test_child_key_ended_in_an_outage_ends_for_all_after_it(
 
 @pytest.mark.parametrize("is_over", [False, True])
 async def test_ended_child_key_ends_again_when_the_server_has_it_from_a_process_that_was_cut_off(
-    redis: RealRedis, tmp_path: Path, *, is_over: bool
+    both: Fleet, *, is_over: bool
 ) -> None:
-    async with fleet(redis, tmp_path) as both:
-        one, two = both.processes
-        one.keys.renew(ORDER, FILE)
-        await both.sync()
-        before = two.engine.facts.get("child", "c-1")
-        assert before is not None
-        one.keys.close("c-1")
-        if is_over:
-            one.keys.end("c-1")
-        await both.sync()
-        two.engine.facts.publish("child", "c-1", before.value, 100.0)
-        await both.sync()
-        assert [each.engine.facts.get("child", "c-1") for each in both.processes] == [None, None]
+    one, two = both.processes
+    one.keys.renew(ORDER, FILE)
+    await both.sync()
+    before = two.engine.facts.get("child", "c-1")
+    assert before is not None
+    one.keys.close("c-1")
+    if is_over:
+        one.keys.end("c-1")
+    await both.sync()
+    two.engine.facts.publish("child", "c-1", before.value, 100.0)
+    await both.sync()
+    assert [each.engine.facts.get("child", "c-1") for each in both.processes] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -237,24 +229,20 @@ async def test_ended_child_key_ends_again_when_the_server_has_it_from_a_process_
         % ("12" * 32),
     ],
 )
-async def test_fact_that_is_no_child_key_is_ignored(
-    redis: RealRedis, tmp_path: Path, text: str
-) -> None:
-    async with fleet(redis, tmp_path) as both:
-        one, two = both.processes
-        one.engine.facts.publish("child", "c-3", text, 100.0)
-        await both.sync()
-        assert list(two.keys) == []
+async def test_fact_that_is_no_child_key_is_ignored(both: Fleet, text: str) -> None:
+    one, two = both.processes
+    one.engine.facts.publish("child", "c-3", text, 100.0)
+    await both.sync()
+    assert list(two.keys) == []
 
 
 async def test_child_key_of_another_process_does_not_replace_one_of_this_process(
-    redis: RealRedis, tmp_path: Path
+    both: Fleet,
 ) -> None:
-    async with fleet(redis, tmp_path) as both:
-        one, two = both.processes
-        one.keys.renew(ORDER, FILE)
-        two.keys.renew(ChildOrder(name="c-1", digest="cd" * 32, key="b"), FILE)
-        await both.sync()
-        assert [(each.at, each.parent) for each in (*one.keys, *two.keys)] == [("", "a"), ("", "b")]
-        with pytest.raises(ProxyError, match="another run has the name"):
-            two.keys.renew(ORDER, FILE)
+    one, two = both.processes
+    one.keys.renew(ORDER, FILE)
+    two.keys.renew(ChildOrder(name="c-1", digest="cd" * 32, key="b"), FILE)
+    await both.sync()
+    assert [(each.at, each.parent) for each in (*one.keys, *two.keys)] == [("", "a"), ("", "b")]
+    with pytest.raises(ProxyError, match="another run has the name"):
+        two.keys.renew(ORDER, FILE)
