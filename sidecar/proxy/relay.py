@@ -129,9 +129,9 @@ class Relay:
         if length is not None and length <= MAX_INLINE_RESPONSE_BYTES and not self.started:
             body, _ = await reply.read_all(MAX_INLINE_RESPONSE_BYTES)
             meter.feed(body)
-            if masking is not None:
-                body = masking.feed(body) + masking.rest()
-            return await self.send(reply.status, reply.reason, headers, body, length)
+            return await self.send(
+                reply.status, reply.reason, headers, self._filtered(body), length
+            )
         response = self._response or await self._start(reply, headers, meter, length)
         try:
             while not await reply.pass_on(lambda data: response.put(self._changed(data, meter))):
@@ -172,13 +172,16 @@ class Relay:
         meter.feed(body)
         if not whole:
             raise UpstreamError(Fault.PROTOCOL, "its answer is too large to transform", sent=True)
-        if self._masking is not None:
-            body = self._masking.feed(body) + self._masking.rest()
-        if self._hiding is not None:
-            body = self._hiding.feed(body) + self._hiding.rest()
-        body = await transforms.whole(body)
+        body = await transforms.whole(self._filtered(body))
         reason = reply.reason if transforms.status == reply.status else ""
         return await self.send(transforms.status, reason, headers, body)
+
+    def _filtered(self, body: bytes) -> bytes:
+        """Return a whole body, masked and without the events that are hidden."""
+        for part in (self._masking, self._hiding):
+            if part is not None:
+                body = part.feed(body) + part.rest()
+        return body
 
     def _changed(self, data: bytes, meter: Meter) -> bytes:
         """Meter the next bytes; return what they are for the client."""
