@@ -143,9 +143,14 @@ async def _answers(line: Line, commands: Sequence[Sequence[str]]) -> list[Any]:
 
     A plain function, and errors that are named only when one is raised: every lease passes here.
     """
+    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            return await line.run(commands)
+        async with asyncio.timeout(None) as bound:
+            first_half = loop.call_later(TIMEOUT_SECONDS / 2, _bound_second_half, bound, loop)
+            try:
+                return await line.run(commands)
+            finally:
+                first_half.cancel()
     except _client_errors().NoScriptError:
         raise
     except (_client_errors().RedisError, OSError, TimeoutError) as error:
@@ -154,6 +159,15 @@ async def _answers(line: Line, commands: Sequence[Sequence[str]]) -> list[Any]:
         reason = _reason(error)
         refused = reason.startswith(REFUSES)
         raise (ScriptRefused if refused else EngineError)(reason) from None
+
+
+def _bound_second_half(bound: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -> None:
+    """Start the second half of an operation's time.
+
+    The time runs in two halves so that a stall of this process is no outage of the server: after a
+    stall both timers would be due before the answer that has arrived meanwhile is read.
+    """
+    bound.reschedule(loop.time() + TIMEOUT_SECONDS / 2)
 
 
 @cache

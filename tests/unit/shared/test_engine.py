@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
 from lease_rooms import Room, shared_room, snapshot
 from real_redis import needs_redis, redis_server
 
+import sidecar.shared.server
 from sidecar.config.model import Urgency
 from sidecar.errors import ProxyError
 from sidecar.records import NANODOLLARS
@@ -118,7 +120,6 @@ async def test_correction_that_is_sent_twice_counts_once(server: str) -> None:
         assert counts["s"] == str(NANODOLLARS // 2)
 
 
-@pytest.mark.usefixtures("patient")
 async def test_lease_without_contention_is_one_round_trip(server: str) -> None:
     limits = "limits: {rpm: 9, tpm: 900, concurrency: 3, rpd: 9}, budget: $9/day"
     async with shared_room(snapshot(limits, limits), server, 1) as room:
@@ -140,6 +141,20 @@ async def test_server_that_lost_the_script_gets_it_again(server: str) -> None:
         assert await take(engine) is None
 
 
+async def test_stall_of_this_process_is_no_outage_of_the_server(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sidecar.shared.server, "TIMEOUT_SECONDS", 0.1)
+    async with shared_room(snapshot(), server, 1) as room:
+        engine = engine_of(room, 0)
+        asked = asyncio.ensure_future(take(engine))
+        for _ in range(3):  # until the command is written
+            await asyncio.sleep(0)
+        time.sleep(0.3)  # noqa: ASYNC251 - the stall
+        assert await asked is None
+        assert engine.is_reached
+
+
 async def test_namespaces_are_apart(server: str) -> None:
     async with shared_room(snapshot(), server, 1) as one, shared_room(snapshot(), server, 1) as two:
         for room in (one, two):
@@ -148,6 +163,7 @@ async def test_namespaces_are_apart(server: str) -> None:
             assert await take(engine_of(room, 0)) is not None
 
 
+@pytest.mark.usefixtures("silent_server_is_out")
 async def test_stopped_server_rejects_calls_and_counts_nothing_twice() -> None:
     with redis_server() as url:
         async with shared_room(snapshot("limits: {rpm: 1}"), url, 1, refuses=True) as room:

@@ -12,7 +12,7 @@ from vendor_apis import until
 from sidecar.shared.engine import Engine
 from sidecar.shared.facts import MAX_VALUE_CHARS, PAGE, Fact
 
-pytestmark = [needs_redis, pytest.mark.usefixtures("patient")]
+pytestmark = needs_redis
 
 
 @pytest.fixture(scope="module")

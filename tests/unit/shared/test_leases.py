@@ -20,7 +20,6 @@ from sidecar.records import NANODOLLARS
 from sidecar.scheduling.lease import Lease, NotAdmitted
 from sidecar.scheduling.limiter import demand_of
 
-pytestmark = pytest.mark.usefixtures("patient")
 BACKGROUND, INTERACTIVE = Urgency.BACKGROUND, Urgency.INTERACTIVE
 
 

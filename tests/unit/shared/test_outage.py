@@ -18,7 +18,7 @@ from sidecar.scheduling.lease import Lease
 from sidecar.scheduling.limiter import demand_of
 from sidecar.shared.engine import Engine
 
-pytestmark = needs_redis
+pytestmark = [needs_redis, pytest.mark.usefixtures("silent_server_is_out")]
 DOLLAR = demand_of(1, 1, NANODOLLARS)
 
 

@@ -16,7 +16,7 @@ from sidecar.routing.candidates import Candidate
 from sidecar.routing.shared_pins import FACT_KIND, SharedPins
 from sidecar.shared.engine import Engine
 
-pytestmark = [needs_redis, pytest.mark.usefixtures("patient")]
+pytestmark = needs_redis
 PLACE = SourceLocation("routes.yaml", 7)
 TALK = ConversationKey("laptop", "session-4711", "gpt-5")
 
