@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from sidecar.callers.process_name import describe, program_name
 from sidecar.files import read_start
@@ -25,13 +26,28 @@ MAX_RECENT = 32
 MAX_COMMAND_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A recent caller: its descriptor, its description, and when that was read (monotonic)."""
+class _Holder(NamedTuple):
+    """A process that holds a socket, by which descriptor, and the descriptors by their links that
+    were read to find it: connections that a process opens at once need one search."""
 
+    pid: int
     descriptor: str
+    links: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """A recent caller.
+
+    Attributes:
+        caller: Its description.
+        read: When that was read, in monotonic seconds.
+        holder: The descriptor that was found last.
+    """
+
     caller: Caller
     read: float
+    holder: _Holder
 
 
 class ProcFinder:
@@ -44,7 +60,7 @@ class ProcFinder:
     fresh = 2.0
 
     def __init__(self) -> None:
-        self._recent: dict[int, _Known] = {}
+        self._recent: dict[int, _Process] = {}
 
     def find(self, peer: SocketAddress, own: SocketAddress, gone: Gone) -> Caller:
         """Return the process of this user whose socket is the other end of the connection."""
@@ -52,7 +68,7 @@ class ProcFinder:
         if socket is None or socket.uid != os.geteuid():
             return Caller()
         holder = next(self._holders(f"socket:[{socket.inode}]", gone), None)
-        return Caller() if holder is None else self._describe(*holder)
+        return Caller() if holder is None else self._describe(holder)
 
     def listener(self, port: int) -> Caller:
         """Return the process of this user that listens on a port; empty if there is none."""
@@ -60,34 +76,39 @@ class ProcFinder:
             for inode in listening_sockets(path.read_bytes(), port):
                 holder = next(self._holders(f"socket:[{inode}]", lambda: False), None)
                 if holder is not None:
-                    return self._describe(*holder)
+                    return self._describe(holder)
         return Caller()
 
-    def _holders(self, link: str, gone: Gone) -> Iterator[tuple[int, str]]:
-        """Yield process id and descriptor of those that hold `link`, the likely ones first.
+    def _holders(self, link: str, gone: Gone) -> Iterator[_Holder]:
+        """Yield those that hold `link`, the likely ones first.
 
         If several processes share it, any of them will do: they are parent and children.
         """
-        for pid, known in reversed(self._recent.items()):
-            if _link(f"/proc/{pid}/fd/{known.descriptor}") == link:
-                yield pid, known.descriptor
+        for pid, process in reversed(self._recent.items()):
+            links = process.holder.links
+            for descriptor in (links.get(link, ""), process.holder.descriptor):
+                if descriptor and _link(f"/proc/{pid}/fd/{descriptor}") == link:
+                    yield _Holder(pid, descriptor, links)
         deadline = time.monotonic() + MAX_SEARCH_SECONDS
         for pid in (*reversed(self._recent), *_processes()):
-            descriptors = _descriptors(pid)
+            descriptors, links = _descriptors(pid), {}
             if not descriptors:
                 self._recent.pop(pid, None)
             for descriptor in descriptors:
-                if _link(f"/proc/{pid}/fd/{descriptor}") == link:
-                    yield pid, descriptor
+                links[found := _link(f"/proc/{pid}/fd/{descriptor}")] = descriptor
+                if found == link:
+                    yield _Holder(pid, descriptor, links)
             if gone() or time.monotonic() > deadline:
                 return
 
-    def _describe(self, pid: int, descriptor: str) -> Caller:
-        known, now = self._recent.pop(pid, None), time.monotonic()
+    def _describe(self, holder: _Holder) -> Caller:
+        pid, now = holder.pid, time.monotonic()
+        known = self._recent.pop(pid, None)
         if known is None or now - known.read >= self.fresh:
             directory = _directory(pid)
-            known = _Known("", describe(pid, _program(pid, directory), directory), now)
-        self._recent[pid] = replace(known, descriptor=descriptor)
+            caller = describe(pid, _program(pid, directory), directory)
+            known = _Process(caller, now, holder)
+        self._recent[pid] = replace(known, holder=holder)
         if len(self._recent) > MAX_RECENT:
             del self._recent[next(iter(self._recent))]
         return known.caller

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -165,6 +165,27 @@ def test_recent_caller_is_found_by_its_descriptor() -> None:
         first = finder.find(peer, own, stays)
         assert (first.pid, first.directory) == (os.getpid(), str(Path.cwd()))
         assert finder.find(other_peer, other_own, stays) == first
+
+
+@linux
+def test_burst_of_connections_needs_one_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder, searched = ProcFinder(), 0
+    descriptors = sockets._descriptors
+
+    def counting(pid: int) -> list[str]:
+        nonlocal searched
+        searched += 1
+        return descriptors(pid)
+
+    monkeypatch.setattr(sockets, "_descriptors", counting)
+    with ExitStack() as stack:
+        burst = [stack.enter_context(connected()) for _ in range(8)]
+        assert finder.find(*burst[0][1:], stays).pid == os.getpid()
+        once = searched
+        assert {finder.find(*ends, stays).pid for _, *ends in burst} == {os.getpid()}
+        assert searched == once
+        burst[3] = stack.enter_context(connected())  # a descriptor may have another socket by now
+        assert finder.find(*burst[3][1:], stays).pid == os.getpid()
 
 
 @linux
