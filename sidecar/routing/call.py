@@ -174,7 +174,7 @@ async def read_call(
     form = caller.form
     if form is None or form.path != path or form.method != request.method:
         form = caller.form = _read_form(request, caller.key, dialects, path)
-    key, located, length = caller.key, form.located, request.content_length
+    key, located, length = caller.key, form.located, request.content.length
     streamed = _is_streamed(request, located.endpoint)
     maximum = snapshot.server.max_body
     if not streamed:
@@ -252,7 +252,7 @@ def _with_model_of_path(located: Located, body: bytes, headers: Mapping[str, str
 def _is_streamed(request: AgentRequest, endpoint: Endpoint) -> bool:
     if endpoint.model_at in _READ or not request.body_exists:
         return False
-    length = request.content_length
+    length = request.content.length
     return length is None or length > MIN_STREAMED_BYTES
 
 

@@ -39,14 +39,16 @@ class RequestHead:
         fields: The fields, as on the wire.
         headers: The fields by name.
         version: The version of HTTP.
+        is_http10: Whether the client cannot read chunks, nor interim answers.
         size: The bytes that the fields take.
         caller: What the proxy derived from the fields; None before.
     """
 
-    __slots__ = ("caller", "fields", "headers", "size", "version")
+    __slots__ = ("caller", "fields", "headers", "is_http10", "size", "version")
 
     def __init__(self, version: str, fields: Fields) -> None:
         self.version = version
+        self.is_http10 = version == "1.0"
         self.fields = fields
         self.headers = CIMultiDictProxy(CIMultiDict(decoded(fields)))
         self.size = sum([len(name) + len(value) + 4 for name, value in fields])
@@ -59,13 +61,14 @@ class AgentRequest:
     Attributes:
         raw_path: The request target, as on the wire.
         headers: The header fields by name, but for `Content-Length`.
+        is_http10: Whether the client cannot read chunks, nor interim answers.
         keep_alive: Whether another request may follow on the connection.
         response: The response that has begun; None before.
     """
 
     __slots__ = (
-        "connection", "content", "head", "headers", "keep_alive", "method", "raw_path", "response",
-        "version",
+        "connection", "content", "head", "headers", "is_http10", "keep_alive", "method", "raw_path",
+        "response",
     )  # fmt: skip
 
     def __init__(
@@ -77,15 +80,10 @@ class AgentRequest:
         self.raw_path = raw_path
         self.head = head
         self.headers = head.headers
-        self.version = head.version
+        self.is_http10 = head.is_http10
         self.content = content
         self.keep_alive = keep_alive
         self.response: RelayedResponse | None = None
-
-    @property
-    def is_http10(self) -> bool:
-        """Return whether the client cannot read chunks, nor interim answers."""
-        return self.version == "1.0"
 
     @property
     def transport(self) -> asyncio.Transport | None:
@@ -93,14 +91,9 @@ class AgentRequest:
         return self.connection.transport
 
     @property
-    def content_length(self) -> int | None:
-        """Return the declared length of the body in bytes, if any."""
-        return self.content.length
-
-    @property
     def body_exists(self) -> bool:
         """Return whether the head announces a body."""
-        return bool(self.content_length) or "Transfer-Encoding" in self.headers
+        return bool(self.content.length) or "Transfer-Encoding" in self.headers
 
 
 class RelayedResponse:

@@ -124,7 +124,7 @@ class AgentConnection(WireProtocol, ParserEvents):
         server = self._server
         server.connections.add(self)
         server.sweep.add(self)
-        self._wait_for_request()
+        server.sweep.set(self, self.loop.time() + KEEP_ALIVE_SECONDS)
         if server.opened is not None:
             server.opened(self)
 
@@ -142,7 +142,8 @@ class AgentConnection(WireProtocol, ParserEvents):
                 self._break()
         if self.task is None:
             self._next()
-        self._adjust_reading()
+        if self._arriving is not None or self._queue or self._is_reading_paused:
+            self._adjust_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the running request: the client left."""
@@ -226,9 +227,6 @@ class AgentConnection(WireProtocol, ParserEvents):
         self._unframed_bytes = 0
         if request is None or parser is None or parser.should_upgrade():
             return  # what follows an offer to upgrade is read by _pass_over_upgrade
-        self._end_request(request)
-
-    def _end_request(self, request: AgentRequest) -> None:
         request.content.finish()
         self._arriving = None
         if not request.keep_alive:
@@ -260,14 +258,14 @@ class AgentConnection(WireProtocol, ParserEvents):
             for field in request.head.fields
             if field[0].lower() == b"transfer-encoding"
         ]
-        if request.content_length is not None:
-            framing.append(b"Content-Length: %d\r\n" % request.content_length)
+        if (length := request.content.length) is not None:
+            framing.append(b"Content-Length: %d\r\n" % length)
         if request.keep_alive and request.is_http10:
             framing.append(b"Connection: keep-alive\r\n")
         self._parser = HttpRequestParser(self)
         self._replayed_head = True
         self._parser.feed_data(
-            b"POST / HTTP/%b\r\n%b\r\n" % (request.version.encode(), b"".join(framing))
+            b"POST / HTTP/%b\r\n%b\r\n" % (request.head.version.encode(), b"".join(framing))
         )
 
     def _break(self) -> None:
@@ -291,9 +289,6 @@ class AgentConnection(WireProtocol, ParserEvents):
         elif self._in_head and self.deadline - self.loop.time() > HEAD_TIMEOUT_SECONDS:
             self._server.sweep.set(self, self.loop.time() + HEAD_TIMEOUT_SECONDS)
 
-    def _wait_for_request(self) -> None:
-        self._server.sweep.set(self, self.loop.time() + KEEP_ALIVE_SECONDS)
-
     async def _serve(self, request: AgentRequest | None) -> None:
         """Answer one request; None stands for what is none."""
         self._current = request
@@ -309,8 +304,9 @@ class AgentConnection(WireProtocol, ParserEvents):
             self.task = self._current = None
         if not stays or (self._server.closing and not self._queue):
             self._close(request)
-        else:
-            self._wait_for_request()
+            return
+        self._server.sweep.set(self, self.loop.time() + KEEP_ALIVE_SECONDS)
+        if self._queue or self._in_head or self._is_reading_paused:
             self._next()
             self._adjust_reading()
 
@@ -325,7 +321,13 @@ class AgentConnection(WireProtocol, ParserEvents):
         if self._server.closing:
             request.keep_alive = False
         try:
-            response = await self._respond(request)
+            if request.head.version in _VERSIONS:
+                response = await self._server.handler(request)
+            else:
+                request.keep_alive = False
+                response = self._server.refuse(None)
+            if isinstance(response, LocalResponse):
+                response = await response.send(request)
         except ConnectionError:
             raise
         except Exception as error:
@@ -335,14 +337,6 @@ class AgentConnection(WireProtocol, ParserEvents):
             request.keep_alive = False
             response = await self._server.refuse(ErrorKind.INTERNAL).send(request)
         return response.is_complete and request.keep_alive and request.content.is_complete
-
-    async def _respond(self, request: AgentRequest) -> RelayedResponse:
-        if request.version in _VERSIONS:
-            response = await self._server.handler(request)
-        else:
-            request.keep_alive = False
-            response = self._server.refuse(None)
-        return await response.send(request) if isinstance(response, LocalResponse) else response
 
     def _close(self, request: AgentRequest | None) -> None:
         """Close once the client has what was written: read on for a while if it may still send."""
