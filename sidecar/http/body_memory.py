@@ -76,6 +76,7 @@ class BodyMemory:
 
     def __init__(self, ceiling: int | None, folder: Path, clock: Callable[[], float]) -> None:
         self.ceiling = ceiling or default_ceiling()
+        self._open_to_all = self.ceiling * (1.0 - INTERACTIVE_SHARE)
         self.folder = folder
         self.clock = clock
         self.held = 0
@@ -87,10 +88,6 @@ class BodyMemory:
     def waiting(self) -> int:
         """Return the number of calls that wait for memory."""
         return len(self._waiters)
-
-    def open(self) -> HeldBody:
-        """Return the place of one request's body, which has none yet."""
-        return HeldBody(self)
 
     async def take(self, size: int, rank: int, max_wait: float, *, grows: bool) -> bool:
         """Wait at most `max_wait` seconds for `size` bytes; return whether they are granted.
@@ -121,9 +118,10 @@ class BodyMemory:
 
     def take_at_once(self, size: int, rank: int, *, grows: bool) -> bool:
         """Take `size` bytes if they are free and no call waits; return whether they were."""
-        if self._waiters or not self._fits(size, rank):
+        if self._waiters or (self.held + size > self._open_to_all and not self._fits(size, rank)):
             return False
-        self._grant(size, grows=grows)
+        self.held += size
+        self._holders += not grows
         return True
 
     def give_back(self, size: int, *, last: bool) -> None:
@@ -134,12 +132,8 @@ class BodyMemory:
             self._serve_waiters()
 
     def _fits(self, size: int, rank: int) -> bool:
-        share = 1.0 if rank < 2 else 1.0 - INTERACTIVE_SHARE
-        return not self.held or self.held + size <= self.ceiling * share
-
-    def _grant(self, size: int, *, grows: bool) -> None:
-        self.held += size
-        self._holders += not grows
+        bound = self.ceiling if rank < 2 else self._open_to_all
+        return not self.held or self.held + size <= bound
 
     def _serve_waiters(self) -> None:
         while self._waiters:
@@ -152,7 +146,8 @@ class BodyMemory:
                 waiter = growing[0]
             self._waiters.remove(waiter)
             if not waiter.future.done():
-                self._grant(waiter.size, grows=waiter.grows)
+                self.held += waiter.size
+                self._holders += not waiter.grows
                 waiter.future.set_result(None)
 
 
@@ -182,10 +177,7 @@ class HeldBody:
 
     async def reserve(self, size: int) -> None:
         """Reserve memory for `size` bytes in all. Raises `ProxyError` if there is none in time."""
-        if size <= self._reserved:
-            return
-        if self._memory.take_at_once(size - self._reserved, self.rank, grows=self._reserved > 0):
-            self._reserved = size
+        if self.reserve_at_once(size):
             return
         clock = self._memory.clock
         began = clock()
@@ -201,11 +193,22 @@ class HeldBody:
             )
         self._reserved = size
 
+    def reserve_at_once(self, size: int) -> bool:
+        """Reserve memory for `size` bytes in all if that takes no wait; return whether it did."""
+        more = size - self._reserved
+        if more > 0:
+            if not self._memory.take_at_once(more, self.rank, grows=self._reserved > 0):
+                return False
+            self._reserved = size
+        return True
+
     def keep(self, wire: bytes, plain: bytes) -> None:
         """Hold these bytes, and give back what was reserved beyond them."""
         self.wire, self.plain = wire, plain
         self.size = len(plain or wire)
-        self._shrink(len(wire) + (0 if plain is wire else len(plain)))
+        held = len(wire) + (0 if plain is wire else len(plain))
+        if held < self._reserved:
+            self._shrink(held)
 
     def release(self) -> None:
         """Forget the bytes: the body is not sent again."""
@@ -240,7 +243,8 @@ class HeldBody:
         self._file = file
         self._memory.in_files += file.wire + file.plain
         self.wire, self.plain = b"", b""
-        self._shrink(0)
+        if self._reserved:
+            self._shrink(0)
 
     async def restore(self, *, copy: bool) -> None:
         """Read the bytes back into memory; with `copy`, reserve memory for an edited copy.
@@ -262,9 +266,8 @@ class HeldBody:
         self.keep(wire, plain)
 
     def _shrink(self, size: int) -> None:
-        if size < self._reserved:
-            before, self._reserved = self._reserved, size
-            self._memory.give_back(before - size, last=size == 0)
+        before, self._reserved = self._reserved, size
+        self._memory.give_back(before - size, last=size == 0)
 
     def _drop_file(self) -> None:
         file, self._file = self._file, None

@@ -10,7 +10,7 @@ from io import BytesIO
 
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.http.body_memory import STEP_BYTES, HeldBody
-from sidecar.http.content_coding import PLAIN_CODINGS, decoded
+from sidecar.http.content_coding import decoded
 from sidecar.http.wire.framing import FramingError, IncomingBody
 
 BODY_TIMEOUT_SECONDS = 30.0
@@ -34,8 +34,6 @@ def malformed() -> ProxyError:
 
 async def decoded_copy(body: bytes, encoding: str, maximum: int, held: HeldBody) -> bytes:
     """Return the body without its content coding, with memory reserved for the copy."""
-    if encoding in PLAIN_CODINGS:
-        return body
     likely = min(maximum, max(LIKELY_RATIO * len(body), STEP_BYTES))
     await held.reserve(len(body) + likely)
     try:

@@ -40,7 +40,14 @@ from sidecar.proxy.stream.keepalive import (
 )
 from sidecar.records import CallRecord, Outcome, Usage, UsageState, with_spent
 from sidecar.routing import candidates as routing
-from sidecar.routing.call import Call, find_session, read_call
+from sidecar.routing.call import (
+    Call,
+    Identified,
+    RequestForm,
+    read_call,
+    read_form,
+    recorded_session,
+)
 from sidecar.routing.caller_login import check_login
 from sidecar.routing.candidates import Candidate
 from sidecar.routing.owners import named_object
@@ -55,6 +62,7 @@ _NO_PROVIDER = frozenset({
     ErrorKind.CREDENTIAL_REJECTED, ErrorKind.UNAVAILABLE,
 })  # fmt: skip
 """Local replies to a valid call that no provider could serve: its outcome is an upstream error."""
+_PROBE_METHODS = frozenset({"GET", "HEAD"})
 
 
 class Passage:
@@ -104,12 +112,11 @@ class Proxy:
 
         Probes are answered without a record.
         """
-        path = request.raw_path.partition("?")[0]
-        if path in self._probes and request.method in {"GET", "HEAD"}:
+        if request.method in _PROBE_METHODS and request.raw_path.partition("?")[0] in self._probes:
             return proxy_responses.probe_response(self._guard, request)
         live = self._services.live.open(request.method, responses.user_agent_of(request))
         live.caller_lookup = self._services.callers.start_lookup(request.connection)
-        passage = Passage(request, live, self._services.bodies.open())
+        passage = Passage(request, live, HeldBody(self._services.bodies))
         try:
             return await self._serve(passage)
         except ProxyError as refused:
@@ -144,8 +151,12 @@ class Proxy:
         if (named := named_object(call)) is not None:
             candidates = await self._services.owners.restrict(call, named, candidates)
         rewriter = Rewriter(call, passage.request.content)
-        async with KeepAlive(passage.request, passage.relay, call, passage.live):
-            served = await self._services.dispatch.send(call, candidates, rewriter, passage.live)
+        dispatch = self._services.dispatch
+        if call.facts.streaming:
+            async with KeepAlive(passage.request, passage.relay, call, passage.live):
+                served = await dispatch.send(call, candidates, rewriter, passage.live)
+        else:
+            served = await dispatch.send(call, candidates, rewriter, passage.live)
         rewriter.release()
         passage.lease, attempted = served.lease, served.attempted
         try:
@@ -156,29 +167,52 @@ class Proxy:
     async def _read_request(self, passage: Passage) -> Call:
         """Authenticate the request and parse it."""
         services, request, live = self._services, passage.request, passage.live
-        snapshot = services.snapshot
-        self._guard.check(request.method, request.raw_path, request.headers)
-        path, _, query = request.raw_path.partition("?")
-        found = authentication.authenticate(snapshot, request.head, query)
-        key = found.key
+        caller = self._identify(request)
+        key = caller.key
         live.key, live.urgency = key, key.urgency
         services.ledger.seen(key.name, live.program)
         services.metrics.call_started(key.name, key.group.name)
-        authentication.check_enabled(key, found.key_hash, services.wall())
-        check_login(key, found.login)
-        responses.refuse_upgrade(request)
-        call = passage.call = await read_call(
-            request, snapshot, found, services.registry.dialects, path,
-            held=passage.held, accept_body=lambda: responses.send_continue(request),
-        )  # fmt: skip
-        live.note_wait(f"memory for request bodies ({SETTING})", passage.held.waited)
+        authentication.check_enabled(key, caller.key_hash, services.wall())
+        form = caller.form or self._read_form(request, caller)
+        call = passage.call = await read_call(request, caller, form, passage.held)
+        if passage.held.waited:
+            live.note_wait(f"memory for request bodies ({SETTING})", passage.held.waited)
         live.dialect, live.endpoint = call.dialect.name, call.endpoint.name
         live.billed = call.bills
         live.model_asked, live.streaming = call.model, call.facts.streaming
         live.urgency = call.urgency
-        live.session = find_session(call, request.headers, found.texts)
+        session = call.facts.session if form.session is None else form.session
+        if session is not None:
+            live.session = recorded_session(session, caller.texts)
         live.client_timeouts = partial(client_timeouts, request, call, live.began)
         return call
+
+    def _identify(self, request: AgentRequest) -> Identified:
+        """Check the request and return its key, with its form if that is known already: if the
+        latest request with the same fields had the same method and target."""
+        snapshot = self._services.configuration.current()
+        known = request.head.caller
+        if (
+            isinstance(known, Identified)
+            and known.snapshot is snapshot
+            and known.form is not None
+            and known.form.target == request.raw_path
+            and known.form.method == request.method
+        ):
+            return known
+        self._guard.check(request.method, request.raw_path, request.headers)
+        query = request.raw_path.partition("?")[2]
+        found = authentication.authenticate(snapshot, request.head, query)
+        found.form = None
+        return found
+
+    def _read_form(self, request: AgentRequest, caller: Identified) -> RequestForm:
+        """Return what the request tells before its body is read, and keep it with the head."""
+        check_login(caller.key, caller.login)
+        responses.refuse_upgrade(request)
+        path, dialects = request.raw_path.partition("?")[0], self._services.registry.dialects
+        caller.form = read_form(request, caller.key, dialects, path)
+        return caller.form
 
     async def _list_models(self, passage: Passage, call: Call) -> AgentResponse:
         entries = await self._services.model_list.offered(call.key, call.dialect)

@@ -7,7 +7,7 @@ no limits and no providers.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from urllib.parse import unquote_plus
 
@@ -19,7 +19,9 @@ from sidecar.errors import ErrorKind, ProxyError
 from sidecar.files import content_digest
 from sidecar.http.body_memory import HeldBody
 from sidecar.http.body_reading import decoded_copy, read_body, too_large
+from sidecar.http.content_coding import PLAIN_CODINGS
 from sidecar.http.headers import URGENCY, RequestFields
+from sidecar.http.responses import send_continue
 from sidecar.http.wire.agent_messages import AgentRequest
 from sidecar.plugin_api.dialect import Dialect, Endpoint, Facts, Located, ModelAt, locate
 from sidecar.plugin_api.json.body import form_model, splice_field
@@ -48,7 +50,11 @@ class Call(Struct, frozen=True):
     Attributes:
         query: The query as sent, but without local keys, as are `headers`.
         held: The body and the memory that is reserved for it.
+        endpoint: The endpoint that the path names.
         facts: The fields that were read from the decoded body.
+        model: The model that the request names; None if it names none, or several.
+        bills: A vendor may bill the call: usage that is not reported is then unknown.
+        is_free: The call costs nothing: a read, a deletion, or an endpoint that is free.
         encoding: The content coding of the body.
         form_span: The offsets of the model in a multipart form.
         urgency: The priority among waiting calls.
@@ -60,11 +66,15 @@ class Call(Struct, frozen=True):
     key: Key
     dialect: Dialect
     located: Located
+    endpoint: Endpoint
     method: str
     query: str
     headers: RequestFields
     held: HeldBody
     facts: Facts
+    model: str | None
+    bills: bool
+    is_free: bool
     encoding: str
     form_span: tuple[int, int] | None = None
     urgency: Urgency = Urgency.NORMAL
@@ -81,29 +91,27 @@ class Call(Struct, frozen=True):
         """The body without its content coding."""
         return self.held.plain if self.edited is None else self.edited
 
-    @property
-    def endpoint(self) -> Endpoint:
-        """The endpoint that the path names."""
-        return self.located.endpoint
-
-    @property
-    def bills(self) -> bool:
-        """True if a vendor may bill the call: usage that is not reported is then unknown."""
-        return self.endpoint.bills(self.method)
-
-    @property
-    def model(self) -> str | None:
-        """The model that the request names; None if it names none, or several."""
-        return self.facts.models[0] if len(self.facts.models) == 1 else None
-
     def may_repeat(self, route: Route) -> bool:
         """Return whether the request may be sent again even if it may have been served."""
         return route.at_least_once or self.method in _SAFE_METHODS
 
-    @property
-    def is_free(self) -> bool:
-        """True if the call costs nothing: a read, a deletion, or an endpoint that is free."""
-        return self.endpoint.free or self.method in _FREE_METHODS
+    def moved(self, dialect: Dialect, located: Located, model: str | None) -> Call:
+        """Return the call as one to another endpoint, for a model that a transform has named."""
+        endpoint = located.endpoint
+        return structs.replace(
+            self,
+            dialect=dialect,
+            located=located,
+            endpoint=endpoint,
+            facts=structs.replace(self.facts, models=tuple(filter(None, [model]))),
+            model=model or None,
+            bills=endpoint.bills(self.method),
+            is_free=_is_free(endpoint, self.method),
+        )
+
+
+def _is_free(endpoint: Endpoint, method: str) -> bool:
+    return endpoint.free or method in _FREE_METHODS
 
 
 def urgency_of(key: Key, asked: str | None) -> Urgency:
@@ -157,68 +165,86 @@ def _check_slashes(located: Located) -> None:
 
 
 async def read_call(
-    request: AgentRequest,
-    snapshot: Snapshot,
-    caller: Identified,
-    dialects: Mapping[str, Dialect],
-    path: str,
-    *,
-    held: HeldBody,
-    accept_body: Callable[[], None],
+    request: AgentRequest, caller: Identified, form: RequestForm, held: HeldBody
 ) -> Call:
     """Parse a request, and read its body into `held` if routing needs it.
 
-    `accept_body` is called before the body is read, for clients that wait for `100 Continue`.
-    Raises `ProxyError` if the request is invalid, too large, or not for the key's vendor.
+    Raises `ProxyError` if the request is invalid or too large.
     """
-    form = caller.form
-    if form is None or form.path != path or form.method != request.method:
-        form = caller.form = _read_form(request, caller.key, dialects, path)
-    key, located, length = caller.key, form.located, request.content.length
-    streamed = _is_streamed(request, located.endpoint)
-    maximum = snapshot.server.max_body
-    if not streamed:
-        if length is not None and length > maximum:
-            raise too_large(maximum)
-        held.rank = 1 if form.urgency is Urgency.INTERACTIVE else 2
-        held.max_wait = key.max_wait
-        await held.reserve(length or 0)
-    accept_body()
-    if not streamed:
-        await _read_body(request, located, form.encoding, maximum, held)
-    facts, span = _read_facts(form.dialect, located, held.plain, caller.query, request.headers)
-    _check_names(facts)
+    if form.reads_body or not _is_long(request):
+        await _read_body(request, caller, form, held)
+    elif form.awaits_continue:
+        send_continue(request)
+    facts, span = _read_facts(form, held.plain, caller.query, request.headers)
+    model = None
+    for model in facts.models:
+        if len(model) > MAX_MODEL_CHARS:
+            raise ProxyError(
+                ErrorKind.BAD_REQUEST,
+                f"the name of the model is longer than {MAX_MODEL_CHARS} characters",
+            )
     return Call(
-        snapshot, key, form.dialect, located, form.method, caller.query, caller.fields,
-        held, facts, form.encoding, span, form.urgency, caller.login,
+        caller.snapshot, caller.key, form.dialect, form.located, form.endpoint, form.method,
+        caller.query, caller.fields, held, facts, model if len(facts.models) == 1 else None,
+        form.bills, form.is_free, form.encoding, span, form.urgency, caller.login,
     )  # fmt: skip
 
 
-def _read_form(
+def read_form(
     request: AgentRequest, key: Key, dialects: Mapping[str, Dialect], path: str
 ) -> RequestForm:
-    """Return the form of a request. Raises `ProxyError` if it is not for the key's vendor."""
-    headers = request.headers
-    dialect, located = find_dialect(key.group.vendor, dialects, request.method, path, headers)
+    """Return what a request tells before its body is read.
+
+    Raises `ProxyError` if it is not for the key's vendor, or is not offered to agents.
+    """
+    headers, method = request.headers, request.method
+    dialect, located = find_dialect(key.group.vendor, dialects, method, path, headers)
     located = _with_actual_place(located, headers)
-    if located.endpoint.refused:
+    endpoint = located.endpoint
+    if endpoint.refused:
         raise ProxyError(
             ErrorKind.FORBIDDEN, f"{path} administers an account and is not offered to agents"
         )
-    encoding = headers.get("Content-Encoding", "").strip().lower()
-    urgency = urgency_of(key, headers.get(URGENCY))
-    return RequestForm(request.method, path, dialect, located, encoding, urgency)
+    named = (headers[name] for name in dialect.session_headers if name in headers)
+    return RequestForm(
+        method,
+        request.raw_path,
+        dialect,
+        located,
+        endpoint,
+        encoding=headers.get("Content-Encoding", "").strip().lower(),
+        urgency=urgency_of(key, headers.get(URGENCY)),
+        session=next(named, None),
+        bills=endpoint.bills(method),
+        is_free=_is_free(endpoint, method),
+        reads_body=endpoint.model_at in _READ,
+        awaits_continue="Expect" in headers,
+    )
 
 
 async def _read_body(
-    request: AgentRequest, located: Located, encoding: str, maximum: int, held: HeldBody
+    request: AgentRequest, caller: Identified, form: RequestForm, held: HeldBody
 ) -> None:
     """Read a body into `held`, and decode it if routing needs it."""
-    body = await read_body(request.content, maximum, held)
-    is_read = bool(body) and located.endpoint.model_at in _READ
-    decoded = await decoded_copy(body, encoding, maximum, held) if is_read else b""
-    if located.model is not None and body is decoded:
-        body = decoded = _with_model_of_path(located, decoded, request.headers)
+    content, maximum = request.content, caller.snapshot.server.max_body
+    length = content.length
+    if length is not None and length > maximum:
+        raise too_large(maximum)
+    held.rank = 1 if form.urgency is Urgency.INTERACTIVE else 2
+    held.max_wait = caller.key.max_wait
+    if length is not None and not held.reserve_at_once(length):
+        await held.reserve(length)
+    if form.awaits_continue:
+        send_continue(request)
+    if length is not None and content.is_complete:  # as of most: it arrived with its head
+        body = content.take()
+    else:
+        body = await read_body(content, maximum, held)
+    decoded = body if form.reads_body else b""
+    if decoded and form.encoding not in PLAIN_CODINGS:
+        decoded = await decoded_copy(body, form.encoding, maximum, held)
+    if form.located.model is not None and body is decoded:
+        body = decoded = _with_model_of_path(form.located, decoded, request.headers)
     held.keep(body, decoded)
 
 
@@ -249,17 +275,16 @@ def _with_model_of_path(located: Located, body: bytes, headers: Mapping[str, str
     return body
 
 
-def _is_streamed(request: AgentRequest, endpoint: Endpoint) -> bool:
-    if endpoint.model_at in _READ or not request.body_exists:
-        return False
+def _is_long(request: AgentRequest) -> bool:
+    """Return whether a body is streamed unless routing must read it."""
     length = request.content.length
-    return length is None or length > MIN_STREAMED_BYTES
+    return request.body_exists and (length is None or length > MIN_STREAMED_BYTES)
 
 
 def _read_facts(
-    dialect: Dialect, located: Located, decoded: bytes, query: str, headers: Mapping[str, str]
+    form: RequestForm, decoded: bytes, query: str, headers: Mapping[str, str]
 ) -> tuple[Facts, tuple[int, int] | None]:
-    endpoint = located.endpoint
+    endpoint = form.endpoint
     match endpoint.model_at:
         case ModelAt.NOWHERE:
             return _NO_FACTS, None
@@ -269,22 +294,12 @@ def _read_facts(
         case ModelAt.FORM:
             found = form_model(decoded, headers.get("Content-Type", ""))
             return (_NO_FACTS, None) if found is None else (Facts((found[0],)), found[1])
-    facts = dialect.read(endpoint, decoded)
-    if endpoint.model_at is ModelAt.PATH and located.model is not None:
-        facts = structs.replace(facts, models=(located.model,))
+    facts = form.dialect.read(endpoint, decoded)
+    if endpoint.model_at is ModelAt.PATH and form.located.model is not None:
+        facts = structs.replace(facts, models=(form.located.model,))
     if not facts.models and not endpoint.optional_model and endpoint.model_at is not ModelAt.PATH:
         raise ProxyError(ErrorKind.BAD_REQUEST, 'the request names no model; add the field "model"')
     return facts, None
-
-
-def _check_names(facts: Facts) -> None:
-    """Raise `ProxyError` for a model whose name is too long to be stored."""
-    for name in facts.models:
-        if len(name) > MAX_MODEL_CHARS:
-            raise ProxyError(
-                ErrorKind.BAD_REQUEST,
-                f"the name of the model is longer than {MAX_MODEL_CHARS} characters",
-            )
 
 
 def query_value(query: str, name: str) -> str | None:
@@ -296,40 +311,43 @@ def query_value(query: str, name: str) -> str | None:
     return None
 
 
-def find_session(
-    call: Call, headers: Mapping[str, str], texts: Collection[bytes] = ()
-) -> str | None:
-    """Return the client's name of the conversation, for the ledger; None without one.
+def recorded_session(name: str, texts: Collection[bytes]) -> str | None:
+    """Return the client's name of the conversation as the ledger has it.
 
-    Also None if the name contains a local key, such as one of `texts`. A name of more than
+    None if the name contains a local key, such as one of `texts`. A name of more than
     `MAX_SESSION_CHARS` is returned as its hash.
     """
-    found = call.facts.session
-    for name in call.dialect.session_headers:
-        if name in headers:
-            found = headers[name]
-            break
-    if found is None or holds_key(found.encode("utf-8", "surrogatepass"), texts):
+    if holds_key(name.encode("utf-8", "surrogatepass"), texts):
         return None
-    if len(found) <= MAX_SESSION_CHARS:
-        return found
-    return f"sha256:{content_digest(found.encode('utf-8', 'surrogatepass'))}"
+    if len(name) <= MAX_SESSION_CHARS:
+        return name
+    return f"sha256:{content_digest(name.encode('utf-8', 'surrogatepass'))}"
 
 
 class RequestForm(Struct, frozen=True):
-    """The parts of a call that method, path and header fields tell, before its body is read.
+    """The parts of a call that method, target and header fields tell, before its body is read.
 
     Attributes:
+        target: The path and the query, as on the wire.
         encoding: The content coding of the body.
         urgency: The priority among waiting calls.
+        session: The name of the conversation, if a header has it.
+        reads_body: Routing needs the body.
+        awaits_continue: The client may wait for `100 Continue` before it sends the body.
     """
 
     method: str
-    path: str
+    target: str
     dialect: Dialect
     located: Located
+    endpoint: Endpoint
     encoding: str
     urgency: Urgency
+    session: str | None
+    bills: bool
+    is_free: bool
+    reads_body: bool
+    awaits_continue: bool
 
 
 class Identified(Struct, eq=False):

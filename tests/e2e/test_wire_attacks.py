@@ -170,3 +170,29 @@ async def test_response_before_a_reset_is_read(
         )
         found.append(got.status)
     assert 413 in found
+
+
+async def test_equal_fields_on_a_connection_open_no_other_target(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    vendor.play(answer(b"{}"))
+    targets = (
+        ("POST", CHAT, 200),
+        ("POST", "/v1/chat/../files", 400),
+        ("POST", CHAT, 200),
+        ("TRACE", CHAT, 405),
+        ("POST", "/v1/organization/users", 403),
+        ("POST", CHAT, 200),
+        ("POST", f"{CHAT}?key={proxy.keys['gpt']}", 200),
+        ("POST", f"{CHAT}?key=sk-sidecar-unknown", 200),
+        ("POST", "/v1/nowhere", 200),
+        ("POST", CHAT, 200),
+    )
+    async with connected(proxy.port) as line:
+        for method, target, status in targets:
+            sent = request(method, target, proxy.bearer("gpt"), b'{"model":"gpt-5-mini"}')
+            await line.send(sent.replace(b"Connection: close\r\n", b""))
+            got = await line.answer()
+            line.seen.clear()
+            assert (target, got.status) == (target, status)
+    assert not any(proxy.keys["gpt"] in each.path for each in vendor.requests)

@@ -127,23 +127,16 @@ def _changed(
     dialects: Mapping[str, Dialect],
 ) -> Call:  # fmt: skip
     dialect, path = dialects[step.target.dialect], made.path or call.located.path
-    located, facts = call.located, call.facts
     if dialect is not call.dialect or path != call.located.path:
         found = dialect.locate(call.method, path)
         if found is None:
             why = f"{step.transform.name} returned {path[:200]}, no path of {dialect.name}"
             raise ProxyError(ErrorKind.INTERNAL, why, final=True)
         # The transform has named the model for this provider: it is not renamed again.
-        located, facts = (
-            found,
-            structs.replace(facts, models=tuple(filter(None, [candidate.model]))),
-        )
+        call = call.moved(dialect, found, candidate.model)
     fields = call.headers.fields if made.headers is None else made.headers
     return structs.replace(
         call,
-        dialect=dialect,
-        located=located,
-        facts=facts,
         query=call.query if made.query is None else made.query,
         headers=call.headers.replaced(
             [each for each in fields if each[0].lower() not in _OF_THE_BODY]

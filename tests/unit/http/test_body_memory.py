@@ -54,7 +54,7 @@ def memory(ceiling: int, folder: Path = Path()) -> BodyMemory:
 
 
 def body(bodies: BodyMemory, rank: int = 2, max_wait: float = 30.0) -> HeldBody:
-    found = bodies.open()
+    found = HeldBody(bodies)
     found.rank, found.max_wait = rank, max_wait
     return found
 
