@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from sidecar.errors import ErrorKind, Fault, ProxyError
 from sidecar.http.body_memory import stored_while_waiting
@@ -38,16 +39,14 @@ _ABSENT = frozenset({Fault.CONNECT, Fault.TLS})
 """Faults that may mean that a provider does not run."""
 
 
-@dataclass(slots=True)
-class Served:
+class Served(Struct, eq=False):
     """The response for the client. `lease` is to be settled after it; None if it has ended."""
 
     attempted: AttemptResult
     lease: Lease | None = None
 
 
-@dataclass(slots=True)
-class RetryState:
+class RetryState(Struct, eq=False):
     """The state of a call between attempts.
 
     Attributes:
@@ -68,7 +67,7 @@ class RetryState:
     had_choice: bool
     sticky_wait: float
     wait_left: float | None = None
-    failures: list[AttemptResult] = field(default_factory=list)
+    failures: list[AttemptResult] = []
     latest: AttemptResult | None = None
 
     def has_tried(self, candidate: Candidate) -> bool:
@@ -166,11 +165,12 @@ class Dispatcher:
     ) -> RetryState:
         key, name = call.key, live.session or live.program
         conversation = ConversationKey(key.name, name, call.model or "", bool(live.session))
+        if len(candidates) == 1:
+            return RetryState(call, live, rewriter, conversation, candidates, False, 0.0)
         ordered, pinned = self.affinity.prefer_pinned(conversation, candidates)
         # Only a named conversation is likely to have a warm cache at its pinned upstream.
         alone = key.sticky_wait if pinned and conversation.is_named else 0.0
-        had_choice = len(candidates) > 1
-        return RetryState(call, live, rewriter, conversation, ordered, had_choice, alone)
+        return RetryState(call, live, rewriter, conversation, ordered, True, alone)
 
     async def _lease(self, retry: RetryState) -> Lease:
         """Return a lease on a candidate: at once if one is free, else after a wait."""
@@ -205,8 +205,9 @@ class Dispatcher:
 
     async def _attempt(self, retry: RetryState, lease: Lease) -> AttemptResult:
         live = retry.live
-        retry.log_failover(lease.candidate)
-        live.asked_again = live.asked_again or retry.has_tried(lease.candidate)
+        if retry.failures:
+            retry.log_failover(lease.candidate)
+            live.asked_again = live.asked_again or retry.has_tried(lease.candidate)
         try:
             attempted = await self._attempts.send(retry.call, lease.candidate, retry.rewriter, live)
         except BaseException:  # the client left, or we failed

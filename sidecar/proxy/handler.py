@@ -145,7 +145,8 @@ class Proxy:
         found = self._plans.find(
             call.snapshot, call.key, call.dialect, call.endpoint, call.facts.models, call.held.size
         )
-        found = routing.with_login(found, call.login)
+        if found.login_takers:
+            found = routing.with_login(found, call.login)
         routing.require_candidates(found, call.key, call.endpoint, call.facts.models)
         candidates: Sequence[Candidate] = found.candidates
         if (named := named_object(call)) is not None:

@@ -23,6 +23,7 @@ from sidecar.plugin_api.vendor import Serving
 from sidecar.routing.allowed_models import may_use, not_offered
 from sidecar.routing.caller_login import CallerLogin, missing_login
 from sidecar.routing.transform_steps import TransformStep, transform_steps
+from sidecar.routing.upstream_key import UpstreamKey, family_of
 
 Usable = Callable[[Provider], tuple[tuple[CredentialRef, ...], str]]
 """Returns the usable credentials of a provider; or none, and the reason."""
@@ -70,6 +71,13 @@ class Candidate(Struct, frozen=True, dict=True):
     def account(self) -> str:
         """The fingerprint of the caller's login; "" without one."""
         return "" if self.login is None else self.login.account
+
+    @cached_property
+    def upstream(self) -> UpstreamKey:
+        """The upstream that serves its model."""
+        provider = self.provider
+        family = family_of(provider, self.model)
+        return UpstreamKey(provider.name, self.credential_name, family, self.account)
 
 
 class Skipped(Struct, frozen=True):
@@ -236,8 +244,6 @@ def with_login(found: Plan, login: CallerLogin | None) -> Plan:
     """Return the plan with the caller's login at the candidates that take it; without a login they
     are skipped."""
     takers = found.login_takers
-    if not takers:
-        return found
     if login is None:
         skipped = [Skipped(name, missing_login(name), True, needs_login=True) for name in takers]
         kept = tuple(each for each in found.candidates if each.provider.name not in takers)

@@ -200,7 +200,7 @@ class Admission:
         for limiter in option.limiters:
             queue = limiter.queue
             if queue is None:
-                if not limiter.allows(demand[limiter.unit], urgency, now):
+                if not limiter.at_rest and not limiter.allows(demand[limiter.unit], urgency, now):
                     return limiter
                 continue
             if not limiter.allows(demand[limiter.unit], waiter.urgency_at(queue, now), now):
@@ -219,8 +219,9 @@ class Admission:
             if limiter.queue:
                 limiter.queue.charge(waiter, amount, now)
                 self._to_check[limiter] = None  # the charge may put the oldest call first
-            reservations.append(limiter.acquire(amount, urgency, now))
-        lease = Lease(option, reservations, waiter.renew, self._on_lease_end)
+            taken = None if limiter.at_rest else limiter.acquire(amount, urgency, now)
+            reservations.append(taken)
+        lease = Lease(option, option.candidate, reservations, waiter.renew, self._on_lease_end)
         self.leases.add(lease)
         self.granted += 1
         self._checked.clear()
@@ -348,6 +349,7 @@ class Admission:
         for limiter, reservation, amount in zip(
             lease.option.limiters, reservations, amounts, strict=True
         ):
-            limiter.settle(reservation, amount, now)
+            if reservation is not None:
+                limiter.settle(reservation, amount, now)
         if self._waiters:
             self.recheck(lease.option.limiters)

@@ -53,7 +53,8 @@ class Cooldown(Limiter):
     """
 
     __slots__ = (
-        "_failures", "_is_adopted", "_probe_until", "error_class", "reason", "resets_at", "until",
+        "_failures", "_is_adopted", "_probe_until", "at_rest", "error_class", "reason", "resets_at",
+        "until",
     )  # fmt: skip
 
     def __init__(self, scope: str, name: str) -> None:
@@ -65,6 +66,7 @@ class Cooldown(Limiter):
         self._probe_until = 0.0
         self._failures = 0
         self._is_adopted = False
+        self.at_rest = True
 
     @property
     def is_active(self) -> bool:
@@ -93,12 +95,9 @@ class Cooldown(Limiter):
 
     def acquire(self, amount: int, urgency: int, now: float) -> None:
         """Start a half-open probe: no other call is admitted until it ends or `PROBE_SECONDS`
-        pass."""
+        pass. `record_success` and `record_failure` have its result."""
         if self.until:
             self._probe_until = now + PROBE_SECONDS
-
-    def settle(self, reservation: None, amount: int, now: float) -> None:
-        """Do nothing: `record_success` and `record_failure` have the result."""
 
     def record_success(self, now: float = NEVER) -> bool:
         """End the cooldown; return whether it was active.
@@ -111,6 +110,7 @@ class Cooldown(Limiter):
         was_active = self.until > 0
         self.until = self._probe_until = 0.0
         self._failures = 0
+        self.at_rest = True
         return was_active
 
     def record_failure(
@@ -124,6 +124,7 @@ class Cooldown(Limiter):
             jitter: From 0 to 1; keeps upstreams that failed together from being retried together.
             tolerated: Failures in a row that start no cooldown.
         """
+        self.at_rest = False
         if now >= self.until:
             self._failures += 1
         if self._failures <= tolerated:
@@ -151,6 +152,7 @@ class Cooldown(Limiter):
     def adopt(self, until: float, error_class: ErrorClass, reason: str, resets_at: float) -> None:
         """Follow a cooldown that another process began, if it ends later than this one."""
         if until > self.until:
+            self.at_rest = False
             self.until, self.error_class, self._is_adopted = until, error_class, True
             self.reason, self.resets_at = reason, resets_at
 

@@ -12,7 +12,6 @@ from sidecar.config.model import Key, Snapshot
 from sidecar.plugin_api.guard import log_plugin_error
 from sidecar.pricing.prices import Prices
 from sidecar.records import Cost, Usage
-from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, demand_of
 from sidecar.scheduling.vendor_quota import VendorQuota
@@ -36,16 +35,18 @@ _RANKS = [(ceil(HIGH_QUANTILE * n) - 1, ceil(0.5 * n) - 1) for n in range(KEPT_S
 class RecentValues:
     """The latest `KEPT_SAMPLES` values, sorted.
 
-    `high` is the 95th percentile; it and the median are None below `MIN_SAMPLES`.
+    `high` is the 95th percentile; it and the median are None below `MIN_SAMPLES`. `spread` is its
+    ratio to the median: 1 if all values are equal.
     """
 
-    __slots__ = ("_latest", "_sorted", "high", "median")
+    __slots__ = ("_latest", "_sorted", "high", "median", "spread")
 
     def __init__(self) -> None:
         self._latest: deque[float] = deque()
         self._sorted: list[float] = []
         self.high: float | None = None
         self.median: float | None = None
+        self.spread = inf
 
     def add(self, value: float) -> None:
         """Add a value in place of the oldest."""
@@ -58,14 +59,11 @@ class RecentValues:
         if count >= MIN_SAMPLES:
             high, middle = _RANKS[count]
             self.high, self.median = self._sorted[high], self._sorted[middle]
+            self.spread = self.high / self.median if self.median else inf
 
     def mean(self) -> float:
         """Return the mean; 0 without values."""
         return sum(self._sorted) / max(1, len(self._sorted))
-
-    def spread(self) -> float:
-        """Return the ratio of the 95th percentile to the median; 1 if all values are equal."""
-        return (self.high or 0.0) / self.median if self.median else inf
 
 
 class Samples:
@@ -88,17 +86,6 @@ class Estimates:
     def __init__(self) -> None:
         self._samples: OrderedDict[tuple[str, str], Samples] = OrderedDict()
 
-    def output(self, key: str, model: str, max_output: int | None) -> int:
-        """Return an upper bound of output tokens.
-
-        The 95th percentile, or `DEFAULT_OUTPUT_TOKENS` without enough samples; at most
-        `max_output`, the bound of the request.
-        """
-        samples = self._samples.get((key, model))
-        high = None if samples is None else samples.outputs.high
-        bound = DEFAULT_OUTPUT_TOKENS if high is None else int(high)
-        return bound if max_output is None else min(max_output, bound)
-
     def likely(self, key: str, model: str, upper_bound: int, running: int) -> int:
         """Return the output tokens to reserve for a call beside `running` others.
 
@@ -106,7 +93,7 @@ class Estimates:
         square root of n times the excess of one, so each further call adds a smaller part of it.
         """
         samples = self._samples.get((key, model))
-        if samples is None or samples.outputs.high is None:
+        if not running or samples is None or samples.outputs.high is None:
             return upper_bound
         mean = min(samples.outputs.mean(), upper_bound)
         return ceil(mean + (upper_bound - mean) / sqrt(running + 1))
@@ -116,33 +103,31 @@ class Estimates:
         samples = self._samples.get((key, model))
         return samples is not None and samples.outputs.high is not None
 
-    def input(self, key: str, model: str, by_size: int) -> int:
-        """Return the input tokens to reserve, where the size of the request suggests `by_size`.
+    def tokens(self, key: str, model: str, by_size: int, max_output: int | None) -> tuple[int, int]:
+        """Return the expected input tokens and an upper bound of the output tokens of a call.
 
-        The size is corrected by the median ratio of true tokens to it: images and cached text take
-        far fewer. Where that ratio varies more than the tokens themselves, their median counts.
-        Half of the calls take more than the median: the other half makes up for it, and no room
-        stays unused.
-        """
-        samples = self._samples.get((key, model))
-        ratio = None if samples is None else samples.ratios.median
-        if samples is None or ratio is None:
-            return by_size
-        if samples.ratios.spread() <= samples.inputs.spread():
-            return max(1, ceil(by_size * ratio))
-        return min(by_size, ceil(samples.inputs.median or by_size))
+        Input: the tokens that the size suggests, corrected by the median ratio of true tokens to
+        them: images and cached text take far fewer. Where that ratio varies more than the tokens
+        themselves, their median counts. Half of the calls take more than the median: the other half
+        makes up for it, and no room stays unused.
 
-    def tokens(
-        self, key: str, model: str, candidate: Candidate, size: int, max_output: int | None
-    ) -> tuple[int, int]:
-        """Return the expected input tokens and the upper bound of output tokens of a call.
+        Output: the 95th percentile, or `DEFAULT_OUTPUT_TOKENS` without enough samples; at most
+        `max_output`.
 
         Args:
-            size: The bytes of its request.
+            by_size: The input tokens that the size of the request suggests.
             max_output: The bound of the request on its output.
         """
-        by_size, bound = estimate_tokens(candidate, size, max_output)
-        return self.input(key, model, by_size), self.output(key, model, bound)
+        samples = self._samples.get((key, model))
+        input_tokens, most = by_size, DEFAULT_OUTPUT_TOKENS
+        if samples is not None:
+            inputs, ratios, high = samples.inputs, samples.ratios, samples.outputs.high
+            most = DEFAULT_OUTPUT_TOKENS if high is None else int(high)
+            if ratios.median is not None and ratios.spread <= inputs.spread:
+                input_tokens = max(1, ceil(by_size * ratios.median))
+            elif ratios.median is not None:
+                input_tokens = min(by_size, ceil(inputs.median or by_size))
+        return input_tokens, most if max_output is None or most < max_output else max_output
 
     def learn(
         self, key: str, model: str, by_size: int, input_tokens: int, output_tokens: int
@@ -164,25 +149,20 @@ class Estimates:
 class CallLimiters:
     """The limiters of a call, and those of them that its estimate needs."""
 
-    __slots__ = ("_token_limits", "all", "has_budget")
+    __slots__ = ("all", "has_budget", "token_limits")
 
     def __init__(self, limiters: Iterable[Limiter]) -> None:
         tokens = (LimitUnit.TOKENS, LimitUnit.OUTPUT)
         self.all = tuple(limiters)
         self.has_budget = any(each.unit is LimitUnit.MONEY for each in self.all)
-        self._token_limits = [
+        self.token_limits = [
             each for each in self.all if isinstance(each, CountingLimiter) and each.unit in tokens
         ]
 
     def running(self) -> int:
         """Return the calls that run at the token limit where the fewest do, which share its room
         with another one; 0 without a token limit."""
-        return min([each.running for each in self._token_limits], default=0)
-
-
-def size_of(call: Call) -> int:
-    """Return the bytes of a request."""
-    return call.held.size
+        return min([each.running for each in self.token_limits], default=0)
 
 
 def estimate_tokens(
@@ -222,7 +202,9 @@ def used_demand(
         complete: Whether the usage is final; else it is a lower bound.
     """
     input_tokens, output_tokens = estimate[LimitUnit.INPUT], estimate[LimitUnit.OUTPUT_UPPER_BOUND]
-    money = settled_amount(estimate[LimitUnit.MONEY], None if cost is None else cost.charged)
+    money = None if cost is None else cost.charged
+    if money is None:
+        money = unpriced_amount(estimate[LimitUnit.MONEY])
     if usage is not None:
         counted_input, counted_output = counted_tokens(candidate, usage)
         if usage.input_tokens is not None:
@@ -328,12 +310,16 @@ def estimated_demand(
     Args:
         tokens: Expected input tokens and the upper bound of output tokens.
     """
-    input_tokens, bound = tokens
-    likely = estimates.likely(key.name, model or "", bound, limiters.running())
-    if not limiters.has_budget:
-        return demand_of(input_tokens, likely, 0, bound)
-    money = pricing.reservation(key, model, candidate, input_tokens, bound)
-    return None if money is None else demand_of(input_tokens, likely, money, bound)
+    input_tokens, most = tokens
+    likely, money = most, 0
+    if limiters.token_limits:
+        likely = estimates.likely(key.name, model or "", most, limiters.running())
+    if limiters.has_budget:
+        reserved = pricing.reservation(key, model, candidate, input_tokens, most)
+        if reserved is None:
+            return None
+        money = reserved
+    return demand_of(input_tokens, likely, money, most)
 
 
 def unpriced_at(candidates: Sequence[Candidate]) -> str:
@@ -341,11 +327,9 @@ def unpriced_at(candidates: Sequence[Candidate]) -> str:
     return ", ".join(dict.fromkeys(f"{each.model} at {each.provider.name}" for each in candidates))
 
 
-def settled_amount(estimate: int, charged: int | None) -> int:
-    """Return the nano-dollars that a finished call counts as: its charge; if that is unknown, its
-    estimate; nothing if it never had a price."""
-    if charged is not None:
-        return charged
+def unpriced_amount(estimate: int) -> int:
+    """Return the nano-dollars that a finished call of unknown cost counts as: its estimate; nothing
+    if it never had a price."""
     return estimate if estimate > LEAST_NANO_DOLLARS else 0
 
 

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from sidecar.errors import SidecarError
 from sidecar.routing.candidates import Candidate
@@ -30,11 +30,15 @@ TIMER_SLACK_SECONDS = 0.001
 
 
 class AdmissionOption(Struct, frozen=True, eq=False):
-    """One way to serve a call: a candidate, its limiters (the narrowest first), its demand."""
+    """One way to serve a call: a candidate, its limiters (the narrowest first), its demand.
+
+    `by_size` is the input tokens that the size of the request suggests; None if not estimated.
+    """
 
     candidate: Candidate
     limiters: tuple[Limiter, ...]
     demand: Demand
+    by_size: int | None = None
 
     def available_at(self, urgency: int, now: float) -> float:
         """Return the earliest time at which every limiter may admit this option.
@@ -135,30 +139,22 @@ OnLeaseEnd = Callable[["Lease", Sequence[Any], Sequence[int]], None]
 """Called with the lease, its reservations and the amount to settle for each."""
 
 
-class Lease:
+class Lease(Struct, eq=False):
     """Permission for one attempt: a reservation at every limiter of an option. Ends once.
 
     Attributes:
+        candidate: The candidate that the attempt may be sent to.
         on_settled: Called with the amounts of all limiters when it ends, if it holds room that
             other processes share.
     """
 
-    __slots__ = ("_on_end", "_renew", "_reservations", "ended", "on_settled", "option")
-
-    def __init__(
-        self, option: AdmissionOption, reservations: list[Any], renew: Renew, on_end: OnLeaseEnd
-    ) -> None:
-        self._reservations = reservations
-        self._renew = renew
-        self._on_end = on_end
-        self.option = option
-        self.ended = False
-        self.on_settled: Callable[[Sequence[int]], None] | None = None
-
-    @property
-    def candidate(self) -> Candidate:
-        """The candidate that the attempt may be sent to."""
-        return self.option.candidate
+    option: AdmissionOption
+    candidate: Candidate
+    _reservations: list[Any]
+    _renew: Renew
+    _on_end: OnLeaseEnd
+    ended: bool = False
+    on_settled: Callable[[Sequence[int]], None] | None = None
 
     def settle(self, used: Demand) -> None:
         """End the lease with the amounts that the attempt took."""
@@ -202,7 +198,7 @@ class Lease:
         self._reservations += [
             limiter.acquire(option.demand[limiter.unit], 0, now) for limiter in added
         ]
-        self.option = AdmissionOption(option.candidate, (*option.limiters, *added), option.demand)
+        self.option = structs.replace(option, limiters=(*option.limiters, *added))
 
     def _end(self, amounts: Sequence[int]) -> None:
         if self.ended:
@@ -213,7 +209,7 @@ class Lease:
         self._on_end(self, self._reservations, amounts)
 
 
-class Waiter:
+class Waiter(Struct, eq=False):
     """A call that asks for a lease. Times are monotonic seconds; `max_wait` is seconds.
 
     Attributes:
@@ -224,41 +220,21 @@ class Waiter:
         blocked_log: Each time that it was blocked by another limiter, with the limiter's name.
     """
 
-    __slots__ = (
-        "_parked",
-        "_parked_since",
-        "all_options",
-        "blocked_log",
-        "first_only",
-        "future",
-        "key",
-        "max_wait",
-        "queued_at",
-        "renew",
-        "seq",
-        "share",
-        "since",
-        "timers",
-        "urgency",
-    )  # fmt: skip
-
-    def __init__(
-        self, seq: int, key: str, share: float, urgency: int,
-        options: Sequence[AdmissionOption], renew: Renew,
-    ) -> None:  # fmt: skip
-        self.seq = seq
-        self.key = key
-        self.share = share
-        self.urgency = urgency
-        self.all_options = options
-        self.renew = renew
-        self.first_only = False
-        self.since, self.max_wait = NEVER, 0.0
-        self._parked, self._parked_since = 0.0, NEVER
-        self.queued_at: dict[Limiter, AdmissionOption] = {}
-        self.blocked_log: list[tuple[float, str]] = []
-        self.future: asyncio.Future[Lease] | None = None
-        self.timers: list[Timer] = []
+    seq: int
+    key: str
+    share: float
+    urgency: int
+    all_options: Sequence[AdmissionOption]
+    renew: Renew
+    first_only: bool = False
+    since: float = NEVER
+    max_wait: float = 0.0
+    _parked: float = 0.0
+    _parked_since: float = NEVER
+    queued_at: dict[Limiter, AdmissionOption] = {}
+    blocked_log: list[tuple[float, str]] = []
+    future: asyncio.Future[Lease] | None = None
+    timers: list[Timer] = []
 
     @property
     def options(self) -> Sequence[AdmissionOption]:

@@ -73,6 +73,8 @@ class Limiter:
     """True if time alone may make room."""
     is_pause = False
     """True if a user or an outage blocks all calls: a call that waits here has no deadline."""
+    at_rest = False
+    """True while it admits every call and counts none, so that it need not be asked."""
     spent = False
     """True if settled spend has reached the budget: no running call can make room."""
 
@@ -121,7 +123,8 @@ class Limiter:
         return self.available_at(amount, urgency, now) if self.timed else NEVER
 
     def acquire(self, amount: int, urgency: int, now: float) -> Any:
-        """Count an admitted call; return the reservation to pass to `settle`."""
+        """Count an admitted call; return the reservation to pass to `settle`, or None if there is
+        nothing to settle."""
         raise NotImplementedError
 
     def settle(self, reservation: Any, amount: int, now: float) -> None:
@@ -179,11 +182,8 @@ class RetryBudget(Limiter):
         return now + max(0.0, 1 - self._remaining) / MIN_RETRIES_PER_SECOND
 
     def acquire(self, amount: int, urgency: int, now: float) -> None:
-        """Take one retry."""
+        """Take one retry, which counts whatever its result."""
         self._remaining -= 1
-
-    def settle(self, reservation: None, amount: int, now: float) -> None:
-        """Do nothing: a retry counts whatever its result."""
 
     def _fill(self, now: float) -> None:
         self._remaining = min(

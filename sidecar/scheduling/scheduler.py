@@ -35,7 +35,6 @@ from sidecar.scheduling.estimates import (
     binds_free_calls,
     estimate_tokens,
     estimated_demand,
-    size_of,
     unpriced_at,
     used_demand,
 )
@@ -46,11 +45,14 @@ from sidecar.scheduling.lease import AdmissionOption, Blocked, Lease, NotAdmitte
 from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, RetryBudget, demand_of
 from sidecar.scheduling.limits import CallScopes, ConfiguredLimit, Limits, current_key, route_name
 from sidecar.scheduling.pauses import Pauses
-from sidecar.scheduling.upstream_health import UpstreamHealth, UpstreamKey, Upstreams
+from sidecar.scheduling.upstream_health import UpstreamHealth, Upstreams
 from sidecar.shared.engine import Engine
 
 MAX_CACHED_LIMITERS = 8192
 """Entries of the cache of limiters, which is cleared when it is full."""
+
+_FREE = demand_of(0, 0)
+"""The demand of a call that costs nothing."""
 
 log = logging.getLogger("sidecar.scheduling")
 
@@ -81,6 +83,7 @@ class Scheduler:
         )
         self._admission = Admission(sources.clock, sources.call_at)
         self._leases: Leases = LocalLeases(self._admission)
+        self._shared_leases: SharedLeases | None = None
         self._estimates = Estimates()
         self.pauses = Pauses(state, sources.wall, self._reevaluate)
         self._network = Network(sources.clock, sources.draw)
@@ -112,7 +115,7 @@ class Scheduler:
         """Take room on `engine`, too, and share pauses and what upstreams answer. See
         `SharedLeases`."""
         self.engine, parts = engine, (self._admission, self._limits, engine, self._clock)
-        self._leases = SharedLeases(*parts, refuses=refuses)
+        self._leases = self._shared_leases = SharedLeases(*parts, refuses=refuses)
         self._upstream_facts = UpstreamFacts(
             engine, self._upstreams, Identities(secret_of), self._clock, self._recheck
         )
@@ -128,7 +131,9 @@ class Scheduler:
         """Return a lease on the first candidate that is free now (`first_only`: on the first of
         all); None if the call has to wait. Raises `ProxyError` if shared limits cannot be read."""
         waiter.first_only = first_only
-        return await self._leases.try_lease(waiter)
+        if self._shared_leases is None:
+            return self._admission.try_lease(waiter)
+        return await self._shared_leases.try_lease(waiter)
 
     async def wait(self, waiter: Waiter, max_wait: float, *, sticky_wait: float = 0.0) -> Lease:
         """Return a lease on the first candidate that is free, as soon as the call is next.
@@ -143,15 +148,17 @@ class Scheduler:
         self, lease: Lease, headers: Callable[[], Mapping[str, str]], *, ok: bool, key: str
     ) -> None:
         """Update the vendor's quotas from a response to `key`; `ok` if it is no error."""
-        self._recheck(self._upstreams.read_response(lease, headers, ok=ok, key=key))
+        if opened := self._upstreams.read_response(lease, headers, ok=ok, key=key):
+            self._recheck(opened)
 
     def record_success(self, candidate: Candidate) -> None:
         """Record that an attempt was answered: its upstream and the network are healthy."""
-        opened = self._upstreams.record_success(UpstreamKey.of(candidate))
+        opened = self._upstreams.record_success(candidate.upstream)
         if is_remote(candidate.provider) and self._network.record_success():
             log.warning("network online: calls to remote providers are resumed")
             self._reevaluate()
-        self._recheck(opened)
+        if opened:
+            self._recheck(opened)
 
     def record_failure(
         self, candidate: Candidate, classification: Classification, *, transient: bool = True
@@ -160,7 +167,7 @@ class Scheduler:
 
         One that is not `transient` may be due to the request: several in a row start a cooldown.
         """
-        key = UpstreamKey.of(candidate)
+        key = candidate.upstream
         self._upstreams.record_failure(key, classification, transient=transient)
 
     def record_connection_failure(self, candidate: Candidate, error: UpstreamError) -> None:
@@ -176,12 +183,12 @@ class Scheduler:
         if error.fault is Fault.CONNECT and not self.has_answered(candidate):
             return  # a server that may not run: the next call's error should be immediate, too
         transient = error.fault in {Fault.CONNECT, Fault.TIMEOUT}
-        key, found = UpstreamKey.of(candidate), classify_connection_error(error)
+        key, found = candidate.upstream, classify_connection_error(error)
         self._upstreams.record_failure(key, found, transient=transient, answered=False)
 
     def has_answered(self, candidate: Candidate) -> bool:
         """Return whether an attempt with this credential has succeeded since the start."""
-        return self._upstreams.has_answered(UpstreamKey.of(candidate))
+        return self._upstreams.has_answered(candidate.upstream)
 
     def settle(
         self, lease: Lease, call: Call, usage: Usage | None, cost: Cost | None,
@@ -197,7 +204,9 @@ class Scheduler:
         at, estimate = lease.candidate, lease.option.demand
         lease.settle(used := used_demand(at, estimate, usage, cost, complete=complete))
         if usage is not None and complete and typical and call.model is not None:
-            by_size, _ = estimate_tokens(at, size_of(call), call.facts.max_output)
+            by_size = lease.option.by_size
+            if by_size is None:
+                by_size, _ = estimate_tokens(at, call.held.size, call.facts.max_output)
             input_tokens, output_tokens = used[LimitUnit.INPUT], used[LimitUnit.OUTPUT]
             self._estimates.learn(call.key.name, call.model, by_size, input_tokens, output_tokens)
         return used
@@ -289,12 +298,16 @@ class Scheduler:
         Nothing is reserved or queued. `queued_at` has the limiters that the call would wait at.
         `size` is the bytes of the request, `max_output` its bound on output tokens.
         """
-        found = []
+        options = []
         for each in candidates:
-            tokens = self._estimates.tokens(key.name, model, each, size, max_output)
             limiters = CallLimiters(self._leases.with_gates(self.limiters(key, each, model)))
-            found.append(self._priced_option(key, model, each, limiters, (), tokens))
-        options = [option for option in found if option is not None]
+            by_size, bound = estimate_tokens(each, size, max_output)
+            tokens = self._estimates.tokens(key.name, model, by_size, bound)
+            demand = estimated_demand(
+                self._estimates, self.pricing, key, model, each, limiters, tokens
+            )
+            if demand is not None:
+                options.append(AdmissionOption(each, limiters.all, demand, by_size))
         waiter = self._admission.new_waiter(
             key.name, key.share, key.urgency, options, lambda: options
         )
@@ -312,56 +325,58 @@ class Scheduler:
             *self.pauses.limiters(key.name, key.group.name, provider.name),
             *(self._network.limiters() if is_remote(provider) else ()),
             *self._limits.windows(scopes, model),
-            *self._upstreams.limiters(UpstreamKey.of(candidate)),
+            *self._upstreams.limiters(candidate.upstream),
         )
 
     def _options(
         self, call: Call, candidates: Sequence[Candidate], extra: tuple[Limiter, ...]
     ) -> Sequence[AdmissionOption]:
-        key = current_key(self._snapshot, call.key)
-        found = (self._option(key, call, each, extra) for each in candidates)
-        if not (options := [option for option in found if option is not None]):
+        key, options = call.key, []
+        if call.snapshot is not self._snapshot:
+            key = current_key(self._snapshot, key)
+        for each in candidates:
+            option = self._option(key, call, each, extra)
+            if option is not None:
+                options.append(option)
+        if not options:
             raise ProxyError(ErrorKind.FORBIDDEN, f"{UNPRICED}: {unpriced_at(candidates)}")
         return options
 
     def _option(
-        self, key: Key, call: Call, candidate: Candidate, extra: tuple[Limiter, ...]
+        self, key: Key, call: Call, at: Candidate, extra: tuple[Limiter, ...]
     ) -> AdmissionOption | None:
         """Return a call's option at a candidate; None if it is refused for want of a price."""
-        limiters = self._call_limiters(key, call, candidate)
-        if call.is_free:
-            return AdmissionOption(candidate, limiters.all + extra, demand_of(0, 0))
-        tokens, model = (0, 0), call.model
-        if call.endpoint.counts and model is not None:
-            tokens = self._estimates.tokens(
-                call.key.name, model, candidate, size_of(call), call.facts.max_output
-            )
-        option = self._priced_option(key, model, candidate, limiters, extra, tokens)
-        if option is not None and option.demand[LimitUnit.MONEY] == LEAST_NANO_DOLLARS:
-            self.pricing.note_unpriced(key, model, candidate)
-        return option
-
-    def _priced_option(
-        self, key: Key, model: str | None, at: Candidate, limiters: CallLimiters,
-        extra: tuple[Limiter, ...], tokens: tuple[int, int],
-    ) -> AdmissionOption | None:  # fmt: skip
+        model, is_free = call.model, call.is_free
+        limiters = self._call_limiters(key, call, at, model, is_free=is_free)
+        if is_free:
+            return AdmissionOption(at, limiters.all + extra, _FREE)
+        by_size, tokens = None, (0, 0)
+        if model is not None and call.endpoint.counts:
+            by_size, bound = estimate_tokens(at, call.held.size, call.facts.max_output)
+            tokens = self._estimates.tokens(call.key.name, model, by_size, bound)
         demand = estimated_demand(self._estimates, self.pricing, key, model, at, limiters, tokens)
         if demand is None:
             return None
-        return AdmissionOption(at, limiters.all + extra, demand)
+        if demand[LimitUnit.MONEY] == LEAST_NANO_DOLLARS:
+            self.pricing.note_unpriced(key, model, at)
+        return AdmissionOption(at, limiters.all + extra, demand, by_size)
 
-    def _call_limiters(self, key: Key, call: Call, candidate: Candidate) -> CallLimiters:
+    def _call_limiters(
+        self, key: Key, call: Call, at: Candidate, model: str | None, *, is_free: bool
+    ) -> CallLimiters:
         """Return the limiters of a call, cached by what they depend on."""
-        route, names = candidate.route, (key.child, call.model, candidate.model, call.is_free)
-        cache_key = (key.name, id(route), candidate.credential_name, candidate.account, *names)
+        route = at.route
+        cache_key = (
+            key.name, key.child, id(route), at.credential_name, at.account, model, at.model, is_free
+        )  # fmt: skip
         found = self._cached_limiters.get(cache_key)
         if found is None:
             if len(self._cached_limiters) >= MAX_CACHED_LIMITERS:
                 self._cached_limiters.clear()
             # The entry keeps the route alive, so that no other route gets its id. The route's name
             # is by the key that the call arrived with: a newer key has other route objects.
-            limiters = self.limiters(key, candidate, call.model, route_name(call.key, route))
-            limiters = tuple(filter(binds_free_calls, limiters)) if call.is_free else limiters
+            limiters = self.limiters(key, at, model, route_name(call.key, route))
+            limiters = tuple(filter(binds_free_calls, limiters)) if is_free else limiters
             gated = CallLimiters(self._leases.with_gates(limiters))
             found = self._cached_limiters[cache_key] = (route, gated)
         return found[1]

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import NamedTuple
 
 from sidecar.config.model import CredentialRef, Provider
 from sidecar.plugin_api.error_class import Classification, ErrorClass
 from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.vendor import Quota, QuotaKind, SubscriptionWindow, Vendor
-from sidecar.routing.candidates import Candidate
+from sidecar.routing.upstream_key import UpstreamKey
 from sidecar.scheduling.cooldown import Cooldown
 from sidecar.scheduling.lease import Lease
 from sidecar.scheduling.limiter import Limiter
@@ -23,7 +22,6 @@ from sidecar.scheduling.vendor_quota import VendorQuota, quota_name
 
 MAX_UPSTREAMS = 2000
 """Upstreams that are kept, of all providers together."""
-MAX_FAMILY_CHARS = 128
 HEADER_READ_INTERVAL_SECONDS = 0.1
 """Seconds for which the headers of one response stand for those of the next, while plenty is
 left."""
@@ -31,38 +29,6 @@ TOLERATED_FAILURES = 5
 """Failures in a row that may be due to the request before they start a cooldown."""
 
 log = logging.getLogger("sidecar.scheduling.upstream_health")
-
-
-class UpstreamKey(NamedTuple):
-    """One credential of a provider, for one family of models.
-
-    `credential` is "" for a provider that needs none; `family` is "" for all models together.
-    `account` is the fingerprint of a caller's login, "" for a credential of the file: it is no part
-    of any text.
-    """
-
-    provider: str
-    credential: str
-    family: str = ""
-    account: str = ""
-
-    @classmethod
-    def of(cls, candidate: Candidate) -> UpstreamKey:
-        """Return the upstream that serves this candidate's model."""
-        provider = candidate.provider
-        family = family_of(provider, candidate.model)
-        return cls(provider.name, candidate.credential_name, family, candidate.account)
-
-    @property
-    def credential_key(self) -> UpstreamKey:
-        """The same credential for all models together."""
-        if not self.family:
-            return self
-        return UpstreamKey(self.provider, self.credential, "", self.account)
-
-    def __str__(self) -> str:
-        text = f"provider {self.provider}" + (f" ({self.credential})" if self.credential else "")
-        return f"{text} for {self.family}" if self.family else text
 
 
 class Subscription(NamedTuple):
@@ -117,7 +83,7 @@ class UpstreamHealth:
         """
         if now - self.read_at >= HEADER_READ_INTERVAL_SECONDS:
             return False
-        return all(map(VendorQuota.has_plenty, self.quotas.values()))
+        return not [each for each in self.quotas.values() if each.level < each.plenty]
 
     @property
     def is_idle(self) -> bool:
@@ -187,7 +153,8 @@ class Upstreams:
         Returns:
             The limiters that may have opened.
         """
-        health = self._at(UpstreamKey.of(lease.candidate))
+        upstream = lease.candidate.upstream
+        health = self._upstreams.get(upstream) or self._at(upstream)
         now = self._clock()
         if health.key.account:
             self._read_subscription(lease.candidate.provider.vendor, health.key, headers(), key)
@@ -217,15 +184,17 @@ class Upstreams:
 
     def record_success(self, key: UpstreamKey) -> list[Limiter]:
         """End the cooldowns of an upstream that answered; return the limiters that opened."""
-        credential = self._at(key.credential_key)
+        credential, own = self._at(key.credential_key), self._at(key)  # without a family, one twice
         credential.has_answered = True
-        opened, now = list[Limiter](), self._clock()
-        for health in (credential, self._at(key)):  # without a family, one twice
-            tried = health.cooldown.until <= now
-            if health.cooldown.record_success(now):
-                opened.append(health.cooldown)
-                if tried:
-                    self.on_cooldown(health)
+        opened: list[Limiter] = []
+        for health in (credential, own):
+            if not health.cooldown.at_rest:
+                now = self._clock()
+                tried = health.cooldown.until <= now
+                if health.cooldown.record_success(now):
+                    opened.append(health.cooldown)
+                    if tried:
+                        self.on_cooldown(health)
         return opened
 
     def has_answered(self, key: UpstreamKey) -> bool:
@@ -331,15 +300,3 @@ class Upstreams:
                 return found
             raise TypeError
         return ()
-
-
-def family_of(provider: Provider, model: str | None) -> str:
-    """Return the family under which the vendor counts this model; "" for a call without one."""
-    return "" if model is None else _family(provider.vendor, model)
-
-
-@lru_cache(maxsize=4096)
-def _family(vendor: Vendor, model: str) -> str:
-    with plugin_guard(vendor, "family", "the model's name is its family"):
-        return vendor.family(model)[:MAX_FAMILY_CHARS]
-    return model[:MAX_FAMILY_CHARS]

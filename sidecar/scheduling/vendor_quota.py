@@ -6,6 +6,8 @@ tried again.
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from sidecar.plugin_api.vendor import Quota, QuotaKind
 from sidecar.scheduling.limiter import MINUTE_SECONDS, NEVER, Limiter, LimitUnit
 
@@ -27,17 +29,14 @@ LIMIT_UNITS = {
 _WINDOW_NAMES = {1.0: "/second", MINUTE_SECONDS: "/minute", 86400.0: "/day", 30 * 86400.0: "/month"}
 
 
-class QuotaReservation:
+class QuotaReservation(Struct, eq=False, gc=False):
     """The amount that one call is expected to take of a quota.
 
     `reported`: whether the vendor's own figure includes it.
     """
 
-    __slots__ = ("amount", "reported")
-
-    def __init__(self, amount: int) -> None:
-        self.amount = amount
-        self.reported = False
+    amount: int
+    reported: bool = False
 
 
 class VendorQuota(Limiter):
@@ -45,11 +44,15 @@ class VendorQuota(Limiter):
 
     Between two responses it is extrapolated: refilled at the vendor's rate, less the calls that
     were admitted. A fixed window refills at its end, all at once. The next response corrects it.
+
+    Attributes:
+        level: What was left when it last changed; since then it was only refilled.
+        plenty: `PLENTY_SHARE` of the limit.
     """
 
     __slots__ = (
-        "_level", "_margin", "_pending", "_rate", "_refilled_at", "_reported_at", "_updated_at",
-        "limit", "quota",
+        "_margin", "_pending", "_rate", "_refilled_at", "_reported_at", "_updated_at", "level",
+        "limit", "plenty", "quota",
     )  # fmt: skip
 
     def __init__(self, scope: str, name: str, quota: QuotaKind) -> None:
@@ -57,7 +60,7 @@ class VendorQuota(Limiter):
         self.counts_sent = True
         self.quota = quota
         self.limit = 0
-        self._level = 0.0
+        self.level = self.plenty = 0.0
         self._rate = 0.0
         self._margin = 0.0
         self._pending = 0
@@ -67,15 +70,10 @@ class VendorQuota(Limiter):
     def remaining(self, now: float) -> float:
         """Return the amount that is expected to be left; below 0 when more was admitted."""
         if now >= self._refilled_at:
-            self._level, self._updated_at = float(self.limit), self._refilled_at
+            self.level, self._updated_at = float(self.limit), self._refilled_at
             self._refilled_at = NEVER
             self._set_rate(self.limit / MINUTE_SECONDS)
-        return min(float(self.limit), self._level + self._rate * (now - self._updated_at))
-
-    def has_plenty(self) -> bool:
-        """Return whether `PLENTY_SHARE` of the limit was left when it last changed, as is since: it
-        only refills."""
-        return self._level >= self.limit * PLENTY_SHARE
+        return min(float(self.limit), self.level + self._rate * (now - self._updated_at))
 
     def is_known(self, now: float) -> bool:
         """Return whether the vendor reported it within `MAX_COOLDOWN_SECONDS`."""
@@ -98,6 +96,7 @@ class VendorQuota(Limiter):
             reservation.reported = True
             self._pending -= reservation.amount
         self.limit = max(quota.limit or 0, quota.remaining, 1)
+        self.plenty = self.limit * PLENTY_SHARE
         reset = min(quota.reset or quota.window or MINUTE_SECONDS, MAX_COOLDOWN_SECONDS)
         missing = self.limit - quota.remaining
         self._refilled_at = NEVER
@@ -108,11 +107,14 @@ class VendorQuota(Limiter):
             self._refilled_at = now + reset
         else:
             self._set_rate(missing / max(reset, 0.001))
-        self._level = float(quota.remaining - self._pending)
+        self.level = float(quota.remaining - self._pending)
         self._updated_at = self._reported_at = now
 
     def allows(self, amount: int, urgency: int, now: float) -> bool:
         """Return whether the amount fits, the quota is full, or its last report is too old."""
+        refilled = self.level + self._rate * (now - self._updated_at)
+        if amount + self._margin <= refilled and now < self._refilled_at:
+            return True
         left = self.remaining(now)
         return amount + self._margin <= left or left >= self.limit or not self.is_known(now)
 
@@ -127,7 +129,7 @@ class VendorQuota(Limiter):
     def acquire(self, amount: int, urgency: int, now: float) -> QuotaReservation:
         """Subtract the amount until the vendor reports it."""
         self._pending += amount
-        self._level = self.remaining(now) - amount
+        self.level = self.remaining(now) - amount
         self._updated_at = now
         return QuotaReservation(amount)
 
@@ -137,7 +139,7 @@ class VendorQuota(Limiter):
             reservation.reported = True
             self._pending -= reservation.amount
             if amount != reservation.amount:
-                self._level = self.remaining(now) - (amount - reservation.amount)
+                self.level = self.remaining(now) - (amount - reservation.amount)
                 self._updated_at = now
 
     def _set_rate(self, rate: float) -> None:

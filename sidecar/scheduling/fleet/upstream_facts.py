@@ -14,9 +14,10 @@ from msgspec import Struct
 
 from sidecar.plugin_api.error_class import ErrorClass
 from sidecar.plugin_api.vendor import Quota, QuotaKind
+from sidecar.routing.upstream_key import UpstreamKey
 from sidecar.scheduling.fleet.identity import Identities
 from sidecar.scheduling.limiter import MINUTE_SECONDS, NEVER, Limiter
-from sidecar.scheduling.upstream_health import UpstreamHealth, UpstreamKey, Upstreams
+from sidecar.scheduling.upstream_health import UpstreamHealth, Upstreams
 from sidecar.scheduling.vendor_quota import MAX_COOLDOWN_SECONDS, PLENTY_SHARE
 from sidecar.shared.engine import Engine
 from sidecar.shared.facts import Fact

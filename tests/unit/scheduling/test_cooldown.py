@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from sidecar.config.model import Urgency
 from sidecar.plugin_api.error_class import Classification, ErrorClass
+from sidecar.routing.upstream_key import UpstreamKey
 from sidecar.scheduling.cooldown import MAX_HINT_SECONDS, PROBE_SECONDS, Cooldown
 from sidecar.scheduling.limiter import NEVER
 from sidecar.scheduling.pauses import PauseLimiter
-from sidecar.scheduling.upstream_health import UpstreamKey, Upstreams
+from sidecar.scheduling.upstream_health import TOLERATED_FAILURES, Upstreams
 from sidecar.scheduling.vendor_quota import (
     MAX_COOLDOWN_SECONDS,
 )
@@ -109,6 +110,17 @@ def test_cooldown_starts_after_the_tolerated_failures() -> None:
         for n in range(5)
     ]
     assert waits == [0.0, 0.0, 0.0, 0.5, 1.0]
+
+
+def test_success_resets_the_count_of_tolerated_failures() -> None:
+    upstreams = Upstreams(lambda: 0.0, lambda: 0.0, lambda: 0.0, lambda: None)
+    key = UpstreamKey("p", "", "model")
+    overloaded = rate_limited(error_class=ErrorClass.OVERLOADED)
+    for _ in range(3):
+        for _ in range(TOLERATED_FAILURES):
+            assert upstreams.record_failure(key, overloaded, transient=False) == 0.0
+        upstreams.record_success(key)
+    assert upstreams.cooldown(key).at_rest
 
 
 def test_cooldown_after_an_exhausted_quota_is_not_waited_for() -> None:

@@ -32,16 +32,24 @@ def test_recent_values_return_the_95th_percentile_of_the_latest(values: list[int
     assert sum(each < high for each in latest) < 0.95 * len(latest)
 
 
+def output_of(estimates: Estimates, max_output: int | None, key: str = "k") -> int:
+    return estimates.tokens(key, "m", 100, max_output)[1]
+
+
+def input_of(estimates: Estimates, by_size: int) -> int:
+    return estimates.tokens("k", "m", by_size, None)[0]
+
+
 def test_output_estimate_is_at_most_the_bound_of_the_request() -> None:
     estimates = Estimates()
-    assert estimates.output("k", "m", None) == DEFAULT_OUTPUT_TOKENS
-    assert estimates.output("k", "m", 50) == 50
+    assert output_of(estimates, None) == DEFAULT_OUTPUT_TOKENS
+    assert output_of(estimates, 50) == 50
     for _ in range(MIN_SAMPLES):
         estimates.learn("k", "m", 100, 20, 300)
-    assert estimates.output("k", "m", None) == 300
-    assert estimates.output("k", "m", 50) == 50
-    assert estimates.output("k", "m", 100_000) == 300
-    assert estimates.output("other", "m", 100_000) == DEFAULT_OUTPUT_TOKENS == 4096
+    assert output_of(estimates, None) == 300
+    assert output_of(estimates, 50) == 50
+    assert output_of(estimates, 100_000) == 300
+    assert output_of(estimates, 100_000, "other") == DEFAULT_OUTPUT_TOKENS == 4096
 
 
 OUTPUTS = st.lists(st.integers(0, 10**5), min_size=MIN_SAMPLES, max_size=KEPT_SAMPLES)
@@ -54,7 +62,7 @@ def test_output_reservation_shrinks_with_the_calls_that_run(
     estimates = Estimates()
     for output in outputs:
         estimates.learn("k", "m", 100, 20, output)
-    bound = estimates.output("k", "m", max_output)
+    bound = output_of(estimates, max_output)
     alone, likely, next_one = (
         estimates.likely("k", "m", bound, others) for others in (0, running, running + 1)
     )
@@ -74,7 +82,7 @@ def test_output_reservations_of_twenty_calls_cover_them_in_95_percent_of_cases()
 
         for _ in range(KEPT_SAMPLES):
             estimates.learn("k", "m", 100, 20, output())
-        bound = estimates.output("k", "m", None)
+        bound = output_of(estimates, None)
         room = sum(estimates.likely("k", "m", bound, running) for running in range(20))
         assert room < 0.7 * 20 * bound
         exceeded += sum(sum(output() for _ in range(20)) > room for _ in range(100))
@@ -87,10 +95,10 @@ def test_output_reservation_without_samples_is_the_upper_bound() -> None:
 
 def test_input_estimate_of_images_and_cached_text_follows_earlier_calls() -> None:
     estimates = Estimates()
-    assert estimates.input("k", "m", 1000) == 1000
+    assert input_of(estimates, 1000) == 1000
     for _ in range(MIN_SAMPLES):
         estimates.learn("k", "m", 1000, 30, 1)
-    assert estimates.input("k", "m", 2000) == 60
+    assert input_of(estimates, 2000) == 60
 
 
 def test_input_estimate_scales_with_size_where_tokens_do() -> None:
@@ -98,7 +106,7 @@ def test_input_estimate_scales_with_size_where_tokens_do() -> None:
     for _ in range(KEPT_SAMPLES):
         by_size = draw.randint(100, 50_000)
         estimates.learn("k", "m", by_size, int(by_size * draw.uniform(1.1, 1.3)), 1)
-    assert 1.15 < estimates.input("k", "m", 100_000) / 100_000 < 1.25
+    assert 1.15 < input_of(estimates, 100_000) / 100_000 < 1.25
 
 
 def test_input_estimate_of_cached_conversations_is_their_new_part() -> None:
@@ -106,7 +114,7 @@ def test_input_estimate_of_cached_conversations_is_their_new_part() -> None:
     sizes = [draw.randint(5000, 100_000) for _ in range(KEPT_SAMPLES)]
     for by_size in sizes:
         estimates.learn("k", "m", by_size, draw.randint(1500, 2500), 1)
-    assert all(1500 <= estimates.input("k", "m", by_size) <= 2500 for by_size in sizes)
+    assert all(1500 <= input_of(estimates, by_size) <= 2500 for by_size in sizes)
 
 
 def test_input_estimates_sum_up_to_the_true_tokens() -> None:
@@ -114,7 +122,7 @@ def test_input_estimates_sum_up_to_the_true_tokens() -> None:
     for _ in range(1000):
         input_tokens = int(2000 * draw.lognormvariate(0, 0.3))
         by_size = int(input_tokens * draw.uniform(0.8, 1.2))
-        reserved += estimates.input("k", "m", by_size)
+        reserved += input_of(estimates, by_size)
         taken += input_tokens
         estimates.learn("k", "m", by_size, input_tokens, 1)
     assert 0.95 < reserved / taken < 1.05
@@ -128,7 +136,7 @@ def test_input_estimate_is_never_negative(calls: list[tuple[int, int]], by_size:
     estimates = Estimates()
     for each, input_tokens in calls:
         estimates.learn("k", "m", each, input_tokens, 1)
-    assert estimates.input("k", "m", by_size) >= 0
+    assert input_of(estimates, by_size) >= 0
 
 
 def test_estimates_keep_a_bounded_number_of_pairs() -> None:

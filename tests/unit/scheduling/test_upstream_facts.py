@@ -17,12 +17,13 @@ from sidecar.plugin_api.error_class import Classification, ErrorClass
 from sidecar.plugin_api.manager import discover
 from sidecar.plugin_api.vendor import Secret, Serving
 from sidecar.routing.candidates import Candidate
+from sidecar.routing.upstream_key import UpstreamKey
 from sidecar.scheduling.admission import Admission
 from sidecar.scheduling.fleet.identity import Identities
 from sidecar.scheduling.fleet.upstream_facts import UpstreamFacts
 from sidecar.scheduling.lease import AdmissionOption
 from sidecar.scheduling.limiter import Limiter, demand_of
-from sidecar.scheduling.upstream_health import UpstreamKey, Upstreams
+from sidecar.scheduling.upstream_health import Upstreams
 from sidecar.shared.engine import Engine
 
 pytestmark = needs_redis

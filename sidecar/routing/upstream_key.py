@@ -1,0 +1,50 @@
+"""The name of an upstream: what failures and a vendor's quotas are recorded for."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from msgspec import Struct
+
+from sidecar.config.model import Provider
+from sidecar.plugin_api.guard import plugin_guard
+from sidecar.plugin_api.vendor import Vendor
+
+MAX_FAMILY_CHARS = 128
+
+
+class UpstreamKey(Struct, frozen=True, cache_hash=True):
+    """One credential of a provider, for one family of models.
+
+    `credential` is "" for a provider that needs none; `family` is "" for all models together.
+    `account` is the fingerprint of a caller's login, "" for a credential of the file: it is no part
+    of any text.
+    """
+
+    provider: str
+    credential: str
+    family: str = ""
+    account: str = ""
+
+    @property
+    def credential_key(self) -> UpstreamKey:
+        """The same credential for all models together."""
+        if not self.family:
+            return self
+        return UpstreamKey(self.provider, self.credential, "", self.account)
+
+    def __str__(self) -> str:
+        text = f"provider {self.provider}" + (f" ({self.credential})" if self.credential else "")
+        return f"{text} for {self.family}" if self.family else text
+
+
+def family_of(provider: Provider, model: str | None) -> str:
+    """Return the family under which the vendor counts this model; "" for a call without one."""
+    return "" if model is None else _family(provider.vendor, model)
+
+
+@lru_cache(maxsize=4096)
+def _family(vendor: Vendor, model: str) -> str:
+    with plugin_guard(vendor, "family", "the model's name is its family"):
+        return vendor.family(model)[:MAX_FAMILY_CHARS]
+    return model[:MAX_FAMILY_CHARS]
