@@ -21,11 +21,12 @@ from yarl import URL
 
 from sidecar.config.model import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
-from sidecar.http.headers import Fields, decoded, has, head_of, lines_of, text_of
+from sidecar.http.headers import Fields, decoded, has, head_of, lines_of
 from sidecar.http.wire.connection_pool import ConnectionPool, Destination, proxy_fields
 from sidecar.http.wire.framing import Sink
+from sidecar.http.wire.response_head import ResponseHead, head_of_fields, media_type_of
 from sidecar.http.wire.tls import ResumingContext, client_context
-from sidecar.http.wire.upstream_protocol import ResponseHead, UpstreamConnection
+from sidecar.http.wire.upstream_protocol import UpstreamConnection, no_answer_within
 from sidecar.masking import CredentialMask
 
 Body = bytes | AsyncIterable[bytes] | None
@@ -44,6 +45,8 @@ class Reply:
     """A provider's response whose head has arrived. Its body is read piece by piece.
 
     Attributes:
+        headers: The header fields, in the order and spelling of the wire.
+        raw_head: The bytes of the head as they came; b"" if they did not come in one piece.
         content_type: The Content-Type in lower case; "" for none.
         media_type: The same without parameters.
         coding: The content coding, in lower case; "" for none.
@@ -62,40 +65,30 @@ class Reply:
         self._idle = timeouts.idle
         self.peeked = b""
         self.mask: CredentialMask | None = None
+        self._read_head(head)
+
+    def replace_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Replace the header fields, and what is read from them."""
+        self._read_head(head_of_fields(self.status, self.reason, headers))
+
+    def _read_head(self, head: ResponseHead) -> None:
         self.status = head.status
         self.reason = head.reason
-        self.headers = head.fields
-
-    @property
-    def headers(self) -> Fields:
-        """The header fields, in the order and spelling of the wire."""
-        return self._headers
-
-    @headers.setter
-    def headers(self, headers: Fields) -> None:
-        self._headers = headers
+        self.headers: Fields = head.fields
+        self.raw_head = head.raw
+        self.content_type = head.content_type
+        self.media_type = media_type_of(head.content_type)
+        self.coding = head.coding
+        self.length = head.length
+        self.is_chunked = b"chunked" in head.transfer_coding
         self._fields: CIMultiDictProxy[str] | None = None
-        self.content_type = self.media_type = self.coding = ""
-        self.length: int | None = None
-        self.is_chunked = False
-        for name, value in headers:
-            match len(name):  # few names are compared
-                case 12 if name.lower() == b"content-type" and not self.content_type:
-                    self.content_type = text_of(value).strip().lower()
-                    self.media_type = self.content_type.partition(";")[0].rstrip()
-                case 14 if name.lower() == b"content-length" and self.length is None:
-                    self.length = int(value)
-                case 16 if name.lower() == b"content-encoding" and not self.coding:
-                    self.coding = text_of(value).strip().lower()
-                case 17 if name.lower() == b"transfer-encoding":
-                    self.is_chunked = b"chunked" in value.lower()
 
     @property
     def fields(self) -> CIMultiDictProxy[str]:
         """The header fields by name. They are decoded when they are first read, as few calls need
         them."""
         if self._fields is None:
-            self._fields = CIMultiDictProxy(CIMultiDict(decoded(self._headers)))
+            self._fields = CIMultiDictProxy(CIMultiDict(decoded(self.headers)))
         return self._fields
 
     async def read(self) -> bytes:
@@ -225,7 +218,7 @@ class Upstream:
             connection.send(method, head, body or b"")
             found = await connection.read_head(
                 until or self._loop.time() + timeouts.first_byte,
-                f"no answer within {timeouts.first_byte:g} s (timeouts.first_byte)",
+                no_answer_within(timeouts.first_byte),
             )
             return Reply(found, connection, timeouts, lambda done: self._pool.put(endpoint, done))
         except BaseException:

@@ -17,7 +17,7 @@ from sidecar.config.model import Timeouts
 from sidecar.errors import Fault, UpstreamError
 from sidecar.http.wire.deadlines import DeadlineSweep
 from sidecar.http.wire.tls import ResumingContext
-from sidecar.http.wire.upstream_protocol import UpstreamConnection
+from sidecar.http.wire.upstream_protocol import UpstreamConnection, no_answer_within
 
 KEEP_ALIVE_SECONDS = 20.0
 """Seconds an idle connection is kept: less than any vendor keeps it, so that few are found dead."""
@@ -80,7 +80,7 @@ class ConnectionPool:
                 else:
                     made = await self._by_proxy(endpoint, URL(endpoint.proxy), until)
         except TimeoutError:
-            why = f"no answer within {timeouts.first_byte:g} s (timeouts.first_byte)"
+            why = no_answer_within(timeouts.first_byte)
             if connect_until <= until:
                 why = f"no connection within {timeouts.connect:g} s (timeouts.connect)"
             raise UpstreamError(Fault.TIMEOUT, why, sent=False) from None

@@ -96,6 +96,13 @@ class IncomingBody:
         self._sink = None
         self._wake()
 
+    def fill(self, data: bytes) -> None:
+        """Set the whole body, of which nothing came before."""
+        if data:
+            self._pieces.append(data)
+            self.size = len(data)
+        self.finish()
+
     def finish(self) -> None:
         """Mark the end, in its proper place."""
         self.is_complete = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable
-from typing import NamedTuple
+from functools import lru_cache
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -25,6 +25,7 @@ from sidecar.http.wire.framing import (
     WireProtocol,
     chunk_of,
 )
+from sidecar.http.wire.response_head import ResponseHead, head_of_fields, usual_head
 from sidecar.http.wire.tls import ResumingContext
 
 PIECE_BYTES = 1 << 18
@@ -32,14 +33,8 @@ PIECE_BYTES = 1 << 18
 INVALID = "its answer was not valid HTTP"
 _CONTROL = bytes({*range(0x20), 0x7F} - {0x09})
 _SWITCHING = 101
-
-
-class ResponseHead(NamedTuple):
-    """The head of an answer, its fields in the order and spelling of the wire."""
-
-    status: int
-    reason: str
-    fields: tuple[tuple[bytes, bytes], ...]
+_UNUSUAL_METHODS = frozenset({"HEAD", "CONNECT"})
+"""Methods whose answers have no body, whatever their fields say."""
 
 
 class UpstreamConnection(WireProtocol, ParserEvents):
@@ -59,12 +54,14 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         self.tls: ResumingContext | None = None
         self._shelf: list[UpstreamConnection] | None = None
         self.written_at = 0.0
-        self._parser: HttpResponseParser | None = None
         self._upload: asyncio.Task[None] | None = None
         self._reset_answer("")
 
     def _reset_answer(self, method: str) -> None:
         self._method = method
+        self._is_asked = False
+        self._parser: HttpResponseParser | None = None
+        self._bytes_left = 0
         self._status_text = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._unframed_bytes = 0
@@ -86,7 +83,7 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         `head` frames it: by its length, or as chunks."""
         assert self.transport is not None  # noqa: S101 - a connection is made before it is given
         self._reset_answer(method)
-        self._parser = HttpResponseParser(self)
+        self._is_asked = True
         self._shelf = None
         self.written_at = self.loop.time()
         if not isinstance(body, bytes) or len(body) > PIECE_BYTES:
@@ -145,7 +142,7 @@ class UpstreamConnection(WireProtocol, ParserEvents):
     def rest(self, shelf: list[UpstreamConnection], seconds: float) -> None:
         """Stay idle until the next request, for at most these seconds. Bytes that arrive before it
         belong to no request: they close the connection."""
-        self._parser = None
+        self._is_asked = False
         self._upload = None
         self._shelf = shelf
         shelf.append(self)
@@ -166,7 +163,7 @@ class UpstreamConnection(WireProtocol, ParserEvents):
     async def start_tls(self, context: object, server_name: str) -> None:
         """Speak TLS from here on, to the other end of a tunnel. Raises `OSError`."""
         assert self.transport is not None  # noqa: S101 - the tunnel was opened just now
-        self._parser = None
+        self._is_asked = False
         tunnel = await self.loop.start_tls(
             self.transport, self, context, server_hostname=server_name  # type: ignore[arg-type]
         )  # fmt: skip
@@ -181,11 +178,16 @@ class UpstreamConnection(WireProtocol, ParserEvents):
 
     def data_received(self, data: bytes) -> None:
         """Read on in the answer."""
-        if self._parser is None:  # it answers nothing: such as a 408 before an idle close
+        if not self._is_asked:  # it answers nothing: such as a 408 before an idle close
             self._may_stay = False
             self.abort()
             return
         self.received = True
+        if self._parser is None:
+            data = self._read_usual(data)
+            if not data:
+                return
+            self._parser = HttpResponseParser(self)
         self._unframed_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -201,6 +203,32 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         if self._unframed_bytes > MAX_HEAD_BYTES and not self.body.is_complete:
             self._fail(UpstreamError(Fault.PROTOCOL, INVALID, sent=True))
             self.abort()
+
+    def _read_usual(self, data: bytes) -> bytes:
+        """Read an answer of the usual form without a parser. Return the bytes that are left for the
+        parser: all of any other answer, and what follows a usual one."""
+        if self._head is None:
+            head = None if self._method in _UNUSUAL_METHODS else usual_head(data)
+            if head is None or head.length is None:
+                return data
+            self._may_stay = True
+            self._begin_answer(head)
+            data, self._bytes_left = data[len(head.raw) :], head.length
+            if len(data) == self._bytes_left:
+                self._bytes_left = 0
+                self.body.fill(data)
+                self._judge_upload()
+                return b""
+        taken = data[: self._bytes_left]
+        self._bytes_left -= len(taken)
+        if taken and self.body.feed(taken):
+            self.pause_body()
+        if not self._bytes_left and not self.body.is_complete:
+            self._complete()
+        if self._idle is not NEVER:
+            self.deadline = self.loop.time() + self._idle
+            self.body.deliver()
+        return data[len(taken) :]
 
     def eof_received(self) -> None:
         """End a body that only this ends."""
@@ -249,16 +277,11 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         if len(text.translate(None, _CONTROL)) < len(text):
             raise ValueError(INVALID)
         self._unframed_bytes = 0
-        if self.tls is not None and self.transport is not None:
-            self.tls.remember(self.transport.get_extra_info("ssl_object"))
-            self.tls = None
-        self._frame(status, fields)
-        self._head = ResponseHead(status, text.decode("utf-8", "surrogateescape"), tuple(fields))
+        head = head_of_fields(status, text.decode("utf-8", "surrogateescape"), fields)
+        self._frame(head)
+        self._begin_answer(head)
         if self._method == "HEAD" or (self._method == "CONNECT" and status < 300):
             self._complete()
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
 
     def on_body(self, data: bytes) -> None:
         """Add to the body."""
@@ -278,27 +301,33 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         if self.body.is_complete:
             raise ValueError("an answer to nothing")
 
-    def _frame(self, status: int, fields: list[tuple[bytes, bytes]]) -> None:
+    def _frame(self, head: ResponseHead) -> None:
         """Find what ends the body (RFC 9112 section 6.3), and whether the connection may stay.
 
         Keeping connections is an option of HTTP/1.0 that many of its servers claim and do not have:
         the next request would wait for ever.
         """
         assert self._parser is not None  # noqa: S101 - it calls
-        coding, has_length = b"", False
-        for name, value in fields:
-            if len(name) == 17 and name.lower() == b"transfer-encoding":
-                coding = value.lower()
-            elif len(name) == 14 and name.lower() == b"content-length":
-                has_length = True
-        chunked = coding.rpartition(b",")[2].strip() == b"chunked"
-        bodiless = status in {204, 304} or self._method == "HEAD"
-        self._ends_by_close = not (chunked or has_length or bodiless)
+        chunked = head.transfer_coding.rpartition(b",")[2].strip() == b"chunked"
+        bodiless = head.status in {204, 304} or self._method == "HEAD"
+        self._ends_by_close = not (chunked or head.length is not None or bodiless)
         modern = self._parser.get_http_version() == "1.1"
         self._may_stay = modern and self._parser.should_keep_alive() and not self._ends_by_close
 
+    def _begin_answer(self, head: ResponseHead) -> None:
+        if self.tls is not None and self.transport is not None:
+            self.tls.remember(self.transport.get_extra_info("ssl_object"))
+            self.tls = None
+        self._head = head
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
     def _complete(self) -> None:
         self.body.finish()
+        self._judge_upload()
+
+    def _judge_upload(self) -> None:
         if self._upload is not None and not self._upload.done():
             self._may_stay = False  # the rest of the request would be taken for the next one
 
@@ -347,5 +376,12 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         self.transport.write(data)
 
 
+@lru_cache(maxsize=256)
 def _silent_for(seconds: float) -> str:
     return f"silent for {seconds:g} s (timeouts.idle)"
+
+
+@lru_cache(maxsize=256)
+def no_answer_within(seconds: float) -> str:
+    """Return the reason of a failure to answer in time."""
+    return f"no answer within {seconds:g} s (timeouts.first_byte)"

@@ -49,11 +49,13 @@ def mask_head(reply: Reply, secret: Secret | None) -> None:
     if secret is None or secret.mask.is_empty:
         return
     mask = reply.mask = secret.mask
-    reason = reply.reason.encode("utf-8", "surrogatepass")
-    if not mask.may_hold(b"".join([reason, *chain.from_iterable(reply.headers)])):
+    raw = reply.raw_head or b"".join(
+        [reply.reason.encode("utf-8", "surrogatepass"), *chain.from_iterable(reply.headers)]
+    )
+    if not mask.may_hold(raw):
         return
     reply.reason = mask.mask_text(reply.reason)
-    reply.headers = [(mask.mask(name), mask.mask(value)) for name, value in reply.headers]
+    reply.replace_headers([(mask.mask(name), mask.mask(value)) for name, value in reply.headers])
 
 
 def mask_body(body: bytes, mask: CredentialMask | None) -> bytes:
@@ -75,7 +77,9 @@ async def mask_error(body: bytes, reply: Reply) -> bytes:
     masked = mask_body(plain, reply.mask)
     if masked == plain:
         return mask_body(body, reply.mask)
-    reply.headers = [field for field in reply.headers if field[0].lower() != b"content-encoding"]
+    reply.replace_headers(
+        [each for each in reply.headers if each[0].lower() != b"content-encoding"]
+    )
     return masked
 
 

@@ -1,0 +1,85 @@
+"""Answers that are read without a parser, compared with the reading of the parser."""
+
+from __future__ import annotations
+
+from httptools import HttpResponseParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.http.wire.response_head import usual_head
+
+
+class Reading:
+    """What the parser reads of an answer."""
+
+    def __init__(self) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.text = b""
+        self.body = b""
+        self.answers = 0
+        self.parser = HttpResponseParser(self)
+        self.keeps = False
+
+    def on_headers_complete(self) -> None:
+        self.keeps = self.parser.should_keep_alive()
+
+    def on_status(self, text: bytes) -> None:
+        self.text += text
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+    def on_body(self, data: bytes) -> None:
+        self.body += data
+
+    def on_message_complete(self) -> None:
+        self.answers += 1
+
+
+NAMES = st.sampled_from(
+    [
+        b"Content-Type", b"content-length", b"Content-Length", b"Connection", b"X-A", b"Date",
+        b"Transfer-Encoding", b"Upgrade", b"Set-Cookie", b"content-encoding", b"X:Y", b"a b",
+        b"Proxy-Connection", b" X", b"", b"\xff", b"Trailer",
+    ]
+)  # fmt: skip
+VALUES = st.one_of(
+    st.sampled_from(
+        [
+            b"0", b"2", b"02", b"+2", b"2 ", b"2, 2", b"", b" ", b"keep-alive", b"close",
+            b"Keep-Alive",
+            b"chunked", b"websocket", b"\xe2\x82\xac", b"\xb2", b"gzip", b"a\tb", b"\ta", b"a\x0bb",
+            b"a\x00", b"a\rb", b"a\nb", b"9" * 30,
+        ]
+    ),
+    st.binary(max_size=6),
+)  # fmt: skip
+SEPARATORS = st.sampled_from([b": ", b": ", b": ", b":", b":  ", b" : ", b""])
+LINES = st.tuples(NAMES, SEPARATORS, VALUES).map(b"".join)
+ENDS = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\r\n "])
+STARTS = st.sampled_from(
+    [
+        b"HTTP/1.1 200 OK", b"HTTP/1.1 404 Not Found", b"HTTP/1.1 500", b"HTTP/1.1 204 No Content",
+        b"HTTP/1.1 304 Not Modified", b"HTTP/1.0 200 OK", b"HTTP/1.1 100 Continue",
+        b"HTTP/1.1 200  OK", b"HTTP/1.1 299 caf\xc3\xa9", b"HTTP/1.1 600 X", b"\r\nHTTP/1.1 200 OK",
+        b"HTTP/2.0 200 OK", b"http/1.1 200 OK", b"HTTP/1.1 200 O\tK", b"HTTP/1.1 2000 OK",
+    ]
+)  # fmt: skip
+
+
+@given(STARTS, st.lists(st.tuples(LINES, ENDS).map(b"".join), max_size=4), st.binary(max_size=4))
+def test_head_that_is_read_without_the_parser_has_what_the_parser_reads(
+    start: bytes, lines: list[bytes], body: bytes
+) -> None:
+    data = b"".join([start, b"\r\n", *lines, b"Content-Length: %d\r\n\r\n" % len(body), body])
+    head = usual_head(data)
+    if head is None:
+        return
+    reading = Reading()
+    whole = data[: len(head.raw) + (head.length or 0)]
+    reading.parser.feed_data(whole)
+    assert head.fields == reading.fields
+    assert (head.status, head.reason) == (reading.parser.get_status_code(), reading.text.decode())
+    assert whole[len(head.raw) :] == reading.body
+    assert reading.answers == (len(whole) == len(head.raw) + (head.length or 0))
+    assert reading.keeps
