@@ -156,7 +156,7 @@ async def test_statusline_counts_waiting_calls_and_why_names_the_limit(
         await proxy.record(3)
         waited = max(proxy.records, key=lambda record: record.wait)
         told = await typed(proxy.state, "why", waited.call_id)
-        assert "ms: group GPT is at its limit of 1 concurrency (routes.yaml:5)" in told
+        assert "s: group GPT is at its limit of 1 concurrency (routes.yaml:5)" in told
 
 
 async def typed(state: Path, *words: str) -> str:

@@ -311,7 +311,7 @@ def test_frame_uses_plain_characters_without_block_characters(cli: Cli) -> None:
     key = cli.create("k")
     with cli.serving() as served:
         served.call(key)
-        done = cli.spawn("top", "--once", PYTHONIOENCODING="ascii")
+        done = cli.spawn_cold("top", "--once", PYTHONIOENCODING="ascii")
         assert done.status == 0
         assert "------------  1 of 60" in done.out
 

@@ -308,7 +308,7 @@ def test_usage_table_is_as_wide_as_the_terminal(cli: Cli) -> None:
 
 def test_usage_curve_uses_plain_characters_without_block_characters(cli: Cli) -> None:
     write(cli, used(), used(days_ago=1), used())
-    done = cli.spawn("usage", PYTHONIOENCODING="ascii")
+    done = cli.spawn_cold("usage", PYTHONIOENCODING="ascii")
     assert done.status == 0, done.err
     assert "_____-#" in done.out or "_____=#" in done.out
 

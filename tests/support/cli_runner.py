@@ -1,4 +1,4 @@
-"""The command line as a user runs it: real processes, a real file, a clean environment."""
+"""The command line as a user runs it: processes, a real file, a clean environment."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from urllib.parse import urlsplit
 
 from click.testing import CliRunner
+from warm_starts import WarmProcess, warm_start
 
 from sidecar.cli import cli
 
@@ -92,10 +94,26 @@ class Cli:
             raise done.exception
         return Done(done.exit_code, done.stdout, done.stderr)
 
-    def spawn(self, *words: str | Path, stdin: int = subprocess.DEVNULL, **environ: str) -> Done:
+    def spawn(self, *words: str | Path, stdin: int | None = None, **environ: str) -> Done:
         """Type a command; its standard input is no terminal unless `stdin` says otherwise."""
+        nothing = Path(os.devnull)
+        with nothing.open() as absent, TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+            streams = [absent.fileno() if stdin is None else stdin, out.fileno(), err.fileno()]
+            process = warm_start([*map(str, words)], self.folder, self.env | environ, streams)
+            try:
+                status = process.wait(PATIENCE)
+            finally:
+                process.kill()
+            out.seek(0)
+            err.seek(0)
+            done = Done(status, out.read(), err.read())
+        assert "Traceback" not in done.err, done.err
+        return done
+
+    def spawn_cold(self, *words: str, **environ: str) -> Done:
+        """Type a command with what Python reads at its start, such as `PYTHONIOENCODING`."""
         done = subprocess.run(
-            [*SIDECAR, *map(str, words)], cwd=self.folder, env=self.env | environ, stdin=stdin,
+            [*SIDECAR, *words], cwd=self.folder, env=self.env | environ, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
         assert "Traceback" not in done.stderr, done.stderr
@@ -122,11 +140,9 @@ class Cli:
         """`sidecar serve` on free ports, until it is told to stop; it must end with 0."""
         words = words or ("serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
         log, out = self.folder / "serve.log", self.folder / "serve.out"
-        with log.open("w") as stderr, out.open("w") as stdout:
-            process = subprocess.Popen(
-                [*SIDECAR, *words], cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL,
-                stdout=stdout, stderr=stderr,
-            )  # fmt: skip
+        with Path(os.devnull).open() as stdin, out.open("w") as stdout, log.open("w") as stderr:
+            streams = [stdin.fileno(), stdout.fileno(), stderr.fileno()]
+            process = warm_start(words, self.folder, self.env, streams)
         try:
             yield Served(address_in(log, process), log, out, process)
         finally:
@@ -142,7 +158,7 @@ class Served:
     url: str
     log: Path
     out: Path
-    process: subprocess.Popen[bytes]
+    process: WarmProcess
     call_ids: list[str] = field(default_factory=list)
 
     def call(self, key: str, agent: str = "curl/8.5.0") -> int:
@@ -157,7 +173,7 @@ class Served:
         return answer.status
 
 
-def address_in(log: Path, process: subprocess.Popen[bytes]) -> str:
+def address_in(log: Path, process: subprocess.Popen[bytes] | WarmProcess) -> str:
     """Where it says that it serves, once it does."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
