@@ -49,16 +49,21 @@ def load(text: bytes, *, file: str, registry: Plugins) -> Snapshot:
     Reads no other file, no environment and no clock. Raises `ConfigError` with every problem
     that can be found at once, in the order of the file.
     """
+    snapshot = _read(text, file, registry)
+    errors = tuple(problem for problem in snapshot.warnings if not problem.warning)
+    if errors:  # raised here, where no variable keeps the nodes of the file with the traceback
+        raise ConfigError(errors)
+    return snapshot
+
+
+def _read(text: bytes, file: str, registry: Plugins) -> Snapshot:
+    """Return the snapshot of a file, with all its problems for warnings."""
     root = compose(decode(text, file), file)
     reader = Reader(file)
     reader.zone = _zone(root)
     record = FILE.read(reader, root)
     snapshot = _build(reader, registry, record, content_digest(text))
-    problems = _in_order(reader.problems)
-    errors = tuple(problem for problem in problems if not problem.warning)
-    if errors:
-        raise ConfigError(errors)
-    return replace(snapshot, warnings=problems)
+    return replace(snapshot, warnings=_in_order(reader.problems))
 
 
 def _build(reader: Reader, registry: Plugins, record: Record, digest: str) -> Snapshot:

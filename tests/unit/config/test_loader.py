@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -37,6 +38,14 @@ def problems(text: str | bytes) -> tuple[Problem, ...]:
     except ConfigError as error:
         return error.problems or pytest.fail("a refusal without a reason")
     return ()
+
+
+def test_refusal_keeps_no_nodes_of_the_file() -> None:
+    with pytest.raises(ConfigError) as refused:
+        read(good("everything") + "bogus: 1\n")
+    frames = [frame for frame, _ in traceback.walk_tb(refused.value.__traceback__)]
+    held = [value for frame in frames for value in frame.f_locals.values()]
+    assert not [value for value in held if isinstance(value, yaml.Node)]
 
 
 def patterns(*texts: str) -> tuple[Pattern, ...]:
