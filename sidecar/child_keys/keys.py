@@ -180,16 +180,22 @@ class ChildKeys:
 
     def add_to(self, snapshot: Snapshot) -> Snapshot:
         """Return the configuration with the child keys whose parents it has."""
+        if not (self._children or self._ended):
+            return snapshot
         added = [
             derived(child.order, parent)
             for name, child in self._children.items()
             if name not in self._closed and (parent := parent_of(child.order, snapshot)) is not None
         ]
-        found = {each.hashes[0].digest: (each, each.hashes[0]) for each in added}
+        found = {
+            each.hashes[0].digest: (each, each.hashes[0])
+            for each in added
+            if each.hashes[0].digest not in snapshot.by_digest  # a key of the file goes first
+        }
         children = {each.child: each for each in added}
         over = [*self._ended.values(), *(self._over(name) for name in self._closed)]
         ended = {bytes.fromhex(each.order.digest): each.rejection for each in over}
-        by_digest = {**found, **snapshot.by_digest}
+        by_digest = {**snapshot.by_digest, **found}
         return replace(snapshot, children=children, by_digest=by_digest, ended_runs=ended)
 
     def renew(self, order: ChildOrder, snapshot: Snapshot) -> ChildKey:

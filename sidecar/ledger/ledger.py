@@ -19,7 +19,7 @@ from types import TracebackType
 
 from msgspec import structs
 
-from sidecar.config.model import Snapshot
+from sidecar.config.model import Key, Snapshot
 from sidecar.ledger.anomalies import Spike
 from sidecar.ledger.database import DAY_SECONDS
 from sidecar.ledger.model import (
@@ -68,7 +68,7 @@ class Ledger:
         self._objects: Objects = {}
         self._early_usage: dict[str, list[tuple[ObjectKey, Owner, float, Learned]]] = {}
         """Usage learned of calls whose own rows are still to come, by call id."""
-        self._digests: dict[str, tuple[bytes, ...]] = {}
+        self._snapshot: Snapshot | None = None
         self._restore: Callable[[Iterable[PeriodCount]], None] = lambda _: None
         self._counts: tuple[PeriodCount, ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -234,36 +234,39 @@ class Ledger:
 
     def reconcile(self, snapshot: Snapshot) -> None:
         """Follow the configuration: a key's state follows its name, else its hash."""
+        before, self._snapshot = self._snapshot, snapshot
         self._store.keep = Keep(snapshot.keep_days, snapshot.keep_bytes, snapshot.timezone)
-        self._digests = {
-            name: tuple(text.digest for text in key.hashes) for name, key in snapshot.keys.items()
-        }
-        self._follow_renames()
-        self._note_digests()
-        self._forget_the_long_gone(self._wall() - snapshot.keep_days * DAY_SECONDS)
+        if before is None or before.keys is not snapshot.keys:
+            self._follow_keys(snapshot)
+        self._forget_the_long_gone(snapshot, self._wall() - snapshot.keep_days * DAY_SECONDS)
 
     def _state(self, key: str) -> KeyState:
         state = self._keys.get(key)
         if state is None:
-            digest = next(iter(self._digests.get(key, ())), None)
-            state = self._keys[key] = KeyState(digest)
+            configured = None if self._snapshot is None else self._snapshot.keys.get(key)
+            state = self._keys[key] = KeyState(None if configured is None else _digest(configured))
         return state
 
-    def _follow_renames(self) -> None:
-        orphans = {
-            state.digest: name
-            for name, state in self._keys.items()
-            if name not in self._digests and state.digest is not None
-        }
-        for name, digests in self._digests.items():
-            for old in [orphans.pop(digest) for digest in digests if digest in orphans]:
-                state = self._state(name)
-                state.merge(self._keys.pop(old))
+    def _follow_keys(self, snapshot: Snapshot) -> None:
+        """Have the states of keys follow their names, and the digests of their secrets."""
+        for old in [name for name in self._keys if name not in snapshot.keys]:
+            found = snapshot.by_digest.get(self._keys[old].digest or b"")
+            if found is not None and found[0].name in snapshot.keys:
+                self._rename(old, found[0].name)
+        for name, state in self._keys.items():
+            key = snapshot.keys.get(name)
+            if key is not None and key.hashes and state.digest != _digest(key):
+                state.digest = _digest(key)
                 self._store.key(name, state)
-                if self._shared is not None:
-                    self._shared.publish(name, state.times())
-                self._store.step(Renamed(old, name))
-                self._rename_claims(old, name)
+
+    def _rename(self, old: str, name: str) -> None:
+        state = self._state(name)
+        state.merge(self._keys.pop(old))
+        self._store.key(name, state)
+        if self._shared is not None:
+            self._shared.publish(name, state.times())
+        self._store.step(Renamed(old, name))
+        self._rename_claims(old, name)
 
     def _rename_claims(self, old: str, new: str) -> None:
         for key, (owner, created) in self._objects.items():
@@ -272,18 +275,11 @@ class Ledger:
                 self._objects[key] = entry = (replace(owner, claim=claim), created)
                 self._store.object(key, *entry)
 
-    def _note_digests(self) -> None:
-        for name, digests in self._digests.items():
-            state = self._keys.get(name)
-            if state is not None and digests and state.digest != digests[0]:
-                state.digest = digests[0]
-                self._store.key(name, state)
-
-    def _forget_the_long_gone(self, before: float) -> None:
+    def _forget_the_long_gone(self, snapshot: Snapshot, before: float) -> None:
         gone = [
             name
             for name, state in self._keys.items()
-            if name not in self._digests and state.latest() < before
+            if name not in snapshot.keys and state.latest() < before
         ]
         for name in gone:
             del self._keys[name]
@@ -309,9 +305,13 @@ class Ledger:
         for name, state in self._keys.items():
             if state != contents.keys.get(name):
                 self._store.key(name, state)
-        if self._digests:
-            self._follow_renames()
-            self._note_digests()
+        if self._snapshot is not None:
+            self._follow_keys(self._snapshot)
+
+
+def _digest(key: Key) -> bytes | None:
+    """Return the digest of a key's current secret; None if it has none."""
+    return key.hashes[0].digest if key.hashes else None
 
 
 async def _wait_for(future: Future[bool], seconds: float | None = None) -> bool:

@@ -242,7 +242,9 @@ class Metrics:
 
         A renamed key begins new series; a call of a deleted key counts under "other".
         """
-        self._snapshot = snapshot
+        before, self._snapshot = self._snapshot, snapshot
+        if before is not None and before.keys is snapshot.keys and before.runs is snapshot.runs:
+            return  # only child keys are other, which have no series
         self._key_names = snapshot.key_names
         keys = {*self._key_names, "", OVERFLOW}
         self._series.clear()

@@ -56,7 +56,8 @@ def snapshot(keys: dict[str, str | tuple[str, ...]], group: str = "G", **more: A
         texts = (text,) if isinstance(text, str) else text
         hashes = tuple(KeyHash(digest(each)) for each in texts)
         made[name] = Key(name, tier, (), HERE, hashes)
-    return Snapshot("routes.yaml", "0", {}, {group: tier}, made, {}, **more)
+    by_digest = {each.digest: (key, each) for key in made.values() for each in key.hashes}
+    return Snapshot("routes.yaml", "0", {}, {group: tier}, made, by_digest, **more)
 
 
 CALL = CallRecord(
