@@ -151,9 +151,7 @@ async def _make_services(
     sources = Sources(clock, time.time, draw, asyncio.get_running_loop().call_at)
     scheduler = Scheduler(sources, prices, ledger.count, state)
     ledger.restore_counts(scheduler.restore_counts)
-    configuration.listeners += [
-        ledger.reconcile, prices.reconcile, scheduler.reconcile, metrics.reconcile,
-    ]  # fmt: skip
+    _connect(configuration, ledger, prices, scheduler, metrics)
     read_parts(metrics, configuration, vault, registry)
     read_scheduler(metrics, scheduler)
     warn_if_open(config)
@@ -179,6 +177,17 @@ async def _make_services(
         metrics=metrics, prices=prices, wall=time.time, draw=draw,
         finished=_finished_calls(stack, callers, ledger, metrics, published),
     )  # fmt: skip
+
+
+def _connect(
+    configuration: ConfigManager, ledger: Ledger, prices: Prices, scheduler: Scheduler,
+    metrics: Metrics,
+) -> None:  # fmt: skip
+    """Have the parts follow the configuration."""
+    configuration.preparers.append(scheduler.prepare)
+    configuration.listeners += [
+        ledger.reconcile, prices.reconcile, scheduler.reconcile, metrics.reconcile,
+    ]  # fmt: skip
 
 
 async def _share(

@@ -52,8 +52,9 @@ class ConfigManager:
 
     `versions` keeps the accepted texts; `wall` is seconds since the epoch. `on_result`
     are called with whether each changed text was accepted, `listeners` with every accepted
-    snapshot, in order. `with_children` adds the child keys, which no file has, to a snapshot.
-    `history` has the latest reloads, oldest first.
+    snapshot, in order. `preparers` are called with a snapshot before, in a thread, for work that
+    would delay the event loop. `with_children` adds the child keys, which no file has, to a
+    snapshot. `history` has the latest reloads, oldest first.
     """
 
     file: Path
@@ -62,6 +63,7 @@ class ConfigManager:
     vault: Vault
     wall: Callable[[], float]
     on_result: list[Callable[[bool], None]] = field(default_factory=list)
+    preparers: list[ConfigListener] = field(default_factory=list)
     listeners: list[ConfigListener] = field(default_factory=list)
     with_children: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot
     history: deque[ReloadEvent] = field(default_factory=lambda: deque(maxlen=MAX_RELOAD_EVENTS))
@@ -116,7 +118,7 @@ class ConfigManager:
         self._accept(snapshot, text, ())
         with suppress(ConfigError):
             self._seen = read_file(self.file)
-        self._refuse(refused, self._seen or b"")
+        self._refuse(refused, stays_in_force(self.current(), self._seen or b""))
 
     def _since_last_time(self, snapshot: Snapshot) -> Sequence[str]:
         """Return the effective changes made while no process ran."""
@@ -140,17 +142,19 @@ class ConfigManager:
             try:
                 text = await self._settled(settled)
             except ConfigError as error:
-                return self._refused_once(error, None)
+                return await self._refused_once(error, None)
             if text == self._seen:
                 return ReloadResult(not self.status.problems, self.status.problems)
             try:
                 known = built if text == settled else None
                 snapshot = await asyncio.to_thread(self._build, text, known)
             except ConfigError as error:
-                return self._refused_once(error, text)
-            changes = await asyncio.to_thread(difference, self.current(), snapshot)
+                return await self._refused_once(error, text)
+            changes = await asyncio.to_thread(self._prepare, snapshot)
+            replaced = [self.current()]
             self._accept(snapshot, text, changes)
             await asyncio.to_thread(self._keep, text, changes)
+            await asyncio.to_thread(_free, replaced)
             for line in changes or ["no effective change"]:
                 log.info("%s: %s", self.file.name, line)
             return ReloadResult(accepted=True, difference=tuple(changes))
@@ -212,6 +216,12 @@ class ConfigManager:
         unusable = (replace(each, warning=True) for each in unusable_authorities(snapshot))
         return replace(snapshot, warnings=(*snapshot.warnings, *unusable))
 
+    def _prepare(self, snapshot: Snapshot) -> Sequence[str]:
+        """Have the parts prepare for a snapshot; return its effective changes."""
+        for prepare in self.preparers:
+            prepare(snapshot)
+        return difference(self.current(), snapshot)
+
     def _accept(self, snapshot: Snapshot, text: bytes, changes: Sequence[str]) -> None:
         now = self.wall()
         self._accepted = snapshot
@@ -240,25 +250,37 @@ class ConfigManager:
         with suppress(OSError):
             self.versions.keep(text, self.status.accepted_at, changes)
 
-    def _refused_once(self, error: ConfigError, text: bytes | None) -> ReloadResult:
+    async def _refused_once(self, error: ConfigError, text: bytes | None) -> ReloadResult:
         """Record a rejected text, unless the same text was rejected before."""
         again = text == self._seen and bool(self.status.problems)
         self._seen = text
         if not again:
-            self._refuse(error, text or b"")
+            stays = await asyncio.to_thread(stays_in_force, self.current(), text or b"")
+            self._refuse(error, stays)
         return ReloadResult(accepted=False, problems=self.status.problems)
 
-    def _refuse(self, error: ConfigError, text: bytes) -> None:
+    def _refuse(self, error: ConfigError, stays: Sequence[str]) -> None:
+        """Record a rejected text; `stays` has a line for each thing that it would have taken
+        away."""
         now = self.wall()
         problems = tuple(map(str, error.problems))
-        stays = tuple(stays_in_force(self.current(), text))
         before = self.status
-        self._status = ConfigStatus(before.digest, before.accepted_at, problems, now, stays)
+        self._status = ConfigStatus(before.digest, before.accepted_at, problems, now, tuple(stays))
         self.history.append(ReloadEvent(now, accepted=False, problems=problems))
         self._report_result(accepted=False)
         for problem in problems:
             log.error("%s", problem)
         log.error("%s", in_force(self.status))
+
+
+def _free(replaced: list[Snapshot]) -> None:
+    """Free a replaced configuration key by key: thousands at once would hold the interpreter for
+    longer than a call should wait."""
+    snapshot = replaced.pop()
+    parts = [*snapshot.by_digest.values(), *snapshot.keys.values()]
+    del snapshot
+    while parts:
+        parts.pop()
 
 
 def build_snapshot(text: bytes, file: Path, registry: Registry) -> Snapshot:

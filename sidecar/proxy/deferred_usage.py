@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from sidecar.config.limit_table import route_name
 from sidecar.config.model import Group, Provider, Snapshot
 from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.model import Claim, Learned, ObjectKey, Owner
@@ -23,7 +24,7 @@ from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.routing.owners import Owners, Report
 from sidecar.scheduling.limiter import Demand, LimitUnit, demand_of
-from sidecar.scheduling.limits import CallScopes, route_name
+from sidecar.scheduling.limits import CallScopes
 from sidecar.scheduling.scheduler import Scheduler
 
 log = logging.getLogger("sidecar.proxy.deferred_usage")

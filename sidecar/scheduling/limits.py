@@ -8,8 +8,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import tzinfo
 from typing import NamedTuple
 
+from sidecar.config.limit_table import (
+    Bound,
+    LimitChanges,
+    LimitId,
+    LimitTable,
+    counter_kind,
+    limit_text,
+    reason_to_wait,
+    route_name,
+    scope_text,
+    table_of_children,
+    table_of_file,
+)
 from sidecar.config.model import (
     UNBOUNDED,
     Allowance,
@@ -18,13 +32,10 @@ from sidecar.config.model import (
     Limit,
     LimitKind,
     Period,
-    Provider,
-    Route,
     Snapshot,
-    Urgency,
 )
 from sidecar.errors import ErrorKind, ProxyError
-from sidecar.records import NANODOLLARS, PeriodCount
+from sidecar.records import PeriodCount
 from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.limiter import Demand, LimitUnit
 from sidecar.scheduling.windows import (
@@ -49,13 +60,6 @@ _UNITS = {
 _DAILY = frozenset({LimitKind.RPD, LimitKind.TPD})
 
 log = logging.getLogger("sidecar.scheduling.limits")
-
-LimitId = tuple[str, ...]
-"""The stable name of a counter: the kind of its scope, the scope's names, its own kind, and the
-pattern of models that it is for ("" for all): `("key", "nightly", "rpm", "")`."""
-
-
-Headroom = Mapping[Urgency, float]
 
 
 class ConfiguredLimit(NamedTuple):
@@ -97,8 +101,10 @@ class Limits:
         self._wall = wall
         self._keep = keep
         self._windows: dict[LimitId, CountingLimiter] = {}
-        self._written: dict[LimitId, Limit | Budget] = {}
-        self._allowances: dict[LimitId, Allowance] = {}
+        self._file = self._children = LimitTable()
+        self._prepared: LimitChanges | None = None
+        self._bounds: Mapping[LimitId, Bound] = {}
+        self._allowances: Mapping[LimitId, Allowance] = {}
         self._snapshot: Snapshot | None = None
         self._kept: dict[LimitId, PeriodCount] = {}
         self._warned: dict[LimitId, float] = {}
@@ -116,28 +122,46 @@ class Limits:
         )  # fmt: skip
         for scope in scope_ids:
             for limit in binding(self._allowances.get(scope, UNBOUNDED), model):
-                yield self._windows[(*scope, *_kind_and_models(limit))]
+                yield self._windows[(*scope, *counter_kind(limit))]
+
+    def prepare(self, snapshot: Snapshot) -> None:
+        """Compare the limits of a configuration that will be in force next with those of now. Needs
+        no event loop: with thousands of keys this takes longer than all that `reconcile` does."""
+        self._prepared = self._file.changes_to(table_of_file(snapshot))
 
     def reconcile(self, snapshot: Snapshot) -> None:
         """Follow a new configuration; every count is kept."""
-        if self._snapshot is not None:
-            self._follow_renames(self._snapshot, snapshot)
-        self._snapshot = snapshot
-        self._allowances = dict(_scopes(snapshot))
-        bounds: list[tuple[LimitId, Limit | Budget, Headroom]] = [
-            (scope, limit, allowance.headroom)
-            for scope, allowance in self._allowances.items()
-            for limit in bounds_of(allowance)
-        ]
-        self._written = {self._update_window(*bound): bound[1] for bound in bounds}
+        before, self._snapshot = self._snapshot, snapshot
+        changed: list[LimitChanges] = []
+        if not self._file.is_of(snapshot):
+            if before is not None:
+                self._follow_renames(before, snapshot)
+            changed.append(self._changes_of_file(snapshot))
+            self._file = changed[-1].after
+        if snapshot.children or self._children.bounds:
+            changed.append(self._children.changes_to(table_of_children(snapshot)))
+            self._children = changed[-1].after
+        self._allowances = {**self._file.allowances, **self._children.allowances}
+        self._bounds = {**self._file.bounds, **self._children.bounds}
+        for changes in changed:
+            for name, bound in changes.updated.items():
+                self._follow(name, bound)
+        if before is not None and before.timezone != snapshot.timezone:
+            self._set_zone(snapshot.timezone)
         self._forget_idle()
+
+    def _changes_of_file(self, snapshot: Snapshot) -> LimitChanges:
+        prepared, self._prepared = self._prepared, None
+        if prepared and prepared.before is self._file and prepared.after.is_of(snapshot):
+            return prepared
+        return self._file.changes_to(table_of_file(snapshot))
 
     def divide(self, parts: int) -> None:
         """Admit one of so many equal parts of each limit, at least 1: other processes have the
         rest. Limits of child keys stay whole."""
         self._parts = parts
-        for name, limit in self._written.items():
-            self._bound(name, limit)
+        for name, bound in self._file.bounds.items():
+            self._bind(self._windows[name], name, bound)
 
     def correct(
         self, scopes: CallScopes, model: str | None, before: Demand, after: Demand, started: float
@@ -165,36 +189,37 @@ class Limits:
     def __iter__(self) -> Iterator[ConfiguredLimit]:
         """Iterate over the counters of the configuration in force."""
         return (
-            ConfiguredLimit(name, self._windows[name], self._written[name])
+            ConfiguredLimit(name, self._windows[name], self._bounds[name].written)
             for name in list(self._windows)
-            if name in self._written
+            if name in self._bounds
         )
 
-    def _update_window(self, scope: LimitId, limit: Limit | Budget, headroom: Headroom) -> LimitId:
-        """Have the counter of a limit follow the file, create it if need be; return its name. Most
-        limits are as they were: only for others are the amount and the text made anew."""
-        name = (*scope, *_kind_and_models(limit))
+    def _follow(self, name: LimitId, bound: Bound) -> None:
+        """Have the counter of a limit follow the file; create it if need be."""
         window = self._windows.get(name)
         if window is None:
-            window = self._windows[name] = self._new_window(name, scope, limit)
-        window.headroom = headroom
-        if self._written.get(name) != limit:
-            self._bound(name, limit)
-        if isinstance(window, CalendarWindow) and self._snapshot is not None:
+            window = self._windows[name] = self._new_window(name, bound.written)
+        window.headroom = bound.headroom
+        self._bind(window, name, bound)
+        if self._snapshot is not None and isinstance(window, CalendarWindow):
             window.set_zone(self._snapshot.timezone)
-        return name
 
-    def _bound(self, name: LimitId, limit: Limit | Budget) -> None:
+    def _bind(self, window: CountingLimiter, name: LimitId, bound: Bound) -> None:
         """Set a counter's limit, or this process's part of it, and its name."""
-        window, scope, text = self._windows[name], name[:-2], _limit_text(limit)
-        window.limit = _amount(limit)
-        if self._parts > 1 and scope[0] != "child" and window.limit:
+        window.limit, window.name = bound.amount, bound.name
+        if self._parts > 1 and name[0] != "child" and window.limit:
             window.limit = max(1, window.limit // self._parts)
-            text += f", of which this process has 1/{self._parts}"
-        window.name = f"{scope_text(scope)} is at {text} ({limit.place.short})"
+            part = f", of which this process has 1/{self._parts}"
+            window.name = reason_to_wait(name[:-2], bound.written, part)
 
-    def _new_window(self, name: LimitId, scope: LimitId, limit: Limit | Budget) -> CountingLimiter:
-        title, (kind, _) = scope_text(scope), _kind_and_models(limit)
+    def _set_zone(self, zone: tzinfo | None) -> None:
+        for name in self._bounds:
+            window = self._windows[name]
+            if isinstance(window, CalendarWindow):
+                window.set_zone(zone)
+
+    def _new_window(self, name: LimitId, limit: Limit | Budget) -> CountingLimiter:
+        title, kind = scope_text(name[:-2]), name[-2]
         window: CountingLimiter
         if isinstance(limit, Budget):
             window = self._calendar(BudgetWindow, name, title, kind, LimitUnit.MONEY, limit.period)
@@ -206,7 +231,7 @@ class Limits:
             window = ConcurrencyLimit(title, kind, LimitUnit.CALLS, "", limit.amount)
         else:
             window = SlidingWindow(title, kind, _UNITS[limit.kind], "", limit.amount)
-        window.counts_sent = scope[0] == "provider" and window.unit is LimitUnit.CALLS
+        window.counts_sent = name[0] == "provider" and window.unit is LimitUnit.CALLS
         return window
 
     def _calendar(
@@ -221,14 +246,14 @@ class Limits:
         def on_change(window: CalendarWindow) -> None:
             # Reservations included: a call that runs when the process is killed may be billed.
             self._keep(PeriodCount(name, window.started_at, window.used))
-            written = self._written.get(name)
+            bound = self._bounds.get(name)
             if (
-                written is not None
-                and window.settled >= _amount(written) * WARN_AT_SHARE
+                bound is not None
+                and window.settled >= bound.amount * WARN_AT_SHARE
                 and self._warned.get(name) != window.started_at
             ):
                 self._warned[name] = window.started_at
-                _warn(window, written)
+                _warn(window, bound)
 
         window = window_class(title, kind, unit, "", 0, period, self._wall, on_change)
         if self._snapshot is not None:
@@ -262,22 +287,18 @@ class Limits:
 
     def _forget_idle(self) -> None:
         """Drop empty counters without a limit; others are kept in case the limit returns."""
-        for name in [n for n in self._windows if n not in self._written]:
+        if len(self._windows) == len(self._bounds):
+            return  # each has a limit
+        for name in [n for n in self._windows if n not in self._bounds]:
             if self._windows[name].used <= 0:
                 del self._windows[name]
 
 
-def _warn(window: CalendarWindow, written: Limit | Budget) -> None:
-    if (amount := _amount(written)) > 0:
-        used, limit = 100 * window.settled // amount, _limit_text(written)
-        place = written.place.short
+def _warn(window: CalendarWindow, bound: Bound) -> None:
+    if bound.amount > 0:
+        used, limit = 100 * window.settled // bound.amount, limit_text(bound.written)
+        place = bound.written.place.short
         log.warning("%s has used %d%% of %s (%s)", window.scope, used, limit, place)
-
-
-def bounds_of(allowance: Allowance) -> Iterator[Limit | Budget]:
-    """Yield every limit and budget of one scope."""
-    yield from allowance.limits
-    yield from allowance.budgets
 
 
 def binding(allowance: Allowance, model: str | None) -> Iterator[Limit | Budget]:
@@ -295,43 +316,6 @@ def binding(allowance: Allowance, model: str | None) -> Iterator[Limit | Budget]
             first = limit.models.text
             yield limit
     yield from allowance.budgets
-
-
-def scope_text(scope: LimitId) -> str:
-    """Return the name of a scope, for people."""
-    match scope:
-        case ("route", key, provider):
-            return f'the route of key "{key}" to {provider}'
-        case ("provider", provider, credential) if credential:
-            return f"provider {provider} ({credential})"
-        case ("all",):
-            return "everything together"
-        case ("child", name):
-            return f'child key "{name}"'
-    return f'{scope[0]} "{scope[1]}"' if scope[0] == "key" else f"{scope[0]} {scope[1]}"
-
-
-def _scopes(snapshot: Snapshot) -> Iterator[tuple[LimitId, Allowance]]:
-    yield ("all",), snapshot.allowance
-    for provider in snapshot.providers.values():
-        for credential in credentials_of(provider):
-            yield ("provider", provider.name, credential), provider.allowance
-    for group in snapshot.groups.values():
-        yield ("group", group.name), group.allowance
-    for key in (*snapshot.keys.values(), *snapshot.runs.values()):
-        yield ("key", key.name), key.allowance
-        for route in key.routes:
-            if route.allowance != UNBOUNDED:  # few have limits of their own
-                yield ("route", key.name, route_name(key, route)), route.allowance
-    for child in snapshot.children.values():
-        yield ("child", child.child), child.child_allowance
-
-
-def route_name(key: Key, route: Route) -> str:
-    """Return the name of a route of a key: its provider's, with a number from the second on."""
-    same = [each for each in key.routes if each.provider.name == route.provider.name]
-    number = next((n for n, each in enumerate(same, 1) if each is route), 1)
-    return route.provider.name if number == 1 else f"{route.provider.name} #{number}"
 
 
 def current_key(snapshot: Snapshot | None, key: Key) -> Key:
@@ -354,25 +338,3 @@ def current_key(snapshot: Snapshot | None, key: Key) -> Key:
             ErrorKind.KEY_DISABLED, f'key "{key.name}" was {what} while its call waited'
         )
     return current
-
-
-def credentials_of(provider: Provider) -> list[str]:
-    """Return the names of a provider's credentials; one empty name if it needs none."""
-    return [each.name for each in provider.credentials] or [""]
-
-
-def _kind_and_models(limit: Limit | Budget) -> tuple[str, str]:
-    if isinstance(limit, Budget):
-        return f"budget/{limit.period.value}", ""
-    return limit.kind.value, "" if limit.models is None else limit.models.text
-
-
-def _amount(limit: Limit | Budget) -> int:
-    return int(limit.amount * NANODOLLARS) if isinstance(limit, Budget) else limit.amount
-
-
-def _limit_text(limit: Limit | Budget) -> str:
-    if isinstance(limit, Budget):
-        return f"its budget of ${limit.amount}/{limit.period.value}"
-    models = "" if limit.models is None else f" for {limit.models.text}"
-    return f"its limit of {limit.amount:,} {limit.kind.value}{models}"

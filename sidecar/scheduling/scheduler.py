@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import partial
 from pathlib import Path
 
+from sidecar.config.limit_table import route_name
 from sidecar.config.model import CredentialRef, Key, Snapshot
 from sidecar.errors import ErrorKind, Fault, ProxyError, UpstreamError
 from sidecar.plugin_api.error_class import Classification
@@ -43,7 +44,7 @@ from sidecar.scheduling.fleet.leases import Leases, LocalLeases, SharedLeases
 from sidecar.scheduling.fleet.upstream_facts import UpstreamFacts
 from sidecar.scheduling.lease import AdmissionOption, Blocked, Lease, NotAdmitted, Sources, Waiter
 from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, RetryBudget, demand_of
-from sidecar.scheduling.limits import CallScopes, ConfiguredLimit, Limits, current_key, route_name
+from sidecar.scheduling.limits import CallScopes, ConfiguredLimit, Limits, current_key
 from sidecar.scheduling.pauses import Pauses
 from sidecar.scheduling.upstream_health import UpstreamHealth, Upstreams
 from sidecar.shared.engine import Engine
@@ -231,6 +232,10 @@ class Scheduler:
     def restore_counts(self, kept: Iterable[PeriodCount]) -> None:
         """Restore the calendar counts of an earlier process."""
         self._limits.restore(kept)
+
+    def prepare(self, snapshot: Snapshot) -> None:
+        """Do in another thread what `reconcile` needs of a configuration that is next in force."""
+        self._limits.prepare(snapshot)
 
     def reconcile(self, snapshot: Snapshot) -> None:
         """Follow a new configuration: counts are kept, waiting calls get new options."""

@@ -8,9 +8,12 @@ import os
 import re
 import resource
 import shutil
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from admin_client import over_socket
@@ -22,7 +25,7 @@ from vendor_apis import CHAT, dial, figures, outcomes, settled, until
 
 from sidecar.api_keys import digest, mint
 from sidecar.app import serve
-from sidecar.config.model import Snapshot
+from sidecar.config.model import Key, Snapshot
 from sidecar.errors import ConfigError
 
 GOOD = answer(b'{"id":"c1","model":"gpt-5-mini","choices":[]}')
@@ -80,6 +83,43 @@ async def test_edit_that_could_not_be_read_at_first_takes_effect(
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, most)
     await is_in_force(proxy)
+
+
+class WatchedKeys(dict[str, Key]):
+    """Keys that record which threads walk over them."""
+
+    def __init__(self, keys: Mapping[str, Key]) -> None:
+        super().__init__(keys)
+        self.threads: list[threading.Thread] = []
+
+    def values(self) -> Any:
+        self.threads.append(threading.current_thread())
+        return super().values()
+
+
+async def test_refused_file_is_compared_with_the_keys_outside_of_the_event_loop(
+    proxy: Sidecar,
+) -> None:
+    manager = proxy.running.services.configuration
+    keys = WatchedKeys(proxy.running.snapshot.keys)
+    manager.with_children = lambda snapshot: replace(snapshot, keys=keys)
+    manager.announce()
+    keys.threads.clear()
+    proxy.file.write_text(proxy.file.read_text() + "bogus: 1\n")
+    assert not (await manager.reload()).accepted
+    assert keys.threads
+    assert threading.current_thread() not in keys.threads
+
+
+async def test_parts_prepare_for_an_edit_outside_of_the_event_loop(proxy: Sidecar) -> None:
+    manager, seen = proxy.running.services.configuration, list[tuple[bool, Snapshot]]()
+    here = threading.current_thread()
+    manager.preparers.append(
+        lambda snapshot: seen.append((threading.current_thread() is here, snapshot))
+    )
+    proxy.file.write_text(proxy.file.read_text() + MORE)
+    assert (await manager.reload()).accepted
+    assert seen == [(False, proxy.running.snapshot)]
 
 
 async def test_swapped_symlink_takes_effect(tmp_path: Path, vendor: ScriptedVendor) -> None:

@@ -15,6 +15,7 @@ from manual_clock import HandClock
 from real_redis import all_answered
 from sample_candidates import candidate
 
+from sidecar.config.limit_table import route_name
 from sidecar.config.loader import load
 from sidecar.config.model import Snapshot, Urgency
 from sidecar.plugin_api.manager import discover
@@ -22,7 +23,7 @@ from sidecar.scheduling.admission import Admission
 from sidecar.scheduling.fleet.leases import Leases, LocalLeases, SharedLeases
 from sidecar.scheduling.lease import AdmissionOption, CallAt, Lease, Waiter
 from sidecar.scheduling.limiter import Demand, demand_of
-from sidecar.scheduling.limits import CallScopes, Limits, route_name
+from sidecar.scheduling.limits import CallScopes, Limits
 from sidecar.shared.engine import Engine, open_engine
 
 if TYPE_CHECKING:

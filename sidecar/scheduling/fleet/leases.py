@@ -17,13 +17,14 @@ from functools import partial
 from typing import Protocol
 from urllib.parse import quote
 
+from sidecar.config.limit_table import LimitId
 from sidecar.config.model import Urgency
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.scheduling.admission import Admission
 from sidecar.scheduling.fleet.gate import Gate
 from sidecar.scheduling.lease import Lease, Waiter
 from sidecar.scheduling.limiter import Demand, Limiter, LimitUnit, RetryBudget
-from sidecar.scheduling.limits import LimitId, Limits
+from sidecar.scheduling.limits import Limits
 from sidecar.scheduling.windows import (
     BudgetWindow,
     CalendarWindow,
@@ -96,6 +97,7 @@ class SharedLeases:
         self._clock = clock
         self._refuses = refuses
         self._names: dict[CountingLimiter, str] = {}
+        self._engine_names: dict[LimitId, str] = {}
         self._gates: dict[CountingLimiter, Gate] = {}
         self._by_id: dict[str, Gate] = {}
         self._closed: set[Gate] = set()
@@ -154,7 +156,9 @@ class SharedLeases:
 
     def reconcile(self) -> None:
         """Follow a new configuration of the limits; a limit that was renamed counts anew."""
-        self._names = {each.window: _engine_name(each.limit_id) for each in self._limits}
+        known, limits = self._engine_names, list(self._limits)
+        self._engine_names = {each: known.get(each) or _engine_name(each) for each, *_ in limits}
+        self._names = {each.window: self._engine_names[each.limit_id] for each in limits}
         self._gates = {known: gate for known, gate in self._gates.items() if known in self._names}
         for window, gate in self._gates.items():
             gate.limit_id = self._names[window]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sidecar.config.limit_table import LimitId, route_name
 from sidecar.config.loader import load
 from sidecar.config.model import Snapshot
 from sidecar.plugin_api.manager import discover
 from sidecar.records import NANODOLLARS, PeriodCount
-from sidecar.scheduling.limits import CallScopes, Limits, route_name
-from sidecar.scheduling.windows import CountingLimiter
+from sidecar.scheduling.limits import CallScopes, Limits
+from sidecar.scheduling.windows import CalendarWindow, CountingLimiter
 
 HASHES = {name: f"sha256:{number:064x}" for number, name in enumerate("abc", 1)}
 REGISTRY = discover()
@@ -162,3 +166,58 @@ def test_every_limit_of_the_example_file_has_a_counter(name: Path) -> None:
     names = {each.window.name for each in of}
     assert any("$30/day" in each for each in names)
     assert all(str(name.name) in each for each in names)
+
+
+EDITS = [
+    FILE,
+    FILE.replace("rpm: 10,", "rpm: 3,"),
+    FILE.replace("rpm: 10,", ""),
+    FILE.replace("\n  a: {{", "\n  other name: {{"),
+    FILE.replace("timezone: UTC", "timezone: Asia/Tokyo"),
+    FILE.replace("limits: {{concurrency: 50}}", "# a line more\n\nlimits: {{concurrency: 50}}"),
+    FILE.replace("limits: {{rpm: 60}}, ", "limits: {{rpm: 60}}, headroom: {{background: 20%}}, "),
+]
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+@given(st.lists(st.sampled_from(EDITS), min_size=1, max_size=6))
+def test_counters_after_edits_are_those_of_a_fresh_start(prepared: bool, texts: list[str]) -> None:
+    of = Limits(lambda: 1_800_000_000.0, lambda _: None)
+    for text in texts:
+        snap = snapshot(text)
+        if prepared:
+            of.prepare(snap)
+        of.reconcile(snap)
+    assert figures(of) == figures(limits(snapshot(texts[-1])))
+
+
+def figures(of: Limits) -> dict[LimitId, tuple[object, ...]]:
+    return {
+        name: (
+            window.scope, window.name, window.limit, dict(window.headroom), written,
+            window.zone if isinstance(window, CalendarWindow) else None,
+        )
+        for name, window, written in of
+    }  # fmt: skip
+
+
+def test_limits_prepared_for_another_configuration_are_not_followed() -> None:
+    lower, higher = (snapshot(FILE.replace("rpm: 60", f"rpm: {amount}")) for amount in (6, 600))
+    of = limits(snapshot())
+    of.prepare(lower)
+    of.reconcile(higher)
+    assert figures(of) == figures(limits(higher))
+
+
+def test_limits_of_child_keys_come_and_go_beside_those_of_the_file() -> None:
+    snap = snapshot()
+    of = limits(snap)
+    key, allowance = snap.keys["b"], snap.keys["a"].allowance
+    child = replace(key, child="run-1", child_allowance=allowance)
+    of.reconcile(replace(snap, children={"run-1": child}))
+    of.prepare(lower := snapshot(FILE.replace("rpm: 60", "rpm: 6")))
+    of.reconcile(replace(lower, children={"run-1": child}))
+    names = {name for name in figures(of) if name[0] == "child"}
+    assert names == {("child", "run-1", "rpm", ""), ("child", "run-1", "rpd", "")}
+    of.reconcile(lower)
+    assert figures(of) == figures(limits(lower))
