@@ -136,8 +136,9 @@ class Ledger:
     def seen(self, key: str, program: str = "") -> None:
         """Record that a client presented this key; `program` is its User-Agent, shortened or
         not."""
-        state = self._state(key)
-        state.last_seen = later(state.last_seen, self._wall())
+        state, now = self._keys.get(key) or self._state(key), self._wall()
+        if state.last_seen is None or now > state.last_seen:
+            state.last_seen = now
         if state.last_used is None:
             state.program = program_of(program) or state.program
         self._store.key(key, state)

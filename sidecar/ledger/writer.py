@@ -152,6 +152,8 @@ class LedgerWriter:
 
     def key(self, name: str, state: KeyState) -> None:
         """Store the changed state of a key."""
+        if self._batch.keys.get(name) is state:
+            return  # the thread reads a state after it has taken its batch: it gets this change
         with self._lock:
             self._batch.keys[name] = state
         self._notice()

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from sidecar.config.model import Provider
 from sidecar.errors import ErrorKind, LocalReply, ProxyError
@@ -65,22 +65,21 @@ _NO_PROVIDER = frozenset({
 _PROBE_METHODS = frozenset({"GET", "HEAD"})
 
 
-class Passage:
+class Passage(Struct, eq=False):
     """The state of one request. Each step sets its part; `Proxy._close` needs all of them.
 
     `sent` is the call as a transform changed it for the provider; None if none did.
     """
 
-    def __init__(self, request: AgentRequest, live: LiveCall, held: HeldBody) -> None:
-        self.request = request
-        self.held = held
-        self.live = live
-        self.relay = live.passing = Relay(request)
-        self.call: Call | None = None
-        self.sent: Call | None = None
-        self.meter: Meter | None = None
-        self.candidate: Candidate | None = None
-        self.lease: Lease | None = None
+    request: AgentRequest
+    live: LiveCall
+    held: HeldBody
+    relay: Relay
+    call: Call | None = None
+    sent: Call | None = None
+    meter: Meter | None = None
+    candidate: Candidate | None = None
+    lease: Lease | None = None
 
     @property
     def provider(self) -> Provider | None:
@@ -116,7 +115,8 @@ class Proxy:
             return proxy_responses.probe_response(self._guard, request)
         live = self._services.live.open(request.method, responses.user_agent_of(request))
         live.caller_lookup = self._services.callers.start_lookup(request.connection)
-        passage = Passage(request, live, HeldBody(self._services.bodies))
+        relay = live.passing = Relay(request)
+        passage = Passage(request, live, HeldBody(self._services.bodies), relay)
         try:
             return await self._serve(passage)
         except ProxyError as refused:

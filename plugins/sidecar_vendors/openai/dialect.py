@@ -114,11 +114,14 @@ class OpenAIDialect(Dialect):
             if endpoint.optional_model:
                 return Facts()  # routable; the vendor's own error is more exact
             raise
-        bounds = (found.max_output_tokens, found.max_completion_tokens, found.max_tokens)
+        bound = None
+        for each in (found.max_output_tokens, found.max_completion_tokens, found.max_tokens):
+            if each and (bound := number(each)) is not None:
+                break
         return Facts(
             models=(found.model,) if found.model else (),
             streaming=truth(found.stream),
-            max_output=next((n for n in map(number, bounds) if n is not None), None),
+            max_output=bound,
             session=text(found.prompt_cache_key),
             previous_id=text(found.previous_response_id),
         )

@@ -234,6 +234,14 @@ def peek(body: bytes, shape: type[T]) -> T:
         ProxyError: The body is no JSON object, or a field has another type than in `shape`.
     """
     try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _repaired(body, shape)
+
+
+def _repaired(body: bytes, shape: type[T]) -> T:
+    """Read a body that msgspec rejects. Raises `ProxyError` as `peek`."""
+    try:
         return _decode(body, shape)
     except msgspec.ValidationError as error:
         raise ProxyError(
@@ -266,6 +274,8 @@ def _decode(body: bytes, shape: type[T]) -> T:
 
 def number(raw: msgspec.Raw) -> int | None:
     """Return a non-negative integer; None for any other value."""
+    if not raw:
+        return None
     value = _decode_or_none(raw)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         return None
@@ -279,19 +289,21 @@ def truth(raw: msgspec.Raw) -> bool:
 
 def text(raw: msgspec.Raw) -> str | None:
     """Return a string; None for any other value."""
+    if not raw:
+        return None
     value = _decode_or_none(raw)
     return value if isinstance(value, str) else None
 
 
 def mapping(raw: msgspec.Raw) -> dict[str, object]:
     """Return a JSON object; {} for any other value."""
+    if not raw:
+        return {}
     value = _decode_or_none(raw)
     return value if isinstance(value, dict) else {}
 
 
 def _decode_or_none(raw: msgspec.Raw) -> object:
-    if not raw:
-        return None
     try:
         value: object = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
