@@ -198,8 +198,7 @@ def decoded(fields: Fields) -> list[tuple[str, str]]:
 def lines_of(fields: Fields) -> bytes:
     """Return the fields as lines of a head. Raises `ValueError` if a field contains a line end or a
     null byte."""
-    lines = b"".join([b"%b: %b\r\n" % field for field in fields])
-    many = len(fields)
+    lines, many = b"\r\n".join([*map(b": ".join, fields), b""]), len(fields)
     if lines.count(b"\n") != many or lines.count(b"\r") != many or b"\0" in lines:
         raise ValueError("a header holds what would end it")
     return lines

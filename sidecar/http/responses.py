@@ -9,12 +9,6 @@ from aiohttp import web
 from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.http import headers
 from sidecar.http.wire.agent_messages import AgentRequest, LocalResponse
-from sidecar.records import program_of
-
-
-def user_agent_of(request: AgentRequest) -> str:
-    """Return the client's User-Agent; "" without one."""
-    return program_of(request.headers.get("User-Agent", ""))
 
 
 def refuse_upgrade(request: AgentRequest) -> None:

@@ -113,7 +113,7 @@ class Proxy:
         """
         if request.method in _PROBE_METHODS and request.raw_path.partition("?")[0] in self._probes:
             return proxy_responses.probe_response(self._guard, request)
-        live = self._services.live.open(request.method, responses.user_agent_of(request))
+        live = self._services.live.open(request.method, request.head.program)
         live.caller_lookup = self._services.callers.start_lookup(request.connection)
         relay = live.passing = Relay(request)
         passage = Passage(request, live, HeldBody(self._services.bodies), relay)

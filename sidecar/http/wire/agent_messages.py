@@ -12,6 +12,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from sidecar.http.headers import Fields, decoded, encoded, has, head_of, lines_of
 from sidecar.http.wire.framing import INLINE_BODY_BYTES, LAST_CHUNK, IncomingBody, chunk_of
+from sidecar.records import program_of
 
 _WITHOUT_BODY = frozenset({*range(100, 200), 204, 304})
 
@@ -41,10 +42,11 @@ class RequestHead:
         version: The version of HTTP.
         is_http10: Whether the client cannot read chunks, nor interim answers.
         size: The bytes that the fields take.
+        program: The first product of the `User-Agent`; "" without one.
         caller: What the proxy derived from the fields; None before.
     """
 
-    __slots__ = ("caller", "fields", "headers", "is_http10", "size", "version")
+    __slots__ = ("caller", "fields", "headers", "is_http10", "program", "size", "version")
 
     def __init__(self, version: str, fields: Fields) -> None:
         self.version = version
@@ -52,6 +54,7 @@ class RequestHead:
         self.fields = fields
         self.headers = CIMultiDictProxy(CIMultiDict(decoded(fields)))
         self.size = sum([len(name) + len(value) + 4 for name, value in fields])
+        self.program = program_of(self.headers.get("User-Agent", ""))
         self.caller: object = None
 
 
