@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.request import getproxies, proxy_bypass
 
+from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -157,16 +158,13 @@ class Reply:
             release(self._connection)
 
 
-class SendState:
+class SendState(Struct):
     """The progress of a request, to be read after a cancellation.
 
     `sent` is true if the provider may work on the request.
     """
 
-    __slots__ = ("sent",)
-
-    def __init__(self) -> None:
-        self.sent = False
+    sent: bool = False
 
 
 class Upstream:
@@ -292,7 +290,7 @@ def request_head(
     """
     if not _TOKEN.fullmatch(method):
         raise ValueError("a method is one word")
-    if not (lines.startswith(b"Host: ") or has(b"host", lines)):
+    if not lines.startswith(b"Host: ") and not has(b"host", lines):
         lines = b"Host: %b\r\n%b" % (target.place.encode(), lines)
     path = target.path
     if endpoint.proxy is not None and endpoint.tls is None:

@@ -74,11 +74,10 @@ def for_client(
     in its place, or None to drop the field: with a URL at the vendor, the client would send its
     local key to the vendor. An unusable `Retry-After` is dropped: clients sleep for it or fail.
     """
-    gone = _nominated(fields)
     kept: list[tuple[bytes, bytes]] = []
     for field in fields:
         name = _answered(field[0])
-        if name is None or name in gone:
+        if name is None:
             continue
         if name in urls:
             moved = relocate(text_of(field[1]))
@@ -86,7 +85,8 @@ def for_client(
                 kept.append((field[0], moved.encode("utf-8", "surrogateescape")))
         elif name not in WAIT_HEADERS or not is_nonsense(name, text_of(field[1])):
             kept.append(field)
-    return kept
+    gone = _nominated(fields)
+    return [each for each in kept if _answered(each[0]) not in gone] if gone else kept
 
 
 class RequestFields:
@@ -167,7 +167,10 @@ def relocated(url: str, base_url: str, own_base: str) -> str | None:
 
 def _nominated(fields: Fields) -> frozenset[str]:
     """Return the names of the fields that `Connection` lists: they are for one hop only."""
-    lists = [value for name, value in fields if len(name) == 10 and name.lower() == b"connection"]
+    lists = []
+    for name, value in fields:  # a comprehension would be one more call
+        if len(name) == 10 and name.lower() == b"connection":
+            lists.append(value)
     if not lists:
         return _NOTHING
     tokens = (token for value in lists for token in value.decode("latin-1").split(","))

@@ -6,9 +6,8 @@ follows.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 
@@ -29,6 +28,7 @@ from sidecar.http.client import (
 )
 from sidecar.http.headers import Fields
 from sidecar.http.wire.agent_messages import RelayedResponse
+from sidecar.http.wire.framing import IncomingBody
 from sidecar.plugin_api.dialect import Dialect, Meter
 from sidecar.plugin_api.error_class import (
     Classification,
@@ -38,13 +38,13 @@ from sidecar.plugin_api.error_class import (
 )
 from sidecar.plugin_api.guard import plugin_guard
 from sidecar.plugin_api.vendor import Secret, Vendor
-from sidecar.proxy.attempt_usage import AttemptUsageReader
+from sidecar.proxy.attempt_usage import AttemptUsageReader, attempt_record, cut_short
 from sidecar.proxy.in_flight import LiveCall
 from sidecar.proxy.relay import Relay
 from sidecar.proxy.stream import error_masking
 from sidecar.proxy.stream.error_masking import ErrorEventMask
 from sidecar.proxy.stream.filter import StreamFilter
-from sidecar.proxy.stream.start import HELD_BYTES, HELD_SECONDS, Beginning, read_beginning
+from sidecar.proxy.stream.start import HELD_BYTES, HELD_SECONDS, TAKEN, Beginning, read_beginning
 from sidecar.proxy.stream.transforming import (
     Outgoing,
     ResponseTransforms,
@@ -52,7 +52,7 @@ from sidecar.proxy.stream.transforming import (
     local_answer,
     transformed_call,
 )
-from sidecar.records import AttemptRecord, AttemptUsage
+from sidecar.records import AttemptUsage
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 from sidecar.routing.request_rewrite import Rewriter
@@ -122,7 +122,7 @@ class AttemptResult(Struct, frozen=True):
     @property
     def is_final(self) -> bool:
         """True when the client gets this response, success or error."""
-        return self.error_class in _FINAL
+        return self.classification.error_class in _FINAL
 
     async def relay_through(self, relay: Relay, fields: Fields, meter: Meter) -> RelayedResponse:
         """Relay the response. Raises `ProxyError` if it breaks off before the client got a byte."""
@@ -173,7 +173,7 @@ class Attempts:
         secret was replaced meanwhile. The calling code must close the result."""
         secret = self._secret(candidate)
         attempted = await self._try(call, candidate, secret, rewriter, live)
-        if attempted.error_class not in _OF_THE_SECRET:
+        if attempted.classification.error_class not in _OF_THE_SECRET:
             return attempted
         if attempted.error_class is ErrorClass.AUTH_FAILED and candidate.credential is not None:
             await self._vault.rejected(candidate.credential, secret)
@@ -184,14 +184,19 @@ class Attempts:
             return structs.replace(attempted, outdated=True)
         return await self._try(call, candidate, replacement, rewriter, live)
 
-    async def _try(
+    def _try(
+        self, call: Call, candidate: Candidate, secret: Secret | None, rewriter: Rewriter,
+        live: LiveCall,
+    ) -> Awaitable[AttemptResult]:  # fmt: skip
+        live.provider, live.credential = candidate.provider.name, candidate.credential_name
+        live.model_served, live.transform = candidate.model, ""
+        made = self._transformed if candidate.steps else self._sent
+        return made(call, candidate, secret, rewriter, live)
+
+    async def _transformed(
         self, call: Call, candidate: Candidate, secret: Secret | None, rewriter: Rewriter,
         live: LiveCall,
     ) -> AttemptResult:  # fmt: skip
-        live.provider, live.credential = candidate.provider.name, candidate.credential_name
-        live.model_served, live.transform = candidate.model, ""
-        if not candidate.steps:
-            return await self._sent(call, candidate, secret, rewriter, live)
         try:
             if candidate.is_local:
                 return _answered(local_answer(call, candidate), candidate, live)
@@ -216,7 +221,10 @@ class Attempts:
             base_url = self._base_url(candidate)
             reply = await self._send(call, candidate, rewriter, base_url, secret, state)
             error_masking.mask_head(reply, secret)
-            attempted = await self._judged(call, candidate, base_url, reply, live)
+            if reply.status < HTTPStatus.MULTIPLE_CHOICES and not call.facts.streaming:
+                attempted = AttemptResult(candidate, TAKEN, base_url, reply)
+            else:
+                attempted = await self._judged(call, candidate, base_url, reply, live)
         except UpstreamError as error:
             used, since = self._attempt_usage, live.started
             spent = used.unknown_usage(call, candidate, since) if error.sent else None
@@ -229,19 +237,17 @@ class Attempts:
             spent = self._attempt_usage.usage_of_cancelled(
                 call, candidate, reply, error, live.started, sent=state.sent
             )
-            live.note(_record(candidate, reply, *_cut_short(live, error), seconds, spent))
+            how = cut_short(live, error)
+            live.note(attempt_record(candidate, reply, *how, seconds, spent))
             raise
         seconds = self._clock() - began
-        verdict = "failed" if attempted.error else attempted.error_class.value
-        said = verdict, attempted.reason, seconds, attempted.spent
-        live.note(_record(candidate, attempted.reply, *said))
+        judgement = attempted.classification
+        verdict = "failed" if attempted.error else judgement.error_class.value
+        said = verdict, judgement.reason, seconds, attempted.spent
+        live.note(attempt_record(candidate, attempted.reply, *said))
         if reply is None or not (call.facts.streaming or is_event_stream(reply)):
             return attempted
-        hiding = None
-        if rewriter.injects_usage_option(candidate) and is_event_stream(reply):
-            hiding = StreamFilter(
-                partial(call.dialect.strip_injected_usage, call.endpoint), call.dialect
-            )
+        hiding = _hiding(call, reply) if rewriter.injects_usage_option(candidate) else None
         masking = ErrorEventMask.of(call, reply)
         return structs.replace(attempted, stream_filter=hiding, masking=masking)
 
@@ -262,18 +268,20 @@ class Attempts:
         own = None if login is not None else secret
         prepared = rewriter.prepared(candidate, base_url, own)
         fields = (*provider.set_headers, *prepared.headers, *(login.headers() if login else ()))
-        remove, decodes = provider.remove_headers, rewriter.decodes(candidate)
+        remove = provider.remove_headers
+        decodes = bool(call.encoding) and rewriter.decodes(candidate)
         try:
             host = target_of(prepared.url).place
             lines = call.headers.lines(fields, remove=remove, decoded=decodes, host=host)
         except ValueError as error:
             raise cannot_be_written(error) from None
-        if rewriter.declared_length is not None:
+        body = rewriter.body(candidate)
+        if isinstance(body, IncomingBody) and body.length is not None:
             # A body that is streamed keeps the client's framing.
-            lines += b"Content-Length: %d\r\n" % rewriter.declared_length
+            lines += b"Content-Length: %d\r\n" % body.length
         try:
             return await self._upstream.send(
-                provider, call.method, prepared.url, lines, rewriter.body(candidate), state,
+                provider, call.method, prepared.url, lines, body, state,
                 at_least_once=call.may_repeat(candidate.route),
             )  # fmt: skip
         except UpstreamError:
@@ -365,8 +373,14 @@ def _answered(answer: bytes, candidate: Candidate, live: LiveCall) -> AttemptRes
 
 def _refused(candidate: Candidate, refusal: ProxyError, live: LiveCall) -> AttemptResult:
     why = Classification(ErrorClass.MODEL_NOT_FOUND, refusal.reply.message)
-    live.note(_record(candidate, None, "failed", why.reason, 0.0, None))
+    live.note(attempt_record(candidate, None, "failed", why.reason, 0.0, None))
     return AttemptResult(candidate, why, refusal=refusal)
+
+
+def _hiding(call: Call, reply: Reply) -> StreamFilter | None:
+    if not is_event_stream(reply):
+        return None
+    return StreamFilter(partial(call.dialect.strip_injected_usage, call.endpoint), call.dialect)
 
 
 def _classified(vendor: Vendor, answer: UpstreamResponse) -> Classification:
@@ -382,19 +396,3 @@ def _failed(
     return AttemptResult(
         candidate, classify_connection_error(error), base_url, error=error, spent=spent, lost=lost
     )
-
-
-def _record(
-    candidate: Candidate, reply: Reply | None, verdict: str, reason: str, seconds: float,
-    spent: AttemptUsage | None,
-) -> AttemptRecord:  # fmt: skip
-    name, credential = candidate.provider.name, candidate.credential_name
-    status = None if reply is None else reply.status
-    return AttemptRecord(name, credential, candidate.model, verdict, status, reason, seconds, spent)
-
-
-def _cut_short(live: LiveCall, error: BaseException) -> tuple[str, str]:
-    """Return the verdict and the reason for an attempt that Sidecar or the client ended."""
-    if isinstance(error, asyncio.CancelledError):
-        return "cancelled", live.ending.message if live.ending else "the client left"
-    return "failed", str(error) if isinstance(error, ProxyError) else type(error).__name__

@@ -1,4 +1,4 @@
-"""The usage of failed attempts.
+"""The records of attempts, and the usage of failed ones.
 
 A response with an error status used nothing unless it reports usage. Any other request that was
 sent may have been served and billed: its usage is unknown if the vendor did not report it. This
@@ -7,14 +7,16 @@ includes a stream of status 200 that begins with an error.
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 
 from sidecar.errors import ProxyError
 from sidecar.http.client import Reply, is_event_stream
 from sidecar.plugin_api.guard import plugin_guard
 from sidecar.pricing.prices import Prices
+from sidecar.proxy.in_flight import LiveCall
 from sidecar.proxy.metering import is_lookup, meter_for
-from sidecar.records import AttemptUsage, Usage, UsageState
+from sidecar.records import AttemptRecord, AttemptUsage, Usage, UsageState
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
 
@@ -86,3 +88,20 @@ class AttemptUsageReader:
         names = (priced_as, None, None) if priced_as else (model, candidate.model, call.model)
         cost = self._prices.spent(usage, candidate.provider, call.key.group, names, started)
         return AttemptUsage(state, usage, cost)
+
+
+def attempt_record(
+    candidate: Candidate, reply: Reply | None, verdict: str, reason: str, seconds: float,
+    spent: AttemptUsage | None,
+) -> AttemptRecord:  # fmt: skip
+    """Return the record of an attempt; `reply` is None if no response came."""
+    name, credential = candidate.provider.name, candidate.credential_name
+    status = None if reply is None else reply.status
+    return AttemptRecord(name, credential, candidate.model, verdict, status, reason, seconds, spent)
+
+
+def cut_short(live: LiveCall, error: BaseException) -> tuple[str, str]:
+    """Return the verdict and the reason for an attempt that Sidecar or the client ended."""
+    if isinstance(error, asyncio.CancelledError):
+        return "cancelled", live.ending.message if live.ending else "the client left"
+    return "failed", str(error) if isinstance(error, ProxyError) else type(error).__name__

@@ -25,6 +25,7 @@ class Rewriter:
 
     def __init__(self, call: Call, stream: IncomingBody | None) -> None:
         self._call = call
+        self._model = call.model
         self._stream = stream
         self._bodies: dict[str, bytes] = {}
         self._bodies_with_option: dict[str | None, bytes | None] = {}
@@ -36,13 +37,6 @@ class Rewriter:
         return self._streamed
 
     @property
-    def declared_length(self) -> int | None:
-        """The declared length of a streamed body; None for a body in memory, or in chunks."""
-        if self._call.body is not None or self._stream is None:
-            return None
-        return self._stream.length
-
-    @property
     def broken(self) -> bool:
         """True if a streamed body is malformed."""
         return self._streamed and self._stream is not None and self._stream.error is not None
@@ -50,7 +44,8 @@ class Rewriter:
     def release(self) -> None:
         """Release the bodies: the response has begun, so that none is sent again."""
         self._call.held.release()
-        self.forget_copies()
+        if self._bodies or self._bodies_with_option:
+            self.forget_copies()
 
     def forget_copies(self) -> None:
         """Drop the edited bodies; they are made again on demand."""
@@ -61,12 +56,17 @@ class Rewriter:
         """Return whether this candidate gets an edited copy of the body."""
         if candidate.steps:
             return True
+        if self._call.facts.streaming and self._may_inject(candidate):
+            return True
+        return candidate.model != self._model and self._renames_in_body(candidate)
+
+    def _renames_in_body(self, candidate: Candidate) -> bool:
         in_body = self._call.endpoint.model_at in {ModelAt.BODY, ModelAt.FORM}
-        return (in_body and self.renames(candidate.model)) or self._may_inject(candidate)
+        return in_body and self.renames(candidate.model)
 
     def renames(self, model: str | None) -> bool:
         """Return whether `model`, a candidate's, differs from the call's model."""
-        return model is not None and model != self._call.model
+        return model is not None and model != self._model
 
     def injects_usage_option(self, candidate: Candidate) -> bool:
         """Return whether the body for this candidate requests usage that the client did not."""
@@ -76,8 +76,7 @@ class Rewriter:
         """Return whether the body is sent without its content coding, because it was edited."""
         if self._call.encoding in {"", "identity"}:
             return False
-        in_body = self._call.endpoint.model_at in {ModelAt.BODY, ModelAt.FORM}
-        return (in_body and self.renames(candidate.model)) or self.injects_usage_option(candidate)
+        return self._renames_in_body(candidate) or self.injects_usage_option(candidate)
 
     def _may_inject(self, candidate: Candidate) -> bool:
         is_wanted = self._call.key.group.ask_usage and self._call.facts.streaming
@@ -85,7 +84,9 @@ class Rewriter:
 
     def body(self, candidate: Candidate) -> bytes | AsyncIterable[bytes] | None:
         """Return the body for a candidate; None if the request has none."""
-        with_option = self._body_with_option(candidate)
+        with_option = None
+        if self._call.facts.streaming:  # no other call has the option
+            with_option = self._body_with_option(candidate)
         return self._renamed(candidate.model) if with_option is None else with_option
 
     def _body_with_option(self, candidate: Candidate) -> bytes | None:
@@ -106,17 +107,17 @@ class Rewriter:
         return None
 
     def _renamed(self, model: str | None) -> bytes | AsyncIterable[bytes] | None:
-        call = self._call
-        if call.body is None:
+        call, body = self._call, self._call.body
+        if body is None:
             self._streamed = True
             return self._stream
-        if model is not None and self.renames(model):
+        if model is not None and model != self._model:
             if call.endpoint.model_at is ModelAt.BODY:
                 return self._spliced(model, call.model or "")
             if call.endpoint.model_at is ModelAt.FORM and call.form_span is not None:
                 start, end = call.form_span
                 return call.decoded_body[:start] + model.encode() + call.decoded_body[end:]
-        return call.body or None
+        return body or None
 
     def prepared(self, candidate: Candidate, base_url: str, secret: Secret | None) -> Prepared:
         """Return the URL and the headers of an attempt. Raises `UpstreamError`."""

@@ -79,7 +79,7 @@ class IncomingBody:
             return False
         self._pieces.append(data)
         self.size += len(data)
-        if self._sink is None:
+        if self._sink is None and self._waiter is not None:
             self._wake()
         return self.size > HELD_BODY_BYTES
 
@@ -106,7 +106,8 @@ class IncomingBody:
     def finish(self) -> None:
         """Mark the end, in its proper place."""
         self.is_complete = True
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def fail(self, error: Exception) -> None:
         """Mark that the rest never arrives. The first error stays."""

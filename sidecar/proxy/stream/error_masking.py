@@ -46,9 +46,12 @@ def mask_head(reply: Reply, secret: Secret | None) -> None:
 
     Sets `reply.mask`, by which the body is masked later.
     """
-    if secret is None or secret.mask.is_empty:
+    if secret is None:
         return
-    mask = reply.mask = secret.mask
+    mask = secret.mask
+    if mask.is_empty:
+        return
+    reply.mask = mask
     raw = reply.raw_head or b"".join(
         [reply.reason.encode("utf-8", "surrogatepass"), *chain.from_iterable(reply.headers)]
     )
