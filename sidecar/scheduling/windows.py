@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, tzinfo
 
+from msgspec import Struct
+
 from sidecar.config.model import Period, Urgency
 from sidecar.scheduling.limiter import ACTIVE_SECONDS, MINUTE_SECONDS, NEVER, Limiter, LimitUnit
 
@@ -111,10 +113,6 @@ class CountingLimiter(Limiter):
         """Return until when headroom binds calls of this urgency."""
         return max(self._last_admitted[:urgency]) + ACTIVE_SECONDS
 
-    def _record_urgency(self, urgency: int, now: float) -> None:
-        if self.headroom:
-            self._last_admitted[urgency] = now
-
 
 class CalendarWindow(CountingLimiter):
     """Counts a day, a week or a month of a time zone. `wall` returns seconds since the epoch;
@@ -171,7 +169,8 @@ class CalendarWindow(CountingLimiter):
 
     def acquire(self, amount: int, urgency: int, now: float) -> tuple[float, int]:
         """Count a call in the current period; return its period and estimate."""
-        self._record_urgency(urgency, now)
+        if self.headroom:
+            self._last_admitted[urgency] = now
         self.advance(now)
         self._add(self._begun, amount, self._part_reserved(amount))
         self.running += 1
@@ -307,7 +306,8 @@ class ConcurrencyLimit(CountingLimiter):
     def acquire(self, amount: int, urgency: int, now: float) -> int:
         """Take a slot."""
         self.used += amount
-        self._record_urgency(urgency, now)
+        if self.headroom:
+            self._last_admitted[urgency] = now
         return amount
 
     def settle(self, reservation: int, amount: int, now: float) -> None:
@@ -325,16 +325,13 @@ class ConcurrencyLimit(CountingLimiter):
         return NEVER if self.limit <= 0 else now
 
 
-class WindowReservation:
+class WindowReservation(Struct, eq=False, gc=False):
     """An amount in a sliding window; `reserved` is the part that its running call may return."""
 
-    __slots__ = ("amount", "at", "counts", "reserved")
-
-    def __init__(self, at: float, amount: int, reserved: int = 0) -> None:
-        self.at = at
-        self.amount = amount
-        self.reserved = reserved
-        self.counts = True
+    at: float
+    amount: int
+    reserved: int = 0
+    counts: bool = True
 
 
 class SlidingWindow(CountingLimiter):
@@ -361,7 +358,8 @@ class SlidingWindow(CountingLimiter):
 
     def acquire(self, amount: int, urgency: int, now: float) -> WindowReservation:
         """Count a call for a minute from now on."""
-        self._record_urgency(urgency, now)
+        if self.headroom:
+            self._last_admitted[urgency] = now
         entry = WindowReservation(now, amount, 0 if self.unit is LimitUnit.CALLS else amount)
         self._log.append(entry)
         self.used += amount
