@@ -8,6 +8,7 @@ be killed, and ends as Python does. A test of the start itself uses `SIDECAR` of
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import pkgutil
@@ -159,5 +160,6 @@ def _import_everything() -> None:
 
 if __name__ == "__main__":
     _import_everything()
+    gc.freeze()  # else each fork copies what a garbage collection, such as its last, only counts
     _fork_for_each_order(socket.socket(fileno=int(sys.argv[1])))
     sys.modules["sidecar.cli"].main()
