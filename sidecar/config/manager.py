@@ -16,8 +16,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from watchfiles import awatch
-
 from sidecar.config.ca_files import unusable_authorities
 from sidecar.config.credentials import Vault
 from sidecar.config.history import Versions
@@ -175,6 +173,8 @@ class ConfigManager:
 
         No filter by name: a swapped link changes another name than the file's.
         """
+        from watchfiles import awatch  # slow to import, and commands do without
+
         stamp: Stamp | None = None
         while True:
             with suppress(OSError, RuntimeError):

@@ -100,3 +100,14 @@ def test_help_and_version_load_no_server(words: str, unused: set[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_command_on_the_file_loads_no_watcher_of_it(cli: Cli) -> None:
+    code = (
+        "import sys; from sidecar.cli import cli\n"
+        "cli(['keys', 'list'], standalone_mode=False)\n"
+        "print({'watchfiles', 'anyio'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=cli.env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
