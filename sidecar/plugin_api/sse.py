@@ -135,16 +135,16 @@ class SseMeter(BaseMeter):
     """Byte strings; only events that contain at least one are parsed."""
     repeated: bytes = b""
     """What an event contains if every event repeats the figures; only the latest one is parsed."""
+    expects_end = True
+    _latest = b""
+    _given_up = False
+    _begun = False
+    _large: _LargeEvent | None = None
+    _dispatched = True
+    _finished = False
 
     def __init__(self) -> None:
         self._tail = bytearray()
-        self._latest = b""
-        self._given_up = False
-        self._begun = False
-        self._large: _LargeEvent | None = None
-        self._dispatched = True
-        super().__init__()
-        self.expects_end = True
 
     @property
     def at_boundary(self) -> bool:

@@ -35,6 +35,15 @@ def as_count(value: object) -> int | None:
     return int(min(max(value, 0), MAX_TOKENS))
 
 
+def as_counts(*values: object) -> list[int | None]:
+    """Return each number as `as_count`."""
+    return [
+        value if value is None or (type(value) is int and 0 <= value <= MAX_TOKENS)
+        else as_count(value)
+        for value in values
+    ]  # fmt: skip
+
+
 def as_cost(value: object, per_dollar: int = 1) -> int | None:
     """Return an amount of money in nano-dollars, from 0 to `MAX_COST`; None for any other value.
 
@@ -98,16 +107,15 @@ def as_object(data: bytes) -> Mapping[str, object]:
 class BaseMeter:
     """The state of a meter (see `Meter`); a subclass sets it as it reads."""
 
-    def __init__(self) -> None:
-        self.finished = False
-        self.expects_end = False
-        self.pending = False
-        self.at_boundary = False
-        self.unread = False
-        self.model: str | None = None
-        self.error: str | None = None
-        self._created: tuple[str, ...] = ()
-        self._usage: Usage | None = None
+    finished = False
+    expects_end = False
+    pending = False
+    at_boundary = False
+    unread = False
+    model: str | None = None
+    error: str | None = None
+    _created: tuple[str, ...] = ()
+    _usage: Usage | None = None
 
     @property
     def unfinished(self) -> bool:
@@ -141,18 +149,19 @@ class JsonMeter(BaseMeter):
                 self._usage = Usage(as_count(usage.get("in")), as_count(usage.get("out")))
     """
 
+    _size = 0
+    _size_read = 0
+    _outline: Outline | None = None
+    _is_decoded = True
+
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
-        self._size = 0
-        self._size_read = 0
-        self._outline: Outline | None = None
-        self._is_decoded = True
-        super().__init__()
 
     @property
     def unfinished(self) -> bool:
         """True if the document began and is not complete."""
-        self._read()
+        if self._size_read != self._size:
+            self._read()
         if not self._is_decoded:
             self._decode(b"".join(self._pieces).removeprefix(BOM), _SYNTAX_DECODER)
         return self._outline is not None and self._outline.unfinished
@@ -168,12 +177,14 @@ class JsonMeter(BaseMeter):
 
     def usage(self) -> Usage | None:
         """Return the usage so far; None if the response is too large."""
-        self._read()
+        if self._size_read != self._size:
+            self._read()
         return self._usage
 
     def created(self) -> tuple[str, ...]:
         """Return the ids of the objects that the response creates."""
-        self._read()
+        if self._size_read != self._size:
+            self._read()
         return self._created
 
     def read_response(self, answer: ResponseFields) -> None:
@@ -188,10 +199,11 @@ class JsonMeter(BaseMeter):
 
         Of a truncated object, only complete values; all None for anything else.
         """
-        found = self._decode(data, _FIELDS_DECODER)
-        if isinstance(found, ResponseFields):
-            return found
-        fields = as_mapping(found)
+        self._is_decoded = True
+        try:
+            return _FIELDS_DECODER.decode(data)
+        except _UNREADABLE:
+            fields = as_mapping(self._outline_of(data).value())
         return ResponseFields(
             **{name: fields.get(name) for name in ResponseFields.__struct_fields__}
         )
@@ -205,15 +217,16 @@ class JsonMeter(BaseMeter):
         try:
             found: object = decoder.decode(data)
         except _UNREADABLE:
-            if self._outline is None:
-                self._outline = outline(data)
-                self.unread = not self._outline.complete or self._outline.has_invalid_numbers
-            return self._outline.value()
+            return self._outline_of(data).value()
         return found
 
+    def _outline_of(self, data: bytes) -> Outline:
+        if self._outline is None:
+            self._outline = outline(data)
+            self.unread = not self._outline.complete or self._outline.has_invalid_numbers
+        return self._outline
+
     def _read(self) -> None:
-        if self._size_read == self._size:
-            return
         self._size_read = self._size
         if self._size > MAX_JSON_BYTES:
             self._outline, self._is_decoded = None, True

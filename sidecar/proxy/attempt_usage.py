@@ -15,7 +15,7 @@ from sidecar.http.client import Reply, is_event_stream
 from sidecar.plugin_api.guard import plugin_guard
 from sidecar.pricing.prices import Prices
 from sidecar.proxy.in_flight import LiveCall
-from sidecar.proxy.metering import is_lookup, meter_for
+from sidecar.proxy.metering import ResponseMeter, is_lookup
 from sidecar.records import AttemptRecord, AttemptUsage, Usage, UsageState
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
@@ -40,7 +40,7 @@ class AttemptUsageReader:
         usage: Usage | None = None
         whole, model = False, None
         with plugin_guard(call.dialect, "meter", lost) as guard:
-            meter = meter_for(call, reply)
+            meter = ResponseMeter(call, reply)
             meter.feed(data)
             if is_lookup(call, meter.created()):
                 return None  # a GET by id: counted when the response was created

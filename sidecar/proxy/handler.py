@@ -22,14 +22,13 @@ from sidecar.http.body_memory import SETTING, HeldBody
 from sidecar.http.request_guard import RequestGuard
 from sidecar.http.wire.agent_messages import AgentRequest
 from sidecar.http.wire.agent_protocol import AgentResponse
-from sidecar.plugin_api.dialect import Dialect, Meter
-from sidecar.plugin_api.usage_meter import NoMeter
+from sidecar.plugin_api.dialect import Dialect
 from sidecar.proxy import authentication
 from sidecar.proxy import responses as proxy_responses
 from sidecar.proxy.attempt import AttemptResult
 from sidecar.proxy.deferred_usage import Deferred
 from sidecar.proxy.in_flight import LiveCall
-from sidecar.proxy.metering import meter_for, read_meter
+from sidecar.proxy.metering import ResponseMeter, read_meter
 from sidecar.proxy.relay import Relay, RelayEnd
 from sidecar.proxy.services import Services
 from sidecar.proxy.stream.keepalive import (
@@ -77,7 +76,7 @@ class Passage(Struct, eq=False):
     relay: Relay
     call: Call | None = None
     sent: Call | None = None
-    meter: Meter | None = None
+    meter: ResponseMeter | None = None
     candidate: Candidate | None = None
     lease: Lease | None = None
 
@@ -239,7 +238,7 @@ class Proxy:
         assert reply is not None  # noqa: S101 - dispatch promises it
         live.status = reply.status
         if relay.started and (why := cannot_follow(attempted, live)):
-            passage.meter = None if attempted.body is not None else NoMeter()
+            passage.meter = None if attempted.body is not None else ResponseMeter(call, reply)
             return await fail(relay, call, why, live)
         fields = proxy_responses.relayed_headers(passage.request, call, attempted, live)
         if attempted.body is not None:
@@ -253,7 +252,7 @@ class Proxy:
         self._services.ledger.used(call.key.name, live.program)
         passage.candidate = attempted.candidate
         passage.sent = attempted.sent
-        meter = passage.meter = live.meter = meter_for(attempted.sent or call, reply)
+        meter = passage.meter = live.meter = ResponseMeter(attempted.sent or call, reply)
         response = await attempted.relay_through(relay, fields, meter)
         live.status = response.status
         if relay.end is RelayEnd.TRUNCATED:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from urllib.parse import unquote
 
 from sidecar.config.model import Provider
 from sidecar.http.client import Reply
 from sidecar.http.content_coding import PLAIN_CODINGS, Unpacking
-from sidecar.masking import CredentialMask
 from sidecar.plugin_api.dialect import Dialect, Meter
 from sidecar.plugin_api.error_class import code_word
 from sidecar.plugin_api.guard import log_plugin_error, plugin_guard
@@ -29,46 +27,20 @@ _MAX_BLANK_BYTES = 64
 """Bytes of blank lines after which a response is metered by its Content-Type."""
 
 
-def meter_for(call: Call, reply: Reply) -> Meter:
-    """Return the meter for the response to a call."""
-    return ResponseMeter(
-        partial(call.dialect.meter, call.endpoint),
-        reply.content_type,
-        reply.coding,
-        streaming=call.facts.streaming,
-        mask=reply.mask,
-        plugin=call.dialect,
-    )
-
-
 class ResponseMeter:
-    """A dialect's meter for a response, which is decoded for it.
+    """The dialect's meter for the response to a call, which is decoded for it.
 
     The meter is chosen by the content type, or by the first bytes if they contradict it.
-
-    Args:
-        make: Returns the meter for a content type.
-        label: The Content-Type of the response, in lower case.
-        coding: The Content-Encoding of the response, in lower case.
-        streaming: Whether a stream was requested.
-        mask: Masks the credential in text that is logged and recorded.
-        plugin: The plugin that is named in the log if its meter fails.
     """
 
-    def __init__(
-        self, make: Callable[[str], Meter], label: str, coding: str, *, streaming: bool,
-        mask: CredentialMask | None = None, plugin: Dialect | str = "dialect plugin",
-    ) -> None:  # fmt: skip
-        self._make = make
-        self._plugin = plugin
-        self._label = label
-        self._streaming = streaming
-        self._mask = mask
-        self._coded = coding not in PLAIN_CODINGS
-        self._unpacking = Unpacking(coding) if self._coded else None
+    def __init__(self, call: Call, reply: Reply) -> None:
+        self._call = call
+        self._mask = reply.mask
+        self._label = label = reply.content_type
+        self._unpacking = None if reply.coding in PLAIN_CODINGS else Unpacking(reply.coding)
         self._head: bytes | None = b""
         readable = self._unpacking is None or self._unpacking.known
-        self._meter: Meter = make(self._label) if readable else NoMeter()
+        self._meter = call.dialect.meter(call.endpoint, label) if readable else NoMeter()
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes, still in their content coding."""
@@ -77,84 +49,87 @@ class ResponseMeter:
         if self._head is None:
             self._meter.feed(data)
         elif data:
-            self._head += data
+            self._head = head = self._head + data
+            found = _FIRST.match(head)
             if (
-                _FIRST.match(self._head)
-                or len(self._head.lstrip()) > len("event:")
-                or len(self._head) > _MAX_BLANK_BYTES
+                found is not None
+                or len(head.lstrip()) > len("event:")
+                or len(head) > _MAX_BLANK_BYTES
             ):
-                self._choose()
+                self._choose(head, found)
+
+    def chosen(self) -> Meter:
+        """Return the dialect's meter, fed with all bytes so far; its texts are not masked."""
+        if self._head:
+            self._choose(self._head, _FIRST.match(self._head))
+        return self._meter
 
     def usage(self) -> Usage | None:
         """Return the usage reported so far."""
-        return self._chosen.usage()
+        return self.chosen().usage()
 
     def created(self) -> tuple[str, ...]:
         """Return the ids of the objects that the response created."""
-        return self._chosen.created()
+        return self.chosen().created()
 
     @property
     def finished(self) -> bool:
         """True once the terminal event has arrived."""
-        return self._chosen.finished
+        return self.chosen().finished
 
     @property
     def expects_end(self) -> bool:
         """True if a response of this kind always has a terminal event."""
-        return self._chosen.expects_end
+        return self.chosen().expects_end
 
     @property
     def pending(self) -> bool:
         """True if the response reports that its work is still in progress."""
-        return self._chosen.pending
+        return self.chosen().pending
 
     @property
     def unfinished(self) -> bool:
         """True if the response is incomplete; False for plain text, which may look like JSON."""
-        text = self._label.startswith("text/plain") and not self._chosen.expects_end
-        return not text and not self._lost and self._chosen.unfinished
+        chosen = self.chosen()
+        text = self._label.startswith("text/plain") and not chosen.expects_end
+        return not text and not self._lost and chosen.unfinished
 
     @property
     def unread(self) -> bool:
         """True if a part of the response could not be read."""
-        return self._chosen.unread or self._lost
+        return self.chosen().unread or self._lost
 
     @property
     def at_boundary(self) -> bool:
         """True if an event may be written after these bytes; never in a compressed response."""
-        return not self._coded and not self._head and self._meter.at_boundary
+        return self._unpacking is None and not self._head and self._meter.at_boundary
 
     @property
     def model(self) -> str | None:
         """The model that the response names."""
-        return self._masked(self._chosen.model)
+        return self.masked(self.chosen().model)
 
     @property
     def error(self) -> str | None:
         """The vendor's error code or message inside the response."""
-        return self._masked(self._chosen.error)
+        return self.masked(self.chosen().error)
 
-    def _masked(self, word: str | None) -> str | None:
+    def masked(self, word: str | None) -> str | None:
+        """Return a word of the response with the credential masked."""
         return word if word is None or self._mask is None else self._mask.mask_text(word)
 
     @property
     def _lost(self) -> bool:
         return self._unpacking is not None and self._unpacking.lost
 
-    @property
-    def _chosen(self) -> Meter:
-        """The dialect's meter, fed with all bytes so far."""
-        if self._head:
-            self._choose()
-        return self._meter
-
-    def _choose(self) -> None:
-        head, self._head = self._head or b"", None
-        found = _FIRST.match(head)
+    def _choose(self, head: bytes, found: re.Match[bytes] | None) -> None:
+        """Feed the first bytes to the meter for their kind, as `_FIRST` found it."""
+        self._head = None
         kind = None if found is None else found.lastgroup
         if kind is not None and (shown := self._shown(kind)) != self._label:
-            with plugin_guard(self._plugin, "meter", f"usage in {shown} is not counted"):
-                self._meter = self._make(shown)
+            dialect = self._call.dialect
+            with plugin_guard(dialect, "meter", f"usage in {shown} is not counted"):
+                self._meter = dialect.meter(self._call.endpoint, shown)
         self._meter.feed(head)
 
     def _shown(self, kind: str) -> str:
@@ -162,7 +137,7 @@ class ResponseMeter:
         label = self._label
         vague = not label or label.startswith("text/")
         events, is_json = label.startswith(EVENTS), "json" in label
-        if kind == "events" and not events and self._streaming:
+        if kind == "events" and not events and self._call.facts.streaming:
             return EVENTS
         if kind == "json" and not is_json and vague:
             return JSON
@@ -170,7 +145,7 @@ class ResponseMeter:
 
 
 def read_meter(
-    live: LiveCall, call: Call, provider: Provider | None, meter: Meter, *, whole: bool
+    live: LiveCall, call: Call, provider: Provider | None, meter: ResponseMeter, *, whole: bool
 ) -> Usage | None:
     """Set the call's usage; return that of an earlier call, if a complete response reports it.
 
@@ -193,7 +168,7 @@ def read_meter(
 
 
 def _used(
-    live: LiveCall, call: Call, provider: Provider | None, meter: Meter
+    live: LiveCall, call: Call, provider: Provider | None, meter: ResponseMeter
 ) -> tuple[Usage | None, bool]:
     """Return the reported usage, and whether it is that of an earlier call. Usage of work that is
     still in progress is not returned."""
@@ -201,8 +176,9 @@ def _used(
     usage: Usage | None = None
     plugin: Dialect | Vendor = call.dialect
     try:
-        retold = is_lookup(call, meter.created())
-        usage = None if meter.pending else meter.usage()
+        chosen = meter.chosen()
+        retold = is_lookup(call, chosen.created())
+        usage = None if chosen.pending else chosen.usage()
         if usage is not None and provider is not None:
             plugin = provider.vendor
             usage = plugin.normalize(usage, call.endpoint)
@@ -213,10 +189,11 @@ def _used(
     return usage, retold
 
 
-def _read_end(live: LiveCall, meter: Meter) -> bool:
+def _read_end(live: LiveCall, meter: ResponseMeter) -> bool:
     """Set model, outcome and reason from the response. Return whether its terminal event came."""
-    live.model_served = meter.model or live.model_served
-    finished, error = meter.finished, meter.error
+    chosen = meter.chosen()
+    live.model_served = meter.masked(chosen.model) or live.model_served
+    finished, error = chosen.finished, meter.masked(chosen.error)
     if finished and live.outcome is Outcome.CANCELLED:
         # Some clients disconnect as soon as they have read the terminal event.
         live.outcome = Outcome.OK

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from sidecar import ResponseFields, Usage, as_count, as_mapping
-from sidecar_vendors.openai.usage import AnswerMeter, with_tier
+from sidecar_vendors.openai.usage import AnswerMeter
 
 
 class EmbeddingsMeter(AnswerMeter):
@@ -19,7 +19,10 @@ class EmbeddingsMeter(AnswerMeter):
         super().read_response(answer)
         usage = as_mapping(answer.usage)
         if self._usage is None and (total := as_count(usage.get("total_tokens"))) is not None:
-            self._usage = with_tier(Usage(input_tokens=total), answer.service_tier)
+            tier = answer.service_tier
+            self._usage = Usage(
+                input_tokens=total, service_tier=tier if isinstance(tier, str) else None
+            )
 
 
 class PagesMeter(AnswerMeter):

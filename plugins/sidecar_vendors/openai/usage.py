@@ -20,6 +20,7 @@ from sidecar import (
     Usage,
     as_cost,
     as_count,
+    as_counts,
     as_mapping,
     error_code_of,
     is_pending,
@@ -40,12 +41,15 @@ _BESIDES = frozenset({
 """The fields beside tokens that are read: most vendors have none of them."""
 
 
-def read_usage(usage: Mapping[str, object], tools: object = None) -> Usage | None:
+def read_usage(
+    usage: Mapping[str, object], tools: object = None, tier: object = None
+) -> Usage | None:
     """Return the usage of any operation; None if the object has no figures.
 
     Args:
         usage: The `usage` object.
         tools: The `tool_usage` of a response, with the uses of server-side tools.
+        tier: The `service_tier` of the response.
     """
     if not usage:
         return None
@@ -53,23 +57,38 @@ def read_usage(usage: Mapping[str, object], tools: object = None) -> Usage | Non
                        "input_tokens_details", "input_token_details")  # fmt: skip
     read_out = _details(usage, "completion_tokens_details", "output_tokens_details",
                         "output_token_details")  # fmt: skip
-    cached = as_count(read_in.get("cached_tokens"))
+    tokens_in, tokens_out, cached, written, reasoning = as_counts(
+        usage.get("prompt_tokens", usage.get("input_tokens")),
+        usage.get("completion_tokens", usage.get("output_tokens")),
+        read_in.get("cached_tokens"),
+        read_in.get("cache_write_tokens"),
+        read_out.get("reasoning_tokens"),
+    )
     if cached is None and not _CACHED.isdisjoint(usage):
         cached = _first_count(usage, *_CACHED_IN_ORDER)
     is_plain = tools is None and _BESIDES.isdisjoint(usage)
     found = Usage(
-        input_tokens=as_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
-        output_tokens=as_count(usage.get("completion_tokens", usage.get("output_tokens"))),
+        input_tokens=tokens_in,
+        output_tokens=tokens_out,
         cache_read_tokens=cached,
-        cache_write_tokens=as_count(read_in.get("cache_write_tokens")),
-        reasoning_tokens=as_count(read_out.get("reasoning_tokens")),
-        units=_units(read_in, read_out) + (() if is_plain else _units_besides(usage, tools)),
-        reported_cost=None if is_plain else _reported_cost(usage),
-        context_tokens=None
-        if is_plain
-        else as_count(as_mapping(usage.get("context_details")).get("input_tokens")),
+        cache_write_tokens=written,
+        reasoning_tokens=reasoning,
+        units=_units(read_in, read_out) if read_in or read_out else (),
+        service_tier=tier if isinstance(tier, str) else None,
     )
+    if not is_plain:
+        found = _with_besides(found, usage, tools)
     return found if _says_enough(found) else None
+
+
+def _with_besides(found: Usage, usage: Mapping[str, object], tools: object) -> Usage:
+    """Return the usage with what few vendors report beside tokens."""
+    return structs.replace(
+        found,
+        units=found.units + _units_besides(usage, tools),
+        reported_cost=_reported_cost(usage),
+        context_tokens=as_count(as_mapping(usage.get("context_details")).get("input_tokens")),
+    )
 
 
 def _says_enough(usage: Usage) -> bool:
@@ -100,8 +119,6 @@ def _units(
     read_in: Mapping[str, object], read_out: Mapping[str, object]
 ) -> tuple[tuple[str, int], ...]:
     """Return the tokens at other prices, by the details."""
-    if not read_in and not read_out:
-        return ()
     cached = as_mapping(read_in.get("cached_tokens_details"))
     return _counted(
         ("input_audio_tokens", read_in.get("audio_tokens")),
@@ -169,11 +186,10 @@ class AnswerMeter(JsonMeter):
 
     def read_response(self, answer: ResponseFields) -> None:
         """Read `usage`, `model`, `service_tier` and `id` of the top level."""
-        usage = read_usage(as_mapping(answer.usage), answer.tool_usage)
-        self._usage = with_tier(usage, answer.service_tier)
-        self.pending = is_pending(answer.status)
+        self._usage = read_usage(as_mapping(answer.usage), answer.tool_usage, answer.service_tier)
+        self.pending = answer.status is not None and is_pending(answer.status)
         # Some vendors send an error with the status 200.
-        self.error = error_code_of(answer.error)
+        self.error = error_code_of(answer.error) if answer.error else None
         if isinstance(answer.model, str):
             self.model = answer.model
         if isinstance(answer.id, str):
@@ -256,7 +272,7 @@ class ChatMeter(SseMeter):
 
     def _take(self, reported: Mapping[str, object], tier: object) -> None:
         self._seen |= {name: figure for name, figure in reported.items() if figure is not None}
-        self._usage = with_tier(read_usage(self._seen), tier) or self._usage
+        self._usage = read_usage(self._seen, None, tier) or self._usage
 
 
 class ResponsesMeter(SseMeter):
@@ -284,18 +300,16 @@ class ResponsesMeter(SseMeter):
         if ends and self.is_complete(data):
             self.finished = True
             self.error = error_code_of(response.get("error"))
-            reported = read_usage(as_mapping(response.get("usage")), response.get("tool_usage"))
-            self._usage = with_tier(reported, response.get("service_tier"))
+            reported = as_mapping(response.get("usage"))
+            tools, tier = response.get("tool_usage"), response.get("service_tier")
+            self._usage = read_usage(reported, tools, tier)
 
 
 class EventsMeter(SseMeter):
     """A meter of any other stream: images and audio have `usage` in their last event."""
 
     wanted = (b'"usage"', b'"error"')
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.expects_end = False
+    expects_end = False
 
     def on_event(self, event: bytes, data: bytes) -> None:
         """Read the latest usage. Mistral wraps events in a further `data`."""
@@ -305,10 +319,3 @@ class EventsMeter(SseMeter):
         self.error = error_code_of(value.get("error")) or self.error
         if isinstance(model := value.get("model"), str) and model:
             self.model = model
-
-
-def with_tier(usage: Usage | None, tier: object) -> Usage | None:
-    """Return the usage with the service tier of the response."""
-    if usage is None or not isinstance(tier, str):
-        return usage
-    return structs.replace(usage, service_tier=tier)
