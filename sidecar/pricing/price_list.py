@@ -101,14 +101,15 @@ class ListedModel:
         The tier's rates, where it has any, take precedence over the usual ones.
         """
         chosen = self._choose(at, None if tier is None else tier.lower())
-        if chosen not in self._made:
+        made = self._made.get(chosen)
+        if made is None:
             sets = [self._usual[chosen[0]], *(self._tiers[each] for each in chosen[1:])]
             # Of the usual ones the last counts, of a tier's the first.
             rates = sets[0].rates | {
                 unit: rate for each in reversed(sets[1:]) for unit, rate in each.rates.items()
             }
-            self._made[chosen] = Rates(rates, self._units)
-        return self._made[chosen]
+            made = self._made[chosen] = Rates(rates, self._units)
+        return made
 
     def _choose(self, at: float, tier: str | None) -> tuple[int, ...]:
         """Return the indices of the rate sets that apply: the usual one, then those of the tier."""

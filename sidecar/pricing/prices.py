@@ -19,8 +19,9 @@ from msgspec import structs
 from sidecar.config.model import Group, Price, Provider, Snapshot
 from sidecar.config.patterns import Pattern
 from sidecar.pricing.price_list import PriceList
+from sidecar.pricing.priced_call import PricedCall
 from sidecar.pricing.rates import INPUT, OUTPUT, REQUESTS, Exact, PriceUnit, Rate, Rates, rounded
-from sidecar.records import SUBSCRIPTION, CallRecord, Cost, Part, Usage
+from sidecar.records import SUBSCRIPTION, Cost, Part, Usage
 
 log = logging.getLogger("sidecar.pricing")
 
@@ -32,6 +33,7 @@ MAX_NAME_CHARS = 256
 """Longer names of models, which any client may send, have no price."""
 FREE = "free"
 REPORTED = "reported"
+_NOTHING = Usage()
 _PER_MILLION = {
     "input": INPUT,
     "output": OUTPUT,
@@ -114,7 +116,7 @@ class Prices:
         )  # fmt: skip
 
     def cost(
-        self, record: CallRecord, provider: Provider, group: Group, priced_as: str | None = None
+        self, call: PricedCall, provider: Provider, group: Group, priced_as: str | None = None
     ) -> Cost | None:
         """Return the cost of a finished call that `provider` served for a key of `group`.
 
@@ -122,14 +124,14 @@ class Prices:
         precedes the vendor's reported cost, and that precedes the list. `priced_as` replaces all
         names of the model.
         """
-        if record.method == "GET" or not 200 <= record.status < 300:
+        if call.method == "GET" or not 200 <= call.status < 300:
             return None
-        sent = record.attempts[-1].model if record.attempts else None
-        self._learn(provider, sent or record.model_asked, record.model_served)
-        names = (record.model_served, sent, record.model_asked)
-        if priced_as:
-            names = (priced_as, None, None)
-        return self._cost(record.usage or Usage(), provider, group, names, record.started)
+        asked, served = call.model_asked, call.model_served
+        sent = call.attempts[-1].model if call.attempts else None
+        if (sent or asked) != served:
+            self._learn(provider, sent or asked, served)
+        names = (priced_as, None, None) if priced_as else (served, sent, asked)
+        return self._cost(call.usage or _NOTHING, provider, group, names, call.started)
 
     def spent(
         self, usage: Usage | None, provider: Provider, group: Group,
@@ -142,7 +144,7 @@ class Prices:
         """
         if usage is None and not (_is_free(provider) or provider.takes_login):
             return None
-        return self._cost(usage or Usage(), provider, group, names, started)
+        return self._cost(usage or _NOTHING, provider, group, names, started)
 
     def _cost(
         self, usage: Usage, provider: Provider, group: Group,
@@ -165,8 +167,10 @@ class Prices:
             return _charged(Fraction(said), group, REPORTED)
         if usage.parts:
             return self._of_parts(usage.parts, provider, group, names, started)
-        found = _exact(tariff, usage, started)
-        return None if found is None else _charged(found[0], group, found[1])
+        if tariff is None:
+            return None
+        exact = tariff.rates(started, usage.service_tier).cost(_counts(usage, 1))
+        return None if exact is None else _charged(exact, group, tariff.name)
 
     def _of_parts(
         self, parts: Sequence[Part], provider: Provider, group: Group,
@@ -240,28 +244,35 @@ class Prices:
         return tariff
 
     def _learn(self, provider: Provider, sent: str | None, served: str | None) -> None:
-        """Record which model answers to a name that was sent."""
-        if sent != served and (sent := _short(sent)) and (served := _short(served)):
+        """Record which model answers to the name of another that was sent."""
+        key = (provider.name, provider.base_url, sent or "")
+        if self._reported.get(key) != served and _short(sent) and (served := _short(served)):
             if len(self._reported) >= MAX_MODELS:
                 del self._reported[next(iter(self._reported))]
-            self._reported[(provider.name, provider.base_url, sent)] = served
+            self._reported[key] = served
 
     def _find(
         self, provider: Provider, served: str | None, sent: str | None, asked: str | None
     ) -> Tariff | None:
-        served, sent, asked = _short(served), _short(sent), _short(asked)
         key = (provider.name, provider.base_url, served, sent, asked)
         try:
             return self._cached[key]
         except KeyError:
+            return self._look_up(provider, served, sent, asked)
+
+    def _look_up(
+        self, provider: Provider, served: str | None, sent: str | None, asked: str | None
+    ) -> Tariff | None:
+        served, sent, asked = _short(served), _short(sent), _short(asked)
+        key = (provider.name, provider.base_url, served, sent, asked)
+        if key not in self._cached:
             if len(self._cached) >= MAX_MODELS:
                 del self._cached[next(iter(self._cached))]
-            found = self._cached[key] = self._look_up(
-                provider, _names(served, sent), _names(served, sent, asked)
-            )
-        return found
+            names = _names(served, sent, asked)
+            self._cached[key] = self._choose(provider, _names(served, sent), names)
+        return self._cached[key]
 
-    def _look_up(self, provider: Provider, served: Names, names: Names) -> Tariff | None:
+    def _choose(self, provider: Provider, served: Names, names: Names) -> Tariff | None:
         """Return the file's price for any of `names`, else the list's for one of `served`."""
         for pattern, tariff in self._written:
             if any(map(pattern.matches, names)):

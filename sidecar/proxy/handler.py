@@ -13,9 +13,8 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
-from sidecar.config.model import Provider
 from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.http import responses
 from sidecar.http.body_memory import SETTING, HeldBody
@@ -79,16 +78,6 @@ class Passage(Struct, eq=False):
     meter: ResponseMeter | None = None
     candidate: Candidate | None = None
     lease: Lease | None = None
-
-    @property
-    def provider(self) -> Provider | None:
-        """The provider whose response is relayed; None if there is none."""
-        return None if self.candidate is None else self.candidate.provider
-
-    @property
-    def priced_as(self) -> str | None:
-        """The model name in the price list, if the route or the provider sets one."""
-        return None if self.candidate is None else self.candidate.route.price_name
 
 
 class Proxy:
@@ -291,16 +280,14 @@ class Proxy:
         live.first_byte = passage.relay.first_byte
         try:
             retold = self._read(passage)
+            candidate, key = passage.candidate, live.key
+            if key is not None and candidate is not None and not live.repeats_usage:
+                live.cost = services.prices.cost(
+                    live, candidate.provider, key.group, candidate.route.price_name
+                )
             record = services.live.close(live)
-            provider = passage.provider
-            if live.key is not None and provider is not None and not live.repeats_usage:
-                cost = services.prices.cost(record, provider, live.key.group, passage.priced_as)
-                record = structs.replace(record, cost=cost)
-                if cost is None and record.unpriced:
-                    services.prices.log_unpriced(
-                        live.key.name, live.model_asked, live.model_served or live.model_asked,
-                        provider.name, "the cost of its calls is unknown",
-                    )  # fmt: skip
+            if live.cost is None and candidate is not None and record.unpriced:
+                self._log_unpriced(live, candidate)
             self._note_objects(passage, record, self._settle(passage, record), retold)
             if live.spent is not None:
                 record = with_spent(record, live.spent)
@@ -313,12 +300,20 @@ class Proxy:
             services.child_keys.count(live.key.child, record)
         services.finished.add(record, live.caller_lookup)
 
+    def _log_unpriced(self, live: LiveCall, candidate: Candidate) -> None:
+        if live.key is not None and not live.repeats_usage:
+            self._services.prices.log_unpriced(
+                live.key.name, live.model_asked, live.model_served or live.model_asked,
+                candidate.provider.name, "the cost of its calls is unknown",
+            )  # fmt: skip
+
     def _read(self, passage: Passage) -> Usage | None:
         """Set the call's usage from its meter; return reported usage of an earlier call, if any."""
         if passage.meter is None or passage.call is None:
             return None
         whole, call = passage.relay.end is RelayEnd.COMPLETE, passage.sent or passage.call
-        return read_meter(passage.live, call, passage.provider, passage.meter, whole=whole)
+        provider = None if passage.candidate is None else passage.candidate.provider
+        return read_meter(passage.live, call, provider, passage.meter, whole=whole)
 
     def _note_objects(
         self, passage: Passage, record: CallRecord, counted: Demand | None, retold: Usage | None

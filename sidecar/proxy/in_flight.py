@@ -21,6 +21,7 @@ from sidecar.records import (
     AttemptUsage,
     Caller,
     CallRecord,
+    Cost,
     Outcome,
     Usage,
     UsageState,
@@ -91,6 +92,8 @@ class LiveCall(Struct, eq=False):
     first_byte: float | None = None
     usage: Usage | None = None
     usage_state: UsageState = UsageState.NONE
+    cost: Cost | None = None
+    """The cost of `usage`, once the call has ended."""
     ending: LocalReply | None = None
     refusal: ErrorKind | None = None
     urgency: Urgency = Urgency.NORMAL
@@ -174,7 +177,8 @@ class LiveCall(Struct, eq=False):
             refusal=self.refusal,
             urgency="" if key is None else self.urgency.name.lower(),
             waits=tuple(self.waits),
-            caller=self.caller,
+            cost=self.cost,
+            caller=None if self.caller_lookup is None else self.caller_lookup.caller,
             transform=self.transform,
         )
 
