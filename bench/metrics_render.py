@@ -59,9 +59,7 @@ def fill(metrics: Metrics, keys: int, models: int) -> tuple[list[CallRecord], fl
 def play(metrics: Metrics, calls: list[CallRecord]) -> None:
     """Have these calls come, and end."""
     for record in calls:
-        metrics.call_started(record.key, record.group)
         metrics.call_finished(record)
-        metrics.call_ended(record.key)
 
 
 async def loop_time(metrics: Metrics, calls: list[CallRecord], scrapes: int) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import logging
@@ -18,51 +17,48 @@ from typing import TextIO
 import msgspec
 
 from sidecar.humanize import dollars
-from sidecar.records import NANODOLLARS, CallRecord, Outcome
+from sidecar.records import NANODOLLARS, Caller, CallRecord, Outcome
 
 log = logging.getLogger("sidecar.call")
 
 _MAX_CHARS = 256
-BATCH_SECONDS = 0.05
-"""The time that lines are collected before they are written."""
 
 
-def log_call(record: CallRecord) -> None:
-    """Log the line of a finished call through the logging library."""
+def log_call(*records: CallRecord) -> None:
+    """Log the line of each finished call through the logging library."""
     if log.isEnabledFor(logging.INFO):
-        log.info("call", extra={"call": record})
+        for record in records:
+            log.info("call", extra={"call": record})
 
 
 class CallLog:
-    """Write the lines of finished calls to a stream.
+    """Write the lines of finished calls to a stream, those of one batch at once.
 
-    Lines for people each at once; JSON together every `BATCH_SECONDS`, since one system call for
-    each line costs a tenth of a small call. `as_json` is by default whether it is no terminal.
+    `as_json` is by default whether it is no terminal.
     """
 
     def __init__(self, stream: TextIO | LogQueue, *, as_json: bool | None = None) -> None:
         self._stream = stream
         self._human = stream.isatty() if as_json is None else not as_json
-        self._lines: list[str] = []
 
-    def __call__(self, record: CallRecord) -> None:
-        """Write or buffer the line of one call."""
-        now = record.started + record.duration
-        if self._human:
-            self._stream.write(f"{_clock(now)} {_safe(_call_text(record))}\n")
-            self._stream.flush()
-            return
-        fields = {"time": _stamp(now), "level": "info", "logger": log.name, **call_fields(record)}
-        if not self._lines:
-            asyncio.get_running_loop().call_later(BATCH_SECONDS, self.flush)
-        self._lines.append(msgspec.json.encode(fields).decode())
+    def __call__(self, *records: CallRecord) -> None:
+        """Write the line of each call."""
+        line = _line_for_people if self._human else _json_line
+        self._stream.write("".join([line(record) for record in records]))
+        self._stream.flush()
 
-    def flush(self) -> None:
-        """Write the buffered lines."""
-        lines, self._lines = self._lines, []
-        if lines:
-            self._stream.write("\n".join(lines) + "\n")
-            self._stream.flush()
+
+def _line_for_people(record: CallRecord) -> str:
+    return f"{_clock(record.started + record.duration)} {_safe(_call_text(record))}\n"
+
+
+def _json_line(record: CallRecord) -> str:
+    now = record.started + record.duration
+    fields = {"time": _stamp(now), "level": "info", "logger": log.name, **call_fields(record)}
+    try:
+        return msgspec.json.encode(fields).decode() + "\n"
+    except UnicodeEncodeError:  # half a character, from a client
+        return json.dumps(fields, ensure_ascii=True, separators=(",", ":")) + "\n"
 
 
 def _clock(seconds: float) -> str:
@@ -130,7 +126,7 @@ def call_fields(call: CallRecord) -> dict[str, object]:
     return {
         "call": call.call_id,
         "key": call.key or None,
-        "caller": _caller(call) or None,
+        "caller": None if call.caller is None else _caller(call.caller) or None,
         "provider": call.provider or None,
         "endpoint": call.endpoint or None,
         "model": None if call.model_asked is None else call.model_asked[:_MAX_CHARS],
@@ -144,11 +140,8 @@ def call_fields(call: CallRecord) -> dict[str, object]:
     }
 
 
-def _caller(call: CallRecord) -> str:
+def _caller(who: Caller) -> str:
     """Return `claude@sidecar`: the calling program and its repository, as far as known."""
-    who = call.caller
-    if who is None:
-        return ""
     return f"{who.program}@{who.repo}" if who.repo else who.program
 
 

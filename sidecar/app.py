@@ -19,7 +19,7 @@ from pathlib import Path
 from sidecar import __version__
 from sidecar.access_log import log_call
 from sidecar.admin.children import LAST_CALLS_SECONDS
-from sidecar.admin.collectors import read_bodies, read_log, read_parts, read_scheduler
+from sidecar.admin.collectors import read_bodies, read_calls, read_log, read_parts, read_scheduler
 from sidecar.admin.console.events import Events
 from sidecar.admin.console.front import Console
 from sidecar.admin.console.sessions import Sessions
@@ -63,9 +63,8 @@ from sidecar.proxy.attempt import Attempts
 from sidecar.proxy.attempt_usage import AttemptUsageReader
 from sidecar.proxy.dispatch import Dispatcher
 from sidecar.proxy.handler import Proxy
-from sidecar.proxy.in_flight import FinishedCalls, LiveCalls, watch_calls
+from sidecar.proxy.in_flight import FinishedCalls, LiveCalls, OnFinished, watch_calls
 from sidecar.proxy.services import Services
-from sidecar.records import CallRecord
 from sidecar.routing.affinity import Affinity
 from sidecar.routing.model_list import ModelList
 from sidecar.routing.owners import Owners
@@ -112,13 +111,13 @@ async def serve(
     admin: str | None = None,
     environ: Mapping[str, str] | None = None,
     stop_soon: asyncio.Event | None = None,
-    log_line: Callable[[CallRecord], None] = log_call,
+    log_line: OnFinished = log_call,
     log_lines_dropped: Callable[[], int] = lambda: 0,
 ) -> AsyncIterator[Running]:
     """Serve `config` with its state under `state`, until the context ends; then drain.
 
     `listen` and `admin` (`HOST:PORT`) override the file. `stop_soon`, when set, ends the drain at
-    once; `log_line` writes the line of each finished call, and `log_lines_dropped` returns the
+    once; `log_line` writes the lines of finished calls, and `log_lines_dropped` returns the
     number of lines that were not written. Raises `ConfigError` or `StartError`.
     """
     async with AsyncExitStack() as stack:
@@ -136,7 +135,7 @@ async def serve(
 
 async def _make_services(
     stack: AsyncExitStack, config: Path, state: Path, environ: Mapping[str, str],
-    events: Events, log_line: Callable[[CallRecord], None],
+    events: Events, log_line: OnFinished,
 ) -> Services:  # fmt: skip
     # The loop's clock is the monotonic one; a call's times are all taken from it.
     clock = asyncio.get_running_loop().time
@@ -166,8 +165,9 @@ async def _make_services(
     model_list = ModelList(upstream, vault, registry.dialects, local, clock)
     vault.on_replaced += [scheduler.forget, model_list.forget]
     live = _live_calls(clock, scheduler.engine, child_keys, ledger)
+    read_calls(metrics, configuration, live)
     callers = stack.enter_context(open_callers(clock, on=configuration.current().server.callers))
-    published = (ledger.finished, log_line, registry.finished, events.call_finished)
+    published = (ledger.finished, log_line, registry.finished, events.calls_finished)
     bodies = BodyMemory(configuration.current().server.body_memory, state, clock)
     read_bodies(metrics, bodies)
     return Services(
@@ -256,7 +256,7 @@ def _live_calls(
 
 def _finished_calls(
     stack: AsyncExitStack, callers: Callers, ledger: Ledger, metrics: Metrics,
-    published: Sequence[Callable[[CallRecord], None]],
+    published: Sequence[OnFinished],
 ) -> FinishedCalls:  # fmt: skip
     """The records on their way, which are passed on before they are read and at the stop."""
     finished = stack.enter_context(FinishedCalls(callers, metrics.call_finished, published))

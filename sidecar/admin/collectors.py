@@ -11,6 +11,7 @@ from sidecar.config.model import Urgency
 from sidecar.http.body_memory import BodyMemory
 from sidecar.metrics.metrics import Metrics
 from sidecar.plugin_api.manager import Registry
+from sidecar.proxy.in_flight import LiveCalls
 from sidecar.scheduling.limiter import LimitUnit
 from sidecar.scheduling.pauses import describe_target
 from sidecar.scheduling.scheduler import Scheduler
@@ -35,6 +36,17 @@ def read_parts(
         "sidecar_plugin_failures_total",
         lambda: (((name,), count) for name, count in registry.failures.items()),
     )
+
+
+def read_calls(metrics: Metrics, configuration: ConfigManager, live: LiveCalls) -> None:
+    """Register the collector of the calls in flight."""
+
+    def in_flight() -> Figures:
+        running = Counter(call.key.name for call in live if call.key is not None)
+        for name, key in configuration.current().keys.items():
+            yield (name, key.group.name), running[name]
+
+    metrics.read("sidecar_calls_in_flight", in_flight)
 
 
 def read_bodies(metrics: Metrics, bodies: BodyMemory) -> None:

@@ -145,9 +145,10 @@ class Ledger:
 
     def used(self, key: str, program: str = "") -> None:
         """Record that an upstream served this key (status below 400); `program` as in `seen`."""
-        state = self._state(key)
+        state, now = self._keys.get(key) or self._state(key), self._wall()
         state.program = program_of(program) or state.program
-        state.last_used = later(state.last_used, self._wall())
+        if state.last_used is None or now > state.last_used:
+            state.last_used = now
         self._store.key(key, state)
         if self._shared is not None:
             self._shared.publish(key, state.times())
@@ -174,15 +175,17 @@ class Ledger:
         for key, state in self._keys.items():
             shared.publish(key, state.times())
 
-    def finished(self, record: CallRecord) -> None:
-        """Record a finished call in one row; the same call a second time changes nothing."""
-        self._store.step(record)
-        for entry in self._early_usage.pop(record.call_id, ()):
-            self._store.learned(*entry)
+    def finished(self, *records: CallRecord) -> None:
+        """Record each finished call in one row; the same call a second time changes nothing."""
+        self._store.steps(records)
+        if self._early_usage:
+            for record in records:
+                for entry in self._early_usage.pop(record.call_id, ()):
+                    self._store.learned(*entry)
 
     def checkpoint(self, record: CallRecord) -> None:
         """Record a call in flight, in case the process dies before it ends."""
-        self._store.step(Checkpoint(record))
+        self._store.steps([Checkpoint(record)])
 
     def count(self, count: PeriodCount) -> None:
         """Record the usage of a calendar limit."""
@@ -266,7 +269,7 @@ class Ledger:
         self._store.key(name, state)
         if self._shared is not None:
             self._shared.publish(name, state.times())
-        self._store.step(Renamed(old, name))
+        self._store.steps([Renamed(old, name)])
         self._rename_claims(old, name)
 
     def _rename_claims(self, old: str, new: str) -> None:
@@ -284,7 +287,7 @@ class Ledger:
         ]
         for name in gone:
             del self._keys[name]
-            self._store.step(Forgotten(name))
+            self._store.steps([Forgotten(name)])
 
     def _opened(self, contents: Contents) -> None:
         """Pass the contents of the file, opened by the writer's thread, to the event loop."""

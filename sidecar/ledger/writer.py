@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -177,14 +177,13 @@ class LedgerWriter:
             self._batch.counts[count.name] = count
         self._notice()
 
-    def step(self, step: Step) -> None:
-        """Store something that is written once, in order."""
+    def steps(self, steps: Sequence[Step]) -> None:
+        """Store what is written once, in order."""
         with self._lock:
-            full = len(self._batch.steps) >= MAX_PENDING_STEPS
-            if not full:
-                self._batch.steps.append(step)
-        if full:
-            self._drop(1)
+            room = max(0, MAX_PENDING_STEPS - len(self._batch.steps))
+            self._batch.steps += steps[:room]
+        if len(steps) > room:
+            self._drop(len(steps) - room)
         self._notice()
 
     def _notice(self) -> None:

@@ -6,8 +6,9 @@ import asyncio
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from msgspec import Struct
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
@@ -65,10 +66,11 @@ class ModelNames:
         return model
 
 
-class _CallSeries(NamedTuple):
+class _CallSeries(Struct, eq=False):
     """The series that every call with the same labels counts in.
 
     `labels` are key, group, provider and model; `served` is whether an upstream served the call.
+    `tokens` by kind and `cost` begin with the first call that has any.
     """
 
     labels: tuple[str, str, str, str]
@@ -78,6 +80,8 @@ class _CallSeries(NamedTuple):
     duration: HistogramSeries
     wait: HistogramSeries
     first_byte: HistogramSeries | None
+    tokens: dict[str, Sample] = {}
+    cost: Sample | None = None
 
 
 class LedgerStats(Protocol):
@@ -111,7 +115,6 @@ class Metrics:
         self._registry = MetricsRegistry(most_series)
         self.before_render: Callable[[], None] = lambda: None
         self._models = ModelNames()
-        self._running: Counter[str] = Counter()
         self._series: dict[tuple[object, ...], _CallSeries] = {}
         self._snapshot: Snapshot | None = None
         self._key_names: set[str] = set()
@@ -144,16 +147,6 @@ class Metrics:
         if ledger is not None:
             self._read_ledger(ledger)
 
-    def call_started(self, key: str, group: str) -> None:  # noqa: ARG002 - a call says who it is
-        """Count a call of this key as in flight."""
-        self._running[key] += 1
-
-    def call_ended(self, key: str) -> None:
-        """Count it as in flight no longer."""
-        self._running[key] -= 1
-        if self._running[key] <= 0:
-            del self._running[key]
-
     def call_finished(self, record: CallRecord) -> None:
         """Count a finished call, once."""
         series = self._series_of(record)
@@ -165,14 +158,40 @@ class Metrics:
             series.first_byte.observe(record.first_byte)
         for attempt in record.attempts:
             self._attempts.at(attempt.provider, attempt.credential, attempt.verdict).value += 1
+        usage, cost = record.usage, record.cost
+        if usage is not None and usage.parts:
+            self._count_parts(series, usage, cost)
+        else:
+            self._count_usage(series, usage, cost)
+        reported = record.usage_state is UsageState.REPORTED
+        if record.outcome is not Outcome.OK or record.refusal is not None or not reported:
+            self._count_faults(record, series)
+        if record.unpriced:
+            self._unpriced.at(record.provider, series.labels[3]).value += 1
+
+    def _count_usage(self, series: _CallSeries, usage: Usage | None, cost: Cost | None) -> None:
+        """Count usage that is all of the call's own model."""
+        if usage is not None:
+            tokens = series.tokens
+            for kind, count in disjoint(usage):
+                sample = tokens.get(kind)
+                if sample is None:
+                    sample = tokens[kind] = self._tokens.at(*series.labels, kind)
+                sample.value += count
+        if cost is not None:
+            if series.cost is None:
+                series.cost = self._cost.at(*series.labels)
+            series.cost.value += cost.charged / NANODOLLARS
+
+    def _count_parts(self, series: _CallSeries, usage: Usage, cost: Cost | None) -> None:
+        """Count usage of several models."""
         key, group, provider, model = series.labels
-        for name, usage, charged in by_model(record.usage, record.cost):
+        for name, tokens, charged in by_model(usage, cost):
             of = model if name is None else self._models.admit(name or None, ok=series.served)
-            for kind, count in usage.items():
+            for kind, count in tokens.items():
                 self._tokens.at(key, group, provider, of, kind).value += count
             if charged is not None:
                 self._cost.at(key, group, provider, of).value += charged / NANODOLLARS
-        self._count_faults(record, key, group, model)
 
     def _series_of(self, record: CallRecord) -> _CallSeries:
         """Return the series that a call counts in, cached by what chooses them."""
@@ -277,23 +296,18 @@ class Metrics:
             return key, group
         return OVERFLOW, group if group in snapshot.groups else OVERFLOW
 
-    def _count_faults(self, record: CallRecord, key: str, group: str, model: str) -> None:
+    def _count_faults(self, record: CallRecord, series: _CallSeries) -> None:
+        key, group, _, model = series.labels
         if record.refusal is not None:
             self._refusals.at(record.refusal.name.lower(), key, group).value += 1
         if record.usage_state is UsageState.UNKNOWN:
             self._unknown.at(record.provider, model).value += 1
         if record.usage_state is UsageState.PARTIAL:
             self._partial.at(record.provider, model).value += 1
-        if record.unpriced:
-            self._unpriced.at(record.provider, model).value += 1
         if record.outcome is Outcome.CUT:
             self._truncated.at(record.provider, model).value += 1
 
     def _read_keys(self) -> None:
-        self.read(
-            "sidecar_calls_in_flight",
-            lambda: (((name, key.group.name), self._running[name]) for name, key in self._keys()),
-        )
         self.read(
             "sidecar_key_info",
             lambda: (
@@ -350,8 +364,8 @@ def by_model(
     yield None, +rest, charged
 
 
-def disjoint(usage: Usage) -> Iterator[tuple[str, int]]:
-    """Yield the tokens of a call by kind, each counted in exactly one kind; zeros are skipped."""
+def disjoint(usage: Usage) -> list[tuple[str, int]]:
+    """Return the tokens of a call by kind, each counted in exactly one kind; zeros are skipped."""
     read, write = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
     reasoning = usage.reasoning_tokens or 0
     counts = (
@@ -361,7 +375,7 @@ def disjoint(usage: Usage) -> Iterator[tuple[str, int]]:
         ("output", (usage.output_tokens or 0) - reasoning),
         ("reasoning", reasoning),
     )
-    return ((kind, min(count, MAX_TOKENS)) for kind, count in counts if count > 0)
+    return [(kind, min(count, MAX_TOKENS)) for kind, count in counts if count > 0]
 
 
 LAG_CHECK_SECONDS = 0.5

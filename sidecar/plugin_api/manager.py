@@ -73,12 +73,13 @@ class Registry:
             self._count(name, guard)
         return vetoes
 
-    def finished(self, record: CallRecord) -> None:
-        """Call `sidecar_call_finished` of every plugin."""
+    def finished(self, *records: CallRecord) -> None:
+        """Call `sidecar_call_finished` of every plugin with each record."""
         for name, hook in self._observers:
-            with self._guard(name, "sidecar_call_finished") as guard:
-                hook(record)
-            self._count(name, guard)
+            for record in records:
+                with self._guard(name, "sidecar_call_finished") as guard:
+                    hook(record)
+                self._count(name, guard)
 
     def _guard(self, name: str, hook: str) -> plugin_guard:
         """Return a guard that logs a warning for the plugin's first failure only."""

@@ -80,6 +80,7 @@ class ListedModel:
         self.name = f"{provider}/{row.id}"
         self._match = row.match
         self._usual = [each for each in row.prices if each.tier is None]
+        self._has_one = len(self._usual) == 1
         self._tiers = [each for each in row.prices if each.tier is not None]
         self._words = {each.tier for each in self._tiers}
         self._units = units
@@ -100,7 +101,9 @@ class ListedModel:
 
         The tier's rates, where it has any, take precedence over the usual ones.
         """
-        chosen = self._choose(at, None if tier is None else tier.lower())
+        tier = None if tier is None else tier.lower()
+        has_one = self._has_one and tier not in self._words
+        chosen = (0,) if has_one else self._choose(at, tier)
         made = self._made.get(chosen)
         if made is None:
             sets = [self._usual[chosen[0]], *(self._tiers[each] for each in chosen[1:])]
@@ -114,8 +117,6 @@ class ListedModel:
     def _choose(self, at: float, tier: str | None) -> tuple[int, ...]:
         """Return the indices of the rate sets that apply: the usual one, then those of the tier."""
         tiered = tier in self._words
-        if len(self._usual) == 1 and not tiered:
-            return (0,)
         now = datetime.fromtimestamp(at, UTC)
         holding = [n for n, each in enumerate(self._usual) if each.holds(now)]
         usual = holding[-1] if holding else 0

@@ -160,7 +160,6 @@ class Proxy:
         key = caller.key
         live.key, live.urgency = key, key.urgency
         services.ledger.seen(key.name, live.program)
-        services.metrics.call_started(key.name, key.group.name)
         authentication.check_enabled(key, caller.key_hash, services.wall())
         form = caller.form or self._read_form(request, caller)
         call = passage.call = await read_call(request, caller, form, passage.held)
@@ -295,8 +294,7 @@ class Proxy:
             lease = passage.lease
             if lease is not None and not lease.ended:
                 lease.keep()  # an error above must not leave the lease open
-        if live.key is not None:
-            services.metrics.call_ended(live.key.name)
+        if live.key is not None and live.key.child:
             services.child_keys.count(live.key.child, record)
         services.finished.add(record, live.caller_lookup)
 
@@ -325,7 +323,7 @@ class Proxy:
         try:
             if retold is not None:
                 self._deferred.settle(call, candidate.provider, meter, retold)
-            else:
+            elif call.endpoint.creates is not None:
                 spent = passage.live.spent
                 self._deferred.claim(call, candidate, meter, record, spent, counted)
         except Exception:

@@ -262,6 +262,13 @@ BATCH_SECONDS = 0.05
 """Seconds for which the records of finished calls are collected."""
 
 
+class OnFinished(Protocol):
+    """A function that takes the records of finished calls."""
+
+    def __call__(self, *records: CallRecord) -> None:
+        """Take the records of one batch."""
+
+
 class FinishedCalls:
     """Passes the records of finished calls on, in batches: code that runs again at once is faster
     (docs/decisions/0003-speed.md).
@@ -271,12 +278,12 @@ class FinishedCalls:
 
     Args:
         counted: Called with each record at its turn in a batch.
-        published: Called with each record when its caller is known.
+        published: Called with the records of a batch, or with one, when their callers are known.
     """
 
     def __init__(
         self, callers: Callers, counted: Callable[[CallRecord], None],
-        published: Sequence[Callable[[CallRecord], None]],
+        published: Sequence[OnFinished],
     ) -> None:  # fmt: skip
         self._callers = callers
         self._counted = counted
@@ -299,21 +306,31 @@ class FinishedCalls:
     def flush(self) -> None:
         """Pass on what was collected."""
         waiting, self._waiting = self._waiting, []
+        known: list[CallRecord] = []
         for record, lookup in waiting:
             try:
                 self._counted(record)
-                self._callers.complete(record, lookup, self._publish)
+                if lookup is None or (lookup.done and lookup.caller is record.caller):
+                    known.append(record)
+                else:
+                    self._callers.complete(record, lookup, self._publish)
             except Exception:
                 log.exception("the record of call %s is incomplete", record.call_id)
+        if known:
+            self._publish(*known)
 
     async def settle(self) -> None:
         """Pass on what was collected, and wait for the lookups of callers, as `Callers.settle`."""
         self.flush()
         await self._callers.settle()
 
-    def _publish(self, record: CallRecord) -> None:
+    def _publish(self, *records: CallRecord) -> None:
         for listener in self._published:
-            listener(record)
+            try:
+                listener(*records)
+            except Exception:
+                ids = " ".join(record.call_id for record in records)
+                log.exception("the record of call %s is incomplete", ids)
 
 
 CHECKPOINT_SECONDS = 0.1

@@ -92,7 +92,7 @@ class ResponseMeter:
         """True if the response is incomplete; False for plain text, which may look like JSON."""
         chosen = self.chosen()
         text = self._label.startswith("text/plain") and not chosen.expects_end
-        return not text and not self._lost and chosen.unfinished
+        return not text and chosen.unfinished and not self._lost
 
     @property
     def unread(self) -> bool:
@@ -116,7 +116,7 @@ class ResponseMeter:
 
     def masked(self, word: str | None) -> str | None:
         """Return a word of the response with the credential masked."""
-        return word if word is None or self._mask is None else self._mask.mask_text(word)
+        return word if not word or self._mask is None else self._mask.mask_text(word)
 
     @property
     def _lost(self) -> bool:
@@ -193,13 +193,13 @@ def _read_end(live: LiveCall, meter: ResponseMeter) -> bool:
     """Set model, outcome and reason from the response. Return whether its terminal event came."""
     chosen = meter.chosen()
     live.model_served = meter.masked(chosen.model) or live.model_served
-    finished, error = chosen.finished, meter.masked(chosen.error)
+    finished, error = chosen.finished, chosen.error
     if finished and live.outcome is Outcome.CANCELLED:
         # Some clients disconnect as soon as they have read the terminal event.
         live.outcome = Outcome.OK
     if error is not None and live.outcome is Outcome.OK:
         live.outcome = Outcome.UPSTREAM_ERROR
-        live.reason = f"in its answer: {code_word(error)}"
+        live.reason = f"in its answer: {code_word(meter.masked(error))}"
     return finished
 
 

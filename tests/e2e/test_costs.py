@@ -78,9 +78,7 @@ async def test_cost_of_a_call_is_in_ledger_metrics_and_log(
     (row,) = rows(proxy.state)
     assert (row["cost_listed"], row["cost_charged"], row["price"]) == (COST, COST, LISTED)
     with (tmp_path / "log").open("w") as file:
-        log = CallLog(file)
-        log(record)
-        log.flush()
+        CallLog(file)(record)
     assert json.loads((tmp_path / "log").read_text())["cost_usd"] == 0.00512
 
 

@@ -210,10 +210,7 @@ async def test_secrets_appear_in_no_line_of_the_access_log(
 ) -> None:
     await everything_tried(proxy, vendor)
     with (tmp_path / "log").open("w") as file:
-        line = CallLog(file)
-        for record in proxy.records:
-            line(record)
-        line.flush()
+        CallLog(file)(*proxy.records)
     text = (tmp_path / "log").read_text()
     assert text.count("\n") == len(proxy.records)
     assert not [secret for secret in secrets(proxy) if secret in text]

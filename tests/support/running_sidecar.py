@@ -101,9 +101,9 @@ async def sidecar(
     environ.setdefault("UPSTREAM_KEY", CANARY)
     records: list[CallRecord] = []
 
-    def log_line(record: CallRecord) -> None:
-        log_call(record)
-        records.append(record)
+    def log_lines(*finished: CallRecord) -> None:
+        log_call(*finished)
+        records.extend(finished)
 
     async with serve(
         file,
@@ -112,7 +112,7 @@ async def sidecar(
         admin="127.0.0.1:0",
         environ=environ,
         stop_soon=_now(),
-        log_line=log_line,
+        log_line=log_lines,
     ) as running:
         yield Sidecar(running, file, state, texts, records)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -15,11 +16,12 @@ from pathlib import Path
 
 import pytest
 from conftest import KEYS, YAML
+from ledger_checks import call
 from running_sidecar import CANARY, parse, request, talk
 from scripted_vendor import ScriptedVendor, answer
 from vendor_apis import CHAT
 
-from sidecar.access_log import LogQueue, open_standard_streams
+from sidecar.access_log import CallLog, LogQueue, open_standard_streams
 from sidecar.api_keys import digest, mint
 
 GOOD = answer(b'{"id":"c1","model":"gpt-5-mini","choices":[]}')
@@ -106,6 +108,13 @@ def test_log_queue_nonblocking_stream_waits_for_the_reader(pipe: list[int]) -> N
     assert read_until(reader, b"later\n")
     assert queue.finish(10)
     assert queue.dropped == 0
+
+
+def test_line_of_a_call_with_half_a_character_is_written() -> None:
+    stream = io.StringIO()
+    CallLog(stream, as_json=True)(call(model_asked="m\ud83d"), call(model_asked="m"))
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    assert (first["model"], second["model"]) == ("m\ud83d", "m")
 
 
 def test_log_queue_closed_while_stuck_returns_after_its_max_wait(pipe: list[int]) -> None:

@@ -33,6 +33,12 @@ _TICKS = 10**10
 _CACHED_IN_ORDER = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
 """The names of cached tokens outside of the details: DeepSeek, Moonshot, Mistral."""
 _CACHED = frozenset(_CACHED_IN_ORDER)
+_INPUT_UNITS = (("audio_tokens", "input_audio_tokens"), ("image_tokens", "input_image_tokens"))
+_CACHED_UNITS = (
+    ("audio_tokens", "cache_audio_read_tokens"), ("image_tokens", "cache_image_read_tokens"),
+)  # fmt: skip
+_OUTPUT_UNITS = (("audio_tokens", "output_audio_tokens"), ("image_tokens", "output_image_tokens"))
+"""Fields of the details whose tokens have other prices, and their units."""
 _XAI_TOOLS = "server_side_tool_usage_details"
 _BESIDES = frozenset({
     "seconds", "prompt_audio_seconds", "server_tool_use_details", "server_tool_use", _XAI_TOOLS,
@@ -78,7 +84,9 @@ def read_usage(
     )
     if not is_plain:
         found = _with_besides(found, usage, tools)
-    return found if _says_enough(found) else None
+    if tokens_in is None and tokens_out is None and not _says_enough(found):
+        return None
+    return found
 
 
 def _with_besides(found: Usage, usage: Mapping[str, object], tools: object) -> Usage:
@@ -92,12 +100,10 @@ def _with_besides(found: Usage, usage: Mapping[str, object], tools: object) -> U
 
 
 def _says_enough(usage: Usage) -> bool:
-    """Return whether the usage has a total with a price.
+    """Return whether usage without tokens of input or output has another total with a price.
 
     Cached tokens alone, as in Cohere's native responses, are only a part of one.
     """
-    if usage.input_tokens is not None or usage.output_tokens is not None:
-        return True
     return usage.reported_cost is not None or any(
         not name.endswith("_tokens") for name, _ in usage.units
     )
@@ -111,7 +117,7 @@ def _first_count(usage: Mapping[str, object], *names: str) -> int | None:
 def _details(usage: Mapping[str, object], *names: str) -> Mapping[str, object]:
     for name in names:
         if found := usage.get(name):
-            return as_mapping(found)
+            return found if isinstance(found, dict) else {}
     return {}
 
 
@@ -119,15 +125,17 @@ def _units(
     read_in: Mapping[str, object], read_out: Mapping[str, object]
 ) -> tuple[tuple[str, int], ...]:
     """Return the tokens at other prices, by the details."""
-    cached = as_mapping(read_in.get("cached_tokens_details"))
-    return _counted(
-        ("input_audio_tokens", read_in.get("audio_tokens")),
-        ("input_image_tokens", read_in.get("image_tokens")),
-        ("cache_audio_read_tokens", cached.get("audio_tokens")),
-        ("cache_image_read_tokens", cached.get("image_tokens")),
-        ("output_audio_tokens", read_out.get("audio_tokens")),
-        ("output_image_tokens", read_out.get("image_tokens")),
-    )
+    found: list[tuple[str, int]] = []
+    for place, fields in (
+        (read_in, _INPUT_UNITS),
+        (read_in.get("cached_tokens_details"), _CACHED_UNITS),
+        (read_out, _OUTPUT_UNITS),
+    ):
+        if isinstance(place, dict):
+            for field, unit in fields:
+                if (figure := place.get(field)) and (count := as_count(figure)):
+                    found.append((unit, count))
+    return tuple(found)
 
 
 def _units_besides(usage: Mapping[str, object], tools: object) -> tuple[tuple[str, int], ...]:

@@ -83,10 +83,10 @@ class Events:
         """Record that something was paused or resumed."""
         self._note(_note_config)
 
-    def call_finished(self, record: CallRecord) -> None:
-        """Record a finished call; cheap without listeners, because every call comes here."""
-        if self._listeners and record.key:
-            self._note(lambda listener: listener.keys.add(record.key))
+    def calls_finished(self, *records: CallRecord) -> None:
+        """Record finished calls; cheap without listeners, because every call comes here."""
+        if self._listeners and (keys := {record.key for record in records if record.key}):
+            self._note(lambda listener: listener.keys.update(keys))
 
     def close(self) -> None:
         """End every stream, because the process ends."""

@@ -111,10 +111,9 @@ async def _serve_until_stopped(
             greet(running)
         await stop.wait()
         log.info("draining %d calls; a second signal stops at once", len(running.services.live))
-    calls.flush()
 
 
-def _log_no_call(_: CallRecord) -> None:
+def _log_no_call(*_: CallRecord) -> None:
     """Write no line: the log is limited to warnings."""
 
 

@@ -159,19 +159,6 @@ async def test_attempts_are_counted_by_error_class() -> None:
     assert found("attempts_total", provider="acme", verdict="ok") == 1
 
 
-async def test_calls_in_flight_go_up_and_down() -> None:
-    metrics = Metrics()
-    metrics.reconcile(snapshot({"nightly": "text", "idle": "else"}))
-    metrics.call_started("nightly", "G")
-    metrics.call_started("nightly", "G")
-    assert (await scrape(metrics))("calls_in_flight", key="nightly", group="G") == 2
-    metrics.call_ended("nightly")
-    metrics.call_ended("nightly")
-    found = await scrape(metrics)
-    assert found("calls_in_flight") == 0
-    assert len(found.found("calls_in_flight")) == 2
-
-
 async def test_unknown_keys_create_no_series() -> None:
     """Ten thousand wrong model names and programs: the text stays as long as it was."""
     metrics = Metrics()
