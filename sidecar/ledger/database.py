@@ -269,11 +269,14 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _write_states(connection: sqlite3.Connection, batch: Batch) -> None:
-    keys = (model.key_row(name, state) for name, state in batch.keys.items())
-    objects = (model.object_row(key, *value) for key, value in batch.objects.items())
-    connection.executemany(model.UPSERT_KEY, keys)
-    connection.executemany(model.UPSERT_OBJECT, objects)
-    connection.executemany(counts.UPSERT, map(counts.to_row, batch.counts.values()))
+    if batch.keys:
+        keys = (model.key_row(name, state) for name, state in batch.keys.items())
+        connection.executemany(model.UPSERT_KEY, keys)
+    if batch.objects:
+        objects = (model.object_row(key, *value) for key, value in batch.objects.items())
+        connection.executemany(model.UPSERT_OBJECT, objects)
+    if batch.counts:
+        connection.executemany(counts.UPSERT, map(counts.to_row, batch.counts.values()))
 
 
 def _write_steps(
@@ -323,16 +326,17 @@ def _roll_up(connection: sqlite3.Connection, before: int) -> list[NewProgram]:
     """Add the calls whose rows follow the row `before` to the daily sums. Returns the new
     programs."""
     connection.execute(rollups.ADD_CALLS, (before,))
-    fresh = connection.execute(rollups.SELECT_NEW_PROGRAMS, (before,)).fetchall()
+    connection.execute(rollups.ADD_PARTS, (before,))
+    used = connection.execute(rollups.SELECT_USED_PROGRAMS, (before,)).fetchall()
     known: dict[str, list[str]] = {}
     found = []
-    for key, program in fresh:
+    for key, program in [(key, program) for key, program, *_, is_known in used if not is_known]:
         if key not in known:
             known[key] = [name for (name,) in connection.execute(rollups.SELECT_PROGRAMS, (key,))]
         if known[key]:
             found.append(NewProgram(key, program, tuple(known[key])))
         known[key].append(program)
-    connection.execute(rollups.ADD_PROGRAMS, (before,))
+    connection.executemany(rollups.ADD_PROGRAM, [row[:4] for row in used])
     return found
 
 

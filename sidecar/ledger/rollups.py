@@ -42,21 +42,22 @@ _MEET = """
 
 LAST_CALL = "SELECT coalesce(max(rowid), 0) FROM calls"
 """The row number before that of the next new row."""
+_SUMS_OF_PARTS = ", ".join([*("0" for _ in COUNTS), *(f"sum({name})" for name in FIGURES)])
 _OF_PARTS = ", ".join([*(f"0 AS {name}" for name in COUNTS), *FIGURES])
 ALL_FIGURES = f"""
     (SELECT number, started, session, {_COLUMNS} FROM call_figures
     UNION ALL SELECT number, started, session, {_KEYS}, {_OF_PARTS} FROM part_figures)
 """  # noqa: S608 - constants
 """The figures of every call, with its parts under their own models."""
-_FRESH = "WITH fresh AS MATERIALIZED (SELECT {} FROM {} WHERE number > ?)"
-"""The calls written since `LAST_CALL` was read. MATERIALIZED makes SQLite select them by row number
-before it considers an index of all calls."""
-_FRESH_LINES = _FRESH.format(_COLUMNS, ALL_FIGURES)
-_FRESH_PROGRAMS = _FRESH.format("key, program, started", "call_figures")
-ADD_CALLS = f"""
-    INSERT INTO days ({_COLUMNS}) {_FRESH_LINES} SELECT {_KEYS}, {_SUMS} FROM fresh WHERE true
-    GROUP BY {_KEYS} {_ON_CONFLICT}
-"""  # noqa: S608 - constants
+ADD_CALLS, ADD_PARTS = (
+    f"""
+    INSERT INTO days ({_COLUMNS}) SELECT {_KEYS}, {sums} FROM {figures}
+    WHERE number > ? GROUP BY {_KEYS} {_ON_CONFLICT}
+    """  # noqa: S608 - constants
+    for figures, sums in (("call_figures", _SUMS), ("part_figures", _SUMS_OF_PARTS))
+)
+"""Add the calls written since `LAST_CALL` was read to the daily sums, then their parts, which few
+calls have."""
 _TAKEN = ", ".join(f"-sum({name})" for name in COUNTS + FIGURES)
 SUBTRACT_CALL, ADD_CALL = (
     f"""
@@ -66,18 +67,17 @@ SUBTRACT_CALL, ADD_CALL = (
     for sums in (_TAKEN, _SUMS)
 )
 """Subtract a call from the daily sums, and add it again, by the number of its row."""
-SELECT_NEW_PROGRAMS = f"""
-    {_FRESH_PROGRAMS} SELECT key, program FROM fresh
-    WHERE key <> '' AND program <> ''
-        AND (key, program) NOT IN (SELECT key, program FROM programs)
-    GROUP BY key, program ORDER BY min(started)
-"""  # noqa: S608 - constants
+SELECT_USED_PROGRAMS = """
+    WITH fresh AS MATERIALIZED (SELECT key, program, started FROM call_figures WHERE number > ?)
+    SELECT key, program, min(started), max(started),
+        (key, program) IN (SELECT key, program FROM programs)
+    FROM fresh WHERE key <> '' AND program <> '' GROUP BY key, program ORDER BY min(started)
+"""
+"""The programs of the calls written since `LAST_CALL` was read, with the first and the last time,
+and whether they are in the table `programs`. MATERIALIZED makes SQLite select
+those by row number before it considers an index of all calls."""
 SELECT_PROGRAMS = "SELECT program FROM programs WHERE key = ? ORDER BY last_seen DESC"
-ADD_PROGRAMS = f"""
-    INSERT INTO programs {_FRESH_PROGRAMS}
-    SELECT key, program, min(started), max(started) FROM fresh
-    WHERE key <> '' AND program <> '' GROUP BY key, program {_MEET}
-"""  # noqa: S608 - constants
+ADD_PROGRAM = f"INSERT INTO programs VALUES (?, ?, ?, ?) {_MEET}"  # noqa: S608 - constants
 SET_TIMEZONE = "INSERT OR REPLACE INTO settings (name, value) VALUES ('timezone', ?)"
 NAME_NODE = (
     "INSERT OR IGNORE INTO settings (name, value) VALUES ('node', lower(hex(randomblob(8))))"
