@@ -127,6 +127,7 @@ async def serve(
         events = Events()
         services = await _make_services(stack, config, state, environ, events, log_line)
         services.scheduler.pauses.on_adopted = events.steered
+        read_calls(services.metrics, services.configuration, services.live)
         read_log(services.metrics, log_lines_dropped)
         server = overridden(services.snapshot.server, listen, admin)
         stop_soon = stop_soon or asyncio.Event()
@@ -165,7 +166,6 @@ async def _make_services(
     model_list = ModelList(upstream, vault, registry.dialects, local, clock)
     vault.on_replaced += [scheduler.forget, model_list.forget]
     live = _live_calls(clock, scheduler.engine, child_keys, ledger)
-    read_calls(metrics, configuration, live)
     callers = stack.enter_context(open_callers(clock, on=configuration.current().server.callers))
     published = (ledger.finished, log_line, registry.finished, events.calls_finished)
     bodies = BodyMemory(configuration.current().server.body_memory, state, clock)

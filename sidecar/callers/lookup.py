@@ -160,7 +160,7 @@ class Callers:
         `CALLER_LOOKUP_TIMEOUT_SECONDS` or when this process ends.
         """
         if lookup is None or lookup.done:
-            tell(_attributed(record, lookup))
+            tell(attributed(record, lookup))
         else:
             self._hold(record, lookup, tell)
 
@@ -183,7 +183,7 @@ class Callers:
         held = self._held.pop(call_id, None)
         if held is not None:
             record, lookup, tell = held
-            tell(_attributed(record, lookup))
+            tell(attributed(record, lookup))
         if not self._held:
             self._none_held.set()
 
@@ -217,7 +217,8 @@ def _find(finder: Finder, peer: SocketAddress, own: SocketAddress, gone: Gone) -
         return Caller()
 
 
-def _attributed(record: CallRecord, lookup: CallerLookup | None) -> CallRecord:
+def attributed(record: CallRecord, lookup: CallerLookup | None) -> CallRecord:
+    """Return the record with the caller that its lookup found."""
     if lookup is None or record.caller is lookup.caller:
         return record
     return replace(record, caller=lookup.caller)

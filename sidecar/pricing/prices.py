@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
+from typing import Protocol
 
 from msgspec import structs
 
 from sidecar.config.model import Group, Price, Provider, Snapshot
 from sidecar.config.patterns import Pattern
 from sidecar.pricing.price_list import PriceList
-from sidecar.pricing.priced_call import PricedCall
 from sidecar.pricing.rates import INPUT, OUTPUT, REQUESTS, Exact, PriceUnit, Rate, Rates, rounded
-from sidecar.records import SUBSCRIPTION, Cost, Part, Usage
+from sidecar.records import SUBSCRIPTION, AttemptRecord, Cost, Part, Usage
 
 log = logging.getLogger("sidecar.pricing")
 
@@ -67,6 +67,38 @@ class Tariff:
     name: str
     rates: Callable[[float, str | None], Rates]
     written: bool = False
+
+
+class PricedCall(Protocol):
+    """What the cost of a finished call depends on: its record has it, and the call before that."""
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+
+    @property
+    def status(self) -> int:
+        """The status of its response."""
+
+    @property
+    def attempts(self) -> Sequence[AttemptRecord]:
+        """Its attempts, the one whose response was relayed last."""
+
+    @property
+    def model_asked(self) -> str | None:
+        """The model that the client named."""
+
+    @property
+    def model_served(self) -> str | None:
+        """The model that the response names."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """The usage of its response."""
+
+    @property
+    def started(self) -> float:
+        """When it began, in seconds since the epoch."""
 
 
 class Prices:
@@ -152,9 +184,9 @@ class Prices:
     ) -> Cost | None:  # fmt: skip
         if _is_free(provider):
             return Cost(0, 0, FREE, parts=(Cost(0, 0, FREE),) * len(usage.parts))
-        if not provider.takes_login:
-            return self._priced(usage, provider, group, names, started)
         would = self._priced(usage, provider, group, names, started)
+        if not provider.takes_login:
+            return would
         return Cost(0, 0, SUBSCRIPTION) if would is None else _paid_otherwise(would)
 
     def _priced(
@@ -167,10 +199,8 @@ class Prices:
             return _charged(Fraction(said), group, REPORTED)
         if usage.parts:
             return self._of_parts(usage.parts, provider, group, names, started)
-        if tariff is None:
-            return None
-        exact = tariff.rates(started, usage.service_tier).cost(_counts(usage, 1))
-        return None if exact is None else _charged(exact, group, tariff.name)
+        found = _exact(tariff, usage, started)
+        return None if found is None else _charged(found[0], group, found[1])
 
     def _of_parts(
         self, parts: Sequence[Part], provider: Provider, group: Group,
@@ -268,8 +298,7 @@ class Prices:
         if key not in self._cached:
             if len(self._cached) >= MAX_MODELS:
                 del self._cached[next(iter(self._cached))]
-            names = _names(served, sent, asked)
-            self._cached[key] = self._choose(provider, _names(served, sent), names)
+            self._cached[key] = self._choose(provider, _names(served, sent), _names(*key[2:]))
         return self._cached[key]
 
     def _choose(self, provider: Provider, served: Names, names: Names) -> Tariff | None:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, Self
 
 from msgspec import Struct, structs
 
-from sidecar.callers import CallerLookup, Callers
+from sidecar.callers import CallerLookup, Callers, attributed
 from sidecar.config.model import Key, Urgency
 from sidecar.errors import ErrorKind, LocalReply
 from sidecar.plugin_api.dialect import Meter
@@ -310,8 +310,8 @@ class FinishedCalls:
         for record, lookup in waiting:
             try:
                 self._counted(record)
-                if lookup is None or (lookup.done and lookup.caller is record.caller):
-                    known.append(record)
+                if lookup is None or lookup.done:
+                    known.append(attributed(record, lookup))
                 else:
                     self._callers.complete(record, lookup, self._publish)
             except Exception:
