@@ -70,7 +70,7 @@ class Tariff:
 
 
 class PricedCall(Protocol):
-    """What the cost of a finished call depends on: its record has it, and the call before that."""
+    """A finished call, by its record or before it has one."""
 
     @property
     def method(self) -> str:
@@ -98,7 +98,7 @@ class PricedCall(Protocol):
 
     @property
     def started(self) -> float:
-        """When it began, in seconds since the epoch."""
+        """The time of its beginning, in seconds since the epoch."""
 
 
 class Prices:
