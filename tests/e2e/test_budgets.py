@@ -155,7 +155,7 @@ async def test_waiting_call_is_refused_at_once_when_the_budget_is_spent_meanwhil
     """A running call is not ended, although it costs more than was left."""
     limiter = VendorGate(CHAT | {"usage": {"prompt_tokens": 1000, "completion_tokens": 1000}})
     vendor.play(limiter)
-    async with shop(tmp_path, vendor, key=", max_wait: 1h, budget: $1.2/day") as proxy:
+    async with shop(tmp_path, vendor, key=", max_wait: 1m, budget: $1.2/day") as proxy:
         first = asyncio.create_task(ask(proxy, most=1000))
         await until(lambda: limiter.at_once == 1)
         others = [asyncio.create_task(ask(proxy, most=1000)) for _ in range(3)]

@@ -41,6 +41,7 @@ async def test_concurrency_is_kept_over_both_processes_and_every_call_is_served(
     vendor.play(gate)
     async with fleet(tmp_path, vendor, "limits: {concurrency: 3}", "60s") as nodes:
         calls = [asyncio.create_task(each.ask()) for each in nodes * 15]
+        await until(lambda: gate.at_once == 3, 20)
         for served in range(30):
             await until(lambda served=served: len(gate.order) > served, 20)  # type: ignore[misc]
             gate.let(1)
