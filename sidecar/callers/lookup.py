@@ -15,7 +15,6 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from types import TracebackType
 from typing import Protocol
-from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
 
@@ -70,9 +69,11 @@ class CallerLookup:
 
 
 class ClientConnection(Protocol):
-    """A connection that a client made; `transport` is None once it is closed."""
+    """A connection that a client made; `transport` is None once it is closed. It keeps its latest
+    lookup."""
 
     transport: asyncio.Transport | None
+    caller_lookup: CallerLookup | None
 
 
 _Job = tuple[CallerLookup, SocketAddress, SocketAddress, Gone]
@@ -90,7 +91,6 @@ class Callers:
         self._results = {"found": 0, "unknown": 0, "skipped": 0}
         self._clock = clock
         self._finder = finder
-        self._lookups: WeakKeyDictionary[ClientConnection, CallerLookup] = WeakKeyDictionary()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._held: dict[str, tuple[CallRecord, CallerLookup, OnAttributed]] = {}
         self._none_held = asyncio.Event()
@@ -138,8 +138,7 @@ class Callers:
         finder = self._finder
         if finder is None:
             return None
-        last = self._lookups.get(connection)
-        now = self._clock()
+        last, now = connection.caller_lookup, self._clock()
         if last is not None and now - last.began < finder.fresh:
             return last
         peer, own = _end(connection, "peername"), _end(connection, "sockname")
@@ -149,7 +148,7 @@ class Callers:
             self._results["skipped"] += 1
             return last
         lookup = CallerLookup(now, None if last is None else last.caller)
-        self._lookups[connection] = lookup
+        connection.caller_lookup = lookup
         self._jobs.put((lookup, peer, own, partial(_gone, connection)))
         return lookup
 

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, Protocol
 
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
-from sidecar.http.headers import Fields, decoded, encoded, has, head_of, lines_of
+from sidecar.http.headers import Fields, encoded, has, head_of, lines_of
 from sidecar.http.wire.framing import INLINE_BODY_BYTES, LAST_CHUNK, IncomingBody, chunk_of
-from sidecar.records import program_of
+from sidecar.http.wire.request_head import RequestHead
 
 _WITHOUT_BODY = frozenset({*range(100, 200), 204, 304})
 
@@ -22,40 +22,13 @@ class ResponseSink(Protocol):
 
     transport: asyncio.Transport | None
     is_full: bool
+    caller_lookup: Any
 
     def send(self, *pieces: bytes) -> None:
         """Write at once. Raises `ConnectionError` when the client is gone."""
 
     async def drained(self) -> None:
         """Wait until the client has read enough. Raises `ConnectionError` when it is gone."""
-
-
-class RequestHead:
-    """The header fields of a request but for its `Content-Length`, and what is derived from them.
-
-    Clients send the same fields with request after request. Their connection keeps the latest
-    head, and requests with equal fields share it.
-
-    Attributes:
-        fields: The fields, as on the wire.
-        headers: The fields by name.
-        version: The version of HTTP.
-        is_http10: Whether the client cannot read chunks, nor interim answers.
-        size: The bytes that the fields take.
-        program: The first product of the `User-Agent`; "" without one.
-        caller: What the proxy derived from the fields; None before.
-    """
-
-    __slots__ = ("caller", "fields", "headers", "is_http10", "program", "size", "version")
-
-    def __init__(self, version: str, fields: Fields) -> None:
-        self.version = version
-        self.is_http10 = version == "1.0"
-        self.fields = fields
-        self.headers = CIMultiDictProxy(CIMultiDict(decoded(fields)))
-        self.size = sum([len(name) + len(value) + 4 for name, value in fields])
-        self.program = program_of(self.headers.get("User-Agent", ""))
-        self.caller: object = None
 
 
 class AgentRequest:

@@ -1,7 +1,6 @@
 """The agents' listener: one task for each request, one request at a time on a connection.
 
-The parser is httptools' (llhttp). This module adds what the parser does not decide: the size of a
-head, the versions that are served, the body of a request that offers an upgrade, and the end of a
+This module adds to the requests that arrive the versions that are served, and the end of a
 connection. No response and no log line quotes a request that cannot be parsed: a malformed header
 may hold a key.
 """
@@ -10,28 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-
 from sidecar.errors import ErrorKind
-from sidecar.http.wire.agent_messages import (
-    AgentRequest,
-    LocalResponse,
-    RelayedResponse,
-    RequestHead,
-)
+from sidecar.http.wire.agent_messages import AgentRequest, LocalResponse, RelayedResponse
 from sidecar.http.wire.deadlines import NEVER, DeadlineSweep
-from sidecar.http.wire.framing import (
-    HELD_BODY_BYTES,
-    MAX_HEAD_BYTES,
-    FramingError,
-    IncomingBody,
-    ParserEvents,
-    WireProtocol,
-)
+from sidecar.http.wire.framing import IncomingBody
+from sidecar.http.wire.request_head import RequestHead
+from sidecar.http.wire.request_reader import RequestReader
 
 KEEP_ALIVE_SECONDS = 90.0
 """Seconds that an idle connection is kept."""
@@ -41,10 +27,6 @@ LINGER_SECONDS = 2.0
 """Seconds for which the bytes of a client are read and dropped before its connection closes. An
 immediate close would reset the connection, and the client could lose the response (RFC 9112 section
 9.6)."""
-QUEUED_REQUEST_BYTES = 1 << 10
-"""Bytes that a pipelined request counts for besides its body. Reading continues behind the running
-request until `HELD_BODY_BYTES` are queued: only a connection that is read shows that its client
-left."""
 
 AgentResponse = RelayedResponse | LocalResponse
 AgentHandler = Callable[[AgentRequest], Awaitable[AgentResponse]]
@@ -97,21 +79,12 @@ class AgentServer:
         await asyncio.sleep(0)  # the loop closes their sockets
 
 
-class AgentConnection(WireProtocol, ParserEvents):
+class AgentConnection(RequestReader):
     """One connection of a client."""
 
     def __init__(self, server: AgentServer) -> None:
         super().__init__(server.loop)
         self._server = server
-        self._parser: HttpRequestParser | None = HttpRequestParser(self)
-        self._target = b""
-        self._fields: list[tuple[bytes, bytes]] = []
-        self._head = RequestHead("", [])
-        self._unframed_bytes = 0
-        self._in_head = False
-        self._replayed_head = False
-        self._arriving: AgentRequest | None = None
-        self._queue: deque[AgentRequest | None] = deque()
         self._current: AgentRequest | None = None
         self.task: asyncio.Task[None] | None = None
         self.deadline = NEVER
@@ -132,14 +105,7 @@ class AgentConnection(WireProtocol, ParserEvents):
         """Read on; start what has arrived."""
         if self._parser is None:
             return  # nothing is read any more, and the answer is to reach the client
-        self._unframed_bytes += len(data)
-        try:
-            self._feed(data)
-        except HttpParserError:
-            self._break()
-        else:
-            if self._unframed_bytes > MAX_HEAD_BYTES:
-                self._break()
+        self.read(data)
         if self.task is None:
             self._next()
         if self._arriving is not None or self._queue or self._is_reading_paused:
@@ -176,109 +142,6 @@ class AgentConnection(WireProtocol, ParserEvents):
             self.transport.write(pieces[0])
         else:
             self.transport.writelines(pieces)
-
-    # What the parser calls.
-
-    def on_message_begin(self) -> None:
-        """Bound the time that the head may take."""
-        if not self._replayed_head:
-            self._target, self._fields = b"", []
-            self._in_head = True
-
-    def on_url(self, url: bytes) -> None:
-        """Add to the target."""
-        if not self._replayed_head:
-            self._target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Add a field of the head. Trailers are read over."""
-        if self._in_head:
-            self._fields.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        """Queue the request."""
-        if self._replayed_head:
-            self._replayed_head = False
-            return
-        parser = self._parser
-        assert parser is not None  # noqa: S101 - it calls
-        fields, self._in_head, self._unframed_bytes = self._fields, False, 0
-        length, version = _take_length(fields), parser.get_http_version()
-        if fields != self._head.fields or version != self._head.version:
-            self._head = RequestHead(version, fields)
-            _check_fields(fields, version)
-        if len(self._target) + self._head.size > MAX_HEAD_BYTES:
-            raise FramingError("the head is too large")
-        self._arriving = request = AgentRequest(
-            self, parser.get_method().decode(), self._target.decode("latin-1"), self._head,
-            IncomingBody(self._adjust_reading, length), keep_alive=parser.should_keep_alive(),
-        )  # fmt: skip
-        self._queue.append(request)
-
-    def on_body(self, body: bytes) -> None:
-        """Add to the body."""
-        self._unframed_bytes = 0
-        if self._arriving is not None:
-            self._arriving.content.feed(body)
-
-    def on_message_complete(self) -> None:
-        """End the request."""
-        parser, request = self._parser, self._arriving
-        self._unframed_bytes = 0
-        if request is None or parser is None or parser.should_upgrade():
-            return  # what follows an offer to upgrade is read by _pass_over_upgrade
-        request.content.finish()
-        self._arriving = None
-        if not request.keep_alive:
-            self._parser = None
-
-    def _feed(self, data: bytes) -> None:
-        while self._parser is not None and data:
-            try:
-                self._parser.feed_data(data)
-            except HttpParserUpgrade as upgrade:
-                data = data[upgrade.args[0] :]
-                self._pass_over_upgrade()
-            else:
-                return
-
-    def _pass_over_upgrade(self) -> None:
-        """Read the body of a request that offers to upgrade: passing over the offer is an answer
-        too (RFC 9110 section 7.8), but the parser has stopped behind the head.
-
-        A second parser is given a head that frames the same body, without the offer.
-        """
-        request = self._arriving
-        assert request is not None  # noqa: S101 - it was queued with its head
-        if request.method == "CONNECT":  # what follows is not HTTP
-            self._break()
-            return
-        framing = [
-            b"%b: %b\r\n" % field
-            for field in request.head.fields
-            if field[0].lower() == b"transfer-encoding"
-        ]
-        if (length := request.content.length) is not None:
-            framing.append(b"Content-Length: %d\r\n" % length)
-        if request.keep_alive and request.is_http10:
-            framing.append(b"Connection: keep-alive\r\n")
-        self._parser = HttpRequestParser(self)
-        self._replayed_head = True
-        self._parser.feed_data(
-            b"POST / HTTP/%b\r\n%b\r\n" % (request.head.version.encode(), b"".join(framing))
-        )
-
-    def _break(self) -> None:
-        """Read nothing any more: it is not HTTP."""
-        if self._parser is None:
-            return  # it came after a request that closes its connection
-        self._parser = None
-        request, self._arriving = self._arriving, None
-        if request is not None:
-            request.keep_alive = False
-            request.content.fail(FramingError("the request body is not valid HTTP/1.1"))
-        else:
-            self._queue.append(None)
 
     # One request at a time.
 
@@ -353,40 +216,3 @@ class AgentConnection(WireProtocol, ParserEvents):
         with suppress(OSError, RuntimeError):
             transport.write_eof()
         self._server.sweep.set(self, self.loop.time() + LINGER_SECONDS)
-
-    def _adjust_reading(self) -> None:
-        """Stop reading while many requests wait, or much of a body is unread."""
-        arriving = self._arriving
-        unread = 0 if arriving is None else arriving.content.size
-        waiting = len(self._queue) * QUEUED_REQUEST_BYTES
-        waiting += sum([each.content.size for each in self._queue if each is not None])
-        if waiting > HELD_BODY_BYTES or unread > HELD_BODY_BYTES:
-            self.pause_body()
-        else:
-            self.resume_body()
-
-
-def _take_length(fields: list[tuple[bytes, bytes]]) -> int | None:
-    """Remove the `Content-Length`, of which the parser admits one, and return it."""
-    for at, (name, value) in enumerate(fields):
-        if len(name) == 14 and name.lower() == b"content-length":
-            del fields[at]
-            return int(value)
-    return None
-
-
-def _check_fields(fields: list[tuple[bytes, bytes]], version: str) -> None:
-    """Raise `FramingError` for a head that two readers could understand differently: one with two
-    hosts, or with a transfer coding that does not end the body (RFC 9112 sections 3.2 and 6.1)."""
-    hosts = 0
-    for name, value in fields:
-        if len(name) == 4 and name.lower() == b"host":
-            hosts += 1
-        elif (
-            len(name) == 17
-            and name.lower() == b"transfer-encoding"
-            and (value.lower().strip() != b"chunked" or version != "1.1")
-        ):
-            raise FramingError("an unknown transfer coding")
-    if hosts > 1:
-        raise FramingError("two hosts")

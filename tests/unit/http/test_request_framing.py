@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from sidecar.http.responses import refuse_message
 from sidecar.http.wire.agent_messages import AgentRequest, LocalResponse
 from sidecar.http.wire.agent_protocol import AgentServer
 from sidecar.http.wire.framing import MAX_HEAD_BYTES
+from sidecar.http.wire.request_head import RepeatedHead
 
 POST = b"POST /a HTTP/1.1\r\nHost: h\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -197,11 +198,11 @@ _SPICE = [
 ]  # fmt: skip
 
 
-def mutations(seed: int, count: int) -> Iterator[tuple[bytes, int]]:
+def mutations(seed: int, count: int, seeds: Sequence[bytes] = SEEDS) -> Iterator[tuple[bytes, int]]:
     """Messages, each with a place to cut it at."""
     random = Random(seed)
     for _ in range(count):
-        data = bytearray(random.choice(SEEDS))
+        data = bytearray(random.choice(seeds))
         for _ in range(random.randint(1, 4)):
             at = random.randrange(len(data) + 1)
             match random.randrange(5):
@@ -212,7 +213,7 @@ def mutations(seed: int, count: int) -> Iterator[tuple[bytes, int]]:
                 case 2 if at < len(data):
                     data[at] = random.randrange(256)
                 case 3:
-                    data[at : at + len(data)] = random.choice(SEEDS)[at:]
+                    data[at : at + len(data)] = random.choice(seeds)[at:]
                 case _:
                     data += data[at : at + 20]
         yield bytes(data) or b"x", random.randrange(len(data) + 1)
@@ -255,3 +256,49 @@ async def test_mutated_requests_are_read_alike_in_one_piece_and_in_two(
             assert other == whole.served[0], data
             agreed += 1
     assert agreed > count / 100
+
+
+AGAIN = POST + b"User-Agent: a/1\r\nContent-Length: 2\r\nAccept: */*\r\n\r\nhi"
+_LENGTHS = [b"", b"-2", b"+2", b"02", b"2 ", b" 2", b"2, 2", b"2a", b"0x2", b"2\n", b"9" * 16]
+SIMILAR = [
+    *(AGAIN[:-2].replace(b" 2", b" %d" % size) + b"x" * size for size in (0, 1, 2, 3, 1000)),
+    *(AGAIN.replace(b"h: 2", b"h: " + length) for length in _LENGTHS),
+]
+"""Requests with the head of `AGAIN`, or almost."""
+
+
+@pytest.mark.parametrize("data", SIMILAR)
+async def test_head_that_a_connection_has_read_before_is_read_as_on_a_new_one(data: bytes) -> None:
+    for size in (1, 100, 150, READ_BYTES):
+        pieces = cut(data + NEXT, size)
+        alone, behind = await read(pieces), await read([AGAIN, AGAIN, *pieces])
+        assert behind.served[:2] == [Served("POST", "/a", b"hi")] * 2
+        assert behind.served[2:] == alone.served
+        assert (behind.statuses[2:], behind.open) == (alone.statuses, alone.open)
+
+
+@pytest.mark.hypothesis
+@pytest.mark.timeout(180)
+async def test_mutations_of_a_repeated_request_are_read_as_on_a_new_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("CRITICAL", "sidecar.http.server")
+    for data, at in mutations(22, messages(5_000, 50_000), SIMILAR):
+        pieces = [each for each in (data[:at], data[at:]) if each]
+        alone, behind = await read(pieces), await read([AGAIN, AGAIN, *pieces])
+        assert behind.served[2:] == alone.served, data
+        assert (behind.statuses[2:], behind.open) == (alone.statuses, alone.open), data
+
+
+def test_repeated_head_is_found_with_the_length_of_its_body_and_nowhere_else() -> None:
+    fields = [(b"Host", b"h"), (b"User-Agent", b"a/1"), (b"Accept", b"*/*")]
+    head = RepeatedHead("POST", "/a", fields, 2, b"Content-Length")
+    assert head.find(AGAIN) == (2, len(AGAIN) - 2)
+    assert head.find(AGAIN.replace(b" 2", b" 123456789012345")) == (
+        123456789012345,
+        len(AGAIN) + 12,
+    )
+    assert head.find(AGAIN.replace(b" 2", b" 1234567890123456")) is None
+    assert head.find(b"\r\n" + AGAIN) is None
+    assert head.find(AGAIN[:-3]) is None
+    assert head.find(AGAIN.replace(b"/a", b"/b")) is None

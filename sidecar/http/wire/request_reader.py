@@ -1,0 +1,241 @@
+"""Makes requests of the bytes that arrive on a connection.
+
+The parser is httptools' (llhttp). This module adds what the parser does not decide: the size of a
+head, and the body of a request that offers an upgrade. A head that the client sends again is not
+parsed again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from sidecar.http.wire.agent_messages import AgentRequest
+from sidecar.http.wire.framing import (
+    HELD_BODY_BYTES,
+    MAX_HEAD_BYTES,
+    FramingError,
+    IncomingBody,
+    ParserEvents,
+    WireProtocol,
+)
+from sidecar.http.wire.request_head import (
+    HeadField,
+    RepeatedHead,
+    RequestHead,
+    check_fields,
+    take_length,
+)
+
+QUEUED_REQUEST_BYTES = 1 << 10
+"""Bytes that a pipelined request counts for besides its body. Reading continues behind the running
+request until `HELD_BODY_BYTES` are queued: only a connection that is read shows that its client
+left."""
+
+
+class RequestReader(WireProtocol, ParserEvents):
+    """Queues the requests of one connection as their heads arrive; None stands for what is none.
+
+    `caller_lookup` is kept here by `sidecar.callers`.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.caller_lookup: Any = None
+        self._parser: HttpRequestParser | None = HttpRequestParser(self)
+        self._target = b""
+        self._fields: list[HeadField] = []
+        self._head = RequestHead("", [])
+        self._repeated: RepeatedHead | None = None
+        self._opening = b""
+        self._body_left = 0
+        self._unframed_bytes = 0
+        self._in_head = False
+        self._replayed_head = False
+        self._arriving: AgentRequest | None = None
+        self._queue: deque[AgentRequest | None] = deque()
+
+    def read(self, data: bytes) -> None:
+        """Read the next bytes."""
+        data = self._read_repeated(data)
+        if data:
+            self._parse(data)
+
+    def send(self, *pieces: bytes) -> None:
+        """Write to the client: its requests refer to the connection that they are answered on."""
+        raise NotImplementedError
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        """Bound the time that the head may take."""
+        if not self._replayed_head:
+            self._target, self._fields = b"", []
+            self._in_head = True
+
+    def on_url(self, url: bytes) -> None:
+        """Add to the target."""
+        if not self._replayed_head:
+            self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Add a field of the head. Trailers come after the list was taken: no request has them."""
+        self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Queue the request."""
+        if self._replayed_head:
+            self._replayed_head = False
+            return
+        parser = self._parser
+        assert parser is not None  # noqa: S101 - it calls
+        fields, self._fields = self._fields, []
+        self._in_head = False
+        found, version = take_length(fields), parser.get_http_version()
+        known = fields == self._head.fields and version == self._head.version
+        if not known:
+            self._head, self._repeated = RequestHead(version, fields), None
+            check_fields(fields, version)
+        if len(self._target) + self._head.size > MAX_HEAD_BYTES:
+            raise FramingError("the head is too large")
+        method, target = parser.get_method().decode(), self._target.decode("latin-1")
+        length = None if found is None else int(found[1][1])
+        stays = parser.should_keep_alive()
+        self._begin(method, target, length, keep_alive=stays)
+        if known and found is not None and stays and not parser.should_upgrade():
+            self._note_repeated(method, target, *found)
+
+    def on_body(self, body: bytes) -> None:
+        """Add to the body."""
+        self._unframed_bytes = 0
+        if self._arriving is not None:
+            self._arriving.content.feed(body)
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        parser, request = self._parser, self._arriving
+        self._unframed_bytes = 0
+        if request is None or parser is None or parser.should_upgrade():
+            return  # what follows an offer to upgrade is read by _pass_over_upgrade
+        self._end(request)
+
+    # What arrives.
+
+    def _begin(self, method: str, target: str, length: int | None, *, keep_alive: bool) -> None:
+        """Queue a request whose head has arrived."""
+        self._unframed_bytes = 0
+        body = IncomingBody(self._adjust_reading, length)
+        request = AgentRequest(self, method, target, self._head, body, keep_alive=keep_alive)
+        self._arriving = request
+        self._queue.append(request)
+
+    def _end(self, request: AgentRequest) -> None:
+        """End a request whose body has arrived."""
+        request.content.finish()
+        self._arriving = None
+        if not request.keep_alive:
+            self._parser = None
+
+    def _note_repeated(self, method: str, target: str, at: int, length: HeadField) -> None:
+        """Recognise this head from now on, if it came in one piece and as most clients write it."""
+        repeated = RepeatedHead(method, target, self._head.fields, at, length[0])
+        if repeated.find(self._opening) is not None:
+            self._repeated = repeated
+
+    def _read_repeated(self, data: bytes) -> bytes:
+        """Read a request whose head is known, without the parser; return what is left to parse."""
+        if not self._body_left:
+            repeated = self._repeated
+            if repeated is None or self._arriving is not None or self._in_head:
+                return data
+            found = repeated.find(data)
+            if found is None:
+                return data
+            length, start = found
+            self._begin(repeated.method, repeated.target, length, keep_alive=True)
+            self._body_left, data = length, data[start:]
+        request, left = self._arriving, self._body_left
+        assert request is not None  # noqa: S101 - its body is arriving
+        piece, rest = (data, b"") if len(data) <= left else (data[:left], data[left:])
+        if piece:
+            request.content.feed(piece)
+        self._body_left = left - len(piece)
+        if not self._body_left:
+            self._end(request)
+        return rest
+
+    def _parse(self, data: bytes) -> None:
+        is_opening = self._arriving is None and not self._in_head
+        self._opening = data if is_opening else b""
+        self._unframed_bytes += len(data)
+        try:
+            self._feed(data)
+        except HttpParserError:
+            self._break()
+        else:
+            if self._unframed_bytes > MAX_HEAD_BYTES:
+                self._break()
+        finally:
+            self._opening = b""
+
+    def _feed(self, data: bytes) -> None:
+        while self._parser is not None and data:
+            try:
+                self._parser.feed_data(data)
+            except HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                self._pass_over_upgrade()
+            else:
+                return
+
+    def _pass_over_upgrade(self) -> None:
+        """Read the body of a request that offers to upgrade: passing over the offer is an answer
+        too (RFC 9110 section 7.8), but the parser has stopped behind the head.
+
+        A second parser is given a head that frames the same body, without the offer.
+        """
+        request = self._arriving
+        assert request is not None  # noqa: S101 - it was queued with its head
+        if request.method == "CONNECT":  # what follows is not HTTP
+            self._break()
+            return
+        framing = [
+            b"%b: %b\r\n" % field
+            for field in request.head.fields
+            if field[0].lower() == b"transfer-encoding"
+        ]
+        if (length := request.content.length) is not None:
+            framing.append(b"Content-Length: %d\r\n" % length)
+        if request.keep_alive and request.is_http10:
+            framing.append(b"Connection: keep-alive\r\n")
+        self._parser = HttpRequestParser(self)
+        self._replayed_head = True
+        self._parser.feed_data(
+            b"POST / HTTP/%b\r\n%b\r\n" % (request.head.version.encode(), b"".join(framing))
+        )
+
+    def _break(self) -> None:
+        """Read nothing any more: it is not HTTP."""
+        if self._parser is None:
+            return  # it came after a request that closes its connection
+        self._parser = None
+        request, self._arriving = self._arriving, None
+        if request is not None:
+            request.keep_alive = False
+            request.content.fail(FramingError("the request body is not valid HTTP/1.1"))
+        else:
+            self._queue.append(None)
+
+    def _adjust_reading(self) -> None:
+        """Stop reading while many requests wait, or much of a body is unread."""
+        arriving = self._arriving
+        unread = 0 if arriving is None else arriving.content.size
+        waiting = len(self._queue) * QUEUED_REQUEST_BYTES
+        waiting += sum([each.content.size for each in self._queue if each is not None])
+        if waiting > HELD_BODY_BYTES or unread > HELD_BODY_BYTES:
+            self.pause_body()
+        else:
+            self.resume_body()
