@@ -173,7 +173,7 @@ class Callers:
         self._none_held.clear()
         self._held[record.call_id] = (record, lookup, tell)
         lookup.waiting.append(record.call_id)
-        if lookup.done:  # `_run` may have set it since: see there
+        if lookup.done:  # `_finish` may have set it since: see there
             self._release(record.call_id)
         else:
             self._loop.call_later(CALLER_LOOKUP_TIMEOUT_SECONDS, self._release, record.call_id)
@@ -189,14 +189,20 @@ class Callers:
     def _run(self, finder: Finder) -> None:
         """Look up queued connections until None comes: the body of the thread."""
         while (job := self._jobs.get()) is not None:
-            lookup, peer, own, gone = job
-            caller = _find(finder, peer, own, gone)
-            self._results["found" if caller.pid else "unknown"] += 1
-            if caller.pid or lookup.caller is None:
-                lookup.caller = caller
-            lookup.done = True
-            if lookup.waiting:  # after `done`: `_hold` appends first and then reads `done`
-                self._wake(lookup)
+            self._finish(finder, *job)
+            del job  # it would keep a closed connection until the next lookup
+
+    def _finish(
+        self, finder: Finder, lookup: CallerLookup, peer: SocketAddress, own: SocketAddress,
+        gone: Gone,
+    ) -> None:  # fmt: skip
+        caller = _find(finder, peer, own, gone)
+        self._results["found" if caller.pid else "unknown"] += 1
+        if caller.pid or lookup.caller is None:
+            lookup.caller = caller
+        lookup.done = True
+        if lookup.waiting:  # after `done`: `_hold` appends first and then reads `done`
+            self._wake(lookup)
 
     def _wake(self, lookup: CallerLookup) -> None:
         # A closed event loop has released every record.

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from sidecar.config.history import Versions
 from sidecar.config.loader import difference, load, stays_in_force
 from sidecar.config.model import Snapshot
 from sidecar.config.status import ConfigStatus, ReloadEvent, ReloadResult, in_force
+from sidecar.config.yaml.nodes import gc_paused
 from sidecar.config.yaml.source import MAX_FILE_BYTES
 from sidecar.errors import ConfigError, Problem, SourceLocation
 from sidecar.files import NotRegularFile, content_digest, read_regular
@@ -51,7 +52,8 @@ class ConfigManager:
     `versions` keeps the accepted texts; `wall` is seconds since the epoch. `on_result`
     are called with whether each changed text was accepted, `listeners` with every accepted
     snapshot, in order. `preparers` are called with a snapshot before, in a thread, for work that
-    would delay the event loop. `with_children` adds the child keys, which no file has, to a
+    would delay the event loop. `building` is entered there for the time that a snapshot is made
+    while calls run. `with_children` adds the child keys, which no file has, to a
     snapshot. `history` has the latest reloads, oldest first.
     """
 
@@ -63,6 +65,7 @@ class ConfigManager:
     on_result: list[Callable[[bool], None]] = field(default_factory=list)
     preparers: list[ConfigListener] = field(default_factory=list)
     listeners: list[ConfigListener] = field(default_factory=list)
+    building: Callable[[], AbstractContextManager[None]] = gc_paused
     with_children: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot
     history: deque[ReloadEvent] = field(default_factory=lambda: deque(maxlen=MAX_RELOAD_EVENTS))
     _current: Snapshot | None = None
@@ -145,10 +148,9 @@ class ConfigManager:
                 return ReloadResult(not self.status.problems, self.status.problems)
             try:
                 known = built if text == settled else None
-                snapshot = await asyncio.to_thread(self._build, text, known)
+                snapshot, changes = await asyncio.to_thread(self._replacement, text, known)
             except ConfigError as error:
                 return await self._refused_once(error, text)
-            changes = await asyncio.to_thread(self._prepare, snapshot)
             replaced = [self.current()]
             self._accept(snapshot, text, changes)
             await asyncio.to_thread(self._keep, text, changes)
@@ -216,11 +218,14 @@ class ConfigManager:
         unusable = (replace(each, warning=True) for each in unusable_authorities(snapshot))
         return replace(snapshot, warnings=(*snapshot.warnings, *unusable))
 
-    def _prepare(self, snapshot: Snapshot) -> Sequence[str]:
-        """Have the parts prepare for a snapshot; return its effective changes."""
-        for prepare in self.preparers:
-            prepare(snapshot)
-        return difference(self.current(), snapshot)
+    def _replacement(self, text: bytes, known: Snapshot | None) -> tuple[Snapshot, Sequence[str]]:
+        """Return the snapshot of a changed text, for which the parts have prepared, and its
+        effective changes."""
+        with self.building():
+            snapshot = self._build(text, known)
+            for prepare in self.preparers:
+                prepare(snapshot)
+            return snapshot, difference(self.current(), snapshot)
 
     def _accept(self, snapshot: Snapshot, text: bytes, changes: Sequence[str]) -> None:
         now = self.wall()

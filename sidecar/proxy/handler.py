@@ -87,6 +87,7 @@ class Proxy:
         self._services = services
         self._guard = guard
         self._plans = routing.Plans(services.vault.usable, services.draw)
+        services.configuration.listeners.append(lambda _: self._plans.clear())
         self._deferred = Deferred(
             services.ledger, services.owners, services.scheduler, services.prices,
             services.metrics, services.configuration.current,
@@ -131,7 +132,7 @@ class Proxy:
         if call.endpoint.lists_models:
             return await self._list_models(passage, call)
         found = self._plans.find(
-            call.snapshot, call.key, call.dialect, call.endpoint, call.facts.models, call.held.size
+            call.key, call.dialect, call.endpoint, call.facts.models, call.held.size
         )
         if found.login_takers:
             found = routing.with_login(found, call.login)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from msgspec import Struct, structs
 
-from sidecar.config.model import CredentialRef, Key, Provider, Route, Snapshot
+from sidecar.config.model import CredentialRef, Key, Provider, Route
 from sidecar.config.patterns import matches_any
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.plugin_api.dialect import Dialect, Endpoint, ModelAt
@@ -126,8 +126,8 @@ class _Choice(NamedTuple):
 class Plans:
     """The plans of calls: made at the first call of a key to an endpoint for a model.
 
-    A plan holds for one configuration, while the same credentials are usable. Where chance or the
-    size of the request decides, only the choices are kept.
+    A plan is kept while the same credentials are usable; call `clear` when the configuration is
+    another. Where chance or the size of the request decides, only the choices are kept.
 
     Args:
         usable: Returns the credentials that a provider can use now.
@@ -137,17 +137,12 @@ class Plans:
     def __init__(self, usable: Usable, draw: Draw) -> None:
         self._usable = usable
         self._draw = draw
-        self._snapshot: Snapshot | None = None
         self._kept: dict[tuple[object, ...], _KeptPlan] = {}
 
     def find(
-        self, snapshot: Snapshot, key: Key, dialect: Dialect, endpoint: Endpoint,
-        models: tuple[str, ...], size: int,
-    ) -> Plan:  # fmt: skip
+        self, key: Key, dialect: Dialect, endpoint: Endpoint, models: tuple[str, ...], size: int
+    ) -> Plan:
         """Return the plan for a call; the arguments are those of `plan_candidates`."""
-        if snapshot is not self._snapshot:
-            self._kept.clear()
-            self._snapshot = snapshot
         asked = (id(key), dialect.name, id(endpoint), models)
         kept = self._kept.get(asked)
         if kept is None:
@@ -161,6 +156,10 @@ class Plans:
             kept.usable = usable
             kept.plan = _plan(kept.choices, self._usable, self._draw, size)
         return kept.plan
+
+    def clear(self) -> None:
+        """Drop all plans, and with them the keys of a configuration that was replaced."""
+        self._kept.clear()
 
 
 class _KeptPlan(Struct, eq=False):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import re
 import resource
 import shutil
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -25,7 +27,9 @@ from vendor_apis import CHAT, dial, figures, outcomes, settled, until
 
 from sidecar.api_keys import digest, mint
 from sidecar.app import serve
+from sidecar.cli.commands.serve import lasting
 from sidecar.config.model import Key, Snapshot
+from sidecar.config.yaml.nodes import gc_paused
 from sidecar.errors import ConfigError
 
 GOOD = answer(b'{"id":"c1","model":"gpt-5-mini","choices":[]}')
@@ -120,6 +124,32 @@ async def test_parts_prepare_for_an_edit_outside_of_the_event_loop(proxy: Sideca
     proxy.file.write_text(proxy.file.read_text() + MORE)
     assert (await manager.reload()).accepted
     assert seen == [(False, proxy.running.snapshot)]
+
+
+async def test_keys_of_a_replaced_file_are_freed_without_a_garbage_collection(
+    proxy: Sidecar, vendor: ScriptedVendor
+) -> None:
+    vendor.play(GOOD)
+    assert (await CHAT.call(proxy)).status == 200
+    await settled(proxy.running)
+    held = [proxy.running.snapshot.keys["gpt"]]
+    with gc_paused():
+        proxy.file.write_text(f"# {proxy.file.read_text()}")
+        assert (await proxy.running.services.configuration.reload()).accepted
+        await until(lambda: sys.getrefcount(held[0]) == 2)  # by the list, and for the argument
+
+
+async def test_snapshot_of_an_edit_stays_out_of_garbage_collection(proxy: Sidecar) -> None:
+    manager = proxy.running.services.configuration
+    manager.building = lasting
+    proxy.file.write_text(proxy.file.read_text() + MORE)
+    try:
+        assert (await manager.reload()).accepted
+        known = {id(each) for each in gc.get_objects()}
+        assert id(proxy.running.snapshot.keys["more"]) not in known
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
 
 
 async def test_swapped_symlink_takes_effect(tmp_path: Path, vendor: ScriptedVendor) -> None:

@@ -52,6 +52,7 @@ def load(text: bytes, *, file: str, registry: Plugins) -> Snapshot:
     snapshot = _read(text, file, registry)
     errors = tuple(problem for problem in snapshot.warnings if not problem.warning)
     if errors:  # raised here, where no variable keeps the nodes of the file with the traceback
+        del snapshot
         raise ConfigError(errors)
     return snapshot
 

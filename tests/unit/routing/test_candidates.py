@@ -16,7 +16,6 @@ from sidecar.config.model import (
     Rename,
     Route,
     SecretSource,
-    Snapshot,
 )
 from sidecar.config.patterns import Pattern
 from sidecar.errors import ErrorKind, ProxyError, SourceLocation
@@ -231,19 +230,20 @@ def test_plan_is_kept_while_the_configuration_and_the_credentials_stay() -> None
         lambda which: ((), "it is not set") if which.name in missing else (which.credentials, ""),
         lambda: 0.0,
     )
-    snapshots = [Snapshot("f", text, {}, {}, {}, {}) for text in ("1", "2")]
 
-    def find(number: int, *models: str) -> Plan:
-        return plans.find(snapshots[number], key_, DIALECT, CHAT, models, 0)
+    def find(*models: str) -> Plan:
+        return plans.find(key_, DIALECT, CHAT, models, 0)
 
-    kept = find(0, "m")
-    assert (names(kept), find(0, "m") is kept) == (["a", "b"], True)
-    assert find(0, "n") is not kept
+    kept = find("m")
+    assert (names(kept), find("m") is kept) == (["a", "b"], True)
+    assert find("n") is not kept
     missing.add("a")
-    assert names(find(0, "m")) == ["b"]
+    assert names(find("m")) == ["b"]
     missing.clear()
-    assert names(find(0, "m")) == ["a", "b"]
-    assert find(1, "m") is not find(0, "m")
+    kept = find("m")
+    assert (names(kept), find("m") is kept) == (["a", "b"], True)
+    plans.clear()
+    assert find("m") is not kept
 
 
 def test_plan_that_chance_or_size_decides_is_made_for_each_call() -> None:
@@ -251,8 +251,7 @@ def test_plan_that_chance_or_size_decides_is_made_for_each_call() -> None:
     small = key(Route(provider("a"), PLACE, max_input=10))
     draws = iter([0.0, 0.99])
     plans = Plans(lambda which: (which.credentials, ""), lambda: next(draws))
-    snapshot = Snapshot("f", "1", {}, {}, {}, {})
-    orders = [names(plans.find(snapshot, equal, DIALECT, CHAT, ("m",), 0)) for _ in range(2)]
+    orders = [names(plans.find(equal, DIALECT, CHAT, ("m",), 0)) for _ in range(2)]
     assert orders == [["a", "b"], ["b", "a"]]
-    sizes = [names(plans.find(snapshot, small, DIALECT, CHAT, ("m",), size)) for size in (4, 4000)]
+    sizes = [names(plans.find(small, DIALECT, CHAT, ("m",), size)) for size in (4, 4000)]
     assert sizes == [["a"], []]
