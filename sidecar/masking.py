@@ -66,7 +66,10 @@ class CredentialMask:
 
     def has_opening(self, data: bytes) -> bool:
         """Return whether `data` holds the first characters of the credential."""
-        return self.may_hold(data) and self._opening.search(data) is not None
+        for marker in self._markers:  # as in `may_hold`: each chunk of a stream is asked about
+            if marker in data:
+                return self._opening.search(data) is not None
+        return False
 
     def mask(self, data: bytes) -> bytes:
         """Return `data` with every occurrence masked, in the same length."""

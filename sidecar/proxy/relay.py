@@ -22,6 +22,7 @@ from sidecar.http.client import MAX_INLINE_RESPONSE_BYTES, Reply
 from sidecar.http.headers import Fields
 from sidecar.http.wire.agent_messages import AgentRequest, RelayedResponse
 from sidecar.plugin_api.dialect import Dialect, Endpoint, Meter
+from sidecar.plugin_api.usage_meter import NoMeter
 from sidecar.proxy.stream.error_masking import ErrorEventMask
 from sidecar.proxy.stream.filter import StreamFilter
 from sidecar.proxy.stream.transforming import ResponseTransforms
@@ -58,6 +59,7 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._response: RelayedResponse | None = None
         self._headers: Fields = ()
+        self._meter: Meter = NoMeter()
         self._hiding: StreamFilter | None = None
         self._masking: ErrorEventMask | None = None
         self._transforms: ResponseTransforms | None = None
@@ -119,7 +121,7 @@ class Relay:
         Raises `UpstreamError` only if nothing was sent. Later, a response that breaks off sets
         `end` to `TRUNCATED`; the calling code must then call `truncate`.
         """
-        self._hiding, self._masking = hiding, masking
+        self._meter, self._hiding, self._masking = meter, hiding, masking
         if transforms is not None and transforms.is_whole:
             return await self._send_transformed(reply, headers, meter, transforms)
         self._transforms = transforms
@@ -132,9 +134,9 @@ class Relay:
             return await self.send(
                 reply.status, reply.reason, headers, self._filtered(body), length
             )
-        response = self._response or await self._start(reply, headers, meter, length)
+        response = self._response or await self._start(reply, headers, length)
         try:
-            while not await reply.pass_on(lambda data: response.put(self._changed(data, meter))):
+            while not await reply.pass_on(self._pass_on):
                 await response.drained()
         except UpstreamError as error:
             self.end, self.fault = RelayEnd.TRUNCATED, str(error)
@@ -151,14 +153,12 @@ class Relay:
         self.end = RelayEnd.COMPLETE
         return response
 
-    async def _start(
-        self, reply: Reply, headers: Fields, meter: Meter, length: int | None
-    ) -> RelayedResponse:
+    async def _start(self, reply: Reply, headers: Fields, length: int | None) -> RelayedResponse:
         """Send the head, with the bytes that were held. Raises `UpstreamError` if the transforms
         fail at the first bytes."""
         begun = b""
         if self._transforms is not None or reply.peeked:
-            begun = self._changed(await reply.read(), meter)
+            begun = self._changed(await reply.read())
         response = RelayedResponse(reply.status, reply.reason, headers, length)
         self._response, self._headers = response, headers
         await response.prepare(self._request, begun)
@@ -183,12 +183,17 @@ class Relay:
                 body = part.feed(body) + part.rest()
         return body
 
-    def _changed(self, data: bytes, meter: Meter) -> bytes:
+    def _pass_on(self, data: bytes) -> bool:
+        """Send the next bytes. Return False if the client reads slowly."""
+        assert self._response is not None  # noqa: S101 - it was begun
+        return self._response.put(self._changed(data))
+
+    def _changed(self, data: bytes) -> bytes:
         """Meter the next bytes; return what they are for the client."""
         if self.first_byte is None:
             self.first_byte = self._loop.time()
         self.passed += len(data)
-        meter.feed(data)
+        self._meter.feed(data)
         for part in self._parts:
             data = part.feed(data)
         return data

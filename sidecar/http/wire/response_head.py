@@ -1,13 +1,14 @@
 """The head of an answer, and the usual answer, which is read without a parser.
 
-The usual answer has its head in one piece, and its fields as nearly every server writes them; its
-length frames the body. Whatever differs in the least is left to the parser.
+The usual answer has its head in one piece, and its fields as nearly every server writes them. Its
+length frames the body, or whole chunks do. Whatever differs in the least is left to the parser.
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
+from operator import methodcaller
 
 from msgspec import Struct
 
@@ -21,12 +22,16 @@ _FOREIGN = bytes({*range(0x20), 0x7F} - {0x09, 0x0A, 0x0D})
 _UNUSUAL_BLANKS = (b" \r\n", b"\t\r\n", b":  ", b": \t")
 _WITHOUT_BODY = frozenset({204, 304})
 _MAX_LENGTH_DIGITS = 15
-_MAX_NAMES = 2048
+_MAX_CHUNK_DIGITS = 8
+_MAX_LAYOUTS = 256
 _KEEPS = b"keep-alive"
-_READ = frozenset({b"content-type", b"content-length", b"content-encoding", b"connection"})
+_READ = (
+    b"content-type", b"content-encoding", b"content-length", b"transfer-encoding", b"connection",
+)  # fmt: skip
 """Fields that are read. A usual answer has each once at most."""
-_FOR_THE_PARSER = frozenset({b"transfer-encoding", b"upgrade", b"proxy-connection"})
+_FOR_THE_PARSER = frozenset({b"upgrade", b"proxy-connection"})
 """Fields that a usual answer does not have."""
+_PARTED = methodcaller("partition", b": ")
 
 
 class ResponseHead(Struct):
@@ -51,22 +56,43 @@ class ResponseHead(Struct):
     transfer_coding: bytes = b""
 
 
-class _Names(dict[bytes, bytes | None]):
-    """The names of fields by their spelling: in lower case if the field is read, b"" for any other,
-    and None where only the parser may read on."""
+class _Layout(Struct):
+    """The places of the fields that are read, in a usual head with certain names; None for those
+    that it does not have."""
 
-    def __missing__(self, name: bytes) -> bytes | None:
-        lower = name.lower()
-        found: bytes | None = lower if lower in _READ else b""
-        if lower in _FOR_THE_PARSER or not _TOKEN.fullmatch(name):
-            found = None
-        if len(self) >= _MAX_NAMES:
+    content_type: int | None
+    coding: int | None
+    length: int | None
+    transfer_coding: int | None
+    connection: int | None
+
+
+class _Layouts(dict[tuple[bytes, ...], _Layout | None]):
+    """The layouts of heads by the names of their fields; None where only the parser may read on.
+
+    A provider has few: they make the reading of a head a few searches, whatever its fields are.
+    """
+
+    def __missing__(self, names: tuple[bytes, ...]) -> _Layout | None:
+        found = _layout_of(names)
+        if len(self) >= _MAX_LAYOUTS:
             self.clear()
-        self[name] = found
+        self[names] = found
         return found
 
 
-_NAMES = _Names()
+_LAYOUTS = _Layouts()
+
+
+def _layout_of(names: tuple[bytes, ...]) -> _Layout | None:
+    lower = [name.lower() for name in names]
+    if not _FOR_THE_PARSER.isdisjoint(lower) or not all(map(_TOKEN.fullmatch, names)):
+        return None
+    if any(lower.count(name) > 1 for name in _READ):
+        return None
+    found = _Layout(*[lower.index(name) if name in lower else None for name in _READ])
+    # Both frame the body, or neither does.
+    return None if (found.length is None) == (found.transfer_coding is None) else found
 
 
 def head_of_fields(status: int, reason: str, fields: list[tuple[bytes, bytes]]) -> ResponseHead:
@@ -86,45 +112,71 @@ def head_of_fields(status: int, reason: str, fields: list[tuple[bytes, bytes]]) 
 
 
 def usual_head(data: bytes) -> ResponseHead | None:
-    """Return the head at the beginning of `data`, if it is that of a usual answer."""
+    """Return the head at the beginning of `data`, if it is that of a usual answer. If it has no
+    length, chunks frame the body."""
     end = data.find(_END)
     if not 0 < end <= MAX_HEAD_BYTES:
         return None
     raw = data[: end + 4]
-    lines = raw[:end].split(b"\r\n")
-    status, reason = _status_of(lines[0])
-    if not status or not _is_plain(raw, len(lines)):
+    first, *lines = raw[:end].split(b"\r\n")
+    status, reason = _status_of(first)
+    if not status or not lines or not _is_plain(raw, len(lines)):
         return None
-    fields: list[tuple[bytes, bytes]] = []
-    read: dict[bytes, bytes] = {}
-    for line in lines[1:]:
-        name, _, value = line.partition(b": ")
-        kind = _NAMES[name]
-        if kind is None or not value or kind in read:
+    names, _, values = zip(*map(_PARTED, lines), strict=True)
+    layout = _LAYOUTS[names]
+    if layout is None or b"" in values:
+        return None
+    if layout.connection is not None and values[layout.connection].lower() != _KEEPS:
+        return None
+    length, transfer_coding = None, b""
+    if layout.length is not None:
+        digits = values[layout.length]
+        if not digits.isdigit() or len(digits) > _MAX_LENGTH_DIGITS:
             return None
-        if kind:
-            read[kind] = value
-        fields.append((name, value))
-    length = read.get(b"content-length", b"")
-    if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:
-        return None
-    if read.get(b"connection", _KEEPS).lower() != _KEEPS:
-        return None
-    kind_of_body = read.get(b"content-type")
+        length = int(digits)
+    elif layout.transfer_coding is not None:
+        transfer_coding = values[layout.transfer_coding].lower()
+        if transfer_coding != b"chunked":
+            return None
     return ResponseHead(
-        status, reason, fields, raw,
-        "" if kind_of_body is None else lower_text(kind_of_body),
-        lower_text(read[b"content-encoding"]) if b"content-encoding" in read else "",
-        int(length),
+        status, reason, list(zip(names, values, strict=True)), raw,
+        "" if layout.content_type is None else lower_text(values[layout.content_type]),
+        "" if layout.coding is None else lower_text(values[layout.coding]),
+        length, transfer_coding,
     )  # fmt: skip
 
 
-def _is_plain(raw: bytes, lines: int) -> bool:
+def usual_chunks(data: bytes) -> tuple[bytes, bool] | None:
+    """Return the content of whole chunks, and whether the last of the body is among them; None
+    unless they are written as nearly every server does (RFC 9112 section 7.1)."""
+    pieces: list[bytes] = []
+    at, size = 0, -1
+    while at < len(data):
+        line_end = data.find(b"\r\n", at, at + _MAX_CHUNK_DIGITS + 2)
+        digits = data[at:line_end].lower()
+        try:
+            size = int(digits, 16)
+        except ValueError:
+            return None
+        begin = line_end + 2
+        end = begin + size
+        at = end + 2
+        if line_end < 0 or size < 0 or digits != b"%x" % size or data[end:at] != b"\r\n":
+            return None
+        if not size:
+            break
+        pieces.append(data[begin:end])
+    if at != len(data):
+        return None
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces), not size
+
+
+def _is_plain(raw: bytes, fields: int) -> bool:
     """Return whether a head has no bytes but text, and blanks only where servers put them."""
     for blanks in _UNUSUAL_BLANKS:
         if blanks in raw:
             return False
-    ends = lines + 1
+    ends = fields + 2
     return raw.count(b"\n") == ends == raw.count(b"\r") and len(
         raw.translate(None, _FOREIGN)
     ) == len(raw)
