@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import compress
+from operator import itemgetter
+from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from sidecar.config.schema.reserved_headers import (
@@ -40,6 +43,7 @@ _RESPONSE = HOP_BY_HOP | frozenset({
 })  # fmt: skip
 _NOTHING: frozenset[str] = frozenset()
 _RESPONSE_PREFIXES = ("access-control-", "x-sidecar-")
+_NAME = itemgetter(0)
 
 
 def for_upstream(
@@ -74,19 +78,50 @@ def for_client(
     in its place, or None to drop the field: with a URL at the vendor, the client would send its
     local key to the vendor. An unusable `Retry-After` is dropped: clients sleep for it or fail.
     """
-    kept: list[tuple[bytes, bytes]] = []
-    for field in fields:
-        name = _answered(field[0])
-        if name is None:
-            continue
-        if name in urls:
-            moved = relocate(text_of(field[1]))
-            if moved is not None:
-                kept.append((field[0], moved.encode("utf-8", "surrogateescape")))
-        elif name not in WAIT_HEADERS or not is_nonsense(name, text_of(field[1])):
-            kept.append(field)
-    gone = _nominated(fields)
-    return [each for each in kept if _answered(each[0]) not in gone] if gone else kept
+    passing = _passing(tuple(map(_NAME, fields)), urls)
+    kept = list(compress(fields, passing.stays))
+    if passing.is_by_value:
+        kept = [each for field in kept if (each := _judged(field, urls, relocate)) is not None]
+    if passing.connection:
+        gone = _nominated([fields[at] for at in passing.connection])
+        if gone:
+            kept = [each for each in kept if _answered(each[0]) not in gone]
+    return kept
+
+
+class _Passing(NamedTuple):
+    """Which fields of a response pass to the client, by the names of all.
+
+    Attributes:
+        stays: Whether the name lets a field pass, for each field.
+        is_by_value: Whether the value of one that may pass decides as well.
+        connection: The places of the fields that name others which are for one hop only.
+    """
+
+    stays: tuple[bool, ...]
+    is_by_value: bool
+    connection: tuple[int, ...]
+
+
+@lru_cache(maxsize=256)
+def _passing(names: tuple[bytes, ...], urls: frozenset[str]) -> _Passing:
+    lower = [_answered(name) for name in names]
+    return _Passing(
+        tuple(name is not None for name in lower),
+        any(name in urls or name in WAIT_HEADERS for name in lower),
+        tuple(at for at, name in enumerate(names) if name.lower() == b"connection"),
+    )
+
+
+def _judged(
+    field: tuple[bytes, bytes], urls: frozenset[str], relocate: Callable[[str], str | None]
+) -> tuple[bytes, bytes] | None:
+    """Return a field as it passes to the client by its value; None if it does not."""
+    name, value = _answered(field[0]) or "", text_of(field[1])
+    if name not in urls:
+        return None if is_nonsense(name, value) else field
+    moved = relocate(value)
+    return None if moved is None else (field[0], moved.encode("utf-8", "surrogateescape"))
 
 
 class RequestFields:
@@ -167,10 +202,7 @@ def relocated(url: str, base_url: str, own_base: str) -> str | None:
 
 def _nominated(fields: Fields) -> frozenset[str]:
     """Return the names of the fields that `Connection` lists: they are for one hop only."""
-    lists = []
-    for name, value in fields:  # a comprehension would be one more call
-        if len(name) == 10 and name.lower() == b"connection":
-            lists.append(value)
+    lists = [value for name, value in fields if name.lower() == b"connection"]
     if not lists:
         return _NOTHING
     tokens = (token for value in lists for token in value.decode("latin-1").split(","))

@@ -8,13 +8,14 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from http import HTTPStatus
 
 from sidecar.errors import ErrorKind, LocalReply, ProxyError, UpstreamError
 from sidecar.http import headers
 from sidecar.http.content_coding import PLAIN_CODINGS
-from sidecar.http.headers import Fields, encoded
+from sidecar.http.headers import Fields, decoded, encoded
 from sidecar.http.request_guard import RequestGuard
 from sidecar.http.responses import plain_local
 from sidecar.http.wire.agent_messages import AgentRequest, LocalResponse
@@ -41,6 +42,7 @@ _KINDS = {
     504: ErrorKind.UPSTREAM_TIMEOUT, 529: ErrorKind.OVERLOADED,
 }  # fmt: skip
 """The kinds of local replies that stand for a provider's status."""
+_CALL_ID, _WAIT = headers.CALL_ID.encode(), headers.WAIT.encode()
 _OF_THE_BODY = frozenset({
     b"content-type", b"content-encoding", b"content-language", b"content-md5", b"digest", b"etag",
     b"repr-digest", b"content-digest",
@@ -77,7 +79,7 @@ def local_reply(
         response.headers[shape.request_id_header] = live.call_id
     live.status = response.status
     response.headers[headers.ERROR] = why.kind.name.lower()
-    response.headers.update(own_headers(live))
+    response.headers.update(decoded(own_headers(live)))
     response.headers.update(why.headers)
     if not why.retryable:
         # Agents and SDKs would repeat a 401 or a 429 for minutes.
@@ -97,19 +99,25 @@ def local_reply(
     return response
 
 
-def own_headers(live: LiveCall) -> Mapping[str, str]:
+def own_headers(live: LiveCall) -> list[tuple[bytes, bytes]]:
     """Return the headers that Sidecar adds to every response."""
-    fields = {
-        headers.CALL_ID: live.call_id,
-        headers.PROVIDER: live.provider or "none",
-        headers.MODEL: _as_field(live.model_served or "none"),
-        headers.WAIT: str(round(live.wait * 1000)),
-    }
+    fields = [
+        (_CALL_ID, live.call_id.encode()),
+        *_served_by(live.provider, live.model_served),
+        (_WAIT, b"%d" % round(live.wait * 1000)),
+    ]
     if live.transform:
-        fields[headers.TRANSFORM] = live.transform
+        fields += encoded([(headers.TRANSFORM, live.transform)])
     if len(live.attempts) > 1:
-        fields[headers.TRIED] = _as_field("; ".join(map(_tried, live.attempts)))
+        fields += encoded([(headers.TRIED, _as_field("; ".join(map(_tried, live.attempts))))])
     return fields
+
+
+@lru_cache(maxsize=256)
+def _served_by(provider: str, model: str | None) -> list[tuple[bytes, bytes]]:
+    return encoded([
+        (headers.PROVIDER, provider or "none"), (headers.MODEL, _as_field(model or "none")),
+    ])  # fmt: skip
 
 
 def _tried(attempt: AttemptRecord) -> str:
@@ -125,7 +133,7 @@ def _as_field(name: str) -> str:
 
 def complete_response(body: bytes, live: LiveCall) -> LocalResponse:
     """Return a successful JSON response of our own."""
-    return LocalResponse(body, headers=own_headers(live))
+    return LocalResponse(body, headers=dict(decoded(own_headers(live))))
 
 
 def relayed_headers(
@@ -149,7 +157,7 @@ def relayed_headers(
         # Sidecar has retried the call; retries of the client would multiply the attempts.
         fields = [(n, v) for n, v in fields if n.lower() != b"x-should-retry"]
         fields.append((b"x-should-retry", b"false"))
-    return fields + encoded(own_headers(live).items())
+    return fields + own_headers(live)
 
 
 def _of_another_body(fields: Fields, content_type: str) -> list[tuple[bytes, bytes]]:

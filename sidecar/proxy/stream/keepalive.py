@@ -14,7 +14,7 @@ from types import TracebackType
 
 from sidecar.errors import ErrorKind, LocalReply
 from sidecar.http.client import is_event_stream
-from sidecar.http.headers import WAIT, Fields, encoded
+from sidecar.http.headers import WAIT, Fields, decoded, encoded
 from sidecar.http.wire.agent_messages import AgentRequest, RelayedResponse
 from sidecar.plugin_api.error_class import error_text
 from sidecar.proxy.attempt import AttemptResult
@@ -132,7 +132,7 @@ def _head(call: Call, live: LiveCall, now: float) -> Fields:
         "Content-Type": "text/event-stream; charset=utf-8",
         "Cache-Control": "no-cache",
         call.dialect.request_id_header: live.call_id,
-        **own_headers(live),
+        **dict(decoded(own_headers(live))),
         WAIT: str(round((now - live.began) * 1000)),
     }
     return encoded(fields.items())
