@@ -24,10 +24,11 @@ from sidecar.config.model import Provider, Timeouts
 from sidecar.errors import Fault, UpstreamError
 from sidecar.http.headers import Fields, decoded, has, head_of, lines_of
 from sidecar.http.wire.connection_pool import ConnectionPool, Destination, proxy_fields
+from sidecar.http.wire.deadlines import no_answer_within
 from sidecar.http.wire.framing import Sink
 from sidecar.http.wire.response_head import ResponseHead, head_of_fields, media_type_of
 from sidecar.http.wire.tls import ResumingContext, client_context
-from sidecar.http.wire.upstream_protocol import UpstreamConnection, no_answer_within
+from sidecar.http.wire.upstream_protocol import UpstreamConnection
 from sidecar.masking import CredentialMask
 
 Body = bytes | AsyncIterable[bytes] | None

@@ -15,9 +15,9 @@ from yarl import URL
 
 from sidecar.config.model import Timeouts
 from sidecar.errors import Fault, UpstreamError
-from sidecar.http.wire.deadlines import DeadlineSweep
+from sidecar.http.wire.deadlines import DeadlineSweep, no_answer_within
 from sidecar.http.wire.tls import ResumingContext
-from sidecar.http.wire.upstream_protocol import UpstreamConnection, no_answer_within
+from sidecar.http.wire.upstream_protocol import UpstreamConnection
 
 KEEP_ALIVE_SECONDS = 20.0
 """Seconds an idle connection is kept: less than any vendor keeps it, so that few are found dead."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from typing import Protocol
 
 NEVER = float("inf")
@@ -73,3 +74,15 @@ class DeadlineSweep:
         soonest = min((each.deadline for each in self._connections), default=NEVER)
         if soonest < self._armed_for:
             self._arm(soonest)
+
+
+@lru_cache(maxsize=256)
+def silent_for(seconds: float) -> str:
+    """Return the reason of a failure to continue in time."""
+    return f"silent for {seconds:g} s (timeouts.idle)"
+
+
+@lru_cache(maxsize=256)
+def no_answer_within(seconds: float) -> str:
+    """Return the reason of a failure to answer in time."""
+    return f"no answer within {seconds:g} s (timeouts.first_byte)"

@@ -55,6 +55,12 @@ class ResponseHead(Struct):
     length: int | None = None
     transfer_coding: bytes = b""
 
+    @property
+    def ends_by_close(self) -> bool:
+        """Return whether only the end of the connection ends a body (RFC 9112 section 6.3)."""
+        chunked = self.transfer_coding.rpartition(b",")[2].strip() == b"chunked"
+        return not (chunked or self.length is not None or self.status in _WITHOUT_BODY)
+
 
 class _Layout(Struct):
     """The places of the fields that are read, in a usual head with certain names; None for those

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable
-from functools import lru_cache
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from sidecar.errors import Fault, UpstreamError
-from sidecar.http.wire.deadlines import NEVER, DeadlineSweep
+from sidecar.http.wire.deadlines import NEVER, DeadlineSweep, silent_for
 from sidecar.http.wire.framing import (
     INLINE_BODY_BYTES,
     LAST_CHUNK,
@@ -46,8 +45,7 @@ class UpstreamConnection(WireProtocol, ParserEvents):
     """Sends a request and reads its answer.
 
     `tls` remembers the session once the first answer came. `received`: some of an answer came.
-    `written_at`: when the request began to be written, in
-    seconds of the loop's clock.
+    `written_at`: when the request began to be written, in seconds of the loop's clock.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sweep: DeadlineSweep) -> None:
@@ -121,7 +119,7 @@ class UpstreamConnection(WireProtocol, ParserEvents):
     async def pass_on(self, sink: Sink, idle: float) -> bool:
         """Call `sink` with the bytes of the body as they arrive (`IncomingBody.pass_on`). Raises
         `UpstreamError`, also when none come for `idle` seconds, and what `sink` raises."""
-        self.expiry_reason, self._idle = _silent_for(idle), idle
+        self.expiry_reason, self._idle = silent_for(idle), idle
         self._sweep.set(self, self.loop.time() + idle)
         try:
             return await self.body.pass_on(sink)
@@ -138,7 +136,7 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         body = self.body
         if body.is_ready:
             return await body.read()
-        self.expiry_reason = _silent_for(idle)
+        self.expiry_reason = silent_for(idle)
         self._sweep.set(self, self.loop.time() + idle)
         try:
             return await body.read()
@@ -216,8 +214,8 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         """Read an answer of the usual form without a parser. Return the bytes that are left for the
         parser: all of any other answer, and what follows a usual one."""
         if self._head is None:
-            head = None if self._method in _UNUSUAL_METHODS else usual_head(data)
-            if head is None:
+            head = usual_head(data)
+            if head is None or self._method in _UNUSUAL_METHODS:
                 return data
             self._may_stay = True
             self._begin_answer(head)
@@ -233,18 +231,16 @@ class UpstreamConnection(WireProtocol, ParserEvents):
                 return b""
         taken = data[: self._bytes_left]
         self._bytes_left -= len(taken)
-        if taken and self.body.feed(taken):
+        if self._idle is not NEVER:
+            self.deadline = self.loop.time() + self._idle
+        if taken and self.body.give(taken):
             self.pause_body()
         if not self._bytes_left and not self.body.is_complete:
             self._complete()
-        if self._idle is not NEVER:
-            self.deadline = self.loop.time() + self._idle
-            self.body.deliver()
         return data[len(taken) :]
 
     def _read_chunks(self, data: bytes) -> bytes:
-        """Read whole chunks without a parser. Return the bytes that are left for the parser: all of
-        any other form, from the border of two chunks on."""
+        """Read whole chunks without a parser. Return what is left for it: all of any other form."""
         found = usual_chunks(data)
         if found is None:
             return data
@@ -338,9 +334,7 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         the next request would wait for ever.
         """
         assert self._parser is not None  # noqa: S101 - it calls
-        chunked = head.transfer_coding.rpartition(b",")[2].strip() == b"chunked"
-        bodiless = head.status in {204, 304} or self._method == "HEAD"
-        self._ends_by_close = not (chunked or head.length is not None or bodiless)
+        self._ends_by_close = head.ends_by_close and self._method != "HEAD"
         modern = self._parser.get_http_version() == "1.1"
         self._may_stay = modern and self._parser.should_keep_alive() and not self._ends_by_close
 
@@ -404,14 +398,3 @@ class UpstreamConnection(WireProtocol, ParserEvents):
         await self.drained()
         assert self.transport is not None  # noqa: S101 - checked by drained()
         self.transport.write(data)
-
-
-@lru_cache(maxsize=256)
-def _silent_for(seconds: float) -> str:
-    return f"silent for {seconds:g} s (timeouts.idle)"
-
-
-@lru_cache(maxsize=256)
-def no_answer_within(seconds: float) -> str:
-    """Return the reason of a failure to answer in time."""
-    return f"no answer within {seconds:g} s (timeouts.first_byte)"
