@@ -34,7 +34,7 @@ def read_parts(
     metrics.read("sidecar_provider_available", available)
     metrics.read(
         "sidecar_plugin_failures_total",
-        lambda: (((name,), count) for name, count in registry.failures.items()),
+        lambda: (((name,), count) for name, count in tuple(registry.failures.items())),
     )
 
 
@@ -81,7 +81,8 @@ def read_scheduler(metrics: Metrics, scheduler: Scheduler) -> None:
     )
     metrics.read("sidecar_cooldown_seconds", lambda: _cooldowns(scheduler))
     metrics.read(
-        "sidecar_paused", lambda: (((describe_target(h.target),), 1.0) for h in scheduler.pauses)
+        "sidecar_paused",
+        lambda: (((describe_target(h.target),), 1.0) for h in tuple(scheduler.pauses)),
     )
     metrics.read("sidecar_network_up", lambda: iter([((), not scheduler.is_offline)]))
     _read_engine(metrics, scheduler)
@@ -111,7 +112,7 @@ def _waiting(scheduler: Scheduler) -> Figures:
 
 
 def _by_kind(counts: Counter[str]) -> Figures:
-    return (((kind,), count) for kind, count in counts.items())
+    return (((kind,), count) for kind, count in tuple(counts.items()))
 
 
 def _ratios(scheduler: Scheduler) -> Figures:

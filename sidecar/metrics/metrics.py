@@ -274,13 +274,15 @@ class Metrics:
         """Record how many seconds a timer of the event loop was late."""
         self._lag.at().observe(seconds)
 
-    async def render(self, *, from_zero: bool = False) -> bytes:
+    async def render(self, *, from_zero: bool = False) -> bytearray:
         """Return the exposition in the format of `CONTENT_TYPE`, yielding to other work meanwhile.
 
         `from_zero`: expose each new counter as 0 once before its value.
         """
         self.before_render()
-        return await self._registry.text(from_zero=from_zero) + generate_latest(self._machine)
+        text = await self._registry.text(from_zero=from_zero)
+        text += generate_latest(self._machine)
+        return text
 
     def _samples(self, name: str) -> Family[Sample]:
         return self._registry.samples(TABLE[f"sidecar_{name}"])

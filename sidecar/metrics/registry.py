@@ -11,14 +11,14 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from math import isfinite
 from typing import Generic, TypeVar
 
 OVERFLOW = "other"
 """The label value for everything that has no series of its own."""
-INLINE_SERIES, SERIES_PER_SLICE = 2000, 500
-"""Series written before the event loop gets its turn, and the series written in one slice after
-that."""
+SERIES_PER_SLICE = 200
+"""Series written before the event loop gets its turn."""
 MAX_SERIES = 20_000
 
 Labels = tuple[str, ...]
@@ -214,36 +214,43 @@ class MetricsRegistry:
         return family
 
     def read(self, metric: Metric, reader: Collector) -> None:
-        """Add a metric whose samples `reader` returns at each scrape."""
+        """Add a metric whose samples `reader` returns at each scrape.
+
+        Other work runs between two samples, so it must not iterate over a collection that changes.
+        """
         self._readers.append((metric, reader))
 
-    async def text(self, *, from_zero: bool = False) -> bytes:
+    async def text(self, *, from_zero: bool = False) -> bytearray:
         """Return the whole exposition, yielding to other work between slices.
 
         `from_zero`: expose each new counter as 0 in its first scrape, so that `increase()` includes
         what was counted before Prometheus first saw the series.
         """
-        pieces: list[bytes] = []
-        written = 0
+        whole, written = bytearray(), 0
         for size, texts in self._texts(from_zero):
-            pieces.append(("\n".join(texts) + "\n").encode())
+            whole += ("\n".join(texts) + "\n").encode()
             written += size
-            if written >= INLINE_SERIES:
+            if written >= SERIES_PER_SLICE:
                 written = 0
                 await asyncio.sleep(0)
-        return b"".join(pieces)
+        return whole
 
     def _texts(self, from_zero: bool) -> Iterator[tuple[int, list[str]]]:  # noqa: FBT001 - see `text`
         for family in self._families:
             yield 1, [heading(family.metric)]
             yield from family.texts(from_zero)
         for metric, reader in self._readers:
-            texts = [heading(metric)]
-            for labels, value in reader():
-                begins = from_zero and self._begins(metric, labels)
-                shown = "0" if begins else number(value)
-                texts.append(f"{metric.name}{braced(metric.labels, labels)} {shown}")
-            yield len(texts), texts
+            yield 1, [heading(metric)]
+            samples = iter(reader())
+            while part := [*islice(samples, SERIES_PER_SLICE)]:
+                yield len(part), [self._read_text(metric, *each, from_zero) for each in part]
+
+    def _read_text(
+        self, metric: Metric, labels: Labels, value: float, from_zero: bool  # noqa: FBT001 - see `text`
+    ) -> str:  # fmt: skip
+        begins = from_zero and self._begins(metric, labels)
+        shown = "0" if begins else number(value)
+        return f"{metric.name}{braced(metric.labels, labels)} {shown}"
 
     def _begins(self, metric: Metric, labels: Labels) -> bool:
         """Return whether a counter of a reader is exposed for the first time."""
@@ -269,6 +276,8 @@ def braced(names: Labels, values: Labels) -> str:
 
 def escape(value: str) -> str:
     """Return a label value escaped for its quotes, on one line."""
+    if value.isprintable() and '"' not in value and "\\" not in value:
+        return value
     text = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
     return text.encode("utf-8", "replace").decode()
 

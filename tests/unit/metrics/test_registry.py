@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from sidecar.metrics.registry import INLINE_SERIES, Metric, MetricsRegistry, escape, number
+from sidecar.metrics.registry import SERIES_PER_SLICE, Metric, MetricsRegistry, escape, number
 
 CALLS = Metric("calls_total", "counter", "Calls.", ("key", "outcome"), frozenset({"outcome"}))
 TIME = Metric("time_seconds", "histogram", "Time.", ("key",), buckets=(0.1, 1.0, 10.0))
@@ -112,22 +113,38 @@ async def test_readers_are_called_at_each_scrape() -> None:
 async def test_exposition_yields_to_other_work() -> None:
     book = MetricsRegistry()
     calls = book.samples(CALLS)
-    for key in range(INLINE_SERIES * 4):
+    for key in range(SERIES_PER_SLICE * 4):
         calls.at(str(key), "ok").value += 1
+    text, turns = await text_and_turns(book, lambda turn: calls.at(f"new {turn}", "ok"))
+    assert turns >= 3
+    assert len(parsed(text)) >= SERIES_PER_SLICE * 4
+
+
+async def test_reader_of_many_samples_yields_to_other_work() -> None:
+    book = MetricsRegistry()
+    keys = {str(number): 1.0 for number in range(SERIES_PER_SLICE * 4)}
+    gauge = Metric("room", "gauge", "Room.", ("key",))
+    book.read(gauge, lambda: (((key,), value) for key, value in keys.items()))
+    text, turns = await text_and_turns(book, lambda _: None)
+    assert turns >= 3
+    assert len(parsed(text)) == SERIES_PER_SLICE * 4
+
+
+async def text_and_turns(book: MetricsRegistry, work: Callable[[int], object]) -> tuple[bytes, int]:
+    """The exposition, and the number of turns that other work had meanwhile."""
     turns = 0
 
     async def other_work() -> None:
         nonlocal turns
         while True:
             turns += 1
-            calls.at(f"new {turns}", "ok").value += 1
+            work(turns)
             await asyncio.sleep(0)
 
     working = asyncio.create_task(other_work())
     text = await book.text()
     working.cancel()
-    assert turns >= 3
-    assert len(parsed(text)) >= INLINE_SERIES * 4
+    return text, turns
 
 
 @pytest.mark.parametrize(
