@@ -33,18 +33,19 @@ def call_row(record: CallRecord, zone: tzinfo | None) -> tuple[SqlValue, ...]:
     refusal = None if record.refusal is None else record.refusal.name.lower()
     return (
         record.call_id, record.started, record.key, record.group, record.vendor, record.dialect,
-        record.endpoint, record.method, record.model_asked, record.model_served, record.streaming,
-        record.provider, record.credential, record.status, record.outcome.value,
+        record.endpoint, record.method, record.model_asked, record.model_served,
+        1 if record.streaming else 0,
+        record.provider, record.credential, record.status, str(record.outcome),
         refusal, record.reason, _json(record.attempts),
         record.wait, record.first_byte, record.duration,
         *tokens_of(usage),
         _json(dict(usage.units)) if usage.units else "{}",
-        usage.service_tier, record.usage_state.value,
+        usage.service_tier, str(record.usage_state),
         record.session, record.program,
-        _json(record.waits), *_cost(record), *_caller(record),
+        _json(record.waits) if record.waits else "[]", *_cost(record), *_caller(record),
         record.urgency, _day(int(record.started // 60), zone),
-        record.cost is None or record.cost.whole,
-        _json(parts_of(record.usage, record.cost)), record.transform,
+        1 if record.cost is None or record.cost.whole else 0,
+        _json(parts_of(usage, record.cost)) if usage.parts else "[]", record.transform,
     )  # fmt: skip
 
 

@@ -43,6 +43,11 @@ BROKEN_CODES = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOT
 """SQLite's codes for a file that is damaged or lacks our tables."""
 
 
+_NULLS: dict[None, None] = {}
+# Without an adapter for None, sqlite3 raises and drops an AttributeError for each NULL of a row.
+sqlite3.register_adapter(type(None), _NULLS.get)
+
+
 class NewerState(SidecarError):
     """Raised if a later version of Sidecar wrote the file, which stays unchanged."""
 

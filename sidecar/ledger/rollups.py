@@ -68,14 +68,14 @@ SUBTRACT_CALL, ADD_CALL = (
 )
 """Subtract a call from the daily sums, and add it again, by the number of its row."""
 SELECT_USED_PROGRAMS = """
-    WITH fresh AS MATERIALIZED (SELECT key, program, started FROM call_figures WHERE number > ?)
     SELECT key, program, min(started), max(started),
         (key, program) IN (SELECT key, program FROM programs)
-    FROM fresh WHERE key <> '' AND program <> '' GROUP BY key, program ORDER BY min(started)
+    FROM call_figures WHERE number > ? AND key <> '' AND program <> ''
+    GROUP BY +key, program ORDER BY min(started)
 """
 """The programs of the calls written since `LAST_CALL` was read, with the first and the last time,
-and whether they are in the table `programs`. MATERIALIZED makes SQLite select
-those by row number before it considers an index of all calls."""
+and whether they are in the table `programs`. The `+` keeps SQLite from walking an index of all
+calls by their key."""
 SELECT_PROGRAMS = "SELECT program FROM programs WHERE key = ? ORDER BY last_seen DESC"
 ADD_PROGRAM = f"INSERT INTO programs VALUES (?, ?, ?, ?) {_MEET}"  # noqa: S608 - constants
 SET_TIMEZONE = "INSERT OR REPLACE INTO settings (name, value) VALUES ('timezone', ?)"
