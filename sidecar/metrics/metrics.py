@@ -370,14 +370,18 @@ def disjoint(usage: Usage) -> list[tuple[str, int]]:
     """Return the tokens of a call by kind, each counted in exactly one kind; zeros are skipped."""
     read, write = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
     reasoning = usage.reasoning_tokens or 0
-    counts = (
-        ("input", (usage.input_tokens or 0) - read - write),
-        ("cache_read", read),
-        ("cache_write", write),
-        ("output", (usage.output_tokens or 0) - reasoning),
-        ("reasoning", reasoning),
-    )
-    return [(kind, min(count, MAX_TOKENS)) for kind, count in counts if count > 0]
+    found: list[tuple[str, int]] = []
+    if (count := (usage.input_tokens or 0) - read - write) > 0:
+        found.append(("input", min(count, MAX_TOKENS)))
+    if read > 0:
+        found.append(("cache_read", min(read, MAX_TOKENS)))
+    if write > 0:
+        found.append(("cache_write", min(write, MAX_TOKENS)))
+    if (count := (usage.output_tokens or 0) - reasoning) > 0:
+        found.append(("output", min(count, MAX_TOKENS)))
+    if reasoning > 0:
+        found.append(("reasoning", min(reasoning, MAX_TOKENS)))
+    return found
 
 
 LAG_CHECK_SECONDS = 0.5

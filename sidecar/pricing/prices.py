@@ -20,7 +20,17 @@ from msgspec import structs
 from sidecar.config.model import Group, Price, Provider, Snapshot
 from sidecar.config.patterns import Pattern
 from sidecar.pricing.price_list import PriceList
-from sidecar.pricing.rates import INPUT, OUTPUT, REQUESTS, Exact, PriceUnit, Rate, Rates, rounded
+from sidecar.pricing.rates import (
+    INPUT,
+    OUTPUT,
+    REQUESTS,
+    Exact,
+    PriceUnit,
+    Rate,
+    Rates,
+    counts_of,
+    rounded,
+)
 from sidecar.records import SUBSCRIPTION, AttemptRecord, Cost, Part, Usage
 
 log = logging.getLogger("sidecar.pricing")
@@ -380,21 +390,5 @@ def _exact(
     unknown."""
     if tariff is None:
         return None
-    exact = tariff.rates(started, usage.service_tier).cost(_counts(usage, requests), size)
+    exact = tariff.rates(started, usage.service_tier).cost(counts_of(usage, requests), size)
     return None if exact is None else (exact, tariff.name)
-
-
-def _counts(usage: Usage, requests: int) -> dict[str, int]:
-    tokens = (
-        (INPUT, usage.input_tokens),
-        (OUTPUT, usage.output_tokens),
-        ("cache_read_tokens", usage.cache_read_tokens),
-        ("cache_write_tokens", usage.cache_write_tokens),
-        ("cache_write_1h_tokens", usage.cache_write_1h_tokens),
-        ("context_tokens", usage.context_tokens),
-        ("output_reasoning_tokens", usage.reasoning_tokens),
-    )
-    counts = dict(usage.units)
-    counts |= {name: count for name, count in tokens if count is not None}
-    counts[REQUESTS] = requests
-    return counts

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from sidecar.records import NANODOLLARS
+from sidecar.records import NANODOLLARS, Usage
 
 REQUESTS = "requests"
 INPUT, OUTPUT = "input_tokens", "output_tokens"
@@ -38,14 +38,16 @@ class PriceUnit(Struct, frozen=True):
 
 
 class _Line(NamedTuple):
-    """One rate.
+    """One rate, in fractions of a nano-dollar.
 
-    `parts` are the lines charged separately; `steps` count in fractions of a nano-dollar.
+    `parts` are the lines charged separately. Above a size of the input, the rate is that of the
+    last pair in `higher` (size, rate) that is reached.
     """
 
     unit: str
     parts: tuple[int, ...]
-    steps: tuple[tuple[int, int], ...]
+    rate: int
+    higher: tuple[tuple[int, int], ...]
 
 
 class Rates:
@@ -63,7 +65,8 @@ class Rates:
             _Line(
                 name,
                 tuple(at for at, part in enumerate(names) if name in units[part].of),
-                tuple((above, int(rate * self._denominator)) for above, rate in steps[name]),
+                int(steps[name][0][1] * self._denominator),
+                tuple((above, int(rate * self._denominator)) for above, rate in steps[name][1:]),
             )
             for name in names
         )
@@ -83,41 +86,68 @@ class Rates:
         """
         if self._needs.isdisjoint(counts):
             return None
-        own = self._own(counts)
+        exact, own = self._sum(counts, size)
         for total, parts in self._unpaid:
             if counts.get(total, 0) > sum(own[at] for at in parts):
                 return None
-        return self._sum(counts, own, size)
+        return exact
 
     def estimate(self, counts: UnitCounts) -> Exact | None:
         """Return the same for estimated counts: a unit without a rate costs nothing; None when none
         has one."""
-        return self._sum(counts, self._own(counts)) if self._lines else None
+        return self._sum(counts, None)[0] if self._lines else None
 
-    def _own(self, counts: UnitCounts) -> list[int]:
-        """Return the amount that each line charges: its unit less the parts charged separately.
+    def _sum(self, counts: UnitCounts, size: int | None) -> tuple[Exact, list[int]]:
+        """Return the sum, and the amount that each line charges: its unit less the parts charged
+        separately.
 
-        At least zero, also when a vendor's figures contradict each other.
+        No amount is below zero, also when a vendor's figures contradict each other.
         """
         own: list[int] = []
-        for line in self._lines:
-            count = counts.get(line.unit, 0)
-            for at in line.parts:
-                count -= own[at]
-            own.append(max(count, 0))
-        return own
-
-    def _sum(self, counts: UnitCounts, own: list[int], size: int | None = None) -> Exact:
         total = 0
-        if size is None:
-            size = counts.get(CONTEXT, counts.get(INPUT, 0))
-        for line, count in zip(self._lines, own, strict=True):
-            if count:
-                rate = line.steps[0][1]
-                for above, higher in line.steps[1:]:
-                    rate = higher if size > above else rate
-                total += count * rate
-        return total if self._denominator == 1 else Fraction(total, self._denominator)
+        for unit, parts, rate, higher in self._lines:
+            count = counts.get(unit, 0)
+            for at in parts:
+                count -= own[at]
+            if count > 0:
+                total += count * (_reached(rate, higher, counts, size) if higher else rate)
+                own.append(count)
+            else:
+                own.append(0)
+        return total if self._denominator == 1 else Fraction(total, self._denominator), own
+
+
+def _reached(
+    rate: int, higher: tuple[tuple[int, int], ...], counts: UnitCounts, size: int | None
+) -> int:
+    """Return the rate at this size of the input; None is all of it."""
+    if size is None:
+        size = counts.get(CONTEXT, counts.get(INPUT, 0))
+    for above, other in higher:
+        if size > above:
+            rate = other
+    return rate
+
+
+def counts_of(usage: Usage, requests: int) -> UnitCounts:
+    """Return how much of each unit `usage` is, with this number of requests."""
+    counts = dict(usage.units)
+    counts[REQUESTS] = requests
+    if usage.input_tokens is not None:
+        counts[INPUT] = usage.input_tokens
+    if usage.output_tokens is not None:
+        counts[OUTPUT] = usage.output_tokens
+    if usage.cache_read_tokens is not None:
+        counts["cache_read_tokens"] = usage.cache_read_tokens
+    if usage.cache_write_tokens is not None:
+        counts["cache_write_tokens"] = usage.cache_write_tokens
+    if usage.cache_write_1h_tokens is not None:
+        counts["cache_write_1h_tokens"] = usage.cache_write_1h_tokens
+    if usage.context_tokens is not None:
+        counts[CONTEXT] = usage.context_tokens
+    if usage.reasoning_tokens is not None:
+        counts["output_reasoning_tokens"] = usage.reasoning_tokens
+    return counts
 
 
 def rounded(numerator: int, denominator: int) -> int:
