@@ -131,7 +131,7 @@ def call_fields(call: CallRecord) -> dict[str, object]:
         "endpoint": call.endpoint or None,
         "model": None if call.model_asked is None else call.model_asked[:_MAX_CHARS],
         "status": call.status,
-        "outcome": call.outcome.value,
+        "outcome": str(call.outcome),
         "ms": round(call.duration * 1000),
         "input_tokens": None if call.usage is None else call.usage.input_tokens,
         "output_tokens": None if call.usage is None else call.usage.output_tokens,
@@ -160,7 +160,7 @@ def _call_text(call: CallRecord) -> str:
     if call.cost is not None:
         words.append(dollars(call.cost.charged))
     if call.outcome is not Outcome.OK:
-        words.append(f"{call.outcome.value}: {fields['reason'] or ''}".rstrip(": "))
+        words.append(f"{call.outcome}: {fields['reason'] or ''}".rstrip(": "))
     return "  ".join(word for word in words if word) + f"  {call.call_id}"
 
 

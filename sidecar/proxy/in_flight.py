@@ -40,6 +40,7 @@ LEAST_WAIT_SECONDS = 0.001
 MAX_REASON_CHARACTERS = 2000
 MAX_NAME_CHARACTERS = 512
 """Characters of a name, from a vendor or a client, that a record keeps."""
+_URGENCIES = [each.name.lower() for each in Urgency]
 
 
 class Passing(Protocol):
@@ -147,40 +148,27 @@ class LiveCall(Struct, eq=False):
 
     def record(self, now: float) -> CallRecord:
         """Return the call's record as of `now`, in monotonic seconds."""
-        key = self.key
+        key, lookup, first_byte = self.key, self.caller_lookup, self.first_byte
         model_served = self.model_served and self.model_served[:MAX_NAME_CHARACTERS]
+        if key is None:
+            name = group = vendor = urgency = ""
+        else:
+            name, group, vendor = key.name, key.group.name, key.group.vendor.name
+            urgency = _URGENCIES[self.urgency]
+        # By position, in the order of the fields: by name, 30 fields take eight times as long.
         return CallRecord(
-            call_id=self.call_id,
-            started=self.started,
-            key="" if key is None else key.name,
-            group="" if key is None else key.group.name,
-            vendor="" if key is None else key.group.vendor.name,
-            dialect=self.dialect,
-            endpoint=self.endpoint,
-            method=self.method[:MAX_NAME_CHARACTERS],
-            model_asked=self.model_asked,
-            streaming=self.streaming,
-            provider=self.provider,
-            credential=self.credential,
-            model_served=model_served,
-            status=self.status,
-            outcome=self.outcome,
-            reason=self.reason[:MAX_REASON_CHARACTERS],
-            attempts=tuple(self.attempts),
-            wait=self.wait,
-            first_byte=None if self.first_byte is None else self.first_byte - self.began,
-            duration=now - self.began,
-            usage=self.usage,
-            usage_state=self.usage_state,
-            session=self.session,
-            program=self.program,
-            refusal=self.refusal,
-            urgency="" if key is None else self.urgency.name.lower(),
-            waits=tuple(self.waits),
-            cost=self.cost,
-            caller=None if self.caller_lookup is None else self.caller_lookup.caller,
-            transform=self.transform,
-        )
+            self.call_id, self.started, name, group, vendor,
+            self.dialect, self.endpoint, self.method[:MAX_NAME_CHARACTERS],
+            self.model_asked, self.streaming, self.provider, self.credential,
+            model_served, self.status, self.outcome, self.reason[:MAX_REASON_CHARACTERS],
+            tuple(self.attempts), self.wait,
+            None if first_byte is None else first_byte - self.began,
+            now - self.began,
+            self.usage, self.usage_state, self.session, self.program, self.refusal, urgency,
+            tuple(self.waits), self.cost,
+            None if lookup is None else lookup.caller,
+            self.transform,
+        )  # fmt: skip
 
 
 class LiveCalls:
