@@ -181,7 +181,7 @@ class ConfigManager:
         while True:
             with suppress(OSError, RuntimeError):
                 async for _ in awatch(
-                    self.file.parent, watch_filter=None, recursive=False, debounce=100, step=50
+                    self.file.parent, watch_filter=None, recursive=False, debounce=100, step=100
                 ):
                     now = _stamp(self.file)
                     if now is None or now != stamp or self.wall() - now.changed < _RECENT_SECONDS:

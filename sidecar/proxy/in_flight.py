@@ -322,7 +322,7 @@ class FinishedCalls:
 
 
 CHECKPOINT_SECONDS = 0.1
-"""Seconds between two checks for calls that need a checkpoint."""
+"""Seconds between two checks for calls that need a checkpoint, while there are calls."""
 CHECKPOINT_AFTER_SECONDS = 0.5
 """Seconds after which a call gets its checkpoint. With the interval of the checks and of the
 ledger's writes, the checkpoint is on disk after 0.7 s. The rest of the second is for a busy
@@ -338,7 +338,8 @@ async def watch_calls(
     """Run forever; call `note` once for each long call, with its record for the case that the
     process is killed, and log each long wait once. `clock` returns monotonic seconds."""
     while True:
-        await asyncio.sleep(CHECKPOINT_SECONDS)
+        # Without a call none gets old enough before, and an idle process sleeps.
+        await asyncio.sleep(CHECKPOINT_SECONDS if len(live) else CHECKPOINT_AFTER_SECONDS)
         now = clock()
         for call in live:
             if call.provider and not call.recorded and now - call.began >= CHECKPOINT_AFTER_SECONDS:

@@ -1,4 +1,4 @@
-"""The log line of a call that waits for long."""
+"""The watch over calls in flight: checkpoints, and the log line of a call that waits for long."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from virtual_time import run
 
 from sidecar.config.loader import load
 from sidecar.plugin_api.manager import discover
-from sidecar.proxy.in_flight import LiveCalls, watch_calls
+from sidecar.proxy.in_flight import (
+    CHECKPOINT_AFTER_SECONDS,
+    CHECKPOINT_SECONDS,
+    LiveCalls,
+    watch_calls,
+)
 from sidecar.scheduling.lease import Waiter
 from sidecar.scheduling.limiter import Limiter, LimitUnit
 
@@ -38,3 +43,42 @@ def test_long_wait_is_logged_once_after_five_seconds(
     told = [each.getMessage() for each in caplog.records]
     line = f'call {call_id} of key "codex" has waited for 5 s: rpm 60; see: sidecar top'
     assert told == [line] * count
+
+
+def test_watch_without_calls_wakes_twice_a_second() -> None:
+    checks = 0
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+
+        def clock() -> float:
+            nonlocal checks
+            checks += 1
+            return loop.time()
+
+        live = LiveCalls(loop.time, loop.time)
+        watching = loop.create_task(watch_calls(live, lambda _: None, clock))
+        await asyncio.sleep(60.1)
+        watching.cancel()
+
+    run(scenario)
+    assert checks == 120
+
+
+@pytest.mark.parametrize("begun", [0.0, 0.05, 0.45, 0.55])
+def test_call_begun_at_any_time_has_its_checkpoint_in_time(begun: float) -> None:
+    async def scenario() -> list[float]:
+        loop = asyncio.get_running_loop()
+        live, noted = LiveCalls(loop.time, loop.time), list[float]()
+        watching = loop.create_task(
+            watch_calls(live, lambda each: noted.append(each.duration), loop.time)
+        )
+        await asyncio.sleep(begun)
+        live.open("POST", "curl").provider = "oa"
+        await asyncio.sleep(5)
+        watching.cancel()
+        return noted
+
+    noted = run(scenario)
+    assert len(noted) == 1
+    assert CHECKPOINT_AFTER_SECONDS <= noted[0] <= CHECKPOINT_AFTER_SECONDS + CHECKPOINT_SECONDS
