@@ -15,7 +15,7 @@ from day.jobs import Answer, Job
 from sidecar.config.loader import load
 from sidecar.config.model import Snapshot
 from sidecar.errors import LocalReply
-from sidecar.http.body_memory import BodyMemory
+from sidecar.http.body_memory import BodyMemory, HeldBody
 from sidecar.http.headers import RequestFields
 from sidecar.plugin_api.dialect import Facts
 from sidecar.plugin_api.manager import Registry, discover
@@ -68,11 +68,12 @@ class Laptop:
         """A job as Sidecar knows calls, and where it may go."""
         key = self._snapshot.keys[job.agent]
         body = self._body[: job.size]
-        held = self._bodies.open()
+        held = HeldBody(self._bodies)
         held.keep(body, body)
         call = Call(
-            self._snapshot, key, self._dialect, self._located, "POST", "", RequestFields(()), held,
-            Facts((MODEL,), max_output=job.bound), "", None, job.urgency,
+            self._snapshot, key, self._dialect, self._located, self._located.endpoint, "POST", "",
+            RequestFields(()), held, Facts((MODEL,), max_output=job.bound), MODEL, True, False, "",
+            urgency=job.urgency,
         )  # fmt: skip
         return call, self._candidates[job.agent]
 

@@ -17,10 +17,14 @@ from day.jobs import Answer, Job, Unreachable
 from day.laptop import MODEL, Laptop, usage
 from sidecar.config.credentials import Vault
 from sidecar.errors import Fault, ProxyError, UpstreamError
-from sidecar.proxy.attempt import Attempts
+from sidecar.http.wire.agent_messages import AgentRequest
+from sidecar.http.wire.framing import IncomingBody
+from sidecar.http.wire.request_head import RequestHead
+from sidecar.proxy.attempt import AttemptResult, Attempts
 from sidecar.proxy.attempt_usage import AttemptUsageReader
-from sidecar.proxy.dispatch import Dispatcher, Served
-from sidecar.proxy.in_flight import LiveCall, LiveCalls
+from sidecar.proxy.dispatch import Dispatcher
+from sidecar.proxy.in_flight import LiveCalls
+from sidecar.proxy.relay import Passage, Relay
 from sidecar.routing.affinity import Affinity
 from sidecar.routing.call import Call
 from sidecar.routing.candidates import Candidate
@@ -64,6 +68,10 @@ class Sidecar:
             wire, Vault({}, clock), {}, clock, AttemptUsageReader(laptop.prices), {}
         )
         self._live = LiveCalls(clock, laptop.wall)
+        client: Any = None
+        content = IncomingBody(lambda: None)
+        head = RequestHead("1.1", [])
+        self._request = AgentRequest(client, "POST", "", head, content, keep_alive=True)
         self._dispatch = Dispatcher(attempts, laptop.scheduler, Affinity(clock), clock)
 
     async def call(self, job: Job) -> Answer:
@@ -72,24 +80,27 @@ class Sidecar:
         call, candidates = self._laptop.understood(job)
         live = self._live.open("POST", "")
         no_stream: Any = None
+        passage = Passage(self._request, live, call.held, Relay(self._request))
         try:
             rewriter = Rewriter(call, no_stream)
-            served = await self._dispatch.send(call, candidates, rewriter, live)
-            return await self._relayed(job, call, served, live)
+            attempted = await self._dispatch.send(passage, call, candidates, rewriter)
+            return await self._relayed(job, call, attempted, passage)
         except ProxyError as refused:
             return self._laptop.refused(refused.reply)
         finally:
             self._live.close(live)
 
-    async def _relayed(self, job: Job, call: Call, served: Served, live: LiveCall) -> Answer:
-        reply: Any = served.attempted.reply
-        if served.attempted.body is not None:
+    async def _relayed(
+        self, job: Job, call: Call, attempted: AttemptResult, passage: Passage
+    ) -> Answer:
+        reply: Any = attempted.reply
+        if attempted.body is not None:
             # As `answers.relayed_headers` has it: what was tried again here is not multiplied.
-            never = {"x-should-retry": "false"} if live.asked_again else {}
+            never = {"x-should-retry": "false"} if passage.live.asked_again else {}
             return Answer(reply.status, {**reply.fields, **never})
-        assert served.lease is not None
+        assert passage.lease is not None
         await self._account.finish(job, reply.answer)
-        self._laptop.scheduler.settle(served.lease, call, usage(job), None, complete=True)
+        self._laptop.scheduler.settle(passage.lease, call, usage(job), None, complete=True)
         return Answer(200)
 
 
@@ -169,7 +180,8 @@ class Fifo:
         """The vendor's answer, or a 429 of its own."""
         call, (candidate, *_) = self._laptop.understood(job)
         windows = self._laptop.windows(call, candidate)
-        tokens = self._estimates.tokens(job.agent, MODEL, candidate, job.size, job.bound)
+        guessed, _ = candidate.provider.vendor.estimate(job.size, job.bound)
+        tokens = self._estimates.tokens(job.agent, MODEL, guessed, job.bound)
         wanted = demand_of(*tokens)
         place = _Place(windows, wanted, asyncio.get_running_loop().create_future())
         used = demand_of(0, 0)

@@ -230,6 +230,11 @@ class HeldBody:
         """Return whether the body is moved to a file while its call waits."""
         return self._reserved > FILE_BYTES
 
+    @property
+    def is_stored(self) -> bool:
+        """Return whether the body is in a file."""
+        return self._file is not None
+
     async def store(self) -> None:
         """Move a large body to a file; it stays in memory when that fails."""
         wire, plain = self.wire, self.plain

@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from sidecar.errors import ErrorKind, Fault, ProxyError
+from sidecar.errors import Fault
 from sidecar.http.body_memory import stored_while_waiting
 from sidecar.plugin_api.error_class import ErrorClass
 from sidecar.proxy.attempt import AttemptResult, Attempts
 from sidecar.proxy.in_flight import LiveCall
-from sidecar.proxy.rejection import to_proxy_error
+from sidecar.proxy.rejection import best_failure, lost, to_proxy_error
+from sidecar.proxy.relay import Passage
+from sidecar.proxy.stream.keepalive import ClientTimeouts, KeepAlive, client_timeouts
 from sidecar.records import AttemptUsage, UsageState, Wait
 from sidecar.routing.affinity import Affinity, ConversationKey
 from sidecar.routing.call import Call
@@ -35,21 +37,11 @@ other failure the call is not sent to the same candidate again: it may have been
 billed."""
 
 
-_ABSENT = frozenset({Fault.CONNECT, Fault.TLS})
-"""Faults that may mean that a provider does not run."""
-
-
-class Served(Struct, eq=False):
-    """The response for the client. `lease` is to be settled after it; None if it has ended."""
-
-    attempted: AttemptResult
-    lease: Lease | None = None
-
-
 class RetryState(Struct, eq=False):
     """The state of a call between attempts.
 
     Attributes:
+        began: When the call could be sent first, in monotonic seconds.
         conversation: What is pinned to an upstream.
         candidates: The candidates that may still be tried.
         had_choice: True if there was more than one at first.
@@ -57,11 +49,14 @@ class RetryState(Struct, eq=False):
         wait_left: Seconds that the call may still wait for a lease; None before it waits.
         failures: The latest failure of each candidate that was tried.
         latest: The latest of all failures.
+        keep_alive: Keeps the client of a call that has waited; None before.
     """
 
-    call: Call
+    passage: Passage
     live: LiveCall
+    call: Call
     rewriter: Rewriter
+    began: float
     conversation: ConversationKey
     candidates: Sequence[Candidate]
     had_choice: bool
@@ -69,6 +64,17 @@ class RetryState(Struct, eq=False):
     wait_left: float | None = None
     failures: list[AttemptResult] = []
     latest: AttemptResult | None = None
+    keep_alive: KeepAlive | None = None
+
+    @property
+    def client_timeouts(self) -> ClientTimeouts:
+        """The time that the client waits."""
+        return client_timeouts(self.passage.request, self.call, self.live.began)
+
+    def keep_client(self, now: float) -> None:
+        """Have the client get pings from its first wait on."""
+        if self.keep_alive is None:
+            self.keep_alive = KeepAlive(self.passage, self.call, now - self.began)
 
     def has_tried(self, candidate: Candidate) -> bool:
         """Return whether this candidate has failed for the call."""
@@ -116,76 +122,77 @@ class Dispatcher:
         self._clock = clock
 
     async def send(
-        self, call: Call, candidates: Sequence[Candidate], rewriter: Rewriter, live: LiveCall
-    ) -> Served:
+        self, passage: Passage, call: Call, candidates: Sequence[Candidate], rewriter: Rewriter
+    ) -> AttemptResult:
         """Return the first final response; if there is none, the best error response.
 
-        The calling code must close the response and settle its lease.
+        The calling code must close the response and settle the lease of the passage, if it has one
+        then.
 
         Raises:
             ProxyError: The call was not admitted in time, no provider answered, all of them
                 rejected Sidecar's credential, or the request may have been served without a
                 response.
         """
-        retry = self._new_state(call, candidates, rewriter, live)
-        while True:
-            try:
+        retry = self._new_state(passage, call, candidates, rewriter)
+        try:
+            while True:
                 lease = await self._lease(retry)
-            except TimeoutError:  # only failures are reported early
-                return Served(self._best(retry))
-            except NotAdmitted as no_room:
-                if retry.failures:
-                    return Served(self._best(retry))
-                self._scheduler.record_rejection(no_room)
-                raise to_proxy_error(
-                    no_room, call.key.max_wait, live.client_timeouts().max_wait
-                ) from None
-            try:
-                await call.held.restore(copy=rewriter.edits(lease.candidate))
-            except BaseException:
-                lease.refund(sent=False)
-                raise
-            attempted = await self._attempt(retry, lease)
-            if attempted.is_final:
-                return self._succeed(retry, attempted, lease)
-            retry.note(attempted)
-            try:
-                self._record_failure(attempted)  # before the lease admits another call
-            finally:
-                self._release(retry, lease, attempted.spent, sent=attempted.was_sent)
-            if attempted.lost:
-                raise _lost(retry.failures)
-            if not self._is_transient(attempted):
-                retry.leave_out(attempted)
-            if retry.rewriter.consumed or not retry.candidates:
-                return Served(self._best(retry))
+                if lease is None:
+                    return self._best(retry)
+                attempted = await self._attempt(retry, lease)
+                if attempted.is_final:
+                    return self._succeed(retry, attempted, lease)
+                self._fail(retry, attempted, lease)
+                if rewriter.consumed or not retry.candidates:
+                    return self._best(retry)
+        finally:
+            if retry.keep_alive is not None:
+                retry.keep_alive.stop()
 
     def _new_state(
-        self, call: Call, candidates: Sequence[Candidate], rewriter: Rewriter, live: LiveCall
+        self, passage: Passage, call: Call, candidates: Sequence[Candidate], rewriter: Rewriter
     ) -> RetryState:
-        key, name = call.key, live.session or live.program
-        conversation = ConversationKey(key.name, name, call.model or "", bool(live.session))
-        if len(candidates) == 1:
-            return RetryState(call, live, rewriter, conversation, candidates, False, 0.0)
-        ordered, pinned = self.affinity.prefer_pinned(conversation, candidates)
-        # Only a named conversation is likely to have a warm cache at its pinned upstream.
-        alone = key.sticky_wait if pinned and conversation.is_named else 0.0
-        return RetryState(call, live, rewriter, conversation, ordered, True, alone)
-
-    async def _lease(self, retry: RetryState) -> Lease:
-        """Return a lease on a candidate: at once if one is free, else after a wait."""
-        waiter = self._scheduler.new_waiter(
-            retry.call, retry.candidates, is_retry=bool(retry.failures)
+        live, began, choice, alone = passage.live, self._clock(), len(candidates) > 1, 0.0
+        name = live.session or live.program
+        conversation = ConversationKey(call.key.name, name, call.model or "", bool(live.session))
+        if choice:
+            candidates, pinned = self.affinity.prefer_pinned(conversation, candidates)
+            # Only a named conversation is likely to have a warm cache at its pinned upstream.
+            alone = call.key.sticky_wait if pinned and conversation.is_named else 0.0
+        retry = RetryState(
+            passage, live, call, rewriter, began, conversation, candidates, choice, alone
         )
-        # Only the first lease waits for the pinned upstream.
-        sticky_wait, retry.sticky_wait = retry.sticky_wait, 0.0
-        lease = await self._scheduler.try_lease(waiter, first_only=sticky_wait > 0)
-        return await self._wait(retry, waiter, sticky_wait) if lease is None else lease
+        if live.waits:  # for memory
+            retry.keep_client(began)
+        return retry
+
+    async def _lease(self, retry: RetryState) -> Lease | None:
+        """Return a lease on a candidate: at once if one is free, else after a wait. None if there
+        is none in time, and attempts have failed."""
+        call = retry.call
+        try:
+            waiter = self._scheduler.new_waiter(
+                call, retry.candidates, is_retry=bool(retry.failures)
+            )
+            # Only the first lease waits for the pinned upstream.
+            sticky_wait, retry.sticky_wait = retry.sticky_wait, 0.0
+            lease = await self._scheduler.try_lease(waiter, first_only=sticky_wait > 0)
+            return await self._wait(retry, waiter, sticky_wait) if lease is None else lease
+        except TimeoutError:  # only failures are reported early
+            return None
+        except NotAdmitted as no_room:
+            if retry.failures:
+                return None
+            self._scheduler.record_rejection(no_room)
+            most = retry.client_timeouts.max_wait
+            raise to_proxy_error(no_room, call.key.max_wait, most) from None
 
     async def _wait(self, retry: RetryState, waiter: Waiter, sticky_wait: float) -> Lease:
         began, live = self._clock(), retry.live
         wait_left = _max_wait(retry) if retry.wait_left is None else retry.wait_left
-        error_deadline = live.client_timeouts().error_deadline if retry.failures else None
+        error_deadline = retry.client_timeouts.error_deadline if retry.failures else None
+        retry.keep_client(began)
         live.waiter = waiter
         try:
             if retry.call.held.is_large:
@@ -204,22 +211,41 @@ class Dispatcher:
                     _add_wait(live.waits, name, until - at)
 
     async def _attempt(self, retry: RetryState, lease: Lease) -> AttemptResult:
-        live = retry.live
-        if retry.failures:
-            retry.log_failover(lease.candidate)
-            live.asked_again = live.asked_again or retry.has_tried(lease.candidate)
+        call, rewriter, live, candidate = retry.call, retry.rewriter, retry.live, lease.candidate
         try:
-            attempted = await self._attempts.send(retry.call, lease.candidate, retry.rewriter, live)
+            if (edits := rewriter.edits(candidate)) or call.held.is_stored:
+                await call.held.restore(copy=edits)
+        except BaseException:
+            lease.refund(sent=False)
+            raise
+        if retry.failures:
+            retry.log_failover(candidate)
+            live.asked_again = live.asked_again or retry.has_tried(candidate)
+        try:
+            attempted = await self._attempts.send(call, candidate, rewriter, live)
         except BaseException:  # the client left, or we failed
             self._release(retry, lease, live.attempts[-1].spent, sent=True)
             raise
         try:
-            self._read_quota(retry.call, attempted, lease)
+            self._read_quota(call, attempted, lease)
         except BaseException:
             lease.keep()
             attempted.close()
             raise
         return attempted
+
+    def _fail(self, retry: RetryState, attempted: AttemptResult, lease: Lease) -> None:
+        """Record a failed attempt, and leave out its candidate unless it may be tried again. Raises
+        `ProxyError` if the call may not be sent again at all."""
+        retry.note(attempted)
+        try:
+            self._record_failure(attempted)  # before the lease admits another call
+        finally:
+            self._release(retry, lease, attempted.spent, sent=attempted.was_sent)
+        if attempted.lost:
+            raise lost(retry.failures)
+        if not self._is_transient(attempted):
+            retry.leave_out(attempted)
 
     def _read_quota(self, call: Call, attempted: AttemptResult, lease: Lease) -> None:
         reply = attempted.reply
@@ -231,16 +257,20 @@ class Dispatcher:
             key = call.key.name
             self._scheduler.read_quota(lease, lambda: reply.fields, ok=is_ok, key=key)
 
-    def _succeed(self, retry: RetryState, attempted: AttemptResult, lease: Lease) -> Served:
+    def _succeed(self, retry: RetryState, attempted: AttemptResult, lease: Lease) -> AttemptResult:
+        """Record the final response and return it, with its lease in the passage unless that has
+        ended."""
         if attempted.answer is not None:
             lease.refund(sent=False)  # a transform has answered
-            return Served(attempted)
-        self._scheduler.record_success(attempted.candidate)
-        if attempted.error_class is ErrorClass.CLIENT_ERROR:
+            return attempted
+        candidate = attempted.candidate
+        self._scheduler.record_success(candidate)
+        if attempted.classification.error_class is ErrorClass.CLIENT_ERROR:
             self._release(retry, lease, attempted.spent, sent=True)
-            return Served(attempted)
-        self.affinity.pin(retry.conversation, attempted.candidate, had_choice=retry.had_choice)
-        return Served(attempted, lease)
+            return attempted
+        self.affinity.pin(retry.conversation, candidate, had_choice=retry.had_choice)
+        retry.passage.lease = lease
+        return attempted
 
     def _release(
         self, retry: RetryState, lease: Lease, spent: AttemptUsage | None, *, sent: bool
@@ -301,7 +331,7 @@ class Dispatcher:
 
 def _max_wait(retry: RetryState) -> float:
     """Return the seconds that a call may wait for a lease: at most what its client waits."""
-    left, bound = retry.call.key.max_wait - retry.live.wait, retry.live.client_timeouts().max_wait
+    left, bound = retry.call.key.max_wait - retry.live.wait, retry.client_timeouts.max_wait
     return max(0.0, left if bound is None else min(left, bound))
 
 
@@ -310,68 +340,6 @@ def _add_wait(waits: list[Wait], behind: str, seconds: float) -> None:
     if waits and waits[-1].behind == behind:
         seconds += waits.pop().seconds
     waits.append(Wait(behind, seconds))
-
-
-def best_failure(
-    failed: Sequence[AttemptResult], may_run: Callable[[Candidate], bool]
-) -> AttemptResult:
-    """Return the error response of the candidate that was tried first; else the first of any other.
-
-    A response that rejects Sidecar's credential is never returned: the client would take its own
-    key for invalid.
-
-    Raises:
-        ProxyError: No provider answered, or all of them rejected Sidecar's credential. It is final
-            if all were unreachable and `may_run` is false for each: agents would retry for minutes
-            without a message.
-    """
-    first = failed[0].candidate
-    for attempted in [*(a for a in reversed(failed) if a.candidate is first), *failed]:
-        if attempted.reply is not None and attempted.error_class is not ErrorClass.AUTH_FAILED:
-            return attempted
-    refusals = [each.refusal for each in failed if each.refusal is not None]
-    if len(refusals) == len(failed):
-        raise refusals[0]
-    tried = _tried(failed)
-    rejected = [each for each in failed if each.error_class is ErrorClass.AUTH_FAILED]
-    if rejected:
-        names = ", ".join(f"{each.candidate.credential_name or 'none'}" for each in rejected)
-        raise ProxyError(
-            ErrorKind.CREDENTIAL_REJECTED,
-            "upstream_credential_rejected: the provider rejects Sidecar's own credential "
-            f"({names}), not your key. Tried: {tried}",
-        )
-    last = failed[-1]
-    if last.in_stream:
-        slow = last.error_class is ErrorClass.RATE_LIMITED
-        kind = ErrorKind.RATE_LIMITED if slow else ErrorKind.OVERLOADED
-        raise ProxyError(kind, f"the provider answers with errors. Tried: {tried}", retry_after=5.0)
-    faults = {each.error.fault for each in failed if each.error is not None}
-    absent = faults <= _ABSENT and not any(may_run(each.candidate) for each in failed)
-    raise ProxyError(_kind(failed), f"no provider could be reached. Tried: {tried}", final=absent)
-
-
-def _lost(failed: Sequence[AttemptResult]) -> ProxyError:
-    """Return the error for a call whose last request may have been served.
-
-    An earlier error response is not returned: it could make the client retry the call, which would
-    then be served twice.
-    """
-    name = failed[-1].candidate.provider.name
-    return ProxyError(
-        _kind(failed[-1:]),
-        f"provider {name} took the request and gave no answer, so that it may have been served: "
-        "it is not sent again, here or elsewhere, unless the route says `retry: at-least-once`. "
-        f"Tried: {_tried(failed)}",
-    )
-
-
-def _kind(failed: Sequence[AttemptResult]) -> ErrorKind:
-    faults = {each.error.fault for each in failed if each.error is not None}
-    return {
-        frozenset({Fault.TIMEOUT}): ErrorKind.UPSTREAM_TIMEOUT,
-        frozenset({Fault.PROTOCOL}): ErrorKind.UPSTREAM_INVALID,
-    }.get(frozenset(faults), ErrorKind.UPSTREAM_UNREACHABLE)
 
 
 def _label(candidate: Candidate) -> str:
@@ -384,8 +352,3 @@ def _cause(failed: AttemptResult) -> str:
     if failed.reply is not None:
         return f"it answered {failed.reply.status} ({failed.error_class.value})"
     return failed.error_class.value if failed.in_stream else failed.reason
-
-
-def _tried(failed: Sequence[AttemptResult]) -> str:
-    reasons = (f"{each.candidate.provider.name}: {each.reason}" for each in failed)
-    return "; ".join(dict.fromkeys(reasons))

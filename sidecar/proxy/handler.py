@@ -11,9 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from functools import partial
-
-from msgspec import Struct
 
 from sidecar.errors import ErrorKind, LocalReply, ProxyError
 from sidecar.http import responses
@@ -28,14 +25,9 @@ from sidecar.proxy.attempt import AttemptResult
 from sidecar.proxy.deferred_usage import Deferred
 from sidecar.proxy.in_flight import LiveCall
 from sidecar.proxy.metering import ResponseMeter, read_meter
-from sidecar.proxy.relay import Relay, RelayEnd
+from sidecar.proxy.relay import Passage, Relay, RelayEnd
 from sidecar.proxy.services import Services
-from sidecar.proxy.stream.keepalive import (
-    KeepAlive,
-    cannot_follow,
-    client_timeouts,
-    fail,
-)
+from sidecar.proxy.stream.keepalive import cannot_follow, fail
 from sidecar.records import CallRecord, Outcome, Usage, UsageState, with_spent
 from sidecar.routing import candidates as routing
 from sidecar.routing.call import (
@@ -50,7 +42,6 @@ from sidecar.routing.caller_login import check_login
 from sidecar.routing.candidates import Candidate
 from sidecar.routing.owners import named_object
 from sidecar.routing.request_rewrite import Rewriter
-from sidecar.scheduling.lease import Lease
 from sidecar.scheduling.limiter import Demand
 
 log = logging.getLogger("sidecar.proxy")
@@ -61,23 +52,6 @@ _NO_PROVIDER = frozenset({
 })  # fmt: skip
 """Local replies to a valid call that no provider could serve: its outcome is an upstream error."""
 _PROBE_METHODS = frozenset({"GET", "HEAD"})
-
-
-class Passage(Struct, eq=False):
-    """The state of one request. Each step sets its part; `Proxy._close` needs all of them.
-
-    `sent` is the call as a transform changed it for the provider; None if none did.
-    """
-
-    request: AgentRequest
-    live: LiveCall
-    held: HeldBody
-    relay: Relay
-    call: Call | None = None
-    sent: Call | None = None
-    meter: ResponseMeter | None = None
-    candidate: Candidate | None = None
-    lease: Lease | None = None
 
 
 class Proxy:
@@ -141,14 +115,8 @@ class Proxy:
         if (named := named_object(call)) is not None:
             candidates = await self._services.owners.restrict(call, named, candidates)
         rewriter = Rewriter(call, passage.request.content)
-        dispatch = self._services.dispatch
-        if call.facts.streaming:
-            async with KeepAlive(passage.request, passage.relay, call, passage.live):
-                served = await dispatch.send(call, candidates, rewriter, passage.live)
-        else:
-            served = await dispatch.send(call, candidates, rewriter, passage.live)
+        attempted = await self._services.dispatch.send(passage, call, candidates, rewriter)
         rewriter.release()
-        passage.lease, attempted = served.lease, served.attempted
         try:
             return await self._pass_on(passage, call, attempted)
         finally:
@@ -173,7 +141,6 @@ class Proxy:
         session = call.facts.session if form.session is None else form.session
         if session is not None:
             live.session = recorded_session(session, caller.texts)
-        live.client_timeouts = partial(client_timeouts, request, call, live.began)
         return call
 
     def _identify(self, request: AgentRequest) -> Identified:

@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
 from msgspec import Struct, structs
 
@@ -50,19 +50,6 @@ class Passing(Protocol):
     passed: int
 
 
-class ClientTimeouts(NamedTuple):
-    """The time that a client waits for a call.
-
-    Attributes:
-        max_wait: Seconds that it may wait before its client times out; None if unknown.
-        error_deadline: The time (monotonic seconds) by which failures of its providers should be
-            reported.
-    """
-
-    max_wait: float | None = None
-    error_deadline: float | None = None
-
-
 class LiveCall(Struct, eq=False):
     """A call in flight. Times are monotonic seconds; `started` is seconds since the epoch."""
 
@@ -88,8 +75,6 @@ class LiveCall(Struct, eq=False):
     spent: AttemptUsage | None = None
     """The usage of failed attempts; `usage` is that of the response."""
     wait: float = 0.0
-    client_timeouts: Callable[[], ClientTimeouts] = ClientTimeouts
-    """Returns how long its client waits: few calls wait."""
     first_byte: float | None = None
     usage: Usage | None = None
     usage_state: UsageState = UsageState.NONE

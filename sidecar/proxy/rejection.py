@@ -1,13 +1,17 @@
-"""Error replies to calls that were not admitted. They name the limit, its line of the file, and the
-time to retry."""
+"""Error replies to calls that were not admitted, or that no provider answered.
+
+The former name the limit, its line of the file, and the time to retry; the latter what was tried.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from sidecar.errors import ErrorKind, ProxyError
+from sidecar.errors import ErrorKind, Fault, ProxyError
 from sidecar.plugin_api.error_class import ErrorClass
+from sidecar.proxy.attempt import AttemptResult
+from sidecar.routing.candidates import Candidate
 from sidecar.scheduling.cooldown import Cooldown
 from sidecar.scheduling.fleet.gate import Gate
 from sidecar.scheduling.lease import Blocked, NotAdmitted
@@ -21,6 +25,9 @@ MAX_RETRIED_WAIT_SECONDS = 600.0
 """Seconds to the next room after which no retry of a client arrives; it would only sleep."""
 UNKNOWN_RETRY_AFTER_SECONDS = 2.0
 """Seconds of Retry-After if there is room as soon as another call ends."""
+
+_ABSENT = frozenset({Fault.CONNECT, Fault.TLS})
+"""Faults that may mean that a provider does not run."""
 
 
 def to_proxy_error(no_room: NotAdmitted, max_wait: float, most: float | None = None) -> ProxyError:
@@ -128,3 +135,72 @@ def _figures(limiter: Limiter, wait: float, now: float) -> tuple[tuple[str, str]
         ("RateLimit-Policy", f'"{limiter.kind}";q={counter.limit}{window}'),
         ("RateLimit", f'"{limiter.kind}";r={left}{reset}'),
     )
+
+
+def best_failure(
+    failed: Sequence[AttemptResult], may_run: Callable[[Candidate], bool]
+) -> AttemptResult:
+    """Return the error response of the candidate that was tried first; else the first of any other.
+
+    A response that rejects Sidecar's credential is never returned: the client would take its own
+    key for invalid.
+
+    Raises:
+        ProxyError: No provider answered, or all of them rejected Sidecar's credential. It is final
+            if all were unreachable and `may_run` is false for each: agents would retry for minutes
+            without a message.
+    """
+    first = failed[0].candidate
+    for attempted in [*(a for a in reversed(failed) if a.candidate is first), *failed]:
+        if attempted.reply is not None and attempted.error_class is not ErrorClass.AUTH_FAILED:
+            return attempted
+    refusals = [each.refusal for each in failed if each.refusal is not None]
+    if len(refusals) == len(failed):
+        raise refusals[0]
+    tried = _tried(failed)
+    rejected = [each for each in failed if each.error_class is ErrorClass.AUTH_FAILED]
+    if rejected:
+        names = ", ".join(f"{each.candidate.credential_name or 'none'}" for each in rejected)
+        raise ProxyError(
+            ErrorKind.CREDENTIAL_REJECTED,
+            "upstream_credential_rejected: the provider rejects Sidecar's own credential "
+            f"({names}), not your key. Tried: {tried}",
+        )
+    last = failed[-1]
+    if last.in_stream:
+        slow = last.error_class is ErrorClass.RATE_LIMITED
+        kind = ErrorKind.RATE_LIMITED if slow else ErrorKind.OVERLOADED
+        raise ProxyError(kind, f"the provider answers with errors. Tried: {tried}", retry_after=5.0)
+    faults = {each.error.fault for each in failed if each.error is not None}
+    absent = faults <= _ABSENT and not any(may_run(each.candidate) for each in failed)
+    raise ProxyError(
+        _kind_of(failed), f"no provider could be reached. Tried: {tried}", final=absent
+    )
+
+
+def lost(failed: Sequence[AttemptResult]) -> ProxyError:
+    """Return the error for a call whose last request may have been served.
+
+    An earlier error response is not returned: it could make the client retry the call, which would
+    then be served twice.
+    """
+    name = failed[-1].candidate.provider.name
+    return ProxyError(
+        _kind_of(failed[-1:]),
+        f"provider {name} took the request and gave no answer, so that it may have been served: "
+        "it is not sent again, here or elsewhere, unless the route says `retry: at-least-once`. "
+        f"Tried: {_tried(failed)}",
+    )
+
+
+def _kind_of(failed: Sequence[AttemptResult]) -> ErrorKind:
+    faults = {each.error.fault for each in failed if each.error is not None}
+    return {
+        frozenset({Fault.TIMEOUT}): ErrorKind.UPSTREAM_TIMEOUT,
+        frozenset({Fault.PROTOCOL}): ErrorKind.UPSTREAM_INVALID,
+    }.get(frozenset(faults), ErrorKind.UPSTREAM_UNREACHABLE)
+
+
+def _tried(failed: Sequence[AttemptResult]) -> str:
+    reasons = (f"{each.candidate.provider.name}: {each.reason}" for each in failed)
+    return "; ".join(dict.fromkeys(reasons))

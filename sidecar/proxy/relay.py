@@ -17,15 +17,23 @@ import struct
 from contextlib import suppress
 from enum import Enum
 
+from msgspec import Struct
+
 from sidecar.errors import Fault, LocalReply, UpstreamError
+from sidecar.http.body_memory import HeldBody
 from sidecar.http.client import MAX_INLINE_RESPONSE_BYTES, Reply
 from sidecar.http.headers import Fields
 from sidecar.http.wire.agent_messages import AgentRequest, RelayedResponse
 from sidecar.plugin_api.dialect import Dialect, Endpoint, Meter
 from sidecar.plugin_api.usage_meter import NoMeter
+from sidecar.proxy.in_flight import LiveCall
+from sidecar.proxy.metering import ResponseMeter
 from sidecar.proxy.stream.error_masking import ErrorEventMask
 from sidecar.proxy.stream.filter import StreamFilter
 from sidecar.proxy.stream.transforming import ResponseTransforms
+from sidecar.routing.call import Call
+from sidecar.routing.candidates import Candidate
+from sidecar.scheduling.lease import Lease
 
 MAX_TRANSFORMED_BYTES = 64 << 20
 """Bytes of a response other than a stream that are read before it is transformed."""
@@ -234,6 +242,26 @@ class Relay:
         transport.close()
         self._loop.call_later(LINGER_SECONDS, transport.abort)
         return response
+
+
+class Passage(Struct, eq=False):
+    """The state of one request. Each step sets its part, and the last one settles them.
+
+    Attributes:
+        sent: The call as a transform changed it for the provider; None if none did.
+        candidate: Where the response comes from that is relayed.
+        lease: To be settled after the response; None if it has ended.
+    """
+
+    request: AgentRequest
+    live: LiveCall
+    held: HeldBody
+    relay: Relay
+    call: Call | None = None
+    sent: Call | None = None
+    meter: ResponseMeter | None = None
+    candidate: Candidate | None = None
+    lease: Lease | None = None
 
 
 def _ends_by_close(reply: Reply) -> bool:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from types import TracebackType
+from typing import NamedTuple
 
 from sidecar.errors import ErrorKind, LocalReply
 from sidecar.http.client import is_event_stream
@@ -18,8 +18,8 @@ from sidecar.http.headers import WAIT, Fields, decoded, encoded
 from sidecar.http.wire.agent_messages import AgentRequest, RelayedResponse
 from sidecar.plugin_api.error_class import error_text
 from sidecar.proxy.attempt import AttemptResult
-from sidecar.proxy.in_flight import ClientTimeouts, LiveCall
-from sidecar.proxy.relay import Relay
+from sidecar.proxy.in_flight import LiveCall
+from sidecar.proxy.relay import Passage, Relay
 from sidecar.proxy.responses import attribute_error, own_headers
 from sidecar.records import Outcome
 from sidecar.routing.call import Call
@@ -45,6 +45,19 @@ _KINDS: Mapping[int, ErrorKind] = {
 }
 
 
+class ClientTimeouts(NamedTuple):
+    """The time that a client waits for a call.
+
+    Attributes:
+        max_wait: Seconds that it may wait before its client times out; None if unknown.
+        error_deadline: The time (monotonic seconds) by which failures of its providers should be
+            reported.
+    """
+
+    max_wait: float | None = None
+    error_deadline: float | None = None
+
+
 def ping_of(request: AgentRequest, call: Call) -> bytes | None:
     """Return the ping that may be sent while this call waits; None if its client accepts none."""
     if not call.facts.streaming or request.is_http10:
@@ -68,35 +81,32 @@ def client_timeouts(request: AgentRequest, call: Call, began: float) -> ClientTi
 
 
 class KeepAlive:
-    """Context manager for the time in which a call has no response yet.
+    """Keeps the client of a call that waits, until the call has a response. Made when the call
+    first waits.
 
     Sends nothing for a call that has not waited at a limiter: the vendor's own delay needs no ping.
     """
 
-    def __init__(self, request: AgentRequest, relay: Relay, call: Call, live: LiveCall) -> None:
-        self._request = request
-        self._relay = relay
+    def __init__(self, passage: Passage, call: Call, elapsed: float) -> None:
+        """Schedule the first check of the call, if its client accepts pings; `elapsed` are the
+        seconds since it could be sent first."""
+        self._request = passage.request
+        self._relay = passage.relay
         self._call = call
-        self._live = live
+        self._live = passage.live
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> None:
-        """Schedule the first check of the call, if its client accepts pings."""
-        ping = ping_of(self._request, self._call)
+        ping = ping_of(self._request, call)
         if ping is not None:
-            self._timer = self._call_later(self._within_timeout(FIRST_PING_SECONDS), ping)
+            left = self._within_timeout(FIRST_PING_SECONDS) - elapsed
+            self._timer = self._call_later(left if left > 0 else CHECK_INTERVAL_SECONDS, ping)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    def stop(self) -> None:
         """Stop the pings: the relay writes from now on."""
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            self._task.cancel()  # it waits at the moment, and writes nothing after that
 
     def _within_timeout(self, seconds: float) -> float:
         """Return `seconds`, or less where the client would time out earlier."""
