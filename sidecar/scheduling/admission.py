@@ -12,7 +12,6 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any
 
 from sidecar.scheduling.fair_queue import FairQueue
 from sidecar.scheduling.lease import (
@@ -25,7 +24,7 @@ from sidecar.scheduling.lease import (
     Renew,
     Waiter,
 )
-from sidecar.scheduling.limiter import NEVER, Limiter
+from sidecar.scheduling.limiter import NEVER, Demand, Limiter
 
 log = logging.getLogger("sidecar.scheduling.admission")
 
@@ -213,15 +212,16 @@ class Admission:
 
     def _grant(self, waiter: Waiter, option: AdmissionOption, now: float) -> Lease:
         demand, urgency = option.demand, waiter.urgency
-        reservations = []
+        taken = []
         for limiter in option.limiters:
-            amount = demand[limiter.unit]
             if limiter.queue:
-                limiter.queue.charge(waiter, amount, now)
+                limiter.queue.charge(waiter, demand[limiter.unit], now)
                 self._to_check[limiter] = None  # the charge may put the oldest call first
-            taken = None if limiter.at_rest else limiter.acquire(amount, urgency, now)
-            reservations.append(taken)
-        lease = Lease(option, option.candidate, reservations, waiter.renew, self._on_lease_end)
+            if not limiter.at_rest:
+                reservation = limiter.acquire(demand[limiter.unit], urgency, now)
+                if reservation is not None:
+                    taken.append((limiter, reservation))
+        lease = Lease(option, option.candidate, taken, waiter.renew, self._on_lease_end)
         self.leases.add(lease)
         self.granted += 1
         self._checked.clear()
@@ -341,15 +341,16 @@ class Admission:
             self._admit_or_queue(waiter, self._clock())
             self._drain()
 
-    def _on_lease_end(
-        self, lease: Lease, reservations: Sequence[Any], amounts: Sequence[int]
-    ) -> None:
+    def _on_lease_end(self, lease: Lease, used: Demand, sent: Demand) -> None:
+        if lease.ended:
+            raise AssertionError("a lease ends once")
+        lease.ended = True
+        if lease.on_settled is not None:
+            lease.on_settled(used, sent)
         now = self._clock()
         self.leases.discard(lease)
-        for limiter, reservation, amount in zip(
-            lease.option.limiters, reservations, amounts, strict=True
-        ):
-            if reservation is not None:
-                limiter.settle(reservation, amount, now)
+        for limiter, reservation in lease.taken:
+            amounts = sent if limiter.counts_sent else used
+            limiter.settle(reservation, amounts[limiter.unit], now)
         if self._waiters:
             self.recheck(lease.option.limiters)

@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 
 from sidecar.errors import SidecarError
 from sidecar.routing.candidates import Candidate
-from sidecar.scheduling.limiter import NEVER, Demand, Limiter
+from sidecar.scheduling.limiter import NEVER, Demand, Limiter, LimitUnit
 from sidecar.scheduling.windows import ConcurrencyLimit
 
 if TYPE_CHECKING:
@@ -135,8 +135,10 @@ class Sources(NamedTuple):
 Renew = Callable[[], Sequence[AdmissionOption]]
 """Returns the options of a call by the configuration and the vendors' state of now. May raise,
 which rejects the call."""
-OnLeaseEnd = Callable[["Lease", Sequence[Any], Sequence[int]], None]
-"""Called with the lease, its reservations and the amount to settle for each."""
+OnLeaseEnd = Callable[["Lease", Demand, Demand], None]
+"""Called with the lease, the amounts to settle, and those to settle at limiters with
+`counts_sent`."""
+_NOTHING: Demand = (0,) * len(LimitUnit)
 
 
 class Lease(Struct, eq=False):
@@ -144,21 +146,22 @@ class Lease(Struct, eq=False):
 
     Attributes:
         candidate: The candidate that the attempt may be sent to.
-        on_settled: Called with the amounts of all limiters when it ends, if it holds room that
-            other processes share.
+        taken: The limiters that have something to settle, each with its reservation.
+        on_settled: Called with the same amounts as `OnLeaseEnd` before it, if the lease holds
+            room that other processes share.
     """
 
     option: AdmissionOption
     candidate: Candidate
-    _reservations: list[Any]
+    taken: list[tuple[Limiter, Any]]
     _renew: Renew
     _on_end: OnLeaseEnd
     ended: bool = False
-    on_settled: Callable[[Sequence[int]], None] | None = None
+    on_settled: Callable[[Demand, Demand], None] | None = None
 
     def settle(self, used: Demand) -> None:
         """End the lease with the amounts that the attempt took."""
-        self._end([used[limiter.unit] for limiter in self.option.limiters])
+        self._on_end(self, used, used)
 
     def keep(self) -> None:
         """End the lease of an attempt whose usage is unknown: its estimate counts."""
@@ -167,17 +170,11 @@ class Lease(Struct, eq=False):
     def refund(self, *, sent: bool = False) -> None:
         """End the lease of an attempt that failed. A request that was `sent` still counts at
         limiters with `counts_sent`."""
-        demand = self.option.demand
-        self._end(
-            [
-                demand[limiter.unit] if sent and limiter.counts_sent else 0
-                for limiter in self.option.limiters
-            ]
-        )
+        self._on_end(self, _NOTHING, self.option.demand if sent else _NOTHING)
 
     def reservation(self, limiter: Limiter) -> Any:
         """Return the reservation of this lease at `limiter`; None if it has none there."""
-        for each, reservation in zip(self.option.limiters, self._reservations, strict=True):
+        for each, reservation in self.taken:
             if each is limiter:
                 return reservation
         return None
@@ -195,18 +192,10 @@ class Lease(Struct, eq=False):
             for limiter in each.limiters
             if isinstance(limiter, ConcurrencyLimit) and limiter not in option.limiters
         ]
-        self._reservations += [
-            limiter.acquire(option.demand[limiter.unit], 0, now) for limiter in added
+        self.taken += [
+            (limiter, limiter.acquire(option.demand[limiter.unit], 0, now)) for limiter in added
         ]
         self.option = structs.replace(option, limiters=(*option.limiters, *added))
-
-    def _end(self, amounts: Sequence[int]) -> None:
-        if self.ended:
-            raise AssertionError("a lease ends once")
-        self.ended = True
-        if self.on_settled is not None:
-            self.on_settled(amounts)
-        self._on_end(self, self._reservations, amounts)
 
 
 class Waiter(Struct, eq=False):

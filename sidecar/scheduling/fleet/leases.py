@@ -167,13 +167,9 @@ class SharedLeases:
     async def _confirm(self, lease: Lease, waiter: Waiter) -> bool:
         """Take the room of a lease on the engine; if there is none, refund the lease."""
         limiters, demand = lease.option.limiters, lease.option.demand
-        places = [
-            place for place, each in enumerate(limiters)
-            if isinstance(each, Gate) and demand[each.unit]
-        ]  # fmt: skip
-        if not places:
+        gates = [each for each in limiters if isinstance(each, Gate) and demand[each.unit]]
+        if not gates:
             return True
-        gates = [gate for gate in map(limiters.__getitem__, places) if isinstance(gate, Gate)]
         now = self._clock()
         arrival = now if waiter.since == NEVER else waiter.since
         scopes = [self._scope(gate, demand[gate.unit], waiter, now) for gate in gates]
@@ -193,7 +189,7 @@ class SharedLeases:
         if denied is not None:
             self._deny(lease, gates[denied.at], waiter, denied)
             return False
-        lease.on_settled = partial(self._settle, lease_id, gates, places)
+        lease.on_settled = partial(self._settle, lease_id, gates)
         for gate in gates:
             gate.open(lease.reservation(gate))
         self._admission.recheck(gates)
@@ -255,14 +251,13 @@ class SharedLeases:
                 limiter.give_back()
         lease.refund()
 
-    def _settle(
-        self, lease_id: str, gates: Sequence[Gate], places: Sequence[int], amounts: Sequence[int]
-    ) -> None:
+    def _settle(self, lease_id: str, gates: Sequence[Gate], used: Demand, sent: Demand) -> None:
         now = self._clock()
         if self._engine.is_reached:
             tickets = [(gate.limit_id, _ticket(gate, now)) for gate in gates if gate.window.queue]
             self._engine.queue([(name, ticket) for name, ticket in tickets if ticket is not None])
-        self._engine.settle(lease_id, [amounts[place] for place in places])
+        amounts = [(sent if gate.counts_sent else used)[gate.unit] for gate in gates]
+        self._engine.settle(lease_id, amounts)
 
     def _wake(self, limit_id: str, number: int) -> None:
         """Let calls ask again at one gate, or at all of them if messages may have been lost."""
