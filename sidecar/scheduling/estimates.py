@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from math import ceil, inf, sqrt
+from math import ceil, sqrt
 from typing import Any, NamedTuple
 
 from sidecar.config.model import Key, Snapshot
@@ -32,52 +32,57 @@ _RANKS = [(ceil(HIGH_QUANTILE * n) - 1, ceil(0.5 * n) - 1) for n in range(KEPT_S
 """The places of the 95th percentile and of the median among n values, by nearest rank."""
 
 
-class RecentValues:
-    """The latest `KEPT_SAMPLES` values, sorted.
-
-    `high` is the 95th percentile; it and the median are None below `MIN_SAMPLES`. `spread` is its
-    ratio to the median: 1 if all values are equal.
-    """
-
-    __slots__ = ("_latest", "_sorted", "high", "median", "spread")
-
-    def __init__(self) -> None:
-        self._latest: deque[float] = deque()
-        self._sorted: list[float] = []
-        self.high: float | None = None
-        self.median: float | None = None
-        self.spread = inf
-
-    def add(self, value: float) -> None:
-        """Add a value in place of the oldest."""
-        if len(self._latest) == KEPT_SAMPLES:
-            oldest = self._latest.popleft()
-            del self._sorted[bisect_left(self._sorted, oldest)]
-        self._latest.append(value)
-        insort(self._sorted, value)
-        count = len(self._sorted)
-        if count >= MIN_SAMPLES:
-            high, middle = _RANKS[count]
-            self.high, self.median = self._sorted[high], self._sorted[middle]
-            self.spread = self.high / self.median if self.median else inf
-
-    def mean(self) -> float:
-        """Return the mean; 0 without values."""
-        return sum(self._sorted) / max(1, len(self._sorted))
-
-
 class Samples:
-    """The tokens that recent calls of one key and model took.
+    """The tokens that the latest `KEPT_SAMPLES` calls of one key and model took.
 
-    `ratios` has the true input tokens by those that the size of the request suggested.
+    All attributes are None below `MIN_SAMPLES`.
+
+    Attributes:
+        high_output: The 95th percentile of the output tokens.
+        middle_input: The median of the input tokens.
+        middle_ratio: The median ratio of the input tokens to those that the size suggested.
+        by_size: Whether that ratio varies no more than the input tokens.
     """
 
-    __slots__ = ("inputs", "outputs", "ratios")
+    __slots__ = ("_kinds", "by_size", "high_output", "middle_input", "middle_ratio")
 
     def __init__(self) -> None:
-        self.outputs = RecentValues()
-        self.inputs = RecentValues()
-        self.ratios = RecentValues()
+        # Outputs, inputs and ratios, each in order of arrival and sorted.
+        self._kinds: tuple[tuple[deque[Any], list[Any]], ...] = tuple(
+            (deque(), []) for _ in range(3)
+        )
+        self.high_output: int | None = None
+        self.middle_input: int | None = None
+        self.middle_ratio: float | None = None
+        self.by_size = False
+
+    def mean_output(self) -> float:
+        """Return the mean of the output tokens; 0 without samples."""
+        outputs: list[int] = self._kinds[0][1]
+        return sum(outputs) / max(1, len(outputs))
+
+    def add(self, by_size: int, input_tokens: int, output_tokens: int) -> None:
+        """Add a call whose size suggested `by_size` input tokens, in place of the oldest.
+
+        Only its output counts if that is 0.
+        """
+        values: tuple[float, ...] = (output_tokens,)
+        if by_size > 0:
+            values = output_tokens, input_tokens, input_tokens / by_size
+        for (latest, ordered), value in zip(self._kinds, values, strict=False):
+            if len(latest) == KEPT_SAMPLES:
+                del ordered[bisect_left(ordered, latest.popleft())]
+            latest.append(value)
+            insort(ordered, value)
+        (_, outputs), (_, inputs), (_, ratios) = self._kinds
+        if len(outputs) >= MIN_SAMPLES:
+            self.high_output = outputs[_RANKS[len(outputs)][0]]
+        if len(ratios) >= MIN_SAMPLES:
+            high, middle = _RANKS[len(ratios)]
+            self.middle_input = usual = inputs[middle]
+            self.middle_ratio = ratio = ratios[middle]
+            # With a median of 0, which both have then, either varies without bound.
+            self.by_size = not usual or ratios[high] / ratio <= inputs[high] / usual
 
 
 class Estimates:
@@ -93,15 +98,15 @@ class Estimates:
         square root of n times the excess of one, so each further call adds a smaller part of it.
         """
         samples = self._samples.get((key, model))
-        if not running or samples is None or samples.outputs.high is None:
+        if not running or samples is None or samples.high_output is None:
             return upper_bound
-        mean = min(samples.outputs.mean(), upper_bound)
+        mean = min(samples.mean_output(), upper_bound)
         return ceil(mean + (upper_bound - mean) / sqrt(running + 1))
 
     def has_learned(self, key: str, model: str) -> bool:
         """Return whether there are enough samples for an estimate."""
         samples = self._samples.get((key, model))
-        return samples is not None and samples.outputs.high is not None
+        return samples is not None and samples.high_output is not None
 
     def tokens(self, key: str, model: str, by_size: int, max_output: int | None) -> tuple[int, int]:
         """Return the expected input tokens and an upper bound of the output tokens of a call.
@@ -121,12 +126,13 @@ class Estimates:
         samples = self._samples.get((key, model))
         input_tokens, most = by_size, DEFAULT_OUTPUT_TOKENS
         if samples is not None:
-            inputs, ratios, high = samples.inputs, samples.ratios, samples.outputs.high
-            most = DEFAULT_OUTPUT_TOKENS if high is None else int(high)
-            if ratios.median is not None and ratios.spread <= inputs.spread:
-                input_tokens = max(1, ceil(by_size * ratios.median))
-            elif ratios.median is not None:
-                input_tokens = min(by_size, ceil(inputs.median or by_size))
+            ratio, usual, high = samples.middle_ratio, samples.middle_input, samples.high_output
+            most = DEFAULT_OUTPUT_TOKENS if high is None else high
+            if ratio is not None and usual is not None:
+                if samples.by_size:
+                    input_tokens = max(1, ceil(by_size * ratio))
+                elif usual < by_size:
+                    input_tokens = usual
         return input_tokens, most if max_output is None or most < max_output else max_output
 
     def learn(
@@ -140,10 +146,7 @@ class Estimates:
             if len(self._samples) > MAX_PAIRS:
                 self._samples.popitem(last=False)
         self._samples.move_to_end(pair)
-        samples.outputs.add(output_tokens)
-        if by_size > 0:
-            samples.inputs.add(input_tokens)
-            samples.ratios.add(input_tokens / by_size)
+        samples.add(by_size, input_tokens, output_tokens)
 
 
 class CallLimiters:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,23 +15,55 @@ from sidecar.scheduling.estimates import (
     MAX_PAIRS,
     MIN_SAMPLES,
     Estimates,
-    RecentValues,
+    Samples,
 )
 
 
 @given(st.lists(st.integers(0, 10**6), max_size=200))
-def test_recent_values_return_the_95th_percentile_of_the_latest(values: list[int]) -> None:
-    sample = RecentValues()
+def test_high_output_is_the_95th_percentile_of_the_latest(values: list[int]) -> None:
+    samples = Samples()
     for value in values:
-        sample.add(value)
+        samples.add(100, 20, value)
     latest = sorted(values[-KEPT_SAMPLES:])
-    high = sample.high
+    high = samples.high_output
     if len(latest) < MIN_SAMPLES:
         assert high is None
         return
     assert high in latest
     assert sum(each <= high for each in latest) >= 0.95 * len(latest)
     assert sum(each < high for each in latest) < 0.95 * len(latest)
+
+
+def ranked(values: Sequence[float], share: float) -> float:
+    """Return a quantile of the latest values, by nearest rank."""
+    latest = sorted(values[-KEPT_SAMPLES:])
+    return latest[math.ceil(share * len(latest)) - 1]
+
+
+CALLS = st.lists(
+    st.tuples(st.integers(0, 50), st.integers(0, 5000), st.integers(0, 5000)), max_size=150
+)
+
+
+@given(CALLS, st.integers(0, 5000))
+def test_estimate_is_that_of_all_latest_calls_counted_anew(
+    calls: list[tuple[int, int, int]], by_size: int
+) -> None:
+    estimates = Estimates()
+    for call in calls:
+        estimates.learn("k", "m", *call)
+    outputs = [made for _, _, made in calls]
+    inputs = [read for size, read, _ in calls if size]
+    ratios = [read / size for size, read, _ in calls if size]
+    expected = by_size
+    if len(ratios) >= MIN_SAMPLES:
+        ratio, usual = ranked(ratios, 0.5), ranked(inputs, 0.5)
+        if not usual or ranked(ratios, 0.95) / ratio <= ranked(inputs, 0.95) / usual:
+            expected = max(1, math.ceil(by_size * ratio))
+        else:
+            expected = min(by_size, int(usual))
+    most = ranked(outputs, 0.95) if len(outputs) >= MIN_SAMPLES else DEFAULT_OUTPUT_TOKENS
+    assert estimates.tokens("k", "m", by_size, None) == (expected, most)
 
 
 def output_of(estimates: Estimates, max_output: int | None, key: str = "k") -> int:
