@@ -183,16 +183,6 @@ def estimate_tokens(
         return size // 4, max_output
 
 
-def counted_tokens(candidate: Candidate, usage: Usage) -> tuple[int, int]:
-    """Return the input and output tokens of a usage that count against the vendor's limits."""
-    vendor = candidate.provider.vendor
-    try:
-        return vendor.rate_limited_tokens(usage)
-    except Exception as error:  # noqa: BLE001 - of a plugin
-        log_plugin_error(error, vendor, "rate_limited_tokens", "all tokens count against limits")
-        return usage.input_tokens or 0, usage.output_tokens or 0
-
-
 def used_demand(
     candidate: Candidate, estimate: Demand, usage: Usage | None, cost: Cost | None,
     *, complete: bool,
@@ -209,7 +199,13 @@ def used_demand(
     if money is None:
         money = unpriced_amount(estimate[LimitUnit.MONEY])
     if usage is not None:
-        counted_input, counted_output = counted_tokens(candidate, usage)
+        vendor = candidate.provider.vendor
+        try:
+            counted_input, counted_output = vendor.rate_limited_tokens(usage)
+        except Exception as error:  # noqa: BLE001 - of a plugin
+            reason = "all tokens count against limits"
+            log_plugin_error(error, vendor, "rate_limited_tokens", reason)
+            counted_input, counted_output = usage.input_tokens or 0, usage.output_tokens or 0
         if usage.input_tokens is not None:
             input_tokens = counted_input
         if complete and usage.output_tokens is not None:

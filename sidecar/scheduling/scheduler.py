@@ -108,9 +108,9 @@ class Scheduler:
         if not is_retry:
             self._retries.record_call()
         extra = (self._retries,) if is_retry and not self._network.is_offline else ()
-        options = partial(self._options, call, candidates, extra)
-        name, share = call.key.name, call.key.share
-        return self._admission.new_waiter(name, share, call.urgency, options(), options)
+        key, options = call.key, self._options(call, candidates, extra)
+        renew = partial(self._options, call, candidates, extra)
+        return self._admission.new_waiter(key.name, key.share, call.urgency, options, renew)
 
     def share(self, engine: Engine, secret_of: SecretOf, *, refuses: bool) -> None:
         """Take room on `engine`, too, and share pauses and what upstreams answer. See
@@ -351,8 +351,15 @@ class Scheduler:
         self, key: Key, call: Call, at: Candidate, extra: tuple[Limiter, ...]
     ) -> AdmissionOption | None:
         """Return a call's option at a candidate; None if it is refused for want of a price."""
-        model, is_free = call.model, call.is_free
-        limiters = self._call_limiters(key, call, at, model, is_free=is_free)
+        model, is_free, route = call.model, call.is_free, at.route
+        cache_key = (
+            key.name, key.child, id(route), at.credential_name, at.account, model, at.model, is_free
+        )  # fmt: skip
+        cached = self._cached_limiters.get(cache_key)
+        if cached is None:
+            # The route is kept, so that no other route gets its id.
+            cached = self._cached_limiters[cache_key] = route, self._call_limiters(key, call, at)
+        limiters = cached[1]
         if is_free:
             return AdmissionOption(at, limiters.all + extra, _FREE)
         by_size, tokens = None, (0, 0)
@@ -366,25 +373,16 @@ class Scheduler:
             self.pricing.note_unpriced(key, model, at)
         return AdmissionOption(at, limiters.all + extra, demand, by_size)
 
-    def _call_limiters(
-        self, key: Key, call: Call, at: Candidate, model: str | None, *, is_free: bool
-    ) -> CallLimiters:
-        """Return the limiters of a call, cached by what they depend on."""
-        route = at.route
-        cache_key = (
-            key.name, key.child, id(route), at.credential_name, at.account, model, at.model, is_free
-        )  # fmt: skip
-        found = self._cached_limiters.get(cache_key)
-        if found is None:
-            if len(self._cached_limiters) >= MAX_CACHED_LIMITERS:
-                self._cached_limiters.clear()
-            # The entry keeps the route alive, so that no other route gets its id. The route's name
-            # is by the key that the call arrived with: a newer key has other route objects.
-            limiters = self.limiters(key, at, model, route_name(call.key, route))
-            limiters = tuple(filter(binds_free_calls, limiters)) if is_free else limiters
-            gated = CallLimiters(self._leases.with_gates(limiters))
-            found = self._cached_limiters[cache_key] = (route, gated)
-        return found[1]
+    def _call_limiters(self, key: Key, call: Call, at: Candidate) -> CallLimiters:
+        """Return the limiters of a call, of which there is room to cache one more."""
+        if len(self._cached_limiters) >= MAX_CACHED_LIMITERS:
+            self._cached_limiters.clear()
+        # The route's name is by the key that the call arrived with: a newer key has other route
+        # objects.
+        limiters = self.limiters(key, at, call.model, route_name(call.key, at.route))
+        if call.is_free:
+            limiters = tuple(filter(binds_free_calls, limiters))
+        return CallLimiters(self._leases.with_gates(limiters))
 
     def _recheck(self, opened: Collection[Limiter]) -> None:
         if opened and len(self._admission):

@@ -70,10 +70,9 @@ class VendorQuota(Limiter):
     def remaining(self, now: float) -> float:
         """Return the amount that is expected to be left; below 0 when more was admitted."""
         if now >= self._refilled_at:
-            self.level, self._updated_at = float(self.limit), self._refilled_at
-            self._refilled_at = NEVER
-            self._set_rate(self.limit / MINUTE_SECONDS)
-        return min(float(self.limit), self.level + self._rate * (now - self._updated_at))
+            self._refill()
+        left = self.level + self._rate * (now - self._updated_at)
+        return left if left < self.limit else float(self.limit)
 
     def is_known(self, now: float) -> bool:
         """Return whether the vendor reported it within `MAX_COOLDOWN_SECONDS`."""
@@ -128,8 +127,11 @@ class VendorQuota(Limiter):
 
     def acquire(self, amount: int, urgency: int, now: float) -> QuotaReservation:
         """Subtract the amount until the vendor reports it."""
+        if now >= self._refilled_at:
+            self._refill()
+        left = self.level + self._rate * (now - self._updated_at)  # as `remaining`, without a call
+        self.level = (left if left < self.limit else float(self.limit)) - amount
         self._pending += amount
-        self.level = self.remaining(now) - amount
         self._updated_at = now
         return QuotaReservation(amount)
 
@@ -141,6 +143,12 @@ class VendorQuota(Limiter):
             if amount != reservation.amount:
                 self.level = self.remaining(now) - (amount - reservation.amount)
                 self._updated_at = now
+
+    def _refill(self) -> None:
+        """Begin the window after a fixed one, full."""
+        self.level, self._updated_at = float(self.limit), self._refilled_at
+        self._refilled_at = NEVER
+        self._set_rate(self.limit / MINUTE_SECONDS)
 
     def _set_rate(self, rate: float) -> None:
         """Set the amount that refills a second. A call leaves a margin of a limit that refills."""

@@ -22,12 +22,11 @@ class Gate(Limiter):
     Attributes:
         window: The window that counts this process's own calls.
         limit_id: The name of the limit on the engine.
-        is_closed: Whether the engine denied a lease here, and no call has got one since. This node
-            then has a place in the limit's queue on the engine.
+        at_rest: Whether the gate is open.
     """
 
     __slots__ = (
-        "_asking", "_opens_at", "_retry_at", "_settled", "_used", "_woken", "is_closed", "limit_id",
+        "_asking", "_opens_at", "_retry_at", "_settled", "_used", "_woken", "at_rest", "limit_id",
         "window",
     )  # fmt: skip
 
@@ -35,7 +34,7 @@ class Gate(Limiter):
         super().__init__(window.scope, window.kind, window.unit, "")
         self.limit_id = limit_id
         self.window = window
-        self.is_closed = False
+        self.at_rest = True
         self._asking: object | None = None
         self._retry_at = [0.0, 0.0, 0.0]
         self._opens_at = 0.0
@@ -68,6 +67,12 @@ class Gate(Limiter):
         return self.unit is LimitUnit.MONEY and self._settled >= self.window.limit > 0
 
     @property
+    def is_closed(self) -> bool:
+        """Return whether the engine denied a lease here, and no call has got one since. This node
+        then has a place in the limit's queue on the engine."""
+        return not self.at_rest
+
+    @property
     def is_idle(self) -> bool:
         """Return whether no call of this process waits or asks here."""
         return not self.queue and not self.window.queue and self._asking is None
@@ -78,7 +83,7 @@ class Gate(Limiter):
 
     def allows(self, amount: int, urgency: int, now: float) -> bool:
         """Return whether a call may ask the engine now."""
-        if not self.is_closed or not amount:
+        if self.at_rest or not amount:
             return True
         return self._asking is None and now >= self._retry_at[urgency]
 
@@ -94,7 +99,7 @@ class Gate(Limiter):
 
     def acquire(self, amount: int, urgency: int, now: float) -> object | None:
         """Let a call ask the engine; after a denial, one at a time."""
-        if not self.is_closed or not amount:
+        if self.at_rest or not amount:
             return None
         self._asking = object()
         return self._asking
@@ -108,21 +113,21 @@ class Gate(Limiter):
         """Record that the engine granted a lease to the call with this reservation."""
         if reservation is not None and reservation is self._asking:
             self.reset()
-            self.is_closed = bool(self.queue)
+            self.at_rest = not self.queue
 
     def reset(self) -> None:
         """Forget the last denial."""
         self._asking = None
         self._retry_at = [0.0, 0.0, 0.0]
         self._settled = self._used = 0
-        self.is_closed = False
+        self.at_rest = True
 
     def close(self, denied: Denied, urgency: int, now: float) -> None:
         """Record that the engine denied a lease to a call of this urgency.
 
         More urgent calls may still ask: headroom and the order of tickets may let them pass.
         """
-        self.is_closed = True
+        self.at_rest = False
         self._settled, self._used = denied.settled, denied.settled + denied.reserved
         self._opens_at = denied.opens_at
         retry_at = min(denied.timed_at, now + RECHECK_SECONDS)

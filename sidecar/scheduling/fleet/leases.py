@@ -277,7 +277,7 @@ class SharedLeases:
         idle = [each for each in self._closed if each.is_idle]
         left = [each.limit_id for each in idle if each.is_closed]
         for gate in idle:
-            gate.is_closed = False
+            gate.at_rest = True
             self._closed.discard(gate)
         if left:
             self._engine.leave(left)
