@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 from typing import Any
@@ -55,6 +55,20 @@ class Period(StrEnum):
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
+
+    def bounds(self, at: float, zone: tzinfo | None) -> tuple[float, float]:
+        """Return the start of the period of `at` and of the next one, all in seconds since the
+        epoch. A `zone` of None is the machine's."""
+        local = datetime.fromtimestamp(at, zone)
+        day = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+        if self is Period.WEEK:
+            day -= timedelta(days=day.weekday())
+        elif self is Period.MONTH:
+            day = day.replace(day=1)
+        following = day + timedelta(days={Period.DAY: 1, Period.WEEK: 7, Period.MONTH: 32}[self])
+        if self is Period.MONTH:
+            following = following.replace(day=1)
+        return day.timestamp(), following.timestamp()
 
 
 @dataclass(frozen=True, slots=True)

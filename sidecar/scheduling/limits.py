@@ -249,7 +249,7 @@ class Limits:
             bound = self._bounds.get(name)
             if (
                 bound is not None
-                and window.settled >= bound.amount * WARN_AT_SHARE
+                and window.used - window.reserved >= bound.amount * WARN_AT_SHARE
                 and self._warned.get(name) != window.started_at
             ):
                 self._warned[name] = window.started_at

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta, tzinfo
+from datetime import tzinfo
 
 from msgspec import Struct
 
@@ -17,21 +17,6 @@ from sidecar.scheduling.limiter import ACTIVE_SECONDS, MINUTE_SECONDS, NEVER, Li
 
 KEPT_PERIODS = 4
 """Calendar periods whose counts are kept."""
-
-
-def period_bounds(period: Period, at: float, zone: tzinfo | None) -> tuple[float, float]:
-    """Return the start of the period of `at` and of the next one, all in seconds since the epoch.
-    A `zone` of None is the machine's."""
-    local = datetime.fromtimestamp(at, zone)
-    day = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-    if period is Period.WEEK:
-        day -= timedelta(days=day.weekday())
-    elif period is Period.MONTH:
-        day = day.replace(day=1)
-    following = day + timedelta(days={Period.DAY: 1, Period.WEEK: 7, Period.MONTH: 32}[period])
-    if period is Period.MONTH:
-        following = following.replace(day=1)
-    return day.timestamp(), following.timestamp()
 
 
 class CountingLimiter(Limiter):
@@ -46,7 +31,9 @@ class CountingLimiter(Limiter):
         running: The calls that count by their estimates.
     """
 
-    __slots__ = ("_last_admitted", "headroom", "limit", "reserved", "running", "used")
+    __slots__ = (
+        "_advances_at", "_last_admitted", "headroom", "limit", "reserved", "running", "used",
+    )  # fmt: skip
 
     def __init__(self, scope: str, kind: str, unit: LimitUnit, name: str, limit: int) -> None:
         super().__init__(scope, kind, unit, name)
@@ -54,6 +41,7 @@ class CountingLimiter(Limiter):
         self.used = self.reserved = self.running = 0
         self.headroom: Mapping[Urgency, float] = {}
         self._last_admitted = [-NEVER, -NEVER, -NEVER]
+        self._advances_at = NEVER  # when `advance` may have something to do
 
     @property
     def settled(self) -> int:
@@ -77,7 +65,8 @@ class CountingLimiter(Limiter):
 
     def allows(self, amount: int, urgency: int, now: float) -> bool:
         """Return whether the amount fits; an empty window admits any amount, however large."""
-        self.advance(now)
+        if now >= self._advances_at:
+            self.advance(now)
         if self.used <= 0 or not amount:
             return self.limit > 0
         return self.used + amount <= (self.ceiling(urgency, now) if self.headroom else self.limit)
@@ -116,10 +105,14 @@ class CountingLimiter(Limiter):
 
 class CalendarWindow(CountingLimiter):
     """Counts a day, a week or a month of a time zone. `wall` returns seconds since the epoch;
-    `on_change` is called when `used` or `settled` changes, so that the count can be stored."""
+    `on_change` is called when `used` or `settled` changes, so that the count can be stored.
+
+    Attributes:
+        started_at: The start of the current period, in seconds since the epoch.
+    """
 
     __slots__ = (
-        "_amounts", "_begun", "_ends", "_moved", "_on_change", "_reserved", "_wall", "period",
+        "_amounts", "_ends", "_moved", "_on_change", "_reserved", "_wall", "period", "started_at",
         "zone",
     )  # fmt: skip
 
@@ -132,65 +125,70 @@ class CalendarWindow(CountingLimiter):
         self._wall = wall
         self._on_change = on_change
         self.zone: tzinfo | None = None
+        # Of each kept period; of the current one, as it was when it became that.
         self._amounts: dict[float, int] = {}
         self._reserved: dict[float, int] = {}
         self._moved: dict[float, float] = {}
-        self._begun = self._ends = 0.0
-
-    @property
-    def started_at(self) -> float:
-        """The start of the current period, in seconds since the epoch."""
-        return self._begun
+        self.started_at = self._ends = 0.0
+        self._advances_at = -NEVER  # the clock of its periods is another
 
     def set_zone(self, zone: tzinfo | None) -> None:
         """Use another time zone. The current period keeps the count, and running calls are
         settled in it."""
         if zone == self.zone:
             return
-        begun, settled, reserved = self._begun, self.settled, self.reserved
+        begun, settled, reserved = self.started_at, self.settled, self.reserved
         self.zone = zone
         self._turn(self._wall())
-        if reserved and begun != self._begun:
+        if reserved and begun != self.started_at:
             self._move(begun, reserved)
         if settled > self.settled:
-            self._add(self._begun, settled - self.settled)
+            self._add(self.started_at, settled - self.settled)
 
     def restore(self, begun: float, used: int) -> None:
         """Restore the count of an earlier process in the period that began at `begun`."""
+        self._turn(wall := self._wall())
+        if begun == self.started_at:
+            self.used = max(self.settled, used) + self.reserved
+            return
         reserved = self._reserved.get(begun, 0)
         self._amounts[begun] = max(self._amounts.get(begun, 0) - reserved, used) + reserved
-        self._turn(self._wall())
+        self._turn(wall)
 
     def advance(self, now: float) -> None:
         """Start a new period if it is time."""
         wall = self._wall()
-        if not self._begun <= wall < self._ends:
+        if not self.started_at <= wall < self._ends:
             self._turn(wall)
 
-    def acquire(self, amount: int, urgency: int, now: float) -> tuple[float, int]:
-        """Count a call in the current period; return its period and estimate."""
+    def acquire(self, amount: int, urgency: int, now: float) -> tuple[float, int, int]:
+        """Count a call in the current period; return its period, its estimate, and the part of that
+        which it may return."""
         if self.headroom:
             self._last_admitted[urgency] = now
-        self.advance(now)
-        self._add(self._begun, amount, self._part_reserved(amount))
+        wall = self._wall()
+        if not self.started_at <= wall < self._ends:
+            self._turn(wall)
         self.running += 1
-        return self._begun, amount
+        reserved = 0 if self.unit is LimitUnit.CALLS else amount
+        if amount:
+            self.used += amount
+            self.reserved += reserved
+            self._on_change(self)
+        return self.started_at, amount, reserved
 
-    def settle(self, reservation: tuple[float, int], amount: int, now: float) -> None:
+    def settle(self, reservation: tuple[float, int, int], amount: int, now: float) -> None:
         """Replace the estimate by the true amount, in the period that the call began in."""
         self.running -= 1
-        begun, estimate = reservation
+        begun, estimate, reserved = reservation
         begun = self._moved.get(begun, begun)
-        self._add(begun, amount - estimate, -self._part_reserved(estimate))
-
-    def _part_reserved(self, estimate: int) -> int:
-        return 0 if self.unit is LimitUnit.CALLS else estimate
+        self._add(begun, amount - estimate, -reserved)
 
     def correct(self, amount: int, started: float) -> None:
         """Add an amount, which may be negative, to the period of a call that began at `started`
         (seconds since the epoch); does nothing if that period is no longer kept."""
         self.advance(0.0)
-        begun, _ = period_bounds(self.period, started, self.zone)
+        begun, _ = self.period.bounds(started, self.zone)
         if begun in self._amounts:
             self._add(begun, amount)
 
@@ -201,10 +199,13 @@ class CalendarWindow(CountingLimiter):
         return now + max(0.0, self._ends - self._wall())
 
     def _turn(self, wall: float) -> None:
-        self._begun, self._ends = period_bounds(self.period, wall, self.zone)
-        self.used = self._amounts.pop(self._begun, 0)
-        self.reserved = self._reserved.get(self._begun, 0)
-        self._amounts[self._begun] = self.used  # the newest is dropped last
+        if self.started_at in self._amounts:
+            self._amounts[self.started_at] = self.used
+            self._reserved[self.started_at] = self.reserved
+        self.started_at, self._ends = self.period.bounds(wall, self.zone)
+        self.used = self._amounts.pop(self.started_at, 0)
+        self.reserved = self._reserved.get(self.started_at, 0)
+        self._amounts[self.started_at] = self.used  # the newest is dropped last
         while len(self._amounts) > KEPT_PERIODS:
             oldest = next(iter(self._amounts))
             del self._amounts[oldest]
@@ -212,7 +213,7 @@ class CalendarWindow(CountingLimiter):
 
     def _move(self, begun: float, reserved: int) -> None:
         """Move the reservations of running calls from another zone's period to the current."""
-        now = self._begun
+        now = self.started_at
         self._moved = {
             at: now if to == begun else to for at, to in self._moved.items() if at != now
         }
@@ -224,15 +225,14 @@ class CalendarWindow(CountingLimiter):
 
     def _add(self, begun: float, amount: int, reserved: int = 0) -> None:
         """Add to what is used in a period, and to the part of it that is reserved."""
-        if begun not in self._amounts:
-            return
-        self._amounts[begun] += amount
-        self._reserved[begun] = self._reserved.get(begun, 0) + reserved
-        if begun == self._begun:
+        if begun == self.started_at:
             self.used += amount
             self.reserved += reserved
             if amount or reserved:
                 self._on_change(self)
+        elif begun in self._amounts:
+            self._amounts[begun] += amount
+            self._reserved[begun] = self._reserved.get(begun, 0) + reserved
 
 
 class BudgetWindow(CalendarWindow):
@@ -271,9 +271,11 @@ class BudgetWindow(CalendarWindow):
         """Return whether the budget is not spent and the amount fits beside the running calls."""
         if not amount:
             return True
-        self.advance(now)
-        ceiling = self.ceiling(urgency, now)
-        if self.settled >= ceiling:
+        wall = self._wall()
+        if not self.started_at <= wall < self._ends:
+            self._turn(wall)
+        ceiling = self.ceiling(urgency, now) if self.headroom else self.limit
+        if self.used - self.reserved >= ceiling:
             return False
         return self.reserved <= 0 or self.used + amount <= ceiling
 
@@ -346,6 +348,7 @@ class SlidingWindow(CountingLimiter):
     def __init__(self, scope: str, kind: str, unit: LimitUnit, name: str, limit: int) -> None:
         super().__init__(scope, kind, unit, name, limit)
         self._log: deque[WindowReservation] = deque()
+        self._advances_at = -NEVER
 
     def advance(self, now: float) -> None:
         """Drop amounts that are a minute old."""
@@ -355,22 +358,25 @@ class SlidingWindow(CountingLimiter):
             entry.counts = False
             self.used -= entry.amount
             self.reserved -= entry.reserved
+        self._advances_at = log[0].at + MINUTE_SECONDS if log else -NEVER
 
     def acquire(self, amount: int, urgency: int, now: float) -> WindowReservation:
         """Count a call for a minute from now on."""
         if self.headroom:
             self._last_admitted[urgency] = now
-        entry = WindowReservation(now, amount, 0 if self.unit is LimitUnit.CALLS else amount)
+        reserved = 0 if self.unit is LimitUnit.CALLS else amount
+        entry = WindowReservation(now, amount, reserved)
         self._log.append(entry)
         self.used += amount
-        self.reserved += entry.reserved
+        self.reserved += reserved
         self.running += 1
         return entry
 
     def settle(self, reservation: WindowReservation, amount: int, now: float) -> None:
         """Replace the estimate by the true amount."""
         self.running -= 1
-        self.reserved -= reservation.reserved if reservation.counts else 0
+        if reservation.counts:
+            self.reserved -= reservation.reserved
         reservation.reserved = 0
         excess = amount - reservation.amount
         if excess > 0:

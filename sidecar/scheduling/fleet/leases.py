@@ -30,7 +30,6 @@ from sidecar.scheduling.windows import (
     CalendarWindow,
     ConcurrencyLimit,
     CountingLimiter,
-    period_bounds,
 )
 from sidecar.shared.engine import Engine
 from sidecar.shared.journal import Change
@@ -330,7 +329,7 @@ def _kind(window: CountingLimiter) -> str:
 def _period(window: CalendarWindow, at: float) -> CalendarPeriod:
     """Return the calendar period of a time. Its label is the local date that it begins on: so
     another time zone continues the count."""
-    begun, ends = period_bounds(window.period, at, window.zone)
+    begun, ends = window.period.bounds(at, window.zone)
     return CalendarPeriod(f"{datetime.fromtimestamp(begun, window.zone):%Y%m%d}", ends)
 
 

@@ -17,7 +17,6 @@ from sidecar.scheduling.windows import (
     ConcurrencyLimit,
     CountingLimiter,
     SlidingWindow,
-    period_bounds,
 )
 
 INTERACTIVE, NORMAL, BACKGROUND = Urgency
@@ -176,7 +175,7 @@ def at(text: str) -> float:
     ],
 )
 def test_periods_follow_the_calendar(period: Period, moment: str, begins: str, ends: str) -> None:
-    assert period_bounds(period, at(moment), BERLIN) == (at(begins), at(ends))
+    assert period.bounds(at(moment), BERLIN) == (at(begins), at(ends))
 
 
 class Days:
